@@ -1,0 +1,104 @@
+/**
+ * What a handler is: an event, the facts that it lacks, and the rules in; a decision out. Pure: no I/O, no clock, no
+ * randomness. Events are ours and small; src/bot makes them out of webhook payloads (later also out of polls), so that
+ * every way in meets in the same handlers.
+ */
+import type { Action, Environment, PullRequestRef, ReplyTo, Ticket } from '../src/domain.ts'
+
+/** Jira's status categories. Names are renamable and translated; these keys are not. `undefined` is Jira's own fourth. */
+export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
+
+export type SwarmEvent =
+  | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null }
+  | {
+      kind: 'pull-request'
+      /** `closed` is told apart from `merged` by the present state, not by the event. */
+      change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed'
+      pullRequest: PullRequestRef
+      branch: string
+      title: string
+      body: string
+      /** The head branch lives in another repository, or in one that is gone. */
+      fromFork: boolean
+      sender: string | null
+    }
+  | {
+      kind: 'comment'
+      pullRequest: PullRequestRef
+      commentId: number
+      body: string
+      author: string
+      authorIsBot: boolean
+    }
+  | {
+      kind: 'ticket'
+      ticket: Ticket
+      /** `deleted` counts as category `done`. */
+      change: 'status' | 'assignee' | 'deleted'
+      category: StatusCategory
+      assignee: string | null
+      by: string | null
+    }
+export type EventKind = SwarmEvent['kind']
+
+/** A pull request as it is now. */
+export type PullRequestNow = {
+  state: 'open' | 'closed' | 'merged'
+  branch: string
+  title: string
+  body: string
+  fromFork: boolean
+  headSha: string
+}
+
+/** What a handler must know beyond the event, read beforehand. `null` where the thing does not exist. */
+export type Facts = {
+  push: { environment: Environment | null; live: boolean }
+  'pull-request': {
+    environment: Environment | null
+    /** Read again just now: what it says counts. */
+    now: PullRequestNow | null
+    /** Other open pull requests of the same ticket. */
+    others: PullRequestRef[]
+  }
+  comment: {
+    /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
+    permission: 'admin' | 'write' | 'read' | 'none'
+    now: PullRequestNow | null
+    environment: Environment | null
+  }
+  ticket: {
+    environment: Environment | null
+    /** Read again just now; `unread` when Jira could not be asked (the event counts, for a create); null when it is gone. */
+    now: { category: StatusCategory; assignee: string | null } | 'unread' | null
+    /** Its last environment was deleted or merged since the ticket was last in category `new`. */
+    endedSinceNew: boolean
+    /** A pull request of this ticket was seen, ever. */
+    hadPullRequest: boolean
+    /** Whose Jira token it is. */
+    me: string | null
+  }
+}
+
+/** The rules a handler decides by, out of the configuration. */
+export type Rules = { projects: readonly string[]; assignees: 'me' | 'any' | readonly string[] }
+
+/** An answer that needs no action: help, an unknown command, a command that cannot be. `ok` chooses 🚀 or 😕. */
+export type Reply = { to: ReplyTo; text: string; ok: boolean }
+
+export type Decision =
+  | { verdict: 'act'; actions: Action[]; replies: Reply[] }
+  /** Means nothing to us. */
+  | { verdict: 'ignored'; reason: string }
+  /** Someone asked who may not, or something that may not be: recorded, and not answered. */
+  | { verdict: 'refused'; reason: string }
+
+export type Handler<Kind extends EventKind> = (
+  event: Extract<SwarmEvent, { kind: Kind }>,
+  facts: Facts[Kind],
+  rules: Rules,
+) => Decision
+
+export const act = (actions: Action[], replies: Reply[] = []): Decision => ({ verdict: 'act', actions, replies })
+export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
+export const refused = (reason: string): Decision => ({ verdict: 'refused', reason })

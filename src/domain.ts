@@ -1,0 +1,141 @@
+/** The words of the project as types. Data only: nothing here reads, writes or decides. */
+
+/** A Jira issue key, `DROP-2100`. */
+export type Ticket = string
+/** A named state of an environment, `before-refactor`. */
+export type CheckpointName = string
+export type ProviderName = 'kvm' | 'tart' | 'hyperv' | 'aws' | 'synthetic'
+
+const TICKET = /^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/
+const CHECKPOINT = /^[a-z0-9][a-z0-9-]{0,40}$/
+
+export const isTicket = (text: string): text is Ticket => TICKET.test(text)
+export const projectOf = (ticket: Ticket): string => ticket.slice(0, ticket.lastIndexOf('-'))
+
+/** The checkpoint name in `text`, lower-cased, or null when it cannot be one. */
+export const checkpointName = (text: string): CheckpointName | null => {
+  const name = text.toLowerCase()
+  return CHECKPOINT.test(name) ? name : null
+}
+export const pushCheckpoint = (commit: string): CheckpointName => `push-${commit.slice(0, 7).toLowerCase()}`
+export const isPreRestore = (name: CheckpointName): boolean => name.startsWith('pre-restore-')
+/** `20261123-094500`, UTC. */
+export const timestamp = (at: Date): string =>
+  at.toISOString().slice(0, 19).replaceAll('-', '').replaceAll(':', '').replace('T', '-')
+
+/**
+ * The first ticket of an allow-listed project in branch, title and body, in that order. Case-insensitive; not preceded by
+ * a letter or a digit, not followed by a digit.
+ */
+export const ticketIn = (texts: readonly (string | null | undefined)[], projects: readonly string[]): Ticket | null => {
+  if (projects.length === 0) return null
+  const pattern = new RegExp(`(?<![A-Za-z0-9])(${projects.join('|')})-([1-9][0-9]{0,6})(?![0-9])`, 'i')
+  for (const text of texts) {
+    const found = text?.match(pattern)?.[0].toUpperCase()
+    if (found !== undefined && isTicket(found)) return found
+  }
+  return null
+}
+
+/** A machine's name: chosen and journalled before the first outside command. At most 63 characters. `random` is 8 hex digits. */
+export const vmNameFor = (ticket: Ticket, random: string): string =>
+  `as-${ticket.toLowerCase().replaceAll('_', '-')}-${random}`
+
+/** Who asked. `who` is a GitHub login, a Jira account, or the user of the CLI; null when the outside did not say. */
+export type Requester = { via: 'github' | 'jira' | 'cli' | 'clock'; who: string | null }
+
+/** The pull request that something is about. */
+export type PullRequestRef = { repo: string; number: number }
+
+/** Where a person waits for an answer: the comment that held the command. `line` is which command of that comment, from 0. */
+export type ReplyTo = PullRequestRef & { commentId: number; line: number }
+
+/** What shall be done to one ticket's environment: plain data, small, serialisable. */
+export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null } & (
+  | { kind: 'create' }
+  | { kind: 'start' }
+  | { kind: 'stop' }
+  | { kind: 'checkpoint'; name: CheckpointName | null; why: 'push' | 'command'; commit: string | null }
+  | { kind: 'restore'; name: CheckpointName | null }
+  | { kind: 'delete'; force: boolean }
+  /** Reads and reports; changes nothing. */
+  | { kind: 'status' }
+)
+export type ActionKind = Action['kind']
+
+export type EnvironmentStatus = 'creating' | 'running' | 'stopped' | 'deleting' | 'failed' | 'lost'
+
+export type Checkpoint = {
+  name: CheckpointName
+  why: 'push' | 'command' | 'before restore'
+  commit: string | null
+  /** ISO 8601, UTC. */
+  createdAt: string
+  withMemory: boolean
+}
+
+/** What the runner tells about one environment. Times are ISO 8601 UTC; `observedAt` is when the hypervisor said so. */
+export type Environment = {
+  ticket: Ticket
+  provider: ProviderName
+  vmId: string
+  ip: string | null
+  status: EnvironmentStatus
+  baseImage: string
+  createdAt: string
+  ssh: { host: string; port: number; user: string } | null
+  /** Oldest first. */
+  checkpoints: Checkpoint[]
+  /** What was found at the last stop or delete; null when it was never looked at or is fine. */
+  workAtRisk: WorkAtRisk | null
+  observedAt: string
+}
+
+/** What would be gone with the machine. Counts and a few paths to name; `unknown` when the guest could not be asked. */
+export type WorkAtRisk =
+  | {
+      known: true
+      repositories: { path: string; uncommitted: number; untracked: number; stashes: number; unpushed: number }[]
+    }
+  | { known: false; because: string }
+
+/** What came of an action. */
+export type Outcome =
+  | { result: 'done'; said: string; environment: Environment | null; seconds: number }
+  | { result: 'skipped'; because: string; environment: Environment | null }
+  | { result: 'failed'; failure: Failure; environment: Environment | null }
+
+/** Failure kinds are data: what they allow (retry, report) stands in errors.ts. */
+export type FailureKind =
+  | 'usage'
+  | 'not-configured'
+  | 'no-such-environment'
+  | 'no-such-checkpoint'
+  | 'no-such-vm'
+  | 'no-such-image'
+  | 'already-exists'
+  | 'already-running'
+  | 'not-running'
+  | 'not-ours'
+  | 'busy'
+  | 'capacity'
+  | 'disk-full'
+  | 'permission'
+  | 'hypervisor-unreachable'
+  | 'provider-missing'
+  | 'unsupported'
+  | 'no-address-yet'
+  | 'guest-unreachable'
+  | 'work-at-risk'
+  | 'timeout'
+  | 'cancelled'
+  | 'network'
+  | 'refused'
+  | 'newer-schema'
+  | 'unknown'
+
+/** What was being done and what went wrong; what the reader can do. Never holds a secret. */
+export type Failure = { kind: FailureKind; message: string; remedy: string | null }
+
+/** What a running action is at, and since when (ISO 8601 UTC). */
+export type Progress = { phase: string; at: string }

@@ -1,0 +1,86 @@
+/** The one door to other programs. */
+import { execa } from 'execa'
+import type { FailureKind } from './domain.ts'
+import { fail } from './errors.ts'
+
+/** What a program's stderr means: the first pattern that matches gives kind and remedy. One table for each program. */
+export type Explain = readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string])[]
+
+export type RunOptions = {
+  /** Milliseconds until the whole process group is ended. Every command has one. */
+  deadline?: number
+  /** Given to the program's standard input. */
+  input?: string
+  signal?: AbortSignal
+  explain?: Explain
+  /** Added to the allow-listed environment. */
+  env?: Record<string, string>
+  /** Exit codes other than 0 that are an answer and no failure. */
+  answers?: readonly number[]
+}
+export type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
+export type Run = (program: string, argv: readonly string[], options?: RunOptions) => Promise<Ran>
+
+/** Called with each command that ended: for `--verbose`, and for what hypervisor time a bench subtracts. */
+export type OnCommand = (command: {
+  program: string
+  argv: readonly string[]
+  milliseconds: number
+  exitCode: number | null
+}) => void
+
+const DEADLINE = 60_000
+/** What outside programs may see of our environment: no credential is among it. */
+const PASSED_ON = [
+  'PATH',
+  'HOME',
+  'USER',
+  'LOGNAME',
+  'TMPDIR',
+  'XDG_RUNTIME_DIR',
+  'SystemRoot',
+  'LIBVIRT_DEFAULT_URI',
+  'TART_HOME',
+]
+
+/** Opens the door. `environment` is what config.ts read of the process's environment. */
+export const openRun =
+  (environment: Readonly<Record<string, string | undefined>>, onCommand: OnCommand = () => {}): Run =>
+  async (program, argv, options = {}) => {
+    const passed = Object.fromEntries(
+      PASSED_ON.flatMap(name => (environment[name] === undefined ? [] : [[name, environment[name]]])),
+    )
+    const deadline = options.deadline ?? DEADLINE
+    const began = performance.now()
+    const ran = await execa(program, argv, {
+      reject: false,
+      extendEnv: false,
+      env: { ...passed, LC_ALL: 'C', ...options.env },
+      // A grandchild that holds stdout would keep us waiting past the deadline.
+      killDescendants: true,
+      timeout: deadline,
+      forceKillAfterDelay: 2_000,
+      maxBuffer: 16 * 1024 * 1024,
+      ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
+      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    })
+    const milliseconds = performance.now() - began
+    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null })
+    const doing = [program, ...argv].join(' ').slice(0, 300)
+    if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
+    if (ran.timedOut) {
+      throw fail(
+        'timeout',
+        `${doing}: no answer within ${deadline / 1000} s`,
+        `Is ${program} hanging? Try: agent-swarm doctor`,
+      )
+    }
+    if (ran.code === 'ENOENT')
+      throw fail('provider-missing', `${doing}: ${program} is not installed`, `Install ${program}.`)
+    if (ran.exitCode === undefined || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
+      const said = ran.stderr.trim() || ran.shortMessage
+      const [, kind, remedy] = options.explain?.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
+      throw fail(kind, `${doing}: ${said}`, remedy ?? null)
+    }
+    return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
+  }

@@ -1,0 +1,101 @@
+/**
+ * The queue's port: inbox (deliveries until they have become actions), actions (until they have an outcome) and outbox
+ * (messages until they are published). One process opens it: the bot. Calls are synchronous: the store is local, and a
+ * call that returned is on disk. Times are epoch milliseconds from the injected clock.
+ */
+import type { Action, Environment, Failure, Outcome, Progress, Ticket } from '../domain.ts'
+
+/** What arrived from outside, verified. `lane` groups what must keep its order (a ticket, a pull request, a ref). */
+export type Delivery = {
+  source: 'github' | 'jira'
+  id: string
+  event: string
+  lane: string
+  body: string
+  receivedAt: number
+}
+export type StoredDelivery = Delivery & { seq: number; attempt: number }
+/** What a delivery became. A refusal and an ignored delivery keep their reason. */
+export type Verdict = { verdict: 'actions' | 'ignored' | 'refused' | 'failed'; reason: string | null }
+
+/** An action on its way. `id` is `<source>:<delivery id>:<index>`, so that a redelivery makes the same ids. */
+export type QueuedAction = { id: string; correlation: string; action: Action }
+export type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
+export type ActionRow = QueuedAction & {
+  seq: number
+  state: ActionState
+  attempt: number
+  runnerId: string | null
+  leaseUntil: number | null
+  progress: Progress | null
+  createdAt: number
+  notBefore: number
+  outcome: Outcome | null
+}
+
+/** A claimed action with the attempt's fencing token: only its holder may renew, complete or fail it. */
+export type Lease = QueuedAction & { seq: number; attempt: number; token: string; leaseMs: number }
+
+/** A message for the outside. `key` orders and replaces: a newer unpublished message of the same key takes its place. */
+export type Message = { key: string; body: MessageBody }
+export type MessageBody =
+  | { kind: 'action'; actionId: string }
+  | { kind: 'reaction'; repo: string; commentId: number; content: 'eyes' | 'rocket' | 'confused' }
+  | { kind: 'reply'; repo: string; number: number; commentId: number }
+  | { kind: 'status'; ticket: Ticket }
+  | { kind: 'jira'; ticket: Ticket; about: string; text: string }
+export type OutboxRow = { seq: number; message: Message; attempt: number }
+
+export type Queue = {
+  /** Stores deliveries in one transaction; those whose (source, id) is known are left as they are. Returns how many are new. */
+  accept(deliveries: readonly Delivery[]): number
+  /** The oldest due delivery of each lane that has none in hand, at most `limit`. */
+  due(limit: number): StoredDelivery[]
+  /** A delivery has become actions (perhaps none), a verdict and messages: one transaction. */
+  settle(seq: number, verdict: Verdict, actions: readonly QueuedAction[], messages?: readonly Message[]): void
+  /** It could not be decided yet: again at `at`. Its lane waits with it. */
+  postpone(seq: number, at: number, reason: string): void
+
+  enqueue(action: QueuedAction): 'added' | 'duplicate'
+  /** The oldest pending action of a ticket that has none active and that this runner may take. Pins the ticket to it. */
+  claim(runner: { runnerId: string }): Lease | null
+  renew(id: string, token: string, progress: Progress | null): 'ok' | 'lost'
+  /** Ends the action, with `messages`, in one transaction. */
+  complete(id: string, token: string, outcome: Outcome, messages?: readonly Message[]): 'ok' | 'lost'
+  /** Tries again with back-off, or, when it may not or has been tried enough, ends it with a failed outcome. */
+  fail(
+    id: string,
+    token: string,
+    failure: Failure,
+    options: { retry: boolean; environment: Environment | null; messages?: readonly Message[] },
+  ): 'retry' | 'dead' | 'lost'
+  /** Queued actions only. */
+  cancel(id: string): 'cancelled' | 'too-late'
+  /** Leases that ran out go back to pending. Returns how many. */
+  reap(): number
+  pinnedTo(ticket: Ticket): string | null
+  pin(ticket: Ticket, runnerId: string): void
+  unpin(ticket: Ticket): void
+  get(id: string): ActionRow | null
+  list(filter?: { ticket?: Ticket; state?: ActionState }): ActionRow[]
+  /** Epoch ms when something will be due, or null. */
+  nextDue(): number | null
+
+  outbox: {
+    put(messages: readonly Message[]): void
+    /** Due messages, the oldest of each key, at most `limit`. */
+    take(limit: number): OutboxRow[]
+    ack(seq: number): void
+    later(seq: number, at: number, reason: string): void
+    drop(seq: number, reason: string): void
+  }
+  counts(): {
+    inbox: number
+    pending: number
+    active: number
+    dead: number
+    outbox: number
+    oldestPendingAt: number | null
+  }
+  close(): void
+}
