@@ -125,7 +125,7 @@ export const readConfig = async (
 ): Promise<Config> => {
   const problems: string[] = []
   const botProblems: string[] = []
-  const home = environment['AGENT_SWARM_HOME'] || join(homedir(), '.agent-swarm')
+  const home = environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, and is "${home}".`)
   const file = await readFile(join(home, 'config.yaml'), problems)
   const value = (name: Setting): string | undefined => flags[name] ?? environment[settings[name]] ?? file[name]

@@ -78,7 +78,7 @@ export const openRun =
     if (ran.code === 'ENOENT')
       throw fail('provider-missing', `${doing}: ${program} is not installed`, `Install ${program}.`)
     if (ran.exitCode === undefined || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
-      const said = ran.stderr.trim() || ran.shortMessage
+      const said = ran.stderr.trim() || ran.shortMessage || 'it ended without a word'
       const [, kind, remedy] = options.explain?.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
       throw fail(kind, `${doing}: ${said}`, remedy ?? null)
     }

@@ -1,0 +1,39 @@
+/**
+ * What runner and bot say to each other: JSON over HTTP under `/runner/v1/`, the runner always asks, `Authorization:
+ * Bearer <token>`. Leases are fenced: whoever lost one is answered `lost` and stops.
+ */
+import type { Environment, Failure, Outcome, Progress, ProviderName } from './domain.ts'
+import type { Lease } from './queue/queue.ts'
+
+/** Milliseconds. A runner renews every 2 s; without it the bot gives the action to the next claim after the lease. */
+export const LEASE_MS = 10_000
+export const RENEW_MS = 2_000
+/** How long `acquire` waits for work before it answers 204. */
+export const ACQUIRE_WAIT_MS = 25_000
+/** A runner sends all its environments at least this often, and soon after one changed. */
+export const HEARTBEAT_MS = 5_000
+
+export type AcquireRequest = { runnerId: string }
+/** 200 with a lease, or 204 when nothing came within ACQUIRE_WAIT_MS. */
+export type AcquireResponse = Lease
+
+export type RenewRequest = { id: string; token: string; progress: Progress | null }
+export type CompleteRequest = { id: string; token: string; outcome: Outcome }
+export type FailRequest = {
+  id: string
+  token: string
+  failure: Failure
+  retry: boolean
+  environment: Environment | null
+}
+/** Answer to renew, complete and fail. `retry` and `dead` answer `fail` alone. */
+export type LeaseResponse = { lease: 'ok' | 'lost' | 'retry' | 'dead' }
+
+/** Everything that the runner has: an environment that is absent here is gone from this runner. */
+export type HeartbeatRequest = {
+  runnerId: string
+  host: string
+  version: string
+  providers: { name: ProviderName; live: boolean }[]
+  environments: Environment[]
+}
