@@ -68,12 +68,20 @@ export type Provider = {
   listBaseImages?(): Promise<string[]>
   /** Builds, proves and seals a base image. A failed build leaves no image behind. */
   buildBase?(request: BuildBase): Promise<BaseManifest>
-  /** Only where a guest is not reached over SSH: runs a shell script in it. */
+  /**
+   * Only where a guest is not reached over SSH: runs a shell script in it. A guest whose files do not begin at `/` names
+   * their folder in AGENT_SWARM_GUEST_ROOTS.
+   */
   runInGuest?(
     id: string,
     script: string,
     options?: { deadline?: number },
   ): Promise<{ stdout: string; exitCode: number }>
+  /** With `runInGuest`: the program that gives a person a shell in the guest, or runs one command line there (null: a shell). */
+  shellInGuest?(
+    id: string,
+    command: string | null,
+  ): Promise<{ program: string; argv: string[]; env: Record<string, string> }>
 }
 
 export type BuildBase = {

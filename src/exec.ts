@@ -1,5 +1,4 @@
 /** The one door to other programs. */
-import { execa } from 'execa'
 import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 
@@ -52,6 +51,8 @@ export const openRun =
     )
     const deadline = options.deadline ?? DEADLINE
     const began = performance.now()
+    // Loaded with the first command: it takes longer to import than Node takes to start.
+    const { execa } = await import('execa')
     const ran = await execa(program, argv, {
       reject: false,
       extendEnv: false,
@@ -83,4 +84,21 @@ export const openRun =
       throw fail(kind, `${doing}: ${said}`, remedy ?? null)
     }
     return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
+  }
+
+/** Runs a program on our own terminal or pipes, without a deadline: a person's shell. Returns its exit code. */
+export type Attach = (program: string, argv: readonly string[], env?: Record<string, string>) => Promise<number>
+
+export const openAttach =
+  (environment: Readonly<Record<string, string | undefined>>): Attach =>
+  async (program, argv, env = {}) => {
+    const { execa } = await import('execa')
+    const ran = await execa(program, argv, {
+      reject: false,
+      extendEnv: false,
+      env: { ...environment, ...env },
+      stdio: 'inherit',
+    })
+    if (ran.code === 'ENOENT') throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
+    return ran.exitCode ?? 1
   }

@@ -1,0 +1,14 @@
+import { change } from './change.ts'
+import { checkpointArgument, type RunCommand, takeWords, ticketArgument } from './command.ts'
+
+export const run: RunCommand = invocation => {
+  const [ticket, name] = invocation.words
+  takeWords(invocation.words, 1, 2, 'checkpoint <TICKET> [name]')
+  return change(invocation, {
+    kind: 'checkpoint',
+    ticket: ticketArgument(ticket),
+    name: name === undefined ? null : checkpointArgument(name),
+    why: 'command',
+    commit: null,
+  })
+}

@@ -1,0 +1,54 @@
+import { providerNames, providerRow } from '../../providers/index.ts'
+import type { Provider } from '../../providers/provider.ts'
+import { openWorld } from '../runner/world.ts'
+import { columns, print, printJson, type RunCommand, takeWords } from './command.ts'
+
+const CAPABILITIES = [
+  'liveCheckpoints',
+  'deleteCheckpoint',
+  'usage',
+  'listBaseImages',
+  'buildBase',
+  'runInGuest',
+] as const satisfies readonly (keyof Provider)[]
+
+export const run: RunCommand = async invocation => {
+  takeWords(invocation.words, 0, 0, 'providers')
+  const world = openWorld(await invocation.config())
+  try {
+    const found = await Promise.all(
+      providerNames.map(async name => {
+        const { open, provenOn } = providerRow(name)
+        if (open === null)
+          return {
+            name,
+            available: false,
+            reason: 'not part of this version',
+            remedy: null,
+            capabilities: [] as string[],
+            provenOn,
+          }
+        const provider = await world.provider(name)
+        const answer = await provider.available()
+        const capabilities = CAPABILITIES.filter(member => provider[member] !== undefined)
+        return answer.available
+          ? { name, available: true, reason: null, remedy: null, capabilities, provenOn }
+          : { name, available: false, reason: answer.reason, remedy: answer.remedy, capabilities, provenOn }
+      }),
+    )
+    if (invocation.json) printJson(found.map(({ remedy: _, ...one }) => one))
+    else {
+      const said = (one: (typeof found)[number]) =>
+        one.available ? `proven on ${one.provenOn}` : [one.reason, one.remedy].filter(Boolean).join(' ')
+      print(
+        columns([
+          ['PROVIDER', 'AVAILABLE', ''],
+          ...found.map(one => [one.name, one.available ? 'yes' : 'no', said(one)]),
+        ]),
+      )
+    }
+    return 0
+  } finally {
+    world.close()
+  }
+}

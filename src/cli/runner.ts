@@ -1,0 +1,30 @@
+import { fail } from '../errors.ts'
+import { startRunner } from '../runner/runner.ts'
+import { openWorld } from '../runner/world.ts'
+import { type RunCommand, takeWords, tell } from './command.ts'
+import { logOf, untilEnded, version } from './serve.ts'
+
+export const run: RunCommand = async invocation => {
+  takeWords(invocation.words, 0, 0, 'runner')
+  const config = await invocation.config()
+  const { botUrl, runnerToken } = config
+  if (botUrl === null || runnerToken === null) {
+    const missing = [
+      ...(botUrl === null ? ['AGENT_SWARM_BOT_URL'] : []),
+      ...(runnerToken === null ? ['AGENT_SWARM_RUNNER_TOKEN'] : []),
+    ]
+    throw fail(
+      'not-configured',
+      `starting the runner: ${missing.join(' and ')} missing`,
+      'Set them to where the bot is and to the token that the bot has. On one machine: agent-swarm up.',
+    )
+  }
+  const log = logOf(config)
+  const world = openWorld(config)
+  const runner = await startRunner(world, { botUrl, token: runnerToken, version: version(), log })
+  tell(`The runner asks ${botUrl} for work`)
+  return untilEnded(invocation.signal, log, async () => {
+    await runner.close()
+    world.close()
+  })
+}

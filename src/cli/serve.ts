@@ -1,0 +1,36 @@
+/** What `bot`, `runner` and `up` have in common: version, log with its secrets, and an end that comes in time. */
+import { readFileSync } from 'node:fs'
+import type { Config } from '../config.ts'
+import { type Log, openLog } from '../log.ts'
+
+/** SIGTERM to exit: whatever is still to be published or done goes on at the next start. Milliseconds. */
+const END_WITHIN_MS = 7_000
+
+export const version = (): string =>
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
+
+export const logOf = (config: Config, token?: string): Log =>
+  openLog(
+    config.logLevel,
+    [
+      config.github?.privateKey,
+      config.github?.webhookSecret,
+      config.jira?.apiToken,
+      config.jira?.webhookSecret,
+      config.runnerToken,
+      token,
+    ].filter(secret => typeof secret === 'string'),
+  )
+
+/** Waits until the process is asked to end, then closes all in order. Ends the process itself when that takes too long. */
+export const untilEnded = async (signal: AbortSignal, log: Log, close: () => Promise<void>): Promise<number> => {
+  if (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+  const late = setTimeout(() => {
+    log.warn('ending at once: the rest is done at the next start')
+    process.exit(0)
+  }, END_WITHIN_MS)
+  await close()
+  clearTimeout(late)
+  // Work that was let go of still holds timers and sockets; it is on disk, and goes on at the next start.
+  process.exit(0)
+}

@@ -1,0 +1,329 @@
+/**
+ * The registry: which environments there are, their checkpoints, and the journal of what was done to them. Synchronous,
+ * on local disk; several processes (CLI, runner) may have it open at once.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type {
+  ActionKind,
+  Checkpoint,
+  EnvironmentStatus,
+  Outcome,
+  ProviderName,
+  Requester,
+  Ticket,
+  WorkAtRisk,
+} from '../domain.ts'
+import type { Desired } from '../runner/lifecycle.ts'
+import { migrate } from './migrate.ts'
+
+const migrations = [
+  `
+  create table environment (
+    ticket text primary key not null,
+    provider text not null,
+    vm_id text not null,
+    base_image text not null,
+    ip text,
+    status text not null default 'running'
+      check (status in ('creating','running','stopped','deleting','failed','lost')),
+    created_at text not null default (datetime('now')),
+    -- What was asked for last, and by whom (JSON of Requester).
+    desired text not null default 'running' check (desired in ('running','stopped','absent')),
+    desired_by text not null default '{"via":"cli","who":null}',
+    ssh_host text, ssh_port integer, ssh_user text,
+    -- The machine's own public host key, as one line: the only one that ssh accepts.
+    host_key text,
+    -- JSON of WorkAtRisk: what the last stop or delete found.
+    work_at_risk text
+  );
+  -- A ticket stays on the provider that created it until it is deleted.
+  create trigger environment_is_pinned before update of provider on environment
+    when new.provider is not old.provider
+    begin select raise(abort, 'a ticket stays on the provider that created it'); end;
+  create table checkpoint (
+    ticket text not null references environment(ticket) on delete cascade,
+    name text not null,
+    why text not null,
+    commit_sha text,
+    created_at text not null,
+    with_memory integer not null,
+    primary key (ticket, name)
+  ) without rowid;
+  -- The journal, and the audit log: intent before the first outside command, then how it ended. Rows are never removed
+  -- with their environment.
+  create table operation (
+    id integer primary key autoincrement,
+    action_id text,
+    correlation text,
+    ticket text not null,
+    vm_id text,
+    kind text not null,
+    detail text,
+    asked_by text not null,
+    started_at text not null,
+    step text,
+    ended_at text,
+    result text,
+    outcome text
+  );
+  create index operation_open on operation (ticket) where ended_at is null;
+  create index operation_action on operation (action_id);
+  create index operation_ticket on operation (ticket, id);
+  create table meta (key text primary key not null, value text not null) without rowid;
+  `,
+]
+
+export type EnvironmentRow = {
+  ticket: Ticket
+  provider: ProviderName
+  vmId: string
+  baseImage: string
+  ip: string | null
+  status: EnvironmentStatus
+  /** ISO 8601, UTC. */
+  createdAt: string
+  desired: Desired
+  desiredBy: Requester
+  ssh: { host: string; port: number; user: string } | null
+  hostKey: string | null
+  workAtRisk: WorkAtRisk | null
+}
+
+/** What the operation is about, resolved before it begins, so that doing it again does the same. */
+export type OperationDetail = { name?: string; keptAs?: string; force?: boolean }
+
+export type OperationRow = {
+  id: number
+  actionId: string | null
+  ticket: Ticket
+  vmId: string | null
+  kind: ActionKind
+  detail: OperationDetail | null
+  by: Requester
+  startedAt: string
+  step: string | null
+  endedAt: string | null
+  result: Outcome['result'] | 'interrupted' | null
+  outcome: Outcome | null
+}
+
+type Cell = string | number | bigint | null | Uint8Array
+type Row = Record<string, Cell>
+
+const json = <T>(cell: Cell | undefined): T | null => (typeof cell === 'string' ? JSON.parse(cell) : null)
+const isoOf = (sqlite: string): string => (sqlite.includes('T') ? sqlite : `${sqlite.replace(' ', 'T')}Z`)
+
+const environmentFrom = (row: Row): EnvironmentRow => ({
+  ticket: row.ticket as Ticket,
+  provider: row.provider as ProviderName,
+  vmId: row.vm_id as string,
+  baseImage: row.base_image as string,
+  ip: row.ip as string | null,
+  status: row.status as EnvironmentStatus,
+  createdAt: isoOf(row.created_at as string),
+  desired: row.desired as Desired,
+  desiredBy: json<Requester>(row.desired_by) ?? { via: 'cli', who: null },
+  ssh:
+    row.ssh_host === null
+      ? null
+      : { host: row.ssh_host as string, port: row.ssh_port as number, user: row.ssh_user as string },
+  hostKey: row.host_key as string | null,
+  workAtRisk: json<WorkAtRisk>(row.work_at_risk),
+})
+
+const operationFrom = (row: Row): OperationRow => ({
+  id: row.id as number,
+  actionId: row.action_id as string | null,
+  ticket: row.ticket as Ticket,
+  vmId: row.vm_id as string | null,
+  kind: row.kind as ActionKind,
+  detail: json<OperationDetail>(row.detail),
+  by: json<Requester>(row.asked_by) ?? { via: 'cli', who: null },
+  startedAt: row.started_at as string,
+  step: row.step as string | null,
+  endedAt: row.ended_at as string | null,
+  result: row.result as OperationRow['result'],
+  outcome: json<Outcome>(row.outcome),
+})
+
+const checkpointFrom = (row: Row): Checkpoint => ({
+  name: row.name as string,
+  why: row.why as Checkpoint['why'],
+  commit: row.commit_sha as string | null,
+  createdAt: row.created_at as string,
+  withMemory: row.with_memory === 1,
+})
+
+export type Registry = ReturnType<typeof openRegistry>
+
+/** Opens `path`, and makes it with its folder (0700) when it is not there. */
+export const openRegistry = (path: string) => {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(path, { timeout: 5_000 })
+  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+  migrate(db, path, migrations)
+
+  const transaction = <T>(work: () => T): T => {
+    db.exec('begin immediate')
+    try {
+      const result = work()
+      db.exec('commit')
+      return result
+    } catch (error) {
+      db.exec('rollback')
+      throw error
+    }
+  }
+  const all = (sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as Row[]
+  const one = (sql: string, ...values: Cell[]) => db.prepare(sql).get(...values) as Row | undefined
+  const run = (sql: string, ...values: Cell[]) => db.prepare(sql).run(...values)
+
+  return {
+    environments: (): EnvironmentRow[] => all('select * from environment order by ticket').map(environmentFrom),
+    environment: (ticket: Ticket): EnvironmentRow | null => {
+      const row = one('select * from environment where ticket = ?', ticket)
+      return row === undefined ? null : environmentFrom(row)
+    },
+    /** Of one ticket, or of all in one query: oldest first. */
+    checkpoints: (ticket: Ticket): Checkpoint[] =>
+      all('select * from checkpoint where ticket = ? order by created_at, name', ticket).map(checkpointFrom),
+    checkpointsByTicket: (): Map<Ticket, Checkpoint[]> => {
+      const byTicket = new Map<Ticket, Checkpoint[]>()
+      for (const row of all('select * from checkpoint order by ticket, created_at, name')) {
+        const ticket = row.ticket as Ticket
+        const list = byTicket.get(ticket) ?? []
+        list.push(checkpointFrom(row))
+        byTicket.set(ticket, list)
+      }
+      return byTicket
+    },
+
+    /** The intent to make a machine, on disk before the first outside command: its row and its name in the journal. */
+    begin: (environment: {
+      ticket: Ticket
+      provider: ProviderName
+      vmId: string
+      baseImage: string
+      by: Requester
+      hostKey: string | null
+      operation: number
+    }): void =>
+      transaction(() => {
+        run(
+          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, host_key)
+           values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
+          environment.ticket,
+          environment.provider,
+          environment.vmId,
+          environment.baseImage,
+          JSON.stringify(environment.by),
+          environment.hostKey,
+        )
+        run('update operation set vm_id = ? where id = ?', environment.vmId, environment.operation)
+      }),
+    setStatus: (ticket: Ticket, status: EnvironmentStatus) =>
+      void run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status),
+    setDesired: (ticket: Ticket, desired: Desired, by: Requester) =>
+      void run(
+        'update environment set desired = ?, desired_by = ? where ticket = ?',
+        desired,
+        JSON.stringify(by),
+        ticket,
+      ),
+    setAddress: (ticket: Ticket, ssh: EnvironmentRow['ssh']) =>
+      void run(
+        'update environment set ip = ?, ssh_host = ?, ssh_port = ?, ssh_user = ? where ticket = ?',
+        ssh?.host ?? null,
+        ssh?.host ?? null,
+        ssh?.port ?? null,
+        ssh?.user ?? null,
+        ticket,
+      ),
+    setWorkAtRisk: (ticket: Ticket, found: WorkAtRisk | null) =>
+      void run(
+        'update environment set work_at_risk = ? where ticket = ?',
+        found === null ? null : JSON.stringify(found),
+        ticket,
+      ),
+    remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+    addCheckpoint: (ticket: Ticket, checkpoint: Checkpoint) =>
+      void run(
+        'insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory) values (?, ?, ?, ?, ?, ?)',
+        ticket,
+        checkpoint.name,
+        checkpoint.why,
+        checkpoint.commit,
+        checkpoint.createdAt,
+        checkpoint.withMemory ? 1 : 0,
+      ),
+    removeCheckpoint: (ticket: Ticket, name: string) =>
+      void run('delete from checkpoint where ticket = ? and name = ?', ticket, name),
+
+    /** Journals an intent and returns its id. */
+    startOperation: (operation: {
+      actionId: string | null
+      correlation: string | null
+      ticket: Ticket
+      kind: ActionKind
+      by: Requester
+      at: string
+    }): number =>
+      Number(
+        run(
+          'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
+          operation.actionId,
+          operation.correlation,
+          operation.ticket,
+          operation.kind,
+          JSON.stringify(operation.by),
+          operation.at,
+        ).lastInsertRowid,
+      ),
+    setDetail: (id: number, detail: OperationDetail) =>
+      void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),
+    /** What an earlier attempt of this action had resolved. */
+    detailOf: (actionId: string): OperationDetail | null => {
+      const row = one(
+        'select detail from operation where action_id = ? and detail is not null order by id desc',
+        actionId,
+      )
+      return row === undefined ? null : json<OperationDetail>(row.detail)
+    },
+    setStep: (id: number, step: string) => void run('update operation set step = ? where id = ?', step, id),
+    endOperation: (id: number, at: string, result: NonNullable<OperationRow['result']>, outcome: Outcome | null) =>
+      void run(
+        'update operation set ended_at = ?, result = ?, outcome = ? where id = ?',
+        at,
+        result,
+        outcome === null ? null : JSON.stringify(outcome),
+        id,
+      ),
+    /** What an action of the queue came to, if it was finished here before: its runner died before it could tell. */
+    outcomeOf: (actionId: string): Outcome | null => {
+      const row = one(
+        `select outcome from operation where action_id = ? and result in ('done','skipped') order by id desc`,
+        actionId,
+      )
+      return row === undefined ? null : json<Outcome>(row.outcome)
+    },
+    openOperations: (ticket?: Ticket): OperationRow[] =>
+      (ticket === undefined
+        ? all('select * from operation where ended_at is null order by id')
+        : all('select * from operation where ended_at is null and ticket = ? order by id', ticket)
+      ).map(operationFrom),
+    operations: (ticket: Ticket, limit: number): OperationRow[] =>
+      all('select * from operation where ticket = ? order by id desc limit ?', ticket, limit).map(operationFrom),
+
+    /** Changes whenever another process has written. */
+    dataVersion: (): number => Number(one('pragma data_version')?.data_version ?? 0),
+    /** Who this registry is, to a bot: made once. */
+    runnerId: (): string => {
+      run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', randomUUID())
+      return one('select value from meta where key = ?', 'runner-id')?.value as string
+    },
+    close: () => db.close(),
+  }
+}

@@ -1,0 +1,482 @@
+/**
+ * Does what an action asks for, under the ticket's lock, with its intent in the journal before the first outside command.
+ * The one place where machines change: the runner and the CLI both come here.
+ */
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Provider } from '../../providers/provider.ts'
+import {
+  type Action,
+  type ActionKind,
+  type CheckpointName,
+  isPreRestore,
+  type Outcome,
+  type Ticket,
+  timestamp,
+  vmNameFor,
+  type WorkAtRisk,
+} from '../domain.ts'
+import { fail, failureOf, isFailure } from '../errors.ts'
+import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
+import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
+import { forgetHostKey, loginKey, pinnedHostKey } from './guest.ts'
+import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
+import { nothingAtRisk, parseWorkAtRisk, sayWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
+import { environmentOf, type World } from './world.ts'
+
+export type Asked = {
+  /** The queue's id, or null for a command of the CLI. Doing one action twice does it once. */
+  actionId: string | null
+  correlation: string | null
+  signal: AbortSignal
+  onPhase: (phase: string) => void
+}
+
+/** How many automatic checkpoints of pushes are kept. */
+const PUSH_CHECKPOINTS = 5
+const WORK_AT_RISK_DEADLINE_MS = 20_000
+const WAIT_MS = 250
+/** Milliseconds that a hypervisor may be "creating" before we say that it hangs. */
+const CREATING_DEADLINE_MS = 5 * 60_000
+
+/** One action under way. */
+type Work = { world: World; asked: Asked; operation: number; by: Action['by'] }
+type Result = { said: string } | { skipped: string }
+
+// ── Seeing, and moving towards what is wanted ──────────────────────────────────────────────────────────────────────
+
+const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
+  try {
+    return await provider.status(row.vmId)
+  } catch (error) {
+    if (isFailure(error) && error.failure.kind === 'no-such-vm') return row.status === 'creating' ? 'unmade' : 'gone'
+    throw error
+  }
+}
+
+const forget = (world: World, row: EnvironmentRow) => {
+  world.registry.remove(row.ticket)
+  forgetHostKey(world.home, row.vmId)
+}
+
+const take = {
+  create: async ({ world, asked }, provider, row) => {
+    const { size } = world.config
+    const [publicKey, hostKey] = await Promise.all([
+      loginKey(world.run, world.home),
+      pinnedHostKey(world.run, world.home, row.vmId),
+    ])
+    await provider.createVm(row.ticket, row.baseImage, { vmId: row.vmId, ...size, publicKey, hostKey }, asked.onPhase)
+  },
+  start: async ({ asked }, provider, row) => {
+    asked.onPhase('start')
+    await provider.startVm(row.vmId)
+  },
+  stop: async ({ asked }, provider, row) => {
+    asked.onPhase('stop')
+    await provider.stopVm(row.vmId)
+  },
+  delete: async ({ world, asked }, provider, row) => {
+    asked.onPhase('delete')
+    world.registry.setStatus(row.ticket, 'deleting')
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  },
+  forget: async ({ world }, provider, row) => {
+    // Its disks may be there without it.
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  },
+  lose: async ({ world }, _provider, row) => {
+    world.registry.setStatus(row.ticket, 'lost')
+    throw fail(
+      'no-such-vm',
+      `${row.ticket}: its machine ${row.vmId} is gone, and nothing here deleted it`,
+      `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
+    )
+  },
+  wait: async ({ asked }) => {
+    await delay(WAIT_MS, undefined, { signal: asked.signal }).catch(() => {
+      throw fail('cancelled', 'waiting for the hypervisor: cancelled')
+    })
+  },
+  none: async () => {},
+} satisfies Record<Step, (work: Work, provider: Provider, row: EnvironmentRow) => Promise<void>>
+
+const SETTLED: readonly Step[] = ['none', 'delete', 'forget']
+
+/** Takes step after step of the lifecycle table until what is wanted is seen. */
+const converge = async (work: Work, provider: Provider, row: EnvironmentRow, desired: Desired): Promise<void> => {
+  const until = performance.now() + CREATING_DEADLINE_MS
+  while (true) {
+    work.asked.signal.throwIfAborted()
+    const step = nextStep[desired][await observe(provider, row)]
+    work.world.registry.setStep(work.operation, step)
+    await take[step](work, provider, row)
+    if (SETTLED.includes(step)) return
+    if (performance.now() > until)
+      throw fail('timeout', `${row.ticket}: ${row.vmId} does not become ${desired}`, 'Try: agent-swarm status')
+  }
+}
+
+/** Waits for the guest's own answer, and notes where it is. */
+const becomeReady = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  asked.onPhase('address')
+  const ssh = await world.guest.ready(provider, row.vmId, undefined, asked.signal, () => asked.onPhase('ssh'))
+  world.registry.setAddress(row.ticket, ssh)
+  world.registry.setStatus(row.ticket, 'running')
+}
+
+const findWorkAtRisk = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<WorkAtRisk> => {
+  asked.onPhase('looking for work at risk')
+  try {
+    return parseWorkAtRisk(
+      await world.guest.script(provider, row.vmId, workAtRiskScript, WORK_AT_RISK_DEADLINE_MS, asked.signal),
+    )
+  } catch (error) {
+    const failure = failureOf(error, 'asking the machine')
+    if (failure.kind === 'cancelled') throw error
+    return { known: false, because: failure.message }
+  }
+}
+
+const stopKeepingFinding = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  if ((await observe(provider, row)) === 'running') {
+    work.world.registry.setWorkAtRisk(row.ticket, await findWorkAtRisk(work, provider, row))
+  }
+  await converge(work, provider, row, 'stopped')
+  work.world.registry.setStatus(row.ticket, 'stopped')
+  work.world.registry.setAddress(row.ticket, null)
+}
+
+const existing = (world: World, ticket: Ticket): EnvironmentRow => {
+  const row = world.registry.environment(ticket)
+  if (row === null)
+    throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
+  return row
+}
+
+/** The rows of checkpoints follow what the provider has: after a crash either may know more. */
+const adoptCheckpoints = async (world: World, provider: Provider, row: EnvironmentRow): Promise<CheckpointName[]> => {
+  const there = await provider.listCheckpoints(row.vmId)
+  const known = world.registry.checkpoints(row.ticket)
+  for (const one of known) if (!there.includes(one.name)) world.registry.removeCheckpoint(row.ticket, one.name)
+  for (const name of there) {
+    if (known.some(one => one.name === name)) continue
+    world.registry.addCheckpoint(row.ticket, {
+      name,
+      why: isPreRestore(name) ? 'before restore' : name.startsWith('push-') ? 'push' : 'command',
+      commit: null,
+      createdAt: world.clock().toISOString(),
+      withMemory: provider.liveCheckpoints === true,
+    })
+  }
+  return there
+}
+
+const makeCheckpoint = async (
+  { world, asked }: Work,
+  provider: Provider,
+  row: EnvironmentRow,
+  checkpoint: { name: CheckpointName; why: 'push' | 'command' | 'before restore'; commit: string | null },
+) => {
+  asked.onPhase('checkpoint')
+  const running = (await observe(provider, row)) === 'running'
+  await provider.checkpoint(row.vmId, checkpoint.name)
+  world.registry.addCheckpoint(row.ticket, {
+    ...checkpoint,
+    createdAt: world.clock().toISOString(),
+    withMemory: running && provider.liveCheckpoints === true,
+  })
+}
+
+/** Undoes a create that did not come to its end. What cannot be undone is marked, and told. */
+const undoCreate = async (world: World, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  try {
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  } catch (error) {
+    world.registry.setStatus(row.ticket, 'failed')
+    throw fail(
+      'unknown',
+      `undoing the create of ${row.ticket}: ${failureOf(error, 'removing what was made').message}`,
+      `agent-swarm delete ${row.ticket} --force tries it again.`,
+      error,
+    )
+  }
+}
+
+// ── One function an action ─────────────────────────────────────────────────────────────────────────────────────────
+
+type Does<Kind extends ActionKind> = (work: Work, action: Extract<Action, { kind: Kind }>) => Promise<Result>
+
+const create: Does<'create'> = async (work, { ticket, by }) => {
+  const { world, asked } = work
+  let row = world.registry.environment(ticket)
+  if (row !== null && (row.status === 'failed' || row.status === 'lost')) {
+    const provider = await world.provider(row.provider)
+    if (row.status === 'failed' || (await observe(provider, row)) === 'gone') {
+      await converge(work, provider, row, 'absent')
+      row = null
+    }
+  }
+  if (row !== null && row.status !== 'creating') return start(work, { ticket, by, kind: 'start', replyTo: null })
+  if (row === null) {
+    const provider = await world.chosenProvider()
+    const vmId = vmNameFor(ticket, randomBytes(4).toString('hex'))
+    world.registry.begin({
+      ticket,
+      provider: provider.name,
+      vmId,
+      baseImage: world.config.baseImage,
+      by,
+      hostKey: null,
+      operation: work.operation,
+    })
+    row = existing(world, ticket)
+  }
+  const provider = await world.provider(row.provider)
+  try {
+    await converge(work, provider, row, 'running')
+    await becomeReady(work, provider, row)
+  } catch (error) {
+    asked.onPhase('undoing')
+    await undoCreate(world, provider, row)
+    throw error
+  }
+  return { said: `${ticket} has a machine: ${row.vmId} on ${row.provider}` }
+}
+
+const start: Does<'start'> = async (work, { ticket, by }) => {
+  const { world } = work
+  const row = existing(world, ticket)
+  const provider = await world.provider(row.provider)
+  const before = await observe(provider, row)
+  world.registry.setDesired(ticket, 'running', by)
+  if (before === 'running' && row.status === 'running') return { skipped: `${ticket} is running already` }
+  await converge(work, provider, row, 'running')
+  await becomeReady(work, provider, row)
+  world.registry.setWorkAtRisk(ticket, null)
+  return { said: `${ticket} is running` }
+}
+
+const stop: Does<'stop'> = async (work, { ticket, by }) => {
+  const { world } = work
+  const row = existing(world, ticket)
+  const provider = await world.provider(row.provider)
+  world.registry.setDesired(ticket, 'stopped', by)
+  if ((await observe(provider, row)) === 'stopped') {
+    world.registry.setStatus(ticket, 'stopped')
+    return { skipped: `${ticket} is stopped already` }
+  }
+  await stopKeepingFinding(work, provider, row)
+  return { said: `${ticket} is stopped; its disk and checkpoints are kept` }
+}
+
+const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked, why, commit }) => {
+  const { world, operation } = work
+  const row = existing(world, ticket)
+  const provider = await world.provider(row.provider)
+  const earlier = work.asked.actionId === null ? null : world.registry.detailOf(work.asked.actionId)
+  const name = asked ?? earlier?.name ?? timestamp(world.clock())
+  world.registry.setDetail(operation, { name })
+  const there = await adoptCheckpoints(world, provider, row)
+  if (there.includes(name)) {
+    // An earlier attempt of this very action made it, or it is a push that was seen before.
+    if (earlier?.name === name) return { said: `checkpoint ${name} of ${ticket} is made` }
+    if (why === 'push') return { skipped: `${ticket} has a checkpoint ${name} already` }
+    throw fail('already-exists', `${ticket} has a checkpoint ${name} already`, 'Take another name.')
+  }
+  if (why === 'push') {
+    if (provider.liveCheckpoints !== true)
+      return { skipped: `${provider.name} cannot make a checkpoint without stopping the machine` }
+    if ((await observe(provider, row)) !== 'running') return { skipped: `${ticket} is not running` }
+  }
+  await makeCheckpoint(work, provider, row, { name, why, commit })
+  if (why === 'push' && provider.deleteCheckpoint !== undefined) {
+    const pushes = world.registry.checkpoints(ticket).filter(one => one.why === 'push')
+    for (const old of pushes.slice(0, -PUSH_CHECKPOINTS)) {
+      await provider.deleteCheckpoint(row.vmId, old.name)
+      world.registry.removeCheckpoint(ticket, old.name)
+    }
+  }
+  return { said: `checkpoint ${name} of ${ticket} is made` }
+}
+
+const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
+  const { world, operation } = work
+  const row = existing(world, ticket)
+  const provider = await world.provider(row.provider)
+  const earlier = work.asked.actionId === null ? null : world.registry.detailOf(work.asked.actionId)
+  const there = await adoptCheckpoints(world, provider, row)
+  const name = asked ?? earlier?.name ?? there.findLast(one => !isPreRestore(one)) ?? null
+  if (name === null)
+    throw fail(
+      'no-such-checkpoint',
+      `${ticket} has no checkpoint to restore`,
+      `Make one: agent-swarm checkpoint ${ticket} [name]`,
+    )
+  if (!there.includes(name)) {
+    const names = there.length === 0 ? 'It has none.' : `It has ${there.join(', ')}.`
+    throw fail('no-such-checkpoint', `${ticket} has no checkpoint ${name}`, names)
+  }
+  const keptAs = earlier?.keptAs ?? `pre-restore-${timestamp(world.clock())}`
+  world.registry.setDetail(operation, { name, keptAs })
+  if (!there.includes(keptAs))
+    await makeCheckpoint(work, provider, row, { name: keptAs, why: 'before restore', commit: null })
+  work.asked.onPhase('restore')
+  await provider.restore(row.vmId, name)
+  if ((await observe(provider, row)) === 'running') {
+    world.registry.setDesired(ticket, 'running', by)
+    await becomeReady(work, provider, row)
+  } else {
+    world.registry.setDesired(ticket, 'stopped', by)
+    world.registry.setStatus(ticket, 'stopped')
+    world.registry.setAddress(ticket, null)
+  }
+  // What was found before is about another state of the disk.
+  world.registry.setWorkAtRisk(ticket, null)
+  return { said: `${ticket} is back at ${name}; what it replaced is kept as ${keptAs}` }
+}
+
+const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
+  const { world, operation } = work
+  const row = world.registry.environment(ticket)
+  if (row === null) return { skipped: `${ticket} has no environment` }
+  const provider = await world.provider(row.provider)
+  world.registry.setDetail(operation, { force })
+  const cleared = work.asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
+  if (!force && !cleared) {
+    const observed = await observe(provider, row)
+    const found: WorkAtRisk =
+      observed === 'running'
+        ? await findWorkAtRisk(work, provider, row)
+        : observed === 'gone' || observed === 'unmade'
+          ? { known: true, repositories: [] }
+          : (row.workAtRisk ?? { known: false, because: 'the machine is stopped, and was not asked before' })
+    world.registry.setWorkAtRisk(ticket, found)
+    if (!nothingAtRisk(found)) {
+      world.registry.setDesired(ticket, 'stopped', by)
+      await converge(work, provider, row, 'stopped')
+      world.registry.setStatus(ticket, 'stopped')
+      world.registry.setAddress(ticket, null)
+      throw fail(
+        'work-at-risk',
+        `${ticket} is kept and stopped: ${sayWorkAtRisk(found)}`,
+        `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force (on the pull request: /swarm delete --force).`,
+      )
+    }
+  }
+  // From here on the delete is decided: after a crash it goes on without asking again.
+  world.registry.setDesired(ticket, 'absent', by)
+  world.registry.setStatus(ticket, 'deleting')
+  await converge(work, provider, row, 'absent')
+  return { said: `${ticket} is deleted: its machine, its disk and its checkpoints are gone` }
+}
+
+const status: Does<'status'> = async ({ world }, { ticket }) => {
+  const row = world.registry.environment(ticket)
+  if (row === null) return { said: `${ticket} has no environment` }
+  const provider = await world.provider(row.provider)
+  const observed = await observe(provider, row)
+  if (observed === 'gone') return { said: `${ticket}: its machine ${row.vmId} is gone, and nothing here deleted it` }
+  if (observed !== 'unmade' && observed !== 'creating' && ['running', 'stopped', 'lost'].includes(row.status))
+    world.registry.setStatus(ticket, observed)
+  await adoptCheckpoints(world, provider, row)
+  return { said: `${ticket} is ${observed}` }
+}
+
+const does = { create, start, stop, checkpoint, restore, delete: deleteEnvironment, status } satisfies {
+  [Kind in ActionKind]: Does<Kind>
+}
+
+// ── After a crash ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What becomes of an operation whose process died in it. `same`: the action that goes on now is that one. */
+const settleInterrupted = async (world: World, operation: OperationRow, same: boolean): Promise<void> => {
+  const row = world.registry.environment(operation.ticket)
+  if (row !== null && !same) {
+    const provider = await world.provider(row.provider)
+    const observed = await observe(provider, row)
+    if (row.status === 'creating') await undoCreate(world, provider, row)
+    else if (row.desired === 'absent' && row.status === 'deleting') {
+      await provider.deleteVm(row.vmId)
+      forget(world, row)
+    } else if (observed === 'running' || observed === 'stopped') {
+      world.registry.setStatus(row.ticket, observed)
+      await adoptCheckpoints(world, provider, row)
+    }
+  }
+  world.registry.endOperation(operation.id, world.clock().toISOString(), 'interrupted', null)
+}
+
+/**
+ * Settles what other processes left when they died: called at every start of a runner and before every changing command
+ * of the CLI. An operation of the queue is left to the queue, which hands its action out again (`queueToo` false).
+ */
+export const sweep = async (world: World, { queueToo }: { queueToo: boolean }): Promise<void> => {
+  for (const operation of world.registry.openOperations()) {
+    if (operation.actionId !== null && !queueToo) continue
+    await ifUnlocked(world.home, operation.ticket, async () => {
+      const still = world.registry.openOperations(operation.ticket).find(one => one.id === operation.id)
+      if (still !== undefined) await settleInterrupted(world, still, false)
+    })
+  }
+}
+
+// ── The door ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const perform = (work: Work, action: Action): Promise<Result> =>
+  // The table's type says that each kind gets its own action.
+  (does[action.kind] as (work: Work, action: Action) => Promise<Result>)(work, action)
+
+export const execute = async (world: World, action: Action, asked: Asked): Promise<Outcome> => {
+  const { ticket } = action
+  const began = performance.now()
+  const now = () => world.clock().toISOString()
+  const environment = () => {
+    const row = world.registry.environment(ticket)
+    return row === null ? null : environmentOf(world, row, world.clock())
+  }
+  const locked = async (): Promise<Outcome> => {
+    const known = asked.actionId === null ? null : world.registry.outcomeOf(asked.actionId)
+    if (known !== null) return known
+    for (const open of world.registry.openOperations(ticket)) {
+      await settleInterrupted(world, open, open.actionId !== null && open.actionId === asked.actionId)
+    }
+    const operation = world.registry.startOperation({
+      actionId: asked.actionId,
+      correlation: asked.correlation,
+      ticket,
+      kind: action.kind,
+      by: action.by,
+      at: now(),
+    })
+    let outcome: Outcome
+    try {
+      const result = await perform({ world, asked, operation, by: action.by }, action)
+      const seconds = Math.round((performance.now() - began) / 100) / 10
+      outcome =
+        'skipped' in result
+          ? { result: 'skipped', because: result.skipped, environment: environment() }
+          : { result: 'done', said: result.said, environment: environment(), seconds }
+    } catch (error) {
+      const failure = asked.signal.aborted
+        ? { kind: 'cancelled' as const, message: `${action.kind} of ${ticket}: cancelled`, remedy: null }
+        : failureOf(error, `${action.kind} of ${ticket}`)
+      outcome = { result: 'failed', failure, environment: environment() }
+    }
+    world.registry.endOperation(operation, now(), outcome.result, outcome)
+    return outcome
+  }
+  try {
+    return await withTicketLock(
+      world.home,
+      ticket,
+      { signal: asked.signal, onWait: () => asked.onPhase('waiting for another command on this ticket') },
+      locked,
+    )
+  } catch (error) {
+    return { result: 'failed', failure: failureOf(error, `${action.kind} of ${ticket}`), environment: null }
+  }
+}

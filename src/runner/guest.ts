@@ -1,0 +1,195 @@
+/** How a guest is asked: over SSH with a key of ours and the host key that we gave it, or as its provider brings it. */
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { GuestAccess, Provider, SshInfo } from '../../providers/provider.ts'
+import { allow, fail, isFailure } from '../errors.ts'
+import type { Explain, Run } from '../exec.ts'
+
+/** Milliseconds between two tries to reach a guest that is coming up. */
+const POLL_MS = 250
+/** A first boot under software emulation, with others beside it, takes minutes. */
+export const READY_DEADLINE_MS = 10 * 60_000
+
+export const explainSsh: Explain = [
+  // OpenSSH 9.2
+  [
+    /Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED/,
+    'refused',
+    'The machine at this address is not the one that was made. Try: agent-swarm status',
+  ],
+  [/Permission denied/, 'refused', 'The guest does not take our key. Its user may have changed authorized_keys.'],
+  [
+    /Connection (refused|timed out|reset|closed)|No route to host|Network is unreachable|Operation timed out|kex_exchange_identification/,
+    'guest-unreachable',
+    'Is the machine up? Try: agent-swarm status',
+  ],
+]
+
+const sshFolder = (home: string) => join(home, 'ssh')
+const knownHosts = (home: string, vmId: string) => join(sshFolder(home), `${vmId}.known_hosts`)
+
+/** Makes an ed25519 pair with ssh-keygen: OpenSSH's own private format is what sshd and cloud-init take. */
+const makeKey = async (run: Run, home: string): Promise<{ privateKey: string; publicKey: string }> => {
+  mkdirSync(sshFolder(home), { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(sshFolder(home), 'new-'))
+  try {
+    const file = join(folder, 'key')
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', file], { deadline: 10_000 })
+    return { privateKey: readFileSync(file, 'utf8'), publicKey: readFileSync(`${file}.pub`, 'utf8').trim() }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** The key of this home, that may log in to its machines: made at first use. Returns its public line. */
+export const loginKey = async (run: Run, home: string): Promise<string> => {
+  const file = join(sshFolder(home), 'id_ed25519')
+  if (!existsSync(`${file}.pub`)) {
+    const { privateKey, publicKey } = await makeKey(run, home)
+    for (const [path, text] of [
+      [file, privateKey],
+      [`${file}.pub`, `${publicKey}\n`],
+    ] as const) {
+      writeFileSync(`${path}.${process.pid}`, text, { mode: 0o600 })
+      renameSync(`${path}.${process.pid}`, path)
+    }
+    chmodSync(file, 0o600)
+  }
+  return readFileSync(`${file}.pub`, 'utf8').trim()
+}
+
+/** A new host key for one machine, and the pin that every later connection is held to. */
+export const pinnedHostKey = async (run: Run, home: string, vmId: string) => {
+  const key = await makeKey(run, home)
+  const [type, body] = key.publicKey.split(' ')
+  writeFileSync(knownHosts(home, vmId), `${vmId} ${type} ${body}\n`, { mode: 0o600 })
+  return key
+}
+export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHosts(home, vmId), { force: true })
+
+/** A path as the value of an ssh option: quoted, and its % no token. */
+const asOption = (path: string) => `"${path.replaceAll('%', '%%')}"`
+
+/** The arguments of ssh up to the host: no config of the user, no agent, no other key, no host but the pinned one. */
+export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[] => {
+  if (isIP(ssh.host) === 0 && ssh.host !== 'localhost') throw fail('refused', `"${ssh.host}" is no address`)
+  return [
+    ...['-F', 'none', '-o', 'IdentitiesOnly=yes', '-i', join(sshFolder(home), 'id_ed25519')],
+    ...[
+      '-o',
+      'StrictHostKeyChecking=yes',
+      '-o',
+      `UserKnownHostsFile=${asOption(knownHosts(home, vmId))}`,
+      '-o',
+      'GlobalKnownHostsFile=none',
+    ],
+    ...['-o', `HostKeyAlias=${vmId}`, '-o', 'UpdateHostKeys=no', '-o', 'LogLevel=ERROR'],
+    ...['-o', 'ServerAliveInterval=15', '-o', 'ServerAliveCountMax=4', '-p', String(ssh.port), '-l', ssh.user],
+  ]
+}
+
+const BATCH = ['-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-T']
+
+export type Guest = {
+  /** Waits until an SSH reply came with the pinned key. Returns where. Null where the provider has no SSH. */
+  ready(
+    provider: Provider,
+    vmId: string,
+    deadline?: number,
+    signal?: AbortSignal,
+    onAddress?: (ssh: SshInfo) => void,
+  ): Promise<SshInfo | null>
+  /** Runs a shell script as root in the guest, and returns what it printed. Fails with `guest-unreachable` when it cannot. */
+  script(provider: Provider, vmId: string, script: string, deadline: number, signal?: AbortSignal): Promise<string>
+}
+
+export const openGuest = (run: Run, home: string): Guest => {
+  const answer = async (vmId: string, ssh: SshInfo, signal: AbortSignal | undefined) => {
+    try {
+      await run('ssh', [...sshArguments(home, vmId, ssh), ...BATCH, '--', ssh.host, 'true'], {
+        deadline: 15_000,
+        explain: explainSsh,
+        ...(signal === undefined ? {} : { signal }),
+      })
+      return true
+    } catch (error) {
+      // A guest that comes up refuses, resets and stalls; cloud-init gives it our host key only along the way, and
+      // before that an answer under another key is no answer.
+      if (isFailure(error) && error.failure.kind !== 'cancelled' && error.failure.kind !== 'provider-missing')
+        return false
+      throw error
+    }
+  }
+  return {
+    ready: async (provider, vmId, deadline = READY_DEADLINE_MS, signal, onAddress = () => {}) => {
+      if (provider.runInGuest !== undefined) return null
+      const until = performance.now() + deadline
+      let told: string | null = null
+      while (true) {
+        const ssh = (await provider.sshInfo(vmId).catch(allow('no-address-yet'))) ?? null
+        if (ssh !== null && told !== ssh.host) {
+          told = ssh.host
+          onAddress(ssh)
+        }
+        if (ssh !== null && (await answer(vmId, ssh, signal))) return ssh
+        if (performance.now() > until) {
+          throw fail(
+            'guest-unreachable',
+            `waiting for ${vmId}: ${ssh === null ? 'it got no address' : `no SSH reply from ${ssh.host}`} within ${Math.round(deadline / 1000)} s`,
+            'Its console may say why: virsh console, or the log that the provider keeps.',
+          )
+        }
+        await delay(POLL_MS, undefined, signal === undefined ? {} : { signal }).catch(() => {
+          throw fail('cancelled', `waiting for ${vmId}: cancelled`)
+        })
+      }
+    },
+    script: async (provider, vmId, script, deadline, signal) => {
+      if (provider.runInGuest !== undefined) return (await provider.runInGuest(vmId, script, { deadline })).stdout
+      const ssh = await provider.sshInfo(vmId)
+      const { stdout } = await run(
+        'ssh',
+        [...sshArguments(home, vmId, ssh), ...BATCH, '--', ssh.host, 'sudo -n sh -s'],
+        {
+          input: script,
+          deadline,
+          explain: explainSsh,
+          ...(signal === undefined ? {} : { signal }),
+        },
+      )
+      return stdout
+    },
+  }
+}
+
+/** How a base image's build reaches the machine that it boots: with keys of its own, that are gone with `forget`. */
+export const guestForBuild = async (
+  run: Run,
+  home: string,
+  alias: string,
+): Promise<{ access: GuestAccess; forget: () => void }> => {
+  const [publicKey, hostKey] = await Promise.all([loginKey(run, home), pinnedHostKey(run, home, alias)])
+  const access: GuestAccess = {
+    publicKey,
+    hostKey,
+    run: async (ssh, script, deadline) => {
+      const until = performance.now() + deadline
+      const left = () => Math.max(1_000, until - performance.now())
+      const target = [...sshArguments(home, alias, ssh), ...BATCH, '--', ssh.host]
+      while (true) {
+        try {
+          await run('ssh', [...target, 'true'], { deadline: 15_000, explain: explainSsh })
+          break
+        } catch (error) {
+          if (performance.now() > until) throw error
+          await delay(POLL_MS)
+        }
+      }
+      return (await run('ssh', [...target, 'sudo -n sh -s'], { input: script, deadline: left(), explain: explainSsh }))
+        .stdout
+    },
+  }
+  return { access, forget: () => forgetHostKey(home, alias) }
+}
