@@ -58,8 +58,10 @@ export type Provider = {
   listVms(): Promise<VmInfo[]>
 
   // Optional members: their presence is the capability.
-  /** Checkpoints of a running guest keep its memory, and never stop it. */
+  /** A checkpoint of a running guest never stops it (it may pause). */
   liveCheckpoints?: true
+  /** A checkpoint of a running guest holds its memory: a restore goes on where it was. */
+  memoryCheckpoints?: true
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Bytes on the host with checkpoints, of every machine of ours, by id. Constant number of commands. */

@@ -168,7 +168,7 @@ const adoptCheckpoints = async (world: World, provider: Provider, row: Environme
       why: isPreRestore(name) ? 'before restore' : name.startsWith('push-') ? 'push' : 'command',
       commit: null,
       createdAt: world.clock().toISOString(),
-      withMemory: provider.liveCheckpoints === true,
+      withMemory: provider.memoryCheckpoints === true,
     })
   }
   return there
@@ -186,7 +186,7 @@ const makeCheckpoint = async (
   world.registry.addCheckpoint(row.ticket, {
     ...checkpoint,
     createdAt: world.clock().toISOString(),
-    withMemory: running && provider.liveCheckpoints === true,
+    withMemory: running && provider.memoryCheckpoints === true,
   })
 }
 

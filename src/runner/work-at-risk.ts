@@ -9,23 +9,23 @@ export const workAtRiskScript = `
 set -u
 export LC_ALL=C GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0
 roots=\${AGENT_SWARM_GUEST_ROOTS:-/home /root /srv /opt /work /workspace}
-IFS='
-'
-found=$(find $(printf '%s' "$roots" | tr ' ' '\\n') -xdev -maxdepth 7 -name .git -prune 2>/dev/null | sort -u | head -n 200)
+found=$(printf '%s\\n' "$roots" | { if [ -z "\${AGENT_SWARM_GUEST_ROOTS:-}" ]; then tr ' ' '\\n'; else cat; fi; } |
+  while IFS= read -r root; do find "$root" -xdev -maxdepth 7 -name .git -prune 2>/dev/null; done | sort -u | head -n 200)
 if [ -n "$found" ] && ! command -v git >/dev/null; then echo 'no-git'; exit 0; fi
-count() { if out=$("$@" 2>/dev/null); then if [ -z "$out" ]; then echo 0; else printf '%s\\n' "$out" | wc -l; fi; else echo '?'; fi; }
+at() { git -c safe.directory='*' -c core.fsmonitor=false -c core.quotePath=true -C "$repo" "$@" 2>/dev/null </dev/null; }
+count() { if out=$(at "$@"); then if [ -z "$out" ]; then echo 0; else printf '%s\\n' "$out" | wc -l | tr -d ' '; fi; else echo '?'; fi; }
 printf '%s\\n' "$found" | while IFS= read -r dotgit; do
   [ -n "$dotgit" ] || continue
   repo=\${dotgit%/.git}
-  g="git -c safe.directory=* -c core.fsmonitor=false -c core.quotePath=true -C"
-  changed=$(count $g "$repo" diff --name-only HEAD --)
-  if ! $g "$repo" rev-parse -q --verify HEAD >/dev/null 2>&1; then changed=$(count $g "$repo" ls-files); fi
-  untracked=$(count $g "$repo" ls-files --others --exclude-standard)
-  stashes=$(count $g "$repo" stash list)
-  unpushed=$(count $g "$repo" rev-list --branches --tags --not --remotes)
-  if $g "$repo" rev-parse -q --verify HEAD >/dev/null 2>&1; then
-    head=$(count $g "$repo" rev-list HEAD --not --remotes --branches --tags)
-    [ "$unpushed" = '?' ] || [ "$head" = '?' ] && unpushed='?' || unpushed=$((unpushed + head))
+  untracked=$(count ls-files --others --exclude-standard)
+  stashes=$(count stash list)
+  if at rev-parse -q --verify HEAD >/dev/null; then
+    changed=$(count diff --name-only HEAD --)
+    unpushed=$(count rev-list HEAD --branches --tags --not --remotes)
+  else
+    # No commit yet on this branch.
+    changed=$(count ls-files)
+    unpushed=$(count rev-list --branches --tags --not --remotes)
   fi
   printf '%s\\t%s\\t%s\\t%s\\t%s\\n' "$changed" "$untracked" "$stashes" "$unpushed" "$(printf '%s' "$repo" | tr -c '[:print:]' '?' | cut -c 1-200)"
 done
