@@ -44,13 +44,18 @@ const PASSED_ON = [
 
 /** Opens the door. `environment` is what config.ts read of the process's environment. */
 export const openRun =
-  (environment: Readonly<Record<string, string | undefined>>, onCommand: OnCommand = () => {}): Run =>
+  (
+    environment: Readonly<Record<string, string | undefined>>,
+    { onCommand = () => {}, interrupt }: { onCommand?: OnCommand; interrupt?: AbortSignal } = {},
+  ): Run =>
   async (program, argv, options = {}) => {
     const passed = Object.fromEntries(
       PASSED_ON.flatMap(name => (environment[name] === undefined ? [] : [[name, environment[name]]])),
     )
     const deadline = options.deadline ?? DEADLINE
     const began = performance.now()
+    // What runs when the person presses Ctrl-C is ended; what undoes it afterwards is not.
+    const signals = [options.signal, interrupt?.aborted ? undefined : interrupt].filter(signal => signal !== undefined)
     // Loaded with the first command: it takes longer to import than Node takes to start.
     const { execa } = await import('execa')
     const ran = await execa(program, argv, {
@@ -63,7 +68,7 @@ export const openRun =
       forceKillAfterDelay: 2_000,
       maxBuffer: 16 * 1024 * 1024,
       ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
-      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+      ...(signals.length === 0 ? {} : { cancelSignal: AbortSignal.any(signals) }),
     })
     const milliseconds = performance.now() - began
     onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null })

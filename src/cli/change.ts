@@ -26,7 +26,7 @@ const sshLine = (environment: Environment | null): string[] =>
   environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
 
 export const change = async (invocation: Invocation, wish: Wish): Promise<number> => {
-  const world = openWorld(await invocation.config())
+  const world = openWorld(await invocation.config(), { interrupt: invocation.signal })
   try {
     await sweep(world, { queueToo: false })
     const action = { ...wish, by: { via: 'cli', who: who() }, replyTo: null } as Action

@@ -21,7 +21,7 @@ export const run: RunCommand = async invocation => {
   const name = invocation.words[0] ?? config.baseImage
   if (!IMAGE_NAME.test(name))
     throw fail('usage', `"${name}" is no image name`, 'Small letters, digits and hyphens, at most 41.')
-  const world = openWorld(config)
+  const world = openWorld(config, { interrupt: invocation.signal })
   try {
     const provider = await world.chosenProvider()
     if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)

@@ -26,7 +26,7 @@ export type World = {
 
 export const openWorld = (config: Config, onCommand?: OnCommand, clock: () => Date = () => new Date()): World => {
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
-  const run = openRun(config.environment, onCommand)
+  const run = openRun(config.environment, tools)
   const registry = openRegistry(join(config.home, 'registry.db'))
   const opened = new Map<ProviderName, Promise<Provider>>()
   const provider = (name: ProviderName): Promise<Provider> => {
@@ -65,7 +65,7 @@ export const openWorld = (config: Config, onCommand?: OnCommand, clock: () => Da
     registry,
     run,
     guest: openGuest(run, config.home),
-    clock,
+    clock: () => new Date(),
     provider,
     chosenProvider: () => {
       chosen ??= choose().catch(error => {

@@ -1,0 +1,200 @@
+/** The CLI as its users run it: whole processes, from another folder. */
+import { execFile } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { table } from '../../src/cli/main.ts'
+
+const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+let home: string
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'agent-swarm-cli-'))
+})
+afterEach(() => rmSync(home, { recursive: true, force: true }))
+
+type Ran = { stdout: string; stderr: string; code: number }
+const swarm = (
+  words: string[],
+  { environment = {}, input = '' }: { environment?: Record<string, string>; input?: string } = {},
+): Promise<Ran> =>
+  new Promise(done => {
+    const child = execFile(
+      process.execPath,
+      [entry, ...words],
+      {
+        cwd: tmpdir(),
+        env: {
+          PATH: process.env.PATH,
+          HOME: home,
+          AGENT_SWARM_HOME: join(home, 'state'),
+          AGENT_SWARM_PROVIDER: 'synthetic',
+          ...environment,
+        },
+      },
+      (error, stdout, stderr) =>
+        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+    )
+    child.stdin?.end(input)
+  })
+const json = async (words: string[]) => JSON.parse((await swarm(words)).stdout)
+
+describe('a person’s way', () => {
+  test('from nothing to a machine and back', async () => {
+    expect(await json(['list', '--json'])).toEqual([])
+    const created = await swarm(['create', 'drop-1'])
+    expect(created).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        /^DROP-1 has a machine: as-drop-1-[0-9a-f]{8} on synthetic \([\d.]+ s\)\.\nEnter it: agent-swarm ssh DROP-1\n$/,
+      ),
+    })
+    expect(created.stderr).toMatch(/disk\n.*start\n/)
+    expect(await swarm(['ssh', 'DROP-1', '--', 'cat > note; exit 7'], { input: 'hello' })).toMatchObject({ code: 7 })
+    expect(await swarm(['ssh', 'DROP-1', '--', 'cat', 'note'])).toMatchObject({ code: 0, stdout: 'hello' })
+    expect(await swarm(['checkpoint', 'DROP-1', 'Before-Refactor'])).toMatchObject({ code: 0 })
+    await swarm(['ssh', 'DROP-1', '--', 'echo changed > note'])
+    expect((await swarm(['restore', 'DROP-1', 'before-refactor'])).stdout).toMatch(
+      /back at before-refactor; what it replaced is kept as pre-restore-/,
+    )
+    expect((await swarm(['ssh', 'DROP-1', '--', 'cat note'])).stdout).toBe('hello')
+    const [row] = await json(['list', '--json'])
+    expect(row).toEqual({
+      ticket: 'DROP-1',
+      provider: 'synthetic',
+      vmId: expect.stringMatching(/^as-drop-1-[0-9a-f]{8}$/),
+      ip: null,
+      status: 'running',
+      baseImage: 'agent-swarm-base',
+      createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
+      diskBytes: null,
+      ssh: null,
+      checkpoints: ['before-refactor', expect.stringMatching(/^pre-restore-\d{8}-\d{6}$/)],
+    })
+    expect(await json(['checkpoints', 'DROP-1', '--json'])).toMatchObject([
+      { name: 'before-refactor', why: 'command', withMemory: false },
+      { why: 'before restore' },
+    ])
+    expect(await swarm(['stop', 'DROP-1'])).toMatchObject({ code: 0 })
+    expect((await swarm(['ssh', 'DROP-1', '--', 'true'])).stderr).toContain('Start it: agent-swarm start DROP-1')
+    expect(await json(['status', 'DROP-1', '--json'])).toMatchObject({
+      environment: { status: 'stopped' },
+      desired: 'stopped',
+      operations: [{ kind: 'stop' }, { kind: 'restore' }, { kind: 'checkpoint' }, { kind: 'create' }],
+    })
+    expect(await swarm(['delete', 'DROP-1'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('its checkpoints are gone'),
+    })
+    expect(await json(['list', '--json'])).toEqual([])
+    expect((await swarm(['status', 'DROP-1'])).stdout).toContain('DROP-1 has no environment.')
+  })
+
+  test('every known provider is shown with the truth about it', async () => {
+    const found = await json(['providers', '--json'])
+    expect(found.map((one: { name: string }) => one.name)).toEqual(['kvm', 'tart', 'hyperv', 'aws', 'synthetic'])
+    for (const one of found)
+      expect(Object.keys(one).sort()).toEqual(['available', 'capabilities', 'name', 'provenOn', 'reason'])
+    expect(found.at(-1)).toMatchObject({
+      available: true,
+      reason: null,
+      capabilities: expect.arrayContaining(['liveCheckpoints']),
+    })
+    expect(found[1]).toMatchObject({ available: false, reason: 'not part of this version' })
+  })
+})
+
+describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', () => {
+  test.for([
+    [['no-such-command'], 2, 'there is no command "no-such-command"'],
+    [['create'], 2, 'something is missing: agent-swarm create <TICKET>'],
+    [['create', 'DROP-1', 'more'], 2, '"more" is too much'],
+    [['create', 'not a ticket'], 2, 'is no ticket'],
+    [['create', 'DROP-0'], 2, 'is no ticket'],
+    [['create', '--sideways', 'DROP-1'], 2, '--sideways'],
+    [['checkpoint', 'DROP-1', '../x'], 2, 'is no checkpoint name'],
+    [['checkpoint', 'DROP-1', '--', '-x'], 2, 'is no checkpoint name'],
+    [['init-base'], 2, '--from is missing'],
+    [['start', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
+    [['ssh', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
+    [['bot'], 1, 'APP_ID'],
+    [['runner'], 1, 'AGENT_SWARM_BOT_URL'],
+  ] as const)('%j', async ([words, code, said]) => {
+    const ran = await swarm([...words])
+    expect(ran.stderr).toContain(said)
+    expect(ran).toMatchObject({ code, stdout: '' })
+  })
+
+  test('a failure in JSON is JSON', async () => {
+    const ran = await swarm(['start', 'DROP-1', '--json'])
+    expect(ran.code).toBe(1)
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      ticket: 'DROP-1',
+      result: 'failed',
+      failure: { kind: 'no-such-environment' },
+    })
+  })
+
+  test('a configuration with mistakes names them all', async () => {
+    const ran = await swarm(['list'], { environment: { PORT: 'x', LOG_LEVEL: 'loud' } })
+    expect(ran).toMatchObject({ code: 1 })
+    expect(ran.stderr).toMatch(/LOG_LEVEL must be one of/)
+    expect(ran.stderr).toMatch(/PORT must be a whole number/)
+  })
+})
+
+test('help shows every command, and each shows its example', async () => {
+  const { stdout, code } = await swarm(['--help'])
+  expect(code).toBe(0)
+  for (const [name, command] of Object.entries(table)) {
+    expect(stdout).toContain(`  ${name}`)
+    expect((await swarm([name, '--help'])).stdout).toContain(`Example: ${command.example}`)
+  }
+})
+
+test('--version says the version, and makes no folder', async () => {
+  expect(await swarm(['--version'])).toMatchObject({ code: 0, stdout: '0.1.0\n' })
+  expect(existsSync(join(home, 'state'))).toBe(false)
+})
+
+test('Ctrl-C undoes a create, and says so', async () => {
+  // A key program that hangs holds the create at its first step.
+  const bin = join(home, 'bin')
+  mkdirSync(bin)
+  writeFileSync(
+    join(bin, 'ssh-keygen'),
+    '#!/bin/sh\necho > "$AGENT_SWARM_TEST_MARK"\nexec sleep 30\n'.replace('$AGENT_SWARM_TEST_MARK', join(home, 'mark')),
+  )
+  chmodSync(join(bin, 'ssh-keygen'), 0o755)
+  const { spawn } = await import('node:child_process')
+  const child = spawn(process.execPath, [entry, 'create', 'DROP-1'], {
+    env: {
+      PATH: `${bin}:${process.env.PATH}`,
+      HOME: home,
+      AGENT_SWARM_HOME: join(home, 'state'),
+      AGENT_SWARM_PROVIDER: 'synthetic',
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stderr = ''
+  child.stderr.on('data', chunk => (stderr += chunk))
+  const until = performance.now() + 10_000
+  while (!existsSync(join(home, 'mark')) && performance.now() < until)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  child.kill('SIGINT')
+  const code = await new Promise(resolve => child.on('exit', resolve))
+  expect(code).toBe(1)
+  expect(stderr).toContain('create of DROP-1: cancelled')
+  expect(await json(['list', '--json'])).toEqual([])
+})
+
+test('ten commands for ten tickets at once, and two for one', async () => {
+  const tickets = Array.from({ length: 10 }, (_, n) => `DROP-${n + 1}`)
+  const ran = await Promise.all([
+    ...tickets.map(ticket => swarm(['create', ticket])),
+    swarm(['checkpoint', 'DROP-1', 'a']),
+    swarm(['create', 'DROP-1']),
+  ])
+  expect(ran.slice(0, 10).map(one => one.code)).toEqual(Array(10).fill(0))
+  expect((await json(['list', '--json'])).map((one: { ticket: string }) => one.ticket)).toEqual([...tickets].sort())
+})

@@ -1,0 +1,299 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Action } from '../../src/domain.ts'
+import { sweep } from '../../src/runner/executor.ts'
+import { actions, openTestWorld } from '../support/world.ts'
+
+let it: Awaited<ReturnType<typeof openTestWorld>>
+beforeEach(async () => {
+  it = await openTestWorld()
+})
+afterEach(() => it.close())
+
+const machines = () => {
+  try {
+    return readdirSync(join(it.home, 'synthetic'))
+  } catch {
+    return []
+  }
+}
+const shell = async (ticket: string, script: string) => {
+  const row = it.world.registry.environment(ticket)
+  const provider = await it.world.provider('synthetic')
+  return (await provider.runInGuest?.(row?.vmId ?? '', script))?.stdout
+}
+
+describe('a life', () => {
+  test('create, write, checkpoint, write, restore, read, stop, start, delete', async () => {
+    expect(await it.do(actions.create('DROP-1'))).toMatchObject({
+      result: 'done',
+      environment: { status: 'running', provider: 'synthetic', ssh: null },
+    })
+    await shell('DROP-1', 'echo before > state')
+    expect(await it.do(actions.checkpoint('DROP-1', 'one'))).toMatchObject({
+      result: 'done',
+      environment: { checkpoints: [{ name: 'one', why: 'command' }] },
+    })
+    await shell('DROP-1', 'echo after > state')
+    const restored = await it.do(actions.restore('DROP-1'))
+    expect(restored).toMatchObject({
+      result: 'done',
+      said: expect.stringMatching(/^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}$/),
+    })
+    expect(await shell('DROP-1', 'cat state')).toBe('before')
+    expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'stopped' } })
+    expect(await it.do(actions.start('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'running' } })
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done', environment: null })
+    expect(machines()).toEqual([])
+    expect(it.world.registry.environments()).toEqual([])
+  })
+
+  test('what cannot be is said with what can', async () => {
+    expect(await it.do(actions.start('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'no-such-environment', remedy: 'Make one: agent-swarm create DROP-1' },
+    })
+    await it.do(actions.create('DROP-1'))
+    expect(await it.do(actions.create('DROP-1'))).toMatchObject({
+      result: 'skipped',
+      because: 'DROP-1 is running already',
+    })
+    expect(await it.do(actions.restore('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'no-such-checkpoint' },
+    })
+    await it.do(actions.checkpoint('DROP-1', 'one'))
+    expect(await it.do(actions.checkpoint('DROP-1', 'one'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'already-exists' },
+    })
+    expect(await it.do(actions.restore('DROP-1', 'two'))).toMatchObject({
+      result: 'failed',
+      failure: { message: 'DROP-1 has no checkpoint two', remedy: 'It has one.' },
+    })
+  })
+
+  test('the newest five checkpoints of pushes are kept, and those that people made', async () => {
+    await it.do(actions.create('DROP-1'))
+    await it.do(actions.checkpoint('DROP-1', 'mine'))
+    for (const n of [1, 2, 3, 4, 5, 6, 7]) await it.do(actions.push('DROP-1', `abcdef${n}000`))
+    expect(await it.do(actions.push('DROP-1', 'abcdef7999'))).toMatchObject({ result: 'skipped' })
+    const outcome = await it.do(actions.status('DROP-1'))
+    expect(outcome.environment?.checkpoints.map(one => one.name)).toEqual([
+      'mine',
+      'push-abcdef3',
+      'push-abcdef4',
+      'push-abcdef5',
+      'push-abcdef6',
+      'push-abcdef7',
+    ])
+  })
+
+  test('a push makes no checkpoint of a machine that is stopped', async () => {
+    await it.do(actions.create('DROP-1'))
+    await it.do(actions.stop('DROP-1'))
+    expect(await it.do(actions.push('DROP-1', 'abcdef1'))).toMatchObject({
+      result: 'skipped',
+      because: 'DROP-1 is not running',
+    })
+  })
+
+  test('one action of the queue is done once, however often it is handed out', async () => {
+    const asked = { actionId: 'github:1:0' }
+    await it.do(actions.create('DROP-1'))
+    await it.do(actions.checkpoint('DROP-1'), asked)
+    await it.do(actions.checkpoint('DROP-1'), asked)
+    expect(it.world.registry.checkpoints('DROP-1')).toHaveLength(1)
+  })
+
+  test('a machine that vanished is told as lost, and made anew when asked for', async () => {
+    await it.do(actions.create('DROP-1'))
+    await (await it.world.provider('synthetic')).deleteVm(it.world.registry.environment('DROP-1')?.vmId ?? '')
+    expect(await it.do(actions.start('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'no-such-vm' },
+      environment: { status: 'lost' },
+    })
+    expect(await it.do(actions.create('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'running' } })
+  })
+
+  test('a create that is cancelled leaves nothing', async () => {
+    const cancel = new AbortController()
+    const outcome = await it.do(actions.create('DROP-1'), {
+      signal: cancel.signal,
+      onPhase: phase => phase === 'disk' && cancel.abort(),
+    })
+    expect(outcome).toMatchObject({ result: 'failed', failure: { kind: 'cancelled' } })
+    expect(machines()).toEqual([])
+    expect(it.world.registry.environments()).toEqual([])
+  })
+})
+
+describe('work at risk', () => {
+  const repository = 'git init -q w; cd w; git config user.email a@b.c; git config user.name n; '
+
+  test.for([
+    ['an untracked file', `${repository} echo x > f`, '1 untracked file'],
+    [
+      'an uncommitted change',
+      `${repository} git commit -q --allow-empty -m one; echo x > f; git add f`,
+      '1 uncommitted change',
+    ],
+    ['a commit on no remote', `${repository} git commit -q --allow-empty -m one`, '1 unpushed commit'],
+    [
+      'a commit on a detached head',
+      `${repository} git commit -q --allow-empty -m one; git checkout -q --detach; git branch -D -q master main 2>/dev/null; true`,
+      '1 unpushed commit',
+    ],
+    [
+      'a stash',
+      `${repository} echo 1 > f; git add f; git commit -q -m one; git remote add o .; git update-ref refs/remotes/o/x HEAD; echo 2 > f; git stash -q`,
+      '1 stash',
+    ],
+  ])('%s keeps the machine, stopped, and says so', async ([, script = '', said = '']) => {
+    await it.do(actions.create('DROP-1'))
+    await shell('DROP-1', script)
+    const kept = await it.do(actions.delete('DROP-1'))
+    expect(kept).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'work-at-risk', message: expect.stringContaining(said) },
+      environment: { status: 'stopped' },
+    })
+    // The finding is kept: asking again while it is stopped deletes nothing either.
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'work-at-risk' } })
+    expect(await it.do(actions.delete('DROP-1', true))).toMatchObject({ result: 'done' })
+    expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([
+      { kind: 'delete', detail: { force: true }, by: { who: 'tester' }, result: 'done' },
+    ])
+  })
+
+  test('what is pushed, ignored or empty is no work at risk', async () => {
+    await it.do(actions.create('DROP-1'))
+    await shell(
+      'DROP-1',
+      `${repository} echo ignored > .gitignore; echo 1 > ignored; git add .gitignore; git commit -q -m one; git remote add o .; git update-ref refs/remotes/o/x HEAD`,
+    )
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
+  })
+
+  test('a repository that cannot be read is not known to be safe', async () => {
+    await it.do(actions.create('DROP-1'))
+    await shell(
+      'DROP-1',
+      `${repository} git commit -q --allow-empty -m one; echo broken > .git/HEAD; rm -rf .git/objects`,
+    )
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'work-at-risk', message: expect.stringContaining('not known') },
+    })
+  })
+
+  test('a stop keeps what it found, and a machine that was stopped clean can be deleted', async () => {
+    await it.do(actions.create('DROP-1'))
+    await it.do(actions.stop('DROP-1'))
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
+    await it.do(actions.create('DROP-2'))
+    await shell('DROP-2', `${repository} echo x > f`)
+    await it.do(actions.stop('DROP-2'))
+    expect(await it.do(actions.delete('DROP-2'))).toMatchObject({ result: 'failed', failure: { kind: 'work-at-risk' } })
+  })
+})
+
+describe('kill -9', () => {
+  const run = promisify(execFile)
+  /** True when it died, false when it came to its end. */
+  const dieAt = async (phase: string, action: Action, actionId = '') => {
+    const script = join(import.meta.dirname, '../support/die-at.ts')
+    try {
+      await run(process.execPath, [script, it.home, phase, actionId, JSON.stringify(action)])
+      return false
+    } catch (error) {
+      return (error as { signal?: string }).signal === 'SIGKILL'
+    }
+  }
+
+  test.for(['disk', 'start', 'address'])(
+    'in a create of the CLI at "%s": the next start leaves nothing',
+    async phase => {
+      expect(await dieAt(phase, actions.create('DROP-1'))).toBe(true)
+      expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
+      await sweep(it.world, { queueToo: false })
+      expect(it.world.registry.environments()).toEqual([])
+      expect(machines()).toEqual([])
+      expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([{ kind: 'create', result: 'interrupted' }])
+    },
+  )
+
+  test.for(['disk', 'start', 'address'])(
+    'in a create of the queue at "%s": the same action goes on, with one machine',
+    async phase => {
+      expect(await dieAt(phase, actions.create('DROP-1'), 'jira:1:0')).toBe(true)
+      await sweep(it.world, { queueToo: false })
+      expect(it.world.registry.environments()).toHaveLength(1)
+      expect(await it.do(actions.create('DROP-1'), { actionId: 'jira:1:0' })).toMatchObject({
+        result: 'done',
+        environment: { status: 'running' },
+      })
+      expect(machines()).toHaveLength(1)
+    },
+  )
+
+  test('in a create of the queue, and another action comes first: nothing half-made is left', async () => {
+    expect(await dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
+    expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'no-such-environment' },
+    })
+    expect(machines()).toEqual([])
+  })
+
+  test('in a delete: the next start ends it', async () => {
+    await it.do(actions.create('DROP-1'))
+    expect(await dieAt('delete', actions.delete('DROP-1'))).toBe(true)
+    await sweep(it.world, { queueToo: false })
+    expect(it.world.registry.environments()).toEqual([])
+    expect(machines()).toEqual([])
+  })
+
+  test('before a delete was decided: nothing is deleted', async () => {
+    await it.do(actions.create('DROP-1'))
+    expect(await dieAt('looking for work at risk', actions.delete('DROP-1'))).toBe(true)
+    await sweep(it.world, { queueToo: false })
+    expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+  })
+
+  test('in a restore: what was there before is kept once, and the same action ends it', async () => {
+    await it.do(actions.create('DROP-1'))
+    await shell('DROP-1', 'echo one > state')
+    await it.do(actions.checkpoint('DROP-1', 'one'))
+    await shell('DROP-1', 'echo two > state')
+    expect(await dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
+    expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
+    expect(await shell('DROP-1', 'cat state')).toBe('one')
+    expect(it.world.registry.checkpoints('DROP-1').filter(one => one.why === 'before restore')).toHaveLength(1)
+  })
+
+  test('in a checkpoint without a name: the same action makes one, not two', async () => {
+    await it.do(actions.create('DROP-1'))
+    expect(await dieAt('checkpoint', actions.checkpoint('DROP-1'), 'github:1:0')).toBe(true)
+    await it.do(actions.checkpoint('DROP-1'), { actionId: 'github:1:0' })
+    expect(it.world.registry.checkpoints('DROP-1')).toHaveLength(1)
+  })
+})
+
+test('two actions of one ticket never overlap, and those of others do not wait', async () => {
+  const seen: string[] = []
+  const at = (ticket: string, n: number) => ({ onPhase: (phase: string) => void seen.push(`${ticket}/${n}/${phase}`) })
+  await Promise.all([
+    it.do(actions.create('DROP-1'), at('DROP-1', 1)),
+    it.do(actions.checkpoint('DROP-1', 'a'), at('DROP-1', 2)),
+    it.do(actions.create('DROP-2'), at('DROP-2', 3)),
+  ])
+  // The second says that it waits, and its own work comes after all of the first.
+  expect(seen).toContain('DROP-1/2/waiting for another command on this ticket')
+  expect(seen.indexOf('DROP-1/2/checkpoint')).toBeGreaterThan(seen.indexOf('DROP-1/1/address'))
+  expect(it.world.registry.environments().map(one => one.status)).toEqual(['running', 'running'])
+})

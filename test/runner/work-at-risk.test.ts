@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { nothingAtRisk, parseWorkAtRisk, sayWorkAtRisk } from '../../src/runner/work-at-risk.ts'
+
+test.for([
+  ['nothing to look at', 'end', { known: true, repositories: [] }],
+  ['a clean repository', '0\t0\t0\t0\t/home/agent/shop\nend', { known: true, repositories: [] }],
+  [
+    'one with work',
+    '2\t1\t0\t3\t/home/agent/shop\nend',
+    {
+      known: true,
+      repositories: [{ path: '/home/agent/shop', uncommitted: 2, untracked: 1, stashes: 0, unpushed: 3 }],
+    },
+  ],
+  [
+    'an answer that was cut off',
+    '0\t0\t0\t0\t/home/agent/shop',
+    { known: false, because: 'the machine gave no whole answer' },
+  ],
+  ['no answer', '', { known: false, because: 'the machine gave no whole answer' }],
+  ['no git', 'no-git', { known: false, because: 'there are repositories, and the machine has no git to look at them' }],
+  [
+    'a repository that git cannot read',
+    '?\t0\t0\t0\t/home/agent/shop\nend',
+    { known: false, because: 'a repository could not be read' },
+  ],
+  ['something else in between', 'hello\nend', { known: false, because: 'a repository could not be read' }],
+  [
+    'terminal codes in a path',
+    '1\t0\t0\t0\t/home/\u001b[31m\nend',
+    { known: false, because: 'a repository could not be read' },
+  ],
+] as const)('%s', ([, stdout, expected]) => expect(parseWorkAtRisk(stdout)).toEqual(expected))
+
+test('what is not known is never nothing', () => {
+  expect(nothingAtRisk({ known: false, because: 'silence' })).toBe(false)
+  expect(nothingAtRisk({ known: true, repositories: [] })).toBe(true)
+})
+
+test('a finding is said in words', () => {
+  expect(sayWorkAtRisk(parseWorkAtRisk('2\t1\t0\t3\t/home/agent/shop\n0\t0\t1\t0\t/srv/x\nend'))).toBe(
+    '2 uncommitted changes, 1 untracked file, 3 unpushed commits in /home/agent/shop; 1 stash in /srv/x',
+  )
+})
