@@ -24,7 +24,7 @@ export type World = {
   close(): void
 }
 
-export const openWorld = (config: Config, onCommand?: OnCommand, clock: () => Date = () => new Date()): World => {
+export const openWorld = (config: Config, tools: { onCommand?: OnCommand; interrupt?: AbortSignal } = {}): World => {
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
   const run = openRun(config.environment, tools)
   const registry = openRegistry(join(config.home, 'registry.db'))
