@@ -44,7 +44,8 @@ export type MessageBody =
   | { kind: 'reply'; repo: string; number: number; commentId: number }
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira'; ticket: Ticket; about: string; text: string }
-export type OutboxRow = { seq: number; message: Message; attempt: number }
+/** `body` is the message as it was when it was taken: one that was replaced since is published again. */
+export type OutboxRow = { seq: number; message: Message; attempt: number; body: string }
 
 export type Queue = {
   /** Stores deliveries in one transaction; those whose (source, id) is known are left as they are. Returns how many are new. */
@@ -71,8 +72,8 @@ export type Queue = {
   ): 'retry' | 'dead' | 'lost'
   /** Queued actions only. */
   cancel(id: string): 'cancelled' | 'too-late'
-  /** Leases that ran out go back to pending. Returns how many. */
-  reap(): number
+  /** Leases that ran out go back to pending; one that was tried enough ends as failed, with the messages of `lost`. Returns how many ran out. */
+  reap(lost: (action: ActionRow, outcome: Outcome) => readonly Message[]): number
   pinnedTo(ticket: Ticket): string | null
   pin(ticket: Ticket, runnerId: string): void
   unpin(ticket: Ticket): void
@@ -83,12 +84,14 @@ export type Queue = {
 
   outbox: {
     put(messages: readonly Message[]): void
-    /** Due messages, the oldest of each key, at most `limit`. */
+    /** Due messages, oldest first, at most `limit`. A key has one at a time. */
     take(limit: number): OutboxRow[]
-    ack(seq: number): void
+    ack(row: OutboxRow): void
     later(seq: number, at: number, reason: string): void
     drop(seq: number, reason: string): void
   }
+  /** Forgets what was settled before (epoch ms): no sender sends it again after so long. */
+  purge(before: number): void
   counts(): {
     inbox: number
     pending: number

@@ -1,0 +1,320 @@
+/** The queue on node:sqlite: the embedded default. Lease, order and retry are in the SQL, so that they hold whoever asks. */
+import { randomBytes } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import type { Outcome, Progress } from '../domain.ts'
+import { LEASE_MS } from '../protocol.ts'
+import { migrate } from '../registry/migrate.ts'
+import type { ActionRow, ActionState, Message, Queue, QueuedAction, StoredDelivery, Verdict } from './queue.ts'
+
+const migrations = [
+  `
+  create table delivery (
+    seq integer primary key autoincrement,
+    source text not null,
+    id text not null,
+    event text not null,
+    lane text not null,
+    -- Gone once it is settled: what is kept then is that it came, and what it became.
+    body text,
+    received_at integer not null,
+    attempt integer not null default 0,
+    not_before integer not null default 0,
+    verdict text,
+    reason text,
+    settled_at integer,
+    unique (source, id)
+  ) strict;
+  create index delivery_due on delivery (lane, seq) where verdict is null;
+  create table action (
+    seq integer primary key autoincrement,
+    id text unique not null,
+    correlation text not null,
+    ticket text not null,
+    kind text not null,
+    payload text not null,
+    state text not null default 'pending' check (state in ('pending','active','done','dead','cancelled')),
+    attempt integer not null default 0,
+    not_before integer not null default 0,
+    runner_id text,
+    lease_token text,
+    lease_until integer,
+    progress text,
+    outcome text,
+    created_at integer not null,
+    ended_at integer
+  ) strict;
+  create index action_head on action (ticket, seq) where state in ('pending','active');
+  create table pin (ticket text primary key not null, runner_id text not null) strict, without rowid;
+  create table outbox (
+    seq integer primary key autoincrement,
+    key text not null,
+    body text not null,
+    attempt integer not null default 0,
+    not_before integer not null default 0,
+    reason text
+  ) strict;
+  create index outbox_key on outbox (key, seq);
+  `,
+]
+
+/** How often an action is tried before it ends as failed. */
+const ATTEMPTS = 6
+const BACKOFF_MS = { first: 2_000, most: 5 * 60_000 }
+/** Milliseconds from one try to the next. */
+const backoff = (attempt: number) => Math.min(BACKOFF_MS.first * 2 ** Math.max(0, attempt - 1), BACKOFF_MS.most)
+
+type Row = Record<string, string | number | bigint | null | Uint8Array>
+const parsed = <T>(cell: Row[string] | undefined): T | null =>
+  typeof cell === 'string' ? (JSON.parse(cell) as T) : null
+
+const actionFrom = (row: Row): ActionRow => ({
+  seq: row.seq as number,
+  id: row.id as string,
+  correlation: row.correlation as string,
+  action: JSON.parse(row.payload as string),
+  state: row.state as ActionState,
+  attempt: row.attempt as number,
+  runnerId: row.runner_id as string | null,
+  leaseUntil: row.lease_until as number | null,
+  progress: parsed<Progress>(row.progress),
+  createdAt: row.created_at as number,
+  notBefore: row.not_before as number,
+  outcome: parsed<Outcome>(row.outcome),
+})
+
+/** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
+export const openQueue = (path: string, clock: () => number): Queue => {
+  const db = new DatabaseSync(path, { timeout: 5_000 })
+  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+  migrate(db, path, migrations)
+
+  const transaction = <T>(work: () => T): T => {
+    db.exec('begin immediate')
+    try {
+      const result = work()
+      db.exec('commit')
+      return result
+    } catch (error) {
+      db.exec('rollback')
+      throw error
+    }
+  }
+
+  /** Deliveries that are being decided now. In memory: after a restart they are due again. */
+  const inHand = new Set<number>()
+
+  const sql = {
+    // One that failed for good takes effect when it is sent again; any other that is known stays as it is.
+    accept: db.prepare(`insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
+      on conflict (source, id) do update set body = excluded.body, verdict = null, reason = null, attempt = 0, not_before = 0
+      where delivery.verdict = 'failed'`),
+    heads: db.prepare(`select min(seq) as seq from delivery where verdict is null group by lane order by 1`),
+    delivery: db.prepare('select * from delivery where seq = ? and not_before <= ?'),
+    settle: db.prepare(
+      'update delivery set verdict = ?, reason = ?, settled_at = ?, body = null where seq = ? and verdict is null',
+    ),
+    postpone: db.prepare('update delivery set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
+    enqueue: db.prepare(
+      `insert into action (id, correlation, ticket, kind, payload, created_at) values (?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
+    ),
+    claim:
+      db.prepare(`update action set state = 'active', attempt = attempt + 1, runner_id = :runner, lease_token = :token,
+        lease_until = :until, progress = null
+      where seq = (
+        select a.seq from action a left join pin p on p.ticket = a.ticket
+        where a.state = 'pending' and a.not_before <= :now and (p.runner_id is null or p.runner_id = :runner)
+          and not exists (select 1 from action b where b.ticket = a.ticket and b.seq < a.seq and b.state in ('pending','active'))
+        order by a.seq limit 1)
+      returning *`),
+    pin: db.prepare(
+      'insert into pin (ticket, runner_id) values (?, ?) on conflict (ticket) do update set runner_id = excluded.runner_id',
+    ),
+    pinned: db.prepare('select runner_id from pin where ticket = ?'),
+    unpin: db.prepare('delete from pin where ticket = ?'),
+    renew: db.prepare(
+      `update action set lease_until = ?, progress = coalesce(?, progress) where id = ? and state = 'active' and lease_token = ?`,
+    ),
+    end: db.prepare(`update action set state = ?, outcome = ?, ended_at = ?, lease_token = null, lease_until = null
+      where id = ? and state = 'active' and lease_token = ?`),
+    retry:
+      db.prepare(`update action set state = 'pending', not_before = ?, progress = null, lease_token = null, lease_until = null
+      where id = ? and state = 'active' and lease_token = ?`),
+    cancel: db.prepare(`update action set state = 'cancelled', ended_at = ? where id = ? and state = 'pending'`),
+    expired: db.prepare(`select * from action where state = 'active' and lease_until <= ?`),
+    release: db.prepare(
+      `update action set state = 'pending', lease_token = null, lease_until = null, progress = null where seq = ?`,
+    ),
+    bury: db.prepare(
+      `update action set state = 'dead', outcome = ?, ended_at = ?, lease_token = null, lease_until = null where seq = ?`,
+    ),
+    get: db.prepare('select * from action where id = ?'),
+    putOver: db.prepare('update outbox set body = ?, attempt = 0, not_before = 0, reason = null where key = ?'),
+    put: db.prepare('insert into outbox (key, body) values (?, ?)'),
+    take: db.prepare('select * from outbox where not_before <= ? order by seq limit ?'),
+    ack: db.prepare('delete from outbox where seq = ?'),
+    later: db.prepare('update outbox set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
+  }
+
+  const enqueue = ({ id, correlation, action }: QueuedAction): boolean =>
+    sql.enqueue.run(id, correlation, action.ticket, action.kind, JSON.stringify(action), clock()).changes === 1
+  const put = (messages: readonly Message[]) => {
+    for (const { key, body } of messages) {
+      const text = JSON.stringify(body)
+      if (sql.putOver.run(text, key).changes === 0) sql.put.run(key, text)
+    }
+  }
+  const number = (text: string, ...values: (string | number)[]): number | null => {
+    const row = db.prepare(text).get(...values) as { n: number | null } | undefined
+    return row?.n ?? null
+  }
+
+  return {
+    accept: deliveries =>
+      transaction(() => {
+        let added = 0
+        for (const one of deliveries) {
+          added += Number(sql.accept.run(one.source, one.id, one.event, one.lane, one.body, one.receivedAt).changes)
+        }
+        return added
+      }),
+    due: limit => {
+      const now = clock()
+      const found: StoredDelivery[] = []
+      for (const { seq } of sql.heads.all() as { seq: number }[]) {
+        if (found.length >= limit) break
+        if (inHand.has(seq)) continue
+        const row = sql.delivery.get(seq, now) as Row | undefined
+        if (row === undefined) continue
+        inHand.add(seq)
+        found.push({
+          seq,
+          source: row.source as StoredDelivery['source'],
+          id: row.id as string,
+          event: row.event as string,
+          lane: row.lane as string,
+          body: row.body as string,
+          receivedAt: row.received_at as number,
+          attempt: row.attempt as number,
+        })
+      }
+      return found
+    },
+    settle: (seq, { verdict, reason }: Verdict, actions, messages = []) => {
+      transaction(() => {
+        for (const one of actions) enqueue(one)
+        put(messages)
+        sql.settle.run(verdict, reason, clock(), seq)
+      })
+      inHand.delete(seq)
+    },
+    postpone: (seq, at, reason) => {
+      sql.postpone.run(at, reason, seq)
+      inHand.delete(seq)
+    },
+
+    enqueue: action => (enqueue(action) ? 'added' : 'duplicate'),
+    claim: ({ runnerId }) =>
+      transaction(() => {
+        const token = randomBytes(16).toString('hex')
+        const now = clock()
+        const row = sql.claim.get({ runner: runnerId, token, until: now + LEASE_MS, now }) as Row | undefined
+        if (row === undefined) return null
+        if (row.kind === 'create') sql.pin.run(row.ticket as string, runnerId)
+        const { seq, id, correlation, action, attempt } = actionFrom(row)
+        return { seq, id, correlation, action, attempt, token, leaseMs: LEASE_MS }
+      }),
+    renew: (id, token, progress) =>
+      sql.renew.run(clock() + LEASE_MS, progress === null ? null : JSON.stringify(progress), id, token).changes === 1
+        ? 'ok'
+        : 'lost',
+    complete: (id, token, outcome, messages = []) =>
+      transaction(() => {
+        if (sql.end.run('done', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
+        put(messages)
+        return 'ok'
+      }),
+    fail: (id, token, failure, { retry, environment, messages = [] }) =>
+      transaction(() => {
+        const row = sql.get.get(id) as Row | undefined
+        const attempt = Number(row?.attempt ?? 0)
+        if (retry && attempt < ATTEMPTS) {
+          return sql.retry.run(clock() + backoff(attempt), id, token).changes === 1 ? 'retry' : 'lost'
+        }
+        const outcome: Outcome = { result: 'failed', failure, environment }
+        if (sql.end.run('dead', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
+        put(messages)
+        return 'dead'
+      }),
+    cancel: id => (sql.cancel.run(clock(), id).changes === 1 ? 'cancelled' : 'too-late'),
+    reap: lost =>
+      transaction(() => {
+        const rows = (sql.expired.all(clock()) as Row[]).map(actionFrom)
+        for (const row of rows) {
+          if (row.attempt < ATTEMPTS) {
+            sql.release.run(row.seq)
+            continue
+          }
+          const outcome: Outcome = {
+            result: 'failed',
+            failure: {
+              kind: 'unknown',
+              message: `${row.action.kind} of ${row.action.ticket}: the runner was lost while doing it, ${ATTEMPTS} times`,
+              remedy: 'Look at the log of the runner, then ask again.',
+            },
+            environment: null,
+          }
+          sql.bury.run(JSON.stringify(outcome), clock(), row.seq)
+          put(lost(row, outcome))
+        }
+        return rows.length
+      }),
+    pinnedTo: ticket => (sql.pinned.get(ticket) as { runner_id: string } | undefined)?.runner_id ?? null,
+    pin: (ticket, runnerId) => void sql.pin.run(ticket, runnerId),
+    unpin: ticket => void sql.unpin.run(ticket),
+    get: id => {
+      const row = sql.get.get(id) as Row | undefined
+      return row === undefined ? null : actionFrom(row)
+    },
+    list: ({ ticket, state } = {}) =>
+      (
+        db
+          .prepare('select * from action where (?1 is null or ticket = ?1) and (?2 is null or state = ?2) order by seq')
+          .all(ticket ?? null, state ?? null) as Row[]
+      ).map(actionFrom),
+    nextDue: () =>
+      number(`select min(n) as n from (
+        select min(not_before) as n from delivery where verdict is null
+        union all select min(not_before) from action where state = 'pending'
+        union all select min(lease_until) from action where state = 'active'
+        union all select min(not_before) from outbox)`),
+
+    outbox: {
+      put: messages => transaction(() => put(messages)),
+      take: limit =>
+        (sql.take.all(clock(), limit) as Row[]).map(row => ({
+          seq: row.seq as number,
+          message: { key: row.key as string, body: JSON.parse(row.body as string) },
+          attempt: row.attempt as number,
+          body: row.body as string,
+        })),
+      // What was replaced while it was being published is published again.
+      ack: ({ seq, body }) => void db.prepare('delete from outbox where seq = ? and body = ?').run(seq, body),
+      later: (seq, at, reason) => void sql.later.run(at, reason, seq),
+      drop: (seq, _reason) => void sql.ack.run(seq),
+    },
+    purge: before =>
+      transaction(() => {
+        db.prepare('delete from delivery where settled_at < ?').run(before)
+        db.prepare('delete from action where ended_at < ?').run(before)
+      }),
+    counts: () => ({
+      inbox: number('select count(*) as n from delivery where verdict is null') ?? 0,
+      pending: number(`select count(*) as n from action where state = 'pending'`) ?? 0,
+      active: number(`select count(*) as n from action where state = 'active'`) ?? 0,
+      dead: number(`select count(*) as n from action where state = 'dead'`) ?? 0,
+      outbox: number('select count(*) as n from outbox') ?? 0,
+      oldestPendingAt: number(`select min(created_at) as n from action where state = 'pending'`),
+    }),
+    close: () => db.close(),
+  }
+}
