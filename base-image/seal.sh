@@ -1,0 +1,16 @@
+#!/bin/sh
+# Makes the machine an image: nothing of this one machine is left. Runs last, as root; the machine is shut down afterwards.
+set -eu
+rm -f /etc/ssh/ssh_host_*
+rm -rf /home/agent/.ssh /root/.ssh
+cloud-init clean --logs >/dev/null 2>&1 || rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data
+: > /etc/machine-id
+rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /etc/netplan/50-cloud-init.yaml /etc/hostname
+rm -rf /var/lib/dhcp/* /var/lib/systemd/network /run/systemd/netif/leases
+if command -v apt-get >/dev/null; then apt-get clean; rm -rf /var/lib/apt/lists/*; fi
+find /var/log -type f -exec truncate -s 0 {} +
+rm -rf /tmp/* /var/tmp/* /root/.bash_history /home/*/.bash_history
+# What is deleted gives its space back to the image.
+fstrim -a 2>/dev/null || true
+sync
+echo sealed

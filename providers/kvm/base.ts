@@ -1,0 +1,219 @@
+/**
+ * Base images: built in a machine, sealed, proven by a boot, and only then published. In the pool an image is two volumes,
+ * `<name>.qcow2` and `<name>.manifest.json`; the manifest comes last, so that an image without one does not exist.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import { createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { seedImage } from '../../base-image/seed.ts'
+import { allow, fail } from '../../src/errors.ts'
+import type { BaseManifest, BuildBase, Provider, SshInfo, Tools } from '../provider.ts'
+import { debianDisk } from './debian-image.ts'
+import { domainTypeHere, ensureNetwork, ensurePool, freshMac, volumePath, withFile } from './host.ts'
+import type { KvmSettings } from './settings.ts'
+import type { Virsh } from './virsh.ts'
+import { domainXml, escapeXml } from './xml.ts'
+
+const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
+const MANIFEST = '.manifest.json'
+/** A first boot under software emulation takes one to three minutes. */
+const BOOT_DEADLINE_MS = 10 * 60_000
+const SETUP_DEADLINE_MS = 20 * 60_000
+/** Copying an image to or from the pool. */
+const COPY_DEADLINE_MS = 10 * 60_000
+const BUILD_SIZE = { cpus: 2, memoryMiB: 1024 }
+
+export const imageVolume = (name: string): string => {
+  if (!IMAGE.test(name) || name.startsWith('as-'))
+    throw fail(
+      'usage',
+      `"${name}" is no image name`,
+      'Small letters, digits and hyphens, at most 41, not beginning with "as-".',
+    )
+  return `${name}.qcow2`
+}
+
+export const listImages = async (virsh: Virsh, pool: string): Promise<string[]> => {
+  const volumes = (await virsh.one(['vol-list', pool]).catch(() => ''))
+    .split('\n')
+    .map(line => line.trim().split(/\s+/)[0] ?? '')
+  const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
+  return names.filter(name => IMAGE.test(name) && volumes.includes(`${name}.qcow2`))
+}
+
+const sha256 = async (path: string): Promise<string> => {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path)) hash.update(chunk)
+  return hash.digest('hex')
+}
+
+const volumeXml = (name: string, bytes: number) =>
+  `<volume><name>${escapeXml(name)}</name><capacity unit="bytes">${bytes}</capacity><target><format type="raw"/><permissions><mode>0444</mode></permissions></target></volume>`
+
+/** A file as a volume that nobody may write. libvirt finds its format when the pool is read again. */
+const publish = async (virsh: Virsh, home: string, pool: string, volume: string, path: string) => {
+  await withFile(home, volumeXml(volume, statSync(path).size), xml => virsh.one(['vol-create', pool, xml]))
+  await virsh.one(['vol-upload', '--pool', pool, volume, path], { deadline: COPY_DEADLINE_MS })
+  await virsh.one(['pool-refresh', pool])
+}
+
+export const buildBase = async (
+  { run, home, settings }: Tools<KvmSettings>,
+  virsh: Virsh,
+  provider: Provider,
+  request: BuildBase,
+): Promise<BaseManifest> => {
+  const { name, from, onPhase, guest } = request
+  const { pool } = settings
+  const volume = imageVolume(name)
+  await ensurePool(virsh, home, settings)
+  await ensureNetwork(virsh, home, settings)
+  await virsh.one(['pool-refresh', pool])
+  if ((await listImages(virsh, pool)).includes(name)) {
+    throw fail(
+      'already-exists',
+      `there is a base image ${name} already`,
+      'Machines may be made of it, so it is never overwritten. Take another name: agent-swarm init-base <name> --from …',
+    )
+  }
+  // Without its manifest it is the rest of a build that was killed.
+  await virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
+
+  mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(home, 'kvm', 'build-'))
+  const builder = `as-image-${randomBytes(4).toString('hex')}`
+  const proof = `as-image-${randomBytes(4).toString('hex')}`
+  let published = false
+
+  const answering = async (vmId: string): Promise<SshInfo> => {
+    for (const until = performance.now() + BOOT_DEADLINE_MS; ; await delay(500)) {
+      const ssh = await provider.sshInfo(vmId).catch(allow('no-address-yet'))
+      if (ssh !== undefined) return ssh
+      if (performance.now() > until)
+        throw fail(
+          'guest-unreachable',
+          `building ${name}: ${vmId} got no address within ${BOOT_DEADLINE_MS / 60_000} minutes`,
+          'Look at its console: virsh console',
+        )
+    }
+  }
+
+  try {
+    // 1. A disk to begin with.
+    const raw = join(folder, 'disk.img')
+    let source: string
+    if (from.kind === 'debian-packages') source = await debianDisk(run, folder, raw, onPhase)
+    else source = from.path
+    const input = from.kind === 'debian-packages' ? raw : from.path
+    onPhase('convert')
+    const begun = join(folder, 'begun.qcow2')
+    const explain = [
+      [/Could not open|No such file/, 'usage', 'Name a cloud image on disk: a qcow2 or raw file.'],
+      [/No space left/, 'disk-full'],
+    ] as const
+    // The format is found out first and then said: qemu-img refuses to guess for a raw disk that a guest could have written.
+    const info = JSON.parse((await run('qemu-img', ['info', '--output=json', input], { explain })).stdout) as {
+      format: string
+      'backing-filename'?: string
+    }
+    if (info['backing-filename'] !== undefined)
+      throw fail('usage', `${input} stands on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
+    await run('qemu-img', ['convert', '-f', info.format, '-O', 'qcow2', input, begun], {
+      deadline: COPY_DEADLINE_MS,
+      explain,
+    })
+
+    // 2. A machine that runs on it, where it is set up and sealed.
+    onPhase('boot')
+    await virsh.one(['vol-create-as', pool, `${builder}.qcow2`, `${statSync(begun).size}B`, '--format', 'raw'])
+    await virsh.one(['vol-upload', '--pool', pool, `${builder}.qcow2`, begun], { deadline: COPY_DEADLINE_MS })
+    const seed = seedImage({ hostname: builder, publicKey: guest.publicKey, hostKey: guest.hostKey })
+    await virsh.one(['vol-create-as', pool, `${builder}.seed.iso`, `${seed.length}B`, '--format', 'raw'])
+    await withFile(home, seed, path => virsh.one(['vol-upload', '--pool', pool, `${builder}.seed.iso`, path]))
+    await virsh.one(['pool-refresh', pool])
+    const text = domainXml({
+      vmId: builder,
+      ticket: '',
+      mac: freshMac(),
+      domainType: await domainTypeHere(virsh, home, settings),
+      ...BUILD_SIZE,
+      diskPath: await volumePath(virsh, pool, `${builder}.qcow2`),
+      seedPath: await volumePath(virsh, pool, `${builder}.seed.iso`),
+      network: settings.network,
+    })
+    await withFile(home, text, path => virsh.one(['define', path]))
+    await provider.startVm(builder)
+    const ssh = await answering(builder)
+    await guest.run(ssh, 'true', BOOT_DEADLINE_MS)
+    onPhase('set up')
+    const script = (file: string) => readFileSync(join(import.meta.dirname, '../../base-image', file), 'utf8')
+    await guest.run(ssh, `set -- minimal\n${script('setup-base.sh')}`, SETUP_DEADLINE_MS)
+    const listed = await guest.run(
+      ssh,
+      "dpkg-query -W -f '${Package} ${Version}\\n' 2>/dev/null || rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\\n'",
+      60_000,
+    )
+    const contents = listed
+      .split('\n')
+      .filter(line => /^\S+ \S+$/.test(line))
+      .sort()
+    onPhase('seal')
+    await guest.run(ssh, script('seal.sh'), 5 * 60_000)
+    await provider.stopVm(builder)
+
+    // 3. The image: without what was written and deleted along the way.
+    onPhase('image')
+    const written = join(folder, 'written.qcow2')
+    const final = join(folder, 'final.qcow2')
+    await virsh.one(['vol-download', '--pool', pool, `${builder}.qcow2`, written], { deadline: COPY_DEADLINE_MS })
+    await provider.deleteVm(builder)
+    await run('qemu-img', ['convert', '-f', 'qcow2', '-O', 'qcow2', written, final], {
+      deadline: COPY_DEADLINE_MS,
+      explain,
+    })
+    await publish(virsh, home, pool, volume, final)
+
+    // 4. The proof: a machine cloned from it comes up, takes its own keys, and has what it should.
+    onPhase('prove')
+    await provider.createVm('', name, {
+      vmId: proof,
+      ...BUILD_SIZE,
+      diskGiB: Math.ceil(statSync(final).size / 1024 ** 3) + 4,
+      publicKey: guest.publicKey,
+      hostKey: guest.hostKey,
+    })
+    await provider.startVm(proof)
+    const answer = await guest.run(
+      await answering(proof),
+      'git --version && cat /etc/machine-id && hostname',
+      BOOT_DEADLINE_MS,
+    )
+    if (!answer.includes('git version') || !answer.includes(proof))
+      throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
+    await provider.deleteVm(proof)
+
+    const manifest: BaseManifest = {
+      name,
+      provider: 'kvm',
+      sha256: await sha256(final),
+      source,
+      contents,
+      createdAt: new Date().toISOString(),
+      sizeBytes: statSync(final).size,
+    }
+    await withFile(home, JSON.stringify(manifest, null, 2), path =>
+      publish(virsh, home, pool, `${name}${MANIFEST}`, path),
+    )
+    published = true
+    return manifest
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+    await provider.deleteVm(builder)
+    await provider.deleteVm(proof)
+    if (!published) {
+      await virsh.one(['vol-delete', '--pool', pool, `${name}${MANIFEST}`]).catch(allow('no-such-image'))
+      await virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
+    }
+  }
+}

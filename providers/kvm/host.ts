@@ -1,0 +1,126 @@
+/** What the host must have for our machines: a pool, a network, and a domain type that boots. Each is made or found once. */
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fail, isFailure } from '../../src/errors.ts'
+import type { KvmSettings } from './settings.ts'
+import type { Virsh } from './virsh.ts'
+import { networkXml, probeXml } from './xml.ts'
+
+/** Milliseconds for a guest without a disk to come to its end. A processor that works needs a tenth of it. */
+const PROBE_MS = 10_000
+
+/** Gives `work` the path of a file with `text`: virsh reads definitions from files alone. */
+export const withFile = async <T>(
+  home: string,
+  text: string | Buffer,
+  work: (path: string) => Promise<T>,
+): Promise<T> => {
+  const root = join(home, 'kvm')
+  mkdirSync(root, { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(root, 'tmp-'))
+  try {
+    const path = join(folder, 'file')
+    writeFileSync(path, text, { mode: 0o600 })
+    return await work(path)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const isSession = (uri: string) => uri.endsWith('/session')
+
+export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmSettings): Promise<void> => {
+  const found = await virsh.one(['pool-info', pool]).catch(() => null)
+  if (found === null) {
+    const target = isSession(uri) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${pool}`
+    await virsh.one(['pool-define-as', pool, 'dir', '--target', target]).catch(ignoreExisting)
+    await virsh.one(['pool-build', pool])
+  }
+  if (!/^State:\s+running/m.test(found ?? '')) {
+    await virsh.one(['pool-start', pool]).catch(ignoreActive)
+    await virsh.one(['pool-autostart', pool])
+  }
+}
+
+const ignoreExisting = (error: unknown) => {
+  // Another process of ours made it in the meantime.
+  if (!isFailure(error) || !/already exists|is already defined/.test(error.failure.message)) throw error
+}
+const ignoreActive = (error: unknown) => {
+  if (!isFailure(error) || !/already active|network is already active/.test(error.failure.message)) throw error
+}
+
+/** Private ranges that are tried in turn: one that the host uses already is refused by libvirt. */
+const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
+
+export const ensureNetwork = async (virsh: Virsh, home: string, { network }: KvmSettings): Promise<void> => {
+  const found = await virsh.one(['net-info', network]).catch(() => null)
+  if (found !== null) {
+    if (!/^Active:\s+yes/m.test(found)) await virsh.one(['net-start', network]).catch(ignoreActive)
+    return
+  }
+  let last: unknown
+  for (const [at, subnet] of SUBNETS.entries()) {
+    // At most 15 characters for the kernel.
+    const bridge = `as${randomBytes(3).toString('hex')}`
+    try {
+      await withFile(home, networkXml(network, bridge, subnet), path => virsh.one(['net-define', path])).catch(
+        ignoreExisting,
+      )
+      await virsh.one(['net-start', network]).catch(ignoreActive)
+      await virsh.one(['net-autostart', network])
+      return
+    } catch (error) {
+      last = error
+      if (at < SUBNETS.length - 1) await virsh.one(['net-undefine', network]).catch(() => {})
+    }
+  }
+  throw last
+}
+
+/** `kvm` when a guest really boots with it; remembered until the host boots or changes its QEMU. */
+export const domainTypeHere = async (virsh: Virsh, home: string, settings: KvmSettings): Promise<'kvm' | 'qemu'> => {
+  if (settings.domainType !== 'auto') return settings.domainType
+  const boot = existsSync('/proc/sys/kernel/random/boot_id')
+    ? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    : ''
+  const file = join(home, 'kvm', 'domain-type.json')
+  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
+  // Asking for the version is cheap, asking for capabilities is not.
+  const key = `${settings.uri} ${boot} ${(await virsh.one(['version'])).trim()}`
+  if (known?.key === key) return known.type
+  const type = (await bootsWithKvm(virsh, home)) ? 'kvm' : 'qemu'
+  mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
+  writeFileSync(file, JSON.stringify({ key, type }))
+  return type
+}
+
+const bootsWithKvm = async (virsh: Virsh, home: string): Promise<boolean> => {
+  const answers = await virsh.one(['domcapabilities', '--virttype', 'kvm'], { deadline: 180_000 }).catch(() => null)
+  if (answers === null) return false
+  const name = `as-probe-${randomBytes(4).toString('hex')}`
+  try {
+    await withFile(home, probeXml(name), path => virsh.one(['create', path], { deadline: 180_000 }))
+    for (const until = performance.now() + PROBE_MS; performance.now() < until; await delay(100)) {
+      if ((await virsh.one(['domstate', name]).catch(() => null)) === null) return true
+    }
+    return false
+  } catch {
+    return false
+  } finally {
+    await virsh.one(['destroy', name]).catch(() => {})
+  }
+}
+
+/** The path of a volume of ours. */
+export const volumePath = async (virsh: Virsh, pool: string, volume: string): Promise<string> => {
+  const path = (await virsh.one(['vol-path', '--pool', pool, volume])).trim()
+  if (!path.startsWith('/'))
+    throw fail('unknown', `asking libvirt for the path of ${volume}: it said "${path.slice(0, 100)}"`)
+  return path
+}
+
+/** In QEMU's own range. Fresh for every machine: a used one finds the dead guest's lease. */
+export const freshMac = () => ['52', '54', '00', ...(randomBytes(3).toString('hex').match(/../g) ?? [])].join(':')

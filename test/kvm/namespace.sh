@@ -1,0 +1,77 @@
+#!/bin/bash
+# A private place with libvirt in it: mount, network and process namespaces of their own, libvirtd running, nothing
+# outside seen or touched. Ending its first process ends every guest.
+#
+#   namespace.sh STATE CMD...     run CMD inside; the place is made for it, and is gone afterwards
+#   namespace.sh STATE --wipe     remove what is left of it on disk
+#
+# STATE is a folder for its definitions and images. Needs root, libvirt, iproute2.
+set -u
+export LC_ALL=C LANG=C
+STATE=$(mkdir -p "$1" && cd "$1" && pwd) || exit 1
+shift
+HERE=$(readlink -f "$0")
+
+inside() { # the first process of the namespace
+  mount --make-rprivate /
+  mount -t proc proc /proc
+  # A private /dev without kvm: some hosts have a /dev/kvm that never boots a guest, and libvirt's probe of it stalls.
+  # Hiding the node by a bind mount makes libvirt probe anew at every define; leaving it out does not.
+  if [ "${AGENT_SWARM_NAMESPACE_KVM:-hide}" = hide ]; then
+    mkdir -p "$STATE/dev"
+    mount -t tmpfs -o mode=755 tmpfs "$STATE/dev"
+    (cd /dev && find . -mindepth 1 -xdev \( -type c -o -type b -o -type l \) ! -name kvm | while read -r f; do
+      mkdir -p "$STATE/dev/${f%/*}"; cp -a "$f" "$STATE/dev/$f"; done)
+    for m in pts shm mqueue; do [ -d /dev/$m ] && mkdir -p "$STATE/dev/$m" && mount --rbind /dev/$m "$STATE/dev/$m"; done
+    [ -d "$STATE/dev/shm" ] || mkdir -m 1777 "$STATE/dev/shm"
+    umount -l -R /dev
+    mount --move "$STATE/dev" /dev
+  fi
+  mount --bind "$STATE/etc" /etc/libvirt
+  mount --bind "$STATE/lib" /var/lib/libvirt
+  mount --bind "$STATE/cache" /var/cache/libvirt
+  mkdir -p /run/libvirt
+  mount -t tmpfs -o mode=755 tmpfs /run/libvirt
+  # A private network has its own view in /sys; libvirt reads it. The control groups stay.
+  mkdir -p "$STATE/cg"
+  mount --rbind /sys/fs/cgroup "$STATE/cg"
+  mount -t sysfs sysfs /sys && mount --move "$STATE/cg" /sys/fs/cgroup
+  ip link set lo up
+  virtlogd -d -p /run/libvirt/virtlogd.pid
+  libvirtd -d -p /run/libvirt/libvirtd.pid
+  for _ in $(seq 300); do virsh -q version >/dev/null 2>&1 && break; sleep 0.1; done
+  virsh -q version >/dev/null 2>&1 || { echo "namespace.sh: libvirtd does not answer" >&2; exit 1; }
+  "$@" &
+  child=$!
+  trap 'kill -TERM $child 2>/dev/null' TERM INT
+  wait $child; code=$?
+  # A trapped signal ends the wait before the child has ended.
+  while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+  for d in $(virsh -q list --name 2>/dev/null); do virsh -q destroy "$d" >/dev/null 2>&1; done
+  for n in $(virsh -q net-list --name 2>/dev/null); do virsh -q net-destroy "$n" >/dev/null 2>&1; done
+  exit $code
+}
+
+case "${1:-}" in
+  --inside) shift; inside "$@" ;;
+  --wipe) rm -rf "$STATE" ;;
+  '') sed -n '2,8p' "$0"; exit 2 ;;
+  *)
+    mkdir -p "$STATE"/{etc,lib,cache}
+    chmod 755 "$STATE"
+    [ -e "$STATE/etc/qemu.conf" ] || cp -a /etc/libvirt/. "$STATE/etc/"
+    for d in boot dnsmasq images lockd network nvram qemu sanlock; do
+      if [ ! -d "$STATE/lib/$d" ] && [ -d "/var/lib/libvirt/$d" ]; then
+        mkdir "$STATE/lib/$d"
+        chown --reference="/var/lib/libvirt/$d" "$STATE/lib/$d"
+        chmod --reference="/var/lib/libvirt/$d" "$STATE/lib/$d"
+      fi
+    done
+    unshare --mount --net --pid --fork --kill-child "$HERE" "$STATE" --inside "$@" &
+    child=$!
+    trap 'kill -TERM $(cat /proc/$child/task/$child/children 2>/dev/null) 2>/dev/null' TERM INT
+    wait $child; code=$?
+    while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+    exit $code
+    ;;
+esac
