@@ -64,7 +64,7 @@ export const openRun =
       env: { ...passed, LC_ALL: 'C', ...options.env },
       // A grandchild that holds stdout would keep us waiting past the deadline.
       killDescendants: true,
-      timeout: deadline,
+      timeout: Math.ceil(deadline),
       forceKillAfterDelay: 2_000,
       maxBuffer: 16 * 1024 * 1024,
       ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),

@@ -41,7 +41,11 @@ inside() { # the first process of the namespace
   libvirtd -d -p /run/libvirt/libvirtd.pid
   for _ in $(seq 300); do virsh -q version >/dev/null 2>&1 && break; sleep 0.1; done
   virsh -q version >/dev/null 2>&1 || { echo "namespace.sh: libvirtd does not answer" >&2; exit 1; }
-  "$@" &
+  mkdir -p "$STATE/bin"
+  # Guests have no way out, and mmdebstrap must reach the package mirror.
+  printf '#!/bin/sh\nexec nsenter --net=%s /usr/bin/mmdebstrap "$@"\n' "$STATE/outside-net" >"$STATE/bin/mmdebstrap"
+  chmod 755 "$STATE/bin/mmdebstrap"
+  PATH=$STATE/bin:$PATH "$@" &
   child=$!
   trap 'kill -TERM $child 2>/dev/null' TERM INT
   wait $child; code=$?
@@ -53,6 +57,14 @@ inside() { # the first process of the namespace
 }
 
 case "${1:-}" in
+  --keep-net)
+    # The network outside stays reachable for one purpose, by name: fetching packages (outside-net CMD...).
+    shift
+    mount --make-rprivate /
+    : >"$STATE/outside-net"
+    mount --bind /proc/self/ns/net "$STATE/outside-net"
+    exec unshare --net --pid --fork --kill-child "$HERE" "$STATE" --inside "$@"
+    ;;
   --inside) shift; inside "$@" ;;
   --wipe) rm -rf "$STATE" ;;
   '') sed -n '2,8p' "$0"; exit 2 ;;
@@ -67,9 +79,9 @@ case "${1:-}" in
         chmod --reference="/var/lib/libvirt/$d" "$STATE/lib/$d"
       fi
     done
-    unshare --mount --net --pid --fork --kill-child "$HERE" "$STATE" --inside "$@" &
+    unshare --mount "$HERE" "$STATE" --keep-net "$@" &
     child=$!
-    trap 'kill -TERM $(cat /proc/$child/task/$child/children 2>/dev/null) 2>/dev/null' TERM INT
+    trap 'pkill -TERM -P "$child" 2>/dev/null' TERM INT
     wait $child; code=$?
     while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
     exit $code

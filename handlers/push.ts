@@ -1,0 +1,28 @@
+import { pushCheckpoint, ticketIn } from '../src/domain.ts'
+import { act, type Handler, ignored } from './handler.ts'
+
+const BRANCH = 'refs/heads/'
+
+/** A push to a ticket's branch asks for a checkpoint named after its commit, where that stops nobody. */
+export const push: Handler<'push'> = (event, { environment, live }, { projects }) => {
+  if (!event.ref.startsWith(BRANCH)) return ignored('no branch')
+  if (event.deleted) return ignored('the branch was deleted')
+  const ticket = ticketIn([event.ref.slice(BRANCH.length)], projects)
+  if (ticket === null) return ignored('no ticket in the branch name')
+  if (environment === null) return ignored(`${ticket} has no environment`)
+  // One that is being made gets its checkpoint when it is there: the runner decides by what it sees then.
+  if (environment.status !== 'running' && environment.status !== 'creating')
+    return ignored(`${ticket} is ${environment.status}`)
+  if (!live) return ignored(`${environment.provider} cannot make a checkpoint without stopping the machine`)
+  return act([
+    {
+      kind: 'checkpoint',
+      ticket,
+      name: pushCheckpoint(event.after),
+      why: 'push',
+      commit: event.after,
+      by: { via: 'github', who: event.pusher },
+      replyTo: null,
+    },
+  ])
+}

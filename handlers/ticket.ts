@@ -1,0 +1,61 @@
+import { projectOf, type Requester } from '../src/domain.ts'
+import { act, type Facts, type Handler, ignored, type Rules, type StatusCategory } from './handler.ts'
+
+const isOurs = (assignee: string | null, { assignees }: Rules, me: string | null): boolean => {
+  if (assignees === 'any') return true
+  if (assignee === null) return false
+  return assignees === 'me' ? assignee === me : assignees.includes(assignee)
+}
+
+type Now = { category: StatusCategory; assignee: string | null }
+
+/** The ticket as it is now: what was read again counts, then what the event said. Deleted is done. */
+const present = (event: Now & { change: string }, now: Facts['ticket']['now']): Now => {
+  if (event.change === 'deleted' || now === null) return { category: 'done', assignee: event.assignee }
+  return now === 'unread' ? event : now
+}
+
+/** A ticket's way through Jira: in progress means a machine, back to new means stopped, done means stopped or gone. */
+export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceNew, hadPullRequest, me }, rules) => {
+  const { ticket } = event
+  if (!rules.projects.includes(projectOf(ticket))) return ignored(`${projectOf(ticket)} is no project of ours`)
+  const by: Requester = { via: 'jira', who: event.by }
+  const common = { ticket, by, replyTo: null }
+  const { category, assignee } = present(event, now)
+  const inProgress = () => {
+    if (!isOurs(assignee, rules, me))
+      return ignored(`${ticket} is assigned to ${assignee === null ? 'nobody' : 'somebody else'}`)
+    if (environment !== null) {
+      if (environment.status === 'stopped') return act([{ kind: 'start', ...common }])
+      if (environment.status === 'running' || environment.status === 'creating')
+        return ignored(`${ticket} has its machine`)
+    }
+    if (endedSinceNew)
+      return ignored(
+        `the last machine of ${ticket} was deleted or merged, and the ticket was not back in the backlog since`,
+      )
+    return act([{ kind: 'create', ...common }])
+  }
+  const rest = (): ReturnType<Handler<'ticket'>> => {
+    if (environment === null) return ignored(`${ticket} has no environment`)
+    return environment.status === 'stopped'
+      ? ignored(`${ticket} is stopped already`)
+      : act([{ kind: 'stop', ...common }])
+  }
+  const over = () => {
+    if (environment === null) return ignored(`${ticket} has no environment`)
+    // Only what was read just now may delete; without it the machine is stopped, and kept.
+    if (hadPullRequest || now === 'unread') return rest()
+    return act([{ kind: 'delete', force: false, ...common }])
+  }
+  const byCategory = {
+    new: rest,
+    indeterminate: inProgress,
+    done: over,
+    undefined: () => ignored(`the status of ${ticket} has no category`),
+  } satisfies Record<StatusCategory, () => ReturnType<Handler<'ticket'>>>
+  // Somebody else's assignment neither stops nor deletes; it only may begin a machine.
+  if (event.change === 'assignee' && category !== 'indeterminate')
+    return ignored(`${ticket} was assigned, and is not in progress`)
+  return byCategory[category]()
+}

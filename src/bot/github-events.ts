@@ -1,0 +1,122 @@
+/** GitHub's payloads as events of ours. A payload is hostile until parsed, and only what is needed is read. Pure. */
+import * as v from 'valibot'
+import type { SwarmEvent } from '../../handlers/handler.ts'
+
+/** An event, or why it is none. */
+export type Parsed<Event> = { event: Event } | { ignored: string }
+type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' }>
+
+const REPO = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
+const repository = v.object({ full_name: v.pipe(v.string(), v.regex(REPO)) })
+const sender = v.optional(v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })))
+
+const pushPayload = v.object({
+  ref: v.string(),
+  after: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
+  deleted: v.optional(v.boolean(), false),
+  repository,
+  sender,
+})
+const pullRequestPayload = v.object({
+  action: v.string(),
+  repository,
+  sender,
+  pull_request: v.object({
+    number: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    title: v.string(),
+    body: v.optional(v.nullable(v.string())),
+    head: v.object({ ref: v.string(), repo: v.optional(v.nullable(v.object({ full_name: v.string() }))) }),
+  }),
+})
+const commentPayload = v.object({
+  action: v.string(),
+  repository,
+  issue: v.object({ number: v.pipe(v.number(), v.integer(), v.minValue(1)), pull_request: v.optional(v.unknown()) }),
+  comment: v.object({
+    id: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    body: v.optional(v.nullable(v.string())),
+    user: v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })),
+    performed_via_github_app: v.optional(v.unknown()),
+  }),
+})
+
+const CHANGES = ['opened', 'reopened', 'ready_for_review', 'edited', 'closed'] as const
+
+/** What is listened to: app.yml names the same. */
+const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubEvent>>> = {
+  push: payload => {
+    const parsed = v.safeParse(pushPayload, payload)
+    if (!parsed.success) return { ignored: 'a push that lacks what is needed' }
+    const { ref, after, deleted, repository, sender } = parsed.output
+    return { event: { kind: 'push', repo: repository.full_name, ref, after, deleted, pusher: sender?.login ?? null } }
+  },
+  pull_request: payload => {
+    const parsed = v.safeParse(pullRequestPayload, payload)
+    if (!parsed.success) return { ignored: 'a pull request that lacks what is needed' }
+    const { action, repository, sender, pull_request } = parsed.output
+    const change = CHANGES.find(one => one === action)
+    if (change === undefined) return { ignored: `a pull request was ${action.slice(0, 40)}` }
+    return {
+      event: {
+        kind: 'pull-request',
+        change,
+        pullRequest: { repo: repository.full_name, number: pull_request.number },
+        branch: pull_request.head.ref,
+        title: pull_request.title,
+        body: pull_request.body ?? '',
+        fromFork: pull_request.head.repo?.full_name !== repository.full_name,
+        sender: sender?.login ?? null,
+      },
+    }
+  },
+  issue_comment: payload => {
+    const parsed = v.safeParse(commentPayload, payload)
+    if (!parsed.success) return { ignored: 'a comment that lacks what is needed' }
+    const { action, repository, issue, comment } = parsed.output
+    if (action !== 'created') return { ignored: `a comment was ${action.slice(0, 40)}` }
+    if (issue.pull_request === undefined || issue.pull_request === null) return { ignored: 'a comment on an issue' }
+    if (comment.user === null) return { ignored: 'a comment of nobody' }
+    return {
+      event: {
+        kind: 'comment',
+        pullRequest: { repo: repository.full_name, number: issue.number },
+        commentId: comment.id,
+        body: comment.body ?? '',
+        author: comment.user.login,
+        authorIsBot: comment.user.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
+      },
+    }
+  },
+}
+
+export const githubEventNames = Object.keys(events)
+
+export const githubEvent = (name: string, payload: unknown): Parsed<GitHubEvent> => {
+  const parse = Object.hasOwn(events, name) ? events[name] : undefined
+  return parse === undefined ? { ignored: `the event ${name.slice(0, 40)} means nothing here` } : parse(payload)
+}
+
+const addressed = v.object({
+  repository: v.optional(v.nullable(v.object({ full_name: v.string() }))),
+  installation: v.optional(v.nullable(v.object({ id: v.number() }))),
+  ref: v.optional(v.unknown()),
+  number: v.optional(v.unknown()),
+  issue: v.optional(v.nullable(v.object({ number: v.optional(v.unknown()) }))),
+  pull_request: v.optional(v.nullable(v.object({ number: v.optional(v.unknown()) }))),
+})
+
+/** What must keep its order: a pull request with its comments, or a branch. */
+export const githubLane = (_name: string, payload: unknown): string => {
+  const parsed = v.safeParse(addressed, payload)
+  if (!parsed.success) return 'github:other'
+  const { repository, ref, issue, pull_request } = parsed.output
+  const repo = `github:${(repository?.full_name ?? '').slice(0, 150)}`
+  const number = pull_request?.number ?? issue?.number
+  if (typeof number === 'number') return `${repo}:pr:${number}`
+  return typeof ref === 'string' ? `${repo}:ref:${ref.slice(0, 250)}` : `${repo}:other`
+}
+
+export const installationOf = (payload: unknown): number | null => {
+  const parsed = v.safeParse(addressed, payload)
+  return parsed.success ? (parsed.output.installation?.id ?? null) : null
+}

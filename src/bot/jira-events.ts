@@ -1,0 +1,88 @@
+/** Jira's webhooks, of Cloud and of Data Center, as events of ours. Hostile until parsed. Pure. */
+import * as v from 'valibot'
+import type { StatusCategory, SwarmEvent } from '../../handlers/handler.ts'
+import { isTicket } from '../domain.ts'
+import type { Parsed } from './github-events.ts'
+
+type TicketEvent = Extract<SwarmEvent, { kind: 'ticket' }>
+
+/** Cloud names people by accountId, Data Center by name or key. */
+const person = v.optional(
+  v.nullable(
+    v.object({
+      accountId: v.optional(v.nullable(v.string())),
+      name: v.optional(v.nullable(v.string())),
+      key: v.optional(v.nullable(v.string())),
+    }),
+  ),
+)
+const payloadOf = v.object({
+  webhookEvent: v.string(),
+  timestamp: v.optional(v.number()),
+  user: person,
+  issue: v.object({
+    key: v.string(),
+    fields: v.optional(
+      v.object({
+        status: v.optional(
+          v.nullable(
+            v.object({ statusCategory: v.optional(v.nullable(v.object({ key: v.optional(v.nullable(v.string())) }))) }),
+          ),
+        ),
+        assignee: person,
+      }),
+    ),
+  }),
+  changelog: v.optional(v.nullable(v.object({ items: v.optional(v.nullable(v.array(v.unknown()))) }))),
+})
+
+const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
+export const categoryOf = (key: string | null | undefined): StatusCategory =>
+  CATEGORIES.find(one => one === key) ?? 'undefined'
+export const accountOf = (one: v.InferOutput<typeof person>): string | null =>
+  one?.accountId ?? one?.name ?? one?.key ?? null
+
+const fieldOf = (item: unknown): string | null => {
+  // An item is foreign: only what is its own counts, never what it inherits.
+  if (typeof item !== 'object' || item === null || !Object.hasOwn(item, 'field')) return null
+  const { field } = item as { field: unknown }
+  return typeof field === 'string' ? field : null
+}
+
+const changeOf = (name: string, fields: (string | null)[]): TicketEvent['change'] | null => {
+  if (name === 'jira:issue_deleted') return 'deleted'
+  if (name === 'jira:issue_created') return 'status'
+  if (name !== 'jira:issue_updated') return null
+  return fields.includes('status') ? 'status' : fields.includes('assignee') ? 'assignee' : null
+}
+
+export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
+  const parsed = v.safeParse(payloadOf, body)
+  if (!parsed.success) return { ignored: 'no webhook about an issue' }
+  const { webhookEvent, issue, user, changelog } = parsed.output
+  if (!isTicket(issue.key)) return { ignored: 'the issue has no key of the usual form' }
+  const change = changeOf(webhookEvent, (changelog?.items ?? []).map(fieldOf))
+  if (change === null) return { ignored: `${webhookEvent.slice(0, 60)} without a change of status or assignee` }
+  return {
+    event: {
+      kind: 'ticket',
+      ticket: issue.key,
+      change,
+      category: categoryOf(issue.fields?.status?.statusCategory?.key),
+      assignee: accountOf(issue.fields?.assignee),
+      by: accountOf(user),
+    },
+  }
+}
+
+/** One ticket keeps its order. */
+export const jiraLane = (body: unknown): string => {
+  const parsed = v.safeParse(v.object({ issue: v.object({ key: v.string() }) }), body)
+  return parsed.success && isTicket(parsed.output.issue.key) ? `jira:${parsed.output.issue.key}` : 'jira:other'
+}
+
+/** When it happened, epoch milliseconds; null when the body does not say. */
+export const jiraTime = (body: unknown): number | null => {
+  const parsed = v.safeParse(v.object({ timestamp: v.number() }), body)
+  return parsed.success ? parsed.output.timestamp : null
+}
