@@ -1,0 +1,100 @@
+/** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
+import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import { handlers } from '../../handlers/index.ts'
+import { type Action, projectOf, type ReplyTo } from '../domain.ts'
+import type { Message, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
+import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
+import type { Octokit, Received } from './github.ts'
+import { githubEvent, installationOf } from './github-events.ts'
+import { jiraEvent, jiraTime } from './jira-events.ts'
+import { reactionMessage, replyMessage, statusMessage } from './messages.ts'
+
+export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
+
+type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
+
+const nothing = (reason: string): Decided => ({ verdict: { verdict: 'ignored', reason }, actions: [], messages: [] })
+
+export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) => {
+  const { memory, queue, clock } = sources
+
+  /** Whether somebody would wonder why nothing happens. */
+  const waits = ({ ticket }: Action) =>
+    !memory.runners().some(one => one.connected) ||
+    queue.list({ ticket }).some(row => row.state === 'pending' || row.state === 'active')
+
+  const settled = (decision: Decision, source: StoredDelivery['source'], id: string): Decided => {
+    if (decision.verdict !== 'act')
+      return { verdict: { verdict: decision.verdict, reason: decision.reason }, actions: [], messages: [] }
+    const actions = decision.actions.map((action, index) => ({
+      id: `${source}:${id}:${index}`,
+      correlation: id,
+      action,
+    }))
+    const asked = new Map<number, ReplyTo>()
+    const waiting = new Map<number, ReplyTo>()
+    for (const { id: actionId, action } of actions) {
+      memory.noteAsked(actionId, action)
+      if (action.replyTo === null) continue
+      memory.heardCommand(action.replyTo, { actionId, action })
+      asked.set(action.replyTo.commentId, action.replyTo)
+      if (waits(action)) waiting.set(action.replyTo.commentId, action.replyTo)
+    }
+    const answered = new Map<number, ReplyTo>()
+    for (const { to, text, ok } of decision.replies) {
+      memory.heardCommand(to, { said: text, ok })
+      answered.set(to.commentId, to)
+    }
+    const messages = [
+      ...[...asked.values()].map(to => reactionMessage(to, 'eyes')),
+      ...[...new Map([...waiting, ...answered]).values()].map(replyMessage),
+      ...[...answered.values()]
+        .filter(to => !asked.has(to.commentId))
+        .map(to => {
+          const ok = decision.replies.every(reply => reply.to.commentId !== to.commentId || reply.ok)
+          return reactionMessage(to, ok ? 'rocket' : 'confused')
+        }),
+    ]
+    return {
+      verdict: { verdict: 'actions', reason: actions.length === 0 ? 'nothing to do but to answer' : null },
+      actions,
+      messages,
+    }
+  }
+
+  const decisionOn = async (event: GitHubEvent, octokit: Octokit): Promise<Decision> => {
+    if (event.kind === 'push') return handlers.push(event, pushFacts(sources, event), rules)
+    if (event.kind === 'comment') return handlers.comment(event, await commentFacts(sources, event, octokit), rules)
+    return handlers['pull-request'](event, await pullRequestFacts(sources, event, octokit), rules)
+  }
+
+  const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
+    const read = githubEvent(name, payload)
+    if ('ignored' in read) return nothing(read.ignored)
+    const { event } = read
+    const installation = installationOf(payload)
+    if (installation !== null)
+      memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
+    const decided = settled(await decisionOn(event, octokit), 'github', id)
+    const ticket = 'pullRequest' in event ? memory.linkOf(event.pullRequest)?.ticket : undefined
+    // A pull request that comes to an environment gets its status.
+    const status = ticket !== undefined && memory.mirrored(ticket) !== null ? [statusMessage(ticket)] : []
+    return { ...decided, messages: [...decided.messages, ...status] }
+  }
+
+  const jira = async ({ id, body, receivedAt }: StoredDelivery): Promise<Decided> => {
+    const payload: unknown = JSON.parse(body)
+    const read = jiraEvent(payload)
+    if ('ignored' in read) return nothing(read.ignored)
+    const { event } = read
+    // Nothing is asked or remembered of projects that are not ours.
+    if (!rules.projects.includes(projectOf(event.ticket)))
+      return nothing(`${projectOf(event.ticket)} is no project of ours`)
+    // A clock that is ahead would make every later event look old.
+    const at = Math.min(jiraTime(payload) ?? receivedAt, clock())
+    const facts = await ticketFacts(sources, event, at, rules.assignees === 'me')
+    return settled(handlers.ticket(event, facts, rules), 'jira', id)
+  }
+
+  return { github, jira }
+}

@@ -1,0 +1,231 @@
+/**
+ * Gathers what a handler must know beyond the event. What is read here is true now; the event says only what was true when
+ * it was sent. What cannot be read fails with a kind that the inbox tries again.
+ */
+import { hasCommand } from '../../handlers/comment.ts'
+import type { EventKind, Facts, PullRequestNow, SwarmEvent } from '../../handlers/handler.ts'
+import { type Environment, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
+import type { Queue } from '../queue/queue.ts'
+import { githubFailure, type Octokit, statusOf } from './github.ts'
+import type { Jira } from './jira.ts'
+import type { Memory } from './memory.ts'
+
+export type Sources = {
+  memory: Memory
+  queue: Pick<Queue, 'list'>
+  jira: Jira | null
+  projects: readonly string[]
+  clock: () => number
+  /** A client for a repository other than the event's; null where the app is not installed. */
+  octokitFor: (repo: string) => Promise<Octokit | null>
+}
+type Event<Kind extends EventKind> = Extract<SwarmEvent, { kind: Kind }>
+
+export const parts = (repo: string): { owner: string; repo: string } => {
+  const [owner = '', name = ''] = repo.split('/')
+  return { owner, repo: name }
+}
+const ref = ({ repo, number }: PullRequestRef) => `${repo}#${number}`
+const same = (one: PullRequestRef, other: PullRequestRef) => one.repo === other.repo && one.number === other.number
+
+type PullRequestData = {
+  state: string
+  merged?: boolean
+  merged_at?: string | null
+  title: string
+  body: string | null
+  head: { ref: string; sha: string; repo: { full_name: string } | null }
+  base: { repo: { full_name: string } }
+}
+const asNow = (data: PullRequestData): PullRequestNow => ({
+  state:
+    data.merged === true || typeof data.merged_at === 'string' ? 'merged' : data.state === 'open' ? 'open' : 'closed',
+  branch: data.head.ref,
+  title: data.title,
+  body: data.body ?? '',
+  fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
+  headSha: data.head.sha,
+})
+const ticketOf = ({ branch, title, body }: PullRequestNow, projects: readonly string[]): Ticket | null =>
+  ticketIn([branch, title, body], projects)
+
+/**
+ * The environment that the ticket will have when what is queued is done: an event that comes after a queued create, stop or
+ * delete is decided as if it had happened, since its action comes after it too.
+ */
+export const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket): Environment | null => {
+  let expected = memory.environment(ticket)
+  const now = new Date(clock()).toISOString()
+  for (const { action, state } of queue.list({ ticket })) {
+    if (state !== 'pending' && state !== 'active') continue
+    if (action.kind === 'delete') expected = null
+    else if (action.kind === 'stop' && expected !== null) expected = { ...expected, status: 'stopped' }
+    else if (action.kind === 'start' && expected !== null) expected = { ...expected, status: 'running' }
+    else if (action.kind === 'create') {
+      // Of one that is not begun, nothing but its state is known.
+      expected = expected ?? {
+        ...{ ticket, provider: 'synthetic', vmId: '', ip: null, status: 'creating', baseImage: '', createdAt: now },
+        ...{ ssh: null, checkpoints: [], workAtRisk: null, observedAt: now },
+      }
+    }
+  }
+  return expected
+}
+
+/** The pull request as it is now; null when it is gone. */
+const readPullRequest = async (
+  octokit: Octokit,
+  pullRequest: PullRequestRef,
+  clock: () => number,
+): Promise<PullRequestNow | null> => {
+  try {
+    const { data } = await octokit.rest.pulls.get({ ...parts(pullRequest.repo), pull_number: pullRequest.number })
+    return asNow(data)
+  } catch (error) {
+    if (statusOf(error) === 404) return null
+    throw githubFailure(error, `reading ${ref(pullRequest)}`, clock())
+  }
+}
+
+/**
+ * Remembers which ticket a pull request belongs to, as it is now, and returns the ticket. One from a fork is not linked:
+ * anybody may open it, with any ticket in its title.
+ */
+const remember = (
+  { memory, projects }: Sources,
+  pullRequest: PullRequestRef,
+  now: PullRequestNow | null,
+): Ticket | null => {
+  const known = memory.linkOf(pullRequest)
+  if (now === null) return known?.ticket ?? null
+  const ticket = ticketOf(now, projects)
+  if (ticket === null || now.fromFork) {
+    if (known !== null) memory.unlink(pullRequest)
+    return ticket
+  }
+  memory.link({ ...pullRequest, ticket, branch: now.branch, state: now.state })
+  return ticket
+}
+
+/** Other open pull requests of the ticket: those that were seen, read again, and those that the repository lists. */
+const otherOpen = async (
+  sources: Sources,
+  octokit: Octokit,
+  ticket: Ticket,
+  self: PullRequestRef,
+): Promise<PullRequestRef[]> => {
+  const { memory, projects, clock, octokitFor } = sources
+  const others: PullRequestRef[] = []
+  for (const link of memory.pullRequestsOf(ticket)) {
+    // What is merged stays merged.
+    if (same(link, self) || link.state === 'merged') continue
+    const client = link.repo === self.repo ? octokit : await octokitFor(link.repo)
+    const now = client === null ? null : await readPullRequest(client, link, clock)
+    if (now === null) continue
+    if (remember(sources, link, now) === ticket && now.state === 'open') others.push(link)
+  }
+  let listed: PullRequestData[] & { number: number }[]
+  try {
+    listed = await octokit.paginate(octokit.rest.pulls.list, { ...parts(self.repo), state: 'open', per_page: 100 })
+  } catch (error) {
+    throw githubFailure(error, `listing the open pull requests of ${self.repo}`, clock())
+  }
+  for (const data of listed) {
+    const now = asNow(data)
+    const pullRequest = { repo: self.repo, number: data.number }
+    if (same(pullRequest, self) || now.fromFork || ticketOf(now, projects) !== ticket) continue
+    if (others.some(one => same(one, pullRequest))) continue
+    remember(sources, pullRequest, now)
+    others.push(pullRequest)
+  }
+  return others.map(({ repo, number }) => ({ repo, number }))
+}
+
+const permissionOf = async (
+  octokit: Octokit,
+  repo: string,
+  username: string,
+  clock: () => number,
+): Promise<Facts['comment']['permission']> => {
+  try {
+    const { data } = await octokit.rest.repos.getCollaboratorPermissionLevel({ ...parts(repo), username })
+    const levels: Record<string, Facts['comment']['permission']> = {
+      admin: 'admin',
+      maintain: 'write',
+      write: 'write',
+      triage: 'read',
+      read: 'read',
+    }
+    return levels[data.permission] ?? 'none'
+  } catch (error) {
+    // Somebody who is no collaborator.
+    if (statusOf(error) === 404) return 'none'
+    throw githubFailure(error, `reading what ${username} may do in ${repo}`, clock())
+  }
+}
+
+// ── One function for each kind of event ────────────────────────────────────────────────────────────────────────────
+
+export const pushFacts = ({ memory, projects }: Sources, event: Event<'push'>): Facts['push'] => {
+  const ticket = ticketIn([event.ref.replace(/^refs\/heads\//, '')], projects)
+  return ticket === null
+    ? { environment: null, live: false }
+    : { environment: memory.environment(ticket), live: memory.takesLiveCheckpoints(ticket) }
+}
+
+export const pullRequestFacts = async (
+  sources: Sources,
+  event: Event<'pull-request'>,
+  octokit: Octokit,
+): Promise<Facts['pull-request']> => {
+  const { memory, projects, clock } = sources
+  const { pullRequest } = event
+  const now = await readPullRequest(octokit, pullRequest, clock)
+  const before = memory.linkOf(pullRequest)?.ticket ?? null
+  const ticket =
+    remember(sources, pullRequest, now) ?? before ?? ticketIn([event.branch, event.title, event.body], projects)
+  const ended = now === null || now.state !== 'open'
+  const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest) : []
+  if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0) memory.ended(ticket, clock())
+  return { environment: ticket === null ? null : expectedEnvironment(sources, ticket), now, others }
+}
+
+export const commentFacts = async (
+  sources: Sources,
+  event: Event<'comment'>,
+  octokit: Octokit,
+): Promise<Facts['comment']> => {
+  const { clock } = sources
+  // Most comments are no commands: nothing is asked for them.
+  if (event.authorIsBot || !hasCommand(event.body)) return { permission: 'none', now: null, environment: null }
+  const permission = await permissionOf(octokit, event.pullRequest.repo, event.author, clock)
+  const now = await readPullRequest(octokit, event.pullRequest, clock)
+  const ticket = remember(sources, event.pullRequest, now)
+  return { permission, now, environment: ticket === null ? null : expectedEnvironment(sources, ticket) }
+}
+
+/** `at` is when Jira says that it happened, epoch ms. */
+export const ticketFacts = async (
+  sources: Sources,
+  event: Event<'ticket'>,
+  at: number,
+  assigneesMe: boolean,
+): Promise<Facts['ticket']> => {
+  const { memory, jira, clock } = sources
+  const { ticket } = event
+  memory.sawCategory(ticket, event.change === 'deleted' ? 'done' : event.category, at)
+  const asked = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
+  // An event counts for a create; a stop or a delete waits until Jira can be asked.
+  const unread = asked !== null && 'error' in asked
+  if (unread && (event.category !== 'indeterminate' || event.change === 'deleted')) throw asked.error
+  const now = unread ? ('unread' as const) : asked
+  if (now !== null && now !== 'unread') memory.sawCategory(ticket, now.category, clock())
+  const { endedSinceNew, hadPullRequest } = memory.ticket(ticket)
+  return {
+    environment: expectedEnvironment(sources, ticket),
+    now,
+    endedSinceNew,
+    hadPullRequest,
+    me: assigneesMe && jira !== null ? await jira.me() : null,
+  }
+}

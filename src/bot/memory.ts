@@ -1,0 +1,458 @@
+/**
+ * What the bot remembers beside its queue: which pull requests belong to a ticket, where its comments are, and what the
+ * runners said they have. A file of its own, so that the queue may move elsewhere without it. Times are epoch milliseconds.
+ */
+import { DatabaseSync } from 'node:sqlite'
+import type { StatusCategory } from '../../handlers/handler.ts'
+import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Requester, Ticket } from '../domain.ts'
+import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
+import { migrate } from '../registry/migrate.ts'
+
+const migrations = [
+  `
+  create table ticket (
+    ticket text primary key not null,
+    category text,
+    category_at integer,
+    -- When it was last in category "new".
+    last_new_at integer,
+    -- When its last environment was deleted or its last pull request merged.
+    ended_at integer,
+    had_pull_request integer not null default 0
+  ) strict, without rowid;
+  -- Every state that was asked for, with who asked.
+  create table asked (
+    action_id text primary key not null,
+    ticket text not null,
+    kind text not null,
+    asked_by text not null,
+    at integer not null
+  ) strict, without rowid;
+  create table pull_request (
+    repo text not null,
+    number integer not null,
+    ticket text not null,
+    branch text not null,
+    state text not null check (state in ('open','closed','merged')),
+    primary key (repo, number)
+  ) strict, without rowid;
+  create index pull_request_ticket on pull_request (ticket);
+  create table repository (repo text primary key not null, installation_id integer not null) strict, without rowid;
+  -- Our own comments on GitHub. about: the ticket of a status comment, the comment that a reply answers.
+  create table comment (
+    kind text not null check (kind in ('status','reply')),
+    repo text not null,
+    number integer not null,
+    about text not null,
+    comment_id integer not null,
+    fingerprint text not null,
+    primary key (kind, repo, number, about)
+  ) strict, without rowid;
+  -- Our own comments on Jira: begun before they are sent, so that a crash in between is seen.
+  create table jira_comment (
+    about text primary key not null,
+    ticket text not null,
+    begun_at integer not null,
+    done_at integer
+  ) strict, without rowid;
+  -- The commands of a comment, each with what came of it.
+  create table command (
+    repo text not null,
+    comment_id integer not null,
+    line integer not null,
+    number integer not null,
+    at integer not null,
+    action_id text,
+    -- JSON of Action.
+    action text,
+    -- An answer that needed no action, or JSON of Outcome.
+    said text,
+    outcome text,
+    ok integer,
+    primary key (repo, comment_id, line)
+  ) strict, without rowid;
+  create index command_action on command (action_id);
+  -- What the runners have. One that is gone stays, with when and how, until the ticket has another.
+  create table environment (
+    ticket text primary key not null,
+    vm_id text not null,
+    runner_id text,
+    body text not null,
+    heard_at integer not null,
+    missing integer not null default 0,
+    gone_at integer,
+    deleted integer not null default 0
+  ) strict, without rowid;
+  create table runner (
+    id text primary key not null,
+    host text not null,
+    providers text not null,
+    seen_at integer not null
+  ) strict, without rowid;
+  -- What the bot last had done to a ticket.
+  create table operation (
+    ticket text primary key not null,
+    action text not null,
+    outcome text not null,
+    at integer not null
+  ) strict, without rowid;
+  `,
+]
+
+/** A runner that was not heard for so long is away. */
+export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
+
+export type PullRequestLink = PullRequestRef & { ticket: Ticket; branch: string; state: 'open' | 'closed' | 'merged' }
+export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
+/** A command of a comment. `outcome` and `said` are null while it is not done. */
+export type HeardCommand = ReplyTo & {
+  at: number
+  actionId: string | null
+  action: Action | null
+  said: string | null
+  outcome: Outcome | null
+  ok: boolean | null
+}
+export type Mirrored = {
+  environment: Environment
+  runnerId: string | null
+  heardAt: number
+  /** When it was found to be gone; null while it is there. */
+  goneAt: number | null
+}
+export type Operation = { action: Action; outcome: Outcome; at: number }
+export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean }
+export type Memory = ReturnType<typeof openMemory>
+
+type Row = Record<string, string | number | bigint | null | Uint8Array>
+
+const linkFrom = (row: Row): PullRequestLink => ({
+  repo: row.repo as string,
+  number: row.number as number,
+  ticket: row.ticket as string,
+  branch: row.branch as string,
+  state: row.state as PullRequestLink['state'],
+})
+const json = <T>(cell: Row[string] | undefined): T | null => (typeof cell === 'string' ? (JSON.parse(cell) as T) : null)
+/** All that a reader would see differently: not when it was looked at. */
+const seen = (environment: Environment) => JSON.stringify({ ...environment, observedAt: null })
+
+/** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
+export const openMemory = (path: string, clock: () => number) => {
+  const db = new DatabaseSync(path, { timeout: 5_000 })
+  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+  migrate(db, path, migrations)
+  const run = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).run(...values).changes
+  const get = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).get(...values) as Row | undefined
+  const all = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).all(...values) as Row[]
+
+  const mirrored = (ticket: Ticket): Mirrored | null => {
+    const row = get('select * from environment where ticket = ?', ticket)
+    return row === undefined
+      ? null
+      : {
+          environment: JSON.parse(row.body as string),
+          runnerId: row.runner_id as string | null,
+          heardAt: row.heard_at as number,
+          goneAt: row.gone_at as number | null,
+        }
+  }
+  const ended = (ticket: Ticket, at: number) =>
+    void run(
+      `insert into ticket (ticket, ended_at) values (?1, ?2)
+       on conflict (ticket) do update set ended_at = max(coalesce(ended_at, 0), ?2)`,
+      ticket,
+      at,
+    )
+
+  /** Takes over what a runner says of one environment. True when a reader would see a difference. */
+  const learn = (environment: Environment, runnerId: string | null): boolean => {
+    const { ticket, vmId } = environment
+    const row = get('select * from environment where ticket = ?', ticket)
+    const known = mirrored(ticket)
+    // A heartbeat that was on its way while the machine was deleted: names of machines are never used again.
+    if (row !== undefined && row.deleted === 1 && row.vm_id === vmId) return false
+    const older =
+      known !== null &&
+      known.goneAt === null &&
+      known.environment.vmId === vmId &&
+      environment.observedAt < known.environment.observedAt
+    run(
+      `insert into environment (ticket, vm_id, runner_id, body, heard_at) values (?, ?, ?, ?, ?)
+       on conflict (ticket) do update set vm_id = excluded.vm_id, runner_id = coalesce(excluded.runner_id, runner_id),
+         body = excluded.body, heard_at = excluded.heard_at, missing = 0, gone_at = null, deleted = 0`,
+      ticket,
+      vmId,
+      runnerId,
+      JSON.stringify(older ? known.environment : environment),
+      clock(),
+    )
+    return !older && (known === null || known.goneAt !== null || seen(known.environment) !== seen(environment))
+  }
+
+  return {
+    // ── Tickets ──
+    ticket: (ticket: Ticket) => {
+      const row = get('select * from ticket where ticket = ?', ticket)
+      const endedAt = (row?.ended_at as number | null | undefined) ?? null
+      const lastNewAt = (row?.last_new_at as number | null | undefined) ?? null
+      return {
+        category: (row?.category as StatusCategory | null | undefined) ?? null,
+        endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
+        hadPullRequest: row?.had_pull_request === 1,
+      }
+    },
+    /** The ticket was in this category at that time. What is older than what is known changes nothing but `last_new_at`. */
+    sawCategory: (ticket: Ticket, category: StatusCategory, at: number): void => {
+      run(
+        `insert into ticket (ticket, category, category_at) values (?1, ?2, ?3)
+         on conflict (ticket) do update set category = ?2, category_at = ?3 where coalesce(category_at, 0) <= ?3`,
+        ticket,
+        category,
+        at,
+      )
+      if (category === 'new')
+        run('update ticket set last_new_at = max(coalesce(last_new_at, 0), ?2) where ticket = ?1', ticket, at)
+    },
+    ended,
+    noteAsked: (actionId: string, { ticket, kind, by }: Action): void =>
+      void run(
+        'insert into asked (action_id, ticket, kind, asked_by, at) values (?, ?, ?, ?, ?) on conflict do nothing',
+        actionId,
+        ticket,
+        kind,
+        JSON.stringify(by),
+        clock(),
+      ),
+    /** Newest first. */
+    askedOf: (ticket: Ticket): { kind: Action['kind']; by: Requester; at: number }[] =>
+      all('select * from asked where ticket = ? order by at desc, action_id desc limit 20', ticket).map(row => ({
+        kind: row.kind as Action['kind'],
+        by: JSON.parse(row.asked_by as string),
+        at: row.at as number,
+      })),
+
+    // ── Pull requests ──
+    link: ({ repo, number, ticket, branch, state }: PullRequestLink): void => {
+      run(
+        `insert into pull_request (repo, number, ticket, branch, state) values (?, ?, ?, ?, ?)
+         on conflict (repo, number) do update set ticket = excluded.ticket, branch = excluded.branch, state = excluded.state`,
+        repo,
+        number,
+        ticket,
+        branch,
+        state,
+      )
+      run(
+        `insert into ticket (ticket, had_pull_request) values (?, 1)
+         on conflict (ticket) do update set had_pull_request = 1`,
+        ticket,
+      )
+    },
+    unlink: ({ repo, number }: PullRequestRef): void =>
+      void run('delete from pull_request where repo = ? and number = ?', repo, number),
+    linkOf: ({ repo, number }: PullRequestRef): PullRequestLink | null => {
+      const row = get('select * from pull_request where repo = ? and number = ?', repo, number)
+      return row === undefined ? null : linkFrom(row)
+    },
+    pullRequestsOf: (ticket: Ticket): PullRequestLink[] =>
+      all('select * from pull_request where ticket = ? order by repo, number', ticket).map(linkFrom),
+    setInstallation: (repo: string, id: number): void =>
+      void run(
+        `insert into repository (repo, installation_id) values (?, ?)
+         on conflict (repo) do update set installation_id = excluded.installation_id`,
+        repo,
+        id,
+      ),
+    installationOf: (repo: string): number | null =>
+      (get('select installation_id as id from repository where repo = ?', repo)?.id as number | undefined) ?? null,
+
+    // ── Our comments ──
+    comment: ({ kind, repo, number, about }: OwnComment): { id: number; fingerprint: string } | null => {
+      const row = get(
+        'select * from comment where kind = ? and repo = ? and number = ? and about = ?',
+        kind,
+        repo,
+        number,
+        about,
+      )
+      return row === undefined ? null : { id: row.comment_id as number, fingerprint: row.fingerprint as string }
+    },
+    setComment: ({ kind, repo, number, about }: OwnComment, id: number, fingerprint: string): void =>
+      void run(
+        `insert into comment (kind, repo, number, about, comment_id, fingerprint) values (?, ?, ?, ?, ?, ?)
+         on conflict do update set comment_id = excluded.comment_id, fingerprint = excluded.fingerprint`,
+        kind,
+        repo,
+        number,
+        about,
+        id,
+        fingerprint,
+      ),
+    forgetComment: ({ kind, repo, number, about }: OwnComment): void =>
+      void run(
+        'delete from comment where kind = ? and repo = ? and number = ? and about = ?',
+        kind,
+        repo,
+        number,
+        about,
+      ),
+    /** `begunAt` null: never tried. `done`: it is there. */
+    jiraComment: (about: string): { begunAt: number | null; done: boolean } => {
+      const row = get('select * from jira_comment where about = ?', about)
+      return { begunAt: (row?.begun_at as number | undefined) ?? null, done: row !== undefined && row.done_at !== null }
+    },
+    beginJiraComment: (about: string, ticket: Ticket): void =>
+      void run(
+        'insert into jira_comment (about, ticket, begun_at) values (?, ?, ?) on conflict do nothing',
+        about,
+        ticket,
+        clock(),
+      ),
+    endJiraComment: (about: string): void =>
+      void run('update jira_comment set done_at = ? where about = ?', clock(), about),
+
+    // ── Commands and what came of them ──
+    heardCommand: (to: ReplyTo, what: { actionId: string; action: Action } | { said: string; ok: boolean }): void =>
+      void run(
+        `insert into command (repo, comment_id, line, number, at, action_id, action, said, ok)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing`,
+        to.repo,
+        to.commentId,
+        to.line,
+        to.number,
+        clock(),
+        'actionId' in what ? what.actionId : null,
+        'action' in what ? JSON.stringify(what.action) : null,
+        'said' in what ? what.said : null,
+        'ok' in what ? Number(what.ok) : null,
+      ),
+    endCommand: (actionId: string, outcome: Outcome): void =>
+      void run(
+        'update command set outcome = ?, ok = ? where action_id = ?',
+        JSON.stringify(outcome),
+        Number(outcome.result !== 'failed'),
+        actionId,
+      ),
+    /** The commands of one comment, in their order. */
+    commandsOf: (repo: string, commentId: number): HeardCommand[] =>
+      all('select * from command where repo = ? and comment_id = ? order by line', repo, commentId).map(row => ({
+        repo,
+        commentId,
+        number: row.number as number,
+        line: row.line as number,
+        at: row.at as number,
+        actionId: row.action_id as string | null,
+        action: json<Action>(row.action),
+        said: row.said as string | null,
+        outcome: json<Outcome>(row.outcome),
+        ok: row.ok === null ? null : row.ok === 1,
+      })),
+    /** Comments with a command that was heard before `before` and is not done. */
+    waitingComments: (before: number): (PullRequestRef & { commentId: number })[] =>
+      all('select distinct repo, number, comment_id from command where ok is null and at < ?', before).map(row => ({
+        repo: row.repo as string,
+        number: row.number as number,
+        commentId: row.comment_id as number,
+      })),
+
+    // ── Environments and runners ──
+    mirrored,
+    /** The ticket's environment as last told; null when there is none. */
+    environment: (ticket: Ticket): Environment | null => {
+      const known = mirrored(ticket)
+      return known === null || known.goneAt !== null ? null : known.environment
+    },
+    learn,
+    /** An action ended, and the ticket has no environment. `deleted`: the action removed it. True when that is news. */
+    learnGone: (ticket: Ticket, deleted: boolean): boolean => {
+      const news =
+        run(
+          'update environment set gone_at = ?, deleted = ? where ticket = ? and gone_at is null',
+          clock(),
+          Number(deleted),
+          ticket,
+        ) === 1
+      if (news || deleted) ended(ticket, clock())
+      return news
+    },
+    /** Takes over a heartbeat. Returns the tickets that a reader would see differently. */
+    heartbeat: ({ runnerId, host, providers, environments }: HeartbeatRequest): Ticket[] => {
+      const away = (get('select seen_at from runner where id = ?', runnerId)?.seen_at as number | undefined) ?? 0
+      run(
+        `insert into runner (id, host, providers, seen_at) values (?, ?, ?, ?)
+         on conflict (id) do update set host = excluded.host, providers = excluded.providers, seen_at = excluded.seen_at`,
+        runnerId,
+        host,
+        JSON.stringify(providers),
+        clock(),
+      )
+      const changed = environments.filter(one => learn(one, runnerId)).map(one => one.ticket)
+      const here = new Set(environments.map(one => one.ticket))
+      const present = all('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
+      for (const row of present) {
+        const ticket = row.ticket as string
+        if (here.has(ticket)) {
+          // The comment said that the runner was away.
+          if (clock() - away > RUNNER_AWAY_MS && !changed.includes(ticket)) changed.push(ticket)
+        } else if (row.missing === 0) {
+          // This heartbeat may have been put together before the machine was made; the next one was not.
+          run('update environment set missing = 1 where ticket = ?', ticket)
+        } else {
+          run('update environment set gone_at = ? where ticket = ?', clock(), ticket)
+          ended(ticket, clock())
+          changed.push(ticket)
+        }
+      }
+      return changed
+    },
+    runners: (): KnownRunner[] =>
+      all('select * from runner order by seen_at desc').map(row => ({
+        id: row.id as string,
+        host: row.host as string,
+        seenAt: row.seen_at as number,
+        connected: clock() - (row.seen_at as number) <= RUNNER_AWAY_MS,
+      })),
+    /** Whether the ticket's provider makes checkpoints of a running guest without stopping it. */
+    takesLiveCheckpoints: (ticket: Ticket): boolean => {
+      const known = mirrored(ticket)
+      if (known === null || known.runnerId === null) return false
+      const row = get('select providers from runner where id = ?', known.runnerId)
+      const providers = json<HeartbeatRequest['providers']>(row?.providers) ?? []
+      return providers.some(one => one.name === known.environment.provider && one.live)
+    },
+    noteOperation: ({ action, outcome, at }: Operation): void =>
+      void run(
+        `insert into operation (ticket, action, outcome, at) values (?, ?, ?, ?)
+         on conflict (ticket) do update set action = excluded.action, outcome = excluded.outcome, at = excluded.at`,
+        action.ticket,
+        JSON.stringify(action),
+        JSON.stringify({ ...outcome, environment: null }),
+        at,
+      ),
+    operation: (ticket: Ticket): Operation | null => {
+      const row = get('select * from operation where ticket = ?', ticket)
+      return row === undefined
+        ? null
+        : {
+            action: JSON.parse(row.action as string),
+            outcome: JSON.parse(row.outcome as string),
+            at: row.at as number,
+          }
+    },
+
+    /** Forgets answered commands and runners that were last heard before. */
+    purge: (before: number): void => {
+      run(
+        `delete from comment where kind = 'reply' and (repo, about) in
+        (select repo, cast(comment_id as text) from command where at < ? and ok is not null)`,
+        before,
+      )
+      run('delete from command where at < ? and ok is not null', before)
+      run('delete from asked where at < ?', before)
+      run('delete from jira_comment where done_at < ?', before)
+      run('delete from runner where seen_at < ?', before)
+    },
+    close: () => db.close(),
+  }
+}

@@ -1,0 +1,52 @@
+/** What runners tell: outcomes and heartbeats go into the memory, and become messages for those who wait. */
+import type { Outcome } from '../domain.ts'
+import type { HeartbeatRequest } from '../protocol.ts'
+import type { ActionRow, Message } from '../queue/queue.ts'
+import type { Memory } from './memory.ts'
+import { jiraMessage, reactionMessage, replyMessage, statusMessage } from './messages.ts'
+import { failedText, readyText } from './render.ts'
+
+/** A failed one of these needs a person, also when nobody asked for it by a command. */
+const NEEDS_A_PERSON = ['create', 'start', 'restore', 'delete']
+
+export const openOutcomes = ({ memory, toJira, clock }: { memory: Memory; toJira: boolean; clock: () => number }) => {
+  const jiraOf = ({ id, action, runnerId }: ActionRow, outcome: Outcome): Message[] => {
+    const { ticket, kind, replyTo } = action
+    const { environment } = outcome
+    if (!toJira) return []
+    if (outcome.result === 'failed') {
+      const { failure } = outcome
+      return failure.kind === 'work-at-risk' || (replyTo === null && NEEDS_A_PERSON.includes(kind))
+        ? [jiraMessage(ticket, `failed:${id}`, failedText(action, failure))]
+        : []
+    }
+    if (kind !== 'create' || environment === null || environment.status !== 'running') return []
+    const host = memory.runners().find(one => one.id === runnerId)?.host ?? null
+    return [jiraMessage(ticket, `ready:${environment.vmId}`, readyText(environment, host))]
+  }
+
+  /** An action ended. What comes back is stored with its end, in one transaction. */
+  const onOutcome = (row: ActionRow, outcome: Outcome): Message[] => {
+    const { action, id, runnerId } = row
+    const { ticket, kind, replyTo } = action
+    if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)
+    // A failure without an environment says nothing about whether there is one.
+    else if (outcome.result !== 'failed') memory.learnGone(ticket, kind === 'delete' && outcome.result === 'done')
+    if (kind !== 'status' && outcome.result !== 'skipped') memory.noteOperation({ action, outcome, at: clock() })
+    const messages: Message[] = []
+    if (replyTo !== null) {
+      memory.endCommand(id, outcome)
+      messages.push(replyMessage(replyTo))
+      const results = memory.commandsOf(replyTo.repo, replyTo.commentId).map(one => one.ok)
+      if (!results.includes(null))
+        messages.push(reactionMessage(replyTo, results.includes(false) ? 'confused' : 'rocket'))
+    }
+    if (memory.mirrored(ticket) !== null) messages.push(statusMessage(ticket))
+    return [...messages, ...jiraOf(row, outcome)]
+  }
+
+  /** What changed on a machine, whoever changed it, reaches the status comments. */
+  const onHeartbeat = (heartbeat: HeartbeatRequest): Message[] => memory.heartbeat(heartbeat).map(statusMessage)
+
+  return { onOutcome, onHeartbeat }
+}

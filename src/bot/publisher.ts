@@ -1,0 +1,267 @@
+/**
+ * Publishes the outbox. A message is rendered at the moment it goes out, and rendered again afterwards: it is done when what
+ * is out is what is true. A comment of ours is found again by its marker and its author, so that nothing is said twice
+ * after a crash; whoever copies the marker gets nothing. A message may be late, and is never lost.
+ */
+import type { PullRequestRef, Ticket } from '../domain.ts'
+import { failureOf } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { MessageBody, OutboxRow, Queue } from '../queue/queue.ts'
+import { parts } from './facts.ts'
+import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
+import { isJiraFailure, type Jira } from './jira.ts'
+import type { Memory, OwnComment } from './memory.ts'
+import { adf, type Rendered, type ReplyView, replyComment, replyMarker, statusComment, statusMarker } from './render.ts'
+
+/** In hand at once, and for one repository: a slow one leaves room for the others. */
+const AT_ONCE = 16
+const AT_ONCE_A_LANE = 3
+const TAKEN = 2_000
+const POLL_MS = 1_000
+const BACKOFF_MS = { first: 1_000, most: 10 * 60_000 }
+/** How long a side rests that refuses our credentials. */
+const REFUSED_MS = 60_000
+/** Jira's clock and ours may differ by so much. */
+const CLOCKS_DIFFER_MS = 5 * 60_000
+const CLOSE_MS = 2_500
+
+export type Publisher = { nudge(): void; close(): Promise<void> }
+
+/** Why a message is not out yet, and whether it ever can be. */
+type Trouble = { allows: 'later' | 'never' | 'pause'; in: number | null; reason: string }
+
+export const openPublisher = ({
+  queue,
+  memory,
+  github,
+  jira,
+  clock,
+  log,
+}: {
+  queue: Queue
+  memory: Memory
+  /** Null while, or as long as, that side is not there. */
+  github: GitHub | null
+  jira: Jira | null
+  clock: () => number
+  log: Log
+}): Publisher => {
+  const inHand = new Map<string, { lane: string; task: Promise<void> }>()
+  /** Until when a lane rests, epoch ms. */
+  const rests = new Map<string, number>()
+  /** Ending: nothing new is begun. Closed: what still runs may touch nothing. */
+  let ending = false
+  let closed = false
+
+  // ── GitHub ──
+
+  const never = (reason: string): Error & { trouble: Trouble } =>
+    Object.assign(new Error(reason), { trouble: { allows: 'never', in: null, reason } as const })
+
+  const octokitFor = async (repo: string): Promise<Octokit> => {
+    if (github === null) throw never('GitHub is not configured')
+    const installation = memory.installationOf(repo)
+    if (installation === null) throw never(`the App is not installed on ${repo}`)
+    return github.installation(installation)
+  }
+
+  /** Our comment with this marker, or null. A stranger's copy is not ours. */
+  const find = async (octokit: Octokit, { repo, number }: PullRequestRef, marker: string): Promise<number | null> => {
+    const pages = octokit.paginate.iterator(octokit.rest.issues.listComments, {
+      ...parts(repo),
+      issue_number: number,
+      per_page: 100,
+    })
+    for await (const { data } of pages) {
+      for (const comment of data) {
+        if (comment.body?.startsWith(marker) && (await github?.isOurs(comment))) return comment.id
+      }
+    }
+    return null
+  }
+
+  const upsert = async (own: OwnComment, marker: string, { body, fingerprint }: Rendered): Promise<void> => {
+    const known = memory.comment(own)
+    if (known?.fingerprint === fingerprint) return
+    const octokit = await octokitFor(own.repo)
+    const id = known?.id ?? (await find(octokit, own, marker))
+    if (id !== null) {
+      try {
+        await octokit.rest.issues.updateComment({ ...parts(own.repo), comment_id: id, body })
+        memory.setComment(own, id, fingerprint)
+        return
+      } catch (error) {
+        if (statusOf(error) !== 404) throw error
+        // Somebody deleted it; what is new is said anew.
+        memory.forgetComment(own)
+      }
+    }
+    const { data } = await octokit.rest.issues.createComment({ ...parts(own.repo), issue_number: own.number, body })
+    memory.setComment(own, data.id, fingerprint)
+  }
+
+  /** Publishes until what is out is what is true now. */
+  const keep = async (own: OwnComment, marker: string, render: () => Rendered | null): Promise<void> => {
+    for (let now = render(); now !== null; now = render()) {
+      if (memory.comment(own)?.fingerprint === now.fingerprint) return
+      if (closed) return
+      await upsert(own, marker, now)
+    }
+  }
+
+  const status = (ticket: Ticket): Rendered | null => {
+    const mirrored = memory.mirrored(ticket)
+    if (mirrored === null) return null
+    const runner = memory.runners().find(one => one.id === mirrored.runnerId) ?? null
+    return statusComment({ ticket, mirrored, runner, last: memory.operation(ticket) })
+  }
+
+  const reply = (repo: string, commentId: number): Rendered | null => {
+    const runners = memory.runners()
+    const views = memory.commandsOf(repo, commentId).map((command): ReplyView => {
+      const row = command.actionId === null ? null : queue.get(command.actionId)
+      const pin = row === null ? null : queue.pinnedTo(row.action.ticket)
+      return {
+        command,
+        row,
+        ahead:
+          row === null
+            ? 0
+            : queue
+                .list({ ticket: row.action.ticket })
+                .filter(one => one.seq < row.seq && (one.state === 'pending' || one.state === 'active')).length,
+        pinned: runners.find(one => one.id === pin) ?? null,
+        anyRunner: runners.some(one => one.connected),
+      }
+    })
+    return views.length === 0 ? null : replyComment(commentId, views)
+  }
+
+  // ── One function for each kind of message ──
+
+  const publish = {
+    reaction: async ({ repo, commentId, content }) => {
+      const octokit = await octokitFor(repo)
+      // Doing it again changes nothing.
+      await octokit.rest.reactions.createForIssueComment({ ...parts(repo), comment_id: commentId, content })
+    },
+    reply: ({ repo, number, commentId }) =>
+      keep({ kind: 'reply', repo, number, about: String(commentId) }, replyMarker(commentId), () =>
+        reply(repo, commentId),
+      ),
+    status: async ({ ticket }) => {
+      let worst: unknown = null
+      for (const { repo, number } of memory.pullRequestsOf(ticket)) {
+        try {
+          await keep({ kind: 'status', repo, number, about: ticket }, statusMarker(ticket), () => status(ticket))
+        } catch (error) {
+          // One that is gone keeps the ticket's others from nothing.
+          if (troubleOf(error).allows !== 'never') worst = error
+          else log.warn({ ticket, repo, number }, `a status comment is left out: ${troubleOf(error).reason}`)
+        }
+      }
+      if (worst !== null) throw worst
+    },
+    jira: async ({ ticket, about, text }) => {
+      if (jira === null) throw never('Jira is not configured')
+      const { begunAt, done } = memory.jiraComment(about)
+      if (done) return
+      const body = adf(text)
+      // Begun and not done: we do not know whether it arrived.
+      if (begunAt === null || !(await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS))) {
+        memory.beginJiraComment(about, ticket)
+        await jira.comment(ticket, body)
+      }
+      memory.endJiraComment(about)
+    },
+    action: async ({ actionId }) => {
+      throw never(`${actionId}: an action is no message`)
+    },
+  } satisfies { [Kind in MessageBody['kind']]: (body: Extract<MessageBody, { kind: Kind }>) => Promise<void> }
+
+  const laneOf = (body: MessageBody): string => {
+    if (body.kind === 'jira') return 'jira'
+    if (body.kind === 'status') return memory.pullRequestsOf(body.ticket)[0]?.repo ?? ''
+    return body.kind === 'action' ? '' : body.repo
+  }
+
+  // ── What a failure allows ──
+
+  const troubleOf = (error: unknown): Trouble => {
+    if (error instanceof Error && 'trouble' in error) return error.trouble as Trouble
+    if (isJiraFailure(error)) {
+      const { status, retryAfter, failure } = error
+      const gone = status !== null && status < 500 && status !== 429 && status !== 401
+      return { allows: status === 401 ? 'pause' : gone ? 'never' : 'later', in: retryAfter, reason: failure.message }
+    }
+    const failure = githubFailure(error, 'publishing', clock())
+    return isGitHubFailure(failure)
+      ? { allows: failure.allows, in: failure.in, reason: failure.failure.message }
+      : { allows: 'later', in: null, reason: failureOf(error, 'publishing').message }
+  }
+
+  const tell = async (row: OutboxRow, lane: string): Promise<void> => {
+    const { message, attempt, seq } = row
+    try {
+      // The table's type says that each kind gets its own body.
+      await (publish[message.body.kind] as (body: MessageBody) => Promise<void>)(message.body)
+      // No awaiting between the last look and this: nothing that came in between is taken for published.
+      if (!closed) queue.outbox.ack(row)
+    } catch (error) {
+      if (closed) return
+      const { allows, in: wait, reason } = troubleOf(error)
+      const about = { key: message.key, attempt }
+      if (allows === 'never') {
+        log.warn(about, `a message is given up: ${reason}`)
+        queue.outbox.drop(seq, reason)
+        return
+      }
+      const now = clock()
+      const at =
+        now + (wait ?? (allows === 'pause' ? REFUSED_MS : Math.min(BACKOFF_MS.first * 2 ** attempt, BACKOFF_MS.most)))
+      // A limit is the whole repository's, wrong credentials are the whole side's.
+      if (allows === 'pause') rests.set(lane === 'jira' ? 'jira' : 'github', at)
+      else if (wait !== null) rests.set(lane, at)
+      log[allows === 'pause' ? 'error' : 'warn'](about, `a message waits ${Math.round((at - now) / 1000)} s: ${reason}`)
+      queue.outbox.later(seq, at, reason)
+    }
+  }
+
+  const resting = (lane: string) =>
+    [lane, lane === 'jira' ? 'jira' : 'github'].some(one => (rests.get(one) ?? 0) > clock())
+
+  const pump = () => {
+    if (ending || inHand.size >= AT_ONCE) return
+    for (const row of queue.outbox.take(TAKEN)) {
+      if (inHand.size >= AT_ONCE) return
+      const { key, body } = row.message
+      const lane = laneOf(body)
+      if (inHand.has(key) || resting(lane)) continue
+      if ([...inHand.values()].filter(one => one.lane === lane).length >= AT_ONCE_A_LANE) continue
+      const task = tell(row, lane)
+        .catch(error => log.error({ err: error, key }, 'publishing'))
+        .finally(() => {
+          inHand.delete(key)
+          if (!ending) setImmediate(pump)
+        })
+      inHand.set(key, { lane, task })
+    }
+  }
+  const timer = setInterval(pump, POLL_MS)
+  timer.unref()
+  pump()
+
+  return {
+    nudge: () => void setImmediate(pump),
+    close: async () => {
+      ending = true
+      clearInterval(timer)
+      const done = Promise.allSettled([...inHand.values()].map(one => one.task))
+      const { promise: late, resolve } = Promise.withResolvers<void>()
+      const limit = setTimeout(resolve, CLOSE_MS)
+      await Promise.race([done, late])
+      clearTimeout(limit)
+      closed = true
+    },
+  }
+}
