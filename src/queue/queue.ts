@@ -61,14 +61,14 @@ export type Queue = {
   /** The oldest pending action of a ticket that has none active and that this runner may take. Pins the ticket to it. */
   claim(runner: { runnerId: string }): Lease | null
   renew(id: string, token: string, progress: Progress | null): 'ok' | 'lost'
-  /** Ends the action, with `messages`, in one transaction. */
-  complete(id: string, token: string, outcome: Outcome, messages?: readonly Message[]): 'ok' | 'lost'
+  /** Ends the action, with the messages that `messages` makes once the lease was found good, in one transaction. */
+  complete(id: string, token: string, outcome: Outcome, messages?: () => readonly Message[]): 'ok' | 'lost'
   /** Tries again with back-off, or, when it may not or has been tried enough, ends it with a failed outcome. */
   fail(
     id: string,
     token: string,
     failure: Failure,
-    options: { retry: boolean; environment: Environment | null; messages?: readonly Message[] },
+    options: { retry: boolean; environment: Environment | null; messages?: () => readonly Message[] },
   ): 'retry' | 'dead' | 'lost'
   /** Queued actions only. */
   cancel(id: string): 'cancelled' | 'too-late'
@@ -77,10 +77,14 @@ export type Queue = {
   pinnedTo(ticket: Ticket): string | null
   pin(ticket: Ticket, runnerId: string): void
   unpin(ticket: Ticket): void
+  pinsOf(runnerId: string): Ticket[]
   get(id: string): ActionRow | null
   list(filter?: { ticket?: Ticket; state?: ActionState }): ActionRow[]
-  /** Epoch ms when something will be due, or null. */
-  nextDue(): number | null
+  /** Epoch ms when the next delivery, or the next message, is due; null when there is none. */
+  nextDelivery(): number | null
+  nextMessage(): number | null
+  /** Throws when the store cannot be written. */
+  probe(): void
 
   outbox: {
     put(messages: readonly Message[]): void

@@ -24,7 +24,8 @@ const migrations = [
     settled_at integer,
     unique (source, id)
   ) strict;
-  create index delivery_due on delivery (lane, seq) where verdict is null;
+  create index delivery_lane on delivery (lane, seq) where verdict is null;
+  create index delivery_open on delivery (seq) where verdict is null;
   create table action (
     seq integer primary key autoincrement,
     id text unique not null,
@@ -108,8 +109,9 @@ export const openQueue = (path: string, clock: () => number): Queue => {
     accept: db.prepare(`insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
       on conflict (source, id) do update set body = excluded.body, verdict = null, reason = null, attempt = 0, not_before = 0
       where delivery.verdict = 'failed'`),
-    heads: db.prepare(`select min(seq) as seq from delivery where verdict is null group by lane order by 1`),
-    delivery: db.prepare('select * from delivery where seq = ? and not_before <= ?'),
+    // The oldest of each lane.
+    heads: db.prepare(`select * from delivery d where verdict is null
+      and not exists (select 1 from delivery e where e.verdict is null and e.lane = d.lane and e.seq < d.seq) order by seq`),
     settle: db.prepare(
       'update delivery set verdict = ?, reason = ?, settled_at = ?, body = null where seq = ? and verdict is null',
     ),
@@ -180,11 +182,10 @@ export const openQueue = (path: string, clock: () => number): Queue => {
     due: limit => {
       const now = clock()
       const found: StoredDelivery[] = []
-      for (const { seq } of sql.heads.all() as { seq: number }[]) {
+      for (const row of sql.heads.iterate() as Iterable<Row>) {
         if (found.length >= limit) break
-        if (inHand.has(seq)) continue
-        const row = sql.delivery.get(seq, now) as Row | undefined
-        if (row === undefined) continue
+        const seq = row.seq as number
+        if (inHand.has(seq) || (row.not_before as number) > now) continue
         inHand.add(seq)
         found.push({
           seq,
@@ -227,13 +228,13 @@ export const openQueue = (path: string, clock: () => number): Queue => {
       sql.renew.run(clock() + LEASE_MS, progress === null ? null : JSON.stringify(progress), id, token).changes === 1
         ? 'ok'
         : 'lost',
-    complete: (id, token, outcome, messages = []) =>
+    complete: (id, token, outcome, messages = () => []) =>
       transaction(() => {
         if (sql.end.run('done', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
-        put(messages)
+        put(messages())
         return 'ok'
       }),
-    fail: (id, token, failure, { retry, environment, messages = [] }) =>
+    fail: (id, token, failure, { retry, environment, messages = () => [] }) =>
       transaction(() => {
         const row = sql.get.get(id) as Row | undefined
         const attempt = Number(row?.attempt ?? 0)
@@ -242,7 +243,7 @@ export const openQueue = (path: string, clock: () => number): Queue => {
         }
         const outcome: Outcome = { result: 'failed', failure, environment }
         if (sql.end.run('dead', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
-        put(messages)
+        put(messages())
         return 'dead'
       }),
     cancel: id => (sql.cancel.run(clock(), id).changes === 1 ? 'cancelled' : 'too-late'),
@@ -271,6 +272,10 @@ export const openQueue = (path: string, clock: () => number): Queue => {
     pinnedTo: ticket => (sql.pinned.get(ticket) as { runner_id: string } | undefined)?.runner_id ?? null,
     pin: (ticket, runnerId) => void sql.pin.run(ticket, runnerId),
     unpin: ticket => void sql.unpin.run(ticket),
+    pinsOf: runnerId =>
+      (db.prepare('select ticket from pin where runner_id = ?').all(runnerId) as { ticket: string }[]).map(
+        row => row.ticket,
+      ),
     get: id => {
       const row = sql.get.get(id) as Row | undefined
       return row === undefined ? null : actionFrom(row)
@@ -281,12 +286,17 @@ export const openQueue = (path: string, clock: () => number): Queue => {
           .prepare('select * from action where (?1 is null or ticket = ?1) and (?2 is null or state = ?2) order by seq')
           .all(ticket ?? null, state ?? null) as Row[]
       ).map(actionFrom),
-    nextDue: () =>
-      number(`select min(n) as n from (
-        select min(not_before) as n from delivery where verdict is null
-        union all select min(not_before) from action where state = 'pending'
-        union all select min(lease_until) from action where state = 'active'
-        union all select min(not_before) from outbox)`),
+    nextDelivery: () => {
+      let next: number | null = null
+      for (const row of sql.heads.iterate() as Iterable<Row>) {
+        const at = row.not_before as number
+        if (!inHand.has(row.seq as number) && (next === null || at < next)) next = at
+        if (next === 0) break
+      }
+      return next
+    },
+    nextMessage: () => number('select min(not_before) as n from outbox'),
+    probe: () => db.exec('begin immediate; rollback'),
 
     outbox: {
       put: messages => transaction(() => put(messages)),

@@ -1,0 +1,87 @@
+/** The little of HTTP that the routes share: a body with a limit, a deadline and a digest; answers; a token compared in constant time. */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+
+export type Answer = (status: number, body?: unknown) => void
+
+export const answer =
+  (response: ServerResponse): Answer =>
+  (status, body) => {
+    if (response.headersSent || response.destroyed) return
+    if (body === undefined) {
+      response.writeHead(status).end()
+      return
+    }
+    const text = JSON.stringify(body)
+    response
+      .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+      .end(text)
+  }
+
+/** Ends the connection with its answer: what still comes on it is not wanted. */
+export const refuse = (request: IncomingMessage, response: ServerResponse, status: number, error: string): void => {
+  if (!response.headersSent && !response.destroyed) {
+    const text = JSON.stringify({ error })
+    response.writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      connection: 'close',
+    })
+    response.end(text, () => request.destroy())
+  }
+}
+
+/** Calls back with the whole body, or, when it is longer than `limit` bytes, answers 413 and ends the connection. */
+export const readBody = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  limit: number,
+  done: (body: Buffer) => void,
+): void => {
+  if (Number(request.headers['content-length'] ?? 0) > limit) {
+    refuse(request, response, 413, `the body may have ${limit} bytes`)
+    return
+  }
+  const chunks: Buffer[] = []
+  let size = 0
+  request.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size > limit) {
+      request.removeAllListeners('data')
+      request.removeAllListeners('end')
+      chunks.length = 0
+      refuse(request, response, 413, `the body may have ${limit} bytes`)
+      return
+    }
+    chunks.push(chunk)
+  })
+  request.on('end', () => done(chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks)))
+  request.on('error', () => {})
+}
+
+const SIGNATURE = /^sha256=([0-9a-f]{64})$/
+
+/** Whether `header` is the HMAC-SHA256 of `body` under `secret`. An empty secret proves nothing. */
+export const isSigned = (secret: string, header: string | string[] | undefined, body: Buffer): boolean => {
+  const given = typeof header === 'string' ? header.match(SIGNATURE)?.[1] : undefined
+  if (secret === '' || given === undefined) return false
+  return timingSafeEqual(createHmac('sha256', secret).update(body).digest(), Buffer.from(given, 'hex'))
+}
+
+/** Compares under a keyed hash: the lengths are equal then, and the time tells nothing. */
+export const isToken = (expected: string, given: string): boolean => {
+  const digest = (text: string) => createHmac('sha256', 'agent-swarm').update(text).digest()
+  return expected !== '' && timingSafeEqual(digest(expected), digest(given))
+}
+
+/** The JSON object in a body, or null. */
+export const jsonObject = (text: string): Record<string, unknown> | null => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,139 @@
+/** Takes deliveries out of the inbox, lane by lane, and turns each into actions or a verdict. */
+import { setImmediate as turn } from 'node:timers/promises'
+import { failureOf, mayRetry } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
+
+const AT_ONCE = 8
+/** Under a flood, the inbox gets a turn this often; accepting comes first. Milliseconds. */
+const FLOOD_TURN_MS = 100
+const BACKOFF_MS = { first: 1_000, most: 5 * 60_000 }
+/** What may get well again is tried for a day; what nobody foresaw, ten times. */
+const GIVE_UP_MS = 24 * 60 * 60_000
+const UNFORESEEN_ATTEMPTS = 10
+
+export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
+
+export const openInbox = ({
+  queue,
+  decide,
+  clock,
+  log,
+  busy,
+  onSettled,
+}: {
+  queue: Queue
+  decide: (delivery: StoredDelivery) => Promise<Decided>
+  clock: () => number
+  log: Log
+  busy: () => boolean
+  onSettled: (delivery: StoredDelivery, decided: Decided) => void
+}) => {
+  let closed = false
+  let running: Promise<void> | null = null
+  let again = false
+  let timer: NodeJS.Timeout | null = null
+  const inHand = new Set<Promise<void>>()
+
+  const settle = (delivery: StoredDelivery, decided: Decided) => {
+    const { verdict, actions, messages } = decided
+    queue.settle(delivery.seq, verdict, actions, messages)
+    log.info(
+      {
+        correlation: delivery.id,
+        source: delivery.source,
+        event: delivery.event,
+        verdict: verdict.verdict,
+        actions: actions.map(one => `${one.action.kind} ${one.action.ticket}`),
+      },
+      verdict.reason ?? 'decided',
+    )
+    onSettled(delivery, decided)
+  }
+
+  const take = async (delivery: StoredDelivery) => {
+    try {
+      settle(delivery, await decide(delivery))
+    } catch (error) {
+      const failure = failureOf(error, `deciding ${delivery.source} ${delivery.event}`)
+      const foreseen = failure.kind !== 'unknown' && mayRetry(failure.kind)
+      const over = foreseen ? clock() - delivery.receivedAt > GIVE_UP_MS : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
+      if (over) {
+        log.error({ correlation: delivery.id, kind: failure.kind }, `given up: ${failure.message}`)
+        settle(delivery, { verdict: { verdict: 'failed', reason: failure.message }, actions: [], messages: [] })
+        return
+      }
+      const wait = Math.min(BACKOFF_MS.first * 2 ** delivery.attempt, BACKOFF_MS.most)
+      log.warn(
+        { correlation: delivery.id, kind: failure.kind, attempt: delivery.attempt + 1, againInMs: wait },
+        failure.message,
+      )
+      queue.postpone(delivery.seq, clock() + wait, failure.message)
+    }
+  }
+
+  const schedule = () => {
+    if (timer !== null) clearTimeout(timer)
+    timer = null
+    const next = queue.nextDelivery()
+    if (closed || next === null) return
+    timer = setTimeout(nudge, Math.max(20, Math.min(next - clock(), 60_000)))
+    timer.unref()
+  }
+
+  const drain = async () => {
+    do {
+      again = false
+      while (!closed) {
+        const until = performance.now() + FLOOD_TURN_MS
+        while (busy() && performance.now() < until) await turn()
+        if (inHand.size >= AT_ONCE) {
+          await Promise.race(inHand)
+          continue
+        }
+        const due = queue.due(AT_ONCE - inHand.size)
+        if (due.length === 0) break
+        for (const delivery of due) {
+          const task: Promise<void> = take(delivery)
+            .catch(error =>
+              log.error(
+                { err: error, correlation: delivery.id },
+                'a delivery could not be settled; it is taken up again at the next start',
+              ),
+            )
+            .finally(() => {
+              inHand.delete(task)
+              // Its lane may have another.
+              nudge()
+            })
+          inHand.add(task)
+        }
+        await turn()
+      }
+    } while (again && !closed)
+  }
+
+  function nudge(): void {
+    if (closed) return
+    again = true
+    running ??= drain()
+      .catch(error => log.error({ err: error }, 'the inbox'))
+      .finally(() => {
+        running = null
+        if (closed) return
+        if (again) nudge()
+        else schedule()
+      })
+  }
+
+  nudge()
+  return {
+    nudge,
+    /** Takes nothing more; waits for what is in hand, at most `within` milliseconds. The rest is on disk. */
+    close: async (within: number) => {
+      closed = true
+      if (timer !== null) clearTimeout(timer)
+      await Promise.race([Promise.allSettled([...inHand]), new Promise(resolve => setTimeout(resolve, within).unref())])
+    },
+  }
+}

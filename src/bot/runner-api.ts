@@ -1,0 +1,222 @@
+/** The runner's side of the bot: work by long-poll, leases, outcomes and heartbeats. Bodies are hostile until parsed, token or not. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import * as v from 'valibot'
+import type { Environment, Failure, Outcome, Progress } from '../domain.ts'
+import { ACQUIRE_WAIT_MS, type HeartbeatRequest, type LeaseResponse } from '../protocol.ts'
+import type { ActionRow, Message, Queue } from '../queue/queue.ts'
+import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
+import type { Metrics } from './metrics.ts'
+
+const LIMIT = 5 * 1024 * 1024
+
+const text = (most: number) => v.pipe(v.string(), v.maxLength(most))
+const nullable = <Schema extends v.GenericSchema>(schema: Schema) => v.nullable(schema)
+const ssh = v.object({
+  host: text(255),
+  port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  user: text(64),
+})
+const checkpoint = v.object({
+  name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9-]{0,40}$/)),
+  why: v.picklist(['push', 'command', 'before restore']),
+  commit: nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{7,64}$/i))),
+  createdAt: text(40),
+  withMemory: v.boolean(),
+})
+const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+const workAtRisk = v.union([
+  v.object({
+    known: v.literal(true),
+    repositories: v.pipe(
+      v.array(v.object({ path: text(500), uncommitted: count, untracked: count, stashes: count, unpushed: count })),
+      v.maxLength(200),
+    ),
+  }),
+  v.object({ known: v.literal(false), because: text(2_000) }),
+])
+const environment: v.GenericSchema<unknown, Environment> = v.object({
+  ticket: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/)),
+  provider: v.picklist(['kvm', 'tart', 'hyperv', 'aws', 'synthetic']),
+  vmId: v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,63}$/)),
+  ip: nullable(text(64)),
+  status: v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost']),
+  baseImage: text(64),
+  createdAt: text(40),
+  ssh: nullable(ssh),
+  checkpoints: v.pipe(v.array(checkpoint), v.maxLength(1_000)),
+  workAtRisk: nullable(workAtRisk),
+  observedAt: text(40),
+})
+// A kind that a newer runner knows and we do not is unknown: never a reason to lose an outcome.
+const failure = v.object({
+  kind: v.string(),
+  message: text(20_000),
+  remedy: nullable(text(5_000)),
+}) as unknown as v.GenericSchema<unknown, Failure>
+const outcome: v.GenericSchema<unknown, Outcome> = v.union([
+  v.object({ result: v.literal('done'), said: text(5_000), environment: nullable(environment), seconds: v.number() }),
+  v.object({ result: v.literal('skipped'), because: text(5_000), environment: nullable(environment) }),
+  v.object({ result: v.literal('failed'), failure, environment: nullable(environment) }),
+])
+const progress: v.GenericSchema<unknown, Progress> = v.object({ phase: text(200), at: text(40) })
+const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
+const lease = { id: text(300), token: text(64) }
+
+const bodies = {
+  acquire: v.object({ runnerId }),
+  renew: v.object({ ...lease, progress: nullable(progress) }),
+  complete: v.object({ ...lease, outcome }),
+  fail: v.object({ ...lease, failure, retry: v.boolean(), environment: nullable(environment) }),
+  heartbeat: v.object({
+    runnerId,
+    host: text(255),
+    version: text(64),
+    providers: v.pipe(
+      v.array(v.object({ name: v.picklist(['kvm', 'tart', 'hyperv', 'aws', 'synthetic']), live: v.boolean() })),
+      v.maxLength(10),
+    ),
+    environments: v.pipe(v.array(environment), v.maxLength(10_000)),
+  }),
+}
+
+export type RunnerApi = ReturnType<typeof openRunnerApi>
+
+export const openRunnerApi = ({
+  queue,
+  token,
+  clock,
+  metrics,
+  onOutcome,
+  onHeartbeat,
+  onMessages,
+}: {
+  queue: Queue
+  token: string
+  clock: () => number
+  metrics: Metrics
+  /** The messages that an ended action makes: stored with its end, in one transaction. */
+  onOutcome: (row: ActionRow, outcome: Outcome) => Message[]
+  onHeartbeat: (heartbeat: HeartbeatRequest) => Message[]
+  /** There is something to publish. */
+  onMessages: () => void
+}) => {
+  type Waiting = { runnerId: string; response: ServerResponse; timer: NodeJS.Timeout }
+  const waiting = new Set<Waiting>()
+
+  const forget = (one: Waiting) => {
+    clearTimeout(one.timer)
+    waiting.delete(one)
+  }
+  /** Gives work to those who wait. A runner that is gone gets none: its lease would only run out. */
+  const dispatch = () => {
+    for (const one of waiting) {
+      if (one.response.destroyed || one.response.socket?.destroyed !== false) {
+        forget(one)
+        continue
+      }
+      const lease = queue.claim({ runnerId: one.runnerId })
+      if (lease === null) continue
+      forget(one)
+      answer(one.response)(200, lease)
+    }
+  }
+  const reap = () => {
+    if (queue.reap(ended) > 0) onMessages()
+    if (waiting.size > 0) dispatch()
+  }
+
+  const ended = (row: ActionRow, result: Outcome): Message[] => {
+    metrics.action(row.action.kind, result.result, clock() - row.createdAt)
+    return onOutcome(row, result)
+  }
+
+  const routes = {
+    acquire: (body: v.InferOutput<typeof bodies.acquire>, response: ServerResponse) => {
+      const one: Waiting = {
+        runnerId: body.runnerId,
+        response,
+        timer: setTimeout(() => {
+          forget(one)
+          answer(response)(204)
+        }, ACQUIRE_WAIT_MS),
+      }
+      response.on('close', () => forget(one))
+      waiting.add(one)
+      dispatch()
+    },
+    renew: (body: v.InferOutput<typeof bodies.renew>, response: ServerResponse) =>
+      answer(response)(200, { lease: queue.renew(body.id, body.token, body.progress) } satisfies LeaseResponse),
+    complete: (body: v.InferOutput<typeof bodies.complete>, response: ServerResponse) => {
+      const row = queue.get(body.id)
+      const lease =
+        row === null ? 'lost' : queue.complete(body.id, body.token, body.outcome, () => ended(row, body.outcome))
+      answer(response)(200, { lease } satisfies LeaseResponse)
+      onMessages()
+      dispatch()
+    },
+    fail: (body: v.InferOutput<typeof bodies.fail>, response: ServerResponse) => {
+      const row = queue.get(body.id)
+      const { failure, retry, environment } = body
+      const result: Outcome = { result: 'failed', failure, environment }
+      const lease =
+        row === null
+          ? 'lost'
+          : queue.fail(body.id, body.token, failure, { retry, environment, messages: () => ended(row, result) })
+      answer(response)(200, { lease } satisfies LeaseResponse)
+      onMessages()
+      dispatch()
+    },
+    heartbeat: (body: v.InferOutput<typeof bodies.heartbeat>, response: ServerResponse) => {
+      const tickets = new Set(body.environments.map(one => one.ticket))
+      for (const ticket of tickets) if (queue.pinnedTo(ticket) !== body.runnerId) queue.pin(ticket, body.runnerId)
+      // A ticket whose machine is gone may be made anew anywhere, once nothing of it is under way.
+      for (const ticket of queue.pinsOf(body.runnerId)) {
+        if (
+          !tickets.has(ticket) &&
+          !queue.list({ ticket }).some(row => row.state === 'pending' || row.state === 'active')
+        )
+          queue.unpin(ticket)
+      }
+      const messages = onHeartbeat(body)
+      if (messages.length > 0) {
+        queue.outbox.put(messages)
+        onMessages()
+      }
+      answer(response)(204)
+    },
+  }
+
+  const handle =
+    <Name extends keyof typeof bodies>(name: Name) =>
+    (request: IncomingMessage, response: ServerResponse) => {
+      const given = request.headers.authorization?.match(/^Bearer (\S{1,512})$/)?.[1]
+      if (given === undefined || !isToken(token, given)) {
+        refuse(request, response, 401, 'the runner token is not the one that the bot knows')
+        return
+      }
+      readBody(request, response, LIMIT, body => {
+        const parsed = v.safeParse(bodies[name], jsonObject(body.toString('utf8')))
+        if (!parsed.success) {
+          const [issue] = parsed.issues
+          answer(response)(400, { error: `${name}: ${v.getDotPath(issue) ?? 'body'}: ${issue.message}` })
+          return
+        }
+        const route = routes[name] as (body: unknown, response: ServerResponse) => void
+        route(parsed.output, response)
+      })
+    }
+
+  return {
+    handle,
+    names: Object.keys(bodies) as (keyof typeof bodies)[],
+    dispatch,
+    reap,
+    /** Lets the pollers go. */
+    close: () => {
+      for (const one of waiting) {
+        forget(one)
+        answer(one.response)(204)
+      }
+    },
+  }
+}
