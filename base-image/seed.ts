@@ -17,7 +17,8 @@ export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
   const userData = {
     hostname,
     fqdn: hostname,
-    prefer_fqdn_over_hostname: false,
+    // sudo looks its own host up: without an entry it waits for a name server.
+    manage_etc_hosts: 'localhost',
     ssh_pwauth: false,
     disable_root: true,
     // Only the key that we made and pinned, none of the image's.

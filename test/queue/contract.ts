@@ -1,0 +1,239 @@
+/** What every queue promises (src/queue/queue.ts), as tests. Each back-end's test file calls this with a way to open it. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Outcome } from '../../src/domain.ts'
+import { LEASE_MS } from '../../src/protocol.ts'
+import type { Lease, Message, Queue, QueuedAction } from '../../src/queue/queue.ts'
+import { action, delivery } from './fixtures.ts'
+
+const status = (ticket: string): Message => ({ key: `status:${ticket}`, body: { kind: 'status', ticket } })
+const done: Outcome = { result: 'done', said: 'done', environment: null, seconds: 1 }
+const failure = { kind: 'timeout', message: 'no answer', remedy: null } as const
+
+export const keepsTheQueuePromises = (
+  name: string,
+  open: (clock: () => number) => { queue: Queue; close: () => void },
+) => {
+  describe(`${name} keeps the queue's promises`, () => {
+    let now: number
+    let queue: Queue
+    let close: () => void
+    beforeEach(() => {
+      now = 1_000_000
+      ;({ queue, close } = open(() => now))
+    })
+    afterEach(() => close())
+    const claim = (runnerId = 'one'): Lease => {
+      const lease = queue.claim({ runnerId })
+      if (lease === null) throw new Error('nothing to claim')
+      return lease
+    }
+    const add = (...all: QueuedAction[]) => all.map(one => queue.enqueue(one))
+
+    test('the same action is added once, also after it is done', () => {
+      expect(add(action('1'), action('1'))).toEqual(['added', 'duplicate'])
+      const lease = claim()
+      expect(queue.complete(lease.id, lease.token, done)).toBe('ok')
+      expect(add(action('1'))).toEqual(['duplicate'])
+      expect(queue.get('1')).toMatchObject({ state: 'done', outcome: done })
+    })
+
+    test('one ticket goes in order, one at a time; others do not wait', () => {
+      add(action('1'), action('2'), action('3', 'DROP-2'))
+      const first = claim()
+      expect(first).toMatchObject({ id: '1', attempt: 1 })
+      expect(claim()).toMatchObject({ id: '3' })
+      expect(queue.claim({ runnerId: 'one' })).toBeNull()
+      queue.complete(first.id, first.token, done)
+      expect(claim()).toMatchObject({ id: '2' })
+    })
+
+    test('one that waits for its next try holds its ticket, and no other', () => {
+      add(action('1'), action('2'), action('3', 'DROP-2'))
+      const first = claim()
+      expect(queue.fail(first.id, first.token, failure, { retry: true, environment: null })).toBe('retry')
+      expect(claim()).toMatchObject({ id: '3' })
+      expect(queue.claim({ runnerId: 'one' })).toBeNull()
+      now += 10 * 60_000
+      expect(claim()).toMatchObject({ id: '1', attempt: 2 })
+    })
+
+    test('one that failed for good has an outcome, and the next goes on', () => {
+      add(action('1'), action('2'))
+      const lease = claim()
+      expect(
+        queue.fail(lease.id, lease.token, failure, {
+          retry: false,
+          environment: null,
+          messages: () => [status('DROP-1')],
+        }),
+      ).toBe('dead')
+      expect(queue.get('1')).toMatchObject({ state: 'dead', outcome: { result: 'failed', failure } })
+      expect(queue.outbox.take(10).map(row => row.message)).toEqual([status('DROP-1')])
+      expect(claim()).toMatchObject({ id: '2' })
+    })
+
+    test('trying again ends: after a bounded number of tries it is reported', () => {
+      add(action('1'))
+      for (let tries = 1; ; tries += 1) {
+        const lease = claim()
+        const answer = queue.fail(lease.id, lease.token, failure, { retry: true, environment: null })
+        if (answer === 'dead') break
+        now += 10 * 60_000
+        expect(tries).toBeLessThan(20)
+      }
+      expect(queue.counts()).toMatchObject({ pending: 0, active: 0, dead: 1 })
+    })
+
+    test('the waits between tries grow, and have an end', () => {
+      add(action('1'))
+      const waits: number[] = []
+      for (const _ of [1, 2, 3, 4]) {
+        const lease = claim()
+        queue.fail(lease.id, lease.token, failure, { retry: true, environment: null })
+        waits.push((queue.get('1')?.notBefore ?? 0) - now)
+        now += 10 * 60_000
+      }
+      expect([...waits].sort((a, b) => a - b)).toEqual(waits)
+      expect(waits[3]).toBeLessThanOrEqual(5 * 60_000)
+    })
+
+    test('a lost lease is fenced: its holder can no more renew, end or fail it', () => {
+      add(action('1'))
+      const lost = claim()
+      now += LEASE_MS + 1
+      expect(queue.reap(() => [])).toBe(1)
+      const found = claim('one')
+      expect(found).toMatchObject({ id: '1', attempt: 2 })
+      expect(queue.renew('1', lost.token, null)).toBe('lost')
+      expect(queue.complete('1', lost.token, done, () => [status('DROP-1')])).toBe('lost')
+      expect(queue.fail('1', lost.token, failure, { retry: false, environment: null })).toBe('lost')
+      expect(queue.outbox.take(10)).toEqual([])
+      expect(queue.complete('1', found.token, done)).toBe('ok')
+    })
+
+    test('a renewed lease holds, and keeps what was said of its progress', () => {
+      add(action('1'))
+      const lease = claim()
+      for (const _ of [1, 2, 3]) {
+        now += LEASE_MS - 1
+        expect(queue.renew('1', lease.token, { phase: 'ssh', at: 'now' })).toBe('ok')
+        expect(queue.reap(() => [])).toBe(0)
+      }
+      expect(queue.renew('1', lease.token, null)).toBe('ok')
+      expect(queue.get('1')).toMatchObject({ progress: { phase: 'ssh' }, runnerId: 'one' })
+    })
+
+    test('an action whose runner dies each time ends as failed, and says so', () => {
+      add(action('1'), action('2'))
+      const told: Message[] = []
+      for (let tries = 0; queue.get('1')?.state !== 'dead'; tries += 1) {
+        expect(tries).toBeLessThan(20)
+        claim()
+        now += LEASE_MS + 1
+        queue.reap(row => {
+          told.push(status(row.action.ticket))
+          return [status(row.action.ticket)]
+        })
+      }
+      expect(told).toHaveLength(1)
+      expect(queue.get('1')?.outcome).toMatchObject({
+        result: 'failed',
+        failure: { message: expect.stringContaining('the runner was lost') },
+      })
+      expect(claim()).toMatchObject({ id: '2' })
+    })
+
+    test('a create pins its ticket; what follows goes to that runner alone', () => {
+      add(action('1', 'DROP-1', 'create'), action('2'))
+      const lease = claim('one')
+      queue.complete(lease.id, lease.token, done)
+      expect(queue.pinnedTo('DROP-1')).toBe('one')
+      expect(queue.claim({ runnerId: 'two' })).toBeNull()
+      expect(claim('one')).toMatchObject({ id: '2' })
+      expect(queue.pinsOf('one')).toEqual(['DROP-1'])
+      queue.unpin('DROP-1')
+      expect(queue.pinnedTo('DROP-1')).toBeNull()
+    })
+
+    test('only what waits can be cancelled', () => {
+      add(action('1'), action('2'))
+      claim()
+      expect([queue.cancel('1'), queue.cancel('2'), queue.cancel('3')]).toEqual(['too-late', 'cancelled', 'too-late'])
+      expect(queue.list({ ticket: 'DROP-1', state: 'cancelled' })).toHaveLength(1)
+    })
+
+    test('a delivery is taken once, in the order of its lane', () => {
+      expect(queue.accept([delivery('1'), delivery('2'), delivery('3', 'b'), delivery('1')])).toBe(3)
+      expect(queue.accept([delivery('2')])).toBe(0)
+      const taken = queue.due(10)
+      expect(taken.map(one => one.id)).toEqual(['1', '3'])
+      expect(queue.due(10)).toEqual([])
+      queue.settle(taken[0]?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
+      expect(queue.due(10).map(one => one.id)).toEqual(['2'])
+      expect(queue.accept([delivery('1')])).toBe(0)
+      expect(queue.due(10)).toEqual([])
+    })
+
+    test('one that waits holds its lane, and no other', () => {
+      queue.accept([delivery('1'), delivery('2'), delivery('3', 'b')])
+      const [first] = queue.due(1)
+      queue.postpone(first?.seq ?? 0, now + 5_000, 'Jira does not answer')
+      expect(queue.due(10).map(one => one.id)).toEqual(['3'])
+      now += 5_000
+      expect(queue.due(10)).toMatchObject([{ id: '1', attempt: 1 }])
+    })
+
+    test('one that failed takes effect when it is sent again; one that was decided does not', () => {
+      queue.accept([delivery('1')])
+      const [first] = queue.due(1)
+      queue.settle(first?.seq ?? 0, { verdict: 'failed', reason: 'a fault' }, [])
+      expect(queue.accept([delivery('1')])).toBe(1)
+      const [again] = queue.due(1)
+      expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
+      queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
+      expect(queue.accept([delivery('1')])).toBe(0)
+      expect(queue.list()).toHaveLength(1)
+    })
+
+    test('a delivery leaves the inbox with its actions and messages, or not at all', () => {
+      queue.accept([delivery('1')])
+      const [first] = queue.due(1)
+      const broken = { ...action('2'), action: null } as unknown as QueuedAction
+      expect(() =>
+        queue.settle(first?.seq ?? 0, { verdict: 'actions', reason: null }, [action('1'), broken], [status('DROP-1')]),
+      ).toThrow()
+      expect(queue.list()).toEqual([])
+      expect(queue.outbox.take(1)).toEqual([])
+      expect(queue.counts()).toMatchObject({ inbox: 1 })
+    })
+
+    test('a newer message takes the place of the older, also of one that is being published', () => {
+      queue.outbox.put([status('DROP-1'), status('DROP-2'), status('DROP-1')])
+      const rows = queue.outbox.take(10)
+      expect(rows.map(row => row.message.key)).toEqual(['status:DROP-1', 'status:DROP-2'])
+      queue.outbox.put([{ key: 'status:DROP-1', body: { kind: 'jira', ticket: 'DROP-1', about: 'x', text: 'newer' } }])
+      for (const row of rows) queue.outbox.ack(row)
+      expect(queue.outbox.take(10)).toMatchObject([{ message: { body: { text: 'newer' } } }])
+    })
+
+    test('a message that cannot be published yet comes again at its time', () => {
+      queue.outbox.put([status('DROP-1')])
+      const [row] = queue.outbox.take(1)
+      queue.outbox.later(row?.seq ?? 0, now + 60_000, 'a limit')
+      expect(queue.outbox.take(10)).toEqual([])
+      expect(queue.nextMessage()).toBe(now + 60_000)
+      now += 60_000
+      expect(queue.outbox.take(10)).toMatchObject([{ attempt: 1 }])
+    })
+
+    test('what is settled is forgotten after its time, and what is not stays', () => {
+      queue.accept([delivery('1'), delivery('2', 'b')])
+      const [first] = queue.due(1)
+      queue.settle(first?.seq ?? 0, { verdict: 'ignored', reason: null }, [])
+      queue.purge(now + 1)
+      expect(queue.accept([delivery('1')])).toBe(1)
+      expect(queue.counts()).toMatchObject({ inbox: 2 })
+    })
+  })
+}
