@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+/** Real libvirt, one file after the other: the machine has few processors, and the guests share them. */
+export default defineConfig({
+  test: {
+    include: ['test/kvm/**/*.test.ts'],
+    globalSetup: ['test/setup.ts'],
+    fileParallelism: false,
+    testTimeout: 10 * 60_000,
+    hookTimeout: 20 * 60_000,
+  },
+})

@@ -1,0 +1,276 @@
+/**
+ * GitHub, stood in for: the simulator `emulate`, and a thin front for what it lacks (reactions, GitHub's own words for
+ * permissions). What people do here is done over its REST API; what GitHub would send of it is sent signed, as GitHub does.
+ */
+import { createHmac, randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createEmulator } from 'emulate'
+
+const APP_ID = 7
+const INSTALLATION = 100
+const OWNER = 'acme'
+export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
+
+export type Permission = 'admin' | 'push' | 'pull'
+type Json = Record<string, unknown>
+export type Comment = { id: number; body: string; author: string; authorType: string }
+export type Asked = { method: string; path: string; body: unknown; at: number }
+
+const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+/** `people`: logins with their permission in the repository `acme/<repo>`; null: no collaborator. */
+export const startGitHub = async ({
+  repo = 'shop',
+  people = { dev: 'push' } as Record<string, Permission | null>,
+} = {}) => {
+  const full = `${OWNER}/${repo}`
+  const logins = Object.keys(people)
+  const emulator = await createEmulator({
+    service: 'github',
+    port: 0,
+    seed: {
+      tokens: Object.fromEntries([OWNER, ...logins].map(login => [`token-${login}`, { login, scopes: ['repo'] }])),
+      github: {
+        users: [OWNER, ...logins].map(login => ({ login })),
+        repos: [{ owner: OWNER, name: repo, auto_init: true }],
+        apps: [
+          {
+            app_id: APP_ID,
+            slug: 'agent-swarm',
+            name: 'agent-swarm',
+            permissions: { metadata: 'read', contents: 'read', issues: 'write', pull_requests: 'write' },
+            events: ['push', 'pull_request', 'issue_comment'],
+            installations: [{ installation_id: INSTALLATION, account: OWNER, repository_selection: 'all' }],
+          },
+        ],
+      },
+    },
+  })
+  const privateKey = emulator.generatedSecrets.find(secret => secret.kind === 'github.app_private_key')?.value ?? ''
+
+  // ── The front: what the bot talks to ──
+  const reactions = new Map<number, string[]>()
+  const asked: Asked[] = []
+  /** Answers that a test puts in the way of the next requests that match; each is used once. */
+  const faults: {
+    match: RegExp
+    answer: { status: number; headers?: Record<string, string>; body?: unknown } | 'cut' | 'do-and-cut'
+  }[] = []
+
+  const front = createServer(async (request, response) => {
+    const body = await bodyOf(request)
+    const path = request.url ?? '/'
+    const line = `${request.method} ${path}`
+    asked.push({
+      method: request.method ?? '',
+      path,
+      body: body.length === 0 ? null : JSON.parse(body.toString('utf8')),
+      at: performance.now(),
+    })
+    const at = faults.findIndex(one => one.match.test(line))
+    const [fault] = at < 0 ? [] : faults.splice(at, 1)
+    if (fault !== undefined && fault.answer !== 'do-and-cut') {
+      if (fault.answer === 'cut') request.socket.destroy()
+      else
+        response
+          .writeHead(fault.answer.status, { 'content-type': 'application/json', ...fault.answer.headers })
+          .end(JSON.stringify(fault.answer.body ?? { message: 'no' }))
+      return
+    }
+    const reaction = path.match(/^\/repos\/[^/]+\/[^/]+\/issues\/comments\/(\d+)\/reactions/)
+    if (reaction !== null) {
+      const id = Number(reaction[1])
+      const known = reactions.get(id) ?? []
+      if (request.method === 'POST') {
+        const { content } = JSON.parse(body.toString('utf8')) as { content: string }
+        if (!['+1', '-1', 'laugh', 'confused', 'heart', 'hooray', 'rocket', 'eyes'].includes(content)) {
+          response
+            .writeHead(422, { 'content-type': 'application/json' })
+            .end(JSON.stringify({ message: 'Validation Failed' }))
+          return
+        }
+        // One of a kind from one author, as GitHub has it.
+        if (!known.includes(content)) reactions.set(id, [...known, content])
+        response.writeHead(201, { 'content-type': 'application/json' }).end(JSON.stringify({ id: id * 10, content }))
+        return
+      }
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify(known.map((content, n) => ({ id: n, content }))))
+      return
+    }
+    const { host: _, connection: __, 'content-length': ___, ...headers } = request.headers
+    const answer = await fetch(new URL(path, emulator.url), {
+      method: request.method ?? 'GET',
+      headers: headers as Record<string, string>,
+      ...(body.length === 0 ? {} : { body }),
+    })
+    let text = await answer.text()
+    if (/\/collaborators\/[^/]+\/permission$/.test(path) && answer.ok) {
+      const told = JSON.parse(text) as { permission: string }
+      const words: Record<string, string> = { push: 'write', pull: 'read', maintain: 'write', triage: 'read' }
+      text = JSON.stringify({ ...told, permission: words[told.permission] ?? told.permission })
+    }
+    if (fault !== undefined) {
+      request.socket.destroy()
+      return
+    }
+    const link = answer.headers
+      .get('link')
+      ?.replaceAll(emulator.url, `http://127.0.0.1:${(front.address() as AddressInfo).port}`)
+    response
+      .writeHead(answer.status, {
+        'content-type': answer.headers.get('content-type') ?? 'application/json',
+        ...(link === undefined ? {} : { link }),
+      })
+      .end(answer.status === 204 ? undefined : text)
+  })
+  await new Promise<void>(resolve => front.listen(0, '127.0.0.1', resolve))
+
+  // ── What people do ──
+  const api = async (login: string, method: string, path: string, body?: unknown): Promise<Json> => {
+    const response = await fetch(new URL(path, emulator.url), {
+      method,
+      headers: { authorization: `token token-${login}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 300)}`)
+    return text === '' ? {} : (JSON.parse(text) as Json)
+  }
+  for (const [login, permission] of Object.entries(people)) {
+    if (permission !== null) await api(OWNER, 'PUT', `/repos/${full}/collaborators/${login}`, { permission })
+  }
+
+  let bot: string | null = null
+  let tip = 0
+  /** Sends as GitHub does; returns the bot's status. The same id again is a redelivery. */
+  const deliver = async (
+    event: string,
+    payload: Json,
+    id: string = randomUUID(),
+    secret: string = WEBHOOK_SECRET,
+  ): Promise<number> => {
+    if (bot === null) throw new Error('the simulator does not know where the bot is: call sendTo first')
+    const body = JSON.stringify(payload)
+    const response = await fetch(new URL('/api/github/webhooks', bot), {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        'x-github-event': event,
+        'x-github-delivery': id,
+        'x-hub-signature-256': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
+      },
+      body,
+    })
+    return response.status
+  }
+  const common = async (login: string) => ({
+    repository: await api(OWNER, 'GET', `/repos/${full}`),
+    sender: { login, id: 1, type: 'User' },
+    installation: { id: INSTALLATION },
+  })
+  const pull = (number: number) => api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)
+  const pullEvent = async (action: string, number: number, login: string) =>
+    deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
+
+  return {
+    url: `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+    repo: full,
+    app: { id: APP_ID, privateKey, installation: INSTALLATION },
+    asked,
+    faults,
+    api,
+    deliver,
+    common,
+    pull,
+    sendTo: (url: string) => {
+      bot = url
+    },
+    /** A new commit on `branch` (made of main when it is not there), and its push event. Returns the commit. */
+    push: async (branch: string, login = 'dev'): Promise<string> => {
+      const ref = (await api(OWNER, 'GET', `/repos/${full}/git/ref/heads/main`)) as { object: { sha: string } }
+      await api(OWNER, 'POST', `/repos/${full}/git/refs`, { ref: `refs/heads/${branch}`, sha: ref.object.sha }).catch(
+        () => {},
+      )
+      tip += 1
+      const put = (await api(OWNER, 'PUT', `/repos/${full}/contents/file-${tip}.txt`, {
+        message: `change ${tip}`,
+        content: Buffer.from(String(tip)).toString('base64'),
+        branch,
+      })) as { commit: { sha: string } }
+      const after = put.commit.sha
+      await deliver('push', {
+        ref: `refs/heads/${branch}`,
+        before: ref.object.sha,
+        after,
+        created: false,
+        deleted: false,
+        forced: false,
+        commits: [],
+        ...(await common(login)),
+      })
+      return after
+    },
+    /** Opens a pull request of `branch`, and its event. Returns the number. */
+    open: async (branch: string, title: string, login = 'dev'): Promise<number> => {
+      const made = (await api(OWNER, 'POST', `/repos/${full}/pulls`, {
+        title,
+        head: branch,
+        base: 'main',
+        body: '',
+      })) as { number: number }
+      await pullEvent('opened', made.number, login)
+      return made.number
+    },
+    merge: async (number: number, login = 'dev') => {
+      await api(OWNER, 'PUT', `/repos/${full}/pulls/${number}/merge`, {})
+      return pullEvent('closed', number, login)
+    },
+    close: async (number: number, login = 'dev') => {
+      await api(OWNER, 'PATCH', `/repos/${full}/pulls/${number}`, { state: 'closed' })
+      return pullEvent('closed', number, login)
+    },
+    reopen: async (number: number, login = 'dev') => {
+      await api(OWNER, 'PATCH', `/repos/${full}/pulls/${number}`, { state: 'open' })
+      return pullEvent('reopened', number, login)
+    },
+    /** A comment on a pull request, and its event. Returns the comment's id. */
+    comment: async (
+      number: number,
+      body: string,
+      login = 'dev',
+      action: 'created' | 'edited' = 'created',
+    ): Promise<number> => {
+      const comment = (await api(login, 'POST', `/repos/${full}/issues/${number}/comments`, { body })) as { id: number }
+      const issue = await api(OWNER, 'GET', `/repos/${full}/issues/${number}`)
+      await deliver('issue_comment', {
+        action,
+        issue: { ...issue, pull_request: { url: `https://api.github.com/repos/${full}/pulls/${number}` } },
+        comment,
+        ...(await common(login)),
+      })
+      return comment.id
+    },
+    comments: async (number: number): Promise<Comment[]> => {
+      const found = (await api(OWNER, 'GET', `/repos/${full}/issues/${number}/comments?per_page=100`)) as unknown as {
+        id: number
+        body: string
+        user: { login: string; type: string }
+      }[]
+      return found.map(one => ({ id: one.id, body: one.body, author: one.user.login, authorType: one.user.type }))
+    },
+    reactions: (commentId: number): string[] => reactions.get(commentId) ?? [],
+    stop: async () => {
+      front.closeAllConnections()
+      await new Promise(resolve => front.close(resolve))
+      await emulator.close()
+    },
+  }
+}
+export type GitHubStandIn = Awaited<ReturnType<typeof startGitHub>>

@@ -1,0 +1,232 @@
+/**
+ * Jira Cloud, stood in for: the few routes of API version 3 that the bot asks, with state, and webhooks signed as Jira signs
+ * them. jira.js itself, told to throw at anything it does not expect, is its test.
+ */
+import { createHmac, randomUUID } from 'node:crypto'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export const JIRA_SECRET = 'a secret between Jira and the bot'
+const ME = {
+  accountId: '5b10a2844c20165700ede21g',
+  displayName: 'Dev',
+  emailAddress: 'dev@example.org',
+  active: true,
+  timeZone: 'UTC',
+}
+const TOKEN = 'jira-token'
+
+const STATUSES = {
+  'To Do': { id: '10000', category: { id: 2, key: 'new', name: 'To Do', colorName: 'blue-gray' } },
+  'In Progress': { id: '3', category: { id: 4, key: 'indeterminate', name: 'In Progress', colorName: 'yellow' } },
+  'In Review': { id: '10010', category: { id: 4, key: 'indeterminate', name: 'In Progress', colorName: 'yellow' } },
+  Done: { id: '10001', category: { id: 3, key: 'done', name: 'Done', colorName: 'green' } },
+} as const
+export type JiraStatus = keyof typeof STATUSES
+type Comment = { id: string; body: { type: string; content: unknown[] }; created: string }
+type Issue = { key: string; summary: string; status: JiraStatus; assignee: string | null; comments: Comment[] }
+
+/** All text in an ADF document. */
+export const textOf = (node: unknown): string => {
+  if (typeof node !== 'object' || node === null) return ''
+  const { text, content } = node as { text?: unknown; content?: unknown }
+  return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join('') : '')
+}
+
+export const startJira = async ({ issues }: { issues: Record<string, string> }) => {
+  const known = new Map<string, Issue>(
+    Object.entries(issues).map(([key, summary]) => [
+      key,
+      { key, summary, status: 'To Do', assignee: ME.accountId, comments: [] },
+    ]),
+  )
+  const asked: { method: string; path: string; at: number }[] = []
+  /** While true, every request is answered 503. */
+  let down = false
+
+  const statusOf = (name: JiraStatus, self: string) => {
+    const { id, category } = STATUSES[name]
+    return {
+      self: `${self}/rest/api/3/status/${id}`,
+      id,
+      name,
+      description: '',
+      iconUrl: `${self}/icon`,
+      statusCategory: { self: `${self}/rest/api/3/statuscategory/${category.id}`, ...category },
+    }
+  }
+  const personOf = (accountId: string | null, self: string) =>
+    accountId === null
+      ? null
+      : {
+          ...ME,
+          accountId,
+          self: `${self}/rest/api/3/user?accountId=${accountId}`,
+          accountType: 'atlassian',
+          avatarUrls: {},
+        }
+  const issueOf = (issue: Issue, self: string) => ({
+    id: String(10_000 + [...known.keys()].indexOf(issue.key)),
+    self: `${self}/rest/api/3/issue/${issue.key}`,
+    key: issue.key,
+    fields: {
+      summary: issue.summary,
+      status: statusOf(issue.status, self),
+      assignee: personOf(issue.assignee, self),
+      project: { id: '10000', key: issue.key.split('-')[0], name: 'Project' },
+    },
+  })
+  const commentOf = (issue: Issue, comment: Comment, self: string) => ({
+    self: `${self}/rest/api/3/issue/${issue.key}/comment/${comment.id}`,
+    id: comment.id,
+    author: personOf(ME.accountId, self),
+    updateAuthor: personOf(ME.accountId, self),
+    body: comment.body,
+    created: comment.created,
+    updated: comment.created,
+    jsdPublic: true,
+  })
+  const send = (response: ServerResponse, status: number, body: unknown) =>
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  const none = (response: ServerResponse) =>
+    send(response, 404, {
+      errorMessages: ['Issue does not exist or you do not have permission to see it.'],
+      errors: {},
+    })
+
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(chunk as Buffer)
+    const url = new URL(request.url ?? '/', 'http://127.0.0.1')
+    const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    asked.push({ method: request.method ?? '', path: `${url.pathname}${url.search}`, at: performance.now() })
+    if (down) return send(response, 503, { errorMessages: ['down'] })
+    const expected = `Basic ${Buffer.from(`${ME.emailAddress}:${TOKEN}`).toString('base64')}`
+    if (request.headers.authorization !== expected)
+      return send(response, 401, { errorMessages: ['Client must be authenticated'] })
+    const body = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
+    const [, key = '', rest = ''] = url.pathname.match(/^\/rest\/api\/3\/issue\/([^/]+)\/?(.*)$/) ?? []
+    const issue = known.get(key)
+    if (url.pathname === '/rest/api/3/myself') return send(response, 200, personOf(ME.accountId, self))
+    if (url.pathname === '/rest/api/3/search/jql') {
+      return send(response, 200, { issues: [...known.values()].map(one => issueOf(one, self)), isLast: true })
+    }
+    if (issue === undefined) return none(response)
+    if (rest === '' && request.method === 'GET') return send(response, 200, issueOf(issue, self))
+    if (rest === 'transitions' && request.method === 'GET') {
+      const transitions = Object.keys(STATUSES).map((name, n) => ({
+        id: String(n + 1),
+        name,
+        to: statusOf(name as JiraStatus, self),
+        hasScreen: false,
+        isGlobal: true,
+        isInitial: false,
+        isAvailable: true,
+        isConditional: false,
+      }))
+      return send(response, 200, { expand: 'transitions', transitions })
+    }
+    if (rest === 'transitions' && request.method === 'POST') {
+      const name = Object.keys(STATUSES)[Number(body?.transition?.id) - 1] as JiraStatus | undefined
+      if (name === undefined) return send(response, 400, { errorMessages: ['no such transition'] })
+      issue.status = name
+      response.writeHead(204).end()
+      return
+    }
+    if (rest === 'comment' && request.method === 'GET') {
+      const comments = [...issue.comments].reverse().map(one => commentOf(issue, one, self))
+      return send(response, 200, { startAt: 0, maxResults: 100, total: comments.length, comments })
+    }
+    if (rest === 'comment' && request.method === 'POST') {
+      // Version 3 takes a document and nothing else.
+      if (body?.body?.type !== 'doc' || body.body.version !== 1 || !Array.isArray(body.body.content)) {
+        return send(response, 400, { errorMessages: [], errors: { comment: 'Comment body is not valid!' } })
+      }
+      const comment = { id: String(20_000 + issue.comments.length), body: body.body, created: new Date().toISOString() }
+      issue.comments.push(comment)
+      return send(response, 201, commentOf(issue, comment, self))
+    }
+    return send(response, 405, { errorMessages: ['not here'] })
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+
+  let bot: string | null = null
+  /** Sends as Jira does; the same identifier again is a retry. Returns the bot's status. */
+  const deliver = async (
+    payload: unknown,
+    identifier: string | null = randomUUID(),
+    secret: string = JIRA_SECRET,
+  ): Promise<number> => {
+    if (bot === null) throw new Error('the stand-in does not know where the bot is: call sendTo first')
+    const body = JSON.stringify(payload)
+    const response = await fetch(new URL('/jira/webhook', bot), {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        'x-hub-signature': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
+        ...(identifier === null ? {} : { 'x-atlassian-webhook-identifier': identifier }),
+      },
+      body,
+    })
+    return response.status
+  }
+  const payloadOf = (key: string, items: unknown[]) => {
+    const issue = known.get(key)
+    if (issue === undefined) throw new Error(`no issue ${key}`)
+    return {
+      timestamp: Date.now(),
+      webhookEvent: 'jira:issue_updated',
+      issue_event_type_name: 'issue_generic',
+      user: personOf(ME.accountId, self),
+      issue: issueOf(issue, self),
+      changelog: { id: '1', items },
+    }
+  }
+
+  return {
+    url: self,
+    me: ME,
+    token: TOKEN,
+    asked,
+    deliver,
+    payloadOf,
+    issue: (key: string) => known.get(key),
+    setDown: (now: boolean) => {
+      down = now
+    },
+    sendTo: (url: string) => {
+      bot = url
+    },
+    /** Moves an issue on the board, and sends its webhook. */
+    move: async (key: string, to: JiraStatus, { send: sends = true } = {}): Promise<number> => {
+      const issue = known.get(key)
+      if (issue === undefined) throw new Error(`no issue ${key}`)
+      const from = issue.status
+      issue.status = to
+      const item = {
+        field: 'status',
+        fieldtype: 'jira',
+        fieldId: 'status',
+        from: STATUSES[from].id,
+        fromString: from,
+        to: STATUSES[to].id,
+        toString: to,
+      }
+      return sends ? deliver(payloadOf(key, [item])) : 0
+    },
+    assign: async (key: string, accountId: string | null): Promise<number> => {
+      const issue = known.get(key)
+      if (issue === undefined) throw new Error(`no issue ${key}`)
+      const item = { field: 'assignee', fieldtype: 'jira', from: issue.assignee, to: accountId }
+      issue.assignee = accountId
+      return deliver(payloadOf(key, [item]))
+    },
+    comments: (key: string): string[] => known.get(key)?.comments.map(one => textOf(one.body)) ?? [],
+    stop: async () => {
+      server.closeAllConnections()
+      await new Promise(resolve => server.close(resolve))
+    },
+  }
+}
+export type JiraStandIn = Awaited<ReturnType<typeof startJira>>
