@@ -2,14 +2,13 @@
 import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { type Action, projectOf, type ReplyTo } from '../domain.ts'
-import type { Message, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
+import type { StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
 import { githubEvent, installationOf } from './github-events.ts'
+import type { Decided } from './inbox.ts'
 import { jiraEvent, jiraTime } from './jira-events.ts'
 import { reactionMessage, replyMessage, statusMessage } from './messages.ts'
-
-export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
 

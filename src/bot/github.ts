@@ -7,7 +7,7 @@ import type { GitHubSettings } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
-import type { Decided } from './decide.ts'
+import type { Decided } from './inbox.ts'
 
 /** One request, from sending to the last byte. Milliseconds. */
 const DEADLINE_MS = 15_000

@@ -77,7 +77,8 @@ export const openJira = ({ url, email, apiToken }: JiraSettings): Jira => {
       const retryAfter = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
       const again = status === null || status === 429 || status >= 500
       const kind = again ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'
-      const said = status === null ? 'Jira cannot be reached' : `Jira answered ${status}`
+      const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
+      const said = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
       throw Object.assign(
         fail(
           kind,

@@ -348,9 +348,13 @@ export const openMemory = (path: string, clock: () => number) => {
         outcome: json<Outcome>(row.outcome),
         ok: row.ok === null ? null : row.ok === 1,
       })),
-    /** Comments with a command that was heard before `before` and is not done. */
-    waitingComments: (before: number): (PullRequestRef & { commentId: number })[] =>
-      all('select distinct repo, number, comment_id from command where ok is null and at < ?', before).map(row => ({
+    /** Comments with a command that was heard between the two times, and is not done. */
+    waitingComments: (from: number, to: number): (PullRequestRef & { commentId: number })[] =>
+      all(
+        'select distinct repo, number, comment_id from command where ok is null and at > ? and at <= ?',
+        from,
+        to,
+      ).map(row => ({
         repo: row.repo as string,
         number: row.number as number,
         commentId: row.comment_id as number,

@@ -28,7 +28,7 @@ const CLOSE_MS = 2_500
 export type Publisher = { nudge(): void; close(): Promise<void> }
 
 /** Why a message is not out yet, and whether it ever can be. */
-type Trouble = { allows: 'later' | 'never' | 'pause'; in: number | null; reason: string }
+type Trouble = { allows: 'later' | 'never' | 'pause'; in: number | null; reason: string; remedy?: string | null }
 
 export const openPublisher = ({
   queue,
@@ -192,11 +192,16 @@ export const openPublisher = ({
     if (isJiraFailure(error)) {
       const { status, retryAfter, failure } = error
       const gone = status !== null && status < 500 && status !== 429 && status !== 401
-      return { allows: status === 401 ? 'pause' : gone ? 'never' : 'later', in: retryAfter, reason: failure.message }
+      return {
+        allows: status === 401 ? 'pause' : gone ? 'never' : 'later',
+        in: retryAfter,
+        reason: failure.message,
+        remedy: failure.remedy,
+      }
     }
     const failure = githubFailure(error, 'publishing', clock())
     return isGitHubFailure(failure)
-      ? { allows: failure.allows, in: failure.in, reason: failure.failure.message }
+      ? { allows: failure.allows, in: failure.in, reason: failure.failure.message, remedy: failure.failure.remedy }
       : { allows: 'later', in: null, reason: failureOf(error, 'publishing').message }
   }
 
@@ -209,8 +214,8 @@ export const openPublisher = ({
       if (!closed) queue.outbox.ack(row)
     } catch (error) {
       if (closed) return
-      const { allows, in: wait, reason } = troubleOf(error)
-      const about = { key: message.key, attempt }
+      const { allows, in: wait, reason, remedy = null } = troubleOf(error)
+      const about = { key: message.key, attempt, ...(remedy === null ? {} : { remedy }) }
       if (allows === 'never') {
         log.warn(about, `a message is given up: ${reason}`)
         queue.outbox.drop(seq, reason)

@@ -81,7 +81,7 @@ const riskOf = (work: WorkAtRisk): string => {
       [one.uncommitted, 'uncommitted'],
       [one.untracked, 'untracked'],
       [one.stashes, 'stashed'],
-      [one.unpushed, 'unpushed commits'],
+      [one.unpushed, 'unpushed'],
     ] as const
     return `${code(one.path)}: ${counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', ')}`
   })

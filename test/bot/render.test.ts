@@ -130,7 +130,7 @@ test.for([
         },
       }),
     },
-    '| Work only there | `/srv/a`: 2 uncommitted, 1 unpushed commits |',
+    '| Work only there | `/srv/a`: 2 uncommitted, 1 unpushed |',
   ],
 ] as [string, Partial<Mirrored>, string][])('the status comment of %s', ([, more, expected]) => {
   expect(status(more).body).toContain(expected)

@@ -1,0 +1,159 @@
+/** The bot, put together: it listens first, and everything that is slow to load or far away comes after. */
+import { chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import cron from 'node-cron'
+import type { Rules } from '../../handlers/handler.ts'
+import type { Config } from '../config.ts'
+import { fail } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { openQueue } from '../queue/sqlite.ts'
+import { openDecide } from './decide.ts'
+import { type GitHub, openGitHub } from './github.ts'
+import { githubLane } from './github-events.ts'
+import { openInbox } from './inbox.ts'
+import { openJira } from './jira.ts'
+import { jiraLane } from './jira-events.ts'
+import { openMemory } from './memory.ts'
+import { replyMessage } from './messages.ts'
+import { openMetrics } from './metrics.ts'
+import { openOutcomes } from './outcomes.ts'
+import { openPublisher } from './publisher.ts'
+import { openRunnerApi } from './runner-api.ts'
+import { openServer } from './server.ts'
+
+const DAY_MS = 24 * 60 * 60_000
+/** How long what is settled is kept: GitHub sends a delivery again for at most three days. */
+const KEPT_MS = { queue: 14 * DAY_MS, memory: 90 * DAY_MS }
+/** A command that is not done after so long gets a reply that says why. */
+const PATIENCE_MS = 20_000
+const CLOSE_MS = 2_500
+
+export type Bot = { url: string; port: number; close(): Promise<void> }
+
+/** Throws `not-configured` with everything that is missing. `runnerToken` stands in for the configured one. */
+export const startBot = async (
+  config: Config,
+  log: Log,
+  { runnerToken = null, clock = Date.now }: { runnerToken?: string | null; clock?: () => number } = {},
+): Promise<Bot> => {
+  const token = runnerToken ?? config.runnerToken
+  const problems = [
+    ...config.botProblems,
+    ...(token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: runners could not connect.'] : []),
+  ]
+  if (problems.length > 0 || token === null)
+    throw fail('not-configured', `starting the bot:\n${problems.map(one => `  - ${one}`).join('\n')}`)
+
+  mkdirSync(config.home, { recursive: true, mode: 0o700 })
+  chmodSync(config.home, 0o700)
+  const queue = openQueue(join(config.home, 'bot.db'), clock)
+  const memory = openMemory(join(config.home, 'memory.db'), clock)
+  const rules: Rules = { projects: config.projects, assignees: config.assignees }
+  const jira = config.jira === null ? null : openJira(config.jira)
+  let inbox: ReturnType<typeof openInbox> | null = null
+  let publisher: ReturnType<typeof openPublisher> | null = null
+  let github: GitHub | null = null
+
+  const metrics = openMetrics({
+    queue,
+    runnersAlive: () => memory.runners().filter(one => one.connected).length,
+    clock,
+  })
+  const runnerApi = openRunnerApi({
+    queue,
+    token,
+    clock,
+    metrics,
+    ...openOutcomes({ memory, toJira: jira !== null, clock }),
+    onMessages: () => publisher?.nudge(),
+  })
+  const server = await openServer({
+    host: config.host,
+    port: config.port,
+    github: config.github === null ? null : { secret: config.github.webhookSecret },
+    jira: config.jira === null ? null : { secret: config.jira.webhookSecret },
+    lanes: { github: githubLane, jira: jiraLane },
+    queue,
+    runnerApi,
+    metrics,
+    clock,
+    log,
+    onAccepted: () => inbox?.nudge(),
+  }).catch(error => {
+    queue.close()
+    memory.close()
+    throw error
+  })
+
+  const decide = openDecide({
+    memory,
+    queue,
+    jira,
+    rules,
+    projects: config.projects,
+    clock,
+    octokitFor: async repo => {
+      const installation = memory.installationOf(repo)
+      return github === null || installation === null ? null : github.installation(installation)
+    },
+  })
+  if (config.github !== null) github = await openGitHub(config.github, { log, decide: decide.github })
+
+  publisher = openPublisher({ queue, memory, github, jira, clock, log })
+  inbox = openInbox({
+    queue,
+    clock,
+    log,
+    busy: () => server.busy(),
+    decide: async delivery => {
+      if (delivery.source === 'jira') return decide.jira(delivery)
+      if (github === null) throw fail('not-configured', 'deciding a delivery of GitHub, which is not configured')
+      return github.receive(delivery)
+    },
+    onSettled: ({ event }, { verdict }) => {
+      metrics.verdict(event, verdict.verdict)
+      runnerApi.dispatch()
+      publisher?.nudge()
+    },
+  })
+
+  const tend = { noOverlap: true, unref: true, logger: { info() {}, debug() {}, warn() {}, error() {} } }
+  const doing = (what: string, work: () => void) => () => {
+    try {
+      work()
+    } catch (error) {
+      log.error({ err: error }, what)
+    }
+  }
+  const tasks = [
+    cron.schedule(
+      '*/15 * * * * *',
+      doing('looking for commands that wait', () => {
+        const until = clock() - PATIENCE_MS
+        // Each is looked at twice or so: a message that is put again begins its back-off anew.
+        queue.outbox.put(memory.waitingComments(until - 30_000, until).map(replyMessage))
+      }),
+      tend,
+    ),
+    cron.schedule(
+      '17 * * * *',
+      doing('forgetting what is old', () => {
+        queue.purge(clock() - KEPT_MS.queue)
+        memory.purge(clock() - KEPT_MS.memory)
+      }),
+      tend,
+    ),
+  ]
+  log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')
+
+  return {
+    url: server.url,
+    port: server.port,
+    close: async () => {
+      for (const task of tasks) await task.stop()
+      await Promise.all([server.close(), inbox?.close(CLOSE_MS), publisher?.close()])
+      queue.close()
+      memory.close()
+    },
+  }
+}
