@@ -23,7 +23,6 @@ export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
     disable_root: true,
     // Only the key that we made and pinned, none of the image's.
     ssh_deletekeys: true,
-    ssh_genkeytypes: [],
     ssh_keys: { ed25519_private: hostKey.privateKey, ed25519_public: hostKey.publicKey },
     ssh: { emit_keys_to_console: false },
     users: [
@@ -37,6 +36,7 @@ export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
       },
     ],
     growpart: { mode: 'auto', devices: ['/'] },
+    locale: false,
     package_update: false,
     package_upgrade: false,
   }

@@ -248,13 +248,18 @@ export const startGitHub = async ({
       action: 'created' | 'edited' = 'created',
     ): Promise<number> => {
       const comment = (await api(login, 'POST', `/repos/${full}/issues/${number}/comments`, { body })) as { id: number }
-      const issue = await api(OWNER, 'GET', `/repos/${full}/issues/${number}`)
-      await deliver('issue_comment', {
-        action,
-        issue: { ...issue, pull_request: { url: `https://api.github.com/repos/${full}/pulls/${number}` } },
-        comment,
-        ...(await common(login)),
-      })
+      // The simulator has no issue behind a pull request; GitHub has.
+      const { title, state, user, body: text, labels } = await pull(number)
+      const issue = {
+        number,
+        title,
+        state,
+        user,
+        body: text,
+        labels,
+        pull_request: { url: `https://api.github.com/repos/${full}/pulls/${number}` },
+      }
+      await deliver('issue_comment', { action, issue, comment, ...(await common(login)) })
       return comment.id
     },
     comments: async (number: number): Promise<Comment[]> => {

@@ -30,7 +30,7 @@ type Issue = { key: string; summary: string; status: JiraStatus; assignee: strin
 export const textOf = (node: unknown): string => {
   if (typeof node !== 'object' || node === null) return ''
   const { text, content } = node as { text?: unknown; content?: unknown }
-  return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join('') : '')
+  return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(' ') : '')
 }
 
 export const startJira = async ({ issues }: { issues: Record<string, string> }) => {

@@ -1,0 +1,270 @@
+/**
+ * The whole story on this machine, in one command: npm run demo [-- --provider kvm [--install]]
+ * GitHub and Jira are simulators on loopback; everything else is real: the bot, the queue, the runner, the provider.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const [major] = process.versions.node.split('.').map(Number)
+if (major !== 24) {
+  process.stderr.write(
+    `The demo runs on Node 24, and this is Node ${process.versions.node}. Run "npm ci" (without --ignore-scripts), then "npm run demo".\n`,
+  )
+  process.exit(1)
+}
+const { startGitHub, WEBHOOK_SECRET } = await import('../test/support/github.ts')
+const { startJira, JIRA_SECRET } = await import('../test/support/jira.ts')
+const { until } = await import('../test/support/wait.ts')
+const { prepareKvm } = await import('./kvm.ts')
+
+const { values: flags } = parseArgs({
+  options: {
+    provider: { type: 'string', default: 'synthetic' },
+    install: { type: 'boolean', default: false },
+    'in-namespace': { type: 'boolean', default: false },
+  },
+})
+const { provider } = flags
+if (provider !== 'synthetic' && provider !== 'kvm') {
+  process.stderr.write(`The demo knows the providers synthetic and kvm, and not "${provider}".\n`)
+  process.exit(2)
+}
+const real = provider === 'kvm'
+const entry = resolve(import.meta.dirname, '../bin/agent-swarm.js')
+/** A first boot under software emulation takes a minute or two, two at once longer. */
+const PATIENCE = { within: real ? 10 * 60_000 : 60_000, every: 50 }
+
+if (real) {
+  const entered = await prepareKvm({ install: flags.install, inNamespace: flags['in-namespace'] })
+  // It ran in a private place with libvirt in it, and is done.
+  if (entered !== null) process.exit(entered)
+}
+
+// ── Telling ──
+const began = performance.now()
+const line = (who: string, what: string) =>
+  process.stdout.write(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${who.padEnd(7)} ${what}\n`)
+const firstLine = (text: string) =>
+  text
+    .replaceAll(/<!--.*?-->/gs, '')
+    .split('\n')
+    .map(one => one.trim())
+    .find(one => one !== '') ?? ''
+
+// ── Our own processes, all ended whatever happens ──
+const home = mkdtempSync(join(tmpdir(), 'agent-swarm-demo-'))
+const logFile = join(home, 'up.log')
+const environment: Record<string, string | undefined> = {
+  PATH: process.env.PATH,
+  HOME: process.env.HOME,
+  AGENT_SWARM_HOME: join(home, 'state'),
+  AGENT_SWARM_PROVIDER: provider,
+  AGENT_SWARM_CPUS: '1',
+  AGENT_SWARM_MEMORY_MIB: '1024',
+  AGENT_SWARM_DISK_GIB: '8',
+}
+const swarm = (words: string[]): Promise<{ stdout: string; code: number }> =>
+  new Promise(done => {
+    const child = spawn(process.execPath, [entry, ...words], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.on('data', chunk => (stdout += chunk))
+    child.stderr.on('data', chunk => (stderr += chunk))
+    child.on('close', code => done({ stdout: stdout === '' ? stderr : stdout, code: code ?? 1 }))
+  })
+type Listed = { ticket: string; status: string; ip: string | null; vmId: string }
+const list = async (): Promise<Listed[]> => JSON.parse((await swarm(['list', '--json'])).stdout)
+
+let up: ChildProcess | null = null
+let github: Awaited<ReturnType<typeof startGitHub>> | null = null
+let jira: Awaited<ReturnType<typeof startJira>> | null = null
+const end = async () => {
+  if (up !== null && up.exitCode === null) {
+    const gone = new Promise(done => up?.once('exit', done))
+    up.kill('SIGTERM')
+    await gone
+  }
+  // A story that broke off may have left machines.
+  for (const { ticket } of await list().catch(() => [])) await swarm(['delete', ticket, '--force'])
+  await github?.stop()
+  await jira?.stop()
+}
+let ending: Promise<void> | null = null
+const breakOff = () => {
+  ending ??= end().finally(() => {
+    rmSync(home, { recursive: true, force: true })
+    process.stdout.write('Broken off. Everything that was begun is removed.\n')
+    process.exit(130)
+  })
+}
+process.on('SIGINT', breakOff)
+process.on('SIGTERM', breakOff)
+
+const story = async () => {
+  process.stdout.write(
+    'GitHub and Jira are stood in for by simulators on this machine. Bot, queue and runner are the real ones.\n',
+  )
+  if (!real) {
+    process.stdout.write('The provider is synthetic: environments are directories, and no machine boots.\n')
+    process.stdout.write('With real machines (Debian, Ubuntu): npm run demo -- --provider kvm --install\n')
+  }
+  process.stdout.write('\n')
+  github = await startGitHub({ people: { dev: 'push' } })
+  jira = await startJira({ issues: { 'DEMO-1': 'Log in with a passkey', 'DEMO-2': 'Speed up the search' } })
+  const log = openSync(logFile, 'w')
+  up = spawn(process.execPath, [entry, 'up', '--port', '0'], {
+    env: {
+      ...environment,
+      APP_ID: String(github.app.id),
+      PRIVATE_KEY: github.app.privateKey,
+      WEBHOOK_SECRET,
+      GITHUB_API_URL: github.url,
+      JIRA_HOST: jira.url,
+      JIRA_EMAIL: jira.me.emailAddress,
+      JIRA_API_TOKEN: jira.token,
+      JIRA_PROJECTS: 'DEMO',
+      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+    },
+    stdio: ['ignore', log, log],
+  })
+  const url = await until(
+    'the bot to listen',
+    () => readFileSync(logFile, 'utf8').match(/The bot listens on (http:\S+?),/)?.[1],
+    { within: 15_000 },
+  )
+  await until('the bot to be healthy', async () => (await fetch(new URL('/healthz', url))).ok)
+  github.sendTo(url)
+  jira.sendTo(url)
+  const [hub, board] = [github, jira]
+  line('bot', `listens on ${url}; its runner works on this machine`)
+
+  const comment = async (number: number, text: string) => {
+    const id = await hub.comment(number, text)
+    line('dev', `comments on the pull request: ${text}`)
+    await until('👀', () => hub.reactions(id).includes('eyes'), PATIENCE)
+    line('github', '👀 on the comment')
+    const end = await until('the end of the command', () => hub.reactions(id).find(one => one !== 'eyes'), PATIENCE)
+    const reply = await until(
+      'the reply',
+      async () =>
+        (await hub.comments(number)).findLast(
+          one => one.authorType === 'Bot' && !one.body.includes('agent-swarm:status'),
+        ),
+      PATIENCE,
+    )
+    line('github', `${end === 'rocket' ? '🚀' : '😕'} and a reply: ${firstLine(reply.body)}`)
+    if (end !== 'rocket') throw new Error(`the command ${text} did not succeed`)
+  }
+  const status = async (number: number, what: string, has: (body: string) => boolean) => {
+    const found = await until(
+      what,
+      async () => (await hub.comments(number)).find(one => one.body.includes('agent-swarm:status') && has(one.body)),
+      PATIENCE,
+    )
+    line('github', `the status comment: ${what}`)
+    return found
+  }
+  const inMachine = async (ticket: string, command: string) =>
+    (await swarm(['ssh', ticket, '--', command])).stdout.trim()
+
+  // ── Two tickets, two machines ──
+  for (const ticket of ['DEMO-1', 'DEMO-2']) {
+    line(
+      'jira',
+      `${ticket} moves to "In Progress" (signed webhook, answered ${await board.move(ticket, 'In Progress')})`,
+    )
+  }
+  await Promise.all(
+    ['DEMO-1', 'DEMO-2'].map(async ticket => {
+      const said = await until(`the machine of ${ticket}`, () => board.comments(ticket)[0], PATIENCE)
+      line('jira', `a comment on ${ticket}: ${firstLine(said)}`)
+    }),
+  )
+  if (real) {
+    for (const { ticket, ip } of await list()) {
+      await inMachine(
+        ticket,
+        `mkdir -p www && echo "I am ${ticket}" > www/index.html && cd www && (nohup python3 -m http.server 8000 >/dev/null 2>&1 &)`,
+      )
+      const answer = await until(
+        `the service of ${ticket}`,
+        () =>
+          fetch(`http://${ip}:8000/`, { signal: AbortSignal.timeout(5_000) }).then(
+            one => one.text(),
+            () => null,
+          ),
+        PATIENCE,
+      )
+      line('host', `http://${ip}:8000/ answers: ${answer.trim()}`)
+    }
+  } else {
+    line('host', 'synthetic environments have no ports of their own, so that two services share one is not shown')
+  }
+
+  // ── A pull request, a push, a checkpoint ──
+  const branch = 'DEMO-1-passkey'
+  await hub.push(branch)
+  const number = await hub.open(branch, 'Log in with a passkey')
+  line('dev', `opens pull request #${number} of ${branch}`)
+  await status(number, 'the machine is running', body => body.includes('DEMO-1'))
+  const commit = await hub.push(branch)
+  line('dev', `pushes ${commit.slice(0, 7)}`)
+  await status(number, `checkpoint push-${commit.slice(0, 7)}`, body => body.includes(`push-${commit.slice(0, 7)}`))
+
+  // ── A checkpoint by hand, a change, a restore ──
+  await comment(number, '/swarm checkpoint before-refactor')
+  await inMachine('DEMO-1', 'echo "all wrong" > refactoring.txt')
+  line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat refactoring.txt')}`)
+  await comment(number, '/swarm restore before-refactor')
+  const after = await inMachine('DEMO-1', 'test -e refactoring.txt && echo "still there" || echo gone')
+  line('host', `in the machine, refactoring.txt is ${after}`)
+  if (after !== 'gone') throw new Error('the file survived the restore')
+
+  // ── The end ──
+  await hub.merge(number)
+  line('dev', `merges pull request #${number}`)
+  await status(number, 'the machine is deleted', body => /deleted/i.test(body))
+  line('jira', `DEMO-2 moves back to "To Do" (answered ${await board.move('DEMO-2', 'To Do')})`)
+  await until(
+    'DEMO-2 to stop',
+    async () => (await list()).find(one => one.ticket === 'DEMO-2')?.status === 'stopped',
+    PATIENCE,
+  )
+  line('host', 'agent-swarm list: DEMO-2 is stopped')
+  line('jira', `DEMO-2 moves to "Done" (answered ${await board.move('DEMO-2', 'Done')})`)
+  await until('DEMO-2 to be gone', async () => (await list()).length === 0, PATIENCE)
+  line('host', 'agent-swarm list: no environments')
+}
+
+const before = real ? await (await import('./kvm.ts')).everything() : null
+try {
+  await story()
+  if (ending !== null) await ending
+  await end()
+  const left = real ? null : readdirSync(join(home, 'state', 'synthetic'))
+  if (left !== null && left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
+  if (before !== null) {
+    const now = await (await import('./kvm.ts')).everything()
+    if (now !== before) throw new Error(`libvirt has not what it had before:\n${before}\n----\n${now}`)
+    line('host', 'virsh list --all and the storage pool are as before; the base image stays for the next time')
+  }
+  line('host', 'nothing is left: no environment, no process, no directory')
+  rmSync(home, { recursive: true, force: true })
+  process.exit(0)
+} catch (error) {
+  if (ending !== null) await ending
+  process.stderr.write(
+    `\nThe demo failed: ${error instanceof Error ? error.message : error}\n\nThe end of the log of bot and runner:\n`,
+  )
+  try {
+    process.stderr.write(`${readFileSync(logFile, 'utf8').split('\n').slice(-30).join('\n')}\n`)
+  } catch {
+    process.stderr.write('(there is none)\n')
+  }
+  await end().catch(() => {})
+  rmSync(home, { recursive: true, force: true })
+  process.exit(1)
+}
