@@ -10,12 +10,21 @@ export const BASE = 'agent-swarm-base'
 export type Ran = { stdout: string; stderr: string; code: number }
 export const program = (file: string, words: string[], environment: Record<string, string> = {}): Promise<Ran> =>
   new Promise(done => {
-    execFile(file, words, { env: { ...process.env, LC_ALL: 'C', ...environment }, maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) =>
-      done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+    execFile(
+      file,
+      words,
+      { env: { ...process.env, LC_ALL: 'C', ...environment }, maxBuffer: 16 * 1024 * 1024 },
+      (error, stdout, stderr) =>
+        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
     )
   })
 export const virsh = async (...words: string[]) => (await program('virsh', ['-q', ...words])).stdout.trim()
-const settings = { AGENT_SWARM_HOME: home, AGENT_SWARM_PROVIDER: 'kvm', AGENT_SWARM_MEMORY_MIB: '1024', AGENT_SWARM_DISK_GIB: '8' }
+const settings = {
+  AGENT_SWARM_HOME: home,
+  AGENT_SWARM_PROVIDER: 'kvm',
+  AGENT_SWARM_MEMORY_MIB: '1024',
+  AGENT_SWARM_DISK_GIB: '8',
+}
 export const swarm = (...words: string[]) => program(process.execPath, [entry, ...words], settings)
 export const swarmEnvironment = { ...process.env, LC_ALL: 'C', ...settings }
 export { entry }
@@ -23,7 +32,10 @@ export { entry }
 /** What must be the same after every test as before: all of libvirt, and our registry. */
 export const everything = async () => ({
   domains: (await virsh('list', '--all', '--name')).split('\n').sort(),
-  volumes: (await virsh('vol-list', 'agent-swarm')).split('\n').map(line => line.trim().split(/\s+/)[0]).sort(),
+  volumes: (await virsh('vol-list', 'agent-swarm'))
+    .split('\n')
+    .map(line => line.trim().split(/\s+/)[0])
+    .sort(),
   environments: JSON.parse((await swarm('list', '--json')).stdout),
 })
 

@@ -13,7 +13,11 @@ keepsItsPromises(
     await ensureBase()
     const home = mkdtempSync(join(tmpdir(), 'agent-swarm-kvm-'))
     const run = openRun(process.env)
-    const provider = openKvm({ run, home, settings: { uri: 'qemu:///system', domainType: 'auto', pool: 'agent-swarm', network: 'agent-swarm' } })
+    const provider = openKvm({
+      run,
+      home,
+      settings: { uri: 'qemu:///system', domainType: 'auto', pool: 'agent-swarm', network: 'agent-swarm' },
+    })
     const guest = openGuest(run, home)
     return {
       provider,
