@@ -24,7 +24,7 @@ const badName = (word: string | undefined): Meaning => ({
 /** A stranger's word on our page: nothing in it works as Markdown. */
 const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60)
 
-export const slashCommands = {
+export const slashCommands: Readonly<Record<string, SlashCommand>> = {
   create: {
     usage: 'create',
     says: "Makes the ticket's machine.",
@@ -97,9 +97,7 @@ export const slashCommands = {
     most: 0,
     toAction: () => ({ reply: help(), ok: true }),
   },
-} satisfies Record<string, SlashCommand>
-
-const table: Readonly<Record<string, SlashCommand>> = slashCommands
+}
 
 export const help = (): string =>
   [
@@ -107,7 +105,9 @@ export const help = (): string =>
     '',
     '| Command | What it does | Example |',
     '| --- | --- | --- |',
-    ...Object.values(table).map(({ usage, says, example }) => `| \`/swarm ${usage}\` | ${says} | \`${example}\` |`),
+    ...Object.values(slashCommands).map(
+      ({ usage, says, example }) => `| \`/swarm ${usage}\` | ${says} | \`${example}\` |`,
+    ),
   ].join('\n')
 
 /** Edits from one word to the other: insertions, deletions, changes. */
@@ -123,7 +123,7 @@ const distance = (a: string, b: string): number => {
 }
 
 const nearest = (word: string): string | null => {
-  const [best] = Object.keys(table)
+  const [best] = Object.keys(slashCommands)
     .map(name => ({ name, far: distance(word, name) }))
     .sort((a, b) => a.far - b.far)
   return best !== undefined && best.far <= 2 ? best.name : null
@@ -133,7 +133,7 @@ const nearest = (word: string): string | null => {
 export const meaningOf = (words: readonly string[], asked: Asked): Meaning => {
   const [first = 'help', ...rest] = words
   const name = first.toLowerCase()
-  const command = Object.hasOwn(table, name) ? table[name] : undefined
+  const command = Object.hasOwn(slashCommands, name) ? slashCommands[name] : undefined
   if (command === undefined) {
     const near = nearest(name)
     const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`?`

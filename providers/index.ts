@@ -4,7 +4,7 @@ import type { Run } from '../src/exec.ts'
 import type { KvmSettings } from './kvm/settings.ts'
 import type { Provider } from './provider.ts'
 
-export type ProviderTools = { run: Run; home: string; kvm: KvmSettings }
+type ProviderTools = { run: Run; home: string; kvm: KvmSettings }
 type Row = {
   /** Null: it is known, and not part of this version. */
   open: ((tools: ProviderTools) => Promise<Provider>) | null
@@ -16,7 +16,7 @@ type Row = {
   live: boolean
 }
 
-export const providers = {
+const providers = {
   kvm: {
     open: async ({ run, home, kvm }) => (await import('./kvm/index.ts')).openKvm({ run, home, settings: kvm }),
     detected: true,

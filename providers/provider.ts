@@ -26,7 +26,7 @@ export type CreateOptions = {
 }
 
 /** What `createVm` tells while it works: `disk`, `seed`, `define`. */
-export type OnPhase = (phase: string) => void
+type OnPhase = (phase: string) => void
 
 export type Provider = {
   name: ProviderName

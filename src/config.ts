@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import type { KvmSettings } from '../providers/kvm/settings.ts'
 import type { ProviderName } from './domain.ts'
 import { fail } from './errors.ts'
 
@@ -12,13 +13,6 @@ export type JiraSettings = {
   email: string
   apiToken: string
   webhookSecret: string
-}
-export type KvmSettings = {
-  uri: string
-  /** `auto` trusts a boot, not the device node. */
-  domainType: 'auto' | 'kvm' | 'qemu'
-  pool: string
-  network: string
 }
 export type Config = Readonly<{
   home: string

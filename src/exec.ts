@@ -17,7 +17,7 @@ export type RunOptions = {
   /** Exit codes other than 0 that are an answer and no failure. */
   answers?: readonly number[]
 }
-export type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
+type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
 export type Run = (program: string, argv: readonly string[], options?: RunOptions) => Promise<Ran>
 
 /** Called with each command that ended: for `--verbose`, and for what hypervisor time a bench subtracts. */

@@ -3,7 +3,6 @@
  * Bearer <token>`. Leases are fenced: whoever lost one is answered `lost` and stops.
  */
 import type { Environment, Failure, Outcome, Progress, ProviderName } from './domain.ts'
-import type { Lease } from './queue/queue.ts'
 
 /** Milliseconds. A runner renews every 2 s; without it the bot gives the action to the next claim after the lease. */
 export const LEASE_MS = 10_000
@@ -13,9 +12,8 @@ export const ACQUIRE_WAIT_MS = 25_000
 /** A runner sends all its environments at least this often, and soon after one changed. */
 export const HEARTBEAT_MS = 5_000
 
+/** Answered 200 with a Lease (queue.ts), or 204 when nothing came within ACQUIRE_WAIT_MS. */
 export type AcquireRequest = { runnerId: string }
-/** 200 with a lease, or 204 when nothing came within ACQUIRE_WAIT_MS. */
-export type AcquireResponse = Lease
 
 export type RenewRequest = { id: string; token: string; progress: Progress | null }
 export type CompleteRequest = { id: string; token: string; outcome: Outcome }

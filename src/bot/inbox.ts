@@ -30,7 +30,7 @@ export const openInbox = ({
   onSettled: (delivery: StoredDelivery, decided: Decided) => void
 }) => {
   let closed = false
-  let running: Promise<void> | null = null
+  let draining = false
   let again = false
   let timer: NodeJS.Timeout | null = null
   const inHand = new Set<Promise<void>>()
@@ -116,10 +116,12 @@ export const openInbox = ({
   function nudge(): void {
     if (closed) return
     again = true
-    running ??= drain()
+    if (draining) return
+    draining = true
+    drain()
       .catch(error => log.error({ err: error }, 'the inbox'))
       .finally(() => {
-        running = null
+        draining = false
         if (closed) return
         if (again) nudge()
         else schedule()

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import { checkpointName, isTicket, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 
-export type Option = { type: 'boolean' | 'string'; says: string; value?: string }
+type Option = { type: 'boolean' | 'string'; says: string; value?: string }
 export type Command = {
   /** Its arguments as the help shows them, `<TICKET> [name]`. */
   arguments: string

@@ -11,7 +11,7 @@ const provider = {
   says: 'The hypervisor to use; by default the first that is available.',
 } as const
 
-export const commands = {
+export const commands: Readonly<Record<string, Command>> = {
   create: {
     arguments: '<TICKET>',
     says: 'Make the machine of a ticket, and wait until it answers over SSH.',
@@ -132,9 +132,7 @@ export const commands = {
     },
     load: () => import('./up.ts'),
   },
-} satisfies Record<string, Command>
-
-export const table: Readonly<Record<string, Command>> = commands
+}
 
 const usageOf = (name: string, command: Command) => `${name}${command.arguments === '' ? '' : ` ${command.arguments}`}`
 
@@ -145,7 +143,7 @@ const help = async (): Promise<string> => {
     '',
     'Usage: agent-swarm <command> [arguments]',
     '',
-    columns(Object.entries(table).map(([name, command]) => [`  ${usageOf(name, command)}`, command.says])),
+    columns(Object.entries(commands).map(([name, command]) => [`  ${usageOf(name, command)}`, command.says])),
     '',
     'agent-swarm <command> --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage.',
   ].join('\n')
@@ -186,14 +184,14 @@ export const main = async (argv: string[]): Promise<number> => {
   const [name, ...rest] = argv
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const about = name === 'help' ? rest[0] : undefined
-    const command = about === undefined ? undefined : table[about]
+    const command = about === undefined ? undefined : commands[about]
     print(command === undefined || about === undefined ? await help() : await helpOf(about, command))
     return name === undefined ? 2 : 0
   }
-  const command = Object.hasOwn(table, name) ? table[name] : undefined
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command === undefined) {
     tell(
-      `agent-swarm: there is no command "${name}".\nThe commands: ${Object.keys(table).join(', ')}. More: agent-swarm --help`,
+      `agent-swarm: there is no command "${name}".\nThe commands: ${Object.keys(commands).join(', ')}. More: agent-swarm --help`,
     )
     return 2
   }

@@ -10,9 +10,9 @@ import type { Explain, Run } from '../exec.ts'
 /** Milliseconds between two tries to reach a guest that is coming up. */
 const POLL_MS = 250
 /** A first boot under software emulation, with others beside it, takes minutes. */
-export const READY_DEADLINE_MS = 10 * 60_000
+const READY_DEADLINE_MS = 10 * 60_000
 
-export const explainSsh: Explain = [
+const explainSsh: Explain = [
   // OpenSSH 9.2
   [
     /Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED/,

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { table } from '../../src/cli/main.ts'
+import { commands } from '../../src/cli/main.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 let home: string
@@ -146,7 +146,7 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
 test('help shows every command, and each shows its example', async () => {
   const { stdout, code } = await swarm(['--help'])
   expect(code).toBe(0)
-  for (const [name, command] of Object.entries(table)) {
+  for (const [name, command] of Object.entries(commands)) {
     expect(stdout).toContain(`  ${name}`)
     expect((await swarm([name, '--help'])).stdout).toContain(`Example: ${command.example}`)
   }

@@ -15,7 +15,7 @@ export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
 export type Permission = 'admin' | 'push' | 'pull'
 type Json = Record<string, unknown>
 export type Comment = { id: number; body: string; author: string; authorType: string }
-export type Asked = { method: string; path: string; body: unknown; at: number }
+type Asked = { method: string; path: string; body: unknown; at: number }
 
 const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   const chunks: Buffer[] = []

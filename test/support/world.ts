@@ -7,7 +7,7 @@ import type { Action, Outcome } from '../../src/domain.ts'
 import { type Asked, execute } from '../../src/runner/executor.ts'
 import { openWorld, type World } from '../../src/runner/world.ts'
 
-export const temporaryHome = () => mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
+const temporaryHome = () => mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
 
 export const configFor = (home: string, more: Record<string, string> = {}): Promise<Config> =>
   readConfig(
@@ -15,7 +15,7 @@ export const configFor = (home: string, more: Record<string, string> = {}): Prom
     { PATH: process.env.PATH, HOME: home, AGENT_SWARM_HOME: home, AGENT_SWARM_PROVIDER: 'synthetic', ...more },
   )
 
-export const me = { via: 'cli', who: 'tester' } as const
+const me = { via: 'cli', who: 'tester' } as const
 const common = { by: me, replyTo: null }
 export const actions = {
   create: (ticket: string): Action => ({ ...common, kind: 'create', ticket }),
