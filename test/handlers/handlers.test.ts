@@ -1,0 +1,355 @@
+import { describe, expect, test } from 'vitest'
+import type { Facts, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import { handlers } from '../../handlers/index.ts'
+import { meaningOf, slashCommands } from '../../handlers/slash-commands.ts'
+import type { Environment, EnvironmentStatus } from '../../src/domain.ts'
+
+const rules: Rules = { projects: ['DROP', 'WEB'], assignees: 'me' }
+const environment = (status: EnvironmentStatus = 'running'): Environment => ({
+  ticket: 'DROP-1',
+  provider: 'kvm',
+  vmId: 'as-drop-1-00000001',
+  ip: null,
+  status,
+  baseImage: 'base',
+  createdAt: '2026-11-24T10:00:00Z',
+  ssh: null,
+  checkpoints: [],
+  workAtRisk: null,
+  observedAt: '2026-11-24T10:00:00Z',
+})
+type Of<Kind extends SwarmEvent['kind']> = Extract<SwarmEvent, { kind: Kind }>
+/** What a decision comes to, in a word: `delete DROP-1`, or why nothing. */
+const said = (decision: ReturnType<(typeof handlers)['push']>) =>
+  decision.verdict === 'act'
+    ? [
+        ...decision.actions.map(
+          one =>
+            `${one.kind} ${one.ticket}${'name' in one && one.name !== null ? ` ${one.name}` : ''}${'force' in one && one.force ? ' --force' : ''}`,
+        ),
+        ...decision.replies.map(one => (one.ok ? 'reply' : 'no: ') + (one.ok ? '' : one.text.slice(0, 30))),
+      ].join(', ')
+    : `${decision.verdict}: ${decision.reason}`
+
+describe('push', () => {
+  const push = (more: Partial<Of<'push'>> = {}): Of<'push'> => ({
+    kind: 'push',
+    repo: 'acme/shop',
+    ref: 'refs/heads/DROP-1-x',
+    after: 'ABCDEF0123'.padEnd(40, '0'),
+    deleted: false,
+    pusher: 'dev',
+    ...more,
+  })
+  const facts = (more: Partial<Facts['push']> = {}): Facts['push'] => ({
+    environment: environment(),
+    live: true,
+    ...more,
+  })
+  test.for<[string, Of<'push'>, Facts['push'], string]>([
+    ['a push to the ticket branch', push(), facts(), 'checkpoint DROP-1 push-abcdef0'],
+    ['lower case in the branch', push({ ref: 'refs/heads/feature/drop-1' }), facts(), 'checkpoint DROP-1 push-abcdef0'],
+    ['a deleted branch', push({ deleted: true }), facts(), 'ignored: the branch was deleted'],
+    ['a tag', push({ ref: 'refs/tags/DROP-1' }), facts(), 'ignored: no branch'],
+    ['no ticket', push({ ref: 'refs/heads/main' }), facts(), 'ignored: no ticket in the branch name'],
+    ['another project', push({ ref: 'refs/heads/UTF-8' }), facts(), 'ignored: no ticket in the branch name'],
+    ['no environment', push(), facts({ environment: null }), 'ignored: DROP-1 has no environment'],
+    ['a stopped one', push(), facts({ environment: environment('stopped') }), 'ignored: DROP-1 is stopped'],
+    [
+      'a provider that would stop the guest',
+      push(),
+      facts({ live: false }),
+      'ignored: kvm cannot make a checkpoint without stopping the machine',
+    ],
+  ])('%s', ([, event, given, expected]) => expect(said(handlers.push(event, given, rules))).toBe(expected))
+})
+
+const now = (more: Partial<PullRequestNow> = {}): PullRequestNow => ({
+  state: 'open',
+  branch: 'DROP-1-x',
+  title: '',
+  body: '',
+  fromFork: false,
+  headSha: 'a'.repeat(40),
+  ...more,
+})
+
+describe('pull request', () => {
+  const event = (change: Of<'pull-request'>['change'], more: Partial<Of<'pull-request'>> = {}): Of<'pull-request'> => ({
+    kind: 'pull-request',
+    change,
+    pullRequest: { repo: 'acme/shop', number: 1 },
+    branch: 'DROP-1-x',
+    title: '',
+    body: '',
+    fromFork: false,
+    sender: 'dev',
+    ...more,
+  })
+  const facts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
+    environment: environment(),
+    now: now(),
+    others: [],
+    ...more,
+  })
+  const other = { repo: 'acme/shop', number: 2 }
+  test.for<[string, Of<'pull-request'>, Facts['pull-request'], string]>([
+    ['opened', event('opened'), facts(), 'ignored: it belongs to DROP-1, and asks for nothing'],
+    [
+      'reopened, and the machine is stopped',
+      event('reopened'),
+      facts({ environment: environment('stopped') }),
+      'start DROP-1',
+    ],
+    [
+      'reopened, and closed again since',
+      event('reopened'),
+      facts({ environment: environment('stopped'), now: now({ state: 'closed' }) }),
+      'ignored: it belongs to DROP-1, and asks for nothing',
+    ],
+    ['merged', event('closed'), facts({ now: now({ state: 'merged' }) }), 'delete DROP-1'],
+    [
+      'merged, and another is open',
+      event('closed'),
+      facts({ now: now({ state: 'merged' }), others: [other] }),
+      'ignored: DROP-1 has another open pull request, acme/shop#2',
+    ],
+    ['closed unmerged', event('closed'), facts({ now: now({ state: 'closed' }) }), 'stop DROP-1'],
+    [
+      'closed unmerged, and another is open',
+      event('closed'),
+      facts({ now: now({ state: 'closed' }), others: [other] }),
+      'ignored: DROP-1 has another open pull request, acme/shop#2',
+    ],
+    ['closed, and open again since', event('closed'), facts(), 'ignored: it is open again'],
+    ['closed, and gone', event('closed'), facts({ now: null }), 'ignored: the pull request is gone'],
+    [
+      'closed, stopped already',
+      event('closed'),
+      facts({ now: now({ state: 'closed' }), environment: environment('stopped') }),
+      'ignored: DROP-1 is stopped already',
+    ],
+    [
+      'merged without a machine',
+      event('closed'),
+      facts({ now: now({ state: 'merged' }), environment: null }),
+      'ignored: DROP-1 has no environment',
+    ],
+    [
+      'merged, from a fork',
+      event('closed', { fromFork: true }),
+      facts({ now: now({ state: 'merged', fromFork: true }) }),
+      'ignored: pull requests from forks do nothing',
+    ],
+    [
+      'merged, said to be none, but from a fork now',
+      event('closed'),
+      facts({ now: now({ state: 'merged', fromFork: true }) }),
+      'ignored: pull requests from forks do nothing',
+    ],
+    [
+      'the ticket in the title alone',
+      event('closed', { branch: 'x' }),
+      facts({ now: now({ state: 'merged', branch: 'x', title: 'WEB-7: y' }) }),
+      'delete WEB-7',
+    ],
+    [
+      'no ticket',
+      event('closed', { branch: 'x' }),
+      facts({ now: now({ branch: 'x', state: 'merged' }) }),
+      'ignored: no ticket in branch, title or body',
+    ],
+  ])('%s', ([, given, known, expected]) => expect(said(handlers['pull-request'](given, known, rules))).toBe(expected))
+})
+
+describe('comment', () => {
+  const event = (body: string, more: Partial<Of<'comment'>> = {}): Of<'comment'> => ({
+    kind: 'comment',
+    pullRequest: { repo: 'acme/shop', number: 1 },
+    commentId: 9,
+    body,
+    author: 'dev',
+    authorIsBot: false,
+    ...more,
+  })
+  const facts = (more: Partial<Facts['comment']> = {}): Facts['comment'] => ({
+    permission: 'write',
+    now: now(),
+    environment: environment(),
+    ...more,
+  })
+  test.for<[string, Of<'comment'>, Facts['comment'], string]>([
+    ['a command', event('/swarm create'), facts(), 'create DROP-1'],
+    [
+      'several, in order',
+      event('/swarm checkpoint a\n/swarm restore a'),
+      facts(),
+      'checkpoint DROP-1 a, restore DROP-1 a',
+    ],
+    ['upper case', event('/swarm Checkpoint Before'), facts(), 'checkpoint DROP-1 before'],
+    ['delete', event('/swarm delete'), facts(), 'delete DROP-1'],
+    ['delete --force', event('/swarm delete --force'), facts(), 'delete DROP-1 --force'],
+    ['a flag that is none', event('/swarm delete --hard'), facts(), 'no: That is not how `delete` is us'],
+    ['too many words', event('/swarm stop now'), facts(), 'no: That is not how `stop` is used'],
+    ['a name that cannot be', event('/swarm checkpoint ../x'), facts(), 'no: `../x` is no checkpoint name. '],
+    ['a mistyped command', event('/swarm chekpoint'), facts(), 'no: There is no command `chekpoint'],
+    ['help', event('/swarm help'), facts(), 'reply'],
+    ['the bare word', event('/swarm'), facts(), 'reply'],
+    ['no command', event('nice'), facts(), 'ignored: no command in the comment'],
+    ['an admin', event('/swarm stop'), facts({ permission: 'admin' }), 'stop DROP-1'],
+    ['a reader', event('/swarm stop'), facts({ permission: 'read' }), 'refused: dev has no write access'],
+    ['a stranger', event('/swarm help'), facts({ permission: 'none' }), 'refused: dev has no write access'],
+    ['a bot that may write', event('/swarm stop', { authorIsBot: true }), facts(), 'refused: a bot gives no commands'],
+    ['a fork', event('/swarm create'), facts({ now: now({ fromFork: true }) }), 'no: This pull request comes from a'],
+    ['no ticket', event('/swarm create'), facts({ now: now({ branch: 'x' }) }), 'no: This pull request names no tic'],
+    ['a pull request that is gone', event('/swarm create'), facts({ now: null }), 'ignored: the pull request is gone'],
+  ])('%s', ([, given, known, expected]) => expect(said(handlers.comment(given, known, rules))).toBe(expected))
+
+  test('more than ten commands: ten are done, and that is said', () => {
+    const decision = handlers.comment(event(Array(13).fill('/swarm status').join('\n')), facts(), rules)
+    expect(decision).toMatchObject({
+      verdict: 'act',
+      actions: { length: 10 },
+      replies: [{ ok: false, text: expect.stringContaining('the 3 after that were left out') }],
+    })
+  })
+
+  test('each answer knows its line', () => {
+    const decision = handlers.comment(event('/swarm nonsense-here\n/swarm stop'), facts(), rules)
+    expect(decision).toMatchObject({
+      actions: [
+        { replyTo: { line: 1, commentId: 9, repo: 'acme/shop', number: 1 }, by: { via: 'github', who: 'dev' } },
+      ],
+      replies: [{ to: { line: 0 } }],
+    })
+  })
+
+  test('what a stranger writes comes back as no Markdown', () => {
+    const decision = handlers.comment(event('/swarm checkpoint @everyone\n/swarm |x|'), facts(), rules)
+    if (decision.verdict !== 'act') throw new Error('no answer')
+    for (const { text } of decision.replies) expect(text).not.toContain('@')
+  })
+})
+
+describe('slash commands', () => {
+  const asked = {
+    ticket: 'DROP-1',
+    by: { via: 'github', who: 'dev' },
+    replyTo: { repo: 'acme/shop', number: 1, commentId: 9, line: 0 },
+  } as const
+  test.for(Object.entries(slashCommands))('the example of %s means that command', ([name, { example, usage }]) => {
+    const words = example.split(' ').slice(1)
+    const meaning = meaningOf(words, asked)
+    expect(usage.split(' ')[0]).toBe(name)
+    if (name === 'help') expect(meaning).toMatchObject({ ok: true })
+    else expect(meaning).toMatchObject({ action: { kind: name === 'checkpoints' ? 'status' : name, ticket: 'DROP-1' } })
+  })
+  test('help names them all', () => {
+    const { reply } = meaningOf(['help'], asked) as { reply: string }
+    for (const { usage } of Object.values(slashCommands)) expect(reply).toContain(`/swarm ${usage}`)
+  })
+})
+
+describe('ticket', () => {
+  const event = (category: Of<'ticket'>['category'], more: Partial<Of<'ticket'>> = {}): Of<'ticket'> => ({
+    kind: 'ticket',
+    ticket: 'DROP-1',
+    change: 'status',
+    category,
+    assignee: 'me',
+    by: 'me',
+    ...more,
+  })
+  const facts = (category: Of<'ticket'>['category'] | null, more: Partial<Facts['ticket']> = {}): Facts['ticket'] => ({
+    environment: null,
+    now: category === null ? null : { category, assignee: 'me' },
+    endedSinceNew: false,
+    hadPullRequest: false,
+    me: 'me',
+    ...more,
+  })
+  const has = (status: EnvironmentStatus) => ({ environment: environment(status) })
+  test.for<[string, Of<'ticket'>, Facts['ticket'], string]>([
+    ['in progress', event('indeterminate'), facts('indeterminate'), 'create DROP-1'],
+    ['in progress, stopped', event('indeterminate'), facts('indeterminate', has('stopped')), 'start DROP-1'],
+    [
+      'in progress, running',
+      event('indeterminate'),
+      facts('indeterminate', has('running')),
+      'ignored: DROP-1 has its machine',
+    ],
+    ['in progress, failed before', event('indeterminate'), facts('indeterminate', has('failed')), 'create DROP-1'],
+    [
+      'in review after the merge',
+      event('indeterminate'),
+      facts('indeterminate', { endedSinceNew: true }),
+      'ignored: the last machine of DROP-1 was deleted or merged, and the ticket was not back in the backlog since',
+    ],
+    ['in progress, and moved back since', event('indeterminate'), facts('new'), 'ignored: DROP-1 has no environment'],
+    ['in progress, and Jira does not answer', event('indeterminate'), facts('new', { now: 'unread' }), 'create DROP-1'],
+    [
+      'assigned to somebody else',
+      event('indeterminate'),
+      facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other' } }),
+      'ignored: DROP-1 is assigned to somebody else',
+    ],
+    [
+      'assigned to nobody',
+      event('indeterminate'),
+      facts('indeterminate', { now: { category: 'indeterminate', assignee: null } }),
+      'ignored: DROP-1 is assigned to nobody',
+    ],
+    [
+      'assigned to us while in progress',
+      event('indeterminate', { change: 'assignee' }),
+      facts('indeterminate'),
+      'create DROP-1',
+    ],
+    [
+      'assigned while in the backlog',
+      event('new', { change: 'assignee' }),
+      facts('new', has('running')),
+      'ignored: DROP-1 was assigned, and is not in progress',
+    ],
+    [
+      'another project',
+      event('indeterminate', { ticket: 'OTHER-1' }),
+      facts('indeterminate'),
+      'ignored: OTHER is no project of ours',
+    ],
+    ['back to new', event('new'), facts('new', has('running')), 'stop DROP-1'],
+    ['back to new, stopped', event('new'), facts('new', has('stopped')), 'ignored: DROP-1 is stopped already'],
+    ['done, never a pull request', event('done'), facts('done', has('running')), 'delete DROP-1'],
+    [
+      'done, with a pull request',
+      event('done'),
+      facts('done', { ...has('running'), hadPullRequest: true }),
+      'stop DROP-1',
+    ],
+    [
+      'done, and Jira does not answer',
+      event('done'),
+      facts('done', { ...has('running'), now: 'unread' }),
+      'stop DROP-1',
+    ],
+    ['done, and reopened since', event('done'), facts('indeterminate', has('stopped')), 'start DROP-1'],
+    ['deleted in Jira', event('indeterminate', { change: 'deleted' }), facts(null, has('running')), 'delete DROP-1'],
+    [
+      'no category',
+      event('undefined'),
+      facts('undefined', has('running')),
+      'ignored: the status of DROP-1 has no category',
+    ],
+  ])('%s', ([, given, known, expected]) => expect(said(handlers.ticket(given, known, rules))).toBe(expected))
+
+  test('anybody, or those who are listed', () => {
+    const theirs = facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other' } })
+    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: 'any' }))).toBe('create DROP-1')
+    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['other'] }))).toBe(
+      'create DROP-1',
+    )
+    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['me'] }))).toMatch(
+      /somebody else/,
+    )
+  })
+})
