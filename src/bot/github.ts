@@ -48,7 +48,8 @@ export const statusOf = (error: unknown): number | null =>
 /** A thrown error of Octokit as a failure, without the request that it carries. `now` is epoch ms. */
 export const githubFailure = (error: unknown, doing: string, now: number): GitHubFailure | FailureError => {
   if (isFailure(error)) return error
-  const status = statusOf(error)
+  // Octokit calls it a 500 when nobody answered at all.
+  const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null
   const said = error instanceof Error ? error.message.split('\n')[0]?.slice(0, 300) : String(error)
   const made = (
     kind: 'network' | 'permission' | 'refused',
@@ -56,10 +57,17 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
     wait: number | null,
     remedy: string | null,
   ) =>
-    Object.assign(fail(kind, `${doing}: ${status === null ? '' : `GitHub answered ${status}: `}${said}`, remedy), {
-      allows,
-      in: wait,
-    })
+    Object.assign(
+      fail(
+        kind,
+        `${doing}: ${status === null ? 'GitHub cannot be reached' : `GitHub answered ${status}`}: ${said}`,
+        remedy,
+      ),
+      {
+        allows,
+        in: wait,
+      },
+    )
   if (status === null || !(error instanceof Error)) return made('network', 'later', null, null)
   const after = header(error, 'retry-after')
   const spent = header(error, 'x-ratelimit-remaining') === '0'
@@ -105,8 +113,8 @@ export const openGitHub = async (
     privateKey,
     // Probot takes "development" for an empty one; the configuration refuses that before.
     secret: webhookSecret,
-    // On debug it logs whole payloads.
-    log: log.child({}, { level: log.isLevelEnabled('warn') ? 'warn' : log.level }),
+    // What goes wrong in the app reaches the inbox, which tells it once. Probot would log whole payloads on debug.
+    log: log.child({}, { level: 'silent' }),
     ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
     request: {
       fetch: (url: string | URL, init: RequestInit = {}) =>

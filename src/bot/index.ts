@@ -48,6 +48,13 @@ export const startBot = async (
   chmodSync(config.home, 0o700)
   const queue = openQueue(join(config.home, 'bot.db'), clock)
   const memory = openMemory(join(config.home, 'memory.db'), clock)
+  const secrets = [
+    token,
+    config.github?.privateKey,
+    config.github?.webhookSecret,
+    config.jira?.apiToken,
+    config.jira?.webhookSecret,
+  ].filter(secret => secret !== undefined)
   const rules: Rules = { projects: config.projects, assignees: config.assignees }
   const jira = config.jira === null ? null : openJira(config.jira)
   let inbox: ReturnType<typeof openInbox> | null = null
@@ -64,7 +71,7 @@ export const startBot = async (
     token,
     clock,
     metrics,
-    ...openOutcomes({ memory, toJira: jira !== null, clock }),
+    ...openOutcomes({ memory, toJira: jira !== null, secrets, clock }),
     onMessages: () => publisher?.nudge(),
   })
   const server = await openServer({

@@ -9,7 +9,23 @@ import { failedText, readyText } from './render.ts'
 /** A failed one of these needs a person, also when nobody asked for it by a command. */
 const NEEDS_A_PERSON = ['create', 'start', 'restore', 'delete']
 
-export const openOutcomes = ({ memory, toJira, clock }: { memory: Memory; toJira: boolean; clock: () => number }) => {
+export const openOutcomes = ({
+  memory,
+  toJira,
+  secrets,
+  clock,
+}: {
+  memory: Memory
+  toJira: boolean
+  /** What may turn up in the message of a failure, and shall be read by nobody. */
+  secrets: readonly string[]
+  clock: () => number
+}) => {
+  const clean = (text: string) =>
+    secrets.reduce((rest, secret) => (secret.length < 6 ? rest : rest.replaceAll(secret, '[redacted]')), text)
+  const cleaned = (outcome: Outcome): Outcome =>
+    JSON.parse(JSON.stringify(outcome), (_name, value) => (typeof value === 'string' ? clean(value) : value))
+
   const jiraOf = ({ id, action, runnerId }: ActionRow, outcome: Outcome): Message[] => {
     const { ticket, kind, replyTo } = action
     const { environment } = outcome
@@ -26,7 +42,8 @@ export const openOutcomes = ({ memory, toJira, clock }: { memory: Memory; toJira
   }
 
   /** An action ended. What comes back is stored with its end, in one transaction. */
-  const onOutcome = (row: ActionRow, outcome: Outcome): Message[] => {
+  const onOutcome = (row: ActionRow, told: Outcome): Message[] => {
+    const outcome = cleaned(told)
     const { action, id, runnerId } = row
     const { ticket, kind, replyTo } = action
     if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)

@@ -1,0 +1,259 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { until } from '../support/wait.ts'
+import { environmentOf, openStage, type Stage } from './stage.ts'
+
+let stage: Stage
+let ticket = ''
+let next = 0
+beforeAll(async () => {
+  stage = await openStage({
+    people: { dev: 'push', boss: 'admin', reader: 'pull', stranger: null },
+    issues: Object.fromEntries(Array.from({ length: 30 }, (_, n) => [`DROP-${n + 1}`, 'a ticket'])),
+  })
+})
+afterAll(() => stage.close())
+/** A ticket that no other test uses. */
+const fresh = () => {
+  next += 1
+  ticket = `DROP-${next}`
+  return ticket
+}
+const known: ReturnType<typeof environmentOf>[] = []
+/** The runner has a machine for it. */
+const machine = async (more: Parameters<typeof environmentOf>[1] = {}) => {
+  known.push(environmentOf(ticket, more))
+  expect((await stage.heartbeat(known)).status).toBe(204)
+}
+const pullRequest = async (branch = `${ticket.toLowerCase()}-work`, title = 'work') => {
+  await stage.github.push(branch)
+  const number = await stage.github.open(branch, title)
+  await stage.decided()
+  return number
+}
+
+test('a ticket that moves to In Progress gets a create', async () => {
+  fresh()
+  expect(await stage.jira.move(ticket, 'In Progress')).toBe(202)
+  await stage.decided()
+  expect(stage.actionsOf(ticket).map(one => one.action)).toEqual([
+    { kind: 'create', ticket, by: { via: 'jira', who: stage.jira.me.accountId }, replyTo: null },
+  ])
+})
+
+test('the same delivery again has no second effect, and neither has another of the same news', async () => {
+  fresh()
+  await stage.jira.move(ticket, 'In Progress', { send: false })
+  const payload = stage.jira.payloadOf(ticket, [{ field: 'status' }])
+  const id = randomUUID()
+  await stage.jira.deliver(payload, id)
+  await stage.decided()
+  await stage.jira.deliver(payload, id)
+  await stage.jira.deliver({ ...payload, timestamp: payload.timestamp + 1 })
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['create pending'])
+})
+
+test('a move that was undone before it was read makes no machine', async () => {
+  fresh()
+  await stage.jira.move(ticket, 'In Progress', { send: false })
+  const late = stage.jira.payloadOf(ticket, [{ field: 'status' }])
+  await stage.jira.move(ticket, 'To Do', { send: false })
+  await stage.jira.deliver(late)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual([])
+})
+
+test("somebody else's ticket gets no machine", async () => {
+  fresh()
+  await stage.jira.assign(ticket, 'somebody-else')
+  await stage.jira.move(ticket, 'In Progress')
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual([])
+  await stage.jira.assign(ticket, stage.jira.me.accountId)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['create pending'])
+})
+
+test('with Jira down a create goes by the event, and a stop waits until Jira can be asked', async () => {
+  fresh()
+  stage.jira.setDown(true)
+  await stage.jira.move(ticket, 'In Progress')
+  await until('the create', () => stage.told(ticket).length > 0)
+  await machine()
+  await stage.jira.move(ticket, 'To Do')
+  await until('the postponed delivery', () => stage.postponed().length > 0)
+  expect(stage.told(ticket)).toEqual(['create pending'])
+  stage.jira.setDown(false)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['create pending', 'stop pending'])
+})
+
+test('an issue of another project is nothing to us, and nobody is asked about it', async () => {
+  const before = stage.jira.asked.length
+  const id = randomUUID()
+  await stage.jira.deliver({ webhookEvent: 'jira:issue_created', issue: { key: 'OTHER-1', fields: {} } }, id)
+  expect(await stage.verdict(id)).toEqual({ verdict: 'ignored', reason: 'OTHER is no project of ours' })
+  expect(stage.jira.asked.length).toBe(before)
+})
+
+test('a push to the branch of a running machine asks for a checkpoint of that commit', async () => {
+  fresh()
+  await machine()
+  const commit = await stage.github.push(`feature/${ticket.toLowerCase()}-x`)
+  await stage.decided()
+  expect(stage.actionsOf(ticket).map(one => one.action)).toEqual([
+    {
+      kind: 'checkpoint',
+      ticket,
+      name: `push-${commit.slice(0, 7)}`,
+      why: 'push',
+      commit,
+      by: { via: 'github', who: 'dev' },
+      replyTo: null,
+    },
+  ])
+})
+
+test('a merge deletes', async () => {
+  fresh()
+  await machine()
+  const number = await pullRequest()
+  await stage.github.merge(number)
+  await stage.decided()
+  expect(stage.told(ticket).at(-1)).toBe('delete pending')
+})
+
+test('a merge that comes while the create still waits deletes after it', async () => {
+  fresh()
+  await stage.jira.move(ticket, 'In Progress')
+  const number = await pullRequest()
+  await stage.github.merge(number)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['create pending', 'delete pending'])
+})
+
+test('after the merge, In Review makes no new machine; after a way back to To Do it does', async () => {
+  fresh()
+  const number = await pullRequest()
+  await stage.github.merge(number)
+  await stage.decided()
+  await stage.jira.move(ticket, 'In Review')
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual([])
+  await stage.jira.move(ticket, 'To Do')
+  await stage.jira.move(ticket, 'In Progress')
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['create pending'])
+})
+
+test('another open pull request of the ticket keeps the machine, seen before or not', async () => {
+  fresh()
+  await machine()
+  const first = await pullRequest(`${ticket}-one`)
+  const second = await pullRequest(`${ticket}-two`)
+  // One that no webhook told of: only the list of the repository has it.
+  await stage.github.push(`other-${next}`)
+  const third = (await stage.github.api('acme', 'POST', `/repos/${stage.github.repo}/pulls`, {
+    title: `quiet ${ticket}`,
+    head: `other-${next}`,
+    base: 'main',
+    body: '',
+  })) as { number: number }
+  const asked = () => stage.told(ticket).filter(one => !one.startsWith('checkpoint'))
+  await stage.github.merge(first)
+  await stage.github.close(second)
+  await stage.decided()
+  expect(asked()).toEqual([])
+  await stage.github.merge(third.number)
+  await stage.decided()
+  expect(asked()).toEqual(['delete pending'])
+})
+
+test('a pull request that is closed unmerged stops, and reopened starts', async () => {
+  fresh()
+  await machine()
+  const number = await pullRequest(`x-${ticket}`)
+  await stage.github.close(number)
+  await stage.decided()
+  await stage.github.reopen(number)
+  await stage.decided()
+  expect(stage.told(ticket).filter(one => !one.startsWith('checkpoint'))).toEqual(['stop pending', 'start pending'])
+})
+
+test('a close that is over when it is read asks for nothing', async () => {
+  fresh()
+  await machine({ status: 'stopped' })
+  const number = await pullRequest()
+  const pull = await stage.github.pull(number)
+  await stage.github.deliver('pull_request', {
+    action: 'closed',
+    number,
+    pull_request: { ...pull, state: 'closed', merged: true },
+    ...(await stage.github.common('dev')),
+  })
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual([])
+})
+
+test.for([
+  ['a server error', { status: 502 }],
+  ['a connection that breaks', 'cut'],
+  ['a secondary limit', { status: 403, headers: { 'retry-after': '1' }, body: { message: 'secondary rate limit' } }],
+] as const)('a merge that cannot be read again because of %s waits, and deletes later', async ([, answer]) => {
+  fresh()
+  await machine({ status: 'stopped' })
+  const number = await pullRequest()
+  stage.github.faults.push({ match: new RegExp(`^GET /repos/acme/shop/pulls/${number}$`), answer })
+  await stage.github.merge(number)
+  await until('the postponed delivery', () => stage.postponed().length > 0)
+  expect(stage.told(ticket)).toEqual([])
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['delete pending'])
+})
+
+test('done deletes only a ticket that never had a pull request', async () => {
+  fresh()
+  await machine()
+  await stage.jira.move(ticket, 'Done')
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['delete pending'])
+  fresh()
+  await machine()
+  await pullRequest(`y-${ticket}`)
+  await stage.jira.move(ticket, 'Done')
+  await stage.decided()
+  expect(stage.told(ticket).at(-1)).toBe('stop pending')
+})
+
+test.for([
+  ['boss', ['restore pending']],
+  ['dev', ['restore pending']],
+  ['reader', []],
+  ['stranger', []],
+] as [string, string[]][])('/swarm restore by %s', async ([login, expected]) => {
+  fresh()
+  const number = await pullRequest()
+  const commentId = await stage.github.comment(number, '/swarm restore before', login)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(expected)
+  expect(stage.actionsOf(ticket).map(one => one.action.replyTo)).toEqual(
+    expected.map(() => ({ repo: 'acme/shop', number, commentId, line: 0 })),
+  )
+})
+
+test('talk is no command, and asks GitHub nothing', async () => {
+  fresh()
+  const number = await pullRequest()
+  const before = stage.github.asked.length
+  await stage.github.comment(number, 'Please use `/swarm delete` when you are done.')
+  await stage.decided()
+  expect(stage.github.asked.slice(before).filter(one => /permission|pulls/.test(one.path))).toEqual([])
+  expect(stage.told(ticket)).toEqual([])
+})
+
+test('an event that means nothing to us is ignored, with its reason', async () => {
+  const id = randomUUID()
+  expect(await stage.github.deliver('star', { action: 'created', ...(await stage.github.common('dev')) }, id)).toBe(202)
+  expect((await stage.verdict(id)).verdict).toBe('ignored')
+})

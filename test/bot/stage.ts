@@ -1,0 +1,135 @@
+/** A whole bot between a GitHub, a Jira and a runner played by the test, in a folder of its own. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { startBot } from '../../src/bot/index.ts'
+import { readConfig } from '../../src/config.ts'
+import type { Environment, Outcome } from '../../src/domain.ts'
+import { openLog } from '../../src/log.ts'
+import type { HeartbeatRequest } from '../../src/protocol.ts'
+import type { ActionRow, Lease } from '../../src/queue/queue.ts'
+import { openQueue } from '../../src/queue/sqlite.ts'
+import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
+import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { until } from '../support/wait.ts'
+
+export const TOKEN = 'token-between-runner-and-bot'
+
+export const environmentOf = (ticket: string, more: Partial<Environment> = {}): Environment => ({
+  ticket,
+  provider: 'synthetic',
+  vmId: `as-${ticket.toLowerCase()}-1a2b3c4d`,
+  ip: null,
+  status: 'running',
+  baseImage: 'agent-swarm-base',
+  createdAt: '2026-11-24T09:00:00.000Z',
+  ssh: { host: '127.0.0.1', port: 2222, user: 'agent' },
+  checkpoints: [],
+  workAtRisk: null,
+  observedAt: new Date().toISOString(),
+  ...more,
+})
+
+export type Stage = Awaited<ReturnType<typeof openStage>>
+
+export const openStage = async ({
+  people,
+  issues,
+  level = 'silent',
+}: {
+  people: Parameters<typeof startGitHub>[0] extends { people?: infer P } | undefined ? P : never
+  issues: Record<string, string>
+  level?: string
+}) => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-bot-'))
+  const github: GitHubStandIn = await startGitHub({ ...(people === undefined ? {} : { people }) })
+  const jira: JiraStandIn = await startJira({ issues })
+  const config = await readConfig(
+    {},
+    {
+      AGENT_SWARM_HOME: home,
+      APP_ID: String(github.app.id),
+      PRIVATE_KEY: github.app.privateKey,
+      WEBHOOK_SECRET,
+      GITHUB_API_URL: github.url,
+      JIRA_HOST: jira.url,
+      JIRA_EMAIL: jira.me.emailAddress,
+      JIRA_API_TOKEN: jira.token,
+      JIRA_PROJECTS: 'DROP',
+      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+      AGENT_SWARM_RUNNER_TOKEN: TOKEN,
+      PORT: '0',
+    },
+  )
+  const log = openLog(level)
+  let bot = await startBot(config, log)
+  github.sendTo(bot.url)
+  jira.sendTo(bot.url)
+  // Looks at what is stored, and changes nothing.
+  const queue = openQueue(join(home, 'bot.db'), Date.now)
+  const db = new DatabaseSync(join(home, 'bot.db'), { readOnly: true })
+
+  const runner = async (path: string, body: unknown): Promise<Response> =>
+    fetch(new URL(`/runner/v1/${path}`, bot.url), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+
+  const actionsOf = (ticket: string): ActionRow[] => queue.list({ ticket })
+  return {
+    github,
+    jira,
+    config,
+    home,
+    queue,
+    url: () => bot.url,
+    actionsOf,
+    /** `create done`, `delete pending`, … in their order. */
+    told: (ticket: string) => actionsOf(ticket).map(one => `${one.action.kind} ${one.state}`),
+    /** What became of a delivery; waits for it. */
+    verdict: (id: string): Promise<{ verdict: string; reason: string | null }> =>
+      until(`a verdict on ${id}`, () => {
+        const row = db.prepare('select verdict, reason from delivery where id = ? and verdict is not null').get(id)
+        return row as { verdict: string; reason: string | null } | undefined
+      }),
+    /** All that came is decided. */
+    decided: () => until('an empty inbox', () => queue.counts().inbox === 0),
+    published: (within = 30_000) => until('an empty outbox', () => queue.counts().outbox === 0, { within }),
+    postponed: () => db.prepare('select reason from delivery where verdict is null and attempt > 0').all(),
+    heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>
+      runner('heartbeat', {
+        runnerId: 'runner-1',
+        host: 'studio',
+        version: '0.1.0',
+        providers: [{ name: 'synthetic', live: true }],
+        environments,
+        ...more,
+      }),
+    /** Takes the next action and ends it with `outcome`. */
+    work: async (outcome: (lease: Lease) => Outcome): Promise<Lease> => {
+      const response = await runner('acquire', { runnerId: 'runner-1' })
+      const lease = (await response.json()) as Lease
+      const ended = outcome(lease)
+      const { id, token } = lease
+      await (ended.result === 'failed'
+        ? runner('fail', { id, token, failure: ended.failure, retry: false, environment: ended.environment })
+        : runner('complete', { id, token, outcome: ended }))
+      return lease
+    },
+    stopBot: () => bot.close(),
+    startBot: async () => {
+      bot = await startBot(config, log)
+      github.sendTo(bot.url)
+      jira.sendTo(bot.url)
+    },
+    close: async () => {
+      db.close()
+      queue.close()
+      await bot.close().catch(() => {})
+      await Promise.all([github.stop(), jira.stop()])
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
