@@ -47,12 +47,12 @@ if (real) {
 const began = performance.now()
 const line = (who: string, what: string) =>
   process.stdout.write(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${who.padEnd(7)} ${what}\n`)
-const firstLine = (text: string) =>
+const linesOf = (text: string) =>
   text
     .replaceAll(/<!--.*?-->/gs, '')
     .split('\n')
     .map(one => one.trim())
-    .find(one => one !== '') ?? ''
+    .filter(one => one !== '')
 
 // ── Our own processes, all ended whatever happens ──
 const home = mkdtempSync(join(tmpdir(), 'agent-swarm-demo-'))
@@ -149,13 +149,11 @@ const story = async () => {
     const end = await until('the end of the command', () => hub.reactions(id).find(one => one !== 'eyes'), PATIENCE)
     const reply = await until(
       'the reply',
-      async () =>
-        (await hub.comments(number)).findLast(
-          one => one.authorType === 'Bot' && !one.body.includes('agent-swarm:status'),
-        ),
+      async () => (await hub.comments(number)).find(one => one.authorType === 'Bot' && one.body.includes(text)),
       PATIENCE,
     )
-    line('github', `${end === 'rocket' ? '🚀' : '😕'} and a reply: ${firstLine(reply.body)}`)
+    const [, answer = ''] = linesOf(reply.body)
+    line('github', `${end === 'rocket' ? '🚀' : '😕'} and a reply: ${answer}`)
     if (end !== 'rocket') throw new Error(`the command ${text} did not succeed`)
   }
   const status = async (number: number, what: string, has: (body: string) => boolean) => {
@@ -180,7 +178,7 @@ const story = async () => {
   await Promise.all(
     ['DEMO-1', 'DEMO-2'].map(async ticket => {
       const said = await until(`the machine of ${ticket}`, () => board.comments(ticket)[0], PATIENCE)
-      line('jira', `a comment on ${ticket}: ${firstLine(said)}`)
+      line('jira', `a comment on ${ticket}: ${linesOf(said)[0]}`)
     }),
   )
   if (real) {
