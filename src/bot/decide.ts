@@ -77,7 +77,7 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
     const decided = settled(await decisionOn(event, octokit), 'github', id)
     const ticket = 'pullRequest' in event ? memory.linkOf(event.pullRequest)?.ticket : undefined
     // A pull request that comes to an environment gets its status.
-    const status = ticket !== undefined && memory.mirrored(ticket) !== null ? [statusMessage(ticket)] : []
+    const status = ticket !== undefined && memory.environment(ticket) !== null ? [statusMessage(ticket)] : []
     return { ...decided, messages: [...decided.messages, ...status] }
   }
 

@@ -7,6 +7,7 @@ import type { GitHubSettings } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
+import { githubEventNames } from './github-events.ts'
 import type { Decided } from './inbox.ts'
 
 /** One request, from sending to the last byte. Milliseconds. */
@@ -19,6 +20,8 @@ export type Octokit = Context['octokit']
 export type Received = { id: string; name: string; payload: unknown; octokit: Octokit }
 
 export type GitHub = {
+  /** The app's short name, which makes its login; proves that our key is right. */
+  slug(): Promise<string>
   /** Runs the app on a stored delivery. */
   receive(delivery: StoredDelivery): Promise<Decided>
   /** A client with the rights of an installation. Paces itself: writes 1 s apart, comments 3 s. */
@@ -94,9 +97,6 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
   return made('refused', 'never', null, null)
 }
 
-/** Names of the deliveries that the app looks at. */
-const EVENTS = ['push', 'pull_request', 'issue_comment'] as const
-
 /**
  * Opens Probot. It costs a second, so this is called when the bot listens already. `paced: false` leaves out Octokit's
  * own waiting between writes.
@@ -137,26 +137,28 @@ export const openGitHub = async (
   })
 
   await probot.load(app => {
-    app.on([...EVENTS], async context => {
+    // The names are those of Probot's own list; what makes events of them is the one place that knows which.
+    app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], async context => {
       const { id, name, payload, octokit } = context
       decided.set(id, await decide({ id, name, payload, octokit }))
     })
   })
 
-  let slug: Promise<string> | null = null
-  const appSlug = () => {
-    slug ??= probot
+  let known: Promise<string> | null = null
+  const slug = () => {
+    known ??= probot
       .auth()
       .then(octokit => octokit.rest.apps.getAuthenticated())
       .then(({ data }) => data?.slug ?? '')
       .catch(error => {
-        slug = null
+        known = null
         throw error
       })
-    return slug
+    return known
   }
 
   return {
+    slug,
     receive: async ({ id, event, body }) => {
       const payload = JSON.parse(body)
       try {
@@ -178,7 +180,7 @@ export const openGitHub = async (
     installation: id => probot.auth(id),
     isOurs: async ({ user, performed_via_github_app: app }) => {
       if (typeof app?.id === 'number') return app.id === appId
-      return user?.type === 'Bot' && user.login === `${await appSlug()}[bot]`
+      return user?.type === 'Bot' && user.login === `${await slug()}[bot]`
     },
   }
 }

@@ -8,7 +8,7 @@ import { fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openQueue } from '../queue/sqlite.ts'
 import { openDecide } from './decide.ts'
-import { type GitHub, openGitHub } from './github.ts'
+import { type GitHub, githubFailure, openGitHub } from './github.ts'
 import { githubLane } from './github-events.ts'
 import { openInbox } from './inbox.ts'
 import { openJira } from './jira.ts'
@@ -123,6 +123,13 @@ export const startBot = async (
       publisher?.nudge()
     },
   })
+
+  // Wrong credentials are told now, not with the first event. What is only out of reach is tried again when it is needed.
+  github?.slug().catch(error => {
+    const { failure } = githubFailure(error, 'asking GitHub which App this is', clock())
+    log.warn({ remedy: failure.remedy }, failure.message)
+  })
+  jira?.me().catch(error => log.warn({ err: error }, 'Jira does not answer as it should'))
 
   const tend = { noOverlap: true, unref: true, logger: { info() {}, debug() {}, warn() {}, error() {} } }
   const doing = (what: string, work: () => void) => () => {

@@ -80,32 +80,44 @@ export const openPublisher = ({
     return null
   }
 
-  const upsert = async (own: OwnComment, marker: string, { body, fingerprint }: Rendered): Promise<void> => {
+  /** Edits our comment, or posts it where that is wanted. False when there is none, and none is wanted. */
+  const upsert = async (
+    own: OwnComment,
+    marker: string,
+    { body, fingerprint }: Rendered,
+    mayPost: boolean,
+  ): Promise<boolean> => {
     const known = memory.comment(own)
-    if (known?.fingerprint === fingerprint) return
     const octokit = await octokitFor(own.repo)
     const id = known?.id ?? (await find(octokit, own, marker))
     if (id !== null) {
       try {
         await octokit.rest.issues.updateComment({ ...parts(own.repo), comment_id: id, body })
         memory.setComment(own, id, fingerprint)
-        return
+        return true
       } catch (error) {
         if (statusOf(error) !== 404) throw error
         // Somebody deleted it; what is new is said anew.
         memory.forgetComment(own)
       }
     }
+    if (!mayPost) return false
     const { data } = await octokit.rest.issues.createComment({ ...parts(own.repo), issue_number: own.number, body })
     memory.setComment(own, data.id, fingerprint)
+    return true
   }
 
   /** Publishes until what is out is what is true now. */
-  const keep = async (own: OwnComment, marker: string, render: () => Rendered | null): Promise<void> => {
+  const keep = async (
+    own: OwnComment,
+    marker: string,
+    render: () => Rendered | null,
+    mayPost = () => true,
+  ): Promise<void> => {
     for (let now = render(); now !== null; now = render()) {
       if (memory.comment(own)?.fingerprint === now.fingerprint) return
       if (closed) return
-      await upsert(own, marker, now)
+      if (!(await upsert(own, marker, now, mayPost()))) return
     }
   }
 
@@ -153,7 +165,13 @@ export const openPublisher = ({
       let worst: unknown = null
       for (const { repo, number } of memory.pullRequestsOf(ticket)) {
         try {
-          await keep({ kind: 'status', repo, number, about: ticket }, statusMarker(ticket), () => status(ticket))
+          await keep(
+            { kind: 'status', repo, number, about: ticket },
+            statusMarker(ticket),
+            () => status(ticket),
+            // A machine that is gone is told where it was told of before.
+            () => memory.environment(ticket) !== null,
+          )
         } catch (error) {
           // One that is gone keeps the ticket's others from nothing.
           if (troubleOf(error).allows !== 'never') worst = error

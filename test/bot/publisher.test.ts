@@ -266,7 +266,19 @@ test('a comment that somebody deleted is written anew', async () => {
   put(statusMessage('DROP-1'))
   await published()
   comments.length = 0
+  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
+  put(statusMessage('DROP-1'))
+  await published()
+  expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
+})
+
+test('a machine that is gone is told where it was told of, and on no other pull request', async () => {
+  const { comments } = github()
+  const { put, published, memory } = await stage()
+  put(statusMessage('DROP-1'))
+  await published()
   memory.learnGone('DROP-1', true)
+  memory.link({ repo: 'acme/shop', number: 8, ticket: 'DROP-1', branch: 'drop-1-again', state: 'open' })
   put(statusMessage('DROP-1'))
   await published()
   expect(comments.map(one => one.body.includes('### DROP-1: deleted'))).toEqual([true])
