@@ -53,7 +53,7 @@ const ticketOf = ({ branch, title, body }: PullRequestNow, projects: readonly st
  * The environment that the ticket will have when what is queued is done: an event that comes after a queued create, stop or
  * delete is decided as if it had happened, since its action comes after it too.
  */
-export const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket): Environment | null => {
+const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket): Environment | null => {
   let expected = memory.environment(ticket)
   const now = new Date(clock()).toISOString()
   for (const { action, state } of queue.list({ ticket })) {

@@ -29,7 +29,7 @@ export type GitHub = {
   /** Whether a comment was written by this app. */
   isOurs(comment: WrittenBy): Promise<boolean>
 }
-export type WrittenBy = {
+type WrittenBy = {
   user: { login: string; type?: string } | null
   performed_via_github_app?: { id?: number } | null
 }

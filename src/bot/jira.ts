@@ -9,7 +9,7 @@ const DEADLINE_MS = 10_000
 const COMMENTS_A_PAGE = 100
 
 /** An issue as it is now. */
-export type Issue = { category: StatusCategory; assignee: string | null }
+type Issue = { category: StatusCategory; assignee: string | null }
 export type Jira = {
   /** The account whose token it is. Asked once. */
   me(): Promise<string>

@@ -4,7 +4,7 @@
  */
 import { DatabaseSync } from 'node:sqlite'
 import type { StatusCategory } from '../../handlers/handler.ts'
-import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Requester, Ticket } from '../domain.ts'
+import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Ticket } from '../domain.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
 import { migrate } from '../registry/migrate.ts'
 
@@ -20,7 +20,7 @@ const migrations = [
     ended_at integer,
     had_pull_request integer not null default 0
   ) strict, without rowid;
-  -- Every state that was asked for, with who asked.
+  -- Every state that was asked for, with who asked: the record of people's will, longer than the queue keeps its actions.
   create table asked (
     action_id text primary key not null,
     ticket text not null,
@@ -100,7 +100,7 @@ const migrations = [
 ]
 
 /** A runner that was not heard for so long is away. */
-export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
+const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 export type PullRequestLink = PullRequestRef & { ticket: Ticket; branch: string; state: 'open' | 'closed' | 'merged' }
 export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
@@ -224,13 +224,6 @@ export const openMemory = (path: string, clock: () => number) => {
         JSON.stringify(by),
         clock(),
       ),
-    /** Newest first. */
-    askedOf: (ticket: Ticket): { kind: Action['kind']; by: Requester; at: number }[] =>
-      all('select * from asked where ticket = ? order by at desc, action_id desc limit 20', ticket).map(row => ({
-        kind: row.kind as Action['kind'],
-        by: JSON.parse(row.asked_by as string),
-        at: row.at as number,
-      })),
 
     // ── Pull requests ──
     link: ({ repo, number, ticket, branch, state }: PullRequestLink): void => {

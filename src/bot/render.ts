@@ -56,8 +56,7 @@ const block = (text: string): string => {
 // ── Words ──
 
 /** `2026-11-24 09:45:10 UTC` */
-export const moment = (at: number | string): string =>
-  `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+const moment = (at: number | string): string => `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 const duration = (seconds: number): string =>
   seconds < 90 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
 

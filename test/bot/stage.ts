@@ -14,7 +14,7 @@ import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/gith
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
-export const TOKEN = 'token-between-runner-and-bot'
+const TOKEN = 'token-between-runner-and-bot'
 
 export const environmentOf = (ticket: string, more: Partial<Environment> = {}): Environment => ({
   ticket,
