@@ -1,0 +1,61 @@
+/** What the rows share: medians, whole processes with their time, a home of their own. */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+export const entry = resolve(import.meta.dirname, '../bin/agent-swarm.js')
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+}
+
+export const withHome = async <T>(work: (home: string) => Promise<T>): Promise<T> => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-bench-'))
+  try {
+    return await work(home)
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+export type Finished = { milliseconds: number; stdout: string; stderr: string; code: number }
+export const finish = (
+  file: string,
+  words: readonly string[],
+  environment: Record<string, string | undefined> = process.env,
+): Promise<Finished> =>
+  new Promise(done => {
+    const began = performance.now()
+    const child = spawn(file, words, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [stdout, stderr] = ['', '']
+    child.stdout.on('data', chunk => {
+      stdout += chunk
+    })
+    child.stderr.on('data', chunk => {
+      stderr += chunk
+    })
+    child.on('close', code => done({ milliseconds: performance.now() - began, stdout, stderr, code: code ?? 1 }))
+  })
+
+/** The environment of a bot that both sides are configured for, out of reach: nothing listens there. */
+export const botEnvironment = (home: string, privateKey: string): Record<string, string | undefined> => ({
+  PATH: process.env.PATH,
+  HOME: home,
+  AGENT_SWARM_HOME: join(home, 'state'),
+  AGENT_SWARM_PROVIDER: 'synthetic',
+  AGENT_SWARM_RUNNER_TOKEN: 'bench-token',
+  LOG_LEVEL: 'warn',
+  PORT: '0',
+  APP_ID: '7',
+  PRIVATE_KEY: privateKey,
+  WEBHOOK_SECRET: 'bench-secret',
+  GITHUB_API_URL: 'http://127.0.0.1:9',
+  JIRA_HOST: 'http://127.0.0.1:9',
+  JIRA_EMAIL: 'bench@example.org',
+  JIRA_API_TOKEN: 'bench',
+  JIRA_PROJECTS: 'BENCH',
+  JIRA_WEBHOOK_SECRET: 'bench-secret',
+})

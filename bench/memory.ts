@@ -1,0 +1,59 @@
+/** (e) What the long-running processes hold in memory when they have nothing to do. */
+import { spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../test/support/wait.ts'
+import type { Row } from './main.ts'
+import { botEnvironment, entry, withHome } from './measure.ts'
+
+const IDLE_MS = 5_000
+
+const mebibytes = (pid: number | undefined): number => {
+  const kib = readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+)/m)?.[1]
+  return Math.round(Number(kib) / 1024)
+}
+
+export const memory = (): Promise<Row[]> =>
+  withHome(async home => {
+    if (process.platform !== 'linux')
+      return [{ row: 'e', what: 'idle memory', measured: 'read on Linux only', target: '', ok: null }]
+    const { privateKey } = generateKeyPairSync('rsa', {
+      modulusLength: 2048,
+      privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
+      publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
+    })
+    const rows: Row[] = []
+    let botUrl = ''
+    const open: { kill(signal: 'SIGKILL'): boolean }[] = []
+    try {
+      for (const command of ['bot', 'runner', 'up']) {
+        const child = spawn(process.execPath, [entry, command], {
+          env: { ...botEnvironment(join(home, command), privateKey), AGENT_SWARM_BOT_URL: botUrl },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        })
+        open.push(child)
+        let said = ''
+        child.stderr.on('data', chunk => {
+          said += chunk
+        })
+        const url = await until(command, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1], {
+          within: 15_000,
+        })
+        if (command === 'bot') botUrl = url
+        // Idle means after what is loaded late: the figure is of a process at rest.
+        await delay(IDLE_MS)
+        rows.push({
+          row: 'e',
+          what: `memory of an idle ${command} (resident)`,
+          measured: `${mebibytes(child.pid)} MiB`,
+          target: '',
+          ok: null,
+        })
+      }
+    } finally {
+      for (const child of open) child.kill('SIGKILL')
+    }
+    return rows
+  })

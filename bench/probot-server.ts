@@ -1,0 +1,26 @@
+/** Probot as it comes, with a handler that does nothing: what our accepting path is measured against. */
+
+import { pino } from 'pino'
+import { Probot, Server } from 'probot'
+
+const log = pino({ level: 'fatal' })
+const server = new Server({
+  Probot: Probot.defaults({
+    appId: 7,
+    privateKey: process.env.PRIVATE_KEY ?? '',
+    secret: 'bench-secret',
+    log: log as never,
+  }),
+  log: log as never,
+  host: '127.0.0.1',
+  port: 0,
+  webhookPath: '/api/github/webhooks',
+} as ConstructorParameters<typeof Server>[0])
+await server.load(app => {
+  app.on('push', () => {})
+})
+const listening = await server.start()
+const address = listening.address()
+process.stderr.write(
+  `listens on http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}\n`,
+)
