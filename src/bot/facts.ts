@@ -215,10 +215,12 @@ export const ticketFacts = async (
   const { ticket } = event
   memory.sawCategory(ticket, event.change === 'deleted' ? 'done' : event.category, at)
   const asked = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
+  const failed = asked !== null && 'error' in asked
   // An event counts for a create; a stop or a delete waits until Jira can be asked.
-  const unread = asked !== null && 'error' in asked
-  if (unread && (event.category !== 'indeterminate' || event.change === 'deleted')) throw asked.error
-  const now = unread ? ('unread' as const) : asked
+  if (failed && (event.category !== 'indeterminate' || event.change === 'deleted')) throw asked.error
+  // Gone, or only no longer shown to us: the same answer. Without the event of its deletion that is no evidence for one.
+  const hidden = asked === null && event.change !== 'deleted'
+  const now = failed || hidden ? ('unread' as const) : asked
   if (now !== null && now !== 'unread') memory.sawCategory(ticket, now.category, clock())
   const { endedSinceNew, hadPullRequest } = memory.ticket(ticket)
   return {

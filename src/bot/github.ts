@@ -166,15 +166,11 @@ export const openGitHub = async (
         await probot.receive({ id, name: event, payload } as Parameters<typeof probot.receive>[0])
       } catch (error) {
         throw error instanceof AggregateError ? (error.errors[0] ?? error) : error
-      } finally {
-        setImmediate(() => decided.delete(id))
       }
+      const found = decided.get(id)
+      decided.delete(id)
       return (
-        decided.get(id) ?? {
-          verdict: { verdict: 'ignored', reason: `nothing is done on ${event}` },
-          actions: [],
-          messages: [],
-        }
+        found ?? { verdict: { verdict: 'ignored', reason: `nothing is done on ${event}` }, actions: [], messages: [] }
       )
     },
     installation: id => probot.auth(id),

@@ -58,7 +58,11 @@ const block = (text: string): string => {
 /** `2026-11-24 09:45:10 UTC` */
 const moment = (at: number | string): string => `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 const duration = (seconds: number): string =>
-  seconds < 90 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
+  seconds < 0.1
+    ? 'less than 0.1 s'
+    : seconds < 90
+      ? `${seconds} s`
+      : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
 
 const words = (action: Action): string => {
   if (action.kind === 'checkpoint' || action.kind === 'restore')
@@ -204,7 +208,8 @@ const done = (action: Action, outcome: Extract<Outcome, { result: 'done' }>): st
     create: environment === null ? [] : [readyLines(environment)],
     start: environment === null ? [] : [readyLines(environment)],
     stop: ['`/swarm start` goes on from there.'],
-    checkpoint: ['`/swarm restore <name>` brings it back.'],
+    checkpoint:
+      action.kind === 'checkpoint' && action.name !== null ? [`\`/swarm restore ${action.name}\` brings it back.`] : [],
     restore: environment === null ? [] : [readyLines(environment)],
     delete: ['That cannot be taken back.'],
     status: environment === null ? [] : [readyLines(environment), ...checkpointTable(environment.checkpoints)],

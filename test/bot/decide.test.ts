@@ -89,6 +89,22 @@ test('with Jira down a create goes by the event, and a stop waits until Jira can
   expect(stage.told(ticket)).toEqual(['create pending', 'stop pending'])
 })
 
+test('an issue that Jira does not show us stops its machine at most; one whose deletion is told goes with it', async () => {
+  ticket = 'DROP-777'
+  await machine()
+  const news = (webhookEvent: string, category: string) => ({
+    webhookEvent,
+    issue: { key: ticket, fields: { status: { statusCategory: { key: category } }, assignee: stage.jira.me } },
+    changelog: { items: [{ field: 'status' }] },
+  })
+  await stage.jira.deliver(news('jira:issue_updated', 'done'))
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['stop pending'])
+  await stage.jira.deliver(news('jira:issue_deleted', 'done'))
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['stop pending', 'delete pending'])
+})
+
 test('an issue of another project is nothing to us, and nobody is asked about it', async () => {
   const before = stage.jira.asked.length
   const id = randomUUID()

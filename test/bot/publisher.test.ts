@@ -404,6 +404,26 @@ test('a repository that is limited keeps no other waiting', async () => {
   expect(shop.calls).toHaveLength(1)
 })
 
+test('a repository that hangs keeps no other waiting', async () => {
+  const { promise: hangs, resolve } = Promise.withResolvers<void>()
+  onTestFinished(() => resolve())
+  nock(API)
+    .persist()
+    .post(/^\/repos\/acme\/slow\//)
+    .reply(async () => {
+      await hangs
+      return [201, {}]
+    })
+  const other = github('acme/api')
+  const { put, memory } = await stage()
+  memory.setInstallation('acme/api', 1)
+  memory.setInstallation('acme/slow', 1)
+  const many = Array.from({ length: 50 }, (_, n) => n + 1)
+  put(...many.map(commentId => reactionMessage({ repo: 'acme/slow', commentId }, 'eyes')))
+  put(...many.map(commentId => reactionMessage({ repo: 'acme/api', commentId }, 'eyes')))
+  await vi.waitFor(() => expect(other.calls).toHaveLength(50), { timeout: 5_000 })
+})
+
 test('what an earlier process left unpublished is published', async () => {
   const { comments } = github()
   const { queue, open, publisher } = await stage()

@@ -166,6 +166,16 @@ test.for([
     ],
   ],
   [
+    'a checkpoint',
+    view({ result: 'done', said: 'checkpoint before of DROP-1 is made', environment: null, seconds: 0 }, {}, {
+      ...restore,
+      kind: 'checkpoint',
+      why: 'command',
+      commit: null,
+    } as Action),
+    ['It took less than 0.1 s.', '`/swarm restore before` brings it back.'],
+  ],
+  [
     'a forced delete',
     view({ result: 'done', said: 'DROP-1 is deleted', environment: null, seconds: 125 }, {}, {
       ...restore,
