@@ -5,6 +5,7 @@
  * One environment is `home/synthetic/<vmId>/`: `vm.json` (ticket, status), `disk/` (its files), `checkpoints/<name>/`.
  * A change of many files is made beside and renamed into place, so that kill -9 leaves the old or the new state.
  */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkpointName } from '../../src/domain.ts'
@@ -132,14 +133,18 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
     },
     status: async (id): Promise<VmStatus> => (await read(id)).status,
     listVms: async () => {
-      const names = await readdir(root).catch(error => {
-        if (absent(error)) return []
-        throw error
-      })
-      const states = await Promise.all(
-        names.filter(name => VM.test(name)).map(async name => ({ name, state: await read(name).catch(() => null) })),
-      )
-      return states.flatMap(({ name, state }) => (state === null ? [] : [infoOf(name, state)]))
+      // Read in one go: a thousand small files take a tenth of the time that as many promises do.
+      const found: VmInfo[] = []
+      for (const name of existsSync(root) ? readdirSync(root) : []) {
+        if (!VM.test(name)) continue
+        try {
+          found.push(infoOf(name, JSON.parse(readFileSync(join(root, name, 'vm.json'), 'utf8'))))
+        } catch (error) {
+          // One that is being deleted has no state any more.
+          if (!absent(error)) throw error
+        }
+      }
+      return found
     },
     liveCheckpoints: true,
     deleteCheckpoint: async (id, name) => {

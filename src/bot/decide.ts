@@ -1,7 +1,7 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
 import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type Action, projectOf, type ReplyTo } from '../domain.ts'
+import { type Action, projectOf } from '../domain.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
@@ -22,42 +22,37 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
     !memory.runners().some(one => one.connected) ||
     queue.list({ ticket }).some(row => row.state === 'pending' || row.state === 'active')
 
+  /** The decision with its ids; what people asked for is remembered. */
   const settled = (decision: Decision, source: StoredDelivery['source'], id: string): Decided => {
     if (decision.verdict !== 'act')
       return { verdict: { verdict: decision.verdict, reason: decision.reason }, actions: [], messages: [] }
+    const { replies } = decision
     const actions = decision.actions.map((action, index) => ({
       id: `${source}:${id}:${index}`,
       correlation: id,
       action,
     }))
-    const asked = new Map<number, ReplyTo>()
-    const waiting = new Map<number, ReplyTo>()
-    for (const { id: actionId, action } of actions) {
-      memory.noteAsked(actionId, action)
-      if (action.replyTo === null) continue
-      memory.heardCommand(action.replyTo, { actionId, action })
-      asked.set(action.replyTo.commentId, action.replyTo)
-      if (waits(action)) waiting.set(action.replyTo.commentId, action.replyTo)
-    }
-    const answered = new Map<number, ReplyTo>()
-    for (const { to, text, ok } of decision.replies) {
-      memory.heardCommand(to, { said: text, ok })
-      answered.set(to.commentId, to)
-    }
-    const messages = [
-      ...[...asked.values()].map(to => reactionMessage(to, 'eyes')),
-      ...[...new Map([...waiting, ...answered]).values()].map(replyMessage),
-      ...[...answered.values()]
-        .filter(to => !asked.has(to.commentId))
-        .map(to => {
-          const ok = decision.replies.every(reply => reply.to.commentId !== to.commentId || reply.ok)
-          return reactionMessage(to, ok ? 'rocket' : 'confused')
-        }),
-    ]
+    memory.together(() => {
+      for (const { id: actionId, action } of actions) {
+        memory.noteAsked(actionId, action)
+        if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
+      }
+      for (const { to, text, ok } of replies) memory.heardCommand(to, { said: text, ok })
+    })
+    // A delivery holds one comment at most.
+    const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
+    const to = asked ?? replies[0]?.to ?? null
+    const ended = replies.every(one => one.ok) ? ('rocket' as const) : ('confused' as const)
     return {
       verdict: { verdict: 'actions', reason: actions.length === 0 ? 'nothing to do but to answer' : null },
       actions,
-      messages,
+      messages:
+        to === null
+          ? []
+          : [
+              reactionMessage(to, asked === null ? ended : 'eyes'),
+              ...(replies.length > 0 || actions.some(one => waits(one.action)) ? [replyMessage(to)] : []),
+            ],
     }
   }
 

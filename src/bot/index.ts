@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import cron from 'node-cron'
 import type { Rules } from '../../handlers/handler.ts'
 import type { Config } from '../config.ts'
-import { fail } from '../errors.ts'
+import type { Failure } from '../domain.ts'
+import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openQueue } from '../queue/sqlite.ts'
 import { openDecide } from './decide.ts'
@@ -125,11 +126,10 @@ export const startBot = async (
   })
 
   // Wrong credentials are told now, not with the first event. What is only out of reach is tried again when it is needed.
-  github?.slug().catch(error => {
-    const { failure } = githubFailure(error, 'asking GitHub which App this is', clock())
-    log.warn({ remedy: failure.remedy }, failure.message)
-  })
-  jira?.me().catch(error => log.warn({ err: error }, 'Jira does not answer as it should'))
+  const warn = ({ message, remedy }: Failure) => log.warn({ remedy }, message)
+  const asking = 'asking GitHub which App this is'
+  github?.slug().catch(error => warn(githubFailure(error, asking, clock()).failure))
+  jira?.me().catch(error => warn(failureOf(error, 'asking Jira who we are')))
 
   const tend = { noOverlap: true, unref: true, logger: { info() {}, debug() {}, warn() {}, error() {} } }
   const doing = (what: string, work: () => void) => () => {

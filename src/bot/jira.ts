@@ -45,7 +45,17 @@ export const openJira = ({ url, email, apiToken }: JiraSettings): Jira => {
   // Loaded with the first request: the bot must listen long before.
   const opened = async () => {
     const jira = await import('jira.js/core')
-    return { jira, client: jira.createClient({ host: url, auth: { type: 'basic', email, apiToken } }) }
+    try {
+      return { jira, client: jira.createClient({ host: url, auth: { type: 'basic', email, apiToken } }) }
+    } catch (error) {
+      // What it says may hold the token.
+      throw fail(
+        'not-configured',
+        'opening the client of Jira: it takes host or e-mail address for none',
+        'Check JIRA_HOST and JIRA_EMAIL.',
+        error,
+      )
+    }
   }
   let opening: ReturnType<typeof opened> | null = null
 

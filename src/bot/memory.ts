@@ -146,6 +146,20 @@ export const openMemory = (path: string, clock: () => number) => {
   const get = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).get(...values) as Row | undefined
   const all = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).all(...values) as Row[]
 
+  /** All that `work` writes reaches the disk at once, and with one wait for it. */
+  const together = <T>(work: () => T): T => {
+    if (db.isTransaction) return work()
+    db.exec('begin immediate')
+    try {
+      const result = work()
+      db.exec('commit')
+      return result
+    } catch (error) {
+      db.exec('rollback')
+      throw error
+    }
+  }
+
   const mirrored = (ticket: Ticket): Mirrored | null => {
     const row = get('select * from environment where ticket = ?', ticket)
     return row === undefined
@@ -191,6 +205,7 @@ export const openMemory = (path: string, clock: () => number) => {
   }
 
   return {
+    together,
     // ── Tickets ──
     ticket: (ticket: Ticket) => {
       const row = get('select * from ticket where ticket = ?', ticket)
@@ -374,35 +389,36 @@ export const openMemory = (path: string, clock: () => number) => {
       return news
     },
     /** Takes over a heartbeat. Returns the tickets that a reader would see differently. */
-    heartbeat: ({ runnerId, host, providers, environments }: HeartbeatRequest): Ticket[] => {
-      const away = (get('select seen_at from runner where id = ?', runnerId)?.seen_at as number | undefined) ?? 0
-      run(
-        `insert into runner (id, host, providers, seen_at) values (?, ?, ?, ?)
+    heartbeat: ({ runnerId, host, providers, environments }: HeartbeatRequest): Ticket[] =>
+      together(() => {
+        const away = (get('select seen_at from runner where id = ?', runnerId)?.seen_at as number | undefined) ?? 0
+        run(
+          `insert into runner (id, host, providers, seen_at) values (?, ?, ?, ?)
          on conflict (id) do update set host = excluded.host, providers = excluded.providers, seen_at = excluded.seen_at`,
-        runnerId,
-        host,
-        JSON.stringify(providers),
-        clock(),
-      )
-      const changed = environments.filter(one => learn(one, runnerId)).map(one => one.ticket)
-      const here = new Set(environments.map(one => one.ticket))
-      const present = all('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
-      for (const row of present) {
-        const ticket = row.ticket as string
-        if (here.has(ticket)) {
-          // The comment said that the runner was away.
-          if (clock() - away > RUNNER_AWAY_MS && !changed.includes(ticket)) changed.push(ticket)
-        } else if (row.missing === 0) {
-          // This heartbeat may have been put together before the machine was made; the next one was not.
-          run('update environment set missing = 1 where ticket = ?', ticket)
-        } else {
-          run('update environment set gone_at = ? where ticket = ?', clock(), ticket)
-          ended(ticket, clock())
-          changed.push(ticket)
+          runnerId,
+          host,
+          JSON.stringify(providers),
+          clock(),
+        )
+        const changed = environments.filter(one => learn(one, runnerId)).map(one => one.ticket)
+        const here = new Set(environments.map(one => one.ticket))
+        const present = all('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
+        for (const row of present) {
+          const ticket = row.ticket as string
+          if (here.has(ticket)) {
+            // The comment said that the runner was away.
+            if (clock() - away > RUNNER_AWAY_MS && !changed.includes(ticket)) changed.push(ticket)
+          } else if (row.missing === 0) {
+            // This heartbeat may have been put together before the machine was made; the next one was not.
+            run('update environment set missing = 1 where ticket = ?', ticket)
+          } else {
+            run('update environment set gone_at = ? where ticket = ?', clock(), ticket)
+            ended(ticket, clock())
+            changed.push(ticket)
+          }
         }
-      }
-      return changed
-    },
+        return changed
+      }),
     runners: (): KnownRunner[] =>
       all('select * from runner order by seen_at desc').map(row => ({
         id: row.id as string,

@@ -41,10 +41,8 @@ export const openOutcomes = ({
     return [jiraMessage(ticket, `ready:${environment.vmId}`, readyText(environment, host))]
   }
 
-  /** An action ended. What comes back is stored with its end, in one transaction. */
-  const onOutcome = (row: ActionRow, told: Outcome): Message[] => {
-    const outcome = cleaned(told)
-    const { action, id, runnerId } = row
+  /** Remembers what came of an action, and tells it on GitHub. */
+  const wordsOf = ({ action, id, runnerId }: ActionRow, outcome: Outcome): Message[] => {
     const { ticket, kind, replyTo } = action
     if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)
     // A failure without an environment says nothing about whether there is one.
@@ -59,7 +57,13 @@ export const openOutcomes = ({
         messages.push(reactionMessage(replyTo, results.includes(false) ? 'confused' : 'rocket'))
     }
     if (memory.mirrored(ticket) !== null) messages.push(statusMessage(ticket))
-    return [...messages, ...jiraOf(row, outcome)]
+    return messages
+  }
+
+  /** An action ended. What comes back is stored with its end, in one transaction. */
+  const onOutcome = (row: ActionRow, told: Outcome): Message[] => {
+    const outcome = cleaned(told)
+    return memory.together(() => [...wordsOf(row, outcome), ...jiraOf(row, outcome)])
   }
 
   /** What changed on a machine, whoever changed it, reaches the status comments. */

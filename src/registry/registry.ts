@@ -2,7 +2,6 @@
  * The registry: which environments there are, their checkpoints, and the journal of what was done to them. Synchronous,
  * on local disk; several processes (CLI, runner) may have it open at once.
  */
-import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -321,7 +320,7 @@ export const openRegistry = (path: string) => {
     dataVersion: (): number => Number(one('pragma data_version')?.data_version ?? 0),
     /** Who this registry is, to a bot: made once. */
     runnerId: (): string => {
-      run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', randomUUID())
+      run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', crypto.randomUUID())
       return one('select value from meta where key = ?', 'runner-id')?.value as string
     },
     close: () => db.close(),

@@ -21,9 +21,11 @@ if [ -n "$missing" ]; then
 fi
 
 state=${AGENT_SWARM_TEST_STATE:-$(mktemp -d /var/tmp/agent-swarm-kvm.XXXXXX)}
+# What is not ours goes to vitest.
+[ "${1:-}" = --install ] && shift
 cleanup() { [ -n "${AGENT_SWARM_TEST_STATE:-}" ] || test/kvm/namespace.sh "$state" --wipe; }
 trap cleanup EXIT
-AGENT_SWARM_TEST_HOME=$state/home test/kvm/namespace.sh "$state" "$PWD/node_modules/.bin/node" node_modules/vitest/vitest.mjs run --config test/kvm/vitest.config.ts "${@/--install/}" &
+AGENT_SWARM_TEST_HOME=$state/home test/kvm/namespace.sh "$state" "$PWD/node_modules/.bin/node" node_modules/vitest/vitest.mjs run --config test/kvm/vitest.config.ts "$@" &
 child=$!
 trap 'kill -TERM $child 2>/dev/null' INT TERM
 wait $child
