@@ -22,9 +22,6 @@ const BOOT_DEADLINE_MS = 10 * 60_000
 const SETUP_DEADLINE_MS = 20 * 60_000
 /** Copying an image to or from the pool. */
 const COPY_DEADLINE_MS = 10 * 60_000
-// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own format
-const LIST_PACKAGES =
-  "dpkg-query -W -f '${Package} ${Version}\\n' 2>/dev/null || rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\\n'"
 const BUILD_SIZE = { cpus: 2, memoryMiB: 1024 }
 
 export const imageVolume = (name: string): string => {
@@ -152,7 +149,7 @@ export const buildBase = async (
     onPhase('set up')
     const script = (file: string) => readFileSync(join(import.meta.dirname, '../../base-image', file), 'utf8')
     await guest.run(ssh, `set -- minimal\n${script('setup-base.sh')}`, SETUP_DEADLINE_MS)
-    const listed = await guest.run(ssh, LIST_PACKAGES, 60_000)
+    const listed = await guest.run(ssh, script('contents.sh'), 60_000)
     const contents = listed
       .split('\n')
       .filter(line => /^\S+ \S+$/.test(line))

@@ -37,9 +37,9 @@ const payloadOf = v.object({
 })
 
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
-export const categoryOf = (key: string | null | undefined): StatusCategory =>
+const categoryOf = (key: string | null | undefined): StatusCategory =>
   CATEGORIES.find(one => one === key) ?? 'undefined'
-export const accountOf = (one: v.InferOutput<typeof person>): string | null =>
+const accountOf = (one: v.InferOutput<typeof person>): string | null =>
   one?.accountId ?? one?.name ?? one?.key ?? null
 
 const fieldOf = (item: unknown): string | null => {

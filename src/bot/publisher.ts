@@ -144,6 +144,7 @@ export const openPublisher = ({
                 .filter(one => one.seq < row.seq && (one.state === 'pending' || one.state === 'active')).length,
         pinned: runners.find(one => one.id === pin) ?? null,
         anyRunner: runners.some(one => one.connected),
+        now: clock(),
       }
     })
     return views.length === 0 ? null : replyComment(commentId, views)

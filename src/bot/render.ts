@@ -194,6 +194,8 @@ export type ReplyView = {
   /** The runner that its ticket is pinned to, or null when any may take it. */
   pinned: KnownRunner | null
   anyRunner: boolean
+  /** Epoch ms: what is said of something that goes on says when. */
+  now: number
 }
 
 const readyLines = (environment: Environment): string => {
@@ -212,7 +214,13 @@ const done = (action: Action, outcome: Extract<Outcome, { result: 'done' }>): st
       action.kind === 'checkpoint' && action.name !== null ? [`\`/swarm restore ${action.name}\` brings it back.`] : [],
     restore: environment === null ? [] : [readyLines(environment)],
     delete: ['That cannot be taken back.'],
-    status: environment === null ? [] : [readyLines(environment), ...checkpointTable(environment.checkpoints)],
+    status:
+      environment === null
+        ? []
+        : [
+            `${readyLines(environment)} That was ${moment(environment.observedAt)}.`,
+            ...checkpointTable(environment.checkpoints),
+          ],
   } satisfies Record<Action['kind'], string[]>
   return [`${escaped(said)}. It took ${duration(seconds)}.`, ...more[action.kind]].join('\n\n')
 }
@@ -231,14 +239,14 @@ const waiting = ({ row, ahead, pinned, anyRunner }: ReplyView): string => {
   return 'It begins at once.'
 }
 
-const answer = (view: ReplyView): string => {
+const answer = (view: ReplyView, at: (time: number) => string): string => {
   const { action, outcome, said } = view.command
   // Help and refusals are our own Markdown.
   if (said !== null) return said
   if (action === null) return ''
   const text =
     outcome === null
-      ? waiting(view)
+      ? `${waiting(view)} (${at(view.now)})`
       : {
           done: () => (outcome.result === 'done' ? done(action, outcome) : ''),
           skipped: () => (outcome.result === 'skipped' ? `Nothing to do: ${escaped(outcome.because)}.` : ''),
@@ -249,7 +257,7 @@ const answer = (view: ReplyView): string => {
 
 /** One comment that answers all the commands of another. */
 export const replyComment = (commentId: number, views: readonly ReplyView[]): Rendered =>
-  rendered(replyMarker(commentId), () => views.map(answer).join('\n\n---\n\n'))
+  rendered(replyMarker(commentId), at => views.map(view => answer(view, at)).join('\n\n---\n\n'))
 
 // ── Jira ──
 

@@ -57,6 +57,7 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
   ahead: 0,
   pinned: null,
   anyRunner: true,
+  now: Date.parse('2026-11-24T10:00:00Z'),
   ...more,
 })
 
@@ -198,7 +199,7 @@ test.for([
     view({ result: 'skipped', because: 'DROP-1 is running already', environment: null }),
     ['Nothing to do: DROP-1 is running already.'],
   ],
-  ['no runner', view(null, { anyRunner: false }), ['It waits: no runner is connected.']],
+  ['no runner', view(null, { anyRunner: false }), ['It waits: no runner is connected.', '(2026-11-24 10:00:00 UTC)']],
   ['its runner away', view(null, { pinned: { ...runner, connected: false } }), ['It waits for the runner on `studio`']],
   ['others before it', view(null, { ahead: 2 }), ['It waits for 2 earlier actions of DROP-1.']],
   ['an action that is forgotten', view(null, { row: null }), ['It is no longer in the queue.']],

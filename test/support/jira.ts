@@ -27,7 +27,7 @@ type Comment = { id: string; body: { type: string; content: unknown[] }; created
 type Issue = { key: string; summary: string; status: JiraStatus; assignee: string | null; comments: Comment[] }
 
 /** All text in an ADF document. */
-export const textOf = (node: unknown): string => {
+const textOf = (node: unknown): string => {
   if (typeof node !== 'object' || node === null) return ''
   const { text, content } = node as { text?: unknown; content?: unknown }
   return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(' ') : '')
