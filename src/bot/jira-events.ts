@@ -39,8 +39,7 @@ const payloadOf = v.object({
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
 const categoryOf = (key: string | null | undefined): StatusCategory =>
   CATEGORIES.find(one => one === key) ?? 'undefined'
-const accountOf = (one: v.InferOutput<typeof person>): string | null =>
-  one?.accountId ?? one?.name ?? one?.key ?? null
+const accountOf = (one: v.InferOutput<typeof person>): string | null => one?.accountId ?? one?.name ?? one?.key ?? null
 
 const fieldOf = (item: unknown): string | null => {
   // An item is foreign: only what is its own counts, never what it inherits.

@@ -107,20 +107,6 @@ export const openPublisher = ({
     return true
   }
 
-  /** Publishes until what is out is what is true now. */
-  const keep = async (
-    own: OwnComment,
-    marker: string,
-    render: () => Rendered | null,
-    mayPost = () => true,
-  ): Promise<void> => {
-    for (let now = render(); now !== null; now = render()) {
-      if (memory.comment(own)?.fingerprint === now.fingerprint) return
-      if (closed) return
-      if (!(await upsert(own, marker, now, mayPost()))) return
-    }
-  }
-
   const status = (ticket: Ticket): Rendered | null => {
     const mirrored = memory.mirrored(ticket)
     if (mirrored === null) return null
@@ -150,41 +136,54 @@ export const openPublisher = ({
     return views.length === 0 ? null : replyComment(commentId, views)
   }
 
-  // ── One function for each kind of message ──
+  /** Whether the comment that is out says what is true now, or there is nothing to say. */
+  const isOut = (own: OwnComment, now: Rendered | null): boolean =>
+    now === null || memory.comment(own)?.fingerprint === now.fingerprint
+
+  // ── One function for each kind of message. What it returns tells, without waiting, whether what went out is still true ──
 
   const publish = {
     reaction: async ({ repo, commentId, content }) => {
       const octokit = await octokitFor(repo)
       // Doing it again changes nothing.
       await octokit.rest.reactions.createForIssueComment({ ...parts(repo), comment_id: commentId, content })
+      return () => true
     },
-    reply: ({ repo, number, commentId }) =>
-      keep({ kind: 'reply', repo, number, about: String(commentId) }, replyMarker(commentId), () =>
-        reply(repo, commentId),
-      ),
+    reply: async ({ repo, number, commentId }) => {
+      const own = { kind: 'reply', repo, number, about: String(commentId) } as const
+      const now = reply(repo, commentId)
+      if (now !== null && !isOut(own, now)) await upsert(own, replyMarker(commentId), now, true)
+      return () => isOut(own, reply(repo, commentId))
+    },
     status: async ({ ticket }) => {
+      const left = new Set<string>()
       let worst: unknown = null
-      for (const { repo, number } of memory.pullRequestsOf(ticket)) {
+      const owns = () =>
+        memory
+          .pullRequestsOf(ticket)
+          .map(({ repo, number }) => ({ kind: 'status', repo, number, about: ticket }) as const)
+          .filter(({ repo, number }) => !left.has(`${repo}#${number}`))
+      for (const own of owns()) {
+        const now = status(ticket)
+        if (now === null || isOut(own, now)) continue
+        const leave = () => left.add(`${own.repo}#${own.number}`)
         try {
-          await keep(
-            { kind: 'status', repo, number, about: ticket },
-            statusMarker(ticket),
-            () => status(ticket),
-            // A machine that is gone is told where it was told of before.
-            () => memory.environment(ticket) !== null,
-          )
+          // A machine that is gone is told where it was told of before.
+          if (!(await upsert(own, statusMarker(ticket), now, memory.environment(ticket) !== null))) leave()
         } catch (error) {
-          // One that is gone keeps the ticket's others from nothing.
+          // A pull request that is gone keeps the ticket's others from nothing.
+          leave()
           if (troubleOf(error).allows !== 'never') worst = error
-          else log.warn({ ticket, repo, number }, `a status comment is left out: ${troubleOf(error).reason}`)
+          else log.warn({ ...own }, `a status comment is left out: ${troubleOf(error).reason}`)
         }
       }
       if (worst !== null) throw worst
+      return () => owns().every(own => isOut(own, status(ticket)))
     },
     jira: async ({ ticket, about, text }) => {
       if (jira === null) throw never('Jira is not configured')
       const { begunAt, done } = memory.jiraComment(about)
-      if (done) return
+      if (done) return () => true
       const body = adf(text)
       // Begun and not done: we do not know whether it arrived.
       if (begunAt === null || !(await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS))) {
@@ -192,11 +191,14 @@ export const openPublisher = ({
         await jira.comment(ticket, body)
       }
       memory.endJiraComment(about)
+      return () => true
     },
     action: async ({ actionId }) => {
       throw never(`${actionId}: an action is no message`)
     },
-  } satisfies { [Kind in MessageBody['kind']]: (body: Extract<MessageBody, { kind: Kind }>) => Promise<void> }
+  } satisfies {
+    [Kind in MessageBody['kind']]: (body: Extract<MessageBody, { kind: Kind }>) => Promise<() => boolean>
+  }
 
   const laneOf = (body: MessageBody): string => {
     if (body.kind === 'jira') return 'jira'
@@ -228,9 +230,15 @@ export const openPublisher = ({
     const { message, attempt, seq } = row
     try {
       // The table's type says that each kind gets its own body.
-      await (publish[message.body.kind] as (body: MessageBody) => Promise<void>)(message.body)
-      // No awaiting between the last look and this: nothing that came in between is taken for published.
-      if (!closed) queue.outbox.ack(row)
+      const publishes = publish[message.body.kind] as (body: MessageBody) => Promise<() => boolean>
+      while (true) {
+        const isTrue = await publishes(message.body)
+        if (closed) return
+        if (!isTrue()) continue
+        // Nothing was awaited since: a change that comes later puts its own message.
+        queue.outbox.ack(row)
+        return
+      }
     } catch (error) {
       if (closed) return
       const { allows, in: wait, reason, remedy = null } = troubleOf(error)
