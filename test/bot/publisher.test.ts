@@ -314,6 +314,23 @@ test('what changes while a comment is on its way is published too', async () => 
   expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
 })
 
+test('what changes while the last of several pull requests is told reaches the first too', async () => {
+  const other = github('acme/api')
+  const shop = github()
+  const { put, published, memory } = await stage()
+  memory.setInstallation('acme/api', 2)
+  memory.link({ repo: 'acme/api', number: 3, ticket: 'DROP-1', branch: 'drop-1', state: 'open' })
+  const last = vi.waitFor(() => expect(shop.calls).toContain('POST /issues/7/comments'), { interval: 1 })
+  put(statusMessage('DROP-1'))
+  await last
+  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
+  put(statusMessage('DROP-1'))
+  await published()
+  for (const { comments } of [other, shop]) {
+    expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
+  }
+})
+
 test.for([
   ['the server stumbles', { status: 500 }, 900, 1_000],
   [
@@ -406,7 +423,6 @@ test('a repository that is limited keeps no other waiting', async () => {
 
 test('a repository that hangs keeps no other waiting', async () => {
   const { promise: hangs, resolve } = Promise.withResolvers<void>()
-  onTestFinished(() => resolve())
   nock(API)
     .persist()
     .post(/^\/repos\/acme\/slow\//)
@@ -416,6 +432,7 @@ test('a repository that hangs keeps no other waiting', async () => {
     })
   const other = github('acme/api')
   const { put, memory } = await stage()
+  onTestFinished(() => resolve())
   memory.setInstallation('acme/api', 1)
   memory.setInstallation('acme/slow', 1)
   const many = Array.from({ length: 50 }, (_, n) => n + 1)
