@@ -1,5 +1,5 @@
 /** How a guest is asked: over SSH with a key of ours and the host key that we gave it, or as its provider brings it. */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -30,42 +30,47 @@ const explainSsh: Explain = [
 const sshFolder = (home: string) => join(home, 'ssh')
 const knownHosts = (home: string, vmId: string) => join(sshFolder(home), `${vmId}.known_hosts`)
 
-/** Makes an ed25519 pair with ssh-keygen: OpenSSH's own private format is what sshd and cloud-init take. */
-const makeKey = async (run: Run, home: string): Promise<{ privateKey: string; publicKey: string }> => {
+/** Makes an ed25519 pair with ssh-keygen (OpenSSH's own private format is what sshd and cloud-init take) in a new folder: `key` and `key.pub`. */
+const makeKey = async (run: Run, home: string): Promise<string> => {
   mkdirSync(sshFolder(home), { recursive: true, mode: 0o700 })
   const folder = mkdtempSync(join(sshFolder(home), 'new-'))
-  try {
-    const file = join(folder, 'key')
-    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', file], { deadline: 10_000 })
-    return { privateKey: readFileSync(file, 'utf8'), publicKey: readFileSync(`${file}.pub`, 'utf8').trim() }
-  } finally {
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', join(folder, 'key')], {
+    deadline: 10_000,
+  }).catch(error => {
     rmSync(folder, { recursive: true, force: true })
-  }
+    throw error
+  })
+  return folder
 }
+const publicLine = (folder: string) => readFileSync(join(folder, 'key.pub'), 'utf8').trim()
 
 /** The key of this home, that may log in to its machines: made at first use. Returns its public line. */
 export const loginKey = async (run: Run, home: string): Promise<string> => {
-  const file = join(sshFolder(home), 'id_ed25519')
-  if (!existsSync(`${file}.pub`)) {
-    const { privateKey, publicKey } = await makeKey(run, home)
-    for (const [path, text] of [
-      [file, privateKey],
-      [`${file}.pub`, `${publicKey}\n`],
-    ] as const) {
-      writeFileSync(`${path}.${process.pid}`, text, { mode: 0o600 })
-      renameSync(`${path}.${process.pid}`, path)
+  const login = join(sshFolder(home), 'login')
+  if (!existsSync(login)) {
+    const made = await makeKey(run, home)
+    try {
+      // Both halves at once, and only the first of several that begin together.
+      renameSync(made, login)
+    } catch (error) {
+      if (!existsSync(login)) throw error
+      rmSync(made, { recursive: true, force: true })
     }
-    chmodSync(file, 0o600)
   }
-  return readFileSync(`${file}.pub`, 'utf8').trim()
+  return publicLine(login)
 }
 
 /** A new host key for one machine, and the pin that every later connection is held to. */
 export const pinnedHostKey = async (run: Run, home: string, vmId: string) => {
-  const key = await makeKey(run, home)
-  const [type, body] = key.publicKey.split(' ')
-  writeFileSync(knownHosts(home, vmId), `${vmId} ${type} ${body}\n`, { mode: 0o600 })
-  return key
+  const folder = await makeKey(run, home)
+  try {
+    const publicKey = publicLine(folder)
+    const [type, body] = publicKey.split(' ')
+    writeFileSync(knownHosts(home, vmId), `${vmId} ${type} ${body}\n`, { mode: 0o600 })
+    return { privateKey: readFileSync(join(folder, 'key'), 'utf8'), publicKey }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHosts(home, vmId), { force: true })
 
@@ -76,7 +81,7 @@ const asOption = (path: string) => `"${path.replaceAll('%', '%%')}"`
 export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[] => {
   if (isIP(ssh.host) === 0 && ssh.host !== 'localhost') throw fail('refused', `"${ssh.host}" is no address`)
   return [
-    ...['-F', 'none', '-o', 'IdentitiesOnly=yes', '-i', join(sshFolder(home), 'id_ed25519')],
+    ...['-F', 'none', '-o', 'IdentitiesOnly=yes', '-i', join(sshFolder(home), 'login', 'key')],
     ...[
       '-o',
       'StrictHostKeyChecking=yes',
