@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { mkdtempSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -208,6 +209,57 @@ test('with GitHub and Jira out of reach the bot is healthy all the same, and end
   await bot.close()
   expect(performance.now() - ending).toBeLessThan(6_000)
 })
+
+test('a bot that is killed with a comment posted and not noted posts no second one', async () => {
+  const { github, config } = stage
+  const home = homeOf()
+  const environment = settings(home, {
+    PATH: process.env.PATH ?? '',
+    APP_ID: String(github.app.id),
+    PRIVATE_KEY: github.app.privateKey,
+    WEBHOOK_SECRET: config.github?.webhookSecret ?? '',
+    GITHUB_API_URL: github.url,
+    AGENT_SWARM_RUNNER_TOKEN: 'token-of-another-bot',
+  })
+  const start = async () => {
+    const child = spawn(process.execPath, ['bin/agent-swarm.js', 'bot'], { env: environment })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let said = ''
+    child.stderr.on('data', chunk => {
+      said += chunk
+    })
+    const url = await until('the bot', () => said.match(/listens on (http\S+)/)?.[1])
+    return { child, url }
+  }
+  const first = await start()
+  github.sendTo(first.url)
+  await fetch(`${first.url}/runner/v1/heartbeat`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer token-of-another-bot', 'content-type': 'application/json' },
+    body: JSON.stringify({
+      runnerId: 'runner-1',
+      host: 'studio',
+      version: '0.1.0',
+      providers: [],
+      environments: [environmentOf('DROP-3')],
+    }),
+  })
+  github.faults.push({ match: /^POST .*\/issues\/\d+\/comments$/, answer: 'do-and-cut' })
+  await github.push('drop-3')
+  const number = await github.open('drop-3', 'three')
+  await until('the first post', async () => (await ours(number)).length > 0)
+  first.child.kill('SIGKILL')
+  await until('its end', () => first.child.signalCode)
+  const asked = github.asked.length
+  const second = await start()
+  github.sendTo(second.url)
+  await until('the edit', () =>
+    github.asked.slice(asked).some(one => one.method === 'PATCH' && one.path.includes('/issues/comments/')),
+  )
+  expect(await ours(number)).toHaveLength(1)
+  second.child.kill('SIGTERM')
+  await until('the end', () => second.child.exitCode === 0)
+}, 60_000)
 
 test.for([
   ['a runner token', settings(homeOf()), 'AGENT_SWARM_RUNNER_TOKEN is missing'],
