@@ -22,6 +22,8 @@ const BOOT_DEADLINE_MS = 10 * 60_000
 const SETUP_DEADLINE_MS = 20 * 60_000
 /** Copying an image to or from the pool. */
 const COPY_DEADLINE_MS = 10 * 60_000
+/** No system fits into less. */
+const SMALLEST_BYTES = 64 * 1024 * 1024
 const BUILD_SIZE = { cpus: 2, memoryMiB: 1024 }
 
 export const imageVolume = (name: string): string => {
@@ -115,8 +117,15 @@ export const buildBase = async (
     // The format is found out first and then said: qemu-img refuses to guess for a raw disk that a guest could have written.
     const info = JSON.parse((await run('qemu-img', ['info', '--output=json', input], { explain })).stdout) as {
       format: string
+      'virtual-size': number
       'backing-filename'?: string
     }
+    if (info['virtual-size'] < SMALLEST_BYTES)
+      throw fail(
+        'usage',
+        `${input} is no disk that a system could boot from: it holds ${info['virtual-size']} bytes`,
+        'Name a cloud image on disk: a qcow2 or raw file.',
+      )
     if (info['backing-filename'] !== undefined)
       throw fail('usage', `${input} stands on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
     await run('qemu-img', ['convert', '-f', info.format, '-O', 'qcow2', input, begun], {

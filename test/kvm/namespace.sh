@@ -81,7 +81,8 @@ case "${1:-}" in
     done
     unshare --mount "$HERE" "$STATE" --keep-net "$@" &
     child=$!
-    trap 'pkill -TERM -P "$child" 2>/dev/null' TERM INT
+    # Asked to end, it has a while for it; then the kernel ends all of it with its first process.
+    trap 'pkill -TERM -P "$child" 2>/dev/null; (sleep 20; kill -KILL "$child") 2>/dev/null &' TERM INT
     wait $child; code=$?
     while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
     exit $code

@@ -28,4 +28,6 @@ trap cleanup EXIT
 AGENT_SWARM_TEST_HOME=$state/home test/kvm/namespace.sh "$state" "$PWD/node_modules/.bin/node" node_modules/vitest/vitest.mjs run --config test/kvm/vitest.config.ts "$@" &
 child=$!
 trap 'kill -TERM $child 2>/dev/null' INT TERM
-wait $child
+wait $child; code=$?
+while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+exit $code
