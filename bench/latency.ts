@@ -20,10 +20,10 @@ export const latency = (): Promise<Row[]> =>
     const log = join(home, 'virsh.log')
     mkdirSync(bin)
     writeFileSync(log, '')
-    // The version is what a runner may ask at any time; anything else is the action's own first step.
+    // Its version it answers, so that the provider counts as available.
     writeFileSync(
       join(bin, 'virsh'),
-      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n" >> ${log}\ncase "$*" in *version*) exit 0;; esac\necho "error: failed to get domain" >&2\nexit 1\n`,
+      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in *version*) exit 0;; esac\necho "error: failed to get domain" >&2\nexit 1\n`,
     )
     chmodSync(join(bin, 'virsh'), 0o755)
     const tickets = Object.fromEntries(Array.from({ length: ROUNDS + 2 }, (_, n) => [`BENCH-${n + 1}`, 'a ticket']))
@@ -60,7 +60,6 @@ export const latency = (): Promise<Row[]> =>
         })
         // The first two load what is loaded once.
         if (round >= 2) times.push(Number(first) / 1000 - answered)
-        await until('quiet', () => (said.includes(ticket) ? true : readFileSync(log, 'utf8') !== ''))
       }
       const found = median(times)
       return [

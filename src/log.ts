@@ -17,7 +17,10 @@ export type Log = ReturnType<typeof openLog>
 
 /** `secrets` are values that may turn up inside any text: each is replaced wherever it occurs. */
 export const openLog = (level: string, secrets: readonly string[] = []) => {
-  const hidden = secrets.filter(secret => secret.length >= 6)
+  // As it stands and as JSON writes it: a private key has line breaks.
+  const hidden = secrets
+    .filter(secret => secret.length >= 6)
+    .flatMap(secret => [secret, JSON.stringify(secret).slice(1, -1)])
   const clean = (text: string) => hidden.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text)
   return pino(
     {

@@ -1,5 +1,5 @@
 /** Takes deliveries out of the inbox, lane by lane, and turns each into actions or a verdict. */
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { failureOf, mayRetry } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
@@ -7,6 +7,7 @@ import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../q
 const AT_ONCE = 8
 /** Under a flood, the inbox gets a turn this often; accepting comes first. Milliseconds. */
 const FLOOD_TURN_MS = 100
+const BUSY_LOOK_MS = 10
 const BACKOFF_MS = { first: 1_000, most: 5 * 60_000 }
 /** What may get well again is tried for a day; what nobody foresaw, ten times. */
 const GIVE_UP_MS = 24 * 60 * 60_000
@@ -86,7 +87,7 @@ export const openInbox = ({
       again = false
       while (!closed) {
         const until = performance.now() + FLOOD_TURN_MS
-        while (busy() && performance.now() < until) await turn()
+        while (busy() && performance.now() < until) await delay(BUSY_LOOK_MS)
         if (inHand.size >= AT_ONCE) {
           await Promise.race(inHand)
           continue

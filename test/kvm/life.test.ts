@@ -70,7 +70,7 @@ test('a source that is none leaves no image, no machine and no volume', async ()
   writeFileSync(nothing, 'no disk')
   for (const from of ['/nowhere/at-all.qcow2', nothing]) {
     const ran = await swarm('init-base', 'broken', '--from', from)
-    expect(ran).toMatchObject({ code: 1 })
+    expect(ran).toMatchObject({ code: 2 })
   }
   expect(await everything()).toEqual(now)
   expect(readdirSync(join(home, 'kvm')).filter(name => name.startsWith('build-'))).toEqual([])
