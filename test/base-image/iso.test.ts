@@ -1,0 +1,96 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { isoImage } from '../../base-image/iso.ts'
+import { seedImage } from '../../base-image/seed.ts'
+
+const SECTOR = 2048
+/** A reader of our own kind: the Joliet tree by the specification's offsets, nothing of the writer's. */
+const read = (image: Buffer): Map<string, Buffer> => {
+  let sector = 16
+  while (image[sector * SECTOR] !== 2) sector += 1
+  const descriptor = image.subarray(sector * SECTOR)
+  expect(descriptor.toString('latin1', 1, 6)).toBe('CD001')
+  expect(descriptor.toString('latin1', 88, 91)).toBe('%/E')
+  const root = descriptor.readUInt32LE(156 + 2) * SECTOR
+  const found = new Map<string, Buffer>()
+  for (let at = root; (image[at] ?? 0) > 0; at += image[at] ?? 0) {
+    const length = image[at + 32] ?? 0
+    if (length === 1) continue
+    const name = Buffer.from(image.subarray(at + 33, at + 33 + length))
+      .swap16()
+      .toString('utf16le')
+    const [from, size] = [image.readUInt32LE(at + 2) * SECTOR, image.readUInt32LE(at + 10)]
+    expect(image.readUInt32BE(at + 6) * SECTOR).toBe(from)
+    found.set(name, image.subarray(from, from + size))
+  }
+  return found
+}
+
+test.for([0, 1, 2047, 2048, 2049, 100_000])('a file of %i bytes comes back as it was', size => {
+  const content = Buffer.alloc(size, 'abc')
+  const image = isoImage('CIDATA', [
+    { name: 'meta-data', content: Buffer.from('first') },
+    { name: 'user-data', content },
+    { name: 'network-config', content: Buffer.from('last') },
+  ])
+  expect(image.length % SECTOR).toBe(0)
+  const files = read(image)
+  expect([...files.keys()].sort()).toEqual(['meta-data', 'network-config', 'user-data'])
+  expect(files.get('user-data')?.equals(content)).toBe(true)
+  expect(files.get('network-config')?.toString()).toBe('last')
+})
+
+describe.skipIf(!existsSync('/usr/bin/isoinfo'))('isoinfo, a reader that others wrote', () => {
+  test('finds the label and both trees', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-iso-'))
+    const path = join(folder, 'seed.iso')
+    writeFileSync(
+      path,
+      isoImage('CIDATA', [
+        { name: 'user-data', content: Buffer.from('#cloud-config\n{}') },
+        { name: 'meta-data', content: Buffer.from('{}') },
+      ]),
+    )
+    const isoinfo = (...words: string[]) => execFileSync('isoinfo', [...words, '-i', path], { encoding: 'utf8' })
+    expect(isoinfo('-d')).toMatch(/Volume id: CIDATA[\s\S]*Joliet with UCS level 3 found/)
+    expect(isoinfo('-J', '-f').trim().split('\n').sort()).toEqual(['/meta-data', '/user-data'])
+    expect(isoinfo('-J', '-x', '/user-data')).toBe('#cloud-config\n{}')
+    expect(isoinfo('-f')).toMatch(/USER_DA\d/)
+    rmSync(folder, { recursive: true })
+  })
+})
+
+test('the seed tells the machine its name, its key and its host key, and nothing in it is a template', () => {
+  const hostile = 'ssh-ed25519 AAAA "}; runcmd: [reboot] #'
+  const files = read(
+    seedImage({
+      hostname: 'as-drop-1-00000001',
+      publicKey: hostile,
+      hostKey: { privateKey: 'PRIVATE\nLINES\n', publicKey: 'ssh-ed25519 BBBB' },
+    }),
+  )
+  const text = files.get('user-data')?.toString() ?? ''
+  expect(text.startsWith('#cloud-config\n')).toBe(true)
+  const config = JSON.parse(text.slice('#cloud-config\n'.length))
+  expect(config).toMatchObject({
+    hostname: 'as-drop-1-00000001',
+    ssh_pwauth: false,
+    ssh_deletekeys: true,
+    ssh_keys: { ed25519_private: 'PRIVATE\nLINES\n', ed25519_public: 'ssh-ed25519 BBBB' },
+    users: [{ name: 'agent', lock_passwd: true, ssh_authorized_keys: [hostile] }],
+  })
+  expect(JSON.parse(files.get('meta-data')?.toString() ?? '')).toEqual({
+    'instance-id': 'as-drop-1-00000001',
+    'local-hostname': 'as-drop-1-00000001',
+  })
+  expect(JSON.parse(files.get('network-config')?.toString() ?? '').ethernets.any).toMatchObject({
+    dhcp4: true,
+    'dhcp-identifier': 'mac',
+  })
+  expect(() => seedImage({ hostname: 'x', publicKey: 'a\nb', hostKey: { privateKey: '', publicKey: '' } })).toThrow(
+    /more than one line/,
+  )
+})
