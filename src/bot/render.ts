@@ -91,8 +91,9 @@ const riskOf = (work: WorkAtRisk): string => {
   return found.join('; ')
 }
 
+/** The key that may log in lies in the runner's home: here as its default has it. */
 const sshCommand = ({ host, port, user }: { host: string; port: number; user: string }) =>
-  `ssh ${port === 22 ? '' : `-p ${port} `}${user}@${host}`
+  `ssh -i ~/.agent-swarm/ssh/login/key ${port === 22 ? '' : `-p ${port} `}${user}@${host}`
 
 const failed = ({ message, remedy }: Failure): string =>
   [`It failed:\n\n${block(message)}`, ...(remedy === null ? [] : [`What helps: ${escaped(remedy)}`])].join('\n\n')

@@ -46,7 +46,7 @@ test('a ticket from In Progress to the merge, with every word that is said about
   expect(create.action.kind).toBe('create')
   const told = await until('the Jira comment', () => stage.jira.comments('DROP-1')[0])
   expect(told).toContain('agent-swarm ssh DROP-1')
-  expect(told).toContain('ssh -p 2222 agent@127.0.0.1')
+  expect(told).toContain('ssh -i ~/.agent-swarm/ssh/login/key -p 2222 agent@127.0.0.1')
   expect(told).toContain('synthetic (no real machine)')
 
   const commit = await stage.github.push('drop-1-login')

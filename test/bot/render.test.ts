@@ -91,7 +91,7 @@ test('the status comment of a running machine', () => {
 | | |
 | --- | --- |
 | State | **running**, as seen 2026-11-24 09:45:10 UTC |
-| Log in | \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh agent@192.168.122.7\` from there |
+| Log in | \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key agent@192.168.122.7\` from there |
 | Provider | kvm |
 | Machine | \`as-drop-1-1a2b3c4d\`, made 2026-11-24 09:00:00 UTC from \`agent-swarm-base\` |
 | Last action | \`restore before\`, asked for on GitHub by \`octocat\`: done in 3.2 s (2026-11-24 09:45:11 UTC) |
@@ -119,7 +119,7 @@ test.for([
   [
     'another port',
     { environment: environment({ ssh: { host: '127.0.0.1', port: 2222, user: 'agent' } }) },
-    '`ssh -p 2222 agent@127.0.0.1`',
+    '`ssh -i ~/.agent-swarm/ssh/login/key -p 2222 agent@127.0.0.1`',
   ],
   [
     'work at risk',
@@ -260,7 +260,12 @@ test('what Jira is told', () => {
         },
       ],
     },
-    { type: 'codeBlock', content: [{ type: 'text', text: 'agent-swarm ssh DROP-1\nssh agent@192.168.122.7' }] },
+    {
+      type: 'codeBlock',
+      content: [
+        { type: 'text', text: 'agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key agent@192.168.122.7' },
+      ],
+    },
   ])
   const failure = { kind: 'capacity', message: 'creating DROP-1: no room', remedy: 'Stop another.' } as const
   expect(adf(failedText({ ...restore, kind: 'create' } as Action, failure)).content.map(one => one.type)).toEqual([
