@@ -75,11 +75,7 @@ export const openRun =
     const doing = [program, ...argv].join(' ').slice(0, 300)
     if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
     if (ran.timedOut) {
-      throw fail(
-        'timeout',
-        `${doing}: no answer within ${deadline / 1000} s`,
-        `Is ${program} hanging? Try: agent-swarm doctor`,
-      )
+      throw fail('timeout', `${doing}: no answer within ${deadline / 1000} s`, `Is ${program} hanging? Try it by hand.`)
     }
     if (ran.code === 'ENOENT')
       throw fail('provider-missing', `${doing}: ${program} is not installed`, `Install ${program}.`)

@@ -135,21 +135,24 @@ export const listEnvironments = async (world: World, { disk }: { disk: boolean }
   const answers = new Map(asked.map(one => [one.name, one]))
   return {
     unread,
-    environments: rows.map(row => {
-      const answer = answers.get(row.provider)
+    environments: rows.flatMap(read => {
+      const answer = answers.get(read.provider)
       const vms = answer?.vms ?? null
-      const now_ = vms === null ? row : seen(row, vms.get(row.vmId))
+      // A machine that is missing may have been deleted while the hypervisor was asked: the registry knows.
+      const row = vms === null || vms.has(read.vmId) ? read : world.registry.environment(read.ticket)
+      if (row === null) return []
+      const shown = vms === null ? row : seen(row, vms.get(row.vmId))
       return {
-        ticket: now_.ticket,
-        provider: now_.provider,
-        vmId: now_.vmId,
-        ip: now_.ip,
-        status: now_.status,
-        baseImage: now_.baseImage,
-        createdAt: now_.createdAt,
-        ssh: now_.ssh,
+        ticket: shown.ticket,
+        provider: shown.provider,
+        vmId: shown.vmId,
+        ip: shown.ip,
+        status: shown.status,
+        baseImage: shown.baseImage,
+        createdAt: shown.createdAt,
+        ssh: shown.ssh,
         checkpoints: checkpoints.get(row.ticket) ?? [],
-        workAtRisk: now_.workAtRisk,
+        workAtRisk: shown.workAtRisk,
         observedAt: now,
         diskBytes: answer?.bytes?.get(row.vmId) ?? null,
       }
