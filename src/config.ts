@@ -191,6 +191,9 @@ export const readConfig = async (
     } else if (privateKey === null) {
       botProblems.push("GitHub: PRIVATE_KEY or PRIVATE_KEY_PATH is missing; make a key on the App's settings page.")
     }
+    // As Probot takes it: in one line, base64 of the whole.
+    const decoded = privateKey === null ? '' : Buffer.from(privateKey, 'base64').toString('utf8')
+    if (decoded.startsWith('-----BEGIN')) privateKey = decoded
     if (privateKey !== null && !privateKey.includes('PRIVATE KEY-----')) {
       botProblems.push('GitHub: PRIVATE_KEY is no PEM private key (it starts with "-----BEGIN").')
     }

@@ -35,6 +35,13 @@ test('with nothing set, the CLI works and the bot says all that it lacks', async
   expect(config.botProblems.join()).toMatch(/APP_ID.*WEBHOOK_SECRET.*JIRA_HOST/)
 })
 
+test('the key in base64, as Probot takes it too', async () => {
+  expect(
+    (await read({ ...github, PRIVATE_KEY: Buffer.from(KEY).toString('base64'), JIRA_PROJECTS: 'DROP' })).github
+      ?.privateKey,
+  ).toBe(KEY)
+})
+
 test('both sides complete: no problem; the key with \\n in one line is a key', async () => {
   const config = await read({ ...github, PRIVATE_KEY: KEY.replaceAll('\n', '\\n'), ...jira })
   expect(config.botProblems).toEqual([])
