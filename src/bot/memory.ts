@@ -2,11 +2,10 @@
  * What the bot remembers beside its queue: which pull requests belong to a ticket, where its comments are, and what the
  * runners said they have. A file of its own, so that the queue may move elsewhere without it. Times are epoch milliseconds.
  */
-import { DatabaseSync } from 'node:sqlite'
 import type { StatusCategory } from '../../handlers/handler.ts'
 import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Ticket } from '../domain.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
-import { migrate } from '../registry/migrate.ts'
+import { openStore } from '../store.ts'
 
 const migrations = [
   `
@@ -139,26 +138,10 @@ const seen = (environment: Environment) => JSON.stringify({ ...environment, obse
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
 export const openMemory = (path: string, clock: () => number) => {
-  const db = new DatabaseSync(path, { timeout: 5_000 })
-  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
-  migrate(db, path, migrations)
+  const { db, transaction: together } = openStore(path, migrations)
   const run = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).run(...values).changes
   const get = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).get(...values) as Row | undefined
   const all = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).all(...values) as Row[]
-
-  /** All that `work` writes reaches the disk at once, and with one wait for it. */
-  const together = <T>(work: () => T): T => {
-    if (db.isTransaction) return work()
-    db.exec('begin immediate')
-    try {
-      const result = work()
-      db.exec('commit')
-      return result
-    } catch (error) {
-      db.exec('rollback')
-      throw error
-    }
-  }
 
   const mirrored = (ticket: Ticket): Mirrored | null => {
     const row = get('select * from environment where ticket = ?', ticket)

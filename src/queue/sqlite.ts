@@ -1,9 +1,8 @@
 /** The queue on node:sqlite: the embedded default. Lease, order and retry are in the SQL, so that they hold whoever asks. */
 import { randomBytes } from 'node:crypto'
-import { DatabaseSync } from 'node:sqlite'
 import type { Outcome, Progress } from '../domain.ts'
 import { LEASE_MS } from '../protocol.ts'
-import { migrate } from '../registry/migrate.ts'
+import { openStore } from '../store.ts'
 import type { ActionRow, ActionState, Message, Queue, QueuedAction, StoredDelivery, Verdict } from './queue.ts'
 
 const migrations = [
@@ -84,22 +83,9 @@ const actionFrom = (row: Row): ActionRow => ({
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
 export const openQueue = (path: string, clock: () => number): Queue => {
-  const db = new DatabaseSync(path, { timeout: 5_000 })
+  const { db, transaction } = openStore(path, migrations)
   // A longer log between checkpoints: a flood writes each delivery once, and not at once again.
-  db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 8000;')
-  migrate(db, path, migrations)
-
-  const transaction = <T>(work: () => T): T => {
-    db.exec('begin immediate')
-    try {
-      const result = work()
-      db.exec('commit')
-      return result
-    } catch (error) {
-      db.exec('rollback')
-      throw error
-    }
-  }
+  db.exec('pragma wal_autocheckpoint = 8000')
 
   /** Deliveries that are being decided now. In memory: after a restart they are due again. */
   const inHand = new Set<number>()

@@ -4,7 +4,6 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import type {
   ActionKind,
   Checkpoint,
@@ -16,7 +15,7 @@ import type {
   WorkAtRisk,
 } from '../domain.ts'
 import type { Desired } from '../runner/lifecycle.ts'
-import { migrate } from './migrate.ts'
+import { openStore } from '../store.ts'
 
 const migrations = [
   `
@@ -161,21 +160,8 @@ export type Registry = ReturnType<typeof openRegistry>
 /** Opens `path`, and makes it with its folder (0700) when it is not there. */
 export const openRegistry = (path: string) => {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const db = new DatabaseSync(path, { timeout: 5_000 })
-  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
-  migrate(db, path, migrations)
+  const { db, transaction } = openStore(path, migrations)
 
-  const transaction = <T>(work: () => T): T => {
-    db.exec('begin immediate')
-    try {
-      const result = work()
-      db.exec('commit')
-      return result
-    } catch (error) {
-      db.exec('rollback')
-      throw error
-    }
-  }
   const all = (sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as Row[]
   const one = (sql: string, ...values: Cell[]) => db.prepare(sql).get(...values) as Row | undefined
   const run = (sql: string, ...values: Cell[]) => db.prepare(sql).run(...values)

@@ -1,0 +1,53 @@
+/** How each of our SQLite files is opened: written ahead, synced in full, migrated, and with transactions. */
+import { DatabaseSync } from 'node:sqlite'
+import { fail } from './errors.ts'
+
+/** Each migration is run once, all that are missing in one transaction; a newer file is refused and left alone. */
+const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]): void => {
+  const version = () => Number(db.prepare('pragma user_version').get()?.user_version ?? 0)
+  const refuseNewer = () => {
+    if (version() <= migrations.length) return
+    throw fail(
+      'newer-schema',
+      `opening ${path}: it was written by a newer agent-swarm (schema ${version()}, this one knows ${migrations.length})`,
+      'Install that version again, or a later one. Nothing was changed.',
+    )
+  }
+  refuseNewer()
+  if (version() === migrations.length) return
+  db.exec('begin immediate')
+  try {
+    // Another process may have migrated it while this one waited for the lock.
+    refuseNewer()
+    for (const sql of migrations.slice(version())) db.exec(sql)
+    db.exec(`pragma user_version = ${migrations.length}`)
+    db.exec('commit')
+  } catch (error) {
+    db.exec('rollback')
+    throw error
+  }
+}
+
+export type Store = { db: DatabaseSync; transaction: <T>(work: () => T) => T }
+
+/** Opens `path` (or `:memory:`) and brings it up to the last of `migrations`. A transaction within one is part of it. */
+export const openStore = (path: string, migrations: readonly string[]): Store => {
+  const db = new DatabaseSync(path, { timeout: 5_000 })
+  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+  migrate(db, path, migrations)
+  return {
+    db,
+    transaction: work => {
+      if (db.isTransaction) return work()
+      db.exec('begin immediate')
+      try {
+        const result = work()
+        db.exec('commit')
+        return result
+      } catch (error) {
+        db.exec('rollback')
+        throw error
+      }
+    },
+  }
+}
