@@ -19,7 +19,7 @@ import {
 import { fail, failureOf, isFailure } from '../errors.ts'
 import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
-import { forgetHostKey, loginKey, pinnedHostKey } from './guest.ts'
+import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
 import { nothingAtRisk, parseWorkAtRisk, sayWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
 import { environmentOf, type World } from './world.ts'
@@ -122,7 +122,9 @@ const converge = async (work: Work, provider: Provider, row: EnvironmentRow, des
 /** Waits for the guest's own answer, and notes where it is. */
 const becomeReady = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
   asked.onPhase('address')
-  const ssh = await world.guest.ready(provider, row.vmId, undefined, asked.signal, () => asked.onPhase('ssh'))
+  const ssh = await openGuest(world.run, world.home).ready(provider, row.vmId, undefined, asked.signal, () =>
+    asked.onPhase('ssh'),
+  )
   world.registry.setAddress(row.ticket, ssh)
   world.registry.setStatus(row.ticket, 'running')
 }
@@ -131,7 +133,13 @@ const findWorkAtRisk = async ({ world, asked }: Work, provider: Provider, row: E
   asked.onPhase('looking for work at risk')
   try {
     return parseWorkAtRisk(
-      await world.guest.script(provider, row.vmId, workAtRiskScript, WORK_AT_RISK_DEADLINE_MS, asked.signal),
+      await openGuest(world.run, world.home).script(
+        provider,
+        row.vmId,
+        workAtRiskScript,
+        WORK_AT_RISK_DEADLINE_MS,
+        asked.signal,
+      ),
     )
   } catch (error) {
     const failure = failureOf(error, 'asking the machine')

@@ -8,14 +8,12 @@ import type { Environment, ProviderName } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
-import { type Guest, openGuest } from './guest.ts'
 
 export type World = {
   config: Config
   home: string
   registry: Registry
   run: Run
-  guest: Guest
   clock: () => Date
   /** Opened once. */
   provider(name: ProviderName): Promise<Provider>
@@ -64,7 +62,6 @@ export const openWorld = (config: Config, tools: { onCommand?: OnCommand; interr
     home: config.home,
     registry,
     run,
-    guest: openGuest(run, config.home),
     clock: () => new Date(),
     provider,
     chosenProvider: () => {
