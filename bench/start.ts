@@ -20,6 +20,7 @@ export const start = (): Promise<Row[]> =>
       by: { via: 'cli', who: null },
       at: '',
     })
+    mkdirSync(join(state, 'synthetic-state'), { recursive: true })
     for (let n = 1; n <= ENVIRONMENTS; n += 1) {
       const ticket = `BENCH-${n}`
       const vmId = `as-bench-${n}-${n.toString(16).padStart(8, '0')}`
@@ -33,9 +34,7 @@ export const start = (): Promise<Row[]> =>
         operation,
       })
       registry.setStatus(ticket, 'running')
-      const folder = join(state, 'synthetic', vmId)
-      mkdirSync(join(folder, 'checkpoints'), { recursive: true })
-      writeFileSync(join(folder, 'vm.json'), JSON.stringify({ ticket, status: 'running', createdAt: '' }))
+      writeFileSync(join(state, 'synthetic-state', `${vmId}.${ticket}.running`), '')
     }
     registry.close()
     const environment = { PATH: process.env.PATH, HOME: home, AGENT_SWARM_HOME: state }

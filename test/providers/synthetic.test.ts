@@ -24,7 +24,7 @@ keepsItsPromises(
       ready: async () => {},
       script: async (vmId, text) => (await provider.runInGuest?.(vmId, text))?.stdout ?? '',
       close: async () => {
-        const left = await readdir(join(home, 'synthetic'))
+        const left = [...(await readdir(join(home, 'synthetic'))), ...(await readdir(join(home, 'synthetic-state')))]
         await rm(home, { recursive: true })
         if (left.length > 0) throw new Error(`left behind: ${left}`)
       },
