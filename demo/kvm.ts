@@ -11,10 +11,16 @@ const PLACE = '/var/tmp/agent-swarm-demo'
 const run = (file: string, words: string[], environment: Record<string, string> = {}): Promise<number> =>
   new Promise(done => {
     const child = spawn(file, words, { stdio: 'inherit', env: { ...process.env, ...environment } })
-    child.on('error', () => done(127))
-    child.on('close', code => done(code ?? 1))
+    // Until it has cleaned up, we stay: an ending of ours would leave it alone with its machines.
     const pass = (signal: NodeJS.Signals) => child.kill(signal)
-    process.once('SIGTERM', pass)
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+    for (const signal of signals) process.on(signal, pass)
+    const ended = (code: number) => {
+      for (const signal of signals) process.off(signal, pass)
+      done(code)
+    }
+    child.on('error', () => ended(127))
+    child.on('close', code => ended(code ?? 1))
   })
 const say = (text: string) => process.stdout.write(`${text}\n`)
 const answers = () =>

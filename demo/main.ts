@@ -9,9 +9,9 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const [major] = process.versions.node.split('.').map(Number)
-if (major !== 24) {
+if (major === undefined || major < 24) {
   process.stderr.write(
-    `The demo runs on Node 24, and this is Node ${process.versions.node}. Run "npm ci" (without --ignore-scripts), then "npm run demo".\n`,
+    `The demo needs Node 24 or newer, and this is Node ${process.versions.node}. Run "npm ci" (without --ignore-scripts), then "npm run demo".\n`,
   )
   process.exit(1)
 }
@@ -78,14 +78,31 @@ const swarm = (words: string[]): Promise<{ stdout: string; code: number }> =>
 type Listed = { ticket: string; status: string; ip: string | null; vmId: string }
 const list = async (): Promise<Listed[]> => JSON.parse((await swarm(['list', '--json'])).stdout)
 
+/** Processes that were started with this home in their environment. Linux only: elsewhere it is not looked. */
+const processesOf = (folder: string): string[] =>
+  process.platform !== 'linux'
+    ? []
+    : readdirSync('/proc').filter(pid => {
+        try {
+          return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(folder)
+        } catch {
+          // It ended meanwhile, or is another user's.
+          return false
+        }
+      })
+
 let up: ChildProcess | null = null
 let github: Awaited<ReturnType<typeof startGitHub>> | null = null
 let jira: Awaited<ReturnType<typeof startJira>> | null = null
 const end = async () => {
   if (up !== null && up.exitCode === null) {
-    const gone = new Promise(done => up?.once('exit', done))
-    up.kill('SIGTERM')
+    const child = up
+    const gone = new Promise(done => child.once('exit', done))
+    child.kill('SIGTERM')
+    // It promises to end within 8 s.
+    const late = setTimeout(() => child.kill('SIGKILL'), 10_000)
     await gone
+    clearTimeout(late)
   }
   // A story that broke off may have left machines.
   for (const { ticket } of await list().catch(() => [])) await swarm(['delete', ticket, '--force'])
@@ -102,6 +119,7 @@ const breakOff = () => {
 }
 process.on('SIGINT', breakOff)
 process.on('SIGTERM', breakOff)
+process.on('SIGHUP', breakOff)
 
 const story = async () => {
   process.stdout.write(
@@ -149,7 +167,8 @@ const story = async () => {
     const end = await until('the end of the command', () => hub.reactions(id).find(one => one !== 'eyes'), PATIENCE)
     const reply = await until(
       'the reply',
-      async () => (await hub.comments(number)).find(one => one.authorType === 'Bot' && one.body.includes(text)),
+      async () =>
+        (await hub.comments(number)).find(one => one.authorType === 'Bot' && linesOf(one.body)[0]?.includes(text)),
       PATIENCE,
     )
     const [, answer = ''] = linesOf(reply.body)
@@ -249,8 +268,10 @@ try {
     if (now !== before) throw new Error(`libvirt has not what it had before:\n${before}\n----\n${now}`)
     line('host', 'virsh list --all and the storage pool are as before; the base image stays for the next time')
   }
-  line('host', 'nothing is left: no environment, no process, no directory')
+  const running = processesOf(home)
+  if (running.length > 0) throw new Error(`processes are left: ${running.join(', ')}`)
   rmSync(home, { recursive: true, force: true })
+  line('host', `nothing is left: no environment, no ${process.platform === 'linux' ? 'process, no ' : ''}directory`)
   process.exit(0)
 } catch (error) {
   if (ending !== null) await ending
