@@ -1,10 +1,14 @@
-import { execFile } from 'node:child_process'
-import { resolve } from 'node:path'
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
+
+const demo = resolve(import.meta.dirname, '../../demo/main.ts')
 
 test('npm run demo tells the whole story, and leaves nothing', async () => {
   const { stdout, stderr, code } = await new Promise<{ stdout: string; stderr: string; code: number }>(done =>
-    execFile(process.execPath, [resolve(import.meta.dirname, '../../demo/main.ts')], (error, stdout, stderr) =>
+    execFile(process.execPath, [demo], (error, stdout, stderr) =>
       done({ stdout, stderr, code: error === null ? 0 : 1 }),
     ),
   )
@@ -14,11 +18,31 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   for (const said of [
     'a comment on DEMO-1: DEMO-1 has its machine',
     '👀 on the comment',
-    '🚀 and a reply',
+    '🚀 and a reply: checkpoint before-refactor of DEMO-1 is made',
+    '🚀 and a reply: DEMO-1 is back at before-refactor',
     'refactoring.txt is gone',
     'the machine is deleted',
     'nothing is left',
   ]) {
     expect(stdout).toContain(said)
   }
-}, 60_000)
+})
+
+test.for(['SIGINT', 'SIGTERM'] as const)(
+  'broken off by %s while machines run, it removes them',
+  async signal => {
+    const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
+    const child = spawn(process.execPath, [demo], { env: { ...process.env, TMPDIR: folder } })
+    let said = ''
+    child.stdout.on('data', chunk => {
+      said += chunk
+      if (said.includes('opens pull request') && !child.killed) child.kill(signal)
+    })
+    const code = await new Promise(done => child.on('close', done))
+    expect(said).toMatch(/opens pull request[\s\S]*Everything that was begun is removed/)
+    expect(code).toBe(130)
+    expect(readdirSync(folder)).toEqual([])
+    rmSync(folder, { recursive: true })
+  },
+  60_000,
+)

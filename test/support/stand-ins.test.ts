@@ -1,0 +1,111 @@
+/** The stand-ins answer as the clients of the real ones expect. */
+import { createCloudClient, isNotFoundError } from 'jira.js'
+import { Probot, ProbotOctokit } from 'probot'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type GitHubStandIn, startGitHub } from './github.ts'
+import { type JiraStandIn, startJira } from './jira.ts'
+
+describe('Jira, asked by jira.js that throws at every answer it does not know', () => {
+  let jira: JiraStandIn
+  let client: ReturnType<typeof createCloudClient>
+  const as = (email: string, apiToken: string) =>
+    createCloudClient({ host: jira.url, auth: { type: 'basic', email, apiToken }, onSchemaMismatch: 'throw' })
+  beforeAll(async () => {
+    jira = await startJira({ issues: { 'SHOP-1': 'One', 'SHOP-2': 'Two' } })
+    client = as(jira.me.emailAddress, jira.token)
+  })
+  afterAll(() => jira.stop())
+
+  test('who I am', async () => {
+    expect((await client.myself.getCurrentUser()).accountId).toBe(jira.me.accountId)
+  })
+  test('a wrong token is refused', async () => {
+    await expect(as(jira.me.emailAddress, 'wrong').myself.getCurrentUser()).rejects.toMatchObject({ status: 401 })
+  })
+  test('an issue with its status category', async () => {
+    const issue = await client.issues.getIssue({ issueIdOrKey: 'SHOP-1', fields: ['status', 'assignee'] })
+    expect(issue.fields?.status?.statusCategory?.key).toBe('new')
+  })
+  test('an issue that is not there', async () => {
+    const missing = await client.issues.getIssue({ issueIdOrKey: 'SHOP-9' }).catch((error: unknown) => error)
+    expect(isNotFoundError(missing)).toBe(true)
+  })
+  test('a transition moves it', async () => {
+    const { transitions = [] } = await client.issues.getTransitions({ issueIdOrKey: 'SHOP-2' })
+    const id = transitions.find(one => one.to?.name === 'In Progress')?.id
+    await client.issues.doTransition({ issueIdOrKey: 'SHOP-2', transition: { id } })
+    expect(jira.issue('SHOP-2')?.status).toBe('In Progress')
+  })
+  test('a comment is a document, and is listed', async () => {
+    const body = {
+      type: 'doc' as const,
+      version: 1 as const,
+      content: [{ type: 'paragraph', content: [{ type: 'text', text: 'Ready.' }] }],
+    }
+    await client.issueComments.addComment({ issueIdOrKey: 'SHOP-1', body })
+    const { total } = await client.issueComments.getComments({ issueIdOrKey: 'SHOP-1' })
+    expect([total, jira.comments('SHOP-1')]).toEqual([1, ['Ready.']])
+  })
+  test('a search', async () => {
+    const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({
+      jql: 'project = SHOP',
+      fields: ['status'],
+    })
+    expect(issues.map(one => one.key)).toEqual(['SHOP-1', 'SHOP-2'])
+  })
+})
+
+describe('GitHub, asked by Probot as the App', () => {
+  let github: GitHubStandIn
+  let octokit: Awaited<ReturnType<Probot['auth']>>
+  const [owner, repo] = ['acme', 'shop']
+  beforeAll(async () => {
+    github = await startGitHub({ people: { dev: 'push', reader: 'pull', stranger: null } })
+    const probot = new Probot({
+      appId: github.app.id,
+      privateKey: github.app.privateKey,
+      secret: 'unused',
+      baseUrl: github.url,
+      logLevel: 'fatal',
+      Octokit: ProbotOctokit.defaults((options: Record<string, unknown>) => ({
+        ...options,
+        throttle: { enabled: false },
+        retry: { enabled: false },
+      })),
+    })
+    octokit = await probot.auth(github.app.installation)
+  })
+  afterAll(() => github.stop())
+
+  test.for([
+    ['dev', 'write'],
+    ['reader', 'read'],
+  ] as const)('%s has the permission %s', async ([username, permission]) => {
+    const { data } = await octokit.rest.repos.getCollaboratorPermissionLevel({ owner, repo, username })
+    expect(data.permission).toBe(permission)
+  })
+  test('a stranger may at most read', async () => {
+    const found = await octokit.rest.repos.getCollaboratorPermissionLevel({ owner, repo, username: 'stranger' }).then(
+      ({ data }) => data.permission,
+      (error: { status: number }) => error.status,
+    )
+    expect(['read', 'none', 404]).toContain(found)
+  })
+  test("a comment of the App is a bot's, and can be changed", async () => {
+    github.sendTo(github.url)
+    await github.push('SHOP-1-x')
+    const number = await github.open('SHOP-1-x', 'One')
+    const { data } = await octokit.rest.issues.createComment({ owner, repo, issue_number: number, body: 'first' })
+    await octokit.rest.issues.updateComment({ owner, repo, comment_id: data.id, body: 'second' })
+    expect(await github.comments(number)).toEqual([expect.objectContaining({ body: 'second', authorType: 'Bot' })])
+    expect((await octokit.rest.pulls.get({ owner, repo, pull_number: number })).data.head.ref).toBe('SHOP-1-x')
+  })
+  test('a reaction is kept once, and only one that GitHub has', async () => {
+    const react = (content: string) =>
+      octokit.rest.reactions.createForIssueComment({ owner, repo, comment_id: 1, content: content as 'eyes' })
+    await react('eyes')
+    await react('eyes')
+    await expect(react('thinking')).rejects.toMatchObject({ status: 422 })
+    expect(github.reactions(1)).toEqual(['eyes'])
+  })
+})
