@@ -26,23 +26,19 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   ]) {
     expect(stdout).toContain(said)
   }
-})
+}, 60_000)
 
-test.for(['SIGINT', 'SIGTERM'] as const)(
-  'broken off by %s while machines run, it removes them',
-  async signal => {
-    const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
-    const child = spawn(process.execPath, [demo], { env: { ...process.env, TMPDIR: folder } })
-    let said = ''
-    child.stdout.on('data', chunk => {
-      said += chunk
-      if (said.includes('opens pull request') && !child.killed) child.kill(signal)
-    })
-    const code = await new Promise(done => child.on('close', done))
-    expect(said).toMatch(/opens pull request[\s\S]*Everything that was begun is removed/)
-    expect(code).toBe(130)
-    expect(readdirSync(folder)).toEqual([])
-    rmSync(folder, { recursive: true })
-  },
-  60_000,
-)
+test.for(['SIGINT', 'SIGTERM'] as const)('broken off by %s while machines run, it removes them', async signal => {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
+  const child = spawn(process.execPath, [demo], { env: { ...process.env, TMPDIR: folder } })
+  let said = ''
+  child.stdout.on('data', chunk => {
+    said += chunk
+    if (said.includes('opens pull request') && !child.killed) child.kill(signal)
+  })
+  const code = await new Promise(done => child.on('close', done))
+  expect(said).toMatch(/opens pull request[\s\S]*Everything that was begun is removed/)
+  expect(code).toBe(130)
+  expect(readdirSync(folder)).toEqual([])
+  rmSync(folder, { recursive: true })
+})
