@@ -69,6 +69,10 @@ case "${1:-}" in
   --wipe) rm -rf "$STATE" ;;
   '') sed -n '2,8p' "$0"; exit 2 ;;
   *)
+    # Two libvirtds on one state would work on the same machines.
+    exec 9>"$STATE/lock"
+    flock -n 9 || { echo "namespace.sh: $STATE is in use" >&2; exit 1; }
+    killer=
     mkdir -p "$STATE"/{etc,lib,cache}
     chmod 755 "$STATE"
     [ -e "$STATE/etc/qemu.conf" ] || cp -a /etc/libvirt/. "$STATE/etc/"
@@ -82,9 +86,10 @@ case "${1:-}" in
     unshare --mount "$HERE" "$STATE" --keep-net "$@" &
     child=$!
     # Asked to end, it has a while for it; then the kernel ends all of it with its first process.
-    trap 'pkill -TERM -P "$child" 2>/dev/null; (sleep 20; kill -KILL "$child") 2>/dev/null &' TERM INT
+    trap 'pkill -TERM -P "$child" 2>/dev/null; (sleep 20; kill -KILL "$child") 2>/dev/null & killer=$!' TERM INT
     wait $child; code=$?
     while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+    [ -z "$killer" ] || kill "$killer" 2>/dev/null
     exit $code
     ;;
 esac
