@@ -23,7 +23,7 @@ export const create = (): Promise<Row[]> =>
     mkdirSync(bin)
     writeFileSync(
       join(bin, 'virsh'),
-      `#!/bin/bash\nb=\${EPOCHREALTIME/./}\n/usr/bin/virsh "$@"; code=$?\necho "$(( \${EPOCHREALTIME/./} - b ))" >> ${log}\nexit $code\n`,
+      `#!/bin/bash\nb=\${EPOCHREALTIME/./}\n/usr/bin/virsh "$@"; code=$?\necho "$(( \${EPOCHREALTIME/./} - b )) $*" >> ${log}\nexit $code\n`,
     )
     chmodSync(join(bin, 'virsh'), 0o755)
     const environment = {
@@ -46,11 +46,13 @@ export const create = (): Promise<Row[]> =>
       }))
       const started = phases.find(one => one.name === 'address')?.at ?? ran.milliseconds
       const guest = real ? (JSON.parse(ran.stdout).seconds as number) * 1000 - started : 0
-      const hypervisor = readFileSync(log, 'utf8').split('\n').filter(Boolean).map(Number)
-      // While the guest comes up, virsh is asked for its address: that is the wait for the guest already.
-      const calls = Math.min(hypervisor.length, real ? 14 : 0)
-      const before = hypervisor.slice(0, calls).reduce((sum, one) => sum + one / 1000, 0)
-      if (round > 0) own.push(ran.milliseconds - guest - Math.min(before, started))
+      // Asking for the guest's address is the wait for the guest already.
+      const calls = readFileSync(log, 'utf8').split('\n').filter(Boolean)
+      const waiting = calls.findIndex(call => call.includes('domifaddr'))
+      const before = calls
+        .slice(0, waiting < 0 ? undefined : waiting)
+        .reduce((sum, call) => sum + Number.parseInt(call, 10) / 1000, 0)
+      if (round > 0) own.push(ran.milliseconds - guest - before)
       await finish(process.execPath, [entry, 'delete', 'BENCH-1', '--force'], environment)
     }
     const found = median(own)
