@@ -31,12 +31,16 @@ export const refuse = (request: IncomingMessage, response: ServerResponse, statu
   }
 }
 
-/** Calls back with the whole body, or, when it is longer than `limit` bytes, answers 413 and ends the connection. */
+/**
+ * Calls back with the whole body. When that throws (the store cannot be written), `failed` hears of it and the sender is
+ * answered 503; nobody else would catch it. A body longer than `limit` bytes is answered 413 and its connection ended.
+ */
 export const readBody = (
   request: IncomingMessage,
   response: ServerResponse,
   limit: number,
   done: (body: Buffer) => void,
+  failed: (error: unknown) => void,
 ): void => {
   if (Number(request.headers['content-length'] ?? 0) > limit) {
     refuse(request, response, 413, `the body may have ${limit} bytes`)
@@ -55,7 +59,14 @@ export const readBody = (
     }
     chunks.push(chunk)
   })
-  request.on('end', () => done(chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks)))
+  request.on('end', () => {
+    try {
+      done(chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks))
+    } catch (error) {
+      failed(error)
+      answer(response)(503, { error: 'this could not be done just now; send it again' })
+    }
+  })
   request.on('error', () => {})
 }
 

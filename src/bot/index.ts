@@ -74,6 +74,7 @@ export const startBot = async (
     metrics,
     ...openOutcomes({ memory, toJira: jira !== null, secrets, clock }),
     onMessages: () => publisher?.nudge(),
+    log,
   })
   const server = await openServer({
     host: config.host,

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
 import type { Environment, Failure, Outcome, Progress } from '../domain.ts'
+import type { Log } from '../log.ts'
 import { ACQUIRE_WAIT_MS, type HeartbeatRequest, type LeaseResponse } from '../protocol.ts'
 import type { ActionRow, Message, Queue } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
@@ -89,6 +90,7 @@ export const openRunnerApi = ({
   onOutcome,
   onHeartbeat,
   onMessages,
+  log,
 }: {
   queue: Queue
   token: string
@@ -99,6 +101,7 @@ export const openRunnerApi = ({
   onHeartbeat: (heartbeat: HeartbeatRequest) => Message[]
   /** There is something to publish. */
   onMessages: () => void
+  log: Log
 }) => {
   type Waiting = { runnerId: string; response: ServerResponse; timer: NodeJS.Timeout }
   const waiting = new Set<Waiting>()
@@ -194,16 +197,22 @@ export const openRunnerApi = ({
         refuse(request, response, 401, 'the runner token is not the one that the bot knows')
         return
       }
-      readBody(request, response, LIMIT, body => {
-        const parsed = v.safeParse(bodies[name], jsonObject(body.toString('utf8')))
-        if (!parsed.success) {
-          const [issue] = parsed.issues
-          answer(response)(400, { error: `${name}: ${v.getDotPath(issue) ?? 'body'}: ${issue.message}` })
-          return
-        }
-        const route = routes[name] as (body: unknown, response: ServerResponse) => void
-        route(parsed.output, response)
-      })
+      readBody(
+        request,
+        response,
+        LIMIT,
+        body => {
+          const parsed = v.safeParse(bodies[name], jsonObject(body.toString('utf8')))
+          if (!parsed.success) {
+            const [issue] = parsed.issues
+            answer(response)(400, { error: `${name}: ${v.getDotPath(issue) ?? 'body'}: ${issue.message}` })
+            return
+          }
+          const route = routes[name] as (body: unknown, response: ServerResponse) => void
+          route(parsed.output, response)
+        },
+        error => log.error({ err: error }, `${name} of a runner could not be done; it was told so`),
+      )
     }
 
   return {

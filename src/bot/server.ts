@@ -126,22 +126,28 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
         return
       }
       if (Number(request.headers['content-length'] ?? 0) > limit) metrics.delivery(source, 'too_large')
-      readBody(request, response, limit, body => {
-        if (!isSigned(secret, request.headers[signature], body)) {
-          badSignature(source, request)
-          answer(response)(401, { error: 'the signature is not right' })
-          return
-        }
-        const text = body.toString('utf8')
-        const payload = jsonObject(text)
-        const told = payload === null ? { error: 'the body is no JSON object' } : read(request, payload, body)
-        if ('error' in told) {
-          metrics.delivery(source, 'bad_request')
-          answer(response)(400, told)
-          return
-        }
-        accept({ source, ...told, body: text, receivedAt: clock() }, response)
-      })
+      readBody(
+        request,
+        response,
+        limit,
+        body => {
+          if (!isSigned(secret, request.headers[signature], body)) {
+            badSignature(source, request)
+            answer(response)(401, { error: 'the signature is not right' })
+            return
+          }
+          const text = body.toString('utf8')
+          const payload = jsonObject(text)
+          const told = payload === null ? { error: 'the body is no JSON object' } : read(request, payload, body)
+          if ('error' in told) {
+            metrics.delivery(source, 'bad_request')
+            answer(response)(400, told)
+            return
+          }
+          accept({ source, ...told, body: text, receivedAt: clock() }, response)
+        },
+        error => log.error({ err: error, source }, 'a delivery could not be taken; its sender was told so'),
+      )
     }
 
   const router = FindMyWay({

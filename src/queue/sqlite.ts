@@ -93,7 +93,8 @@ export const openQueue = (path: string, clock: () => number): Queue => {
   const sql = {
     // One that failed for good takes effect when it is sent again; any other that is known stays as it is.
     accept: db.prepare(`insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
-      on conflict (source, id) do update set body = excluded.body, verdict = null, reason = null, attempt = 0, not_before = 0
+      on conflict (source, id) do update set body = excluded.body, received_at = excluded.received_at, verdict = null, reason = null,
+        settled_at = null, attempt = 0, not_before = 0
       where delivery.verdict = 'failed'`),
     // The next lane after a given one, and the oldest delivery of a lane: two steps in an index, however long the backlog.
     lane: db.prepare('select lane from delivery where verdict is null and lane > ? order by lane limit 1'),

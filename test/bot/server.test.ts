@@ -44,6 +44,7 @@ const open = async ({ jira = true } = {}) => {
     onOutcome: () => [],
     onHeartbeat: () => [],
     onMessages: () => {},
+    log: log as never,
   })
   dispatch = runnerApi.dispatch
   server = await openServer({
@@ -350,4 +351,15 @@ describe('the runner API', () => {
     await beat([])
     expect(queue.pinnedTo('DROP-1')).toBeNull()
   })
+})
+
+test('a runner that asks while the store cannot be written is told so, and the bot lives on', async () => {
+  queue.close()
+  const asked = await fetch(`${server.url}/runner/v1/acquire`, {
+    method: 'POST',
+    body: JSON.stringify({ runnerId: 'mac' }),
+    headers: { authorization: `Bearer ${TOKEN}` },
+  })
+  expect(asked.status).toBe(503)
+  expect((await fetch(`${server.url}/healthz`)).status).toBe(200)
 })
