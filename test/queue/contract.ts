@@ -188,8 +188,12 @@ export const keepsTheQueuePromises = (
       queue.accept([delivery('1')])
       const [first] = queue.due(1)
       queue.settle(first?.seq ?? 0, { verdict: 'failed', reason: 'a fault' }, [])
-      expect(queue.accept([delivery('1')])).toBe(1)
+      now += 1_000
+      expect(queue.accept([{ ...delivery('1'), receivedAt: now }])).toBe(1)
+      // It is as new as any other: not forgotten as settled, not given up as old.
+      queue.purge(now + 1)
       const [again] = queue.due(1)
+      expect(again?.receivedAt).toBe(now)
       expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
       queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
       expect(queue.accept([delivery('1')])).toBe(0)
