@@ -1,9 +1,8 @@
 import { startBot } from '../bot/index.ts'
-import { type RunCommand, takeWords, tell } from './command.ts'
+import { type RunCommand, tell } from './command.ts'
 import { logOf, untilEnded } from './serve.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 0, 'bot')
   const config = await invocation.config()
   const log = logOf(config)
   const bot = await startBot(config, log)

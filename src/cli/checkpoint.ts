@@ -1,9 +1,8 @@
 import { change } from './change.ts'
-import { checkpointArgument, type RunCommand, takeWords, ticketArgument } from './command.ts'
+import { checkpointArgument, type RunCommand, ticketArgument } from './command.ts'
 
 export const run: RunCommand = invocation => {
   const [ticket, name] = invocation.words
-  takeWords(invocation.words, 1, 2, 'checkpoint <TICKET> [name]')
   return change(invocation, {
     kind: 'checkpoint',
     ticket: ticketArgument(ticket),

@@ -1,9 +1,8 @@
 import { fail } from '../errors.ts'
 import { openWorld } from '../runner/world.ts'
-import { age, columns, print, printJson, type RunCommand, takeWords, tell, ticketArgument } from './command.ts'
+import { age, columns, print, printJson, type RunCommand, tell, ticketArgument } from './command.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 1, 1, 'checkpoints <TICKET>')
   const ticket = ticketArgument(invocation.words[0])
   const world = openWorld(await invocation.config())
   try {

@@ -1,18 +1,8 @@
-/** What a command of the CLI is, and what it is given. */
+/** What a command of the CLI is given, and how it speaks. */
 import type { Config } from '../config.ts'
 import { checkpointName, isTicket, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 
-type Option = { type: 'boolean' | 'string'; says: string; value?: string }
-export type Command = {
-  /** Its arguments as the help shows them, `<TICKET> [name]`. */
-  arguments: string
-  says: string
-  example: string
-  options: Record<string, Option>
-  /** Imported when it is called: short commands load nothing of the long ones. */
-  load: () => Promise<{ run: RunCommand }>
-}
 export type Invocation = {
   words: string[]
   flags: Record<string, string | boolean | undefined>
@@ -28,12 +18,6 @@ export type RunCommand = (invocation: Invocation) => Promise<number>
 export const print = (text: string) => void process.stdout.write(`${text}\n`)
 export const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
 export const tell = (text: string) => void process.stderr.write(`${text}\n`)
-
-/** The words of a call by position; too few or too many are wrong usage. */
-export const takeWords = (words: readonly string[], min: number, max: number, usage: string): void => {
-  if (words.length < min) throw fail('usage', `something is missing: agent-swarm ${usage}`)
-  if (words.length > max) throw fail('usage', `"${words[max]}" is too much: agent-swarm ${usage}`)
-}
 
 export const ticketArgument = (text: string | undefined): Ticket => {
   const ticket = (text ?? '').toUpperCase()

@@ -3,12 +3,11 @@ import { resolve } from 'node:path'
 import { fail } from '../errors.ts'
 import { guestForBuild } from '../runner/guest.ts'
 import { openWorld } from '../runner/world.ts'
-import { print, printJson, type RunCommand, size, takeWords, tell } from './command.ts'
+import { print, printJson, type RunCommand, size, tell } from './command.ts'
 
 const IMAGE_NAME = /^[a-z0-9][a-z0-9-]{0,40}$/
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 1, 'init-base [name] --from FILE|debian-packages')
   const { from } = invocation.flags
   if (typeof from !== 'string' || from === '') {
     throw fail(

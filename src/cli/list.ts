@@ -1,8 +1,7 @@
 import { listEnvironments, openWorld } from '../runner/world.ts'
-import { age, columns, print, printJson, type RunCommand, size, takeWords, tell } from './command.ts'
+import { age, columns, print, printJson, type RunCommand, size, tell } from './command.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 0, 'list')
   const world = openWorld(await invocation.config())
   try {
     const { environments, unread } = await listEnvironments(world, { disk: true })

@@ -1,144 +1,12 @@
-/** The table of commands, and the way into one. */
+/** The way into a command: its words and options are checked against its row, and what it throws is said. */
 import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
-import { failureOf } from '../errors.ts'
-import { type Command, print, printJson, tell } from './command.ts'
+import { fail, failureOf } from '../errors.ts'
+import { columns, print, printJson, tell } from './command.ts'
+import { type Command, commands, commonOptions, type Option, usageOf } from './commands.ts'
 
-const json = { type: 'boolean', says: 'Print JSON.' } as const
-const provider = {
-  type: 'string',
-  value: 'NAME',
-  says: 'The hypervisor to use; by default the first that is available.',
-} as const
-
-export const commands: Readonly<Record<string, Command>> = {
-  create: {
-    arguments: '<TICKET>',
-    says: 'Make the machine of a ticket, and wait until it answers over SSH.',
-    example: 'agent-swarm create DROP-2100',
-    options: { provider, json },
-    load: () => import('./create.ts'),
-  },
-  list: {
-    arguments: '',
-    says: 'All environments.',
-    example: 'agent-swarm list --json',
-    options: { json },
-    load: () => import('./list.ts'),
-  },
-  ssh: {
-    arguments: '<TICKET> [-- command]',
-    says: 'Open a shell in the machine, or run a command there.',
-    example: 'agent-swarm ssh DROP-2100 -- git status',
-    options: {},
-    load: () => import('./ssh.ts'),
-  },
-  checkpoint: {
-    arguments: '<TICKET> [name]',
-    says: 'Make a checkpoint of the machine; without a name, the time is its name.',
-    example: 'agent-swarm checkpoint DROP-2100 before-refactor',
-    options: { json },
-    load: () => import('./checkpoint.ts'),
-  },
-  checkpoints: {
-    arguments: '<TICKET>',
-    says: 'The checkpoints of a machine, oldest first.',
-    example: 'agent-swarm checkpoints DROP-2100',
-    options: { json },
-    load: () => import('./checkpoints.ts'),
-  },
-  restore: {
-    arguments: '<TICKET> [name]',
-    says: 'Bring a checkpoint back, by default the newest. What it replaces is kept as pre-restore-….',
-    example: 'agent-swarm restore DROP-2100 before-refactor',
-    options: { json },
-    load: () => import('./restore.ts'),
-  },
-  stop: {
-    arguments: '<TICKET>',
-    says: 'Shut the machine down. Its disk and its checkpoints are kept.',
-    example: 'agent-swarm stop DROP-2100',
-    options: { json },
-    load: () => import('./stop.ts'),
-  },
-  start: {
-    arguments: '<TICKET>',
-    says: 'Start a stopped machine, and wait until it answers over SSH.',
-    example: 'agent-swarm start DROP-2100',
-    options: { json },
-    load: () => import('./start.ts'),
-  },
-  delete: {
-    arguments: '<TICKET>',
-    says: 'Delete the machine with its checkpoints. One that holds unsaved work is stopped and kept instead.',
-    example: 'agent-swarm delete DROP-2100',
-    options: { force: { type: 'boolean', says: 'Delete it even if work is lost with it.' }, json },
-    load: () => import('./delete.ts'),
-  },
-  status: {
-    arguments: '[TICKET]',
-    says: 'This host and its environments, or everything about one.',
-    example: 'agent-swarm status DROP-2100',
-    options: { json },
-    load: () => import('./status.ts'),
-  },
-  providers: {
-    arguments: '',
-    says: 'The hypervisors that are known, and whether they can be used here.',
-    example: 'agent-swarm providers',
-    options: { json },
-    load: () => import('./providers.ts'),
-  },
-  'init-base': {
-    arguments: '[name]',
-    says: 'Make the base image that machines are cloned from.',
-    example: 'agent-swarm init-base --from debian-12-genericcloud-amd64.qcow2',
-    options: {
-      from: {
-        type: 'string',
-        value: 'FILE|debian-packages',
-        says: 'A cloud image on disk, or "debian-packages": built from the package mirror of this machine.',
-      },
-      provider,
-      json,
-    },
-    load: () => import('./init-base.ts'),
-  },
-  bot: {
-    arguments: '',
-    says: 'Run the bot: it hears GitHub and Jira, and hands the work to runners.',
-    example: 'agent-swarm bot --port 3000',
-    options: {
-      port: { type: 'string', value: 'N', says: 'The port to listen on (3000).' },
-      host: { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' },
-    },
-    load: () => import('./bot.ts'),
-  },
-  runner: {
-    arguments: '',
-    says: 'Run the runner: it asks the bot for work, and does it on this machine.',
-    example: 'agent-swarm runner --bot-url https://swarm.example.org',
-    options: { 'bot-url': { type: 'string', value: 'URL', says: 'Where the bot is (AGENT_SWARM_BOT_URL).' }, provider },
-    load: () => import('./runner.ts'),
-  },
-  up: {
-    arguments: '',
-    says: 'Run bot and runner in one process.',
-    example: 'agent-swarm up',
-    options: {
-      port: { type: 'string', value: 'N', says: 'The port to listen on (3000).' },
-      host: { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' },
-      provider,
-    },
-    load: () => import('./up.ts'),
-  },
-}
-
-const usageOf = (name: string, command: Command) => `${name}${command.arguments === '' ? '' : ` ${command.arguments}`}`
-
-const help = async (): Promise<string> => {
-  const { columns } = await import('./command.ts')
-  return [
+const help = (): string =>
+  [
     'One ticket, one virtual machine.',
     '',
     'Usage: agent-swarm <command> [arguments]',
@@ -147,22 +15,32 @@ const help = async (): Promise<string> => {
     '',
     'agent-swarm <command> --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage.',
   ].join('\n')
-}
 
-const helpOf = async (name: string, command: Command): Promise<string> => {
-  const { columns } = await import('./command.ts')
-  const options = Object.entries(command.options).map(([flag, { value, says }]) => [
-    `  --${flag}${value === undefined ? '' : ` ${value}`}`,
+const optionRows = (options: Readonly<Record<string, Option>>) =>
+  Object.entries(options).map(([flag, { value, says, short }]) => [
+    `  ${short === undefined ? '' : `-${short}, `}--${flag}${value === undefined ? '' : ` ${value}`}`,
     says,
   ])
-  return [
-    `Usage: agent-swarm ${usageOf(name, command)}${options.length === 0 ? '' : ' [options]'}`,
+
+const helpOf = (name: string, command: Command): string =>
+  [
+    `Usage: agent-swarm ${usageOf(name, command)} [options]`,
     '',
     command.says,
-    ...(options.length === 0 ? [] : ['', 'Options:', columns(options)]),
+    '',
+    'Options:',
+    columns(optionRows({ ...command.options, ...commonOptions })),
     '',
     `Example: ${command.example}`,
   ].join('\n')
+
+/** Too few words or too many are wrong usage. */
+const checkWords = (words: readonly string[], name: string, command: Command): void => {
+  const usage = `agent-swarm ${usageOf(name, command)}`
+  const least = command.arguments.filter(one => one.required).length
+  const most = command.arguments.some(one => one.many) ? Number.POSITIVE_INFINITY : command.arguments.length
+  if (words.length < least) throw fail('usage', `something is missing: ${usage}`)
+  if (words.length > most) throw fail('usage', `"${words[most]}" is too much: ${usage}`)
 }
 
 /** Ctrl-C and SIGTERM ask to end; what is under way undoes or finishes itself. The second Ctrl-C ends at once. */
@@ -185,7 +63,7 @@ export const main = async (argv: string[]): Promise<number> => {
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const about = name === 'help' ? rest[0] : undefined
     const command = about === undefined ? undefined : commands[about]
-    print(command === undefined || about === undefined ? await help() : await helpOf(about, command))
+    print(command === undefined || about === undefined ? help() : helpOf(about, command))
     return name === undefined ? 2 : 0
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
@@ -199,12 +77,13 @@ export const main = async (argv: string[]): Promise<number> => {
   try {
     let parsed: ReturnType<typeof parseArgs>
     try {
-      const options = Object.fromEntries(Object.entries(command.options).map(([flag, { type }]) => [flag, { type }]))
-      parsed = parseArgs({
-        args: rest,
-        allowPositionals: true,
-        options: { ...options, help: { type: 'boolean', short: 'h' } },
-      })
+      const options = Object.fromEntries(
+        Object.entries({ ...command.options, ...commonOptions }).map(([flag, { type, short }]) => [
+          flag,
+          short === undefined ? { type } : { type, short },
+        ]),
+      )
+      parsed = parseArgs({ args: rest, allowPositionals: true, options })
     } catch (error) {
       tell(
         `agent-swarm ${name}: ${error instanceof Error ? error.message : error}\nUsage: agent-swarm ${usageOf(name, command)}`,
@@ -213,10 +92,11 @@ export const main = async (argv: string[]): Promise<number> => {
     }
     const flags = parsed.values as Record<string, string | boolean | undefined>
     if (flags.help === true) {
-      print(await helpOf(name, command))
+      print(helpOf(name, command))
       return 0
     }
     asJson = flags.json === true
+    checkWords(parsed.positionals, name, command)
     const text = (flag: string) => (typeof flags[flag] === 'string' ? flags[flag] : undefined)
     const { run } = await command.load()
     return await run({

@@ -1,7 +1,7 @@
 import { providerNames, providerRow } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { openWorld } from '../runner/world.ts'
-import { columns, print, printJson, type RunCommand, takeWords } from './command.ts'
+import { columns, print, printJson, type RunCommand } from './command.ts'
 
 const CAPABILITIES = [
   'liveCheckpoints',
@@ -13,7 +13,6 @@ const CAPABILITIES = [
 ] as const satisfies readonly (keyof Provider)[]
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 0, 'providers')
   const world = openWorld(await invocation.config())
   try {
     const found = await Promise.all(

@@ -1,11 +1,10 @@
 import { fail } from '../errors.ts'
 import { startRunner } from '../runner/runner.ts'
 import { openWorld } from '../runner/world.ts'
-import { type RunCommand, takeWords, tell } from './command.ts'
+import { type RunCommand, tell } from './command.ts'
 import { logOf, untilEnded, version } from './serve.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 0, 'runner')
   const config = await invocation.config()
   const { botUrl, runnerToken } = config
   if (botUrl === null || runnerToken === null) {

@@ -2,10 +2,9 @@ import { fail } from '../errors.ts'
 import { openAttach } from '../exec.ts'
 import { sshArguments } from '../runner/guest.ts'
 import { openWorld } from '../runner/world.ts'
-import { type RunCommand, takeWords, tell, ticketArgument } from './command.ts'
+import { type RunCommand, tell, ticketArgument } from './command.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 1, Number.POSITIVE_INFINITY, 'ssh <TICKET> [-- command]')
   const [word, ...command] = invocation.words
   const ticket = ticketArgument(word)
   const config = await invocation.config()

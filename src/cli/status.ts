@@ -11,7 +11,6 @@ import {
   printJson,
   type RunCommand,
   size,
-  takeWords,
   tell,
   ticketArgument,
 } from './command.ts'
@@ -49,7 +48,6 @@ const host = async (world: World, invocation: Invocation): Promise<number> => {
 }
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 1, 'status [TICKET]')
   const world = openWorld(await invocation.config())
   try {
     const [word] = invocation.words

@@ -2,11 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { startBot } from '../bot/index.ts'
 import { startRunner } from '../runner/runner.ts'
 import { openWorld } from '../runner/world.ts'
-import { type RunCommand, takeWords, tell } from './command.ts'
+import { type RunCommand, tell } from './command.ts'
 import { logOf, untilEnded, version } from './serve.ts'
 
 export const run: RunCommand = async invocation => {
-  takeWords(invocation.words, 0, 0, 'up')
   const config = await invocation.config()
   const token = config.runnerToken ?? randomBytes(32).toString('hex')
   const log = logOf(config, token)

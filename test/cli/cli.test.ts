@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { commands } from '../../src/cli/main.ts'
+import { commands } from '../../src/cli/commands.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 let home: string

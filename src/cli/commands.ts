@@ -1,0 +1,150 @@
+/** The table of commands: what each is called with, what it says of itself, and where it is. Help and checks come from it. */
+import type { Invocation } from './command.ts'
+
+/** What a word stands for: decides how it is completed. */
+type Meaning = 'ticket' | 'checkpoint' | 'image' | 'command line' | 'command' | 'port'
+type Argument = { name: string; is: Meaning; required?: true; many?: true }
+export type Option = { type: 'boolean' | 'string'; says: string; value?: string; short?: string }
+export type Command = {
+  arguments: readonly Argument[]
+  says: string
+  example: string
+  options: Readonly<Record<string, Option>>
+  /** Imported when it is called: short commands load nothing of the long ones. Returns the exit code. */
+  load: () => Promise<{ run: (invocation: Invocation) => Promise<number> }>
+}
+
+const ticket: Argument = { name: 'TICKET', is: 'ticket', required: true }
+const json: Option = { type: 'boolean', says: 'Print JSON.' }
+const provider: Option = {
+  type: 'string',
+  value: 'NAME',
+  says: 'The hypervisor to use; by default the first that is available.',
+}
+const port: Option = { type: 'string', value: 'N', says: 'The port to listen on (3000).' }
+const host: Option = { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' }
+
+/** What every command knows. */
+export const commonOptions: Readonly<Record<string, Option>> = {
+  help: { type: 'boolean', short: 'h', says: 'Show this help.' },
+}
+
+export const commands: Readonly<Record<string, Command>> = {
+  create: {
+    arguments: [ticket],
+    says: 'Make the machine of a ticket, and wait until it answers over SSH.',
+    example: 'agent-swarm create DROP-2100',
+    options: { provider, json },
+    load: () => import('./create.ts'),
+  },
+  list: {
+    arguments: [],
+    says: 'All environments.',
+    example: 'agent-swarm list --json',
+    options: { json },
+    load: () => import('./list.ts'),
+  },
+  ssh: {
+    arguments: [ticket, { name: '-- command', is: 'command line', many: true }],
+    says: 'Open a shell in the machine, or run a command there.',
+    example: 'agent-swarm ssh DROP-2100 -- git status',
+    options: {},
+    load: () => import('./ssh.ts'),
+  },
+  checkpoint: {
+    arguments: [ticket, { name: 'name', is: 'checkpoint' }],
+    says: 'Make a checkpoint of the machine; without a name, the time is its name.',
+    example: 'agent-swarm checkpoint DROP-2100 before-refactor',
+    options: { json },
+    load: () => import('./checkpoint.ts'),
+  },
+  checkpoints: {
+    arguments: [ticket],
+    says: 'The checkpoints of a machine, oldest first.',
+    example: 'agent-swarm checkpoints DROP-2100',
+    options: { json },
+    load: () => import('./checkpoints.ts'),
+  },
+  restore: {
+    arguments: [ticket, { name: 'name', is: 'checkpoint' }],
+    says: 'Bring a checkpoint back, by default the newest. What it replaces is kept as pre-restore-….',
+    example: 'agent-swarm restore DROP-2100 before-refactor',
+    options: { json },
+    load: () => import('./restore.ts'),
+  },
+  stop: {
+    arguments: [ticket],
+    says: 'Shut the machine down. Its disk and its checkpoints are kept.',
+    example: 'agent-swarm stop DROP-2100',
+    options: { json },
+    load: () => import('./stop.ts'),
+  },
+  start: {
+    arguments: [ticket],
+    says: 'Start a stopped machine, and wait until it answers over SSH.',
+    example: 'agent-swarm start DROP-2100',
+    options: { json },
+    load: () => import('./start.ts'),
+  },
+  delete: {
+    arguments: [ticket],
+    says: 'Delete the machine with its checkpoints. One that holds unsaved work is stopped and kept instead.',
+    example: 'agent-swarm delete DROP-2100',
+    options: { force: { type: 'boolean', says: 'Delete it even if work is lost with it.' }, json },
+    load: () => import('./delete.ts'),
+  },
+  status: {
+    arguments: [{ name: 'TICKET', is: 'ticket' }],
+    says: 'What this machine has and holds, or everything about one environment and what was done to it last.',
+    example: 'agent-swarm status DROP-2100',
+    options: { json },
+    load: () => import('./status.ts'),
+  },
+  providers: {
+    arguments: [],
+    says: 'The hypervisors that are known, and whether they can be used here.',
+    example: 'agent-swarm providers',
+    options: { json },
+    load: () => import('./providers.ts'),
+  },
+  'init-base': {
+    arguments: [{ name: 'name', is: 'image' }],
+    says: 'Make the base image that machines are cloned from.',
+    example: 'agent-swarm init-base --from debian-12-genericcloud-amd64.qcow2',
+    options: {
+      from: {
+        type: 'string',
+        value: 'FILE|debian-packages',
+        says: 'A cloud image on disk, or "debian-packages": built from the package mirror of this machine.',
+      },
+      provider,
+      json,
+    },
+    load: () => import('./init-base.ts'),
+  },
+  bot: {
+    arguments: [],
+    says: 'Run the bot: it hears GitHub and Jira, and hands the work to runners.',
+    example: 'agent-swarm bot --port 3000',
+    options: { port, host },
+    load: () => import('./bot.ts'),
+  },
+  runner: {
+    arguments: [],
+    says: 'Run the runner: it asks the bot for work, and does it on this machine.',
+    example: 'agent-swarm runner --bot-url https://swarm.example.org',
+    options: { 'bot-url': { type: 'string', value: 'URL', says: 'Where the bot is (AGENT_SWARM_BOT_URL).' }, provider },
+    load: () => import('./runner.ts'),
+  },
+  up: {
+    arguments: [],
+    says: 'Run bot and runner in one process.',
+    example: 'agent-swarm up',
+    options: { port, host, provider },
+    load: () => import('./up.ts'),
+  },
+}
+
+/** `ssh <TICKET> [-- command]` */
+export const usageOf = (name: string, { arguments: all }: Command): string =>
+  [name, ...all.map(one => (one.required ? `<${one.name}>` : `[${one.name}]`))].join(' ')
