@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -6,6 +7,8 @@ export default defineConfig({
     // Real libvirt needs root and minutes: npm run test:kvm.
     exclude: ['test/kvm/**', 'node_modules/**'],
     globalSetup: ['test/setup.ts'],
+    // The long files wait for processes and deadlines more than they compute.
+    maxWorkers: Math.max(4, availableParallelism()),
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },
