@@ -57,6 +57,7 @@ export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null } 
   | { kind: 'stop' }
   | { kind: 'checkpoint'; name: CheckpointName | null; why: 'push' | 'command'; commit: string | null }
   | { kind: 'restore'; name: CheckpointName | null }
+  | { kind: 'delete-checkpoint'; name: CheckpointName }
   | { kind: 'delete'; force: boolean }
   /** Reads and reports; changes nothing. */
   | { kind: 'status' }
@@ -72,6 +73,8 @@ export type Checkpoint = {
   /** ISO 8601, UTC. */
   createdAt: string
   withMemory: boolean
+  /** What it added on the host's disk when it was made; null when that was not seen. */
+  sizeBytes: number | null
 }
 
 /** What the runner tells about one environment. Times are ISO 8601 UTC; `observedAt` is when the hypervisor said so. */
@@ -83,6 +86,7 @@ export type Environment = {
   status: EnvironmentStatus
   baseImage: string
   createdAt: string
+  createdBy: Requester
   ssh: { host: string; port: number; user: string } | null
   /** Oldest first. */
   checkpoints: Checkpoint[]
@@ -137,5 +141,5 @@ export type FailureKind =
 /** What was being done and what went wrong; what the reader can do. Never holds a secret. */
 export type Failure = { kind: FailureKind; message: string; remedy: string | null }
 
-/** What a running action is at, and since when (ISO 8601 UTC). */
+/** What an action is at, and since when (ISO 8601 UTC). */
 export type Progress = { phase: string; at: string }

@@ -2,7 +2,7 @@
  * What runner and bot say to each other: JSON over HTTP under `/runner/v1/`, the runner always asks, `Authorization:
  * Bearer <token>`. Leases are fenced: whoever lost one is answered `lost` and stops.
  */
-import type { Environment, Failure, Outcome, Progress, ProviderName } from './domain.ts'
+import type { ActionKind, Environment, Failure, Outcome, Progress, ProviderName, Requester, Ticket } from './domain.ts'
 
 /** Milliseconds. A runner renews every 2 s; without it the bot gives the action to the next claim after the lease. */
 export const LEASE_MS = 10_000
@@ -35,3 +35,8 @@ export type HeartbeatRequest = {
   providers: { name: ProviderName; live: boolean }[]
   environments: Environment[]
 }
+/** Answered 204 when nothing waits. Queued actions that this runner could take, oldest first, at most WAITING_TOLD. `since` ISO 8601 UTC. */
+export type HeartbeatResponse = {
+  waiting: { ticket: Ticket; kind: ActionKind; by: Requester; since: string; why: string }[]
+}
+export const WAITING_TOLD = 100

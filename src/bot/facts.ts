@@ -65,7 +65,13 @@ const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket):
       // Of one that is not begun, nothing but its state is known.
       expected = expected ?? {
         ...{ ticket, provider: 'synthetic', vmId: '', ip: null, status: 'creating', baseImage: '', createdAt: now },
-        ...{ ssh: null, checkpoints: [], workAtRisk: null, observedAt: now },
+        ...{
+          createdBy: { via: 'clock' as const, who: null },
+          ssh: null,
+          checkpoints: [],
+          workAtRisk: null,
+          observedAt: now,
+        },
       }
     }
   }

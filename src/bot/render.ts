@@ -214,6 +214,7 @@ const done = (action: Action, outcome: Extract<Outcome, { result: 'done' }>): st
     checkpoint:
       action.kind === 'checkpoint' && action.name !== null ? [`\`/swarm restore ${action.name}\` brings it back.`] : [],
     restore: environment === null ? [] : [readyLines(environment)],
+    'delete-checkpoint': [],
     delete: ['That cannot be taken back.'],
     status:
       environment === null

@@ -3,7 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
 import type { Environment, Failure, Outcome, Progress } from '../domain.ts'
 import type { Log } from '../log.ts'
-import { ACQUIRE_WAIT_MS, type HeartbeatRequest, type LeaseResponse } from '../protocol.ts'
+import {
+  ACQUIRE_WAIT_MS,
+  type HeartbeatRequest,
+  type HeartbeatResponse,
+  type LeaseResponse,
+  WAITING_TOLD,
+} from '../protocol.ts'
 import type { ActionRow, Message, Queue } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
 import type { Metrics } from './metrics.ts'
@@ -23,7 +29,10 @@ const checkpoint = v.object({
   commit: nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{7,64}$/i))),
   createdAt: text(40),
   withMemory: v.boolean(),
+  // A runner of an older version does not tell it.
+  sizeBytes: v.optional(nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
 })
+const requester = v.object({ via: v.picklist(['github', 'jira', 'cli', 'clock']), who: nullable(text(255)) })
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 const workAtRisk = v.union([
   v.object({
@@ -43,6 +52,7 @@ const environment: v.GenericSchema<unknown, Environment> = v.object({
   status: v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost']),
   baseImage: text(64),
   createdAt: text(40),
+  createdBy: v.optional(requester, { via: 'cli', who: null }),
   ssh: nullable(ssh),
   checkpoints: v.pipe(v.array(checkpoint), v.maxLength(1_000)),
   workAtRisk: nullable(workAtRisk),
@@ -133,6 +143,32 @@ export const openRunnerApi = ({
     return onOutcome(row, result)
   }
 
+  /** What is queued for a runner, or for any, and why it is not under way. */
+  const waitingFor = (runnerId: string): HeartbeatResponse['waiting'] => {
+    const active = new Map(queue.list({ state: 'active' }).map(({ action }) => [action.ticket, action]))
+    const now = clock()
+    return queue
+      .list({ state: 'pending' })
+      .filter(({ action }) => [null, runnerId].includes(queue.pinnedTo(action.ticket)))
+      .slice(0, WAITING_TOLD)
+      .map(({ action, createdAt, notBefore }) => {
+        const ahead = active.get(action.ticket)
+        const why =
+          ahead !== undefined
+            ? `${ahead.kind} of the same ticket is under way`
+            : notBefore > now
+              ? `it is tried again at ${new Date(notBefore).toISOString()}`
+              : 'everything that may run at once is running'
+        return {
+          ticket: action.ticket,
+          kind: action.kind,
+          by: action.by,
+          since: new Date(createdAt).toISOString(),
+          why,
+        }
+      })
+  }
+
   const routes = {
     acquire: (body: v.InferOutput<typeof bodies.acquire>, response: ServerResponse) => {
       const one: Waiting = {
@@ -185,7 +221,9 @@ export const openRunnerApi = ({
         queue.outbox.put(messages)
         onMessages()
       }
-      answer(response)(204)
+      const waits = waitingFor(body.runnerId)
+      if (waits.length === 0) answer(response)(204)
+      else answer(response)(200, { waiting: waits } satisfies HeartbeatResponse)
     },
   }
 

@@ -106,7 +106,7 @@ export const run: RunCommand = async invocation => {
             one.by.who === null ? one.by.via : `${one.by.who} (${one.by.via})`,
             one.outcome?.result === 'failed'
               ? `failed: ${one.outcome.failure.message}`
-              : (one.result ?? `under way: ${one.step ?? 'beginning'}`),
+              : (one.result ?? `under way: ${one.phases.at(-1)?.phase ?? 'beginning'}`),
           ]),
         ]),
       )

@@ -9,11 +9,13 @@ import type {
   Checkpoint,
   EnvironmentStatus,
   Outcome,
+  Progress,
   ProviderName,
   Requester,
   Ticket,
   WorkAtRisk,
 } from '../domain.ts'
+import type { HeartbeatResponse } from '../protocol.ts'
 import type { Desired } from '../runner/lifecycle.ts'
 import { openStore } from '../store.ts'
 
@@ -72,6 +74,22 @@ const migrations = [
   create index operation_ticket on operation (ticket, id);
   create table meta (key text primary key not null, value text not null) without rowid;
   `,
+  `
+  -- JSON of Requester.
+  alter table environment add column created_by text not null default '{"via":"cli","who":null}';
+  alter table checkpoint add column size_bytes integer;
+  -- JSON of Progress[]: what the operation was at, and since when.
+  alter table operation add column phases text not null default '[]';
+  -- Who waits for a ticket's lock. A row whose process is gone means nothing.
+  create table waiting (
+    id integer primary key,
+    pid integer not null,
+    ticket text not null,
+    kind text not null,
+    asked_by text not null,
+    since text not null
+  );
+  `,
 ]
 
 export type EnvironmentRow = {
@@ -83,6 +101,7 @@ export type EnvironmentRow = {
   status: EnvironmentStatus
   /** ISO 8601, UTC. */
   createdAt: string
+  createdBy: Requester
   desired: Desired
   desiredBy: Requester
   ssh: { host: string; port: number; user: string } | null
@@ -102,11 +121,15 @@ export type OperationRow = {
   detail: OperationDetail | null
   by: Requester
   startedAt: string
-  step: string | null
+  /** Oldest first. */
+  phases: Progress[]
   endedAt: string | null
   result: Outcome['result'] | 'interrupted' | null
   outcome: Outcome | null
 }
+
+/** A command or an action that waits for another one on the same ticket. */
+export type WaitingRow = { pid: number; ticket: Ticket; kind: ActionKind; by: Requester; since: string }
 
 type Cell = string | number | bigint | null | Uint8Array
 type Row = Record<string, Cell>
@@ -122,6 +145,7 @@ const environmentFrom = (row: Row): EnvironmentRow => ({
   ip: row.ip as string | null,
   status: row.status as EnvironmentStatus,
   createdAt: isoOf(row.created_at as string),
+  createdBy: json<Requester>(row.created_by) ?? { via: 'cli', who: null },
   desired: row.desired as Desired,
   desiredBy: json<Requester>(row.desired_by) ?? { via: 'cli', who: null },
   ssh:
@@ -141,7 +165,7 @@ const operationFrom = (row: Row): OperationRow => ({
   detail: json<OperationDetail>(row.detail),
   by: json<Requester>(row.asked_by) ?? { via: 'cli', who: null },
   startedAt: row.started_at as string,
-  step: row.step as string | null,
+  phases: json<Progress[]>(row.phases) ?? [],
   endedAt: row.ended_at as string | null,
   result: row.result as OperationRow['result'],
   outcome: json<Outcome>(row.outcome),
@@ -153,6 +177,7 @@ const checkpointFrom = (row: Row): Checkpoint => ({
   commit: row.commit_sha as string | null,
   createdAt: row.created_at as string,
   withMemory: row.with_memory === 1,
+  sizeBytes: row.size_bytes as number | null,
 })
 
 export type Registry = ReturnType<typeof openRegistry>
@@ -198,12 +223,13 @@ export const openRegistry = (path: string) => {
     }): void =>
       transaction(() => {
         run(
-          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, host_key)
-           values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
+          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by, host_key)
+           values (?, ?, ?, ?, 'creating', 'running', ?, ?, ?)`,
           environment.ticket,
           environment.provider,
           environment.vmId,
           environment.baseImage,
+          JSON.stringify(environment.by),
           JSON.stringify(environment.by),
           environment.hostKey,
         )
@@ -236,13 +262,15 @@ export const openRegistry = (path: string) => {
     remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
     addCheckpoint: (ticket: Ticket, checkpoint: Checkpoint) =>
       void run(
-        'insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory) values (?, ?, ?, ?, ?, ?)',
+        `insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory, size_bytes)
+         values (?, ?, ?, ?, ?, ?, ?)`,
         ticket,
         checkpoint.name,
         checkpoint.why,
         checkpoint.commit,
         checkpoint.createdAt,
         checkpoint.withMemory ? 1 : 0,
+        checkpoint.sizeBytes,
       ),
     removeCheckpoint: (ticket: Ticket, name: string) =>
       void run('delete from checkpoint where ticket = ? and name = ?', ticket, name),
@@ -277,7 +305,13 @@ export const openRegistry = (path: string) => {
       )
       return row === undefined ? null : json<OperationDetail>(row.detail)
     },
-    setStep: (id: number, step: string) => void run('update operation set step = ? where id = ?', step, id),
+    addPhase: (id: number, { phase, at }: Progress) =>
+      void run(
+        `update operation set phases = json_insert(phases, '$[#]', json_object('phase', ?, 'at', ?)) where id = ?`,
+        phase,
+        at,
+        id,
+      ),
     endOperation: (id: number, at: string, result: NonNullable<OperationRow['result']>, outcome: Outcome | null) =>
       void run(
         'update operation set ended_at = ?, result = ?, outcome = ? where id = ?',
@@ -301,6 +335,39 @@ export const openRegistry = (path: string) => {
       ).map(operationFrom),
     operations: (ticket: Ticket, limit: number): OperationRow[] =>
       all('select * from operation where ticket = ? order by id desc limit ?', ticket, limit).map(operationFrom),
+
+    beginWaiting: ({ pid, ticket, kind, by, since }: WaitingRow): number =>
+      Number(
+        run(
+          'insert into waiting (pid, ticket, kind, asked_by, since) values (?, ?, ?, ?, ?)',
+          pid,
+          ticket,
+          kind,
+          JSON.stringify(by),
+          since,
+        ).lastInsertRowid,
+      ),
+    endWaiting: (id: number) => void run('delete from waiting where id = ?', id),
+    /** Oldest first, those of dead processes too. */
+    waiting: (): (WaitingRow & { id: number })[] =>
+      all('select * from waiting order by id').map(row => ({
+        id: row.id as number,
+        pid: row.pid as number,
+        ticket: row.ticket as Ticket,
+        kind: row.kind as ActionKind,
+        by: json<Requester>(row.asked_by) ?? { via: 'cli', who: null },
+        since: row.since as string,
+      })),
+
+    /** What the bot has queued for this runner, as it said last (ISO 8601 UTC). Nothing is written while nothing is queued. */
+    setQueued: (at: string, queued: HeartbeatResponse['waiting']): void => {
+      if (queued.length > 0)
+        run('insert or replace into meta (key, value) values (?, ?)', 'queued', JSON.stringify({ at, queued }))
+      else if (one('select 1 from meta where key = ?', 'queued') !== undefined)
+        run('delete from meta where key = ?', 'queued')
+    },
+    queued: (): { at: string; queued: HeartbeatResponse['waiting'] } | null =>
+      json(one('select value from meta where key = ?', 'queued')?.value),
 
     /** Changes whenever another process has written. */
     dataVersion: (): number => Number(one('pragma data_version')?.data_version ?? 0),

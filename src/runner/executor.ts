@@ -111,7 +111,6 @@ const converge = async (work: Work, provider: Provider, row: EnvironmentRow, des
   while (true) {
     work.asked.signal.throwIfAborted()
     const step = nextStep[desired][await observe(provider, row)]
-    work.world.registry.setStep(work.operation, step)
     await take[step](work, provider, row)
     if (SETTLED.includes(step)) return
     if (performance.now() > until)
@@ -164,6 +163,16 @@ const existing = (world: World, ticket: Ticket): EnvironmentRow => {
   return row
 }
 
+/** Says which there are. */
+const noSuchCheckpoint = (world: World, ticket: Ticket, name: CheckpointName) => {
+  const names = world.registry.checkpoints(ticket).map(one => one.name)
+  return fail(
+    'no-such-checkpoint',
+    `${ticket} has no checkpoint ${name}`,
+    names.length === 0 ? 'It has none.' : `It has ${names.join(', ')}.`,
+  )
+}
+
 /** The rows of checkpoints follow what the provider has: after a crash either may know more. */
 const adoptCheckpoints = async (world: World, provider: Provider, row: EnvironmentRow): Promise<CheckpointName[]> => {
   const there = await provider.listCheckpoints(row.vmId)
@@ -177,6 +186,7 @@ const adoptCheckpoints = async (world: World, provider: Provider, row: Environme
       commit: null,
       createdAt: world.clock().toISOString(),
       withMemory: provider.memoryCheckpoints === true,
+      sizeBytes: null,
     })
   }
   return there
@@ -190,11 +200,18 @@ const makeCheckpoint = async (
 ) => {
   asked.onPhase('checkpoint')
   const running = (await observe(provider, row)) === 'running'
-  await provider.checkpoint(row.vmId, checkpoint.name)
+  try {
+    await provider.checkpoint(row.vmId, checkpoint.name)
+  } catch (error) {
+    // The hypervisor may have gone on with it after we let go.
+    if (asked.signal.aborted) await provider.deleteCheckpoint?.(row.vmId, checkpoint.name)
+    throw error
+  }
   world.registry.addCheckpoint(row.ticket, {
     ...checkpoint,
     createdAt: world.clock().toISOString(),
     withMemory: running && provider.memoryCheckpoints === true,
+    sizeBytes: null,
   })
 }
 
@@ -228,7 +245,11 @@ const create: Does<'create'> = async (work, { ticket, by }) => {
       row = null
     }
   }
-  if (row !== null && row.status !== 'creating') return start(work, { ticket, by, kind: 'start', replyTo: null })
+  if (row !== null && row.status !== 'creating') {
+    const there = `${ticket} has a machine already: ${row.vmId} on ${row.provider}`
+    const started = await start(work, { ticket, by, kind: 'start', replyTo: null })
+    return 'skipped' in started ? { skipped: there } : { said: `${there}, which was stopped and runs again` }
+  }
   if (row === null) {
     const provider = await world.chosenProvider()
     const vmId = vmNameFor(ticket, randomBytes(4).toString('hex'))
@@ -324,10 +345,7 @@ const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
       `${ticket} has no checkpoint to restore`,
       `Make one: agent-swarm checkpoint ${ticket} [name]`,
     )
-  if (!there.includes(name)) {
-    const names = there.length === 0 ? 'It has none.' : `It has ${there.join(', ')}.`
-    throw fail('no-such-checkpoint', `${ticket} has no checkpoint ${name}`, names)
-  }
+  if (!there.includes(name)) throw noSuchCheckpoint(world, ticket, name)
   const keptAs = earlier?.keptAs ?? `pre-restore-${timestamp(world.clock())}`
   world.registry.setDetail(operation, { name, keptAs })
   if (!there.includes(keptAs))
@@ -344,7 +362,27 @@ const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
   }
   // What was found before is about another state of the disk.
   world.registry.setWorkAtRisk(ticket, null)
-  return { said: `${ticket} is back at ${name}; what it replaced is kept as ${keptAs}` }
+  return {
+    said: `${ticket} is back at ${name}; what it replaced is kept as ${keptAs}. What has left the machine stays as it is: pushed commits, sent messages`,
+  }
+}
+
+const deleteCheckpoint: Does<'delete-checkpoint'> = async ({ world, asked, operation }, { ticket, name }) => {
+  const row = existing(world, ticket)
+  const provider = await world.provider(row.provider)
+  if (provider.deleteCheckpoint === undefined)
+    throw fail('unsupported', `${provider.name} cannot delete a checkpoint`, 'It goes with its environment.')
+  world.registry.setDetail(operation, { name })
+  if (!(await adoptCheckpoints(world, provider, row)).includes(name)) {
+    // An earlier attempt of this very action deleted it.
+    if (asked.actionId !== null && world.registry.detailOf(asked.actionId)?.name === name)
+      return { said: `checkpoint ${name} of ${ticket} is deleted` }
+    throw noSuchCheckpoint(world, ticket, name)
+  }
+  asked.onPhase('delete checkpoint')
+  await provider.deleteCheckpoint(row.vmId, name)
+  world.registry.removeCheckpoint(ticket, name)
+  return { said: `checkpoint ${name} of ${ticket} is deleted` }
 }
 
 const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
@@ -394,7 +432,16 @@ const status: Does<'status'> = async ({ world }, { ticket }) => {
   return { said: `${ticket} is ${observed}` }
 }
 
-const does = { create, start, stop, checkpoint, restore, delete: deleteEnvironment, status } satisfies {
+const does = {
+  create,
+  start,
+  stop,
+  checkpoint,
+  restore,
+  'delete-checkpoint': deleteCheckpoint,
+  delete: deleteEnvironment,
+  status,
+} satisfies {
   [Kind in ActionKind]: Does<Kind>
 }
 
@@ -438,7 +485,19 @@ const perform = (work: Work, action: Action): Promise<Result> =>
   // The table's type says that each kind gets its own action.
   (does[action.kind] as (work: Work, action: Action) => Promise<Result>)(work, action)
 
-export const execute = async (world: World, action: Action, asked: Asked): Promise<Outcome> => {
+/** How things stand when somebody let go of an action. */
+const afterCancel = {
+  create: 'what it had made is removed',
+  start: 'the machine may still be coming up',
+  stop: 'the machine may still be shutting down',
+  checkpoint: 'no checkpoint is left of it',
+  restore: 'the machine is as it was, or as it was kept: agent-swarm checkpoints tells',
+  'delete-checkpoint': 'the checkpoint may be gone: agent-swarm checkpoints tells',
+  delete: 'the next command on this ticket goes on with it if it was decided',
+  status: 'nothing was changed',
+} satisfies Record<ActionKind, string>
+
+export const execute = async (world: World, action: Action, caller: Asked): Promise<Outcome> => {
   const { ticket } = action
   const began = performance.now()
   const now = () => world.clock().toISOString()
@@ -446,20 +505,33 @@ export const execute = async (world: World, action: Action, asked: Asked): Promi
     const row = world.registry.environment(ticket)
     return row === null ? null : environmentOf(world, row, world.clock())
   }
+  let waiting: number | null = null
+  const noLongerWaiting = () => {
+    if (waiting !== null) world.registry.endWaiting(waiting)
+    waiting = null
+  }
   const locked = async (): Promise<Outcome> => {
-    const known = asked.actionId === null ? null : world.registry.outcomeOf(asked.actionId)
+    noLongerWaiting()
+    const known = caller.actionId === null ? null : world.registry.outcomeOf(caller.actionId)
     if (known !== null) return known
     for (const open of world.registry.openOperations(ticket)) {
-      await settleInterrupted(world, open, open.actionId !== null && open.actionId === asked.actionId)
+      await settleInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
     }
     const operation = world.registry.startOperation({
-      actionId: asked.actionId,
-      correlation: asked.correlation,
+      actionId: caller.actionId,
+      correlation: caller.correlation,
       ticket,
       kind: action.kind,
       by: action.by,
       at: now(),
     })
+    const asked: Asked = {
+      ...caller,
+      onPhase: phase => {
+        world.registry.addPhase(operation, { phase, at: now() })
+        caller.onPhase(phase)
+      },
+    }
     let outcome: Outcome
     try {
       const result = await perform({ world, asked, operation, by: action.by }, action)
@@ -469,10 +541,20 @@ export const execute = async (world: World, action: Action, asked: Asked): Promi
           ? { result: 'skipped', because: result.skipped, environment: environment() }
           : { result: 'done', said: result.said, environment: environment(), seconds }
     } catch (error) {
-      const failure = asked.signal.aborted
-        ? { kind: 'cancelled' as const, message: `${action.kind} of ${ticket}: cancelled`, remedy: null }
-        : failureOf(error, `${action.kind} of ${ticket}`)
-      outcome = { result: 'failed', failure, environment: environment() }
+      const failure = failureOf(error, `${action.kind} of ${ticket}`)
+      // What was undone in vain says so itself.
+      const cancelled = asked.signal.aborted && world.registry.environment(ticket)?.status !== 'failed'
+      outcome = {
+        result: 'failed',
+        failure: cancelled
+          ? {
+              kind: 'cancelled',
+              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[action.kind]}`,
+              remedy: null,
+            }
+          : failure,
+        environment: environment(),
+      }
     }
     world.registry.endOperation(operation, now(), outcome.result, outcome)
     return outcome
@@ -481,10 +563,20 @@ export const execute = async (world: World, action: Action, asked: Asked): Promi
     return await withTicketLock(
       world.home,
       ticket,
-      { signal: asked.signal, onWait: () => asked.onPhase('waiting for another command on this ticket') },
+      {
+        signal: caller.signal,
+        onWait: () => {
+          waiting = world.registry.beginWaiting({
+            ...{ pid: process.pid, ticket, kind: action.kind, by: action.by, since: now() },
+          })
+          caller.onPhase('waiting for another command on this ticket')
+        },
+      },
       locked,
     )
   } catch (error) {
     return { result: 'failed', failure: failureOf(error, `${action.kind} of ${ticket}`), environment: null }
+  } finally {
+    noLongerWaiting()
   }
 }

@@ -16,6 +16,7 @@ import {
   type FailRequest,
   HEARTBEAT_MS,
   type HeartbeatRequest,
+  type HeartbeatResponse,
   type LeaseResponse,
   RENEW_MS,
   type RenewRequest,
@@ -123,6 +124,11 @@ export const startRunner = async (
           }
           const response = await post('heartbeat', body, REQUEST_DEADLINE_MS, ending.signal)
           noteReach(response.ok, `HTTP ${response.status}`)
+          if (response.ok) {
+            const { waiting } =
+              response.status === 204 ? { waiting: [] } : ((await response.json()) as HeartbeatResponse)
+            registry.setQueued(world.clock().toISOString(), waiting)
+          }
         } catch (error) {
           if (!ending.signal.aborted) noteReach(false, failureOf(error, 'heartbeat').message)
         }

@@ -69,7 +69,14 @@ test('a ticket from In Progress to the merge, with every word that is said about
       {
         ...running,
         checkpoints: [
-          { name: 'before', why: 'command', commit: null, createdAt: '2026-11-24T09:30:00.000Z', withMemory: false },
+          {
+            name: 'before',
+            why: 'command',
+            commit: null,
+            createdAt: '2026-11-24T09:30:00.000Z',
+            withMemory: false,
+            sizeBytes: null,
+          },
         ],
         observedAt: new Date().toISOString(),
       },

@@ -24,6 +24,7 @@ const environment: Environment = {
   status: 'running',
   baseImage: 'agent-swarm-base',
   createdAt: '2026-11-24T09:00:00.000Z',
+  createdBy: { via: 'cli', who: null },
   ssh: null,
   checkpoints: [],
   workAtRisk: null,

@@ -24,6 +24,7 @@ export const environmentOf = (ticket: string, more: Partial<Environment> = {}): 
   status: 'running',
   baseImage: 'agent-swarm-base',
   createdAt: '2026-11-24T09:00:00.000Z',
+  createdBy: { via: 'cli', who: null },
   ssh: { host: '127.0.0.1', port: 2222, user: 'agent' },
   checkpoints: [],
   workAtRisk: null,

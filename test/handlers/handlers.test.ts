@@ -13,6 +13,7 @@ const environment = (status: EnvironmentStatus = 'running'): Environment => ({
   status,
   baseImage: 'base',
   createdAt: '2026-11-24T10:00:00Z',
+  createdBy: { via: 'cli', who: null },
   ssh: null,
   checkpoints: [],
   workAtRisk: null,

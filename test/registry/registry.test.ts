@@ -113,6 +113,7 @@ test('an environment and its journal are there together, or not at all', () => {
     commit: null,
     createdAt: '2026-11-24T10:00:00.000Z',
     withMemory: true,
+    sizeBytes: null,
   })
   registry.endOperation(operation, '2026-11-24T10:01:00.000Z', 'done', {
     result: 'done',

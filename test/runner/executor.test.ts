@@ -41,7 +41,9 @@ describe('a life', () => {
     const restored = await it.do(actions.restore('DROP-1'))
     expect(restored).toMatchObject({
       result: 'done',
-      said: expect.stringMatching(/^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}$/),
+      said: expect.stringMatching(
+        /^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}\. What has left the machine stays as it is/,
+      ),
     })
     expect(await shell('DROP-1', 'cat state')).toBe('before')
     expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'stopped' } })
@@ -59,7 +61,7 @@ describe('a life', () => {
     await it.do(actions.create('DROP-1'))
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({
       result: 'skipped',
-      because: 'DROP-1 is running already',
+      because: expect.stringMatching(/^DROP-1 has a machine already: as-drop-1-[0-9a-f]{8} on synthetic$/),
     })
     expect(await it.do(actions.restore('DROP-1'))).toMatchObject({
       result: 'failed',
