@@ -351,6 +351,27 @@ describe('the runner API', () => {
     await beat([])
     expect(queue.pinnedTo('DROP-1')).toBeNull()
   })
+
+  test('a heartbeat is answered with what waits, and why', async () => {
+    const beat = () => ask('heartbeat', { runnerId: 'one', host: 'h', version: '1', providers: [], environments: [] })
+    const action = (kind: 'create' | 'stop') =>
+      ({ kind, ticket: 'WAIT-1', by: { via: 'github', who: 'ada' }, replyTo: null }) as const
+    queue.enqueue({ id: 'a', correlation: 'a', action: action('create') })
+    queue.enqueue({ id: 'b', correlation: 'b', action: action('stop') })
+    expect(queue.claim({ runnerId: 'one' })?.id).toBe('a')
+    expect(await (await beat()).json()).toEqual({
+      waiting: [
+        {
+          ...{ ticket: 'WAIT-1', kind: 'stop', by: { via: 'github', who: 'ada' } },
+          since: expect.stringMatching(/^2\d{3}-/),
+          why: 'create of the same ticket is under way',
+        },
+      ],
+    })
+    // What is another runner's is not told.
+    queue.pin('WAIT-1', 'two')
+    expect((await beat()).status).toBe(204)
+  })
 })
 
 test('a runner that asks while the store cannot be written is told so, and the bot lives on', async () => {
