@@ -1,5 +1,6 @@
 /** Every command on a pull request: usage, permission, help and meaning in one row. */
 import { type Action, checkpointName, type ReplyTo, type Requester, type Ticket } from '../src/domain.ts'
+import { nearest } from '../src/nearest.ts'
 
 type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo }
 type Meaning = { action: Action } | { reply: string; ok: boolean }
@@ -110,32 +111,13 @@ export const help = (): string =>
     ),
   ].join('\n')
 
-/** Edits from one word to the other: insertions, deletions, changes. */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
-  for (const [i, x] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, y] of [...b].entries())
-      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (x === y ? 0 : 1)))
-    row = next
-  }
-  return row[b.length] ?? 0
-}
-
-const nearest = (word: string): string | null => {
-  const [best] = Object.keys(slashCommands)
-    .map(name => ({ name, far: distance(word, name) }))
-    .sort((a, b) => a.far - b.far)
-  return best !== undefined && best.far <= 2 ? best.name : null
-}
-
 /** What one command line means: an action, or an answer that needs none. */
 export const meaningOf = (words: readonly string[], asked: Asked): Meaning => {
   const [first = 'help', ...rest] = words
   const name = first.toLowerCase()
   const command = Object.hasOwn(slashCommands, name) ? slashCommands[name] : undefined
   if (command === undefined) {
-    const near = nearest(name)
+    const near = nearest(name, Object.keys(slashCommands))
     const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`?`
     return { reply: `There is no command \`${quoted(first)}\`.${hint}\n\n${help()}`, ok: false }
   }

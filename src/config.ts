@@ -107,6 +107,10 @@ const originOf = (text: string): string | null => {
   }
 }
 
+/** Where all that is ours is kept. Nothing is read or made. */
+export const homeIn = (environment: Readonly<Record<string, string | undefined>> = process.env): string =>
+  environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
+
 export type Flags = Partial<Record<Setting, string>>
 
 /**
@@ -119,7 +123,7 @@ export const readConfig = async (
 ): Promise<Config> => {
   const problems: string[] = []
   const botProblems: string[] = []
-  const home = environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
+  const home = homeIn(environment)
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, and is "${home}".`)
   const file = await readFile(join(home, 'config.yaml'), problems)
   const value = (name: Setting): string | undefined => flags[name] ?? environment[settings[name]] ?? file[name]

@@ -1,6 +1,6 @@
 /** What the commands that change an environment have in common: do it as the runner would, tell how it goes, say how it ended. */
 import { userInfo } from 'node:os'
-import type { Action, Environment, Outcome } from '../domain.ts'
+import type { Action, Environment, Outcome, Ticket } from '../domain.ts'
 import { execute, sweep } from '../runner/executor.ts'
 import { openWorld } from '../runner/world.ts'
 import { type Invocation, print, printJson, tell } from './command.ts'
@@ -22,6 +22,15 @@ const say = (outcome: Outcome): string => {
   return outcome.result === 'skipped' ? outcome.because : outcome.failure.message
 }
 
+/** Who asked for a ticket that has nothing may have mistyped it. */
+const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
+  if (outcome.result === 'done' || outcome.environment !== null) return outcome
+  const { nearestTicket, withNearestTicket } = await import('./known.ts')
+  if (outcome.result === 'failed') return { ...outcome, failure: await withNearestTicket(outcome.failure, ticket) }
+  const near = await nearestTicket(ticket)
+  return near === null ? outcome : { ...outcome, because: `${outcome.because}. Did you mean ${near}?` }
+}
+
 const sshLine = (environment: Environment | null): string[] =>
   environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
 
@@ -31,12 +40,15 @@ export const change = async (invocation: Invocation, wish: Wish): Promise<number
     await sweep(world, { queueToo: false })
     const action = { ...wish, by: { via: 'cli', who: who() }, replyTo: null } as Action
     const began = performance.now()
-    const outcome = await execute(world, action, {
-      actionId: null,
-      correlation: null,
-      signal: invocation.signal,
-      onPhase: phase => tell(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${phase}`),
-    })
+    const outcome = await withHint(
+      wish.ticket,
+      await execute(world, action, {
+        actionId: null,
+        correlation: null,
+        signal: invocation.signal,
+        onPhase: phase => tell(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${phase}`),
+      }),
+    )
     if (invocation.json) printJson({ ticket: wish.ticket, ...outcome })
     if (outcome.result === 'failed') {
       const { message, remedy } = outcome.failure
@@ -44,10 +56,10 @@ export const change = async (invocation: Invocation, wish: Wish): Promise<number
       return 1
     }
     if (!invocation.json) {
-      const seconds = outcome.result === 'done' ? ` (${outcome.seconds} s)` : ''
+      const end = outcome.result === 'done' ? ` (${outcome.seconds} s).` : /[.?]$/.test(outcome.because) ? '' : '.'
       print(
         [
-          `${say(outcome)}${seconds}.`,
+          `${say(outcome)}${end}`,
           ...(wish.kind === 'create' || wish.kind === 'start' ? sshLine(outcome.environment) : []),
         ].join('\n'),
       )

@@ -43,6 +43,13 @@ const checkWords = (words: readonly string[], name: string, command: Command): v
   if (words.length > most) throw fail('usage', `"${words[most]}" is too much: ${usage}`)
 }
 
+/** ` Did you mean create?`, or nothing. Loaded by a mistake alone. */
+const didYouMean = async (word: string, candidates: readonly string[]): Promise<string> => {
+  const { nearest } = await import('../nearest.ts')
+  const near = nearest(word, candidates)
+  return near === null ? '' : ` Did you mean ${near}?`
+}
+
 /** Ctrl-C and SIGTERM ask to end; what is under way undoes or finishes itself. The second Ctrl-C ends at once. */
 const endingSignal = (): AbortSignal => {
   const ending = new AbortController()
@@ -58,49 +65,70 @@ const endingSignal = (): AbortSignal => {
   return ending.signal
 }
 
+/** One as it is called, or null and a sentence about the nearest. */
+const commandNamed = async (name: string): Promise<Command | null> => {
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (command !== undefined) return command
+  const hint = await didYouMean(name, Object.keys(commands))
+  tell(
+    `agent-swarm: there is no command "${name}".${hint}\nThe commands: ${Object.keys(commands).join(', ')}. More: agent-swarm --help`,
+  )
+  return null
+}
+
+/** Words and options of a call. An option that is not there is wrong usage, as is a value that is missing or too much. */
+const parse = async (args: string[], name: string, command: Command) => {
+  const known = { ...command.options, ...commonOptions }
+  const options = Object.fromEntries(
+    Object.entries(known).map(([flag, { type, short }]) => [flag, short === undefined ? { type } : { type, short }]),
+  )
+  const { tokens } = parseArgs({ args, allowPositionals: true, options, strict: false, tokens: true })
+  const usage = `Usage: agent-swarm ${usageOf(name, command)}`
+  for (const token of tokens) {
+    if (token.kind !== 'option' || Object.hasOwn(options, token.name)) continue
+    const flags = Object.keys(options).map(flag => `--${flag}`)
+    const hint = await didYouMean(token.rawName, flags)
+    throw fail('usage', `there is no option ${token.rawName}.${hint}`, usage)
+  }
+  try {
+    const { positionals, values } = parseArgs({ args, allowPositionals: true, options })
+    return { words: positionals, flags: values as Record<string, string | boolean | undefined> }
+  } catch (error) {
+    throw fail('usage', error instanceof Error ? error.message : String(error), usage)
+  }
+}
+
 export const main = async (argv: string[]): Promise<number> => {
   const [name, ...rest] = argv
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const about = name === 'help' ? rest[0] : undefined
-    const command = about === undefined ? undefined : commands[about]
-    print(command === undefined || about === undefined ? help() : helpOf(about, command))
-    return name === undefined ? 2 : 0
-  }
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) {
-    tell(
-      `agent-swarm: there is no command "${name}".\nThe commands: ${Object.keys(commands).join(', ')}. More: agent-swarm --help`,
-    )
-    return 2
-  }
-  let asJson = false
-  try {
-    let parsed: ReturnType<typeof parseArgs>
-    try {
-      const options = Object.fromEntries(
-        Object.entries({ ...command.options, ...commonOptions }).map(([flag, { type, short }]) => [
-          flag,
-          short === undefined ? { type } : { type, short },
-        ]),
-      )
-      parsed = parseArgs({ args: rest, allowPositionals: true, options })
-    } catch (error) {
-      tell(
-        `agent-swarm ${name}: ${error instanceof Error ? error.message : error}\nUsage: agent-swarm ${usageOf(name, command)}`,
-      )
-      return 2
+    if (about === undefined) {
+      print(help())
+      return name === undefined ? 2 : 0
     }
-    const flags = parsed.values as Record<string, string | boolean | undefined>
+    const command = await commandNamed(about)
+    if (command === null) return 2
+    print(helpOf(about, command))
+    return 0
+  }
+  const command = await commandNamed(name)
+  if (command === null) return 2
+  let asJson = false
+  let words: string[] = []
+  try {
+    const parsed = await parse(rest, name, command)
+    const { flags } = parsed
+    words = parsed.words
     if (flags.help === true) {
       print(helpOf(name, command))
       return 0
     }
     asJson = flags.json === true
-    checkWords(parsed.positionals, name, command)
+    checkWords(words, name, command)
     const text = (flag: string) => (typeof flags[flag] === 'string' ? flags[flag] : undefined)
     const { run } = await command.load()
     return await run({
-      words: parsed.positionals,
+      words,
       flags,
       json: asJson,
       signal: endingSignal(),
@@ -110,7 +138,8 @@ export const main = async (argv: string[]): Promise<number> => {
       },
     })
   } catch (error) {
-    const failure = failureOf(error, name)
+    const { withNearestTicket } = await import('./known.ts')
+    const failure = await withNearestTicket(failureOf(error, name), words[0]?.toUpperCase() ?? '')
     if (asJson) printJson({ error: failure })
     tell(`agent-swarm ${name}: ${failure.message}${failure.remedy === null ? '' : `\n${failure.remedy}`}`)
     return failure.kind === 'usage' ? 2 : 1

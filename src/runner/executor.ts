@@ -17,6 +17,7 @@ import {
   type WorkAtRisk,
 } from '../domain.ts'
 import { fail, failureOf, isFailure } from '../errors.ts'
+import { nearest } from '../nearest.ts'
 import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
 import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
@@ -166,10 +167,11 @@ const existing = (world: World, ticket: Ticket): EnvironmentRow => {
 /** Says which there are. */
 const noSuchCheckpoint = (world: World, ticket: Ticket, name: CheckpointName) => {
   const names = world.registry.checkpoints(ticket).map(one => one.name)
+  const near = nearest(name, names)
   return fail(
     'no-such-checkpoint',
     `${ticket} has no checkpoint ${name}`,
-    names.length === 0 ? 'It has none.' : `It has ${names.join(', ')}.`,
+    `${near === null ? '' : `Did you mean ${near}? `}${names.length === 0 ? 'It has none.' : `It has ${names.join(', ')}.`}`,
   )
 }
 

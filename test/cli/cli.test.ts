@@ -125,6 +125,32 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
     expect(ran).toMatchObject({ code, stdout: '' })
   })
 
+  test('what was mistyped gets the nearest, and nothing is done in its place', async () => {
+    await swarm(['create', 'DROP-2100'])
+    await swarm(['checkpoint', 'DROP-2100', 'before-refactor'])
+    const told = async (...words: string[]) => {
+      const { code, stdout, stderr } = await swarm(words)
+      return { code, said: stdout + stderr }
+    }
+    for (const [words, code, said] of [
+      [['chekpoint', 'DROP-2100'], 2, 'there is no command "chekpoint". Did you mean checkpoint?'],
+      [['help', 'creat'], 2, 'there is no command "creat". Did you mean create?'],
+      [['toString'], 2, 'there is no command "toString".'],
+      [['help', 'toString'], 2, 'there is no command "toString".'],
+      [['delete', '--forse', 'DROP-2100'], 2, 'there is no option --forse. Did you mean --force?'],
+      [['list', '-j'], 2, 'there is no option -j.\nUsage: agent-swarm list'],
+      [['stop', 'DRPO-2100'], 1, 'DRPO-2100 has no environment\nDid you mean DROP-2100?'],
+      [['ssh', 'drop-210'], 1, 'DROP-210 has no environment\nDid you mean DROP-2100?'],
+      [['checkpoints', 'DROP-2101'], 1, 'Did you mean DROP-2100?'],
+      [['delete', 'DRPO-2100'], 0, 'DRPO-2100 has no environment. Did you mean DROP-2100?'],
+      [['restore', 'DROP-2100', 'befor-refactor'], 1, 'Did you mean before-refactor? It has before-refactor.'],
+    ] as const)
+      expect(await told(...words)).toEqual({ code, said: expect.stringContaining(said) })
+    expect(await json(['list', '--json'])).toMatchObject([
+      { ticket: 'DROP-2100', status: 'running', checkpoints: ['before-refactor'] },
+    ])
+  })
+
   test('a failure in JSON is JSON', async () => {
     const ran = await swarm(['start', 'DROP-1', '--json'])
     expect(ran.code).toBe(1)

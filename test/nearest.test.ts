@@ -1,0 +1,32 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { commands } from '../src/cli/commands.ts'
+import { nearest } from '../src/nearest.ts'
+
+const names = Object.keys(commands)
+
+test.for([
+  ['chekpoint', names, 'checkpoint'],
+  ['chekpoints', names, 'checkpoints'],
+  ['Create', names, 'create'],
+  ['sotp', names, 'stop'],
+  ['lst', names, 'list'],
+  ['DRPO-2100', ['DROP-21', 'DROP-2100', 'WEB-2100'], 'DROP-2100'],
+  ['drop-2100', ['DROP-2101', 'DROP-2100'], 'DROP-2100'],
+  ['befor-refactor', ['push-1234567', 'before-refactor'], 'before-refactor'],
+  ['--forse', ['--force', '--json', '--help'], '--force'],
+  ['rm', names, null],
+  ['explode', names, null],
+  ['', names, null],
+  ['anything', [], null],
+] as const)('%j of %j is %j', ([word, candidates, expected]) => expect(nearest(word, candidates)).toBe(expected))
+
+test('what is there is its own nearest, and what is said is always there', () => {
+  fc.assert(
+    fc.property(fc.string(), fc.array(fc.string()), (word, candidates) => {
+      const found = nearest(word, candidates)
+      expect(found === null || candidates.includes(found)).toBe(true)
+      if (candidates.includes(word)) expect(found?.toLowerCase()).toBe(word.toLowerCase())
+    }),
+  )
+})
