@@ -6,13 +6,28 @@ import type { KvmSettings } from '../providers/kvm/settings.ts'
 import type { ProviderName } from './domain.ts'
 import { fail } from './errors.ts'
 
-export type GitHubSettings = { appId: number; privateKey: string; webhookSecret: string; apiUrl: string | null }
+export type AppSettings = {
+  via: 'app'
+  appId: number
+  privateKey: string
+  webhookSecret: string
+  apiUrl: string | null
+}
+/** A personal token, and polling: for those who cannot be reached from outside. */
+export type TokenSettings = {
+  via: 'token'
+  token: string
+  /** `owner/name` each; empty: all that the token may write to. */
+  repositories: readonly string[]
+  apiUrl: string | null
+}
 export type JiraSettings = {
   /** Origin, `https://example.atlassian.net`. */
   url: string
   email: string
   apiToken: string
-  webhookSecret: string
+  /** Null: Jira is polled, and no webhook is taken. */
+  webhookSecret: string | null
 }
 export type Config = Readonly<{
   home: string
@@ -30,10 +45,12 @@ export type Config = Readonly<{
   runnerSlots: number
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
-  github: GitHubSettings | null
+  github: AppSettings | TokenSettings | null
   jira: JiraSettings | null
   /** What keeps `bot` and `up` from starting, each as a sentence. Empty when both sides are complete or one is left out. */
   botProblems: readonly string[]
+  /** Values that may be shown nowhere. */
+  secrets: readonly string[]
   /** The process's environment, for programs that we start (exec.ts lets a few names through). */
   environment: Readonly<Record<string, string | undefined>>
 }>
@@ -45,6 +62,7 @@ const settings = {
   privateKeyPath: 'PRIVATE_KEY_PATH',
   webhookSecret: 'WEBHOOK_SECRET',
   githubToken: 'GITHUB_TOKEN',
+  githubRepositories: 'GITHUB_REPOSITORIES',
   githubApiUrl: 'GITHUB_API_URL',
   jiraHost: 'JIRA_HOST',
   jiraEmail: 'JIRA_EMAIL',
@@ -72,6 +90,7 @@ type Setting = keyof typeof settings
 
 const PROVIDERS: readonly ProviderName[] = ['kvm', 'tart', 'hyperv', 'aws', 'synthetic']
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
 const PROJECT = /^[A-Z][A-Z0-9_]{1,9}$/
 
 /** Values from config.yaml by setting. Only a file that exists costs the parser's import. */
@@ -155,8 +174,8 @@ export const readConfig = async (
   const jira = readJira()
   if (github === null && jira === null && botProblems.length === 0) {
     botProblems.push(
-      'Neither GitHub nor Jira is configured. GitHub needs APP_ID, PRIVATE_KEY (or PRIVATE_KEY_PATH) and WEBHOOK_SECRET; ' +
-        'Jira needs JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN, JIRA_PROJECTS and JIRA_WEBHOOK_SECRET.',
+      'Neither GitHub nor Jira is configured. GitHub needs APP_ID, PRIVATE_KEY (or PRIVATE_KEY_PATH) and WEBHOOK_SECRET, or a ' +
+        'GITHUB_TOKEN; Jira needs JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN and JIRA_PROJECTS, and JIRA_WEBHOOK_SECRET for its webhook.',
     )
   }
   if ((github !== null || jira !== null) && projects.length === 0) {
@@ -165,15 +184,26 @@ export const readConfig = async (
     )
   }
 
-  function readGitHub(): GitHubSettings | null {
+  function readGitHub(): Config['github'] {
+    const given = text('githubApiUrl')
+    const apiUrl = given === null ? null : originOf(given)
+    if (given !== null && apiUrl === null)
+      botProblems.push(`GITHUB_API_URL must be an https URL (http on loopback only), and is "${given}".`)
+    // An App that is begun counts, complete or not: a token does not stand in for what it lacks.
     const names = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as const
-    if (text('githubToken') !== null && names.every(name => value(name) === undefined)) {
-      botProblems.push(
-        'GITHUB_TOKEN is set without an App: polling with a token is not supported; use a GitHub App (APP_ID, PRIVATE_KEY, WEBHOOK_SECRET).',
-      )
-      return null
+    if (names.some(name => value(name) !== undefined)) return readApp(apiUrl)
+    if (value('githubToken') === undefined) return null
+    const token = text('githubToken')
+    if (token === null) botProblems.push('GitHub: GITHUB_TOKEN is empty. Give it a token, or take it away.')
+    const repositories = list('githubRepositories')
+    for (const name of repositories) {
+      if (!REPOSITORY.test(name))
+        botProblems.push(`GITHUB_REPOSITORIES: "${name}" is no repository; one is written owner/name.`)
     }
-    if (names.every(name => value(name) === undefined)) return null
+    return token === null ? null : { via: 'token', token, repositories, apiUrl }
+  }
+
+  function readApp(apiUrl: string | null): AppSettings | null {
     const appId = number('appId', 0, 1, Number.MAX_SAFE_INTEGER)
     if (text('appId') === null) botProblems.push("GitHub: APP_ID is missing; it stands on the App's settings page.")
     const webhookSecret = text('webhookSecret')
@@ -201,24 +231,20 @@ export const readConfig = async (
     if (privateKey !== null && !privateKey.includes('PRIVATE KEY-----')) {
       botProblems.push('GitHub: PRIVATE_KEY is no PEM private key (it starts with "-----BEGIN").')
     }
-    const given = text('githubApiUrl')
-    const apiUrl = given === null ? null : originOf(given)
-    if (given !== null && apiUrl === null)
-      botProblems.push(`GITHUB_API_URL must be an https URL (http on loopback only), and is "${given}".`)
     return webhookSecret === null || privateKey === null || appId === 0
       ? null
-      : { appId, privateKey, webhookSecret, apiUrl }
+      : { via: 'app', appId, privateKey, webhookSecret, apiUrl }
   }
 
   function readJira(): JiraSettings | null {
     const names = ['jiraHost', 'jiraEmail', 'jiraApiToken', 'jiraWebhookSecret'] as const
     if (names.every(name => value(name) === undefined)) return null
-    const missing = names.filter(name => text(name) === null)
-    for (const name of missing) {
+    for (const name of ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const) {
+      if (text(name) === null) botProblems.push(`Jira: ${settings[name]} is missing or empty.`)
+    }
+    if (value('jiraWebhookSecret') !== undefined && text('jiraWebhookSecret') === null) {
       botProblems.push(
-        name === 'jiraWebhookSecret'
-          ? 'Jira: JIRA_WEBHOOK_SECRET is missing or empty; without it anybody could send events. Set the same one on the webhook in Jira.'
-          : `Jira: ${settings[name]} is missing or empty.`,
+        'Jira: JIRA_WEBHOOK_SECRET is empty; anybody could send events. Set the same one on the webhook in Jira, or take it away: then Jira is polled.',
       )
     }
     const url = originOf(text('jiraHost') ?? '')
@@ -228,9 +254,7 @@ export const readConfig = async (
       )
     }
     const [email, apiToken, webhookSecret] = [text('jiraEmail'), text('jiraApiToken'), text('jiraWebhookSecret')]
-    return url === null || email === null || apiToken === null || webhookSecret === null
-      ? null
-      : { url, email, apiToken, webhookSecret }
+    return url === null || email === null || apiToken === null ? null : { url, email, apiToken, webhookSecret }
   }
 
   const assignees = list('jiraAssignees')
@@ -269,6 +293,12 @@ export const readConfig = async (
     github,
     jira,
     botProblems,
+    secrets: [
+      ...(github?.via === 'app' ? [github.privateKey, github.webhookSecret] : [github?.token]),
+      jira?.apiToken,
+      jira?.webhookSecret,
+      text('runnerToken'),
+    ].filter(secret => typeof secret === 'string'),
     environment,
   }
   if (problems.length > 0)

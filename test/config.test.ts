@@ -36,16 +36,14 @@ test('with nothing set, the CLI works and the bot says all that it lacks', async
 })
 
 test('the key in base64, as Probot takes it too', async () => {
-  expect(
-    (await read({ ...github, PRIVATE_KEY: Buffer.from(KEY).toString('base64'), JIRA_PROJECTS: 'DROP' })).github
-      ?.privateKey,
-  ).toBe(KEY)
+  const config = await read({ ...github, PRIVATE_KEY: Buffer.from(KEY).toString('base64'), JIRA_PROJECTS: 'DROP' })
+  expect(config.github).toMatchObject({ privateKey: KEY })
 })
 
 test('both sides complete: no problem; the key with \\n in one line is a key', async () => {
   const config = await read({ ...github, PRIVATE_KEY: KEY.replaceAll('\n', '\\n'), ...jira })
   expect(config.botProblems).toEqual([])
-  expect(config.github).toEqual({ appId: 1, privateKey: KEY, webhookSecret: 'hush', apiUrl: null })
+  expect(config.github).toEqual({ via: 'app', appId: 1, privateKey: KEY, webhookSecret: 'hush', apiUrl: null })
   expect(config.jira).toMatchObject({ url: 'https://example.atlassian.net' })
   expect(config.projects).toEqual(['DROP', 'WEB'])
 })
@@ -59,12 +57,27 @@ test.for([
   ['an empty secret', { ...github, WEBHOOK_SECRET: '', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET is missing or empty/],
   ['a secret alone', { WEBHOOK_SECRET: 'hush', JIRA_PROJECTS: 'DROP' }, /APP_ID is missing[\s\S]*PRIVATE_KEY/],
   ['a key that is none', { ...github, PRIVATE_KEY: 'abc', JIRA_PROJECTS: 'DROP' }, /no PEM private key/],
-  ['Jira without its webhook secret', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is missing or empty/],
+  ['a webhook secret of Jira that is empty', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is empty/],
+  ['an App that is begun, beside a token', { APP_ID: '1', GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET/],
+  ['an empty token', { GITHUB_TOKEN: '', JIRA_PROJECTS: 'DROP' }, /GITHUB_TOKEN is empty/],
+  ['a repository that is none', { GITHUB_TOKEN: 't', GITHUB_REPOSITORIES: 'shop' }, /"shop" is no repository/],
   ['Jira without projects', { ...jira, JIRA_PROJECTS: '' }, /JIRA_PROJECTS is missing/],
   ['Jira over plain http elsewhere', { ...jira, JIRA_HOST: 'http://jira.example.org' }, /JIRA_HOST must be/],
 ] as const)('%s keeps the bot from starting', async ([, environment, said]) => {
   const config = await read(environment)
   expect(config.botProblems.join('\n')).toMatch(said)
+})
+
+test('a token instead of an App, and Jira without a webhook, are complete', async () => {
+  const { JIRA_WEBHOOK_SECRET: _, ...polled } = jira
+  const config = await read({ ...polled, GITHUB_TOKEN: 't', GITHUB_REPOSITORIES: 'acme/shop, acme/web' })
+  expect(config.botProblems).toEqual([])
+  expect(config.github).toEqual({ via: 'token', token: 't', repositories: ['acme/shop', 'acme/web'], apiUrl: null })
+  expect(config.jira).toMatchObject({ webhookSecret: null })
+})
+
+test('a complete App counts, and the token beside it does not', async () => {
+  expect((await read({ ...github, GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' })).github).toMatchObject({ via: 'app' })
 })
 
 test('http is allowed on loopback', async () => {

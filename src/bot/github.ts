@@ -3,7 +3,7 @@
  * the app's decision goes back to it.
  */
 import type { Context } from 'probot'
-import type { GitHubSettings } from '../config.ts'
+import type { AppSettings } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
@@ -102,7 +102,7 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
  * own waiting between writes.
  */
 export const openGitHub = async (
-  { appId, privateKey, webhookSecret, apiUrl }: GitHubSettings,
+  { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
   { log, decide, paced = true }: { log: Log; decide: (received: Received) => Promise<Decided>; paced?: boolean },
 ): Promise<GitHub> => {
   const { Probot, ProbotOctokit } = await import('probot')

@@ -38,8 +38,13 @@ export const startBot = async (
   { runnerToken = null, clock = Date.now }: { runnerToken?: string | null; clock?: () => number } = {},
 ): Promise<Bot> => {
   const token = runnerToken ?? config.runnerToken
+  const app = config.github?.via === 'app' ? config.github : null
   const problems = [
     ...config.botProblems,
+    ...(app === null && config.github !== null ? ['GITHUB_TOKEN: polling GitHub is not part of this version.'] : []),
+    ...(config.jira?.webhookSecret === null
+      ? ['JIRA_WEBHOOK_SECRET is missing: polling Jira is not part of this version.']
+      : []),
     ...(token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: runners could not connect.'] : []),
   ]
   if (problems.length > 0 || token === null)
@@ -49,13 +54,7 @@ export const startBot = async (
   chmodSync(config.home, 0o700)
   const queue = openQueue(join(config.home, 'bot.db'), clock)
   const memory = openMemory(join(config.home, 'memory.db'), clock)
-  const secrets = [
-    token,
-    config.github?.privateKey,
-    config.github?.webhookSecret,
-    config.jira?.apiToken,
-    config.jira?.webhookSecret,
-  ].filter(secret => secret !== undefined)
+  const secrets = [...config.secrets, token]
   const rules: Rules = { projects: config.projects, assignees: config.assignees }
   const jira = config.jira === null ? null : openJira(config.jira)
   let inbox: ReturnType<typeof openInbox> | null = null
@@ -79,8 +78,8 @@ export const startBot = async (
   const server = await openServer({
     host: config.host,
     port: config.port,
-    github: config.github === null ? null : { secret: config.github.webhookSecret },
-    jira: config.jira === null ? null : { secret: config.jira.webhookSecret },
+    github: app === null ? null : { secret: app.webhookSecret },
+    jira: typeof config.jira?.webhookSecret === 'string' ? { secret: config.jira.webhookSecret } : null,
     lanes: { github: githubLane, jira: jiraLane },
     queue,
     runnerApi,
@@ -106,7 +105,7 @@ export const startBot = async (
       return github === null || installation === null ? null : github.installation(installation)
     },
   })
-  if (config.github !== null) github = await openGitHub(config.github, { log, decide: decide.github })
+  if (app !== null) github = await openGitHub(app, { log, decide: decide.github })
 
   publisher = openPublisher({ queue, memory, github, jira, clock, log })
   inbox = openInbox({

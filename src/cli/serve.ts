@@ -10,17 +10,7 @@ export const version = (): string =>
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
 
 export const logOf = (config: Config, token?: string): Log =>
-  openLog(
-    config.logLevel,
-    [
-      config.github?.privateKey,
-      config.github?.webhookSecret,
-      config.jira?.apiToken,
-      config.jira?.webhookSecret,
-      config.runnerToken,
-      token,
-    ].filter(secret => typeof secret === 'string'),
-  )
+  openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])
 
 /** Waits until the process is asked to end, then closes all in order. Ends the process itself when that takes too long. */
 export const untilEnded = async (signal: AbortSignal, log: Log, close: () => Promise<void>): Promise<number> => {

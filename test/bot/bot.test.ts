@@ -9,6 +9,7 @@ import { readConfig } from '../../src/config.ts'
 import type { Environment, Outcome } from '../../src/domain.ts'
 import { openLog } from '../../src/log.ts'
 import type { Lease } from '../../src/queue/queue.ts'
+import { WEBHOOK_SECRET } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
 
@@ -156,7 +157,7 @@ const lines = () => {
 test('no payload and no secret comes into the log or a comment, not even by an error', async () => {
   const written = lines()
   const other = await openStage({ people: { dev: 'push' }, issues: {}, level: 'debug' })
-  const secret = other.config.github?.webhookSecret ?? ''
+  const secret = WEBHOOK_SECRET
   const log = openLog('debug', [secret])
   await other.stopBot()
   const bot = await startBot(other.config, log)
@@ -200,7 +201,7 @@ test('with GitHub and Jira out of reach the bot is healthy all the same, and end
     {},
     settings(home, {
       APP_ID: '7',
-      PRIVATE_KEY: stage.config.github?.privateKey ?? '',
+      PRIVATE_KEY: stage.github.app.privateKey,
       WEBHOOK_SECRET: 'a secret',
       GITHUB_API_URL: `http://127.0.0.1:${port}`,
       JIRA_HOST: `http://127.0.0.1:${port}`,
@@ -218,13 +219,13 @@ test('with GitHub and Jira out of reach the bot is healthy all the same, and end
 })
 
 test('a bot that is killed with a comment posted and not noted posts no second one', async () => {
-  const { github, config } = stage
+  const { github } = stage
   const home = homeOf()
   const environment = settings(home, {
     PATH: process.env.PATH ?? '',
     APP_ID: String(github.app.id),
     PRIVATE_KEY: github.app.privateKey,
-    WEBHOOK_SECRET: config.github?.webhookSecret ?? '',
+    WEBHOOK_SECRET,
     GITHUB_API_URL: github.url,
     AGENT_SWARM_RUNNER_TOKEN: 'token-of-another-bot',
   })
