@@ -1,4 +1,6 @@
 /** The one door to other programs. */
+import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
 import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 
@@ -26,6 +28,8 @@ export type OnCommand = (command: {
   argv: readonly string[]
   milliseconds: number
   exitCode: number | null
+  /** Whether something was on its standard input. */
+  input: boolean
 }) => void
 
 const DEADLINE = 60_000
@@ -71,7 +75,7 @@ export const openRun =
       ...(signals.length === 0 ? {} : { cancelSignal: AbortSignal.any(signals) }),
     })
     const milliseconds = performance.now() - began
-    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null })
+    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: options.input !== undefined })
     const doing = [program, ...argv].join(' ').slice(0, 300)
     if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
     if (ran.timedOut) {
@@ -85,6 +89,34 @@ export const openRun =
       throw fail(kind, `${doing}: ${said}`, remedy ?? null)
     }
     return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
+  }
+
+/** Starts a program that outlives us, its output in the file `output`. `ended` settles when it ends while we are still here. */
+export type Detach = (
+  program: string,
+  argv: readonly string[],
+  output: string,
+) => Promise<{ pid: number; ended: Promise<number> }>
+
+export const openDetach =
+  (environment: Readonly<Record<string, string | undefined>>): Detach =>
+  async (program, argv, output) => {
+    const { execa } = await import('execa')
+    const file = createWriteStream(output, { mode: 0o600 })
+    await once(file, 'open')
+    const child = execa(program, argv, {
+      reject: false,
+      extendEnv: false,
+      env: environment,
+      detached: true,
+      cleanup: false,
+      stdin: 'ignore',
+      stdout: file,
+      stderr: file,
+    })
+    child.nodeChildProcess.unref()
+    if (child.pid === undefined) throw fail('unknown', `starting ${program}: ${(await child).shortMessage}`)
+    return { pid: child.pid, ended: child.then(ran => ran.exitCode ?? 1) }
   }
 
 /** Runs a program on our own terminal or pipes, without a deadline: a person's shell. Returns its exit code. */

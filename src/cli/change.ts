@@ -2,8 +2,11 @@
 import { userInfo } from 'node:os'
 import type { Action, Environment, Outcome, Ticket } from '../domain.ts'
 import { execute, sweep } from '../runner/executor.ts'
-import { openWorld } from '../runner/world.ts'
-import { type Invocation, print, printJson, tell } from './command.ts'
+import type { Plan } from '../runner/plan.ts'
+import type { World } from '../runner/world.ts'
+import { type Invocation, print, printJson, tellFailure } from './command.ts'
+import { openProgress, type ProgressView } from './progress.ts'
+import { withWorld } from './with-world.ts'
 
 /** An action without what every command of the CLI fills in the same way. */
 type Wish = Action extends infer One ? (One extends Action ? Omit<One, 'by' | 'replyTo'> : never) : never
@@ -17,10 +20,9 @@ const who = (): string | null => {
   }
 }
 
-const say = (outcome: Outcome): string => {
-  if (outcome.result === 'done') return outcome.said
-  return outcome.result === 'skipped' ? outcome.because : outcome.failure.message
-}
+const asAction = (wish: Wish) => ({ ...wish, by: { via: 'cli', who: who() }, replyTo: null }) as Action
+
+const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
 
 /** Who asked for a ticket that has nothing may have mistyped it. */
 const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
@@ -34,38 +36,67 @@ const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
 const sshLine = (environment: Environment | null): string[] =>
   environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
 
-export const change = async (invocation: Invocation, wish: Wish): Promise<number> => {
-  const world = openWorld(await invocation.config(), { interrupt: invocation.signal })
-  try {
-    await sweep(world, { queueToo: false })
-    const action = { ...wish, by: { via: 'cli', who: who() }, replyTo: null } as Action
-    const began = performance.now()
-    const outcome = await withHint(
-      wish.ticket,
-      await execute(world, action, {
-        actionId: null,
-        correlation: null,
-        signal: invocation.signal,
-        onPhase: phase => tell(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${phase}`),
-      }),
+/** Does it here and now, under the ticket's lock, and shows its phases. */
+const perform = async (world: World, { signal }: Invocation, wish: Wish, progress: ProgressView): Promise<Outcome> => {
+  await sweep(world, { queueToo: false })
+  const interrupted = () =>
+    progress.note(
+      'Ctrl-C: what was begun is being undone. Once more: it is left as it is, for the next start to settle.',
     )
-    if (invocation.json) printJson({ ticket: wish.ticket, ...outcome })
-    if (outcome.result === 'failed') {
-      const { message, remedy } = outcome.failure
-      tell(`agent-swarm ${wish.kind}: ${message}${remedy === null ? '' : `\n${remedy}`}`)
-      return 1
-    }
-    if (!invocation.json) {
-      const end = outcome.result === 'done' ? ` (${outcome.seconds} s).` : /[.?]$/.test(outcome.because) ? '' : '.'
-      print(
-        [
-          `${say(outcome)}${end}`,
-          ...(wish.kind === 'create' || wish.kind === 'start' ? sshLine(outcome.environment) : []),
-        ].join('\n'),
-      )
-    }
-    return 0
+  signal.addEventListener('abort', interrupted, { once: true })
+  try {
+    const outcome = await execute(world, asAction(wish), {
+      actionId: null,
+      correlation: null,
+      signal,
+      onPhase: progress.phase,
+    })
+    progress.end(outcome.result !== 'failed')
+    return outcome
   } finally {
-    world.close()
+    signal.removeEventListener('abort', interrupted)
   }
+}
+
+const tellPlan = ({ json, quiet }: Invocation, { kind, ticket }: Wish, planned: Plan): void => {
+  if (json) printJson({ ticket, result: 'planned', ...planned })
+  else if ('skipped' in planned) print(`Nothing to do: ${sentence(planned.skipped)}`)
+  else if (!quiet)
+    print(
+      [`${kind} of ${ticket} would`, ...planned.would.map(step => `  - ${step}`), 'Nothing was changed.'].join('\n'),
+    )
+}
+
+/** What can be seen to fail, or to be nothing, is told now and not in the background. */
+const ahead = (invocation: Invocation, wish: Wish): Promise<number> =>
+  withWorld(invocation, async world => {
+    const { plan } = await import('../runner/plan.ts')
+    const planned = await plan(world, asAction(wish))
+    if (invocation.flags['dry-run'] === true || 'skipped' in planned) tellPlan(invocation, wish, planned)
+    else await (await import('./detach.ts')).detach(invocation, world, wish)
+    return 0
+  })
+
+export const change = async (invocation: Invocation, wish: Wish): Promise<number> => {
+  const { json, quiet, flags } = invocation
+  if (flags['dry-run'] === true || flags.detach === true) return ahead(invocation, wish)
+  const progress = openProgress({ quiet })
+  return withWorld(
+    invocation,
+    async world => {
+      const outcome = await withHint(wish.ticket, await perform(world, invocation, wish, progress))
+      if (json) printJson({ ticket: wish.ticket, ...outcome })
+      if (outcome.result === 'failed') {
+        tellFailure(wish.kind, outcome.failure)
+        return 1
+      }
+      if (!json && !quiet) {
+        const said = outcome.result === 'done' ? `${outcome.said} (${outcome.seconds} s)` : outcome.because
+        const more = wish.kind === 'create' || wish.kind === 'start' ? sshLine(outcome.environment) : []
+        print([sentence(said), ...more].join('\n'))
+      }
+      return 0
+    },
+    progress.note,
+  )
 }

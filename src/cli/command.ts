@@ -1,6 +1,7 @@
 /** What a command of the CLI is given, and how it speaks. */
+import { styleText } from 'node:util'
 import type { Config } from '../config.ts'
-import { checkpointName, isTicket, type Ticket } from '../domain.ts'
+import { checkpointName, type Failure, isTicket, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 
 export type Invocation = {
@@ -11,6 +12,10 @@ export type Invocation = {
   /** Ends when the person presses Ctrl-C, or the system asks us to end. */
   signal: AbortSignal
   json: boolean
+  /** Nothing but data and errors. */
+  quiet: boolean
+  /** Each outside command is shown. */
+  verbose: boolean
 }
 /** Returns the exit code. */
 export type RunCommand = (invocation: Invocation) => Promise<number>
@@ -18,6 +23,11 @@ export type RunCommand = (invocation: Invocation) => Promise<number>
 export const print = (text: string) => void process.stdout.write(`${text}\n`)
 export const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
 export const tell = (text: string) => void process.stderr.write(`${text}\n`)
+/** An error as a person reads it: which command, what went wrong, what to do. */
+export const tellFailure = (command: string, { message, remedy }: Failure) =>
+  tell(
+    `${styleText('red', `agent-swarm ${command}:`, { stream: process.stderr })} ${message}${remedy === null ? '' : `\n${remedy}`}`,
+  )
 
 export const ticketArgument = (text: string | undefined): Ticket => {
   const ticket = (text ?? '').toUpperCase()

@@ -21,11 +21,16 @@ const provider: Option = {
   value: 'NAME',
   says: 'The hypervisor to use; by default the first that is available.',
 }
+const dryRun: Option = { type: 'boolean', says: 'Say what would be done, and do nothing.' }
+const detach: Option = { type: 'boolean', says: 'Do it in the background; status shows how it goes.' }
+const changing = { 'dry-run': dryRun, detach, json }
 const port: Option = { type: 'string', value: 'N', says: 'The port to listen on (3000).' }
 const host: Option = { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' }
 
 /** What every command knows. */
 export const commonOptions: Readonly<Record<string, Option>> = {
+  quiet: { type: 'boolean', short: 'q', says: 'No progress and no sentences: only data, and errors.' },
+  verbose: { type: 'boolean', short: 'v', says: 'Show each outside command with its time, as one could paste it.' },
   help: { type: 'boolean', short: 'h', says: 'Show this help.' },
 }
 
@@ -34,7 +39,7 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [ticket],
     says: 'Make the machine of a ticket, and wait until it answers over SSH.',
     example: 'agent-swarm create DROP-2100',
-    options: { provider, json },
+    options: { provider, ...changing },
     load: () => import('./create.ts'),
   },
   list: {
@@ -55,7 +60,10 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [ticket, { name: 'name', is: 'checkpoint' }],
     says: 'Make a checkpoint of the machine; without a name, the time is its name.',
     example: 'agent-swarm checkpoint DROP-2100 before-refactor',
-    options: { json },
+    options: {
+      delete: { type: 'boolean', says: 'Delete this checkpoint instead; the machine stays as it is.' },
+      ...changing,
+    },
     load: () => import('./checkpoint.ts'),
   },
   checkpoints: {
@@ -69,28 +77,28 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [ticket, { name: 'name', is: 'checkpoint' }],
     says: 'Bring a checkpoint back, by default the newest. What it replaces is kept as pre-restore-….',
     example: 'agent-swarm restore DROP-2100 before-refactor',
-    options: { json },
+    options: changing,
     load: () => import('./restore.ts'),
   },
   stop: {
     arguments: [ticket],
     says: 'Shut the machine down. Its disk and its checkpoints are kept.',
     example: 'agent-swarm stop DROP-2100',
-    options: { json },
+    options: changing,
     load: () => import('./stop.ts'),
   },
   start: {
     arguments: [ticket],
     says: 'Start a stopped machine, and wait until it answers over SSH.',
     example: 'agent-swarm start DROP-2100',
-    options: { json },
+    options: changing,
     load: () => import('./start.ts'),
   },
   delete: {
     arguments: [ticket],
     says: 'Delete the machine with its checkpoints. One that holds unsaved work is stopped and kept instead.',
     example: 'agent-swarm delete DROP-2100',
-    options: { force: { type: 'boolean', says: 'Delete it even if work is lost with it.' }, json },
+    options: { force: { type: 'boolean', says: 'Delete it even if work is lost with it.' }, ...changing },
     load: () => import('./delete.ts'),
   },
   status: {

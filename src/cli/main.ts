@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
 import { fail, failureOf } from '../errors.ts'
-import { columns, print, printJson, tell } from './command.ts'
+import { columns, print, printJson, tell, tellFailure } from './command.ts'
 import { type Command, commands, commonOptions, type Option, usageOf } from './commands.ts'
 
 const help = (): string =>
@@ -55,7 +55,7 @@ const endingSignal = (): AbortSignal => {
   const ending = new AbortController()
   const ask = () => {
     if (ending.signal.aborted) {
-      tell('Ended at once. What was left half-done is settled by the next command or the runner.')
+      tell('\nEnded at once. What was left half-done is settled by the next command or the runner.')
       process.exit(130)
     }
     ending.abort()
@@ -131,6 +131,8 @@ export const main = async (argv: string[]): Promise<number> => {
       words,
       flags,
       json: asJson,
+      quiet: flags.quiet === true,
+      verbose: flags.verbose === true,
       signal: endingSignal(),
       config: () => {
         const given = { provider: text('provider'), port: text('port'), host: text('host'), botUrl: text('bot-url') }
@@ -141,7 +143,7 @@ export const main = async (argv: string[]): Promise<number> => {
     const { withNearestTicket } = await import('./known.ts')
     const failure = await withNearestTicket(failureOf(error, name), words[0]?.toUpperCase() ?? '')
     if (asJson) printJson({ error: failure })
-    tell(`agent-swarm ${name}: ${failure.message}${failure.remedy === null ? '' : `\n${failure.remedy}`}`)
+    tellFailure(name, failure)
     return failure.kind === 'usage' ? 2 : 1
   }
 }

@@ -46,7 +46,7 @@ type Result = { said: string } | { skipped: string }
 
 // ── Seeing, and moving towards what is wanted ──────────────────────────────────────────────────────────────────────
 
-const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
+export const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
   try {
     return await provider.status(row.vmId)
   } catch (error) {
@@ -157,7 +157,7 @@ const stopKeepingFinding = async (work: Work, provider: Provider, row: Environme
   work.world.registry.setAddress(row.ticket, null)
 }
 
-const existing = (world: World, ticket: Ticket): EnvironmentRow => {
+export const existing = (world: World, ticket: Ticket): EnvironmentRow => {
   const row = world.registry.environment(ticket)
   if (row === null)
     throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
@@ -165,8 +165,7 @@ const existing = (world: World, ticket: Ticket): EnvironmentRow => {
 }
 
 /** Says which there are. */
-const noSuchCheckpoint = (world: World, ticket: Ticket, name: CheckpointName) => {
-  const names = world.registry.checkpoints(ticket).map(one => one.name)
+export const noSuchCheckpoint = (ticket: Ticket, name: CheckpointName, names: readonly CheckpointName[]) => {
   const near = nearest(name, names)
   return fail(
     'no-such-checkpoint',
@@ -347,7 +346,7 @@ const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
       `${ticket} has no checkpoint to restore`,
       `Make one: agent-swarm checkpoint ${ticket} [name]`,
     )
-  if (!there.includes(name)) throw noSuchCheckpoint(world, ticket, name)
+  if (!there.includes(name)) throw noSuchCheckpoint(ticket, name, there)
   const keptAs = earlier?.keptAs ?? `pre-restore-${timestamp(world.clock())}`
   world.registry.setDetail(operation, { name, keptAs })
   if (!there.includes(keptAs))
@@ -375,11 +374,12 @@ const deleteCheckpoint: Does<'delete-checkpoint'> = async ({ world, asked, opera
   if (provider.deleteCheckpoint === undefined)
     throw fail('unsupported', `${provider.name} cannot delete a checkpoint`, 'It goes with its environment.')
   world.registry.setDetail(operation, { name })
-  if (!(await adoptCheckpoints(world, provider, row)).includes(name)) {
+  const there = await adoptCheckpoints(world, provider, row)
+  if (!there.includes(name)) {
     // An earlier attempt of this very action deleted it.
     if (asked.actionId !== null && world.registry.detailOf(asked.actionId)?.name === name)
       return { said: `checkpoint ${name} of ${ticket} is deleted` }
-    throw noSuchCheckpoint(world, ticket, name)
+    throw noSuchCheckpoint(ticket, name, there)
   }
   asked.onPhase('delete checkpoint')
   await provider.deleteCheckpoint(row.vmId, name)
