@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The one JavaScript file: it must be readable by any Node, so that an older one can say what is missing.
-import { readFileSync } from 'node:fs'
+// The one JavaScript file of the sources: it must be readable by any Node, so that an older one can say what is missing.
+import { existsSync, readFileSync } from 'node:fs'
 // Whole: a named import of what an older Node lacks would end it before it can say so.
 import module from 'node:module'
 import { homedir } from 'node:os'
@@ -17,8 +17,16 @@ if (process.argv[2] === '--version' && process.argv.length === 3) {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   process.stdout.write(`${version}\n`)
 } else {
-  // Ours and private: a cache of code that others could write would be a way in.
-  module.enableCompileCache(join(process.env.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm'), 'cache', 'compile'))
-  const { main } = await import('../src/cli/main.ts')
+  // Ours and private: a cache of code that others could write would be a way in. A completion makes no folder.
+  const home = process.env.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
+  if (process.argv[2] !== 'completion' || existsSync(home)) module.enableCompileCache(join(home, 'cache', 'compile'))
+  // A checkout runs the TypeScript as it is. Node strips no types under node_modules: a package holds JavaScript made of it.
+  let main
+  if (existsSync(new URL('../src/cli/main.ts', import.meta.url))) {
+    main = (await import('../src/cli/main.ts')).main
+  } else {
+    process.setSourceMapsEnabled(true)
+    main = (await import(new URL('../dist/src/cli/main.js', import.meta.url).href)).main
+  }
   process.exitCode = await main(process.argv.slice(2))
 }

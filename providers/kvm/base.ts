@@ -3,9 +3,10 @@
  * `<name>.qcow2` and `<name>.manifest.json`; the manifest comes last, so that an image without one does not exist.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createReadStream, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { baseScript } from '../../base-image/scripts.ts'
 import { seedImage } from '../../base-image/seed.ts'
 import { allow, fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, Provider, SshInfo, Tools } from '../provider.ts'
@@ -156,15 +157,14 @@ export const buildBase = async (
     const ssh = await answering(builder)
     await guest.run(ssh, 'true', BOOT_DEADLINE_MS)
     onPhase('set up')
-    const script = (file: string) => readFileSync(join(import.meta.dirname, '../../base-image', file), 'utf8')
-    await guest.run(ssh, `set -- minimal\n${script('setup-base.sh')}`, SETUP_DEADLINE_MS)
-    const listed = await guest.run(ssh, script('contents.sh'), 60_000)
+    await guest.run(ssh, `set -- minimal\n${baseScript('setup-base.sh')}`, SETUP_DEADLINE_MS)
+    const listed = await guest.run(ssh, baseScript('contents.sh'), 60_000)
     const contents = listed
       .split('\n')
       .filter(line => /^\S+ \S+$/.test(line))
       .sort()
     onPhase('seal')
-    await guest.run(ssh, script('seal.sh'), 5 * 60_000)
+    await guest.run(ssh, baseScript('seal.sh'), 5 * 60_000)
     await provider.stopVm(builder)
 
     // 3. The image: without what was written and deleted along the way.

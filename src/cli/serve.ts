@@ -1,13 +1,18 @@
 /** What `bot`, `runner` and `up` have in common: version, log with its secrets, and an end that comes in time. */
 import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 import type { Config } from '../config.ts'
 import { type Log, openLog } from '../log.ts'
 
 /** SIGTERM to exit: whatever is still to be published or done goes on at the next start. Milliseconds. */
 const END_WITHIN_MS = 7_000
 
-export const version = (): string =>
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
+export const version = (): string => {
+  // Found, and not at a place: a package holds this file one folder deeper.
+  const path = findPackageJSON(import.meta.url)
+  if (path === undefined) throw new Error('package.json is missing: this copy of agent-swarm is not whole')
+  return JSON.parse(readFileSync(path, 'utf8')).version
+}
 
 export const logOf = (config: Config, token?: string): Log =>
   openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])

@@ -1,0 +1,16 @@
+/** npm pack runs this first: JavaScript out of the types, in `dist/` with the same folders, and beside it what is read at run time. */
+import { execFileSync } from 'node:child_process'
+import { cpSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+
+const root = resolve(import.meta.dirname, '..')
+const dist = join(root, 'dist')
+rmSync(dist, { recursive: true, force: true })
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
+execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
+// The scripts that set up a base image.
+cpSync(join(root, 'base-image'), join(dist, 'base-image'), {
+  recursive: true,
+  filter: path => !path.endsWith('.ts'),
+})

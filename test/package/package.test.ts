@@ -1,0 +1,186 @@
+/**
+ * What `npm pack` makes, installed into an empty prefix and used from there.
+ *
+ * Without a network npm cannot resolve the dependencies. So it installs the tarball with none in its package.json, and those
+ * that it had are linked from the checkout, each by its name alone: what is imported and not declared is missing. With
+ * AGENT_SWARM_TEST_INSTALL=registry npm installs the tarball as it is, from the registry.
+ */
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { until } from '../support/wait.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const fromRegistry = process.env.AGENT_SWARM_TEST_INSTALL === 'registry'
+const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-package-'))
+const prefix = join(folder, 'prefix')
+const installed = join(prefix, 'lib/node_modules/agent-swarm')
+const command = join(prefix, 'bin/agent-swarm')
+const home = join(folder, 'state')
+/** Node 24 first, as whoever installs it has it. */
+const environment = {
+  PATH: [dirname(process.execPath), join(prefix, 'bin'), '/usr/bin', '/bin'].join(delimiter),
+  HOME: folder,
+  AGENT_SWARM_HOME: home,
+  AGENT_SWARM_PROVIDER: 'synthetic',
+}
+const npm = (words: string[], cwd: string) =>
+  execFileSync('npm', [...words, '--no-audit', '--no-fund', '--no-update-notifier'], { cwd, encoding: 'utf8' })
+type Ran = { code: number; stdout: string; stderr: string }
+const swarm = (...words: string[]): Promise<Ran> => swarmWith({}, ...words)
+const swarmWith = (more: Record<string, string>, ...words: string[]): Promise<Ran> =>
+  new Promise(done => {
+    execFile(command, words, { cwd: tmpdir(), env: { ...environment, ...more } }, (error, stdout, stderr) =>
+      done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+    )
+  })
+const filesIn = (path: string): string[] =>
+  readdirSync(path, { recursive: true, encoding: 'utf8' }).filter(name => statSync(join(path, name)).isFile())
+const changes = () => execFileSync('git', ['status', '--porcelain'], { cwd: root, encoding: 'utf8' })
+
+let packed: { size: number; unpackedSize: number; files: string[] }
+let before: string
+beforeAll(() => {
+  before = changes()
+  npm(['pack', '--pack-destination', folder], root)
+  const tarball = join(folder, 'agent-swarm-0.1.0.tgz')
+  execFileSync('tar', ['-xzf', tarball, '-C', folder])
+  const unpacked = join(folder, 'package')
+  const files = filesIn(unpacked)
+  const bytes = files.reduce((sum, file) => sum + statSync(join(unpacked, file)).size, 0)
+  packed = { size: statSync(tarball).size, unpackedSize: bytes, files }
+  if (fromRegistry) {
+    npm(['install', '--global', '--prefix', prefix, tarball], folder)
+    return
+  }
+  const { dependencies, ...rest } = JSON.parse(readFileSync(join(unpacked, 'package.json'), 'utf8'))
+  const alone = join(folder, 'alone')
+  cpSync(unpacked, join(alone, 'package'), { recursive: true })
+  writeFileSync(join(alone, 'package/package.json'), JSON.stringify(rest))
+  execFileSync('tar', ['-czf', join(folder, 'alone.tgz'), '-C', alone, 'package'])
+  npm(['install', '--global', '--offline', '--prefix', prefix, join(folder, 'alone.tgz')], folder)
+  for (const name of Object.keys(dependencies)) {
+    const link = join(installed, 'node_modules', name)
+    mkdirSync(dirname(link), { recursive: true })
+    symlinkSync(join(root, 'node_modules', name), link)
+  }
+}, 180_000)
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+test('it holds what is needed, and nothing else', () => {
+  const sources = ['handlers', 'providers', 'base-image', 'src'].flatMap(room =>
+    filesIn(join(root, room)).map(file => join(room, file)),
+  )
+  const made = sources.flatMap(file =>
+    file.endsWith('.ts') ? [file.replace(/\.ts$/, '.js'), file.replace(/\.ts$/, '.js.map')] : [file],
+  )
+  expect(packed.files.sort()).toEqual(
+    [
+      'LICENSE',
+      'README.md',
+      'app.yml',
+      'bin/agent-swarm.js',
+      'package.json',
+      ...made.map(file => join('dist', file)),
+    ].sort(),
+  )
+  expect(packed.size).toBeLessThan(500_000)
+  expect(packed.unpackedSize).toBeLessThan(2_000_000)
+})
+
+test('packing leaves the checkout as it was', () => expect(changes()).toBe(before))
+
+test('no other package is needed than those it names', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const imported = packed.files
+    .filter(file => file.endsWith('.js'))
+    .flatMap(file => [
+      ...readFileSync(join(folder, 'package', file), 'utf8').matchAll(
+        /(?:^import .*from |^import |\bimport\()'([^'.][^']*)'/gm,
+      ),
+    ])
+    .map(([, name = '']) => name)
+    .filter(name => !name.startsWith('node:'))
+    .map(name => name.match(/^(@[^/]+\/)?[^/]+/)?.[0])
+  expect([...new Set(imported)].sort()).toEqual(Object.keys(dependencies).sort())
+})
+
+test('it says its version and its help, without making a folder', async () => {
+  expect(await swarm('--version')).toEqual({ code: 0, stdout: '0.1.0\n', stderr: '' })
+  expect(existsSync(home)).toBe(false)
+  expect((await swarm('--help')).stdout).toContain('create <TICKET>')
+})
+
+test('it makes a machine, lists it, and deletes it', async () => {
+  expect(await swarm('list', '--json')).toEqual({ code: 0, stdout: '[]\n', stderr: '' })
+  expect(await swarm('create', 'DROP-1')).toMatchObject({ code: 0, stdout: expect.stringContaining('as-drop-1-') })
+  expect(JSON.parse((await swarm('list', '--json')).stdout)).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+  expect(await swarm('ssh', 'DROP-1', '--', 'echo $((6 * 7))')).toMatchObject({ code: 0, stdout: '42\n' })
+  expect(await swarm('delete', 'DROP-1')).toMatchObject({ code: 0 })
+})
+
+test('every hypervisor is loaded and asked', async () => {
+  const { stdout, code } = await swarm('providers', '--json')
+  expect(code).toBe(0)
+  expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ name: 'kvm', capabilities: expect.any(Array) }))
+})
+
+test('a stack names the lines of the TypeScript', async () => {
+  // Whoever writes to stdout is told where from.
+  const where = 'process.stdout.write = () => process.stderr.write(new Error().stack)'
+  const { stderr } = await swarmWith(
+    { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(where)}` },
+    'list',
+    '--json',
+  )
+  const [, line] = stderr.match(/\/src\/cli\/command\.ts:(\d+):\d+/) ?? []
+  expect(readFileSync(join(root, 'src/cli/command.ts'), 'utf8').split('\n')[Number(line) - 1]).toContain(
+    'process.stdout.write',
+  )
+})
+
+test('the scripts of a base image are found where they are installed', async () => {
+  const { baseScript } = await import(pathToFileURL(join(installed, 'dist/base-image/scripts.js')).href)
+  for (const file of readdirSync(join(root, 'base-image')).filter(name => name.endsWith('.sh')))
+    expect(baseScript(file)).toBe(readFileSync(join(root, 'base-image', file), 'utf8'))
+})
+
+test('up is healthy, and ends when asked', async () => {
+  const child = spawn(command, ['up', '--port', '0'], {
+    env: {
+      ...environment,
+      JIRA_HOST: 'http://127.0.0.1:9',
+      JIRA_EMAIL: 'a@example.org',
+      JIRA_API_TOKEN: 'x',
+      JIRA_PROJECTS: 'DROP',
+      JIRA_WEBHOOK_SECRET: 'x-secret',
+    },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  child.stderr.on('data', chunk => {
+    said += chunk
+  })
+  try {
+    const url = await until('up to be up', () => said.match(/listens on (http:[^\s,]+)/)?.[1], { within: 10_000 })
+    expect((await fetch(`${url}/healthz`)).status).toBe(200)
+  } finally {
+    const gone = new Promise(done => child.once('exit', done))
+    child.kill('SIGTERM')
+    expect(await gone).toBe(0)
+  }
+})
