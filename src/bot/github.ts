@@ -1,13 +1,12 @@
 /**
- * The Probot app, and the door to GitHub's API. Deliveries do not come over HTTP but out of the inbox, verified and on disk;
- * the app's decision goes back to it.
+ * The door to GitHub's API, for an App and for a personal token: which of the two it is, its callers never ask. And what a
+ * failed request means.
  */
-import type { Context } from 'probot'
-import type { AppSettings } from '../config.ts'
+import type { Octokit as Rest } from '@octokit/rest'
+import type { Config } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
-import { githubEventNames } from './github-events.ts'
 import type { Decided } from './inbox.ts'
 
 /** One request, from sending to the last byte. Milliseconds. */
@@ -15,23 +14,66 @@ const DEADLINE_MS = 15_000
 /** GitHub says so in a header; without one, this long is asked for. */
 const SECONDARY_LIMIT_MS = 60_000
 
-export type Octokit = Context['octokit']
-/** What the app sees of a delivery. */
+/** What Probot's client and Octokit's own have in common. */
+export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
+/** What is decided of a delivery. */
 export type Received = { id: string; name: string; payload: unknown; octokit: Octokit }
+/** Requests that GitHub still grants, as its last answer said. `resetAt` is epoch ms. */
+export type RateLeft = { limit: number; remaining: number; resetAt: number }
 
 export type GitHub = {
-  /** The app's short name, which makes its login; proves that our key is right. */
-  slug(): Promise<string>
-  /** Runs the app on a stored delivery. */
+  /** The login that our comments carry; proves that our credentials are right. */
+  login(): Promise<string>
+  /** Decides a stored delivery. */
   receive(delivery: StoredDelivery): Promise<Decided>
-  /** A client with the rights of an installation. Paces itself: writes 1 s apart, comments 3 s. */
-  installation(id: number): Promise<Octokit>
-  /** Whether a comment was written by this app. */
+  /**
+   * A client with our rights in a repository; null where we have none. Paces itself: writes 1 s apart, comments 3 s.
+   */
+  clientFor(repo: string): Promise<Octokit | null>
+  /** Whether a comment was written by us. */
   isOurs(comment: WrittenBy): Promise<boolean>
+  /** Null while nothing was asked. */
+  rate(): RateLeft | null
+  /** A client for what is the App's own, as its deliveries; null where there is no App. */
+  asApp: (() => Promise<Octokit>) | null
 }
 type WrittenBy = {
   user: { login: string; type?: string } | null
   performed_via_github_app?: { id?: number } | null
+}
+export type GitHubTools = {
+  log: Log
+  decide: (received: Received) => Promise<Decided>
+  /** The App's installation on a repository, as its deliveries told. */
+  installationOf: (repo: string) => number | null
+  /** `false` leaves out Octokit's own waiting between writes. */
+  paced?: boolean
+}
+
+/** Loads the client, which takes up to a second: this is called when the bot listens already. */
+export const openGitHub = async (settings: NonNullable<Config['github']>, tools: GitHubTools): Promise<GitHub> =>
+  settings.via === 'app'
+    ? (await import('./github-app.ts')).openApp(settings, tools)
+    : (await import('./github-token.ts')).openToken(settings, tools)
+
+/** `fetch` with a deadline, which notes what GitHub says of its limits. */
+export const watchedFetch = () => {
+  let rate: RateLeft | null = null
+  return {
+    rate: () => rate,
+    fetch: async (url: string | URL, init: RequestInit = {}): Promise<Response> => {
+      const response = await fetch(url, {
+        ...init,
+        signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
+      })
+      const told = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
+      const [limit, remaining, reset] = [told('limit'), told('remaining'), told('reset')]
+      // Searches and the like have a budget of their own.
+      const core = (response.headers.get('x-ratelimit-resource') ?? 'core') === 'core'
+      if (core && [limit, remaining, reset].every(Number.isFinite)) rate = { limit, remaining, resetAt: reset * 1000 }
+      return response
+    },
+  }
 }
 
 /** What a failed request allows: `at` (ms from now) when GitHub said when, `pause` when no request can work before. */
@@ -85,98 +127,14 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
     return made('network', 'later', Number.isFinite(wait) ? wait : SECONDARY_LIMIT_MS, null)
   }
   if (status === 401)
-    return made('permission', 'pause', null, "Check APP_ID and PRIVATE_KEY, and this machine's clock.")
+    return made('permission', 'pause', null, "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.")
   if (status === 403)
     return made(
       'permission',
       'never',
       null,
-      'Give the App the permissions of app.yml in its settings, and accept them in the organisation.',
+      'Give the App the permissions of app.yml in its settings, and accept them in the organisation; a token needs the right to read and write the repository.',
     )
   if (status >= 500 || status === 408 || status === 409 || status === 425) return made('network', 'later', null, null)
   return made('refused', 'never', null, null)
-}
-
-/**
- * Opens Probot. It costs a second, so this is called when the bot listens already. `paced: false` leaves out Octokit's
- * own waiting between writes.
- */
-export const openGitHub = async (
-  { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
-  { log, decide, paced = true }: { log: Log; decide: (received: Received) => Promise<Decided>; paced?: boolean },
-): Promise<GitHub> => {
-  const { Probot, ProbotOctokit } = await import('probot')
-  const decided = new Map<string, Decided>()
-
-  const probot = new Probot({
-    appId,
-    privateKey,
-    // Probot takes "development" for an empty one; the configuration refuses that before.
-    secret: webhookSecret,
-    // What goes wrong in the app reaches the inbox, which tells it once. Probot would log whole payloads on debug.
-    log: log.child({}, { level: 'silent' }),
-    ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
-    request: {
-      fetch: (url: string | URL, init: RequestInit = {}) =>
-        fetch(url, {
-          ...init,
-          signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
-        }),
-    },
-    Octokit: ProbotOctokit.defaults((options: Record<string, unknown>) => ({
-      ...options,
-      // Inbox and outbox try again, on disk; a retry in memory would only hold their place.
-      retry: { enabled: false },
-      throttle: {
-        ...(typeof options.throttle === 'object' ? options.throttle : {}),
-        enabled: paced,
-        onRateLimit: () => false,
-        onSecondaryRateLimit: () => false,
-      },
-    })),
-  })
-
-  await probot.load(app => {
-    // The names are those of Probot's own list; what makes events of them is the one place that knows which.
-    app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], async context => {
-      const { id, name, payload, octokit } = context
-      decided.set(id, await decide({ id, name, payload, octokit }))
-    })
-  })
-
-  let known: Promise<string> | null = null
-  const slug = () => {
-    known ??= probot
-      .auth()
-      .then(octokit => octokit.rest.apps.getAuthenticated())
-      .then(({ data }) => data?.slug ?? '')
-      .catch(error => {
-        known = null
-        throw error
-      })
-    return known
-  }
-
-  return {
-    slug,
-    receive: async ({ id, event, body }) => {
-      const payload = JSON.parse(body)
-      try {
-        // The names of what may arrive are open: GitHub adds some, and the app ignores what it does not know.
-        await probot.receive({ id, name: event, payload } as Parameters<typeof probot.receive>[0])
-      } catch (error) {
-        throw error instanceof AggregateError ? (error.errors[0] ?? error) : error
-      }
-      const found = decided.get(id)
-      decided.delete(id)
-      return (
-        found ?? { verdict: { verdict: 'ignored', reason: `nothing is done on ${event}` }, actions: [], messages: [] }
-      )
-    },
-    installation: id => probot.auth(id),
-    isOurs: async ({ user, performed_via_github_app: app }) => {
-      if (typeof app?.id === 'number') return app.id === appId
-      return user?.type === 'Bot' && user.login === `${await slug()}[bot]`
-    },
-  }
 }

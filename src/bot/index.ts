@@ -100,12 +100,10 @@ export const startBot = async (
     rules,
     projects: config.projects,
     clock,
-    octokitFor: async repo => {
-      const installation = memory.installationOf(repo)
-      return github === null || installation === null ? null : github.installation(installation)
-    },
+    octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
   })
-  if (app !== null) github = await openGitHub(app, { log, decide: decide.github })
+  if (config.github !== null)
+    github = await openGitHub(config.github, { log, decide: decide.github, installationOf: memory.installationOf })
 
   publisher = openPublisher({ queue, memory, github, jira, clock, log })
   inbox = openInbox({
@@ -127,8 +125,8 @@ export const startBot = async (
 
   // Wrong credentials are told now, not with the first event. What is only out of reach is tried again when it is needed.
   const warn = ({ message, remedy }: Failure) => log.warn({ remedy }, message)
-  const asking = 'asking GitHub which App this is'
-  github?.slug().catch(error => warn(githubFailure(error, asking, clock()).failure))
+  const asking = 'asking GitHub who we are'
+  github?.login().catch(error => warn(githubFailure(error, asking, clock()).failure))
   jira?.me().catch(error => warn(failureOf(error, 'asking Jira who we are')))
 
   const tend = { noOverlap: true, unref: true, logger: { info() {}, debug() {}, warn() {}, error() {} } }

@@ -60,9 +60,9 @@ export const openPublisher = ({
 
   const octokitFor = async (repo: string): Promise<Octokit> => {
     if (github === null) throw never('GitHub is not configured')
-    const installation = memory.installationOf(repo)
-    if (installation === null) throw never(`the App is not installed on ${repo}`)
-    return github.installation(installation)
+    const client = await github.clientFor(repo)
+    if (client === null) throw never(`the App is not installed on ${repo}`)
+    return client
   }
 
   /** Our comment with this marker, or null. A stranger's copy is not ours. */

@@ -118,6 +118,7 @@ const stage = async ({ log = openLog('silent') } = {}) => {
     {
       log,
       paced: false,
+      installationOf: memory.installationOf,
       decide: async () => {
         throw new Error('nothing is received here')
       },

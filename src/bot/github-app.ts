@@ -1,0 +1,85 @@
+/** GitHub by an App. Deliveries do not come to Probot over HTTP but out of the inbox, verified and on disk; its decision goes back there. */
+import { Probot, ProbotOctokit } from 'probot'
+import type { AppSettings } from '../config.ts'
+import { type GitHub, type GitHubTools, watchedFetch } from './github.ts'
+import { githubEventNames } from './github-events.ts'
+import type { Decided } from './inbox.ts'
+
+export const openApp = async (
+  { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
+  { log, decide, installationOf, paced = true }: GitHubTools,
+): Promise<GitHub> => {
+  const decided = new Map<string, Decided>()
+  const watched = watchedFetch()
+
+  const probot = new Probot({
+    appId,
+    privateKey,
+    // Probot takes "development" for an empty one; the configuration refuses that before.
+    secret: webhookSecret,
+    // What goes wrong in the app reaches the inbox, which tells it once. Probot would log whole payloads on debug.
+    log: log.child({}, { level: 'silent' }),
+    ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
+    request: { fetch: watched.fetch },
+    Octokit: ProbotOctokit.defaults((options: Record<string, unknown>) => ({
+      ...options,
+      // Inbox and outbox try again, on disk; a retry in memory would only hold their place.
+      retry: { enabled: false },
+      throttle: {
+        ...(typeof options.throttle === 'object' ? options.throttle : {}),
+        enabled: paced,
+        onRateLimit: () => false,
+        onSecondaryRateLimit: () => false,
+      },
+    })),
+  })
+
+  await probot.load(app => {
+    // The names are those of Probot's own list; what makes events of them is the one place that knows which.
+    app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], async context => {
+      const { id, name, payload, octokit } = context
+      decided.set(id, await decide({ id, name, payload, octokit }))
+    })
+  })
+
+  let known: Promise<string> | null = null
+  const login = () => {
+    known ??= probot
+      .auth()
+      .then(octokit => octokit.rest.apps.getAuthenticated())
+      .then(({ data }) => `${data?.slug ?? ''}[bot]`)
+      .catch(error => {
+        known = null
+        throw error
+      })
+    return known
+  }
+
+  return {
+    login,
+    receive: async ({ id, event, body }) => {
+      const payload = JSON.parse(body)
+      try {
+        // The names of what may arrive are open: GitHub adds some, and the app ignores what it does not know.
+        await probot.receive({ id, name: event, payload } as Parameters<typeof probot.receive>[0])
+      } catch (error) {
+        throw error instanceof AggregateError ? (error.errors[0] ?? error) : error
+      }
+      const found = decided.get(id)
+      decided.delete(id)
+      return (
+        found ?? { verdict: { verdict: 'ignored', reason: `nothing is done on ${event}` }, actions: [], messages: [] }
+      )
+    },
+    clientFor: async repo => {
+      const installation = installationOf(repo)
+      return installation === null ? null : probot.auth(installation)
+    },
+    isOurs: async ({ user, performed_via_github_app: app }) => {
+      if (typeof app?.id === 'number') return app.id === appId
+      return user?.type === 'Bot' && user.login === (await login())
+    },
+    rate: watched.rate,
+    asApp: () => probot.auth(),
+  }
+}
