@@ -14,7 +14,7 @@ export type AppSettings = {
   apiUrl: string | null
 }
 /** A personal token, and polling: for those who cannot be reached from outside. */
-type TokenSettings = {
+export type TokenSettings = {
   via: 'token'
   token: string
   /** `owner/name` each; empty: all that the token may write to. */

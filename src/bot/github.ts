@@ -19,7 +19,7 @@ export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
 /** What is decided of a delivery. */
 export type Received = { id: string; name: string; payload: unknown; octokit: Octokit }
 /** Requests that GitHub still grants, as its last answer said. `resetAt` is epoch ms. */
-export type RateLeft = { limit: number; remaining: number; resetAt: number }
+type RateLeft = { limit: number; remaining: number; resetAt: number }
 
 export type GitHub = {
   /** The login that our comments carry; proves that our credentials are right. */
