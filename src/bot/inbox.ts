@@ -58,7 +58,7 @@ export const openInbox = ({
     } catch (error) {
       const failure = failureOf(error, `deciding ${delivery.source} ${delivery.event}`)
       const foreseen = failure.kind !== 'unknown' && mayRetry(failure.kind)
-      const over = foreseen ? clock() - delivery.receivedAt > GIVE_UP_MS : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
+      const over = foreseen ? clock() - delivery.since > GIVE_UP_MS : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
       if (over) {
         log.error({ correlation: delivery.id, kind: failure.kind }, `given up: ${failure.message}`)
         settle(delivery, { verdict: { verdict: 'failed', reason: failure.message }, actions: [], messages: [] })

@@ -17,6 +17,7 @@ import { jiraLane } from './jira-events.ts'
 import { openMemory } from './memory.ts'
 import { replyMessage } from './messages.ts'
 import { openMetrics } from './metrics.ts'
+import { openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
 import { openPublisher } from './publisher.ts'
 import { openRunnerApi } from './runner-api.ts'
@@ -25,6 +26,8 @@ import { openServer } from './server.ts'
 const DAY_MS = 24 * 60 * 60_000
 /** How long what is settled is kept: GitHub sends a delivery again for at most three days. */
 const KEPT_MS = { queue: 14 * DAY_MS, memory: 90 * DAY_MS }
+/** How much of the payloads of deliveries without an effect is kept for a replay, in bytes. */
+const KEPT_PAYLOADS = 64 * 1024 * 1024
 /** A command that is not done after so long gets a reply that says why. */
 const PATIENCE_MS = 20_000
 const CLOSE_MS = 2_500
@@ -123,6 +126,8 @@ export const startBot = async (
     },
   })
 
+  const operator = await openOperator({ home: config.home, queue, onReplay: () => inbox?.nudge(), log })
+
   // Wrong credentials are told now, not with the first event. What is only out of reach is tried again when it is needed.
   const warn = ({ message, remedy }: Failure) => log.warn({ remedy }, message)
   const asking = 'asking GitHub who we are'
@@ -150,7 +155,7 @@ export const startBot = async (
     cron.schedule(
       '17 * * * *',
       doing('forgetting what is old', () => {
-        queue.purge(clock() - KEPT_MS.queue)
+        queue.purge(clock() - KEPT_MS.queue, KEPT_PAYLOADS)
         memory.purge(clock() - KEPT_MS.memory)
       }),
       tend,
@@ -163,7 +168,7 @@ export const startBot = async (
     port: server.port,
     close: async () => {
       for (const task of tasks) await task.stop()
-      await Promise.all([server.close(), inbox?.close(CLOSE_MS), publisher?.close()])
+      await Promise.all([server.close(), operator.close(), inbox?.close(CLOSE_MS), publisher?.close()])
       queue.close()
       memory.close()
     },

@@ -2,7 +2,7 @@
 import type { Invocation } from './command.ts'
 
 /** What a word stands for: decides how it is completed. */
-type Meaning = 'ticket' | 'checkpoint' | 'image' | 'command line' | 'command' | 'port'
+type Meaning = 'ticket' | 'checkpoint' | 'image' | 'command line' | 'command' | 'port' | 'delivery'
 type Argument = { name: string; is: Meaning; required?: true; many?: true }
 export type Option = { type: 'boolean' | 'string'; says: string; value?: string; short?: string }
 export type Command = {
@@ -136,6 +136,20 @@ export const commands: Readonly<Record<string, Command>> = {
     example: 'agent-swarm bot --port 3000',
     options: { port, host },
     load: () => import('./bot.ts'),
+  },
+  'bot inbox': {
+    arguments: [{ name: 'filter', is: 'delivery', many: true }],
+    says: 'What was delivered, newest first, each with its verdict and why. Filters: a verdict (actions, ignored, refused, failed, waiting), source, event, id or ticket.',
+    example: 'agent-swarm bot inbox refused issue_comment',
+    options: { limit: { type: 'string', value: 'N', says: 'How many at most (50).' }, json },
+    load: () => import('./bot-inbox.ts'),
+  },
+  'bot replay': {
+    arguments: [{ name: 'id', is: 'delivery', required: true }],
+    says: 'Have one delivery decided again. One that had no effect takes effect; one that had does nothing a second time.',
+    example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
+    options: { json },
+    load: () => import('./bot-replay.ts'),
   },
   runner: {
     arguments: [],

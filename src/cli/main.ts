@@ -98,10 +98,16 @@ const parse = async (args: string[], name: string, command: Command) => {
   }
 }
 
+/** A command's name has one word or two; the rest is what it is called with. */
+const nameIn = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
+  const two = argv.slice(0, 2).join(' ')
+  return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
+}
+
 export const main = async (argv: string[]): Promise<number> => {
-  const [name, ...rest] = argv
+  const [name, ...rest] = nameIn(argv)
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
-    const about = name === 'help' ? rest[0] : undefined
+    const about = name === 'help' ? nameIn(rest)[0] : undefined
     if (about === undefined) {
       print(help())
       return name === undefined ? 2 : 0

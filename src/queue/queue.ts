@@ -14,9 +14,25 @@ export type Delivery = {
   body: string
   receivedAt: number
 }
-export type StoredDelivery = Delivery & { seq: number; attempt: number }
+/** `since`: when it was first due, or due again: what cannot be decided is given up some time after. */
+export type StoredDelivery = Delivery & { seq: number; attempt: number; since: number }
 /** What a delivery became. A refusal and an ignored delivery keep their reason. */
 export type Verdict = { verdict: 'actions' | 'ignored' | 'refused' | 'failed'; reason: string | null }
+/** A delivery as the inbox shows it. */
+export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'receivedAt'> & {
+  verdict: Verdict['verdict'] | 'waiting'
+  /** Of the verdict; of one that waits, why it could not be decided the last time. */
+  reason: string | null
+  /** How often it could not be decided. */
+  attempt: number
+  /** When one that waits is decided next, epoch ms. */
+  dueAt: number | null
+  settledAt: number | null
+  /** What it became. */
+  actions: { kind: Action['kind']; ticket: Ticket; state: ActionState; result: Outcome['result'] | null }[]
+}
+/** `again`: it is due now. Otherwise why not: it took effect, it is being decided, its payload is no longer kept, or nobody knows it. */
+export type Replayed = 'again' | 'took effect' | 'in hand' | 'forgotten' | 'unknown'
 
 /** An action on its way. `id` is `<source>:<delivery id>:<index>`, so that a redelivery makes the same ids. */
 export type QueuedAction = { id: string; correlation: string; action: Action }
@@ -56,6 +72,13 @@ export type Queue = {
   settle(seq: number, verdict: Verdict, actions: readonly QueuedAction[], messages?: readonly Message[]): void
   /** It could not be decided yet: again at `at`. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): void
+  /**
+   * Deliveries, newest first, at most `limit`. Each of `words` must be its verdict, source, event, id, or the ticket of one
+   * of its actions.
+   */
+  deliveries(filter: { words: readonly string[]; limit: number }): DeliveryRow[]
+  /** Has a delivery decided again that had no effect. `id` may be `<source>:<id>`. */
+  replay(id: string): Replayed
 
   enqueue(action: QueuedAction): 'added' | 'duplicate'
   /** The oldest pending action of a ticket that has none active and that this runner may take. Pins the ticket to it. */
@@ -94,8 +117,11 @@ export type Queue = {
     later(seq: number, at: number, reason: string): void
     drop(seq: number, reason: string): void
   }
-  /** Forgets what was settled before (epoch ms): no sender sends it again after so long. */
-  purge(before: number): void
+  /**
+   * Forgets what was settled before (epoch ms): no sender sends it again after so long. Of settled deliveries without an
+   * effect, the newest payloads are kept for a replay, `payloadBytes` of them.
+   */
+  purge(before: number, payloadBytes: number): void
   counts(): {
     inbox: number
     pending: number

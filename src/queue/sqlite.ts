@@ -13,7 +13,7 @@ const migrations = [
     id text not null,
     event text not null,
     lane text not null,
-    -- Gone once it is settled: what is kept then is that it came, and what it became.
+    -- Gone once it has taken effect: what is kept then is that it came, and what it became.
     body text,
     received_at integer not null,
     attempt integer not null default 0,
@@ -54,6 +54,11 @@ const migrations = [
   ) strict;
   create index outbox_key on outbox (key, seq);
   `,
+  `
+  -- When it became due: with its arrival, or with a replay.
+  alter table delivery add column since integer;
+  create index action_correlation on action (correlation);
+  `,
 ]
 
 /** How often an action is tried before it ends as failed. */
@@ -93,14 +98,20 @@ export const openQueue = (path: string, clock: () => number): Queue => {
   const sql = {
     // One that failed for good takes effect when it is sent again; any other that is known stays as it is.
     accept: db.prepare(`insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
-      on conflict (source, id) do update set body = excluded.body, received_at = excluded.received_at, verdict = null, reason = null,
-        settled_at = null, attempt = 0, not_before = 0
+      on conflict (source, id) do update set body = excluded.body, received_at = excluded.received_at, since = null, verdict = null,
+        reason = null, settled_at = null, attempt = 0, not_before = 0
       where delivery.verdict = 'failed'`),
     // The next lane after a given one, and the oldest delivery of a lane: two steps in an index, however long the backlog.
     lane: db.prepare('select lane from delivery where verdict is null and lane > ? order by lane limit 1'),
     head: db.prepare('select * from delivery where verdict is null and lane = ? order by seq limit 1'),
     settle: db.prepare(
-      'update delivery set verdict = ?, reason = ?, settled_at = ?, body = null where seq = ? and verdict is null',
+      `update delivery set verdict = ?1, reason = ?2, settled_at = ?3, body = iif(?1 = 'actions', null, body)
+      where seq = ?4 and verdict is null`,
+    ),
+    known: db.prepare(`select * from delivery where id = ?1 or source || ':' || id = ?1 order by seq desc limit 1`),
+    replay: db.prepare(
+      `update delivery set verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0, since = ?
+      where seq = ? and coalesce(verdict, '') <> 'actions' and body is not null`,
     ),
     postpone: db.prepare('update delivery set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
     enqueue: db.prepare(
@@ -137,6 +148,7 @@ export const openQueue = (path: string, clock: () => number): Queue => {
       `update action set state = 'dead', outcome = ?, ended_at = ?, lease_token = null, lease_until = null where seq = ?`,
     ),
     get: db.prepare('select * from action where id = ?'),
+    madeOf: db.prepare('select * from action where correlation = ? order by seq'),
     putOver: db.prepare('update outbox set body = ?, attempt = 0, not_before = 0, reason = null where key = ?'),
     put: db.prepare('insert into outbox (key, body) values (?, ?)'),
     take: db.prepare('select * from outbox where not_before <= ? order by seq limit ?'),
@@ -205,6 +217,7 @@ export const openQueue = (path: string, clock: () => number): Queue => {
           body: row.body as string,
           receivedAt: row.received_at as number,
           attempt: row.attempt as number,
+          since: (row.since ?? row.received_at) as number,
         })
       }
       return found
@@ -220,6 +233,38 @@ export const openQueue = (path: string, clock: () => number): Queue => {
     postpone: (seq, at, reason) => {
       sql.postpone.run(at, reason, seq)
       inHand.delete(seq)
+    },
+    deliveries: ({ words, limit }) => {
+      const isIt = `and (? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
+        or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
+      const rows = db
+        .prepare(`select * from delivery where true ${words.map(() => isIt).join(' ')} order by seq desc limit ?`)
+        .all(...words.flatMap(word => [word, word]), limit) as Row[]
+      return rows.map(row => ({
+        source: row.source as StoredDelivery['source'],
+        id: row.id as string,
+        event: row.event as string,
+        receivedAt: row.received_at as number,
+        verdict: (row.verdict as Verdict['verdict'] | null) ?? 'waiting',
+        reason: row.reason as string | null,
+        attempt: row.attempt as number,
+        dueAt: row.verdict === null ? Math.max(row.not_before as number, row.received_at as number) : null,
+        settledAt: row.settled_at as number | null,
+        actions: (sql.madeOf.all(row.id as string) as Row[]).map(actionFrom).map(({ action, state, outcome }) => ({
+          kind: action.kind,
+          ticket: action.ticket,
+          state,
+          result: outcome?.result ?? null,
+        })),
+      }))
+    },
+    replay: id => {
+      const row = sql.known.get(id) as Row | undefined
+      if (row === undefined) return 'unknown'
+      const seq = row.seq as number
+      if (row.verdict === 'actions') return 'took effect'
+      if (inHand.has(seq)) return 'in hand'
+      return sql.replay.run(clock(), seq).changes === 1 ? 'again' : 'forgotten'
     },
 
     enqueue: action => (enqueue(action) ? 'added' : 'duplicate'),
@@ -321,9 +366,16 @@ export const openQueue = (path: string, clock: () => number): Queue => {
       later: (seq, at, reason) => void sql.later.run(at, reason, seq),
       drop: (seq, _reason) => void sql.ack.run(seq),
     },
-    purge: before =>
+    purge: (before, payloadBytes) =>
       transaction(() => {
         db.prepare('delete from delivery where settled_at < ?').run(before)
+        db.prepare(
+          `update delivery set body = null where seq in (
+            select seq from (
+              select seq, sum(octet_length(body)) over (order by seq desc) as total
+              from delivery where verdict is not null and body is not null)
+            where total > ?)`,
+        ).run(payloadBytes)
         db.prepare('delete from action where ended_at < ?').run(before)
       }),
     counts: () => ({

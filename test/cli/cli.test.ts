@@ -174,7 +174,7 @@ test('help shows every command, and each shows its example', async () => {
   expect(code).toBe(0)
   for (const [name, command] of Object.entries(commands)) {
     expect(stdout).toContain(`  ${name}`)
-    expect((await swarm([name, '--help'])).stdout).toContain(`Example: ${command.example}`)
+    expect((await swarm([...name.split(' '), '--help'])).stdout).toContain(`Example: ${command.example}`)
   }
 })
 

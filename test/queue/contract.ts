@@ -191,13 +191,77 @@ export const keepsTheQueuePromises = (
       now += 1_000
       expect(queue.accept([{ ...delivery('1'), receivedAt: now }])).toBe(1)
       // It is as new as any other: not forgotten as settled, not given up as old.
-      queue.purge(now + 1)
+      queue.purge(now + 1, 0)
       const [again] = queue.due(1)
       expect(again?.receivedAt).toBe(now)
       expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
       queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
       expect(queue.accept([delivery('1')])).toBe(0)
       expect(queue.list()).toHaveLength(1)
+    })
+
+    test('one that had no effect is decided again when an operator asks; one that had is not', () => {
+      queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c'), delivery('4', 'd')])
+      const [first, second, third] = queue.due(4)
+      expect(queue.replay('4')).toBe('in hand')
+      queue.settle(first?.seq ?? 0, { verdict: 'refused', reason: 'may not' }, [])
+      queue.settle(second?.seq ?? 0, { verdict: 'actions', reason: null }, [
+        { ...action('github:2:0'), correlation: '2' },
+      ])
+      queue.postpone(third?.seq ?? 0, now + 60_000, 'Jira does not answer')
+      now += 1_000
+      expect(queue.deliveries({ words: [], limit: 9 })).toMatchObject([
+        { id: '4', verdict: 'waiting', reason: null, attempt: 0 },
+        { id: '3', verdict: 'waiting', reason: 'Jira does not answer', attempt: 1, dueAt: now + 59_000 },
+        { id: '2', verdict: 'actions', dueAt: null, actions: [{ kind: 'stop', ticket: 'DROP-1', state: 'pending' }] },
+        { id: '1', verdict: 'refused', reason: 'may not', dueAt: null, actions: [] },
+      ])
+      expect(['1', 'github:2', '3', 'nobody'].map(id => queue.replay(id))).toEqual([
+        'again',
+        'took effect',
+        'again',
+        'unknown',
+      ])
+      expect(queue.due(9)).toMatchObject([
+        { id: '1', body: '{"id":"1"}', attempt: 0, receivedAt: 0, since: now },
+        { id: '3', body: '{"id":"3"}', attempt: 0, since: now },
+      ])
+      expect(queue.list()).toHaveLength(1)
+    })
+
+    test('the inbox is looked through by verdict, source, event, id and ticket', () => {
+      queue.accept([delivery('1'), { ...delivery('2', 'b'), source: 'jira', event: 'jira:issue_updated' }])
+      const [first, second] = queue.due(2)
+      queue.settle(first?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
+      queue.settle(second?.seq ?? 0, { verdict: 'actions', reason: null }, [
+        { ...action('jira:2:0'), correlation: '2' },
+      ])
+      const found = (...words: string[]) => queue.deliveries({ words, limit: 9 }).map(one => one.id)
+      expect([found('ignored'), found('jira'), found('push'), found('1'), found('jira:2'), found('drop-1')]).toEqual([
+        ['1'],
+        ['2'],
+        ['1'],
+        ['1'],
+        ['2'],
+        ['2'],
+      ])
+      expect([found('jira', 'ignored'), found("' or 1=1 --")]).toEqual([[], []])
+      expect(queue.deliveries({ words: [], limit: 1 }).map(one => one.id)).toEqual(['2'])
+    })
+
+    test('of payloads that had no effect, only so many bytes are kept', () => {
+      queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
+      for (const one of queue.due(2)) queue.settle(one.seq, { verdict: 'ignored', reason: null }, [])
+      queue.purge(0, 10)
+      expect(['1', '2'].map(id => queue.replay(id))).toEqual(['forgotten', 'again'])
+      // What is not decided is kept, however much it is.
+      queue.purge(0, 0)
+      expect(
+        queue
+          .due(9)
+          .map(one => one.body)
+          .sort(),
+      ).toEqual(['{"id":"2"}', '{"id":"3"}'])
     })
 
     test('a delivery leaves the inbox with its actions and messages, or not at all', () => {
@@ -235,7 +299,7 @@ export const keepsTheQueuePromises = (
       queue.accept([delivery('1'), delivery('2', 'b')])
       const [first] = queue.due(1)
       queue.settle(first?.seq ?? 0, { verdict: 'ignored', reason: null }, [])
-      queue.purge(now + 1)
+      queue.purge(now + 1, 0)
       expect(queue.accept([delivery('1')])).toBe(1)
       expect(queue.counts()).toMatchObject({ inbox: 2 })
     })

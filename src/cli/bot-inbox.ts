@@ -1,0 +1,40 @@
+import { fail } from '../errors.ts'
+import { age, columns, print, printJson, type RunCommand, tell } from './command.ts'
+import { asJson, eventOf, noBot, openInbox, told } from './inbox.ts'
+
+export const run: RunCommand = async invocation => {
+  const limit = Number(invocation.flags.limit ?? 50)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)
+    throw fail('usage', `--limit must be a whole number from 1 to 10000, and is "${invocation.flags.limit}"`)
+  const config = await invocation.config()
+  const inbox = await openInbox(config)
+  if (inbox === null) {
+    tell(noBot(config))
+    if (invocation.json) printJson([])
+    return 0
+  }
+  try {
+    const rows = await inbox.ask({ ask: 'deliveries', words: invocation.words, limit })
+    if (invocation.json) printJson(rows.map(asJson))
+    else if (rows.length === 0)
+      tell(invocation.words.length === 0 ? 'Nothing was delivered yet.' : 'No delivery is like that.')
+    else {
+      const now = new Date()
+      print(
+        columns([
+          ['AGE', 'VERDICT', 'ID', 'EVENT', 'WHAT CAME OF IT'],
+          ...rows.map(row => [
+            age(new Date(row.receivedAt).toISOString(), now),
+            row.verdict,
+            row.id,
+            eventOf(row),
+            told(row, now.getTime()),
+          ]),
+        ]),
+      )
+    }
+    return 0
+  } finally {
+    inbox.close()
+  }
+}

@@ -1,0 +1,54 @@
+/** What `bot inbox` and `bot replay` share: the inbox of a bot that runs or does not, and a delivery as a person reads it. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
+import type { Config } from '../config.ts'
+import type { DeliveryRow } from '../queue/queue.ts'
+import { openQueue } from '../queue/sqlite.ts'
+
+/** `runs`: the bot does, and answers. Null: no bot ever ran on this folder. */
+export type Inbox = { runs: boolean; ask: AskBot; close(): void }
+
+export const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
+  const ask = await findBot(home)
+  if (ask !== null) return { runs: true, ask, close: () => {} }
+  const path = join(home, 'bot.db')
+  if (!existsSync(path)) return null
+  const queue = openQueue(path, Date.now)
+  return { runs: false, ask: async question => answerFrom(queue, question), close: () => queue.close() }
+}
+
+export const noBot = ({ home }: Config) => `No bot ever ran with AGENT_SWARM_HOME ${home}: there is no inbox.`
+
+/** Outside text on a terminal moves no cursor and sets no colour. */
+const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
+
+const inTime = (milliseconds: number) =>
+  milliseconds <= 0
+    ? 'now'
+    : milliseconds < 90_000
+      ? `in ${Math.ceil(milliseconds / 1000)} s`
+      : `in ${Math.round(milliseconds / 60_000)} min`
+
+/** What a delivery became, or why it waits. */
+export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, now: number): string => {
+  const because = reason === null ? '' : plain(reason)
+  if (verdict === 'waiting') {
+    return attempt === 0
+      ? 'not decided yet'
+      : `${because}; tried ${attempt} times, again ${inTime((dueAt ?? now) - now)}`
+  }
+  if (verdict !== 'actions' || actions.length === 0) return because
+  return actions.map(one => `${one.kind} ${one.ticket} (${one.result ?? one.state})`).join(', ')
+}
+
+export const eventOf = ({ source, event }: DeliveryRow) => plain(`${source} ${event}`)
+
+const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString())
+/** Times are ISO 8601, UTC. */
+export const asJson = ({ receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
+  ...row,
+  receivedAt: iso(receivedAt),
+  dueAt: iso(dueAt),
+  settledAt: iso(settledAt),
+})
