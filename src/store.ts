@@ -30,6 +30,23 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]):
 
 export type Store = { db: DatabaseSync; transaction: <T>(work: () => T) => T }
 
+/** How a store is opened: `openStore`, or `openCopy`. */
+export type OpenStore = (path: string, migrations: readonly string[]) => Store
+
+/** A copy in memory of the store at `path`, which is brought up to date before. What is written into it is gone with it. */
+export const openCopy: OpenStore = (path, migrations) => {
+  openStore(path, migrations).db.close()
+  const copy = openStore(':memory:', migrations)
+  const { db } = copy
+  db.prepare('attach ? as original').run(path)
+  const tables = db.prepare(`select name from original.sqlite_master where type = 'table' and sql is not null`).all()
+  for (const { name } of tables) {
+    db.exec(`delete from main."${name}"; insert into main."${name}" select * from original."${name}"`)
+  }
+  db.exec('detach original')
+  return copy
+}
+
 /** Opens `path` (or `:memory:`) and brings it up to the last of `migrations`. A transaction within one is part of it. */
 export const openStore = (path: string, migrations: readonly string[]): Store => {
   const db = new DatabaseSync(path, { timeout: 5_000 })

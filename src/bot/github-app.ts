@@ -7,10 +7,10 @@ import type { Decided } from './inbox.ts'
 
 export const openApp = async (
   { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
-  { log, decide, installationOf, paced = true }: GitHubTools,
+  { log, decide, installationOf, show = null, paced = true }: GitHubTools,
 ): Promise<GitHub> => {
   const decided = new Map<string, Decided>()
-  const watched = watchedFetch()
+  const watched = watchedFetch(show)
 
   const probot = new Probot({
     appId,

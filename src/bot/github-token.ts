@@ -4,8 +4,11 @@ import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../config.ts'
 import { type GitHub, type GitHubTools, watchedFetch } from './github.ts'
 
-export const openToken = ({ token, apiUrl }: TokenSettings, { log, decide, paced = true }: GitHubTools): GitHub => {
-  const watched = watchedFetch()
+export const openToken = (
+  { token, apiUrl }: TokenSettings,
+  { log, decide, show = null, paced = true }: GitHubTools,
+): GitHub => {
+  const watched = watchedFetch(show)
   const quiet = () => {}
   const octokit = new (Octokit.plugin(throttling))({
     auth: token,

@@ -7,6 +7,7 @@ import type { Config } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
+import { type Show, showingFetch } from './dry-run.ts'
 import type { Decided } from './inbox.ts'
 
 /** One request, from sending to the last byte. Milliseconds. */
@@ -46,6 +47,8 @@ export type GitHubTools = {
   decide: (received: Received) => Promise<Decided>
   /** The App's installation on a repository, as its deliveries told. */
   installationOf: (repo: string) => number | null
+  /** Set: what would be changed is shown instead. */
+  show?: Show | null
   /** `false` leaves out Octokit's own waiting between writes. */
   paced?: boolean
 }
@@ -57,12 +60,13 @@ export const openGitHub = async (settings: NonNullable<Config['github']>, tools:
     : (await import('./github-token.ts')).openToken(settings, tools)
 
 /** `fetch` with a deadline, which notes what GitHub says of its limits. */
-export const watchedFetch = () => {
+export const watchedFetch = (show: Show | null) => {
   let rate: RateLeft | null = null
+  const ask = show === null ? fetch : showingFetch(show, fetch)
   return {
     rate: () => rate,
     fetch: async (url: string | URL, init: RequestInit = {}): Promise<Response> => {
-      const response = await fetch(url, {
+      const response = await ask(url, {
         ...init,
         signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
       })

@@ -8,7 +8,9 @@ import type { Failure } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openQueue } from '../queue/sqlite.ts'
+import { openCopy, openStore } from '../store.ts'
 import { openDecide } from './decide.ts'
+import { queueBeside, type Show } from './dry-run.ts'
 import { type GitHub, githubFailure, openGitHub } from './github.ts'
 import { githubLane } from './github-events.ts'
 import { openInbox } from './inbox.ts'
@@ -34,11 +36,18 @@ const CLOSE_MS = 2_500
 
 export type Bot = { url: string; port: number; close(): Promise<void> }
 
-/** Throws `not-configured` with everything that is missing. `runnerToken` stands in for the configured one. */
+/**
+ * Throws `not-configured` with everything that is missing. `runnerToken` stands in for the configured one. With `show` it
+ * is a dry run, which is shown there.
+ */
 export const startBot = async (
   config: Config,
   log: Log,
-  { runnerToken = null, clock = Date.now }: { runnerToken?: string | null; clock?: () => number } = {},
+  {
+    runnerToken = null,
+    show = null,
+    clock = Date.now,
+  }: { runnerToken?: string | null; show?: Show | null; clock?: () => number } = {},
 ): Promise<Bot> => {
   const token = runnerToken ?? config.runnerToken
   const app = config.github?.via === 'app' ? config.github : null
@@ -55,11 +64,12 @@ export const startBot = async (
 
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
   chmodSync(config.home, 0o700)
-  const queue = openQueue(join(config.home, 'bot.db'), clock)
-  const memory = openMemory(join(config.home, 'memory.db'), clock)
+  const store = openQueue(join(config.home, 'bot.db'), clock)
+  const queue = show === null ? store : queueBeside(store, openQueue(join(config.home, 'bot.db'), clock, openCopy))
+  const memory = openMemory(join(config.home, 'memory.db'), clock, show === null ? openStore : openCopy)
   const secrets = [...config.secrets, token]
   const rules: Rules = { projects: config.projects, assignees: config.assignees }
-  const jira = config.jira === null ? null : openJira(config.jira)
+  const jira = config.jira === null ? null : openJira(config.jira, show)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
   let github: GitHub | null = null
@@ -76,6 +86,7 @@ export const startBot = async (
     metrics,
     ...openOutcomes({ memory, toJira: jira !== null, secrets, clock }),
     onMessages: () => publisher?.nudge(),
+    dryRun: show !== null,
     log,
   })
   const server = await openServer({
@@ -106,7 +117,14 @@ export const startBot = async (
     octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
   })
   if (config.github !== null)
-    github = await openGitHub(config.github, { log, decide: decide.github, installationOf: memory.installationOf })
+    github = await openGitHub(config.github, {
+      log,
+      decide: decide.github,
+      installationOf: memory.installationOf,
+      show,
+      // What is shown disturbs nobody.
+      paced: show === null,
+    })
 
   publisher = openPublisher({ queue, memory, github, jira, clock, log })
   inbox = openInbox({
@@ -119,7 +137,8 @@ export const startBot = async (
       if (github === null) throw fail('not-configured', 'deciding a delivery of GitHub, which is not configured')
       return github.receive(delivery)
     },
-    onSettled: ({ event }, { verdict }) => {
+    onSettled: ({ source, event, id }, { verdict, actions }) => {
+      show?.({ what: 'delivery', source, event, id, ...verdict, actions })
       metrics.verdict(event, verdict.verdict)
       runnerApi.dispatch()
       publisher?.nudge()

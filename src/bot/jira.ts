@@ -3,6 +3,7 @@ import type { StatusCategory } from '../../handlers/handler.ts'
 import type { JiraSettings } from '../config.ts'
 import type { Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
+import type { Show } from './dry-run.ts'
 import type { Adf } from './render.ts'
 
 const DEADLINE_MS = 10_000
@@ -41,7 +42,8 @@ const plain = (node: unknown): string => {
   return (text(member(node, 'text')) ?? '') + (Array.isArray(content) ? content.map(plain).join('\n') : '')
 }
 
-export const openJira = ({ url, email, apiToken }: JiraSettings): Jira => {
+/** `show`, where it is set, is given what would be written, and nothing is. */
+export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | null = null): Jira => {
   // Loaded with the first request: the bot must listen long before.
   const opened = async () => {
     const jira = await import('jira.js/core')
@@ -68,6 +70,10 @@ export const openJira = ({ url, email, apiToken }: JiraSettings): Jira => {
       body?: unknown
     },
   ): Promise<unknown> => {
+    if (show !== null && request.method !== 'GET') {
+      show({ what: 'request', to: 'Jira', method: request.method, path: request.url, body: request.body })
+      return {}
+    }
     opening ??= opened()
     const { jira, client } = await opening
     const { promise: late, reject } = Promise.withResolvers<never>()

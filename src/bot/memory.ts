@@ -5,7 +5,7 @@
 import type { StatusCategory } from '../../handlers/handler.ts'
 import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Ticket } from '../domain.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
-import { openStore } from '../store.ts'
+import { type OpenStore, openStore } from '../store.ts'
 
 const migrations = [
   `
@@ -137,8 +137,8 @@ const json = <T>(cell: Row[string] | undefined): T | null => (typeof cell === 's
 const seen = (environment: Environment) => JSON.stringify({ ...environment, observedAt: null })
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
-export const openMemory = (path: string, clock: () => number) => {
-  const { db, transaction: together } = openStore(path, migrations)
+export const openMemory = (path: string, clock: () => number, open: OpenStore = openStore) => {
+  const { db, transaction: together } = open(path, migrations)
   const run = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).run(...values).changes
   const get = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).get(...values) as Row | undefined
   const all = (sql: string, ...values: (string | number | null)[]) => db.prepare(sql).all(...values) as Row[]

@@ -100,6 +100,7 @@ export const openRunnerApi = ({
   onOutcome,
   onHeartbeat,
   onMessages,
+  dryRun = false,
   log,
 }: {
   queue: Queue
@@ -111,6 +112,8 @@ export const openRunnerApi = ({
   onHeartbeat: (heartbeat: HeartbeatRequest) => Message[]
   /** There is something to publish. */
   onMessages: () => void
+  /** No work is given and none is taken back: a runner that is at it waits for a bot that runs in earnest. */
+  dryRun?: boolean
   log: Log
 }) => {
   type Waiting = { runnerId: string; response: ServerResponse; timer: NodeJS.Timeout }
@@ -233,6 +236,10 @@ export const openRunnerApi = ({
       const given = request.headers.authorization?.match(/^Bearer (\S{1,512})$/)?.[1]
       if (given === undefined || !isToken(token, given)) {
         refuse(request, response, 401, 'the runner token is not the one that the bot knows')
+        return
+      }
+      if (dryRun && name !== 'heartbeat') {
+        refuse(request, response, 503, 'this bot runs with --dry-run: it gives no work and takes none back')
         return
       }
       readBody(

@@ -22,6 +22,8 @@ export type RunCommand = (invocation: Invocation) => Promise<number>
 
 export const print = (text: string) => void process.stdout.write(`${text}\n`)
 export const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
+/** Outside text that moves no cursor, sets no colour and hides nothing. */
+export const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
 export const tell = (text: string) => void process.stderr.write(`${text}\n`)
 /** An error as a person reads it: which command, what went wrong, what to do. */
 export const tellFailure = (command: string, { message, remedy }: Failure) =>

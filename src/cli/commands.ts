@@ -25,6 +25,11 @@ const dryRun: Option = { type: 'boolean', says: 'Say what would be done, and do 
 const detach: Option = { type: 'boolean', says: 'Do it in the background; status shows how it goes.' }
 const changing = { 'dry-run': dryRun, detach, json }
 const port: Option = { type: 'string', value: 'N', says: 'The port to listen on (3000).' }
+const dryJson: Option = { type: 'boolean', says: 'With --dry-run: print JSON, one line for each.' }
+const dry: Option = {
+  type: 'boolean',
+  says: 'Decide everything and do nothing: show each delivery with its verdict, the actions and what would be written. What is delivered is kept; the next start without this decides it anew, and acts.',
+}
 const host: Option = { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' }
 
 /** What every command knows. */
@@ -134,7 +139,7 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [],
     says: 'Run the bot: it hears GitHub and Jira, and hands the work to runners.',
     example: 'agent-swarm bot --port 3000',
-    options: { port, host },
+    options: { port, host, 'dry-run': dry, json: dryJson },
     load: () => import('./bot.ts'),
   },
   'bot inbox': {
@@ -162,7 +167,7 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [],
     says: 'Run bot and runner in one process.',
     example: 'agent-swarm up',
-    options: { port, host, provider },
+    options: { port, host, provider, 'dry-run': dry, json: dryJson },
     load: () => import('./up.ts'),
   },
 }

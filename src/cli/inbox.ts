@@ -5,6 +5,7 @@ import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
 import type { Config } from '../config.ts'
 import type { DeliveryRow } from '../queue/queue.ts'
 import { openQueue } from '../queue/sqlite.ts'
+import { plain } from './command.ts'
 
 /** `runs`: the bot does, and answers. Null: no bot ever ran on this folder. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): void }
@@ -19,9 +20,6 @@ export const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
 }
 
 export const noBot = ({ home }: Config) => `No bot ever ran with AGENT_SWARM_HOME ${home}: there is no inbox.`
-
-/** Outside text on a terminal moves no cursor and sets no colour. */
-const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
 
 const inTime = (milliseconds: number) =>
   milliseconds <= 0

@@ -3,13 +3,20 @@ import { startBot } from '../bot/index.ts'
 import { startRunner } from '../runner/runner.ts'
 import { openWorld } from '../runner/world.ts'
 import { type RunCommand, tell } from './command.ts'
+import { DRY_RUN_SAYS, dryRun } from './dry-run.ts'
 import { logOf, untilEnded, version } from './serve.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
   const token = config.runnerToken ?? randomBytes(32).toString('hex')
   const log = logOf(config, token)
-  const bot = await startBot(config, log, { runnerToken: token })
+  const show = dryRun(invocation)
+  const bot = await startBot(config, log, { runnerToken: token, show })
+  if (show !== null) {
+    tell(`The bot listens on ${bot.url}, and no runner works`)
+    tell(DRY_RUN_SAYS)
+    return untilEnded(invocation.signal, log, () => bot.close())
+  }
   const world = openWorld(config)
   const runner = await startRunner(world, { botUrl: bot.url, token, version: version(), log })
   tell(`The bot listens on ${bot.url}, and its runner works on this machine`)

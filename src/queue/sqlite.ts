@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Outcome, Progress } from '../domain.ts'
 import { LEASE_MS } from '../protocol.ts'
-import { openStore } from '../store.ts'
+import { type OpenStore, openStore } from '../store.ts'
 import type { ActionRow, ActionState, Message, Queue, QueuedAction, StoredDelivery, Verdict } from './queue.ts'
 
 const migrations = [
@@ -87,8 +87,8 @@ const actionFrom = (row: Row): ActionRow => ({
 })
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
-export const openQueue = (path: string, clock: () => number): Queue => {
-  const { db, transaction } = openStore(path, migrations)
+export const openQueue = (path: string, clock: () => number, open: OpenStore = openStore): Queue => {
+  const { db, transaction } = open(path, migrations)
   // A longer log between checkpoints: a flood writes each delivery once, and not at once again.
   db.exec('pragma wal_autocheckpoint = 8000')
 
