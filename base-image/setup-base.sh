@@ -11,20 +11,20 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 missing() { for program in "$@"; do command -v "$program" >/dev/null 2>&1 || echo "$program"; done; }
 
-# ── What must be there: SSH server, git, cloud-init, guest agent, sudo ──
-lacking=$(missing sshd git cloud-init qemu-ga sudo)
+# ── What must be there: SSH server, git, cloud-init, guest agent, sudo, rsync ──
+lacking=$(missing sshd git cloud-init qemu-ga sudo rsync)
 if [ -n "$lacking" ]; then
   if command -v apt-get >/dev/null; then
     apt-get update -q
-    apt-get install -q -y --no-install-recommends openssh-server git cloud-init qemu-guest-agent sudo
+    apt-get install -q -y --no-install-recommends openssh-server git cloud-init qemu-guest-agent sudo rsync
   elif command -v dnf >/dev/null; then
-    dnf install -y openssh-server git-core cloud-init qemu-guest-agent sudo
+    dnf install -y openssh-server git-core cloud-init qemu-guest-agent sudo rsync
   else
     echo "setup-base.sh: no apt-get and no dnf here, and these are missing: $lacking" >&2
     exit 1
   fi
 fi
-lacking=$(missing sshd git cloud-init qemu-ga sudo)
+lacking=$(missing sshd git cloud-init qemu-ga sudo rsync)
 [ -z "$lacking" ] || { echo "setup-base.sh: still missing: $lacking" >&2; exit 1; }
 
 # ── Boot without waiting for what a cloned machine does not have ──

@@ -31,6 +31,7 @@ const PACKAGES = [
   'ca-certificates',
   'netbase',
   'git',
+  'rsync',
 ] // prettier-ignore
 const SUITE = 'bookworm'
 const SECTOR = 512

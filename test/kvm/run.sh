@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 [ "$(id -u)" = 0 ] || { echo "The tests on real libvirt need root: sudo npm run test:kvm" >&2; exit 1; }
 
-packages=$(node -e "import('./providers/kvm/settings.ts').then(({ debianPackages: { run, build } }) => console.log([...run, ...build, 'genisoimage'].join(' ')))")
+packages=$(node -e "import('./providers/kvm/settings.ts').then(({ debianPackages: { run, build } }) => console.log([...run, ...build, 'genisoimage', 'rsync'].join(' ')))")
 missing=
 for package in $packages; do dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $package"; done
 if [ -n "$missing" ]; then
