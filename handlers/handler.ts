@@ -3,7 +3,7 @@
  * randomness. Events are ours and small; src/bot makes them out of webhook payloads (later also out of polls), so that
  * every way in meets in the same handlers.
  */
-import type { Action, Environment, PullRequestRef, ReplyTo, Ticket } from '../src/domain.ts'
+import type { Action, Environment, Keep, Machine, PullRequestRef, ReplyTo, Ticket } from '../src/domain.ts'
 
 /** Jira's status categories. Names are renamable and translated; these keys are not. `undefined` is Jira's own fourth. */
 export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
@@ -12,8 +12,11 @@ export type SwarmEvent =
   | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null }
   | {
       kind: 'pull-request'
-      /** `closed` is told apart from `merged` by the present state, not by the event. */
-      change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed'
+      /**
+       * `closed` is told apart from `merged` by the present state, not by the event. `grace over`: the clock's; the minutes
+       * that were given after a merge have passed.
+       */
+      change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
       pullRequest: PullRequestRef
       branch: string
       title: string
@@ -37,6 +40,7 @@ export type SwarmEvent =
       change: 'status' | 'assignee' | 'deleted'
       category: StatusCategory
       assignee: string | null
+      labels: readonly string[]
       by: string | null
     }
 export type EventKind = SwarmEvent['kind']
@@ -70,7 +74,7 @@ export type Facts = {
   ticket: {
     environment: Environment | null
     /** Read again just now; `unread` when Jira could not be asked (the event counts, for a create); null when it is gone. */
-    now: { category: StatusCategory; assignee: string | null } | 'unread' | null
+    now: { category: StatusCategory; assignee: string | null; labels: readonly string[] } | 'unread' | null
     /** Its last environment was deleted or merged since the ticket was last in category `new`. */
     endedSinceNew: boolean
     /** A pull request of this ticket was seen, ever. */
@@ -80,13 +84,32 @@ export type Facts = {
   }
 }
 
-/** The rules a handler decides by, out of the configuration. */
-export type Rules = { projects: readonly string[]; assignees: 'me' | 'any' | readonly string[] }
+type Ending = 'stop' | 'delete' | 'nothing'
+/** The rules a handler decides by: the configuration's, narrowed and refined by the repository's own file. */
+export type Rules = {
+  projects: readonly string[]
+  assignees: 'me' | 'any' | readonly string[]
+  /** A ticket must carry one of these to get a machine by itself; none are named: every ticket. Jira's labels know no case. */
+  labels: readonly string[]
+  /** Branches that count, `*` for any text; none are named: every branch. */
+  branches: readonly string[]
+  machine: Machine
+  /** What becomes of the machine when its pull request is closed without a merge, and when it is merged. */
+  closed: Ending
+  merged: Ending
+  /** When its ticket is done; null: it is stopped, and deleted when the ticket never had a pull request. */
+  done: Ending | null
+  /** From the merge to the delete. */
+  graceMinutes: number
+  keep: Keep
+}
 
 /** An answer that needs no action: help, an unknown command, a command that cannot be. `ok` chooses 🚀 or 😕. */
 export type Reply = { to: ReplyTo; text: string; ok: boolean }
 
 export type Decision =
+  /** Decided again after so many minutes: then as `event`. */
+  | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
   | { verdict: 'act'; actions: Action[]; replies: Reply[] }
   /** Means nothing to us. */
   | { verdict: 'ignored'; reason: string }

@@ -1,14 +1,16 @@
-import { type Requester, ticketIn } from '../src/domain.ts'
-import { act, type Handler, ignored } from './handler.ts'
+import type { Requester } from '../src/domain.ts'
+import { branchCounts, ticketOf } from './branches.ts'
+import { act, type Decision, type Handler, ignored } from './handler.ts'
 
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
-export const pullRequest: Handler<'pull-request'> = (event, { environment, now, others }, { projects }) => {
+export const pullRequest: Handler<'pull-request'> = (event, { environment, now, others }, rules) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
-  const ticket = ticketIn([now?.branch ?? event.branch, now?.title ?? event.title, now?.body ?? event.body], projects)
+  const ticket = ticketOf(now ?? event, rules)
+  if (!branchCounts((now ?? event).branch, rules)) return ignored('the branch does not count here')
   if (ticket === null) return ignored('no ticket in branch, title or body')
   const by: Requester = { via: 'github', who: event.sender }
   const common = { ticket, by, replyTo: null }
-  if (event.change !== 'closed') {
+  if (event.change !== 'closed' && event.change !== 'grace over') {
     if (event.change === 'reopened' && now?.state === 'open' && environment?.status === 'stopped')
       return act([{ kind: 'start', ...common }])
     return ignored(`it belongs to ${ticket}, and asks for nothing`)
@@ -18,6 +20,21 @@ export const pullRequest: Handler<'pull-request'> = (event, { environment, now, 
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
-  if (now.state === 'merged') return act([{ kind: 'delete', force: false, ...common }])
-  return environment.status === 'stopped' ? ignored(`${ticket} is stopped already`) : act([{ kind: 'stop', ...common }])
+  const remove = (): Decision =>
+    now.state === 'merged' && rules.graceMinutes > 0 && event.change === 'closed'
+      ? {
+          verdict: 'later',
+          ticket,
+          minutes: rules.graceMinutes,
+          event: { ...event, change: 'grace over' },
+          reason: `${ticket} is deleted in ${rules.graceMinutes} minutes, unless somebody starts it`,
+        }
+      : act([{ kind: 'delete', force: false, ...common }])
+  const endings = {
+    delete: remove,
+    stop: () =>
+      environment.status === 'stopped' ? ignored(`${ticket} is stopped already`) : act([{ kind: 'stop', ...common }]),
+    nothing: () => ignored(`it is ${now.state}, and nothing follows from that here`),
+  }
+  return endings[rules[now.state]]()
 }

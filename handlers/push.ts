@@ -1,14 +1,17 @@
 import { pushCheckpoint, ticketIn } from '../src/domain.ts'
+import { branchCounts } from './branches.ts'
 import { act, type Handler, ignored } from './handler.ts'
 
 const BRANCH = 'refs/heads/'
 
 /** A push to a ticket's branch asks for a checkpoint named after its commit, where that stops nobody. */
-export const push: Handler<'push'> = (event, { environment, live }, { projects }) => {
+export const push: Handler<'push'> = (event, { environment, live }, rules) => {
   if (!event.ref.startsWith(BRANCH)) return ignored('no branch')
   if (event.deleted) return ignored('the branch was deleted')
-  const ticket = ticketIn([event.ref.slice(BRANCH.length)], projects)
+  const branch = event.ref.slice(BRANCH.length)
+  const ticket = ticketIn([branch], rules.projects)
   if (ticket === null) return ignored('no ticket in the branch name')
+  if (!branchCounts(branch, rules)) return ignored('the branch does not count here')
   if (environment === null) return ignored(`${ticket} has no environment`)
   // One that is being made gets its checkpoint when it is there: the runner decides by what it sees then.
   if (environment.status !== 'running' && environment.status !== 'creating')
@@ -21,6 +24,7 @@ export const push: Handler<'push'> = (event, { environment, live }, { projects }
       name: pushCheckpoint(event.after),
       why: 'push',
       commit: event.after,
+      keep: rules.keep,
       by: { via: 'github', who: event.pusher },
       replyTo: null,
     },

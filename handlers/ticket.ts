@@ -7,11 +7,17 @@ const isOurs = (assignee: string | null, { assignees }: Rules, me: string | null
   return assignees === 'me' ? assignee === me : assignees.includes(assignee)
 }
 
-type Now = { category: StatusCategory; assignee: string | null }
+/** Whether it carries what a ticket must carry here. */
+const isMarked = (labels: readonly string[], rules: Rules): boolean =>
+  rules.labels.length === 0 ||
+  rules.labels.some(wanted => labels.some(label => label.toLowerCase() === wanted.toLowerCase()))
+
+type Now = { category: StatusCategory; assignee: string | null; labels: readonly string[] }
 
 /** The ticket as it is now: what was read again counts, then what the event said. Deleted is done. */
 const present = (event: Now & { change: string }, now: Facts['ticket']['now']): Now => {
-  if (event.change === 'deleted' || now === null) return { category: 'done', assignee: event.assignee }
+  if (event.change === 'deleted' || now === null)
+    return { category: 'done', assignee: event.assignee, labels: event.labels }
   return now === 'unread' ? event : now
 }
 
@@ -21,7 +27,7 @@ export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceN
   if (!rules.projects.includes(projectOf(ticket))) return ignored(`${projectOf(ticket)} is no project of ours`)
   const by: Requester = { via: 'jira', who: event.by }
   const common = { ticket, by, replyTo: null }
-  const { category, assignee } = present(event, now)
+  const { category, assignee, labels } = present(event, now)
   const inProgress = () => {
     if (!isOurs(assignee, rules, me))
       return ignored(`${ticket} is assigned to ${assignee === null ? 'nobody' : 'somebody else'}`)
@@ -34,7 +40,8 @@ export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceN
       return ignored(
         `the last machine of ${ticket} was deleted or merged, and the ticket was not back in the backlog since`,
       )
-    return act([{ kind: 'create', ...common }])
+    if (!isMarked(labels, rules)) return ignored(`${ticket} has none of the labels ${rules.labels.join(', ')}`)
+    return act([{ kind: 'create', machine: rules.machine, ...common }])
   }
   const rest = (): ReturnType<Handler<'ticket'>> => {
     if (environment === null) return ignored(`${ticket} has no environment`)
@@ -45,8 +52,9 @@ export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceN
   const over = () => {
     if (environment === null) return ignored(`${ticket} has no environment`)
     // Only what was read just now may delete; without it the machine is stopped, and kept.
-    if (hadPullRequest || now === 'unread') return rest()
-    return act([{ kind: 'delete', force: false, ...common }])
+    const wanted = rules.done ?? (hadPullRequest ? 'stop' : 'delete')
+    if (wanted === 'nothing') return ignored(`${ticket} is done, and nothing follows from that here`)
+    return wanted === 'stop' || now === 'unread' ? rest() : act([{ kind: 'delete', force: false, ...common }])
   }
   const byCategory = {
     new: rest,

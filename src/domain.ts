@@ -50,12 +50,17 @@ export type PullRequestRef = { repo: string; number: number }
 /** Where a person waits for an answer: the comment that held the command. `line` is which command of that comment, from 0. */
 export type ReplyTo = PullRequestRef & { commentId: number; line: number }
 
+/** What a machine shall be, where it differs from what its runner makes by itself. The runner has the last word. */
+export type Machine = { baseImage?: string; cpus?: number; memoryMiB?: number; diskGiB?: number }
+/** How many automatic checkpoints are kept, and for how long at most. */
+export type Keep = { newest: number; days: number | null }
+
 /** What shall be done to one ticket's environment: plain data, small, serialisable. */
 export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null } & (
-  | { kind: 'create' }
+  | { kind: 'create'; machine?: Machine }
   | { kind: 'start' }
   | { kind: 'stop' }
-  | { kind: 'checkpoint'; name: CheckpointName | null; why: 'push' | 'command'; commit: string | null }
+  | { kind: 'checkpoint'; name: CheckpointName | null; why: 'push' | 'command'; commit: string | null; keep?: Keep }
   | { kind: 'restore'; name: CheckpointName | null }
   | { kind: 'delete-checkpoint'; name: CheckpointName }
   | { kind: 'delete'; force: boolean }

@@ -1,8 +1,8 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
 import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type Action, projectOf } from '../domain.ts'
-import type { StoredDelivery } from '../queue/queue.ts'
+import { type Action, projectOf, type Ticket } from '../domain.ts'
+import type { Delivery, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
 import { githubEvent, installationOf } from './github-events.ts'
@@ -14,8 +14,21 @@ type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
 
 const nothing = (reason: string): Decided => ({ verdict: { verdict: 'ignored', reason }, actions: [], messages: [] })
 
-export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) => {
-  const { memory, queue, clock } = sources
+/** Its body is an event of ours: what a handler wanted to decide later. */
+export const clockDelivery = (ticket: Ticket, event: string, at: number): Delivery => ({
+  source: 'clock',
+  id: `${ticket}:${at}`,
+  event: 'later',
+  lane: `clock:${ticket}`,
+  body: event,
+  receivedAt: at,
+})
+
+export const openDecide = ({
+  rulesOfTicket,
+  ...sources
+}: Sources & { rulesOfTicket: (ticket: Ticket) => Promise<Rules> }) => {
+  const { memory, queue, clock, rulesOf } = sources
 
   /** Whether somebody would wonder why nothing happens. */
   const waits = ({ ticket }: Action) =>
@@ -24,6 +37,14 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
 
   /** The decision with its ids; what people asked for is remembered. */
   const settled = (decision: Decision, source: StoredDelivery['source'], id: string): Decided => {
+    if (decision.verdict === 'later') {
+      memory.plan(decision.ticket, decision.event, clock() + decision.minutes * 60_000)
+      return {
+        verdict: { verdict: 'actions', reason: decision.reason },
+        actions: [],
+        messages: [statusMessage(decision.ticket)],
+      }
+    }
     if (decision.verdict !== 'act')
       return { verdict: { verdict: decision.verdict, reason: decision.reason }, actions: [], messages: [] }
     const { replies } = decision
@@ -35,6 +56,8 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
     memory.together(() => {
       for (const { id: actionId, action } of actions) {
         memory.noteAsked(actionId, action)
+        // Who starts a machine wants to keep it.
+        if (action.kind === 'create' || action.kind === 'start') memory.unplan(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
       }
       for (const { to, text, ok } of replies) memory.heardCommand(to, { said: text, ok })
@@ -57,9 +80,11 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
   }
 
   const decisionOn = async (event: GitHubEvent, octokit: Octokit): Promise<Decision> => {
-    if (event.kind === 'push') return handlers.push(event, pushFacts(sources, event), rules)
-    if (event.kind === 'comment') return handlers.comment(event, await commentFacts(sources, event, octokit), rules)
-    return handlers['pull-request'](event, await pullRequestFacts(sources, event, octokit), rules)
+    const rules = await rulesOf('repo' in event ? event.repo : event.pullRequest.repo)
+    if (event.kind === 'push') return handlers.push(event, pushFacts(sources, event, rules), rules)
+    if (event.kind === 'comment')
+      return handlers.comment(event, await commentFacts(sources, event, octokit, rules), rules)
+    return handlers['pull-request'](event, await pullRequestFacts(sources, event, octokit, rules), rules)
   }
 
   const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
@@ -81,6 +106,7 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
     const read = jiraEvent(payload)
     if ('ignored' in read) return nothing(read.ignored)
     const { event } = read
+    const rules = await rulesOfTicket(event.ticket)
     // Nothing is asked or remembered of projects that are not ours.
     if (!rules.projects.includes(projectOf(event.ticket)))
       return nothing(`${projectOf(event.ticket)} is no project of ours`)
@@ -90,5 +116,12 @@ export const openDecide = ({ rules, ...sources }: Sources & { rules: Rules }) =>
     return settled(handlers.ticket(event, facts, rules), 'jira', id)
   }
 
-  return { github, jira }
+  const later = async ({ id, body }: StoredDelivery): Promise<Decided> => {
+    const event = JSON.parse(body) as GitHubEvent
+    const octokit = await sources.octokitFor('repo' in event ? event.repo : event.pullRequest.repo)
+    if (octokit === null) return nothing('its repository can no longer be asked')
+    return settled(await decisionOn(event, octokit), 'clock', id)
+  }
+
+  return { github, jira, later }
 }

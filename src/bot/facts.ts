@@ -2,8 +2,10 @@
  * Gathers what a handler must know beyond the event. What is read here is true now; the event says only what was true when
  * it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
+
+import { ticketOf } from '../../handlers/branches.ts'
 import { hasCommand } from '../../handlers/comment.ts'
-import type { EventKind, Facts, PullRequestNow, SwarmEvent } from '../../handlers/handler.ts'
+import type { EventKind, Facts, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { type Environment, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
 import type { Queue } from '../queue/queue.ts'
 import { githubFailure, type Octokit, statusOf } from './github.ts'
@@ -14,7 +16,8 @@ export type Sources = {
   memory: Memory
   queue: Pick<Queue, 'list'>
   jira: Jira | null
-  projects: readonly string[]
+  /** What holds in a repository now. */
+  rulesOf: (repo: string) => Promise<Rules>
   clock: () => number
   /** A client for a repository other than the event's; null where the app is not installed. */
   octokitFor: (repo: string) => Promise<Octokit | null>
@@ -46,8 +49,6 @@ const asNow = (data: PullRequestData): PullRequestNow => ({
   fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
   headSha: data.head.sha,
 })
-const ticketOf = ({ branch, title, body }: PullRequestNow, projects: readonly string[]): Ticket | null =>
-  ticketIn([branch, title, body], projects)
 
 /**
  * The environment that the ticket will have when what is queued is done: an event that comes after a queued create, stop or
@@ -98,13 +99,14 @@ const readPullRequest = async (
  * anybody may open it, with any ticket in its title.
  */
 const remember = (
-  { memory, projects }: Sources,
+  { memory }: Pick<Sources, 'memory'>,
   pullRequest: PullRequestRef,
   now: PullRequestNow | null,
+  rules: Rules,
 ): Ticket | null => {
   const known = memory.linkOf(pullRequest)
   if (now === null) return known?.ticket ?? null
-  const ticket = ticketOf(now, projects)
+  const ticket = ticketOf(now, rules)
   if (ticket === null || now.fromFork) {
     if (known !== null) memory.unlink(pullRequest)
     return ticket
@@ -119,8 +121,9 @@ const otherOpen = async (
   octokit: Octokit,
   ticket: Ticket,
   self: PullRequestRef,
+  rules: Rules,
 ): Promise<PullRequestRef[]> => {
-  const { memory, projects, clock, octokitFor } = sources
+  const { memory, rulesOf, clock, octokitFor } = sources
   const others: PullRequestRef[] = []
   for (const link of memory.pullRequestsOf(ticket)) {
     // What is merged stays merged.
@@ -128,7 +131,7 @@ const otherOpen = async (
     const client = link.repo === self.repo ? octokit : await octokitFor(link.repo)
     const now = client === null ? null : await readPullRequest(client, link, clock)
     if (now === null) continue
-    if (remember(sources, link, now) === ticket && now.state === 'open') others.push(link)
+    if (remember(sources, link, now, await rulesOf(link.repo)) === ticket && now.state === 'open') others.push(link)
   }
   let listed: PullRequestData[] & { number: number }[]
   try {
@@ -139,9 +142,9 @@ const otherOpen = async (
   for (const data of listed) {
     const now = asNow(data)
     const pullRequest = { repo: self.repo, number: data.number }
-    if (same(pullRequest, self) || now.fromFork || ticketOf(now, projects) !== ticket) continue
+    if (same(pullRequest, self) || now.fromFork || ticketOf(now, rules) !== ticket) continue
     if (others.some(one => same(one, pullRequest))) continue
-    remember(sources, pullRequest, now)
+    remember(sources, pullRequest, now, rules)
     others.push(pullRequest)
   }
   return others.map(({ repo, number }) => ({ repo, number }))
@@ -172,7 +175,7 @@ const permissionOf = async (
 
 // ── One function for each kind of event ────────────────────────────────────────────────────────────────────────────
 
-export const pushFacts = ({ memory, projects }: Sources, event: Event<'push'>): Facts['push'] => {
+export const pushFacts = ({ memory }: Sources, event: Event<'push'>, { projects }: Rules): Facts['push'] => {
   const ticket = ticketIn([event.ref.replace(/^refs\/heads\//, '')], projects)
   return ticket === null
     ? { environment: null, live: false }
@@ -183,15 +186,15 @@ export const pullRequestFacts = async (
   sources: Sources,
   event: Event<'pull-request'>,
   octokit: Octokit,
+  rules: Rules,
 ): Promise<Facts['pull-request']> => {
-  const { memory, projects, clock } = sources
+  const { memory, clock } = sources
   const { pullRequest } = event
   const now = await readPullRequest(octokit, pullRequest, clock)
   const before = memory.linkOf(pullRequest)?.ticket ?? null
-  const ticket =
-    remember(sources, pullRequest, now) ?? before ?? ticketIn([event.branch, event.title, event.body], projects)
+  const ticket = remember(sources, pullRequest, now, rules) ?? before ?? ticketOf(event, rules)
   const ended = now === null || now.state !== 'open'
-  const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest) : []
+  const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest, rules) : []
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0) memory.ended(ticket, clock())
   return { environment: ticket === null ? null : expectedEnvironment(sources, ticket), now, others }
 }
@@ -200,13 +203,14 @@ export const commentFacts = async (
   sources: Sources,
   event: Event<'comment'>,
   octokit: Octokit,
+  rules: Rules,
 ): Promise<Facts['comment']> => {
   const { clock } = sources
   // Most comments are no commands: nothing is asked for them.
   if (event.authorIsBot || !hasCommand(event.body)) return { permission: 'none', now: null, environment: null }
   const permission = await permissionOf(octokit, event.pullRequest.repo, event.author, clock)
   const now = await readPullRequest(octokit, event.pullRequest, clock)
-  const ticket = remember(sources, event.pullRequest, now)
+  const ticket = remember(sources, event.pullRequest, now, rules)
   return { permission, now, environment: ticket === null ? null : expectedEnvironment(sources, ticket) }
 }
 

@@ -9,7 +9,7 @@ import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openQueue } from '../queue/sqlite.ts'
 import { openCopy, openStore } from '../store.ts'
-import { openDecide } from './decide.ts'
+import { clockDelivery, openDecide } from './decide.ts'
 import { queueBeside, type Show } from './dry-run.ts'
 import { type GitHub, githubFailure, openGitHub } from './github.ts'
 import { githubLane } from './github-events.ts'
@@ -68,7 +68,18 @@ export const startBot = async (
   const queue = show === null ? store : queueBeside(store, openQueue(join(config.home, 'bot.db'), clock, openCopy))
   const memory = openMemory(join(config.home, 'memory.db'), clock, show === null ? openStore : openCopy)
   const secrets = [...config.secrets, token]
-  const rules: Rules = { projects: config.projects, assignees: config.assignees }
+  const rules: Rules = {
+    projects: config.projects,
+    assignees: config.assignees,
+    labels: [],
+    branches: [],
+    machine: {},
+    closed: 'stop',
+    merged: 'delete',
+    done: null,
+    graceMinutes: 0,
+    keep: { newest: 5, days: null },
+  }
   const jira = config.jira === null ? null : openJira(config.jira, show)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
@@ -111,8 +122,8 @@ export const startBot = async (
     memory,
     queue,
     jira,
-    rules,
-    projects: config.projects,
+    rulesOf: async () => rules,
+    rulesOfTicket: async () => rules,
     clock,
     octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
   })
@@ -134,6 +145,7 @@ export const startBot = async (
     busy: () => server.busy(),
     decide: async delivery => {
       if (delivery.source === 'jira') return decide.jira(delivery)
+      if (delivery.source === 'clock') return decide.later(delivery)
       if (github === null) throw fail('not-configured', 'deciding a delivery of GitHub, which is not configured')
       return github.receive(delivery)
     },
@@ -168,6 +180,17 @@ export const startBot = async (
         const until = clock() - PATIENCE_MS
         // Each is looked at twice or so: a message that is put again begins its back-off anew.
         queue.outbox.put(memory.waitingComments(until - 30_000, until).map(replyMessage))
+      }),
+      tend,
+    ),
+    cron.schedule(
+      '*/5 * * * * *',
+      doing('taking up what was put off', () => {
+        for (const { ticket, event, at } of memory.planned(clock())) {
+          queue.accept([clockDelivery(ticket, event, at)])
+          memory.unplan(ticket)
+          inbox?.nudge()
+        }
       }),
       tend,
     ),

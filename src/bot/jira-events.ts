@@ -30,6 +30,7 @@ const payloadOf = v.object({
           ),
         ),
         assignee: person,
+        labels: v.optional(v.nullable(v.array(v.string()))),
       }),
     ),
   }),
@@ -69,6 +70,7 @@ export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
       change,
       category: categoryOf(issue.fields?.status?.statusCategory?.key),
       assignee: accountOf(issue.fields?.assignee),
+      labels: issue.fields?.labels ?? [],
       by: accountOf(user),
     },
   }

@@ -10,7 +10,7 @@ const DEADLINE_MS = 10_000
 const COMMENTS_A_PAGE = 100
 
 /** An issue as it is now. */
-type Issue = { category: StatusCategory; assignee: string | null }
+type Issue = { category: StatusCategory; assignee: string | null; labels: string[] }
 export type Jira = {
   /** The account whose token it is. Asked once. */
   me(): Promise<string>
@@ -136,16 +136,18 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
       const told = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
         method: 'GET',
-        searchParams: { fields: 'status,assignee' },
+        searchParams: { fields: 'status,assignee,labels' },
       }).catch(error => {
         if (isJiraFailure(error) && error.status === 404) return null
         throw error
       })
       if (told === null) return null
       const key = text(member(told, 'fields', 'status', 'statusCategory', 'key'))
+      const labels = member(told, 'fields', 'labels')
       return {
         category: CATEGORIES.find(one => one === key) ?? 'undefined',
         assignee: text(member(told, 'fields', 'assignee', 'accountId')),
+        labels: Array.isArray(labels) ? labels.filter(one => typeof one === 'string') : [],
       }
     },
     said: async (ticket, body, since) => {

@@ -2,7 +2,7 @@
  * What the bot remembers beside its queue: which pull requests belong to a ticket, where its comments are, and what the
  * runners said they have. A file of its own, so that the queue may move elsewhere without it. Times are epoch milliseconds.
  */
-import type { StatusCategory } from '../../handlers/handler.ts'
+import type { StatusCategory, SwarmEvent } from '../../handlers/handler.ts'
 import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Ticket } from '../domain.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
 import { type OpenStore, openStore } from '../store.ts'
@@ -93,6 +93,15 @@ const migrations = [
     ticket text primary key not null,
     action text not null,
     outcome text not null,
+    at integer not null
+  ) strict, without rowid;
+  `,
+  `
+  -- Events that are decided again later: a delete after its minutes of grace.
+  create table planned (
+    ticket text primary key not null,
+    -- JSON of SwarmEvent.
+    event text not null,
     at integer not null
   ) strict, without rowid;
   `,
@@ -222,6 +231,27 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         JSON.stringify(by),
         clock(),
       ),
+
+    // ── What is decided again later ──
+    plan: (ticket: Ticket, event: SwarmEvent, at: number): void =>
+      void run(
+        `insert into planned (ticket, event, at) values (?, ?, ?)
+         on conflict (ticket) do update set event = excluded.event, at = excluded.at`,
+        ticket,
+        JSON.stringify(event),
+        at,
+      ),
+    /** True when there was something. */
+    unplan: (ticket: Ticket): boolean => run('delete from planned where ticket = ?', ticket) > 0,
+    /** Epoch ms; null when nothing is planned. */
+    plannedAt: (ticket: Ticket): number | null =>
+      (get('select at from planned where ticket = ?', ticket)?.at as number | undefined) ?? null,
+    planned: (until: number): { ticket: Ticket; event: string; at: number }[] =>
+      all('select * from planned where at <= ? order by at', until).map(row => ({
+        ticket: row.ticket as string,
+        event: row.event as string,
+        at: row.at as number,
+      })),
 
     // ── Pull requests ──
     link: ({ repo, number, ticket, branch, state }: PullRequestLink): void => {

@@ -70,7 +70,7 @@ export const openMetrics = ({
     },
   })
   return {
-    delivery: (source: 'github' | 'jira', result: Acceptance) => deliveries.inc({ source, result }),
+    delivery: (source: 'github' | 'jira' | 'clock', result: Acceptance) => deliveries.inc({ source, result }),
     verdict: (event: string, verdict: string) => verdicts.inc({ event, verdict }),
     action: (kind: string, result: string, milliseconds: number) => {
       actions.inc({ kind, result })

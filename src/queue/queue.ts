@@ -7,7 +7,8 @@ import type { Action, Environment, Failure, Outcome, Progress, Ticket } from '..
 
 /** What arrived from outside, verified. `lane` groups what must keep its order (a ticket, a pull request, a ref). */
 export type Delivery = {
-  source: 'github' | 'jira'
+  /** `clock`: what was put off until now. */
+  source: 'github' | 'jira' | 'clock'
   id: string
   event: string
   lane: string

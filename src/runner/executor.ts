@@ -10,6 +10,7 @@ import {
   type ActionKind,
   type CheckpointName,
   isPreRestore,
+  type Keep,
   type Outcome,
   type Ticket,
   timestamp,
@@ -33,8 +34,9 @@ export type Asked = {
   onPhase: (phase: string) => void
 }
 
-/** How many automatic checkpoints of pushes are kept. */
-const PUSH_CHECKPOINTS = 5
+/** Of the automatic checkpoints of pushes, where an action does not say how many. */
+const KEPT: Keep = { newest: 5, days: null }
+const DAY_MS = 24 * 60 * 60_000
 const WORK_AT_RISK_DEADLINE_MS = 20_000
 const WAIT_MS = 250
 /** Milliseconds that a hypervisor may be "creating" before we say that it hangs. */
@@ -303,7 +305,7 @@ const stop: Does<'stop'> = async (work, { ticket, by }) => {
   return { said: `${ticket} is stopped; its disk and checkpoints are kept` }
 }
 
-const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked, why, commit }) => {
+const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked, why, commit, keep = KEPT }) => {
   const { world, operation } = work
   const row = existing(world, ticket)
   const provider = await world.provider(row.provider)
@@ -325,7 +327,8 @@ const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked, why, 
   await makeCheckpoint(work, provider, row, { name, why, commit })
   if (why === 'push' && provider.deleteCheckpoint !== undefined) {
     const pushes = world.registry.checkpoints(ticket).filter(one => one.why === 'push')
-    for (const old of pushes.slice(0, -PUSH_CHECKPOINTS)) {
+    const oldest = keep.days === null ? '' : new Date(world.clock().getTime() - keep.days * DAY_MS).toISOString()
+    for (const old of pushes.filter((one, at) => at < pushes.length - keep.newest || one.createdAt < oldest)) {
       await provider.deleteCheckpoint(row.vmId, old.name)
       world.registry.removeCheckpoint(ticket, old.name)
     }

@@ -37,7 +37,7 @@ test('a ticket that moves to In Progress gets a create', async () => {
   expect(await stage.jira.move(ticket, 'In Progress')).toBe(202)
   await stage.decided()
   expect(stage.actionsOf(ticket).map(one => one.action)).toEqual([
-    { kind: 'create', ticket, by: { via: 'jira', who: stage.jira.me.accountId }, replyTo: null },
+    { kind: 'create', machine: {}, ticket, by: { via: 'jira', who: stage.jira.me.accountId }, replyTo: null },
   ])
 })
 
@@ -120,6 +120,7 @@ test('a push to the branch of a running machine asks for a checkpoint of that co
   await stage.decided()
   expect(stage.actionsOf(ticket).map(one => one.action)).toEqual([
     {
+      keep: { newest: 5, days: null },
       kind: 'checkpoint',
       ticket,
       name: `push-${commit.slice(0, 7)}`,

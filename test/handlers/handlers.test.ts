@@ -4,7 +4,18 @@ import { handlers } from '../../handlers/index.ts'
 import { meaningOf, slashCommands } from '../../handlers/slash-commands.ts'
 import type { Environment, EnvironmentStatus } from '../../src/domain.ts'
 
-const rules: Rules = { projects: ['DROP', 'WEB'], assignees: 'me' }
+const rules: Rules = {
+  projects: ['DROP', 'WEB'],
+  assignees: 'me',
+  labels: [],
+  branches: [],
+  machine: {},
+  closed: 'stop',
+  merged: 'delete',
+  done: null,
+  graceMinutes: 0,
+  keep: { newest: 5, days: null },
+}
 const environment = (status: EnvironmentStatus = 'running'): Environment => ({
   ticket: 'DROP-1',
   provider: 'kvm',
@@ -258,12 +269,13 @@ describe('ticket', () => {
     change: 'status',
     category,
     assignee: 'me',
+    labels: [],
     by: 'me',
     ...more,
   })
   const facts = (category: Of<'ticket'>['category'] | null, more: Partial<Facts['ticket']> = {}): Facts['ticket'] => ({
     environment: null,
-    now: category === null ? null : { category, assignee: 'me' },
+    now: category === null ? null : { category, assignee: 'me', labels: [] },
     endedSinceNew: false,
     hadPullRequest: false,
     me: 'me',
@@ -291,13 +303,13 @@ describe('ticket', () => {
     [
       'assigned to somebody else',
       event('indeterminate'),
-      facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other' } }),
+      facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other', labels: [] } }),
       'ignored: DROP-1 is assigned to somebody else',
     ],
     [
       'assigned to nobody',
       event('indeterminate'),
-      facts('indeterminate', { now: { category: 'indeterminate', assignee: null } }),
+      facts('indeterminate', { now: { category: 'indeterminate', assignee: null, labels: [] } }),
       'ignored: DROP-1 is assigned to nobody',
     ],
     [
@@ -344,7 +356,7 @@ describe('ticket', () => {
   ])('%s', ([, given, known, expected]) => expect(said(handlers.ticket(given, known, rules))).toBe(expected))
 
   test('anybody, or those who are listed', () => {
-    const theirs = facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other' } })
+    const theirs = facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other', labels: [] } })
     expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: 'any' }))).toBe('create DROP-1')
     expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['other'] }))).toBe(
       'create DROP-1',
@@ -352,5 +364,133 @@ describe('ticket', () => {
     expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['me'] }))).toMatch(
       /somebody else/,
     )
+  })
+})
+
+describe("the repository's own rules", () => {
+  const push: Of<'push'> = {
+    kind: 'push',
+    repo: 'acme/shop',
+    ref: 'refs/heads/feature/DROP-1',
+    after: 'abcdef0123'.repeat(4),
+    deleted: false,
+    pusher: 'dev',
+  }
+  const closed: Of<'pull-request'> = {
+    kind: 'pull-request',
+    change: 'closed',
+    pullRequest: { repo: 'acme/shop', number: 1 },
+    branch: 'DROP-1-x',
+    title: '',
+    body: '',
+    fromFork: false,
+    sender: 'dev',
+  }
+  const ended = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =>
+    handlers['pull-request'](
+      event,
+      { environment: environment(), now: now({ state }), others: [] },
+      { ...rules, ...more },
+    )
+
+  test.for<[string, string, string[], boolean]>([
+    ['no pattern', 'anything', [], true],
+    ['the same', 'main', ['main'], true],
+    ['another', 'main2', ['main'], false],
+    ['a star at the end', 'feature/DROP-1', ['feature/*'], true],
+    ['a star in the middle', 'feature/DROP-1-x', ['feature/*-x'], true],
+    ['a star that reaches too little', 'feature/DROP-1-y', ['feature/*-x'], false],
+    ['nothing for the star', 'feature/', ['feature/*'], true],
+    ['one of several', 'fix/DROP-1', ['feature/*', 'fix/*'], true],
+    ['what regular expressions read otherwise', 'a.c', ['a?c', '(a.c)+', '[a].c'], false],
+    ['stars without end, against a text that nearly fits', `${'a'.repeat(250)}b`, ['*a'.repeat(50)], false],
+  ])('branches: %s', ([, branch, branches, counts]) => {
+    expect(
+      said(
+        handlers.push(
+          { ...push, ref: `refs/heads/${branch}` },
+          { environment: environment(), live: true },
+          { ...rules, branches },
+        ),
+      ).includes('does not count'),
+    ).toBe(!counts && /drop-\d/i.test(branch))
+    expect(
+      said(
+        handlers['pull-request'](
+          closed,
+          { environment: environment(), now: now({ branch, title: 'DROP-1', state: 'closed' }), others: [] },
+          { ...rules, branches },
+        ),
+      ),
+    ).toBe(counts ? 'stop DROP-1' : 'ignored: the branch does not count here')
+  })
+
+  test('a push asks for as many checkpoints to be kept as the rules say', () => {
+    const keep = { newest: 2, days: 7 }
+    expect(handlers.push(push, { environment: environment(), live: true }, { ...rules, keep })).toMatchObject({
+      actions: [{ kind: 'checkpoint', keep }],
+    })
+  })
+
+  test.for<['closed' | 'merged', Partial<Rules>, string]>([
+    ['closed', { closed: 'delete' }, 'delete DROP-1'],
+    ['closed', { closed: 'nothing' }, 'ignored: it is closed, and nothing follows from that here'],
+    ['closed', { closed: 'delete', graceMinutes: 30 }, 'delete DROP-1'],
+    ['merged', { merged: 'stop' }, 'stop DROP-1'],
+    ['merged', { merged: 'nothing' }, 'ignored: it is merged, and nothing follows from that here'],
+    ['merged', { graceMinutes: 30 }, 'later: DROP-1 is deleted in 30 minutes, unless somebody starts it'],
+  ])('%s, with %j', ([state, more, expected]) => expect(said(ended(state, more))).toBe(expected))
+
+  test('when the minutes of grace are over, it is decided again, by what is true then', () => {
+    const later = ended('merged', { graceMinutes: 30 })
+    if (later.verdict !== 'later') throw new Error('not later')
+    expect(later).toMatchObject({ minutes: 30, ticket: 'DROP-1' })
+    const event = later.event as Of<'pull-request'>
+    expect(said(ended('merged', { graceMinutes: 30 }, event))).toBe('delete DROP-1')
+    expect(said(ended('merged', { graceMinutes: 30, merged: 'stop' }, event))).toBe('stop DROP-1')
+  })
+
+  const ticket = (category: 'indeterminate' | 'done', labels: string[], more: Partial<Rules>) =>
+    said(
+      handlers.ticket(
+        { kind: 'ticket', ticket: 'DROP-1', change: 'status', category, assignee: 'me', labels: [], by: 'me' },
+        {
+          environment: category === 'done' ? environment() : null,
+          now: { category, assignee: 'me', labels },
+          endedSinceNew: false,
+          hadPullRequest: true,
+          me: 'me',
+        },
+        { ...rules, ...more },
+      ),
+    )
+  test.for<['indeterminate' | 'done', string[], Partial<Rules>, string]>([
+    ['indeterminate', [], { labels: ['agent'] }, 'ignored: DROP-1 has none of the labels agent'],
+    ['indeterminate', ['Agent', 'x'], { labels: ['agent', 'swarm'] }, 'create DROP-1'],
+    ['done', [], {}, 'stop DROP-1'],
+    ['done', [], { done: 'delete' }, 'delete DROP-1'],
+    ['done', [], { done: 'stop' }, 'stop DROP-1'],
+    ['done', [], { done: 'nothing' }, 'ignored: DROP-1 is done, and nothing follows from that here'],
+  ])('a ticket that is %s, with labels %j, under %j', ([category, labels, more, expected]) =>
+    expect(ticket(category, labels, more)).toBe(expected),
+  )
+
+  test('a new machine is what the rules say', () => {
+    const machine = { cpus: 4, baseImage: 'big' }
+    expect(
+      handlers.ticket(
+        {
+          kind: 'ticket',
+          ticket: 'DROP-1',
+          change: 'status',
+          category: 'indeterminate',
+          assignee: 'me',
+          labels: [],
+          by: 'me',
+        },
+        { environment: null, now: 'unread', endedSinceNew: false, hadPullRequest: false, me: 'me' },
+        { ...rules, machine },
+      ),
+    ).toMatchObject({ actions: [{ kind: 'create', machine }] })
   })
 })

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Action } from '../../src/domain.ts'
+import type { Action, Keep } from '../../src/domain.ts'
 import { sweep } from '../../src/runner/executor.ts'
 import { actions, openTestWorld } from '../support/world.ts'
 
@@ -92,6 +92,19 @@ describe('a life', () => {
       'push-abcdef6',
       'push-abcdef7',
     ])
+  })
+
+  test('as many checkpoints of pushes are kept as is asked, and for so long', async () => {
+    const push = (n: number, keep: Keep) => it.do({ ...actions.push('DROP-1', `abcdef${n}000`), keep } as Action)
+    const kept = async () =>
+      (await it.do(actions.status('DROP-1'))).environment?.checkpoints.map(one => one.name.replace('push-abcdef', ''))
+    await it.do(actions.create('DROP-1'))
+    for (const n of [1, 2, 3]) await push(n, { newest: 2, days: null })
+    expect(await kept()).toEqual(['2', '3'])
+    const now = Date.now()
+    it.world.clock = () => new Date(now + 8 * 24 * 60 * 60_000)
+    await push(4, { newest: 2, days: 7 })
+    expect(await kept()).toEqual(['4'])
   })
 
   test('a push makes no checkpoint of a machine that is stopped', async () => {
