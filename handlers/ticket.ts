@@ -41,7 +41,7 @@ export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceN
         `the last machine of ${ticket} was deleted or merged, and the ticket was not back in the backlog since`,
       )
     if (!isMarked(labels, rules)) return ignored(`${ticket} has none of the labels ${rules.labels.join(', ')}`)
-    return act([{ kind: 'create', machine: rules.machine, ...common }])
+    return act([{ kind: 'create', ...common, machine: rules.machine }])
   }
   const rest = (): ReturnType<Handler<'ticket'>> => {
     if (environment === null) return ignored(`${ticket} has no environment`)
