@@ -237,12 +237,13 @@ export const openPublisher = ({
         if (!isTrue()) continue
         // Nothing was awaited since: a change that comes later puts its own message.
         queue.outbox.ack(row)
+        log.info({ correlation: row.correlation, key: message.key }, 'published')
         return
       }
     } catch (error) {
       if (closed) return
       const { allows, in: wait, reason, remedy = null } = troubleOf(error)
-      const about = { key: message.key, attempt, ...(remedy === null ? {} : { remedy }) }
+      const about = { correlation: row.correlation, key: message.key, attempt, ...(remedy === null ? {} : { remedy }) }
       if (allows === 'never') {
         log.warn(about, `a message is given up: ${reason}`)
         queue.outbox.drop(seq, reason)

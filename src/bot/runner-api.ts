@@ -133,6 +133,8 @@ export const openRunnerApi = ({
       const lease = queue.claim({ runnerId: one.runnerId })
       if (lease === null) continue
       forget(one)
+      const { correlation, id, attempt } = lease
+      log.debug({ correlation, action: id, attempt, runner: one.runnerId }, 'leased')
       answer(one.response)(200, lease)
     }
   }
@@ -143,6 +145,11 @@ export const openRunnerApi = ({
 
   const ended = (row: ActionRow, result: Outcome): Message[] => {
     metrics.action(row.action.kind, result.result, clock() - row.createdAt)
+    const { correlation, id, action } = row
+    log.info(
+      { correlation, action: id, kind: action.kind, ticket: action.ticket, result: result.result },
+      'has its outcome',
+    )
     return onOutcome(row, result)
   }
 

@@ -75,6 +75,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
         : { since: lately.since, count: lately.count + all.length }
     for (const { delivery, response } of all) {
       metrics.delivery(delivery.source, 'accepted')
+      log.debug({ correlation: delivery.id, source: delivery.source, event: delivery.event }, 'accepted')
       response.writeHead(202).end()
     }
     options.onAccepted()

@@ -1,4 +1,5 @@
 import { fail } from '../errors.ts'
+import { logCommands } from '../runner/command-log.ts'
 import { startRunner } from '../runner/runner.ts'
 import { openWorld } from '../runner/world.ts'
 import { type RunCommand, tell } from './command.ts'
@@ -19,7 +20,7 @@ export const run: RunCommand = async invocation => {
     )
   }
   const log = logOf(config)
-  const world = openWorld(config)
+  const world = openWorld(config, { onCommand: logCommands(log) })
   const runner = await startRunner(world, { botUrl, token: runnerToken, version: version(), log })
   tell(`The runner asks ${botUrl} for work`)
   return untilEnded(invocation.signal, log, async () => {

@@ -14,8 +14,15 @@ export const version = (): string => {
   return JSON.parse(readFileSync(path, 'utf8')).version
 }
 
-export const logOf = (config: Config, token?: string): Log =>
-  openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])
+/** The log of a process that stays. What nobody caught is written there, without secrets, and ends it: Node would print all of it. */
+export const logOf = (config: Config, token?: string): Log => {
+  const log = openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])
+  process.on('uncaughtException', error => {
+    log.fatal({ err: error }, 'something that nobody foresaw; the next start goes on from what is on disk')
+    process.exit(1)
+  })
+  return log
+}
 
 /** Waits until the process is asked to end, then closes all in order. Ends the process itself when that takes too long. */
 export const untilEnded = async (signal: AbortSignal, log: Log, close: () => Promise<void>): Promise<number> => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { startBot } from '../bot/index.ts'
+import { logCommands } from '../runner/command-log.ts'
 import { startRunner } from '../runner/runner.ts'
 import { openWorld } from '../runner/world.ts'
 import { type RunCommand, tell } from './command.ts'
@@ -17,7 +18,7 @@ export const run: RunCommand = async invocation => {
     tell(DRY_RUN_SAYS)
     return untilEnded(invocation.signal, log, () => bot.close())
   }
-  const world = openWorld(config)
+  const world = openWorld(config, { onCommand: logCommands(log) })
   const runner = await startRunner(world, { botUrl: bot.url, token, version: version(), log })
   tell(`The bot listens on ${bot.url}, and its runner works on this machine`)
   return untilEnded(invocation.signal, log, async () => {

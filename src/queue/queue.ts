@@ -61,8 +61,11 @@ export type MessageBody =
   | { kind: 'reply'; repo: string; number: number; commentId: number }
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira'; ticket: Ticket; about: string; text: string }
-/** `body` is the message as it was when it was taken: one that was replaced since is published again. */
-export type OutboxRow = { seq: number; message: Message; attempt: number; body: string }
+/**
+ * `body` is the message as it was when it was taken: one that was replaced since is published again. `correlation`: the
+ * delivery that it comes of; null when it comes of none.
+ */
+export type OutboxRow = { seq: number; message: Message; attempt: number; body: string; correlation: string | null }
 
 export type Queue = {
   /** Stores deliveries in one transaction; those whose (source, id) is known are left as they are. Returns how many are new. */

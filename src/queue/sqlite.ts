@@ -59,6 +59,7 @@ const migrations = [
   alter table delivery add column since integer;
   create index action_correlation on action (correlation);
   `,
+  'alter table outbox add column correlation text',
 ]
 
 /** How often an action is tried before it ends as failed. */
@@ -108,6 +109,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       `update delivery set verdict = ?1, reason = ?2, settled_at = ?3, body = iif(?1 = 'actions', null, body)
       where seq = ?4 and verdict is null`,
     ),
+    idOf: db.prepare('select id from delivery where seq = ?'),
     known: db.prepare(`select * from delivery where id = ?1 or source || ':' || id = ?1 order by seq desc limit 1`),
     replay: db.prepare(
       `update delivery set verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0, since = ?
@@ -149,8 +151,10 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
     ),
     get: db.prepare('select * from action where id = ?'),
     madeOf: db.prepare('select * from action where correlation = ? order by seq'),
-    putOver: db.prepare('update outbox set body = ?, attempt = 0, not_before = 0, reason = null where key = ?'),
-    put: db.prepare('insert into outbox (key, body) values (?, ?)'),
+    putOver: db.prepare(
+      'update outbox set body = ?, correlation = coalesce(?, correlation), attempt = 0, not_before = 0, reason = null where key = ?',
+    ),
+    put: db.prepare('insert into outbox (body, correlation, key) values (?, ?, ?)'),
     take: db.prepare('select * from outbox where not_before <= ? order by seq limit ?'),
     ack: db.prepare('delete from outbox where seq = ?'),
     later: db.prepare('update outbox set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
@@ -179,12 +183,13 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
 
   const enqueue = ({ id, correlation, action }: QueuedAction): boolean =>
     sql.enqueue.run(id, correlation, action.ticket, action.kind, JSON.stringify(action), clock()).changes === 1
-  const put = (messages: readonly Message[]) => {
+  const put = (messages: readonly Message[], correlation: string | null) => {
     for (const { key, body } of messages) {
       const text = JSON.stringify(body)
-      if (sql.putOver.run(text, key).changes === 0) sql.put.run(key, text)
+      if (sql.putOver.run(text, correlation, key).changes === 0) sql.put.run(text, correlation, key)
     }
   }
+  const correlationOf = (id: string) => (sql.get.get(id)?.correlation as string | undefined) ?? null
   const number = (text: string, ...values: (string | number)[]): number | null => {
     const row = db.prepare(text).get(...values) as { n: number | null } | undefined
     return row?.n ?? null
@@ -225,7 +230,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
     settle: (seq, { verdict, reason }: Verdict, actions, messages = []) => {
       transaction(() => {
         for (const one of actions) enqueue(one)
-        put(messages)
+        put(messages, (sql.idOf.get(seq)?.id as string | undefined) ?? null)
         sql.settle.run(verdict, reason, clock(), seq)
       })
       inHand.delete(seq)
@@ -285,7 +290,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
     complete: (id, token, outcome, messages = () => []) =>
       transaction(() => {
         if (sql.end.run('done', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
-        put(messages())
+        put(messages(), correlationOf(id))
         return 'ok'
       }),
     fail: (id, token, failure, { retry, environment, messages = () => [] }) =>
@@ -297,7 +302,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
         }
         const outcome: Outcome = { result: 'failed', failure, environment }
         if (sql.end.run('dead', JSON.stringify(outcome), clock(), id, token).changes !== 1) return 'lost'
-        put(messages())
+        put(messages(), correlationOf(id))
         return 'dead'
       }),
     cancel: id => (sql.cancel.run(clock(), id).changes === 1 ? 'cancelled' : 'too-late'),
@@ -319,7 +324,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
             environment: null,
           }
           sql.bury.run(JSON.stringify(outcome), clock(), row.seq)
-          put(lost(row, outcome))
+          put(lost(row, outcome), row.correlation)
         }
         return rows.length
       }),
@@ -353,13 +358,14 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
     probe: () => db.exec('begin immediate; rollback'),
 
     outbox: {
-      put: messages => transaction(() => put(messages)),
+      put: messages => transaction(() => put(messages, null)),
       take: limit =>
         (sql.take.all(clock(), limit) as Row[]).map(row => ({
           seq: row.seq as number,
           message: { key: row.key as string, body: JSON.parse(row.body as string) },
           attempt: row.attempt as number,
           body: row.body as string,
+          correlation: row.correlation as string | null,
         })),
       // What was replaced while it was being published is published again.
       ack: ({ seq, body }) => void db.prepare('delete from outbox where seq = ? and body = ?').run(seq, body),

@@ -22,6 +22,7 @@ import {
   type RenewRequest,
 } from '../protocol.ts'
 import type { Lease } from '../queue/queue.ts'
+import { loggedAs } from './command-log.ts'
 import { execute, sweep } from './executor.ts'
 import { listEnvironments, type World } from './world.ts'
 
@@ -163,15 +164,17 @@ export const startRunner = async (
     const renewing = renew()
     let outcome: Outcome
     try {
-      outcome = await execute(world, action, {
-        actionId: id,
-        correlation,
-        signal: lost.signal,
-        onPhase: phase => {
-          progress = { phase, at: world.clock().toISOString() }
-          said.debug({ phase }, 'phase')
-        },
-      })
+      outcome = await loggedAs(said, () =>
+        execute(world, action, {
+          actionId: id,
+          correlation,
+          signal: lost.signal,
+          onPhase: phase => {
+            progress = { phase, at: world.clock().toISOString() }
+            said.debug({ phase }, 'phase')
+          },
+        }),
+      )
     } finally {
       done.abort()
       await renewing

@@ -112,6 +112,30 @@ describe('up', () => {
     expect(jira.comments('DROP-1')).toHaveLength(1)
   }, 40_000)
 
+  test('one id leads through its log, from the delivery to the command on the hypervisor and to the comment', async () => {
+    const { said, url } = await start(['up'], { LOG_LEVEL: 'debug' })
+    jira.sendTo(url)
+    await jira.move('DROP-1', 'In Progress')
+    await until('the comment', () => said().includes('"published"'))
+    const lines = said()
+      .split('\n')
+      .filter(line => line.startsWith('{'))
+      .map(line => JSON.parse(line))
+    const { correlation } = lines.find(line => line.msg === 'accepted')
+    const way = lines.filter(line => line.correlation === correlation).map(line => line.msg)
+    expect([...new Set(way)].sort()).toEqual(
+      ['accepted', 'decided', 'leased', 'begins', 'phase', 'command', 'ended', 'has its outcome', 'published'].sort(),
+    )
+    expect(lines.find(line => line.msg === 'command')).toMatchObject({
+      program: expect.any(String),
+      argv: expect.any(String),
+      exitCode: 0,
+      ticket: 'DROP-1',
+      kind: 'create',
+    })
+    expect(lines.every(line => line.body === undefined && line.payload === undefined)).toBe(true)
+  })
+
   test('a secret is in no line of its log', async () => {
     const { said, url } = await start(['up'], { LOG_LEVEL: 'trace' })
     jira.sendTo(url)
