@@ -32,8 +32,16 @@ export const refuse = (request: IncomingMessage, response: ServerResponse, statu
 }
 
 /**
+ * Room for bodies that nobody has verified yet, in bytes: whoever sends many large ones at once fills it, and not the
+ * memory. A small body needs none, so that those of others still come through.
+ */
+export type Room = { left: number }
+const SMALL = 64 * 1024
+
+/**
  * Calls back with the whole body. When that throws (the store cannot be written), `failed` hears of it and the sender is
- * answered 503; nobody else would catch it. A body longer than `limit` bytes is answered 413 and its connection ended.
+ * answered 503; nobody else would catch it. A body longer than `limit` bytes is answered 413 and its connection ended; one
+ * that `room` has no place for, 503.
  */
 export const readBody = (
   request: IncomingMessage,
@@ -41,23 +49,36 @@ export const readBody = (
   limit: number,
   done: (body: Buffer) => void,
   failed: (error: unknown) => void,
+  room: Room = { left: Number.POSITIVE_INFINITY },
 ): void => {
   if (Number(request.headers['content-length'] ?? 0) > limit) {
     refuse(request, response, 413, `the body may have ${limit} bytes`)
     return
   }
   const chunks: Buffer[] = []
-  let size = 0
+  let [size, taken] = [0, 0]
+  const giveBack = () => {
+    room.left += taken
+    taken = 0
+  }
+  const stop = (status: number, error: string) => {
+    request.removeAllListeners('data')
+    request.removeAllListeners('end')
+    chunks.length = 0
+    giveBack()
+    refuse(request, response, status, error)
+  }
+  request.on('close', giveBack)
   request.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size > limit) {
-      request.removeAllListeners('data')
-      request.removeAllListeners('end')
-      chunks.length = 0
-      refuse(request, response, 413, `the body may have ${limit} bytes`)
-      return
+    const more = size > SMALL ? size - taken : 0
+    if (size > limit) stop(413, `the body may have ${limit} bytes`)
+    else if (more > room.left) stop(503, 'too many large bodies come in at once; send it again')
+    else {
+      room.left -= more
+      taken += more
+      chunks.push(chunk)
     }
-    chunks.push(chunk)
   })
   request.on('end', () => {
     try {

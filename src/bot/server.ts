@@ -9,13 +9,15 @@ import FindMyWay from 'find-my-way'
 import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Delivery, Queue } from '../queue/queue.ts'
-import { answer, isSigned, jsonObject, readBody, refuse } from './http.ts'
+import { answer, isSigned, jsonObject, type Room, readBody, refuse } from './http.ts'
 import type { Metrics } from './metrics.ts'
 import type { RunnerApi } from './runner-api.ts'
 
 /** GitHub caps its payloads at 25 MB. */
 const GITHUB_LIMIT = 25 * 1024 * 1024
 const JIRA_LIMIT = 5 * 1024 * 1024
+/** For all bodies that are coming in and are not small. */
+const ROOM = 128 * 1024 * 1024
 /** A request's headers, and the whole of it, must be there within. Milliseconds. */
 const HEADERS_MS = 10_000
 const REQUEST_MS = 30_000
@@ -85,6 +87,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
     batch.push({ delivery, response })
   }
 
+  const room: Room = { left: ROOM }
   let complained = Number.NEGATIVE_INFINITY
   let unsaid = 0
   const badSignature = (source: 'github' | 'jira', request: IncomingMessage) => {
@@ -148,6 +151,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
           accept({ source, ...told, body: text, receivedAt: clock() }, response)
         },
         error => log.error({ err: error, source }, 'a delivery could not be taken; its sender was told so'),
+        room,
       )
     }
 

@@ -16,6 +16,7 @@ import type { Outcome } from '../../src/domain.ts'
 import type { Queue } from '../../src/queue/queue.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
 import { action } from '../queue/fixtures.ts'
+import { until } from '../support/wait.ts'
 
 const SECRET = 'the right secret'
 const TOKEN = 'the-right-token'
@@ -207,6 +208,28 @@ describe('limits', () => {
 
   test('a body that says it is too large is refused before it is read', async () => {
     expect(await raw({ 'content-length': 6 * 1024 * 1024 }, send => void send(Buffer.from('{')))).toBe(413)
+  })
+  test('many large ones at once leave room for those of others, and end', async () => {
+    const held: (() => void)[] = []
+    const strangers = Array.from({ length: 8 }, () => {
+      const stranger = request(`${server.url}/api/github/webhooks`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-hub-signature-256': sign(''), 'content-length': 25e6 },
+      })
+      const answered = new Promise<number>(resolve => {
+        stranger.on('response', response => resolve(response.resume().statusCode ?? 0))
+        stranger.on('error', () => {})
+      })
+      stranger.write(Buffer.alloc(20e6, 32))
+      held.push(() => stranger.destroy())
+      return answered
+    })
+    // Six of them fill the room; the others are told.
+    expect(await Promise.any(strangers)).toBe(503)
+    expect((await github('{}')).status).toBe(202)
+    const large = JSON.stringify({ text: 'x'.repeat(1e6) })
+    for (const end of held) end()
+    await until('room again', async () => (await github(large, { 'x-github-delivery': 'two' })).status === 202)
   })
   test('one that grows too large is cut off', async () => {
     const status = raw({ 'transfer-encoding': 'chunked' }, send => {
