@@ -1,7 +1,15 @@
 /** What a command of the CLI is given, and how it speaks. */
 import { styleText } from 'node:util'
 import type { Config } from '../config.ts'
-import { checkpointName, type Failure, isTicket, type Ticket } from '../domain.ts'
+import {
+  checkpointName,
+  type Environment,
+  type EnvironmentStatus,
+  type Failure,
+  isTicket,
+  type Requester,
+  type Ticket,
+} from '../domain.ts'
 import { fail } from '../errors.ts'
 
 export type Invocation = {
@@ -48,14 +56,41 @@ export const checkpointArgument = (text: string): string => {
   return name
 }
 
+type Style = Parameters<typeof styleText>[0]
+/** Text, and how it looks on a terminal. */
+type Cell = string | readonly [text: string, style: Style]
+const plain = (cell: Cell) => (typeof cell === 'string' ? cell : cell[0])
+
 /** Columns of text as wide as they need to be. A table library takes 160 ms for 1,000 rows: longer than all the rest. */
-export const columns = (rows: readonly (readonly string[])[]): string => {
+export const columns = (rows: readonly (readonly Cell[])[]): string => {
   const widths: number[] = []
-  for (const row of rows) for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length)
+  for (const row of rows)
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, plain(cell).length)
+  const shown = (cell: Cell, width: number) => {
+    const padded = plain(cell).padEnd(width)
+    return typeof cell === 'string' ? padded : styleText(cell[1], padded, { stream: process.stdout })
+  }
   return rows
-    .map(row => row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join('  '))
+    .map(row => row.map((cell, at) => shown(cell, at === row.length - 1 ? 0 : (widths[at] ?? 0))).join('  '))
     .join('\n')
 }
+
+const stateStyles = {
+  creating: 'cyan',
+  running: 'green',
+  stopped: 'dim',
+  deleting: 'cyan',
+  failed: 'red',
+  lost: 'red',
+} as const satisfies Record<EnvironmentStatus, Style>
+export const stateOf = (status: EnvironmentStatus): Cell => [status, stateStyles[status]]
+
+/** `ada (github)` */
+export const asked = ({ via, who }: Requester): string => (who === null ? via : `${who} (${via})`)
+
+/** Where it is; with its port where that is not SSH's own. */
+export const address = ({ ip, ssh }: Pick<Environment, 'ip' | 'ssh'>): string =>
+  ssh !== null && ssh.port !== 22 ? `${ssh.host}:${ssh.port}` : (ip ?? '-')
 
 /** `3d`, `2h`, `5m`, `10s`. */
 export const age = (since: string, now: Date): string => {

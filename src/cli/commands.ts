@@ -1,10 +1,19 @@
 /** The table of commands: what each is called with, what it says of itself, and where it is. Help and checks come from it. */
+import type { EnvironmentStatus, ProviderName } from '../domain.ts'
 import type { Invocation } from './command.ts'
 
 /** What a word stands for: decides how it is completed. */
 type Meaning = 'ticket' | 'checkpoint' | 'image' | 'command line' | 'command' | 'port' | 'delivery'
 type Argument = { name: string; is: Meaning; required?: true; many?: true }
-export type Option = { type: 'boolean' | 'string'; says: string; value?: string; short?: string }
+export type Option = {
+  type: 'boolean' | 'string'
+  says: string
+  /** What follows it, as the help shows it. */
+  value?: string
+  /** The only ones that may. */
+  values?: readonly string[]
+  short?: string
+}
 export type Command = {
   arguments: readonly Argument[]
   says: string
@@ -19,8 +28,10 @@ const json: Option = { type: 'boolean', says: 'Print JSON.' }
 const provider: Option = {
   type: 'string',
   value: 'NAME',
+  values: ['kvm', 'tart', 'hyperv', 'aws', 'synthetic'] satisfies ProviderName[],
   says: 'The hypervisor to use; by default the first that is available.',
 }
+const watch: Option = { type: 'boolean', says: 'Show it again every two seconds, until Ctrl-C.' }
 const dryRun: Option = { type: 'boolean', says: 'Say what would be done, and do nothing.' }
 const detach: Option = { type: 'boolean', says: 'Do it in the background; status shows how it goes.' }
 const changing = { 'dry-run': dryRun, detach, json }
@@ -50,8 +61,24 @@ export const commands: Readonly<Record<string, Command>> = {
   list: {
     arguments: [],
     says: 'All environments.',
-    example: 'agent-swarm list --json',
-    options: { json },
+    example: 'agent-swarm list --sort disk --status running',
+    options: {
+      sort: {
+        type: 'string',
+        value: 'COLUMN',
+        values: ['ticket', 'provider', 'state', 'age', 'checkpoints', 'disk', 'by'],
+        says: 'Order by this column (ticket); the largest and the oldest come first.',
+      },
+      status: {
+        type: 'string',
+        value: 'STATE',
+        values: ['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'] satisfies EnvironmentStatus[],
+        says: 'Only those in this state.',
+      },
+      provider: { ...provider, says: 'Only those of this hypervisor.' },
+      watch,
+      json,
+    },
     load: () => import('./list.ts'),
   },
   ssh: {
@@ -110,7 +137,7 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [{ name: 'TICKET', is: 'ticket' }],
     says: 'What this machine has and holds, or everything about one environment and what was done to it last.',
     example: 'agent-swarm status DROP-2100',
-    options: { json },
+    options: { watch, json },
     load: () => import('./status.ts'),
   },
   providers: {

@@ -1,14 +1,39 @@
-import { listEnvironments, openWorld } from '../runner/world.ts'
-import { age, columns, print, printJson, type RunCommand, size, tell } from './command.ts'
+import type { Listing } from '../runner/world.ts'
+import { listEnvironments } from '../runner/world.ts'
+import { address, age, asked, columns, printJson, type RunCommand, size, stateOf, tell } from './command.ts'
+import { draw } from './watch.ts'
+import { withWorld } from './with-world.ts'
 
-export const run: RunCommand = async invocation => {
-  const world = openWorld(await invocation.config())
-  try {
-    const { environments, unread } = await listEnvironments(world, { disk: true })
-    for (const one of unread) tell(`${one.message}\nIts environments are shown as they were known last.`)
-    if (invocation.json) {
+type Listed = Listing['environments'][number]
+
+const text = (a: string, b: string) => a.localeCompare(b, 'en', { numeric: true })
+/** The largest and the oldest first; what is equal stays in the order of tickets. */
+const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
+  ticket: (a, b) => text(a.ticket, b.ticket),
+  provider: (a, b) => text(a.provider, b.provider),
+  state: (a, b) => text(a.status, b.status),
+  age: (a, b) => text(a.createdAt, b.createdAt),
+  checkpoints: (a, b) => b.checkpoints.length - a.checkpoints.length,
+  disk: (a, b) => (b.diskBytes ?? 0) - (a.diskBytes ?? 0),
+  by: (a, b) => text(asked(a.createdBy), asked(b.createdBy)),
+}
+
+export const run: RunCommand = invocation =>
+  withWorld(invocation, async world => {
+    const { flags } = invocation
+    const order = orders[String(flags.sort ?? 'ticket')]
+    const wanted = (one: Listed) =>
+      (flags.status === undefined || one.status === flags.status) &&
+      (flags.provider === undefined || one.provider === flags.provider)
+    const look = async () => {
+      const { environments, unread } = await listEnvironments(world, { disk: true })
+      for (const one of unread) tell(`${one.message}\nIts environments are shown as they were known last.`)
+      return { all: environments.length, shown: environments.filter(wanted).sort(orders.ticket).sort(order) }
+    }
+    if (invocation.json && flags.watch !== true) {
+      const { shown } = await look()
       printJson(
-        environments.map(one => ({
+        shown.map(one => ({
           ticket: one.ticket,
           provider: one.provider,
           vmId: one.vmId,
@@ -21,27 +46,33 @@ export const run: RunCommand = async invocation => {
           checkpoints: one.checkpoints.map(checkpoint => checkpoint.name),
         })),
       )
-    } else if (environments.length === 0) {
-      tell('There are no environments. Make one: agent-swarm create <TICKET>')
-    } else {
-      const now = world.clock()
-      print(
-        columns([
-          ['TICKET', 'PROVIDER', 'STATUS', 'ADDRESS', 'AGE', 'DISK', 'CHECKPOINTS'],
-          ...environments.map(one => [
-            one.ticket,
-            one.provider,
-            one.status,
-            one.ip ?? '-',
-            age(one.createdAt, now),
-            size(one.diskBytes),
-            String(one.checkpoints.length),
-          ]),
-        ]),
-      )
+      return 0
     }
+    await draw(invocation, async () => {
+      const { all, shown } = await look()
+      if (shown.length === 0) {
+        const none =
+          all === 0
+            ? 'There are no environments. Make one: agent-swarm create <TICKET>'
+            : `None of the ${all} environments is as asked for.`
+        if (flags.watch === true) return none
+        tell(none)
+        return ''
+      }
+      const now = world.clock()
+      return columns([
+        ['TICKET', 'PROVIDER', 'STATE', 'ADDRESS', 'AGE', 'CHECKPOINTS', 'DISK', 'CREATED BY'],
+        ...shown.map(one => [
+          one.ticket,
+          one.provider,
+          stateOf(one.status),
+          address(one),
+          age(one.createdAt, now),
+          String(one.checkpoints.length),
+          size(one.diskBytes),
+          asked(one.createdBy),
+        ]),
+      ])
+    })
     return 0
-  } finally {
-    world.close()
-  }
-}
+  })

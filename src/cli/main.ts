@@ -17,9 +17,9 @@ const help = (): string =>
   ].join('\n')
 
 const optionRows = (options: Readonly<Record<string, Option>>) =>
-  Object.entries(options).map(([flag, { value, says, short }]) => [
+  Object.entries(options).map(([flag, { value, values, says, short }]) => [
     `  ${short === undefined ? '' : `-${short}, `}--${flag}${value === undefined ? '' : ` ${value}`}`,
-    says,
+    values === undefined ? says : `${says} One of ${values.join(', ')}.`,
   ])
 
 const helpOf = (name: string, command: Command): string =>
@@ -92,6 +92,12 @@ const parse = async (args: string[], name: string, command: Command) => {
   }
   try {
     const { positionals, values } = parseArgs({ args, allowPositionals: true, options })
+    for (const [flag, given] of Object.entries(values)) {
+      const allowed = known[flag]?.values
+      if (allowed === undefined || typeof given !== 'string' || allowed.includes(given)) continue
+      const hint = await didYouMean(given, allowed)
+      throw fail('usage', `--${flag} is one of ${allowed.join(', ')}, and not "${given}".${hint}`, usage)
+    }
     return { words: positionals, flags: values as Record<string, string | boolean | undefined> }
   } catch (error) {
     throw fail('usage', error instanceof Error ? error.message : String(error), usage)
