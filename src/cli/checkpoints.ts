@@ -1,18 +1,16 @@
-import { fail } from '../errors.ts'
-import { openWorld } from '../runner/world.ts'
-import { age, columns, print, printJson, type RunCommand, tell, ticketArgument } from './command.ts'
+import { existing } from '../runner/executor.ts'
+import { age, columns, print, printJson, type RunCommand, size, tell, ticketArgument } from './command.ts'
+import { withWorld } from './with-world.ts'
 
-export const run: RunCommand = async invocation => {
-  const ticket = ticketArgument(invocation.words[0])
-  const world = openWorld(await invocation.config())
-  try {
-    const row = world.registry.environment(ticket)
-    if (row === null)
-      throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
+export const run: RunCommand = invocation =>
+  withWorld(invocation, async world => {
+    const ticket = ticketArgument(invocation.words[0])
+    const row = existing(world, ticket)
     const there = await (await world.provider(row.provider)).listCheckpoints(row.vmId)
     const known = new Map(world.registry.checkpoints(ticket).map(one => [one.name, one]))
+    // One that the registry does not know was made by somebody else, or by a process that died: its name is all that is known.
     const found = there.map(
-      name => known.get(name) ?? { name, why: null, commit: null, createdAt: null, withMemory: null },
+      name => known.get(name) ?? { name, why: null, commit: null, createdAt: null, withMemory: null, sizeBytes: null },
     )
     if (invocation.json) printJson(found)
     else if (found.length === 0) tell(`${ticket} has no checkpoints. Make one: agent-swarm checkpoint ${ticket} [name]`)
@@ -20,19 +18,17 @@ export const run: RunCommand = async invocation => {
       const now = world.clock()
       print(
         columns([
-          ['NAME', 'AGE', 'WHY', 'COMMIT', 'MEMORY'],
+          ['NAME', 'AGE', 'WHY', 'COMMIT', 'SIZE', 'MEMORY'],
           ...found.map(one => [
             one.name,
             one.createdAt === null ? '-' : age(one.createdAt, now),
             one.why ?? '-',
             one.commit?.slice(0, 7) ?? '-',
+            size(one.sizeBytes),
             one.withMemory === null ? '-' : one.withMemory ? 'yes' : 'no',
           ]),
         ]),
       )
     }
     return 0
-  } finally {
-    world.close()
-  }
-}
+  })

@@ -158,6 +158,7 @@ export const commands: Readonly<Record<string, Command>> = {
         says: 'A cloud image on disk, or "debian-packages": built from the package mirror of this machine.',
       },
       provider,
+      'dry-run': dryRun,
       json,
     },
     load: () => import('./init-base.ts'),

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { resolve } from 'node:path'
 import { fail } from '../errors.ts'
 import { guestForBuild } from '../runner/guest.ts'
-import { openWorld } from '../runner/world.ts'
-import { print, printJson, type RunCommand, size, tell } from './command.ts'
+import { print, printJson, type RunCommand, size } from './command.ts'
+import { openProgress } from './progress.ts'
+import { withWorld } from './with-world.ts'
 
 const IMAGE_NAME = /^[a-z0-9][a-z0-9-]{0,40}$/
 
@@ -16,30 +17,45 @@ export const run: RunCommand = async invocation => {
       'Name a cloud image on disk (--from debian-12-genericcloud-amd64.qcow2), or --from debian-packages.',
     )
   }
-  const config = await invocation.config()
-  const name = invocation.words[0] ?? config.baseImage
-  if (!IMAGE_NAME.test(name))
-    throw fail('usage', `"${name}" is no image name`, 'Small letters, digits and hyphens, at most 41.')
-  const world = openWorld(config, { interrupt: invocation.signal })
-  try {
-    const provider = await world.chosenProvider()
-    if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
-    const began = performance.now()
-    const guest = await guestForBuild(world.run, world.home, `build-${randomBytes(4).toString('hex')}`)
-    try {
-      const manifest = await provider.buildBase({
-        name,
-        from: from === 'debian-packages' ? { kind: 'debian-packages' } : { kind: 'file', path: resolve(from) },
-        onPhase: phase => tell(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${phase}`),
-        guest: guest.access,
-      })
-      if (invocation.json) printJson(manifest)
-      else print(`The base image ${manifest.name} is there (${size(manifest.sizeBytes)}, from ${manifest.source}).`)
-    } finally {
-      guest.forget()
-    }
-    return 0
-  } finally {
-    world.close()
-  }
+  const progress = openProgress(invocation)
+  return withWorld(
+    invocation,
+    async world => {
+      const name = invocation.words[0] ?? world.config.baseImage
+      if (!IMAGE_NAME.test(name))
+        throw fail('usage', `"${name}" is no image name`, 'Small letters, digits and hyphens, at most 41.')
+      const provider = await world.chosenProvider()
+      if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
+      const source =
+        from === 'debian-packages' ? ({ kind: from } as const) : ({ kind: 'file', path: resolve(from) } as const)
+      if (invocation.flags['dry-run'] === true) {
+        const there = (await provider.listBaseImages?.())?.includes(name) === true
+        if (invocation.json) printJson({ name, result: 'planned', would: there ? [] : ['build', 'seal', 'prove'] })
+        else
+          print(
+            there
+              ? `There is a base image ${name} already; it would be left alone.`
+              : `${provider.name} would build the base image ${name} from ${from}, seal it, and prove it by a boot. Nothing was changed.`,
+          )
+        return 0
+      }
+      const guest = await guestForBuild(world.run, world.home, `build-${randomBytes(4).toString('hex')}`)
+      try {
+        const manifest = await provider.buildBase({ name, from: source, onPhase: progress.phase, guest: guest.access })
+        progress.end(true)
+        if (invocation.json) printJson(manifest)
+        else if (!invocation.quiet)
+          print(`The base image ${manifest.name} is there (${size(manifest.sizeBytes)}, from ${manifest.source}).`)
+      } catch (error) {
+        progress.end(false)
+        throw invocation.signal.aborted
+          ? fail('cancelled', `building ${name}: cancelled; what was made is removed`)
+          : error
+      } finally {
+        guest.forget()
+      }
+      return 0
+    },
+    progress.note,
+  )
 }

@@ -1,7 +1,7 @@
 import { providerNames, providerRow } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
-import { openWorld } from '../runner/world.ts'
 import { columns, print, printJson, type RunCommand } from './command.ts'
+import { withWorld } from './with-world.ts'
 
 const CAPABILITIES = [
   'liveCheckpoints',
@@ -12,9 +12,8 @@ const CAPABILITIES = [
   'runInGuest',
 ] as const satisfies readonly (keyof Provider)[]
 
-export const run: RunCommand = async invocation => {
-  const world = openWorld(await invocation.config())
-  try {
+export const run: RunCommand = invocation =>
+  withWorld(invocation, async world => {
     const found = await Promise.all(
       providerNames.map(async name => {
         const { open, provenOn } = providerRow(name)
@@ -47,7 +46,4 @@ export const run: RunCommand = async invocation => {
       )
     }
     return 0
-  } finally {
-    world.close()
-  }
-}
+  })

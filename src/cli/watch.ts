@@ -21,7 +21,7 @@ export const draw = async ({ flags, json, signal }: Invocation, page: () => Prom
     while (!signal.aborted) {
       const lines =
         `${new Date().toLocaleTimeString()}  every ${EVERY_MS / 1000} s, Ctrl-C ends it\n\n${await page()}`.split('\n')
-      process.stdout.write(`\x1b[H\x1b[J${lines.slice(0, process.stdout.rows - 1).join('\n')}`)
+      process.stdout.write(`\x1b[H\x1b[J${lines.slice(0, Math.max(process.stdout.rows - 1, 3)).join('\n')}`)
       await delay(EVERY_MS, undefined, { signal }).catch(() => {})
     }
   } finally {
