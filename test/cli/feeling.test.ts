@@ -1,0 +1,212 @@
+/** What a person sees while a command works: phases, quiet, verbose, dry runs, the background, Ctrl-C, a ticket that is taken. */
+import { createHash } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { stripVTControlCharacters } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openCli } from '../support/cli.ts'
+import { until } from '../support/wait.ts'
+
+let cli: ReturnType<typeof openCli>
+beforeEach(() => {
+  cli = openCli()
+})
+afterEach(() => cli.close())
+
+const ESCAPE = '\u001b'
+const COLOUR = `${ESCAPE}[32m`
+
+/** A program that hangs at its first call, put before the real one: a create that is held at making its keys. */
+const heldAtKeys = async () => {
+  const bin = join(cli.home, 'bin')
+  const mark = join(cli.home, 'mark')
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'ssh-keygen'), `#!/bin/sh\necho > '${mark}'\nexec sleep 30\n`)
+  chmodSync(join(bin, 'ssh-keygen'), 0o755)
+  const create = cli.begin(['create', 'DROP-1'], { PATH: `${bin}:${process.env.PATH}` })
+  await until('the keys', () => existsSync(mark))
+  return create
+}
+
+/** Holds the ticket as another process would. */
+const takeTicket = (ticket: string) => {
+  const folder = join(cli.home, 'state', 'locks')
+  mkdirSync(folder, { recursive: true })
+  const db = new DatabaseSync(join(folder, `${ticket}.lock`))
+  db.exec('begin exclusive')
+  return () => db.close()
+}
+
+/** Everything under the home but logs, caches and what SQLite keeps beside its file. */
+const everything = (folder = join(cli.home, 'state')): Record<string, string> =>
+  Object.fromEntries(
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter(name => !/^cache|^locks|registry\.db/.test(name) && statSync(join(folder, name)).isFile())
+      .map(name => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(folder, name)))
+          .digest('hex'),
+      ]),
+  )
+
+describe('phases', () => {
+  test('on a terminal each ends with its time and a tick', async () => {
+    const { screen, code } = await cli.terminal(['create', 'DROP-1'])
+    expect(code).toBe(0)
+    expect(screen).toContain(COLOUR)
+    const lines = stripVTControlCharacters(screen).split('\n')
+    for (const phase of ['disk', 'start', 'address'])
+      expect(lines).toContainEqual(expect.stringMatching(new RegExp(`✔ ${phase} +\\d+\\.\\d s$`)))
+    expect(lines).toContain('Enter it: agent-swarm ssh DROP-1')
+  })
+
+  test('in a pipe they are plain lines, and the sentence alone is on stdout', async () => {
+    const { stdout, stderr } = await cli.swarm(['create', 'DROP-1'])
+    expect(stderr).toMatch(/^ +\d+\.\d s {2}disk\n +\d+\.\d s {2}start\n +\d+\.\d s {2}address\n$/)
+    expect(stdout).not.toContain(ESCAPE)
+    expect(stdout.split('\n')).toHaveLength(3)
+  })
+
+  test('NO_COLOR means none', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    expect((await cli.terminal(['list'])).screen).toContain(COLOUR)
+    expect((await cli.terminal(['list'], { environment: { NO_COLOR: '1' } })).screen).not.toContain(ESCAPE)
+  })
+
+  test('they are kept, and status tells them', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    const { operations } = await cli.json(['status', 'DROP-1', '--json'])
+    expect(operations[0].phases.map((one: { phase: string }) => one.phase)).toEqual(['disk', 'start', 'address'])
+  })
+})
+
+test('--quiet says nothing of what went well, and everything of what did not', async () => {
+  expect(await cli.swarm(['create', 'DROP-1', '--quiet'])).toEqual({ code: 0, stdout: '', stderr: '' })
+  expect((await cli.swarm(['list', '-q'])).stdout).toContain('DROP-1')
+  expect(await cli.swarm(['restore', 'DROP-1', '-q'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('DROP-1 has no checkpoint to restore'),
+  })
+})
+
+test('--verbose shows each outside command as a shell reads it, with its time', async () => {
+  const { stderr } = await cli.swarm(['create', 'DROP-1', '--verbose'])
+  const shown = stderr.split('\n').filter(line => line.startsWith('+ '))
+  expect(shown).toContainEqual(
+    expect.stringMatching(/^\+ ssh-keygen -q -t ed25519 -N '' -C agent-swarm -f \/\S+ {2}# \d+ ms$/),
+  )
+})
+
+describe('--dry-run changes nothing and says what would be', () => {
+  test.for([
+    [['create', 'DROP-2'], 'make a machine of the base image agent-swarm-base on synthetic'],
+    [['create', 'DROP-1'], 'Nothing to do: DROP-1 has a machine already'],
+    [['start', 'DROP-1'], 'Nothing to do: DROP-1 is running already'],
+    [['stop', 'DROP-1'], 'shut as-drop-1-'],
+    [['checkpoint', 'DROP-1', 'two'], 'make the checkpoint two'],
+    [['checkpoint', 'DROP-1', 'one', '--delete'], 'delete the checkpoint one'],
+    [['restore', 'DROP-1'], 'bring the checkpoint one back'],
+    [['delete', 'DROP-1'], 'with its disk and its 1 checkpoint'],
+    [['delete', 'DROP-9'], 'Nothing to do: DROP-9 has no environment'],
+  ] as const)('%j', async ([words, said]) => {
+    await cli.swarm(['create', 'DROP-1'])
+    await cli.swarm(['checkpoint', 'DROP-1', 'one'])
+    const [before, listed] = [everything(), await cli.json(['list', '--json'])]
+    const ran = await cli.swarm([...words, '--dry-run'])
+    expect(ran).toMatchObject({ code: 0, stdout: expect.stringContaining(said) })
+    expect(everything()).toEqual(before)
+    expect(await cli.json(['list', '--json'])).toEqual(listed)
+  })
+
+  test('what would fail fails now', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    expect(await cli.swarm(['restore', 'DROP-1', 'x', '--dry-run'])).toMatchObject({ code: 1 })
+    expect(await cli.swarm(['stop', 'DROP-3', '--dry-run'])).toMatchObject({ code: 1 })
+  })
+})
+
+describe('--detach', () => {
+  test('goes on without the terminal, and status shows it', async () => {
+    const detached = JSON.parse((await cli.swarm(['create', 'DROP-1', '--detach', '--json'])).stdout)
+    expect(detached).toMatchObject({ ticket: 'DROP-1', result: 'detached', kind: 'create', pid: expect.any(Number) })
+    const status = await until('its end', async () => {
+      const found = await cli.json(['status', 'DROP-1', '--json'])
+      return found.operations[0].result === 'done' ? found : null
+    })
+    expect(status.environment.status).toBe('running')
+    expect(readFileSync(detached.log, 'utf8')).toContain('DROP-1 has a machine')
+  })
+
+  test('what can be seen to fail is told at once', async () => {
+    expect(await cli.swarm(['start', 'DROP-1', '--detach'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('DROP-1 has no environment'),
+    })
+  })
+})
+
+describe('Ctrl-C', () => {
+  test('undoes a create, and says so', async () => {
+    const create = await heldAtKeys()
+    create.kill('SIGINT')
+    const { code, stderr } = await create.ended
+    expect(code).toBe(1)
+    expect(stderr).toContain('Ctrl-C: what was begun is being undone')
+    expect(stderr).toContain('create of DROP-1: cancelled; what it had made is removed')
+    expect(await cli.json(['list', '--json'])).toEqual([])
+  })
+
+  test('twice leaves it to the next start, and says that', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    const free = takeTicket('DROP-1')
+    const stop = cli.begin(['stop', 'DROP-1'])
+    await stop.says('waiting for another command')
+    // The first is answered while the second comes: both are asked for at once.
+    stop.kill('SIGINT')
+    stop.kill('SIGTERM')
+    const { code, stderr } = await stop.ended
+    free()
+    if (code === 130) expect(stderr).toContain('Ended at once.')
+    else expect(stderr).toContain('waiting for another command on DROP-1: cancelled')
+    expect((await cli.json(['list', '--json']))[0].status).toBe('running')
+  })
+})
+
+test('a second command for a ticket waits, status tells who waits and since when, and it goes on', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  const free = takeTicket('DROP-1')
+  const stop = cli.begin(['stop', 'DROP-1'])
+  await stop.says('waiting for another command on this ticket')
+  const { waiting } = await cli.json(['status', '--json'])
+  expect(waiting).toEqual([
+    {
+      ...{ ticket: 'DROP-1', kind: 'stop', by: { via: 'cli', who: expect.any(String) } },
+      ...{ since: expect.stringMatching(/Z$/), why: expect.stringContaining('another command') },
+    },
+  ])
+  expect((await cli.swarm(['status'])).stdout).toMatch(/DROP-1 +stop/)
+  free()
+  expect(await stop.ended).toMatchObject({ code: 0 })
+  expect((await cli.json(['status', '--json'])).waiting).toEqual([])
+})
+
+test('whoever waited and was killed does not wait any more', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  const free = takeTicket('DROP-1')
+  const stop = cli.begin(['stop', 'DROP-1'])
+  await stop.says('waiting for another command on this ticket')
+  stop.kill('SIGKILL')
+  await stop.ended
+  expect((await cli.json(['status', '--json'])).waiting).toEqual([])
+  free()
+})
+
+test('--watch draws on a terminal, and is refused in a pipe', async () => {
+  expect(await cli.swarm(['list', '--watch'])).toMatchObject({ code: 2, stderr: expect.stringContaining('a terminal') })
+  const { screen } = await cli.terminal(['list', '--watch'], { type: { prompt: 'Ctrl-C ends it', text: '\u0003' } })
+  expect(screen).toContain('There are no environments')
+  // The screen from before is back.
+  expect(screen).toContain(`${ESCAPE}[?1049l`)
+})

@@ -1,0 +1,83 @@
+/** The CLI as its users run it: whole processes, from another folder, with a home of their own, in a pipe or on a terminal. */
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { until } from './wait.ts'
+
+export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+export type Ran = { stdout: string; stderr: string; code: number }
+type Options = { environment?: Record<string, string>; input?: string }
+
+/** A word as sh reads it. */
+const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
+
+export const openCli = () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-cli-'))
+  const environment = (more: Record<string, string> = {}) => ({
+    PATH: process.env.PATH,
+    HOME: home,
+    AGENT_SWARM_HOME: join(home, 'state'),
+    AGENT_SWARM_PROVIDER: 'synthetic',
+    ...more,
+  })
+  const swarm = (words: string[], { environment: more = {}, input = '' }: Options = {}): Promise<Ran> =>
+    new Promise(done => {
+      const child = execFile(
+        process.execPath,
+        [entry, ...words],
+        { cwd: tmpdir(), env: environment(more) },
+        (error, stdout, stderr) =>
+          done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+      )
+      child.stdin?.end(input)
+    })
+  return {
+    home,
+    swarm,
+    json: async (words: string[]) => JSON.parse((await swarm(words)).stdout),
+    /** Begun and not waited for: `said` is its stderr so far. */
+    begin: (words: string[], more: Record<string, string> = {}) => {
+      const child = spawn(process.execPath, [entry, ...words], {
+        cwd: tmpdir(),
+        env: environment(more),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+      const heard = { stdout: '', stderr: '' }
+      child.stdout.on('data', chunk => (heard.stdout += chunk))
+      child.stderr.on('data', chunk => (heard.stderr += chunk))
+      const ended = new Promise<Ran>(done => child.on('close', code => done({ ...heard, code: code ?? 1 })))
+      return {
+        ended,
+        says: (text: string) => until(`it says "${text}"`, () => heard.stderr.includes(text)),
+        kill: (signal: NodeJS.Signals) => child.kill(signal),
+      }
+    },
+    /** On a terminal of 100 columns and 40 rows (util-linux' script); both streams are one. `type` is typed when `prompt` has come. */
+    terminal: (
+      words: string[],
+      {
+        environment: more = {},
+        type,
+      }: { environment?: Record<string, string>; type?: { prompt: string; text: string } } = {},
+    ) =>
+      new Promise<{ screen: string; code: number }>(done => {
+        const command = `stty cols 100 rows 40; exec ${[process.execPath, entry, ...words].map(quoted).join(' ')}`
+        const child = spawn('script', ['-qec', command, '/dev/null'], {
+          cwd: tmpdir(),
+          env: { ...environment(more), TERM: 'xterm-256color', SHELL: '/bin/sh' },
+          stdio: ['pipe', 'pipe', 'ignore'],
+        })
+        let screen = ''
+        let typed = false
+        child.stdout.on('data', chunk => {
+          screen += chunk
+          if (type === undefined || typed || !screen.includes(type.prompt)) return
+          typed = true
+          child.stdin.write(type.text)
+        })
+        child.on('close', code => done({ screen: screen.replaceAll('\r\n', '\n'), code: code ?? 1 }))
+      }),
+    close: () => rmSync(home, { recursive: true, force: true }),
+  }
+}
