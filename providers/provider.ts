@@ -11,6 +11,23 @@ import type { Run } from '../src/exec.ts'
 
 export type VmStatus = 'running' | 'stopped' | 'creating'
 export type VmInfo = { vmId: string; ticket: Ticket; ip: string | null; status: VmStatus }
+/** What one machine takes of its host. */
+export type VmUsage = {
+  /** On the host's disk, with its checkpoints. */
+  diskBytes: number
+  /** What it may have, and what the host really gives it now: 0 when it is stopped, null when that cannot be seen. */
+  cpus: number
+  memoryBytes: number
+  memoryUsedBytes: number | null
+  /** Processor time since its start. */
+  cpuSeconds: number | null
+}
+/** What a host has for machines, and what of it is free. */
+export type Capacity = {
+  cpus: number
+  memoryBytes: { total: number; available: number }
+  diskBytes: { total: number; available: number }
+}
 export type SshInfo = { host: string; port: number; user: string }
 
 export type CreateOptions = {
@@ -46,8 +63,8 @@ export type Provider = {
   deleteVm(id: string): Promise<void>
   /** Where its SSH server is now. `no-address-yet` while it has no address; the caller asks again. */
   sshInfo(id: string): Promise<SshInfo>
-  /** Makes a checkpoint of the machine as it is, running or stopped. `already-exists` when the name is taken. */
-  checkpoint(id: string, name: CheckpointName): Promise<void>
+  /** Makes a checkpoint of the machine as it is, running or stopped. `already-exists` when the name is taken. Returns what it added on the host's disk, or null when that cannot be seen. */
+  checkpoint(id: string, name: CheckpointName): Promise<{ sizeBytes: number | null }>
   /** Brings a checkpoint back; the machine is then as it was at the capture (running with its memory, or stopped). Idempotent. */
   restore(id: string, name: CheckpointName): Promise<void>
   /** Oldest first. */
@@ -64,8 +81,10 @@ export type Provider = {
   memoryCheckpoints?: true
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
-  /** Bytes on the host with checkpoints, of every machine of ours, by id. Constant number of commands. */
-  usage?(): Promise<Map<string, number>>
+  /** Of every machine of ours, by id. Constant number of commands. */
+  usage?(): Promise<Map<string, VmUsage>>
+  /** Of the host where the machines are. Constant number of commands. */
+  capacity?(): Promise<Capacity>
   /** Base images by name. */
   listBaseImages?(): Promise<string[]>
   /** Builds, proves and seals a base image. A failed build leaves no image behind. */

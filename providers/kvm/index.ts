@@ -10,6 +10,7 @@ import { debianPackages, type KvmSettings } from './settings.ts'
 import {
   askMark,
   type Mark,
+  numberAfter,
   openVirsh,
   parseAddresses,
   parseDomstats,
@@ -70,6 +71,10 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
   const domstate = async (id: string) => vmStatus(await virsh.one(['domstate', named(id)]))
   const removeVolume = (volume: string) =>
     virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
+
+  /** What the disk takes on the host now. */
+  const allocated = async (id: string) =>
+    numberAfter(await virsh.batch([['vol-info', '--pool', pool, '--vol', disk(id), '--bytes']]), 'Allocation')
 
   const listSnapshots = async (id: string) =>
     parseSnapshots(await virsh.one(['snapshot-list', named(id), '--topological']))
@@ -241,9 +246,12 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
 
     checkpoint: async (id, name) => {
       await mark(id)
+      const before = await allocated(id)
       await virsh.one(['snapshot-create-as', id, `--name=${snapshot(name)}`, '--atomic'], {
         deadline: CHECKPOINT_DEADLINE_MS,
       })
+      const after = await allocated(id)
+      return { sizeBytes: before === null || after === null ? null : Math.max(0, after - before) }
     },
 
     restore: async (id, name) => {
@@ -272,7 +280,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     },
 
     listVms: async () => {
-      const states = parseDomstats(await virsh.one(['domstats', '--state']))
+      const states = parseDomstats(await virsh.one(['domstats', '--state', '--nowait']))
       const ids = [...states.keys()].filter(name => VM.test(name))
       const answers = await Promise.all([
         virsh.batch([['net-dhcp-leases', network]]),
@@ -281,7 +289,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
       const [leases = '', ...marks] = answers
       const addresses = parseAddresses(leases)
       return marks.flatMap(parseMarks).flatMap(({ name, ticket, mac }): VmInfo[] => {
-        const status = states.get(name)
+        const status = states.get(name)?.status
         // A machine of no ticket builds an image.
         return status === undefined || ticket === ''
           ? []
@@ -294,15 +302,32 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
         .split('\n')
         .map(line => line.trim().split(/\s+/)[0] ?? '')
       const ours = volumes.filter(name => VM.test(name.replace(/\.(qcow2|seed\.iso)$/, '')) && name.includes('.'))
-      const texts = await Promise.all(
-        chunks(ours).map(part => virsh.batch(part.map(name => ['vol-info', '--pool', pool, '--vol', name, '--bytes']))),
-      )
+      const [stats = '', ...texts] = await Promise.all([
+        virsh.one(['domstats', '--state', '--cpu-total', '--vcpu', '--balloon', '--nowait']),
+        ...chunks(ours).map(part =>
+          virsh.batch(part.map(name => ['vol-info', '--pool', pool, '--vol', name, '--bytes'])),
+        ),
+      ])
       const bytes = new Map<string, number>()
       for (const [name, size] of texts.flatMap(text => [...parseVolumes(text)])) {
         const id = name.replace(/\.(qcow2|seed\.iso)$/, '')
         bytes.set(id, (bytes.get(id) ?? 0) + size)
       }
-      return bytes
+      const machines = [...parseDomstats(stats)].filter(([name]) => VM.test(name))
+      return new Map(
+        machines.map(([name, { status: _, ...usage }]) => [name, { diskBytes: bytes.get(name) ?? 0, ...usage }]),
+      )
+    },
+    capacity: async () => {
+      const text = await virsh.batch([['nodeinfo'], ['nodememstats'], ['pool-info', pool, '--bytes']])
+      const number = (label: string) => numberAfter(text, label) ?? 0
+      const kib = (label: string) => number(label) * 1024
+      return {
+        cpus: number('CPU\\(s\\)'),
+        // What the kernel holds as cache it gives up when it is asked for.
+        memoryBytes: { total: kib('total'), available: kib('free') + kib('buffers') + kib('cached') },
+        diskBytes: { total: number('Capacity'), available: number('Available') },
+      }
     },
 
     listBaseImages: () => listImages(virsh, pool),

@@ -41,15 +41,46 @@ export const vmStatus = (domstate: string): VmStatus => {
 /** `state.state` of domstats: 5 is shut off, 6 crashed. */
 const statsStatus = (state: number): VmStatus => (state === 5 || state === 6 || state === 0 ? 'stopped' : 'running')
 
-export const parseDomstats = (text: string): Map<string, VmStatus> => {
-  const found = new Map<string, VmStatus>()
-  let name: string | null = null
-  for (const line of text.split('\n')) {
-    name = line.match(/^Domain: '(.*)'$/)?.[1] ?? name
-    const state = line.match(/^\s*state\.state=(\d+)$/)?.[1]
-    if (name !== null && state !== undefined) found.set(name, statsStatus(Number(state)))
-  }
-  return found
+type Domstats = {
+  status: VmStatus
+  cpus: number
+  memoryBytes: number
+  memoryUsedBytes: number | null
+  cpuSeconds: number | null
+}
+
+/** By domain, what `domstats --state --cpu-total --vcpu --balloon` printed. Memory in KiB and time in ns there. */
+export const parseDomstats = (text: string): Map<string, Domstats> =>
+  new Map(
+    text.split(/^(?=Domain: )/m).flatMap((part): [string, Domstats][] => {
+      const name = part.match(/^Domain: '(.*)'$/m)?.[1]
+      const number = (key: string) => {
+        const found = part.match(new RegExp(`^\\s*${key.replaceAll('.', '\\.')}=(\\d+)$`, 'm'))?.[1]
+        return found === undefined ? null : Number(found)
+      }
+      const state = number('state.state')
+      if (name === undefined || state === null) return []
+      const status = statsStatus(state)
+      const [rss, time] = [number('balloon.rss'), number('cpu.time')]
+      return [
+        [
+          name,
+          {
+            status,
+            cpus: number('vcpu.maximum') ?? 0,
+            memoryBytes: (number('balloon.maximum') ?? 0) * 1024,
+            memoryUsedBytes: status === 'stopped' ? 0 : rss === null ? null : rss * 1024,
+            cpuSeconds: status === 'stopped' || time === null ? null : time / 1e9,
+          },
+        ],
+      ]
+    }),
+  )
+
+/** `Capacity`, `Allocation`, `Available` of `pool-info --bytes`, and the like. */
+export const numberAfter = (text: string, label: string): number | null => {
+  const found = text.match(new RegExp(`^${label}\\s*:\\s*(\\d+)`, 'm'))?.[1]
+  return found === undefined ? null : Number(found)
 }
 
 export type Mark = { name: string; ticket: string; mac: string }

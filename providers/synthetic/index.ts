@@ -120,6 +120,7 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
         status: state.status,
       } satisfies Taken)
       await rename(beside, snapshot(id, name))
+      return { sizeBytes: null }
     },
     restore: async (id, name) => {
       await read(id)

@@ -14,7 +14,7 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
   state: (a, b) => text(a.status, b.status),
   age: (a, b) => text(a.createdAt, b.createdAt),
   checkpoints: (a, b) => b.checkpoints.length - a.checkpoints.length,
-  disk: (a, b) => (b.diskBytes ?? 0) - (a.diskBytes ?? 0),
+  disk: (a, b) => (b.usage?.diskBytes ?? 0) - (a.usage?.diskBytes ?? 0),
   by: (a, b) => text(asked(a.createdBy), asked(b.createdBy)),
 }
 
@@ -26,7 +26,7 @@ export const run: RunCommand = invocation =>
       (flags.status === undefined || one.status === flags.status) &&
       (flags.provider === undefined || one.provider === flags.provider)
     const look = async () => {
-      const { environments, unread } = await listEnvironments(world, { disk: true })
+      const { environments, unread } = await listEnvironments(world, { usage: true })
       for (const one of unread) tell(`${one.message}\nIts environments are shown as they were known last.`)
       return { all: environments.length, shown: environments.filter(wanted).sort(orders.ticket).sort(order) }
     }
@@ -41,7 +41,7 @@ export const run: RunCommand = invocation =>
           status: one.status,
           baseImage: one.baseImage,
           createdAt: one.createdAt,
-          diskBytes: one.diskBytes,
+          diskBytes: one.usage?.diskBytes ?? null,
           ssh: one.ssh,
           checkpoints: one.checkpoints.map(checkpoint => checkpoint.name),
         })),
@@ -69,7 +69,7 @@ export const run: RunCommand = invocation =>
           address(one),
           age(one.createdAt, now),
           String(one.checkpoints.length),
-          size(one.diskBytes),
+          size(one.usage?.diskBytes ?? null),
           asked(one.createdBy),
         ]),
       ])

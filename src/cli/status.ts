@@ -1,118 +1,318 @@
 import { statfs } from 'node:fs/promises'
-import { availableParallelism, freemem, hostname, totalmem } from 'node:os'
-import { fail } from '../errors.ts'
+import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
+import type { Capacity, VmUsage } from '../../providers/provider.ts'
+import type { Progress, Ticket } from '../domain.ts'
+import { existing } from '../runner/executor.ts'
+import { underWay, waiting } from '../runner/standing.ts'
 import { sayWorkAtRisk } from '../runner/work-at-risk.ts'
-import { listEnvironments, openWorld, type World } from '../runner/world.ts'
+import { type Listing, listEnvironments, type World } from '../runner/world.ts'
 import {
+  address,
   age,
+  asked,
   columns,
   type Invocation,
-  print,
   printJson,
   type RunCommand,
   size,
-  tell,
+  stateOf,
   ticketArgument,
 } from './command.ts'
+import { draw } from './watch.ts'
+import { withWorld } from './with-world.ts'
 
 const LAST_OPERATIONS = 10
+/** Between two looks at processor time that say how busy a machine is. */
+const APART_MS = 100
 
-const host = async (world: World, invocation: Invocation): Promise<number> => {
-  const { environments, unread } = await listEnvironments(world, { disk: true })
-  const disk = await statfs(world.home)
-  const facts = {
-    host: hostname(),
-    cpus: availableParallelism(),
-    memoryBytes: { total: totalmem(), free: freemem() },
-    diskBytes: { total: disk.blocks * disk.bsize, free: disk.bavail * disk.bsize },
-    environments: { total: environments.length, running: environments.filter(one => one.status === 'running').length },
-    diskUsedBytes: environments.reduce((sum, one) => sum + (one.diskBytes ?? 0), 0),
-    unread,
-  }
-  if (invocation.json) printJson(facts)
-  else {
-    for (const one of unread) tell(one.message)
-    print(
-      columns([
-        ['host', `${facts.host}, ${facts.cpus} CPUs`],
-        ['memory', `${size(facts.memoryBytes.free)} free of ${size(facts.memoryBytes.total)}`],
-        ['disk', `${size(facts.diskBytes.free)} free of ${size(facts.diskBytes.total)}`],
-        [
-          'environments',
-          `${facts.environments.total}, of them ${facts.environments.running} running, ${size(facts.diskUsedBytes)} on disk`,
-        ],
-      ]),
-    )
-  }
-  return 0
+type Listed = Listing['environments'][number]
+
+// ── How busy machines are: processor time between two looks ──
+
+type Look = { at: number; seconds: Map<string, number> }
+const lookOf = (environments: readonly { vmId: string; usage: VmUsage | null }[]): Look => ({
+  at: performance.now(),
+  seconds: new Map(
+    environments.flatMap(({ vmId, usage }) => (usage?.cpuSeconds == null ? [] : [[vmId, usage.cpuSeconds] as const])),
+  ),
+})
+/** Processors in use, 1.5 for one and a half; null where it cannot be said. */
+const busyBetween = (before: Look, after: Look) => (vmId: string) => {
+  const [from, to] = [before.seconds.get(vmId), after.seconds.get(vmId)]
+  const apart = (after.at - before.at) / 1000
+  return from === undefined || to === undefined || to < from ? null : Math.round(((to - from) / apart) * 100) / 100
+}
+const secondLook = async (world: World, environments: readonly Listed[], first: Look): Promise<Look> => {
+  const names = [...new Set(environments.filter(one => one.usage?.cpuSeconds != null).map(one => one.provider))]
+  if (names.length === 0) return first
+  const answers = await Promise.all(
+    names.map(async name => (await (await world.provider(name)).usage?.()) ?? new Map()),
+  )
+  return lookOf(answers.flatMap(usages => [...usages].map(([vmId, usage]) => ({ vmId, usage }))))
 }
 
-export const run: RunCommand = async invocation => {
-  const world = openWorld(await invocation.config())
-  try {
-    const [word] = invocation.words
-    if (word === undefined) return await host(world, invocation)
-    const ticket = ticketArgument(word)
-    const { environments, unread } = await listEnvironments(world, { disk: true })
-    const environment = environments.find(one => one.ticket === ticket)
-    const operations = world.registry.operations(ticket, LAST_OPERATIONS)
-    if (environment === undefined && operations.length === 0) {
-      throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
-    }
-    const row = world.registry.environment(ticket)
-    if (invocation.json) {
-      printJson({
-        ticket,
-        environment: environment ?? null,
-        desired: row?.desired ?? null,
-        desiredBy: row?.desiredBy ?? null,
-        operations,
-      })
-      return 0
-    }
-    for (const one of unread) tell(`${one.message}\nWhat follows is as it was known last.`)
-    const now = world.clock()
-    if (environment === undefined) print(`${ticket} has no environment.`)
-    else {
-      print(
-        columns([
+// ── The host ──
+
+/** Of the hypervisor that the next machine would be made on, or of this computer where none can tell. */
+const capacityOf = async (world: World): Promise<Capacity> => {
+  const provider = await world.chosenProvider().catch(() => null)
+  const told = await provider?.capacity?.().catch(() => null)
+  if (told != null) return told
+  const disk = await statfs(world.home)
+  return {
+    cpus: availableParallelism(),
+    memoryBytes: { total: totalmem(), available: freemem() },
+    diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+  }
+}
+
+const sum = (environments: readonly Listed[], of: (usage: VmUsage) => number | null) =>
+  environments.reduce((all, { usage }) => all + (usage === null ? 0 : (of(usage) ?? 0)), 0)
+
+/** Looks at everything once. `before` is the last look of a page that is drawn again and again. */
+const hostFacts = async (world: World, before: Look | null) => {
+  const [{ environments, unread }, capacity, under] = await Promise.all([
+    listEnvironments(world, { usage: true }),
+    capacityOf(world),
+    underWay(world),
+  ])
+  const look = lookOf(environments)
+  const since = before ?? look
+  const now = before !== null || look.seconds.size === 0 ? look : await secondLook(world, environments, look)
+  const busy = now.at - since.at < APART_MS && before === null ? () => null : busyBetween(since, now)
+  const running = environments.filter(one => one.status === 'running')
+  const memory = {
+    ...capacity.memoryBytes,
+    allocated: sum(running, usage => usage.memoryBytes),
+    used: sum(running, usage => usage.memoryUsedBytes),
+  }
+  const wanted = world.config.size
+  // What running machines may still take is spoken for.
+  const free = memory.available - Math.max(0, memory.allocated - memory.used)
+  const fit = {
+    memory: Math.max(0, Math.floor(free / (wanted.memoryMiB * 1024 ** 2))),
+    disk: Math.max(0, Math.floor(capacity.diskBytes.available / (wanted.diskGiB * 1024 ** 3))),
+  }
+  return {
+    look: now,
+    facts: {
+      host: hostname(),
+      load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
+      cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
+      memoryBytes: memory,
+      diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
+      fits: {
+        environments: Math.min(fit.memory, fit.disk),
+        endsFirst: fit.memory <= fit.disk ? ('memory' as const) : ('disk' as const),
+        size: wanted,
+      },
+      environments: environments.map(({ ticket, provider, vmId, status, usage }) => ({
+        ...{ ticket, provider, vmId, status, usage },
+        cpusBusy: busy(vmId),
+      })),
+      underWay: under,
+      waiting: waiting(world),
+      unread,
+    },
+  }
+}
+type HostFacts = Awaited<ReturnType<typeof hostFacts>>['facts']
+
+const since = (at: string, now: Date) => `${age(at, now)} ago`
+const heading = (title: string, table: string) => ['', title, table]
+
+const hostPage = (facts: HostFacts, now: Date): string => {
+  const { cpus, memoryBytes: memory, diskBytes: disk, fits, environments } = facts
+  const busy = environments.reduce((all, one) => all + (one.cpusBusy ?? 0), 0)
+  return [
+    ...facts.unread.map(one => one.message),
+    columns([
+      [facts.host, 'CPUS', 'MEMORY', 'DISK'],
+      ['in all', String(cpus.total), size(memory.total), size(disk.total)],
+      ['allocated', String(cpus.allocated), size(memory.allocated), '-'],
+      ['really used', busy.toFixed(1), size(memory.used), size(disk.used)],
+      ['available', `load ${facts.load}`, size(memory.available), size(disk.available)],
+    ]),
+    '',
+    `${fits.environments === 0 ? 'No' : fits.environments} more ${fits.environments === 1 ? 'environment' : 'environments'} of ${fits.size.cpus} CPUs, ${size(fits.size.memoryMiB * 1024 ** 2)} of memory and ${fits.size.diskGiB} GiB of disk would fit; ${fits.endsFirst} ends first.`,
+    ...(environments.length === 0
+      ? ['There are no environments.']
+      : heading(
+          'ENVIRONMENTS',
+          columns([
+            ['TICKET', 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
+            ...environments.map(({ ticket, status, usage, cpusBusy }) => [
+              ticket,
+              stateOf(status),
+              usage === null ? '-' : String(usage.cpus),
+              cpusBusy === null ? '-' : cpusBusy.toFixed(1),
+              size(usage?.memoryBytes ?? null),
+              size(usage?.memoryUsedBytes ?? null),
+              size(usage?.diskBytes ?? null),
+            ]),
+          ]),
+        )),
+    ...(facts.underWay.length === 0
+      ? []
+      : heading(
+          'UNDER WAY',
+          columns([
+            ['TICKET', 'OPERATION', 'BY', 'SINCE', 'AT'],
+            ...facts.underWay.map(one => [
+              one.ticket,
+              one.kind,
+              asked(one.by),
+              since(one.startedAt, now),
+              atPhase(one, now),
+            ]),
+          ]),
+        )),
+    ...(facts.waiting.length === 0
+      ? []
+      : heading(
+          'WAITING',
+          columns([
+            ['TICKET', 'OPERATION', 'BY', 'SINCE', 'WHY'],
+            ...facts.waiting.map(one => [one.ticket, one.kind, asked(one.by), since(one.since, now), one.why]),
+          ]),
+        )),
+  ].join('\n')
+}
+
+const atPhase = ({ phase, interrupted }: { phase: Progress | null; interrupted: boolean }, now: Date): string =>
+  interrupted
+    ? 'broken off: the next command on it, or the runner, settles it'
+    : phase === null
+      ? 'beginning'
+      : `${phase.phase}, for ${age(phase.at, now)}`
+
+// ── One environment ──
+
+const ticketFacts = async (world: World, ticket: Ticket) => {
+  const { environments, unread } = await listEnvironments(world, { usage: true })
+  const environment = environments.find(one => one.ticket === ticket) ?? null
+  const operations = world.registry.operations(ticket, LAST_OPERATIONS)
+  // Nothing is known of it.
+  const row = operations.length === 0 ? existing(world, ticket) : world.registry.environment(ticket)
+  return {
+    unread,
+    facts: {
+      ticket,
+      environment,
+      desired: row?.desired ?? null,
+      desiredBy: row?.desiredBy ?? null,
+      underWay: await underWay(world, ticket),
+      waiting: waiting(world).filter(one => one.ticket === ticket),
+      operations,
+    },
+  }
+}
+type TicketFacts = Awaited<ReturnType<typeof ticketFacts>>['facts']
+
+/** `disk 0.2 s, start 0.5 s`: each phase with its time. */
+const phaseTimes = (phases: readonly Progress[], end: string): string =>
+  phases
+    .map(({ phase, at }, n) => {
+      const until = phases[n + 1]?.at ?? end
+      return `${phase} ${((Date.parse(until) - Date.parse(at)) / 1000).toFixed(1)} s`
+    })
+    .join(', ')
+
+const ticketPage = (
+  { ticket, environment, operations, underWay: under, waiting: waits }: TicketFacts,
+  now: Date,
+): string => {
+  const risk = environment?.workAtRisk ?? null
+  const usage = environment?.usage ?? null
+  return [
+    environment === null
+      ? `${ticket} has no environment.`
+      : columns([
           ['ticket', ticket],
-          ['status', environment.status],
+          ['state', stateOf(environment.status)],
           [
             'provider',
             environment.provider === 'synthetic' ? 'synthetic (a directory, no machine)' : environment.provider,
           ],
           ['machine', environment.vmId],
-          ['address', environment.ip ?? '-'],
+          ['address', address(environment)],
+          ...(environment.ssh === null ? [] : [['enter it', `agent-swarm ssh ${ticket}`]]),
           ['base image', environment.baseImage],
-          ['age', age(environment.createdAt, now)],
-          ['disk', size(environment.diskBytes)],
-          ['checkpoints', environment.checkpoints.map(one => one.name).join(', ') || '-'],
-          ...(environment.workAtRisk === null ||
-          (environment.workAtRisk.known && environment.workAtRisk.repositories.length === 0)
+          ['made', `${since(environment.createdAt, now)} by ${asked(environment.createdBy)}`],
+          ...(usage === null
             ? []
-            : [['work at risk', sayWorkAtRisk(environment.workAtRisk)]]),
+            : [
+                ['processors', String(usage.cpus)],
+                ['memory', `may have ${size(usage.memoryBytes)}, takes ${size(usage.memoryUsedBytes)} of the host`],
+                ['disk', size(usage.diskBytes)],
+              ]),
+          ...(risk === null || (risk.known && risk.repositories.length === 0)
+            ? []
+            : [['work at risk', sayWorkAtRisk(risk)]]),
         ]),
-      )
-    }
-    if (operations.length > 0) {
-      print('')
-      print(
-        columns([
-          ['AGO', 'OPERATION', 'BY', 'ENDED'],
-          ...operations.map(one => [
-            age(one.startedAt, now),
-            [one.kind, one.detail?.name, one.detail?.force === true ? '--force' : undefined].filter(Boolean).join(' '),
-            one.by.who === null ? one.by.via : `${one.by.who} (${one.by.via})`,
-            one.outcome?.result === 'failed'
-              ? `failed: ${one.outcome.failure.message}`
-              : (one.result ?? `under way: ${one.phases.at(-1)?.phase ?? 'beginning'}`),
+    ...(environment === null || environment.checkpoints.length === 0
+      ? []
+      : heading(
+          'CHECKPOINTS',
+          columns([
+            ['NAME', 'AGE', 'WHY', 'SIZE'],
+            ...environment.checkpoints.map(one => [one.name, age(one.createdAt, now), one.why, size(one.sizeBytes)]),
           ]),
-        ]),
-      )
-    }
+        )),
+    ...under.map(one => `\n${one.kind} by ${asked(one.by)} is under way: ${atPhase(one, now)}.`),
+    ...waits.map(one => `\n${one.kind} by ${asked(one.by)} waits since ${since(one.since, now)}: ${one.why}.`),
+    ...(operations.length === 0
+      ? []
+      : heading(
+          'OPERATIONS',
+          columns([
+            ['AGO', 'OPERATION', 'BY', 'ENDED'],
+            ...operations.map(one => [
+              age(one.startedAt, now),
+              [one.kind, one.detail?.name, one.detail?.force === true ? '--force' : undefined]
+                .filter(Boolean)
+                .join(' '),
+              asked(one.by),
+              one.outcome?.result === 'failed'
+                ? `failed: ${one.outcome.failure.message.split('\n')[0]}`
+                : one.endedAt === null
+                  ? 'not yet'
+                  : `${one.result}${one.phases.length === 0 ? '' : `: ${phaseTimes(one.phases, one.endedAt)}`}`,
+            ]),
+          ]),
+        )),
+  ].join('\n')
+}
+
+export const run: RunCommand = invocation =>
+  withWorld(invocation, async world => {
+    const [word] = invocation.words
+    return word === undefined ? host(world, invocation) : one(world, invocation, ticketArgument(word))
+  })
+
+const host = async (world: World, invocation: Invocation): Promise<number> => {
+  if (invocation.json && invocation.flags.watch !== true) {
+    printJson((await hostFacts(world, null)).facts)
     return 0
-  } finally {
-    world.close()
   }
+  let before: Look | null = null
+  await draw(invocation, async () => {
+    const { look, facts } = await hostFacts(world, before)
+    before = look
+    return hostPage(facts, world.clock())
+  })
+  return 0
+}
+
+const one = async (world: World, invocation: Invocation, ticket: Ticket): Promise<number> => {
+  if (invocation.json && invocation.flags.watch !== true) {
+    printJson((await ticketFacts(world, ticket)).facts)
+    return 0
+  }
+  await draw(invocation, async () => {
+    const { unread, facts } = await ticketFacts(world, ticket)
+    const stale = unread.map(({ message }) => `${message}\nWhat follows is as it was known last.\n`)
+    return [...stale, ticketPage(facts, world.clock())].join('\n')
+  })
+  return 0
 }

@@ -203,8 +203,9 @@ const makeCheckpoint = async (
 ) => {
   asked.onPhase('checkpoint')
   const running = (await observe(provider, row)) === 'running'
+  let sizeBytes: number | null
   try {
-    await provider.checkpoint(row.vmId, checkpoint.name)
+    sizeBytes = (await provider.checkpoint(row.vmId, checkpoint.name)).sizeBytes
   } catch (error) {
     // The hypervisor may have gone on with it after we let go.
     if (asked.signal.aborted) await provider.deleteCheckpoint?.(row.vmId, checkpoint.name)
@@ -214,7 +215,7 @@ const makeCheckpoint = async (
     ...checkpoint,
     createdAt: world.clock().toISOString(),
     withMemory: running && provider.memoryCheckpoints === true,
-    sizeBytes: null,
+    sizeBytes,
   })
 }
 

@@ -94,14 +94,14 @@ export const startRunner = async (
     if (last !== null && !changed && version === last.version && performance.now() - last.at < LOOK_MS)
       return last.environments
     changed = false
-    const { environments, unread } = await listEnvironments(world, { disk: false })
+    const { environments, unread } = await listEnvironments(world, { usage: false })
     const before = new Map(last?.environments.map(one => [one.ticket, one]))
     const stale = new Set(unread.map(one => one.provider))
     last = {
       at: performance.now(),
       version,
       // What could not be looked at keeps the time of its last look.
-      environments: environments.map(({ diskBytes: _, ...one }) =>
+      environments: environments.map(({ usage: _, ...one }) =>
         stale.has(one.provider) ? { ...one, observedAt: before.get(one.ticket)?.observedAt ?? one.createdAt } : one,
       ),
     }

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { providerNames, providerRow } from '../../providers/index.ts'
-import type { Provider, VmInfo } from '../../providers/provider.ts'
+import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config.ts'
 import type { Environment, ProviderName } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
@@ -106,13 +106,14 @@ const seen = (row: EnvironmentRow, vm: VmInfo | undefined): EnvironmentRow => {
 }
 
 export type Listing = {
-  environments: (Environment & { diskBytes: number | null })[]
+  environments: (Environment & { usage: VmUsage | null })[]
   /** Providers that could not be asked: their rows are as they were known last. */
   unread: { provider: ProviderName; message: string }[]
 }
 
 /** Every environment as its hypervisor sees it now, in a number of outside commands that does not grow with them. */
-export const listEnvironments = async (world: World, { disk }: { disk: boolean }): Promise<Listing> => {
+/** `usage` is asked for where it is wanted: it takes a look at every disk. */
+export const listEnvironments = async (world: World, wanted: { usage: boolean }): Promise<Listing> => {
   const rows = world.registry.environments()
   const checkpoints = world.registry.checkpointsByTicket()
   const now = world.clock().toISOString()
@@ -122,11 +123,11 @@ export const listEnvironments = async (world: World, { disk }: { disk: boolean }
     names.map(async name => {
       try {
         const provider = await world.provider(name)
-        const [vms, bytes] = await Promise.all([provider.listVms(), disk ? provider.usage?.() : undefined])
-        return { name, vms: new Map(vms.map(vm => [vm.vmId, vm])), bytes }
+        const [vms, usage] = await Promise.all([provider.listVms(), wanted.usage ? provider.usage?.() : undefined])
+        return { name, vms: new Map(vms.map(vm => [vm.vmId, vm])), usage }
       } catch (error) {
         unread.push({ provider: name, message: failureOf(error, `asking ${name}`).message })
-        return { name, vms: null, bytes: undefined }
+        return { name, vms: null, usage: undefined }
       }
     }),
   )
@@ -153,7 +154,7 @@ export const listEnvironments = async (world: World, { disk }: { disk: boolean }
         checkpoints: checkpoints.get(row.ticket) ?? [],
         workAtRisk: shown.workAtRisk,
         observedAt: now,
-        diskBytes: answer?.bytes?.get(row.vmId) ?? null,
+        usage: answer?.usage?.get(row.vmId) ?? null,
       }
     }),
   }

@@ -159,6 +159,8 @@ test('--version says the version, and makes no folder', async () => {
 
 test('fifty commands for fifty tickets at once, and two for one', async () => {
   const tickets = Array.from({ length: 50 }, (_, n) => `DROP-${n + 1}`)
+  // The first command of a home fills its compile cache.
+  await swarm(['list'])
   const ran = await Promise.all([
     ...tickets.map(ticket => swarm(['create', ticket])),
     swarm(['checkpoint', 'DROP-1', 'a']),
@@ -167,4 +169,4 @@ test('fifty commands for fifty tickets at once, and two for one', async () => {
   expect(ran.slice(0, 50).map(one => one.code)).toEqual(Array(50).fill(0))
   // Numbers are counted as numbers.
   expect((await json(['list', '--json'])).map((one: { ticket: string }) => one.ticket)).toEqual(tickets)
-})
+}, 90_000)

@@ -99,8 +99,11 @@ test('--verbose shows each outside command as a shell reads it, with its time', 
   )
 })
 
-describe('--dry-run changes nothing and says what would be', () => {
-  test.for([
+test('--dry-run changes nothing, says what would be, and fails where it would fail', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  await cli.swarm(['checkpoint', 'DROP-1', 'one'])
+  const [before, listed] = [everything(), await cli.json(['list', '--json'])]
+  const says = [
     [['create', 'DROP-2'], 'make a machine of the base image agent-swarm-base on synthetic'],
     [['create', 'DROP-1'], 'Nothing to do: DROP-1 has a machine already'],
     [['start', 'DROP-1'], 'Nothing to do: DROP-1 is running already'],
@@ -110,21 +113,14 @@ describe('--dry-run changes nothing and says what would be', () => {
     [['restore', 'DROP-1'], 'bring the checkpoint one back'],
     [['delete', 'DROP-1'], 'with its disk and its 1 checkpoint'],
     [['delete', 'DROP-9'], 'Nothing to do: DROP-9 has no environment'],
-  ] as const)('%j', async ([words, said]) => {
-    await cli.swarm(['create', 'DROP-1'])
-    await cli.swarm(['checkpoint', 'DROP-1', 'one'])
-    const [before, listed] = [everything(), await cli.json(['list', '--json'])]
-    const ran = await cli.swarm([...words, '--dry-run'])
-    expect(ran).toMatchObject({ code: 0, stdout: expect.stringContaining(said) })
-    expect(everything()).toEqual(before)
-    expect(await cli.json(['list', '--json'])).toEqual(listed)
-  })
-
-  test('what would fail fails now', async () => {
-    await cli.swarm(['create', 'DROP-1'])
-    expect(await cli.swarm(['restore', 'DROP-1', 'x', '--dry-run'])).toMatchObject({ code: 1 })
-    expect(await cli.swarm(['stop', 'DROP-3', '--dry-run'])).toMatchObject({ code: 1 })
-  })
+  ] as const
+  const ran = await Promise.all(says.map(([words]) => cli.swarm([...words, '--dry-run'])))
+  for (const [at, [, said]] of says.entries())
+    expect(ran[at]).toMatchObject({ code: 0, stdout: expect.stringContaining(said) })
+  expect(await cli.swarm(['restore', 'DROP-1', 'x', '--dry-run'])).toMatchObject({ code: 1 })
+  expect(await cli.swarm(['stop', 'DROP-3', '--dry-run'])).toMatchObject({ code: 1 })
+  expect(everything()).toEqual(before)
+  expect(await cli.json(['list', '--json'])).toEqual(listed)
 })
 
 describe('--detach', () => {

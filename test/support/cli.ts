@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { until } from './wait.ts'
 
-export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 export type Ran = { stdout: string; stderr: string; code: number }
 type Options = { environment?: Record<string, string>; input?: string }
 
@@ -30,6 +30,8 @@ export const openCli = () => {
         (error, stdout, stderr) =>
           done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
       )
+      // It may end without reading.
+      child.stdin?.on('error', () => {})
       child.stdin?.end(input)
     })
   return {
