@@ -59,15 +59,15 @@ export const checkpointArgument = (text: string): string => {
 type Style = Parameters<typeof styleText>[0]
 /** Text, and how it looks on a terminal. */
 type Cell = string | readonly [text: string, style: Style]
-const plain = (cell: Cell) => (typeof cell === 'string' ? cell : cell[0])
+const textOf = (cell: Cell) => (typeof cell === 'string' ? cell : cell[0])
 
 /** Columns of text as wide as they need to be. A table library takes 160 ms for 1,000 rows: longer than all the rest. */
 export const columns = (rows: readonly (readonly Cell[])[]): string => {
   const widths: number[] = []
   for (const row of rows)
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, plain(cell).length)
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, textOf(cell).length)
   const shown = (cell: Cell, width: number) => {
-    const padded = plain(cell).padEnd(width)
+    const padded = textOf(cell).padEnd(width)
     return typeof cell === 'string' ? padded : styleText(cell[1], padded, { stream: process.stdout })
   }
   return rows

@@ -42,12 +42,45 @@ test('states', () => {
   expect(
     ['running\n\n', 'idle', 'paused', 'in shutdown', 'shut off\n', 'crashed', 'pmsuspended'].map(vmStatus),
   ).toEqual(['running', 'running', 'running', 'running', 'stopped', 'stopped', 'running'])
-  expect(
-    parseDomstats("Domain: 'as-a-1-00000001'\n  state.state=1\n  state.reason=1\n\nDomain: 'other'\n  state.state=5\n"),
-  ).toEqual(
+})
+
+test('what machines take', () => {
+  // libvirt 9.0, `domstats --state --cpu-total --vcpu --balloon --nowait`, trimmed.
+  const printed = `Domain: 'as-a-1-00000001'
+  state.state=1
+  state.reason=1
+  cpu.time=68705493000
+  cpu.user=64703122000
+  balloon.current=1048576
+  balloon.maximum=1048576
+  balloon.unused=870672
+  balloon.rss=1405472
+  vcpu.current=2
+  vcpu.maximum=2
+  vcpu.0.time=35250000000
+
+Domain: 'other'
+  state.state=5
+  state.reason=1
+  balloon.maximum=524288
+  vcpu.maximum=1
+
+Domain: 'busy'
+  state.state=1
+
+`
+  const MiB = 1024 ** 2
+  expect(parseDomstats(printed)).toEqual(
     new Map([
-      ['as-a-1-00000001', 'running'],
-      ['other', 'stopped'],
+      [
+        'as-a-1-00000001',
+        {
+          ...{ status: 'running', cpus: 2, cpuSeconds: 68.705493 },
+          ...{ memoryBytes: 1024 * MiB, memoryUsedBytes: 1405472 * 1024 },
+        },
+      ],
+      ['other', { status: 'stopped', cpus: 1, memoryBytes: 512 * MiB, memoryUsedBytes: 0, cpuSeconds: null }],
+      ['busy', { status: 'running', cpus: 0, memoryBytes: 0, memoryUsedBytes: null, cpuSeconds: null }],
     ]),
   )
 })
