@@ -2,6 +2,9 @@
 import { DatabaseSync } from 'node:sqlite'
 import { fail } from './errors.ts'
 
+/** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
+const BUSY_MS = 60_000
+
 /** Each migration is run once, all that are missing in one transaction; a newer file is refused and left alone. */
 const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]): void => {
   const version = () => Number(db.prepare('pragma user_version').get()?.user_version ?? 0)
@@ -49,7 +52,7 @@ export const openCopy: OpenStore = (path, migrations) => {
 
 /** Opens `path` (or `:memory:`) and brings it up to the last of `migrations`. A transaction within one is part of it. */
 export const openStore = (path: string, migrations: readonly string[]): Store => {
-  const db = new DatabaseSync(path, { timeout: 5_000 })
+  const db = new DatabaseSync(path, { timeout: BUSY_MS })
   db.exec('pragma journal_mode = wal; pragma synchronous = full;')
   migrate(db, path, migrations)
   return {

@@ -166,7 +166,7 @@ test('fifty commands for fifty tickets at once, and two for one', async () => {
     swarm(['checkpoint', 'DROP-1', 'a']),
     swarm(['create', 'DROP-1']),
   ])
-  expect(ran.slice(0, 50).map(one => one.code)).toEqual(Array(50).fill(0))
+  expect(ran.filter(one => one.code !== 0).map(one => one.stderr)).toEqual([])
   // Numbers are counted as numbers.
   expect((await json(['list', '--json'])).map((one: { ticket: string }) => one.ticket)).toEqual(tickets)
 }, 90_000)
