@@ -85,7 +85,7 @@ export const slashCommands: Readonly<Record<string, SlashCommand>> = {
   },
   delete: {
     usage: 'delete [--force]',
-    says: 'Deletes the machine with its checkpoints. One with unsaved work is stopped and kept, unless `--force` is given.',
+    says: 'Deletes the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept. `--force` saves nothing.',
     example: '/swarm delete',
     most: 0,
     flag: '--force',

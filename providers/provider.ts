@@ -7,7 +7,7 @@
  * it, and fails with `not-ours` otherwise. Failures are those of errors.ts.
  */
 import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
-import type { Run } from '../src/exec.ts'
+import type { Run, RunOptions } from '../src/exec.ts'
 
 export type VmStatus = 'running' | 'stopped' | 'creating'
 export type VmInfo = { vmId: string; ticket: Ticket; ip: string | null; status: VmStatus }
@@ -96,8 +96,8 @@ export type Provider = {
   runInGuest?(
     id: string,
     script: string,
-    options?: { deadline?: number },
-  ): Promise<{ stdout: string; exitCode: number }>
+    options?: Pick<RunOptions, 'deadline' | 'signal' | 'into'>,
+  ): Promise<{ stdout: string; stderr: string; exitCode: number }>
   /** With `runInGuest`: the program that gives a person a shell in the guest, or runs one command line there (null: a shell). */
   shellInGuest?(
     id: string,

@@ -1,6 +1,6 @@
 /** The one door to other programs. */
 import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, writeFileSync } from 'node:fs'
 import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 
@@ -18,6 +18,10 @@ export type RunOptions = {
   env?: Record<string, string>
   /** Exit codes other than 0 that are an answer and no failure. */
   answers?: readonly number[]
+  /** What a failure says was being done; by default the command line. */
+  doing?: string
+  /** Its output goes as it is into this new file (0600), and is not returned. Fails when there are more bytes than `limit`. */
+  into?: { file: string; limit: number }
 }
 type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
 export type Run = (program: string, argv: readonly string[], options?: RunOptions) => Promise<Ran>
@@ -33,6 +37,8 @@ export type OnCommand = (command: {
 }) => void
 
 const DEADLINE = 60_000
+/** Characters of stderr in a failure: its end says why. */
+const MOST_SAID = 4_000
 /** What outside programs may see of our environment: no credential is among it. */
 const PASSED_ON = [
   'PATH',
@@ -45,6 +51,19 @@ const PASSED_ON = [
   'LIBVIRT_DEFAULT_URI',
   'TART_HOME',
 ]
+
+/** Passes bytes on up to a number of them; `onMore` is called for each that is not passed on. */
+const upTo = (limit: number, onMore: () => void) => {
+  let seen = 0
+  return {
+    binary: true,
+    transform: function* (chunk: unknown) {
+      seen += (chunk as Uint8Array).length
+      if (seen > limit) onMore()
+      else yield chunk
+    },
+  } as const
+}
 
 /** Opens the door. `environment` is what config.ts read of the process's environment. */
 export const openRun =
@@ -59,9 +78,14 @@ export const openRun =
     const deadline = options.deadline ?? DEADLINE
     const began = performance.now()
     // What runs when the person presses Ctrl-C is ended; what undoes it afterwards is not.
-    const signals = [options.signal, interrupt?.aborted ? undefined : interrupt].filter(signal => signal !== undefined)
+    const tooMuch = new AbortController()
+    const signals = [options.signal, interrupt?.aborted ? undefined : interrupt, tooMuch.signal].filter(
+      signal => signal !== undefined,
+    )
     // Loaded with the first command: it takes longer to import than Node takes to start.
     const { execa } = await import('execa')
+    const { into } = options
+    if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
     const ran = await execa(program, argv, {
       reject: false,
       extendEnv: false,
@@ -72,23 +96,34 @@ export const openRun =
       forceKillAfterDelay: 2_000,
       maxBuffer: 16 * 1024 * 1024,
       ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
-      ...(signals.length === 0 ? {} : { cancelSignal: AbortSignal.any(signals) }),
+      cancelSignal: AbortSignal.any(signals),
+      ...(into === undefined
+        ? {}
+        : {
+            stdout: [upTo(into.limit, () => tooMuch.abort()), { file: into.file }],
+            buffer: { stdout: false },
+          }),
     })
     const milliseconds = performance.now() - began
     onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: options.input !== undefined })
-    const doing = [program, ...argv].join(' ').slice(0, 300)
+    const doing = options.doing ?? [program, ...argv].join(' ').slice(0, 300)
+    if (tooMuch.signal.aborted) throw fail('refused', `${doing}: it printed more than ${into?.limit} bytes`)
     if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
     if (ran.timedOut) {
       throw fail('timeout', `${doing}: no answer within ${deadline / 1000} s`, `Is ${program} hanging? Try it by hand.`)
     }
     if (ran.code === 'ENOENT')
       throw fail('provider-missing', `${doing}: ${program} is not installed`, `Install ${program}.`)
-    if (ran.exitCode === undefined || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
-      const said = ran.stderr.trim() || ran.shortMessage || 'it ended without a word'
+    if (into !== undefined && ran.code === 'ENOSPC')
+      throw fail('disk-full', `${doing}: the disk of ${into.file} is full`, 'Make room, and try it again.')
+    // A program may end well while its output could not be written.
+    const unwritten = into !== undefined && ran.failed && ran.exitCode === 0
+    if (ran.exitCode === undefined || unwritten || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
+      const said = ran.stderr.trim().slice(-MOST_SAID) || ran.shortMessage || 'it ended without a word'
       const [, kind, remedy] = options.explain?.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
       throw fail(kind, `${doing}: ${said}`, remedy ?? null)
     }
-    return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
+    return { stdout: ran.stdout ?? '', stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
   }
 
 /** Starts a program that outlives us, its output in the file `output`. `ended` settles when it ends while we are still here. */

@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { isFailure } from '../src/errors.ts'
 import { openRun } from '../src/exec.ts'
@@ -51,4 +54,30 @@ test('a program that is not there is said to be missing', async () => {
 
 test('an exit code that is an answer is no failure', async () => {
   expect(await run('sh', ['-c', 'exit 3'], { answers: [3] })).toMatchObject({ exitCode: 3 })
+})
+
+test('output goes into a file as it is, and no more of it than is allowed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-exec-'))
+  const file = join(folder, 'out')
+  const print = (bytes: string) => ['-c', `printf '${bytes}'; echo done >&2`]
+  expect(await run('sh', print('\\377\\0\\r\\n'), { into: { file, limit: 4 } })).toMatchObject({
+    stdout: '',
+    stderr: 'done',
+  })
+  expect([...readFileSync(file)]).toEqual([255, 0, 13, 10])
+  expect(statSync(file).mode & 0o777).toBe(0o600)
+  await expect(run('sh', print('x'), { into: { file, limit: 4 } })).rejects.toThrow('EEXIST')
+  const large = join(folder, 'large')
+  const endless = ['-c', 'while :; do head -c 100000 /dev/zero; done']
+  expect(await failureOf(run('sh', endless, { into: { file: large, limit: 1_000_000 } }))).toMatchObject({
+    message: expect.stringContaining('it printed more than 1000000 bytes'),
+  })
+  expect(statSync(large).size).toBeLessThanOrEqual(1_000_000)
+  rmSync(folder, { recursive: true })
+})
+
+test('of much that a program said, a failure shows the end', async () => {
+  const said = await failureOf(run('sh', ['-c', 'head -c 100000 /dev/zero | tr "\\0" x >&2; echo because >&2; exit 1']))
+  expect(said?.message).toMatch(/x+because$/)
+  expect(said?.message.length).toBeLessThan(5_000)
 })

@@ -148,17 +148,18 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
       await read(id)
       await rm(snapshot(id, name), { recursive: true, force: true })
     },
-    runInGuest: async (id, script, options) => {
+    runInGuest: async (id, script, options = {}) => {
       if ((await read(id)).status !== 'running') throw fail('not-running', `${id} is stopped`)
       // In its folder, with its folder as home: a directory, not a fence.
       const disk = folder(id, 'disk')
       const ran = await run('/bin/sh', ['-c', 'cd "$HOME" && exec /bin/sh -s'], {
+        ...options,
         input: script,
         env: { HOME: disk, AGENT_SWARM_GUEST_ROOTS: disk },
-        deadline: options?.deadline ?? 60_000,
+        doing: `running a script in ${id}`,
         answers: Array.from({ length: 255 }, (_, code) => code + 1),
       })
-      return { stdout: ran.stdout, exitCode: ran.exitCode }
+      return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode }
     },
     shellInGuest: async (id, command) => {
       if ((await read(id)).status !== 'running') throw fail('not-running', `${id} is stopped`)

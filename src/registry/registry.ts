@@ -109,8 +109,11 @@ export type EnvironmentRow = {
   workAtRisk: WorkAtRisk | null
 }
 
-/** What the operation is about, resolved before it begins, so that doing it again does the same. */
-export type OperationDetail = { name?: string; keptAs?: string; force?: boolean }
+/**
+ * What the operation is about, resolved before it begins, so that doing it again does the same. `kept` says of a delete
+ * what was saved before it, and where.
+ */
+export type OperationDetail = { name?: string; keptAs?: string; force?: boolean; kept?: string }
 
 export type OperationRow = {
   id: number

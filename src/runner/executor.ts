@@ -3,6 +3,8 @@
  * The one place where machines change: the runner and the CLI both come here.
  */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
 import {
@@ -15,7 +17,6 @@ import {
   type Ticket,
   timestamp,
   vmNameFor,
-  type WorkAtRisk,
 } from '../domain.ts'
 import { fail, failureOf, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
@@ -23,7 +24,14 @@ import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
 import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
-import { nothingAtRisk, parseWorkAtRisk, sayWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
+import {
+  asFinding,
+  type Found,
+  nothingAtRisk,
+  parseWorkAtRisk,
+  sayWorkAtRisk,
+  workAtRiskScript,
+} from './work-at-risk.ts'
 import { environmentOf, type World } from './world.ts'
 
 export type Asked = {
@@ -37,7 +45,9 @@ export type Asked = {
 /** Of the automatic checkpoints of pushes, where an action does not say how many. */
 const KEPT: Keep = { newest: 5, days: null }
 const DAY_MS = 24 * 60 * 60_000
-const WORK_AT_RISK_DEADLINE_MS = 20_000
+/** The whole of its homes is looked through for repositories. */
+const WORK_AT_RISK_DEADLINE_MS = 60_000
+const SAVE_DEADLINE_MS = 30 * 60_000
 const WAIT_MS = 250
 /** Milliseconds that a hypervisor may be "creating" before we say that it hangs. */
 const CREATING_DEADLINE_MS = 5 * 60_000
@@ -131,7 +141,7 @@ const becomeReady = async ({ world, asked }: Work, provider: Provider, row: Envi
   world.registry.setStatus(row.ticket, 'running')
 }
 
-const findWorkAtRisk = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<WorkAtRisk> => {
+const findWorkAtRisk = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<Found> => {
   asked.onPhase('looking for work at risk')
   try {
     return parseWorkAtRisk(
@@ -150,13 +160,16 @@ const findWorkAtRisk = async ({ world, asked }: Work, provider: Provider, row: E
   }
 }
 
-const stopKeepingFinding = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  if ((await observe(provider, row)) === 'running') {
-    work.world.registry.setWorkAtRisk(row.ticket, await findWorkAtRisk(work, provider, row))
-  }
+const shutDown = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
   await converge(work, provider, row, 'stopped')
   work.world.registry.setStatus(row.ticket, 'stopped')
   work.world.registry.setAddress(row.ticket, null)
+}
+
+const stopKeepingFinding = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  if ((await observe(provider, row)) === 'running')
+    work.world.registry.setWorkAtRisk(row.ticket, asFinding(await findWorkAtRisk(work, provider, row)))
+  await shutDown(work, provider, row)
 }
 
 export const existing = (world: World, ticket: Ticket): EnvironmentRow => {
@@ -391,39 +404,82 @@ const deleteCheckpoint: Does<'delete-checkpoint'> = async ({ world, asked, opera
   return { said: `checkpoint ${name} of ${ticket} is deleted` }
 }
 
+/** What is known of the work in a machine that shall be deleted. One that is stopped, with work in it, is started for that. */
+const findBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<Found> => {
+  const observed = await observe(provider, row)
+  if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
+  if (observed === 'running') return findWorkAtRisk(work, provider, row)
+  const earlier = row.workAtRisk
+  if (earlier === null) return { known: false, because: 'the machine is stopped, and was not asked before' }
+  if (!earlier.known) return earlier
+  if (nothingAtRisk(earlier)) return { known: true, repositories: [] }
+  work.asked.onPhase('starting it to save its work')
+  await converge(work, provider, row, 'running')
+  await becomeReady(work, provider, row)
+  return findWorkAtRisk(work, provider, row)
+}
+
+/** A path of ours as it is told: published too, where nobody needs to know whose home it is. */
+const underHome = ({ config }: World, path: string): string => {
+  const { HOME } = config.environment
+  return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
+}
+
+/** Null when there was nothing to save; otherwise what was, as a clause. Throws when it is not known, or not saved. */
+const saveBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
+  const { world, asked, by } = work
+  const found = await findBeforeDelete(work, provider, row)
+  world.registry.setWorkAtRisk(row.ticket, asFinding(found))
+  if (nothingAtRisk(found)) return null
+  if (!found.known) throw fail('work-at-risk', sayWorkAtRisk(found))
+  const { rescue } = await import('./rescue.ts')
+  const guest = openGuest(world.run, world.home)
+  const folder = await rescue(world, row, found.repositories, {
+    by,
+    signal: asked.signal,
+    onPhase: asked.onPhase,
+    stream: (script, into) =>
+      guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: asked.signal }),
+  })
+  return `its unsaved work (${sayWorkAtRisk(found)}) is kept in ${underHome(world, folder)}`
+}
+
 const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
-  const { world, operation } = work
+  const { world, operation, asked } = work
   const row = world.registry.environment(ticket)
-  if (row === null) return { skipped: `${ticket} has no environment` }
+  const earlier = asked.actionId === null ? null : world.registry.detailOf(asked.actionId)
+  let kept = earlier?.kept ?? null
+  const said = () =>
+    `${ticket} is deleted: its machine, its disk and its checkpoints are gone${kept === null ? '' : `; ${kept}`}`
+  if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said() }
   const provider = await world.provider(row.provider)
-  world.registry.setDetail(operation, { force })
-  const cleared = work.asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
+  const cleared = asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
   if (!force && !cleared) {
-    const observed = await observe(provider, row)
-    const found: WorkAtRisk =
-      observed === 'running'
-        ? await findWorkAtRisk(work, provider, row)
-        : observed === 'gone' || observed === 'unmade'
-          ? { known: true, repositories: [] }
-          : (row.workAtRisk ?? { known: false, because: 'the machine is stopped, and was not asked before' })
-    world.registry.setWorkAtRisk(ticket, found)
-    if (!nothingAtRisk(found)) {
+    world.registry.setDetail(operation, { force })
+    try {
+      kept = await saveBeforeDelete(work, provider, row)
+    } catch (error) {
+      const { kind, message } = failureOf(error, 'saving its work')
+      if (asked.signal.aborted || kind === 'cancelled') throw error
       world.registry.setDesired(ticket, 'stopped', by)
-      await converge(work, provider, row, 'stopped')
-      world.registry.setStatus(ticket, 'stopped')
-      world.registry.setAddress(ticket, null)
+      await shutDown(work, provider, row)
+      const risk = world.registry.environment(ticket)?.workAtRisk ?? null
+      const what =
+        risk?.known === true && !nothingAtRisk(risk) ? `${sayWorkAtRisk(risk)}, which could not be saved: ` : ''
       throw fail(
         'work-at-risk',
-        `${ticket} is kept and stopped: ${sayWorkAtRisk(found)}`,
+        `${ticket} is kept and stopped: ${what}${message}`,
         `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force (on the pull request: /swarm delete --force).`,
+        error,
       )
     }
   }
   // From here on the delete is decided: after a crash it goes on without asking again.
+  world.registry.setDetail(operation, { force, ...(kept === null ? {} : { kept }) })
   world.registry.setDesired(ticket, 'absent', by)
   world.registry.setStatus(ticket, 'deleting')
   await converge(work, provider, row, 'absent')
-  return { said: `${ticket} is deleted: its machine, its disk and its checkpoints are gone` }
+  return { said: said() }
 }
 
 const status: Does<'status'> = async ({ world }, { ticket }) => {
@@ -476,6 +532,10 @@ const settleInterrupted = async (world: World, operation: OperationRow, same: bo
  * of the CLI. An operation of the queue is left to the queue, which hands its action out again (`queueToo` false).
  */
 export const sweep = async (world: World, { queueToo }: { queueToo: boolean }): Promise<void> => {
+  if (existsSync(join(world.home, 'rescued'))) {
+    const { sweepRescues } = await import('./rescue.ts')
+    await sweepRescues(world.home, (ticket, work) => ifUnlocked(world.home, ticket, work))
+  }
   for (const operation of world.registry.openOperations()) {
     if (operation.actionId !== null && !queueToo) continue
     await ifUnlocked(world.home, operation.ticket, async () => {

@@ -108,7 +108,16 @@ export type Guest = {
   ): Promise<SshInfo | null>
   /** Runs a shell script as root in the guest, and returns what it printed. Fails with `guest-unreachable` when it cannot. */
   script(provider: Provider, vmId: string, script: string, deadline: number, signal?: AbortSignal): Promise<string>
+  /** The same, with what it prints in a new file; it may end with any exit code. Returns what it said on stderr. */
+  stream(
+    provider: Provider,
+    vmId: string,
+    script: string,
+    options: { into: { file: string; limit: number }; deadline: number; signal: AbortSignal },
+  ): Promise<{ stderr: string }>
 }
+/** A script's own exit codes; ssh itself ends with 255. */
+const ANY_CODE = Array.from({ length: 254 }, (_, code) => code + 1)
 
 export const openGuest = (run: Run, home: string): Guest => {
   const answer = async (vmId: string, ssh: SshInfo, signal: AbortSignal | undefined) => {
@@ -165,6 +174,17 @@ export const openGuest = (run: Run, home: string): Guest => {
         },
       )
       return stdout
+    },
+    stream: async (provider, vmId, script, options) => {
+      if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
+      const ssh = await provider.sshInfo(vmId)
+      return run('ssh', [...sshArguments(home, vmId, ssh), ...BATCH, '--', ssh.host, 'sudo -n sh -s'], {
+        ...options,
+        input: script,
+        doing: `reading from ${vmId} over SSH`,
+        answers: ANY_CODE,
+        explain: explainSsh,
+      })
     },
   }
 }

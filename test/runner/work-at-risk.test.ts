@@ -6,10 +6,10 @@ test.for([
   ['a clean repository', '0\t0\t0\t0\t/home/agent/shop\nend', { known: true, repositories: [] }],
   [
     'one with work',
-    '2\t1\t0\t3\t/home/agent/shop\nend',
+    '0\t0\t0\t0\t/home/agent/lib\n2\t1\t0\t3\t/home/agent/shop\nend',
     {
       known: true,
-      repositories: [{ path: '/home/agent/shop', uncommitted: 2, untracked: 1, stashes: 0, unpushed: 3 }],
+      repositories: [{ line: 2, path: '/home/agent/shop', uncommitted: 2, untracked: 1, stashes: 0, unpushed: 3 }],
     },
   ],
   [
@@ -18,6 +18,7 @@ test.for([
     { known: false, because: 'the machine gave no whole answer' },
   ],
   ['no answer', '', { known: false, because: 'the machine gave no whole answer' }],
+  ['too many', 'too-many', { known: false, because: 'there are more than 200 repositories' }],
   ['no git', 'no-git', { known: false, because: 'there are repositories, and the machine has no git to look at them' }],
   [
     'a repository that git cannot read',
@@ -41,4 +42,6 @@ test('a finding is said in words', () => {
   expect(sayWorkAtRisk(parseWorkAtRisk('2\t1\t0\t3\t/home/agent/shop\n0\t0\t1\t0\t/srv/x\nend'))).toBe(
     '2 uncommitted changes, 1 untracked file, 3 unpushed commits in /home/agent/shop; 1 stash in /srv/x',
   )
+  const many = Array.from({ length: 7 }, (_, n) => `1\t0\t0\t0\t/home/agent/r${n}\n`).join('')
+  expect(sayWorkAtRisk(parseWorkAtRisk(`${many}end`))).toMatch(/in \/home\/agent\/r4; work in 2 other repositories$/)
 })
