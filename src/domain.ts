@@ -110,7 +110,14 @@ export type WorkAtRisk =
 
 /** What came of an action. */
 export type Outcome =
-  | { result: 'done'; said: string; environment: Environment | null; seconds: number }
+  | {
+      result: 'done'
+      said: string
+      environment: Environment | null
+      seconds: number
+      /** Of a delete: the work that was saved before it, and where. It is part of `said` too. */
+      kept?: string | undefined
+    }
   | { result: 'skipped'; because: string; environment: Environment | null }
   | { result: 'failed'; failure: Failure; environment: Environment | null }
 

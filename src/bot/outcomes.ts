@@ -4,7 +4,7 @@ import type { HeartbeatRequest } from '../protocol.ts'
 import type { ActionRow, Message } from '../queue/queue.ts'
 import type { Memory } from './memory.ts'
 import { jiraMessage, reactionMessage, replyMessage, statusMessage } from './messages.ts'
-import { failedText, readyText } from './render.ts'
+import { failedText, keptText, readyText } from './render.ts'
 
 /** A failed one of these needs a person, also when nobody asked for it by a command. */
 const NEEDS_A_PERSON = ['create', 'start', 'restore', 'delete']
@@ -36,6 +36,8 @@ export const openOutcomes = ({
         ? [jiraMessage(ticket, `failed:${id}`, failedText(action, failure))]
         : []
     }
+    if (outcome.result === 'done' && outcome.kept !== undefined)
+      return [jiraMessage(ticket, `kept:${id}`, keptText(ticket, outcome.kept))]
     if (kind !== 'create' || environment === null || environment.status !== 'running') return []
     const host = memory.runners().find(one => one.id === runnerId)?.host ?? null
     return [jiraMessage(ticket, `ready:${environment.vmId}`, readyText(environment, host))]

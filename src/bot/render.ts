@@ -179,6 +179,11 @@ export const statusComment = ({ ticket, mirrored, runner, last }: StatusView): R
       : [
           `### ${ticket}: deleted`,
           `The machine ${code(environment.vmId)} (${provider(environment.provider)}) is gone since ${moment(goneAt)}, with its disk and its checkpoints.`,
+          ...(last?.outcome.result === 'done' && last.outcome.kept !== undefined
+            ? [
+                `On its runner's machine${runner === null ? '' : ` (${code(runner.host)})`}: ${escaped(last.outcome.kept)}.`,
+              ]
+            : []),
           ...(last === null ? [] : [`Last action: ${lastOperation(last)}`]),
         ].join('\n\n'),
   )
@@ -272,6 +277,9 @@ export const readyText = (environment: Environment, host: string | null): string
     ...(ssh === null ? [] : [`    ${sshCommand(ssh)}`]),
   ].join('\n')
 }
+/** What is told in Jira when a machine was deleted that held work. */
+export const keptText = (ticket: Ticket, kept: string): string =>
+  [`The machine of ${ticket} is deleted. Where it ran, on its runner's machine:`, `    ${kept}`].join('\n')
 export const failedText = (action: Action, { message, remedy }: Failure): string =>
   [
     `${words(action)} of ${action.ticket} failed, and needs somebody to look at it:`,

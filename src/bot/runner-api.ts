@@ -65,7 +65,13 @@ const failure = v.object({
   remedy: nullable(text(5_000)),
 }) as unknown as v.GenericSchema<unknown, Failure>
 const outcome: v.GenericSchema<unknown, Outcome> = v.union([
-  v.object({ result: v.literal('done'), said: text(5_000), environment: nullable(environment), seconds: v.number() }),
+  v.object({
+    result: v.literal('done'),
+    said: text(5_000),
+    environment: nullable(environment),
+    seconds: v.number(),
+    kept: v.optional(text(5_000)),
+  }),
   v.object({ result: v.literal('skipped'), because: text(5_000), environment: nullable(environment) }),
   v.object({ result: v.literal('failed'), failure, environment: nullable(environment) }),
 ])

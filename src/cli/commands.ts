@@ -130,7 +130,10 @@ export const commands: Readonly<Record<string, Command>> = {
     arguments: [ticket],
     says: 'Delete the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept.',
     example: 'agent-swarm delete DROP-2100',
-    options: { force: { type: 'boolean', says: 'Save nothing, and delete it even if work is lost with it.' }, ...changing },
+    options: {
+      force: { type: 'boolean', says: 'Save nothing, and delete it even if work is lost with it.' },
+      ...changing,
+    },
     load: () => import('./delete.ts'),
   },
   status: {

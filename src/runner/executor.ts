@@ -54,7 +54,7 @@ const CREATING_DEADLINE_MS = 5 * 60_000
 
 /** One action under way. */
 type Work = { world: World; asked: Asked; operation: number; by: Action['by'] }
-type Result = { said: string } | { skipped: string }
+type Result = { said: string; kept?: string | undefined } | { skipped: string }
 
 // ── Seeing, and moving towards what is wanted ──────────────────────────────────────────────────────────────────────
 
@@ -451,7 +451,7 @@ const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) =>
   let kept = earlier?.kept ?? null
   const said = () =>
     `${ticket} is deleted: its machine, its disk and its checkpoints are gone${kept === null ? '' : `; ${kept}`}`
-  if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said() }
+  if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said(), kept }
   const provider = await world.provider(row.provider)
   const cleared = asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
   if (!force && !cleared) {
@@ -479,7 +479,7 @@ const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) =>
   world.registry.setDesired(ticket, 'absent', by)
   world.registry.setStatus(ticket, 'deleting')
   await converge(work, provider, row, 'absent')
-  return { said: said() }
+  return { said: said(), kept: kept ?? undefined }
 }
 
 const status: Does<'status'> = async ({ world }, { ticket }) => {
@@ -605,7 +605,13 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
       outcome =
         'skipped' in result
           ? { result: 'skipped', because: result.skipped, environment: environment() }
-          : { result: 'done', said: result.said, environment: environment(), seconds }
+          : {
+              result: 'done',
+              said: result.said,
+              environment: environment(),
+              seconds,
+              ...(result.kept === undefined ? {} : { kept: result.kept }),
+            }
     } catch (error) {
       const failure = failureOf(error, `${action.kind} of ${ticket}`)
       // What was undone in vain says so itself.

@@ -84,7 +84,14 @@ test.for([
     failed('capacity'),
     ['reply:acme/shop:500', 'reaction:acme/shop:500:done'],
   ],
-  ['a delete that kept work', remove, failed('work-at-risk'), ['jira:failed:github:d:0']],
+  ['a delete that kept the machine', remove, failed('work-at-risk'), ['jira:failed:github:d:0']],
+  [
+    'a delete that saved work first',
+    remove,
+    { ...done(null), kept: 'its unsaved work is kept in ~/x' },
+    ['jira:kept:github:d:0'],
+  ],
+  ['a delete that had nothing to save', remove, done(null), []],
   ['a failed stop, which needs nobody', asked('stop'), failed('capacity'), []],
   ['a start that is done', asked('start'), done(), ['status:DROP-1']],
 ] as [string, Action, Outcome, string[]][])('who is told of %s', ([, action, outcome, expected]) => {

@@ -114,6 +114,28 @@ test('the status comment of a running machine', () => {
 `)
 })
 
+test('the comment of a deleted machine tells what was saved first, and where', () => {
+  const { body } = statusComment({
+    ticket: 'DROP-1',
+    mirrored: mirrored({ goneAt: Date.parse('2026-11-24T10:00:00Z') }),
+    runner,
+    last: {
+      action: { kind: 'delete', force: false, ticket: 'DROP-1', by: restore.by, replyTo: null },
+      outcome: {
+        result: 'done',
+        said: 'x',
+        environment: null,
+        seconds: 3,
+        kept: 'its unsaved work (1 stash in /home/@all) is kept in ~/.agent-swarm/rescued/DROP-1-20261124-094500',
+      },
+      at: Date.parse('2026-11-24T10:00:00Z'),
+    },
+  })
+  expect(body).toContain(
+    "On its runner's machine (`studio`): its unsaved work (1 stash in /home/@\u200ball) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
+  )
+})
+
 const status = (more: Partial<Mirrored>, connected = true) =>
   statusComment({ ticket: 'DROP-1', mirrored: mirrored(more), runner: { ...runner, connected }, last: null })
 
