@@ -132,7 +132,7 @@ test('the comment of a deleted machine tells what was saved first, and where', (
     },
   })
   expect(body).toContain(
-    "On its runner's machine (`studio`): its unsaved work (1 stash in /home/@\u200ball) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
+    "On its runner's machine (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
   )
 })
 
