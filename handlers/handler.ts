@@ -24,6 +24,8 @@ export type SwarmEvent =
       /** The head branch lives in another repository, or in one that is gone. */
       fromFork: boolean
       sender: string | null
+      /** Not later than this it was reopened, epoch ms; null where nobody says. When it was closed is read again. */
+      at: number | null
     }
   | {
       kind: 'comment'
@@ -32,6 +34,8 @@ export type SwarmEvent =
       body: string
       author: string
       authorIsBot: boolean
+      /** When it was written, epoch ms; null where nobody says. */
+      at: number | null
     }
   | {
       kind: 'ticket'
@@ -53,7 +57,12 @@ export type PullRequestNow = {
   body: string
   fromFork: boolean
   headSha: string
+  /** Epoch ms; null while it is open. */
+  closedAt: number | null
 }
+
+/** What a person asked for after an event had happened: it holds against the event, however late that comes. */
+export type LaterWish = { who: string | null; kind: Action['kind'] }
 
 /** What a handler must know beyond the event, read beforehand. `null` where the thing does not exist. */
 export type Facts = {
@@ -64,6 +73,7 @@ export type Facts = {
     now: PullRequestNow | null
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
+    laterWish: LaterWish | null
   }
   comment: {
     /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
@@ -81,6 +91,7 @@ export type Facts = {
     hadPullRequest: boolean
     /** Whose Jira token it is. */
     me: string | null
+    laterWish: LaterWish | null
   }
 }
 
@@ -123,5 +134,8 @@ export type Handler<Kind extends EventKind> = (
 ) => Decision
 
 export const act = (actions: Action[], replies: Reply[] = []): Decision => ({ verdict: 'act', actions, replies })
+/** People win: what somebody asked for later holds until the next transition or command. */
+export const outdated = ({ who, kind }: LaterWish): Decision =>
+  ignored(`${who ?? 'somebody'} asked for ${kind} after that`)
 export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
 export const refused = (reason: string): Decision => ({ verdict: 'refused', reason })

@@ -1,9 +1,9 @@
 import type { Requester } from '../src/domain.ts'
 import { branchCounts, ticketOf } from './branches.ts'
-import { act, type Decision, type Handler, ignored } from './handler.ts'
+import { act, type Decision, type Handler, ignored, outdated } from './handler.ts'
 
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
-export const pullRequest: Handler<'pull-request'> = (event, { environment, now, others }, rules) => {
+export const pullRequest: Handler<'pull-request'> = (event, { environment, now, others, laterWish }, rules) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
   const ticket = ticketOf(now ?? event, rules)
   if (!branchCounts((now ?? event).branch, rules)) return ignored('the branch does not count here')
@@ -12,7 +12,7 @@ export const pullRequest: Handler<'pull-request'> = (event, { environment, now, 
   const common = { ticket, by, replyTo: null }
   if (event.change !== 'closed' && event.change !== 'grace over') {
     if (event.change === 'reopened' && now?.state === 'open' && environment?.status === 'stopped')
-      return act([{ kind: 'start', ...common }])
+      return laterWish !== null ? outdated(laterWish) : act([{ kind: 'start', ...common }])
     return ignored(`it belongs to ${ticket}, and asks for nothing`)
   }
   if (now === null) return ignored('the pull request is gone')
@@ -20,6 +20,7 @@ export const pullRequest: Handler<'pull-request'> = (event, { environment, now, 
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
+  if (laterWish !== null) return outdated(laterWish)
   const remove = (): Decision =>
     now.state === 'merged' && rules.graceMinutes > 0 && event.change === 'closed'
       ? {

@@ -1,5 +1,5 @@
 import { projectOf, type Requester } from '../src/domain.ts'
-import { act, type Facts, type Handler, ignored, type Rules, type StatusCategory } from './handler.ts'
+import { act, type Facts, type Handler, ignored, outdated, type Rules, type StatusCategory } from './handler.ts'
 
 const isOurs = (assignee: string | null, { assignees }: Rules, me: string | null): boolean => {
   if (assignees === 'any') return true
@@ -22,7 +22,7 @@ const present = (event: Now & { change: string }, now: Facts['ticket']['now']): 
 }
 
 /** A ticket's way through Jira: in progress means a machine, back to new means stopped, done means stopped or gone. */
-export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceNew, hadPullRequest, me }, rules) => {
+export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceNew, hadPullRequest, me, laterWish }, rules) => {
   const { ticket } = event
   if (!rules.projects.includes(projectOf(ticket))) return ignored(`${projectOf(ticket)} is no project of ours`)
   const by: Requester = { via: 'jira', who: event.by }
@@ -65,5 +65,6 @@ export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceN
   // Somebody else's assignment neither stops nor deletes; it only may begin a machine.
   if (event.change === 'assignee' && category !== 'indeterminate')
     return ignored(`${ticket} was assigned, and is not in progress`)
+  if (laterWish !== null) return outdated(laterWish)
   return byCategory[category]()
 }

@@ -9,6 +9,7 @@ import { githubEvent, installationOf } from './github-events.ts'
 import type { Decided } from './inbox.ts'
 import { jiraEvent, jiraTime } from './jira-events.ts'
 import { reactionMessage, replyMessage, statusMessage } from './messages.ts'
+import { isMarked } from './render.ts'
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
 
@@ -35,8 +36,14 @@ export const openDecide = ({
     !memory.runners().some(one => one.connected) ||
     queue.list({ ticket }).some(row => row.state === 'pending' || row.state === 'active')
 
-  /** The decision with its ids; what people asked for is remembered. */
-  const settled = (decision: Decision, source: StoredDelivery['source'], id: string): Decided => {
+  /**
+   * The decision with its ids; what people asked for is remembered. `about` names what is decided on: actions of the same
+   * have the same ids, and are queued once. `person`: it is a command, given then (epoch ms).
+   */
+  const settled = (
+    decision: Decision,
+    { about, correlation, person = null }: { about: string; correlation: string; person?: { at: number } | null },
+  ): Decided => {
     if (decision.verdict === 'later') {
       memory.plan(decision.ticket, decision.event, clock() + decision.minutes * 60_000)
       return {
@@ -49,13 +56,13 @@ export const openDecide = ({
       return { verdict: { verdict: decision.verdict, reason: decision.reason }, actions: [], messages: [] }
     const { replies } = decision
     const actions = decision.actions.map((action, index) => ({
-      id: `${source}:${id}:${index}`,
-      correlation: id,
+      id: `${about}:${index}`,
+      correlation,
       action,
     }))
     memory.together(() => {
       for (const { id: actionId, action } of actions) {
-        memory.noteAsked(actionId, action)
+        memory.noteAsked(actionId, action, person)
         // Who starts a machine wants to keep it.
         if (action.kind === 'create' || action.kind === 'start') memory.unplan(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
@@ -84,7 +91,9 @@ export const openDecide = ({
     if (event.kind === 'push') return handlers.push(event, pushFacts(sources, event, rules), rules)
     if (event.kind === 'comment')
       return handlers.comment(event, await commentFacts(sources, event, octokit, rules), rules)
-    return handlers['pull-request'](event, await pullRequestFacts(sources, event, octokit, rules), rules)
+    const facts = await pullRequestFacts(sources, event, octokit, rules)
+    if (facts.now !== null) memory.settlePullRequest(event.pullRequest, facts.now.state)
+    return handlers['pull-request'](event, facts, rules)
   }
 
   const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
@@ -94,7 +103,16 @@ export const openDecide = ({
     const installation = installationOf(payload)
     if (installation !== null)
       memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
-    const decided = settled(await decisionOn(event, octokit), 'github', id)
+    const isComment = event.kind === 'comment'
+    // With a personal token, a person and the bot write under one name.
+    if (isComment && (isMarked(event.body) || memory.isOwnComment(event.pullRequest.repo, event.commentId)))
+      return nothing('a comment of ours')
+    const decided = settled(await decisionOn(event, octokit), {
+      // A comment may be told of by a webhook and by a poll.
+      about: isComment ? `github:comment:${event.commentId}` : `github:${id}`,
+      correlation: id,
+      person: isComment ? { at: event.at ?? clock() } : null,
+    })
     const ticket = 'pullRequest' in event ? memory.linkOf(event.pullRequest)?.ticket : undefined
     // A pull request that comes to an environment gets its status.
     const status = ticket !== undefined && memory.environment(ticket) !== null ? [statusMessage(ticket)] : []
@@ -113,14 +131,14 @@ export const openDecide = ({
     // A clock that is ahead would make every later event look old.
     const at = Math.min(jiraTime(payload) ?? receivedAt, clock())
     const facts = await ticketFacts(sources, event, at, rules.assignees === 'me')
-    return settled(handlers.ticket(event, facts, rules), 'jira', id)
+    return settled(handlers.ticket(event, facts, rules), { about: `jira:${id}`, correlation: id })
   }
 
   const later = async ({ id, body }: StoredDelivery): Promise<Decided> => {
     const event = JSON.parse(body) as GitHubEvent
     const octokit = await sources.octokitFor('repo' in event ? event.repo : event.pullRequest.repo)
     if (octokit === null) return nothing('its repository can no longer be asked')
-    return settled(await decisionOn(event, octokit), 'clock', id)
+    return settled(await decisionOn(event, octokit), { about: `clock:${id}`, correlation: id })
   }
 
   return { github, jira, later }

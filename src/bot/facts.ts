@@ -5,7 +5,7 @@
 
 import { ticketOf } from '../../handlers/branches.ts'
 import { hasCommand } from '../../handlers/comment.ts'
-import type { EventKind, Facts, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import type { EventKind, Facts, LaterWish, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { type Environment, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
 import type { Queue } from '../queue/queue.ts'
 import { githubFailure, type Octokit, statusOf } from './github.ts'
@@ -31,16 +31,17 @@ export const parts = (repo: string): { owner: string; repo: string } => {
 const ref = ({ repo, number }: PullRequestRef) => `${repo}#${number}`
 const same = (one: PullRequestRef, other: PullRequestRef) => one.repo === other.repo && one.number === other.number
 
-type PullRequestData = {
+export type PullRequestData = {
   state: string
   merged?: boolean
   merged_at?: string | null
+  closed_at?: string | null
   title: string
   body: string | null
   head: { ref: string; sha: string; repo: { full_name: string } | null }
   base: { repo: { full_name: string } }
 }
-const asNow = (data: PullRequestData): PullRequestNow => ({
+export const asNow = (data: PullRequestData): PullRequestNow => ({
   state:
     data.merged === true || typeof data.merged_at === 'string' ? 'merged' : data.state === 'open' ? 'open' : 'closed',
   branch: data.head.ref,
@@ -48,6 +49,7 @@ const asNow = (data: PullRequestData): PullRequestNow => ({
   body: data.body ?? '',
   fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
   headSha: data.head.sha,
+  closedAt: typeof data.closed_at === 'string' ? Date.parse(data.closed_at) : null,
 })
 
 /**
@@ -77,6 +79,12 @@ const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket):
     }
   }
   return expected
+}
+
+/** What a person asked of the ticket's machine after this time; of what nobody says when it was, nothing is later. */
+const laterWish = ({ memory }: Sources, ticket: Ticket, at: number | null): LaterWish | null => {
+  const wish = at === null ? null : memory.wish(ticket)
+  return wish !== null && at !== null && wish.at > at ? { who: wish.who, kind: wish.kind } : null
 }
 
 /** The pull request as it is now; null when it is gone. */
@@ -196,7 +204,12 @@ export const pullRequestFacts = async (
   const ended = now === null || now.state !== 'open'
   const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest, rules) : []
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0) memory.ended(ticket, clock())
-  return { environment: ticket === null ? null : expectedEnvironment(sources, ticket), now, others }
+  return {
+    environment: ticket === null ? null : expectedEnvironment(sources, ticket),
+    now,
+    others,
+    laterWish: ticket === null ? null : laterWish(sources, ticket, ended ? (now?.closedAt ?? null) : event.at),
+  }
 }
 
 export const commentFacts = async (
@@ -239,5 +252,6 @@ export const ticketFacts = async (
     endedSinceNew,
     hadPullRequest,
     me: assigneesMe && jira !== null ? await jira.me() : null,
+    laterWish: laterWish(sources, ticket, at),
   }
 }

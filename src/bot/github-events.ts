@@ -10,6 +10,17 @@ const REPO = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
 const repository = v.object({ full_name: v.pipe(v.string(), v.regex(REPO)) })
 const sender = v.optional(v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })))
 
+/** Epoch ms. */
+const time = v.optional(
+  v.nullable(
+    v.pipe(
+      v.string(),
+      v.transform(text => Date.parse(text)),
+    ),
+  ),
+)
+const timeOf = (at: number | null | undefined): number | null => (Number.isFinite(at) ? (at ?? null) : null)
+
 const pushPayload = v.object({
   ref: v.string(),
   after: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
@@ -25,6 +36,7 @@ const pullRequestPayload = v.object({
     number: v.pipe(v.number(), v.integer(), v.minValue(1)),
     title: v.string(),
     body: v.optional(v.nullable(v.string())),
+    updated_at: time,
     head: v.object({ ref: v.string(), repo: v.optional(v.nullable(v.object({ full_name: v.string() }))) }),
   }),
 })
@@ -37,6 +49,7 @@ const commentPayload = v.object({
     body: v.optional(v.nullable(v.string())),
     user: v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })),
     performed_via_github_app: v.optional(v.unknown()),
+    created_at: time,
   }),
 })
 
@@ -66,6 +79,7 @@ const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubEvent>>
         body: pull_request.body ?? '',
         fromFork: pull_request.head.repo?.full_name !== repository.full_name,
         sender: sender?.login ?? null,
+        at: timeOf(pull_request.updated_at),
       },
     }
   },
@@ -84,6 +98,7 @@ const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubEvent>>
         body: comment.body ?? '',
         author: comment.user.login,
         authorIsBot: comment.user.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
+        at: timeOf(comment.created_at),
       },
     }
   },

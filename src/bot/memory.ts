@@ -105,12 +105,32 @@ const migrations = [
     at integer not null
   ) strict, without rowid;
   `,
+  `
+  -- In which state the last event that was decided found it, and when that was: what it is in now and was not told is missing.
+  alter table pull_request add column settled text;
+  alter table pull_request add column settled_at integer;
+  -- By a command: what holds until the next transition or command.
+  alter table asked add column person integer not null default 0;
+  create index asked_ticket on asked (ticket, at);
+  -- How far each poll has come, as JSON, and where the branches of tickets were.
+  create table place (what text primary key not null, value text not null) strict, without rowid;
+  create table head (
+    repo text not null,
+    ref text not null,
+    sha text not null,
+    primary key (repo, ref)
+  ) strict, without rowid;
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
 const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 export type PullRequestLink = PullRequestRef & { ticket: Ticket; branch: string; state: 'open' | 'closed' | 'merged' }
+/** `settled`: the state that the last decided event found, and when; null when none was decided. */
+export type KnownPullRequest = PullRequestLink & { settled: { state: PullRequestLink['state']; at: number } | null }
+/** What a person asked for by a command, and when, epoch ms. */
+export type Wish = { who: string | null; kind: Action['kind']; at: number }
 export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
 /** A command of a comment. `outcome` and `said` are null while it is not done. */
 export type HeardCommand = ReplyTo & {
@@ -134,12 +154,14 @@ export type Memory = ReturnType<typeof openMemory>
 
 type Row = Record<string, string | number | bigint | null | Uint8Array>
 
-const linkFrom = (row: Row): PullRequestLink => ({
+const linkFrom = (row: Row): KnownPullRequest => ({
   repo: row.repo as string,
   number: row.number as number,
   ticket: row.ticket as string,
   branch: row.branch as string,
   state: row.state as PullRequestLink['state'],
+  settled:
+    row.settled === null ? null : { state: row.settled as PullRequestLink['state'], at: row.settled_at as number },
 })
 const json = <T>(cell: Row[string] | undefined): T | null => (typeof cell === 'string' ? (JSON.parse(cell) as T) : null)
 /** All that a reader would see differently: not when it was looked at. */
@@ -222,15 +244,29 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         run('update ticket set last_new_at = max(coalesce(last_new_at, 0), ?2) where ticket = ?1', ticket, at)
     },
     ended,
-    noteAsked: (actionId: string, { ticket, kind, by }: Action): void =>
+    /** `person`: by a command, and when it was given (epoch ms). */
+    noteAsked: (actionId: string, { ticket, kind, by }: Action, person: { at: number } | null = null): void =>
       void run(
-        'insert into asked (action_id, ticket, kind, asked_by, at) values (?, ?, ?, ?, ?) on conflict do nothing',
+        `insert into asked (action_id, ticket, kind, asked_by, at, person) values (?, ?, ?, ?, ?, ?)
+         on conflict do nothing`,
         actionId,
         ticket,
         kind,
         JSON.stringify(by),
-        clock(),
+        person?.at ?? clock(),
+        Number(person !== null),
       ),
+    /** The last command that wanted the ticket's machine to be there or not, to run or not; null when there was none. */
+    wish: (ticket: Ticket): Wish | null => {
+      const row = get(
+        `select * from asked where ticket = ? and person = 1 and kind in ('create','start','stop','restore','delete')
+         order by at desc limit 1`,
+        ticket,
+      )
+      if (row === undefined) return null
+      const by = JSON.parse(row.asked_by as string) as Action['by']
+      return { who: by.who, kind: row.kind as Action['kind'], at: row.at as number }
+    },
 
     // ── What is decided again later ──
     plan: (ticket: Ticket, event: SwarmEvent, at: number): void =>
@@ -272,11 +308,20 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     },
     unlink: ({ repo, number }: PullRequestRef): void =>
       void run('delete from pull_request where repo = ? and number = ?', repo, number),
-    linkOf: ({ repo, number }: PullRequestRef): PullRequestLink | null => {
+    /** An event about it was decided, which found it in this state. */
+    settlePullRequest: ({ repo, number }: PullRequestRef, state: PullRequestLink['state']): void =>
+      void run(
+        'update pull_request set settled = ?, settled_at = ? where repo = ? and number = ?',
+        state,
+        clock(),
+        repo,
+        number,
+      ),
+    linkOf: ({ repo, number }: PullRequestRef): KnownPullRequest | null => {
       const row = get('select * from pull_request where repo = ? and number = ?', repo, number)
       return row === undefined ? null : linkFrom(row)
     },
-    pullRequestsOf: (ticket: Ticket): PullRequestLink[] =>
+    pullRequestsOf: (ticket: Ticket): KnownPullRequest[] =>
       all('select * from pull_request where ticket = ? order by repo, number', ticket).map(linkFrom),
     setInstallation: (repo: string, id: number): void =>
       void run(
@@ -288,7 +333,27 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     installationOf: (repo: string): number | null =>
       (get('select installation_id as id from repository where repo = ?', repo)?.id as number | undefined) ?? null,
 
+    // ── How far the polls are ──
+    place: <T>(what: string): T | null => json<T>(get('select value from place where what = ?', what)?.value),
+    setPlace: (what: string, value: unknown): void =>
+      void run(
+        'insert into place (what, value) values (?, ?) on conflict (what) do update set value = excluded.value',
+        what,
+        JSON.stringify(value),
+      ),
+    heads: (repo: string): Map<string, string> =>
+      new Map(all('select ref, sha from head where repo = ?', repo).map(row => [row.ref as string, row.sha as string])),
+    setHead: (repo: string, ref: string, sha: string): void =>
+      void run(
+        'insert into head (repo, ref, sha) values (?, ?, ?) on conflict (repo, ref) do update set sha = excluded.sha',
+        repo,
+        ref,
+        sha,
+      ),
+
     // ── Our comments ──
+    isOwnComment: (repo: string, commentId: number): boolean =>
+      get('select 1 as n from comment where repo = ? and comment_id = ?', repo, commentId) !== undefined,
     comment: ({ kind, repo, number, about }: OwnComment): { id: number; fingerprint: string } | null => {
       const row = get(
         'select * from comment where kind = ? and repo = ? and number = ? and about = ?',

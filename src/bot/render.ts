@@ -100,8 +100,11 @@ const failed = ({ message, remedy }: Failure): string =>
 
 // ── Status comment ──
 
-export const statusMarker = (ticket: Ticket): string => `<!-- agent-swarm:status:${ticket} -->`
-export const replyMarker = (commentId: number): string => `<!-- agent-swarm:reply:${commentId} -->`
+/** Each comment of ours begins so. */
+const MARK = '<!-- agent-swarm:'
+export const isMarked = (body: string): boolean => body.startsWith(MARK)
+export const statusMarker = (ticket: Ticket): string => `${MARK}status:${ticket} -->`
+export const replyMarker = (commentId: number): string => `${MARK}reply:${commentId} -->`
 
 export type Rendered = {
   body: string

@@ -83,6 +83,7 @@ const now = (more: Partial<PullRequestNow> = {}): PullRequestNow => ({
   body: '',
   fromFork: false,
   headSha: 'a'.repeat(40),
+  closedAt: null,
   ...more,
 })
 
@@ -96,12 +97,14 @@ describe('pull request', () => {
     body: '',
     fromFork: false,
     sender: 'dev',
+    at: null,
     ...more,
   })
   const facts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
     environment: environment(),
     now: now(),
     others: [],
+    laterWish: null,
     ...more,
   })
   const other = { repo: 'acme/shop', number: 2 }
@@ -182,6 +185,7 @@ describe('comment', () => {
     body,
     author: 'dev',
     authorIsBot: false,
+    at: null,
     ...more,
   })
   const facts = (more: Partial<Facts['comment']> = {}): Facts['comment'] => ({
@@ -279,6 +283,7 @@ describe('ticket', () => {
     endedSinceNew: false,
     hadPullRequest: false,
     me: 'me',
+    laterWish: null,
     ...more,
   })
   const has = (status: EnvironmentStatus) => ({ environment: environment(status) })

@@ -1,0 +1,417 @@
+/**
+ * Polls GitHub for those who have a token and no App. What a poll finds becomes deliveries in the shape of webhooks, with ids
+ * that the next poll repeats, in the same inbox. Each repository costs three requests a round; one that brings nothing new is
+ * answered 304 and counts against no limit. That something is absent is no evidence for anything.
+ */
+import type { PullRequestNow } from '../../handlers/handler.ts'
+import { ticketIn } from '../domain.ts'
+import type { Log } from '../log.ts'
+import type { Delivery } from '../queue/queue.ts'
+import { asNow, type PullRequestData, parts, ticketOf } from './facts.ts'
+import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
+import { githubLane } from './github-events.ts'
+import type { KnownPullRequest, Memory } from './memory.ts'
+import { isMarked } from './render.ts'
+
+/** Without a list of repositories, so many are watched: those that were pushed to last. */
+export const WATCHED_UNASKED = 20
+/** How often is looked which repositories these are, or how those of the list are called now. */
+const CHOOSE_EVERY_MS = 10 * 60_000
+const AT_ONCE = 4
+/** What GitHub lists may lag behind what it stored. */
+const OVERLAP_MS = 2 * 60_000
+/** The cursor of comments moves at least so often: what it looks back on stays well within what the inbox remembers. */
+const MOVE_CURSOR_MS = 60 * 60_000
+/** So much of the hour's requests is left to acting and answering. */
+const RESERVE = 0.1
+const HEADS = 'refs/heads/'
+const iso = (at: number) => `${new Date(at).toISOString().slice(0, 19)}Z`
+
+type ListedPullRequest = PullRequestData & { number: number; updated_at: string }
+type ListedComment = {
+  id: number
+  body?: string | null
+  user: { login: string; type: string } | null
+  performed_via_github_app?: unknown
+  html_url: string
+  issue_url: string
+  created_at: string
+  updated_at: string
+}
+
+/** How far a repository was read, ISO 8601 of GitHub's clock. `began`: what is older was there before us, and is not acted on. */
+type Place = { began: string; comments: string; pulls: string }
+
+/** What the last decided event did not tell of a pull request that is so now, as the action of a webhook; null when it told all. */
+export const untold = (
+  now: PullRequestNow,
+  known: KnownPullRequest | null,
+  ticket: string | null,
+  began: number,
+): 'opened' | 'reopened' | 'edited' | 'closed' | null => {
+  if (known === null) {
+    if (ticket === null || now.fromFork) return null
+    if (now.state === 'open') return 'opened'
+    // It came and went between two looks. What was over before the first one is nobody's news.
+    return now.closedAt !== null && now.closedAt >= began ? 'closed' : null
+  }
+  const settled = known.settled?.state ?? null
+  if (now.state !== 'open') return settled === now.state ? null : 'closed'
+  if (settled === null) return 'opened'
+  if (settled !== 'open') return 'reopened'
+  return known.ticket === ticket ? null : 'edited'
+}
+
+/** The delivery that tells so. `prefix` begins its id. */
+export const pullRequestDelivery = (
+  repo: string,
+  data: ListedPullRequest,
+  action: NonNullable<ReturnType<typeof untold>>,
+  known: KnownPullRequest | null,
+): Pick<Delivery, 'event' | 'lane' | 'body'> & { about: string } => {
+  // Nobody tells when it was reopened: not before its close was settled.
+  const at = action === 'reopened' && known?.settled ? iso(known.settled.at) : data.updated_at
+  const { number, title, body, head } = data
+  const payload = {
+    action,
+    repository: { full_name: repo },
+    pull_request: {
+      number,
+      title,
+      body,
+      updated_at: at,
+      head: { ref: head.ref, repo: head.repo === null ? null : { full_name: head.repo.full_name } },
+    },
+    sender: null,
+  }
+  return {
+    event: 'pull_request',
+    lane: githubLane('pull_request', payload),
+    body: JSON.stringify(payload),
+    about: `${repo}#${number}:${action}:${action === 'closed' ? data.closed_at : at}`,
+  }
+}
+
+export const openGitHubPoll = ({
+  github,
+  repositories,
+  memory,
+  projects,
+  everyMs,
+  clock,
+  log,
+  accept,
+}: {
+  github: GitHub
+  /** `owner/name` each; empty: those that our user may push to, of which the ones that were pushed to last. */
+  repositories: readonly string[]
+  memory: Memory
+  projects: readonly string[]
+  everyMs: number
+  clock: () => number
+  log: Log
+  /** Puts deliveries on disk. */
+  accept: (deliveries: readonly Delivery[]) => void
+}) => {
+  /** The validator of the last answer that was taken over, by what was asked. */
+  const tags = new Map<string, { part: string; tag: string }>()
+  let watched: string[] = []
+  let choseAt = Number.NEGATIVE_INFINITY
+  let notBefore = 0
+  /** Seconds, as GitHub last asked for. */
+  let interval = 0
+  const troubles = new Map<string, string>()
+
+  const delivery = (id: string, rest: Pick<Delivery, 'event' | 'lane' | 'body'>): Delivery => ({
+    source: 'github',
+    id: `poll:${id}`,
+    event: rest.event,
+    lane: rest.lane,
+    body: rest.body,
+    receivedAt: clock(),
+  })
+
+  /** What was asked, and for which part of it; a page behind the first has no validator of its own. */
+  type Question = { what: string; part: string } | null
+  /** Null: nothing changed since an answer whose `keep` was called. `now` is GitHub's clock. */
+  const ask = async <T>(
+    question: Question,
+    request: (headers: Record<string, string>) => Promise<{ data: T; headers: Record<string, unknown> }>,
+  ): Promise<{ data: T; more: boolean; now: number; keep: () => void } | null> => {
+    const known = question === null ? undefined : tags.get(question.what)
+    const heard = (headers: Record<string, unknown>) => {
+      interval = Math.max(interval, Number(headers['x-poll-interval'] ?? 0) || 0)
+    }
+    try {
+      const { data, headers } = await request(
+        known?.part === question?.part && known !== undefined ? { 'if-none-match': known.tag } : {},
+      )
+      heard(headers)
+      const { etag, date, link } = headers
+      const at = Date.parse(String(date))
+      return {
+        data,
+        more: typeof link === 'string' && link.includes('rel="next"'),
+        now: Number.isFinite(at) ? at : clock(),
+        keep: () => {
+          if (question !== null && typeof etag === 'string') tags.set(question.what, { part: question.part, tag: etag })
+        },
+      }
+    } catch (error) {
+      if (statusOf(error) !== 304) throw error
+      if (typeof error === 'object' && error !== null && 'response' in error)
+        heard((error.response as { headers?: Record<string, unknown> } | undefined)?.headers ?? {})
+      return null
+    }
+  }
+
+  // ── What one repository has that is new ──
+
+  const pushes = async (repo: string, octokit: Octokit, first: boolean) => {
+    const found = await ask({ what: `${repo} heads`, part: '' }, headers =>
+      octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: 'heads/', headers }),
+    )
+    if (found === null) return null
+    const known = memory.heads(repo)
+    const moved = found.data
+      .filter(({ ref }) => ref.startsWith(HEADS) && ticketIn([ref.slice(HEADS.length)], projects) !== null)
+      .map(({ ref, object }) => ({ ref, sha: object.sha }))
+      .filter(({ ref, sha }) => known.get(ref) !== sha)
+    return {
+      deliveries: first
+        ? []
+        : moved.map(({ ref, sha }) => {
+            const payload = { ref, after: sha, deleted: false, repository: { full_name: repo }, sender: null }
+            return delivery(`${repo}:${ref}:${sha}`, {
+              event: 'push',
+              lane: githubLane('push', payload),
+              body: JSON.stringify(payload),
+            })
+          }),
+      keep: () => {
+        for (const { ref, sha } of moved) memory.setHead(repo, ref, sha)
+        found.keep()
+      },
+    }
+  }
+
+  const commentDelivery = (repo: string, comment: ListedComment): Delivery | null => {
+    const number = Number(comment.issue_url.match(/\/issues\/(\d+)$/)?.[1] ?? Number.NaN)
+    const onPullRequest = /\/pull\/\d+#/.test(comment.html_url)
+    if (!onPullRequest || !Number.isInteger(number) || isMarked(comment.body ?? '')) return null
+    const { id, body, user, performed_via_github_app, created_at, updated_at } = comment
+    // What it said at first is not known any more.
+    const edited = updated_at !== created_at
+    const payload = {
+      action: edited ? 'edited' : 'created',
+      repository: { full_name: repo },
+      issue: { number, pull_request: {} },
+      comment: {
+        id,
+        body,
+        user: user === null ? null : { login: user.login, type: user.type },
+        performed_via_github_app,
+        created_at,
+      },
+      sender: null,
+    }
+    return delivery(`${repo}:comment:${id}${edited ? `:${updated_at}` : ''}`, {
+      event: 'issue_comment',
+      lane: githubLane('issue_comment', payload),
+      body: JSON.stringify(payload),
+    })
+  }
+
+  const comments = async (repo: string, octokit: Octokit, since: string) => {
+    const deliveries: Delivery[] = []
+    let newest = since
+    let first: { now: number; keep: () => void } | null = null
+    for (let page = 1; ; page += 1) {
+      const request = (headers: Record<string, string>) =>
+        octokit.rest.issues.listCommentsForRepo({
+          ...parts(repo),
+          since,
+          sort: 'updated',
+          // The newest first: whatever is new changes the first page.
+          direction: 'desc',
+          per_page: 100,
+          page,
+          headers,
+        })
+      const found = await ask(page === 1 ? { what: `${repo} comments`, part: since } : null, request)
+      if (found === null) return null
+      first ??= found
+      for (const comment of found.data) {
+        if (comment.updated_at > newest) newest = comment.updated_at
+        const made = commentDelivery(repo, comment)
+        if (made !== null) deliveries.push(made)
+      }
+      if (!found.more) break
+    }
+    const lagging = iso(Date.parse(newest) - OVERLAP_MS)
+    const stale = first.now - Date.parse(since) > MOVE_CURSOR_MS
+    const cursor = stale ? iso(first.now - OVERLAP_MS) : lagging > since ? lagging : since
+    return { deliveries: deliveries.reverse(), cursor, keep: first.keep }
+  }
+
+  const pulls = async (repo: string, octokit: Octokit, place: Place | null) => {
+    const deliveries: Delivery[] = []
+    let newest = place?.pulls ?? ''
+    let first: { now: number; keep: () => void } | null = null
+    const from = place === null ? '' : iso(Date.parse(place.pulls) - OVERLAP_MS)
+    for (let page = 1; ; page += 1) {
+      const request = (headers: Record<string, string>) =>
+        octokit.rest.pulls.list({
+          ...parts(repo),
+          // At first, those that are open: what is over was not ours.
+          state: place === null ? 'open' : 'all',
+          sort: 'updated',
+          direction: 'desc',
+          per_page: 100,
+          page,
+          headers,
+        })
+      const found = await ask(
+        page === 1 ? { what: `${repo} pulls`, part: place === null ? 'open' : 'all' } : null,
+        request,
+      )
+      if (found === null) return null
+      first ??= found
+      for (const data of found.data) {
+        if (data.updated_at > newest) newest = data.updated_at
+        if (data.updated_at < from) continue
+        const now = asNow(data)
+        const known = memory.linkOf({ repo, number: data.number })
+        const began = place === null ? found.now : Date.parse(place.began)
+        const action = untold(now, known, ticketOf(now, projects), began)
+        if (action === null) continue
+        const made = pullRequestDelivery(repo, data, action, known)
+        deliveries.push(delivery(made.about, made))
+      }
+      if (!found.more || (found.data.at(-1)?.updated_at ?? '') < from) break
+    }
+    return { deliveries: deliveries.reverse(), now: first.now, newest, keep: first.keep }
+  }
+
+  const look = async (repo: string): Promise<void> => {
+    const octokit = await github.clientFor(repo)
+    if (octokit === null) return
+    const key = `github:${repo}`
+    const place = memory.place<Place>(key)
+    const pushed = await pushes(repo, octokit, place === null)
+    // A command that was given before a merge is decided before it.
+    const said = place === null ? null : await comments(repo, octokit, place.comments)
+    const changed = await pulls(repo, octokit, place)
+    accept([pushed, said, changed].flatMap(one => one?.deliveries ?? []))
+    memory.together(() => {
+      for (const one of [pushed, said, changed]) one?.keep()
+      if (place === null && changed !== null) {
+        const now = iso(changed.now)
+        memory.setPlace(key, { began: now, comments: now, pulls: now } satisfies Place)
+        log.info(
+          { repo, open: changed.deliveries.length },
+          'watched from now on; what was said there before is not acted on',
+        )
+      } else if (place !== null) {
+        const next: Place = {
+          ...place,
+          comments: said?.cursor ?? place.comments,
+          pulls: changed?.newest ?? place.pulls,
+        }
+        if (next.comments !== place.comments || next.pulls !== place.pulls) memory.setPlace(key, next)
+      }
+    })
+  }
+
+  // ── Which repositories ──
+
+  const named = async (octokit: Octokit): Promise<string[]> =>
+    (
+      await Promise.all(
+        repositories.map(repo =>
+          octokit.rest.repos.get(parts(repo)).then(
+            // As GitHub writes it: by this name it is remembered.
+            ({ data }) => [data.full_name],
+            (error: unknown) => {
+              if (statusOf(error) !== 404) throw error
+              log.warn(
+                { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
+                `GitHub shows no repository ${repo}`,
+              )
+              return []
+            },
+          ),
+        ),
+      )
+    ).flat()
+
+  const lately = async (octokit: Octokit): Promise<string[]> => {
+    const { data } = await octokit.rest.repos.listForAuthenticatedUser({
+      sort: 'pushed',
+      direction: 'desc',
+      per_page: 100,
+    })
+    return data
+      .filter(one => one.permissions?.push === true && !one.archived && !one.disabled)
+      .slice(0, WATCHED_UNASKED)
+      .map(one => one.full_name)
+  }
+
+  const choose = async (): Promise<void> => {
+    if (clock() - choseAt < CHOOSE_EVERY_MS) return
+    const octokit = await github.clientFor('')
+    if (octokit === null) return
+    const chosen = repositories.length > 0 ? await named(octokit) : await lately(octokit)
+    choseAt = clock()
+    if (chosen.join() !== watched.join()) log.info({ repositories: chosen }, 'watching on GitHub')
+    watched = chosen
+  }
+
+  /** A trouble is told once, until it is another or over. */
+  const told = (what: string, trouble: { message: string; remedy: string | null } | null) => {
+    if (troubles.get(what) === trouble?.message) return
+    if (trouble === null) {
+      troubles.delete(what)
+      log.info(`${what}: well again`)
+    } else {
+      troubles.set(what, trouble.message)
+      log.warn({ remedy: trouble.remedy }, trouble.message)
+    }
+  }
+  const trying = async (what: string, work: () => Promise<void>) => {
+    if (clock() < notBefore) return
+    try {
+      await work()
+      told(what, null)
+    } catch (error) {
+      const failure = githubFailure(error, what, clock())
+      told(what, failure.failure)
+      if (!isGitHubFailure(failure)) return
+      if (failure.in !== null) notBefore = Math.max(notBefore, clock() + failure.in)
+      else if (failure.allows === 'pause') notBefore = Math.max(notBefore, clock() + everyMs)
+    }
+  }
+
+  return {
+    /** Looks at every repository once. Returns after how many milliseconds the next look may be. */
+    round: async (): Promise<number> => {
+      interval = 0
+      await trying('asking GitHub for the repositories to watch', choose)
+      const left = [...watched]
+      await Promise.all(
+        Array.from({ length: AT_ONCE }, async () => {
+          for (let repo = left.shift(); repo !== undefined; repo = left.shift()) {
+            const name = repo
+            await trying(`polling ${name}`, () => look(name))
+          }
+        }),
+      )
+      const rate = github.rate()
+      if (rate !== null && rate.remaining < rate.limit * RESERVE && rate.resetAt > clock()) {
+        log.warn({ ...rate }, 'few requests are left at GitHub: polling rests until there are more')
+        notBefore = Math.max(notBefore, rate.resetAt)
+      }
+      return Math.max(everyMs, interval * 1000, notBefore - clock())
+    },
+  }
+}

@@ -1,0 +1,36 @@
+/** Work that is done again and again, never twice at once: each round says after how many milliseconds the next may begin. */
+import type { Log } from '../log.ts'
+
+/** After a round that failed in a way nobody foresaw. Milliseconds. */
+const AFTER_TROUBLE_MS = 60_000
+
+export type Rounds = {
+  /** Begins nothing more, and waits for the round in hand, at most `within` ms. */
+  close(within: number): Promise<void>
+}
+
+export const inRounds = (what: string, round: () => Promise<number>, log: Log): Rounds => {
+  let closed = false
+  let timer: NodeJS.Timeout | null = null
+  let inHand: Promise<void> = Promise.resolve()
+  const begin = () => {
+    inHand = round()
+      .catch(error => {
+        log.error({ err: error }, what)
+        return AFTER_TROUBLE_MS
+      })
+      .then(wait => {
+        if (closed) return
+        timer = setTimeout(begin, wait)
+        timer.unref()
+      })
+  }
+  begin()
+  return {
+    close: async within => {
+      closed = true
+      if (timer !== null) clearTimeout(timer)
+      await Promise.race([inHand, new Promise(resolve => setTimeout(resolve, within).unref())])
+    },
+  }
+}
