@@ -17,7 +17,7 @@ export type AppSettings = {
 export type TokenSettings = {
   via: 'token'
   token: string
-  /** `owner/name` each; empty: all that the token may write to. */
+  /** `owner/name` each; empty: the 20 that were pushed to last, of those that its user may push to. */
   repositories: readonly string[]
   apiUrl: string | null
 }
@@ -45,6 +45,8 @@ export type Config = Readonly<{
   runnerSlots: number
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
+  /** Between two looks at what is polled. */
+  pollSeconds: number
   github: AppSettings | TokenSettings | null
   jira: JiraSettings | null
   /** What keeps `bot` and `up` from starting, each as a sentence. Empty when both sides are complete or one is left out. */
@@ -70,6 +72,7 @@ const settings = {
   jiraProjects: 'JIRA_PROJECTS',
   jiraWebhookSecret: 'JIRA_WEBHOOK_SECRET',
   jiraAssignees: 'JIRA_ASSIGNEES',
+  pollSeconds: 'AGENT_SWARM_POLL_SECONDS',
   host: 'HOST',
   port: 'PORT',
   logLevel: 'LOG_LEVEL',
@@ -290,6 +293,7 @@ export const readConfig = async (
         : assignees.includes('any')
           ? 'any'
           : assignees,
+    pollSeconds: number('pollSeconds', 60, 1, 3600),
     github,
     jira,
     botProblems,

@@ -7,6 +7,7 @@ import type { Config } from '../config.ts'
 import type { Failure } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Delivery } from '../queue/queue.ts'
 import { openQueue } from '../queue/sqlite.ts'
 import { openCopy, openStore } from '../store.ts'
 import { clockDelivery, openDecide } from './decide.ts'
@@ -21,7 +22,9 @@ import { replyMessage } from './messages.ts'
 import { openMetrics } from './metrics.ts'
 import { openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
+import { openGitHubPoll } from './poll-github.ts'
 import { openPublisher } from './publisher.ts'
+import { inRounds, type Rounds } from './rounds.ts'
 import { openRunnerApi } from './runner-api.ts'
 import { openServer } from './server.ts'
 
@@ -53,7 +56,6 @@ export const startBot = async (
   const app = config.github?.via === 'app' ? config.github : null
   const problems = [
     ...config.botProblems,
-    ...(app === null && config.github !== null ? ['GITHUB_TOKEN: polling GitHub is not part of this version.'] : []),
     ...(config.jira?.webhookSecret === null
       ? ['JIRA_WEBHOOK_SECRET is missing: polling Jira is not part of this version.']
       : []),
@@ -203,6 +205,19 @@ export const startBot = async (
       tend,
     ),
   ]
+  const accept = (deliveries: readonly Delivery[]) => {
+    if (deliveries.length === 0) return
+    queue.accept(deliveries)
+    inbox?.nudge()
+  }
+  const everyMs = config.pollSeconds * 1000
+  const polls: Rounds[] = []
+  if (github !== null && config.github?.via === 'token') {
+    const { repositories } = config.github
+    const { projects } = config
+    const poll = openGitHubPoll({ github, repositories, memory, projects, everyMs, clock, log, accept })
+    polls.push(inRounds('polling GitHub', poll.round, log))
+  }
   log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')
 
   return {
@@ -210,7 +225,13 @@ export const startBot = async (
     port: server.port,
     close: async () => {
       for (const task of tasks) await task.stop()
-      await Promise.all([server.close(), operator.close(), inbox?.close(CLOSE_MS), publisher?.close()])
+      await Promise.all([
+        ...polls.map(one => one.close(CLOSE_MS)),
+        server.close(),
+        operator.close(),
+        inbox?.close(CLOSE_MS),
+        publisher?.close(),
+      ])
       queue.close()
       memory.close()
     },

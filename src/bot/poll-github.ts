@@ -14,7 +14,7 @@ import type { KnownPullRequest, Memory } from './memory.ts'
 import { isMarked } from './render.ts'
 
 /** Without a list of repositories, so many are watched: those that were pushed to last. */
-export const WATCHED_UNASKED = 20
+const WATCHED_UNASKED = 20
 /** How often is looked which repositories these are, or how those of the list are called now. */
 const CHOOSE_EVERY_MS = 10 * 60_000
 const AT_ONCE = 4
@@ -43,7 +43,7 @@ type ListedComment = {
 type Place = { began: string; comments: string; pulls: string }
 
 /** What the last decided event did not tell of a pull request that is so now, as the action of a webhook; null when it told all. */
-export const untold = (
+const untold = (
   now: PullRequestNow,
   known: KnownPullRequest | null,
   ticket: string | null,
@@ -63,7 +63,7 @@ export const untold = (
 }
 
 /** The delivery that tells so. `prefix` begins its id. */
-export const pullRequestDelivery = (
+const pullRequestDelivery = (
   repo: string,
   data: ListedPullRequest,
   action: NonNullable<ReturnType<typeof untold>>,
@@ -222,7 +222,7 @@ export const openGitHubPoll = ({
     })
   }
 
-  const comments = async (repo: string, octokit: Octokit, since: string) => {
+  const comments = async (repo: string, octokit: Octokit, { began, comments: since }: Place) => {
     const deliveries: Delivery[] = []
     let newest = since
     let first: { now: number; keep: () => void } | null = null
@@ -243,7 +243,7 @@ export const openGitHubPoll = ({
       first ??= found
       for (const comment of found.data) {
         if (comment.updated_at > newest) newest = comment.updated_at
-        const made = commentDelivery(repo, comment)
+        const made = comment.created_at < began ? null : commentDelivery(repo, comment)
         if (made !== null) deliveries.push(made)
       }
       if (!found.more) break
@@ -298,15 +298,28 @@ export const openGitHubPoll = ({
     if (octokit === null) return
     const key = `github:${repo}`
     const place = memory.place<Place>(key)
-    const pushed = await pushes(repo, octokit, place === null)
+    // What cannot be read leaves the rest: it is told, and read the next time.
+    let trouble: unknown = null
+    const read = async <T>(part: () => Promise<T | null>): Promise<T | null> => {
+      try {
+        return await part()
+      } catch (error) {
+        const failure = githubFailure(error, `polling ${repo}`, clock())
+        if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+        trouble ??= failure
+        return null
+      }
+    }
+    const pushed = await read(() => pushes(repo, octokit, place === null))
     // A command that was given before a merge is decided before it.
-    const said = place === null ? null : await comments(repo, octokit, place.comments)
-    const changed = await pulls(repo, octokit, place)
+    const said = place === null ? null : await read(() => comments(repo, octokit, place))
+    const changed = await read(() => pulls(repo, octokit, place))
     accept([pushed, said, changed].flatMap(one => one?.deliveries ?? []))
     memory.together(() => {
       for (const one of [pushed, said, changed]) one?.keep()
       if (place === null && changed !== null) {
-        const now = iso(changed.now)
+        // GitHub's times are whole seconds: what belongs to the second of our first look may have been before it.
+        const now = iso(changed.now + 1_000)
         memory.setPlace(key, { began: now, comments: now, pulls: now } satisfies Place)
         log.info(
           { repo, open: changed.deliveries.length },
@@ -321,6 +334,7 @@ export const openGitHubPoll = ({
         if (next.comments !== place.comments || next.pulls !== place.pulls) memory.setPlace(key, next)
       }
     })
+    if (trouble !== null) throw trouble
   }
 
   // ── Which repositories ──

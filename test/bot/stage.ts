@@ -38,35 +38,47 @@ export const openStage = async ({
   people,
   issues,
   level = 'silent',
+  settings = {},
+  before = async () => {},
 }: {
   people: Parameters<typeof startGitHub>[0] extends { people?: infer P } | undefined ? P : never
   issues: Record<string, string>
   level?: string
+  /** More of the environment; null takes a variable away. */
+  settings?: Record<string, string | null>
+  /** What there is before the bot is started for the first time. */
+  before?: (github: GitHubStandIn, jira: JiraStandIn) => Promise<void>
 }) => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-bot-'))
   const github: GitHubStandIn = await startGitHub({ ...(people === undefined ? {} : { people }) })
   const jira: JiraStandIn = await startJira({ issues })
-  const config = await readConfig(
-    {},
-    {
-      AGENT_SWARM_HOME: home,
-      APP_ID: String(github.app.id),
-      PRIVATE_KEY: github.app.privateKey,
-      WEBHOOK_SECRET,
-      GITHUB_API_URL: github.url,
-      JIRA_HOST: jira.url,
-      JIRA_EMAIL: jira.me.emailAddress,
-      JIRA_API_TOKEN: jira.token,
-      JIRA_PROJECTS: 'DROP',
-      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
-      AGENT_SWARM_RUNNER_TOKEN: TOKEN,
-      PORT: '0',
-    },
-  )
+  await before(github, jira)
+  const given: Record<string, string | null> = {
+    AGENT_SWARM_HOME: home,
+    APP_ID: String(github.app.id),
+    PRIVATE_KEY: github.app.privateKey,
+    WEBHOOK_SECRET,
+    GITHUB_API_URL: github.url,
+    JIRA_HOST: jira.url,
+    JIRA_EMAIL: jira.me.emailAddress,
+    JIRA_API_TOKEN: jira.token,
+    JIRA_PROJECTS: 'DROP',
+    JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+    AGENT_SWARM_RUNNER_TOKEN: TOKEN,
+    PORT: '0',
+    AGENT_SWARM_POLL_SECONDS: '1',
+    ...settings,
+  }
+  const environment = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null))
+  const config = await readConfig({}, environment as Record<string, string>)
   const log = openLog(level)
   let bot = await startBot(config, log)
-  github.sendTo(bot.url)
-  jira.sendTo(bot.url)
+  /** Those that are polled send nothing. */
+  const introduce = () => {
+    if (config.github?.via === 'app') github.sendTo(bot.url)
+    if (config.jira?.webhookSecret !== null) jira.sendTo(bot.url)
+  }
+  introduce()
   // Looks at what is stored, and changes nothing.
   const queue = openQueue(join(home, 'bot.db'), Date.now)
   const db = new DatabaseSync(join(home, 'bot.db'), { readOnly: true })
@@ -122,8 +134,7 @@ export const openStage = async ({
     stopBot: () => bot.close(),
     startBot: async () => {
       bot = await startBot(config, log)
-      github.sendTo(bot.url)
-      jira.sendTo(bot.url)
+      introduce()
     },
     close: async () => {
       db.close()

@@ -136,6 +136,18 @@ describe('pull request', () => {
       facts({ now: now({ state: 'closed' }), others: [other] }),
       'ignored: DROP-1 has another open pull request, acme/shop#2',
     ],
+    [
+      'merged before somebody asked for the machine',
+      event('closed'),
+      facts({ now: now({ state: 'merged' }), laterWish: { who: 'dev', kind: 'create' } }),
+      'ignored: dev asked for create after that',
+    ],
+    [
+      'reopened before somebody stopped it',
+      event('reopened'),
+      facts({ environment: environment('stopped'), laterWish: { who: 'dev', kind: 'stop' } }),
+      'ignored: dev asked for stop after that',
+    ],
     ['closed, and open again since', event('closed'), facts(), 'ignored: it is open again'],
     ['closed, and gone', event('closed'), facts({ now: null }), 'ignored: the pull request is gone'],
     [
@@ -295,6 +307,12 @@ describe('ticket', () => {
       event('indeterminate'),
       facts('indeterminate', has('running')),
       'ignored: DROP-1 has its machine',
+    ],
+    [
+      'in progress, and deleted by a person since',
+      event('indeterminate'),
+      facts('indeterminate', { laterWish: { who: 'dev', kind: 'delete' } }),
+      'ignored: dev asked for delete after that',
     ],
     ['in progress, failed before', event('indeterminate'), facts('indeterminate', has('failed')), 'create DROP-1'],
     [

@@ -2,7 +2,7 @@
  * GitHub, stood in for: the simulator `emulate`, and a thin front for what it lacks (reactions, GitHub's own words for
  * permissions). What people do here is done over its REST API; what GitHub would send of it is sent signed, as GitHub does.
  */
-import { createHmac, randomUUID } from 'node:crypto'
+import { createHash, createHmac, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createEmulator } from 'emulate'
@@ -15,7 +15,8 @@ export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
 export type Permission = 'admin' | 'push' | 'pull'
 type Json = Record<string, unknown>
 export type Comment = { id: number; body: string; author: string; authorType: string }
-type Asked = { method: string; path: string; body: unknown; at: number }
+/** `status` is 0 until it is answered. */
+type Asked = { method: string; path: string; body: unknown; at: number; status: number }
 
 const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   const chunks: Buffer[] = []
@@ -23,9 +24,10 @@ const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   return Buffer.concat(chunks)
 }
 
-/** `people`: logins with their permission in the repository `acme/<repo>`; null: no collaborator. */
+/** `people`: logins with their permission in the repositories; null: no collaborator. `more` are repositories beside `repo`. */
 export const startGitHub = async ({
   repo = 'shop',
+  more = [] as string[],
   people = { dev: 'push' } as Record<string, Permission | null>,
 } = {}) => {
   const full = `${OWNER}/${repo}`
@@ -37,7 +39,7 @@ export const startGitHub = async ({
       tokens: Object.fromEntries([OWNER, ...logins].map(login => [`token-${login}`, { login, scopes: ['repo'] }])),
       github: {
         users: [OWNER, ...logins].map(login => ({ login })),
-        repos: [{ owner: OWNER, name: repo, auto_init: true }],
+        repos: [repo, ...more].map(name => ({ owner: OWNER, name, auto_init: true })),
         apps: [
           {
             app_id: APP_ID,
@@ -62,15 +64,52 @@ export const startGitHub = async ({
     answer: { status: number; headers?: Record<string, string>; body?: unknown } | 'cut' | 'do-and-cut'
   }[] = []
 
+  const budget = {
+    limit: 5_000,
+    remaining: 5_000,
+    /** Epoch seconds. */
+    reset: Math.floor(Date.now() / 1000) + 3_600,
+    pollInterval: null as number | null,
+    /** What GitHub's clock is behind ours, ms. */
+    behind: 0,
+  }
+  /**
+   * The comments of a whole repository, which the simulator does not list: those of its pull requests together, where they
+   * link to pull requests as GitHub's do.
+   */
+  const allComments = async (name: string, query: URLSearchParams): Promise<{ text: string; next: boolean }> => {
+    type Listed = { html_url: string; updated_at: string }
+    const list = async <T>(path: string) => (await api(OWNER, 'GET', path)) as unknown as T[]
+    const pulls = await list<{ number: number; comments?: number }>(`/repos/${name}/pulls?state=all&per_page=100`)
+    const found = (
+      await Promise.all(
+        pulls.map(({ number }) => list<Listed>(`/repos/${name}/issues/${number}/comments?per_page=100`)),
+      )
+    ).flat()
+    const since = query.get('since') ?? ''
+    const sorted = found
+      .filter(one => Date.parse(one.updated_at) >= (Date.parse(since) || 0))
+      .map(one => ({ ...one, html_url: one.html_url.replace('/issues/', '/pull/') }))
+      .sort((a, b) => Date.parse(b.updated_at) - Date.parse(a.updated_at))
+    const size = Number(query.get('per_page') ?? 30)
+    const from = (Number(query.get('page') ?? 1) - 1) * size
+    return { text: JSON.stringify(sorted.slice(from, from + size)), next: sorted.length > from + size }
+  }
+
   const front = createServer(async (request, response) => {
     const body = await bodyOf(request)
     const path = request.url ?? '/'
     const line = `${request.method} ${path}`
-    asked.push({
+    const note: Asked = {
       method: request.method ?? '',
       path,
       body: body.length === 0 ? null : JSON.parse(body.toString('utf8')),
       at: performance.now(),
+      status: 0,
+    }
+    asked.push(note)
+    response.on('finish', () => {
+      note.status = response.statusCode
     })
     const at = faults.findIndex(one => one.match.test(line))
     const [fault] = at < 0 ? [] : faults.splice(at, 1)
@@ -105,12 +144,24 @@ export const startGitHub = async ({
       return
     }
     const { host: _, connection: __, 'content-length': ___, ...headers } = request.headers
-    const answer = await fetch(new URL(path, emulator.url), {
+    const { 'if-none-match': validator, ...rest } = headers as Record<string, string>
+    const whole = path.match(/^\/repos\/([^/]+\/[^/]+)\/issues\/comments\?(.*)$/)
+    const [, name = '', query = ''] = whole ?? []
+    const answer = await fetch(new URL(whole === null ? path : `/repos/${name}`, emulator.url), {
       method: request.method ?? 'GET',
-      headers: headers as Record<string, string>,
+      headers: rest,
       ...(body.length === 0 ? {} : { body }),
     })
     let text = await answer.text()
+    let next: string | null = null
+    if (answer.ok && whole !== null) {
+      const page = await allComments(name, new URLSearchParams(query))
+      text = page.text
+      if (page.next) next = `<${path}>; rel="next"`
+    }
+    if (answer.ok && path.startsWith('/user/repos')) {
+      text = JSON.stringify((JSON.parse(text) as object[]).map(one => ({ ...one, permissions: { push: true } })))
+    }
     if (/\/collaborators\/[^/]+\/permission$/.test(path) && answer.ok) {
       const told = JSON.parse(text) as { permission: string }
       const words: Record<string, string> = { push: 'write', pull: 'read', maintain: 'write', triage: 'read' }
@@ -120,15 +171,27 @@ export const startGitHub = async ({
       request.socket.destroy()
       return
     }
-    const link = answer.headers
-      .get('link')
-      ?.replaceAll(emulator.url, `http://127.0.0.1:${(front.address() as AddressInfo).port}`)
+    const link = (next ?? answer.headers.get('link'))?.replaceAll(
+      emulator.url,
+      `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+    )
+    // A tag for each answer, and no budget spent by one that is not changed.
+    const etag = `W/"${createHash('sha256').update(text).digest('hex')}"`
+    const unchanged = answer.ok && request.method === 'GET' && validator === etag
+    if (!unchanged) budget.remaining -= 1
     response
-      .writeHead(answer.status, {
+      .writeHead(unchanged ? 304 : answer.status, {
         'content-type': answer.headers.get('content-type') ?? 'application/json',
+        ...(request.method === 'GET' && answer.ok ? { etag } : {}),
+        date: new Date(Date.now() - budget.behind).toUTCString(),
+        'x-ratelimit-limit': budget.limit,
+        'x-ratelimit-remaining': budget.remaining,
+        'x-ratelimit-reset': budget.reset,
+        'x-ratelimit-resource': 'core',
+        ...(budget.pollInterval === null ? {} : { 'x-poll-interval': budget.pollInterval }),
         ...(link === undefined ? {} : { link }),
       })
-      .end(answer.status === 204 ? undefined : text)
+      .end(unchanged || answer.status === 204 ? undefined : text)
   })
   await new Promise<void>(resolve => front.listen(0, '127.0.0.1', resolve))
 
@@ -144,7 +207,8 @@ export const startGitHub = async ({
     return text === '' ? {} : (JSON.parse(text) as Json)
   }
   for (const [login, permission] of Object.entries(people)) {
-    if (permission !== null) await api(OWNER, 'PUT', `/repos/${full}/collaborators/${login}`, { permission })
+    for (const name of permission === null ? [] : [repo, ...more])
+      await api(OWNER, 'PUT', `/repos/${OWNER}/${name}/collaborators/${login}`, { permission })
   }
 
   let bot: string | null = null
@@ -156,7 +220,8 @@ export const startGitHub = async ({
     id: string = randomUUID(),
     secret: string = WEBHOOK_SECRET,
   ): Promise<number> => {
-    if (bot === null) throw new Error('the simulator does not know where the bot is: call sendTo first')
+    // Nobody is told: whoever polls finds it.
+    if (bot === null) return 0
     const body = JSON.stringify(payload)
     const response = await fetch(new URL('/api/github/webhooks', bot), {
       method: 'POST',
@@ -185,6 +250,7 @@ export const startGitHub = async ({
     app: { id: APP_ID, privateKey, installation: INSTALLATION },
     asked,
     faults,
+    budget,
     api,
     deliver,
     common,
