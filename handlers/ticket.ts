@@ -22,7 +22,11 @@ const present = (event: Now & { change: string }, now: Facts['ticket']['now']): 
 }
 
 /** A ticket's way through Jira: in progress means a machine, back to new means stopped, done means stopped or gone. */
-export const ticket: Handler<'ticket'> = (event, { environment, now, endedSinceNew, hadPullRequest, me, laterWish }, rules) => {
+export const ticket: Handler<'ticket'> = (
+  event,
+  { environment, now, endedSinceNew, hadPullRequest, me, laterWish },
+  rules,
+) => {
   const { ticket } = event
   if (!rules.projects.includes(projectOf(ticket))) return ignored(`${projectOf(ticket)} is no project of ours`)
   const by: Requester = { via: 'jira', who: event.by }
