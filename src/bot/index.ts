@@ -120,11 +120,12 @@ export const startBot = async (
     throw error
   })
 
+  const rulesOf = async () => rules
   const decide = openDecide({
     memory,
     queue,
     jira,
-    rulesOf: async () => rules,
+    rulesOf,
     rulesOfTicket: async () => rules,
     clock,
     octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
@@ -214,8 +215,7 @@ export const startBot = async (
   const polls: Rounds[] = []
   if (github !== null && config.github?.via === 'token') {
     const { repositories } = config.github
-    const { projects } = config
-    const poll = openGitHubPoll({ github, repositories, memory, projects, everyMs, clock, log, accept })
+    const poll = openGitHubPoll({ github, repositories, memory, rulesOf, everyMs, clock, log, accept })
     polls.push(inRounds('polling GitHub', poll.round, log))
   }
   log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')

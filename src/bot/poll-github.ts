@@ -3,11 +3,12 @@
  * that the next poll repeats, in the same inbox. Each repository costs three requests a round; one that brings nothing new is
  * answered 304 and counts against no limit. That something is absent is no evidence for anything.
  */
-import type { PullRequestNow } from '../../handlers/handler.ts'
+import { branchCounts, ticketOf } from '../../handlers/branches.ts'
+import type { PullRequestNow, Rules } from '../../handlers/handler.ts'
 import { ticketIn } from '../domain.ts'
 import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
-import { asNow, type PullRequestData, parts, ticketOf } from './facts.ts'
+import { asNow, type PullRequestData, parts } from './facts.ts'
 import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import { githubLane } from './github-events.ts'
 import type { KnownPullRequest, Memory } from './memory.ts'
@@ -96,7 +97,7 @@ export const openGitHubPoll = ({
   github,
   repositories,
   memory,
-  projects,
+  rulesOf,
   everyMs,
   clock,
   log,
@@ -106,7 +107,7 @@ export const openGitHubPoll = ({
   /** `owner/name` each; empty: those that our user may push to, of which the ones that were pushed to last. */
   repositories: readonly string[]
   memory: Memory
-  projects: readonly string[]
+  rulesOf: (repo: string) => Promise<Rules>
   everyMs: number
   clock: () => number
   log: Log
@@ -167,14 +168,15 @@ export const openGitHubPoll = ({
 
   // ── What one repository has that is new ──
 
-  const pushes = async (repo: string, octokit: Octokit, first: boolean) => {
+  const pushes = async (repo: string, octokit: Octokit, rules: Rules, first: boolean) => {
     const found = await ask({ what: `${repo} heads`, part: '' }, headers =>
       octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: 'heads/', headers }),
     )
     if (found === null) return null
     const known = memory.heads(repo)
     const moved = found.data
-      .filter(({ ref }) => ref.startsWith(HEADS) && ticketIn([ref.slice(HEADS.length)], projects) !== null)
+      .filter(({ ref }) => ref.startsWith(HEADS) && ticketIn([ref.slice(HEADS.length)], rules.projects) !== null)
+      .filter(({ ref }) => branchCounts(ref.slice(HEADS.length), rules))
       .map(({ ref, object }) => ({ ref, sha: object.sha }))
       .filter(({ ref, sha }) => known.get(ref) !== sha)
     return {
@@ -254,7 +256,7 @@ export const openGitHubPoll = ({
     return { deliveries: deliveries.reverse(), cursor, keep: first.keep }
   }
 
-  const pulls = async (repo: string, octokit: Octokit, place: Place | null) => {
+  const pulls = async (repo: string, octokit: Octokit, rules: Rules, place: Place | null) => {
     const deliveries: Delivery[] = []
     let newest = place?.pulls ?? ''
     let first: { now: number; keep: () => void } | null = null
@@ -283,7 +285,7 @@ export const openGitHubPoll = ({
         const now = asNow(data)
         const known = memory.linkOf({ repo, number: data.number })
         const began = place === null ? found.now : Date.parse(place.began)
-        const action = untold(now, known, ticketOf(now, projects), began)
+        const action = untold(now, known, ticketOf(now, rules), began)
         if (action === null) continue
         const made = pullRequestDelivery(repo, data, action, known)
         deliveries.push(delivery(made.about, made))
@@ -297,6 +299,7 @@ export const openGitHubPoll = ({
     const octokit = await github.clientFor(repo)
     if (octokit === null) return
     const key = `github:${repo}`
+    const rules = await rulesOf(repo)
     const place = memory.place<Place>(key)
     // What cannot be read leaves the rest: it is told, and read the next time.
     let trouble: unknown = null
@@ -310,10 +313,10 @@ export const openGitHubPoll = ({
         return null
       }
     }
-    const pushed = await read(() => pushes(repo, octokit, place === null))
+    const pushed = await read(() => pushes(repo, octokit, rules, place === null))
     // A command that was given before a merge is decided before it.
     const said = place === null ? null : await read(() => comments(repo, octokit, place))
-    const changed = await read(() => pulls(repo, octokit, place))
+    const changed = await read(() => pulls(repo, octokit, rules, place))
     accept([pushed, said, changed].flatMap(one => one?.deliveries ?? []))
     memory.together(() => {
       for (const one of [pushed, said, changed]) one?.keep()

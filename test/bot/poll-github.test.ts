@@ -1,5 +1,6 @@
 /** GitHub by a personal token: what is polled becomes what a webhook would have told, and costs next to nothing. */
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import type { Rules } from '../../handlers/handler.ts'
 import { openGitHub } from '../../src/bot/github.ts'
 import { githubEvent } from '../../src/bot/github-events.ts'
 import { openMemory } from '../../src/bot/memory.ts'
@@ -9,6 +10,19 @@ import type { Delivery } from '../../src/queue/queue.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
+
+const rules: Rules = {
+  projects: ['DROP'],
+  assignees: 'me',
+  labels: [],
+  branches: [],
+  machine: {},
+  closed: 'stop',
+  merged: 'delete',
+  done: null,
+  graceMinutes: 0,
+  keep: { newest: 5, days: null },
+}
 
 describe('what a look finds', () => {
   let hub: GitHubStandIn
@@ -40,7 +54,7 @@ describe('what a look finds', () => {
       github,
       repositories,
       memory,
-      projects: ['DROP'],
+      rulesOf: async () => rules,
       everyMs: 60_000,
       clock: () => now,
       log,

@@ -408,11 +408,12 @@ describe("the repository's own rules", () => {
     body: '',
     fromFork: false,
     sender: 'dev',
+    at: null,
   }
   const ended = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =>
     handlers['pull-request'](
       event,
-      { environment: environment(), now: now({ state }), others: [] },
+      { environment: environment(), now: now({ state }), others: [], laterWish: null },
       { ...rules, ...more },
     )
 
@@ -441,7 +442,12 @@ describe("the repository's own rules", () => {
       said(
         handlers['pull-request'](
           closed,
-          { environment: environment(), now: now({ branch, title: 'DROP-1', state: 'closed' }), others: [] },
+          {
+            environment: environment(),
+            now: now({ branch, title: 'DROP-1', state: 'closed' }),
+            others: [],
+            laterWish: null,
+          },
           { ...rules, branches },
         ),
       ),
@@ -483,6 +489,7 @@ describe("the repository's own rules", () => {
           endedSinceNew: false,
           hadPullRequest: true,
           me: 'me',
+          laterWish: null,
         },
         { ...rules, ...more },
       ),
@@ -511,7 +518,7 @@ describe("the repository's own rules", () => {
           labels: [],
           by: 'me',
         },
-        { environment: null, now: 'unread', endedSinceNew: false, hadPullRequest: false, me: 'me' },
+        { environment: null, now: 'unread', endedSinceNew: false, hadPullRequest: false, me: 'me', laterWish: null },
         { ...rules, machine },
       ),
     ).toMatchObject({ actions: [{ kind: 'create', machine }] })
