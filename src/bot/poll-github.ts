@@ -202,8 +202,8 @@ export const openGitHubPoll = ({
     const onPullRequest = /\/pull\/\d+#/.test(comment.html_url)
     if (!onPullRequest || !Number.isInteger(number) || isMarked(comment.body ?? '')) return null
     const { id, body, user, performed_via_github_app, created_at, updated_at } = comment
-    // What it said at first is not known any more.
-    const edited = updated_at !== created_at
+    // What it said at first is not known any more. Nobody edits within a second of writing.
+    const edited = Date.parse(updated_at) - Date.parse(created_at) > 1_000
     const payload = {
       action: edited ? 'edited' : 'created',
       repository: { full_name: repo },
