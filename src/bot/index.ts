@@ -90,6 +90,7 @@ export const startBot = async (
   const metrics = openMetrics({
     queue,
     runnersAlive: () => memory.runners().filter(one => one.connected).length,
+    rate: () => github?.rate() ?? null,
     clock,
   })
   const runnerApi = openRunnerApi({
@@ -154,7 +155,7 @@ export const startBot = async (
     },
     onSettled: ({ source, event, id }, { verdict, actions }) => {
       show?.({ what: 'delivery', source, event, id, ...verdict, actions })
-      metrics.verdict(event, verdict.verdict)
+      metrics.decided(source, event, verdict.verdict)
       runnerApi.dispatch()
       publisher?.nudge()
     },

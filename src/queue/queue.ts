@@ -132,7 +132,9 @@ export type Queue = {
     active: number
     dead: number
     outbox: number
+    oldestDeliveryAt: number | null
     oldestPendingAt: number | null
+    oldestMessageAt: number | null
   }
   close(): void
 }

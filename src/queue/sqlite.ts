@@ -60,6 +60,8 @@ const migrations = [
   create index action_correlation on action (correlation);
   `,
   'alter table outbox add column correlation text',
+  // When it was put first: what takes its place is as old as what was not said.
+  'alter table outbox add column created_at integer',
 ]
 
 /** How often an action is tried before it ends as failed. */
@@ -154,7 +156,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
     putOver: db.prepare(
       'update outbox set body = ?, correlation = coalesce(?, correlation), attempt = 0, not_before = 0, reason = null where key = ?',
     ),
-    put: db.prepare('insert into outbox (body, correlation, key) values (?, ?, ?)'),
+    put: db.prepare('insert into outbox (body, correlation, key, created_at) values (?, ?, ?, ?)'),
     take: db.prepare('select * from outbox where not_before <= ? order by seq limit ?'),
     ack: db.prepare('delete from outbox where seq = ?'),
     later: db.prepare('update outbox set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
@@ -186,7 +188,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
   const put = (messages: readonly Message[], correlation: string | null) => {
     for (const { key, body } of messages) {
       const text = JSON.stringify(body)
-      if (sql.putOver.run(text, correlation, key).changes === 0) sql.put.run(text, correlation, key)
+      if (sql.putOver.run(text, correlation, key).changes === 0) sql.put.run(text, correlation, key, clock())
     }
   }
   const correlationOf = (id: string) => (sql.get.get(id)?.correlation as string | undefined) ?? null
@@ -390,6 +392,8 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       active: number(`select count(*) as n from action where state = 'active'`) ?? 0,
       dead: number(`select count(*) as n from action where state = 'dead'`) ?? 0,
       outbox: number('select count(*) as n from outbox') ?? 0,
+      oldestDeliveryAt: number('select min(received_at) as n from delivery where verdict is null'),
+      oldestMessageAt: number('select min(created_at) as n from outbox'),
       oldestPendingAt: number(`select min(created_at) as n from action where state = 'pending'`),
     }),
     close: () => db.close(),

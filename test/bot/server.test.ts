@@ -36,7 +36,7 @@ const open = async ({ jira = true } = {}) => {
       },
     }),
   )
-  const metrics = openMetrics({ queue, runnersAlive: () => 0, clock: Date.now })
+  const metrics = openMetrics({ queue, runnersAlive: () => 0, rate: () => null, clock: Date.now })
   const runnerApi = openRunnerApi({
     queue,
     token: TOKEN,
@@ -270,7 +270,7 @@ describe('health and metrics', () => {
     const text = await (await fetch(`${server.url}/metrics`)).text()
     expect(text).toContain('agent_swarm_deliveries_total{source="github",result="accepted"} 1')
     expect(text).toContain('agent_swarm_deliveries_total{source="github",result="bad_signature"} 1')
-    expect(text).toContain('agent_swarm_queue{state="inbox"} 1')
+    expect(text).toContain('agent_swarm_inbox_deliveries 1')
   })
 })
 

@@ -193,6 +193,6 @@ describe('bot and runner apart', () => {
       const text = await (await fetch(`${up.url}/metrics`)).text()
       return text.includes('agent_swarm_runners_alive 1') ? text : null
     })
-    expect(metrics).toContain('agent_swarm_actions_total{kind="create",result="done"} 1')
+    expect(metrics).toContain('agent_swarm_actions_total{kind="create",outcome="done"} 1')
   })
 })
