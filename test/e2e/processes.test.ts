@@ -47,10 +47,10 @@ const start = async (words: string[], more: Record<string, string> = {}) => {
   child.stderr.on('data', chunk => {
     said += chunk
   })
-  const url = await until(`${words[0]} to be up`, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1], {
-    within: 10_000,
-  })
-  return { child, url, said: () => said }
+  const began = performance.now()
+  const url = await until(`${words[0]} to be up`, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1])
+  const upAfter = performance.now() - began
+  return { child, url, upAfter, said: () => said }
 }
 const ended = (child: ChildProcess) =>
   new Promise<{ code: number | null; milliseconds: number }>(done => {
@@ -77,7 +77,7 @@ describe('up', () => {
       privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
       publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
     })
-    const { child, url } = await start(['up'], {
+    const { child, url, upAfter } = await start(['up'], {
       JIRA_HOST: 'http://127.0.0.1:9',
       GITHUB_API_URL: 'http://127.0.0.1:9',
       APP_ID: '7',
@@ -86,6 +86,7 @@ describe('up', () => {
       NODE_ENV: 'production',
     })
     expect((await fetch(`${url}/healthz`)).status).toBe(200)
+    expect(upAfter).toBeLessThan(10_000)
     expect((await fetch(`${url}/readyz`)).status).toBe(200)
     jira.sendTo(url)
     // What is to be published has nowhere to go, and keeps nobody.

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 export const until = async <T>(
   what: string,
   look: () => T | Promise<T>,
-  { within = 10_000, every = 25 }: { within?: number; every?: number } = {},
+  { within = 20_000, every = 25 }: { within?: number; every?: number } = {},
 ): Promise<NonNullable<T>> => {
   const end = performance.now() + within
   while (true) {
