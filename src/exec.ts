@@ -1,6 +1,7 @@
 /** The one door to other programs. */
 import { once } from 'node:events'
 import { createWriteStream, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 
@@ -65,6 +66,13 @@ const upTo = (limit: number, onMore: () => void) => {
   } as const
 }
 
+const passedOn = (environment: Readonly<Record<string, string | undefined>>) =>
+  Object.fromEntries(PASSED_ON.flatMap(name => (environment[name] === undefined ? [] : [[name, environment[name]]])))
+
+/** As a shell tells it: 128 and the signal for one that a signal ended. */
+const exitStatus = (ran: { exitCode?: number | undefined; signal?: NodeJS.Signals | undefined }): number =>
+  ran.exitCode ?? (ran.signal === undefined ? 1 : 128 + constants.signals[ran.signal])
+
 /** Opens the door. `environment` is what config.ts read of the process's environment. */
 export const openRun =
   (
@@ -72,9 +80,6 @@ export const openRun =
     { onCommand = () => {}, interrupt }: { onCommand?: OnCommand; interrupt?: AbortSignal } = {},
   ): Run =>
   async (program, argv, options = {}) => {
-    const passed = Object.fromEntries(
-      PASSED_ON.flatMap(name => (environment[name] === undefined ? [] : [[name, environment[name]]])),
-    )
     const deadline = options.deadline ?? DEADLINE
     const began = performance.now()
     // What runs when the person presses Ctrl-C is ended; what undoes it afterwards is not.
@@ -89,7 +94,7 @@ export const openRun =
     const ran = await execa(program, argv, {
       reject: false,
       extendEnv: false,
-      env: { ...passed, LC_ALL: 'C', ...options.env },
+      env: { ...passedOn(environment), LC_ALL: 'C', ...options.env },
       // A grandchild that holds stdout would keep us waiting past the deadline.
       killDescendants: true,
       timeout: Math.ceil(deadline),
@@ -168,5 +173,38 @@ export const openAttach =
       stdio: 'inherit',
     })
     if (ran.code === 'ENOENT') throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
-    return ran.exitCode ?? 1
+    return exitStatus(ran)
+  }
+
+/**
+ * Runs a program beside us until it ends, or until `signal` ends it, without a deadline. Each line of its stdout is handed
+ * over as it comes, its stderr is ours. Returns its exit code.
+ */
+export type Watch = (
+  program: string,
+  argv: readonly string[],
+  told: { signal: AbortSignal; onLine: (line: string) => void },
+) => Promise<number>
+
+export const openWatch =
+  (environment: Readonly<Record<string, string | undefined>>): Watch =>
+  async (program, argv, { signal, onLine }) => {
+    const { execa } = await import('execa')
+    const child = execa(program, argv, {
+      reject: false,
+      extendEnv: false,
+      env: { ...passedOn(environment), LC_ALL: 'C' },
+      stdin: 'ignore',
+      stderr: 'inherit',
+      buffer: false,
+      cancelSignal: signal,
+      forceKillAfterDelay: 2_000,
+    })
+    const lines = async () => {
+      for await (const line of child) onLine(String(line))
+    }
+    // What broke the lines off is told by how the program ended.
+    const [ran] = await Promise.all([child, lines().catch(() => {})])
+    if (ran.code === 'ENOENT') throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
+    return exitStatus(ran)
   }

@@ -37,7 +37,12 @@ const sshLine = (environment: Environment | null): string[] =>
   environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
 
 /** Does it here and now, under the ticket's lock, and shows its phases. */
-const perform = async (world: World, { signal }: Invocation, wish: Wish, progress: ProgressView): Promise<Outcome> => {
+export const perform = async (
+  world: World,
+  { signal }: Invocation,
+  wish: Wish,
+  progress: ProgressView,
+): Promise<Outcome> => {
   await sweep(world, { queueToo: false })
   const interrupted = () =>
     progress.note(

@@ -35,6 +35,10 @@ const watch: Option = { type: 'boolean', says: 'Show it again every two seconds,
 const dryRun: Option = { type: 'boolean', says: 'Say what would be done, and do nothing.' }
 const detach: Option = { type: 'boolean', says: 'Do it in the background; status shows how it goes.' }
 const changing = { 'dry-run': dryRun, detach, json }
+const start: Option = {
+  type: 'boolean',
+  says: 'Start a stopped machine, or wait for one that is being made, without asking.',
+}
 const port: Option = { type: 'string', value: 'N', says: 'The port to listen on (3000).' }
 const dryJson: Option = { type: 'boolean', says: 'With --dry-run: print JSON, one line for each.' }
 const dry: Option = {
@@ -82,11 +86,34 @@ export const commands: Readonly<Record<string, Command>> = {
     load: () => import('./list.ts'),
   },
   ssh: {
-    arguments: [ticket, { name: '-- command', is: 'command line', many: true }],
-    says: 'Open a shell in the machine, or run a command there.',
+    arguments: [
+      { name: 'TICKET', is: 'ticket' },
+      { name: '-- command', is: 'command line', many: true },
+    ],
+    says: 'Open a shell in the machine, or run a command there. Or, with --config, make each machine a host of ssh itself.',
     example: 'agent-swarm ssh DROP-2100 -- git status',
-    options: {},
+    options: {
+      start,
+      config: { type: 'boolean', says: 'Print an OpenSSH host for the ticket, or for all.' },
+      install: {
+        type: 'boolean',
+        says: 'With --config: keep a file of all hosts in ~/.ssh, up to date with each change, and include it. One home of agent-swarm at a time.',
+      },
+      uninstall: { type: 'boolean', says: 'With --config: take that file and its line away again.' },
+      'dry-run': {
+        type: 'boolean',
+        says: 'With --install or --uninstall: say what would be written, and write nothing.',
+      },
+      json: { type: 'boolean', says: 'With --config: print JSON.' },
+    },
     load: () => import('./ssh.ts'),
+  },
+  forward: {
+    arguments: [ticket, { name: 'port', is: 'port', required: true, many: true }],
+    says: "Make ports of the machine ports of this one's loopback, until Ctrl-C. 8080:3000 is its port 3000 as 8080 here.",
+    example: 'agent-swarm forward DROP-2100 3000 15432:5432',
+    options: { start, json },
+    load: () => import('./forward.ts'),
   },
   checkpoint: {
     arguments: [ticket, { name: 'name', is: 'checkpoint' }],

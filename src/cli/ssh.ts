@@ -1,37 +1,43 @@
 import { fail } from '../errors.ts'
 import { openAttach } from '../exec.ts'
 import { sshArguments } from '../runner/guest.ts'
-import { openWorld } from '../runner/world.ts'
 import { type RunCommand, tell, ticketArgument } from './command.ts'
+import { openProgress } from './progress.ts'
+import { runningMachine } from './running.ts'
+import { pasteable, withWorld } from './with-world.ts'
+
+const FOR_CONFIG = ['install', 'uninstall', 'dry-run', 'json']
 
 export const run: RunCommand = async invocation => {
+  const { flags, quiet, verbose } = invocation
+  if (flags.config === true) return (await import('./ssh-config.ts')).run(invocation)
+  const alone = FOR_CONFIG.find(flag => flags[flag] === true)
+  if (alone !== undefined) throw fail('usage', `--${alone} goes with --config`)
   const [word, ...command] = invocation.words
+  if (word === undefined)
+    throw fail('usage', 'something is missing: agent-swarm ssh <TICKET>, or agent-swarm ssh --config')
   const ticket = ticketArgument(word)
-  const config = await invocation.config()
-  const world = openWorld(config)
-  try {
-    const row = world.registry.environment(ticket)
-    if (row === null)
-      throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
-    const provider = await world.provider(row.provider)
-    if ((await provider.status(row.vmId)) !== 'running')
-      throw fail('not-running', `${ticket} is not running`, `Start it: agent-swarm start ${ticket}`)
-    const attach = openAttach(config.environment)
-    // As ssh does: the words are joined, and the shell over there reads them.
-    const line = command.length === 0 ? null : command.join(' ')
-    if (provider.shellInGuest !== undefined) {
-      if (line === null) tell(`${ticket} is ${provider.name}: this is a shell in its folder, and no machine.`)
-      const { program, argv, env } = await provider.shellInGuest(row.vmId, line)
-      return await attach(program, argv, env)
-    }
-    const ssh = await provider.sshInfo(row.vmId)
-    return await attach('ssh', [
-      ...sshArguments(config.home, row.vmId, ssh),
-      '--',
-      ssh.host,
-      ...(line === null ? [] : [line]),
-    ])
-  } finally {
-    world.close()
-  }
+  const progress = openProgress({ quiet })
+  return withWorld(
+    invocation,
+    async world => {
+      const { vmId, provider: name } = await runningMachine(invocation, 'ssh', world, ticket, progress)
+      const provider = await world.provider(name)
+      progress.end(true)
+      const attach = openAttach(world.config.environment)
+      // As ssh does: the words are joined, and the shell over there reads them.
+      const line = command.length === 0 ? null : command.join(' ')
+      if (provider.shellInGuest !== undefined) {
+        if (line === null && !quiet)
+          tell(`${ticket} is ${provider.name}: this is a shell in its folder, and no machine.`)
+        const { program, argv, env } = await provider.shellInGuest(vmId, line)
+        return attach(program, argv, env)
+      }
+      const ssh = await provider.sshInfo(vmId)
+      const argv = [...sshArguments(world.home, vmId, ssh), '--', ssh.host, ...(line === null ? [] : [line])]
+      if (verbose) tell(`+ ${pasteable('ssh', argv)}`)
+      return attach('ssh', argv)
+    },
+    progress.note,
+  )
 }

@@ -6,12 +6,15 @@ import { type Invocation, tell } from './command.ts'
 /** A word as a POSIX shell reads it back. */
 const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
 
-/** An outside command as one could paste it, with its time. */
+/** A command as one could paste it. */
+export const pasteable = (program: string, argv: readonly string[]): string => [program, ...argv].map(quoted).join(' ')
+
+/** The same with its time. */
 const shown =
   (note: (text: string) => void): OnCommand =>
   ({ program, argv, milliseconds, exitCode, input }) =>
     note(
-      `+ ${[program, ...argv].map(quoted).join(' ')}  # ${Math.round(milliseconds)} ms${
+      `+ ${pasteable(program, argv)}  # ${Math.round(milliseconds)} ms${
         exitCode === 0 ? '' : `, exit ${exitCode ?? 'none'}`
       }${input ? ', with something on its stdin' : ''}`,
     )

@@ -17,6 +17,7 @@ import type {
 } from '../domain.ts'
 import type { HeartbeatResponse } from '../protocol.ts'
 import type { Desired } from '../runner/lifecycle.ts'
+import type { InstalledSshConfig } from '../runner/ssh-config.ts'
 import { openStore } from '../store.ts'
 
 const migrations = [
@@ -371,6 +372,15 @@ export const openRegistry = (path: string) => {
     },
     queued: (): { at: string; queued: HeartbeatResponse['waiting'] } | null =>
       json(one('select value from meta where key = ?', 'queued')?.value),
+
+    /** Where the hosts are kept for ssh, and what was made for it. */
+    sshConfig: (): InstalledSshConfig | null => json(one('select value from meta where key = ?', 'ssh-config')?.value),
+    setSshConfig: (installed: InstalledSshConfig | null): void => {
+      if (installed === null) run('delete from meta where key = ?', 'ssh-config')
+      else run('insert or replace into meta (key, value) values (?, ?)', 'ssh-config', JSON.stringify(installed))
+    },
+    /** Runs `work` while no other process writes here. */
+    exclusively: transaction,
 
     /** Changes whenever another process has written. */
     dataVersion: (): number => Number(one('pragma data_version')?.data_version ?? 0),

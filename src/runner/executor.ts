@@ -24,6 +24,7 @@ import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
 import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
+import { keepSshConfig } from './ssh-config.ts'
 import {
   asFinding,
   type Found,
@@ -67,6 +68,13 @@ export const observe = async (provider: Provider, row: EnvironmentRow): Promise<
   }
 }
 
+export const machineGone = (row: EnvironmentRow) =>
+  fail(
+    'no-such-vm',
+    `${row.ticket}: its machine ${row.vmId} is gone, and nothing here deleted it`,
+    `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
+  )
+
 const forget = (world: World, row: EnvironmentRow) => {
   world.registry.remove(row.ticket)
   forgetHostKey(world.home, row.vmId)
@@ -102,11 +110,7 @@ const take = {
   },
   lose: async ({ world }, _provider, row) => {
     world.registry.setStatus(row.ticket, 'lost')
-    throw fail(
-      'no-such-vm',
-      `${row.ticket}: its machine ${row.vmId} is gone, and nothing here deleted it`,
-      `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
-    )
+    throw machineGone(row)
   },
   wait: async ({ asked }) => {
     await delay(WAIT_MS, undefined, { signal: asked.signal }).catch(() => {
@@ -507,6 +511,22 @@ const does = {
   [Kind in ActionKind]: Does<Kind>
 }
 
+/** The end of every operation. That a file for ssh could not be brought up to date is told, and fails nothing. */
+const endOperation = (
+  world: World,
+  { id, onPhase }: { id: number; onPhase: (phase: string) => void },
+  result: NonNullable<OperationRow['result']>,
+  outcome: Outcome | null,
+): void => {
+  try {
+    keepSshConfig(world)
+  } catch (error) {
+    const { message, remedy } = failureOf(error, 'keeping the hosts for ssh')
+    onPhase([message, remedy].filter(Boolean).join('. '))
+  }
+  world.registry.endOperation(id, world.clock().toISOString(), result, outcome)
+}
+
 // ── After a crash ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** What becomes of an operation whose process died in it. `same`: the action that goes on now is that one. */
@@ -524,7 +544,9 @@ const settleInterrupted = async (world: World, operation: OperationRow, same: bo
       await adoptCheckpoints(world, provider, row)
     }
   }
-  world.registry.endOperation(operation.id, world.clock().toISOString(), 'interrupted', null)
+  const { id } = operation
+  const onPhase = (phase: string) => world.registry.addPhase(id, { phase, at: world.clock().toISOString() })
+  endOperation(world, { id, onPhase }, 'interrupted', null)
 }
 
 /**
@@ -628,7 +650,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
         environment: environment(),
       }
     }
-    world.registry.endOperation(operation, now(), outcome.result, outcome)
+    endOperation(world, { id: operation, onPhase: asked.onPhase }, outcome.result, outcome)
     return outcome
   }
   try {

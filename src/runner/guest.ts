@@ -74,26 +74,51 @@ export const pinnedHostKey = async (run: Run, home: string, vmId: string) => {
 }
 export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHosts(home, vmId), { force: true })
 
-/** A path as the value of an ssh option: quoted, and its % no token. */
-const asOption = (path: string) => `"${path.replaceAll('%', '%%')}"`
+/** A path as the value of an ssh option: quoted, and its % no token. OpenSSH has no way to write `${` or a line's end. */
+const asOption = (path: string) => {
+  if (path.includes('${') || /[\r\n]/.test(path))
+    throw fail('not-configured', `ssh cannot be told of the path "${path}"`, 'Move AGENT_SWARM_HOME to a plain one.')
+  return `"${path.replaceAll('%', '%%').replaceAll(/["\\]/g, '\\$&')}"`
+}
 
-/** The arguments of ssh up to the host: no config of the user, no agent, no other key, no host but the pinned one. */
-export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[] => {
+/**
+ * What every connection to a machine holds to, as OpenSSH options: no other key than ours, no host but the pinned one, and
+ * nothing lent to the machine. Each says also what is OpenSSH's own default, since a person's configuration may say otherwise.
+ */
+export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [string, string][] => {
   if (isIP(ssh.host) === 0 && ssh.host !== 'localhost') throw fail('refused', `"${ssh.host}" is no address`)
+  if (!/^[a-z_][a-z0-9_-]*$/.test(ssh.user)) throw fail('refused', `"${ssh.user}" is no user`)
   return [
-    ...['-F', 'none', '-o', 'IdentitiesOnly=yes', '-i', join(sshFolder(home), 'login', 'key')],
-    ...[
-      '-o',
-      'StrictHostKeyChecking=yes',
-      '-o',
-      `UserKnownHostsFile=${asOption(knownHosts(home, vmId))}`,
-      '-o',
-      'GlobalKnownHostsFile=none',
-    ],
-    ...['-o', `HostKeyAlias=${vmId}`, '-o', 'UpdateHostKeys=no', '-o', 'LogLevel=ERROR'],
-    ...['-o', 'ServerAliveInterval=15', '-o', 'ServerAliveCountMax=4', '-p', String(ssh.port), '-l', ssh.user],
+    ['Port', String(ssh.port)],
+    ['User', ssh.user],
+    ['IdentityFile', asOption(join(sshFolder(home), 'login', 'key'))],
+    ['IdentitiesOnly', 'yes'],
+    ['HostKeyAlias', vmId],
+    ['UserKnownHostsFile', asOption(knownHosts(home, vmId))],
+    ['GlobalKnownHostsFile', 'none'],
+    ['StrictHostKeyChecking', 'yes'],
+    ['VerifyHostKeyDNS', 'no'],
+    ['UpdateHostKeys', 'no'],
+    ['ProxyCommand', 'none'],
+    // A connection that is shared outlives the machine that it led to, and would be taken for the next one at its address.
+    ['ControlPath', 'none'],
+    ['ForwardAgent', 'no'],
+    ['ForwardX11', 'no'],
+    ['ServerAliveInterval', '15'],
+    ['ServerAliveCountMax', '4'],
+    ['LogLevel', 'ERROR'],
   ]
 }
+
+/** `-o Name=value` each. What is said first counts. */
+export const asArguments = (options: readonly (readonly [string, string])[]): string[] =>
+  options.flatMap(([name, value]) => ['-o', `${name}=${value}`])
+
+/** The arguments of ssh up to the host, with no configuration of the user's. */
+export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[] => [
+  ...['-F', 'none'],
+  ...asArguments(sshOptions(home, vmId, ssh)),
+]
 
 const BATCH = ['-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-T']
 

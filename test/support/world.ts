@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Config, readConfig } from '../../src/config.ts'
 import type { Action, Outcome } from '../../src/domain.ts'
+import type { Registry } from '../../src/registry/registry.ts'
 import { type Asked, execute } from '../../src/runner/executor.ts'
 import { openWorld, type World } from '../../src/runner/world.ts'
 
@@ -67,4 +68,17 @@ export const openTestWorld = async (
       rmSync(home, { recursive: true, force: true })
     },
   }
+}
+
+/** A machine of kvm's, running and answering at `host`, as the registry knows one. */
+export const knownMachine = (registry: Registry, ticket: string, host: string, port = 22): void => {
+  const by = { via: 'cli', who: 'tester' } as const
+  const operation = registry.startOperation({
+    ...{ actionId: null, correlation: null, ticket, kind: 'create', by, at: new Date().toISOString() },
+  })
+  const vmId = `as-${ticket.toLowerCase()}-00000001`
+  registry.begin({ ticket, provider: 'kvm', vmId, baseImage: 'agent-swarm-base', by, hostKey: null, operation })
+  registry.setAddress(ticket, { host, port, user: 'agent' })
+  registry.setStatus(ticket, 'running')
+  registry.endOperation(operation, new Date().toISOString(), 'done', null)
 }
