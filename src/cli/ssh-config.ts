@@ -9,7 +9,7 @@ import { withWorld } from './with-world.ts'
 
 const show = async ({ words: [word], json }: Invocation, world: World): Promise<number> => {
   const ticket = word === undefined ? null : ticketArgument(word)
-  const { environments, unread } = await listEnvironments(world, { disk: false })
+  const { environments, unread } = await listEnvironments(world, { usage: false })
   for (const one of unread) tell(`${one.message}\nIts environments are shown as they were known last.`)
   const asked = environments.filter(one => ticket === null || one.ticket === ticket)
   const [first] = asked

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { openRegistry, type Registry } from '../../src/registry/registry.ts'
 
-export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 
 export type Ran = { stdout: string; stderr: string; code: number }
 export type Person = ReturnType<typeof person>
