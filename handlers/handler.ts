@@ -46,6 +46,8 @@ export type SwarmEvent =
       assignee: string | null
       labels: readonly string[]
       by: string | null
+      /** When it happened, epoch ms of Jira's clock; null where nobody says. */
+      at: number | null
     }
 export type EventKind = SwarmEvent['kind']
 

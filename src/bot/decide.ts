@@ -7,7 +7,7 @@ import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } 
 import type { Octokit, Received } from './github.ts'
 import { githubEvent, installationOf } from './github-events.ts'
 import type { Decided } from './inbox.ts'
-import { jiraEvent, jiraTime } from './jira-events.ts'
+import { jiraChange, jiraEvent } from './jira-events.ts'
 import { reactionMessage, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 
@@ -128,9 +128,16 @@ export const openDecide = ({
     // Nothing is asked or remembered of projects that are not ours.
     if (!rules.projects.includes(projectOf(event.ticket)))
       return nothing(`${projectOf(event.ticket)} is no project of ours`)
+    const change = jiraChange(payload)
+    const teller = change === null ? null : memory.toldBy(change)
+    if (teller !== null && teller !== id) return nothing('another delivery told of this change')
     // A clock that is ahead would make every later event look old.
-    const at = Math.min(jiraTime(payload) ?? receivedAt, clock())
+    const at = Math.min(event.at ?? receivedAt, clock())
     const facts = await ticketFacts(sources, event, at, rules.assignees === 'me')
+    memory.together(() => {
+      if (change !== null) memory.noteChange(change, id)
+      if (facts.now !== null) memory.settleTicket(event.ticket, facts.now === 'unread' ? event : facts.now)
+    })
     return settled(handlers.ticket(event, facts, rules), { about: `jira:${id}`, correlation: id })
   }
 

@@ -23,6 +23,7 @@ import { openMetrics } from './metrics.ts'
 import { openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
 import { openGitHubPoll } from './poll-github.ts'
+import { openJiraPoll } from './poll-jira.ts'
 import { openPublisher } from './publisher.ts'
 import { inRounds, type Rounds } from './rounds.ts'
 import { openRunnerApi } from './runner-api.ts'
@@ -36,6 +37,8 @@ const KEPT_PAYLOADS = 64 * 1024 * 1024
 /** A command that is not done after so long gets a reply that says why. */
 const PATIENCE_MS = 20_000
 const CLOSE_MS = 2_500
+/** Between two looks for what webhooks missed. */
+const CATCH_UP_MS = 15 * 60_000
 
 export type Bot = { url: string; port: number; close(): Promise<void> }
 
@@ -56,9 +59,6 @@ export const startBot = async (
   const app = config.github?.via === 'app' ? config.github : null
   const problems = [
     ...config.botProblems,
-    ...(config.jira?.webhookSecret === null
-      ? ['JIRA_WEBHOOK_SECRET is missing: polling Jira is not part of this version.']
-      : []),
     ...(token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: runners could not connect.'] : []),
   ]
   if (problems.length > 0 || token === null)
@@ -82,7 +82,7 @@ export const startBot = async (
     graceMinutes: 0,
     keep: { newest: 5, days: null },
   }
-  const jira = config.jira === null ? null : openJira(config.jira, show)
+  const jira = config.jira === null ? null : openJira(config.jira, show, clock)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
   let github: GitHub | null = null
@@ -218,6 +218,13 @@ export const startBot = async (
     const { repositories } = config.github
     const poll = openGitHubPoll({ github, repositories, memory, rulesOf, everyMs, clock, log, accept })
     polls.push(inRounds('polling GitHub', poll.round, log))
+  }
+  if (jira !== null) {
+    const { projects, assignees } = config
+    // Beside a webhook it finds what that missed.
+    const pace = config.jira?.webhookSecret === null ? everyMs : CATCH_UP_MS
+    const poll = openJiraPoll({ jira, projects, assignees, memory, everyMs: pace, clock, log, accept })
+    polls.push(inRounds('polling Jira', poll.round, log))
   }
   log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')
 

@@ -34,7 +34,11 @@ const payloadOf = v.object({
       }),
     ),
   }),
-  changelog: v.optional(v.nullable(v.object({ items: v.optional(v.nullable(v.array(v.unknown()))) }))),
+  changelog: v.optional(
+    v.nullable(
+      v.object({ id: v.optional(v.nullable(v.string())), items: v.optional(v.nullable(v.array(v.unknown()))) }),
+    ),
+  ),
 })
 
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
@@ -59,7 +63,7 @@ const changeOf = (name: string, fields: (string | null)[]): TicketEvent['change'
 export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
   const parsed = v.safeParse(payloadOf, body)
   if (!parsed.success) return { ignored: 'no webhook about an issue' }
-  const { webhookEvent, issue, user, changelog } = parsed.output
+  const { webhookEvent, timestamp, issue, user, changelog } = parsed.output
   if (!isTicket(issue.key)) return { ignored: 'the issue has no key of the usual form' }
   const change = changeOf(webhookEvent, (changelog?.items ?? []).map(fieldOf))
   if (change === null) return { ignored: `${webhookEvent.slice(0, 60)} without a change of status or assignee` }
@@ -72,18 +76,22 @@ export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
       assignee: accountOf(issue.fields?.assignee),
       labels: issue.fields?.labels ?? [],
       by: accountOf(user),
+      at: timestamp ?? null,
     },
   }
+}
+
+/** What names the change itself, the same whichever way it is told; null when nothing does. */
+export const jiraChange = (body: unknown): string | null => {
+  const parsed = v.safeParse(payloadOf, body)
+  if (!parsed.success) return null
+  const { webhookEvent, issue, changelog } = parsed.output
+  if (webhookEvent === 'jira:issue_created') return `created:${issue.key}`
+  return typeof changelog?.id === 'string' ? `changed:${changelog.id}` : null
 }
 
 /** One ticket keeps its order. */
 export const jiraLane = (body: unknown): string => {
   const parsed = v.safeParse(v.object({ issue: v.object({ key: v.string() }) }), body)
   return parsed.success && isTicket(parsed.output.issue.key) ? `jira:${parsed.output.issue.key}` : 'jira:other'
-}
-
-/** When it happened, epoch milliseconds; null when the body does not say. */
-export const jiraTime = (body: unknown): number | null => {
-  const parsed = v.safeParse(v.object({ timestamp: v.number() }), body)
-  return parsed.success ? parsed.output.timestamp : null
 }

@@ -1,21 +1,33 @@
 /** Jira's REST API, the little of it that is needed: who am I, how an issue is now, and our comments on it. */
 import type { StatusCategory } from '../../handlers/handler.ts'
 import type { JiraSettings } from '../config.ts'
-import type { Ticket } from '../domain.ts'
+import { isTicket, type Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import type { Show } from './dry-run.ts'
 import type { Adf } from './render.ts'
 
 const DEADLINE_MS = 10_000
 const COMMENTS_A_PAGE = 100
+const ISSUES_A_PAGE = 100
+const CHANGES_A_PAGE = 100
 
 /** An issue as it is now. */
 type Issue = { category: StatusCategory; assignee: string | null; labels: string[] }
+/** A change of an issue's status or assignee. `at` is epoch ms of Jira's clock, `to` the id of the new status, if that changed. */
+export type Change = { id: string; at: number; by: string | null; fields: ('status' | 'assignee')[]; to: string | null }
+/** An issue that a search found, with its changes since the time that was asked for, oldest first. */
+export type Found = Issue & { ticket: Ticket; createdAt: number; changes: Change[] }
 export type Jira = {
   /** The account whose token it is. Asked once. */
   me(): Promise<string>
   /** Null when there is no such issue, or none that we may see. */
   issue(ticket: Ticket): Promise<Issue | null>
+  /** Epoch ms of Jira's own clock. */
+  now(): Promise<number>
+  /** What is found by JQL, with its changes since `since`. What is not found may be there all the same. */
+  search(jql: string, since: number): Promise<Found[]>
+  /** The category of a status, by its id. */
+  categoryOf(status: string): Promise<StatusCategory>
   /** Whether a comment of ours, made since then (epoch ms), says exactly this. */
   said(ticket: Ticket, body: Adf, since: number): Promise<boolean>
   comment(ticket: Ticket, body: Adf): Promise<void>
@@ -36,6 +48,16 @@ const member = (value: unknown, ...path: string[]): unknown =>
   )
 const text = (value: unknown): string | null => (typeof value === 'string' ? value : null)
 
+const issueIn = (told: unknown): Issue => {
+  const key = text(member(told, 'fields', 'status', 'statusCategory', 'key'))
+  const labels = member(told, 'fields', 'labels')
+  return {
+    category: CATEGORIES.find(one => one === key) ?? 'undefined',
+    assignee: text(member(told, 'fields', 'assignee', 'accountId')),
+    labels: Array.isArray(labels) ? labels.filter(one => typeof one === 'string') : [],
+  }
+}
+
 /** The text of a document, without its form: Jira gives back more attributes than were sent. */
 const plain = (node: unknown): string => {
   const content = member(node, 'content')
@@ -43,7 +65,12 @@ const plain = (node: unknown): string => {
 }
 
 /** `show`, where it is set, is given what would be written, and nothing is. */
-export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | null = null): Jira => {
+/** `clock` gives epoch ms. */
+export const openJira = (
+  { url, email, apiToken }: JiraSettings,
+  show: Show | null = null,
+  clock: () => number = Date.now,
+): Jira => {
   // Loaded with the first request: the bot must listen long before.
   const opened = async () => {
     const jira = await import('jira.js/core')
@@ -130,6 +157,73 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
     return account
   }
 
+  /** How far Jira's clock is ahead of ours, ms. */
+  let ahead: Promise<number> | null = null
+  const clockAhead = (): Promise<number> => {
+    ahead ??= ask("reading Jira's clock", { url: '/rest/api/3/serverInfo', method: 'GET' })
+      .then(told => {
+        const at = Date.parse(text(member(told, 'serverTime')) ?? '')
+        if (Number.isNaN(at)) throw fail('network', "reading Jira's clock: it did not say")
+        return at - clock()
+      })
+      .catch(error => {
+        ahead = null
+        throw error
+      })
+    return ahead
+  }
+
+  let categories = new Map<string, StatusCategory>()
+  const readCategories = async () => {
+    const told = await ask("reading Jira's statuses", { url: '/rest/api/3/status', method: 'GET' })
+    categories = new Map(
+      (Array.isArray(told) ? told : []).flatMap(one => {
+        const id = text(member(one, 'id'))
+        const key = text(member(one, 'statusCategory', 'key'))
+        return id === null ? [] : [[id, CATEGORIES.find(known => known === key) ?? 'undefined'] as const]
+      }),
+    )
+  }
+
+  const changeIn = (history: unknown): Change | null => {
+    const id = text(member(history, 'id'))
+    const at = Date.parse(text(member(history, 'created')) ?? '')
+    const items = member(history, 'items')
+    if (id === null || Number.isNaN(at) || !Array.isArray(items)) return null
+    const item = (field: string) => items.find(one => member(one, 'field') === field)
+    const fields = (['status', 'assignee'] as const).filter(field => item(field) !== undefined)
+    if (fields.length === 0) return null
+    return { id, at, by: text(member(history, 'author', 'accountId')), fields, to: text(member(item('status'), 'to')) }
+  }
+  /** All changes since then, oldest first: those that came with the search, and those that it left out. */
+  const changesOf = async (ticket: Ticket, changelog: unknown, since: number): Promise<Change[]> => {
+    const listed = member(changelog, 'histories')
+    let histories: unknown[] = Array.isArray(listed) ? listed : []
+    const total = Number(member(changelog, 'total') ?? histories.length)
+    const oldest = Math.min(...histories.map(one => Date.parse(text(member(one, 'created')) ?? '') || 0))
+    if (histories.length < total && oldest >= since) {
+      histories = []
+      for (let startAt = 0; ; startAt += CHANGES_A_PAGE) {
+        const page = await ask(`reading the changes of ${ticket} in Jira`, {
+          url: `/rest/api/3/issue/${ticket}/changelog`,
+          method: 'GET',
+          searchParams: { startAt, maxResults: CHANGES_A_PAGE },
+        })
+        const values = member(page, 'values')
+        if (!Array.isArray(values) || values.length === 0) break
+        histories.push(...values)
+        if (member(page, 'isLast') === true) break
+      }
+    }
+    return (
+      histories
+        .flatMap(one => changeIn(one) ?? [])
+        .filter(({ at }) => at >= since)
+        // Ids grow, and two changes may be of one moment.
+        .sort((one, other) => one.at - other.at || Number(one.id) - Number(other.id))
+    )
+  }
+
   return {
     me,
     issue: async ticket => {
@@ -142,13 +236,38 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
         throw error
       })
       if (told === null) return null
-      const key = text(member(told, 'fields', 'status', 'statusCategory', 'key'))
-      const labels = member(told, 'fields', 'labels')
-      return {
-        category: CATEGORIES.find(one => one === key) ?? 'undefined',
-        assignee: text(member(told, 'fields', 'assignee', 'accountId')),
-        labels: Array.isArray(labels) ? labels.filter(one => typeof one === 'string') : [],
+      return issueIn(told)
+    },
+    now: async () => clock() + (await clockAhead()),
+    search: async (jql, since) => {
+      const found: Found[] = []
+      for (let nextPageToken: string | null = null; ; ) {
+        const told = await ask('searching Jira', {
+          url: '/rest/api/3/search/jql',
+          method: 'GET',
+          searchParams: {
+            jql,
+            fields: 'status,assignee,labels,created',
+            expand: 'changelog',
+            maxResults: ISSUES_A_PAGE,
+            ...(nextPageToken === null ? {} : { nextPageToken }),
+          },
+        })
+        const issues = member(told, 'issues')
+        for (const issue of Array.isArray(issues) ? issues : []) {
+          const ticket = text(member(issue, 'key'))
+          const createdAt = Date.parse(text(member(issue, 'fields', 'created')) ?? '')
+          if (ticket === null || !isTicket(ticket) || Number.isNaN(createdAt)) continue
+          const changes = await changesOf(ticket, member(issue, 'changelog'), since)
+          found.push({ ticket, createdAt, changes, ...issueIn(issue) })
+        }
+        nextPageToken = text(member(told, 'nextPageToken'))
+        if (nextPageToken === null || member(told, 'isLast') === true) return found
       }
+    },
+    categoryOf: async status => {
+      if (!categories.has(status)) await readCategories()
+      return categories.get(status) ?? 'undefined'
     },
     said: async (ticket, body, since) => {
       const wanted = plain(body)

@@ -121,6 +121,16 @@ const migrations = [
     primary key (repo, ref)
   ) strict, without rowid;
   `,
+  `
+  -- Changes in Jira, and the delivery that told of each: one that another way tells too is decided once.
+  create table change (
+    id text primary key not null,
+    delivery text not null,
+    at integer not null
+  ) strict, without rowid;
+  -- JSON of category and assignee as the last event that was decided found them.
+  alter table ticket add column settled text;
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
@@ -131,6 +141,7 @@ export type PullRequestLink = PullRequestRef & { ticket: Ticket; branch: string;
 export type KnownPullRequest = PullRequestLink & { settled: { state: PullRequestLink['state']; at: number } | null }
 /** What a person asked for by a command, and when, epoch ms. */
 export type Wish = { who: string | null; kind: Action['kind']; at: number }
+export type TicketFound = { category: StatusCategory; assignee: string | null }
 export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
 /** A command of a comment. `outcome` and `said` are null while it is not done. */
 export type HeardCommand = ReplyTo & {
@@ -229,6 +240,7 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         category: (row?.category as StatusCategory | null | undefined) ?? null,
         endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
         hadPullRequest: row?.had_pull_request === 1,
+        settled: json<TicketFound>(row?.settled),
       }
     },
     /** The ticket was in this category at that time. What is older than what is known changes nothing but `last_new_at`. */
@@ -267,6 +279,24 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       const by = JSON.parse(row.asked_by as string) as Action['by']
       return { who: by.who, kind: row.kind as Action['kind'], at: row.at as number }
     },
+
+    /** The delivery that told of this change first; null when none did. */
+    toldBy: (change: string): string | null =>
+      (get('select delivery from change where id = ?', change)?.delivery as string | undefined) ?? null,
+    noteChange: (change: string, delivery: string): void =>
+      void run(
+        'insert into change (id, delivery, at) values (?, ?, ?) on conflict do nothing',
+        change,
+        delivery,
+        clock(),
+      ),
+    /** An event about it was decided, which found it so. */
+    settleTicket: (ticket: Ticket, found: TicketFound): void =>
+      void run(
+        `insert into ticket (ticket, settled) values (?1, ?2) on conflict (ticket) do update set settled = ?2`,
+        ticket,
+        JSON.stringify({ category: found.category, assignee: found.assignee }),
+      ),
 
     // ── What is decided again later ──
     plan: (ticket: Ticket, event: SwarmEvent, at: number): void =>
@@ -541,6 +571,7 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       )
       run('delete from command where at < ? and ok is not null', before)
       run('delete from asked where at < ?', before)
+      run('delete from change where at < ?', before)
       run('delete from jira_comment where done_at < ?', before)
       run('delete from runner where seen_at < ?', before)
     },

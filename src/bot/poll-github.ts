@@ -13,6 +13,7 @@ import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } f
 import { githubLane } from './github-events.ts'
 import type { KnownPullRequest, Memory } from './memory.ts'
 import { isMarked } from './render.ts'
+import { openTroubles } from './rounds.ts'
 
 /** Without a list of repositories, so many are watched: those that were pushed to last. */
 const WATCHED_UNASKED = 20
@@ -121,7 +122,7 @@ export const openGitHubPoll = ({
   let notBefore = 0
   /** Seconds, as GitHub last asked for. */
   let interval = 0
-  const troubles = new Map<string, string>()
+  const told = openTroubles(log)
 
   const delivery = (id: string, rest: Pick<Delivery, 'event' | 'lane' | 'body'>): Delivery => ({
     source: 'github',
@@ -384,17 +385,6 @@ export const openGitHubPoll = ({
     watched = chosen
   }
 
-  /** A trouble is told once, until it is another or over. */
-  const told = (what: string, trouble: { message: string; remedy: string | null } | null) => {
-    if (troubles.get(what) === trouble?.message) return
-    if (trouble === null) {
-      troubles.delete(what)
-      log.info(`${what}: well again`)
-    } else {
-      troubles.set(what, trouble.message)
-      log.warn({ remedy: trouble.remedy }, trouble.message)
-    }
-  }
   const trying = async (what: string, work: () => Promise<void>) => {
     if (clock() < notBefore) return
     try {

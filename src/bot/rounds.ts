@@ -1,8 +1,24 @@
 /** Work that is done again and again, never twice at once: each round says after how many milliseconds the next may begin. */
+import type { Failure } from '../domain.ts'
 import type { Log } from '../log.ts'
 
 /** After a round that failed in a way nobody foresaw. Milliseconds. */
 const AFTER_TROUBLE_MS = 60_000
+
+/** Tells a trouble once, until it is another one or over. */
+export const openTroubles = (log: Log) => {
+  const known = new Map<string, string>()
+  return (what: string, trouble: Pick<Failure, 'message' | 'remedy'> | null): void => {
+    if (known.get(what) === trouble?.message) return
+    if (trouble === null) {
+      known.delete(what)
+      log.info(`${what}: well again`)
+    } else {
+      known.set(what, trouble.message)
+      log.warn({ remedy: trouble.remedy }, trouble.message)
+    }
+  }
+}
 
 export type Rounds = {
   /** Begins nothing more, and waits for the round in hand, at most `within` ms. */

@@ -287,6 +287,7 @@ describe('ticket', () => {
     assignee: 'me',
     labels: [],
     by: 'me',
+    at: null,
     ...more,
   })
   const facts = (category: Of<'ticket'>['category'] | null, more: Partial<Facts['ticket']> = {}): Facts['ticket'] => ({
@@ -482,7 +483,16 @@ describe("the repository's own rules", () => {
   const ticket = (category: 'indeterminate' | 'done', labels: string[], more: Partial<Rules>) =>
     said(
       handlers.ticket(
-        { kind: 'ticket', ticket: 'DROP-1', change: 'status', category, assignee: 'me', labels: [], by: 'me' },
+        {
+          kind: 'ticket',
+          ticket: 'DROP-1',
+          change: 'status',
+          category,
+          assignee: 'me',
+          labels: [],
+          by: 'me',
+          at: null,
+        },
         {
           environment: category === 'done' ? environment() : null,
           now: { category, assignee: 'me', labels },
@@ -517,6 +527,7 @@ describe("the repository's own rules", () => {
           assignee: 'me',
           labels: [],
           by: 'me',
+          at: null,
         },
         { environment: null, now: 'unread', endedSinceNew: false, hadPullRequest: false, me: 'me', laterWish: null },
         { ...rules, machine },

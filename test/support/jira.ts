@@ -24,7 +24,31 @@ const STATUSES = {
 } as const
 export type JiraStatus = keyof typeof STATUSES
 type Comment = { id: string; body: { type: string; content: unknown[] }; created: string }
-type Issue = { key: string; summary: string; status: JiraStatus; assignee: string | null; comments: Comment[] }
+type Item = {
+  field: string
+  fieldtype: 'jira'
+  fieldId: string
+  from: string | null
+  to: string | null
+  fromString: string | null
+  toString: string | null
+}
+type History = { id: string; at: number; items: Item[] }
+type Issue = {
+  key: string
+  summary: string
+  status: JiraStatus
+  assignee: string | null
+  comments: Comment[]
+  createdAt: number
+  /** Oldest first. */
+  histories: History[]
+}
+
+/** As Jira writes times. */
+const timeOf = (at: number) => new Date(at).toISOString().replace('Z', '+0000')
+/** A search shows so many of an issue's changes. */
+const SHOWN_CHANGES = 40
 
 /** All text in an ADF document. */
 const textOf = (node: unknown): string => {
@@ -33,13 +57,74 @@ const textOf = (node: unknown): string => {
   return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(' ') : '')
 }
 
-export const startJira = async ({ issues }: { issues: Record<string, string> }) => {
+/** `clock` gives epoch ms. Issues are a week old. */
+export const startJira = async ({
+  issues,
+  clock = Date.now,
+}: {
+  issues: Record<string, string>
+  clock?: () => number
+}) => {
+  const born = () => clock() - 7 * 24 * 60 * 60_000
   const known = new Map<string, Issue>(
     Object.entries(issues).map(([key, summary]) => [
       key,
-      { key, summary, status: 'To Do', assignee: ME.accountId, comments: [] },
+      { key, summary, status: 'To Do', assignee: ME.accountId, comments: [], createdAt: born(), histories: [] },
     ]),
   )
+  let changes = 50_000
+  /** A change as Jira keeps it, when somebody makes one. */
+  const change = (issue: Issue, field: 'status' | 'assignee', from: string | null, to: string | null): Item => {
+    const named = (id: string | null) => Object.entries(STATUSES).find(([, one]) => one.id === id)?.[0] ?? id
+    const item: Item = {
+      field,
+      fieldtype: 'jira',
+      fieldId: field,
+      from,
+      fromString: field === 'status' ? named(from) : from,
+      to,
+      toString: field === 'status' ? named(to) : to,
+    }
+    changes += 1
+    issue.histories.push({ id: String(changes), at: clock(), items: [item] })
+    return item
+  }
+  const moveTo = (issue: Issue, to: JiraStatus): Item => {
+    const from = issue.status
+    issue.status = to
+    return change(issue, 'status', STATUSES[from].id, STATUSES[to].id)
+  }
+  const updatedAt = (issue: Issue) => issue.histories.at(-1)?.at ?? issue.createdAt
+  const historyOf = ({ id, at, items }: History, self: string) => ({
+    id,
+    author: personOf(ME.accountId, self),
+    created: timeOf(at),
+    items,
+  })
+  /** The JQL that is asked here, and nothing else: null is what Jira would refuse. */
+  const meant = (jql: string): ((issue: Issue) => boolean) | null => {
+    const projects = jql.match(/^project in \(("[A-Z][A-Z0-9_]*"(?:, "[A-Z][A-Z0-9_]*")*)\)/)
+    if (projects === null) return null
+    const keys = (projects[1] ?? '').replaceAll('"', '').split(', ')
+    if (keys.some(key => ![...known.keys()].some(one => one.startsWith(`${key}-`)))) return null
+    const rest = jql.slice(projects[0].length)
+    const ours = (issue: Issue) => keys.includes(issue.key.split('-')[0] ?? '')
+    const since = rest.match(/^ AND updated >= -(\d+)m ORDER BY updated ASC$/)
+    if (since !== null) {
+      // In whole minutes.
+      const from = Math.floor((clock() - Number(since[1]) * 60_000) / 60_000) * 60_000
+      return issue => ours(issue) && updatedAt(issue) >= from
+    }
+    const progress = rest.match(
+      /^ AND statusCategory = 4( AND assignee = currentUser\(\)| AND assignee in \(([^)]*)\))?$/,
+    )
+    if (progress === null) return null
+    const whose = progress[2]?.replaceAll('"', '').split(', ') ?? (progress[1] === undefined ? null : [ME.accountId])
+    return issue =>
+      ours(issue) &&
+      STATUSES[issue.status].category.id === 4 &&
+      (whose === null || (issue.assignee !== null && whose.includes(issue.assignee)))
+  }
   const asked: { method: string; path: string; at: number }[] = []
   /** While true, every request is answered 503. */
   let down = false
@@ -74,6 +159,9 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
       status: statusOf(issue.status, self),
       assignee: personOf(issue.assignee, self),
       project: { id: '10000', key: issue.key.split('-')[0], name: 'Project' },
+      labels: [],
+      created: timeOf(issue.createdAt),
+      updated: timeOf(updatedAt(issue)),
     },
   })
   const commentOf = (issue: Issue, comment: Comment, self: string) => ({
@@ -109,8 +197,41 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
     const issue = known.get(key)
     if (url.pathname === '/rest/api/3/myself') return send(response, 200, personOf(ME.accountId, self))
     if (url.pathname === '/rest/api/3/search/jql') {
-      return send(response, 200, { issues: [...known.values()].map(one => issueOf(one, self)), isLast: true })
+      const counts = meant(url.searchParams.get('jql') ?? '')
+      if (counts === null) return send(response, 400, { errorMessages: ['Error in the JQL Query'], errors: {} })
+      const found = [...known.values()].filter(counts).sort((a, b) => updatedAt(a) - updatedAt(b))
+      const from = Number(url.searchParams.get('nextPageToken') ?? 0)
+      const to = from + Math.min(50, Number(url.searchParams.get('maxResults') ?? 50))
+      const withChanges = url.searchParams.get('expand') === 'changelog'
+      return send(response, 200, {
+        issues: found.slice(from, to).map(one => {
+          const latest = one.histories.slice(-SHOWN_CHANGES).reverse()
+          const total = one.histories.length
+          const histories = latest.map(entry => historyOf(entry, self))
+          const changelog = { startAt: 0, maxResults: histories.length, total, histories }
+          return { ...issueOf(one, self), ...(withChanges ? { changelog } : {}) }
+        }),
+        isLast: to >= found.length,
+        ...(to >= found.length ? {} : { nextPageToken: String(to) }),
+      })
     }
+    if (url.pathname === '/rest/api/3/serverInfo') {
+      return send(response, 200, {
+        baseUrl: self,
+        version: '1001.0.0-SNAPSHOT',
+        versionNumbers: [1001, 0, 0],
+        deploymentType: 'Cloud',
+        buildNumber: 100_300,
+        serverTime: timeOf(clock()),
+        serverTitle: 'Jira',
+      })
+    }
+    if (url.pathname === '/rest/api/3/status')
+      return send(
+        response,
+        200,
+        Object.keys(STATUSES).map(name => statusOf(name as JiraStatus, self)),
+      )
     if (issue === undefined) return none(response)
     if (rest === '' && request.method === 'GET') return send(response, 200, issueOf(issue, self))
     if (rest === 'transitions' && request.method === 'GET') {
@@ -129,9 +250,21 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
     if (rest === 'transitions' && request.method === 'POST') {
       const name = Object.keys(STATUSES)[Number(body?.transition?.id) - 1] as JiraStatus | undefined
       if (name === undefined) return send(response, 400, { errorMessages: ['no such transition'] })
-      issue.status = name
+      moveTo(issue, name)
       response.writeHead(204).end()
       return
+    }
+    if (rest === 'changelog' && request.method === 'GET') {
+      const from = Number(url.searchParams.get('startAt') ?? 0)
+      const to = from + Number(url.searchParams.get('maxResults') ?? 100)
+      return send(response, 200, {
+        self: `${self}${url.pathname}`,
+        startAt: from,
+        maxResults: to - from,
+        total: issue.histories.length,
+        isLast: to >= issue.histories.length,
+        values: issue.histories.slice(from, to).map(entry => historyOf(entry, self)),
+      })
     }
     if (rest === 'comment' && request.method === 'GET') {
       const comments = [...issue.comments].reverse().map(one => commentOf(issue, one, self))
@@ -158,7 +291,8 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
     identifier: string | null = randomUUID(),
     secret: string = JIRA_SECRET,
   ): Promise<number> => {
-    if (bot === null) throw new Error('the stand-in does not know where the bot is: call sendTo first')
+    // Nobody is told: whoever polls finds it.
+    if (bot === null) return 0
     const body = JSON.stringify(payload)
     const response = await fetch(new URL('/jira/webhook', bot), {
       method: 'POST',
@@ -175,12 +309,12 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
     const issue = known.get(key)
     if (issue === undefined) throw new Error(`no issue ${key}`)
     return {
-      timestamp: Date.now(),
+      timestamp: issue.histories.at(-1)?.at ?? clock(),
       webhookEvent: 'jira:issue_updated',
       issue_event_type_name: 'issue_generic',
       user: personOf(ME.accountId, self),
       issue: issueOf(issue, self),
-      changelog: { id: '1', items },
+      changelog: { id: issue.histories.at(-1)?.id ?? '1', items },
     }
   }
 
@@ -202,26 +336,27 @@ export const startJira = async ({ issues }: { issues: Record<string, string> }) 
     move: async (key: string, to: JiraStatus, { send: sends = true } = {}): Promise<number> => {
       const issue = known.get(key)
       if (issue === undefined) throw new Error(`no issue ${key}`)
-      const from = issue.status
-      issue.status = to
-      const item = {
-        field: 'status',
-        fieldtype: 'jira',
-        fieldId: 'status',
-        from: STATUSES[from].id,
-        fromString: from,
-        to: STATUSES[to].id,
-        toString: to,
-      }
+      const item = moveTo(issue, to)
       return sends ? deliver(payloadOf(key, [item])) : 0
     },
     assign: async (key: string, accountId: string | null): Promise<number> => {
       const issue = known.get(key)
       if (issue === undefined) throw new Error(`no issue ${key}`)
-      const item = { field: 'assignee', fieldtype: 'jira', from: issue.assignee, to: accountId }
+      const item = change(issue, 'assignee', issue.assignee, accountId)
       issue.assignee = accountId
       return deliver(payloadOf(key, [item]))
     },
+    /** A new issue. Its webhook is not sent. */
+    create: (key: string, status: JiraStatus = 'To Do') =>
+      void known.set(key, {
+        key,
+        summary: 'new',
+        status,
+        assignee: ME.accountId,
+        comments: [],
+        createdAt: clock(),
+        histories: [],
+      }),
     comments: (key: string): string[] => known.get(key)?.comments.map(one => textOf(one.body)) ?? [],
     stop: async () => {
       server.closeAllConnections()

@@ -46,12 +46,23 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     const { total } = await client.issueComments.getComments({ issueIdOrKey: 'SHOP-1' })
     expect([total, jira.comments('SHOP-1')]).toEqual([1, ['Ready.']])
   })
+  test('its clock and its statuses', async () => {
+    expect((await client.serverInfo.getServerInfo()).serverTime).toBeDefined()
+    const statuses = await client.workflowStatuses.getStatuses()
+    expect(statuses.map(one => one.statusCategory?.key)).toContain('indeterminate')
+  })
   test('a search', async () => {
     const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({
-      jql: 'project = SHOP',
+      jql: 'project in ("SHOP") AND updated >= -60m ORDER BY updated ASC',
       fields: ['status'],
+      expand: 'changelog',
     })
-    expect(issues.map(one => one.key)).toEqual(['SHOP-1', 'SHOP-2'])
+    expect(issues.map(one => one.key)).toEqual(['SHOP-2'])
+    expect(issues[0]?.changelog?.histories?.[0]?.items).toMatchObject([{ field: 'status', to: '3' }])
+    const { values = [] } = await client.issues.getChangeLogs({ issueIdOrKey: 'SHOP-2' })
+    expect(values).toHaveLength(1)
+    const unknown = client.issueSearch.searchAndReconsileIssuesUsingJql({ jql: 'project in ("NONE")' })
+    await expect(unknown).rejects.toMatchObject({ status: 400 })
   })
 })
 

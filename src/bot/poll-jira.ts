@@ -1,0 +1,148 @@
+/**
+ * Looks through Jira by JQL for what changed since the last look, and makes deliveries of it in the shape of webhooks. Where no
+ * webhook is set up this is how changes come; where one is, it finds what the webhook missed. The time is asked for in minutes
+ * that have passed, so that no time zone plays a part; the search lags behind what was stored, so looks overlap. A deleted
+ * issue is found by no search, and that something is not found is no evidence.
+ */
+import type { StatusCategory } from '../../handlers/handler.ts'
+import type { Config } from '../config.ts'
+import { projectOf, type Ticket } from '../domain.ts'
+import { failureOf } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Delivery } from '../queue/queue.ts'
+import { type Change, type Found, isJiraFailure, type Jira } from './jira.ts'
+import { jiraLane } from './jira-events.ts'
+import type { Memory } from './memory.ts'
+import { openTroubles } from './rounds.ts'
+
+/** What a search shows may be so much older than what is stored. */
+const OVERLAP_MS = 5 * 60_000
+const MINUTE_MS = 60_000
+
+/** Epoch ms of Jira's clock. `began`: by project; what happened before is not acted on. */
+type Place = { at: number; began: Record<string, number> }
+
+const quoted = (names: readonly string[]) => names.map(name => `"${name.replaceAll(/[\\"]/g, '\\$&')}"`).join(', ')
+const among = (projects: readonly string[]) => `project in (${quoted(projects)})`
+
+/** The tickets in progress that may be ours. Categories by id: names are renamed and translated. */
+export const inProgress = (projects: readonly string[], assignees: Config['assignees']): string => {
+  const whose =
+    assignees === 'any'
+      ? ''
+      : assignees === 'me'
+        ? ' AND assignee = currentUser()'
+        : ` AND assignee in (${quoted(assignees)})`
+  return `${among(projects)} AND statusCategory = 4${whose}`
+}
+
+export const openJiraPoll = ({
+  jira,
+  projects,
+  assignees,
+  memory,
+  everyMs,
+  clock,
+  log,
+  accept,
+}: {
+  jira: Jira
+  projects: readonly string[]
+  assignees: Config['assignees']
+  memory: Memory
+  everyMs: number
+  clock: () => number
+  log: Log
+  /** Puts deliveries on disk. */
+  accept: (deliveries: readonly Delivery[]) => void
+}) => {
+  const told = openTroubles(log)
+
+  const delivery = (
+    { ticket, assignee, labels }: Found,
+    event: 'jira:issue_updated' | 'jira:issue_created',
+    { id, at, by, fields }: Pick<Change, 'id' | 'at' | 'by' | 'fields'>,
+    category: StatusCategory,
+  ): Delivery => {
+    const body = {
+      webhookEvent: event,
+      timestamp: at,
+      user: { accountId: by },
+      issue: {
+        key: ticket,
+        fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
+      },
+      changelog: event === 'jira:issue_created' ? null : { id, items: fields.map(field => ({ field })) },
+    }
+    return {
+      source: 'jira',
+      id: `poll:${ticket}:${id}`,
+      event,
+      lane: jiraLane(body),
+      body: JSON.stringify(body),
+      receivedAt: clock(),
+    }
+  }
+
+  const deliveriesOf = async (found: Found, since: number): Promise<Delivery[]> => {
+    const made: Delivery[] = []
+    if (found.createdAt >= since) {
+      const created = { id: 'created', at: found.createdAt, by: null, fields: [] }
+      // In which status it was made does not show once it has moved; then the moves tell.
+      if (found.changes.length === 0) made.push(delivery(found, 'jira:issue_created', created, found.category))
+    }
+    for (const change of found.changes) {
+      if (change.at < since) continue
+      const category = change.to === null ? found.category : await jira.categoryOf(change.to)
+      made.push(delivery(found, 'jira:issue_updated', change, category))
+    }
+    return made
+  }
+
+  /** What is in progress when a project is looked at for the first time is told, and left as it is. */
+  const begin = async (fresh: readonly string[], now: number): Promise<void> => {
+    const found = await jira.search(inProgress(fresh, assignees), now)
+    for (const one of found) if (memory.ticket(one.ticket).settled === null) memory.settleTicket(one.ticket, one)
+    const without: Ticket[] = found.map(one => one.ticket).filter(ticket => memory.environment(ticket) === null)
+    log.info(
+      { projects: fresh, tickets: without },
+      without.length === 0
+        ? 'watching in Jira; nothing is in progress without a machine'
+        : 'watching in Jira; these tickets are in progress and would have a machine. None is made: move them again, or use agent-swarm create',
+    )
+  }
+
+  const look = async (): Promise<void> => {
+    const now = await jira.now()
+    const place = memory.place<Place>('jira')
+    const known = projects.filter(project => place?.began[project] !== undefined)
+    const fresh = projects.filter(project => !known.includes(project))
+    if (place !== null && known.length > 0) {
+      const from = place.at - OVERLAP_MS
+      const minutes = Math.max(1, Math.ceil((now - from) / MINUTE_MS))
+      const found = await jira.search(`${among(known)} AND updated >= -${minutes}m ORDER BY updated ASC`, from)
+      const made: Delivery[] = []
+      for (const one of found)
+        made.push(...(await deliveriesOf(one, Math.max(from, place.began[projectOf(one.ticket)] ?? now))))
+      accept(made)
+    }
+    if (fresh.length > 0) await begin(fresh, now)
+    const began = Object.fromEntries(projects.map(project => [project, place?.began[project] ?? now]))
+    memory.setPlace('jira', { at: now, began } satisfies Place)
+  }
+
+  return {
+    /** Looks once. Returns after how many milliseconds the next look may be. */
+    round: async (): Promise<number> => {
+      const doing = 'polling Jira'
+      try {
+        await look()
+        told(doing, null)
+        return everyMs
+      } catch (error) {
+        told(doing, failureOf(error, doing))
+        return Math.max(everyMs, isJiraFailure(error) ? (error.retryAfter ?? 0) : 0)
+      }
+    },
+  }
+}
