@@ -26,7 +26,7 @@ const quoted = (names: readonly string[]) => names.map(name => `"${name.replaceA
 const among = (projects: readonly string[]) => `project in (${quoted(projects)})`
 
 /** The tickets in progress that may be ours. Categories by id: names are renamed and translated. */
-export const inProgress = (projects: readonly string[], assignees: Config['assignees']): string => {
+const inProgress = (projects: readonly string[], assignees: Config['assignees']): string => {
   const whose =
     assignees === 'any'
       ? ''
