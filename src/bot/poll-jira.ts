@@ -11,7 +11,7 @@ import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
 import { type Change, type Found, isJiraFailure, type Jira } from './jira.ts'
-import { jiraLane } from './jira-events.ts'
+import { jiraChange, jiraLane } from './jira-events.ts'
 import type { Memory } from './memory.ts'
 import { openTroubles } from './rounds.ts'
 
@@ -96,7 +96,11 @@ export const openJiraPoll = ({
       const category = change.to === null ? found.category : await jira.categoryOf(change.to)
       made.push(delivery(found, 'jira:issue_updated', change, category))
     }
-    return made
+    // What was decided by another way, or in the look before, is not even put into the inbox.
+    return made.filter(one => {
+      const name = jiraChange(JSON.parse(one.body))
+      return name === null || memory.toldBy(name) === null
+    })
   }
 
   /** What is in progress when a project is looked at for the first time is told, and left as it is. */
