@@ -79,7 +79,9 @@ const writes = () => [
   ...github.asked.filter(one => one.method !== 'GET' && !/\/access_tokens$/.test(one.path)),
   ...jira.asked.filter(one => one.method !== 'GET'),
 ]
-const verdicts = () => shown.flatMap(one => (one.what === 'delivery' ? [`${one.event} ${one.verdict}`] : []))
+/** Of the webhooks: the look for what they missed may find the same. */
+const verdicts = () =>
+  shown.flatMap(one => (one.what === 'delivery' && !one.id.startsWith('poll:') ? [`${one.event} ${one.verdict}`] : []))
 const requests = () => shown.flatMap(one => (one.what === 'request' ? [one] : []))
 /** Every row of a store, but for the deliveries and what counts them. */
 const contents = (name: string) => {
@@ -93,7 +95,11 @@ const contents = (name: string) => {
 }
 const deliveries = () => {
   const db = new DatabaseSync(join(config.home, 'bot.db'), { readOnly: true })
-  const rows = db.prepare('select event, verdict, settled_at, attempt, body is not null as kept from delivery').all()
+  const rows = db
+    .prepare(
+      `select event, verdict, settled_at, attempt, body is not null as kept from delivery where id not like 'poll:%'`,
+    )
+    .all()
   db.close()
   return rows
 }
