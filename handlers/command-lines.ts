@@ -11,6 +11,8 @@ export const MOST_COMMANDS = 10
 /** In order, all of them: the caller caps. */
 export const commandLines = (body: string): CommandLine[] => {
   const lines: CommandLine[] = []
+  // Most comments are talk, and need no parsing.
+  if (!/\/swarm/i.test(body)) return lines
   // Paragraphs at the top alone: those in quotes, lists and tables are somebody's telling.
   for (const block of fromMarkdown(body).children) {
     if (block.type !== 'paragraph') continue

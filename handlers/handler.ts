@@ -3,7 +3,8 @@
  * randomness. Events are ours and small; src/bot makes them out of webhook payloads (later also out of polls), so that
  * every way in meets in the same handlers.
  */
-import type { Action, Environment, Keep, Machine, PullRequestRef, ReplyTo, Ticket } from '../src/domain.ts'
+import type { Action, Environment, Keep, Machine, PullRequestRef, ReplyTo, Requester, Ticket } from '../src/domain.ts'
+import type { CommandName } from './slash-commands.ts'
 
 /** Jira's status categories. Names are renamable and translated; these keys are not. `undefined` is Jira's own fourth. */
 export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
@@ -80,8 +81,11 @@ export type Facts = {
   comment: {
     /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
     permission: 'admin' | 'write' | 'read' | 'none'
+    /** Of the teams that a rule for these commands names, those that the commenter belongs to; null when they cannot be read. */
+    teams: readonly string[] | null
     now: PullRequestNow | null
-    environment: Environment | null
+    /** The commit of a fork that somebody allowed. */
+    allowed: string | null
   }
   ticket: {
     environment: Environment | null
@@ -115,19 +119,38 @@ export type Rules = {
   /** From the merge to the delete. */
   graceMinutes: number
   keep: Keep
+  /**
+   * Who may give a command, by command: GitHub logins, teams as `org/team`, Jira accounts as `jira:<account id>`. It narrows:
+   * write access is needed all the same. A command that is not named here is for everybody who may command at all.
+   */
+  commands: Readonly<Partial<Record<CommandName, readonly string[]>>>
+  /** Jira accounts that may command on every ticket; its assignee may anyway. */
+  jiraCommanders: readonly string[]
 }
 
-/** An answer that needs no action: help, an unknown command, a command that cannot be. `ok` chooses 🚀 or 😕. */
-export type Reply = { to: ReplyTo; text: string; ok: boolean }
+/**
+ * An answer that needs no action. `text` is ours: of what others wrote it holds nothing but letters, digits and harmless
+ * signs; `code` is in backticks. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
+ */
+export type Reply = { to: ReplyTo; text: string; help: boolean; ok: boolean }
+/** Who asked for what, and why it is not done: for the audit log. `ticket`: also told on its status comment. */
+export type Refusal = { by: Requester; what: string; reason: string; ticket: Ticket | null }
 
 export type Decision =
   /** Decided again after so many minutes: then as `event`. */
   | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
-  | { verdict: 'act'; actions: Action[]; replies: Reply[] }
+  | {
+      verdict: 'act'
+      actions: Action[]
+      replies: Reply[]
+      refusals: Refusal[]
+      /** The commit of a fork's pull request on which commands may act from now on. */
+      allow: string | null
+    }
   /** Means nothing to us. */
   | { verdict: 'ignored'; reason: string }
   /** Someone asked who may not, or something that may not be: recorded, and not answered. */
-  | { verdict: 'refused'; reason: string }
+  | { verdict: 'refused'; reason: string; refusals: Refusal[] }
 
 export type Handler<Kind extends EventKind> = (
   event: Extract<SwarmEvent, { kind: Kind }>,
@@ -135,9 +158,14 @@ export type Handler<Kind extends EventKind> = (
   rules: Rules,
 ) => Decision
 
-export const act = (actions: Action[], replies: Reply[] = []): Decision => ({ verdict: 'act', actions, replies })
+export const act = (actions: Action[]): Decision => ({
+  verdict: 'act',
+  actions,
+  replies: [],
+  refusals: [],
+  allow: null,
+})
 /** People win: what somebody asked for later holds until the next transition or command. */
 export const outdated = ({ who, kind }: LaterWish): Decision =>
   ignored(`${who ?? 'somebody'} asked for ${kind} after that`)
 export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
-export const refused = (reason: string): Decision => ({ verdict: 'refused', reason })

@@ -1,9 +1,11 @@
-/** Every command on a pull request: usage, permission, help and meaning in one row. */
+/** Every command in a comment: usage, help and meaning in one row. The documentation is made from this table. */
 import { type Action, checkpointName, type ReplyTo, type Requester, type Ticket } from '../src/domain.ts'
 import { nearest } from '../src/nearest.ts'
 
-type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo }
-type Meaning = { action: Action } | { reply: string; ok: boolean }
+/** What is common to the actions that a command line asks for. */
+type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
+/** An action; a commit of a fork that is allowed; the table of commands; or an answer that needs none of these. */
+type Meaning = { action: Action } | { allow: string } | { help: true } | { answer: string }
 export type SlashCommand = {
   usage: string
   says: string
@@ -12,76 +14,83 @@ export type SlashCommand = {
   most: number
   /** The one flag it knows. */
   flag?: string
-  toAction: (words: readonly string[], asked: Asked, flagged: boolean) => Meaning
+  /** It means something on pull requests alone. */
+  only?: 'github'
+  means: (words: readonly string[], asked: Asked, flagged: boolean) => Meaning
 }
 
 const NAME_RULE = 'A name has letters, digits and hyphens, at most 41, and begins with a letter or a digit.'
-/** A name that was given, `null` when none was, `undefined` when it cannot be one. */
-const nameIn = ([word]: readonly string[]) => (word === undefined ? null : (checkpointName(word) ?? undefined))
-const badName = (word: string | undefined): Meaning => ({
-  reply: `\`${quoted(word ?? '')}\` is no checkpoint name. ${NAME_RULE}`,
-  ok: false,
-})
-/** A stranger's word on our page: nothing in it works as Markdown. */
+/** A stranger's word on our page: nothing in it works as Markdown or as Jira's markup. */
 const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60)
 
-export const slashCommands: Readonly<Record<string, SlashCommand>> = {
+/** A command with an optional checkpoint name. */
+const named =
+  (make: (name: string | null, asked: Asked) => Action): SlashCommand['means'] =>
+  ([word], asked) => {
+    const name = word === undefined ? null : checkpointName(word)
+    return word !== undefined && name === null
+      ? { answer: `\`${quoted(word)}\` is no checkpoint name. ${NAME_RULE}` }
+      : { action: make(name, asked) }
+  }
+/** SHA-1 or SHA-256, in full: a shortened one can be made to fit another commit. */
+const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
+
+export const slashCommands = {
   create: {
     usage: 'create',
     says: "Makes the ticket's machine.",
     example: '/swarm create',
     most: 0,
-    toAction: (_words, asked) => ({ action: { kind: 'create', ...asked } }),
+    means: (_words, asked) => ({ action: { kind: 'create', ...asked } }),
   },
   status: {
     usage: 'status',
     says: 'Says how the machine is, where it is and what it has.',
     example: '/swarm status',
     most: 0,
-    toAction: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
+    means: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
+  },
+  ssh: {
+    usage: 'ssh',
+    says: 'Says whether the machine runs, and how to enter it.',
+    example: '/swarm ssh',
+    most: 0,
+    means: (_words, asked) => ({ action: { kind: 'status', about: 'ssh', ...asked } }),
   },
   checkpoint: {
     usage: 'checkpoint [name]',
     says: 'Makes a checkpoint of the machine as it is. Without a name, the time is its name.',
     example: '/swarm checkpoint before-refactor',
     most: 1,
-    toAction: (words, asked) => {
-      const name = nameIn(words)
-      return name === undefined
-        ? badName(words[0])
-        : { action: { kind: 'checkpoint', name, why: 'command', commit: null, ...asked } }
-    },
+    means: named((name, asked) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...asked })),
   },
   checkpoints: {
     usage: 'checkpoints',
-    says: 'Lists the checkpoints, oldest first.',
+    says: 'Lists the checkpoints, newest first.',
     example: '/swarm checkpoints',
     most: 0,
-    toAction: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
+    means: (_words, asked) => ({ action: { kind: 'status', about: 'checkpoints', ...asked } }),
   },
   restore: {
     usage: 'restore [name]',
     says: 'Brings a checkpoint back, by default the newest. What it replaces is kept as `pre-restore-…`.',
     example: '/swarm restore before-refactor',
     most: 1,
-    toAction: (words, asked) => {
-      const name = nameIn(words)
-      return name === undefined ? badName(words[0]) : { action: { kind: 'restore', name, ...asked } }
-    },
+    means: named((name, asked) => ({ kind: 'restore', name, ...asked })),
   },
   start: {
     usage: 'start',
     says: 'Starts a stopped machine.',
     example: '/swarm start',
     most: 0,
-    toAction: (_words, asked) => ({ action: { kind: 'start', ...asked } }),
+    means: (_words, asked) => ({ action: { kind: 'start', ...asked } }),
   },
   stop: {
     usage: 'stop',
     says: 'Shuts the machine down. Its disk and its checkpoints are kept.',
     example: '/swarm stop',
     most: 0,
-    toAction: (_words, asked) => ({ action: { kind: 'stop', ...asked } }),
+    means: (_words, asked) => ({ action: { kind: 'stop', ...asked } }),
   },
   delete: {
     usage: 'delete [--force]',
@@ -89,45 +98,58 @@ export const slashCommands: Readonly<Record<string, SlashCommand>> = {
     example: '/swarm delete',
     most: 0,
     flag: '--force',
-    toAction: (_words, asked, force) => ({ action: { kind: 'delete', force, ...asked } }),
+    means: (_words, asked, force) => ({ action: { kind: 'delete', force, ...asked } }),
+  },
+  allow: {
+    usage: 'allow <commit>',
+    says: 'On a pull request from a fork: lets commands act on it as long as this commit, given in full, is its head.',
+    example: '/swarm allow 1b7a3f0c52d94e8867a0c1d2e3f405162738495a',
+    most: 1,
+    only: 'github',
+    means: ([word = '']) =>
+      COMMIT.test(word.toLowerCase())
+        ? { allow: word.toLowerCase() }
+        : { answer: 'Name the commit in full, with all its 40 digits: `/swarm allow <commit>`.' },
   },
   help: {
     usage: 'help',
     says: 'Shows this list.',
     example: '/swarm help',
     most: 0,
-    toAction: () => ({ reply: help(), ok: true }),
+    means: () => ({ help: true }),
   },
-}
+} satisfies Record<string, SlashCommand>
+export type CommandName = keyof typeof slashCommands
 
-export const help = (): string =>
-  [
-    'Commands, each on a line of its own, for people with write access:',
-    '',
-    '| Command | What it does | Example |',
-    '| --- | --- | --- |',
-    ...Object.values(slashCommands).map(
-      ({ usage, says, example }) => `| \`/swarm ${usage}\` | ${says} | \`${example}\` |`,
-    ),
-  ].join('\n')
+/** The commands that mean something there. */
+export const commandsOn = (place: 'github' | 'jira'): SlashCommand[] =>
+  Object.values<SlashCommand>(slashCommands).filter(({ only }) => only === undefined || only === place)
 
-/** What one command line means: an action, or an answer that needs none. */
-export const meaningOf = (words: readonly string[], asked: Asked): Meaning => {
+/** A line that names a command and has its form; what it means is asked when it is known whose it is. */
+type Read = { name: CommandName; meaning: (asked: Asked) => Meaning }
+
+/** What a command line says: a command, or why it is none. `words` are those after `/swarm`. */
+export const readCommand = (
+  words: readonly string[],
+  place: 'github' | 'jira',
+): Read | { answer: string; help: boolean } => {
   const [first = 'help', ...rest] = words
-  const name = first.toLowerCase()
-  const command = Object.hasOwn(slashCommands, name) ? slashCommands[name] : undefined
-  if (command === undefined) {
-    const near = nearest(name, Object.keys(slashCommands))
+  const typed = first.toLowerCase()
+  const names = (Object.keys(slashCommands) as CommandName[]).filter(name =>
+    commandsOn(place).includes(slashCommands[name]),
+  )
+  const name = names.find(one => one === typed)
+  if (name === undefined) {
+    const near = nearest(typed, names)
     const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`?`
-    return { reply: `There is no command \`${quoted(first)}\`.${hint}\n\n${help()}`, ok: false }
+    return { answer: `There is no command \`${quoted(first)}\`.${hint}`, help: true }
   }
+  const command: SlashCommand = slashCommands[name]
   const flags = rest.filter(word => word.startsWith('-'))
   const plain = rest.filter(word => !word.startsWith('-'))
   if (plain.length > command.most || flags.some(word => word !== command.flag)) {
-    return {
-      reply: `That is not how \`${name}\` is used: \`/swarm ${command.usage}\`, as in \`${command.example}\`.`,
-      ok: false,
-    }
+    const answer = `That is not how \`${name}\` is used: \`/swarm ${command.usage}\`, as in \`${command.example}\`.`
+    return { answer, help: false }
   }
-  return command.toAction(plain, asked, flags.length > 0)
+  return { name, meaning: asked => command.means(plain, asked, flags.length > 0) }
 }

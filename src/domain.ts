@@ -47,16 +47,21 @@ export type Requester = { via: 'github' | 'jira' | 'cli' | 'clock'; who: string 
 /** The pull request that something is about. */
 export type PullRequestRef = { repo: string; number: number }
 
-/** Where a person waits for an answer: the comment that held the command. `line` is which command of that comment, from 0. */
-export type ReplyTo = PullRequestRef & { commentId: number; line: number }
+/** A comment that holds commands: on a pull request, or on a ticket in Jira. */
+export type CommentRef = (PullRequestRef & { commentId: number }) | { ticket: Ticket; commentId: string }
+/** Where a person waits for an answer: `line` is which command of that comment, from 0. */
+export type ReplyTo = CommentRef & { line: number }
 
 /** What a machine shall be, where it differs from what its runner makes by itself. The runner has the last word. */
 export type Machine = { baseImage?: string; cpus?: number; memoryMiB?: number; diskGiB?: number }
 /** How many automatic checkpoints are kept, and for how long at most. */
 export type Keep = { newest: number; days: number | null }
 
-/** What shall be done to one ticket's environment: plain data, small, serialisable. */
-export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null } & (
+/**
+ * What shall be done to one ticket's environment: plain data, small, serialisable. `onlyAt` is a commit: it is done only
+ * while the pull request that it replies to, which comes from a fork, has that head.
+ */
+export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null; onlyAt?: string } & (
   | { kind: 'create'; machine?: Machine }
   | { kind: 'start' }
   | { kind: 'stop' }
@@ -64,8 +69,8 @@ export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null } 
   | { kind: 'restore'; name: CheckpointName | null }
   | { kind: 'delete-checkpoint'; name: CheckpointName }
   | { kind: 'delete'; force: boolean }
-  /** Reads and reports; changes nothing. */
-  | { kind: 'status' }
+  /** Reads and reports; changes nothing. `about` is the part that was asked for; without it, all. */
+  | { kind: 'status'; about?: 'checkpoints' | 'ssh' }
 )
 export type ActionKind = Action['kind']
 

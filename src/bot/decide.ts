@@ -1,14 +1,14 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
 import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type Action, projectOf, type Ticket } from '../domain.ts'
-import type { Delivery, StoredDelivery } from '../queue/queue.ts'
+import { type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
+import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
 import { githubEvent, installationOf } from './github-events.ts'
 import type { Decided } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
-import { reactionMessage, replyMessage, statusMessage } from './messages.ts'
+import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
@@ -29,21 +29,24 @@ export const openDecide = ({
   rulesOfTicket,
   ...sources
 }: Sources & { rulesOfTicket: (ticket: Ticket) => Promise<Rules> }) => {
-  const { memory, queue, clock, rulesOf } = sources
-
-  /** Whether somebody would wonder why nothing happens. */
-  const waits = ({ ticket }: Action) =>
-    !memory.runners().some(one => one.connected) ||
-    queue.list({ ticket }).some(row => row.state === 'pending' || row.state === 'active')
+  const { memory, clock, rulesOf } = sources
 
   /**
-   * The decision with its ids; what people asked for is remembered. `about` names what is decided on: actions of the same
-   * have the same ids, and are queued once. `person`: it is a command, given then (epoch ms).
+   * The decision with its ids; what people asked for, and what was refused, is remembered. `about` names what is decided on:
+   * actions of the same have the same ids, and are queued once. `place`: where it was asked. `person`: it is a command, given
+   * then (epoch ms).
    */
   const settled = (
     decision: Decision,
-    { about, correlation, person = null }: { about: string; correlation: string; person?: { at: number } | null },
+    {
+      about,
+      correlation,
+      place,
+      person = null,
+    }: { about: string; correlation: string; place: string; person?: { at: number } | null },
   ): Decided => {
+    if (decision.verdict === 'ignored')
+      return { verdict: { verdict: 'ignored', reason: decision.reason }, actions: [], messages: [] }
     if (decision.verdict === 'later') {
       memory.plan(decision.ticket, decision.event, clock() + decision.minutes * 60_000)
       return {
@@ -52,14 +55,32 @@ export const openDecide = ({
         messages: [statusMessage(decision.ticket)],
       }
     }
-    if (decision.verdict !== 'act')
-      return { verdict: { verdict: decision.verdict, reason: decision.reason }, actions: [], messages: [] }
-    const { replies } = decision
+    memory.together(() => {
+      for (const [n, refusal] of decision.refusals.entries()) {
+        const { ticket, by, ...line } = refusal
+        const noted = { ...line, who: by.who ?? 'nobody', at: clock(), place }
+        if (memory.noteRefusal(`${about}:${n}`, noted) && ticket !== null)
+          memory.noteOperation(ticket, {
+            what: line.what,
+            by,
+            at: clock(),
+            result: 'refused',
+            said: line.reason,
+            seconds: null,
+          })
+      }
+    })
+    if (decision.verdict === 'refused')
+      return { verdict: { verdict: 'refused', reason: decision.reason }, actions: [], messages: [] }
+    const { replies, allow } = decision
     const actions = decision.actions.map((action, index) => ({
       id: `${about}:${index}`,
       correlation,
       action,
     }))
+    const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
+    // A delivery holds one comment at most.
+    const to = asked ?? replies[0]?.to ?? null
     memory.together(() => {
       for (const { id: actionId, action } of actions) {
         memory.noteAsked(actionId, action, person)
@@ -67,22 +88,20 @@ export const openDecide = ({
         if (action.kind === 'create' || action.kind === 'start') memory.unplan(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
       }
-      for (const { to, text, ok } of replies) memory.heardCommand(to, { said: text, ok })
+      for (const { to, ...said } of replies) memory.heardCommand(to, said)
+      if (allow !== null && to !== null && 'repo' in to) memory.allow(to, allow)
     })
-    // A delivery holds one comment at most.
-    const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
-    const to = asked ?? replies[0]?.to ?? null
     const ended = replies.every(one => one.ok) ? ('rocket' as const) : ('confused' as const)
+    const refusedOf = new Set(decision.refusals.flatMap(one => one.ticket ?? []))
     return {
       verdict: { verdict: 'actions', reason: actions.length === 0 ? 'nothing to do but to answer' : null },
       actions,
-      messages:
-        to === null
-          ? []
-          : [
-              reactionMessage(to, asked === null ? ended : 'eyes'),
-              ...(replies.length > 0 || actions.some(one => waits(one.action)) ? [replyMessage(to)] : []),
-            ],
+      messages: [
+        ...(to === null ? [] : reactionMessages(to, asked === null ? ended : 'eyes')),
+        // Where something is done, the reply tells it when it is done, or when it takes its time.
+        ...(to === null || asked !== null ? [] : [replyMessage(to)]),
+        ...[...refusedOf].filter(ticket => memory.environment(ticket) !== null).map(statusMessage),
+      ],
     }
   }
 
@@ -94,6 +113,17 @@ export const openDecide = ({
     const facts = await pullRequestFacts(sources, event, octokit, rules)
     if (facts.now !== null) memory.settlePullRequest(event.pullRequest, facts.now.state)
     return handlers['pull-request'](event, facts, rules)
+  }
+
+  /** A pull request that comes to an environment gets its status, and the ticket a link to it. */
+  const shownOn = (pullRequest: PullRequestRef): Message[] => {
+    const link = memory.linkOf(pullRequest)
+    const known = link === null ? null : memory.mirrored(link.ticket)
+    if (link === null || known === null) return []
+    return [
+      ...(known.goneAt === null ? [statusMessage(link.ticket)] : []),
+      ...(sources.jira === null ? [] : [jiraLinkMessage(pullRequest, link.ticket)]),
+    ]
   }
 
   const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
@@ -111,12 +141,13 @@ export const openDecide = ({
       // A comment may be told of by a webhook and by a poll.
       about: isComment ? `github:comment:${event.commentId}` : `github:${id}`,
       correlation: id,
+      place: event.kind === 'push' ? event.repo : `${event.pullRequest.repo}#${event.pullRequest.number}`,
       person: isComment ? { at: event.at ?? clock() } : null,
     })
-    const ticket = 'pullRequest' in event ? memory.linkOf(event.pullRequest)?.ticket : undefined
-    // A pull request that comes to an environment gets its status.
-    const status = ticket !== undefined && memory.environment(ticket) !== null ? [statusMessage(ticket)] : []
-    return { ...decided, messages: [...decided.messages, ...status] }
+    return {
+      ...decided,
+      messages: [...decided.messages, ...('pullRequest' in event ? shownOn(event.pullRequest) : [])],
+    }
   }
 
   const jira = async ({ id, body, receivedAt }: StoredDelivery): Promise<Decided> => {
@@ -138,14 +169,14 @@ export const openDecide = ({
       if (change !== null) memory.noteChange(change, id)
       if (facts.now !== null) memory.settleTicket(event.ticket, facts.now === 'unread' ? event : facts.now)
     })
-    return settled(handlers.ticket(event, facts, rules), { about: `jira:${id}`, correlation: id })
+    return settled(handlers.ticket(event, facts, rules), { about: `jira:${id}`, correlation: id, place: event.ticket })
   }
 
   const later = async ({ id, body }: StoredDelivery): Promise<Decided> => {
     const event = JSON.parse(body) as GitHubEvent
     const octokit = await sources.octokitFor('repo' in event ? event.repo : event.pullRequest.repo)
     if (octokit === null) return nothing('its repository can no longer be asked')
-    return settled(await decisionOn(event, octokit), { about: `clock:${id}`, correlation: id })
+    return settled(await decisionOn(event, octokit), { about: `clock:${id}`, correlation: id, place: 'the clock' })
   }
 
   return { github, jira, later }

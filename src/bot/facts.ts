@@ -2,11 +2,12 @@
  * Gathers what a handler must know beyond the event. What is read here is true now; the event says only what was true when
  * it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
-
 import { ticketOf } from '../../handlers/branches.ts'
-import { hasCommand } from '../../handlers/comment.ts'
+import { commandLines, MOST_COMMANDS } from '../../handlers/command-lines.ts'
 import type { EventKind, Facts, LaterWish, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
-import { type Environment, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
+import { readCommand } from '../../handlers/slash-commands.ts'
+import { teamsNamed } from '../../handlers/who-may.ts'
+import { type Action, type Environment, type Failure, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
 import type { Queue } from '../queue/queue.ts'
 import { githubFailure, type Octokit, statusOf } from './github.ts'
 import type { Jira } from './jira.ts'
@@ -181,6 +182,26 @@ const permissionOf = async (
   }
 }
 
+/**
+ * Why an action on the commit of a fork must not begin; null when it may. Its pull request is read again: whoever opened it
+ * can push to it, and rename it, at any moment.
+ */
+export const forkMoved = async (
+  { octokitFor, rulesOf, clock }: Sources,
+  { kind, ticket, onlyAt, replyTo }: Action,
+): Promise<Failure | null> => {
+  if (onlyAt === undefined || replyTo === null || !('repo' in replyTo)) return null
+  const octokit = await octokitFor(replyTo.repo)
+  const now = octokit === null ? null : await readPullRequest(octokit, replyTo, clock)
+  if (now !== null && now.headSha.toLowerCase() === onlyAt && ticketOf(now, await rulesOf(replyTo.repo)) === ticket)
+    return null
+  return {
+    kind: 'refused',
+    message: `${kind} of ${ticket}: ${ref(replyTo)}, from a fork, is no longer as it was when ${onlyAt.slice(0, 10)} was allowed`,
+    remedy: 'Look at its new commits and its title, allow its head (/swarm allow <commit>), then ask again.',
+  }
+}
+
 // ── One function for each kind of event ────────────────────────────────────────────────────────────────────────────
 
 export const pushFacts = ({ memory }: Sources, event: Event<'push'>, { projects }: Rules): Facts['push'] => {
@@ -212,19 +233,56 @@ export const pullRequestFacts = async (
   }
 }
 
+/** Of these teams, those that somebody belongs to; null when the app may not read them. */
+const teamsOf = async (
+  octokit: Octokit,
+  teams: readonly string[],
+  username: string,
+  clock: () => number,
+): Promise<string[] | null> => {
+  const theirs: string[] = []
+  for (const team of teams) {
+    const [org = '', team_slug = ''] = team.split('/')
+    try {
+      const { data } = await octokit.rest.teams.getMembershipForUserInOrg({ org, team_slug, username })
+      if (data.state === 'active') theirs.push(team)
+    } catch (error) {
+      // No member, or no such team.
+      if (statusOf(error) === 404) continue
+      const failure = githubFailure(error, `reading whether ${username} is in ${team}`, clock())
+      if (failure.failure.kind === 'permission') return null
+      throw failure
+    }
+  }
+  return theirs
+}
+
 export const commentFacts = async (
   sources: Sources,
   event: Event<'comment'>,
   octokit: Octokit,
   rules: Rules,
 ): Promise<Facts['comment']> => {
-  const { clock } = sources
+  const { memory, clock } = sources
+  const { pullRequest, author } = event
+  const lines = commandLines(event.body).slice(0, MOST_COMMANDS)
+  const stranger = { permission: 'none', teams: [], now: null, allowed: null } as const
   // Most comments are no commands: nothing is asked for them.
-  if (event.authorIsBot || !hasCommand(event.body)) return { permission: 'none', now: null, environment: null }
-  const permission = await permissionOf(octokit, event.pullRequest.repo, event.author, clock)
-  const now = await readPullRequest(octokit, event.pullRequest, clock)
-  const ticket = remember(sources, event.pullRequest, now, rules)
-  return { permission, now, environment: ticket === null ? null : expectedEnvironment(sources, ticket) }
+  if (event.authorIsBot || lines.length === 0) return stranger
+  const permission = await permissionOf(octokit, pullRequest.repo, author, clock)
+  if (permission !== 'admin' && permission !== 'write') return { ...stranger, permission }
+  const names = lines.flatMap(({ words }) => {
+    const read = readCommand(words, 'github')
+    return 'name' in read ? [read.name] : []
+  })
+  const now = await readPullRequest(octokit, pullRequest, clock)
+  remember(sources, pullRequest, now, rules)
+  return {
+    permission,
+    teams: await teamsOf(octokit, teamsNamed(names, rules), author, clock),
+    now,
+    allowed: memory.allowed(pullRequest),
+  }
 }
 
 /** `at` is when Jira says that it happened, epoch ms. */

@@ -12,13 +12,13 @@ import { openQueue } from '../queue/sqlite.ts'
 import { openCopy, openStore } from '../store.ts'
 import { clockDelivery, openDecide } from './decide.ts'
 import { queueBeside, type Show } from './dry-run.ts'
+import { forkMoved, type Sources } from './facts.ts'
 import { type GitHub, githubFailure, openGitHub } from './github.ts'
 import { githubLane } from './github-events.ts'
 import { openInbox } from './inbox.ts'
 import { openJira } from './jira.ts'
 import { jiraLane } from './jira-events.ts'
 import { openMemory } from './memory.ts'
-import { replyMessage } from './messages.ts'
 import { openMetrics } from './metrics.ts'
 import { openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
@@ -34,11 +34,15 @@ const DAY_MS = 24 * 60 * 60_000
 const KEPT_MS = { queue: 14 * DAY_MS, memory: 90 * DAY_MS }
 /** How much of the payloads of deliveries without an effect is kept for a replay, in bytes. */
 const KEPT_PAYLOADS = 64 * 1024 * 1024
-/** A command that is not done after so long gets a reply that says why. */
-const PATIENCE_MS = 20_000
 const CLOSE_MS = 2_500
 /** Between two looks for what webhooks missed. */
 const CATCH_UP_MS = 15 * 60_000
+
+/** Where people see what the API tells of: GitHub Enterprise Server has both under one name. */
+const webUrlOf = (apiUrl: string | null): string => {
+  const { origin, hostname } = new URL(apiUrl ?? 'https://api.github.com')
+  return hostname === 'api.github.com' ? 'https://github.com' : origin
+}
 
 export type Bot = { url: string; port: number; close(): Promise<void> }
 
@@ -81,12 +85,23 @@ export const startBot = async (
     done: null,
     graceMinutes: 0,
     keep: { newest: 5, days: null },
+    commands: {},
+    jiraCommanders: [],
   }
   const jira = config.jira === null ? null : openJira(config.jira, show, clock)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
   let github: GitHub | null = null
 
+  const rulesOf = async () => rules
+  const sources: Sources = {
+    memory,
+    queue,
+    jira,
+    rulesOf,
+    clock,
+    octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
+  }
   const metrics = openMetrics({
     queue,
     runnersAlive: () => memory.runners().filter(one => one.connected).length,
@@ -99,6 +114,7 @@ export const startBot = async (
     clock,
     metrics,
     ...openOutcomes({ memory, toJira: jira !== null, secrets, clock }),
+    mayNotBegin: action => forkMoved(sources, action),
     onMessages: () => publisher?.nudge(),
     dryRun: show !== null,
     log,
@@ -121,16 +137,7 @@ export const startBot = async (
     throw error
   })
 
-  const rulesOf = async () => rules
-  const decide = openDecide({
-    memory,
-    queue,
-    jira,
-    rulesOf,
-    rulesOfTicket: async () => rules,
-    clock,
-    octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
-  })
+  const decide = openDecide({ ...sources, rulesOfTicket: async () => rules })
   if (config.github !== null)
     github = await openGitHub(config.github, {
       log,
@@ -141,7 +148,15 @@ export const startBot = async (
       paced: show === null,
     })
 
-  publisher = openPublisher({ queue, memory, github, jira, clock, log })
+  publisher = openPublisher({
+    queue,
+    memory,
+    github,
+    jira,
+    webUrl: webUrlOf(config.github?.apiUrl ?? null),
+    clock,
+    log,
+  })
   inbox = openInbox({
     queue,
     clock,
@@ -178,15 +193,6 @@ export const startBot = async (
     }
   }
   const tasks = [
-    cron.schedule(
-      '*/15 * * * * *',
-      doing('looking for commands that wait', () => {
-        const until = clock() - PATIENCE_MS
-        // Each is looked at twice or so: a message that is put again begins its back-off anew.
-        queue.outbox.put(memory.waitingComments(until - 30_000, until).map(replyMessage))
-      }),
-      tend,
-    ),
     cron.schedule(
       '*/5 * * * * *',
       doing('taking up what was put off', () => {

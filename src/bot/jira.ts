@@ -4,7 +4,7 @@ import type { JiraSettings } from '../config.ts'
 import { isTicket, type Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import type { Show } from './dry-run.ts'
-import type { Adf } from './render.ts'
+import type { Adf } from './text.ts'
 
 const DEADLINE_MS = 10_000
 const COMMENTS_A_PAGE = 100
@@ -30,7 +30,14 @@ export type Jira = {
   categoryOf(status: string): Promise<StatusCategory>
   /** Whether a comment of ours, made since then (epoch ms), says exactly this. */
   said(ticket: Ticket, body: Adf, since: number): Promise<boolean>
-  comment(ticket: Ticket, body: Adf): Promise<void>
+  /** Posts a comment, and returns its id. */
+  comment(ticket: Ticket, body: Adf): Promise<string>
+  /** Our newest comment that begins with this line, or null. */
+  find(ticket: Ticket, firstLine: string): Promise<string | null>
+  /** False when the comment is gone. */
+  edit(ticket: Ticket, id: string, body: Adf): Promise<boolean>
+  /** Makes the remote link with this globalId, or changes it. Throws when issue linking is off in that Jira. */
+  link(ticket: Ticket, link: object): Promise<void>
 }
 
 /** What failed, and whether it is worth another try (`retryAfter` in ms, when Jira said). */
@@ -92,7 +99,7 @@ export const openJira = (
     doing: string,
     request: {
       url: string
-      method: 'GET' | 'POST'
+      method: 'GET' | 'POST' | 'PUT'
       searchParams?: Record<string, string | number>
       body?: unknown
     },
@@ -224,6 +231,23 @@ export const openJira = (
     )
   }
 
+  /** The newest comment of ours that is looked for, or null. */
+  const ours = async (ticket: Ticket, is: (comment: unknown) => boolean): Promise<unknown> => {
+    const us = await me()
+    for (let startAt = 0; ; startAt += COMMENTS_A_PAGE) {
+      const told = await ask(`reading the comments of ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}/comment`,
+        method: 'GET',
+        searchParams: { startAt, maxResults: COMMENTS_A_PAGE, orderBy: '-created' },
+      })
+      const comments = member(told, 'comments')
+      if (!Array.isArray(comments)) return null
+      const found = comments.find(one => member(one, 'author', 'accountId') === us && is(one))
+      if (found !== undefined) return found
+      if (comments.length < COMMENTS_A_PAGE) return null
+    }
+  }
+
   return {
     me,
     issue: async ticket => {
@@ -271,30 +295,44 @@ export const openJira = (
     },
     said: async (ticket, body, since) => {
       const wanted = plain(body)
-      const us = await me()
-      for (let startAt = 0; ; startAt += COMMENTS_A_PAGE) {
-        const told = await ask(`reading the comments of ${ticket} in Jira`, {
-          url: `/rest/api/3/issue/${ticket}/comment`,
-          method: 'GET',
-          searchParams: { startAt, maxResults: COMMENTS_A_PAGE, orderBy: '-created' },
-        })
-        const comments = member(told, 'comments')
-        if (!Array.isArray(comments)) return false
-        const found = comments.some(
-          one =>
-            member(one, 'author', 'accountId') === us &&
-            plain(member(one, 'body')) === wanted &&
-            Date.parse(text(member(one, 'created')) ?? '') >= since,
-        )
-        if (found) return true
-        if (comments.length < COMMENTS_A_PAGE) return false
-      }
+      const found = await ours(
+        ticket,
+        one => plain(member(one, 'body')) === wanted && Date.parse(text(member(one, 'created')) ?? '') >= since,
+      )
+      return found !== null
+    },
+    find: async (ticket, firstLine) => {
+      const found = await ours(ticket, one => plain(member(one, 'body')).trim().startsWith(firstLine))
+      return text(member(found, 'id'))
     },
     comment: async (ticket, body) => {
-      await ask(`commenting on ${ticket} in Jira`, {
+      const told = await ask(`commenting on ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}/comment`,
         method: 'POST',
         body: { body },
+      })
+      return text(member(told, 'id')) ?? ''
+    },
+    edit: async (ticket, id, body) => {
+      try {
+        await ask(`editing our comment on ${ticket} in Jira`, {
+          url: `/rest/api/3/issue/${ticket}/comment/${id}`,
+          method: 'PUT',
+          // Whoever follows the ticket was told of it once.
+          searchParams: { notifyUsers: 'false' },
+          body: { body },
+        })
+        return true
+      } catch (error) {
+        if (isJiraFailure(error) && error.status === 404) return false
+        throw error
+      }
+    },
+    link: async (ticket, link) => {
+      await ask(`linking the pull request of ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}/remotelink`,
+        method: 'POST',
+        body: link,
       })
     },
   }

@@ -3,7 +3,7 @@
  * runners said they have. A file of its own, so that the queue may move elsewhere without it. Times are epoch milliseconds.
  */
 import type { StatusCategory, SwarmEvent } from '../../handlers/handler.ts'
-import type { Action, Environment, Outcome, PullRequestRef, ReplyTo, Ticket } from '../domain.ts'
+import type { Action, CommentRef, Environment, Outcome, PullRequestRef, ReplyTo, Requester, Ticket } from '../domain.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest } from '../protocol.ts'
 import { type OpenStore, openStore } from '../store.ts'
 
@@ -131,6 +131,73 @@ const migrations = [
   -- JSON of category and assignee as the last event that was decided found them.
   alter table ticket add column settled text;
   `,
+  `
+  -- A comment that holds commands may be on GitHub or in Jira: thread says which.
+  alter table command rename to command_before;
+  create table command (
+    -- As threadOf makes it.
+    thread text not null,
+    line integer not null,
+    -- JSON of CommentRef.
+    comment text not null,
+    at integer not null,
+    action_id text,
+    -- JSON of Action.
+    action text,
+    -- JSON of an answer that needed no action, or of Outcome.
+    said text,
+    outcome text,
+    ok integer,
+    ended_at integer,
+    primary key (thread, line)
+  ) strict, without rowid;
+  insert into command
+    select 'github:' || repo || ':' || comment_id, line,
+      json_object('repo', repo, 'number', number, 'commentId', comment_id), at, action_id, action,
+      case when said is null then null else json_object('text', said, 'help', json('false')) end, outcome, ok, null
+    from command_before;
+  drop table command_before;
+  create index command_action on command (action_id);
+  create index command_waiting on command (at) where ok is null;
+  -- What was last done to a ticket, or refused: the newest few.
+  drop table operation;
+  create table operation (
+    seq integer primary key autoincrement,
+    ticket text not null,
+    -- JSON of Operation.
+    body text not null
+  ) strict;
+  create index operation_ticket on operation (ticket, seq);
+  -- Our answers in Jira are edited like those on GitHub.
+  alter table jira_comment add column comment_id text;
+  alter table jira_comment add column fingerprint text;
+  -- Links to pull requests that Jira has, with what they say.
+  create table jira_link (
+    repo text not null,
+    number integer not null,
+    ticket text not null,
+    fingerprint text not null,
+    primary key (repo, number, ticket)
+  ) strict, without rowid;
+  -- The commit of a fork's pull request on which commands may act.
+  create table allowed (
+    repo text not null,
+    number integer not null,
+    commit_sha text not null,
+    primary key (repo, number)
+  ) strict, without rowid;
+  -- Who asked for something, and may not. The newest few thousand.
+  create table audit (
+    seq integer primary key autoincrement,
+    -- The delivery, so that deciding it again adds nothing.
+    id text unique not null,
+    at integer not null,
+    who text not null,
+    what text not null,
+    place text not null,
+    reason text not null
+  ) strict;
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
@@ -144,13 +211,16 @@ export type Wish = { who: string | null; kind: Action['kind']; at: number }
 export type TicketFound = { category: StatusCategory; assignee: string | null }
 export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
 /** A command of a comment. `outcome` and `said` are null while it is not done. */
-export type HeardCommand = ReplyTo & {
+export type HeardCommand = {
+  comment: CommentRef
+  line: number
   at: number
   actionId: string | null
   action: Action | null
-  said: string | null
+  said: { text: string; help: boolean } | null
   outcome: Outcome | null
   ok: boolean | null
+  endedAt: number | null
 }
 export type Mirrored = {
   environment: Environment
@@ -159,9 +229,30 @@ export type Mirrored = {
   /** When it was found to be gone; null while it is there. */
   goneAt: number | null
 }
-export type Operation = { action: Action; outcome: Outcome; at: number }
+/** What was done to a ticket, or refused. `said`: why it failed or was refused, or what a delete saved first. `seconds`: how long it took. */
+export type Operation = {
+  what: string
+  by: Requester
+  at: number
+  result: 'done' | 'failed' | 'refused'
+  said: string | null
+  seconds: number | null
+}
+export type AuditLine = { at: number; who: string; what: string; place: string; reason: string }
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean }
 export type Memory = ReturnType<typeof openMemory>
+
+/** How many of a ticket's operations, and how many refusals, are kept. */
+const OPERATIONS_KEPT = 5
+const REFUSALS_KEPT = 5_000
+
+/** Names the comment that commands stand in. */
+export const threadOf = (comment: CommentRef): string =>
+  'repo' in comment ? `github:${comment.repo}:${comment.commentId}` : `jira:${comment.ticket}:${comment.commentId}`
+const commentOf = (to: CommentRef): CommentRef =>
+  'repo' in to
+    ? { repo: to.repo, number: to.number, commentId: to.commentId }
+    : { ticket: to.ticket, commentId: to.commentId }
 
 type Row = Record<string, string | number | bigint | null | Uint8Array>
 
@@ -428,53 +519,115 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     endJiraComment: (about: string): void =>
       void run('update jira_comment set done_at = ? where about = ?', clock(), about),
 
-    // ── Commands and what came of them ──
-    heardCommand: (to: ReplyTo, what: { actionId: string; action: Action } | { said: string; ok: boolean }): void =>
+    /** Our answer to a comment in Jira. */
+    jiraAnswer: (about: string): { id: string | null; fingerprint: string | null } | null => {
+      const row = get('select * from jira_comment where about = ?', about)
+      return row === undefined
+        ? null
+        : { id: row.comment_id as string | null, fingerprint: row.fingerprint as string | null }
+    },
+    setJiraAnswer: (about: string, id: string | null, fingerprint: string | null): void =>
       void run(
-        `insert into command (repo, comment_id, line, number, at, action_id, action, said, ok)
+        'update jira_comment set comment_id = ?, fingerprint = ?, done_at = ? where about = ?',
+        id,
+        fingerprint,
+        id === null ? null : clock(),
+        about,
+      ),
+    jiraLink: ({ repo, number }: PullRequestRef, ticket: Ticket): string | null =>
+      (get('select * from jira_link where repo = ? and number = ? and ticket = ?', repo, number, ticket)?.fingerprint as
+        | string
+        | undefined) ?? null,
+    setJiraLink: ({ repo, number }: PullRequestRef, ticket: Ticket, fingerprint: string): void =>
+      void run(
+        `insert into jira_link (repo, number, ticket, fingerprint) values (?, ?, ?, ?)
+         on conflict do update set fingerprint = excluded.fingerprint`,
+        repo,
+        number,
+        ticket,
+        fingerprint,
+      ),
+
+    // ── Commands and what came of them ──
+    heardCommand: (
+      to: ReplyTo,
+      what: { actionId: string; action: Action } | { text: string; help: boolean; ok: boolean },
+    ): void =>
+      void run(
+        `insert into command (thread, line, comment, at, action_id, action, said, ok, ended_at)
          values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing`,
-        to.repo,
-        to.commentId,
+        threadOf(to),
         to.line,
-        to.number,
+        JSON.stringify(commentOf(to)),
         clock(),
         'actionId' in what ? what.actionId : null,
         'action' in what ? JSON.stringify(what.action) : null,
-        'said' in what ? what.said : null,
+        'text' in what ? JSON.stringify({ text: what.text, help: what.help }) : null,
         'ok' in what ? Number(what.ok) : null,
+        'ok' in what ? clock() : null,
       ),
     endCommand: (actionId: string, outcome: Outcome): void =>
       void run(
-        'update command set outcome = ?, ok = ? where action_id = ?',
+        'update command set outcome = ?, ok = ?, ended_at = ? where action_id = ?',
         JSON.stringify(outcome),
         Number(outcome.result !== 'failed'),
+        clock(),
         actionId,
       ),
     /** The commands of one comment, in their order. */
-    commandsOf: (repo: string, commentId: number): HeardCommand[] =>
-      all('select * from command where repo = ? and comment_id = ? order by line', repo, commentId).map(row => ({
-        repo,
-        commentId,
-        number: row.number as number,
+    commandsOf: (comment: CommentRef): HeardCommand[] =>
+      all('select * from command where thread = ? order by line', threadOf(comment)).map(row => ({
+        comment: JSON.parse(row.comment as string),
         line: row.line as number,
         at: row.at as number,
         actionId: row.action_id as string | null,
         action: json<Action>(row.action),
-        said: row.said as string | null,
+        said: json<HeardCommand['said']>(row.said),
         outcome: json<Outcome>(row.outcome),
         ok: row.ok === null ? null : row.ok === 1,
+        endedAt: row.ended_at as number | null,
       })),
-    /** Comments with a command that was heard between the two times, and is not done. */
-    waitingComments: (from: number, to: number): (PullRequestRef & { commentId: number })[] =>
+    /** Comments with a command that was heard before then and is not done, newest first, at most `limit`. */
+    waitingComments: (before: number, limit: number): CommentRef[] =>
       all(
-        'select distinct repo, number, comment_id from command where ok is null and at > ? and at <= ?',
-        from,
-        to,
-      ).map(row => ({
-        repo: row.repo as string,
-        number: row.number as number,
-        commentId: row.comment_id as number,
-      })),
+        'select comment, max(at) as heard from command where ok is null and at <= ? group by comment order by heard desc limit ?',
+        before,
+        limit,
+      ).map(row => JSON.parse(row.comment as string)),
+
+    // ── Who asked for what may not be ──
+    allow: ({ repo, number }: PullRequestRef, commit: string): void =>
+      void run(
+        `insert into allowed (repo, number, commit_sha) values (?, ?, ?)
+         on conflict do update set commit_sha = excluded.commit_sha`,
+        repo,
+        number,
+        commit,
+      ),
+    allowed: ({ repo, number }: PullRequestRef): string | null =>
+      (get('select commit_sha as sha from allowed where repo = ? and number = ?', repo, number)?.sha as
+        | string
+        | undefined) ?? null,
+    /** `id` names the refusal: the same one again is one line. True when it is new. */
+    noteRefusal: (id: string, { at, who, what, place, reason }: AuditLine): boolean => {
+      const added = run(
+        'insert into audit (id, at, who, what, place, reason) values (?, ?, ?, ?, ?, ?) on conflict do nothing',
+        id,
+        at,
+        who,
+        what,
+        place,
+        reason,
+      )
+      run('delete from audit where seq <= (select max(seq) from audit) - ?', REFUSALS_KEPT)
+      return added === 1
+    },
+    /** Oldest first, the newest `limit`. */
+    audit: (limit: number): AuditLine[] =>
+      all(
+        'select at, who, what, place, reason from (select * from audit order by seq desc limit ?) order by seq',
+        limit,
+      ).map(row => row as AuditLine),
 
     // ── Environments and runners ──
     mirrored,
@@ -542,31 +695,27 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       const providers = json<HeartbeatRequest['providers']>(row?.providers) ?? []
       return providers.some(one => one.name === known.environment.provider && one.live)
     },
-    noteOperation: ({ action, outcome, at }: Operation): void =>
-      void run(
-        `insert into operation (ticket, action, outcome, at) values (?, ?, ?, ?)
-         on conflict (ticket) do update set action = excluded.action, outcome = excluded.outcome, at = excluded.at`,
-        action.ticket,
-        JSON.stringify(action),
-        JSON.stringify({ ...outcome, environment: null }),
-        at,
-      ),
-    operation: (ticket: Ticket): Operation | null => {
-      const row = get('select * from operation where ticket = ?', ticket)
-      return row === undefined
-        ? null
-        : {
-            action: JSON.parse(row.action as string),
-            outcome: JSON.parse(row.outcome as string),
-            at: row.at as number,
-          }
+    noteOperation: (ticket: Ticket, operation: Operation): void => {
+      run('insert into operation (ticket, body) values (?, ?)', ticket, JSON.stringify(operation))
+      run(
+        `delete from operation where ticket = ?1
+           and seq not in (select seq from operation where ticket = ?1 order by seq desc limit ?2)`,
+        ticket,
+        OPERATIONS_KEPT,
+      )
     },
+    /** Newest first. */
+    operations: (ticket: Ticket): Operation[] =>
+      all('select body from operation where ticket = ? order by seq desc', ticket).map(row =>
+        JSON.parse(row.body as string),
+      ),
 
     /** Forgets answered commands and runners that were last heard before. */
     purge: (before: number): void => {
       run(
         `delete from comment where kind = 'reply' and (repo, about) in
-        (select repo, cast(comment_id as text) from command where at < ? and ok is not null)`,
+        (select json_extract(comment, '$.repo'), cast(json_extract(comment, '$.commentId') as text)
+         from command where at < ? and ok is not null)`,
         before,
       )
       run('delete from command where at < ? and ok is not null', before)

@@ -1,10 +1,10 @@
 /** What runners tell: outcomes and heartbeats go into the memory, and become messages for those who wait. */
-import type { Outcome } from '../domain.ts'
+import type { Action, Outcome } from '../domain.ts'
 import type { HeartbeatRequest } from '../protocol.ts'
 import type { ActionRow, Message } from '../queue/queue.ts'
-import type { Memory } from './memory.ts'
-import { jiraMessage, reactionMessage, replyMessage, statusMessage } from './messages.ts'
-import { failedText, keptText, readyText } from './render.ts'
+import type { Memory, Operation } from './memory.ts'
+import { jiraLinkMessage, jiraMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
+import { failedText, keptText, readyText, words } from './render.ts'
 
 /** A failed one of these needs a person, also when nobody asked for it by a command. */
 const NEEDS_A_PERSON = ['create', 'start', 'restore', 'delete']
@@ -43,22 +43,39 @@ export const openOutcomes = ({
     return [jiraMessage(ticket, `ready:${environment.vmId}`, readyText(environment, host))]
   }
 
+  const operationOf = (action: Action, outcome: Outcome): Operation | null => {
+    const told = { what: words(action), by: action.by, at: clock() }
+    // A question changes nothing, and neither does what was so already.
+    if (action.kind === 'status' || outcome.result === 'skipped') return null
+    return outcome.result === 'done'
+      ? { ...told, result: 'done', said: outcome.kept ?? null, seconds: outcome.seconds }
+      : { ...told, result: 'failed', said: outcome.failure.message, seconds: null }
+  }
+
   /** Remembers what came of an action, and tells it on GitHub. */
   const wordsOf = ({ action, id, runnerId }: ActionRow, outcome: Outcome): Message[] => {
     const { ticket, kind, replyTo } = action
+    const before = memory.environment(ticket)
     if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)
     // A failure without an environment says nothing about whether there is one.
     else if (outcome.result !== 'failed') memory.learnGone(ticket, kind === 'delete' && outcome.result === 'done')
-    if (kind !== 'status' && outcome.result !== 'skipped') memory.noteOperation({ action, outcome, at: clock() })
+    const operation = operationOf(action, outcome)
+    if (operation !== null) memory.noteOperation(ticket, operation)
     const messages: Message[] = []
     if (replyTo !== null) {
       memory.endCommand(id, outcome)
-      messages.push(replyMessage(replyTo))
-      const results = memory.commandsOf(replyTo.repo, replyTo.commentId).map(one => one.ok)
+      const results = memory.commandsOf(replyTo).map(one => one.ok)
+      // While others of the comment go on, the publisher tells how they do: what is quick gets one post.
       if (!results.includes(null))
-        messages.push(reactionMessage(replyTo, results.includes(false) ? 'confused' : 'rocket'))
+        messages.push(
+          replyMessage(replyTo),
+          ...reactionMessages(replyTo, results.includes(false) ? 'confused' : 'rocket'),
+        )
     }
     if (memory.mirrored(ticket) !== null) messages.push(statusMessage(ticket))
+    // A ticket that has its machine shows its pull requests.
+    if (toJira && before === null && memory.environment(ticket) !== null)
+      messages.push(...memory.pullRequestsOf(ticket).map(one => jiraLinkMessage(one, ticket)))
     return messages
   }
 

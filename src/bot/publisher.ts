@@ -3,15 +3,28 @@
  * is out is what is true. A comment of ours is found again by its marker and its author, so that nothing is said twice
  * after a crash; whoever copies the marker gets nothing. A message may be late, and is never lost.
  */
-import type { PullRequestRef, Ticket } from '../domain.ts'
+import { createHash } from 'node:crypto'
+import type { CommentRef, PullRequestRef, Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { MessageBody, OutboxRow, Queue } from '../queue/queue.ts'
 import { parts } from './facts.ts'
 import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import { isJiraFailure, type Jira } from './jira.ts'
-import type { Memory, OwnComment } from './memory.ts'
-import { adf, type Rendered, type ReplyView, replyComment, replyMarker, statusComment, statusMarker } from './render.ts'
+import { type Memory, type OwnComment, threadOf } from './memory.ts'
+import { replyMessage } from './messages.ts'
+import {
+  answerTo,
+  commentBody,
+  type Rendered,
+  type ReplyView,
+  remoteLink,
+  replyMarker,
+  replyTo,
+  statusComment,
+  statusMarker,
+} from './render.ts'
+import { adf, plainBlocks } from './text.ts'
 
 /** In hand at once, and for one repository: a slow one leaves room for the others. */
 const AT_ONCE = 16
@@ -24,17 +37,29 @@ const REFUSED_MS = 60_000
 /** Jira's clock and ours may differ by so much. */
 const CLOCKS_DIFFER_MS = 5 * 60_000
 const CLOSE_MS = 2_500
+/** A command that is not done after so long gets a reply that says how it goes: what is quick is told once. */
+const PATIENCE_MS = 5_000
+/** Between two edits of one reply. GitHub counts each as a request, and readers as flicker. */
+const EDIT_EVERY_MS = 5_000
+/** Comments with commands under way that are looked at again, every time. */
+const WATCHED = 200
 
 export type Publisher = { nudge(): void; close(): Promise<void> }
 
 /** Why a message is not out yet, and whether it ever can be. */
-type Trouble = { allows: 'later' | 'never' | 'pause'; in: number | null; reason: string; remedy?: string | null }
+type Trouble = {
+  allows: 'later' | 'never' | 'pause' | 'paced'
+  in: number | null
+  reason: string
+  remedy?: string | null
+}
 
 export const openPublisher = ({
   queue,
   memory,
   github,
   jira,
+  webUrl,
   clock,
   log,
 }: {
@@ -43,6 +68,8 @@ export const openPublisher = ({
   /** Null while, or as long as, that side is not there. */
   github: GitHub | null
   jira: Jira | null
+  /** Where people see GitHub, `https://github.com`. */
+  webUrl: string
   clock: () => number
   log: Log
 }): Publisher => {
@@ -81,12 +108,9 @@ export const openPublisher = ({
   }
 
   /** Edits our comment, or posts it where that is wanted. False when there is none, and none is wanted. */
-  const upsert = async (
-    own: OwnComment,
-    marker: string,
-    { body, fingerprint }: Rendered,
-    mayPost: boolean,
-  ): Promise<boolean> => {
+  const upsert = async (own: OwnComment, marker: string, now: Rendered, mayPost: boolean): Promise<boolean> => {
+    const { fingerprint } = now
+    const body = commentBody(marker, now)
     const known = memory.comment(own)
     const octokit = await octokitFor(own.repo)
     const id = known?.id ?? (await find(octokit, own, marker))
@@ -111,34 +135,56 @@ export const openPublisher = ({
     const mirrored = memory.mirrored(ticket)
     if (mirrored === null) return null
     const runner = memory.runners().find(one => one.id === mirrored.runnerId) ?? null
-    return statusComment({ ticket, mirrored, runner, last: memory.operation(ticket) })
+    return statusComment({
+      ticket,
+      mirrored,
+      runner,
+      operations: memory.operations(ticket),
+      deletedAt: memory.plannedAt(ticket),
+    })
   }
 
-  const reply = (repo: string, commentId: number): Rendered | null => {
+  const reply = (comment: CommentRef): Rendered | null => {
     const runners = memory.runners()
-    const views = memory.commandsOf(repo, commentId).map((command): ReplyView => {
+    const views = memory.commandsOf(comment).map((command): ReplyView => {
       const row = command.actionId === null ? null : queue.get(command.actionId)
-      const pin = row === null ? null : queue.pinnedTo(row.action.ticket)
+      const ticket = command.action?.ticket ?? null
+      const known = ticket === null ? null : memory.mirrored(ticket)
+      const pin = ticket === null ? null : queue.pinnedTo(ticket)
       return {
         command,
         row,
         ahead:
-          row === null
-            ? 0
+          row === null || ticket === null
+            ? []
             : queue
-                .list({ ticket: row.action.ticket })
-                .filter(one => one.seq < row.seq && (one.state === 'pending' || one.state === 'active')).length,
+                .list({ ticket })
+                .filter(one => one.seq < row.seq && (one.state === 'pending' || one.state === 'active')),
         pinned: runners.find(one => one.id === pin) ?? null,
         anyRunner: runners.some(one => one.connected),
+        known: known === null || known.goneAt !== null ? null : known.environment,
+        host: runners.find(one => one.id === known?.runnerId)?.host ?? null,
         now: clock(),
       }
     })
-    return views.length === 0 ? null : replyComment(commentId, views)
+    return views.length === 0 ? null : replyTo(comment, views)
   }
 
   /** Whether the comment that is out says what is true now, or there is nothing to say. */
   const isOut = (own: OwnComment, now: Rendered | null): boolean =>
     now === null || memory.comment(own)?.fingerprint === now.fingerprint
+
+  /** When replies were last written; a reply that is written again waits for its time. */
+  const edited = new Map<string, number>()
+  const editedNow = (comment: CommentRef) => {
+    for (const [thread, at] of edited) if (at + EDIT_EVERY_MS <= clock()) edited.delete(thread)
+    edited.set(threadOf(comment), clock())
+  }
+  const pace = (comment: CommentRef) => {
+    const wait = (edited.get(threadOf(comment)) ?? 0) + EDIT_EVERY_MS - clock()
+    if (wait > 0)
+      throw Object.assign(new Error('paced'), { trouble: { allows: 'paced', in: wait, reason: 'it was just written' } })
+  }
 
   // ── One function for each kind of message. What it returns tells, without waiting, whether what went out is still true ──
 
@@ -150,10 +196,15 @@ export const openPublisher = ({
       return () => true
     },
     reply: async ({ repo, number, commentId }) => {
+      const comment = { repo, number, commentId }
       const own = { kind: 'reply', repo, number, about: String(commentId) } as const
-      const now = reply(repo, commentId)
-      if (now !== null && !isOut(own, now)) await upsert(own, replyMarker(commentId), now, true)
-      return () => isOut(own, reply(repo, commentId))
+      const now = reply(comment)
+      if (now !== null && !isOut(own, now)) {
+        pace(comment)
+        await upsert(own, replyMarker(commentId), now, true)
+        editedNow(comment)
+      }
+      return () => isOut(own, reply(comment))
     },
     status: async ({ ticket }) => {
       const left = new Set<string>()
@@ -184,7 +235,7 @@ export const openPublisher = ({
       if (jira === null) throw never('Jira is not configured')
       const { begunAt, done } = memory.jiraComment(about)
       if (done) return () => true
-      const body = adf(text)
+      const body = adf(plainBlocks(text))
       // Begun and not done: we do not know whether it arrived.
       if (begunAt === null || !(await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS))) {
         memory.beginJiraComment(about, ticket)
@@ -192,6 +243,41 @@ export const openPublisher = ({
       }
       memory.endJiraComment(about)
       return () => true
+    },
+    'jira-reply': async comment => {
+      if (jira === null) throw never('Jira is not configured')
+      const { ticket, commentId } = comment
+      const about = `reply:${commentId}`
+      const now = reply(comment)
+      const known = memory.jiraAnswer(about)
+      if (now !== null && known?.fingerprint !== now.fingerprint) {
+        pace(comment)
+        const body = adf(now.blocks)
+        // Begun and not done: we do not know whether it arrived.
+        const id = known === null ? null : (known.id ?? (await jira.find(ticket, answerTo(commentId))))
+        memory.beginJiraComment(about, ticket)
+        const edited = id !== null && (await jira.edit(ticket, id, body))
+        memory.setJiraAnswer(about, edited ? id : await jira.comment(ticket, body), now.fingerprint)
+        editedNow(comment)
+      }
+      return () => memory.jiraAnswer(about)?.fingerprint === reply(comment)?.fingerprint
+    },
+    'jira-link': async ({ ticket, repo, number }) => {
+      if (jira === null) throw never('Jira is not configured')
+      const wanted = () => {
+        const link = memory.linkOf({ repo, number })
+        if (link === null || link.ticket !== ticket) return null
+        const shown = remoteLink(link, webUrl)
+        return { shown, fingerprint: createHash('sha256').update(JSON.stringify(shown)).digest('hex') }
+      }
+      const isThere = (fingerprint: string | undefined) =>
+        fingerprint === undefined || memory.jiraLink({ repo, number }, ticket) === fingerprint
+      const now = wanted()
+      if (now !== null && !isThere(now.fingerprint)) {
+        await jira.link(ticket, now.shown)
+        memory.setJiraLink({ repo, number }, ticket, now.fingerprint)
+      }
+      return () => isThere(wanted()?.fingerprint)
     },
     action: async ({ actionId }) => {
       throw never(`${actionId}: an action is no message`)
@@ -201,7 +287,7 @@ export const openPublisher = ({
   }
 
   const laneOf = (body: MessageBody): string => {
-    if (body.kind === 'jira') return 'jira'
+    if (body.kind === 'jira' || body.kind === 'jira-reply' || body.kind === 'jira-link') return 'jira'
     if (body.kind === 'status') return memory.pullRequestsOf(body.ticket)[0]?.repo ?? ''
     return body.kind === 'action' ? '' : body.repo
   }
@@ -250,6 +336,10 @@ export const openPublisher = ({
         return
       }
       const now = clock()
+      if (allows === 'paced') {
+        queue.outbox.later(seq, now + (wait ?? EDIT_EVERY_MS), reason)
+        return
+      }
       const at =
         now + (wait ?? (allows === 'pause' ? REFUSED_MS : Math.min(BACKOFF_MS.first * 2 ** attempt, BACKOFF_MS.most)))
       // A limit is the whole repository's, wrong credentials are the whole side's.
@@ -262,6 +352,20 @@ export const openPublisher = ({
 
   const resting = (lane: string) =>
     [lane, lane === 'jira' ? 'jira' : 'github'].some(one => (rests.get(one) ?? 0) > clock())
+
+  /** What was last said of commands that are not done: they are told again when there is something new to say. */
+  const watched = new Map<string, string>()
+  const watch = () => {
+    const waiting = memory.waitingComments(clock() - PATIENCE_MS, WATCHED)
+    const threads = new Set(waiting.map(threadOf))
+    for (const thread of watched.keys()) if (!threads.has(thread)) watched.delete(thread)
+    for (const comment of waiting) {
+      const now = reply(comment)
+      if (now === null || watched.get(threadOf(comment)) === now.fingerprint) continue
+      watched.set(threadOf(comment), now.fingerprint)
+      queue.outbox.put([replyMessage(comment)])
+    }
+  }
 
   const pump = () => {
     if (ending || inHand.size >= AT_ONCE) return
@@ -280,7 +384,14 @@ export const openPublisher = ({
       inHand.set(key, { lane, task })
     }
   }
-  const timer = setInterval(pump, POLL_MS)
+  const timer = setInterval(() => {
+    try {
+      watch()
+      pump()
+    } catch (error) {
+      log.error({ err: error }, 'looking for what is to be published')
+    }
+  }, POLL_MS)
   timer.unref()
   pump()
 

@@ -1,84 +1,65 @@
-/**
- * What people read: replies and the status comment in GitHub's Markdown, and Jira's document format. Pure. Text that came
- * from outside (a message of a hypervisor, a path in a guest) is shown, never interpreted: no mention, link, HTML or marker
- * can come out of it.
- */
+/** What people read: replies, the status comment, and what is told in Jira. Pure. What is ours and what is outside text: text.ts. */
 import { createHash } from 'node:crypto'
-import type { Action, Checkpoint, Environment, Failure, Outcome, Requester, Ticket, WorkAtRisk } from '../domain.ts'
+import { commandsOn } from '../../handlers/slash-commands.ts'
+import type {
+  Action,
+  Checkpoint,
+  CommentRef,
+  Environment,
+  Failure,
+  Outcome,
+  Requester,
+  Ticket,
+  WorkAtRisk,
+} from '../domain.ts'
 import type { ActionRow } from '../queue/queue.ts'
-import type { HeardCommand, KnownRunner, Mirrored, Operation } from './memory.ts'
+import type { HeardCommand, KnownRunner, Mirrored, Operation, PullRequestLink } from './memory.ts'
+import { type Block, code, type Line, line, markdown, own, strong } from './text.ts'
 
-/** Longest outside text that is shown. GitHub's limit for a comment is 65,536 characters, Jira's 32,767. */
-const LONGEST = 2_000
 const CHECKPOINTS_SHOWN = 20
-
-// ── Outside text ──
-
-// Control characters, and those that turn the direction of text around.
-const UNSEEN = /[\p{Cc}\p{Cf}]/gu
-const shortened = (text: string, most = LONGEST) => (text.length > most ? `${text.slice(0, most)} …` : text)
-
-/** Outside text inside a sentence. */
-export const escaped = (text: string): string =>
-  shortened(text.replaceAll(/\s+/g, ' ').replaceAll(UNSEEN, '').trim())
-    .replaceAll(/[\\`*_{}[\]()<>#|~&$]/g, '\\$&')
-    // Bare addresses become links.
-    .replaceAll('://', ':\\//')
-    .replaceAll(/(www)\./gi, '$1\\.')
-    // GitHub looks for mentions in what is shown, so that no backslash helps.
-    .replaceAll(/[@#]/g, '$&\u200b')
-
-const fence = (text: string, least: number) => {
-  const longest = Math.max(0, ...[...text.matchAll(/`+/g)].map(([run]) => run.length))
-  return '`'.repeat(Math.max(least, longest + 1))
-}
-/** Outside text on one line, as code. A table splits its cells before it sees the code, hence the pipe. */
-export const code = (text: string): string => {
-  const line = shortened(text.replaceAll(/\s+/g, ' ').replaceAll(UNSEEN, '').trim(), 300).replaceAll('|', '¦')
-  if (line === '') return '(empty)'
-  const ticks = fence(line, 1)
-  const pad = line.startsWith('`') || line.endsWith('`') ? ' ' : ''
-  return `${ticks}${pad}${line}${pad}${ticks}`
-}
-/** Outside text on several lines, as a code block. */
-const block = (text: string): string => {
-  const clean = shortened(
-    text
-      .split(/\r\n|\r|\n/)
-      .map(line => line.replaceAll(UNSEEN, ''))
-      .join('\n')
-      .trim(),
-  )
-  const ticks = fence(clean, 3)
-  return `${ticks}text\n${clean}\n${ticks}`
-}
 
 // ── Words ──
 
-/** `2026-11-24 09:45:10 UTC` */
-const moment = (at: number | string): string => `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
-const duration = (seconds: number): string =>
-  seconds < 0.1
-    ? 'less than 0.1 s'
-    : seconds < 90
-      ? `${seconds} s`
-      : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
+/** `2026-11-24 09:45:10 UTC`. A runner's clock and words are its own: what is no time is said so. */
+const moment = (at: number | string): string => {
+  const date = new Date(at)
+  return Number.isNaN(date.getTime())
+    ? 'at a time that is not known'
+    : `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`
+}
+const duration = (seconds: number): string => {
+  if (seconds < 0.1) return 'less than 0.1 s'
+  if (seconds < 90) return `${Math.round(seconds * 10) / 10} s`
+  const whole = Math.round(seconds)
+  return whole < 90 * 60
+    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
+    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
+}
+const size = (bytes: number): string => {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  return `${Math.round((bytes / 1024 ** power) * 10) / 10} ${units[power]}`
+}
 
-const words = (action: Action): string => {
-  if (action.kind === 'checkpoint' || action.kind === 'restore')
-    return action.name === null ? action.kind : `${action.kind} ${action.name}`
-  return action.kind === 'delete' && action.force ? 'delete --force' : action.kind
+/** An action as the command that it is. */
+export const words = (action: Action): string => {
+  if (action.kind === 'status') return action.about ?? 'status'
+  if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
+  return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
 }
 const places = { github: 'on GitHub', jira: 'in Jira', cli: 'by the CLI', clock: 'by the clock' } satisfies Record<
   Requester['via'],
   string
 >
-const askedBy = ({ via, who }: Requester) => (who === null ? places[via] : `${places[via]} by ${code(who)}`)
+const askedBy = ({ via, who }: Requester): Line => own(places[via]).concat(who === null ? [] : line` by ${code(who)}`)
 
 const provider = (name: Environment['provider']) => (name === 'synthetic' ? 'synthetic (no real machine)' : name)
 
-const riskOf = (work: WorkAtRisk): string => {
-  if (!work.known) return `not known: ${escaped(work.because)}`
+const joined = (parts: readonly Line[], by: string): Line =>
+  parts.flatMap((part, n) => (n === 0 ? part : [{ ours: by }, ...part]))
+
+const riskOf = (work: WorkAtRisk): Line => {
+  if (!work.known) return line`not known: ${work.because}`
   const found = work.repositories.map(one => {
     const counts = [
       [one.uncommitted, 'uncommitted'],
@@ -86,109 +67,146 @@ const riskOf = (work: WorkAtRisk): string => {
       [one.stashes, 'stashed'],
       [one.unpushed, 'unpushed'],
     ] as const
-    return `${code(one.path)}: ${counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', ')}`
+    return line`${code(one.path)}: ${own(counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', '))}`
   })
-  return found.join('; ')
+  return joined(found, '; ')
 }
 
 /** The key that may log in lies in the runner's home: here as its default has it. */
 const sshCommand = ({ host, port, user }: { host: string; port: number; user: string }) =>
   `ssh -i ~/.agent-swarm/ssh/login/key ${port === 22 ? '' : `-p ${port} `}${user}@${host}`
 
-const failed = ({ message, remedy }: Failure): string =>
-  [`It failed:\n\n${block(message)}`, ...(remedy === null ? [] : [`What helps: ${escaped(remedy)}`])].join('\n\n')
+/** How a running machine is entered. `host`: the runner's machine, when it is known. */
+const entering = ({ ticket, ssh }: Environment, host: string | null): Line => {
+  const where = host === null ? own("on the runner's machine") : line`on the runner's machine (${code(host)})`
+  const from = ssh === null ? [] : line`, or ${code(sshCommand(ssh))} from there`
+  return line`${code(`agent-swarm ssh ${ticket}`)} ${where}${from}`
+}
 
-// ── Status comment ──
+// ── Rendering ──
 
-/** Each comment of ours begins so. */
+/** What changes with the time alone: left out of the fingerprint. */
+type Clock = {
+  at: (time: number | string) => string
+  /** Since `from` (epoch ms) until now; told anew once a minute. */
+  soFar: (from: number, now: number) => string
+}
+export type Rendered = {
+  blocks: Block[]
+  /** The same as long as a reader learns nothing new: what was looked at again, with the same result, does not count. */
+  fingerprint: string
+}
+const rendered = (build: (clock: Clock) => Block[]): Rendered => ({
+  blocks: build({ at: moment, soFar: (from, now) => duration(Math.max(0, Math.round((now - from) / 1000))) }),
+  fingerprint: createHash('sha256')
+    .update(
+      JSON.stringify(
+        build({ at: () => '', soFar: (from, now) => String(Math.floor(Math.max(0, now - from) / 60_000)) }),
+      ),
+    )
+    .digest('hex'),
+})
+
+/** First line of a comment of ours on GitHub, by which it is found again. */
 const MARK = '<!-- agent-swarm:'
 export const isMarked = (body: string): boolean => body.startsWith(MARK)
 export const statusMarker = (ticket: Ticket): string => `${MARK}status:${ticket} -->`
 export const replyMarker = (commentId: number): string => `${MARK}reply:${commentId} -->`
+export const commentBody = (marker: string, { blocks }: Rendered): string => `${marker}\n${markdown(blocks)}\n`
 
-export type Rendered = {
-  body: string
-  /** The same as long as a reader learns nothing new: what was looked at again, with the same result, does not count. */
-  fingerprint: string
-}
-const rendered = (marker: string, text: (at: (time: number | string) => string) => string): Rendered => ({
-  body: `${marker}\n${text(moment)}\n`,
-  fingerprint: createHash('sha256')
-    .update(text(() => ''))
-    .digest('hex'),
-})
+// ── Status comment ──
 
-const checkpointRow = ({ name, why, commit, createdAt, withMemory }: Checkpoint) =>
-  `| ${code(name)} | ${why}${commit === null ? '' : ` of ${code(commit.slice(0, 7))}`}${withMemory ? ', with memory' : ''} | ${moment(createdAt)} |`
+const checkpointRow = ({ name, why, commit, createdAt, withMemory, sizeBytes }: Checkpoint): Line[] => [
+  [code(name)],
+  line`${own(why)}${commit === null ? '' : line` of ${code(commit.slice(0, 7))}`}${own(withMemory ? ', with memory' : '')}`,
+  own(moment(createdAt)),
+  own(sizeBytes === null || sizeBytes === undefined ? '' : size(sizeBytes)),
+]
 
-const checkpointTable = (checkpoints: Checkpoint[]): string[] => {
-  if (checkpoints.length === 0) return ['No checkpoints yet: `/swarm checkpoint [name]` makes one.']
+const checkpointBlocks = ({ checkpoints, observedAt }: Environment, { at }: Clock): Block[] => {
+  if (checkpoints.length === 0) return [{ line: own('No checkpoints yet: `/swarm checkpoint [name]` makes one.') }]
   const newest = checkpoints.toReversed().slice(0, CHECKPOINTS_SHOWN)
   const more = checkpoints.length - newest.length
   return [
-    ['| checkpoint | why | made |', '| --- | --- | --- |', ...newest.map(checkpointRow)].join('\n'),
-    ...(more > 0 ? [`${more} older ones are not shown.`] : []),
+    { line: line`Checkpoints, as seen ${own(at(observedAt))}:` },
+    { table: [['checkpoint', 'why', 'made', 'size'].map(own), ...newest.map(checkpointRow)] },
+    ...(more > 0 ? [{ line: line`${more} older ones are not shown.` }] : []),
   ]
 }
 
-const lastOperation = ({ action, outcome, at }: Operation): string => {
-  const result = {
-    done: outcome.result === 'done' ? `done in ${duration(outcome.seconds)}` : '',
-    skipped: outcome.result === 'skipped' ? `nothing to do: ${escaped(outcome.because)}` : '',
-    failed: outcome.result === 'failed' ? `failed: ${code(outcome.failure.message)}` : '',
-  }[outcome.result]
-  return `${code(words(action))}, asked for ${askedBy(action.by)}: ${result} (${moment(at)})`
+const operationLine = ({ what, by, at, result, said, seconds }: Operation): Line => {
+  const came = {
+    done: () => line`done in ${own(duration(seconds ?? 0))}`,
+    failed: () => line`failed: ${code(said ?? '')}`,
+    refused: () => line`refused: ${said ?? ''}`,
+  }[result]()
+  return line`${own(moment(at))}: ${code(what)}, asked for ${askedBy(by)}: ${came}`
 }
+/** Newest first. */
+const operationBlocks = (operations: readonly Operation[]): Block[] =>
+  operations.length === 0 ? [] : [{ line: own('What was asked for last:') }, { list: operations.map(operationLine) }]
 
 export type StatusView = {
   ticket: Ticket
   mirrored: Mirrored
   /** The runner that has it; null when it was not heard yet. */
   runner: KnownRunner | null
-  last: Operation | null
+  /** What was done or refused last, newest first. */
+  operations: readonly Operation[]
+  /** When it shall be deleted, the pull request being merged. Epoch ms; null: nothing of the kind is planned. */
+  deletedAt: number | null
 }
 
-export const statusComment = ({ ticket, mirrored, runner, last }: StatusView): Rendered => {
+export const statusComment = ({ ticket, mirrored, runner, operations, deletedAt }: StatusView): Rendered => {
   const { environment, goneAt } = mirrored
-  const rows = (at: (time: number | string) => string): [string, string][] => [
-    ['State', `**${environment.status}**, as seen ${at(environment.observedAt)}`],
-    ...(environment.status === 'running'
-      ? [
-          [
-            'Log in',
-            `\`agent-swarm ssh ${ticket}\` on the runner's machine${runner === null ? '' : ` (${code(runner.host)})`}` +
-              (environment.ssh === null ? '' : `, or ${code(sshCommand(environment.ssh))} from there`),
-          ] as [string, string],
-        ]
-      : []),
-    ['Provider', provider(environment.provider)],
-    ['Machine', `${code(environment.vmId)}, made ${moment(environment.createdAt)} from ${code(environment.baseImage)}`],
-    ...(environment.workAtRisk === null
+  const { status, createdAt, createdBy, baseImage, workAtRisk } = environment
+  const where = runner === null ? [] : line` (${code(runner.host)})`
+  // What the delete saved first.
+  const kept = operations.slice(0, 1).flatMap(({ result, said }) => (result === 'done' && said !== null ? [said] : []))
+  const rows = ({ at }: Clock): [string, Line][] => [
+    ['State', line`${strong(status)}, as seen ${own(at(environment.observedAt))}`],
+    ...(status === 'running' ? [['Log in', entering(environment, runner?.host ?? null)] as [string, Line]] : []),
+    ...(runner === null
       ? []
-      : [['Work only there', riskOf(environment.workAtRisk)] as [string, string]]),
-    ...(last === null ? [] : [['Last action', lastOperation(last)] as [string, string]]),
+      : [['Runner', line`${code(runner.host)}, last heard ${own(at(runner.seenAt))}`] as [string, Line]]),
+    ['Provider', own(provider(environment.provider))],
+    [
+      'Machine',
+      line`${code(environment.vmId)}, made ${own(moment(createdAt))} from ${code(baseImage)}, asked for ${askedBy(createdBy)}`,
+    ],
+    ...(workAtRisk === null ? [] : [['Work only there', riskOf(workAtRisk)] as [string, Line]]),
   ]
-  return rendered(statusMarker(ticket), at =>
+  return rendered(clock =>
     goneAt === null
       ? [
-          `### ${ticket}: ${environment.status}`,
-          ['| | |', '| --- | --- |', ...rows(at).map(([name, value]) => `| ${name} | ${value} |`)].join('\n'),
+          { heading: line`${own(ticket)}: ${own(status)}` },
+          { table: [[[], []], ...rows(clock).map(([name, value]) => [own(name), value])] },
           ...(runner === null || runner.connected
             ? []
-            : [`The runner on ${code(runner.host)} does not answer; it was last heard ${at(runner.seenAt)}.`]),
-          ...checkpointTable(environment.checkpoints),
-          '<sub>Kept up to date by agent-swarm. `/swarm help` lists the commands.</sub>',
-        ].join('\n\n')
+            : [
+                {
+                  line: line`The runner on ${code(runner.host)} does not answer: this is how things were when it was last heard.`,
+                },
+              ]),
+          ...(deletedAt === null
+            ? []
+            : [
+                {
+                  line: line`Its pull request is merged: it is deleted at ${own(moment(deletedAt))}. ${code('/swarm start')} keeps it.`,
+                },
+              ]),
+          ...checkpointBlocks(environment, clock),
+          ...operationBlocks(operations),
+          { small: own('Kept up to date by agent-swarm. `/swarm help` lists the commands.') },
+        ]
       : [
-          `### ${ticket}: deleted`,
-          `The machine ${code(environment.vmId)} (${provider(environment.provider)}) is gone since ${moment(goneAt)}, with its disk and its checkpoints.`,
-          ...(last?.outcome.result === 'done' && last.outcome.kept !== undefined
-            ? [
-                `On its runner's machine${runner === null ? '' : ` (${code(runner.host)})`}: ${escaped(last.outcome.kept)}.`,
-              ]
-            : []),
-          ...(last === null ? [] : [`Last action: ${lastOperation(last)}`]),
-        ].join('\n\n'),
+          { heading: line`${own(ticket)}: deleted` },
+          {
+            line: line`The machine ${code(environment.vmId)} (${own(provider(environment.provider))}) is gone since ${own(moment(goneAt))}, with its disk and its checkpoints.`,
+          },
+          ...kept.map(said => ({ line: line`On its runner's machine${where}: ${said}.` })),
+          ...operationBlocks(operations),
+        ],
   )
 }
 
@@ -198,78 +216,148 @@ export type ReplyView = {
   command: HeardCommand
   /** Its action in the queue, when it is still known there. */
   row: ActionRow | null
-  /** How many actions of the ticket come before it. */
-  ahead: number
+  /** The ticket's actions before it that are not done, oldest first. */
+  ahead: readonly ActionRow[]
   /** The runner that its ticket is pinned to, or null when any may take it. */
   pinned: KnownRunner | null
   anyRunner: boolean
+  /** The environment as it was told last, and its runner's machine. */
+  known: Environment | null
+  host: string | null
   /** Epoch ms: what is said of something that goes on says when. */
   now: number
 }
 
-const readyLines = (environment: Environment): string => {
-  const { ticket, status, ssh } = environment
-  if (status !== 'running') return `It is ${status}.`
-  return `Log in with \`agent-swarm ssh ${ticket}\` on the runner's machine${ssh === null ? '' : ` (${code(sshCommand(ssh))})`}.`
+const ready = (environment: Environment, host: string | null): Block => {
+  const { status } = environment
+  if (status === 'running') return { line: line`Log in with ${entering(environment, host)}.` }
+  return { line: line`It is ${own(status)}${own(status === 'stopped' ? ': `/swarm start` starts it' : '')}.` }
 }
 
-const done = (action: Action, outcome: Extract<Outcome, { result: 'done' }>): string => {
-  const { environment, said, seconds } = outcome
-  const more = {
-    create: environment === null ? [] : [readyLines(environment)],
-    start: environment === null ? [] : [readyLines(environment)],
-    stop: ['`/swarm start` goes on from there.'],
-    checkpoint:
-      action.kind === 'checkpoint' && action.name !== null ? [`\`/swarm restore ${action.name}\` brings it back.`] : [],
-    restore: environment === null ? [] : [readyLines(environment)],
-    'delete-checkpoint': [],
-    delete: ['That cannot be taken back.'],
-    status:
-      environment === null
-        ? []
-        : [
-            `${readyLines(environment)} That was ${moment(environment.observedAt)}.`,
-            ...checkpointTable(environment.checkpoints),
-          ],
-  } satisfies Record<Action['kind'], string[]>
-  return [`${escaped(said)}. It took ${duration(seconds)}.`, ...more[action.kind]].join('\n\n')
+/** What a question is answered with: the part that was asked for, and how old it is. */
+const facts = (about: 'checkpoints' | 'ssh' | 'all', environment: Environment, host: string | null, clock: Clock) => {
+  const { ticket, status, ssh, observedAt } = environment
+  const address = ssh === null || status !== 'running' ? [] : line` Its SSH is at ${code(`${ssh.host}:${ssh.port}`)}.`
+  const state = (): Block[] => [
+    { line: line`${own(ticket)} is ${own(status)}, as seen ${own(clock.at(observedAt))}.${address}` },
+    ...(status === 'running' || status === 'stopped' ? [ready(environment, host)] : []),
+  ]
+  const checkpoints = () => checkpointBlocks(environment, clock)
+  return { ssh: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
 }
 
-const waiting = ({ row, ahead, pinned, anyRunner }: ReplyView): string => {
-  if (row === null) return 'It is no longer in the queue. Ask again if it is still wanted.'
-  if (row.state === 'cancelled') return 'It was cancelled before it began.'
-  if (row.state === 'active')
-    return `It is under way${row.progress === null ? '' : `: ${escaped(row.progress.phase)}`}.`
-  if (pinned !== null && !pinned.connected)
-    return `It waits for the runner on ${code(pinned.host)}, which has this machine and does not answer. It begins when that runner is back.`
-  if (!anyRunner) return 'It waits: no runner is connected. It begins when one is (`agent-swarm runner`).'
-  if (ahead > 0)
-    return `It waits for ${ahead === 1 ? 'an earlier action' : `${ahead} earlier actions`} of ${row.action.ticket}.`
-  if (row.attempt > 0) return `It did not work yet, and is tried again (attempt ${row.attempt + 1}).`
-  return 'It begins at once.'
+const done = (
+  { command, host }: ReplyView,
+  action: Action,
+  { environment, said, seconds }: Extract<Outcome, { result: 'done' }>,
+  clock: Clock,
+): Block[] => {
+  const readiness = () => (environment === null ? [] : [ready(environment, host)])
+  const after = {
+    create: readiness,
+    start: readiness,
+    stop: () => [{ line: own('`/swarm start` goes on from there.') }],
+    checkpoint: () =>
+      action.kind === 'checkpoint' && action.name !== null
+        ? [{ line: line`${code(`/swarm restore ${action.name}`)} brings it back.` }]
+        : [],
+    restore: readiness,
+    'delete-checkpoint': () => [],
+    delete: () => [{ line: own('That cannot be taken back.') }],
+    status: () =>
+      environment !== null && action.kind === 'status' ? facts(action.about ?? 'all', environment, host, clock) : [],
+  } satisfies Record<Action['kind'], () => Block[]>
+  const blocks = after[action.kind]()
+  // The answer to a question needs no word about the asking.
+  if (action.kind === 'status' && blocks.length > 0) return blocks
+  const whole = command.endedAt === null ? 0 : Math.round((command.endedAt - command.at) / 1000)
+  const waited = whole > seconds + 5 ? line` (${own(duration(whole))} with the wait)` : []
+  return [{ line: line`${said}. It took ${own(duration(seconds))}${waited}.` }, ...blocks]
 }
 
-const answer = (view: ReplyView, at: (time: number) => string): string => {
+const failed = ({ message, remedy }: Failure): Block[] => [
+  { line: own('It failed:') },
+  { listing: message },
+  ...(remedy === null ? [] : [{ line: line`What helps: ${remedy}` }]),
+]
+
+/** What an action is at, or waits for. */
+const under = ({ action, state, progress }: ActionRow): Line => {
+  if (state !== 'active') return line`${code(words(action))}, which waits too`
+  return progress === null
+    ? line`${code(words(action))}, which is under way`
+    : line`${code(words(action))}, which is under way (${code(progress.phase)} since ${own(moment(progress.at))})`
+}
+
+const waiting = ({ command, row, ahead, pinned, anyRunner, now }: ReplyView, { at, soFar }: Clock): Line => {
+  if (row === null) return own('It is no longer in the queue. Ask again if it is still wanted.')
+  if (row.state === 'cancelled') return own('It was cancelled before it began.')
+  if (row.state === 'active') {
+    const phase = row.progress === null ? [] : line`: ${code(row.progress.phase)} since ${own(moment(row.progress.at))}`
+    return line`It is under way${phase} (${own(at(now))}, ${own(soFar(command.at, now))} after it was asked for).`
+  }
+  const asOf = line` (${own(at(now))})`
+  const [next] = ahead
+  if (next?.state !== 'active' && pinned !== null && !pinned.connected)
+    return line`It waits for the runner on ${code(pinned.host)}, which has this machine and does not answer. It begins when that runner is back.${asOf}`
+  if (next?.state !== 'active' && !anyRunner)
+    return line`It waits: no runner is connected. It begins when one is (${code('agent-swarm runner')}).${asOf}`
+  if (next !== undefined) {
+    const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
+    return line`It waits for ${under(next)}${more}.${asOf}`
+  }
+  if (row.notBefore > now)
+    return line`It did not work yet (tried ${own(row.attempt === 1 ? 'once' : `${row.attempt} times`)}), and is tried again at ${own(moment(row.notBefore))}.${asOf}`
+  return line`It is the next: a runner takes it as soon as it has room.${asOf}`
+}
+
+/** The commands of the place, as a table. */
+const help = (place: 'github' | 'jira'): Block[] => [
+  { line: own('Commands, each on a line of its own:') },
+  {
+    table: [
+      ['Command', 'What it does', 'Example'].map(own),
+      ...commandsOn(place).map(({ usage, says, example }) => [[code(`/swarm ${usage}`)], own(says), [code(example)]]),
+    ],
+  },
+]
+
+const answer = (view: ReplyView, place: 'github' | 'jira', clock: Clock): Block[] => {
   const { action, outcome, said } = view.command
-  // Help and refusals are our own Markdown.
-  if (said !== null) return said
-  if (action === null) return ''
-  const text =
-    outcome === null
-      ? `${waiting(view)} (${at(view.now)})`
-      : {
-          done: () => (outcome.result === 'done' ? done(action, outcome) : ''),
-          skipped: () => (outcome.result === 'skipped' ? `Nothing to do: ${escaped(outcome.because)}.` : ''),
-          failed: () => (outcome.result === 'failed' ? failed(outcome.failure) : ''),
-        }[outcome.result]()
-  return `**\`/swarm ${words(action)}\`**\n\n${text}`
+  if (said !== null) return [...(said.text === '' ? [] : [{ line: own(said.text) }]), ...(said.help ? help(place) : [])]
+  if (action === null) return []
+  const title: Block = { line: [code(`/swarm ${words(action)}`)] }
+  if (outcome === null) {
+    const { known, host } = view
+    const lastKnown =
+      action.kind === 'status' && known !== null
+        ? [{ line: own('Until then, what was told last:') }, ...facts(action.about ?? 'all', known, host, clock)]
+        : []
+    return [title, { line: waiting(view, clock) }, ...lastKnown]
+  }
+  if (outcome.result === 'done') return [title, ...done(view, action, outcome, clock)]
+  return outcome.result === 'skipped'
+    ? [title, { line: line`Nothing to do: ${outcome.because}.` }]
+    : [title, ...failed(outcome.failure)]
 }
 
 /** One comment that answers all the commands of another. */
-export const replyComment = (commentId: number, views: readonly ReplyView[]): Rendered =>
-  rendered(replyMarker(commentId), at => views.map(view => answer(view, at)).join('\n\n---\n\n'))
+export const replyTo = (comment: CommentRef, views: readonly ReplyView[]): Rendered => {
+  const onGitHub = 'repo' in comment
+  return rendered(clock => [
+    // On GitHub a hidden marker says so.
+    ...(onGitHub ? [] : [{ line: own(answerTo(comment.commentId)) }]),
+    ...views.flatMap((view, n): Block[] => [
+      ...(n === 0 ? [] : [{ rule: true } as const]),
+      ...answer(view, onGitHub ? 'github' : 'jira', clock),
+    ]),
+  ])
+}
 
 // ── Jira ──
+
+/** First line of our answer in Jira, by which it is found again. */
+export const answerTo = (commentId: string): string => `Answer to comment ${commentId}:`
 
 /** What is told in Jira when a machine is ready. Lines that are indented are shown as code. */
 export const readyText = (environment: Environment, host: string | null): string => {
@@ -286,29 +374,19 @@ export const keptText = (ticket: Ticket, kept: string): string =>
 export const failedText = (action: Action, { message, remedy }: Failure): string =>
   [
     `${words(action)} of ${action.ticket} failed, and needs somebody to look at it:`,
-    ...message.split(/\r\n|\r|\n/).map(line => `    ${line}`),
+    ...message.split(/\r\n|\r|\n/).map(one => `    ${one}`),
     ...(remedy === null ? [] : [`What helps: ${remedy}`]),
   ].join('\n')
 
-type Text = { type: 'text'; text: string }
-export type Adf = {
-  type: 'doc'
-  version: 1
-  content: { type: 'paragraph' | 'codeBlock'; content: Text[] }[]
-}
-
-/** Plain text as an Atlassian document: every line a paragraph, indented ones together a code block. */
-export const adf = (text: string): Adf => {
-  const content: Adf['content'] = []
-  for (const raw of shortened(text, 8_000).split('\n')) {
-    const line = raw.replaceAll(UNSEEN, '')
-    const type = line.startsWith('    ') ? 'codeBlock' : 'paragraph'
-    const shown = line.trim()
-    if (shown === '') continue
-    const last = content.at(-1)
-    const before = last?.content[0]
-    if (type === 'codeBlock' && last?.type === 'codeBlock' && before !== undefined) before.text += `\n${shown}`
-    else content.push({ type, content: [{ type: 'text', text: shown }] })
-  }
-  return { type: 'doc', version: 1, content }
-}
+/** A pull request as Jira shows it beside the ticket. */
+export const remoteLink = ({ repo, number, branch, state }: PullRequestLink, webUrl: string) => ({
+  // Jira keeps one link of an id, and changes it when it comes again.
+  globalId: `agent-swarm:${webUrl}/${repo}/pull/${number}`.slice(0, 255),
+  relationship: 'pull request',
+  object: {
+    url: `${webUrl}/${repo}/pull/${number}`,
+    title: `${repo}#${number}`,
+    summary: `${branch} (${state})`.slice(0, 250),
+    status: { resolved: state !== 'open' },
+  },
+})

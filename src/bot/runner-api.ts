@@ -1,7 +1,8 @@
 /** The runner's side of the bot: work by long-poll, leases, outcomes and heartbeats. Bodies are hostile until parsed, token or not. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
-import type { Environment, Failure, Outcome, Progress } from '../domain.ts'
+import type { Action, Environment, Failure, Outcome, Progress } from '../domain.ts'
+import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import {
   ACQUIRE_WAIT_MS,
@@ -10,7 +11,7 @@ import {
   type LeaseResponse,
   WAITING_TOLD,
 } from '../protocol.ts'
-import type { ActionRow, Message, Queue } from '../queue/queue.ts'
+import type { ActionRow, Lease, Message, Queue } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -105,6 +106,7 @@ export const openRunnerApi = ({
   metrics,
   onOutcome,
   onHeartbeat,
+  mayNotBegin,
   onMessages,
   dryRun = false,
   log,
@@ -116,6 +118,8 @@ export const openRunnerApi = ({
   /** The messages that an ended action makes: stored with its end, in one transaction. */
   onOutcome: (row: ActionRow, outcome: Outcome) => Message[]
   onHeartbeat: (heartbeat: HeartbeatRequest) => Message[]
+  /** Asked before an action on the commit of a fork goes out: why it must not, or null. */
+  mayNotBegin: (action: Action) => Promise<Failure | null>
   /** There is something to publish. */
   onMessages: () => void
   /** No work is given and none is taken back: a runner that is at it waits for a bot that runs in earnest. */
@@ -141,7 +145,29 @@ export const openRunnerApi = ({
       forget(one)
       const { correlation, id, attempt } = lease
       log.debug({ correlation, action: id, attempt, runner: one.runnerId }, 'leased')
-      answer(one.response)(200, lease)
+      if (lease.action.onlyAt === undefined) answer(one.response)(200, lease)
+      else handOut(lease, one.response).catch(error => log.error({ err: error }, 'an action could not be handed out'))
+    }
+  }
+  /** What hangs on something that others may change is looked at once more, before it goes out. */
+  const handOut = async (lease: Lease, response: ServerResponse) => {
+    const { id, token } = lease
+    const end = (failure: Failure, retry: boolean) => {
+      const row = queue.get(id)
+      const messages = () => (row === null ? [] : ended(row, { result: 'failed', failure, environment: null }))
+      queue.fail(id, token, failure, { retry, environment: null, messages })
+      onMessages()
+      answer(response)(204)
+    }
+    try {
+      const failure = await mayNotBegin(lease.action)
+      if (failure !== null) end(failure, false)
+      else if (queue.renew(id, token, null) === 'ok') answer(response)(200, lease)
+      else answer(response)(204)
+    } catch (error) {
+      const failure = failureOf(error, `${lease.action.kind} of ${lease.action.ticket}`)
+      log.warn({ correlation: lease.correlation }, failure.message)
+      end(failure, true)
     }
   }
   const reap = () => {

@@ -61,6 +61,8 @@ export type MessageBody =
   | { kind: 'reply'; repo: string; number: number; commentId: number }
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira'; ticket: Ticket; about: string; text: string }
+  | { kind: 'jira-reply'; ticket: Ticket; commentId: string }
+  | { kind: 'jira-link'; ticket: Ticket; repo: string; number: number }
 /**
  * `body` is the message as it was when it was taken: one that was replaced since is published again. `correlation`: the
  * delivery that it comes of; null when it comes of none.

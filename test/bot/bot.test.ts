@@ -128,7 +128,8 @@ test('a command that waits for a runner is told so, and what is unpublished when
   expect(performance.now() - began).toBeLessThan(6_000)
   stage.github.faults.length = 0
   await stage.startBot()
-  await comment(number, '`/swarm status`', 'It waits for an earlier action of DROP-2.')
+  await stage.heartbeat([])
+  await comment(number, '`/swarm status`', 'It waits for `create`, which waits too.')
   expect(await ours(number)).toHaveLength(1)
 }, 60_000)
 

@@ -22,6 +22,8 @@ const rules: Rules = {
   done: null,
   graceMinutes: 0,
   keep: { newest: 5, days: null },
+  commands: {},
+  jiraCommanders: [],
 }
 
 describe('what a look finds', () => {

@@ -4,7 +4,7 @@ import { afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { openGitHub } from '../../src/bot/github.ts'
 import { openJira } from '../../src/bot/jira.ts'
 import { openMemory } from '../../src/bot/memory.ts'
-import { jiraMessage, reactionMessage, replyMessage, statusMessage } from '../../src/bot/messages.ts'
+import { jiraMessage, reactionMessages, replyMessage, statusMessage } from '../../src/bot/messages.ts'
 import { openPublisher } from '../../src/bot/publisher.ts'
 import type { Action, Environment } from '../../src/domain.ts'
 import { openLog } from '../../src/log.ts'
@@ -128,7 +128,7 @@ const stage = async ({ log = openLog('silent') } = {}) => {
   memory.setInstallation('acme/shop', 1)
   memory.link({ repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'drop-1', state: 'open' })
   memory.learn(environment, 'runner-1')
-  const open = () => openPublisher({ queue, memory, github: door, jira, clock, log })
+  const open = () => openPublisher({ queue, memory, github: door, jira, webUrl: 'https://github.com', clock, log })
   const publisher = open()
   onTestFinished(() => publisher.close())
   return {
@@ -288,16 +288,19 @@ test('a machine that is gone is told where it was told of, and on no other pull 
 
 test('a reply follows what is true: it waits, and then is edited to what came of it', async () => {
   const { comments } = github()
-  const { put, published, memory, queue } = await stage()
+  const { put, published, putOff, later, memory, queue } = await stage()
   queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
   memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
-  memory.heardCommand({ ...to, line: 1 }, { said: 'There is no command `/swarm fly`.', ok: false })
-  put(reactionMessage(to, 'eyes'), replyMessage(to))
+  memory.heardCommand({ ...to, line: 1 }, { text: 'There is no command `fly`.', help: false, ok: false })
+  put(...reactionMessages(to, 'eyes'), replyMessage(to))
   await published()
   expect(comments[0]?.body).toContain('It waits: no runner is connected')
-  expect(comments[0]?.body).toContain('There is no command `/swarm fly`.')
+  expect(comments[0]?.body).toContain('There is no command `fly`.')
   memory.endCommand('github:d:0', { result: 'done', said: 'DROP-1 has a machine', environment, seconds: 2 })
   put(replyMessage(to))
+  await putOff()
+  expect(comments[0]?.body).not.toContain('DROP-1 has a machine')
+  later(5_000)
   await published()
   expect(comments).toHaveLength(1)
   expect(comments[0]?.body).toContain('DROP-1 has a machine. It took 2 s.')
@@ -375,7 +378,7 @@ test('a key that is refused stops the whole side for a while, and says what to d
   const { put, published, later, putOff } = await stage({ log: openLog('info') })
   put(statusMessage('DROP-1'))
   await putOff()
-  put(reactionMessage(to, 'eyes'))
+  put(...reactionMessages(to, 'eyes'))
   later(59_000)
   expect(calls).toEqual([])
   expect(lines.join('')).toContain('Check APP_ID and PRIVATE_KEY')
@@ -397,9 +400,9 @@ test.for([403, 404, 410, 422])('what can never work (%i) is given up, and keeps 
   onTestFinished(() => write.mockRestore())
   const { put, published } = await stage({ log: openLog('info') })
   first.push({ status })
-  put(reactionMessage(to, 'eyes'))
+  put(...reactionMessages(to, 'eyes'))
   await published()
-  put(reactionMessage({ ...to, commentId: 501 }, 'eyes'))
+  put(...reactionMessages({ ...to, commentId: 501 }, 'eyes'))
   await published()
   expect(calls).toEqual(['POST /issues/comments/500/reactions', 'POST /issues/comments/501/reactions'])
   const given = lines.filter(line => line.includes('given up'))
@@ -415,10 +418,10 @@ test('a repository that is limited keeps no other waiting', async () => {
   const { put, memory } = await stage()
   memory.setInstallation('acme/api', 1)
   shop.first.push({ status: 403, headers: { 'retry-after': '3600' }, body: { message: 'secondary rate limit' } })
-  put(reactionMessage(to, 'eyes'))
+  put(...reactionMessages(to, 'eyes'))
   await vi.waitFor(() => expect(shop.calls).toHaveLength(1))
-  put(...[1, 2, 3, 4].map(commentId => reactionMessage({ ...to, commentId }, 'eyes')))
-  put(...[1, 2, 3, 4].map(commentId => reactionMessage({ repo: 'acme/api', commentId }, 'eyes')))
+  put(...[1, 2, 3, 4].flatMap(commentId => reactionMessages({ ...to, commentId }, 'eyes')))
+  put(...[1, 2, 3, 4].flatMap(commentId => reactionMessages({ ...to, repo: 'acme/api', commentId }, 'eyes')))
   await vi.waitFor(() => expect(other.calls).toHaveLength(4), { timeout: 5_000 })
   expect(shop.calls).toHaveLength(1)
 })
@@ -438,8 +441,8 @@ test('a repository that hangs keeps no other waiting', async () => {
   memory.setInstallation('acme/api', 1)
   memory.setInstallation('acme/slow', 1)
   const many = Array.from({ length: 50 }, (_, n) => n + 1)
-  put(...many.map(commentId => reactionMessage({ repo: 'acme/slow', commentId }, 'eyes')))
-  put(...many.map(commentId => reactionMessage({ repo: 'acme/api', commentId }, 'eyes')))
+  put(...many.flatMap(commentId => reactionMessages({ ...to, repo: 'acme/slow', commentId }, 'eyes')))
+  put(...many.flatMap(commentId => reactionMessages({ ...to, repo: 'acme/api', commentId }, 'eyes')))
   await vi.waitFor(() => expect(other.calls).toHaveLength(50), { timeout: 5_000 })
 })
 

@@ -1,16 +1,17 @@
-import { fromMarkdown } from 'mdast-util-from-markdown'
 import { expect, test } from 'vitest'
-import type { HeardCommand, Mirrored } from '../../src/bot/memory.ts'
+import type { HeardCommand, Mirrored, Operation } from '../../src/bot/memory.ts'
 import {
-  adf,
-  code,
-  escaped,
+  commentBody,
   failedText,
   type ReplyView,
   readyText,
-  replyComment,
+  remoteLink,
+  replyMarker,
+  replyTo as replyOn,
   statusComment,
+  statusMarker,
 } from '../../src/bot/render.ts'
+import { adf, plainBlocks } from '../../src/bot/text.ts'
 import type { Action, Environment, Outcome } from '../../src/domain.ts'
 
 const environment = (more: Partial<Environment> = {}): Environment => ({
@@ -21,7 +22,7 @@ const environment = (more: Partial<Environment> = {}): Environment => ({
   status: 'running',
   baseImage: 'agent-swarm-base',
   createdAt: '2026-11-24T09:00:00.000Z',
-  createdBy: { via: 'cli', who: null },
+  createdBy: { via: 'jira', who: 'dev' },
   ssh: { host: '192.168.122.7', port: 22, user: 'agent' },
   checkpoints: [],
   workAtRisk: null,
@@ -40,7 +41,17 @@ const by = { via: 'github', who: 'octocat' } as const
 const replyTo = { repo: 'acme/shop', number: 7, commentId: 5, line: 0 }
 const restore: Action = { kind: 'restore', name: 'before', ticket: 'DROP-1', by, replyTo }
 const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Action = restore): ReplyView => ({
-  command: { ...replyTo, at: 0, actionId: 'github:d1:0', action, said: null, outcome, ok: null } satisfies HeardCommand,
+  command: {
+    comment: replyTo,
+    line: 0,
+    at: Date.parse('2026-11-24T09:59:00Z'),
+    actionId: 'github:d1:0',
+    action,
+    said: null,
+    outcome,
+    ok: null,
+    endedAt: null,
+  } satisfies HeardCommand,
   row: {
     id: 'github:d1:0',
     correlation: 'd1',
@@ -55,15 +66,25 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
     notBefore: 0,
     outcome: null,
   },
-  ahead: 0,
+  ahead: [],
   pinned: null,
   anyRunner: true,
+  known: null,
+  host: null,
   now: Date.parse('2026-11-24T10:00:00Z'),
   ...more,
 })
 
+const replied = (...views: ReplyView[]) => commentBody(replyMarker(5), replyOn(replyTo, views))
+/** An action of the ticket that was asked for before. */
+const before = (more: Partial<ReplyView['ahead'][number]> = {}): ReplyView['ahead'][number] => {
+  const { row } = view(null, {}, { kind: 'create', ticket: 'DROP-1', by, replyTo: null })
+  if (row === null) throw new Error('no row')
+  return { ...row, ...more }
+}
+
 test('the status comment of a running machine', () => {
-  const { body } = statusComment({
+  const comment = statusComment({
     ticket: 'DROP-1',
     mirrored: mirrored({
       environment: environment({
@@ -74,7 +95,7 @@ test('the status comment of a running machine', () => {
             commit: 'abc1234def',
             createdAt: '2026-11-24T09:10:00.000Z',
             withMemory: true,
-            sizeBytes: null,
+            sizeBytes: 1_288_490_189,
           },
           {
             name: 'before',
@@ -88,56 +109,72 @@ test('the status comment of a running machine', () => {
       }),
     }),
     runner,
-    last: {
-      action: restore,
-      outcome: { result: 'done', said: 'x', environment: null, seconds: 3.2 },
-      at: Date.parse('2026-11-24T09:45:11Z'),
-    },
+    operations: [
+      {
+        what: '/swarm delete',
+        by,
+        at: Date.parse('2026-11-24T09:50:00Z'),
+        result: 'refused',
+        said: 'not you',
+        seconds: null,
+      },
+      { what: 'restore before', by, at: Date.parse('2026-11-24T09:45:11Z'), result: 'done', said: null, seconds: 3.2 },
+      { what: 'start', by, at: Date.parse('2026-11-24T09:44:00Z'), result: 'failed', said: 'no room', seconds: null },
+    ] satisfies Operation[],
+    deletedAt: null,
   })
-  expect(body).toBe(`<!-- agent-swarm:status:DROP-1 -->
+  expect(commentBody(statusMarker('DROP-1'), comment)).toBe(`<!-- agent-swarm:status:DROP-1 -->
 ### DROP-1: running
 
-| | |
+|  |  |
 | --- | --- |
 | State | **running**, as seen 2026-11-24 09:45:10 UTC |
 | Log in | \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key agent@192.168.122.7\` from there |
+| Runner | \`studio\`, last heard 2026-11-24 09:45:11 UTC |
 | Provider | kvm |
-| Machine | \`as-drop-1-1a2b3c4d\`, made 2026-11-24 09:00:00 UTC from \`agent-swarm-base\` |
-| Last action | \`restore before\`, asked for on GitHub by \`octocat\`: done in 3.2 s (2026-11-24 09:45:11 UTC) |
+| Machine | \`as-drop-1-1a2b3c4d\`, made 2026-11-24 09:00:00 UTC from \`agent-swarm-base\`, asked for in Jira by \`dev\` |
 
-| checkpoint | why | made |
-| --- | --- | --- |
-| \`before\` | command | 2026-11-24 09:20:00 UTC |
-| \`push-abc1234\` | push of \`abc1234\`, with memory | 2026-11-24 09:10:00 UTC |
+Checkpoints, as seen 2026-11-24 09:45:10 UTC:
+
+| checkpoint | why | made | size |
+| --- | --- | --- | --- |
+| \`before\` | command | 2026-11-24 09:20:00 UTC |  |
+| \`push-abc1234\` | push of \`abc1234\`, with memory | 2026-11-24 09:10:00 UTC | 1.2 GiB |
+
+What was asked for last:
+
+- 2026-11-24 09:50:00 UTC: \`/swarm delete\`, asked for on GitHub by \`octocat\`: refused: not you
+- 2026-11-24 09:45:11 UTC: \`restore before\`, asked for on GitHub by \`octocat\`: done in 3.2 s
+- 2026-11-24 09:44:00 UTC: \`start\`, asked for on GitHub by \`octocat\`: failed: \`no room\`
 
 <sub>Kept up to date by agent-swarm. \`/swarm help\` lists the commands.</sub>
 `)
 })
 
 test('the comment of a deleted machine tells what was saved first, and where', () => {
-  const { body } = statusComment({
+  const kept = 'its unsaved work (1 stash in /home/@all) is kept in ~/.agent-swarm/rescued/DROP-1-20261124-094500'
+  const comment = statusComment({
     ticket: 'DROP-1',
     mirrored: mirrored({ goneAt: Date.parse('2026-11-24T10:00:00Z') }),
     runner,
-    last: {
-      action: { kind: 'delete', force: false, ticket: 'DROP-1', by: restore.by, replyTo: null },
-      outcome: {
-        result: 'done',
-        said: 'x',
-        environment: null,
-        seconds: 3,
-        kept: 'its unsaved work (1 stash in /home/@all) is kept in ~/.agent-swarm/rescued/DROP-1-20261124-094500',
-      },
-      at: Date.parse('2026-11-24T10:00:00Z'),
-    },
+    operations: [
+      { what: 'delete', by, at: Date.parse('2026-11-24T10:00:00Z'), result: 'done', said: kept, seconds: 3 },
+    ],
+    deletedAt: null,
   })
-  expect(body).toContain(
+  expect(commentBody('', comment)).toContain(
     "On its runner's machine (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
   )
 })
 
 const status = (more: Partial<Mirrored>, connected = true) =>
-  statusComment({ ticket: 'DROP-1', mirrored: mirrored(more), runner: { ...runner, connected }, last: null })
+  statusComment({
+    ticket: 'DROP-1',
+    mirrored: mirrored(more),
+    runner: { ...runner, connected },
+    operations: [],
+    deletedAt: null,
+  })
 
 test.for([
   ['a deleted machine', { goneAt: Date.parse('2026-11-24T10:00:00Z') }, '### DROP-1: deleted'],
@@ -165,20 +202,20 @@ test.for([
     '| Work only there | `/srv/a`: 2 uncommitted, 1 unpushed |',
   ],
 ] as [string, Partial<Mirrored>, string][])('the status comment of %s', ([, more, expected]) => {
-  expect(status(more).body).toContain(expected)
+  expect(commentBody('', status(more))).toContain(expected)
 })
 
 test('a runner that is away is told, with when it was last heard', () => {
-  expect(status({}, false).body).toContain(
-    'The runner on `studio` does not answer; it was last heard 2026-11-24 09:45:11 UTC.',
-  )
+  const body = commentBody('', status({}, false))
+  expect(body).toContain('The runner on `studio` does not answer: this is how things were when it was last heard.')
+  expect(body).toContain('last heard 2026-11-24 09:45:11 UTC')
 })
 
 test('a status that was looked at again and is the same has the same fingerprint, and another state another', () => {
   const before = status({})
   const later = status({ environment: environment({ observedAt: '2026-11-24T11:00:00.000Z' }), heardAt: 9 })
   expect(later.fingerprint).toBe(before.fingerprint)
-  expect(later.body).not.toBe(before.body)
+  expect(later.blocks).not.toEqual(before.blocks)
   expect(status({ environment: environment({ status: 'stopped' }) }).fingerprint).not.toBe(before.fingerprint)
 })
 
@@ -192,7 +229,7 @@ test.for([
       seconds: 4,
     }),
     [
-      '**`/swarm restore before`**',
+      '`/swarm restore before`',
       'DROP-1 is back at before; what it replaced is kept as pre-restore-20261124-094500. It took 4 s.',
       'agent-swarm ssh DROP-1',
     ],
@@ -214,7 +251,7 @@ test.for([
       kind: 'delete',
       force: true,
     } as Action),
-    ['**`/swarm delete --force`**', 'It took 2 min 5 s.', 'That cannot be taken back.'],
+    ['`/swarm delete --force`', 'It took 2 min 5 s.', 'That cannot be taken back.'],
   ],
   [
     'a failure',
@@ -232,56 +269,124 @@ test.for([
   ],
   ['no runner', view(null, { anyRunner: false }), ['It waits: no runner is connected.', '(2026-11-24 10:00:00 UTC)']],
   ['its runner away', view(null, { pinned: { ...runner, connected: false } }), ['It waits for the runner on `studio`']],
-  ['others before it', view(null, { ahead: 2 }), ['It waits for 2 earlier actions of DROP-1.']],
+  [
+    'one before it, and what that is at',
+    view(null, {
+      ahead: [before({ state: 'active', progress: { phase: 'ssh', at: '2026-11-24T09:59:30.000Z' } })],
+    }),
+    ['It waits for `create`, which is under way (`ssh` since 2026-11-24 09:59:30 UTC). (2026-11-24 10:00:00 UTC)'],
+  ],
+  [
+    'several before it',
+    view(null, { ahead: [before(), before()] }),
+    ['It waits for `create`, which waits too, and 1 more of DROP-1.'],
+  ],
+  [
+    'another try',
+    view(null, { row: before({ attempt: 2, notBefore: Date.parse('2026-11-24T10:00:08Z') }) }),
+    ['It did not work yet (tried 2 times), and is tried again at 2026-11-24 10:00:08 UTC.'],
+  ],
+  ['no room', view(null), ['It is the next: a runner takes it as soon as it has room.']],
+  [
+    'what it is at, since when, and how long it takes',
+    view(null, { row: before({ state: 'active', progress: { phase: 'boot', at: '2026-11-24T09:59:20.000Z' } }) }),
+    ['It is under way: `boot` since 2026-11-24 09:59:20 UTC (2026-11-24 10:00:00 UTC, 60 s after it was asked for).'],
+  ],
   ['an action that is forgotten', view(null, { row: null }), ['It is no longer in the queue.']],
 ] as [string, ReplyView, string[]][])('the reply says: %s', ([, one, expected]) => {
-  const { body } = replyComment(5, [one])
+  const body = replied(one)
   expect(body.startsWith('<!-- agent-swarm:reply:5 -->\n')).toBe(true)
   for (const text of expected) expect(body).toContain(text)
 })
 
-const hostile = [
-  '@octocat look',
-  '<img src=x onerror=alert(1)>',
-  '[click](http://evil.example)',
-  '![pixel](https://evil.example/p.png)',
-  'see https://evil.example or www.evil.example',
-  '<!-- agent-swarm:status:DROP-1 -->',
-  '`` ` ``` ```` text',
-  '</details>\n\n# heading\n\n> quote\n| a | b |\n| - | - |',
-  '```\n@octocat out of the block\n```',
-  'a\u202eb\u0000c\u200b',
-  '*bold* _it_ ~~gone~~ $x$ #12 &amp;',
-]
-/** Every kind of thing that Markdown made out of a text. */
-const made = (markdown: string): Set<string> => {
-  const found = new Set<string>()
-  const walk = (node: { type: string; children?: unknown[] }) => {
-    found.add(node.type)
-    for (const child of node.children ?? []) walk(child as { type: string; children?: unknown[] })
-  }
-  walk(fromMarkdown(markdown))
-  return found
-}
+const question = (about: 'checkpoints' | 'ssh' | null): Action => ({
+  kind: 'status',
+  ...(about === null ? {} : { about }),
+  ticket: 'DROP-1',
+  by,
+  replyTo,
+})
+const told = (more: Partial<Environment> = {}): Outcome => ({
+  result: 'done',
+  said: 'DROP-1 is running',
+  environment: environment({ ssh: { host: '127.0.0.1', port: 2222, user: 'agent' }, ...more }),
+  seconds: 0.2,
+})
+test('/swarm ssh says whether it runs, where, and how to enter it, and how old that is', () => {
+  expect(replied(view(told(), { host: 'studio' }, question('ssh')))).toBe(`<!-- agent-swarm:reply:5 -->
+\`/swarm ssh\`
 
-test.for(hostile)('outside text stays text: %j', text => {
-  expect(made(`said: ${escaped(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text']))
-  expect(escaped(text)).not.toMatch(/@(?!\u200b)|#(?!\u200b)|:\/\/|\n/)
-  expect(made(`said: ${code(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text', 'inlineCode']))
-  const failure = { kind: 'unknown', message: text, remedy: text } as const
-  const reply = replyComment(5, [view({ result: 'failed', failure, environment: null })]).body
-  expect(made(reply.slice(reply.indexOf('\n')))).toEqual(
-    new Set(['root', 'paragraph', 'strong', 'inlineCode', 'text', 'code']),
+DROP-1 is running, as seen 2026-11-24 09:45:10 UTC. Its SSH is at \`127.0.0.1:2222\`.
+
+Log in with \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key -p 2222 agent@127.0.0.1\` from there.
+`)
+  expect(replied(view(told({ status: 'stopped' }), {}, question('ssh')))).toContain(
+    'DROP-1 is stopped, as seen 2026-11-24 09:45:10 UTC.\n\nIt is stopped: `/swarm start` starts it.',
   )
 })
-
-test('a huge message is cut', () => {
-  const failure = { kind: 'unknown', message: 'x'.repeat(1_000_000), remedy: null } as const
-  expect(replyComment(5, [view({ result: 'failed', failure, environment: null })]).body.length).toBeLessThan(3_000)
+test('/swarm checkpoints lists them, and nothing else', () => {
+  const body = replied(view(told(), {}, question('checkpoints')))
+  expect(body).toContain('`/swarm checkpoints`\n\nNo checkpoints yet')
+  expect(body).not.toContain('Log in')
+})
+test('a question that nobody can answer just now is answered with what was told last', () => {
+  const body = replied(view(null, { anyRunner: false, known: environment() }, question(null)))
+  expect(body).toContain('It waits: no runner is connected.')
+  expect(body).toContain('Until then, what was told last:\n\nDROP-1 is running, as seen 2026-11-24 09:45:10 UTC.')
+})
+test('a command that waited long says how long it took in all', () => {
+  const one = view({ result: 'done', said: 'DROP-1 is started', environment: null, seconds: 4 })
+  const command = { ...one.command, endedAt: one.command.at + 130_000 }
+  expect(replied({ ...one, command })).toContain('DROP-1 is started. It took 4 s (2 min 10 s with the wait).')
+})
+test('what goes on is told anew when something changes, and once a minute', () => {
+  const at = (seconds: number, phase: string) =>
+    replyOn(replyTo, [
+      view(null, {
+        row: before({ state: 'active', progress: { phase, at: '2026-11-24T09:59:20.000Z' } }),
+        now: Date.parse('2026-11-24T10:00:00Z') + seconds * 1000,
+      }),
+    ]).fingerprint
+  expect(at(50, 'boot')).toBe(at(0, 'boot'))
+  expect(at(0, 'ssh')).not.toBe(at(0, 'boot'))
+  expect(at(60, 'boot')).not.toBe(at(0, 'boot'))
+})
+test('a delete that comes after some minutes of grace is told, and what keeps the machine', () => {
+  const deletedAt = Date.parse('2026-11-24T10:30:00Z')
+  const comment = statusComment({ ticket: 'DROP-1', mirrored: mirrored(), runner, operations: [], deletedAt })
+  expect(commentBody('', comment)).toContain(
+    'Its pull request is merged: it is deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
+  )
+})
+test('times of a runner that are none break nothing', () => {
+  const { blocks } = status({ environment: environment({ observedAt: 'soon', createdAt: '' }) })
+  expect(JSON.stringify(blocks)).toContain('at a time that is not known')
+})
+test('in Jira the answer names the comment, and help leaves out what is of pull requests alone', () => {
+  const { blocks } = replyOn({ ticket: 'DROP-1', commentId: '10001' }, [
+    { ...view(null, {}, restore), command: { ...view(null).command, action: null, said: { text: '', help: true } } },
+  ])
+  expect(blocks[0]).toEqual({ line: [{ ours: 'Answer to comment 10001:' }] })
+  const text = JSON.stringify(adf(blocks))
+  expect(text).toContain('/swarm restore [name]')
+  expect(text).not.toContain('/swarm allow')
+})
+test('a pull request as Jira links it', () => {
+  const link = { repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'drop-1-login', state: 'merged' } as const
+  expect(remoteLink(link, 'https://github.com')).toEqual({
+    globalId: 'agent-swarm:https://github.com/acme/shop/pull/7',
+    relationship: 'pull request',
+    object: {
+      url: 'https://github.com/acme/shop/pull/7',
+      title: 'acme/shop#7',
+      summary: 'drop-1-login (merged)',
+      status: { resolved: true },
+    },
+  })
 })
 
 test('what Jira is told', () => {
-  expect(adf(readyText(environment({ provider: 'synthetic' }), 'studio')).content).toEqual([
+  expect(adf(plainBlocks(readyText(environment({ provider: 'synthetic' }), 'studio'))).content).toEqual([
     {
       type: 'paragraph',
       content: [
@@ -299,9 +404,7 @@ test('what Jira is told', () => {
     },
   ])
   const failure = { kind: 'capacity', message: 'creating DROP-1: no room', remedy: 'Stop another.' } as const
-  expect(adf(failedText({ ...restore, kind: 'create' } as Action, failure)).content.map(one => one.type)).toEqual([
-    'paragraph',
-    'codeBlock',
-    'paragraph',
-  ])
+  expect(
+    adf(plainBlocks(failedText({ ...restore, kind: 'create' } as Action, failure))).content.map(one => one.type),
+  ).toEqual(['paragraph', 'codeBlock', 'paragraph'])
 })

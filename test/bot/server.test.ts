@@ -44,6 +44,7 @@ const open = async ({ jira = true } = {}) => {
     metrics,
     onOutcome: () => [],
     onHeartbeat: () => [],
+    mayNotBegin: async () => null,
     onMessages: () => {},
     log: log as never,
   })

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { Facts, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { meaningOf, slashCommands } from '../../handlers/slash-commands.ts'
+import { commandsOn, readCommand, slashCommands } from '../../handlers/slash-commands.ts'
+import { words } from '../../src/bot/render.ts'
 import type { Environment, EnvironmentStatus } from '../../src/domain.ts'
 
 const rules: Rules = {
@@ -14,6 +15,8 @@ const rules: Rules = {
   merged: 'delete',
   done: null,
   graceMinutes: 0,
+  commands: {},
+  jiraCommanders: [],
   keep: { newest: 5, days: null },
 }
 const environment = (status: EnvironmentStatus = 'running'): Environment => ({
@@ -39,7 +42,7 @@ const said = (decision: ReturnType<(typeof handlers)['push']>) =>
           one =>
             `${one.kind} ${one.ticket}${'name' in one && one.name !== null ? ` ${one.name}` : ''}${'force' in one && one.force ? ' --force' : ''}`,
         ),
-        ...decision.replies.map(one => (one.ok ? 'reply' : 'no: ') + (one.ok ? '' : one.text.slice(0, 30))),
+        ...decision.replies.map(one => (one.ok ? 'reply' : `no: ${one.text.slice(0, 30)}`)),
       ].join(', ')
     : `${decision.verdict}: ${decision.reason}`
 
@@ -202,8 +205,9 @@ describe('comment', () => {
   })
   const facts = (more: Partial<Facts['comment']> = {}): Facts['comment'] => ({
     permission: 'write',
+    teams: [],
     now: now(),
-    environment: environment(),
+    allowed: null,
     ...more,
   })
   test.for<[string, Of<'comment'>, Facts['comment'], string]>([
@@ -228,10 +232,101 @@ describe('comment', () => {
     ['a reader', event('/swarm stop'), facts({ permission: 'read' }), 'refused: dev has no write access'],
     ['a stranger', event('/swarm help'), facts({ permission: 'none' }), 'refused: dev has no write access'],
     ['a bot that may write', event('/swarm stop', { authorIsBot: true }), facts(), 'refused: a bot gives no commands'],
-    ['a fork', event('/swarm create'), facts({ now: now({ fromFork: true }) }), 'no: This pull request comes from a'],
     ['no ticket', event('/swarm create'), facts({ now: now({ branch: 'x' }) }), 'no: This pull request names no tic'],
     ['a pull request that is gone', event('/swarm create'), facts({ now: null }), 'ignored: the pull request is gone'],
+    [
+      'a stranger, on one that is gone',
+      event('/swarm create'),
+      facts({ now: null, permission: 'read' }),
+      'refused: dev has no write access',
+    ],
   ])('%s', ([, given, known, expected]) => expect(said(handlers.comment(given, known, rules))).toBe(expected))
+
+  const head = 'a'.repeat(40)
+  const fork = (more: Partial<Facts['comment']> = {}) => facts({ now: now({ fromFork: true, headSha: head }), ...more })
+  test.for<[string, string, Facts['comment'], string]>([
+    ['nothing allowed', '/swarm create', fork(), 'no: This pull request comes from a'],
+    ['help', '/swarm help', fork(), 'reply'],
+    ['its head allowed before', '/swarm create', fork({ allowed: head }), `create DROP-1 at ${head}`],
+    [
+      'another commit allowed before',
+      '/swarm create',
+      fork({ allowed: 'b'.repeat(40) }),
+      'no: This pull request comes from a',
+    ],
+    [
+      'its head allowed now',
+      `/swarm allow ${head}\n/swarm create`,
+      fork(),
+      `create DROP-1 at ${head}, reply, allow ${head}`,
+    ],
+    ['upper case', `/swarm allow ${head.toUpperCase()}`, fork(), `reply, allow ${head}`],
+    [
+      'a commit that is not its head',
+      `/swarm allow ${'b'.repeat(40)}\n/swarm create`,
+      fork(),
+      'no: Not allowed: `bbbbbbbbbb` is n, no: This pull request comes from a',
+    ],
+    [
+      'a shortened commit, which another can be made to fit',
+      `/swarm allow ${head.slice(0, 12)}`,
+      fork(),
+      'no: Name the commit in full, with ',
+    ],
+    ['no commit', '/swarm allow', fork(), 'no: Name the commit in full, with '],
+    ['a reader', `/swarm allow ${head}`, fork({ permission: 'read' }), 'refused: dev has no write access'],
+    ['no fork', `/swarm allow ${head}`, facts(), 'no: This pull request comes from n'],
+  ])('from a fork: %s', ([, body, known, expected]) => {
+    const decision = handlers.comment(event(body), known, rules)
+    const allow = decision.verdict === 'act' && decision.allow !== null ? `, allow ${decision.allow}` : ''
+    const at = decision.verdict === 'act' ? decision.actions.map(one => one.onlyAt) : []
+    expect(`${said(decision).replace('create DROP-1', `create DROP-1 at ${at[0]}`)}${allow}`).toBe(expected)
+  })
+
+  const narrowed: Rules = { ...rules, commands: { delete: ['Boss', 'acme/ops'], restore: [] } }
+  test.for<[string, string, Facts['comment'], string]>([
+    ['a command without a rule', '/swarm stop', facts(), 'stop DROP-1'],
+    ['one that is not named', '/swarm delete', facts(), 'no: Not done: a rule keeps `delete'],
+    ['in a team that is named', '/swarm delete', facts({ teams: ['acme/ops'] }), 'delete DROP-1'],
+    ['teams that cannot be read', '/swarm delete', facts({ teams: null }), 'no: Not done: a rule keeps `delete'],
+    [
+      'an admin is named like anybody',
+      '/swarm delete',
+      facts({ permission: 'admin' }),
+      'no: Not done: a rule keeps `delete',
+    ],
+    ['named for nobody', '/swarm restore', facts({ permission: 'admin' }), 'no: Not done: a rule keeps `restor'],
+    ['help is for all', '/swarm help', facts(), 'reply'],
+  ])('a rule for a command: %s', ([, body, known, expected]) =>
+    expect(said(handlers.comment(event(body), known, narrowed))).toBe(expected),
+  )
+  test('somebody who is named may, whatever the case, and only with write access', () => {
+    const boss = event('/swarm delete', { author: 'boss' })
+    expect(said(handlers.comment(boss, facts(), narrowed))).toBe('delete DROP-1')
+    expect(said(handlers.comment(boss, facts({ permission: 'read' }), narrowed))).toBe(
+      'refused: boss has no write access',
+    )
+  })
+
+  test('what is refused is for the audit log, with who and what', () => {
+    expect(handlers.comment(event('/swarm delete --force\n/swarm stop'), facts({ permission: 'none' }), rules)).toEqual(
+      {
+        verdict: 'refused',
+        reason: 'dev has no write access',
+        refusals: [
+          {
+            by: { via: 'github', who: 'dev' },
+            what: '/swarm delete --force; /swarm stop',
+            reason: 'dev has no write access',
+            ticket: null,
+          },
+        ],
+      },
+    )
+    expect(handlers.comment(event('/swarm delete'), facts(), narrowed)).toMatchObject({
+      refusals: [{ what: '/swarm delete', reason: 'a rule keeps `delete` for others', ticket: 'DROP-1' }],
+    })
+  })
 
   test('more than ten commands: ten are done, and that is said', () => {
     const decision = handlers.comment(event(Array(13).fill('/swarm status').join('\n')), facts(), rules)
@@ -266,15 +361,30 @@ describe('slash commands', () => {
     replyTo: { repo: 'acme/shop', number: 1, commentId: 9, line: 0 },
   } as const
   test.for(Object.entries(slashCommands))('the example of %s means that command', ([name, { example, usage }]) => {
-    const words = example.split(' ').slice(1)
-    const meaning = meaningOf(words, asked)
-    expect(usage.split(' ')[0]).toBe(name)
-    if (name === 'help') expect(meaning).toMatchObject({ ok: true })
-    else expect(meaning).toMatchObject({ action: { kind: name === 'checkpoints' ? 'status' : name, ticket: 'DROP-1' } })
+    const read = readCommand(example.split(' ').slice(1), 'github')
+    if ('answer' in read) throw new Error(read.answer)
+    expect([read.name, usage.split(' ')[0]]).toEqual([name, name])
+    const meaning = read.meaning(asked)
+    if (name === 'help') expect(meaning).toEqual({ help: true })
+    else if (name === 'allow') expect(meaning).toEqual({ allow: example.split(' ')[2] })
+    else if ('action' in meaning)
+      expect([name, meaning.action.ticket]).toEqual([words(meaning.action).split(' ')[0], 'DROP-1'])
+    else throw new Error('it means nothing')
   })
-  test('help names them all', () => {
-    const { reply } = meaningOf(['help'], asked) as { reply: string }
-    for (const { usage } of Object.values(slashCommands)) expect(reply).toContain(`/swarm ${usage}`)
+  test.for([
+    ['chekpoint', 'Did you mean `/swarm checkpoint`?'],
+    ['sttaus', 'Did you mean `/swarm status`?'],
+    ['Delte', 'Did you mean `/swarm delete`?'],
+    ['reboot', 'There is no command `reboot`.'],
+    ['__proto__', 'There is no command `__proto__`.'],
+    ['constructor', 'There is no command `constructor`.'],
+    ['@everyone', 'There is no command `?everyone`.'],
+  ] as [string, string][])('/swarm %s is answered: %s', ([typed, expected]) =>
+    expect(readCommand([typed], 'github')).toEqual({ answer: expect.stringContaining(expected), help: true }),
+  )
+  test('what is of pull requests alone is no command in Jira, and not proposed there', () => {
+    expect(readCommand(['allow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
+    expect(commandsOn('jira').map(one => one.usage)).not.toContain('allow <commit>')
   })
 })
 

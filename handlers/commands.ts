@@ -1,0 +1,112 @@
+/** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
+import type { Action, ReplyTo, Requester, Ticket } from '../src/domain.ts'
+import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
+import type { Decision, Refusal, Reply, Rules } from './handler.ts'
+import { readCommand } from './slash-commands.ts'
+import { type Commander, mayCommand, mayRun } from './who-may.ts'
+
+export type Commanding = {
+  who: Commander
+  /** Their name as it is recorded. */
+  by: Requester
+  replyTo: (line: number) => ReplyTo
+  /** Null: nothing says which ticket it is about. */
+  ticket: Ticket | null
+  /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
+  fork: { head: string; allowed: string | null } | null
+  rules: Rules
+}
+
+/** What somebody wrote, for the record: one line, not too long. */
+const written = (lines: readonly CommandLine[]) =>
+  lines
+    .map(({ words }) => ['/swarm', ...words].join(' '))
+    .join('; ')
+    .slice(0, 300)
+
+export const commanded = (
+  lines: readonly CommandLine[],
+  { who, by, replyTo, ticket, fork, rules }: Commanding,
+): Decision => {
+  const may = mayCommand(who, rules)
+  // Nobody is answered who may not ask, not even on the status comment: that would be a way to make us talk.
+  if (!may.may) {
+    const refusal = { by, what: written(lines), reason: may.because, ticket: null }
+    return { verdict: 'refused', reason: may.because, refusals: [refusal] }
+  }
+
+  const actions: Action[] = []
+  const replies: Reply[] = []
+  const refusals: Refusal[] = []
+  let allowed = fork?.allowed ?? null
+  let allow: string | null = null
+  const answer = (line: number, text: string, { ok = false, help = false } = {}) =>
+    replies.push({ to: replyTo(line), text, help, ok })
+  const refuse = (line: number, text: string, because: string) => {
+    answer(line, text)
+    refusals.push({ by, what: written(lines.slice(line, line + 1)), reason: because, ticket })
+  }
+
+  for (const [line, { words }] of lines.slice(0, MOST_COMMANDS).entries()) {
+    const read = readCommand(words, who.via)
+    if ('answer' in read) {
+      answer(line, read.answer, { help: read.help })
+      continue
+    }
+    if (read.name === 'help') {
+      answer(line, '', { ok: true, help: true })
+      continue
+    }
+    const mayThis = mayRun(read.name, who, rules)
+    if (!mayThis.may) {
+      refuse(line, `Not done: ${mayThis.because}.`, mayThis.because)
+      continue
+    }
+    if (ticket === null) {
+      const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
+      answer(
+        line,
+        `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`,
+      )
+      continue
+    }
+    const meaning = read.meaning({
+      ticket,
+      by,
+      replyTo: replyTo(line),
+      ...(fork === null ? {} : { onlyAt: fork.head }),
+    })
+    if ('answer' in meaning) answer(line, meaning.answer)
+    else if ('help' in meaning) answer(line, '', { ok: true, help: true })
+    else if ('allow' in meaning) {
+      if (fork === null) answer(line, 'This pull request comes from no fork: commands act on it as it is.')
+      else if (meaning.allow !== fork.head)
+        refuse(
+          line,
+          `Not allowed: \`${meaning.allow.slice(0, 10)}\` is not the head of this pull request now.`,
+          'not the head',
+        )
+      else {
+        allow = meaning.allow
+        allowed = meaning.allow
+        answer(line, `Commands act on this pull request as long as \`${allow.slice(0, 10)}\` is its head.`, {
+          ok: true,
+        })
+      }
+    } else if (fork !== null && allowed !== fork.head)
+      refuse(
+        line,
+        allowed === null
+          ? 'This pull request comes from a fork, and those do nothing here until somebody with write access has looked at its commit and allows it: `/swarm allow <commit>`.'
+          : `This pull request comes from a fork, and its head is no longer \`${allowed.slice(0, 10)}\`, which was allowed. Look at the new commits, then: \`/swarm allow <commit>\`.`,
+        'from a fork, and its head is not allowed',
+      )
+    else actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)
+  }
+  if (lines.length > MOST_COMMANDS)
+    answer(
+      MOST_COMMANDS,
+      `One comment gives at most ${MOST_COMMANDS} commands; the ${lines.length - MOST_COMMANDS} after that were left out.`,
+    )
+  return { verdict: 'act', actions, replies, refusals, allow }
+}
