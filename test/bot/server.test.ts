@@ -217,16 +217,17 @@ describe('limits', () => {
         method: 'POST',
         headers: { 'content-type': 'application/json', 'x-hub-signature-256': sign(''), 'content-length': 25e6 },
       })
-      const answered = new Promise<number>(resolve => {
+      const answered = new Promise<number | 'cut'>(resolve => {
         stranger.on('response', response => resolve(response.resume().statusCode ?? 0))
-        stranger.on('error', () => {})
+        // Who still writes when the connection ends may never read why.
+        stranger.on('error', () => resolve('cut'))
       })
       stranger.write(Buffer.alloc(20e6, 32))
       held.push(() => stranger.destroy())
       return answered
     })
     // Six of them fill the room; the others are told.
-    expect(await Promise.any(strangers)).toBe(503)
+    expect([503, 'cut']).toContain(await Promise.race(strangers))
     expect((await github('{}')).status).toBe(202)
     const large = JSON.stringify({ text: 'x'.repeat(1e6) })
     for (const end of held) end()
