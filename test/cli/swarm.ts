@@ -32,6 +32,8 @@ export const person = (called = 'state') => {
       child.stderr.on('data', chunk => (ran.stderr += chunk))
       child.on('error', fail)
       child.on('close', code => done({ ...ran, code: code ?? 1 }))
+      // A program that ends without reading closes its end.
+      child.stdin.on('error', () => {})
       if (input !== null) child.stdin.end(input)
     })
   return {
