@@ -11,23 +11,6 @@ import type { Run, RunOptions } from '../src/exec.ts'
 
 export type VmStatus = 'running' | 'stopped' | 'creating'
 export type VmInfo = { vmId: string; ticket: Ticket; ip: string | null; status: VmStatus }
-/** What one machine takes of its host. */
-export type VmUsage = {
-  /** On the host's disk, with its checkpoints. */
-  diskBytes: number
-  /** What it may have, and what the host really gives it now: 0 when it is stopped, null when that cannot be seen. */
-  cpus: number
-  memoryBytes: number
-  memoryUsedBytes: number | null
-  /** Processor time since its start. */
-  cpuSeconds: number | null
-}
-/** What a host has for machines, and what of it is free. */
-export type Capacity = {
-  cpus: number
-  memoryBytes: { total: number; available: number }
-  diskBytes: { total: number; available: number }
-}
 export type SshInfo = { host: string; port: number; user: string }
 
 export type CreateOptions = {
@@ -40,6 +23,26 @@ export type CreateOptions = {
   publicKey: string
   /** The machine's own host key, made by the caller, which pins it: OpenSSH private key (PEM text) and public line. */
   hostKey: { privateKey: string; publicKey: string }
+}
+
+/** What one machine takes of its host. */
+export type VmUsage = {
+  /** On the host's disk, with its checkpoints. */
+  diskBytes: number
+  cpus: number
+  /** What the machine may have. */
+  memoryBytes: number
+  /** What the host really gives it now, the hypervisor's own part included: 0 when stopped, null while it cannot be asked. */
+  memoryUsedBytes: number | null
+  /** Processor time since its start; null when it is stopped or cannot be asked. */
+  cpuSeconds: number | null
+}
+
+/** What the host of the machines has, and what of it could be given to more of them. */
+export type Capacity = {
+  cpus: number
+  memoryBytes: { total: number; available: number }
+  diskBytes: { total: number; available: number }
 }
 
 /** What `createVm` tells while it works: `disk`, `seed`, `define`. */
@@ -63,7 +66,10 @@ export type Provider = {
   deleteVm(id: string): Promise<void>
   /** Where its SSH server is now. `no-address-yet` while it has no address; the caller asks again. */
   sshInfo(id: string): Promise<SshInfo>
-  /** Makes a checkpoint of the machine as it is, running or stopped. `already-exists` when the name is taken. Returns what it added on the host's disk, or null when that cannot be seen. */
+  /**
+   * Makes a checkpoint of the machine as it is, running or stopped. `already-exists` when the name is taken. `sizeBytes` is
+   * what it added on the host's disk when it was made; null when that cannot be told.
+   */
   checkpoint(id: string, name: CheckpointName): Promise<{ sizeBytes: number | null }>
   /** Brings a checkpoint back; the machine is then as it was at the capture (running with its memory, or stopped). Idempotent. */
   restore(id: string, name: CheckpointName): Promise<void>
@@ -83,8 +89,13 @@ export type Provider = {
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Of every machine of ours, by id. Constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
-  /** Of the host where the machines are. Constant number of commands. */
+  /** Of the host where the machines are, which need not be this one. Constant number of commands. */
   capacity?(): Promise<Capacity>
+  /**
+   * The last lines that the guest wrote on its console, at most 20 of at most 200 characters, without control characters: a
+   * guest's output is hostile. Empty when it wrote nothing.
+   */
+  consoleTail?(id: string): Promise<string[]>
   /** Base images by name. */
   listBaseImages?(): Promise<string[]>
   /** Builds, proves and seals a base image. A failed build leaves no image behind. */

@@ -73,6 +73,12 @@ const passedOn = (environment: Readonly<Record<string, string | undefined>>) =>
 const exitStatus = (ran: { exitCode?: number | undefined; signal?: NodeJS.Signals | undefined }): number =>
   ran.exitCode ?? (ran.signal === undefined ? 1 : 128 + constants.signals[ran.signal])
 
+/** What a program said while it was `doing` something, as a failure. */
+export const explained = (doing: string, said: string, explain: Explain) => {
+  const [, kind, remedy] = explain.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
+  return fail(kind, `${doing}: ${said}`, remedy ?? null)
+}
+
 /** Opens the door. `environment` is what config.ts read of the process's environment. */
 export const openRun =
   (
@@ -125,8 +131,7 @@ export const openRun =
     const unwritten = into !== undefined && ran.failed && ran.exitCode === 0
     if (ran.exitCode === undefined || unwritten || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
       const said = ran.stderr.trim().slice(-MOST_SAID) || ran.shortMessage || 'it ended without a word'
-      const [, kind, remedy] = options.explain?.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
-      throw fail(kind, `${doing}: ${said}`, remedy ?? null)
+      throw explained(doing, said, options.explain ?? [])
     }
     return { stdout: ran.stdout ?? '', stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
   }

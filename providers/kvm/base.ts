@@ -11,10 +11,11 @@ import { seedImage } from '../../base-image/seed.ts'
 import { allow, fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, Provider, SshInfo, Tools } from '../provider.ts'
 import { debianDisk } from './debian-image.ts'
-import { domainTypeHere, ensureNetwork, ensurePool, freshMac, volumePath, withFile } from './host.ts'
+import { domainTypeHere, ensureNetwork, ensurePool, withFile } from './host.ts'
+import { defineMachine } from './machine.ts'
 import type { KvmSettings } from './settings.ts'
-import type { Virsh } from './virsh.ts'
-import { domainXml, escapeXml } from './xml.ts'
+import { parseNames, parsePool, parseVersions, type Virsh } from './virsh.ts'
+import { escapeXml } from './xml.ts'
 
 const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
 const MANIFEST = '.manifest.json'
@@ -38,9 +39,7 @@ export const imageVolume = (name: string): string => {
 }
 
 export const listImages = async (virsh: Virsh, pool: string): Promise<string[]> => {
-  const volumes = (await virsh.one(['vol-list', pool]).catch(() => ''))
-    .split('\n')
-    .map(line => line.trim().split(/\s+/)[0] ?? '')
+  const volumes = parseNames(await virsh.one(['vol-list', pool]).catch(() => ''))
   const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
   return names.filter(name => IMAGE.test(name) && volumes.includes(`${name}.qcow2`))
 }
@@ -138,21 +137,19 @@ export const buildBase = async (
     onPhase('boot')
     await virsh.one(['vol-create-as', pool, `${builder}.qcow2`, `${statSync(begun).size}B`, '--format', 'raw'])
     await virsh.one(['vol-upload', '--pool', pool, `${builder}.qcow2`, begun], { deadline: COPY_DEADLINE_MS })
-    const seed = seedImage({ hostname: builder, publicKey: guest.publicKey, hostKey: guest.hostKey })
-    await virsh.one(['vol-create-as', pool, `${builder}.seed.iso`, `${seed.length}B`, '--format', 'raw'])
-    await withFile(home, seed, path => virsh.one(['vol-upload', '--pool', pool, `${builder}.seed.iso`, path]))
-    await virsh.one(['pool-refresh', pool])
-    const text = domainXml({
+    const facts = await virsh.all([
+      ['pool-refresh', pool],
+      ['pool-dumpxml', pool],
+      ['version', '--daemon'],
+    ])
+    await defineMachine(virsh, home, settings, {
       vmId: builder,
       ticket: '',
-      mac: freshMac(),
-      domainType: await domainTypeHere(virsh, home, settings),
+      domainType: await domainTypeHere(virsh, home, settings, parseVersions(facts).all),
       ...BUILD_SIZE,
-      diskPath: await volumePath(virsh, pool, `${builder}.qcow2`),
-      seedPath: await volumePath(virsh, pool, `${builder}.seed.iso`),
-      network: settings.network,
+      seed: seedImage({ hostname: builder, publicKey: guest.publicKey, hostKey: guest.hostKey }),
+      folder: parsePool(facts)?.folder ?? '',
     })
-    await withFile(home, text, path => virsh.one(['define', path]))
     await provider.startVm(builder)
     const ssh = await answering(builder)
     await guest.run(ssh, 'true', BOOT_DEADLINE_MS)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail, isFailure } from '../../src/errors.ts'
 import type { KvmSettings } from './settings.ts'
-import type { Virsh } from './virsh.ts'
+import { parsePool, type Virsh } from './virsh.ts'
 import { networkXml, probeXml } from './xml.ts'
 
 /** Milliseconds for a guest without a disk to come to its end. A processor that works needs a tenth of it. */
@@ -31,7 +31,8 @@ export const withFile = async <T>(
 
 const isSession = (uri: string) => uri.endsWith('/session')
 
-export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmSettings): Promise<void> => {
+/** Makes the pool where it is not there, starts it where it is not running, and tells of it. */
+export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmSettings) => {
   const found = await virsh.one(['pool-info', pool]).catch(() => null)
   if (found === null) {
     const target = isSession(uri) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${pool}`
@@ -42,6 +43,10 @@ export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmS
     await virsh.one(['pool-start', pool]).catch(ignoreActive)
     await virsh.one(['pool-autostart', pool])
   }
+  const there = parsePool(await virsh.one(['pool-dumpxml', pool]))
+  if (there === null)
+    throw fail('unsupported', `the pool ${pool} is no folder`, 'Name one of type dir: AGENT_SWARM_KVM_POOL.')
+  return there
 }
 
 const ignoreExisting = (error: unknown) => {
@@ -55,10 +60,13 @@ const ignoreActive = (error: unknown) => {
 /** Private ranges that are tried in turn: one that the host uses already is refused by libvirt. */
 const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
 
+/** In what `net-info` said. */
+export const isActive = (text: string): boolean => /^Active:\s+yes/m.test(text)
+
 export const ensureNetwork = async (virsh: Virsh, home: string, { network }: KvmSettings): Promise<void> => {
   const found = await virsh.one(['net-info', network]).catch(() => null)
   if (found !== null) {
-    if (!/^Active:\s+yes/m.test(found)) await virsh.one(['net-start', network]).catch(ignoreActive)
+    if (!isActive(found)) await virsh.one(['net-start', network]).catch(ignoreActive)
     return
   }
   let last: unknown
@@ -80,16 +88,21 @@ export const ensureNetwork = async (virsh: Virsh, home: string, { network }: Kvm
   throw last
 }
 
-/** `kvm` when a guest really boots with it; remembered until the host boots or changes its QEMU. */
-export const domainTypeHere = async (virsh: Virsh, home: string, settings: KvmSettings): Promise<'kvm' | 'qemu'> => {
+/** `kvm` when a guest really boots with it; remembered until the host boots or what `version` says of libvirt and QEMU changes. */
+export const domainTypeHere = async (
+  virsh: Virsh,
+  home: string,
+  settings: KvmSettings,
+  version: string,
+): Promise<'kvm' | 'qemu'> => {
   if (settings.domainType !== 'auto') return settings.domainType
   const boot = existsSync('/proc/sys/kernel/random/boot_id')
     ? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     : ''
   const file = join(home, 'kvm', 'domain-type.json')
   const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
-  // Asking for the version is cheap, asking for capabilities is not.
-  const key = `${settings.uri} ${boot} ${(await virsh.one(['version'])).trim()}`
+  // The version is known already; asking for capabilities is not cheap.
+  const key = `${settings.uri} ${boot} ${version}`
   if (known?.key === key) return known.type
   const type = (await bootsWithKvm(virsh, home)) ? 'kvm' : 'qemu'
   mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
@@ -112,14 +125,6 @@ const bootsWithKvm = async (virsh: Virsh, home: string): Promise<boolean> => {
   } finally {
     await virsh.one(['destroy', name]).catch(() => {})
   }
-}
-
-/** The path of a volume of ours. */
-export const volumePath = async (virsh: Virsh, pool: string, volume: string): Promise<string> => {
-  const path = (await virsh.one(['vol-path', '--pool', pool, volume])).trim()
-  if (!path.startsWith('/'))
-    throw fail('unknown', `asking libvirt for the path of ${volume}: it said "${path.slice(0, 100)}"`)
-  return path
 }
 
 /** In QEMU's own range. Fresh for every machine: a used one finds the dead guest's lease. */

@@ -1,25 +1,31 @@
 /** KVM and QEMU behind libvirt, by virsh alone: a member of the group libvirt needs no root. */
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { checkpointName } from '../../src/domain.ts'
 import { allow, fail, isFailure } from '../../src/errors.ts'
-import type { Provider, Tools, VmInfo } from '../provider.ts'
+import { explained } from '../../src/exec.ts'
+import type { Provider, Tools, VmInfo, VmUsage } from '../provider.ts'
 import { buildBase, imageVolume, listImages } from './base.ts'
-import { domainTypeHere, ensureNetwork, ensurePool, freshMac, volumePath, withFile } from './host.ts'
+import { explainVirsh } from './explain.ts'
+import { domainTypeHere, ensureNetwork, ensurePool, isActive, withFile } from './host.ts'
+import { lastLines } from './last-lines.ts'
+import { defineMachine, machineOf, volumesOf } from './machine.ts'
 import { debianPackages, type KvmSettings } from './settings.ts'
 import {
   askMark,
-  type Mark,
-  numberAfter,
   openVirsh,
   parseAddresses,
-  parseDomstats,
   parseMarks,
+  parseNames,
+  parseNode,
+  parsePool,
   parseSnapshots,
+  parseStates,
+  parseUse,
+  parseVersions,
   parseVolumes,
-  vmStatus,
 } from './virsh.ts'
-import { domainXml } from './xml.ts'
 
 const VM = /^as-[a-z0-9-]{1,51}-[0-9a-f]{8}$/
 /** A guest that does not shut down in this time is powered off. Milliseconds. */
@@ -42,84 +48,47 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     if (!VM.test(id)) throw fail('not-ours', `"${id}" is no machine of agent-swarm`)
     return id
   }
-  const disk = (id: string) => `${named(id)}.qcow2`
-  const seed = (id: string) => `${named(id)}.seed.iso`
-
-  /** The mark that a machine of ours carries; fails with `no-such-vm` or `not-ours`. */
-  const mark = async (id: string): Promise<Mark> => {
-    const found = parseMarks(
-      await virsh.one(askMark(named(id))).catch(error => {
-        if (isFailure(error) && error.failure.kind === 'not-ours') {
-          throw fail(
-            'not-ours',
-            `${id} carries a name like ours, and agent-swarm did not make it`,
-            'It is left alone. Rename it if it is in the way.',
-          )
-        }
-        throw error
-      }),
-    ).find(one => one.name === id)
-    if (found === undefined) throw fail('not-ours', `${id} does not carry our mark`)
-    return found
-  }
-  const there = (id: string) => mark(id).catch(allow('no-such-vm'))
   const snapshot = (name: string): string => {
     if (checkpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
     return name
   }
+  const noted = (id: string) => [askMark(named(id)), ['domstats', id, '--state', '--nowait']]
 
-  const domstate = async (id: string) => vmStatus(await virsh.one(['domstate', named(id)]))
-  const removeVolume = (volume: string) =>
-    virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
+  /** The machine in an answer to `noted`, with what else was asked. Fails with `no-such-vm` or `not-ours`. */
+  const seenIn = (id: string, { stdout, stderr }: { stdout: string; stderr: string }) => {
+    const mark = parseMarks(stdout).find(one => one.name === id)
+    const status = parseStates(stdout).get(id)
+    if (mark !== undefined && status !== undefined) return { mark, status, stdout, stderr }
+    const failure = explained(`looking for ${id}`, stderr.trim(), explainVirsh)
+    if (failure.failure.kind === 'no-such-vm') throw failure
+    if (failure.failure.kind !== 'not-ours' && mark === undefined && status === undefined) throw failure
+    throw fail(
+      'not-ours',
+      `${id} carries a name like ours, and agent-swarm did not make it`,
+      'It is left alone. Rename it if it is in the way.',
+    )
+  }
+  /** The machine as it is now, and what `more` says, in one process. Whatever changes it looks first: it may not be ours. */
+  const look = async (id: string, more: readonly (readonly string[])[] = []) =>
+    seenIn(id, await virsh.ask([...noted(id), ...more]))
+  const lookIfThere = (id: string) => look(id).catch(allow('no-such-vm'))
+  /** As `look`, for what needs the network. */
+  const lookAndConnect = async (id: string) => {
+    const seen = await look(id, [['net-info', network]])
+    if (!isActive(seen.stdout)) await ensureNetwork(virsh, home, settings)
+    return seen
+  }
 
-  /** What the disk takes on the host now. */
-  const allocated = async (id: string) =>
-    numberAfter(await virsh.batch([['vol-info', '--pool', pool, '--vol', disk(id), '--bytes']]), 'Allocation')
-
-  const listSnapshots = async (id: string) =>
-    parseSnapshots(await virsh.one(['snapshot-list', named(id), '--topological']))
-
-  const addressOf = async (id: string, mac: string): Promise<string | null> =>
-    parseAddresses(
-      await virsh.batch([
-        ['domifaddr', id, '--source', 'lease'],
-        ['domifaddr', id, '--source', 'agent'],
-        ['domifaddr', id, '--source', 'arp'],
-      ]),
-    ).get(mac) ?? null
-
-  const makeVolumes = async (
-    id: string,
-    baseImage: string,
-    diskGiB: number,
-    image: Buffer,
-    onPhase: (phase: string) => void,
-  ) => {
-    onPhase('disk')
-    const backing = imageVolume(baseImage)
-    const makeDisk = () =>
-      virsh.one([
-        'vol-create-as',
-        pool,
-        disk(id),
-        `${diskGiB}G`,
-        '--format',
-        'qcow2',
-        '--backing-vol',
-        backing,
-        '--backing-vol-format',
-        'qcow2',
-      ])
+  /** What a call that was interrupted left goes first: the machine itself is not there. */
+  const makeDisk = async (id: string, baseImage: string, diskGiB: number) => {
+    const size = ['--format', 'qcow2', '--backing-vol', imageVolume(baseImage), '--backing-vol-format', 'qcow2']
+    const make = () => virsh.one(['vol-create-as', pool, volumesOf(id).disk, `${diskGiB}G`, ...size])
     try {
-      await makeDisk()
+      await make()
     } catch (error) {
       const kind = isFailure(error) ? error.failure.kind : 'unknown'
-      if (kind === 'already-exists') {
-        // Left by a call that was interrupted: the machine itself is not there.
-        await removeVolume(disk(id))
-        await removeVolume(seed(id))
-        await makeDisk()
-      } else if (kind === 'no-such-image' || kind === 'unknown') {
+      if (kind === 'already-exists') await removeMachine(id)
+      else if (kind === 'no-such-image' || kind === 'unknown') {
         await ensurePool(virsh, home, settings)
         await virsh.one(['pool-refresh', pool])
         if (!(await listImages(virsh, pool)).includes(baseImage)) {
@@ -129,35 +98,33 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
             `Make it: agent-swarm init-base ${baseImage} --from debian-packages (or --from FILE, a cloud image).`,
           )
         }
-        await makeDisk()
       } else throw error
-    }
-    onPhase('seed')
-    await virsh.one(['vol-create-as', pool, seed(id), `${image.length}B`, '--format', 'raw'])
-    await withFile(home, image, path => virsh.one(['vol-upload', '--pool', pool, seed(id), path]))
-    const [diskPath, seedPath] = (
-      await virsh.batch([
-        ['vol-path', '--pool', pool, disk(id)],
-        ['vol-path', '--pool', pool, seed(id)],
-      ])
-    )
-      .trim()
-      .split(/\s+/)
-    return {
-      diskPath: diskPath ?? (await volumePath(virsh, pool, disk(id))),
-      seedPath: seedPath ?? (await volumePath(virsh, pool, seed(id))),
+      await make()
     }
   }
 
+  /** All of a machine in as few processes as it takes, usually one; done when libvirt shows nothing of it any more. */
   const removeMachine = async (id: string) => {
-    if ((await there(id)) !== undefined) {
-      await virsh.one(['destroy', id]).catch(allow('not-running', 'no-such-vm'))
-      await virsh
-        .one(['undefine', id, '--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram'])
-        .catch(allow('no-such-vm'))
+    const machine = await lookIfThere(id)
+    const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
+    let volumes: string[] = Object.values(volumesOf(id))
+    while (true) {
+      const { stdout, stderr } = await virsh.ask([
+        ...(machine?.status === 'running' ? [['destroy', id]] : []),
+        ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
+        ...volumes.map(volume => ['vol-delete', '--pool', pool, volume]),
+        // Shows what libvirt wrote there by itself: a console's older parts.
+        ['pool-refresh', pool],
+        ['list', '--all', '--name'],
+        ['vol-list', pool],
+      ])
+      const left = parseNames(stdout).filter(name => name === id || machineOf(name) === id)
+      if (left.length === 0) return
+      // What is still there after it was deleted by name does not go.
+      if (left.some(name => name === id || volumes.includes(name)))
+        throw explained(`deleting ${id}`, stderr.trim(), explainVirsh)
+      volumes = left
     }
-    await removeVolume(disk(id))
-    await removeVolume(seed(id))
   }
 
   const provider: Provider = {
@@ -190,28 +157,27 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     },
 
     createVm: async (ticket, baseImage, options, onPhase = () => {}): Promise<VmInfo> => {
-      const { vmId } = options
-      named(vmId)
-      if ((await there(vmId)) !== undefined) return { vmId, ticket, ip: null, status: await domstate(vmId) }
+      const { vmId, cpus, memoryMiB, publicKey, hostKey } = options
+      const facts = await virsh.ask([
+        ...noted(vmId),
+        ['net-info', network],
+        ['version', '--daemon'],
+        ['pool-dumpxml', pool],
+      ])
       try {
-        const [domainType] = await Promise.all([
-          domainTypeHere(virsh, home, settings),
-          ensureNetwork(virsh, home, settings),
-        ])
-        const image = seedImage({ hostname: vmId, publicKey: options.publicKey, hostKey: options.hostKey })
-        const paths = await makeVolumes(vmId, baseImage, options.diskGiB, image, onPhase)
-        onPhase('define')
-        const text = domainXml({
-          vmId,
-          ticket,
-          mac: freshMac(),
-          domainType,
-          cpus: options.cpus,
-          memoryMiB: options.memoryMiB,
-          network,
-          ...paths,
-        })
-        await withFile(home, text, path => virsh.one(['define', path]))
+        return { vmId, ticket, ip: null, status: seenIn(vmId, facts).status }
+      } catch (error) {
+        allow('no-such-vm')(error)
+      }
+      try {
+        const domainType = await domainTypeHere(virsh, home, settings, parseVersions(facts.stdout).all)
+        if (!isActive(facts.stdout)) await ensureNetwork(virsh, home, settings)
+        const { folder } = parsePool(facts.stdout) ?? (await ensurePool(virsh, home, settings))
+        onPhase('disk')
+        await makeDisk(vmId, baseImage, options.diskGiB)
+        onPhase('seed')
+        const seed = seedImage({ hostname: vmId, publicKey, hostKey })
+        await defineMachine(virsh, home, settings, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder })
       } catch (error) {
         await removeMachine(vmId)
         throw error
@@ -220,17 +186,15 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     },
 
     startVm: async id => {
-      await mark(id)
-      await ensureNetwork(virsh, home, settings)
+      await lookAndConnect(id)
       await virsh.one(['start', id], { deadline: 120_000 }).catch(allow('already-running'))
     },
 
     stopVm: async id => {
-      await mark(id)
-      if ((await domstate(id)) === 'stopped') return
+      if ((await look(id)).status === 'stopped') return
       await virsh.one(['shutdown', id]).catch(allow('not-running'))
       for (const until = performance.now() + SHUTDOWN_GRACE_MS; performance.now() < until; await delay(POLL_MS)) {
-        if ((await domstate(id)) === 'stopped') return
+        if ((await look(id)).status === 'stopped') return
       }
       await virsh.one(['destroy', id]).catch(allow('not-running'))
     },
@@ -238,97 +202,108 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     deleteVm: removeMachine,
 
     sshInfo: async id => {
-      const { mac } = await mark(id)
-      const host = await addressOf(id, mac)
-      if (host === null) throw fail('no-address-yet', `${id} has no address yet`)
+      const { mark, stdout } = await look(
+        id,
+        ['lease', 'agent', 'arp'].map(source => ['domifaddr', id, '--source', source]),
+      )
+      const host = parseAddresses(stdout).get(mark.mac)
+      if (host === undefined) throw fail('no-address-yet', `${id} has no address yet`)
       return { host, port: 22, user: GUEST_USER }
     },
 
     checkpoint: async (id, name) => {
-      await mark(id)
-      const before = await allocated(id)
-      await virsh.one(['snapshot-create-as', id, `--name=${snapshot(name)}`, '--atomic'], {
+      const { disk } = volumesOf(id)
+      const measure = ['vol-info', '--pool', pool, disk, '--bytes']
+      const before = parseVolumes((await look(id, [measure])).stdout).get(disk)
+      const made = await virsh.all([['snapshot-create-as', id, `--name=${snapshot(name)}`, '--atomic'], measure], {
         deadline: CHECKPOINT_DEADLINE_MS,
       })
-      const after = await allocated(id)
-      return { sizeBytes: before === null || after === null ? null : Math.max(0, after - before) }
+      const after = parseVolumes(made).get(disk)
+      return { sizeBytes: before === undefined || after === undefined ? null : Math.max(0, after - before) }
     },
 
     restore: async (id, name) => {
-      await mark(id)
-      await ensureNetwork(virsh, home, settings)
+      await lookAndConnect(id)
       await virsh.one(['snapshot-revert', id, `--snapshotname=${snapshot(name)}`], { deadline: CHECKPOINT_DEADLINE_MS })
-      // The guest's clock stands where it stood. Only an agent in the guest can set it; one without goes on with the old time.
-      if ((await domstate(id)) === 'running') await virsh.batch([['domtime', id, '--now']])
+      // The guest's clock stands where it stood. Only an agent in the guest can set it; one without goes on with the old
+      // time, and a stopped one has none.
+      await virsh.ask([['domtime', id, '--now']])
     },
 
     listCheckpoints: async id => {
-      await mark(id)
-      return listSnapshots(id)
+      const { stdout, stderr } = await look(id, [['snapshot-list', id, '--topological']])
+      // None is an answer, and "cannot be asked" is not.
+      if (stderr !== '') throw explained(`listing the checkpoints of ${id}`, stderr.trim(), explainVirsh)
+      return parseSnapshots(stdout)
     },
 
     deleteCheckpoint: async (id, name) => {
-      await mark(id)
+      await look(id)
       await virsh
         .one(['snapshot-delete', id, `--snapshotname=${snapshot(name)}`], { deadline: CHECKPOINT_DEADLINE_MS })
         .catch(allow('no-such-checkpoint'))
     },
 
-    status: async id => {
-      await mark(id)
-      return domstate(id)
-    },
+    status: async id => (await look(id)).status,
 
     listVms: async () => {
-      const states = parseDomstats(await virsh.one(['domstats', '--state', '--nowait']))
+      const states = parseStates(await virsh.one(['domstats', '--state', '--nowait']))
       const ids = [...states.keys()].filter(name => VM.test(name))
-      const answers = await Promise.all([
-        virsh.batch([['net-dhcp-leases', network]]),
-        ...chunks(ids).map(part => virsh.batch(part.map(askMark))),
+      const [leases, ...marks] = await Promise.all([
+        virsh.ask([['net-dhcp-leases', network]]),
+        ...chunks(ids).map(part => virsh.ask(part.map(askMark))),
       ])
-      const [leases = '', ...marks] = answers
-      const addresses = parseAddresses(leases)
-      return marks.flatMap(parseMarks).flatMap(({ name, ticket, mac }): VmInfo[] => {
-        const status = states.get(name)?.status
-        // A machine of no ticket builds an image.
-        return status === undefined || ticket === ''
-          ? []
-          : [{ vmId: name, ticket, ip: status === 'running' ? (addresses.get(mac) ?? null) : null, status }]
-      })
+      const addresses = parseAddresses(leases.stdout)
+      return marks
+        .flatMap(({ stdout }) => parseMarks(stdout))
+        .flatMap(({ name, ticket, mac }): VmInfo[] => {
+          const status = states.get(name)
+          // A machine of no ticket builds an image.
+          return status === undefined || ticket === ''
+            ? []
+            : [{ vmId: name, ticket, ip: status === 'running' ? (addresses.get(mac) ?? null) : null, status }]
+        })
     },
 
     usage: async () => {
-      const volumes = (await virsh.one(['vol-list', pool]).catch(() => ''))
-        .split('\n')
-        .map(line => line.trim().split(/\s+/)[0] ?? '')
-      const ours = volumes.filter(name => VM.test(name.replace(/\.(qcow2|seed\.iso)$/, '')) && name.includes('.'))
-      const [stats = '', ...texts] = await Promise.all([
-        virsh.one(['domstats', '--state', '--cpu-total', '--vcpu', '--balloon', '--nowait']),
-        ...chunks(ours).map(part =>
-          virsh.batch(part.map(name => ['vol-info', '--pool', pool, '--vol', name, '--bytes'])),
-        ),
+      const { stdout } = await virsh.ask([
+        ['domstats', '--state', '--cpu-total', '--vcpu', '--balloon', '--nowait'],
+        ['vol-list', pool],
       ])
-      const bytes = new Map<string, number>()
-      for (const [name, size] of texts.flatMap(text => [...parseVolumes(text)])) {
-        const id = name.replace(/\.(qcow2|seed\.iso)$/, '')
-        bytes.set(id, (bytes.get(id) ?? 0) + size)
-      }
-      const machines = [...parseDomstats(stats)].filter(([name]) => VM.test(name))
-      return new Map(
-        machines.map(([name, { status: _, ...usage }]) => [name, { diskBytes: bytes.get(name) ?? 0, ...usage }]),
+      const found = new Map(
+        [...parseUse(stdout)].flatMap(([id, use]): [string, VmUsage][] =>
+          VM.test(id) ? [[id, { ...use, diskBytes: 0 }]] : [],
+        ),
       )
-    },
-    capacity: async () => {
-      const text = await virsh.batch([['nodeinfo'], ['nodememstats'], ['pool-info', pool, '--bytes']])
-      const number = (label: string) => numberAfter(text, label) ?? 0
-      const kib = (label: string) => number(label) * 1024
-      return {
-        cpus: number('CPU\\(s\\)'),
-        // What the kernel holds as cache it gives up when it is asked for.
-        memoryBytes: { total: kib('total'), available: kib('free') + kib('buffers') + kib('cached') },
-        diskBytes: { total: number('Capacity'), available: number('Available') },
+      const volumes = parseNames(stdout).filter(name => found.has(machineOf(name) ?? ''))
+      const answers = await Promise.all(
+        chunks(volumes).map(part => virsh.ask(part.map(name => ['vol-info', '--pool', pool, name, '--bytes']))),
+      )
+      for (const [name, bytes] of answers.flatMap(({ stdout }) => [...parseVolumes(stdout)])) {
+        const use = found.get(machineOf(name) ?? '')
+        if (use !== undefined) use.diskBytes += bytes
       }
+      return found
     },
+
+    capacity: async () => {
+      const { stdout } = await virsh.ask([
+        ['nodeinfo'],
+        ['nodememstats'],
+        // libvirt knows a pool's bytes as they were when it was read last.
+        ['pool-refresh', pool],
+        ['pool-dumpxml', pool],
+      ])
+      const { folder: _, ...diskBytes } = parsePool(stdout) ?? (await ensurePool(virsh, home, settings))
+      return { ...parseNode(stdout), diskBytes }
+    },
+
+    consoleTail: async id =>
+      withFile(home, '', async path => {
+        // The machine is known to be ours before its console is shown; reading it changes nothing.
+        await look(id, [['vol-download', '--pool', pool, volumesOf(id).console, path]])
+        return lastLines(readFileSync(path))
+      }),
 
     listBaseImages: () => listImages(virsh, pool),
     buildBase: request => buildBase(tools, virsh, provider, request),

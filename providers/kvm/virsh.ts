@@ -1,87 +1,120 @@
 /** virsh, and what its answers say. Shapes as virsh 9.0 prints them. */
-import type { Run, RunOptions } from '../../src/exec.ts'
-import type { VmStatus } from '../provider.ts'
+import { explained, type Run, type RunOptions } from '../../src/exec.ts'
+import type { VmStatus, VmUsage } from '../provider.ts'
 import { explainVirsh } from './explain.ts'
-import { NAMESPACE } from './xml.ts'
+import { NAMESPACE, unescapeXml } from './xml.ts'
 
 export type Virsh = ReturnType<typeof openVirsh>
+type Command = readonly string[]
+
+/** As virsh reads a line of commands: quoted like a shell's. Names of ours need none. */
+const quoted = (word: string) => (/^[A-Za-z0-9_./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
 
 export const openVirsh = (run: Run, uri: string) => {
-  const call = async (argv: readonly string[], options: RunOptions) =>
-    (
-      await run('virsh', ['--connect', uri, '--quiet', ...argv], {
-        deadline: 60_000,
-        explain: explainVirsh,
-        ...options,
-      })
-    ).stdout
+  const call = (argv: Command, options: RunOptions) =>
+    run('virsh', ['--connect', uri, '--quiet', ...argv], { deadline: 60_000, explain: explainVirsh, ...options })
+  const several = (commands: readonly Command[], options: RunOptions) =>
+    call([commands.map(command => command.map(quoted).join(' ')).join('; ')], { ...options, answers: [1] })
   return {
     /** One command. */
-    one: (argv: readonly string[], options: RunOptions = {}) => call(argv, options),
+    one: async (argv: Command, options: RunOptions = {}): Promise<string> => (await call(argv, options)).stdout,
     /**
-     * Several commands in one process. Every one is run, whatever became of those before, and what failed is missing from
-     * the answer. Words are names of ours, of letters, digits, hyphens and dots: nothing that virsh would split.
+     * Several commands in one process, since a process costs more than most of them. Every one is run, whatever became of
+     * those before; what failed is missing from `stdout`, and `stderr` says why. Fails only when libvirt cannot be asked.
      */
-    batch: async (commands: readonly (readonly string[])[]): Promise<string> => {
-      if (commands.length === 0) return ''
-      const words = commands.flat()
-      const odd = words.find(word => !/^[A-Za-z0-9_./:=-]+$/.test(word))
-      if (odd !== undefined) throw new RangeError(`virsh would split "${odd}"`)
-      return call([commands.map(command => command.join(' ')).join('; ')], { answers: [1] })
+    ask: async (
+      commands: readonly Command[],
+      options: RunOptions = {},
+    ): Promise<{ stdout: string; stderr: string }> => {
+      if (commands.length === 0) return { stdout: '', stderr: '' }
+      const { stdout, stderr } = await several(commands, options)
+      if (/failed to connect to the hypervisor|Disconnected from|client socket is closed/.test(stderr))
+        throw explained('asking libvirt', stderr.trim(), explainVirsh)
+      return { stdout, stderr }
+    },
+    /** Several commands in one process. Every one is run; fails with what was said when one of them failed. */
+    all: async (commands: readonly Command[], options: RunOptions = {}): Promise<string> => {
+      const { stdout, stderr } = await several(commands, options)
+      if (/^error: /m.test(stderr))
+        throw explained(
+          `virsh --connect ${uri} ${commands.map(command => command.join(' ')).join('; ')}`.slice(0, 300),
+          stderr.trim(),
+          explainVirsh,
+        )
+      return stdout
     },
   }
 }
 
-/** libvirt's states; what runs, pauses or shuts down is still there with its memory. */
-export const vmStatus = (domstate: string): VmStatus => {
-  const state = domstate.trim()
-  return state === 'shut off' || state === 'crashed' || state === 'no state' ? 'stopped' : 'running'
+/** `state.state` of domstats: 5 is shut off, 6 crashed; what pauses or shuts down is still there with its memory. */
+const statsStatus = (state: number | undefined): VmStatus =>
+  state === undefined || state === 5 || state === 6 || state === 0 ? 'stopped' : 'running'
+
+/** The numbers that `domstats` tells, by machine and name. */
+const parseStats = (text: string): Map<string, Map<string, number>> => {
+  const found = new Map<string, Map<string, number>>()
+  let one: Map<string, number> | null = null
+  for (const line of text.split('\n')) {
+    const name = line.match(/^Domain: '(.*)'$/)?.[1]
+    if (name !== undefined) {
+      one = new Map()
+      found.set(name, one)
+    }
+    const [, key, value] = line.match(/^ {2}([a-z0-9.-]+)=(\d+)$/) ?? []
+    if (key !== undefined) one?.set(key, Number(value))
+  }
+  return found
 }
 
-/** `state.state` of domstats: 5 is shut off, 6 crashed. */
-const statsStatus = (state: number): VmStatus => (state === 5 || state === 6 || state === 0 ? 'stopped' : 'running')
+export const parseStates = (text: string): Map<string, VmStatus> =>
+  new Map([...parseStats(text)].map(([name, stats]) => [name, statsStatus(stats.get('state.state'))]))
 
-type Domstats = {
-  status: VmStatus
-  cpus: number
-  memoryBytes: number
-  memoryUsedBytes: number | null
-  cpuSeconds: number | null
-}
-
-/** By domain, what `domstats --state --cpu-total --vcpu --balloon` printed. Memory in KiB and time in ns there. */
-export const parseDomstats = (text: string): Map<string, Domstats> =>
+/** What each machine uses, of `domstats --state --cpu-total --vcpu --balloon`. Memory in KiB there, time in nanoseconds. */
+export const parseUse = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>> =>
   new Map(
-    text.split(/^(?=Domain: )/m).flatMap((part): [string, Domstats][] => {
-      const name = part.match(/^Domain: '(.*)'$/m)?.[1]
-      const number = (key: string) => {
-        const found = part.match(new RegExp(`^\\s*${key.replaceAll('.', '\\.')}=(\\d+)$`, 'm'))?.[1]
-        return found === undefined ? null : Number(found)
-      }
-      const state = number('state.state')
-      if (name === undefined || state === null) return []
-      const status = statsStatus(state)
-      const [rss, time] = [number('balloon.rss'), number('cpu.time')]
+    [...parseStats(text)].map(([name, stats]) => {
+      const stopped = statsStatus(stats.get('state.state')) === 'stopped'
+      const [rss, time] = [stats.get('balloon.rss'), stats.get('cpu.time')]
       return [
-        [
-          name,
-          {
-            status,
-            cpus: number('vcpu.maximum') ?? 0,
-            memoryBytes: (number('balloon.maximum') ?? 0) * 1024,
-            memoryUsedBytes: status === 'stopped' ? 0 : rss === null ? null : rss * 1024,
-            cpuSeconds: status === 'stopped' || time === null ? null : time / 1e9,
-          },
-        ],
+        name,
+        {
+          cpus: stats.get('vcpu.current') ?? stats.get('vcpu.maximum') ?? 0,
+          memoryBytes: (stats.get('balloon.maximum') ?? 0) * 1024,
+          memoryUsedBytes: stopped ? 0 : rss === undefined ? null : rss * 1024,
+          cpuSeconds: stopped || time === undefined ? null : time / 1e9,
+        },
       ]
     }),
   )
 
-/** `Capacity`, `Allocation`, `Available` of `pool-info --bytes`, and the like. */
-export const numberAfter = (text: string, label: string): number | null => {
-  const found = text.match(new RegExp(`^${label}\\s*:\\s*(\\d+)`, 'm'))?.[1]
-  return found === undefined ? null : Number(found)
+/** Where a pool's volumes lie, and its bytes, out of `pool-dumpxml`; null when there is no pool. */
+export const parsePool = (text: string): { folder: string; total: number; available: number } | null => {
+  const pool = text.match(/<pool[\s>][\s\S]*<\/pool>/)?.[0]
+  const folder = pool?.match(/<target>[\s\S]*?<path>([^<]*)<\/path>/)?.[1]
+  const bytes = (name: string) => Number(pool?.match(new RegExp(`<${name} unit='bytes'>(\\d+)<`))?.[1] ?? 0)
+  return folder === undefined
+    ? null
+    : { folder: unescapeXml(folder), total: bytes('capacity'), available: bytes('available') }
 }
+
+/** Of `nodeinfo` and `nodememstats`, whose numbers are KiB. What only buffers and caches can be had by a machine. */
+export const parseNode = (text: string) => {
+  const kib = (name: string) => Number(text.match(new RegExp(`^${name}\\s*:\\s+(\\d+) KiB`, 'm'))?.[1] ?? 0) * 1024
+  return {
+    cpus: Number(text.match(/^CPU\(s\):\s+(\d+)/m)?.[1] ?? 0),
+    memoryBytes: { total: kib('total'), available: kib('free') + kib('buffers') + kib('cached') },
+  }
+}
+
+/** Of `version --daemon`: all of it on one line, and the version of the libvirt that answers. */
+export const parseVersions = (text: string): { all: string; libvirt: string } => ({
+  all: (text.match(/^(?:Compiled|Using|Running) .*$/gm) ?? []).join(', '),
+  libvirt: text.match(/^Running against daemon: ([\d.]+)/m)?.[1] ?? '',
+})
+
+/** The first names in the rows of a list. */
+export const parseNames = (text: string): string[] =>
+  text.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])
 
 export type Mark = { name: string; ticket: string; mac: string }
 

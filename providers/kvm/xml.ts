@@ -10,6 +10,14 @@ export const escapeXml = (value: string | number): string =>
     .replaceAll('"', '&quot;')
     .replaceAll("'", '&apos;')
 
+export const unescapeXml = (text: string): string =>
+  text
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&apos;', "'")
+    .replaceAll('&amp;', '&')
+
 /** A template whose values are escaped. */
 const xml = (text: TemplateStringsArray, ...values: (string | number)[]): string =>
   text.map((part, at) => part + (at < values.length ? escapeXml(values[at] ?? '') : '')).join('')
@@ -23,6 +31,8 @@ export type Machine = {
   memoryMiB: number
   diskPath: string
   seedPath: string
+  /** Where the guest's serial console is written to. */
+  consolePath: string
   network: string
 }
 
@@ -61,7 +71,7 @@ export const domainXml = (machine: Machine): string =>
     <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>
     <rng model="virtio"><backend model="random">/dev/urandom</backend></rng>
     <memballoon model="virtio"/>
-    <serial type="pty"/>
+    <serial type="pty"><log file="${machine.consolePath}" append="off"/></serial>
     <console type="pty"/>
   </devices>
 </domain>

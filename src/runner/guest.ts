@@ -122,6 +122,12 @@ export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[]
 
 const BATCH = ['-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-T']
 
+/** What a guest wrote last on its console, as the end of a message about it. */
+const lastWords = async (provider: Provider, vmId: string): Promise<string> => {
+  const lines = (await provider.consoleTail?.(vmId).catch(() => [])) ?? []
+  return lines.length === 0 ? '' : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
+}
+
 export type Guest = {
   /** Waits until an SSH reply came with the pinned key. Returns where. Null where the provider has no SSH. */
   ready(
@@ -174,10 +180,11 @@ export const openGuest = (run: Run, home: string): Guest => {
         }
         if (ssh !== null && (await answer(vmId, ssh, signal))) return ssh
         if (performance.now() > until) {
+          const what = ssh === null ? 'it got no address' : `no SSH reply from ${ssh.host}`
           throw fail(
             'guest-unreachable',
-            `waiting for ${vmId}: ${ssh === null ? 'it got no address' : `no SSH reply from ${ssh.host}`} within ${Math.round(deadline / 1000)} s`,
-            'Its console may say why: virsh console, or the log that the provider keeps.',
+            `waiting for ${vmId}: ${what} within ${Math.round(deadline / 1000)} s${await lastWords(provider, vmId)}`,
+            'What its console says, if anything, may tell why.',
           )
         }
         await delay(POLL_MS, undefined, signal === undefined ? {} : { signal }).catch(() => {

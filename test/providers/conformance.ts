@@ -109,7 +109,8 @@ export const keepsItsPromises = (
       async () => {
         const { provider } = bench
         await bench.script(first.vmId, 'echo before > "$HOME/state"; sync')
-        await provider.checkpoint(first.vmId, 'one')
+        const { sizeBytes } = await provider.checkpoint(first.vmId, 'one')
+        if (sizeBytes !== null) expect(sizeBytes).toBeGreaterThan(0)
         expect(await kindOf(provider.checkpoint(first.vmId, 'one'))).toBe('already-exists')
         await bench.script(first.vmId, 'echo after > "$HOME/state"; echo new > "$HOME/later"; sync')
         await provider.checkpoint(first.vmId, 'another')
@@ -148,10 +149,46 @@ export const keepsItsPromises = (
         await provider.startVm(first.vmId)
         await bench.ready(first.vmId)
         expect(await bench.script(first.vmId, 'cat "$HOME/state"')).toBe('after')
-        if (provider.usage !== undefined) expect((await provider.usage()).get(first.vmId)).toBeGreaterThan(0)
       },
       timeout,
     )
+
+    test(
+      'what a machine takes, and what its host has',
+      async () => {
+        const { provider } = bench
+        const used = async () => (await provider.usage?.())?.get(first.vmId)
+        if (provider.usage !== undefined) {
+          const { cpus, memoryMiB } = await optionsOf(first.vmId)
+          const size = { cpus, memoryBytes: memoryMiB * 1024 ** 2 }
+          expect(await used()).toMatchObject(size)
+          expect((await used())?.diskBytes).toBeGreaterThan(0)
+          expect((await used())?.memoryUsedBytes).toBeGreaterThan(32 * 1024 ** 2)
+          expect((await used())?.cpuSeconds).toBeGreaterThan(0)
+          await provider.stopVm(first.vmId)
+          expect(await used()).toMatchObject({ ...size, memoryUsedBytes: 0, cpuSeconds: null })
+        }
+        if (provider.capacity !== undefined) {
+          const { cpus, memoryBytes, diskBytes } = await provider.capacity()
+          expect(cpus).toBeGreaterThan(0)
+          for (const { total, available } of [memoryBytes, diskBytes]) {
+            expect(available).toBeGreaterThan(0)
+            expect(total).toBeGreaterThanOrEqual(available)
+          }
+        }
+      },
+      timeout,
+    )
+
+    test('what the guest wrote on its console can be read when it is stopped, too', async () => {
+      const { provider } = bench
+      if (provider.consoleTail === undefined) return
+      const lines = await provider.consoleTail(first.vmId)
+      expect(lines.length).toBeGreaterThan(0)
+      expect(lines.length).toBeLessThanOrEqual(20)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: that there are none is what is promised.
+      for (const line of lines) expect(line).toMatch(/^[^\x00-\x1f\x7f]{1,200}$/)
+    })
 
     test('a name that is not ours is never touched', async () => {
       for (const name of ['../../etc', '-rf', 'as-x', 'default', 'as-conf-1-zzzzzzzz; reboot']) {

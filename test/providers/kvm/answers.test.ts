@@ -1,14 +1,17 @@
 /** What virsh prints, as it was recorded, and what is made of it. */
 import { expect, test } from 'vitest'
 import { explainVirsh } from '../../../providers/kvm/explain.ts'
+import { lastLines } from '../../../providers/kvm/last-lines.ts'
 import {
   openVirsh,
   parseAddresses,
-  parseDomstats,
   parseMarks,
+  parseNode,
+  parsePool,
   parseSnapshots,
+  parseStates,
+  parseUse,
   parseVolumes,
-  vmStatus,
 } from '../../../providers/kvm/virsh.ts'
 import { domainXml, escapeXml } from '../../../providers/kvm/xml.ts'
 
@@ -40,47 +43,11 @@ test.for<[string, string]>([
 
 test('states', () => {
   expect(
-    ['running\n\n', 'idle', 'paused', 'in shutdown', 'shut off\n', 'crashed', 'pmsuspended'].map(vmStatus),
-  ).toEqual(['running', 'running', 'running', 'running', 'stopped', 'stopped', 'running'])
-})
-
-test('what machines take', () => {
-  // libvirt 9.0, `domstats --state --cpu-total --vcpu --balloon --nowait`, trimmed.
-  const printed = `Domain: 'as-a-1-00000001'
-  state.state=1
-  state.reason=1
-  cpu.time=68705493000
-  cpu.user=64703122000
-  balloon.current=1048576
-  balloon.maximum=1048576
-  balloon.unused=870672
-  balloon.rss=1405472
-  vcpu.current=2
-  vcpu.maximum=2
-  vcpu.0.time=35250000000
-
-Domain: 'other'
-  state.state=5
-  state.reason=1
-  balloon.maximum=524288
-  vcpu.maximum=1
-
-Domain: 'busy'
-  state.state=1
-
-`
-  const MiB = 1024 ** 2
-  expect(parseDomstats(printed)).toEqual(
+    parseStates("Domain: 'as-a-1-00000001'\n  state.state=1\n  state.reason=1\n\nDomain: 'other'\n  state.state=5\n"),
+  ).toEqual(
     new Map([
-      [
-        'as-a-1-00000001',
-        {
-          ...{ status: 'running', cpus: 2, cpuSeconds: 68.705493 },
-          ...{ memoryBytes: 1024 * MiB, memoryUsedBytes: 1405472 * 1024 },
-        },
-      ],
-      ['other', { status: 'stopped', cpus: 1, memoryBytes: 512 * MiB, memoryUsedBytes: 0, cpuSeconds: null }],
-      ['busy', { status: 'running', cpus: 0, memoryBytes: 0, memoryUsedBytes: null, cpuSeconds: null }],
+      ['as-a-1-00000001', 'running'],
+      ['other', 'stopped'],
     ]),
   )
 })
@@ -134,9 +101,106 @@ test('bytes', () => {
 })
 
 test('several commands in one virsh hold no word that it would split', async () => {
-  const { batch } = openVirsh(async () => ({ stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }), 'qemu:///system')
-  await expect(batch([['metadata', 'as-x; destroy other', 'urn:x']])).rejects.toThrow(/would split/)
-  await expect(batch([['metadata', "as-x'"]])).rejects.toThrow(/would split/)
+  const calls: (readonly string[])[] = []
+  const { ask } = openVirsh(async (_program, argv) => {
+    calls.push(argv)
+    return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
+  }, 'qemu:///system')
+  await ask([
+    ['metadata', 'as-x; destroy other', 'urn:x'],
+    ['vol-upload', "/a b/it's", 'as-a-1.qcow2'],
+  ])
+  expect(calls[0]?.at(-1)).toBe(
+    String.raw`metadata 'as-x; destroy other' urn:x; vol-upload '/a b/it'\''s' as-a-1.qcow2`,
+  )
+})
+
+test('of several commands, one that failed is a failure, and libvirt that cannot be reached is one always', async () => {
+  const answering = (stderr: string) =>
+    openVirsh(async () => ({ stdout: 'told', stderr, exitCode: 0, milliseconds: 0 }), 'qemu:///system')
+  const kind = (promise: Promise<unknown>) =>
+    promise.then(
+      () => 'done',
+      error => error.failure.kind,
+    )
+  expect(await kind(answering('').all([['define', '/x']]))).toBe('done')
+  expect(await kind(answering("error: failed to get domain 'x'\n").all([['start', 'x']]))).toBe('no-such-vm')
+  expect(await kind(answering("error: failed to get domain 'x'\n").ask([['domstate', 'x']]))).toBe('done')
+  const down = 'error: failed to connect to the hypervisor\nerror: Failed to connect socket to /run/x: No such file'
+  expect(await kind(answering(down).ask([['domstate', 'x']]))).toBe('hypervisor-unreachable')
+})
+
+test('what machines use', () => {
+  const listed = `Domain: 'as-a-1-00000001'
+  state.state=1
+  cpu.time=69023266000
+  balloon.maximum=1048576
+  balloon.rss=1405472
+  vcpu.current=2
+
+Domain: 'as-a-2-00000002'
+  state.state=5
+  balloon.maximum=524288
+  vcpu.maximum=1
+
+Domain: 'busy'
+  state.state=1
+  balloon.maximum=1024
+  vcpu.current=1
+`
+  expect(Object.fromEntries(parseUse(listed))).toEqual({
+    'as-a-1-00000001': { cpus: 2, memoryBytes: 1_073_741_824, memoryUsedBytes: 1_439_203_328, cpuSeconds: 69.023266 },
+    'as-a-2-00000002': { cpus: 1, memoryBytes: 536_870_912, memoryUsedBytes: 0, cpuSeconds: null },
+    busy: { cpus: 1, memoryBytes: 1_048_576, memoryUsedBytes: null, cpuSeconds: null },
+  })
+})
+
+test('what the host has', () => {
+  const said = `CPU model:           x86_64
+CPU(s):              2
+Memory size:         9529548 KiB
+total  :             24684084 KiB
+free   :             19652180 KiB
+buffers:               160584 KiB
+cached :              3792320 KiB
+`
+  expect(parseNode(said)).toEqual({
+    cpus: 2,
+    memoryBytes: { total: 25_276_502_016, available: 24_171_606_016 },
+  })
+  expect(
+    parsePool(
+      "<pool type='dir'>\n  <capacity unit='bytes'>100</capacity>\n  <available unit='bytes'>7</available>\n  <target>\n    <path>/a &amp; b</path>\n  </target>\n</pool>",
+    ),
+  ).toEqual({ folder: '/a & b', total: 100, available: 7 })
+  expect(parsePool("error: failed to get pool 'x'")).toBe(null)
+})
+
+test('the last words of a guest carry no escape, and are few and short', () => {
+  const hostile = [
+    ...Array.from({ length: 50 }, (_, n) => `line ${n}`),
+    '\x1b[2J\x1b[1;31mred\x1b[0m\x07',
+    '\x1b]0;owned\x07after the title',
+    '\x1b]8;;http://evil.example\x1b\\a link\x1b]8;;\x1b\\',
+    '\u202eturned around\u202c, and \u200bhidden',
+    'over\rwritten',
+    `${'x'.repeat(199)}😀`,
+    '\x1b',
+    '',
+  ].join('\n')
+  const lines = lastLines(Buffer.from(hostile))
+  expect(lines).toHaveLength(20)
+  expect(lines.slice(-7)).toEqual([
+    'red',
+    'after the title',
+    'a link',
+    'turned around, and hidden',
+    'over',
+    'written',
+    `${'x'.repeat(199)}\ufffd`,
+  ])
+  expect(lastLines(Buffer.from(''))).toEqual([])
+  expect(lastLines(Buffer.from([0xff, 0xfe, 0x0a]))).toEqual(['\ufffd\ufffd'])
 })
 
 test('a definition is escaped throughout', () => {
@@ -150,6 +214,7 @@ test('a definition is escaped throughout', () => {
     memoryMiB: 1024,
     diskPath: '/pool/<x>',
     seedPath: '/pool/seed',
+    consolePath: '/pool/console',
     network: 'net',
   })
   expect(text).toContain('ticket="A-1&quot;/&gt;&lt;devices/&gt;"')
