@@ -8,7 +8,7 @@
  * the new state.
  */
 import { existsSync, readdirSync } from 'node:fs'
-import { cp, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
@@ -119,8 +119,6 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
         order,
         status: state.status,
       } satisfies Taken)
-      const files = await readdir(join(beside, 'disk'), { recursive: true })
-      const sizes = await Promise.all(files.map(async file => (await lstat(join(beside, 'disk', file))).size))
       await rename(beside, snapshot(id, name))
       return { sizeBytes: null }
     },

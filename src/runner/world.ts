@@ -140,7 +140,6 @@ export const listEnvironments = async (world: World, wanted: { usage: boolean })
       // A machine that is missing may have been deleted while the hypervisor was asked: the registry knows.
       const row = vms === null || vms.has(read.vmId) ? read : world.registry.environment(read.ticket)
       if (row === null) return []
-      const usage = answer?.usage?.get(row.vmId) ?? null
       const shown = vms === null ? row : seen(row, vms.get(row.vmId))
       return {
         ticket: shown.ticket,
