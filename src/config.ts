@@ -2,9 +2,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import * as v from 'valibot'
 import type { KvmSettings } from '../providers/kvm/settings.ts'
 import type { ProviderName } from './domain.ts'
 import { fail } from './errors.ts'
+import { readYaml, said, unknownName } from './schema.ts'
+import { type Setting, type SettingName, settings } from './settings.ts'
 
 export type AppSettings = {
   via: 'app'
@@ -29,6 +32,7 @@ export type JiraSettings = {
   /** Null: Jira is polled, and no webhook is taken. */
   webhookSecret: string | null
 }
+type Size = { cpus: number; memoryMiB: number; diskGiB: number }
 export type Config = Readonly<{
   home: string
   host: string
@@ -37,7 +41,9 @@ export type Config = Readonly<{
   /** Asked for by name; null: the first that is available. */
   provider: ProviderName | null
   baseImage: string
-  size: { cpus: number; memoryMiB: number; diskGiB: number }
+  size: Size
+  /** The most that a repository may ask for. */
+  limits: Size
   kvm: KvmSettings
   botUrl: string | null
   runnerToken: string | null
@@ -57,83 +63,33 @@ export type Config = Readonly<{
   environment: Readonly<Record<string, string | undefined>>
 }>
 
-/** One row a setting: its key in config.yaml and its environment variable. */
-const settings = {
-  appId: 'APP_ID',
-  privateKey: 'PRIVATE_KEY',
-  privateKeyPath: 'PRIVATE_KEY_PATH',
-  webhookSecret: 'WEBHOOK_SECRET',
-  githubToken: 'GITHUB_TOKEN',
-  githubRepositories: 'GITHUB_REPOSITORIES',
-  githubApiUrl: 'GITHUB_API_URL',
-  jiraHost: 'JIRA_HOST',
-  jiraEmail: 'JIRA_EMAIL',
-  jiraApiToken: 'JIRA_API_TOKEN',
-  jiraProjects: 'JIRA_PROJECTS',
-  jiraWebhookSecret: 'JIRA_WEBHOOK_SECRET',
-  jiraAssignees: 'JIRA_ASSIGNEES',
-  pollSeconds: 'AGENT_SWARM_POLL_SECONDS',
-  host: 'HOST',
-  port: 'PORT',
-  logLevel: 'LOG_LEVEL',
-  provider: 'AGENT_SWARM_PROVIDER',
-  botUrl: 'AGENT_SWARM_BOT_URL',
-  runnerToken: 'AGENT_SWARM_RUNNER_TOKEN',
-  runnerSlots: 'AGENT_SWARM_RUNNER_SLOTS',
-  baseImage: 'AGENT_SWARM_BASE_IMAGE',
-  cpus: 'AGENT_SWARM_CPUS',
-  memoryMiB: 'AGENT_SWARM_MEMORY_MIB',
-  diskGiB: 'AGENT_SWARM_DISK_GIB',
-  kvmUri: 'AGENT_SWARM_KVM_URI',
-  kvmDomainType: 'AGENT_SWARM_KVM_DOMAIN_TYPE',
-  kvmPool: 'AGENT_SWARM_KVM_POOL',
-  kvmNetwork: 'AGENT_SWARM_KVM_NETWORK',
-} as const
-type Setting = keyof typeof settings
-
-const PROVIDERS: readonly ProviderName[] = ['kvm', 'tart', 'hyperv', 'aws', 'synthetic']
-const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
-const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
-const PROJECT = /^[A-Z][A-Z0-9_]{1,9}$/
-
-/** Values from config.yaml by setting. Only a file that exists costs the parser's import. */
-const readFile = async (path: string, problems: string[]): Promise<Record<string, string>> => {
-  if (!existsSync(path)) return {}
-  const { parse } = await import('yaml')
-  try {
-    const parsed: unknown = parse(readFileSync(path, 'utf8'))
-    if (parsed === null || parsed === undefined) return {}
-    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new Error('it must be a list of "name: value"')
-    const known = new Set<string>(Object.keys(settings))
-    return Object.fromEntries(
-      Object.entries(parsed).flatMap(([key, value]) => {
-        if (!known.has(key)) problems.push(`${path}: unknown setting "${key}"; known are ${[...known].join(', ')}.`)
-        return known.has(key) && value !== null ? [[key, Array.isArray(value) ? value.join(',') : String(value)]] : []
-      }),
-    )
-  } catch (error) {
-    problems.push(`${path}: ${error instanceof Error ? error.message : error}`)
-    return {}
-  }
-}
-
-const loopback = (hostname: string) => hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname)
-
-/** An origin out of a name or a full URL; http only on loopback, where no one can listen in. */
-const originOf = (text: string): string | null => {
-  try {
-    const url = new URL(/^https?:\/\//.test(text) ? text : `https://${text}`)
-    return url.protocol === 'https:' || loopback(url.hostname) ? url.href.replace(/\/$/, '') : null
-  } catch {
-    return null
-  }
-}
-
 /** Where all that is ours is kept. Nothing is read or made. */
 export const homeIn = (environment: Readonly<Record<string, string | undefined>> = process.env): string =>
   environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
 
-export type Flags = Partial<Record<Setting, string>>
+/** The file's size at which it is refused, in characters. */
+const LONGEST_FILE = 100_000
+
+/** A value as the environment and flags give it, in the form that the file has it in. */
+const fromText = (form: v.GenericSchema, given: string): unknown => {
+  if (form.type === 'number') return Number.isNaN(Number(given)) ? given : Number(given)
+  if (form.type !== 'array' && !(form.type === 'union' && !v.is(form, given))) return given
+  return given
+    .split(',')
+    .map(item => item.trim())
+    .filter(item => item !== '')
+}
+
+const isLines = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+/** `jiraHost` as a flag: `jira-host`. */
+const kebab = (name: string) => name.replaceAll(/[A-Z]+/g, letters => `-${letters.toLowerCase()}`)
+
+type Settings = typeof settings
+type Value<Name extends SettingName> =
+  | v.InferOutput<Settings[Name]['form']>
+  | (Settings[Name] extends { default: unknown } ? never : null)
+export type Flags = Partial<Record<SettingName, string>>
 
 /**
  * Reads file, environment and flags (the later wins). Throws `not-configured` with every mistake. What is missing for the
@@ -145,33 +101,41 @@ export const readConfig = async (
 ): Promise<Config> => {
   const problems: string[] = []
   const botProblems: string[] = []
-  const home = homeIn(environment)
+  const home = environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, and is "${home}".`)
-  const file = await readFile(join(home, 'config.yaml'), problems)
-  const value = (name: Setting): string | undefined => flags[name] ?? environment[settings[name]] ?? file[name]
-  /** Present and not empty. */
-  const text = (name: Setting): string | null => value(name)?.trim() || null
-  const number = (name: Setting, fallback: number, min: number, max: number): number => {
-    const given = text(name)
-    if (given === null) return fallback
-    const parsed = Number(given)
-    if (!Number.isInteger(parsed) || parsed < min || parsed > max) {
-      problems.push(`${settings[name]} must be a whole number from ${min} to ${max}, and is "${given}".`)
-      return fallback
-    }
-    return parsed
+  const path = join(home, 'config.yaml')
+  const file = existsSync(path) ? await readYaml(readFileSync(path, 'utf8'), path, LONGEST_FILE) : null
+  problems.push(...(file?.problems ?? []))
+  const inFile = new Map(isLines(file?.value) ? Object.entries(file.value) : [])
+  if (file !== null && file.problems.length === 0 && !isLines(file.value))
+    problems.push(`${path} must be lines of "name: value".`)
+  for (const name of inFile.keys()) {
+    if (!Object.hasOwn(settings, name))
+      problems.push(`${file?.at([name])}: ${name} ${unknownName(name, Object.keys(settings))}`)
   }
-  const oneOf = <T extends string>(name: Setting, members: readonly T[]): T | null => {
-    const given = text(name)
-    if (given === null) return null
-    const found = members.find(member => member === given)
-    if (found === undefined) problems.push(`${settings[name]} must be one of ${members.join(', ')}, and is "${given}".`)
-    return found ?? null
-  }
-  const list = (name: Setting) => (text(name) ?? '').split(',').flatMap(item => item.trim() || [])
 
-  const projects = list('jiraProjects').map(key => key.toUpperCase())
-  for (const key of projects) if (!PROJECT.test(key)) problems.push(`JIRA_PROJECTS: "${key}" is no Jira project key.`)
+  /** What was given, and where. A setting that stands in the file with nothing is given, and empty. */
+  const given = (name: SettingName): { value: unknown; where: string } | null => {
+    const { env } = settings[name]
+    if (flags[name] !== undefined) return { value: flags[name], where: `--${kebab(name)}` }
+    if (environment[env] !== undefined) return { value: environment[env], where: env }
+    if (inFile.has(name)) return { value: inFile.get(name) ?? '', where: `${file?.at([name])}: ${name}` }
+    return null
+  }
+  /** Its value, its default, or null. One that is given and empty is as if it were not. */
+  const read = <Name extends SettingName>(name: Name): Value<Name> => {
+    const row: Setting = settings[name]
+    const fallback = (row.default ?? null) as Value<Name>
+    const found = given(name)
+    const value = typeof found?.value === 'string' ? found.value.trim() : (found?.value ?? '')
+    if (found === null || value === '') return fallback
+    const parsed = v.safeParse(row.form, typeof value === 'string' ? fromText(row.form, value) : value)
+    if (parsed.success) return parsed.output as Value<Name>
+    for (const issue of parsed.issues) problems.push(said(found.where, issue, row.secret))
+    return fallback
+  }
+
+  const projects = (read('jiraProjects') ?? []).map(key => key.toUpperCase())
 
   const github = readGitHub()
   const jira = readJira()
@@ -188,35 +152,28 @@ export const readConfig = async (
   }
 
   function readGitHub(): Config['github'] {
-    const given = text('githubApiUrl')
-    const apiUrl = given === null ? null : originOf(given)
-    if (given !== null && apiUrl === null)
-      botProblems.push(`GITHUB_API_URL must be an https URL (http on loopback only), and is "${given}".`)
+    const apiUrl = read('githubApiUrl')
     // An App that is begun counts, complete or not: a token does not stand in for what it lacks.
     const names = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as const
-    if (names.some(name => value(name) !== undefined)) return readApp(apiUrl)
-    if (value('githubToken') === undefined) return null
-    const token = text('githubToken')
+    if (names.some(name => given(name) !== null)) return readApp(apiUrl)
+    if (given('githubToken') === null) return null
+    const token = read('githubToken')
     if (token === null) botProblems.push('GitHub: GITHUB_TOKEN is empty. Give it a token, or take it away.')
-    const repositories = list('githubRepositories')
-    for (const name of repositories) {
-      if (!REPOSITORY.test(name))
-        botProblems.push(`GITHUB_REPOSITORIES: "${name}" is no repository; one is written owner/name.`)
-    }
+    const repositories = read('githubRepositories') ?? []
     return token === null ? null : { via: 'token', token, repositories, apiUrl }
   }
 
   function readApp(apiUrl: string | null): AppSettings | null {
-    const appId = number('appId', 0, 1, Number.MAX_SAFE_INTEGER)
-    if (text('appId') === null) botProblems.push("GitHub: APP_ID is missing; it stands on the App's settings page.")
-    const webhookSecret = text('webhookSecret')
+    const appId = read('appId')
+    if (appId === null) botProblems.push("GitHub: APP_ID is missing; it stands on the App's settings page.")
+    const webhookSecret = read('webhookSecret')
     if (webhookSecret === null) {
       botProblems.push(
         "GitHub: WEBHOOK_SECRET is missing or empty; without it anybody could send events. Set the same one in the App's settings.",
       )
     }
-    const path = text('privateKeyPath')
-    let privateKey = text('privateKey')?.replaceAll('\\n', '\n') ?? null
+    const path = read('privateKeyPath')
+    let privateKey = read('privateKey')?.replaceAll('\\n', '\n') ?? null
     if (privateKey === null && path !== null) {
       try {
         privateKey = readFileSync(path, 'utf8')
@@ -234,66 +191,62 @@ export const readConfig = async (
     if (privateKey !== null && !privateKey.includes('PRIVATE KEY-----')) {
       botProblems.push('GitHub: PRIVATE_KEY is no PEM private key (it starts with "-----BEGIN").')
     }
-    return webhookSecret === null || privateKey === null || appId === 0
+    return webhookSecret === null || privateKey === null || appId === null
       ? null
       : { via: 'app', appId, privateKey, webhookSecret, apiUrl }
   }
 
   function readJira(): JiraSettings | null {
     const names = ['jiraHost', 'jiraEmail', 'jiraApiToken', 'jiraWebhookSecret'] as const
-    if (names.every(name => value(name) === undefined)) return null
+    if (names.every(name => given(name) === null)) return null
     for (const name of ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const) {
-      if (text(name) === null) botProblems.push(`Jira: ${settings[name]} is missing or empty.`)
+      if (read(name) === null) botProblems.push(`Jira: ${settings[name].env} is missing or empty.`)
     }
-    if (value('jiraWebhookSecret') !== undefined && text('jiraWebhookSecret') === null) {
+    if (given('jiraWebhookSecret') !== null && read('jiraWebhookSecret') === null) {
       botProblems.push(
         'Jira: JIRA_WEBHOOK_SECRET is empty; anybody could send events. Set the same one on the webhook in Jira, or take it away: then Jira is polled.',
       )
     }
-    const url = originOf(text('jiraHost') ?? '')
-    if (text('jiraHost') !== null && url === null) {
-      botProblems.push(
-        `JIRA_HOST must be a host name or an https URL (http on loopback only), and is "${text('jiraHost')}".`,
-      )
-    }
-    const [email, apiToken, webhookSecret] = [text('jiraEmail'), text('jiraApiToken'), text('jiraWebhookSecret')]
+    const url = read('jiraHost')
+    const [email, apiToken, webhookSecret] = [read('jiraEmail'), read('jiraApiToken'), read('jiraWebhookSecret')]
     return url === null || email === null || apiToken === null ? null : { url, email, apiToken, webhookSecret }
   }
 
-  const assignees = list('jiraAssignees')
-  const botUrl = text('botUrl')
-  if (botUrl !== null && originOf(botUrl) === null) {
-    problems.push(`AGENT_SWARM_BOT_URL must be an https URL (http on loopback only), and is "${botUrl}".`)
-  }
+  const size = { cpus: read('cpus'), memoryMiB: read('memoryMiB'), diskGiB: read('diskGiB') }
   const config: Config = {
     home,
-    host: text('host') ?? '127.0.0.1',
-    port: number('port', 3000, 0, 65_535),
-    logLevel: oneOf('logLevel', LEVELS) ?? 'info',
-    provider: oneOf('provider', PROVIDERS),
-    baseImage: text('baseImage') ?? 'agent-swarm-base',
-    size: {
-      cpus: number('cpus', 2, 1, 64),
-      memoryMiB: number('memoryMiB', 4096, 256, 1_048_576),
-      diskGiB: number('diskGiB', 40, 2, 16_384),
+    host: read('host'),
+    port: read('port'),
+    logLevel: read('logLevel'),
+    provider: read('provider'),
+    baseImage: read('baseImage'),
+    size,
+    limits: {
+      cpus: read('maxCpus') ?? size.cpus,
+      memoryMiB: read('maxMemoryMiB') ?? size.memoryMiB,
+      diskGiB: read('maxDiskGiB') ?? size.diskGiB,
     },
     kvm: {
-      uri: text('kvmUri') ?? 'qemu:///system',
-      domainType: oneOf('kvmDomainType', ['auto', 'kvm', 'qemu'] as const) ?? 'auto',
-      pool: text('kvmPool') ?? 'agent-swarm',
-      network: text('kvmNetwork') ?? 'agent-swarm',
+      uri: read('kvmUri'),
+      domainType: read('kvmDomainType'),
+      pool: read('kvmPool'),
+      network: read('kvmNetwork'),
     },
-    botUrl,
-    runnerToken: text('runnerToken'),
-    runnerSlots: number('runnerSlots', 4, 1, 64),
+    botUrl: read('botUrl'),
+    runnerToken: read('runnerToken'),
+    runnerSlots: read('runnerSlots'),
     projects,
+<<<<<<< HEAD
     assignees:
       assignees.length === 0 || (assignees.length === 1 && assignees[0] === 'me')
         ? 'me'
         : assignees.includes('any')
           ? 'any'
           : assignees,
-    pollSeconds: number('pollSeconds', 60, 1, 3600),
+    pollSeconds: read('pollSeconds'),
+=======
+    assignees: read('jiraAssignees'),
+>>>>>>> 5a002c8 (One table of settings gives the parser, the editor's schema and the documentation; each mistake says where it stands and how it is written)
     github,
     jira,
     botProblems,
@@ -301,11 +254,14 @@ export const readConfig = async (
       ...(github?.via === 'app' ? [github.privateKey, github.webhookSecret] : [github?.token]),
       jira?.apiToken,
       jira?.webhookSecret,
-      text('runnerToken'),
+      read('runnerToken'),
     ].filter(secret => typeof secret === 'string'),
     environment,
   }
   if (problems.length > 0)
-    throw fail('not-configured', `reading the configuration:\n${problems.map(problem => `  - ${problem}`).join('\n')}`)
+    throw fail(
+      'not-configured',
+      `reading the configuration:\n${[...new Set(problems)].map(problem => `  - ${problem}`).join('\n')}`,
+    )
   return Object.freeze(config)
 }

@@ -1,0 +1,127 @@
+/**
+ * What the schemas of our files are built of, and how a mistake in a file is said: where, what is wrong, how it is written.
+ * A file is hostile until parsed: of a limited size, without aliases, tags and unknown names.
+ */
+import * as v from 'valibot'
+import { nearest } from './nearest.ts'
+
+/** What is said of a name that is not in `known`. */
+export const unknownName = (name: string, known: readonly string[]): string => {
+  const near = nearest(name, known)
+  return `is no setting; ${near === null ? `there are ${known.join(', ')}` : `did you mean ${near}?`}`
+}
+
+// ── Forms: each says itself what it must be ──
+
+export const whole = (min: number, max: number) => {
+  const must = `must be a whole number from ${min} to ${max}`
+  return v.pipe(v.number(must), v.integer(must), v.minValue(min, must), v.maxValue(max, must))
+}
+export const oneOf = <const T extends readonly [string, ...string[]]>(...members: T) =>
+  v.picklist(members, `must be one of ${members.join(', ')}`)
+export const text = v.pipe(
+  v.string('must be text, in quotes when it looks like a number'),
+  v.maxLength(20_000, 'is too long'),
+)
+export const matching = (pattern: RegExp, must: string) => v.pipe(v.string(must), v.regex(pattern, must))
+export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =>
+  v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
+
+export const projectKey = matching(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is no project key of Jira, as DROP')
+const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
+export const people = v.union(
+  [v.picklist(['me', 'any']), listOf(account)],
+  'must be me, any, or a list of account ids of Jira',
+)
+export const imageName = matching(
+  /^[a-z0-9][a-z0-9-]{0,40}$/,
+  'is no name of an image: small letters, digits and hyphens, at most 41',
+)
+
+const loopback = (hostname: string) => hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname)
+
+/** An origin out of a name or a full URL; http only on loopback, where no one can listen in. */
+const originOf = (text: string): string | null => {
+  try {
+    const url = new URL(/^https?:\/\//.test(text) ? text : `https://${text}`)
+    return url.protocol === 'https:' || loopback(url.hostname) ? url.href.replace(/\/$/, '') : null
+  } catch {
+    return null
+  }
+}
+const ADDRESS = 'must be a host name or an https URL (http on loopback only)'
+export const address = v.pipe(
+  v.string(ADDRESS),
+  v.check(text => originOf(text) !== null, ADDRESS),
+  v.transform(text => originOf(text) ?? text),
+)
+
+// ── Files ──
+
+export type YamlFile = {
+  /** Undefined where it cannot be read at all. */
+  value: unknown
+  problems: string[]
+  /** `name:line`, of a value inside. */
+  at(path: readonly PropertyKey[]): string
+}
+
+/** `name` is how the file is called in what is said of it; `limit` is in characters. */
+export const readYaml = async (content: string, name: string, limit: number): Promise<YamlFile> => {
+  if (content.length > limit)
+    return { value: undefined, problems: [`${name} is larger than ${limit} characters.`], at: () => name }
+  const { LineCounter, parseDocument } = await import('yaml')
+  const counter = new LineCounter()
+  const line = (offset: number | undefined) => (offset === undefined ? name : `${name}:${counter.linePos(offset).line}`)
+  try {
+    const document = parseDocument(content, {
+      lineCounter: counter,
+      prettyErrors: false,
+      stringKeys: true,
+      version: '1.2',
+    })
+    const wrong = [...document.errors, ...document.warnings].map(one => `${line(one.pos[0])}: ${one.message}`)
+    if (wrong.length > 0) return { value: undefined, problems: wrong, at: () => name }
+    return {
+      // An alias may stand for an alias, and ten lines for a billion values.
+      value: document.toJS({ maxAliasCount: 0 }) ?? {},
+      problems: [],
+      at: path => {
+        for (let length = path.length; length > 0; length -= 1) {
+          const node = document.getIn(path.slice(0, length), true)
+          if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
+            return line(node.range[0])
+        }
+        return name
+      },
+    }
+  } catch (error) {
+    const why = /alias/i.test(String(error))
+      ? 'aliases (&name, *name) are not taken: write the value out'
+      : 'it is nested too deep'
+    return { value: undefined, problems: [`${name}: ${why}.`], at: () => name }
+  }
+}
+
+/** A value as it is shown in a message: short, on one line. */
+const shown = (value: unknown): string => {
+  const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value))
+  const line = text.replaceAll(/\s+/g, ' ')
+  return line.length > 60 ? `${line.slice(0, 57)}…` : line
+}
+
+/** `size.cpus`, `projects[1]`. */
+const pathOf = (path: readonly PropertyKey[]): string =>
+  path
+    .map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
+    .join('')
+    .replace(/^\./, '')
+
+const pathIn = ({ path }: v.BaseIssue<unknown>) => (path ?? []).map(item => item.key as PropertyKey)
+
+/** What is wrong with the value of `where`. A secret is not shown. */
+export const said = (where: string, issue: v.BaseIssue<unknown>, secret = false): string => {
+  const { message, input } = issue
+  const value = secret ? '' : message.startsWith('must') ? `, and is ${shown(input)}` : `: ${shown(input)}`
+  return `${where}${pathOf(pathIn(issue))} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
+}
