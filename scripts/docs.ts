@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { type JsonSchema, toJsonSchema } from '@valibot/to-json-schema'
 import type * as v from 'valibot'
+import { REPOSITORY_FILE, repositoryFile } from '../src/bot/repository-file.ts'
 import { groups, type Setting, settings } from '../src/settings.ts'
 
 // ── Schemas for editors ──
@@ -81,11 +82,26 @@ const settingsTable = (rows: Readonly<Record<string, Setting>>): string =>
     ]),
   ])
 
+/** Every name in the file with its row, those inside others as `size.cpus`. */
+const repositoryRows = (schema: JsonSchema, within = ''): string[][] =>
+  Object.entries(schema.properties ?? {}).flatMap(([name, one]) => {
+    if (typeof one !== 'object') return []
+    const path = `${within}${name}`
+    return [
+      [`\`${path}\``, wordsOf(one), one.description ?? '', code(one.examples?.[0])],
+      ...repositoryRows(one, `${path}.`),
+    ]
+  })
+
 const configuration = (): string => `# Configuration
 
-<!-- Made by npm run docs, of src/settings.ts. -->
+<!-- Made by npm run docs, of src/settings.ts and src/bot/repository-file.ts. -->
 
-\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. It holds secrets: keep it readable by you alone.
+There are two files: the operator's, which says where GitHub, Jira and the hypervisor are and what may be used, and the repository's, which says what its pull requests and tickets mean. Every mistake in either is told at once, with its line and how it is written.
+
+## The operator's file
+
+\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. \`agent-swarm init\` writes the file. It holds secrets: keep it readable by you alone.
 
 \`\`\`yaml
 # yaml-language-server: $schema=docs/config.schema.json
@@ -97,13 +113,32 @@ port: 8080
 The bot needs one side at least. GitHub is complete with \`appId\`, \`webhookSecret\` and \`privateKey\` or \`privateKeyPath\`, or with \`githubToken\` alone; Jira with \`jiraHost\`, \`jiraEmail\` and \`jiraApiToken\`. \`jiraProjects\` is needed in any case. A side that is begun and not complete keeps the bot from starting.
 
 ${Object.entries(groups)
-  .map(([title, rows]) => `## ${title}\n\n${settingsTable(rows)}`)
+  .map(([title, rows]) => `### ${title}\n\n${settingsTable(rows)}`)
   .join('\n\n')}
+
+## The repository's file
+
+\`${REPOSITORY_FILE}\`. It counts as it is on the default branch: a pull request cannot change the rules that it is judged by. The bot looks for a new version with each push to the default branch, and at least every five minutes when something happens in the repository. Everything in it may be left out.
+
+\`\`\`yaml
+# yaml-language-server: $schema=docs/agent-swarm.schema.json
+projects: [DROP]
+branches: [feature/*, fix/*]
+size: { cpus: 4, memoryMiB: 8192 }
+graceMinutes: 30
+\`\`\`
+
+${table([['Setting', 'Value', 'Meaning', 'Example'], ...repositoryRows(schemaOf(repositoryFile))])}
+
+A file with a mistake does not count at all: what was there before it holds on, or the defaults where there was nothing. The mistakes stand in the status comment of the repository's pull requests and in the bot's log.
+
+**Tickets.** A pull request follows the file of its repository. A ticket that has one follows the file of that repository, of the newest when there are several. A ticket without a pull request follows the repository whose file names its project under \`projects\`, the first by name when several do; when none does, the bot's own configuration.
 `
 
 export const documents: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configuration,
   'docs/config.schema.json': () => asText(settingsSchema()),
+  'docs/agent-swarm.schema.json': () => asText({ title: REPOSITORY_FILE, ...schemaOf(repositoryFile) }),
 }
 
 if (import.meta.main) {

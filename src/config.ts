@@ -51,6 +51,8 @@ export type Config = Readonly<{
   runnerSlots: number
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
+  /** Jira accounts that may command on every ticket. */
+  jiraCommanders: readonly string[]
   /** Between two looks at what is polled. */
   pollSeconds: number
   github: AppSettings | TokenSettings | null
@@ -236,17 +238,9 @@ export const readConfig = async (
     runnerToken: read('runnerToken'),
     runnerSlots: read('runnerSlots'),
     projects,
-<<<<<<< HEAD
-    assignees:
-      assignees.length === 0 || (assignees.length === 1 && assignees[0] === 'me')
-        ? 'me'
-        : assignees.includes('any')
-          ? 'any'
-          : assignees,
     pollSeconds: read('pollSeconds'),
-=======
     assignees: read('jiraAssignees'),
->>>>>>> 5a002c8 (One table of settings gives the parser, the editor's schema and the documentation; each mistake says where it stands and how it is written)
+    jiraCommanders: read('jiraCommanders') ?? [],
     github,
     jira,
     botProblems,

@@ -28,7 +28,7 @@ export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 
 export const projectKey = matching(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is no project key of Jira, as DROP')
-const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
+export const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
 export const people = v.union(
   [v.picklist(['me', 'any']), listOf(account)],
   'must be me, any, or a list of account ids of Jira',
@@ -37,6 +37,23 @@ export const imageName = matching(
   /^[a-z0-9][a-z0-9-]{0,40}$/,
   'is no name of an image: small letters, digits and hyphens, at most 41',
 )
+
+/** An object with these names and no others. Each that is unknown is told: v.strictObject tells the first alone. */
+export const closed = <const Entries extends v.ObjectEntries>(entries: Entries) =>
+  v.pipe(
+    v.looseObject(entries, 'must be lines of "name: value"'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const input = dataset.value as Record<string, unknown> | null
+      if (typeof input !== 'object' || input === null) return
+      for (const [key, value] of Object.entries(input)) {
+        if (Object.hasOwn(entries, key)) continue
+        addIssue({
+          message: unknownName(key, Object.keys(entries)),
+          path: [{ type: 'object', origin: 'key', input, key, value }],
+        })
+      }
+    }),
+  )
 
 const loopback = (hostname: string) => hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname)
 
@@ -57,6 +74,12 @@ export const address = v.pipe(
 )
 
 // ── Files ──
+
+const MOST_PROBLEMS = 20
+const atMost = (problems: string[]): string[] =>
+  problems.length <= MOST_PROBLEMS
+    ? problems
+    : [...problems.slice(0, MOST_PROBLEMS), `There are ${problems.length - MOST_PROBLEMS} more.`]
 
 export type YamlFile = {
   /** Undefined where it cannot be read at all. */
@@ -81,7 +104,7 @@ export const readYaml = async (content: string, name: string, limit: number): Pr
       version: '1.2',
     })
     const wrong = [...document.errors, ...document.warnings].map(one => `${line(one.pos[0])}: ${one.message}`)
-    if (wrong.length > 0) return { value: undefined, problems: wrong, at: () => name }
+    if (wrong.length > 0) return { value: undefined, problems: atMost(wrong), at: () => name }
     return {
       // An alias may stand for an alias, and ten lines for a billion values.
       value: document.toJS({ maxAliasCount: 0 }) ?? {},
@@ -104,7 +127,7 @@ export const readYaml = async (content: string, name: string, limit: number): Pr
 }
 
 /** A value as it is shown in a message: short, on one line. */
-const shown = (value: unknown): string => {
+export const shown = (value: unknown): string => {
   const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value))
   const line = text.replaceAll(/\s+/g, ' ')
   return line.length > 60 ? `${line.slice(0, 57)}…` : line
@@ -121,7 +144,11 @@ const pathIn = ({ path }: v.BaseIssue<unknown>) => (path ?? []).map(item => item
 
 /** What is wrong with the value of `where`. A secret is not shown. */
 export const said = (where: string, issue: v.BaseIssue<unknown>, secret = false): string => {
-  const { message, input } = issue
-  const value = secret ? '' : message.startsWith('must') ? `, and is ${shown(input)}` : `: ${shown(input)}`
+  const { message, input, type } = issue
+  const value =
+    secret || type === 'raw_check' ? '' : message.startsWith('must') ? `, and is ${shown(input)}` : `: ${shown(input)}`
   return `${where}${pathOf(pathIn(issue))} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
 }
+/** Every issue of a file's value as a sentence: `name:line: path must be …, and is ….` */
+export const problemsOf = (file: YamlFile, issues: readonly v.BaseIssue<unknown>[]): string[] =>
+  atMost(issues.map(issue => said(`${file.at(pathIn(issue))}: `, issue)))

@@ -3,7 +3,7 @@
  * means and an example. The parser (config.ts), the editor's schema and docs/configuration.md come out of this table alone.
  */
 import type * as v from 'valibot'
-import { address, imageName, listOf, matching, oneOf, people, projectKey, text, whole } from './schema.ts'
+import { account, address, imageName, listOf, matching, oneOf, people, projectKey, text, whole } from './schema.ts'
 
 export type Setting = {
   env: string
@@ -108,6 +108,12 @@ const jira = {
     form: people,
     default: 'me',
     says: 'Whose tickets get machines by themselves: `me` (whose token it is), `any`, or account ids.',
+    example: ['5b10a2844c20165700ede21g'],
+  },
+  jiraCommanders: {
+    env: 'JIRA_COMMANDERS',
+    form: listOf(account),
+    says: "Account ids that may give `/swarm` commands on every ticket. A ticket's assignee may anyway.",
     example: ['5b10a2844c20165700ede21g'],
   },
 } as const satisfies Record<string, Setting>

@@ -1,17 +1,20 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
 import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
+import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
-import { githubEvent, installationOf } from './github-events.ts'
+import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
 import type { Decided } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
 import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
+
+/** Commands that say how the machine shall be. */
+const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
 
 const nothing = (reason: string): Decided => ({ verdict: { verdict: 'ignored', reason }, actions: [], messages: [] })
 
@@ -27,8 +30,13 @@ export const clockDelivery = (ticket: Ticket, event: string, at: number): Delive
 
 export const openDecide = ({
   rulesOfTicket,
+  rulesChanged,
   ...sources
-}: Sources & { rulesOfTicket: (ticket: Ticket) => Promise<Rules> }) => {
+}: Sources & {
+  rulesOfTicket: (ticket: Ticket) => Promise<Rules>
+  /** The default branch of a repository has moved. */
+  rulesChanged: (repo: string) => Promise<void>
+}) => {
   const { memory, clock, rulesOf } = sources
 
   /**
@@ -81,11 +89,14 @@ export const openDecide = ({
     const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
     // A delivery holds one comment at most.
     const to = asked ?? replies[0]?.to ?? null
+    const kept = new Set<Ticket>()
     memory.together(() => {
       for (const { id: actionId, action } of actions) {
         memory.noteAsked(actionId, action, person)
-        // Who starts a machine wants to keep it.
-        if (action.kind === 'create' || action.kind === 'start') memory.unplan(action.ticket)
+        // What a person asks for now holds against what was planned before; so does whatever starts the machine.
+        const holds =
+          action.kind === 'create' || action.kind === 'start' || (person !== null && WISHES.includes(action.kind))
+        if (holds && memory.unplan(action.ticket)) kept.add(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
       }
       for (const { to, ...said } of replies) memory.heardCommand(to, said)
@@ -97,6 +108,7 @@ export const openDecide = ({
       verdict: { verdict: 'actions', reason: actions.length === 0 ? 'nothing to do but to answer' : null },
       actions,
       messages: [
+        ...[...kept].map(statusMessage),
         ...(to === null ? [] : reactionMessages(to, asked === null ? ended : 'eyes')),
         // Where something is done, the reply tells it when it is done, or when it takes its time.
         ...(to === null || asked !== null ? [] : [replyMessage(to)]),
@@ -133,6 +145,7 @@ export const openDecide = ({
     const installation = installationOf(payload)
     if (installation !== null)
       memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
+    if (event.kind === 'push' && event.ref === `refs/heads/${defaultBranchOf(payload)}`) await rulesChanged(event.repo)
     const isComment = event.kind === 'comment'
     // With a personal token, a person and the bot write under one name.
     if (isComment && (isMarked(event.body) || memory.isOwnComment(event.pullRequest.repo, event.commentId)))

@@ -112,7 +112,7 @@ export const githubEvent = (name: string, payload: unknown): Parsed<GitHubEvent>
 }
 
 const addressed = v.object({
-  repository: v.optional(v.nullable(v.object({ full_name: v.string() }))),
+  repository: v.optional(v.nullable(v.object({ full_name: v.string(), default_branch: v.optional(v.string()) }))),
   installation: v.optional(v.nullable(v.object({ id: v.number() }))),
   ref: v.optional(v.unknown()),
   number: v.optional(v.unknown()),
@@ -134,4 +134,10 @@ export const githubLane = (_name: string, payload: unknown): string => {
 export const installationOf = (payload: unknown): number | null => {
   const parsed = v.safeParse(addressed, payload)
   return parsed.success ? (parsed.output.installation?.id ?? null) : null
+}
+
+/** Null where the payload does not say. */
+export const defaultBranchOf = (payload: unknown): string | null => {
+  const parsed = v.safeParse(addressed, payload)
+  return parsed.success ? (parsed.output.repository?.default_branch ?? null) : null
 }

@@ -2,7 +2,6 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import cron from 'node-cron'
-import type { Rules } from '../../handlers/handler.ts'
 import type { Config } from '../config.ts'
 import type { Failure } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
@@ -19,12 +18,15 @@ import { openInbox } from './inbox.ts'
 import { openJira } from './jira.ts'
 import { jiraLane } from './jira-events.ts'
 import { openMemory } from './memory.ts'
+import { statusMessage } from './messages.ts'
 import { openMetrics } from './metrics.ts'
 import { openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
 import { openGitHubPoll } from './poll-github.ts'
 import { openJiraPoll } from './poll-jira.ts'
 import { openPublisher } from './publisher.ts'
+import { standardRules } from './repository-file.ts'
+import { openRepositoryRules } from './repository-rules.ts'
 import { inRounds, type Rounds } from './rounds.ts'
 import { openRunnerApi } from './runner-api.ts'
 import { openServer } from './server.ts'
@@ -74,33 +76,30 @@ export const startBot = async (
   const queue = show === null ? store : queueBeside(store, openQueue(join(config.home, 'bot.db'), clock, openCopy))
   const memory = openMemory(join(config.home, 'memory.db'), clock, show === null ? openStore : openCopy)
   const secrets = [...config.secrets, token]
-  const rules: Rules = {
-    projects: config.projects,
-    assignees: config.assignees,
-    labels: [],
-    branches: [],
-    machine: {},
-    closed: 'stop',
-    merged: 'delete',
-    done: null,
-    graceMinutes: 0,
-    keep: { newest: 5, days: null },
-    commands: {},
-    jiraCommanders: [],
-  }
   const jira = config.jira === null ? null : openJira(config.jira, show, clock)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
   let github: GitHub | null = null
 
-  const rulesOf = async () => rules
+  const octokitFor = async (repo: string) => (await github?.clientFor(repo)) ?? null
+  const { rulesOf, rulesOfTicket, changed } = openRepositoryRules({
+    memory,
+    standard: standardRules(config),
+    clientFor: octokitFor,
+    onProblems: repo => {
+      queue.outbox.put(memory.ticketsOf(repo).map(statusMessage))
+      publisher?.nudge()
+    },
+    clock,
+    log,
+  })
   const sources: Sources = {
     memory,
     queue,
     jira,
     rulesOf,
     clock,
-    octokitFor: async repo => (await github?.clientFor(repo)) ?? null,
+    octokitFor,
   }
   const metrics = openMetrics({
     queue,
@@ -137,7 +136,7 @@ export const startBot = async (
     throw error
   })
 
-  const decide = openDecide({ ...sources, rulesOfTicket: async () => rules })
+  const decide = openDecide({ ...sources, rulesOfTicket, rulesChanged: changed })
   if (config.github !== null)
     github = await openGitHub(config.github, {
       log,

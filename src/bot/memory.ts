@@ -198,6 +198,18 @@ const migrations = [
     reason text not null
   ) strict;
   `,
+  `
+  -- A repository's own rules, as they were read last from its default branch.
+  create table repository_file (
+    repo text primary key not null,
+    etag text,
+    -- The last content without a mistake; null: there is none, or never was one without.
+    good text,
+    -- JSON: what is wrong with the newest content.
+    problems text not null,
+    checked_at integer not null
+  ) strict, without rowid;
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
@@ -238,6 +250,8 @@ export type Operation = {
   said: string | null
   seconds: number | null
 }
+/** `good`: the last content of the file that had no mistake. */
+export type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
 export type AuditLine = { at: number; who: string; what: string; place: string; reason: string }
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean }
 export type Memory = ReturnType<typeof openMemory>
@@ -285,6 +299,17 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
           runnerId: row.runner_id as string | null,
           heardAt: row.heard_at as number,
           goneAt: row.gone_at as number | null,
+        }
+  }
+  const repositoryFile = (repo: string): RepositoryFile | null => {
+    const row = get('select * from repository_file where repo = ?', repo)
+    return row === undefined
+      ? null
+      : {
+          etag: row.etag as string | null,
+          good: row.good as string | null,
+          problems: JSON.parse(row.problems as string),
+          checkedAt: row.checked_at as number,
         }
   }
   const ended = (ticket: Ticket, at: number) =>
@@ -471,6 +496,29 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         ref,
         sha,
       ),
+
+    // ── Repositories' own rules ──
+    repositoryFile,
+    /** All that are known, by name. */
+    repositoryFiles: (): { repo: string; good: string | null }[] =>
+      all('select repo, good from repository_file order by repo').map(row => ({
+        repo: row.repo as string,
+        good: row.good as string | null,
+      })),
+    setRepositoryFile: (repo: string, { etag, good, problems, checkedAt }: RepositoryFile): void =>
+      void run(
+        `insert into repository_file (repo, etag, good, problems, checked_at) values (?, ?, ?, ?, ?)
+         on conflict (repo) do update set etag = excluded.etag, good = excluded.good, problems = excluded.problems,
+           checked_at = excluded.checked_at`,
+        repo,
+        etag,
+        good,
+        JSON.stringify(problems),
+        checkedAt,
+      ),
+    /** Tickets with a pull request in it. */
+    ticketsOf: (repo: string): Ticket[] =>
+      all('select distinct ticket from pull_request where repo = ?', repo).map(row => row.ticket as string),
 
     // ── Our comments ──
     isOwnComment: (repo: string, commentId: number): boolean =>

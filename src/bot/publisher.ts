@@ -131,7 +131,7 @@ export const openPublisher = ({
     return true
   }
 
-  const status = (ticket: Ticket): Rendered | null => {
+  const status = (ticket: Ticket, repo: string): Rendered | null => {
     const mirrored = memory.mirrored(ticket)
     if (mirrored === null) return null
     const runner = memory.runners().find(one => one.id === mirrored.runnerId) ?? null
@@ -141,6 +141,7 @@ export const openPublisher = ({
       runner,
       operations: memory.operations(ticket),
       deletedAt: memory.plannedAt(ticket),
+      ruleProblems: memory.repositoryFile(repo)?.problems ?? [],
     })
   }
 
@@ -215,7 +216,7 @@ export const openPublisher = ({
           .map(({ repo, number }) => ({ kind: 'status', repo, number, about: ticket }) as const)
           .filter(({ repo, number }) => !left.has(`${repo}#${number}`))
       for (const own of owns()) {
-        const now = status(ticket)
+        const now = status(ticket, own.repo)
         if (now === null || isOut(own, now)) continue
         const leave = () => left.add(`${own.repo}#${own.number}`)
         try {
@@ -229,7 +230,7 @@ export const openPublisher = ({
         }
       }
       if (worst !== null) throw worst
-      return () => owns().every(own => isOut(own, status(ticket)))
+      return () => owns().every(own => isOut(own, status(ticket, own.repo)))
     },
     jira: async ({ ticket, about, text }) => {
       if (jira === null) throw never('Jira is not configured')

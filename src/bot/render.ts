@@ -155,9 +155,18 @@ export type StatusView = {
   operations: readonly Operation[]
   /** When it shall be deleted, the pull request being merged. Epoch ms; null: nothing of the kind is planned. */
   deletedAt: number | null
+  /** What is wrong with the rules of the repository that the comment stands in. */
+  ruleProblems: readonly string[]
 }
 
-export const statusComment = ({ ticket, mirrored, runner, operations, deletedAt }: StatusView): Rendered => {
+export const statusComment = ({
+  ticket,
+  mirrored,
+  runner,
+  operations,
+  deletedAt,
+  ruleProblems,
+}: StatusView): Rendered => {
   const { environment, goneAt } = mirrored
   const { status, createdAt, createdBy, baseImage, workAtRisk } = environment
   const where = runner === null ? [] : line` (${code(runner.host)})`
@@ -197,6 +206,16 @@ export const statusComment = ({ ticket, mirrored, runner, operations, deletedAt 
               ]),
           ...checkpointBlocks(environment, clock),
           ...operationBlocks(operations),
+          ...(ruleProblems.length === 0
+            ? []
+            : [
+                {
+                  line: own(
+                    'The rules of this repository have mistakes. What held before holds on, until they are right:',
+                  ),
+                },
+                { listing: ruleProblems.join('\n') },
+              ]),
           { small: own('Kept up to date by agent-swarm. `/swarm help` lists the commands.') },
         ]
       : [

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { is } from 'valibot'
 import type { Provider } from '../../providers/provider.ts'
 import {
   type Action,
@@ -13,6 +14,7 @@ import {
   type CheckpointName,
   isPreRestore,
   type Keep,
+  type Machine,
   type Outcome,
   type Ticket,
   timestamp,
@@ -22,6 +24,7 @@ import { fail, failureOf, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
+import { imageName, shown } from '../schema.ts'
 import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
 import { keepSshConfig } from './ssh-config.ts'
@@ -54,7 +57,7 @@ const WAIT_MS = 250
 const CREATING_DEADLINE_MS = 5 * 60_000
 
 /** One action under way. */
-type Work = { world: World; asked: Asked; operation: number; by: Action['by'] }
+type Work = { world: World; asked: Asked; operation: number; by: Action['by']; size?: World['config']['size'] }
 type Result = { said: string; kept?: string | undefined } | { skipped: string }
 
 // ── Seeing, and moving towards what is wanted ──────────────────────────────────────────────────────────────────────
@@ -81,8 +84,7 @@ const forget = (world: World, row: EnvironmentRow) => {
 }
 
 const take = {
-  create: async ({ world, asked }, provider, row) => {
-    const { size } = world.config
+  create: async ({ world, asked, size = world.config.size }, provider, row) => {
     const [publicKey, hostKey] = await Promise.all([
       loginKey(world.run, world.home),
       pinnedHostKey(world.run, world.home, row.vmId),
@@ -256,7 +258,38 @@ const undoCreate = async (world: World, provider: Provider, row: EnvironmentRow)
 
 type Does<Kind extends ActionKind> = (work: Work, action: Extract<Action, { kind: Kind }>) => Promise<Result>
 
-const create: Does<'create'> = async (work, { ticket, by }) => {
+const limits = {
+  cpus: ['CPUs', 'AGENT_SWARM_MAX_CPUS'],
+  memoryMiB: ['MiB of memory', 'AGENT_SWARM_MAX_MEMORY_MIB'],
+  diskGiB: ['GiB of disk', 'AGENT_SWARM_MAX_DISK_GIB'],
+} as const
+
+/** What a new machine shall be: what was asked for, within what this runner allows. */
+const machineFor = (
+  { config }: World,
+  ticket: Ticket,
+  machine: Machine,
+): { baseImage: string; size: typeof config.size } => {
+  const size = { ...config.size }
+  for (const name of ['cpus', 'memoryMiB', 'diskGiB'] as const) {
+    const wanted = machine[name]
+    if (wanted === undefined) continue
+    const [what, setting] = limits[name]
+    if (!Number.isInteger(wanted) || wanted < 1 || wanted > config.limits[name])
+      throw fail(
+        'refused',
+        `creating ${ticket}: ${wanted} ${what} are asked for, and this runner gives a repository ${config.limits[name]} at most`,
+        `Ask for less in the repository's .github/agent-swarm.yml, or set ${setting} on the runner's machine.`,
+      )
+    size[name] = wanted
+  }
+  const { baseImage = config.baseImage } = machine
+  const named: unknown = baseImage
+  if (!is(imageName, named)) throw fail('refused', `creating ${ticket}: ${shown(named)} is no name of a base image`)
+  return { baseImage, size }
+}
+
+const create: Does<'create'> = async (work, { ticket, by, machine = {} }) => {
   const { world, asked } = work
   let row = world.registry.environment(ticket)
   if (row !== null && (row.status === 'failed' || row.status === 'lost')) {
@@ -271,6 +304,7 @@ const create: Does<'create'> = async (work, { ticket, by }) => {
     const started = await start(work, { ticket, by, kind: 'start', replyTo: null })
     return 'skipped' in started ? { skipped: there } : { said: `${there}, which was stopped and runs again` }
   }
+  const { baseImage, size } = machineFor(world, ticket, machine)
   if (row === null) {
     const provider = await world.chosenProvider()
     const vmId = vmNameFor(ticket, randomBytes(4).toString('hex'))
@@ -278,7 +312,7 @@ const create: Does<'create'> = async (work, { ticket, by }) => {
       ticket,
       provider: provider.name,
       vmId,
-      baseImage: world.config.baseImage,
+      baseImage,
       by,
       hostKey: null,
       operation: work.operation,
@@ -287,7 +321,7 @@ const create: Does<'create'> = async (work, { ticket, by }) => {
   }
   const provider = await world.provider(row.provider)
   try {
-    await converge(work, provider, row, 'running')
+    await converge({ ...work, size }, provider, row, 'running')
     await becomeReady(work, provider, row)
   } catch (error) {
     asked.onPhase('undoing')

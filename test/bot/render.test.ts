@@ -122,6 +122,7 @@ test('the status comment of a running machine', () => {
       { what: 'start', by, at: Date.parse('2026-11-24T09:44:00Z'), result: 'failed', said: 'no room', seconds: null },
     ] satisfies Operation[],
     deletedAt: null,
+    ruleProblems: [],
   })
   expect(commentBody(statusMarker('DROP-1'), comment)).toBe(`<!-- agent-swarm:status:DROP-1 -->
 ### DROP-1: running
@@ -161,6 +162,7 @@ test('the comment of a deleted machine tells what was saved first, and where', (
       { what: 'delete', by, at: Date.parse('2026-11-24T10:00:00Z'), result: 'done', said: kept, seconds: 3 },
     ],
     deletedAt: null,
+    ruleProblems: [],
   })
   expect(commentBody('', comment)).toContain(
     "On its runner's machine (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
@@ -174,6 +176,7 @@ const status = (more: Partial<Mirrored>, connected = true) =>
     runner: { ...runner, connected },
     operations: [],
     deletedAt: null,
+    ruleProblems: [],
   })
 
 test.for([
@@ -353,7 +356,14 @@ test('what goes on is told anew when something changes, and once a minute', () =
 })
 test('a delete that comes after some minutes of grace is told, and what keeps the machine', () => {
   const deletedAt = Date.parse('2026-11-24T10:30:00Z')
-  const comment = statusComment({ ticket: 'DROP-1', mirrored: mirrored(), runner, operations: [], deletedAt })
+  const comment = statusComment({
+    ticket: 'DROP-1',
+    mirrored: mirrored(),
+    runner,
+    operations: [],
+    deletedAt,
+    ruleProblems: [],
+  })
   expect(commentBody('', comment)).toContain(
     'Its pull request is merged: it is deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
   )
@@ -407,4 +417,14 @@ test('what Jira is told', () => {
   expect(
     adf(plainBlocks(failedText({ ...restore, kind: 'create' } as Action, failure))).content.map(one => one.type),
   ).toEqual(['paragraph', 'codeBlock', 'paragraph'])
+})
+
+test('rules with mistakes stand in the status comment, and nothing in them works as Markdown', () => {
+  const ruleProblems = ['.github/agent-swarm.yml:1: @everyone is no setting <b>', 'x ``` [y](http://evil.example)']
+  const view = { ticket: 'DROP-1', mirrored: mirrored(), runner, operations: [], deletedAt: null, ruleProblems }
+  const body = commentBody('', statusComment(view))
+  expect(body).toContain('The rules of this repository have mistakes.')
+  expect(body).toMatch(
+    /````(text)?\n\.github\/agent-swarm\.yml:1: @everyone is no setting <b>\nx ``` \[y\]\(http:\/\/evil\.example\)\n````/,
+  )
 })

@@ -38,12 +38,14 @@ export const openStage = async ({
   people,
   issues,
   level = 'silent',
+  clock = Date.now,
   settings = {},
   before = async () => {},
 }: {
   people: Parameters<typeof startGitHub>[0] extends { people?: infer P } | undefined ? P : never
   issues: Record<string, string>
   level?: string
+  clock?: () => number
   /** More of the environment; null takes a variable away. */
   settings?: Record<string, string | null>
   /** What there is before the bot is started for the first time. */
@@ -72,7 +74,7 @@ export const openStage = async ({
   const environment = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null))
   const config = await readConfig({}, environment as Record<string, string>)
   const log = openLog(level)
-  let bot = await startBot(config, log)
+  let bot = await startBot(config, log, { clock })
   /** Those that are polled send nothing. */
   const introduce = () => {
     if (config.github?.via === 'app') github.sendTo(bot.url)
@@ -133,7 +135,7 @@ export const openStage = async ({
     },
     stopBot: () => bot.close(),
     startBot: async () => {
-      bot = await startBot(config, log)
+      bot = await startBot(config, log, { clock })
       introduce()
     },
     close: async () => {

@@ -283,6 +283,22 @@ export const startGitHub = async ({
       })
       return after
     },
+    /** Writes a file on a branch that is there, and sends its push event. */
+    write: async (branch: string, path: string, content: string, login = 'dev'): Promise<void> => {
+      const known = await api(OWNER, 'GET', `/repos/${full}/contents/${path}?ref=${branch}`).catch(() => null)
+      const put = (await api(OWNER, 'PUT', `/repos/${full}/contents/${path}`, {
+        message: `change ${path}`,
+        content: Buffer.from(content).toString('base64'),
+        branch,
+        ...(known === null ? {} : { sha: known.sha }),
+      })) as { commit: { sha: string } }
+      await deliver('push', {
+        ref: `refs/heads/${branch}`,
+        after: put.commit.sha,
+        deleted: false,
+        ...(await common(login)),
+      })
+    },
     /** Opens a pull request of `branch`, and its event. Returns the number. */
     open: async (branch: string, title: string, login = 'dev'): Promise<number> => {
       const made = (await api(OWNER, 'POST', `/repos/${full}/pulls`, {

@@ -1,0 +1,110 @@
+/** A repository's rules, from its file on GitHub to what becomes of a machine. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Environment, Outcome } from '../../src/domain.ts'
+import { until } from '../support/wait.ts'
+import { environmentOf, openStage, type Stage } from './stage.ts'
+
+const FILE = '.github/agent-swarm.yml'
+let ahead = 0
+let stage: Stage
+beforeAll(async () => {
+  stage = await openStage({
+    people: { dev: 'push', mallory: 'push' },
+    issues: { 'DROP-1': 'one', 'DROP-2': 'two', 'DROP-3': 'three', 'DROP-4': 'four' },
+    clock: () => Date.now() + ahead,
+  })
+})
+afterAll(() => stage.close())
+
+const rules = async (content: string) => {
+  await stage.github.write('main', FILE, content)
+  await stage.decided()
+}
+const has = (...environments: Environment[]) => stage.heartbeat(environments)
+const opened = async (branch: string, title = 'x') => {
+  await stage.github.push(branch)
+  const number = await stage.github.open(branch, title)
+  await stage.decided()
+  return number
+}
+const reads = () => stage.github.asked.filter(one => one.path.includes('agent-swarm.yml'))
+const status = (number: number, part: string) =>
+  until(
+    `a status comment with ${part}`,
+    async () => (await stage.github.comments(number)).find(one => one.body.includes(part)),
+    { within: 20_000 },
+  )
+const done = (environment: Environment | null) => (): Outcome => ({
+  result: 'done',
+  said: 'x',
+  environment,
+  seconds: 1,
+})
+
+test('the file of the default branch says what a close means; the one of the pull request says nothing', async () => {
+  await has(environmentOf('DROP-1'))
+  await rules('projects: [DROP]\nclosed: nothing\nsize: { cpus: 1 }\nlabels: [agent]\n')
+  const number = await opened('drop-1-x')
+  // The attack: the branch brings rules of its own, and its push and its pull request tell of them.
+  await stage.github.write('drop-1-x', FILE, 'closed: delete\nmerged: delete\ngraceMinutes: 0\n', 'mallory')
+  await stage.github.close(number)
+  await stage.decided()
+  expect(stage.told('DROP-1').filter(one => !one.startsWith('checkpoint'))).toEqual([])
+  expect(reads().length).toBeGreaterThan(0)
+  for (const { path } of reads()) expect(path).not.toMatch(/ref=/)
+})
+
+test('a ticket follows the repository that names its project: no label, no machine', async () => {
+  await stage.jira.move('DROP-2', 'In Progress')
+  await stage.decided()
+  expect(stage.told('DROP-2')).toEqual([])
+  await rules('projects: [DROP]\nclosed: nothing\nsize: { cpus: 1 }\n')
+  await stage.jira.move('DROP-3', 'In Progress')
+  await stage.decided()
+  expect(stage.actionsOf('DROP-3').map(one => one.action)).toMatchObject([{ kind: 'create', machine: { cpus: 1 } }])
+  const lease = await stage.work(done(environmentOf('DROP-3')))
+  expect(lease.action).toMatchObject({ machine: { cpus: 1 } })
+})
+
+test('what is known is not asked for again before its time, and then by its ETag', async () => {
+  const before = reads().length
+  await opened('drop-4-x')
+  expect(reads().length).toBe(before)
+  ahead += 6 * 60_000
+  await opened('drop-4-y')
+  expect(reads().length).toBe(before + 1)
+})
+
+test('a file with mistakes does not count, and its pull requests say so', async () => {
+  await has(environmentOf('DROP-1'))
+  const number = await opened('drop-1-y')
+  await rules('closed: destroy\n')
+  const told = await status(number, 'The rules of this repository have mistakes')
+  expect(told.body).toContain('.github/agent-swarm.yml:1: closed must be one of stop, delete, nothing')
+  const before = stage.told('DROP-1')
+  await stage.github.close(number)
+  await stage.decided()
+  // What held before holds on.
+  expect(stage.told('DROP-1')).toEqual(before)
+}, 60_000)
+
+test('a merge with minutes of grace: told, kept by /swarm start, and deleted when nobody starts it', async () => {
+  await rules('graceMinutes: 30\n')
+  await has(environmentOf('DROP-1'), environmentOf('DROP-4'))
+  const kept = await opened('drop-1-kept')
+  const gone = await opened('drop-4-gone')
+  for (const number of [2, 3]) await stage.github.close(number).catch(() => {})
+  await stage.github.merge(kept)
+  await stage.decided()
+  await status(kept, 'It is deleted ')
+  const deletes = (ticket: string) => stage.told(ticket).filter(one => one.startsWith('delete'))
+  expect(deletes('DROP-1')).toEqual([])
+  await stage.github.comment(kept, '/swarm start')
+  await stage.decided()
+  await stage.github.merge(gone)
+  await stage.decided()
+  ahead += 31 * 60_000
+  await has(environmentOf('DROP-1'), environmentOf('DROP-4'))
+  await until('the delete', () => deletes('DROP-4').length > 0, { within: 20_000 })
+  expect(deletes('DROP-1')).toEqual([])
+}, 90_000)
