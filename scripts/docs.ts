@@ -101,7 +101,7 @@ There are two files: the operator's, which says where GitHub, Jira and the hyper
 
 ## The operator's file
 
-\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. \`agent-swarm init\` writes the file. It holds secrets: keep it readable by you alone.
+\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. It holds secrets: keep it readable by you alone.
 
 \`\`\`yaml
 # yaml-language-server: $schema=docs/config.schema.json

@@ -1,6 +1,6 @@
 /** A repository's rules, from its file on GitHub to what becomes of a machine. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Environment, Outcome } from '../../src/domain.ts'
+import type { Environment } from '../../src/domain.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
 
@@ -34,13 +34,6 @@ const status = (number: number, part: string) =>
     async () => (await stage.github.comments(number)).find(one => one.body.includes(part)),
     { within: 20_000 },
   )
-const done = (environment: Environment | null) => (): Outcome => ({
-  result: 'done',
-  said: 'x',
-  environment,
-  seconds: 1,
-})
-
 test('the file of the default branch says what a close means; the one of the pull request says nothing', async () => {
   await has(environmentOf('DROP-1'))
   await rules('projects: [DROP]\nclosed: nothing\nsize: { cpus: 1 }\nlabels: [agent]\n')
@@ -62,8 +55,6 @@ test('a ticket follows the repository that names its project: no label, no machi
   await stage.jira.move('DROP-3', 'In Progress')
   await stage.decided()
   expect(stage.actionsOf('DROP-3').map(one => one.action)).toMatchObject([{ kind: 'create', machine: { cpus: 1 } }])
-  const lease = await stage.work(done(environmentOf('DROP-3')))
-  expect(lease.action).toMatchObject({ machine: { cpus: 1 } })
 })
 
 test('what is known is not asked for again before its time, and then by its ETag', async () => {

@@ -94,6 +94,26 @@ describe('a life', () => {
     ])
   })
 
+  test.for([
+    [{ cpus: 3 }, /3 CPUs are asked for, and this runner gives a repository 2 at most/],
+    [{ memoryMiB: 1e9 }, /MiB of memory are asked for/],
+    [{ diskGiB: -1 }, /GiB of disk are asked for/],
+    [{ baseImage: '../../etc/passwd' }, /is no name of a base image/],
+  ] as const)('a machine beyond what the runner allows is refused, and leaves nothing: %j', async ([machine, said]) => {
+    const outcome = await it.do({ ...actions.create('DROP-1'), machine } as Action)
+    expect(outcome).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'refused', message: expect.stringMatching(said) },
+    })
+    expect(it.world.registry.environments()).toEqual([])
+  })
+
+  test('a machine within it is what was asked for', async () => {
+    const machine = { cpus: 1, baseImage: 'node-24' }
+    const outcome = await it.do({ ...actions.create('DROP-1'), machine } as Action)
+    expect(outcome).toMatchObject({ result: 'done', environment: { baseImage: 'node-24' } })
+  })
+
   test('as many checkpoints of pushes are kept as is asked, and for so long', async () => {
     const push = (n: number, keep: Keep) => it.do({ ...actions.push('DROP-1', `abcdef${n}000`), keep } as Action)
     const kept = async () =>
