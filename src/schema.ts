@@ -28,7 +28,7 @@ export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 
 export const projectKey = matching(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is no project key of Jira, as DROP')
-const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
+export const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
 export const people = v.union(
   [v.picklist(['me', 'any']), listOf(account)],
   'must be me, any, or a list of account ids of Jira',

@@ -87,7 +87,7 @@ test('a merge with minutes of grace: told, kept by /swarm start, and deleted whe
   for (const number of [2, 3]) await stage.github.close(number).catch(() => {})
   await stage.github.merge(kept)
   await stage.decided()
-  await status(kept, 'It is deleted ')
+  await status(kept, 'it is deleted at ')
   const deletes = (ticket: string) => stage.told(ticket).filter(one => one.startsWith('delete'))
   expect(deletes('DROP-1')).toEqual([])
   await stage.github.comment(kept, '/swarm start')
