@@ -151,7 +151,12 @@ export const startGitHub = async ({
       method: request.method ?? 'GET',
       headers: rest,
       ...(body.length === 0 ? {} : { body }),
-    })
+    }).catch(() => null)
+    // The simulator ended while it was asked.
+    if (answer === null) {
+      request.socket.destroy()
+      return
+    }
     let text = await answer.text()
     let next: string | null = null
     if (answer.ok && whole !== null) {
