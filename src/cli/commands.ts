@@ -3,7 +3,18 @@ import type { EnvironmentStatus, ProviderName } from '../domain.ts'
 import type { Invocation } from './command.ts'
 
 /** What a word stands for: decides how it is completed. */
-type Meaning = 'ticket' | 'checkpoint' | 'image' | 'command line' | 'command' | 'port' | 'delivery'
+export type Meaning =
+  | 'ticket'
+  /** A ticket whose machine is there. */
+  | 'machine'
+  | 'checkpoint'
+  | 'image'
+  | 'shell'
+  /** What a base image is made of. */
+  | 'source'
+  | 'command line'
+  | 'port'
+  | 'delivery'
 type Argument = { name: string; is: Meaning; required?: true; many?: true }
 export type Option = {
   type: 'boolean' | 'string'
@@ -13,10 +24,14 @@ export type Option = {
   /** The only ones that may. */
   values?: readonly string[]
   short?: string
+  /** Decides how its value is completed; without it, `values` does. */
+  is?: Meaning
 }
 export type Command = {
   arguments: readonly Argument[]
   says: string
+  /** Lines that its own help adds. */
+  more?: readonly string[]
   example: string
   options: Readonly<Record<string, Option>>
   /** Imported when it is called: short commands load nothing of the long ones. Returns the exit code. */
@@ -24,6 +39,7 @@ export type Command = {
 }
 
 const ticket: Argument = { name: 'TICKET', is: 'ticket', required: true }
+const machine: Argument = { ...ticket, is: 'machine' }
 const json: Option = { type: 'boolean', says: 'Print JSON.' }
 const provider: Option = {
   type: 'string',
@@ -87,7 +103,7 @@ export const commands: Readonly<Record<string, Command>> = {
   },
   ssh: {
     arguments: [
-      { name: 'TICKET', is: 'ticket' },
+      { name: 'TICKET', is: 'machine' },
       { name: '-- command', is: 'command line', many: true },
     ],
     says: 'Open a shell in the machine, or run a command there. Or, with --config, make each machine a host of ssh itself.',
@@ -109,7 +125,7 @@ export const commands: Readonly<Record<string, Command>> = {
     load: () => import('./ssh.ts'),
   },
   forward: {
-    arguments: [ticket, { name: 'port', is: 'port', required: true, many: true }],
+    arguments: [machine, { name: 'port', is: 'port', required: true, many: true }],
     says: "Make ports of the machine ports of this one's loopback, until Ctrl-C. 8080:3000 is its port 3000 as 8080 here.",
     example: 'agent-swarm forward DROP-2100 3000 15432:5432',
     options: { start, json },
@@ -185,6 +201,7 @@ export const commands: Readonly<Record<string, Command>> = {
       from: {
         type: 'string',
         value: 'FILE|debian-packages',
+        is: 'source',
         says: 'A cloud image on disk, or "debian-packages": built from the package mirror of this machine.',
       },
       provider,
@@ -192,6 +209,23 @@ export const commands: Readonly<Record<string, Command>> = {
       json,
     },
     load: () => import('./init-base.ts'),
+  },
+  completion: {
+    arguments: [
+      { name: 'bash|zsh|fish|powershell', is: 'shell', required: true },
+      { name: '-- words', is: 'command line', many: true },
+    ],
+    says: 'Print what makes a shell complete commands, options, tickets and checkpoints.',
+    more: [
+      'bash, in ~/.bashrc:        eval "$(agent-swarm completion bash)"',
+      'zsh, in ~/.zshrc:          eval "$(agent-swarm completion zsh)"     (after compinit)',
+      'fish, once:                agent-swarm completion fish > ~/.config/fish/completions/agent-swarm.fish',
+      'PowerShell, in $PROFILE:   agent-swarm completion powershell | Out-String | Invoke-Expression',
+      'With words, the last of them half typed, it prints what can come next: that is how the shells ask it.',
+    ],
+    example: 'agent-swarm completion bash',
+    options: {},
+    load: () => import('./completion.ts'),
   },
   bot: {
     arguments: [],
@@ -233,3 +267,9 @@ export const commands: Readonly<Record<string, Command>> = {
 /** `ssh <TICKET> [-- command]` */
 export const usageOf = (name: string, { arguments: all }: Command): string =>
   [name, ...all.map(one => (one.required ? `<${one.name}>` : `[${one.name}]`))].join(' ')
+
+/** A command's name has one word or two; the rest is what it is called with. */
+export const nameIn = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
+  const two = argv.slice(0, 2).join(' ')
+  return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
+}

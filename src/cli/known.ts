@@ -6,11 +6,13 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { homeIn } from '../config.ts'
-import { type Failure, isTicket, type Ticket } from '../domain.ts'
+import { checkpointName, type Failure, isTicket, type Ticket } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 
 /** Somebody waits with a finger on the key. */
 const PATIENCE_MS = 100
+const WORD = /^[a-z]{1,20}$/
+const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
 
 const rows = async (sql: string, ...values: string[]): Promise<Record<string, unknown>[]> => {
   const path = join(homeIn(), 'registry.db')
@@ -28,10 +30,25 @@ const rows = async (sql: string, ...values: string[]): Promise<Record<string, un
   }
 }
 
-const knownEnvironments = async (): Promise<{ ticket: Ticket; status: string }[]> =>
-  (await rows('select ticket, status from environment order by ticket')).flatMap(({ ticket, status }) =>
-    typeof ticket === 'string' && isTicket(ticket) && typeof status === 'string' ? [{ ticket, status }] : [],
+export const knownEnvironments = async (): Promise<{ ticket: Ticket; status: string; provider: string }[]> =>
+  (await rows('select ticket, status, provider from environment order by ticket')).flatMap(
+    ({ ticket, status, provider }) =>
+      isTicket(String(ticket)) && WORD.test(String(status)) && WORD.test(String(provider))
+        ? [{ ticket: String(ticket), status: String(status), provider: String(provider) }]
+        : [],
   )
+
+/** Newest first. */
+export const knownCheckpoints = async (ticket: Ticket): Promise<string[]> =>
+  (await rows('select name from checkpoint where ticket = ? order by created_at desc, name', ticket))
+    .map(({ name }) => String(name))
+    .filter(name => checkpointName(name) === name)
+
+/** Those that environments were made of. */
+export const knownImages = async (): Promise<string[]> =>
+  (await rows('select distinct base_image as image from environment order by 1'))
+    .map(({ image }) => String(image))
+    .filter(image => IMAGE.test(image))
 
 /** A ticket without an environment may be mistyped: this is the nearest one that has one. */
 export const nearestTicket = async (ticket: Ticket): Promise<Ticket | null> =>

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
 import { fail, failureOf } from '../errors.ts'
 import { columns, print, printJson, tell, tellFailure } from './command.ts'
-import { type Command, commands, commonOptions, type Option, usageOf } from './commands.ts'
+import { type Command, commands, commonOptions, nameIn, type Option, usageOf } from './commands.ts'
 
 const help = (): string =>
   [
@@ -27,6 +27,7 @@ const helpOf = (name: string, command: Command): string =>
     `Usage: agent-swarm ${usageOf(name, command)} [options]`,
     '',
     command.says,
+    ...(command.more === undefined ? [] : ['', ...command.more]),
     '',
     'Options:',
     columns(optionRows({ ...command.options, ...commonOptions })),
@@ -102,12 +103,6 @@ const parse = async (args: string[], name: string, command: Command) => {
   } catch (error) {
     throw fail('usage', error instanceof Error ? error.message : String(error), usage)
   }
-}
-
-/** A command's name has one word or two; the rest is what it is called with. */
-const nameIn = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
-  const two = argv.slice(0, 2).join(' ')
-  return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
 }
 
 export const main = async (argv: string[]): Promise<number> => {

@@ -95,6 +95,7 @@ test('it holds what is needed, and nothing else', () => {
       'app.yml',
       'bin/agent-swarm.js',
       'package.json',
+      ...readdirSync(join(root, 'completions')).map(file => join('completions', file)),
       ...made.map(file => join('dist', file)),
     ].sort(),
   )
@@ -176,11 +177,11 @@ test('up is healthy, and ends when asked', async () => {
     said += chunk
   })
   try {
-    const url = await until('up to be up', () => said.match(/listens on (http:[^\s,]+)/)?.[1], { within: 10_000 })
+    const url = await until('up to be up', () => said.match(/listens on (http:[^\s,]+)/)?.[1], { within: 30_000 })
     expect((await fetch(`${url}/healthz`)).status).toBe(200)
   } finally {
     const gone = new Promise(done => child.once('exit', done))
     child.kill('SIGTERM')
     expect(await gone).toBe(0)
   }
-})
+}, 60_000)
