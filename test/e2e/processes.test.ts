@@ -117,7 +117,8 @@ describe('up', () => {
     const { said, url } = await start(['up'], { LOG_LEVEL: 'debug' })
     jira.sendTo(url)
     await jira.move('DROP-1', 'In Progress')
-    await until('the comment', () => said().includes('"published"'))
+    // The runner's last line and the bot's come in either order.
+    await until('the comment', () => said().includes('"published"') && said().includes('"ended"'))
     const lines = said()
       .split('\n')
       .filter(line => line.startsWith('{'))
