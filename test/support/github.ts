@@ -6,6 +6,7 @@ import { createHash, createHmac, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createEmulator } from 'emulate'
+import { faultsOfRequest } from './github-requests.ts'
 
 const APP_ID = 7
 const INSTALLATION = 100
@@ -58,6 +59,8 @@ export const startGitHub = async ({
   // ── The front: what the bot talks to ──
   const reactions = new Map<number, string[]>()
   const asked: Asked[] = []
+  /** What GitHub's own description finds wrong in the requests that came. */
+  const invalid: string[] = []
   /** Answers that a test puts in the way of the next requests that match; each is used once. */
   const faults: {
     match: RegExp
@@ -108,6 +111,7 @@ export const startGitHub = async ({
       status: 0,
     }
     asked.push(note)
+    invalid.push(...faultsOfRequest({ method: note.method, path, headers: request.headers, body: note.body }))
     response.on('finish', () => {
       note.status = response.statusCode
     })
@@ -254,6 +258,7 @@ export const startGitHub = async ({
     repo: full,
     app: { id: APP_ID, privateKey, installation: INSTALLATION },
     asked,
+    invalid,
     faults,
     budget,
     api,
@@ -358,10 +363,12 @@ export const startGitHub = async ({
       return found.map(one => ({ id: one.id, body: one.body, author: one.user.login, authorType: one.user.type }))
     },
     reactions: (commentId: number): string[] => reactions.get(commentId) ?? [],
+    /** Throws when a request was none that GitHub's description knows: every test that uses this proves the requests. */
     stop: async () => {
       front.closeAllConnections()
       await new Promise(resolve => front.close(resolve))
       await emulator.close()
+      if (invalid.length > 0) throw new Error(`GitHub would not take what it was asked:\n${invalid.join('\n')}`)
     },
   }
 }

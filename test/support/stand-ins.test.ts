@@ -103,7 +103,6 @@ describe('GitHub, asked by Probot as the App', () => {
     expect(['read', 'none', 404]).toContain(found)
   })
   test("a comment of the App is a bot's, and can be changed", async () => {
-    github.sendTo(github.url)
     await github.push('SHOP-1-x')
     const number = await github.open('SHOP-1-x', 'One')
     const { data } = await octokit.rest.issues.createComment({ owner, repo, issue_number: number, body: 'first' })
@@ -118,5 +117,9 @@ describe('GitHub, asked by Probot as the App', () => {
     await react('eyes')
     await expect(react('thinking')).rejects.toMatchObject({ status: 422 })
     expect(github.reactions(1)).toEqual(['eyes'])
+    // The front refuses what GitHub's description does not know.
+    expect(github.invalid.splice(0)).toEqual([
+      expect.stringMatching(/^POST .*\/reactions: the body\/content must be equal to one of/),
+    ])
   })
 })
