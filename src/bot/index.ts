@@ -213,8 +213,10 @@ export const startBot = async (
     ),
   ]
   const accept = (deliveries: readonly Delivery[]) => {
-    if (deliveries.length === 0) return
-    queue.accept(deliveries)
+    // A look finds again what the one before found: nobody sent it again.
+    const fresh = deliveries.filter(one => !queue.taken(one))
+    if (fresh.length === 0) return
+    queue.accept(fresh)
     inbox?.nudge()
   }
   const everyMs = config.pollSeconds * 1000

@@ -1,5 +1,6 @@
 /** What people read: replies, the status comment, and what is told in Jira. Pure. What is ours and what is outside text: text.ts. */
 import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
 import { commandsOn } from '../../handlers/slash-commands.ts'
 import type {
   Action,
@@ -72,15 +73,25 @@ const riskOf = (work: WorkAtRisk): Line => {
   return joined(found, '; ')
 }
 
-/** The key that may log in lies in the runner's home: here as its default has it. */
-const sshCommand = ({ host, port, user }: { host: string; port: number; user: string }) =>
-  `ssh -i ~/.agent-swarm/ssh/login/key ${port === 22 ? '' : `-p ${port} `}${user}@${host}`
+/**
+ * What is pasted on the runner's machine to log in, held to the machine's own key as agent-swarm holds itself to it. Both
+ * keys lie in the runner's home: here as its default has it. Null where an address is none that can be pasted.
+ */
+const sshCommand = ({ vmId, ssh }: Pick<Environment, 'vmId' | 'ssh'>): string | null => {
+  if (ssh === null || (isIP(ssh.host) === 0 && ssh.host !== 'localhost') || !/^[a-z_][a-z0-9_-]*$/.test(ssh.user))
+    return null
+  const keys = '~/.agent-swarm/ssh'
+  const pin = `-o HostKeyAlias=${vmId} -o UserKnownHostsFile=${keys}/${vmId}.known_hosts -o StrictHostKeyChecking=yes`
+  const port = ssh.port === 22 ? '' : `-p ${ssh.port} `
+  return `ssh -i ${keys}/login/key -o IdentitiesOnly=yes ${pin} ${port}${ssh.user}@${ssh.host}`
+}
 
 /** How a running machine is entered. `host`: the runner's machine, when it is known. */
-const entering = ({ ticket, ssh }: Environment, host: string | null): Line => {
+const entering = (environment: Environment, host: string | null): Line => {
   const where = host === null ? own("on the runner's machine") : line`on the runner's machine (${code(host)})`
-  const from = ssh === null ? [] : line`, or ${code(sshCommand(ssh))} from there`
-  return line`${code(`agent-swarm ssh ${ticket}`)} ${where}${from}`
+  const command = sshCommand(environment)
+  const from = command === null ? [] : line`, or ${code(command)} from there`
+  return line`${code(`agent-swarm ssh ${environment.ticket}`)} ${where}${from}`
 }
 
 // ── Rendering ──
@@ -380,11 +391,12 @@ export const answerTo = (commentId: string): string => `Answer to comment ${comm
 
 /** What is told in Jira when a machine is ready. Lines that are indented are shown as code. */
 export const readyText = (environment: Environment, host: string | null): string => {
-  const { ticket, vmId, ssh } = environment
+  const { ticket, vmId } = environment
+  const command = sshCommand(environment)
   return [
     `${ticket} has its machine: ${vmId} (${provider(environment.provider)}). On the runner's machine${host === null ? '' : ` (${host})`}:`,
     `    agent-swarm ssh ${ticket}`,
-    ...(ssh === null ? [] : [`    ${sshCommand(ssh)}`]),
+    ...(command === null ? [] : [`    ${command}`]),
   ].join('\n')
 }
 /** What is told in Jira when a machine was deleted that held work. */

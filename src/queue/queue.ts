@@ -70,8 +70,13 @@ export type MessageBody =
 export type OutboxRow = { seq: number; message: Message; attempt: number; body: string; correlation: string | null }
 
 export type Queue = {
-  /** Stores deliveries in one transaction; those whose (source, id) is known are left as they are. Returns how many are new. */
+  /**
+   * Stores deliveries in one transaction. Those whose (source, id) is known are left as they are when they wait or took
+   * effect, and are due again when they had none. Returns how many are due by this.
+   */
   accept(deliveries: readonly Delivery[]): number
+  /** Whether it came, and waits or was decided: one that could not be decided is as if it had not come. */
+  taken(delivery: Pick<Delivery, 'source' | 'id'>): boolean
   /** The oldest due delivery of each lane that has none in hand, at most `limit`. */
   due(limit: number): StoredDelivery[]
   /** A delivery has become actions (perhaps none), a verdict and messages: one transaction. */

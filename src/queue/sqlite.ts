@@ -99,11 +99,12 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
   const inHand = new Set<number>()
 
   const sql = {
-    // One that failed for good takes effect when it is sent again; any other that is known stays as it is.
+    // What had no effect is decided anew when it is sent again; what waits or had one stays as it is.
     accept: db.prepare(`insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
       on conflict (source, id) do update set body = excluded.body, received_at = excluded.received_at, since = null, verdict = null,
         reason = null, settled_at = null, attempt = 0, not_before = 0
-      where delivery.verdict = 'failed'`),
+      where delivery.verdict <> 'actions'`),
+    taken: db.prepare(`select 1 from delivery where source = ? and id = ? and coalesce(verdict, '') <> 'failed'`),
     // The next lane after a given one, and the oldest delivery of a lane: two steps in an index, however long the backlog.
     lane: db.prepare('select lane from delivery where verdict is null and lane > ? order by lane limit 1'),
     head: db.prepare('select * from delivery where verdict is null and lane = ? order by seq limit 1'),
@@ -206,6 +207,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
         }
         return added
       }),
+    taken: ({ source, id }) => sql.taken.get(source, id) !== undefined,
     due: limit => {
       const now = clock()
       const found: StoredDelivery[] = []

@@ -130,7 +130,7 @@ test('the status comment of a running machine', () => {
 |  |  |
 | --- | --- |
 | State | **running**, as seen 2026-11-24 09:45:10 UTC |
-| Log in | \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key agent@192.168.122.7\` from there |
+| Log in | \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7\` from there |
 | Runner | \`studio\`, last heard 2026-11-24 09:45:11 UTC |
 | Provider | kvm |
 | Machine | \`as-drop-1-1a2b3c4d\`, made 2026-11-24 09:00:00 UTC from \`agent-swarm-base\`, asked for in Jira by \`dev\` |
@@ -190,7 +190,7 @@ test.for([
   [
     'another port',
     { environment: environment({ ssh: { host: '127.0.0.1', port: 2222, user: 'agent' } }) },
-    '`ssh -i ~/.agent-swarm/ssh/login/key -p 2222 agent@127.0.0.1`',
+    '`ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes -p 2222 agent@127.0.0.1`',
   ],
   [
     'work at risk',
@@ -321,7 +321,7 @@ test('/swarm ssh says whether it runs, where, and how to enter it, and how old t
 
 DROP-1 is running, as seen 2026-11-24 09:45:10 UTC. Its SSH is at \`127.0.0.1:2222\`.
 
-Log in with \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key -p 2222 agent@127.0.0.1\` from there.
+Log in with \`agent-swarm ssh DROP-1\` on the runner's machine (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes -p 2222 agent@127.0.0.1\` from there.
 `)
   expect(replied(view(told({ status: 'stopped' }), {}, question('ssh')))).toContain(
     'DROP-1 is stopped, as seen 2026-11-24 09:45:10 UTC.\n\nIt is stopped: `/swarm start` starts it.',
@@ -409,7 +409,10 @@ test('what Jira is told', () => {
     {
       type: 'codeBlock',
       content: [
-        { type: 'text', text: 'agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key agent@192.168.122.7' },
+        {
+          type: 'text',
+          text: 'agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7',
+        },
       ],
     },
   ])

@@ -171,7 +171,7 @@ export const keepsTheQueuePromises = (
       expect(queue.due(10)).toEqual([])
       queue.settle(taken[0]?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
       expect(queue.due(10).map(one => one.id)).toEqual(['2'])
-      expect(queue.accept([delivery('1')])).toBe(0)
+      expect(queue.accept([delivery('2')])).toBe(0)
       expect(queue.due(10)).toEqual([])
     })
 
@@ -184,20 +184,34 @@ export const keepsTheQueuePromises = (
       expect(queue.due(10)).toMatchObject([{ id: '1', attempt: 1 }])
     })
 
-    test('one that failed takes effect when it is sent again; one that was decided does not', () => {
-      queue.accept([delivery('1')])
-      const [first] = queue.due(1)
+    test.for(['failed', 'ignored', 'refused'] as const)(
+      'one that was %s takes effect when it is sent again; one that took effect does not',
+      verdict => {
+        queue.accept([delivery('1')])
+        const [first] = queue.due(1)
+        queue.settle(first?.seq ?? 0, { verdict, reason: 'a reason' }, [])
+        now += 1_000
+        expect(queue.accept([{ ...delivery('1'), receivedAt: now }])).toBe(1)
+        // It is as new as any other: not forgotten as settled, not given up as old.
+        queue.purge(now + 1, 0)
+        const [again] = queue.due(1)
+        expect(again?.receivedAt).toBe(now)
+        expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
+        queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
+        expect(queue.accept([delivery('1')])).toBe(0)
+        expect(queue.list()).toHaveLength(1)
+      },
+    )
+
+    test('what waits or was decided is taken; what never came or could not be decided is not', () => {
+      const taken = (id: string) => queue.taken({ source: 'github', id })
+      queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
+      const [first, second, third] = queue.due(3)
       queue.settle(first?.seq ?? 0, { verdict: 'failed', reason: 'a fault' }, [])
-      now += 1_000
-      expect(queue.accept([{ ...delivery('1'), receivedAt: now }])).toBe(1)
-      // It is as new as any other: not forgotten as settled, not given up as old.
-      queue.purge(now + 1, 0)
-      const [again] = queue.due(1)
-      expect(again?.receivedAt).toBe(now)
-      expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
-      queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
-      expect(queue.accept([delivery('1')])).toBe(0)
-      expect(queue.list()).toHaveLength(1)
+      queue.settle(second?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
+      expect(third).toBeDefined()
+      expect(['1', '2', '3', '4'].map(taken)).toEqual([false, true, true, false])
+      expect(queue.taken({ source: 'jira', id: '2' })).toBe(false)
     })
 
     test('one that had no effect is decided again when an operator asks; one that had is not', () => {

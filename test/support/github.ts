@@ -3,7 +3,7 @@
  * permissions). What people do here is done over its REST API; what GitHub would send of it is sent signed, as GitHub does.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createEmulator } from 'emulate'
 import { faultsOfRequest } from './github-requests.ts'
@@ -99,7 +99,7 @@ export const startGitHub = async ({
     return { text: JSON.stringify(sorted.slice(from, from + size)), next: sorted.length > from + size }
   }
 
-  const front = createServer(async (request, response) => {
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = await bodyOf(request)
     const path = request.url ?? '/'
     const line = `${request.method} ${path}`
@@ -155,12 +155,7 @@ export const startGitHub = async ({
       method: request.method ?? 'GET',
       headers: rest,
       ...(body.length === 0 ? {} : { body }),
-    }).catch(() => null)
-    // The simulator ended while it was asked.
-    if (answer === null) {
-      request.socket.destroy()
-      return
-    }
+    })
     let text = await answer.text()
     let next: string | null = null
     if (answer.ok && whole !== null) {
@@ -201,7 +196,16 @@ export const startGitHub = async ({
         ...(link === undefined ? {} : { link }),
       })
       .end(unchanged || answer.status === 204 ? undefined : text)
+  }
+  const front = createServer((request, response) => {
+    respond(request, response).catch(error => {
+      // While it is asked, the simulator behind it ends, or whoever asked is gone.
+      const gone = ending || response.destroyed
+      request.socket.destroy()
+      if (!gone) throw error
+    })
   })
+  let ending = false
   await new Promise<void>(resolve => front.listen(0, '127.0.0.1', resolve))
 
   // ── What people do ──
@@ -365,6 +369,7 @@ export const startGitHub = async ({
     reactions: (commentId: number): string[] => reactions.get(commentId) ?? [],
     /** Throws when a request was none that GitHub's description knows: every test that uses this proves the requests. */
     stop: async () => {
+      ending = true
       front.closeAllConnections()
       await new Promise(resolve => front.close(resolve))
       await emulator.close()
