@@ -94,3 +94,15 @@ test('no class, no enum', () => {
   )
   expect(found.map(([file]) => file)).toEqual([])
 })
+
+test('who signs as GitHub does holds what is sent against the description, or sends nonsense on purpose', () => {
+  const signs = ['test', 'demo'].flatMap(room =>
+    readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
+      .filter(
+        name =>
+          name.endsWith('.ts') && /['"]x-hub-signature-256['"]: /.test(readFileSync(join(root, room, name), 'utf8')),
+      )
+      .map(name => join(room, name)),
+  )
+  expect(signs.sort()).toEqual(['test/bot/server.test.ts', 'test/support/github.ts'])
+})

@@ -271,6 +271,7 @@ test('talk is no command, and asks GitHub nothing', async () => {
 
 test('an event that means nothing to us is ignored, with its reason', async () => {
   const id = randomUUID()
-  expect(await stage.github.deliver('star', { action: 'created', ...(await stage.github.common('dev')) }, id)).toBe(202)
+  const star = { action: 'created', starred_at: '2026-11-24T09:00:00Z', ...(await stage.github.common('dev')) }
+  expect(await stage.github.deliver('star', star, id)).toBe(202)
   expect((await stage.verdict(id)).verdict).toBe('ignored')
 })

@@ -1,23 +1,21 @@
 /** Payloads that others wrote, as events of ours. */
 import { readFileSync } from 'node:fs'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
-import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { githubEvent, githubEventNames, githubLane, installationOf } from '../../src/bot/github-events.ts'
 import { jiraEvent, jiraLane } from '../../src/bot/jira-events.ts'
+import { faultsOfPayload } from '../support/github-payloads.ts'
 
-type Description = {
-  webhooks: Record<string, { post: { requestBody: { content: Record<string, { schema: object }> } } }>
-  components: object
-}
 type Payload = Record<string, unknown> & { action?: string }
 const all = (examples as unknown as { name: string; examples: Payload[] }[]).flatMap(({ name, examples }) =>
   examples.map(payload => ({ name, payload })),
 )
+/** The first that is still as GitHub describes it, if any is: some were recorded long ago. */
 const of = (name: string, action?: string): Payload => {
-  const found = all.find(one => one.name === name && (action === undefined || one.payload.action === action))
+  const recorded = all.filter(one => one.name === name && (action === undefined || one.payload.action === action))
+  const found = recorded.find(one => faultsOfPayload(name, one.payload).length === 0) ?? recorded[0]
   if (found === undefined) throw new Error(`no example of ${name}`)
   return structuredClone(found.payload)
 }
@@ -93,6 +91,7 @@ describe('payloads that the recorded ones lack', () => {
         : { ...(given.head.repo as object), full_name: fork === 'same' ? repository.full_name : 'stranger/Hello-World' }
     return { ...payload, pull_request: { ...given, head: { ...given.head, repo }, ...more } }
   }
+  const said = of('issue_comment', 'created').comment as Payload & { user: object }
   const comment = (more: Record<string, unknown> = {}): Payload => {
     const payload = of('issue_comment', 'created')
     return {
@@ -123,50 +122,57 @@ describe('payloads that the recorded ones lack', () => {
       pullRequest('closed', { merged: true }, 'other'),
       { event: { fromFork: true } },
     ],
-    ['a fork that is gone', 'pull_request', pullRequest('opened', {}, 'gone'), { event: { fromFork: true } }],
     ['an empty description', 'pull_request', pullRequest('opened', { body: null }), { event: { body: '' } }],
-    ['labelled', 'pull_request', of('pull_request', 'labeled'), { ignored: 'a pull request was labeled' }],
+    [
+      'made a draft',
+      'pull_request',
+      of('pull_request', 'converted_to_draft'),
+      { ignored: 'a pull request was converted_to_draft' },
+    ],
     ['a comment on a pull request', 'issue_comment', comment(), { event: { kind: 'comment', authorIsBot: false } }],
-    ['an edited comment', 'issue_comment', comment({ action: 'edited' }), { ignored: 'a comment was edited' }],
+    [
+      'an edited comment',
+      'issue_comment',
+      comment({ action: 'edited', changes: { body: { from: 'x' } } }),
+      { ignored: 'a comment was edited' },
+    ],
     ['a comment on an issue', 'issue_comment', of('issue_comment', 'created'), { ignored: 'a comment on an issue' }],
     [
       'a comment of a bot',
       'issue_comment',
-      comment({ comment: { ...(of('issue_comment').comment as object), user: { login: 'x[bot]', type: 'Bot' } } }),
+      comment({ comment: { ...said, user: { ...said.user, login: 'x[bot]', type: 'Bot' } } }),
       { event: { authorIsBot: true } },
     ],
     [
       'a comment by an app for a person',
       'issue_comment',
-      comment({ comment: { ...(of('issue_comment').comment as object), performed_via_github_app: { id: 1 } } }),
+      comment({ comment: { ...said, performed_via_github_app: (of('check_run').check_run as Payload).app } }),
       { event: { authorIsBot: true } },
     ],
+    ['an event that we do not know', 'star', of('star'), { ignored: 'the event star means nothing here' }],
+  ])('%s', ([, name, payload, expected]) => {
+    expect(faultsOfPayload(name, payload)).toEqual([])
+    expect(githubEvent(name, payload)).toMatchObject(expected)
+  })
+
+  test.for<[string, string, Payload, object]>([
+    // GitHub's REST API says that it may be null; its description of this webhook does not.
+    ['a fork that is gone', 'pull_request', pullRequest('closed', {}, 'gone'), { event: { fromFork: true } }],
     [
       'a repository with a name that is none',
       'push',
       { ...of('push'), repository: { full_name: 'a/b/../c' } },
       { ignored: 'a push that lacks what is needed' },
     ],
-    ['an event that we do not know', 'star', of('star'), { ignored: 'the event star means nothing here' }],
     [
       'an event named like what objects inherit',
       'constructor',
       {},
       { ignored: 'the event constructor means nothing here' },
     ],
-  ])('%s', ([, name, payload, expected]) => expect(githubEvent(name, payload)).toMatchObject(expected))
-
-  test("GitHub's own description finds no fault in the comments on pull requests that are made here", async () => {
-    const { schemas } = await import('@octokit/openapi-webhooks')
-    const description = schemas['api.github.com'] as unknown as Description
-    const schema = description?.webhooks['issue-comment-created']?.post.requestBody.content['application/json']?.schema
-    const ajv = new Ajv2020({ strict: false, logger: false, validateFormats: false })
-    const validate = ajv.compile({ ...schema, components: description?.components })
-    validate(comment())
-    const faults = (validate.errors ?? []).filter(
-      fault => fault.instancePath.startsWith('/issue/pull_request') || fault.instancePath === '/action',
-    )
-    expect(faults).toEqual([])
+  ])('%s, which GitHub does not describe', ([, name, payload, expected]) => {
+    expect(faultsOfPayload(name, payload)).not.toEqual([])
+    expect(githubEvent(name, payload)).toMatchObject(expected)
   })
 
   test('what belongs together has one lane', () => {

@@ -1,4 +1,4 @@
-/** The accepting path over real HTTP. */
+/** The accepting path over real HTTP. What is sent is no payload of GitHub's on purpose: nothing of it is read yet. */
 import { createHmac } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'

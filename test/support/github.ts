@@ -6,12 +6,16 @@ import { createHash, createHmac, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createEmulator } from 'emulate'
+import { faultsOfPayload } from './github-payloads.ts'
 import { faultsOfRequest } from './github-requests.ts'
 
 const APP_ID = 7
 const INSTALLATION = 100
 const OWNER = 'acme'
 export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
+
+/** What GitHub names where no commit was. */
+const NO_COMMIT = '0'.repeat(40)
 
 export type Permission = 'admin' | 'push' | 'pull'
 type Json = Record<string, unknown>
@@ -226,8 +230,8 @@ export const startGitHub = async ({
 
   let bot: string | null = null
   let tip = 0
-  /** Sends as GitHub does; returns the bot's status. The same id again is a redelivery. */
-  const deliver = async (
+  /** Sends what GitHub never would: for what is broken on purpose. Returns the bot's status. */
+  const deliverBroken = async (
     event: string,
     payload: Json,
     id: string = randomUUID(),
@@ -248,11 +252,53 @@ export const startGitHub = async ({
     })
     return response.status
   }
+  /** Sends as GitHub does, and only what GitHub would. The same id again is a redelivery. */
+  const deliver = async (event: string, payload: Json, id?: string, secret?: string): Promise<number> => {
+    const faults = faultsOfPayload(event, payload)
+    if (faults.length > 0) throw new Error(`GitHub would not send this ${event}:\n${faults.join('\n')}`)
+    return deliverBroken(event, payload, id, secret)
+  }
   const common = async (login: string) => ({
     repository: await api(OWNER, 'GET', `/repos/${full}`),
-    sender: { login, id: 1, type: 'User' },
-    installation: { id: INSTALLATION },
+    sender: await api(OWNER, 'GET', `/users/${login}`),
+    installation: { id: INSTALLATION, node_id: 'MDIzOkludGVncmF0aW9uSW5zdGFsbGF0aW9uMTAw' },
   })
+  const pushEvent = async (
+    branch: string,
+    before: string,
+    { sha, message }: { sha: string; message: string },
+    login: string,
+  ) => {
+    const url = `https://github.com/${full}`
+    const person = { name: login, email: `${login}@example.org`, username: login }
+    const commit = {
+      id: sha,
+      tree_id: sha,
+      distinct: true,
+      message,
+      timestamp: new Date().toISOString(),
+      url: `${url}/commit/${sha}`,
+      author: person,
+      committer: person,
+      added: [],
+      removed: [],
+      modified: [],
+    }
+    return deliver('push', {
+      ref: `refs/heads/${branch}`,
+      before,
+      after: sha,
+      base_ref: null,
+      created: before === NO_COMMIT,
+      deleted: false,
+      forced: false,
+      compare: `${url}/compare/${branch}`,
+      commits: [commit],
+      head_commit: commit,
+      pusher: { name: login, email: person.email },
+      ...(await common(login)),
+    })
+  }
   const pull = (number: number) => api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)
   const pullEvent = async (action: string, number: number, login: string) =>
     deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
@@ -267,6 +313,7 @@ export const startGitHub = async ({
     budget,
     api,
     deliver,
+    deliverBroken,
     common,
     pull,
     sendTo: (url: string) => {
@@ -275,43 +322,32 @@ export const startGitHub = async ({
     /** A new commit on `branch` (made of main when it is not there), and its push event. Returns the commit. */
     push: async (branch: string, login = 'dev'): Promise<string> => {
       const ref = (await api(OWNER, 'GET', `/repos/${full}/git/ref/heads/main`)) as { object: { sha: string } }
-      await api(OWNER, 'POST', `/repos/${full}/git/refs`, { ref: `refs/heads/${branch}`, sha: ref.object.sha }).catch(
-        () => {},
-      )
+      const made = await api(OWNER, 'POST', `/repos/${full}/git/refs`, {
+        ref: `refs/heads/${branch}`,
+        sha: ref.object.sha,
+      }).catch(() => null)
       tip += 1
-      const put = (await api(OWNER, 'PUT', `/repos/${full}/contents/file-${tip}.txt`, {
-        message: `change ${tip}`,
+      const message = `change ${tip}`
+      const { commit } = (await api(OWNER, 'PUT', `/repos/${full}/contents/file-${tip}.txt`, {
+        message,
         content: Buffer.from(String(tip)).toString('base64'),
         branch,
       })) as { commit: { sha: string } }
-      const after = put.commit.sha
-      await deliver('push', {
-        ref: `refs/heads/${branch}`,
-        before: ref.object.sha,
-        after,
-        created: false,
-        deleted: false,
-        forced: false,
-        commits: [],
-        ...(await common(login)),
-      })
-      return after
+      await pushEvent(branch, made === null ? ref.object.sha : NO_COMMIT, { sha: commit.sha, message }, login)
+      return commit.sha
     },
     /** Writes a file on a branch that is there, and sends its push event. */
     write: async (branch: string, path: string, content: string, login = 'dev'): Promise<void> => {
+      const ref = (await api(OWNER, 'GET', `/repos/${full}/git/ref/heads/${branch}`)) as { object: { sha: string } }
       const known = await api(OWNER, 'GET', `/repos/${full}/contents/${path}?ref=${branch}`).catch(() => null)
-      const put = (await api(OWNER, 'PUT', `/repos/${full}/contents/${path}`, {
-        message: `change ${path}`,
+      const message = `change ${path}`
+      const { commit } = (await api(OWNER, 'PUT', `/repos/${full}/contents/${path}`, {
+        message,
         content: Buffer.from(content).toString('base64'),
         branch,
         ...(known === null ? {} : { sha: known.sha }),
       })) as { commit: { sha: string } }
-      await deliver('push', {
-        ref: `refs/heads/${branch}`,
-        after: put.commit.sha,
-        deleted: false,
-        ...(await common(login)),
-      })
+      await pushEvent(branch, ref.object.sha, { sha: commit.sha, message }, login)
     },
     /** Opens a pull request of `branch`, and its event. Returns the number. */
     open: async (branch: string, title: string, login = 'dev'): Promise<number> => {
@@ -345,15 +381,24 @@ export const startGitHub = async ({
     ): Promise<number> => {
       const comment = (await api(login, 'POST', `/repos/${full}/issues/${number}/comments`, { body })) as { id: number }
       // The simulator has no issue behind a pull request; GitHub has.
-      const { title, state, user, body: text, labels } = await pull(number)
+      const { head: _, base: __, ...shared } = await pull(number)
+      const [api_, web] = [`https://api.github.com/repos/${full}`, `https://github.com/${full}/pull/${number}`]
       const issue = {
-        number,
-        title,
-        state,
-        user,
-        body: text,
-        labels,
-        pull_request: { url: `https://api.github.com/repos/${full}/pulls/${number}` },
+        ...shared,
+        active_lock_reason: null,
+        repository_url: api_,
+        labels_url: `${api_}/issues/${number}/labels{/name}`,
+        events_url: `${api_}/issues/${number}/events`,
+        pull_request: {
+          url: `${api_}/pulls/${number}`,
+          html_url: web,
+          diff_url: `${web}.diff`,
+          patch_url: `${web}.patch`,
+        },
+        reactions: {
+          url: `${api_}/issues/${number}/reactions`,
+          ...{ total_count: 0, '+1': 0, '-1': 0, laugh: 0, hooray: 0, confused: 0, heart: 0, rocket: 0, eyes: 0 },
+        },
       }
       await deliver('issue_comment', { action, issue, comment, ...(await common(login)) })
       return comment.id

@@ -122,4 +122,9 @@ describe('GitHub, asked by Probot as the App', () => {
       expect.stringMatching(/^POST .*\/reactions: the body\/content must be equal to one of/),
     ])
   })
+  test('a payload is sent when GitHub could have made it, and no other', async () => {
+    await expect(github.deliver('push', { ref: 'refs/heads/x' })).rejects.toThrow("required property 'after'")
+    await expect(github.deliver('push', { action: 'fly' })).rejects.toThrow('GitHub sends no push-fly')
+    await expect(github.deliver('__proto__', {})).rejects.toThrow('GitHub sends no --proto--')
+  })
 })
