@@ -1,23 +1,15 @@
 /** npm run docs: writes every page and schema that is made of tables in the code. A test fails when one is stale. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { type JsonSchema, toJsonSchema } from '@valibot/to-json-schema'
-import type * as v from 'valibot'
+import type { JsonSchema } from '@valibot/to-json-schema'
 import { REPOSITORY_FILE, repositoryFile } from '../src/bot/repository-file.ts'
+import { outputs } from '../src/cli/output.ts'
 import { groups, type Setting, settings } from '../src/settings.ts'
+import { cliPage } from './docs/cli.ts'
+import { outputSchema, schemaFile } from './docs/json.ts'
+import { asText, schemaOf, table, wordsOf } from './docs/words.ts'
 
 // ── Schemas for editors ──
-
-const schemaOf = (form: v.GenericSchema): JsonSchema =>
-  toJsonSchema(form, {
-    target: 'draft-07',
-    typeMode: 'input',
-    // What JSON Schema cannot say, it leaves to the parser.
-    errorMode: 'ignore',
-    overrideAction: ({ valibotAction, jsonSchema }) =>
-      // The only one of ours: no other names.
-      valibotAction.type === 'raw_check' ? { ...jsonSchema, additionalProperties: false } : undefined,
-  })
 
 const settingsSchema = (): JsonSchema => ({
   $schema: 'http://json-schema.org/draft-07/schema#',
@@ -39,20 +31,9 @@ const settingsSchema = (): JsonSchema => ({
   ),
   additionalProperties: false,
 })
-const asText = (schema: JsonSchema): string => `${JSON.stringify(schema, null, 2)}\n`
 
 // ── docs/configuration.md ──
 
-/** What a value must be, in words. */
-const wordsOf = (schema: JsonSchema | boolean | undefined): string => {
-  if (typeof schema !== 'object') return ''
-  if (schema.enum !== undefined) return schema.enum.map(one => `\`${one}\``).join(', ')
-  if (schema.anyOf !== undefined) return schema.anyOf.map(wordsOf).join(', or ')
-  if (schema.type === 'integer')
-    return `${schema.minimum} to ${schema.maximum === Number.MAX_SAFE_INTEGER ? '…' : schema.maximum}`
-  if (schema.type === 'array') return 'a list'
-  return schema.type === 'object' ? '' : 'text'
-}
 const yaml = (value: unknown): string =>
   Array.isArray(value)
     ? `[${value.join(', ')}]`
@@ -62,12 +43,6 @@ const yaml = (value: unknown): string =>
           .join(', ')} }`
       : String(value)
 const code = (value: unknown) => (value === undefined ? '' : `\`${yaml(value)}\``)
-const table = (rows: readonly (readonly string[])[]): string => {
-  const [head = [], ...rest] = rows
-  return [head, head.map(() => '---'), ...rest]
-    .map(row => `| ${row.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`)
-    .join('\n')
-}
 
 const settingsTable = (rows: Readonly<Record<string, Setting>>): string =>
   table([
@@ -139,6 +114,13 @@ export const documents: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configuration,
   'docs/config.schema.json': () => asText(settingsSchema()),
   'docs/agent-swarm.schema.json': () => asText({ title: REPOSITORY_FILE, ...schemaOf(repositoryFile) }),
+  'docs/cli.md': cliPage,
+  ...Object.fromEntries(
+    (Object.keys(outputs) as (keyof typeof outputs)[]).map(name => [
+      schemaFile(name),
+      () => asText(outputSchema(name)),
+    ]),
+  ),
 }
 
 if (import.meta.main) {

@@ -31,6 +31,7 @@ const retries = {
   unknown: 'later',
 } satisfies Record<FailureKind, 'later' | 'never'>
 
+export const failureKinds = Object.keys(retries) as FailureKind[]
 export const mayRetry = (kind: FailureKind): boolean => retries[kind] === 'later'
 
 export type FailureError = Error & { failure: Failure }

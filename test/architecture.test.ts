@@ -88,6 +88,12 @@ test('one reader of the environment', () => {
   expect(readers.map(([file]) => file)).toEqual(['src/config.ts'])
 })
 
+test('the forms of what commands print are types alone when one runs: short commands load no valibot', () => {
+  const loading = [...sources].filter(([, text]) => /^import (?!type\b)[^']*'\.\/output\.ts'/m.test(text))
+  expect(loading.map(([file]) => file)).toEqual([])
+  expect(breaking(one => one.to === 'src/cli/output.ts').length).toBeGreaterThan(0)
+})
+
 test('no class, no enum', () => {
   const found = [...sources].filter(([, text]) =>
     /^\s*(export\s+)?(abstract\s+)?(class|enum)\s/m.test(text.replaceAll(/\/\*[\s\S]*?\*\//g, '')),

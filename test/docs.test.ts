@@ -1,5 +1,5 @@
 /** What is made of tables in the code is what the code says now, and the editor's schemas judge as the parser does. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
@@ -10,6 +10,11 @@ const root = resolve(import.meta.dirname, '..')
 
 test.for(Object.keys(documents))('%s is as npm run docs writes it', name => {
   expect(readFileSync(join(root, name), 'utf8')).toBe(documents[name]?.())
+})
+
+test('nothing is left of what is made no more', () => {
+  const made = readdirSync(join(root, 'docs/json')).map(name => `docs/json/${name}`)
+  expect(made.filter(name => !(name in documents))).toEqual([])
 })
 
 describe('config.schema.json', () => {

@@ -10,12 +10,12 @@ export const run: RunCommand = async invocation => {
   const inbox = await openInbox(config)
   if (inbox === null) {
     tell(noBot(config))
-    if (invocation.json) printJson([])
+    if (invocation.json) printJson<'bot inbox'>([])
     return 0
   }
   try {
     const rows = await inbox.ask({ ask: 'deliveries', words: invocation.words, limit })
-    if (invocation.json) printJson(rows.map(asJson))
+    if (invocation.json) printJson<'bot inbox'>(rows.map(asJson))
     else if (rows.length === 0)
       tell(invocation.words.length === 0 ? 'Nothing was delivered yet.' : 'No delivery is like that.')
     else {

@@ -35,7 +35,7 @@ export const run: RunCommand = async invocation => {
     const waits = inbox.runs && replayed !== 'took effect'
     const row = waits ? await decided(inbox, id) : (await inbox.ask({ ask: 'deliveries', words: [id], limit: 1 }))[0]
     const became = row === undefined ? '' : `${row.verdict}: ${told(row, Date.now())}`
-    if (invocation.json) printJson({ replayed, delivery: row === undefined ? null : asJson(row) })
+    if (invocation.json) printJson<'bot replay'>({ replayed, delivery: row === undefined ? null : asJson(row) })
     else if (replayed === 'took effect') print(`${id} took effect when it came, and nothing is done again. ${became}`)
     else if (!inbox.runs) print(`${id} is decided again when the bot starts.`)
     else if (replayed === 'in hand') print(`${id} was being decided already. ${became}`)

@@ -8,6 +8,8 @@ import { type Invocation, print, printJson, tellFailure } from './command.ts'
 import { openProgress, type ProgressView } from './progress.ts'
 import { withWorld } from './with-world.ts'
 
+/** They print alike. */
+export type Changing = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
 /** An action without what every command of the CLI fills in the same way. */
 type Wish = Action extends infer One ? (One extends Action ? Omit<One, 'by' | 'replyTo'> : never) : never
 
@@ -64,8 +66,10 @@ export const perform = async (
 }
 
 const tellPlan = ({ json, quiet }: Invocation, { kind, ticket }: Wish, planned: Plan): void => {
-  if (json) printJson({ ticket, result: 'planned', ...planned })
-  else if ('skipped' in planned) print(`Nothing to do: ${sentence(planned.skipped)}`)
+  if ('skipped' in planned) {
+    if (json) printJson<Changing>({ ticket, result: 'skipped', because: planned.skipped })
+    else print(`Nothing to do: ${sentence(planned.skipped)}`)
+  } else if (json) printJson<Changing>({ ticket, result: 'planned', would: planned.would })
   else if (!quiet)
     print(
       [`${kind} of ${ticket} would`, ...planned.would.map(step => `  - ${step}`), 'Nothing was changed.'].join('\n'),
@@ -90,7 +94,7 @@ export const change = async (invocation: Invocation, wish: Wish): Promise<number
     invocation,
     async world => {
       const outcome = await withHint(wish.ticket, await perform(world, invocation, wish, progress))
-      if (json) printJson({ ticket: wish.ticket, ...outcome })
+      if (json) printJson<Changing>({ ticket: wish.ticket, ...outcome })
       if (outcome.result === 'failed') {
         tellFailure(wish.kind, outcome.failure)
         return 1

@@ -12,7 +12,7 @@ export const run: RunCommand = invocation =>
     const found = there.map(
       name => known.get(name) ?? { name, why: null, commit: null, createdAt: null, withMemory: null, sizeBytes: null },
     )
-    if (invocation.json) printJson(found)
+    if (invocation.json) printJson<'checkpoints'>(found)
     else if (found.length === 0) tell(`${ticket} has no checkpoints. Make one: agent-swarm checkpoint ${ticket} [name]`)
     else {
       const now = world.clock()

@@ -11,6 +11,7 @@ import {
   type Ticket,
 } from '../domain.ts'
 import { fail } from '../errors.ts'
+import type { Output, outputs } from './output.ts'
 
 export type Invocation = {
   words: string[]
@@ -29,7 +30,9 @@ export type Invocation = {
 export type RunCommand = (invocation: Invocation) => Promise<number>
 
 export const print = (text: string) => void process.stdout.write(`${text}\n`)
-export const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
+/** What it prints is named as a type, `printJson<'list'>(rows)`, and is of the form that is documented for that command. */
+export const printJson = <Name extends keyof typeof outputs = never>(value: NoInfer<Output<Name>>) =>
+  print(JSON.stringify(value, null, 2))
 /** Outside text that moves no cursor, sets no colour and hides nothing. */
 export const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
 export const tell = (text: string) => void process.stderr.write(`${text}\n`)

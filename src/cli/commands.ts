@@ -2,19 +2,20 @@
 import type { EnvironmentStatus, ProviderName } from '../domain.ts'
 import type { Invocation } from './command.ts'
 
-/** What a word stands for: decides how it is completed. */
-export type Meaning =
-  | 'ticket'
-  /** A ticket whose machine is there. */
-  | 'machine'
-  | 'checkpoint'
-  | 'image'
-  | 'shell'
-  /** What a base image is made of. */
-  | 'source'
-  | 'command line'
-  | 'port'
-  | 'delivery'
+/** What a word stands for: decides how it is completed, and is what the help says of it. */
+export const meanings = {
+  ticket: 'A Jira key, as DROP-2100; small letters do as well.',
+  machine: 'A ticket whose machine is there.',
+  checkpoint: 'A name of letters, digits and hyphens, at most 41, beginning with a letter or a digit.',
+  image: 'A name of small letters, digits and hyphens, at most 41 (agent-swarm-base).',
+  shell: 'The shell that is to complete.',
+  source: 'What a base image is made of.',
+  'command line': 'What stands after -- is passed on as it is.',
+  port: "A port of the machine, 3000, or the one here and then the machine's, 8080:3000.",
+  delivery: 'What is looked for in each delivery; all of the words must be there.',
+  'delivery id': 'The id of a delivery, as bot inbox shows it.',
+}
+export type Meaning = keyof typeof meanings
 type Argument = { name: string; is: Meaning; required?: true; many?: true }
 export type Option = {
   type: 'boolean' | 'string'
@@ -242,7 +243,7 @@ export const commands: Readonly<Record<string, Command>> = {
     load: () => import('./bot-inbox.ts'),
   },
   'bot replay': {
-    arguments: [{ name: 'id', is: 'delivery', required: true }],
+    arguments: [{ name: 'id', is: 'delivery id', required: true }],
     says: 'Have one delivery decided again. One that had no effect takes effect; one that had does nothing a second time.',
     example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
     options: { json },

@@ -25,6 +25,7 @@ const meanings = {
   'command line': async () => [],
   port: async () => [],
   delivery: async () => [],
+  'delivery id': async () => [],
 } satisfies Record<Meaning, (line: Line) => Promise<Candidate[]>>
 
 const read = (typed: readonly string[], known: Readonly<Record<string, Option>>): Line => {

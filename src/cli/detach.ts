@@ -6,6 +6,7 @@ import type { ActionKind, Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import { openDetach } from '../exec.ts'
 import type { World } from '../runner/world.ts'
+import type { Changing } from './change.ts'
 import { type Invocation, print, printJson } from './command.ts'
 
 const POLL_MS = 20
@@ -38,7 +39,7 @@ export const detach = async (
     const said = readFileSync(log, 'utf8').trim().split('\n').slice(-LINES_TOLD).join('\n')
     throw fail('unknown', `${kind} of ${ticket} ended at once: ${said || `exit status ${code}`}`)
   }
-  if (json) printJson({ ticket, result: 'detached', kind, pid, log })
+  if (json) printJson<Changing>({ ticket, result: 'detached', kind, pid, log })
   else if (!quiet)
     print(`${kind} of ${ticket} goes on in the background (process ${pid}). How it goes: agent-swarm status ${ticket}`)
 }

@@ -1,6 +1,7 @@
 /** A dry run as a person reads it. */
 import type { Show, Shown } from '../bot/dry-run.ts'
 import { type Invocation, plain, print } from './command.ts'
+import type { Output } from './output.ts'
 
 const said = (body: unknown): string =>
   typeof body === 'object' && body !== null && 'body' in body && typeof body.body === 'string'
@@ -26,7 +27,9 @@ const asText = (shown: Shown): string => {
 
 /** Where `--dry-run` shows what would be done; null without it. */
 export const dryRun = ({ flags, json }: Invocation): Show | null =>
-  flags['dry-run'] !== true ? null : shown => print(json ? JSON.stringify(shown) : asText(shown))
+  flags['dry-run'] !== true
+    ? null
+    : shown => print(json ? JSON.stringify(shown satisfies Output<'bot' | 'up'>) : asText(shown))
 
 export const DRY_RUN_SAYS =
   'This is a dry run: everything is decided and nothing is done. What is delivered is kept, and the next start without --dry-run acts on it.'

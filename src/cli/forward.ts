@@ -119,7 +119,7 @@ export const run: RunCommand = async invocation => {
         if (line !== OPEN || open) return
         open = true
         if (json)
-          printJson({
+          printJson<'forward'>({
             ticket,
             forwards: forwards.map(({ here, there }) => ({ host: LOOPBACK, port: here, to: there })),
           })

@@ -42,11 +42,11 @@ export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, 
 
 export const eventOf = ({ source, event }: DeliveryRow) => plain(`${source} ${event}`)
 
-const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString())
+const iso = (at: number) => new Date(at).toISOString()
 /** Times are ISO 8601, UTC. */
 export const asJson = ({ receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
   ...row,
   receivedAt: iso(receivedAt),
-  dueAt: iso(dueAt),
-  settledAt: iso(settledAt),
+  dueAt: dueAt === null ? null : iso(dueAt),
+  settledAt: settledAt === null ? null : iso(settledAt),
 })

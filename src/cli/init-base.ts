@@ -30,7 +30,8 @@ export const run: RunCommand = async invocation => {
         from === 'debian-packages' ? ({ kind: from } as const) : ({ kind: 'file', path: resolve(from) } as const)
       if (invocation.flags['dry-run'] === true) {
         const there = (await provider.listBaseImages?.())?.includes(name) === true
-        if (invocation.json) printJson({ name, result: 'planned', would: there ? [] : ['build', 'seal', 'prove'] })
+        if (invocation.json)
+          printJson<'init-base'>({ name, result: 'planned', would: there ? [] : ['build', 'seal', 'prove'] })
         else
           print(
             there
@@ -43,7 +44,7 @@ export const run: RunCommand = async invocation => {
       try {
         const manifest = await provider.buildBase({ name, from: source, onPhase: progress.phase, guest: guest.access })
         progress.end(true)
-        if (invocation.json) printJson(manifest)
+        if (invocation.json) printJson<'init-base'>(manifest)
         else if (!invocation.quiet)
           print(`The base image ${manifest.name} is there (${size(manifest.sizeBytes)}, from ${manifest.source}).`)
       } catch (error) {

@@ -1,6 +1,7 @@
 import type { Listing } from '../runner/world.ts'
 import { listEnvironments } from '../runner/world.ts'
 import { address, age, asked, columns, printJson, type RunCommand, size, stateOf, tell } from './command.ts'
+import type { Output } from './output.ts'
 import { draw } from './watch.ts'
 import { withWorld } from './with-world.ts'
 
@@ -32,8 +33,8 @@ export const run: RunCommand = invocation =>
     }
     if (invocation.json && flags.watch !== true) {
       const { shown } = await look()
-      printJson(
-        shown.map(one => ({
+      printJson<'list'>(
+        shown.map((one): Output<'list'>[number] => ({
           ticket: one.ticket,
           provider: one.provider,
           vmId: one.vmId,

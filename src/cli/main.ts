@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { readConfig } from '../config.ts'
 import { fail, failureOf } from '../errors.ts'
 import { columns, print, printJson, tell, tellFailure } from './command.ts'
-import { type Command, commands, commonOptions, nameIn, type Option, usageOf } from './commands.ts'
+import { type Command, commands, commonOptions, meanings, nameIn, type Option, usageOf } from './commands.ts'
 
 const help = (): string =>
   [
@@ -22,12 +22,15 @@ const optionRows = (options: Readonly<Record<string, Option>>) =>
     values === undefined ? says : `${says} One of ${values.join(', ')}.`,
   ])
 
+const argumentRows = (command: Command) => command.arguments.map(({ name, is }) => [`  ${name}`, meanings[is]])
+
 const helpOf = (name: string, command: Command): string =>
   [
     `Usage: agent-swarm ${usageOf(name, command)} [options]`,
     '',
     command.says,
     ...(command.more === undefined ? [] : ['', ...command.more]),
+    ...(command.arguments.length === 0 ? [] : ['', 'Arguments:', columns(argumentRows(command))]),
     '',
     'Options:',
     columns(optionRows({ ...command.options, ...commonOptions })),
@@ -149,7 +152,7 @@ export const main = async (argv: string[]): Promise<number> => {
   } catch (error) {
     const { withNearestTicket } = await import('./known.ts')
     const failure = await withNearestTicket(failureOf(error, name), words[0]?.toUpperCase() ?? '')
-    if (asJson) printJson({ error: failure })
+    if (asJson) printJson<'error'>({ error: failure })
     tellFailure(name, failure)
     return failure.kind === 'usage' ? 2 : 1
   }

@@ -34,7 +34,7 @@ export const run: RunCommand = invocation =>
           : { name, available: false, reason: answer.reason, remedy: answer.remedy, capabilities, provenOn }
       }),
     )
-    if (invocation.json) printJson(found.map(({ remedy: _, ...one }) => one))
+    if (invocation.json) printJson<'providers'>(found.map(({ remedy: _, ...one }) => one))
     else {
       const said = (one: (typeof found)[number]) =>
         one.available ? `proven on ${one.provenOn}` : [one.reason, one.remedy].filter(Boolean).join(' ')

@@ -19,7 +19,7 @@ const show = async ({ words: [word], json }: Invocation, world: World): Promise<
   if (ticket !== null && because !== null)
     throw fail(first?.status === 'running' ? 'unsupported' : 'not-running', because)
   if (json)
-    printJson(
+    printJson<'ssh'>(
       asked.map(one => {
         const host = hostOf(world.home, one)
         return {
@@ -69,7 +69,7 @@ export const run: RunCommand = async invocation => {
     const { folder, steps, text } = change(world, { folder: join(home, '.ssh'), dryRun })
     const says = steps.map(step => step.says)
     const result = says.length === 0 ? 'skipped' : dryRun ? 'planned' : 'done'
-    if (json) printJson({ result, steps: says, ...(dryRun ? { text } : {}) })
+    if (json) printJson<'ssh'>({ result, steps: says, ...(dryRun ? { text } : {}) })
     else if (!quiet) {
       if (result === 'skipped') print(which === 'install' ? 'It is installed, and up to date.' : 'It is not installed.')
       else if (result === 'planned')

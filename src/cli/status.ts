@@ -292,7 +292,7 @@ export const run: RunCommand = invocation =>
 
 const host = async (world: World, invocation: Invocation): Promise<number> => {
   if (invocation.json && invocation.flags.watch !== true) {
-    printJson((await hostFacts(world, null)).facts)
+    printJson<'status'>((await hostFacts(world, null)).facts)
     return 0
   }
   let before: Look | null = null
@@ -306,7 +306,7 @@ const host = async (world: World, invocation: Invocation): Promise<number> => {
 
 const one = async (world: World, invocation: Invocation, ticket: Ticket): Promise<number> => {
   if (invocation.json && invocation.flags.watch !== true) {
-    printJson((await ticketFacts(world, ticket)).facts)
+    printJson<'status'>((await ticketFacts(world, ticket)).facts)
     return 0
   }
   await draw(invocation, async () => {

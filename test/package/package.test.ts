@@ -85,7 +85,9 @@ test('it holds what is needed, and nothing else', () => {
   const sources = ['handlers', 'providers', 'base-image', 'src'].flatMap(room =>
     filesIn(join(root, room)).map(file => join(room, file)),
   )
-  const made = sources.flatMap(file =>
+  // The forms of what commands print are types alone when they run.
+  const needed = sources.filter(file => file !== 'src/cli/output.ts')
+  const made = needed.flatMap(file =>
     file.endsWith('.ts') ? [file.replace(/\.ts$/, '.js'), file.replace(/\.ts$/, '.js.map')] : [file],
   )
   expect(packed.files.sort()).toEqual(

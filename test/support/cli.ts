@@ -38,7 +38,7 @@ export const openCli = () => {
     home,
     swarm,
     json: async (words: string[]) => JSON.parse((await swarm(words)).stdout),
-    /** Begun and not waited for: `said` is its stderr so far. */
+    /** Begun and not waited for: `heard` is what it wrote so far. */
     begin: (words: string[], more: Record<string, string> = {}) => {
       const child = spawn(process.execPath, [entry, ...words], {
         cwd: tmpdir(),
@@ -50,6 +50,7 @@ export const openCli = () => {
       child.stderr.on('data', chunk => (heard.stderr += chunk))
       const ended = new Promise<Ran>(done => child.on('close', code => done({ ...heard, code: code ?? 1 })))
       return {
+        heard,
         ended,
         says: (text: string) => until(`it says "${text}"`, () => heard.stderr.includes(text)),
         kill: (signal: NodeJS.Signals) => child.kill(signal),
