@@ -1,11 +1,5 @@
 #!/usr/bin/env node
 // The one JavaScript file of the sources: it must be readable by any Node, so that an older one can say what is missing.
-import { existsSync, readFileSync } from 'node:fs'
-// Whole: a named import of what an older Node lacks would end it before it can say so.
-import module from 'node:module'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
-
 const [major] = process.versions.node.split('.').map(Number)
 if (major < 24) {
   process.stderr.write(
@@ -13,16 +7,19 @@ if (major < 24) {
   )
   process.exit(1)
 }
+// Not imported: that reads every member of them, and so loads all that they stand for.
+const [fs, os, path, module] = ['fs', 'os', 'path', 'module'].map(name => process.getBuiltinModule(`node:${name}`))
 if (process.argv[2] === '--version' && process.argv.length === 3) {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   process.stdout.write(`${version}\n`)
 } else {
   // Ours and private: a cache of code that others could write would be a way in. A completion makes no folder.
-  const home = process.env.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
-  if (process.argv[2] !== 'completion' || existsSync(home)) module.enableCompileCache(join(home, 'cache', 'compile'))
+  const home = process.env.AGENT_SWARM_HOME || path.join(os.homedir(), '.agent-swarm')
+  if (process.argv[2] !== 'completion' || fs.existsSync(home))
+    module.enableCompileCache(path.join(home, 'cache', 'compile'))
   // A checkout runs the TypeScript as it is. Node strips no types under node_modules: a package holds JavaScript made of it.
   let main
-  if (existsSync(new URL('../src/cli/main.ts', import.meta.url))) {
+  if (fs.existsSync(new URL('../src/cli/main.ts', import.meta.url))) {
     main = (await import('../src/cli/main.ts')).main
   } else {
     process.setSourceMapsEnabled(true)

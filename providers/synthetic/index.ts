@@ -32,15 +32,19 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
     return folder(id, 'checkpoints', name)
   }
   const states = join(home, 'synthetic-state')
-  const all = (): { vmId: string; state: State }[] =>
-    (existsSync(states) ? readdirSync(states) : []).flatMap(name => {
-      const [, vmId = '', ticket = '', status] = name.match(STATE) ?? []
-      return status === 'running' || status === 'stopped' ? [{ vmId, state: { ticket, status } }] : []
-    })
+  const all = (): (VmInfo & State)[] => {
+    const found: (VmInfo & State)[] = []
+    for (const name of existsSync(states) ? readdirSync(states) : []) {
+      const parts = STATE.exec(name)
+      if (parts !== null)
+        found.push({ vmId: parts[1] ?? '', ticket: parts[2] ?? '', ip: null, status: parts[3] as State['status'] })
+    }
+    return found
+  }
   const marker = (id: string, { ticket, status }: State) => join(states, `${id}.${ticket}.${status}`)
   const find = (id: string): State | null => {
     folder(id)
-    return all().find(one => one.vmId === id)?.state ?? null
+    return all().find(one => one.vmId === id) ?? null
   }
   const read = async (id: string): Promise<State> => {
     const state = find(id)
@@ -65,12 +69,6 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
     )
     return found.sort((a, b) => a.order - b.order)
   }
-  const infoOf = (vmId: string, state: State): VmInfo => ({
-    vmId,
-    ticket: state.ticket,
-    ip: null,
-    status: state.status,
-  })
 
   return {
     name: 'synthetic',
@@ -83,7 +81,7 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
       await mkdir(states, { recursive: true, mode: 0o700 })
       const state = find(id) ?? { ticket, status: 'stopped' as const }
       await writeFile(marker(id, state), '', { mode: 0o600 })
-      return infoOf(id, state)
+      return { vmId: id, ticket: state.ticket, ip: null, status: state.status }
     },
     startVm: id => setStatus(id, 'running'),
     stopVm: id => setStatus(id, 'stopped'),
@@ -142,7 +140,7 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
       return (await taken(id)).map(one => one.name)
     },
     status: async (id): Promise<VmStatus> => (await read(id)).status,
-    listVms: async () => all().map(({ vmId, state }) => infoOf(vmId, state)),
+    listVms: async () => all(),
     liveCheckpoints: true,
     deleteCheckpoint: async (id, name) => {
       await read(id)

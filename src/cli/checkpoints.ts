@@ -1,4 +1,4 @@
-import { existing } from '../runner/executor.ts'
+import { existing } from '../runner/world.ts'
 import { age, columns, print, printJson, type RunCommand, size, tell, ticketArgument } from './command.ts'
 import { withWorld } from './with-world.ts'
 

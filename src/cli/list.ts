@@ -7,10 +7,10 @@ import { withWorld } from './with-world.ts'
 
 type Listed = Listing['environments'][number]
 
-const text = (a: string, b: string) => a.localeCompare(b, 'en', { numeric: true })
-/** The largest and the oldest first; what is equal stays in the order of tickets. */
+/** localeCompare takes longer for 1,000 rows than all the rest. */
+const text = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+/** The largest and the oldest first; what is equal stays in the order of tickets, which they come in. */
 const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
-  ticket: (a, b) => text(a.ticket, b.ticket),
   provider: (a, b) => text(a.provider, b.provider),
   state: (a, b) => text(a.status, b.status),
   age: (a, b) => text(a.createdAt, b.createdAt),
@@ -22,14 +22,15 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
 export const run: RunCommand = invocation =>
   withWorld(invocation, async world => {
     const { flags } = invocation
-    const order = orders[String(flags.sort ?? 'ticket')]
+    const order = orders[String(flags.sort)]
     const wanted = (one: Listed) =>
       (flags.status === undefined || one.status === flags.status) &&
       (flags.provider === undefined || one.provider === flags.provider)
     const look = async () => {
       const { environments, unread } = await listEnvironments(world, { usage: true })
       for (const one of unread) tell(`${one.message}\nIts environments are shown as they were known last.`)
-      return { all: environments.length, shown: environments.filter(wanted).sort(orders.ticket).sort(order) }
+      const shown = environments.filter(wanted)
+      return { all: environments.length, shown: order === undefined ? shown : shown.sort(order) }
     }
     if (invocation.json && flags.watch !== true) {
       const { shown } = await look()

@@ -1,9 +1,10 @@
 /** The way into a command: its words and options are checked against its row, and what it throws is said. */
-import { parseArgs } from 'node:util'
-import { readConfig } from '../config.ts'
 import { fail, failureOf } from '../errors.ts'
 import { columns, print, printJson, tell, tellFailure } from './command.ts'
 import { type Command, commands, commonOptions, meanings, nameIn, type Option, usageOf } from './commands.ts'
+
+// As in command.ts.
+const { parseArgs } = process.getBuiltinModule('node:util')
 
 const help = (): string =>
   [
@@ -108,7 +109,19 @@ const parse = async (args: string[], name: string, command: Command) => {
   }
 }
 
+/** When nobody reads any more (`list | head`), what is left to say is not said, and what is under way goes on. */
+const heedStreams = () => {
+  process.stdout.on('error', (error: Error & { code?: string }) => {
+    if (error.code === 'EPIPE') return
+    tell(`agent-swarm: what was asked for could not be written: ${error.message}`)
+    process.exit(1)
+  })
+  // There is nowhere left to tell it.
+  process.stderr.on('error', () => {})
+}
+
 export const main = async (argv: string[]): Promise<number> => {
+  heedStreams()
   const [name, ...rest] = nameIn(argv)
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const about = name === 'help' ? nameIn(rest)[0] : undefined
@@ -144,7 +157,8 @@ export const main = async (argv: string[]): Promise<number> => {
       quiet: flags.quiet === true,
       verbose: flags.verbose === true,
       signal: endingSignal(),
-      config: () => {
+      config: async () => {
+        const { readConfig } = await import('../config.ts')
         const given = { provider: text('provider'), port: text('port'), host: text('host'), botUrl: text('bot-url') }
         return readConfig(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)))
       },

@@ -2,10 +2,9 @@ import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../providers/provider.ts'
 import type { Progress, Ticket } from '../domain.ts'
-import { existing } from '../runner/executor.ts'
 import { underWay, waiting } from '../runner/standing.ts'
 import { sayWorkAtRisk } from '../runner/work-at-risk.ts'
-import { type Listing, listEnvironments, type World } from '../runner/world.ts'
+import { existing, type Listing, listEnvironments, type World } from '../runner/world.ts'
 import {
   address,
   age,

@@ -139,25 +139,34 @@ type Cell = string | number | bigint | null | Uint8Array
 type Row = Record<string, Cell>
 
 const json = <T>(cell: Cell | undefined): T | null => (typeof cell === 'string' ? JSON.parse(cell) : null)
-const isoOf = (sqlite: string): string => (sqlite.includes('T') ? sqlite : `${sqlite.replace(' ', 'T')}Z`)
+/** A thousand rows name few people: each text is read once. */
+const requesters = new Map<Cell | undefined, Requester>()
+const requester = (cell: Cell | undefined): Requester => {
+  const known = requesters.get(cell)
+  if (known !== undefined) return known
+  const found = json<Requester>(cell) ?? { via: 'cli', who: null }
+  if (requesters.size < 1000) requesters.set(cell, found)
+  return found
+}
 
-const environmentFrom = (row: Row): EnvironmentRow => ({
-  ticket: row.ticket as Ticket,
-  provider: row.provider as ProviderName,
-  vmId: row.vm_id as string,
-  baseImage: row.base_image as string,
-  ip: row.ip as string | null,
-  status: row.status as EnvironmentStatus,
-  createdAt: isoOf(row.created_at as string),
-  createdBy: json<Requester>(row.created_by) ?? { via: 'cli', who: null },
-  desired: row.desired as Desired,
-  desiredBy: json<Requester>(row.desired_by) ?? { via: 'cli', who: null },
-  ssh:
-    row.ssh_host === null
-      ? null
-      : { host: row.ssh_host as string, port: row.ssh_port as number, user: row.ssh_user as string },
-  hostKey: row.host_key as string | null,
-  workAtRisk: json<WorkAtRisk>(row.work_at_risk),
+const ENVIRONMENT = `ticket, provider, vm_id, base_image, ip, status,
+  iif(instr(created_at, 'T'), created_at, replace(created_at, ' ', 'T') || 'Z'), created_by, desired, desired_by,
+  ssh_host, ssh_port, ssh_user, host_key, work_at_risk`
+/** Cells in that order: of a thousand rows, objects take five times as long, and so does taking an array apart by names. */
+const environmentFrom = (row: Cell[]): EnvironmentRow => ({
+  ticket: row[0] as Ticket,
+  provider: row[1] as ProviderName,
+  vmId: row[2] as string,
+  baseImage: row[3] as string,
+  ip: row[4] as string | null,
+  status: row[5] as EnvironmentStatus,
+  createdAt: row[6] as string,
+  createdBy: requester(row[7]),
+  desired: row[8] as Desired,
+  desiredBy: requester(row[9]),
+  ssh: row[10] === null ? null : { host: row[10] as string, port: row[11] as number, user: row[12] as string },
+  hostKey: row[13] as string | null,
+  workAtRisk: json<WorkAtRisk>(row[14]),
 })
 
 const operationFrom = (row: Row): OperationRow => ({
@@ -192,13 +201,22 @@ export const openRegistry = (path: string) => {
   const { db, transaction } = openStore(path, migrations)
 
   const all = (sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as Row[]
+  const arrays = (sql: string, ...values: Cell[]) => {
+    const statement = db.prepare(sql)
+    statement.setReturnArrays(true)
+    return statement.all(...values) as unknown as Cell[][]
+  }
   const one = (sql: string, ...values: Cell[]) => db.prepare(sql).get(...values) as Row | undefined
   const run = (sql: string, ...values: Cell[]) => db.prepare(sql).run(...values)
 
   return {
-    environments: (): EnvironmentRow[] => all('select * from environment order by ticket').map(environmentFrom),
+    /** By project, then by number: the longer of two numbers is the larger. */
+    environments: (): EnvironmentRow[] =>
+      arrays(
+        `select ${ENVIRONMENT} from environment order by substr(ticket, 1, instr(ticket, '-')), length(ticket), ticket`,
+      ).map(environmentFrom),
     environment: (ticket: Ticket): EnvironmentRow | null => {
-      const row = one('select * from environment where ticket = ?', ticket)
+      const [row] = arrays(`select ${ENVIRONMENT} from environment where ticket = ?`, ticket)
       return row === undefined ? null : environmentFrom(row)
     },
     /** Of one ticket, or of all in one query: oldest first. */

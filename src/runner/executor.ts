@@ -36,7 +36,7 @@ import {
   sayWorkAtRisk,
   workAtRiskScript,
 } from './work-at-risk.ts'
-import { environmentOf, type World } from './world.ts'
+import { environmentOf, existing, type World } from './world.ts'
 
 export type Asked = {
   /** The queue's id, or null for a command of the CLI. Doing one action twice does it once. */
@@ -176,13 +176,6 @@ const stopKeepingFinding = async (work: Work, provider: Provider, row: Environme
   if ((await observe(provider, row)) === 'running')
     work.world.registry.setWorkAtRisk(row.ticket, asFinding(await findWorkAtRisk(work, provider, row)))
   await shutDown(work, provider, row)
-}
-
-export const existing = (world: World, ticket: Ticket): EnvironmentRow => {
-  const row = world.registry.environment(ticket)
-  if (row === null)
-    throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
-  return row
 }
 
 /** Says which there are. */

@@ -1,8 +1,8 @@
 /** What an action would do now, for `--dry-run`: reads the registry and the hypervisor, and changes neither. */
 import { type Action, type ActionKind, isPreRestore } from '../domain.ts'
 import { fail } from '../errors.ts'
-import { existing, noSuchCheckpoint, observe } from './executor.ts'
-import type { World } from './world.ts'
+import { noSuchCheckpoint, observe } from './executor.ts'
+import { existing, type World } from './world.ts'
 
 /** Steps as sentences without a subject, `start it`; or why there are none. Throws what `execute` would fail with, where that can be seen beforehand. */
 export type Plan = { would: string[] } | { skipped: string }

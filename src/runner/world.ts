@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { providerNames, providerRow } from '../../providers/index.ts'
 import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config.ts'
-import type { Environment, ProviderName } from '../domain.ts'
+import type { Environment, ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
@@ -76,6 +76,13 @@ export const openWorld = (config: Config, tools: { onCommand?: OnCommand; interr
   }
 }
 
+export const existing = (world: World, ticket: Ticket): EnvironmentRow => {
+  const row = world.registry.environment(ticket)
+  if (row === null)
+    throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
+  return row
+}
+
 /** A row of the registry as the world is told of it. */
 export const environmentOf = (world: World, row: EnvironmentRow, observedAt: Date): Environment => ({
   ticket: row.ticket,
@@ -92,13 +99,12 @@ export const environmentOf = (world: World, row: EnvironmentRow, observedAt: Dat
   observedAt: observedAt.toISOString(),
 })
 
-/** A row with what the hypervisor says now. While an operation is at it, the row's own word counts. */
-const seen = (row: EnvironmentRow, vm: VmInfo | undefined): EnvironmentRow => {
+/** What the hypervisor says now of a row. While an operation is at it, the row's own word counts. */
+const seen = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
   if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed') return row
-  if (vm === undefined) return { ...row, status: 'lost', ip: null, ssh: null }
+  if (vm === undefined) return { status: 'lost', ip: null, ssh: null }
   const ip = vm.status === 'running' ? (vm.ip ?? row.ip) : null
   return {
-    ...row,
     status: vm.status === 'creating' ? row.status : vm.status,
     ip,
     ssh: row.ssh === null || ip === null ? null : { ...row.ssh, host: ip },
@@ -111,8 +117,10 @@ export type Listing = {
   unread: { provider: ProviderName; message: string }[]
 }
 
-/** Every environment as its hypervisor sees it now, in a number of outside commands that does not grow with them. */
-/** `usage` is asked for where it is wanted: it takes a look at every disk. */
+/**
+ * Every environment as its hypervisor sees it now, in a number of outside commands that does not grow with them. `usage` is
+ * asked for where it is wanted: it takes a look at every disk.
+ */
 export const listEnvironments = async (world: World, wanted: { usage: boolean }): Promise<Listing> => {
   const rows = world.registry.environments()
   const checkpoints = world.registry.checkpointsByTicket()
@@ -132,30 +140,29 @@ export const listEnvironments = async (world: World, wanted: { usage: boolean })
     }),
   )
   const answers = new Map(asked.map(one => [one.name, one]))
-  return {
-    unread,
-    environments: rows.flatMap(read => {
-      const answer = answers.get(read.provider)
-      const vms = answer?.vms ?? null
-      // A machine that is missing may have been deleted while the hypervisor was asked: the registry knows.
-      const row = vms === null || vms.has(read.vmId) ? read : world.registry.environment(read.ticket)
-      if (row === null) return []
-      const shown = vms === null ? row : seen(row, vms.get(row.vmId))
-      return {
-        ticket: shown.ticket,
-        provider: shown.provider,
-        vmId: shown.vmId,
-        ip: shown.ip,
-        status: shown.status,
-        baseImage: shown.baseImage,
-        createdAt: shown.createdAt,
-        createdBy: shown.createdBy,
-        ssh: shown.ssh,
-        checkpoints: checkpoints.get(row.ticket) ?? [],
-        workAtRisk: shown.workAtRisk,
-        observedAt: now,
-        usage: answer?.usage?.get(row.vmId) ?? null,
-      }
-    }),
+  const environments: Listing['environments'] = []
+  for (const read of rows) {
+    const answer = answers.get(read.provider)
+    const vms = answer?.vms ?? null
+    // A machine that is missing may have been deleted while the hypervisor was asked: the registry knows.
+    const row = vms === null || vms.has(read.vmId) ? read : world.registry.environment(read.ticket)
+    if (row === null) continue
+    const { status, ip, ssh } = vms === null ? row : seen(row, vms.get(row.vmId))
+    environments.push({
+      ticket: row.ticket,
+      provider: row.provider,
+      vmId: row.vmId,
+      ip,
+      status,
+      baseImage: row.baseImage,
+      createdAt: row.createdAt,
+      createdBy: row.createdBy,
+      ssh,
+      checkpoints: checkpoints.get(row.ticket) ?? [],
+      workAtRisk: row.workAtRisk,
+      observedAt: now,
+      usage: answer?.usage?.get(row.vmId) ?? null,
+    })
   }
+  return { unread, environments }
 }

@@ -91,6 +91,17 @@ test('--quiet says nothing of what went well, and everything of what did not', a
   })
 })
 
+test('whoever stops reading ends nothing and sees no stack; output that cannot be written is a failure', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  const unread = await cli.shell('swarm list --json | true; swarm checkpoint DROP-1 one 2>&1 | true')
+  expect(unread).toEqual({ code: 0, stdout: '', stderr: '' })
+  expect((await cli.json(['list', '--json']))[0].checkpoints).toEqual(['one'])
+  expect(await cli.shell('swarm list > /dev/full')).toEqual({
+    ...{ code: 1, stdout: '' },
+    stderr: expect.stringMatching(/^agent-swarm: what was asked for could not be written: ENOSPC.*\n$/),
+  })
+})
+
 test('--verbose shows each outside command as a shell reads it, with its time', async () => {
   const { stderr } = await cli.swarm(['create', 'DROP-1', '--verbose'])
   const shown = stderr.split('\n').filter(line => line.startsWith('+ '))

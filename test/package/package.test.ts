@@ -113,7 +113,7 @@ test('no other package is needed than those it names', () => {
     .filter(file => file.endsWith('.js'))
     .flatMap(file => [
       ...readFileSync(join(folder, 'package', file), 'utf8').matchAll(
-        /(?:^import .*from |^import |\bimport\()'([^'.][^']*)'/gm,
+        /(?:^import .*from |^import |\bimport\(|\brequire\()'([^'.][^']*)'/gm,
       ),
     ])
     .map(([, name = '']) => name)

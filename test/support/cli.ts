@@ -21,22 +21,22 @@ export const openCli = () => {
     AGENT_SWARM_PROVIDER: 'synthetic',
     ...more,
   })
-  const swarm = (words: string[], { environment: more = {}, input = '' }: Options = {}): Promise<Ran> =>
+  const run = (program: string, words: string[], { environment: more = {}, input = '' }: Options = {}): Promise<Ran> =>
     new Promise(done => {
-      const child = execFile(
-        process.execPath,
-        [entry, ...words],
-        { cwd: tmpdir(), env: environment(more) },
-        (error, stdout, stderr) =>
-          done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+      const child = execFile(program, words, { cwd: tmpdir(), env: environment(more) }, (error, stdout, stderr) =>
+        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
       )
       // It may end without reading.
       child.stdin?.on('error', () => {})
       child.stdin?.end(input)
     })
+  const swarm = (words: string[], options?: Options) => run(process.execPath, [entry, ...words], options)
   return {
     home,
     swarm,
+    /** A line as a shell reads it, in which `swarm` is the program. */
+    shell: (line: string) =>
+      run('sh', ['-c', `swarm() { ${quoted(process.execPath)} ${quoted(entry)} "$@"; }\n${line}`]),
     json: async (words: string[]) => JSON.parse((await swarm(words)).stdout),
     /** Begun and not waited for: `heard` is what it wrote so far. */
     begin: (words: string[], more: Record<string, string> = {}) => {
