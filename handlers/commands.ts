@@ -24,16 +24,19 @@ const written = (lines: readonly CommandLine[]) =>
     .join('; ')
     .slice(0, 300)
 
+/** Nobody is answered who may not ask, not even on the status comment: that would be a way to make us talk. */
+export const unheard = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
+  verdict: 'refused',
+  reason,
+  refusals: [{ by, what: written(lines), reason, ticket: null }],
+})
+
 export const commanded = (
   lines: readonly CommandLine[],
   { who, by, replyTo, ticket, fork, rules }: Commanding,
 ): Decision => {
   const may = mayCommand(who, rules)
-  // Nobody is answered who may not ask, not even on the status comment: that would be a way to make us talk.
-  if (!may.may) {
-    const refusal = { by, what: written(lines), reason: may.because, ticket: null }
-    return { verdict: 'refused', reason: may.because, refusals: [refusal] }
-  }
+  if (!may.may) return unheard(lines, by, may.because)
 
   const actions: Action[] = []
   const replies: Reply[] = []

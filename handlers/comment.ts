@@ -1,6 +1,6 @@
 import { ticketOf } from './branches.ts'
 import { commandLines } from './command-lines.ts'
-import { commanded } from './commands.ts'
+import { commanded, unheard } from './commands.ts'
 import { type Handler, ignored } from './handler.ts'
 import { mayCommand } from './who-may.ts'
 
@@ -8,11 +8,13 @@ import { mayCommand } from './who-may.ts'
 export const comment: Handler<'comment'> = (event, { permission, teams, now, allowed }, rules) => {
   const lines = commandLines(event.body)
   if (lines.length === 0) return ignored('no command in the comment')
+  const by = { via: 'github', who: event.author } as const
+  if (event.unfit !== null) return unheard(lines, by, event.unfit)
   const who = { via: 'github', login: event.author, isBot: event.authorIsBot, permission, teams } as const
   if (now === null && mayCommand(who, rules).may) return ignored('the pull request is gone')
   return commanded(lines, {
     who,
-    by: { via: 'github', who: event.author },
+    by,
     replyTo: line => ({ ...event.pullRequest, commentId: event.commentId, line }),
     ticket: now === null ? null : ticketOf(now, rules),
     fork: now?.fromFork === true ? { head: now.headSha.toLowerCase(), allowed } : null,

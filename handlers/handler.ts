@@ -35,7 +35,19 @@ export type SwarmEvent =
       body: string
       author: string
       authorIsBot: boolean
+      /** Why nothing in it can be a command, whoever wrote it; null: nothing is against it. */
+      unfit: string | null
       /** When it was written, epoch ms; null where nobody says. */
+      at: number | null
+    }
+  | {
+      kind: 'ticket-comment'
+      ticket: Ticket
+      commentId: string
+      /** As it was told: a document, or wiki text. */
+      body: unknown
+      change: 'created' | 'edited'
+      /** When it was written, epoch ms of Jira's clock; null where nobody says. */
       at: number | null
     }
   | {
@@ -86,6 +98,14 @@ export type Facts = {
     now: PullRequestNow | null
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
+  }
+  'ticket-comment': {
+    /** Read again just now: the document that it is, and whether it was changed since it was written. */
+    now: { body: unknown; author: string | null; authorIsApp: boolean; edited: boolean } | null
+    /** The bot wrote it. */
+    isOurs: boolean
+    /** Of the ticket, at this moment. */
+    assignee: string | null
   }
   ticket: {
     environment: Environment | null

@@ -3,7 +3,7 @@ import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
-import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketFacts } from './facts.ts'
+import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketCommentFacts, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
 import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
 import type { Decided } from './inbox.ts'
@@ -11,7 +11,7 @@ import { jiraChange, jiraEvent } from './jira-events.ts'
 import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 
-type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' }>
+type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
 
 /** Commands that say how the machine shall be. */
 const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
@@ -110,8 +110,9 @@ export const openDecide = ({
       messages: [
         ...[...kept].map(statusMessage),
         ...(to === null ? [] : reactionMessages(to, asked === null ? ended : 'eyes')),
-        // Where something is done, the reply tells it when it is done, or when it takes its time.
-        ...(to === null || asked !== null ? [] : [replyMessage(to)]),
+        // Where something is done, the reply tells it when it is done, or when it takes its time. Without a reaction, it says
+        // at once that it was heard.
+        ...(to === null || (asked !== null && 'repo' in to) ? [] : [replyMessage(to)]),
         ...[...refusedOf].filter(ticket => memory.environment(ticket) !== null).map(statusMessage),
       ],
     }
@@ -138,21 +139,22 @@ export const openDecide = ({
     ]
   }
 
+  /** With a personal token, a person and the bot write under one name. */
+  const isOurs = (event: GitHubEvent) =>
+    event.kind === 'comment' && (isMarked(event.body) || memory.isOwnComment(event.pullRequest.repo, event.commentId))
+
   const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
     const read = githubEvent(name, payload)
     if ('ignored' in read) return nothing(read.ignored)
-    const { event } = read
+    const event = isOurs(read.event) ? { ...read.event, unfit: 'a comment of ours gives no commands' } : read.event
     const installation = installationOf(payload)
     if (installation !== null)
       memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
     if (event.kind === 'push' && event.ref === `refs/heads/${defaultBranchOf(payload)}`) await rulesChanged(event.repo)
     const isComment = event.kind === 'comment'
-    // With a personal token, a person and the bot write under one name.
-    if (isComment && (isMarked(event.body) || memory.isOwnComment(event.pullRequest.repo, event.commentId)))
-      return nothing('a comment of ours')
     const decided = settled(await decisionOn(event, octokit), {
-      // A comment may be told of by a webhook and by a poll.
-      about: isComment ? `github:comment:${event.commentId}` : `github:${id}`,
+      // A comment may be told of by a webhook and by a poll; what became of it later is something else.
+      about: isComment && event.unfit === null ? `github:comment:${event.commentId}` : `github:${id}`,
       correlation: id,
       place: event.kind === 'push' ? event.repo : `${event.pullRequest.repo}#${event.pullRequest.number}`,
       person: isComment ? { at: event.at ?? clock() } : null,
@@ -177,6 +179,16 @@ export const openDecide = ({
     if (teller !== null && teller !== id) return nothing('another delivery told of this change')
     // A clock that is ahead would make every later event look old.
     const at = Math.min(event.at ?? receivedAt, clock())
+    if (event.kind === 'ticket-comment') {
+      const facts = await ticketCommentFacts(sources, event)
+      if (change !== null) memory.noteChange(change, id)
+      return settled(handlers['ticket-comment'](event, facts, rules), {
+        about: `jira:${change ?? id}`,
+        correlation: id,
+        place: event.ticket,
+        person: { at },
+      })
+    }
     const facts = await ticketFacts(sources, event, at, rules.assignees === 'me')
     memory.together(() => {
       if (change !== null) memory.noteChange(change, id)

@@ -5,6 +5,7 @@
 import { ticketOf } from '../../handlers/branches.ts'
 import { commandLines, MOST_COMMANDS } from '../../handlers/command-lines.ts'
 import type { EventKind, Facts, LaterWish, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import { jiraLines } from '../../handlers/jira-lines.ts'
 import { readCommand } from '../../handlers/slash-commands.ts'
 import { teamsNamed } from '../../handlers/who-may.ts'
 import { type Action, type Environment, type Failure, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
@@ -268,7 +269,7 @@ export const commentFacts = async (
   const lines = commandLines(event.body).slice(0, MOST_COMMANDS)
   const stranger = { permission: 'none', teams: [], now: null, allowed: null } as const
   // Most comments are no commands: nothing is asked for them.
-  if (event.authorIsBot || lines.length === 0) return stranger
+  if (event.unfit !== null || event.authorIsBot || lines.length === 0) return stranger
   const permission = await permissionOf(octokit, pullRequest.repo, author, clock)
   if (permission !== 'admin' && permission !== 'write') return { ...stranger, permission }
   const names = lines.flatMap(({ words }) => {
@@ -312,4 +313,18 @@ export const ticketFacts = async (
     me: assigneesMe && jira !== null ? await jira.me() : null,
     laterWish: laterWish(sources, ticket, at),
   }
+}
+
+export const ticketCommentFacts = async (
+  { memory, jira }: Sources,
+  { ticket, commentId, body, change }: Event<'ticket-comment'>,
+): Promise<Facts['ticket-comment']> => {
+  const unread = { now: null, isOurs: false, assignee: null }
+  if (jira === null || jiraLines(body).length === 0) return unread
+  const now = await jira.readComment(ticket, commentId)
+  if (now === null) return unread
+  const isOurs = memory.isOwnJiraComment(commentId)
+  // Whose ticket it is changes nothing for those that are not heard at all.
+  const issue = isOurs || change === 'edited' || now.edited || now.authorIsApp ? null : await jira.issue(ticket)
+  return { now, isOurs, assignee: issue?.assignee ?? null }
 }

@@ -87,17 +87,25 @@ const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubEvent>>
     const parsed = v.safeParse(commentPayload, payload)
     if (!parsed.success) return { ignored: 'a comment that lacks what is needed' }
     const { action, repository, issue, comment } = parsed.output
-    if (action !== 'created') return { ignored: `a comment was ${action.slice(0, 40)}` }
-    if (issue.pull_request === undefined || issue.pull_request === null) return { ignored: 'a comment on an issue' }
-    if (comment.user === null) return { ignored: 'a comment of nobody' }
+    if (action !== 'created' && action !== 'edited') return { ignored: `a comment was ${action.slice(0, 40)}` }
+    const onIssue = issue.pull_request === undefined || issue.pull_request === null
     return {
       event: {
         kind: 'comment',
         pullRequest: { repo: repository.full_name, number: issue.number },
         commentId: comment.id,
         body: comment.body ?? '',
-        author: comment.user.login,
-        authorIsBot: comment.user.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
+        // GitHub's own name for those that are gone.
+        author: comment.user?.login ?? 'ghost',
+        authorIsBot: comment.user?.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
+        unfit:
+          action === 'edited'
+            ? 'an edited comment gives no commands'
+            : onIssue
+              ? 'commands are given on pull requests, and this is an issue'
+              : comment.user === null
+                ? 'its author is gone'
+                : null,
         at: timeOf(comment.created_at),
       },
     }

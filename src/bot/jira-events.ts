@@ -5,6 +5,7 @@ import { isTicket } from '../domain.ts'
 import type { Parsed } from './github-events.ts'
 
 type TicketEvent = Extract<SwarmEvent, { kind: 'ticket' }>
+type CommentEvent = Extract<SwarmEvent, { kind: 'ticket-comment' }>
 
 /** Cloud names people by accountId, Data Center by name or key. */
 const person = v.optional(
@@ -41,6 +42,17 @@ const payloadOf = v.object({
   ),
 })
 
+const commentPayload = v.object({
+  webhookEvent: v.picklist(['comment_created', 'comment_updated']),
+  issue: v.object({ key: v.pipe(v.string(), v.check(isTicket)) }),
+  comment: v.object({
+    // It becomes part of an address.
+    id: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+    body: v.optional(v.unknown()),
+    created: v.optional(v.nullable(v.string())),
+  }),
+})
+
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
 const categoryOf = (key: string | null | undefined): StatusCategory =>
   CATEGORIES.find(one => one === key) ?? 'undefined'
@@ -60,7 +72,24 @@ const changeOf = (name: string, fields: (string | null)[]): TicketEvent['change'
   return fields.includes('status') ? 'status' : fields.includes('assignee') ? 'assignee' : null
 }
 
-export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
+const commentEvent = (body: unknown): CommentEvent | null => {
+  const parsed = v.safeParse(commentPayload, body)
+  if (!parsed.success) return null
+  const { webhookEvent, issue, comment } = parsed.output
+  const at = Date.parse(comment.created ?? '')
+  return {
+    kind: 'ticket-comment',
+    ticket: issue.key,
+    commentId: comment.id,
+    body: comment.body,
+    change: webhookEvent === 'comment_created' ? 'created' : 'edited',
+    at: Number.isNaN(at) ? null : at,
+  }
+}
+
+export const jiraEvent = (body: unknown): Parsed<TicketEvent | CommentEvent> => {
+  const comment = commentEvent(body)
+  if (comment !== null) return { event: comment }
   const parsed = v.safeParse(payloadOf, body)
   if (!parsed.success) return { ignored: 'no webhook about an issue' }
   const { webhookEvent, timestamp, issue, user, changelog } = parsed.output
@@ -83,6 +112,8 @@ export const jiraEvent = (body: unknown): Parsed<TicketEvent> => {
 
 /** What names the change itself, the same whichever way it is told; null when nothing does. */
 export const jiraChange = (body: unknown): string | null => {
+  const comment = commentEvent(body)
+  if (comment !== null) return comment.change === 'created' ? `comment:${comment.commentId}` : null
   const parsed = v.safeParse(payloadOf, body)
   if (!parsed.success) return null
   const { webhookEvent, issue, changelog } = parsed.output

@@ -15,8 +15,19 @@ const CHANGES_A_PAGE = 100
 type Issue = { category: StatusCategory; assignee: string | null; labels: string[] }
 /** A change of an issue's status or assignee. `at` is epoch ms of Jira's clock, `to` the id of the new status, if that changed. */
 export type Change = { id: string; at: number; by: string | null; fields: ('status' | 'assignee')[]; to: string | null }
-/** An issue that a search found, with its changes since the time that was asked for, oldest first. */
-export type Found = Issue & { ticket: Ticket; createdAt: number; changes: Change[] }
+/** An issue that a search found, with its changes and comments since the time that was asked for, oldest first. */
+export type Found = Issue & { ticket: Ticket; createdAt: number; changes: Change[]; comments: JiraComment[] }
+/** A comment as it is now: `body` is a document, `at` (epoch ms of Jira's clock) when it was written. */
+export type JiraComment = {
+  id: string
+  at: number
+  author: string | null
+  /** An add-on, an automation or the like. */
+  authorIsApp: boolean
+  /** It was changed since it was written. */
+  edited: boolean
+  body: unknown
+}
 export type Jira = {
   /** The account whose token it is. Asked once. */
   me(): Promise<string>
@@ -28,14 +39,15 @@ export type Jira = {
   search(jql: string, since: number): Promise<Found[]>
   /** The category of a status, by its id. */
   categoryOf(status: string): Promise<StatusCategory>
-  /** Whether a comment of ours, made since then (epoch ms), says exactly this. */
-  said(ticket: Ticket, body: Adf, since: number): Promise<boolean>
+  /** Null when it is gone. */
+  readComment(ticket: Ticket, id: string): Promise<JiraComment | null>
+  /** A comment of ours, made since then (epoch ms), that says exactly this; null when there is none. */
+  said(ticket: Ticket, body: Adf, since: number): Promise<string | null>
   /** Posts a comment, and returns its id. */
   comment(ticket: Ticket, body: Adf): Promise<string>
   /** Our newest comment that begins with this line, or null. */
   find(ticket: Ticket, firstLine: string): Promise<string | null>
-  /** False when the comment is gone. */
-  edit(ticket: Ticket, id: string, body: Adf): Promise<boolean>
+  edit(ticket: Ticket, id: string, body: Adf): Promise<'done' | 'gone' | 'refused'>
   /** Makes the remote link with this globalId, or changes it. Throws when issue linking is off in that Jira. */
   link(ticket: Ticket, link: object): Promise<void>
 }
@@ -231,9 +243,8 @@ export const openJira = (
     )
   }
 
-  /** The newest comment of ours that is looked for, or null. */
-  const ours = async (ticket: Ticket, is: (comment: unknown) => boolean): Promise<unknown> => {
-    const us = await me()
+  /** Newest first. */
+  async function* commentsOf(ticket: Ticket): AsyncGenerator<unknown> {
     for (let startAt = 0; ; startAt += COMMENTS_A_PAGE) {
       const told = await ask(`reading the comments of ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}/comment`,
@@ -241,11 +252,45 @@ export const openJira = (
         searchParams: { startAt, maxResults: COMMENTS_A_PAGE, orderBy: '-created' },
       })
       const comments = member(told, 'comments')
-      if (!Array.isArray(comments)) return null
-      const found = comments.find(one => member(one, 'author', 'accountId') === us && is(one))
-      if (found !== undefined) return found
-      if (comments.length < COMMENTS_A_PAGE) return null
+      if (!Array.isArray(comments)) return
+      yield* comments
+      if (comments.length < COMMENTS_A_PAGE) return
     }
+  }
+  const commentIn = (told: unknown): JiraComment | null => {
+    const id = text(member(told, 'id'))
+    const created = text(member(told, 'created'))
+    const at = Date.parse(created ?? '')
+    if (id === null || Number.isNaN(at)) return null
+    return {
+      id,
+      at,
+      author: text(member(told, 'author', 'accountId')),
+      authorIsApp: member(told, 'author', 'accountType') === 'app',
+      // One that was never changed has one time twice.
+      edited: text(member(told, 'updated')) !== created,
+      body: member(told, 'body'),
+    }
+  }
+  /** Those written since then, oldest first: out of the search, where that shows them all. */
+  const newComments = async (ticket: Ticket, field: unknown, since: number): Promise<JiraComment[]> => {
+    const shown = member(field, 'comments')
+    const all = Array.isArray(shown) && shown.length >= Number(member(field, 'total')) ? shown : null
+    const found: JiraComment[] = []
+    for await (const one of all ?? commentsOf(ticket)) {
+      const comment = commentIn(one)
+      if (comment !== null && comment.at >= since) found.push(comment)
+      else if (all === null) break
+    }
+    return found.sort((one, other) => one.at - other.at || Number(one.id) - Number(other.id))
+  }
+
+  /** The newest comment of ours that is looked for, or null. */
+  const ours = async (ticket: Ticket, is: (comment: unknown) => boolean): Promise<string | null> => {
+    const us = await me()
+    for await (const comment of commentsOf(ticket))
+      if (member(comment, 'author', 'accountId') === us && is(comment)) return text(member(comment, 'id'))
+    return null
   }
 
   return {
@@ -271,7 +316,7 @@ export const openJira = (
           method: 'GET',
           searchParams: {
             jql,
-            fields: 'status,assignee,labels,created',
+            fields: 'status,assignee,labels,created,comment',
             expand: 'changelog',
             maxResults: ISSUES_A_PAGE,
             ...(nextPageToken === null ? {} : { nextPageToken }),
@@ -283,7 +328,8 @@ export const openJira = (
           const createdAt = Date.parse(text(member(issue, 'fields', 'created')) ?? '')
           if (ticket === null || !isTicket(ticket) || Number.isNaN(createdAt)) continue
           const changes = await changesOf(ticket, member(issue, 'changelog'), since)
-          found.push({ ticket, createdAt, changes, ...issueIn(issue) })
+          const comments = await newComments(ticket, member(issue, 'fields', 'comment'), since)
+          found.push({ ticket, createdAt, changes, comments, ...issueIn(issue) })
         }
         nextPageToken = text(member(told, 'nextPageToken'))
         if (nextPageToken === null || member(told, 'isLast') === true) return found
@@ -293,18 +339,24 @@ export const openJira = (
       if (!categories.has(status)) await readCategories()
       return categories.get(status) ?? 'undefined'
     },
+    readComment: async (ticket, id) => {
+      const told = await ask(`reading a comment on ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}/comment/${id}`,
+        method: 'GET',
+      }).catch(error => {
+        if (isJiraFailure(error) && error.status === 404) return null
+        throw error
+      })
+      return told === null ? null : commentIn(told)
+    },
     said: async (ticket, body, since) => {
       const wanted = plain(body)
-      const found = await ours(
+      return ours(
         ticket,
         one => plain(member(one, 'body')) === wanted && Date.parse(text(member(one, 'created')) ?? '') >= since,
       )
-      return found !== null
     },
-    find: async (ticket, firstLine) => {
-      const found = await ours(ticket, one => plain(member(one, 'body')).trim().startsWith(firstLine))
-      return text(member(found, 'id'))
-    },
+    find: (ticket, firstLine) => ours(ticket, one => plain(member(one, 'body')).trim().startsWith(firstLine)),
     comment: async (ticket, body) => {
       const told = await ask(`commenting on ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}/comment`,
@@ -322,9 +374,11 @@ export const openJira = (
           searchParams: { notifyUsers: 'false' },
           body: { body },
         })
-        return true
+        return 'done'
       } catch (error) {
-        if (isJiraFailure(error) && error.status === 404) return false
+        if (isJiraFailure(error) && error.status === 404) return 'gone'
+        // Not every account may edit its own comments.
+        if (isJiraFailure(error) && (error.status === 403 || error.status === 400)) return 'refused'
         throw error
       }
     },

@@ -564,8 +564,10 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         ticket,
         clock(),
       ),
-    endJiraComment: (about: string): void =>
-      void run('update jira_comment set done_at = ? where about = ?', clock(), about),
+    endJiraComment: (about: string, id: string): void =>
+      void run('update jira_comment set done_at = ?, comment_id = ? where about = ?', clock(), id, about),
+    isOwnJiraComment: (id: string): boolean =>
+      get('select 1 as n from jira_comment where comment_id = ?', id) !== undefined,
 
     /** Our answer to a comment in Jira. */
     jiraAnswer: (about: string): { id: string | null; fingerprint: string | null } | null => {

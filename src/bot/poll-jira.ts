@@ -5,12 +5,13 @@
  * issue is found by no search, and that something is not found is no evidence.
  */
 import type { StatusCategory } from '../../handlers/handler.ts'
+import { jiraLines } from '../../handlers/jira-lines.ts'
 import type { Config } from '../config.ts'
 import { projectOf, type Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
-import { type Change, type Found, isJiraFailure, type Jira } from './jira.ts'
+import { type Change, type Found, isJiraFailure, type Jira, type JiraComment } from './jira.ts'
 import { jiraChange, jiraLane } from './jira-events.ts'
 import type { Memory } from './memory.ts'
 import { openTroubles } from './rounds.ts'
@@ -58,13 +59,21 @@ export const openJiraPoll = ({
 }) => {
   const told = openTroubles(log)
 
+  const inShape = (id: string, body: { webhookEvent: string; [more: string]: unknown }): Delivery => ({
+    source: 'jira',
+    id,
+    event: body.webhookEvent,
+    lane: jiraLane(body),
+    body: JSON.stringify(body),
+    receivedAt: clock(),
+  })
   const delivery = (
     { ticket, assignee, labels }: Found,
     event: 'jira:issue_updated' | 'jira:issue_created',
     { id, at, by, fields }: Pick<Change, 'id' | 'at' | 'by' | 'fields'>,
     category: StatusCategory,
   ): Delivery => {
-    const body = {
+    return inShape(`poll:${ticket}:${id}`, {
       webhookEvent: event,
       timestamp: at,
       user: { accountId: by },
@@ -73,16 +82,14 @@ export const openJiraPoll = ({
         fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
       },
       changelog: event === 'jira:issue_created' ? null : { id, items: fields.map(field => ({ field })) },
-    }
-    return {
-      source: 'jira',
-      id: `poll:${ticket}:${id}`,
-      event,
-      lane: jiraLane(body),
-      body: JSON.stringify(body),
-      receivedAt: clock(),
-    }
+    })
   }
+  const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment): Delivery =>
+    inShape(`poll:${ticket}:comment:${id}`, {
+      webhookEvent: 'comment_created',
+      issue: { key: ticket },
+      comment: { id, body, created: new Date(at).toISOString() },
+    })
 
   const deliveriesOf = async (found: Found, since: number): Promise<Delivery[]> => {
     const made: Delivery[] = []
@@ -96,6 +103,9 @@ export const openJiraPoll = ({
       const category = change.to === null ? found.category : await jira.categoryOf(change.to)
       made.push(delivery(found, 'jira:issue_updated', change, category))
     }
+    // Most comments are talk.
+    for (const comment of found.comments)
+      if (comment.at >= since && jiraLines(comment.body).length > 0) made.push(commentDelivery(found.ticket, comment))
     // What was decided by another way, or in the look before, is not even put into the inbox.
     return made.filter(one => {
       const name = jiraChange(JSON.parse(one.body))

@@ -238,11 +238,9 @@ export const openPublisher = ({
       if (done) return () => true
       const body = adf(plainBlocks(text))
       // Begun and not done: we do not know whether it arrived.
-      if (begunAt === null || !(await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS))) {
-        memory.beginJiraComment(about, ticket)
-        await jira.comment(ticket, body)
-      }
-      memory.endJiraComment(about)
+      const there = begunAt === null ? null : await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS)
+      memory.beginJiraComment(about, ticket)
+      memory.endJiraComment(about, there ?? (await jira.comment(ticket, body)))
       return () => true
     },
     'jira-reply': async comment => {
@@ -257,8 +255,11 @@ export const openPublisher = ({
         // Begun and not done: we do not know whether it arrived.
         const id = known === null ? null : (known.id ?? (await jira.find(ticket, answerTo(commentId))))
         memory.beginJiraComment(about, ticket)
-        const edited = id !== null && (await jira.edit(ticket, id, body))
-        memory.setJiraAnswer(about, edited ? id : await jira.comment(ticket, body), now.fingerprint)
+        const edited = id === null ? 'gone' : await jira.edit(ticket, id, body)
+        // Where nothing can be edited, only the end gets another comment.
+        const kept =
+          edited === 'done' || (edited === 'refused' && memory.commandsOf(comment).some(one => one.ok === null))
+        memory.setJiraAnswer(about, kept ? id : await jira.comment(ticket, body), now.fingerprint)
         editedNow(comment)
       }
       return () => memory.jiraAnswer(about)?.fingerprint === reply(comment)?.fingerprint

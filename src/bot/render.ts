@@ -363,7 +363,9 @@ const answer = (view: ReplyView, place: 'github' | 'jira', clock: Clock): Block[
       action.kind === 'status' && known !== null
         ? [{ line: own('Until then, what was told last:') }, ...facts(action.about ?? 'all', known, host, clock)]
         : []
-    return [title, { line: waiting(view, clock) }, ...lastKnown]
+    // Jira has no reactions.
+    const heard = place === 'jira' ? own('Heard. ') : []
+    return [title, { line: [...heard, ...waiting(view, clock)] }, ...lastKnown]
   }
   if (outcome.result === 'done') return [title, ...done(view, action, outcome, clock)]
   return outcome.result === 'skipped'

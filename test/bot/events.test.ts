@@ -28,7 +28,7 @@ test('all recorded payloads of GitHub are read without harm, and only some are e
     installationOf(payload)
     return 'event' in read ? [`${name} ${read.event.kind}`] : []
   })
-  expect([...new Set(made)].sort()).toEqual(['pull_request pull-request', 'push push'])
+  expect([...new Set(made)].sort()).toEqual(['issue_comment comment', 'pull_request pull-request', 'push push'])
 })
 
 test('mutilated payloads are ignored, never thrown at', () => {
@@ -129,14 +129,26 @@ describe('payloads that the recorded ones lack', () => {
       of('pull_request', 'converted_to_draft'),
       { ignored: 'a pull request was converted_to_draft' },
     ],
-    ['a comment on a pull request', 'issue_comment', comment(), { event: { kind: 'comment', authorIsBot: false } }],
+    ['a comment on a pull request', 'issue_comment', comment(), { event: { authorIsBot: false, unfit: null } }],
     [
       'an edited comment',
       'issue_comment',
       comment({ action: 'edited', changes: { body: { from: 'x' } } }),
-      { ignored: 'a comment was edited' },
+      { event: { unfit: 'an edited comment gives no commands' } },
     ],
-    ['a comment on an issue', 'issue_comment', of('issue_comment', 'created'), { ignored: 'a comment on an issue' }],
+    ['a deleted comment', 'issue_comment', comment({ action: 'deleted' }), { ignored: 'a comment was deleted' }],
+    [
+      'a comment on an issue',
+      'issue_comment',
+      of('issue_comment', 'created'),
+      { event: { unfit: 'commands are given on pull requests, and this is an issue' } },
+    ],
+    [
+      'a comment whose author is gone',
+      'issue_comment',
+      comment({ comment: { ...(of('issue_comment').comment as object), user: null } }),
+      { event: { author: 'ghost', unfit: 'its author is gone' } },
+    ],
     [
       'a comment of a bot',
       'issue_comment',
@@ -210,7 +222,19 @@ describe('Jira', () => {
     ['cloud-summary', { ignored: 'jira:issue_updated without a change of status or assignee' }],
     ['cloud-created', { event: { change: 'status', category: 'new' } }],
     ['cloud-deleted', { event: { change: 'deleted' } }],
-    ['cloud-comment', { ignored: 'comment_created without a change of status or assignee' }],
+    [
+      'cloud-comment',
+      {
+        event: {
+          kind: 'ticket-comment',
+          ticket: 'TEST-1',
+          commentId: '10274',
+          body: '/swarm create',
+          change: 'created',
+          at: Date.parse('2021-08-11T10:19:06.887Z'),
+        },
+      },
+    ],
     [
       'server-status',
       {
@@ -227,8 +251,16 @@ describe('Jira', () => {
     expect(jiraEvent(body)).toHaveProperty('ignored')
   })
 
+  test('a comment that is edited says so; one whose id is no number is none, nor is one that is deleted', () => {
+    const body = fixture('cloud-comment')
+    expect(jiraEvent({ ...body, webhookEvent: 'comment_updated' })).toMatchObject({ event: { change: 'edited' } })
+    expect(jiraEvent({ ...body, webhookEvent: 'comment_deleted' })).toHaveProperty('ignored')
+    for (const id of ['1/../../x', '', '1?x', 1, '9'.repeat(21)])
+      expect(jiraEvent({ ...body, comment: { ...body.comment, id } })).toHaveProperty('ignored')
+  })
+
   test('a ticket has one lane', () => {
-    expect(jiraLane(fixture('cloud-status'))).toBe('jira:TEST-1')
+    for (const name of ['cloud-status', 'cloud-comment']) expect(jiraLane(fixture(name))).toBe('jira:TEST-1')
     expect(jiraLane({ issue: { key: '../x' } })).toBe('jira:other')
     expect(jiraLane(null)).toBe('jira:other')
   })

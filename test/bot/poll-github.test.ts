@@ -157,7 +157,7 @@ describe('what a look finds', () => {
     await until('two seconds', () => Date.now() > written + 1_050)
     await hub.api('dev', 'PATCH', `/repos/${hub.repo}/issues/comments/${id}`, { body: '/swarm delete' })
     await hub.comment(number, '<!-- agent-swarm:status:DROP-1 -->\n/swarm delete')
-    expect(await round()).toEqual(['a comment was edited'])
+    expect(await round()).toMatchObject([{ kind: 'comment', unfit: 'an edited comment gives no commands' }])
   })
 
   test('nothing new is three requests, each answered 304', async () => {

@@ -472,7 +472,12 @@ test('a Jira comment is posted once, also when its answer was lost', async () =>
     .get('/rest/api/3/issue/DROP-1/comment')
     .query(true)
     .reply(200, () => ({
-      comments: sent.map(one => ({ ...(one as object), author: us, created: '2026-11-24T10:00:00.000+0000' })),
+      comments: sent.map(one => ({
+        ...(one as object),
+        id: '10',
+        author: us,
+        created: '2026-11-24T10:00:00.000+0000',
+      })),
     }))
   const { put, published, putOff, later } = await stage()
   put(jiraMessage('DROP-1', 'ready:as-drop-1-1a2b3c4d', text))

@@ -200,6 +200,7 @@ describe('comment', () => {
     body,
     author: 'dev',
     authorIsBot: false,
+    unfit: null,
     at: null,
     ...more,
   })
@@ -308,6 +309,13 @@ describe('comment', () => {
     )
   })
 
+  test('what can be no command is refused, whoever wrote it, and talk is talk', () => {
+    const edited = { unfit: 'an edited comment gives no commands' }
+    const admin = facts({ permission: 'admin' })
+    expect(said(handlers.comment(event('/swarm stop', edited), admin, rules))).toBe(`refused: ${edited.unfit}`)
+    expect(said(handlers.comment(event('nice', edited), admin, rules))).toBe('ignored: no command in the comment')
+  })
+
   test('what is refused is for the audit log, with who and what', () => {
     expect(handlers.comment(event('/swarm delete --force\n/swarm stop'), facts({ permission: 'none' }), rules)).toEqual(
       {
@@ -351,6 +359,89 @@ describe('comment', () => {
     const decision = handlers.comment(event('/swarm checkpoint @everyone\n/swarm |x|'), facts(), rules)
     if (decision.verdict !== 'act') throw new Error('no answer')
     for (const { text } of decision.replies) expect(text).not.toContain('@')
+  })
+})
+
+describe('a comment on a ticket', () => {
+  const document = (text: string) => ({
+    type: 'doc',
+    content: [{ type: 'paragraph', content: [{ type: 'text', text }] }],
+  })
+  const event = (text: string, more: Partial<Of<'ticket-comment'>> = {}): Of<'ticket-comment'> => ({
+    kind: 'ticket-comment',
+    ticket: 'DROP-1',
+    commentId: '10274',
+    body: text,
+    change: 'created',
+    at: null,
+    ...more,
+  })
+  type Now = NonNullable<Facts['ticket-comment']['now']>
+  const facts = (text: string, now: Partial<Now> = {}, more: Partial<Facts['ticket-comment']> = {}) => ({
+    now: { body: document(text), author: 'dev', authorIsApp: false, edited: false, ...now },
+    isOurs: false,
+    assignee: 'dev',
+    ...more,
+  })
+  const listed: Rules = { ...rules, jiraCommanders: ['boss'], commands: { delete: ['dev', 'jira:boss'] } }
+  const create = '/swarm create'
+  test.for<[string, Of<'ticket-comment'>, Facts['ticket-comment'], string]>([
+    ['the assignee', event(create), facts(create), 'create DROP-1'],
+    ['an account that is listed', event(create), facts(create, { author: 'boss' }), 'create DROP-1'],
+    [
+      'anybody else',
+      event(create),
+      facts(create, { author: 'other' }),
+      'refused: neither the assignee of the ticket nor an account that is listed',
+    ],
+    [
+      'nobody, on a ticket of nobody',
+      event(create),
+      facts(create, { author: null }, { assignee: null }),
+      'refused: neither the assignee of the ticket nor an account that is listed',
+    ],
+    [
+      'an app that is assigned',
+      event(create),
+      facts(create, { authorIsApp: true }),
+      'refused: a bot gives no commands',
+    ],
+    [
+      'a comment of ours',
+      event(create),
+      facts(create, {}, { isOurs: true }),
+      'refused: a comment of ours gives no commands',
+    ],
+    [
+      'edited before it was read',
+      event(create),
+      facts(create, { edited: true }),
+      'refused: an edited comment gives no commands',
+    ],
+    ['an edit', event(create, { change: 'edited' }), facts(create), 'refused: an edited comment gives no commands'],
+    ['gone', event(create), facts(create, {}, { now: null } as object), 'ignored: the comment is gone'],
+    ['talk', event('hello'), facts('hello'), 'ignored: no command in the comment'],
+    ['talk that was told as a command', event(create), facts('hello'), 'ignored: no command in the comment'],
+    [
+      'a command of pull requests',
+      event('/swarm allow x'),
+      facts('/swarm allow x'),
+      'no: There is no command `allow`.',
+    ],
+    [
+      'a command that a rule keeps for others',
+      event('/swarm delete'),
+      facts('/swarm delete'),
+      'no: Not done: a rule keeps `delete',
+    ],
+    ['one that a rule names', event('/swarm delete'), facts('/swarm delete', { author: 'boss' }), 'delete DROP-1'],
+  ])('%s', ([, given, known, expected]) =>
+    expect(said(handlers['ticket-comment'](given, known, listed))).toBe(expected),
+  )
+  test('what is refused names the account', () => {
+    expect(handlers['ticket-comment'](event(create), facts(create, { author: 'other' }), rules)).toMatchObject({
+      refusals: [{ by: { via: 'jira', who: 'other' }, what: create }],
+    })
   })
 })
 

@@ -23,7 +23,9 @@ const STATUSES = {
   Done: { id: '10001', category: { id: 3, key: 'done', name: 'Done', colorName: 'green' } },
 } as const
 export type JiraStatus = keyof typeof STATUSES
-type Comment = { id: string; body: { type: string; content: unknown[] }; created: string }
+type Document = { type: string; version: number; content: unknown[] }
+/** `at` and `changedAt` are epoch ms. */
+type Comment = { id: string; body: Document; author: string; app: boolean; at: number; changedAt: number }
 type Item = {
   field: string
   fieldtype: 'jira'
@@ -49,12 +51,25 @@ type Issue = {
 const timeOf = (at: number) => new Date(at).toISOString().replace('Z', '+0000')
 /** A search shows so many of an issue's changes. */
 const SHOWN_CHANGES = 40
+/** And so many of its comments, the oldest first. */
+const SHOWN_COMMENTS = 20
 
 /** All text in an ADF document. */
 const textOf = (node: unknown): string => {
   if (typeof node !== 'object' || node === null) return ''
   const { text, content } = node as { text?: unknown; content?: unknown }
   return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(' ') : '')
+}
+
+/** A paragraph with these lines. */
+const paragraphOf = (said: string): Document => {
+  const content = said
+    .split('\n')
+    .flatMap((text, n) => [
+      ...(n === 0 ? [] : [{ type: 'hardBreak' }]),
+      ...(text === '' ? [] : [{ type: 'text', text }]),
+    ])
+  return { type: 'doc', version: 1, content: [{ type: 'paragraph', content }] }
 }
 
 /** `clock` gives epoch ms. Issues are a week old. */
@@ -94,7 +109,8 @@ export const startJira = async ({
     issue.status = to
     return change(issue, 'status', STATUSES[from].id, STATUSES[to].id)
   }
-  const updatedAt = (issue: Issue) => issue.histories.at(-1)?.at ?? issue.createdAt
+  const updatedAt = (issue: Issue) =>
+    Math.max(issue.createdAt, issue.histories.at(-1)?.at ?? 0, ...issue.comments.map(one => one.changedAt))
   const historyOf = ({ id, at, items }: History, self: string) => ({
     id,
     author: personOf(ME.accountId, self),
@@ -128,6 +144,8 @@ export const startJira = async ({
   const asked: { method: string; path: string; at: number }[] = []
   /** While true, every request is answered 503. */
   let down = false
+  /** While false, nobody may edit a comment. */
+  let edits = true
 
   const statusOf = (name: JiraStatus, self: string) => {
     const { id, category } = STATUSES[name]
@@ -140,17 +158,17 @@ export const startJira = async ({
       statusCategory: { self: `${self}/rest/api/3/statuscategory/${category.id}`, ...category },
     }
   }
-  const personOf = (accountId: string | null, self: string) =>
+  const personOf = (accountId: string | null, self: string, app = false) =>
     accountId === null
       ? null
       : {
           ...ME,
           accountId,
           self: `${self}/rest/api/3/user?accountId=${accountId}`,
-          accountType: 'atlassian',
+          accountType: app ? 'app' : 'atlassian',
           avatarUrls: {},
         }
-  const issueOf = (issue: Issue, self: string) => ({
+  const issueOf = (issue: Issue, self: string, { withComments = false } = {}) => ({
     id: String(10_000 + [...known.keys()].indexOf(issue.key)),
     self: `${self}/rest/api/3/issue/${issue.key}`,
     key: issue.key,
@@ -162,18 +180,36 @@ export const startJira = async ({
       labels: [],
       created: timeOf(issue.createdAt),
       updated: timeOf(updatedAt(issue)),
+      ...(withComments
+        ? {
+            comment: {
+              self: `${self}/rest/api/3/issue/${issue.key}/comment`,
+              startAt: 0,
+              maxResults: SHOWN_COMMENTS,
+              total: issue.comments.length,
+              comments: issue.comments.slice(0, SHOWN_COMMENTS).map(one => commentOf(issue, one, self)),
+            },
+          }
+        : {}),
     },
   })
-  const commentOf = (issue: Issue, comment: Comment, self: string) => ({
-    self: `${self}/rest/api/3/issue/${issue.key}/comment/${comment.id}`,
-    id: comment.id,
-    author: personOf(ME.accountId, self),
-    updateAuthor: personOf(ME.accountId, self),
-    body: comment.body,
-    created: comment.created,
-    updated: comment.created,
+  const commentOf = (issue: Issue, { id, body, author, app, at, changedAt }: Comment, self: string) => ({
+    self: `${self}/rest/api/3/issue/${issue.key}/comment/${id}`,
+    id,
+    author: personOf(author, self, app),
+    updateAuthor: personOf(author, self, app),
+    body,
+    created: timeOf(at),
+    updated: timeOf(changedAt),
     jsdPublic: true,
   })
+  let comments = 20_000
+  const add = (issue: Issue, body: Document, author: string, app = false): Comment => {
+    comments += 1
+    const comment = { id: String(comments), body, author, app, at: clock(), changedAt: clock() }
+    issue.comments.push(comment)
+    return comment
+  }
   const send = (response: ServerResponse, status: number, body: unknown) =>
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   const none = (response: ServerResponse) =>
@@ -203,13 +239,14 @@ export const startJira = async ({
       const from = Number(url.searchParams.get('nextPageToken') ?? 0)
       const to = from + Math.min(50, Number(url.searchParams.get('maxResults') ?? 50))
       const withChanges = url.searchParams.get('expand') === 'changelog'
+      const withComments = (url.searchParams.get('fields') ?? '').split(',').includes('comment')
       return send(response, 200, {
         issues: found.slice(from, to).map(one => {
           const latest = one.histories.slice(-SHOWN_CHANGES).reverse()
           const total = one.histories.length
           const histories = latest.map(entry => historyOf(entry, self))
           const changelog = { startAt: 0, maxResults: histories.length, total, histories }
-          return { ...issueOf(one, self), ...(withChanges ? { changelog } : {}) }
+          return { ...issueOf(one, self, { withComments }), ...(withChanges ? { changelog } : {}) }
         }),
         isLast: to >= found.length,
         ...(to >= found.length ? {} : { nextPageToken: String(to) }),
@@ -267,18 +304,29 @@ export const startJira = async ({
       })
     }
     if (rest === 'comment' && request.method === 'GET') {
-      const comments = [...issue.comments].reverse().map(one => commentOf(issue, one, self))
-      return send(response, 200, { startAt: 0, maxResults: 100, total: comments.length, comments })
+      const startAt = Number(url.searchParams.get('startAt') ?? 0)
+      const maxResults = Math.min(100, Number(url.searchParams.get('maxResults') ?? 100))
+      const sorted = url.searchParams.get('orderBy') === '-created' ? [...issue.comments].reverse() : issue.comments
+      const page = sorted.slice(startAt, startAt + maxResults).map(one => commentOf(issue, one, self))
+      return send(response, 200, { startAt, maxResults, total: issue.comments.length, comments: page })
     }
+    const comment = issue.comments.find(one => rest === `comment/${one.id}`)
+    if (comment !== undefined && request.method === 'GET') return send(response, 200, commentOf(issue, comment, self))
+    // Version 3 takes a document and nothing else.
+    const isDocument = body?.body?.type === 'doc' && body.body.version === 1 && Array.isArray(body.body.content)
     if (rest === 'comment' && request.method === 'POST') {
-      // Version 3 takes a document and nothing else.
-      if (body?.body?.type !== 'doc' || body.body.version !== 1 || !Array.isArray(body.body.content)) {
+      if (!isDocument)
         return send(response, 400, { errorMessages: [], errors: { comment: 'Comment body is not valid!' } })
-      }
-      const comment = { id: String(20_000 + issue.comments.length), body: body.body, created: new Date().toISOString() }
-      issue.comments.push(comment)
-      return send(response, 201, commentOf(issue, comment, self))
+      return send(response, 201, commentOf(issue, add(issue, body.body, ME.accountId), self))
     }
+    if (comment !== undefined && request.method === 'PUT') {
+      if (!isDocument || !edits || comment.author !== ME.accountId)
+        return send(response, 400, { errorMessages: ['You do not have the permission to edit this comment.'] })
+      comment.body = body.body
+      comment.changedAt = clock() + 1
+      return send(response, 200, commentOf(issue, comment, self))
+    }
+    if (rest.startsWith('comment/')) return none(response)
     return send(response, 405, { errorMessages: ['not here'] })
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
@@ -315,6 +363,24 @@ export const startJira = async ({
       user: personOf(ME.accountId, self),
       issue: issueOf(issue, self),
       changelog: { id: issue.histories.at(-1)?.id ?? '1', items },
+    }
+  }
+
+  /** As Jira Cloud sends it: the issue with few fields, the comment as wiki text. */
+  const commentPayload = (
+    issue: Issue,
+    comment: Comment,
+    wiki: string,
+    webhookEvent: 'comment_created' | 'comment_updated',
+  ) => {
+    const { id, key, self: link, fields } = issueOf(issue, self)
+    const { summary, project, assignee, status } = fields
+    return {
+      timestamp: comment.changedAt,
+      webhookEvent,
+      comment: { ...commentOf(issue, comment, self), body: wiki },
+      issue: { id, self: link, key, fields: { summary, project, assignee, status } },
+      eventType: 'primaryAction',
     }
   }
 
@@ -357,6 +423,51 @@ export const startJira = async ({
         createdAt: clock(),
         histories: [],
       }),
+    setEdits: (may: boolean) => {
+      edits = may
+    },
+    /**
+     * Somebody comments, and the webhook is sent, with `wiki` as Jira makes it of the document. A text is a paragraph, its
+     * lines kept. Returns the comment's id.
+     */
+    write: async (
+      key: string,
+      said: string | Document,
+      {
+        by = ME.accountId as string,
+        app = false,
+        wiki = typeof said === 'string' ? said : '',
+        edited = false,
+        send: sends = true,
+      } = {},
+    ): Promise<string> => {
+      const issue = known.get(key)
+      if (issue === undefined) throw new Error(`no issue ${key}`)
+      const comment = add(issue, typeof said === 'string' ? paragraphOf(said) : said, by, app)
+      if (edited) comment.changedAt += 1_000
+      if (sends) await deliver(commentPayload(issue, comment, wiki, 'comment_created'))
+      return comment.id
+    },
+    /** Somebody deletes a comment. */
+    remove: (key: string, id: string) => {
+      const issue = known.get(key)
+      if (issue !== undefined) issue.comments = issue.comments.filter(one => one.id !== id)
+    },
+    /** What is sent of a new comment. */
+    commentPayloadOf: (key: string, id: string) => {
+      const issue = known.get(key)
+      const comment = issue?.comments.find(one => one.id === id)
+      if (issue === undefined || comment === undefined) throw new Error(`no comment ${id} on ${key}`)
+      return commentPayload(issue, comment, textOf(comment.body), 'comment_created')
+    },
+    /** Somebody edits a comment, and the webhook is sent. */
+    rewrite: async (key: string, id: string, said: string): Promise<void> => {
+      const issue = known.get(key)
+      const comment = issue?.comments.find(one => one.id === id)
+      if (issue === undefined || comment === undefined) throw new Error(`no comment ${id} on ${key}`)
+      Object.assign(comment, { body: paragraphOf(said), changedAt: clock() + 1_000 })
+      await deliver(commentPayload(issue, comment, said, 'comment_updated'))
+    },
     comments: (key: string): string[] => known.get(key)?.comments.map(one => textOf(one.body)) ?? [],
     stop: async () => {
       server.closeAllConnections()

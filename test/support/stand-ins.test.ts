@@ -46,6 +46,32 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     const { total } = await client.issueComments.getComments({ issueIdOrKey: 'SHOP-1' })
     expect([total, jira.comments('SHOP-1')]).toEqual([1, ['Ready.']])
   })
+  test('a comment is read by itself and with a search, and tells who wrote it and whether it was edited', async () => {
+    const id = await jira.write('SHOP-2', 'one\n/swarm create', { by: 'somebody', app: true })
+    const read = () => client.issueComments.getComment({ issueIdOrKey: 'SHOP-2', id })
+    const comment = await read()
+    expect(comment.author).toMatchObject({ accountId: 'somebody', accountType: 'app' })
+    expect([comment.body?.type, comment.updated]).toEqual(['doc', comment.created])
+    await jira.rewrite('SHOP-2', id, 'another')
+    const edited = await read()
+    expect(edited.updated).not.toEqual(edited.created)
+    const jql = 'project in ("SHOP") AND updated >= -60m ORDER BY updated ASC'
+    const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({ jql, fields: ['comment'] })
+    expect(issues.find(one => one.key === 'SHOP-2')?.fields).toMatchObject({
+      comment: { total: 1, comments: [{ id }] },
+    })
+    const body = { type: 'doc' as const, version: 1 as const, content: [] }
+    // Who wrote it may edit it, and nobody else.
+    await expect(
+      client.issueComments.updateComment({ issueIdOrKey: 'SHOP-2', id, body: { body } }),
+    ).rejects.toMatchObject({ status: 400 })
+    const ours = await client.issueComments.addComment({ issueIdOrKey: 'SHOP-2', body })
+    const change = { issueIdOrKey: 'SHOP-2', id: ours.id ?? '', notifyUsers: false, body: { body } }
+    expect((await client.issueComments.updateComment(change)).id).toBe(ours.id)
+    await expect(client.issueComments.getComment({ issueIdOrKey: 'SHOP-2', id: '1' })).rejects.toMatchObject({
+      status: 404,
+    })
+  })
   test('its clock and its statuses', async () => {
     expect((await client.serverInfo.getServerInfo()).serverTime).toBeDefined()
     const statuses = await client.workflowStatuses.getStatuses()
@@ -57,8 +83,11 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
       fields: ['status'],
       expand: 'changelog',
     })
-    expect(issues.map(one => one.key)).toEqual(['SHOP-2'])
-    expect(issues[0]?.changelog?.histories?.[0]?.items).toMatchObject([{ field: 'status', to: '3' }])
+    // A comment is a change too.
+    expect(issues.map(one => one.key).sort()).toEqual(['SHOP-1', 'SHOP-2'])
+    expect(issues.find(one => one.key === 'SHOP-2')?.changelog?.histories?.[0]?.items).toMatchObject([
+      { field: 'status', to: '3' },
+    ])
     const { values = [] } = await client.issues.getChangeLogs({ issueIdOrKey: 'SHOP-2' })
     expect(values).toHaveLength(1)
     const unknown = client.issueSearch.searchAndReconsileIssuesUsingJql({ jql: 'project in ("NONE")' })

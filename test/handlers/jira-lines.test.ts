@@ -1,0 +1,257 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { jiraLines } from '../../handlers/jira-lines.ts'
+
+const said = (body: unknown) => jiraLines(body).map(({ words }) => words.join(' '))
+
+type Node = { type: string; text?: string; marks?: { type: string }[]; content?: Node[]; attrs?: object }
+const text = (words: string, ...marks: string[]): Node => ({
+  type: 'text',
+  text: words,
+  ...(marks.length === 0 ? {} : { marks: marks.map(type => ({ type })) }),
+})
+const node = (type: string, ...content: Node[]): Node => ({ type, content })
+const paragraph = (...content: (Node | string)[]): Node =>
+  node('paragraph', ...content.map(one => (typeof one === 'string' ? text(one) : one)))
+const doc = (...content: Node[]) => ({ version: 1, ...node('doc', ...content) })
+const enter: Node = { type: 'hardBreak' }
+const create = paragraph('/swarm create')
+
+describe('the document of a comment', () => {
+  test.for<[string, unknown, string[]]>([
+    // Commands
+    ['a paragraph', doc(create), ['create']],
+    ['two paragraphs', doc(create, paragraph('/swarm status')), ['create', 'status']],
+    ['two lines of one', doc(paragraph('/swarm create', enter, '/swarm status')), ['create', 'status']],
+    ['a line among others', doc(paragraph('Please', enter, '/swarm create', enter, 'thanks')), ['create']],
+    ['the bare word', doc(paragraph('/swarm')), ['']],
+    ['upper case', doc(paragraph('/SWARM Create')), ['Create']],
+    ['spaces around and within', doc(paragraph('  /swarm \t  restore   one ')), ['restore one']],
+    ['non-breaking spaces, as the editor makes them', doc(paragraph('/swarm\u00a0restore\u00a0one')), ['restore one']],
+    ['text in pieces', doc(paragraph('/swa', 'rm cre', 'ate')), ['create']],
+    ['after a code block', doc(node('codeBlock', text('x')), create), ['create']],
+    ['after a quote', doc(node('blockquote', paragraph('so?')), create), ['create']],
+    ['after a heading and a rule', doc(node('heading', text('To do')), { type: 'rule' }, create), ['create']],
+    [
+      'a paragraph that is set in',
+      doc({ ...create, attrs: { localId: 'x' }, marks: [{ type: 'indentation' }] }),
+      ['create'],
+    ],
+    ['other scripts', doc(paragraph('/swarm checkpoint 名前')), ['checkpoint 名前']],
+    ['a flag', doc(paragraph('/swarm delete --force')), ['delete --force']],
+    ['beside lines that are none', doc(paragraph(text('/swarm stop', 'code'), enter, '/swarm create')), ['create']],
+    // None
+    ['nothing', doc(), []],
+    ['talk', doc(paragraph('we should /swarm create')), []],
+    ['a longer word', doc(paragraph('/swarmx create')), []],
+    ['a hyphen', doc(paragraph('/swarm-create')), []],
+    ['a zero-width space before', doc(paragraph('\u200b/swarm create')), []],
+    ['a zero-width space within', doc(paragraph('/\u200bswarm create')), []],
+    ['text turned around before', doc(paragraph('\u202e/swarm create')), []],
+    ['line feeds in a text: they are spaces there', doc(paragraph('so\n/swarm create\n')), []],
+    ['two commands with a line feed between', doc(paragraph('/swarm create\n/swarm delete')), []],
+    ['a code block', doc(node('codeBlock', text('/swarm create'))), []],
+    ['a code block with lines', doc(node('codeBlock', text('x\n/swarm create\n'))), []],
+    ['inline code', doc(paragraph(text('/swarm create', 'code'))), []],
+    ['inline code in part', doc(paragraph('/swarm ', text('create', 'code'))), []],
+    ['a quote', doc(node('blockquote', create)), []],
+    ['a panel', doc(node('panel', create)), []],
+    ['an expand', doc(node('expand', create)), []],
+    ['a list', doc(node('bulletList', node('listItem', create))), []],
+    ['a numbered list', doc(node('orderedList', node('listItem', create))), []],
+    ['tasks', doc(node('taskList', node('taskItem', text('/swarm create')))), []],
+    ['decisions', doc(node('decisionList', node('decisionItem', text('/swarm create')))), []],
+    ['a table', doc(node('table', node('tableRow', node('tableCell', create)))), []],
+    ['columns', doc(node('layoutSection', node('layoutColumn', create))), []],
+    ['a heading', doc(node('heading', text('/swarm create'))), []],
+    ['a caption', doc(node('mediaSingle', node('caption', text('/swarm create')))), []],
+    ['something that we do not know', doc(node('extension', create)), []],
+    ['a link', doc(paragraph(text('/swarm create', 'link'))), []],
+    ['strong', doc(paragraph(text('/swarm create', 'strong'))), []],
+    ['struck through', doc(paragraph(text('/swarm create', 'strike'))), []],
+    ['coloured', doc(paragraph('/swarm ', text('create', 'textColor'))), []],
+    ['a mention before', doc(paragraph({ type: 'mention', text: '@bot' }, ' /swarm create')), []],
+    ['a mention in it', doc(paragraph('/swarm create ', { type: 'mention', text: '@bot' })), []],
+    ['an emoji in it', doc(paragraph({ type: 'emoji', text: ':-)' }, '/swarm create')), []],
+    ['a date in it', doc(paragraph('/swarm checkpoint ', { type: 'date' })), []],
+    ['text at the top', doc(text('/swarm create')), []],
+    ['a document in a document', doc({ ...doc(create) }), []],
+    ['a paragraph alone', create, []],
+    // What is no document
+    ['null', null, []],
+    ['a number', 1, []],
+    ['a list', [create], []],
+    ['no content', { type: 'doc', version: 1 }, []],
+    ['content that is none', { type: 'doc', version: 1, content: 'x' }, []],
+    [
+      'nodes that are none',
+      { type: 'doc', content: [null, 1, 'x', [], { type: 'paragraph', content: [null, 1] }] },
+      [],
+    ],
+    [
+      'a text that is none',
+      { type: 'doc', content: [{ type: 'paragraph', content: [{ type: 'text', text: 1 }] }] },
+      [],
+    ],
+  ])('%s', ([, body, expected]) => expect(said(body)).toEqual(expected))
+
+  const words = fc.oneof(
+    fc.string(),
+    fc.constantFrom('/swarm create', '/swarm', '/swarm delete --force', '\n/swarm stop'),
+  )
+  const marks = fc.constantFrom('code', 'link', 'strong', 'em', 'strike', 'textColor', 'underline', 'annotation')
+  const holders = fc.constantFrom(
+    'blockquote',
+    'panel',
+    'expand',
+    'listItem',
+    'bulletList',
+    'tableCell',
+    'table',
+    'codeBlock',
+  )
+  const { tree } = fc.letrec<{ tree: Node; leaf: Node }>(tie => ({
+    leaf: fc.oneof(
+      words.map(one => text(one)),
+      fc.tuple(words, marks).map(([one, mark]) => text(one, mark)),
+      words.map(one => ({ type: 'inlineCard', text: one })),
+      fc.constant(enter),
+    ),
+    tree: fc.oneof(
+      { depthSize: 'small' },
+      tie('leaf'),
+      fc.array(tie('leaf')).map(content => paragraph(...content)),
+      fc.tuple(holders, fc.array(tie('tree'), { maxLength: 4 })).map(([type, content]) => node(type, ...content)),
+    ),
+  }))
+
+  /** What a reader sees as lines of a document's own text, told in another way than the parser does. */
+  const ownLines = (document: { content?: Node[] }): string[] =>
+    (document.content ?? [])
+      .filter(one => one.type === 'paragraph')
+      .flatMap(({ content = [] }) =>
+        content
+          .map(one => (one.type === 'hardBreak' ? '\u0000' : one.type === 'text' && !one.marks ? one.text : '\u0001'))
+          .join('')
+          .split('\u0000'),
+      )
+
+  test('whatever the tree, a command is a line of its own text that begins with /swarm, and each of these is one', () => {
+    fc.assert(
+      fc.property(fc.array(tree, { maxLength: 6 }), content => {
+        const document = doc(...content)
+        const expected = ownLines(document)
+          .map(line => line.trim())
+          .filter(line => /^\/swarm([\t\p{Zs}].*)?$/iu.test(line) && !line.includes('\u0001'))
+          .map(line => line.slice('/swarm'.length).trim().split(/\s+/).join(' '))
+        expect(said(document)).toEqual(expected)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('whatever is quoted, in code or set apart gives no command', () => {
+    fc.assert(
+      fc.property(fc.array(tree, { maxLength: 5 }), holders, (content, holder) => {
+        expect(said(doc(node(holder, ...content)))).toEqual([])
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('anything at all is read without harm', () => {
+    fc.assert(fc.property(fc.anything(), body => void jiraLines(body)))
+  })
+})
+
+describe('wiki text', () => {
+  test.for<[string, string[]]>([
+    // Commands
+    ['/swarm create', ['create']],
+    ['/swarm create\n/swarm status', ['create', 'status']],
+    ['/swarm create\r\n/swarm status\r\n', ['create', 'status']],
+    ['/swarm create\\\\/swarm status', ['create', 'status']],
+    ['Please\n/swarm create\nthanks', ['create']],
+    ['h1. To do\n/swarm stop', ['stop']],
+    ['----\n/swarm stop', ['stop']],
+    ['{code}x{code}\n/swarm stop', ['stop']],
+    ['{code:java}\nx\n{code}\n/swarm stop', ['stop']],
+    ['{quote}\nso?\n{quote}\n\n/swarm stop', ['stop']],
+    ['bq. so?\n\n/swarm stop', ['stop']],
+    ['* a list\n\n/swarm stop', ['stop']],
+    ['\\{code} is a macro\n/swarm stop', ['stop']],
+    ['/swarm checkpoint before\\-refactor', ['checkpoint before-refactor']],
+    ['/swarm delete \\-\\-force', ['delete --force']],
+    ['  /swarm create  ', ['create']],
+    ['[~accountid:x] look\n/swarm create', ['create']],
+    // None
+    ['', []],
+    ['try /swarm create', []],
+    ['/swarmx', []],
+    ['{code}\n/swarm create\n{code}', []],
+    ['{code:sh|title=x}\n/swarm create\n{code}', []],
+    ['{code}\n/swarm create', []],
+    ['{CODE}\n/swarm create\n{Code}', []],
+    ['{noformat}\n/swarm create\n{noformat}', []],
+    ['{noformat}\n{code}\n{noformat}\n{quote}\n/swarm create\n{quote}', []],
+    ['{code}\n{noformat}\n/swarm create\n{code}\n', []],
+    ['{quote}\n/swarm create\n{quote}', []],
+    ['{quote}\n{code}\nx\n{code}\n/swarm create\n{quote}', []],
+    ['{quote}one\n{quote}\n{quote}\n/swarm create\n{quote}', []],
+    ['{panel:title=x}\n/swarm create\n{panel}', []],
+    ['{expand}\n/swarm create\n{expand}', []],
+    ['{color:red}\n/swarm create\n{color}', []],
+    ['{color:red}/swarm create{color}', []],
+    ['/swarm create {color:red}x{color}', []],
+    ['bq. /swarm create', []],
+    ['bq. so?\n/swarm create', []],
+    ['> /swarm create', []],
+    ['> On Monday dev wrote:\n> /swarm create', []],
+    ['* /swarm create', []],
+    ['* a list\n/swarm create', []],
+    ['# one\n## two\n/swarm create', []],
+    ['- a list\n/swarm create', []],
+    ['|/swarm create|', []],
+    ['||head||\n|cell|\n/swarm create', []],
+    ['{{/swarm create}}', []],
+    ['/swarm {{create}}', []],
+    ['*/swarm create*', []],
+    ['[/swarm create|https://example.org]', []],
+    ['/swarm [create|https://example.org]', []],
+    ['h1. /swarm create', []],
+    ['[~accountid:x] /swarm create', []],
+    ['\u200b/swarm create', []],
+    ['!/swarm create.png!', []],
+  ])('%j', ([body, expected]) => expect(said(body)).toEqual(expected))
+
+  test('whatever is between two macros or behind a mark gives no command', () => {
+    const body = fc
+      .array(fc.oneof(fc.string(), fc.constantFrom('/swarm create', '/swarm delete --force', 'bq. x', '* x')))
+      .map(lines => lines.join('\n').replaceAll(/[{\\]/g, '('))
+    fc.assert(
+      fc.property(body, fc.constantFrom('code', 'noformat', 'quote', 'panel', 'color'), (within, name) => {
+        expect(said(`{${name}}\n${within}\n{${name}}`)).toEqual([])
+        for (const mark of ['> ', 'bq. ', '* ', '# ', '|'])
+          expect(
+            said(
+              within
+                .split(/\r\n|\r|\n/)
+                .map(line => `${mark}${line}`)
+                .join('\n'),
+            ),
+          ).toEqual([])
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('no text becomes a command but a line that begins with /swarm', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), body => {
+        const own = body.split(/\r\n|\r|\n|\\\\/).filter(line => /^\s*\\*\/\\*swarm([\t\p{Zs}\\]|$)/iu.test(line))
+        expect(jiraLines(body).length).toBeLessThanOrEqual(own.length)
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
