@@ -7,6 +7,8 @@ import { outputs } from '../src/cli/output.ts'
 import { groups, type Setting, settings } from '../src/settings.ts'
 import { cliPage } from './docs/cli.ts'
 import { outputSchema, schemaFile } from './docs/json.ts'
+import { manPage } from './docs/man.ts'
+import { readme, slashPage } from './docs/slash.ts'
 import { asText, schemaOf, table, wordsOf } from './docs/words.ts'
 
 // ── Schemas for editors ──
@@ -115,6 +117,9 @@ export const documents: Readonly<Record<string, () => string>> = {
   'docs/config.schema.json': () => asText(settingsSchema()),
   'docs/agent-swarm.schema.json': () => asText({ title: REPOSITORY_FILE, ...schemaOf(repositoryFile) }),
   'docs/cli.md': cliPage,
+  'docs/commands.md': slashPage,
+  'README.md': readme,
+  'man/agent-swarm.1': manPage,
   ...Object.fromEntries(
     (Object.keys(outputs) as (keyof typeof outputs)[]).map(name => [
       schemaFile(name),

@@ -1,9 +1,11 @@
 /** What is made of tables in the code is what the code says now, and the editor's schemas judge as the parser does. */
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
 import { documents } from '../scripts/docs.ts'
+import { commands, usageOf } from '../src/cli/commands.ts'
 import { settings } from '../src/settings.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -15,6 +17,34 @@ test.for(Object.keys(documents))('%s is as npm run docs writes it', name => {
 test('nothing is left of what is made no more', () => {
   const made = readdirSync(join(root, 'docs/json')).map(name => `docs/json/${name}`)
   expect(made.filter(name => !(name in documents))).toEqual([])
+})
+
+const has = (program: string) => spawnSync(program, ['--version']).status === 0
+
+describe('the manual page', () => {
+  const path = join(root, 'man/agent-swarm.1')
+  test.skipIf(!has('groff'))('is shown by groff without a warning, on a terminal of any alphabet', () => {
+    for (const device of ['utf8', 'ascii', 'latin1'])
+      expect(spawnSync('groff', ['-man', `-T${device}`, '-ww', path], { encoding: 'utf8' })).toMatchObject({
+        status: 0,
+        stderr: '',
+        stdout: expect.stringContaining('before-refactor'),
+      })
+  })
+  test.skipIf(!has('man'))('has every command with its options, as man shows it', () => {
+    const { stdout } = spawnSync('man', ['-l', path], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, MANWIDTH: '200', MANPAGER: 'cat', LC_ALL: 'C.UTF-8', GROFF_NO_SGR: '1' },
+    })
+    // On paper, what is bold is written twice.
+    const shown = stdout.replaceAll(/.[\b]/g, '')
+    for (const [name, command] of Object.entries(commands)) {
+      const [, section = ''] = shown.split(`\n   ${usageOf(name, command)}\n`)
+      const [text = ''] = section.split(/\n {3}(?=\S)|\n(?=\S)/)
+      expect(text).toContain(command.example)
+      for (const flag of Object.keys(command.options)) expect(text).toContain(`--${flag}`)
+    }
+  })
 })
 
 describe('config.schema.json', () => {

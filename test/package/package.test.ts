@@ -13,6 +13,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -92,17 +93,52 @@ test('it holds what is needed, and nothing else', () => {
   )
   expect(packed.files.sort()).toEqual(
     [
+      'CHANGELOG.md',
       'LICENSE',
       'README.md',
       'app.yml',
       'bin/agent-swarm.js',
+      'man/agent-swarm.1',
       'package.json',
+      // What the README leads to, and the schemas for editors and programs.
+      ...filesIn(join(root, 'docs')).map(file => join('docs', file)),
       ...readdirSync(join(root, 'completions')).map(file => join('completions', file)),
       ...made.map(file => join('dist', file)),
     ].sort(),
   )
-  expect(packed.size).toBeLessThan(500_000)
-  expect(packed.unpackedSize).toBeLessThan(2_000_000)
+  expect(packed.size).toBeLessThan(700_000)
+  expect(packed.unpackedSize).toBeLessThan(3_000_000)
+})
+
+test('its pages lead to files that it has, but for the folders of the sources', () => {
+  const pages = packed.files.filter(file => file.endsWith('.md'))
+  const links = pages.flatMap(page =>
+    [...readFileSync(join(folder, 'package', page), 'utf8').matchAll(/\]\((?![a-z]+:|#)([^)#]+)/g)].map(([, to = '']) =>
+      join(dirname(page), to),
+    ),
+  )
+  expect(links.length).toBeGreaterThan(20)
+  const sources = /^(handlers|providers|base-image|src)(\/|$)/
+  const there = [...packed.files, ...packed.files.map(dirname)]
+  expect(links.filter(to => !sources.test(to) && !there.includes(to))).toEqual([])
+})
+
+test('every script has its source map, which holds its TypeScript and names no path outside the package', () => {
+  const scripts = packed.files.filter(file => file.startsWith('dist/') && file.endsWith('.js'))
+  for (const script of scripts) {
+    const text = readFileSync(join(folder, 'package', script), 'utf8')
+    expect(text).toMatch(new RegExp(`//# sourceMappingURL=${script.split('/').at(-1)}\\.map\\s*$`))
+    const map = JSON.parse(readFileSync(join(folder, 'package', `${script}.map`), 'utf8'))
+    const source = script.replace(/^dist\//, '').replace(/\.js$/, '.ts')
+    expect(map.sourcesContent).toEqual([readFileSync(join(root, source), 'utf8')])
+    expect(map.sources.map((one: string) => join(dirname(script), one))).toEqual([source])
+    expect([map.sourceRoot ?? '', text.includes(root)]).toEqual(['', false])
+  }
+})
+
+test('the manual page is where man finds it', () => {
+  const page = realpathSync(join(prefix, 'share/man/man1/agent-swarm.1'))
+  expect(page).toBe(realpathSync(join(installed, 'man/agent-swarm.1')))
 })
 
 test('packing leaves the checkout as it was', () => expect(changes()).toBe(before))
@@ -126,6 +162,18 @@ test('it says its version and its help, without making a folder', async () => {
   expect(await swarm('--version')).toEqual({ code: 0, stdout: '0.1.0\n', stderr: '' })
   expect(existsSync(home)).toBe(false)
   expect((await swarm('--help')).stdout).toContain('create <TICKET>')
+})
+
+test('it says its version in about the time that Node itself takes', () => {
+  const time = (program: string, words: string[]) => {
+    const began = performance.now()
+    execFileSync(program, words, { env: environment, stdio: 'ignore' })
+    return performance.now() - began
+  }
+  // In turn, and the best of each: whatever else the machine does only ever adds.
+  const rounds = Array.from({ length: 10 }, () => [time(process.execPath, ['-e', '0']), time(command, ['--version'])])
+  const best = (at: number) => Math.min(...rounds.map(round => round[at] ?? Number.POSITIVE_INFINITY))
+  expect(best(1) / best(0)).toBeLessThan(2)
 })
 
 test('it makes a machine, lists it, and deletes it', async () => {
