@@ -1,18 +1,13 @@
 /** (a) `create`'s own time: its wall time, less its hypervisor processes, less its wait for the guest. */
-import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Row } from './main.ts'
-import { entry, finish, median, withHome } from './measure.ts'
+import { entry, finish, hasLibvirt, median, withHome } from './measure.ts'
 
 const ROUNDS = 5
 const TARGET_MS = 300
 
-/** On real libvirt where one answers and has a base image; else with a virsh that answers at once, so that only our own time is left. */
-const hasLibvirt = () =>
-  spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2'], { stdio: 'ignore' })
-    .status === 0
-
+/** On real libvirt where one answers and has a base image; else on synthetic, so that only our own time is left. */
 export const create = (): Promise<Row[]> =>
   withHome(async home => {
     const real = hasLibvirt()

@@ -1,5 +1,5 @@
 /** What the rows share: medians, whole processes with their time, a home of their own. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -20,6 +20,11 @@ export const withHome = async <T>(work: (home: string) => Promise<T>): Promise<T
     rmSync(home, { recursive: true, force: true })
   }
 }
+
+/** Whether a libvirt with a base image answers here. */
+export const hasLibvirt = (): boolean =>
+  spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2'], { stdio: 'ignore' })
+    .status === 0
 
 export type Finished = { milliseconds: number; stdout: string; stderr: string; code: number }
 export const finish = (

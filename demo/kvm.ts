@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { debianPackages } from '../providers/kvm/settings.ts'
+import { debianPackages } from '../providers/kvm/systems.ts'
 
 const root = resolve(import.meta.dirname, '..')
 /** Where libvirt's state of the private place is kept, and with it the base image. */

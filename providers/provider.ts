@@ -122,6 +122,8 @@ export type BuildBase = {
   /** A cloud image on disk, or the recipe that makes one out of the system's own packages. */
   from: { kind: 'file'; path: string } | { kind: 'debian-packages' }
   onPhase: OnPhase
+  /** Ends the build, which then cleans up. */
+  signal: AbortSignal
   /** Injected so that the base room stays without SSH of its own: waits until the guest answers, then runs a script in it. */
   guest: GuestAccess
 }

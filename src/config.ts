@@ -231,6 +231,7 @@ export const readConfig = async (
     kvm: {
       uri: read('kvmUri'),
       domainType: read('kvmDomainType'),
+      firmware: read('kvmFirmware'),
       pool: read('kvmPool'),
       network: read('kvmNetwork'),
     },

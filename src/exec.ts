@@ -5,8 +5,8 @@ import { constants } from 'node:os'
 import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 
-/** What a program's stderr means: the first pattern that matches gives kind and remedy. One table for each program. */
-export type Explain = readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string])[]
+/** What a program's stderr means: the first pattern that matches gives kind and remedy, and plain words (`says`) in its place. One table for each program. */
+export type Explain = readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string, says?: string])[]
 
 export type RunOptions = {
   /** Milliseconds until the whole process group is ended. Every command has one. */
@@ -48,6 +48,9 @@ const PASSED_ON = [
   'LOGNAME',
   'TMPDIR',
   'XDG_RUNTIME_DIR',
+  // Where the libvirt of one user keeps what it knows.
+  'XDG_CONFIG_HOME',
+  'XDG_CACHE_HOME',
   'SystemRoot',
   'LIBVIRT_DEFAULT_URI',
   'TART_HOME',
@@ -75,8 +78,8 @@ const exitStatus = (ran: { exitCode?: number | undefined; signal?: NodeJS.Signal
 
 /** What a program said while it was `doing` something, as a failure. */
 export const explained = (doing: string, said: string, explain: Explain) => {
-  const [, kind, remedy] = explain.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
-  return fail(kind, `${doing}: ${said}`, remedy ?? null)
+  const [, kind, remedy, says] = explain.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
+  return fail(kind, `${doing}: ${says ?? said}`, remedy ?? null)
 }
 
 /** Opens the door. `environment` is what config.ts read of the process's environment. */

@@ -211,7 +211,7 @@ const kvm = {
     env: 'AGENT_SWARM_KVM_URI',
     form: text,
     default: 'qemu:///system',
-    says: "libvirt's connection.",
+    says: "libvirt's connection: `qemu:///system`, or `qemu:///session` for machines of this user alone (docs/kvm.md).",
     example: 'qemu:///session',
   },
   kvmDomainType: {
@@ -220,6 +220,13 @@ const kvm = {
     default: 'auto',
     says: '`kvm` is hardware virtualisation, `qemu` emulation; `auto` tries the first with a boot.',
     example: 'qemu',
+  },
+  kvmFirmware: {
+    env: 'AGENT_SWARM_KVM_FIRMWARE',
+    form: oneOf('bios', 'uefi'),
+    default: 'bios',
+    says: 'What a new machine boots with; `uefi` from libvirt 10.10 on, where its checkpoints work.',
+    example: 'uefi',
   },
   kvmPool: {
     env: 'AGENT_SWARM_KVM_POOL',
@@ -232,7 +239,7 @@ const kvm = {
     env: 'AGENT_SWARM_KVM_NETWORK',
     form: text,
     default: 'agent-swarm',
-    says: 'The network of ours; it is made when it is not there.',
+    says: 'The network of ours; it is made when it is not there. A `qemu:///session` has none.',
     example: 'agents',
   },
 } as const satisfies Record<string, Setting>

@@ -3,18 +3,30 @@
  * `<name>.qcow2` and `<name>.manifest.json`; the manifest comes last, so that an image without one does not exist.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import {
+  createReadStream,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { baseScript } from '../../base-image/scripts.ts'
 import { seedImage } from '../../base-image/seed.ts'
-import { allow, fail } from '../../src/errors.ts'
-import type { BaseManifest, BuildBase, Provider, SshInfo, Tools } from '../provider.ts'
+import { allow, fail, isFailure } from '../../src/errors.ts'
+import type { BaseManifest, BuildBase, Provider, Tools } from '../provider.ts'
 import { debianDisk } from './debian-image.ts'
-import { domainTypeHere, ensureNetwork, ensurePool, withFile } from './host.ts'
+import { MAKE_ROOM, TAKE_BIOS, withoutUefi } from './explain.ts'
+import { domainTypeHere, ensureNetwork, ensurePool, refreshPool, withFile } from './host.ts'
 import { defineMachine } from './machine.ts'
+import { needRoom } from './room.ts'
 import type { KvmSettings } from './settings.ts'
-import { parseNames, parsePool, parseVersions, type Virsh } from './virsh.ts'
+import { parseNames, parseVersions, type Virsh } from './virsh.ts'
 import { escapeXml } from './xml.ts'
 
 const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
@@ -26,6 +38,8 @@ const SETUP_DEADLINE_MS = 20 * 60_000
 const COPY_DEADLINE_MS = 10 * 60_000
 /** No system fits into less. */
 const SMALLEST_BYTES = 64 * 1024 * 1024
+/** What is installed and written while an image is set up. */
+const SETUP_BYTES = 512 * 1024 ** 2
 const BUILD_SIZE = { cpus: 2, memoryMiB: 1024 }
 
 export const imageVolume = (name: string): string => {
@@ -39,7 +53,8 @@ export const imageVolume = (name: string): string => {
 }
 
 export const listImages = async (virsh: Virsh, pool: string): Promise<string[]> => {
-  const volumes = parseNames(await virsh.one(['vol-list', pool]).catch(() => ''))
+  // Without the pool there is none; when it cannot be asked, that is no answer: who builds would take it for leave to begin.
+  const volumes = parseNames((await virsh.one(['vol-list', pool]).catch(allow('not-configured'))) ?? '')
   const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
   return names.filter(name => IMAGE.test(name) && volumes.includes(`${name}.qcow2`))
 }
@@ -57,7 +72,44 @@ const volumeXml = (name: string, bytes: number) =>
 const publish = async (virsh: Virsh, home: string, pool: string, volume: string, path: string) => {
   await withFile(home, volumeXml(volume, statSync(path).size), xml => virsh.one(['vol-create', pool, xml]))
   await virsh.one(['vol-upload', '--pool', pool, volume, path], { deadline: COPY_DEADLINE_MS })
-  await virsh.one(['pool-refresh', pool])
+  await refreshPool(virsh, pool)
+}
+
+/** What a build has under way, in a file while it lives. */
+type UnderWay = { pid: number; machines: string[]; folder: string }
+const UNDER_WAY = 'building-'
+
+/**
+ * Notes a build, and ends what was left by those that were killed. Two builds of one image would take each other's
+ * volumes for leftovers, so the second is refused. Returns what ends the note.
+ */
+const alone = async (home: string, name: string, provider: Provider, mine: UnderWay): Promise<() => void> => {
+  const root = join(home, 'kvm')
+  for (const file of readdirSync(root).filter(one => one.startsWith(UNDER_WAY))) {
+    const { pid, machines, folder } = JSON.parse(readFileSync(join(root, file), 'utf8')) as UnderWay
+    if (lives(pid)) {
+      if (file !== `${UNDER_WAY}${name}`) continue
+      throw fail(
+        'busy',
+        `building ${name}: another init-base is building it (process ${pid})`,
+        'Wait for it, or end it and try again.',
+      )
+    }
+    for (const machine of machines) await provider.deleteVm(machine)
+    rmSync(folder, { recursive: true, force: true })
+    rmSync(join(root, file))
+  }
+  const file = join(root, `${UNDER_WAY}${name}`)
+  writeFileSync(file, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
+  return () => rmSync(file, { force: true })
+}
+const lives = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    // Another user's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
 }
 
 export const buildBase = async (
@@ -66,12 +118,19 @@ export const buildBase = async (
   provider: Provider,
   request: BuildBase,
 ): Promise<BaseManifest> => {
-  const { name, from, onPhase, guest } = request
+  const { name, from, onPhase, guest, signal } = request
   const { pool } = settings
   const volume = imageVolume(name)
-  await ensurePool(virsh, home, settings)
+  const versions = parseVersions(await virsh.one(['version', '--daemon'], { doing: `building ${name}` }))
+  if (settings.firmware === 'uefi') {
+    const reason =
+      from.kind === 'debian-packages'
+        ? "an image of Debian's packages boots by BIOS alone"
+        : withoutUefi(versions.libvirt)
+    if (reason !== null) throw fail('unsupported', `building ${name}: ${reason}`, TAKE_BIOS)
+  }
   await ensureNetwork(virsh, home, settings)
-  await virsh.one(['pool-refresh', pool])
+  const there = await ensurePool(virsh, home, settings)
   if ((await listImages(virsh, pool)).includes(name)) {
     throw fail(
       'already-exists',
@@ -79,26 +138,49 @@ export const buildBase = async (
       'Machines may be made of it, so it is never overwritten. Take another name: agent-swarm init-base <name> --from …',
     )
   }
-  // Without its manifest it is the rest of a build that was killed.
-  await virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
-
   mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
   const folder = mkdtempSync(join(home, 'kvm', 'build-'))
   const builder = `as-image-${randomBytes(4).toString('hex')}`
   const proof = `as-image-${randomBytes(4).toString('hex')}`
-  let published = false
+  const end = await alone(home, name, provider, { pid: process.pid, machines: [builder, proof], folder }).catch(
+    error => {
+      rmSync(folder, { recursive: true })
+      throw error
+    },
+  )
+  /** Whether the image in the pool is this build's, and not proven yet. */
+  let unproven = false
 
-  const answering = async (vmId: string): Promise<SshInfo> => {
-    for (const until = performance.now() + BOOT_DEADLINE_MS; ; await delay(500)) {
+  /** Runs `script` in a machine of ours once it answers. One that never does is told with the last words of its console. */
+  const inGuest = async (vmId: string, script: string, deadline: number): Promise<string> => {
+    const until = performance.now() + deadline
+    let failure: unknown
+    while (performance.now() < until) {
+      if (signal.aborted) throw fail('cancelled', `building ${name}: cancelled`)
       const ssh = await provider.sshInfo(vmId).catch(allow('no-address-yet'))
-      if (ssh !== undefined) return ssh
-      if (performance.now() > until)
-        throw fail(
-          'guest-unreachable',
-          `building ${name}: ${vmId} got no address within ${BOOT_DEADLINE_MS / 60_000} minutes`,
-          'Look at its console: virsh console',
-        )
+      if (ssh === undefined) await delay(500)
+      else {
+        try {
+          return await guest.run(ssh, script, until - performance.now())
+        } catch (error) {
+          if (!isFailure(error) || !['guest-unreachable', 'refused', 'timeout'].includes(error.failure.kind))
+            throw error
+          failure = error
+          break
+        }
+      }
     }
+    const lines = (await provider.consoleTail?.(vmId).catch(() => [])) ?? []
+    throw fail(
+      'guest-unreachable',
+      `building ${name}: its machine did not answer over SSH within ${Math.round(deadline / 60_000)} minutes${
+        lines.length === 0
+          ? ', and wrote nothing on its console'
+          : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
+      }`,
+      'An image needs cloud-init (its NoCloud source) and an SSH server that start by themselves.',
+      failure,
+    )
   }
 
   try {
@@ -112,12 +194,13 @@ export const buildBase = async (
     const begun = join(folder, 'begun.qcow2')
     const explain = [
       [/Could not open|No such file/, 'usage', 'Name a cloud image on disk: a qcow2 or raw file.'],
-      [/No space left/, 'disk-full'],
+      [/No space left/, 'disk-full', MAKE_ROOM, 'the disk is full'],
     ] as const
     // The format is found out first and then said: qemu-img refuses to guess for a raw disk that a guest could have written.
     const info = JSON.parse((await run('qemu-img', ['info', '--output=json', input], { explain })).stdout) as {
       format: string
       'virtual-size': number
+      'actual-size': number
       'backing-filename'?: string
     }
     if (info['virtual-size'] < SMALLEST_BYTES)
@@ -128,6 +211,11 @@ export const buildBase = async (
       )
     if (info['backing-filename'] !== undefined)
       throw fail('usage', `${input} stands on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
+    // At once: the copy that the machine runs on, and what is made of it.
+    const needed = 2 * info['actual-size'] + SETUP_BYTES
+    const { bavail, bsize } = statfsSync(folder)
+    needRoom(`building ${name}`, needed, { folder: home, available: bavail * bsize })
+    needRoom(`building ${name}`, needed, there)
     await run('qemu-img', ['convert', '-f', info.format, '-O', 'qcow2', input, begun], {
       deadline: COPY_DEADLINE_MS,
       explain,
@@ -137,31 +225,27 @@ export const buildBase = async (
     onPhase('boot')
     await virsh.one(['vol-create-as', pool, `${builder}.qcow2`, `${statSync(begun).size}B`, '--format', 'raw'])
     await virsh.one(['vol-upload', '--pool', pool, `${builder}.qcow2`, begun], { deadline: COPY_DEADLINE_MS })
-    const facts = await virsh.all([
-      ['pool-refresh', pool],
-      ['pool-dumpxml', pool],
-      ['version', '--daemon'],
-    ])
+    rmSync(begun)
+    await refreshPool(virsh, pool)
     await defineMachine(virsh, home, settings, {
       vmId: builder,
       ticket: '',
-      domainType: await domainTypeHere(virsh, home, settings, parseVersions(facts).all),
+      domainType: await domainTypeHere(virsh, home, settings, versions.all),
       ...BUILD_SIZE,
       seed: seedImage({ hostname: builder, publicKey: guest.publicKey, hostKey: guest.hostKey }),
-      folder: parsePool(facts)?.folder ?? '',
+      folder: there.folder,
     })
     await provider.startVm(builder)
-    const ssh = await answering(builder)
-    await guest.run(ssh, 'true', BOOT_DEADLINE_MS)
+    await inGuest(builder, 'true', BOOT_DEADLINE_MS)
     onPhase('set up')
-    await guest.run(ssh, `set -- minimal\n${baseScript('setup-base.sh')}`, SETUP_DEADLINE_MS)
-    const listed = await guest.run(ssh, baseScript('contents.sh'), 60_000)
+    await inGuest(builder, `set -- minimal\n${baseScript('setup-base.sh')}`, SETUP_DEADLINE_MS)
+    const listed = await inGuest(builder, baseScript('contents.sh'), 60_000)
     const contents = listed
       .split('\n')
       .filter(line => /^\S+ \S+$/.test(line))
       .sort()
     onPhase('seal')
-    await guest.run(ssh, baseScript('seal.sh'), 5 * 60_000)
+    await inGuest(builder, baseScript('seal.sh'), 5 * 60_000)
     await provider.stopVm(builder)
 
     // 3. The image: without what was written and deleted along the way.
@@ -174,6 +258,9 @@ export const buildBase = async (
       deadline: COPY_DEADLINE_MS,
       explain,
     })
+    // One without its manifest is the rest of a build that was killed.
+    await virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
+    unproven = true
     await publish(virsh, home, pool, volume, final)
 
     // 4. The proof: a machine cloned from it comes up, takes its own keys, and has what it should.
@@ -186,11 +273,7 @@ export const buildBase = async (
       hostKey: guest.hostKey,
     })
     await provider.startVm(proof)
-    const answer = await guest.run(
-      await answering(proof),
-      'git --version && cat /etc/machine-id && hostname',
-      BOOT_DEADLINE_MS,
-    )
+    const answer = await inGuest(proof, 'git --version && cat /etc/machine-id && hostname', BOOT_DEADLINE_MS)
     if (!answer.includes('git version') || !answer.includes(proof))
       throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
     await provider.deleteVm(proof)
@@ -207,15 +290,16 @@ export const buildBase = async (
     await withFile(home, JSON.stringify(manifest, null, 2), path =>
       publish(virsh, home, pool, `${name}${MANIFEST}`, path),
     )
-    published = true
+    unproven = false
     return manifest
   } finally {
     rmSync(folder, { recursive: true, force: true })
     await provider.deleteVm(builder)
     await provider.deleteVm(proof)
-    if (!published) {
+    if (unproven) {
       await virsh.one(['vol-delete', '--pool', pool, `${name}${MANIFEST}`]).catch(allow('no-such-image'))
       await virsh.one(['vol-delete', '--pool', pool, volume]).catch(allow('no-such-image'))
     }
+    end()
   }
 }

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
-import { debianPackages } from './settings.ts'
+import { debianPackages } from './systems.ts'
 
 const PACKAGES = [
   'linux-image-cloud-amd64',

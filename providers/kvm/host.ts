@@ -1,15 +1,18 @@
 /** What the host must have for our machines: a pool, a network, and a domain type that boots. Each is made or found once. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fail, isFailure } from '../../src/errors.ts'
-import type { KvmSettings } from './settings.ts'
+import { allow, fail, isFailure } from '../../src/errors.ts'
+import { isSession, type KvmSettings } from './settings.ts'
 import { parsePool, type Virsh } from './virsh.ts'
 import { networkXml, probeXml } from './xml.ts'
 
 /** Milliseconds for a guest without a disk to come to its end. A processor that works needs a tenth of it. */
 const PROBE_MS = 10_000
+/** An image that is copied into the pool takes a minute or two. */
+const REFRESH_MS = 5 * 60_000
 
 /** Gives `work` the path of a file with `text`: virsh reads definitions from files alone. */
 export const withFile = async <T>(
@@ -29,13 +32,12 @@ export const withFile = async <T>(
   }
 }
 
-const isSession = (uri: string) => uri.endsWith('/session')
-
-/** Makes the pool where it is not there, starts it where it is not running, and tells of it. */
-export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmSettings) => {
-  const found = await virsh.one(['pool-info', pool]).catch(() => null)
-  if (found === null) {
-    const target = isSession(uri) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${pool}`
+/** Makes the pool where it is not there, starts it where it is not running, and tells of it as it is now. */
+export const ensurePool = async (virsh: Virsh, home: string, settings: KvmSettings) => {
+  const { pool } = settings
+  const found = await virsh.one(['pool-info', pool]).catch(allow('not-configured'))
+  if (found === undefined) {
+    const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${pool}`
     await virsh.one(['pool-define-as', pool, 'dir', '--target', target]).catch(ignoreExisting)
     await virsh.one(['pool-build', pool])
   }
@@ -43,10 +45,23 @@ export const ensurePool = async (virsh: Virsh, home: string, { pool, uri }: KvmS
     await virsh.one(['pool-start', pool]).catch(ignoreActive)
     await virsh.one(['pool-autostart', pool])
   }
+  await refreshPool(virsh, pool)
   const there = parsePool(await virsh.one(['pool-dumpxml', pool]))
   if (there === null)
     throw fail('unsupported', `the pool ${pool} is no folder`, 'Name one of type dir: AGENT_SWARM_KVM_POOL.')
   return there
+}
+
+/** libvirt knows a pool's volumes and bytes as they were when it was read last, and reads none that is being written to. */
+export const refreshPool = async (virsh: Virsh, pool: string): Promise<void> => {
+  for (const until = performance.now() + REFRESH_MS; ; await delay(250)) {
+    try {
+      await virsh.one(['pool-refresh', pool])
+      return
+    } catch (error) {
+      if (!isFailure(error) || error.failure.kind !== 'busy' || performance.now() > until) throw error
+    }
+  }
 }
 
 const ignoreExisting = (error: unknown) => {
@@ -63,9 +78,12 @@ const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
 /** In what `net-info` said. */
 export const isActive = (text: string): boolean => /^Active:\s+yes/m.test(text)
 
-export const ensureNetwork = async (virsh: Virsh, home: string, { network }: KvmSettings): Promise<void> => {
-  const found = await virsh.one(['net-info', network]).catch(() => null)
-  if (found !== null) {
+/** Nothing where machines bring their own, in a session. */
+export const ensureNetwork = async (virsh: Virsh, home: string, settings: KvmSettings): Promise<void> => {
+  if (isSession(settings)) return
+  const { network } = settings
+  const found = await virsh.one(['net-info', network]).catch(allow('not-configured'))
+  if (found !== undefined) {
     if (!isActive(found)) await virsh.one(['net-start', network]).catch(ignoreActive)
     return
   }
@@ -125,6 +143,25 @@ const bootsWithKvm = async (virsh: Virsh, home: string): Promise<boolean> => {
   } finally {
     await virsh.one(['destroy', name]).catch(() => {})
   }
+}
+
+/** Below those that systems give out by themselves. */
+const PORTS = { from: 20_000, to: 29_999 }
+
+export const isFreePort = (port: number): Promise<boolean> =>
+  new Promise(done => {
+    const server = createServer()
+    server.once('error', () => done(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => done(true)))
+  })
+
+/** A port of this host's loopback that nobody listens on now. At random: machines that are made at once do not meet. */
+export const freePort = async (): Promise<number> => {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = randomInt(PORTS.from, PORTS.to + 1)
+    if (await isFreePort(port)) return port
+  }
+  throw fail('busy', `no port of 127.0.0.1 between ${PORTS.from} and ${PORTS.to} is free`)
 }
 
 /** In QEMU's own range. Fresh for every machine: a used one finds the dead guest's lease. */

@@ -1,7 +1,7 @@
 /** What one machine consists of in libvirt, and how it is put together around its disk. */
 
-import { freshMac, withFile } from './host.ts'
-import type { KvmSettings } from './settings.ts'
+import { freePort, freshMac, withFile } from './host.ts'
+import { isSession, type KvmSettings } from './settings.ts'
 import type { Virsh } from './virsh.ts'
 import { domainXml } from './xml.ts'
 
@@ -31,18 +31,20 @@ type Definition = {
 export const defineMachine = async (
   virsh: Virsh,
   home: string,
-  { pool, network }: KvmSettings,
+  settings: KvmSettings,
   { seed, folder, ...machine }: Definition,
 ): Promise<void> => {
+  const { pool, network, firmware } = settings
   const volumes = volumesOf(machine.vmId)
   const path = (volume: string) => `${folder}/${volume}`
   const text = domainXml({
     ...machine,
+    firmware,
     mac: freshMac(),
     diskPath: path(volumes.disk),
     seedPath: path(volumes.seed),
     consolePath: path(volumes.console),
-    network,
+    reach: isSession(settings) ? { port: await freePort() } : { network },
   })
   await withFile(home, seed, seedFile =>
     withFile(home, text, textFile =>

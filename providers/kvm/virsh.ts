@@ -1,7 +1,10 @@
 /** virsh, and what its answers say. Shapes as virsh 9.0 prints them. */
+import { allow, fail } from '../../src/errors.ts'
 import { explained, type Run, type RunOptions } from '../../src/exec.ts'
 import type { VmStatus, VmUsage } from '../provider.ts'
 import { explainVirsh } from './explain.ts'
+import type { KvmSettings } from './settings.ts'
+import { thisSystem } from './systems.ts'
 import { NAMESPACE, unescapeXml } from './xml.ts'
 
 export type Virsh = ReturnType<typeof openVirsh>
@@ -9,15 +12,39 @@ type Command = readonly string[]
 
 /** As virsh reads a line of commands: quoted like a shell's. Names of ours need none. */
 const quoted = (word: string) => (/^[A-Za-z0-9_./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+/** Commands as a person would type them after `virsh`. */
+const shown = (commands: readonly Command[]) => `virsh ${commands.map(one => one.join(' ')).join('; ')}`.slice(0, 300)
+/** What was said, without virsh's own mark before it. */
+const plainly = (stderr: string) => stderr.trim().replaceAll(/^error: /gm, '')
 
-export const openVirsh = (run: Run, uri: string) => {
-  const call = (argv: Command, options: RunOptions) =>
-    run('virsh', ['--connect', uri, '--quiet', ...argv], { deadline: 60_000, explain: explainVirsh, ...options })
+export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'uri'>) => {
+  const explain = explainVirsh(settings)
+  const failed = (doing: string, stderr: string) => explained(doing, plainly(stderr), explain)
+  /** Every failure is told by `failed`: the exit code is no more than that there is one. */
+  const call = async (argv: Command, options: RunOptions) => {
+    try {
+      return await run('virsh', ['--connect', settings.uri, '--quiet', ...argv], {
+        deadline: 60_000,
+        doing: 'asking libvirt',
+        ...options,
+        answers: [1],
+      })
+    } catch (error) {
+      allow('provider-missing')(error)
+      throw fail('provider-missing', 'virsh is not installed, with which libvirt is asked', thisSystem().install)
+    }
+  }
   const several = (commands: readonly Command[], options: RunOptions) =>
-    call([commands.map(command => command.map(quoted).join(' ')).join('; ')], { ...options, answers: [1] })
+    call([commands.map(command => command.map(quoted).join(' ')).join('; ')], options)
   return {
+    /** What virsh said on stderr, as a failure. `doing` says in words what was being done. */
+    failed,
     /** One command. */
-    one: async (argv: Command, options: RunOptions = {}): Promise<string> => (await call(argv, options)).stdout,
+    one: async (argv: Command, options: RunOptions = {}): Promise<string> => {
+      const { stdout, stderr, exitCode } = await call(argv, options)
+      if (exitCode !== 0) throw failed(options.doing ?? shown([argv]), stderr)
+      return stdout
+    },
     /**
      * Several commands in one process, since a process costs more than most of them. Every one is run, whatever became of
      * those before; what failed is missing from `stdout`, and `stderr` says why. Fails only when libvirt cannot be asked.
@@ -29,18 +56,13 @@ export const openVirsh = (run: Run, uri: string) => {
       if (commands.length === 0) return { stdout: '', stderr: '' }
       const { stdout, stderr } = await several(commands, options)
       if (/failed to connect to the hypervisor|Disconnected from|client socket is closed/.test(stderr))
-        throw explained('asking libvirt', stderr.trim(), explainVirsh)
+        throw failed('asking libvirt', stderr)
       return { stdout, stderr }
     },
     /** Several commands in one process. Every one is run; fails with what was said when one of them failed. */
     all: async (commands: readonly Command[], options: RunOptions = {}): Promise<string> => {
       const { stdout, stderr } = await several(commands, options)
-      if (/^error: /m.test(stderr))
-        throw explained(
-          `virsh --connect ${uri} ${commands.map(command => command.join(' ')).join('; ')}`.slice(0, 300),
-          stderr.trim(),
-          explainVirsh,
-        )
+      if (/^error: /m.test(stderr)) throw failed(options.doing ?? shown(commands), stderr)
       return stdout
     },
   }
@@ -116,14 +138,22 @@ export const parseVersions = (text: string): { all: string; libvirt: string } =>
 export const parseNames = (text: string): string[] =>
   text.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])
 
-export type Mark = { name: string; ticket: string; mac: string }
+export type Mark = {
+  name: string
+  ticket: string
+  mac: string
+  /** The port of this host that leads to the machine's SSH; null where the machine has an address of its own. */
+  port: number | null
+}
 
 /** The marks of ours in what `virsh metadata` printed, one or many: the attributes come in any order. */
 export const parseMarks = (text: string): Mark[] =>
   [...text.matchAll(/<(?:\w+:)?vm\s[^>]*>/g)].flatMap(([element]) => {
     const attribute = (name: string) => element.match(new RegExp(`\\b${name}=["']([^"']*)["']`))?.[1]
-    const [name, ticket, mac] = [attribute('name'), attribute('ticket'), attribute('mac')]
-    return name === undefined || ticket === undefined || mac === undefined ? [] : [{ name, ticket, mac }]
+    const [name, ticket, mac, port] = [attribute('name'), attribute('ticket'), attribute('mac'), attribute('port')]
+    return name === undefined || ticket === undefined || mac === undefined
+      ? []
+      : [{ name, ticket, mac, port: port === undefined ? null : Number(port) }]
   })
 export const askMark = (id: string) => ['metadata', id, NAMESPACE] as const
 

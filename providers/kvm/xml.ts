@@ -18,32 +18,65 @@ export const unescapeXml = (text: string): string =>
     .replaceAll('&apos;', "'")
     .replaceAll('&amp;', '&')
 
+/** Made by `xml` already, so that it is not escaped again. */
+type Piece = { piece: string }
+const written = (value: string | number | Piece) => (typeof value === 'object' ? value.piece : escapeXml(value))
 /** A template whose values are escaped. */
-const xml = (text: TemplateStringsArray, ...values: (string | number)[]): string =>
-  text.map((part, at) => part + (at < values.length ? escapeXml(values[at] ?? '') : '')).join('')
+const xml = (text: TemplateStringsArray, ...values: (string | number | Piece)[]): Piece => ({
+  piece: text.map((part, at) => part + (at < values.length ? written(values[at] ?? '') : '')).join(''),
+})
 
 export type Machine = {
   vmId: string
   ticket: string
   mac: string
   domainType: 'kvm' | 'qemu'
+  firmware: 'bios' | 'uefi'
   cpus: number
   memoryMiB: number
   diskPath: string
   seedPath: string
   /** Where the guest's serial console is written to. */
   consolePath: string
-  network: string
+  /** A network of libvirt's, or the port of this host's loopback that leads to the machine's SSH. */
+  reach: { network: string } | { port: number }
 }
 
-/** BIOS and qcow2, since libvirt 9.0 keeps memory in a checkpoint of nothing else. The seed sits behind virtio-scsi: Debian's cloud kernel has no SATA. */
-export const domainXml = (machine: Machine): string =>
-  xml`<domain type="${machine.domainType}">
+/** An internal checkpoint needs everything that is written in qcow2, the firmware's variables too. */
+const firmwareXml = ({ firmware }: Machine): Piece =>
+  firmware === 'bios'
+    ? xml`<os><type arch="x86_64" machine="q35">hvm</type><boot dev="hd"/></os>`
+    : xml`<os firmware="efi">
+    <type arch="x86_64" machine="q35">hvm</type>
+    <firmware><feature enabled="no" name="secure-boot"/></firmware>
+    <nvram format="qcow2"/>
+    <boot dev="hd"/>
+  </os>`
+
+/** libvirt has no words for a forwarded port of QEMU's own network (slirp), so QEMU is told. */
+const userNetwork = (mac: string, port: number): Piece => xml`<qemu:commandline>
+    <qemu:arg value="-netdev"/>
+    <qemu:arg value="user,id=reach,hostfwd=tcp:127.0.0.1:${port}-:22"/>
+    <qemu:arg value="-device"/>
+    <qemu:arg value="virtio-net-pci,netdev=reach,mac=${mac}"/>
+  </qemu:commandline>`
+
+/** The same machine, reached through another port. Undoes nothing else of what libvirt added to its definition. */
+export const withPort = (text: string, port: number): string =>
+  text
+    .replace(/(<(?:\w+:)?vm\s[^>]*\bport=["'])\d+/, `$1${port}`)
+    .replace(/(hostfwd=tcp:127\.0\.0\.1:)\d+/, `$1${port}`)
+
+/** The seed sits behind virtio-scsi: Debian's cloud kernel has no SATA. What a guest frees, memory and disk, goes back to the host. */
+export const domainXml = (machine: Machine): string => {
+  const { reach, mac } = machine
+  const port = 'port' in reach ? xml` port="${reach.port}"` : ''
+  return xml`<domain type="${machine.domainType}" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
   <name>${machine.vmId}</name>
-  <metadata><as:vm xmlns:as="${NAMESPACE}" name="${machine.vmId}" ticket="${machine.ticket}" mac="${machine.mac}"/></metadata>
+  <metadata><as:vm xmlns:as="${NAMESPACE}" name="${machine.vmId}" ticket="${machine.ticket}" mac="${mac}"${port}/></metadata>
   <memory unit="MiB">${machine.memoryMiB}</memory>
   <vcpu>${machine.cpus}</vcpu>
-  <os><type arch="x86_64" machine="q35">hvm</type><boot dev="hd"/></os>
+  ${firmwareXml(machine)}
   <features><acpi/><apic/></features>
   <cpu mode="${machine.domainType === 'kvm' ? 'host-passthrough' : 'maximum'}"/>
   <clock offset="utc"/>
@@ -52,7 +85,7 @@ export const domainXml = (machine: Machine): string =>
   <on_crash>destroy</on_crash>
   <devices>
     <disk type="file" device="disk">
-      <driver name="qemu" type="qcow2" discard="unmap"/>
+      <driver name="qemu" type="qcow2" discard="unmap" detect_zeroes="unmap"/>
       <source file="${machine.diskPath}"/>
       <target dev="vda" bus="virtio"/>
     </disk>
@@ -63,19 +96,21 @@ export const domainXml = (machine: Machine): string =>
       <target dev="sda" bus="scsi"/>
       <readonly/>
     </disk>
-    <interface type="network">
-      <mac address="${machine.mac}"/>
-      <source network="${machine.network}"/>
-      <model type="virtio"/>
-    </interface>
+    ${
+      'network' in reach
+        ? xml`<interface type="network"><mac address="${mac}"/><source network="${reach.network}"/><model type="virtio"/></interface>`
+        : ''
+    }
     <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>
     <rng model="virtio"><backend model="random">/dev/urandom</backend></rng>
-    <memballoon model="virtio"/>
+    <memballoon model="virtio" freePageReporting="on"/>
     <serial type="pty"><log file="${machine.consolePath}" append="off"/></serial>
     <console type="pty"/>
   </devices>
+  ${'port' in reach ? userNetwork(mac, reach.port) : ''}
 </domain>
-`
+`.piece
+}
 
 /** NAT, and no spanning tree: its forward delay would cost every restore three seconds. */
 export const networkXml = (name: string, bridge: string, subnet: string): string =>
@@ -85,7 +120,7 @@ export const networkXml = (name: string, bridge: string, subnet: string): string
   <bridge name="${bridge}" stp="off" delay="0"/>
   <ip address="${subnet}.1" netmask="255.255.255.0"><dhcp><range start="${subnet}.2" end="${subnet}.254"/></dhcp></ip>
 </network>
-`
+`.piece
 
 /** A guest with no disk: its BIOS finds nothing to boot, starts over at once, and that ends it. Only a processor that runs gets there. */
 export const probeXml = (name: string): string =>
@@ -97,4 +132,4 @@ export const probeXml = (name: string): string =>
   <on_reboot>destroy</on_reboot>
   <devices><memballoon model="none"/></devices>
 </domain>
-`
+`.piece

@@ -40,9 +40,13 @@ export const run: RunCommand = async invocation => {
           )
         return 0
       }
-      const guest = await guestForBuild(world.run, world.home, `build-${randomBytes(4).toString('hex')}`)
+      const { signal } = invocation
+      const guest = await guestForBuild(world.run, world.home, `build-${randomBytes(4).toString('hex')}`, signal)
       try {
-        const manifest = await provider.buildBase({ name, from: source, onPhase: progress.phase, guest: guest.access })
+        const manifest = await provider.buildBase({
+          ...{ name, from: source, signal },
+          ...{ onPhase: progress.phase, guest: guest.access },
+        })
         progress.end(true)
         if (invocation.json) printJson<'init-base'>(manifest)
         else if (!invocation.quiet)

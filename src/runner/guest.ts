@@ -226,6 +226,7 @@ export const guestForBuild = async (
   run: Run,
   home: string,
   alias: string,
+  signal: AbortSignal,
 ): Promise<{ access: GuestAccess; forget: () => void }> => {
   const [publicKey, hostKey] = await Promise.all([loginKey(run, home), pinnedHostKey(run, home, alias)])
   const access: GuestAccess = {
@@ -241,6 +242,7 @@ export const guestForBuild = async (
           break
         } catch (error) {
           if (performance.now() > until) throw error
+          if (signal.aborted) throw fail('cancelled', 'waiting for the machine that builds the image: cancelled')
           await delay(POLL_MS)
         }
       }

@@ -19,6 +19,12 @@ export const program = (file: string, words: string[], environment: Record<strin
     )
   })
 export const virsh = async (...words: string[]) => (await program('virsh', ['-q', ...words])).stdout.trim()
+/** Nothing that is missing is taken for nothing that is there. */
+const volumes = async () => {
+  const ran = await program('virsh', ['-q', 'vol-list', 'agent-swarm'])
+  if (ran.code !== 0 && !ran.stderr.includes('Storage pool not found')) throw new Error(ran.stderr)
+  return ran.stdout
+}
 const settings = {
   AGENT_SWARM_HOME: home,
   AGENT_SWARM_PROVIDER: 'kvm',
@@ -32,7 +38,8 @@ export { entry }
 /** What must be the same after every test as before: all of libvirt, and our registry. */
 export const everything = async () => ({
   domains: (await virsh('list', '--all', '--name')).split('\n').sort(),
-  volumes: (await virsh('vol-list', 'agent-swarm'))
+  volumes: (await volumes())
+    .trim()
     .split('\n')
     .map(line => line.trim().split(/\s+/)[0])
     .sort(),
@@ -42,7 +49,7 @@ export const everything = async () => ({
 /** Makes the base image as a person would, unless this place has it. */
 export const ensureBase = async (): Promise<void> => {
   mkdirSync(home, { recursive: true, mode: 0o700 })
-  if ((await virsh('vol-list', 'agent-swarm')).includes(`${BASE}.manifest.json`)) return
+  if ((await volumes()).includes(`${BASE}.manifest.json`)) return
   const ran = await swarm('init-base', '--from', 'debian-packages')
   if (ran.code !== 0) throw new Error(`no base image: ${ran.stderr}`)
 }

@@ -1,3 +1,4 @@
+/** The system's libvirt. AGENT_SWARM_KVM_FIRMWARE and AGENT_SWARM_BASE_IMAGE, as for the CLI, run it with UEFI and an image that boots by it. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,18 +11,24 @@ import { BASE, ensureBase } from './cli.ts'
 keepsItsPromises(
   'kvm',
   async () => {
-    await ensureBase()
+    if (process.env.AGENT_SWARM_BASE_IMAGE === undefined) await ensureBase()
     const home = mkdtempSync(join(tmpdir(), 'agent-swarm-kvm-'))
     const run = openRun(process.env)
     const provider = openKvm({
       run,
       home,
-      settings: { uri: 'qemu:///system', domainType: 'auto', pool: 'agent-swarm', network: 'agent-swarm' },
+      settings: {
+        uri: 'qemu:///system',
+        domainType: 'auto',
+        firmware: process.env.AGENT_SWARM_KVM_FIRMWARE === 'uefi' ? 'uefi' : 'bios',
+        pool: 'agent-swarm',
+        network: 'agent-swarm',
+      },
     })
     const guest = openGuest(run, home)
     return {
       provider,
-      baseImage: BASE,
+      baseImage: process.env.AGENT_SWARM_BASE_IMAGE ?? BASE,
       options: async vmId => ({
         vmId,
         cpus: 1,

@@ -88,6 +88,24 @@ test('without its base image, a create says how to make one, and leaves nothing'
   expect(await everything()).toEqual(before)
 })
 
+test('UEFI is there where this libvirt can bring its checkpoints back, and is refused with the reason where not', async () => {
+  const [, version = ''] = (await virsh('version', '--daemon')).match(/Running against daemon: ([\d.]+)/) ?? []
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const environment = { ...swarmEnvironment, AGENT_SWARM_KVM_FIRMWARE: 'uefi' } as Record<string, string>
+  const listed = await program(process.execPath, [entry, 'providers', '--json'], environment)
+  const kvm = JSON.parse(listed.stdout).find((one: { name: string }) => one.name === 'kvm')
+  if (major > 10 || (major === 10 && minor >= 10)) expect(kvm).toMatchObject({ available: true })
+  else {
+    const reason = `a machine with UEFI can have checkpoints from libvirt 10.10 on, and this is ${version}`
+    expect(kvm).toMatchObject({ available: false, reason: `${reason}.` })
+    expect(await program(process.execPath, [entry, 'create', 'LIFE-7'], environment)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(new RegExp(`${reason}[\\s\\S]*AGENT_SWARM_KVM_FIRMWARE=bios`)),
+    })
+    expect(await everything()).toEqual(before)
+  }
+})
+
 describe('three machines at once', () => {
   const tickets = ['LIFE-1', 'LIFE-2', 'LIFE-3']
 

@@ -2,7 +2,8 @@
 # A private place with libvirt in it: mount, network and process namespaces of their own, libvirtd running, nothing
 # outside seen or touched. Ending its first process ends every guest.
 #
-#   namespace.sh STATE CMD...     run CMD inside; the place is made for it, and is gone afterwards
+#   namespace.sh STATE CMD...     run CMD inside. The place is made for it, and is gone afterwards; one that is open already
+#                                 (namespace.sh STATE sleep infinity) is entered, and stays
 #   namespace.sh STATE --wipe     remove what is left of it on disk
 #
 # STATE is a folder for its definitions and images. Needs root, libvirt, iproute2.
@@ -14,6 +15,8 @@ HERE=$(readlink -f "$0")
 
 inside() { # the first process of the namespace
   mount --make-rprivate /
+  # Its number outside, while /proc is still that of outside.
+  read -r first _ </proc/self/stat
   mount -t proc proc /proc
   # A private /dev without kvm: some hosts have a /dev/kvm that never boots a guest, and libvirt's probe of it stalls.
   # Hiding the node by a bind mount makes libvirt probe anew at every define; leaving it out does not.
@@ -45,6 +48,7 @@ inside() { # the first process of the namespace
   # Guests have no way out, and mmdebstrap must reach the package mirror.
   printf '#!/bin/sh\nexec nsenter --net=%s /usr/bin/mmdebstrap "$@"\n' "$STATE/outside-net" >"$STATE/bin/mmdebstrap"
   chmod 755 "$STATE/bin/mmdebstrap"
+  echo "$first" >"$STATE/first"
   PATH=$STATE/bin:$PATH "$@" &
   child=$!
   trap 'kill -TERM $child 2>/dev/null' TERM INT
@@ -71,11 +75,21 @@ case "${1:-}" in
   *)
     # Two libvirtds on one state would work on the same machines.
     exec 9>"$STATE/lock"
-    flock -n 9 || { echo "namespace.sh: $STATE is in use" >&2; exit 1; }
+    if ! flock -n 9; then
+      exec 9>&-
+      for _ in $(seq 300); do [ -s "$STATE/first" ] && break; sleep 0.1; done
+      first=$(cat "$STATE/first") || exit 1
+      # What it starts inside ends with it.
+      exec nsenter --target "$first" --mount --net --pid --wd="$PWD" \
+        setpriv --pdeathsig TERM env PATH="$STATE/bin:$PATH" "$@"
+    fi
+    rm -f "$STATE/first"
     killer=
     mkdir -p "$STATE"/{etc,lib,cache}
     chmod 755 "$STATE"
     [ -e "$STATE/etc/qemu.conf" ] || cp -a /etc/libvirt/. "$STATE/etc/"
+    # As Debian has it with systemd: the group libvirt may use it, and nobody asks polkit, which does not run here.
+    printf '%s\n' 'unix_sock_group = "libvirt"' 'unix_sock_rw_perms = "0770"' 'auth_unix_rw = "none"' >"$STATE/etc/libvirtd.conf"
     for d in boot dnsmasq images lockd network nvram qemu sanlock; do
       if [ ! -d "$STATE/lib/$d" ] && [ -d "/var/lib/libvirt/$d" ]; then
         mkdir "$STATE/lib/$d"

@@ -1,12 +1,19 @@
 #!/bin/bash
 # npm run test:kvm: the tests on real libvirt, in a private place (namespace.sh) that nothing outside sees.
-#   --install   install what is missing (Debian, Ubuntu); with CI=true that is the default
-# AGENT_SWARM_TEST_STATE keeps the place, with its base image, from one run to the next.
+#   run.sh [--install] [vitest's words]   the tests, or those of the files named. --install installs what is missing
+#                                         (Debian, Ubuntu); with CI=true that is the default
+#   run.sh --run CMD...                   any command in the place, with AGENT_SWARM_HOME and the sizes that the tests use:
+#                                         test/kvm/run.sh --run node bin/agent-swarm.js init-base --from debian-packages
+#                                         test/kvm/run.sh --run npm run bench -- f
+# AGENT_SWARM_TEST_STATE keeps the place's files, its base image among them, from one run to the next. While a
+# `run.sh --run sleep infinity` holds it open, every other run enters it and finds the guests of the one before.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 [ "$(id -u)" = 0 ] || { echo "The tests on real libvirt need root: sudo npm run test:kvm" >&2; exit 1; }
 
-packages=$(node -e "import('./providers/kvm/settings.ts').then(({ debianPackages: { run, build } }) => console.log([...run, ...build, 'genisoimage', 'rsync'].join(' ')))")
+# Node as the project has it: the system's own may be too old.
+export PATH=$PWD/node_modules/.bin:$PATH
+packages=$(node -e "import('./providers/kvm/systems.ts').then(({ debianPackages: { run, build } }) => console.log([...run, ...build, 'genisoimage', 'rsync'].join(' ')))") || exit 1
 missing=
 for package in $packages; do dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $package"; done
 if [ -n "$missing" ]; then
@@ -25,7 +32,13 @@ state=${AGENT_SWARM_TEST_STATE:-$(mktemp -d /var/tmp/agent-swarm-kvm.XXXXXX)}
 [ "${1:-}" = --install ] && shift
 cleanup() { [ -n "${AGENT_SWARM_TEST_STATE:-}" ] || test/kvm/namespace.sh "$state" --wipe; }
 trap cleanup EXIT
-AGENT_SWARM_TEST_HOME=$state/home test/kvm/namespace.sh "$state" "$PWD/node_modules/.bin/node" node_modules/vitest/vitest.mjs run --config test/kvm/vitest.config.ts "$@" &
+if [ "${1:-}" = --run ]; then
+  shift
+  set -- env AGENT_SWARM_HOME="$state/home" AGENT_SWARM_PROVIDER=kvm AGENT_SWARM_MEMORY_MIB=1024 AGENT_SWARM_DISK_GIB=8 "$@"
+else
+  set -- node node_modules/vitest/vitest.mjs run --config test/kvm/vitest.config.ts "$@"
+fi
+AGENT_SWARM_TEST_HOME=$state/home test/kvm/namespace.sh "$state" "$@" &
 child=$!
 trap 'kill -TERM $child 2>/dev/null' INT TERM
 wait $child; code=$?

@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['test/kvm/**/*.test.ts'],
     globalSetup: ['test/setup.ts'],
     fileParallelism: false,
+    // A process for each file: one of them becomes another user.
+    pool: 'forks',
     testTimeout: 10 * 60_000,
     hookTimeout: 20 * 60_000,
   },

@@ -35,10 +35,15 @@ test.for<[string, string]>([
     'no-such-image',
   ],
   ["error: internal error: storage volume name 'x' already exists: storage volume x exists already", 'already-exists'],
+  [
+    "error: failed to get pool 'x'\nerror: Storage pool not found: no storage pool with matching name 'x'",
+    'not-configured',
+  ],
+  ["error: internal error: pool 'x' has asynchronous jobs running.", 'busy'],
   ['error: cannot write data to file: No space left on device', 'disk-full'],
   ['error: something that nobody foresaw', 'unknown'],
 ])('%j means %s', ([said, kind]) =>
-  expect(explainVirsh.find(([pattern]) => pattern.test(said))?.[1] ?? 'unknown').toBe(kind),
+  expect(explainVirsh({ uri: 'qemu:///system' }).find(([pattern]) => pattern.test(said))?.[1] ?? 'unknown').toBe(kind),
 )
 
 test('states', () => {
@@ -70,11 +75,11 @@ test('addresses, by the machine they belong to', () => {
 test('marks, however libvirt writes them', () => {
   expect(
     parseMarks(
-      `<vm xmlns="urn:agent-swarm:1" name="as-a-1-00000001" ticket="A-1" mac="52:54:00:aa:bb:cc"/>\n\n<as:vm mac='m' ticket='T-1' name='n'/>`,
+      `<vm xmlns="urn:agent-swarm:1" name="as-a-1-00000001" ticket="A-1" mac="52:54:00:aa:bb:cc"/>\n\n<as:vm mac='m' ticket='T-1' port='20022' name='n'/>`,
     ),
   ).toEqual([
-    { name: 'as-a-1-00000001', ticket: 'A-1', mac: '52:54:00:aa:bb:cc' },
-    { name: 'n', ticket: 'T-1', mac: 'm' },
+    { name: 'as-a-1-00000001', ticket: 'A-1', mac: '52:54:00:aa:bb:cc', port: null },
+    { name: 'n', ticket: 'T-1', mac: 'm', port: 20022 },
   ])
   expect(parseMarks('<vm name="x"/>')).toEqual([])
 })
@@ -102,10 +107,13 @@ test('bytes', () => {
 
 test('several commands in one virsh hold no word that it would split', async () => {
   const calls: (readonly string[])[] = []
-  const { ask } = openVirsh(async (_program, argv) => {
-    calls.push(argv)
-    return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
-  }, 'qemu:///system')
+  const { ask } = openVirsh(
+    async (_program, argv) => {
+      calls.push(argv)
+      return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
+    },
+    { uri: 'qemu:///system' },
+  )
   await ask([
     ['metadata', 'as-x; destroy other', 'urn:x'],
     ['vol-upload', "/a b/it's", 'as-a-1.qcow2'],
@@ -117,7 +125,7 @@ test('several commands in one virsh hold no word that it would split', async () 
 
 test('of several commands, one that failed is a failure, and libvirt that cannot be reached is one always', async () => {
   const answering = (stderr: string) =>
-    openVirsh(async () => ({ stdout: 'told', stderr, exitCode: 0, milliseconds: 0 }), 'qemu:///system')
+    openVirsh(async () => ({ stdout: 'told', stderr, exitCode: 0, milliseconds: 0 }), { uri: 'qemu:///system' })
   const kind = (promise: Promise<unknown>) =>
     promise.then(
       () => 'done',
@@ -215,7 +223,8 @@ test('a definition is escaped throughout', () => {
     diskPath: '/pool/<x>',
     seedPath: '/pool/seed',
     consolePath: '/pool/console',
-    network: 'net',
+    firmware: 'bios',
+    reach: { network: 'net' },
   })
   expect(text).toContain('ticket="A-1&quot;/&gt;&lt;devices/&gt;"')
   expect(text).toContain('<source file="/pool/&lt;x&gt;"/>')

@@ -1,0 +1,68 @@
+/** What a system calls the programs that kvm needs, and how libvirt is started there. */
+import { existsSync, readFileSync } from 'node:fs'
+
+/** Of Debian and Ubuntu; the second list is for building an image of the system's own packages. */
+export const debianPackages = {
+  run: [
+    'qemu-system-x86',
+    'qemu-utils',
+    'libvirt-daemon-system',
+    'libvirt-clients',
+    'dnsmasq-base',
+    'iptables',
+    'openssh-client',
+    'iproute2',
+  ],
+  build: ['mmdebstrap', 'grub-pc-bin', 'grub-common', 'e2fsprogs', 'fdisk'],
+} as const
+
+type System = { install: string; start: string }
+
+const LIBVIRTD = 'sudo systemctl enable --now libvirtd'
+/** Where libvirt is one daemon for each of its parts. */
+const MODULAR = 'sudo systemctl enable --now virtqemud.socket virtnetworkd.socket virtstoraged.socket'
+
+/** By the names of os-release's ID and ID_LIKE. */
+const systems: readonly (System & { ids: readonly string[] })[] = [
+  {
+    ids: ['debian', 'ubuntu'],
+    install: `sudo apt install --no-install-recommends ${debianPackages.run.join(' ')}`,
+    start: LIBVIRTD,
+  },
+  {
+    ids: ['fedora', 'rhel', 'centos'],
+    install: 'sudo dnf install qemu-kvm qemu-img libvirt-daemon-kvm libvirt-client dnsmasq openssh-clients',
+    start: MODULAR,
+  },
+  {
+    ids: ['arch', 'archlinux'],
+    install: 'sudo pacman -S --needed qemu-base libvirt dnsmasq iptables-nft openssh',
+    start: LIBVIRTD,
+  },
+  {
+    ids: ['opensuse', 'suse', 'sles'],
+    install: 'sudo zypper install patterns-server-kvm_server qemu-tools libvirt-client dnsmasq openssh-clients',
+    start: MODULAR,
+  },
+]
+const anySystem: System = {
+  install:
+    'Install what your system calls libvirt with its QEMU driver and virsh, QEMU for x86-64, qemu-img, dnsmasq and the OpenSSH client.',
+  start: "Start libvirt's daemon: libvirtd, or virtqemud with virtnetworkd and virtstoraged.",
+}
+
+/** `osRelease`: the text of /etc/os-release. The system's own name counts before what it is like. */
+export const systemOf = (osRelease: string): System => {
+  const names = ['ID', 'ID_LIKE'].flatMap(
+    key => osRelease.match(new RegExp(`^${key}=["']?([^"'\\n]*)`, 'm'))?.[1]?.split(' ') ?? [],
+  )
+  for (const name of names) {
+    // openSUSE's ID says which one: opensuse-leap, opensuse-tumbleweed.
+    const found = systems.find(({ ids }) => ids.some(id => name === id || name.startsWith(`${id}-`)))
+    if (found !== undefined) return found
+  }
+  return anySystem
+}
+
+const OS_RELEASE = '/etc/os-release'
+export const thisSystem = (): System => systemOf(existsSync(OS_RELEASE) ? readFileSync(OS_RELEASE, 'utf8') : '')
