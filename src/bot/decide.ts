@@ -6,7 +6,7 @@ import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketCommentFacts, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
 import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
-import type { Decided } from './inbox.ts'
+import { type Decided, nothing } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
 import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
@@ -15,8 +15,6 @@ type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
 
 /** Commands that say how the machine shall be. */
 const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
-
-const nothing = (reason: string): Decided => ({ verdict: { verdict: 'ignored', reason }, actions: [], messages: [] })
 
 /** Its body is an event of ours: what a handler wanted to decide later. */
 export const clockDelivery = (ticket: Ticket, event: string, at: number): Delivery => ({
@@ -53,8 +51,7 @@ export const openDecide = ({
       person = null,
     }: { about: string; correlation: string; place: string; person?: { at: number } | null },
   ): Decided => {
-    if (decision.verdict === 'ignored')
-      return { verdict: { verdict: 'ignored', reason: decision.reason }, actions: [], messages: [] }
+    if (decision.verdict === 'ignored') return nothing(decision.reason)
     if (decision.verdict === 'later') {
       memory.plan(decision.ticket, decision.event, clock() + decision.minutes * 60_000)
       return {

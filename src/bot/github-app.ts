@@ -2,8 +2,8 @@
 import { Probot, ProbotOctokit } from 'probot'
 import type { AppSettings } from '../config.ts'
 import { type GitHub, type GitHubTools, watchedFetch } from './github.ts'
-import { githubEventNames } from './github-events.ts'
-import type { Decided } from './inbox.ts'
+import { githubEvent, githubEventNames, installationOf as installationIn } from './github-events.ts'
+import { type Decided, nothing } from './inbox.ts'
 
 export const openApp = async (
   { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
@@ -58,18 +58,20 @@ export const openApp = async (
   return {
     login,
     receive: async ({ id, event, body }) => {
-      const payload = JSON.parse(body)
+      const payload: unknown = JSON.parse(body)
+      // Probot takes a payload for what it should be: it gets those that are.
+      const read = githubEvent(event, payload)
+      if ('ignored' in read) return nothing(read.ignored)
+      if (installationIn(payload) === null) return nothing('it names no installation of the App')
       try {
-        // The names of what may arrive are open: GitHub adds some, and the app ignores what it does not know.
         await probot.receive({ id, name: event, payload } as Parameters<typeof probot.receive>[0])
       } catch (error) {
         throw error instanceof AggregateError ? (error.errors[0] ?? error) : error
       }
       const found = decided.get(id)
       decided.delete(id)
-      return (
-        found ?? { verdict: { verdict: 'ignored', reason: `nothing is done on ${event}` }, actions: [], messages: [] }
-      )
+      if (found === undefined) throw new Error(`Probot handed no ${event} on`)
+      return found
     },
     clientFor: async repo => {
       const installation = installationOf(repo)

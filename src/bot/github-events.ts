@@ -8,6 +8,8 @@ type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'commen
 
 const REPO = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
 const repository = v.object({ full_name: v.pipe(v.string(), v.regex(REPO)) })
+/** GitHub's numbers, as far as they are whole in JavaScript and in SQLite. */
+const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
 const sender = v.optional(v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })))
 
 /** Epoch ms. */
@@ -33,7 +35,7 @@ const pullRequestPayload = v.object({
   repository,
   sender,
   pull_request: v.object({
-    number: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    number: id,
     title: v.string(),
     body: v.optional(v.nullable(v.string())),
     updated_at: time,
@@ -43,9 +45,9 @@ const pullRequestPayload = v.object({
 const commentPayload = v.object({
   action: v.string(),
   repository,
-  issue: v.object({ number: v.pipe(v.number(), v.integer(), v.minValue(1)), pull_request: v.optional(v.unknown()) }),
+  issue: v.object({ number: id, pull_request: v.optional(v.unknown()) }),
   comment: v.object({
-    id: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    id,
     body: v.optional(v.nullable(v.string())),
     user: v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })),
     performed_via_github_app: v.optional(v.unknown()),
@@ -121,7 +123,7 @@ export const githubEvent = (name: string, payload: unknown): Parsed<GitHubEvent>
 
 const addressed = v.object({
   repository: v.optional(v.nullable(v.object({ full_name: v.string(), default_branch: v.optional(v.string()) }))),
-  installation: v.optional(v.nullable(v.object({ id: v.number() }))),
+  installation: v.optional(v.nullable(v.object({ id }))),
   ref: v.optional(v.unknown()),
   number: v.optional(v.unknown()),
   issue: v.optional(v.nullable(v.object({ number: v.optional(v.unknown()) }))),

@@ -55,7 +55,8 @@ export const readBody = (
     refuse(request, response, 413, `the body may have ${limit} bytes`)
     return
   }
-  const chunks: Buffer[] = []
+  // One buffer that grows: a body in crumbs would cost hundreds of bytes for each, were they kept.
+  let body: Buffer = Buffer.alloc(0)
   let [size, taken] = [0, 0]
   const giveBack = () => {
     room.left += taken
@@ -64,25 +65,35 @@ export const readBody = (
   const stop = (status: number, error: string) => {
     request.removeAllListeners('data')
     request.removeAllListeners('end')
-    chunks.length = 0
+    body = Buffer.alloc(0)
     giveBack()
     refuse(request, response, status, error)
   }
   request.on('close', giveBack)
   request.on('data', (chunk: Buffer) => {
+    const before = size
     size += chunk.length
-    const more = size > SMALL ? size - taken : 0
-    if (size > limit) stop(413, `the body may have ${limit} bytes`)
-    else if (more > room.left) stop(503, 'too many large bodies come in at once; send it again')
-    else {
+    if (size > limit) return stop(413, `the body may have ${limit} bytes`)
+    if (size > body.length) {
+      const length = before === 0 ? size : Math.min(limit, Math.max(size, 2 * body.length))
+      const more = length > SMALL ? length - taken : 0
+      if (more > room.left) return stop(503, 'too many large bodies come in at once; send it again')
       room.left -= more
       taken += more
-      chunks.push(chunk)
+      // Most come in one piece.
+      if (before === 0) {
+        body = chunk
+        return
+      }
+      const larger = Buffer.allocUnsafe(length)
+      body.copy(larger, 0, 0, before)
+      body = larger
     }
+    chunk.copy(body, before)
   })
   request.on('end', () => {
     try {
-      done(chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks))
+      done(body.subarray(0, size))
     } catch (error) {
       failed(error)
       answer(response)(503, { error: 'this could not be done just now; send it again' })

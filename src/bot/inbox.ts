@@ -14,6 +14,11 @@ const GIVE_UP_MS = 24 * 60 * 60_000
 const UNFORESEEN_ATTEMPTS = 10
 
 export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
+export const nothing = (reason: string): Decided => ({
+  verdict: { verdict: 'ignored', reason },
+  actions: [],
+  messages: [],
+})
 
 export const openInbox = ({
   queue,

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Writable } from 'node:stream'
+import { gzipSync } from 'node:zlib'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openMetrics } from '../../src/bot/metrics.ts'
@@ -129,6 +130,8 @@ describe('a webhook', () => {
     ],
     ['a signature of another body', () => github('{"a":1}', { 'x-hub-signature-256': sign('{"a":2}') }), 401],
     ['a form', () => github('{}', { 'content-type': 'application/x-www-form-urlencoded' }), 415],
+    ['a form that says it is JSON', () => github('payload=%7B%7D'), 400],
+    ['what is packed', () => github(gzipSync('{}').toString('latin1'), { 'content-encoding': 'gzip' }), 400],
     ['no JSON', () => github('nothing'), 400],
     ['JSON that is no object', () => github('1'), 400],
     ['null', () => github('null'), 400],

@@ -233,13 +233,13 @@ export const startGitHub = async ({
   /** Sends what GitHub never would: for what is broken on purpose. Returns the bot's status. */
   const deliverBroken = async (
     event: string,
-    payload: Json,
+    payload: Json | Buffer,
     id: string = randomUUID(),
     secret: string = WEBHOOK_SECRET,
   ): Promise<number> => {
     // Nobody is told: whoever polls finds it.
     if (bot === null) return 0
-    const body = JSON.stringify(payload)
+    const body = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload))
     const response = await fetch(new URL('/api/github/webhooks', bot), {
       method: 'POST',
       headers: {
