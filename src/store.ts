@@ -65,7 +65,8 @@ export const openStore = (path: string, migrations: readonly string[]): Store =>
         db.exec('commit')
         return result
       } catch (error) {
-        db.exec('rollback')
+        // On a full disk SQLite may have rolled back already.
+        if (db.isTransaction) db.exec('rollback')
         throw error
       }
     },

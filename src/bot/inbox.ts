@@ -12,6 +12,8 @@ const BACKOFF_MS = { first: 1_000, most: 5 * 60_000 }
 /** What may get well again is tried for a day; what nobody foresaw, ten times. */
 const GIVE_UP_MS = 24 * 60 * 60_000
 const UNFORESEEN_ATTEMPTS = 10
+/** Where nothing can be written (the disk is full), nothing can be decided: it is tried again after this time. Milliseconds. */
+const UNWRITABLE_MS = 1_000
 
 export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
 export const nothing = (reason: string): Decided => ({
@@ -40,6 +42,8 @@ export const openInbox = ({
   let again = false
   let timer: NodeJS.Timeout | null = null
   const inHand = new Set<Promise<void>>()
+  /** Of performance.now(). */
+  let pausedUntil = 0
 
   const settle = (delivery: StoredDelivery, decided: Decided) => {
     const { verdict, actions, messages } = decided
@@ -83,7 +87,7 @@ export const openInbox = ({
     timer = null
     const next = queue.nextDelivery()
     if (closed || next === null) return
-    timer = setTimeout(nudge, Math.max(20, Math.min(next - clock(), 60_000)))
+    timer = setTimeout(nudge, Math.max(20, pausedUntil - performance.now(), Math.min(next - clock(), 60_000)))
     timer.unref()
   }
 
@@ -97,16 +101,18 @@ export const openInbox = ({
           await Promise.race(inHand)
           continue
         }
-        const due = queue.due(AT_ONCE - inHand.size)
+        const due = performance.now() < pausedUntil ? [] : queue.due(AT_ONCE - inHand.size)
         if (due.length === 0) break
         for (const delivery of due) {
           const task: Promise<void> = take(delivery)
-            .catch(error =>
+            .catch(error => {
               log.error(
-                { err: error, correlation: delivery.id },
-                'a delivery could not be settled; it is taken up again at the next start',
-              ),
-            )
+                { err: error, correlation: delivery.id, againInMs: UNWRITABLE_MS },
+                'a delivery could be neither settled nor postponed',
+              )
+              queue.release(delivery.seq)
+              pausedUntil = performance.now() + UNWRITABLE_MS
+            })
             .finally(() => {
               inHand.delete(task)
               // Its lane may have another.

@@ -83,6 +83,8 @@ export type Queue = {
   settle(seq: number, verdict: Verdict, actions: readonly QueuedAction[], messages?: readonly Message[]): void
   /** It could not be decided yet: again at `at`. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): void
+  /** It could be neither settled nor postponed, as when the disk is full: it is due as it was. Writes nothing. */
+  release(seq: number): void
   /**
    * Deliveries, newest first, at most `limit`. Each of `words` must be its verdict, source, event, id, or the ticket of one
    * of its actions.

@@ -118,7 +118,9 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       `update delivery set verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0, since = ?
       where seq = ? and coalesce(verdict, '') <> 'actions' and body is not null`,
     ),
-    postpone: db.prepare('update delivery set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
+    postpone: db.prepare(
+      'update delivery set attempt = attempt + 1, not_before = ?, reason = ? where seq = ? and verdict is null',
+    ),
     enqueue: db.prepare(
       `insert into action (id, correlation, ticket, kind, payload, created_at) values (?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
     ),
@@ -243,6 +245,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       sql.postpone.run(at, reason, seq)
       inHand.delete(seq)
     },
+    release: seq => void inHand.delete(seq),
     deliveries: ({ words, limit }) => {
       const isIt = `and (? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
         or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
