@@ -42,6 +42,11 @@ try {
     if (typeof value !== 'object' || value === null) return value
     const { $ref } = value as { $ref?: unknown }
     if (typeof $ref === 'string') return plain(at($ref), names)
+    // Ajv takes it beside a type alone.
+    if (!names && 'nullable' in value && !('type' in value)) {
+      const { nullable: _, ...rest } = value
+      return { anyOf: [plain(rest, false), { type: 'null' }] }
+    }
     return Object.fromEntries(
       Object.entries(value)
         .filter(([name]) => names || !LEFT_OUT.has(name))

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import type { KvmSettings } from '../providers/kvm/settings.ts'
 import type { ProviderName } from './domain.ts'
 import { fail } from './errors.ts'
-import { readYaml, said, unknownName } from './schema.ts'
+import { readYaml, said, shown, unknownName } from './schema.ts'
 import { type Setting, type SettingName, settings } from './settings.ts'
 
 export type AppSettings = {
@@ -93,20 +93,49 @@ type Value<Name extends SettingName> =
   | (Settings[Name] extends { default: unknown } ? never : null)
 export type Flags = Partial<Record<SettingName, string>>
 
+/** The file's settings are in here, whether it is there or not. */
+export const fileIn = (home: string): string => join(home, 'config.yaml')
+
+/** What the environment says of settings. */
+export const settingsInEnvironment = (): Flags =>
+  Object.fromEntries(
+    Object.entries(settings).flatMap(([name, { env }]) => {
+      const given = process.env[env]?.trim() ?? ''
+      return given === '' ? [] : [[name, given]]
+    }),
+  )
+
+/** A setting as somebody typed it: its value as the file has it, or what is wrong with it. */
+export const parseSetting = (name: SettingName, typed: string): { value: unknown } | { problem: string } => {
+  const row: Setting = settings[name]
+  const parsed = v.safeParse(row.form, fromText(row.form, typed.trim()))
+  if (parsed.success) return { value: parsed.output }
+  const { input, message } = parsed.issues[0]
+  return { problem: `${row.secret ? 'it' : shown(input)} ${message}` }
+}
+
+/** The configuration if the file said this, and the environment nothing. */
+export const readCandidate = (content: string): Promise<Config> => {
+  const names = new Set<string>(Object.values(settings).map(({ env }) => env))
+  return readConfig({}, Object.fromEntries(Object.entries(process.env).filter(([name]) => !names.has(name))), content)
+}
+
 /**
  * Reads file, environment and flags (the later wins). Throws `not-configured` with every mistake. What is missing for the
- * bot alone is kept in `botProblems`, since the CLI works without.
+ * bot alone is kept in `botProblems`, since the CLI works without. `candidate` stands in for what the file holds.
  */
 export const readConfig = async (
   flags: Flags = {},
   environment: Readonly<Record<string, string | undefined>> = process.env,
+  candidate: string | null = null,
 ): Promise<Config> => {
   const problems: string[] = []
   const botProblems: string[] = []
   const home = environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, and is "${home}".`)
-  const path = join(home, 'config.yaml')
-  const file = existsSync(path) ? await readYaml(readFileSync(path, 'utf8'), path, LONGEST_FILE) : null
+  const path = fileIn(home)
+  const content = candidate ?? (existsSync(path) ? readFileSync(path, 'utf8') : null)
+  const file = content === null ? null : await readYaml(content, path, LONGEST_FILE)
   problems.push(...(file?.problems ?? []))
   const inFile = new Map(isLines(file?.value) ? Object.entries(file.value) : [])
   if (file !== null && file.problems.length === 0 && !isLines(file.value))

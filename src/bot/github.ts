@@ -59,6 +59,12 @@ export const openGitHub = async (settings: NonNullable<Config['github']>, tools:
     ? (await import('./github-app.ts')).openApp(settings, tools)
     : (await import('./github-token.ts')).openToken(settings, tools)
 
+/** Where people see what the API tells of: GitHub Enterprise Server has both under one name. */
+export const webUrlOf = (apiUrl: string | null): string => {
+  const { origin, hostname } = new URL(apiUrl ?? 'https://api.github.com')
+  return hostname === 'api.github.com' ? 'https://github.com' : origin
+}
+
 /** `fetch` with a deadline, which notes what GitHub says of its limits. */
 export const watchedFetch = (show: Show | null) => {
   let rate: RateLeft | null = null

@@ -12,7 +12,7 @@ import { openCopy, openStore } from '../store.ts'
 import { clockDelivery, openDecide } from './decide.ts'
 import { queueBeside, type Show } from './dry-run.ts'
 import { forkMoved, type Sources } from './facts.ts'
-import { type GitHub, githubFailure, openGitHub } from './github.ts'
+import { type GitHub, githubFailure, openGitHub, webUrlOf } from './github.ts'
 import { githubLane } from './github-events.ts'
 import { openInbox } from './inbox.ts'
 import { openJira } from './jira.ts'
@@ -39,12 +39,6 @@ const KEPT_PAYLOADS = 64 * 1024 * 1024
 const CLOSE_MS = 2_500
 /** Between two looks for what webhooks missed. */
 const CATCH_UP_MS = 15 * 60_000
-
-/** Where people see what the API tells of: GitHub Enterprise Server has both under one name. */
-const webUrlOf = (apiUrl: string | null): string => {
-  const { origin, hostname } = new URL(apiUrl ?? 'https://api.github.com')
-  return hostname === 'api.github.com' ? 'https://github.com' : origin
-}
 
 export type Bot = { url: string; port: number; close(): Promise<void> }
 

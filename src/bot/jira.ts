@@ -50,6 +50,12 @@ export type Jira = {
   edit(ticket: Ticket, id: string, body: Adf): Promise<'done' | 'gone' | 'refused'>
   /** Makes the remote link with this globalId, or changes it. Throws when issue linking is off in that Jira. */
   link(ticket: Ticket, link: object): Promise<void>
+  /** Null when there is no such project, or none that we may see. An older key leads to the present one. */
+  project(key: string): Promise<{ key: string; name: string } | null>
+  /** The keys of projects that we see, of more than fifty the first. */
+  projects(): Promise<string[]>
+  /** Of these permissions, those that we do not have in a project. */
+  lacks(project: string, permissions: readonly string[]): Promise<string[]>
 }
 
 /** What failed, and whether it is worth another try (`retryAfter` in ms, when Jira said). */
@@ -388,6 +394,34 @@ export const openJira = (
         method: 'POST',
         body: link,
       })
+    },
+    project: async key => {
+      const told = await ask(`looking at the project ${key} in Jira`, {
+        url: `/rest/api/3/project/${key}`,
+        method: 'GET',
+      }).catch(error => {
+        if (isJiraFailure(error) && error.status === 404) return null
+        throw error
+      })
+      const [present, name] = [text(member(told, 'key')), text(member(told, 'name'))]
+      return present === null ? null : { key: present, name: name ?? present }
+    },
+    projects: async () => {
+      const told = await ask('asking Jira for its projects', {
+        url: '/rest/api/3/project/search',
+        method: 'GET',
+        searchParams: { maxResults: 50, orderBy: 'key' },
+      })
+      const values = member(told, 'values')
+      return Array.isArray(values) ? values.flatMap(one => text(member(one, 'key')) ?? []) : []
+    },
+    lacks: async (project, permissions) => {
+      const told = await ask(`asking what we may do in the project ${project}`, {
+        url: '/rest/api/3/mypermissions',
+        method: 'GET',
+        searchParams: { projectKey: project, permissions: permissions.join(',') },
+      })
+      return permissions.filter(one => member(told, 'permissions', one, 'havePermission') !== true)
     },
   }
 }

@@ -71,7 +71,62 @@ export const commonOptions: Readonly<Record<string, Option>> = {
   help: { type: 'boolean', short: 'h', says: 'Show this help.' },
 }
 
+const secretFile = (what: string, env: string): Option => ({
+  type: 'string',
+  value: 'FILE',
+  says: `The file that holds ${what} (- is standard input); otherwise ${env}.`,
+})
+
 export const commands: Readonly<Record<string, Command>> = {
+  init: {
+    arguments: [],
+    says: 'Set up GitHub, Jira and the hypervisor: asks, tries every answer, and writes config.yaml.',
+    more: [
+      'Without a terminal it asks nothing: answers come from flags, from the file that is there, and from environment variables',
+      '(docs/configuration.md), in this order. Secrets are no arguments, which other users of this machine could read.',
+    ],
+    example: 'agent-swarm init --github token --github-repositories acme/shop --jira polling --jira-projects DROP',
+    options: {
+      github: {
+        type: 'string',
+        value: 'WAY',
+        values: ['token', 'new-app', 'app', 'none'],
+        says: 'How GitHub is reached: a personal token and polling, an App that GitHub makes now, an App that is there.',
+      },
+      'github-token-file': secretFile('a personal token', 'GITHUB_TOKEN'),
+      'github-repositories': {
+        type: 'string',
+        value: 'LIST',
+        says: 'What is watched by a token, as acme/shop,acme/web.',
+      },
+      'github-api-url': { type: 'string', value: 'URL', says: 'For GitHub Enterprise Server.' },
+      'public-url': { type: 'string', value: 'URL', says: 'With --github new-app: where GitHub reaches the bot.' },
+      organization: { type: 'string', value: 'NAME', says: 'With --github new-app: who owns it; otherwise you do.' },
+      'app-id': { type: 'string', value: 'N', says: "The App's id." },
+      'private-key-file': {
+        type: 'string',
+        value: 'FILE',
+        says: "The file of the App's private key, which stays there.",
+      },
+      'webhook-secret-file': secretFile("the App's webhook secret", 'WEBHOOK_SECRET'),
+      jira: {
+        type: 'string',
+        value: 'WAY',
+        values: ['polling', 'webhook', 'none'],
+        says: 'How Jira Cloud is reached: by searching it every minute, or by a webhook.',
+      },
+      'jira-host': { type: 'string', value: 'NAME', says: 'The site, as example.atlassian.net.' },
+      'jira-email': { type: 'string', value: 'ADDRESS', says: 'The account whose token it is.' },
+      'jira-token-file': secretFile('its API token', 'JIRA_API_TOKEN'),
+      'jira-projects': { type: 'string', value: 'LIST', says: 'The projects whose tickets get machines, as DROP,WEB.' },
+      'jira-assignees': { type: 'string', value: 'WHO', says: 'Whose tickets: me, any, or account ids.' },
+      'jira-webhook-secret-file': secretFile('the secret of the webhook', 'JIRA_WEBHOOK_SECRET'),
+      provider,
+      'dry-run': { type: 'boolean', says: 'Ask and try, show what would be written, and write nothing.' },
+      json,
+    },
+    load: () => import('./init.ts'),
+  },
   create: {
     arguments: [ticket],
     says: 'Make the machine of a ticket, and wait until it answers over SSH.',

@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import type { BaseManifest, SshInfo, VmUsage } from '../../providers/provider.ts'
+import type { Check } from '../bot/check.ts'
 import type { Shown } from '../bot/dry-run.ts'
 import type {
   Action,
@@ -353,8 +354,24 @@ const baseImage = v.strictObject({
   sizeBytes: whole,
 }) satisfies v.GenericSchema<BaseManifest>
 
+const check = v.strictObject({
+  of: said(text, 'What was looked at.'),
+  found: said(v.picklist(['right', 'note', 'wrong']), '`wrong` keeps something from working, `note` should be known.'),
+  says: text,
+  remedy: v.nullable(text),
+}) satisfies v.GenericSchema<Check>
+
 /** By the names of the table of commands. */
 export const outputs = {
+  init: v.strictObject({
+    path: said(text, 'The file of the settings.'),
+    written: yes,
+    checks: v.array(check),
+    changes: v.array(
+      v.strictObject({ setting: said(text, 'As config.yaml names it.'), change: v.picklist(['set', 'removed']) }),
+    ),
+    next: said(v.array(text), 'Commands to go on with; none while something is wrong.'),
+  }),
   create: change,
   list: v.array(
     v.strictObject({

@@ -108,6 +108,8 @@ test('of machines: made, changed, looked at and deleted; planned, in the backgro
     [['checkpoints', 'DROP-99'], 1, 'error'],
     [['status', 'DROP-99'], 1, 'error'],
     [['create', 'no ticket'], 2, 'error'],
+    [['init'], 1, 'init'],
+    [['init', '--github', 'new-app'], 2, 'error'],
     [['init-base'], 2, 'error'],
     [['bot'], 1, 'error'],
   ] as const

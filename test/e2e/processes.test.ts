@@ -88,6 +88,10 @@ describe('up', () => {
     expect((await fetch(`${url}/healthz`)).status).toBe(200)
     expect(upAfter).toBeLessThan(10_000)
     expect((await fetch(`${url}/readyz`)).status).toBe(200)
+    // Probot's pages for setting up, of which one takes credentials from anybody, are not there.
+    for (const path of ['/probot', '/probot/setup', '/probot/import', '/probot/success'])
+      for (const method of ['GET', 'POST'])
+        expect([method, path, (await fetch(`${url}${path}`, { method })).status]).toEqual([method, path, 404])
     jira.sendTo(url)
     // What is to be published has nowhere to go, and keeps nobody.
     expect(await jira.move('DROP-1', 'In Progress')).toBe(202)

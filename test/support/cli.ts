@@ -7,6 +7,7 @@ import { until } from './wait.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 export type Ran = { stdout: string; stderr: string; code: number }
+type Typed = { prompt: string; text: string }
 type Options = { environment?: Record<string, string>; input?: string }
 
 /** A word as sh reads it. */
@@ -56,13 +57,10 @@ export const openCli = () => {
         kill: (signal: NodeJS.Signals) => child.kill(signal),
       }
     },
-    /** On a terminal of 100 columns and 40 rows (util-linux' script); both streams are one. `type` is typed when `prompt` has come. */
+    /** On a terminal of 100 columns and 40 rows (util-linux' script); both streams are one. Each text is typed when its prompt has come. */
     terminal: (
       words: string[],
-      {
-        environment: more = {},
-        type,
-      }: { environment?: Record<string, string>; type?: { prompt: string; text: string } } = {},
+      { environment: more = {}, type }: { environment?: Record<string, string>; type?: Typed | Typed[] } = {},
     ) =>
       new Promise<{ screen: string; code: number }>(done => {
         const command = `stty cols 100 rows 40; exec ${[process.execPath, entry, ...words].map(quoted).join(' ')}`
@@ -72,12 +70,16 @@ export const openCli = () => {
           stdio: ['pipe', 'pipe', 'ignore'],
         })
         let screen = ''
-        let typed = false
+        const steps = [type ?? []].flat()
+        /** What came before was answered. */
+        let seen = 0
         child.stdout.on('data', chunk => {
           screen += chunk
-          if (type === undefined || typed || !screen.includes(type.prompt)) return
-          typed = true
-          child.stdin.write(type.text)
+          const [step] = steps
+          if (step === undefined || !screen.slice(seen).includes(step.prompt)) return
+          steps.shift()
+          seen = screen.length
+          child.stdin.write(step.text)
         })
         child.on('close', code => done({ screen: screen.replaceAll('\r\n', '\n'), code: code ?? 1 }))
       }),

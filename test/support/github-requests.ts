@@ -15,7 +15,11 @@ const { from, operations } = JSON.parse(
 
 export const operationIds: readonly string[] = Object.values(operations).map(one => one.id)
 
-const formats = { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/, int64: true } as const
+const formats = {
+  'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/,
+  int64: true,
+  'repo.nwo': true,
+} as const
 const ofBody = new Ajv({ allErrors: true, strict: false, formats })
 /** What stands in a URL is text. */
 const ofUrl = new Ajv({ allErrors: true, strict: false, formats, coerceTypes: true })
@@ -93,8 +97,11 @@ export const faultsOfRequest = ({
   // GitHub answers none that does not say who asks.
   if (headers['user-agent'] === undefined) faults.push('there is no User-Agent')
   const isJwt = /^bearer [\w-]+\.[\w-]+\.[\w-]+$/i.test(headers.authorization ?? '')
-  if (headers.authorization === undefined) faults.push('there is no Authorization')
-  else if (isJwt !== found.described.id.startsWith('apps/'))
+  // Whoever has the code of a manifest may exchange it.
+  const forAnybody = found.described.id === 'apps/create-from-manifest'
+  if (headers.authorization === undefined) {
+    if (!forAnybody) faults.push('there is no Authorization')
+  } else if (isJwt !== found.described.id.startsWith('apps/'))
     faults.push("what is the App's own needs its JWT, and everything else a token")
   return faults.map(fault => `${method} ${path}: ${fault}`)
 }

@@ -3,15 +3,22 @@
  * permissions). What people do here is done over its REST API; what GitHub would send of it is sent signed, as GitHub does.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
 import { createEmulator } from 'emulate'
+import { parse } from 'yaml'
 import { faultsOfPayload } from './github-payloads.ts'
 import { faultsOfRequest } from './github-requests.ts'
 
 const APP_ID = 7
 const INSTALLATION = 100
 const OWNER = 'acme'
+const root = resolve(import.meta.dirname, '../..')
+/** What an App of ours may do and hear. */
+const { default_permissions, default_events } = parse(readFileSync(join(root, 'app.yml'), 'utf8'))
+const CODE = 'a-code-for-once'
 export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
 
 /** What GitHub names where no commit was. */
@@ -50,8 +57,8 @@ export const startGitHub = async ({
             app_id: APP_ID,
             slug: 'agent-swarm',
             name: 'agent-swarm',
-            permissions: { metadata: 'read', contents: 'read', issues: 'write', pull_requests: 'write' },
-            events: ['push', 'pull_request', 'issue_comment'],
+            permissions: default_permissions,
+            events: default_events,
             installations: [{ installation_id: INSTALLATION, account: OWNER, repository_selection: 'all' }],
           },
         ],
@@ -103,9 +110,32 @@ export const startGitHub = async ({
     return { text: JSON.stringify(sorted.slice(from, from + size)), next: sorted.length > from + size }
   }
 
+  const own = () => `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+  /** Where the App's deliveries go, as its settings page has it. */
+  const hook = { url: 'https://swarm.example.org/api/github/webhooks', content_type: 'json', insecure_ssl: '0' }
+  /** What Apps were asked for. */
+  const manifests: Json[] = []
+  /** Whose token it is; empty for an App, an installation or nobody. Null: it is not known. */
+  const loginOf = (authorization = ''): string | null => {
+    const [, token = ''] = authorization.match(/^(?:token|bearer) (.*)$/i) ?? []
+    const login = token.match(/^token-(.*)$/)?.[1]
+    if (login !== undefined) return [OWNER, ...logins].includes(login) ? login : null
+    return token === '' || /^gh[sp]_|^eyJ/.test(token) ? '' : null
+  }
+
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = await bodyOf(request)
     const path = request.url ?? '/'
+    const form = path.match(/^(?:\/organizations\/[^/]+)?\/settings\/apps\/new\?state=([^&]+)$/)
+    if (form !== null && request.method === 'POST') {
+      // A page, and no part of the API. Whoever is logged in agrees at once, and is sent back with a code.
+      const given = JSON.parse(new URLSearchParams(body.toString('utf8')).get('manifest') ?? 'null')
+      manifests.push(given)
+      hook.url = given.hook_attributes.url
+      const back = `${given.redirect_url}?code=${CODE}&state=${form[1]}`
+      response.writeHead(302, { location: back }).end()
+      return
+    }
     const line = `${request.method} ${path}`
     const note: Asked = {
       method: request.method ?? '',
@@ -128,6 +158,16 @@ export const startGitHub = async ({
           .writeHead(fault.answer.status, { 'content-type': 'application/json', ...fault.answer.headers })
           .end(JSON.stringify(fault.answer.body ?? { message: 'no' }))
       return
+    }
+    const json = (status: number, told: unknown) =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(told))
+    const login = loginOf(request.headers.authorization)
+    // The simulator takes any token for its owner's.
+    if (login === null) return json(401, { message: 'Bad credentials' })
+    if (path === '/app/hook/config') return json(200, hook)
+    if (path === `/app-manifests/${CODE}/conversions` && request.method === 'POST') {
+      const html_url = `${own()}/apps/agent-swarm`
+      return json(201, { id: APP_ID, slug: 'agent-swarm', pem: privateKey, webhook_secret: WEBHOOK_SECRET, html_url })
     }
     const reaction = path.match(/^\/repos\/[^/]+\/[^/]+\/issues\/comments\/(\d+)\/reactions/)
     if (reaction !== null) {
@@ -170,6 +210,13 @@ export const startGitHub = async ({
     if (answer.ok && path.startsWith('/user/repos')) {
       text = JSON.stringify((JSON.parse(text) as object[]).map(one => ({ ...one, permissions: { push: true } })))
     }
+    if (answer.ok && request.method === 'GET' && /^\/repos\/[^/]+\/[^/]+$/.test(path)) {
+      const may = login === OWNER ? 'admin' : people[login]
+      text = JSON.stringify({
+        ...JSON.parse(text),
+        permissions: { pull: true, push: may === 'admin' || may === 'push' },
+      })
+    }
     if (/\/collaborators\/[^/]+\/permission$/.test(path) && answer.ok) {
       const told = JSON.parse(text) as { permission: string }
       const words: Record<string, string> = { push: 'write', pull: 'read', maintain: 'write', triage: 'read' }
@@ -179,10 +226,7 @@ export const startGitHub = async ({
       request.socket.destroy()
       return
     }
-    const link = (next ?? answer.headers.get('link'))?.replaceAll(
-      emulator.url,
-      `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
-    )
+    const link = (next ?? answer.headers.get('link'))?.replaceAll(emulator.url, own())
     // A tag for each answer, and no budget spent by one that is not changed.
     const etag = `W/"${createHash('sha256').update(text).digest('hex')}"`
     const unchanged = answer.ok && request.method === 'GET' && validator === etag
@@ -196,6 +240,7 @@ export const startGitHub = async ({
         'x-ratelimit-remaining': budget.remaining,
         'x-ratelimit-reset': budget.reset,
         'x-ratelimit-resource': 'core',
+        ...(login === '' ? {} : { 'x-oauth-scopes': 'repo' }),
         ...(budget.pollInterval === null ? {} : { 'x-poll-interval': budget.pollInterval }),
         ...(link === undefined ? {} : { link }),
       })
@@ -304,13 +349,15 @@ export const startGitHub = async ({
     deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
 
   return {
-    url: `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+    url: own(),
     repo: full,
     app: { id: APP_ID, privateKey, installation: INSTALLATION },
     asked,
     invalid,
     faults,
     budget,
+    hook,
+    manifests,
     api,
     deliver,
     deliverBroken,

@@ -146,6 +146,8 @@ export const startJira = async ({
   let down = false
   /** While false, nobody may edit a comment. */
   let edits = true
+  /** Project permissions that our account does not have. */
+  const lacks = new Set<string>()
 
   const statusOf = (name: JiraStatus, self: string) => {
     const { id, category } = STATUSES[name]
@@ -262,6 +264,25 @@ export const startJira = async ({
         serverTime: timeOf(clock()),
         serverTitle: 'Jira',
       })
+    }
+    const projectOf = (found: string) => ({ self, id: '10000', key: found, name: `Project ${found}` })
+    const projectKeys = [...new Set([...known.keys()].map(one => one.split('-')[0] ?? ''))]
+    if (url.pathname === '/rest/api/3/project/search') {
+      const values = projectKeys.map(projectOf)
+      return send(response, 200, { self, startAt: 0, maxResults: 50, total: values.length, isLast: true, values })
+    }
+    const named = url.pathname.match(/^\/rest\/api\/3\/project\/([^/]+)$/)?.[1]
+    if (named !== undefined) {
+      if (projectKeys.includes(named)) return send(response, 200, projectOf(named))
+      return send(response, 404, { errorMessages: [`No project could be found with key '${named}'.`], errors: {} })
+    }
+    if (url.pathname === '/rest/api/3/mypermissions') {
+      const wanted = (url.searchParams.get('permissions') ?? '').split(',')
+      const granted = wanted.map((one, n) => [
+        one,
+        { id: String(n), key: one, name: one, type: 'PROJECT', description: '', havePermission: !lacks.has(one) },
+      ])
+      return send(response, 200, { permissions: Object.fromEntries(granted) })
     }
     if (url.pathname === '/rest/api/3/status')
       return send(
@@ -389,6 +410,7 @@ export const startJira = async ({
     me: ME,
     token: TOKEN,
     asked,
+    lacks,
     deliver,
     payloadOf,
     issue: (key: string) => known.get(key),

@@ -1,0 +1,60 @@
+/** Set-up: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
+import { note, wrong } from '../bot/check.ts'
+import { homeIn } from '../config.ts'
+import { plain, printJson, type RunCommand, tell } from './command.ts'
+import type { Desk } from './set-up/desk.ts'
+import { isWrong, openDesk } from './set-up/desk.ts'
+import { setUpGitHub } from './set-up/github.ts'
+import { setUpJira } from './set-up/jira.ts'
+import { setUpMachines } from './set-up/machines.ts'
+
+const mayWrite = async ({ ask, checks, dryRun }: Desk): Promise<boolean> => {
+  if (dryRun) return false
+  const bad = checks.filter(one => one.found === 'wrong').length
+  if (ask === null) return bad === 0
+  if (bad === 0) return ask.agree('Write it?', true)
+  return ask.agree(`${bad === 1 ? 'One thing is' : `${bad} things are`} wrong. Write it all the same?`, false)
+}
+
+export const run: RunCommand = async invocation => {
+  const desk = await openDesk(invocation, homeIn())
+  const { answers, checks, dryRun, say } = desk
+  const withGitHub = await setUpGitHub(desk)
+  await setUpJira(desk, withGitHub)
+  const imageFirst = await setUpMachines(desk)
+
+  const { botProblems } = await answers.candidate()
+  if (!isWrong(checks)) desk.note(botProblems.map(problem => wrong('Configuration', problem, null)))
+  desk.note(
+    answers
+      .overruled()
+      .map(name =>
+        note(
+          'Configuration',
+          `${name} is set in this shell to something else, and counts before the file`,
+          `Give it with a flag to write it, or before agent-swarm up: unset ${name}`,
+        ),
+      ),
+  )
+
+  const changes = answers.shownChanges()
+  const changed = [...answers.changes()].map(([name, value]) => ({
+    setting: name,
+    change: value === null ? ('removed' as const) : ('set' as const),
+  }))
+  say(
+    changes.length === 0
+      ? `${answers.path} holds all of this.`
+      : `${answers.path}${answers.isNew ? ', a new file' : ''}:\n${changes.map(one => `  ${plain(one)}`).join('\n')}`,
+  )
+  const written = changes.length > 0 && (await mayWrite(desk))
+  if (written) await answers.write()
+  const settled = written || changes.length === 0
+  const next = settled ? [...(imageFirst === null ? [] : [imageFirst]), 'agent-swarm up'] : []
+  if (invocation.json) printJson<'init'>({ path: answers.path, written, checks: [...checks], changes: changed, next })
+  if (written) say('Written, for your eyes alone.')
+  else if (changes.length > 0) tell(dryRun ? 'Nothing was written: this is a dry run.' : 'Nothing was written.')
+  const fine = !isWrong(checks)
+  if (settled && fine) say(`Next: ${next.join(', then ')}`)
+  return fine && (settled || dryRun) ? 0 : 1
+}

@@ -1,0 +1,70 @@
+/** app.yml asks for what the code needs: each event that it hears, each permission that it uses, and no other. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { expect, test } from 'vitest'
+import { readManifest } from '../src/bot/check-github.ts'
+import { githubEventNames } from '../src/bot/github-events.ts'
+
+type Needs = Readonly<Record<string, 'read' | 'write'>>
+/**
+ * What GitHub asks for each operation (https://docs.github.com/rest/authentication/permissions-required-for-github-apps).
+ * Comments on pull requests are of both kinds there.
+ */
+const operations: Readonly<Record<string, Needs>> = {
+  // The App's own, by its JWT.
+  'apps.getAuthenticated': {},
+  'apps.getWebhookConfigForApp': {},
+  'apps.listInstallations': {},
+  'apps.createFromManifest': {},
+  // For a token alone.
+  'users.getAuthenticated': {},
+  'repos.listForAuthenticatedUser': {},
+  'repos.get': { metadata: 'read' },
+  'repos.getCollaboratorPermissionLevel': { metadata: 'read' },
+  'git.listMatchingRefs': { contents: 'read' },
+  'pulls.get': { pull_requests: 'read' },
+  'pulls.list': { pull_requests: 'read' },
+  'issues.listComments': { issues: 'read' },
+  'issues.listCommentsForRepo': { issues: 'read' },
+  'issues.createComment': { issues: 'write', pull_requests: 'write' },
+  'issues.updateComment': { issues: 'write', pull_requests: 'write' },
+  'reactions.createForIssueComment': { issues: 'write', pull_requests: 'write' },
+  'teams.getMembershipForUserInOrg': { members: 'read' },
+}
+/** What a webhook needs to be sent. */
+const events: Readonly<Record<string, Needs>> = {
+  push: { contents: 'read' },
+  pull_request: { pull_requests: 'read' },
+  issue_comment: { issues: 'read' },
+}
+
+const room = resolve(import.meta.dirname, '../src/bot')
+const used = readdirSync(room)
+  .map(name => readFileSync(join(room, name), 'utf8'))
+  .flatMap(code =>
+    [...code.matchAll(/\.rest\s*\.([a-z]\w+)\s*\.([a-z]\w+)/g)].map(([, area, name]) => `${area}.${name}`),
+  )
+
+test('the events are those that mean something', async () => {
+  expect((await readManifest()).default_events.sort()).toEqual([...githubEventNames].sort())
+})
+
+test('the permissions are those that the operations and events need', async () => {
+  expect(used.length).toBeGreaterThan(10)
+  expect(used.filter(name => operations[name] === undefined)).toEqual([])
+  const needed: Record<string, 'read' | 'write'> = { metadata: 'read' }
+  for (const needs of [
+    ...used.map(name => operations[name] ?? {}),
+    ...githubEventNames.map(name => events[name] ?? {}),
+  ])
+    for (const [permission, level] of Object.entries(needs))
+      if (needed[permission] !== 'write') needed[permission] = level
+  expect((await readManifest()).default_permissions).toEqual(needed)
+})
+
+test('it is private, and its deliveries go to the route that takes them', async () => {
+  expect(await readManifest()).toMatchObject({
+    public: false,
+    hook_attributes: { url: expect.stringMatching(/^https:\/\/[^/]+\/api\/github\/webhooks$/), active: true },
+  })
+})
