@@ -1,7 +1,7 @@
 /** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
 import type { Action, ReplyTo, Requester, Ticket } from '../src/domain.ts'
 import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
-import type { Decision, Refusal, Reply, Rules } from './handler.ts'
+import type { Decision, Judged, Reply, Rules } from './handler.ts'
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
@@ -40,14 +40,21 @@ export const commanded = (
 
   const actions: Action[] = []
   const replies: Reply[] = []
-  const refusals: Refusal[] = []
+  const granted: Judged[] = []
+  const refusals: Judged[] = []
   let allowed = fork?.allowed ?? null
   let allow: string | null = null
   const answer = (line: number, text: string, { ok = false, help = false } = {}) =>
     replies.push({ to: replyTo(line), text, help, ok })
+  const judged = (line: number, reason: string): Judged => ({
+    by,
+    what: written(lines.slice(line, line + 1)),
+    reason,
+    ticket,
+  })
   const refuse = (line: number, text: string, because: string) => {
     answer(line, text)
-    refusals.push({ by, what: written(lines.slice(line, line + 1)), reason: because, ticket })
+    refusals.push(judged(line, because))
   }
 
   for (const [line, { words }] of lines.slice(0, MOST_COMMANDS).entries()) {
@@ -92,6 +99,7 @@ export const commanded = (
       else {
         allow = meaning.allow
         allowed = meaning.allow
+        granted.push(judged(line, mayThis.because))
         answer(line, `Commands act on this pull request as long as \`${allow.slice(0, 10)}\` is its head.`, {
           ok: true,
         })
@@ -104,12 +112,15 @@ export const commanded = (
           : `This pull request comes from a fork, and its head is no longer \`${allowed.slice(0, 10)}\`, which was allowed. Look at the new commits, then: \`/swarm allow <commit>\`.`,
         'from a fork, and its head is not allowed',
       )
-    else actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)
+    else {
+      granted.push(judged(line, mayThis.because))
+      actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)
+    }
   }
   if (lines.length > MOST_COMMANDS)
     answer(
       MOST_COMMANDS,
       `One comment gives at most ${MOST_COMMANDS} commands; the ${lines.length - MOST_COMMANDS} after that were left out.`,
     )
-  return { verdict: 'act', actions, replies, refusals, allow }
+  return { verdict: 'act', actions, replies, granted, refusals, allow }
 }

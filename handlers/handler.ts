@@ -153,8 +153,8 @@ export type Rules = {
  * signs; `code` is in backticks. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
  */
 export type Reply = { to: ReplyTo; text: string; help: boolean; ok: boolean }
-/** Who asked for what, and why it is not done: for the audit log. `ticket`: also told on its status comment. */
-export type Refusal = { by: Requester; what: string; reason: string; ticket: Ticket | null }
+/** Who asked for what, and why it is done or not: for the audit log. A refusal with its `ticket` is told on its status comment. */
+export type Judged = { by: Requester; what: string; reason: string; ticket: Ticket | null }
 
 export type Decision =
   /** Decided again after so many minutes: then as `event`. */
@@ -163,14 +163,16 @@ export type Decision =
       verdict: 'act'
       actions: Action[]
       replies: Reply[]
-      refusals: Refusal[]
+      /** Of what people asked for by command. */
+      granted: Judged[]
+      refusals: Judged[]
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
     }
   /** Means nothing to us. */
   | { verdict: 'ignored'; reason: string }
   /** Someone asked who may not, or something that may not be: recorded, and not answered. */
-  | { verdict: 'refused'; reason: string; refusals: Refusal[] }
+  | { verdict: 'refused'; reason: string; refusals: Judged[] }
 
 export type Handler<Kind extends EventKind> = (
   event: Extract<SwarmEvent, { kind: Kind }>,
@@ -182,6 +184,7 @@ export const act = (actions: Action[]): Decision => ({
   verdict: 'act',
   actions,
   replies: [],
+  granted: [],
   refusals: [],
   allow: null,
 })

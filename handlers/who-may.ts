@@ -15,8 +15,9 @@ export type Commander =
     }
   | { via: 'jira'; account: string | null; isBot: boolean; isAssignee: boolean }
 
-type MayRun = { may: true } | { may: false; because: string }
+type MayRun = { may: boolean; because: string }
 
+const may = (because: string): MayRun => ({ may: true, because })
 const mayNot = (because: string): MayRun => ({ may: false, because })
 
 /** Whether they may command here at all. */
@@ -24,10 +25,11 @@ export const mayCommand = (who: Commander, { jiraCommanders }: Rules): MayRun =>
   if (who.isBot) return mayNot('a bot gives no commands')
   if (who.via === 'github')
     return who.permission === 'admin' || who.permission === 'write'
-      ? { may: true }
+      ? may(`${who.login} has ${who.permission} access`)
       : mayNot(`${who.login} has no write access`)
-  return who.isAssignee || (who.account !== null && jiraCommanders.includes(who.account))
-    ? { may: true }
+  if (who.isAssignee) return may('the assignee of the ticket')
+  return who.account !== null && jiraCommanders.includes(who.account)
+    ? may('an account that is listed')
     : mayNot('neither the assignee of the ticket nor an account that is listed')
 }
 
@@ -43,7 +45,8 @@ export const mayRun = (name: CommandName, who: Commander, rules: Rules): MayRun 
   const allowed = mayCommand(who, rules)
   if (!allowed.may) return allowed
   const names = rules.commands[name]
-  if (names === undefined || isNamed(who, names)) return { may: true }
+  if (names === undefined) return allowed
+  if (isNamed(who, names)) return may(`${allowed.because}, and a rule for \`${name}\` names them`)
   const unread = who.via === 'github' && who.teams === null
   const why = unread ? ', and the teams that it names cannot be read: the App needs the permission to read members' : ''
   return mayNot(`a rule keeps \`${name}\` for others${why}`)

@@ -1,5 +1,5 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
-import type { Decision, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import type { Decision, Judged, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
@@ -8,6 +8,7 @@ import type { Octokit, Received } from './github.ts'
 import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
 import { type Decided, nothing } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
+import type { AuditLine } from './memory.ts'
 import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 
@@ -39,8 +40,8 @@ export const openDecide = ({
 
   /**
    * The decision with its ids; what people asked for, and what was refused, is remembered. `about` names what is decided on:
-   * actions of the same have the same ids, and are queued once. `place`: where it was asked. `person`: it is a command, given
-   * then (epoch ms).
+   * actions of the same have the same ids, and are queued once. `place`: where it was asked; `ticket`: the one of that place, as
+   * far as it is known. `person`: it is a command, given then (epoch ms).
    */
   const settled = (
     decision: Decision,
@@ -48,8 +49,9 @@ export const openDecide = ({
       about,
       correlation,
       place,
+      ticket,
       person = null,
-    }: { about: string; correlation: string; place: string; person?: { at: number } | null },
+    }: { about: string; correlation: string; place: string; ticket: Ticket | null; person?: { at: number } | null },
   ): Decided => {
     if (decision.verdict === 'ignored') return nothing(decision.reason)
     if (decision.verdict === 'later') {
@@ -60,20 +62,18 @@ export const openDecide = ({
         messages: [statusMessage(decision.ticket)],
       }
     }
+    const now = clock()
+    const noted = ({ by, what, reason, ticket: told }: Judged, verdict: AuditLine['verdict'], n: number): boolean => {
+      const line = { at: now, who: by.who ?? 'nobody', place, ticket: told ?? ticket, what, verdict, reason }
+      return memory.noteAudit(`${about}:${verdict}:${n}`, line)
+    }
     memory.together(() => {
       for (const [n, refusal] of decision.refusals.entries()) {
-        const { ticket, by, ...line } = refusal
-        const noted = { ...line, who: by.who ?? 'nobody', at: clock(), place }
-        if (memory.noteRefusal(`${about}:${n}`, noted) && ticket !== null)
-          memory.noteOperation(ticket, {
-            what: line.what,
-            by,
-            at: clock(),
-            result: 'refused',
-            said: line.reason,
-            seconds: null,
-          })
+        const { ticket, by, what, reason } = refusal
+        if (noted(refusal, 'refused', n) && ticket !== null)
+          memory.noteOperation(ticket, { what, by, at: now, result: 'refused', said: reason, seconds: null })
       }
+      if (decision.verdict === 'act') for (const [n, one] of decision.granted.entries()) noted(one, 'allowed', n)
     })
     if (decision.verdict === 'refused')
       return { verdict: { verdict: 'refused', reason: decision.reason }, actions: [], messages: [] }
@@ -154,6 +154,7 @@ export const openDecide = ({
       about: isComment && event.unfit === null ? `github:comment:${event.commentId}` : `github:${id}`,
       correlation: id,
       place: event.kind === 'push' ? event.repo : `${event.pullRequest.repo}#${event.pullRequest.number}`,
+      ticket: event.kind === 'push' ? null : (memory.linkOf(event.pullRequest)?.ticket ?? null),
       person: isComment ? { at: event.at ?? clock() } : null,
     })
     return {
@@ -183,6 +184,7 @@ export const openDecide = ({
         about: `jira:${change ?? id}`,
         correlation: id,
         place: event.ticket,
+        ticket: event.ticket,
         person: { at },
       })
     }
@@ -191,14 +193,25 @@ export const openDecide = ({
       if (change !== null) memory.noteChange(change, id)
       if (facts.now !== null) memory.settleTicket(event.ticket, facts.now === 'unread' ? event : facts.now)
     })
-    return settled(handlers.ticket(event, facts, rules), { about: `jira:${id}`, correlation: id, place: event.ticket })
+    const { ticket } = event
+    return settled(handlers.ticket(event, facts, rules), {
+      about: `jira:${id}`,
+      correlation: id,
+      place: ticket,
+      ticket,
+    })
   }
 
   const later = async ({ id, body }: StoredDelivery): Promise<Decided> => {
     const event = JSON.parse(body) as GitHubEvent
     const octokit = await sources.octokitFor('repo' in event ? event.repo : event.pullRequest.repo)
     if (octokit === null) return nothing('its repository can no longer be asked')
-    return settled(await decisionOn(event, octokit), { about: `clock:${id}`, correlation: id, place: 'the clock' })
+    return settled(await decisionOn(event, octokit), {
+      about: `clock:${id}`,
+      correlation: id,
+      place: 'the clock',
+      ticket: null,
+    })
   }
 
   return { github, jira, later }

@@ -169,7 +169,7 @@ export const startBot = async (
     },
   })
 
-  const operator = await openOperator({ home: config.home, queue, onReplay: () => inbox?.nudge(), log })
+  const operator = await openOperator({ home: config.home, queue, memory, onReplay: () => inbox?.nudge(), log })
 
   // Wrong credentials are told now, not with the first event. What is only out of reach is tried again when it is needed.
   const warn = ({ message, remedy }: Failure) => log.warn({ remedy }, message)

@@ -210,6 +210,12 @@ const migrations = [
     checked_at integer not null
   ) strict, without rowid;
   `,
+  `
+  -- The audit log has what was allowed as well, and which ticket it is about, where that is known.
+  alter table audit add column verdict text not null default 'refused' check (verdict in ('allowed','refused'));
+  alter table audit add column ticket text;
+  create index audit_ticket on audit (ticket, seq);
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
@@ -252,13 +258,22 @@ export type Operation = {
 }
 /** `good`: the last content of the file that had no mistake. */
 export type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
-export type AuditLine = { at: number; who: string; what: string; place: string; reason: string }
+/** A command that somebody gave: where, what came of it, and why. `at` is epoch ms; `ticket` null where nothing says which. */
+export type AuditLine = {
+  at: number
+  who: string
+  place: string
+  ticket: Ticket | null
+  what: string
+  verdict: 'allowed' | 'refused'
+  reason: string
+}
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean }
 export type Memory = ReturnType<typeof openMemory>
 
-/** How many of a ticket's operations, and how many refusals, are kept. */
+/** How many of a ticket's operations are kept, and how many lines of the audit log of each verdict: strangers push out none but strangers. */
 const OPERATIONS_KEPT = 5
-const REFUSALS_KEPT = 5_000
+const AUDIT_KEPT = 5_000
 
 /** Names the comment that commands stand in. */
 export const threadOf = (comment: CommentRef): string =>
@@ -658,26 +673,30 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       (get('select commit_sha as sha from allowed where repo = ? and number = ?', repo, number)?.sha as
         | string
         | undefined) ?? null,
-    /** `id` names the refusal: the same one again is one line. True when it is new. */
-    noteRefusal: (id: string, { at, who, what, place, reason }: AuditLine): boolean => {
+    /** `id` names the line: the same one again is none. True when it is new. */
+    noteAudit: (id: string, { at, who, place, ticket, what, verdict, reason }: AuditLine): boolean => {
       const added = run(
-        'insert into audit (id, at, who, what, place, reason) values (?, ?, ?, ?, ?, ?) on conflict do nothing',
-        id,
-        at,
-        who,
-        what,
-        place,
-        reason,
+        `insert into audit (id, at, who, place, ticket, what, verdict, reason) values (?, ?, ?, ?, ?, ?, ?, ?)
+         on conflict do nothing`,
+        ...[id, at, who, place, ticket, what, verdict, reason],
       )
-      run('delete from audit where seq <= (select max(seq) from audit) - ?', REFUSALS_KEPT)
+      if (added === 1)
+        run(
+          `delete from audit where seq <= (select seq from audit where verdict = ?1 order by seq desc limit 1 offset ?2)
+             and verdict = ?1`,
+          verdict,
+          AUDIT_KEPT,
+        )
       return added === 1
     },
-    /** Oldest first, the newest `limit`. */
-    audit: (limit: number): AuditLine[] =>
+    /** Newest first, at most `limit`; `ticket` null: of all. */
+    audit: (ticket: Ticket | null, limit: number): AuditLine[] =>
       all(
-        'select at, who, what, place, reason from (select * from audit order by seq desc limit ?) order by seq',
+        `select at, who, place, ticket, what, verdict, reason from audit where ?1 is null or ticket = ?1
+         order by seq desc limit ?2`,
+        ticket,
         limit,
-      ).map(row => row as AuditLine),
+      ).map(row => ({ ...row }) as AuditLine),
 
     // ── Environments and runners ──
     mirrored,

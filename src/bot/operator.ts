@@ -1,5 +1,5 @@
 /**
- * The operator's door: what `bot inbox` and `bot replay` ask of a bot that runs. It listens on loopback alone, on a port of
+ * The operator's door: what `bot inbox`, `bot replay` and `bot audit` ask of a bot that runs. It listens on loopback alone, on a port of
  * its own, so that no proxy in front of the webhooks leads to it; address and token are in a file that only the bot's user
  * can read. A runner's token opens nothing here.
  */
@@ -13,40 +13,46 @@ import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { DeliveryRow, Queue, Replayed } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
+import type { AuditLine, Memory } from './memory.ts'
 
 const BODY_LIMIT = 16 * 1024
 const DEADLINE_MS = 10_000
 
 const fileIn = (home: string) => join(home, 'operator.json')
 
+const limit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))
 const questions = v.variant('ask', [
   v.object({
     ask: v.literal('deliveries'),
     words: v.pipe(v.array(v.pipe(v.string(), v.maxLength(300))), v.maxLength(10)),
-    limit: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000)),
+    limit,
   }),
+  v.object({ ask: v.literal('audit'), ticket: v.nullable(v.pipe(v.string(), v.maxLength(300))), limit }),
   v.object({ ask: v.literal('replay'), id: v.pipe(v.string(), v.maxLength(300)) }),
 ])
 type Question = v.InferOutput<typeof questions>
-type Answers = { deliveries: DeliveryRow[]; replay: Replayed }
+type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: Replayed }
+/** Where the answers are. */
+type Stores = { queue: Queue; memory: Memory }
 
-const answers: { [Ask in Question['ask']]: (queue: Queue, question: Extract<Question, { ask: Ask }>) => Answers[Ask] } =
-  {
-    deliveries: (queue, { words, limit }) => queue.deliveries({ words, limit }),
-    replay: (queue, { id }) => queue.replay(id),
-  }
-/** Answers a question out of the queue. */
-export const answerFrom = <Q extends Question>(queue: Queue, question: Q): Answers[Q['ask']] =>
-  (answers[question.ask] as (queue: Queue, question: Question) => Answers[Q['ask']])(queue, question)
+const answers: {
+  [Ask in Question['ask']]: (stores: Stores, question: Extract<Question, { ask: Ask }>) => Answers[Ask]
+} = {
+  deliveries: ({ queue }, { words, limit }) => queue.deliveries({ words, limit }),
+  audit: ({ memory }, { ticket, limit }) => memory.audit(ticket, limit),
+  replay: ({ queue }, { id }) => queue.replay(id),
+}
+export const answerFrom = <Q extends Question>(stores: Stores, question: Q): Answers[Q['ask']] =>
+  (answers[question.ask] as (stores: Stores, question: Question) => Answers[Q['ask']])(stores, question)
 
 export const openOperator = async ({
   home,
   queue,
+  memory,
   onReplay,
   log,
-}: {
+}: Stores & {
   home: string
-  queue: Queue
   /** A delivery is due again. */
   onReplay: () => void
   log: Log
@@ -69,7 +75,7 @@ export const openOperator = async ({
           answer(response)(400, { error: asked.issues[0].message })
           return
         }
-        const answered = answerFrom(queue, asked.output)
+        const answered = answerFrom({ queue, memory }, asked.output)
         if (asked.output.ask === 'replay') {
           log.info({ correlation: asked.output.id, replay: answered }, 'an operator asked for a replay')
           if (answered === 'again') onReplay()

@@ -1,11 +1,8 @@
-import { fail } from '../errors.ts'
 import { age, columns, print, printJson, type RunCommand, tell } from './command.ts'
-import { asJson, eventOf, noBot, openInbox, told } from './inbox.ts'
+import { asJson, eventOf, limitOf, noBot, openInbox, told } from './inbox.ts'
 
 export const run: RunCommand = async invocation => {
-  const limit = Number(invocation.flags.limit ?? 50)
-  if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)
-    throw fail('usage', `--limit must be a whole number from 1 to 10000, and is "${invocation.flags.limit}"`)
+  const limit = limitOf(invocation)
   const config = await invocation.config()
   const inbox = await openInbox(config)
   if (inbox === null) {

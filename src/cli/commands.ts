@@ -297,6 +297,17 @@ export const commands: Readonly<Record<string, Command>> = {
     options: { limit: { type: 'string', value: 'N', says: 'How many at most (50).' }, json },
     load: () => import('./bot-inbox.ts'),
   },
+  'bot audit': {
+    arguments: [],
+    says: 'Which commands people gave in comments, newest first: who, where, what, whether it was allowed or refused, and why.',
+    example: 'agent-swarm bot audit --ticket DROP-2100',
+    options: {
+      ticket: { type: 'string', value: 'TICKET', is: 'ticket', says: 'Only those about this ticket.' },
+      limit: { type: 'string', value: 'N', says: 'How many at most (50).' },
+      json,
+    },
+    load: () => import('./bot-audit.ts'),
+  },
   'bot replay': {
     arguments: [{ name: 'id', is: 'delivery id', required: true }],
     says: 'Have one delivery decided again. One that had no effect takes effect; one that had does nothing a second time.',

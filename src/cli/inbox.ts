@@ -1,11 +1,13 @@
-/** What `bot inbox` and `bot replay` share: the inbox of a bot that runs or does not, and a delivery as a person reads it. */
+/** What `bot inbox`, `bot replay` and `bot audit` share: the way to a bot that runs or does not, and a delivery as a person reads it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { openMemory } from '../bot/memory.ts'
 import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
 import type { Config } from '../config.ts'
+import { fail } from '../errors.ts'
 import type { DeliveryRow } from '../queue/queue.ts'
 import { openQueue } from '../queue/sqlite.ts'
-import { plain } from './command.ts'
+import { type Invocation, plain } from './command.ts'
 
 /** `runs`: the bot does, and answers. Null: no bot ever ran on this folder. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): void }
@@ -16,10 +18,26 @@ export const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
   const path = join(home, 'bot.db')
   if (!existsSync(path)) return null
   const queue = openQueue(path, Date.now)
-  return { runs: false, ask: async question => answerFrom(queue, question), close: () => queue.close() }
+  const memory = openMemory(join(home, 'memory.db'), Date.now)
+  return {
+    runs: false,
+    ask: async question => answerFrom({ queue, memory }, question),
+    close: () => {
+      queue.close()
+      memory.close()
+    },
+  }
 }
 
-export const noBot = ({ home }: Config) => `No bot ever ran with AGENT_SWARM_HOME ${home}: there is no inbox.`
+/** How many lines are asked for. */
+export const limitOf = ({ flags }: Invocation): number => {
+  const limit = Number(flags.limit ?? 50)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)
+    throw fail('usage', `--limit must be a whole number from 1 to 10000, and is "${flags.limit}"`)
+  return limit
+}
+
+export const noBot = ({ home }: Config) => `No bot ever ran with AGENT_SWARM_HOME ${home}: nothing is known there.`
 
 const inTime = (milliseconds: number) =>
   milliseconds <= 0
@@ -42,7 +60,7 @@ export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, 
 
 export const eventOf = ({ source, event }: DeliveryRow) => plain(`${source} ${event}`)
 
-const iso = (at: number) => new Date(at).toISOString()
+export const iso = (at: number) => new Date(at).toISOString()
 /** Times are ISO 8601, UTC. */
 export const asJson = ({ receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
   ...row,

@@ -206,6 +206,16 @@ const delivery = v.strictObject({
   ),
 })
 
+const judged = v.strictObject({
+  at: time,
+  who: said(text, 'The GitHub login or the Jira account.'),
+  place: said(text, 'The pull request or the ticket with the comment.'),
+  ticket: said(v.nullable(ticket), 'Null where nothing says which.'),
+  what: said(text, 'The command, or all of a comment that is not heard.'),
+  verdict: v.picklist(['allowed', 'refused']),
+  reason: text,
+})
+
 const replyTo = v.union([
   v.strictObject({ repo: text, number: whole, commentId: whole, line: whole }),
   v.strictObject({ ticket, commentId: text, line: whole }),
@@ -429,6 +439,7 @@ export const outputs = {
     }),
   ]),
   bot: shown,
+  'bot audit': v.array(judged),
   'bot inbox': v.array(delivery),
   'bot replay': v.strictObject({
     replayed: v.picklist(['again', 'took effect', 'in hand']),

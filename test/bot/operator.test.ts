@@ -1,4 +1,4 @@
-/** `bot inbox` and `bot replay` as operators use them: whole processes, beside a bot that runs and without one. */
+/** `bot inbox`, `bot replay` and `bot audit` as operators use them: whole processes, beside a bot that runs and without one. */
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ let jira: JiraStandIn
 let bot: Bot | null
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'agent-swarm-operator-'))
-  jira = await startJira({ issues: { 'DROP-1': 'one', 'SHOP-1': 'two' } })
+  jira = await startJira({ issues: { 'DROP-1': 'one', 'DROP-2': 'two', 'SHOP-1': 'three' } })
   bot = null
 })
 afterEach(async () => {
@@ -141,6 +141,43 @@ describe('an operator', () => {
       stderr: expect.stringContaining('no delivery has the id x'),
     })
     expect(await swarm('inbox', '--limit', '0')).toMatchObject({ code: 2 })
+  })
+
+  test('sees who commanded what, whether it was allowed, and why, beside a bot that runs and without one', async () => {
+    await start('DROP')
+    const id = await jira.write('DROP-1', 'Now\n/swarm create\n/swarm fly')
+    await jira.write('DROP-1', '/swarm delete --force\n/swarm stop \u202e', { by: 'mallory' })
+    await decided()
+    await jira.write('DROP-2', '/swarm stop', { by: 'mallory' })
+    await decided()
+    await jira.write('DROP-1', 'hello', { by: 'mallory' })
+    await jira.rewrite('DROP-1', id, '/swarm delete')
+    await decided()
+    const audit = async (...words: string[]) => JSON.parse((await swarm('audit', '--json', ...words)).stdout)
+    const at = expect.stringMatching(/^\d{4}-.*Z$/)
+    const mallory = {
+      at,
+      who: 'mallory',
+      verdict: 'refused',
+      reason: 'neither the assignee of the ticket nor an account that is listed',
+    }
+    const me = { at, who: jira.me.accountId, place: 'DROP-1', ticket: 'DROP-1' }
+    const lines = [
+      { ...me, what: '/swarm delete', verdict: 'refused', reason: 'an edited comment gives no commands' },
+      { ...mallory, place: 'DROP-2', ticket: 'DROP-2', what: '/swarm stop' },
+      { ...mallory, place: 'DROP-1', ticket: 'DROP-1', what: '/swarm delete --force; /swarm stop \u202e' },
+      { ...me, what: '/swarm create', verdict: 'allowed', reason: 'the assignee of the ticket' },
+    ]
+    expect(await audit()).toEqual(lines)
+    expect(await audit('--limit', '1')).toEqual(lines.slice(0, 1))
+    expect(await audit('--ticket', 'drop-1')).toEqual(lines.filter(one => one.ticket === 'DROP-1'))
+    await end()
+    expect(await audit('--ticket', 'DROP-2')).toHaveLength(1)
+    const { stdout } = await swarm('audit')
+    expect(stdout.split('\n')[0]).toMatch(/^AGE +VERDICT +WHO +WHERE +TICKET +COMMAND +WHY$/)
+    expect(stdout).toMatch(/refused +mallory +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +neither/)
+    expect((await swarm('audit', '--ticket', 'DROP-9')).stderr).toBe('Nobody gave a command for DROP-9.\n')
+    expect(await swarm('audit', '--ticket', 'x')).toMatchObject({ code: 2 })
   })
 
   test('is shown the text of others without what moves a terminal', async () => {

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openMemory } from '../../src/bot/memory.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { outputs } from '../../src/cli/output.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
@@ -165,6 +166,13 @@ test('of what was delivered, and of a bot that only says what it would do', asyn
   queue.postpone(putOff?.seq ?? 0, Date.now() + 60_000, 'GitHub cannot be reached')
   queue.close()
   expect(await printed(['bot', 'inbox'])).toHaveLength(4)
+  const memory = openMemory(join(cli.home, 'state/memory.db'), Date.now)
+  const line = { at: Date.now(), who: 'mallory', place: 'acme/shop#7', what: '/swarm delete', reason: 'no access' }
+  memory.noteAudit('one', { ...line, ticket: 'DROP-1', verdict: 'allowed' })
+  memory.noteAudit('two', { ...line, ticket: null, verdict: 'refused' })
+  memory.close()
+  expect(await printed(['bot', 'audit'])).toHaveLength(2)
+  expect(await printed(['bot', 'audit', '--ticket', 'drop-1'])).toHaveLength(1)
   await printed(['bot', 'replay', 'put-off'])
   await printed(['bot', 'replay', 'unknown'], { code: 1, as: 'error' })
 })
