@@ -127,5 +127,6 @@ export const age = (since: string, now: Date): string => {
 
 export const size = (bytes: number | null): string => {
   if (bytes === null) return '-'
+  if (bytes > 0 && bytes < 1024 ** 2) return `${Math.ceil(bytes / 1024)} KiB`
   return bytes < 1024 ** 3 ? `${Math.round(bytes / 1024 ** 2)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 }

@@ -19,6 +19,7 @@ import type {
 } from '../domain.ts'
 import { failureKinds } from '../errors.ts'
 import type { OperationRow } from '../registry/registry.ts'
+import type { Rescued } from '../runner/rescue.ts'
 import type { UnderWay, Waiting } from '../runner/standing.ts'
 
 const said = <const Form extends v.GenericSchema>(form: Form, says: string) => v.pipe(form, v.description(says))
@@ -256,6 +257,14 @@ const action = v.variant('kind', [
   v.strictObject({ kind: v.literal('status'), ...asked, about: v.optional(v.picklist(['checkpoints', 'ssh'])) }),
 ]) satisfies v.GenericSchema<Action>
 
+const rescued = v.strictObject({
+  ticket,
+  savedAt: time,
+  folder: said(text, 'It holds the bundles, and in rescued.json how to get the work back.'),
+  bytes: said(v.nullable(whole), 'Of all its bundles; null where rescued.json cannot be read.'),
+  repositories: said(v.nullable(v.array(text)), 'Their paths in the machine that was deleted.'),
+}) satisfies v.GenericSchema<Rescued>
+
 /** Of a dry run of the bot: a line each. */
 const shown = v.variant('what', [
   v.strictObject({
@@ -291,6 +300,7 @@ export const forms = {
   Operation: operation,
   UnderWay: underWay,
   Waiting: waiting,
+  Rescued: rescued,
   Delivery: delivery,
   Action: action,
   Shown: shown,
@@ -339,6 +349,7 @@ const hostStatus = v.strictObject({
   ),
   underWay: v.array(underWay),
   waiting: v.array(waiting),
+  rescued: said(v.array(rescued), 'Work that was saved before its machine was deleted, newest first, at most 200.'),
   unread: said(
     v.array(v.strictObject({ provider, message: text })),
     'Hypervisors that could not be asked: theirs is as it was known last.',
@@ -351,6 +362,7 @@ const ticketStatus = v.strictObject({
   desiredBy: v.nullable(requester),
   underWay: v.array(underWay),
   waiting: v.array(waiting),
+  rescued: said(v.array(rescued), 'Work of this ticket that was saved before its machine was deleted, newest first.'),
   operations: said(v.array(operation), 'What was done to it, newest first.'),
 })
 

@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
+import { join } from 'node:path'
 import type { Capacity, VmUsage } from '../../providers/provider.ts'
 import type { Progress, Ticket } from '../domain.ts'
+import type { Rescued } from '../runner/rescue.ts'
 import { underWay, waiting } from '../runner/standing.ts'
 import { sayWorkAtRisk } from '../runner/work-at-risk.ts'
 import { existing, type Listing, listEnvironments, type World } from '../runner/world.ts'
@@ -11,6 +14,7 @@ import {
   asked,
   columns,
   type Invocation,
+  plain,
   printJson,
   type RunCommand,
   size,
@@ -21,6 +25,8 @@ import { draw } from './watch.ts'
 import { withWorld } from './with-world.ts'
 
 const LAST_OPERATIONS = 10
+/** Of rescues, as text: the newest. */
+const RESCUES_SHOWN = 10
 /** Between two looks at processor time that say how busy a machine is. */
 const APART_MS = 100
 
@@ -50,6 +56,34 @@ const secondLook = async (world: World, environments: readonly Listed[], first: 
   return lookOf(answers.flatMap(usages => [...usages].map(([vmId, usage]) => ({ vmId, usage }))))
 }
 
+// ── What was saved before its machine was deleted ──
+
+const rescued = async (world: World): Promise<Rescued[]> =>
+  existsSync(join(world.home, 'rescued')) ? (await import('../runner/rescue.ts')).listRescued(world.home) : []
+
+const rescuedTable = (all: readonly Rescued[], now: Date): string[] =>
+  all.length === 0
+    ? []
+    : [
+        ...heading(
+          'RESCUED',
+          columns([
+            ['TICKET', 'SAVED', 'SIZE', 'REPOSITORIES', 'FOLDER'],
+            ...all
+              .slice(0, RESCUES_SHOWN)
+              .map(one => [
+                one.ticket,
+                since(one.savedAt, now),
+                size(one.bytes),
+                plain(one.repositories?.join(', ') ?? 'rescued.json cannot be read'),
+                one.folder,
+              ]),
+          ]),
+        ),
+        ...(all.length > RESCUES_SHOWN ? [`and ${all.length - RESCUES_SHOWN} older ones beside them`] : []),
+        'rescued.json in each folder has the commands that bring the work back.',
+      ]
+
 // ── The host ──
 
 /** Of the hypervisor that the next machine would be made on, or of this computer where none can tell. */
@@ -70,10 +104,11 @@ const sum = (environments: readonly Listed[], of: (usage: VmUsage) => number | n
 
 /** Looks at everything once. `before` is the last look of a page that is drawn again and again. */
 const hostFacts = async (world: World, before: Look | null) => {
-  const [{ environments, unread }, capacity, under] = await Promise.all([
+  const [{ environments, unread }, capacity, under, saved] = await Promise.all([
     listEnvironments(world, { usage: true }),
     capacityOf(world),
     underWay(world),
+    rescued(world),
   ])
   const look = lookOf(environments)
   const since = before ?? look
@@ -111,6 +146,7 @@ const hostFacts = async (world: World, before: Look | null) => {
       })),
       underWay: under,
       waiting: waiting(world),
+      rescued: saved,
       unread,
     },
   }
@@ -175,6 +211,7 @@ const hostPage = (facts: HostFacts, now: Date): string => {
             ...facts.waiting.map(one => [one.ticket, one.kind, asked(one.by), since(one.since, now), one.why]),
           ]),
         )),
+    ...rescuedTable(facts.rescued, now),
   ].join('\n')
 }
 
@@ -202,6 +239,7 @@ const ticketFacts = async (world: World, ticket: Ticket) => {
       desiredBy: row?.desiredBy ?? null,
       underWay: await underWay(world, ticket),
       waiting: waiting(world).filter(one => one.ticket === ticket),
+      rescued: (await rescued(world)).filter(one => one.ticket === ticket),
       operations,
     },
   }
@@ -218,7 +256,7 @@ const phaseTimes = (phases: readonly Progress[], end: string): string =>
     .join(', ')
 
 const ticketPage = (
-  { ticket, environment, operations, underWay: under, waiting: waits }: TicketFacts,
+  { ticket, environment, operations, underWay: under, waiting: waits, rescued: saved }: TicketFacts,
   now: Date,
 ): string => {
   const risk = environment?.workAtRisk ?? null
@@ -260,6 +298,7 @@ const ticketPage = (
         )),
     ...under.map(one => `\n${one.kind} by ${asked(one.by)} is under way: ${atPhase(one, now)}.`),
     ...waits.map(one => `\n${one.kind} by ${asked(one.by)} waits since ${since(one.since, now)}: ${one.why}.`),
+    ...rescuedTable(saved, now),
     ...(operations.length === 0
       ? []
       : heading(

@@ -134,6 +134,21 @@ test('--dry-run changes nothing, says what would be, and fails where it would fa
   expect(await cli.json(['list', '--json'])).toEqual(listed)
 })
 
+test('status tells what was saved before its machine was deleted, and where it is', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  await cli.swarm(['ssh', 'DROP-1', '--', 'git init -q shop; echo new > shop/file'])
+  await cli.swarm(['delete', 'DROP-1'])
+  await cli.swarm(['create', 'DROP-2'])
+  const [folder = ''] = readdirSync(join(cli.home, 'state/rescued'))
+  const line = new RegExp(`\\nRESCUED\\n.*\\nDROP-1 +\\d+s ago +1 KiB +/\\S+/shop +\\S+/rescued/${folder}\\n`)
+  const [host, ticket, another] = await Promise.all(
+    [[], ['DROP-1'], ['DROP-2']].map(words => cli.swarm(['status', ...words])),
+  )
+  expect(host?.stdout).toMatch(line)
+  expect(ticket?.stdout).toMatch(line)
+  expect(another?.stdout).not.toContain('RESCUED')
+})
+
 describe('--detach', () => {
   test('goes on without the terminal, and status shows it', async () => {
     const detached = JSON.parse((await cli.swarm(['create', 'DROP-1', '--detach', '--json'])).stdout)

@@ -116,7 +116,9 @@ test('of machines: made, changed, looked at and deleted; planned, in the backgro
   ] as const
   await Promise.all(wrong.map(([words, code, as]) => printed([...words], { code, as })))
   expect(await printed(['delete', 'DROP-1'])).toMatchObject({ result: 'done', kept: expect.any(String) })
-  expect(await printed(['status', 'DROP-1'])).toMatchObject({ environment: null, operations: expect.any(Array) })
+  const rescued = [{ ticket: 'DROP-1', bytes: expect.any(Number), repositories: [expect.stringMatching(/work$/)] }]
+  expect(await printed(['status', 'DROP-1'])).toMatchObject({ environment: null, rescued })
+  expect(await printed(['status'])).toMatchObject({ environments: [], rescued })
 }, 60_000)
 
 test('of a machine that is reached over SSH', async () => {
