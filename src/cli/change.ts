@@ -1,17 +1,22 @@
 /** What the commands that change an environment have in common: do it as the runner would, tell how it goes, say how it ended. */
 import { userInfo } from 'node:os'
 import type { Action, Environment, Outcome, Ticket } from '../domain.ts'
-import { execute, sweep } from '../runner/executor.ts'
+import { doing, execute, sweep, WAITING } from '../runner/executor.ts'
 import type { Plan } from '../runner/plan.ts'
 import type { World } from '../runner/world.ts'
 import { type Invocation, print, printJson, tellFailure } from './command.ts'
-import { openProgress, type ProgressView } from './progress.ts'
+import { openProgress, type ProgressView, UNDOING } from './progress.ts'
 import { withWorld } from './with-world.ts'
 
 /** They print alike. */
 export type Changing = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
 /** An action without what every command of the CLI fills in the same way. */
-type Wish = Action extends infer One ? (One extends Action ? Omit<One, 'by' | 'replyTo'> : never) : never
+type Wish =
+  Exclude<Action, { kind: 'status' }> extends infer One
+    ? One extends Action
+      ? Omit<One, 'by' | 'replyTo'>
+      : never
+    : never
 
 const who = (): string | null => {
   try {
@@ -38,6 +43,18 @@ const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
 const sshLine = (environment: Environment | null): string[] =>
   environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
 
+const ONCE_MORE = 'Ctrl-C once more leaves it as it is, for the next start to settle.'
+/** What Ctrl-C does to what is under way. How it then ended is in the outcome. */
+const whenInterrupted: Readonly<Record<Wish['kind'], string>> = {
+  create: `what was begun is being undone. ${ONCE_MORE}`,
+  checkpoint: `what was begun is being undone. ${ONCE_MORE}`,
+  start: 'letting go of it. The machine may still come up.',
+  stop: 'letting go of it. The machine may still shut down.',
+  restore: 'letting go of it. The hypervisor may still finish it.',
+  'delete-checkpoint': 'letting go of it. The hypervisor may still finish it.',
+  delete: 'letting go of it. Nothing is deleted.',
+}
+
 /** Does it here and now, under the ticket's lock, and shows its phases. */
 export const perform = async (
   world: World,
@@ -46,19 +63,29 @@ export const perform = async (
   progress: ProgressView,
 ): Promise<Outcome> => {
   await sweep(world, { queueToo: false })
-  const interrupted = () =>
-    progress.note(
-      'Ctrl-C: what was begun is being undone. Once more: it is left as it is, for the next start to settle.',
-    )
+  let phase: string | null = null
+  const interrupted = () => {
+    const row = world.registry.environment(wish.ticket)
+    const says =
+      phase === WAITING
+        ? 'nothing was begun.'
+        : row?.status === 'deleting'
+          ? `the delete was decided, and is being finished. ${ONCE_MORE}`
+          : whenInterrupted[doing(wish.kind, row)]
+    progress.note(`Interrupted: ${says}`)
+  }
   signal.addEventListener('abort', interrupted, { once: true })
   try {
     const outcome = await execute(world, asAction(wish), {
       actionId: null,
       correlation: null,
       signal,
-      onPhase: progress.phase,
+      onPhase: reached => {
+        phase = reached
+        progress.phase(reached)
+      },
     })
-    progress.end(outcome.result !== 'failed')
+    progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
     return outcome
   } finally {
     signal.removeEventListener('abort', interrupted)

@@ -11,7 +11,7 @@ export type ProgressView = {
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
 const FRAME_MS = 100
 /** The phase that undoes: what came before it went wrong. */
-const UNDOING = 'undoing'
+export const UNDOING = 'undoing'
 
 const err = process.stderr
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`

@@ -17,6 +17,9 @@ export const draw = async ({ flags, json, signal }: Invocation, page: () => Prom
   if (json || !process.stdout.isTTY)
     throw fail('usage', '--watch needs a terminal', 'Ask again and again instead: agent-swarm list --json')
   process.stdout.write(ENTER)
+  const leave = () => void process.stdout.write(LEAVE)
+  // Ctrl-C twice ends at once.
+  process.once('exit', leave)
   try {
     while (!signal.aborted) {
       const lines =
@@ -25,6 +28,7 @@ export const draw = async ({ flags, json, signal }: Invocation, page: () => Prom
       await delay(EVERY_MS, undefined, { signal }).catch(() => {})
     }
   } finally {
-    process.stdout.write(LEAVE)
+    process.off('exit', leave)
+    leave()
   }
 }

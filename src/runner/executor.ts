@@ -5,13 +5,14 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { is } from 'valibot'
 import type { Provider } from '../../providers/provider.ts'
 import {
   type Action,
   type ActionKind,
   type CheckpointName,
+  type Environment,
   isPreRestore,
   type Keep,
   type Machine,
@@ -45,6 +46,9 @@ export type Asked = {
   signal: AbortSignal
   onPhase: (phase: string) => void
 }
+
+/** The phase of whoever stands in line: nothing is begun. */
+export const WAITING = 'waiting for another command on this ticket'
 
 /** Of the automatic checkpoints of pushes, where an action does not say how many. */
 const KEPT: Keep = { newest: 5, days: null }
@@ -124,11 +128,17 @@ const take = {
 
 const SETTLED: readonly Step[] = ['none', 'delete', 'forget']
 
+/** Hears a Ctrl-C that has come meanwhile. */
+const heed = async ({ asked }: Work): Promise<void> => {
+  await turn()
+  asked.signal.throwIfAborted()
+}
+
 /** Takes step after step of the lifecycle table until what is wanted is seen. */
 const converge = async (work: Work, provider: Provider, row: EnvironmentRow, desired: Desired): Promise<void> => {
   const until = performance.now() + CREATING_DEADLINE_MS
   while (true) {
-    work.asked.signal.throwIfAborted()
+    await heed(work)
     const step = nextStep[desired][await observe(provider, row)]
     await take[step](work, provider, row)
     if (SETTLED.includes(step)) return
@@ -138,11 +148,13 @@ const converge = async (work: Work, provider: Provider, row: EnvironmentRow, des
 }
 
 /** Waits for the guest's own answer, and notes where it is. */
-const becomeReady = async ({ world, asked }: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+const becomeReady = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  const { world, asked } = work
   asked.onPhase('address')
   const ssh = await openGuest(world.run, world.home).ready(provider, row.vmId, undefined, asked.signal, () =>
     asked.onPhase('ssh'),
   )
+  await heed(work)
   world.registry.setAddress(row.ticket, ssh)
   world.registry.setStatus(row.ticket, 'running')
 }
@@ -509,7 +521,14 @@ const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) =>
   world.registry.setDetail(operation, { force, ...(kept === null ? {} : { kept }) })
   world.registry.setDesired(ticket, 'absent', by)
   world.registry.setStatus(ticket, 'deleting')
-  await converge(work, provider, row, 'absent')
+  try {
+    await converge(work, provider, row, 'absent')
+  } catch (error) {
+    if (!asked.signal.aborted) throw error
+    // Who lets go of it now does not want half a machine either.
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  }
   return { said: said(), kept: kept ?? undefined }
 }
 
@@ -608,9 +627,15 @@ const afterCancel = {
   checkpoint: 'no checkpoint is left of it',
   restore: 'the machine is as it was, or as it was kept: agent-swarm checkpoints tells',
   'delete-checkpoint': 'the checkpoint may be gone: agent-swarm checkpoints tells',
-  delete: 'the next command on this ticket goes on with it if it was decided',
+  delete: 'the machine is still there',
   status: 'nothing was changed',
 } satisfies Record<ActionKind, string>
+
+/** A create of a machine that is there already starts it. */
+export const doing = <Kind extends ActionKind>(
+  kind: Kind,
+  environment: Pick<Environment, 'status'> | null,
+): Kind | 'start' => (kind === 'create' && environment !== null && environment.status !== 'creating' ? 'start' : kind)
 
 export const execute = async (world: World, action: Action, caller: Asked): Promise<Outcome> => {
   const { ticket } = action
@@ -670,7 +695,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
         failure: cancelled
           ? {
               kind: 'cancelled',
-              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[action.kind]}`,
+              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[doing(action.kind, environment())]}`,
               remedy: null,
             }
           : failure,
@@ -690,7 +715,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
           waiting = world.registry.beginWaiting({
             ...{ pid: process.pid, ticket, kind: action.kind, by: action.by, since: now() },
           })
-          caller.onPhase('waiting for another command on this ticket')
+          caller.onPhase(WAITING)
         },
       },
       locked,

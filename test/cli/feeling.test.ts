@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openCli } from '../support/cli.ts'
+import { CTRL_C, pressedAt } from '../support/terminal.ts'
 import { until } from '../support/wait.ts'
 
 let cli: ReturnType<typeof openCli>
@@ -170,28 +171,74 @@ describe('--detach', () => {
 })
 
 describe('Ctrl-C', () => {
-  test('undoes a create, and says so', async () => {
+  /** On a terminal, pressed while the command stands still at a phase, each in turn. */
+  const pressed = (phases: string[], ...words: string[]) => cli.terminal(words, pressedAt(phases, cli.home))
+
+  test.for(['disk', 'start', 'address'])('at "%s" undoes a create, and says so', async phase => {
+    const { screen: shown, code } = await pressed([phase], 'create', 'DROP-1')
+    const screen = stripVTControlCharacters(shown)
+    expect(code).toBe(1)
+    expect(screen).toContain('Interrupted: what was begun is being undone. Ctrl-C once more leaves it as it is')
+    expect(screen).toMatch(new RegExp(`✖ ${phase} +\\d`))
+    expect(screen).toMatch(/✔ undoing +\d/)
+    expect(screen).toContain('create of DROP-1: cancelled; what it had made is removed')
+    expect(await cli.json(['list', '--json'])).toEqual([])
+    expect(Object.keys(everything()).filter(name => name.startsWith('synthetic'))).toEqual([])
+  })
+
+  test('while the keys are made, and without a terminal, undoes a create as well', async () => {
     const create = await heldAtKeys()
     create.kill('SIGINT')
     const { code, stderr } = await create.ended
     expect(code).toBe(1)
-    expect(stderr).toContain('Ctrl-C: what was begun is being undone')
+    expect(stderr).toContain('Interrupted: what was begun is being undone')
     expect(stderr).toContain('create of DROP-1: cancelled; what it had made is removed')
     expect(await cli.json(['list', '--json'])).toEqual([])
   })
 
   test('twice leaves it to the next start, and says that', async () => {
+    const { screen, code } = await pressed(['disk', 'undoing'], 'create', 'DROP-1')
+    expect(code).toBe(130)
+    expect(screen).toContain('Ended at once. What was left half-done is settled by the next command or the runner.')
+    expect(await cli.json(['list', '--json'])).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
+    expect((await cli.swarm(['status', 'DROP-1'])).stdout).toContain('broken off: the next command on it')
+    await cli.swarm(['stop', 'DROP-2'])
+    expect(await cli.json(['list', '--json'])).toEqual([])
+    expect(Object.keys(everything()).filter(name => name.startsWith('synthetic'))).toEqual([])
+  })
+
+  test('at anything else says what becomes of it, and that is so', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    await cli.swarm(['checkpoint', 'DROP-1', 'one'])
+    const before = await cli.json(['list', '--json'])
+    const looking = await pressed(['looking for work at risk'], 'delete', 'DROP-1')
+    expect(looking).toMatchObject({
+      code: 1,
+      screen: expect.stringContaining('Interrupted: letting go of it. Nothing is deleted.'),
+    })
+    expect(looking.screen).toContain('delete of DROP-1: cancelled; the machine is still there')
+    expect(await cli.json(['list', '--json'])).toEqual(before)
+    expect(await pressed(['stop'], 'stop', 'DROP-1')).toMatchObject({
+      code: 1,
+      screen: expect.stringContaining('Interrupted: letting go of it. The machine may still shut down.'),
+    })
+    expect(await pressed(['delete'], 'delete', '--force', 'DROP-1')).toMatchObject({
+      code: 0,
+      screen: expect.stringContaining('Interrupted: the delete was decided, and is being finished.'),
+    })
+    expect(await cli.json(['list', '--json'])).toEqual([])
+  })
+
+  test('in line for a ticket ends the wait, and nothing was begun', async () => {
     await cli.swarm(['create', 'DROP-1'])
     const free = takeTicket('DROP-1')
-    const stop = cli.begin(['stop', 'DROP-1'])
-    await stop.says('waiting for another command')
-    // The first is answered while the second comes: both are asked for at once.
-    stop.kill('SIGINT')
-    stop.kill('SIGTERM')
-    const { code, stderr } = await stop.ended
+    const { screen, code } = await cli.terminal(['stop', 'DROP-1'], {
+      type: [{ prompt: 'waiting for another command', text: CTRL_C }],
+    })
     free()
-    if (code === 130) expect(stderr).toContain('Ended at once.')
-    else expect(stderr).toContain('waiting for another command on DROP-1: cancelled')
+    expect(code).toBe(1)
+    expect(screen).toContain('Interrupted: nothing was begun.')
+    expect(screen).toContain('waiting for another command on DROP-1: cancelled')
     expect((await cli.json(['list', '--json']))[0].status).toBe('running')
   })
 })
@@ -227,7 +274,7 @@ test('whoever waited and was killed does not wait any more', async () => {
 
 test('--watch draws on a terminal, and is refused in a pipe', async () => {
   expect(await cli.swarm(['list', '--watch'])).toMatchObject({ code: 2, stderr: expect.stringContaining('a terminal') })
-  const { screen } = await cli.terminal(['list', '--watch'], { type: { prompt: 'Ctrl-C ends it', text: '\u0003' } })
+  const { screen } = await cli.terminal(['list', '--watch'], { type: [{ prompt: 'Ctrl-C ends it', text: CTRL_C }] })
   expect(screen).toContain('There are no environments')
   // The screen from before is back.
   expect(screen).toContain(`${ESCAPE}[?1049l`)

@@ -3,15 +3,12 @@ import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { onTerminal, quoted, type Step } from './terminal.ts'
 import { until } from './wait.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 export type Ran = { stdout: string; stderr: string; code: number }
-type Typed = { prompt: string; text: string }
 type Options = { environment?: Record<string, string>; input?: string }
-
-/** A word as sh reads it. */
-const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
 
 export const openCli = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-cli-'))
@@ -57,32 +54,10 @@ export const openCli = () => {
         kill: (signal: NodeJS.Signals) => child.kill(signal),
       }
     },
-    /** On a terminal of 100 columns and 40 rows (util-linux' script); both streams are one. Each text is typed when its prompt has come. */
     terminal: (
       words: string[],
-      { environment: more = {}, type }: { environment?: Record<string, string>; type?: Typed | Typed[] } = {},
-    ) =>
-      new Promise<{ screen: string; code: number }>(done => {
-        const command = `stty cols 100 rows 40; exec ${[process.execPath, entry, ...words].map(quoted).join(' ')}`
-        const child = spawn('script', ['-qec', command, '/dev/null'], {
-          cwd: tmpdir(),
-          env: { ...environment(more), TERM: 'xterm-256color', SHELL: '/bin/sh' },
-          stdio: ['pipe', 'pipe', 'ignore'],
-        })
-        let screen = ''
-        const steps = [type ?? []].flat()
-        /** What came before was answered. */
-        let seen = 0
-        child.stdout.on('data', chunk => {
-          screen += chunk
-          const [step] = steps
-          if (step === undefined || !screen.slice(seen).includes(step.prompt)) return
-          steps.shift()
-          seen = screen.length
-          child.stdin.write(step.text)
-        })
-        child.on('close', code => done({ screen: screen.replaceAll('\r\n', '\n'), code: code ?? 1 }))
-      }),
+      { environment: more = {}, type = [] }: { environment?: Record<string, string>; type?: Step | Step[] } = {},
+    ) => onTerminal([process.execPath, entry, ...words], environment(more), [type].flat()),
     close: () => rmSync(home, { recursive: true, force: true }),
   }
 }
