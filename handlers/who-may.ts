@@ -46,10 +46,10 @@ export const mayRun = (name: CommandName, who: Commander, rules: Rules): MayRun 
   if (!allowed.may) return allowed
   const names = rules.commands[name]
   if (names === undefined) return allowed
-  if (isNamed(who, names)) return may(`${allowed.because}, and a rule for \`${name}\` names them`)
+  if (isNamed(who, names)) return may(`${allowed.because}, and a rule for ${name} names them`)
   const unread = who.via === 'github' && who.teams === null
   const why = unread ? ', and the teams that it names cannot be read: the App needs the permission to read members' : ''
-  return mayNot(`a rule keeps \`${name}\` for others${why}`)
+  return mayNot(`a rule keeps the command ${name} for others${why}`)
 }
 
 /** The teams that must be looked up for these commands: those that their rules name. */

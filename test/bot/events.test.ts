@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
 import { githubEvent, githubEventNames, githubLane, installationOf } from '../../src/bot/github-events.ts'
 import { jiraEvent, jiraLane } from '../../src/bot/jira-events.ts'
 import { faultsOfPayload } from '../support/github-payloads.ts'
@@ -62,18 +61,6 @@ test('mutilated payloads are ignored, never thrown at', () => {
     for (const name of githubEventNames) expect(githubEvent(name, nothing)).toHaveProperty('ignored')
     expect(jiraEvent(nothing)).toHaveProperty('ignored')
   }
-})
-
-test('the App asks for the events that are listened to, and no others', () => {
-  const manifest = parse(readFileSync(new URL('../../app.yml', import.meta.url), 'utf8'))
-  expect([...manifest.default_events].sort()).toEqual([...githubEventNames].sort())
-  expect(manifest.hook_attributes.url).toMatch(/^https:\/\/[^/]+\/api\/github\/webhooks$/)
-  expect(manifest.default_permissions).toEqual({
-    metadata: 'read',
-    contents: 'read',
-    pull_requests: 'write',
-    issues: 'write',
-  })
 })
 
 describe('payloads that the recorded ones lack', () => {

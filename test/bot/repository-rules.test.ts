@@ -1,5 +1,7 @@
 /** A repository's rules, from its file on GitHub to what becomes of a machine. */
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openMemory } from '../../src/bot/memory.ts'
 import type { Environment } from '../../src/domain.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
@@ -98,4 +100,53 @@ test('a merge with minutes of grace: told, kept by /swarm start, and deleted whe
   await has(environmentOf('DROP-1'), environmentOf('DROP-4'))
   await until('the delete', () => deletes('DROP-4').length > 0, { within: 20_000 })
   expect(deletes('DROP-1')).toEqual([])
+}, 90_000)
+
+test('a rule for a command keeps it for logins, teams and Jira accounts; a team that cannot be read is nobody', async () => {
+  const team = await stage.github.team('ops', 'dev')
+  await rules(`commands: { delete: [${team}], restore: [Mallory], stop: ['jira:557058:boss'], start: [] }\n`)
+  await has(environmentOf('DROP-2'))
+  const number = await opened('drop-2-x')
+  const asked = (kind: string) =>
+    stage.actionsOf('DROP-2').filter(({ action }) => action.kind === kind && action.replyTo !== null).length
+  const audit = () => {
+    const memory = openMemory(join(stage.home, 'memory.db'), Date.now)
+    const [line] = memory.audit('DROP-2', 1)
+    memory.close()
+    return line
+  }
+  const says = async (body: string, login: string) => {
+    await stage.github.comment(number, body, login)
+    await stage.decided()
+    return audit()
+  }
+  const others = (name: string) => `a rule keeps the command ${name} for others`
+
+  expect(await says('/swarm delete', 'mallory')).toMatchObject({ verdict: 'refused', reason: others('delete') })
+  expect(await says('/swarm start', 'dev')).toMatchObject({ verdict: 'refused', reason: others('start') })
+  expect(await says('/swarm restore', 'dev')).toMatchObject({ verdict: 'refused', reason: others('restore') })
+  expect(await says('/swarm stop', 'dev')).toMatchObject({ verdict: 'refused', reason: others('stop') })
+  stage.github.faults.push({ match: /GET .*\/teams\/ops\/memberships\/dev/, answer: { status: 403 } })
+  expect(await says('/swarm delete', 'dev')).toMatchObject({
+    verdict: 'refused',
+    reason: expect.stringContaining('the teams that it names cannot be read: the App needs the permission'),
+  })
+  expect(stage.actionsOf('DROP-2').filter(one => one.action.replyTo !== null)).toEqual([])
+
+  expect(await says('/swarm restore', 'mallory')).toMatchObject({ verdict: 'allowed', who: 'mallory' })
+  expect(await says('/swarm checkpoint', 'mallory')).toMatchObject({ reason: 'mallory has write access' })
+  expect(await says('/swarm delete', 'dev')).toMatchObject({
+    verdict: 'allowed',
+    reason: 'dev has write access, and a rule for delete names them',
+  })
+  expect(['restore', 'checkpoint', 'delete', 'stop', 'start'].map(asked)).toEqual([1, 1, 1, 0, 0])
+  // Who is refused by a rule has write access, and is told; it stands on the status comment as well.
+  await status(number, 'Not done: a rule keeps the command delete for others.')
+  await status(number, '`/swarm stop`, asked for on GitHub by `dev`: refused: a rule keeps the command stop for others')
+
+  await stage.jira.assign('DROP-2', '557058:boss')
+  await stage.jira.write('DROP-2', '/swarm stop\n/swarm delete', { by: '557058:boss' })
+  await stage.decided()
+  expect(['stop', 'delete'].map(asked)).toEqual([1, 1])
+  expect(audit()).toMatchObject({ who: '557058:boss', place: 'DROP-2', what: '/swarm stop', verdict: 'allowed' })
 }, 90_000)

@@ -15,6 +15,8 @@ import { faultsOfRequest } from './github-requests.ts'
 const APP_ID = 7
 const INSTALLATION = 100
 const OWNER = 'acme'
+/** An organisation, for its teams. */
+const GUILD = 'guild'
 const root = resolve(import.meta.dirname, '../..')
 /** What an App of ours may do and hear. */
 const { default_permissions, default_events } = parse(readFileSync(join(root, 'app.yml'), 'utf8'))
@@ -51,6 +53,7 @@ export const startGitHub = async ({
       tokens: Object.fromEntries([OWNER, ...logins].map(login => [`token-${login}`, { login, scopes: ['repo'] }])),
       github: {
         users: [OWNER, ...logins].map(login => ({ login })),
+        orgs: [{ login: GUILD }],
         repos: [repo, ...more].map(name => ({ owner: OWNER, name, auto_init: true })),
         apps: [
           {
@@ -457,6 +460,12 @@ export const startGitHub = async ({
         user: { login: string; type: string }
       }[]
       return found.map(one => ({ id: one.id, body: one.body, author: one.user.login, authorType: one.user.type }))
+    },
+    /** Makes a team of the organisation, with these people in it. Returns its name in a rule. */
+    team: async (name: string, ...members: string[]): Promise<string> => {
+      await api(OWNER, 'POST', `/orgs/${GUILD}/teams`, { name })
+      for (const login of members) await api(OWNER, 'PUT', `/orgs/${GUILD}/teams/${name}/memberships/${login}`, {})
+      return `${GUILD}/${name}`
     },
     reactions: (commentId: number): string[] => reactions.get(commentId) ?? [],
     /** Throws when a request was none that GitHub's description knows: every test that uses this proves the requests. */
