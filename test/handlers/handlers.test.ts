@@ -287,16 +287,16 @@ describe('comment', () => {
   const narrowed: Rules = { ...rules, commands: { delete: ['Boss', 'acme/ops'], restore: [] } }
   test.for<[string, string, Facts['comment'], string]>([
     ['a command without a rule', '/swarm stop', facts(), 'stop DROP-1'],
-    ['one that is not named', '/swarm delete', facts(), 'no: Not done: a rule keeps the co'],
+    ['one that is not named', '/swarm delete', facts(), 'no: Not done: a rule keeps the com'],
     ['in a team that is named', '/swarm delete', facts({ teams: ['acme/ops'] }), 'delete DROP-1'],
-    ['teams that cannot be read', '/swarm delete', facts({ teams: null }), 'no: Not done: a rule keeps the co'],
+    ['teams that cannot be read', '/swarm delete', facts({ teams: null }), 'no: Not done: a rule keeps the com'],
     [
       'an admin is named like anybody',
       '/swarm delete',
       facts({ permission: 'admin' }),
-      'no: Not done: a rule keeps the co',
+      'no: Not done: a rule keeps the com',
     ],
-    ['named for nobody', '/swarm restore', facts({ permission: 'admin' }), 'no: Not done: a rule keeps the co'],
+    ['named for nobody', '/swarm restore', facts({ permission: 'admin' }), 'no: Not done: a rule keeps the com'],
     ['help is for all', '/swarm help', facts(), 'reply'],
   ])('a rule for a command: %s', ([, body, known, expected]) =>
     expect(said(handlers.comment(event(body), known, narrowed))).toBe(expected),
@@ -432,7 +432,7 @@ describe('a comment on a ticket', () => {
       'a command that a rule keeps for others',
       event('/swarm delete'),
       facts('/swarm delete'),
-      'no: Not done: a rule keeps the co',
+      'no: Not done: a rule keeps the com',
     ],
     ['one that a rule names', event('/swarm delete'), facts('/swarm delete', { author: 'boss' }), 'delete DROP-1'],
   ])('%s', ([, given, known, expected]) =>
