@@ -227,7 +227,7 @@ export const buildBase = async (
     await virsh.one(['vol-upload', '--pool', pool, `${builder}.qcow2`, begun], { deadline: COPY_DEADLINE_MS })
     rmSync(begun)
     await refreshPool(virsh, pool)
-    await defineMachine(virsh, home, settings, {
+    await defineMachine(run, virsh, home, settings, {
       vmId: builder,
       ticket: '',
       domainType: await domainTypeHere(virsh, home, settings, versions.all),

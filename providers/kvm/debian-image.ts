@@ -39,8 +39,9 @@ const FIRST_SECTOR = 2048
 const GRUB = '/usr/lib/grub/i386-pc'
 const TOOLS = ['mmdebstrap', 'grub-mkimage', 'mkfs.ext4', 'sfdisk', 'qemu-img']
 
+/** The kernel is not quiet: its console is what tells why a guest does not come up. */
 const grubConfig = `set timeout=0
-linux /vmlinuz root=LABEL=cloudimg-rootfs ro console=ttyS0 quiet
+linux /vmlinuz root=LABEL=cloudimg-rootfs ro console=ttyS0
 initrd /initrd.img
 boot
 `

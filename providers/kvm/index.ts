@@ -181,7 +181,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
         await makeDisk(vmId, baseImage, options.diskGiB)
         onPhase('seed')
         const seed = seedImage({ hostname: vmId, publicKey, hostKey })
-        await defineMachine(virsh, home, settings, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder })
+        await defineMachine(run, virsh, home, settings, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder })
       } catch (error) {
         await removeMachine(vmId)
         return room(error)

@@ -42,23 +42,21 @@ export type Machine = {
   reach: { network: string } | { port: number }
 }
 
-/** An internal checkpoint needs everything that is written in qcow2, the firmware's variables too. */
 const firmwareXml = ({ firmware }: Machine): Piece =>
   firmware === 'bios'
     ? xml`<os><type arch="x86_64" machine="q35">hvm</type><boot dev="hd"/></os>`
     : xml`<os firmware="efi">
     <type arch="x86_64" machine="q35">hvm</type>
     <firmware><feature enabled="no" name="secure-boot"/></firmware>
-    <nvram format="qcow2"/>
     <boot dev="hd"/>
   </os>`
 
-/** libvirt has no words for a forwarded port of QEMU's own network (slirp), so QEMU is told. */
+/** libvirt has no words for a forwarded port of QEMU's own network (slirp), so QEMU is told. The slot is one that libvirt leaves free. */
 const userNetwork = (mac: string, port: number): Piece => xml`<qemu:commandline>
     <qemu:arg value="-netdev"/>
     <qemu:arg value="user,id=reach,hostfwd=tcp:127.0.0.1:${port}-:22"/>
     <qemu:arg value="-device"/>
-    <qemu:arg value="virtio-net-pci,netdev=reach,mac=${mac}"/>
+    <qemu:arg value="virtio-net-pci,netdev=reach,mac=${mac},bus=pcie.0,addr=0x10"/>
   </qemu:commandline>`
 
 /** The same machine, reached through another port. Undoes nothing else of what libvirt added to its definition. */
@@ -66,6 +64,16 @@ export const withPort = (text: string, port: number): string =>
   text
     .replace(/(<(?:\w+:)?vm\s[^>]*\bport=["'])\d+/, `$1${port}`)
     .replace(/(hostfwd=tcp:127\.0\.0\.1:)\d+/, `$1${port}`)
+
+/** Where libvirt takes the firmware's variables from for this machine; null when it keeps them in qcow2 anyway. */
+export const nvramTemplate = (text: string): string | null => {
+  const nvram = text.match(/<nvram\s[^>]*>/)?.[0] ?? ''
+  const template = nvram.match(/\btemplate=["']([^"']*)/)?.[1]
+  return template === undefined || /\bformat=["']qcow2/.test(nvram) ? null : unescapeXml(template)
+}
+/** The same machine with its firmware's variables in this qcow2 file. */
+export const withNvram = (text: string, path: string): string =>
+  text.replace(/<nvram\s[^>]*(?:\/>|>[^<]*<\/nvram>)/, () => xml`<nvram format="qcow2">${path}</nvram>`.piece)
 
 /** The seed sits behind virtio-scsi: Debian's cloud kernel has no SATA. What a guest frees, memory and disk, goes back to the host. */
 export const domainXml = (machine: Machine): string => {

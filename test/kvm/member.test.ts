@@ -35,7 +35,7 @@ test('a member of the group makes a machine, starts it, reads its console and it
       const said = (await provider.consoleTail?.(VM)) ?? []
       return said.length > 0 ? said : null
     },
-    { within: 5 * 60_000, every: 1_000 },
+    { within: 9 * 60_000, every: 1_000 },
   )
   expect(lines.at(-1)?.length).toBeGreaterThan(0)
   expect((await provider.usage?.())?.get(VM)?.memoryUsedBytes).toBeGreaterThan(32 * 1024 ** 2)

@@ -47,7 +47,7 @@ keepsItsPromises(
       },
     }
   },
-  { machines: 2, timeout: 10 * 60_000 },
+  { machines: 1, timeout: 10 * 60_000 },
 )
 
 test("it is an ordinary user, who is told how to use the system's libvirt", async () => {

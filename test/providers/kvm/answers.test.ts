@@ -13,7 +13,7 @@ import {
   parseUse,
   parseVolumes,
 } from '../../../providers/kvm/virsh.ts'
-import { domainXml, escapeXml } from '../../../providers/kvm/xml.ts'
+import { domainXml, escapeXml, nvramTemplate, withNvram, withPort } from '../../../providers/kvm/xml.ts'
 
 test.for<[string, string]>([
   ["error: failed to get domain 'X'", 'no-such-vm'],
@@ -211,22 +211,53 @@ test('the last words of a guest carry no escape, and are few and short', () => {
   expect(lastLines(Buffer.from([0xff, 0xfe, 0x0a]))).toEqual(['\ufffd\ufffd'])
 })
 
+const machine = {
+  vmId: 'as-a-1-00000001',
+  ticket: 'A-1',
+  mac: '52:54:00:00:00:01',
+  domainType: 'qemu',
+  firmware: 'bios',
+  cpus: 2,
+  memoryMiB: 1024,
+  diskPath: '/pool/disk',
+  seedPath: '/pool/seed',
+  consolePath: '/pool/console',
+  reach: { network: 'net' },
+} as const
+
 test('a definition is escaped throughout', () => {
   expect(escapeXml(`<a b="c" d='e'>&`)).toBe('&lt;a b=&quot;c&quot; d=&apos;e&apos;&gt;&amp;')
-  const text = domainXml({
-    vmId: 'as-a-1-00000001',
-    ticket: 'A-1"/><devices/>',
-    mac: '52:54:00:00:00:01',
-    domainType: 'qemu',
-    cpus: 2,
-    memoryMiB: 1024,
-    diskPath: '/pool/<x>',
-    seedPath: '/pool/seed',
-    consolePath: '/pool/console',
-    firmware: 'bios',
-    reach: { network: 'net' },
-  })
+  const text = domainXml({ ...machine, ticket: 'A-1"/><devices/>', diskPath: '/pool/<x>' })
   expect(text).toContain('ticket="A-1&quot;/&gt;&lt;devices/&gt;"')
   expect(text).toContain('<source file="/pool/&lt;x&gt;"/>')
   expect(text).toContain('<cpu mode="maximum"/>')
+})
+
+test('a machine is on a network, or behind a port of this host that its mark tells', () => {
+  expect(domainXml(machine)).toContain('<source network="net"/>')
+  expect(domainXml(machine)).not.toMatch(/hostfwd| port=/)
+  const text = domainXml({ ...machine, reach: { port: 20_022 } })
+  expect(text).not.toContain('<interface')
+  expect(text).toContain('hostfwd=tcp:127.0.0.1:20022-:22')
+  expect(parseMarks(text)).toMatchObject([{ ticket: 'A-1', port: 20_022 }])
+  const moved = withPort(text, 20_023)
+  expect(moved).toBe(text.replaceAll('20022', '20023'))
+})
+
+test('BIOS unless UEFI is asked for, and what a guest frees goes back to the host', () => {
+  expect(domainXml(machine)).not.toContain('efi')
+  expect(domainXml({ ...machine, firmware: 'uefi' })).toMatch(
+    /<os firmware="efi">[\s\S]*enabled="no" name="secure-boot"/,
+  )
+  expect(domainXml(machine)).toMatch(/discard="unmap" detect_zeroes="unmap"[\s\S]*freePageReporting="on"/)
+})
+
+test("the firmware's variables are brought in qcow2 where libvirt would keep them otherwise", () => {
+  // libvirt 11.3 on Debian 13, and as Fedora's firmware descriptions have it.
+  const raw = `<os><nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd' templateFormat='raw' format='raw'>/var/x_VARS.fd</nvram></os>`
+  const qcow2 = `<os><nvram template='/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2' templateFormat='qcow2' format='qcow2'>/x</nvram></os>`
+  expect(nvramTemplate(raw)).toBe('/usr/share/OVMF/OVMF_VARS_4M.fd')
+  expect(nvramTemplate(qcow2)).toBe(null)
+  expect(nvramTemplate('<os/>')).toBe(null)
+  expect(withNvram(raw, '/pool/a&b.nvram')).toBe('<os><nvram format="qcow2">/pool/a&amp;b.nvram</nvram></os>')
 })

@@ -8,6 +8,7 @@ import type { KvmSettings } from '../../../providers/kvm/settings.ts'
 import { systemOf, thisSystem } from '../../../providers/kvm/systems.ts'
 import { isFailure } from '../../../src/errors.ts'
 import { openRun } from '../../../src/exec.ts'
+import { openGuest } from '../../../src/runner/guest.ts'
 
 let home: string
 beforeEach(() => {
@@ -258,6 +259,19 @@ test('an image that another init-base is building is left to it', async () => {
   expect((await failure(provider.buildBase?.(request) ?? Promise.resolve())).message).toContain('/x')
   expect(asked()).toContain('vol-delete --pool agent-swarm as-image-0000000a.qcow2')
   expect(readdirSync(join(home, 'state', 'kvm'))).toEqual([])
+})
+
+test('a guest that never answers: what it wrote on its console last, without its escapes', async () => {
+  const address = { to: 'domifaddr', stdout: ' vnet0  m  ipv4  no' }
+  const provider = kvm([MARK, RUNNING, address])
+  const script = readFileSync(join(home, 'virsh'), 'utf8')
+  const download = `case "$*" in *vol-download*) printf 'booting\\n\\033[31mKernel panic - not syncing\\n' > "\${*##*console.log }";; esac`
+  writeFileSync(join(home, 'virsh'), script.replace('exit', `${download}\nexit`))
+  const guest = openGuest(openRun({ PATH: '/usr/bin:/bin' }), home)
+  expect(await failure(guest.ready(provider, VM, 50))).toMatchObject({
+    kind: 'guest-unreachable',
+    message: `waiting for ${VM}: it got no address within 0 s. Its console ends with:\n  booting\n  Kernel panic - not syncing`,
+  })
 })
 
 test('the manual names the same packages', () => {
