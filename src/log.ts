@@ -2,6 +2,7 @@
  * Logging by pino. No payload and no secret: fields are walked before they are written, whatever they hold, and the written
  * line is looked through once more for what only its text tells.
  */
+import { styleText } from 'node:util'
 import { pino } from 'pino'
 import { isFailure } from './errors.ts'
 
@@ -117,6 +118,36 @@ const written = (secret: string): string[] => [
   ...secret.split('\n').filter(line => line.length >= 32 && line !== secret),
 ]
 
+/** What programs follow one delivery by, and stacks: on a terminal they hide what it says. */
+const FOR_PROGRAMS = ['correlation', 'action', 'runnerId', 'stack']
+const STYLES: Readonly<Record<string, 'yellow' | 'red'>> = { warn: 'yellow', error: 'red', fatal: 'red' }
+const fieldsOf = (line: string): Record<string, unknown> => {
+  try {
+    return JSON.parse(line)
+  } catch {
+    // A secret that is a number was taken out of it.
+    return { msg: line.trim() }
+  }
+}
+/** A line as a person on a terminal reads it. No outside text moves the cursor. */
+export const readable = (line: string): string => {
+  const { level, time, msg, err, ...fields } = fieldsOf(line)
+  const label = pino.levels.labels[Number(level)] ?? ''
+  const style = STYLES[label]
+  const told = Object.entries({ ...fields, ...(typeof err === 'object' ? err : {}) })
+    .filter(([name, value]) => !FOR_PROGRAMS.includes(name) && value !== null)
+    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
+  const rest = plain(told.join(' '))
+  const words = [
+    (typeof time === 'string' ? new Date(time) : new Date()).toTimeString().slice(0, 8),
+    ...(style === undefined ? [] : [styleText(style, label)]),
+    plain(String(msg)),
+    ...(rest === '' ? [] : [styleText('dim', rest)]),
+  ]
+  return `${words.join(' ')}\n`
+}
+
 /** `secrets` are values that may turn up inside any text: each is replaced wherever it occurs. */
 export const openLog = (level: string, secrets: readonly string[] = []) => {
   const hidden = [...new Set(secrets.filter(secret => secret.length >= 6).flatMap(written))]
@@ -142,7 +173,12 @@ export const openLog = (level: string, secrets: readonly string[] = []) => {
         },
       },
     },
-    { write: (line: string) => void process.stderr.write(withoutSecrets(line)) },
+    {
+      write: (line: string) => {
+        const clean = withoutSecrets(line)
+        process.stderr.write(process.stderr.isTTY ? readable(clean) : clean)
+      },
+    },
   )
   // Children inherit this: what is bound to them is looked at as well.
   const { child } = log

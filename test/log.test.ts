@@ -1,7 +1,8 @@
 /** What is logged by mistake is not written: each secret is tried through each door. */
+import { stripVTControlCharacters } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { fail } from '../src/errors.ts'
-import { openLog } from '../src/log.ts'
+import { openLog, readable } from '../src/log.ts'
 
 let lines: string[] = []
 vi.spyOn(process.stderr, 'write').mockImplementation(line => {
@@ -211,4 +212,28 @@ test('hostile text costs no more time than its length', () => {
   ])
     openLog('info').info(text)
   expect(performance.now() - began).toBeLessThan(1_000)
+})
+
+describe('on a terminal', () => {
+  const shown = (write: (log: Log) => void) => {
+    write(openLog('info', ['123456']))
+    return stripVTControlCharacters(readable(lines.at(-1) ?? ''))
+  }
+  test('a line is said for people: no ids, no stack, what it is about', () => {
+    expect(shown(log => log.info({ correlation: 'x', ticket: 'DROP-1', tickets: ['A-1'] }, 'begins'))).toMatch(
+      /^\d\d:\d\d:\d\d begins ticket=DROP-1 tickets=\["A-1"\]\n$/,
+    )
+    expect(shown(log => log.error({ err: fail('network', 'it is away', 'Wait.') }, 'polling'))).toMatch(
+      /^\S+ error polling kind=network message=it is away remedy=Wait\.\n$/,
+    )
+  })
+  test('outside text moves no cursor and begins no line', () => {
+    const hostile = 'a\u001b[2Jb\nc\u202ed'
+    expect(
+      readable(JSON.stringify({ level: 30, time: '2026-01-01T00:00:00Z', msg: hostile, branch: hostile })),
+    ).toMatch(/^\S+ a \[2Jb c d \S*branch=a \[2Jb c d\S*\n$/)
+  })
+  test('a line that lost a number as a secret is still written', () => {
+    expect(shown(log => log.info({ n: 123456 }, 'x'))).toMatch(/^\d\d:\d\d:\d\d \{.*"n":\[redacted\].*\}\n$/)
+  })
 })

@@ -62,7 +62,11 @@ export const startBot = async (
     ...(token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: runners could not connect.'] : []),
   ]
   if (problems.length > 0 || token === null)
-    throw fail('not-configured', `starting the bot:\n${problems.map(one => `  - ${one}`).join('\n')}`)
+    throw fail(
+      'not-configured',
+      `starting the bot:\n${problems.map(one => `  - ${one}`).join('\n')}`,
+      'Set it up, with each answer tried: agent-swarm init',
+    )
 
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
   chmodSync(config.home, 0o700)

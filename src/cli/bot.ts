@@ -2,12 +2,14 @@ import { startBot } from '../bot/index.ts'
 import { type RunCommand, tell } from './command.ts'
 import { DRY_RUN_SAYS, dryRun } from './dry-run.ts'
 import { logOf, untilEnded } from './serve.ts'
+import { watching } from './watching.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
   const log = logOf(config)
   const show = dryRun(invocation)
   const bot = await startBot(config, log, { show })
+  tell(watching(config))
   tell(`The bot listens on ${bot.url}`)
   if (show !== null) tell(DRY_RUN_SAYS)
   return untilEnded(invocation.signal, log, () => bot.close())

@@ -6,6 +6,7 @@ import { openWorld } from '../runner/world.ts'
 import { type RunCommand, tell } from './command.ts'
 import { DRY_RUN_SAYS, dryRun } from './dry-run.ts'
 import { logOf, untilEnded, version } from './serve.ts'
+import { watching } from './watching.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
@@ -13,6 +14,7 @@ export const run: RunCommand = async invocation => {
   const log = logOf(config, token)
   const show = dryRun(invocation)
   const bot = await startBot(config, log, { runnerToken: token, show })
+  tell(watching(config))
   if (show !== null) {
     tell(`The bot listens on ${bot.url}, and no runner works`)
     tell(DRY_RUN_SAYS)

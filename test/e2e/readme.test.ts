@@ -1,0 +1,168 @@
+/**
+ * The commands of README.md's "Connect it to your GitHub and Jira", run as they stand there against the simulators: from
+ * nothing to a machine, and to an answer on the pull request. A block is named by a comment before it: <!-- run: NAME -->.
+ */
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { type GitHubStandIn, startGitHub } from '../support/github.ts'
+import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { until } from '../support/wait.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const blocks = new Map(
+  [...readme.matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [name, text]),
+)
+
+let folder: string
+let github: GitHubStandIn
+let jira: JiraStandIn
+let ends: (() => void)[]
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'agent-swarm-readme-'))
+  mkdirSync(join(folder, 'bin'))
+  symlinkSync(join(root, 'bin/agent-swarm.js'), join(folder, 'bin/agent-swarm'))
+  github = await startGitHub({ people: { dev: 'push' } })
+  jira = await startJira({ issues: { 'DROP-1': 'one' } })
+  ends = []
+})
+afterEach(async () => {
+  for (const end of ends) end()
+  await Promise.all([github.stop(), jira.stop()])
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** What a user of GitHub Enterprise Server would have set, and what tests have to: a free port, and no minute to wait. */
+const environment = (more: Record<string, string> = {}) => ({
+  PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
+  HOME: folder,
+  AGENT_SWARM_HOME: join(folder, 'state'),
+  AGENT_SWARM_PROVIDER: 'synthetic',
+  AGENT_SWARM_POLL_SECONDS: '1',
+  GITHUB_API_URL: github.url,
+  JIRA_HOST: jira.url,
+  PORT: '0',
+  TERM: 'xterm',
+  SHELL: '/bin/bash',
+  ...more,
+})
+const block = (name: string): string => {
+  const text = blocks.get(name)
+  if (text === undefined) throw new Error(`README.md has no block "${name}"`)
+  return text
+}
+/** On a terminal with `answers`, or without one. */
+const run = (name: string, more: Record<string, string>, answers: [prompt: string, text: string][] | null = null) => {
+  const [program, words]: [string, string[]] =
+    answers === null
+      ? ['bash', ['-euc', block(name)]]
+      : ['script', ['-qec', `stty cols 100 rows 40; bash -euc '${block(name).replaceAll("'", `'\\''`)}'`, '/dev/null']]
+  // A group of its own, which Ctrl-C and the end of a test reach as a whole.
+  const child = spawn(program, words, { cwd: folder, env: environment(more), detached: true })
+  const signal = (name: NodeJS.Signals) => process.kill(-(child.pid ?? 0), name)
+  ends.push(() => {
+    if (child.exitCode === null && child.signalCode === null) signal('SIGKILL')
+  })
+  const left = [...(answers ?? [])]
+  let [heard, seen] = ['', 0]
+  const listen = (chunk: Buffer) => {
+    heard += chunk
+    const [next] = left
+    if (next === undefined || !heard.slice(seen).includes(next[0])) return
+    left.shift()
+    seen = heard.length
+    child.stdin.write(`${next[1]}\r`)
+  }
+  child.stdout.on('data', listen)
+  child.stderr.on('data', listen)
+  const ended = new Promise<number>(done => child.on('close', code => done(code ?? 1)))
+  return {
+    ended,
+    said: () => stripVTControlCharacters(heard),
+    says: (what: RegExp) =>
+      until(`${what}`, () => stripVTControlCharacters(heard).match(what)).catch(error => {
+        throw new Error(`${error.message}; it said:\n${stripVTControlCharacters(heard)}`)
+      }),
+    interrupt: () => (answers === null ? signal('SIGINT') : child.stdin.write('\u0003')),
+  }
+}
+/** A ticket is moved, and has its machine; its pull request is commented on, and answered. */
+const story = async () => {
+  await jira.move('DROP-1', 'In Progress')
+  await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
+  await github.push('DROP-1-checkout')
+  const pull = await github.open('DROP-1-checkout', 'Checkout')
+  const comment = await github.comment(pull, '/swarm status')
+  await until('the answer', () => github.reactions(comment).includes('rocket'))
+}
+
+test('a laptop and two tokens', async () => {
+  const up = run('laptop', {}, [
+    ['reach GitHub?', ''],
+    ['Your GitHub token', 'token-dev'],
+    ['are watched?', 'acme/shop'],
+    ['reach Jira Cloud?', ''],
+    ['The site', ''],
+    ['e-mail address', jira.me.emailAddress],
+    ['API token', jira.token],
+    ['The keys', ''],
+    ['Whose tickets', ''],
+    ['made with?', ''],
+    ['Write it?', ''],
+  ])
+  await up.says(
+    /GitHub: acme\/shop, looked at every 1 s\s+Jira: DROP on 127\S+, looked at every 1 s; tickets of dev@example\.org get/,
+  )
+  await up.says(/watched from now on[\s\S]*watching in Jira|watching in Jira[\s\S]*watched from now on/)
+  await story()
+  const other = run('another terminal', {})
+  expect(await other.ended).toBe(0)
+  expect(other.said()).toMatch(/DROP-1 +synthetic +running/)
+  up.interrupt()
+  expect(await up.ended).toBe(0)
+  // For people, and not for programs.
+  expect(up.said()).toMatch(/\d\d:\d\d:\d\d begins ticket=DROP-1 kind=create/)
+  expect(up.said()).not.toContain('{"level"')
+}, 60_000)
+
+test('the same in a script', async () => {
+  const init = run('script', {
+    GITHUB_TOKEN: 'token-dev',
+    JIRA_EMAIL: jira.me.emailAddress,
+    JIRA_API_TOKEN: jira.token,
+  })
+  expect([await init.ended, init.said()]).toEqual([0, expect.stringContaining('Next: agent-swarm up')])
+}, 60_000)
+
+test('an App and webhooks', async () => {
+  const up = run('webhooks', {
+    JIRA_EMAIL: jira.me.emailAddress,
+    JIRA_API_TOKEN: jira.token,
+    JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+  })
+  const [page] = await up.says(/http:\/\/127\.0\.0\.1:\d+\/\S+/)
+  // As a browser does: the page's form goes to GitHub, and GitHub sends it back.
+  const html = (await (await fetch(page)).text()).replaceAll('&quot;', '"').replaceAll('&amp;', '&')
+  const [, action = ''] = html.match(/action="([^"]*)"/) ?? []
+  const [, manifest = ''] = html.match(/name="manifest" value="(\{.*\})"/) ?? []
+  const sent = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
+  await fetch(sent.headers.get('location') ?? '', { redirect: 'manual' })
+  await up.says(/GitHub: App 7, by webhooks: https:\S+ address>\/api\/github\/webhooks has to lead to this bot/)
+  const [, url = ''] = await up.says(/listens on (\S+),/)
+  // What stands between the public address and the bot.
+  github.sendTo(url)
+  jira.sendTo(url)
+  await story()
+  expect(github.asked.every(one => !one.path.includes('/git/matching-refs'))).toBe(true)
+  expect(parse(readFileSync(join(folder, 'state/config.yaml'), 'utf8'))).toMatchObject({
+    appId: 7,
+    jiraProjects: ['DROP'],
+  })
+  up.interrupt()
+  expect(await up.ended).toBe(0)
+}, 60_000)
