@@ -36,10 +36,6 @@ const provider = v.picklist(['kvm', 'tart', 'hyperv', 'aws', 'synthetic'])
 const status = v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'])
 const kind = v.picklist(['create', 'start', 'stop', 'checkpoint', 'restore', 'delete-checkpoint', 'delete', 'status'])
 const vmId = said(text, "The machine's name at its hypervisor.")
-const diskBytes = said(
-  v.nullable(whole),
-  'What it takes on the host with its checkpoints; null where that cannot be told.',
-)
 
 const failure = v.strictObject({
   kind: said(v.picklist(failureKinds), 'What a program decides by.'),
@@ -86,14 +82,9 @@ const usage = v.strictObject({
   cpuSeconds: said(v.nullable(some), 'Processor time since its start.'),
 }) satisfies v.GenericSchema<VmUsage>
 
+const known = { ticket, provider, vmId, ip: v.nullable(text), status, baseImage: text, createdAt: time }
 const environmentForm = {
-  ticket,
-  provider,
-  vmId,
-  ip: v.nullable(text),
-  status,
-  baseImage: text,
-  createdAt: time,
+  ...known,
   createdBy: requester,
   ssh: v.nullable(sshInfo),
   checkpoints: v.array(checkpoint),
@@ -397,14 +388,11 @@ export const outputs = {
   create: change,
   list: v.array(
     v.strictObject({
-      ticket,
-      provider,
-      vmId,
-      ip: v.nullable(text),
-      status,
-      baseImage: text,
-      createdAt: time,
-      diskBytes,
+      ...known,
+      diskBytes: said(
+        v.nullable(whole),
+        'What it takes on the host with its checkpoints; null where that cannot be told.',
+      ),
       ssh: v.nullable(sshInfo),
       checkpoints: said(v.array(text), 'Names, oldest first.'),
     }),
@@ -438,7 +426,23 @@ export const outputs = {
       name: provider,
       available: yes,
       reason: said(v.nullable(text), 'Why it is not available.'),
-      capabilities: said(v.array(text), 'What it can do beyond what each can.'),
+      capabilities: said(
+        v.array(
+          v.picklist([
+            'liveCheckpoints',
+            'memoryCheckpoints',
+            'deleteCheckpoint',
+            'usage',
+            'capacity',
+            'consoleTail',
+            'listBaseImages',
+            'buildBase',
+            'runInGuest',
+            'shellInGuest',
+          ]),
+        ),
+        'What it can do beyond what each can.',
+      ),
       provenOn: said(v.nullable(text), 'Where its tests have run for real.'),
     }),
   ),

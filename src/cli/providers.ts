@@ -3,14 +3,22 @@ import type { Provider } from '../../providers/provider.ts'
 import { columns, print, printJson, type RunCommand } from './command.ts'
 import { withWorld } from './with-world.ts'
 
-const CAPABILITIES = [
-  'liveCheckpoints',
-  'deleteCheckpoint',
-  'usage',
-  'listBaseImages',
-  'buildBase',
-  'runInGuest',
-] as const satisfies readonly (keyof Provider)[]
+/** A member that a provider need not have: having it is the capability. */
+type Capability = NonNullable<
+  { [Member in keyof Provider]: Provider extends Required<Pick<Provider, Member>> ? never : Member }[keyof Provider]
+>
+const CAPABILITIES = Object.keys({
+  liveCheckpoints: true,
+  memoryCheckpoints: true,
+  deleteCheckpoint: true,
+  usage: true,
+  capacity: true,
+  consoleTail: true,
+  listBaseImages: true,
+  buildBase: true,
+  runInGuest: true,
+  shellInGuest: true,
+} satisfies Record<Capability, true>) as Capability[]
 
 export const run: RunCommand = invocation =>
   withWorld(invocation, async world => {
@@ -23,7 +31,7 @@ export const run: RunCommand = invocation =>
             available: false,
             reason: 'not part of this version',
             remedy: null,
-            capabilities: [] as string[],
+            capabilities: [] as Capability[],
             provenOn,
           }
         const provider = await world.provider(name)

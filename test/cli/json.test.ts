@@ -119,7 +119,7 @@ test('of machines: made, changed, looked at and deleted; planned, in the backgro
   const rescued = [{ ticket: 'DROP-1', bytes: expect.any(Number), repositories: [expect.stringMatching(/work$/)] }]
   expect(await printed(['status', 'DROP-1'])).toMatchObject({ environment: null, rescued })
   expect(await printed(['status'])).toMatchObject({ environments: [], rescued })
-}, 60_000)
+}, 120_000)
 
 test('of a machine that is reached over SSH', async () => {
   const registry = openRegistry(join(cli.home, 'state/registry.db'))
