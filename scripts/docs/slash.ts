@@ -13,7 +13,7 @@ export const slashPage = (): string => `# Commands in comments
 
 <!-- Made by npm run docs, of handlers/slash-commands.ts. -->
 
-A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. One comment may give ${MOST_COMMANDS}, each on a line of its own; they are done in their order. What stands in code, in quotes, in lists or in tables is talk about commands, and gives none.
+A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. One comment may give ${MOST_COMMANDS}, each on a line of its own; they are done in their order. What stands in code, in quotes, in lists or in tables is talk about commands, and gives none; an edited comment gives none either.
 
 ${table([
   ['Command', 'What it does', 'Example', 'Given on'],
@@ -35,7 +35,7 @@ A repository can keep single commands for some of them: \`commands\` in \`.githu
 
 ## What is answered
 
-On a pull request: 👀 when it was heard, 🚀 or 😕 when it is done, and one reply that is edited as the work goes on. On a ticket in Jira: one comment, which is edited likewise. A mistyped command is answered with the nearest one.
+On a pull request: 👀 when it was heard, 🚀 or 😕 when it is done, and one reply that is edited as the work goes on. On a ticket in Jira: one comment, which is edited likewise. A mistyped command is answered with the nearest one. Who gave which command, and whether it was allowed: \`agent-swarm bot audit\`.
 `
 
 const BEGIN = '<!-- commands: made by npm run docs -->'
