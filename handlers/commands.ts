@@ -1,7 +1,7 @@
 /** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
 import type { Action, ReplyTo, Requester, Ticket } from '../src/domain.ts'
 import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
-import type { Decision, Judged, Reply, Rules } from './handler.ts'
+import { type Decision, type Judged, type LaterWish, type Reply, type Rules, WISHES } from './handler.ts'
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
@@ -14,6 +14,8 @@ export type Commanding = {
   ticket: Ticket | null
   /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
+  /** What was asked for after these were given. */
+  laterWish: LaterWish | null
   rules: Rules
 }
 
@@ -33,7 +35,7 @@ export const unheard = (lines: readonly CommandLine[], by: Requester, reason: st
 
 export const commanded = (
   lines: readonly CommandLine[],
-  { who, by, replyTo, ticket, fork, rules }: Commanding,
+  { who, by, replyTo, ticket, fork, laterWish, rules }: Commanding,
 ): Decision => {
   const may = mayCommand(who, rules)
   if (!may.may) return unheard(lines, by, may.because)
@@ -112,6 +114,8 @@ export const commanded = (
           : `This pull request comes from a fork, and its head is no longer \`${allowed.slice(0, 10)}\`, which was allowed. Look at the new commits, then: \`/swarm allow <commit>\`.`,
         'from a fork, and its head is not allowed',
       )
+    else if (laterWish !== null && WISHES.includes(meaning.action.kind))
+      answer(line, `Not done: \`${laterWish.kind}\` was asked for after that, and holds.`)
     else {
       granted.push(judged(line, mayThis.because))
       actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)

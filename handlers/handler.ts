@@ -76,7 +76,10 @@ export type PullRequestNow = {
   closedAt: number | null
 }
 
-/** What a person asked for after an event had happened: it holds against the event, however late that comes. */
+/** Actions that say how the machine shall be: there or not, running or not. */
+export const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
+
+/** What was asked for after an event had happened: it holds against the event, however late that comes. */
 export type LaterWish = { who: string | null; kind: Action['kind'] }
 
 /** What a handler must know beyond the event, read beforehand. `null` where the thing does not exist. */
@@ -88,6 +91,8 @@ export type Facts = {
     now: PullRequestNow | null
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
+    /** After it was closed its ticket was moved in progress; after a merge, by way of category `new`. */
+    begunAnew: boolean
     laterWish: LaterWish | null
   }
   comment: {
@@ -98,6 +103,8 @@ export type Facts = {
     now: PullRequestNow | null
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
+    /** What was asked for after the comment was written, by whomever or whatever. */
+    laterWish: LaterWish | null
   }
   'ticket-comment': {
     /** Read again just now: the document that it is, and whether it was changed since it was written. */
@@ -106,15 +113,26 @@ export type Facts = {
     isOurs: boolean
     /** Of the ticket, at this moment. */
     assignee: string | null
+    /** What was asked for after the comment was written, by whomever or whatever. */
+    laterWish: LaterWish | null
   }
   ticket: {
     environment: Environment | null
-    /** Read again just now; `unread` when Jira could not be asked (the event counts, for a create); null when it is gone. */
-    now: { category: StatusCategory; assignee: string | null; labels: readonly string[] } | 'unread' | null
+    /**
+     * Read again just now; null when it is gone. `unread` when Jira could not be asked (the event counts, for a create);
+     * `overtaken` when it could not, and later news of the ticket is known.
+     */
+    now:
+      | { category: StatusCategory; assignee: string | null; labels: readonly string[] }
+      | 'unread'
+      | 'overtaken'
+      | null
     /** Its last environment was deleted or merged since the ticket was last in category `new`. */
     endedSinceNew: boolean
     /** A pull request of this ticket was seen, ever. */
     hadPullRequest: boolean
+    /** After this, its last open pull request was closed unmerged. */
+    closedSince: boolean
     /** Whose Jira token it is. */
     me: string | null
     laterWish: LaterWish | null

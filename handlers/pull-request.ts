@@ -3,7 +3,11 @@ import { branchCounts, ticketOf } from './branches.ts'
 import { act, type Decision, type Handler, ignored, outdated } from './handler.ts'
 
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
-export const pullRequest: Handler<'pull-request'> = (event, { environment, now, others, laterWish }, rules) => {
+export const pullRequest: Handler<'pull-request'> = (
+  event,
+  { environment, now, others, begunAnew, laterWish },
+  rules,
+) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
   const ticket = ticketOf(now ?? event, rules)
   if (!branchCounts((now ?? event).branch, rules)) return ignored('the branch does not count here')
@@ -21,6 +25,7 @@ export const pullRequest: Handler<'pull-request'> = (event, { environment, now, 
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterWish !== null) return outdated(laterWish)
+  if (begunAnew) return ignored(`${ticket} was begun anew after that`)
   const remove = (): Decision =>
     now.state === 'merged' && rules.graceMinutes > 0 && event.change === 'closed'
       ? {

@@ -12,11 +12,13 @@ const isMarked = (labels: readonly string[], rules: Rules): boolean =>
   rules.labels.length === 0 ||
   rules.labels.some(wanted => labels.some(label => label.toLowerCase() === wanted.toLowerCase()))
 
+const CLOSED = 'its pull request was closed after that'
+
 type Now = { category: StatusCategory; assignee: string | null; labels: readonly string[] }
 
 /** The ticket as it is now: what was read again counts, then what the event said. Deleted is done. */
 const present = (event: Now & { change: string }, now: Facts['ticket']['now']): Now => {
-  if (event.change === 'deleted' || now === null)
+  if (event.change === 'deleted' || now === null || now === 'overtaken')
     return { category: 'done', assignee: event.assignee, labels: event.labels }
   return now === 'unread' ? event : now
 }
@@ -24,7 +26,7 @@ const present = (event: Now & { change: string }, now: Facts['ticket']['now']): 
 /** A ticket's way through Jira: in progress means a machine, back to new means stopped, done means stopped or gone. */
 export const ticket: Handler<'ticket'> = (
   event,
-  { environment, now, endedSinceNew, hadPullRequest, me, laterWish },
+  { environment, now, endedSinceNew, hadPullRequest, closedSince, me, laterWish },
   rules,
 ) => {
   const { ticket } = event
@@ -32,11 +34,13 @@ export const ticket: Handler<'ticket'> = (
   const by: Requester = { via: 'jira', who: event.by }
   const common = { ticket, by, replyTo: null }
   const { category, assignee, labels } = present(event, now)
+  // It would have been made and then stopped, or deleted.
+  const closed = closedSince && rules.closed !== 'nothing'
   const inProgress = () => {
     if (!isOurs(assignee, rules, me))
       return ignored(`${ticket} is assigned to ${assignee === null ? 'nobody' : 'somebody else'}`)
     if (environment !== null) {
-      if (environment.status === 'stopped') return act([{ kind: 'start', ...common }])
+      if (environment.status === 'stopped') return closed ? ignored(CLOSED) : act([{ kind: 'start', ...common }])
       if (environment.status === 'running' || environment.status === 'creating')
         return ignored(`${ticket} has its machine`)
     }
@@ -45,7 +49,9 @@ export const ticket: Handler<'ticket'> = (
         `the last machine of ${ticket} was deleted or merged, and the ticket was not back in the backlog since`,
       )
     if (!isMarked(labels, rules)) return ignored(`${ticket} has none of the labels ${rules.labels.join(', ')}`)
-    return act([{ kind: 'create', ...common, machine: rules.machine }])
+    const create = { kind: 'create', ...common, machine: rules.machine } as const
+    if (!closed) return act([create])
+    return rules.closed === 'stop' ? act([create, { kind: 'stop', ...common }]) : ignored(CLOSED)
   }
   const rest = (): ReturnType<Handler<'ticket'>> => {
     if (environment === null) return ignored(`${ticket} has no environment`)
@@ -70,5 +76,6 @@ export const ticket: Handler<'ticket'> = (
   if (event.change === 'assignee' && category !== 'indeterminate')
     return ignored(`${ticket} was assigned, and is not in progress`)
   if (laterWish !== null) return outdated(laterWish)
+  if (now === 'overtaken') return ignored(`later news of ${ticket} is known, and how it is now cannot be read`)
   return byCategory[category]()
 }

@@ -34,7 +34,13 @@ export type HeartbeatRequest = {
   version: string
   providers: { name: ProviderName; live: boolean }[]
   environments: Environment[]
+  /** What people last did to each ticket on that machine, with or without an environment now. A runner of an older version does not tell it. */
+  asked?: AskedByHand[]
 }
+/** `id` is the operation's on its runner, `at` when it began, ISO 8601 UTC. */
+export type AskedByHand = { id: number; ticket: Ticket; kind: ActionKind; by: Requester; at: string }
+/** Of so many tickets, those that were touched last. */
+export const ASKED_TOLD = 500
 /** Answered 204 when nothing waits. Queued actions that this runner could take, oldest first, at most WAITING_TOLD. `since` ISO 8601 UTC. */
 export type HeartbeatResponse = {
   waiting: { ticket: Ticket; kind: ActionKind; by: Requester; since: string; why: string }[]

@@ -1,7 +1,7 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
-import type { Decision, Judged, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import { type Decision, ignored, type Judged, type Rules, type SwarmEvent, WISHES } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
+import { type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketCommentFacts, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
@@ -14,9 +14,6 @@ import { isMarked } from './render.ts'
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
 
-/** Commands that say how the machine shall be. */
-const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
-
 /** Its body is an event of ours: what a handler wanted to decide later. */
 export const clockDelivery = (ticket: Ticket, event: string, at: number): Delivery => ({
   source: 'clock',
@@ -26,6 +23,15 @@ export const clockDelivery = (ticket: Ticket, event: string, at: number): Delive
   body: event,
   receivedAt: at,
 })
+
+/** What was so before the bot's first look is told, and not acted on. */
+export const FIRST_LOOK = 'first look'
+const onlyTold = (decision: Decision, id: string): Decision =>
+  decision.verdict === 'act' && decision.actions.length > 0
+    ? ignored(
+        `would ${decision.actions.map(one => `${one.kind} ${one.ticket}`).join(', ')}; it was so before the first look, and is left alone. To have it done: agent-swarm bot replay ${id}`,
+      )
+    : decision
 
 export const openDecide = ({
   rulesOfTicket,
@@ -40,18 +46,19 @@ export const openDecide = ({
 
   /**
    * The decision with its ids; what people asked for, and what was refused, is remembered. `about` names what is decided on:
-   * actions of the same have the same ids, and are queued once. `place`: where it was asked; `ticket`: the one of that place, as
-   * far as it is known. `person`: it is a command, given then (epoch ms).
+   * actions of the same have the same ids, and are queued once. `at`: when that happened, epoch ms. `place`: where it was
+   * asked; `ticket`: the one of that place, as far as it is known. `person`: it is a command.
    */
   const settled = (
     decision: Decision,
     {
       about,
       correlation,
+      at,
       place,
       ticket,
-      person = null,
-    }: { about: string; correlation: string; place: string; ticket: Ticket | null; person?: { at: number } | null },
+      person,
+    }: { about: string; correlation: string; at: number; place: string; ticket: Ticket | null; person: boolean },
   ): Decided => {
     if (decision.verdict === 'ignored') return nothing(decision.reason)
     if (decision.verdict === 'later') {
@@ -89,10 +96,9 @@ export const openDecide = ({
     const kept = new Set<Ticket>()
     memory.together(() => {
       for (const { id: actionId, action } of actions) {
-        memory.noteAsked(actionId, action, person)
+        memory.noteAsked(actionId, action, { at, person })
         // What a person asks for now holds against what was planned before; so does whatever starts the machine.
-        const holds =
-          action.kind === 'create' || action.kind === 'start' || (person !== null && WISHES.includes(action.kind))
+        const holds = action.kind === 'create' || action.kind === 'start' || (person && WISHES.includes(action.kind))
         if (holds && memory.unplan(action.ticket)) kept.add(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
       }
@@ -115,14 +121,19 @@ export const openDecide = ({
     }
   }
 
-  const decisionOn = async (event: GitHubEvent, octokit: Octokit): Promise<Decision> => {
+  /** `at`: when what is decided on happened, epoch ms; not later than now, or it would make every later event look old. */
+  const decisionOn = async (event: GitHubEvent, octokit: Octokit): Promise<{ decision: Decision; at: number }> => {
     const rules = await rulesOf('repo' in event ? event.repo : event.pullRequest.repo)
-    if (event.kind === 'push') return handlers.push(event, pushFacts(sources, event, rules), rules)
-    if (event.kind === 'comment')
-      return handlers.comment(event, await commentFacts(sources, event, octokit, rules), rules)
+    const past = (at: number | null) => Math.min(at ?? clock(), clock())
+    if (event.kind === 'push')
+      return { decision: handlers.push(event, pushFacts(sources, event, rules), rules), at: clock() }
+    if (event.kind === 'comment') {
+      const facts = await commentFacts(sources, event, octokit, rules)
+      return { decision: handlers.comment(event, facts, rules), at: past(event.at) }
+    }
     const facts = await pullRequestFacts(sources, event, octokit, rules)
     if (facts.now !== null) memory.settlePullRequest(event.pullRequest, facts.now.state)
-    return handlers['pull-request'](event, facts, rules)
+    return { decision: handlers['pull-request'](event, facts, rules), at: past(facts.now?.closedAt ?? event.at) }
   }
 
   /** A pull request that comes to an environment gets its status, and the ticket a link to it. */
@@ -149,13 +160,15 @@ export const openDecide = ({
       memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
     if (event.kind === 'push' && event.ref === `refs/heads/${defaultBranchOf(payload)}`) await rulesChanged(event.repo)
     const isComment = event.kind === 'comment'
-    const decided = settled(await decisionOn(event, octokit), {
+    const { decision, at } = await decisionOn(event, octokit)
+    const decided = settled(decision, {
       // A comment may be told of by a webhook and by a poll; what became of it later is something else.
       about: isComment && event.unfit === null ? `github:comment:${event.commentId}` : `github:${id}`,
       correlation: id,
       place: event.kind === 'push' ? event.repo : `${event.pullRequest.repo}#${event.pullRequest.number}`,
       ticket: event.kind === 'push' ? null : (memory.linkOf(event.pullRequest)?.ticket ?? null),
-      person: isComment ? { at: event.at ?? clock() } : null,
+      at,
+      person: isComment,
     })
     return {
       ...decided,
@@ -163,7 +176,7 @@ export const openDecide = ({
     }
   }
 
-  const jira = async ({ id, body, receivedAt }: StoredDelivery): Promise<Decided> => {
+  const jira = async ({ id, event: name, body, receivedAt, since }: StoredDelivery): Promise<Decided> => {
     const payload: unknown = JSON.parse(body)
     const read = jiraEvent(payload)
     if ('ignored' in read) return nothing(read.ignored)
@@ -183,22 +196,28 @@ export const openDecide = ({
       return settled(handlers['ticket-comment'](event, facts, rules), {
         about: `jira:${change ?? id}`,
         correlation: id,
+        at,
         place: event.ticket,
         ticket: event.ticket,
-        person: { at },
+        person: true,
       })
     }
-    const facts = await ticketFacts(sources, event, at, rules.assignees === 'me')
+    const facts = await ticketFacts(sources, event, at, rules)
+    const { now } = facts
     memory.together(() => {
       if (change !== null) memory.noteChange(change, id)
-      if (facts.now !== null) memory.settleTicket(event.ticket, facts.now === 'unread' ? event : facts.now)
+      if (now !== null && now !== 'overtaken') memory.settleTicket(event.ticket, now === 'unread' ? event : now)
     })
-    const { ticket } = event
-    return settled(handlers.ticket(event, facts, rules), {
+    const decision = handlers.ticket(event, facts, rules)
+    // An operator who has it decided again wants what it asks for.
+    const replayed = since > receivedAt
+    return settled(name === FIRST_LOOK && !replayed ? onlyTold(decision, id) : decision, {
       about: `jira:${id}`,
       correlation: id,
-      place: ticket,
-      ticket,
+      at,
+      place: event.ticket,
+      ticket: event.ticket,
+      person: false,
     })
   }
 
@@ -206,11 +225,14 @@ export const openDecide = ({
     const event = JSON.parse(body) as GitHubEvent
     const octokit = await sources.octokitFor('repo' in event ? event.repo : event.pullRequest.repo)
     if (octokit === null) return nothing('its repository can no longer be asked')
-    return settled(await decisionOn(event, octokit), {
+    const { decision, at } = await decisionOn(event, octokit)
+    return settled(decision, {
       about: `clock:${id}`,
       correlation: id,
+      at,
       place: 'the clock',
       ticket: null,
+      person: false,
     })
   }
 

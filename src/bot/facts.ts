@@ -10,7 +10,7 @@ import { readCommand } from '../../handlers/slash-commands.ts'
 import { teamsNamed } from '../../handlers/who-may.ts'
 import { type Action, type Environment, type Failure, type PullRequestRef, type Ticket, ticketIn } from '../domain.ts'
 import type { Queue } from '../queue/queue.ts'
-import { githubFailure, type Octokit, statusOf } from './github.ts'
+import { githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import type { Jira } from './jira.ts'
 import type { Memory } from './memory.ts'
 
@@ -83,9 +83,14 @@ const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket):
   return expected
 }
 
-/** What a person asked of the ticket's machine after this time; of what nobody says when it was, nothing is later. */
-const laterWish = ({ memory }: Sources, ticket: Ticket, at: number | null): LaterWish | null => {
-  const wish = at === null ? null : memory.wish(ticket)
+/** What was asked of the ticket's machine after this time; of what nobody says when it was, nothing is later. */
+const laterWish = (
+  { memory }: Sources,
+  ticket: Ticket,
+  at: number | null,
+  by: 'people' | 'anything' = 'people',
+): LaterWish | null => {
+  const wish = at === null ? null : memory.wish(ticket, by)
   return wish !== null && at !== null && wish.at > at ? { who: wish.who, kind: wish.kind } : null
 }
 
@@ -121,7 +126,7 @@ const remember = (
     if (known !== null) memory.unlink(pullRequest)
     return ticket
   }
-  memory.link({ ...pullRequest, ticket, branch: now.branch, state: now.state })
+  memory.link({ ...pullRequest, ticket, branch: now.branch, state: now.state, closedAt: now.closedAt })
   return ticket
 }
 
@@ -212,6 +217,13 @@ export const pushFacts = ({ memory }: Sources, event: Event<'push'>, { projects 
     : { environment: memory.environment(ticket), live: memory.takesLiveCheckpoints(ticket) }
 }
 
+/** Whether the ticket went on after the pull request had ended: then that belongs to what was before. */
+const begunAnew = ({ memory }: Sources, ticket: Ticket, { state, closedAt }: PullRequestNow): boolean => {
+  const { toNewAt, toProgressAt } = memory.ticket(ticket)
+  if (closedAt === null || toProgressAt === null || toProgressAt <= closedAt) return false
+  return state === 'closed' || (toNewAt !== null && toNewAt > closedAt && toProgressAt > toNewAt)
+}
+
 export const pullRequestFacts = async (
   sources: Sources,
   event: Event<'pull-request'>,
@@ -225,11 +237,13 @@ export const pullRequestFacts = async (
   const ticket = remember(sources, pullRequest, now, rules) ?? before ?? ticketOf(event, rules)
   const ended = now === null || now.state !== 'open'
   const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest, rules) : []
-  if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0) memory.ended(ticket, clock())
+  if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
+    memory.ended(ticket, now.closedAt ?? clock())
   return {
     environment: ticket === null ? null : expectedEnvironment(sources, ticket),
     now,
     others,
+    begunAnew: ticket !== null && now !== null && begunAnew(sources, ticket, now),
     laterWish: ticket === null ? null : laterWish(sources, ticket, ended ? (now?.closedAt ?? null) : event.at),
   }
 }
@@ -267,7 +281,7 @@ export const commentFacts = async (
   const { memory, clock } = sources
   const { pullRequest, author } = event
   const lines = commandLines(event.body).slice(0, MOST_COMMANDS)
-  const stranger = { permission: 'none', teams: [], now: null, allowed: null } as const
+  const stranger = { permission: 'none', teams: [], now: null, allowed: null, laterWish: null } as const
   // Most comments are no commands: nothing is asked for them.
   if (event.unfit !== null || event.authorIsBot || lines.length === 0) return stranger
   const permission = await permissionOf(octokit, pullRequest.repo, author, clock)
@@ -277,13 +291,48 @@ export const commentFacts = async (
     return 'name' in read ? [read.name] : []
   })
   const now = await readPullRequest(octokit, pullRequest, clock)
-  remember(sources, pullRequest, now, rules)
+  const ticket = remember(sources, pullRequest, now, rules)
   return {
     permission,
     teams: await teamsOf(octokit, teamsNamed(names, rules), author, clock),
     now,
     allowed: memory.allowed(pullRequest),
+    laterWish: ticket === null ? null : laterWish(sources, ticket, event.at, 'anything'),
   }
+}
+
+/**
+ * Looks through the watched repositories for a pull request of a ticket that none was seen of: it may have been opened and
+ * not told. The newest 100 of each are asked for.
+ */
+const findPullRequest = async ({ memory, octokitFor, rulesOf, clock }: Sources, ticket: Ticket): Promise<void> => {
+  for (const repo of memory.watched()) {
+    const octokit = await octokitFor(repo)
+    if (octokit === null) continue
+    try {
+      const { data } = await octokit.rest.pulls.list({
+        ...parts(repo),
+        ...{ state: 'all', sort: 'updated', direction: 'desc', per_page: 100 },
+      })
+      const rules = await rulesOf(repo)
+      for (const one of data) {
+        const now = asNow(one)
+        if (!now.fromFork && ticketOf(now, rules) === ticket)
+          remember({ memory }, { repo, number: one.number }, now, rules)
+      }
+    } catch (error) {
+      const failure = githubFailure(error, `looking for pull requests of ${ticket} in ${repo}`, clock())
+      // A repository that we lost says nothing; one that cannot be read now has the delete wait.
+      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+    }
+  }
+}
+
+/** Whether the last of the ticket's pull requests that ended did so after this, without a merge, and none is open. */
+const closedSince = ({ memory }: Sources, ticket: Ticket, at: number): boolean => {
+  const links = memory.pullRequestsOf(ticket)
+  const last = links.toSorted((one, other) => (one.closedAt ?? 0) - (other.closedAt ?? 0)).at(-1)
+  return !links.some(one => one.state === 'open') && last?.state === 'closed' && (last.closedAt ?? 0) > at
 }
 
 /** `at` is when Jira says that it happened, epoch ms. */
@@ -291,40 +340,52 @@ export const ticketFacts = async (
   sources: Sources,
   event: Event<'ticket'>,
   at: number,
-  assigneesMe: boolean,
+  rules: Rules,
 ): Promise<Facts['ticket']> => {
   const { memory, jira, clock } = sources
   const { ticket } = event
-  memory.sawCategory(ticket, event.change === 'deleted' ? 'done' : event.category, at)
+  const known = memory.ticket(ticket)
+  const category = event.change === 'deleted' ? 'done' : event.category
+  memory.sawCategory(ticket, category, at)
+  // To be assigned while it is in progress begins it too.
+  if (category === 'indeterminate' || (category === 'new' && event.change === 'status'))
+    memory.movedTo(ticket, category, at)
   const asked = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
   const failed = asked !== null && 'error' in asked
+  const overtaken = known.category !== null && known.categoryAt !== null && known.categoryAt > at
   // An event counts for a create; a stop or a delete waits until Jira can be asked.
-  if (failed && (event.category !== 'indeterminate' || event.change === 'deleted')) throw asked.error
+  if (failed && (category !== 'indeterminate' || overtaken)) throw asked.error
   // Gone, or only no longer shown to us: the same answer. Without the event of its deletion that is no evidence for one.
   const hidden = asked === null && event.change !== 'deleted'
-  const now = failed || hidden ? ('unread' as const) : asked
-  if (now !== null && now !== 'unread') memory.sawCategory(ticket, now.category, clock())
+  const now = failed || hidden ? (overtaken ? ('overtaken' as const) : ('unread' as const)) : asked
+  if (now !== null && typeof now !== 'string') memory.sawCategory(ticket, now.category, clock())
+  const environment = expectedEnvironment(sources, ticket)
+  const over = now === null || (typeof now !== 'string' && now.category === 'done')
+  if (over && environment !== null && rules.done === null && !known.hadPullRequest)
+    await findPullRequest(sources, ticket)
   const { endedSinceNew, hadPullRequest } = memory.ticket(ticket)
   return {
-    environment: expectedEnvironment(sources, ticket),
+    environment,
     now,
     endedSinceNew,
     hadPullRequest,
-    me: assigneesMe && jira !== null ? await jira.me() : null,
+    closedSince: closedSince(sources, ticket, at),
+    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
     laterWish: laterWish(sources, ticket, at),
   }
 }
 
 export const ticketCommentFacts = async (
-  { memory, jira }: Sources,
-  { ticket, commentId, body, change }: Event<'ticket-comment'>,
+  sources: Sources,
+  { ticket, commentId, body, change, at }: Event<'ticket-comment'>,
 ): Promise<Facts['ticket-comment']> => {
-  const unread = { now: null, isOurs: false, assignee: null }
+  const { memory, jira } = sources
+  const unread = { now: null, isOurs: false, assignee: null, laterWish: null }
   if (jira === null || jiraLines(body).length === 0) return unread
   const now = await jira.readComment(ticket, commentId)
   if (now === null) return unread
   const isOurs = memory.isOwnJiraComment(commentId)
   // Whose ticket it is changes nothing for those that are not heard at all.
   const issue = isOurs || change === 'edited' || now.edited || now.authorIsApp ? null : await jira.issue(ticket)
-  return { now, isOurs, assignee: issue?.assignee ?? null }
+  return { now, isOurs, assignee: issue?.assignee ?? null, laterWish: laterWish(sources, ticket, at, 'anything') }
 }

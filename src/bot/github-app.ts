@@ -5,9 +5,12 @@ import { type GitHub, type GitHubTools, watchedFetch } from './github.ts'
 import { githubEvent, githubEventNames, installationOf as installationIn } from './github-events.ts'
 import { type Decided, nothing } from './inbox.ts'
 
+/** So many repositories are looked at for what their webhooks missed: those that were pushed to last. */
+const LOOKED_AT = 100
+
 export const openApp = async (
   { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
-  { log, decide, installationOf, show = null, paced = true }: GitHubTools,
+  { log, decide, installationOf, onInstallation = () => {}, show = null, paced = true }: GitHubTools,
 ): Promise<GitHub> => {
   const decided = new Map<string, Decided>()
   const watched = watchedFetch(show)
@@ -55,8 +58,29 @@ export const openApp = async (
     return known
   }
 
+  /** One request for each hundred of them. */
+  const repositories = async (): Promise<string[]> => {
+    const app = await probot.auth()
+    const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
+    const found: { name: string; pushedAt: string }[] = []
+    for (const { id, suspended_at } of installations) {
+      if (typeof suspended_at === 'string') continue
+      const octokit = await probot.auth(id)
+      const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
+      for (const { full_name: name, pushed_at, archived, disabled } of listed) {
+        onInstallation(name, id)
+        if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
+      }
+    }
+    return found
+      .sort((one, other) => (one.pushedAt < other.pushedAt ? 1 : -1))
+      .slice(0, LOOKED_AT)
+      .map(one => one.name)
+  }
+
   return {
     login,
+    repositories,
     receive: async ({ id, event, body }) => {
       const payload: unknown = JSON.parse(body)
       // Probot takes a payload for what it should be: it gets those that are.

@@ -2,10 +2,14 @@
 import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../config.ts'
-import { type GitHub, type GitHubTools, watchedFetch } from './github.ts'
+import { parts } from './facts.ts'
+import { type GitHub, type GitHubTools, statusOf, watchedFetch } from './github.ts'
+
+/** Without a list of repositories, so many are watched: those that were pushed to last. */
+const WATCHED_UNASKED = 20
 
 export const openToken = (
-  { token, apiUrl }: TokenSettings,
+  { token, repositories, apiUrl }: TokenSettings,
   { log, decide, show = null, paced = true }: GitHubTools,
 ): GitHub => {
   const watched = watchedFetch(show)
@@ -30,8 +34,41 @@ export const openToken = (
       })
     return known
   }
+
+  const named = async (): Promise<string[]> =>
+    (
+      await Promise.all(
+        repositories.map(repo =>
+          octokit.rest.repos.get(parts(repo)).then(
+            // As GitHub writes it: by this name it is remembered.
+            ({ data }) => [data.full_name],
+            (error: unknown) => {
+              if (statusOf(error) !== 404) throw error
+              log.warn(
+                { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
+                `GitHub shows no repository ${repo}`,
+              )
+              return []
+            },
+          ),
+        ),
+      )
+    ).flat()
+  const lately = async (): Promise<string[]> => {
+    const { data } = await octokit.rest.repos.listForAuthenticatedUser({
+      sort: 'pushed',
+      direction: 'desc',
+      per_page: 100,
+    })
+    return data
+      .filter(one => one.permissions?.push === true && !one.archived && !one.disabled)
+      .slice(0, WATCHED_UNASKED)
+      .map(one => one.full_name)
+  }
+
   return {
     login,
+    repositories: () => (repositories.length > 0 ? named() : lately()),
     receive: ({ id, event, body }) => decide({ id, name: event, payload: JSON.parse(body), octokit }),
     clientFor: async () => octokit,
     isOurs: async ({ user }) => user?.login === (await login()),

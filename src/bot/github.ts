@@ -31,6 +31,8 @@ export type GitHub = {
    * A client with our rights in a repository; null where we have none. Paces itself: writes 1 s apart, comments 3 s.
    */
   clientFor(repo: string): Promise<Octokit | null>
+  /** Repositories where we may act, `owner/name` as GitHub writes them: those that are watched, or that were pushed to last. */
+  repositories(): Promise<string[]>
   /** Whether a comment was written by us. */
   isOurs(comment: WrittenBy): Promise<boolean>
   /** Null while nothing was asked. */
@@ -47,6 +49,8 @@ export type GitHubTools = {
   decide: (received: Received) => Promise<Decided>
   /** The App's installation on a repository, as its deliveries told. */
   installationOf: (repo: string) => number | null
+  /** An installation says that it is on this repository. */
+  onInstallation?: (repo: string, installation: number) => void
   /** Set: what would be changed is shown instead. */
   show?: Show | null
   /** `false` leaves out Octokit's own waiting between writes. */

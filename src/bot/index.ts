@@ -9,6 +9,7 @@ import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
 import { openQueue } from '../queue/sqlite.ts'
 import { openCopy, openStore } from '../store.ts'
+import { openCatchUp } from './catch-up.ts'
 import { clockDelivery, openDecide } from './decide.ts'
 import { queueBeside, type Show } from './dry-run.ts'
 import { forkMoved, type Sources } from './facts.ts'
@@ -37,10 +38,16 @@ const KEPT_MS = { queue: 14 * DAY_MS, memory: 90 * DAY_MS }
 /** How much of the payloads of deliveries without an effect is kept for a replay, in bytes. */
 const KEPT_PAYLOADS = 64 * 1024 * 1024
 const CLOSE_MS = 2_500
-/** Between two looks for what webhooks missed. */
-const CATCH_UP_MS = 15 * 60_000
+/** When is looked for what was missed, beside the start. */
+const CATCH_UP = '7,22,37,52 * * * *'
 
-export type Bot = { url: string; port: number; close(): Promise<void> }
+export type Bot = {
+  url: string
+  port: number
+  /** Looks for what was missed, now: ends when it is in the inbox. */
+  catchUp(): Promise<void>
+  close(): Promise<void>
+}
 
 /**
  * Throws `not-configured` with everything that is missing. `runnerToken` stands in for the configured one. With `show` it
@@ -140,6 +147,7 @@ export const startBot = async (
       log,
       decide: decide.github,
       installationOf: memory.installationOf,
+      onInstallation: memory.setInstallation,
       show,
       // What is shown disturbs nobody.
       paced: show === null,
@@ -219,27 +227,38 @@ export const startBot = async (
   }
   const everyMs = config.pollSeconds * 1000
   const polls: Rounds[] = []
-  if (github !== null && config.github?.via === 'token') {
-    const { repositories } = config.github
-    const poll = openGitHubPoll({ github, repositories, memory, rulesOf, everyMs, clock, log, accept })
-    polls.push(inRounds('polling GitHub', poll.round, log))
+  const looks: (() => Promise<unknown>)[] = []
+  if (github !== null) {
+    const polled = config.github?.via === 'token'
+    const poll = openGitHubPoll({
+      ...{ github, memory, rulesOf, everyMs, clock, log, accept },
+      parts: polled ? ['pushes', 'comments', 'pulls'] : ['pulls'],
+    })
+    if (polled) polls.push(inRounds('polling GitHub', poll.round, log))
+    else looks.push(poll.round)
+    looks.push(poll.compare)
   }
   if (jira !== null) {
     const { projects, assignees } = config
-    // Beside a webhook it finds what that missed.
-    const pace = config.jira?.webhookSecret === null ? everyMs : CATCH_UP_MS
-    const poll = openJiraPoll({ jira, projects, assignees, memory, everyMs: pace, clock, log, accept })
-    polls.push(inRounds('polling Jira', poll.round, log))
+    const poll = openJiraPoll({ jira, projects, assignees, memory, everyMs, clock, log, accept })
+    if (config.jira?.webhookSecret === null) polls.push(inRounds('polling Jira', poll.round, log))
+    else looks.push(poll.round)
+    looks.push(poll.compare)
   }
+  const catchUp = openCatchUp({ github, looks, queue, memory, clock, log })
+  const caughtUp = () => catchUp.round().catch(error => log.error({ err: error }, 'catching up'))
+  tasks.push(cron.schedule(CATCH_UP, caughtUp, tend))
+  caughtUp()
   log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')
 
   return {
     url: server.url,
     port: server.port,
+    catchUp: catchUp.round,
     close: async () => {
       for (const task of tasks) await task.stop()
       await Promise.all([
-        ...polls.map(one => one.close(CLOSE_MS)),
+        ...[...polls, catchUp].map(one => one.close(CLOSE_MS)),
         server.close(),
         operator.close(),
         inbox?.close(CLOSE_MS),

@@ -10,6 +10,8 @@ const DEADLINE_MS = 10_000
 const COMMENTS_A_PAGE = 100
 const ISSUES_A_PAGE = 100
 const CHANGES_A_PAGE = 100
+/** Reads, though it is posted. */
+const BULK = '/rest/api/3/issue/bulkfetch'
 
 /** An issue as it is now. */
 type Issue = { category: StatusCategory; assignee: string | null; labels: string[] }
@@ -28,6 +30,8 @@ export type JiraComment = {
   edited: boolean
   body: unknown
 }
+/** An issue as it is, with the changes that came with it, the newest 40 at most, oldest first. */
+export type Standing = Omit<Found, 'comments'>
 export type Jira = {
   /** The account whose token it is. Asked once. */
   me(): Promise<string>
@@ -37,6 +41,10 @@ export type Jira = {
   now(): Promise<number>
   /** What is found by JQL, with its changes since `since`. What is not found may be there all the same. */
   search(jql: string, since: number): Promise<Found[]>
+  /** How issues are now, those that a search finds. */
+  standing(jql: string): Promise<Standing[]>
+  /** The same, by their keys. What Jira does not show us is left out, and may be there all the same. */
+  standingOf(tickets: readonly Ticket[]): Promise<Standing[]>
   /** The category of a status, by its id. */
   categoryOf(status: string): Promise<StatusCategory>
   /** Null when it is gone. */
@@ -122,7 +130,7 @@ export const openJira = (
       body?: unknown
     },
   ): Promise<unknown> => {
-    if (show !== null && request.method !== 'GET') {
+    if (show !== null && request.method !== 'GET' && request.url !== BULK) {
       show({ what: 'request', to: 'Jira', method: request.method, path: request.url, body: request.body })
       return {}
     }
@@ -249,6 +257,21 @@ export const openJira = (
     )
   }
 
+  const STANDING = ['status', 'assignee', 'labels', 'created']
+  const standingIn = (told: unknown): Standing[] => {
+    const issues = member(told, 'issues')
+    return (Array.isArray(issues) ? issues : []).flatMap(issue => {
+      const ticket = text(member(issue, 'key'))
+      const createdAt = Date.parse(text(member(issue, 'fields', 'created')) ?? '')
+      if (ticket === null || !isTicket(ticket) || Number.isNaN(createdAt)) return []
+      const histories = member(issue, 'changelog', 'histories')
+      const changes = (Array.isArray(histories) ? histories : [])
+        .flatMap(one => changeIn(one) ?? [])
+        .sort((one, other) => one.at - other.at || Number(one.id) - Number(other.id))
+      return [{ ticket, createdAt, changes, ...issueIn(issue) }]
+    })
+  }
+
   /** Newest first. */
   async function* commentsOf(ticket: Ticket): AsyncGenerator<unknown> {
     for (let startAt = 0; ; startAt += COMMENTS_A_PAGE) {
@@ -340,6 +363,38 @@ export const openJira = (
         nextPageToken = text(member(told, 'nextPageToken'))
         if (nextPageToken === null || member(told, 'isLast') === true) return found
       }
+    },
+    standing: async jql => {
+      const found: Standing[] = []
+      for (let nextPageToken: string | null = null; ; ) {
+        const told = await ask('searching Jira', {
+          url: '/rest/api/3/search/jql',
+          method: 'GET',
+          searchParams: {
+            jql,
+            fields: STANDING.join(','),
+            expand: 'changelog',
+            maxResults: ISSUES_A_PAGE,
+            ...(nextPageToken === null ? {} : { nextPageToken }),
+          },
+        })
+        found.push(...standingIn(told))
+        nextPageToken = text(member(told, 'nextPageToken'))
+        if (nextPageToken === null || member(told, 'isLast') === true) return found
+      }
+    },
+    standingOf: async tickets => {
+      const found: Standing[] = []
+      for (let from = 0; from < tickets.length; from += ISSUES_A_PAGE) {
+        const issueIdsOrKeys = tickets.slice(from, from + ISSUES_A_PAGE)
+        const told = await ask(`reading ${issueIdsOrKeys.length} issues in Jira`, {
+          url: BULK,
+          method: 'POST',
+          body: { issueIdsOrKeys, fields: STANDING, expand: ['changelog'] },
+        })
+        found.push(...standingIn(told))
+      }
+      return found
     },
     categoryOf: async status => {
       if (!categories.has(status)) await readCategories()

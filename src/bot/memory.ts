@@ -216,15 +216,28 @@ const migrations = [
   alter table audit add column ticket text;
   create index audit_ticket on audit (ticket, seq);
   `,
+  `
+  -- When it was last moved there (not: seen there), by the sender's clock.
+  alter table ticket add column to_new_at integer;
+  alter table ticket add column to_progress_at integer;
+  -- Null while it is open.
+  alter table pull_request add column closed_at integer;
+  `,
 ]
 
 /** A runner that was not heard for so long is away. */
 const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
-export type PullRequestLink = PullRequestRef & { ticket: Ticket; branch: string; state: 'open' | 'closed' | 'merged' }
+export type PullRequestLink = PullRequestRef & {
+  ticket: Ticket
+  branch: string
+  state: 'open' | 'closed' | 'merged'
+  /** Epoch ms; null while it is open. */
+  closedAt: number | null
+}
 /** `settled`: the state that the last decided event found, and when; null when none was decided. */
 export type KnownPullRequest = PullRequestLink & { settled: { state: PullRequestLink['state']; at: number } | null }
-/** What a person asked for by a command, and when, epoch ms. */
+/** How the ticket's machine was asked to be, and when, epoch ms. */
 export type Wish = { who: string | null; kind: Action['kind']; at: number }
 export type TicketFound = { category: StatusCategory; assignee: string | null }
 export type OwnComment = { kind: 'status' | 'reply'; about: string } & PullRequestRef
@@ -291,6 +304,7 @@ const linkFrom = (row: Row): KnownPullRequest => ({
   ticket: row.ticket as string,
   branch: row.branch as string,
   state: row.state as PullRequestLink['state'],
+  closedAt: row.closed_at as number | null,
   settled:
     row.settled === null ? null : { state: row.settled as PullRequestLink['state'], at: row.settled_at as number },
 })
@@ -335,6 +349,23 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       at,
     )
 
+  /** `at`: when that happened which it was asked for by, epoch ms. `person`: a person asked, by a command. */
+  const noteAsked = (
+    actionId: string,
+    { ticket, kind, by }: Pick<Action, 'ticket' | 'kind' | 'by'>,
+    { at, person }: { at: number; person: boolean },
+  ): void =>
+    void run(
+      `insert into asked (action_id, ticket, kind, asked_by, at, person) values (?, ?, ?, ?, ?, ?)
+       on conflict do nothing`,
+      actionId,
+      ticket,
+      kind,
+      JSON.stringify(by),
+      at,
+      Number(person),
+    )
+
   /** Takes over what a runner says of one environment. True when a reader would see a difference. */
   const learn = (environment: Environment, runnerId: string | null): boolean => {
     const { ticket, vmId } = environment
@@ -371,6 +402,10 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         category: (row?.category as StatusCategory | null | undefined) ?? null,
         endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
         hadPullRequest: row?.had_pull_request === 1,
+        toNewAt: (row?.to_new_at as number | null | undefined) ?? null,
+        toProgressAt: (row?.to_progress_at as number | null | undefined) ?? null,
+        /** Of what is known of its category. */
+        categoryAt: (row?.category_at as number | null | undefined) ?? null,
         settled: json<TicketFound>(row?.settled),
       }
     },
@@ -386,29 +421,35 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       if (category === 'new')
         run('update ticket set last_new_at = max(coalesce(last_new_at, 0), ?2) where ticket = ?1', ticket, at)
     },
-    ended,
-    /** `person`: by a command, and when it was given (epoch ms). */
-    noteAsked: (actionId: string, { ticket, kind, by }: Action, person: { at: number } | null = null): void =>
-      void run(
-        `insert into asked (action_id, ticket, kind, asked_by, at, person) values (?, ?, ?, ?, ?, ?)
-         on conflict do nothing`,
-        actionId,
+    /** It was moved there, or assigned while there, at that time. */
+    movedTo: (ticket: Ticket, category: 'new' | 'indeterminate', at: number): void => {
+      const column = { new: 'to_new_at', indeterminate: 'to_progress_at' }[category]
+      run(
+        `insert into ticket (ticket, ${column}) values (?1, ?2)
+         on conflict (ticket) do update set ${column} = max(coalesce(${column}, 0), ?2)`,
         ticket,
-        kind,
-        JSON.stringify(by),
-        person?.at ?? clock(),
-        Number(person !== null),
-      ),
-    /** The last command that wanted the ticket's machine to be there or not, to run or not; null when there was none. */
-    wish: (ticket: Ticket): Wish | null => {
+        at,
+      )
+    },
+    ended,
+    noteAsked,
+    /** When an action was asked for; null when that is not known. */
+    askedAt: (actionId: string): number | null =>
+      (get('select at from asked where action_id = ?', actionId)?.at as number | undefined) ?? null,
+    /**
+     * How the ticket's machine was asked to be last: there or not, running or not. `by`: by whom that counts. Null when nobody
+     * asked.
+     */
+    wish: (ticket: Ticket, by: 'people' | 'anything'): Wish | null => {
       const row = get(
-        `select * from asked where ticket = ? and person = 1 and kind in ('create','start','stop','restore','delete')
+        `select * from asked where ticket = ? and person >= ? and kind in ('create','start','stop','restore','delete')
          order by at desc limit 1`,
         ticket,
+        by === 'people' ? 1 : 0,
       )
       if (row === undefined) return null
-      const by = JSON.parse(row.asked_by as string) as Action['by']
-      return { who: by.who, kind: row.kind as Action['kind'], at: row.at as number }
+      const { who } = JSON.parse(row.asked_by as string) as Action['by']
+      return { who, kind: row.kind as Action['kind'], at: row.at as number }
     },
 
     /** The delivery that told of this change first; null when none did. */
@@ -451,15 +492,17 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       })),
 
     // ── Pull requests ──
-    link: ({ repo, number, ticket, branch, state }: PullRequestLink): void => {
+    link: ({ repo, number, ticket, branch, state, closedAt }: PullRequestLink): void => {
       run(
-        `insert into pull_request (repo, number, ticket, branch, state) values (?, ?, ?, ?, ?)
-         on conflict (repo, number) do update set ticket = excluded.ticket, branch = excluded.branch, state = excluded.state`,
+        `insert into pull_request (repo, number, ticket, branch, state, closed_at) values (?, ?, ?, ?, ?, ?)
+         on conflict (repo, number) do update set ticket = excluded.ticket, branch = excluded.branch,
+           state = excluded.state, closed_at = excluded.closed_at`,
         repo,
         number,
         ticket,
         branch,
         state,
+        closedAt,
       )
       run(
         `insert into ticket (ticket, had_pull_request) values (?, 1)
@@ -502,6 +545,12 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
         what,
         JSON.stringify(value),
       ),
+    /** The repositories that were looked at, by name. */
+    watched: (): string[] =>
+      all(
+        `select distinct substr(what, instr(what, ':') + 1) as repo from place
+         where what like 'github:%/%' or what like 'github-app:%/%' order by repo`,
+      ).map(row => row.repo as string),
     heads: (repo: string): Map<string, string> =>
       new Map(all('select ref, sha from head where repo = ?', repo).map(row => [row.ref as string, row.sha as string])),
     setHead: (repo: string, ref: string, sha: string): void =>
@@ -700,27 +749,39 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
 
     // ── Environments and runners ──
     mirrored,
+    /** Tickets that have a machine, as last told. */
+    withMachine: (): Ticket[] =>
+      all('select ticket from environment where gone_at is null order by ticket').map(row => row.ticket as string),
     /** The ticket's environment as last told; null when there is none. */
     environment: (ticket: Ticket): Environment | null => {
       const known = mirrored(ticket)
       return known === null || known.goneAt !== null ? null : known.environment
     },
     learn,
-    /** An action ended, and the ticket has no environment. `deleted`: the action removed it. True when that is news. */
-    learnGone: (ticket: Ticket, deleted: boolean): boolean => {
+    /**
+     * An action ended, and the ticket has no environment. `deleted`: the action removed it, and was asked for then (epoch ms).
+     * True when that is news.
+     */
+    learnGone: (ticket: Ticket, deleted: { askedAt: number } | null): boolean => {
       const news =
         run(
           'update environment set gone_at = ?, deleted = ? where ticket = ? and gone_at is null',
           clock(),
-          Number(deleted),
+          Number(deleted !== null),
           ticket,
         ) === 1
-      if (news || deleted) ended(ticket, clock())
+      if (news || deleted !== null) ended(ticket, deleted?.askedAt ?? clock())
       return news
     },
     /** Takes over a heartbeat. Returns the tickets that a reader would see differently. */
-    heartbeat: ({ runnerId, host, providers, environments }: HeartbeatRequest): Ticket[] =>
+    heartbeat: ({ runnerId, host, providers, environments, asked = [] }: HeartbeatRequest): Ticket[] =>
       together(() => {
+        for (const { id, ticket, kind, by, at } of asked) {
+          const was = Date.parse(at)
+          // A clock that is ahead would make every later event look old.
+          if (!Number.isNaN(was))
+            noteAsked(`cli:${runnerId}:${id}`, { ticket, kind, by }, { at: Math.min(was, clock()), person: true })
+        }
         const away = (get('select seen_at from runner where id = ?', runnerId)?.seen_at as number | undefined) ?? 0
         run(
           `insert into runner (id, host, providers, seen_at) values (?, ?, ?, ?)

@@ -58,7 +58,11 @@ export const openOutcomes = ({
     const before = memory.environment(ticket)
     if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)
     // A failure without an environment says nothing about whether there is one.
-    else if (outcome.result !== 'failed') memory.learnGone(ticket, kind === 'delete' && outcome.result === 'done')
+    else if (outcome.result !== 'failed')
+      memory.learnGone(
+        ticket,
+        kind === 'delete' && outcome.result === 'done' ? { askedAt: memory.askedAt(id) ?? clock() } : null,
+      )
     const operation = operationOf(action, outcome)
     if (operation !== null) memory.noteOperation(ticket, operation)
     const messages: Message[] = []

@@ -15,11 +15,11 @@ import type { KnownPullRequest, Memory } from './memory.ts'
 import { isMarked } from './render.ts'
 import { openTroubles } from './rounds.ts'
 
-/** Without a list of repositories, so many are watched: those that were pushed to last. */
-const WATCHED_UNASKED = 20
 /** How often is looked which repositories these are, or how those of the list are called now. */
 const CHOOSE_EVERY_MS = 10 * 60_000
 const AT_ONCE = 4
+/** So many pull requests are compared in one round; the next one goes on behind them. */
+const COMPARED_AT_ONCE = 100
 /** What GitHub lists may lag behind what it stored. */
 const OVERLAP_MS = 2 * 60_000
 /** The cursor of comments moves at least so often: what it looks back on stays well within what the inbox remembers. */
@@ -64,12 +64,13 @@ const untold = (
   return known.ticket === ticket ? null : 'edited'
 }
 
-/** The delivery that tells so. `prefix` begins its id. */
+/** The delivery that tells so. `about` is its id. `installation`: of the App on the repository, by which it is decided. */
 const pullRequestDelivery = (
   repo: string,
   data: ListedPullRequest,
   action: NonNullable<ReturnType<typeof untold>>,
   known: KnownPullRequest | null,
+  installation: number | null,
 ): Pick<Delivery, 'event' | 'lane' | 'body'> & { about: string } => {
   // Nobody tells when it was reopened: not before its close was settled.
   const at = action === 'reopened' && known?.settled ? iso(known.settled.at) : data.updated_at
@@ -85,6 +86,7 @@ const pullRequestDelivery = (
       head: { ref: head.ref, repo: head.repo === null ? null : { full_name: head.repo.full_name } },
     },
     sender: null,
+    installation: installation === null ? null : { id: installation },
   }
   return {
     event: 'pull_request',
@@ -94,9 +96,11 @@ const pullRequestDelivery = (
   }
 }
 
+type Part = 'pushes' | 'comments' | 'pulls'
+
 export const openGitHubPoll = ({
   github,
-  repositories,
+  parts: wanted,
   memory,
   rulesOf,
   everyMs,
@@ -105,8 +109,8 @@ export const openGitHubPoll = ({
   accept,
 }: {
   github: GitHub
-  /** `owner/name` each; empty: those that our user may push to, of which the ones that were pushed to last. */
-  repositories: readonly string[]
+  /** What is looked for. Where there are webhooks, what was pushed and said is sent again when it was missed. */
+  parts: readonly Part[]
   memory: Memory
   rulesOf: (repo: string) => Promise<Rules>
   everyMs: number
@@ -288,7 +292,7 @@ export const openGitHubPoll = ({
         const began = place === null ? found.now : Date.parse(place.began)
         const action = untold(now, known, ticketOf(now, rules), began)
         if (action === null) continue
-        const made = pullRequestDelivery(repo, data, action, known)
+        const made = pullRequestDelivery(repo, data, action, known, memory.installationOf(repo))
         deliveries.push(delivery(made.about, made))
       }
       if (!found.more || (found.data.at(-1)?.updated_at ?? '') < from) break
@@ -299,14 +303,16 @@ export const openGitHubPoll = ({
   const look = async (repo: string): Promise<void> => {
     const octokit = await github.clientFor(repo)
     if (octokit === null) return
-    const key = `github:${repo}`
+    // Who changes from one way to the other begins anew: where the other one was is long ago.
+    const key = `${wanted.includes('comments') ? 'github' : 'github-app'}:${repo}`
     const rules = await rulesOf(repo)
     const place = memory.place<Place>(key)
     // What cannot be read leaves the rest: it is told, and read the next time.
     let trouble: unknown = null
-    const read = async <T>(part: () => Promise<T | null>): Promise<T | null> => {
+    const read = async <T>(part: Part, look: () => Promise<T | null>): Promise<T | null> => {
+      if (!wanted.includes(part)) return null
       try {
-        return await part()
+        return await look()
       } catch (error) {
         const failure = githubFailure(error, `polling ${repo}`, clock())
         if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
@@ -314,10 +320,10 @@ export const openGitHubPoll = ({
         return null
       }
     }
-    const pushed = await read(() => pushes(repo, octokit, rules, place === null))
+    const pushed = await read('pushes', () => pushes(repo, octokit, rules, place === null))
     // A command that was given before a merge is decided before it.
-    const said = place === null ? null : await read(() => comments(repo, octokit, place))
-    const changed = await read(() => pulls(repo, octokit, rules, place))
+    const said = place === null ? null : await read('comments', () => comments(repo, octokit, place))
+    const changed = await read('pulls', () => pulls(repo, octokit, rules, place))
     accept([pushed, said, changed].flatMap(one => one?.deliveries ?? []))
     memory.together(() => {
       for (const one of [pushed, said, changed]) one?.keep()
@@ -341,45 +347,9 @@ export const openGitHubPoll = ({
     if (trouble !== null) throw trouble
   }
 
-  // ── Which repositories ──
-
-  const named = async (octokit: Octokit): Promise<string[]> =>
-    (
-      await Promise.all(
-        repositories.map(repo =>
-          octokit.rest.repos.get(parts(repo)).then(
-            // As GitHub writes it: by this name it is remembered.
-            ({ data }) => [data.full_name],
-            (error: unknown) => {
-              if (statusOf(error) !== 404) throw error
-              log.warn(
-                { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
-                `GitHub shows no repository ${repo}`,
-              )
-              return []
-            },
-          ),
-        ),
-      )
-    ).flat()
-
-  const lately = async (octokit: Octokit): Promise<string[]> => {
-    const { data } = await octokit.rest.repos.listForAuthenticatedUser({
-      sort: 'pushed',
-      direction: 'desc',
-      per_page: 100,
-    })
-    return data
-      .filter(one => one.permissions?.push === true && !one.archived && !one.disabled)
-      .slice(0, WATCHED_UNASKED)
-      .map(one => one.full_name)
-  }
-
   const choose = async (): Promise<void> => {
     if (clock() - choseAt < CHOOSE_EVERY_MS) return
-    const octokit = await github.clientFor('')
-    if (octokit === null) return
-    const chosen = repositories.length > 0 ? await named(octokit) : await lately(octokit)
+    const chosen = await github.repositories()
     choseAt = clock()
     if (chosen.join() !== watched.join()) log.info({ repositories: chosen }, 'watching on GitHub')
     watched = chosen
@@ -399,7 +369,42 @@ export const openGitHubPoll = ({
     }
   }
 
+  // ── What is so, and was not told, of the tickets that have a machine ──
+
+  /** Behind which the next round goes on. */
+  let compared = ''
+  const nameOf = ({ repo, number }: KnownPullRequest) => `${repo}#${number}`
+  const compareOne = async (link: KnownPullRequest): Promise<void> => {
+    const { repo, number } = link
+    const octokit = await github.clientFor(repo)
+    if (octokit === null) return
+    const found = await ask({ what: nameOf(link), part: '' }, headers =>
+      octokit.rest.pulls.get({ ...parts(repo), pull_number: number, headers }),
+    )
+    if (found === null) return
+    const now = asNow(found.data)
+    const known = memory.linkOf(link)
+    const action = untold(now, known, ticketOf(now, await rulesOf(repo)), 0)
+    // What is told is looked at again until it was decided.
+    if (action === null) return found.keep()
+    const made = pullRequestDelivery(repo, found.data, action, known, memory.installationOf(repo))
+    accept([delivery(made.about, made)])
+  }
+  const compare = async (): Promise<void> => {
+    const links = memory
+      .withMachine()
+      .flatMap(memory.pullRequestsOf)
+      .filter(one => one.settled?.state !== 'merged')
+      .sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+    const ahead = links.filter(one => nameOf(one) > compared)
+    const round = (links.length > COMPARED_AT_ONCE ? [...ahead, ...links] : links).slice(0, COMPARED_AT_ONCE)
+    for (const link of round) await trying(`reading ${nameOf(link)}`, () => compareOne(link))
+    compared = round.length < COMPARED_AT_ONCE ? '' : nameOf(round.at(-1) as KnownPullRequest)
+  }
+
   return {
+    /** Reads each pull request of a ticket that has a machine, by its number: one request each, answered 304 when nothing changed. */
+    compare,
     /** Looks at every repository once. Returns after how many milliseconds the next look may be. */
     round: async (): Promise<number> => {
       interval = 0

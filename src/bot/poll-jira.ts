@@ -11,7 +11,8 @@ import { projectOf, type Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
-import { type Change, type Found, isJiraFailure, type Jira, type JiraComment } from './jira.ts'
+import { FIRST_LOOK } from './decide.ts'
+import { type Change, type Found, isJiraFailure, type Jira, type JiraComment, type Standing } from './jira.ts'
 import { jiraChange, jiraLane } from './jira-events.ts'
 import type { Memory } from './memory.ts'
 import { openTroubles } from './rounds.ts'
@@ -68,9 +69,9 @@ export const openJiraPoll = ({
     receivedAt: clock(),
   })
   const delivery = (
-    { ticket, assignee, labels }: Found,
+    { ticket, assignee, labels }: Standing,
     event: 'jira:issue_updated' | 'jira:issue_created',
-    { id, at, by, fields }: Pick<Change, 'id' | 'at' | 'by' | 'fields'>,
+    { id, at, by, fields }: Pick<Change, 'at' | 'by' | 'fields'> & { id: string | null },
     category: StatusCategory,
   ): Delivery => {
     return inShape(`poll:${ticket}:${id}`, {
@@ -81,7 +82,10 @@ export const openJiraPoll = ({
         key: ticket,
         fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
       },
-      changelog: event === 'jira:issue_created' ? null : { id, items: fields.map(field => ({ field })) },
+      changelog:
+        event === 'jira:issue_created'
+          ? null
+          : { ...(id === null ? {} : { id }), items: fields.map(field => ({ field })) },
     })
   }
   const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment): Delivery =>
@@ -113,17 +117,54 @@ export const openJiraPoll = ({
     })
   }
 
-  /** What is in progress when a project is looked at for the first time is told, and left as it is. */
+  /** What is in progress when a project is looked at for the first time is told, in the inbox too, and left as it is. */
   const begin = async (fresh: readonly string[], now: number): Promise<void> => {
-    const found = await jira.search(inProgress(fresh, assignees), now)
-    for (const one of found) if (memory.ticket(one.ticket).settled === null) memory.settleTicket(one.ticket, one)
-    const without: Ticket[] = found.map(one => one.ticket).filter(ticket => memory.environment(ticket) === null)
+    const found = await jira.standing(inProgress(fresh, assignees))
+    const unknown = found.filter(one => memory.ticket(one.ticket).settled === null)
+    for (const one of unknown) memory.settleTicket(one.ticket, one)
+    const without = unknown.filter(one => memory.environment(one.ticket) === null)
+    accept(
+      without.map(one => ({
+        ...delivery(one, 'jira:issue_updated', { id: null, at: now, by: null, fields: ['status'] }, one.category),
+        id: `first:${one.ticket}`,
+        event: FIRST_LOOK,
+      })),
+    )
     log.info(
-      { projects: fresh, tickets: without },
+      { projects: fresh, tickets: without.map(one => one.ticket) },
       without.length === 0
         ? 'watching in Jira; nothing is in progress without a machine'
-        : 'watching in Jira; these tickets are in progress and would have a machine. None is made: move them again, or use agent-swarm create',
+        : 'watching in Jira; these tickets are in progress and have no machine, and none is made. Which of them would get one: agent-swarm bot inbox jira. To have it: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
     )
+  }
+
+  /** How a ticket is now, as the change that made it so, where the last decided event found it otherwise. */
+  const untold = async (found: Standing, began: number): Promise<Delivery[]> => {
+    const { settled } = memory.ticket(found.ticket)
+    const moved = settled?.category !== found.category
+    const given = found.category === 'indeterminate' && settled?.assignee !== found.assignee
+    if (!moved && !given) return []
+    const since = found.changes.filter(one => one.at >= began)
+    const last = moved ? since.findLast(one => one.fields.includes('status')) : undefined
+    const change = last ?? since.at(-1)
+    return deliveriesOf({ ...found, changes: change === undefined ? [] : [change], comments: [] }, began)
+  }
+
+  const compare = async (): Promise<void> => {
+    const place = memory.place<Place>('jira')
+    const known = projects.filter(project => place?.began[project] !== undefined)
+    if (place === null || known.length === 0) return
+    const found = await jira.standing(inProgress(known, assignees))
+    const seen = new Set(found.map(one => one.ticket))
+    const others = memory.withMachine().filter(one => known.includes(projectOf(one)) && !seen.has(one))
+    found.push(...(await jira.standingOf(others)))
+    const made: Delivery[] = []
+    for (const one of found) {
+      const began = place.began[projectOf(one.ticket)]
+      // One that was moved to a project that is not ours.
+      if (began !== undefined) made.push(...(await untold(one, began)))
+    }
+    accept(made)
   }
 
   const look = async (): Promise<void> => {
@@ -145,18 +186,24 @@ export const openJiraPoll = ({
     memory.setPlace('jira', { at: now, began } satisfies Place)
   }
 
+  const trying = async (doing: string, work: () => Promise<void>): Promise<number> => {
+    try {
+      await work()
+      told(doing, null)
+      return everyMs
+    } catch (error) {
+      told(doing, failureOf(error, doing))
+      return Math.max(everyMs, isJiraFailure(error) ? (error.retryAfter ?? 0) : 0)
+    }
+  }
+
   return {
+    /**
+     * Reads how the tickets are that are in progress, by a search, and those that have a machine, by their keys, and tells
+     * what was not told. A request for each hundred of them.
+     */
+    compare: () => trying('comparing with Jira', compare),
     /** Looks once. Returns after how many milliseconds the next look may be. */
-    round: async (): Promise<number> => {
-      const doing = 'polling Jira'
-      try {
-        await look()
-        told(doing, null)
-        return everyMs
-      } catch (error) {
-        told(doing, failureOf(error, doing))
-        return Math.max(everyMs, isJiraFailure(error) ? (error.retryAfter ?? 0) : 0)
-      }
-    },
+    round: (): Promise<number> => trying('polling Jira', look),
   }
 }

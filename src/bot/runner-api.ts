@@ -6,6 +6,8 @@ import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import {
   ACQUIRE_WAIT_MS,
+  ASKED_TOLD,
+  type AskedByHand,
   type HeartbeatRequest,
   type HeartbeatResponse,
   type LeaseResponse,
@@ -35,6 +37,14 @@ const checkpoint = v.object({
 })
 const requester = v.object({ via: v.picklist(['github', 'jira', 'cli', 'clock']), who: nullable(text(255)) })
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+const ticketKey = v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/))
+const askedByHand: v.GenericSchema<unknown, AskedByHand> = v.object({
+  id: count,
+  ticket: ticketKey,
+  kind: v.picklist(['create', 'start', 'stop', 'restore', 'delete']),
+  by: requester,
+  at: text(40),
+})
 const workAtRisk = v.union([
   v.object({
     known: v.literal(true),
@@ -46,7 +56,7 @@ const workAtRisk = v.union([
   v.object({ known: v.literal(false), because: text(2_000) }),
 ])
 const environment: v.GenericSchema<unknown, Environment> = v.object({
-  ticket: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/)),
+  ticket: ticketKey,
   provider: v.picklist(['kvm', 'tart', 'hyperv', 'aws', 'synthetic']),
   vmId: v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,63}$/)),
   ip: nullable(text(64)),
@@ -94,6 +104,7 @@ const bodies = {
       v.maxLength(10),
     ),
     environments: v.pipe(v.array(environment), v.maxLength(10_000)),
+    asked: v.optional(v.pipe(v.array(askedByHand), v.maxLength(ASKED_TOLD)), []),
   }),
 }
 

@@ -15,7 +15,7 @@ import type {
   Ticket,
   WorkAtRisk,
 } from '../domain.ts'
-import type { HeartbeatResponse } from '../protocol.ts'
+import type { AskedByHand, HeartbeatResponse } from '../protocol.ts'
 import type { Desired } from '../runner/lifecycle.ts'
 import type { InstalledSshConfig } from '../runner/ssh-config.ts'
 import { openStore } from '../store.ts'
@@ -350,6 +350,21 @@ export const openRegistry = (path: string) => {
       )
       return row === undefined ? null : json<Outcome>(row.outcome)
     },
+    /** What people last asked for by hand on each ticket that changes how its machine is, of the last `limit` tickets. */
+    askedByHand: (limit: number): AskedByHand[] =>
+      all(
+        `select max(id) as id, ticket, kind, asked_by, started_at from operation
+         where result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
+           and json_extract(asked_by, '$.via') = 'cli'
+         group by ticket order by id desc limit ?`,
+        limit,
+      ).map(row => ({
+        id: row.id as number,
+        ticket: row.ticket as Ticket,
+        kind: row.kind as ActionKind,
+        by: json<Requester>(row.asked_by) ?? { via: 'cli', who: null },
+        at: row.started_at as string,
+      })),
     openOperations: (ticket?: Ticket): OperationRow[] =>
       (ticket === undefined
         ? all('select * from operation where ended_at is null order by id')

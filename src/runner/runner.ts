@@ -12,6 +12,7 @@ import type { Log } from '../log.ts'
 import {
   ACQUIRE_WAIT_MS,
   type AcquireRequest,
+  ASKED_TOLD,
   type CompleteRequest,
   type FailRequest,
   HEARTBEAT_MS,
@@ -122,6 +123,7 @@ export const startRunner = async (
               .filter(name => providerRow(name).open !== null)
               .map(name => ({ name, live: providerRow(name).live })),
             environments: await snapshot(),
+            asked: registry.askedByHand(ASKED_TOLD),
           }
           const response = await post('heartbeat', body, REQUEST_DEADLINE_MS, ending.signal)
           noteReach(response.ok, `HTTP ${response.status}`)

@@ -180,6 +180,37 @@ test('a whole story is decided and shown, nothing of it is done, and the real st
   expect(writes().length).toBeGreaterThan(already)
 })
 
+test('what catching up would do is shown, and done by the real start', async () => {
+  const caughtUp = async () => {
+    await bot?.catchUp()
+    await until('all of it decided', () => deliveries().every(one => one.verdict !== null))
+  }
+  await start(false)
+  await caughtUp()
+  await end()
+  github.lose('failed')
+  await github.push('drop-1-login')
+  github.lose(null)
+  await jira.move('DROP-2', 'In Progress', { send: false })
+  const before = github.deliveries.length
+
+  await start(true)
+  await bot?.catchUp()
+  const again = `/app/hook/deliveries/${github.deliveries.at(-1)?.id}/attempts`
+  expect(requests()).toEqual([{ what: 'request', to: 'GitHub', method: 'POST', path: again, body: null }])
+  await until('the create', () =>
+    shown.some(one => one.what === 'delivery' && one.actions[0]?.action.kind === 'create'),
+  )
+  await end()
+  expect(github.deliveries).toHaveLength(before)
+  expect(openedOnce(queue => queue.list())).toEqual([])
+
+  await start(false)
+  await caughtUp()
+  expect(github.deliveries.at(-1)).toMatchObject({ event: 'push', redelivery: true, status_code: 202 })
+  expect(openedOnce(queue => queue.list())).toMatchObject([{ action: { kind: 'create', ticket: 'DROP-2' } }])
+})
+
 const openedOnce = <T>(look: (queue: ReturnType<typeof openQueue>) => T): T => {
   const queue = openQueue(join(config.home, 'bot.db'), Date.now)
   try {

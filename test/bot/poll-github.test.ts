@@ -54,7 +54,7 @@ describe('what a look finds', () => {
     )
     poll = openGitHubPoll({
       github,
-      repositories,
+      parts: ['pushes', 'comments', 'pulls'],
       memory,
       rulesOf: async () => rules,
       everyMs: 60_000,
@@ -74,7 +74,7 @@ describe('what a look finds', () => {
   }
   /** What a decision would have kept. */
   const settle = (number: number, state: 'open' | 'closed' | 'merged') => {
-    memory.link({ repo: hub.repo, number, ticket: 'DROP-1', branch: 'drop-1', state })
+    memory.link({ repo: hub.repo, number, ticket: 'DROP-1', branch: 'drop-1', state, closedAt: null })
     memory.settlePullRequest({ repo: hub.repo, number }, state)
   }
   /** The first look was a while ago. */

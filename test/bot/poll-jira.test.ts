@@ -58,7 +58,9 @@ describe('what a look finds', () => {
 
   test('nothing of what was before the first look, and each move after it, with who made it', async () => {
     await board.move('DROP-1', 'In Progress')
-    expect((await look()).events).toEqual([])
+    // That is told, so that it can be seen, and is not acted on.
+    await look()
+    expect(found.map(one => [one.event, one.id])).toEqual([['first look', 'first:DROP-1']])
     expect((await look()).events).toEqual([])
     await board.move('DROP-2', 'In Progress')
     await board.move('WEB-1', 'In Progress')

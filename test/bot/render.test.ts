@@ -382,7 +382,14 @@ test('in Jira the answer names the comment, and help leaves out what is of pull 
   expect(text).not.toContain('/swarm allow')
 })
 test('a pull request as Jira links it', () => {
-  const link = { repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'drop-1-login', state: 'merged' } as const
+  const link = {
+    repo: 'acme/shop',
+    number: 7,
+    ticket: 'DROP-1',
+    branch: 'drop-1-login',
+    state: 'merged',
+    closedAt: null,
+  } as const
   expect(remoteLink(link, 'https://github.com')).toEqual({
     globalId: 'agent-swarm:https://github.com/acme/shop/pull/7',
     relationship: 'pull request',

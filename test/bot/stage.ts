@@ -133,6 +133,11 @@ export const openStage = async ({
         : runner('complete', { id, token, outcome: ended }))
       return lease
     },
+    /** The bot has looked for what it missed, and decided all of it. */
+    caughtUp: async () => {
+      await bot.catchUp()
+      await until('an empty inbox', () => queue.counts().inbox === 0)
+    },
     stopBot: () => bot.close(),
     startBot: async () => {
       bot = await startBot(config, log, { clock })

@@ -107,6 +107,7 @@ describe('pull request', () => {
     environment: environment(),
     now: now(),
     others: [],
+    begunAnew: false,
     laterWish: null,
     ...more,
   })
@@ -131,6 +132,12 @@ describe('pull request', () => {
       event('closed'),
       facts({ now: now({ state: 'merged' }), others: [other] }),
       'ignored: DROP-1 has another open pull request, acme/shop#2',
+    ],
+    [
+      'merged before the ticket was begun anew',
+      event('closed'),
+      facts({ now: now({ state: 'merged' }), begunAnew: true }),
+      'ignored: DROP-1 was begun anew after that',
     ],
     ['closed unmerged', event('closed'), facts({ now: now({ state: 'closed' }) }), 'stop DROP-1'],
     [
@@ -209,6 +216,7 @@ describe('comment', () => {
     teams: [],
     now: now(),
     allowed: null,
+    laterWish: null,
     ...more,
   })
   test.for<[string, Of<'comment'>, Facts['comment'], string]>([
@@ -218,6 +226,12 @@ describe('comment', () => {
       event('/swarm checkpoint a\n/swarm restore a'),
       facts(),
       'checkpoint DROP-1 a, restore DROP-1 a',
+    ],
+    [
+      'late, and overtaken: only what says how the machine shall be',
+      event('/swarm checkpoint a\n/swarm delete'),
+      facts({ laterWish: { who: 'boss', kind: 'create' } }),
+      'checkpoint DROP-1 a, no: Not done: `create` was asked f',
     ],
     ['upper case', event('/swarm Checkpoint Before'), facts(), 'checkpoint DROP-1 before'],
     ['delete', event('/swarm delete'), facts(), 'delete DROP-1'],
@@ -381,6 +395,7 @@ describe('a comment on a ticket', () => {
     now: { body: document(text), author: 'dev', authorIsApp: false, edited: false, ...now },
     isOurs: false,
     assignee: 'dev',
+    laterWish: null,
     ...more,
   })
   const listed: Rules = { ...rules, jiraCommanders: ['boss'], commands: { delete: ['dev', 'jira:boss'] } }
@@ -496,6 +511,7 @@ describe('ticket', () => {
     now: category === null ? null : { category, assignee: 'me', labels: [] },
     endedSinceNew: false,
     hadPullRequest: false,
+    closedSince: false,
     me: 'me',
     laterWish: null,
     ...more,
@@ -515,6 +531,24 @@ describe('ticket', () => {
       event('indeterminate'),
       facts('indeterminate', { laterWish: { who: 'dev', kind: 'delete' } }),
       'ignored: dev asked for delete after that',
+    ],
+    [
+      'in progress, and its pull request was closed since',
+      event('indeterminate'),
+      facts('indeterminate', { closedSince: true }),
+      'create DROP-1, stop DROP-1',
+    ],
+    [
+      'in progress, stopped when its pull request was closed since',
+      event('indeterminate'),
+      facts('indeterminate', { ...has('stopped'), closedSince: true }),
+      'ignored: its pull request was closed after that',
+    ],
+    [
+      'in progress, not to be read, and later news is known',
+      event('indeterminate'),
+      facts('indeterminate', { now: 'overtaken' }),
+      'ignored: later news of DROP-1 is known, and how it is now cannot be read',
     ],
     ['in progress, failed before', event('indeterminate'), facts('indeterminate', has('failed')), 'create DROP-1'],
     [
@@ -615,7 +649,7 @@ describe("the repository's own rules", () => {
   const ended = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =>
     handlers['pull-request'](
       event,
-      { environment: environment(), now: now({ state }), others: [], laterWish: null },
+      { environment: environment(), now: now({ state }), others: [], begunAnew: false, laterWish: null },
       { ...rules, ...more },
     )
 
@@ -648,6 +682,7 @@ describe("the repository's own rules", () => {
             environment: environment(),
             now: now({ branch, title: 'DROP-1', state: 'closed' }),
             others: [],
+            begunAnew: false,
             laterWish: null,
           },
           { ...rules, branches },
@@ -699,6 +734,7 @@ describe("the repository's own rules", () => {
           now: { category, assignee: 'me', labels },
           endedSinceNew: false,
           hadPullRequest: true,
+          closedSince: false,
           me: 'me',
           laterWish: null,
         },
@@ -730,7 +766,15 @@ describe("the repository's own rules", () => {
           by: 'me',
           at: null,
         },
-        { environment: null, now: 'unread', endedSinceNew: false, hadPullRequest: false, me: 'me', laterWish: null },
+        {
+          environment: null,
+          now: 'unread',
+          endedSinceNew: false,
+          hadPullRequest: false,
+          closedSince: false,
+          me: 'me',
+          laterWish: null,
+        },
         { ...rules, machine },
       ),
     ).toMatchObject({ actions: [{ kind: 'create', machine }] })

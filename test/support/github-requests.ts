@@ -101,7 +101,7 @@ export const faultsOfRequest = ({
   const forAnybody = found.described.id === 'apps/create-from-manifest'
   if (headers.authorization === undefined) {
     if (!forAnybody) faults.push('there is no Authorization')
-  } else if (isJwt !== found.described.id.startsWith('apps/'))
+  } else if (isJwt !== /^\/app(\/|$)/.test(pathname))
     faults.push("what is the App's own needs its JWT, and everything else a token")
   return faults.map(fault => `${method} ${path}: ${fault}`)
 }

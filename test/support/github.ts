@@ -29,6 +29,16 @@ const NO_COMMIT = '0'.repeat(40)
 export type Permission = 'admin' | 'push' | 'pull'
 type Json = Record<string, unknown>
 export type Comment = { id: number; body: string; author: string; authorType: string }
+type Sent = {
+  id: number
+  guid: string
+  delivered_at: string
+  redelivery: boolean
+  status: string
+  status_code: number
+  event: string
+  payload: Json | Buffer
+}
 /** `status` is 0 until it is answered. */
 type Asked = { method: string; path: string; body: unknown; at: number; status: number }
 
@@ -125,6 +135,35 @@ export const startGitHub = async ({
     if (login !== undefined) return [OWNER, ...logins].includes(login) ? login : null
     return token === '' || /^gh[sp]_|^eyJ/.test(token) ? '' : null
   }
+  /** What was sent, oldest first, as GitHub keeps it. The bot was away where the status is 502. */
+  const deliveries: Sent[] = []
+  const PAGE = 100
+  /** The App's own deliveries, which the simulator lacks. Null: it is something else that is asked. */
+  const aboutDeliveries = (method: string, url: URL): { status: number; body: unknown; next?: string } | null => {
+    if (method === 'GET' && url.pathname === '/app/hook/deliveries') {
+      const newest = deliveries.toReversed()
+      const before = Number(url.searchParams.get('cursor')?.slice(3) ?? Number.POSITIVE_INFINITY)
+      const found = newest.filter(one => one.id < before)
+      const page = found.slice(0, Math.min(PAGE, Number(url.searchParams.get('per_page') ?? 30)))
+      const next = found.length > page.length ? { next: `v1_${page.at(-1)?.id}` } : {}
+      const listed = page.map(({ payload, ...one }) => ({
+        ...one,
+        action: Buffer.isBuffer(payload) ? null : (payload.action ?? null),
+        duration: 0.1,
+        installation_id: INSTALLATION,
+        repository_id: 1,
+        throttled_at: null,
+      }))
+      return { status: 200, body: listed, ...next }
+    }
+    const id = url.pathname.match(/^\/app\/hook\/deliveries\/(\d+)\/attempts$/)?.[1]
+    if (method !== 'POST' || id === undefined) return null
+    const sent = deliveries.find(one => one.id === Number(id))
+    if (sent === undefined) return { status: 404, body: { message: 'Not Found' } }
+    // Answered before it is sent.
+    setImmediate(() => send(sent.event, sent.payload, sent.guid).catch(() => {}))
+    return { status: 202, body: {} }
+  }
 
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = await bodyOf(request)
@@ -194,11 +233,26 @@ export const startGitHub = async ({
         .end(JSON.stringify(known.map((content, n) => ({ id: n, content }))))
       return
     }
+    const answered = aboutDeliveries(note.method, new URL(path, 'http://front'))
+    if (answered !== null) {
+      const more = `<http://127.0.0.1/app/hook/deliveries?per_page=100&cursor=${answered.next}>; rel="next"`
+      response
+        .writeHead(answered.status, {
+          'content-type': 'application/json',
+          date: new Date(Date.now()).toUTCString(),
+          ...(answered.next === undefined ? {} : { link: more }),
+        })
+        .end(JSON.stringify(answered.body))
+      return
+    }
     const { host: _, connection: __, 'content-length': ___, ...headers } = request.headers
     const { 'if-none-match': validator, ...rest } = headers as Record<string, string>
     const whole = path.match(/^\/repos\/([^/]+\/[^/]+)\/issues\/comments\?(.*)$/)
     const [, name = '', query = ''] = whole ?? []
-    const answer = await fetch(new URL(whole === null ? path : `/repos/${name}`, emulator.url), {
+    // The simulator lists no installation's repositories, and has those of its user.
+    const installed = path.startsWith('/installation/repositories')
+    const asks = whole !== null ? `/repos/${name}` : installed ? `/repos/${full}` : path
+    const answer = await fetch(new URL(asks, emulator.url), {
       method: request.method ?? 'GET',
       headers: rest,
       ...(body.length === 0 ? {} : { body }),
@@ -209,6 +263,10 @@ export const startGitHub = async ({
       const page = await allComments(name, new URLSearchParams(query))
       text = page.text
       if (page.next) next = `<${path}>; rel="next"`
+    }
+    if (answer.ok && installed) {
+      const repositories = await Promise.all([repo, ...more].map(one => api(OWNER, 'GET', `/repos/${OWNER}/${one}`)))
+      text = JSON.stringify({ total_count: repositories.length, repositories })
     }
     if (answer.ok && path.startsWith('/user/repos')) {
       text = JSON.stringify((JSON.parse(text) as object[]).map(one => ({ ...one, permissions: { push: true } })))
@@ -278,17 +336,18 @@ export const startGitHub = async ({
 
   let bot: string | null = null
   let tip = 0
-  /** Sends what GitHub never would: for what is broken on purpose. Returns the bot's status. */
-  const deliverBroken = async (
+  /** `failed`: nothing arrives. `untold`: GitHub itself does not know that there was something to send. */
+  let losing: 'failed' | 'untold' | null = null
+  const untold: Json[] = []
+  const post = async (
+    url: string,
     event: string,
     payload: Json | Buffer,
-    id: string = randomUUID(),
-    secret: string = WEBHOOK_SECRET,
+    id: string,
+    secret: string,
   ): Promise<number> => {
-    // Nobody is told: whoever polls finds it.
-    if (bot === null) return 0
     const body = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload))
-    const response = await fetch(new URL('/api/github/webhooks', bot), {
+    const response = await fetch(new URL('/api/github/webhooks', url), {
       method: 'POST',
       headers: {
         'content-type': 'application/json',
@@ -300,6 +359,37 @@ export const startGitHub = async ({
     })
     return response.status
   }
+  const send = async (
+    event: string,
+    payload: Json | Buffer,
+    id: string,
+    secret: string = WEBHOOK_SECRET,
+  ): Promise<number> => {
+    if (losing === 'untold') {
+      if (!Buffer.isBuffer(payload)) untold.push(payload)
+      return 0
+    }
+    const at = new Date(Date.now()).toISOString()
+    let status = 502
+    try {
+      if (bot !== null && losing === null) status = await post(bot, event, payload, id, secret)
+    } finally {
+      const redelivery = deliveries.some(one => one.guid === id)
+      const kept = { id: deliveries.length + 1_000, guid: id, delivered_at: at, redelivery, event, payload }
+      const said = status < 300 ? 'OK' : 'failed to connect to host'
+      deliveries.push({ ...kept, status: said, status_code: status })
+    }
+    return status
+  }
+  /** Sends what GitHub never would: for what is broken on purpose. Returns the bot's status. */
+  const deliverBroken = async (
+    event: string,
+    payload: Json | Buffer,
+    id: string = randomUUID(),
+    secret: string = WEBHOOK_SECRET,
+  ): Promise<number> =>
+    // Nobody is told: whoever polls finds it.
+    bot === null && losing === null ? 0 : send(event, payload, id, secret)
   /** Sends as GitHub does, and only what GitHub would. The same id again is a redelivery. */
   const deliver = async (event: string, payload: Json, id?: string, secret?: string): Promise<number> => {
     const faults = faultsOfPayload(event, payload)
@@ -366,6 +456,12 @@ export const startGitHub = async ({
     deliverBroken,
     common,
     pull,
+    deliveries,
+    /** What nobody was told of. */
+    lost: () => untold,
+    lose: (how: 'failed' | 'untold' | null) => {
+      losing = how
+    },
     sendTo: (url: string) => {
       bot = url
     },

@@ -148,6 +148,10 @@ export const startJira = async ({
   let edits = true
   /** Project permissions that our account does not have. */
   const lacks = new Set<string>()
+  /** While true, what is sent does not arrive. */
+  let losing = false
+  /** Those that our account may no longer see. */
+  const hidden = new Set<string>()
 
   const statusOf = (name: JiraStatus, self: string) => {
     const { id, category } = STATUSES[name]
@@ -195,6 +199,11 @@ export const startJira = async ({
         : {}),
     },
   })
+  const changelogOf = ({ histories }: Issue) => {
+    const latest = histories.slice(-SHOWN_CHANGES).reverse()
+    const shown = latest.map(entry => historyOf(entry, self))
+    return { startAt: 0, maxResults: shown.length, total: histories.length, histories: shown }
+  }
   const commentOf = (issue: Issue, { id, body, author, app, at, changedAt }: Comment, self: string) => ({
     self: `${self}/rest/api/3/issue/${issue.key}/comment/${id}`,
     id,
@@ -232,26 +241,36 @@ export const startJira = async ({
       return send(response, 401, { errorMessages: ['Client must be authenticated'] })
     const body = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
     const [, key = '', rest = ''] = url.pathname.match(/^\/rest\/api\/3\/issue\/([^/]+)\/?(.*)$/) ?? []
-    const issue = known.get(key)
+    const seen = [...known.values()].filter(one => !hidden.has(one.key))
+    const issue = hidden.has(key) ? undefined : known.get(key)
     if (url.pathname === '/rest/api/3/myself') return send(response, 200, personOf(ME.accountId, self))
     if (url.pathname === '/rest/api/3/search/jql') {
       const counts = meant(url.searchParams.get('jql') ?? '')
       if (counts === null) return send(response, 400, { errorMessages: ['Error in the JQL Query'], errors: {} })
-      const found = [...known.values()].filter(counts).sort((a, b) => updatedAt(a) - updatedAt(b))
+      const found = seen.filter(counts).sort((a, b) => updatedAt(a) - updatedAt(b))
       const from = Number(url.searchParams.get('nextPageToken') ?? 0)
       const to = from + Math.min(50, Number(url.searchParams.get('maxResults') ?? 50))
       const withChanges = url.searchParams.get('expand') === 'changelog'
       const withComments = (url.searchParams.get('fields') ?? '').split(',').includes('comment')
       return send(response, 200, {
         issues: found.slice(from, to).map(one => {
-          const latest = one.histories.slice(-SHOWN_CHANGES).reverse()
-          const total = one.histories.length
-          const histories = latest.map(entry => historyOf(entry, self))
-          const changelog = { startAt: 0, maxResults: histories.length, total, histories }
-          return { ...issueOf(one, self, { withComments }), ...(withChanges ? { changelog } : {}) }
+          return {
+            ...issueOf(one, self, { withComments }),
+            ...(withChanges ? { changelog: changelogOf(one) } : {}),
+          }
         }),
         isLast: to >= found.length,
         ...(to >= found.length ? {} : { nextPageToken: String(to) }),
+      })
+    }
+    if (url.pathname === '/rest/api/3/issue/bulkfetch') {
+      const found = seen.filter(one => body?.issueIdsOrKeys.includes(one.key))
+      return send(response, 200, {
+        issues: found.map(one => ({
+          ...issueOf(one, self),
+          ...(body.expand?.includes('changelog') ? { changelog: changelogOf(one) } : {}),
+        })),
+        issueErrors: [],
       })
     }
     if (url.pathname === '/rest/api/3/serverInfo') {
@@ -361,7 +380,7 @@ export const startJira = async ({
     secret: string = JIRA_SECRET,
   ): Promise<number> => {
     // Nobody is told: whoever polls finds it.
-    if (bot === null) return 0
+    if (bot === null || losing) return 0
     const body = JSON.stringify(payload)
     const response = await fetch(new URL('/jira/webhook', bot), {
       method: 'POST',
@@ -417,6 +436,10 @@ export const startJira = async ({
     setDown: (now: boolean) => {
       down = now
     },
+    lose: (now: boolean) => {
+      losing = now
+    },
+    hide: (key: string) => void hidden.add(key),
     sendTo: (url: string) => {
       bot = url
     },

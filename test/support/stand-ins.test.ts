@@ -77,6 +77,14 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     const statuses = await client.workflowStatuses.getStatuses()
     expect(statuses.map(one => one.statusCategory?.key)).toContain('indeterminate')
   })
+  test('issues by their keys, those that are there, with their changes', async () => {
+    const { issues = [] } = await client.issues.bulkFetchIssues({
+      issueIdsOrKeys: ['SHOP-2', 'SHOP-99'],
+      fields: ['status'],
+      expand: ['changelog'],
+    })
+    expect(issues.map(one => [one.key, one.changelog?.histories?.length])).toEqual([['SHOP-2', 1]])
+  })
   test('a search', async () => {
     const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({
       jql: 'project in ("SHOP") AND updated >= -60m ORDER BY updated ASC',
