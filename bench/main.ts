@@ -2,6 +2,7 @@
 import { accepting } from './accepting.ts'
 import { create } from './create.ts'
 import { giveback } from './giveback.ts'
+import { flood, growth } from './growth.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { start } from './start.ts'
@@ -9,10 +10,16 @@ import { start } from './start.ts'
 /** One line of the table. `ok` null: there is no target. */
 export type Row = { row: string; what: string; measured: string; target: string; ok: boolean | null }
 
-const rows = { a: create, b: start, c: accepting, d: latency, e: memory, f: giveback } satisfies Record<
-  string,
-  () => Promise<Row[]>
->
+const rows = {
+  a: create,
+  b: start,
+  c: accepting,
+  d: latency,
+  e: memory,
+  f: giveback,
+  g: growth,
+  h: flood,
+} satisfies Record<string, () => Promise<Row[]>>
 
 const asked = process.argv.slice(2)
 const unknown = asked.filter(name => !Object.hasOwn(rows, name))

@@ -1,6 +1,7 @@
 /** What the rows share: medians, whole processes with their time, a home of their own. */
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -44,6 +45,20 @@ export const finish = (
     })
     child.on('close', code => done({ milliseconds: performance.now() - began, stdout, stderr, code: code ?? 1 }))
   })
+
+/** For an App that is nobody's. */
+export const privateKey = (): string =>
+  generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
+    publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
+  }).privateKey
+
+/** What a process holds, in MiB. On Linux only. */
+export const resident = (pid: number | undefined): number => {
+  const kib = readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+)/m)?.[1]
+  return Math.round(Number(kib) / 1024)
+}
 
 /** The environment of a bot that both sides are configured for, out of reach: nothing listens there. */
 export const botEnvironment = (home: string, privateKey: string): Record<string, string | undefined> => ({

@@ -1,36 +1,24 @@
 /** (e) What the long-running processes hold in memory when they have nothing to do. */
 import { spawn } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../test/support/wait.ts'
 import type { Row } from './main.ts'
-import { botEnvironment, entry, withHome } from './measure.ts'
+import { botEnvironment, entry, privateKey, resident, withHome } from './measure.ts'
 
 const IDLE_MS = 5_000
-
-const mebibytes = (pid: number | undefined): number => {
-  const kib = readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+)/m)?.[1]
-  return Math.round(Number(kib) / 1024)
-}
 
 export const memory = (): Promise<Row[]> =>
   withHome(async home => {
     if (process.platform !== 'linux')
       return [{ row: 'e', what: 'idle memory', measured: 'read on Linux only', target: '', ok: null }]
-    const { privateKey } = generateKeyPairSync('rsa', {
-      modulusLength: 2048,
-      privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
-      publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
-    })
     const rows: Row[] = []
     let botUrl = ''
     const open: { kill(signal: 'SIGKILL'): boolean }[] = []
     try {
       for (const command of ['bot', 'runner', 'up']) {
         const child = spawn(process.execPath, [entry, command], {
-          env: { ...botEnvironment(join(home, command), privateKey), AGENT_SWARM_BOT_URL: botUrl },
+          env: { ...botEnvironment(join(home, command), privateKey()), AGENT_SWARM_BOT_URL: botUrl },
           stdio: ['ignore', 'ignore', 'pipe'],
         })
         open.push(child)
@@ -47,7 +35,7 @@ export const memory = (): Promise<Row[]> =>
         rows.push({
           row: 'e',
           what: `memory of an idle ${command} (resident)`,
-          measured: `${mebibytes(child.pid)} MiB`,
+          measured: `${resident(child.pid)} MiB`,
           target: '',
           ok: null,
         })

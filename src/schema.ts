@@ -70,6 +70,11 @@ const ADDRESS = 'must be a host name or an https URL (http on loopback only)'
 export const address = v.pipe(
   v.string(ADDRESS),
   v.check(text => originOf(text) !== null, ADDRESS),
+  // They would stand in each line that names the address, and no request may have them.
+  v.check(text => {
+    const { username, password } = new URL(originOf(text) ?? 'https://x')
+    return username === '' && password === ''
+  }, 'must have no user and no password'),
   v.transform(text => originOf(text) ?? text),
 )
 
@@ -129,7 +134,7 @@ export const readYaml = async (content: string, name: string, limit: number): Pr
 /** A value as it is shown in a message: short, on one line. */
 export const shown = (value: unknown): string => {
   const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value))
-  const line = text.replaceAll(/\s+/g, ' ')
+  const line = text.replaceAll(/\s+/g, ' ').replace(/\/\/[^/]*@/, '//[redacted]@')
   return line.length > 60 ? `${line.slice(0, 57)}…` : line
 }
 

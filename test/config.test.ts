@@ -78,6 +78,13 @@ test('a complete App counts, and the token beside it does not', async () => {
   expect((await read({ ...github, GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' })).github).toMatchObject({ via: 'app' })
 })
 
+test('an address has no user and no password, and what is said of it shows neither', async () => {
+  for (const url of ['https://me:canary@bot.example', 'https://canary@bot.example/', 'http://me:canary@bot.example']) {
+    const [found = ''] = await mistakes({ AGENT_SWARM_BOT_URL: url })
+    expect(found).toMatch(/^AGENT_SWARM_BOT_URL must .*"https?:\/\/\[redacted\]@bot\.example\/?"\.$/)
+  }
+})
+
 test('http is allowed on loopback', async () => {
   expect((await read({ ...jira, JIRA_HOST: 'http://127.0.0.1:8080' })).jira?.url).toBe('http://127.0.0.1:8080')
 })

@@ -45,9 +45,13 @@ export const openInbox = ({
   /** Of performance.now(). */
   let pausedUntil = 0
 
-  const settle = (delivery: StoredDelivery, decided: Decided) => {
-    const { verdict, actions, messages } = decided
-    queue.settle(delivery.seq, verdict, actions, messages)
+  // ── Group commit: what was decided in one turn of the event loop is one transaction, and so one fsync ──
+  type Settling = { delivery: StoredDelivery; decided: Decided; settled: () => void; failed: (error: unknown) => void }
+  let settling: Settling[] = []
+  const write = (all: readonly Settling[]) =>
+    queue.settle(all.map(({ delivery, decided }) => ({ seq: delivery.seq, ...decided })))
+  const tell = ({ delivery, decided, settled, failed }: Settling) => {
+    const { verdict, actions } = decided
     log.info(
       {
         correlation: delivery.id,
@@ -58,19 +62,48 @@ export const openInbox = ({
       },
       verdict.reason ?? 'decided',
     )
-    onSettled(delivery, decided)
+    try {
+      onSettled(delivery, decided)
+      settled()
+    } catch (error) {
+      failed(error)
+    }
   }
+  const commit = () => {
+    const all = settling
+    settling = []
+    try {
+      write(all)
+    } catch {
+      // One that cannot be settled takes none of the others with it; each is told of its own.
+      for (const one of all) {
+        try {
+          write([one])
+          tell(one)
+        } catch (error) {
+          one.failed(error)
+        }
+      }
+      return
+    }
+    for (const one of all) tell(one)
+  }
+  const settle = (delivery: StoredDelivery, decided: Decided) =>
+    new Promise<void>((settled, failed) => {
+      if (settling.length === 0) setImmediate(commit)
+      settling.push({ delivery, decided, settled, failed })
+    })
 
   const take = async (delivery: StoredDelivery) => {
     try {
-      settle(delivery, await decide(delivery))
+      await settle(delivery, await decide(delivery))
     } catch (error) {
       const failure = failureOf(error, `deciding ${delivery.source} ${delivery.event}`)
       const foreseen = failure.kind !== 'unknown' && mayRetry(failure.kind)
       const over = foreseen ? clock() - delivery.since > GIVE_UP_MS : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
       if (over) {
         log.error({ correlation: delivery.id, kind: failure.kind }, `given up: ${failure.message}`)
-        settle(delivery, { verdict: { verdict: 'failed', reason: failure.message }, actions: [], messages: [] })
+        await settle(delivery, { verdict: { verdict: 'failed', reason: failure.message }, actions: [], messages: [] })
         return
       }
       const wait = Math.min(BACKOFF_MS.first * 2 ** delivery.attempt, BACKOFF_MS.most)

@@ -36,7 +36,7 @@ const DAY_MS = 24 * 60 * 60_000
 /** How long what is settled is kept: GitHub sends a delivery again for at most three days. */
 const KEPT_MS = { queue: 14 * DAY_MS, memory: 90 * DAY_MS }
 /** How much of the payloads of deliveries without an effect is kept for a replay, in bytes. */
-const KEPT_PAYLOADS = 64 * 1024 * 1024
+export const KEPT_PAYLOADS = 64 * 1024 * 1024
 const CLOSE_MS = 2_500
 /** When is looked for what was missed, beside the start. */
 const CATCH_UP = '7,22,37,52 * * * *'

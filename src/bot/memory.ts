@@ -530,7 +530,8 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     setInstallation: (repo: string, id: number): void =>
       void run(
         `insert into repository (repo, installation_id) values (?, ?)
-         on conflict (repo) do update set installation_id = excluded.installation_id`,
+         on conflict (repo) do update set installation_id = excluded.installation_id
+         where installation_id is not excluded.installation_id`,
         repo,
         id,
       ),

@@ -19,6 +19,13 @@ export type Delivery = {
 export type StoredDelivery = Delivery & { seq: number; attempt: number; since: number }
 /** What a delivery became. A refusal and an ignored delivery keep their reason. */
 export type Verdict = { verdict: 'actions' | 'ignored' | 'refused' | 'failed'; reason: string | null }
+/** What a delivery became, with all that follows from it. */
+type Settlement = {
+  seq: number
+  verdict: Verdict
+  actions: readonly QueuedAction[]
+  messages: readonly Message[]
+}
 /** A delivery as the inbox shows it. */
 export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'receivedAt'> & {
   verdict: Verdict['verdict'] | 'waiting'
@@ -79,8 +86,8 @@ export type Queue = {
   taken(delivery: Pick<Delivery, 'source' | 'id'>): boolean
   /** The oldest due delivery of each lane that has none in hand, at most `limit`. */
   due(limit: number): StoredDelivery[]
-  /** A delivery has become actions (perhaps none), a verdict and messages: one transaction. */
-  settle(seq: number, verdict: Verdict, actions: readonly QueuedAction[], messages?: readonly Message[]): void
+  /** Deliveries have become actions (perhaps none), a verdict and messages: one transaction for all. */
+  settle(settlements: readonly Settlement[]): void
   /** It could not be decided yet: again at `at`. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): void
   /** It could be neither settled nor postponed, as when the disk is full: it is due as it was. Writes nothing. */

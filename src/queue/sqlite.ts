@@ -233,13 +233,15 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       }
       return found
     },
-    settle: (seq, { verdict, reason }: Verdict, actions, messages = []) => {
+    settle: settlements => {
       transaction(() => {
-        for (const one of actions) enqueue(one)
-        put(messages, (sql.idOf.get(seq)?.id as string | undefined) ?? null)
-        sql.settle.run(verdict, reason, clock(), seq)
+        for (const { seq, verdict, actions, messages } of settlements) {
+          for (const one of actions) enqueue(one)
+          put(messages, (sql.idOf.get(seq)?.id as string | undefined) ?? null)
+          sql.settle.run(verdict.verdict, verdict.reason, clock(), seq)
+        }
       })
-      inHand.delete(seq)
+      for (const { seq } of settlements) inHand.delete(seq)
     },
     postpone: (seq, at, reason) => {
       sql.postpone.run(at, reason, seq)

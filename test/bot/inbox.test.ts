@@ -132,3 +132,21 @@ test('on a full disk nothing is lost, and all goes on when there is room: withou
   // It does not ask without a pause.
   expect(asked.length).toBeLessThan(10)
 })
+
+test('one that cannot be settled takes none of those with it that are settled in the same moment', async () => {
+  const other = new DatabaseSync(path)
+  other.exec(`create trigger one before update on delivery when old.id = 'a1' and new.verdict is not null
+    begin select raise(fail, 'not this one'); end`)
+  other.close()
+  decide = ({ id }) => ({
+    verdict: { verdict: 'actions', reason: null },
+    actions: [action(id, 'DROP-1')],
+    messages: [],
+  })
+  accept('a1', 'b1', 'c1')
+  await until('the others', () => row('b1').verdict === 'actions' && row('c1').verdict === 'actions')
+  await until('its postponement', () => row('a1').attempt === 1)
+  expect(row('a1')).toMatchObject({ verdict: 'waiting', reason: expect.stringContaining('not this one') })
+  expect(queue.list().map(one => one.id)).toEqual(['b1', 'c1'])
+  expect(asked).toEqual(['a1', 'b1', 'c1'])
+})

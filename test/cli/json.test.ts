@@ -164,7 +164,14 @@ test('of what was delivered, and of a bot that only says what it would do', asyn
   ])
   const [decided, putOff] = queue.due(10).filter(one => one.source === 'github')
   const action = { kind: 'stop', ticket: 'DROP-1', by: { via: 'github', who: 'ada' }, replyTo: null } as const
-  queue.settle(decided?.seq ?? 0, { verdict: 'actions', reason: null }, [{ id: 'a', correlation: 'a', action }])
+  queue.settle([
+    {
+      seq: decided?.seq ?? 0,
+      verdict: { verdict: 'actions', reason: null },
+      actions: [{ id: 'a', correlation: 'a', action }],
+      messages: [],
+    },
+  ])
   queue.postpone(putOff?.seq ?? 0, Date.now() + 60_000, 'GitHub cannot be reached')
   queue.close()
   expect(await printed(['bot', 'inbox'])).toHaveLength(4)

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Outcome } from '../../src/domain.ts'
 import { LEASE_MS } from '../../src/protocol.ts'
-import type { Lease, Message, Queue, QueuedAction } from '../../src/queue/queue.ts'
+import type { Lease, Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../../src/queue/queue.ts'
 import { action, delivery } from './fixtures.ts'
 
 const status = (ticket: string): Message => ({ key: `status:${ticket}`, body: { kind: 'status', ticket } })
@@ -28,6 +28,12 @@ export const keepsTheQueuePromises = (
       if (lease === null) throw new Error('nothing to claim')
       return lease
     }
+    const settle = (
+      one: StoredDelivery | undefined,
+      verdict: Verdict,
+      actions: readonly QueuedAction[] = [],
+      messages: readonly Message[] = [],
+    ) => queue.settle([{ seq: one?.seq ?? 0, verdict, actions, messages }])
     const add = (...all: QueuedAction[]) => all.map(one => queue.enqueue(one))
 
     test('the same action is added once, also after it is done', () => {
@@ -169,7 +175,7 @@ export const keepsTheQueuePromises = (
       const taken = queue.due(10)
       expect(taken.map(one => one.id)).toEqual(['1', '3'])
       expect(queue.due(10)).toEqual([])
-      queue.settle(taken[0]?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
+      settle(taken[0], { verdict: 'ignored', reason: 'nothing' })
       expect(queue.due(10).map(one => one.id)).toEqual(['2'])
       expect(queue.accept([delivery('2')])).toBe(0)
       expect(queue.due(10)).toEqual([])
@@ -189,7 +195,7 @@ export const keepsTheQueuePromises = (
       verdict => {
         queue.accept([delivery('1')])
         const [first] = queue.due(1)
-        queue.settle(first?.seq ?? 0, { verdict, reason: 'a reason' }, [])
+        settle(first, { verdict, reason: 'a reason' })
         now += 1_000
         expect(queue.accept([{ ...delivery('1'), receivedAt: now }])).toBe(1)
         // It is as new as any other: not forgotten as settled, not given up as old.
@@ -197,7 +203,7 @@ export const keepsTheQueuePromises = (
         const [again] = queue.due(1)
         expect(again?.receivedAt).toBe(now)
         expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0 })
-        queue.settle(again?.seq ?? 0, { verdict: 'actions', reason: null }, [action('github:1:0')])
+        settle(again, { verdict: 'actions', reason: null }, [action('github:1:0')])
         expect(queue.accept([delivery('1')])).toBe(0)
         expect(queue.list()).toHaveLength(1)
       },
@@ -207,8 +213,8 @@ export const keepsTheQueuePromises = (
       const taken = (id: string) => queue.taken({ source: 'github', id })
       queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
       const [first, second, third] = queue.due(3)
-      queue.settle(first?.seq ?? 0, { verdict: 'failed', reason: 'a fault' }, [])
-      queue.settle(second?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
+      settle(first, { verdict: 'failed', reason: 'a fault' })
+      settle(second, { verdict: 'ignored', reason: 'nothing' })
       expect(third).toBeDefined()
       expect(['1', '2', '3', '4'].map(taken)).toEqual([false, true, true, false])
       expect(queue.taken({ source: 'jira', id: '2' })).toBe(false)
@@ -218,10 +224,8 @@ export const keepsTheQueuePromises = (
       queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c'), delivery('4', 'd')])
       const [first, second, third] = queue.due(4)
       expect(queue.replay('4')).toBe('in hand')
-      queue.settle(first?.seq ?? 0, { verdict: 'refused', reason: 'may not' }, [])
-      queue.settle(second?.seq ?? 0, { verdict: 'actions', reason: null }, [
-        { ...action('github:2:0'), correlation: '2' },
-      ])
+      settle(first, { verdict: 'refused', reason: 'may not' })
+      settle(second, { verdict: 'actions', reason: null }, [{ ...action('github:2:0'), correlation: '2' }])
       queue.postpone(third?.seq ?? 0, now + 60_000, 'Jira does not answer')
       now += 1_000
       expect(queue.deliveries({ words: [], limit: 9 })).toMatchObject([
@@ -246,10 +250,8 @@ export const keepsTheQueuePromises = (
     test('the inbox is looked through by verdict, source, event, id and ticket', () => {
       queue.accept([delivery('1'), { ...delivery('2', 'b'), source: 'jira', event: 'jira:issue_updated' }])
       const [first, second] = queue.due(2)
-      queue.settle(first?.seq ?? 0, { verdict: 'ignored', reason: 'nothing' }, [])
-      queue.settle(second?.seq ?? 0, { verdict: 'actions', reason: null }, [
-        { ...action('jira:2:0'), correlation: '2' },
-      ])
+      settle(first, { verdict: 'ignored', reason: 'nothing' })
+      settle(second, { verdict: 'actions', reason: null }, [{ ...action('jira:2:0'), correlation: '2' }])
       const found = (...words: string[]) => queue.deliveries({ words, limit: 9 }).map(one => one.id)
       expect([found('ignored'), found('jira'), found('push'), found('1'), found('jira:2'), found('drop-1')]).toEqual([
         ['1'],
@@ -265,7 +267,7 @@ export const keepsTheQueuePromises = (
 
     test('of payloads that had no effect, only so many bytes are kept', () => {
       queue.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
-      for (const one of queue.due(2)) queue.settle(one.seq, { verdict: 'ignored', reason: null }, [])
+      for (const one of queue.due(2)) settle(one, { verdict: 'ignored', reason: null })
       queue.purge(0, 10)
       expect(['1', '2'].map(id => queue.replay(id))).toEqual(['forgotten', 'again'])
       // What is not decided is kept, however much it is.
@@ -283,7 +285,7 @@ export const keepsTheQueuePromises = (
       const [first] = queue.due(1)
       const broken = { ...action('2'), action: null } as unknown as QueuedAction
       expect(() =>
-        queue.settle(first?.seq ?? 0, { verdict: 'actions', reason: null }, [action('1'), broken], [status('DROP-1')]),
+        settle(first, { verdict: 'actions', reason: null }, [action('1'), broken], [status('DROP-1')]),
       ).toThrow()
       expect(queue.list()).toEqual([])
       expect(queue.outbox.take(1)).toEqual([])
@@ -312,7 +314,7 @@ export const keepsTheQueuePromises = (
     test('what is settled is forgotten after its time, and what is not stays', () => {
       queue.accept([delivery('1'), delivery('2', 'b')])
       const [first] = queue.due(1)
-      queue.settle(first?.seq ?? 0, { verdict: 'ignored', reason: null }, [])
+      settle(first, { verdict: 'ignored', reason: null })
       queue.purge(now + 1, 0)
       expect(queue.accept([delivery('1')])).toBe(1)
       expect(queue.counts()).toMatchObject({ inbox: 2 })

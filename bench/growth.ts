@@ -1,0 +1,163 @@
+/** (g) What 20,000 deliveries leave behind in memory and on disk. (h) What a flood of bad signatures costs. */
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { KEPT_PAYLOADS } from '../src/bot/index.ts'
+import { openQueue } from '../src/queue/sqlite.ts'
+import { startGitHub, WEBHOOK_SECRET } from '../test/support/github.ts'
+import { until } from '../test/support/wait.ts'
+import { pound, push, type Served, serve } from './deliveries.ts'
+import type { Row } from './main.ts'
+import { botEnvironment, entry, privateKey, resident, withHome } from './measure.ts'
+
+const CONNECTIONS = 20
+/** As many as the inbox takes up at once. */
+const BRANCHES = 8
+/** What is loaded and compiled late is there after these. */
+const WARM = 2_000
+const DELIVERIES = 20_000
+const FLOOD = 10_000
+const FLOODS = 3
+/** A payload fills its last page of the store by half. */
+const TARGETS = { heap: 1.1, resident: 1.25, lines: 10, payloads: 2, perDelivery: 1_024 } as const
+
+const mebi = (bytes: number) => bytes / 1024 / 1024
+
+/** A bot whose collector is run from outside, over Node's own inspector: nothing of it is in the product. */
+const openWatched = async (home: string, more: Record<string, string> = {}) => {
+  const environment = { ...botEnvironment(home, privateKey()), LOG_LEVEL: 'info', ...more }
+  const bot = await serve(['--inspect=127.0.0.1:0', entry, 'bot'], environment)
+  const socket = new WebSocket(bot.said().match(/ws:\S+/)?.[0] ?? '')
+  await new Promise((resolve, reject) => {
+    socket.onopen = resolve
+    socket.onerror = reject
+  })
+  let asked = 0
+  const ask = (
+    method: string,
+  ): Promise<{ usedSize: number; embedderHeapUsedSize: number; backingStorageSize: number }> => {
+    asked += 1
+    const id = asked
+    return new Promise(resolve => {
+      socket.addEventListener('message', ({ data }) => {
+        const told = JSON.parse(String(data))
+        if (told.id === id) resolve(told.result)
+      })
+      socket.send(JSON.stringify({ id, method }))
+    })
+  }
+  return {
+    ...bot,
+    /** MiB that are in use after a collection: in JavaScript's heap with its buffers, and of the process. */
+    holds: async () => {
+      await until('an empty inbox', () => idle(bot), { within: 600_000, every: 250 })
+      for (const _ of [1, 2]) await ask('HeapProfiler.collectGarbage')
+      const { usedSize, backingStorageSize } = await ask('Runtime.getHeapUsage')
+      return { heap: mebi(usedSize + backingStorageSize), resident: resident(bot.pid) }
+    },
+  }
+}
+const idle = async ({ url }: Served) =>
+  (await (await fetch(`${url}/metrics`)).text()).includes('agent_swarm_inbox_deliveries 0\n')
+
+type Held = { heap: number; resident: number }
+const grown = (row: string, after: string, before: Held, now: Held): Row[] =>
+  (
+    [
+      ['heap', 'heap with buffers, collected'],
+      ['resident', 'resident memory'],
+    ] as const
+  ).map(([what, said]) => ({
+    row,
+    what: `${said}, after ${after} / before`,
+    measured: `${(now[what] / before[what]).toFixed(2)} (${now[what].toFixed(1)} / ${before[what].toFixed(1)} MiB)`,
+    target: `<= ${TARGETS[what]}`,
+    ok: now[what] / before[what] <= TARGETS[what],
+  }))
+
+const onLinux = (row: string, what: string, measure: () => Promise<Row[]>) => (): Promise<Row[]> =>
+  process.platform === 'linux'
+    ? measure()
+    : Promise.resolve([{ row, what, measured: 'read on Linux only', target: '', ok: null }])
+
+export const growth = onLinux('g', 'growth', () =>
+  withHome(async home => {
+    // What its pushes ask of a repository's rules is answered.
+    const github = await startGitHub()
+    const bot = await openWatched(home, {
+      APP_ID: String(github.app.id),
+      PRIVATE_KEY: github.app.privateKey,
+      GITHUB_API_URL: github.url,
+      WEBHOOK_SECRET,
+    })
+    const repository = { ...(await github.api('acme', 'GET', `/repos/${github.repo}`)) }
+    const more = { repository, installation: { id: github.app.installation } }
+    const deliveries = Array.from({ length: BRANCHES }, (_, n) => push(`branch-${n}`, more, WEBHOOK_SECRET))
+    const path = join(home, 'state', 'bot.db')
+    try {
+      const send = async (amount: number) => {
+        const { ok } = await pound(bot.url, { connections: CONNECTIONS, deliveries, amount })
+        if (ok !== amount) throw new Error(`${amount - ok} of ${amount} deliveries were not accepted`)
+        return bot.holds()
+      }
+      const before = await send(WARM)
+      const now = await send(DELIVERIES)
+      const all = WARM + DELIVERIES
+      // What the bot does each hour.
+      const queue = openQueue(path, Date.now)
+      const began = performance.now()
+      queue.purge(0, KEPT_PAYLOADS)
+      const took = performance.now() - began
+      queue.close()
+      const db = new DatabaseSync(path, { readOnly: true })
+      const number = (pragma: string) => Number(Object.values(db.prepare(`pragma ${pragma}`).get() ?? {})[0])
+      const used = (number('page_count') - number('freelist_count')) * number('page_size')
+      db.close()
+      const most = TARGETS.payloads * KEPT_PAYLOADS + all * TARGETS.perDelivery
+      return [
+        ...grown('g', `${DELIVERIES} deliveries`, before, now),
+        {
+          row: 'g',
+          what: `store in use after ${all} deliveries without an effect and the hourly retention (its file; the time it took)`,
+          measured: `${Math.round(mebi(used))} MiB (${Math.round(mebi(statSync(path).size))} MiB; ${Math.round(took)} ms)`,
+          target: `<= ${Math.round(mebi(most))} MiB`,
+          ok: used <= most,
+        },
+      ]
+    } finally {
+      bot.stop()
+      await github.stop()
+    }
+  }),
+)
+
+export const flood = onLinux('h', 'a flood of bad signatures', () =>
+  withHome(async home => {
+    const bot = await openWatched(home)
+    const deliveries = [push('main', {}, 'another-secret')]
+    try {
+      const send = async () => {
+        const { ok, bad } = await pound(bot.url, { connections: CONNECTIONS, deliveries, amount: FLOOD })
+        if (ok > 0 || bad < FLOOD) throw new Error(`${ok} of ${FLOOD} deliveries with a bad signature were accepted`)
+      }
+      const lines = () => bot.said().split('\n').length
+      await send()
+      const [before, said] = [await bot.holds(), lines()]
+      for (let n = 0; n < FLOODS; n += 1) await send()
+      const now = await bot.holds()
+      const each = (lines() - said) / FLOODS
+      return [
+        ...grown('h', `${FLOODS * FLOOD} bad signatures`, before, now),
+        {
+          row: 'h',
+          what: `lines of log for each ${FLOOD} bad signatures`,
+          measured: each.toFixed(1),
+          target: `<= ${TARGETS.lines}`,
+          ok: each <= TARGETS.lines,
+        },
+      ]
+    } finally {
+      bot.stop()
+    }
+  }),
+)
