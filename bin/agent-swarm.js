@@ -9,7 +9,7 @@ if (major < 24) {
 }
 // Not imported: that reads every member of them, and so loads all that they stand for.
 const [fs, os, path, module] = ['fs', 'os', 'path', 'module'].map(name => process.getBuiltinModule(`node:${name}`))
-if (process.argv[2] === '--version' && process.argv.length === 3) {
+if (process.argv[2] === '--version') {
   const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   process.stdout.write(`${version}\n`)
 } else {

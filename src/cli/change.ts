@@ -29,6 +29,9 @@ const who = (): string | null => {
 
 const asAction = (wish: Wish) => ({ ...wish, by: { via: 'cli', who: who() }, replyTo: null }) as Action
 
+/** The command that was typed. */
+const called = ({ kind }: Wish): string => (kind === 'delete-checkpoint' ? 'checkpoint --delete' : kind)
+
 const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
 
 /** Who asked for a ticket that has nothing may have mistyped it. */
@@ -92,14 +95,17 @@ export const perform = async (
   }
 }
 
-const tellPlan = ({ json, quiet }: Invocation, { kind, ticket }: Wish, planned: Plan): void => {
+const tellPlan = ({ json, quiet }: Invocation, wish: Wish, planned: Plan): void => {
+  const { ticket } = wish
   if ('skipped' in planned) {
     if (json) printJson<Changing>({ ticket, result: 'skipped', because: planned.skipped })
     else print(`Nothing to do: ${sentence(planned.skipped)}`)
   } else if (json) printJson<Changing>({ ticket, result: 'planned', would: planned.would })
   else if (!quiet)
     print(
-      [`${kind} of ${ticket} would`, ...planned.would.map(step => `  - ${step}`), 'Nothing was changed.'].join('\n'),
+      [`${called(wish)} of ${ticket} would`, ...planned.would.map(step => `  - ${step}`), 'Nothing was changed.'].join(
+        '\n',
+      ),
     )
 }
 
@@ -123,7 +129,7 @@ export const change = async (invocation: Invocation, wish: Wish): Promise<number
       const outcome = await withHint(wish.ticket, await perform(world, invocation, wish, progress))
       if (json) printJson<Changing>({ ticket: wish.ticket, ...outcome })
       if (outcome.result === 'failed') {
-        tellFailure(wish.kind, outcome.failure)
+        tellFailure(called(wish), outcome.failure)
         return 1
       }
       if (!json && !quiet) {

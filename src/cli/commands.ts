@@ -331,9 +331,15 @@ export const commands: Readonly<Record<string, Command>> = {
   },
 }
 
-/** `ssh <TICKET> [-- command]` */
+/** `forward <TICKET> <port>...` */
 export const usageOf = (name: string, { arguments: all }: Command): string =>
-  [name, ...all.map(one => (one.required ? `<${one.name}>` : `[${one.name}]`))].join(' ')
+  [
+    name,
+    ...all.map(one => {
+      const more = one.many && one.is !== 'command line' ? '...' : ''
+      return one.required ? `<${one.name}>${more}` : `[${one.name}]${more}`
+    }),
+  ].join(' ')
 
 /** A command's name has one word or two; the rest is what it is called with. */
 export const nameIn = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {

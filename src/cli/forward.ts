@@ -89,7 +89,12 @@ export const run: RunCommand = async invocation => {
   const ticket = ticketArgument(word)
   const forwards = ports.map(forwardArgument)
   const twice = forwards.find(({ here }, at) => forwards.findIndex(one => one.here === here) !== at)
-  if (twice !== undefined) throw fail('usage', `port ${twice.here} here is named twice`)
+  if (twice !== undefined)
+    throw fail(
+      'usage',
+      `port ${twice.here} here is named twice`,
+      `Each needs one of its own: agent-swarm forward ${ticket} ${twice.here} ${twice.here + 1}:${twice.there}`,
+    )
   const progress = openProgress({ quiet })
   return withWorld(
     invocation,

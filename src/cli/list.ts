@@ -56,7 +56,7 @@ export const run: RunCommand = invocation =>
         const none =
           all === 0
             ? 'There are no environments. Make one: agent-swarm create <TICKET>'
-            : `None of the ${all} environments is as asked for.`
+            : `No environment is as asked for; without a filter: ${all}.`
         if (flags.watch === true) return none
         tell(none)
         return ''

@@ -74,7 +74,7 @@ const endingSignal = (): AbortSignal => {
 const commandNamed = async (name: string): Promise<Command | null> => {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command !== undefined) return command
-  const hint = await didYouMean(name, Object.keys(commands))
+  const hint = await didYouMean(name, [...Object.keys(commands), '--version', '--help'])
   tell(
     `agent-swarm: there is no command "${name}".${hint}\nThe commands: ${Object.keys(commands).join(', ')}. More: agent-swarm --help`,
   )
@@ -90,7 +90,11 @@ const parse = async (args: string[], name: string, command: Command) => {
   const { tokens } = parseArgs({ args, allowPositionals: true, options, strict: false, tokens: true })
   const usage = `Usage: agent-swarm ${usageOf(name, command)}`
   for (const token of tokens) {
-    if (token.kind !== 'option' || Object.hasOwn(options, token.name)) continue
+    if (token.kind !== 'option') continue
+    const option = Object.hasOwn(known, token.name) ? known[token.name] : undefined
+    if (option?.type === 'string' && token.value === undefined)
+      throw fail('usage', `${token.rawName} needs a value: ${token.rawName} ${option.value ?? 'VALUE'}`, usage)
+    if (option !== undefined) continue
     const flags = Object.keys(options).map(flag => `--${flag}`)
     const hint = await didYouMean(token.rawName, flags)
     throw fail('usage', `there is no option ${token.rawName}.${hint}`, usage)

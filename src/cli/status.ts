@@ -313,9 +313,11 @@ const ticketPage = (
               asked(one.by),
               one.outcome?.result === 'failed'
                 ? `failed: ${one.outcome.failure.message.split('\n')[0]}`
-                : one.endedAt === null
-                  ? 'not yet'
-                  : `${one.result}${one.phases.length === 0 ? '' : `: ${phaseTimes(one.phases, one.endedAt)}`}`,
+                : one.outcome?.result === 'skipped'
+                  ? `skipped: ${one.outcome.because}`
+                  : one.endedAt === null
+                    ? 'not yet'
+                    : `${one.result}${one.phases.length === 0 ? '' : `: ${phaseTimes(one.phases, one.endedAt)}`}`,
             ]),
           ]),
         )),

@@ -342,7 +342,8 @@ const start: Does<'start'> = async (work, { ticket, by }) => {
   const provider = await world.provider(row.provider)
   const before = await observe(provider, row)
   world.registry.setDesired(ticket, 'running', by)
-  if (before === 'running' && row.status === 'running') return { skipped: `${ticket} is running already` }
+  const reachable = row.ssh !== null || provider.runInGuest !== undefined
+  if (before === 'running' && row.status === 'running' && reachable) return { skipped: `${ticket} is running already` }
   await converge(work, provider, row, 'running')
   await becomeReady(work, provider, row)
   world.registry.setWorkAtRisk(ticket, null)

@@ -88,6 +88,14 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
     [['create', '--sideways', 'DROP-1'], 2, '--sideways'],
     [['checkpoint', 'DROP-1', '../x'], 2, 'is no checkpoint name'],
     [['checkpoint', 'DROP-1', '--', '-x'], 2, 'is no checkpoint name'],
+    [['version'], 2, 'Did you mean --version?'],
+    [['list', '--sort'], 2, '--sort needs a value: --sort COLUMN'],
+    [['forward', 'DROP-1'], 2, 'agent-swarm forward <TICKET> <port>...'],
+    [['forward', 'DROP-1', '0'], 2, '"0" is no port'],
+    [['forward', 'DROP-1', '70000'], 2, '"70000" is no port'],
+    [['forward', 'DROP-1', '80:90:100'], 2, '"80:90:100" is no port'],
+    [['forward', 'DROP-1', 'http'], 2, 'Name a port from 1 to 65535'],
+    [['forward', 'DROP-1', '80', '80'], 2, 'Each needs one of its own: agent-swarm forward DROP-1 80 81:80'],
     [['init-base'], 2, '--from is missing'],
     [['start', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
     [['ssh', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
@@ -143,13 +151,25 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
   })
 })
 
-test('help shows every command, and each shows its example', async () => {
+test('every command is in the help, shows its example, and knows a mistyped option', async () => {
   const { stdout, code } = await swarm(['--help'])
   expect(code).toBe(0)
-  for (const [name, command] of Object.entries(commands)) {
-    expect(stdout).toContain(`  ${name}`)
-    expect((await swarm([...name.split(' '), '--help'])).stdout).toContain(`Example: ${command.example}`)
-  }
+  for (const name of Object.keys(commands)) expect(stdout).toMatch(new RegExp(`^  ${name}`, 'm'))
+  await Promise.all(
+    Object.entries(commands).map(async ([name, command]) => {
+      const words = name.split(' ')
+      const [help, mistyped] = await Promise.all([swarm([...words, '--help']), swarm([...words, '--hepl'])])
+      expect(help).toMatchObject({
+        code: 0,
+        stderr: '',
+        stdout: expect.stringContaining(`Example: ${command.example}\n`),
+      })
+      expect(command.example).toMatch(new RegExp(`^agent-swarm ${name}( |$)`))
+      for (const option of Object.keys(command.options)) expect(help.stdout).toContain(`  --${option}`)
+      expect(mistyped).toMatchObject({ code: 2, stdout: '' })
+      expect(mistyped.stderr).toContain(`agent-swarm ${name}: there is no option --hepl. Did you mean --help?\n`)
+    }),
+  )
 })
 
 test('--version says the version, and makes no folder', async () => {

@@ -16,6 +16,7 @@ beforeEach(() => {
 afterEach(() => cli.close())
 
 const ESCAPE = '\u001b'
+const CTRL_D = '\u0004'
 const COLOUR = `${ESCAPE}[32m`
 
 /** A program that hangs at its first call, put before the real one: a create that is held at making its keys. */
@@ -270,6 +271,37 @@ test('whoever waited and was killed does not wait any more', async () => {
   await stop.ended
   expect((await cli.json(['status', '--json'])).waiting).toEqual([])
   free()
+})
+
+describe('a stopped machine is offered to be started', () => {
+  const offer = 'DROP-1 is stopped. Start it? [Y/n] '
+  const answered = (text: string) =>
+    cli.terminal(['ssh', 'DROP-1', '--', 'echo inside'], { type: { prompt: offer, text } })
+  const is = async () => (await cli.json(['list', '--json']))[0].status
+
+  test('and is left alone by no, Ctrl-D, Ctrl-C, anything else and nobody', async () => {
+    await cli.swarm(['create', 'DROP-1'])
+    await cli.swarm(['stop', 'DROP-1'])
+    const way =
+      'DROP-1 is stopped\nStart it: agent-swarm start DROP-1. Or start it and go on: agent-swarm ssh --start DROP-1'
+    for (const [text, said] of [
+      ['n\n', way],
+      ['perhaps\n', way],
+      [CTRL_D, way],
+      [CTRL_C, 'cancelled; nothing was changed'],
+    ] as const) {
+      const { screen, code } = await answered(text)
+      expect([code, stripVTControlCharacters(screen)]).toEqual([
+        1,
+        expect.stringContaining(`agent-swarm ssh: ${said}\n`),
+      ])
+    }
+    const { stderr, code } = await cli.swarm(['ssh', 'DROP-1', '--', 'true'])
+    expect([code, stderr]).toEqual([1, `agent-swarm ssh: ${way}\n`])
+    expect(await is()).toBe('stopped')
+    expect(await answered('\n')).toMatchObject({ code: 0, screen: expect.stringMatching(/inside\n$/) })
+    expect(await is()).toBe('running')
+  })
 })
 
 test('--watch draws on a terminal, and is refused in a pipe', async () => {

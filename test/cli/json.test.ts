@@ -140,6 +140,17 @@ test('of a machine that is reached over SSH', async () => {
   judge('forward', JSON.parse(await ended(forward)))
 })
 
+test('of a machine that runs and whose address was lost: a start finds it', async () => {
+  program('ssh', 'exit 0')
+  const registry = openRegistry(join(cli.home, 'state/registry.db'))
+  registry.setAddress('DROP-8', null)
+  registry.close()
+  const kvm = { environment: { ...path, AGENT_SWARM_PROVIDER: 'kvm' } }
+  const environment = { status: 'running', ip: '192.0.2.8', ssh: { host: '192.0.2.8' } }
+  expect(await printed(['start', 'DROP-8'], kvm)).toMatchObject({ result: 'done', environment })
+  expect(await printed(['start', 'DROP-8'], kvm)).toMatchObject({ result: 'skipped', environment })
+})
+
 test('of what was delivered, and of a bot that only says what it would do', async () => {
   const side = { JIRA_HOST: jira.url, JIRA_EMAIL: jira.me.emailAddress, JIRA_API_TOKEN: jira.token }
   const environment = {
