@@ -109,10 +109,12 @@ const inBase64 = (secret: string): string[] =>
     const certain: [number, number] = [Math.ceil((shift * 8) / 6), Math.floor((bytes.length * 8) / 6)]
     return [bytes.toString('base64').slice(...certain), bytes.toString('base64url').slice(...certain)]
   })
-/** A secret in every way that it may be written in a line: as it is, in JSON, in a URL, in base64, a key line by line. */
+const inJson = (text: string) => JSON.stringify(text).slice(1, -1)
+/** A secret in every way that it may be written in a line: as it is, in JSON, in JSON within JSON, in a URL, in base64, a key line by line. */
 const written = (secret: string): string[] => [
   secret,
-  JSON.stringify(secret).slice(1, -1),
+  inJson(secret),
+  inJson(inJson(secret)),
   encodeURIComponent(secret),
   ...inBase64(secret),
   ...secret.split('\n').filter(line => line.length >= 32 && line !== secret),

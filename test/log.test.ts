@@ -22,6 +22,7 @@ const secrets = {
   'a runner token': '0123456789abcdef0123456789abcdef0123456789abcdef',
   'a private key': KEY,
 }
+const inJson = (text: string) => JSON.stringify(text).slice(1, -1)
 type Log = ReturnType<typeof openLog>
 const octokitError = (secret: string) =>
   Object.assign(new Error('Bad credentials - https://docs.github.com'), {
@@ -88,6 +89,30 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
         throw new Error(secret)
       },
     }),
+  'a buffer, and what holds it': (log, secret) =>
+    log.info({ a: Buffer.from(secret), b: { c: [new Uint8Array(Buffer.from(secret)).buffer] } }, 'x'),
+  'JSON within JSON': (log, secret) => log.info({ a: JSON.stringify({ b: { c: secret } }) }, 'x'),
+  'parameters of a search': (log, secret) => log.info({ a: new URLSearchParams({ q: secret }) }, 'x'),
+  'errors within errors of many': (log, secret) =>
+    log.error({
+      err: new AggregateError([new AggregateError([new Error(secret, { cause: { note: secret } })], 'b')], 'a', {
+        cause: octokitError(secret),
+      }),
+    }),
+  'an error that is its own cause': (log, secret) => {
+    const err = new Error(`asked with ${secret}`)
+    err.cause = err
+    log.error({ err }, 'x')
+  },
+  'a key of a map': (log, secret) => log.info({ a: new Map([[secret, { b: secret }]]) }, 'x'),
+  'what fetch made': (log, secret) =>
+    log.info(
+      {
+        a: new Request('https://example.org/', { method: 'POST', body: secret, headers: { authorization: 'x' } }),
+        b: new Response(secret),
+      },
+      'x',
+    ),
   'a value that writes itself': (log, secret) => log.info({ a: { toJSON: () => secret, note: secret } }, 'x'),
 }
 
@@ -99,7 +124,7 @@ describe('a secret that is known', () => {
       for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
       const parts = [secret, secret.slice(0, 24), ...secret.split('\n').filter(line => line.length > 20)]
       for (const part of parts) {
-        for (const form of [part, JSON.stringify(part).slice(1, -1), encodeURIComponent(part)])
+        for (const form of [part, inJson(part), inJson(inJson(part)), encodeURIComponent(part)])
           expect(written()).not.toContain(form)
       }
       // What base64 holds, whole.
