@@ -4,7 +4,7 @@ import { fromMarkdown } from 'mdast-util-from-markdown'
 /** One line's words after `/swarm`. */
 export type CommandLine = { words: string[] }
 
-const LINE = /^\/[sS][wW][aA][rR][mM](?:[\t\p{Zs}]+(.*))?$/u
+const LINE = /^\/[sS][wW][aA][rR][mM](?:[\t\p{Zs}](.*))?$/u
 /** More than anybody needs; a comment of a thousand commands is no comment. */
 export const MOST_COMMANDS = 10
 
@@ -36,18 +36,44 @@ export const commandsIn = (paragraph: Iterable<Piece>): CommandLine[] => {
 
 type Inline = Extract<ReturnType<typeof fromMarkdown>['children'][number], { type: 'paragraph' }>['children'][number]
 
-const piecesOf = (part: Inline): Piece[] => {
+const linesOf = (text: string) => text.split(/\r\n|\r|\n/)
+const isBegun = (line: string) => /^\/swarm/i.test(line.trim())
+
+/** `body` is what the part was read from: what is written as `\/swarm` or `&#10;` only looks like a command. */
+const piecesOf = (part: Inline, body: string): Piece[] => {
   if (part.type === 'break') return ['end']
   // It may go on over more than one line: all of them are none.
   if (part.type !== 'text') return ['other']
-  return part.value.split(/\r\n|\r|\n/).flatMap((text, at): Piece[] => (at === 0 ? [{ text }] : ['end', { text }]))
+  const written = linesOf(body.slice(part.position?.start.offset, part.position?.end.offset))
+  const lines = linesOf(part.value)
+  if (written.length !== lines.length) return ['other']
+  return lines.flatMap((text, at): Piece[] => [
+    ...(at === 0 ? [] : ['end' as const]),
+    isBegun(text) && !isBegun(written[at] ?? '') ? 'other' : { text },
+  ])
 }
 
-/** Of a comment in Markdown. In order, all of them: the caller caps. */
-export const commandLines = (body: string): CommandLine[] =>
-  mentionsUs(body)
-    ? // Paragraphs at the top alone: those in quotes, lists and tables are somebody's telling.
-      fromMarkdown(body).children.flatMap(block =>
-        block.type === 'paragraph' ? commandsIn(block.children.flatMap(piecesOf)) : [],
+// The parser's time grows with the square of what is nested or left open, and anybody may comment.
+const MARKUP = /[[\]*_`<>!&\\~#|+-]|\d[.)]/g
+const MOST_MARKUP = 1_000
+/** In characters: what stands behind them is not looked through. */
+const LOOKED_THROUGH = 10_000
+
+/**
+ * Of a comment in Markdown: of its first ten thousand characters, and none of one with more markup in them than anybody
+ * writes. In order, all of them: the caller caps.
+ */
+export const commandLines = (body: string): CommandLine[] => {
+  if (!mentionsUs(body)) return []
+  const text = body.slice(0, LOOKED_THROUGH)
+  if ((text.match(MARKUP)?.length ?? 0) > MOST_MARKUP) return []
+  const blocks = fromMarkdown(text).children
+  // The last block of a part may go on, and be something else.
+  return (
+    (text.length < body.length ? blocks.slice(0, -1) : blocks)
+      // Paragraphs at the top alone: those in quotes, lists and tables are somebody's telling.
+      .flatMap(block =>
+        block.type === 'paragraph' ? commandsIn(block.children.flatMap(part => piecesOf(part, text))) : [],
       )
-    : []
+  )
+}

@@ -50,7 +50,8 @@ const inWiki = (text: string): CommandLine[] => {
       else if (inner === undefined || !VERBATIM.includes(inner)) open.push(name)
     }
     told = line.trim() !== '' && (told || TOLD.test(line))
-    if (outside && !marked && !told) lines.push(...commandsIn([{ text: unescaped(line) }]))
+    if (outside && !marked && !told && line.trim().startsWith('/'))
+      lines.push(...commandsIn([{ text: unescaped(line) }]))
   }
   return lines
 }

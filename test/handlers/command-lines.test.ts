@@ -29,6 +29,39 @@ test.for<[string, string[]]>([
   ['/swarm create && reboot', ['create && reboot']],
   ['/swarm checkpoint $(id)', ['checkpoint $(id)']],
   ['\uFEFF/swarm create', ['create']],
+  ['/swarm\u00a0restore\u00a0one', ['restore one']],
+  ['\u00a0/swarm create', ['create']],
+  ['/swarm create\r/swarm status', ['create', 'status']],
+  ['/swarm create :rocket:', ['create :rocket:']],
+  ['/swarm checkpoint 🚀', ['checkpoint 🚀']],
+  ['🚀\n/swarm create', ['create']],
+  ['@octocat please\n/swarm create', ['create']],
+  ['/swarm checkpoint @octocat', ['checkpoint @octocat']],
+  ['/swarm checkpoint #12', ['checkpoint #12']],
+  ['/swarm create # now', ['create # now']],
+  ['/swarm restore one -- two', ['restore one -- two']],
+  ['/swarm delete --force', ['delete --force']],
+  ['/swarm delete —force', ['delete —force']],
+  ['/swarm "restore one"', ['"restore one"']],
+  ['/swarm create\n\n> On Monday, dev wrote:\n> /swarm delete', ['create']],
+  ['/swarm create\n\nOn Monday, dev wrote:\n\n> /swarm delete --force\n> bye', ['create']],
+  ['/swarm create\n-- \ndev', []],
+  ['/swarm create\n\n-- \ndev', ['create']],
+  ['> a\n>\n> b\n\n/swarm create', ['create']],
+  ['- a list\n\n/swarm create', ['create']],
+  ['| a |\n| --- |\n| b |\n\n/swarm create', ['create']],
+  ['~~~\n```\n~~~\n/swarm create', ['create']],
+  ['````\n```\n/swarm delete\n```\n````\n/swarm create', ['create']],
+  ['<details>\n\n/swarm create\n\n</details>', ['create']],
+  ['[^1]: see\n\n/swarm create', ['create']],
+  ['`one` and `two`\n/swarm create', ['create']],
+  ['*one*\n/swarm create', ['create']],
+  ['/swarm checkpoint a\\_b', ['checkpoint a_b']],
+  ['**open\n/swarm create\n**', ['create']],
+  ['https://example.org\n/swarm create', ['create']],
+  [`${'long '.repeat(1_500)}\n\n/swarm create`, ['create']],
+  [`/swarm create\n\n${'long '.repeat(20_000)}`, ['create']],
+  ['/swarm status\n\n'.repeat(13), Array(13).fill('status')],
   // None
   ['', []],
   ['hello', []],
@@ -72,6 +105,67 @@ test.for<[string, string[]]>([
   ['/swarm create\n---', []],
   ['[x]: /swarm create', []],
   ['\\/swarm-x', []],
+  ['/swarmx', []],
+  ['/ swarm create', []],
+  ['／swarm create', []],
+  ['/ſwarm create', []],
+  ['/swarm\u200b create', []],
+  ['\u200b/swarm create', []],
+  ['/\u200bswarm create', []],
+  ['\u202e/swarm create', []],
+  ['/swarm\u202e create', []],
+  ['\u2066/swarm create\u2069', []],
+  ['so\u2028/swarm create', []],
+  ['/swarm create\u2028/swarm delete', []],
+  ['/swarm create\u0000', ['create\uFFFD']],
+  ['> > > /swarm create', []],
+  ['> - /swarm create', []],
+  ['- > /swarm create', []],
+  ['- a\n  /swarm create', []],
+  ['- a\n\n  /swarm create', []],
+  ['1. a\n\n   /swarm create', []],
+  ['- a\n/swarm create', []],
+  ['> a\n> b\n/swarm create', []],
+  ['| /swarm create |\n| --- |', []],
+  ['| a |\n| --- |\n| /swarm create |', []],
+  ['```\n\n/swarm create\n\n', []],
+  ['````\n```\n/swarm create\n```\n', []],
+  ['~~~~ sh\n~~~\n/swarm create', []],
+  ['   ```\n/swarm create\n   ```', []],
+  ['<!-- a\n\n/swarm create\n\n-->', []],
+  ['<!-- a\n\n/swarm create', []],
+  ['<script>\n\n/swarm create\n\n</script>', []],
+  ['<details><summary>x</summary>\n/swarm create\n</details>', []],
+  ['<details>\n\n```\n/swarm create\n```\n\n</details>', []],
+  ['<a href="\n/swarm create\n">x</a>', []],
+  ['<span>\n/swarm create\n</span>', []],
+  ['text `code\n/swarm create\n` text', []],
+  ['[a link\n/swarm create\n](https://example.org)', []],
+  ['![an image\n/swarm create\n](x.png)', []],
+  ['**strong\n/swarm create**', []],
+  ['/swarm create <!-- x -->', []],
+  ['/swarm create [^1]\n\n[^1]: x', []],
+  ['/swarm [create]\n\n[create]: https://example.org', []],
+  ['[^1]: /swarm create', []],
+  ['\\/swarm create', []],
+  ['/\\swarm create', []],
+  ['text\n\\/swarm create', []],
+  ['&#47;swarm create', []],
+  ['/&#115;warm create', []],
+  ['text&#10;/swarm delete', []],
+  ['text&#10;/swarm delete\n/swarm create', []],
+  ['/swarm create&#10;/swarm delete', []],
+  ['---\ntitle: x\n/swarm: create\n---', []],
+  ['---\n/swarm create\n---', []],
+  ['https://example.org/swarm create', []],
+  ['<https://example.org/swarm> create', []],
+  ['@octocat /swarm create', []],
+  ['> On Monday, dev wrote:\n>\n> /swarm create\n> thanks', []],
+  ['On Monday, dev wrote:\n> /swarm create', []],
+  ['-----Original Message-----\n> /swarm create', []],
+  ['/swarm status\n'.repeat(1_000), []],
+  [`${'long '.repeat(20_000)}\n\n/swarm create`, []],
+  [`${'[x] '.repeat(600)}\n\n/swarm create`, []],
 ])('%j', ([body, expected]) => expect(said(body)).toEqual(expected))
 
 test('whatever is fenced, quoted or hidden gives no command', () => {
@@ -95,10 +189,84 @@ test('whatever is fenced, quoted or hidden gives no command', () => {
   )
 })
 
+test('of a part, what may go on as something else gives no command', () => {
+  // Its end, behind what is looked through, makes code of it.
+  const body = `text \`code\n/swarm delete\n${'long '.repeat(3_000)}\``
+  expect(said(body)).toEqual([])
+  expect(said(`/swarm create\n\n${body}`)).toEqual(['create'])
+})
+
+test('a comment that is made to be slow is not', () => {
+  const most = 65_536
+  for (const piece of [
+    '[',
+    '*_',
+    '1. ',
+    '1) ',
+    '> > - ',
+    '`',
+    '**a*',
+    '>',
+    '> a\n\n',
+    'a\n',
+    '/swarm\n',
+    '/swarm\t',
+    '<a ',
+  ]) {
+    const body = `/swarm create\n\n${piece.repeat(most / piece.length)}`
+    const before = process.cpuUsage().user
+    commandLines(body)
+    // Microseconds. It would be minutes.
+    expect(process.cpuUsage().user - before, piece).toBeLessThan(2_000_000)
+  }
+})
+
+/** Markdown around a line, put together of what people write; `within`: what makes a telling of what it holds. */
+const talk = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 30 }),
+  fc.constantFrom('text', '# head', '---', '***', '| a |', '`x`', '*x*', '[x](y)', '<b>x</b>', '&amp;', '\\', '==='),
+)
+const within = fc.constantFrom<(lines: string[]) => string[]>(
+  lines => ['```', ...lines.map(line => line.replaceAll('`', "'")), '```'],
+  lines => ['~~~~', ...lines.map(line => line.replaceAll('~', '-')), '~~~~'],
+  lines => lines.map(line => `> ${line}`),
+  lines => lines.map(line => `- ${line}`),
+  lines => lines.map(line => `    ${line}`),
+  lines => ['<!--', ...lines.map(line => line.replaceAll(/[->]/g, '')), '-->'],
+  lines => lines.map(line => `| ${line} |`),
+)
+const ours = fc.constantFrom('/swarm create', '/swarm delete --force', '/swarm', '/swarm checkpoint one')
+
+test('among whatever else a comment holds, just the lines of ours that stand by themselves are commands', () => {
+  // Each part has empty lines around it: what a part is does not depend on the others.
+  const part = fc.oneof(
+    fc.record({ lines: fc.array(fc.oneof(talk, ours), { minLength: 1, maxLength: 4 }), wrap: within }).map(one => ({
+      text: one.wrap(one.lines.map(line => line.replaceAll(/[\r\n]/g, ' '))).join('\n'),
+      commands: [] as string[],
+    })),
+    fc.array(ours, { minLength: 1, maxLength: 3 }).map(lines => ({
+      text: lines.join('\n'),
+      commands: lines.map(line => line.slice('/swarm'.length).trim()),
+    })),
+    fc.constantFrom('text', 'see /swarm create', '`/swarm create`', '**/swarm create**').map(text => ({
+      text,
+      commands: [] as string[],
+    })),
+  )
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 6 }), parts => {
+      // Where lists and indented code would take what follows for theirs, a comment ends them.
+      const body = parts.map(one => one.text).join('\n\n<!-- -->\n\n')
+      expect(said(body)).toEqual(parts.flatMap(one => one.commands))
+    }),
+    { numRuns: 400 },
+  )
+})
+
 test('no text becomes a command but a line that begins with /swarm', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 200, unit: 'grapheme' }), body => {
-      const lines = body.split(/\r\n|\r|\n/).filter(line => /^\s*\uFEFF?\/swarm([ \t]|$)/i.test(line))
+      const lines = body.split(/\r\n|\r|\n/).filter(line => /^\s*\/swarm([\t\p{Zs}]|$)/iu.test(line.trim()))
       expect(commandLines(body).length).toBeLessThanOrEqual(lines.length)
     }),
     { numRuns: 500 },
