@@ -1,7 +1,7 @@
 /** (f) What an idle machine gives back to its host, memory and disk, and what that costs: a real guest, as ours are made and without it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Row } from './main.ts'
@@ -11,11 +11,11 @@ const MIB = 1024 ** 2
 /** What is used in the guest and freed again, in MiB. */
 const USED = 400
 const WRITTEN = 300
-/** The guest's kernel tells of a sixteenth of its free memory every two seconds. */
-const IDLE_MS = 60_000
+/** The guest's kernel tells of a sixteenth of its free memory every two seconds: it takes its time. */
+const [LOOK_MS, SETTLED_BYTES, MOST_LOOKS] = [5_000, 8 * MIB, 24]
 
 export type GivenBack = {
-  /** Resident bytes of the machine's process: before, while the guest uses more, afterwards. */
+  /** What of the guest's memory its host really holds: before, while the guest uses more, afterwards. */
   memory: { before: number; during: number; after: number; seconds: number }
   /** Bytes of the machine's disk on the host. */
   disk: { before: number; written: number; deleted: number; zeroes: number }
@@ -43,7 +43,26 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
     const stats = await virsh('domstats', vmId, '--balloon', '--cpu-total')
     return Number(stats.match(new RegExp(`^ *${name}=(\\d+)`, 'm'))?.[1])
   }
-  const resident = async () => (await told('balloon\\.rss')) * 1024
+  /** Only the guest's memory: under emulation, QEMU holds up to a gigabyte of translated code besides. */
+  const resident = async () => {
+    const kib = await told('balloon\\.maximum')
+    const pid = readFileSync(`/run/libvirt/qemu/${vmId}.pid`, 'utf8')
+    const maps = readFileSync(`/proc/${pid}/smaps`, 'utf8')
+    const rss = maps.match(new RegExp(`^Size:\\s+${kib} kB\\n(?:\\w+:.*\\n)*?Rss:\\s+(\\d+) kB`, 'm'))?.[1]
+    if (rss === undefined) throw new Error(`no memory of ${kib} KiB among what process ${pid} holds`)
+    return Number(rss) * 1024
+  }
+  /** When the host gets nothing more back. */
+  const settled = async () => {
+    let last = await resident()
+    for (let looks = 1; looks < MOST_LOOKS; looks += 1) {
+      await delay(LOOK_MS)
+      const now = await resident()
+      if (now > last - SETTLED_BYTES) return now
+      last = now
+    }
+    return last
+  }
   const onDisk = async () => {
     await virsh('pool-refresh', 'agent-swarm')
     const text = await virsh('vol-info', '--pool', 'agent-swarm', `${vmId}.qcow2`, '--bytes')
@@ -53,7 +72,7 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
   // What is cached is not free.
   await inside('sync; echo 3 | sudo tee /proc/sys/vm/drop_caches')
 
-  const before = await resident()
+  const before = await settled()
   const stress = spawn(
     process.execPath,
     [entry, 'ssh', ticket, '--', `python3 -c "b = b'x' * (${USED} << 20); print('full', flush=True); input()"`],
@@ -65,11 +84,7 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
   stress.stdin.end('\n')
   await ended
   const began = performance.now()
-  let after = await resident()
-  while (after > before + 0.1 * (during - before) && performance.now() < began + IDLE_MS) {
-    await delay(1_000)
-    after = await resident()
-  }
+  const after = await settled()
   const memory = { before, during, after, seconds: (performance.now() - began) / 1000 }
 
   await inside('sudo fstrim /')

@@ -26,7 +26,7 @@ import {
   parseVersions,
   parseVolumes,
 } from './virsh.ts'
-import { withPort } from './xml.ts'
+import { overlayXml, withPort } from './xml.ts'
 
 const VM = /^as-[a-z0-9-]{1,51}-[0-9a-f]{8}$/
 /** A guest that does not shut down in this time is powered off. Milliseconds. */
@@ -91,9 +91,16 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
   const room = sayingRoom(() => ensurePool(virsh, home, settings))
 
   /** What a call that was interrupted left goes first: the machine itself is not there. */
-  const makeDisk = async (id: string, baseImage: string, diskGiB: number) => {
-    const size = ['--format', 'qcow2', '--backing-vol', imageVolume(baseImage), '--backing-vol-format', 'qcow2']
-    const make = () => virsh.one(['vol-create-as', pool, volumesOf(id).disk, `${diskGiB}G`, ...size])
+  const makeDisk = async (id: string, baseImage: string, diskGiB: number, folder: string) => {
+    const image = imageVolume(baseImage)
+    const text = overlayXml({ name: volumesOf(id).disk, gibibytes: diskGiB, backing: `${folder}/${image}` })
+    const make = () =>
+      withFile(home, text, file =>
+        virsh.all([
+          ['vol-info', '--pool', pool, image],
+          ['vol-create', pool, file],
+        ]),
+      )
     try {
       await make()
     } catch (error) {
@@ -178,7 +185,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
         const domainType = await domainTypeHere(virsh, home, settings, versions.all)
         if (!isActive(facts.stdout)) await ensureNetwork(virsh, home, settings)
         onPhase('disk')
-        await makeDisk(vmId, baseImage, options.diskGiB)
+        await makeDisk(vmId, baseImage, options.diskGiB, folder)
         onPhase('seed')
         const seed = seedImage({ hostname: vmId, publicKey, hostKey })
         await defineMachine(run, virsh, home, settings, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder })

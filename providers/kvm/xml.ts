@@ -120,6 +120,27 @@ export const domainXml = (machine: Machine): string => {
 `.piece
 }
 
+/**
+ * A disk that stands on a base image. By itself libvirt writes the qcow2 of QEMU before 1.1, which can forget nothing that
+ * stands on another image: what the guest discards would be kept, and zeroes written out.
+ */
+export const overlayXml = ({
+  name,
+  gibibytes,
+  backing,
+}: {
+  name: string
+  gibibytes: number
+  backing: string
+}): string =>
+  xml`<volume>
+  <name>${name}</name>
+  <capacity unit="GiB">${gibibytes}</capacity>
+  <target><format type="qcow2"/><compat>1.1</compat></target>
+  <backingStore><path>${backing}</path><format type="qcow2"/></backingStore>
+</volume>
+`.piece
+
 /** NAT, and no spanning tree: its forward delay would cost every restore three seconds. */
 export const networkXml = (name: string, bridge: string, subnet: string): string =>
   xml`<network>

@@ -13,7 +13,7 @@ import {
   parseUse,
   parseVolumes,
 } from '../../../providers/kvm/virsh.ts'
-import { domainXml, escapeXml, nvramTemplate, withNvram, withPort } from '../../../providers/kvm/xml.ts'
+import { domainXml, escapeXml, nvramTemplate, overlayXml, withNvram, withPort } from '../../../providers/kvm/xml.ts'
 
 test.for<[string, string]>([
   ["error: failed to get domain 'X'", 'no-such-vm'],
@@ -231,6 +231,12 @@ test('a definition is escaped throughout', () => {
   expect(text).toContain('ticket="A-1&quot;/&gt;&lt;devices/&gt;"')
   expect(text).toContain('<source file="/pool/&lt;x&gt;"/>')
   expect(text).toContain('<cpu mode="maximum"/>')
+})
+
+test('a disk stands on its base image in a format that can forget what is discarded', () => {
+  const text = overlayXml({ name: 'x.qcow2', gibibytes: 8, backing: '/a&b/base.qcow2' })
+  expect(text).toContain('<compat>1.1</compat>')
+  expect(text).toContain('<path>/a&amp;b/base.qcow2</path><format type="qcow2"/>')
 })
 
 test('a machine is on a network, or behind a port of this host that its mark tells', () => {

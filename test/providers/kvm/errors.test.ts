@@ -178,7 +178,7 @@ test('a disk that fills up all the same says how much is free', async () => {
 })
 
 test('a missing base image: the command that makes one', async () => {
-  const none = { to: 'vol-create-as', stderr: "error: failed to get vol 'base.qcow2'\nerror: Storage volume not found" }
+  const none = { to: 'vol-info', stderr: "error: failed to get vol 'base.qcow2'\nerror: Storage volume not found" }
   const answers = [ABSENT, version('9.0.0'), pool(9_000), none, { to: 'pool-info', stdout: 'State:  running' }]
   expect(await failure(kvm(answers).createVm('A-1', 'base', options))).toEqual({
     kind: 'no-such-image',
