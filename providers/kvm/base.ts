@@ -31,8 +31,8 @@ import { escapeXml } from './xml.ts'
 
 const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
 const MANIFEST = '.manifest.json'
-/** A first boot under software emulation takes one to three minutes. */
-const BOOT_DEADLINE_MS = 10 * 60_000
+/** A first boot under software emulation takes one to three minutes, and several times that on a busy host. */
+const BOOT_DEADLINE_MS = 20 * 60_000
 const SETUP_DEADLINE_MS = 20 * 60_000
 /** Copying an image to or from the pool. */
 const COPY_DEADLINE_MS = 10 * 60_000
