@@ -1,6 +1,5 @@
 /** config.yaml as it is written: answers go in, and what else it holds stays, comments too. */
 import {
-  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -79,7 +78,6 @@ export const writePrivately = (path: string, content: string): void => {
     } finally {
       closeSync(file)
     }
-    chmodSync(beside, 0o600)
     renameSync(beside, target)
   } catch (error) {
     rmSync(beside, { force: true })

@@ -84,7 +84,7 @@ describe('what is answered', () => {
     ['a command whole', ['checkpoint'], ['checkpoint', 'checkpoints']],
     ['nothing yet', [''], [...Object.keys(commands).filter(name => !name.includes(' ')), 'help']],
     ['options of the program', ['--'], ['--help', '--version']],
-    ['a command to help with', ['help', 'ini'], ['init-base']],
+    ['a command to help with', ['help', 'ini'], ['init', 'init-base']],
     ['a command of two words', ['bot', ''], ['inbox', 'audit', 'replay']],
     ['one of them to help with', ['help', 'bot', 'i'], ['inbox']],
     ['an option of one of them', ['bot', 'inbox', '--li'], ['--limit']],

@@ -9,6 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { get } from 'node:http'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -158,13 +159,19 @@ describe('without a terminal', () => {
     expect(left()).toEqual([])
   })
 
-  test.for([
-    [['--github-repositories', 'shop'], '--github-repositories: "shop" is no repository, which is written owner/name'],
-    [['--github-token-file', '/none'], '--github-token-file: ENOENT'],
-    [['--jira', 'pigeon'], '--jira is one of polling, webhook, none'],
-    [['--github', 'new-app'], '--public-url must be a host name or an https URL'],
-  ] as const)('%j is wrong usage', async ([words, says]) => {
-    expect(await cli.swarm(['init', ...words])).toMatchObject({ code: 2, stderr: expect.stringContaining(says) })
+  test('what is given wrong is wrong usage', async () => {
+    const wrong = [
+      [
+        ['--github-repositories', 'shop'],
+        '--github-repositories: "shop" is no repository, which is written owner/name',
+      ],
+      [['--github-token-file', '/none'], '--github-token-file: ENOENT'],
+      [['--jira', 'pigeon'], '--jira is one of polling, webhook, none'],
+      [['--github', 'new-app'], '--public-url must be a host name or an https URL'],
+    ] as const
+    const ran = await Promise.all(wrong.map(([words]) => cli.swarm(['init', ...words])))
+    for (const [at, [, says]] of wrong.entries())
+      expect(ran[at]).toMatchObject({ code: 2, stderr: expect.stringContaining(says) })
   })
 
   test('a file with a mistake is left to its owner', async () => {
@@ -229,7 +236,7 @@ describe('on a terminal', () => {
     const { screen, code } = await screenOf(
       steps(
         ['reach GitHub?', ''],
-        ['Enter keeps the one in config.yaml', ''],
+        ['Your GitHub token', ''],
         ['are watched?', ', acme/web'],
         ['reach Jira Cloud?', ''],
         ['The keys', ''],
@@ -238,6 +245,7 @@ describe('on a terminal', () => {
       ),
       { JIRA_HOST: '' },
     )
+    expect(screen).toContain('Enter keeps the one in config.yaml')
     expect(screen).toContain('~ githubRepositories: acme/shop -> acme/shop, acme/web')
     expect(screen).toContain('Nothing was written.')
     expect([code, written()]).toEqual([1, before])
@@ -280,13 +288,16 @@ describe('an App that GitHub makes', () => {
       default_permissions: { contents: 'read', issues: 'write' },
       default_events: ['push', 'pull_request', 'issue_comment'],
     })
-    const status = async (url: string, headers: Record<string, string> = {}) =>
-      (await fetch(url, { headers, redirect: 'manual' })).status
+    const status = async (url: string) => (await fetch(url, { redirect: 'manual' })).status
     const { origin } = new URL(page)
     expect(await status(origin)).toBe(404)
     expect(await status(back.replace(/state=.*/, 'state=guessed'))).toBe(403)
-    const home303 = await fetch(back, { redirect: 'manual' })
-    expect([home303.status, home303.headers.get('location')]).toEqual([
+    // A page of another site whose name leads here.
+    const { promise, resolve } = Promise.withResolvers<number | undefined>()
+    get(page, { headers: { host: 'evil.example.org' } }, answer => resolve(answer.resume().statusCode))
+    expect(await promise).toBe(404)
+    const answer = await fetch(back, { redirect: 'manual' })
+    expect([answer.status, answer.headers.get('location')]).toEqual([
       303,
       `${github.url}/apps/agent-swarm/installations/new`,
     ])

@@ -7,10 +7,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { expect, type TestContext, test } from 'vitest'
 import { parse } from 'yaml'
-import { type GitHubStandIn, startGitHub } from '../support/github.ts'
-import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { startGitHub } from '../support/github.ts'
+import { JIRA_SECRET, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -19,89 +19,94 @@ const blocks = new Map(
   [...readme.matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [name, text]),
 )
 
-let folder: string
-let github: GitHubStandIn
-let jira: JiraStandIn
-let ends: (() => void)[]
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'agent-swarm-readme-'))
-  mkdirSync(join(folder, 'bin'))
-  symlinkSync(join(root, 'bin/agent-swarm.js'), join(folder, 'bin/agent-swarm'))
-  github = await startGitHub({ people: { dev: 'push' } })
-  jira = await startJira({ issues: { 'DROP-1': 'one' } })
-  ends = []
-})
-afterEach(async () => {
-  for (const end of ends) end()
-  await Promise.all([github.stop(), jira.stop()])
-  rmSync(folder, { recursive: true, force: true })
-})
-
-/** What a user of GitHub Enterprise Server would have set, and what tests have to: a free port, and no minute to wait. */
-const environment = (more: Record<string, string> = {}) => ({
-  PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
-  HOME: folder,
-  AGENT_SWARM_HOME: join(folder, 'state'),
-  AGENT_SWARM_PROVIDER: 'synthetic',
-  AGENT_SWARM_POLL_SECONDS: '1',
-  GITHUB_API_URL: github.url,
-  JIRA_HOST: jira.url,
-  PORT: '0',
-  TERM: 'xterm',
-  SHELL: '/bin/bash',
-  ...more,
-})
 const block = (name: string): string => {
   const text = blocks.get(name)
   if (text === undefined) throw new Error(`README.md has no block "${name}"`)
   return text
 }
-/** On a terminal with `answers`, or without one. */
-const run = (name: string, more: Record<string, string>, answers: [prompt: string, text: string][] | null = null) => {
-  const [program, words]: [string, string[]] =
-    answers === null
-      ? ['bash', ['-euc', block(name)]]
-      : ['script', ['-qec', `stty cols 100 rows 40; bash -euc '${block(name).replaceAll("'", `'\\''`)}'`, '/dev/null']]
-  // A group of its own, which Ctrl-C and the end of a test reach as a whole.
-  const child = spawn(program, words, { cwd: folder, env: environment(more), detached: true })
-  const signal = (name: NodeJS.Signals) => process.kill(-(child.pid ?? 0), name)
-  ends.push(() => {
-    if (child.exitCode === null && child.signalCode === null) signal('SIGKILL')
+
+type Answer = [prompt: string, text: string]
+/** A folder of its own, a GitHub and a Jira, which end with the test. */
+const openScene = async ({ onTestFinished }: TestContext) => {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-readme-'))
+  mkdirSync(join(folder, 'bin'))
+  symlinkSync(join(root, 'bin/agent-swarm.js'), join(folder, 'bin/agent-swarm'))
+  const github = await startGitHub({ people: { dev: 'push' } })
+  const jira = await startJira({ issues: { 'DROP-1': 'one' } })
+  const ends: (() => void)[] = []
+  onTestFinished(async () => {
+    for (const end of ends) end()
+    await Promise.all([github.stop(), jira.stop()])
+    rmSync(folder, { recursive: true, force: true })
   })
-  const left = [...(answers ?? [])]
-  let [heard, seen] = ['', 0]
-  const listen = (chunk: Buffer) => {
-    heard += chunk
-    const [next] = left
-    if (next === undefined || !heard.slice(seen).includes(next[0])) return
-    left.shift()
-    seen = heard.length
-    child.stdin.write(`${next[1]}\r`)
+  /** What a user of GitHub Enterprise Server would have set, and what tests have to: a free port, and no minute to wait. */
+  const environment = {
+    PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
+    HOME: folder,
+    AGENT_SWARM_HOME: join(folder, 'state'),
+    AGENT_SWARM_PROVIDER: 'synthetic',
+    AGENT_SWARM_POLL_SECONDS: '1',
+    GITHUB_API_URL: github.url,
+    JIRA_HOST: jira.url,
+    PORT: '0',
+    TERM: 'xterm',
+    SHELL: '/bin/bash',
   }
-  child.stdout.on('data', listen)
-  child.stderr.on('data', listen)
-  const ended = new Promise<number>(done => child.on('close', code => done(code ?? 1)))
-  return {
-    ended,
-    said: () => stripVTControlCharacters(heard),
-    says: (what: RegExp) =>
-      until(`${what}`, () => stripVTControlCharacters(heard).match(what)).catch(error => {
-        throw new Error(`${error.message}; it said:\n${stripVTControlCharacters(heard)}`)
-      }),
-    interrupt: () => (answers === null ? signal('SIGINT') : child.stdin.write('\u0003')),
+  /** On a terminal with `answers`, or without one. */
+  const run = (name: string, more: Record<string, string> = {}, answers: Answer[] | null = null) => {
+    const [program, words]: [string, string[]] =
+      answers === null
+        ? ['bash', ['-euc', block(name)]]
+        : [
+            'script',
+            ['-qec', `stty cols 100 rows 40; bash -euc '${block(name).replaceAll("'", `'\\''`)}'`, '/dev/null'],
+          ]
+    // A group of its own, which Ctrl-C and the end of a test reach as a whole.
+    const child = spawn(program, words, { cwd: folder, env: { ...environment, ...more }, detached: true })
+    const signal = (name: NodeJS.Signals) => process.kill(-(child.pid ?? 0), name)
+    ends.push(() => {
+      if (child.exitCode === null && child.signalCode === null) signal('SIGKILL')
+    })
+    const left = [...(answers ?? [])]
+    let [heard, seen] = ['', 0]
+    const listen = (chunk: Buffer) => {
+      heard += chunk
+      const [next] = left
+      if (next === undefined || !heard.slice(seen).includes(next[0])) return
+      left.shift()
+      seen = heard.length
+      child.stdin.write(`${next[1]}\r`)
+    }
+    child.stdout.on('data', listen)
+    child.stderr.on('data', listen)
+    const ended = new Promise<number>(done => child.on('close', code => done(code ?? 1)))
+    const said = () => stripVTControlCharacters(heard)
+    return {
+      ended,
+      said,
+      says: (what: RegExp) =>
+        until(`${what}`, () => said().match(what)).catch(error => {
+          throw new Error(`${error.message}; it said:\n${said()}`)
+        }),
+      interrupt: () => (answers === null ? signal('SIGINT') : child.stdin.write('\u0003')),
+    }
   }
-}
-/** A ticket is moved, and has its machine; its pull request is commented on, and answered. */
-const story = async () => {
-  await jira.move('DROP-1', 'In Progress')
-  await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
-  await github.push('DROP-1-checkout')
-  const pull = await github.open('DROP-1-checkout', 'Checkout')
-  const comment = await github.comment(pull, '/swarm status')
-  await until('the answer', () => github.reactions(comment).includes('rocket'))
+  /** A ticket is moved, and has its machine; its pull request is commented on, and answered. */
+  const story = async () => {
+    await jira.move('DROP-1', 'In Progress')
+    await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
+    await github.push('DROP-1-checkout')
+    const pull = await github.open('DROP-1-checkout', 'Checkout')
+    await github.comment(pull, '/swarm status')
+    await until('the answer', async () =>
+      (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running, as seen')),
+    )
+  }
+  return { folder, github, jira, run, story }
 }
 
-test('a laptop and two tokens', async () => {
+test.concurrent('a laptop and two tokens', async context => {
+  const { jira, run, story } = await openScene(context)
   const up = run('laptop', {}, [
     ['reach GitHub?', ''],
     ['Your GitHub token', 'token-dev'],
@@ -120,7 +125,7 @@ test('a laptop and two tokens', async () => {
   )
   await up.says(/watched from now on[\s\S]*watching in Jira|watching in Jira[\s\S]*watched from now on/)
   await story()
-  const other = run('another terminal', {})
+  const other = run('another terminal')
   expect(await other.ended).toBe(0)
   expect(other.said()).toMatch(/DROP-1 +synthetic +running/)
   up.interrupt()
@@ -130,7 +135,8 @@ test('a laptop and two tokens', async () => {
   expect(up.said()).not.toContain('{"level"')
 }, 60_000)
 
-test('the same in a script', async () => {
+test.concurrent('the same in a script', async context => {
+  const { jira, run } = await openScene(context)
   const init = run('script', {
     GITHUB_TOKEN: 'token-dev',
     JIRA_EMAIL: jira.me.emailAddress,
@@ -139,7 +145,8 @@ test('the same in a script', async () => {
   expect([await init.ended, init.said()]).toEqual([0, expect.stringContaining('Next: agent-swarm up')])
 }, 60_000)
 
-test('an App and webhooks', async () => {
+test.concurrent('an App and webhooks', async context => {
+  const { folder, github, jira, run, story } = await openScene(context)
   const up = run('webhooks', {
     JIRA_EMAIL: jira.me.emailAddress,
     JIRA_API_TOKEN: jira.token,
