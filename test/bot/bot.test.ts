@@ -9,6 +9,7 @@ import { readConfig } from '../../src/config.ts'
 import type { Environment, Outcome } from '../../src/domain.ts'
 import { openLog } from '../../src/log.ts'
 import type { Lease } from '../../src/queue/queue.ts'
+import { compiled } from '../support/cli.ts'
 import { WEBHOOK_SECRET } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
@@ -226,6 +227,7 @@ test('a bot that is killed with a comment posted and not noted posts no second o
   const home = homeOf()
   const environment = settings(home, {
     PATH: process.env.PATH ?? '',
+    ...compiled,
     APP_ID: String(github.app.id),
     PRIVATE_KEY: github.app.privateKey,
     WEBHOOK_SECRET,

@@ -10,6 +10,7 @@ import { type Bot, startBot } from '../../src/bot/index.ts'
 import { type Config, readConfig } from '../../src/config.ts'
 import { openLog } from '../../src/log.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
+import { compiled } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -27,6 +28,7 @@ const settings = () => ({
   HOME: home,
   AGENT_SWARM_HOME: join(home, 'state'),
   AGENT_SWARM_PROVIDER: 'synthetic',
+  ...compiled,
   APP_ID: String(github.app.id),
   PRIVATE_KEY: github.app.privateKey,
   WEBHOOK_SECRET,

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Bot, startBot } from '../../src/bot/index.ts'
 import { type Config, readConfig } from '../../src/config.ts'
 import { openLog } from '../../src/log.ts'
+import { compiled } from '../support/cli.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
@@ -53,7 +54,7 @@ const swarm = (...words: string[]): Promise<{ stdout: string; stderr: string; co
     execFile(
       process.execPath,
       [entry, 'bot', ...words],
-      { env: { PATH: process.env.PATH, HOME: home, AGENT_SWARM_HOME: home } },
+      { env: { PATH: process.env.PATH, HOME: home, AGENT_SWARM_HOME: home, ...compiled } },
       (error, stdout, stderr) =>
         done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
     ),

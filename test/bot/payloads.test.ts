@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { compiled } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf } from './stage.ts'
@@ -43,6 +44,7 @@ beforeAll(async () => {
       PATH: process.env.PATH,
       HOME: home,
       AGENT_SWARM_HOME: home,
+      ...compiled,
       APP_ID: String(github.app.id),
       PRIVATE_KEY: github.app.privateKey,
       WEBHOOK_SECRET,

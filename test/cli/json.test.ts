@@ -7,7 +7,6 @@ import { openMemory } from '../../src/bot/memory.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { outputs } from '../../src/cli/output.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
-import { openRegistry } from '../../src/registry/registry.ts'
 import { openCli, type Ran } from '../support/cli.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -122,9 +121,7 @@ test('of machines: made, changed, looked at and deleted; planned, in the backgro
 }, 120_000)
 
 test('of a machine that is reached over SSH', async () => {
-  const registry = openRegistry(join(cli.home, 'state/registry.db'))
-  knownMachine(registry, 'DROP-8', '192.0.2.8')
-  registry.close()
+  cli.know(registry => knownMachine(registry, 'DROP-8', '192.0.2.8'))
   const kvm = { environment: { ...path, AGENT_SWARM_PROVIDER: 'kvm' } }
   const forward = cli.begin(['forward', 'DROP-8', '18080:80', '--json'], path)
   const looks = [['list'], ['status'], ['status', 'DROP-8'], ['checkpoints', 'DROP-8'], ['ssh', '--config']]
@@ -142,9 +139,7 @@ test('of a machine that is reached over SSH', async () => {
 
 test('of a machine that runs and whose address was lost: a start finds it', async () => {
   program('ssh', 'exit 0')
-  const registry = openRegistry(join(cli.home, 'state/registry.db'))
-  registry.setAddress('DROP-8', null)
-  registry.close()
+  cli.know(registry => registry.setAddress('DROP-8', null))
   const kvm = { environment: { ...path, AGENT_SWARM_PROVIDER: 'kvm' } }
   const environment = { status: 'running', ip: '192.0.2.8', ssh: { host: '192.0.2.8' } }
   expect(await printed(['start', 'DROP-8'], kvm)).toMatchObject({ result: 'done', environment })

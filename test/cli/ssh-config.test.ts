@@ -2,25 +2,26 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/world.ts'
-import { type Person, person } from './swarm.ts'
 
-let me: Person
+let me: ReturnType<typeof openCli>
 let folder: string
 let kept: string
 beforeEach(() => {
-  me = person()
+  me = openCli()
   folder = join(me.home, '.ssh')
   kept = join(folder, 'agent-swarm.config')
 })
-afterEach(() => me.gone())
+afterEach(() => me.close())
+const swarm = (...words: string[]) => me.swarm(words)
 const hosts = () => [...readFileSync(kept, 'utf8').matchAll(/^(?:Host|# DROP| {2}HostName).*$/gm)].map(String)
 
 test('hosts are printed, of all or of one, as text or JSON', async () => {
-  await me.swarm('create', 'DROP-1')
+  await swarm('create', 'DROP-1')
   me.know(registry => knownMachine(registry, 'DROP-2', '192.0.2.1', 2222))
   // Its hypervisor cannot be asked here: it is shown as it was known last.
-  const asked = (...words: string[]) => me.swarmWith({ PATH: '/nowhere' }, 'ssh', '--config', ...words)
+  const asked = (...words: string[]) => me.swarm(['ssh', '--config', ...words], { environment: { PATH: '/nowhere' } })
   const [all, one, json, synthetic, none] = await Promise.all([
     asked(),
     asked('drop-2'),
@@ -51,49 +52,49 @@ test('hosts are printed, of all or of one, as text or JSON', async () => {
 })
 
 test('installed, every command keeps the file; uninstalled, none does', async () => {
-  const planned = await me.swarm('ssh', '--config', '--install', '--dry-run')
+  const planned = await swarm('ssh', '--config', '--install', '--dry-run')
   expect(planned.stdout).toMatch(
     /would\n {2}- make .*\n {2}- write .*\n {2}- put one line[^\n]*\nNothing was changed\./,
   )
   expect(existsSync(folder)).toBe(false)
-  expect(await me.swarm('ssh', '--config', '--install')).toMatchObject({
+  expect(await swarm('ssh', '--config', '--install')).toMatchObject({
     code: 0,
     stdout: expect.stringContaining(`is kept in ${kept}`),
     // ssh asks the system who one is, and not HOME.
     stderr: expect.stringContaining(`ssh -F ${folder}/config`),
   })
   me.know(registry => knownMachine(registry, 'DROP-2', '192.0.2.2'))
-  await me.swarm('create', 'DROP-1')
+  await swarm('create', 'DROP-1')
   const two = ['Host DROP-2 drop-2', '  HostName 192.0.2.2']
   expect(hosts()).toEqual(['# DROP-1 runs on synthetic and has no SSH address', ...two])
-  await me.swarm('stop', 'DROP-1')
+  await swarm('stop', 'DROP-1')
   expect(hosts()).toEqual(['# DROP-1 is stopped; to start it: agent-swarm start DROP-1', ...two])
-  await me.swarm('delete', 'DROP-1')
+  await swarm('delete', 'DROP-1')
   expect(hosts()).toEqual(two)
-  expect(await me.swarm('ssh', '--config', '--uninstall', '-q')).toMatchObject({ code: 0, stdout: '', stderr: '' })
-  await me.swarm('create', 'DROP-1')
+  expect(await swarm('ssh', '--config', '--uninstall', '-q')).toMatchObject({ code: 0, stdout: '', stderr: '' })
+  await swarm('create', 'DROP-1')
   expect(existsSync(folder)).toBe(false)
 })
 
 test('many commands at once leave the file as the registry is', async () => {
-  await me.swarm('ssh', '--config', '--install')
+  await swarm('ssh', '--config', '--install')
   const tickets = Array.from({ length: 6 }, (_, n) => `DROP-${n + 1}`)
-  await Promise.all(tickets.map(ticket => me.swarm('create', ticket)))
+  await Promise.all(tickets.map(ticket => swarm('create', ticket)))
   expect(hosts()).toEqual(tickets.map(ticket => `# ${ticket} runs on synthetic and has no SSH address`))
   expect(readdirSync(folder).sort()).toEqual(['agent-swarm.config', 'config'])
 })
 
 test('a file that cannot be kept is told, in the journal too, and nothing else fails by it', async () => {
-  await me.swarm('ssh', '--config', '--install')
+  await swarm('ssh', '--config', '--install')
   rmSync(folder, { recursive: true })
-  expect(await me.swarm('create', 'DROP-1')).toMatchObject({
+  expect(await swarm('create', 'DROP-1')).toMatchObject({
     code: 0,
     stderr: expect.stringContaining(`writing ${kept}: ENOENT`),
   })
   me.know(registry => expect(registry.operations('DROP-1', 1)[0]?.phases.at(-1)?.phase).toContain('ENOENT'))
   expect(existsSync(folder)).toBe(false)
-  expect(await me.swarm('ssh', '--config', '--uninstall')).toMatchObject({ code: 0 })
-  expect((await me.swarm('stop', 'DROP-1')).stderr).not.toContain('ENOENT')
+  expect(await swarm('ssh', '--config', '--uninstall')).toMatchObject({ code: 0 })
+  expect((await swarm('stop', 'DROP-1')).stderr).not.toContain('ENOENT')
 })
 
 test('wrong usage is told as such', async () => {
@@ -107,7 +108,7 @@ test('wrong usage is told as such', async () => {
     [['--config', '--start', 'DROP-1'], '--start does not go with --config'],
     [[], 'something is missing: agent-swarm ssh <TICKET>'],
   ]
-  const ran = await Promise.all(wrong.map(([words]) => me.swarm('ssh', ...words)))
+  const ran = await Promise.all(wrong.map(([words]) => swarm('ssh', ...words)))
   for (const [at, [, said]] of wrong.entries())
     expect(ran[at]).toMatchObject({ code: 2, stderr: expect.stringContaining(said) })
 })

@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { compiled } from '../support/cli.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
@@ -28,6 +29,7 @@ const environment = (more: Record<string, string> = {}) => ({
   HOME: home,
   AGENT_SWARM_HOME: join(home, 'state'),
   AGENT_SWARM_PROVIDER: 'synthetic',
+  ...compiled,
   AGENT_SWARM_RUNNER_TOKEN: 'a-token-for-tests',
   PORT: '0',
   JIRA_HOST: jira.url,

@@ -3,10 +3,15 @@ import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { openRegistry, type Registry } from '../../src/registry/registry.ts'
 import { onTerminal, quoted, type Step } from './terminal.ts'
 import { until } from './wait.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+/** A home of its own has no compiled code yet, which takes longer than all the rest: it is kept for every home. */
+export const compiled = {
+  NODE_COMPILE_CACHE: resolve(import.meta.dirname, '../../node_modules/.cache/agent-swarm'),
+}
 export type Ran = { stdout: string; stderr: string; code: number }
 type Options = { environment?: Record<string, string>; input?: string }
 
@@ -17,6 +22,7 @@ export const openCli = () => {
     HOME: home,
     AGENT_SWARM_HOME: join(home, 'state'),
     AGENT_SWARM_PROVIDER: 'synthetic',
+    ...compiled,
     ...more,
   })
   const run = (program: string, words: string[], { environment: more = {}, input = '' }: Options = {}): Promise<Ran> =>
@@ -31,7 +37,17 @@ export const openCli = () => {
   const swarm = (words: string[], options?: Options) => run(process.execPath, [entry, ...words], options)
   return {
     home,
+    run,
     swarm,
+    /** Writes to the registry what another machine or an earlier time would have. */
+    know: (work: (registry: Registry) => void) => {
+      const registry = openRegistry(join(home, 'state', 'registry.db'))
+      try {
+        work(registry)
+      } finally {
+        registry.close()
+      }
+    },
     /** A line as a shell reads it, in which `swarm` is the program. */
     shell: (line: string) =>
       run('sh', ['-c', `swarm() { ${quoted(process.execPath)} ${quoted(entry)} "$@"; }\n${line}`]),
