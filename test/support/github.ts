@@ -27,6 +27,8 @@ export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
 const NO_COMMIT = '0'.repeat(40)
 
 export type Permission = 'admin' | 'push' | 'pull'
+/** What GitHub says that somebody may do, by its own names; null: it knows no such collaborator. */
+export type Role = 'admin' | 'maintain' | 'write' | 'triage' | 'read' | 'none' | null
 type Json = Record<string, unknown>
 export type Comment = { id: number; body: string; author: string; authorType: string }
 type Sent = {
@@ -90,6 +92,11 @@ export const startGitHub = async ({
     match: RegExp
     answer: { status: number; headers?: Record<string, string>; body?: unknown } | 'cut' | 'do-and-cut'
   }[] = []
+
+  /** What is said of these instead of what the simulator knows. */
+  const roles = new Map<string, Role>()
+  /** Pull requests that come from another repository, with the commit that is their head there. */
+  const forks = new Map<number, string>()
 
   const budget = {
     limit: 5_000,
@@ -211,6 +218,13 @@ export const startGitHub = async ({
       const html_url = `${own()}/apps/agent-swarm`
       return json(201, { id: APP_ID, slug: 'agent-swarm', pem: privateKey, webhook_secret: WEBHOOK_SECRET, html_url })
     }
+    const [, somebody = ''] = path.match(/\/collaborators\/([^/]+)\/permission$/) ?? []
+    const role = roles.get(decodeURIComponent(somebody))
+    if (role === null) return json(404, { message: 'Not Found' })
+    if (role !== undefined) {
+      const words: Partial<Record<NonNullable<Role>, string>> = { maintain: 'write', triage: 'read' }
+      return json(200, { permission: words[role] ?? role, role_name: role, user: null })
+    }
     const reaction = path.match(/^\/repos\/[^/]+\/[^/]+\/issues\/comments\/(\d+)\/reactions/)
     if (reaction !== null) {
       const id = Number(reaction[1])
@@ -277,6 +291,12 @@ export const startGitHub = async ({
         ...JSON.parse(text),
         permissions: { pull: true, push: may === 'admin' || may === 'push' },
       })
+    }
+    const away = forks.get(Number(path.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1]))
+    if (answer.ok && away !== undefined) {
+      const told = JSON.parse(text) as { head: { repo: object } }
+      const head = { ...told.head, sha: away, repo: { ...told.head.repo, full_name: `mallory/${repo}` } }
+      text = JSON.stringify({ ...told, head })
     }
     if (/\/collaborators\/[^/]+\/permission$/.test(path) && answer.ok) {
       const told = JSON.parse(text) as { permission: string }
@@ -441,6 +461,30 @@ export const startGitHub = async ({
   const pullEvent = async (action: string, number: number, login: string) =>
     deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
 
+  /** The issue that GitHub has behind a pull request, as it is told with a comment. */
+  const issueOf = async (number: number) => {
+    // The simulator has none.
+    const { head: _, base: __, ...shared } = await pull(number)
+    const [api_, web] = [`https://api.github.com/repos/${full}`, `https://github.com/${full}/pull/${number}`]
+    return {
+      ...shared,
+      active_lock_reason: null,
+      repository_url: api_,
+      labels_url: `${api_}/issues/${number}/labels{/name}`,
+      events_url: `${api_}/issues/${number}/events`,
+      pull_request: {
+        url: `${api_}/pulls/${number}`,
+        html_url: web,
+        diff_url: `${web}.diff`,
+        patch_url: `${web}.patch`,
+      },
+      reactions: {
+        url: `${api_}/issues/${number}/reactions`,
+        ...{ total_count: 0, '+1': 0, '-1': 0, laugh: 0, hooray: 0, confused: 0, heart: 0, rocket: 0, eyes: 0 },
+      },
+    }
+  }
+
   return {
     url: own(),
     repo: full,
@@ -449,6 +493,8 @@ export const startGitHub = async ({
     invalid,
     faults,
     budget,
+    roles,
+    forks,
     hook,
     manifests,
     api,
@@ -526,29 +572,10 @@ export const startGitHub = async ({
       action: 'created' | 'edited' = 'created',
     ): Promise<number> => {
       const comment = (await api(login, 'POST', `/repos/${full}/issues/${number}/comments`, { body })) as { id: number }
-      // The simulator has no issue behind a pull request; GitHub has.
-      const { head: _, base: __, ...shared } = await pull(number)
-      const [api_, web] = [`https://api.github.com/repos/${full}`, `https://github.com/${full}/pull/${number}`]
-      const issue = {
-        ...shared,
-        active_lock_reason: null,
-        repository_url: api_,
-        labels_url: `${api_}/issues/${number}/labels{/name}`,
-        events_url: `${api_}/issues/${number}/events`,
-        pull_request: {
-          url: `${api_}/pulls/${number}`,
-          html_url: web,
-          diff_url: `${web}.diff`,
-          patch_url: `${web}.patch`,
-        },
-        reactions: {
-          url: `${api_}/issues/${number}/reactions`,
-          ...{ total_count: 0, '+1': 0, '-1': 0, laugh: 0, hooray: 0, confused: 0, heart: 0, rocket: 0, eyes: 0 },
-        },
-      }
-      await deliver('issue_comment', { action, issue, comment, ...(await common(login)) })
+      await deliver('issue_comment', { action, issue: await issueOf(number), comment, ...(await common(login)) })
       return comment.id
     },
+    issueOf,
     comments: async (number: number): Promise<Comment[]> => {
       const found = (await api(OWNER, 'GET', `/repos/${full}/issues/${number}/comments?per_page=100`)) as unknown as {
         id: number
