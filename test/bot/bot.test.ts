@@ -58,6 +58,10 @@ test('a ticket from In Progress to the merge, with every word that is said about
   expect(pushed.action).toMatchObject({ kind: 'checkpoint', name: `push-${commit.slice(0, 7)}`, why: 'push' })
   const number = await stage.github.open('drop-1-login', 'Log in')
   const status = await comment(number, '### DROP-1: running', 'agent-swarm ssh DROP-1')
+  const [link] = await until('the link in Jira', () =>
+    stage.jira.links('DROP-1').length > 0 ? stage.jira.links('DROP-1') : null,
+  )
+  expect(link).toMatchObject({ relationship: 'pull request', object: { title: `${stage.github.repo}#${number}` } })
   expect(status.authorType).toBe('Bot')
 
   // Who may only read is not even answered, and a planted marker is not ours.
@@ -102,6 +106,9 @@ test('a ticket from In Progress to the merge, with every word that is said about
   expect(merged.action).toMatchObject({ kind: 'delete', force: false })
   await comment(number, '### DROP-1: deleted')
   await stage.published()
+  expect(stage.jira.links('DROP-1')).toMatchObject([
+    { object: { summary: 'drop-1-login (merged)', status: { resolved: true } } },
+  ])
   // One status, one reply, and what mallory wrote, as it was.
   const all = await stage.github.comments(number)
   expect(all.map(one => one.authorType)).toEqual(['Bot', 'User', 'User', 'Bot'])

@@ -142,6 +142,10 @@ export const startJira = async ({
       (whose === null || (issue.assignee !== null && whose.includes(issue.assignee)))
   }
   const asked: { method: string; path: string; at: number }[] = []
+  /** Requests for what Jira's API does not have, as far as it is stood in for. */
+  const unknown: string[] = []
+  type Link = { id: number; globalId: string; relationship: string; object: { url: string; title: string } }
+  const links = new Map<string, Link[]>()
   /** While true, every request is answered 503. */
   let down = false
   /** While false, nobody may edit a comment. */
@@ -309,7 +313,10 @@ export const startJira = async ({
         200,
         Object.keys(STATUSES).map(name => statusOf(name as JiraStatus, self)),
       )
-    if (issue === undefined) return none(response)
+    if (issue === undefined) {
+      if (key === '') unknown.push(`${request.method} ${url.pathname}`)
+      return none(response)
+    }
     if (rest === '' && request.method === 'GET') return send(response, 200, issueOf(issue, self))
     if (rest === 'transitions' && request.method === 'GET') {
       const transitions = Object.keys(STATUSES).map((name, n) => ({
@@ -367,6 +374,19 @@ export const startJira = async ({
       return send(response, 200, commentOf(issue, comment, self))
     }
     if (rest.startsWith('comment/')) return none(response)
+    if (rest === 'remotelink' && request.method === 'POST') {
+      const { globalId, object } = body ?? {}
+      if (typeof object?.url !== 'string' || typeof object.title !== 'string' || !(globalId?.length <= 255))
+        return send(response, 400, { errorMessages: [], errors: { object: 'url and title are required.' } })
+      // One of an id: it is changed when it comes again.
+      const kept = links.get(key) ?? []
+      const before = kept.find(one => one.globalId === globalId)
+      const id = before?.id ?? 10_000 + kept.length
+      links.set(key, [...kept.filter(one => one !== before), { ...body, id }])
+      const answer = { id, self: `${self}/rest/api/3/issue/${key}/remotelink/${id}` }
+      return send(response, before === undefined ? 201 : 200, answer)
+    }
+    unknown.push(`${request.method} ${url.pathname}`)
     return send(response, 405, { errorMessages: ['not here'] })
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
@@ -514,9 +534,12 @@ export const startJira = async ({
       await deliver(commentPayload(issue, comment, said, 'comment_updated'))
     },
     comments: (key: string): string[] => known.get(key)?.comments.map(one => textOf(one.body)) ?? [],
+    links: (key: string) => links.get(key) ?? [],
+    /** Throws when something was asked that is not stood in for: it would be refused, and nobody would see it. */
     stop: async () => {
       server.closeAllConnections()
       await new Promise(resolve => server.close(resolve))
+      if (unknown.length > 0) throw new Error(`Jira does not have what it was asked:\n${unknown.join('\n')}`)
     },
   }
 }

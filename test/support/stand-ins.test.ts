@@ -85,6 +85,34 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     })
     expect(issues.map(one => [one.key, one.changelog?.histories?.length])).toEqual([['SHOP-2', 1]])
   })
+  test('its projects, and what we may do in one', async () => {
+    expect((await client.projects.searchProjects()).values?.map(one => one.key)).toEqual(['SHOP'])
+    expect((await client.projects.getProject({ projectIdOrKey: 'SHOP' })).key).toBe('SHOP')
+    await expect(client.projects.getProject({ projectIdOrKey: 'NONE' })).rejects.toMatchObject({ status: 404 })
+    const asked = { projectKey: 'SHOP', permissions: 'BROWSE_PROJECTS' }
+    const { permissions } = await client.permissions.getMyPermissions(asked)
+    expect(permissions?.BROWSE_PROJECTS).toMatchObject({ havePermission: true })
+  })
+  test('a link to elsewhere, one of an id', async () => {
+    const link = (title: string) =>
+      client.issueRemoteLinks.createOrUpdateRemoteIssueLink({
+        issueIdOrKey: 'SHOP-1',
+        globalId: 'one',
+        relationship: 'pull request',
+        object: { url: 'https://example.org/', title },
+      })
+    expect((await link('first')).id).toBe((await link('second')).id)
+    expect(jira.links('SHOP-1').map(one => one.object.title)).toEqual(['second'])
+  })
+  test('what is not stood in for is told at the end', async () => {
+    const other = await startJira({ issues: { 'SHOP-1': 'One' } })
+    const headers = {
+      authorization: `Basic ${Buffer.from(`${other.me.emailAddress}:${other.token}`).toString('base64')}`,
+    }
+    await fetch(`${other.url}/rest/api/3/issue/SHOP-1/votes`, { headers })
+    await fetch(`${other.url}/rest/api/3/dashboard`, { headers })
+    await expect(other.stop()).rejects.toThrow('GET /rest/api/3/issue/SHOP-1/votes\nGET /rest/api/3/dashboard')
+  })
   test('a search', async () => {
     const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({
       jql: 'project in ("SHOP") AND updated >= -60m ORDER BY updated ASC',
