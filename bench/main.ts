@@ -1,5 +1,6 @@
 /** npm run bench [row…]: what is promised of speed and memory, measured. Ratios within one run count; seconds are the machine's. */
 import { accepting } from './accepting.ts'
+import { against } from './against.ts'
 import { create } from './create.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
@@ -19,6 +20,7 @@ const rows = {
   f: giveback,
   g: growth,
   h: flood,
+  i: against,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const asked = process.argv.slice(2)

@@ -1,0 +1,63 @@
+/**
+ * Records a session on a terminal and puts it into the README, between its marks: the real program on real machines, what
+ * was typed, what came, and the times as they were. Where libvirt and a base image are: test/kvm/run.sh --run npm run session
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { onTerminal } from '../test/support/terminal.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const readme = join(root, 'README.md')
+const MARKS = /(<!-- session -->\n)[\s\S]*?(<!-- \/session -->)/
+const TICKET = 'DROP-2100'
+
+const session = [
+  ['providers'],
+  ['create', TICKET],
+  ['ssh', TICKET, '--', 'echo "as it was" > note; uname -sr; uptime -p'],
+  ['checkpoint', TICKET, 'before-refactor'],
+  ['ssh', TICKET, '--', 'rm note; ls'],
+  ['list'],
+  ['restore', TICKET, 'before-refactor'],
+  ['ssh', TICKET, '--', 'cat note'],
+  ['delete', TICKET],
+]
+
+/** What is left to be seen: a line that was drawn again and again is there once. */
+const settled = (screen: string) =>
+  screen
+    .split('\n')
+    .map(line => line.split('\r\u001b[K').at(-1)?.trimEnd())
+    .join('\n')
+    .trimEnd()
+const typed = (words: readonly string[]) => words.map(word => (/^[\w./-]+$/.test(word) ? word : `'${word}'`)).join(' ')
+
+const home = mkdtempSync(join(tmpdir(), 'agent-swarm-session-'))
+const environment = {
+  ...process.env,
+  HOME: home,
+  AGENT_SWARM_HOME: join(home, '.agent-swarm'),
+  AGENT_SWARM_PROVIDER: 'kvm',
+  NO_COLOR: '1',
+}
+const run = (words: readonly string[]) =>
+  onTerminal([process.execPath, join(root, 'bin/agent-swarm.js'), ...words], environment)
+try {
+  const shown: string[] = []
+  for (const words of session) {
+    const { screen, code } = await run(words)
+    shown.push(`$ agent-swarm ${typed(words)}\n${settled(screen)}`)
+    process.stderr.write(`${shown.at(-1)}\n`)
+    if (code !== 0) throw new Error(`it ended with ${code}; the README is as it was`)
+  }
+  const text = readFileSync(readme, 'utf8')
+  if (!MARKS.test(text)) throw new Error('the README has no <!-- session --> … <!-- /session -->')
+  writeFileSync(
+    readme,
+    text.replace(MARKS, (_, open, close) => `${open}\n\`\`\`console\n${shown.join('\n')}\n\`\`\`\n\n${close}`),
+  )
+} finally {
+  await run(['delete', TICKET, '--force'])
+  rmSync(home, { recursive: true, force: true })
+}
