@@ -221,7 +221,8 @@ export const startJira = async ({
   let comments = 20_000
   const add = (issue: Issue, body: Document, author: string, app = false): Comment => {
     comments += 1
-    const comment = { id: String(comments), body, author, app, at: clock(), changedAt: clock() }
+    const now = clock()
+    const comment = { id: String(comments), body, author, app, at: now, changedAt: now }
     issue.comments.push(comment)
     return comment
   }
