@@ -78,7 +78,7 @@ There are two files: the operator's, which says where GitHub, Jira and the hyper
 
 ## The operator's file
 
-\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. It holds secrets: keep it readable by you alone.
+\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; by default \`~/.agent-swarm\`). \`agent-swarm init\` asks for what is needed, tries it, and writes the file; comments and all else in it stay. Every setting is also an environment variable, and some are flags: a flag counts before the environment, and that before the file. A list in an environment variable is separated by commas. It holds secrets: keep it readable by you alone.
 
 \`\`\`yaml
 # yaml-language-server: $schema=docs/config.schema.json

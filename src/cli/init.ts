@@ -45,7 +45,7 @@ export const run: RunCommand = async invocation => {
   say(
     changes.length === 0
       ? `${answers.path} holds all of this.`
-      : `${answers.path}${answers.isNew ? ', a new file' : ''}:\n${changes.map(one => `  ${plain(one)}`).join('\n')}`,
+      : `${answers.path}${answers.isNew() ? ', a new file' : ''}:\n${changes.map(one => `  ${plain(one)}`).join('\n')}`,
   )
   const written = changes.length > 0 && (await mayWrite(desk))
   if (written) await answers.write()

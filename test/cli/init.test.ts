@@ -121,6 +121,7 @@ describe('without a terminal', () => {
       },
     )
     expect(ran).toMatchObject({ code: 0, stdout: expect.stringContaining('✓ Jira: the webhook secret is long enough') })
+    expect(ran.stdout).toContain(`Secret: jiraWebhookSecret in ${path()}`)
     const { jiraWebhookSecret, ...rest } = parse(written())
     expect(rest).toEqual(asWritten())
     expect(jiraWebhookSecret).toMatch(/^[0-9a-f]{64}$/)

@@ -118,7 +118,7 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
 
   return {
     path: file.path,
-    isNew: file.content === null,
+    isNew: () => file.content === null,
     has: (name: Asked): boolean => all.has(name),
     get: (name: Asked): unknown => all.get(name),
     set: (name: Asked, value: unknown) => void all.set(name, value),

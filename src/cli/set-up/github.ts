@@ -166,7 +166,7 @@ export const setUpGitHub = async (desk: Desk): Promise<boolean> => {
     'github',
     'How does agent-swarm reach GitHub?',
     (Object.keys(ways) as Way[]).map(value => ({ value, label: ways[value].label, hint: ways[value].hint })),
-    APP.some(answers.has) ? 'app' : answers.has('githubToken') || (ask !== null && answers.isNew) ? 'token' : 'none',
+    APP.some(answers.has) ? 'app' : answers.has('githubToken') || (ask !== null && answers.isNew()) ? 'token' : 'none',
   )
   await ways[way].settle(desk)
   return way !== 'none'

@@ -1,5 +1,5 @@
 /** How the bot reaches Jira Cloud: it looks, or Jira tells it; and whose tickets get machines. */
-import { wrong } from '../../bot/check.ts'
+import { note, wrong } from '../../bot/check.ts'
 import { openJiraCheck, TOKEN_PAGE } from '../../bot/check-jira.ts'
 import { settings } from '../../settings.ts'
 import { howToGive, JIRA } from './answers.ts'
@@ -39,8 +39,8 @@ const askAssignees = async ({ answers, ask }: Desk) => {
 
 /** `withGitHub`: which projects there are matters all the same. */
 export const setUpJira = async (desk: Desk, withGitHub: boolean): Promise<void> => {
-  const { answers, ask, settle, unlessCancelled } = desk
-  const begun = answers.has('jiraHost') || answers.has('jiraApiToken') || (ask !== null && answers.isNew)
+  const { answers, ask, note: keep, settle, unlessCancelled } = desk
+  const begun = answers.has('jiraHost') || answers.has('jiraApiToken') || (ask !== null && answers.isNew())
   const way = await answers.choose<Way>(
     'jira',
     'How does agent-swarm reach Jira Cloud?',
@@ -97,4 +97,11 @@ export const setUpJira = async (desk: Desk, withGitHub: boolean): Promise<void> 
       }),
     async () => (await opened())?.webhook() ?? [],
   )
+  keep([
+    note(
+      'Jira',
+      'it needs a webhook: Settings, System, WebHooks',
+      `URL: https://<your address>/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in ${answers.path}`,
+    ),
+  ])
 }
