@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
   createReadStream,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -99,8 +100,10 @@ const alone = async (home: string, name: string, provider: Provider, mine: Under
     rmSync(folder, { recursive: true, force: true })
     rmSync(join(root, file))
   }
-  const file = join(root, `${UNDER_WAY}${name}`)
-  writeFileSync(file, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
+  // Whole or not at all, and only the first of two that begin together.
+  const [note, file] = [join(mine.folder, 'note'), join(root, `${UNDER_WAY}${name}`)]
+  writeFileSync(note, JSON.stringify(mine), { mode: 0o600 })
+  linkSync(note, file)
   return () => rmSync(file, { force: true })
 }
 const lives = (pid: number): boolean => {
@@ -173,7 +176,7 @@ export const buildBase = async (
     const lines = (await provider.consoleTail?.(vmId).catch(() => [])) ?? []
     throw fail(
       'guest-unreachable',
-      `building ${name}: its machine did not answer over SSH within ${Math.round(deadline / 60_000)} minutes${
+      `building ${name}: no answer from its machine over SSH within ${Math.round(deadline / 60_000)} minutes${
         lines.length === 0
           ? ', and wrote nothing on its console'
           : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
