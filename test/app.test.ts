@@ -16,9 +16,12 @@ const operations: Readonly<Record<string, Needs>> = {
   'apps.getWebhookConfigForApp': {},
   'apps.listInstallations': {},
   'apps.createFromManifest': {},
+  'apps.listWebhookDeliveries': {},
+  'apps.redeliverWebhookDelivery': {},
   // For a token alone.
   'users.getAuthenticated': {},
   'repos.listForAuthenticatedUser': {},
+  'apps.listReposAccessibleToInstallation': { metadata: 'read' },
   'repos.get': { metadata: 'read' },
   'repos.getCollaboratorPermissionLevel': { metadata: 'read' },
   'git.listMatchingRefs': { contents: 'read' },

@@ -12,12 +12,15 @@ import {
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
+
+// Several whole processes each, on a machine that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
 
 let github: GitHubStandIn
 let jira: JiraStandIn
@@ -267,7 +270,9 @@ describe('an App that GitHub makes', () => {
     const init = cli.begin([...words, ...more], { GITHUB_API_URL: github.url })
     return {
       init,
-      page: await until('the address', () => init.heard.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0]),
+      page: await until('the address', () => init.heard.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0], {
+        within: 50_000,
+      }),
     }
   }
   /** As a browser: the form of the page is posted to GitHub, which sends it back. */

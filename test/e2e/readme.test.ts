@@ -85,7 +85,7 @@ const openScene = async ({ onTestFinished }: TestContext) => {
       ended,
       said,
       says: (what: RegExp) =>
-        until(`${what}`, () => said().match(what)).catch(error => {
+        until(`${what}`, () => said().match(what), { within: 40_000 }).catch(error => {
           throw new Error(`${error.message}; it said:\n${said()}`)
         }),
       interrupt: () => (answers === null ? signal('SIGINT') : child.stdin.write('\u0003')),
