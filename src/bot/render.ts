@@ -264,6 +264,9 @@ const ready = (environment: Environment, host: string | null): Block => {
   return { line: line`It is ${own(status)}${own(status === 'stopped' ? ': `/swarm start` starts it' : '')}.` }
 }
 
+const atRisk = ({ workAtRisk }: Environment): Block[] =>
+  workAtRisk === null ? [] : [{ line: line`Work only there, when it was looked for last: ${riskOf(workAtRisk)}.` }]
+
 /** What a question is answered with: the part that was asked for, and how old it is. */
 const facts = (about: 'checkpoints' | 'ssh' | 'all', environment: Environment, host: string | null, clock: Clock) => {
   const { ticket, status, ssh, observedAt } = environment
@@ -271,6 +274,7 @@ const facts = (about: 'checkpoints' | 'ssh' | 'all', environment: Environment, h
   const state = (): Block[] => [
     { line: line`${own(ticket)} is ${own(status)}, as seen ${own(clock.at(observedAt))}.${address}` },
     ...(status === 'running' || status === 'stopped' ? [ready(environment, host)] : []),
+    ...atRisk(environment),
   ]
   const checkpoints = () => checkpointBlocks(environment, clock)
   return { ssh: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
@@ -286,7 +290,10 @@ const done = (
   const after = {
     create: readiness,
     start: readiness,
-    stop: () => [{ line: own('`/swarm start` goes on from there.') }],
+    stop: () => [
+      { line: own('`/swarm start` goes on from there.') },
+      ...(environment === null ? [] : atRisk(environment)),
+    ],
     checkpoint: () =>
       action.kind === 'checkpoint' && action.name !== null
         ? [{ line: line`${code(`/swarm restore ${action.name}`)} brings it back.` }]
@@ -295,7 +302,9 @@ const done = (
     'delete-checkpoint': () => [],
     delete: () => [{ line: own('That cannot be taken back.') }],
     status: () =>
-      environment !== null && action.kind === 'status' ? facts(action.about ?? 'all', environment, host, clock) : [],
+      environment !== null && action.kind === 'status'
+        ? facts(action.about ?? 'all', environment, host, clock)
+        : [{ line: line`${said}. ${own('`/swarm create` makes its machine.')}` }],
   } satisfies Record<Action['kind'], () => Block[]>
   const blocks = after[action.kind]()
   // The answer to a question needs no word about the asking.

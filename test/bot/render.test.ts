@@ -270,6 +270,40 @@ test.for([
     view({ result: 'skipped', because: 'DROP-1 is running already', environment: null }),
     ['Nothing to do: DROP-1 is running already.'],
   ],
+  [
+    'a question about what is not there',
+    view(
+      { result: 'done', said: 'DROP-1 has no environment', environment: null, seconds: 0 },
+      {},
+      {
+        kind: 'status',
+        ticket: 'DROP-1',
+        by,
+        replyTo,
+      },
+    ),
+    ['DROP-1 has no environment. `/swarm create` makes its machine.'],
+  ],
+  [
+    'a stop that found work',
+    view(
+      {
+        result: 'done',
+        said: 'DROP-1 is stopped',
+        environment: environment({
+          status: 'stopped',
+          workAtRisk: {
+            known: true,
+            repositories: [{ path: '/srv/shop', uncommitted: 2, untracked: 0, stashes: 0, unpushed: 1 }],
+          },
+        }),
+        seconds: 4,
+      },
+      {},
+      { kind: 'stop', ticket: 'DROP-1', by, replyTo },
+    ),
+    ['Work only there, when it was looked for last: `/srv/shop`: 2 uncommitted, 1 unpushed.'],
+  ],
   ['no runner', view(null, { anyRunner: false }), ['It waits: no runner is connected.', '(2026-11-24 10:00:00 UTC)']],
   ['its runner away', view(null, { pinned: { ...runner, connected: false } }), ['It waits for the runner on `studio`']],
   [

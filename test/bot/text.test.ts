@@ -2,7 +2,19 @@ import fc from 'fast-check'
 import { fromMarkdown } from 'mdast-util-from-markdown'
 import { expect, test } from 'vitest'
 import { commandLines } from '../../handlers/command-lines.ts'
-import { type AdfNode, adf, code, escaped, inlineCode, line, markdown, own, strong } from '../../src/bot/text.ts'
+import { jiraLines } from '../../handlers/jira-lines.ts'
+import {
+  type AdfNode,
+  adf,
+  code,
+  escaped,
+  inlineCode,
+  line,
+  markdown,
+  own,
+  plainBlocks,
+  strong,
+} from '../../src/bot/text.ts'
 
 const hostile = [
   '@octocat look',
@@ -73,7 +85,7 @@ test('whatever is said, our comment is of our own parts alone, and gives no comm
   )
 })
 
-test('in Jira it is text, of marks and nodes that are ours, and never empty', () => {
+test('in Jira it is text, of marks and nodes that are ours, never empty, and gives no command', () => {
   fc.assert(
     fc.property(outside, text => {
       for (const { type, text: said, marks = [] } of nodes(adf(everywhere(text)) as AdfNode)) {
@@ -92,6 +104,9 @@ test('in Jira it is text, of marks and nodes that are ours, and never empty', ()
         expect(type === 'text' ? (said ?? '').length : 1).toBeGreaterThan(0)
         for (const mark of marks) expect(['code', 'strong']).toContain(mark.type)
       }
+      // Read again, it gives no command, whoever's name it is written under.
+      for (const blocks of [everywhere(text), [{ line: line`${text}` }], plainBlocks(text)])
+        expect(jiraLines(adf(blocks))).toEqual([])
     }),
     { numRuns: 200 },
   )

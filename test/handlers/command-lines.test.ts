@@ -59,9 +59,6 @@ test.for<[string, string[]]>([
   ['/swarm checkpoint a\\_b', ['checkpoint a_b']],
   ['**open\n/swarm create\n**', ['create']],
   ['https://example.org\n/swarm create', ['create']],
-  [`${'long '.repeat(1_500)}\n\n/swarm create`, ['create']],
-  [`/swarm create\n\n${'long '.repeat(20_000)}`, ['create']],
-  ['/swarm status\n\n'.repeat(13), Array(13).fill('status')],
   // None
   ['', []],
   ['hello', []],
@@ -106,6 +103,22 @@ test.for<[string, string[]]>([
   ['[x]: /swarm create', []],
   ['\\/swarm-x', []],
   ['/swarmx', []],
+  ['/swarm\n/swarm', ['', '']],
+  ['/swarm stop.', ['stop.']],
+  ['/swarm, stop', []],
+  ['/swarm: stop', []],
+  ['/swarm/create', []],
+  ['(/swarm create)', []],
+  ['"/swarm create"', []],
+  ['1) /swarm create', []],
+  ['+ /swarm create', []],
+  ['* * /swarm create', []],
+  ['## /swarm create ##', []],
+  ['<p>/swarm create</p>', []],
+  ['<!DOCTYPE x\n/swarm create\n>', []],
+  ['<![CDATA[\n/swarm create\n]]>', []],
+  ['<?x\n/swarm create\n?>', []],
+  ['[x]: https://example.org "\n/swarm create\n"', []],
   ['/ swarm create', []],
   ['／swarm create', []],
   ['/ſwarm create', []],
@@ -163,10 +176,16 @@ test.for<[string, string[]]>([
   ['> On Monday, dev wrote:\n>\n> /swarm create\n> thanks', []],
   ['On Monday, dev wrote:\n> /swarm create', []],
   ['-----Original Message-----\n> /swarm create', []],
-  ['/swarm status\n'.repeat(1_000), []],
-  [`${'long '.repeat(20_000)}\n\n/swarm create`, []],
-  [`${'[x] '.repeat(600)}\n\n/swarm create`, []],
 ])('%j', ([body, expected]) => expect(said(body)).toEqual(expected))
+
+test.for<[string, string, string[]]>([
+  ['behind much text', `${'long '.repeat(1_500)}\n\n/swarm create`, ['create']],
+  ['before more text than is looked through', `/swarm create\n\n${'long '.repeat(20_000)}`, ['create']],
+  ['thirteen', '/swarm status\n\n'.repeat(13), Array(13).fill('status')],
+  ['a thousand', '/swarm status\n'.repeat(1_000), []],
+  ['behind more text than is looked through', `${'long '.repeat(20_000)}\n\n/swarm create`, []],
+  ['behind more markup than anybody writes', `${'[x] '.repeat(600)}\n\n/swarm create`, []],
+])('a long one: %s', ([, body, expected]) => expect(said(body)).toEqual(expected))
 
 test('whatever is fenced, quoted or hidden gives no command', () => {
   const text = fc
