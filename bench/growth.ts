@@ -85,10 +85,7 @@ export const growth = onLinux('g', 'growth', () =>
     // What its pushes ask of a repository's rules is answered.
     const github = await startGitHub()
     const bot = await openWatched(home, {
-      APP_ID: String(github.app.id),
-      PRIVATE_KEY: github.app.privateKey,
-      GITHUB_API_URL: github.url,
-      WEBHOOK_SECRET,
+      ...github.settings,
     })
     const repository = { ...(await github.api('acme', 'GET', `/repos/${github.repo}`)) }
     const more = { repository, installation: { id: github.app.installation } }

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { JIRA_SECRET, startJira } from '../test/support/jira.ts'
+import { startJira } from '../test/support/jira.ts'
 import { until } from '../test/support/wait.ts'
 import type { Row } from './main.ts'
 import { entry, median, withHome } from './measure.ts'
@@ -36,11 +36,8 @@ export const latency = (): Promise<Row[]> =>
         AGENT_SWARM_PROVIDER: 'kvm',
         AGENT_SWARM_RUNNER_SLOTS: '32',
         LOG_LEVEL: 'warn',
-        JIRA_HOST: jira.url,
-        JIRA_EMAIL: jira.me.emailAddress,
-        JIRA_API_TOKEN: jira.token,
+        ...jira.settings,
         JIRA_PROJECTS: 'BENCH',
-        JIRA_WEBHOOK_SECRET: JIRA_SECRET,
       },
       stdio: ['ignore', 'ignore', 'pipe'],
     })

@@ -15,8 +15,8 @@ if (major === undefined || major < 24) {
   )
   process.exit(1)
 }
-const { startGitHub, WEBHOOK_SECRET } = await import('../test/support/github.ts')
-const { startJira, JIRA_SECRET } = await import('../test/support/jira.ts')
+const { startGitHub } = await import('../test/support/github.ts')
+const { startJira } = await import('../test/support/jira.ts')
 const { until } = await import('../test/support/wait.ts')
 const { prepareKvm } = await import('./kvm.ts')
 
@@ -136,15 +136,9 @@ const story = async () => {
   up = spawn(process.execPath, [entry, 'up', '--port', '0'], {
     env: {
       ...environment,
-      APP_ID: String(github.app.id),
-      PRIVATE_KEY: github.app.privateKey,
-      WEBHOOK_SECRET,
-      GITHUB_API_URL: github.url,
-      JIRA_HOST: jira.url,
-      JIRA_EMAIL: jira.me.emailAddress,
-      JIRA_API_TOKEN: jira.token,
+      ...github.settings,
+      ...jira.settings,
       JIRA_PROJECTS: 'DEMO',
-      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
     },
     stdio: ['ignore', log, log],
   })

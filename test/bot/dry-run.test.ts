@@ -11,8 +11,8 @@ import { type Config, readConfig } from '../../src/config.ts'
 import { openLog } from '../../src/log.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
 import { compiled } from '../support/cli.ts'
-import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
-import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { type GitHubStandIn, startGitHub } from '../support/github.ts'
+import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf } from './stage.ts'
 
@@ -29,15 +29,9 @@ const settings = () => ({
   AGENT_SWARM_HOME: join(home, 'state'),
   AGENT_SWARM_PROVIDER: 'synthetic',
   ...compiled,
-  APP_ID: String(github.app.id),
-  PRIVATE_KEY: github.app.privateKey,
-  WEBHOOK_SECRET,
-  GITHUB_API_URL: github.url,
-  JIRA_HOST: jira.url,
-  JIRA_EMAIL: jira.me.emailAddress,
-  JIRA_API_TOKEN: jira.token,
+  ...github.settings,
+  ...jira.settings,
   JIRA_PROJECTS: 'DROP',
-  JIRA_WEBHOOK_SECRET: JIRA_SECRET,
   AGENT_SWARM_RUNNER_TOKEN: TOKEN,
   PORT: '0',
 })

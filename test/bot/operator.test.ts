@@ -32,11 +32,8 @@ const configWith = (projects: string): Promise<Config> =>
     {},
     {
       AGENT_SWARM_HOME: home,
-      JIRA_HOST: jira.url,
-      JIRA_EMAIL: jira.me.emailAddress,
-      JIRA_API_TOKEN: jira.token,
+      ...jira.settings,
       JIRA_PROJECTS: projects,
-      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
       AGENT_SWARM_RUNNER_TOKEN: RUNNER_TOKEN,
       PORT: '0',
     },

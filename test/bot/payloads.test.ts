@@ -9,7 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { compiled } from '../support/cli.ts'
-import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
+import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf } from './stage.ts'
 
@@ -45,10 +45,7 @@ beforeAll(async () => {
       HOME: home,
       AGENT_SWARM_HOME: home,
       ...compiled,
-      APP_ID: String(github.app.id),
-      PRIVATE_KEY: github.app.privateKey,
-      WEBHOOK_SECRET,
-      GITHUB_API_URL: github.url,
+      ...github.settings,
       JIRA_PROJECTS: 'DROP',
       AGENT_SWARM_RUNNER_TOKEN: TOKEN,
       PORT: '0',

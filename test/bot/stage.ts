@@ -10,8 +10,8 @@ import { openLog } from '../../src/log.ts'
 import type { HeartbeatRequest } from '../../src/protocol.ts'
 import type { ActionRow, Lease } from '../../src/queue/queue.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
-import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
-import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { type GitHubStandIn, startGitHub } from '../support/github.ts'
+import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const TOKEN = 'token-between-runner-and-bot'
@@ -57,15 +57,9 @@ export const openStage = async ({
   await before(github, jira)
   const given: Record<string, string | null> = {
     AGENT_SWARM_HOME: home,
-    APP_ID: String(github.app.id),
-    PRIVATE_KEY: github.app.privateKey,
-    WEBHOOK_SECRET,
-    GITHUB_API_URL: github.url,
-    JIRA_HOST: jira.url,
-    JIRA_EMAIL: jira.me.emailAddress,
-    JIRA_API_TOKEN: jira.token,
+    ...github.settings,
+    ...jira.settings,
     JIRA_PROJECTS: 'DROP',
-    JIRA_WEBHOOK_SECRET: JIRA_SECRET,
     AGENT_SWARM_RUNNER_TOKEN: TOKEN,
     PORT: '0',
     AGENT_SWARM_POLL_SECONDS: '1',

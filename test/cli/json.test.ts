@@ -8,7 +8,7 @@ import { commands } from '../../src/cli/commands.ts'
 import { outputs } from '../../src/cli/output.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
 import { openCli, type Ran } from '../support/cli.ts'
-import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
+import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 import { knownMachine } from '../support/world.ts'
 
@@ -147,11 +147,9 @@ test('of a machine that runs and whose address was lost: a start finds it', asyn
 })
 
 test('of what was delivered, and of a bot that only says what it would do', async () => {
-  const side = { JIRA_HOST: jira.url, JIRA_EMAIL: jira.me.emailAddress, JIRA_API_TOKEN: jira.token }
   const environment = {
-    ...side,
+    ...jira.settings,
     JIRA_PROJECTS: 'DROP',
-    JIRA_WEBHOOK_SECRET: JIRA_SECRET,
     AGENT_SWARM_RUNNER_TOKEN: 'x',
     PORT: '0',
   }

@@ -59,15 +59,9 @@ beforeAll(async () => {
   github = await startGitHub()
   jira = await startJira({ issues: { 'DROP-1': 'canary of a summary', 'DROP-2': 'canary of a summary' } })
   bot = await start('bot', {
-    APP_ID: String(github.app.id),
-    PRIVATE_KEY: github.app.privateKey,
-    WEBHOOK_SECRET,
-    GITHUB_API_URL: github.url,
-    JIRA_HOST: jira.url,
-    JIRA_EMAIL: jira.me.emailAddress,
-    JIRA_API_TOKEN: jira.token,
+    ...github.settings,
+    ...jira.settings,
     JIRA_PROJECTS: 'DROP',
-    JIRA_WEBHOOK_SECRET: JIRA_SECRET,
     PORT: '0',
   })
   runner = await start('runner', { AGENT_SWARM_BOT_URL: bot.url })

@@ -32,11 +32,8 @@ const environment = (more: Record<string, string> = {}) => ({
   ...compiled,
   AGENT_SWARM_RUNNER_TOKEN: 'a-token-for-tests',
   PORT: '0',
-  JIRA_HOST: jira.url,
-  JIRA_EMAIL: jira.me.emailAddress,
-  JIRA_API_TOKEN: jira.token,
+  ...jira.settings,
   JIRA_PROJECTS: 'DROP',
-  JIRA_WEBHOOK_SECRET: JIRA_SECRET,
   ...more,
 })
 const start = async (words: string[], more: Record<string, string> = {}) => {

@@ -491,6 +491,8 @@ export const startGitHub = async ({
     url: own(),
     repo: full,
     app: { id: APP_ID, privateKey, installation: INSTALLATION },
+    /** Of a bot that is its App. */
+    settings: { APP_ID: String(APP_ID), PRIVATE_KEY: privateKey, WEBHOOK_SECRET, GITHUB_API_URL: own() },
     asked,
     invalid,
     faults,

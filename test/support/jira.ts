@@ -449,6 +449,13 @@ export const startJira = async ({
     url: self,
     me: ME,
     token: TOKEN,
+    /** Of a bot that is told by webhooks. */
+    settings: {
+      JIRA_HOST: self,
+      JIRA_EMAIL: ME.emailAddress,
+      JIRA_API_TOKEN: TOKEN,
+      JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+    },
     asked,
     lacks,
     deliver,
