@@ -55,7 +55,7 @@ beforeAll(async () => {
   bot.stderr?.on('data', chunk => {
     said += chunk
   })
-  url = await until('the bot', () => said.match(/listens on (http:\S+)/)?.[1])
+  url = await until('the bot', () => said.match(/listens on (http:\S+)/)?.[1], { within: 60_000 })
   github.sendTo(url)
   db = new DatabaseSync(join(home, 'bot.db'), { readOnly: true })
   await fetch(`${url}/runner/v1/heartbeat`, {
@@ -69,7 +69,7 @@ beforeAll(async () => {
       environments: [environmentOf('DROP-1'), environmentOf('DROP-2', { status: 'stopped' }), environmentOf('DROP-3')],
     }),
   })
-})
+}, 90_000)
 afterAll(async () => {
   db.close()
   bot.kill('SIGKILL')

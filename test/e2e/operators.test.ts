@@ -49,7 +49,7 @@ const start = async (command: 'bot' | 'runner', more: Record<string, string>): P
       .slice(0, -1)
       .filter(line => line.startsWith('{'))
       .map(line => JSON.parse(line))
-  const url = await until(command, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1])
+  const url = await until(command, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1], { within: 60_000 })
   return { child, url, said: () => said, lines }
 }
 const scrape = async () => (await fetch(`${bot.url}/metrics`)).text()
@@ -79,10 +79,14 @@ beforeAll(async () => {
   await github.deliverBroken('push', { canary: 'canary of a payload' }, 'badly-signed', 'another secret')
   await github.deliverBroken('push', Buffer.from('{"canary of a payload"'), 'broken')
   await github.deliverBroken('push', { ref: { canary: 'canary of a payload' } }, 'meaningless')
-  await until('the reply and the comment in Jira', async () => {
-    const comments = await github.comments(number)
-    return comments.some(one => one.body.includes('DROP-1 has a machine')) && jira.comments('DROP-2')[0] !== undefined
-  })
+  await until(
+    'the reply and the comment in Jira',
+    async () => {
+      const comments = await github.comments(number)
+      return comments.some(one => one.body.includes('DROP-1 has a machine')) && jira.comments('DROP-2')[0] !== undefined
+    },
+    { within: 60_000 },
+  )
   await until('all to be published', async () => {
     metrics = await scrape()
     return (
@@ -97,7 +101,7 @@ beforeAll(async () => {
     hostile = await scrape()
     return /agent_swarm_inbox_deliveries 0\n/.test(hostile)
   })
-}, 90_000)
+}, 180_000)
 afterAll(async () => {
   for (const child of running) child.kill('SIGKILL')
   await Promise.all([github.stop(), jira.stop()])

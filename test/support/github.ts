@@ -418,9 +418,15 @@ export const startGitHub = async ({
     if (faults.length > 0) throw new Error(`GitHub would not send this ${event}:\n${faults.join('\n')}`)
     return deliverBroken(event, payload, id, secret)
   }
+  const persons = new Map<string, Promise<Json>>()
+  const personOf = (login: string): Promise<Json> => {
+    const found = persons.get(login) ?? api(OWNER, 'GET', `/users/${login}`)
+    persons.set(login, found)
+    return found
+  }
   const common = async (login: string) => ({
     repository: await api(OWNER, 'GET', `/repos/${full}`),
-    sender: await api(OWNER, 'GET', `/users/${login}`),
+    sender: await personOf(login),
     installation: { id: INSTALLATION, node_id: 'MDIzOkludGVncmF0aW9uSW5zdGFsbGF0aW9uMTAw' },
   })
   const pushEvent = async (
