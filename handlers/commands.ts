@@ -1,7 +1,7 @@
 /** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
-import type { Action, ReplyTo, Requester, Ticket } from '../src/domain.ts'
+import type { Action, ActionKind, ReplyTo, Requester, Ticket } from '../src/domain.ts'
 import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
-import { type Decision, type Judged, type LaterWish, type Reply, type Rules, WISHES } from './handler.ts'
+import { type Decision, type Judged, type Reply, type Rules, type Since, WISHES } from './handler.ts'
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
@@ -14,8 +14,7 @@ export type Commanding = {
   ticket: Ticket | null
   /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
-  /** What was asked for after these were given. */
-  laterWish: LaterWish | null
+  since: Since
   rules: Rules
 }
 
@@ -33,9 +32,25 @@ export const unheard = (lines: readonly CommandLine[], by: Requester, reason: st
   refusals: [{ by, what: written(lines), reason, ticket: null }],
 })
 
+const STARTS: readonly ActionKind[] = ['create', 'start', 'restore']
+
+/** Why a command that comes late is not followed any more: what came after it is what holds. Null when nothing did. */
+const overtaken = (kind: ActionKind, { person, asked, moved }: Since): string | null => {
+  if (!WISHES.includes(kind)) return null
+  if (person !== null) return `\`${person.kind}\` was asked for`
+  const starts = STARTS.includes(kind)
+  // A stop does not go against a delete, nor the other way round.
+  if (asked !== null && starts !== STARTS.includes(asked.kind)) return `\`${asked.kind}\` was asked for`
+  const last = moved.at(-1)
+  if (starts) return last === 'new' ? 'the ticket was moved back' : null
+  // What was deleted is made anew only after a way back.
+  const begun = last === 'indeterminate' && (kind === 'stop' || moved.includes('new'))
+  return begun ? 'the ticket was moved in progress' : null
+}
+
 export const commanded = (
   lines: readonly CommandLine[],
-  { who, by, replyTo, ticket, fork, laterWish, rules }: Commanding,
+  { who, by, replyTo, ticket, fork, since, rules }: Commanding,
 ): Decision => {
   const may = mayCommand(who, rules)
   if (!may.may) return unheard(lines, by, may.because)
@@ -114,8 +129,8 @@ export const commanded = (
           : `This pull request comes from a fork, and its head is no longer \`${allowed.slice(0, 10)}\`, which was allowed. Look at the new commits, then: \`/swarm allow <commit>\`.`,
         'from a fork, and its head is not allowed',
       )
-    else if (laterWish !== null && WISHES.includes(meaning.action.kind))
-      answer(line, `Not done: \`${laterWish.kind}\` was asked for after that, and holds.`)
+    else if (overtaken(meaning.action.kind, since) !== null)
+      answer(line, `Not done: ${overtaken(meaning.action.kind, since)} after that.`)
     else {
       granted.push(judged(line, mayThis.because))
       actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)

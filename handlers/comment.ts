@@ -5,7 +5,7 @@ import { type Handler, ignored } from './handler.ts'
 import { mayCommand } from './who-may.ts'
 
 /** Commands in a comment on a pull request, for people who may write at this moment. */
-export const comment: Handler<'comment'> = (event, { permission, teams, now, allowed, laterWish }, rules) => {
+export const comment: Handler<'comment'> = (event, { permission, teams, now, allowed, since }, rules) => {
   const lines = commandLines(event.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const by = { via: 'github', who: event.author } as const
@@ -18,7 +18,7 @@ export const comment: Handler<'comment'> = (event, { permission, teams, now, all
     replyTo: line => ({ ...event.pullRequest, commentId: event.commentId, line }),
     ticket: now === null ? null : ticketOf(now, rules),
     fork: now?.fromFork === true ? { head: now.headSha.toLowerCase(), allowed } : null,
-    laterWish,
+    since,
     rules,
   })
 }

@@ -82,6 +82,16 @@ export const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 're
 /** What was asked for after an event had happened: it holds against the event, however late that comes. */
 export type LaterWish = { who: string | null; kind: Action['kind'] }
 
+/** What happened to a ticket after a command was given: the command may come late. */
+export type Since = {
+  /** What a person asked for by another command, or by hand. */
+  person: LaterWish | null
+  /** What was asked for last, by whomever or whatever. */
+  asked: LaterWish | null
+  /** Where it was moved in Jira, in that order. */
+  moved: readonly ('new' | 'indeterminate')[]
+}
+
 /** What a handler must know beyond the event, read beforehand. `null` where the thing does not exist. */
 export type Facts = {
   push: { environment: Environment | null; live: boolean }
@@ -89,6 +99,8 @@ export type Facts = {
     environment: Environment | null
     /** Read again just now: what it says counts. */
     now: PullRequestNow | null
+    /** It was decided before what follows from how it has ended. */
+    endDecided: boolean
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
     /** After it was closed its ticket was moved in progress; after a merge, by way of category `new`. */
@@ -103,8 +115,7 @@ export type Facts = {
     now: PullRequestNow | null
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
-    /** What was asked for after the comment was written, by whomever or whatever. */
-    laterWish: LaterWish | null
+    since: Since
   }
   'ticket-comment': {
     /** Read again just now: the document that it is, and whether it was changed since it was written. */
@@ -113,8 +124,7 @@ export type Facts = {
     isOurs: boolean
     /** Of the ticket, at this moment. */
     assignee: string | null
-    /** What was asked for after the comment was written, by whomever or whatever. */
-    laterWish: LaterWish | null
+    since: Since
   }
   ticket: {
     environment: Environment | null

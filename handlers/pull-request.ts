@@ -5,7 +5,7 @@ import { act, type Decision, type Handler, ignored, outdated } from './handler.t
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
 export const pullRequest: Handler<'pull-request'> = (
   event,
-  { environment, now, others, begunAnew, laterWish },
+  { environment, now, endDecided, others, begunAnew, laterWish },
   rules,
 ) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
@@ -14,20 +14,23 @@ export const pullRequest: Handler<'pull-request'> = (
   if (ticket === null) return ignored('no ticket in branch, title or body')
   const by: Requester = { via: 'github', who: event.sender }
   const common = { ticket, by, replyTo: null }
-  if (event.change !== 'closed' && event.change !== 'grace over') {
-    if (event.change === 'reopened' && now?.state === 'open' && environment?.status === 'stopped')
+  const ends = event.change === 'closed' || event.change === 'grace over'
+  if (now === null) return ignored('the pull request is gone')
+  if (now.state === 'open') {
+    if (ends) return ignored('it is open again')
+    if (event.change === 'reopened' && environment?.status === 'stopped')
       return laterWish !== null ? outdated(laterWish) : act([{ kind: 'start', ...common }])
     return ignored(`it belongs to ${ticket}, and asks for nothing`)
   }
-  if (now === null) return ignored('the pull request is gone')
-  if (now.state === 'open') return ignored('it is open again')
+  // Whatever was told, it has ended: what follows from that follows once.
+  if (!ends && endDecided) return ignored(`it belongs to ${ticket}, and asks for nothing`)
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterWish !== null) return outdated(laterWish)
   if (begunAnew) return ignored(`${ticket} was begun anew after that`)
   const remove = (): Decision =>
-    now.state === 'merged' && rules.graceMinutes > 0 && event.change === 'closed'
+    now.state === 'merged' && rules.graceMinutes > 0 && event.change !== 'grace over'
       ? {
           verdict: 'later',
           ticket,

@@ -4,7 +4,7 @@ import { type Handler, ignored } from './handler.ts'
 import { jiraLines } from './jira-lines.ts'
 
 /** Commands in a comment on a ticket, for its assignee at this moment and for accounts that are listed. */
-export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, assignee, laterWish }, rules) => {
+export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, assignee, since }, rules) => {
   if (jiraLines(event.body).length === 0) return ignored('no command in the comment')
   if (now === null) return ignored('the comment is gone')
   // What it is now counts: its document, and not the text that was made of it on the way.
@@ -25,7 +25,7 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, a
     replyTo: line => ({ ticket, commentId, line }),
     ticket,
     fork: null,
-    laterWish,
+    since,
     rules,
   })
 }

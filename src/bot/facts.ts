@@ -4,7 +4,7 @@
  */
 import { ticketOf } from '../../handlers/branches.ts'
 import { commandLines, MOST_COMMANDS } from '../../handlers/command-lines.ts'
-import type { EventKind, Facts, LaterWish, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import type { EventKind, Facts, LaterWish, PullRequestNow, Rules, Since, SwarmEvent } from '../../handlers/handler.ts'
 import { jiraLines } from '../../handlers/jira-lines.ts'
 import { readCommand } from '../../handlers/slash-commands.ts'
 import { teamsNamed } from '../../handlers/who-may.ts'
@@ -92,6 +92,25 @@ const laterWish = (
 ): LaterWish | null => {
   const wish = at === null ? null : memory.wish(ticket, by)
   return wish !== null && at !== null && wish.at > at ? { who: wish.who, kind: wish.kind } : null
+}
+
+const NOTHING: Since = { person: null, asked: null, moved: [] }
+/** What happened to the ticket after a command was given; of one that nobody says when it was, nothing is later. */
+const sinceThen = (sources: Sources, ticket: Ticket | null, at: number | null): Since => {
+  if (ticket === null || at === null) return NOTHING
+  const { toNewAt, toProgressAt } = sources.memory.ticket(ticket)
+  const moves = [
+    { to: 'new' as const, when: toNewAt ?? 0 },
+    { to: 'indeterminate' as const, when: toProgressAt ?? 0 },
+  ]
+  return {
+    person: laterWish(sources, ticket, at),
+    asked: laterWish(sources, ticket, at, 'anything'),
+    moved: moves
+      .filter(one => one.when > at)
+      .sort((one, other) => one.when - other.when)
+      .map(one => one.to),
+  }
 }
 
 /** The pull request as it is now; null when it is gone. */
@@ -233,8 +252,8 @@ export const pullRequestFacts = async (
   const { memory, clock } = sources
   const { pullRequest } = event
   const now = await readPullRequest(octokit, pullRequest, clock)
-  const before = memory.linkOf(pullRequest)?.ticket ?? null
-  const ticket = remember(sources, pullRequest, now, rules) ?? before ?? ticketOf(event, rules)
+  const before = memory.linkOf(pullRequest)
+  const ticket = remember(sources, pullRequest, now, rules) ?? before?.ticket ?? ticketOf(event, rules)
   const ended = now === null || now.state !== 'open'
   const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest, rules) : []
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
@@ -242,6 +261,7 @@ export const pullRequestFacts = async (
   return {
     environment: ticket === null ? null : expectedEnvironment(sources, ticket),
     now,
+    endDecided: before?.settled?.state === now?.state,
     others,
     begunAnew: ticket !== null && now !== null && begunAnew(sources, ticket, now),
     laterWish: ticket === null ? null : laterWish(sources, ticket, ended ? (now?.closedAt ?? null) : event.at),
@@ -281,7 +301,7 @@ export const commentFacts = async (
   const { memory, clock } = sources
   const { pullRequest, author } = event
   const lines = commandLines(event.body).slice(0, MOST_COMMANDS)
-  const stranger = { permission: 'none', teams: [], now: null, allowed: null, laterWish: null } as const
+  const stranger = { permission: 'none', teams: [], now: null, allowed: null, since: NOTHING } as const
   // Most comments are no commands: nothing is asked for them.
   if (event.unfit !== null || event.authorIsBot || lines.length === 0) return stranger
   const permission = await permissionOf(octokit, pullRequest.repo, author, clock)
@@ -297,7 +317,7 @@ export const commentFacts = async (
     teams: await teamsOf(octokit, teamsNamed(names, rules), author, clock),
     now,
     allowed: memory.allowed(pullRequest),
-    laterWish: ticket === null ? null : laterWish(sources, ticket, event.at, 'anything'),
+    since: sinceThen(sources, ticket, event.at),
   }
 }
 
@@ -380,12 +400,12 @@ export const ticketCommentFacts = async (
   { ticket, commentId, body, change, at }: Event<'ticket-comment'>,
 ): Promise<Facts['ticket-comment']> => {
   const { memory, jira } = sources
-  const unread = { now: null, isOurs: false, assignee: null, laterWish: null }
+  const unread = { now: null, isOurs: false, assignee: null, since: NOTHING }
   if (jira === null || jiraLines(body).length === 0) return unread
   const now = await jira.readComment(ticket, commentId)
   if (now === null) return unread
   const isOurs = memory.isOwnJiraComment(commentId)
   // Whose ticket it is changes nothing for those that are not heard at all.
   const issue = isOurs || change === 'edited' || now.edited || now.authorIsApp ? null : await jira.issue(ticket)
-  return { now, isOurs, assignee: issue?.assignee ?? null, laterWish: laterWish(sources, ticket, at, 'anything') }
+  return { now, isOurs, assignee: issue?.assignee ?? null, since: sinceThen(sources, ticket, at) }
 }

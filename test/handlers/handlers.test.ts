@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import type { Facts, PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
+import { commandLines } from '../../handlers/command-lines.ts'
+import { commanded } from '../../handlers/commands.ts'
+import type { Facts, LaterWish, PullRequestNow, Rules, Since, SwarmEvent } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { commandsOn, readCommand, slashCommands } from '../../handlers/slash-commands.ts'
 import { words } from '../../src/bot/render.ts'
@@ -106,6 +108,7 @@ describe('pull request', () => {
   const facts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
     environment: environment(),
     now: now(),
+    endDecided: false,
     others: [],
     begunAnew: false,
     laterWish: null,
@@ -121,10 +124,16 @@ describe('pull request', () => {
       'start DROP-1',
     ],
     [
-      'reopened, and closed again since',
+      'reopened, and closed again since, which was decided',
       event('reopened'),
-      facts({ environment: environment('stopped'), now: now({ state: 'closed' }) }),
+      facts({ environment: environment('stopped'), now: now({ state: 'closed' }), endDecided: true }),
       'ignored: it belongs to DROP-1, and asks for nothing',
+    ],
+    [
+      'opened, and closed since, which nobody told',
+      event('opened'),
+      facts({ now: now({ state: 'closed' }) }),
+      'stop DROP-1',
     ],
     ['merged', event('closed'), facts({ now: now({ state: 'merged' }) }), 'delete DROP-1'],
     [
@@ -216,7 +225,7 @@ describe('comment', () => {
     teams: [],
     now: now(),
     allowed: null,
-    laterWish: null,
+    since: { person: null, asked: null, moved: [] },
     ...more,
   })
   test.for<[string, Of<'comment'>, Facts['comment'], string]>([
@@ -226,12 +235,6 @@ describe('comment', () => {
       event('/swarm checkpoint a\n/swarm restore a'),
       facts(),
       'checkpoint DROP-1 a, restore DROP-1 a',
-    ],
-    [
-      'late, and overtaken: only what says how the machine shall be',
-      event('/swarm checkpoint a\n/swarm delete'),
-      facts({ laterWish: { who: 'boss', kind: 'create' } }),
-      'checkpoint DROP-1 a, no: Not done: `create` was asked f',
     ],
     ['upper case', event('/swarm Checkpoint Before'), facts(), 'checkpoint DROP-1 before'],
     ['delete', event('/swarm delete'), facts(), 'delete DROP-1'],
@@ -395,7 +398,7 @@ describe('a comment on a ticket', () => {
     now: { body: document(text), author: 'dev', authorIsApp: false, edited: false, ...now },
     isOurs: false,
     assignee: 'dev',
-    laterWish: null,
+    since: { person: null, asked: null, moved: [] },
     ...more,
   })
   const listed: Rules = { ...rules, jiraCommanders: ['boss'], commands: { delete: ['dev', 'jira:boss'] } }
@@ -492,6 +495,40 @@ describe('slash commands', () => {
     expect(readCommand(['allow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
     expect(commandsOn('jira').map(one => one.usage)).not.toContain('allow <commit>')
   })
+})
+
+describe('a command that comes late', () => {
+  const by = (kind: LaterWish['kind']): LaterWish => ({ who: 'boss', kind })
+  const late = (command: string, since: Partial<Since>): string =>
+    said(
+      commanded(commandLines(`/swarm ${command}`), {
+        who: { via: 'github', login: 'dev', isBot: false, permission: 'write', teams: [] },
+        by: { via: 'github', who: 'dev' },
+        replyTo: line => ({ repo: 'acme/shop', number: 1, commentId: 9, line }),
+        ticket: 'DROP-1',
+        fork: null,
+        since: { person: null, asked: null, moved: [], ...since },
+        rules,
+      }),
+    )
+  test.for<[string, string, Partial<Since>, string]>([
+    ['a person asked for something else since', 'delete', { person: by('stop') }, 'no: Not done: `stop` was asked for'],
+    ['it says nothing of how the machine shall be', 'checkpoint a', { person: by('stop') }, 'checkpoint DROP-1 a'],
+    ['a merge deletes since', 'start', { asked: by('delete') }, 'no: Not done: `delete` was asked f'],
+    ['the ticket was started since', 'stop', { asked: by('start') }, 'no: Not done: `start` was asked fo'],
+    ['a merge deletes since, and it stops', 'stop', { asked: by('delete') }, 'stop DROP-1'],
+    ['the ticket is done since, and it deletes', 'delete', { asked: by('stop') }, 'delete DROP-1'],
+    ['the ticket went back since', 'start', { moved: ['new'] }, 'no: Not done: the ticket was moved'],
+    ['the ticket went on since', 'stop', { moved: ['indeterminate'] }, 'no: Not done: the ticket was moved'],
+    ['the ticket went on since, and it deletes', 'delete', { moved: ['indeterminate'] }, 'delete DROP-1'],
+    [
+      'the ticket was begun anew since',
+      'delete',
+      { moved: ['new', 'indeterminate'] },
+      'no: Not done: the ticket was moved',
+    ],
+    ['the ticket went back since, and it deletes', 'delete', { moved: ['indeterminate', 'new'] }, 'delete DROP-1'],
+  ])('%s', ([, command, since, expected]) => expect(late(command, since)).toBe(expected))
 })
 
 describe('ticket', () => {
@@ -649,7 +686,14 @@ describe("the repository's own rules", () => {
   const ended = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =>
     handlers['pull-request'](
       event,
-      { environment: environment(), now: now({ state }), others: [], begunAnew: false, laterWish: null },
+      {
+        environment: environment(),
+        now: now({ state }),
+        endDecided: false,
+        others: [],
+        begunAnew: false,
+        laterWish: null,
+      },
       { ...rules, ...more },
     )
 
@@ -681,6 +725,7 @@ describe("the repository's own rules", () => {
           {
             environment: environment(),
             now: now({ branch, title: 'DROP-1', state: 'closed' }),
+            endDecided: false,
             others: [],
             begunAnew: false,
             laterWish: null,
