@@ -6,6 +6,7 @@ import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
+import { polling } from './polling.ts'
 import { start } from './start.ts'
 
 /** One line of the table. `ok` null: there is no target. */
@@ -21,6 +22,7 @@ const rows = {
   g: growth,
   h: flood,
   i: against,
+  p: polling,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const asked = process.argv.slice(2)

@@ -15,7 +15,7 @@ const SENT_AGAIN_MS = 3 * 24 * 60 * 60_000
 /** What GitHub lists may lag behind what it did. */
 const OVERLAP_MS = 5 * 60_000
 /** So many are asked for in one round; the next one goes on behind them. */
-const ASKED_AT_ONCE = 300
+const ASKED_AT_ONCE = 100
 /** How often one delivery is asked for: what fails each time fails by what it is. */
 const ASKED_FOR = 3
 /** So much of the hour's requests is left to acting and answering. */

@@ -303,13 +303,13 @@ describe('deliveries that failed', () => {
     await round()
     now += 5 * 24 * 60 * 60_000
     listed('long ago', 502, 'push', now - 4 * 24 * 60 * 60_000)
-    for (let n = 0; n < 420; n += 1) listed(`lost ${n}`, 502)
+    for (let n = 0; n < 130; n += 1) listed(`lost ${n}`, 502)
     const first = await round()
-    expect(first.attempts).toHaveLength(300)
-    expect(first.lists).toBe(5)
+    expect(first.attempts).toHaveLength(100)
+    expect(first.lists).toBe(2)
     now += 15 * 60_000
-    for (const { guid } of hub.deliveries.slice(0, 301)) taken.add(guid)
-    expect((await round()).attempts).toHaveLength(120)
+    for (const { guid } of hub.deliveries.slice(0, 101)) taken.add(guid)
+    expect((await round()).attempts).toHaveLength(30)
     now += 15 * 60_000
     for (const { guid } of hub.deliveries) taken.add(guid)
     expect((await round()).attempts).toEqual([])

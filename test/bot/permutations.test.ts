@@ -263,7 +263,7 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
   const decided = async () => {
     for (let due = queue.due(1); due.length > 0; due = queue.due(1))
       for (const one of due) {
-        const { actions, messages, verdict } = await (one.source === 'jira'
+        const decision = await (one.source === 'jira'
           ? decide.jira(one)
           : github
               .clientFor(hub.repo)
@@ -272,7 +272,7 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
                   ? expect.fail('no client')
                   : decide.github({ id: one.id, name: one.event, payload: JSON.parse(one.body), octokit }),
               ))
-        queue.settle(one.seq, verdict, actions, messages)
+        queue.settle([{ seq: one.seq, ...decision }])
         if (chance() < 0.5) work()
       }
   }

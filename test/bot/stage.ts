@@ -75,6 +75,8 @@ export const openStage = async ({
     if (config.jira?.webhookSecret !== null) jira.sendTo(bot.url)
   }
   introduce()
+  // What it asks at its start is over: tests count requests.
+  await bot.catchUp()
   // Looks at what is stored, and changes nothing.
   const queue = openQueue(join(home, 'bot.db'), Date.now)
   const db = new DatabaseSync(join(home, 'bot.db'), { readOnly: true })
