@@ -3,7 +3,7 @@ import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Capacity, VmUsage } from '../../providers/provider.ts'
-import type { Progress, Ticket } from '../domain.ts'
+import type { Progress, ProviderName, Ticket } from '../domain.ts'
 import type { Rescued } from '../runner/rescue.ts'
 import { underWay, waiting } from '../runner/standing.ts'
 import { sayWorkAtRisk } from '../runner/work-at-risk.ts'
@@ -86,9 +86,13 @@ const rescuedTable = (all: readonly Rescued[], now: Date): string[] =>
 
 // ── The host ──
 
+const openNamed = async (world: World, name: ProviderName) => world.provider(name)
+
 /** Of the hypervisor that the next machine would be made on, or of this computer where none can tell. */
 const capacityOf = async (world: World): Promise<Capacity> => {
-  const provider = await world.chosenProvider().catch(() => null)
+  const { provider: name } = world.config
+  // One that was named is asked at once: whether it can be used, its answer tells.
+  const provider = await (name === null ? world.chosenProvider() : openNamed(world, name)).catch(() => null)
   const told = await provider?.capacity?.().catch(() => null)
   if (told != null) return told
   const disk = await statfs(world.home)
