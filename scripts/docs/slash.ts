@@ -13,7 +13,7 @@ export const slashPage = (): string => `# Commands in comments
 
 <!-- Made by npm run docs, of handlers/slash-commands.ts. -->
 
-A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. One comment may give ${MOST_COMMANDS}, each on a line of its own; they are done in their order. What stands in code, in quotes, in lists or in tables is talk about commands, and gives none; an edited comment gives none either.
+A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. One comment may give ${MOST_COMMANDS}, each on a line of its own; they are done in their order. A command is a line of a paragraph: in code, quotes, panels, expands, lists, tables, headings and HTML, or behind a backslash (\`\\/swarm\`), it is talk about commands, and gives none. Neither does an edited comment, one that the bot wrote, or what stands behind the first 10,000 characters.
 
 ${table([
   ['Command', 'What it does', 'Example', 'Given on'],
@@ -29,7 +29,7 @@ ${table([
 
 **On a pull request**, whoever has write access to the repository when the comment is read, and no bot. A comment by anybody else gets no answer. On a pull request from a fork nothing is done until one of them has given \`/swarm allow\` with its head commit, and no more once it has another head.
 
-**On a ticket in Jira**, its assignee at that moment, and the accounts of \`JIRA_COMMANDERS\`. A comment by anybody else gets no answer.
+**On a ticket in Jira**, its assignee at that moment, and the accounts of \`JIRA_COMMANDERS\`, and no app. The account that the bot writes with may command as anybody, by comments that are not the bot's. A comment by anybody else gets no answer.
 
 A repository can keep single commands for some of them: \`commands\` in \`.github/agent-swarm.yml\`, see [configuration.md](configuration.md).
 
