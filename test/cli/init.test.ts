@@ -176,6 +176,14 @@ describe('without a terminal', () => {
     const ran = await Promise.all(wrong.map(([words]) => cli.swarm(['init', ...words])))
     for (const [at, [, says]] of wrong.entries())
       expect(ran[at]).toMatchObject({ code: 2, stderr: expect.stringContaining(says) })
+    // Before anything is asked, and though the file says better.
+    mkdirSync(home(), { recursive: true })
+    writeFileSync(path(), 'githubRepositories: [acme/shop]\n')
+    expect(await cli.swarm(['init'], { environment: { GITHUB_REPOSITORIES: 'shop' } })).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('GITHUB_REPOSITORIES: "shop" is no repository'),
+    })
   })
 
   test('a file with a mistake is left to its owner', async () => {

@@ -95,13 +95,18 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
   let file = await readConfigFile(home)
   if (file.content !== null) await readCandidate(file.content)
   const flagged = inFlags(flags)
-  const environment = settingsInEnvironment()
+  const typed = settingsInEnvironment()
+  const environment = new Map(
+    ASKED.flatMap(name => {
+      const text = typed[name]
+      return text === undefined ? [] : [[name, parsed(name, text, row(name).env)] as const]
+    }),
+  )
   const all = new Map<Asked, unknown>()
   for (const name of ASKED) {
-    const outside = environment[name]
     if (flagged.has(name)) all.set(name, flagged.get(name))
     else if (file.values[name] !== undefined) all.set(name, file.values[name])
-    else if (outside !== undefined) all.set(name, parsed(name, outside, row(name).env))
+    else if (environment.has(name)) all.set(name, environment.get(name))
   }
 
   const changes = (of: readonly Asked[] = ASKED): Changes => {
@@ -180,10 +185,7 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
       }),
     /** Environment variables that say something else: they count before the file. */
     overruled: (): string[] =>
-      ASKED.filter(name => {
-        const outside = environment[name]
-        return outside !== undefined && !same(parsed(name, outside, row(name).env), all.get(name))
-      }).map(name => row(name).env),
+      [...environment].filter(([name, value]) => !same(value, all.get(name))).map(([name]) => row(name).env),
     /** Writes these answers (all, where none are named). */
     write: async (of: readonly Asked[] = ASKED) => {
       writeConfigFile(file, await withChanges(file, changes(of)))
