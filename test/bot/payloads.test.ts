@@ -22,7 +22,7 @@ const recorded: Sent[] = (examples as unknown as { name: string; examples: Paylo
 const nameOf = ({ event, payload }: Sent) =>
   typeof payload.action === 'string' && event !== 'push' ? `${event} ${payload.action}` : event
 
-const MUTATIONS = 2_000
+const MUTATIONS = 1_000
 const TOKEN = 'token-between-runner-and-bot'
 let home: string
 let github: GitHubStandIn
@@ -91,7 +91,7 @@ const send = async (all: readonly (Sent | { event: string; payload: Buffer })[])
   }
   await Promise.all(Array.from({ length: 16 }, worker))
   expect([...statuses]).toEqual([202])
-  await until('all to be decided', () => undecided().every(one => one.attempt > 0), { within: 60_000 })
+  await until('all to be decided', () => undecided().every(one => one.attempt > 0), { within: 120_000 })
   return sent
 }
 const undecided = () =>
@@ -121,7 +121,7 @@ test('what others recorded of GitHub makes nothing happen where no ticket is nam
   expect(made(await send(recorded))).toEqual([])
   expect(undecided()).toEqual([])
   await lives()
-}, 90_000)
+}, 180_000)
 
 /** All that names a branch, a title, a text, a person or a repository names one that means something here. */
 const tempting = ({ event, payload }: Sent): Sent => {
@@ -157,7 +157,7 @@ test('where all of them name a ticket, only a push, a reopening, a merge and a n
   expect(made(await send(recorded.map(tempting)))).toEqual(EXPECTED)
   expect(undecided()).toEqual([])
   await lives()
-}, 90_000)
+}, 180_000)
 
 /** mulberry32: the same each time. */
 const randomFrom = (seed: number) => {
@@ -202,7 +202,7 @@ const READ = [
   ...['comment.user', 'comment.user.login', 'comment.user.type', 'comment.performed_via_github_app'],
 ].map(path => path.split('.'))
 
-test('thousands of broken ones harm nobody, and do nothing that those which are whole do not', async () => {
+test('a thousand broken ones harm nobody, and do nothing that those which are whole do not', async () => {
   const random = randomFrom(20_261_127)
   const pick = <T>(all: readonly T[]): T => all[random(all.length)] as T
   const bases = recorded.map(tempting)
@@ -237,7 +237,7 @@ test('thousands of broken ones harm nobody, and do nothing that those which are 
   expect(made(await send(broken))).toEqual(['issue_comment created: checkpoint DROP-1', 'push: checkpoint DROP-1'])
   expect(undecided()).toEqual([])
   await lives()
-}, 90_000)
+}, 180_000)
 
 test.for<[string, string, Buffer]>([
   [
@@ -286,12 +286,14 @@ test('strangers who send slowly, much, in crumbs and without end take little mem
     }
     return socket
   })
-  await until('all that is wanted of them to be read', () =>
-    strangers.every(socket => socket.destroyed || socket.writableLength === 0),
+  await until(
+    'all that is wanted of them to be read',
+    () => strangers.every(socket => socket.destroyed || socket.writableLength === 0),
+    { within: 90_000 },
   )
   expect(made(await send([{ event: 'push', payload: { ref: 'x' } }]))).toEqual([])
   await lives()
   // 128 MiB for large ones, 64 KiB for each small one, and what the collector has not seen yet.
   expect(resident() - before).toBeLessThan(450)
   for (const socket of strangers) socket.destroy()
-}, 60_000)
+}, 120_000)
