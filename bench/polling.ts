@@ -70,7 +70,7 @@ export const polling = (): Promise<Row[]> =>
       ...{ ...look, github, rulesOf: rules.rulesOf, parts: ['pushes', 'comments', 'pulls'] as const },
     })
     const issues = openJiraPoll({
-      ...{ ...look, jira: openJira(config.jira, null, clock), projects: PROJECTS, assignees: 'me' as const },
+      ...{ ...look, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const },
     })
     const queue = openQueue(':memory:', clock)
     const looks = [pulls.compare, issues.compare]

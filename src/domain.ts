@@ -59,9 +59,10 @@ export type Keep = { newest: number; days: number | null }
 
 /**
  * What shall be done to one ticket's environment: plain data, small, serialisable. `onlyAt` is a commit: it is done only
- * while the pull request that it replies to, which comes from a fork, has that head.
+ * while the pull request that it replies to, which comes from a fork, has that head. `at`, ISO 8601 UTC: when that happened
+ * which asks for it; what somebody did by hand on the machine after that holds.
  */
-export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null; onlyAt?: string } & (
+export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null; onlyAt?: string; at?: string } & (
   | { kind: 'create'; machine?: Machine }
   | { kind: 'start' }
   | { kind: 'stop' }

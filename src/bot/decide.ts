@@ -88,7 +88,8 @@ export const openDecide = ({
     const actions = decision.actions.map((action, index) => ({
       id: `${about}:${index}`,
       correlation,
-      action,
+      // Its runner may know of something later that we have not heard of.
+      action: WISHES.includes(action.kind) ? { ...action, at: new Date(at).toISOString() } : action,
     }))
     const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
     // A delivery holds one comment at most.
@@ -132,7 +133,9 @@ export const openDecide = ({
       return { decision: handlers.comment(event, facts, rules), at: past(event.at) }
     }
     const facts = await pullRequestFacts(sources, event, octokit, rules)
-    if (facts.now !== null) memory.settlePullRequest(event.pullRequest, facts.now.state)
+    // What another event only saw is still to be told: nothing came of it.
+    const tells = facts.now?.state === 'open' ? ['opened', 'reopened'] : ['closed', 'grace over']
+    if (facts.now !== null && tells.includes(event.change)) memory.settlePullRequest(event.pullRequest, facts.now.state)
     return { decision: handlers['pull-request'](event, facts, rules), at: past(facts.now?.closedAt ?? event.at) }
   }
 
@@ -206,7 +209,10 @@ export const openDecide = ({
     const { now } = facts
     memory.together(() => {
       if (change !== null) memory.noteChange(change, id)
-      if (now !== null && now !== 'overtaken') memory.settleTicket(event.ticket, now === 'unread' ? event : now)
+      if (now === null || now === 'overtaken') return
+      const found = now === 'unread' ? event : now
+      // An assignment asks for nothing elsewhere: the move that led there is still to be told.
+      if (event.change !== 'assignee' || found.category === 'indeterminate') memory.settleTicket(event.ticket, found)
     })
     const decision = handlers.ticket(event, facts, rules)
     // An operator who has it decided again wants what it asks for.

@@ -164,7 +164,11 @@ const otherOpen = async (
     if (same(link, self) || link.state === 'merged') continue
     const client = link.repo === self.repo ? octokit : await octokitFor(link.repo)
     const now = client === null ? null : await readPullRequest(client, link, clock)
-    if (now === null) continue
+    if (now === null) {
+      // Not there, or only no longer shown to us.
+      if (link.state === 'open') others.push(link)
+      continue
+    }
     if (remember(sources, link, now, await rulesOf(link.repo)) === ticket && now.state === 'open') others.push(link)
   }
   let listed: PullRequestData[] & { number: number }[]
@@ -255,7 +259,11 @@ export const pullRequestFacts = async (
   const before = memory.linkOf(pullRequest)
   const ticket = remember(sources, pullRequest, now, rules) ?? before?.ticket ?? ticketOf(event, rules)
   const ended = now === null || now.state !== 'open'
-  const others = ended && ticket !== null ? await otherOpen(sources, octokit, ticket, pullRequest, rules) : []
+  // Anybody may close and open one from a fork, again and again.
+  const others =
+    ended && now?.fromFork !== true && ticket !== null
+      ? await otherOpen(sources, octokit, ticket, pullRequest, rules)
+      : []
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
     memory.ended(ticket, now.closedAt ?? clock())
   return {

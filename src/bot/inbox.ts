@@ -37,6 +37,7 @@ export const openInbox = ({
   busy: () => boolean
   onSettled: (delivery: StoredDelivery, decided: Decided) => void
 }) => {
+  const began = clock()
   let closed = false
   let draining = false
   let again = false
@@ -100,7 +101,10 @@ export const openInbox = ({
     } catch (error) {
       const failure = failureOf(error, `deciding ${delivery.source} ${delivery.event}`)
       const foreseen = failure.kind !== 'unknown' && mayRetry(failure.kind)
-      const over = foreseen ? clock() - delivery.since > GIVE_UP_MS : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
+      // While nobody was here, nobody tried.
+      const over = foreseen
+        ? clock() - Math.max(delivery.since, began) > GIVE_UP_MS
+        : delivery.attempt + 1 >= UNFORESEEN_ATTEMPTS
       if (over) {
         log.error({ correlation: delivery.id, kind: failure.kind }, `given up: ${failure.message}`)
         await settle(delivery, { verdict: { verdict: 'failed', reason: failure.message }, actions: [], messages: [] })

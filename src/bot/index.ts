@@ -81,7 +81,7 @@ export const startBot = async (
   const queue = show === null ? store : queueBeside(store, openQueue(join(config.home, 'bot.db'), clock, openCopy))
   const memory = openMemory(join(config.home, 'memory.db'), clock, show === null ? openStore : openCopy)
   const secrets = [...config.secrets, token]
-  const jira = config.jira === null ? null : openJira(config.jira, show, clock)
+  const jira = config.jira === null ? null : openJira(config.jira, show)
   let inbox: ReturnType<typeof openInbox> | null = null
   let publisher: ReturnType<typeof openPublisher> | null = null
   let github: GitHub | null = null

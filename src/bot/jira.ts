@@ -98,12 +98,7 @@ const plain = (node: unknown): string => {
 }
 
 /** `show`, where it is set, is given what would be written, and nothing is. */
-/** `clock` gives epoch ms. */
-export const openJira = (
-  { url, email, apiToken }: JiraSettings,
-  show: Show | null = null,
-  clock: () => number = Date.now,
-): Jira => {
+export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | null = null): Jira => {
   // Loaded with the first request: the bot must listen long before.
   const opened = async () => {
     const jira = await import('jira.js/core')
@@ -148,7 +143,16 @@ export const openJira = (
         ),
       DEADLINE_MS,
     )
-    const asked = client.sendRequest(request).catch((error: unknown) => {
+    const answered = client.sendRequest(request).then((told: unknown) => {
+      // As a login page does: taken for an answer, it would say that there is nothing.
+      if (typeof told === 'object' && told !== null) return told
+      throw Object.assign(fail('network', `${doing}: what answered is not Jira, or not now: it sent no JSON`), {
+        status: null,
+        retryAfter: null,
+      })
+    })
+    const asked = answered.catch((error: unknown) => {
+      if (isJiraFailure(error)) throw error
       const status = jira.isApiError(error) ? error.status : null
       const retryAfter = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
       const again = status === null || status === 429 || status >= 500
@@ -190,20 +194,12 @@ export const openJira = (
     return account
   }
 
-  /** How far Jira's clock is ahead of ours, ms. */
-  let ahead: Promise<number> | null = null
-  const clockAhead = (): Promise<number> => {
-    ahead ??= ask("reading Jira's clock", { url: '/rest/api/3/serverInfo', method: 'GET' })
-      .then(told => {
-        const at = Date.parse(text(member(told, 'serverTime')) ?? '')
-        if (Number.isNaN(at)) throw fail('network', "reading Jira's clock: it did not say")
-        return at - clock()
-      })
-      .catch(error => {
-        ahead = null
-        throw error
-      })
-    return ahead
+  /** Read anew each time: ours may be put right meanwhile, and the difference with it. */
+  const now = async (): Promise<number> => {
+    const told = await ask("reading Jira's clock", { url: '/rest/api/3/serverInfo', method: 'GET' })
+    const at = Date.parse(text(member(told, 'serverTime')) ?? '')
+    if (Number.isNaN(at)) throw fail('network', "reading Jira's clock: it did not say")
+    return at
   }
 
   let categories = new Map<string, StatusCategory>()
@@ -336,7 +332,7 @@ export const openJira = (
       if (told === null) return null
       return issueIn(told)
     },
-    now: async () => clock() + (await clockAhead()),
+    now,
     search: async (jql, since) => {
       const found: Found[] = []
       for (let nextPageToken: string | null = null; ; ) {

@@ -20,6 +20,12 @@ import type { Metrics } from './metrics.ts'
 const LIMIT = 5 * 1024 * 1024
 
 const text = (most: number) => v.pipe(v.string(), v.maxLength(most))
+/** What is told at length is cut: never a reason to lose an outcome. */
+const prose = (most: number) =>
+  v.pipe(
+    v.string(),
+    v.transform(told => told.slice(0, most)),
+  )
 const nullable = <Schema extends v.GenericSchema>(schema: Schema) => v.nullable(schema)
 const ssh = v.object({
   host: text(255),
@@ -53,7 +59,7 @@ const workAtRisk = v.union([
       v.maxLength(200),
     ),
   }),
-  v.object({ known: v.literal(false), because: text(2_000) }),
+  v.object({ known: v.literal(false), because: prose(2_000) }),
 ])
 const environment: v.GenericSchema<unknown, Environment> = v.object({
   ticket: ticketKey,
@@ -65,30 +71,35 @@ const environment: v.GenericSchema<unknown, Environment> = v.object({
   createdAt: text(40),
   createdBy: v.optional(requester, { via: 'cli', who: null }),
   ssh: nullable(ssh),
-  checkpoints: v.pipe(v.array(checkpoint), v.maxLength(1_000)),
+  // Oldest first.
+  checkpoints: v.pipe(
+    v.array(checkpoint),
+    v.transform(all => all.slice(-1_000)),
+  ),
   workAtRisk: nullable(workAtRisk),
   observedAt: text(40),
 })
 // A kind that a newer runner knows and we do not is unknown: never a reason to lose an outcome.
 const failure = v.object({
   kind: v.string(),
-  message: text(20_000),
-  remedy: nullable(text(5_000)),
+  message: prose(20_000),
+  remedy: nullable(prose(5_000)),
 }) as unknown as v.GenericSchema<unknown, Failure>
 const outcome: v.GenericSchema<unknown, Outcome> = v.union([
   v.object({
     result: v.literal('done'),
-    said: text(5_000),
+    said: prose(5_000),
     environment: nullable(environment),
     seconds: v.number(),
-    kept: v.optional(text(5_000)),
+    kept: v.optional(prose(5_000)),
   }),
-  v.object({ result: v.literal('skipped'), because: text(5_000), environment: nullable(environment) }),
+  v.object({ result: v.literal('skipped'), because: prose(5_000), environment: nullable(environment) }),
   v.object({ result: v.literal('failed'), failure, environment: nullable(environment) }),
 ])
-const progress: v.GenericSchema<unknown, Progress> = v.object({ phase: text(200), at: text(40) })
+const progress: v.GenericSchema<unknown, Progress> = v.object({ phase: prose(200), at: text(40) })
 const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
-const lease = { id: text(300), token: text(64) }
+// It holds the id of a delivery, which may hold the name of a branch.
+const lease = { id: text(1_000), token: text(64) }
 
 const bodies = {
   acquire: v.object({ runnerId }),

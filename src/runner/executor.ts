@@ -23,6 +23,7 @@ import {
 } from '../domain.ts'
 import { fail, failureOf, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
+import { ASKED_TOLD } from '../protocol.ts'
 import type { EnvironmentRow, OperationRow } from '../registry/registry.ts'
 import { ifUnlocked, withTicketLock } from '../registry/ticket-lock.ts'
 import { imageName, shown } from '../schema.ts'
@@ -620,6 +621,14 @@ const perform = (work: Work, action: Action): Promise<Result> =>
   // The table's type says that each kind gets its own action.
   (does[action.kind] as (work: Work, action: Action) => Promise<Result>)(work, action)
 
+/** People win: what somebody did here after that which asks for the action holds, whether the bot knew of it or not. */
+const byHandSince = ({ registry }: World, { ticket, at }: Action): Result | null => {
+  const last = at === undefined ? undefined : registry.askedByHand(ASKED_TOLD).find(one => one.ticket === ticket)
+  return last !== undefined && at !== undefined && Date.parse(last.at) > Date.parse(at)
+    ? { skipped: `${last.by.who ?? 'somebody'} asked for ${last.kind} by hand after that` }
+    : null
+}
+
 /** How things stand when somebody let go of an action. */
 const afterCancel = {
   create: 'what it had made is removed',
@@ -675,7 +684,8 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
     }
     let outcome: Outcome
     try {
-      const result = await perform({ world, asked, operation, by: action.by }, action)
+      const later = byHandSince(world, action)
+      const result = later ?? (await perform({ world, asked, operation, by: action.by }, action))
       const seconds = Math.round((performance.now() - began) / 100) / 10
       outcome =
         'skipped' in result

@@ -1,4 +1,5 @@
 /** What webhooks missed is found at the next start, and becomes what it would have been. */
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openCatchUp } from '../../src/bot/catch-up.ts'
 import { openGitHub } from '../../src/bot/github.ts'
@@ -99,6 +100,37 @@ describe('a bot that was away', () => {
     expect(asked()).toEqual([expected])
     await missed(async () => {})
     expect(asked()).toEqual([expected])
+  })
+
+  test.for<['merge' | 'close', string]>([
+    ['merge', 'delete pending'],
+    ['close', 'stop pending'],
+  ])('a %s is found, also when an event that asks for nothing saw it first', async ([how, expected]) => {
+    await machine()
+    const number = await pullRequest()
+    await lost(() => stage.github[how](number))
+    const pull_request = await stage.github.pull(number)
+    const common = await stage.github.common('dev')
+    await stage.github.deliver('pull_request', { action: 'edited', changes: {}, number, pull_request, ...common })
+    await stage.decided()
+    expect(asked()).toEqual([])
+    await missed(async () => {})
+    expect(asked()).toEqual([expected])
+  })
+
+  test('done is found, also when an assignment saw it first', async () => {
+    await stage.jira.move(ticket, 'In Progress')
+    await stage.decided()
+    await machine()
+    await lost(() => stage.jira.move(ticket, 'Done'))
+    await stage.jira.assign(ticket, 'somebody-else')
+    await stage.decided()
+    // The search looks back for some minutes only.
+    const memory = openMemory(join(stage.home, 'memory.db'), Date.now)
+    memory.setPlace('jira', { ...memory.place<object>('jira'), at: Date.now() + 60 * 60_000 })
+    memory.close()
+    await missed(async () => {})
+    expect(asked()).toEqual(['create pending', 'delete pending'])
   })
 
   test('a merge of a pull request that nobody told of is found', async () => {
@@ -215,7 +247,7 @@ describe('a bot that was away', () => {
     expect(stage.told('DROP-30')).toEqual(['create pending'])
   })
 
-  test('a look at an idle world costs GitHub nothing, and Jira a request for each hundred tickets', async () => {
+  test('a look at an idle world costs GitHub nothing, and Jira its clock and a request for each hundred tickets', async () => {
     const from = { github: stage.github.asked.length, jira: stage.jira.asked.length }
     await stage.caughtUp()
     await stage.caughtUp()
@@ -225,8 +257,10 @@ describe('a bot that was away', () => {
       .filter(one => one.status !== 304 && !one.path.includes('/issues/'))
     expect(new Set(spent.map(one => one.path.split('?')[0]))).toEqual(new Set(['/app/hook/deliveries']))
     expect(stage.jira.asked.slice(from.jira).map(one => one.path.split('?')[0])).toEqual([
-      ...['/rest/api/3/search/jql', '/rest/api/3/search/jql', '/rest/api/3/issue/bulkfetch'],
-      ...['/rest/api/3/search/jql', '/rest/api/3/search/jql', '/rest/api/3/issue/bulkfetch'],
+      ...['/rest/api/3/serverInfo', '/rest/api/3/search/jql'],
+      ...['/rest/api/3/search/jql', '/rest/api/3/issue/bulkfetch'],
+      ...['/rest/api/3/serverInfo', '/rest/api/3/search/jql'],
+      ...['/rest/api/3/search/jql', '/rest/api/3/issue/bulkfetch'],
     ])
   })
 })

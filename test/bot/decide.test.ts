@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openMemory } from '../../src/bot/memory.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
 
@@ -37,7 +39,10 @@ test('a ticket that moves to In Progress gets a create', async () => {
   expect(await stage.jira.move(ticket, 'In Progress')).toBe(202)
   await stage.decided()
   expect(stage.actionsOf(ticket).map(one => one.action)).toEqual([
-    { kind: 'create', machine: {}, ticket, by: { via: 'jira', who: stage.jira.me.accountId }, replyTo: null },
+    {
+      ...{ kind: 'create', machine: {}, ticket, by: { via: 'jira', who: stage.jira.me.accountId }, replyTo: null },
+      at: new Date(stage.jira.issue(ticket)?.histories.at(-1)?.at ?? 0).toISOString(),
+    },
   ])
 })
 
@@ -185,6 +190,54 @@ test('another open pull request of the ticket keeps the machine, seen before or 
   await stage.github.merge(third.number)
   await stage.decided()
   expect(asked()).toEqual(['delete pending'])
+})
+
+test('an open pull request that we can no longer see keeps the machine: that it is not shown is no evidence', async () => {
+  fresh()
+  await machine({ status: 'stopped' })
+  const first = await pullRequest(`a-${ticket}`)
+  const memory = openMemory(join(stage.home, 'memory.db'), Date.now)
+  const link = { number: 1, ticket, branch: `b-${ticket}`, state: 'open', closedAt: null } as const
+  // Its installation on one was taken back, and nobody told of one on the other.
+  memory.link({ ...link, repo: 'acme/taken-back' })
+  memory.link({ ...link, repo: 'acme/never-told' })
+  memory.setInstallation('acme/taken-back', 1)
+  memory.close()
+  const reason = async () => {
+    await stage.decided()
+    return stage.verdict(stage.github.deliveries.at(-1)?.guid ?? '')
+  }
+  await stage.github.merge(first)
+  expect(await reason()).toMatchObject({
+    verdict: 'ignored',
+    reason: expect.stringMatching(/another open pull request/),
+  })
+  expect(stage.told(ticket)).toEqual([])
+})
+
+test('a stranger who closes and opens a fork costs one request, however many pull requests are open', async () => {
+  fresh()
+  await machine()
+  const number = await pullRequest('a-fork', `for ${ticket}`)
+  stage.github.forks.set(number, 'a'.repeat(40))
+  const before = stage.github.asked.length
+  await stage.github.close(number)
+  await stage.decided()
+  const asked = stage.github.asked.slice(before).map(one => `${one.method} ${one.path.split('?')[0]}`)
+  expect(asked.filter(one => one.includes('/pulls'))).toEqual([`GET /repos/acme/shop/pulls/${number}`])
+  expect(stage.told(ticket)).toEqual([])
+})
+
+test('an answer of Jira that is no JSON decides nothing: what waits on it is decided afterwards', async () => {
+  fresh()
+  await machine()
+  stage.jira.setDown('a page')
+  await stage.jira.move(ticket, 'Done')
+  await until('the postponed delivery', () => stage.postponed().length > 0)
+  expect(stage.told(ticket)).toEqual([])
+  stage.jira.setDown(false)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['delete pending'])
 })
 
 test('a pull request that is closed unmerged stops, and reopened starts', async () => {

@@ -83,6 +83,16 @@ test('what may get well again is tried for a day, ever more seldom, and then giv
   expect(row('a1')).toMatchObject({ verdict: 'failed', reason: 'asking Jira: no answer' })
 })
 
+test('what waited while the bot was away for days is tried for a day from then on', async () => {
+  decide = () => {
+    throw fail('network', 'asking Jira: no answer')
+  }
+  queue.accept([{ ...delivery('a1', 'a'), receivedAt: now - 3 * 24 * 60 * 60_000 }])
+  inbox.nudge()
+  await until('the first try', () => row('a1').attempt === 1 || row('a1').verdict !== 'waiting')
+  expect(row('a1').verdict).toBe('waiting')
+})
+
 test.for<[string, () => Error]>([
   ['what nobody foresaw', () => new Error('oh')],
   ['what can get no better', () => fail('refused', 'asking GitHub: it answered 422')],

@@ -14,6 +14,7 @@ describe('what a look finds', () => {
   let board: JiraStandIn
   /** Jira's clock; ours is 20 minutes ahead, as that of a laptop may be. */
   let now: number
+  let off: number
   let found: Delivery[]
   let poll: ReturnType<typeof openJiraPoll>
   beforeEach(async () => {
@@ -22,13 +23,12 @@ describe('what a look finds', () => {
     onTestFinished(() => board.stop())
     found = []
     seen.clear()
-    const ours = () => now + 20 * 60_000
+    off = 20 * 60_000
+    const ours = () => now + off
     poll = openJiraPoll({
-      jira: openJira(
-        { url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null },
-        null,
-        ours,
-      ),
+      jira: openJira({
+        ...{ url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null },
+      }),
       projects: ['DROP'],
       assignees: 'me',
       memory: openMemory(':memory:', ours),
@@ -112,23 +112,34 @@ describe('what a look finds', () => {
     ])
   })
 
+  test('a clock of ours that is put right meanwhile loses nothing', async () => {
+    await look()
+    off += 2 * 60 * 60_000
+    await look()
+    await board.move('DROP-1', 'In Progress')
+    expect((await look()).events).toMatchObject([status('DROP-1', 'indeterminate')])
+    off -= 4 * 60 * 60_000
+    await board.move('DROP-2', 'In Progress')
+    expect((await look()).events).toMatchObject([status('DROP-2', 'indeterminate')])
+  })
+
   test('more changes than a search shows are read one by one', async () => {
     await look()
     for (let n = 0; n < 60; n += 1) await board.move('DROP-1', n % 2 === 0 ? 'In Progress' : 'To Do')
     expect((await look()).events).toHaveLength(60)
   })
 
-  test('a look costs one request, and one more when something moved for the first time', async () => {
+  test('a look costs two small requests, and one more when something moved for the first time', async () => {
     await look()
     const asked = async () => {
       const before = board.asked.length
       await look()
       return board.asked.slice(before).map(one => one.path.split('?')[0])
     }
-    expect(await asked()).toEqual(['/rest/api/3/search/jql'])
+    expect(await asked()).toEqual(['/rest/api/3/serverInfo', '/rest/api/3/search/jql'])
     await board.move('DROP-1', 'In Progress')
-    expect(await asked()).toEqual(['/rest/api/3/search/jql', '/rest/api/3/status'])
-    expect(await asked()).toEqual(['/rest/api/3/search/jql'])
+    expect(await asked()).toEqual([...['/rest/api/3/serverInfo', '/rest/api/3/search/jql', '/rest/api/3/status']])
+    expect(await asked()).toEqual(['/rest/api/3/serverInfo', '/rest/api/3/search/jql'])
   })
 })
 

@@ -325,6 +325,27 @@ describe('the runner API', () => {
     expect(queue.get('1')).toMatchObject({ state: 'done' })
   })
 
+  test('no outcome is lost for what it says at length, or for a long id', async () => {
+    const id = `github:poll:acme/shop:refs/heads/${'x'.repeat(250)}:${'a'.repeat(40)}:0`
+    const long = 'o'.repeat(30_000)
+    const failure = { kind: 'no-such-checkpoint', message: long, remedy: long }
+    const outcome = { ...done, said: long, kept: long }
+    for (const [name, ended] of [
+      ['complete', { outcome }],
+      ['fail', { failure, retry: false, environment: null }],
+    ] as const) {
+      queue.enqueue(action(`${id}${name}`))
+      const { token } = (await (await ask('acquire', { runnerId: 'one' })).json()) as { token: string }
+      const lease = { id: `${id}${name}`, token }
+      const answers = [
+        await ask('renew', { ...lease, progress: { phase: long, at: 'now' } }),
+        await ask(name, { ...lease, ...ended }),
+      ]
+      expect(answers.map(one => one.status)).toEqual([200, 200])
+      expect(queue.get(lease.id)?.outcome).toMatchObject({ result: name === 'fail' ? 'failed' : 'done' })
+    }
+  })
+
   test('one who has gone away gets none', async () => {
     const gone = new AbortController()
     const poll = fetch(`${server.url}/runner/v1/acquire`, {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -76,6 +77,19 @@ describe('a life', () => {
       result: 'failed',
       failure: { message: 'DROP-1 has no checkpoint two', remedy: 'It has one.' },
     })
+  })
+
+  test('what somebody did by hand holds against what happened before it, also when nobody had heard of it', async () => {
+    const at = (later: number) => new Date(Date.now() + later).toISOString()
+    const asked = (action: Action, when: string) =>
+      it.do({ ...action, by: { via: 'github', who: 'dev' }, at: when }, { actionId: randomUUID() })
+    const before = at(-1)
+    await it.do(actions.create('DROP-1'))
+    const outcome = { result: 'skipped', because: 'tester asked for create by hand after that' }
+    expect(await asked(actions.delete('DROP-1'), before)).toMatchObject(outcome)
+    expect(await asked(actions.stop('DROP-1'), before)).toMatchObject(outcome)
+    expect(machines()).toHaveLength(1)
+    expect(await asked(actions.delete('DROP-1'), at(0))).toMatchObject({ result: 'done' })
   })
 
   test('the newest five checkpoints of pushes are kept, and those that people made', async () => {

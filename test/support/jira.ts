@@ -147,7 +147,7 @@ export const startJira = async ({
   type Link = { id: number; globalId: string; relationship: string; object: { url: string; title: string } }
   const links = new Map<string, Link[]>()
   /** While true, every request is answered 503. */
-  let down = false
+  let down: boolean | 'a page' = false
   /** While false, nobody may edit a comment. */
   let edits = true
   /** Project permissions that our account does not have. */
@@ -240,6 +240,7 @@ export const startJira = async ({
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     asked.push({ method: request.method ?? '', path: `${url.pathname}${url.search}`, at: performance.now() })
+    if (down === 'a page') return void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>Log in')
     if (down) return send(response, 503, { errorMessages: ['down'] })
     const expected = `Basic ${Buffer.from(`${ME.emailAddress}:${TOKEN}`).toString('base64')}`
     if (request.headers.authorization !== expected)
@@ -461,7 +462,8 @@ export const startJira = async ({
     deliver,
     payloadOf,
     issue: (key: string) => known.get(key),
-    setDown: (now: boolean) => {
+    /** `a page`: something in between answers in its place, as a login does. */
+    setDown: (now: boolean | 'a page') => {
       down = now
     },
     lose: (now: boolean) => {
