@@ -21,7 +21,7 @@ import { jiraLane } from './jira-events.ts'
 import { openMemory } from './memory.ts'
 import { statusMessage } from './messages.ts'
 import { openMetrics } from './metrics.ts'
-import { openOperator } from './operator.ts'
+import { findBot, openOperator } from './operator.ts'
 import { openOutcomes } from './outcomes.ts'
 import { openGitHubPoll } from './poll-github.ts'
 import { openJiraPoll } from './poll-jira.ts'
@@ -77,6 +77,13 @@ export const startBot = async (
 
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
   chmodSync(config.home, 0o700)
+  // Two would both publish what is to be said.
+  if (show === null && (await findBot(config.home).catch(() => null)) !== null)
+    throw fail(
+      'busy',
+      `starting the bot: another one runs with AGENT_SWARM_HOME ${config.home}`,
+      'End that one first, or give this one a folder of its own.',
+    )
   const store = openQueue(join(config.home, 'bot.db'), clock)
   const queue = show === null ? store : queueBeside(store, openQueue(join(config.home, 'bot.db'), clock, openCopy))
   const memory = openMemory(join(config.home, 'memory.db'), clock, show === null ? openStore : openCopy)

@@ -24,11 +24,11 @@ const limit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))
 const questions = v.variant('ask', [
   v.object({
     ask: v.literal('deliveries'),
-    words: v.pipe(v.array(v.pipe(v.string(), v.maxLength(300))), v.maxLength(10)),
+    words: v.pipe(v.array(v.pipe(v.string(), v.maxLength(1_000))), v.maxLength(10)),
     limit,
   }),
-  v.object({ ask: v.literal('audit'), ticket: v.nullable(v.pipe(v.string(), v.maxLength(300))), limit }),
-  v.object({ ask: v.literal('replay'), id: v.pipe(v.string(), v.maxLength(300)) }),
+  v.object({ ask: v.literal('audit'), ticket: v.nullable(v.pipe(v.string(), v.maxLength(1_000))), limit }),
+  v.object({ ask: v.literal('replay'), id: v.pipe(v.string(), v.maxLength(1_000)) }),
 ])
 type Question = v.InferOutput<typeof questions>
 type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: Replayed }
@@ -134,7 +134,7 @@ export const findBot = async (home: string): Promise<AskBot | null> => {
     const response = await post({ ask: 'deliveries', words: [], limit: 1 })
     await response.arrayBuffer()
     // Somebody else has that port now.
-    if (response.status === 401) return null
+    if (response.status !== 200 && response.status !== 503) return null
   } catch (error) {
     if (error instanceof Error && error.name === 'TimeoutError')
       throw fail(

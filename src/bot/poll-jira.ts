@@ -8,7 +8,7 @@ import type { StatusCategory } from '../../handlers/handler.ts'
 import { jiraLines } from '../../handlers/jira-lines.ts'
 import type { Config } from '../config.ts'
 import { projectOf, type Ticket } from '../domain.ts'
-import { failureOf } from '../errors.ts'
+import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Delivery } from '../queue/queue.ts'
 import { FIRST_LOOK } from './decide.ts'
@@ -25,7 +25,7 @@ const MINUTE_MS = 60_000
 type Place = { at: number; began: Record<string, number> }
 
 const quoted = (names: readonly string[]) => names.map(name => `"${name.replaceAll(/[\\"]/g, '\\$&')}"`).join(', ')
-const among = (projects: readonly string[]) => `project in (${quoted(projects)})`
+const ofThese = (projects: readonly string[]) => `project in (${quoted(projects)})`
 
 /** The tickets in progress that may be ours. Categories by id: names are renamed and translated. */
 const inProgress = (projects: readonly string[], assignees: Config['assignees']): string => {
@@ -35,7 +35,7 @@ const inProgress = (projects: readonly string[], assignees: Config['assignees'])
       : assignees === 'me'
         ? ' AND assignee = currentUser()'
         : ` AND assignee in (${quoted(assignees)})`
-  return `${among(projects)} AND statusCategory = 4${whose}`
+  return `${ofThese(projects)} AND statusCategory = 4${whose}`
 }
 
 export const openJiraPoll = ({
@@ -117,9 +117,42 @@ export const openJiraPoll = ({
     })
   }
 
+  /**
+   * What a search of projects finds, and the projects that it could look at. Jira refuses a search that names one which is
+   * gone, or hidden from us: then each is searched by itself, and those that are there lose nothing.
+   */
+  const among = async <T>(
+    names: readonly string[],
+    search: (names: readonly string[]) => Promise<T[]>,
+  ): Promise<{ found: T[]; there: string[] }> => {
+    const doing = (name: string) => `searching the project ${name} in Jira`
+    try {
+      const found = await search(names)
+      for (const name of names) told(doing(name), null)
+      return { found, there: [...names] }
+    } catch (error) {
+      if (!isJiraFailure(error) || error.status !== 400) throw error
+    }
+    const found: T[] = []
+    const there: string[] = []
+    for (const name of names) {
+      try {
+        found.push(...(await search([name])))
+        there.push(name)
+        told(doing(name), null)
+      } catch (error) {
+        if (!isJiraFailure(error) || error.status !== 400) throw error
+        const message = `${doing(name)}: Jira refuses it`
+        told(doing(name), { message, remedy: 'Is it gone, renamed, or hidden from this account? Check JIRA_PROJECTS.' })
+      }
+    }
+    return { found, there }
+  }
+
   /** What is in progress when a project is looked at for the first time is told, in the inbox too, and left as it is. */
-  const begin = async (fresh: readonly string[], now: number): Promise<void> => {
-    const found = await jira.standing(inProgress(fresh, assignees))
+  const begin = async (names: readonly string[], now: number): Promise<string[]> => {
+    const { found, there: fresh } = await among(names, some => jira.standing(inProgress(some, assignees)))
+    if (fresh.length === 0) return fresh
     const unknown = found.filter(one => memory.ticket(one.ticket).settled === null)
     for (const one of unknown) memory.settleTicket(one.ticket, one)
     const without = unknown.filter(one => memory.environment(one.ticket) === null)
@@ -136,6 +169,7 @@ export const openJiraPoll = ({
         ? 'watching in Jira; nothing is in progress without a machine'
         : 'watching in Jira; these tickets are in progress and have no machine, and none is made. Which of them would get one: agent-swarm bot inbox jira. To have it: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
     )
+    return fresh
   }
 
   /** How a ticket is now, as the change that made it so, where the last decided event found it otherwise. */
@@ -154,7 +188,7 @@ export const openJiraPoll = ({
     const place = memory.place<Place>('jira')
     const known = projects.filter(project => place?.began[project] !== undefined)
     if (place === null || known.length === 0) return
-    const found = await jira.standing(inProgress(known, assignees))
+    const { found } = await among(known, some => jira.standing(inProgress(some, assignees)))
     const seen = new Set(found.map(one => one.ticket))
     const others = memory.withMachine().filter(one => known.includes(projectOf(one)) && !seen.has(one))
     found.push(...(await jira.standingOf(others)))
@@ -175,14 +209,18 @@ export const openJiraPoll = ({
     if (place !== null && known.length > 0) {
       const from = place.at - OVERLAP_MS
       const minutes = Math.max(1, Math.ceil((now - from) / MINUTE_MS))
-      const found = await jira.search(`${among(known)} AND updated >= -${minutes}m ORDER BY updated ASC`, from)
+      const { found, there } = await among(known, some =>
+        jira.search(`${ofThese(some)} AND updated >= -${minutes}m ORDER BY updated ASC`, from),
+      )
+      // It is the search then, and none of the projects.
+      if (there.length === 0) throw fail('refused', 'polling Jira: it refuses the search of each project')
       const made: Delivery[] = []
       for (const one of found)
         made.push(...(await deliveriesOf(one, Math.max(from, place.began[projectOf(one.ticket)] ?? now))))
       accept(made)
     }
-    if (fresh.length > 0) await begin(fresh, now)
-    const began = Object.fromEntries(projects.map(project => [project, place?.began[project] ?? now]))
+    const begun = fresh.length === 0 ? [] : await begin(fresh, now)
+    const began = Object.fromEntries([...known, ...begun].map(project => [project, place?.began[project] ?? now]))
     memory.setPlace('jira', { at: now, began } satisfies Place)
   }
 

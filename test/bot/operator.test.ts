@@ -211,7 +211,7 @@ describe('the operator’s door', () => {
     '[]',
     '{"ask":"constructor"}',
     '{"ask":"deliveries","words":[],"limit":1e9}',
-    `{"ask":"replay","id":"${'x'.repeat(400)}"}`,
+    `{"ask":"replay","id":"${'x'.repeat(2_000)}"}`,
   ])('refuses what is no question: %s', async body => {
     await start('DROP')
     const { url, token } = door()
@@ -225,5 +225,17 @@ describe('the operator’s door', () => {
     expect(readdirSync(home)).not.toContain('operator.json')
     writeFileSync(join(home, 'operator.json'), left)
     expect(await inbox()).toEqual([])
+    // Whoever has its port now, and answers what nobody asked.
+    await start('DROP')
+    writeFileSync(join(home, 'operator.json'), JSON.stringify({ url: bot?.url, token: 'x' }))
+    expect(await inbox()).toEqual([])
+  })
+
+  test('is one for each folder: a second bot does not start, and the first goes on', async () => {
+    await start('DROP')
+    await expect(startBot(await configWith('DROP'), openLog('silent'))).rejects.toMatchObject({
+      failure: { kind: 'busy', message: expect.stringContaining('another one runs') },
+    })
+    expect((await knock(door().url, door().token)).status).toBe(200)
   })
 })

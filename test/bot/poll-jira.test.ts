@@ -15,6 +15,8 @@ describe('what a look finds', () => {
   /** Jira's clock; ours is 20 minutes ahead, as that of a laptop may be. */
   let now: number
   let off: number
+  let projects: string[]
+  let memory: ReturnType<typeof openMemory>
   let found: Delivery[]
   let poll: ReturnType<typeof openJiraPoll>
   beforeEach(async () => {
@@ -25,13 +27,15 @@ describe('what a look finds', () => {
     seen.clear()
     off = 20 * 60_000
     const ours = () => now + off
+    projects = ['DROP']
+    memory = openMemory(':memory:', ours)
     poll = openJiraPoll({
       jira: openJira({
         ...{ url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null },
       }),
-      projects: ['DROP'],
+      projects,
       assignees: 'me',
-      memory: openMemory(':memory:', ours),
+      memory,
       everyMs: 60_000,
       clock: ours,
       log: openLog('silent'),
@@ -121,6 +125,21 @@ describe('what a look finds', () => {
     off -= 4 * 60 * 60_000
     await board.move('DROP-2', 'In Progress')
     expect((await look()).events).toMatchObject([status('DROP-2', 'indeterminate')])
+  })
+
+  test('a project that is gone keeps the others from nothing', async () => {
+    await look()
+    projects.push('GONE')
+    await board.move('DROP-1', 'In Progress')
+    expect((await look()).events).toMatchObject([status('DROP-1', 'indeterminate')])
+    memory.setPlace('jira', { at: now, began: { DROP: 0, GONE: 0 } })
+    await board.move('DROP-2', 'In Progress')
+    expect((await look()).events).toMatchObject([status('DROP-2', 'indeterminate')])
+    // When it is there, what happens in it is found.
+    board.create('GONE-1')
+    await look()
+    await board.move('GONE-1', 'In Progress')
+    expect((await look()).events).toMatchObject([status('GONE-1', 'indeterminate')])
   })
 
   test('more changes than a search shows are read one by one', async () => {
