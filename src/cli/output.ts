@@ -217,6 +217,7 @@ const asked = {
   by: requester,
   replyTo: said(v.nullable(replyTo), 'The comment that is answered, and which command of it.'),
   onlyAt: said(v.optional(text), 'A commit: done only while the pull request from a fork has it as its head.'),
+  at: said(v.optional(time), 'When that happened which asks for it: what somebody did by hand after that holds.'),
 }
 const name = v.nullable(text)
 const action = v.variant('kind', [

@@ -26,7 +26,7 @@ import { environmentOf } from './stage.ts'
 
 /** So many orders of a life are tried, and so many of them with others twice or missing, drawn by a seed. */
 const [ORDERS, VARIED] =
-  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [120, 12]
+  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [24, 4]
 const START = Date.parse('2026-11-24T09:00:00Z')
 const MINUTE = 60_000
 

@@ -178,7 +178,8 @@ test('of what was delivered, and of a bot that only says what it would do', asyn
   ])
   queue.postpone(putOff?.seq ?? 0, Date.now() + 60_000, 'GitHub cannot be reached')
   queue.close()
-  expect(await printed(['bot', 'inbox'])).toHaveLength(4)
+  const delivered = (await printed(['bot', 'inbox'])) as { id: string }[]
+  expect(delivered.map(one => one.id)).toEqual(expect.arrayContaining(['decided', 'put-off']))
   const memory = openMemory(join(cli.home, 'state/memory.db'), Date.now)
   const line = { at: Date.now(), who: 'mallory', place: 'acme/shop#7', what: '/swarm delete', reason: 'no access' }
   memory.noteAudit('one', { ...line, ticket: 'DROP-1', verdict: 'allowed' })

@@ -98,8 +98,10 @@ const openScene = async ({ onTestFinished }: TestContext) => {
     await github.push('DROP-1-checkout')
     const pull = await github.open('DROP-1-checkout', 'Checkout')
     await github.comment(pull, '/swarm status')
-    await until('the answer', async () =>
-      (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running, as seen')),
+    await until(
+      'the answer',
+      async () => (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running, as seen')),
+      { within: 40_000 },
     )
   }
   return { folder, github, jira, run, story }
