@@ -133,9 +133,13 @@ export const openDecide = ({
       return { decision: handlers.comment(event, facts, rules), at: past(event.at) }
     }
     const facts = await pullRequestFacts(sources, event, octokit, rules)
-    // What another event only saw is still to be told: nothing came of it.
-    const tells = facts.now?.state === 'open' ? ['opened', 'reopened'] : ['closed', 'grace over']
-    if (facts.now !== null && tells.includes(event.change)) memory.settlePullRequest(event.pullRequest, facts.now.state)
+    if (facts.now !== null) {
+      const { state } = facts.now
+      const tells = state === 'open' ? ['opened', 'reopened'] : ['closed', 'grace over']
+      // What another event only saw is still to be told: nothing came of it.
+      if (tells.includes(event.change) || memory.linkOf(event.pullRequest)?.settled?.state === state)
+        memory.settlePullRequest(event.pullRequest, state)
+    }
     return { decision: handlers['pull-request'](event, facts, rules), at: past(facts.now?.closedAt ?? event.at) }
   }
 

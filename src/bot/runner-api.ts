@@ -10,6 +10,7 @@ import {
   type AskedByHand,
   type HeartbeatRequest,
   type HeartbeatResponse,
+  LEASE_MS,
   type LeaseResponse,
   WAITING_TOLD,
 } from '../protocol.ts'
@@ -18,6 +19,8 @@ import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
 import type { Metrics } from './metrics.ts'
 
 const LIMIT = 5 * 1024 * 1024
+/** A bot that looked for leases so long ago was away meanwhile. Milliseconds. */
+const GAP_MS = LEASE_MS / 2
 
 const text = (most: number) => v.pipe(v.string(), v.maxLength(most))
 /** What is told at length is cut: never a reason to lose an outcome. */
@@ -192,8 +195,13 @@ export const openRunnerApi = ({
       end(failure, true)
     }
   }
+  /** Since when the bot is here without a gap: while it was down, or asleep with its machine, nobody could renew a lease. */
+  let [hereSince, looked] = [clock(), clock()]
   const reap = () => {
-    if (queue.reap(ended) > 0) onMessages()
+    const now = clock()
+    if (now < looked || now - looked > GAP_MS) hereSince = now
+    looked = now
+    if (now - hereSince >= LEASE_MS && queue.reap(ended) > 0) onMessages()
     if (waiting.size > 0) dispatch()
   }
 

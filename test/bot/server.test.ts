@@ -346,6 +346,35 @@ describe('the runner API', () => {
     }
   })
 
+  test('what is under way goes on when the bot was down or asleep: a lease runs out only while it could be renewed', () => {
+    let now = 1_000_000_000
+    const clock = () => now
+    const queue = openQueue(':memory:', clock)
+    queue.enqueue(action('1'))
+    const held = queue.claim({ runnerId: 'one' })?.token ?? ''
+    now += 60_000
+    const log = { info: () => {} } as never
+    const api = openRunnerApi({
+      ...{ queue, token: TOKEN, clock, log, mayNotBegin: async () => null },
+      metrics: openMetrics({ queue, runnersAlive: () => 0, rate: () => null, clock }),
+      ...{ onOutcome: () => [], onHeartbeat: () => [], onMessages: () => {} },
+    })
+    const looks = (seconds: number) => {
+      for (let n = 0; n < seconds * 2; n += 1) {
+        now += 500
+        api.reap()
+      }
+    }
+    looks(4)
+    expect(queue.renew('1', held, null)).toBe('ok')
+    now += 8 * 60 * 60_000
+    looks(4)
+    expect(queue.renew('1', held, null)).toBe('ok')
+    looks(12)
+    expect(queue.renew('1', held, null)).toBe('lost')
+    queue.close()
+  })
+
   test('one who has gone away gets none', async () => {
     const gone = new AbortController()
     const poll = fetch(`${server.url}/runner/v1/acquire`, {
