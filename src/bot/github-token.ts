@@ -3,7 +3,7 @@ import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../config.ts'
 import { parts } from './facts.ts'
-import { type GitHub, type GitHubTools, statusOf, watchedFetch } from './github.ts'
+import { type GitHub, type GitHubTools, githubFailure, isGitHubFailure, statusOf, watchedFetch } from './github.ts'
 
 /** Without a list of repositories, so many are watched: those that were pushed to last. */
 const WATCHED_UNASKED = 20
@@ -43,10 +43,12 @@ export const openToken = (
             // As GitHub writes it: by this name it is remembered.
             ({ data }) => [data.full_name],
             (error: unknown) => {
-              if (statusOf(error) !== 404) throw error
+              const failure = githubFailure(error, `looking at ${repo}`, Date.now())
+              // One that is closed to us keeps the others from nothing.
+              if (!isGitHubFailure(failure) || failure.allows !== 'never') throw error
               log.warn(
                 { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
-                `GitHub shows no repository ${repo}`,
+                statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,
               )
               return []
             },

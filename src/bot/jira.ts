@@ -352,9 +352,14 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
           const ticket = text(member(issue, 'key'))
           const createdAt = Date.parse(text(member(issue, 'fields', 'created')) ?? '')
           if (ticket === null || !isTicket(ticket) || Number.isNaN(createdAt)) continue
-          const changes = await changesOf(ticket, member(issue, 'changelog'), since)
-          const comments = await newComments(ticket, member(issue, 'fields', 'comment'), since)
-          found.push({ ticket, createdAt, changes, comments, ...issueIn(issue) })
+          try {
+            const changes = await changesOf(ticket, member(issue, 'changelog'), since)
+            const comments = await newComments(ticket, member(issue, 'fields', 'comment'), since)
+            found.push({ ticket, createdAt, changes, comments, ...issueIn(issue) })
+          } catch (error) {
+            // The search lags behind: one that is gone, or hidden by now, must not keep the others from being found.
+            if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 403)) throw error
+          }
         }
         nextPageToken = text(member(told, 'nextPageToken'))
         if (nextPageToken === null || member(told, 'isLast') === true) return found

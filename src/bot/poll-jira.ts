@@ -20,6 +20,8 @@ import { openTroubles } from './rounds.ts'
 /** What a search shows may be so much older than what is stored. */
 const OVERLAP_MS = 5 * 60_000
 const MINUTE_MS = 60_000
+/** An answer takes its time as well. */
+const MOST_OFF_S = 30
 
 /** Epoch ms of Jira's clock. `began`: by project; what happened before is not acted on. */
 type Place = { at: number; began: Record<string, number> }
@@ -203,6 +205,16 @@ export const openJiraPoll = ({
 
   const look = async (): Promise<void> => {
     const now = await jira.now()
+    const off = Math.round((clock() - now) / 1000)
+    told(
+      'the clock of this machine',
+      Math.abs(off) <= MOST_OFF_S
+        ? null
+        : {
+            message: `the clock of this machine is ${Math.abs(off)} s ${off > 0 ? 'ahead of' : 'behind'} that of Jira: what came first, a move there or a command here, may be judged wrong`,
+            remedy: 'Have it set by the network (NTP).',
+          },
+    )
     const place = memory.place<Place>('jira')
     const known = projects.filter(project => place?.began[project] !== undefined)
     const fresh = projects.filter(project => !known.includes(project))

@@ -59,9 +59,12 @@ const provider = (name: Environment['provider']) => (name === 'synthetic' ? 'syn
 const joined = (parts: readonly Line[], by: string): Line =>
   parts.flatMap((part, n) => (n === 0 ? part : [{ ours: by }, ...part]))
 
+/** So many repositories are named; of more, only how many: a comment has its limit. */
+const NAMED = 10
 const riskOf = (work: WorkAtRisk): Line => {
   if (!work.known) return line`not known: ${work.because}`
-  const found = work.repositories.map(one => {
+  const more = work.repositories.length - NAMED
+  const found = work.repositories.slice(0, NAMED).map(one => {
     const counts = [
       [one.uncommitted, 'uncommitted'],
       [one.untracked, 'untracked'],
@@ -70,7 +73,10 @@ const riskOf = (work: WorkAtRisk): Line => {
     ] as const
     return line`${code(one.path)}: ${own(counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', '))}`
   })
-  return joined(found, '; ')
+  return joined(
+    [...found, ...(more > 0 ? [line`${more} more ${own(more === 1 ? 'repository' : 'repositories')}`] : [])],
+    '; ',
+  )
 }
 
 /**

@@ -184,7 +184,8 @@ describe('what a look finds', () => {
   })
 
   test('a repository of the list that GitHub does not show leaves the others', async () => {
-    await open(['acme/shop', 'acme/nothing'])
+    hub.faults.push({ match: /^GET \/repos\/acme\/shut$/, answer: { status: 403, body: { message: 'Forbidden' } } })
+    await open(['acme/shop', 'acme/nothing', 'acme/shut'])
     await began()
     await hub.push('drop-1-x')
     expect(await round()).toMatchObject([{ kind: 'push', repo: 'acme/shop' }])

@@ -1,10 +1,11 @@
 /** Jira by polling: what changed becomes what a webhook would have told. */
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openJira } from '../../src/bot/jira.ts'
 import { jiraEvent } from '../../src/bot/jira-events.ts'
 import { openMemory } from '../../src/bot/memory.ts'
 import { openJiraPoll } from '../../src/bot/poll-jira.ts'
-import { openLog } from '../../src/log.ts'
 import type { Delivery } from '../../src/queue/queue.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -16,6 +17,7 @@ describe('what a look finds', () => {
   let now: number
   let off: number
   let projects: string[]
+  let said: string[]
   let memory: ReturnType<typeof openMemory>
   let found: Delivery[]
   let poll: ReturnType<typeof openJiraPoll>
@@ -28,6 +30,15 @@ describe('what a look finds', () => {
     off = 20 * 60_000
     const ours = () => now + off
     projects = ['DROP']
+    said = []
+    const log = pino(
+      new Writable({
+        write: (chunk, _, done) => {
+          said.push(JSON.parse(String(chunk)).msg)
+          done()
+        },
+      }),
+    ) as never
     memory = openMemory(':memory:', ours)
     poll = openJiraPoll({
       jira: openJira({
@@ -38,7 +49,7 @@ describe('what a look finds', () => {
       memory,
       everyMs: 60_000,
       clock: ours,
-      log: openLog('silent'),
+      log,
       accept: deliveries => found.push(...deliveries),
     })
   })
@@ -140,6 +151,26 @@ describe('what a look finds', () => {
     await look()
     await board.move('GONE-1', 'In Progress')
     expect((await look()).events).toMatchObject([status('GONE-1', 'indeterminate')])
+  })
+
+  test('an issue that only the search still shows keeps the others from nothing', async () => {
+    await look()
+    for (let n = 0; n < 25; n += 1) await board.write('DROP-1', `/swarm status ${n}`, { send: false })
+    await board.move('DROP-2', 'In Progress')
+    board.haunt('DROP-1')
+    expect((await look()).events).toMatchObject([status('DROP-2', 'indeterminate')])
+  })
+
+  test('a clock that is far from that of Jira is told, once', async () => {
+    await look()
+    await look()
+    const about = () => said.filter(one => one.includes('the clock of this machine'))
+    expect(about()).toEqual([
+      'the clock of this machine is 1200 s ahead of that of Jira: what came first, a move there or a command here, may be judged wrong',
+    ])
+    off = 0
+    await look()
+    expect(about().at(-1)).toBe('the clock of this machine: well again')
   })
 
   test('more changes than a search shows are read one by one', async () => {

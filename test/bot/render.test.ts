@@ -204,6 +204,20 @@ test.for([
     },
     '| Work only there | `/srv/a`: 2 uncommitted, 1 unpushed |',
   ],
+  [
+    'work at risk in more repositories than can be named',
+    {
+      environment: environment({
+        workAtRisk: {
+          known: true,
+          repositories: Array.from({ length: 200 }, (_, n) => ({
+            ...{ path: `/srv/${n}`, uncommitted: 1, untracked: 0, stashes: 0, unpushed: 0 },
+          })),
+        },
+      }),
+    },
+    '`/srv/9`: 1 uncommitted; 190 more repositories |',
+  ],
 ] as [string, Partial<Mirrored>, string][])('the status comment of %s', ([, more, expected]) => {
   expect(commentBody('', status(more))).toContain(expected)
 })

@@ -156,6 +156,7 @@ export const startJira = async ({
   let losing = false
   /** Those that our account may no longer see. */
   const hidden = new Set<string>()
+  const ghosts = new Set<string>()
 
   const statusOf = (name: JiraStatus, self: string) => {
     const { id, category } = STATUSES[name]
@@ -248,7 +249,7 @@ export const startJira = async ({
     const body = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
     const [, key = '', rest = ''] = url.pathname.match(/^\/rest\/api\/3\/issue\/([^/]+)\/?(.*)$/) ?? []
     const seen = [...known.values()].filter(one => !hidden.has(one.key))
-    const issue = hidden.has(key) ? undefined : known.get(key)
+    const issue = hidden.has(key) || ghosts.has(key) ? undefined : known.get(key)
     if (url.pathname === '/rest/api/3/myself') return send(response, 200, personOf(ME.accountId, self))
     if (url.pathname === '/rest/api/3/search/jql') {
       const counts = meant(url.searchParams.get('jql') ?? '')
@@ -470,6 +471,8 @@ export const startJira = async ({
       losing = now
     },
     hide: (key: string) => void hidden.add(key),
+    /** It is gone, and a search shows it still. */
+    haunt: (key: string) => void ghosts.add(key),
     sendTo: (url: string) => {
       bot = url
     },
