@@ -20,6 +20,10 @@ import type { Desired } from '../runner/lifecycle.ts'
 import type { InstalledSshConfig } from '../runner/ssh-config.ts'
 import { openStore } from '../store.ts'
 
+/** What people last asked for by hand that says how a machine shall be. */
+const BY_HAND = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
+  and json_extract(asked_by, '$.via') = 'cli'`
+
 const migrations = [
   `
   create table environment (
@@ -90,6 +94,10 @@ const migrations = [
     asked_by text not null,
     since text not null
   );
+  `,
+  `
+  -- The journal only grows, and this is asked with every heartbeat.
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
   `,
 ]
 
@@ -354,8 +362,7 @@ export const openRegistry = (path: string) => {
     askedByHand: (limit: number): AskedByHand[] =>
       all(
         `select max(id) as id, ticket, kind, asked_by, started_at from operation
-         where result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
-           and json_extract(asked_by, '$.via') = 'cli'
+         where ${BY_HAND}
          group by ticket order by id desc limit ?`,
         limit,
       ).map(row => ({
