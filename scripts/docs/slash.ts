@@ -35,7 +35,7 @@ A repository can keep single commands for some of them: \`commands\` in \`.githu
 
 ## What is answered
 
-On a pull request: 👀 when it was heard, 🚀 or 😕 when it is done, and one reply that is edited as the work goes on. On a ticket in Jira: one comment, which is edited likewise. A mistyped command is answered with the nearest one. Who gave which command, and whether it was allowed: \`agent-swarm bot audit\`.
+On a pull request: 👀 when it was heard, 🚀 or 😕 when it is done, and one reply that is edited as the work goes on. On a ticket in Jira: one comment, which is edited likewise and shown to those alone who may read the question. What nobody asked for, as that a machine is ready, is shown to whoever sees the ticket: in a service project, to its customers too. A mistyped command is answered with the nearest one. Who gave which command, and whether it was allowed: \`agent-swarm bot audit\`.
 `
 
 const BEGIN = '<!-- commands: made by npm run docs -->'

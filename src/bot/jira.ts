@@ -29,6 +29,15 @@ export type JiraComment = {
   /** It was changed since it was written. */
   edited: boolean
   body: unknown
+  audience: Audience
+}
+/**
+ * Whom a comment is shown to, in the words of Jira's API: a group or a role, or, in a service project, not its customers
+ * (the property sd.public.comment). Empty for whoever sees the issue.
+ */
+export type Audience = {
+  visibility?: { type: string; value: string }
+  properties?: [{ key: 'sd.public.comment'; value: { internal: true } }]
 }
 /** An issue as it is, with the changes that came with it, the newest 40 at most, oldest first. */
 export type Standing = Omit<Found, 'comments'>
@@ -52,10 +61,10 @@ export type Jira = {
   /** A comment of ours, made since then (epoch ms), that says exactly this; null when there is none. */
   said(ticket: Ticket, body: Adf, since: number): Promise<string | null>
   /** Posts a comment, and returns its id. */
-  comment(ticket: Ticket, body: Adf): Promise<string>
+  comment(ticket: Ticket, body: Adf, audience?: Audience): Promise<string>
   /** Our newest comment that begins with this line, or null. */
   find(ticket: Ticket, firstLine: string): Promise<string | null>
-  edit(ticket: Ticket, id: string, body: Adf): Promise<'done' | 'gone' | 'refused'>
+  edit(ticket: Ticket, id: string, body: Adf, audience: Audience): Promise<'done' | 'gone' | 'refused'>
   /** Makes the remote link with this globalId, or changes it. Throws when issue linking is off in that Jira. */
   link(ticket: Ticket, link: object): Promise<void>
   /** Null when there is no such project, or none that we may see. An older key leads to the present one. */
@@ -282,6 +291,16 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
       if (comments.length < COMMENTS_A_PAGE) return
     }
   }
+  const audienceOf = (told: unknown): Audience => {
+    const type = text(member(told, 'visibility', 'type'))
+    const value = text(member(told, 'visibility', 'value'))
+    return {
+      ...(type === null || value === null ? {} : { visibility: { type, value } }),
+      ...(member(told, 'jsdPublic') === false
+        ? { properties: [{ key: 'sd.public.comment', value: { internal: true } }] }
+        : {}),
+    }
+  }
   const commentIn = (told: unknown): JiraComment | null => {
     const id = text(member(told, 'id'))
     const created = text(member(told, 'created'))
@@ -295,6 +314,7 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
       // One that was never changed has one time twice.
       edited: text(member(told, 'updated')) !== created,
       body: member(told, 'body'),
+      audience: audienceOf(told),
     }
   }
   /** Those written since then, oldest first: out of the search, where that shows them all. */
@@ -419,22 +439,22 @@ export const openJira = ({ url, email, apiToken }: JiraSettings, show: Show | nu
       )
     },
     find: (ticket, firstLine) => ours(ticket, one => plain(member(one, 'body')).trim().startsWith(firstLine)),
-    comment: async (ticket, body) => {
+    comment: async (ticket, body, audience) => {
       const told = await ask(`commenting on ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}/comment`,
         method: 'POST',
-        body: { body },
+        body: { body, ...audience },
       })
       return text(member(told, 'id')) ?? ''
     },
-    edit: async (ticket, id, body) => {
+    edit: async (ticket, id, body, audience) => {
       try {
         await ask(`editing our comment on ${ticket} in Jira`, {
           url: `/rest/api/3/issue/${ticket}/comment/${id}`,
           method: 'PUT',
           // Whoever follows the ticket was told of it once.
           searchParams: { notifyUsers: 'false' },
-          body: { body },
+          body: { body, ...audience },
         })
         return 'done'
       } catch (error) {

@@ -255,11 +255,15 @@ export const openPublisher = ({
         // Begun and not done: we do not know whether it arrived.
         const id = known === null ? null : (known.id ?? (await jira.find(ticket, answerTo(commentId))))
         memory.beginJiraComment(about, ticket)
-        const edited = id === null ? 'gone' : await jira.edit(ticket, id, body)
+        const own = id === null ? null : await jira.readComment(ticket, id)
+        const edited = id === null || own === null ? 'gone' : await jira.edit(ticket, id, body, own.audience)
         // Where nothing can be edited, only the end gets another comment.
         const kept =
           edited === 'done' || (edited === 'refused' && memory.commandsOf(comment).some(one => one.ok === null))
-        memory.setJiraAnswer(about, kept ? id : await jira.comment(ticket, body), now.fingerprint)
+        // Whoever may not read the question reads no answer to it; one that nobody can read any more gets none.
+        const asked = kept ? null : (own ?? (await jira.readComment(ticket, commentId)))
+        const answered = asked === null ? id : await jira.comment(ticket, body, asked.audience)
+        memory.setJiraAnswer(about, answered, now.fingerprint)
         editedNow(comment)
       }
       return () => memory.jiraAnswer(about)?.fingerprint === reply(comment)?.fingerprint

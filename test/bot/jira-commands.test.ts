@@ -1,5 +1,6 @@
 /** Commands in comments on a ticket, from Jira to the queue and back. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Audience } from '../../src/bot/jira.ts'
 import type { Outcome } from '../../src/domain.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
@@ -34,6 +35,10 @@ describe('with a webhook', () => {
   })
   afterAll(() => stage.close())
   const writes = () => stage.jira.asked.filter(one => one.method !== 'GET')
+  const leaveOnly = (ticket: string) =>
+    stage.queue.list({ state: 'pending' }).forEach(({ id, action }) => {
+      if (action.ticket !== ticket) stage.queue.cancel(id)
+    })
 
   test('the assignee commands: heard at once, done in their order, one answer that is edited', async () => {
     const id = await stage.jira.write('DROP-1', 'Please\n/swarm create\n/swarm checkpoint before\n/swarm fly', {
@@ -118,15 +123,30 @@ describe('with a webhook', () => {
     expect(stage.told('DROP-8')).toEqual(['start pending'])
   })
 
+  test.for<[string, string, Audience]>([
+    ['of a group', 'DROP-10', { visibility: { type: 'group', value: 'platform' } }],
+    [
+      'that the customers of a service project do not see',
+      'DROP-11',
+      { properties: [{ key: 'sd.public.comment', value: { internal: true } }] },
+    ],
+  ])('a comment %s is answered to those alone, at once and when the work is done', async ([, ticket, to]) => {
+    await stage.jira.write(ticket, '/swarm start', { by: ASSIGNEE, to })
+    await said(stage, ticket, 'Heard. ')
+    ahead += 6_000
+    leaveOnly(ticket)
+    await stage.work(() => done(`${ticket} runs`, ticket))
+    await said(stage, ticket, `${ticket} runs`)
+    expect(stage.jira.audiences(ticket)).toEqual([to, to])
+  })
+
   test('where a comment may not be edited, the end is told by another', async () => {
     stage.jira.setEdits(false)
     const before = writes().length
     await stage.jira.write('DROP-9', '/swarm start', { by: ASSIGNEE })
     await said(stage, 'DROP-9', 'Heard. ')
     ahead += 6_000
-    stage.queue.list({ state: 'pending' }).forEach(({ id, action }) => {
-      if (action.ticket !== 'DROP-9') stage.queue.cancel(id)
-    })
+    leaveOnly('DROP-9')
     await stage.work(() => done('DROP-9 runs', 'DROP-9'))
     await said(stage, 'DROP-9', 'DROP-9 runs', 'It took')
     stage.jira.setEdits(true)

@@ -5,6 +5,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Audience } from '../../src/bot/jira.ts'
 
 export const JIRA_SECRET = 'a secret between Jira and the bot'
 const ME = {
@@ -25,7 +26,15 @@ const STATUSES = {
 export type JiraStatus = keyof typeof STATUSES
 type Document = { type: string; version: number; content: unknown[] }
 /** `at` and `changedAt` are epoch ms. */
-type Comment = { id: string; body: Document; author: string; app: boolean; at: number; changedAt: number }
+type Comment = {
+  id: string
+  body: Document
+  author: string
+  app: boolean
+  at: number
+  changedAt: number
+  to?: Audience
+}
 type Item = {
   field: string
   fieldtype: 'jira'
@@ -209,7 +218,7 @@ export const startJira = async ({
     const shown = latest.map(entry => historyOf(entry, self))
     return { startAt: 0, maxResults: shown.length, total: histories.length, histories: shown }
   }
-  const commentOf = (issue: Issue, { id, body, author, app, at, changedAt }: Comment, self: string) => ({
+  const commentOf = (issue: Issue, { id, body, author, app, at, changedAt, to }: Comment, self: string) => ({
     self: `${self}/rest/api/3/issue/${issue.key}/comment/${id}`,
     id,
     author: personOf(author, self, app),
@@ -217,7 +226,14 @@ export const startJira = async ({
     body,
     created: timeOf(at),
     updated: timeOf(changedAt),
-    jsdPublic: true,
+    jsdPublic: to?.properties?.some(one => one.key === 'sd.public.comment' && one.value.internal) !== true,
+    ...(to?.visibility === undefined ? {} : { visibility: { ...to.visibility, identifier: to.visibility.value } }),
+  })
+  const audienceIn = (body: Audience) => ({
+    to: {
+      ...(body.visibility === undefined ? {} : { visibility: body.visibility }),
+      ...(body.properties === undefined ? {} : { properties: body.properties }),
+    },
   })
   let comments = 20_000
   const add = (issue: Issue, body: Document, author: string, app = false): Comment => {
@@ -367,12 +383,17 @@ export const startJira = async ({
     if (rest === 'comment' && request.method === 'POST') {
       if (!isDocument)
         return send(response, 400, { errorMessages: [], errors: { comment: 'Comment body is not valid!' } })
-      return send(response, 201, commentOf(issue, add(issue, body.body, ME.accountId), self))
+      return send(
+        response,
+        201,
+        commentOf(issue, Object.assign(add(issue, body.body, ME.accountId), audienceIn(body)), self),
+      )
     }
     if (comment !== undefined && request.method === 'PUT') {
       if (!isDocument || !edits || comment.author !== ME.accountId)
         return send(response, 400, { errorMessages: ['You do not have the permission to edit this comment.'] })
-      comment.body = body.body
+      // What is left out is taken away, so that nothing rests on it being kept.
+      Object.assign(comment, { body: body.body }, audienceIn(body))
       comment.changedAt = clock() + 1
       return send(response, 200, commentOf(issue, comment, self))
     }
@@ -516,6 +537,7 @@ export const startJira = async ({
         app = false,
         wiki = typeof said === 'string' ? said : '',
         edited = false,
+        to = undefined as Audience | undefined,
         send: sends = true,
       } = {},
     ): Promise<string> => {
@@ -523,6 +545,7 @@ export const startJira = async ({
       if (issue === undefined) throw new Error(`no issue ${key}`)
       const comment = add(issue, typeof said === 'string' ? paragraphOf(said) : said, by, app)
       if (edited) comment.changedAt += 1_000
+      if (to !== undefined) comment.to = to
       if (sends) await deliver(commentPayload(issue, comment, wiki, 'comment_created'))
       return comment.id
     },
@@ -546,6 +569,8 @@ export const startJira = async ({
       Object.assign(comment, { body: paragraphOf(said), changedAt: clock() + 1_000 })
       await deliver(commentPayload(issue, comment, said, 'comment_updated'))
     },
+    /** Whom each comment is shown to. */
+    audiences: (key: string) => known.get(key)?.comments.map(one => one.to ?? {}) ?? [],
     comments: (key: string): string[] => known.get(key)?.comments.map(one => textOf(one.body)) ?? [],
     links: (key: string) => links.get(key) ?? [],
     /** Throws when something was asked that is not stood in for: it would be refused, and nobody would see it. */
