@@ -80,6 +80,10 @@ export const watchedFetch = (show: Show | null) => {
         ...init,
         signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
       })
+      // As a login page does: taken for an answer, it would say that nobody may do anything.
+      const type = response.headers.get('content-type')
+      if (response.ok && type !== null && !/json/i.test(type))
+        throw new Error(`what answered is not GitHub, or not now: it sent ${type.slice(0, 60)}`)
       const told = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
       const [limit, remaining, reset] = [told('limit'), told('remaining'), told('reset')]
       // Searches and the like have a budget of their own.

@@ -3,6 +3,8 @@ import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { failureOf, mayRetry } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
+import { isGitHubFailure } from './github.ts'
+import { isJiraFailure } from './jira.ts'
 
 const AT_ONCE = 8
 /** Under a flood, the inbox gets a turn this often; accepting comes first. Milliseconds. */
@@ -14,6 +16,10 @@ const GIVE_UP_MS = 24 * 60 * 60_000
 const UNFORESEEN_ATTEMPTS = 10
 /** Where nothing can be written (the disk is full), nothing can be decided: it is tried again after this time. Milliseconds. */
 const UNWRITABLE_MS = 1_000
+
+/** Our credentials are refused: somebody mends that, and what was sent meanwhile is sent by nobody again. */
+const isRefusal = (error: unknown) =>
+  (isGitHubFailure(error) && error.allows === 'pause') || (isJiraFailure(error) && error.status === 401)
 
 export type Decided = { verdict: Verdict; actions: QueuedAction[]; messages: Message[] }
 export const nothing = (reason: string): Decided => ({
@@ -100,7 +106,7 @@ export const openInbox = ({
       await settle(delivery, await decide(delivery))
     } catch (error) {
       const failure = failureOf(error, `deciding ${delivery.source} ${delivery.event}`)
-      const foreseen = failure.kind !== 'unknown' && mayRetry(failure.kind)
+      const foreseen = (failure.kind !== 'unknown' && mayRetry(failure.kind)) || isRefusal(error)
       // While nobody was here, nobody tried.
       const over = foreseen
         ? clock() - Math.max(delivery.since, began) > GIVE_UP_MS

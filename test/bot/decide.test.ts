@@ -312,6 +312,19 @@ test.for([
   )
 })
 
+test('a page in place of GitHub refuses nobody: the command is done when GitHub answers', async () => {
+  fresh()
+  const number = await pullRequest()
+  stage.github.faults.push({
+    match: /^GET \/repos\/acme\/shop\/collaborators\/dev\/permission$/,
+    answer: { status: 200, headers: { 'content-type': 'text/html' }, body: 'Log in' },
+  })
+  await stage.github.comment(number, '/swarm restore before')
+  await until('the postponed delivery', () => stage.postponed().length > 0)
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['restore pending'])
+})
+
 test('talk is no command, and asks GitHub nothing', async () => {
   fresh()
   const number = await pullRequest()

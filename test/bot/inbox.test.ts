@@ -83,6 +83,22 @@ test('what may get well again is tried for a day, ever more seldom, and then giv
   expect(row('a1')).toMatchObject({ verdict: 'failed', reason: 'asking Jira: no answer' })
 })
 
+test.for([
+  ['GitHub', { allows: 'pause', in: null }],
+  ['Jira', { status: 401, retryAfter: null }],
+] as const)('credentials that %s refuses are waited for as long', async ([, more]) => {
+  decide = () => {
+    throw Object.assign(fail('permission', 'it answered 401'), more)
+  }
+  accept('a1')
+  for (let tries = 1; tries <= 12; tries += 1) {
+    await until(`try ${tries}`, () => row('a1').attempt >= tries || row('a1').verdict !== 'waiting', { every: 2 })
+    now = row('a1').dueAt ?? now
+    inbox.nudge()
+  }
+  expect(row('a1').verdict).toBe('waiting')
+})
+
 test('what waited while the bot was away for days is tried for a day from then on', async () => {
   decide = () => {
     throw fail('network', 'asking Jira: no answer')
