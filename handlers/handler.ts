@@ -139,7 +139,7 @@ export type Facts = {
       | null
     /** Its last environment was deleted or merged since the ticket was last in category `new`. */
     endedSinceNew: boolean
-    /** A pull request of this ticket was seen, ever. */
+    /** A pull request of this ticket was seen, ever, or there was no way to look for one. */
     hadPullRequest: boolean
     /** After this, its last open pull request was closed unmerged. */
     closedSince: boolean

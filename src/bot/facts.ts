@@ -21,6 +21,8 @@ export type Sources = {
   /** What holds in a repository now. */
   rulesOf: (repo: string) => Promise<Rules>
   clock: () => number
+  /** Pull requests are looked for. */
+  hasGitHub: boolean
   /** A client for a repository other than the event's; null where the app is not installed. */
   octokitFor: (repo: string) => Promise<Octokit | null>
 }
@@ -331,10 +333,15 @@ export const commentFacts = async (
 
 /**
  * Looks through the watched repositories for a pull request of a ticket that none was seen of: it may have been opened and
- * not told. The newest 100 of each are asked for.
+ * not told. The newest 100 of each are asked for. False where there is nothing to look through yet: GitHub may have been out
+ * of reach since the first start.
  */
-const findPullRequest = async ({ memory, octokitFor, rulesOf, clock }: Sources, ticket: Ticket): Promise<void> => {
-  for (const repo of memory.watched()) {
+const findPullRequest = async (
+  { memory, hasGitHub, octokitFor, rulesOf, clock }: Sources,
+  ticket: Ticket,
+): Promise<boolean> => {
+  const watched = memory.watched()
+  for (const repo of watched) {
     const octokit = await octokitFor(repo)
     if (octokit === null) continue
     try {
@@ -354,6 +361,7 @@ const findPullRequest = async ({ memory, octokitFor, rulesOf, clock }: Sources, 
       if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
     }
   }
+  return !hasGitHub || watched.length > 0
 }
 
 /** Whether the last of the ticket's pull requests that ended did so after this, without a merge, and none is open. */
@@ -389,14 +397,14 @@ export const ticketFacts = async (
   if (now !== null && typeof now !== 'string') memory.sawCategory(ticket, now.category, clock())
   const environment = expectedEnvironment(sources, ticket)
   const over = now === null || (typeof now !== 'string' && now.category === 'done')
-  if (over && environment !== null && rules.done === null && !known.hadPullRequest)
-    await findPullRequest(sources, ticket)
+  const asks = over && environment !== null && rules.done === null && !known.hadPullRequest
+  const looked = !asks || (await findPullRequest(sources, ticket))
   const { endedSinceNew, hadPullRequest } = memory.ticket(ticket)
   return {
     environment,
     now,
     endedSinceNew,
-    hadPullRequest,
+    hadPullRequest: hadPullRequest || !looked,
     closedSince: closedSince(sources, ticket, at),
     me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
     laterWish: laterWish(sources, ticket, at),

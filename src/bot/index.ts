@@ -111,6 +111,7 @@ export const startBot = async (
     jira,
     rulesOf,
     clock,
+    hasGitHub: config.github !== null,
     octokitFor,
   }
   const metrics = openMetrics({

@@ -264,6 +264,23 @@ describe('a bot that was away', () => {
   })
 })
 
+test('a bot that could not look at GitHub since its first start deletes nothing of what is done', async () => {
+  const stage = await openStage({
+    people: {},
+    issues: { 'DROP-1': 'one' },
+    before: async github => {
+      for (let n = 0; n < 40; n += 1)
+        github.faults.push({ match: /^GET \/(app|installation)/, answer: { status: 502 } })
+    },
+  })
+  onTestFinished(() => stage.close())
+  await stage.caughtUp()
+  expect((await stage.heartbeat([environmentOf('DROP-1')])).ok).toBe(true)
+  await stage.jira.move('DROP-1', 'Done')
+  await stage.decided()
+  expect(stage.told('DROP-1')).toEqual(['stop pending'])
+})
+
 describe('deliveries that failed', () => {
   let hub: GitHubStandIn
   let now: number

@@ -15,6 +15,7 @@ beforeAll(async () => {
   })
 })
 afterAll(() => stage.close())
+beforeAll(() => stage.caughtUp())
 /** A ticket that no other test uses. */
 const fresh = () => {
   next += 1

@@ -232,7 +232,17 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
   const rulesOf = async () => rules
   const octokitFor = github.clientFor
   const decide = openDecide({
-    ...{ memory, queue, jira, clock, rulesOf, octokitFor, rulesOfTicket: rulesOf, rulesChanged: async () => {} },
+    ...{
+      memory,
+      queue,
+      jira,
+      clock,
+      rulesOf,
+      hasGitHub: true,
+      octokitFor,
+      rulesOfTicket: rulesOf,
+      rulesChanged: async () => {},
+    },
   })
   const { onOutcome } = openOutcomes({ memory, toJira: false, secrets: [], clock })
 
