@@ -1,7 +1,7 @@
 /** A delivery becomes a decision: event, facts, handler, and then actions and messages with ids that a redelivery repeats. */
 import { type Decision, ignored, type Judged, type Rules, type SwarmEvent, WISHES } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
+import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
 import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketCommentFacts, ticketFacts } from './facts.ts'
 import type { Octokit, Received } from './github.ts'
@@ -42,7 +42,14 @@ export const openDecide = ({
   /** The default branch of a repository has moved. */
   rulesChanged: (repo: string) => Promise<void>
 }) => {
-  const { memory, clock, rulesOf } = sources
+  const { memory, queue, clock, rulesOf } = sources
+
+  /** People win: a delete that an event asked for before this, and that waits for its runner, is no longer wanted. */
+  const keep = ({ ticket, kind, at = '' }: Action): void => {
+    if (kind === 'delete' || !WISHES.includes(kind)) return
+    for (const { id, action } of queue.list({ ticket, state: 'pending' }))
+      if (action.kind === 'delete' && action.replyTo === null && (action.at ?? '') < at) queue.cancel(id)
+  }
 
   /**
    * The decision with its ids; what people asked for, and what was refused, is remembered. `about` names what is decided on:
@@ -91,6 +98,7 @@ export const openDecide = ({
       // Its runner may know of something later that we have not heard of.
       action: WISHES.includes(action.kind) ? { ...action, at: new Date(at).toISOString() } : action,
     }))
+    if (person) for (const { action } of actions) keep(action)
     const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
     // A delivery holds one comment at most.
     const to = asked ?? replies[0]?.to ?? null

@@ -16,7 +16,7 @@ import type { Memory } from './memory.ts'
 
 export type Sources = {
   memory: Memory
-  queue: Pick<Queue, 'list'>
+  queue: Pick<Queue, 'list' | 'cancel'>
   jira: Jira | null
   /** What holds in a repository now. */
   rulesOf: (repo: string) => Promise<Rules>

@@ -147,6 +147,27 @@ test('a merge deletes', async () => {
   expect(stage.told(ticket).at(-1)).toBe('delete pending')
 })
 
+test('a delete that waits for its runner gives way to what somebody asks for after the merge', async () => {
+  fresh()
+  await machine()
+  const number = await pullRequest()
+  await stage.github.merge(number)
+  await stage.decided()
+  const merged = Date.now()
+  await until('another second', () => Date.now() > merged + 1_000)
+  await stage.github.comment(number, '/swarm status')
+  await stage.decided()
+  expect(stage.told(ticket).slice(-2)).toEqual(['delete pending', 'status pending'])
+  await stage.github.comment(number, '/swarm stop')
+  await stage.decided()
+  expect(stage.told(ticket).slice(-3)).toEqual(['delete cancelled', 'status pending', 'stop pending'])
+  // What a person asked for keeps its order.
+  await stage.github.comment(number, '/swarm delete')
+  await stage.github.comment(number, '/swarm create')
+  await stage.decided()
+  expect(stage.told(ticket).slice(-2)).toEqual(['delete pending', 'create pending'])
+})
+
 test('a merge that comes while the create still waits deletes after it', async () => {
   fresh()
   await stage.jira.move(ticket, 'In Progress')
