@@ -44,9 +44,9 @@ export const openDecide = ({
 }) => {
   const { memory, queue, clock, rulesOf } = sources
 
-  /** People win: a delete that an event asked for before this, and that waits for its runner, is no longer wanted. */
+  /** A delete that an event asked for before this, and that waits for its runner, is no longer wanted: it would take the work along. */
   const keep = ({ ticket, kind, at = '' }: Action): void => {
-    if (kind === 'delete' || !WISHES.includes(kind)) return
+    if (kind === 'delete') return
     for (const { id, action } of queue.list({ ticket, state: 'pending' }))
       if (action.kind === 'delete' && action.replyTo === null && (action.at ?? '') < at) queue.cancel(id)
   }
@@ -98,7 +98,6 @@ export const openDecide = ({
       // Its runner may know of something later that we have not heard of.
       action: WISHES.includes(action.kind) ? { ...action, at: new Date(at).toISOString() } : action,
     }))
-    if (person) for (const { action } of actions) keep(action)
     const asked = actions.find(one => one.action.replyTo !== null)?.action.replyTo ?? null
     // A delivery holds one comment at most.
     const to = asked ?? replies[0]?.to ?? null
@@ -108,6 +107,7 @@ export const openDecide = ({
         memory.noteAsked(actionId, action, { at, person })
         // What a person asks for now holds against what was planned before; so does whatever starts the machine.
         const holds = action.kind === 'create' || action.kind === 'start' || (person && WISHES.includes(action.kind))
+        if (holds) keep(action)
         if (holds && memory.unplan(action.ticket)) kept.add(action.ticket)
         if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
       }

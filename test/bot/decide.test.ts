@@ -168,6 +168,19 @@ test('a delete that waits for its runner gives way to what somebody asks for aft
   expect(stage.told(ticket).slice(-2)).toEqual(['delete pending', 'create pending'])
 })
 
+test('a ticket that is taken back from done before its runner hears of it keeps its machine', async () => {
+  fresh()
+  await machine()
+  await stage.jira.move(ticket, 'Done')
+  await stage.decided()
+  const done = stage.jira.issue(ticket)?.histories.at(-1)?.at ?? 0
+  await until('a later moment', () => Date.now() > done)
+  await stage.jira.move(ticket, 'To Do')
+  await stage.jira.move(ticket, 'In Progress')
+  await stage.decided()
+  expect(stage.told(ticket)).toEqual(['delete cancelled', 'create pending'])
+})
+
 test('a merge that comes while the create still waits deletes after it', async () => {
   fresh()
   await stage.jira.move(ticket, 'In Progress')
