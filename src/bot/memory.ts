@@ -349,13 +349,13 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       at,
     )
 
-  /** `at`: when that happened which it was asked for by, epoch ms. `person`: a person asked, by a command. */
+  /** `at`: when that happened which it was asked for by, epoch ms. `person`: a person asked, by a command. True when it is new. */
   const noteAsked = (
     actionId: string,
     { ticket, kind, by }: Pick<Action, 'ticket' | 'kind' | 'by'>,
     { at, person }: { at: number; person: boolean },
-  ): void =>
-    void run(
+  ): boolean =>
+    run(
       `insert into asked (action_id, ticket, kind, asked_by, at, person) values (?, ?, ?, ?, ?, ?)
        on conflict do nothing`,
       actionId,
@@ -364,7 +364,7 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
       JSON.stringify(by),
       at,
       Number(person),
-    )
+    ) === 1
 
   /** Takes over what a runner says of one environment. True when a reader would see a difference. */
   const learn = (environment: Environment, runnerId: string | null): boolean => {
@@ -777,12 +777,15 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     /** Takes over a heartbeat. Returns the tickets that a reader would see differently. */
     heartbeat: ({ runnerId, host, providers, environments, asked = [] }: HeartbeatRequest): Ticket[] =>
       together(() => {
-        for (const { id, ticket, kind, by, at } of asked) {
-          const was = Date.parse(at)
+        const kept = asked.flatMap(({ id, ticket, kind, by, at }) => {
           // A clock that is ahead would make every later event look old.
-          if (!Number.isNaN(was))
-            noteAsked(`cli:${runnerId}:${id}`, { ticket, kind, by }, { at: Math.min(was, clock()), person: true })
-        }
+          const was = Math.min(Date.parse(at), clock())
+          if (Number.isNaN(was)) return []
+          const isNew = noteAsked(`cli:${runnerId}:${id}`, { ticket, kind, by }, { at: was, person: true })
+          // What was planned before that is not done, and no longer told.
+          const planned = `delete from planned where ticket = ? and json_extract(event, '$.at') < ?`
+          return isNew && run(planned, ticket, was) > 0 ? [ticket] : []
+        })
         const away = (get('select seen_at from runner where id = ?', runnerId)?.seen_at as number | undefined) ?? 0
         run(
           `insert into runner (id, host, providers, seen_at) values (?, ?, ?, ?)
@@ -792,7 +795,8 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
           JSON.stringify(providers),
           clock(),
         )
-        const changed = environments.filter(one => learn(one, runnerId)).map(one => one.ticket)
+        const learnt = environments.filter(one => learn(one, runnerId)).map(one => one.ticket)
+        const changed = [...new Set([...kept, ...learnt])]
         const here = new Set(environments.map(one => one.ticket))
         const present = all('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
         for (const row of present) {

@@ -102,6 +102,25 @@ test('a merge with minutes of grace: told, kept by /swarm start, and deleted whe
   expect(deletes('DROP-1')).toEqual([])
 }, 90_000)
 
+test('in the minutes of grace what somebody does by hand keeps the machine, and is told at once', async () => {
+  await rules('graceMinutes: 30\n')
+  await has(environmentOf('DROP-3'))
+  const number = await opened('drop-3-by-hand')
+  await stage.github.merge(number)
+  await stage.decided()
+  await status(number, 'it is deleted at ')
+  const by = { via: 'cli', who: 'dev' } as const
+  const at = new Date(Date.now() + ahead + 1_000).toISOString()
+  ahead += 2_000
+  await stage.heartbeat([environmentOf('DROP-3')], { asked: [{ id: 1, ticket: 'DROP-3', kind: 'start', by, at }] })
+  await until(
+    'a status without it',
+    async () => !(await stage.github.comments(number)).some(one => one.body.includes('it is deleted at ')),
+    { within: 20_000 },
+  )
+  expect(stage.told('DROP-3').filter(one => one.startsWith('delete'))).toEqual([])
+}, 60_000)
+
 test('a rule for a command keeps it for logins, teams and Jira accounts; a team that cannot be read is nobody', async () => {
   const team = await stage.github.team('ops', 'dev')
   await rules(`commands: { delete: [${team}], restore: [Mallory], stop: ['jira:557058:boss'], start: [] }\n`)
