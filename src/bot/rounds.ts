@@ -4,6 +4,8 @@ import type { Log } from '../log.ts'
 
 /** After a round that failed in a way nobody foresaw. Milliseconds. */
 const AFTER_TROUBLE_MS = 60_000
+/** Whatever a server asks for: a timer takes 25 days at most, and begins at once with more. Milliseconds. */
+const MOST_MS = 60 * 60_000
 
 /** Tells a trouble once, until it is another one or over. */
 export const openTroubles = (log: Log) => {
@@ -37,7 +39,7 @@ export const inRounds = (what: string, round: () => Promise<number>, log: Log): 
       })
       .then(wait => {
         if (closed) return
-        timer = setTimeout(begin, wait)
+        timer = setTimeout(begin, Math.min(wait, MOST_MS))
         timer.unref()
       })
   }
