@@ -29,6 +29,7 @@ const FILE = `Vagrant.configure('2') do |config|
     libvirt.storage_pool_name = 'agent-swarm'
     libvirt.management_network_name = 'agent-swarm'
     libvirt.management_network_address = '__NETWORK__'
+    libvirt.management_network_keep = true
   end
 end
 `
