@@ -14,7 +14,7 @@ const MORE_MS = 300
 const verbs = ['create', 'checkpoint', 'list', 'status', 'restore', 'delete'] as const
 export type Verb = (typeof verbs)[number]
 /** One way to do all of it. */
-export type Way = { name: string; run(verb: Verb): Promise<Finished> }
+export type Way = { name: string; run(verb: Verb): Promise<Finished>; close?(): Promise<unknown> }
 
 const environmentFor = (home: string) => ({
   PATH: process.env.PATH,
@@ -75,6 +75,7 @@ export const against = (): Promise<Row[]> =>
             for (const at of ways.keys()) await timed(ways[(at + round + look) % ways.length] ?? ours, verb)
     } finally {
       for (const way of ways) await way.run('delete')
+      for (const way of ways) await way.close?.()
     }
     const of = (way: Way, verb: Verb) => Math.round(median(times.get(way)?.get(verb) ?? []))
     return verbs.flatMap(verb =>

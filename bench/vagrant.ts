@@ -83,5 +83,11 @@ export const openVagrant = async (home: string, environment: Record<string, stri
   return {
     name: 'vagrant with vagrant-libvirt',
     run: verb => finish('sh', ['-c', 'cd "$0" && exec vagrant "$@"', folder, ...words[verb]], settings),
+    // What vagrant-libvirt uploads of a box stays in the pool.
+    close: () =>
+      done('sh', [
+        '-c',
+        "virsh -q vol-list agent-swarm | awk '/bench_vagrant_box_image/ { print $1 }' | xargs -r -n 1 virsh -q vol-delete --pool agent-swarm",
+      ]),
   }
 }
