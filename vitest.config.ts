@@ -9,7 +9,7 @@ export default defineConfig({
     globalSetup: ['test/setup.ts'],
     // The long files wait for processes and deadlines more than they compute.
     maxWorkers: Math.max(4, availableParallelism()),
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 })
