@@ -250,7 +250,8 @@ export const openGitHubPoll = ({
       first ??= found
       for (const comment of found.data) {
         if (comment.updated_at > newest) newest = comment.updated_at
-        const made = comment.created_at < began ? null : commentDelivery(repo, comment)
+        // As times, not as text: with parts of a second, the text of the later one sorts before.
+        const made = Date.parse(comment.created_at) < Date.parse(began) ? null : commentDelivery(repo, comment)
         if (made !== null) deliveries.push(made)
       }
       if (!found.more) break

@@ -97,7 +97,6 @@ const openScene = async ({ onTestFinished }: TestContext) => {
     await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
     await github.push('DROP-1-checkout')
     const pull = await github.open('DROP-1-checkout', 'Checkout')
-    await until('the status comment', async () => (await github.comments(pull)).length > 0, { within: 40_000 })
     await github.comment(pull, '/swarm status')
     await until(
       'the answer',
