@@ -2,7 +2,8 @@
 import type { JiraSettings } from '../config.ts'
 import { failureOf } from '../errors.ts'
 import { type Check, checkSecret, failed, note, right, wrong } from './check.ts'
-import { isJiraFailure, type Jira, openJira } from './jira.ts'
+import { type Jira, openJira } from './jira.ts'
+import { isJiraFailure } from './jira-client.ts'
 
 const OF = 'Jira'
 export const TOKEN_PAGE = 'https://id.atlassian.com/manage-profile/security/api-tokens'

@@ -4,7 +4,7 @@ import { failureOf, mayRetry } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
 import { isGitHubFailure } from './github.ts'
-import { isJiraFailure } from './jira.ts'
+import { isJiraFailure } from './jira-client.ts'
 
 const AT_ONCE = 8
 /** Under a flood, the inbox gets a turn this often; accepting comes first. Milliseconds. */

@@ -1,8 +1,9 @@
 /** Jira's webhooks, of Cloud and of Data Center, as events of ours. Hostile until parsed. Pure. */
 import * as v from 'valibot'
-import type { StatusCategory, SwarmEvent } from '../../handlers/handler.ts'
+import type { SwarmEvent } from '../../handlers/handler.ts'
 import { isTicket } from '../domain.ts'
 import type { Parsed } from './github-events.ts'
+import { categoryOf, member, text } from './jira-answers.ts'
 
 type TicketEvent = Extract<SwarmEvent, { kind: 'ticket' }>
 type CommentEvent = Extract<SwarmEvent, { kind: 'ticket-comment' }>
@@ -53,17 +54,9 @@ const commentPayload = v.object({
   }),
 })
 
-const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
-const categoryOf = (key: string | null | undefined): StatusCategory =>
-  CATEGORIES.find(one => one === key) ?? 'undefined'
 const accountOf = (one: v.InferOutput<typeof person>): string | null => one?.accountId ?? one?.name ?? one?.key ?? null
 
-const fieldOf = (item: unknown): string | null => {
-  // An item is foreign: only what is its own counts, never what it inherits.
-  if (typeof item !== 'object' || item === null || !Object.hasOwn(item, 'field')) return null
-  const { field } = item as { field: unknown }
-  return typeof field === 'string' ? field : null
-}
+const fieldOf = (item: unknown): string | null => text(member(item, 'field'))
 
 const changeOf = (name: string, fields: (string | null)[]): TicketEvent['change'] | null => {
   if (name === 'jira:issue_deleted') return 'deleted'

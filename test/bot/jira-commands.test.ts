@@ -1,6 +1,6 @@
 /** Commands in comments on a ticket, from Jira to the queue and back. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Audience } from '../../src/bot/jira.ts'
+import type { Audience } from '../../src/bot/jira-answers.ts'
 import type { Outcome } from '../../src/domain.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
