@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { Queue } from '../queue/queue.ts'
 import { type GitHub, githubFailure, type Octokit } from './github.ts'
 import { githubEventNames } from './github-events.ts'
-import type { Memory } from './memory.ts'
+import type { Memory } from './memory/index.ts'
 import { openTroubles } from './rounds.ts'
 
 /** GitHub sends again what is not older than this. */

@@ -8,7 +8,7 @@ import type { Octokit, Received } from './github.ts'
 import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
 import { type Decided, nothing } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
-import type { AuditLine } from './memory.ts'
+import type { AuditLine } from './memory/audit.ts'
 import { jiraLinkMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { isMarked } from './render.ts'
 

@@ -12,7 +12,7 @@ import { type Action, type Environment, type Failure, type PullRequestRef, type 
 import type { Queue } from '../queue/queue.ts'
 import { githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import type { Jira } from './jira.ts'
-import type { Memory } from './memory.ts'
+import type { Memory } from './memory/index.ts'
 
 export type Sources = {
   memory: Memory

@@ -13,7 +13,8 @@ import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { DeliveryRow, Queue, Replayed } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
-import type { AuditLine, Memory } from './memory.ts'
+import type { AuditLine } from './memory/audit.ts'
+import type { Memory } from './memory/index.ts'
 
 const BODY_LIMIT = 16 * 1024
 const DEADLINE_MS = 10_000

@@ -2,7 +2,8 @@
 import type { Action, Outcome } from '../domain.ts'
 import type { HeartbeatRequest } from '../protocol.ts'
 import type { ActionRow, Message } from '../queue/queue.ts'
-import type { Memory, Operation } from './memory.ts'
+import type { Memory } from './memory/index.ts'
+import type { Operation } from './memory/operations.ts'
 import { jiraLinkMessage, jiraMessage, reactionMessages, replyMessage, statusMessage } from './messages.ts'
 import { failedText, keptText, readyText, words } from './render.ts'
 

@@ -16,7 +16,7 @@ import type { Found, Jira } from './jira.ts'
 import type { Change, JiraComment, Standing } from './jira-answers.ts'
 import { isJiraFailure } from './jira-client.ts'
 import { jiraChange, jiraLane } from './jira-events.ts'
-import type { Memory } from './memory.ts'
+import type { Memory } from './memory/index.ts'
 import { openTroubles } from './rounds.ts'
 
 /** What a search shows may be so much older than what is stored. */

@@ -12,7 +12,9 @@ import { parts } from './facts.ts'
 import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import type { Jira } from './jira.ts'
 import { isJiraFailure } from './jira-client.ts'
-import { type Memory, type OwnComment, threadOf } from './memory.ts'
+import { threadOf } from './memory/commands.ts'
+import type { OwnComment } from './memory/github-comments.ts'
+import type { Memory } from './memory/index.ts'
 import { replyMessage } from './messages.ts'
 import {
   answerTo,

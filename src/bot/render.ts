@@ -14,7 +14,11 @@ import type {
   WorkAtRisk,
 } from '../domain.ts'
 import type { ActionRow } from '../queue/queue.ts'
-import type { HeardCommand, KnownRunner, Mirrored, Operation, PullRequestLink } from './memory.ts'
+import type { HeardCommand } from './memory/commands.ts'
+import type { Mirrored } from './memory/environments.ts'
+import type { Operation } from './memory/operations.ts'
+import type { PullRequestLink } from './memory/pull-requests.ts'
+import type { KnownRunner } from './memory/runners.ts'
 import { type Block, code, type Line, line, markdown, own, strong } from './text.ts'
 
 const CHECKPOINTS_SHOWN = 20

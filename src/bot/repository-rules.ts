@@ -7,7 +7,7 @@ import { projectOf, type Ticket } from '../domain.ts'
 import type { Log } from '../log.ts'
 import { parts } from './facts.ts'
 import { githubFailure, type Octokit, statusOf } from './github.ts'
-import type { Memory } from './memory.ts'
+import type { Memory } from './memory/index.ts'
 import { REPOSITORY_FILE, type Read, readRepositoryFile } from './repository-file.ts'
 
 /** So old may be what is known of a file. Milliseconds. */

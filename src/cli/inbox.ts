@@ -1,7 +1,7 @@
 /** What `bot inbox`, `bot replay` and `bot audit` share: the way to a bot that runs or does not, and a delivery as a person reads it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { openMemory } from '../bot/memory.ts'
+import { openMemory } from '../bot/memory/index.ts'
 import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
 import type { Config } from '../config.ts'
 import { fail } from '../errors.ts'

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { openMemory } from '../../src/bot/memory.ts'
+import { openMemory } from '../../src/bot/memory/index.ts'
 import { openOutcomes } from '../../src/bot/outcomes.ts'
 import type { Action, Outcome } from '../../src/domain.ts'
 import type { HeartbeatRequest } from '../../src/protocol.ts'

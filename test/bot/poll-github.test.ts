@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 import type { Rules } from '../../handlers/handler.ts'
 import { openGitHub } from '../../src/bot/github.ts'
 import { githubEvent } from '../../src/bot/github-events.ts'
-import { openMemory } from '../../src/bot/memory.ts'
+import { openMemory } from '../../src/bot/memory/index.ts'
 import { openGitHubPoll } from '../../src/bot/poll-github.ts'
 import { openLog } from '../../src/log.ts'
 import type { Delivery } from '../../src/queue/queue.ts'

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
-import type { HeardCommand, Mirrored, Operation } from '../../src/bot/memory.ts'
+import type { HeardCommand } from '../../src/bot/memory/commands.ts'
+import type { Mirrored } from '../../src/bot/memory/environments.ts'
+import type { Operation } from '../../src/bot/memory/operations.ts'
 import {
   commentBody,
   failedText,

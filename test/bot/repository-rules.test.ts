@@ -1,7 +1,7 @@
 /** A repository's rules, from its file on GitHub to what becomes of a machine. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openMemory } from '../../src/bot/memory.ts'
+import { openMemory } from '../../src/bot/memory/index.ts'
 import type { Environment } from '../../src/domain.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
