@@ -1,7 +1,8 @@
 /** What the commands that change an environment have in common: do it as the runner would, tell how it goes, say how it ended. */
 import { userInfo } from 'node:os'
 import type { Action, Environment, Outcome, Ticket } from '../domain.ts'
-import { doing, execute, sweep, WAITING } from '../runner/executor.ts'
+import { doing, execute, WAITING } from '../runner/executor.ts'
+import { sweep } from '../runner/interrupted.ts'
 import type { Plan } from '../runner/plan.ts'
 import type { World } from '../runner/world.ts'
 import { type Invocation, print, printJson, tellFailure } from './command.ts'

@@ -2,7 +2,7 @@
 import type { Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
-import { machineGone, observe } from '../runner/executor.ts'
+import { machineGone, observe } from '../runner/machine.ts'
 import { existing, type World } from '../runner/world.ts'
 import { perform } from './change.ts'
 import type { Invocation } from './command.ts'

@@ -1,7 +1,8 @@
 /** What an action would do now, for `--dry-run`: reads the registry and the hypervisor, and changes neither. */
 import { type Action, type ActionKind, isPreRestore } from '../domain.ts'
 import { fail } from '../errors.ts'
-import { noSuchCheckpoint, observe } from './executor.ts'
+import { noSuchCheckpoint } from './checkpoints.ts'
+import { observe } from './machine.ts'
 import { existing, type World } from './world.ts'
 
 /** Steps as sentences without a subject, `start it`; or why there are none. Throws what `execute` would fail with, where that can be seen beforehand. */

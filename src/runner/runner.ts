@@ -24,7 +24,8 @@ import {
 } from '../protocol.ts'
 import type { Lease } from '../queue/queue.ts'
 import { loggedAs } from './command-log.ts'
-import { execute, sweep } from './executor.ts'
+import { execute } from './executor.ts'
+import { sweep } from './interrupted.ts'
 import { listEnvironments, type World } from './world.ts'
 
 /** Between two looks at the hypervisor for the heartbeat, when nothing changed here. Milliseconds. */

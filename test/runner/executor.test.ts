@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Action, Keep } from '../../src/domain.ts'
-import { sweep } from '../../src/runner/executor.ts'
+import { sweep } from '../../src/runner/interrupted.ts'
 import { actions, openTestWorld } from '../support/world.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>

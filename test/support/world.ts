@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { type Config, readConfig } from '../../src/config.ts'
 import type { Action, Outcome } from '../../src/domain.ts'
 import type { Registry } from '../../src/registry/registry.ts'
-import { type Asked, execute } from '../../src/runner/executor.ts'
+import { execute } from '../../src/runner/executor.ts'
+import type { Asked } from '../../src/runner/work.ts'
 import { openWorld, type World } from '../../src/runner/world.ts'
 
 const temporaryHome = () => mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))

@@ -1,0 +1,96 @@
+/** Deletes a machine with its disk and its checkpoints. The work in it is saved first, or it is kept. */
+import type { Provider } from '../../../providers/provider.ts'
+import { fail, failureOf } from '../../errors.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
+import { openGuest } from '../guest.ts'
+import { becomeReady, converge, findWorkAtRisk, forget, observe, shutDown } from '../machine.ts'
+import type { Does, Work } from '../work.ts'
+import { asFinding, type Found, nothingAtRisk, sayWorkAtRisk } from '../work-at-risk.ts'
+import type { World } from '../world.ts'
+
+const SAVE_DEADLINE_MS = 30 * 60_000
+
+/** What is known of the work in a machine that shall be deleted. One that is stopped, with work in it, is started for that. */
+const findBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<Found> => {
+  const observed = await observe(provider, row)
+  if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
+  if (observed === 'running') return findWorkAtRisk(work, provider, row)
+  const earlier = row.workAtRisk
+  if (earlier === null) return { known: false, because: 'the machine is stopped, and was not asked before' }
+  if (!earlier.known) return earlier
+  if (nothingAtRisk(earlier)) return { known: true, repositories: [] }
+  work.asked.onPhase('starting it to save its work')
+  await converge(work, provider, row, 'running')
+  await becomeReady(work, provider, row)
+  return findWorkAtRisk(work, provider, row)
+}
+
+/** A path of ours as it is told: published too, where nobody needs to know whose home it is. */
+const underHome = ({ config }: World, path: string): string => {
+  const { HOME } = config.environment
+  return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
+}
+
+/** Null when there was nothing to save; otherwise what was, as a clause. Throws when it is not known, or not saved. */
+const saveBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
+  const { world, asked, by } = work
+  const found = await findBeforeDelete(work, provider, row)
+  world.registry.setWorkAtRisk(row.ticket, asFinding(found))
+  if (nothingAtRisk(found)) return null
+  if (!found.known) throw fail('work-at-risk', sayWorkAtRisk(found))
+  const { rescue } = await import('../rescue.ts')
+  const guest = openGuest(world.run, world.home)
+  const folder = await rescue(world, row, found.repositories, {
+    by,
+    signal: asked.signal,
+    onPhase: asked.onPhase,
+    stream: (script, into) =>
+      guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: asked.signal }),
+  })
+  return `its unsaved work (${sayWorkAtRisk(found)}) is kept in ${underHome(world, folder)}`
+}
+
+export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
+  const { world, operation, asked } = work
+  const row = world.registry.environment(ticket)
+  const earlier = asked.actionId === null ? null : world.registry.detailOf(asked.actionId)
+  let kept = earlier?.kept ?? null
+  const said = () =>
+    `${ticket} is deleted: its machine, its disk and its checkpoints are gone${kept === null ? '' : `; ${kept}`}`
+  if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said(), kept }
+  const provider = await world.provider(row.provider)
+  const cleared = asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
+  if (!force && !cleared) {
+    world.registry.setDetail(operation, { force })
+    try {
+      kept = await saveBeforeDelete(work, provider, row)
+    } catch (error) {
+      const { kind, message } = failureOf(error, 'saving its work')
+      if (asked.signal.aborted || kind === 'cancelled') throw error
+      world.registry.setDesired(ticket, 'stopped', by)
+      await shutDown(work, provider, row)
+      const risk = world.registry.environment(ticket)?.workAtRisk ?? null
+      const what =
+        risk?.known === true && !nothingAtRisk(risk) ? `${sayWorkAtRisk(risk)}, which could not be saved: ` : ''
+      throw fail(
+        'work-at-risk',
+        `${ticket} is kept and stopped: ${what}${message}`,
+        `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force (on the pull request: /swarm delete --force).`,
+        error,
+      )
+    }
+  }
+  // From here on the delete is decided: after a crash it goes on without asking again.
+  world.registry.setDetail(operation, { force, ...(kept === null ? {} : { kept }) })
+  world.registry.setDesired(ticket, 'absent', by)
+  world.registry.setStatus(ticket, 'deleting')
+  try {
+    await converge(work, provider, row, 'absent')
+  } catch (error) {
+    if (!asked.signal.aborted) throw error
+    // Who lets go of it now does not want half a machine either.
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  }
+  return { said: said(), kept: kept ?? undefined }
+}

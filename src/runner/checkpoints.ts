@@ -1,0 +1,66 @@
+/** The checkpoints of a machine, as the provider has them and as the registry knows them. */
+import type { Provider } from '../../providers/provider.ts'
+import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
+import { fail } from '../errors.ts'
+import { nearest } from '../nearest.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import { observe } from './machine.ts'
+import type { Work } from './work.ts'
+import type { World } from './world.ts'
+
+/** Says which there are. */
+export const noSuchCheckpoint = (ticket: Ticket, name: CheckpointName, names: readonly CheckpointName[]) => {
+  const near = nearest(name, names)
+  return fail(
+    'no-such-checkpoint',
+    `${ticket} has no checkpoint ${name}`,
+    `${near === null ? '' : `Did you mean ${near}? `}${names.length === 0 ? 'It has none.' : `It has ${names.join(', ')}.`}`,
+  )
+}
+
+/** The rows of checkpoints follow what the provider has: after a crash either may know more. */
+export const adoptCheckpoints = async (
+  world: World,
+  provider: Provider,
+  row: EnvironmentRow,
+): Promise<CheckpointName[]> => {
+  const there = await provider.listCheckpoints(row.vmId)
+  const known = world.registry.checkpoints(row.ticket)
+  for (const one of known) if (!there.includes(one.name)) world.registry.removeCheckpoint(row.ticket, one.name)
+  for (const name of there) {
+    if (known.some(one => one.name === name)) continue
+    world.registry.addCheckpoint(row.ticket, {
+      name,
+      why: isPreRestore(name) ? 'before restore' : name.startsWith('push-') ? 'push' : 'command',
+      commit: null,
+      createdAt: world.clock().toISOString(),
+      withMemory: provider.memoryCheckpoints === true,
+      sizeBytes: null,
+    })
+  }
+  return there
+}
+
+export const makeCheckpoint = async (
+  { world, asked }: Work,
+  provider: Provider,
+  row: EnvironmentRow,
+  checkpoint: { name: CheckpointName; why: 'push' | 'command' | 'before restore'; commit: string | null },
+) => {
+  asked.onPhase('checkpoint')
+  const running = (await observe(provider, row)) === 'running'
+  let sizeBytes: number | null
+  try {
+    sizeBytes = (await provider.checkpoint(row.vmId, checkpoint.name)).sizeBytes
+  } catch (error) {
+    // The hypervisor may have gone on with it after we let go.
+    if (asked.signal.aborted) await provider.deleteCheckpoint?.(row.vmId, checkpoint.name)
+    throw error
+  }
+  world.registry.addCheckpoint(row.ticket, {
+    ...checkpoint,
+    createdAt: world.clock().toISOString(),
+    withMemory: running && provider.memoryCheckpoints === true,
+    sizeBytes,
+  })
+}

@@ -1,0 +1,153 @@
+/** Seeing a machine, and moving it towards what is wanted. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Provider } from '../../providers/provider.ts'
+import { fail, failureOf, isFailure } from '../errors.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
+import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
+import { heed, type Work } from './work.ts'
+import { type Found, parseWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
+import type { World } from './world.ts'
+
+/** The whole of its homes is looked through for repositories. */
+const WORK_AT_RISK_DEADLINE_MS = 60_000
+const WAIT_MS = 250
+/** Milliseconds that a hypervisor may be "creating" before we say that it hangs. */
+const CREATING_DEADLINE_MS = 5 * 60_000
+
+export const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
+  try {
+    return await provider.status(row.vmId)
+  } catch (error) {
+    if (isFailure(error) && error.failure.kind === 'no-such-vm') return row.status === 'creating' ? 'unmade' : 'gone'
+    throw error
+  }
+}
+
+export const machineGone = (row: EnvironmentRow) =>
+  fail(
+    'no-such-vm',
+    `${row.ticket}: its machine ${row.vmId} is gone, and nothing here deleted it`,
+    `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
+  )
+
+export const forget = (world: World, row: EnvironmentRow) => {
+  world.registry.remove(row.ticket)
+  forgetHostKey(world.home, row.vmId)
+}
+
+const take = {
+  create: async ({ world, asked, size = world.config.size }, provider, row) => {
+    const [publicKey, hostKey] = await Promise.all([
+      loginKey(world.run, world.home),
+      pinnedHostKey(world.run, world.home, row.vmId),
+    ])
+    await provider.createVm(row.ticket, row.baseImage, { vmId: row.vmId, ...size, publicKey, hostKey }, asked.onPhase)
+  },
+  start: async ({ asked }, provider, row) => {
+    asked.onPhase('start')
+    await provider.startVm(row.vmId)
+  },
+  stop: async ({ asked }, provider, row) => {
+    asked.onPhase('stop')
+    await provider.stopVm(row.vmId)
+  },
+  delete: async ({ world, asked }, provider, row) => {
+    asked.onPhase('delete')
+    world.registry.setStatus(row.ticket, 'deleting')
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  },
+  forget: async ({ world }, provider, row) => {
+    // Its disks may be there without it.
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  },
+  lose: async ({ world }, _provider, row) => {
+    world.registry.setStatus(row.ticket, 'lost')
+    throw machineGone(row)
+  },
+  wait: async ({ asked }) => {
+    await delay(WAIT_MS, undefined, { signal: asked.signal }).catch(() => {
+      throw fail('cancelled', 'waiting for the hypervisor: cancelled')
+    })
+  },
+  none: async () => {},
+} satisfies Record<Step, (work: Work, provider: Provider, row: EnvironmentRow) => Promise<void>>
+
+const SETTLED: readonly Step[] = ['none', 'delete', 'forget']
+
+/** Takes step after step of the lifecycle table until what is wanted is seen. */
+export const converge = async (
+  work: Work,
+  provider: Provider,
+  row: EnvironmentRow,
+  desired: Desired,
+): Promise<void> => {
+  const until = performance.now() + CREATING_DEADLINE_MS
+  while (true) {
+    await heed(work)
+    const step = nextStep[desired][await observe(provider, row)]
+    await take[step](work, provider, row)
+    if (SETTLED.includes(step)) return
+    if (performance.now() > until)
+      throw fail('timeout', `${row.ticket}: ${row.vmId} does not become ${desired}`, 'Try: agent-swarm status')
+  }
+}
+
+/** Waits for the guest's own answer, and notes where it is. */
+export const becomeReady = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  const { world, asked } = work
+  asked.onPhase('address')
+  const ssh = await openGuest(world.run, world.home).ready(provider, row.vmId, undefined, asked.signal, () =>
+    asked.onPhase('ssh'),
+  )
+  await heed(work)
+  world.registry.setAddress(row.ticket, ssh)
+  world.registry.setStatus(row.ticket, 'running')
+}
+
+export const shutDown = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  await converge(work, provider, row, 'stopped')
+  work.world.registry.setStatus(row.ticket, 'stopped')
+  work.world.registry.setAddress(row.ticket, null)
+}
+
+export const findWorkAtRisk = async (
+  { world, asked }: Work,
+  provider: Provider,
+  row: EnvironmentRow,
+): Promise<Found> => {
+  asked.onPhase('looking for work at risk')
+  try {
+    return parseWorkAtRisk(
+      await openGuest(world.run, world.home).script(
+        provider,
+        row.vmId,
+        workAtRiskScript,
+        WORK_AT_RISK_DEADLINE_MS,
+        asked.signal,
+      ),
+    )
+  } catch (error) {
+    const failure = failureOf(error, 'asking the machine')
+    if (failure.kind === 'cancelled') throw error
+    return { known: false, because: failure.message }
+  }
+}
+
+/** Undoes a create that did not come to its end. What cannot be undone is marked, and told. */
+export const undoCreate = async (world: World, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  try {
+    await provider.deleteVm(row.vmId)
+    forget(world, row)
+  } catch (error) {
+    world.registry.setStatus(row.ticket, 'failed')
+    throw fail(
+      'unknown',
+      `undoing the create of ${row.ticket}: ${failureOf(error, 'removing what was made').message}`,
+      `agent-swarm delete ${row.ticket} --force tries it again.`,
+      error,
+    )
+  }
+}
