@@ -28,6 +28,12 @@ export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 
 export const projectKey = matching(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is no project key of Jira, as DROP')
+/** Of a user or an organisation on GitHub. An underscore is in the logins that a company gives its own (Enterprise Managed Users). */
+export const LOGIN = '[A-Za-z0-9][A-Za-z0-9_-]{0,38}'
+export const repositoryName = matching(
+  new RegExp(`^${LOGIN}/[A-Za-z0-9._-]{1,100}$`),
+  'is no repository, which is written owner/name',
+)
 export const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
 export const people = v.union(
   [v.picklist(['me', 'any']), listOf(account)],

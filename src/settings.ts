@@ -3,7 +3,18 @@
  * means and an example. The parser (config.ts), the editor's schema and docs/configuration.md come out of this table alone.
  */
 import type * as v from 'valibot'
-import { account, address, imageName, listOf, matching, oneOf, people, projectKey, text, whole } from './schema.ts'
+import {
+  account,
+  address,
+  imageName,
+  listOf,
+  oneOf,
+  people,
+  projectKey,
+  repositoryName,
+  text,
+  whole,
+} from './schema.ts'
 
 export type Setting = {
   env: string
@@ -16,11 +27,6 @@ export type Setting = {
   /** Its value is shown nowhere. */
   secret?: true
 }
-
-const repository = matching(
-  /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/,
-  'is no repository, which is written owner/name',
-)
 
 const githubApp = {
   appId: {
@@ -61,7 +67,7 @@ const githubToken = {
   },
   githubRepositories: {
     env: 'GITHUB_REPOSITORIES',
-    form: listOf(repository),
+    form: listOf(repositoryName),
     says: 'The repositories that are polled. Without it, the 20 that were pushed to last, of those that its user may push to.',
     example: ['acme/shop', 'acme/web'],
   },

@@ -14,11 +14,13 @@ import { isMarked } from './render.ts'
 
 type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
 
-/** Its body is an event of ours: what a handler wanted to decide later. */
+/** What a handler wanted to decide later. */
+export const LATER = 'later'
+/** Its body is an event of ours. */
 export const clockDelivery = (ticket: Ticket, event: string, at: number): Delivery => ({
   source: 'clock',
   id: `${ticket}:${at}`,
-  event: 'later',
+  event: LATER,
   lane: `clock:${ticket}`,
   body: event,
   receivedAt: at,

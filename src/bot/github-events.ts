@@ -1,13 +1,13 @@
 /** GitHub's payloads as events of ours. A payload is hostile until parsed, and only what is needed is read. Pure. */
 import * as v from 'valibot'
 import type { SwarmEvent } from '../../handlers/handler.ts'
+import { repositoryName } from '../schema.ts'
 
 /** An event, or why it is none. */
 export type Parsed<Event> = { event: Event } | { ignored: string }
 type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' }>
 
-const REPO = /^[A-Za-z0-9][A-Za-z0-9-]{0,38}\/[A-Za-z0-9._-]{1,100}$/
-const repository = v.object({ full_name: v.pipe(v.string(), v.regex(REPO)) })
+const repository = v.object({ full_name: repositoryName })
 /** GitHub's numbers, as far as they are whole in JavaScript and in SQLite. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
 const sender = v.optional(v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })))

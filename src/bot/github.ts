@@ -63,10 +63,13 @@ export const openGitHub = async (settings: NonNullable<Config['github']>, tools:
     ? (await import('./github-app.ts')).openApp(settings, tools)
     : (await import('./github-token.ts')).openToken(settings, tools)
 
-/** Where people see what the API tells of: GitHub Enterprise Server has both under one name. */
+/**
+ * Where people see what the API tells of. GitHub Enterprise Server has both under one name, the API at `/api/v3`; github.com
+ * and the `ghe.com` of Enterprise Cloud with data residency have it at a name that begins with `api.`.
+ */
 export const webUrlOf = (apiUrl: string | null): string => {
-  const { origin, hostname } = new URL(apiUrl ?? 'https://api.github.com')
-  return hostname === 'api.github.com' ? 'https://github.com' : origin
+  const { protocol, origin, host, pathname } = new URL(apiUrl ?? 'https://api.github.com')
+  return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
 }
 
 /** `fetch` with a deadline, which notes what GitHub says of its limits. */

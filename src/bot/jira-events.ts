@@ -43,8 +43,15 @@ const payloadOf = v.object({
   ),
 })
 
+const commentEvents = ['comment_created', 'comment_updated'] as const
+/** What is listened to. */
+export const jiraEventNames: readonly string[] = [
+  ...['jira:issue_created', 'jira:issue_updated', 'jira:issue_deleted'],
+  ...commentEvents,
+]
+
 const commentPayload = v.object({
-  webhookEvent: v.picklist(['comment_created', 'comment_updated']),
+  webhookEvent: v.picklist(commentEvents),
   issue: v.object({ key: v.pipe(v.string(), v.check(isTicket)) }),
   comment: v.object({
     // It becomes part of an address.

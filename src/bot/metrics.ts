@@ -2,14 +2,16 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { ActionKind, Outcome } from '../domain.ts'
 import type { Delivery, Queue, Verdict } from '../queue/queue.ts'
+import { FIRST_LOOK, LATER } from './decide.ts'
 import { githubEventNames } from './github-events.ts'
+import { jiraEventNames } from './jira-events.ts'
 
 export type Metrics = ReturnType<typeof openMetrics>
 /** What became of a request that brought a delivery. */
 export type Acceptance = 'accepted' | 'bad_signature' | 'bad_request' | 'too_large' | 'store_failed'
 
 /** Senders choose the names of their events: what is not one of these is counted as `other`. */
-const EVENTS = new Set([...githubEventNames, 'jira:issue_created', 'jira:issue_updated', 'jira:issue_deleted', 'later'])
+const EVENTS = new Set([...githubEventNames, ...jiraEventNames, FIRST_LOOK, LATER])
 
 export const openMetrics = ({
   queue,

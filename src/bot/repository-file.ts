@@ -8,6 +8,7 @@ import { type CommandName, slashCommands } from '../../handlers/slash-commands.t
 import {
   closed,
   imageName,
+  LOGIN,
   listOf,
   matching,
   oneOf,
@@ -29,7 +30,7 @@ const described = <Form extends v.GenericSchema>(form: Form, says: string, examp
 const ending = oneOf('stop', 'delete', 'nothing')
 const branch = matching(/^[^\s~^:?[\\]{1,200}$/, 'is no pattern of a branch: `*` stands for any text')
 const somebody = matching(
-  /^(jira:[\w:.@-]{1,128}|[A-Za-z0-9-]{1,39}(\/[A-Za-z0-9._-]{1,100})?)$/,
+  new RegExp(`^(jira:[\\w:.@-]{1,128}|${LOGIN}(/[A-Za-z0-9._-]{1,100})?)$`),
   'is nobody: a login, a team as org/team, or jira:<account id>',
 )
 const label = matching(/^\S{1,255}$/, 'is no label of Jira')

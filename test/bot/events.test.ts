@@ -148,6 +148,12 @@ describe('payloads that the recorded ones lack', () => {
       comment({ comment: { ...said, performed_via_github_app: (of('check_run').check_run as Payload).app } }),
       { event: { authorIsBot: true } },
     ],
+    [
+      'a repository of somebody whose login a company gave',
+      'issue_comment',
+      comment({ repository: { ...repository, full_name: 'mona_acme/shop' } }),
+      { event: { pullRequest: { repo: 'mona_acme/shop' } } },
+    ],
     ['an event that we do not know', 'star', of('star'), { ignored: 'the event star means nothing here' }],
   ])('%s', ([, name, payload, expected]) => {
     expect(faultsOfPayload(name, payload)).toEqual([])

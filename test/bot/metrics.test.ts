@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs'
 // @ts-expect-error It brings no types.
 import parse from 'parse-prometheus-text-format'
 import { expect, test } from 'vitest'
+import { FIRST_LOOK, LATER } from '../../src/bot/decide.ts'
+import { githubEventNames } from '../../src/bot/github-events.ts'
+import { jiraEventNames } from '../../src/bot/jira-events.ts'
 import { openMetrics } from '../../src/bot/metrics.ts'
 import { openQueue } from '../../src/queue/sqlite.ts'
 import { action, delivery } from '../queue/fixtures.ts'
@@ -129,6 +132,15 @@ test('what is not known is not claimed: the rate of GitHub is there once GitHub 
   expect((await remaining()).filter(one => one.value !== undefined)).toEqual([])
   setRate({ limit: 5_000, remaining: 0, resetAt: 0 })
   expect(await remaining()).toEqual([{ labels: { resource: 'core' }, value: '0' }])
+})
+
+test('an event that is listened to is counted by its name', async () => {
+  const { metrics, read } = stage()
+  const names = { github: githubEventNames, jira: [...jiraEventNames, FIRST_LOOK], clock: [LATER] } as const
+  for (const source of ['github', 'jira', 'clock'] as const)
+    for (const event of names[source]) metrics.decided(source, event, 'actions')
+  const series = (await read()).get('agent_swarm_events_total')?.metrics as { labels: { event: string } }[]
+  expect(series.map(one => one.labels.event)).toEqual(Object.values(names).flat())
 })
 
 test('names that senders choose make no series', async () => {

@@ -22,7 +22,7 @@ closed: nothing
 merged: stop
 done: delete
 graceMinutes: 30
-commands: { delete: [octocat, acme/platform, 'jira:5b10'] }
+commands: { delete: [octocat, mona_acme, acme/platform, 'jira:5b10'] }
 keep: { pushCheckpoints: 3, days: 14 }
 `)
   expect(problems).toEqual([])
@@ -36,7 +36,7 @@ keep: { pushCheckpoints: 3, days: 14 }
     merged: 'stop',
     done: 'delete',
     graceMinutes: 30,
-    commands: { delete: ['octocat', 'acme/platform', 'jira:5b10'] },
+    commands: { delete: ['octocat', 'mona_acme', 'acme/platform', 'jira:5b10'] },
     jiraCommanders: [],
     keep: { newest: 3, days: 14 },
   })
