@@ -33,7 +33,8 @@ const LOOK_MS = 15_000
 /** Between two looks whether another process wrote to the registry. */
 const CHANGE_POLL_MS = 500
 const REQUEST_DEADLINE_MS = 15_000
-const BACKOFF_MS = { first: 250, most: 10_000 }
+/** A bot that is back is noticed about as soon as its pages need the next heartbeat. */
+const BACKOFF_MS = { first: 250, most: HEARTBEAT_MS }
 /** How long work under way may go on after the runner was asked to end. What is not done then is handed out again. */
 const DRAIN_MS = 5_000
 
