@@ -7,6 +7,8 @@ export default defineConfig({
     // Real libvirt needs root and minutes: npm run test:kvm.
     exclude: ['test/kvm/**', 'node_modules/**'],
     globalSetup: ['test/setup.ts'],
+    // A process for each file takes longer to start than most files take: what one puts in a process's place, it takes back.
+    isolate: false,
     // The long files wait for processes and deadlines more than they compute.
     maxWorkers: Math.max(4, availableParallelism()),
     testTimeout: 60_000,

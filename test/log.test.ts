@@ -1,17 +1,18 @@
 /** What is logged by mistake is not written: each secret is tried through each door. */
 import { stripVTControlCharacters } from 'node:util'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { fail } from '../src/errors.ts'
 import { openLog, readable } from '../src/log.ts'
 
 let lines: string[] = []
-vi.spyOn(process.stderr, 'write').mockImplementation(line => {
+const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => {
   lines.push(String(line))
   return true
 })
 afterEach(() => {
   lines = []
 })
+afterAll(() => write.mockRestore())
 const written = () => lines.join('')
 
 const KEY = `-----BEGIN RSA PRIVATE KEY-----\n${'MIIEowIBAAKCAQEA'.repeat(4)}\n${'q83vEjRWeJCrze8S'.repeat(4)}\n-----END RSA PRIVATE KEY-----\n`

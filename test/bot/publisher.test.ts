@@ -47,7 +47,10 @@ type Comment = {
 
 beforeAll(() => {
   nock.disableNetConnect()
-  return () => nock.enableNetConnect()
+  return () => {
+    nock.enableNetConnect()
+    nock.restore()
+  }
 })
 afterEach(() => {
   nock.cleanAll()

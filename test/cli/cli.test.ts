@@ -177,10 +177,8 @@ test('--version says the version, and makes no folder', async () => {
   expect(existsSync(join(cli.home, 'state'))).toBe(false)
 })
 
-test('fifty commands for fifty tickets at once, and two for one', async () => {
-  const tickets = Array.from({ length: 50 }, (_, n) => `DROP-${n + 1}`)
-  // The first command of a home fills its compile cache.
-  await swarm(['list'])
+test('twenty commands for twenty tickets at once, and two for one', async () => {
+  const tickets = Array.from({ length: 20 }, (_, n) => `DROP-${n + 1}`)
   const ran = await Promise.all([
     ...tickets.map(ticket => swarm(['create', ticket])),
     swarm(['checkpoint', 'DROP-1', 'a']),
