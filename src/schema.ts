@@ -61,13 +61,15 @@ export const closed = <const Entries extends v.ObjectEntries>(entries: Entries) 
     }),
   )
 
-const loopback = (hostname: string) => hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname)
+/** Of a URL, which writes every IPv4 address as four numbers: 127.example.org is a name like any other. */
+export const isLoopback = (hostname: string): boolean =>
+  hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 
 /** An origin out of a name or a full URL; http only on loopback, where no one can listen in. */
 const originOf = (text: string): string | null => {
   try {
     const url = new URL(/^https?:\/\//.test(text) ? text : `https://${text}`)
-    return url.protocol === 'https:' || loopback(url.hostname) ? url.href.replace(/\/$/, '') : null
+    return url.protocol === 'https:' || isLoopback(url.hostname) ? url.href.replace(/\/$/, '') : null
   } catch {
     return null
   }

@@ -87,6 +87,16 @@ test('an address has no user and no password, and what is said of it shows neith
 
 test('http is allowed on loopback', async () => {
   expect((await read({ ...jira, JIRA_HOST: 'http://127.0.0.1:8080' })).jira?.url).toBe('http://127.0.0.1:8080')
+  // A name like any other, and somebody's.
+  expect((await mistakes({ JIRA_HOST: 'http://127.example.org' })).join()).toMatch(
+    /^JIRA_HOST must be .* loopback only/,
+  )
+})
+
+test('an address keeps its path', async () => {
+  const gateway = 'https://api.atlassian.com/ex/jira/35273b54-3f06-40d2-880f-dd28cf8daafa'
+  for (const given of [gateway, `${gateway}/`, gateway.replace('https://', '')])
+    expect((await read({ ...jira, JIRA_HOST: given })).jira?.url).toBe(gateway)
 })
 
 const mistakes = async (environment: Record<string, string>, flags = {}): Promise<string[]> => {
