@@ -86,7 +86,7 @@ const jira = {
   jiraHost: {
     env: 'JIRA_HOST',
     form: address,
-    says: 'The site: a name, or a full address (https, or http on loopback).',
+    says: 'The site: a name, or a full address (https, or http on loopback). An API token with scopes belongs to `https://api.atlassian.com/ex/jira/<cloudId>` instead, with the cloudId that `https://example.atlassian.net/_edge/tenant_info` shows; `agent-swarm init` finds it.',
     example: 'example.atlassian.net',
   },
   jiraEmail: {
@@ -95,7 +95,13 @@ const jira = {
     says: 'The e-mail address of the account whose token it is.',
     example: 'bot@example.org',
   },
-  jiraApiToken: { env: 'JIRA_API_TOKEN', form: text, says: 'Its API token.', example: 'ATATT…', secret: true },
+  jiraApiToken: {
+    env: 'JIRA_API_TOKEN',
+    form: text,
+    says: 'Its API token. One with scopes, as service accounts have, needs `read:jira-user`, `read:jira-work` and `write:jira-work`.',
+    example: 'ATATT…',
+    secret: true,
+  },
   jiraProjects: {
     env: 'JIRA_PROJECTS',
     form: listOf(projectKey),

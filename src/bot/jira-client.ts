@@ -2,6 +2,7 @@
 import type { JiraSettings } from '../config.ts'
 import { type FailureError, fail } from '../errors.ts'
 import type { Show } from './dry-run.ts'
+import { GATEWAY_FORM, isGateway, MAKE_WITH_SCOPES, tenantInfoOf } from './jira-gateway.ts'
 
 const DEADLINE_MS = 10_000
 
@@ -17,10 +18,27 @@ type Request = {
 /** Gives what Jira answers, an object or a list, or throws a JiraFailure. `doing` begins what is said of it. */
 export type Ask = (doing: string, request: Request) => Promise<unknown>
 
-/** What failed, and whether it is worth another try (`retryAfter` in ms, when Jira said). */
-export type JiraFailure = FailureError & { status: number | null; retryAfter: number | null }
+/**
+ * What failed, and whether it is worth another try (`retryAfter` in ms, when Jira said). `lacksScope`: the token is known, and
+ * its scopes do not allow this.
+ */
+export type JiraFailure = FailureError & { status: number | null; retryAfter: number | null; lacksScope: boolean }
 export const isJiraFailure = (error: unknown): error is JiraFailure =>
   error instanceof Error && 'failure' in error && 'retryAfter' in error
+const failed = (
+  failure: FailureError,
+  { status = null, retryAfter = null, lacksScope = false }: Partial<JiraFailure>,
+) => Object.assign(failure, { status, retryAfter, lacksScope })
+
+const remedyOf = ({ status, lacksScope }: Pick<JiraFailure, 'status' | 'lacksScope'>, url: string): string | null => {
+  if (lacksScope) return MAKE_WITH_SCOPES
+  const check = 'Check JIRA_EMAIL and JIRA_API_TOKEN'
+  if (status === 403) return `${check}, and what that account may do in the project.`
+  if (status !== 401) return null
+  return isGateway(url)
+    ? `${check}. A token without scopes belongs to the site: set JIRA_HOST to that, as example.atlassian.net.`
+    : `${check}. A token with scopes belongs to another address: set JIRA_HOST to ${GATEWAY_FORM}, with the cloudId that ${tenantInfoOf(url)} shows, or run agent-swarm init, which finds it.`
+}
 
 /** For `.catch()`: what is not there, or is not shown to us, is null. */
 export const unlessGone = (error: unknown): null => {
@@ -57,42 +75,26 @@ export const openJiraClient = ({ url, email, apiToken }: JiraSettings, show: Sho
     const { promise: late, reject } = Promise.withResolvers<never>()
     // The client has no deadline of its own, and cannot be aborted.
     const timer = setTimeout(
-      () =>
-        reject(
-          Object.assign(fail('timeout', `${doing}: Jira did not answer within ${DEADLINE_MS / 1000} s`), {
-            status: null,
-            retryAfter: null,
-          }),
-        ),
+      () => reject(failed(fail('timeout', `${doing}: Jira did not answer within ${DEADLINE_MS / 1000} s`), {})),
       DEADLINE_MS,
     )
     const answered = client.sendRequest(request).then((told: unknown) => {
       // As a login page does: taken for an answer, it would say that there is nothing.
       if (typeof told === 'object' && told !== null) return told
-      throw Object.assign(fail('network', `${doing}: what answered is not Jira, or not now: it sent no JSON`), {
-        status: null,
-        retryAfter: null,
-      })
+      throw failed(fail('network', `${doing}: what answered is not Jira, or not now: it sent no JSON`), {})
     })
     const asked = answered.catch((error: unknown) => {
       if (isJiraFailure(error)) throw error
       const status = jira.isApiError(error) ? error.status : null
       const retryAfter = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
+      const lacksScope = jira.isScopeError(error)
       const again = status === null || status === 429 || status >= 500
       const kind = again ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'
       const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
       const said = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
-      throw Object.assign(
-        fail(
-          kind,
-          `${doing}: ${said}`,
-          kind === 'permission'
-            ? 'Check JIRA_EMAIL and JIRA_API_TOKEN, and what that account may do in the project.'
-            : null,
-          error,
-        ),
-        { status, retryAfter },
-      )
+      const why = lacksScope ? ': the token lacks a scope' : ''
+      const remedy = remedyOf({ status, lacksScope }, url)
+      throw failed(fail(kind, `${doing}: ${said}${why}`, remedy, error), { status, retryAfter, lacksScope })
     })
     try {
       return await Promise.race([asked, late])

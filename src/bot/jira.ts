@@ -63,6 +63,8 @@ export type Jira = {
   projects(): Promise<string[]>
   /** Of these permissions, those that we do not have in a project. */
   lacks(project: string, permissions: readonly string[]): Promise<string[]>
+  /** Throws when our token may not write. Tried for real, and nothing is written. */
+  tryWriting(): Promise<void>
 }
 
 /** `show`, where it is set, is given what would be written, and nothing is. */
@@ -288,6 +290,18 @@ export const openJira = (settings: JiraSettings, show: Show | null = null): Jira
         searchParams: { projectKey: project, permissions: permissions.join(',') },
       })
       return permissions.filter(one => member(told, 'permissions', one, 'havePermission') !== true)
+    },
+    tryWriting: async () => {
+      // A comment that says nothing, on an issue that cannot be: they are counted from 1. What may not write is refused before
+      // Jira looks at any of that (401, 403; the gateway's own is FAILURE_CLIENT_SCOPE_CHECK). What may is told that there is no
+      // such issue (404), or no body (400), which are the other answers of "Add comment" in Jira's description of its API.
+      await ask('trying whether we may write in Jira', {
+        url: '/rest/api/3/issue/NONE-0/comment',
+        method: 'POST',
+        body: {},
+      }).catch(error => {
+        if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 400)) throw error
+      })
     },
   }
 }

@@ -24,7 +24,9 @@ const ofJira = (config: Config): string => {
     jira.webhookSecret === null
       ? `looked at every ${pollSeconds} s`
       : `by its webhook: https://<your address>/jira/webhook has to lead to this bot`
-  return `Jira: ${projects.join(', ')} on ${new URL(jira.url).host}, ${how}; ${whose(config)}`
+  // With its path: at the gateway of Atlassian, that alone says which site it is.
+  const where = jira.url.replace(/^https?:\/\//, '')
+  return `Jira: ${projects.join(', ')} on ${where}, ${how}; ${whose(config)}`
 }
 
 export const watching = (config: Config): string => `${ofGitHub(config)}\n${ofJira(config)}`

@@ -1,9 +1,11 @@
 /** What a look at credentials and permissions says of each thing that can be wrong. */
 import { generateKeyPairSync } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { ServerResponse } from 'node:http'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
 import { checkApp, openTokenCheck } from '../../src/bot/check-github.ts'
 import { openJiraCheck } from '../../src/bot/check-jira.ts'
+import { gatewayOf } from '../../src/bot/jira-gateway.ts'
 import type { AppSettings, JiraSettings } from '../../src/config.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
@@ -261,27 +263,145 @@ describe('Jira', () => {
     ...more,
   })
   const look = (more: Partial<JiraSettings> = {}) => openJiraCheck(settings(more))
+  const account = async (more: Partial<JiraSettings> = {}) => {
+    const { checks, instead } = await look(more).account()
+    complaints(checks)
+    return [...told(checks), ...(instead === null ? [] : [`instead: ${instead}`])]
+  }
+  const ofScopes = (more: Partial<JiraSettings> = {}) => ({ apiToken: jira.scoped.token, ...more })
 
   test('an account that may do all', async () => {
     const check = look()
-    expect(told([...(await check.account()), ...(await check.project('DROP'))])).toEqual([
-      `right: dev@example.org is known at ${jira.url}`,
-      'right: DROP (Project DROP) can be read and commented on',
-    ])
+    expect(await account()).toEqual([`right: dev@example.org is known at ${jira.url}`])
+    expect(told(await check.project('DROP'))).toEqual(['right: DROP (Project DROP) can be read and commented on'])
     expect(await check.projects()).toEqual(['DROP', 'WEB'])
   })
   test.for([
-    [{ apiToken: 'wrong' }, /does not take this token of dev@example\.org$/],
-    [{ email: 'other@example.org' }, /does not take this token of other@example\.org$/],
+    [
+      { apiToken: 'wrong' },
+      /neither http:\S+ nor http:\S+\/ex\/jira\/[0-9a-f-]+ takes this token of dev@example\.org$/,
+    ],
+    [{ email: 'other@example.org' }, /takes this token of other@example\.org$/],
     [{ email: 'nobody' }, /takes host or e-mail address for none$/],
     [{ url: NOBODY }, /Jira cannot be reached/],
   ] as const)('with %j', async ([more, says]) => {
-    expect(complaints(await look(more).account())).toEqual([expect.stringMatching(says)])
+    expect(await account(more)).toEqual([expect.stringMatching(says)])
   })
   test('down for now', async () => {
     jira.setDown(true)
-    expect(complaints(await look().account())).toEqual([expect.stringContaining('Jira answered 503')])
+    expect(await account()).toEqual([expect.stringContaining('Jira answered 503')])
   })
+
+  describe('a token with scopes', () => {
+    const notHere = () => `note: ${jira.url} does not take this token: one with scopes belongs to ${jira.scoped.url}`
+    afterEach(() => {
+      for (const scope of ['read:jira-user', 'read:jira-work', 'write:jira-work']) jira.scoped.scopes.add(scope)
+      jira.tellTenant(null)
+      jira.asked.splice(0)
+    })
+
+    test('is taken at the gateway, which the site leads to', async () => {
+      expect(await account(ofScopes())).toEqual([
+        notHere(),
+        `right: dev@example.org is known at ${jira.scoped.url}`,
+        `instead: ${jira.scoped.url}`,
+      ])
+      const check = look(ofScopes({ url: jira.scoped.url }))
+      expect(await check.account()).toMatchObject({ checks: [{ found: 'right' }], instead: null })
+      expect(told(await check.project('DROP'))).toEqual(['right: DROP (Project DROP) can be read and commented on'])
+    })
+    test.for([
+      [['read:jira-user'], 'the scope read:jira-user'],
+      [['read:jira-work'], 'the scope read:jira-work'],
+      [['write:jira-work'], 'the scope write:jira-work'],
+      [['read:jira-user', 'write:jira-work'], 'the scopes read:jira-user, write:jira-work'],
+    ] as const)('without %s', async ([scopes, said]) => {
+      for (const scope of scopes) jira.scoped.scopes.delete(scope)
+      const lacks = `wrong: the token of dev@example.org lacks ${said}`
+      expect(await account(ofScopes())).toEqual([notHere(), lacks])
+      const { checks } = await look(ofScopes({ url: jira.scoped.url })).account()
+      expect(told(checks)).toEqual([lacks])
+      expect(checks[0]?.remedy).toContain('read:jira-user, read:jira-work and write:jira-work')
+    })
+    test('is tried by a write that can write nothing', async () => {
+      await account(ofScopes())
+      const written = jira.asked.filter(one => one.method !== 'GET').map(({ method, path }) => `${method} ${path}`)
+      const { pathname } = new URL(jira.scoped.url)
+      expect(written).toEqual([`POST ${pathname}/rest/api/3/issue/NONE-0/comment`])
+      expect(['DROP-1', 'WEB-1'].flatMap(jira.comments)).toEqual([])
+    })
+    test('one without belongs to the site', async () => {
+      const { checks } = await look({ url: jira.scoped.url }).account()
+      expect(told(checks)).toEqual([`wrong: ${jira.scoped.url} does not take this token of dev@example.org`])
+      expect(checks[0]?.remedy).toContain('One without scopes belongs to the site')
+    })
+    test('a gateway that cannot be asked now', async () => {
+      jira.tellTenant(response => {
+        response.writeHead(200, { 'content-type': 'application/json' })
+        response.end(JSON.stringify({ cloudId: new URL(jira.scoped.url).pathname.split('/').at(-1) }))
+        jira.setDown(true)
+      })
+      const [first, second] = await account(ofScopes())
+      expect([first, second]).toEqual([notHere(), 'wrong: asking Jira who we are: Jira answered 503'])
+    })
+
+    const json = (value: unknown) => (response: ServerResponse) =>
+      void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value))
+    const CLOUD = '35273b54-3f06-40d2-880f-dd28cf8daafa'
+    test.for<[string, (response: ServerResponse, elsewhere: string) => void]>([
+      ['no JSON', response => void response.end('<p>Log in')],
+      ['an error', response => void response.writeHead(500).end(JSON.stringify({ cloudId: CLOUD }))],
+      ['no object', json(CLOUD)],
+      ['nothing of a cloud', json({})],
+      ['a cloud that is none', json({ cloudId: 'example' })],
+      ['a number', json({ cloudId: 35273 })],
+      ['a list', json({ cloudId: [CLOUD] })],
+      ['a way up', json({ cloudId: `../../${CLOUD}` })],
+      ['a way on', json({ cloudId: `${CLOUD}/../../elsewhere` })],
+      ['a question', json({ cloudId: `${CLOUD}?to=elsewhere` })],
+      ['another line', json({ cloudId: `${CLOUD}\n` })],
+      ['another server', (response, elsewhere) => json({ cloudId: `@${new URL(elsewhere).host}/${CLOUD}` })(response)],
+      ['a whole address', (response, elsewhere) => json({ cloudId: `${elsewhere}/ex/jira/${CLOUD}` })(response)],
+      [
+        'a redirect',
+        (response, elsewhere) =>
+          void response.writeHead(302, { location: `${elsewhere}/_edge/tenant_info` }).end(JSON.stringify({})),
+      ],
+    ])('goes nowhere when the site tells %s', async ([, tell]) => {
+      const elsewhere = await startJira({ issues: {} })
+      onTestFinished(() => elsewhere.stop())
+      jira.tellTenant(response => tell(response, elsewhere.url))
+      const { checks, instead } = await look(ofScopes()).account()
+      expect(told(checks)).toEqual([`wrong: ${jira.url} does not take this token of dev@example.org`])
+      expect(checks[0]?.remedy).toContain(`${jira.url}/_edge/tenant_info does not tell which cloudId`)
+      expect([instead, elsewhere.asked]).toEqual([null, []])
+      // The site alone had the token, which it was given to begin with.
+      expect(jira.asked.filter(one => one.authorized).map(one => one.path)).toEqual(['/rest/api/3/myself'])
+    })
+    test('does not listen to a site that tells without end', async () => {
+      let sent = 0
+      jira.tellTenant(response => {
+        const piece = ' '.repeat(10_000)
+        const more = () => {
+          do sent += piece.length
+          while (response.write(piece))
+        }
+        response.writeHead(200, { 'content-type': 'application/json' }).on('drain', more)
+        more()
+      })
+      expect(await account(ofScopes())).toEqual([`wrong: ${jira.url} does not take this token of dev@example.org`])
+      // What is in the pipes between.
+      expect(sent).toBeLessThan(50_000_000)
+    })
+    test('goes to Atlassian, and to a stand-in on loopback alone', () => {
+      const there = `https://api.atlassian.com/ex/jira/${CLOUD}`
+      expect(gatewayOf('https://example.atlassian.net', { cloudId: CLOUD })).toBe(there)
+      expect(gatewayOf('https://127.example.org', { cloudId: CLOUD })).toBe(there)
+      expect(gatewayOf('https://localhost.example.org:8080/jira', { cloudId: CLOUD })).toBe(there)
+      expect(gatewayOf('http://127.0.0.1:8080/jira', { cloudId: CLOUD })).toBe(`http://127.0.0.1:8080/ex/jira/${CLOUD}`)
+    })
+  })
+
   test('a project that is not seen', async () => {
     const found = await look().project('NOPE')
     expect(complaints(found)).toEqual(['wrong: there is no project NOPE, or this account may not see it'])

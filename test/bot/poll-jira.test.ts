@@ -9,7 +9,7 @@ import { openJiraPoll } from '../../src/bot/poll-jira.ts'
 import type { Delivery } from '../../src/queue/queue.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
-import { openStage, type Stage } from './stage.ts'
+import { environmentOf, openStage, type Stage } from './stage.ts'
 
 describe('what a look finds', () => {
   let board: JiraStandIn
@@ -233,5 +233,59 @@ describe('a whole bot without a webhook', () => {
     })
     await until('the other create', () => stage.told('DROP-2').length > 0)
     expect(stage.told('DROP-1')).toEqual(['create pending'])
+  })
+})
+
+describe('a whole bot by a token with scopes', () => {
+  let stage: Stage
+  beforeAll(async () => {
+    stage = await openStage({
+      people: {},
+      issues: { 'DROP-1': 'one' },
+      settings: ({ scoped }) => ({ JIRA_HOST: scoped.url, JIRA_API_TOKEN: scoped.token, JIRA_WEBHOOK_SECRET: null }),
+    })
+    const looks = () => stage.jira.asked.filter(one => one.path.includes('/search/jql')).length
+    await until('the second look', () => looks() > 1)
+  })
+  afterAll(() => stage.close())
+
+  test('finds a move and tells that the machine is there, all of it through the gateway', async () => {
+    await stage.jira.move('DROP-1', 'In Progress')
+    await until('the create', () => stage.told('DROP-1').length > 0)
+    await stage.heartbeat([])
+    await stage.work(() => ({ result: 'done', environment: environmentOf('DROP-1'), said: 'made', seconds: 1 }))
+    await until('the comment', () => stage.jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
+    const { pathname } = new URL(stage.jira.scoped.url)
+    expect(stage.jira.asked.filter(one => !one.path.startsWith(`${pathname}/rest/api/3/`))).toEqual([])
+  })
+})
+
+describe('a token that is refused', () => {
+  let board: JiraStandIn
+  beforeAll(async () => {
+    board = await startJira({ issues: { 'DROP-1': 'one' } })
+  })
+  afterAll(() => board.stop())
+  const said = async (url: string, apiToken: string) => {
+    const jira = openJira({ url, email: board.me.emailAddress, apiToken, webhookSecret: null })
+    const error = await jira.me().catch(error => error)
+    expect(error).toMatchObject({ failure: { kind: 'permission' }, status: 401 })
+    return `${error.failure.message}. ${error.failure.remedy}`
+  }
+
+  test('at the site: one with scopes belongs elsewhere, and how that is found', async () => {
+    const told = await said(board.url, board.scoped.token)
+    expect(told).toContain('set JIRA_HOST to https://api.atlassian.com/ex/jira/<cloudId>')
+    expect(told).toContain(`${board.url}/_edge/tenant_info`)
+    expect(told).toContain('agent-swarm init')
+  })
+  test('at the gateway: one without scopes belongs to the site', async () => {
+    expect(await said(board.scoped.url, board.token)).toContain('set JIRA_HOST to that, as example.atlassian.net')
+  })
+  test('for a scope: which ones are needed', async () => {
+    board.scoped.scopes.delete('read:jira-user')
+    expect(await said(board.scoped.url, board.scoped.token)).toMatch(
+      /the token lacks a scope\. .*read:jira-user, read:jira-work and write:jira-work/,
+    )
   })
 })

@@ -32,6 +32,7 @@ export const environmentOf = (ticket: string, more: Partial<Environment> = {}): 
   ...more,
 })
 
+type Settings = Record<string, string | null>
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
 export const openStage = async ({
@@ -47,7 +48,7 @@ export const openStage = async ({
   level?: string
   clock?: () => number
   /** More of the environment; null takes a variable away. */
-  settings?: Record<string, string | null>
+  settings?: Settings | ((jira: JiraStandIn) => Settings)
   /** What there is before the bot is started for the first time. */
   before?: (github: GitHubStandIn, jira: JiraStandIn) => Promise<void>
 }) => {
@@ -63,7 +64,7 @@ export const openStage = async ({
     AGENT_SWARM_RUNNER_TOKEN: TOKEN,
     PORT: '0',
     AGENT_SWARM_POLL_SECONDS: '1',
-    ...settings,
+    ...(typeof settings === 'function' ? settings(jira) : settings),
   }
   const environment = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null))
   const config = await readConfig({}, environment as Record<string, string>)

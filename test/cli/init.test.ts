@@ -12,11 +12,12 @@ import {
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
+import type { Step } from '../support/terminal.ts'
 import { until } from '../support/wait.ts'
 
 // Several whole processes each, on a machine that may be busy.
@@ -131,6 +132,38 @@ describe('without a terminal', () => {
     expect(ran.stdout + ran.stderr).not.toContain(jiraWebhookSecret)
   })
 
+  test('a token with scopes has the address written where it is taken, and both are said', async () => {
+    const { JIRA_HOST: _, ...given } = environment({ JIRA_API_TOKEN: jira.scoped.token })
+    const words = [...laptop, '--jira-host', jira.url]
+    const ran = await cli.swarm(words, { environment: given })
+    expect(ran).toMatchObject({ code: 0, stderr: '' })
+    expect(ran.stdout).toContain(
+      `! Jira: ${jira.url} does not take this token: one with scopes belongs to ${jira.scoped.url}\n  It is taken there, so that address becomes jiraHost.\n`,
+    )
+    expect(ran.stdout).toContain(`✓ Jira: dev@example.org is known at ${jira.scoped.url}`)
+    expect(ran.stdout).toContain('✓ Jira: DROP (Project DROP) can be read and commented on')
+    expect(ran.stdout).not.toContain(jira.scoped.token)
+    const kept = { ...asWritten(), jiraHost: jira.scoped.url, jiraApiToken: jira.scoped.token }
+    expect(parse(written())).toEqual(kept)
+    // The same again, with the site that people know and without it.
+    for (const again of [words, laptop]) {
+      const ran = await cli.swarm(again, { environment: given })
+      expect(ran).toMatchObject({ code: 0, stdout: expect.stringContaining('holds all of this') })
+    }
+    // Whose shell says otherwise is told so.
+    const other = await cli.swarm(laptop, { environment: { ...given, JIRA_HOST: jira.url } })
+    expect(other.stdout).toContain('! Configuration: JIRA_HOST is set in this shell to something else')
+  })
+
+  test('a token that lacks a scope is told which, and nothing is written', async () => {
+    jira.scoped.scopes.delete('write:jira-work')
+    onTestFinished(() => void jira.scoped.scopes.add('write:jira-work'))
+    const ran = await cli.swarm(laptop, { environment: environment({ JIRA_API_TOKEN: jira.scoped.token }) })
+    expect(ran.stdout).toContain('✗ Jira: the token of dev@example.org lacks the scope write:jira-work')
+    expect(ran.stdout).toContain('Make one with read:jira-user, read:jira-work and write:jira-work')
+    expect([ran.code, left(), jira.comments('DROP-1')]).toEqual([1, [], []])
+  })
+
   test('everything that is wrong is said with a remedy, and nothing is written', async () => {
     jira.lacks.add('ADD_COMMENTS')
     const words = ['init', '--github-repositories', 'acme/none', '--jira-projects', 'DROP,NOPE', '--json']
@@ -198,7 +231,7 @@ describe('without a terminal', () => {
 describe('on a terminal', () => {
   const steps = (...more: [prompt: string, text: string][]) =>
     more.map(([prompt, text]) => ({ prompt, text: `${text}\r` }))
-  const screenOf = async (type: { prompt: string; text: string }[], more: Record<string, string> = {}) => {
+  const screenOf = async (type: Step[], more: Record<string, string> = {}) => {
     const { screen, code } = await cli.terminal(['init'], { environment: { ...addresses(), ...more }, type })
     return { screen: stripVTControlCharacters(screen), code }
   }
@@ -229,6 +262,29 @@ describe('on a terminal', () => {
     expect(code).toBe(0)
     expect(parse(written())).toEqual(asWritten())
     expect(modeOf(path())).toBe('600')
+  })
+
+  test('a token with scopes is asked for again while it lacks one, and then leads to where it is taken', async () => {
+    const { scopes, token, url } = jira.scoped
+    scopes.delete('read:jira-work')
+    onTestFinished(() => void scopes.add('read:jira-work'))
+    const { screen, code } = await screenOf(
+      [
+        ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev'], ['are watched?', 'acme/shop']),
+        ...steps(['reach Jira Cloud?', ''], ['The site', jira.url], ['e-mail address', jira.me.emailAddress]),
+        ...steps(['API token', token]),
+        // Meanwhile it is given what it lacked.
+        { prompt: 'Answer that again?', does: () => void scopes.add('read:jira-work'), text: '\r' },
+        ...steps(['The site', ''], ['e-mail address', ''], ['API token', '']),
+        ...steps(['The keys', ''], ['Whose tickets', ''], ['made with?', ''], ['Write it?', '']),
+      ],
+      { JIRA_HOST: '' },
+    )
+    expect(screen).toContain('One with scopes needs read:jira-user')
+    expect(screen).toContain('lacks the scope read:jira-work')
+    expect(screen).not.toContain(token)
+    expect(code).toBe(0)
+    expect(parse(written())).toEqual({ ...asWritten(), jiraHost: url, jiraApiToken: token })
   })
 
   test('Ctrl-C leaves everything as it was', async () => {

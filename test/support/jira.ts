@@ -16,6 +16,16 @@ const ME = {
   timeZone: 'UTC',
 }
 const TOKEN = 'jira-token'
+/** With scopes: the site refuses it, and the gateway takes no other. */
+const SCOPED_TOKEN = 'jira-token-with-scopes'
+const CLOUD_ID = '35273b54-3f06-40d2-880f-dd28cf8daafa'
+const GATEWAY_PATH = `/ex/jira/${CLOUD_ID}`
+/** `x-atlassian-oauth2-scopes` of what is stood in for, in Jira's own description of its API. */
+const scopeOf = (method: string, path: string): string | null => {
+  if (path === '/rest/api/3/serverInfo') return null
+  if (path === '/rest/api/3/myself') return 'read:jira-user'
+  return method === 'GET' || path === '/rest/api/3/issue/bulkfetch' ? 'read:jira-work' : 'write:jira-work'
+}
 
 const STATUSES = {
   'To Do': { id: '10000', category: { id: 2, key: 'new', name: 'To Do', colorName: 'blue-gray' } },
@@ -150,7 +160,13 @@ export const startJira = async ({
       STATUSES[issue.status].category.id === 4 &&
       (whose === null || (issue.assignee !== null && whose.includes(issue.assignee)))
   }
-  const asked: { method: string; path: string; at: number }[] = []
+  /** `path` is as it was asked for, the gateway's with its own beginning; `authorized`: it came with some credentials. */
+  const asked: { method: string; path: string; at: number; authorized: boolean }[] = []
+  /** What the site tells of itself to anybody. */
+  const tenantInfo = (response: ServerResponse) => void send(response, 200, { cloudId: CLOUD_ID })
+  let tellsTenant: (response: ServerResponse) => void = tenantInfo
+  /** Those of the token with scopes. */
+  const scopes = new Set<string | null>([null, 'read:jira-user', 'read:jira-work', 'write:jira-work'])
   /** Requests for what Jira's API does not have, as far as it is stood in for. */
   const unknown: string[] = []
   type Link = { id: number; globalId: string; relationship: string; object: { url: string; title: string } }
@@ -256,12 +272,26 @@ export const startJira = async ({
     for await (const chunk of request) chunks.push(chunk as Buffer)
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    asked.push({ method: request.method ?? '', path: `${url.pathname}${url.search}`, at: performance.now() })
+    const { method = '', headers } = request
+    const authorized = headers.authorization !== undefined
+    asked.push({ method, path: `${url.pathname}${url.search}`, at: performance.now(), authorized })
     if (down === 'a page') return void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>Log in')
     if (down) return send(response, 503, { errorMessages: ['down'] })
-    const expected = `Basic ${Buffer.from(`${ME.emailAddress}:${TOKEN}`).toString('base64')}`
-    if (request.headers.authorization !== expected)
-      return send(response, 401, { errorMessages: ['Client must be authenticated'] })
+    if (url.pathname === '/_edge/tenant_info') return tellsTenant(response)
+    const atGateway = url.pathname.startsWith(`${GATEWAY_PATH}/`)
+    if (atGateway) url.pathname = url.pathname.slice(GATEWAY_PATH.length)
+    const secret = `${ME.emailAddress}:${atGateway ? SCOPED_TOKEN : TOKEN}`
+    if (headers.authorization !== `Basic ${Buffer.from(secret).toString('base64')}`)
+      return send(
+        response,
+        401,
+        atGateway ? { code: 401, message: 'Unauthorized' } : { errorMessages: ['Client must be authenticated'] },
+      )
+    // Before Jira sees any of it.
+    if (atGateway && !scopes.has(scopeOf(method, url.pathname))) {
+      response.setHeader('x-failure-category', 'FAILURE_CLIENT_SCOPE_CHECK')
+      return send(response, 401, { code: 401, message: 'Unauthorized; scope does not match' })
+    }
     const body = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
     const [, key = '', rest = ''] = url.pathname.match(/^\/rest\/api\/3\/issue\/([^/]+)\/?(.*)$/) ?? []
     const seen = [...known.values()].filter(one => !hidden.has(one.key))
@@ -478,6 +508,12 @@ export const startJira = async ({
       JIRA_EMAIL: ME.emailAddress,
       JIRA_API_TOKEN: TOKEN,
       JIRA_WEBHOOK_SECRET: JIRA_SECRET,
+    },
+    /** A token with scopes, where it is taken, and those that it has. */
+    scoped: { token: SCOPED_TOKEN, url: `${self}${GATEWAY_PATH}`, scopes },
+    /** What is answered at /_edge/tenant_info from now on; null: what Jira answers. */
+    tellTenant: (how: ((response: ServerResponse) => void) | null) => {
+      tellsTenant = how ?? tenantInfo
     },
     asked,
     lacks,

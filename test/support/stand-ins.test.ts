@@ -1,5 +1,5 @@
 /** The stand-ins answer as the clients of the real ones expect. */
-import { createCloudClient, isNotFoundError } from 'jira.js'
+import { createCloudClient, isNotFoundError, isScopeError } from 'jira.js'
 import { Probot, ProbotOctokit } from 'probot'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitHubStandIn, startGitHub } from './github.ts'
@@ -21,6 +21,19 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
   })
   test('a wrong token is refused', async () => {
     await expect(as(jira.me.emailAddress, 'wrong').myself.getCurrentUser()).rejects.toMatchObject({ status: 401 })
+  })
+  test('a token with scopes is refused, and taken at the gateway for what its scopes allow', async () => {
+    const { token, url, scopes } = jira.scoped
+    const { emailAddress: email } = jira.me
+    await expect(as(email, token).myself.getCurrentUser()).rejects.toMatchObject({ status: 401 })
+    expect(await (await fetch(`${jira.url}/_edge/tenant_info`)).json()).toEqual({ cloudId: url.split('/').at(-1) })
+    const through = createCloudClient({ host: url, auth: { type: 'basic', email, apiToken: token } })
+    expect((await through.myself.getCurrentUser()).accountId).toBe(jira.me.accountId)
+    scopes.delete('read:jira-user')
+    const lacking = await through.myself.getCurrentUser().catch((error: unknown) => error)
+    expect(isScopeError(lacking)).toBe(true)
+    expect((await through.serverInfo.getServerInfo()).deploymentType).toBe('Cloud')
+    scopes.add('read:jira-user')
   })
   test('an issue with its status category', async () => {
     const issue = await client.issues.getIssue({ issueIdOrKey: 'SHOP-1', fields: ['status', 'assignee'] })

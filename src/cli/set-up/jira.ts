@@ -1,6 +1,7 @@
 /** How the bot reaches Jira Cloud: it looks, or Jira tells it; and whose tickets get machines. */
 import { note, wrong } from '../../bot/check.ts'
-import { openJiraCheck, TOKEN_PAGE } from '../../bot/check-jira.ts'
+import { openJiraCheck } from '../../bot/check-jira.ts'
+import { SCOPES_SAID, TOKEN_PAGE } from '../../bot/jira-gateway.ts'
 import { settings } from '../../settings.ts'
 import { howToGive, JIRA } from './answers.ts'
 import type { Desk } from './desk.ts'
@@ -70,13 +71,22 @@ export const setUpJira = async (desk: Desk, withGitHub: boolean): Promise<void> 
         where: 'Of the account whose token comes next: as this account the bot comments.',
         again,
       })
-      await answers.secret('jiraApiToken', { question: 'Its API token', where: `Make one: ${TOKEN_PAGE}`, again })
+      await answers.secret('jiraApiToken', {
+        question: 'Its API token',
+        where: `Make one: ${TOKEN_PAGE} One with scopes needs ${SCOPES_SAID}.`,
+        again,
+      })
     },
-    async () =>
-      (await opened())?.account() ??
-      (['jiraHost', 'jiraEmail', 'jiraApiToken'] as const)
-        .filter(name => !answers.has(name))
-        .map(name => wrong('Jira', `${settings[name].env} is missing`, howToGive(name))),
+    async () => {
+      const account = await (await opened())?.account()
+      if (account === undefined)
+        return (['jiraHost', 'jiraEmail', 'jiraApiToken'] as const)
+          .filter(name => !answers.has(name))
+          .map(name => wrong('Jira', `${settings[name].env} is missing`, howToGive(name)))
+      const { checks, instead } = account
+      if (instead !== null) answers.set('jiraHost', instead)
+      return checks
+    },
   )
   const check = known ? await opened() : null
   const seen = ask === null || check === null ? [] : await unlessCancelled(check.projects())
