@@ -1,9 +1,8 @@
 /** app.yml asks for what the code needs: each event that it hears, each permission that it uses, and no other. */
-import { readdirSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { readManifest } from '../src/bot/check-github.ts'
 import { githubEventNames } from '../src/bot/github-events.ts'
+import { operationsUsed } from './support/github-requests.ts'
 
 type Needs = Readonly<Record<string, 'read' | 'write'>>
 /**
@@ -41,23 +40,16 @@ const events: Readonly<Record<string, Needs>> = {
   issue_comment: { issues: 'read' },
 }
 
-const room = resolve(import.meta.dirname, '../src/bot')
-const used = readdirSync(room)
-  .map(name => readFileSync(join(room, name), 'utf8'))
-  .flatMap(code =>
-    [...code.matchAll(/\.rest\s*\.([a-z]\w+)\s*\.([a-z]\w+)/g)].map(([, area, name]) => `${area}.${name}`),
-  )
-
 test('the events are those that mean something', async () => {
   expect((await readManifest()).default_events.sort()).toEqual([...githubEventNames].sort())
 })
 
 test('the permissions are those that the operations and events need', async () => {
-  expect(used.length).toBeGreaterThan(10)
-  expect(used.filter(name => operations[name] === undefined)).toEqual([])
+  expect(operationsUsed.length).toBeGreaterThan(10)
+  expect(operationsUsed.filter(name => operations[name] === undefined)).toEqual([])
   const needed: Record<string, 'read' | 'write'> = { metadata: 'read' }
   for (const needs of [
-    ...used.map(name => operations[name] ?? {}),
+    ...operationsUsed.map(name => operations[name] ?? {}),
     ...githubEventNames.map(name => events[name] ?? {}),
   ])
     for (const [permission, level] of Object.entries(needs))

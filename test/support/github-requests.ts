@@ -1,6 +1,7 @@
 /** Requests held against GitHub's own description of its API; scripts/github-openapi.ts cuts it out. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
+import { join, resolve } from 'node:path'
 import { Ajv, type ValidateFunction } from 'ajv'
 
 type Parameter = { name: string; in: 'path' | 'query'; required: boolean; slashes?: true; schema: object }
@@ -14,6 +15,15 @@ const { from, operations } = JSON.parse(
 ) as { from: string; operations: Record<string, Described> }
 
 export const operationIds: readonly string[] = Object.values(operations).map(one => one.id)
+
+const room = resolve(import.meta.dirname, '../../src/bot')
+/** The operations that the bot's code names, as Octokit does: `issues.createComment`. */
+export const operationsUsed: readonly string[] = readdirSync(room, { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts'))
+  .map(name => readFileSync(join(room, name), 'utf8'))
+  .flatMap(code =>
+    [...code.matchAll(/\.rest\s*\.([a-z]\w+)\s*\.([a-z]\w+)/g)].map(([, area, name]) => `${area}.${name}`),
+  )
 
 const formats = {
   'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/,

@@ -29,7 +29,7 @@ const askAssignees = async ({ answers, ask }: Desk) => {
   const whose = await ask.choose(
     'Whose tickets get machines by themselves?',
     [
-      { value: 'me', label: 'Those that are assigned to you' },
+      { value: 'me', label: `Those that are assigned to ${answers.get('jiraEmail')}` },
       { value: 'any', label: 'All of these projects', hint: 'for the bot of a team' },
     ],
     present === 'any' ? 'any' : 'me',
