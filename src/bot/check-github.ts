@@ -11,7 +11,7 @@ import type { AppSettings, TokenSettings } from '../config.ts'
 import { openLog } from '../log.ts'
 import { type Check, checkSecret, failed, note, right, wrong } from './check.ts'
 import { parts } from './facts.ts'
-import { type GitHub, githubFailure, type Octokit, openGitHub, statusOf, webUrlOf } from './github.ts'
+import { AUTHORIZE_TOKEN, type GitHub, githubFailure, type Octokit, openGitHub, statusOf, webUrlOf } from './github.ts'
 
 const OF = 'GitHub'
 /** A token that ends within is told of. */
@@ -132,23 +132,28 @@ export const openTokenCheck = async (settings: TokenSettings) => {
         wrong(
           OF,
           `GitHub shows no repository ${repo}`,
-          'Check its name, and that the token may see it: a fine-grained one names its repositories, an organisation may have to approve it.',
+          'Check its name, and that the token may see it: a fine-grained one names its repositories, an organisation may have to approve it, and one with single sign-on wants a classic one authorised ("Configure SSO", beside the token).',
         ),
       ]
     }
   }
 
-  /** Those that the token may push to, newest push first. */
-  const pushable = async (): Promise<string[]> => {
-    const { data } = await octokit.rest.repos.listForAuthenticatedUser({ sort: 'pushed', per_page: 100 })
-    return data
+  /** Those that the token may push to, newest push first. `hidden`: organisations show it nothing before it is authorised. */
+  const pushable = async (): Promise<{ names: string[]; hidden: boolean }> => {
+    const { data, headers } = await octokit.rest.repos.listForAuthenticatedUser({ sort: 'pushed', per_page: 100 })
+    const names = data
       .filter(one => one.permissions?.push === true && !one.archived)
       .map(one => one.full_name)
       .slice(0, SHOWN_REPOSITORIES)
+    return { names, hidden: String(headers['x-github-sso'] ?? '').startsWith('partial-results') }
   }
 
   return {
-    pushable: () => pushable().catch(() => []),
+    pushable: () =>
+      pushable().then(
+        ({ names }) => names,
+        () => [],
+      ),
     account: async (): Promise<Check[]> => {
       try {
         const found = await who()
@@ -162,10 +167,15 @@ export const openTokenCheck = async (settings: TokenSettings) => {
       const named = settings.repositories
       if (named.length > 0) return (await Promise.all(named.map(repository))).flat()
       try {
-        const found = await pushable()
-        return found.length > 0
-          ? [right(OF, `watched is what was pushed to last: ${found.join(', ')}`)]
-          : [wrong(OF, 'the token may push to no repository', 'Name a repository, and give the token access to it.')]
+        const { names: found, hidden } = await pushable()
+        return [
+          found.length > 0
+            ? right(OF, `watched is what was pushed to last: ${found.join(', ')}`)
+            : wrong(OF, 'the token may push to no repository', 'Name a repository, and give the token access to it.'),
+          ...(hidden
+            ? [note(OF, 'the repositories of an organisation are hidden from this token', AUTHORIZE_TOKEN)]
+            : []),
+        ]
       } catch (error) {
         return [failedAt(error, 'asking GitHub for the repositories')]
       }

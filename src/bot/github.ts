@@ -102,6 +102,10 @@ export type GitHubFailure = FailureError & { allows: 'later' | 'never' | 'pause'
 export const isGitHubFailure = (error: unknown): error is GitHubFailure =>
   error instanceof Error && 'failure' in error && 'allows' in error
 
+/** An organisation with single sign-on hides what it has from a classic token until that is authorised for it. */
+export const AUTHORIZE_TOKEN =
+  'The organisation has single sign-on: authorise the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
+
 const header = (error: object, name: string): string | null => {
   const response = 'response' in error ? error.response : null
   const headers = typeof response === 'object' && response !== null && 'headers' in response ? response.headers : null
@@ -149,6 +153,9 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
   }
   if (status === 401)
     return made('permission', 'pause', null, "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.")
+  // https://docs.github.com/rest/authentication/authenticating-to-the-rest-api, "Personal access tokens and SAML SSO"
+  if (status === 403 && header(error, 'x-github-sso') !== null)
+    return made('permission', 'never', null, AUTHORIZE_TOKEN)
   if (status === 403)
     return made(
       'permission',

@@ -104,6 +104,24 @@ describe('GitHub', () => {
         github.invalid.splice(0).map(one => one.match(/^POST \/repos\/acme\/shop\/(\w+): .* 'title'/)?.[1]),
       ).toEqual(expect.arrayContaining(['issues']))
     })
+    test('one that is not authorised for an organisation with single sign-on', async () => {
+      const sso = 'https://github.com/orgs/acme/sso?authorization_request=AbC'
+      answers(
+        /^GET \/repos\/acme\/shop$/,
+        { message: 'Resource protected by organization SAML enforcement.' },
+        { 'x-github-sso': `required; url=${sso}` },
+        403,
+      )
+      const [named] = (await look('token-dev')).repositories
+      expect(named).toMatchObject({ found: 'wrong', remedy: expect.stringContaining('"Configure SSO"') })
+      answers(/^GET \/user\/repos/, [{ full_name: 'dev/notes', permissions: { push: true } }], {
+        'x-github-sso': 'partial-results; organizations=21955855,20582480',
+      })
+      expect(told((await look('token-dev', [])).repositories)).toEqual([
+        'right: watched is what was pushed to last: dev/notes',
+        'note: the repositories of an organisation are hidden from this token',
+      ])
+    })
     test('repositories that are not there, not writable, or archived', async () => {
       expect(complaints((await look('token-dev', ['acme/none'])).repositories)).toEqual([
         'wrong: GitHub shows no repository acme/none',
