@@ -26,7 +26,10 @@ export const openAsk = async (signal: AbortSignal): Promise<Ask | null> => {
     return answer as Exclude<T, symbol>
   }
   /** Under the line that the questions hang on. */
-  const tell = (where: string) => log.message(styleText('dim', where, { stream: output }), { output, spacing: 1 })
+  const tell = (where: string) => {
+    const lines = where.split('\n').map(line => styleText('dim', line, { stream: output }))
+    log.message(lines, { output, spacing: 1 })
+  }
   return {
     choose: <T extends string>(message: string, options: readonly Choice<T>[], initialValue: T) =>
       answered<string | symbol>(

@@ -1,7 +1,8 @@
 /** Set-up: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
 import { note, wrong } from '../bot/check.ts'
 import { homeIn } from '../config.ts'
-import { plain, printJson, type RunCommand, tell } from './command.ts'
+import { fail, isFailure } from '../errors.ts'
+import { type Invocation, plain, printJson, type RunCommand, tell } from './command.ts'
 import type { Desk } from './set-up/desk.ts'
 import { isWrong, openDesk } from './set-up/desk.ts'
 import { setUpGitHub } from './set-up/github.ts'
@@ -16,8 +17,7 @@ const mayWrite = async ({ ask, checks, dryRun }: Desk): Promise<boolean> => {
   return ask.agree(`${bad === 1 ? 'One thing is' : `${bad} things are`} wrong. Write it all the same?`, false)
 }
 
-export const run: RunCommand = async invocation => {
-  const desk = await openDesk(invocation, homeIn())
+const setUp = async (desk: Desk, invocation: Invocation): Promise<number> => {
   const { answers, checks, dryRun, say } = desk
   const withGitHub = await setUpGitHub(desk)
   await setUpJira(desk, withGitHub)
@@ -57,4 +57,15 @@ export const run: RunCommand = async invocation => {
   const fine = !isWrong(checks)
   if (settled && fine) say(`Next: ${next.join(', then ')}`)
   return fine && (settled || dryRun) ? 0 : 1
+}
+
+export const run: RunCommand = async invocation => {
+  const desk = await openDesk(invocation, homeIn())
+  try {
+    return await setUp(desk, invocation)
+  } catch (error) {
+    if (!isFailure(error) || error.failure.kind !== 'cancelled' || !desk.answers.isBegun()) throw error
+    // GitHub gives the key of an App once: it is written before the other questions.
+    throw fail('cancelled', `cancelled; ${desk.answers.path} has the App that was made`, 'Go on: agent-swarm init')
+  }
 }

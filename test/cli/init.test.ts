@@ -257,6 +257,9 @@ describe('on a terminal', () => {
     )
     expect(screen).toContain('✗ GitHub: GitHub does not know this token')
     expect(screen).toContain('https://id.atlassian.com/manage-profile/security/api-tokens')
+    // It stands in no variable.
+    expect(screen).toContain('Enter keeps the one that was given before.')
+    expect(screen).not.toContain('Enter keeps the one in')
     expect(screen).toContain('Next: agent-swarm up')
     for (const secret of ['wrong-token', 'token-dev', jira.token]) expect(screen).not.toContain(secret)
     expect(code).toBe(0)
@@ -395,5 +398,18 @@ describe('an App that GitHub makes', () => {
     init.kill('SIGINT')
     expect(await init.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('making the App: cancelled') })
     expect(left()).toEqual([])
+  })
+
+  test('stays when somebody leaves after it was made, and that is said', async () => {
+    const nowhere = { match: /^GET \/app\/installations/, answer: { status: 200, body: [] } }
+    github.faults.push(...Array.from({ length: 50 }, () => nowhere))
+    const { init, page } = await begin()
+    const { back } = await agree(page)
+    await fetch(back, { redirect: 'manual' })
+    await until('the App is in the file', () => init.heard.stdout.includes('The App is made'))
+    init.kill('SIGINT')
+    const { code, stderr } = await init.ended
+    expect(stderr).toContain(`cancelled; ${path()} has the App that was made\nGo on: agent-swarm init`)
+    expect([code, parse(written()).appId]).toEqual([1, github.app.id])
   })
 })

@@ -93,6 +93,7 @@ export type Answers = Awaited<ReturnType<typeof openAnswers>>
 /** Throws `not-configured` when the file that is there is wrong, before anything is asked. */
 export const openAnswers = async (home: string, flags: Invocation['flags'], ask: Ask | null) => {
   let file = await readConfigFile(home)
+  let begun = false
   if (file.content !== null) await readCandidate(file.content)
   const flagged = inFlags(flags)
   const typed = settingsInEnvironment()
@@ -119,11 +120,18 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
     return found
   }
   const content = () => withChanges(file, changes())
+  /** Where the present answer is from. */
+  const whence = (name: Asked): string => {
+    if (same(all.get(name), file.values[name])) return 'in config.yaml'
+    return same(all.get(name), environment.get(name)) ? `in ${row(name).env}` : 'that was given before'
+  }
   const isSettled = (name: Asked, again: boolean) => ask === null || (flagged.has(name) && !again)
 
   return {
     path: file.path,
     isNew: () => file.content === null,
+    /** Something of this set-up is in the file already. */
+    isBegun: () => begun,
     has: (name: Asked): boolean => all.has(name),
     get: (name: Asked): unknown => all.get(name),
     set: (name: Asked, value: unknown) => void all.set(name, value),
@@ -151,8 +159,7 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
       const known = all.has(name)
       let typed = ''
       if (ask !== null && !isSettled(name, again)) {
-        const kept = file.values[name] === undefined ? row(name).env : 'config.yaml'
-        const enter = known ? ` Enter keeps the one in ${kept}.` : made ? ' Enter makes one.' : ''
+        const enter = known ? `\nEnter keeps the one ${whence(name)}.` : made ? '\nEnter makes one.' : ''
         typed = await ask.secret(question, `${where}${enter}`, one =>
           one.trim() === '' && !known && !made ? 'An answer is needed.' : undefined,
         )
@@ -190,6 +197,7 @@ export const openAnswers = async (home: string, flags: Invocation['flags'], ask:
     write: async (of: readonly Asked[] = ASKED) => {
       writeConfigFile(file, await withChanges(file, changes(of)))
       file = await readConfigFile(home)
+      begun = true
     },
   }
 }
