@@ -5,6 +5,7 @@ import type { Log } from '../log.ts'
 import type { Message, Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
 import { isGitHubFailure } from './github.ts'
 import { isJiraFailure } from './jira-client.ts'
+import { aboutOf } from './lanes.ts'
 
 const AT_ONCE = 8
 /** Under a flood, the inbox gets a turn this often; accepting comes first. Milliseconds. */
@@ -62,6 +63,7 @@ export const openInbox = ({
     log.info(
       {
         correlation: delivery.id,
+        about: aboutOf(delivery.lane),
         source: delivery.source,
         event: delivery.event,
         verdict: verdict.verdict,

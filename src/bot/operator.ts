@@ -13,6 +13,7 @@ import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { DeliveryRow, Queue, Replayed } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
+import { lanesOf } from './lanes.ts'
 import type { AuditLine } from './memory/audit.ts'
 import type { Memory } from './memory/index.ts'
 
@@ -39,7 +40,8 @@ type Stores = { queue: Queue; memory: Memory }
 const answers: {
   [Ask in Question['ask']]: (stores: Stores, question: Extract<Question, { ask: Ask }>) => Answers[Ask]
 } = {
-  deliveries: ({ queue }, { words, limit }) => queue.deliveries({ words, limit }),
+  deliveries: ({ queue, memory }, { words, limit }) =>
+    queue.deliveries({ words, limit, lanesOf: word => lanesOf(memory, word) }),
   audit: ({ memory }, { ticket, limit }) => memory.audit(ticket, limit),
   replay: ({ queue }, { id }) => queue.replay(id),
 }

@@ -1,4 +1,5 @@
-import { age, columns, print, printJson, type RunCommand, tell } from './command.ts'
+import { aboutOf } from '../bot/lanes.ts'
+import { age, columns, plain, print, printJson, type RunCommand, tell } from './command.ts'
 import { asJson, eventOf, limitOf, noBot, openInbox, told } from './inbox.ts'
 
 export const run: RunCommand = async invocation => {
@@ -19,12 +20,13 @@ export const run: RunCommand = async invocation => {
       const now = new Date()
       print(
         columns([
-          ['AGE', 'VERDICT', 'ID', 'EVENT', 'WHAT CAME OF IT'],
+          ['AGE', 'VERDICT', 'ID', 'EVENT', 'ABOUT', 'WHAT CAME OF IT'],
           ...rows.map(row => [
             age(new Date(row.receivedAt).toISOString(), now),
             row.verdict,
             row.id,
             eventOf(row),
+            plain(aboutOf(row.lane) ?? '-'),
             told(row, now.getTime()),
           ]),
         ]),

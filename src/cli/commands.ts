@@ -292,7 +292,7 @@ export const commands: Readonly<Record<string, Command>> = {
   },
   'bot inbox': {
     arguments: [{ name: 'filter', is: 'delivery', many: true }],
-    says: 'What was delivered, newest first, each with its verdict and why. Filters: a verdict (actions, ignored, refused, failed, waiting), source, event, id or ticket.',
+    says: 'What was delivered, newest first, each with its verdict and why. Filters: a verdict (actions, ignored, refused, failed, waiting), source, event, id, ticket or pull request (acme/shop#7).',
     example: 'agent-swarm bot inbox refused issue_comment',
     options: { limit: { type: 'string', value: 'N', says: 'How many at most (50).' }, json },
     load: () => import('./bot-inbox.ts'),

@@ -1,6 +1,7 @@
 /** What `bot inbox`, `bot replay` and `bot audit` share: the way to a bot that runs or does not, and a delivery as a person reads it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { aboutOf } from '../bot/lanes.ts'
 import { openMemory } from '../bot/memory/index.ts'
 import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
 import type { Config } from '../config.ts'
@@ -55,15 +56,21 @@ export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, 
       : `${because}; tried ${attempt} times, again ${inTime((dueAt ?? now) - now)}`
   }
   if (verdict !== 'actions' || actions.length === 0) return because
-  return actions.map(one => `${one.kind} ${one.ticket} (${one.result ?? one.state})`).join(', ')
+  return actions
+    .map(one => {
+      const why = one.because === null ? '' : `: ${plain(one.because.replaceAll(/\s+/g, ' '))}`
+      return `${one.kind} ${one.ticket} (${one.result ?? one.state}${why})`
+    })
+    .join(', ')
 }
 
 export const eventOf = ({ source, event }: DeliveryRow) => plain(`${source} ${event}`)
 
 export const iso = (at: number) => new Date(at).toISOString()
 /** Times are ISO 8601, UTC. */
-export const asJson = ({ receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
+export const asJson = ({ lane, receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
   ...row,
+  about: aboutOf(lane),
   receivedAt: iso(receivedAt),
   dueAt: dueAt === null ? null : iso(dueAt),
   settledAt: settledAt === null ? null : iso(settledAt),

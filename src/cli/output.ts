@@ -179,6 +179,10 @@ const delivery = v.strictObject({
   source: v.picklist(['github', 'jira', 'clock']),
   id: text,
   event: text,
+  about: said(
+    v.nullable(text),
+    'The ticket, the pull request or the branch, as DROP-1, acme/shop#7 or acme/shop a-branch.',
+  ),
   receivedAt: time,
   verdict: v.picklist(['actions', 'ignored', 'refused', 'failed', 'waiting']),
   reason: said(v.nullable(text), 'Of the verdict; of one that waits, why it could not be decided.'),
@@ -192,6 +196,7 @@ const delivery = v.strictObject({
         ticket,
         state: v.picklist(['pending', 'active', 'done', 'dead', 'cancelled']),
         result: v.nullable(v.picklist(['done', 'skipped', 'failed'])),
+        because: said(v.nullable(text), 'Why it was skipped, or failed.'),
       }),
     ),
     'What it became.',

@@ -27,7 +27,7 @@ type Settlement = {
   messages: readonly Message[]
 }
 /** A delivery as the inbox shows it. */
-export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'receivedAt'> & {
+export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'lane' | 'receivedAt'> & {
   verdict: Verdict['verdict'] | 'waiting'
   /** Of the verdict; of one that waits, why it could not be decided the last time. */
   reason: string | null
@@ -36,8 +36,14 @@ export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'receivedAt
   /** When one that waits is decided next, epoch ms. */
   dueAt: number | null
   settledAt: number | null
-  /** What it became. */
-  actions: { kind: Action['kind']; ticket: Ticket; state: ActionState; result: Outcome['result'] | null }[]
+  /** What it became. `because`: why one was skipped or failed. */
+  actions: {
+    kind: Action['kind']
+    ticket: Ticket
+    state: ActionState
+    result: Outcome['result'] | null
+    because: string | null
+  }[]
 }
 /** `again`: it is due now. Otherwise why not: it took effect, it is being decided, its payload is no longer kept, or nobody knows it. */
 export type Replayed = 'again' | 'took effect' | 'in hand' | 'forgotten' | 'unknown'
@@ -93,10 +99,14 @@ export type Queue = {
   /** It could be neither settled nor postponed, as when the disk is full: it is due as it was. Writes nothing. */
   release(seq: number): void
   /**
-   * Deliveries, newest first, at most `limit`. Each of `words` must be its verdict, source, event, id, or the ticket of one
-   * of its actions.
+   * Deliveries, newest first, at most `limit`. Each of `words` must be its verdict, source, event, id, the ticket of one of
+   * its actions, or name its lane, as `lanesOf` says.
    */
-  deliveries(filter: { words: readonly string[]; limit: number }): DeliveryRow[]
+  deliveries(filter: {
+    words: readonly string[]
+    limit: number
+    lanesOf?: (word: string) => readonly string[]
+  }): DeliveryRow[]
   /** Has a delivery decided again that had no effect. `id` may be `<source>:<id>`. */
   replay(id: string): Replayed
 

@@ -89,6 +89,10 @@ const actionFrom = (row: Row): ActionRow => ({
   outcome: parsed<Outcome>(row.outcome),
 })
 
+/** Why an action did nothing, or failed. */
+const becauseOf = (outcome: Outcome): string | null =>
+  outcome.result === 'skipped' ? outcome.because : outcome.result === 'failed' ? outcome.failure.message : null
+
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
 export const openQueue = (path: string, clock: () => number, open: OpenStore = openStore): Queue => {
   const { db, transaction } = open(path, migrations)
@@ -248,16 +252,18 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       inHand.delete(seq)
     },
     release: seq => void inHand.delete(seq),
-    deliveries: ({ words, limit }) => {
+    deliveries: ({ words, limit, lanesOf = () => [] }) => {
       const isIt = `and (? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
+        or lane in (select value from json_each(?))
         or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
       const rows = db
         .prepare(`select * from delivery where true ${words.map(() => isIt).join(' ')} order by seq desc limit ?`)
-        .all(...words.flatMap(word => [word, word]), limit) as Row[]
+        .all(...words.flatMap(word => [word, JSON.stringify(lanesOf(word)), word]), limit) as Row[]
       return rows.map(row => ({
         source: row.source as StoredDelivery['source'],
         id: row.id as string,
         event: row.event as string,
+        lane: row.lane as string,
         receivedAt: row.received_at as number,
         verdict: (row.verdict as Verdict['verdict'] | null) ?? 'waiting',
         reason: row.reason as string | null,
@@ -269,6 +275,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
           ticket: action.ticket,
           state,
           result: outcome?.result ?? null,
+          because: outcome === null ? null : becauseOf(outcome),
         })),
       }))
     },

@@ -69,6 +69,7 @@ describe('an operator', () => {
       source: 'jira',
       id: expect.stringMatching(/^[0-9a-f-]{36}$/),
       event: 'jira:issue_updated',
+      about: 'SHOP-1',
       receivedAt: expect.stringMatching(/^\d{4}-.*Z$/),
       verdict: 'ignored',
       reason: 'SHOP is no project of ours',
@@ -85,7 +86,7 @@ describe('an operator', () => {
 
     await end()
     expect((await swarm('inbox')).stdout).toMatch(
-      /VERDICT .*\n.* ignored .* jira jira:issue_updated .*SHOP is no project/,
+      /VERDICT .*\n.* ignored .* jira jira:issue_updated +SHOP-1 +SHOP is no project/,
     )
     await start('DROP,SHOP')
     expect(await swarm('replay', row.id)).toMatchObject({
@@ -97,6 +98,19 @@ describe('an operator', () => {
       stdout: `${row.id} took effect when it came, and nothing is done again. actions: create SHOP-1 (pending)\n`,
     })
     expect(await inbox('shop-1', 'actions')).toMatchObject([{ id: row.id, actions: [{ kind: 'create' }] }])
+  })
+
+  test('finds by its ticket what nothing came of', async () => {
+    await start('DROP')
+    await jira.move('DROP-2', 'In Progress')
+    await jira.assign('DROP-1', 'somebody')
+    await jira.move('DROP-1', 'In Progress')
+    await decided()
+    expect(await inbox('drop-1')).toMatchObject([
+      { about: 'DROP-1', verdict: 'ignored', reason: 'DROP-1 is assigned to somebody else' },
+      { about: 'DROP-1', verdict: 'ignored' },
+    ])
+    expect(await inbox('drop-1', 'actions')).toEqual([])
   })
 
   test('asks while no bot runs: it is decided at the next start', async () => {

@@ -231,7 +231,10 @@ export const keepsTheQueuePromises = (
       expect(queue.deliveries({ words: [], limit: 9 })).toMatchObject([
         { id: '4', verdict: 'waiting', reason: null, attempt: 0 },
         { id: '3', verdict: 'waiting', reason: 'Jira does not answer', attempt: 1, dueAt: now + 59_000 },
-        { id: '2', verdict: 'actions', dueAt: null, actions: [{ kind: 'stop', ticket: 'DROP-1', state: 'pending' }] },
+        {
+          ...{ id: '2', verdict: 'actions', dueAt: null },
+          actions: [{ kind: 'stop', ticket: 'DROP-1', state: 'pending', because: null }],
+        },
         { id: '1', verdict: 'refused', reason: 'may not', dueAt: null, actions: [] },
       ])
       expect(['1', 'github:2', '3', 'nobody'].map(id => queue.replay(id))).toEqual([
@@ -262,7 +265,26 @@ export const keepsTheQueuePromises = (
         ['2'],
       ])
       expect([found('jira', 'ignored'), found("' or 1=1 --")]).toEqual([[], []])
+      // What a word names beside these is for the one who asks to say.
+      const lanesOf = (word: string) => (word === 'both' ? ['a', 'b'] : word === 'second' ? ['b'] : [])
+      const named = (...words: string[]) => queue.deliveries({ words, lanesOf, limit: 9 }).map(one => one.id)
+      expect([named('both'), named('second'), named('both', 'ignored'), named('c')]).toEqual([
+        ['2', '1'],
+        ['2'],
+        ['1'],
+        [],
+      ])
       expect(queue.deliveries({ words: [], limit: 1 }).map(one => one.id)).toEqual(['2'])
+    })
+
+    test('what was skipped or failed says why, beside what it came of', () => {
+      queue.accept([delivery('1')])
+      const [first] = queue.due(1)
+      settle(first, { verdict: 'actions', reason: null }, [{ ...action('github:1:0'), correlation: '1' }])
+      const lease = queue.claim({ runnerId: 'r1' })
+      const because = 'DROP-1 is stopped already'
+      queue.complete(lease?.id ?? '', lease?.token ?? '', { result: 'skipped', because, environment: null })
+      expect(queue.deliveries({ words: [], limit: 1 })).toMatchObject([{ actions: [{ result: 'skipped', because }] }])
     })
 
     test('of payloads that had no effect, only so many bytes are kept', () => {
