@@ -4,7 +4,6 @@
  * handlers and the looks are real, and the world is that of the stand-ins; the machine is a word.
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import type { Rules } from '../../handlers/handler.ts'
 import { openCatchUp } from '../../src/bot/catch-up.ts'
 import { openDecide } from '../../src/bot/decide.ts'
 import { type GitHub, openGitHub } from '../../src/bot/github.ts'
@@ -15,6 +14,7 @@ import { openMemory } from '../../src/bot/memory/index.ts'
 import { openOutcomes } from '../../src/bot/outcomes.ts'
 import { openGitHubPoll } from '../../src/bot/poll-github.ts'
 import { openJiraPoll } from '../../src/bot/poll-jira.ts'
+import { standardRules } from '../../src/bot/repository-file.ts'
 import type { Outcome } from '../../src/domain.ts'
 import { openLog } from '../../src/log.ts'
 import type { Delivery } from '../../src/queue/queue.ts'
@@ -217,18 +217,7 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
   const began = new Date(START).toISOString()
   memory.setPlace('jira', { at: START, began: { [project]: START } })
   memory.setPlace(`github-app:${hub.repo}`, { began, comments: began, pulls: began })
-  const rules: Rules = {
-    ...{
-      projects: [project],
-      assignees: 'me',
-      labels: [],
-      branches: [],
-      machine: {},
-      closed: 'stop',
-      merged: 'delete',
-    },
-    ...{ done: null, graceMinutes: 0, keep: { newest: 5, days: null }, commands: {}, jiraCommanders: [] },
-  }
+  const rules = standardRules({ projects: [project], assignees: 'me', jiraCommanders: [] })
   const rulesOf = async () => rules
   const octokitFor = github.clientFor
   const decide = openDecide({

@@ -1,30 +1,17 @@
 /** GitHub by a personal token: what is polled becomes what a webhook would have told, and costs next to nothing. */
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import type { Rules } from '../../handlers/handler.ts'
 import { openGitHub } from '../../src/bot/github.ts'
 import { githubEvent } from '../../src/bot/github-events.ts'
 import { openMemory } from '../../src/bot/memory/index.ts'
 import { openGitHubPoll } from '../../src/bot/poll-github.ts'
+import { standardRules } from '../../src/bot/repository-file.ts'
 import { openLog } from '../../src/log.ts'
 import type { Delivery } from '../../src/queue/queue.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
 
-const rules: Rules = {
-  projects: ['DROP'],
-  assignees: 'me',
-  labels: [],
-  branches: [],
-  machine: {},
-  closed: 'stop',
-  merged: 'delete',
-  done: null,
-  graceMinutes: 0,
-  keep: { newest: 5, days: null },
-  commands: {},
-  jiraCommanders: [],
-}
+const rules = standardRules({ projects: ['DROP'], assignees: 'me', jiraCommanders: [] })
 
 describe('what a look finds', () => {
   let hub: GitHubStandIn

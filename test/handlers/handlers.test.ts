@@ -5,22 +5,10 @@ import type { Facts, LaterWish, PullRequestNow, Rules, Since, SwarmEvent } from 
 import { handlers } from '../../handlers/index.ts'
 import { commandsOn, readCommand, slashCommands } from '../../handlers/slash-commands.ts'
 import { words } from '../../src/bot/render.ts'
+import { standardRules } from '../../src/bot/repository-file.ts'
 import type { Environment, EnvironmentStatus } from '../../src/domain.ts'
 
-const rules: Rules = {
-  projects: ['DROP', 'WEB'],
-  assignees: 'me',
-  labels: [],
-  branches: [],
-  machine: {},
-  closed: 'stop',
-  merged: 'delete',
-  done: null,
-  graceMinutes: 0,
-  commands: {},
-  jiraCommanders: [],
-  keep: { newest: 5, days: null },
-}
+const rules: Rules = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jiraCommanders: [] })
 const environment = (status: EnvironmentStatus = 'running'): Environment => ({
   ticket: 'DROP-1',
   provider: 'kvm',
