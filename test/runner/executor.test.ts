@@ -1,11 +1,6 @@
-import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Action, Keep } from '../../src/domain.ts'
-import { sweep } from '../../src/runner/interrupted.ts'
 import { actions, openTestWorld } from '../support/world.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>
@@ -14,31 +9,18 @@ beforeEach(async () => {
 })
 afterEach(() => it.close())
 
-const machines = () => {
-  try {
-    return readdirSync(join(it.home, 'synthetic'))
-  } catch {
-    return []
-  }
-}
-const shell = async (ticket: string, script: string) => {
-  const row = it.world.registry.environment(ticket)
-  const provider = await it.world.provider('synthetic')
-  return (await provider.runInGuest?.(row?.vmId ?? '', script))?.stdout
-}
-
 describe('a life', () => {
   test('create, write, checkpoint, write, restore, read, stop, start, delete', async () => {
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({
       result: 'done',
       environment: { status: 'running', provider: 'synthetic', ssh: null },
     })
-    await shell('DROP-1', 'echo before > state')
+    await it.inside('DROP-1', 'echo before > state')
     expect(await it.do(actions.checkpoint('DROP-1', 'one'))).toMatchObject({
       result: 'done',
       environment: { checkpoints: [{ name: 'one', why: 'command' }] },
     })
-    await shell('DROP-1', 'echo after > state')
+    await it.inside('DROP-1', 'echo after > state')
     const restored = await it.do(actions.restore('DROP-1'))
     expect(restored).toMatchObject({
       result: 'done',
@@ -46,11 +28,11 @@ describe('a life', () => {
         /^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}\. What has left the machine stays as it is/,
       ),
     })
-    expect(await shell('DROP-1', 'cat state')).toBe('before')
+    expect(await it.inside('DROP-1', 'cat state')).toBe('before')
     expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'stopped' } })
     expect(await it.do(actions.start('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'running' } })
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done', environment: null })
-    expect(machines()).toEqual([])
+    expect(it.machines()).toEqual([])
     expect(it.world.registry.environments()).toEqual([])
   })
 
@@ -88,7 +70,7 @@ describe('a life', () => {
     const outcome = { result: 'skipped', because: 'tester asked for create by hand after that' }
     expect(await asked(actions.delete('DROP-1'), before)).toMatchObject(outcome)
     expect(await asked(actions.stop('DROP-1'), before)).toMatchObject(outcome)
-    expect(machines()).toHaveLength(1)
+    expect(it.machines()).toHaveLength(1)
     expect(await asked(actions.delete('DROP-1'), at(0))).toMatchObject({ result: 'done' })
   })
 
@@ -176,136 +158,8 @@ describe('a life', () => {
       onPhase: phase => phase === 'disk' && cancel.abort(),
     })
     expect(outcome).toMatchObject({ result: 'failed', failure: { kind: 'cancelled' } })
-    expect(machines()).toEqual([])
+    expect(it.machines()).toEqual([])
     expect(it.world.registry.environments()).toEqual([])
-  })
-})
-
-describe('work at risk', () => {
-  const repository = 'git init -q w; cd w; git config user.email a@b.c; git config user.name n; '
-
-  test('what is pushed, ignored or empty is no work at risk', async () => {
-    await it.do(actions.create('DROP-1'))
-    await shell(
-      'DROP-1',
-      `${repository} echo ignored > .gitignore; echo 1 > ignored; git add .gitignore; git commit -q -m one; git remote add o .; git update-ref refs/remotes/o/x HEAD`,
-    )
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
-  })
-
-  test('a repository that cannot be read is not known to be safe', async () => {
-    await it.do(actions.create('DROP-1'))
-    await shell(
-      'DROP-1',
-      `${repository} git commit -q --allow-empty -m one; echo broken > .git/HEAD; rm -rf .git/objects`,
-    )
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
-      result: 'failed',
-      failure: { kind: 'work-at-risk', message: expect.stringContaining('not known') },
-      environment: { status: 'stopped' },
-    })
-    // The finding is kept: asking again while it is stopped deletes nothing either.
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'work-at-risk' } })
-    expect(machines()).toHaveLength(1)
-    expect(await it.do(actions.delete('DROP-1', true))).toMatchObject({ result: 'done' })
-    expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([
-      { kind: 'delete', detail: { force: true }, by: { who: 'tester' }, result: 'done' },
-    ])
-  })
-
-  test('a stop keeps what it found, and a machine that was stopped clean can be deleted', async () => {
-    await it.do(actions.create('DROP-1'))
-    expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
-      environment: { workAtRisk: { known: true, repositories: [] } },
-    })
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
-    await it.do(actions.create('DROP-2'))
-    await shell('DROP-2', `${repository} echo x > f`)
-    expect(await it.do(actions.stop('DROP-2'))).toMatchObject({
-      environment: { workAtRisk: { known: true, repositories: [{ untracked: 1 }] } },
-    })
-  })
-})
-
-describe('kill -9', () => {
-  const run = promisify(execFile)
-  /** True when it died, false when it came to its end. */
-  const dieAt = async (phase: string, action: Action, actionId = '') => {
-    const script = join(import.meta.dirname, '../support/die-at.ts')
-    try {
-      await run(process.execPath, [script, it.home, phase, actionId, JSON.stringify(action)])
-      return false
-    } catch (error) {
-      return (error as { signal?: string }).signal === 'SIGKILL'
-    }
-  }
-
-  test.for(['disk', 'start', 'address'])(
-    'in a create of the CLI at "%s": the next start leaves nothing',
-    async phase => {
-      expect(await dieAt(phase, actions.create('DROP-1'))).toBe(true)
-      expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
-      await sweep(it.world, { queueToo: false })
-      expect(it.world.registry.environments()).toEqual([])
-      expect(machines()).toEqual([])
-      expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([{ kind: 'create', result: 'interrupted' }])
-    },
-  )
-
-  test.for(['disk', 'start', 'address'])(
-    'in a create of the queue at "%s": the same action goes on, with one machine',
-    async phase => {
-      expect(await dieAt(phase, actions.create('DROP-1'), 'jira:1:0')).toBe(true)
-      await sweep(it.world, { queueToo: false })
-      expect(it.world.registry.environments()).toHaveLength(1)
-      expect(await it.do(actions.create('DROP-1'), { actionId: 'jira:1:0' })).toMatchObject({
-        result: 'done',
-        environment: { status: 'running' },
-      })
-      expect(machines()).toHaveLength(1)
-    },
-  )
-
-  test('in a create of the queue, and another action comes first: nothing half-made is left', async () => {
-    expect(await dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
-    expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
-      result: 'failed',
-      failure: { kind: 'no-such-environment' },
-    })
-    expect(machines()).toEqual([])
-  })
-
-  test('in a delete: the next start ends it', async () => {
-    await it.do(actions.create('DROP-1'))
-    expect(await dieAt('delete', actions.delete('DROP-1'))).toBe(true)
-    await sweep(it.world, { queueToo: false })
-    expect(it.world.registry.environments()).toEqual([])
-    expect(machines()).toEqual([])
-  })
-
-  test('before a delete was decided: nothing is deleted', async () => {
-    await it.do(actions.create('DROP-1'))
-    expect(await dieAt('looking for work at risk', actions.delete('DROP-1'))).toBe(true)
-    await sweep(it.world, { queueToo: false })
-    expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
-  })
-
-  test('in a restore: what was there before is kept once, and the same action ends it', async () => {
-    await it.do(actions.create('DROP-1'))
-    await shell('DROP-1', 'echo one > state')
-    await it.do(actions.checkpoint('DROP-1', 'one'))
-    await shell('DROP-1', 'echo two > state')
-    expect(await dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
-    expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
-    expect(await shell('DROP-1', 'cat state')).toBe('one')
-    expect(it.world.registry.checkpoints('DROP-1').filter(one => one.why === 'before restore')).toHaveLength(1)
-  })
-
-  test('in a checkpoint without a name: the same action makes one, not two', async () => {
-    await it.do(actions.create('DROP-1'))
-    expect(await dieAt('checkpoint', actions.checkpoint('DROP-1'), 'github:1:0')).toBe(true)
-    await it.do(actions.checkpoint('DROP-1'), { actionId: 'github:1:0' })
-    expect(it.world.registry.checkpoints('DROP-1')).toHaveLength(1)
   })
 })
 

@@ -1,7 +1,9 @@
 /** A world on synthetic environments in a folder of its own, for tests of what happens on a machine. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { type Config, readConfig } from '../../src/config.ts'
 import type { Action, Outcome } from '../../src/domain.ts'
 import type { Registry } from '../../src/registry/registry.ts'
@@ -50,9 +52,25 @@ export const openTestWorld = async (
   world: World
   home: string
   do: (action: Action, asked?: Partial<Asked>) => Promise<Outcome>
+  /** Does it in a process of its own, which is killed (-9) at a phase. False when it came to its end before. */
+  dieAt: (phase: string, action: Action, actionId?: string) => Promise<boolean>
+  /** Runs a script in the ticket's machine, and returns what it printed. */
+  inside: (ticket: string, script: string) => Promise<string | undefined>
+  /** The host goes down, and the machine with it: nobody here was asked. */
+  loseItsPower: (ticket: string) => Promise<void>
+  /** The folders of all machines. */
+  machines: () => string[]
+  /** Its machine cannot be deleted, until what is returned is called. */
+  cannotDelete: (ticket: string) => () => void
+  /** The hypervisor does not know its machine any more. */
+  forgetMachine: (ticket: string) => void
   close: () => void
 }> => {
   const world = openWorld(await configFor(home))
+  const states = join(home, 'synthetic-state')
+  const vmOf = (ticket: string) => world.registry.environment(ticket)?.vmId ?? ''
+  const marker = (ticket: string) =>
+    join(states, readdirSync(states).find(name => name.startsWith(`${vmOf(ticket)}.`)) ?? '')
   return {
     world,
     home,
@@ -64,6 +82,34 @@ export const openTestWorld = async (
         onPhase: () => {},
         ...asked,
       }),
+    dieAt: async (phase, action, actionId = '') => {
+      const script = join(import.meta.dirname, 'die-at.ts')
+      try {
+        await promisify(execFile)(process.execPath, [script, home, phase, actionId, JSON.stringify(action)])
+        return false
+      } catch (error) {
+        return (error as { signal?: string }).signal === 'SIGKILL'
+      }
+    },
+    inside: async (ticket, script) =>
+      (await (await world.provider('synthetic')).runInGuest?.(vmOf(ticket), script))?.stdout,
+    loseItsPower: async ticket => (await world.provider('synthetic')).stopVm(vmOf(ticket)),
+    machines: () => {
+      const folder = join(home, 'synthetic')
+      return existsSync(folder) ? readdirSync(folder) : []
+    },
+    cannotDelete: ticket => {
+      // What says that it is there is no file any more, but a folder.
+      const file = marker(ticket)
+      rmSync(file)
+      mkdirSync(file)
+      return () => {
+        const folder = marker(ticket)
+        rmSync(folder, { recursive: true })
+        writeFileSync(folder, '')
+      }
+    },
+    forgetMachine: ticket => rmSync(marker(ticket)),
     close: () => {
       world.close()
       rmSync(home, { recursive: true, force: true })
