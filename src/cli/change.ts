@@ -66,7 +66,11 @@ export const perform = async (
   wish: Wish,
   progress: ProgressView,
 ): Promise<Outcome> => {
-  await sweep(world, { queueToo: false })
+  for (const { ticket, failure } of await sweep(world)) {
+    // Of its own ticket the command itself tells.
+    if (ticket !== wish.ticket)
+      progress.note(`What was left of ${ticket} could not be settled yet: ${sentence(failure.message)}`)
+  }
   let phase: string | null = null
   const interrupted = () => {
     const row = world.registry.environment(wish.ticket)

@@ -4,7 +4,7 @@ import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
-import { observe } from './machine.ts'
+import { halfDone, observe } from './machine.ts'
 import type { Work } from './work.ts'
 import type { World } from './world.ts'
 
@@ -54,7 +54,14 @@ export const makeCheckpoint = async (
     sizeBytes = (await provider.checkpoint(row.vmId, checkpoint.name)).sizeBytes
   } catch (error) {
     // The hypervisor may have gone on with it after we let go.
-    if (asked.signal.aborted) await provider.deleteCheckpoint?.(row.vmId, checkpoint.name)
+    if (asked.signal.aborted)
+      await provider.deleteCheckpoint?.(row.vmId, checkpoint.name).catch(undoing => {
+        throw halfDone(
+          `undoing the checkpoint ${checkpoint.name} of ${row.ticket}`,
+          undoing,
+          `agent-swarm checkpoints ${row.ticket} tells whether it is there.`,
+        )
+      })
     throw error
   }
   world.registry.addCheckpoint(row.ticket, {

@@ -3,12 +3,13 @@
  * The one place where machines change: the runner and the CLI both come here.
  */
 import type { Action, ActionKind, Environment, Outcome } from '../domain.ts'
-import { failureOf } from '../errors.ts'
+import { fail, failureOf } from '../errors.ts'
 import { ASKED_TOLD } from '../protocol.ts'
 import { withTicketLock } from '../registry/ticket-lock.ts'
 import { perform } from './actions/index.ts'
 import { settleInterrupted } from './interrupted.ts'
 import { endOperation } from './journal.ts'
+import { isHalfDone } from './machine.ts'
 import type { Asked, Result } from './work.ts'
 import { environmentOf, type World } from './world.ts'
 
@@ -58,9 +59,8 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
     noLongerWaiting()
     const known = caller.actionId === null ? null : world.registry.outcomeOf(caller.actionId)
     if (known !== null) return known
-    for (const open of world.registry.openOperations(ticket)) {
-      await settleInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
-    }
+    if (caller.signal.aborted) throw fail('cancelled', `${action.kind} of ${ticket}: cancelled; nothing was begun`)
+    const left = world.registry.openOperations(ticket)
     const operation = world.registry.startOperation({
       actionId: caller.actionId,
       correlation: caller.correlation,
@@ -78,6 +78,9 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
     }
     let outcome: Outcome
     try {
+      // Only now: until this one is in the journal, what was left half-done is theirs.
+      for (const open of left)
+        await settleInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
       const later = byHandSince(world, action)
       const result = later ?? (await perform({ world, asked, operation, by: action.by }, action))
       const seconds = Math.round((performance.now() - began) / 100) / 10
@@ -93,8 +96,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
             }
     } catch (error) {
       const failure = failureOf(error, `${action.kind} of ${ticket}`)
-      // What was undone in vain says so itself.
-      const cancelled = asked.signal.aborted && world.registry.environment(ticket)?.status !== 'failed'
+      const cancelled = asked.signal.aborted && !isHalfDone(error)
       outcome = {
         result: 'failed',
         failure: cancelled

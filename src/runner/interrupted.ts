@@ -1,12 +1,17 @@
 /** What becomes of an operation whose process died in it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Failure, Ticket } from '../domain.ts'
+import { failureOf } from '../errors.ts'
 import type { OperationRow } from '../registry/registry.ts'
 import { ifUnlocked } from '../registry/ticket-lock.ts'
 import { adoptCheckpoints } from './checkpoints.ts'
 import { endOperation } from './journal.ts'
-import { forget, observe, undoCreate } from './machine.ts'
+import { forget, noteSeen, observe, undoCreate } from './machine.ts'
 import type { World } from './world.ts'
+
+/** An operation of the queue is left to the queue, which hands its action out again: after so long, it has given it up. */
+const LEFT_TO_QUEUE_MS = 60 * 60_000
 
 /** Settles one, under its ticket's lock. `same`: the action that goes on now is that one. */
 export const settleInterrupted = async (world: World, operation: OperationRow, same: boolean): Promise<void> => {
@@ -14,12 +19,13 @@ export const settleInterrupted = async (world: World, operation: OperationRow, s
   if (row !== null && !same) {
     const provider = await world.provider(row.provider)
     const observed = await observe(provider, row)
-    if (row.status === 'creating') await undoCreate(world, provider, row)
-    else if (row.desired === 'absent' && row.status === 'deleting') {
+    if (row.status === 'creating' || (row.status === 'failed' && operation.kind === 'create'))
+      await undoCreate(world, provider, row)
+    else if (operation.kind === 'delete' && row.desired === 'absent' && row.status === 'deleting') {
       await provider.deleteVm(row.vmId)
       forget(world, row)
     } else if (observed === 'running' || observed === 'stopped') {
-      world.registry.setStatus(row.ticket, observed)
+      noteSeen(world, row, observed)
       await adoptCheckpoints(world, provider, row)
     }
   }
@@ -30,18 +36,25 @@ export const settleInterrupted = async (world: World, operation: OperationRow, s
 
 /**
  * Settles what other processes left when they died: called at every start of a runner and before every changing command
- * of the CLI. An operation of the queue is left to the queue, which hands its action out again (`queueToo` false).
+ * of the CLI. Returns what could not be settled now, and is tried again the next time.
  */
-export const sweep = async (world: World, { queueToo }: { queueToo: boolean }): Promise<void> => {
+export const sweep = async (world: World): Promise<{ ticket: Ticket; failure: Failure }[]> => {
   if (existsSync(join(world.home, 'rescued'))) {
     const { sweepRescues } = await import('./rescue.ts')
     await sweepRescues(world.home, (ticket, work) => ifUnlocked(world.home, ticket, work))
   }
-  for (const operation of world.registry.openOperations()) {
-    if (operation.actionId !== null && !queueToo) continue
-    await ifUnlocked(world.home, operation.ticket, async () => {
-      const still = world.registry.openOperations(operation.ticket).find(one => one.id === operation.id)
+  const unsettled = []
+  for (const { id, ticket, actionId, startedAt } of world.registry.openOperations()) {
+    if (actionId !== null && world.clock().getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS) continue
+    const settle = async () => {
+      const still = world.registry.openOperations(ticket).find(one => one.id === id)
       if (still !== undefined) await settleInterrupted(world, still, false)
-    })
+    }
+    try {
+      await ifUnlocked(world.home, ticket, settle)
+    } catch (error) {
+      unsettled.push({ ticket, failure: failureOf(error, `settling what was left of ${ticket}`) })
+    }
   }
+  return unsettled
 }

@@ -31,9 +31,15 @@ export const machineGone = (row: EnvironmentRow) =>
     `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
   )
 
+/** Its row goes last: what is left before that is still somebody's. */
 export const forget = (world: World, row: EnvironmentRow) => {
-  world.registry.remove(row.ticket)
   forgetHostKey(world.home, row.vmId)
+  world.registry.remove(row.ticket)
+}
+
+/** Notes what is seen of a machine that was made. One that was not stays what it is. */
+export const noteSeen = (world: World, row: EnvironmentRow, observed: 'running' | 'stopped') => {
+  if (row.status !== 'failed') world.registry.setStatus(row.ticket, observed)
 }
 
 const take = {
@@ -109,7 +115,7 @@ export const becomeReady = async (work: Work, provider: Provider, row: Environme
 
 export const shutDown = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
   await converge(work, provider, row, 'stopped')
-  work.world.registry.setStatus(row.ticket, 'stopped')
+  noteSeen(work.world, row, 'stopped')
   work.world.registry.setAddress(row.ticket, null)
 }
 
@@ -136,6 +142,13 @@ export const findWorkAtRisk = async (
   }
 }
 
+/** What is left half-done in spite of all: told as it is, also to who let go of the action. */
+export const halfDone = (doing: string, error: unknown, remedy: string) =>
+  Object.assign(fail('unknown', `${doing}: ${failureOf(error, 'removing it').message}`, remedy, error), {
+    halfDone: true,
+  })
+export const isHalfDone = (error: unknown): boolean => error instanceof Error && 'halfDone' in error
+
 /** Undoes a create that did not come to its end. What cannot be undone is marked, and told. */
 export const undoCreate = async (world: World, provider: Provider, row: EnvironmentRow): Promise<void> => {
   try {
@@ -143,11 +156,10 @@ export const undoCreate = async (world: World, provider: Provider, row: Environm
     forget(world, row)
   } catch (error) {
     world.registry.setStatus(row.ticket, 'failed')
-    throw fail(
-      'unknown',
-      `undoing the create of ${row.ticket}: ${failureOf(error, 'removing what was made').message}`,
-      `agent-swarm delete ${row.ticket} --force tries it again.`,
+    throw halfDone(
+      `undoing the create of ${row.ticket}`,
       error,
+      `agent-swarm delete ${row.ticket} --force tries it again.`,
     )
   }
 }

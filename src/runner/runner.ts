@@ -233,9 +233,12 @@ export const startRunner = async (
   }
 
   // What a dead process left is settled first; a hypervisor that cannot be asked now keeps nobody from starting.
-  await sweep(world, { queueToo: false }).catch(error =>
-    log.warn({ err: error }, 'what an earlier process left could not be settled yet'),
-  )
+  const unsettled = await sweep(world).catch(error => [{ ticket: null, failure: failureOf(error, 'settling it') }])
+  for (const { ticket, failure } of unsettled)
+    log.warn(
+      { ticket, failure: failure.kind },
+      `what an earlier process left could not be settled yet: ${failure.message}`,
+    )
   const loops = [heartbeats(), acquire()]
   log.info({ runnerId, bot: botUrl, slots: config.runnerSlots }, 'the runner is up')
 

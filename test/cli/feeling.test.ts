@@ -1,6 +1,6 @@
 /** What a person sees while a command works: phases, quiet, verbose, dry runs, the background, Ctrl-C, a ticket that is taken. */
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { stripVTControlCharacters } from 'node:util'
@@ -206,6 +206,21 @@ describe('Ctrl-C', () => {
     await cli.swarm(['stop', 'DROP-2'])
     expect(await cli.json(['list', '--json'])).toEqual([])
     expect(Object.keys(everything()).filter(name => name.startsWith('synthetic'))).toEqual([])
+  })
+
+  test('what cannot be settled of one ticket is told, and keeps no command on another one from its work', async () => {
+    await pressed(['start', 'undoing'], 'create', 'DROP-1')
+    const states = join(cli.home, 'state/synthetic-state')
+    const [state = ''] = readdirSync(states)
+    rmSync(join(states, state))
+    // It is no file any more, so it cannot be deleted as one.
+    mkdirSync(join(states, state))
+    expect(await cli.swarm(['create', 'DROP-2'])).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(
+        /^What was left of DROP-1 could not be settled yet: undoing the create of DROP-1: /,
+      ),
+    })
   })
 
   test('at anything else says what becomes of it, and that is so', async () => {

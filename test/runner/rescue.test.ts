@@ -382,7 +382,7 @@ describe('kill -9', () => {
       await inside(`${PUSHED} echo x > f`)
       await dieAt(phase, actions.delete('DROP-1'))
       expect(machines()).toHaveLength(1)
-      await sweep(it.world, { queueToo: false })
+      await sweep(it.world)
       expect(machines()).toHaveLength(1)
       expect(rescued()).toEqual([])
       expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
@@ -394,7 +394,7 @@ describe('kill -9', () => {
     await inside(`${PUSHED} echo x > f`)
     await dieAt('delete', actions.delete('DROP-1'))
     const saved = digest(join(await newest(), '1-shop.bundle'))
-    await sweep(it.world, { queueToo: false })
+    await sweep(it.world)
     expect(machines()).toEqual([])
     expect(digest(join(await newest(), '1-shop.bundle'))).toBe(saved)
     expect(await (await getBack(await newest()))('cat f')).toBe('x\n')
@@ -417,7 +417,7 @@ describe('kill -9', () => {
     await it.do(actions.delete('DROP-1'), {
       onPhase: phase => {
         if (phase === 'proving it') {
-          void sweep(it.world, { queueToo: false })
+          void sweep(it.world)
           seen = rescued()
         }
       },

@@ -45,7 +45,11 @@ export const create: Does<'create'> = async (work, { ticket, by, machine = {} })
   let row = world.registry.environment(ticket)
   if (row !== null && (row.status === 'failed' || row.status === 'lost')) {
     const provider = await world.provider(row.provider)
-    if (row.status === 'failed' || (await observe(provider, row)) === 'gone') {
+    if (row.status === 'failed') {
+      asked.onPhase('delete')
+      await undoCreate(world, provider, row)
+      row = null
+    } else if ((await observe(provider, row)) === 'gone') {
       await converge(work, provider, row, 'absent')
       row = null
     }
@@ -55,8 +59,8 @@ export const create: Does<'create'> = async (work, { ticket, by, machine = {} })
     const started = await start(work, { ticket, by, kind: 'start', replyTo: null })
     return 'skipped' in started ? { skipped: there } : { said: `${there}, which was stopped and runs again` }
   }
-  const { baseImage, size } = machineFor(world, ticket, machine)
   if (row === null) {
+    const { baseImage } = machineFor(world, ticket, machine)
     const provider = await world.chosenProvider()
     const vmId = vmNameFor(ticket, randomBytes(4).toString('hex'))
     world.registry.begin({
@@ -72,6 +76,8 @@ export const create: Does<'create'> = async (work, { ticket, by, machine = {} })
   }
   const provider = await world.provider(row.provider)
   try {
+    // What was begun before may be more than is allowed now.
+    const { size } = machineFor(world, ticket, machine)
     await converge({ ...work, size }, provider, row, 'running')
     await becomeReady(work, provider, row)
   } catch (error) {

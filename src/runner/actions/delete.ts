@@ -3,8 +3,8 @@ import type { Provider } from '../../../providers/provider.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import { openGuest } from '../guest.ts'
-import { becomeReady, converge, findWorkAtRisk, forget, observe, shutDown } from '../machine.ts'
-import type { Does, Work } from '../work.ts'
+import { becomeReady, converge, findWorkAtRisk, forget, halfDone, observe, shutDown } from '../machine.ts'
+import { type Does, heed, type Work } from '../work.ts'
 import { asFinding, type Found, nothingAtRisk, sayWorkAtRisk } from '../work-at-risk.ts'
 import type { World } from '../world.ts'
 
@@ -80,6 +80,7 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
       )
     }
   }
+  await heed(work)
   // From here on the delete is decided: after a crash it goes on without asking again.
   world.registry.setDetail(operation, { force, ...(kept === null ? {} : { kept }) })
   world.registry.setDesired(ticket, 'absent', by)
@@ -89,7 +90,13 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
   } catch (error) {
     if (!asked.signal.aborted) throw error
     // Who lets go of it now does not want half a machine either.
-    await provider.deleteVm(row.vmId)
+    await provider.deleteVm(row.vmId).catch(ending => {
+      throw halfDone(
+        `deleting ${ticket}, which was begun`,
+        ending,
+        `agent-swarm delete ${ticket} --force tries it again.`,
+      )
+    })
     forget(world, row)
   }
   return { said: said(), kept: kept ?? undefined }

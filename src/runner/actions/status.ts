@@ -1,6 +1,6 @@
 /** Looks at a machine, and brings the registry up to date with it. */
 import { adoptCheckpoints } from '../checkpoints.ts'
-import { observe } from '../machine.ts'
+import { noteSeen, observe } from '../machine.ts'
 import type { Does } from '../work.ts'
 
 export const status: Does<'status'> = async ({ world }, { ticket }) => {
@@ -10,7 +10,7 @@ export const status: Does<'status'> = async ({ world }, { ticket }) => {
   const observed = await observe(provider, row)
   if (observed === 'gone') return { said: `${ticket}: its machine ${row.vmId} is gone, and nothing here deleted it` }
   if (observed !== 'unmade' && observed !== 'creating' && ['running', 'stopped', 'lost'].includes(row.status))
-    world.registry.setStatus(ticket, observed)
+    noteSeen(world, row, observed)
   await adoptCheckpoints(world, provider, row)
   return { said: `${ticket} is ${observed}` }
 }

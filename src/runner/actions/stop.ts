@@ -1,7 +1,7 @@
 /** Stops a machine, and keeps what was found of work in it. */
 import type { Provider } from '../../../providers/provider.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
-import { findWorkAtRisk, observe, shutDown } from '../machine.ts'
+import { findWorkAtRisk, noteSeen, observe, shutDown } from '../machine.ts'
 import type { Does, Work } from '../work.ts'
 import { asFinding } from '../work-at-risk.ts'
 import { existing } from '../world.ts'
@@ -18,7 +18,7 @@ export const stop: Does<'stop'> = async (work, { ticket, by }) => {
   const provider = await world.provider(row.provider)
   world.registry.setDesired(ticket, 'stopped', by)
   if ((await observe(provider, row)) === 'stopped') {
-    world.registry.setStatus(ticket, 'stopped')
+    noteSeen(world, row, 'stopped')
     return { skipped: `${ticket} is stopped already` }
   }
   await stopKeepingFinding(work, provider, row)

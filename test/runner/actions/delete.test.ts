@@ -52,3 +52,34 @@ describe('work at risk', () => {
     })
   })
 })
+
+describe('who lets go of a delete', () => {
+  test('before it began, keeps the machine: with --force too', async () => {
+    await it.do(actions.create('DROP-1'))
+    expect(await it.do(actions.delete('DROP-1', true), { signal: AbortSignal.abort() })).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'cancelled', message: 'delete of DROP-1: cancelled; nothing was begun' },
+    })
+    expect(it.machines()).toHaveLength(1)
+  })
+
+  test('while its work is looked for, keeps the machine', async () => {
+    await it.do(actions.create('DROP-1'))
+    const cancel = new AbortController()
+    const onPhase = (phase: string) => phase === 'looking for work at risk' && cancel.abort()
+    expect(await it.do(actions.delete('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
+      failure: { kind: 'cancelled', message: expect.stringContaining('the machine is still there') },
+    })
+    expect(it.machines()).toHaveLength(1)
+  })
+
+  test('when it cannot be ended, hears that', async () => {
+    await it.do(actions.create('DROP-1'))
+    it.cannotDelete('DROP-1')
+    const cancel = new AbortController()
+    const onPhase = (phase: string) => phase === 'delete' && cancel.abort()
+    expect(await it.do(actions.delete('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
+      failure: { kind: 'unknown', message: expect.stringMatching(/^deleting DROP-1, which was begun: /) },
+    })
+  })
+})
