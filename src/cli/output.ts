@@ -149,6 +149,10 @@ const operation = v.strictObject({
       keptAs: said(v.optional(text), 'The checkpoint that a restore made first.'),
       force: v.optional(yes),
       kept: said(v.optional(text), 'What a delete saved, and where.'),
+      reached: said(
+        v.optional(v.picklist(['decided', 'restored'])),
+        'How far a delete or a restore came: what it does not ask, or do, once more.',
+      ),
     }),
   ),
   by: requester,

@@ -120,9 +120,17 @@ export type EnvironmentRow = {
 
 /**
  * What the operation is about, resolved before it begins, so that doing it again does the same. `kept` says of a delete
- * what was saved before it, and where.
+ * what was saved before it, and where; `reached`, how far it came where doing it again does not begin anew.
  */
-export type OperationDetail = { name?: string; keptAs?: string; force?: boolean; kept?: string }
+export type OperationDetail = {
+  name?: string
+  keptAs?: string
+  force?: boolean
+  kept?: string
+  reached?: 'decided' | 'restored'
+}
+/** An operation of an action that may have had others before. */
+export type Attempt = { detail: OperationDetail; result: OperationRow['result'] }
 
 export type OperationRow = {
   id: number
@@ -327,14 +335,11 @@ export const openRegistry = (path: string) => {
       ),
     setDetail: (id: number, detail: OperationDetail) =>
       void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),
-    /** What an earlier attempt of this action had resolved. */
-    detailOf: (actionId: string): OperationDetail | null => {
-      const row = one(
-        'select detail from operation where action_id = ? and detail is not null order by id desc',
-        actionId,
-      )
-      return row === undefined ? null : json<OperationDetail>(row.detail)
-    },
+    /** What the attempts of this action had resolved so far, oldest first. */
+    attempts: (actionId: string): Attempt[] =>
+      all('select detail, result from operation where action_id = ? and detail is not null order by id', actionId).map(
+        row => ({ detail: json<OperationDetail>(row.detail) ?? {}, result: row.result as OperationRow['result'] }),
+      ),
     addPhase: (id: number, { phase, at }: Progress) =>
       void run(
         `update operation set phases = json_insert(phases, '$[#]', json_object('phase', ?, 'at', ?)) where id = ?`,

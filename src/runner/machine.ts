@@ -6,7 +6,7 @@ import type { EnvironmentRow } from '../registry/registry.ts'
 import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
 import { heed, type Work } from './work.ts'
-import { type Found, parseWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
+import { type Found, nothingAtRisk, parseWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
 import type { World } from './world.ts'
 
 /** The whole of its homes is looked through for repositories. */
@@ -37,9 +37,16 @@ export const forget = (world: World, row: EnvironmentRow) => {
   world.registry.remove(row.ticket)
 }
 
+/** That nothing was at risk in a machine that was off is not known any more, once it runs. */
+const runsAgain = (world: World, { ticket, workAtRisk }: EnvironmentRow) => {
+  if (workAtRisk !== null && nothingAtRisk(workAtRisk)) world.registry.setWorkAtRisk(ticket, null)
+}
+
 /** Notes what is seen of a machine that was made. One that was not stays what it is. */
 export const noteSeen = (world: World, row: EnvironmentRow, observed: 'running' | 'stopped') => {
-  if (row.status !== 'failed') world.registry.setStatus(row.ticket, observed)
+  if (row.status === 'failed') return
+  if (observed === 'running') runsAgain(world, row)
+  world.registry.setStatus(row.ticket, observed)
 }
 
 const take = {
@@ -50,8 +57,9 @@ const take = {
     ])
     await provider.createVm(row.ticket, row.baseImage, { vmId: row.vmId, ...size, publicKey, hostKey }, asked.onPhase)
   },
-  start: async ({ asked }, provider, row) => {
+  start: async ({ world, asked }, provider, row) => {
     asked.onPhase('start')
+    runsAgain(world, row)
     await provider.startVm(row.vmId)
   },
   stop: async ({ asked }, provider, row) => {
@@ -125,6 +133,8 @@ export const findWorkAtRisk = async (
   row: EnvironmentRow,
 ): Promise<Found> => {
   asked.onPhase('looking for work at risk')
+  // What was found before is about another time.
+  world.registry.setWorkAtRisk(row.ticket, null)
   try {
     return parseWorkAtRisk(
       await openGuest(world.run, world.home).script(

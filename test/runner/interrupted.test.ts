@@ -59,15 +59,20 @@ test('before a delete was decided: nothing is deleted', async () => {
   expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
 })
 
-test('in a restore: what was there before is kept once, and the same action ends it', async () => {
+test('in a restore: the same action ends it, and each try keeps what it finds', async () => {
   await it.do(actions.create('DROP-1'))
   await it.inside('DROP-1', 'echo one > state')
   await it.do(actions.checkpoint('DROP-1', 'one'))
   await it.inside('DROP-1', 'echo two > state')
   expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
+  await it.inside('DROP-1', 'echo three > state')
   expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
   expect(await it.inside('DROP-1', 'cat state')).toBe('one')
-  expect(it.world.registry.checkpoints('DROP-1').filter(one => one.why === 'before restore')).toHaveLength(1)
+  const kept = it.world.registry.checkpoints('DROP-1').filter(one => one.why === 'before restore')
+  for (const [at, state] of ['two', 'three'].entries()) {
+    await it.do(actions.restore('DROP-1', kept[at]?.name))
+    expect(await it.inside('DROP-1', 'cat state')).toBe(state)
+  }
 })
 
 test('in a checkpoint without a name: the same action makes one, not two', async () => {

@@ -3,7 +3,7 @@ import { type Keep, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { adoptCheckpoints, makeCheckpoint } from '../checkpoints.ts'
 import { observe } from '../machine.ts'
-import type { Does } from '../work.ts'
+import { attempts, type Does } from '../work.ts'
 import { existing } from '../world.ts'
 
 /** Of the automatic checkpoints of pushes, where an action does not say how many. */
@@ -14,9 +14,8 @@ export const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked
   const { world, operation } = work
   const row = existing(world, ticket)
   const provider = await world.provider(row.provider)
-  const earlier = work.asked.actionId === null ? null : world.registry.detailOf(work.asked.actionId)
+  const earlier = attempts(work).at(-1)?.detail
   const name = asked ?? earlier?.name ?? timestamp(world.clock())
-  world.registry.setDetail(operation, { name })
   const there = await adoptCheckpoints(world, provider, row)
   if (there.includes(name)) {
     // An earlier attempt of this very action made it, or it is a push that was seen before.
@@ -29,6 +28,8 @@ export const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked
       return { skipped: `${provider.name} cannot make a checkpoint without stopping the machine` }
     if ((await observe(provider, row)) !== 'running') return { skipped: `${ticket} is not running` }
   }
+  // From here on one of this name may be ours.
+  world.registry.setDetail(operation, { name })
   await makeCheckpoint(work, provider, row, { name, why, commit })
   if (why === 'push' && provider.deleteCheckpoint !== undefined) {
     const pushes = world.registry.checkpoints(ticket).filter(one => one.why === 'push')

@@ -4,7 +4,7 @@ import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import { openGuest } from '../guest.ts'
 import { becomeReady, converge, findWorkAtRisk, forget, halfDone, observe, shutDown } from '../machine.ts'
-import { type Does, heed, type Work } from '../work.ts'
+import { attempts, type Does, heed, type Work } from '../work.ts'
 import { asFinding, type Found, nothingAtRisk, sayWorkAtRisk } from '../work-at-risk.ts'
 import type { World } from '../world.ts'
 
@@ -35,8 +35,8 @@ const underHome = ({ config }: World, path: string): string => {
 const saveBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
   const { world, asked, by } = work
   const found = await findBeforeDelete(work, provider, row)
-  world.registry.setWorkAtRisk(row.ticket, asFinding(found))
   if (nothingAtRisk(found)) return null
+  world.registry.setWorkAtRisk(row.ticket, asFinding(found))
   if (!found.known) throw fail('work-at-risk', sayWorkAtRisk(found))
   const { rescue } = await import('../rescue.ts')
   const guest = openGuest(world.run, world.home)
@@ -53,17 +53,21 @@ const saveBeforeDelete = async (work: Work, provider: Provider, row: Environment
 export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
   const { world, operation, asked } = work
   const row = world.registry.environment(ticket)
-  const earlier = asked.actionId === null ? null : world.registry.detailOf(asked.actionId)
-  let kept = earlier?.kept ?? null
+  const earlier = attempts(work).at(-1)
+  let kept = earlier?.detail.kept ?? null
+  const detail = () => ({ force, ...(kept === null ? {} : { kept }) })
   const said = () =>
     `${ticket} is deleted: its machine, its disk and its checkpoints are gone${kept === null ? '' : `; ${kept}`}`
   if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said(), kept }
   const provider = await world.provider(row.provider)
-  const cleared = asked.actionId !== null && row.status === 'deleting' && row.desired === 'absent'
+  const decided = earlier?.detail.reached === 'decided' && row.status === 'deleting' && row.desired === 'absent'
+  // That it failed was told, and people may have gone on working in it.
+  const cleared = decided && (earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running')
   if (!force && !cleared) {
-    world.registry.setDetail(operation, { force })
+    world.registry.setDetail(operation, detail())
     try {
-      kept = await saveBeforeDelete(work, provider, row)
+      const saved = await saveBeforeDelete(work, provider, row)
+      kept = [kept, saved].filter(one => one !== null).join('; ') || null
     } catch (error) {
       const { kind, message } = failureOf(error, 'saving its work')
       if (asked.signal.aborted || kind === 'cancelled') throw error
@@ -82,7 +86,7 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
   }
   await heed(work)
   // From here on the delete is decided: after a crash it goes on without asking again.
-  world.registry.setDetail(operation, { force, ...(kept === null ? {} : { kept }) })
+  world.registry.setDetail(operation, { ...detail(), reached: 'decided' })
   world.registry.setDesired(ticket, 'absent', by)
   world.registry.setStatus(ticket, 'deleting')
   try {

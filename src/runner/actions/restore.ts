@@ -1,31 +1,48 @@
 /** Brings a checkpoint back. What it replaces is kept first. */
-import { isPreRestore, timestamp } from '../../domain.ts'
+import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { adoptCheckpoints, makeCheckpoint, noSuchCheckpoint } from '../checkpoints.ts'
 import { becomeReady, observe } from '../machine.ts'
-import type { Does } from '../work.ts'
+import { attempts, type Does } from '../work.ts'
 import { existing } from '../world.ts'
+
+/** Two within one second do not share one. */
+const unusedName = (name: CheckpointName, there: readonly CheckpointName[]): CheckpointName => {
+  let unused = name
+  for (let n = 2; there.includes(unused); n += 1) unused = `${name}-${n}`
+  return unused
+}
 
 export const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
   const { world, operation } = work
   const row = existing(world, ticket)
   const provider = await world.provider(row.provider)
-  const earlier = work.asked.actionId === null ? null : world.registry.detailOf(work.asked.actionId)
+  const earlier = attempts(work)
+  const last = earlier.at(-1)?.detail
   const there = await adoptCheckpoints(world, provider, row)
-  const name = asked ?? earlier?.name ?? there.findLast(one => !isPreRestore(one)) ?? null
+  const name = asked ?? last?.name ?? there.findLast(one => !isPreRestore(one)) ?? null
   if (name === null)
     throw fail(
       'no-such-checkpoint',
       `${ticket} has no checkpoint to restore`,
       `Make one: agent-swarm checkpoint ${ticket} [name]`,
     )
-  if (!there.includes(name)) throw noSuchCheckpoint(ticket, name, there)
-  const keptAs = earlier?.keptAs ?? `pre-restore-${timestamp(world.clock())}`
-  world.registry.setDetail(operation, { name, keptAs })
-  if (!there.includes(keptAs))
+  // An attempt that broke off may have changed the machine, or not: each keeps what it finds.
+  const kept = new Set(earlier.flatMap(({ detail }) => detail.keptAs ?? []).filter(one => there.includes(one)))
+  if (last?.reached === 'restored') world.registry.setDetail(operation, last)
+  else {
+    if (!there.includes(name)) throw noSuchCheckpoint(ticket, name, there)
+    const keptAs = unusedName(`pre-restore-${timestamp(world.clock())}`, there)
+    world.registry.setDetail(operation, { name, keptAs })
     await makeCheckpoint(work, provider, row, { name: keptAs, why: 'before restore', commit: null })
-  work.asked.onPhase('restore')
-  await provider.restore(row.vmId, name)
+    kept.add(keptAs)
+    // What was found before is about another state of the disk.
+    world.registry.setWorkAtRisk(ticket, null)
+    work.asked.onPhase('restore')
+    await provider.restore(row.vmId, name)
+    // Done once: what is done in the machine from now on stays.
+    world.registry.setDetail(operation, { name, keptAs, reached: 'restored' })
+  }
   if ((await observe(provider, row)) === 'running') {
     world.registry.setDesired(ticket, 'running', by)
     await becomeReady(work, provider, row)
@@ -34,9 +51,8 @@ export const restore: Does<'restore'> = async (work, { ticket, name: asked, by }
     world.registry.setStatus(ticket, 'stopped')
     world.registry.setAddress(ticket, null)
   }
-  // What was found before is about another state of the disk.
-  world.registry.setWorkAtRisk(ticket, null)
+  const where = kept.size === 0 ? '' : `; what it replaced is kept as ${[...kept].join(' and ')}`
   return {
-    said: `${ticket} is back at ${name}; what it replaced is kept as ${keptAs}. What has left the machine stays as it is: pushed commits, sent messages`,
+    said: `${ticket} is back at ${name}${where}. What has left the machine stays as it is: pushed commits, sent messages`,
   }
 }

@@ -7,9 +7,10 @@ import { asFinding } from '../work-at-risk.ts'
 import { existing } from '../world.ts'
 
 const stopKeepingFinding = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  if ((await observe(provider, row)) === 'running')
-    work.world.registry.setWorkAtRisk(row.ticket, asFinding(await findWorkAtRisk(work, provider, row)))
+  const found = (await observe(provider, row)) === 'running' ? await findWorkAtRisk(work, provider, row) : null
   await shutDown(work, provider, row)
+  // Not before: as long as it runs, more work may be done in it.
+  if (found !== null) work.world.registry.setWorkAtRisk(row.ticket, asFinding(found))
 }
 
 export const stop: Does<'stop'> = async (work, { ticket, by }) => {

@@ -1,3 +1,5 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { actions, openTestWorld } from '../../support/world.ts'
 
@@ -8,6 +10,12 @@ beforeEach(async () => {
 afterEach(() => it.close())
 
 const repository = 'git init -q w; cd w; git config user.email a@b.c; git config user.name n; '
+
+const rescued = () => {
+  const folder = join(it.home, 'rescued')
+  return existsSync(folder) ? readdirSync(folder) : []
+}
+const notKnown = { result: 'failed', failure: { kind: 'work-at-risk', message: expect.stringContaining('not known') } }
 
 describe('work at risk', () => {
   test('what is pushed, ignored or empty is no work at risk', async () => {
@@ -50,6 +58,91 @@ describe('work at risk', () => {
     expect(await it.do(actions.stop('DROP-2'))).toMatchObject({
       environment: { workAtRisk: { known: true, repositories: [{ untracked: 1 }] } },
     })
+  })
+})
+
+describe('that nothing was at risk in a machine that is off holds only when it was off ever since', () => {
+  const workAndPowerCut = async () => {
+    await it.inside('DROP-1', `${repository} echo x > f`)
+    await it.loseItsPower('DROP-1')
+  }
+  const kept = async () => {
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject(notKnown)
+    expect(it.machines()).toHaveLength(1)
+  }
+  beforeEach(() => it.do(actions.create('DROP-1')))
+
+  test('a stop that was let go of after its look', async () => {
+    const cancel = new AbortController()
+    const onPhase = (phase: string) => phase === 'looking for work at risk' && cancel.abort()
+    expect(await it.do(actions.stop('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
+      failure: { kind: 'cancelled' },
+      environment: { status: 'running' },
+    })
+    await workAndPowerCut()
+    await kept()
+  })
+
+  test('a start that did not come to its end', async () => {
+    await it.do(actions.stop('DROP-1'))
+    expect(await it.dieAt('address', actions.start('DROP-1'))).toBe(true)
+    await workAndPowerCut()
+    await kept()
+  })
+
+  test('a restore that did not come to its end', async () => {
+    await it.inside('DROP-1', `${repository} echo x > f`)
+    await it.do(actions.checkpoint('DROP-1', 'one'))
+    await it.inside('DROP-1', 'rm -r w')
+    await it.do(actions.stop('DROP-1'))
+    expect(await it.dieAt('address', actions.restore('DROP-1', 'one'))).toBe(true)
+    await it.loseItsPower('DROP-1')
+    await kept()
+  })
+
+  test('a delete that failed', async () => {
+    const mend = it.cannotDelete('DROP-1')
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed' })
+    mend()
+    await workAndPowerCut()
+    await kept()
+  })
+
+  test('a start by somebody else', async () => {
+    await it.do(actions.stop('DROP-1'))
+    await (await it.world.provider('synthetic')).startVm(it.world.registry.environment('DROP-1')?.vmId ?? '')
+    await it.do(actions.status('DROP-1'))
+    await workAndPowerCut()
+    await kept()
+  })
+})
+
+describe('a delete that failed is no leave to delete without a look', () => {
+  const failed = async (force: boolean, actionId: string | null) => {
+    await it.do(actions.create('DROP-1'))
+    const mend = it.cannotDelete('DROP-1')
+    expect(await it.do(actions.delete('DROP-1', force), { actionId })).toMatchObject({ result: 'failed' })
+    mend()
+    await it.inside('DROP-1', `${repository} echo x > f`)
+  }
+
+  test.for([
+    ['to another one', true, null],
+    ['to the same one, tried again while people work in the machine', false, 'github:1:0'],
+  ] as const)('%s', async ([, force, actionId]) => {
+    await failed(force, actionId)
+    expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({
+      result: 'done',
+      said: expect.stringContaining('1 untracked file'),
+    })
+    expect(rescued()).toHaveLength(1)
+  })
+
+  test('and the same one ends what it had begun, when the machine is off', async () => {
+    await failed(false, 'github:1:0')
+    await it.loseItsPower('DROP-1')
+    expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
+    expect(it.machines()).toEqual([])
   })
 })
 
