@@ -269,7 +269,10 @@ export const openPublisher = ({
         memory.setJiraAnswer(about, answered, now.fingerprint)
         editedNow(comment)
       }
-      return () => memory.jiraAnswer(about)?.fingerprint === reply(comment)?.fingerprint
+      return () => {
+        const wanted = reply(comment)
+        return wanted === null || memory.jiraAnswer(about)?.fingerprint === wanted.fingerprint
+      }
     },
     'jira-link': async ({ ticket, repo, number }) => {
       if (jira === null) throw never('Jira is not configured')

@@ -254,3 +254,16 @@ test('what is old and over is forgotten, what waits is kept', () => {
   expect(memory.commandsOf(replyTo)).toEqual([])
   expect(memory.commandsOf({ ...replyTo, commentId: 501 })).toHaveLength(1)
 })
+
+test('what a person asked for last is not forgotten', () => {
+  const { memory } = stage()
+  const stop = { ticket: 'DROP-1', kind: 'stop', by: { via: 'github', who: 'octocat' } } as const
+  memory.noteAsked('a', { ...stop, kind: 'create' }, { at: 1, person: true })
+  memory.noteAsked('b', stop, { at: 2, person: true })
+  memory.noteAsked('c', { ...stop, kind: 'start', by: { via: 'jira', who: null } }, { at: 3, person: false })
+  memory.noteAsked('d', { ...stop, kind: 'checkpoint' }, { at: 4, person: true })
+  memory.purge(5)
+  expect(memory.wish('DROP-1', 'people')?.kind).toBe('stop')
+  expect(memory.wish('DROP-1', 'anything')?.kind).toBe('start')
+  expect(['a', 'b', 'c', 'd'].map(memory.askedAt)).toEqual([null, 2, 3, null])
+})

@@ -511,3 +511,55 @@ test('an issue that is gone from Jira takes its comment with it', async () => {
   put(jiraMessage('DROP-1', 'ready:x', 'text'))
   await published()
 })
+
+test('a command that waited for months is answered, though its answer is late and what is old is forgotten meanwhile', async () => {
+  const day = 24 * 60 * 60_000
+  const { comments, first } = github()
+  const { put, published, putOff, later, memory, queue } = await stage()
+  queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
+  memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
+  put(replyMessage(to))
+  await published()
+  expect(comments[0]?.body).toContain('It waits')
+  later(100 * day)
+  memory.endCommand('github:d:0', { result: 'done', said: 'DROP-1 has a machine', environment, seconds: 2 })
+  first.push({ status: 502 })
+  put(replyMessage(to))
+  await putOff()
+  memory.purge(Date.parse('2026-11-24T10:00:00Z') + 10 * day)
+  later(5_000)
+  await published()
+  expect(comments.map(one => one.body.includes('DROP-1 has a machine'))).toEqual([true])
+})
+
+test('an answer in Jira of which nothing is left to say ends', async () => {
+  const inJira = { ticket: 'DROP-1', commentId: '77' }
+  const { put, published, memory } = await stage()
+  // Its commands were forgotten, and it was not.
+  memory.beginJiraComment('reply:77', 'DROP-1')
+  put(replyMessage(inJira))
+  await published()
+})
+
+test('what was said of a machine months ago is not said again, and that its runner is away is', async () => {
+  const { comments } = github()
+  const said: unknown[] = []
+  nock(JIRA)
+    .persist()
+    .post('/rest/api/3/issue/DROP-1/comment')
+    .reply(async (request: Request) => {
+      said.push(await request.json())
+      return [201, { id: String(said.length) }]
+    })
+  const { put, published, later, memory } = await stage()
+  memory.heartbeat({ runnerId: 'runner-1', host: 'studio', version: '1', providers: [], environments: [environment] })
+  const ready = jiraMessage('DROP-1', `ready:${environment.vmId}`, 'DROP-1 has its machine')
+  put(ready)
+  await published()
+  later(100 * 24 * 60 * 60_000)
+  memory.purge(Date.parse('2026-11-24T10:00:01Z'))
+  put(ready, statusMessage('DROP-1'))
+  await published()
+  expect(said).toHaveLength(1)
+  expect(comments.map(one => one.body.includes('The runner on `studio` does not answer'))).toEqual([true])
+})

@@ -1,4 +1,5 @@
 /** What was asked for, and by whom: the record of people's will. */
+import { WISHES } from '../../../handlers/handler.ts'
 import type { Action, Ticket } from '../../domain.ts'
 import type { Tables } from './tables.ts'
 
@@ -6,7 +7,9 @@ import type { Tables } from './tables.ts'
 type Wish = { who: string | null; kind: Action['kind']; at: number }
 export type Asked = ReturnType<typeof asked>
 
-export const asked = ({ get, add }: Tables) => ({
+const WISHED = `kind in (${WISHES.map(kind => `'${kind}'`).join(', ')})`
+
+export const asked = ({ run, get, add }: Tables) => ({
   /** `at`: when that happened which it was asked for by, epoch ms. `person`: a person asked, by a command. True when it is new. */
   noteAsked: (
     actionId: string,
@@ -23,8 +26,7 @@ export const asked = ({ get, add }: Tables) => ({
    */
   wish: (ticket: Ticket, by: 'people' | 'anything'): Wish | null => {
     const row = get<{ asked_by: string; kind: Action['kind']; at: number }>(
-      `select * from asked where ticket = ? and person >= ? and kind in ('create','start','stop','restore','delete')
-       order by at desc limit 1`,
+      `select * from asked where ticket = ? and person >= ? and ${WISHED} order by at desc limit 1`,
       ticket,
       by === 'people' ? 1 : 0,
     )
@@ -32,4 +34,11 @@ export const asked = ({ get, add }: Tables) => ({
     const { who } = JSON.parse(row.asked_by) as Action['by']
     return { who, kind: row.kind, at: row.at }
   },
+  /** What was asked for last holds, however long ago that was. */
+  forgetAsked: (before: number): void =>
+    void run(
+      `delete from asked where at < ? and (not ${WISHED} or exists (select 1 from asked later
+         where later.ticket = asked.ticket and later.person >= asked.person and later.${WISHED} and later.at > asked.at))`,
+      before,
+    ),
 })

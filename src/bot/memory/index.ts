@@ -43,19 +43,27 @@ export const openMemory = (path: string, clock: () => number, open: OpenStore = 
     ...ofMachines,
     ...runners(tables, { ...ofTickets, ...ofMachines }),
     ...operations(tables),
-    /** Forgets answered commands and runners that were last heard before. */
+    /**
+     * Forgets what is over since before then: answered commands, what was asked for before something else was, and comments
+     * and runners of machines that are gone. Of a machine that is there, nothing is said twice.
+     */
     purge: (before: number): void => {
+      const over = 'ok is not null and coalesce(ended_at, at) < ?'
+      const here = 'from environment where gone_at is null'
       run(
         `delete from comment where kind = 'reply' and (repo, about) in
         (select json_extract(comment, '$.repo'), cast(json_extract(comment, '$.commentId') as text)
-         from command where at < ? and ok is not null)`,
+         from command where ${over})`,
         before,
       )
-      run('delete from command where at < ? and ok is not null', before)
-      run('delete from asked where at < ?', before)
+      run(`delete from command where ${over}`, before)
+      ofTickets.forgetAsked(before)
       run('delete from change where at < ?', before)
-      run('delete from jira_comment where done_at < ?', before)
-      run('delete from runner where seen_at < ?', before)
+      run(`delete from jira_comment where done_at < ? and ticket not in (select ticket ${here})`, before)
+      run(
+        `delete from runner where seen_at < ? and id not in (select runner_id ${here} and runner_id is not null)`,
+        before,
+      )
     },
     close: () => store.db.close(),
   }
