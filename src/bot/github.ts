@@ -9,6 +9,7 @@ import type { Log } from '../log.ts'
 import type { StoredDelivery } from '../queue/queue.ts'
 import { type Show, showingFetch } from './dry-run.ts'
 import type { Decided } from './inbox.ts'
+import { bounded } from './rounds.ts'
 
 /** One request, from sending to the last byte. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -147,9 +148,9 @@ export const githubFailure = (error: unknown, doing: string, now: number): GitHu
       after !== null
         ? Number(after) * 1000
         : spent && reset !== null
-          ? Math.max(1_000, Number(reset) * 1000 - now + 1_000)
+          ? Number(reset) * 1000 - now + 1_000
           : SECONDARY_LIMIT_MS
-    return made('network', 'later', Number.isFinite(wait) ? wait : SECONDARY_LIMIT_MS, null)
+    return made('network', 'later', bounded(Number.isFinite(wait) ? wait : SECONDARY_LIMIT_MS), null)
   }
   if (status === 401)
     return made('permission', 'pause', null, "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.")

@@ -3,6 +3,7 @@ import type { JiraSettings } from '../config.ts'
 import { type FailureError, fail } from '../errors.ts'
 import type { Show } from './dry-run.ts'
 import { GATEWAY_FORM, isGateway, MAKE_WITH_SCOPES, tenantInfoOf } from './jira-gateway.ts'
+import { bounded } from './rounds.ts'
 
 const DEADLINE_MS = 10_000
 
@@ -86,7 +87,8 @@ export const openJiraClient = ({ url, email, apiToken }: JiraSettings, show: Sho
     const asked = answered.catch((error: unknown) => {
       if (isJiraFailure(error)) throw error
       const status = jira.isApiError(error) ? error.status : null
-      const retryAfter = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
+      const wait = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
+      const retryAfter = wait === null ? null : bounded(wait)
       const lacksScope = jira.isScopeError(error)
       const again = status === null || status === 429 || status >= 500
       const kind = again ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'

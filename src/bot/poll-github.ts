@@ -14,7 +14,7 @@ import { githubLane } from './github-events.ts'
 import type { Memory } from './memory/index.ts'
 import type { KnownPullRequest } from './memory/pull-requests.ts'
 import { isMarked } from './render.ts'
-import { openTroubles } from './rounds.ts'
+import { bounded, openTroubles } from './rounds.ts'
 
 /** How often is looked which repositories these are, or how those of the list are called now. */
 const CHOOSE_EVERY_MS = 10 * 60_000
@@ -423,7 +423,7 @@ export const openGitHubPoll = ({
       const rate = github.rate()
       if (rate !== null && rate.remaining < rate.limit * RESERVE && rate.resetAt > clock()) {
         log.warn({ ...rate }, 'few requests are left at GitHub: polling rests until there are more')
-        notBefore = Math.max(notBefore, rate.resetAt)
+        notBefore = Math.max(notBefore, clock() + bounded(rate.resetAt - clock()))
       }
       return Math.max(everyMs, interval * 1000, notBefore - clock())
     },

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import type { CommentRef, PullRequestRef, Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { MessageBody, OutboxRow, Queue } from '../queue/queue.ts'
+import { LONGEST_WAIT_MS, type MessageBody, type OutboxRow, type Queue } from '../queue/queue.ts'
 import { parts } from './facts.ts'
 import { type GitHub, githubFailure, isGitHubFailure, type Octokit, statusOf } from './github.ts'
 import type { Jira } from './jira.ts'
@@ -32,7 +32,7 @@ import { adf, plainBlocks } from './text.ts'
 /** In hand at once, and for one repository: a slow one leaves room for the others. */
 const AT_ONCE = 16
 const AT_ONCE_A_LANE = 3
-const TAKEN = 2_000
+const TAKEN = 500
 const POLL_MS = 1_000
 const BACKOFF_MS = { first: 1_000, most: 10 * 60_000 }
 /** How long a side rests that refuses our credentials. */
@@ -186,7 +186,8 @@ export const openPublisher = ({
   }
   const pace = (comment: CommentRef) => {
     const wait = (edited.get(threadOf(comment)) ?? 0) + EDIT_EVERY_MS - clock()
-    if (wait > 0)
+    // Longer, where the clock was set back.
+    if (wait > 0 && wait <= EDIT_EVERY_MS)
       throw Object.assign(new Error('paced'), { trouble: { allows: 'paced', in: wait, reason: 'it was just written' } })
   }
 
@@ -363,7 +364,10 @@ export const openPublisher = ({
   }
 
   const resting = (lane: string) =>
-    [lane, lane === 'jira' ? 'jira' : 'github'].some(one => (rests.get(one) ?? 0) > clock())
+    [lane, lane === 'jira' ? 'jira' : 'github'].some(one => {
+      const left = (rests.get(one) ?? 0) - clock()
+      return left > 0 && left <= LONGEST_WAIT_MS
+    })
 
   /** What was last said of commands that are not done: they are told again when there is something new to say. */
   const watched = new Map<string, string>()
@@ -379,9 +383,14 @@ export const openPublisher = ({
     }
   }
 
+  /** All of them: however many rest, those behind them do not. */
+  function* dueMessages(): Generator<OutboxRow> {
+    for (let rows = queue.outbox.take(TAKEN); rows.length > 0; rows = queue.outbox.take(TAKEN, rows.at(-1)?.seq))
+      yield* rows
+  }
   const pump = () => {
-    if (ending || inHand.size >= AT_ONCE) return
-    for (const row of queue.outbox.take(TAKEN)) {
+    if (ending) return
+    for (const row of dueMessages()) {
       if (inHand.size >= AT_ONCE) return
       const { key, body } = row.message
       const lane = laneOf(body)

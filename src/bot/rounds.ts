@@ -1,11 +1,12 @@
 /** Work that is done again and again, never twice at once: each round says after how many milliseconds the next may begin. */
 import type { Failure } from '../domain.ts'
 import type { Log } from '../log.ts'
+import { LONGEST_WAIT_MS } from '../queue/queue.ts'
 
 /** After a round that failed in a way nobody foresaw. Milliseconds. */
 const AFTER_TROUBLE_MS = 60_000
-/** Whatever a server asks for: a timer takes 25 days at most, and begins at once with more. Milliseconds. */
-const MOST_MS = 60 * 60_000
+/** How long is waited for a server that asks for `wait` ms: whatever it says, it is asked again within the hour. */
+export const bounded = (wait: number): number => Math.max(1_000, Math.min(wait, LONGEST_WAIT_MS))
 
 /** Tells a trouble once, until it is another one or over. */
 export const openTroubles = (log: Log) => {
@@ -39,7 +40,7 @@ export const inRounds = (what: string, round: () => Promise<number>, log: Log): 
       })
       .then(wait => {
         if (closed) return
-        timer = setTimeout(begin, Math.min(wait, MOST_MS))
+        timer = setTimeout(begin, Math.min(wait, LONGEST_WAIT_MS))
         timer.unref()
       })
   }

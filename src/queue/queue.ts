@@ -82,6 +82,9 @@ export type MessageBody =
  */
 export type OutboxRow = { seq: number; message: Message; attempt: number; body: string; correlation: string | null }
 
+/** What seems to wait longer was put off before the clock was set back, and is due. Milliseconds. */
+export const LONGEST_WAIT_MS = 60 * 60_000
+
 export type Queue = {
   /**
    * Stores deliveries in one transaction. Those whose (source, id) is known are left as they are when they wait or took
@@ -94,7 +97,7 @@ export type Queue = {
   due(limit: number): StoredDelivery[]
   /** Deliveries have become actions (perhaps none), a verdict and messages: one transaction for all. */
   settle(settlements: readonly Settlement[]): void
-  /** It could not be decided yet: again at `at`. Its lane waits with it. */
+  /** It could not be decided yet: again at `at`, within LONGEST_WAIT_MS. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): void
   /** It could be neither settled nor postponed, as when the disk is full: it is due as it was. Writes nothing. */
   release(seq: number): void
@@ -141,9 +144,10 @@ export type Queue = {
 
   outbox: {
     put(messages: readonly Message[]): void
-    /** Due messages, oldest first, at most `limit`. A key has one at a time. */
-    take(limit: number): OutboxRow[]
+    /** Due messages behind `after` (a `seq`), oldest first, at most `limit`. A key has one at a time. */
+    take(limit: number, after?: number): OutboxRow[]
     ack(row: OutboxRow): void
+    /** Again at `at`, within LONGEST_WAIT_MS. */
     later(seq: number, at: number, reason: string): void
     drop(seq: number, reason: string): void
   }

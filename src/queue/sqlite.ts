@@ -3,7 +3,16 @@ import { randomBytes } from 'node:crypto'
 import type { Outcome, Progress } from '../domain.ts'
 import { LEASE_MS } from '../protocol.ts'
 import { type OpenStore, openStore } from '../store.ts'
-import type { ActionRow, ActionState, Message, Queue, QueuedAction, StoredDelivery, Verdict } from './queue.ts'
+import {
+  type ActionRow,
+  type ActionState,
+  LONGEST_WAIT_MS,
+  type Message,
+  type Queue,
+  type QueuedAction,
+  type StoredDelivery,
+  type Verdict,
+} from './queue.ts'
 
 const migrations = [
   `
@@ -70,6 +79,11 @@ const BACKOFF_MS = { first: 2_000, most: 5 * 60_000 }
 /** Milliseconds from one try to the next. */
 const backoff = (attempt: number) => Math.min(BACKOFF_MS.first * 2 ** Math.max(0, attempt - 1), BACKOFF_MS.most)
 
+/** Whether what is put off until `at` waits still. */
+const waits = (at: number, now: number) => at > now && at <= now + LONGEST_WAIT_MS
+/** The same in SQL. */
+const isDue = (column: string, now: string) => `not ${column} between ${now} + 1 and ${now} + ${LONGEST_WAIT_MS}`
+
 type Row = Record<string, string | number | bigint | null | Uint8Array>
 const parsed = <T>(cell: Row[string] | undefined): T | null =>
   typeof cell === 'string' ? (JSON.parse(cell) as T) : null
@@ -133,7 +147,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
         lease_until = :until, progress = null
       where seq = (
         select a.seq from action a left join pin p on p.ticket = a.ticket
-        where a.state = 'pending' and a.not_before <= :now and (p.runner_id is null or p.runner_id = :runner)
+        where a.state = 'pending' and ${isDue('a.not_before', ':now')} and (p.runner_id is null or p.runner_id = :runner)
           and not exists (select 1 from action b where b.ticket = a.ticket and b.seq < a.seq and b.state in ('pending','active'))
         order by a.seq limit 1)
       returning *`),
@@ -151,7 +165,9 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       db.prepare(`update action set state = 'pending', not_before = ?, progress = null, lease_token = null, lease_until = null
       where id = ? and state = 'active' and lease_token = ?`),
     cancel: db.prepare(`update action set state = 'cancelled', ended_at = ? where id = ? and state = 'pending'`),
-    expired: db.prepare(`select * from action where state = 'active' and lease_until <= ?`),
+    expired: db.prepare(
+      `select * from action where state = 'active' and not lease_until between ?1 + 1 and ?1 + ${LEASE_MS}`,
+    ),
     release: db.prepare(
       `update action set state = 'pending', lease_token = null, lease_until = null, progress = null where seq = ?`,
     ),
@@ -164,7 +180,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
       'update outbox set body = ?, correlation = coalesce(?, correlation), attempt = 0, not_before = 0, reason = null where key = ?',
     ),
     put: db.prepare('insert into outbox (body, correlation, key, created_at) values (?, ?, ?, ?)'),
-    take: db.prepare('select * from outbox where not_before <= ? order by seq limit ?'),
+    take: db.prepare(`select * from outbox where seq > ?1 and ${isDue('not_before', '?2')} order by seq limit ?3`),
     ack: db.prepare('delete from outbox where seq = ?'),
     later: db.prepare('update outbox set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?'),
   }
@@ -221,7 +237,7 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
         if (found.length >= limit) break
         served = row.lane as string
         const seq = row.seq as number
-        if (inHand.has(seq) || (row.not_before as number) > now) continue
+        if (inHand.has(seq) || waits(row.not_before as number, now)) continue
         inHand.add(seq)
         found.push({
           seq,
@@ -375,8 +391,8 @@ export const openQueue = (path: string, clock: () => number, open: OpenStore = o
 
     outbox: {
       put: messages => transaction(() => put(messages, null)),
-      take: limit =>
-        (sql.take.all(clock(), limit) as Row[]).map(row => ({
+      take: (limit, after = 0) =>
+        (sql.take.all(after, clock(), limit) as Row[]).map(row => ({
           seq: row.seq as number,
           message: { key: row.key as string, body: JSON.parse(row.body as string) },
           attempt: row.attempt as number,

@@ -200,6 +200,11 @@ describe('what a look finds', () => {
     now += 121_000
     hub.faults.push({ match: /matching-refs/, answer: { status: 401, body: { message: 'Bad credentials' } } })
     expect(await asked(poll.round)).toEqual([401])
+    now += 3_601_000
+    hub.faults.push({ match: /matching-refs/, answer: { ...limit, headers: { 'retry-after': '999999999' } } })
+    expect(await asked(poll.round)).toContain(429)
+    now += 3_601_000
+    expect(await asked(poll.round)).not.toEqual([])
   })
 })
 

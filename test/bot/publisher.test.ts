@@ -355,6 +355,14 @@ test.for([
   ],
   ['a secondary limit does not say when', limit({}, 'You have exceeded a secondary rate limit'), 59_000, 60_000],
   ['too many requests', { status: 429, headers: { 'retry-after': '30' } }, 29_000, 30_000],
+  ['it is asked to wait for years', { status: 429, headers: { 'retry-after': '999999999' } }, 3_599_000, 3_600_000],
+  [
+    'its clock is years ahead',
+    limit({ 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': reset(1e9) }),
+    3_599_000,
+    3_600_000,
+  ],
+  ['it is asked to wait for no time', { status: 429, headers: { 'retry-after': '0' } }, 900, 1_000],
 ] as [string, Parameters<ReturnType<typeof github>['first']['push']>[0], number, number][])(
   'a message waits and goes out later when %s',
   async ([, trouble, early, late]) => {
@@ -562,4 +570,33 @@ test('what was said of a machine months ago is not said again, and that its runn
   await published()
   expect(said).toHaveLength(1)
   expect(comments.map(one => one.body.includes('The runner on `studio` does not answer'))).toEqual([true])
+})
+
+test('however many messages rest, those behind them do not', async () => {
+  const { calls } = github()
+  const { put, memory } = await stage()
+  memory.setInstallation('acme/limited', 1)
+  nock(API)
+    .persist()
+    .post(/^\/repos\/acme\/limited\//)
+    .reply(403, { message: 'secondary rate limit' }, { 'retry-after': '600' })
+  const first = { ...to, repo: 'acme/limited' }
+  put(...reactionMessages(first, 'eyes'))
+  put(...Array.from({ length: 3_000 }, (_, n) => reactionMessages({ ...first, commentId: n + 1 }, 'eyes')).flat())
+  put(...reactionMessages(to, 'eyes'))
+  await vi.waitFor(() => expect(calls).toEqual(['POST /issues/comments/500/reactions']), { timeout: 5_000 })
+})
+
+test('a reply that is written again does not wait for a clock that was set back', async () => {
+  const { comments } = github()
+  const { put, published, later, memory, queue } = await stage()
+  queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
+  memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
+  put(replyMessage(to))
+  await published()
+  later(-60 * 60_000)
+  memory.endCommand('github:d:0', { result: 'done', said: 'DROP-1 has a machine', environment, seconds: 2 })
+  put(replyMessage(to))
+  await published()
+  expect(comments[0]?.body).toContain('DROP-1 has a machine')
 })

@@ -333,6 +333,30 @@ export const keepsTheQueuePromises = (
       expect(queue.outbox.take(10)).toMatchObject([{ attempt: 1 }])
     })
 
+    test('what was put off before the clock was set back waits no longer for that', () => {
+      queue.accept([delivery('1')])
+      queue.postpone(queue.due(1)[0]?.seq ?? 0, now + 5_000, 'Jira does not answer')
+      add(action('1'), action('2', 'DROP-2'))
+      const failed = claim()
+      queue.fail(failed.id, failed.token, failure, { retry: true, environment: null })
+      const lost = claim()
+      queue.outbox.put([status('DROP-1')])
+      queue.outbox.later(queue.outbox.take(1)[0]?.seq ?? 0, now + 5_000, 'GitHub does not answer')
+      now -= 60 * 60_000
+      expect(queue.due(1)).toHaveLength(1)
+      expect(claim().id).toBe(failed.id)
+      expect(queue.outbox.take(1)).toHaveLength(1)
+      expect(queue.reap(() => [])).toBe(1)
+      expect([lost.id, failed.id].map(id => queue.get(id)?.state)).toEqual(['pending', 'active'])
+    })
+
+    test('messages are taken page by page', () => {
+      queue.outbox.put([status('DROP-1'), status('DROP-2'), status('DROP-3')])
+      const [first, second] = queue.outbox.take(2)
+      expect(second?.message.key).toBe('status:DROP-2')
+      expect(queue.outbox.take(2, first?.seq).map(row => row.message.key)).toEqual(['status:DROP-2', 'status:DROP-3'])
+    })
+
     test('what is settled is forgotten after its time, and what is not stays', () => {
       queue.accept([delivery('1'), delivery('2', 'b')])
       const [first] = queue.due(1)
