@@ -36,7 +36,7 @@ export const pullRequest: Handler<'pull-request'> = (
           ticket,
           minutes: rules.graceMinutes,
           event: { ...event, change: 'grace over' },
-          reason: `${ticket} is deleted in ${rules.graceMinutes} minutes, unless somebody starts it`,
+          reason: `${ticket} will be deleted in ${rules.graceMinutes} ${rules.graceMinutes === 1 ? 'minute' : 'minutes'}, unless somebody starts it`,
         }
       : act([{ kind: 'delete', force: false, ...common }])
   const endings = {

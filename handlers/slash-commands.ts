@@ -139,17 +139,20 @@ export const readCommand = (
     commandsOn(place).includes(slashCommands[name]),
   )
   const name = names.find(one => one === typed)
+  if (name === undefined && Object.hasOwn(slashCommands, typed))
+    return { answer: `\`/swarm ${typed}\` is given on pull requests, and means nothing here.`, help: false }
   if (name === undefined) {
     const near = nearest(typed, names)
-    const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`?`
-    return { answer: `There is no command \`${quoted(first)}\`.${hint}`, help: true }
+    const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`? \`/swarm help\` lists them.`
+    return { answer: `There is no command \`${quoted(first)}\`.${hint}`, help: near === null }
   }
   const command: SlashCommand = slashCommands[name]
   const flags = rest.filter(word => word.startsWith('-'))
   const plain = rest.filter(word => !word.startsWith('-'))
   if (plain.length > command.most || flags.some(word => word !== command.flag)) {
-    const answer = `That is not how \`${name}\` is used: \`/swarm ${command.usage}\`, as in \`${command.example}\`.`
-    return { answer, help: false }
+    const usage = `/swarm ${command.usage}`
+    const example = command.example === usage ? ', and nothing behind it' : `, as in \`${command.example}\``
+    return { answer: `That is not how \`${name}\` is used: \`${usage}\`${example}.`, help: false }
   }
   return { name, meaning: asked => command.means(plain, asked, flags.length > 0) }
 }

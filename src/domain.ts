@@ -60,9 +60,17 @@ export type Keep = { newest: number; days: number | null }
 /**
  * What shall be done to one ticket's environment: plain data, small, serialisable. `onlyAt` is a commit: it is done only
  * while the pull request that it replies to, which comes from a fork, has that head. `at`, ISO 8601 UTC: when that happened
- * which asks for it; what somebody did by hand on the machine after that holds.
+ * which asks for it; what somebody did by hand on the machine after that holds. `callsOff`: a delete that a merge had planned
+ * is not done because of it, which its answer tells.
  */
-export type Action = { ticket: Ticket; by: Requester; replyTo: ReplyTo | null; onlyAt?: string; at?: string } & (
+export type Action = {
+  ticket: Ticket
+  by: Requester
+  replyTo: ReplyTo | null
+  onlyAt?: string
+  at?: string
+  callsOff?: true
+} & (
   | { kind: 'create'; machine?: Machine }
   | { kind: 'start' }
   | { kind: 'stop' }

@@ -110,8 +110,10 @@ export const openDecide = ({
         // What a person asks for now holds against what was planned before; so does whatever starts the machine.
         const holds = action.kind === 'create' || action.kind === 'start' || (person && WISHES.includes(action.kind))
         if (holds) keep(action)
-        if (holds && memory.unplan(action.ticket)) kept.add(action.ticket)
-        if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action })
+        const callsOff = holds && memory.unplan(action.ticket)
+        if (callsOff) kept.add(action.ticket)
+        const told = callsOff ? { ...action, callsOff } : action
+        if (action.replyTo !== null) memory.heardCommand(action.replyTo, { actionId, action: told })
       }
       for (const { to, ...said } of replies) memory.heardCommand(to, said)
       if (allow !== null && to !== null && 'repo' in to) memory.allow(to, allow)

@@ -168,6 +168,7 @@ export const openPublisher = ({
         anyRunner: runners.some(one => one.connected),
         known: known === null || known.goneAt !== null ? null : known.environment,
         host: runners.find(one => one.id === known?.runnerId)?.host ?? null,
+        deletedAt: ticket === null ? null : memory.plannedAt(ticket),
         now: clock(),
       }
     })

@@ -58,7 +58,7 @@ const places = { github: 'on GitHub', jira: 'in Jira', cli: 'by the CLI', clock:
 >
 const askedBy = ({ via, who }: Requester): Line => own(places[via]).concat(who === null ? [] : line` by ${code(who)}`)
 
-const provider = (name: Environment['provider']) => (name === 'synthetic' ? 'synthetic (no real machine)' : name)
+const provider = (name: Environment['provider']) => (name === 'synthetic' ? 'synthetic: no real machine' : name)
 
 const joined = (parts: readonly Line[], by: string): Line =>
   parts.flatMap((part, n) => (n === 0 ? part : [{ ours: by }, ...part]))
@@ -67,6 +67,7 @@ const joined = (parts: readonly Line[], by: string): Line =>
 const NAMED = 10
 const riskOf = (work: WorkAtRisk): Line => {
   if (!work.known) return line`not known: ${work.because}`
+  if (work.repositories.length === 0) return own('none')
   const more = work.repositories.length - NAMED
   const found = work.repositories.slice(0, NAMED).map(one => {
     const counts = [
@@ -134,6 +135,18 @@ export const isMarked = (body: string): boolean => body.startsWith(MARK)
 export const statusMarker = (ticket: Ticket): string => `${MARK}status:${ticket} -->`
 export const replyMarker = (commentId: number): string => `${MARK}reply:${commentId} -->`
 export const commentBody = (marker: string, { blocks }: Rendered): string => `${marker}\n${markdown(blocks)}\n`
+
+/** In the minutes of grace after a merge. */
+const inGrace = (deletedAt: number | null): Block[] =>
+  deletedAt === null
+    ? []
+    : [
+        {
+          line: line`Its pull request is merged: it will be deleted at ${own(moment(deletedAt))}. ${code('/swarm start')} keeps it.`,
+        },
+      ]
+/** Where the work is that a delete saved. */
+const BRING_BACK = '`rescued.json` there has the commands that bring it back.'
 
 // ── Status comment ──
 
@@ -218,13 +231,7 @@ export const statusComment = ({
                   line: line`The runner on ${code(runner.host)} does not answer: this is how things were when it was last heard.`,
                 },
               ]),
-          ...(deletedAt === null
-            ? []
-            : [
-                {
-                  line: line`Its pull request is merged: it is deleted at ${own(moment(deletedAt))}. ${code('/swarm start')} keeps it.`,
-                },
-              ]),
+          ...inGrace(deletedAt),
           ...checkpointBlocks(environment, clock),
           ...operationBlocks(operations),
           ...(ruleProblems.length === 0
@@ -244,7 +251,7 @@ export const statusComment = ({
           {
             line: line`The machine ${code(environment.vmId)} (${own(provider(environment.provider))}) is gone since ${own(moment(goneAt))}, with its disk and its checkpoints.`,
           },
-          ...kept.map(said => ({ line: line`On its runner's machine${where}: ${said}.` })),
+          ...kept.map(said => ({ line: line`On its runner's machine${where}: ${said}. ${own(BRING_BACK)}` })),
           ...operationBlocks(operations),
         ],
   )
@@ -264,6 +271,8 @@ export type ReplyView = {
   /** The environment as it was told last, and its runner's machine. */
   known: Environment | null
   host: string | null
+  /** As in the status comment. */
+  deletedAt: number | null
   /** Epoch ms: what is said of something that goes on says when. */
   now: number
 }
@@ -278,12 +287,18 @@ const atRisk = ({ workAtRisk }: Environment): Block[] =>
   workAtRisk === null ? [] : [{ line: line`Work only there, when it was looked for last: ${riskOf(workAtRisk)}.` }]
 
 /** What a question is answered with: the part that was asked for, and how old it is. */
-const facts = (about: 'checkpoints' | 'ssh' | 'all', environment: Environment, host: string | null, clock: Clock) => {
+const facts = (
+  about: 'checkpoints' | 'ssh' | 'all',
+  environment: Environment,
+  { host, deletedAt }: Pick<ReplyView, 'host' | 'deletedAt'>,
+  clock: Clock,
+) => {
   const { ticket, status, ssh, observedAt } = environment
   const address = ssh === null || status !== 'running' ? [] : line` Its SSH is at ${code(`${ssh.host}:${ssh.port}`)}.`
   const state = (): Block[] => [
     { line: line`${own(ticket)} is ${own(status)}, as seen ${own(clock.at(observedAt))}.${address}` },
     ...(status === 'running' || status === 'stopped' ? [ready(environment, host)] : []),
+    ...inGrace(deletedAt),
     ...atRisk(environment),
   ]
   const checkpoints = () => checkpointBlocks(environment, clock)
@@ -291,11 +306,12 @@ const facts = (about: 'checkpoints' | 'ssh' | 'all', environment: Environment, h
 }
 
 const done = (
-  { command, host }: ReplyView,
+  view: ReplyView,
   action: Action,
-  { environment, said, seconds }: Extract<Outcome, { result: 'done' }>,
+  { environment, said, seconds, kept }: Extract<Outcome, { result: 'done' }>,
   clock: Clock,
 ): Block[] => {
+  const { command, host } = view
   const readiness = () => (environment === null ? [] : [ready(environment, host)])
   const after = {
     create: readiness,
@@ -304,16 +320,17 @@ const done = (
       { line: own('`/swarm start` goes on from there.') },
       ...(environment === null ? [] : atRisk(environment)),
     ],
-    checkpoint: () =>
-      action.kind === 'checkpoint' && action.name !== null
-        ? [{ line: line`${code(`/swarm restore ${action.name}`)} brings it back.` }]
-        : [],
+    checkpoint: () => {
+      // Without a name it got one.
+      const name = (action.kind === 'checkpoint' ? action.name : null) ?? environment?.checkpoints.at(-1)?.name
+      return name === undefined ? [] : [{ line: line`${code(`/swarm restore ${name}`)} brings it back.` }]
+    },
     restore: readiness,
     'delete-checkpoint': () => [],
-    delete: () => [{ line: own('That cannot be taken back.') }],
+    delete: () => [{ line: own(kept === undefined ? 'That cannot be taken back.' : BRING_BACK) }],
     status: () =>
       environment !== null && action.kind === 'status'
-        ? facts(action.about ?? 'all', environment, host, clock)
+        ? facts(action.about ?? 'all', environment, view, clock)
         : [{ line: line`${said}. ${own('`/swarm create` makes its machine.')}` }],
   } satisfies Record<Action['kind'], () => Block[]>
   const blocks = after[action.kind]()
@@ -343,7 +360,7 @@ const waiting = ({ command, row, ahead, pinned, anyRunner, now }: ReplyView, { a
   if (row.state === 'cancelled') return own('It was cancelled before it began.')
   if (row.state === 'active') {
     const phase = row.progress === null ? [] : line`: ${code(row.progress.phase)} since ${own(moment(row.progress.at))}`
-    return line`It is under way${phase} (${own(at(now))}, ${own(soFar(command.at, now))} after it was asked for).`
+    return line`It is under way${phase} (${own(at(now))}, ${own(soFar(command.at, now))} after it was heard).`
   }
   const asOf = line` (${own(at(now))})`
   const [next] = ahead
@@ -373,36 +390,44 @@ const help = (place: 'github' | 'jira'): Block[] => [
 
 const answer = (view: ReplyView, place: 'github' | 'jira', clock: Clock): Block[] => {
   const { action, outcome, said } = view.command
-  if (said !== null) return [...(said.text === '' ? [] : [{ line: own(said.text) }]), ...(said.help ? help(place) : [])]
+  if (said !== null) return said.text === '' ? [] : [{ line: own(said.text) }]
   if (action === null) return []
   const title: Block = { line: [code(`/swarm ${words(action)}`)] }
+  const keeps = action.callsOff === true && action.kind !== 'delete'
+  const calledOff = keeps ? [{ line: own('The delete that was to follow the merge is called off.') }] : []
   if (outcome === null) {
-    const { known, host } = view
+    const { known } = view
     const lastKnown =
       action.kind === 'status' && known !== null
-        ? [{ line: own('Until then, what was told last:') }, ...facts(action.about ?? 'all', known, host, clock)]
+        ? [{ line: own('Until then, what was told last:') }, ...facts(action.about ?? 'all', known, view, clock)]
         : []
     // Jira has no reactions.
     const heard = place === 'jira' ? own('Heard. ') : []
-    return [title, { line: [...heard, ...waiting(view, clock)] }, ...lastKnown]
+    return [title, { line: [...heard, ...waiting(view, clock)] }, ...calledOff, ...lastKnown]
   }
-  if (outcome.result === 'done') return [title, ...done(view, action, outcome, clock)]
-  return outcome.result === 'skipped'
-    ? [title, { line: line`Nothing to do: ${outcome.because}.` }]
-    : [title, ...failed(outcome.failure)]
+  if (outcome.result === 'failed') return [title, ...failed(outcome.failure)]
+  const came =
+    outcome.result === 'done'
+      ? done(view, action, outcome, clock)
+      : [{ line: line`Nothing to do: ${outcome.because}.` }]
+  return [title, ...came, ...calledOff]
 }
 
 /** One comment that answers all the commands of another. */
 export const replyTo = (comment: CommentRef, views: readonly ReplyView[]): Rendered => {
   const onGitHub = 'repo' in comment
-  return rendered(clock => [
-    // On GitHub a hidden marker says so.
-    ...(onGitHub ? [] : [{ line: own(answerTo(comment.commentId)) }]),
-    ...views.flatMap((view, n): Block[] => [
-      ...(n === 0 ? [] : [{ rule: true } as const]),
-      ...answer(view, onGitHub ? 'github' : 'jira', clock),
-    ]),
-  ])
+  const place = onGitHub ? 'github' : 'jira'
+  const helps = views.some(one => one.command.said?.help === true)
+  return rendered(clock => {
+    const answers = views.map(view => answer(view, place, clock)).filter(one => one.length > 0)
+    // However many ask for it, or need it, the list is long enough once.
+    const parts = helps ? [...answers, help(place)] : answers
+    return [
+      // On GitHub a hidden marker says so.
+      ...(onGitHub ? [] : [{ line: own(answerTo(comment.commentId)) }]),
+      ...parts.flatMap((part, n): Block[] => [...(n === 0 ? [] : [{ rule: true } as const]), ...part]),
+    ]
+  })
 }
 
 // ── Jira ──
@@ -422,7 +447,11 @@ export const readyText = (environment: Environment, host: string | null): string
 }
 /** What is told in Jira when a machine was deleted that held work. */
 export const keptText = (ticket: Ticket, kept: string): string =>
-  [`The machine of ${ticket} is deleted. Where it ran, on its runner's machine:`, `    ${kept}`].join('\n')
+  [
+    `The machine of ${ticket} is deleted. Where it ran, on its runner's machine:`,
+    `    ${kept}`,
+    BRING_BACK.replaceAll('`', ''),
+  ].join('\n')
 export const failedText = (action: Action, { message, remedy }: Failure): string =>
   [
     `${words(action)} of ${action.ticket} failed, and needs somebody to look at it:`,

@@ -51,7 +51,7 @@ test('a ticket from In Progress to the merge, with every word that is said about
   expect(told).toContain(
     'ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes -p 2222 agent@127.0.0.1',
   )
-  expect(told).toContain('synthetic (no real machine)')
+  expect(told).toContain('synthetic: no real machine')
 
   const commit = await stage.github.push('drop-1-login')
   const pushed = await stage.work(() => ({ result: 'skipped', because: 'it is tried elsewhere', environment: running }))

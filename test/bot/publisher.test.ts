@@ -168,7 +168,7 @@ test('one status comment, edited in place, and left alone when nothing changed',
   await published()
   expect(comments).toHaveLength(1)
   expect(comments[0]?.body).toContain('### DROP-1: running')
-  expect(comments[0]?.body).toContain('synthetic (no real machine)')
+  expect(comments[0]?.body).toContain('synthetic: no real machine')
   put(statusMessage('DROP-1'))
   await published()
   memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')

@@ -73,6 +73,7 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
   anyRunner: true,
   known: null,
   host: null,
+  deletedAt: null,
   now: Date.parse('2026-11-24T10:00:00Z'),
   ...more,
 })
@@ -167,7 +168,7 @@ test('the comment of a deleted machine tells what was saved first, and where', (
     ruleProblems: [],
   })
   expect(commentBody('', comment)).toContain(
-    "On its runner's machine (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500.",
+    "On its runner's machine (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is kept in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `rescued.json` there has the commands that bring it back.",
   )
 })
 
@@ -187,7 +188,7 @@ test.for([
   [
     'a synthetic machine, which is none',
     { environment: environment({ provider: 'synthetic' }) },
-    'synthetic (no real machine)',
+    'synthetic: no real machine',
   ],
   [
     'another port',
@@ -343,7 +344,7 @@ test.for([
   [
     'what it is at, since when, and how long it takes',
     view(null, { row: before({ state: 'active', progress: { phase: 'boot', at: '2026-11-24T09:59:20.000Z' } }) }),
-    ['It is under way: `boot` since 2026-11-24 09:59:20 UTC (2026-11-24 10:00:00 UTC, 60 s after it was asked for).'],
+    ['It is under way: `boot` since 2026-11-24 09:59:20 UTC (2026-11-24 10:00:00 UTC, 60 s after it was heard).'],
   ],
   ['an action that is forgotten', view(null, { row: null }), ['It is no longer in the queue.']],
 ] as [string, ReplyView, string[]][])('the reply says: %s', ([, one, expected]) => {
@@ -415,8 +416,51 @@ test('a delete that comes after some minutes of grace is told, and what keeps th
     ruleProblems: [],
   })
   expect(commentBody('', comment)).toContain(
-    'Its pull request is merged: it is deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
+    'Its pull request is merged: it will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
   )
+})
+test('in the minutes of grace an answer says so, and what calls the delete off says that', () => {
+  const asked: Action = { kind: 'status', ticket: 'DROP-1', by, replyTo }
+  const seen: Outcome = { result: 'done', said: '', environment: environment(), seconds: 0 }
+  expect(replied(view(seen, { deletedAt: Date.parse('2026-11-24T10:30:00Z') }, asked))).toContain(
+    'Its pull request is merged: it will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
+  )
+  const start: Action = { kind: 'start', ticket: 'DROP-1', by, replyTo }
+  const running: Outcome = { result: 'skipped', because: 'DROP-1 is running already', environment: environment() }
+  const off = 'The delete that was to follow the merge is called off.'
+  expect(replied(view(running, {}, start))).not.toContain(off)
+  expect(replied(view(running, {}, { ...start, callsOff: true }))).toContain(
+    `Nothing to do: DROP-1 is running already.\n\n${off}`,
+  )
+})
+test('where work was looked for and none is at risk, that is said', () => {
+  const workAtRisk = { known: true, repositories: [] } as const
+  const stopped = environment({ status: 'stopped', workAtRisk: { ...workAtRisk, repositories: [] } })
+  const stop: Action = { kind: 'stop', ticket: 'DROP-1', by, replyTo }
+  expect(
+    replied(view({ result: 'done', said: 'DROP-1 is stopped', environment: stopped, seconds: 1 }, {}, stop)),
+  ).toContain('Work only there, when it was looked for last: none.')
+  expect(commentBody('', status({ environment: stopped }))).toContain('| Work only there | none |')
+})
+test('a checkpoint without a name is told by the one that it got', () => {
+  const [why, commit, withMemory, sizeBytes] = ['command', null, true, null] as const
+  const made = { name: '20261124-095900', createdAt: '2026-11-24T09:59:00.000Z', why, commit, withMemory, sizeBytes }
+  const outcome: Outcome = {
+    ...{ result: 'done', said: 'checkpoint 20261124-095900 of DROP-1 is made', seconds: 1 },
+    environment: environment({ checkpoints: [{ ...made, name: 'older' }, made] }),
+  }
+  const action: Action = { kind: 'checkpoint', name: null, why, commit, ticket: 'DROP-1', by, replyTo }
+  expect(replied(view(outcome, {}, action))).toContain('`/swarm restore 20261124-095900` brings it back.')
+})
+test('the commands are listed once, however many ask for them, behind what was answered', () => {
+  const told = (text: string, help: boolean): ReplyView => ({
+    ...view(null),
+    command: { ...view(null).command, action: null, said: { text, help } },
+  })
+  const body = replied(told('', true), told('There is no command `fly`.', true), told('', true))
+  expect(body.match(/Commands, each/g)).toHaveLength(1)
+  expect(body).toMatch(/^<!--.*-->\nThere is no command `fly`\.\n\n---\n\nCommands, each/)
+  expect(replied(told('', true))).toMatch(/^<!--.*-->\nCommands, each/)
 })
 test('times of a runner that are none break nothing', () => {
   const { blocks } = status({ environment: environment({ observedAt: 'soon', createdAt: '' }) })
@@ -459,7 +503,7 @@ test('what Jira is told', () => {
       content: [
         {
           type: 'text',
-          text: "DROP-1 has its machine: as-drop-1-1a2b3c4d (synthetic (no real machine)). On the runner's machine (studio):",
+          text: "DROP-1 has its machine: as-drop-1-1a2b3c4d (synthetic: no real machine). On the runner's machine (studio):",
         },
       ],
     },

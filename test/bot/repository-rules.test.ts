@@ -89,11 +89,12 @@ test('a merge with minutes of grace: told, kept by /swarm start, and deleted whe
   for (const number of [2, 3]) await stage.github.close(number).catch(() => {})
   await stage.github.merge(kept)
   await stage.decided()
-  await status(kept, 'it is deleted at ')
+  await status(kept, 'it will be deleted at ')
   const deletes = (ticket: string) => stage.told(ticket).filter(one => one.startsWith('delete'))
   expect(deletes('DROP-1')).toEqual([])
   await stage.github.comment(kept, '/swarm start')
   await stage.decided()
+  await status(kept, 'The delete that was to follow the merge is called off.')
   await stage.github.merge(gone)
   await stage.decided()
   ahead += 31 * 60_000
@@ -108,14 +109,14 @@ test('in the minutes of grace what somebody does by hand keeps the machine, and 
   const number = await opened('drop-3-by-hand')
   await stage.github.merge(number)
   await stage.decided()
-  await status(number, 'it is deleted at ')
+  await status(number, 'it will be deleted at ')
   const by = { via: 'cli', who: 'dev' } as const
   const at = new Date(Date.now() + ahead + 1_000).toISOString()
   ahead += 2_000
   await stage.heartbeat([environmentOf('DROP-3')], { asked: [{ id: 1, ticket: 'DROP-3', kind: 'start', by, at }] })
   await until(
     'a status without it',
-    async () => !(await stage.github.comments(number)).some(one => one.body.includes('it is deleted at ')),
+    async () => !(await stage.github.comments(number)).some(one => one.body.includes('it will be deleted at ')),
     { within: 20_000 },
   )
   expect(stage.told('DROP-3').filter(one => one.startsWith('delete'))).toEqual([])

@@ -432,7 +432,7 @@ describe('a comment on a ticket', () => {
       'a command of pull requests',
       event('/swarm allow x'),
       facts('/swarm allow x'),
-      'no: There is no command `allow`.',
+      'no: `/swarm allow` is given on pul',
     ],
     [
       'a command that a rule keeps for others',
@@ -477,10 +477,26 @@ describe('slash commands', () => {
     ['constructor', 'There is no command `constructor`.'],
     ['@everyone', 'There is no command `?everyone`.'],
   ] as [string, string][])('/swarm %s is answered: %s', ([typed, expected]) =>
-    expect(readCommand([typed], 'github')).toEqual({ answer: expect.stringContaining(expected), help: true }),
+    // All of them are listed where none is near.
+    expect(readCommand([typed], 'github')).toEqual({
+      answer: expect.stringContaining(expected),
+      help: expected.startsWith('There is'),
+    }),
+  )
+  test.for([
+    ['status please', '`/swarm status`, and nothing behind it.'],
+    ['stop --force', '`/swarm stop`, and nothing behind it.'],
+    ['checkpoint a b', '`/swarm checkpoint [name]`, as in `/swarm checkpoint before-refactor`.'],
+    ['delete now', '`/swarm delete [--force]`, as in `/swarm delete`.'],
+  ] as [string, string][])('/swarm %s is answered with how it is used', ([typed, expected]) =>
+    expect(readCommand(typed.split(' '), 'github')).toEqual({ answer: expect.stringContaining(expected), help: false }),
   )
   test('what is of pull requests alone is no command in Jira, and not proposed there', () => {
-    expect(readCommand(['allow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
+    expect(readCommand(['allow', 'a'.repeat(40)], 'jira')).toEqual({
+      answer: '`/swarm allow` is given on pull requests, and means nothing here.',
+      help: false,
+    })
+    expect(readCommand(['alow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
     expect(commandsOn('jira').map(one => one.usage)).not.toContain('allow <commit>')
   })
 })
@@ -737,7 +753,8 @@ describe("the repository's own rules", () => {
     ['closed', { closed: 'delete', graceMinutes: 30 }, 'delete DROP-1'],
     ['merged', { merged: 'stop' }, 'stop DROP-1'],
     ['merged', { merged: 'nothing' }, 'ignored: it is merged, and nothing follows from that here'],
-    ['merged', { graceMinutes: 30 }, 'later: DROP-1 is deleted in 30 minutes, unless somebody starts it'],
+    ['merged', { graceMinutes: 1 }, 'later: DROP-1 will be deleted in 1 minute, unless somebody starts it'],
+    ['merged', { graceMinutes: 30 }, 'later: DROP-1 will be deleted in 30 minutes, unless somebody starts it'],
   ])('%s, with %j', ([state, more, expected]) => expect(said(ended(state, more))).toBe(expected))
 
   test('when the minutes of grace are over, it is decided again, by what is true then', () => {
