@@ -167,6 +167,7 @@ export const startBot = async (
     github,
     jira,
     webUrl: webUrlOf(config.github?.apiUrl ?? null),
+    dryRun: show !== null,
     clock,
     log,
   })

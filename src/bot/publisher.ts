@@ -63,6 +63,7 @@ export const openPublisher = ({
   github,
   jira,
   webUrl,
+  dryRun = false,
   clock,
   log,
 }: {
@@ -73,6 +74,8 @@ export const openPublisher = ({
   jira: Jira | null
   /** Where people see GitHub, `https://github.com`. */
   webUrl: string
+  /** What is published is shown in place of that. */
+  dryRun?: boolean
   clock: () => number
   log: Log
 }): Publisher => {
@@ -192,29 +195,32 @@ export const openPublisher = ({
       throw Object.assign(new Error('paced'), { trouble: { allows: 'paced', in: wait, reason: 'it was just written' } })
   }
 
-  // ── One function for each kind of message. What it returns tells, without waiting, whether what went out is still true ──
+  // ── One function for each kind of message. `isTrue` tells, without waiting, whether what went out is still true ──
+  type Told = { wrote: boolean; isTrue: () => boolean }
 
   const publish = {
     reaction: async ({ repo, commentId, content }) => {
       const octokit = await octokitFor(repo)
       // Doing it again changes nothing.
       await octokit.rest.reactions.createForIssueComment({ ...parts(repo), comment_id: commentId, content })
-      return () => true
+      return { wrote: true, isTrue: () => true }
     },
     reply: async ({ repo, number, commentId }) => {
       const comment = { repo, number, commentId }
       const own = { kind: 'reply', repo, number, about: String(commentId) } as const
       const now = reply(comment)
-      if (now !== null && !isOut(own, now)) {
+      const wrote = now !== null && !isOut(own, now)
+      if (wrote) {
         pace(comment)
         await upsert(own, replyMarker(commentId), now, true)
         editedNow(comment)
       }
-      return () => isOut(own, reply(comment))
+      return { wrote, isTrue: () => isOut(own, reply(comment)) }
     },
     status: async ({ ticket }) => {
       const left = new Set<string>()
       let worst: unknown = null
+      let wrote = false
       const owns = () =>
         memory
           .pullRequestsOf(ticket)
@@ -226,7 +232,8 @@ export const openPublisher = ({
         const leave = () => left.add(`${own.repo}#${own.number}`)
         try {
           // A machine that is gone is told where it was told of before.
-          if (!(await upsert(own, statusMarker(ticket), now, memory.environment(ticket) !== null))) leave()
+          if (await upsert(own, statusMarker(ticket), now, memory.environment(ticket) !== null)) wrote = true
+          else leave()
         } catch (error) {
           // A pull request that is gone keeps the ticket's others from nothing.
           leave()
@@ -235,18 +242,18 @@ export const openPublisher = ({
         }
       }
       if (worst !== null) throw worst
-      return () => owns().every(own => isOut(own, status(ticket, own.repo)))
+      return { wrote, isTrue: () => owns().every(own => isOut(own, status(ticket, own.repo))) }
     },
     jira: async ({ ticket, about, text }) => {
       if (jira === null) throw never('Jira is not configured')
       const { begunAt, done } = memory.jiraComment(about)
-      if (done) return () => true
+      if (done) return { wrote: false, isTrue: () => true }
       const body = adf(plainBlocks(text))
       // Begun and not done: we do not know whether it arrived.
       const there = begunAt === null ? null : await jira.said(ticket, body, begunAt - CLOCKS_DIFFER_MS)
       memory.beginJiraComment(about, ticket)
       memory.endJiraComment(about, there ?? (await jira.comment(ticket, body)))
-      return () => true
+      return { wrote: true, isTrue: () => true }
     },
     'jira-reply': async comment => {
       if (jira === null) throw never('Jira is not configured')
@@ -254,7 +261,8 @@ export const openPublisher = ({
       const about = `reply:${commentId}`
       const now = reply(comment)
       const known = memory.jiraAnswer(about)
-      if (now !== null && known?.fingerprint !== now.fingerprint) {
+      const wrote = now !== null && known?.fingerprint !== now.fingerprint
+      if (wrote) {
         pace(comment)
         const body = adf(now.blocks)
         // Begun and not done: we do not know whether it arrived.
@@ -271,10 +279,11 @@ export const openPublisher = ({
         memory.setJiraAnswer(about, answered, now.fingerprint)
         editedNow(comment)
       }
-      return () => {
+      const isTrue = () => {
         const wanted = reply(comment)
         return wanted === null || memory.jiraAnswer(about)?.fingerprint === wanted.fingerprint
       }
+      return { wrote, isTrue }
     },
     'jira-link': async ({ ticket, repo, number }) => {
       if (jira === null) throw never('Jira is not configured')
@@ -287,17 +296,18 @@ export const openPublisher = ({
       const isThere = (fingerprint: string | undefined) =>
         fingerprint === undefined || memory.jiraLink({ repo, number }, ticket) === fingerprint
       const now = wanted()
-      if (now !== null && !isThere(now.fingerprint)) {
+      const wrote = now !== null && !isThere(now.fingerprint)
+      if (wrote) {
         await jira.link(ticket, now.shown)
         memory.setJiraLink({ repo, number }, ticket, now.fingerprint)
       }
-      return () => isThere(wanted()?.fingerprint)
+      return { wrote, isTrue: () => isThere(wanted()?.fingerprint) }
     },
     action: async ({ actionId }) => {
       throw never(`${actionId}: an action is no message`)
     },
   } satisfies {
-    [Kind in MessageBody['kind']]: (body: Extract<MessageBody, { kind: Kind }>) => Promise<() => boolean>
+    [Kind in MessageBody['kind']]: (body: Extract<MessageBody, { kind: Kind }>) => Promise<Told>
   }
 
   const laneOf = (body: MessageBody): string => {
@@ -330,14 +340,18 @@ export const openPublisher = ({
     const { message, attempt, seq } = row
     try {
       // The table's type says that each kind gets its own body.
-      const publishes = publish[message.body.kind] as (body: MessageBody) => Promise<() => boolean>
-      while (true) {
-        const isTrue = await publishes(message.body)
+      const publishes = publish[message.body.kind] as (body: MessageBody) => Promise<Told>
+      for (let written = false; ; ) {
+        const { wrote, isTrue } = await publishes(message.body)
         if (closed) return
+        written ||= wrote
         if (!isTrue()) continue
         // Nothing was awaited since: a change that comes later puts its own message.
         queue.outbox.ack(row)
-        log.info({ correlation: row.correlation, key: message.key }, 'published')
+        const about = { correlation: row.correlation, key: message.key }
+        // What is out says it already, as after talk on a pull request.
+        if (written) log.info(about, dryRun ? 'shown, and not published' : 'published')
+        else log.debug(about, 'nothing new to publish')
         return
       }
     } catch (error) {

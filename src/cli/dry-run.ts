@@ -1,12 +1,22 @@
 /** A dry run as a person reads it. */
 import type { Show, Shown } from '../bot/dry-run.ts'
+import type { AdfNode } from '../bot/text.ts'
 import { type Invocation, plain, print } from './command.ts'
 import type { Output } from './output.ts'
 
-const said = (body: unknown): string =>
-  typeof body === 'object' && body !== null && 'body' in body && typeof body.body === 'string'
-    ? body.body
-    : JSON.stringify(body)
+/** What a document of Jira's says, a paragraph, a row or a line of a listing on a line of its own. */
+const textOf = ({ type, text = '', content = [] }: AdfNode): string => {
+  if (type === 'tableRow') return `| ${content.map(cell => textOf(cell).trim()).join(' | ')} |\n`
+  const within = text + content.map(textOf).join('')
+  if (type === 'rule') return '---\n'
+  return ['paragraph', 'heading', 'codeBlock'].includes(type) ? `${within}\n` : within
+}
+const isDocument = (body: object): body is AdfNode => 'type' in body && body.type === 'doc'
+const said = (whole: unknown): string => {
+  const body = typeof whole === 'object' && whole !== null && 'body' in whole ? whole.body : null
+  if (typeof body === 'string') return body
+  return typeof body === 'object' && body !== null && isDocument(body) ? textOf(body).trimEnd() : JSON.stringify(whole)
+}
 const indented = (text: string) =>
   text
     .split('\n')

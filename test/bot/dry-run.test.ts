@@ -233,6 +233,13 @@ test('up --dry-run shows it on its output, and its runner does nothing', async (
     await until('the action', () => /would queue: \{"kind":"create","ticket":"DROP-1"/.test(out))
     expect(out).toMatch(/^jira jira:issue_updated \S+: actions\n/)
     expect(errors).toContain('This is a dry run')
+    // As people would read it, and not as Jira takes it.
+    const asked = await jira.write('DROP-1', '/swarm fly')
+    await until('the answer', () => out.includes('would send Jira: POST /rest/api/3/issue/DROP-1/comment\n'))
+    expect(out).toContain(`\n    Answer to comment ${asked}:\n    There is no command fly.\n    ---\n`)
+    expect(out).toMatch(/\n {4}\| \/swarm stop \| Shuts the machine down\. .* \| \/swarm stop \|\n/)
+    await until('its line in the log', () => errors.includes('shown, and not published'))
+    expect(errors).not.toContain('"published"')
     const gone = new Promise(done => child.once('exit', done))
     child.kill('SIGTERM')
     expect(await gone).toBe(0)
@@ -241,6 +248,7 @@ test('up --dry-run shows it on its output, and its runner does nothing', async (
   }
   expect(existsSync(join(config.home, 'synthetic'))).toBe(false)
   expect(existsSync(join(config.home, 'registry.db'))).toBe(false)
-  expect([jira.comments('DROP-1'), writes()]).toEqual([[], []])
-  expect(deliveries()).toEqual([expect.objectContaining({ verdict: null, kept: 1 })])
+  expect([jira.comments('DROP-1'), writes()]).toEqual([['/swarm fly'], []])
+  const kept = expect.objectContaining({ verdict: null, kept: 1 })
+  expect(deliveries()).toEqual([kept, kept])
 })

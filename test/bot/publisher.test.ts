@@ -163,7 +163,10 @@ const stage = async ({ log = openLog('silent') } = {}) => {
 
 test('one status comment, edited in place, and left alone when nothing changed', async () => {
   const { comments, calls } = github()
-  const { put, published, memory } = await stage()
+  const lines: string[] = []
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
+  onTestFinished(() => write.mockRestore())
+  const { put, published, memory } = await stage({ log: openLog('info') })
   put(statusMessage('DROP-1'))
   await published()
   expect(comments).toHaveLength(1)
@@ -177,6 +180,7 @@ test('one status comment, edited in place, and left alone when nothing changed',
   expect(comments).toHaveLength(1)
   expect(comments[0]?.body).toContain('### DROP-1: stopped')
   expect(calls.filter(one => !one.startsWith('GET'))).toEqual(['POST /issues/7/comments', 'PATCH /issues/comments/901'])
+  expect(lines.filter(line => line.includes('"published"'))).toHaveLength(2)
 })
 
 test('every pull request of the ticket gets the status', async () => {
