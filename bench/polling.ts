@@ -68,7 +68,8 @@ export const polling = (): Promise<Row[]> =>
     })
     const look = { memory, everyMs: 60_000, clock, log, accept: () => {} }
     const pulls = openGitHubPoll({
-      ...{ ...look, github, rulesOf: rules.rulesOf, parts: ['pushes', 'comments', 'pulls'] as const },
+      ...{ ...look, github, rulesOf: rules.rulesOf, rulesChanged: rules.changed },
+      parts: ['pushes', 'comments', 'pulls'],
     })
     const issues = openJiraPoll({
       ...{ ...look, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const },

@@ -240,7 +240,7 @@ export const startBot = async (
   if (github !== null) {
     const polled = config.github?.via === 'token'
     const poll = openGitHubPoll({
-      ...{ github, memory, rulesOf, everyMs, clock, log, accept },
+      ...{ github, memory, rulesOf, rulesChanged: changed, everyMs, clock, log, accept },
       parts: polled ? ['pushes', 'comments', 'pulls'] : ['pulls'],
     })
     if (polled) polls.push(inRounds('polling GitHub', poll.round, log))

@@ -1,7 +1,8 @@
 /**
  * Polls GitHub for those who have a token and no App. What a poll finds becomes deliveries in the shape of webhooks, with ids
- * that the next poll repeats, in the same inbox. Each repository costs three requests a round; one that brings nothing new is
- * answered 304 and counts against no limit. That something is absent is no evidence for anything.
+ * that the next poll repeats, in the same inbox. Each repository costs three requests a round, and one for its rules where a
+ * branch has moved; one that brings nothing new is answered 304 and counts against no limit. That something is absent is no
+ * evidence for anything.
  */
 import { branchCounts, ticketOf } from '../../handlers/branches.ts'
 import type { PullRequestNow, Rules } from '../../handlers/handler.ts'
@@ -104,6 +105,7 @@ export const openGitHubPoll = ({
   parts: wanted,
   memory,
   rulesOf,
+  rulesChanged,
   everyMs,
   clock,
   log,
@@ -114,6 +116,8 @@ export const openGitHubPoll = ({
   parts: readonly Part[]
   memory: Memory
   rulesOf: (repo: string) => Promise<Rules>
+  /** Branches of a repository have moved. */
+  rulesChanged: (repo: string) => Promise<void>
   everyMs: number
   clock: () => number
   log: Log
@@ -174,11 +178,14 @@ export const openGitHubPoll = ({
 
   // ── What one repository has that is new ──
 
-  const pushes = async (repo: string, octokit: Octokit, rules: Rules, first: boolean) => {
+  const pushes = async (repo: string, octokit: Octokit, first: boolean) => {
     const found = await ask({ what: `${repo} heads`, part: '' }, headers =>
       octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: 'heads/', headers }),
     )
     if (found === null) return null
+    // Perhaps the default branch, with other rules: they hold for what is found now.
+    await rulesChanged(repo)
+    const rules = await rulesOf(repo)
     const known = memory.heads(repo)
     const moved = found.data
       .filter(({ ref }) => ref.startsWith(HEADS) && ticketIn([ref.slice(HEADS.length)], rules.projects) !== null)
@@ -307,7 +314,6 @@ export const openGitHubPoll = ({
     if (octokit === null) return
     // Who changes from one way to the other begins anew: where the other one was is long ago.
     const key = `${wanted.includes('comments') ? 'github' : 'github-app'}:${repo}`
-    const rules = await rulesOf(repo)
     const place = memory.place<Place>(key)
     // What cannot be read leaves the rest: it is told, and read the next time.
     let trouble: unknown = null
@@ -322,7 +328,8 @@ export const openGitHubPoll = ({
         return null
       }
     }
-    const pushed = await read('pushes', () => pushes(repo, octokit, rules, place === null))
+    const pushed = await read('pushes', () => pushes(repo, octokit, place === null))
+    const rules = await rulesOf(repo)
     // A command that was given before a merge is decided before it.
     const said = place === null ? null : await read('comments', () => comments(repo, octokit, place))
     const changed = await read('pulls', () => pulls(repo, octokit, rules, place))

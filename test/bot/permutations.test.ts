@@ -283,7 +283,7 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
   }
   const accept = (deliveries: readonly Delivery[]) => void queue.accept(deliveries.filter(one => !queue.taken(one)))
   const look = { memory, everyMs: MINUTE, clock, log, accept }
-  const pulls = openGitHubPoll({ ...look, github, parts: ['pulls'], rulesOf })
+  const pulls = openGitHubPoll({ ...look, github, parts: ['pulls'], rulesOf, rulesChanged: async () => {} })
   const tickets = openJiraPoll({ ...look, jira, projects: [project], assignees: 'me' })
   const looks = [pulls.round, pulls.compare, tickets.round, tickets.compare]
   const catchUp = openCatchUp({ github: null, looks, queue, memory, clock, log })

@@ -44,6 +44,7 @@ describe('what a look finds', () => {
       parts: ['pushes', 'comments', 'pulls'],
       memory,
       rulesOf: async () => rules,
+      rulesChanged: async () => {},
       everyMs: 60_000,
       clock: () => now,
       log,
@@ -248,6 +249,15 @@ describe('a whole bot with a token', () => {
     await stage.work(() => ({ result: 'done', said: 'checkpoint before is made', environment: running, seconds: 1 }))
     await until('the reply', async () => (await comments()).find(one => one.body.includes('checkpoint before is made')))
     expect((await comments()).map(one => one.author)).toEqual(['dev', 'dev', 'dev', 'dev'])
+  })
+
+  test('rules of the repository count from the push that brings them', async () => {
+    const mistake = 'merged must be one of stop, delete, nothing, and is "keep"'
+    const isTold = async () => (await stage.github.comments(number)).some(one => one.body.includes(mistake))
+    await stage.github.write('main', '.github/agent-swarm.yml', 'merged: keep\n')
+    await until('the mistake is told', isTold)
+    await stage.github.write('main', '.github/agent-swarm.yml', 'merged: delete\n')
+    await until('the mistake is gone', async () => !(await isTold()))
   })
 
   test('one who may not write gets nothing', async () => {
