@@ -93,5 +93,5 @@ export const openOutcomes = ({
   /** What changed on a machine, whoever changed it, reaches the status comments. */
   const onHeartbeat = (heartbeat: HeartbeatRequest): Message[] => memory.heartbeat(heartbeat).map(statusMessage)
 
-  return { onOutcome, onHeartbeat }
+  return { onOutcome, onHeartbeat, heldByOther: memory.heldByOther }
 }

@@ -1,7 +1,7 @@
 /** The runner's side of the bot: work by long-poll, leases, outcomes and heartbeats. Bodies are hostile until parsed, token or not. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
-import type { Action, Environment, Failure, Outcome, Progress } from '../domain.ts'
+import type { Action, Environment, Failure, Outcome, Progress, Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import {
@@ -17,6 +17,7 @@ import {
 import type { ActionRow, Lease, Message, Queue } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
 import type { Metrics } from './metrics.ts'
+import { openTroubles } from './rounds.ts'
 
 const LIMIT = 5 * 1024 * 1024
 /** A bot that looked for leases so long ago was away meanwhile. Milliseconds. */
@@ -131,6 +132,7 @@ export const openRunnerApi = ({
   metrics,
   onOutcome,
   onHeartbeat,
+  heldByOther,
   mayNotBegin,
   onMessages,
   dryRun = false,
@@ -143,6 +145,8 @@ export const openRunnerApi = ({
   /** The messages that an ended action makes: stored with its end, in one transaction. */
   onOutcome: (row: ActionRow, outcome: Outcome) => Message[]
   onHeartbeat: (heartbeat: HeartbeatRequest) => Message[]
+  /** The host of the other runner that has the ticket's machine and is not away; null: none. */
+  heldByOther: (ticket: Ticket, runnerId: string) => string | null
   /** Asked before an action on the commit of a fork goes out: why it must not, or null. */
   mayNotBegin: (action: Action) => Promise<Failure | null>
   /** There is something to publish. */
@@ -151,6 +155,7 @@ export const openRunnerApi = ({
   dryRun?: boolean
   log: Log
 }) => {
+  const troubles = openTroubles(log)
   type Waiting = { runnerId: string; response: ServerResponse; timer: NodeJS.Timeout }
   const waiting = new Set<Waiting>()
 
@@ -241,6 +246,33 @@ export const openRunnerApi = ({
       })
   }
 
+  /** A ticket stays with its runner: what another one tells of it is left out, and told in the log. */
+  const ofItsOwn = ({ runnerId, host, environments, asked }: v.InferOutput<typeof bodies.heartbeat>) => {
+    const holders = new Map([...environments, ...asked].map(({ ticket }) => [ticket, heldByOther(ticket, runnerId)]))
+    const isIts = ({ ticket }: { ticket: Ticket }) => holders.get(ticket) === null
+    for (const { ticket, vmId } of environments) {
+      const holder = holders.get(ticket) ?? null
+      const doing = `${ticket} on ${host}`
+      troubles(
+        doing,
+        holder === null
+          ? null
+          : {
+              message: `${doing}: ${vmId} is left alone, since the runner on ${holder} has the machine of this ticket`,
+              remedy: `Delete one of the two, on its own host: agent-swarm delete ${ticket}`,
+            },
+      )
+    }
+    return { environments: environments.filter(isIts), asked: asked.filter(isIts) }
+  }
+
+  /** Refuses what an outcome tells of a ticket that its action is not about. */
+  const isOfOther = (row: ActionRow | null, environment: Environment | null, response: ServerResponse): boolean => {
+    if (row === null || environment === null || environment.ticket === row.action.ticket) return false
+    answer(response)(400, { error: `an action on ${row.action.ticket} has no outcome for ${environment.ticket}` })
+    return true
+  }
+
   const routes = {
     acquire: (body: v.InferOutput<typeof bodies.acquire>, response: ServerResponse) => {
       const one: Waiting = {
@@ -259,6 +291,7 @@ export const openRunnerApi = ({
       answer(response)(200, { lease: queue.renew(body.id, body.token, body.progress) } satisfies LeaseResponse),
     complete: (body: v.InferOutput<typeof bodies.complete>, response: ServerResponse) => {
       const row = queue.get(body.id)
+      if (isOfOther(row, body.outcome.environment, response)) return
       const lease =
         row === null ? 'lost' : queue.complete(body.id, body.token, body.outcome, () => ended(row, body.outcome))
       answer(response)(200, { lease } satisfies LeaseResponse)
@@ -267,6 +300,7 @@ export const openRunnerApi = ({
     },
     fail: (body: v.InferOutput<typeof bodies.fail>, response: ServerResponse) => {
       const row = queue.get(body.id)
+      if (isOfOther(row, body.environment, response)) return
       const { failure, retry, environment } = body
       const result: Outcome = { result: 'failed', failure, environment }
       const lease =
@@ -277,7 +311,8 @@ export const openRunnerApi = ({
       onMessages()
       dispatch()
     },
-    heartbeat: (body: v.InferOutput<typeof bodies.heartbeat>, response: ServerResponse) => {
+    heartbeat: (told: v.InferOutput<typeof bodies.heartbeat>, response: ServerResponse) => {
+      const body = { ...told, ...ofItsOwn(told) }
       const tickets = new Set(body.environments.map(one => one.ticket))
       for (const ticket of tickets) if (queue.pinnedTo(ticket) !== body.runnerId) queue.pin(ticket, body.runnerId)
       // A ticket whose machine is gone may be made anew anywhere, once nothing of it is under way.

@@ -45,6 +45,7 @@ const open = async ({ jira = true } = {}) => {
     metrics,
     onOutcome: () => [],
     onHeartbeat: () => [],
+    heldByOther: () => null,
     mayNotBegin: async () => null,
     onMessages: () => {},
     log: log as never,
@@ -357,7 +358,7 @@ describe('the runner API', () => {
     const api = openRunnerApi({
       ...{ queue, token: TOKEN, clock, log, mayNotBegin: async () => null },
       metrics: openMetrics({ queue, runnersAlive: () => 0, rate: () => null, clock }),
-      ...{ onOutcome: () => [], onHeartbeat: () => [], onMessages: () => {} },
+      ...{ onOutcome: () => [], onHeartbeat: () => [], heldByOther: () => null, onMessages: () => {} },
     })
     const looks = (seconds: number) => {
       for (let n = 0; n < seconds * 2; n += 1) {

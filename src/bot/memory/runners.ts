@@ -50,6 +50,13 @@ export const runners = (
       }
       return [...changed]
     }),
+  /** The runner that has the ticket's machine and is not away, where that is another than this one; otherwise null. */
+  heldByOther: (ticket: Ticket, runnerId: string): string | null => {
+    const known = mirrored(ticket)
+    if (known === null || known.goneAt !== null || known.runnerId === runnerId) return null
+    const other = get<{ host: string; seen_at: number }>('select * from runner where id = ?', known.runnerId)
+    return other === undefined || clock() - other.seen_at > RUNNER_AWAY_MS ? null : other.host
+  },
   runners: (): KnownRunner[] =>
     all<{ id: string; host: string; seen_at: number }>('select * from runner order by seen_at desc').map(
       ({ id, host, seen_at }) => ({ id, host, seenAt: seen_at, connected: clock() - seen_at <= RUNNER_AWAY_MS }),
