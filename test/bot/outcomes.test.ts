@@ -139,6 +139,15 @@ test('a heartbeat that is older than an outcome does not take it back', () => {
   expect(memory.environment('DROP-1')?.status).toBe('stopped')
 })
 
+test('what a runner sees after its clock was put right counts, though it saw something later before', () => {
+  const { heard, memory, pass } = stage()
+  heard([{ ...running, observedAt: '2026-11-24T11:00:00.000Z' }])
+  pass(5_000)
+  const stopped = { ...running, status: 'stopped', observedAt: '2026-11-24T10:00:05.000Z' } as const
+  expect(heard([stopped])).toEqual(['status:DROP-1'])
+  expect(memory.environment('DROP-1')?.status).toBe('stopped')
+})
+
 test('a machine is gone when two heartbeats have it not: the first may have been put together before it was made', () => {
   const { heard, outcome, memory } = stage()
   heard([])

@@ -12,6 +12,9 @@ export type Mirrored = {
 }
 export type Environments = ReturnType<typeof environments>
 
+/** A runner's clock and ours may differ by so much. */
+const CLOCKS_DIFFER_MS = 60_000
+
 type Row = {
   vm_id: string
   runner_id: string | null
@@ -55,7 +58,12 @@ export const environments = ({ run, get, all, clock }: Tables, { ended }: Pick<T
       // A heartbeat that was on its way while the machine was deleted: names of machines are never used again.
       if (row !== undefined && row.deleted === 1 && row.vm_id === vmId) return false
       const there = row === undefined || row.gone_at !== null ? null : mirroredFrom(row).environment
-      const older = there !== null && there.vmId === vmId && environment.observedAt < there.observedAt
+      // What was seen at a time that is still to come was seen by a clock that may have been put right since.
+      const older =
+        there !== null &&
+        there.vmId === vmId &&
+        environment.observedAt < there.observedAt &&
+        Date.parse(there.observedAt) <= clock() + CLOCKS_DIFFER_MS
       run(
         `insert into environment (ticket, vm_id, runner_id, body, heard_at) values (?, ?, ?, ?, ?)
          on conflict (ticket) do update set vm_id = excluded.vm_id, runner_id = coalesce(excluded.runner_id, runner_id),
