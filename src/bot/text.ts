@@ -4,8 +4,13 @@
  * interpreted. No mention, link, HTML or marker can come out of it.
  */
 
-/** Longest outside text that is shown. GitHub's limit for a comment is 65,536 characters, Jira's 32,767. */
+/** Longest outside text that is shown. */
 const LONGEST = 2_000
+/**
+ * In characters; a longer comment is refused as a whole. GitHub takes 65,536, and a marker of ours stands before. Jira takes
+ * 32,767; whether it counts the document or its text it does not say.
+ */
+const MOST = { markdown: 65_000, adf: 32_000 }
 
 /** A piece of a line. */
 type Piece = { ours: string } | { outside: string } | { code: string } | { strong: string }
@@ -39,6 +44,19 @@ export const line = (words: TemplateStringsArray, ...values: Value[]): Line =>
 /** Our own words, with code in backticks. */
 export const own = (text: string): Line =>
   text.split(/`([^`]+)`/).flatMap((part, n) => (part === '' ? [] : [n % 2 === 1 ? code(part) : { ours: part }]))
+
+/** Blocks from the first on, as many as there is room for; that there are more is said. */
+const fitting = <T>(
+  blocks: readonly Block[],
+  write: (blocks: readonly Block[]) => T,
+  most: number,
+  lengthOf: (written: T) => number,
+): T => {
+  let written = write(blocks)
+  for (let kept = blocks.length - 1; kept >= 0 && lengthOf(written) > most; kept -= 1)
+    written = write([...blocks.slice(0, kept), { line: own('The rest is too long for one comment.') }])
+  return written
+}
 
 // ── Outside text ──
 
@@ -92,7 +110,7 @@ const markdownOf = (text: Line): string =>
     })
     .join('')
 
-export const markdown = (blocks: readonly Block[]): string =>
+const wholeMarkdown = (blocks: readonly Block[]): string =>
   blocks
     .map(block => {
       if ('line' in block) return markdownOf(block.line)
@@ -110,6 +128,9 @@ export const markdown = (blocks: readonly Block[]): string =>
       return [head, `|${' --- |'.repeat(columns)}`, ...rows].join('\n')
     })
     .join('\n\n')
+
+export const markdown = (blocks: readonly Block[]): string =>
+  fitting(blocks, wholeMarkdown, MOST.markdown, written => written.length)
 
 // ── Jira's document format ──
 
@@ -136,8 +157,7 @@ const adfOf = (text: Line): AdfNode[] =>
   })
 const paragraph = (text: Line): AdfNode => ({ type: 'paragraph', content: adfOf(text) })
 
-/** See https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/ */
-export const adf = (blocks: readonly Block[]): Adf => ({
+const wholeAdf = (blocks: readonly Block[]): Adf => ({
   type: 'doc',
   version: 1,
   content: blocks.map((block): AdfNode => {
@@ -160,6 +180,10 @@ export const adf = (blocks: readonly Block[]): Adf => ({
     }
   }),
 })
+
+/** See https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/ */
+export const adf = (blocks: readonly Block[]): Adf =>
+  fitting(blocks, wholeAdf, MOST.adf, written => JSON.stringify(written).length)
 
 /** Plain text: every line a paragraph, indented ones together a listing. */
 export const plainBlocks = (text: string): Block[] => {

@@ -115,3 +115,23 @@ test('in Jira it is text, of marks and nodes that are ours, never empty, and giv
 test('a huge message is cut', () => {
   expect(markdown(everywhere('x'.repeat(1_000_000))).length).toBeLessThan(12_000)
 })
+
+test('a comment is no longer than GitHub and Jira take it, and says that there was more', () => {
+  const hostile = '#'.repeat(3_000)
+  const blocks = Array.from({ length: 10 }, () => [
+    { listing: 'failed '.repeat(500) },
+    { line: line`${hostile}` },
+  ]).flat()
+  const written = markdown(blocks)
+  expect(written.length).toBeLessThan(65_300)
+  expect(written.length).toBeGreaterThan(55_000)
+  expect(written).toMatch(/\n\nThe rest is too long for one comment\.$/)
+  const document = adf(blocks)
+  expect(JSON.stringify(document).length).toBeLessThan(32_767)
+  expect(document.content.length).toBeGreaterThan(10)
+  expect(document.content.at(-1)).toEqual({
+    type: 'paragraph',
+    content: [{ type: 'text', text: 'The rest is too long for one comment.' }],
+  })
+  expect(markdown([{ line: own('Short.') }])).toBe('Short.')
+})
