@@ -103,6 +103,19 @@ export const openJira = (settings: JiraSettings, show: Show | null = null): Jira
     }
   }
 
+  /** The id of what was made. Where a request was redirected it became another, which made nothing. */
+  const madeIn = (told: unknown, doing: string): string => {
+    const id = member(told, 'id')
+    if (typeof id === 'string' || typeof id === 'number') return String(id)
+    // What is only shown is not answered.
+    if (show !== null) return ''
+    throw fail(
+      'network',
+      `${doing}: Jira answered, and names nothing that it made`,
+      'Does the address lead on to another one? Set JIRA_HOST to that.',
+    )
+  }
+
   // ── An issue's changes and comments ──
 
   /** All changes since then, oldest first: those that came with the search, and those that it left out. */
@@ -241,7 +254,7 @@ export const openJira = (settings: JiraSettings, show: Show | null = null): Jira
         method: 'POST',
         body: { body, ...audience },
       })
-      return text(member(told, 'id')) ?? ''
+      return madeIn(told, `commenting on ${ticket} in Jira`)
     },
     edit: async (ticket, id, body, audience) => {
       try {
@@ -261,11 +274,9 @@ export const openJira = (settings: JiraSettings, show: Show | null = null): Jira
       }
     },
     link: async (ticket, link) => {
-      await ask(`linking the pull request of ${ticket} in Jira`, {
-        url: `/rest/api/3/issue/${ticket}/remotelink`,
-        method: 'POST',
-        body: link,
-      })
+      const doing = `linking the pull request of ${ticket} in Jira`
+      const told = await ask(doing, { url: `/rest/api/3/issue/${ticket}/remotelink`, method: 'POST', body: link })
+      madeIn(told, doing)
     },
     project: async key => {
       const told = await ask(`looking at the project ${key} in Jira`, {

@@ -604,3 +604,13 @@ test('a reply that is written again does not wait for a clock that was set back'
   await published()
   expect(comments[0]?.body).toContain('DROP-1 has a machine')
 })
+
+test('a Jira that leads on to another address has taken no comment', async () => {
+  nock(JIRA)
+    .post('/rest/api/3/issue/DROP-1/comment')
+    .reply(302, {}, { location: `${JIRA}/jira/rest/api/3/issue/DROP-1/comment` })
+  nock(JIRA).get('/jira/rest/api/3/issue/DROP-1/comment').reply(200, { comments: [], total: 0 })
+  const { put, putOff } = await stage()
+  put(jiraMessage('DROP-1', 'ready:x', 'text'))
+  await putOff()
+})
