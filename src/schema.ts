@@ -68,7 +68,10 @@ export const isLoopback = (hostname: string): boolean =>
 /** An origin out of a name or a full URL; http only on loopback, where no one can listen in. */
 const originOf = (text: string): string | null => {
   try {
-    const url = new URL(/^https?:\/\//.test(text) ? text : `https://${text}`)
+    const scheme = /^(?:https?:\/\/|[a-z][a-z0-9+.-]*:\/)/i.exec(text)?.[0].toLowerCase()
+    // Another one would be taken for the name of a host, and get our token.
+    if (scheme !== undefined && !scheme.endsWith('//')) return null
+    const url = new URL(scheme === undefined ? `https://${text}` : text)
     return url.protocol === 'https:' || isLoopback(url.hostname) ? url.href.replace(/\/$/, '') : null
   } catch {
     return null

@@ -93,6 +93,15 @@ test('http is allowed on loopback', async () => {
   )
 })
 
+test('a scheme is no name of a host', async () => {
+  expect((await read({ ...jira, JIRA_HOST: 'HTTPS://Example.atlassian.net' })).jira?.url).toBe(
+    'https://example.atlassian.net',
+  )
+  expect((await read({ ...jira, JIRA_HOST: 'localhost:8080/jira' })).jira?.url).toBe('https://localhost:8080/jira')
+  for (const given of ['ftp://example.org', 'HTTP://example.org', 'https:/example.org', 'file:///etc'])
+    expect((await mistakes({ JIRA_HOST: given })).join()).toMatch(/^JIRA_HOST must be a host name or an https URL/)
+})
+
 test('an address keeps its path', async () => {
   const gateway = 'https://api.atlassian.com/ex/jira/35273b54-3f06-40d2-880f-dd28cf8daafa'
   for (const given of [gateway, `${gateway}/`, gateway.replace('https://', '')])
