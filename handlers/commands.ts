@@ -1,5 +1,6 @@
 /** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
 import type { Action, ActionKind, ReplyTo, Requester, Ticket } from '../src/domain.ts'
+import { branchCounts } from './branches.ts'
 import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
 import { type Decision, type Judged, type Reply, type Rules, type Since, WISHES } from './handler.ts'
 import { readCommand } from './slash-commands.ts'
@@ -10,8 +11,10 @@ export type Commanding = {
   /** Their name as it is recorded. */
   by: Requester
   replyTo: (line: number) => ReplyTo
-  /** Null: nothing says which ticket it is about. */
+  /** Null: nothing says which ticket it is about, or the branch does not count. */
   ticket: Ticket | null
+  /** Of a pull request. */
+  branch: string | null
   /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
   since: Since
@@ -48,9 +51,20 @@ const overtaken = (kind: ActionKind, { person, asked, moved }: Since): string | 
   return begun ? 'the ticket was moved in progress' : null
 }
 
+const RULES = '`.github/agent-swarm.yml` on the default branch'
+/** Why a pull request is about no ticket here, and what helps. */
+const noTicket = (branch: string | null, rules: Rules): string => {
+  if (branch !== null && !branchCounts(branch, rules))
+    return `The branch of this pull request is none of those that count here: ${RULES} names these under \`branches\`.`
+  if (rules.projects.length === 0)
+    return `No project counts here: ${RULES} names none under \`projects\` that this bot serves.`
+  const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
+  return `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`
+}
+
 export const commanded = (
   lines: readonly CommandLine[],
-  { who, by, replyTo, ticket, fork, since, rules }: Commanding,
+  { who, by, replyTo, ticket, branch, fork, since, rules }: Commanding,
 ): Decision => {
   const may = mayCommand(who, rules)
   if (!may.may) return unheard(lines, by, may.because)
@@ -90,11 +104,7 @@ export const commanded = (
       continue
     }
     if (ticket === null) {
-      const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
-      answer(
-        line,
-        `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`,
-      )
+      answer(line, noTicket(branch, rules))
       continue
     }
     const meaning = read.meaning({

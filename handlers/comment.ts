@@ -17,6 +17,7 @@ export const comment: Handler<'comment'> = (event, { permission, teams, now, all
     by,
     replyTo: line => ({ ...event.pullRequest, commentId: event.commentId, line }),
     ticket: now === null ? null : ticketOf(now, rules),
+    branch: now?.branch ?? null,
     fork: now?.fromFork === true ? { head: now.headSha.toLowerCase(), allowed } : null,
     since,
     rules,

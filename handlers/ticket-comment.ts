@@ -24,6 +24,7 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, a
     by,
     replyTo: line => ({ ticket, commentId, line }),
     ticket,
+    branch: null,
     fork: null,
     since,
     rules,

@@ -77,7 +77,7 @@ export const repositoryFile = closed({
   ),
   merged: described(
     ending,
-    'What becomes of it when the pull request is merged. Without it, `delete`. Whatever would be lost keeps it all the same.',
+    'What becomes of it when the pull request is merged. Without it, `delete`. Work that would be lost is saved first; where it cannot be, the machine is kept.',
     'stop',
   ),
   done: described(
@@ -124,7 +124,9 @@ export type Read = {
 /** What the file says, on top of what the operator configured. `name` is how it is called in what is said of it. */
 export const readRepositoryFile = async (content: string, standard: Rules, name = REPOSITORY_FILE): Promise<Read> => {
   const file = await readYaml(content, name, LONGEST)
-  if (file.problems.length > 0) return { rules: null, named: [], problems: file.problems }
+  const isLines = typeof file.value === 'object' && !Array.isArray(file.value)
+  const problems = file.problems.length > 0 || isLines ? file.problems : [`${name} must be lines of "name: value".`]
+  if (problems.length > 0) return { rules: null, named: [], problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, named: [], problems: problemsOf(file, parsed.issues) }
   const said = parsed.output

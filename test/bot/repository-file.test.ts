@@ -51,6 +51,16 @@ test('a project that the bot does not serve is left out, and told', async () => 
   expect((await read('projects: [SECRET]\n')).rules?.projects).toEqual([])
 })
 
+test.for([['- closed: stop\n'], ['closed\n'], ['5\n']])(
+  'what is no lines of settings is told: %j',
+  async ([content]) => {
+    expect(await read(content ?? '')).toMatchObject({
+      rules: null,
+      problems: ['.github/agent-swarm.yml must be lines of "name: value".'],
+    })
+  },
+)
+
 test('every mistake is told at once, with its line; and none of the file counts', async () => {
   expect(
     await read(`projects: [DROP, a-b]

@@ -306,6 +306,13 @@ describe('comment', () => {
   ])('a rule for a command: %s', ([, body, known, expected]) =>
     expect(said(handlers.comment(event(body), known, narrowed))).toBe(expected),
   )
+  test.for<[string, Partial<Rules>, string]>([
+    ['a branch that does not count', { branches: ['feature/*'] }, 'no: The branch of this pull reques'],
+    ['no project that counts', { projects: [] }, 'no: No project counts here: `.gith'],
+    ['a project of others', { projects: ['WEB'] }, 'no: This pull request names no tic'],
+  ])('why a pull request is about no ticket: %s', ([, more, expected]) =>
+    expect(said(handlers.comment(event('/swarm stop'), facts(), { ...rules, ...more }))).toBe(expected),
+  )
   test('somebody who is named may, whatever the case, and only with write access', () => {
     const boss = event('/swarm delete', { author: 'boss' })
     expect(said(handlers.comment(boss, facts(), narrowed))).toBe('delete DROP-1')
@@ -510,6 +517,7 @@ describe('a command that comes late', () => {
         by: { via: 'github', who: 'dev' },
         replyTo: line => ({ repo: 'acme/shop', number: 1, commentId: 9, line }),
         ticket: 'DROP-1',
+        branch: null,
         fork: null,
         since: { person: null, asked: null, moved: [], ...since },
         rules,
