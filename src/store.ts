@@ -1,6 +1,6 @@
 /** How each of our SQLite files is opened: written ahead, synced in full, migrated, and with transactions. */
 import { DatabaseSync } from 'node:sqlite'
-import { fail } from './errors.ts'
+import { fail, isFailure } from './errors.ts'
 
 /** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
 const BUSY_MS = 60_000
@@ -50,25 +50,47 @@ export const openCopy: OpenStore = (path, migrations) => {
   return copy
 }
 
+/** SQLITE_CORRUPT and SQLITE_NOTADB. */
+const DAMAGED = [11, 26]
+
+/** What SQLite says of a file says neither which it is nor what to do. */
+const cannotOpen = (path: string, error: unknown): unknown => {
+  if (isFailure(error) || !(error instanceof Error)) return error
+  const code = 'errcode' in error && typeof error.errcode === 'number' ? error.errcode & 0xff : null
+  const remedy =
+    code !== null && DAMAGED.includes(code)
+      ? 'It is damaged: put a copy of it back. Moved away, with the -wal and -shm beside it, it is made anew, and what it knew is forgotten.'
+      : 'May this user write there, and is there room on the disk?'
+  return fail('unknown', `opening ${path}: ${error.message}`, remedy, error)
+}
+
+const storeOf = (db: DatabaseSync): Store => ({
+  db,
+  transaction: work => {
+    if (db.isTransaction) return work()
+    db.exec('begin immediate')
+    try {
+      const result = work()
+      db.exec('commit')
+      return result
+    } catch (error) {
+      // On a full disk SQLite may have rolled back already.
+      if (db.isTransaction) db.exec('rollback')
+      throw error
+    }
+  },
+})
+
 /** Opens `path` (or `:memory:`) and brings it up to the last of `migrations`. A transaction within one is part of it. */
 export const openStore = (path: string, migrations: readonly string[]): Store => {
-  const db = new DatabaseSync(path, { timeout: BUSY_MS })
-  db.exec('pragma journal_mode = wal; pragma synchronous = full;')
-  migrate(db, path, migrations)
-  return {
-    db,
-    transaction: work => {
-      if (db.isTransaction) return work()
-      db.exec('begin immediate')
-      try {
-        const result = work()
-        db.exec('commit')
-        return result
-      } catch (error) {
-        // On a full disk SQLite may have rolled back already.
-        if (db.isTransaction) db.exec('rollback')
-        throw error
-      }
-    },
+  let db: DatabaseSync | null = null
+  try {
+    db = new DatabaseSync(path, { timeout: BUSY_MS })
+    db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+    migrate(db, path, migrations)
+    return storeOf(db)
+  } catch (error) {
+    db?.close()
+    throw cannotOpen(path, error)
   }
 }
