@@ -8,7 +8,7 @@ export default defineConfig({
     fileParallelism: false,
     // A process for each file: one of them becomes another user.
     pool: 'forks',
-    testTimeout: 10 * 60_000,
+    testTimeout: 15 * 60_000,
     hookTimeout: 20 * 60_000,
   },
 })
