@@ -16,10 +16,12 @@ import {
 } from '../protocol.ts'
 import type { ActionRow, Lease, Message, Queue } from '../queue/queue.ts'
 import { answer, isToken, jsonObject, readBody, refuse } from './http.ts'
+import { RUNNER_AWAY_MS } from './memory/runners.ts'
 import type { Metrics } from './metrics.ts'
 import { openTroubles } from './rounds.ts'
 
 const LIMIT = 5 * 1024 * 1024
+const COMPLAIN_EVERY_MS = 10_000
 /** A bot that looked for leases so long ago was away meanwhile. Milliseconds. */
 const GAP_MS = LEASE_MS / 2
 
@@ -208,13 +210,36 @@ export const openRunnerApi = ({
     looked = now
     if (now - hereSince >= LEASE_MS && queue.reap(ended) > 0) onMessages()
     if (waiting.size > 0) dispatch()
+    for (const [runner, { host, at }] of heard) {
+      if (now - Math.max(at, hereSince) <= RUNNER_AWAY_MS) continue
+      heard.delete(runner)
+      const waits = queue.list({ state: 'pending' }).length
+      log.warn({ host, waiting: waits }, 'a runner does not answer any more: what it has to do begins when it is back')
+    }
+  }
+
+  /** The runners that are here, and when each was heard last. */
+  const heard = new Map<string, { host: string; at: number }>()
+  const hear = ({ runnerId, host, version }: v.InferOutput<typeof bodies.heartbeat>) => {
+    if (!heard.has(runnerId)) log.info({ host, version }, 'a runner is here')
+    heard.set(runnerId, { host, at: clock() })
+  }
+  let refused = { said: Number.NEGATIVE_INFINITY, count: 0 }
+  const wrongToken = (request: IncomingMessage) => {
+    refused.count += 1
+    if (performance.now() - refused.said < COMPLAIN_EVERY_MS) return
+    const { count } = refused
+    log.warn({ from: request.socket.remoteAddress, count }, 'requests with a wrong runner token were refused')
+    refused = { said: performance.now(), count: 0 }
   }
 
   const ended = (row: ActionRow, result: Outcome): Message[] => {
     metrics.action(row.action.kind, result.result, clock() - row.createdAt)
     const { correlation, id, action } = row
+    const because =
+      result.result === 'skipped' ? result.because : result.result === 'failed' ? result.failure.message : null
     log.info(
-      { correlation, action: id, kind: action.kind, ticket: action.ticket, result: result.result },
+      { correlation, action: id, kind: action.kind, ticket: action.ticket, result: result.result, because },
       'has its outcome',
     )
     return onOutcome(row, result)
@@ -312,6 +337,7 @@ export const openRunnerApi = ({
       dispatch()
     },
     heartbeat: (told: v.InferOutput<typeof bodies.heartbeat>, response: ServerResponse) => {
+      hear(told)
       const body = { ...told, ...ofItsOwn(told) }
       const tickets = new Set(body.environments.map(one => one.ticket))
       for (const ticket of tickets) if (queue.pinnedTo(ticket) !== body.runnerId) queue.pin(ticket, body.runnerId)
@@ -339,6 +365,7 @@ export const openRunnerApi = ({
     (request: IncomingMessage, response: ServerResponse) => {
       const given = request.headers.authorization?.match(/^Bearer (\S{1,512})$/)?.[1]
       if (given === undefined || !isToken(token, given)) {
+        wrongToken(request)
         refuse(request, response, 401, 'the runner token is not the one that the bot knows')
         return
       }

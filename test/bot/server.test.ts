@@ -26,7 +26,8 @@ let queue: Queue
 let server: Server
 let lines: string[]
 let dispatch: () => void
-const open = async ({ jira = true } = {}) => {
+let reap: () => void
+const open = async ({ jira = true, clock = Date.now } = {}) => {
   lines = []
   const log = pino(
     { level: 'debug' },
@@ -41,7 +42,7 @@ const open = async ({ jira = true } = {}) => {
   const runnerApi = openRunnerApi({
     queue,
     token: TOKEN,
-    clock: Date.now,
+    clock,
     metrics,
     onOutcome: () => [],
     onHeartbeat: () => [],
@@ -51,6 +52,7 @@ const open = async ({ jira = true } = {}) => {
     log: log as never,
   })
   dispatch = runnerApi.dispatch
+  reap = runnerApi.reap
   server = await openServer({
     host: '127.0.0.1',
     port: 0,
@@ -294,6 +296,37 @@ describe('the runner API', () => {
       expect((await ask(name, {}, 'another')).status).toBe(401)
       expect((await ask(name, {}, '')).status).toBe(401)
     }
+    // One line for all of them, which names who asked.
+    const said = lines.filter(line => line.includes('requests with a wrong runner token were refused'))
+    expect(said.map(line => JSON.parse(line))).toMatchObject([{ level: 40, from: '127.0.0.1', count: 1 }])
+    expect(lines.join('')).not.toContain('another')
+  })
+
+  test('a runner that comes is told, and one that is not heard any more', async () => {
+    await server.close()
+    let now = 1_000_000_000
+    await open({ clock: () => now })
+    const beat = () => ask('heartbeat', { runnerId: 'one', host: 'h', version: '1', providers: [], environments: [] })
+    const looks = (seconds: number) => {
+      for (let n = 0; n < seconds * 2; n += 1) {
+        now += 500
+        reap()
+      }
+    }
+    const told = () => lines.map(line => JSON.parse(line).msg as string).filter(msg => msg.startsWith('a runner '))
+    const away = 'a runner does not answer any more: what it has to do begins when it is back'
+    await beat()
+    looks(10)
+    await beat()
+    looks(10)
+    expect(told()).toEqual(['a runner is here'])
+    looks(10)
+    expect(told()).toEqual(['a runner is here', away])
+    await beat()
+    // The bot was asleep, and nobody else.
+    now += 8 * 60 * 60_000
+    looks(4)
+    expect(told()).toEqual(['a runner is here', away, 'a runner is here'])
   })
 
   test('bodies are checked, token or not', async () => {

@@ -9,7 +9,7 @@ import { json, type Tables } from './tables.ts'
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean }
 
 /** A runner that was not heard for so long is away. */
-const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
+export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 export const runners = (
   { run, get, all, put, together, clock }: Tables,
