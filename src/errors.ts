@@ -43,10 +43,17 @@ export const fail = (kind: FailureKind, message: string, remedy: string | null =
 export const isFailure = (error: unknown): error is FailureError =>
   error instanceof Error && 'failure' in error && typeof error.failure === 'object'
 
+/** fetch says in its cause alone what went wrong; a cause of several addresses has a code and no words. */
+const saidBy = (error: Error): string => {
+  const { cause } = error
+  const more = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : '') : ''
+  return error.message === 'fetch failed' && more !== '' ? `fetch failed: ${more}` : error.message
+}
+
 /** What was thrown, as a failure. `doing` says what was being done when something unforeseen went wrong. */
 export const failureOf = (error: unknown, doing: string): Failure => {
   if (isFailure(error)) return error.failure
-  const said = error instanceof Error ? error.message : String(error)
+  const said = error instanceof Error ? saidBy(error) : String(error)
   return { kind: 'unknown', message: `${doing}: ${said}`, remedy: null }
 }
 

@@ -62,7 +62,7 @@ export const startRunner = async (
   let reachable = true
   const noteReach = (now: boolean, why: string) => {
     if (now !== reachable)
-      log[now ? 'info' : 'warn']({ bot: botUrl }, now ? 'the bot answers again' : `the bot does not answer: ${why}`)
+      log[now ? 'info' : 'warn']({ bot: botUrl }, now ? 'the bot answers again' : `no work from the bot: ${why}`)
     reachable = now
   }
 

@@ -157,8 +157,12 @@ describe('bot and runner apart', () => {
     jira.sendTo(first.url)
     for (const ticket of ['DROP-1', 'DROP-2']) expect(await jira.move(ticket, 'In Progress')).toBe(202)
     await kill(first.child)
-    await start(['runner'], { AGENT_SWARM_BOT_URL: first.url })
-    await start(['bot'], { PORT: port })
+    const runner = await start(['runner'], { AGENT_SWARM_BOT_URL: first.url })
+    await until('why it has no work', () =>
+      /no work from the bot: [^"]*: fetch failed: connect ECONNREFUSED 127\.0\.0\.1/.test(runner.said()),
+    )
+    const second = await start(['bot'], { PORT: port })
+    await until('its runner is told', () => second.said().includes('a runner is here'))
     for (const ticket of ['DROP-1', 'DROP-2'])
       await until(`the machine of ${ticket}`, () => jira.comments(ticket)[0], { within: 25_000 })
     expect(machines()).toHaveLength(2)
