@@ -128,7 +128,8 @@ describe('up', () => {
       .map(line => JSON.parse(line))
     const { correlation } = lines.find(line => line.msg === 'accepted')
     const way = lines.filter(line => line.correlation === correlation).map(line => line.msg)
-    expect([...new Set(way)].sort()).toEqual(
+    // No pull request is there that its status could stand on.
+    expect([...new Set(way)].filter(one => one !== 'nothing new to publish').sort()).toEqual(
       ['accepted', 'decided', 'leased', 'begins', 'phase', 'command', 'ended', 'has its outcome', 'published'].sort(),
     )
     expect(lines.find(line => line.msg === 'command')).toMatchObject({
