@@ -40,6 +40,10 @@ export const KEPT_PAYLOADS = 64 * 1024 * 1024
 const CLOSE_MS = 2_500
 /** When is looked for what was missed, beside the start. */
 const CATCH_UP = '7,22,37,52 * * * *'
+/** How often is looked for what was put off, and at the clock. */
+const TICK_MS = 5_000
+/** So much more than that between two looks: the machine slept, or its clock was set. */
+const GAP_MS = 60_000
 
 export type Bot = {
   url: string
@@ -208,17 +212,6 @@ export const startBot = async (
   }
   const tasks = [
     cron.schedule(
-      '*/5 * * * * *',
-      doing('taking up what was put off', () => {
-        for (const { ticket, event, at } of memory.planned(clock())) {
-          queue.accept([clockDelivery(ticket, event, at)])
-          memory.unplan(ticket)
-          inbox?.nudge()
-        }
-      }),
-      tend,
-    ),
-    cron.schedule(
       '17 * * * *',
       doing('forgetting what is old', () => {
         queue.purge(clock() - KEPT_MS.queue, KEPT_PAYLOADS)
@@ -258,6 +251,29 @@ export const startBot = async (
   const caughtUp = () => catchUp.round().catch(error => log.error({ err: error }, 'catching up'))
   tasks.push(cron.schedule(CATCH_UP, caughtUp, tend))
   caughtUp()
+
+  let looked = Date.now()
+  const tick = setInterval(
+    doing('taking up what was put off', () => {
+      const gap = Date.now() - looked
+      looked += gap
+      if (gap < 0 || gap > GAP_MS) {
+        // What is scheduled would wait until the time of before comes again, or go one by one through what has passed.
+        for (const task of tasks) {
+          task.stop()
+          task.start()
+        }
+        caughtUp()
+      }
+      for (const { ticket, event, at } of memory.planned(clock())) {
+        queue.accept([clockDelivery(ticket, event, at)])
+        memory.unplan(ticket)
+        inbox?.nudge()
+      }
+    }),
+    TICK_MS,
+  )
+  tick.unref()
   log.info({ url: server.url, github: github !== null, jira: jira !== null }, 'the bot is up')
 
   return {
@@ -265,6 +281,7 @@ export const startBot = async (
     port: server.port,
     catchUp: catchUp.round,
     close: async () => {
+      clearInterval(tick)
       for (const task of tasks) await task.stop()
       await Promise.all([
         ...[...polls, catchUp].map(one => one.close(CLOSE_MS)),

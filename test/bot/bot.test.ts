@@ -294,3 +294,24 @@ test.for([
     failure: { kind: 'not-configured', message: expect.stringContaining(said) },
   })
 })
+
+test('a machine that slept for months, or whose clock is set back, goes on at once', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const own = await openStage({ people: { dev: 'push' }, issues: { 'DROP-1': 'one' } })
+  onTestFinished(() => own.close())
+  const looks = () => own.github.asked.filter(one => one.path.includes('/app/hook/deliveries')).length
+  let longest = 0
+  let last = performance.now()
+  const watch = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last)
+    last = performance.now()
+  }, 20)
+  onTestFinished(() => clearInterval(watch))
+  for (const days of [60, -60]) {
+    const before = looks()
+    vi.setSystemTime(Date.now() + days * 24 * 60 * 60_000)
+    await until('a look for what was missed', () => looks() > before, { within: 15_000 })
+  }
+  expect(longest).toBeLessThan(5_000)
+}, 40_000)
