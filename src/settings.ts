@@ -156,7 +156,7 @@ const processes = {
   runnerToken: {
     env: 'AGENT_SWARM_RUNNER_TOKEN',
     form: text,
-    says: 'What runners show their bot; the same on both. `agent-swarm up` needs none.',
+    says: 'What runners show their bot, and nobody else may know: the same on both, as of `openssl rand -hex 32`. `agent-swarm up` needs none.',
     example: 'a long random text',
     secret: true,
   },

@@ -76,7 +76,9 @@ export const startBot = async (
     throw fail(
       'not-configured',
       `starting the bot:\n${problems.map(one => `  - ${one}`).join('\n')}`,
-      'Set it up, with each answer tried: agent-swarm init',
+      config.botProblems.length > 0
+        ? 'Set it up, with each answer tried: agent-swarm init'
+        : 'Set it to the same on both, as of: openssl rand -hex 32. On one machine, agent-swarm up needs none.',
     )
 
   mkdirSync(config.home, { recursive: true, mode: 0o700 })

@@ -15,7 +15,7 @@ export const run: RunCommand = async invocation => {
     ]
     throw fail(
       'not-configured',
-      `starting the runner: ${missing.join(' and ')} missing`,
+      `starting the runner: ${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
       'Set them to where the bot is and to the token that the bot has. On one machine: agent-swarm up.',
     )
   }

@@ -291,7 +291,11 @@ test.for([
 ] as [string, Record<string, string>, string][])('the bot does not start without %s', async ([, environment, said]) => {
   const config = await readConfig({}, environment)
   await expect(startBot(config, openLog('silent'))).rejects.toMatchObject({
-    failure: { kind: 'not-configured', message: expect.stringContaining(said) },
+    failure: {
+      ...{ kind: 'not-configured', message: expect.stringContaining(said) },
+      // A set-up asks for no runner token.
+      remedy: expect.stringContaining(said.includes('RUNNER') ? 'openssl rand -hex 32' : 'agent-swarm init'),
+    },
   })
 })
 
