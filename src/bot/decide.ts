@@ -3,9 +3,17 @@ import { type Decision, ignored, type Judged, type Rules, type SwarmEvent, WISHE
 import { handlers } from '../../handlers/index.ts'
 import { type Action, type PullRequestRef, projectOf, type Ticket } from '../domain.ts'
 import type { Delivery, Message, StoredDelivery } from '../queue/queue.ts'
-import { commentFacts, pullRequestFacts, pushFacts, type Sources, ticketCommentFacts, ticketFacts } from './facts.ts'
-import type { Octokit, Received } from './github.ts'
-import { defaultBranchOf, githubEvent, installationOf } from './github-events.ts'
+import {
+  commentFacts,
+  parts,
+  pullRequestFacts,
+  pushFacts,
+  type Sources,
+  ticketCommentFacts,
+  ticketFacts,
+} from './facts.ts'
+import { githubFailure, isGitHubFailure, type Octokit, type Received } from './github.ts'
+import { defaultBranchOf, githubEvent, installationOf, repositoryIdOf } from './github-events.ts'
 import { type Decided, nothing } from './inbox.ts'
 import { jiraChange, jiraEvent } from './jira-events.ts'
 import type { AuditLine } from './memory/audit.ts'
@@ -170,13 +178,26 @@ export const openDecide = ({
   const isOurs = (event: GitHubEvent) =>
     event.kind === 'comment' && (isMarked(event.body) || memory.isOwnComment(event.pullRequest.repo, event.commentId))
 
+  /** A delivery may come late, and name what is called otherwise by now: what GitHub says at this moment counts. */
+  const learnName = async (repo: string, id: number | null, octokit: Octokit): Promise<void> => {
+    if (id === null || memory.isNamed(id, repo)) return
+    try {
+      const { data } = await octokit.rest.repos.get(parts(repo))
+      memory.nameRepository(data.id, data.full_name)
+    } catch (error) {
+      const failure = githubFailure(error, `asking how ${repo} is called`, clock())
+      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+    }
+  }
+
   const github = async ({ id, name, payload, octokit }: Received): Promise<Decided> => {
     const read = githubEvent(name, payload)
     if ('ignored' in read) return nothing(read.ignored)
     const event = isOurs(read.event) ? { ...read.event, unfit: 'a comment of ours gives no commands' } : read.event
+    const repo = 'repo' in event ? event.repo : event.pullRequest.repo
+    await learnName(repo, repositoryIdOf(payload), octokit)
     const installation = installationOf(payload)
-    if (installation !== null)
-      memory.setInstallation('repo' in event ? event.repo : event.pullRequest.repo, installation)
+    if (installation !== null) memory.setInstallation(repo, installation)
     if (event.kind === 'push' && event.ref === `refs/heads/${defaultBranchOf(payload)}`) await rulesChanged(event.repo)
     const isComment = event.kind === 'comment'
     const { decision, at } = await decisionOn(event, octokit)

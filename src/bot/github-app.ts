@@ -10,7 +10,15 @@ const LOOKED_AT = 100
 
 export const openApp = async (
   { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
-  { log, decide, installationOf, onInstallation = () => {}, show = null, paced = true }: GitHubTools,
+  {
+    log,
+    decide,
+    installationOf,
+    onInstallation = () => {},
+    onRepository = () => {},
+    show = null,
+    paced = true,
+  }: GitHubTools,
 ): Promise<GitHub> => {
   const decided = new Map<string, Decided>()
   const watched = watchedFetch(show)
@@ -67,7 +75,8 @@ export const openApp = async (
       if (typeof suspended_at === 'string') continue
       const octokit = await probot.auth(id)
       const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
-      for (const { full_name: name, pushed_at, archived, disabled } of listed) {
+      for (const { id: repositoryId, full_name: name, pushed_at, archived, disabled } of listed) {
+        onRepository(repositoryId, name)
         onInstallation(name, id)
         if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
       }

@@ -122,7 +122,11 @@ export const githubEvent = (name: string, payload: unknown): Parsed<GitHubEvent>
 }
 
 const addressed = v.object({
-  repository: v.optional(v.nullable(v.object({ full_name: v.string(), default_branch: v.optional(v.string()) }))),
+  repository: v.optional(
+    v.nullable(
+      v.object({ id: v.optional(v.unknown()), full_name: v.string(), default_branch: v.optional(v.string()) }),
+    ),
+  ),
   installation: v.optional(v.nullable(v.object({ id }))),
   ref: v.optional(v.unknown()),
   number: v.optional(v.unknown()),
@@ -144,6 +148,13 @@ export const githubLane = (_name: string, payload: unknown): string => {
 export const installationOf = (payload: unknown): number | null => {
   const parsed = v.safeParse(addressed, payload)
   return parsed.success ? (parsed.output.installation?.id ?? null) : null
+}
+
+/** GitHub's own number of the repository; null where the payload does not say. */
+export const repositoryIdOf = (payload: unknown): number | null => {
+  const parsed = v.safeParse(addressed, payload)
+  const read = parsed.success ? v.safeParse(id, parsed.output.repository?.id) : null
+  return read?.success === true ? read.output : null
 }
 
 /** Null where the payload does not say. */

@@ -10,7 +10,7 @@ const WATCHED_UNASKED = 20
 
 export const openToken = (
   { token, repositories, apiUrl }: TokenSettings,
-  { log, decide, show = null, paced = true }: GitHubTools,
+  { log, decide, onRepository = () => {}, show = null, paced = true }: GitHubTools,
 ): GitHub => {
   const watched = watchedFetch(show)
   const quiet = () => {}
@@ -41,7 +41,10 @@ export const openToken = (
         repositories.map(repo =>
           octokit.rest.repos.get(parts(repo)).then(
             // As GitHub writes it: by this name it is remembered.
-            ({ data }) => [data.full_name],
+            ({ data: { id, full_name: name } }) => {
+              onRepository(id, name)
+              return [name]
+            },
             (error: unknown) => {
               const failure = githubFailure(error, `looking at ${repo}`, Date.now())
               // One that is closed to us keeps the others from nothing.
@@ -65,7 +68,10 @@ export const openToken = (
     return data
       .filter(one => one.permissions?.push === true && !one.archived && !one.disabled)
       .slice(0, WATCHED_UNASKED)
-      .map(one => one.full_name)
+      .map(({ id, full_name: name }) => {
+        onRepository(id, name)
+        return name
+      })
   }
 
   return {

@@ -52,6 +52,8 @@ export type GitHubTools = {
   installationOf: (repo: string) => number | null
   /** An installation says that it is on this repository. */
   onInstallation?: (repo: string, installation: number) => void
+  /** GitHub's number of a repository, and how it is called now. */
+  onRepository?: (id: number, repo: string) => void
   /** Set: what would be changed is shown instead. */
   show?: Show | null
   /** `false` leaves out Octokit's own waiting between writes. */

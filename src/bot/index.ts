@@ -162,6 +162,7 @@ export const startBot = async (
       decide: decide.github,
       installationOf: memory.installationOf,
       onInstallation: memory.setInstallation,
+      onRepository: memory.nameRepository,
       show,
       // What is shown disturbs nobody.
       paced: show === null,

@@ -376,3 +376,33 @@ test('an event that means nothing to us is ignored, with its reason', async () =
   expect(await stage.github.deliver('star', star, id)).toBe(202)
   expect((await stage.verdict(id)).verdict).toBe('ignored')
 })
+
+test('a repository that was renamed or moved is the same one, and one that has its old name is another', async () => {
+  fresh()
+  await machine()
+  const number = await pullRequest()
+  const { repo } = stage.github
+  const memory = openMemory(join(stage.home, 'memory.db'), Date.now)
+  // As it was called when the pull request was seen first, by an installation that no longer reaches it.
+  memory.setInstallation('old-owner/shop', 1)
+  memory.link({ repo: 'old-owner/shop', number, ticket, branch: 'x', state: 'open', closedAt: null })
+  memory.setComment({ kind: 'status', repo: 'old-owner/shop', number: 900, about: ticket }, 5, 'x')
+  memory.setPlace('github:old-owner/shop', { began: 'then' })
+  const asked = await fetch(`${stage.github.url}/repos/${repo}`, { headers: { authorization: 'Bearer token-dev' } })
+  const { id } = (await asked.json()) as { id: number }
+  // It is called so since the first delivery of this stage.
+  memory.nameRepository(id, 'old-owner/shop')
+  await stage.github.merge(number)
+  await stage.decided()
+  expect(stage.told(ticket)).toContain('delete pending')
+  expect(memory.pullRequestsOf(ticket).map(one => `${one.repo}#${one.number}`)).toEqual([`${repo}#${number}`])
+  expect(memory.comment({ kind: 'status', repo, number: 900, about: ticket })?.id).toBe(5)
+  expect(memory.place('github:old-owner/shop')).toBeNull()
+  expect(memory.place(`github:${repo}`)).toEqual({ began: 'then' })
+
+  memory.link({ repo: 'acme/tools', number: 1, ticket: 'DROP-99', branch: 'x', state: 'open', closedAt: null })
+  memory.nameRepository(1_000_001, 'acme/tools')
+  memory.nameRepository(1_000_002, 'acme/tools')
+  expect(memory.pullRequestsOf('DROP-99')).toEqual([])
+  memory.close()
+})

@@ -5,7 +5,39 @@ import type { Tables } from './tables.ts'
 type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
 type Row = { etag: string | null; good: string | null; problems: string; checked_at: number }
 
-export const repositories = ({ run, get, all, put }: Tables) => ({
+/** What belongs to a repository under its name. A reply stays with the name that its command was given under, and GitHub leads on. */
+const OF_A_REPOSITORY = [
+  ...['pull_request', 'jira_link', 'allowed', 'head', 'repository', 'repository_file'].map(table => [table, 'true']),
+  ['comment', `kind = 'status'`],
+] as const
+const PLACES = ['github:', 'github-app:']
+
+export const repositories = ({ run, get, all, put, together }: Tables) => ({
+  isNamed: (id: number, repo: string): boolean =>
+    get('select 1 as n from repository_name where id = ? and repo = ?', id, repo) !== undefined,
+  /**
+   * GitHub's number of a repository, and how it is called now: under another name, what is known of it goes there; what is known of one that had this
+   * name before is forgotten.
+   */
+  nameRepository: (id: number, repo: string): void => {
+    const before = get<{ repo: string }>('select repo from repository_name where id = ?', id)?.repo
+    if (before === repo) return
+    together(() => {
+      if (get('select 1 as n from repository_name where repo = ?', repo) !== undefined) {
+        for (const [table, which] of OF_A_REPOSITORY) run(`delete from ${table} where repo = ? and ${which}`, repo)
+        for (const place of PLACES) run('delete from place where what = ?', place + repo)
+        run('delete from repository_name where repo = ?', repo)
+      }
+      if (before !== undefined) {
+        for (const [table, which] of OF_A_REPOSITORY)
+          run(`update or replace ${table} set repo = ? where repo = ? and ${which}`, repo, before)
+        for (const place of PLACES)
+          run('update or replace place set what = ? where what = ?', place + repo, place + before)
+      }
+      put('repository_name', { id }, { repo })
+    })
+  },
+
   setInstallation: (repo: string, id: number): void =>
     void run(
       `insert into repository (repo, installation_id) values (?, ?)

@@ -215,4 +215,8 @@ export const migrations = [
   -- Null while it is open.
   alter table pull_request add column closed_at integer;
   `,
+  `
+  -- GitHub's own number of a repository, which stays when its name does not.
+  create table repository_name (id integer primary key not null, repo text unique not null) strict;
+  `,
 ]
