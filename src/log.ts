@@ -138,6 +138,7 @@ export const readable = (line: string): string => {
   const style = STYLES[label]
   const told = Object.entries({ ...fields, ...(typeof err === 'object' ? err : {}) })
     .filter(([name, value]) => !FOR_PROGRAMS.includes(name) && value !== null)
+    .filter(([, value]) => !Array.isArray(value) || value.length > 0)
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
   const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
   const rest = plain(told.join(' '))

@@ -35,6 +35,7 @@ export const repositoryName = matching(
   'is no repository, which is written owner/name',
 )
 export const account = matching(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
+export const email = matching(/^[^\s@]+@[^\s@]+$/, 'is no e-mail address, as me@example.org')
 export const people = v.union(
   [v.picklist(['me', 'any']), listOf(account)],
   'must be me, any, or a list of account ids of Jira',

@@ -6,6 +6,7 @@ import type * as v from 'valibot'
 import {
   account,
   address,
+  email,
   imageName,
   listOf,
   oneOf,
@@ -91,7 +92,7 @@ const jira = {
   },
   jiraEmail: {
     env: 'JIRA_EMAIL',
-    form: text,
+    form: email,
     says: 'The e-mail address of the account whose token it is.',
     example: 'bot@example.org',
   },

@@ -246,9 +246,9 @@ describe('on a terminal', () => {
     return stripVTControlCharacters(readable(lines.at(-1) ?? ''))
   }
   test('a line is said for people: no ids, no stack, what it is about', () => {
-    expect(shown(log => log.info({ correlation: 'x', ticket: 'DROP-1', tickets: ['A-1'] }, 'begins'))).toMatch(
-      /^\d\d:\d\d:\d\d begins ticket=DROP-1 tickets=\["A-1"\]\n$/,
-    )
+    expect(
+      shown(log => log.info({ correlation: 'x', ticket: 'DROP-1', tickets: ['A-1'], actions: [] }, 'begins')),
+    ).toMatch(/^\d\d:\d\d:\d\d begins ticket=DROP-1 tickets=\["A-1"\]\n$/)
     expect(shown(log => log.error({ err: fail('network', 'it is away', 'Wait.') }, 'polling'))).toMatch(
       /^\S+ error polling kind=network message=it is away remedy=Wait\.\n$/,
     )

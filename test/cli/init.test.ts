@@ -246,7 +246,8 @@ describe('on a terminal', () => {
         ['are watched?', 'acme/shop'],
         ['reach Jira Cloud?', ''],
         ['The site', ''],
-        ['e-mail address', jira.me.emailAddress],
+        ['e-mail address', 'dev'],
+        ['is no e-mail address', '@example.org'],
         ['API token', jira.token],
         // The only one that is seen stands there already.
         ['The keys', ''],
