@@ -58,7 +58,7 @@ export const openJiraClient = ({ url, email, apiToken }: JiraSettings, show: Sho
       // What it says may hold the token.
       throw fail(
         'not-configured',
-        'opening the client of Jira: it takes host or e-mail address for none',
+        'opening the client of Jira: it does not take this host, or this e-mail address',
         'Check JIRA_HOST and JIRA_EMAIL.',
         error,
       )

@@ -341,11 +341,20 @@ const done = (
   return [{ line: line`${said}. It took ${own(duration(seconds))}${waited}.` }, ...blocks]
 }
 
-const failed = ({ message, remedy }: Failure): Block[] => [
-  { line: own('It failed:') },
-  { listing: message },
-  ...(remedy === null ? [] : [{ line: line`What helps: ${remedy}` }]),
-]
+/** What helps from where it is read: a remedy tells it for the runner's machine, and commands in it are broken. */
+const HERE: Partial<Record<Failure['kind'], string>> = {
+  'no-such-environment': 'Here: `/swarm create` makes its machine.',
+  'work-at-risk': 'Here: `/swarm start` to look after it, or `/swarm delete --force`, which saves nothing.',
+}
+const failed = ({ kind, message, remedy }: Failure): Block[] => {
+  const here = HERE[kind]
+  return [
+    { line: own('It failed:') },
+    { listing: message },
+    ...(remedy === null ? [] : [{ line: line`What helps: ${remedy}` }]),
+    ...(here === undefined ? [] : [{ line: own(here) }]),
+  ]
+}
 
 /** What an action is at, or waits for. */
 const under = ({ action, state, progress }: ActionRow): Line => {

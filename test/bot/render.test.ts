@@ -283,6 +283,20 @@ test.for([
     ['It failed:', '```text\ncreating DROP-1: 4 GiB needed\n```', 'What helps: Stop another.'],
   ],
   [
+    'a failure that a command from here mends: it can be copied as it stands',
+    view({
+      result: 'failed',
+      failure: { kind: 'work-at-risk', message: 'DROP-1 is kept and stopped', remedy: 'agent-swarm start DROP-1' },
+      environment: null,
+    }),
+    [
+      'It failed:',
+      '```text\nDROP-1 is kept and stopped\n```',
+      'What helps: agent-swarm start DROP-1',
+      'Here: `/swarm start` to look after it, or `/swarm delete --force`, which saves nothing.',
+    ],
+  ],
+  [
     'nothing to do',
     view({ result: 'skipped', because: 'DROP-1 is running already', environment: null }),
     ['Nothing to do: DROP-1 is running already.'],

@@ -79,7 +79,7 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
       throw fail(
         'work-at-risk',
         `${ticket} is kept and stopped: ${what}${message}`,
-        `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force (on the pull request: /swarm delete --force).`,
+        `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force, which saves nothing.`,
         error,
       )
     }
