@@ -3,7 +3,15 @@ import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../config.ts'
 import { parts } from './facts.ts'
-import { type GitHub, type GitHubTools, githubFailure, isGitHubFailure, statusOf, watchedFetch } from './github.ts'
+import {
+  type GitHub,
+  type GitHubTools,
+  githubFailure,
+  isGitHubFailure,
+  openPace,
+  statusOf,
+  watchedFetch,
+} from './github.ts'
 
 /** Without a list of repositories, so many are watched: those that were pushed to last. */
 const WATCHED_UNASKED = 20
@@ -14,19 +22,22 @@ export const openToken = (
 ): GitHub => {
   const watched = watchedFetch(show)
   const quiet = () => {}
-  const octokit = new (Octokit.plugin(throttling))({
-    auth: token,
-    ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
-    request: { fetch: watched.fetch },
-    // It would tell each request that fails; those who asked do.
-    log: { debug: quiet, info: quiet, warn: (message: string) => log.debug(message), error: quiet },
-    throttle: { enabled: paced, onRateLimit: () => false, onSecondaryRateLimit: () => false },
-  })
+  const pace = openPace()
+  const Client = Octokit.plugin(throttling)
+  const octokit = () =>
+    new Client({
+      auth: token,
+      ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
+      request: { fetch: watched.fetch },
+      // It would tell each request that fails; those who asked do.
+      log: { debug: quiet, info: quiet, warn: (message: string) => log.debug(message), error: quiet },
+      throttle: { enabled: paced, id: pace(), onRateLimit: () => false, onSecondaryRateLimit: () => false },
+    })
 
   let known: Promise<string> | null = null
   const login = () => {
-    known ??= octokit.rest.users
-      .getAuthenticated()
+    known ??= octokit()
+      .rest.users.getAuthenticated()
       .then(({ data }) => data.login)
       .catch(error => {
         known = null
@@ -39,28 +50,30 @@ export const openToken = (
     (
       await Promise.all(
         repositories.map(repo =>
-          octokit.rest.repos.get(parts(repo)).then(
-            // As GitHub writes it: by this name it is remembered.
-            ({ data: { id, full_name: name } }) => {
-              onRepository(id, name)
-              return [name]
-            },
-            (error: unknown) => {
-              const failure = githubFailure(error, `looking at ${repo}`, Date.now())
-              // One that is closed to us keeps the others from nothing.
-              if (!isGitHubFailure(failure) || failure.allows !== 'never') throw error
-              log.warn(
-                { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
-                statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,
-              )
-              return []
-            },
-          ),
+          octokit()
+            .rest.repos.get(parts(repo))
+            .then(
+              // As GitHub writes it: by this name it is remembered.
+              ({ data: { id, full_name: name } }) => {
+                onRepository(id, name)
+                return [name]
+              },
+              (error: unknown) => {
+                const failure = githubFailure(error, `looking at ${repo}`, Date.now())
+                // One that is closed to us keeps the others from nothing.
+                if (!isGitHubFailure(failure) || failure.allows !== 'never') throw error
+                log.warn(
+                  { repo, remedy: 'Check GITHUB_REPOSITORIES, and what the token may see.' },
+                  statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,
+                )
+                return []
+              },
+            ),
         ),
       )
     ).flat()
   const lately = async (): Promise<string[]> => {
-    const { data } = await octokit.rest.repos.listForAuthenticatedUser({
+    const { data } = await octokit().rest.repos.listForAuthenticatedUser({
       sort: 'pushed',
       direction: 'desc',
       per_page: 100,
@@ -77,8 +90,8 @@ export const openToken = (
   return {
     login,
     repositories: () => (repositories.length > 0 ? named() : lately()),
-    receive: ({ id, event, body }) => decide({ id, name: event, payload: JSON.parse(body), octokit }),
-    clientFor: async () => octokit,
+    receive: ({ id, event, body }) => decide({ id, name: event, payload: JSON.parse(body), octokit: octokit() }),
+    clientFor: async () => octokit(),
     isOurs: async ({ user }) => user?.login === (await login()),
     rate: watched.rate,
     asApp: null,

@@ -2,6 +2,7 @@
  * The door to GitHub's API, for an App and for a personal token: which of the two it is, its callers never ask. And what a
  * failed request means.
  */
+import { randomUUID } from 'node:crypto'
 import type { Octokit as Rest } from '@octokit/rest'
 import type { Config } from '../config.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
@@ -73,6 +74,22 @@ export const openGitHub = async (settings: NonNullable<Config['github']>, tools:
 export const webUrlOf = (apiUrl: string | null): string => {
   const { protocol, origin, host, pathname } = new URL(apiUrl ?? 'https://api.github.com')
   return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
+}
+
+/** Less than that is how clocks are kept right. Milliseconds. */
+const SET_BACK_MS = 10_000
+/**
+ * Names the limiters that requests go through. Octokit has these once for the process, and one that was used at a time that
+ * is still to come waits until then: after a clock was set back there are new ones.
+ */
+export const openPace = (): (() => string) => {
+  let [name, last] = [randomUUID(), 0]
+  return () => {
+    const now = Date.now()
+    if (now < last - SET_BACK_MS) name = randomUUID()
+    last = now
+    return name
+  }
 }
 
 /** `fetch` with a deadline, which notes what GitHub says of its limits. */

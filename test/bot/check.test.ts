@@ -300,7 +300,7 @@ describe('Jira', () => {
       /neither http:\S+ nor http:\S+\/ex\/jira\/[0-9a-f-]+ takes this token of dev@example\.org$/,
     ],
     [{ email: 'other@example.org' }, /takes this token of other@example\.org$/],
-    [{ email: 'nobody' }, /takes host or e-mail address for none$/],
+    [{ email: 'nobody' }, /does not take this host, or this e-mail address$/],
     [{ url: NOBODY }, /Jira cannot be reached/],
   ] as const)('with %j', async ([more, says]) => {
     expect(await account(more)).toEqual([expect.stringMatching(says)])
