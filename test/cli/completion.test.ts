@@ -26,7 +26,10 @@ beforeEach(() => {
   home = join(folder, 'state')
   mkdirSync(join(folder, 'bin'))
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => {
+  vi.unstubAllEnvs()
+  rmSync(folder, { recursive: true, force: true })
+})
 
 /** An executable on PATH. */
 const program = (name: string, text: string) => {
