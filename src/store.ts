@@ -23,6 +23,7 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]):
     // Another process may have migrated it while this one waited for the lock.
     refuseNewer()
     for (const sql of migrations.slice(version())) db.exec(sql)
+    // A pragma takes no parameters; it is a number of ours.
     db.exec(`pragma user_version = ${migrations.length}`)
     db.exec('commit')
   } catch (error) {
@@ -43,6 +44,7 @@ export const openCopy: OpenStore = (path, migrations) => {
   const { db } = copy
   db.prepare('attach ? as original').run(path)
   const tables = db.prepare(`select name from original.sqlite_master where type = 'table' and sql is not null`).all()
+  // The name of a table is no parameter either: these are those of our migrations.
   for (const { name } of tables) {
     db.exec(`delete from main."${name}"; insert into main."${name}" select * from original."${name}"`)
   }

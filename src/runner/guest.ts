@@ -1,5 +1,15 @@
 /** How a guest is asked: over SSH with a key of ours and the host key that we gave it, or as its provider brings it. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -30,10 +40,24 @@ const explainSsh: Explain = [
 const sshFolder = (home: string) => join(home, 'ssh')
 const knownHosts = (home: string, vmId: string) => join(sshFolder(home), `${vmId}.known_hosts`)
 
+/** How long one is in the making, at most: ssh-keygen has its deadline. Milliseconds. */
+const KEY_MADE_WITHIN_MS = 60_000
+const NEW = 'new-'
+/** Removes keys that a process had in the making when it died. */
+export const sweepKeys = (home: string): void => {
+  const folder = sshFolder(home)
+  if (!existsSync(folder)) return
+  for (const name of readdirSync(folder)) {
+    const begun = statSync(join(folder, name), { throwIfNoEntry: false })
+    if (name.startsWith(NEW) && begun !== undefined && Date.now() - begun.mtimeMs > KEY_MADE_WITHIN_MS)
+      rmSync(join(folder, name), { recursive: true, force: true })
+  }
+}
+
 /** Makes an ed25519 pair with ssh-keygen (OpenSSH's own private format is what sshd and cloud-init take) in a new folder: `key` and `key.pub`. */
 const makeKey = async (run: Run, home: string): Promise<string> => {
   mkdirSync(sshFolder(home), { recursive: true, mode: 0o700 })
-  const folder = mkdtempSync(join(sshFolder(home), 'new-'))
+  const folder = mkdtempSync(join(sshFolder(home), NEW))
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', join(folder, 'key')], {
     deadline: 10_000,
   }).catch(error => {

@@ -6,6 +6,7 @@ import { failureOf } from '../errors.ts'
 import type { OperationRow } from '../registry/registry.ts'
 import { ifUnlocked } from '../registry/ticket-lock.ts'
 import { adoptCheckpoints } from './checkpoints.ts'
+import { sweepKeys } from './guest.ts'
 import { endOperation } from './journal.ts'
 import { forget, noteSeen, observe, undoCreate } from './machine.ts'
 import type { World } from './world.ts'
@@ -39,6 +40,7 @@ export const settleInterrupted = async (world: World, operation: OperationRow, s
  * of the CLI. Returns what could not be settled now, and is tried again the next time.
  */
 export const sweep = async (world: World): Promise<{ ticket: Ticket; failure: Failure }[]> => {
+  sweepKeys(world.home)
   if (existsSync(join(world.home, 'rescued'))) {
     const { sweepRescues } = await import('./rescue.ts')
     await sweepRescues(world.home, (ticket, work) => ifUnlocked(world.home, ticket, work))

@@ -1,9 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openRun } from '../../src/exec.ts'
-import { forgetHostKey, loginKey, pinnedHostKey, sshArguments } from '../../src/runner/guest.ts'
+import { forgetHostKey, loginKey, pinnedHostKey, sshArguments, sweepKeys } from '../../src/runner/guest.ts'
 
 const run = openRun(process.env)
 let home: string
@@ -30,6 +30,18 @@ test('a host key is pinned under the name of its machine, and its private half i
   expect(readdirSync(join(home, 'ssh'))).toEqual([`${VM}.known_hosts`])
   forgetHostKey(home, VM)
   expect(readdirSync(join(home, 'ssh'))).toEqual([])
+})
+
+test('a key that was in the making when its process died does not stay; one that is being made does', async () => {
+  await loginKey(run, home)
+  for (const name of ['new-dead', 'new-alive']) {
+    mkdirSync(join(home, 'ssh', name))
+    writeFileSync(join(home, 'ssh', name, 'key'), 'a private key')
+  }
+  const before = new Date(Date.now() - 2 * 60_000)
+  for (const name of ['new-dead', 'login']) utimesSync(join(home, 'ssh', name), before, before)
+  sweepKeys(home)
+  expect(readdirSync(join(home, 'ssh')).sort()).toEqual(['login', 'new-alive'])
 })
 
 test('ssh never runs with host key checking off, and an address is an address', () => {

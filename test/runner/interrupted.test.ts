@@ -1,4 +1,5 @@
 /** kill -9 in the middle of an action, and what the next start makes of it. */
+import { existsSync, mkdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -185,4 +186,12 @@ test('in a checkpoint of a machine whose delete had failed: nothing is deleted',
   expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1'))).toBe(true)
   await sweep(it.world)
   expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+})
+
+test('a key that a process had in the making when it died is removed with the rest', async () => {
+  const begun = join(it.home, 'ssh', 'new-dead')
+  mkdirSync(begun, { recursive: true })
+  utimesSync(begun, new Date(0), new Date(0))
+  await sweep(it.world)
+  expect(existsSync(begun)).toBe(false)
 })
