@@ -1,0 +1,40 @@
+import { describe, expect, test } from 'vitest'
+import { commandLines } from '../../handlers/command-lines.ts'
+import { commanded } from '../../handlers/commands.ts'
+import type { LaterWish, Since } from '../../handlers/handler.ts'
+import { rules, said } from './fixtures.ts'
+
+describe('a command that comes late', () => {
+  const by = (kind: LaterWish['kind']): LaterWish => ({ who: 'boss', kind })
+  const late = (command: string, since: Partial<Since>): string =>
+    said(
+      commanded(commandLines(`/swarm ${command}`), {
+        who: { via: 'github', login: 'dev', isBot: false, permission: 'write', teams: [] },
+        by: { via: 'github', who: 'dev' },
+        replyTo: line => ({ repo: 'acme/shop', number: 1, commentId: 9, line }),
+        ticket: 'DROP-1',
+        branch: null,
+        fork: null,
+        since: { person: null, asked: null, moved: [], ...since },
+        rules,
+      }),
+    )
+  test.for<[string, string, Partial<Since>, string]>([
+    ['a person asked for something else since', 'delete', { person: by('stop') }, 'no: Not done: `stop` was asked for'],
+    ['it says nothing of how the machine shall be', 'checkpoint a', { person: by('stop') }, 'checkpoint DROP-1 a'],
+    ['a merge deletes since', 'start', { asked: by('delete') }, 'no: Not done: `delete` was asked f'],
+    ['the ticket was started since', 'stop', { asked: by('start') }, 'no: Not done: `start` was asked fo'],
+    ['a merge deletes since, and it stops', 'stop', { asked: by('delete') }, 'stop DROP-1'],
+    ['the ticket is done since, and it deletes', 'delete', { asked: by('stop') }, 'delete DROP-1'],
+    ['the ticket went back since', 'start', { moved: ['new'] }, 'no: Not done: the ticket was moved'],
+    ['the ticket went on since', 'stop', { moved: ['indeterminate'] }, 'no: Not done: the ticket was moved'],
+    ['the ticket went on since, and it deletes', 'delete', { moved: ['indeterminate'] }, 'delete DROP-1'],
+    [
+      'the ticket was begun anew since',
+      'delete',
+      { moved: ['new', 'indeterminate'] },
+      'no: Not done: the ticket was moved',
+    ],
+    ['the ticket went back since, and it deletes', 'delete', { moved: ['indeterminate', 'new'] }, 'delete DROP-1'],
+  ])('%s', ([, command, since, expected]) => expect(late(command, since)).toBe(expected))
+})
