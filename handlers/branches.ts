@@ -1,5 +1,5 @@
 /** Which branches count. */
-import { type Ticket, ticketIn } from '../src/domain.ts'
+import { findTicket, type Ticket } from '../src/domain.ts'
 import type { Rules } from './handler.ts'
 
 /** Whether `text` is what `pattern` says, `*` for any text. In time that grows with both lengths, whatever stands in them. */
@@ -24,11 +24,11 @@ const fits = (text: string, pattern: string): boolean => {
   return /^\**$/.test(pattern.slice(of))
 }
 
-export const branchCounts = (branch: string, { branches }: Pick<Rules, 'branches'>): boolean =>
+export const isBranchServed = (branch: string, { branches }: Pick<Rules, 'branches'>): boolean =>
   branches.length === 0 || branches.some(pattern => fits(branch, pattern))
 
 /** The ticket of a pull request; null when it names none, or when its branch does not count. */
-export const ticketOf = (
+export const ticketOfPullRequest = (
   { branch, title, body }: { branch: string; title: string; body: string },
   rules: Pick<Rules, 'branches' | 'projects'>,
-): Ticket | null => (branchCounts(branch, rules) ? ticketIn([branch, title, body], rules.projects) : null)
+): Ticket | null => (isBranchServed(branch, rules) ? findTicket([branch, title, body], rules.projects) : null)

@@ -6,16 +6,16 @@ export type CommandLine = { words: string[] }
 
 const LINE = /^\/[sS][wW][aA][rR][mM](?:[\t\p{Zs}](.*))?$/u
 /** More than anybody needs; a comment of a thousand commands is no comment. */
-export const MOST_COMMANDS = 10
+export const MAX_COMMANDS = 10
 
 /** Most comments are talk, and need no parsing. */
-export const mentionsUs = (text: string): boolean => /\/swarm/i.test(text)
+export const mentionsSwarm = (text: string): boolean => /\/swarm/i.test(text)
 
 /** A piece of a paragraph: plain text, the end of a line, or anything else. */
 export type Piece = { text: string } | 'end' | 'other'
 
 /** A line with code, a link, emphasis or HTML in it is no command line. */
-export const commandsIn = (paragraph: Iterable<Piece>): CommandLine[] => {
+export const commandsInParagraph = (paragraph: Iterable<Piece>): CommandLine[] => {
   const lines: CommandLine[] = []
   let line = ''
   let plain = true
@@ -64,7 +64,7 @@ const LOOKED_THROUGH = 10_000
  * writes. In order, all of them: the caller caps.
  */
 export const commandLines = (body: string): CommandLine[] => {
-  if (!mentionsUs(body)) return []
+  if (!mentionsSwarm(body)) return []
   const text = body.slice(0, LOOKED_THROUGH)
   if ((text.match(MARKUP)?.length ?? 0) > MOST_MARKUP) return []
   const blocks = fromMarkdown(text).children
@@ -73,7 +73,7 @@ export const commandLines = (body: string): CommandLine[] => {
     (text.length < body.length ? blocks.slice(0, -1) : blocks)
       // Paragraphs at the top alone: those in quotes, lists and tables are somebody's telling.
       .flatMap(block =>
-        block.type === 'paragraph' ? commandsIn(block.children.flatMap(part => piecesOf(part, text))) : [],
+        block.type === 'paragraph' ? commandsInParagraph(block.children.flatMap(part => piecesOf(part, text))) : [],
       )
   )
 }

@@ -1,12 +1,20 @@
 /** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
-import type { Action, ActionKind, ReplyTo, Requester, Ticket } from '../src/domain.ts'
-import { branchCounts } from './branches.ts'
-import { type CommandLine, MOST_COMMANDS } from './command-lines.ts'
-import { type Decision, type Judged, type Reply, type Rules, type Since, WISHES } from './handler.ts'
+import type { Ticket } from '../src/domain.ts'
+import type { Action, ActionKind, ReplyTo, Requester } from '../src/schema/action.ts'
+import { isBranchServed } from './branches.ts'
+import { type CommandLine, MAX_COMMANDS } from './command-lines.ts'
+import {
+  type Decision,
+  type Judgement,
+  type Reply,
+  type Rules,
+  type SinceCommand,
+  STATE_CHANGING_ACTIONS,
+} from './handler.ts'
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
-export type Commanding = {
+export type CommandContext = {
   who: Commander
   /** Their name as it is recorded. */
   by: Requester
@@ -17,7 +25,7 @@ export type Commanding = {
   branch: string | null
   /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
-  since: Since
+  since: SinceCommand
   rules: Rules
 }
 
@@ -29,7 +37,7 @@ const written = (lines: readonly CommandLine[]) =>
     .slice(0, 300)
 
 /** Nobody is answered who may not ask, not even on the status comment: that would be a way to make us talk. */
-export const unheard = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
+export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
   verdict: 'refused',
   reason,
   refusals: [{ by, what: written(lines), reason, ticket: null }],
@@ -38,8 +46,8 @@ export const unheard = (lines: readonly CommandLine[], by: Requester, reason: st
 const STARTS: readonly ActionKind[] = ['create', 'start', 'restore']
 
 /** Why a command that comes late is not followed any more: what came after it is what holds. Null when nothing did. */
-const overtaken = (kind: ActionKind, { person, asked, moved }: Since): string | null => {
-  if (!WISHES.includes(kind)) return null
+const overtaken = (kind: ActionKind, { person, asked, moved }: SinceCommand): string | null => {
+  if (!STATE_CHANGING_ACTIONS.includes(kind)) return null
   if (person !== null) return `\`${person.kind}\` was asked for`
   const starts = STARTS.includes(kind)
   // A stop does not go against a delete, nor the other way round.
@@ -54,7 +62,7 @@ const overtaken = (kind: ActionKind, { person, asked, moved }: Since): string | 
 const RULES = '`.github/agent-swarm.yml` on the default branch'
 /** Why a pull request is about no ticket here, and what helps. */
 const noTicket = (branch: string | null, rules: Rules): string => {
-  if (branch !== null && !branchCounts(branch, rules))
+  if (branch !== null && !isBranchServed(branch, rules))
     return `The branch of this pull request is none of those that count here: ${RULES} names these under \`branches\`.`
   if (rules.projects.length === 0)
     return `No project counts here: ${RULES} names none under \`projects\` that this bot serves.`
@@ -62,22 +70,22 @@ const noTicket = (branch: string | null, rules: Rules): string => {
   return `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`
 }
 
-export const commanded = (
+export const runCommands = (
   lines: readonly CommandLine[],
-  { who, by, replyTo, ticket, branch, fork, since, rules }: Commanding,
+  { who, by, replyTo, ticket, branch, fork, since, rules }: CommandContext,
 ): Decision => {
   const may = mayCommand(who, rules)
-  if (!may.may) return unheard(lines, by, may.because)
+  if (!may.may) return refuseAll(lines, by, may.because)
 
   const actions: Action[] = []
   const replies: Reply[] = []
-  const granted: Judged[] = []
-  const refusals: Judged[] = []
+  const granted: Judgement[] = []
+  const refusals: Judgement[] = []
   let allowed = fork?.allowed ?? null
   let allow: string | null = null
   const answer = (line: number, text: string, { ok = false, help = false } = {}) =>
     replies.push({ to: replyTo(line), text, help, ok })
-  const judged = (line: number, reason: string): Judged => ({
+  const judged = (line: number, reason: string): Judgement => ({
     by,
     what: written(lines.slice(line, line + 1)),
     reason,
@@ -88,7 +96,7 @@ export const commanded = (
     refusals.push(judged(line, because))
   }
 
-  for (const [line, { words }] of lines.slice(0, MOST_COMMANDS).entries()) {
+  for (const [line, { words }] of lines.slice(0, MAX_COMMANDS).entries()) {
     const read = readCommand(words, who.via)
     if ('answer' in read) {
       answer(line, read.answer, { help: read.help })
@@ -146,10 +154,10 @@ export const commanded = (
       actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)
     }
   }
-  if (lines.length > MOST_COMMANDS)
+  if (lines.length > MAX_COMMANDS)
     answer(
-      MOST_COMMANDS,
-      `One comment gives at most ${MOST_COMMANDS} commands; the ${lines.length - MOST_COMMANDS} after that were left out.`,
+      MAX_COMMANDS,
+      `One comment gives at most ${MAX_COMMANDS} commands; the ${lines.length - MAX_COMMANDS} after that were left out.`,
     )
   return { verdict: 'act', actions, replies, granted, refusals, allow }
 }

@@ -1,6 +1,6 @@
-import { ticketOf } from './branches.ts'
+import { ticketOfPullRequest } from './branches.ts'
 import { commandLines } from './command-lines.ts'
-import { commanded, unheard } from './commands.ts'
+import { refuseAll, runCommands } from './commands.ts'
 import { type Handler, ignored } from './handler.ts'
 import { mayCommand } from './who-may.ts'
 
@@ -9,14 +9,14 @@ export const comment: Handler<'comment'> = (event, { permission, teams, now, all
   const lines = commandLines(event.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const by = { via: 'github', who: event.author } as const
-  if (event.unfit !== null) return unheard(lines, by, event.unfit)
+  if (event.unfit !== null) return refuseAll(lines, by, event.unfit)
   const who = { via: 'github', login: event.author, isBot: event.authorIsBot, permission, teams } as const
   if (now === null && mayCommand(who, rules).may) return ignored('the pull request is gone')
-  return commanded(lines, {
+  return runCommands(lines, {
     who,
     by,
     replyTo: line => ({ ...event.pullRequest, commentId: event.commentId, line }),
-    ticket: now === null ? null : ticketOf(now, rules),
+    ticket: now === null ? null : ticketOfPullRequest(now, rules),
     branch: now?.branch ?? null,
     fork: now?.fromFork === true ? { head: now.headSha.toLowerCase(), allowed } : null,
     since,

@@ -3,7 +3,16 @@
  * randomness. Events are ours and small; src/bot makes them out of webhook payloads (later also out of polls), so that
  * every way in meets in the same handlers.
  */
-import type { Action, Environment, Keep, Machine, PullRequestRef, ReplyTo, Requester, Ticket } from '../src/domain.ts'
+import type { Ticket } from '../src/domain.ts'
+import type {
+  Action,
+  CheckpointRetention,
+  MachineSpec,
+  PullRequestRef,
+  ReplyTo,
+  Requester,
+} from '../src/schema/action.ts'
+import type { Environment } from '../src/schema/environment.ts'
 import type { CommandName } from './slash-commands.ts'
 
 /** Jira's status categories. Names are renamable and translated; these keys are not. `undefined` is Jira's own fourth. */
@@ -77,17 +86,17 @@ export type PullRequestNow = {
 }
 
 /** Actions that say how the machine shall be: there or not, running or not. */
-export const WISHES: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
+export const STATE_CHANGING_ACTIONS: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
 
 /** What was asked for after an event had happened: it holds against the event, however late that comes. */
-export type LaterWish = { who: string | null; kind: Action['kind'] }
+export type LaterRequest = { who: string | null; kind: Action['kind'] }
 
 /** What happened to a ticket after a command was given: the command may come late. */
-export type Since = {
+export type SinceCommand = {
   /** What a person asked for by another command, or by hand. */
-  person: LaterWish | null
+  person: LaterRequest | null
   /** What was asked for last, by whomever or whatever. */
-  asked: LaterWish | null
+  asked: LaterRequest | null
   /** Where it was moved in Jira, in that order. */
   moved: readonly ('new' | 'indeterminate')[]
 }
@@ -105,7 +114,7 @@ export type Facts = {
     others: PullRequestRef[]
     /** After it was closed its ticket was moved in progress; after a merge, by way of category `new`. */
     begunAnew: boolean
-    laterWish: LaterWish | null
+    laterWish: LaterRequest | null
   }
   comment: {
     /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
@@ -115,7 +124,7 @@ export type Facts = {
     now: PullRequestNow | null
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
-    since: Since
+    since: SinceCommand
   }
   'ticket-comment': {
     /** Read again just now: the document that it is, and whether it was changed since it was written. */
@@ -124,7 +133,7 @@ export type Facts = {
     isOurs: boolean
     /** Of the ticket, at this moment. */
     assignee: string | null
-    since: Since
+    since: SinceCommand
   }
   ticket: {
     environment: Environment | null
@@ -145,7 +154,7 @@ export type Facts = {
     closedSince: boolean
     /** Whose Jira token it is. */
     me: string | null
-    laterWish: LaterWish | null
+    laterWish: LaterRequest | null
   }
 }
 
@@ -158,7 +167,7 @@ export type Rules = {
   labels: readonly string[]
   /** Branches that count, `*` for any text; none are named: every branch. */
   branches: readonly string[]
-  machine: Machine
+  machine: MachineSpec
   /** What becomes of the machine when its pull request is closed without a merge, and when it is merged. */
   closed: Ending
   merged: Ending
@@ -166,7 +175,7 @@ export type Rules = {
   done: Ending | null
   /** From the merge to the delete. */
   graceMinutes: number
-  keep: Keep
+  keep: CheckpointRetention
   /**
    * Who may give a command, by command: GitHub logins, teams as `org/team`, Jira accounts as `jira:<account id>`. It narrows:
    * write access is needed all the same. A command that is not named here is for everybody who may command at all.
@@ -182,7 +191,7 @@ export type Rules = {
  */
 export type Reply = { to: ReplyTo; text: string; help: boolean; ok: boolean }
 /** Who asked for what, and why it is done or not: for the audit log. A refusal with its `ticket` is told on its status comment. */
-export type Judged = { by: Requester; what: string; reason: string; ticket: Ticket | null }
+export type Judgement = { by: Requester; what: string; reason: string; ticket: Ticket | null }
 
 export type Decision =
   /** Decided again after so many minutes: then as `event`. */
@@ -192,15 +201,15 @@ export type Decision =
       actions: Action[]
       replies: Reply[]
       /** Of what people asked for by command. */
-      granted: Judged[]
-      refusals: Judged[]
+      granted: Judgement[]
+      refusals: Judgement[]
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
     }
   /** Means nothing to us. */
   | { verdict: 'ignored'; reason: string }
   /** Someone asked who may not, or something that may not be: recorded, and not answered. */
-  | { verdict: 'refused'; reason: string; refusals: Judged[] }
+  | { verdict: 'refused'; reason: string; refusals: Judgement[] }
 
 export type Handler<Kind extends EventKind> = (
   event: Extract<SwarmEvent, { kind: Kind }>,
@@ -217,6 +226,6 @@ export const act = (actions: Action[]): Decision => ({
   allow: null,
 })
 /** People win: what somebody asked for later holds until the next transition or command. */
-export const outdated = ({ who, kind }: LaterWish): Decision =>
+export const overridden = ({ who, kind }: LaterRequest): Decision =>
   ignored(`${who ?? 'somebody'} asked for ${kind} after that`)
 export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })

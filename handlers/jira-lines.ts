@@ -2,7 +2,7 @@
  * The command lines in a comment in Jira. Its document (ADF) says which text is code and which is quoted; the wiki text that
  * webhooks bring says it less surely, since what stands in a code block may itself look like the end of one.
  */
-import { type CommandLine, commandsIn, mentionsUs, type Piece } from './command-lines.ts'
+import { type CommandLine, commandsInParagraph, mentionsSwarm, type Piece } from './command-lines.ts'
 
 // ── The document ──
 
@@ -19,7 +19,9 @@ const pieceOf = ({ type, text, marks }: Node): Piece => {
 /** Paragraphs at the top alone: those in quotes, panels, expands, lists and tables are somebody's telling. */
 const inDocument = (document: Node): CommandLine[] =>
   document.type === 'doc'
-    ? nodesIn(document).flatMap(block => (block.type === 'paragraph' ? commandsIn(nodesIn(block).map(pieceOf)) : []))
+    ? nodesIn(document).flatMap(block =>
+        block.type === 'paragraph' ? commandsInParagraph(nodesIn(block).map(pieceOf)) : [],
+      )
     : []
 
 // ── Wiki text ──
@@ -51,13 +53,13 @@ const inWiki = (text: string): CommandLine[] => {
     }
     told = line.trim() !== '' && (told || TOLD.test(line))
     if (outside && !marked && !told && line.trim().startsWith('/'))
-      lines.push(...commandsIn([{ text: unescaped(line) }]))
+      lines.push(...commandsInParagraph([{ text: unescaped(line) }]))
   }
   return lines
 }
 
 /** `body` is a document or wiki text; anything else holds none. In order, all of them: the caller caps. */
-export const jiraLines = (body: unknown): CommandLine[] => {
-  if (typeof body === 'string') return mentionsUs(body) ? inWiki(body) : []
+export const jiraCommandLines = (body: unknown): CommandLine[] => {
+  if (typeof body === 'string') return mentionsSwarm(body) ? inWiki(body) : []
   return typeof body === 'object' && body !== null ? inDocument(body) : []
 }

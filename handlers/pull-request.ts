@@ -1,6 +1,6 @@
-import type { Requester } from '../src/domain.ts'
-import { branchCounts, ticketOf } from './branches.ts'
-import { act, type Decision, type Handler, ignored, outdated } from './handler.ts'
+import type { Requester } from '../src/schema/action.ts'
+import { isBranchServed, ticketOfPullRequest } from './branches.ts'
+import { act, type Decision, type Handler, ignored, overridden } from './handler.ts'
 
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
 export const pullRequest: Handler<'pull-request'> = (
@@ -9,8 +9,8 @@ export const pullRequest: Handler<'pull-request'> = (
   rules,
 ) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
-  const ticket = ticketOf(now ?? event, rules)
-  if (!branchCounts((now ?? event).branch, rules)) return ignored('the branch does not count here')
+  const ticket = ticketOfPullRequest(now ?? event, rules)
+  if (!isBranchServed((now ?? event).branch, rules)) return ignored('the branch does not count here')
   if (ticket === null) return ignored('no ticket in branch, title or body')
   const by: Requester = { via: 'github', who: event.sender }
   const common = { ticket, by, replyTo: null }
@@ -19,7 +19,7 @@ export const pullRequest: Handler<'pull-request'> = (
   if (now.state === 'open') {
     if (ends) return ignored('it is open again')
     if (event.change === 'reopened' && environment?.status === 'stopped')
-      return laterWish !== null ? outdated(laterWish) : act([{ kind: 'start', ...common }])
+      return laterWish !== null ? overridden(laterWish) : act([{ kind: 'start', ...common }])
     return ignored(`it belongs to ${ticket}, and asks for nothing`)
   }
   // Whatever was told, it has ended: what follows from that follows once.
@@ -27,7 +27,7 @@ export const pullRequest: Handler<'pull-request'> = (
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
-  if (laterWish !== null) return outdated(laterWish)
+  if (laterWish !== null) return overridden(laterWish)
   if (begunAnew) return ignored(`${ticket} was begun anew after that`)
   const remove = (): Decision =>
     now.state === 'merged' && rules.graceMinutes > 0 && event.change !== 'grace over'

@@ -1,5 +1,5 @@
-import { pushCheckpoint, ticketIn } from '../src/domain.ts'
-import { branchCounts } from './branches.ts'
+import { findTicket, pushCheckpoint } from '../src/domain.ts'
+import { isBranchServed } from './branches.ts'
 import { act, type Handler, ignored } from './handler.ts'
 
 const BRANCH = 'refs/heads/'
@@ -9,9 +9,9 @@ export const push: Handler<'push'> = (event, { environment, live }, rules) => {
   if (!event.ref.startsWith(BRANCH)) return ignored('no branch')
   if (event.deleted) return ignored('the branch was deleted')
   const branch = event.ref.slice(BRANCH.length)
-  const ticket = ticketIn([branch], rules.projects)
+  const ticket = findTicket([branch], rules.projects)
   if (ticket === null) return ignored('no ticket in the branch name')
-  if (!branchCounts(branch, rules)) return ignored('the branch does not count here')
+  if (!isBranchServed(branch, rules)) return ignored('the branch does not count here')
   if (environment === null) return ignored(`${ticket} has no environment`)
   // One that is being made gets its checkpoint when it is there: the runner decides by what it sees then.
   if (environment.status !== 'running' && environment.status !== 'creating')

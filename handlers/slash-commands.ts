@@ -1,6 +1,7 @@
 /** Every command in a comment: usage, help and meaning in one row. The documentation is made from this table. */
-import { type Action, checkpointName, type ReplyTo, type Requester, type Ticket } from '../src/domain.ts'
+import { parseCheckpointName, type Ticket } from '../src/domain.ts'
 import { nearest } from '../src/nearest.ts'
+import type { Action, ReplyTo, Requester } from '../src/schema/action.ts'
 
 /** What is common to the actions that a command line asks for. */
 type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
@@ -27,7 +28,7 @@ const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60
 const named =
   (make: (name: string | null, asked: Asked) => Action): SlashCommand['means'] =>
   ([word], asked) => {
-    const name = word === undefined ? null : checkpointName(word)
+    const name = word === undefined ? null : parseCheckpointName(word)
     return word !== undefined && name === null
       ? { answer: `\`${quoted(word)}\` is no checkpoint name. ${NAME_RULE}` }
       : { action: make(name, asked) }
@@ -122,7 +123,7 @@ export const slashCommands = {
 export type CommandName = keyof typeof slashCommands
 
 /** The commands that mean something there. */
-export const commandsOn = (place: 'github' | 'jira'): SlashCommand[] =>
+export const commandsFor = (place: 'github' | 'jira'): SlashCommand[] =>
   Object.values<SlashCommand>(slashCommands).filter(({ only }) => only === undefined || only === place)
 
 /** A line that names a command and has its form; what it means is asked when it is known whose it is. */
@@ -136,7 +137,7 @@ export const readCommand = (
   const [first = 'help', ...rest] = words
   const typed = first.toLowerCase()
   const names = (Object.keys(slashCommands) as CommandName[]).filter(name =>
-    commandsOn(place).includes(slashCommands[name]),
+    commandsFor(place).includes(slashCommands[name]),
   )
   const name = names.find(one => one === typed)
   if (name === undefined && Object.hasOwn(slashCommands, typed))

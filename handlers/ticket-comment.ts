@@ -1,20 +1,20 @@
-import type { Requester } from '../src/domain.ts'
-import { commanded, unheard } from './commands.ts'
+import type { Requester } from '../src/schema/action.ts'
+import { refuseAll, runCommands } from './commands.ts'
 import { type Handler, ignored } from './handler.ts'
-import { jiraLines } from './jira-lines.ts'
+import { jiraCommandLines } from './jira-lines.ts'
 
 /** Commands in a comment on a ticket, for its assignee at this moment and for accounts that are listed. */
 export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, assignee, since }, rules) => {
-  if (jiraLines(event.body).length === 0) return ignored('no command in the comment')
+  if (jiraCommandLines(event.body).length === 0) return ignored('no command in the comment')
   if (now === null) return ignored('the comment is gone')
   // What it is now counts: its document, and not the text that was made of it on the way.
-  const lines = jiraLines(now.body)
+  const lines = jiraCommandLines(now.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const { ticket, commentId } = event
   const by: Requester = { via: 'jira', who: now.author }
-  if (isOurs) return unheard(lines, by, 'a comment of ours gives no commands')
-  if (event.change === 'edited' || now.edited) return unheard(lines, by, 'an edited comment gives no commands')
-  return commanded(lines, {
+  if (isOurs) return refuseAll(lines, by, 'a comment of ours gives no commands')
+  if (event.change === 'edited' || now.edited) return refuseAll(lines, by, 'an edited comment gives no commands')
+  return runCommands(lines, {
     who: {
       via: 'jira',
       account: now.author,

@@ -1,5 +1,6 @@
-import { projectOf, type Requester } from '../src/domain.ts'
-import { act, type Facts, type Handler, ignored, outdated, type Rules, type StatusCategory } from './handler.ts'
+import { projectOf } from '../src/domain.ts'
+import type { Requester } from '../src/schema/action.ts'
+import { act, type Facts, type Handler, ignored, overridden, type Rules, type StatusCategory } from './handler.ts'
 
 const isOurs = (assignee: string | null, { assignees }: Rules, me: string | null): boolean => {
   if (assignees === 'any') return true
@@ -75,7 +76,7 @@ export const ticket: Handler<'ticket'> = (
   // Somebody else's assignment neither stops nor deletes; it only may begin a machine.
   if (event.change === 'assignee' && category !== 'indeterminate')
     return ignored(`${ticket} was assigned, and is not in progress`)
-  if (laterWish !== null) return outdated(laterWish)
+  if (laterWish !== null) return overridden(laterWish)
   if (now === 'overtaken') return ignored(`later news of ${ticket} is known, and how it is now cannot be read`)
   return byCategory[category]()
 }

@@ -53,7 +53,7 @@ export const mayRun = (name: CommandName, who: Commander, rules: Rules): MayRun 
 }
 
 /** The teams that must be looked up for these commands: those that their rules name. */
-export const teamsNamed = (names: readonly CommandName[], { commands }: Rules): string[] => [
+export const teamsInRules = (names: readonly CommandName[], { commands }: Rules): string[] => [
   ...new Set(
     names
       .flatMap(name => commands[name] ?? [])

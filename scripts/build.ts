@@ -10,7 +10,7 @@ rmSync(dist, { recursive: true, force: true })
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
 execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
 // The forms of what commands print are types alone when they run.
-for (const made of ['output.js', 'output.js.map']) rmSync(join(dist, 'src/cli', made))
+for (const made of ['json.js', 'json.js.map']) rmSync(join(dist, 'src/cli', made))
 // The scripts that set up a base image.
 cpSync(join(root, 'base-image'), join(dist, 'base-image'), {
   recursive: true,

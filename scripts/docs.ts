@@ -2,9 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import type { JsonSchema } from '@valibot/to-json-schema'
-import { REPOSITORY_FILE, repositoryFile } from '../src/bot/repository-file.ts'
-import { outputs } from '../src/cli/output.ts'
-import { groups, type Setting, settings } from '../src/settings.ts'
+import { REPOSITORY_FILE, repositoryFile } from '../src/bot/rules/repository-file.ts'
+import { outputs } from '../src/cli/json.ts'
+import { groups, type Setting, settings } from '../src/config/settings.ts'
 import { cliPage } from './docs/cli.ts'
 import { outputSchema, schemaFile } from './docs/json.ts'
 import { manPage } from './docs/man.ts'
@@ -72,7 +72,7 @@ const repositoryRows = (schema: JsonSchema, within = ''): string[][] =>
 
 const configuration = (): string => `# Configuration
 
-<!-- Made by npm run docs, of src/settings.ts and src/bot/repository-file.ts. -->
+<!-- Made by npm run docs, of src/config/settings.ts and src/bot/rules/repository-file.ts. -->
 
 There are two files: the operator's, which says where GitHub, Jira and the hypervisor are and what may be used, and the repository's, which says what its pull requests and tickets mean. Every mistake in either is told at once, with its line and how it is written.
 

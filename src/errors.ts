@@ -1,5 +1,5 @@
 /** Failures as data. A thrown failure is an Error with `failure`; anything else that is thrown is an unknown failure. */
-import type { Failure, FailureKind } from './domain.ts'
+import type { Failure, FailureKind } from './schema/failure.ts'
 
 /** What a failure kind allows: `later` is tried again by the queue with back-off, `never` is reported at once. */
 const retries = {
@@ -22,7 +22,7 @@ const retries = {
   unsupported: 'never',
   'no-address-yet': 'later',
   'guest-unreachable': 'never',
-  'work-at-risk': 'never',
+  'unsaved-work': 'never',
   timeout: 'later',
   cancelled: 'later',
   network: 'later',
@@ -32,7 +32,7 @@ const retries = {
 } satisfies Record<FailureKind, 'later' | 'never'>
 
 export const failureKinds = Object.keys(retries) as FailureKind[]
-export const mayRetry = (kind: FailureKind): boolean => retries[kind] === 'later'
+export const isRetryable = (kind: FailureKind): boolean => retries[kind] === 'later'
 
 export type FailureError = Error & { failure: Failure }
 

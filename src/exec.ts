@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { createWriteStream, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
+import type { FailureKind } from './schema/failure.ts'
 
 /** What a program's stderr means: the first pattern that matches gives kind and remedy, and plain words (`says`) in its place. One table for each program. */
 export type Explain = readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string, says?: string])[]

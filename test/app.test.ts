@@ -1,7 +1,7 @@
 /** app.yml asks for what the code needs: each event that it hears, each permission that it uses, and no other. */
 import { expect, test } from 'vitest'
-import { readManifest } from '../src/bot/check-github.ts'
-import { githubEventNames } from '../src/bot/github-events.ts'
+import { readManifest } from '../src/bot/github/check.ts'
+import { githubEventNames } from '../src/bot/github/events.ts'
 import { operationsUsed } from './support/github-requests.ts'
 
 type Needs = Readonly<Record<string, 'read' | 'write'>>

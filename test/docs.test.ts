@@ -5,8 +5,8 @@ import { join, resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
 import { documents } from '../scripts/docs.ts'
-import { commands, usageOf } from '../src/cli/commands.ts'
-import { settings } from '../src/settings.ts'
+import { commands, usageOf } from '../src/cli/command-table.ts'
+import { settings } from '../src/config/settings.ts'
 
 const root = resolve(import.meta.dirname, '..')
 

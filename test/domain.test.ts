@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { checkpointName, isTicket, ticketIn, timestamp, vmNameFor } from '../src/domain.ts'
+import { findTicket, isTicket, newVmId, parseCheckpointName, timestamp } from '../src/domain.ts'
 
 const projects = ['DROP', 'WEB_2']
 test.for<[string, (string | null)[], string | null]>([
@@ -18,9 +18,9 @@ test.for<[string, (string | null)[], string | null]>([
   ['title when the branch has none', ['main', 'DROP-2: x'], 'DROP-2'],
   ['body last', [null, '', 'see WEB_2-3'], 'WEB_2-3'],
   ['the first one', ['DROP-5 and DROP-4'], 'DROP-5'],
-])('%s', ([, texts, expected]) => expect(ticketIn(texts, projects)).toBe(expected))
+])('%s', ([, texts, expected]) => expect(findTicket(texts, projects)).toBe(expected))
 
-test('without projects there are no tickets', () => expect(ticketIn(['DROP-1'], [])).toBeNull())
+test('without projects there are no tickets', () => expect(findTicket(['DROP-1'], [])).toBeNull())
 
 test.for<[string, boolean]>([
   ['DROP-1', true],
@@ -43,10 +43,10 @@ test.for<[string, string | null]>([
   ['a'.repeat(41), 'a'.repeat(41)],
   ['a'.repeat(42), null],
   ['ä', null],
-])('checkpoint %j', ([text, expected]) => expect(checkpointName(text)).toBe(expected))
+])('checkpoint %j', ([text, expected]) => expect(parseCheckpointName(text)).toBe(expected))
 
 test('names are short enough for a host', () => {
-  expect(vmNameFor('DROP-2100', '1a2b3c4d')).toBe('as-drop-2100-1a2b3c4d')
-  expect(vmNameFor('A_BCDEFGHI-9999999', '1a2b3c4d')).toMatch(/^[a-z0-9-]{1,63}$/)
+  expect(newVmId('DROP-2100', '1a2b3c4d')).toBe('as-drop-2100-1a2b3c4d')
+  expect(newVmId('A_BCDEFGHI-9999999', '1a2b3c4d')).toMatch(/^[a-z0-9-]{1,63}$/)
   expect(timestamp(new Date('2026-11-23T09:45:00.123Z'))).toBe('20261123-094500')
 })

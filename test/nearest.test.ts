@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { commands } from '../src/cli/commands.ts'
+import { commands } from '../src/cli/command-table.ts'
 import { nearest } from '../src/nearest.ts'
 
 const names = Object.keys(commands)

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
-import { checkpointName } from '../../src/domain.ts'
+import { parseCheckpointName } from '../../src/domain.ts'
 import { allow, fail, isFailure } from '../../src/errors.ts'
 import type { Provider, Tools, VmInfo, VmUsage } from '../provider.ts'
 import { buildBase, imageVolume, listImages } from './base.ts'
@@ -54,7 +54,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     return id
   }
   const snapshot = (name: string): string => {
-    if (checkpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
+    if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
     return name
   }
   /** libvirt knows a pool's bytes as they were when it was read last. */

@@ -10,7 +10,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkpointName } from '../../src/domain.ts'
+import { parseCheckpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Provider, Tools, VmInfo, VmStatus } from '../provider.ts'
 
@@ -28,7 +28,7 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
     return join(root, id, ...rest)
   }
   const snapshot = (id: string, name: string): string => {
-    if (checkpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
+    if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
     return folder(id, 'checkpoints', name)
   }
   const states = join(home, 'synthetic-state')
@@ -60,7 +60,7 @@ export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
     if (state.status !== status) await rename(marker(id, state), marker(id, { ...state, status }))
   }
   const taken = async (id: string): Promise<(Taken & { name: string })[]> => {
-    const names = (await readdir(folder(id, 'checkpoints'))).filter(name => checkpointName(name) === name)
+    const names = (await readdir(folder(id, 'checkpoints'))).filter(name => parseCheckpointName(name) === name)
     const found = await Promise.all(
       names.map(async name => ({
         name,

@@ -1,6 +1,6 @@
 /** docs/cli.md: every command as its row in the table tells it. */
-import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/commands.ts'
-import { outputs } from '../../src/cli/output.ts'
+import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/command-table.ts'
+import { outputs } from '../../src/cli/json.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 import { formsInWords, outputInWords, schemaFile } from './json.ts'
 import { table } from './words.ts'
@@ -33,7 +33,7 @@ const section = (name: string, command: Command): string =>
 
 export const cliPage = (): string => `# The command line
 
-<!-- Made by npm run docs, of src/cli/commands.ts and src/cli/output.ts. -->
+<!-- Made by npm run docs, of src/cli/command-table.ts and src/cli/json.ts. -->
 
 \`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Nothing is asked where there is no terminal. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` tells more, \`agent-swarm --version\` says the version.
 

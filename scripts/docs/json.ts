@@ -1,6 +1,6 @@
 /** What commands print with `--json`: a schema for each, and the same in words. */
 import type { JsonSchema } from '@valibot/to-json-schema'
-import { forms, outputs } from '../../src/cli/output.ts'
+import { forms, outputs } from '../../src/cli/json.ts'
 import { schemaOf, table } from './words.ts'
 
 type Schema = JsonSchema & { $defs?: Record<string, JsonSchema> }

@@ -1,8 +1,8 @@
 /** man/agent-swarm.1, of the table of commands: the macros of man(7), in ASCII, so that every man shows it alike. */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/commands.ts'
-import { type Setting, settings } from '../../src/settings.ts'
+import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/command-table.ts'
+import { type Setting, settings } from '../../src/config/settings.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 
 /** What roff would make typography of, so that it can be copied. */
@@ -51,7 +51,7 @@ const version = (): string =>
 
 export const manPage = (): string =>
   [
-    '.\\" Made by npm run docs, of src/cli/commands.ts.',
+    '.\\" Made by npm run docs, of src/cli/command-table.ts.',
     // No date: it is of a version, and made anew is the same.
     `.TH AGENT\\-SWARM 1 "" ${quoted(`agent-swarm ${version()}`)} "User Commands"`,
     '.SH NAME',

@@ -1,19 +1,19 @@
 /** Commands in comments, of their table: a page, and the table in the README. */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { MOST_COMMANDS } from '../../handlers/command-lines.ts'
-import { commandsOn, type SlashCommand, slashCommands } from '../../handlers/slash-commands.ts'
+import { MAX_COMMANDS } from '../../handlers/command-lines.ts'
+import { commandsFor, type SlashCommand, slashCommands } from '../../handlers/slash-commands.ts'
 import { table } from './words.ts'
 
 const all = Object.values<SlashCommand>(slashCommands)
-const onGitHubAlone = all.filter(one => !commandsOn('jira').includes(one))
+const onGitHubAlone = all.filter(one => !commandsFor('jira').includes(one))
 const code = (text: string) => `\`${text}\``
 
 export const slashPage = (): string => `# Commands in comments
 
 <!-- Made by npm run docs, of handlers/slash-commands.ts. -->
 
-A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. On a pull request that is a comment in its conversation: reviews, and comments on lines of code, are not read. One comment may give ${MOST_COMMANDS}, each on a line of its own; they are done in their order. A command is a line of a paragraph: in code, quotes, panels, expands, lists, tables, headings and HTML, or behind a backslash (\`\\/swarm\`), it is talk about commands, and gives none. Neither does an edited comment, one that the bot wrote, or what stands behind the first 10,000 characters.
+A line \`/swarm <command>\` in a comment on a pull request, or on a ticket in Jira, gives a command. On a pull request that is a comment in its conversation: reviews, and comments on lines of code, are not read. One comment may give ${MAX_COMMANDS}, each on a line of its own; they are done in their order. A command is a line of a paragraph: in code, quotes, panels, expands, lists, tables, headings and HTML, or behind a backslash (\`\\/swarm\`), it is talk about commands, and gives none. Neither does an edited comment, one that the bot wrote, or what stands behind the first 10,000 characters.
 
 ${table([
   ['Command', 'What it does', 'Example', 'Given on'],

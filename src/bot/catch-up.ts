@@ -4,11 +4,11 @@
  * the present state before they act. That something is absent from a list or a search is no evidence for anything.
  */
 import type { Log } from '../log.ts'
-import type { Queue } from '../queue/queue.ts'
-import { type GitHub, githubFailure, type Octokit } from './github.ts'
-import { githubEventNames } from './github-events.ts'
-import type { Memory } from './memory/index.ts'
-import { openTroubles } from './rounds.ts'
+import type { Queue } from '../store/port.ts'
+import type { Memory } from '../store/sqlite/memory.ts'
+import { type GitHub, githubFailure, type Octokit } from './github/client.ts'
+import { githubEventNames } from './github/events.ts'
+import { openProblemLog } from './poll-loop.ts'
 
 /** GitHub sends again what is not older than this. */
 const SENT_AGAIN_MS = 3 * 24 * 60 * 60_000
@@ -52,7 +52,7 @@ export const openCatchUp = ({
   clock: () => number
   log: Log
 }): CatchUp => {
-  const told = openTroubles(log)
+  const told = openProblemLog(log)
 
   /** What was delivered since then and never arrived, oldest first. `now` is GitHub's clock. */
   const failedSince = async (app: Octokit, since: number): Promise<{ failed: Failed[]; now: number }> => {

@@ -2,7 +2,7 @@
  * A bot that decides everything and does nothing. It decides on copies of its stores in memory, what it would write on
  * GitHub or Jira is shown, and runners get no work. What is delivered is kept: the next real start decides it anew, and acts.
  */
-import type { Queue, QueuedAction, StoredDelivery, Verdict } from '../queue/queue.ts'
+import type { Queue, QueuedAction, StoredDelivery, Verdict } from '../store/port.ts'
 
 export type Shown =
   | ({ what: 'delivery'; actions: QueuedAction[] } & Pick<StoredDelivery, 'source' | 'event' | 'id'> & Verdict)

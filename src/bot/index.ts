@@ -2,35 +2,35 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import cron from 'node-cron'
-import type { Config } from '../config.ts'
-import type { Failure } from '../domain.ts'
+import type { Config } from '../config/config.ts'
 import { fail, failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Delivery } from '../queue/queue.ts'
-import { openQueue } from '../queue/sqlite.ts'
-import { openCopy, openStore } from '../store.ts'
+import type { Failure } from '../schema/failure.ts'
+import { openCopy, openStore } from '../sqlite.ts'
+import type { Delivery } from '../store/port.ts'
+import { openMemory } from '../store/sqlite/memory.ts'
+import { openQueue } from '../store/sqlite/queue.ts'
 import { openCatchUp } from './catch-up.ts'
-import { clockDelivery, openDecide } from './decide.ts'
 import { queueBeside, type Show } from './dry-run.ts'
-import { forkMoved, type Sources } from './facts.ts'
-import { type GitHub, githubFailure, openGitHub, webUrlOf } from './github.ts'
-import { githubLane } from './github-events.ts'
-import { openInbox } from './inbox.ts'
-import { openJira } from './jira.ts'
-import { jiraLane } from './jira-events.ts'
-import { openMemory } from './memory/index.ts'
-import { statusMessage } from './messages.ts'
-import { openMetrics } from './metrics.ts'
-import { findBot, openOperator } from './operator.ts'
-import { openOutcomes } from './outcomes.ts'
-import { openGitHubPoll } from './poll-github.ts'
-import { openJiraPoll } from './poll-jira.ts'
-import { openPublisher } from './publisher.ts'
-import { standardRules } from './repository-file.ts'
-import { openRepositoryRules } from './repository-rules.ts'
-import { inRounds, type Rounds } from './rounds.ts'
-import { openRunnerApi } from './runner-api.ts'
-import { openServer } from './server.ts'
+import { type GitHub, githubFailure, openGitHub, webUrlOf } from './github/client.ts'
+import { githubLane } from './github/events.ts'
+import { openGitHubPoll } from './github/poll.ts'
+import { openMetrics } from './http/metrics.ts'
+import { findBot, openOperator } from './http/operator.ts'
+import { openServer } from './http/server.ts'
+import { clockDelivery, openDecide } from './inbox/decide.ts'
+import { forkMoved, type Sources } from './inbox/facts.ts'
+import { openInbox } from './inbox/inbox.ts'
+import { openJira } from './jira/client.ts'
+import { jiraLane } from './jira/events.ts'
+import { openJiraPoll } from './jira/poll.ts'
+import { openPollLoop, type PollLoop } from './poll-loop.ts'
+import { statusMessage } from './publish/messages.ts'
+import { openPublisher } from './publish/publisher.ts'
+import { standardRules } from './rules/repository-file.ts'
+import { openRepositoryRules } from './rules/repository-rules.ts'
+import { openRunnerApi } from './runners/api.ts'
+import { openOutcomes } from './runners/outcomes.ts'
 
 const DAY_MS = 24 * 60 * 60_000
 /** How long what is settled is kept: GitHub sends a delivery again for at most three days. */
@@ -231,7 +231,7 @@ export const startBot = async (
     inbox?.nudge()
   }
   const everyMs = config.pollSeconds * 1000
-  const polls: Rounds[] = []
+  const polls: PollLoop[] = []
   const looks: (() => Promise<unknown>)[] = []
   if (github !== null) {
     const polled = config.github?.via === 'token'
@@ -239,14 +239,14 @@ export const startBot = async (
       ...{ github, memory, rulesOf, rulesChanged: changed, everyMs, clock, log, accept },
       parts: polled ? ['pushes', 'comments', 'pulls'] : ['pulls'],
     })
-    if (polled) polls.push(inRounds('polling GitHub', poll.round, log))
+    if (polled) polls.push(openPollLoop('polling GitHub', poll.round, log))
     else looks.push(poll.round)
     looks.push(poll.compare)
   }
   if (jira !== null) {
     const { projects, assignees } = config
     const poll = openJiraPoll({ jira, projects, assignees, memory, everyMs, clock, log, accept })
-    if (config.jira?.webhookSecret === null) polls.push(inRounds('polling Jira', poll.round, log))
+    if (config.jira?.webhookSecret === null) polls.push(openPollLoop('polling Jira', poll.round, log))
     else looks.push(poll.round)
     looks.push(poll.compare)
   }

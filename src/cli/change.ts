@@ -1,13 +1,16 @@
 /** What the commands that change an environment have in common: do it as the runner would, tell how it goes, say how it ended. */
 import { userInfo } from 'node:os'
-import type { Action, Environment, Outcome, Ticket } from '../domain.ts'
-import { doing, execute, WAITING } from '../runner/executor.ts'
-import { sweep } from '../runner/interrupted.ts'
+import type { Ticket } from '../domain.ts'
+import type { RunnerContext } from '../runner/context.ts'
+import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
 import type { Plan } from '../runner/plan.ts'
-import type { World } from '../runner/world.ts'
-import { type Invocation, print, printJson, tellFailure } from './command.ts'
-import { openProgress, type ProgressView, UNDOING } from './progress.ts'
-import { withWorld } from './with-world.ts'
+import { recoverAll } from '../runner/recovery.ts'
+import type { Action } from '../schema/action.ts'
+import type { Environment } from '../schema/environment.ts'
+import type { Outcome } from '../schema/outcome.ts'
+import { type Invocation, print, printFailure, printJson } from './terminal/output.ts'
+import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
+import { withRunnerContext } from './with-context.ts'
 
 /** They print alike. */
 export type Changing = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
@@ -41,7 +44,7 @@ const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
   const { nearestTicket, withNearestTicket } = await import('./known.ts')
   if (outcome.result === 'failed') return { ...outcome, failure: await withNearestTicket(outcome.failure, ticket) }
   const near = await nearestTicket(ticket)
-  return near === null ? outcome : { ...outcome, because: `${outcome.because}. Did you mean ${near}?` }
+  return near === null ? outcome : { ...outcome, reason: `${outcome.reason}. Did you mean ${near}?` }
 }
 
 const sshLine = (environment: Environment | null): string[] =>
@@ -61,12 +64,12 @@ const whenInterrupted: Readonly<Record<Wish['kind'], string>> = {
 
 /** Does it here and now, under the ticket's lock, and shows its phases. */
 export const perform = async (
-  world: World,
+  world: RunnerContext,
   { signal }: Invocation,
   wish: Wish,
   progress: ProgressView,
 ): Promise<Outcome> => {
-  for (const { ticket, failure } of await sweep(world)) {
+  for (const { ticket, failure } of await recoverAll(world)) {
     // Of its own ticket the command itself tells.
     if (ticket !== wish.ticket)
       progress.note(`What was left of ${ticket} could not be settled yet: ${sentence(failure.message)}`)
@@ -75,11 +78,11 @@ export const perform = async (
   const interrupted = () => {
     const row = world.registry.environment(wish.ticket)
     const says =
-      phase === WAITING
+      phase === WAITING_PHASE
         ? 'nothing was begun.'
         : row?.status === 'deleting'
           ? `the delete was decided, and is being finished. ${ONCE_MORE}`
-          : whenInterrupted[doing(wish.kind, row)]
+          : whenInterrupted[effectiveKind(wish.kind, row)]
     progress.note(`Interrupted: ${says}`)
   }
   signal.addEventListener('abort', interrupted, { once: true })
@@ -116,9 +119,9 @@ const tellPlan = ({ json, quiet }: Invocation, wish: Wish, planned: Plan): void 
 
 /** What can be seen to fail, or to be nothing, is told now and not in the background. */
 const ahead = (invocation: Invocation, wish: Wish): Promise<number> =>
-  withWorld(invocation, async world => {
-    const { plan } = await import('../runner/plan.ts')
-    const planned = await plan(world, asAction(wish))
+  withRunnerContext(invocation, async world => {
+    const { planAction } = await import('../runner/plan.ts')
+    const planned = await planAction(world, asAction(wish))
     if (invocation.flags['dry-run'] === true || 'skipped' in planned) tellPlan(invocation, wish, planned)
     else await (await import('./detach.ts')).detach(invocation, world, wish)
     return 0
@@ -128,17 +131,17 @@ export const change = async (invocation: Invocation, wish: Wish): Promise<number
   const { json, quiet, flags } = invocation
   if (flags['dry-run'] === true || flags.detach === true) return ahead(invocation, wish)
   const progress = openProgress({ quiet })
-  return withWorld(
+  return withRunnerContext(
     invocation,
     async world => {
       const outcome = await withHint(wish.ticket, await perform(world, invocation, wish, progress))
       if (json) printJson<Changing>({ ticket: wish.ticket, ...outcome })
       if (outcome.result === 'failed') {
-        tellFailure(called(wish), outcome.failure)
+        printFailure(called(wish), outcome.failure)
         return 1
       }
       if (!json && !quiet) {
-        const said = outcome.result === 'done' ? `${outcome.said} (${outcome.seconds} s)` : outcome.because
+        const said = outcome.result === 'done' ? `${outcome.summary} (${outcome.seconds} s)` : outcome.reason
         const more = wish.kind === 'create' || wish.kind === 'start' ? sshLine(outcome.environment) : []
         print([sentence(said), ...more].join('\n'))
       }

@@ -1,5 +1,5 @@
 /** What can come next on a command line. Asks the table of commands and the registry, never a hypervisor. */
-import { commands, commonOptions, type Meaning, nameIn, type Option } from './commands.ts'
+import { commands, commonOptions, type Meaning, nameIn, type Option } from './command-table.ts'
 import { knownCheckpoints, knownEnvironments, knownImages } from './known.ts'
 
 type Candidate = { value: string; says: string }

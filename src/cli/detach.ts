@@ -2,12 +2,13 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ActionKind, Ticket } from '../domain.ts'
+import type { Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import { openDetach } from '../exec.ts'
-import type { World } from '../runner/world.ts'
+import type { RunnerContext } from '../runner/context.ts'
+import type { ActionKind } from '../schema/action.ts'
 import type { Changing } from './change.ts'
-import { type Invocation, print, printJson } from './command.ts'
+import { type Invocation, print, printJson } from './terminal/output.ts'
 
 const POLL_MS = 20
 const LINES_TOLD = 5
@@ -21,7 +22,7 @@ const words = (argv: readonly string[]): string[] => {
 /** Returns when the other process has begun, waits for its ticket, or has failed to: silence would leave one wondering. */
 export const detach = async (
   { json, quiet }: Invocation,
-  { registry, home, config }: World,
+  { registry, home, config }: RunnerContext,
   { kind, ticket }: { kind: ActionKind; ticket: Ticket },
 ): Promise<void> => {
   const folder = join(home, 'logs')

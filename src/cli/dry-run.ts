@@ -1,8 +1,8 @@
 /** A dry run as a person reads it. */
 import type { Show, Shown } from '../bot/dry-run.ts'
-import type { AdfNode } from '../bot/text.ts'
-import { type Invocation, plain, print } from './command.ts'
-import type { Output } from './output.ts'
+import type { AdfNode } from '../bot/publish/text.ts'
+import type { Output } from './json.ts'
+import { type Invocation, print, stripControls } from './terminal/output.ts'
 
 /** What a document of Jira's says, a paragraph, a row or a line of a listing on a line of its own. */
 const textOf = ({ type, text = '', content = [] }: AdfNode): string => {
@@ -20,7 +20,7 @@ const said = (whole: unknown): string => {
 const indented = (text: string) =>
   text
     .split('\n')
-    .map(line => `    ${plain(line)}`)
+    .map(line => `    ${stripControls(line)}`)
     .join('\n')
 
 const asText = (shown: Shown): string => {
@@ -30,8 +30,8 @@ const asText = (shown: Shown): string => {
   }
   const { source, event, id, verdict, reason, actions } = shown
   return [
-    plain(`${source} ${event} ${id}: ${verdict}${reason === null ? '' : `: ${reason}`}`),
-    ...actions.map(one => `  would queue: ${plain(JSON.stringify(one.action))}`),
+    stripControls(`${source} ${event} ${id}: ${verdict}${reason === null ? '' : `: ${reason}`}`),
+    ...actions.map(one => `  would queue: ${stripControls(JSON.stringify(one.action))}`),
   ].join('\n')
 }
 

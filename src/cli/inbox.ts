@@ -1,14 +1,14 @@
 /** What `bot inbox`, `bot replay` and `bot audit` share: the way to a bot that runs or does not, and a delivery as a person reads it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { aboutOf } from '../bot/lanes.ts'
-import { openMemory } from '../bot/memory/index.ts'
-import { type AskBot, answerFrom, findBot } from '../bot/operator.ts'
-import type { Config } from '../config.ts'
+import { type AskBot, answerFrom, findBot } from '../bot/http/operator.ts'
+import { aboutOf } from '../bot/inbox/lanes.ts'
+import type { Config } from '../config/config.ts'
 import { fail } from '../errors.ts'
-import type { DeliveryRow } from '../queue/queue.ts'
-import { openQueue } from '../queue/sqlite.ts'
-import { type Invocation, plain } from './command.ts'
+import type { DeliveryRow } from '../store/port.ts'
+import { openMemory } from '../store/sqlite/memory.ts'
+import { openQueue } from '../store/sqlite/queue.ts'
+import { type Invocation, stripControls } from './terminal/output.ts'
 
 /** `runs`: the bot does, and answers. Null: no bot ever ran on this folder. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): void }
@@ -49,7 +49,7 @@ const inTime = (milliseconds: number) =>
 
 /** What a delivery became, or why it waits. */
 export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, now: number): string => {
-  const because = reason === null ? '' : plain(reason)
+  const because = reason === null ? '' : stripControls(reason)
   if (verdict === 'waiting') {
     return attempt === 0
       ? 'not decided yet'
@@ -58,13 +58,13 @@ export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, 
   if (verdict !== 'actions' || actions.length === 0) return because
   return actions
     .map(one => {
-      const why = one.because === null ? '' : `: ${plain(one.because.replaceAll(/\s+/g, ' '))}`
+      const why = one.because === null ? '' : `: ${stripControls(one.because.replaceAll(/\s+/g, ' '))}`
       return `${one.kind} ${one.ticket} (${one.result ?? one.state}${why})`
     })
     .join(', ')
 }
 
-export const eventOf = ({ source, event }: DeliveryRow) => plain(`${source} ${event}`)
+export const eventOf = ({ source, event }: DeliveryRow) => stripControls(`${source} ${event}`)
 
 export const iso = (at: number) => new Date(at).toISOString()
 /** Times are ISO 8601, UTC. */

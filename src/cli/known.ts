@@ -5,9 +5,10 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { homeIn } from '../config.ts'
-import { checkpointName, type Failure, isTicket, type Ticket } from '../domain.ts'
+import { homeIn } from '../config/config.ts'
+import { isTicket, parseCheckpointName, type Ticket } from '../domain.ts'
 import { nearest } from '../nearest.ts'
+import type { Failure } from '../schema/failure.ts'
 
 /** Somebody waits with a finger on the key. */
 const PATIENCE_MS = 100
@@ -42,7 +43,7 @@ export const knownEnvironments = async (): Promise<{ ticket: Ticket; status: str
 export const knownCheckpoints = async (ticket: Ticket): Promise<string[]> =>
   (await rows('select name from checkpoint where ticket = ? order by created_at desc, name', ticket))
     .map(({ name }) => String(name))
-    .filter(name => checkpointName(name) === name)
+    .filter(name => parseCheckpointName(name) === name)
 
 /** Those that environments were made of. */
 export const knownImages = async (): Promise<string[]> =>

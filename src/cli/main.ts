@@ -1,7 +1,7 @@
 /** The way into a command: its words and options are checked against its row, and what it throws is said. */
 import { fail, failureOf } from '../errors.ts'
-import { columns, print, printJson, tell, tellFailure } from './command.ts'
-import { type Command, commands, commonOptions, meanings, nameIn, type Option, usageOf } from './commands.ts'
+import { type Command, commands, commonOptions, meanings, nameIn, type Option, usageOf } from './command-table.ts'
+import { columns, print, printFailure, printJson, printNote } from './terminal/output.ts'
 
 // As in command.ts.
 const { parseArgs } = process.getBuiltinModule('node:util')
@@ -60,7 +60,7 @@ const endingSignal = (): AbortSignal => {
   const ending = new AbortController()
   const ask = () => {
     if (ending.signal.aborted) {
-      tell('\nEnded at once. What was left half-done is settled by the next command or the runner.')
+      printNote('\nEnded at once. What was left half-done is settled by the next command or the runner.')
       process.exit(130)
     }
     ending.abort()
@@ -75,7 +75,7 @@ const commandNamed = async (name: string): Promise<Command | null> => {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command !== undefined) return command
   const hint = await didYouMean(name, [...Object.keys(commands), '--version', '--help'])
-  tell(
+  printNote(
     `agent-swarm: there is no command "${name}".${hint}\nThe commands: ${Object.keys(commands).join(', ')}. More: agent-swarm --help`,
   )
   return null
@@ -117,7 +117,7 @@ const parse = async (args: string[], name: string, command: Command) => {
 const heedStreams = () => {
   process.stdout.on('error', (error: Error & { code?: string }) => {
     if (error.code === 'EPIPE') return
-    tell(`agent-swarm: what was asked for could not be written: ${error.message}`)
+    printNote(`agent-swarm: what was asked for could not be written: ${error.message}`)
     process.exit(1)
   })
   // There is nowhere left to tell it.
@@ -162,7 +162,7 @@ export const main = async (argv: string[]): Promise<number> => {
       verbose: flags.verbose === true,
       signal: endingSignal(),
       config: async () => {
-        const { readConfig } = await import('../config.ts')
+        const { readConfig } = await import('../config/config.ts')
         const given = { provider: text('provider'), port: text('port'), host: text('host'), botUrl: text('bot-url') }
         return readConfig(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)))
       },
@@ -171,7 +171,7 @@ export const main = async (argv: string[]): Promise<number> => {
     const { withNearestTicket } = await import('./known.ts')
     const failure = await withNearestTicket(failureOf(error, name), words[0]?.toUpperCase() ?? '')
     if (asJson) printJson<'error'>({ error: failure })
-    tellFailure(name, failure)
+    printFailure(name, failure)
     return failure.kind === 'usage' ? 2 : 1
   }
 }

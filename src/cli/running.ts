@@ -2,11 +2,11 @@
 import type { Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
+import { type RunnerContext, requireEnvironment } from '../runner/context.ts'
 import { machineGone, observe } from '../runner/machine.ts'
-import { existing, type World } from '../runner/world.ts'
 import { perform } from './change.ts'
-import type { Invocation } from './command.ts'
-import type { ProgressView } from './progress.ts'
+import type { Invocation } from './terminal/output.ts'
+import type { ProgressView } from './terminal/progress.ts'
 
 /** Asks on the terminal; an empty line is a yes. Null without a terminal: nobody is there to answer. */
 const agreed = async (question: string, signal: AbortSignal): Promise<boolean | null> => {
@@ -57,11 +57,11 @@ const offers = {
 export const runningMachine = async (
   invocation: Invocation,
   command: 'ssh' | 'forward',
-  world: World,
+  world: RunnerContext,
   ticket: Ticket,
   progress: ProgressView,
 ): Promise<EnvironmentRow> => {
-  const row = existing(world, ticket)
+  const row = requireEnvironment(world, ticket)
   const provider = await world.provider(row.provider)
   if (row.status === 'deleting')
     throw fail('not-running', `${ticket} is being deleted`, `How it goes: agent-swarm status ${ticket}`)
@@ -82,5 +82,5 @@ export const runningMachine = async (
   if (observed === 'running' && row.status === 'running') return row
   const outcome = await perform(world, invocation, { kind: 'start', ticket }, progress)
   if (outcome.result === 'failed') throw fail(outcome.failure.kind, outcome.failure.message, outcome.failure.remedy)
-  return existing(world, ticket)
+  return requireEnvironment(world, ticket)
 }

@@ -1,7 +1,7 @@
 /** What `bot`, `runner` and `up` have in common: version, log with its secrets, and an end that comes in time. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { type Log, openLog } from '../log.ts'
 
 /** SIGTERM to exit: whatever is still to be published or done goes on at the next start. Milliseconds. */

@@ -1,5 +1,5 @@
 /** What a bot says when it starts: what it watches, and where webhooks belong. */
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 
 const whose = ({ assignees, jira }: Config): string =>
   assignees === 'me'

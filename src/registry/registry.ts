@@ -4,21 +4,14 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type {
-  ActionKind,
-  Checkpoint,
-  EnvironmentStatus,
-  Outcome,
-  Progress,
-  ProviderName,
-  Requester,
-  Ticket,
-  WorkAtRisk,
-} from '../domain.ts'
-import type { AskedByHand, HeartbeatResponse } from '../protocol.ts'
+import type { ProviderName, Ticket } from '../domain.ts'
 import type { Desired } from '../runner/lifecycle.ts'
-import type { InstalledSshConfig } from '../runner/ssh-config.ts'
-import { openStore } from '../store.ts'
+import type { InstalledSshConfig } from '../runner/ssh/config-file.ts'
+import type { ActionKind, Progress, Requester } from '../schema/action.ts'
+import type { Checkpoint, EnvironmentStatus, UnsavedWork } from '../schema/environment.ts'
+import type { Outcome } from '../schema/outcome.ts'
+import type { HeartbeatResponse, ManualOperation } from '../schema/runner-protocol.ts'
+import { openStore } from '../sqlite.ts'
 
 /** What people last asked for by hand that says how a machine shall be. */
 const BY_HAND = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
@@ -115,7 +108,7 @@ export type EnvironmentRow = {
   desiredBy: Requester
   ssh: { host: string; port: number; user: string } | null
   hostKey: string | null
-  workAtRisk: WorkAtRisk | null
+  workAtRisk: UnsavedWork | null
 }
 
 /**
@@ -182,7 +175,7 @@ const environmentFrom = (row: Cell[]): EnvironmentRow => ({
   desiredBy: requester(row[9]),
   ssh: row[10] === null ? null : { host: row[10] as string, port: row[11] as number, user: row[12] as string },
   hostKey: row[13] as string | null,
-  workAtRisk: json<WorkAtRisk>(row[14]),
+  workAtRisk: json<UnsavedWork>(row[14]),
 })
 
 const operationFrom = (row: Row): OperationRow => ({
@@ -291,7 +284,7 @@ export const openRegistry = (path: string) => {
         ssh?.user ?? null,
         ticket,
       ),
-    setWorkAtRisk: (ticket: Ticket, found: WorkAtRisk | null) =>
+    setWorkAtRisk: (ticket: Ticket, found: UnsavedWork | null) =>
       void run(
         'update environment set work_at_risk = ? where ticket = ?',
         found === null ? null : JSON.stringify(found),
@@ -364,7 +357,7 @@ export const openRegistry = (path: string) => {
       return row === undefined ? null : json<Outcome>(row.outcome)
     },
     /** What people last asked for by hand on each ticket that changes how its machine is, of the last `limit` tickets. */
-    askedByHand: (limit: number): AskedByHand[] =>
+    askedByHand: (limit: number): ManualOperation[] =>
       all(
         `select max(id) as id, ticket, kind, asked_by, started_at from operation
          where ${BY_HAND}

@@ -4,9 +4,9 @@ import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
-import { halfDone, observe } from './machine.ts'
-import type { Work } from './work.ts'
-import type { World } from './world.ts'
+import type { RunnerContext } from './context.ts'
+import { observe, partialFailure } from './machine.ts'
+import type { Operation } from './operation.ts'
 
 /** Says which there are. */
 export const noSuchCheckpoint = (ticket: Ticket, name: CheckpointName, names: readonly CheckpointName[]) => {
@@ -19,8 +19,8 @@ export const noSuchCheckpoint = (ticket: Ticket, name: CheckpointName, names: re
 }
 
 /** The rows of checkpoints follow what the provider has: after a crash either may know more. */
-export const adoptCheckpoints = async (
-  world: World,
+export const syncCheckpoints = async (
+  world: RunnerContext,
   provider: Provider,
   row: EnvironmentRow,
 ): Promise<CheckpointName[]> => {
@@ -42,7 +42,7 @@ export const adoptCheckpoints = async (
 }
 
 export const makeCheckpoint = async (
-  { world, asked }: Work,
+  { world, asked }: Operation,
   provider: Provider,
   row: EnvironmentRow,
   checkpoint: { name: CheckpointName; why: 'push' | 'command' | 'before restore'; commit: string | null },
@@ -56,7 +56,7 @@ export const makeCheckpoint = async (
     // The hypervisor may have gone on with it after we let go.
     if (asked.signal.aborted)
       await provider.deleteCheckpoint?.(row.vmId, checkpoint.name).catch(undoing => {
-        throw halfDone(
+        throw partialFailure(
           `undoing the checkpoint ${checkpoint.name} of ${row.ticket}`,
           undoing,
           `agent-swarm checkpoints ${row.ticket} tells whether it is there.`,

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 const current = new AsyncLocalStorage<Log>()
 
 /** Commands that are run within `work` are logged there. */
-export const loggedAs = <T>(log: Log, work: () => T): T => current.run(log, work)
+export const withCommandLog = <T>(log: Log, work: () => T): T => current.run(log, work)
 
 export const logCommands =
   (log: Log): OnCommand =>

@@ -2,23 +2,27 @@
  * Does what an action asks for, under the ticket's lock, with its intent in the journal before the first outside command.
  * The one place where machines change: the runner and the CLI both come here.
  */
-import type { Action, ActionKind, Environment, Outcome } from '../domain.ts'
+
 import { fail, failureOf } from '../errors.ts'
-import { ASKED_TOLD } from '../protocol.ts'
 import { withTicketLock } from '../registry/ticket-lock.ts'
-import { perform } from './actions/index.ts'
-import { settleInterrupted } from './interrupted.ts'
+import type { Action, ActionKind } from '../schema/action.ts'
+import type { Environment } from '../schema/environment.ts'
+import type { Outcome } from '../schema/outcome.ts'
+import { MAX_MANUAL_OPERATIONS } from '../schema/runner-protocol.ts'
+import { runAction } from './actions/index.ts'
+import { type RunnerContext, toEnvironment } from './context.ts'
 import { endOperation } from './journal.ts'
-import { isHalfDone } from './machine.ts'
-import type { Asked, Result } from './work.ts'
-import { environmentOf, type World } from './world.ts'
+import { isPartialFailure } from './machine.ts'
+import type { Caller, Result } from './operation.ts'
+import { recoverInterrupted } from './recovery.ts'
 
 /** The phase of whoever stands in line: nothing is begun. */
-export const WAITING = 'waiting for another command on this ticket'
+export const WAITING_PHASE = 'waiting for another command on this ticket'
 
 /** People win: what somebody did here after that which asks for the action holds, whether the bot knew of it or not. */
-const byHandSince = ({ registry }: World, { ticket, at }: Action): Result | null => {
-  const last = at === undefined ? undefined : registry.askedByHand(ASKED_TOLD).find(one => one.ticket === ticket)
+const byHandSince = ({ registry }: RunnerContext, { ticket, at }: Action): Result | null => {
+  const last =
+    at === undefined ? undefined : registry.askedByHand(MAX_MANUAL_OPERATIONS).find(one => one.ticket === ticket)
   return last !== undefined && at !== undefined && Date.parse(last.at) > Date.parse(at)
     ? { skipped: `${last.by.who ?? 'somebody'} asked for ${last.kind} by hand after that` }
     : null
@@ -37,18 +41,18 @@ const afterCancel = {
 } satisfies Record<ActionKind, string>
 
 /** A create of a machine that is there already starts it. */
-export const doing = <Kind extends ActionKind>(
+export const effectiveKind = <Kind extends ActionKind>(
   kind: Kind,
   environment: Pick<Environment, 'status'> | null,
 ): Kind | 'start' => (kind === 'create' && environment !== null && environment.status !== 'creating' ? 'start' : kind)
 
-export const execute = async (world: World, action: Action, caller: Asked): Promise<Outcome> => {
+export const execute = async (world: RunnerContext, action: Action, caller: Caller): Promise<Outcome> => {
   const { ticket } = action
   const began = performance.now()
   const now = () => world.clock().toISOString()
   const environment = () => {
     const row = world.registry.environment(ticket)
-    return row === null ? null : environmentOf(world, row, world.clock())
+    return row === null ? null : toEnvironment(world, row, world.clock())
   }
   let waiting: number | null = null
   const noLongerWaiting = () => {
@@ -69,7 +73,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
       by: action.by,
       at: now(),
     })
-    const asked: Asked = {
+    const asked: Caller = {
       ...caller,
       onPhase: phase => {
         world.registry.addPhase(operation, { phase, at: now() })
@@ -80,29 +84,29 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
     try {
       // Only now: until this one is in the journal, what was left half-done is theirs.
       for (const open of left)
-        await settleInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
+        await recoverInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
       const later = byHandSince(world, action)
-      const result = later ?? (await perform({ world, asked, operation, by: action.by }, action))
+      const result = later ?? (await runAction({ world, asked, operation, by: action.by }, action))
       const seconds = Math.round((performance.now() - began) / 100) / 10
       outcome =
         'skipped' in result
-          ? { result: 'skipped', because: result.skipped, environment: environment() }
+          ? { result: 'skipped', reason: result.skipped, environment: environment() }
           : {
               result: 'done',
-              said: result.said,
+              summary: result.said,
               environment: environment(),
               seconds,
-              ...(result.kept === undefined ? {} : { kept: result.kept }),
+              ...(result.kept === undefined ? {} : { rescued: result.kept }),
             }
     } catch (error) {
       const failure = failureOf(error, `${action.kind} of ${ticket}`)
-      const cancelled = asked.signal.aborted && !isHalfDone(error)
+      const cancelled = asked.signal.aborted && !isPartialFailure(error)
       outcome = {
         result: 'failed',
         failure: cancelled
           ? {
               kind: 'cancelled',
-              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[doing(action.kind, environment())]}`,
+              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[effectiveKind(action.kind, environment())]}`,
               remedy: null,
             }
           : failure,
@@ -122,7 +126,7 @@ export const execute = async (world: World, action: Action, caller: Asked): Prom
           waiting = world.registry.beginWaiting({
             ...{ pid: process.pid, ticket, kind: action.kind, by: action.by, since: now() },
           })
-          caller.onPhase(WAITING)
+          caller.onPhase(WAITING_PHASE)
         },
       },
       locked,

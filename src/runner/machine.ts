@@ -3,11 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
 import { fail, failureOf, isFailure } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
-import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './guest.ts'
+import type { RunnerContext } from './context.ts'
 import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
-import { heed, type Work } from './work.ts'
-import { type Found, nothingAtRisk, parseWorkAtRisk, workAtRiskScript } from './work-at-risk.ts'
-import type { World } from './world.ts'
+import { type Operation, throwIfCancelled } from './operation.ts'
+import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport, unsavedWorkScript } from './rescue/unsaved-work.ts'
+import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './ssh/guest.ts'
 
 /** The whole of its homes is looked through for repositories. */
 const WORK_AT_RISK_DEADLINE_MS = 60_000
@@ -32,18 +32,18 @@ export const machineGone = (row: EnvironmentRow) =>
   )
 
 /** Its row goes last: what is left before that is still somebody's. */
-export const forget = (world: World, row: EnvironmentRow) => {
+export const forgetEnvironment = (world: RunnerContext, row: EnvironmentRow) => {
   forgetHostKey(world.home, row.vmId)
   world.registry.remove(row.ticket)
 }
 
 /** That nothing was at risk in a machine that was off is not known any more, once it runs. */
-const runsAgain = (world: World, { ticket, workAtRisk }: EnvironmentRow) => {
-  if (workAtRisk !== null && nothingAtRisk(workAtRisk)) world.registry.setWorkAtRisk(ticket, null)
+const runsAgain = (world: RunnerContext, { ticket, workAtRisk }: EnvironmentRow) => {
+  if (workAtRisk !== null && isNothingUnsaved(workAtRisk)) world.registry.setWorkAtRisk(ticket, null)
 }
 
 /** Notes what is seen of a machine that was made. One that was not stays what it is. */
-export const noteSeen = (world: World, row: EnvironmentRow, observed: 'running' | 'stopped') => {
+export const recordObserved = (world: RunnerContext, row: EnvironmentRow, observed: 'running' | 'stopped') => {
   if (row.status === 'failed') return
   if (observed === 'running') runsAgain(world, row)
   world.registry.setStatus(row.ticket, observed)
@@ -70,12 +70,12 @@ const take = {
     asked.onPhase('delete')
     world.registry.setStatus(row.ticket, 'deleting')
     await provider.deleteVm(row.vmId)
-    forget(world, row)
+    forgetEnvironment(world, row)
   },
   forget: async ({ world }, provider, row) => {
     // Its disks may be there without it.
     await provider.deleteVm(row.vmId)
-    forget(world, row)
+    forgetEnvironment(world, row)
   },
   lose: async ({ world }, _provider, row) => {
     world.registry.setStatus(row.ticket, 'lost')
@@ -87,20 +87,20 @@ const take = {
     })
   },
   none: async () => {},
-} satisfies Record<Step, (work: Work, provider: Provider, row: EnvironmentRow) => Promise<void>>
+} satisfies Record<Step, (work: Operation, provider: Provider, row: EnvironmentRow) => Promise<void>>
 
 const SETTLED: readonly Step[] = ['none', 'delete', 'forget']
 
 /** Takes step after step of the lifecycle table until what is wanted is seen. */
 export const converge = async (
-  work: Work,
+  work: Operation,
   provider: Provider,
   row: EnvironmentRow,
   desired: Desired,
 ): Promise<void> => {
   const until = performance.now() + CREATING_DEADLINE_MS
   while (true) {
-    await heed(work)
+    await throwIfCancelled(work)
     const step = nextStep[desired][await observe(provider, row)]
     await take[step](work, provider, row)
     if (SETTLED.includes(step)) return
@@ -110,37 +110,37 @@ export const converge = async (
 }
 
 /** Waits for the guest's own answer, and notes where it is. */
-export const becomeReady = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+export const waitUntilReady = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
   const { world, asked } = work
   asked.onPhase('address')
   const ssh = await openGuest(world.run, world.home).ready(provider, row.vmId, undefined, asked.signal, () =>
     asked.onPhase('ssh'),
   )
-  await heed(work)
+  await throwIfCancelled(work)
   world.registry.setAddress(row.ticket, ssh)
   world.registry.setStatus(row.ticket, 'running')
 }
 
-export const shutDown = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<void> => {
+export const shutDown = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
   await converge(work, provider, row, 'stopped')
-  noteSeen(work.world, row, 'stopped')
+  recordObserved(work.world, row, 'stopped')
   work.world.registry.setAddress(row.ticket, null)
 }
 
-export const findWorkAtRisk = async (
-  { world, asked }: Work,
+export const findUnsavedWork = async (
+  { world, asked }: Operation,
   provider: Provider,
   row: EnvironmentRow,
-): Promise<Found> => {
+): Promise<UnsavedWorkReport> => {
   asked.onPhase('looking for work at risk')
   // What was found before is about another time.
   world.registry.setWorkAtRisk(row.ticket, null)
   try {
-    return parseWorkAtRisk(
+    return parseUnsavedWork(
       await openGuest(world.run, world.home).script(
         provider,
         row.vmId,
-        workAtRiskScript,
+        unsavedWorkScript,
         WORK_AT_RISK_DEADLINE_MS,
         asked.signal,
       ),
@@ -153,20 +153,20 @@ export const findWorkAtRisk = async (
 }
 
 /** What is left half-done in spite of all: told as it is, also to who let go of the action. */
-export const halfDone = (doing: string, error: unknown, remedy: string) =>
+export const partialFailure = (doing: string, error: unknown, remedy: string) =>
   Object.assign(fail('unknown', `${doing}: ${failureOf(error, 'removing it').message}`, remedy, error), {
     halfDone: true,
   })
-export const isHalfDone = (error: unknown): boolean => error instanceof Error && 'halfDone' in error
+export const isPartialFailure = (error: unknown): boolean => error instanceof Error && 'halfDone' in error
 
 /** Undoes a create that did not come to its end. What cannot be undone is marked, and told. */
-export const undoCreate = async (world: World, provider: Provider, row: EnvironmentRow): Promise<void> => {
+export const undoCreate = async (world: RunnerContext, provider: Provider, row: EnvironmentRow): Promise<void> => {
   try {
     await provider.deleteVm(row.vmId)
-    forget(world, row)
+    forgetEnvironment(world, row)
   } catch (error) {
     world.registry.setStatus(row.ticket, 'failed')
-    throw halfDone(
+    throw partialFailure(
       `undoing the create of ${row.ticket}`,
       error,
       `agent-swarm delete ${row.ticket} --force tries it again.`,

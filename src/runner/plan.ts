@@ -1,13 +1,14 @@
 /** What an action would do now, for `--dry-run`: reads the registry and the hypervisor, and changes neither. */
-import { type Action, type ActionKind, isPreRestore } from '../domain.ts'
+import { isPreRestore } from '../domain.ts'
 import { fail } from '../errors.ts'
+import type { Action, ActionKind } from '../schema/action.ts'
 import { noSuchCheckpoint } from './checkpoints.ts'
+import { type RunnerContext, requireEnvironment } from './context.ts'
 import { observe } from './machine.ts'
-import { existing, type World } from './world.ts'
 
 /** Steps as sentences without a subject, `start it`; or why there are none. Throws what `execute` would fail with, where that can be seen beforehand. */
 export type Plan = { would: string[] } | { skipped: string }
-type Plans<Kind extends ActionKind> = (world: World, action: Extract<Action, { kind: Kind }>) => Promise<Plan>
+type Plans<Kind extends ActionKind> = (world: RunnerContext, action: Extract<Action, { kind: Kind }>) => Promise<Plan>
 
 const WAIT_FOR_SSH = 'wait until it answers over SSH'
 
@@ -37,8 +38,8 @@ const create: Plans<'create'> = async (world, { ticket }) => {
   return 'skipped' in started ? { skipped: `${ticket} has a machine already: ${row.vmId} on ${row.provider}` } : started
 }
 
-const seen = async (world: World, ticket: string) => {
-  const row = existing(world, ticket)
+const seen = async (world: RunnerContext, ticket: string) => {
+  const row = requireEnvironment(world, ticket)
   const provider = await world.provider(row.provider)
   return { row, provider, observed: await observe(provider, row) }
 }
@@ -101,6 +102,6 @@ const plans = {
   status: async (_world, { ticket }) => ({ would: [`look at ${ticket}`] }),
 } satisfies { [Kind in ActionKind]: Plans<Kind> }
 
-export const plan = (world: World, action: Action): Promise<Plan> =>
+export const planAction = (world: RunnerContext, action: Action): Promise<Plan> =>
   // The table's type says that each kind gets its own action.
-  (plans[action.kind] as (world: World, action: Action) => Promise<Plan>)(world, action)
+  (plans[action.kind] as (world: RunnerContext, action: Action) => Promise<Plan>)(world, action)

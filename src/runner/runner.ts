@@ -6,27 +6,29 @@
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providerNames, providerRow } from '../../providers/index.ts'
-import type { Environment, Outcome, Progress } from '../domain.ts'
-import { failureOf, mayRetry } from '../errors.ts'
+import { failureOf, isRetryable } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Progress } from '../schema/action.ts'
+import type { Environment } from '../schema/environment.ts'
+import type { Outcome } from '../schema/outcome.ts'
 import {
   ACQUIRE_WAIT_MS,
   type AcquireRequest,
-  ASKED_TOLD,
   type CompleteRequest,
   type FailRequest,
   HEARTBEAT_MS,
   type HeartbeatRequest,
   type HeartbeatResponse,
   type LeaseResponse,
+  MAX_MANUAL_OPERATIONS,
   RENEW_MS,
   type RenewRequest,
-} from '../protocol.ts'
-import type { Lease } from '../queue/queue.ts'
-import { loggedAs } from './command-log.ts'
+} from '../schema/runner-protocol.ts'
+import type { Lease } from '../store/port.ts'
+import { withCommandLog } from './command-log.ts'
+import { listEnvironments, type RunnerContext } from './context.ts'
 import { execute } from './executor.ts'
-import { sweep } from './interrupted.ts'
-import { listEnvironments, type World } from './world.ts'
+import { recoverAll } from './recovery.ts'
 
 /** Between two looks at the hypervisor for the heartbeat, when nothing changed here. Milliseconds. */
 const LOOK_MS = 15_000
@@ -41,7 +43,7 @@ const DRAIN_MS = 5_000
 export type Runner = { close(): Promise<void> }
 
 export const startRunner = async (
-  world: World,
+  world: RunnerContext,
   { botUrl, token, version, log }: { botUrl: string; token: string; version: string; log: Log },
 ): Promise<Runner> => {
   const { registry, config } = world
@@ -125,7 +127,7 @@ export const startRunner = async (
               .filter(name => providerRow(name).open !== null)
               .map(name => ({ name, live: providerRow(name).live })),
             environments: await snapshot(),
-            asked: registry.askedByHand(ASKED_TOLD),
+            asked: registry.askedByHand(MAX_MANUAL_OPERATIONS),
           }
           const response = await post('heartbeat', body, REQUEST_DEADLINE_MS, ending.signal)
           noteReach(response.ok, `HTTP ${response.status}`)
@@ -168,7 +170,7 @@ export const startRunner = async (
     const renewing = renew()
     let outcome: Outcome
     try {
-      outcome = await loggedAs(said, () =>
+      outcome = await withCommandLog(said, () =>
         execute(world, action, {
           actionId: id,
           correlation,
@@ -188,7 +190,7 @@ export const startRunner = async (
     const body: CompleteRequest | FailRequest =
       failed === null
         ? { id, token: leaseToken, outcome }
-        : { id, token: leaseToken, failure: failed, retry: mayRetry(failed.kind), environment: outcome.environment }
+        : { id, token: leaseToken, failure: failed, retry: isRetryable(failed.kind), environment: outcome.environment }
     const response = await insist(failed === null ? 'complete' : 'fail', body, cut.signal)
     const answer = response === null ? null : ((await response.json()) as LeaseResponse)
     said.info(
@@ -233,7 +235,7 @@ export const startRunner = async (
   }
 
   // What a dead process left is settled first; a hypervisor that cannot be asked now keeps nobody from starting.
-  const unsettled = await sweep(world).catch(error => [{ ticket: null, failure: failureOf(error, 'settling it') }])
+  const unsettled = await recoverAll(world).catch(error => [{ ticket: null, failure: failureOf(error, 'settling it') }])
   for (const { ticket, failure } of unsettled)
     log.warn(
       { ticket, failure: failure.kind },

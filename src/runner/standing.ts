@@ -1,9 +1,10 @@
 /** What is under way and what waits, as the registry, the locks and the bot's last word tell. */
-import type { Progress, Requester, Ticket } from '../domain.ts'
+import type { Ticket } from '../domain.ts'
 import { ifUnlocked } from '../registry/ticket-lock.ts'
-import type { World } from './world.ts'
+import type { Progress, Requester } from '../schema/action.ts'
+import type { RunnerContext } from './context.ts'
 
-export type UnderWay = {
+export type RunningOperation = {
   ticket: Ticket
   kind: string
   by: Requester
@@ -13,7 +14,7 @@ export type UnderWay = {
   /** Its process died in it: the next command on the ticket, or the runner, settles it. */
   interrupted: boolean
 }
-export type Waiting = { ticket: Ticket; kind: string; by: Requester; since: string; why: string }
+export type WaitingAction = { ticket: Ticket; kind: string; by: Requester; since: string; why: string }
 
 const lives = (pid: number): boolean => {
   try {
@@ -25,8 +26,8 @@ const lives = (pid: number): boolean => {
   }
 }
 
-export const underWay = async (world: World, ticket?: Ticket): Promise<UnderWay[]> => {
-  const found: UnderWay[] = []
+export const runningOperations = async (world: RunnerContext, ticket?: Ticket): Promise<RunningOperation[]> => {
+  const found: RunningOperation[] = []
   for (const { id, ...one } of world.registry.openOperations(ticket)) {
     const free = (await ifUnlocked(world.home, one.ticket, async () => true)) === true
     // It may have ended while we looked.
@@ -40,7 +41,7 @@ export const underWay = async (world: World, ticket?: Ticket): Promise<UnderWay[
 }
 
 /** Commands of this home first, then what the bot had queued for this runner when it was heard last. */
-export const waiting = (world: World): Waiting[] => {
+export const waitingActions = (world: RunnerContext): WaitingAction[] => {
   const here = world.registry
     .waiting()
     .filter(one => lives(one.pid))

@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { startBot } from '../../src/bot/index.ts'
-import { readConfig } from '../../src/config.ts'
-import type { Environment, Outcome } from '../../src/domain.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
-import type { Lease } from '../../src/queue/queue.ts'
+import type { Environment } from '../../src/schema/environment.ts'
+import type { Outcome } from '../../src/schema/outcome.ts'
+import type { Lease } from '../../src/store/port.ts'
 import { compiled } from '../support/cli.ts'
 import { WEBHOOK_SECRET } from '../support/github.ts'
 import { until } from '../support/wait.ts'
@@ -25,7 +26,7 @@ afterAll(() => stage.close())
 
 const done = (environment: Environment | null, said: string) => (): Outcome => ({
   result: 'done',
-  said,
+  summary,
   environment,
   seconds: 1.5,
 })
@@ -54,7 +55,7 @@ test('a ticket from In Progress to the merge, with every word that is said about
   expect(told).toContain('synthetic: no real machine')
 
   const commit = await stage.github.push('drop-1-login')
-  const pushed = await stage.work(() => ({ result: 'skipped', because: 'it is tried elsewhere', environment: running }))
+  const pushed = await stage.work(() => ({ result: 'skipped', reason: 'it is tried elsewhere', environment: running }))
   expect(pushed.action).toMatchObject({ kind: 'checkpoint', name: `push-${commit.slice(0, 7)}`, why: 'push' })
   const number = await stage.github.open('drop-1-login', 'Log in')
   const status = await comment(number, '### DROP-1: running', 'agent-swarm ssh DROP-1')
@@ -145,7 +146,7 @@ test('a command that waits for a runner is told so, and what is unpublished when
 
 test('a failed create, and work that keeps a machine, are told in Jira', async () => {
   const failed =
-    (kind: 'capacity' | 'work-at-risk', message: string) =>
+    (kind: 'capacity' | 'unsaved-work', message: string) =>
     (_lease: Lease): Outcome => ({
       result: 'failed',
       failure: { kind, message, remedy: 'Look after it.' },

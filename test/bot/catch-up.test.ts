@@ -2,10 +2,10 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openCatchUp } from '../../src/bot/catch-up.ts'
-import { openGitHub } from '../../src/bot/github.ts'
-import { openMemory } from '../../src/bot/memory/index.ts'
+import { openGitHub } from '../../src/bot/github/client.ts'
 import { openLog } from '../../src/log.ts'
-import type { AskedByHand } from '../../src/protocol.ts'
+import type { ManualOperation } from '../../src/schema/runner-protocol.ts'
+import { openMemory } from '../../src/store/sqlite/memory.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { environmentOf, openStage, type Stage } from './stage.ts'
@@ -30,7 +30,7 @@ describe('a bot that was away', () => {
     next += 1
     ticket = `DROP-${next}`
   })
-  const heartbeat = (asked: AskedByHand[] = []) => stage.heartbeat([...known.values()], { asked })
+  const heartbeat = (asked: ManualOperation[] = []) => stage.heartbeat([...known.values()], { asked })
   const machine = async (more: Parameters<typeof environmentOf>[1] = {}) => {
     known.set(ticket, environmentOf(ticket, more))
     expect((await heartbeat()).ok).toBe(true)

@@ -3,10 +3,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
-import { checkApp, openTokenCheck } from '../../src/bot/check-github.ts'
-import { openJiraCheck } from '../../src/bot/check-jira.ts'
-import { gatewayOf } from '../../src/bot/jira-gateway.ts'
-import type { AppSettings, JiraSettings } from '../../src/config.ts'
+import { checkApp, openTokenCheck } from '../../src/bot/github/check.ts'
+import { openJiraCheck } from '../../src/bot/jira/check.ts'
+import { gatewayOf } from '../../src/bot/jira/gateway.ts'
+import type { AppSettings, JiraSettings } from '../../src/config/config.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 
@@ -14,8 +14,8 @@ const NOBODY = 'http://127.0.0.1:9'
 const told = (checks: readonly Check[]) => checks.map(({ found, says }) => `${found}: ${says}`)
 /** Whatever is not right says what to do about it. */
 const complaints = (checks: readonly Check[]) => {
-  for (const { found, remedy } of checks) if (found === 'wrong') expect(remedy).toMatch(/\w/)
-  return told(checks.filter(one => one.found !== 'right'))
+  for (const { found, remedy } of checks) if (found === 'error') expect(remedy).toMatch(/\w/)
+  return told(checks.filter(one => one.found !== 'ok'))
 }
 
 describe('GitHub', () => {
@@ -113,7 +113,7 @@ describe('GitHub', () => {
         403,
       )
       const [named] = (await look('token-dev')).repositories
-      expect(named).toMatchObject({ found: 'wrong', remedy: expect.stringContaining('"Configure SSO"') })
+      expect(named).toMatchObject({ found: 'error', remedy: expect.stringContaining('"Configure SSO"') })
       answers(/^GET \/user\/repos/, [{ full_name: 'dev/notes', permissions: { push: true } }], {
         'x-github-sso': 'partial-results; organizations=21955855,20582480',
       })
@@ -325,7 +325,7 @@ describe('Jira', () => {
         `instead: ${jira.scoped.url}`,
       ])
       const check = look(ofScopes({ url: jira.scoped.url }))
-      expect(await check.account()).toMatchObject({ checks: [{ found: 'right' }], instead: null })
+      expect(await check.account()).toMatchObject({ checks: [{ found: 'ok' }], instead: null })
       expect(told(await check.project('DROP'))).toEqual(['right: DROP (Project DROP) can be read and commented on'])
     })
     test.for([

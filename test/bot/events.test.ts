@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { githubEvent, githubEventNames, githubLane, installationOf } from '../../src/bot/github-events.ts'
-import { jiraEvent, jiraLane } from '../../src/bot/jira-events.ts'
+import { githubEvent, githubEventNames, githubLane, installationOf } from '../../src/bot/github/events.ts'
+import { jiraEvent, jiraLane } from '../../src/bot/jira/events.ts'
 import { faultsOfPayload } from '../support/github-payloads.ts'
 
 type Payload = Record<string, unknown> & { action?: string }

@@ -5,21 +5,21 @@
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { openCatchUp } from '../../src/bot/catch-up.ts'
-import { openDecide } from '../../src/bot/decide.ts'
-import { type GitHub, openGitHub } from '../../src/bot/github.ts'
-import { githubLane } from '../../src/bot/github-events.ts'
-import { type Jira, openJira } from '../../src/bot/jira.ts'
-import { jiraLane } from '../../src/bot/jira-events.ts'
-import { openMemory } from '../../src/bot/memory/index.ts'
-import { openOutcomes } from '../../src/bot/outcomes.ts'
-import { openGitHubPoll } from '../../src/bot/poll-github.ts'
-import { openJiraPoll } from '../../src/bot/poll-jira.ts'
-import { standardRules } from '../../src/bot/repository-file.ts'
-import type { Outcome } from '../../src/domain.ts'
+import { type GitHub, openGitHub } from '../../src/bot/github/client.ts'
+import { githubLane } from '../../src/bot/github/events.ts'
+import { openGitHubPoll } from '../../src/bot/github/poll.ts'
+import { openDecide } from '../../src/bot/inbox/decide.ts'
+import { type Jira, openJira } from '../../src/bot/jira/client.ts'
+import { jiraLane } from '../../src/bot/jira/events.ts'
+import { openJiraPoll } from '../../src/bot/jira/poll.ts'
+import { standardRules } from '../../src/bot/rules/repository-file.ts'
+import { openOutcomes } from '../../src/bot/runners/outcomes.ts'
 import { openLog } from '../../src/log.ts'
-import type { Delivery } from '../../src/queue/queue.ts'
-import { openQueue } from '../../src/queue/sqlite.ts'
-import { type OpenStore, openStore, type Store } from '../../src/store.ts'
+import type { Outcome } from '../../src/schema/outcome.ts'
+import { type OpenStore, openStore, type Store } from '../../src/sqlite.ts'
+import type { Delivery } from '../../src/store/port.ts'
+import { openMemory } from '../../src/store/sqlite/memory.ts'
+import { openQueue } from '../../src/store/sqlite/queue.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, type JiraStatus, startJira } from '../support/jira.ts'
 import { environmentOf } from './stage.ts'
@@ -253,8 +253,8 @@ const openBot = (title: string, chance: () => number, stores: { memory: OpenStor
       const environment = machine === null ? null : environmentOf(ticket, { status: machine, vmId })
       const outcome: Outcome =
         before === machine
-          ? { result: 'skipped', because: 'it is so', environment }
-          : { result: 'done', said: '', environment, seconds: 1 }
+          ? { result: 'skipped', reason: 'it is so', environment }
+          : { result: 'done', summary: '', environment, seconds: 1 }
       const row = queue.get(id)
       queue.complete(id, token, outcome, () => (row === null ? [] : onOutcome(row, outcome)))
     }

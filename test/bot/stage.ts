@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { startBot } from '../../src/bot/index.ts'
-import { readConfig } from '../../src/config.ts'
-import type { Environment, Outcome } from '../../src/domain.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
-import type { HeartbeatRequest } from '../../src/protocol.ts'
-import type { ActionRow, Lease } from '../../src/queue/queue.ts'
-import { openQueue } from '../../src/queue/sqlite.ts'
+import type { Environment } from '../../src/schema/environment.ts'
+import type { Outcome } from '../../src/schema/outcome.ts'
+import type { HeartbeatRequest } from '../../src/schema/runner-protocol.ts'
+import type { ActionRow, Lease } from '../../src/store/port.ts'
+import { openQueue } from '../../src/store/sqlite/queue.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -27,7 +28,7 @@ export const environmentOf = (ticket: string, more: Partial<Environment> = {}): 
   createdBy: { via: 'cli', who: null },
   ssh: { host: '127.0.0.1', port: 2222, user: 'agent' },
   checkpoints: [],
-  workAtRisk: null,
+  unsavedWork: null,
   observedAt: new Date().toISOString(),
   ...more,
 })

@@ -1,8 +1,8 @@
 /** Who may command: every kind of author and place through a whole bot, and exactly the allowed ones act. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Memory, openMemory } from '../../src/bot/memory/index.ts'
-import type { CommentRef } from '../../src/domain.ts'
+import type { CommentRef } from '../../src/schema/action.ts'
+import { type Memory, openMemory } from '../../src/store/sqlite/memory.ts'
 import type { Role } from '../support/github.ts'
 import { until } from '../support/wait.ts'
 import { openStage, type Stage } from './stage.ts'

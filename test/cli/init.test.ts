@@ -169,7 +169,7 @@ describe('without a terminal', () => {
     const words = ['init', '--github-repositories', 'acme/none', '--jira-projects', 'DROP,NOPE', '--json']
     const ran = await cli.swarm(words, { environment: environment() })
     const told = JSON.parse(ran.stdout)
-    const wrong = told.checks.filter((one: { found: string }) => one.found === 'wrong')
+    const wrong = told.checks.filter((one: { found: string }) => one.found === 'error')
     expect(wrong.map((one: { says: string }) => one.says).sort()).toEqual([
       'GitHub shows no repository acme/none',
       'the account lacks the permission "Add comments" in DROP',

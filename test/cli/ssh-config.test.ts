@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openCli } from '../support/cli.ts'
-import { knownMachine } from '../support/world.ts'
+import { knownMachine } from '../support/context.ts'
 
 let me: ReturnType<typeof openCli>
 let folder: string

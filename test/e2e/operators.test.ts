@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 // @ts-expect-error It brings no types.
 import parse from 'parse-prometheus-text-format'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { githubEventNames } from '../../src/bot/github-events.ts'
+import { githubEventNames } from '../../src/bot/github/events.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { commandLines } from '../../handlers/command-lines.ts'
-import { commanded } from '../../handlers/commands.ts'
-import type { LaterWish, Since } from '../../handlers/handler.ts'
+import { runCommands } from '../../handlers/commands.ts'
+import type { LaterRequest, SinceCommand } from '../../handlers/handler.ts'
 import { rules, said } from './fixtures.ts'
 
 describe('a command that comes late', () => {
-  const by = (kind: LaterWish['kind']): LaterWish => ({ who: 'boss', kind })
-  const late = (command: string, since: Partial<Since>): string =>
+  const by = (kind: LaterRequest['kind']): LaterRequest => ({ who: 'boss', kind })
+  const late = (command: string, since: Partial<SinceCommand>): string =>
     said(
-      commanded(commandLines(`/swarm ${command}`), {
+      runCommands(commandLines(`/swarm ${command}`), {
         who: { via: 'github', login: 'dev', isBot: false, permission: 'write', teams: [] },
         by: { via: 'github', who: 'dev' },
         replyTo: line => ({ repo: 'acme/shop', number: 1, commentId: 9, line }),
@@ -19,7 +19,7 @@ describe('a command that comes late', () => {
         rules,
       }),
     )
-  test.for<[string, string, Partial<Since>, string]>([
+  test.for<[string, string, Partial<SinceCommand>, string]>([
     ['a person asked for something else since', 'delete', { person: by('stop') }, 'no: Not done: `stop` was asked for'],
     ['it says nothing of how the machine shall be', 'checkpoint a', { person: by('stop') }, 'checkpoint DROP-1 a'],
     ['a merge deletes since', 'start', { asked: by('delete') }, 'no: Not done: `delete` was asked f'],

@@ -1,8 +1,8 @@
 /** What the tests of the handlers begin with, and how they say what a decision comes to. */
 import type { PullRequestNow, Rules, SwarmEvent } from '../../handlers/handler.ts'
 import type { handlers } from '../../handlers/index.ts'
-import { standardRules } from '../../src/bot/repository-file.ts'
-import type { Environment, EnvironmentStatus } from '../../src/domain.ts'
+import { standardRules } from '../../src/bot/rules/repository-file.ts'
+import type { Environment, EnvironmentStatus } from '../../src/schema/environment.ts'
 
 export const rules: Rules = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jiraCommanders: [] })
 export const environment = (status: EnvironmentStatus = 'running'): Environment => ({
@@ -16,7 +16,7 @@ export const environment = (status: EnvironmentStatus = 'running'): Environment 
   createdBy: { via: 'cli', who: null },
   ssh: null,
   checkpoints: [],
-  workAtRisk: null,
+  unsavedWork: null,
   observedAt: '2026-11-24T10:00:00Z',
 })
 export type Of<Kind extends SwarmEvent['kind']> = Extract<SwarmEvent, { kind: Kind }>

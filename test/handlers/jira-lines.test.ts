@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { jiraLines } from '../../handlers/jira-lines.ts'
+import { jiraCommandLines } from '../../handlers/jira-lines.ts'
 
-const said = (body: unknown) => jiraLines(body).map(({ words }) => words.join(' '))
+const said = (body: unknown) => jiraCommandLines(body).map(({ words }) => words.join(' '))
 
 type Node = { type: string; text?: string; marks?: { type: string }[]; content?: Node[]; attrs?: object }
 const text = (words: string, ...marks: string[]): Node => ({
@@ -160,7 +160,7 @@ describe('the document of a comment', () => {
   })
 
   test('anything at all is read without harm', () => {
-    fc.assert(fc.property(fc.anything(), body => void jiraLines(body)))
+    fc.assert(fc.property(fc.anything(), body => void jiraCommandLines(body)))
   })
 })
 
@@ -249,7 +249,7 @@ describe('wiki text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), body => {
         const own = body.split(/\r\n|\r|\n|\\\\/).filter(line => /^\s*\\*\/\\*swarm([\t\p{Zs}\\]|$)/iu.test(line))
-        expect(jiraLines(body).length).toBeLessThanOrEqual(own.length)
+        expect(jiraCommandLines(body).length).toBeLessThanOrEqual(own.length)
       }),
       { numRuns: 300 },
     )

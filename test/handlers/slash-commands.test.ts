@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { commandsOn, readCommand, slashCommands } from '../../handlers/slash-commands.ts'
-import { words } from '../../src/bot/render.ts'
+import { commandsFor, readCommand, slashCommands } from '../../handlers/slash-commands.ts'
+import { words } from '../../src/bot/publish/render.ts'
 
 describe('slash commands', () => {
   const asked = {
@@ -48,6 +48,6 @@ describe('slash commands', () => {
       help: false,
     })
     expect(readCommand(['alow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
-    expect(commandsOn('jira').map(one => one.usage)).not.toContain('allow <commit>')
+    expect(commandsFor('jira').map(one => one.usage)).not.toContain('allow <commit>')
   })
 })

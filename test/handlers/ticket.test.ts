@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Facts } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import type { EnvironmentStatus } from '../../src/domain.ts'
+import type { EnvironmentStatus } from '../../src/schema/environment.ts'
 import { environment, type Of, rules, said } from './fixtures.ts'
 
 describe('ticket', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openKvm } from '../../providers/kvm/index.ts'
 import { openRun } from '../../src/exec.ts'
-import { loginKey, openGuest, pinnedHostKey } from '../../src/runner/guest.ts'
+import { loginKey, openGuest, pinnedHostKey } from '../../src/runner/ssh/guest.ts'
 import { keepsItsPromises } from '../providers/conformance.ts'
 import { BASE, ensureBase } from './cli.ts'
 

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { workAtRiskScript } from '../../src/runner/work-at-risk.ts'
+import { unsavedWorkScript } from '../../src/runner/rescue/unsaved-work.ts'
 import { ensureBase, everything, home, program, swarm } from './cli.ts'
 
 beforeAll(ensureBase)
@@ -30,7 +30,7 @@ test('a dirty repository of a user, and one of another: all of both comes back',
     git config filter.f.clean .git/evil; git config core.fsmonitor .git/evil; printf 'b filter=f\\n' > .git/info/attributes
     sudo git init -q /srv/root; echo r | sudo tee /srv/root/f >/dev/null; sudo chmod 600 /srv/root/f`)
   // What a repository says to run is run as its owner, and never as root.
-  const asRoot = Buffer.from(workAtRiskScript).toString('base64')
+  const asRoot = Buffer.from(unsavedWorkScript).toString('base64')
   expect(await inside(`echo ${asRoot} | base64 -d | sudo -n sh -s; sort -u /tmp/ran`)).toMatch(/\nend\nagent$/)
   const sum = await inside("sha256sum < 'shop/bin ary'")
   const deleted = await swarm('delete', 'SAVE-1')

@@ -87,7 +87,7 @@ test('it holds what is needed, and nothing else', () => {
     filesIn(join(root, room)).map(file => join(room, file)),
   )
   // The forms of what commands print are types alone when they run.
-  const needed = sources.filter(file => file !== 'src/cli/output.ts')
+  const needed = sources.filter(file => file !== 'src/cli/json.ts')
   const made = needed.flatMap(file =>
     file.endsWith('.ts') ? [file.replace(/\.ts$/, '.js'), file.replace(/\.ts$/, '.js.map')] : [file],
   )
@@ -194,7 +194,7 @@ test('a stack names the lines of the TypeScript', async () => {
     '--json',
   )
   const [, line] = stderr.match(/\/src\/cli\/command\.ts:(\d+):\d+/) ?? []
-  expect(readFileSync(join(root, 'src/cli/command.ts'), 'utf8').split('\n')[Number(line) - 1]).toContain(
+  expect(readFileSync(join(root, 'src/cli/terminal/output.ts'), 'utf8').split('\n')[Number(line) - 1]).toContain(
     'process.stdout.write',
   )
 })

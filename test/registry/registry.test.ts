@@ -117,7 +117,7 @@ test('an environment and its journal are there together, or not at all', () => {
   })
   registry.endOperation(operation, '2026-11-24T10:01:00.000Z', 'done', {
     result: 'done',
-    said: 'made',
+    summary: 'made',
     environment: null,
     seconds: 60,
   })

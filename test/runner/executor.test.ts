@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Action, Keep } from '../../src/domain.ts'
-import { actions, openTestWorld } from '../support/world.ts'
+import type { Action, CheckpointRetention } from '../../src/schema/action.ts'
+import { actions, openTestWorld } from '../support/context.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>
 beforeEach(async () => {
@@ -111,7 +111,8 @@ describe('a life', () => {
   })
 
   test('as many checkpoints of pushes are kept as is asked, and for so long', async () => {
-    const push = (n: number, keep: Keep) => it.do({ ...actions.push('DROP-1', `abcdef${n}000`), keep } as Action)
+    const push = (n: number, keep: CheckpointRetention) =>
+      it.do({ ...actions.push('DROP-1', `abcdef${n}000`), keep } as Action)
     const kept = async () =>
       (await it.do(actions.status('DROP-1'))).environment?.checkpoints.map(one => one.name.replace('push-abcdef', ''))
     await it.do(actions.create('DROP-1'))

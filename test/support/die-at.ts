@@ -1,11 +1,12 @@
 /** A process of its own that does one action, and is killed (-9) when it reaches a phase: `die-at.ts HOME PHASE ACTION-ID ACTION`. */
-import type { Action } from '../../src/domain.ts'
+
+import { openRunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
-import { openWorld } from '../../src/runner/world.ts'
-import { configFor } from './world.ts'
+import type { Action } from '../../src/schema/action.ts'
+import { configFor } from './context.ts'
 
 const [home = '', phase, actionId = '', action = ''] = process.argv.slice(2)
-const world = openWorld(await configFor(home))
+const world = openRunnerContext(await configFor(home))
 const outcome = await execute(world, JSON.parse(action) as Action, {
   actionId: actionId === '' ? null : actionId,
   correlation: null,

@@ -5,7 +5,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Audience } from '../../src/bot/jira-answers.ts'
+import type { Audience } from '../../src/bot/jira/answers.ts'
 
 export const JIRA_SECRET = 'a secret between Jira and the bot'
 const ME = {

@@ -1,22 +1,26 @@
 /** Makes a checkpoint. Of those of pushes, the oldest go. */
-import { type Keep, timestamp } from '../../domain.ts'
+import { timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import { adoptCheckpoints, makeCheckpoint } from '../checkpoints.ts'
+import type { CheckpointRetention } from '../../schema/action.ts'
+import { makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import { requireEnvironment } from '../context.ts'
 import { observe } from '../machine.ts'
-import { attempts, type Does } from '../work.ts'
-import { existing } from '../world.ts'
+import { type ActionRunner, earlierAttempts } from '../operation.ts'
 
 /** Of the automatic checkpoints of pushes, where an action does not say how many. */
-const KEPT: Keep = { newest: 5, days: null }
+const KEPT: CheckpointRetention = { newest: 5, days: null }
 const DAY_MS = 24 * 60 * 60_000
 
-export const checkpoint: Does<'checkpoint'> = async (work, { ticket, name: asked, why, commit, keep = KEPT }) => {
+export const checkpoint: ActionRunner<'checkpoint'> = async (
+  work,
+  { ticket, name: asked, why, commit, keep = KEPT },
+) => {
   const { world, operation } = work
-  const row = existing(world, ticket)
+  const row = requireEnvironment(world, ticket)
   const provider = await world.provider(row.provider)
-  const earlier = attempts(work).at(-1)?.detail
+  const earlier = earlierAttempts(work).at(-1)?.detail
   const name = asked ?? earlier?.name ?? timestamp(world.clock())
-  const there = await adoptCheckpoints(world, provider, row)
+  const there = await syncCheckpoints(world, provider, row)
   if (there.includes(name)) {
     // An earlier attempt of this very action made it, or it is a push that was seen before.
     if (earlier?.name === name) return { said: `checkpoint ${name} of ${ticket} is made` }

@@ -1,12 +1,13 @@
 /** Makes a ticket's machine. One that is there already is started. */
 import { randomBytes } from 'node:crypto'
 import { is } from 'valibot'
-import { type Machine, type Ticket, vmNameFor } from '../../domain.ts'
+import { newVmId, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import { imageName, shown } from '../../schema.ts'
-import { becomeReady, converge, observe, undoCreate } from '../machine.ts'
-import type { Does } from '../work.ts'
-import { existing, type World } from '../world.ts'
+import type { MachineSpec } from '../../schema/action.ts'
+import { imageName, quoteValue } from '../../schema/forms.ts'
+import { type RunnerContext, requireEnvironment } from '../context.ts'
+import { converge, observe, undoCreate, waitUntilReady } from '../machine.ts'
+import type { ActionRunner } from '../operation.ts'
 import { start } from './start.ts'
 
 const limits = {
@@ -17,9 +18,9 @@ const limits = {
 
 /** What a new machine shall be: what was asked for, within what this runner allows. */
 const machineFor = (
-  { config }: World,
+  { config }: RunnerContext,
   ticket: Ticket,
-  machine: Machine,
+  machine: MachineSpec,
 ): { baseImage: string; size: typeof config.size } => {
   const size = { ...config.size }
   for (const name of ['cpus', 'memoryMiB', 'diskGiB'] as const) {
@@ -36,11 +37,12 @@ const machineFor = (
   }
   const { baseImage = config.baseImage } = machine
   const named: unknown = baseImage
-  if (!is(imageName, named)) throw fail('refused', `creating ${ticket}: ${shown(named)} is no name of a base image`)
+  if (!is(imageName, named))
+    throw fail('refused', `creating ${ticket}: ${quoteValue(named)} is no name of a base image`)
   return { baseImage, size }
 }
 
-export const create: Does<'create'> = async (work, { ticket, by, machine = {} }) => {
+export const create: ActionRunner<'create'> = async (work, { ticket, by, machine = {} }) => {
   const { world, asked } = work
   let row = world.registry.environment(ticket)
   if (row !== null && (row.status === 'failed' || row.status === 'lost')) {
@@ -62,7 +64,7 @@ export const create: Does<'create'> = async (work, { ticket, by, machine = {} })
   if (row === null) {
     const { baseImage } = machineFor(world, ticket, machine)
     const provider = await world.chosenProvider()
-    const vmId = vmNameFor(ticket, randomBytes(4).toString('hex'))
+    const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
     world.registry.begin({
       ticket,
       provider: provider.name,
@@ -72,14 +74,14 @@ export const create: Does<'create'> = async (work, { ticket, by, machine = {} })
       hostKey: null,
       operation: work.operation,
     })
-    row = existing(world, ticket)
+    row = requireEnvironment(world, ticket)
   }
   const provider = await world.provider(row.provider)
   try {
     // What was begun before may be more than is allowed now.
     const { size } = machineFor(world, ticket, machine)
     await converge({ ...work, size }, provider, row, 'running')
-    await becomeReady(work, provider, row)
+    await waitUntilReady(work, provider, row)
   } catch (error) {
     asked.onPhase('undoing')
     await undoCreate(world, provider, row)

@@ -2,43 +2,55 @@
 import type { Provider } from '../../../providers/provider.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
-import { openGuest } from '../guest.ts'
-import { becomeReady, converge, findWorkAtRisk, forget, halfDone, observe, shutDown } from '../machine.ts'
-import { attempts, type Does, heed, type Work } from '../work.ts'
-import { asFinding, type Found, nothingAtRisk, sayWorkAtRisk } from '../work-at-risk.ts'
-import type { World } from '../world.ts'
+import type { RunnerContext } from '../context.ts'
+import {
+  converge,
+  findUnsavedWork,
+  forgetEnvironment,
+  observe,
+  partialFailure,
+  shutDown,
+  waitUntilReady,
+} from '../machine.ts'
+import { type ActionRunner, earlierAttempts, type Operation, throwIfCancelled } from '../operation.ts'
+import { describeUnsavedWork, isNothingUnsaved, toUnsavedWork, type UnsavedWorkReport } from '../rescue/unsaved-work.ts'
+import { openGuest } from '../ssh/guest.ts'
 
 const SAVE_DEADLINE_MS = 30 * 60_000
 
 /** What is known of the work in a machine that shall be deleted. One that is stopped, with work in it, is started for that. */
-const findBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<Found> => {
+const findBeforeDelete = async (
+  work: Operation,
+  provider: Provider,
+  row: EnvironmentRow,
+): Promise<UnsavedWorkReport> => {
   const observed = await observe(provider, row)
   if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
-  if (observed === 'running') return findWorkAtRisk(work, provider, row)
+  if (observed === 'running') return findUnsavedWork(work, provider, row)
   const earlier = row.workAtRisk
   if (earlier === null) return { known: false, because: 'the machine is stopped, and was not asked before' }
   if (!earlier.known) return earlier
-  if (nothingAtRisk(earlier)) return { known: true, repositories: [] }
+  if (isNothingUnsaved(earlier)) return { known: true, repositories: [] }
   work.asked.onPhase('starting it to save its work')
   await converge(work, provider, row, 'running')
-  await becomeReady(work, provider, row)
-  return findWorkAtRisk(work, provider, row)
+  await waitUntilReady(work, provider, row)
+  return findUnsavedWork(work, provider, row)
 }
 
 /** A path of ours as it is told: published too, where nobody needs to know whose home it is. */
-const underHome = ({ config }: World, path: string): string => {
+const underHome = ({ config }: RunnerContext, path: string): string => {
   const { HOME } = config.environment
   return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
 }
 
 /** Null when there was nothing to save; otherwise what was, as a clause. Throws when it is not known, or not saved. */
-const saveBeforeDelete = async (work: Work, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
+const saveBeforeDelete = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
   const { world, asked, by } = work
   const found = await findBeforeDelete(work, provider, row)
-  if (nothingAtRisk(found)) return null
-  world.registry.setWorkAtRisk(row.ticket, asFinding(found))
-  if (!found.known) throw fail('work-at-risk', sayWorkAtRisk(found))
-  const { rescue } = await import('../rescue.ts')
+  if (isNothingUnsaved(found)) return null
+  world.registry.setWorkAtRisk(row.ticket, toUnsavedWork(found))
+  if (!found.known) throw fail('unsaved-work', describeUnsavedWork(found))
+  const { rescue } = await import('../rescue/rescue.ts')
   const guest = openGuest(world.run, world.home)
   const folder = await rescue(world, row, found.repositories, {
     by,
@@ -47,13 +59,13 @@ const saveBeforeDelete = async (work: Work, provider: Provider, row: Environment
     stream: (script, into) =>
       guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: asked.signal }),
   })
-  return `its unsaved work (${sayWorkAtRisk(found)}) is kept in ${underHome(world, folder)}`
+  return `its unsaved work (${describeUnsavedWork(found)}) is kept in ${underHome(world, folder)}`
 }
 
-export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, by }) => {
+export const deleteEnvironment: ActionRunner<'delete'> = async (work, { ticket, force, by }) => {
   const { world, operation, asked } = work
   const row = world.registry.environment(ticket)
-  const earlier = attempts(work).at(-1)
+  const earlier = earlierAttempts(work).at(-1)
   let kept = earlier?.detail.kept ?? null
   const detail = () => ({ force, ...(kept === null ? {} : { kept }) })
   const said = () =>
@@ -75,16 +87,18 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
       await shutDown(work, provider, row)
       const risk = world.registry.environment(ticket)?.workAtRisk ?? null
       const what =
-        risk?.known === true && !nothingAtRisk(risk) ? `${sayWorkAtRisk(risk)}, which could not be saved: ` : ''
+        risk?.known === true && !isNothingUnsaved(risk)
+          ? `${describeUnsavedWork(risk)}, which could not be saved: `
+          : ''
       throw fail(
-        'work-at-risk',
+        'unsaved-work',
         `${ticket} is kept and stopped: ${what}${message}`,
         `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force, which saves nothing.`,
         error,
       )
     }
   }
-  await heed(work)
+  await throwIfCancelled(work)
   // From here on the delete is decided: after a crash it goes on without asking again.
   world.registry.setDetail(operation, { ...detail(), reached: 'decided' })
   world.registry.setDesired(ticket, 'absent', by)
@@ -95,13 +109,13 @@ export const deleteEnvironment: Does<'delete'> = async (work, { ticket, force, b
     if (!asked.signal.aborted) throw error
     // Who lets go of it now does not want half a machine either.
     await provider.deleteVm(row.vmId).catch(ending => {
-      throw halfDone(
+      throw partialFailure(
         `deleting ${ticket}, which was begun`,
         ending,
         `agent-swarm delete ${ticket} --force tries it again.`,
       )
     })
-    forget(world, row)
+    forgetEnvironment(world, row)
   }
   return { said: said(), kept: kept ?? undefined }
 }

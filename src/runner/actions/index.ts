@@ -1,6 +1,6 @@
 /** One table: kind of action -> what is done for it. */
-import type { Action, ActionKind } from '../../domain.ts'
-import type { Does, Result, Work } from '../work.ts'
+import type { Action, ActionKind } from '../../schema/action.ts'
+import type { ActionRunner, Operation, Result } from '../operation.ts'
 import { checkpoint } from './checkpoint.ts'
 import { create } from './create.ts'
 import { deleteEnvironment } from './delete.ts'
@@ -20,9 +20,9 @@ const does = {
   delete: deleteEnvironment,
   status,
 } satisfies {
-  [Kind in ActionKind]: Does<Kind>
+  [Kind in ActionKind]: ActionRunner<Kind>
 }
 
-export const perform = (work: Work, action: Action): Promise<Result> =>
+export const runAction = (work: Operation, action: Action): Promise<Result> =>
   // The table's type says that each kind gets its own action.
-  (does[action.kind] as (work: Work, action: Action) => Promise<Result>)(work, action)
+  (does[action.kind] as (work: Operation, action: Action) => Promise<Result>)(work, action)

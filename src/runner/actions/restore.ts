@@ -1,10 +1,10 @@
 /** Brings a checkpoint back. What it replaces is kept first. */
 import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import { adoptCheckpoints, makeCheckpoint, noSuchCheckpoint } from '../checkpoints.ts'
-import { becomeReady, observe } from '../machine.ts'
-import { attempts, type Does } from '../work.ts'
-import { existing } from '../world.ts'
+import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import { requireEnvironment } from '../context.ts'
+import { observe, waitUntilReady } from '../machine.ts'
+import { type ActionRunner, earlierAttempts } from '../operation.ts'
 
 /** Two within one second do not share one. */
 const unusedName = (name: CheckpointName, there: readonly CheckpointName[]): CheckpointName => {
@@ -13,13 +13,13 @@ const unusedName = (name: CheckpointName, there: readonly CheckpointName[]): Che
   return unused
 }
 
-export const restore: Does<'restore'> = async (work, { ticket, name: asked, by }) => {
+export const restore: ActionRunner<'restore'> = async (work, { ticket, name: asked, by }) => {
   const { world, operation } = work
-  const row = existing(world, ticket)
+  const row = requireEnvironment(world, ticket)
   const provider = await world.provider(row.provider)
-  const earlier = attempts(work)
+  const earlier = earlierAttempts(work)
   const last = earlier.at(-1)?.detail
-  const there = await adoptCheckpoints(world, provider, row)
+  const there = await syncCheckpoints(world, provider, row)
   const name = asked ?? last?.name ?? there.findLast(one => !isPreRestore(one)) ?? null
   if (name === null)
     throw fail(
@@ -45,7 +45,7 @@ export const restore: Does<'restore'> = async (work, { ticket, name: asked, by }
   }
   if ((await observe(provider, row)) === 'running') {
     world.registry.setDesired(ticket, 'running', by)
-    await becomeReady(work, provider, row)
+    await waitUntilReady(work, provider, row)
   } else {
     world.registry.setDesired(ticket, 'stopped', by)
     world.registry.setStatus(ticket, 'stopped')

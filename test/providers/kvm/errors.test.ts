@@ -8,7 +8,7 @@ import type { KvmSettings } from '../../../providers/kvm/settings.ts'
 import { systemOf, thisSystem } from '../../../providers/kvm/systems.ts'
 import { isFailure } from '../../../src/errors.ts'
 import { openRun } from '../../../src/exec.ts'
-import { openGuest } from '../../../src/runner/guest.ts'
+import { openGuest } from '../../../src/runner/ssh/guest.ts'
 
 let home: string
 beforeEach(() => {

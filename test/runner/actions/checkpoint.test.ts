@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/world.ts'
+import { actions, openTestWorld } from '../../support/context.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>
 beforeEach(async () => {

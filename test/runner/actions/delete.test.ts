@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/world.ts'
+import { actions, openTestWorld } from '../../support/context.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>
 beforeEach(async () => {
@@ -15,7 +15,7 @@ const rescued = () => {
   const folder = join(it.home, 'rescued')
   return existsSync(folder) ? readdirSync(folder) : []
 }
-const notKnown = { result: 'failed', failure: { kind: 'work-at-risk', message: expect.stringContaining('not known') } }
+const notKnown = { result: 'failed', failure: { kind: 'unsaved-work', message: expect.stringContaining('not known') } }
 
 describe('work at risk', () => {
   test('what is pushed, ignored or empty is no work at risk', async () => {
@@ -35,11 +35,11 @@ describe('work at risk', () => {
     )
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
       result: 'failed',
-      failure: { kind: 'work-at-risk', message: expect.stringContaining('not known') },
+      failure: { kind: 'unsaved-work', message: expect.stringContaining('not known') },
       environment: { status: 'stopped' },
     })
     // The finding is kept: asking again while it is stopped deletes nothing either.
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'work-at-risk' } })
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'unsaved-work' } })
     expect(it.machines()).toHaveLength(1)
     expect(await it.do(actions.delete('DROP-1', true))).toMatchObject({ result: 'done' })
     expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([

@@ -1,7 +1,7 @@
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/world.ts'
+import { actions, openTestWorld } from '../../support/context.ts'
 
 let it: Awaited<ReturnType<typeof openTestWorld>>
 beforeEach(async () => {

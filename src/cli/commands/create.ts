@@ -1,0 +1,6 @@
+import { change } from '../change.ts'
+import { type RunCommand, ticketArgument } from '../terminal/output.ts'
+
+export const run: RunCommand = invocation => {
+  return change(invocation, { kind: 'create', ticket: ticketArgument(invocation.words[0]) })
+}

@@ -1,6 +1,0 @@
-import { change } from './change.ts'
-import { type RunCommand, ticketArgument } from './command.ts'
-
-export const run: RunCommand = invocation => {
-  return change(invocation, { kind: 'create', ticket: ticketArgument(invocation.words[0]) })
-}

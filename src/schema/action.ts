@@ -1,0 +1,94 @@
+/** What shall be done to one environment, and for whom. Crosses the queue, the runner protocol and the disk. */
+import * as v from 'valibot'
+import {
+  checkpointName,
+  commit,
+  count,
+  described,
+  imageName,
+  prose,
+  repository,
+  shortText,
+  ticket,
+  time,
+} from './basics.ts'
+
+/** Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. */
+export const requester = v.pipe(
+  v.object({
+    via: v.picklist(['github', 'jira', 'cli', 'clock']),
+    who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
+  }),
+  v.title('requester'),
+)
+export type Requester = v.InferOutput<typeof requester>
+
+export const pullRequestRef = v.object({ repo: repository, number: count })
+export type PullRequestRef = v.InferOutput<typeof pullRequestRef>
+
+const githubComment = { ...pullRequestRef.entries, commentId: count }
+const jiraComment = { ticket, commentId: shortText(64) }
+/** A comment that holds commands: on a pull request, or on a ticket in Jira. */
+export const commentRef = v.union([v.object(githubComment), v.object(jiraComment)])
+export type CommentRef = v.InferOutput<typeof commentRef>
+/** Where a person waits for an answer. `line` is the command's index in that comment, from 0. */
+export const replyTo = v.union([v.object({ ...githubComment, line: count }), v.object({ ...jiraComment, line: count })])
+export type ReplyTo = v.InferOutput<typeof replyTo>
+
+/** What a repository asks of a new machine. Absent members take the runner's defaults, and the runner's limits apply. */
+export const machineSpec = v.object({
+  baseImage: v.optional(imageName),
+  cpus: v.optional(count),
+  memoryMiB: v.optional(count),
+  diskGiB: v.optional(count),
+})
+export type MachineSpec = v.InferOutput<typeof machineSpec>
+
+/** How many automatic checkpoints are kept, and for how many days at most. */
+export const checkpointRetention = v.object({ newest: count, days: v.nullable(count) })
+export type CheckpointRetention = v.InferOutput<typeof checkpointRetention>
+
+const common = {
+  ticket,
+  by: requester,
+  replyTo: v.nullable(replyTo),
+  /** Set for a fork's pull request: the action runs only while the pull request it answers has this head. */
+  onlyAt: v.optional(commit),
+  /** Time of the triggering event. A manual operation later than this wins. */
+  at: v.optional(time),
+  /** This action cancelled a delete that a merge had scheduled; its reply says so. */
+  cancelsDelete: v.optional(v.literal(true)),
+}
+
+export const action = v.variant('kind', [
+  v.object({ kind: v.literal('create'), ...common, machine: v.optional(machineSpec) }),
+  v.object({ kind: v.literal('start'), ...common }),
+  v.object({ kind: v.literal('stop'), ...common }),
+  v.object({
+    kind: v.literal('checkpoint'),
+    ...common,
+    /** Null: the runner names it after the time. */
+    name: v.nullable(checkpointName),
+    why: v.picklist(['push', 'command']),
+    commit: v.nullable(commit),
+    keep: v.optional(checkpointRetention),
+  }),
+  /** `name` null: the newest checkpoint that a restore did not make. */
+  v.object({ kind: v.literal('restore'), ...common, name: v.nullable(checkpointName) }),
+  v.object({ kind: v.literal('delete-checkpoint'), ...common, name: checkpointName }),
+  v.object({ kind: v.literal('delete'), ...common, force: v.boolean() }),
+  /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
+  v.object({ kind: v.literal('move'), ...common, from: ticket }),
+  /** Reads and reports. `about`: the part to report; all of it when absent. */
+  v.object({ kind: v.literal('status'), ...common, about: v.optional(v.picklist(['checkpoints', 'ssh'])) }),
+])
+export type Action = v.InferOutput<typeof action>
+export type ActionKind = Action['kind']
+export const actionKinds = action.options.map(option => option.entries.kind.literal)
+
+/** How far a running action is. */
+export const progress = v.pipe(
+  v.object({ phase: prose(200), at: described(time, 'When the phase began.') }),
+  v.title('progress'),
+)
+export type Progress = v.InferOutput<typeof progress>

@@ -1,0 +1,38 @@
+/**
+ * The small schemas that the others are made of. Objects drop members that they do not know, so that a newer runner and an
+ * older bot understand each other; whoever publishes a JSON Schema of one closes it.
+ */
+import * as v from 'valibot'
+import { CHECKPOINT_NAME, IMAGE_NAME, PROVIDER_NAME, TICKET, VM_ID } from '../domain.ts'
+
+/** A member with its meaning, which the JSON Schemas and the docs show. */
+export const described = <Schema extends v.GenericSchema>(schema: Schema, description: string) =>
+  v.pipe(schema, v.description(description))
+
+/** `most` is in characters. */
+export const shortText = (most: number) => v.pipe(v.string(), v.maxLength(most))
+/** Long text is cut, never refused: an outcome must not be lost because its message is long. */
+export const prose = (most: number) =>
+  v.pipe(
+    v.string(),
+    v.transform(text => text.slice(0, most)),
+  )
+export const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+/** ISO 8601, UTC. */
+export const time = v.pipe(v.string(), v.maxLength(40), v.title('time'))
+/** The newest `most` members of a list whose last is the newest. */
+export const newest = <Item extends v.GenericSchema>(item: Item, most: number) =>
+  v.pipe(
+    v.array(item),
+    v.transform(all => all.slice(-most)),
+  )
+
+export const ticket = v.pipe(v.string(), v.regex(TICKET), v.title('ticket'))
+export const vmId = v.pipe(v.string(), v.regex(VM_ID))
+export const checkpointName = v.pipe(v.string(), v.regex(CHECKPOINT_NAME))
+export const providerName = v.pipe(v.string(), v.regex(PROVIDER_NAME))
+export const imageName = v.pipe(v.string(), v.regex(IMAGE_NAME))
+/** A commit: SHA-1 or SHA-256, perhaps shortened. */
+export const commit = v.pipe(v.string(), v.regex(/^[0-9a-f]{7,64}$/i))
+/** `owner/name` on GitHub. */
+export const repository = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/[A-Za-z0-9._-]{1,100}$/))

@@ -1,0 +1,22 @@
+/** How an action ended. */
+import * as v from 'valibot'
+import { described, prose } from './basics.ts'
+import { environment } from './environment.ts'
+import { failure } from './failure.ts'
+
+const environmentAfter = v.nullable(environment)
+export const doneOutcome = v.object({
+  result: v.literal('done'),
+  summary: described(prose(5_000), 'What was done, as a sentence without a full stop.'),
+  environment: environmentAfter,
+  seconds: described(v.number(), 'How long it took.'),
+  rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
+})
+export const skippedOutcome = v.object({
+  result: v.literal('skipped'),
+  reason: described(prose(5_000), 'Why there was nothing to do.'),
+  environment: environmentAfter,
+})
+export const failedOutcome = v.object({ result: v.literal('failed'), failure, environment: environmentAfter })
+export const outcome = v.variant('result', [doneOutcome, skippedOutcome, failedOutcome])
+export type Outcome = v.InferOutput<typeof outcome>

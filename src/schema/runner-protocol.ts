@@ -1,0 +1,114 @@
+/**
+ * What runner and bot say to each other: JSON over HTTP under `/runner/v1/`. The runner always asks, with `Authorization:
+ * Bearer <token>`. Both ends parse what they receive by these schemas. Leases are fenced: whoever lost one gets `lost` as
+ * the answer, and stops.
+ */
+import * as v from 'valibot'
+import { action, progress, requester } from './action.ts'
+import { count, imageName, prose, providerName, shortText, ticket, time } from './basics.ts'
+import { environment } from './environment.ts'
+import { failure } from './failure.ts'
+import { outcome } from './outcome.ts'
+
+/** Milliseconds. A runner renews every 2 s; the bot gives an expired lease's action to the next claim. */
+export const LEASE_MS = 10_000
+export const RENEW_MS = 2_000
+/** How long `acquire` waits for work before it answers 204. */
+export const ACQUIRE_WAIT_MS = 25_000
+/** A runner sends all its environments at least this often, and soon after one changed. */
+export const HEARTBEAT_MS = 5_000
+/** A heartbeat reports manual operations of this many tickets, the newest. */
+export const MAX_MANUAL_OPERATIONS = 500
+/** The bot's answer to a heartbeat lists this many waiting actions. */
+export const MAX_WAITING_ACTIONS = 100
+
+export const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
+
+const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
+/** What a machine may take, in MiB of memory and GiB of disk. */
+export type MachineSize = v.InferOutput<typeof machineSize>
+
+/**
+ * What a runner can take on. `images` null: this provider does not list them. `room`: for new machines now and when the
+ * host is empty; null when the host could not be asked, which never keeps an action waiting.
+ */
+export const offer = v.object({
+  providers: v.pipe(
+    v.array(
+      v.object({
+        name: providerName,
+        label: shortText(64),
+        /** Takes checkpoints of a running guest without stopping it. */
+        live: v.boolean(),
+        images: v.nullable(v.pipe(v.array(imageName), v.maxLength(500))),
+      }),
+    ),
+    v.maxLength(16),
+  ),
+  /** The provider, image and size of a machine for which the action names none; `provider` null: none is available. */
+  defaults: v.object({ provider: v.nullable(providerName), baseImage: imageName, size: machineSize }),
+  /** The largest size that a repository may ask for. */
+  limits: machineSize,
+  room: v.nullable(
+    v.object({
+      free: v.object({ memoryMiB: count, diskGiB: count }),
+      empty: v.object({ memoryMiB: count, diskGiB: count }),
+    }),
+  ),
+})
+export type Offer = v.InferOutput<typeof offer>
+
+export const acquireRequest = v.object({ runnerId, offer })
+export type AcquireRequest = v.InferOutput<typeof acquireRequest>
+
+/** A claimed action. `token` fences this attempt: only its holder may renew, complete or fail it. */
+export const lease = v.object({
+  // It holds the id of a delivery, which may hold the name of a branch.
+  id: shortText(1_000),
+  correlation: shortText(1_000),
+  action,
+  attempt: count,
+  token: shortText(64),
+})
+export type Lease = v.InferOutput<typeof lease>
+
+const held = { id: lease.entries.id, token: lease.entries.token }
+export const renewRequest = v.object({ ...held, progress: v.nullable(progress) })
+export type RenewRequest = v.InferOutput<typeof renewRequest>
+export const completeRequest = v.object({ ...held, outcome })
+export type CompleteRequest = v.InferOutput<typeof completeRequest>
+export const failRequest = v.object({ ...held, failure, retry: v.boolean(), environment: v.nullable(environment) })
+export type FailRequest = v.InferOutput<typeof failRequest>
+/** Answer to renew, complete and fail. Only `fail` is answered `retry` or `dead`. */
+export const leaseResponse = v.object({ lease: v.picklist(['ok', 'lost', 'retry', 'dead']) })
+export type LeaseResponse = v.InferOutput<typeof leaseResponse>
+
+/** What a person last did to a ticket by the CLI. `id` is the operation's on its runner, `at` when it began. */
+const manualOperation = v.object({
+  id: count,
+  ticket,
+  kind: v.picklist(['create', 'start', 'stop', 'restore', 'delete']),
+  by: requester,
+  at: time,
+})
+export type ManualOperation = v.InferOutput<typeof manualOperation>
+
+/** Everything that the runner has: an environment that is absent here is gone from this runner. */
+export const heartbeatRequest = v.object({
+  runnerId,
+  host: shortText(255),
+  version: shortText(64),
+  offer,
+  environments: v.pipe(v.array(environment), v.maxLength(10_000)),
+  manualOperations: v.optional(v.pipe(v.array(manualOperation), v.maxLength(MAX_MANUAL_OPERATIONS)), []),
+})
+export type HeartbeatRequest = v.InferOutput<typeof heartbeatRequest>
+
+/** An action that waits for this runner, or for any, and why. Oldest first. The answer is 204 when there is none. */
+export const heartbeatResponse = v.object({
+  waiting: v.pipe(
+    v.array(v.object({ ticket, kind: shortText(64), by: requester, since: time, why: prose(1_000) })),
+    v.maxLength(MAX_WAITING_ACTIONS),
+  ),
+})
+export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>

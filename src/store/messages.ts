@@ -1,0 +1,38 @@
+/** Messages for the outbox, each with the key by which a newer one replaces it. */
+import { type Ticket, threadOf } from '../domain.ts'
+import type { CommentRef, PullRequestRef } from '../schema/action.ts'
+import type { JiraNote, Message } from './port.ts'
+
+/** A reaction to a comment; Jira has none. */
+export const reactionMessages = (comment: CommentRef, content: 'eyes' | 'rocket' | 'confused'): Message[] =>
+  'repo' in comment
+    ? [
+        {
+          key: `reaction:${comment.repo}:${comment.commentId}:${content === 'eyes' ? 'heard' : 'done'}`,
+          body: { kind: 'reaction', repo: comment.repo, commentId: comment.commentId, content },
+        },
+      ]
+    : []
+export const replyMessage = (comment: CommentRef): Message => ({
+  key: `reply:${threadOf(comment)}`,
+  body: {
+    kind: 'reply',
+    comment:
+      'repo' in comment
+        ? { repo: comment.repo, number: comment.number, commentId: comment.commentId }
+        : { ticket: comment.ticket, commentId: comment.commentId },
+  },
+})
+export const statusMessage = (ticket: Ticket): Message => ({
+  key: `status:${ticket}`,
+  body: { kind: 'status', ticket },
+})
+/** `about` names what it reports, so that it is reported once. */
+export const jiraNoteMessage = (ticket: Ticket, about: string, note: JiraNote): Message => ({
+  key: `jira:${about}`,
+  body: { kind: 'jira-note', ticket, about, note },
+})
+export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
+  key: `jira-link:${repo}:${number}`,
+  body: { kind: 'jira-link', ticket, pullRequest: { repo, number } },
+})

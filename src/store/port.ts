@@ -1,0 +1,415 @@
+/**
+ * The bot's durable state: inbox (deliveries until they are decided), queue (actions until they have an outcome), outbox
+ * (messages until they are published), and what the bot knows of requests, tickets, pull requests, repositories and runners.
+ *
+ * Every call is one transaction, and a call that has returned is on disk. What must be atomic is one call with data; there are
+ * no callbacks. One contract suite (test/store/contract.ts) holds for every backend. Times are epoch milliseconds from the
+ * injected clock unless a comment says otherwise.
+ */
+import type { StatusCategory } from '../../handlers/handler.ts'
+import type { Ticket } from '../domain.ts'
+import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
+import type { Environment } from '../schema/environment.ts'
+import type { Failure } from '../schema/failure.ts'
+import type { Outcome } from '../schema/outcome.ts'
+import type { HeartbeatRequest, Lease, Offer } from '../schema/runner-protocol.ts'
+
+/** A wait longer than this is a clock that was set back: the thing is due. Milliseconds. */
+export const MAX_WAIT_MS = 60 * 60_000
+/** How often an action is tried before it ends as failed. */
+export const MAX_ATTEMPTS = 6
+
+// ── Inbox ──
+
+/** What arrived from outside, verified. `lane` groups what must keep its order (a ticket, a pull request, a ref). */
+export type Delivery = {
+  /** `clock`: what was scheduled for now. */
+  source: 'github' | 'jira' | 'clock'
+  id: string
+  event: string
+  lane: string
+  body: string
+  receivedAt: number
+}
+/** `dueSince`: when it first became due, or became due again by a replay. */
+export type StoredDelivery = Delivery & { seq: number; attempt: number; dueSince: number }
+
+export type Verdict = 'actions' | 'ignored' | 'refused' | 'failed'
+
+/** Everything that follows from deciding one delivery. It takes effect in one transaction. */
+export type Settlement = {
+  verdict: Verdict
+  reason: string | null
+  actions: readonly QueuedAction[]
+  messages: readonly Message[]
+  /** Requests whose id is known already are left as they are. */
+  requests: readonly NewRequest[]
+  effects: readonly Effect[]
+}
+
+export type Effect =
+  /** Decide this delivery at `delivery.receivedAt`. One a ticket: a newer one replaces it. */
+  | { kind: 'schedule'; ticket: Ticket; delivery: Delivery }
+  /** Drop what is scheduled for the ticket. */
+  | { kind: 'unschedule'; ticket: Ticket }
+  /** Cancel pending deletes of the ticket that an event (not a command) before `before` (ISO 8601) asked for. */
+  | { kind: 'cancel-deletes'; ticket: Ticket; before: string }
+  /** Commands may act on this commit of a fork's pull request. */
+  | { kind: 'allow-commit'; pullRequest: PullRequestRef; commit: string }
+  /** An event about it was decided, which found it in this state. */
+  | { kind: 'pull-request-decided'; pullRequest: PullRequestRef; state: PullRequestState }
+  | { kind: 'ticket-decided'; ticket: Ticket; found: TicketState }
+  /** This delivery was the first to report the change. */
+  | { kind: 'change-reported'; change: string; delivery: string }
+  /**
+   * The Jira issue `from` now has the key `to`. Its queued actions, pin, requests, links, comments and environment follow, and
+   * `from` stays an alias of `to`. Nothing happens when `to` has an environment of its own.
+   */
+  | { kind: 'rename-ticket'; from: Ticket; to: Ticket }
+
+export type SettledDelivery = { seq: number } & Settlement
+
+/** A delivery as the inbox shows it. */
+export type DeliveryRow = Pick<Delivery, 'source' | 'id' | 'event' | 'lane' | 'receivedAt'> & {
+  verdict: Verdict | 'waiting'
+  /** The verdict's reason; of a waiting one, why the last attempt to decide it failed. */
+  reason: string | null
+  attempt: number
+  /** When a waiting one is decided next. */
+  dueAt: number | null
+  settledAt: number | null
+  actions: {
+    kind: ActionKind
+    ticket: Ticket
+    state: ActionState
+    result: Outcome['result'] | null
+    reason: string | null
+  }[]
+}
+/** `again`: due now. Otherwise it had an effect, is being decided, lost its payload to retention, or is unknown. */
+export type ReplayResult = 'again' | 'had-effect' | 'in-progress' | 'no-payload' | 'unknown'
+
+type Inbox = {
+  /**
+   * Stores deliveries. One whose (source, id) is known stays as it is while it waits or when it had an effect, and becomes due
+   * again otherwise. Returns how many became due.
+   */
+  accept(deliveries: readonly Delivery[]): Promise<number>
+  /** Accepts the scheduled deliveries that are due at `now`, and removes their schedule. Returns how many. */
+  acceptScheduled(now: number): Promise<number>
+  /** When a delivery is scheduled for the ticket; null when none is. */
+  scheduledAt(ticket: Ticket): Promise<number | null>
+  /** Of these, the ids that are known and wait or were decided. One that failed counts as not known. */
+  known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
+  /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
+  due(limit: number): Promise<StoredDelivery[]>
+  settle(settled: readonly SettledDelivery[]): Promise<void>
+  /** It could not be decided: try again at `at`, within MAX_WAIT_MS. Its lane waits with it. */
+  postpone(seq: number, at: number, reason: string): Promise<void>
+  /** It could be neither settled nor postponed (disk full): due as before. Writes nothing. */
+  release(seq: number): Promise<void>
+  /**
+   * Deliveries, newest first. Each member of `filters` must match: a word equals the verdict, source, event, id or the ticket of
+   * an action, or the lane is one of `lanes`.
+   */
+  list(filters: readonly { word: string; lanes: readonly string[] }[], limit: number): Promise<DeliveryRow[]>
+  /** Decides a delivery again that had no effect. `id` may be `<source>:<id>`. */
+  replay(id: string): Promise<ReplayResult>
+  /** When the next delivery is due; null when none waits. */
+  nextDueAt(): Promise<number | null>
+}
+
+// ── Queue ──
+
+/** `id` is `<source>:<delivery id>:<index>`, so that a redelivery makes the same ids. */
+export type QueuedAction = { id: string; correlation: string; action: Action }
+export type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
+export type ActionRow = QueuedAction & {
+  seq: number
+  state: ActionState
+  attempt: number
+  runnerId: string | null
+  /** The active attempt's fencing token. */
+  token: string | null
+  leaseUntil: number | null
+  progress: Progress | null
+  createdAt: number
+  notBefore: number
+  outcome: Outcome | null
+}
+
+type Queue = {
+  enqueue(action: QueuedAction): Promise<'added' | 'duplicate'>
+  /**
+   * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
+   * (fits.ts). Pins the ticket when it is a create.
+   */
+  claim(runnerId: string, offer: Offer): Promise<Lease | null>
+  renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>
+  /**
+   * Ends an action with its outcome and its messages, and records what the outcome says: the request's end, the environment, or
+   * that it is gone.
+   */
+  complete(id: string, token: string, outcome: Outcome, messages: readonly Message[]): Promise<'ok' | 'lost'>
+  /** Tries again with back-off; ends as `complete` does when it may not be retried or was tried MAX_ATTEMPTS times. */
+  fail(
+    id: string,
+    token: string,
+    failed: { failure: Failure; retry: boolean; environment: Environment | null; messages: readonly Message[] },
+  ): Promise<'retry' | 'dead' | 'lost'>
+  /** Ends a pending action that nobody can take. */
+  reject(id: string, failure: Failure, messages: readonly Message[]): Promise<'dead' | 'too-late'>
+  /** Pending actions only. */
+  cancel(id: string): Promise<'cancelled' | 'too-late'>
+  /** Active actions whose lease ran out. */
+  expired(): Promise<ActionRow[]>
+  /** Returns an active action to pending, for its next attempt. */
+  giveBack(id: string, token: string): Promise<'ok' | 'lost'>
+  pinnedTo(ticket: Ticket): Promise<string | null>
+  get(id: string): Promise<ActionRow | null>
+  /** Oldest first. */
+  list(filter?: { ticket?: Ticket; state?: ActionState }): Promise<ActionRow[]>
+}
+
+// ── Outbox ──
+
+/** A text for Jira that no command asked for. It is rendered when it is published. */
+export type JiraNote =
+  | { kind: 'ready'; environment: Environment; host: string | null }
+  | { kind: 'failed'; action: Action; failure: Failure }
+  | { kind: 'rescued'; ticket: Ticket; rescued: string }
+  /** Written by an earlier version. Indented lines are code. */
+  | { kind: 'text'; text: string }
+
+/** What it says is looked up when it is published, so that it is true then. */
+export type MessageBody =
+  | { kind: 'reaction'; repo: string; commentId: number; content: 'eyes' | 'rocket' | 'confused' }
+  /** The reply to the commands of a comment. */
+  | { kind: 'reply'; comment: CommentRef }
+  /** The status comment on each pull request of the ticket. */
+  | { kind: 'status'; ticket: Ticket }
+  | { kind: 'jira-note'; ticket: Ticket; about: string; note: JiraNote }
+  /** The link from the ticket to its pull request. */
+  | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
+/** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */
+export type Message = { key: string; body: MessageBody }
+/** `version` changes when the message is replaced. `correlation`: the delivery that caused it; null when none did. */
+export type OutboxRow = Message & { seq: number; version: number; attempt: number; correlation: string | null }
+
+type Outbox = {
+  put(messages: readonly Message[]): Promise<void>
+  /** Due messages with a `seq` above `after`, oldest first, at most `limit`. A key has one at a time. */
+  due(limit: number, after?: number): Promise<OutboxRow[]>
+  /** Published. A message that was replaced since it was taken stays, and is published again. */
+  ack(row: Pick<OutboxRow, 'seq' | 'version'>): Promise<void>
+  /** Again at `at`, within MAX_WAIT_MS. */
+  postpone(seq: number, at: number, reason: string): Promise<void>
+  drop(seq: number): Promise<void>
+  nextDueAt(): Promise<number | null>
+}
+
+// ── Requests ──
+
+/** The record of who asked for what, where and when, how it was judged and how it ended. */
+export type Request = {
+  /** The action's id, or one derived from the delivery, so that a redelivery adds nothing. */
+  id: string
+  /** Time of the triggering event. */
+  at: number
+  by: Requester
+  /** A person asked, by a command or by hand; not an event. */
+  person: boolean
+  /** `acme/shop#7`, `acme/shop`, `DROP-1`, `cli`, `clock`. */
+  place: string
+  /** The command's comment and its line there; null when no command asked. */
+  command: { comment: CommentRef; line: number } | null
+  ticket: Ticket | null
+  /** The command as it was written, or the action. */
+  what: string
+  /** Null when no action came of it. */
+  action: Action | null
+  /** `answered`: a command that needed no permission and no action, for example `help`. */
+  verdict: 'allowed' | 'refused' | 'answered'
+  /** Why it was allowed or refused. */
+  reason: string | null
+  /** The reply to a command that needs no action. */
+  answer: { text: string; help: boolean } | null
+  /** Null while it is not done. `ok` chooses the reaction. */
+  ended: { at: number; ok: boolean; outcome: Outcome | null } | null
+}
+/** `ok` of an answer that needs no action; such a request has ended when it is recorded. */
+export type NewRequest = Omit<Request, 'ended'> & { ok: boolean | null }
+
+type Requests = {
+  get(id: string): Promise<Request | null>
+  /** The ticket's last request of a state-changing action, by a person or by anything; null when there is none. */
+  lastStateChange(ticket: Ticket, by: 'person' | 'anything'): Promise<Request | null>
+  /** The commands of one comment, by line. */
+  ofComment(comment: CommentRef): Promise<Request[]>
+  /** Comments with a command recorded at or before `before` that has not ended, newest first. */
+  unfinishedComments(before: number, limit: number): Promise<CommentRef[]>
+  /** The ticket's last actions that ended as done or failed, and its last refusals; newest first. */
+  history(ticket: Ticket, limit: number): Promise<Request[]>
+  /** Commands, newest first. `ticket` null: of every ticket. */
+  audit(ticket: Ticket | null, limit: number): Promise<Request[]>
+}
+
+// ── What the bot knows ──
+
+export type TicketState = { category: StatusCategory; assignee: string | null }
+export type KnownTicket = {
+  category: StatusCategory | null
+  /** Age of what is known of its category. */
+  categoryAt: number | null
+  /** Its last environment was deleted, or its pull request merged, since it was last in category `new`. */
+  endedSinceNew: boolean
+  hadPullRequest: boolean
+  /** When it was last moved there. */
+  toNewAt: number | null
+  toProgressAt: number | null
+  /** As the last decided event found it. */
+  decided: TicketState | null
+}
+type Tickets = {
+  get(ticket: Ticket): Promise<KnownTicket>
+  /** The key that the ticket has now, when the issue was moved; the same key otherwise. */
+  current(ticket: Ticket): Promise<Ticket>
+  /** The ticket was in this category at that time. Older news than what is known changes only when it was last `new`. */
+  sawCategory(ticket: Ticket, category: StatusCategory, at: number): Promise<void>
+  /** It was moved there, or assigned while there. */
+  movedTo(ticket: Ticket, category: 'new' | 'indeterminate', at: number): Promise<void>
+  /** Its machine was deleted, or its pull request merged. */
+  ended(ticket: Ticket, at: number): Promise<void>
+  /** The delivery that first reported this change; null when none did. */
+  reportedBy(change: string): Promise<string | null>
+}
+
+export type PullRequestState = 'open' | 'closed' | 'merged'
+export type PullRequestLink = PullRequestRef & {
+  ticket: Ticket
+  branch: string
+  state: PullRequestState
+  /** Null while it is open. */
+  closedAt: number | null
+}
+/** `decided`: the state that the last decided event found, and when; null when none was decided. */
+export type KnownPullRequest = PullRequestLink & { decided: { state: PullRequestState; at: number } | null }
+type PullRequests = {
+  link(link: PullRequestLink): Promise<void>
+  unlink(pullRequest: PullRequestRef): Promise<void>
+  get(pullRequest: PullRequestRef): Promise<KnownPullRequest | null>
+  /** By repository, then number. */
+  ofTicket(ticket: Ticket): Promise<KnownPullRequest[]>
+  ticketsIn(repo: string): Promise<Ticket[]>
+  /** The commit of a fork on which commands may act. */
+  allowedCommit(pullRequest: PullRequestRef): Promise<string | null>
+}
+
+/** `good`: the last content without an error; null when there is none. */
+export type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
+type Repositories = {
+  /** Whether this is the repository's name, as far as known. `id` is GitHub's number. */
+  isNamed(id: number, repo: string): Promise<boolean>
+  /**
+   * Records GitHub's number and current name. Under a new name, what is known of the repository goes along; what is known of
+   * another one that had this name before is dropped.
+   */
+  rename(id: number, repo: string): Promise<void>
+  /** The App's installation that reaches it. */
+  setInstallation(repo: string, id: number): Promise<void>
+  installation(repo: string): Promise<number | null>
+  file(repo: string): Promise<RepositoryFile | null>
+  /** All known ones, by name. */
+  files(): Promise<{ repo: string; good: string | null }[]>
+  setFile(repo: string, file: RepositoryFile): Promise<void>
+  /** Names of the repositories that were polled or compared. */
+  watched(): Promise<string[]>
+  /** The commit of each known branch, by ref. */
+  heads(repo: string): Promise<Map<string, string>>
+  setHead(repo: string, ref: string, commit: string): Promise<void>
+}
+
+/** How far each poll has come, as JSON by name. A cursor `github:<repo>` or `github-app:<repo>` belongs to its repository. */
+type Cursors = {
+  get<T>(name: string): Promise<T | null>
+  set(name: string, value: unknown): Promise<void>
+}
+
+/**
+ * A comment (or link) of ours. `about`: the ticket of a status comment, the comment that a reply answers, the note, the pull
+ * request of a link.
+ */
+export type OwnCommentKey =
+  | { side: 'github'; kind: 'status' | 'reply'; repo: string; number: number; about: string }
+  | { side: 'jira'; kind: 'reply' | 'note' | 'link'; ticket: Ticket; about: string }
+/** `begunAt`: recorded before it was sent, so that a crash in between shows. `id` null: not known to have arrived. */
+export type OwnComment = { begunAt: number; id: string | null; fingerprint: string | null }
+type Comments = {
+  get(key: OwnCommentKey): Promise<OwnComment | null>
+  begin(key: OwnCommentKey): Promise<void>
+  set(key: OwnCommentKey, id: string | null, fingerprint: string | null): Promise<void>
+  forget(key: OwnCommentKey): Promise<void>
+  /** Whether we wrote the comment with this id. `repo` of a comment on GitHub. */
+  isOwn(comment: { side: 'github'; repo: string; id: number } | { side: 'jira'; id: string }): Promise<boolean>
+}
+
+/** A ticket's environment as its runner last reported it. One that is gone stays until the ticket has another. */
+export type KnownEnvironment = {
+  environment: Environment
+  runnerId: string | null
+  heardAt: number
+  /** When it was found to be gone; null while it exists. */
+  goneAt: number | null
+}
+export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean; offer: Offer | null }
+type Runners = {
+  /**
+   * Records a heartbeat: environments, manual operations, the offer, pins. What it says of a ticket whose machine a connected
+   * other runner has is left out. Puts a status message for each ticket that a reader would now see differently.
+   */
+  heartbeat(heartbeat: HeartbeatRequest): Promise<{
+    changed: Ticket[]
+    /** Environments that were left out, with the host of the runner that has the ticket's machine. */
+    heldElsewhere: { ticket: Ticket; vmId: string; host: string }[]
+  }>
+  /** The one that was heard last first. */
+  list(): Promise<KnownRunner[]>
+  /** The ticket's environment as last reported, also when it is gone since. */
+  environment(ticket: Ticket): Promise<KnownEnvironment | null>
+  /** Tickets that have a machine. */
+  withMachine(): Promise<Ticket[]>
+}
+
+export type Counts = {
+  inbox: number
+  pending: number
+  active: number
+  dead: number
+  outbox: number
+  oldestDeliveryAt: number | null
+  oldestPendingAt: number | null
+  oldestMessageAt: number | null
+}
+
+export type Store = {
+  inbox: Inbox
+  queue: Queue
+  outbox: Outbox
+  requests: Requests
+  tickets: Tickets
+  pullRequests: PullRequests
+  repositories: Repositories
+  cursors: Cursors
+  comments: Comments
+  runners: Runners
+  counts(): Promise<Counts>
+  /**
+   * Drops what ended before: deliveries and actions before `queueBefore`, everything else before `knowledgeBefore`. Payloads of
+   * settled deliveries without an effect stay for a replay, the newest `payloadBytes` of them. What still matters stays: the
+   * last state change of each ticket, unanswered commands, comments and runners of existing machines.
+   */
+  purge(limits: { queueBefore: number; knowledgeBefore: number; payloadBytes: number }): Promise<void>
+  /** Fails when the store cannot be written. */
+  probe(): Promise<void>
+  close(): Promise<void>
+}
