@@ -1,17 +1,19 @@
-/** The rooms and who may enter which, held against the code's own imports. */
+/** The modules and what each may import, checked against the code's own imports. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 
 const root = resolve(import.meta.dirname, '..')
-const rooms = ['handlers', 'providers', 'base-image', 'src']
-const files = rooms.flatMap(room =>
-  readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
-    .filter(name => name.endsWith('.ts'))
-    .map(name => join(room, name)),
+const sources = new Map(
+  ['handlers', 'providers', 'base-image', 'src'].flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter(name => name.endsWith('.ts'))
+      .map(name => join(folder, name))
+      .map(file => [file, readFileSync(join(root, file), 'utf8')] as const),
+  ),
 )
-const sources = new Map(files.map(file => [file, readFileSync(join(root, file), 'utf8')]))
 
+/** `own`: a file of this project, as its path from the root; otherwise a package. */
 type Import = { from: string; to: string; own: boolean }
 const imports: Import[] = [...sources].flatMap(([file, text]) =>
   [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, name = '']) => {
@@ -19,22 +21,44 @@ const imports: Import[] = [...sources].flatMap(([file, text]) =>
     return { from: file, to: own ? relative(root, resolve(root, dirname(file), name)) : name, own }
   }),
 )
-const breaking = (rule: (one: Import) => boolean) => imports.filter(rule).map(one => `${one.from} imports ${one.to}`)
+const breaches = (isBreach: (imported: Import) => boolean) =>
+  imports.filter(isBreach).map(({ from, to }) => `${from} imports ${to}`)
 const within = (path: string, ...folders: string[]) =>
   folders.some(folder => path === folder || path.startsWith(`${folder}/`))
 
-test('the rooms are read at all', () => {
-  expect(files.length).toBeGreaterThan(20)
-  expect(imports.length).toBeGreaterThan(60)
+/** Everything that these folders may import of our own; they may always import themselves. */
+const mayImport = (folder: string, ...allowed: string[]) =>
+  breaches(({ from, to, own }) => own && within(from, folder) && !within(to, folder, ...allowed))
+/** What must stay outside these folders. */
+const mayNotImport = (folder: string, ...forbidden: string[]) =>
+  breaches(({ from, to, own }) => own && within(from, folder) && within(to, ...forbidden))
+
+const PURE = ['src/domain.ts', 'src/errors.ts', 'src/nearest.ts', 'src/schema']
+
+test('the sources are read', () => {
+  expect(sources.size).toBeGreaterThan(100)
+  expect(imports.length).toBeGreaterThan(300)
 })
 
-test('handlers know the words and the failures, and nothing else of ours', () => {
-  const allowed = ['handlers', 'src/domain.ts', 'src/errors.ts', 'src/nearest.ts']
-  expect(breaking(one => within(one.from, 'handlers') && one.own && !within(one.to, ...allowed))).toEqual([])
+test('no import cycle, types included', () => {
+  const targets = new Map([...sources.keys()].map(file => [file, [] as string[]]))
+  for (const { from, to, own } of imports) if (own && sources.has(to)) targets.get(from)?.push(to)
+  const done = new Set<string>()
+  const cycles: string[] = []
+  const visit = (file: string, path: readonly string[]) => {
+    const at = path.indexOf(file)
+    if (at !== -1) cycles.push([...path.slice(at), file].join(' > '))
+    if (at !== -1 || done.has(file)) return
+    for (const next of targets.get(file) ?? []) visit(next, [...path, file])
+    done.add(file)
+  }
+  for (const file of sources.keys()) visit(file, [])
+  expect(cycles).toEqual([])
 })
 
-test('handlers reach no disk, network or clock', () => {
-  expect(breaking(one => within(one.from, 'handlers') && !one.own && one.to.startsWith('node:'))).toEqual([])
+test('handlers are pure: words, failures, schemas and helpers in; no disk, network, clock or chance', () => {
+  expect(mayImport('handlers', ...PURE)).toEqual([])
+  expect(breaches(({ from, to }) => within(from, 'handlers') && to.startsWith('node:'))).toEqual([])
   const impure = [...sources].filter(
     ([file, text]) =>
       within(file, 'handlers') && /\b(Date\.now|new Date\(\)|Math\.random|process\.|fetch\()/.test(text),
@@ -42,43 +66,62 @@ test('handlers reach no disk, network or clock', () => {
   expect(impure.map(([file]) => file)).toEqual([])
 })
 
-test('providers know the words, the failures, the door to programs and the base image', () => {
-  const allowed = ['providers', 'base-image', 'src/domain.ts', 'src/errors.ts', 'src/exec.ts']
-  expect(breaking(one => within(one.from, 'providers') && one.own && !within(one.to, ...allowed))).toEqual([])
+test('providers know the words, the failures, the door to programs, schema forms and the base image', () => {
+  expect(mayImport('providers', ...PURE, 'src/exec.ts', 'src/files.ts', 'base-image')).toEqual([])
 })
 
-test('one hypervisor does not know another', () => {
-  const room = (path: string) => path.match(/^providers\/([^/]+)\//)?.[1]
+test('no provider knows another', () => {
+  const provider = (path: string) => path.match(/^providers\/([^/]+)\//)?.[1]
   expect(
-    breaking(one => room(one.from) !== undefined && room(one.to) !== undefined && room(one.from) !== room(one.to)),
-  ).toEqual([])
-})
-
-test('only the bot knows the table of handlers; handlers and providers do not know each other', () => {
-  expect(breaking(one => within(one.to, 'handlers') && one.own && !within(one.from, 'handlers', 'src/bot'))).toEqual([])
-  expect(breaking(one => within(one.from, 'handlers') && within(one.to, 'providers'))).toEqual([])
-})
-
-test('only runner and CLI know the table of providers', () => {
-  expect(breaking(one => one.to === 'providers/index.ts' && !within(one.from, 'src/runner', 'src/cli'))).toEqual([])
-})
-
-test('the runner holds no GitHub or Jira client', () => {
-  const outside = ['probot', 'octokit', '@octokit/rest', 'jira.js', 'jira.js/core']
-  expect(breaking(one => outside.includes(one.to) && !within(one.from, 'src/bot'))).toEqual([])
-  expect(breaking(one => within(one.from, 'src/runner') && within(one.to, 'src/bot'))).toEqual([])
-  expect(
-    breaking(
-      one =>
-        within(one.from, 'src/bot') && one.own && within(one.to, 'src/runner', 'src/registry/registry.ts', 'providers'),
+    breaches(
+      ({ from, to }) => provider(from) !== undefined && provider(to) !== undefined && provider(from) !== provider(to),
     ),
   ).toEqual([])
 })
 
-test('one door to other programs', () => {
+test('only configuration, runner and CLI know the table of providers', () => {
   expect(
-    breaking(one => ['execa', 'node:child_process', 'child_process'].includes(one.to) && one.from !== 'src/exec.ts'),
+    breaches(({ from, to }) => to === 'providers/index.ts' && !within(from, 'src/config', 'src/runner', 'src/cli')),
   ).toEqual([])
+})
+
+test('the schemas know the words alone, and the words know only types of schemas', () => {
+  expect(mayImport('src/schema', 'src/domain.ts', 'src/nearest.ts')).toEqual([])
+})
+
+test('only the bot and the schema of the CLI know handlers', () => {
+  expect(
+    breaches(({ from, to, own }) => own && within(to, 'handlers') && !within(from, 'handlers', 'src/bot', 'src/store')),
+  ).toEqual([])
+})
+
+test("GitHub's and Jira's modules know no stage and not each other", () => {
+  const stages = ['src/bot/inbox', 'src/bot/runners', 'src/bot/publish']
+  expect(mayNotImport('src/bot/github', ...stages, 'src/bot/jira', 'src/bot/index.ts')).toEqual([])
+  expect(mayNotImport('src/bot/jira', ...stages, 'src/bot/github', 'src/bot/index.ts')).toEqual([])
+})
+
+test('the stages know nothing of each other; only the wiring knows more than one', () => {
+  const stages = ['src/bot/inbox', 'src/bot/runners', 'src/bot/publish']
+  for (const stage of stages)
+    expect(mayNotImport(stage, ...stages.filter(other => other !== stage), 'src/bot/index.ts')).toEqual([])
+  const stagesOf = (file: string) =>
+    new Set(imports.filter(({ from }) => from === file).flatMap(({ to }) => stages.filter(stage => within(to, stage))))
+  const wiring = [...sources.keys()].filter(file => stagesOf(file).size > 1)
+  expect(wiring).toEqual(['src/bot/index.ts'])
+})
+
+test('the runner holds no client of GitHub or Jira, and bot and runner do not know each other', () => {
+  const clients = ['probot', 'octokit', '@octokit/rest', 'jira.js', 'jira.js/core']
+  expect(breaches(({ from, to }) => clients.includes(to) && !within(from, 'src/bot'))).toEqual([])
+  expect(mayNotImport('src/runner', 'src/bot', 'src/store')).toEqual([])
+  expect(mayNotImport('src/bot', 'src/runner', 'src/registry', 'providers')).toEqual([])
+  expect(mayNotImport('src/store', 'src/bot', 'src/runner', 'src/registry', 'providers')).toEqual([])
+})
+
+test('one door to other programs', () => {
+  const doors = ['execa', 'node:child_process', 'child_process']
+  expect(breaches(({ from, to }) => doors.includes(to) && from !== 'src/exec.ts')).toEqual([])
 })
 
 test('one reader of the environment', () => {
@@ -88,10 +131,10 @@ test('one reader of the environment', () => {
   expect(readers.map(([file]) => file)).toEqual(['src/config/config.ts'])
 })
 
-test('the forms of what commands print are types alone when one runs: short commands load no valibot', () => {
+test('short commands load no schema: what they print is typed only', () => {
   const loading = [...sources].filter(([, text]) => /^import (?!type\b)[^']*'[./]+\/json\.ts'/m.test(text))
   expect(loading.map(([file]) => file)).toEqual([])
-  expect(breaking(one => one.to === 'src/cli/json.ts').length).toBeGreaterThan(0)
+  expect(breaches(({ to }) => to === 'src/cli/json.ts').length).toBeGreaterThan(0)
 })
 
 test('no class, no enum', () => {
@@ -101,14 +144,41 @@ test('no class, no enum', () => {
   expect(found.map(([file]) => file)).toEqual([])
 })
 
-test('who signs as GitHub does holds what is sent against the description, or sends nonsense on purpose', () => {
-  const signs = ['test', 'demo'].flatMap(room =>
-    readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
-      .filter(
-        name =>
-          name.endsWith('.ts') && /['"]x-hub-signature-256['"]: /.test(readFileSync(join(root, room, name), 'utf8')),
-      )
-      .map(name => join(room, name)),
+/** Functions by indentation: from the line that declares one to the line that closes it. */
+const functionLengths = (text: string): { name: string; lines: number }[] => {
+  const lines = text.split('\n')
+  const indent = (line: string) => line.length - line.trimStart().length
+  return lines.flatMap((line, start) => {
+    const [, name] = line.match(/^\s*(?:export )?(?:const (\w+)\b.*=|(?:async )?function (\w+))/)?.filter(Boolean) ?? []
+    if (name === undefined) return []
+    let end = start + 1
+    const goesOn = (next: string) =>
+      next.trim() === '' || indent(next) > indent(line) || /^\s*[)\]}]+.*(=>|\{)\s*$/.test(next)
+    while (end < lines.length && goesOn(lines[end] ?? '')) end += 1
+    const isFunction = /=>|function/.test(lines.slice(start, Math.min(end, start + 40)).join(' '))
+    return isFunction ? [{ name, lines: end - start }] : []
+  })
+}
+
+test('no function is over 120 lines', () => {
+  const long = [...sources].flatMap(([file, text]) =>
+    functionLengths(text)
+      .filter(({ lines }) => lines > 120)
+      .map(({ name, lines }) => `${file}: ${name} has ${lines} lines`),
   )
-  expect(signs.sort()).toEqual(['test/bot/server.test.ts', 'test/support/github.ts'])
+  expect(long).toEqual([])
+  // The measure itself: a function of 121 lines is found.
+  expect(functionLengths(`const long = () => {\n${'  step()\n'.repeat(120)}}\n`)).toEqual([
+    { name: 'long', lines: 121 },
+  ])
+})
+
+test('whoever signs as GitHub does validates what is sent against the description, or sends nonsense on purpose', () => {
+  const signers = ['test', 'demo'].flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter(name => name.endsWith('.ts'))
+      .map(name => join(folder, name))
+      .filter(file => /['"]x-hub-signature-256['"]: /.test(readFileSync(join(root, file), 'utf8'))),
+  )
+  expect(signers.sort()).toEqual(['test/bot/http/server.test.ts', 'test/support/github.ts'])
 })
