@@ -78,18 +78,18 @@ export type UnsavedRepository = Extract<UnsavedWork, { known: true }>['repositor
   line: number
 }
 /** What was looked at just now: the work in it can be saved. */
-export type UnsavedWorkReport = { known: true; repositories: UnsavedRepository[] } | { known: false; because: string }
+export type UnsavedWorkReport = { known: true; repositories: UnsavedRepository[] } | { known: false; reason: string }
 
 /** What the script printed, as a finding. Anything unforeseen means that it is not known. */
 export const parseUnsavedWork = (stdout: string): UnsavedWorkReport => {
   const lines = stdout.trimEnd().split('\n')
   if (lines.at(-1) === 'no-git')
-    return { known: false, because: 'there are repositories, and the machine has no git to look at them' }
+    return { known: false, reason: 'there are repositories, and the machine has no git to look at them' }
   if (lines.at(-1) === 'too-many')
-    return { known: false, because: `there are more than ${MOST_REPOSITORIES} repositories` }
-  if (lines.at(-1) !== 'end') return { known: false, because: 'the machine gave no whole answer' }
+    return { known: false, reason: `there are more than ${MOST_REPOSITORIES} repositories` }
+  if (lines.at(-1) !== 'end') return { known: false, reason: 'the machine gave no whole answer' }
   const repositories = lines.slice(0, -1).map(line => line.match(LINE))
-  if (repositories.includes(null)) return { known: false, because: 'a repository could not be read' }
+  if (repositories.includes(null)) return { known: false, reason: 'a repository could not be read' }
   return {
     known: true,
     repositories: repositories

@@ -23,12 +23,10 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
+import type { InstalledSshConfig } from '../../registry/registry.ts'
 import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
 import type { RunnerContext } from '../context.ts'
 import { sshOptions } from './guest.ts'
-
-/** What an install did, so that an uninstall takes that away and no more. `folder` is the person's `.ssh`. */
-export type InstalledSshConfig = { folder: string; made: ('folder' | 'config' | 'include')[] }
 
 type Host = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 'status' | 'ssh'>
 type Kept = Pick<RunnerContext, 'home' | 'registry'>
