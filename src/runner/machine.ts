@@ -6,8 +6,10 @@ import type { Desired, EnvironmentRow } from '../registry/registry.ts'
 import type { RunnerContext } from './context.ts'
 import { nextStep, type Observed, type Step } from './lifecycle.ts'
 import { type Operation, throwIfCancelled } from './operation.ts'
-import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport, unsavedWorkScript } from './rescue/unsaved-work.ts'
-import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './ssh/guest.ts'
+import { unsavedWorkScript } from './rescue/scripts.ts'
+import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
+import { openGuest } from './ssh/guest.ts'
+import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
 const UNSAVED_WORK_DEADLINE_MS = 60_000
@@ -144,7 +146,7 @@ export const findUnsavedWork = async (
       await openGuest(context.run, context.home).script(
         provider,
         row.vmId,
-        unsavedWorkScript,
+        unsavedWorkScript(),
         UNSAVED_WORK_DEADLINE_MS,
         caller.signal,
       ),

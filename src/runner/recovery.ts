@@ -13,7 +13,7 @@ import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
 import { converge, observe, recordObserved, undoCreate } from './machine.ts'
 import type { Operation } from './operation.ts'
-import { sweepKeys } from './ssh/guest.ts'
+import { sweepKeys } from './ssh/keys.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
@@ -35,7 +35,8 @@ const recoverEnvironment = async (operation: Operation, { ticket, kind }: Operat
   if (observed !== 'running' && observed !== 'stopped') return
   recordObserved(context, row, observed)
   await syncCheckpoints(context, provider, row)
-  if (kind === 'move') await markMachine(provider, row)
+  // Until it ended, the mark may have been the former one, or that of the checkpoint.
+  if (kind === 'move' || kind === 'restore') await markMachine(provider, row)
 }
 
 /** Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. */
@@ -64,7 +65,7 @@ export const recoverAll = async (context: RunnerContext): Promise<Unrecovered[]>
   const { registry, home, clock } = context
   sweepKeys(home)
   if (existsSync(join(home, 'rescued'))) {
-    const { sweepRescues } = await import('./rescue/rescue.ts')
+    const { sweepRescues } = await import('./rescue/list.ts')
     await sweepRescues(home, (ticket, work) => ifUnlocked(home, ticket, work))
   }
   const unrecovered: Unrecovered[] = await removeDeadBuilds(context)

@@ -11,7 +11,7 @@ import {
   requireEnvironment,
   resolveTicket,
 } from '../../runner/context.ts'
-import type { Rescued } from '../../runner/rescue/rescue.ts'
+import type { Rescued } from '../../runner/rescue/list.ts'
 import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
@@ -66,7 +66,7 @@ const secondLook = async (world: RunnerContext, environments: readonly Listed[],
 // ── What was saved before its machine was deleted ──
 
 const rescued = async (world: RunnerContext): Promise<Rescued[]> =>
-  existsSync(join(world.home, 'rescued')) ? (await import('../../runner/rescue/rescue.ts')).listRescued(world.home) : []
+  existsSync(join(world.home, 'rescued')) ? (await import('../../runner/rescue/list.ts')).listRescued(world.home) : []
 
 const rescuedTable = (all: readonly Rescued[], now: Date): string[] =>
   all.length === 0
