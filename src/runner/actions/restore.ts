@@ -7,6 +7,7 @@ import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoint
 import { requireEnvironment } from '../context.ts'
 import { observe, waitUntilReady } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Operation } from '../operation.ts'
+import { markMachine } from './move.ts'
 
 /** Two restores within one second do not share a name. */
 const unusedName = (name: CheckpointName, names: readonly CheckpointName[]): CheckpointName => {
@@ -56,6 +57,8 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
     kept.add(await replaceState(operation, provider, { row, name, names }))
   }
+  // The mark of a restore that was interrupted may be that of the checkpoint.
+  if (earlier.length > 0) await markMachine(provider, row)
   if ((await observe(provider, row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
     await waitUntilReady(operation, provider, row)
