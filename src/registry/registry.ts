@@ -13,7 +13,6 @@ import { operationQueries } from './operations.ts'
 import { waitingQueries } from './waiting.ts'
 
 export type { Desired, EnvironmentRow } from './environments.ts'
-export type { InstalledSshConfig } from './meta.ts'
 export type { Attempt, OperationRow } from './operations.ts'
 
 export type Registry = ReturnType<typeof openRegistry>

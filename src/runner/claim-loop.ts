@@ -21,7 +21,7 @@ export type ClaimContext = {
   log: Log
   /** The actions that are being worked on. */
   running: Set<Action>
-  /** An action ended: environments may have changed. */
+  /** An action ended: environments and room may have changed. */
   onEnded: () => void
 }
 
@@ -72,13 +72,12 @@ const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]
 }
 
 const work = async (claims: ClaimContext, claimed: Lease, cut: AbortSignal): Promise<void> => {
-  const { offer, running, onEnded } = claims
+  const { running, onEnded } = claims
   running.add(claimed.action)
   try {
     await workOn(claims, claimed, cut)
   } finally {
     running.delete(claimed.action)
-    offer.refresh()
     onEnded()
   }
 }

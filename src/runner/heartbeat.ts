@@ -89,7 +89,9 @@ export const openHeartbeat = (
   const loop = async (): Promise<void> => {
     let sentAt = Number.NEGATIVE_INFINITY
     while (!ending.aborted) {
-      if (snapshot.mayHaveChanged() || performance.now() - sentAt >= HEARTBEAT_MS) {
+      const hasChanged = snapshot.mayHaveChanged()
+      if (hasChanged || performance.now() - sentAt >= HEARTBEAT_MS) {
+        if (hasChanged) offer.refresh()
         sentAt = performance.now()
         try {
           await beat()

@@ -7,18 +7,16 @@ import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
 
-/** How long an offer is reused, so that a claim does not cost a call of the hypervisor each time. */
-const REUSE_MS = 10_000
+/** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
+const REUSE_MS = 30_000
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 
 type Room = NonNullable<Offer['room']>
 
-/** Null when the provider does not list its images, or does not work now. */
-const imagesOf = async (provider: Provider): Promise<string[] | null> => {
-  if (provider.listBaseImages === undefined || !(await provider.available()).available) return null
-  return (await provider.listBaseImages()).filter(name => is(imageName, name))
-}
+/** Null when the provider does not list its images. Fails where it does not work. */
+const imagesOf = async (provider: Provider): Promise<string[] | null> =>
+  (await provider.listBaseImages?.())?.filter(name => is(imageName, name)) ?? null
 
 const roomOf = async (provider: Provider | null): Promise<Room | null> => {
   const capacity = await provider?.capacity?.()

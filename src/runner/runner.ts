@@ -42,7 +42,11 @@ export const startRunner = async (
     { bot, offer, version, pendingMemoryMiB: () => pendingMemoryMiB(context, running) },
     ending.signal,
   )
-  const claims = openClaimLoop({ context, bot, offer, log, running, onEnded: heartbeat.nudge })
+  const onEnded = () => {
+    offer.refresh()
+    heartbeat.nudge()
+  }
+  const claims = openClaimLoop({ context, bot, offer, log, running, onEnded })
   log.info(
     { runnerId: context.registry.runnerId(), bot: botUrl, slots: context.config.runnerSlots },
     'the runner is up',

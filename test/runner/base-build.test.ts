@@ -17,10 +17,13 @@ const manifest: BaseManifest = {
     sizeBytes: 1,
   },
 }
-const request = {
-  ...{ name: 'node-24', from: { kind: 'file', path: '/image' }, signal: new AbortController().signal },
-  ...{ onPhase: () => {}, by: { via: 'cli', who: 'tester' } },
-} as const
+const request: Parameters<typeof buildBaseImage>[2] = {
+  name: 'node-24',
+  from: { kind: 'file', path: '/image' },
+  signal: new AbortController().signal,
+  onPhase: () => {},
+  by: { via: 'cli', who: 'tester' },
+}
 
 let it: TestContext
 /** Runs in the middle of a build, whose machine exists by then. */

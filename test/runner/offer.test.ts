@@ -49,7 +49,7 @@ test('it has providers with their images, defaults, limits and room', async () =
   expect(offer.providers.map(({ name }) => name)).not.toContain('aws')
 })
 
-test('a host that does not answer has unknown images and room, and nothing to create machines with', async () => {
+test('when the host does not answer, images and room are unknown, and no provider is available', async () => {
   answer = null
   const offer = await openOffer(it.context).read(0)
   expect(offer).toMatchObject({ defaults: { provider: null }, room: null })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Provider } from '../../providers/provider.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
+import { fail } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
 import type { Registry } from '../../src/registry/registry.ts'
 import { openRunnerContext, type RunnerContext } from '../../src/runner/context.ts'
@@ -83,6 +84,11 @@ const openContext = async (home: string, guest: Guest): Promise<RunnerContext> =
   if (guest === 'in-process') {
     context.run = keygenRun
     wrapProviders(context, provider => ({ ...provider, runInGuest: guestOf(home) }))
+    const { provider } = context
+    context.provider = async name => {
+      if (name !== 'synthetic') throw fail('provider-missing', `a unit test opened ${name}`)
+      return provider(name)
+    }
   }
   return context
 }

@@ -32,7 +32,7 @@ test('a machine with a repository that git cannot read is kept', async () => {
   )
   expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
     result: 'failed',
-    failure: { kind: 'unsaved-work', message: expect.stringContaining('not known') },
+    failure: { kind: 'unsaved-work', message: expect.stringContaining('could not check for unsaved work') },
     environment: { status: 'stopped' },
   })
   // The result stays while the machine is stopped.
