@@ -92,8 +92,8 @@ const answers = async (
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
     // and an answer under another key does not count.
-    const ends = ['cancelled', 'provider-missing']
-    if (isFailure(error) && !ends.includes(error.failure.kind)) return false
+    const isFinal = !isFailure(error) || ['cancelled', 'provider-missing'].includes(error.failure.kind)
+    if (!isFinal) return false
     throw error
   }
 }

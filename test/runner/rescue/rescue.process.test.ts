@@ -100,7 +100,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
   })
 
   test('the state of a repository does not matter', async () => {
-    const states: Record<string, [script: string, found: string, question: string, answer: string]> = {
+    const states: Record<string, [script: string, work: string, question: string, answer: string]> = {
       untracked: ['g init -q w; cd w; echo x > f', '1 untracked file', 'cat f', 'x'],
       staged: [`${PUSHED} echo x > f; g add f`, '1 uncommitted change', 'cat f', 'x'],
       'staged and changed back': [
@@ -158,11 +158,11 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
     })
     const folder = await newest()
     const { repositories } = noteIn(folder)
-    for (const [index, [name, [, found, question, answer]]] of all.entries()) {
+    for (const [index, [name, [, work, question, answer]]] of all.entries()) {
       const repository = repositories[index]
       expect(repository?.path, name).toContain(`/${name}/`)
       expect(describeUnsavedWork({ known: true, repositories: repositories.slice(index, index + 1) }), name).toContain(
-        `${found} in `,
+        `${work} in `,
       )
       expect((await (await getBack(folder, index))(question)).trim(), name).toBe(answer)
     }
