@@ -7,7 +7,12 @@ import { createFileAtomic } from '../../src/files.ts'
 import type { Context } from './context.ts'
 import { deleteMachine } from './machines.ts'
 
-export type BuildNote = { pid: number; machines: string[]; folder: string }
+type BuildNote = {
+  pid: number
+  folder: string
+  /** Earlier versions noted the build's machines here; now the caller of `buildBase` journals them. */
+  machines?: string[]
+}
 
 const PREFIX = 'building-'
 
@@ -19,18 +24,20 @@ const busy = (name: string, pid: number) =>
   )
 
 /** Notes the build, after removing what killed builds left. Returns a function that removes the note. */
-export const beginBuild = async (context: Context, name: string, note: BuildNote): Promise<() => void> => {
+export const beginBuild = async (context: Context, name: string, folder: string): Promise<() => void> => {
   const root = join(context.home, 'kvm')
   for (const file of readdirSync(root).filter(each => each.startsWith(PREFIX))) {
-    const { pid, machines, folder } = JSON.parse(readFileSync(join(root, file), 'utf8')) as BuildNote
+    const note = JSON.parse(readFileSync(join(root, file), 'utf8')) as BuildNote
+    const { pid, machines = [] } = note
     if (!isProcessAlive(pid)) {
-      // An earlier version made them without our home's id; the note proves that they are ours.
+      // Their marks have no home. The note proves that they are ours.
       for (const machine of machines) await deleteMachine({ ...context, knows: id => id === machine }, machine)
-      rmSync(folder, { recursive: true, force: true })
+      rmSync(note.folder, { recursive: true, force: true })
       rmSync(join(root, file))
     } else if (file === `${PREFIX}${name}`) throw busy(name, pid)
   }
   const file = join(root, `${PREFIX}${name}`)
-  if (!createFileAtomic(file, JSON.stringify(note))) throw busy(name, JSON.parse(readFileSync(file, 'utf8')).pid)
+  if (!createFileAtomic(file, JSON.stringify({ pid: process.pid, folder } satisfies BuildNote)))
+    throw busy(name, JSON.parse(readFileSync(file, 'utf8')).pid)
   return () => rmSync(file, { force: true })
 }

@@ -53,13 +53,11 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
   mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
   const folder = mkdtempSync(join(home, 'kvm', 'build-'))
   try {
-    const [builder, prover] = [request.newMachine(), request.newMachine()]
-    const machines = [builder, prover]
-    const endBuild = await beginBuild(context, request.name, { pid: process.pid, machines, folder })
+    const endBuild = await beginBuild(context, request.name, folder)
     try {
+      const [builder, prover] = [request.newMachine(), request.newMachine()]
       return await makeImage({ context, request, ...checked, folder, builder, prover })
     } finally {
-      for (const machine of machines) await deleteMachine(context, machine)
       endBuild()
     }
   } finally {
@@ -68,32 +66,31 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
 }
 
 const makeImage = async (build: Build): Promise<BaseManifest> => {
-  const { context, request } = build
-  const { image, manifest: manifestVolume } = imageVolumes(request.name)
-  const { disk, source } = await prepareDisk(build)
-  const contents = await setUp(build, disk)
-
-  request.onPhase('image')
-  const file = await downloadDisk(build)
-  // An image without a manifest is what a killed build left.
-  await deleteVolume(context, image)
-  let isProven = false
+  const { context, request, builder, prover } = build
+  const { name } = request
+  const volumes = imageVolumes(name)
+  /** Whether the pool has the image of this build, not proven yet. */
+  let isUnproven = false
   try {
-    await publishVolume(context, image, file)
+    const { disk, source } = await prepareDisk(build)
+    const contents = await setUp(build, disk)
+    request.onPhase('image')
+    const file = await downloadDisk(build)
+    // An image without a manifest is what a killed build left.
+    await deleteVolume(context, volumes.image)
+    isUnproven = true
+    await publishVolume(context, volumes.image, file)
     await prove(build, file)
-    const manifest: BaseManifest = {
-      ...{ name: request.name, provider: 'kvm', sha256: await sha256(file), source, contents },
-      createdAt: new Date().toISOString(),
-      sizeBytes: statSync(file).size,
-    }
-    await withFile(context, JSON.stringify(manifest, null, 2), path => publishVolume(context, manifestVolume, path))
-    isProven = true
+    const [createdAt, sizeBytes] = [new Date().toISOString(), statSync(file).size]
+    const manifest = { name, provider: 'kvm', sha256: await sha256(file), source, contents, createdAt, sizeBytes }
+    await withFile(context, JSON.stringify(manifest, null, 2), path => publishVolume(context, volumes.manifest, path))
+    isUnproven = false
     return manifest
   } finally {
-    if (!isProven) {
-      await deleteMachine(context, build.prover)
-      await deleteVolume(context, manifestVolume)
-      await deleteVolume(context, image)
+    for (const machine of [builder, prover]) await deleteMachine(context, machine)
+    if (isUnproven) {
+      await deleteVolume(context, volumes.manifest)
+      await deleteVolume(context, volumes.image)
     }
   }
 }
