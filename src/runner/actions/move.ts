@@ -31,10 +31,11 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
   const [old, existing] = [registry.environment(from), registry.environment(ticket)]
   if (old === null) return { skipped: `${former} has no environment` }
   if (existing !== null && from !== ticket) {
-    if ((await observe(await context.provider(old.provider), old)) === 'running')
-      await stop(operation, { kind: 'stop', ticket: from, by, replyTo: null })
+    const observed = await observe(await context.provider(old.provider), old)
+    if (observed === 'running') await stop(operation, { kind: 'stop', ticket: from, by, replyTo: null })
+    const fate = observed === 'gone' || observed === 'unmade' ? 'no longer exists' : 'is stopped and kept'
     return {
-      skipped: `${ticket} already has a machine, ${existing.vmId}. The machine of ${from}, ${old.vmId}, is stopped and kept`,
+      skipped: `${ticket} already has a machine, ${existing.vmId}. The machine of ${from}, ${old.vmId}, ${fate}`,
     }
   }
   // An earlier attempt may have moved it, and died before it wrote the mark.

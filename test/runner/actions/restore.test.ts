@@ -1,7 +1,8 @@
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+import { recoverAll } from '../../../src/runner/recovery.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
 const state = () => it.read('DROP-1', 'state')
@@ -57,4 +58,17 @@ test('a checkpoint that was restored before the process died is not restored aga
   })
   expect(state()).toBe('later')
   expect(preRestores()).toHaveLength(1)
+})
+
+test('after an interrupted restore, the mark is written again: by the next start, and by another attempt', async () => {
+  const assigned: string[] = []
+  wrapProviders(it.context, provider => ({ ...provider, assign: async (_id, ticket) => void assigned.push(ticket) }))
+  await it.do(actions.restore('DROP-1', 'one'))
+  expect(assigned).toEqual([])
+  expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'))).toBe(true)
+  expect(await recoverAll(it.context)).toEqual([])
+  expect(assigned).toEqual(['DROP-1'])
+  expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
+  await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })
+  expect(assigned).toEqual(['DROP-1', 'DROP-1'])
 })
