@@ -21,7 +21,7 @@ export type EnvironmentRow = {
   desiredBy: Requester
   ssh: SshAddress | null
   hostKey: string | null
-  /** As the last stop or delete found it; null when it was not looked for since the machine last ran. */
+  /** The result of the last stop or delete; null when there was none since the machine last ran. */
   unsavedWork: UnsavedWork | null
 }
 

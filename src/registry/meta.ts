@@ -5,7 +5,7 @@ import { type Database, readJson } from './database.ts'
 /** What an install of the ssh configuration made, so that an uninstall removes that and no more. `folder` is the person's `.ssh`. */
 export type InstalledSshConfig = { folder: string; made: ('folder' | 'config' | 'include')[] }
 
-/** What the bot has queued, and when it said so (ISO 8601, UTC). */
+/** The actions that the bot has queued, and when it reported them (ISO 8601, UTC). */
 export type QueuedActions = { at: string; queued: HeartbeatResponse['waiting'] }
 
 export const metaQueries = ({ first, run }: Database) => {

@@ -66,7 +66,7 @@ const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]
   bot.report(null)
   if (body === null) return []
   const parsed = v.safeParse(lease, body)
-  // A bot that hands out such leases is asked less often.
+  // Throwing delays the next claim from a bot that hands out such leases.
   if (!parsed.success) throw await refuse(claims, body, parsed.issues, signal)
   return [parsed.output]
 }

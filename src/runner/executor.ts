@@ -41,7 +41,7 @@ export const effectiveKind = <Kind extends ActionKind>(
 /** `action` has the key that its environment has. `from`: the key that the environment has to be moved from first, or null. */
 type Resolved = { action: Action; from: Ticket | null }
 
-/** The issue may have got another key since the action was asked for, or since its last attempt. */
+/** The issue may have got another key since the action was requested, or since its last attempt. */
 const resolveAction = (context: RunnerContext, action: Action, { actionId }: Caller): Resolved => {
   if (action.kind === 'move') return { action, from: resolveTicket(context, action.from) }
   const ticket = resolveTicket(context, action.ticket)
