@@ -1,11 +1,22 @@
 /**
- * A small ISO 9660 image with Joliet names: what a NoCloud seed needs, and no more. Files in the root folder alone.
- * Layout after ECMA-119 and the Joliet specification: 16 empty sectors, primary and supplementary volume descriptor,
- * terminator, path tables, root folders, data.
+ * A small ISO 9660 image with Joliet names: just enough for a NoCloud seed. All files are in the root folder.
+ * Layout (ECMA-119 and the Joliet specification): 16 empty sectors, primary and Joliet volume descriptors, terminator, path
+ * tables, root folders, data.
  */
 
 const SECTOR = 2048
+const SYSTEM_SECTORS = 16
+const FIRST_PATH_TABLE = 19
+const FIRST_ROOT = 23
+const FIRST_DATA = 25
+
 export type IsoFile = { name: string; content: Buffer }
+type PlacedFile = IsoFile & { index: number; sector: number }
+/** The primary tree has plain names of ISO level 1; the Joliet tree has the real ones. */
+type Tree = 'primary' | 'joliet'
+type Layout = { label: string; at: Date; files: PlacedFile[]; sectors: number }
+
+// ── Numbers, text and times as ECMA-119 writes them ──
 
 const both16 = (value: number) => {
   const bytes = Buffer.alloc(4)
@@ -19,16 +30,23 @@ const both32 = (value: number) => {
   bytes.writeUInt32BE(value, 4)
   return bytes
 }
-const ucs2be = (text: string) => Buffer.from(text, 'utf16le').swap16()
-const padded = (text: string, length: number) => Buffer.from(text.padEnd(length).slice(0, length), 'latin1')
-const paddedWide = (text: string, length: number) =>
-  Buffer.concat([
-    ucs2be(text.padEnd(Math.floor(length / 2)).slice(0, Math.floor(length / 2))),
-    Buffer.alloc(length % 2),
-  ])
-const sectors = (bytes: number) => Math.ceil(bytes / SECTOR)
+const single32 = (value: number, isBigEndian: boolean) => {
+  const bytes = Buffer.alloc(4)
+  if (isBigEndian) bytes.writeUInt32BE(value, 0)
+  else bytes.writeUInt32LE(value, 0)
+  return bytes
+}
+const ucs2 = (text: string) => Buffer.from(text, 'utf16le').swap16()
+const padText = (text: string, bytes: number, tree: Tree) => {
+  if (tree === 'primary') return Buffer.from(text.padEnd(bytes).slice(0, bytes), 'latin1')
+  const characters = Math.floor(bytes / 2)
+  return Buffer.concat([ucs2(text.padEnd(characters).slice(0, characters)), Buffer.alloc(bytes % 2)])
+}
+/** Fills the last sector with zeroes. Even an empty file has a sector. */
+const padSectors = (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(sectorsOf(bytes) * SECTOR - bytes.length)])
+const sectorsOf = (bytes: Buffer) => Math.max(1, Math.ceil(bytes.length / SECTOR))
 
-/** Seven bytes: years since 1900, month, day, hour, minute, second, offset. */
+/** Seven bytes: years since 1900, month, day, hour, minute, second, time zone. */
 const recordTime = (at: Date) =>
   Buffer.from([
     at.getUTCFullYear() - 1900,
@@ -39,142 +57,112 @@ const recordTime = (at: Date) =>
     at.getUTCSeconds(),
     0,
   ])
-/** Seventeen bytes: digits, and the offset. */
-const volumeTime = (at: Date) =>
-  Buffer.concat([
-    Buffer.from(
-      `${at
-        .toISOString()
-        .replaceAll(/[^0-9]/g, '')
-        .slice(0, 14)}00`,
-      'latin1',
-    ),
-    Buffer.from([0]),
-  ])
-const NO_TIME = Buffer.concat([Buffer.from('0'.repeat(16), 'latin1'), Buffer.from([0])])
+/** Seventeen bytes: sixteen digits down to hundredths of a second, and the time zone. */
+const volumeTime = (digits: string) => Buffer.concat([Buffer.from(digits.padEnd(16, '0'), 'latin1'), Buffer.from([0])])
+const digitsOf = (at: Date) => at.toISOString().replaceAll(/\D/g, '').slice(0, 14)
 
-const record = (name: Buffer, sector: number, size: number, folder: boolean, time: Buffer): Buffer => {
-  const length = 33 + name.length + (name.length % 2 === 0 ? 1 : 0)
+// ── The parts of the image ──
+
+const directoryRecord = (name: Buffer, sector: number, size: number, isFolder: boolean, at: Date): Buffer => {
+  const padding = name.length % 2 === 0 ? 1 : 0
   return Buffer.concat([
-    Buffer.from([length, 0]),
+    Buffer.from([33 + name.length + padding, 0]),
     both32(sector),
     both32(size),
-    time,
-    Buffer.from([folder ? 2 : 0, 0, 0]),
+    recordTime(at),
+    Buffer.from([isFolder ? 2 : 0, 0, 0]),
     both16(1),
     Buffer.from([name.length]),
     name,
-    Buffer.alloc(name.length % 2 === 0 ? 1 : 0),
+    Buffer.alloc(padding),
   ])
 }
 
-/** Names of level 1 for readers without Joliet: `F0`, `F1`; cloud-init and every Linux read the Joliet ones. */
-const plainName = (file: IsoFile, at: number) => {
-  const [stem = '', extension = ''] = file.name.toUpperCase().split('.')
+/** A name of level 1, for readers without Joliet; cloud-init and Linux read the Joliet names. The index keeps names unique. */
+const plainName = ({ name, index }: PlacedFile) => {
+  const [stem = '', extension = ''] = name.toUpperCase().split('.')
   const clean = (part: string, length: number) => part.replaceAll(/[^A-Z0-9]/g, '_').slice(0, length)
-  return Buffer.from(`${clean(stem, 7)}${at}.${clean(extension, 3)};1`, 'latin1')
+  return Buffer.from(`${clean(stem, 7)}${index}.${clean(extension, 3)};1`, 'latin1')
 }
 
-/** The image, with the volume label `label` (at most 16 characters). Names at most 64 characters, contents small. */
-export const isoImage = (label: string, files: readonly IsoFile[], at: Date = new Date()): Buffer => {
-  const time = recordTime(at)
-  const [pathTables, roots] = [19, 23]
-  const firstData = roots + 2
-  let next = firstData
-  const placed = files.map((file, index) => {
-    const sector = next
-    next += Math.max(1, sectors(file.content.length))
-    return { file, index, sector }
-  })
+const rootSector = (tree: Tree) => (tree === 'primary' ? FIRST_ROOT : FIRST_ROOT + 1)
+const rootRecord = (name: number, tree: Tree, at: Date) =>
+  directoryRecord(Buffer.from([name]), rootSector(tree), SECTOR, true, at)
 
-  const root = (wide: boolean) => {
-    const self = roots + (wide ? 1 : 0)
-    const entries = placed
-      .map(({ file, index, sector }) => ({
-        name: wide ? ucs2be(file.name) : plainName(file, index),
-        sector,
-        size: file.content.length,
-      }))
-      .sort((a, b) => Buffer.compare(a.name, b.name))
-    const bytes = Buffer.concat([
-      record(Buffer.from([0]), self, SECTOR, true, time),
-      record(Buffer.from([1]), self, SECTOR, true, time),
-      ...entries.map(entry => record(entry.name, entry.sector, entry.size, false, time)),
-    ])
-    if (bytes.length > SECTOR) throw new RangeError('too many files for one folder sector')
-    return Buffer.concat([bytes, Buffer.alloc(SECTOR - bytes.length)])
-  }
-  const pathTable = (wide: boolean, big: boolean) => {
-    const bytes = Buffer.alloc(SECTOR)
-    bytes[0] = 1
-    if (big) bytes.writeUInt32BE(roots + (wide ? 1 : 0), 2)
-    else bytes.writeUInt32LE(roots + (wide ? 1 : 0), 2)
-    if (big) bytes.writeUInt16BE(1, 6)
-    else bytes.writeUInt16LE(1, 6)
-    return bytes
-  }
-  const pointer = (sector: number, big: boolean) => {
-    const bytes = Buffer.alloc(4)
-    if (big) bytes.writeUInt32BE(sector, 0)
-    else bytes.writeUInt32LE(sector, 0)
-    return bytes
-  }
-  const descriptor = (wide: boolean) => {
-    const text = (value: string, length: number) => (wide ? paddedWide(value, length) : padded(value, length))
-    const bytes = Buffer.concat([
-      Buffer.from([wide ? 2 : 1]),
+const rootFolder = ({ files, at }: Layout, tree: Tree): Buffer => {
+  const records = files
+    .map(file => ({ ...file, encoded: tree === 'joliet' ? ucs2(file.name) : plainName(file) }))
+    .sort((a, b) => Buffer.compare(a.encoded, b.encoded))
+    .map(({ encoded, sector, content }) => directoryRecord(encoded, sector, content.length, false, at))
+  // The folder itself and its parent, which is the same.
+  const bytes = Buffer.concat([rootRecord(0, tree, at), rootRecord(1, tree, at), ...records])
+  if (bytes.length > SECTOR) throw new RangeError('the files of an ISO image do not fit into one folder sector')
+  return padSectors(bytes)
+}
+
+const pathTable = (tree: Tree, isBigEndian: boolean): Buffer => {
+  const parent = isBigEndian ? [0, 1] : [1, 0]
+  return padSectors(Buffer.concat([Buffer.from([1, 0]), single32(rootSector(tree), isBigEndian), Buffer.from(parent)]))
+}
+
+const volumeDescriptor = ({ label, at, sectors }: Layout, tree: Tree): Buffer => {
+  const text = (value: string, bytes: number) => padText(value, bytes, tree)
+  const table = tree === 'primary' ? FIRST_PATH_TABLE : FIRST_PATH_TABLE + 2
+  const created = volumeTime(digitsOf(at))
+  return padSectors(
+    Buffer.concat([
+      Buffer.from([tree === 'primary' ? 1 : 2]),
       Buffer.from('CD001', 'latin1'),
       Buffer.from([1, 0]),
       text('', 32),
       text(label, 32),
       Buffer.alloc(8),
-      both32(next),
-      // The escape sequence of UCS-2 level 3: this is what makes the descriptor Joliet.
-      wide ? Buffer.concat([Buffer.from('%/E', 'latin1'), Buffer.alloc(29)]) : Buffer.alloc(32),
+      both32(sectors),
+      // The escape sequence of UCS-2 level 3 marks the descriptor as Joliet.
+      tree === 'joliet' ? Buffer.concat([Buffer.from('%/E', 'latin1'), Buffer.alloc(29)]) : Buffer.alloc(32),
       both16(1),
       both16(1),
       both16(SECTOR),
+      // The bytes of a path table.
       both32(10),
-      pointer(pathTables + (wide ? 2 : 0), false),
-      pointer(0, false),
-      pointer(pathTables + (wide ? 3 : 1), true),
-      pointer(0, true),
-      record(Buffer.from([0]), roots + (wide ? 1 : 0), SECTOR, true, time),
-      text('', 128),
-      text('', 128),
-      text('', 128),
-      text('', 128),
-      text('', 37),
-      text('', 37),
-      text('', 37),
-      volumeTime(at),
-      volumeTime(at),
-      NO_TIME,
-      NO_TIME,
+      ...[single32(table, false), single32(0, false), single32(table + 1, true), single32(0, true)],
+      rootRecord(0, tree, at),
+      // Set, publisher, preparer and application; copyright and abstract files.
+      ...[128, 128, 128, 128, 37, 37, 37].map(bytes => text('', bytes)),
+      ...[created, created, volumeTime(''), volumeTime('')],
       Buffer.from([1, 0]),
-    ])
-    return Buffer.concat([bytes, Buffer.alloc(SECTOR - bytes.length)])
-  }
-  const terminator = Buffer.alloc(SECTOR)
-  terminator[0] = 255
-  terminator.write('CD001', 1, 'latin1')
-  terminator[6] = 1
+    ]),
+  )
+}
 
-  const data = placed.map(({ file }) => {
-    const whole = Math.max(1, sectors(file.content.length)) * SECTOR
-    return Buffer.concat([file.content, Buffer.alloc(whole - file.content.length)])
+const terminator = padSectors(
+  Buffer.concat([Buffer.from([255]), Buffer.from('CD001', 'latin1'), Buffer.from([1])]),
+)
+
+const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
+  let sectors = FIRST_DATA
+  const placed = files.map((file, index) => {
+    const sector = sectors
+    sectors += sectorsOf(file.content)
+    return { ...file, index, sector }
   })
+  return { files: placed, sectors }
+}
+
+/** `label` has at most 16 characters, a name at most 64. Throws RangeError when the names do not fit into one sector. */
+export const isoImage = (label: string, files: readonly IsoFile[], at: Date = new Date()): Buffer => {
+  const layout: Layout = { label, at, ...place(files) }
   return Buffer.concat([
-    Buffer.alloc(16 * SECTOR),
-    descriptor(false),
-    descriptor(true),
+    Buffer.alloc(SYSTEM_SECTORS * SECTOR),
+    volumeDescriptor(layout, 'primary'),
+    volumeDescriptor(layout, 'joliet'),
     terminator,
-    pathTable(false, false),
-    pathTable(false, true),
-    pathTable(true, false),
-    pathTable(true, true),
-    root(false),
-    root(true),
-    ...data,
+    pathTable('primary', false),
+    pathTable('primary', true),
+    pathTable('joliet', false),
+    pathTable('joliet', true),
+    rootFolder(layout, 'primary'),
+    rootFolder(layout, 'joliet'),
+    ...layout.files.map(({ content }) => padSectors(content)),
   ])
 }

@@ -1,4 +1,4 @@
-/** The shell scripts beside this file, as text: what a guest runs to become a base image. */
+/** The text of the shell scripts beside this file, which turn a machine into a base image. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the machine an image: nothing of this one machine is left. Runs last, as root; the machine is shut down afterwards.
+# Removes everything that belongs to this one machine, so that its disk becomes an image. Runs last, as root, before the
+# shutdown.
 set -eu
 rm -f /etc/ssh/ssh_host_*
 rm -rf /home/agent/.ssh /root/.ssh
@@ -10,7 +11,7 @@ rm -rf /var/lib/dhcp/* /var/lib/systemd/network /run/systemd/netif/leases
 if command -v apt-get >/dev/null; then apt-get clean; rm -rf /var/lib/apt/lists/*; fi
 find /var/log -type f -exec truncate -s 0 {} +
 rm -rf /tmp/* /var/tmp/* /root/.bash_history /home/*/.bash_history
-# What is deleted gives its space back to the image.
+# Frees the space of deleted files in the image.
 fstrim -a 2>/dev/null || true
 sync
 echo sealed

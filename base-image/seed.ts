@@ -1,27 +1,27 @@
-/** What a new machine is told at its first boot, by cloud-init's NoCloud source. JSON throughout: it is valid YAML. */
+/** What cloud-init (NoCloud) gives a new machine at its first boot. Everything is JSON, which is valid YAML. */
 import { fail } from '../src/errors.ts'
 import { isoImage } from './iso.ts'
 
 export const GUEST_USER = 'agent'
 
 export type Seed = {
-  /** Also the instance id: a new one makes cloud-init run again. */
+  /** Also the instance id: cloud-init runs again when it changes. */
   hostname: string
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
 }
 
-/** The seed as the bytes of a CD-ROM labelled CIDATA. */
+/** The bytes of a CD-ROM with the label CIDATA. */
 export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
-  if (/[\r\n]/.test(publicKey)) throw fail('usage', 'the public key for the machine has more than one line')
+  if (/[\r\n]/.test(publicKey)) throw fail('usage', "the machine's public key has more than one line")
   const userData = {
     hostname,
     fqdn: hostname,
-    // sudo looks its own host up: without an entry it waits for a name server.
+    // sudo looks up its own host name, and waits for a name server when /etc/hosts lacks it.
     manage_etc_hosts: 'localhost',
     ssh_pwauth: false,
     disable_root: true,
-    // Only the key that we made and pinned, none of the image's.
+    // Removes the image's host keys: the machine has only the one that we made and pinned.
     ssh_deletekeys: true,
     ssh_keys: { ed25519_private: hostKey.privateKey, ed25519_public: hostKey.publicKey },
     ssh: { emit_keys_to_console: false },
@@ -43,7 +43,7 @@ export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
   const network = {
     version: 2,
     ethernets: {
-      // By MAC: clones with one machine-id would share a lease otherwise.
+      // Clones that share a machine-id would share a DHCP lease.
       any: {
         match: { name: 'e*' },
         dhcp4: true,

@@ -1,115 +1,168 @@
 /**
- * A hypervisor behind one interface. A provider is a function from its tools to a plain object; it keeps no state of its
- * own in memory, so that two processes may use it at once. Calls for one ticket never overlap (the caller holds the
- * ticket's lock); calls for different tickets do.
+ * A hypervisor behind one interface. A provider is a function from its tools to a plain object. It keeps no state in memory,
+ * so that two processes may use it at once. Calls for one machine never overlap (the caller holds its lock); calls for
+ * different machines do.
  *
- * `id` is the machine's name (`as-drop-2100-1a2b3c4d`). Every method checks that the machine is ours before it changes
- * it, and fails with `not-ours` otherwise. Failures are those of errors.ts.
+ * `id` is the machine's vmId (`as-drop-2100-1a2b3c4d`). A mark on the machine holds its vmId, its ticket or none, and the id
+ * of the AGENT_SWARM_HOME that made it. Every method MUST check the mark before it changes a machine, and fail with
+ * `not-ours` when there is none, or when it names another home. A mark without a home was made by an earlier version: when
+ * `Tools.knows(vmId)`, the machine is ours and the provider adds our home's id to its mark at the first look; otherwise it is
+ * not ours. The runner has nothing to do for this but to give `knows`.
+ *
+ * Failures are those of src/errors.ts.
  */
 import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
+import type { Setting } from '../src/schema/forms.ts'
+
+/** What the configuration, the docs and the bot know of a provider without opening it. */
+export type ProviderDescription<Settings = Readonly<Record<string, unknown>>> = {
+  name: ProviderName
+  /** Its name for people. */
+  label: string
+  /** Whether it is chosen when none is configured and it is available. */
+  detected: boolean
+  /** The systems on which its tests have run for real. */
+  provenOn: string | null
+  /** Whether it makes checkpoints without stopping the guest. MUST agree with `Provider.liveCheckpoints`. */
+  live: boolean
+  /** Its settings, by their name in config.yaml. */
+  settings: Readonly<Record<string, Setting>>
+  /** The environment variables that its programs may see besides the general ones of src/exec.ts. */
+  environment: readonly string[]
+  /** Loads and opens it. Null: not part of this version. */
+  open: Open<Settings> | null
+}
+/** A method's type, so that a description with settings of its own fits into the table. */
+type Open<Settings> = { open(tools: Tools<Settings>): Promise<Provider> }['open']
+
+export type Tools<Settings> = {
+  /** Runs programs with the environment variables of the provider's description. */
+  run: Run
+  /** AGENT_SWARM_HOME. The provider's own files lie in `home/<name>/`. */
+  home: string
+  /** The home's id, which goes into every mark. */
+  homeId: string
+  /** Whether this home's registry has the machine. Decides whose a machine without a home's id is. */
+  knows(vmId: string): boolean
+  /** The values of the description's settings. */
+  settings: Settings
+}
 
 export type VmStatus = 'running' | 'stopped' | 'creating'
-export type VmInfo = { vmId: string; ticket: Ticket; ip: string | null; status: VmStatus }
+export type VmInfo = {
+  vmId: string
+  /** Null: the machine has no ticket yet, or builds an image. */
+  ticket: Ticket | null
+  ip: string | null
+  status: VmStatus
+  /** The hypervisor's reason why a running machine is paused. */
+  paused?: string
+}
 export type SshInfo = { host: string; port: number; user: string }
 
 export type CreateOptions = {
-  /** The machine's name, chosen and journalled by the caller. */
+  /** Chosen and journalled by the caller. */
   vmId: string
   cpus: number
   memoryMiB: number
   diskGiB: number
-  /** The key that may log in, as one line of authorized_keys. */
+  /** The key that may log in: one line of authorized_keys. */
   publicKey: string
-  /** The machine's own host key, made by the caller, which pins it: OpenSSH private key (PEM text) and public line. */
+  /** The machine's host key, made and pinned by the caller: OpenSSH private key (PEM) and public line. */
   hostKey: { privateKey: string; publicKey: string }
 }
 
-/** What one machine takes of its host. */
+/** What a machine takes of its host. */
 export type VmUsage = {
-  /** On the host's disk, with its checkpoints. */
+  /** On the host's disk, checkpoints included. */
   diskBytes: number
   cpus: number
-  /** What the machine may have. */
+  /** The most that the machine may use. */
   memoryBytes: number
-  /** What the host really gives it now, the hypervisor's own part included: 0 when stopped, null while it cannot be asked. */
+  /** What the host gives it now, the hypervisor's overhead included; 0 when stopped, null when unknown. */
   memoryUsedBytes: number | null
-  /** Processor time since its start; null when it is stopped or cannot be asked. */
+  /** Processor time since its start; null when stopped or unknown. */
   cpuSeconds: number | null
 }
 
-/** What the host of the machines has, and what of it could be given to more of them. */
+/** What the host of the machines has, and what is available for new ones. */
 export type Capacity = {
   cpus: number
   memoryBytes: { total: number; available: number }
   diskBytes: { total: number; available: number }
 }
 
-/** What `createVm` tells while it works: `disk`, `seed`, `define`. */
+/** Called as `createVm` reaches `disk`, `seed`, `define`. */
 type OnPhase = (phase: string) => void
 
 export type Provider = {
   name: ProviderName
-  /** Whether it can work here, and if not why not and what to do. Changes nothing. Done within a few seconds. */
+  /** Whether it works here; if not, why and what to do. Changes nothing, and answers within seconds. */
   available(): Promise<{ available: true } | { available: false; reason: string; remedy: string | null }>
   /**
-   * Makes the machine, marked as ours with its ticket. It may be running or stopped afterwards: the caller starts it.
-   * Idempotent for one `vmId`: what an interrupted call left is completed or made anew. When it fails, it leaves
-   * nothing behind. `no-such-image` when the base image is not there.
+   * Makes the machine and its mark. It may be running or stopped afterwards; the caller starts it. Idempotent for one vmId:
+   * completes or replaces what an interrupted call left. On failure it leaves nothing behind. Fails with `no-such-image`
+   * when the base image does not exist.
    */
-  createVm(ticket: Ticket, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
-  /** Idempotent. Returns when the hypervisor runs it, which says nothing of the guest. */
+  createVm(ticket: Ticket | null, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
+  /** Idempotent. Returns when the hypervisor runs the machine; the guest may not answer yet. */
   startVm(id: string): Promise<void>
-  /** Shuts the guest down, and powers off when it does not answer within its grace. Idempotent. May take that grace long. */
+  /** Shuts the guest down, and powers it off after a grace period. Idempotent. */
   stopVm(id: string): Promise<void>
-  /** Removes the machine, its disks and its checkpoints. Idempotent: one that is not there is done. */
+  /** Removes the machine, its disks and its checkpoints. Idempotent: does nothing when there is no such machine. */
   deleteVm(id: string): Promise<void>
-  /** Where its SSH server is now. `no-address-yet` while it has no address; the caller asks again. */
+  /** The present address of its SSH server. `no-address-yet` while it has none; the caller retries. */
   sshInfo(id: string): Promise<SshInfo>
   /**
-   * Makes a checkpoint of the machine as it is, running or stopped. `already-exists` when the name is taken. `sizeBytes` is
-   * what it added on the host's disk when it was made; null when that cannot be told.
+   * Makes a checkpoint of the machine, running or stopped. Not idempotent: `already-exists` when the name is taken, because
+   * the state that it names differs. `sizeBytes` is the disk space that making it took; null when unknown.
    */
   checkpoint(id: string, name: CheckpointName): Promise<{ sizeBytes: number | null }>
-  /** Brings a checkpoint back; the machine is then as it was at the capture (running with its memory, or stopped). Idempotent. */
+  /**
+   * Restores a checkpoint: the machine is then as it was at the capture (running with its memory, or stopped), but keeps its
+   * present mark. Idempotent. After an interrupted call the mark may be that of the capture: the caller assigns the ticket again.
+   */
   restore(id: string, name: CheckpointName): Promise<void>
   /** Oldest first. */
   listCheckpoints(id: string): Promise<CheckpointName[]>
-  /** `no-such-vm` when there is none. */
+  /** Fails with `no-such-vm` when there is no such machine. */
   status(id: string): Promise<VmStatus>
-  /** Every machine of ours, in a number of outside commands that does not grow with them. */
+  /** All our machines, with a number of outside commands that does not grow with them. */
   listVms(): Promise<VmInfo[]>
 
   // Optional members: their presence is the capability.
+  /** Gives the machine a ticket, or another one. Idempotent. */
+  assign?(id: string, ticket: Ticket): Promise<void>
   /** A checkpoint of a running guest never stops it (it may pause). */
   liveCheckpoints?: true
-  /** A checkpoint of a running guest holds its memory: a restore goes on where it was. */
+  /** A checkpoint of a running guest holds its memory: a restore resumes it. */
   memoryCheckpoints?: true
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
-  /** Of every machine of ours, by id. Constant number of commands. */
+  /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
-  /** Of the host where the machines are, which need not be this one. Constant number of commands. */
+  /** The host where the machines are, which may not be this one. Constant number of commands. */
   capacity?(): Promise<Capacity>
   /**
-   * The last lines that the guest wrote on its console, at most 20 of at most 200 characters, without control characters: a
-   * guest's output is hostile. Empty when it wrote nothing.
+   * The last lines on the guest's console: at most 20, of at most 200 characters, without control characters, since a guest's
+   * output is hostile. Empty when there are none.
    */
   consoleTail?(id: string): Promise<string[]>
-  /** Base images by name. */
+  /** The names of the base images. */
   listBaseImages?(): Promise<string[]>
-  /** Builds, proves and seals a base image. A failed build leaves no image behind. */
+  /** Builds, seals and proves a base image. A failed build leaves no image and no machine behind. */
   buildBase?(request: BuildBase): Promise<BaseManifest>
   /**
-   * Only where a guest is not reached over SSH: runs a shell script in it. A guest whose files do not begin at `/` names
-   * their folder in AGENT_SWARM_GUEST_ROOTS.
+   * Runs a shell script in a guest that is not reached over SSH. A guest whose files do not begin at `/` names their folder in
+   * AGENT_SWARM_GUEST_ROOTS.
    */
   runInGuest?(
     id: string,
     script: string,
     options?: Pick<RunOptions, 'deadline' | 'signal' | 'into'>,
   ): Promise<{ stdout: string; stderr: string; exitCode: number }>
-  /** With `runInGuest`: the program that gives a person a shell in the guest, or runs one command line there (null: a shell). */
+  /** With `runInGuest`: the program that opens a shell in the guest, or runs one command line there (`command` null: a shell). */
   shellInGuest?(
     id: string,
     command: string | null,
@@ -119,19 +172,20 @@ export type Provider = {
 export type BuildBase = {
   /** The image's name. */
   name: string
-  /** A cloud image on disk, or the recipe that makes one out of the system's own packages. */
+  /** A cloud image on disk, or the recipe that makes one of the system's own packages. */
   from: { kind: 'file'; path: string } | { kind: 'debian-packages' }
+  /** Chooses and journals the vmId (`newVmId('base', …)`) of a machine without a ticket; called before it is made. */
+  newMachine(): string
   onPhase: OnPhase
-  /** Ends the build, which then cleans up. */
+  /** Cancels the build, which then removes what it made. */
   signal: AbortSignal
-  /** Injected so that the base room stays without SSH of its own: waits until the guest answers, then runs a script in it. */
   guest: GuestAccess
 }
-/** How a build reaches the machine that it boots to provision and prove the image. */
+/** How a build reaches its machines. Given by the caller, so that providers need no SSH of their own. */
 export type GuestAccess = {
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
-  /** Runs `script` by `sudo sh -s` once SSH answers with the pinned key. Fails with `guest-unreachable` after `deadline` ms. */
+  /** Runs `script` as root once SSH answers with the pinned key. `guest-unreachable` after `deadline` milliseconds. */
   run(ssh: SshInfo, script: string, deadline: number): Promise<string>
 }
 export type BaseManifest = {
@@ -140,11 +194,8 @@ export type BaseManifest = {
   /** SHA-256 of the image file. */
   sha256: string
   source: string
-  /** Packages with versions, as the guest listed them. */
+  /** Packages with their versions, as the guest lists them. */
   contents: string[]
   createdAt: string
   sizeBytes: number
 }
-
-/** What a provider is opened with. `home` is AGENT_SWARM_HOME: a provider's own files go under `home/<name>/`. */
-export type Tools<Settings> = { run: Run; home: string; settings: Settings }

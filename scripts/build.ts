@@ -1,6 +1,6 @@
 /** npm pack runs this first: JavaScript out of the types, in `dist/` with the same folders, and beside it what is read at run time. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, rmSync } from 'node:fs'
+import { cpSync, globSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 
@@ -16,3 +16,5 @@ cpSync(join(root, 'base-image'), join(dist, 'base-image'), {
   recursive: true,
   filter: path => !path.endsWith('.ts'),
 })
+// The scripts that run in a machine.
+for (const script of globSync('src/**/*.sh', { cwd: root })) cpSync(join(root, script), join(dist, script))

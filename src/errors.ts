@@ -1,7 +1,7 @@
-/** Failures as data. A thrown failure is an Error with `failure`; anything else that is thrown is an unknown failure. */
+/** Failures as data. A thrown failure is an Error with the member `failure`; anything else that is thrown is an unknown failure. */
 import type { Failure, FailureKind } from './schema/failure.ts'
 
-/** What a failure kind allows: `later` is tried again by the queue with back-off, `never` is reported at once. */
+/** `later`: the queue retries with back-off. `never`: the failure is reported at once. */
 const retries = {
   usage: 'never',
   'not-configured': 'never',
@@ -43,24 +43,40 @@ export const fail = (kind: FailureKind, message: string, remedy: string | null =
 export const isFailure = (error: unknown): error is FailureError =>
   error instanceof Error && 'failure' in error && typeof error.failure === 'object'
 
-/** fetch says in its cause alone what went wrong; a cause of several addresses has a code and no words. */
-const saidBy = (error: Error): string => {
+/** fetch gives the reason only as its cause; a cause with several addresses has a code and an empty message. */
+const messageOf = (error: Error): string => {
   const { cause } = error
-  const more = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : '') : ''
-  return error.message === 'fetch failed' && more !== '' ? `fetch failed: ${more}` : error.message
+  const reason = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : '') : ''
+  return error.message === 'fetch failed' && reason !== '' ? `fetch failed: ${reason}` : error.message
 }
 
-/** What was thrown, as a failure. `doing` says what was being done when something unforeseen went wrong. */
+/** Anything thrown, as a failure. `doing` says what was being done, for an error that is not a failure. */
 export const failureOf = (error: unknown, doing: string): Failure => {
   if (isFailure(error)) return error.failure
-  const said = error instanceof Error ? saidBy(error) : String(error)
-  return { kind: 'unknown', message: `${doing}: ${said}`, remedy: null }
+  const message = error instanceof Error ? messageOf(error) : String(error)
+  return { kind: 'unknown', message: `${doing}: ${message}`, remedy: null }
 }
 
-/** For `.catch()`: lets the named kinds pass as "nothing to do", and throws everything else. */
+/** For `.catch()`: turns the named kinds into undefined, and throws everything else. */
 export const allow =
   (...kinds: FailureKind[]) =>
   (error: unknown): undefined => {
     if (isFailure(error) && kinds.includes(error.failure.kind)) return undefined
     throw error
+  }
+
+/** Turns a tool's text into a failure. `doing` says what was being done. */
+export type Explain = (doing: string, text: string) => FailureError
+
+/**
+ * What a tool's messages mean, one table for each tool. The first pattern that matches gives the kind, the remedy and, with
+ * `message`, plain words in place of the tool's own. Text that nothing matches is `unknown`.
+ */
+export const explainBy =
+  (
+    rows: readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string | null, message?: string])[],
+  ): Explain =>
+  (doing, text) => {
+    const [, kind, remedy, message] = rows.find(([pattern]) => pattern.test(text)) ?? [null, 'unknown' as const]
+    return fail(kind, `${doing}: ${message ?? text}`, remedy ?? null)
   }

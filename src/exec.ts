@@ -2,144 +2,156 @@
 import { once } from 'node:events'
 import { createWriteStream, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { fail } from './errors.ts'
-import type { FailureKind } from './schema/failure.ts'
-
-/** What a program's stderr means: the first pattern that matches gives kind and remedy, and plain words (`says`) in its place. One table for each program. */
-export type Explain = readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string, says?: string])[]
+import type { Options, Result } from 'execa'
+import { type Explain, explainBy, fail } from './errors.ts'
 
 export type RunOptions = {
-  /** Milliseconds until the whole process group is ended. Every command has one. */
+  /** Milliseconds until the whole process group is ended; 60,000 by default. */
   deadline?: number
-  /** Given to the program's standard input. */
+  /** Written to the program's standard input. */
   input?: string
   signal?: AbortSignal
+  /** What its standard error means. */
   explain?: Explain
-  /** Added to the allow-listed environment. */
+  /** Added to the environment variables that programs may see. */
   env?: Record<string, string>
-  /** Exit codes other than 0 that are an answer and no failure. */
+  /** Exit codes besides 0 that are an answer, not a failure. */
   answers?: readonly number[]
-  /** What a failure says was being done; by default the command line. */
+  /** What was being done, for failures; by default the command line. */
   doing?: string
-  /** Its output goes as it is into this new file (0600), and is not returned. Fails when there are more bytes than `limit`. */
+  /** Standard output goes unchanged into this new file (0600) and is not returned. More than `limit` bytes is a failure. */
   into?: { file: string; limit: number }
 }
 type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
 export type Run = (program: string, argv: readonly string[], options?: RunOptions) => Promise<Ran>
 
-/** Called with each command that ended: for `--verbose`, and for what hypervisor time a bench subtracts. */
+/** Called after each command: for `--verbose`, and for benchmarks that subtract the hypervisor's time. */
 export type OnCommand = (command: {
   program: string
   argv: readonly string[]
   milliseconds: number
   exitCode: number | null
-  /** Whether something was on its standard input. */
+  /** Whether it had standard input. */
   input: boolean
 }) => void
 
-const DEADLINE = 60_000
-/** Characters of stderr in a failure: its end says why. */
-const MOST_SAID = 4_000
-/** What outside programs may see of our environment: no credential is among it. */
-const PASSED_ON = [
-  'PATH',
-  'HOME',
-  'USER',
-  'LOGNAME',
-  'TMPDIR',
-  'XDG_RUNTIME_DIR',
-  // Where the libvirt of one user keeps what it knows.
-  'XDG_CONFIG_HOME',
-  'XDG_CACHE_HOME',
-  'SystemRoot',
-  'LIBVIRT_DEFAULT_URI',
-  'TART_HOME',
-]
+type Environment = Readonly<Record<string, string | undefined>>
 
-/** Passes bytes on up to a number of them; `onMore` is called for each that is not passed on. */
-const upTo = (limit: number, onMore: () => void) => {
-  let seen = 0
+const DEFAULT_DEADLINE_MS = 60_000
+/** Milliseconds between SIGTERM and SIGKILL. */
+const FORCE_KILL_AFTER_MS = 2_000
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+/** Characters of standard error in a failure: the reason is at its end. */
+const MAX_MESSAGE = 4_000
+/** The variables that every program may see; none holds a credential. A provider's programs see those of its description besides. */
+const PASSED_ON = ['PATH', 'HOME', 'USER', 'LOGNAME', 'TMPDIR', 'SystemRoot']
+
+/** Passes bytes on until there are more than `limit`, then calls `onExcess`. */
+const limitBytes = (limit: number, onExcess: () => void) => {
+  let bytes = 0
   return {
     binary: true,
     transform: function* (chunk: unknown) {
-      seen += (chunk as Uint8Array).length
-      if (seen > limit) onMore()
+      bytes += (chunk as Uint8Array).length
+      if (bytes > limit) onExcess()
       else yield chunk
     },
   } as const
 }
 
-const passedOn = (environment: Readonly<Record<string, string | undefined>>) =>
-  Object.fromEntries(PASSED_ON.flatMap(name => (environment[name] === undefined ? [] : [[name, environment[name]]])))
+/** The C locale: the tables of what a tool's messages mean are in English. */
+const visibleEnvironment = (environment: Environment, names: readonly string[]): Record<string, string> => ({
+  ...Object.fromEntries(
+    [...PASSED_ON, ...names].flatMap(name => {
+      const value = environment[name]
+      return value === undefined ? [] : [[name, value]]
+    }),
+  ),
+  LC_ALL: 'C',
+})
 
-/** As a shell tells it: 128 and the signal for one that a signal ended. */
+/** A shell's exit status: 128 plus the signal's number for a program that a signal ended. */
 const exitStatus = (ran: { exitCode?: number | undefined; signal?: NodeJS.Signals | undefined }): number =>
   ran.exitCode ?? (ran.signal === undefined ? 1 : 128 + constants.signals[ran.signal])
 
-/** What a program said while it was `doing` something, as a failure. */
-export const explained = (doing: string, said: string, explain: Explain) => {
-  const [, kind, remedy, says] = explain.find(([pattern]) => pattern.test(said)) ?? [null, 'unknown' as const]
-  return fail(kind, `${doing}: ${says ?? said}`, remedy ?? null)
+const notInstalled = (program: string, doing?: string) =>
+  fail(
+    'provider-missing',
+    `${doing === undefined ? '' : `${doing}: `}${program} is not installed`,
+    `Install ${program}.`,
+  )
+
+/** Loaded with the first command: importing it takes longer than Node's own start. */
+const loadExeca = async () => (await import('execa')).execa
+
+const explainNothing = explainBy([])
+
+/** Throws unless the program ended well. */
+const check = (program: string, doing: string, options: RunOptions, ran: Result, isTooLong: boolean): void => {
+  const { into, deadline = DEFAULT_DEADLINE_MS, answers = [], explain = explainNothing } = options
+  if (isTooLong) throw fail('refused', `${doing}: it printed more than ${into?.limit} bytes`)
+  if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
+  if (ran.timedOut)
+    throw fail('timeout', `${doing}: no answer within ${deadline / 1000} s`, `Check whether ${program} hangs.`)
+  if (ran.code === 'ENOENT') throw notInstalled(program, doing)
+  if (into !== undefined && ran.code === 'ENOSPC')
+    throw fail('disk-full', `${doing}: the disk of ${into.file} is full`, 'Free disk space and try again.')
+  // A program may end well although its output could not be written.
+  const isUnwritten = into !== undefined && ran.failed && ran.exitCode === 0
+  if (ran.exitCode !== undefined && !isUnwritten && [0, ...answers].includes(ran.exitCode)) return
+  const message = String(ran.stderr ?? '')
+    .trim()
+    .slice(-MAX_MESSAGE)
+  throw explain(doing, message || ran.shortMessage || 'it ended without a message')
 }
 
-/** Opens the door. `environment` is what config.ts read of the process's environment. */
+/**
+ * Opens the door. `environment` is the process's, as the configuration read it; `passOn` names the variables that programs
+ * may see besides the general ones; `interrupt` is the person's Ctrl-C.
+ */
 export const openRun =
   (
-    environment: Readonly<Record<string, string | undefined>>,
-    { onCommand = () => {}, interrupt }: { onCommand?: OnCommand; interrupt?: AbortSignal } = {},
+    environment: Environment,
+    {
+      onCommand = () => {},
+      interrupt,
+      passOn = [],
+    }: { onCommand?: OnCommand; interrupt?: AbortSignal; passOn?: readonly string[] } = {},
   ): Run =>
   async (program, argv, options = {}) => {
-    const deadline = options.deadline ?? DEADLINE
-    const began = performance.now()
-    // What runs when the person presses Ctrl-C is ended; what undoes it afterwards is not.
-    const tooMuch = new AbortController()
-    const signals = [options.signal, interrupt?.aborted ? undefined : interrupt, tooMuch.signal].filter(
-      signal => signal !== undefined,
+    const { into, input, signal, deadline = DEFAULT_DEADLINE_MS } = options
+    const tooLong = new AbortController()
+    // Ctrl-C ends the commands that run now, not those that undo them afterwards.
+    const signals = [signal, interrupt?.aborted ? undefined : interrupt, tooLong.signal].filter(
+      each => each !== undefined,
     )
-    // Loaded with the first command: it takes longer to import than Node takes to start.
-    const { execa } = await import('execa')
-    const { into } = options
-    if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
-    const ran = await execa(program, argv, {
+    const execaOptions = {
       reject: false,
       extendEnv: false,
-      env: { ...passedOn(environment), LC_ALL: 'C', ...options.env },
-      // A grandchild that holds stdout would keep us waiting past the deadline.
+      env: { ...visibleEnvironment(environment, passOn), ...options.env },
+      // A grandchild that holds stdout open would keep us waiting past the deadline.
       killDescendants: true,
       timeout: Math.ceil(deadline),
-      forceKillAfterDelay: 2_000,
-      maxBuffer: 16 * 1024 * 1024,
-      ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
+      forceKillAfterDelay: FORCE_KILL_AFTER_MS,
+      maxBuffer: MAX_OUTPUT_BYTES,
+      ...(input === undefined ? { stdin: 'ignore' } : { input }),
       cancelSignal: AbortSignal.any(signals),
       ...(into === undefined
         ? {}
-        : {
-            stdout: [upTo(into.limit, () => tooMuch.abort()), { file: into.file }],
-            buffer: { stdout: false },
-          }),
-    })
-    const milliseconds = performance.now() - began
-    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: options.input !== undefined })
+        : { stdout: [limitBytes(into.limit, () => tooLong.abort()), { file: into.file }], buffer: { stdout: false } }),
+    } satisfies Options
+    const execa = await loadExeca()
+    if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
+    const start = performance.now()
+    const ran = await execa(program, argv, execaOptions)
+    const milliseconds = performance.now() - start
+    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: input !== undefined })
     const doing = options.doing ?? [program, ...argv].join(' ').slice(0, 300)
-    if (tooMuch.signal.aborted) throw fail('refused', `${doing}: it printed more than ${into?.limit} bytes`)
-    if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
-    if (ran.timedOut) {
-      throw fail('timeout', `${doing}: no answer within ${deadline / 1000} s`, `Is ${program} hanging? Try it by hand.`)
-    }
-    if (ran.code === 'ENOENT')
-      throw fail('provider-missing', `${doing}: ${program} is not installed`, `Install ${program}.`)
-    if (into !== undefined && ran.code === 'ENOSPC')
-      throw fail('disk-full', `${doing}: the disk of ${into.file} is full`, 'Make room, and try it again.')
-    // A program may end well while its output could not be written.
-    const unwritten = into !== undefined && ran.failed && ran.exitCode === 0
-    if (ran.exitCode === undefined || unwritten || (ran.exitCode !== 0 && !options.answers?.includes(ran.exitCode))) {
-      const said = ran.stderr.trim().slice(-MOST_SAID) || ran.shortMessage || 'it ended without a word'
-      throw explained(doing, said, options.explain ?? [])
-    }
-    return { stdout: ran.stdout ?? '', stderr: ran.stderr, exitCode: ran.exitCode, milliseconds }
+    check(program, doing, options, ran, tooLong.signal.aborted)
+    return { stdout: String(ran.stdout ?? ''), stderr: ran.stderr, exitCode: ran.exitCode ?? 1, milliseconds }
   }
 
-/** Starts a program that outlives us, its output in the file `output`. `ended` settles when it ends while we are still here. */
+/** Starts a program that outlives this process, with its output in the file `output`. `ended` gives its exit code if it ends before us. */
 export type Detach = (
   program: string,
   argv: readonly string[],
@@ -147,9 +159,9 @@ export type Detach = (
 ) => Promise<{ pid: number; ended: Promise<number> }>
 
 export const openDetach =
-  (environment: Readonly<Record<string, string | undefined>>): Detach =>
+  (environment: Environment): Detach =>
   async (program, argv, output) => {
-    const { execa } = await import('execa')
+    const execa = await loadExeca()
     const file = createWriteStream(output, { mode: 0o600 })
     await once(file, 'open')
     const child = execa(program, argv, {
@@ -171,48 +183,57 @@ export const openDetach =
 export type Attach = (program: string, argv: readonly string[], env?: Record<string, string>) => Promise<number>
 
 export const openAttach =
-  (environment: Readonly<Record<string, string | undefined>>): Attach =>
+  (environment: Environment): Attach =>
   async (program, argv, env = {}) => {
-    const { execa } = await import('execa')
+    const execa = await loadExeca()
     const ran = await execa(program, argv, {
       reject: false,
       extendEnv: false,
       env: { ...environment, ...env },
       stdio: 'inherit',
     })
-    if (ran.code === 'ENOENT') throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
+    if (ran.code === 'ENOENT') throw notInstalled(program)
     return exitStatus(ran)
   }
 
 /**
- * Runs a program beside us until it ends, or until `signal` ends it, without a deadline. Each line of its stdout is handed
- * over as it comes, its stderr is ours. Returns its exit code.
+ * Runs a program until it ends or `signal` ends it, without a deadline. Calls `onLine` with each line of its standard
+ * output; its standard error is ours. Returns its exit code.
  */
 export type Watch = (
   program: string,
   argv: readonly string[],
-  told: { signal: AbortSignal; onLine: (line: string) => void },
+  options: { signal: AbortSignal; onLine: (line: string) => void },
 ) => Promise<number>
 
 export const openWatch =
-  (environment: Readonly<Record<string, string | undefined>>): Watch =>
+  (environment: Environment): Watch =>
   async (program, argv, { signal, onLine }) => {
-    const { execa } = await import('execa')
+    const execa = await loadExeca()
     const child = execa(program, argv, {
       reject: false,
       extendEnv: false,
-      env: { ...passedOn(environment), LC_ALL: 'C' },
+      env: visibleEnvironment(environment, []),
       stdin: 'ignore',
       stderr: 'inherit',
       buffer: false,
       cancelSignal: signal,
-      forceKillAfterDelay: 2_000,
+      forceKillAfterDelay: FORCE_KILL_AFTER_MS,
     })
-    const lines = async () => {
+    const readLines = async () => {
       for await (const line of child) onLine(String(line))
     }
-    // What broke the lines off is told by how the program ended.
-    const [ran] = await Promise.all([child, lines().catch(() => {})])
-    if (ran.code === 'ENOENT') throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
+    // How the program ended also explains why its lines stopped.
+    const [ran] = await Promise.all([child, readLines().catch(() => {})])
+    if (ran.code === 'ENOENT') throw notInstalled(program)
     return exitStatus(ran)
   }
+
+/** Whether a process with this id runs, ours or another user's. */
+export const isProcessAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}

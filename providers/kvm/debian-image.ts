@@ -1,4 +1,4 @@
-/** A bootable disk made of nothing but Debian's packages, from the mirror that this machine uses. Needs root. */
+/** A bootable disk made only of Debian's packages, from the mirror that this machine uses. Needs root. */
 import {
   closeSync,
   cpSync,
@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
+import { explainMmdebstrap } from './explain.ts'
 import { debianPackages } from './systems.ts'
 
 const PACKAGES = [
@@ -32,16 +33,24 @@ const PACKAGES = [
   'netbase',
   'git',
   'rsync',
-] // prettier-ignore
+]
 const SUITE = 'bookworm'
-const SECTOR = 512
-const FIRST_SECTOR = 2048
 const GRUB = '/usr/lib/grub/i386-pc'
+const GRUB_MODULES = ['biosdisk', 'part_msdos', 'ext2', 'linux', 'normal', 'configfile', 'boot', 'echo']
 const TOOLS = ['mmdebstrap', 'grub-mkimage', 'mkfs.ext4', 'sfdisk', 'qemu-img']
 
+const SECTOR = 512
+const MIB = 1024 ** 2
+/** The partition begins here; the boot loader's core lies before it. */
+const FIRST_SECTOR = 2048
+/** The boot code of the first sector ends here, before the disk's signature and partition table. */
+const BOOT_CODE_BYTES = 440
+const DEBOOTSTRAP_DEADLINE_MS = 20 * 60_000
+const MKFS_DEADLINE_MS = 10 * 60_000
+
 /**
- * The kernel is not quiet: its console is what tells why a guest does not come up. And it takes the timer on trust: under
- * emulation on a busy host, its check of it now and then finds none, and it stops.
+ * The kernel is not quiet, because its console explains a guest that does not boot. no_timer_check: under emulation on a busy
+ * host, the kernel's check of its timer sometimes fails, and the kernel stops.
  */
 const grubConfig = `set timeout=0
 linux /vmlinuz root=LABEL=cloudimg-rootfs ro console=ttyS0 no_timer_check
@@ -49,70 +58,81 @@ initrd /initrd.img
 boot
 `
 
-/** Writes a raw disk to `disk`, and returns what it was made of. `folder` is for what it needs in between. */
+/** Writes a raw disk to `disk`, and returns a description of its source. `folder` is for temporary files. */
 export const debianDisk = async (
   run: Run,
   folder: string,
   disk: string,
   onPhase: (phase: string) => void,
 ): Promise<string> => {
+  await checkTools(run)
+  onPhase('packages')
+  const root = join(folder, 'root')
+  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, SUITE, root], {
+    deadline: DEBOOTSTRAP_DEADLINE_MS,
+    explain: explainMmdebstrap,
+  })
+  onPhase('disk')
+  addBootFiles(root)
+  await makeFilesystem(run, root, disk)
+  await installBootLoader(run, folder, disk)
+  return `debian-packages (${SUITE})`
+}
+
+const checkTools = async (run: Run): Promise<void> => {
   const missing: string[] = []
-  for (const tool of TOOLS)
-    await run('sh', ['-c', `command -v "$0"`, tool], { answers: [1, 127] }).then(
-      ({ exitCode }) => exitCode === 0 || missing.push(tool),
-    )
-  if (missing.length > 0) {
+  for (const tool of TOOLS) {
+    const { exitCode } = await run('sh', ['-c', 'command -v "$0"', tool], { answers: [1, 127] })
+    if (exitCode !== 0) missing.push(tool)
+  }
+  if (missing.length > 0)
     throw fail(
       'provider-missing',
       `building an image of Debian's packages: ${missing.join(', ')} missing`,
       `sudo apt install --no-install-recommends ${[...debianPackages.run, ...debianPackages.build].join(' ')}`,
     )
-  }
-  if (process.getuid?.() !== 0) {
+  if (process.getuid?.() !== 0)
     throw fail(
       'permission',
       "building an image of Debian's packages needs root",
-      'Run it with sudo, or take a cloud image: agent-swarm init-base --from FILE',
+      'Run it with sudo, or use a cloud image: agent-swarm init-base --from FILE',
     )
-  }
-  const root = join(folder, 'root')
-  onPhase('packages')
-  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, SUITE, root], {
-    deadline: 20 * 60_000,
-    explain: [[/No space left/, 'disk-full']],
-  })
+}
 
-  onPhase('disk')
+const addBootFiles = (root: string): void => {
   mkdirSync(join(root, 'boot/grub'), { recursive: true })
   cpSync(GRUB, join(root, 'boot/grub/i386-pc'), { recursive: true })
   writeFileSync(join(root, 'boot/grub/grub.cfg'), grubConfig)
-  // The mark by which setup-base.sh leaves this boot menu alone.
+  // Tells setup-base.sh to keep this boot menu.
   writeFileSync(join(root, 'boot/grub/agent-swarm'), '')
   writeFileSync(join(root, 'etc/fstab'), 'LABEL=cloudimg-rootfs / ext4 defaults,discard 0 1\n')
+}
+
+/** A disk with one partition that holds the files in `root`. */
+const makeFilesystem = async (run: Run, root: string, disk: string): Promise<void> => {
   const { stdout } = await run('du', ['-s', '--block-size=1M', '--apparent-size', root])
-  const megabytes = Math.max(1536, Math.ceil(Number(stdout.split(/\s/)[0]) * 1.3) + 512)
+  const mebibytes = Math.max(1536, Math.ceil(Number(stdout.split(/\s/)[0]) * 1.3) + 512)
   writeFileSync(disk, '')
-  truncateSync(disk, megabytes * 1024 * 1024)
+  truncateSync(disk, mebibytes * MIB)
   await run('sfdisk', ['--quiet', disk], { input: `label: dos\n${FIRST_SECTOR},,L,*\n` })
-  const blocks = megabytes * 1024 - FIRST_SECTOR / 2
+  const kibibytes = mebibytes * 1024 - (FIRST_SECTOR * SECTOR) / 1024
   await run(
     'mkfs.ext4',
-    ['-q', '-L', 'cloudimg-rootfs', '-d', root, '-E', `offset=${FIRST_SECTOR * SECTOR}`, disk, `${blocks}k`],
-    { deadline: 10 * 60_000 },
+    ['-q', '-L', 'cloudimg-rootfs', '-d', root, '-E', `offset=${FIRST_SECTOR * SECTOR}`, disk, `${kibibytes}k`],
+    { deadline: MKFS_DEADLINE_MS },
   )
+}
 
+const installBootLoader = async (run: Run, folder: string, disk: string): Promise<void> => {
   const core = join(folder, 'core.img')
-  const modules = ['biosdisk', 'part_msdos', 'ext2', 'linux', 'normal', 'configfile', 'boot', 'echo']
-  await run('grub-mkimage', ['-O', 'i386-pc', '-p', '(hd0,msdos1)/boot/grub', '-o', core, ...modules])
+  await run('grub-mkimage', ['-O', 'i386-pc', '-p', '(hd0,msdos1)/boot/grub', '-o', core, ...GRUB_MODULES])
   if (statSync(core).size > (FIRST_SECTOR - 1) * SECTOR)
     throw fail('unknown', 'building the boot loader: it does not fit before the first partition')
   const handle = openSync(disk, 'r+')
   try {
-    // The boot code ends where the disk's signature and partition table begin.
-    writeSync(handle, readFileSync(join(GRUB, 'boot.img')), 0, 440, 0)
+    writeSync(handle, readFileSync(join(GRUB, 'boot.img')), 0, BOOT_CODE_BYTES, 0)
     writeSync(handle, readFileSync(core), 0, undefined, SECTOR)
   } finally {
     closeSync(handle)
   }
-  return `debian-packages (${SUITE})`
 }

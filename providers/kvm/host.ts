@@ -1,168 +1,140 @@
-/** What the host must have for our machines: a pool, a network, and a domain type that boots. Each is made or found once. */
+/** What our machines need on the host: a storage pool and a network, created if missing, and ports. */
 import { randomBytes, randomInt } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { allow, fail, isFailure } from '../../src/errors.ts'
-import { isSession, type KvmSettings } from './settings.ts'
-import { parsePool, type Virsh } from './virsh.ts'
-import { networkXml, probeXml } from './xml.ts'
+import type { Context } from './context.ts'
+import { networkXml } from './libvirt-xml.ts'
+import { isActive, type Pool, parsePool } from './parse.ts'
+import { isSession } from './settings.ts'
+import type { Command } from './virsh.ts'
 
-/** Milliseconds for a guest without a disk to come to its end. A processor that works needs a tenth of it. */
-const PROBE_MS = 10_000
-/** An image that is copied into the pool takes a minute or two. */
-const REFRESH_MS = 5 * 60_000
+/** Copying an image into the pool takes a minute or two; the pool cannot be refreshed meanwhile. */
+const REFRESH_DEADLINE_MS = 5 * 60_000
+const POLL_MS = 250
 
-/** Gives `work` the path of a file with `text`: virsh reads definitions from files alone. */
+/** Calls `use` with the path of a temporary file: virsh reads definitions only from files. */
 export const withFile = async <T>(
-  home: string,
-  text: string | Buffer,
-  work: (path: string) => Promise<T>,
+  { home }: Pick<Context, 'home'>,
+  content: string | Buffer,
+  use: (path: string) => Promise<T>,
 ): Promise<T> => {
   const root = join(home, 'kvm')
   mkdirSync(root, { recursive: true, mode: 0o700 })
   const folder = mkdtempSync(join(root, 'tmp-'))
   try {
     const path = join(folder, 'file')
-    writeFileSync(path, text, { mode: 0o600 })
-    return await work(path)
+    writeFileSync(path, content, { mode: 0o600 })
+    return await use(path)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-/** Makes the pool where it is not there, starts it where it is not running, and tells of it as it is now. */
-export const ensurePool = async (virsh: Virsh, home: string, settings: KvmSettings) => {
-  const { pool } = settings
-  const found = await virsh.one(['pool-info', pool]).catch(allow('not-configured'))
-  if (found === undefined) {
-    const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${pool}`
-    await virsh.one(['pool-define-as', pool, 'dir', '--target', target]).catch(ignoreExisting)
-    await virsh.one(['pool-build', pool])
+// ── Pool ──
+
+/** libvirt's figures of a pool are as old as its last refresh. */
+export const poolCommands = ({ kvmPool }: Context['settings']): Command[] => [
+  ['pool-refresh', kvmPool],
+  ['pool-dumpxml', kvmPool],
+]
+
+/** Creates the pool if it is missing, starts it if it is inactive, and returns its present figures. */
+export const ensurePool = async (context: Context): Promise<Pool> => {
+  const { virsh, home, settings } = context
+  const { kvmPool } = settings
+  const info = await virsh.one(['pool-info', kvmPool]).catch(allow('not-configured'))
+  // Another process of ours may do the same at the same time.
+  if (info === undefined) {
+    const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${kvmPool}`
+    await virsh.one(['pool-define-as', kvmPool, 'dir', '--target', target]).catch(allow('already-exists'))
+    await virsh.one(['pool-build', kvmPool])
   }
-  if (!/^State:\s+running/m.test(found ?? '')) {
-    await virsh.one(['pool-start', pool]).catch(ignoreActive)
-    await virsh.one(['pool-autostart', pool])
+  if (!isActive(info ?? '')) {
+    await virsh.one(['pool-start', kvmPool]).catch(allow('already-running'))
+    await virsh.one(['pool-autostart', kvmPool])
   }
-  await refreshPool(virsh, pool)
-  const there = parsePool(await virsh.one(['pool-dumpxml', pool]))
-  if (there === null)
-    throw fail('unsupported', `the pool ${pool} is no folder`, 'Name one of type dir: AGENT_SWARM_KVM_POOL.')
-  return there
+  await refreshPool(context)
+  const pool = parsePool(await virsh.one(['pool-dumpxml', kvmPool]))
+  if (pool === null)
+    throw fail('unsupported', `the pool ${kvmPool} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
+  return pool
 }
 
-/** libvirt knows a pool's volumes and bytes as they were when it was read last, and reads none that is being written to. */
-export const refreshPool = async (virsh: Virsh, pool: string): Promise<void> => {
-  for (const until = performance.now() + REFRESH_MS; ; await delay(250)) {
+/** Makes libvirt read the pool's volumes again. Waits while one of them is being written. */
+export const refreshPool = async ({ virsh, settings }: Context): Promise<void> => {
+  const end = performance.now() + REFRESH_DEADLINE_MS
+  while (true) {
     try {
-      await virsh.one(['pool-refresh', pool])
+      await virsh.one(['pool-refresh', settings.kvmPool])
       return
     } catch (error) {
-      if (!isFailure(error) || error.failure.kind !== 'busy' || performance.now() > until) throw error
+      if (!isFailure(error) || error.failure.kind !== 'busy' || performance.now() > end) throw error
     }
+    await delay(POLL_MS)
   }
 }
 
-const ignoreExisting = (error: unknown) => {
-  // Another process of ours made it in the meantime.
-  if (!isFailure(error) || !/already exists|is already defined/.test(error.failure.message)) throw error
-}
-const ignoreActive = (error: unknown) => {
-  if (!isFailure(error) || !/already active|network is already active/.test(error.failure.message)) throw error
-}
+// ── Network ──
 
-/** Private ranges that are tried in turn: one that the host uses already is refused by libvirt. */
+/** Tried in turn: libvirt refuses a range that the host already uses. */
 const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
 
-/** In what `net-info` said. */
-export const isActive = (text: string): boolean => /^Active:\s+yes/m.test(text)
-
-/** Nothing where machines bring their own, in a session. */
-export const ensureNetwork = async (virsh: Virsh, home: string, settings: KvmSettings): Promise<void> => {
+/** Creates the network if it is missing, and starts it if it is inactive. Not in a session, whose machines bring their own. */
+export const ensureNetwork = async (context: Context): Promise<void> => {
+  const { virsh, settings } = context
   if (isSession(settings)) return
-  const { network } = settings
-  const found = await virsh.one(['net-info', network]).catch(allow('not-configured'))
-  if (found !== undefined) {
-    if (!isActive(found)) await virsh.one(['net-start', network]).catch(ignoreActive)
-    return
-  }
-  let last: unknown
+  const { kvmNetwork } = settings
+  const info = await virsh.one(['net-info', kvmNetwork]).catch(allow('not-configured'))
+  if (info === undefined) return createNetwork(context)
+  if (!isActive(info)) await virsh.one(['net-start', kvmNetwork]).catch(allow('already-running'))
+}
+
+const createNetwork = async (context: Context): Promise<void> => {
+  const { virsh, settings } = context
+  const { kvmNetwork } = settings
+  let lastError: unknown
   for (const [at, subnet] of SUBNETS.entries()) {
-    // At most 15 characters for the kernel.
+    // The kernel allows 15 characters.
     const bridge = `as${randomBytes(3).toString('hex')}`
     try {
-      await withFile(home, networkXml(network, bridge, subnet), path => virsh.one(['net-define', path])).catch(
-        ignoreExisting,
+      await withFile(context, networkXml(kvmNetwork, bridge, subnet), path => virsh.one(['net-define', path])).catch(
+        allow('already-exists'),
       )
-      await virsh.one(['net-start', network]).catch(ignoreActive)
-      await virsh.one(['net-autostart', network])
+      await virsh.one(['net-start', kvmNetwork]).catch(allow('already-running'))
+      await virsh.one(['net-autostart', kvmNetwork])
       return
     } catch (error) {
-      last = error
-      if (at < SUBNETS.length - 1) await virsh.one(['net-undefine', network]).catch(() => {})
+      lastError = error
+      if (at < SUBNETS.length - 1) await virsh.one(['net-undefine', kvmNetwork]).catch(() => {})
     }
   }
-  throw last
+  throw lastError
 }
 
-/** `kvm` when a guest really boots with it; remembered until the host boots or what `version` says of libvirt and QEMU changes. */
-export const domainTypeHere = async (
-  virsh: Virsh,
-  home: string,
-  settings: KvmSettings,
-  version: string,
-): Promise<'kvm' | 'qemu'> => {
-  if (settings.domainType !== 'auto') return settings.domainType
-  const boot = existsSync('/proc/sys/kernel/random/boot_id')
-    ? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-    : ''
-  const file = join(home, 'kvm', 'domain-type.json')
-  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
-  // The version is known already; asking for capabilities is not cheap.
-  const key = `${settings.uri} ${boot} ${version}`
-  if (known?.key === key) return known.type
-  const type = (await bootsWithKvm(virsh, home)) ? 'kvm' : 'qemu'
-  mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
-  writeFileSync(file, JSON.stringify({ key, type }))
-  return type
-}
+// ── Ports and addresses ──
 
-const bootsWithKvm = async (virsh: Virsh, home: string): Promise<boolean> => {
-  const answers = await virsh.one(['domcapabilities', '--virttype', 'kvm'], { deadline: 180_000 }).catch(() => null)
-  if (answers === null) return false
-  const name = `as-probe-${randomBytes(4).toString('hex')}`
-  try {
-    await withFile(home, probeXml(name), path => virsh.one(['create', path], { deadline: 180_000 }))
-    for (const until = performance.now() + PROBE_MS; performance.now() < until; await delay(100)) {
-      if ((await virsh.one(['domstate', name]).catch(() => null)) === null) return true
-    }
-    return false
-  } catch {
-    return false
-  } finally {
-    await virsh.one(['destroy', name]).catch(() => {})
-  }
-}
-
-/** Below those that systems give out by themselves. */
+/** Below the ports that systems assign by themselves. */
 const PORTS = { from: 20_000, to: 29_999 }
+const MAX_TRIES = 100
 
 export const isFreePort = (port: number): Promise<boolean> =>
-  new Promise(done => {
+  new Promise(resolve => {
     const server = createServer()
-    server.once('error', () => done(false))
-    server.listen(port, '127.0.0.1', () => server.close(() => done(true)))
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
 
-/** A port of this host's loopback that nobody listens on now. At random: machines that are made at once do not meet. */
+/** A port of 127.0.0.1 that is free now. Random, so that machines that are made at the same time get different ones. */
 export const freePort = async (): Promise<number> => {
-  for (let tries = 0; tries < 100; tries += 1) {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
     const port = randomInt(PORTS.from, PORTS.to + 1)
     if (await isFreePort(port)) return port
   }
   throw fail('busy', `no port of 127.0.0.1 between ${PORTS.from} and ${PORTS.to} is free`)
 }
 
-/** In QEMU's own range. Fresh for every machine: a used one finds the dead guest's lease. */
+/** In QEMU's own range. New for every machine: a reused MAC finds the lease of the machine that had it before. */
 export const freshMac = () => ['52', '54', '00', ...(randomBytes(3).toString('hex').match(/../g) ?? [])].join(':')

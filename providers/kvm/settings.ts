@@ -1,14 +1,44 @@
-export type KvmSettings = {
-  /** libvirt's connection: `qemu:///system`, or `qemu:///session` for a user's own machines. */
-  uri: string
-  /** `auto` trusts a boot, not the device node. */
-  domainType: 'auto' | 'kvm' | 'qemu'
-  /** Of new machines, and of the images that are built. */
-  firmware: 'bios' | 'uefi'
-  /** The storage pool and the network of ours: made when they are not there. */
-  pool: string
-  network: string
-}
+import { oneOf, type Setting, type SettingValues, text } from '../../src/schema/forms.ts'
 
-/** A user's own libvirt: no network of its own that the host could reach, and its files in the user's folder. */
-export const isSession = ({ uri }: Pick<KvmSettings, 'uri'>): boolean => uri.endsWith('/session')
+export const kvmSettings = {
+  kvmUri: {
+    env: 'AGENT_SWARM_KVM_URI',
+    form: text,
+    default: 'qemu:///system',
+    says: "libvirt's connection: `qemu:///system`, or `qemu:///session` for machines of this user alone (docs/kvm.md).",
+    example: 'qemu:///session',
+  },
+  kvmDomainType: {
+    env: 'AGENT_SWARM_KVM_DOMAIN_TYPE',
+    form: oneOf('auto', 'kvm', 'qemu'),
+    default: 'auto',
+    says: '`kvm` is hardware virtualisation, `qemu` is emulation; `auto` uses `kvm` if a test guest boots with it.',
+    example: 'qemu',
+  },
+  kvmFirmware: {
+    env: 'AGENT_SWARM_KVM_FIRMWARE',
+    form: oneOf('bios', 'uefi'),
+    default: 'bios',
+    says: 'Firmware of new machines and images. `uefi` needs libvirt 10.10 or newer, which can restore its checkpoints.',
+    example: 'uefi',
+  },
+  kvmPool: {
+    env: 'AGENT_SWARM_KVM_POOL',
+    form: text,
+    default: 'agent-swarm',
+    says: 'The storage pool for machines and images; it is created if missing.',
+    example: 'fast',
+  },
+  kvmNetwork: {
+    env: 'AGENT_SWARM_KVM_NETWORK',
+    form: text,
+    default: 'agent-swarm',
+    says: 'The network of the machines; it is created if missing. Unused with `qemu:///session`.',
+    example: 'agents',
+  },
+} as const satisfies Record<string, Setting>
+
+export type KvmSettings = SettingValues<typeof kvmSettings>
+
+/** A user's own libvirt: it has no network that the host can reach, and keeps its files in the user's home. */
+export const isSession = ({ kvmUri }: Pick<KvmSettings, 'kvmUri'>): boolean => kvmUri.endsWith('/session')

@@ -1,7 +1,7 @@
-/** What a system calls the programs that kvm needs, and how libvirt is started there. */
+/** The packages of the programs that this provider needs, and how libvirt is started, by system. */
 import { existsSync, readFileSync } from 'node:fs'
 
-/** Of Debian and Ubuntu; the second list is for building an image of the system's own packages. */
+/** Debian and Ubuntu. `build`: for base images of the system's own packages. */
 export const debianPackages = {
   run: [
     'qemu-system-x86',
@@ -19,10 +19,10 @@ export const debianPackages = {
 type System = { install: string; start: string }
 
 const LIBVIRTD = 'sudo systemctl enable --now libvirtd'
-/** Where libvirt is one daemon for each of its parts. */
+/** Where each part of libvirt has a daemon of its own. */
 const MODULAR = 'sudo systemctl enable --now virtqemud.socket virtnetworkd.socket virtstoraged.socket'
 
-/** By the names of os-release's ID and ID_LIKE. */
+/** `ids`: as in ID and ID_LIKE of os-release. */
 const systems: readonly (System & { ids: readonly string[] })[] = [
   {
     ids: ['debian', 'ubuntu'],
@@ -45,23 +45,23 @@ const systems: readonly (System & { ids: readonly string[] })[] = [
     start: MODULAR,
   },
 ]
-const anySystem: System = {
+const otherSystem: System = {
   install:
-    'Install what your system calls libvirt with its QEMU driver and virsh, QEMU for x86-64, qemu-img, dnsmasq and the OpenSSH client.',
+    "Install your system's packages of libvirt with its QEMU driver and virsh, QEMU for x86-64, qemu-img, dnsmasq and the OpenSSH client.",
   start: "Start libvirt's daemon: libvirtd, or virtqemud with virtnetworkd and virtstoraged.",
 }
 
-/** `osRelease`: the text of /etc/os-release. The system's own name counts before what it is like. */
+/** `osRelease`: the text of /etc/os-release. Its ID counts before its ID_LIKE. */
 export const systemOf = (osRelease: string): System => {
   const names = ['ID', 'ID_LIKE'].flatMap(
     key => osRelease.match(new RegExp(`^${key}=["']?([^"'\\n]*)`, 'm'))?.[1]?.split(' ') ?? [],
   )
   for (const name of names) {
-    // openSUSE's ID says which one: opensuse-leap, opensuse-tumbleweed.
-    const found = systems.find(({ ids }) => ids.some(id => name === id || name.startsWith(`${id}-`)))
-    if (found !== undefined) return found
+    // openSUSE's ID has a suffix: opensuse-leap, opensuse-tumbleweed.
+    const system = systems.find(({ ids }) => ids.some(id => name === id || name.startsWith(`${id}-`)))
+    if (system !== undefined) return system
   }
-  return anySystem
+  return otherSystem
 }
 
 const OS_RELEASE = '/etc/os-release'

@@ -1,172 +1,166 @@
 /**
- * Environments that are directories with state, and no machines: the whole system runs with them on any computer, and
- * nothing is isolated. Never detected by itself; there is no SSH to it.
+ * Directories with state instead of machines: the whole system runs with them on any computer. Nothing is isolated, and there
+ * is no SSH. Never detected automatically.
  *
- * One environment is `home/synthetic/<vmId>/`: `disk/` (its files) and `checkpoints/<name>/`. Its ticket and status are the
- * name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<status>`: changed by one rename, and a thousand are listed
- * by one look at a folder. A change of many files is made beside and renamed into place, so that kill -9 leaves the old or
- * the new state.
+ * One machine is `home/synthetic/<vmId>/`: `disk/` (its files) and `checkpoints/<name>/`. Its mark (marks.ts) says that it
+ * exists, and holds its status. A change of many files is made beside them and renamed into place, so that kill -9 leaves the
+ * old or the new state.
  */
-import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseCheckpointName } from '../../src/domain.ts'
+import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import type { Provider, Tools, VmInfo, VmStatus } from '../provider.ts'
+import type { Provider, Tools, VmInfo } from '../provider.ts'
+import { listMarks, type Mark, type Marks, openMarks, readMark, removeMark, writeMark } from './marks.ts'
 
-type State = { ticket: string; status: 'running' | 'stopped' }
-type Taken = { createdAt: string; order: number; status: State['status'] }
+type Context = { root: string; marks: Marks }
+type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
 
-const VM = /^as-[a-z0-9-]{1,51}-[0-9a-f]{8}$/
-const STATE = /^(as-[a-z0-9-]{1,51}-[0-9a-f]{8})\.([A-Z][A-Z0-9_]{1,9}-\d{1,7})\.(running|stopped)$/
+/** Only names that match our own pattern become paths. */
+const folderOf = ({ root }: Context, id: string, ...rest: string[]): string => {
+  if (!VM_ID.test(id)) throw fail('not-ours', `"${id}" is not a synthetic machine of agent-swarm`)
+  return join(root, id, ...rest)
+}
+const checkpointFolder = (context: Context, id: string, name: string): string => {
+  if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
+  return folderOf(context, id, 'checkpoints', name)
+}
 
-export const openSynthetic = ({ run, home }: Tools<null>): Provider => {
-  const root = join(home, 'synthetic')
-  /** Only names of our own pattern become paths. */
-  const folder = (id: string, ...rest: string[]): string => {
-    if (!VM.test(id)) throw fail('not-ours', `"${id}" is no synthetic environment of agent-swarm`)
-    return join(root, id, ...rest)
+const requireMark = async (context: Context, id: string): Promise<Mark> => {
+  folderOf(context, id)
+  const mark = await readMark(context.marks, id)
+  if (mark === null) throw fail('no-such-vm', `there is no synthetic machine ${id}`)
+  return mark
+}
+const requireRunning = async (context: Context, id: string): Promise<string> => {
+  const { status } = await requireMark(context, id)
+  if (status !== 'running') throw fail('not-running', `${id} is stopped`)
+  return folderOf(context, id, 'disk')
+}
+
+const setStatus = async (context: Context, id: string, status: Mark['status']): Promise<void> =>
+  writeMark(context.marks, { ...(await requireMark(context, id)), status })
+
+const create = async (context: Context, vmId: string, ticket: string | null): Promise<VmInfo> => {
+  folderOf(context, vmId)
+  const existing = await readMark(context.marks, vmId)
+  await mkdir(folderOf(context, vmId, 'disk'), { recursive: true, mode: 0o700 })
+  await mkdir(folderOf(context, vmId, 'checkpoints'), { recursive: true, mode: 0o700 })
+  const mark = existing ?? { vmId, ticket, status: 'stopped' as const }
+  await writeMark(context.marks, mark)
+  return { ...mark, ip: null }
+}
+
+const remove = async (context: Context, id: string): Promise<void> => {
+  const folder = folderOf(context, id)
+  // The mark goes first: what an interrupted delete leaves is not a machine any more.
+  await removeMark(context.marks, id)
+  await rm(folder, { recursive: true, force: true })
+}
+
+const copyDisk = (from: string, to: string) =>
+  cp(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
+
+const readCheckpoints = async (context: Context, id: string): Promise<Checkpoint[]> => {
+  await requireMark(context, id)
+  const names = (await readdir(folderOf(context, id, 'checkpoints'))).filter(name => parseCheckpointName(name) === name)
+  const checkpoints = await Promise.all(
+    names.map(async name => {
+      const text = await readFile(join(checkpointFolder(context, id, name), 'taken.json'), 'utf8')
+      return { ...(JSON.parse(text) as Checkpoint), name }
+    }),
+  )
+  return checkpoints.sort((a, b) => a.order - b.order)
+}
+
+const makeCheckpoint = async (context: Context, id: string, name: string) => {
+  const { status } = await requireMark(context, id)
+  const earlier = await readCheckpoints(context, id)
+  if (earlier.some(checkpoint => checkpoint.name === name))
+    throw fail('already-exists', `${id} already has a checkpoint ${name}`)
+  const place = checkpointFolder(context, id, name)
+  const unfinished = folderOf(context, id, `new-${name}`)
+  await rm(unfinished, { recursive: true, force: true })
+  await mkdir(unfinished, { mode: 0o700 })
+  await copyDisk(folderOf(context, id, 'disk'), join(unfinished, 'disk'))
+  const order = (earlier.at(-1)?.order ?? 0) + 1
+  const checkpoint: Checkpoint = { name, createdAt: new Date().toISOString(), order, status }
+  await writeFile(join(unfinished, 'taken.json'), JSON.stringify(checkpoint), { mode: 0o600 })
+  await rename(unfinished, place)
+  return { sizeBytes: null }
+}
+
+const restore = async (context: Context, id: string, name: string): Promise<void> => {
+  const checkpoint = (await readCheckpoints(context, id)).find(each => each.name === name)
+  if (checkpoint === undefined) throw fail('no-such-checkpoint', `${id} has no checkpoint ${name}`)
+  const unfinished = folderOf(context, id, 'disk.new')
+  await rm(unfinished, { recursive: true, force: true })
+  await copyDisk(join(checkpointFolder(context, id, name), 'disk'), unfinished)
+  await rm(folderOf(context, id, 'disk'), { recursive: true, force: true })
+  await rename(unfinished, folderOf(context, id, 'disk'))
+  await setStatus(context, id, checkpoint.status)
+}
+
+const ANY_EXIT_CODE = Array.from({ length: 255 }, (_, code) => code + 1)
+
+/** Runs in the machine's folder with the folder as HOME. This does not confine the script. */
+const runInGuest =
+  (context: Context, run: Tools<unknown>['run']): NonNullable<Provider['runInGuest']> =>
+  async (id, script, options = {}) => {
+    const disk = await requireRunning(context, id)
+    const { stdout, stderr, exitCode } = await run('/bin/sh', ['-c', 'cd "$HOME" && exec /bin/sh -s'], {
+      ...options,
+      input: script,
+      env: { HOME: disk, AGENT_SWARM_GUEST_ROOTS: disk },
+      doing: `running a script in ${id}`,
+      answers: ANY_EXIT_CODE,
+    })
+    return { stdout, stderr, exitCode }
   }
-  const snapshot = (id: string, name: string): string => {
-    if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is no checkpoint name`)
-    return folder(id, 'checkpoints', name)
-  }
-  const states = join(home, 'synthetic-state')
-  const all = (): (VmInfo & State)[] => {
-    const found: (VmInfo & State)[] = []
-    for (const name of existsSync(states) ? readdirSync(states) : []) {
-      const parts = STATE.exec(name)
-      if (parts !== null)
-        found.push({ vmId: parts[1] ?? '', ticket: parts[2] ?? '', ip: null, status: parts[3] as State['status'] })
+
+const shellInGuest =
+  (context: Context): NonNullable<Provider['shellInGuest']> =>
+  async (id, command) => {
+    const disk = await requireRunning(context, id)
+    return {
+      program: '/bin/sh',
+      argv: ['-c', `cd "$HOME" && ${command === null ? 'exec /bin/sh -i' : 'eval "$GUEST_COMMAND"'}`],
+      env: { HOME: disk, PWD: disk, ...(command === null ? {} : { GUEST_COMMAND: command }) },
     }
-    return found
-  }
-  const marker = (id: string, { ticket, status }: State) => join(states, `${id}.${ticket}.${status}`)
-  const find = (id: string): State | null => {
-    folder(id)
-    return all().find(one => one.vmId === id) ?? null
-  }
-  const read = async (id: string): Promise<State> => {
-    const state = find(id)
-    if (state === null) throw fail('no-such-vm', `there is no synthetic environment ${id}`)
-    return state
-  }
-  const writeWhole = async (path: string, data: unknown) => {
-    await writeFile(`${path}.new`, JSON.stringify(data), { mode: 0o600 })
-    await rename(`${path}.new`, path)
-  }
-  const setStatus = async (id: string, status: State['status']) => {
-    const state = await read(id)
-    if (state.status !== status) await rename(marker(id, state), marker(id, { ...state, status }))
-  }
-  const taken = async (id: string): Promise<(Taken & { name: string })[]> => {
-    const names = (await readdir(folder(id, 'checkpoints'))).filter(name => parseCheckpointName(name) === name)
-    const found = await Promise.all(
-      names.map(async name => ({
-        name,
-        ...(JSON.parse(await readFile(join(snapshot(id, name), 'taken.json'), 'utf8')) as Taken),
-      })),
-    )
-    return found.sort((a, b) => a.order - b.order)
   }
 
+export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>, 'settings'>): Provider => {
+  const context: Context = { root: join(home, 'synthetic'), marks: openMarks({ home, homeId, knows }) }
   return {
     name: 'synthetic',
+    liveCheckpoints: true,
     available: async () => ({ available: true }),
-    createVm: async (ticket, _baseImage, options, onPhase = () => {}) => {
+    createVm: async (ticket, _baseImage, { vmId }, onPhase = () => {}) => {
       onPhase('disk')
-      const id = options.vmId
-      await mkdir(folder(id, 'disk'), { recursive: true, mode: 0o700 })
-      await mkdir(folder(id, 'checkpoints'), { recursive: true, mode: 0o700 })
-      await mkdir(states, { recursive: true, mode: 0o700 })
-      const state = find(id) ?? { ticket, status: 'stopped' as const }
-      await writeFile(marker(id, state), '', { mode: 0o600 })
-      return { vmId: id, ticket: state.ticket, ip: null, status: state.status }
+      return create(context, vmId, ticket)
     },
-    startVm: id => setStatus(id, 'running'),
-    stopVm: id => setStatus(id, 'stopped'),
-    deleteVm: async id => {
-      // The state goes first: what is left of an interrupted delete is no environment any more.
-      const state = find(id)
-      if (state !== null) await rm(marker(id, state), { force: true })
-      await rm(folder(id), { recursive: true, force: true })
-    },
+    assign: async (id, ticket) => writeMark(context.marks, { ...(await requireMark(context, id)), ticket }),
+    startVm: id => setStatus(context, id, 'running'),
+    stopVm: id => setStatus(context, id, 'stopped'),
+    deleteVm: id => remove(context, id),
     sshInfo: async id => {
-      await read(id)
+      await requireMark(context, id)
       throw fail(
         'unsupported',
         `${id} is synthetic: there is no machine and no SSH`,
-        'Commands run in its folder: agent-swarm ssh <TICKET> -- COMMAND',
+        'Run commands in its folder: agent-swarm ssh <TICKET> -- COMMAND',
       )
     },
-    checkpoint: async (id, name) => {
-      const state = await read(id)
-      const earlier = await taken(id)
-      if (earlier.some(one => one.name === name)) throw fail('already-exists', `${id} has a checkpoint ${name} already`)
-      const beside = folder(id, `new-${name}`)
-      await rm(beside, { recursive: true, force: true })
-      await mkdir(beside, { mode: 0o700 })
-      await cp(folder(id, 'disk'), join(beside, 'disk'), {
-        recursive: true,
-        preserveTimestamps: true,
-        verbatimSymlinks: true,
-      })
-      const order = (earlier.at(-1)?.order ?? 0) + 1
-      await writeWhole(join(beside, 'taken.json'), {
-        createdAt: new Date().toISOString(),
-        order,
-        status: state.status,
-      } satisfies Taken)
-      await rename(beside, snapshot(id, name))
-      return { sizeBytes: null }
-    },
-    restore: async (id, name) => {
-      await read(id)
-      const found = (await taken(id)).find(one => one.name === name)
-      if (found === undefined) throw fail('no-such-checkpoint', `${id} has no checkpoint ${name}`)
-      const beside = folder(id, 'disk.new')
-      await rm(beside, { recursive: true, force: true })
-      await cp(join(snapshot(id, name), 'disk'), beside, {
-        recursive: true,
-        preserveTimestamps: true,
-        verbatimSymlinks: true,
-      })
-      await rm(folder(id, 'disk'), { recursive: true, force: true })
-      await rename(beside, folder(id, 'disk'))
-      await setStatus(id, found.status)
-    },
-    listCheckpoints: async id => {
-      await read(id)
-      return (await taken(id)).map(one => one.name)
-    },
-    status: async (id): Promise<VmStatus> => (await read(id)).status,
-    listVms: async () => all(),
-    liveCheckpoints: true,
+    status: async id => (await requireMark(context, id)).status,
+    listVms: async () => (await listMarks(context.marks)).map(mark => ({ ...mark, ip: null })),
+    checkpoint: (id, name) => makeCheckpoint(context, id, name),
+    restore: (id, name) => restore(context, id, name),
+    listCheckpoints: async id => (await readCheckpoints(context, id)).map(({ name }) => name),
     deleteCheckpoint: async (id, name) => {
-      await read(id)
-      await rm(snapshot(id, name), { recursive: true, force: true })
+      await requireMark(context, id)
+      await rm(checkpointFolder(context, id, name), { recursive: true, force: true })
     },
-    runInGuest: async (id, script, options = {}) => {
-      if ((await read(id)).status !== 'running') throw fail('not-running', `${id} is stopped`)
-      // In its folder, with its folder as home: a directory, not a fence.
-      const disk = folder(id, 'disk')
-      const ran = await run('/bin/sh', ['-c', 'cd "$HOME" && exec /bin/sh -s'], {
-        ...options,
-        input: script,
-        env: { HOME: disk, AGENT_SWARM_GUEST_ROOTS: disk },
-        doing: `running a script in ${id}`,
-        answers: Array.from({ length: 255 }, (_, code) => code + 1),
-      })
-      return { stdout: ran.stdout, stderr: ran.stderr, exitCode: ran.exitCode }
-    },
-    shellInGuest: async (id, command) => {
-      if ((await read(id)).status !== 'running') throw fail('not-running', `${id} is stopped`)
-      const disk = folder(id, 'disk')
-      return {
-        program: '/bin/sh',
-        argv: ['-c', `cd "$HOME" && ${command === null ? 'exec /bin/sh -i' : 'eval "$GUEST_COMMAND"'}`],
-        env: { HOME: disk, PWD: disk, ...(command === null ? {} : { GUEST_COMMAND: command }) },
-      }
-    },
+    runInGuest: runInGuest(context, run),
+    shellInGuest: shellInGuest(context),
   }
 }

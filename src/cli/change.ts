@@ -72,7 +72,7 @@ export const perform = async (
   for (const { ticket, failure } of await recoverAll(world)) {
     // Of its own ticket the command itself tells.
     if (ticket !== wish.ticket)
-      progress.note(`What was left of ${ticket} could not be settled yet: ${sentence(failure.message)}`)
+      progress.note(`Not recovered yet${ticket === null ? '' : ` (${ticket})`}: ${sentence(failure.message)}`)
   }
   let phase: string | null = null
   const interrupted = () => {

@@ -1,52 +1,40 @@
-/** config.yaml as it is written: answers go in, and what else it holds stays, comments too. */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { dirname } from 'node:path'
+/** config.yaml as text: answers are written into it, and everything else in it stays, comments included. */
+import { existsSync, readFileSync } from 'node:fs'
 import { fail } from '../errors.ts'
-import { readYaml } from '../schema/forms.ts'
-import { fileIn } from './config.ts'
+import { writeFileAtomic } from '../files.ts'
+import { readYaml } from '../schema/yaml.ts'
+import { configFileIn, MAX_CONFIG_FILE } from './home.ts'
 import { type SettingName, settings } from './settings.ts'
 
-const HEAD = `# Settings of agent-swarm, written by: agent-swarm init. All that there are: docs/configuration.md
-# It holds secrets: keep it to yourself.
+const HEAD = `# Settings of agent-swarm, written by: agent-swarm init. The full list: docs/configuration.md
+# This file holds secrets: keep it private.
 `
-const LONGEST_FILE = 100_000
 
-/** A file as it was read. Null: there is none. */
+/** The file when it was read. `content` null: there is no file. */
 export type ConfigFile = { path: string; content: string | null; values: Readonly<Record<string, unknown>> }
-/** What becomes of settings; null takes one away. */
+/** New values of settings; null removes a setting. */
 export type Changes = ReadonlyMap<SettingName, unknown>
 
-/** Throws `not-configured` when it is no YAML, or no lines of "name: value". */
+/** Throws `not-configured` when the file is not YAML, or not lines of "name: value". */
 export const readConfigFile = async (home: string): Promise<ConfigFile> => {
-  const path = fileIn(home)
+  const path = configFileIn(home)
   if (!existsSync(path)) return { path, content: null, values: {} }
   const content = readFileSync(path, 'utf8')
-  const { value, problems } = await readYaml(content, path, LONGEST_FILE)
+  const { value, problems } = await readYaml(content, path, MAX_CONFIG_FILE)
   if (problems.length === 0 && typeof value === 'object' && value !== null && !Array.isArray(value))
     return { path, content, values: value as Record<string, unknown> }
-  const found = problems.length > 0 ? problems : [`${path} must be lines of "name: value".`]
+  const messages = problems.length > 0 ? problems : [`${path} must be lines of "name: value".`]
   throw fail(
     'not-configured',
-    `reading ${path}:\n${found.map(one => `  - ${one}`).join('\n')}`,
-    'Mend it, or move it away.',
+    `reading ${path}:\n${messages.map(message => `  - ${message}`).join('\n')}`,
+    'Correct the file, or move it away.',
   )
 }
 
 export const withChanges = async ({ content }: ConfigFile, changes: Changes): Promise<string> => {
   const { isNode, parseDocument } = await import('yaml')
   const document = parseDocument(content ?? HEAD)
-  // In the order of the table, whatever was asked first.
+  // In the table's order, whatever the order of the answers.
   for (const name of Object.keys(settings) as SettingName[]) {
     if (!changes.has(name)) continue
     const value = changes.get(name)
@@ -65,34 +53,10 @@ export const withChanges = async ({ content }: ConfigFile, changes: Changes): Pr
   return document.toString({ lineWidth: 0, flowCollectionPadding: false })
 }
 
-/** Whole or not at all, and for its owner's eyes alone. `path` may be a link. */
-export const writePrivately = (path: string, content: string): void => {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const target = existsSync(path) ? realpathSync(path) : path
-  const beside = `${target}.${process.pid}.new`
-  try {
-    const file = openSync(beside, 'wx', 0o600)
-    try {
-      writeFileSync(file, content)
-      fsyncSync(file)
-    } finally {
-      closeSync(file)
-    }
-    renameSync(beside, target)
-  } catch (error) {
-    rmSync(beside, { force: true })
-    throw fail(
-      'unknown',
-      `writing ${path}: ${error instanceof Error ? error.message : error}`,
-      'Nothing was changed.',
-      error,
-    )
-  }
-}
-
-/** Refuses when somebody else changed the file since it was read. */
+/** Fails with `busy` when somebody else changed the file since it was read. */
 export const writeConfigFile = ({ path, content }: ConfigFile, next: string): void => {
   const now = existsSync(path) ? readFileSync(path, 'utf8') : null
-  if (now !== content) throw fail('busy', `writing ${path}: it was changed meanwhile`, 'Begin again: agent-swarm init')
-  writePrivately(path, next)
+  if (now !== content)
+    throw fail('busy', `writing ${path}: it was changed in the meantime`, 'Run agent-swarm init again.')
+  writeFileAtomic(path, next, { mode: 0o600 })
 }

@@ -1,72 +1,83 @@
-/** The checkpoints of a machine, as the provider has them and as the registry knows them. */
+/** The checkpoints of a machine, at its provider and in the registry. */
 import type { Provider } from '../../providers/provider.ts'
 import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
-import { fail } from '../errors.ts'
+import { type FailureError, fail } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
+import type { Checkpoint } from '../schema/environment.ts'
 import type { RunnerContext } from './context.ts'
 import { observe, partialFailure } from './machine.ts'
 import type { Operation } from './operation.ts'
 
-/** Says which there are. */
-export const noSuchCheckpoint = (ticket: Ticket, name: CheckpointName, names: readonly CheckpointName[]) => {
+/** `names`: the checkpoints that exist. */
+export const noSuchCheckpoint = (
+  ticket: Ticket,
+  name: CheckpointName,
+  names: readonly CheckpointName[],
+): FailureError => {
   const near = nearest(name, names)
   return fail(
     'no-such-checkpoint',
     `${ticket} has no checkpoint ${name}`,
-    `${near === null ? '' : `Did you mean ${near}? `}${names.length === 0 ? 'It has none.' : `It has ${names.join(', ')}.`}`,
+    `${near === null ? '' : `Did you mean ${near}? `}Available checkpoints: ${names.length === 0 ? 'none' : names.join(', ')}`,
   )
 }
 
-/** The rows of checkpoints follow what the provider has: after a crash either may know more. */
+/** Why a checkpoint exists that only its provider knows. */
+const reasonOf = (name: CheckpointName): Checkpoint['why'] => {
+  if (isPreRestore(name)) return 'before restore'
+  return name.startsWith('push-') ? 'push' : 'command'
+}
+
+/** Brings the rows of checkpoints in line with the provider: after a crash either may know more. Returns the names, oldest first. */
 export const syncCheckpoints = async (
-  world: RunnerContext,
+  { registry, clock }: RunnerContext,
   provider: Provider,
   row: EnvironmentRow,
 ): Promise<CheckpointName[]> => {
-  const there = await provider.listCheckpoints(row.vmId)
-  const known = world.registry.checkpoints(row.ticket)
-  for (const one of known) if (!there.includes(one.name)) world.registry.removeCheckpoint(row.ticket, one.name)
-  for (const name of there) {
-    if (known.some(one => one.name === name)) continue
-    world.registry.addCheckpoint(row.ticket, {
+  const names = await provider.listCheckpoints(row.vmId)
+  const rows = registry.checkpoints(row.ticket)
+  for (const { name } of rows) if (!names.includes(name)) registry.removeCheckpoint(row.ticket, name)
+  for (const name of names) {
+    if (rows.some(known => known.name === name)) continue
+    registry.addCheckpoint(row.ticket, {
       name,
-      why: isPreRestore(name) ? 'before restore' : name.startsWith('push-') ? 'push' : 'command',
+      why: reasonOf(name),
       commit: null,
-      createdAt: world.clock().toISOString(),
+      createdAt: clock().toISOString(),
       withMemory: provider.memoryCheckpoints === true,
       sizeBytes: null,
     })
   }
-  return there
+  return names
 }
 
 export const makeCheckpoint = async (
-  { world, asked }: Operation,
+  { context, caller }: Operation,
   provider: Provider,
   row: EnvironmentRow,
-  checkpoint: { name: CheckpointName; why: 'push' | 'command' | 'before restore'; commit: string | null },
-) => {
-  asked.onPhase('checkpoint')
+  checkpoint: Pick<Checkpoint, 'name' | 'why' | 'commit'>,
+): Promise<void> => {
+  caller.onPhase('checkpoint')
   const running = (await observe(provider, row)) === 'running'
   let sizeBytes: number | null
   try {
     sizeBytes = (await provider.checkpoint(row.vmId, checkpoint.name)).sizeBytes
   } catch (error) {
-    // The hypervisor may have gone on with it after we let go.
-    if (asked.signal.aborted)
-      await provider.deleteCheckpoint?.(row.vmId, checkpoint.name).catch(undoing => {
+    // After a cancellation the hypervisor may still have finished it.
+    if (caller.signal.aborted)
+      await provider.deleteCheckpoint?.(row.vmId, checkpoint.name).catch(undoError => {
         throw partialFailure(
           `undoing the checkpoint ${checkpoint.name} of ${row.ticket}`,
-          undoing,
-          `agent-swarm checkpoints ${row.ticket} tells whether it is there.`,
+          undoError,
+          `See whether it exists: agent-swarm checkpoints ${row.ticket}`,
         )
       })
     throw error
   }
-  world.registry.addCheckpoint(row.ticket, {
+  context.registry.addCheckpoint(row.ticket, {
     ...checkpoint,
-    createdAt: world.clock().toISOString(),
+    createdAt: context.clock().toISOString(),
     withMemory: running && provider.memoryCheckpoints === true,
     sizeBytes,
   })

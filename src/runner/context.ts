@@ -1,9 +1,10 @@
-/** What the executor works with: configuration, registry, providers, guests. Opened once a process. */
+/** What the executor works with: configuration, registry and providers. Opened once in a process. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { providerNames, providerRow } from '../../providers/index.ts'
+import { providerRow, providers } from '../../providers/index.ts'
 import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
+import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
@@ -16,61 +17,78 @@ export type RunnerContext = {
   registry: Registry
   run: Run
   clock: () => Date
-  /** Opened once. */
+  /** Each provider is opened once. */
   provider(name: ProviderName): Promise<Provider>
-  /** The one asked for, or the first that is available. */
+  /** The configured provider, or the first one that is available. */
   chosenProvider(): Promise<Provider>
   close(): void
 }
 
-export const openRunnerContext = (
-  config: Config,
-  tools: { onCommand?: OnCommand; interrupt?: AbortSignal } = {},
-): RunnerContext => {
-  mkdirSync(config.home, { recursive: true, mode: 0o700 })
-  const run = openRun(config.environment, tools)
-  const registry = openRegistry(join(config.home, 'registry.db'))
+type RunTools = { onCommand?: OnCommand; interrupt?: AbortSignal }
+
+const openProvider = (
+  { config, home, registry }: Pick<RunnerContext, 'config' | 'home' | 'registry'>,
+  tools: RunTools,
+  name: ProviderName,
+): Promise<Provider> => {
+  const { open, environment } = providerRow(name)
+  if (open === null)
+    throw fail('provider-missing', `the provider ${name} is not part of this version`, 'See: agent-swarm providers')
+  return open({
+    run: openRun(config.environment, { ...tools, passOn: environment }),
+    home,
+    homeId: homeId(home),
+    knows: registry.knowsMachine,
+    settings: config.providerSettings[name] ?? {},
+  })
+}
+
+const chooseProvider = async (
+  { config }: Pick<RunnerContext, 'config'>,
+  open: RunnerContext['provider'],
+): Promise<Provider> => {
+  if (config.provider !== null) {
+    const provider = await open(config.provider)
+    const state = await provider.available()
+    if (!state.available)
+      throw fail('provider-missing', `the provider ${provider.name} does not work here: ${state.reason}`, state.remedy)
+    return provider
+  }
+  const reasons: string[] = []
+  for (const { name } of providers.filter(row => row.detected && row.open !== null)) {
+    const provider = await open(name)
+    const state = await provider.available()
+    if (state.available) return provider
+    reasons.push(`${name}: ${[state.reason, state.remedy].filter(text => text !== null).join(' ')}`)
+  }
+  throw fail(
+    'provider-missing',
+    `no hypervisor is available here. ${reasons.join(' ')}`,
+    'To try everything out without machines, set AGENT_SWARM_PROVIDER=synthetic.',
+  )
+}
+
+export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerContext => {
+  const { home } = config
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const registry = openRegistry(join(home, 'registry.db'))
   const opened = new Map<ProviderName, Promise<Provider>>()
   const provider = (name: ProviderName): Promise<Provider> => {
-    const open = providerRow(name).open
-    if (open === null)
-      throw fail('provider-missing', `the provider ${name} is not part of this version`, 'See: agent-swarm providers')
-    const known = opened.get(name) ?? open({ run, home: config.home, kvm: config.kvm })
-    opened.set(name, known)
-    return known
+    const existing = opened.get(name) ?? openProvider({ config, home, registry }, tools, name)
+    opened.set(name, existing)
+    return existing
   }
   let chosen: Promise<Provider> | null = null
-  const choose = async (): Promise<Provider> => {
-    if (config.provider !== null) {
-      const one = await provider(config.provider)
-      const found = await one.available()
-      if (!found.available)
-        throw fail('provider-missing', `the provider ${one.name} cannot work here: ${found.reason}`, found.remedy)
-      return one
-    }
-    const reasons: string[] = []
-    for (const name of providerNames.filter(name => providerRow(name).detected && providerRow(name).open !== null)) {
-      const one = await provider(name)
-      const found = await one.available()
-      if (found.available) return one
-      reasons.push(`${name}: ${found.reason}${found.remedy === null ? '' : ` ${found.remedy}`}`)
-    }
-    throw fail(
-      'provider-missing',
-      `no hypervisor can be used here. ${reasons.join(' ')}`,
-      'To try everything out without machines, set AGENT_SWARM_PROVIDER=synthetic.',
-    )
-  }
   return {
     config,
-    home: config.home,
+    home,
     registry,
-    run,
+    run: openRun(config.environment, tools),
     clock: () => new Date(),
     provider,
     chosenProvider: () => {
-      chosen ??= choose().catch(error => {
-        // Not kept: what was missing may be there the next time.
+      chosen ??= chooseProvider({ config }, provider).catch(error => {
+        // The next call tries again: what was missing may be installed by then.
         chosen = null
         throw error
       })
@@ -80,15 +98,23 @@ export const openRunnerContext = (
   }
 }
 
-export const requireEnvironment = (world: RunnerContext, ticket: Ticket): EnvironmentRow => {
-  const row = world.registry.environment(ticket)
+/** The key that the environment has now: the ticket's own, or, after its issue was moved, the new one. */
+export const resolveTicket = ({ registry }: Pick<RunnerContext, 'registry'>, ticket: Ticket): Ticket => {
+  if (registry.environment(ticket) !== null) return ticket
+  const moved = registry.movedTo(ticket)
+  return moved !== null && registry.environment(moved) !== null ? moved : ticket
+}
+
+/** The ticket's environment, also by a former key of the ticket. */
+export const requireEnvironment = (context: RunnerContext, ticket: Ticket): EnvironmentRow => {
+  const row = context.registry.environment(resolveTicket(context, ticket))
   if (row === null)
     throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
   return row
 }
 
-/** A row of the registry as the world is told of it. */
-export const toEnvironment = (world: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
+/** A row of the registry as the bot and the CLI get it. */
+export const toEnvironment = (context: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
   ticket: row.ticket,
   provider: row.provider,
   vmId: row.vmId,
@@ -98,13 +124,13 @@ export const toEnvironment = (world: RunnerContext, row: EnvironmentRow, observe
   createdAt: row.createdAt,
   createdBy: row.createdBy,
   ssh: row.ssh,
-  checkpoints: world.registry.checkpoints(row.ticket),
-  unsavedWork: row.workAtRisk,
+  checkpoints: context.registry.checkpoints(row.ticket),
+  unsavedWork: row.unsavedWork,
   observedAt: observedAt.toISOString(),
 })
 
-/** What the hypervisor says now of a row. While an operation is at it, the row's own word counts. */
-const seen = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
+/** The state of a row whose hypervisor reported `vm` now. During an operation the row's own state counts. */
+const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
   if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed') return row
   if (vm === undefined) return { status: 'lost', ip: null, ssh: null }
   const ip = vm.status === 'running' ? (vm.ip ?? row.ip) : null
@@ -116,57 +142,52 @@ const seen = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow,
 }
 
 export type Listing = {
-  environments: (Environment & { usage: VmUsage | null })[]
-  /** Providers that could not be asked: their rows are as they were known last. */
+  /** `paused`: the hypervisor's reason why a running machine is paused. */
+  environments: (Environment & { usage: VmUsage | null; paused: string | null })[]
+  /** Providers that did not answer: their environments are as they were last known. */
   unread: { provider: ProviderName; message: string }[]
 }
 
 /**
- * Every environment as its hypervisor sees it now, in a number of outside commands that does not grow with them. `usage` is
- * asked for where it is wanted: it takes a look at every disk.
+ * Every environment as its hypervisor reports it now, with a number of outside commands that does not grow with them. `usage`
+ * looks at every disk. Machines without a ticket belong to no environment.
  */
-export const listEnvironments = async (world: RunnerContext, wanted: { usage: boolean }): Promise<Listing> => {
-  const rows = world.registry.environments()
-  const checkpoints = world.registry.checkpointsByTicket()
-  const now = world.clock().toISOString()
+export const listEnvironments = async (context: RunnerContext, { usage }: { usage: boolean }): Promise<Listing> => {
+  const { registry } = context
+  const rows = registry.environments()
+  const checkpoints = registry.checkpointsByTicket()
+  const observedAt = context.clock().toISOString()
   const unread: Listing['unread'] = []
-  const names = [...new Set(rows.map(row => row.provider))]
-  const asked = await Promise.all(
-    names.map(async name => {
-      try {
-        const provider = await world.provider(name)
-        const [vms, usage] = await Promise.all([provider.listVms(), wanted.usage ? provider.usage?.() : undefined])
-        return { name, vms: new Map(vms.map(vm => [vm.vmId, vm])), usage }
-      } catch (error) {
-        unread.push({ provider: name, message: failureOf(error, `asking ${name}`).message })
-        return { name, vms: null, usage: undefined }
-      }
-    }),
+  const reports = new Map(
+    await Promise.all(
+      [...new Set(rows.map(row => row.provider))].map(async name => {
+        try {
+          const provider = await context.provider(name)
+          const [vms, usages] = await Promise.all([provider.listVms(), usage ? provider.usage?.() : undefined])
+          return [name, { vms: new Map(vms.map(vm => [vm.vmId, vm])), usages }] as const
+        } catch (error) {
+          unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })
+          return [name, null] as const
+        }
+      }),
+    ),
   )
-  const answers = new Map(asked.map(one => [one.name, one]))
-  const environments: Listing['environments'] = []
-  for (const read of rows) {
-    const answer = answers.get(read.provider)
-    const vms = answer?.vms ?? null
-    // A machine that is missing may have been deleted while the hypervisor was asked: the registry knows.
-    const row = vms === null || vms.has(read.vmId) ? read : world.registry.environment(read.ticket)
-    if (row === null) continue
-    const { status, ip, ssh } = vms === null ? row : seen(row, vms.get(row.vmId))
-    environments.push({
-      ticket: row.ticket,
-      provider: row.provider,
-      vmId: row.vmId,
-      ip,
-      status,
-      baseImage: row.baseImage,
-      createdAt: row.createdAt,
-      createdBy: row.createdBy,
-      ssh,
-      checkpoints: checkpoints.get(row.ticket) ?? [],
-      unsavedWork: row.workAtRisk,
-      observedAt: now,
-      usage: answer?.usage?.get(row.vmId) ?? null,
-    })
-  }
-  return { unread, environments }
+  const environments = rows.flatMap(read => {
+    const report = reports.get(read.provider) ?? null
+    const vm = report?.vms.get(read.vmId)
+    // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
+    const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
+    if (row === null) return []
+    const { ticket, provider, vmId, baseImage, createdAt, createdBy, unsavedWork } = row
+    const { status, ip, ssh } = report === null ? row : stateOf(row, vm)
+    return [
+      {
+        ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, createdBy, ssh },
+        ...{ checkpoints: checkpoints.get(ticket) ?? [], unsavedWork, observedAt },
+        usage: report?.usages?.get(vmId) ?? null,
+        paused: vm?.paused ?? null,
+      },
+    ]
+  })
+  return { environments, unread }
 }

@@ -1,139 +1,174 @@
 /**
- * Does what an action asks for, under the ticket's lock, with its intent in the journal before the first outside command.
- * The one place where machines change: the runner and the CLI both come here.
+ * Does what an action asks for, under its ticket's lock, with its intent in the journal before the first outside command.
+ * The one place where environments change: the runner and the CLI both come here.
  */
-
+import type { Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
-import { withTicketLock } from '../registry/ticket-lock.ts'
+import { withLocks } from '../registry/lock.ts'
 import type { Action, ActionKind } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import { MAX_MANUAL_OPERATIONS } from '../schema/runner-protocol.ts'
 import { runAction } from './actions/index.ts'
-import { type RunnerContext, toEnvironment } from './context.ts'
+import { moveEnvironment } from './actions/move.ts'
+import { type RunnerContext, resolveTicket, toEnvironment } from './context.ts'
 import { endOperation } from './journal.ts'
 import { isPartialFailure } from './machine.ts'
-import type { Caller, Result } from './operation.ts'
+import type { Caller, Operation, Result } from './operation.ts'
 import { recoverInterrupted } from './recovery.ts'
 
-/** The phase of whoever stands in line: nothing is begun. */
+/** The phase of an action that waits for its ticket's lock: nothing has begun. */
 export const WAITING_PHASE = 'waiting for another command on this ticket'
 
-/** People win: what somebody did here after that which asks for the action holds, whether the bot knew of it or not. */
-const byHandSince = ({ registry }: RunnerContext, { ticket, at }: Action): Result | null => {
-  const last =
-    at === undefined ? undefined : registry.askedByHand(MAX_MANUAL_OPERATIONS).find(one => one.ticket === ticket)
-  return last !== undefined && at !== undefined && Date.parse(last.at) > Date.parse(at)
-    ? { skipped: `${last.by.who ?? 'somebody'} asked for ${last.kind} by hand after that` }
-    : null
-}
-
-/** How things stand when somebody let go of an action. */
+/** The state that a cancelled action leaves. */
 const afterCancel = {
-  create: 'what it had made is removed',
-  start: 'the machine may still be coming up',
+  create: 'what it had created is removed',
+  start: 'the machine may still be starting',
   stop: 'the machine may still be shutting down',
-  checkpoint: 'no checkpoint is left of it',
-  restore: 'the machine is as it was, or as it was kept: agent-swarm checkpoints tells',
-  'delete-checkpoint': 'the checkpoint may be gone: agent-swarm checkpoints tells',
-  delete: 'the machine is still there',
+  checkpoint: 'no checkpoint remains',
+  restore: 'the machine is unchanged, or its previous state is a checkpoint: see agent-swarm checkpoints',
+  'delete-checkpoint': 'the checkpoint may be deleted: see agent-swarm checkpoints',
+  delete: 'the machine still exists',
+  move: 'the machine may already have the new key: see agent-swarm list',
   status: 'nothing was changed',
 } satisfies Record<ActionKind, string>
 
-/** A create of a machine that is there already starts it. */
+/** A create of a machine that exists starts it. */
 export const effectiveKind = <Kind extends ActionKind>(
   kind: Kind,
   environment: Pick<Environment, 'status'> | null,
 ): Kind | 'start' => (kind === 'create' && environment !== null && environment.status !== 'creating' ? 'start' : kind)
 
-export const execute = async (world: RunnerContext, action: Action, caller: Caller): Promise<Outcome> => {
-  const { ticket } = action
-  const began = performance.now()
-  const now = () => world.clock().toISOString()
-  const environment = () => {
-    const row = world.registry.environment(ticket)
-    return row === null ? null : toEnvironment(world, row, world.clock())
+/** `action` has the key that its environment has. `from`: the key that the environment has to be moved from first, or null. */
+type Resolved = { action: Action; from: Ticket | null }
+
+/** The issue may have got another key since the action was requested, or since its last attempt. */
+const resolveAction = (context: RunnerContext, action: Action, { actionId }: Caller): Resolved => {
+  if (action.kind === 'move') return { action, from: resolveTicket(context, action.from) }
+  const ticket = resolveTicket(context, action.ticket)
+  const { registry } = context
+  // The queue gave an action that was begun under another key the new one, ahead of the move.
+  const earlier = actionId === null ? null : registry.ticketOfAction(actionId)
+  const isMoved =
+    earlier !== null &&
+    earlier !== ticket &&
+    registry.environment(earlier) !== null &&
+    registry.environment(ticket) === null
+  return { action: { ...action, ticket }, from: isMoved ? earlier : null }
+}
+
+/** People win: a manual operation later than the triggering event stands, whether or not the bot knew of it. */
+const laterManualOperation = ({ registry }: RunnerContext, { kind, ticket, at }: Action): Result | null => {
+  if (at === undefined || kind === 'move') return null
+  const last = registry.lastManualOperation(ticket)
+  return last !== null && Date.parse(last.at) > Date.parse(at)
+    ? { skipped: `${last.by.who ?? 'somebody'} ran ${last.kind} by hand after that` }
+    : null
+}
+
+const environmentOf = (context: RunnerContext, ticket: Ticket): Environment | null => {
+  const row = context.registry.environment(ticket)
+  return row === null ? null : toEnvironment(context, row, context.clock())
+}
+
+const runResolved = async (operation: Operation, { action, from }: Resolved): Promise<Result> => {
+  if (from !== null && action.kind !== 'move') await moveEnvironment(operation, from, action.ticket)
+  return laterManualOperation(operation.context, action) ?? runAction(operation, action)
+}
+
+const endedOutcome = (context: RunnerContext, { ticket }: Action, result: Result, began: number): Outcome => {
+  const environment = environmentOf(context, ticket)
+  if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
+  const { summary, rescued } = result
+  const seconds = Math.round((performance.now() - began) / 100) / 10
+  return { result: 'done', summary, environment, seconds, ...(rescued === undefined ? {} : { rescued }) }
+}
+
+const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action, error: unknown): Outcome => {
+  const environment = environmentOf(context, ticket)
+  const failure =
+    caller.signal.aborted && !isPartialFailure(error)
+      ? fail('cancelled', `${kind} of ${ticket}: cancelled; ${afterCancel[effectiveKind(kind, environment)]}`).failure
+      : failureOf(error, `${kind} of ${ticket}`)
+  return { result: 'failed', failure, environment }
+}
+
+/** Runs the action under its locks, as an operation of the journal. */
+const runJournalled = async (
+  context: RunnerContext,
+  resolved: Resolved,
+  caller: Caller,
+  began: number,
+): Promise<Outcome> => {
+  const { registry } = context
+  const { action, from } = resolved
+  const { kind, ticket, by } = action
+  const { actionId, correlation, signal } = caller
+  const finished = actionId === null ? null : registry.outcomeOf(actionId)
+  if (finished !== null) return finished
+  if (signal.aborted) throw fail('cancelled', `${kind} of ${ticket}: cancelled; nothing had begun`)
+  const interrupted = [ticket, ...(from === null ? [] : [from])].flatMap(key => registry.openOperations(key))
+  const now = () => context.clock().toISOString()
+  const id = registry.startOperation({ actionId, correlation, ticket, kind, by, at: now() })
+  const onPhase = (phase: string) => {
+    registry.addPhase(id, { phase, at: now() })
+    caller.onPhase(phase)
   }
-  let waiting: number | null = null
-  const noLongerWaiting = () => {
-    if (waiting !== null) world.registry.endWaiting(waiting)
-    waiting = null
-  }
-  const locked = async (): Promise<Outcome> => {
-    noLongerWaiting()
-    const known = caller.actionId === null ? null : world.registry.outcomeOf(caller.actionId)
-    if (known !== null) return known
-    if (caller.signal.aborted) throw fail('cancelled', `${action.kind} of ${ticket}: cancelled; nothing was begun`)
-    const left = world.registry.openOperations(ticket)
-    const operation = world.registry.startOperation({
-      actionId: caller.actionId,
-      correlation: caller.correlation,
-      ticket,
-      kind: action.kind,
-      by: action.by,
-      at: now(),
-    })
-    const asked: Caller = {
-      ...caller,
-      onPhase: phase => {
-        world.registry.addPhase(operation, { phase, at: now() })
-        caller.onPhase(phase)
-      },
-    }
-    let outcome: Outcome
-    try {
-      // Only now: until this one is in the journal, what was left half-done is theirs.
-      for (const open of left)
-        await recoverInterrupted(world, open, open.actionId !== null && open.actionId === caller.actionId)
-      const later = byHandSince(world, action)
-      const result = later ?? (await runAction({ world, asked, operation, by: action.by }, action))
-      const seconds = Math.round((performance.now() - began) / 100) / 10
-      outcome =
-        'skipped' in result
-          ? { result: 'skipped', reason: result.skipped, environment: environment() }
-          : {
-              result: 'done',
-              summary: result.said,
-              environment: environment(),
-              seconds,
-              ...(result.kept === undefined ? {} : { rescued: result.kept }),
-            }
-    } catch (error) {
-      const failure = failureOf(error, `${action.kind} of ${ticket}`)
-      const cancelled = asked.signal.aborted && !isPartialFailure(error)
-      outcome = {
-        result: 'failed',
-        failure: cancelled
-          ? {
-              kind: 'cancelled',
-              message: `${action.kind} of ${ticket}: cancelled; ${afterCancel[effectiveKind(action.kind, environment())]}`,
-              remedy: null,
-            }
-          : failure,
-        environment: environment(),
-      }
-    }
-    endOperation(world, { id: operation, onPhase: asked.onPhase }, outcome.result, outcome)
-    return outcome
-  }
+  const operation: Operation = { context, caller: { ...caller, onPhase }, id, by }
+  let outcome: Outcome
   try {
-    return await withTicketLock(
-      world.home,
-      ticket,
-      {
-        signal: caller.signal,
-        onWait: () => {
-          waiting = world.registry.beginWaiting({
-            ...{ pid: process.pid, ticket, kind: action.kind, by: action.by, since: now() },
-          })
-          caller.onPhase(WAITING_PHASE)
-        },
-      },
-      locked,
-    )
+    // Only now: until this operation was in the journal, the interrupted ones owned what they had left half-done.
+    for (const open of interrupted)
+      await recoverInterrupted(context, open, open.actionId !== null && open.actionId === actionId)
+    outcome = endedOutcome(context, action, await runResolved(operation, resolved), began)
   } catch (error) {
-    return { result: 'failed', failure: failureOf(error, `${action.kind} of ${ticket}`), environment: null }
+    outcome = failedOutcome(operation, action, error)
+  }
+  endOperation(context, { id, onPhase }, outcome.result, outcome)
+  return outcome
+}
+
+/** Records, for others to see, that the action waits for a lock. */
+const openWaiting = (context: RunnerContext, { ticket, kind, by }: Action, onPhase: Caller['onPhase']) => {
+  const { registry } = context
+  let id: number | null = null
+  return {
+    begin: () => {
+      if (id !== null) return
+      id = registry.beginWaiting({ pid: process.pid, ticket, kind, by, since: context.clock().toISOString() })
+      onPhase(WAITING_PHASE)
+    },
+    end: () => {
+      if (id !== null) registry.endWaiting(id)
+      id = null
+    },
+  }
+}
+
+export const execute = async (context: RunnerContext, requested: Action, caller: Caller): Promise<Outcome> => {
+  const began = performance.now()
+  const waiting = openWaiting(context, requested, caller.onPhase)
+  try {
+    while (true) {
+      const resolved = resolveAction(context, requested, caller)
+      const keys = [resolved.action.ticket, ...(resolved.from === null ? [] : [resolved.from])]
+      const outcome = await withLocks(
+        context.home,
+        keys,
+        { signal: caller.signal, onWait: waiting.begin },
+        async () => {
+          waiting.end()
+          // The environment may have been moved while this waited: then the locks are those of another ticket.
+          const { action, from } = resolveAction(context, requested, caller)
+          const isStillThere = action.ticket === resolved.action.ticket && from === resolved.from
+          return isStillThere ? runJournalled(context, resolved, caller, began) : null
+        },
+      )
+      if (outcome !== null) return outcome
+    }
+  } catch (error) {
+    const failure = failureOf(error, `${requested.kind} of ${requested.ticket}`)
+    return { result: 'failed', failure, environment: null }
   } finally {
-    noLongerWaiting()
+    waiting.end()
   }
 }

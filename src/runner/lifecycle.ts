@@ -1,10 +1,10 @@
-/** The lifecycle as one table: what is wanted × what is seen → the next step. Every pair is defined. */
+/** The lifecycle as one table: desired × observed → the next step. Every pair is defined. */
 import type { VmStatus } from '../../providers/provider.ts'
+import type { Desired } from '../registry/registry.ts'
 
-export type Desired = 'running' | 'stopped' | 'absent'
-/** `unmade`: its row is there, the machine never came to be. `gone`: it was there, and the hypervisor no longer has it. */
+/** `unmade`: its row exists, and the machine was never created. `gone`: it existed, and the hypervisor no longer has it. */
 export type Observed = VmStatus | 'unmade' | 'gone'
-/** `forget`: remove the row. `lose`: mark the environment lost, and tell. `wait`: the hypervisor is at it. */
+/** `forget`: remove the row. `lose`: mark the environment lost, and fail. `wait`: the hypervisor is still creating it. */
 export type Step = 'create' | 'start' | 'stop' | 'delete' | 'forget' | 'lose' | 'wait' | 'none'
 
 export const nextStep = {

@@ -1,18 +1,20 @@
-/** Seeing a machine, and moving it towards what is wanted. */
+/** Observing a machine, and moving it towards the desired state. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
-import { fail, failureOf, isFailure } from '../errors.ts'
-import type { EnvironmentRow } from '../registry/registry.ts'
+import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
+import type { Desired, EnvironmentRow } from '../registry/registry.ts'
 import type { RunnerContext } from './context.ts'
-import { type Desired, nextStep, type Observed, type Step } from './lifecycle.ts'
+import { nextStep, type Observed, type Step } from './lifecycle.ts'
 import { type Operation, throwIfCancelled } from './operation.ts'
-import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport, unsavedWorkScript } from './rescue/unsaved-work.ts'
-import { forgetHostKey, loginKey, openGuest, pinnedHostKey } from './ssh/guest.ts'
+import { unsavedWorkScript } from './rescue/scripts.ts'
+import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
+import { openGuest } from './ssh/guest.ts'
+import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
-/** The whole of its homes is looked through for repositories. */
-const WORK_AT_RISK_DEADLINE_MS = 60_000
+/** The script searches all home directories of the machine for repositories. */
+const UNSAVED_WORK_DEADLINE_MS = 60_000
 const WAIT_MS = 250
-/** Milliseconds that a hypervisor may be "creating" before we say that it hangs. */
+/** How long a hypervisor may report `creating`. */
 const CREATING_DEADLINE_MS = 5 * 60_000
 
 export const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
@@ -24,152 +26,156 @@ export const observe = async (provider: Provider, row: EnvironmentRow): Promise<
   }
 }
 
-export const machineGone = (row: EnvironmentRow) =>
+export const machineGone = (row: EnvironmentRow): FailureError =>
   fail(
     'no-such-vm',
-    `${row.ticket}: its machine ${row.vmId} is gone, and nothing here deleted it`,
-    `agent-swarm delete ${row.ticket} --force forgets it; agent-swarm create ${row.ticket} makes a new one after that.`,
+    `${row.ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it`,
+    `Make a new one: agent-swarm create ${row.ticket}. Or forget it: agent-swarm delete ${row.ticket} --force`,
   )
 
-/** Its row goes last: what is left before that is still somebody's. */
-export const forgetEnvironment = (world: RunnerContext, row: EnvironmentRow) => {
-  forgetHostKey(world.home, row.vmId)
-  world.registry.remove(row.ticket)
+/** Deletes the row last, so that a crash leaves an owner for what remains. */
+export const forgetEnvironment = ({ home, registry }: RunnerContext, row: EnvironmentRow): void => {
+  forgetHostKey(home, row.vmId)
+  registry.remove(row.ticket)
 }
 
-/** That nothing was at risk in a machine that was off is not known any more, once it runs. */
-const runsAgain = (world: RunnerContext, { ticket, workAtRisk }: EnvironmentRow) => {
-  if (workAtRisk !== null && isNothingUnsaved(workAtRisk)) world.registry.setWorkAtRisk(ticket, null)
+/** "Nothing unsaved" was found when the machine stopped; once it runs, that is unknown again. */
+const clearUnsavedWork = ({ registry }: RunnerContext, { ticket, unsavedWork }: EnvironmentRow): void => {
+  if (unsavedWork !== null && isNothingUnsaved(unsavedWork)) registry.setUnsavedWork(ticket, null)
 }
 
-/** Notes what is seen of a machine that was made. One that was not stays what it is. */
-export const recordObserved = (world: RunnerContext, row: EnvironmentRow, observed: 'running' | 'stopped') => {
+/** Records the observed status of a machine that was created. One whose creation failed stays `failed`. */
+export const recordObserved = (context: RunnerContext, row: EnvironmentRow, observed: 'running' | 'stopped'): void => {
   if (row.status === 'failed') return
-  if (observed === 'running') runsAgain(world, row)
-  world.registry.setStatus(row.ticket, observed)
+  if (observed === 'running') clearUnsavedWork(context, row)
+  context.registry.setStatus(row.ticket, observed)
 }
 
 const take = {
-  create: async ({ world, asked, size = world.config.size }, provider, row) => {
+  create: async ({ context, caller, size = context.config.size }, provider, { ticket, vmId, baseImage }) => {
     const [publicKey, hostKey] = await Promise.all([
-      loginKey(world.run, world.home),
-      pinnedHostKey(world.run, world.home, row.vmId),
+      loginKey(context.run, context.home),
+      pinnedHostKey(context.run, context.home, vmId),
     ])
-    await provider.createVm(row.ticket, row.baseImage, { vmId: row.vmId, ...size, publicKey, hostKey }, asked.onPhase)
+    await provider.createVm(ticket, baseImage, { vmId, ...size, publicKey, hostKey }, caller.onPhase)
   },
-  start: async ({ world, asked }, provider, row) => {
-    asked.onPhase('start')
-    runsAgain(world, row)
+  start: async ({ context, caller }, provider, row) => {
+    caller.onPhase('start')
+    clearUnsavedWork(context, row)
     await provider.startVm(row.vmId)
   },
-  stop: async ({ asked }, provider, row) => {
-    asked.onPhase('stop')
+  stop: async ({ caller }, provider, row) => {
+    caller.onPhase('stop')
     await provider.stopVm(row.vmId)
   },
-  delete: async ({ world, asked }, provider, row) => {
-    asked.onPhase('delete')
-    world.registry.setStatus(row.ticket, 'deleting')
+  delete: async ({ context, caller }, provider, row) => {
+    caller.onPhase('delete')
+    context.registry.setStatus(row.ticket, 'deleting')
     await provider.deleteVm(row.vmId)
-    forgetEnvironment(world, row)
+    forgetEnvironment(context, row)
   },
-  forget: async ({ world }, provider, row) => {
-    // Its disks may be there without it.
+  forget: async ({ context }, provider, row) => {
+    // Its disks may exist without it.
     await provider.deleteVm(row.vmId)
-    forgetEnvironment(world, row)
+    forgetEnvironment(context, row)
   },
-  lose: async ({ world }, _provider, row) => {
-    world.registry.setStatus(row.ticket, 'lost')
+  lose: async ({ context }, _provider, row) => {
+    context.registry.setStatus(row.ticket, 'lost')
     throw machineGone(row)
   },
-  wait: async ({ asked }) => {
-    await delay(WAIT_MS, undefined, { signal: asked.signal }).catch(() => {
+  wait: async ({ caller }) => {
+    await delay(WAIT_MS, undefined, { signal: caller.signal }).catch(() => {
       throw fail('cancelled', 'waiting for the hypervisor: cancelled')
     })
   },
   none: async () => {},
-} satisfies Record<Step, (work: Operation, provider: Provider, row: EnvironmentRow) => Promise<void>>
+} satisfies Record<Step, (operation: Operation, provider: Provider, row: EnvironmentRow) => Promise<void>>
 
-const SETTLED: readonly Step[] = ['none', 'delete', 'forget']
+const FINAL_STEPS: readonly Step[] = ['none', 'delete', 'forget']
 
-/** Takes step after step of the lifecycle table until what is wanted is seen. */
+/** Takes steps of the lifecycle table until the desired state is observed. */
 export const converge = async (
-  work: Operation,
+  operation: Operation,
   provider: Provider,
   row: EnvironmentRow,
   desired: Desired,
 ): Promise<void> => {
-  const until = performance.now() + CREATING_DEADLINE_MS
+  const deadline = performance.now() + CREATING_DEADLINE_MS
   while (true) {
-    await throwIfCancelled(work)
+    await throwIfCancelled(operation)
     const step = nextStep[desired][await observe(provider, row)]
-    await take[step](work, provider, row)
-    if (SETTLED.includes(step)) return
-    if (performance.now() > until)
-      throw fail('timeout', `${row.ticket}: ${row.vmId} does not become ${desired}`, 'Try: agent-swarm status')
+    await take[step](operation, provider, row)
+    if (FINAL_STEPS.includes(step)) return
+    if (performance.now() > deadline)
+      throw fail(
+        'timeout',
+        `${row.ticket}: ${row.vmId} did not become ${desired} within ${CREATING_DEADLINE_MS / 60_000} minutes`,
+        `See its state: agent-swarm status ${row.ticket}`,
+      )
   }
 }
 
-/** Waits for the guest's own answer, and notes where it is. */
-export const waitUntilReady = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  const { world, asked } = work
-  asked.onPhase('address')
-  const ssh = await openGuest(world.run, world.home).ready(provider, row.vmId, undefined, asked.signal, () =>
-    asked.onPhase('ssh'),
+/** Waits until the guest answers, and records its address. */
+export const waitUntilReady = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  const { context, caller } = operation
+  caller.onPhase('address')
+  const ssh = await openGuest(context.run, context.home).ready(provider, row.vmId, undefined, caller.signal, () =>
+    caller.onPhase('ssh'),
   )
-  await throwIfCancelled(work)
-  world.registry.setAddress(row.ticket, ssh)
-  world.registry.setStatus(row.ticket, 'running')
+  await throwIfCancelled(operation)
+  context.registry.setAddress(row.ticket, ssh)
+  context.registry.setStatus(row.ticket, 'running')
 }
 
-export const shutDown = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  await converge(work, provider, row, 'stopped')
-  recordObserved(work.world, row, 'stopped')
-  work.world.registry.setAddress(row.ticket, null)
+export const shutDown = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  await converge(operation, provider, row, 'stopped')
+  recordObserved(operation.context, row, 'stopped')
+  operation.context.registry.setAddress(row.ticket, null)
 }
 
 export const findUnsavedWork = async (
-  { world, asked }: Operation,
+  { context, caller }: Operation,
   provider: Provider,
   row: EnvironmentRow,
 ): Promise<UnsavedWorkReport> => {
-  asked.onPhase('looking for work at risk')
-  // What was found before is about another time.
-  world.registry.setWorkAtRisk(row.ticket, null)
+  caller.onPhase('looking for unsaved work')
+  // An earlier result is about another time.
+  context.registry.setUnsavedWork(row.ticket, null)
   try {
     return parseUnsavedWork(
-      await openGuest(world.run, world.home).script(
+      await openGuest(context.run, context.home).script(
         provider,
         row.vmId,
-        unsavedWorkScript,
-        WORK_AT_RISK_DEADLINE_MS,
-        asked.signal,
+        unsavedWorkScript(),
+        UNSAVED_WORK_DEADLINE_MS,
+        caller.signal,
       ),
     )
   } catch (error) {
-    const failure = failureOf(error, 'asking the machine')
+    const failure = failureOf(error, 'running a script in the machine')
     if (failure.kind === 'cancelled') throw error
-    return { known: false, because: failure.message }
+    return { known: false, reason: failure.message }
   }
 }
 
-/** What is left half-done in spite of all: told as it is, also to who let go of the action. */
-export const partialFailure = (doing: string, error: unknown, remedy: string) =>
+/** Something is left half-done in spite of everything. It is reported as it is, after a cancellation too. */
+export const partialFailure = (doing: string, error: unknown, remedy: string): FailureError =>
   Object.assign(fail('unknown', `${doing}: ${failureOf(error, 'removing it').message}`, remedy, error), {
     halfDone: true,
   })
 export const isPartialFailure = (error: unknown): boolean => error instanceof Error && 'halfDone' in error
 
-/** Undoes a create that did not come to its end. What cannot be undone is marked, and told. */
-export const undoCreate = async (world: RunnerContext, provider: Provider, row: EnvironmentRow): Promise<void> => {
+/** Undoes a create that did not finish. A machine that cannot be removed is marked `failed`, and reported. */
+export const undoCreate = async (context: RunnerContext, provider: Provider, row: EnvironmentRow): Promise<void> => {
   try {
     await provider.deleteVm(row.vmId)
-    forgetEnvironment(world, row)
+    forgetEnvironment(context, row)
   } catch (error) {
-    world.registry.setStatus(row.ticket, 'failed')
+    context.registry.setStatus(row.ticket, 'failed')
     throw partialFailure(
       `undoing the create of ${row.ticket}`,
       error,
-      `agent-swarm delete ${row.ticket} --force tries it again.`,
+      `Try again: agent-swarm delete ${row.ticket} --force`,
     )
   }
 }

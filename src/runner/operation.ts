@@ -1,11 +1,11 @@
-/** One action under way: what it was asked with, and what comes of it. */
-import { setImmediate as turn } from 'node:timers/promises'
+/** One action that is being done: who called for it, and what it resulted in. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Attempt } from '../registry/registry.ts'
-import type { Action, ActionKind } from '../schema/action.ts'
+import type { Action, ActionKind, Requester } from '../schema/action.ts'
 import type { RunnerContext } from './context.ts'
 
 export type Caller = {
-  /** The queue's id, or null for a command of the CLI. Doing one action twice does it once. */
+  /** The queue's id, or null for a command of the CLI. Doing one action twice has the effect of doing it once. */
   actionId: string | null
   correlation: string | null
   signal: AbortSignal
@@ -13,25 +13,27 @@ export type Caller = {
 }
 
 export type Operation = {
-  world: RunnerContext
-  asked: Caller
-  operation: number
-  by: Action['by']
+  context: RunnerContext
+  caller: Caller
+  /** Its row in the journal. */
+  id: number
+  by: Requester
+  /** Of a machine that is created; the configured size when absent. */
   size?: RunnerContext['config']['size']
 }
-export type Result = { said: string; kept?: string | undefined } | { skipped: string }
-/** What is done for one kind of action. */
+/** `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. */
+export type Result = { summary: string; rescued?: string | undefined } | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
-  work: Operation,
+  operation: Operation,
   action: Extract<Action, { kind: Kind }>,
 ) => Promise<Result>
 
-/** Earlier attempts of this very action, oldest first. A command of the CLI has none. */
-export const earlierAttempts = ({ world, asked }: Operation): Attempt[] =>
-  asked.actionId === null ? [] : world.registry.attempts(asked.actionId)
+/** Earlier attempts of this action, oldest first. A command of the CLI has none. */
+export const earlierAttempts = ({ context, caller }: Operation): Attempt[] =>
+  caller.actionId === null ? [] : context.registry.attempts(caller.actionId)
 
-/** Hears a Ctrl-C that has come meanwhile. */
-export const throwIfCancelled = async ({ asked }: Operation): Promise<void> => {
-  await turn()
-  asked.signal.throwIfAborted()
+/** Lets a Ctrl-C that arrived meanwhile take effect. */
+export const throwIfCancelled = async ({ caller }: Operation): Promise<void> => {
+  await nextTurn()
+  caller.signal.throwIfAborted()
 }

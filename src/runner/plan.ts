@@ -1,107 +1,132 @@
-/** What an action would do now, for `--dry-run`: reads the registry and the hypervisor, and changes neither. */
-import { isPreRestore } from '../domain.ts'
+/** What an action would do now, for `--dry-run`. Reads the registry and the hypervisor, and changes neither. */
+import type { Provider } from '../../providers/provider.ts'
+import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Action, ActionKind } from '../schema/action.ts'
 import { noSuchCheckpoint } from './checkpoints.ts'
-import { type RunnerContext, requireEnvironment } from './context.ts'
+import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
+import type { Observed } from './lifecycle.ts'
 import { observe } from './machine.ts'
 
-/** Steps as sentences without a subject, `start it`; or why there are none. Throws what `execute` would fail with, where that can be seen beforehand. */
+/**
+ * Steps as sentences without a subject, for example `start it`; or why there are none. A plan throws the failure that
+ * `execute` would end with, where it can be foreseen.
+ */
 export type Plan = { would: string[] } | { skipped: string }
-type Plans<Kind extends ActionKind> = (world: RunnerContext, action: Extract<Action, { kind: Kind }>) => Promise<Plan>
+type Planner<Kind extends ActionKind> = (
+  context: RunnerContext,
+  action: Extract<Action, { kind: Kind }>,
+) => Promise<Plan>
 
 const WAIT_FOR_SSH = 'wait until it answers over SSH'
+const LOOK = 'look for unsaved work'
 
-const create: Plans<'create'> = async (world, { ticket }) => {
-  const row = world.registry.environment(ticket)
-  const { size, baseImage } = world.config
-  if (row === null || row.status === 'failed' || row.status === 'lost') {
-    const provider = row === null ? await world.chosenProvider() : await world.provider(row.provider)
-    const images = await provider.listBaseImages?.()
-    if (images !== undefined && !images.includes(baseImage)) {
-      throw fail(
-        'no-such-image',
-        `there is no base image ${baseImage}${images.length === 0 ? '' : `; there is ${images.join(', ')}`}`,
-        `Make it: agent-swarm init-base ${baseImage} --from …`,
-      )
-    }
-    return {
-      would: [
-        ...(row === null ? [] : [`remove what is left of ${row.vmId}`]),
-        `make a machine of the base image ${baseImage} on ${provider.name}: ${size.cpus} CPUs, ${size.memoryMiB} MiB of memory, ${size.diskGiB} GiB of disk`,
-        'start it',
-        WAIT_FOR_SSH,
-      ],
-    }
-  }
-  const started = await start(world, { kind: 'start', ticket, by: row.createdBy, replyTo: null })
-  return 'skipped' in started ? { skipped: `${ticket} has a machine already: ${row.vmId} on ${row.provider}` } : started
+const observed = async (
+  context: RunnerContext,
+  ticket: Ticket,
+): Promise<{ row: EnvironmentRow; provider: Provider; state: Observed }> => {
+  const row = requireEnvironment(context, ticket)
+  const provider = await context.provider(row.provider)
+  return { row, provider, state: await observe(provider, row) }
 }
 
-const seen = async (world: RunnerContext, ticket: string) => {
-  const row = requireEnvironment(world, ticket)
-  const provider = await world.provider(row.provider)
-  return { row, provider, observed: await observe(provider, row) }
-}
-
-const start: Plans<'start'> = async (world, { ticket }) => {
-  const { row, observed } = await seen(world, ticket)
-  return observed === 'running' && row.status === 'running'
+const planStart: Planner<'start'> = async (context, { ticket }) => {
+  const { row, state } = await observed(context, ticket)
+  return state === 'running' && row.status === 'running'
     ? { skipped: `${ticket} is running already` }
-    : { would: [...(observed === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
+    : { would: [...(state === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
 }
 
-const LOOK = 'look for work that is saved nowhere else'
+const planCreate: Planner<'create'> = async (context, { ticket }) => {
+  const row = context.registry.environment(ticket)
+  const { size, baseImage } = context.config
+  if (row !== null && row.status !== 'failed' && row.status !== 'lost') {
+    const start = await planStart(context, { kind: 'start', ticket, by: row.createdBy, replyTo: null })
+    return 'skipped' in start ? { skipped: `${ticket} has a machine already: ${row.vmId} on ${row.provider}` } : start
+  }
+  const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
+  const images = await provider.listBaseImages?.()
+  if (images !== undefined && !images.includes(baseImage))
+    throw fail(
+      'no-such-image',
+      `the base image ${baseImage} does not exist; available images: ${images.length === 0 ? 'none' : images.join(', ')}`,
+      `Make it: agent-swarm init-base ${baseImage} --from …`,
+    )
+  return {
+    would: [
+      ...(row === null ? [] : [`remove what is left of ${row.vmId}`]),
+      `create a machine from the base image ${baseImage} on ${provider.name}: ${size.cpus} CPUs, ${size.memoryMiB} MiB of memory, ${size.diskGiB} GiB of disk`,
+      'start it',
+      WAIT_FOR_SSH,
+    ],
+  }
+}
 
-const plans = {
-  create,
-  start,
-  stop: async (world, { ticket }) => {
-    const { row, observed } = await seen(world, ticket)
-    return observed === 'running'
+const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
+  if (context.registry.environment(ticket) === null) return { skipped: `${ticket} has no environment` }
+  const { row, state } = await observed(context, ticket)
+  const count = context.registry.checkpoints(ticket).length
+  const checkpoints = count === 0 ? '' : ` and its ${count} ${count === 1 ? 'checkpoint' : 'checkpoints'}`
+  return {
+    would: [
+      ...(force || (state !== 'running' && state !== 'stopped')
+        ? []
+        : [`${LOOK}; if there is some, save it first, or keep the machine`]),
+      `delete ${row.vmId} with its disk${checkpoints}`,
+    ],
+  }
+}
+
+const planMove: Planner<'move'> = async (context, { ticket, from: former }) => {
+  const from = resolveTicket(context, former)
+  const [old, existing] = [context.registry.environment(from), context.registry.environment(ticket)]
+  if (old === null) return { skipped: `${former} has no environment` }
+  if (from === ticket) return { skipped: `${former} is ${ticket} already` }
+  return existing === null
+    ? { would: [`give ${old.vmId}, its checkpoints and its history the key ${ticket}`] }
+    : { would: [`stop ${old.vmId} and keep it as ${from}, because ${ticket} already has a machine`] }
+}
+
+const planners = {
+  create: planCreate,
+  start: planStart,
+  stop: async (context, { ticket }) => {
+    const { row, state } = await observed(context, ticket)
+    return state === 'running'
       ? { would: [`${LOOK}, and note it`, `shut ${row.vmId} down; its disk and checkpoints are kept`] }
       : { skipped: `${ticket} is stopped already` }
   },
-  checkpoint: async (world, { ticket, name }) => {
-    const { row, provider, observed } = await seen(world, ticket)
+  checkpoint: async (context, { ticket, name }) => {
+    const { row, provider, state } = await observed(context, ticket)
     if (name !== null && (await provider.listCheckpoints(row.vmId)).includes(name))
-      throw fail('already-exists', `${ticket} has a checkpoint ${name} already`, 'Take another name.')
-    const memory = observed === 'running' && provider.memoryCheckpoints === true
-    return {
-      would: [
-        `make the checkpoint ${name ?? 'named after the time'} of ${row.vmId}, ${memory ? 'memory and disk' : 'its disk'}`,
-      ],
-    }
+      throw fail('already-exists', `${ticket} already has a checkpoint ${name}`, 'Choose another name.')
+    const parts = state === 'running' && provider.memoryCheckpoints === true ? 'memory and disk' : 'its disk'
+    return { would: [`make the checkpoint ${name ?? 'named after the time'} of ${row.vmId}, ${parts}`] }
   },
-  restore: async (world, { ticket, name: asked }) => {
-    const { row, provider } = await seen(world, ticket)
-    const there = await provider.listCheckpoints(row.vmId)
-    const name = asked ?? there.findLast(one => !isPreRestore(one)) ?? null
-    if (name === null || !there.includes(name)) throw noSuchCheckpoint(ticket, name ?? 'to restore', there)
-    return { would: [`keep ${row.vmId} as it is now as pre-restore-<time>`, `bring the checkpoint ${name} back`] }
+  restore: async (context, { ticket, name: requested }) => {
+    const { row, provider } = await observed(context, ticket)
+    const names = await provider.listCheckpoints(row.vmId)
+    const name = requested ?? names.findLast(existing => !isPreRestore(existing)) ?? null
+    if (name === null || !names.includes(name)) throw noSuchCheckpoint(ticket, name ?? 'to restore', names)
+    return { would: [`keep ${row.vmId} as it is now as pre-restore-<time>`, `restore the checkpoint ${name}`] }
   },
-  'delete-checkpoint': async (world, { ticket, name }) => {
-    const { row, provider } = await seen(world, ticket)
-    const there = await provider.listCheckpoints(row.vmId)
-    if (!there.includes(name)) throw noSuchCheckpoint(ticket, name, there)
+  'delete-checkpoint': async (context, { ticket, name }) => {
+    const { row, provider } = await observed(context, ticket)
+    const names = await provider.listCheckpoints(row.vmId)
+    if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
     return { would: [`delete the checkpoint ${name} of ${row.vmId}; the machine stays as it is`] }
   },
-  delete: async (world, { ticket, force }) => {
-    if (world.registry.environment(ticket) === null) return { skipped: `${ticket} has no environment` }
-    const { row, observed } = await seen(world, ticket)
-    const checkpoints = world.registry.checkpoints(ticket).length
-    return {
-      would: [
-        ...(force || (observed !== 'running' && observed !== 'stopped')
-          ? []
-          : [`${LOOK}; where there is some, save it first, or keep the machine`]),
-        `delete ${row.vmId} with its disk${checkpoints === 0 ? '' : ` and its ${checkpoints} ${checkpoints === 1 ? 'checkpoint' : 'checkpoints'}`}`,
-      ],
-    }
-  },
-  status: async (_world, { ticket }) => ({ would: [`look at ${ticket}`] }),
-} satisfies { [Kind in ActionKind]: Plans<Kind> }
+  delete: planDelete,
+  move: planMove,
+  status: async (_context, { ticket }) => ({ would: [`look at ${ticket}`] }),
+} satisfies { [Kind in ActionKind]: Planner<Kind> }
 
-export const planAction = (world: RunnerContext, action: Action): Promise<Plan> =>
-  // The table's type says that each kind gets its own action.
-  (plans[action.kind] as (world: RunnerContext, action: Action) => Promise<Plan>)(world, action)
+export const planAction = (context: RunnerContext, action: Action): Promise<Plan> => {
+  const ticket = action.kind === 'move' ? action.ticket : resolveTicket(context, action.ticket)
+  // The table's type guarantees that each kind gets its own action.
+  return (planners[action.kind] as (context: RunnerContext, action: Action) => Promise<Plan>)(context, {
+    ...action,
+    ticket,
+  })
+}

@@ -1,67 +1,84 @@
-/** What becomes of an operation whose process died in it. */
+/** What becomes of an operation whose process died. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
+import { ifUnlocked } from '../registry/lock.ts'
 import type { OperationRow } from '../registry/registry.ts'
-import { ifUnlocked } from '../registry/ticket-lock.ts'
 import type { Failure } from '../schema/failure.ts'
+import { markMachine } from './actions/move.ts'
+import { removeDeadBuilds } from './base-build.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
-import { forgetEnvironment, observe, recordObserved, undoCreate } from './machine.ts'
-import { sweepKeys } from './ssh/guest.ts'
+import { converge, observe, recordObserved, undoCreate } from './machine.ts'
+import type { Operation } from './operation.ts'
+import { sweepKeys } from './ssh/keys.ts'
 
-/** An operation of the queue is left to the queue, which hands its action out again: after so long, it has given it up. */
+/** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
 
-/** Settles one, under its ticket's lock. `same`: the action that goes on now is that one. */
-export const recoverInterrupted = async (
-  world: RunnerContext,
-  operation: OperationRow,
-  same: boolean,
-): Promise<void> => {
-  const row = world.registry.environment(operation.ticket)
-  if (row !== null && !same) {
-    const provider = await world.provider(row.provider)
-    const observed = await observe(provider, row)
-    if (row.status === 'creating' || (row.status === 'failed' && operation.kind === 'create'))
-      await undoCreate(world, provider, row)
-    else if (operation.kind === 'delete' && row.desired === 'absent' && row.status === 'deleting') {
-      await provider.deleteVm(row.vmId)
-      forgetEnvironment(world, row)
-    } else if (observed === 'running' || observed === 'stopped') {
-      recordObserved(world, row, observed)
-      await syncCheckpoints(world, provider, row)
-    }
+const recoverEnvironment = async (operation: Operation, { ticket, kind }: OperationRow): Promise<void> => {
+  const { context } = operation
+  const row = context.registry.environment(ticket)
+  if (row === null) return
+  const provider = await context.provider(row.provider)
+  const observed = await observe(provider, row)
+  if (row.status === 'creating' || (row.status === 'failed' && kind === 'create')) {
+    await undoCreate(context, provider, row)
+    return
   }
-  const { id } = operation
-  const onPhase = (phase: string) => world.registry.addPhase(id, { phase, at: world.clock().toISOString() })
-  endOperation(world, { id, onPhase }, 'interrupted', null)
+  if (kind === 'delete' && row.desired === 'absent' && row.status === 'deleting') {
+    await converge(operation, provider, row, 'absent')
+    return
+  }
+  if (observed !== 'running' && observed !== 'stopped') return
+  recordObserved(context, row, observed)
+  await syncCheckpoints(context, provider, row)
+  // Until it ended, the mark may have been the former one, or that of the checkpoint.
+  if (kind === 'move' || kind === 'restore') await markMachine(provider, row)
 }
 
+/** Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. */
+export const recoverInterrupted = async (
+  context: RunnerContext,
+  interrupted: OperationRow,
+  isSame: boolean,
+): Promise<void> => {
+  const { id, by } = interrupted
+  const onPhase = (phase: string) => context.registry.addPhase(id, { phase, at: context.clock().toISOString() })
+  if (!isSame) {
+    const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase }
+    await recoverEnvironment({ context, caller, id, by }, interrupted)
+  }
+  endOperation(context, { id, onPhase }, 'interrupted', null)
+}
+
+/** `ticket` null: what could not be recovered belongs to none, for example the machine of a killed build. */
+export type Unrecovered = { ticket: Ticket | null; failure: Failure }
+
 /**
- * Settles what other processes left when they died: called at every start of a runner and before every changing command
- * of the CLI. Returns what could not be settled now, and is tried again the next time.
+ * Recovers what other processes left when they died: called at every start of a runner, and before every command of the CLI
+ * that changes something. Returns what cannot be recovered now; the next call tries it again.
  */
-export const recoverAll = async (world: RunnerContext): Promise<{ ticket: Ticket; failure: Failure }[]> => {
-  sweepKeys(world.home)
-  if (existsSync(join(world.home, 'rescued'))) {
-    const { sweepRescues } = await import('./rescue/rescue.ts')
-    await sweepRescues(world.home, (ticket, work) => ifUnlocked(world.home, ticket, work))
+export const recoverAll = async (context: RunnerContext): Promise<Unrecovered[]> => {
+  const { registry, home, clock } = context
+  sweepKeys(home)
+  if (existsSync(join(home, 'rescued'))) {
+    const { sweepRescues } = await import('./rescue/list.ts')
+    await sweepRescues(home, (ticket, work) => ifUnlocked(home, ticket, work))
   }
-  const unsettled = []
-  for (const { id, ticket, actionId, startedAt } of world.registry.openOperations()) {
-    if (actionId !== null && world.clock().getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS) continue
-    const settle = async () => {
-      const still = world.registry.openOperations(ticket).find(one => one.id === id)
-      if (still !== undefined) await recoverInterrupted(world, still, false)
-    }
+  const unrecovered: Unrecovered[] = await removeDeadBuilds(context)
+  for (const { id, ticket, actionId, startedAt } of registry.openOperations()) {
+    if (actionId !== null && clock().getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS) continue
     try {
-      await ifUnlocked(world.home, ticket, settle)
+      await ifUnlocked(home, ticket, async () => {
+        const open = registry.openOperations(ticket).find(row => row.id === id)
+        if (open !== undefined) await recoverInterrupted(context, open, false)
+      })
     } catch (error) {
-      unsettled.push({ ticket, failure: failureOf(error, `settling what was left of ${ticket}`) })
+      unrecovered.push({ ticket, failure: failureOf(error, `recovering ${ticket} after a crash`) })
     }
   }
-  return unsettled
+  return unrecovered
 }

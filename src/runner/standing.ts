@@ -1,6 +1,7 @@
-/** What is under way and what waits, as the registry, the locks and the bot's last word tell. */
+/** What runs and what waits on this home, according to the registry, the locks and the bot's last heartbeat response. */
 import type { Ticket } from '../domain.ts'
-import { ifUnlocked } from '../registry/ticket-lock.ts'
+import { isProcessAlive } from '../exec.ts'
+import { ifUnlocked } from '../registry/lock.ts'
 import type { Progress, Requester } from '../schema/action.ts'
 import type { RunnerContext } from './context.ts'
 
@@ -9,50 +10,36 @@ export type RunningOperation = {
   kind: string
   by: Requester
   startedAt: string
-  /** What it is at; null before its first phase. */
+  /** The current phase; null before the first one. */
   phase: Progress | null
-  /** Its process died in it: the next command on the ticket, or the runner, settles it. */
+  /** Its process died. The next command on the ticket, or the runner, recovers it. */
   interrupted: boolean
 }
 export type WaitingAction = { ticket: Ticket; kind: string; by: Requester; since: string; why: string }
 
-const lives = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // Another user's.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+export const runningOperations = async (context: RunnerContext, ticket?: Ticket): Promise<RunningOperation[]> => {
+  const { registry, home } = context
+  const operations: RunningOperation[] = []
+  for (const { id, ticket: key, kind, by, startedAt, phases } of registry.openOperations(ticket)) {
+    const interrupted = (await ifUnlocked(home, key, async () => true)) === true
+    // It may have ended since it was read.
+    if (interrupted && !registry.openOperations(key).some(open => open.id === id)) continue
+    operations.push({ ticket: key, kind, by, startedAt, phase: phases.at(-1) ?? null, interrupted })
   }
+  return operations
 }
 
-export const runningOperations = async (world: RunnerContext, ticket?: Ticket): Promise<RunningOperation[]> => {
-  const found: RunningOperation[] = []
-  for (const { id, ...one } of world.registry.openOperations(ticket)) {
-    const free = (await ifUnlocked(world.home, one.ticket, async () => true)) === true
-    // It may have ended while we looked.
-    if (free && !world.registry.openOperations(one.ticket).some(still => still.id === id)) continue
-    found.push({
-      ...{ ticket: one.ticket, kind: one.kind, by: one.by, startedAt: one.startedAt },
-      ...{ phase: one.phases.at(-1) ?? null, interrupted: free },
-    })
-  }
-  return found
-}
-
-/** Commands of this home first, then what the bot had queued for this runner when it was heard last. */
-export const waitingActions = (world: RunnerContext): WaitingAction[] => {
-  const here = world.registry
+/** Commands of this home first, then what the bot had queued for this runner at its last heartbeat. */
+export const waitingActions = ({ registry }: RunnerContext): WaitingAction[] => {
+  const commands = registry
     .waiting()
-    .filter(one => lives(one.pid))
+    .filter(({ pid }) => isProcessAlive(pid))
     .map(({ ticket, kind, by, since }) => ({
-      ticket,
-      kind,
-      by,
-      since,
-      why: 'another command on this ticket is under way',
+      ...{ ticket, kind, by, since },
+      why: 'another command on this ticket is running',
     }))
-  const heard = world.registry.queued()
-  const queued = heard?.queued.map(one => ({ ...one, why: `${one.why} (the bot said so at ${heard.at})` })) ?? []
-  return [...here, ...queued]
+  const last = registry.queued()
+  const queued =
+    last?.queued.map(entry => ({ ...entry, why: `${entry.why} (reported by the bot at ${last.at})` })) ?? []
+  return [...commands, ...queued]
 }

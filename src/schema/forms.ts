@@ -1,51 +1,70 @@
 /**
- * What the schemas of our files are built of, and how a mistake in a file is said: where, what is wrong, how it is written.
- * A file is hostile until parsed: of a limited size, without aliases, tags and unknown names.
+ * The forms of the values that people write in our files, and the messages about mistakes in them. A form's message is the
+ * rest of a sentence about the value: "must be …", "is not …".
  */
 import * as v from 'valibot'
+import { IMAGE_NAME } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 
-/** What is said of a name that is not in `known`. */
+/** One setting: a row of the table that the parser, the editor's schema and the docs are made of. */
+export type Setting = {
+  /** Its environment variable. */
+  env: string
+  form: v.GenericSchema
+  /** As the file has it. Without a default, the setting may be missing. */
+  default?: unknown
+  /** Its meaning. */
+  says: string
+  /** As the file has it. */
+  example: unknown
+  /** Its value is never shown. */
+  secret?: true
+}
+/** The values of a table of settings. */
+export type SettingValues<Rows extends Readonly<Record<string, Setting>>> = Readonly<{
+  [Name in keyof Rows]: v.InferOutput<Rows[Name]['form']> | (Rows[Name] extends { default: unknown } ? never : null)
+}>
+
 export const unknownNameMessage = (name: string, known: readonly string[]): string => {
   const near = nearest(name, known)
-  return `is no setting; ${near === null ? `there are ${known.join(', ')}` : `did you mean ${near}?`}`
+  return `is not a setting; ${near === null ? `the settings are ${known.join(', ')}` : `did you mean ${near}?`}`
 }
 
-// ── Forms: each says itself what it must be ──
+// ── Forms ──
 
 export const integer = (min: number, max: number) => {
-  const must = `must be a whole number from ${min} to ${max}`
-  return v.pipe(v.number(must), v.integer(must), v.minValue(min, must), v.maxValue(max, must))
+  const message = `must be a whole number from ${min} to ${max}`
+  return v.pipe(v.number(message), v.integer(message), v.minValue(min, message), v.maxValue(max, message))
 }
-export const oneOf = <const T extends readonly [string, ...string[]]>(...members: T) =>
+export const oneOf = <const T extends readonly string[]>(...members: T) =>
   v.picklist(members, `must be one of ${members.join(', ')}`)
 export const text = v.pipe(
-  v.string('must be text, in quotes when it looks like a number'),
+  v.string('must be text (in quotes if it looks like a number)'),
   v.maxLength(20_000, 'is too long'),
 )
-export const pattern = (pattern: RegExp, must: string) => v.pipe(v.string(must), v.regex(pattern, must))
+export const pattern = (regex: RegExp, message: string) => v.pipe(v.string(message), v.regex(regex, message))
 export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =>
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 
-export const projectKey = pattern(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is no project key of Jira, as DROP')
-/** Of a user or an organisation on GitHub. An underscore is in the logins that a company gives its own (Enterprise Managed Users). */
+export const projectKey = pattern(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is not a Jira project key (for example DROP)')
+/** A user or an organisation on GitHub. Logins that a company manages (Enterprise Managed Users) contain an underscore. */
 export const GITHUB_LOGIN = '[A-Za-z0-9][A-Za-z0-9_-]{0,38}'
 export const repositoryName = pattern(
   new RegExp(`^${GITHUB_LOGIN}/[A-Za-z0-9._-]{1,100}$`),
-  'is no repository, which is written owner/name',
+  'is not a repository (write owner/name)',
 )
-export const accountId = pattern(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is no account id of Jira')
-export const email = pattern(/^[^\s@]+@[^\s@]+$/, 'is no e-mail address, as me@example.org')
+export const accountId = pattern(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is not a Jira account id')
+export const email = pattern(/^[^\s@]+@[^\s@]+$/, 'is not an e-mail address')
 export const assignees = v.union(
   [v.picklist(['me', 'any']), listOf(accountId)],
-  'must be me, any, or a list of account ids of Jira',
+  'must be me, any, or a list of Jira account ids',
 )
 export const imageName = pattern(
-  /^[a-z0-9][a-z0-9-]{0,40}$/,
-  'is no name of an image: small letters, digits and hyphens, at most 41',
+  IMAGE_NAME,
+  'is not an image name (lower-case letters, digits and hyphens, at most 41 characters)',
 )
 
-/** An object with these names and no others. Each that is unknown is told: v.strictObject tells the first alone. */
+/** An object with these members and no others. Reports every unknown member; v.strictObject reports only the first. */
 export const closedObject = <const Entries extends v.ObjectEntries>(entries: Entries) =>
   v.pipe(
     v.looseObject(entries, 'must be lines of "name: value"'),
@@ -62,15 +81,15 @@ export const closedObject = <const Entries extends v.ObjectEntries>(entries: Ent
     }),
   )
 
-/** Of a URL, which writes every IPv4 address as four numbers: 127.example.org is a name like any other. */
+/** `hostname` is a URL's, which has every IPv4 address as four numbers: 127.example.org is an ordinary name. */
 export const isLoopback = (hostname: string): boolean =>
   hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 
-/** An origin out of a name or a full URL; http only on loopback, where no one can listen in. */
-const originOf = (text: string): string | null => {
+/** The URL of a host name or a full URL. http only on loopback, where nobody can listen in. */
+const parseOrigin = (text: string): string | null => {
   try {
     const scheme = /^(?:https?:\/\/|[a-z][a-z0-9+.-]*:\/)/i.exec(text)?.[0].toLowerCase()
-    // Another one would be taken for the name of a host, and get our token.
+    // Any other scheme would be taken for a host name, and our token sent there.
     if (scheme !== undefined && !scheme.endsWith('//')) return null
     const url = new URL(scheme === undefined ? `https://${text}` : text)
     return url.protocol === 'https:' || isLoopback(url.hostname) ? url.href.replace(/\/$/, '') : null
@@ -78,98 +97,44 @@ const originOf = (text: string): string | null => {
     return null
   }
 }
-const ADDRESS = 'must be a host name or an https URL (http on loopback only)'
+const ORIGIN_MESSAGE = 'must be a host name or an https URL (http on loopback only)'
 export const originUrl = v.pipe(
-  v.string(ADDRESS),
-  v.check(text => originOf(text) !== null, ADDRESS),
-  // They would stand in each line that names the address, and no request may have them.
+  v.string(ORIGIN_MESSAGE),
+  v.check(text => parseOrigin(text) !== null, ORIGIN_MESSAGE),
+  // They would show in every log line with the address, and fetch refuses them.
   v.check(text => {
-    const { username, password } = new URL(originOf(text) ?? 'https://x')
+    const { username, password } = new URL(parseOrigin(text) ?? 'https://x')
     return username === '' && password === ''
-  }, 'must have no user and no password'),
-  v.transform(text => originOf(text) ?? text),
+  }, 'must not contain a user or a password'),
+  v.transform(text => parseOrigin(text) ?? text),
 )
 
-// ── Files ──
+// ── Messages ──
 
-const MOST_PROBLEMS = 20
-const atMost = (problems: string[]): string[] =>
-  problems.length <= MOST_PROBLEMS
-    ? problems
-    : [...problems.slice(0, MOST_PROBLEMS), `There are ${problems.length - MOST_PROBLEMS} more.`]
-
-export type YamlFile = {
-  /** Undefined where it cannot be read at all. */
-  value: unknown
-  problems: string[]
-  /** `name:line`, of a value inside. */
-  at(path: readonly PropertyKey[]): string
-}
-
-/** `name` is how the file is called in what is said of it; `limit` is in characters. */
-export const readYaml = async (content: string, name: string, limit: number): Promise<YamlFile> => {
-  if (content.length > limit)
-    return { value: undefined, problems: [`${name} is larger than ${limit} characters.`], at: () => name }
-  const { LineCounter, parseDocument } = await import('yaml')
-  const counter = new LineCounter()
-  const line = (offset: number | undefined) => (offset === undefined ? name : `${name}:${counter.linePos(offset).line}`)
-  try {
-    const document = parseDocument(content, {
-      lineCounter: counter,
-      prettyErrors: false,
-      stringKeys: true,
-      version: '1.2',
-    })
-    const wrong = [...document.errors, ...document.warnings].map(one => `${line(one.pos[0])}: ${one.message}`)
-    if (wrong.length > 0) return { value: undefined, problems: atMost(wrong), at: () => name }
-    return {
-      // An alias may stand for an alias, and ten lines for a billion values.
-      value: document.toJS({ maxAliasCount: 0 }) ?? {},
-      problems: [],
-      at: path => {
-        for (let length = path.length; length > 0; length -= 1) {
-          const node = document.getIn(path.slice(0, length), true)
-          if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
-            return line(node.range[0])
-        }
-        return name
-      },
-    }
-  } catch (error) {
-    const why = /alias/i.test(String(error))
-      ? 'aliases (&name, *name) are not taken: write the value out'
-      : 'it is nested too deep'
-    return { value: undefined, problems: [`${name}: ${why}.`], at: () => name }
-  }
-}
-
-/** A value as it is shown in a message: short, on one line. */
+/** A value as a message shows it: short, on one line, without the password of a URL. */
 export const quoteValue = (value: unknown): string => {
   const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value))
   const line = text.replaceAll(/\s+/g, ' ').replace(/\/\/[^/]*@/, '//[redacted]@')
   return line.length > 60 ? `${line.slice(0, 57)}…` : line
 }
 
+export const issuePath = ({ path }: v.BaseIssue<unknown>) => (path ?? []).map(item => item.key as PropertyKey)
+
 /** `size.cpus`, `projects[1]`. */
-const pathOf = (path: readonly PropertyKey[]): string =>
+const pathText = (path: readonly PropertyKey[]): string =>
   path
     .map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
     .join('')
     .replace(/^\./, '')
 
-const pathIn = ({ path }: v.BaseIssue<unknown>) => (path ?? []).map(item => item.key as PropertyKey)
-
-/** What is wrong with the value of `where`. A secret is not shown. */
+/** An issue as a sentence. `where` says where the value stands. The value of a secret is left out. */
 export const issueText = (where: string, issue: v.BaseIssue<unknown>, secret = false): string => {
   const { message, input, type } = issue
   const value =
     secret || type === 'raw_check'
       ? ''
       : message.startsWith('must')
-        ? `, and is ${quoteValue(input)}`
+        ? `, not ${quoteValue(input)}`
         : `: ${quoteValue(input)}`
-  return `${where}${pathOf(pathIn(issue))} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
+  return `${where}${pathText(issuePath(issue))} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
 }
-/** Every issue of a file's value as a sentence: `name:line: path must be …, and is ….` */
-export const problemsOf = (file: YamlFile, issues: readonly v.BaseIssue<unknown>[]): string[] =>
-  atMost(issues.map(issue => issueText(`${file.at(pathIn(issue))}: `, issue)))

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { unsavedWorkScript } from '../../src/runner/rescue/unsaved-work.ts'
+import { unsavedWorkScript } from '../../src/runner/rescue/scripts.ts'
 import { ensureBase, everything, home, program, swarm } from './cli.ts'
 
 beforeAll(ensureBase)
@@ -30,7 +30,7 @@ test('a dirty repository of a user, and one of another: all of both comes back',
     git config filter.f.clean .git/evil; git config core.fsmonitor .git/evil; printf 'b filter=f\\n' > .git/info/attributes
     sudo git init -q /srv/root; echo r | sudo tee /srv/root/f >/dev/null; sudo chmod 600 /srv/root/f`)
   // What a repository says to run is run as its owner, and never as root.
-  const asRoot = Buffer.from(unsavedWorkScript).toString('base64')
+  const asRoot = Buffer.from(unsavedWorkScript()).toString('base64')
   expect(await inside(`echo ${asRoot} | base64 -d | sudo -n sh -s; sort -u /tmp/ran`)).toMatch(/\nend\nagent$/)
   const sum = await inside("sha256sum < 'shop/bin ary'")
   const deleted = await swarm('delete', 'SAVE-1')
@@ -40,7 +40,9 @@ test('a dirty repository of a user, and one of another: all of both comes back',
       /^SAVE-1 is deleted: its machine, its disk and its checkpoints are gone; its unsaved work \(2 uncommitted changes, 1 untracked file, 1 stash, 1 unpushed commit in \/home\/agent\/shop; 1 untracked file in \/srv\/root\) is kept in (\S+)/,
     ),
   })
-  expect(deleted.stderr).toMatch(/looking for work at risk[\s\S]*saving work[\s\S]*proving it[\s\S]*delete/)
+  expect(deleted.stderr).toMatch(
+    /looking for unsaved work[\s\S]*saving unsaved work[\s\S]*checking the saved work[\s\S]*delete/,
+  )
   expect(JSON.stringify(await everything())).not.toMatch(/save-1/i)
 
   const [name = ''] = readdirSync(join(home, 'rescued')).filter(one => one.startsWith('SAVE-1-'))

@@ -1,26 +1,37 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { CreateOptions } from '../../providers/provider.ts'
+import { synthetic } from '../../providers/synthetic/description.ts'
 import { openSynthetic } from '../../providers/synthetic/index.ts'
 import { openRun } from '../../src/exec.ts'
 import { keepsItsPromises } from './conformance.ts'
 
+const HOME_ID = '00112233445566ff'
+const run = openRun(process.env)
+const openIn = (home: string, more: { homeId?: string; knows?: (vmId: string) => boolean } = {}) =>
+  openSynthetic({ run, home, homeId: HOME_ID, knows: () => false, ...more })
+const optionsOf = (vmId: string): CreateOptions => ({
+  vmId,
+  cpus: 1,
+  memoryMiB: 256,
+  diskGiB: 2,
+  publicKey: 'ssh-ed25519 AAAA test',
+  hostKey: { privateKey: '', publicKey: '' },
+})
+
 keepsItsPromises(
-  'synthetic',
+  synthetic,
   async () => {
     const home = await mkdtemp(join(tmpdir(), 'agent-swarm-synthetic-'))
-    const provider = openSynthetic({ run: openRun(process.env), home, settings: null })
+    const provider = openIn(home)
     return {
       provider,
+      otherHome: openIn(home, { homeId: 'ffff000011112222' }),
       baseImage: 'none',
-      options: async vmId => ({
-        vmId,
-        cpus: 1,
-        memoryMiB: 256,
-        diskGiB: 2,
-        publicKey: 'ssh-ed25519 AAAA test',
-        hostKey: { privateKey: '', publicKey: '' },
-      }),
+      options: async vmId => optionsOf(vmId),
       ready: async () => {},
       script: async (vmId, text) => (await provider.runInGuest?.(vmId, text))?.stdout ?? '',
       close: async () => {
@@ -30,5 +41,31 @@ keepsItsPromises(
       },
     }
   },
-  { machines: 6, timeout: 30_000 },
+  { machines: 3, timeout: 30_000 },
 )
+
+test('a machine of an earlier version, without a home, is ours when the registry knows it', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const [known, unknown] = ['as-a-1-00000001', 'as-b-2-00000002']
+  const writer = openIn(home)
+  for (const vmId of [known, unknown]) await writer.createVm('AB-1', 'none', optionsOf(vmId))
+  const states = join(home, 'synthetic-state')
+  for (const vmId of [known, unknown]) {
+    rmSync(join(states, `${vmId}.AB-1.${HOME_ID}.stopped`))
+    writeFileSync(join(states, `${vmId}.AB-1.running`), '')
+  }
+  const provider = openIn(home, { knows: vmId => vmId === known })
+  expect(await provider.listVms()).toEqual([{ vmId: known, ticket: 'AB-1', ip: null, status: 'running' }])
+  expect(readdirSync(states).sort()).toEqual([`${known}.AB-1.${HOME_ID}.running`, `${unknown}.AB-1.running`])
+  await expect(provider.deleteVm(unknown)).rejects.toMatchObject({ failure: { kind: 'not-ours' } })
+  // Once its mark names the home, nobody has to know it.
+  expect(await openIn(home).status(known)).toBe('running')
+  rmSync(home, { recursive: true })
+})
+
+test('a ticket that is not one never becomes part of a path', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const creating = openIn(home).createVm('../../x', 'none', optionsOf('as-a-1-00000001'))
+  await expect(creating).rejects.toMatchObject({ failure: { kind: 'usage' } })
+  rmSync(home, { recursive: true })
+})

@@ -1,170 +1,141 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openRegistry } from '../../src/registry/registry.ts'
-import { ifUnlocked, withTicketLock } from '../../src/registry/ticket-lock.ts'
+import { openRegistry, type Registry } from '../../src/registry/registry.ts'
 
 let home: string
+let path: string
+const opened: Registry[] = []
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'agent-swarm-registry-'))
+  path = join(home, 'registry.db')
 })
-afterEach(() => rmSync(home, { recursive: true, force: true }))
-const path = () => join(home, 'registry.db')
-const by = { via: 'cli', who: 'tester' } as const
+afterEach(() => {
+  for (const registry of opened.splice(0)) registry.close()
+  rmSync(home, { recursive: true, force: true })
+})
 
-const withOne = () => {
-  const registry = openRegistry(path())
+const by = { via: 'cli', who: 'tester' } as const
+const vmId = 'as-drop-1-00000001'
+const at = '2026-11-24T10:00:00.000Z'
+const open = () => {
+  const registry = openRegistry(path)
+  opened.push(registry)
+  return registry
+}
+/** Runs SQL on the registry's file, which nobody has open. */
+const withFile = <T>(work: (db: DatabaseSync) => T): T => {
+  openRegistry(path).close()
+  const db = new DatabaseSync(path)
+  try {
+    return work(db)
+  } finally {
+    db.close()
+  }
+}
+const withEnvironment = () => {
+  const registry = open()
   const operation = registry.startOperation({
-    actionId: null,
-    correlation: null,
-    ticket: 'DROP-1',
-    kind: 'create',
-    by,
-    at: '2026-11-24T10:00:00.000Z',
+    ...{ actionId: null, correlation: null, ticket: 'DROP-1', kind: 'create', by, at },
   })
-  registry.begin({
-    ticket: 'DROP-1',
-    provider: 'kvm',
-    vmId: 'as-drop-1-00000001',
-    baseImage: 'base',
-    by,
-    hostKey: null,
-    operation,
-  })
+  registry.begin({ ticket: 'DROP-1', provider: 'kvm', vmId, baseImage: 'base', by, hostKey: null, operation })
   return { registry, operation }
 }
 
-test('it is written ahead, synced in full, and waits for others', () => {
-  openRegistry(path()).close()
-  const db = new DatabaseSync(path())
-  expect(db.prepare('pragma journal_mode').get()).toEqual({ journal_mode: 'wal' })
-  db.close()
+test('it is in WAL mode', () => {
+  expect(withFile(db => db.prepare('pragma journal_mode').get())).toEqual({ journal_mode: 'wal' })
 })
 
-test('the table that others rely on has the names and defaults that they know', () => {
-  openRegistry(path()).close()
-  const db = new DatabaseSync(path())
-  db.exec(
-    `insert into environment (ticket, provider, vm_id, base_image) values ('DROP-1', 'kvm', 'as-drop-1-00000001', 'base')`,
-  )
-  const row = db.prepare('select ticket, provider, vm_id, base_image, ip, status, created_at from environment').get()
-  expect(row).toMatchObject({
-    ticket: 'DROP-1',
-    provider: 'kvm',
-    vm_id: 'as-drop-1-00000001',
-    base_image: 'base',
-    ip: null,
-    status: 'running',
+test('the table that others rely on has the names and defaults of the contract', () => {
+  withFile(db => {
+    db.exec(`insert into environment (ticket, provider, vm_id, base_image) values ('DROP-1', 'kvm', '${vmId}', 'base')`)
+    const row = db.prepare('select ticket, provider, vm_id, base_image, ip, status, created_at from environment').get()
+    expect(row).toMatchObject({
+      ...{ ticket: 'DROP-1', provider: 'kvm', vm_id: vmId, base_image: 'base', ip: null, status: 'running' },
+      created_at: expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/),
+    })
+    const required = ['provider', 'vm_id', 'base_image']
+    for (const missing of required) {
+      const rest = required.filter(name => name !== missing).join(', ')
+      expect(() => db.exec(`insert into environment (ticket, ${rest}) values ('DROP-9', 'a', 'b')`)).toThrow(/NOT NULL/)
+    }
   })
-  expect(row?.created_at).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/)
-  for (const missing of ['provider', 'vm_id', 'base_image']) {
-    expect(() =>
-      db.exec(
-        `insert into environment (ticket, ${['provider', 'vm_id', 'base_image'].filter(name => name !== missing).join(', ')}) values ('DROP-9', 'a', 'b')`,
-      ),
-    ).toThrow(/NOT NULL/)
-  }
-  db.close()
 })
 
-test('a schema of a newer version is refused, and left alone', () => {
-  openRegistry(path()).close()
-  const db = new DatabaseSync(path())
-  db.exec('pragma user_version = 99')
-  db.close()
-  expect(() => openRegistry(path())).toThrow(/written by a newer agent-swarm \(schema 99/)
+test('the schema of a newer version is refused, and left alone', () => {
+  withFile(db => db.exec('pragma user_version = 99'))
+  expect(() => openRegistry(path)).toThrow(/schema 99/)
 })
 
-test('a file that is none is refused', async () => {
-  const { writeFileSync } = await import('node:fs')
-  writeFileSync(path(), 'this is no database, and long enough to be looked at as one'.repeat(20))
-  expect(() => openRegistry(path())).toThrow(/not a database/)
+test('a file that is not a database is refused', () => {
+  writeFileSync(path, 'this is not a database, and long enough to be read as one'.repeat(20))
+  expect(() => openRegistry(path)).toThrow(/not a database/)
 })
 
 test('a ticket stays on its provider until it is deleted', () => {
-  const { registry } = withOne()
-  const db = new DatabaseSync(path())
-  expect(() => db.exec(`update environment set provider = 'aws' where ticket = 'DROP-1'`)).toThrow(
-    /stays on the provider/,
+  const { registry } = withEnvironment()
+  withFile(db =>
+    expect(() => db.exec(`update environment set provider = 'aws' where ticket = 'DROP-1'`)).toThrow(
+      /stays on the provider/,
+    ),
   )
   expect(() =>
     registry.begin({ ticket: 'DROP-1', provider: 'aws', vmId: 'x', baseImage: 'y', by, hostKey: null, operation: 1 }),
   ).toThrow(/UNIQUE/)
-  db.close()
-  registry.close()
 })
 
-test('an environment and its journal are there together, or not at all', () => {
-  const { registry, operation } = withOne()
-  expect(registry.environment('DROP-1')).toMatchObject({
-    status: 'creating',
-    desired: 'running',
-    desiredBy: by,
-    vmId: 'as-drop-1-00000001',
-  })
-  expect(registry.openOperations()).toMatchObject([
-    { id: operation, kind: 'create', vmId: 'as-drop-1-00000001', by, endedAt: null },
-  ])
+test('the journal outlives the environment', () => {
+  const { registry, operation } = withEnvironment()
+  expect(registry.environment('DROP-1')).toMatchObject({ status: 'creating', desired: 'running', desiredBy: by, vmId })
+  expect(registry.openOperations()).toMatchObject([{ id: operation, kind: 'create', vmId, by, endedAt: null }])
   registry.addCheckpoint('DROP-1', {
-    name: 'one',
-    why: 'command',
-    commit: null,
-    createdAt: '2026-11-24T10:00:00.000Z',
-    withMemory: true,
-    sizeBytes: null,
+    ...{ name: 'one', why: 'command', commit: null, createdAt: at, withMemory: true, sizeBytes: null },
   })
-  registry.endOperation(operation, '2026-11-24T10:01:00.000Z', 'done', {
-    result: 'done',
-    summary: 'made',
-    environment: null,
-    seconds: 60,
-  })
+  registry.endOperation(operation, at, 'done', { result: 'done', summary: 'made', environment: null, seconds: 60 })
   registry.remove('DROP-1')
   expect(registry.environments()).toEqual([])
   expect(registry.checkpoints('DROP-1')).toEqual([])
-  // The journal is the audit log: it outlives what it is about.
-  expect(registry.operations('DROP-1', 10)).toMatchObject([{ result: 'done', outcome: { said: 'made' } }])
-  registry.close()
+  expect(registry.operations('DROP-1', 10)).toMatchObject([{ result: 'done', outcome: { summary: 'made' } }])
 })
 
-test('it knows itself by an id that stays', () => {
-  const registry = openRegistry(path())
-  const id = registry.runnerId()
-  registry.close()
-  const again = openRegistry(path())
-  expect(again.runnerId()).toBe(id)
-  again.close()
+test('the id of the runner stays', () => {
+  const id = open().runnerId()
+  expect(open().runnerId()).toBe(id)
 })
 
-test('the lock of a ticket is one for all, and another ticket has its own', async () => {
-  const signal = new AbortController().signal
-  const order: string[] = []
-  let waited = 0
-  const first = withTicketLock(home, 'DROP-1', { signal, onWait: () => {} }, async () => {
-    expect(await ifUnlocked(home, 'DROP-1', async () => 'mine')).toBeNull()
-    expect(await ifUnlocked(home, 'DROP-2', async () => 'mine')).toBe('mine')
-    order.push('first')
+test('everything of a ticket gets its new key in one step, and a failure changes nothing', () => {
+  const { registry, operation } = withEnvironment()
+  registry.addCheckpoint('DROP-1', {
+    ...{ name: 'one', why: 'command', commit: null, createdAt: at, withMemory: true, sizeBytes: null },
   })
-  const second = withTicketLock(home, 'DROP-1', { signal, onWait: () => (waited += 1) }, async () =>
-    order.push('second'),
-  )
-  await Promise.all([first, second])
-  expect(order).toEqual(['first', 'second'])
-  expect(waited).toBe(1)
-  expect(await ifUnlocked(home, 'DROP-1', async () => 'free')).toBe('free')
+  registry.beginWaiting({ pid: 1, ticket: 'DROP-1', kind: 'stop', by, since: at })
+  registry.renameTicket('DROP-1', 'WEB-7')
+  expect(registry.environments()).toMatchObject([{ ticket: 'WEB-7', vmId }])
+  expect(registry.checkpoints('WEB-7')).toHaveLength(1)
+  expect(registry.openOperations('WEB-7')).toMatchObject([{ id: operation }])
+  expect(registry.waiting()).toMatchObject([{ ticket: 'WEB-7' }])
+  expect(registry.movedTo('DROP-1')).toBe('WEB-7')
+  expect(registry.movedTo('WEB-7')).toBeNull()
+
+  registry.begin({ ticket: 'DROP-2', provider: 'kvm', vmId: 'x', baseImage: 'y', by, hostKey: null, operation: 1 })
+  expect(() => registry.renameTicket('WEB-7', 'DROP-2')).toThrow(/UNIQUE/)
+  expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-2', 'WEB-7'])
+  expect(registry.checkpoints('WEB-7')).toHaveLength(1)
 })
 
-test('a lock is free again when its work fails, and waiting can be called off', async () => {
-  const signal = new AbortController().signal
-  await expect(
-    withTicketLock(home, 'DROP-1', { signal, onWait: () => {} }, () => Promise.reject(new Error('broken'))),
-  ).rejects.toThrow('broken')
-  await withTicketLock(home, 'DROP-1', { signal, onWait: () => {} }, async () => {
-    const off = new AbortController()
-    await expect(
-      withTicketLock(home, 'DROP-1', { signal: off.signal, onWait: () => off.abort() }, async () => 'no'),
-    ).rejects.toThrow(/cancelled/)
-  })
+test('a machine without a ticket has its own row and operation, which no ticket sees', () => {
+  const registry = open()
+  const machine = { vmId: 'as-base-00000001', provider: 'kvm', purpose: 'base' } as const
+  expect(registry.knowsMachine(machine.vmId)).toBe(false)
+  registry.beginMachine(machine, { kind: 'build-base', by, at })
+  expect(registry.machines()).toEqual([machine])
+  expect(registry.knowsMachine(machine.vmId)).toBe(true)
+  expect(registry.openOperations()).toEqual([])
+  registry.endMachine(machine.vmId, at, 'interrupted')
+  expect(registry.machines()).toEqual([])
+  expect(withFile(db => db.prepare('select ticket, vm_id, kind, result from operation').all())).toEqual([
+    { ticket: null, vm_id: machine.vmId, kind: 'build-base', result: 'interrupted' },
+  ])
 })

@@ -1,42 +1,42 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Action, CheckpointRetention } from '../../src/schema/action.ts'
-import { actions, openTestWorld } from '../support/context.ts'
+import { actions, openTestContext, type TestContext } from '../support/context.ts'
 
-let it: Awaited<ReturnType<typeof openTestWorld>>
+let it: TestContext
 beforeEach(async () => {
-  it = await openTestWorld()
+  it = await openTestContext()
 })
 afterEach(() => it.close())
 
-describe('a life', () => {
-  test('create, write, checkpoint, write, restore, read, stop, start, delete', async () => {
+describe('an action', () => {
+  test('a life: create, write, checkpoint, write, restore, read, stop, start, delete', async () => {
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({
       result: 'done',
       environment: { status: 'running', provider: 'synthetic', ssh: null },
     })
-    await it.inside('DROP-1', 'echo before > state')
+    it.write('DROP-1', 'state', 'before')
     expect(await it.do(actions.checkpoint('DROP-1', 'one'))).toMatchObject({
       result: 'done',
       environment: { checkpoints: [{ name: 'one', why: 'command' }] },
     })
-    await it.inside('DROP-1', 'echo after > state')
+    it.write('DROP-1', 'state', 'after')
     const restored = await it.do(actions.restore('DROP-1'))
     expect(restored).toMatchObject({
       result: 'done',
-      said: expect.stringMatching(
+      summary: expect.stringMatching(
         /^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}\. What has left the machine stays as it is/,
       ),
     })
-    expect(await it.inside('DROP-1', 'cat state')).toBe('before')
+    expect(it.read('DROP-1', 'state')).toBe('before')
     expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'stopped' } })
     expect(await it.do(actions.start('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'running' } })
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done', environment: null })
     expect(it.machines()).toEqual([])
-    expect(it.world.registry.environments()).toEqual([])
+    expect(it.context.registry.environments()).toEqual([])
   })
 
-  test('what cannot be is said with what can', async () => {
+  test('what is impossible fails with a remedy', async () => {
     expect(await it.do(actions.start('DROP-1'))).toMatchObject({
       result: 'failed',
       failure: { kind: 'no-such-environment', remedy: 'Make one: agent-swarm create DROP-1' },
@@ -44,7 +44,7 @@ describe('a life', () => {
     await it.do(actions.create('DROP-1'))
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({
       result: 'skipped',
-      because: expect.stringMatching(/^DROP-1 has a machine already: as-drop-1-[0-9a-f]{8} on synthetic$/),
+      reason: expect.stringMatching(/^DROP-1 has a machine already: as-drop-1-[0-9a-f]{8} on synthetic$/),
     })
     expect(await it.do(actions.restore('DROP-1'))).toMatchObject({
       result: 'failed',
@@ -57,30 +57,30 @@ describe('a life', () => {
     })
     expect(await it.do(actions.restore('DROP-1', 'two'))).toMatchObject({
       result: 'failed',
-      failure: { message: 'DROP-1 has no checkpoint two', remedy: 'It has one.' },
+      failure: { message: 'DROP-1 has no checkpoint two', remedy: 'Available checkpoints: one' },
     })
   })
 
-  test('what somebody did by hand holds against what happened before it, also when nobody had heard of it', async () => {
-    const at = (later: number) => new Date(Date.now() + later).toISOString()
-    const asked = (action: Action, when: string) =>
-      it.do({ ...action, by: { via: 'github', who: 'dev' }, at: when }, { actionId: randomUUID() })
+  test('a manual operation wins over an event before it, also when the bot does not know of it', async () => {
+    const at = (offset: number) => new Date(Date.now() + offset).toISOString()
+    const queued = (action: Action, eventAt: string) =>
+      it.do({ ...action, by: { via: 'github', who: 'dev' }, at: eventAt }, { actionId: randomUUID() })
     const before = at(-1)
     await it.do(actions.create('DROP-1'))
-    const outcome = { result: 'skipped', because: 'tester asked for create by hand after that' }
-    expect(await asked(actions.delete('DROP-1'), before)).toMatchObject(outcome)
-    expect(await asked(actions.stop('DROP-1'), before)).toMatchObject(outcome)
+    const outcome = { result: 'skipped', reason: 'tester ran create by hand after that' }
+    expect(await queued(actions.delete('DROP-1'), before)).toMatchObject(outcome)
+    expect(await queued(actions.stop('DROP-1'), before)).toMatchObject(outcome)
     expect(it.machines()).toHaveLength(1)
-    expect(await asked(actions.delete('DROP-1'), at(0))).toMatchObject({ result: 'done' })
+    expect(await queued(actions.delete('DROP-1'), at(0))).toMatchObject({ result: 'done' })
   })
 
-  test('the newest five checkpoints of pushes are kept, and those that people made', async () => {
+  test('the newest five automatic checkpoints are kept, and all that people made', async () => {
     await it.do(actions.create('DROP-1'))
     await it.do(actions.checkpoint('DROP-1', 'mine'))
     for (const n of [1, 2, 3, 4, 5, 6, 7]) await it.do(actions.push('DROP-1', `abcdef${n}000`))
     expect(await it.do(actions.push('DROP-1', 'abcdef7999'))).toMatchObject({ result: 'skipped' })
     const outcome = await it.do(actions.status('DROP-1'))
-    expect(outcome.environment?.checkpoints.map(one => one.name)).toEqual([
+    expect(outcome.environment?.checkpoints.map(({ name }) => name)).toEqual([
       'mine',
       'push-abcdef3',
       'push-abcdef4',
@@ -91,35 +91,40 @@ describe('a life', () => {
   })
 
   test.for([
-    [{ cpus: 3 }, /3 CPUs are asked for, and this runner gives a repository 2 at most/],
-    [{ memoryMiB: 1e9 }, /MiB of memory are asked for/],
-    [{ diskGiB: -1 }, /GiB of disk are asked for/],
-    [{ baseImage: '../../etc/passwd' }, /is no name of a base image/],
-  ] as const)('a machine beyond what the runner allows is refused, and leaves nothing: %j', async ([machine, said]) => {
-    const outcome = await it.do({ ...actions.create('DROP-1'), machine } as Action)
-    expect(outcome).toMatchObject({
-      result: 'failed',
-      failure: { kind: 'refused', message: expect.stringMatching(said) },
-    })
-    expect(it.world.registry.environments()).toEqual([])
-  })
+    [{ cpus: 3 }, /asks for 3 CPUs, and this runner allows at most 2/],
+    [{ memoryMiB: 1e9 }, /asks for 1000000000 MiB of memory/],
+    [{ diskGiB: -1 }, /asks for -1 GiB of disk/],
+    [{ baseImage: '../../etc/passwd' }, /is not a valid name of a base image/],
+  ] as const)(
+    'a machine beyond the limits of the runner is refused, and leaves nothing: %j',
+    async ([machine, message]) => {
+      const outcome = await it.do({ ...actions.create('DROP-1'), machine } as Action)
+      expect(outcome).toMatchObject({
+        result: 'failed',
+        failure: { kind: 'refused', message: expect.stringMatching(message) },
+      })
+      expect(it.context.registry.environments()).toEqual([])
+    },
+  )
 
-  test('a machine within it is what was asked for', async () => {
+  test('a machine within the limits is created as requested', async () => {
     const machine = { cpus: 1, baseImage: 'node-24' }
     const outcome = await it.do({ ...actions.create('DROP-1'), machine } as Action)
     expect(outcome).toMatchObject({ result: 'done', environment: { baseImage: 'node-24' } })
   })
 
-  test('as many checkpoints of pushes are kept as is asked, and for so long', async () => {
+  test('an action says how many automatic checkpoints are kept, and for how long', async () => {
     const push = (n: number, keep: CheckpointRetention) =>
       it.do({ ...actions.push('DROP-1', `abcdef${n}000`), keep } as Action)
     const kept = async () =>
-      (await it.do(actions.status('DROP-1'))).environment?.checkpoints.map(one => one.name.replace('push-abcdef', ''))
+      (await it.do(actions.status('DROP-1'))).environment?.checkpoints.map(({ name }) =>
+        name.replace('push-abcdef', ''),
+      )
     await it.do(actions.create('DROP-1'))
     for (const n of [1, 2, 3]) await push(n, { newest: 2, days: null })
     expect(await kept()).toEqual(['2', '3'])
     const now = Date.now()
-    it.world.clock = () => new Date(now + 8 * 24 * 60 * 60_000)
+    it.context.clock = () => new Date(now + 8 * 24 * 60 * 60_000)
     await push(4, { newest: 2, days: 7 })
     expect(await kept()).toEqual(['4'])
   })
@@ -129,21 +134,21 @@ describe('a life', () => {
     await it.do(actions.stop('DROP-1'))
     expect(await it.do(actions.push('DROP-1', 'abcdef1'))).toMatchObject({
       result: 'skipped',
-      because: 'DROP-1 is not running',
+      reason: 'DROP-1 is not running',
     })
   })
 
-  test('one action of the queue is done once, however often it is handed out', async () => {
-    const asked = { actionId: 'github:1:0' }
+  test('an action of the queue takes effect once, however often it is handed out', async () => {
+    const caller = { actionId: 'github:1:0' }
     await it.do(actions.create('DROP-1'))
-    await it.do(actions.checkpoint('DROP-1'), asked)
-    await it.do(actions.checkpoint('DROP-1'), asked)
-    expect(it.world.registry.checkpoints('DROP-1')).toHaveLength(1)
+    await it.do(actions.checkpoint('DROP-1'), caller)
+    await it.do(actions.checkpoint('DROP-1'), caller)
+    expect(it.context.registry.checkpoints('DROP-1')).toHaveLength(1)
   })
 
-  test('a machine that vanished is told as lost, and made anew when asked for', async () => {
+  test('a machine that vanished is reported as lost, and a create makes a new one', async () => {
     await it.do(actions.create('DROP-1'))
-    await (await it.world.provider('synthetic')).deleteVm(it.world.registry.environment('DROP-1')?.vmId ?? '')
+    await (await it.provider()).deleteVm(it.vmIdOf('DROP-1'))
     expect(await it.do(actions.start('DROP-1'))).toMatchObject({
       result: 'failed',
       failure: { kind: 'no-such-vm' },
@@ -160,20 +165,20 @@ describe('a life', () => {
     })
     expect(outcome).toMatchObject({ result: 'failed', failure: { kind: 'cancelled' } })
     expect(it.machines()).toEqual([])
-    expect(it.world.registry.environments()).toEqual([])
+    expect(it.context.registry.environments()).toEqual([])
   })
 })
 
 test('two actions of one ticket never overlap, and those of others do not wait', async () => {
-  const seen: string[] = []
-  const at = (ticket: string, n: number) => ({ onPhase: (phase: string) => void seen.push(`${ticket}/${n}/${phase}`) })
+  const phases: string[] = []
+  const at = (name: string) => ({ onPhase: (phase: string) => void phases.push(`${name}/${phase}`) })
   await Promise.all([
-    it.do(actions.create('DROP-1'), at('DROP-1', 1)),
-    it.do(actions.checkpoint('DROP-1', 'a'), at('DROP-1', 2)),
-    it.do(actions.create('DROP-2'), at('DROP-2', 3)),
+    it.do(actions.create('DROP-1'), at('first')),
+    it.do(actions.checkpoint('DROP-1', 'a'), at('second')),
+    it.do(actions.create('DROP-2'), at('other')),
   ])
-  // The second says that it waits, and its own work comes after all of the first.
-  expect(seen).toContain('DROP-1/2/waiting for another command on this ticket')
-  expect(seen.indexOf('DROP-1/2/checkpoint')).toBeGreaterThan(seen.indexOf('DROP-1/1/address'))
-  expect(it.world.registry.environments().map(one => one.status)).toEqual(['running', 'running'])
+  expect(phases).toContain('second/waiting for another command on this ticket')
+  expect(phases.indexOf('second/checkpoint')).toBeGreaterThan(phases.indexOf('first/address'))
+  expect(phases).not.toContain('other/waiting for another command on this ticket')
+  expect(it.context.registry.environments().map(({ status }) => status)).toEqual(['running', 'running'])
 })

@@ -1,18 +1,18 @@
 import { expect, test } from 'vitest'
 import { nextStep } from '../../src/runner/lifecycle.ts'
 
-const desired = ['running', 'stopped', 'absent'] as const
-const observed = ['unmade', 'gone', 'creating', 'stopped', 'running'] as const
+const desiredStates = ['running', 'stopped', 'absent'] as const
+const observedStates = ['unmade', 'gone', 'creating', 'stopped', 'running'] as const
 
-test.for(desired.flatMap(wish => observed.map(sight => [wish, sight] as const)))(
-  '%s, and %s is seen: there is a step',
-  ([wish, sight]) => {
-    expect(nextStep[wish][sight]).toMatch(/^(create|start|stop|delete|forget|lose|wait|none)$/)
+test.for(desiredStates.flatMap(desired => observedStates.map(observed => [desired, observed] as const)))(
+  'desired %s, observed %s: there is a step',
+  ([desired, observed]) => {
+    expect(nextStep[desired][observed]).toMatch(/^(create|start|stop|delete|forget|lose|wait|none)$/)
   },
 )
 
-test('every way ends: following the steps reaches what was wanted', () => {
-  const after = {
+test('following the steps reaches the desired state from every observed one', () => {
+  const stateAfter = {
     create: 'stopped',
     start: 'running',
     stop: 'stopped',
@@ -22,17 +22,18 @@ test('every way ends: following the steps reaches what was wanted', () => {
     lose: 'end',
     none: 'end',
   } as const
-  for (const wish of desired) {
-    for (const from of observed) {
-      let sight: (typeof observed)[number] | 'end' = from
-      for (let steps = 0; sight !== 'end'; steps += 1) {
+  for (const desired of desiredStates) {
+    for (const start of observedStates) {
+      let observed: (typeof observedStates)[number] | 'end' = start
+      for (let steps = 0; observed !== 'end'; steps += 1) {
         expect(steps).toBeLessThan(5)
-        sight = after[nextStep[wish][sight]]
+        observed = stateAfter[nextStep[desired][observed]]
       }
     }
   }
 })
 
-test('nothing but the wish for absence deletes', () => {
-  for (const wish of ['running', 'stopped'] as const) expect(Object.values(nextStep[wish])).not.toContain('delete')
+test('only the desired state "absent" deletes', () => {
+  for (const desired of ['running', 'stopped'] as const)
+    expect(Object.values(nextStep[desired])).not.toContain('delete')
 })

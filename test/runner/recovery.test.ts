@@ -1,33 +1,36 @@
-/** kill -9 in the middle of an action, and what the next start makes of it. */
+/** A process dies in the middle of an action, and the next start recovers. recovery.process.test.ts does so with kill -9. */
 import { existsSync, mkdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { recoverAll } from '../../src/runner/recovery.ts'
 import type { Action } from '../../src/schema/action.ts'
-import { actions, openTestWorld } from '../support/context.ts'
+import { actions, openTestContext, type TestContext } from '../support/context.ts'
 
-let it: Awaited<ReturnType<typeof openTestWorld>>
+let it: TestContext
 beforeEach(async () => {
-  it = await openTestWorld()
+  it = await openTestContext()
 })
 afterEach(() => it.close())
 
-test.for(['disk', 'start', 'address'])('in a create of the CLI at "%s": the next start leaves nothing', async phase => {
-  expect(await it.dieAt(phase, actions.create('DROP-1'))).toBe(true)
-  expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toEqual([])
-  expect(it.machines()).toEqual([])
-  expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([{ kind: 'create', result: 'interrupted' }])
-})
+test.for(['disk', 'start', 'address'])(
+  'a create of the CLI, at "%s": the next start removes everything',
+  async phase => {
+    expect(await it.dieAt(phase, actions.create('DROP-1'))).toBe(true)
+    expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
+    await recoverAll(it.context)
+    expect(it.context.registry.environments()).toEqual([])
+    expect(it.machines()).toEqual([])
+    expect(it.context.registry.operations('DROP-1', 1)).toMatchObject([{ kind: 'create', result: 'interrupted' }])
+  },
+)
 
 test.for(['disk', 'start', 'address'])(
-  'in a create of the queue at "%s": the same action goes on, with one machine',
+  'a create of the queue, at "%s": the next attempt continues with the same machine',
   async phase => {
     expect(await it.dieAt(phase, actions.create('DROP-1'), 'jira:1:0')).toBe(true)
-    await recoverAll(it.world)
-    expect(it.world.registry.environments()).toHaveLength(1)
+    await recoverAll(it.context)
+    expect(it.context.registry.environments()).toHaveLength(1)
     expect(await it.do(actions.create('DROP-1'), { actionId: 'jira:1:0' })).toMatchObject({
       result: 'done',
       environment: { status: 'running' },
@@ -36,7 +39,7 @@ test.for(['disk', 'start', 'address'])(
   },
 )
 
-test('in a create of the queue, and another action comes first: nothing half-made is left', async () => {
+test('a create of the queue, before another action: nothing half-made remains', async () => {
   expect(await it.dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
   expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
     result: 'failed',
@@ -45,75 +48,75 @@ test('in a create of the queue, and another action comes first: nothing half-mad
   expect(it.machines()).toEqual([])
 })
 
-test('in a delete: the next start ends it', async () => {
+test('a delete: the next start finishes it', async () => {
   await it.do(actions.create('DROP-1'))
   expect(await it.dieAt('delete', actions.delete('DROP-1'))).toBe(true)
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toEqual([])
+  await recoverAll(it.context)
+  expect(it.context.registry.environments()).toEqual([])
   expect(it.machines()).toEqual([])
 })
 
-test('before a delete was decided: nothing is deleted', async () => {
+test('a delete that was not decided: nothing is deleted', async () => {
   await it.do(actions.create('DROP-1'))
-  expect(await it.dieAt('looking for work at risk', actions.delete('DROP-1'))).toBe(true)
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+  expect(await it.dieAt('looking for unsaved work', actions.delete('DROP-1'))).toBe(true)
+  await recoverAll(it.context)
+  expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
 })
 
-test('in a restore: the same action ends it, and each try keeps what it finds', async () => {
+test('a restore: the next attempt finishes it, and each attempt keeps the state that it finds', async () => {
   await it.do(actions.create('DROP-1'))
-  await it.inside('DROP-1', 'echo one > state')
+  it.write('DROP-1', 'state', 'one')
   await it.do(actions.checkpoint('DROP-1', 'one'))
-  await it.inside('DROP-1', 'echo two > state')
+  it.write('DROP-1', 'state', 'two')
   expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
-  await it.inside('DROP-1', 'echo three > state')
+  it.write('DROP-1', 'state', 'three')
   expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
-  expect(await it.inside('DROP-1', 'cat state')).toBe('one')
-  const kept = it.world.registry.checkpoints('DROP-1').filter(one => one.why === 'before restore')
+  expect(it.read('DROP-1', 'state')).toBe('one')
+  const kept = it.context.registry.checkpoints('DROP-1').filter(({ why }) => why === 'before restore')
   for (const [at, state] of ['two', 'three'].entries()) {
     await it.do(actions.restore('DROP-1', kept[at]?.name))
-    expect(await it.inside('DROP-1', 'cat state')).toBe(state)
+    expect(it.read('DROP-1', 'state')).toBe(state)
   }
 })
 
-test('in a checkpoint without a name: the same action makes one, not two', async () => {
+test('a checkpoint without a name: the next attempt makes one, not two', async () => {
   await it.do(actions.create('DROP-1'))
   expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1'), 'github:1:0')).toBe(true)
   await it.do(actions.checkpoint('DROP-1'), { actionId: 'github:1:0' })
-  expect(it.world.registry.checkpoints('DROP-1')).toHaveLength(1)
+  expect(it.context.registry.checkpoints('DROP-1')).toHaveLength(1)
 })
 
-test('in a create that cannot be undone at the next start: it is told, and undone at the one after that', async () => {
+test('a create that cannot be undone at the next start is reported, and undone at a later one', async () => {
   expect(await it.dieAt('address', actions.create('DROP-1'))).toBe(true)
-  const mend = it.cannotDelete('DROP-1')
-  for (const _ of ['once', 'once more']) {
-    expect(await recoverAll(it.world)).toMatchObject([
+  const allowDelete = it.preventDelete('DROP-1')
+  for (const _ of [1, 2]) {
+    expect(await recoverAll(it.context)).toMatchObject([
       { ticket: 'DROP-1', failure: { message: expect.stringContaining('undoing the create of DROP-1') } },
     ])
-    expect(it.world.registry.environments()).toMatchObject([{ status: 'failed' }])
+    expect(it.context.registry.environments()).toMatchObject([{ status: 'failed' }])
   }
-  mend()
-  expect(await recoverAll(it.world)).toEqual([])
-  expect(it.world.registry.environments()).toEqual([])
+  allowDelete()
+  expect(await recoverAll(it.context)).toEqual([])
+  expect(it.context.registry.environments()).toEqual([])
   expect(it.machines()).toEqual([])
 })
 
-test('what cannot be settled of one ticket keeps no other waiting', async () => {
+test('a ticket that cannot be recovered does not keep others waiting', async () => {
   expect(await it.dieAt('address', actions.create('DROP-1'))).toBe(true)
   expect(await it.dieAt('address', actions.create('DROP-2'))).toBe(true)
-  it.cannotDelete('DROP-1')
-  await recoverAll(it.world).catch(() => {})
-  expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1' }])
+  it.preventDelete('DROP-1')
+  await recoverAll(it.context).catch(() => {})
+  expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1' }])
   expect(it.machines()).toHaveLength(1)
 })
 
-/** A create that failed, and left a machine that could not be deleted. */
-const undoneInVain = async () => {
+/** A create that failed, and could not delete its machine. */
+const failToUndo = async () => {
   const cancel = new AbortController()
-  let mend = () => {}
+  let allowDelete = () => {}
   const onPhase = (phase: string) => {
     if (phase !== 'address') return
-    mend = it.cannotDelete('DROP-1')
+    allowDelete = it.preventDelete('DROP-1')
     cancel.abort()
   }
   const outcome = await it.do(actions.create('DROP-1'), { signal: cancel.signal, onPhase })
@@ -121,40 +124,40 @@ const undoneInVain = async () => {
     failure: { kind: 'unknown', message: expect.stringMatching(/^undoing the create of DROP-1: /) },
     environment: { status: 'failed' },
   })
-  return mend
+  return allowDelete
 }
 
-test('in a create that makes a failed one anew: what was half-made does not become a machine', async () => {
-  const mend = await undoneInVain()
-  mend()
+test('a create after a failed one: what was half-made does not become a machine', async () => {
+  const allowDelete = await failToUndo()
+  allowDelete()
   expect(await it.dieAt('delete', actions.create('DROP-1'))).toBe(true)
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toEqual([])
+  await recoverAll(it.context)
+  expect(it.context.registry.environments()).toEqual([])
   expect(it.machines()).toEqual([])
 })
 
-test('what could not be undone stays so when it is stopped', async () => {
-  const mend = await undoneInVain()
-  for (const _ of ['while it runs', 'when it is off']) {
+test('an environment that could not be undone stays failed when it is stopped', async () => {
+  const allowDelete = await failToUndo()
+  for (const _ of ['running', 'stopped']) {
     expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ environment: { status: 'failed' } })
   }
-  mend()
+  allowDelete()
   const made = await it.do(actions.create('DROP-1'))
-  expect(made).toMatchObject({ result: 'done', said: expect.stringMatching(/^DROP-1 has a machine: /) })
+  expect(made).toMatchObject({ result: 'done', summary: expect.stringMatching(/^DROP-1 has a machine: /) })
   expect(it.machines()).toHaveLength(1)
 })
 
-test('in a create of the queue that is refused when it goes on: nothing half-made is left', async () => {
+test('a create of the queue that the limits refuse at its next attempt: nothing half-made remains', async () => {
   const create = { ...actions.create('DROP-1'), machine: { cpus: 2 } } as Action
   expect(await it.dieAt('start', create, 'jira:1:0')).toBe(true)
-  const limits = { ...it.world.config.limits, cpus: 1 }
-  it.world.config = { ...it.world.config, limits }
+  const limits = { ...it.context.config.limits, cpus: 1 }
+  it.context.config = { ...it.context.config, limits }
   expect(await it.do(create, { actionId: 'jira:1:0' })).toMatchObject({ failure: { kind: 'refused' } })
-  expect(it.world.registry.environments()).toEqual([])
+  expect(it.context.registry.environments()).toEqual([])
   expect(it.machines()).toEqual([])
 })
 
-test('in a create of the queue that goes on while nothing can be noted: it is not forgotten', async () => {
+test('a create of the queue whose next attempt cannot be journalled is not forgotten', async () => {
   expect(await it.dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
   const db = new DatabaseSync(join(it.home, 'registry.db'))
   db.exec(`create trigger full before insert on operation begin select raise(abort, 'disk full'); end`)
@@ -162,36 +165,35 @@ test('in a create of the queue that goes on while nothing can be noted: it is no
   expect(await again()).toMatchObject({ failure: { message: expect.stringContaining('disk full') } })
   db.exec('drop trigger full')
   db.close()
-  // Something else comes first.
   expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ failure: { kind: 'no-such-environment' } })
   expect(it.machines()).toEqual([])
 })
 
-test('in an action of the queue that is not handed out again: it is settled when the queue has given it up', async () => {
+test('an action of the queue that is not handed out again is recovered when the queue has given up', async () => {
   expect(await it.dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
-  await recoverAll(it.world)
+  await recoverAll(it.context)
   expect(it.machines()).toHaveLength(1)
   const later = Date.now() + 61 * 60_000
-  it.world.clock = () => new Date(later)
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toEqual([])
+  it.context.clock = () => new Date(later)
+  await recoverAll(it.context)
+  expect(it.context.registry.environments()).toEqual([])
   expect(it.machines()).toEqual([])
 })
 
-test('in a checkpoint of a machine whose delete had failed: nothing is deleted', async () => {
+test('a checkpoint of a machine whose delete had failed: nothing is deleted', async () => {
   await it.do(actions.create('DROP-1'))
-  const mend = it.cannotDelete('DROP-1')
+  const allowDelete = it.preventDelete('DROP-1')
   expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed' })
-  mend()
+  allowDelete()
   expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1'))).toBe(true)
-  await recoverAll(it.world)
-  expect(it.world.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+  await recoverAll(it.context)
+  expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
 })
 
-test('a key that a process had in the making when it died is removed with the rest', async () => {
-  const begun = join(it.home, 'ssh', 'new-dead')
-  mkdirSync(begun, { recursive: true })
-  utimesSync(begun, new Date(0), new Date(0))
-  await recoverAll(it.world)
-  expect(existsSync(begun)).toBe(false)
+test('a key that was being generated is removed', async () => {
+  const unfinished = join(it.home, 'ssh', 'new-dead')
+  mkdirSync(unfinished, { recursive: true })
+  utimesSync(unfinished, new Date(0), new Date(0))
+  await recoverAll(it.context)
+  expect(existsSync(unfinished)).toBe(false)
 })

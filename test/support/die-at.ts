@@ -1,13 +1,11 @@
-/** A process of its own that does one action, and is killed (-9) when it reaches a phase: `die-at.ts HOME PHASE ACTION-ID ACTION`. */
-
+/** A process that executes one action and is killed (-9) at a phase: `die-at.ts HOME PHASE ACTION-ID ACTION`. */
 import { openRunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
 import type { Action } from '../../src/schema/action.ts'
 import { configFor } from './context.ts'
 
 const [home = '', phase, actionId = '', action = ''] = process.argv.slice(2)
-const world = openRunnerContext(await configFor(home))
-const outcome = await execute(world, JSON.parse(action) as Action, {
+const outcome = await execute(openRunnerContext(await configFor(home)), JSON.parse(action) as Action, {
   actionId: actionId === '' ? null : actionId,
   correlation: null,
   signal: new AbortController().signal,

@@ -1,17 +1,20 @@
-/** Waits for a condition: never for a time. */
+/** Waits for a condition, never for a time. */
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Polls until `look` gives something else than null, undefined or false, and returns it. `what` names it in the error. */
+/**
+ * Polls until `read` gives something other than null, undefined or false, and returns it. `condition` names it in the error.
+ * Both times are milliseconds.
+ */
 export const until = async <T>(
-  what: string,
-  look: () => T | Promise<T>,
+  condition: string,
+  read: () => T | Promise<T>,
   { within = 20_000, every = 25 }: { within?: number; every?: number } = {},
 ): Promise<NonNullable<T>> => {
-  const end = performance.now() + within
+  const deadline = performance.now() + within
   while (true) {
-    const found = await look()
-    if (found !== null && found !== undefined && (found as unknown) !== false) return found as NonNullable<T>
-    if (performance.now() > end) throw new Error(`waited ${within / 1000} s for ${what}`)
+    const value = await read()
+    if (value !== null && value !== undefined && (value as unknown) !== false) return value as NonNullable<T>
+    if (performance.now() > deadline) throw new Error(`waited ${within / 1000} s for ${condition}`)
     await delay(every)
   }
 }

@@ -14,10 +14,9 @@ import {
   listOf,
   oneOf,
   pattern,
-  problemsOf,
   projectKey,
-  readYaml,
 } from '../../schema/forms.ts'
+import { problemsOf, readYaml } from '../../schema/yaml.ts'
 
 export const REPOSITORY_FILE = '.github/agent-swarm.yml'
 /** In characters. A file of rules is a page; a larger one is none. */

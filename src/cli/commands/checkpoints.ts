@@ -4,8 +4,8 @@ import { withRunnerContext } from '../with-context.ts'
 
 export const run: RunCommand = invocation =>
   withRunnerContext(invocation, async world => {
-    const ticket = ticketArgument(invocation.words[0])
-    const row = requireEnvironment(world, ticket)
+    const row = requireEnvironment(world, ticketArgument(invocation.words[0]))
+    const { ticket } = row
     const there = await (await world.provider(row.provider)).listCheckpoints(row.vmId)
     const known = new Map(world.registry.checkpoints(ticket).map(one => [one.name, one]))
     // One that the registry does not know was made by somebody else, or by a process that died: its name is all that is known.

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { resolve } from 'node:path'
 import { fail } from '../../errors.ts'
-import { guestForBuild } from '../../runner/ssh/guest.ts'
+import { buildBaseImage } from '../../runner/base-build.ts'
 import { print, printJson, type RunCommand, size } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { withRunnerContext } from '../with-context.ts'
@@ -41,11 +40,9 @@ export const run: RunCommand = async invocation => {
         return 0
       }
       const { signal } = invocation
-      const guest = await guestForBuild(world.run, world.home, `build-${randomBytes(4).toString('hex')}`, signal)
       try {
-        const manifest = await provider.buildBase({
-          ...{ name, from: source, signal },
-          ...{ onPhase: progress.phase, guest: guest.access },
+        const manifest = await buildBaseImage(world, provider, {
+          ...{ name, from: source, signal, onPhase: progress.phase, by: { via: 'cli', who: null } },
         })
         progress.end(true)
         if (invocation.json) printJson<'init-base'>(manifest)
@@ -56,8 +53,6 @@ export const run: RunCommand = async invocation => {
         throw invocation.signal.aborted
           ? fail('cancelled', `building ${name}: cancelled; what was made is removed`)
           : error
-      } finally {
-        guest.forget()
       }
       return 0
     },

@@ -3,7 +3,8 @@ import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fail } from '../../errors.ts'
 import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
-import { hostsText, installSshConfig, noHostReason, toHost, uninstallSshConfig } from '../../runner/ssh/config-file.ts'
+import { installSshConfig, uninstallSshConfig } from '../../runner/ssh/config-file.ts'
+import { hostsText, noHostReason, toHost } from '../../runner/ssh/config-text.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand, ticketArgument } from '../terminal/output.ts'
 import { withRunnerContext } from '../with-context.ts'
 
@@ -67,7 +68,7 @@ export const run: RunCommand = async invocation => {
     const home = world.config.environment.HOME || homedir()
     const change = which === 'install' ? installSshConfig : uninstallSshConfig
     const { folder, steps, text } = change(world, { folder: join(home, '.ssh'), dryRun })
-    const says = steps.map(step => step.says)
+    const says = steps.map(step => step.description)
     const result = says.length === 0 ? 'skipped' : dryRun ? 'planned' : 'done'
     if (json) printJson<'ssh'>({ result, steps: says, ...(dryRun ? { text } : {}) })
     else if (!quiet) {

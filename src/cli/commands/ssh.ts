@@ -1,6 +1,6 @@
 import { fail } from '../../errors.ts'
 import { openAttach } from '../../exec.ts'
-import { sshArguments } from '../../runner/ssh/guest.ts'
+import { sshArguments } from '../../runner/ssh/options.ts'
 import { runningMachine } from '../running.ts'
 import { printNote, type RunCommand, ticketArgument } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'

@@ -4,8 +4,14 @@ import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node
 import { join } from 'node:path'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import type { ProviderName, Ticket } from '../../domain.ts'
-import { type Listing, listEnvironments, type RunnerContext, requireEnvironment } from '../../runner/context.ts'
-import type { Rescued } from '../../runner/rescue/rescue.ts'
+import {
+  type Listing,
+  listEnvironments,
+  type RunnerContext,
+  requireEnvironment,
+  resolveTicket,
+} from '../../runner/context.ts'
+import type { Rescued } from '../../runner/rescue/list.ts'
 import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
@@ -60,7 +66,7 @@ const secondLook = async (world: RunnerContext, environments: readonly Listed[],
 // ── What was saved before its machine was deleted ──
 
 const rescued = async (world: RunnerContext): Promise<Rescued[]> =>
-  existsSync(join(world.home, 'rescued')) ? (await import('../../runner/rescue/rescue.ts')).listRescued(world.home) : []
+  existsSync(join(world.home, 'rescued')) ? (await import('../../runner/rescue/list.ts')).listRescued(world.home) : []
 
 const rescuedTable = (all: readonly Rescued[], now: Date): string[] =>
   all.length === 0
@@ -332,7 +338,7 @@ const ticketPage = (
 export const run: RunCommand = invocation =>
   withRunnerContext(invocation, async world => {
     const [word] = invocation.words
-    return word === undefined ? host(world, invocation) : one(world, invocation, ticketArgument(word))
+    return word === undefined ? host(world, invocation) : one(world, invocation, resolveTicket(world, ticketArgument(word)))
   })
 
 const host = async (world: RunnerContext, invocation: Invocation): Promise<number> => {

@@ -5,8 +5,8 @@ import * as v from 'valibot'
 import { problem } from '../../bot/check.ts'
 import { checkApp, isInstalled, openTokenCheck } from '../../bot/github/check.ts'
 import { webUrlOf } from '../../bot/github/client.ts'
-import { writePrivately } from '../../config/file.ts'
 import { fail } from '../../errors.ts'
+import { writeFileAtomic } from '../../files.ts'
 import { originUrl } from '../../schema/forms.ts'
 import { printNote } from '../terminal/output.ts'
 import { APP, howToGive, TOKEN } from './answers.ts'
@@ -129,7 +129,7 @@ const byNewApp = async (desk: Desk) => {
   })
   // GitHub gives the key this once: it is kept at once.
   const key = join(home, `github-app-${made.appId}.pem`)
-  writePrivately(key, made.privateKey)
+  writeFileAtomic(key, made.privateKey, { mode: 0o600 })
   answers.forget([...APP, ...TOKEN])
   answers.set('appId', made.appId)
   answers.set('privateKeyPath', key)

@@ -2,6 +2,7 @@
 import { providerNames, providerRow } from '../../../providers/index.ts'
 import type { Provider } from '../../../providers/provider.ts'
 import { type Check, ok, problem, warning } from '../../bot/check.ts'
+import { homeId } from '../../config/home.ts'
 import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import { openRun } from '../../exec.ts'
@@ -12,8 +13,17 @@ const OF = 'Machines'
 /** Returns the command that makes the base image, where there has to be one and there is none. */
 export const setUpMachines = async ({ answers, ask, home, note: keep, signal, unlessCancelled }: Desk) => {
   const open = async (name: ProviderName): Promise<Provider | null> => {
-    const { environment, kvm } = await answers.candidate()
-    return (await providerRow(name).open?.({ run: openRun(environment, { interrupt: signal }), home, kvm })) ?? null
+    const { environment, providerSettings } = await answers.candidate()
+    const row = providerRow(name)
+    return (
+      (await row.open?.({
+        run: openRun(environment, { interrupt: signal, passOn: row.environment }),
+        home,
+        homeId: homeId(home),
+        knows: () => false,
+        settings: providerSettings[name] ?? {},
+      })) ?? null
+    )
   }
   const found = await unlessCancelled(
     Promise.all(

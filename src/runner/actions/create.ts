@@ -1,13 +1,14 @@
-/** Makes a ticket's machine. One that is there already is started. */
+/** Creates a ticket's machine. One that exists is started. */
 import { randomBytes } from 'node:crypto'
 import { is } from 'valibot'
 import { newVmId, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { converge, observe, undoCreate, waitUntilReady } from '../machine.ts'
-import type { ActionRunner } from '../operation.ts'
+import type { ActionRunner, Operation } from '../operation.ts'
 import { start } from './start.ts'
 
 const limits = {
@@ -16,7 +17,7 @@ const limits = {
   diskGiB: ['GiB of disk', 'AGENT_SWARM_MAX_DISK_GIB'],
 } as const
 
-/** What a new machine shall be: what was asked for, within what this runner allows. */
+/** The new machine: the request within this runner's limits, and its defaults. */
 const machineFor = (
   { config }: RunnerContext,
   ticket: Ticket,
@@ -24,68 +25,74 @@ const machineFor = (
 ): { baseImage: string; size: typeof config.size } => {
   const size = { ...config.size }
   for (const name of ['cpus', 'memoryMiB', 'diskGiB'] as const) {
-    const wanted = machine[name]
-    if (wanted === undefined) continue
-    const [what, setting] = limits[name]
-    if (!Number.isInteger(wanted) || wanted < 1 || wanted > config.limits[name])
+    const requested = machine[name]
+    if (requested === undefined) continue
+    const [unit, setting] = limits[name]
+    if (!Number.isInteger(requested) || requested < 1 || requested > config.limits[name])
       throw fail(
         'refused',
-        `creating ${ticket}: ${wanted} ${what} are asked for, and this runner gives a repository ${config.limits[name]} at most`,
-        `Ask for less in the repository's .github/agent-swarm.yml, or set ${setting} on the runner's machine.`,
+        `creating ${ticket}: the repository asks for ${requested} ${unit}, and this runner allows at most ${config.limits[name]}`,
+        `Ask for less in .github/agent-swarm.yml, or set ${setting} on the runner's host.`,
       )
-    size[name] = wanted
+    size[name] = requested
   }
   const { baseImage = config.baseImage } = machine
   const named: unknown = baseImage
   if (!is(imageName, named))
-    throw fail('refused', `creating ${ticket}: ${quoteValue(named)} is no name of a base image`)
+    throw fail('refused', `creating ${ticket}: ${quoteValue(named)} is not a valid name of a base image`)
   return { baseImage, size }
 }
 
-export const create: ActionRunner<'create'> = async (work, { ticket, by, machine = {} }) => {
-  const { world, asked } = work
-  let row = world.registry.environment(ticket)
-  if (row !== null && (row.status === 'failed' || row.status === 'lost')) {
-    const provider = await world.provider(row.provider)
-    if (row.status === 'failed') {
-      asked.onPhase('delete')
-      await undoCreate(world, provider, row)
-      row = null
-    } else if ((await observe(provider, row)) === 'gone') {
-      await converge(work, provider, row, 'absent')
-      row = null
-    }
+/** The ticket's environment, without what an earlier create or a lost machine left of it; null when there is none. */
+const existingEnvironment = async (operation: Operation, ticket: Ticket): Promise<EnvironmentRow | null> => {
+  const { context, caller } = operation
+  const row = context.registry.environment(ticket)
+  if (row === null || (row.status !== 'failed' && row.status !== 'lost')) return row
+  const provider = await context.provider(row.provider)
+  if (row.status === 'failed') {
+    caller.onPhase('delete')
+    await undoCreate(context, provider, row)
+    return null
   }
-  if (row !== null && row.status !== 'creating') {
-    const there = `${ticket} has a machine already: ${row.vmId} on ${row.provider}`
-    const started = await start(work, { ticket, by, kind: 'start', replyTo: null })
-    return 'skipped' in started ? { skipped: there } : { said: `${there}, which was stopped and runs again` }
+  if ((await observe(provider, row)) !== 'gone') return row
+  await converge(operation, provider, row, 'absent')
+  return null
+}
+
+/** Journals the machine before the first outside command. */
+const beginEnvironment = async (
+  { context, id, by }: Operation,
+  ticket: Ticket,
+  machine: MachineSpec,
+): Promise<EnvironmentRow> => {
+  const { baseImage } = machineFor(context, ticket, machine)
+  const provider = (await context.chosenProvider()).name
+  const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
+  context.registry.begin({ ticket, provider, vmId, baseImage, by, hostKey: null, operation: id })
+  return requireEnvironment(context, ticket)
+}
+
+export const create: ActionRunner<'create'> = async (operation, { ticket, by, machine = {} }) => {
+  const { context, caller } = operation
+  const existing = await existingEnvironment(operation, ticket)
+  if (existing !== null && existing.status !== 'creating') {
+    const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
+    const sentence = `${ticket} has a machine already: ${existing.vmId} on ${existing.provider}`
+    return 'skipped' in result
+      ? { skipped: sentence }
+      : { summary: `${sentence}. It was stopped, and is running again` }
   }
-  if (row === null) {
-    const { baseImage } = machineFor(world, ticket, machine)
-    const provider = await world.chosenProvider()
-    const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
-    world.registry.begin({
-      ticket,
-      provider: provider.name,
-      vmId,
-      baseImage,
-      by,
-      hostKey: null,
-      operation: work.operation,
-    })
-    row = requireEnvironment(world, ticket)
-  }
-  const provider = await world.provider(row.provider)
+  const row = existing ?? (await beginEnvironment(operation, ticket, machine))
+  const provider = await context.provider(row.provider)
   try {
-    // What was begun before may be more than is allowed now.
-    const { size } = machineFor(world, ticket, machine)
-    await converge({ ...work, size }, provider, row, 'running')
-    await waitUntilReady(work, provider, row)
+    // An interrupted create may ask for more than is allowed now.
+    const { size } = machineFor(context, ticket, machine)
+    await converge({ ...operation, size }, provider, row, 'running')
+    await waitUntilReady(operation, provider, row)
   } catch (error) {
-    asked.onPhase('undoing')
-    await undoCreate(world, provider, row)
+    caller.onPhase('undoing')
+    await undoCreate(context, provider, row)
     throw error
   }
-  return { said: `${ticket} has a machine: ${row.vmId} on ${row.provider}` }
+  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}` }
 }

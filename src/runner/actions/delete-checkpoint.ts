@@ -4,22 +4,22 @@ import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { requireEnvironment } from '../context.ts'
 import { type ActionRunner, earlierAttempts } from '../operation.ts'
 
-export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (work, { ticket, name }) => {
-  const { world, asked, operation } = work
-  const row = requireEnvironment(world, ticket)
-  const provider = await world.provider(row.provider)
+export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operation, { ticket, name }) => {
+  const { context, caller, id } = operation
+  const row = requireEnvironment(context, ticket)
+  const provider = await context.provider(row.provider)
   if (provider.deleteCheckpoint === undefined)
-    throw fail('unsupported', `${provider.name} cannot delete a checkpoint`, 'It goes with its environment.')
-  const there = await syncCheckpoints(world, provider, row)
-  if (!there.includes(name)) {
-    // An earlier attempt of this very action deleted it.
-    if (earlierAttempts(work).at(-1)?.detail.name === name)
-      return { said: `checkpoint ${name} of ${ticket} is deleted` }
-    throw noSuchCheckpoint(ticket, name, there)
+    throw fail('unsupported', `${provider.name} cannot delete a single checkpoint`, 'It is deleted with its machine.')
+  const deleted = { summary: `checkpoint ${name} of ${ticket} is deleted` }
+  const names = await syncCheckpoints(context, provider, row)
+  if (!names.includes(name)) {
+    // An earlier attempt of this action deleted it.
+    if (earlierAttempts(operation).at(-1)?.detail.name === name) return deleted
+    throw noSuchCheckpoint(ticket, name, names)
   }
-  world.registry.setDetail(operation, { name })
-  asked.onPhase('delete checkpoint')
+  context.registry.setDetail(id, { name })
+  caller.onPhase('delete checkpoint')
   await provider.deleteCheckpoint(row.vmId, name)
-  world.registry.removeCheckpoint(ticket, name)
-  return { said: `checkpoint ${name} of ${ticket} is deleted` }
+  context.registry.removeCheckpoint(ticket, name)
+  return deleted
 }

@@ -1,7 +1,7 @@
-/** Deletes a machine with its disk and its checkpoints. The work in it is saved first, or it is kept. */
+/** Deletes a machine with its disk and its checkpoints. Its unsaved work is rescued first, or the machine is kept. */
 import type { Provider } from '../../../providers/provider.ts'
-import { fail, failureOf } from '../../errors.ts'
-import type { EnvironmentRow } from '../../registry/registry.ts'
+import { type FailureError, fail, failureOf } from '../../errors.ts'
+import type { Attempt, EnvironmentRow } from '../../registry/registry.ts'
 import type { RunnerContext } from '../context.ts'
 import {
   converge,
@@ -18,104 +18,128 @@ import { openGuest } from '../ssh/guest.ts'
 
 const SAVE_DEADLINE_MS = 30 * 60_000
 
-/** What is known of the work in a machine that shall be deleted. One that is stopped, with work in it, is started for that. */
+/** Starts a machine that was stopped with unsaved work in it. */
 const findBeforeDelete = async (
-  work: Operation,
+  operation: Operation,
   provider: Provider,
   row: EnvironmentRow,
 ): Promise<UnsavedWorkReport> => {
   const observed = await observe(provider, row)
   if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
-  if (observed === 'running') return findUnsavedWork(work, provider, row)
-  const earlier = row.workAtRisk
-  if (earlier === null) return { known: false, because: 'the machine is stopped, and was not asked before' }
+  if (observed === 'running') return findUnsavedWork(operation, provider, row)
+  const earlier = row.unsavedWork
+  if (earlier === null) return { known: false, reason: 'the machine is stopped, and was not checked when it stopped' }
   if (!earlier.known) return earlier
   if (isNothingUnsaved(earlier)) return { known: true, repositories: [] }
-  work.asked.onPhase('starting it to save its work')
-  await converge(work, provider, row, 'running')
-  await waitUntilReady(work, provider, row)
-  return findUnsavedWork(work, provider, row)
+  operation.caller.onPhase('starting it to save its work')
+  await converge(operation, provider, row, 'running')
+  await waitUntilReady(operation, provider, row)
+  return findUnsavedWork(operation, provider, row)
 }
 
-/** A path of ours as it is told: published too, where nobody needs to know whose home it is. */
+/** A path for a message, which may be published: it does not show whose home directory it is in. */
 const underHome = ({ config }: RunnerContext, path: string): string => {
   const { HOME } = config.environment
   return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
 }
 
-/** Null when there was nothing to save; otherwise what was, as a clause. Throws when it is not known, or not saved. */
-const saveBeforeDelete = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
-  const { world, asked, by } = work
-  const found = await findBeforeDelete(work, provider, row)
-  if (isNothingUnsaved(found)) return null
-  world.registry.setWorkAtRisk(row.ticket, toUnsavedWork(found))
-  if (!found.known) throw fail('unsaved-work', describeUnsavedWork(found))
+/** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
+const rescueWork = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
+  const { context, caller, by } = operation
+  const unsaved = await findBeforeDelete(operation, provider, row)
+  if (isNothingUnsaved(unsaved)) return null
+  context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
+  if (!unsaved.known) throw fail('unsaved-work', describeUnsavedWork(unsaved))
   const { rescue } = await import('../rescue/rescue.ts')
-  const guest = openGuest(world.run, world.home)
-  const folder = await rescue(world, row, found.repositories, {
+  const guest = openGuest(context.run, context.home)
+  const folder = await rescue(context, row, unsaved.repositories, {
     by,
-    signal: asked.signal,
-    onPhase: asked.onPhase,
+    signal: caller.signal,
+    onPhase: caller.onPhase,
     stream: (script, into) =>
-      guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: asked.signal }),
+      guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: caller.signal }),
   })
-  return `its unsaved work (${describeUnsavedWork(found)}) is kept in ${underHome(world, folder)}`
+  return `its unsaved work (${describeUnsavedWork(unsaved)}) is kept in ${underHome(context, folder)}`
 }
 
-export const deleteEnvironment: ActionRunner<'delete'> = async (work, { ticket, force, by }) => {
-  const { world, operation, asked } = work
-  const row = world.registry.environment(ticket)
-  const earlier = earlierAttempts(work).at(-1)
-  let kept = earlier?.detail.kept ?? null
-  const detail = () => ({ force, ...(kept === null ? {} : { kept }) })
-  const said = () =>
-    `${ticket} is deleted: its machine, its disk and its checkpoints are gone${kept === null ? '' : `; ${kept}`}`
-  if (row === null) return kept === null ? { skipped: `${ticket} has no environment` } : { said: said(), kept }
-  const provider = await world.provider(row.provider)
-  const decided = earlier?.detail.reached === 'decided' && row.status === 'deleting' && row.desired === 'absent'
-  // That it failed was told, and people may have gone on working in it.
-  const cleared = decided && (earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running')
-  if (!force && !cleared) {
-    world.registry.setDetail(operation, detail())
-    try {
-      const saved = await saveBeforeDelete(work, provider, row)
-      kept = [kept, saved].filter(one => one !== null).join('; ') || null
-    } catch (error) {
-      const { kind, message } = failureOf(error, 'saving its work')
-      if (asked.signal.aborted || kind === 'cancelled') throw error
-      world.registry.setDesired(ticket, 'stopped', by)
-      await shutDown(work, provider, row)
-      const risk = world.registry.environment(ticket)?.workAtRisk ?? null
-      const what =
-        risk?.known === true && !isNothingUnsaved(risk)
-          ? `${describeUnsavedWork(risk)}, which could not be saved: `
-          : ''
-      throw fail(
-        'unsaved-work',
-        `${ticket} is kept and stopped: ${what}${message}`,
-        `agent-swarm start ${ticket} to look after it, or agent-swarm delete ${ticket} --force, which saves nothing.`,
-        error,
-      )
-    }
-  }
-  await throwIfCancelled(work)
-  // From here on the delete is decided: after a crash it goes on without asking again.
-  world.registry.setDetail(operation, { ...detail(), reached: 'decided' })
-  world.registry.setDesired(ticket, 'absent', by)
-  world.registry.setStatus(ticket, 'deleting')
+/** Stops the machine, whose work could not be saved. Returns the failure of the delete. */
+const keepMachine = async (
+  operation: Operation,
+  provider: Provider,
+  row: EnvironmentRow,
+  error: unknown,
+): Promise<FailureError> => {
+  const { context, by } = operation
+  const { ticket } = row
+  context.registry.setDesired(ticket, 'stopped', by)
+  await shutDown(operation, provider, row)
+  const unsaved = context.registry.environment(ticket)?.unsavedWork ?? null
+  const work =
+    unsaved?.known === true && !isNothingUnsaved(unsaved)
+      ? `${describeUnsavedWork(unsaved)}, which could not be saved: `
+      : ''
+  return fail(
+    'unsaved-work',
+    `${ticket} is kept and stopped: ${work}${failureOf(error, 'saving its work').message}`,
+    `Start it and save the work: agent-swarm start ${ticket}. Or delete it with the work: agent-swarm delete ${ticket} --force`,
+    error,
+  )
+}
+
+/** Whether an earlier attempt decided the delete, and nobody can have worked in the machine since. */
+const isDecided = async (earlier: Attempt | undefined, provider: Provider, row: EnvironmentRow): Promise<boolean> => {
+  if (earlier?.detail.reached !== 'decided' || row.status !== 'deleting' || row.desired !== 'absent') return false
+  // After a failure, which was reported, people may have gone on working.
+  return earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running'
+}
+
+const removeMachine = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
+  const { context, caller } = operation
   try {
-    await converge(work, provider, row, 'absent')
+    await converge(operation, provider, row, 'absent')
   } catch (error) {
-    if (!asked.signal.aborted) throw error
-    // Who lets go of it now does not want half a machine either.
-    await provider.deleteVm(row.vmId).catch(ending => {
+    if (!caller.signal.aborted) throw error
+    // A cancellation after the decision does not leave half a machine either.
+    await provider.deleteVm(row.vmId).catch(deleteError => {
       throw partialFailure(
-        `deleting ${ticket}, which was begun`,
-        ending,
-        `agent-swarm delete ${ticket} --force tries it again.`,
+        `deleting ${row.ticket}, which had begun`,
+        deleteError,
+        `Try again: agent-swarm delete ${row.ticket} --force`,
       )
     })
-    forgetEnvironment(world, row)
+    forgetEnvironment(context, row)
   }
-  return { said: said(), kept: kept ?? undefined }
+}
+
+const deleted = (ticket: string, rescued: string | null) => ({
+  summary: `${ticket} is deleted: its machine, its disk and its checkpoints are gone${rescued === null ? '' : `; ${rescued}`}`,
+  rescued: rescued ?? undefined,
+})
+
+export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { ticket, force, by }) => {
+  const { context, id, caller } = operation
+  const { registry } = context
+  const row = registry.environment(ticket)
+  const earlier = earlierAttempts(operation).at(-1)
+  let rescued = earlier?.detail.rescued ?? null
+  const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
+  if (row === null) return rescued === null ? { skipped: `${ticket} has no environment` } : deleted(ticket, rescued)
+  const provider = await context.provider(row.provider)
+  if (!force && !(await isDecided(earlier, provider, row))) {
+    registry.setDetail(id, detail())
+    try {
+      const saved = await rescueWork(operation, provider, row)
+      rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
+    } catch (error) {
+      if (caller.signal.aborted || failureOf(error, '').kind === 'cancelled') throw error
+      throw await keepMachine(operation, provider, row, error)
+    }
+  }
+  await throwIfCancelled(operation)
+  // From here on the delete is decided: after a crash it continues without looking for work again.
+  registry.setDetail(id, { ...detail(), reached: 'decided' })
+  registry.setDesired(ticket, 'absent', by)
+  registry.setStatus(ticket, 'deleting')
+  await removeMachine(operation, provider, row)
+  return deleted(ticket, rescued)
 }

@@ -1,16 +1,17 @@
-/** One table: kind of action -> what is done for it. */
+/** What each kind of action does. */
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { ActionRunner, Operation, Result } from '../operation.ts'
 import { checkpoint } from './checkpoint.ts'
 import { create } from './create.ts'
 import { deleteEnvironment } from './delete.ts'
 import { deleteCheckpoint } from './delete-checkpoint.ts'
+import { move } from './move.ts'
 import { restore } from './restore.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
 import { stop } from './stop.ts'
 
-const does = {
+const runners = {
   create,
   start,
   stop,
@@ -18,11 +19,10 @@ const does = {
   restore,
   'delete-checkpoint': deleteCheckpoint,
   delete: deleteEnvironment,
+  move,
   status,
-} satisfies {
-  [Kind in ActionKind]: ActionRunner<Kind>
-}
+} satisfies { [Kind in ActionKind]: ActionRunner<Kind> }
 
-export const runAction = (work: Operation, action: Action): Promise<Result> =>
-  // The table's type says that each kind gets its own action.
-  (does[action.kind] as (work: Operation, action: Action) => Promise<Result>)(work, action)
+export const runAction = (operation: Operation, action: Action): Promise<Result> =>
+  // The table's type guarantees that each kind gets its own action.
+  (runners[action.kind] as (operation: Operation, action: Action) => Promise<Result>)(operation, action)

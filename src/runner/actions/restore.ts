@@ -1,58 +1,74 @@
-/** Brings a checkpoint back. What it replaces is kept first. */
+/** Restores a checkpoint. The state that it replaces becomes a checkpoint first. */
+import type { Provider } from '../../../providers/provider.ts'
 import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
 import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { requireEnvironment } from '../context.ts'
 import { observe, waitUntilReady } from '../machine.ts'
-import { type ActionRunner, earlierAttempts } from '../operation.ts'
+import { type ActionRunner, earlierAttempts, type Operation } from '../operation.ts'
+import { markMachine } from './move.ts'
 
-/** Two within one second do not share one. */
-const unusedName = (name: CheckpointName, there: readonly CheckpointName[]): CheckpointName => {
+/** Two restores within one second do not share a name. */
+const unusedName = (name: CheckpointName, names: readonly CheckpointName[]): CheckpointName => {
   let unused = name
-  for (let n = 2; there.includes(unused); n += 1) unused = `${name}-${n}`
+  for (let n = 2; names.includes(unused); n += 1) unused = `${name}-${n}`
   return unused
 }
 
-export const restore: ActionRunner<'restore'> = async (work, { ticket, name: asked, by }) => {
-  const { world, operation } = work
-  const row = requireEnvironment(world, ticket)
-  const provider = await world.provider(row.provider)
-  const earlier = earlierAttempts(work)
+/** Keeps the present state and restores `name`. Returns the checkpoint that has the present state. */
+const replaceState = async (
+  operation: Operation,
+  provider: Provider,
+  { row, name, names }: { row: EnvironmentRow; name: CheckpointName; names: readonly CheckpointName[] },
+): Promise<CheckpointName> => {
+  const { context, caller, id } = operation
+  const keptAs = unusedName(`pre-restore-${timestamp(context.clock())}`, names)
+  context.registry.setDetail(id, { name, keptAs })
+  await makeCheckpoint(operation, provider, row, { name: keptAs, why: 'before restore', commit: null })
+  // An earlier result is about another state of the disk.
+  context.registry.setUnsavedWork(row.ticket, null)
+  caller.onPhase('restore')
+  await provider.restore(row.vmId, name)
+  // Another attempt must not restore again: from now on people may work in the machine.
+  context.registry.setDetail(id, { name, keptAs, reached: 'restored' })
+  return keptAs
+}
+
+export const restore: ActionRunner<'restore'> = async (operation, { ticket, name: requested, by }) => {
+  const { context, id } = operation
+  const { registry } = context
+  const row = requireEnvironment(context, ticket)
+  const provider = await context.provider(row.provider)
+  const earlier = earlierAttempts(operation)
   const last = earlier.at(-1)?.detail
-  const there = await syncCheckpoints(world, provider, row)
-  const name = asked ?? last?.name ?? there.findLast(one => !isPreRestore(one)) ?? null
+  const names = await syncCheckpoints(context, provider, row)
+  const name = requested ?? last?.name ?? names.findLast(existing => !isPreRestore(existing)) ?? null
   if (name === null)
     throw fail(
       'no-such-checkpoint',
       `${ticket} has no checkpoint to restore`,
       `Make one: agent-swarm checkpoint ${ticket} [name]`,
     )
-  // An attempt that broke off may have changed the machine, or not: each keeps what it finds.
-  const kept = new Set(earlier.flatMap(({ detail }) => detail.keptAs ?? []).filter(one => there.includes(one)))
-  if (last?.reached === 'restored') world.registry.setDetail(operation, last)
+  // An attempt that was interrupted may have changed the machine, or not: each attempt keeps the state that it finds.
+  const kept = new Set(earlier.flatMap(({ detail }) => detail.keptAs ?? []).filter(keptAs => names.includes(keptAs)))
+  if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
-    if (!there.includes(name)) throw noSuchCheckpoint(ticket, name, there)
-    const keptAs = unusedName(`pre-restore-${timestamp(world.clock())}`, there)
-    world.registry.setDetail(operation, { name, keptAs })
-    await makeCheckpoint(work, provider, row, { name: keptAs, why: 'before restore', commit: null })
-    kept.add(keptAs)
-    // What was found before is about another state of the disk.
-    world.registry.setWorkAtRisk(ticket, null)
-    work.asked.onPhase('restore')
-    await provider.restore(row.vmId, name)
-    // Done once: what is done in the machine from now on stays.
-    world.registry.setDetail(operation, { name, keptAs, reached: 'restored' })
+    if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
+    kept.add(await replaceState(operation, provider, { row, name, names }))
   }
+  // The mark of a restore that was interrupted may be that of the checkpoint.
+  if (earlier.length > 0) await markMachine(provider, row)
   if ((await observe(provider, row)) === 'running') {
-    world.registry.setDesired(ticket, 'running', by)
-    await waitUntilReady(work, provider, row)
+    registry.setDesired(ticket, 'running', by)
+    await waitUntilReady(operation, provider, row)
   } else {
-    world.registry.setDesired(ticket, 'stopped', by)
-    world.registry.setStatus(ticket, 'stopped')
-    world.registry.setAddress(ticket, null)
+    registry.setDesired(ticket, 'stopped', by)
+    registry.setStatus(ticket, 'stopped')
+    registry.setAddress(ticket, null)
   }
   const where = kept.size === 0 ? '' : `; what it replaced is kept as ${[...kept].join(' and ')}`
   return {
-    said: `${ticket} is back at ${name}${where}. What has left the machine stays as it is: pushed commits, sent messages`,
+    summary: `${ticket} is back at ${name}${where}. What has left the machine stays as it is: pushed commits, sent messages`,
   }
 }

@@ -1,19 +1,19 @@
-/** Starts a machine, and waits for its answer. */
-
+/** Starts a machine, and waits until it answers. */
 import { requireEnvironment } from '../context.ts'
 import { converge, observe, waitUntilReady } from '../machine.ts'
 import type { ActionRunner } from '../operation.ts'
 
-export const start: ActionRunner<'start'> = async (work, { ticket, by }) => {
-  const { world } = work
-  const row = requireEnvironment(world, ticket)
-  const provider = await world.provider(row.provider)
-  const before = await observe(provider, row)
-  world.registry.setDesired(ticket, 'running', by)
-  const reachable = row.ssh !== null || provider.runInGuest !== undefined
-  if (before === 'running' && row.status === 'running' && reachable) return { skipped: `${ticket} is running already` }
-  await converge(work, provider, row, 'running')
-  await waitUntilReady(work, provider, row)
-  world.registry.setWorkAtRisk(ticket, null)
-  return { said: `${ticket} is running` }
+export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
+  const { registry } = operation.context
+  const row = requireEnvironment(operation.context, ticket)
+  const provider = await operation.context.provider(row.provider)
+  const observed = await observe(provider, row)
+  registry.setDesired(ticket, 'running', by)
+  const isReachable = row.ssh !== null || provider.runInGuest !== undefined
+  if (observed === 'running' && row.status === 'running' && isReachable)
+    return { skipped: `${ticket} is running already` }
+  await converge(operation, provider, row, 'running')
+  await waitUntilReady(operation, provider, row)
+  registry.setUnsavedWork(ticket, null)
+  return { summary: `${ticket} is running` }
 }

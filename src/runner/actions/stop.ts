@@ -1,27 +1,22 @@
-/** Stops a machine, and keeps what was found of work in it. */
-import type { Provider } from '../../../providers/provider.ts'
-import type { EnvironmentRow } from '../../registry/registry.ts'
+/** Stops a machine, and records what unsaved work is in it. */
 import { requireEnvironment } from '../context.ts'
 import { findUnsavedWork, observe, recordObserved, shutDown } from '../machine.ts'
-import type { ActionRunner, Operation } from '../operation.ts'
+import type { ActionRunner } from '../operation.ts'
 import { toUnsavedWork } from '../rescue/unsaved-work.ts'
 
-const stopKeepingFinding = async (work: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  const found = (await observe(provider, row)) === 'running' ? await findUnsavedWork(work, provider, row) : null
-  await shutDown(work, provider, row)
-  // Not before: as long as it runs, more work may be done in it.
-  if (found !== null) work.world.registry.setWorkAtRisk(row.ticket, toUnsavedWork(found))
-}
-
-export const stop: ActionRunner<'stop'> = async (work, { ticket, by }) => {
-  const { world } = work
-  const row = requireEnvironment(world, ticket)
-  const provider = await world.provider(row.provider)
-  world.registry.setDesired(ticket, 'stopped', by)
-  if ((await observe(provider, row)) === 'stopped') {
-    recordObserved(world, row, 'stopped')
+export const stop: ActionRunner<'stop'> = async (operation, { ticket, by }) => {
+  const { context } = operation
+  const row = requireEnvironment(context, ticket)
+  const provider = await context.provider(row.provider)
+  context.registry.setDesired(ticket, 'stopped', by)
+  const observed = await observe(provider, row)
+  if (observed === 'stopped') {
+    recordObserved(context, row, 'stopped')
     return { skipped: `${ticket} is stopped already` }
   }
-  await stopKeepingFinding(work, provider, row)
-  return { said: `${ticket} is stopped; its disk and checkpoints are kept` }
+  const unsaved = observed === 'running' ? await findUnsavedWork(operation, provider, row) : null
+  await shutDown(operation, provider, row)
+  // Not earlier: while it runs, more work may be done in it.
+  if (unsaved !== null) context.registry.setUnsavedWork(ticket, toUnsavedWork(unsaved))
+  return { summary: `${ticket} is stopped; its disk and checkpoints are kept` }
 }

@@ -1,36 +1,34 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/context.ts'
+import { actions, openTestContext, type TestContext } from '../../support/context.ts'
 
-let it: Awaited<ReturnType<typeof openTestWorld>>
+let it: TestContext
 beforeEach(async () => {
-  it = await openTestWorld()
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
 })
 afterEach(() => it.close())
 
 const queued = { actionId: 'github:1:0' }
-beforeEach(() => it.do(actions.create('DROP-1')))
 
-test('a name that was taken stays taken, however often the same action is handed out', async () => {
+test('a name that is taken stays taken, however often the action is handed out', async () => {
   await it.do(actions.checkpoint('DROP-1', 'one'))
-  for (const _ of ['once', 'once more']) {
+  for (const _ of [1, 2])
     expect(await it.do(actions.checkpoint('DROP-1', 'one'), queued)).toMatchObject({
       result: 'failed',
       failure: { kind: 'already-exists' },
     })
-  }
 })
 
-test('one that is not there is not told as deleted, however often the same action is handed out', async () => {
+test('a checkpoint that does not exist is never reported as deleted, however often the action is handed out', async () => {
   const action = { kind: 'delete-checkpoint', ticket: 'DROP-1', name: 'one', replyTo: null } as const
-  for (const _ of ['once', 'once more']) {
+  for (const _ of [1, 2])
     expect(await it.do({ ...action, by: { via: 'github', who: 'dev' } }, queued)).toMatchObject({
       result: 'failed',
       failure: { kind: 'no-such-checkpoint' },
     })
-  }
 })
 
-test('who lets go of one that cannot be undone hears that', async () => {
+test('a cancelled checkpoint that cannot be undone is reported', async () => {
   const cancel = new AbortController()
   const outcome = await it.do(actions.checkpoint('DROP-1', 'one'), {
     signal: cancel.signal,

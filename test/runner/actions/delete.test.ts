@@ -1,178 +1,121 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+/** When a machine is deleted, and when it is kept. delete.process.test.ts has real repositories and what is rescued of them. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/context.ts'
+import { actions, openTestContext, type TestContext } from '../../support/context.ts'
 
-let it: Awaited<ReturnType<typeof openTestWorld>>
+let it: TestContext
 beforeEach(async () => {
-  it = await openTestWorld()
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
 })
 afterEach(() => it.close())
 
-const repository = 'git init -q w; cd w; git config user.email a@b.c; git config user.name n; '
-
-const rescued = () => {
-  const folder = join(it.home, 'rescued')
-  return existsSync(folder) ? readdirSync(folder) : []
+const unknown = {
+  result: 'failed',
+  failure: { kind: 'unsaved-work', message: expect.stringContaining('could not check for unsaved work') },
 }
-const notKnown = { result: 'failed', failure: { kind: 'unsaved-work', message: expect.stringContaining('not known') } }
 
-describe('work at risk', () => {
-  test('what is pushed, ignored or empty is no work at risk', async () => {
-    await it.do(actions.create('DROP-1'))
-    await it.inside(
-      'DROP-1',
-      `${repository} echo ignored > .gitignore; echo 1 > ignored; git add .gitignore; git commit -q -m one; git remote add o .; git update-ref refs/remotes/o/x HEAD`,
-    )
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
+test('a stop records what it found, and a machine that was stopped without unsaved work is deleted', async () => {
+  await it.do(actions.create('DROP-2'))
+  it.addUnsavedWork('DROP-2')
+  expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
+    environment: { unsavedWork: { known: true, repositories: [] } },
   })
-
-  test('a repository that cannot be read is not known to be safe', async () => {
-    await it.do(actions.create('DROP-1'))
-    await it.inside(
-      'DROP-1',
-      `${repository} git commit -q --allow-empty -m one; echo broken > .git/HEAD; rm -rf .git/objects`,
-    )
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
-      result: 'failed',
-      failure: { kind: 'unsaved-work', message: expect.stringContaining('not known') },
-      environment: { status: 'stopped' },
-    })
-    // The finding is kept: asking again while it is stopped deletes nothing either.
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'unsaved-work' } })
-    expect(it.machines()).toHaveLength(1)
-    expect(await it.do(actions.delete('DROP-1', true))).toMatchObject({ result: 'done' })
-    expect(it.world.registry.operations('DROP-1', 1)).toMatchObject([
-      { kind: 'delete', detail: { force: true }, by: { who: 'tester' }, result: 'done' },
-    ])
+  expect(await it.do(actions.stop('DROP-2'))).toMatchObject({
+    environment: { unsavedWork: { known: true, repositories: [{ untracked: 1 }] } },
   })
-
-  test('a stop keeps what it found, and a machine that was stopped clean can be deleted', async () => {
-    await it.do(actions.create('DROP-1'))
-    expect(await it.do(actions.stop('DROP-1'))).toMatchObject({
-      environment: { workAtRisk: { known: true, repositories: [] } },
-    })
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
-    await it.do(actions.create('DROP-2'))
-    await it.inside('DROP-2', `${repository} echo x > f`)
-    expect(await it.do(actions.stop('DROP-2'))).toMatchObject({
-      environment: { workAtRisk: { known: true, repositories: [{ untracked: 1 }] } },
-    })
-  })
+  expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
 })
 
-describe('that nothing was at risk in a machine that is off holds only when it was off ever since', () => {
-  const workAndPowerCut = async () => {
-    await it.inside('DROP-1', `${repository} echo x > f`)
-    await it.loseItsPower('DROP-1')
+describe('"nothing unsaved" counts only while the machine stays off', () => {
+  const workAndLosePower = async () => {
+    it.addUnsavedWork('DROP-1')
+    await it.losePower('DROP-1')
   }
-  const kept = async () => {
-    expect(await it.do(actions.delete('DROP-1'))).toMatchObject(notKnown)
+  const expectKept = async () => {
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject(unknown)
     expect(it.machines()).toHaveLength(1)
   }
-  beforeEach(() => it.do(actions.create('DROP-1')))
 
-  test('a stop that was let go of after its look', async () => {
+  test('after a stop that was cancelled when it had looked', async () => {
     const cancel = new AbortController()
-    const onPhase = (phase: string) => phase === 'looking for work at risk' && cancel.abort()
+    const onPhase = (phase: string) => phase === 'looking for unsaved work' && cancel.abort()
     expect(await it.do(actions.stop('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
       failure: { kind: 'cancelled' },
       environment: { status: 'running' },
     })
-    await workAndPowerCut()
-    await kept()
+    await workAndLosePower()
+    await expectKept()
   })
 
-  test('a start that did not come to its end', async () => {
+  test('after a start that did not finish', async () => {
     await it.do(actions.stop('DROP-1'))
     expect(await it.dieAt('address', actions.start('DROP-1'))).toBe(true)
-    await workAndPowerCut()
-    await kept()
+    await workAndLosePower()
+    await expectKept()
   })
 
-  test('a restore that did not come to its end', async () => {
-    await it.inside('DROP-1', `${repository} echo x > f`)
+  test('after a restore that did not finish', async () => {
+    it.addUnsavedWork('DROP-1')
     await it.do(actions.checkpoint('DROP-1', 'one'))
-    await it.inside('DROP-1', 'rm -r w')
+    it.removeUnsavedWork('DROP-1')
     await it.do(actions.stop('DROP-1'))
     expect(await it.dieAt('address', actions.restore('DROP-1', 'one'))).toBe(true)
-    await it.loseItsPower('DROP-1')
-    await kept()
+    await it.losePower('DROP-1')
+    await expectKept()
   })
 
-  test('a delete that failed', async () => {
-    const mend = it.cannotDelete('DROP-1')
+  test('after a delete that failed', async () => {
+    const allowDelete = it.preventDelete('DROP-1')
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'failed' })
-    mend()
-    await workAndPowerCut()
-    await kept()
+    allowDelete()
+    await workAndLosePower()
+    await expectKept()
   })
 
-  test('a start by somebody else', async () => {
+  test('after somebody else started it', async () => {
     await it.do(actions.stop('DROP-1'))
-    await (await it.world.provider('synthetic')).startVm(it.world.registry.environment('DROP-1')?.vmId ?? '')
+    await (await it.provider()).startVm(it.vmIdOf('DROP-1'))
     await it.do(actions.status('DROP-1'))
-    await workAndPowerCut()
-    await kept()
+    await workAndLosePower()
+    await expectKept()
   })
 })
 
-describe('a delete that failed is no leave to delete without a look', () => {
-  const failed = async (force: boolean, actionId: string | null) => {
-    await it.do(actions.create('DROP-1'))
-    const mend = it.cannotDelete('DROP-1')
-    expect(await it.do(actions.delete('DROP-1', force), { actionId })).toMatchObject({ result: 'failed' })
-    mend()
-    await it.inside('DROP-1', `${repository} echo x > f`)
-  }
-
-  test.for([
-    ['to another one', true, null],
-    ['to the same one, tried again while people work in the machine', false, 'github:1:0'],
-  ] as const)('%s', async ([, force, actionId]) => {
-    await failed(force, actionId)
-    expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({
-      result: 'done',
-      said: expect.stringContaining('1 untracked file'),
-    })
-    expect(rescued()).toHaveLength(1)
-  })
-
-  test('and the same one ends what it had begun, when the machine is off', async () => {
-    await failed(false, 'github:1:0')
-    await it.loseItsPower('DROP-1')
-    expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
-    expect(it.machines()).toEqual([])
-  })
+test('another attempt of a delete that failed finishes it when the machine is off', async () => {
+  const allowDelete = it.preventDelete('DROP-1')
+  const attempt = () => it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })
+  expect(await attempt()).toMatchObject({ result: 'failed' })
+  allowDelete()
+  it.addUnsavedWork('DROP-1')
+  await it.losePower('DROP-1')
+  expect(await attempt()).toMatchObject({ result: 'done' })
+  expect(it.machines()).toEqual([])
 })
 
-describe('who lets go of a delete', () => {
-  test('before it began, keeps the machine: with --force too', async () => {
-    await it.do(actions.create('DROP-1'))
+describe('a cancelled delete', () => {
+  test('that had not begun keeps the machine, with --force too', async () => {
     expect(await it.do(actions.delete('DROP-1', true), { signal: AbortSignal.abort() })).toMatchObject({
       result: 'failed',
-      failure: { kind: 'cancelled', message: 'delete of DROP-1: cancelled; nothing was begun' },
+      failure: { kind: 'cancelled', message: 'delete of DROP-1: cancelled; nothing had begun' },
     })
     expect(it.machines()).toHaveLength(1)
   })
 
-  test('while its work is looked for, keeps the machine', async () => {
-    await it.do(actions.create('DROP-1'))
+  test('that was looking for unsaved work keeps the machine', async () => {
     const cancel = new AbortController()
-    const onPhase = (phase: string) => phase === 'looking for work at risk' && cancel.abort()
+    const onPhase = (phase: string) => phase === 'looking for unsaved work' && cancel.abort()
     expect(await it.do(actions.delete('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
-      failure: { kind: 'cancelled', message: expect.stringContaining('the machine is still there') },
+      failure: { kind: 'cancelled', message: expect.stringContaining('the machine still exists') },
     })
     expect(it.machines()).toHaveLength(1)
   })
 
-  test('when it cannot be ended, hears that', async () => {
-    await it.do(actions.create('DROP-1'))
-    it.cannotDelete('DROP-1')
+  test('that cannot be finished is reported', async () => {
+    it.preventDelete('DROP-1')
     const cancel = new AbortController()
     const onPhase = (phase: string) => phase === 'delete' && cancel.abort()
     expect(await it.do(actions.delete('DROP-1'), { signal: cancel.signal, onPhase })).toMatchObject({
-      failure: { kind: 'unknown', message: expect.stringMatching(/^deleting DROP-1, which was begun: /) },
+      failure: { kind: 'unknown', message: expect.stringMatching(/^deleting DROP-1, which had begun: /) },
     })
   })
 })

@@ -1,63 +1,74 @@
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestWorld } from '../../support/context.ts'
+import { recoverAll } from '../../../src/runner/recovery.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
-let it: Awaited<ReturnType<typeof openTestWorld>>
+let it: TestContext
+const state = () => it.read('DROP-1', 'state')
+const write = (text: string) => it.write('DROP-1', 'state', text)
+const preRestores = () =>
+  it.context.registry
+    .checkpoints('DROP-1')
+    .filter(({ why }) => why === 'before restore')
+    .map(({ name }) => name)
+
 beforeEach(async () => {
-  it = await openTestWorld()
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
+  write('one')
+  await it.do(actions.checkpoint('DROP-1', 'one'))
+  write('two')
 })
 afterEach(() => it.close())
 
-const state = () => it.inside('DROP-1', 'cat state')
-const write = (text: string) => it.inside('DROP-1', `echo ${text} > state`)
-const preRestores = () =>
-  it.world.registry
-    .checkpoints('DROP-1')
-    .filter(one => one.why === 'before restore')
-    .map(one => one.name)
-
-beforeEach(async () => {
-  await it.do(actions.create('DROP-1'))
-  await write('one')
-  await it.do(actions.checkpoint('DROP-1', 'one'))
-  await write('two')
-})
-
-test('two in one second each keep what they replace', async () => {
+test('two restores in one second each keep the state that they replace', async () => {
   const now = Date.now()
-  it.world.clock = () => new Date(now)
+  it.context.clock = () => new Date(now)
   await it.do(actions.restore('DROP-1', 'one'))
-  await write('three')
+  write('three')
   await it.do(actions.restore('DROP-1', 'one'))
   expect(preRestores()).toHaveLength(2)
   await it.do(actions.restore('DROP-1', preRestores()[1]))
-  expect(await state()).toBe('three')
+  expect(state()).toBe('three')
 })
 
-test('one that failed and is tried again keeps also what was done meanwhile', async () => {
+test('another attempt after a failed one keeps also what was done in between', async () => {
   const disk = join(it.home, 'synthetic', it.machines()[0] ?? '', 'checkpoints/one/disk')
   renameSync(disk, `${disk}.away`)
-  const again = () => it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })
-  expect(await again()).toMatchObject({ result: 'failed' })
+  const attempt = () => it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })
+  expect(await attempt()).toMatchObject({ result: 'failed' })
   renameSync(`${disk}.away`, disk)
-  await write('three')
-  const outcome = await again()
-  expect(await state()).toBe('one')
-  const [before, meanwhile] = preRestores()
-  expect(outcome).toMatchObject({ said: expect.stringContaining(`is kept as ${before} and ${meanwhile}. `) })
-  await it.do(actions.restore('DROP-1', meanwhile))
-  expect(await state()).toBe('three')
+  write('three')
+  const outcome = await attempt()
+  expect(state()).toBe('one')
+  const [first, second] = preRestores()
+  expect(outcome).toMatchObject({ summary: expect.stringContaining(`is kept as ${first} and ${second}. `) })
+  await it.do(actions.restore('DROP-1', second))
+  expect(state()).toBe('three')
 })
 
-test('one that was brought back before its process died is not brought back again', async () => {
+test('a checkpoint that was restored before the process died is not restored again', async () => {
   expect(await it.dieAt('address', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
-  expect(await state()).toBe('one')
-  await write('later')
+  expect(state()).toBe('one')
+  write('later')
   expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({
     result: 'done',
-    said: expect.stringContaining(`is kept as ${preRestores()[0]}. `),
+    summary: expect.stringContaining(`is kept as ${preRestores()[0]}. `),
   })
-  expect(await state()).toBe('later')
+  expect(state()).toBe('later')
   expect(preRestores()).toHaveLength(1)
+})
+
+test('after an interrupted restore, the mark is written again: by the next start, and by another attempt', async () => {
+  const assigned: string[] = []
+  wrapProviders(it.context, provider => ({ ...provider, assign: async (_id, ticket) => void assigned.push(ticket) }))
+  await it.do(actions.restore('DROP-1', 'one'))
+  expect(assigned).toEqual([])
+  expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'))).toBe(true)
+  expect(await recoverAll(it.context)).toEqual([])
+  expect(assigned).toEqual(['DROP-1'])
+  expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
+  await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })
+  expect(assigned).toEqual(['DROP-1', 'DROP-1'])
 })

@@ -3,17 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openRun } from '../../../src/exec.ts'
-import { forgetHostKey, loginKey, pinnedHostKey, sshArguments, sweepKeys } from '../../../src/runner/ssh/guest.ts'
+import { forgetHostKey, loginKey, pinnedHostKey, sweepKeys } from '../../../src/runner/ssh/keys.ts'
+import { sshArguments } from '../../../src/runner/ssh/options.ts'
 
 const run = openRun(process.env)
 let home: string
 beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), 'agent-swarm guest-'))
+  home = mkdtempSync(join(tmpdir(), 'agent-swarm keys-'))
 })
 afterEach(() => rmSync(home, { recursive: true }))
 const VM = 'as-drop-1-00000001'
 
-test('the login key is one, however many ask for it first', async () => {
+test('several first uses at the same time make one login key', async () => {
   const keys = await Promise.all(Array.from({ length: 5 }, () => loginKey(run, home)))
   expect(new Set(keys).size).toBe(1)
   expect(keys[0]).toMatch(/^ssh-ed25519 \S+ agent-swarm$/)
@@ -21,7 +22,7 @@ test('the login key is one, however many ask for it first', async () => {
   expect(statSync(join(home, 'ssh', 'login', 'key')).mode & 0o777).toBe(0o600)
 })
 
-test('a host key is pinned under the name of its machine, and its private half is kept nowhere', async () => {
+test('a host key is pinned under the id of its machine, and its private half is not kept', async () => {
   const { privateKey, publicKey } = await pinnedHostKey(run, home, VM)
   expect(privateKey).toContain('BEGIN OPENSSH PRIVATE KEY')
   expect(readFileSync(join(home, 'ssh', `${VM}.known_hosts`), 'utf8')).toBe(
@@ -32,7 +33,7 @@ test('a host key is pinned under the name of its machine, and its private half i
   expect(readdirSync(join(home, 'ssh'))).toEqual([])
 })
 
-test('a key that was in the making when its process died does not stay; one that is being made does', async () => {
+test('a sweep removes the unfinished key of a dead process, and keeps one that is being made', async () => {
   await loginKey(run, home)
   for (const name of ['new-dead', 'new-alive']) {
     mkdirSync(join(home, 'ssh', name))
@@ -44,12 +45,12 @@ test('a key that was in the making when its process died does not stay; one that
   expect(readdirSync(join(home, 'ssh')).sort()).toEqual(['login', 'new-alive'])
 })
 
-test('ssh never runs with host key checking off, and an address is an address', () => {
+test('ssh always checks the host key, and an address cannot be an option', () => {
   const words = sshArguments(home, VM, { host: '192.0.2.1', port: 22, user: 'agent' })
   expect(words).toContain('StrictHostKeyChecking=yes')
   expect(words).toContain(`HostKeyAlias=${VM}`)
   expect(words).toContain(`UserKnownHostsFile="${join(home, 'ssh', `${VM}.known_hosts`)}"`)
   expect(() => sshArguments(home, VM, { host: '-oProxyCommand=reboot', port: 22, user: 'agent' })).toThrow(
-    /is no address/,
+    /is not an IP address/,
   )
 })

@@ -1,63 +1,65 @@
-/** What virsh prints, as it was recorded, and what is made of it. */
+/** What virsh prints, as recorded, and what is read from it; and the definitions that libvirt gets. */
 import { expect, test } from 'vitest'
+import { lastLines } from '../../../providers/kvm/console.ts'
 import { explainVirsh } from '../../../providers/kvm/explain.ts'
-import { lastLines } from '../../../providers/kvm/last-lines.ts'
+import { domainXml, nvramTemplate, overlayXml, withNvram, withPort } from '../../../providers/kvm/libvirt-xml.ts'
+import { parseMarks } from '../../../providers/kvm/marks.ts'
 import {
-  openVirsh,
   parseAddresses,
-  parseMarks,
   parseNode,
   parsePool,
   parseSnapshots,
   parseStates,
-  parseUse,
+  parseUsage,
   parseVolumes,
-} from '../../../providers/kvm/virsh.ts'
-import { domainXml, escapeXml, nvramTemplate, overlayXml, withNvram, withPort } from '../../../providers/kvm/xml.ts'
+} from '../../../providers/kvm/parse.ts'
+import { openVirsh } from '../../../providers/kvm/virsh.ts'
+import { escapeXml } from '../../../providers/kvm/xml.ts'
+
+const SYSTEM = { kvmUri: 'qemu:///system' }
 
 test.for<[string, string]>([
-  ["error: failed to get domain 'X'", 'no-such-vm'],
-  ['error: Domain is already active', 'already-running'],
-  ['error: Requested operation is not valid: domain is not running', 'not-running'],
-  ['error: operation failed: domain moment one already exists', 'already-exists'],
-  ["error: Domain snapshot not found: no domain snapshot with matching name 'X'", 'no-such-checkpoint'],
-  ['error: metadata not found: Requested metadata element is not present', 'not-ours'],
+  ["failed to get domain 'X'", 'no-such-vm'],
+  ['Domain is already active', 'already-running'],
+  ['Requested operation is not valid: network is already active as x', 'already-running'],
+  ["Requested operation is not valid: storage pool 'x' is already active", 'already-running'],
+  ['Requested operation is not valid: domain is not running', 'not-running'],
+  ['operation failed: domain moment one already exists', 'already-exists'],
+  ["operation failed: pool 'x' already exists with uuid 1-2", 'already-exists'],
+  ["operation failed: network 'x' already exists with uuid 1-2", 'already-exists'],
+  ["Domain snapshot not found: no domain snapshot with matching name 'X'", 'no-such-checkpoint'],
+  ['metadata not found: Requested metadata element is not present', 'not-ours'],
   [
-    "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory",
+    "failed to connect to the hypervisor\nFailed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory",
     'hypervisor-unreachable',
   ],
   [
-    "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/libvirt-sock': Permission denied",
+    "failed to connect to the hypervisor\nFailed to connect socket to '/var/run/libvirt/libvirt-sock': Permission denied",
     'permission',
   ],
   [
-    "error: failed to get vol 'x.qcow2'\nerror: Storage volume not found: no storage vol with matching path 'x.qcow2'",
+    "failed to get vol 'x.qcow2'\nStorage volume not found: no storage vol with matching path 'x.qcow2'",
     'no-such-image',
   ],
-  ["error: internal error: storage volume name 'x' already exists: storage volume x exists already", 'already-exists'],
-  [
-    "error: failed to get pool 'x'\nerror: Storage pool not found: no storage pool with matching name 'x'",
-    'not-configured',
-  ],
-  ["error: internal error: pool 'x' has asynchronous jobs running.", 'busy'],
-  ['error: cannot write data to file: No space left on device', 'disk-full'],
-  ['error: something that nobody foresaw', 'unknown'],
-])('%j means %s', ([said, kind]) =>
-  expect(explainVirsh({ uri: 'qemu:///system' }).find(([pattern]) => pattern.test(said))?.[1] ?? 'unknown').toBe(kind),
-)
+  ["internal error: storage volume name 'x' already exists: storage volume x exists already", 'already-exists'],
+  ["failed to get pool 'x'\nStorage pool not found: no storage pool with matching name 'x'", 'not-configured'],
+  ["internal error: pool 'x' has asynchronous jobs running.", 'busy'],
+  ['cannot write data to file: No space left on device', 'disk-full'],
+  ['something unforeseen', 'unknown'],
+])('%j means %s', ([text, kind]) => expect(explainVirsh(SYSTEM)('trying', text).failure.kind).toBe(kind))
 
 test('states', () => {
   expect(
     parseStates("Domain: 'as-a-1-00000001'\n  state.state=1\n  state.reason=1\n\nDomain: 'other'\n  state.state=5\n"),
   ).toEqual(
     new Map([
-      ['as-a-1-00000001', 'running'],
-      ['other', 'stopped'],
+      ['as-a-1-00000001', { status: 'running' }],
+      ['other', { status: 'stopped' }],
     ]),
   )
 })
 
-test('addresses, by the machine they belong to', () => {
+test('addresses by MAC', () => {
   const leases = ` Expiry Time           MAC address         Protocol   IP address           Hostname             Client ID or DUID
 -------------------------------------------------------------------------------------------------------------------
  2026-11-24 13:00:00   52:54:00:AA:bb:cc   ipv4       192.168.177.204/24   as-a-1-00000001      01:52:54:00:aa:bb:cc
@@ -72,18 +74,6 @@ test('addresses, by the machine they belong to', () => {
   expect(parseAddresses('')).toEqual(new Map())
 })
 
-test('marks, however libvirt writes them', () => {
-  expect(
-    parseMarks(
-      `<vm xmlns="urn:agent-swarm:1" name="as-a-1-00000001" ticket="A-1" mac="52:54:00:aa:bb:cc"/>\n\n<as:vm mac='m' ticket='T-1' port='20022' name='n'/>`,
-    ),
-  ).toEqual([
-    { name: 'as-a-1-00000001', ticket: 'A-1', mac: '52:54:00:aa:bb:cc', port: null },
-    { name: 'n', ticket: 'T-1', mac: 'm', port: 20022 },
-  ])
-  expect(parseMarks('<vm name="x"/>')).toEqual([])
-})
-
 test('checkpoints, oldest first', () => {
   const listed = ` b      2026-11-23 07:39:43 +0000   running
  a      2026-11-23 08:39:42 +0100   shutoff
@@ -92,7 +82,7 @@ test('checkpoints, oldest first', () => {
   expect(parseSnapshots(listed)).toEqual(['a', 'b', 'c'])
 })
 
-test('bytes', () => {
+test('bytes of volumes', () => {
   expect(
     parseVolumes(
       'Name:           a.qcow2\nType:           file\nCapacity:       8589934592 bytes\nAllocation:     1048576 bytes\n\nName:           b.seed.iso\nAllocation:     2048 bytes\n',
@@ -105,15 +95,12 @@ test('bytes', () => {
   )
 })
 
-test('several commands in one virsh hold no word that it would split', async () => {
+test('arguments of several commands in one virsh are quoted', async () => {
   const calls: (readonly string[])[] = []
-  const { ask } = openVirsh(
-    async (_program, argv) => {
-      calls.push(argv)
-      return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
-    },
-    { uri: 'qemu:///system' },
-  )
+  const { ask } = openVirsh(async (_program, argv) => {
+    calls.push(argv)
+    return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
+  }, SYSTEM)
   await ask([
     ['metadata', 'as-x; destroy other', 'urn:x'],
     ['vol-upload', "/a b/it's", 'as-a-1.qcow2'],
@@ -123,9 +110,9 @@ test('several commands in one virsh hold no word that it would split', async () 
   )
 })
 
-test('of several commands, one that failed is a failure, and libvirt that cannot be reached is one always', async () => {
+test('a failed command among several fails `all` but not `ask`; an unreachable libvirt fails both', async () => {
   const answering = (stderr: string) =>
-    openVirsh(async () => ({ stdout: 'told', stderr, exitCode: 0, milliseconds: 0 }), { uri: 'qemu:///system' })
+    openVirsh(async () => ({ stdout: 'text', stderr, exitCode: 0, milliseconds: 0 }), SYSTEM)
   const kind = (promise: Promise<unknown>) =>
     promise.then(
       () => 'done',
@@ -138,7 +125,7 @@ test('of several commands, one that failed is a failure, and libvirt that cannot
   expect(await kind(answering(down).ask([['domstate', 'x']]))).toBe('hypervisor-unreachable')
 })
 
-test('what machines use', () => {
+test('usage of machines', () => {
   const listed = `Domain: 'as-a-1-00000001'
   state.state=1
   cpu.time=69023266000
@@ -156,15 +143,15 @@ Domain: 'busy'
   balloon.maximum=1024
   vcpu.current=1
 `
-  expect(Object.fromEntries(parseUse(listed))).toEqual({
+  expect(Object.fromEntries(parseUsage(listed))).toEqual({
     'as-a-1-00000001': { cpus: 2, memoryBytes: 1_073_741_824, memoryUsedBytes: 1_439_203_328, cpuSeconds: 69.023266 },
     'as-a-2-00000002': { cpus: 1, memoryBytes: 536_870_912, memoryUsedBytes: 0, cpuSeconds: null },
     busy: { cpus: 1, memoryBytes: 1_048_576, memoryUsedBytes: null, cpuSeconds: null },
   })
 })
 
-test('what the host has', () => {
-  const said = `CPU model:           x86_64
+test('capacity of the host', () => {
+  const text = `CPU model:           x86_64
 CPU(s):              2
 Memory size:         9529548 KiB
 total  :             24684084 KiB
@@ -172,7 +159,7 @@ free   :             19652180 KiB
 buffers:               160584 KiB
 cached :              3792320 KiB
 `
-  expect(parseNode(said)).toEqual({
+  expect(parseNode(text)).toEqual({
     cpus: 2,
     memoryBytes: { total: 25_276_502_016, available: 24_171_606_016 },
   })
@@ -184,7 +171,7 @@ cached :              3792320 KiB
   expect(parsePool("error: failed to get pool 'x'")).toBe(null)
 })
 
-test('the last words of a guest carry no escape, and are few and short', () => {
+test('the last lines of a console have no escape sequences, and are few and short', () => {
   const hostile = [
     ...Array.from({ length: 50 }, (_, n) => `line ${n}`),
     '\x1b[2J\x1b[1;31mred\x1b[0m\x07',
@@ -211,10 +198,9 @@ test('the last words of a guest carry no escape, and are few and short', () => {
   expect(lastLines(Buffer.from([0xff, 0xfe, 0x0a]))).toEqual(['\ufffd\ufffd'])
 })
 
+const mark = { vmId: 'as-a-1-00000001', ticket: 'A-1', home: '00ff', mac: '52:54:00:00:00:01', port: null }
 const machine = {
-  vmId: 'as-a-1-00000001',
-  ticket: 'A-1',
-  mac: '52:54:00:00:00:01',
+  mark,
   domainType: 'qemu',
   firmware: 'bios',
   cpus: 2,
@@ -222,35 +208,35 @@ const machine = {
   diskPath: '/pool/disk',
   seedPath: '/pool/seed',
   consolePath: '/pool/console',
-  reach: { network: 'net' },
+  network: 'net',
 } as const
 
-test('a definition is escaped throughout', () => {
+test('every value of a definition is escaped', () => {
   expect(escapeXml(`<a b="c" d='e'>&`)).toBe('&lt;a b=&quot;c&quot; d=&apos;e&apos;&gt;&amp;')
-  const text = domainXml({ ...machine, ticket: 'A-1"/><devices/>', diskPath: '/pool/<x>' })
+  const text = domainXml({ ...machine, mark: { ...mark, ticket: 'A-1"/><devices/>' }, diskPath: '/pool/<x>' })
   expect(text).toContain('ticket="A-1&quot;/&gt;&lt;devices/&gt;"')
   expect(text).toContain('<source file="/pool/&lt;x&gt;"/>')
   expect(text).toContain('<cpu mode="maximum"/>')
 })
 
-test('a disk stands on its base image in a format that can forget what is discarded', () => {
+test('a disk on a base image has a format that gives discarded blocks back', () => {
   const text = overlayXml({ name: 'x.qcow2', gibibytes: 8, backing: '/a&b/base.qcow2' })
   expect(text).toContain('<compat>1.1</compat>')
   expect(text).toContain('<path>/a&amp;b/base.qcow2</path><format type="qcow2"/>')
 })
 
-test('a machine is on a network, or behind a port of this host that its mark tells', () => {
+test('a machine is on a network, or behind a port of this host that is in its mark', () => {
   expect(domainXml(machine)).toContain('<source network="net"/>')
   expect(domainXml(machine)).not.toMatch(/hostfwd| port=/)
-  const text = domainXml({ ...machine, reach: { port: 20_022 } })
+  const text = domainXml({ ...machine, mark: { ...mark, port: 20_022 } })
   expect(text).not.toContain('<interface')
   expect(text).toContain('hostfwd=tcp:127.0.0.1:20022-:22')
-  expect(parseMarks(text)).toMatchObject([{ ticket: 'A-1', port: 20_022 }])
+  expect(parseMarks(text)).toEqual([{ ...mark, port: 20_022 }])
   const moved = withPort(text, 20_023)
   expect(moved).toBe(text.replaceAll('20022', '20023'))
 })
 
-test('BIOS unless UEFI is asked for, and what a guest frees goes back to the host', () => {
+test('BIOS by default, and what a guest frees goes back to the host', () => {
   expect(domainXml(machine)).not.toContain('efi')
   expect(domainXml({ ...machine, firmware: 'uefi' })).toMatch(
     /<os firmware="efi">[\s\S]*enabled="no" name="secure-boot"/,
@@ -258,8 +244,8 @@ test('BIOS unless UEFI is asked for, and what a guest frees goes back to the hos
   expect(domainXml(machine)).toMatch(/discard="unmap" detect_zeroes="unmap"[\s\S]*freePageReporting="on"/)
 })
 
-test("the firmware's variables are brought in qcow2 where libvirt would keep them otherwise", () => {
-  // libvirt 11.3 on Debian 13, and as Fedora's firmware descriptions have it.
+test("the firmware's variables are converted to qcow2 where libvirt would keep another format", () => {
+  // libvirt 11.3 on Debian 13, and Fedora's firmware descriptions.
   const raw = `<os><nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd' templateFormat='raw' format='raw'>/var/x_VARS.fd</nvram></os>`
   const qcow2 = `<os><nvram template='/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2' templateFormat='qcow2' format='qcow2'>/x</nvram></os>`
   expect(nvramTemplate(raw)).toBe('/usr/share/OVMF/OVMF_VARS_4M.fd')

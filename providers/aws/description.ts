@@ -1,0 +1,12 @@
+import type { ProviderDescription } from '../provider.ts'
+
+export const aws: ProviderDescription = {
+  name: 'aws',
+  label: 'AWS EC2',
+  detected: false,
+  provenOn: null,
+  live: false,
+  settings: {},
+  environment: [],
+  open: null,
+}

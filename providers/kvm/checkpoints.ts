@@ -1,0 +1,76 @@
+/** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
+import { parseCheckpointName } from '../../src/domain.ts'
+import { allow, fail } from '../../src/errors.ts'
+import { type Context, look, lookCommands, machineIn } from './context.ts'
+import { volumesOf } from './definition.ts'
+import { requireSpace } from './disk-space.ts'
+import { poolCommands } from './host.ts'
+import { lookAndConnect, withFreeSpace } from './machines.ts'
+import { writeMark } from './marks.ts'
+import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
+
+/** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
+const DEADLINE_MS = 5 * 60_000
+
+const checkName = (name: string): string => {
+  if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
+  return name
+}
+
+export const makeCheckpoint = async (context: Context, id: string, name: string) => {
+  const { virsh, settings } = context
+  const doing = `making the checkpoint ${checkName(name)} of ${id}`
+  const { disk } = volumesOf(id)
+  const measure = ['vol-info', '--pool', settings.kvmPool, disk, '--bytes']
+  const { stdout } = await look(context, id, [
+    measure,
+    ...poolCommands(settings),
+    ['domstats', id, '--state', '--balloon', '--nowait'],
+  ])
+  const [before, pool, usage] = [parseVolumes(stdout).get(disk), parsePool(stdout), parseUsage(stdout).get(id)]
+  // All memory that the guest ever used goes to the disk.
+  const needed = Math.min(usage?.memoryUsedBytes ?? 0, usage?.memoryBytes ?? 0)
+  if (pool !== null) requireSpace(doing, needed, pool)
+  const output = await virsh
+    .all([['snapshot-create-as', id, `--name=${name}`, '--atomic'], measure], { deadline: DEADLINE_MS, doing })
+    .catch(withFreeSpace(context))
+  const after = parseVolumes(output).get(disk)
+  return { sizeBytes: before === undefined || after === undefined ? null : Math.max(0, after - before) }
+}
+
+export const restoreCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
+  const { virsh, homeId } = context
+  const { mark } = await lookAndConnect(context, id)
+  await virsh
+    .one(['snapshot-revert', id, `--snapshotname=${checkName(name)}`], {
+      deadline: DEADLINE_MS,
+      doing: `restoring ${id} to ${name}`,
+    })
+    .catch(withFreeSpace(context))
+  // The guest's clock shows the time of the capture, and only an agent in a running guest can set it.
+  const answer = await virsh.ask([['domtime', id, '--now'], ...lookCommands(id)])
+  // libvirt brings the mark of the capture back, which may have another ticket, or no home. Its port is right: the
+  // definition that it belongs to came back with it.
+  const restored = await machineIn({ ...context, knows: () => true }, id, answer)
+  if (restored.mark.ticket !== mark.ticket)
+    await virsh.all([writeMark({ ...restored.mark, ticket: mark.ticket, home: homeId }, restored.status)], {
+      doing: `restoring the mark of ${id}`,
+    })
+}
+
+export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
+  const { stdout, stderr } = await look(context, id, [['snapshot-list', id, '--topological']])
+  // A list that cannot be read is not an empty list.
+  if (stderr !== '') throw context.virsh.failed(`listing the checkpoints of ${id}`, stderr)
+  return parseSnapshots(stdout)
+}
+
+export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
+  await look(context, id)
+  await context.virsh
+    .one(['snapshot-delete', id, `--snapshotname=${checkName(name)}`], {
+      deadline: DEADLINE_MS,
+      doing: `deleting the checkpoint ${name} of ${id}`,
+    })
+    .catch(allow('no-such-checkpoint'))
+}

@@ -1,0 +1,79 @@
+/** A machine's volumes in the pool, and its definition in libvirt. */
+import { statSync } from 'node:fs'
+import type { Ticket } from '../../src/domain.ts'
+import type { Context } from './context.ts'
+import type { DomainType } from './domain-type.ts'
+import { freePort, freshMac, withFile } from './host.ts'
+import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
+import { isSession } from './settings.ts'
+
+/** libvirt writes the console's log, and rotates it to `….console.log.0` and so on. Only a machine with UEFI has an nvram. */
+export const volumesOf = (vmId: string) => ({
+  disk: `${vmId}.qcow2`,
+  nvram: `${vmId}.nvram`,
+  seed: `${vmId}.seed.iso`,
+  console: `${vmId}.console.log`,
+})
+const VOLUME = /\.(?:qcow2|nvram|seed\.iso|console\.log(?:\.\d+)?)$/
+/** The machine whose name the volume's begins with, ours or not; null for an image's manifest and the like. */
+export const machineOf = (volume: string): string | null => (VOLUME.test(volume) ? volume.replace(VOLUME, '') : null)
+
+export type Definition = {
+  vmId: string
+  ticket: Ticket | null
+  domainType: DomainType
+  cpus: number
+  memoryMiB: number
+  /** The bytes of the cloud-init seed. */
+  seed: Buffer
+  /** The folder of the pool's volumes. */
+  folder: string
+}
+
+/** Defines a machine whose disk exists, and makes its other volumes. In one process. */
+export const defineMachine = async (context: Context, definition: Definition): Promise<void> => {
+  const { virsh, settings, homeId } = context
+  const { vmId, ticket, seed, folder, domainType, cpus, memoryMiB } = definition
+  const volumes = volumesOf(vmId)
+  const text = domainXml({
+    mark: { vmId, ticket, home: homeId, mac: freshMac(), port: isSession(settings) ? await freePort() : null },
+    ...{ domainType, cpus, memoryMiB },
+    firmware: settings.kvmFirmware,
+    network: settings.kvmNetwork,
+    diskPath: `${folder}/${volumes.disk}`,
+    seedPath: `${folder}/${volumes.seed}`,
+    consolePath: `${folder}/${volumes.console}`,
+  })
+  await withFile(context, seed, seedFile =>
+    withFile(context, text, textFile =>
+      virsh.all([
+        ['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw'],
+        // A volume, so that it is deleted like the others.
+        ['vol-create-as', settings.kvmPool, volumes.console, '0B', '--format', 'raw'],
+        ['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile],
+        ['define', textFile],
+      ]),
+    ),
+  )
+  if (settings.kvmFirmware === 'uefi') await convertNvram(context, vmId, `${folder}/${volumes.nvram}`)
+}
+
+/**
+ * libvirt chooses the firmware at the definition, and keeps its variables in the format of their template. Checkpoints need
+ * qcow2, and libvirt 11.3 does not convert them, so this does.
+ */
+const convertNvram = async (context: Context, vmId: string, path: string): Promise<void> => {
+  const { run, virsh, settings } = context
+  const defined = await virsh.one(['dumpxml', vmId, '--inactive'])
+  const template = nvramTemplate(defined)
+  if (template === null) return
+  const { nvram } = volumesOf(vmId)
+  await withFile(context, '', async file => {
+    await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
+    await virsh.all([
+      ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
+      ['vol-upload', '--pool', settings.kvmPool, nvram, file],
+    ])
+  })
+  await withFile(context, withNvram(defined, path), file => virsh.one(['define', file]))
+}

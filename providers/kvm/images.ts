@@ -1,0 +1,48 @@
+/**
+ * Base images in the pool: two volumes each, `<name>.qcow2` and `<name>.manifest.json`. The manifest is written last, so that
+ * an unproven image does not count.
+ */
+import { statSync } from 'node:fs'
+import { IMAGE_NAME } from '../../src/domain.ts'
+import { allow, fail } from '../../src/errors.ts'
+import type { Context } from './context.ts'
+import { refreshPool, withFile } from './host.ts'
+import { volumeXml } from './libvirt-xml.ts'
+import { parseNames } from './parse.ts'
+
+/** For copying an image to or from the pool, or converting it. */
+export const COPY_DEADLINE_MS = 10 * 60_000
+
+const MANIFEST = '.manifest.json'
+
+/** The volumes of an image. Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
+export const imageVolumes = (name: string) => {
+  if (!IMAGE_NAME.test(name) || name.startsWith('as-'))
+    throw fail(
+      'usage',
+      `"${name}" is not an image name`,
+      'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
+    )
+  return { image: `${name}.qcow2`, manifest: `${name}${MANIFEST}` }
+}
+
+/** Without a pool there are no images. Fails when the pool cannot be read: a build would take that for permission to begin. */
+export const listImages = async ({ virsh, settings }: Context): Promise<string[]> => {
+  const volumes = parseNames((await virsh.one(['vol-list', settings.kvmPool]).catch(allow('not-configured'))) ?? '')
+  const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
+  return names.filter(name => IMAGE_NAME.test(name) && volumes.includes(`${name}.qcow2`))
+}
+
+/** Copies a file into the pool as a read-only volume. libvirt finds out its format when it refreshes the pool. */
+export const publishVolume = async (context: Context, volume: string, path: string): Promise<void> => {
+  const { virsh, settings } = context
+  await withFile(context, volumeXml(volume, statSync(path).size), xml =>
+    virsh.one(['vol-create', settings.kvmPool, xml]),
+  )
+  await virsh.one(['vol-upload', '--pool', settings.kvmPool, volume, path], { deadline: COPY_DEADLINE_MS })
+  await refreshPool(context)
+}
+
+export const deleteVolume = async ({ virsh, settings }: Context, volume: string): Promise<void> => {
+  await virsh.one(['vol-delete', '--pool', settings.kvmPool, volume]).catch(allow('no-such-image'))
+}

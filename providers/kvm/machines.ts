@@ -1,0 +1,236 @@
+/** The life of machines: created, started, stopped, deleted, listed. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
+import { type Ticket, VM_ID } from '../../src/domain.ts'
+import { allow, fail, isFailure } from '../../src/errors.ts'
+import type { CreateOptions, Provider, SshInfo, VmInfo } from '../provider.ts'
+import {
+  type Context,
+  completeMarks,
+  isOurs,
+  look,
+  lookCommands,
+  lookIfExists,
+  type Machine,
+  machineIn,
+} from './context.ts'
+import { defineMachine, machineOf, volumesOf } from './definition.ts'
+import { addFreeSpace, requireSpace } from './disk-space.ts'
+import { findDomainType } from './domain-type.ts'
+import { USE_BIOS, whyNoUefi } from './explain.ts'
+import { ensureNetwork, ensurePool, freePort, isFreePort, poolCommands, withFile } from './host.ts'
+import { imageVolumes, listImages } from './images.ts'
+import { overlayXml, withPort } from './libvirt-xml.ts'
+import { parseMarks, readMark, writeMark } from './marks.ts'
+import { isActive, parseAddresses, parseNames, parsePool, parseStates, parseVersions } from './parse.ts'
+import { isSession } from './settings.ts'
+import { type Command, inBatches } from './virsh.ts'
+
+const LOOPBACK = '127.0.0.1'
+const START_DEADLINE_MS = 120_000
+/** A guest that has not shut down within this time is powered off. */
+const SHUTDOWN_GRACE_MS = 60_000
+const POLL_MS = 250
+/** What a first boot writes, and a little for the work after it. */
+const NEW_MACHINE_BYTES = 512 * 1024 ** 2
+
+/** For `.catch()`. */
+export const withFreeSpace = (context: Context) => addFreeSpace(() => ensurePool(context))
+
+// ── Create ──
+
+export const createMachine = async (
+  context: Context,
+  ticket: Ticket | null,
+  baseImage: string,
+  options: CreateOptions,
+  onPhase: (phase: string) => void,
+): Promise<VmInfo> => {
+  const { vmId, cpus, memoryMiB, diskGiB, publicKey, hostKey } = options
+  const { virsh, settings } = context
+  const hostCommands: Command[] = [
+    ['net-info', settings.kvmNetwork],
+    ['version', '--daemon'],
+    ...poolCommands(settings),
+  ]
+  const answer = await virsh.ask([...lookCommands(vmId), ...hostCommands])
+  const existing = await machineIn(context, vmId, answer).catch(allow('no-such-vm'))
+  if (existing !== undefined) return { vmId, ticket: existing.mark.ticket, ip: null, status: existing.status }
+
+  const versions = parseVersions(answer.stdout)
+  const noUefi = settings.kvmFirmware === 'uefi' ? whyNoUefi(versions.libvirt) : null
+  if (noUefi !== null) throw fail('unsupported', `creating ${vmId}: ${noUefi}`, USE_BIOS)
+  const pool = parsePool(answer.stdout) ?? (await ensurePool(context))
+  requireSpace(`creating ${vmId}`, NEW_MACHINE_BYTES, pool)
+  try {
+    const domainType = await findDomainType(context, versions.all)
+    if (!isActive(answer.stdout)) await ensureNetwork(context)
+    onPhase('disk')
+    await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
+    onPhase('seed')
+    const seed = seedImage({ hostname: vmId, publicKey, hostKey })
+    await defineMachine(context, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder: pool.folder })
+  } catch (error) {
+    await deleteMachine(context, vmId)
+    return withFreeSpace(context)(error)
+  }
+  return { vmId, ticket, ip: null, status: 'stopped' }
+}
+
+const createDisk = async (
+  context: Context,
+  vmId: string,
+  baseImage: string,
+  gibibytes: number,
+  folder: string,
+): Promise<void> => {
+  const { virsh, settings } = context
+  const { image } = imageVolumes(baseImage)
+  const text = overlayXml({ name: volumesOf(vmId).disk, gibibytes, backing: `${folder}/${image}` })
+  const create = () =>
+    withFile(context, text, file =>
+      virsh.all([
+        ['vol-info', '--pool', settings.kvmPool, image],
+        ['vol-create', settings.kvmPool, file],
+      ]),
+    )
+  try {
+    await create()
+  } catch (error) {
+    const kind = isFailure(error) ? error.failure.kind : 'unknown'
+    // There is no such machine, so the volume is what an interrupted call left.
+    if (kind === 'already-exists') await deleteMachine(context, vmId)
+    else if (kind === 'no-such-image' || kind === 'not-configured') await requireImage(context, baseImage)
+    else throw error
+    await create()
+  }
+}
+
+/** Also makes libvirt read the pool again, which may not know an image yet. */
+const requireImage = async (context: Context, baseImage: string): Promise<void> => {
+  await ensurePool(context)
+  if (!(await listImages(context)).includes(baseImage))
+    throw fail(
+      'no-such-image',
+      `there is no base image ${baseImage}`,
+      `Make it: agent-swarm init-base ${baseImage} --from debian-packages (or --from FILE, a cloud image).`,
+    )
+}
+
+// ── Start, stop, delete ──
+
+/** Looks at the machine, and makes sure of the network that it needs next. */
+export const lookAndConnect = async (context: Context, id: string): Promise<Machine> => {
+  const { stdout, ...machine } = await look(context, id, [['net-info', context.settings.kvmNetwork]])
+  if (!isActive(stdout)) await ensureNetwork(context)
+  return machine
+}
+
+export const startMachine = async (context: Context, id: string): Promise<void> => {
+  const { virsh } = context
+  const { status, mark } = await lookAndConnect(context, id)
+  if (status === 'stopped' && mark.port !== null && !(await isFreePort(mark.port))) {
+    // Another program took the port in the meantime. Everything else in the definition stays.
+    const text = withPort(await virsh.one(['dumpxml', id, '--inactive', '--security-info']), await freePort())
+    await withFile(context, text, path => virsh.one(['define', path]))
+  }
+  await virsh
+    .one(['start', id], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
+    .catch(allow('already-running'))
+    .catch(withFreeSpace(context))
+}
+
+export const stopMachine = async (context: Context, id: string): Promise<void> => {
+  const { virsh } = context
+  if ((await look(context, id)).status === 'stopped') return
+  await virsh.one(['shutdown', id]).catch(allow('not-running'))
+  const end = performance.now() + SHUTDOWN_GRACE_MS
+  while (performance.now() < end) {
+    if ((await look(context, id)).status === 'stopped') return
+    await delay(POLL_MS)
+  }
+  await virsh.one(['destroy', id]).catch(allow('not-running'))
+}
+
+/** Deletes the machine and its volumes, usually in one process. Done when libvirt lists nothing of it any more. */
+export const deleteMachine = async (context: Context, id: string): Promise<void> => {
+  const { virsh, settings } = context
+  const machine = await lookIfExists(context, id)
+  const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
+  let volumes: string[] = Object.values(volumesOf(id))
+  while (true) {
+    const { stdout, stderr } = await virsh.ask([
+      ...(machine?.status === 'running' ? [['destroy', id]] : []),
+      ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
+      ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
+      // Only a refresh shows what libvirt wrote by itself: older parts of the console's log.
+      ['pool-refresh', settings.kvmPool],
+      ['list', '--all', '--name'],
+      ['vol-list', settings.kvmPool],
+    ])
+    const left = parseNames(stdout).filter(name => name === id || machineOf(name) === id)
+    if (left.length === 0) return
+    if (left.some(name => name === id || volumes.includes(name))) throw virsh.failed(`deleting ${id}`, stderr)
+    volumes = left
+  }
+}
+
+// ── Look ──
+
+export const sshInfo = async (context: Context, id: string): Promise<SshInfo> => {
+  const sources = isSession(context.settings) ? [] : ['lease', 'agent', 'arp']
+  const { mark, status, stdout } = await look(
+    context,
+    id,
+    sources.map(source => ['domifaddr', id, '--source', source]),
+  )
+  if (mark.port !== null && status === 'running') return { host: LOOPBACK, port: mark.port, user: GUEST_USER }
+  const host = parseAddresses(stdout).get(mark.mac)
+  if (host === undefined) throw fail('no-address-yet', `${id} has no address yet`)
+  return { host, port: 22, user: GUEST_USER }
+}
+
+export const listMachines = async (context: Context): Promise<VmInfo[]> => {
+  const { virsh, settings } = context
+  const states = parseStates(await virsh.one(['domstats', '--state', '--nowait']))
+  const ids = [...states.keys()].filter(name => VM_ID.test(name))
+  const [leases, ...answers] = await Promise.all([
+    isSession(settings) ? { stdout: '' } : virsh.ask([['net-dhcp-leases', settings.kvmNetwork]]),
+    ...inBatches(ids).map(batch => virsh.ask(batch.map(readMark))),
+  ])
+  const machines = answers
+    .flatMap(({ stdout }) => parseMarks(stdout))
+    .flatMap(mark => {
+      const state = states.get(mark.vmId)
+      return state === undefined || !isOurs(context, mark) ? [] : [{ mark, ...state }]
+    })
+  for (const batch of inBatches(machines)) await completeMarks(context, batch)
+  const addresses = parseAddresses(leases.stdout)
+  return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
+    const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
+    return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...state }
+  })
+}
+
+export const assignTicket = async (context: Context, id: string, ticket: Ticket): Promise<void> => {
+  const { mark, status } = await look(context, id)
+  if (mark.ticket !== ticket)
+    await context.virsh.all([writeMark({ ...mark, ticket, home: context.homeId }, status)], {
+      doing: `assigning ${ticket} to ${id}`,
+    })
+}
+
+export const available = async ({ virsh, settings }: Context): ReturnType<Provider['available']> => {
+  const { platform, arch } = process
+  if (platform !== 'linux' || arch !== 'x64')
+    return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
+  try {
+    const versions = await virsh.one(['version', '--daemon'], { deadline: 10_000, doing: 'asking libvirt' })
+    const reason = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(versions).libvirt) : null
+    return reason === null ? { available: true } : { available: false, reason: `${reason}.`, remedy: USE_BIOS }
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    const { message, remedy } = error.failure
+    return { available: false, reason: `${message}.`, remedy }
+  }
+}

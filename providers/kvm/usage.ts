@@ -1,0 +1,54 @@
+/** What machines take of the host, what the host has, and what guests write on their consoles. */
+import { readFileSync } from 'node:fs'
+import { VM_ID } from '../../src/domain.ts'
+import type { Capacity, VmUsage } from '../provider.ts'
+import { lastLines } from './console.ts'
+import { type Context, isOurs, look } from './context.ts'
+import { machineOf, volumesOf } from './definition.ts'
+import { ensurePool, poolCommands, withFile } from './host.ts'
+import { parseMarks, readMark } from './marks.ts'
+import { parseNames, parseNode, parsePool, parseUsage, parseVolumes } from './parse.ts'
+import { type Command, inBatches } from './virsh.ts'
+
+export const usageOfMachines = async (context: Context): Promise<Map<string, VmUsage>> => {
+  const { virsh, settings } = context
+  const { stdout } = await virsh.ask([
+    ['domstats', '--state', '--cpu-total', '--vcpu', '--balloon', '--nowait'],
+    ['vol-list', settings.kvmPool],
+  ])
+  const usage = new Map([...parseUsage(stdout)].filter(([name]) => VM_ID.test(name)))
+  const volumes = parseNames(stdout).filter(name => usage.has(machineOf(name) ?? ''))
+  const commands: Command[] = [
+    ...[...usage.keys()].map(readMark),
+    ...volumes.map(name => ['vol-info', '--pool', settings.kvmPool, name, '--bytes']),
+  ]
+  const answers = await Promise.all(inBatches(commands).map(batch => virsh.ask(batch)))
+  const text = answers.map(answer => answer.stdout).join('\n')
+  const diskBytes = new Map<string, number>()
+  for (const [name, bytes] of parseVolumes(text)) {
+    const vmId = machineOf(name) ?? ''
+    diskBytes.set(vmId, (diskBytes.get(vmId) ?? 0) + bytes)
+  }
+  return new Map(
+    parseMarks(text)
+      .filter(mark => isOurs(context, mark))
+      .flatMap(({ vmId }) => {
+        const use = usage.get(vmId)
+        return use === undefined ? [] : [[vmId, { ...use, diskBytes: diskBytes.get(vmId) ?? 0 }] as const]
+      }),
+  )
+}
+
+export const capacityOfHost = async (context: Context): Promise<Capacity> => {
+  const { virsh, settings } = context
+  const { stdout } = await virsh.ask([['nodeinfo'], ['nodememstats'], ...poolCommands(settings)])
+  const { total, available } = parsePool(stdout) ?? (await ensurePool(context))
+  return { ...parseNode(stdout), diskBytes: { total, available } }
+}
+
+export const consoleTail = (context: Context, id: string): Promise<string[]> =>
+  withFile(context, '', async path => {
+    // Reading changes nothing, so that one process can check whose the machine is and read its console.
+    await look(context, id, [['vol-download', '--pool', context.settings.kvmPool, volumesOf(id).console, path]])
+    return lastLines(readFileSync(path))
+  })

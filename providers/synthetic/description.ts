@@ -1,0 +1,12 @@
+import type { ProviderDescription } from '../provider.ts'
+
+export const synthetic: ProviderDescription = {
+  name: 'synthetic',
+  label: 'synthetic (directories instead of machines)',
+  detected: false,
+  provenOn: 'any system with Node 24 (it makes directories instead of machines)',
+  live: true,
+  settings: {},
+  environment: [],
+  open: async tools => (await import('./index.ts')).openSynthetic(tools),
+}

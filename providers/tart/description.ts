@@ -1,0 +1,12 @@
+import type { ProviderDescription } from '../provider.ts'
+
+export const tart: ProviderDescription = {
+  name: 'tart',
+  label: 'Tart',
+  detected: true,
+  provenOn: null,
+  live: false,
+  settings: {},
+  environment: ['TART_HOME'],
+  open: null,
+}

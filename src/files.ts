@@ -1,0 +1,111 @@
+/**
+ * Files that are written as a whole: a reader, and the next start after kill -9, finds the old content or the new one. (The
+ * package write-file-atomic does this too, but hooks the signals of the process and does not flush the folder.)
+ */
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { fail } from './errors.ts'
+import { isProcessAlive } from './exec.ts'
+import type { FailureKind } from './schema/failure.ts'
+
+const errorCode = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '')
+
+const kinds: Readonly<Record<string, FailureKind>> = {
+  ENOSPC: 'disk-full',
+  EDQUOT: 'disk-full',
+  EACCES: 'permission',
+  EPERM: 'permission',
+  EROFS: 'permission',
+}
+
+const isMissing = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) === undefined
+
+/** Removes what a killed process left beside `path`. */
+const removeLeftovers = (path: string): void => {
+  const prefix = `${basename(path)}.`
+  for (const name of readdirSync(dirname(path))) {
+    const pid = name.startsWith(prefix) ? /^(\d+)\.new$/.exec(name.slice(prefix.length))?.[1] : undefined
+    if (pid !== undefined && !isProcessAlive(Number(pid))) rmSync(join(dirname(path), name), { force: true })
+  }
+}
+
+/** Makes a renamed or linked file survive a power failure. Windows opens no folders, and needs no flush. */
+const flushFolder = (path: string): void => {
+  if (process.platform === 'win32') return
+  const folder = openSync(dirname(path), 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}
+
+/** Writes a flushed file beside `path`, which `place` then puts in its place. */
+const write = (
+  path: string,
+  content: string | Uint8Array,
+  permissions: { mode: number; owner: { uid: number; gid: number } | null },
+  place: (temporary: string) => void,
+): void => {
+  const temporary = `${path}.${process.pid}.new`
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    removeLeftovers(path)
+    rmSync(temporary, { force: true })
+    const file = openSync(temporary, 'wx', 0o600)
+    try {
+      const { mode, owner } = permissions
+      if (owner !== null && (owner.uid !== process.getuid?.() || owner.gid !== process.getgid?.()))
+        fchownSync(file, owner.uid, owner.gid)
+      fchmodSync(file, mode)
+      writeFileSync(file, content)
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+    place(temporary)
+    flushFolder(path)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw fail(kinds[errorCode(error)] ?? 'unknown', `writing ${path}: ${message}`, 'Nothing was changed.', error)
+  } finally {
+    rmSync(temporary, { force: true })
+  }
+}
+
+/**
+ * Replaces `path` by a file with `content`. Follows a link; keeps the owner of an existing file, and its mode unless `mode`
+ * is given. A new file is for its owner alone (0600), and so are folders that are missing. Throws a failure (`disk-full`,
+ * `permission`, `unknown`) whose `cause` is Node's error; nothing has changed then.
+ */
+export const writeFileAtomic = (path: string, content: string | Uint8Array, { mode }: { mode?: number } = {}): void => {
+  const target = isMissing(path) ? path : realpathSync(path)
+  const old = statSync(target, { throwIfNoEntry: false })
+  const permissions = { mode: mode ?? (old === undefined ? 0o600 : old.mode & 0o7777), owner: old ?? null }
+  write(target, content, permissions, temporary => renameSync(temporary, target))
+}
+
+/** Makes the file `path` (0600) unless it exists. Of several processes that do so at once, one gets true. */
+export const createFileAtomic = (path: string, content: string | Uint8Array): boolean => {
+  try {
+    write(path, content, { mode: 0o600, owner: null }, temporary => linkSync(temporary, path))
+    return true
+  } catch (error) {
+    if (error instanceof Error && errorCode(error.cause) === 'EEXIST' && !isMissing(path)) return false
+    throw error
+  }
+}

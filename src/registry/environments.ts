@@ -1,0 +1,118 @@
+/** Environments, and the former keys of their tickets. */
+import type { ProviderName, Ticket } from '../domain.ts'
+import type { Requester } from '../schema/action.ts'
+import type { EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
+import { type Cell, type Database, readJson, readRequester } from './database.ts'
+
+/** The state that people and events want a machine in. */
+export type Desired = 'running' | 'stopped' | 'absent'
+
+export type EnvironmentRow = {
+  ticket: Ticket
+  provider: ProviderName
+  vmId: string
+  baseImage: string
+  ip: string | null
+  status: EnvironmentStatus
+  /** ISO 8601, UTC. */
+  createdAt: string
+  createdBy: Requester
+  desired: Desired
+  desiredBy: Requester
+  ssh: SshAddress | null
+  hostKey: string | null
+  /** The result of the last stop or delete; null when there was none since the machine last ran. */
+  unsavedWork: UnsavedWork | null
+}
+
+export type NewEnvironment = {
+  ticket: Ticket
+  provider: ProviderName
+  vmId: string
+  baseImage: string
+  by: Requester
+  hostKey: string | null
+  /** The operation that creates it. */
+  operation: number
+}
+
+const COLUMNS = `ticket, provider, vm_id, base_image, ip, status,
+  iif(instr(created_at, 'T'), created_at, replace(created_at, ' ', 'T') || 'Z'), created_by, desired, desired_by,
+  ssh_host, ssh_port, ssh_user, host_key, work_at_risk`
+/** Cells in the order of COLUMNS. Destructuring them by names would take five times as long. */
+const environmentFrom = (row: Cell[]): EnvironmentRow => ({
+  ticket: row[0] as Ticket,
+  provider: row[1] as ProviderName,
+  vmId: row[2] as string,
+  baseImage: row[3] as string,
+  ip: row[4] as string | null,
+  status: row[5] as EnvironmentStatus,
+  createdAt: row[6] as string,
+  createdBy: readRequester(row[7]),
+  desired: row[8] as Desired,
+  desiredBy: readRequester(row[9]),
+  ssh: row[10] === null ? null : { host: row[10] as string, port: row[11] as number, user: row[12] as string },
+  hostKey: row[13] as string | null,
+  unsavedWork: readJson<UnsavedWork>(row[14]),
+})
+
+export const environmentQueries = ({ arrays, first, run, transaction, db }: Database) => ({
+  /** By project, then by number: the longer of two numbers is the larger. */
+  environments: (): EnvironmentRow[] =>
+    arrays(
+      `select ${COLUMNS} from environment order by substr(ticket, 1, instr(ticket, '-')), length(ticket), ticket`,
+    ).map(environmentFrom),
+  environment: (ticket: Ticket): EnvironmentRow | null => {
+    const [row] = arrays(`select ${COLUMNS} from environment where ticket = ?`, ticket)
+    return row === undefined ? null : environmentFrom(row)
+  },
+
+  /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
+  begin: ({ ticket, provider, vmId, baseImage, by, hostKey, operation }: NewEnvironment): void =>
+    transaction(() => {
+      const requester = JSON.stringify(by)
+      run(
+        `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by, host_key)
+         values (?, ?, ?, ?, 'creating', 'running', ?, ?, ?)`,
+        ...[ticket, provider, vmId, baseImage, requester, requester, hostKey],
+      )
+      run('delete from alias where alias = ?', ticket)
+      run('update operation set vm_id = ? where id = ?', vmId, operation)
+    }),
+  setStatus: (ticket: Ticket, status: EnvironmentStatus) =>
+    void run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status),
+  setDesired: (ticket: Ticket, desired: Desired, by: Requester) =>
+    void run(
+      'update environment set desired = ?, desired_by = ? where ticket = ?',
+      ...[desired, JSON.stringify(by), ticket],
+    ),
+  setAddress: (ticket: Ticket, ssh: SshAddress | null) => {
+    const host = ssh?.host ?? null
+    run(
+      'update environment set ip = ?, ssh_host = ?, ssh_port = ?, ssh_user = ? where ticket = ?',
+      ...[host, host, ssh?.port ?? null, ssh?.user ?? null, ticket],
+    )
+  },
+  setUnsavedWork: (ticket: Ticket, work: UnsavedWork | null) =>
+    void run(
+      'update environment set work_at_risk = ? where ticket = ?',
+      work === null ? null : JSON.stringify(work),
+      ticket,
+    ),
+  /** With its checkpoints. Its operations stay. */
+  remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+
+  /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
+  movedTo: (ticket: Ticket): Ticket | null =>
+    (first('select ticket from alias where alias = ?', ticket)?.ticket as Ticket | undefined) ?? null,
+  /** Gives everything that `from` has the key `to`, which has no environment. `from` becomes an alias of it. */
+  renameTicket: (from: Ticket, to: Ticket): void =>
+    transaction(() => {
+      // The checkpoints refer to their environment's key until both have the new one.
+      db.exec('pragma defer_foreign_keys = on')
+      for (const table of ['environment', 'checkpoint', 'operation', 'waiting', 'alias'])
+        run(`update ${table} set ticket = ? where ticket = ?`, to, from)
+      run('delete from alias where alias = ?', to)
+      run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
+    }),
+})

@@ -1,0 +1,90 @@
+/**
+ * One lock for each ticket, and one for each machine without one, across all processes of this home: runner, CLI, a second
+ * runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when its process
+ * dies, kill -9 included.
+ */
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isTicket, VM_ID } from '../domain.ts'
+import { fail } from '../errors.ts'
+
+/** Milliseconds between two attempts. SQLite's own waiting would block the whole process. */
+const RETRY_MS = 50
+const SQLITE_BUSY = 5
+
+const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+
+/** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
+const tryLock = (home: string, name: string): (() => void) | null => {
+  if (!isTicket(name) && !VM_ID.test(name))
+    throw fail('usage', `locking "${name}": it is neither a ticket nor a machine`)
+  const folder = join(home, 'locks')
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(join(folder, `${name}.lock`), { timeout: 0 })
+  try {
+    db.exec('begin exclusive')
+    return () => db.close()
+  } catch (error) {
+    db.close()
+    if (isBusy(error)) return null
+    throw error
+  }
+}
+
+type Waiting = { signal: AbortSignal; onWait: () => void }
+
+/** Runs `work` while no other process or task works on `name`. `onWait` is called once when it has to wait. */
+export const withLock = async <T>(
+  home: string,
+  name: string,
+  { signal, onWait }: Waiting,
+  work: () => Promise<T>,
+): Promise<T> => {
+  let release = tryLock(home, name)
+  if (release === null) onWait()
+  while (release === null) {
+    await delay(RETRY_MS, undefined, { signal }).catch(() => {
+      throw fail('cancelled', `waiting for another command on ${name}: cancelled`)
+    })
+    release = tryLock(home, name)
+  }
+  try {
+    return await work()
+  } finally {
+    release()
+  }
+}
+
+/** The same for several names. Everybody takes them in one order, so that two never wait for each other. */
+export const withLocks = <T>(
+  home: string,
+  names: readonly string[],
+  waiting: Waiting,
+  work: () => Promise<T>,
+): Promise<T> =>
+  [...new Set(names)]
+    .sort()
+    .reduceRight<() => Promise<T>>((inner, name) => () => withLock(home, name, waiting, inner), work)()
+
+/** Locks a machine that was named just now, so that nobody else can have it. Returns how to release the lock for good. */
+export const lockNewMachine = (home: string, vmId: string): (() => void) => {
+  const release = tryLock(home, vmId)
+  if (release === null) throw fail('busy', `locking ${vmId}: another process has it`)
+  return () => {
+    release()
+    rmSync(join(home, 'locks', `${vmId}.lock`), { force: true })
+  }
+}
+
+/** Runs `work` under the lock when it is free; returns null otherwise. */
+export const ifUnlocked = async <T>(home: string, name: string, work: () => Promise<T>): Promise<T | null> => {
+  const release = tryLock(home, name)
+  if (release === null) return null
+  try {
+    return await work()
+  } finally {
+    release()
+  }
+}

@@ -1,0 +1,42 @@
+/** Machines without a ticket, and the operations on them. */
+import type { ProviderName } from '../domain.ts'
+import type { Requester } from '../schema/action.ts'
+import type { Database } from './database.ts'
+
+export type MachineRow = { vmId: string; provider: ProviderName; purpose: 'base' | 'pool' }
+
+export const machineQueries = ({ all, first, run, transaction }: Database) => ({
+  machines: (): MachineRow[] =>
+    all('select vm_id, provider, purpose from machine order by vm_id').map(row => ({
+      vmId: row.vm_id as string,
+      provider: row.provider as ProviderName,
+      purpose: row.purpose as MachineRow['purpose'],
+    })),
+  /** Whether this home created the machine, with a ticket or without. */
+  knowsMachine: (vmId: string): boolean =>
+    first(
+      'select 1 from environment where vm_id = ? union all select 1 from machine where vm_id = ?',
+      ...[vmId, vmId],
+    ) !== undefined,
+  /** The intent to create the machine for an operation, on disk before the first outside command. */
+  beginMachine: (
+    { vmId, provider, purpose }: MachineRow,
+    { kind, by, at }: { kind: 'build-base'; by: Requester; at: string },
+  ): void =>
+    transaction(() => {
+      run('insert into machine (vm_id, provider, purpose) values (?, ?, ?)', vmId, provider, purpose)
+      run(
+        'insert into operation (vm_id, kind, asked_by, started_at) values (?, ?, ?, ?)',
+        ...[vmId, kind, JSON.stringify(by), at],
+      )
+    }),
+  /** The machine is deleted, and its operation has ended. */
+  endMachine: (vmId: string, at: string, result: 'done' | 'failed' | 'interrupted'): void =>
+    transaction(() => {
+      run('delete from machine where vm_id = ?', vmId)
+      run(
+        'update operation set ended_at = ?, result = ? where vm_id = ? and ticket is null and ended_at is null',
+        ...[at, result, vmId],
+      )
+    }),
+})

@@ -1,0 +1,144 @@
+/** The registry's schema, one migration after the other. A migration that was released never changes. */
+
+/** Operations of the CLI that say how a machine should be. A query that uses this expression uses the index of the same. */
+export const BY_HAND = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
+  and json_extract(asked_by, '$.via') = 'cli'`
+
+/** SQL that gives a member of a JSON column another name, where it is present. `path` leads to the object, for example `$.environment`. */
+const renameMember = (table: string, column: string, path: string, from: string, to: string): string => {
+  const old = `'${path}.${from}'`
+  return `update ${table} set ${column} =
+      json_remove(json_set(${column}, '${path}.${to}', json_extract(${column}, ${old})), ${old})
+    where json_type(${column}, ${old}) is not null;`
+}
+
+export const migrations = [
+  `
+  create table environment (
+    ticket text primary key not null,
+    provider text not null,
+    vm_id text not null,
+    base_image text not null,
+    ip text,
+    status text not null default 'running'
+      check (status in ('creating','running','stopped','deleting','failed','lost')),
+    created_at text not null default (datetime('now')),
+    -- What was asked for last, and by whom (JSON of Requester).
+    desired text not null default 'running' check (desired in ('running','stopped','absent')),
+    desired_by text not null default '{"via":"cli","who":null}',
+    ssh_host text, ssh_port integer, ssh_user text,
+    -- The machine's own public host key, as one line: the only one that ssh accepts.
+    host_key text,
+    -- JSON of WorkAtRisk: what the last stop or delete found.
+    work_at_risk text
+  );
+  -- A ticket stays on the provider that created it until it is deleted.
+  create trigger environment_is_pinned before update of provider on environment
+    when new.provider is not old.provider
+    begin select raise(abort, 'a ticket stays on the provider that created it'); end;
+  create table checkpoint (
+    ticket text not null references environment(ticket) on delete cascade,
+    name text not null,
+    why text not null,
+    commit_sha text,
+    created_at text not null,
+    with_memory integer not null,
+    primary key (ticket, name)
+  ) without rowid;
+  -- The journal, and the audit log: intent before the first outside command, then how it ended. Rows are never removed
+  -- with their environment.
+  create table operation (
+    id integer primary key autoincrement,
+    action_id text,
+    correlation text,
+    ticket text not null,
+    vm_id text,
+    kind text not null,
+    detail text,
+    asked_by text not null,
+    started_at text not null,
+    step text,
+    ended_at text,
+    result text,
+    outcome text
+  );
+  create index operation_open on operation (ticket) where ended_at is null;
+  create index operation_action on operation (action_id);
+  create index operation_ticket on operation (ticket, id);
+  create table meta (key text primary key not null, value text not null) without rowid;
+  `,
+  `
+  -- JSON of Requester.
+  alter table environment add column created_by text not null default '{"via":"cli","who":null}';
+  alter table checkpoint add column size_bytes integer;
+  -- JSON of Progress[]: what the operation was at, and since when.
+  alter table operation add column phases text not null default '[]';
+  -- Who waits for a ticket's lock. A row whose process is gone means nothing.
+  create table waiting (
+    id integer primary key,
+    pid integer not null,
+    ticket text not null,
+    kind text not null,
+    asked_by text not null,
+    since text not null
+  );
+  `,
+  `
+  -- The journal only grows, and this is asked with every heartbeat.
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
+  `,
+  `
+  -- A ticket's former key, after its issue was moved: it still leads to the machine.
+  create table alias (
+    alias text primary key not null,
+    ticket text not null,
+    created_at text not null default (datetime('now'))
+  ) without rowid;
+  -- Machines that have no ticket.
+  create table machine (
+    vm_id text primary key not null,
+    provider text not null,
+    purpose text not null check (purpose in ('base','pool')),
+    created_at text not null default (datetime('now'))
+  ) without rowid;
+  -- The journal, again: an operation on a machine without a ticket has none either.
+  create table new_operation (
+    id integer primary key autoincrement,
+    action_id text,
+    correlation text,
+    ticket text,
+    vm_id text,
+    kind text not null,
+    -- JSON of OperationDetail.
+    detail text,
+    -- JSON of Requester.
+    asked_by text not null,
+    started_at text not null,
+    -- JSON of Progress[], oldest first.
+    phases text not null default '[]',
+    ended_at text,
+    result text,
+    -- JSON of Outcome.
+    outcome text
+  );
+  insert into new_operation
+    select id, action_id, correlation, ticket, vm_id, kind, detail, asked_by, started_at, phases, ended_at, result, outcome
+    from operation;
+  drop table operation;
+  alter table new_operation rename to operation;
+  create index operation_open on operation (ticket) where ended_at is null;
+  create index operation_action on operation (action_id);
+  create index operation_ticket on operation (ticket, id);
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
+  -- Members of the stored JSON that have another name now.
+  ${renameMember('environment', 'work_at_risk', '$', 'because', 'reason')}
+  ${renameMember('operation', 'detail', '$', 'kept', 'rescued')}
+  ${renameMember('operation', 'outcome', '$', 'said', 'summary')}
+  ${renameMember('operation', 'outcome', '$', 'because', 'reason')}
+  ${renameMember('operation', 'outcome', '$', 'kept', 'rescued')}
+  ${renameMember('operation', 'outcome', '$.environment.workAtRisk', 'because', 'reason')}
+  ${renameMember('operation', 'outcome', '$.environment', 'workAtRisk', 'unsavedWork')}
+  update operation set outcome = json_set(outcome, '$.failure.kind', 'unsaved-work')
+    where json_extract(outcome, '$.failure.kind') = 'work-at-risk';
+  `,
+] as const

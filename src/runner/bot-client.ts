@@ -1,0 +1,120 @@
+/** Requests to the bot, over HTTP. The runner only ever calls out, so that it works behind NAT. */
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import { backoff } from '../backoff.ts'
+import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { HEARTBEAT_MS } from '../schema/runner-protocol.ts'
+
+const REQUEST_DEADLINE_MS = 15_000
+/** A response is a lease or a list of at most a hundred waiting actions. */
+const MAX_RESPONSE_BYTES = 1024 * 1024
+/** Characters of an error response in the log. */
+const MAX_ERROR_TEXT = 300
+/** A bot that is back is noticed before its pages need the next heartbeat. */
+export const botBackoff = backoff({ first: 250, most: HEARTBEAT_MS })
+
+type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat'
+type RequestOptions = { signal: AbortSignal; deadlineMs?: number }
+
+export type BotClient = {
+  /**
+   * Posts `body`, and parses the response; null when it is empty (204). Fails with `network` when the bot cannot be reached
+   * or has a problem, and with `refused` when it does not accept the request or its response cannot be understood.
+   */
+  post<Schema extends v.GenericSchema>(
+    path: Path,
+    body: unknown,
+    schema: Schema,
+    options: RequestOptions,
+  ): Promise<v.InferOutput<Schema> | null>
+  /** Posts until the bot has answered: an outcome is not lost because the bot is away. Null when it never accepted it. */
+  insist<Schema extends v.GenericSchema>(
+    path: Path,
+    body: unknown,
+    schema: Schema,
+    signal: AbortSignal,
+  ): Promise<v.InferOutput<Schema> | null>
+  /** Logs, once, that the bot gives no work, and that it does again (null). */
+  report(error: unknown): void
+}
+
+const readText = async (response: Response): Promise<string> => {
+  let text = ''
+  let bytes = 0
+  const decoder = new TextDecoder()
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length
+    if (bytes > MAX_RESPONSE_BYTES) throw new Error(`the response is larger than ${MAX_RESPONSE_BYTES} bytes`)
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text
+}
+
+const refusal = (path: Path, status: number, text: string): FailureError => {
+  if (status >= 500) return fail('network', `${path}: HTTP ${status}`)
+  return status === 401
+    ? fail('refused', `HTTP 401: AGENT_SWARM_RUNNER_TOKEN is not the one that the bot knows`)
+    : fail('refused', `${path}: HTTP ${status}: ${text.slice(0, MAX_ERROR_TEXT)}`)
+}
+
+const parse = <Schema extends v.GenericSchema>(path: Path, text: string, schema: Schema): v.InferOutput<Schema> => {
+  try {
+    return v.parse(schema, JSON.parse(text))
+  } catch (error) {
+    throw fail('refused', failureOf(error, `${path}: reading the bot's response`).message, null, error)
+  }
+}
+
+type Bot = { url: string; token: string; log: Log }
+
+const send = async ({ url, token }: Bot, path: Path, body: unknown, options: RequestOptions) => {
+  const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
+  try {
+    const response = await fetch(new URL(`/runner/v1/${path}`, url), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
+    })
+    return { status: response.status, ok: response.ok, text: await readText(response) }
+  } catch (error) {
+    throw fail('network', failureOf(error, path).message, null, error)
+  }
+}
+
+export const openBotClient = (bot: Bot): BotClient => {
+  const { url, log } = bot
+  let isReachable = true
+  const report = (error: unknown) => {
+    const reached = error === null
+    if (reached !== isReachable) {
+      if (reached) log.info({ bot: url }, 'the bot answers again')
+      else log.warn({ bot: url }, `no work from the bot: ${failureOf(error, 'asking for work').message}`)
+    }
+    isReachable = reached
+  }
+  const post: BotClient['post'] = async (path, body, schema, options) => {
+    const { status, ok, text } = await send(bot, path, body, options)
+    if (!ok) throw refusal(path, status, text)
+    return status === 204 ? null : parse(path, text, schema)
+  }
+  const insist: BotClient['insist'] = async (path, body, schema, signal) => {
+    for (let attempt = 0; !signal.aborted; attempt += 1) {
+      try {
+        const answer = await post(path, body, schema, { signal })
+        report(null)
+        return answer
+      } catch (error) {
+        if (isFailure(error) && error.failure.kind !== 'network') {
+          log.error({ path, err: error }, 'the bot refused what the runner reported')
+          return null
+        }
+        if (!signal.aborted) report(error)
+      }
+      await delay(botBackoff(attempt), undefined, { signal }).catch(() => {})
+    }
+    return null
+  }
+  return { post, insist, report }
+}

@@ -1,0 +1,107 @@
+/** Tells the bot what this runner has, so that its pages are right whoever changed a machine. */
+import { hostname } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Environment } from '../schema/environment.ts'
+import {
+  HEARTBEAT_MS,
+  type HeartbeatRequest,
+  heartbeatResponse,
+  MAX_MANUAL_OPERATIONS,
+} from '../schema/runner-protocol.ts'
+import type { BotClient } from './bot-client.ts'
+import { listEnvironments, type RunnerContext } from './context.ts'
+import type { OfferSource } from './offer.ts'
+
+/** Milliseconds between two looks at the hypervisor when nothing changed here. */
+const LOOK_MS = 15_000
+/** Milliseconds between two looks whether another process wrote to the registry. */
+const CHANGE_POLL_MS = 500
+
+export type Heartbeat = {
+  /** An environment changed: the next heartbeat is due now. */
+  nudge(): void
+  /** Ends with the signal that the heartbeat was opened with. */
+  ended: Promise<void>
+}
+
+/** The environments of the last look, looked at again when they may have changed. */
+const openSnapshot = (context: RunnerContext) => {
+  const { registry } = context
+  let last: { at: number; version: number; environments: Environment[] } | null = null
+  let isStale = true
+  const look = async (version: number): Promise<Environment[]> => {
+    const { environments, unread } = await listEnvironments(context, { usage: false })
+    const before = new Map(last?.environments.map(({ ticket, observedAt }) => [ticket, observedAt]))
+    const unreadProviders = new Set(unread.map(({ provider }) => provider))
+    const observed = environments.map(({ usage: _usage, paused: _paused, ...environment }) =>
+      unreadProviders.has(environment.provider)
+        ? { ...environment, observedAt: before.get(environment.ticket) ?? environment.createdAt }
+        : environment,
+    )
+    last = { at: performance.now(), version, environments: observed }
+    return observed
+  }
+  return {
+    read: async (): Promise<Environment[]> => {
+      const version = registry.dataVersion()
+      if (last !== null && !isStale && version === last.version && performance.now() - last.at < LOOK_MS)
+        return last.environments
+      isStale = false
+      return look(version)
+    },
+    invalidate: () => {
+      isStale = true
+    },
+    mayHaveChanged: () => isStale || registry.dataVersion() !== last?.version,
+  }
+}
+
+export const openHeartbeat = (
+  context: RunnerContext,
+  {
+    bot,
+    offer,
+    version,
+    pendingMemoryMiB,
+  }: {
+    bot: BotClient
+    offer: OfferSource
+    version: string
+    pendingMemoryMiB: () => number
+  },
+  ending: AbortSignal,
+): Heartbeat => {
+  const { registry } = context
+  const runnerId = registry.runnerId()
+  const snapshot = openSnapshot(context)
+  const beat = async (): Promise<void> => {
+    const request: HeartbeatRequest = {
+      runnerId,
+      host: hostname(),
+      version,
+      offer: await offer.read(pendingMemoryMiB()),
+      environments: await snapshot.read(),
+      manualOperations: registry.manualOperations(MAX_MANUAL_OPERATIONS),
+    }
+    const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
+    registry.setQueued(context.clock().toISOString(), response?.waiting ?? [])
+  }
+  const loop = async (): Promise<void> => {
+    let sentAt = Number.NEGATIVE_INFINITY
+    while (!ending.aborted) {
+      const hasChanged = snapshot.mayHaveChanged()
+      if (hasChanged || performance.now() - sentAt >= HEARTBEAT_MS) {
+        if (hasChanged) offer.refresh()
+        sentAt = performance.now()
+        try {
+          await beat()
+          bot.report(null)
+        } catch (error) {
+          if (!ending.aborted) bot.report(error)
+        }
+      }
+      await delay(CHANGE_POLL_MS, undefined, { signal: ending }).catch(() => {})
+    }
+  }
+  return { nudge: snapshot.invalidate, ended: loop() }
+}

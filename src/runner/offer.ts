@@ -1,0 +1,75 @@
+/** What this runner can take on, as it tells the bot with each claim and each heartbeat. */
+
+import { is } from 'valibot'
+import { providers } from '../../providers/index.ts'
+import type { Provider } from '../../providers/provider.ts'
+import { imageName } from '../schema/basics.ts'
+import type { Offer } from '../schema/runner-protocol.ts'
+import type { RunnerContext } from './context.ts'
+
+/** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
+const REUSE_MS = 30_000
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+
+type Room = NonNullable<Offer['room']>
+
+/** Null when the provider does not list its images. Fails where it does not work. */
+const imagesOf = async (provider: Provider): Promise<string[] | null> =>
+  (await provider.listBaseImages?.())?.filter(name => is(imageName, name)) ?? null
+
+const roomOf = async (provider: Provider | null): Promise<Room | null> => {
+  const capacity = await provider?.capacity?.()
+  if (capacity === undefined) return null
+  const { memoryBytes: memory, diskBytes: disk } = capacity
+  const room = (memoryBytes: number, diskBytes: number) => ({
+    memoryMiB: Math.max(0, Math.floor(memoryBytes / MIB)),
+    diskGiB: Math.max(0, Math.floor(diskBytes / GIB)),
+  })
+  return { free: room(memory.available, disk.available), empty: room(memory.total, disk.total) }
+}
+
+const readOffer = async (context: RunnerContext): Promise<Offer> => {
+  const { baseImage, size, limits } = context.config
+  const chosen = await context.chosenProvider().catch(() => null)
+  const [rows, room] = await Promise.all([
+    Promise.all(
+      providers
+        .filter(({ open }) => open !== null)
+        .map(async ({ name, label, live }) => ({
+          ...{ name, label, live },
+          images: await context
+            .provider(name)
+            .then(imagesOf)
+            .catch(() => null),
+        })),
+    ),
+    roomOf(chosen).catch(() => null),
+  ])
+  return { providers: rows, defaults: { provider: chosen?.name ?? null, baseImage, size }, limits, room }
+}
+
+export type OfferSource = {
+  /** `pendingMemoryMiB`: what machines that are being created will take, which the host does not report as used yet. */
+  read(pendingMemoryMiB: number): Promise<Offer>
+  /** The next read asks the host again. */
+  refresh(): void
+}
+
+export const openOffer = (context: RunnerContext): OfferSource => {
+  let last: { at: number; offer: Promise<Offer> } | null = null
+  return {
+    read: async pendingMemoryMiB => {
+      if (last === null || performance.now() - last.at >= REUSE_MS)
+        last = { at: performance.now(), offer: readOffer(context) }
+      const offer = await last.offer
+      if (offer.room === null || pendingMemoryMiB === 0) return offer
+      const { free, empty } = offer.room
+      const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB)
+      return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
+    },
+    refresh: () => {
+      last = null
+    },
+  }
+}

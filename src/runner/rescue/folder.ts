@@ -1,0 +1,65 @@
+/** The folders of rescued work, `AGENT_SWARM_HOME/rescued/DROP-1-20261123-094500`, and the note that each holds. */
+import { join } from 'node:path'
+import { type Ticket, timestamp } from '../../domain.ts'
+import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-report.ts'
+
+export const NOTE = 'rescued.json'
+export const rescuedFolder = (home: string): string => join(home, 'rescued')
+
+const KEY = '[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}'
+const FOLDER = new RegExp(String.raw`^(${KEY})-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-\d{1,3})?$`)
+const UNFINISHED = new RegExp(`^\\.new-(${KEY})-[0-9a-f]{8}$`)
+
+/** `attempt` counts from 1: several folders of one second have different names. */
+export const folderName = (ticket: Ticket, savedAt: Date, attempt: number): string =>
+  `${ticket}-${timestamp(savedAt)}${attempt === 1 ? '' : `-${attempt}`}`
+/** `savedAt` in ISO 8601, UTC. */
+export const parseFolderName = (name: string): { ticket: Ticket; savedAt: string } | null => {
+  const [, ticket, year, month, day, hour, minute, second] = name.match(FOLDER) ?? []
+  return ticket === undefined ? null : { ticket, savedAt: `${year}-${month}-${day}T${hour}:${minute}:${second}Z` }
+}
+
+/** A folder that is not complete yet. `random`: 8 hex digits. */
+export const unfinishedName = (ticket: Ticket, random: string): string => `.new-${ticket}-${random}`
+export const parseUnfinishedName = (name: string): Ticket | null => name.match(UNFINISHED)?.[1] ?? null
+
+/** Part of a file name, from a path in the guest. */
+export const slugOf = (path: string): string =>
+  path
+    .slice(path.lastIndexOf('/') + 1)
+    .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[.-]+/, '')
+    .slice(0, 40) || 'repository'
+
+const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
+
+/**
+ * The shell commands that bring a repository back into the new folder `name`. `file`: the path of the bundle without its ending.
+ * The only text of the guest in them is `name`, made by `slugOf`.
+ */
+export const getBackCommands = (ticket: Ticket, name: string, file: string, report: BundleReport): string[] => {
+  const has = (part: string) => report.refs.has(RESCUED + part)
+  const stashes = countStashes(report)
+  return [
+    `git init ${isSha256(report) ? '--object-format=sha256 ' : ''}${name}`,
+    ...(report.shallow.length === 0 ? [] : [`cp ${quoted(`${file}.shallow`)} ${name}/.git/shallow`]),
+    `git -C ${name} fetch ${quoted(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'`,
+    ...(has('head') ? [`git -C ${name} switch -c rescued-${ticket} refs/rescued/head`] : []),
+    ...(has('worktree') ? [`git -C ${name} restore --source=refs/rescued/worktree --worktree .`] : []),
+    ...(has('staged') ? [`git -C ${name} restore --source=refs/rescued/staged --staged .`] : []),
+    // The oldest stash first, which restores their order.
+    ...Array.from({ length: stashes }, (_, index) => stashes - 1 - index).map(
+      index => `git -C ${name} stash store -m 'rescued stash ${index}' refs/rescued/stash-${index}`,
+    ),
+  ]
+}
+
+/** The explanation in each note. */
+export const HOW = [
+  'Each bundle is complete: it needs no remote, and holds every branch, tag and stash with its history (of a shallow clone: as far as the clone had it).',
+  'The working tree is the commit refs/agent-swarm/rescued/worktree. The staged changes, where they differ from it, are the commit refs/agent-swarm/rescued/staged. Both have the parent refs/agent-swarm/rescued/head, the commit that was checked out.',
+  'Files are as they were on disk: no filter or line-ending conversion was applied.',
+  'Not included: files that git ignores, the configuration and hooks of the repository, remote-tracking branches.',
+  'A submodule, another work tree or a repository inside another one has a bundle of its own when it had unsaved work.',
+  'The commands in "getBack" make a new repository. To use a clone that you have, leave out "git init" and "cp".',
+].join(' ')

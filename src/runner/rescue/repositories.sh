@@ -1,0 +1,59 @@
+# shellcheck shell=sh
+# The first part of both scripts. It finds the git repositories of the machine, and runs git in one of them.
+#
+# Set beforehand: max_repositories.
+# Sets $repositories: the `.git` of each repository, one a line, sorted.
+
+set -u
+: "${max_repositories:?}"
+export LC_ALL=C HOME=/nonexistent XDG_CONFIG_HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
+export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_NO_REPLACE_OBJECTS=1 GIT_ALLOW_PROTOCOL=none
+me=$(id -u)
+
+# Where people and agents work, one folder a line. A guest whose files do not begin at / names its folder itself.
+guest_roots() {
+  if [ -n "${AGENT_SWARM_GUEST_ROOTS:-}" ]; then
+    printf '%s\n' "$AGENT_SWARM_GUEST_ROOTS"
+  else
+    printf '%s\n' /home /root /srv /opt /work /workspace
+  fi
+}
+repositories=$(guest_roots | while IFS= read -r root; do find "$root" -xdev -name .git -prune 2>/dev/null; done | sort -u)
+
+if [ "$(printf '%s\n' "$repositories" | wc -l)" -gt "$max_repositories" ]; then
+  echo 'too-many'
+  exit 0
+fi
+if [ -n "$repositories" ] && ! command -v git >/dev/null; then
+  echo 'no-git'
+  exit 0
+fi
+
+# Selects the repository of the `.git` $1. Sets $repository, and $printable_path, which is safe to print.
+select_repository() {
+  repository=${1%/.git}
+  # shellcheck disable=SC2012 # stat has no options that every system knows
+  owner=$(ls -lnLd -- "$1" 2>/dev/null | awk 'NR == 1 { print $3 }')
+  # shellcheck disable=SC2012
+  group=$(ls -lnLd -- "$1" 2>/dev/null | awk 'NR == 1 { print $4 }')
+  # shellcheck disable=SC2034 # the next part prints it
+  printable_path=$(printf '%s' "$repository" | tr -c '[:print:]' '?' | cut -c 1-200)
+}
+
+# What a repository configures to be run is run as its owner, and never as root.
+as_owner() {
+  if [ "$owner" = "$me" ]; then
+    "$@"
+  else
+    setpriv --reuid "$owner" --regid "$group" --clear-groups -- "$@"
+  fi
+}
+
+# git without hooks, file system monitor and cache. The environment above leaves it no configuration but the repository's.
+safe_git() {
+  as_owner git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false "$@"
+}
+
+repository_git() {
+  safe_git -c safe.directory='*' -c core.quotePath=true -C "$repository" "$@" 2>/dev/null </dev/null
+}

@@ -1,0 +1,25 @@
+/** The two scripts that run in a guest. Each begins with its variables and the part that both share. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { MAX_REPOSITORIES } from './unsaved-work.ts'
+
+const readPart = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8')
+
+/** Variables are whole numbers: nothing that a guest or a person wrote becomes part of a script. */
+const assemble = (part: string, variables: Record<string, number>): string => {
+  const assignments = Object.entries(variables).map(([name, value]) => {
+    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${name} must be a whole number, not ${value}`)
+    return `${name}=${value}\n`
+  })
+  return [...assignments, readPart('repositories.sh'), readPart(part)].join('')
+}
+
+/** Prints the unsaved work of all repositories; `parseUnsavedWork` reads it. */
+export const unsavedWorkScript = (): string => assemble('unsaved-work.sh', { max_repositories: MAX_REPOSITORIES })
+
+/**
+ * Prints a bundle of one repository, and a report on standard error that `parseBundleReport` reads. `line`: the repository's line
+ * in the guest's list, from 1.
+ */
+export const bundleScript = (line: number): string =>
+  assemble('bundle.sh', { max_repositories: MAX_REPOSITORIES, line })

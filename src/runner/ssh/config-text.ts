@@ -1,0 +1,36 @@
+/** Machines as hosts in OpenSSH's own configuration, so that ssh, scp, rsync and editors reach them by their tickets. */
+import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
+import { sshOptions } from './options.ts'
+
+export type Host = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 'status' | 'ssh'>
+
+const reasons: Record<EnvironmentStatus, (host: Host) => string> = {
+  running: ({ provider }) => `runs on ${provider}, which has no SSH address`,
+  creating: () => 'is being created',
+  stopped: ({ ticket }) => `is stopped. Start it: agent-swarm start ${ticket}`,
+  deleting: () => 'is being deleted',
+  failed: ({ ticket }) => `could not be created. Try again: agent-swarm create ${ticket}`,
+  lost: ({ ticket }) => `has lost its machine. Create a new one: agent-swarm create ${ticket}`,
+}
+
+/** Why nobody can log in to it, for example `DROP-1 is being created`; null when somebody can. */
+export const noHostReason = (host: Host): string | null =>
+  host.status === 'running' && host.ssh !== null ? null : `${host.ticket} ${reasons[host.status](host)}`
+
+/** The names of the host in the configuration, and its options; null when nobody can log in to it. */
+export const toHost = (home: string, host: Host): { names: string[]; options: [string, string][] } | null => {
+  const { ticket, vmId, ssh } = host
+  if (noHostReason(host) !== null || ssh === null) return null
+  const address: [string, string] = ['HostName', ssh.host.replaceAll('%', '%%')]
+  return { names: [ticket, ticket.toLowerCase()], options: [address, ...sshOptions(home, vmId, ssh)] }
+}
+
+/** A block of configuration for each host; a comment with the reason for each machine that is not one. */
+export const hostsText = (home: string, hosts: readonly Host[]): string =>
+  hosts
+    .map(host => {
+      const entry = toHost(home, host)
+      if (entry === null) return `# ${noHostReason(host)}\n`
+      return [`Host ${entry.names.join(' ')}`, ...entry.options.map(words => `  ${words.join(' ')}`), ''].join('\n')
+    })
+    .join('\n')

@@ -1,0 +1,74 @@
+/**
+ * The SSH keys of a home: one login key for all its machines, and for each machine the public half of its host key. OpenSSH's own
+ * private format is the one that sshd and cloud-init take, so ssh-keygen makes the keys.
+ */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Run } from '../../exec.ts'
+import { writeFileAtomic } from '../../files.ts'
+
+const sshFolder = (home: string) => join(home, 'ssh')
+const loginFolder = (home: string) => join(sshFolder(home), 'login')
+export const loginKeyFile = (home: string) => join(loginFolder(home), 'key')
+export const knownHostsFile = (home: string, vmId: string) => join(sshFolder(home), `${vmId}.known_hosts`)
+
+const UNFINISHED = 'new-'
+const KEYGEN_DEADLINE_MS = 10_000
+/** An unfinished key that is older than this belongs to a process that died. */
+const UNFINISHED_MAX_AGE_MS = 60_000
+
+/** Removes unfinished keys of processes that died. */
+export const sweepKeys = (home: string): void => {
+  const folder = sshFolder(home)
+  if (!existsSync(folder)) return
+  for (const name of readdirSync(folder).filter(name => name.startsWith(UNFINISHED))) {
+    const path = join(folder, name)
+    const stats = statSync(path, { throwIfNoEntry: false })
+    if (stats !== undefined && Date.now() - stats.mtimeMs > UNFINISHED_MAX_AGE_MS)
+      rmSync(path, { recursive: true, force: true })
+  }
+}
+
+/** Makes an ed25519 pair, `key` and `key.pub`, in a new folder, and returns the folder. */
+const makeKey = async (run: Run, home: string): Promise<string> => {
+  mkdirSync(sshFolder(home), { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(sshFolder(home), UNFINISHED))
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', join(folder, 'key')], {
+    deadline: KEYGEN_DEADLINE_MS,
+  }).catch(error => {
+    rmSync(folder, { recursive: true, force: true })
+    throw error
+  })
+  return folder
+}
+const readPublicKey = (folder: string) => readFileSync(join(folder, 'key.pub'), 'utf8').trim()
+
+/** The public key that this home logs in to its machines with. It is made at first use. */
+export const loginKey = async (run: Run, home: string): Promise<string> => {
+  const folder = loginFolder(home)
+  if (!existsSync(folder)) {
+    const made = await makeKey(run, home)
+    try {
+      // One rename publishes both halves, and lets only one of several processes win.
+      renameSync(made, folder)
+    } catch (error) {
+      if (!existsSync(folder)) throw error
+      rmSync(made, { recursive: true, force: true })
+    }
+  }
+  return readPublicKey(folder)
+}
+
+/** Makes a host key for one machine, and pins its public half: every later connection requires it. */
+export const pinnedHostKey = async (run: Run, home: string, vmId: string) => {
+  const folder = await makeKey(run, home)
+  try {
+    const publicKey = readPublicKey(folder)
+    const [type, body] = publicKey.split(' ')
+    writeFileAtomic(knownHostsFile(home, vmId), `${vmId} ${type} ${body}\n`)
+    return { privateKey: readFileSync(join(folder, 'key'), 'utf8'), publicKey }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHostsFile(home, vmId), { force: true })

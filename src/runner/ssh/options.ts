@@ -1,0 +1,55 @@
+/** What every SSH connection to a machine requires, as OpenSSH options. */
+import { isIP } from 'node:net'
+import type { SshInfo } from '../../../providers/provider.ts'
+import { fail } from '../../errors.ts'
+import { knownHostsFile, loginKeyFile } from './keys.ts'
+
+/** A path as the value of an option: in quotes, with `%` escaped. OpenSSH has no way to write `${` or a line break. */
+const pathValue = (path: string) => {
+  if (path.includes('${') || /[\r\n]/.test(path))
+    throw fail(
+      'not-configured',
+      `an ssh option cannot hold the path "${path}"`,
+      'Move AGENT_SWARM_HOME to a path without "${" and line breaks.',
+    )
+  return `"${path.replaceAll('%', '%%').replaceAll(/["\\]/g, '\\$&')}"`
+}
+
+/**
+ * Only the login key of this home, only the pinned host key, and nothing of the user's that the machine could use. OpenSSH's
+ * defaults are written out, because the user's own configuration may say otherwise.
+ */
+export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [name: string, value: string][] => {
+  if (isIP(ssh.host) === 0 && ssh.host !== 'localhost') throw fail('refused', `"${ssh.host}" is not an IP address`)
+  if (!/^[a-z_][a-z0-9_-]*$/.test(ssh.user)) throw fail('refused', `"${ssh.user}" is not a user name`)
+  return [
+    ['Port', String(ssh.port)],
+    ['User', ssh.user],
+    ['IdentityFile', pathValue(loginKeyFile(home))],
+    ['IdentitiesOnly', 'yes'],
+    ['HostKeyAlias', vmId],
+    ['UserKnownHostsFile', pathValue(knownHostsFile(home, vmId))],
+    ['GlobalKnownHostsFile', 'none'],
+    ['StrictHostKeyChecking', 'yes'],
+    ['VerifyHostKeyDNS', 'no'],
+    ['UpdateHostKeys', 'no'],
+    ['ProxyCommand', 'none'],
+    // A shared connection outlives its machine, and would then serve the next machine at the same address.
+    ['ControlPath', 'none'],
+    ['ForwardAgent', 'no'],
+    ['ForwardX11', 'no'],
+    ['ServerAliveInterval', '15'],
+    ['ServerAliveCountMax', '4'],
+    ['LogLevel', 'ERROR'],
+  ]
+}
+
+/** `-o Name=value` for each. The first value of a name counts. */
+export const asArguments = (options: readonly (readonly [name: string, value: string])[]): string[] =>
+  options.flatMap(([name, value]) => ['-o', `${name}=${value}`])
+
+/** The arguments of ssh before the host. The user's own configuration is not read. */
+export const sshArguments = (home: string, vmId: string, ssh: SshInfo): string[] => [
+  ...['-F', 'none'],
+  ...asArguments(sshOptions(home, vmId, ssh)),
+]

@@ -1,0 +1,89 @@
+/** A virsh that answers as libvirt does, without a process. */
+import { readFileSync } from 'node:fs'
+import { openKvm } from '../../../providers/kvm/index.ts'
+import { type KvmSettings, kvmSettings } from '../../../providers/kvm/settings.ts'
+import type { CreateOptions, Provider, Tools } from '../../../providers/provider.ts'
+import { explainBy, fail, isFailure } from '../../../src/errors.ts'
+import type { Run } from '../../../src/exec.ts'
+
+/** What virsh prints when its arguments contain `to`. With `stderr`, it also fails. */
+export type Answer = { to: string; stdout?: string; stderr?: string }
+
+export const VM = 'as-a-1-0000000a'
+export const HOME_ID = '00112233445566ff'
+export const options: CreateOptions = {
+  vmId: VM,
+  cpus: 1,
+  memoryMiB: 512,
+  diskGiB: 4,
+  publicKey: 'ssh-ed25519 AAAA x',
+  hostKey: { privateKey: 'p', publicKey: 'q' },
+}
+const defaults = Object.fromEntries(
+  Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
+) as KvmSettings
+
+export const mark = (attributes: Record<string, string> = {}): Answer => {
+  const all = { name: VM, ticket: 'A-1', home: HOME_ID, mac: 'm', ...attributes }
+  const text = Object.entries(all).map(([name, value]) => `${name}="${value}"`)
+  return { to: `metadata ${all.name} urn:agent-swarm:1;`, stdout: `<vm xmlns="urn:agent-swarm:1" ${text.join(' ')}/>` }
+}
+export const state = (number: number, name = VM): Answer => ({
+  to: 'domstats',
+  stdout: `Domain: '${name}'\n  state.state=${number}\n  balloon.maximum=1048576\n  balloon.rss=716800\n`,
+})
+export const RUNNING = state(1)
+export const STOPPED = state(5)
+export const ABSENT: Answer = { to: 'metadata', stderr: `error: failed to get domain '${VM}'` }
+export const version = (libvirt: string): Answer => ({
+  to: 'version',
+  stdout: `Running against daemon: ${libvirt}`,
+})
+export const pool = (mebibytesFree: number): Answer => ({
+  to: 'pool-dumpxml',
+  stdout: `<pool type='dir'><capacity unit='bytes'>9</capacity><available unit='bytes'>${mebibytesFree * 1024 ** 2}</available><target><path>/pool</path></target></pool>`,
+})
+
+/** `calls`: the arguments of each virsh. `files`: the content of the files that its commands read, as they were then. */
+export const fakeKvm = (
+  answers: readonly Answer[],
+  tools: Partial<Omit<Tools<KvmSettings>, 'settings'>> & { home: string; settings?: Partial<KvmSettings> },
+  onCall: (text: string) => void = () => {},
+): { provider: Provider; calls: string[]; files: string[] } => {
+  const calls: string[] = []
+  const files: string[] = []
+  const run: Run = async (program, argv, { explain = explainBy([]) } = {}) => {
+    const text = argv.join(' ')
+    if (program !== 'virsh') throw explain(`${program} ${text}`, `${program}: Could not open '${argv.at(-1)}'`)
+    calls.push(text)
+    for (const path of text.match(/\S+\/tmp-\w+\/file/g) ?? []) files.push(readFileSync(path, 'utf8'))
+    onCall(text)
+    const matching = answers.filter(({ to }) => `${text};`.includes(to))
+    const printed = (stream: 'stdout' | 'stderr') =>
+      matching.flatMap(answer => (answer[stream] === undefined ? [] : [`${answer[stream]}\n`])).join('')
+    const stderr = printed('stderr')
+    return { stdout: printed('stdout'), stderr, exitCode: stderr === '' ? 0 : 1, milliseconds: 0 }
+  }
+  const provider = openKvm({
+    run,
+    homeId: HOME_ID,
+    knows: () => false,
+    ...tools,
+    settings: { ...defaults, kvmDomainType: 'qemu', kvmNetwork: 'net', ...tools.settings },
+  })
+  return { provider, calls, files }
+}
+
+/** What `openRun` throws for a program that is not installed. */
+export const notInstalled: Run = async program => {
+  throw fail('provider-missing', `${program} is not installed`, `Install ${program}.`)
+}
+
+export const failureOf = async (promise: Promise<unknown> | undefined) => {
+  const error = await (promise ?? Promise.resolve()).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  )
+  if (!isFailure(error)) throw new Error(`expected a failure, got: ${error}`)
+  return error.failure
+}

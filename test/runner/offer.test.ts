@@ -1,0 +1,75 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Capacity, Provider } from '../../providers/provider.ts'
+import { fail } from '../../src/errors.ts'
+import { openOffer } from '../../src/runner/offer.ts'
+import { openTestContext, type TestContext } from '../support/context.ts'
+
+const GIB = 1024 ** 3
+const capacity: Capacity = {
+  cpus: 8,
+  memoryBytes: { total: 32 * GIB, available: 10 * GIB },
+  diskBytes: { total: 500 * GIB, available: 200 * GIB },
+}
+
+let it: TestContext
+let calls: number
+/** What the hypervisor answers; null: it does not. */
+let answer: Partial<Provider> | null
+beforeEach(async () => {
+  it = await openTestContext()
+  calls = 0
+  answer = {
+    available: async () => ({ available: true }),
+    listBaseImages: async () => ['agent-swarm-base', 'node-24', 'Not A Name'],
+    capacity: async () => capacity,
+  }
+  const provider = async (name: string) => {
+    calls += 1
+    if (answer === null) throw fail('hypervisor-unreachable', 'no answer')
+    return { ...answer, name } as Provider
+  }
+  it.context.provider = provider
+  it.context.chosenProvider = () => provider('kvm')
+})
+afterEach(() => it.close())
+
+test('it has providers with their images, defaults, limits and room', async () => {
+  const offer = await openOffer(it.context).read(0)
+  expect(offer).toMatchObject({
+    defaults: { provider: 'kvm', baseImage: 'agent-swarm-base', size: it.context.config.size },
+    limits: it.context.config.limits,
+    room: { free: { memoryMiB: 10 * 1024, diskGiB: 200 }, empty: { memoryMiB: 32 * 1024, diskGiB: 500 } },
+  })
+  expect(offer.providers.find(({ name }) => name === 'kvm')).toMatchObject({
+    label: expect.any(String),
+    live: true,
+    images: ['agent-swarm-base', 'node-24'],
+  })
+  // A provider that is not part of this version is not offered.
+  expect(offer.providers.map(({ name }) => name)).not.toContain('aws')
+})
+
+test('when the host does not answer, images and room are unknown, and no provider is available', async () => {
+  answer = null
+  const offer = await openOffer(it.context).read(0)
+  expect(offer).toMatchObject({ defaults: { provider: null }, room: null })
+  expect(offer.providers.map(({ images }) => images)).toEqual(offer.providers.map(() => null))
+})
+
+test('an offer is reused until it is refreshed', async () => {
+  const source = openOffer(it.context)
+  await source.read(0)
+  const first = calls
+  await source.read(0)
+  expect(calls).toBe(first)
+  source.refresh()
+  await source.read(0)
+  expect(calls).toBe(2 * first)
+})
+
+test('machines that are being created take their memory from the free one', async () => {
+  const source = openOffer(it.context)
+  expect((await source.read(4 * 1024)).room?.free.memoryMiB).toBe(6 * 1024)
+  expect((await source.read(100 * 1024)).room?.free.memoryMiB).toBe(0)
+  expect((await source.read(0)).room?.free.memoryMiB).toBe(10 * 1024)
+})

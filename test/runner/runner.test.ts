@@ -1,0 +1,147 @@
+/** The runner against a bot that answers as the test says. */
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { parse } from 'valibot'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openLog } from '../../src/log.ts'
+import { type Runner, startRunner } from '../../src/runner/runner.ts'
+import type { Action } from '../../src/schema/action.ts'
+import { acquireRequest, completeRequest, failRequest, heartbeatRequest } from '../../src/schema/runner-protocol.ts'
+import { actions, openTestContext, type TestContext } from '../support/context.ts'
+import { until } from '../support/wait.ts'
+
+type Received = { path: string; body: unknown; authorization: string | undefined }
+let it: TestContext
+let server: Server
+let runner: Runner | null
+/** What the bot hands out, one at a time. */
+let leases: unknown[]
+let received: Received[]
+/** The bot answers a request for this path with this status. */
+let problem: { path: string; status: number } | null
+
+const of = (path: string) => received.filter(request => request.path === path).map(({ body }) => body)
+
+beforeEach(async () => {
+  it = await openTestContext()
+  runner = null
+  leases = []
+  received = []
+  problem = null
+  server = createServer(async (request, response) => {
+    const path = request.url?.replace('/runner/v1/', '') ?? ''
+    const body: unknown = JSON.parse(await text(request))
+    received.push({ path, body, authorization: request.headers.authorization })
+    const answer = (status: number, value?: unknown) => {
+      response.writeHead(status, { 'content-type': 'application/json' })
+      response.end(value === undefined ? undefined : JSON.stringify(value))
+    }
+    if (problem?.path === path) return answer(problem.status)
+    if (path === 'complete' || path === 'fail' || path === 'renew') return answer(200, { lease: 'ok' })
+    if (path === 'heartbeat') return answer(204)
+    const lease = leases.shift()
+    if (lease !== undefined) return answer(200, lease)
+    // An idle bot keeps the request open.
+    setTimeout(() => answer(204), 100)
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+})
+afterEach(async () => {
+  await runner?.close()
+  server.closeAllConnections()
+  server.close()
+  it.close()
+})
+
+const start = async () => {
+  const { port } = server.address() as AddressInfo
+  runner = await startRunner(it.context, {
+    ...{ botUrl: `http://127.0.0.1:${port}`, token: 'a-token-for-tests', version: '1.2.3', log: openLog('silent') },
+  })
+}
+const leaseOf = (action: Action | Record<string, unknown>, id = 'jira:1:0') => ({
+  ...{ id, correlation: 'correlation', action, attempt: 1, token: 'fence' },
+})
+const queued = (action: Action): Action => ({ ...action, by: { via: 'jira', who: 'dev' } })
+
+test('it claims with its offer, does the work, and reports the outcome', async () => {
+  leases = [leaseOf(queued(actions.create('DROP-1')))]
+  await start()
+  const [completed] = await until('the outcome', () => (of('complete').length > 0 ? of('complete') : null))
+  expect(parse(completeRequest, completed)).toMatchObject({
+    ...{ id: 'jira:1:0', token: 'fence' },
+    outcome: { result: 'done', environment: { ticket: 'DROP-1', status: 'running' } },
+  })
+  expect(parse(acquireRequest, of('acquire')[0])).toMatchObject({
+    runnerId: it.context.registry.runnerId(),
+    offer: { defaults: { provider: 'synthetic', baseImage: 'agent-swarm-base' } },
+  })
+  expect(received.every(({ authorization }) => authorization === 'Bearer a-token-for-tests')).toBe(true)
+})
+
+test('a heartbeat has the environments, what people did by the CLI, and the offer', async () => {
+  await it.do(actions.create('DROP-1'))
+  await start()
+  const [heartbeat] = await until('a heartbeat', () => (of('heartbeat').length > 0 ? of('heartbeat') : null))
+  expect(parse(heartbeatRequest, heartbeat)).toMatchObject({
+    version: '1.2.3',
+    environments: [{ ticket: 'DROP-1', status: 'running' }],
+    manualOperations: [{ ticket: 'DROP-1', kind: 'create', by: { via: 'cli', who: 'tester' } }],
+    offer: { providers: expect.arrayContaining([expect.objectContaining({ name: 'synthetic', live: true })]) },
+  })
+})
+
+test.for<[string, Action | Record<string, unknown>]>([
+  ['an unknown kind', { kind: 'format', ticket: 'DROP-1', by: { via: 'jira', who: null }, replyTo: null }],
+  ['a ticket that is a path', queued(actions.create('../../etc'))],
+  ['a checkpoint that is an option', queued(actions.checkpoint('DROP-1', '--force'))],
+  ['an image that is a path', { ...queued(actions.create('DROP-1')), machine: { baseImage: '../image' } }],
+  ['no action', {}],
+])('a lease with %s is refused, and nothing runs', async ([, action]) => {
+  leases = [leaseOf(action), leaseOf(queued(actions.status('DROP-2')), 'next')]
+  await start()
+  await until('the next action', () => of('complete').length > 0)
+  expect(of('fail').map(body => parse(failRequest, body))).toEqual([
+    {
+      ...{ id: 'jira:1:0', token: 'fence', retry: false, environment: null },
+      failure: expect.objectContaining({
+        kind: 'refused',
+        message: expect.stringContaining('this runner does not understand the action: action'),
+      }),
+    },
+  ])
+  expect(it.context.registry.operations('DROP-1', 10)).toEqual([])
+  expect(it.machines()).toEqual([])
+})
+
+test.for([
+  ['no token', { id: 'x' }],
+  ['no object', [1]],
+  ['an id that is too long', leaseOf(actions.status('DROP-1'), 'x'.repeat(2_000))],
+])('a lease with %s runs nothing, and the runner goes on', async ([, lease]) => {
+  leases = [lease, leaseOf(queued(actions.status('DROP-2')), 'next')]
+  await start()
+  await until('the next action', () => of('complete').length > 0)
+  expect(of('fail')).toEqual([])
+  expect(it.context.registry.operations('DROP-1', 10)).toEqual([])
+})
+
+test('an outcome is reported until the bot takes it', async () => {
+  problem = { path: 'complete', status: 503 }
+  leases = [leaseOf(queued(actions.create('DROP-1')))]
+  await start()
+  await until('two reports', () => of('complete').length >= 2)
+  problem = null
+  const count = of('complete').length
+  await until('another report', () => of('complete').length > count)
+  await runner?.close()
+  expect(new Set(of('complete').map(body => JSON.stringify(body))).size).toBe(1)
+})
+
+test('a failure is reported with whether a retry can help', async () => {
+  leases = [leaseOf(queued(actions.start('DROP-1')))]
+  await start()
+  const [failed] = await until('the failure', () => (of('fail').length > 0 ? of('fail') : null))
+  expect(parse(failRequest, failed)).toMatchObject({ failure: { kind: 'no-such-environment' }, retry: false })
+})

@@ -1,0 +1,93 @@
+/** The text of the hosts, and how OpenSSH reads it. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Host, hostsText } from '../../../src/runner/ssh/config-text.ts'
+import { sshArguments } from '../../../src/runner/ssh/options.ts'
+
+let root: string
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'agent-swarm ssh-'))
+})
+afterEach(() => rmSync(root, { recursive: true, force: true }))
+
+const ADDRESS = { host: '192.0.2.7', port: 2222, user: 'agent' }
+const host = (ticket: string, status: Host['status'], ssh: Host['ssh'] = null): Host => ({
+  ticket,
+  provider: 'kvm',
+  vmId: 'as-drop-1-00000001',
+  status,
+  ssh,
+})
+
+/** What somebody's configuration may say for all hosts. */
+const LAX = `
+Host *
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  GlobalKnownHostsFile /tmp/everybody
+  HostKeyAlias another
+  VerifyHostKeyDNS yes
+  UpdateHostKeys yes
+  ForwardAgent yes
+  ForwardX11 yes
+  IdentitiesOnly no
+  ProxyCommand nc somewhere 22
+  ProxyJump somewhere
+  ControlPath /tmp/%r@%h:%p
+  User root
+  Port 2022
+`
+/** The options that ssh itself would use. */
+const ssh = (...words: string[]): string[] =>
+  execFileSync('ssh', ['-G', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
+const withoutNames = (options: string[]) => options.filter(line => !/^(host|hostname) /.test(line))
+
+test('a host has the options of agent-swarm ssh, whatever else is configured and whatever the path of the home', () => {
+  const home = join(root, 'a home, 100% of "mine"\\')
+  const machine = host('DROP-2100', 'running', ADDRESS)
+  const file = join(root, 'config')
+  writeFileSync(file, hostsText(home, [machine]) + LAX)
+  const expected = withoutNames(ssh(...sshArguments(home, machine.vmId, ADDRESS), '--', ADDRESS.host))
+  expect(expected).toContain(`userknownhostsfile ${join(home, 'ssh', `${machine.vmId}.known_hosts`)}`)
+  expect(expected).toContain('stricthostkeychecking true')
+  for (const name of ['DROP-2100', 'drop-2100']) {
+    const options = ssh('-F', file, name)
+    expect(withoutNames(options)).toEqual(expected)
+    expect(options).toContain(`hostname ${ADDRESS.host}`)
+  }
+  // The comparison can fail: another host has the options of `Host *`.
+  expect(ssh('-F', file, 'DROP-21')).toContain('stricthostkeychecking false')
+})
+
+test('machines that nobody can log in to are comments with the reason', () => {
+  const text = hostsText(root, [
+    { ...host('DROP-1', 'running'), provider: 'synthetic' },
+    host('DROP-2', 'running', ADDRESS),
+    host('DROP-3', 'stopped'),
+    host('DROP-4', 'creating', ADDRESS),
+    host('DROP-5', 'deleting', ADDRESS),
+    host('DROP-6', 'failed'),
+    host('DROP-7', 'lost'),
+  ])
+  expect(text.split('\n').filter(line => /^(Host|#)/.test(line))).toEqual([
+    '# DROP-1 runs on synthetic, which has no SSH address',
+    'Host DROP-2 drop-2',
+    '# DROP-3 is stopped. Start it: agent-swarm start DROP-3',
+    '# DROP-4 is being created',
+    '# DROP-5 is being deleted',
+    '# DROP-6 could not be created. Try again: agent-swarm create DROP-6',
+    '# DROP-7 has lost its machine. Create a new one: agent-swarm create DROP-7',
+  ])
+})
+
+test.for([
+  [{ host: '192.0.2.1\nProxyCommand reboot', port: 22, user: 'agent' }, 'is not an IP address'],
+  [{ host: '-oProxyCommand=reboot', port: 22, user: 'agent' }, 'is not an IP address'],
+  [{ host: '192.0.2.1', port: 22, user: 'agent\n  ProxyCommand reboot' }, 'is not a user name'],
+  [{ host: '192.0.2.1', port: 22, user: '-l' }, 'is not a user name'],
+] as const)('an address or a user that could be an option is refused: %j', ([address, message]) =>
+  expect(() => hostsText(root, [host('DROP-1', 'running', address)])).toThrow(message),
+)
