@@ -7,7 +7,7 @@ import { isoImage } from '../../base-image/iso.ts'
 import { seedImage } from '../../base-image/seed.ts'
 
 const SECTOR = 2048
-/** A reader of our own kind: the Joliet tree by the specification's offsets, nothing of the writer's. */
+/** Reads the Joliet tree by the offsets of the specification, with nothing of the writer. */
 const read = (image: Buffer): Map<string, Buffer> => {
   let sector = 16
   while (image[sector * SECTOR] !== 2) sector += 1
@@ -15,7 +15,7 @@ const read = (image: Buffer): Map<string, Buffer> => {
   expect(descriptor.toString('latin1', 1, 6)).toBe('CD001')
   expect(descriptor.toString('latin1', 88, 91)).toBe('%/E')
   const root = descriptor.readUInt32LE(156 + 2) * SECTOR
-  const found = new Map<string, Buffer>()
+  const files = new Map<string, Buffer>()
   for (let at = root; (image[at] ?? 0) > 0; at += image[at] ?? 0) {
     const length = image[at + 32] ?? 0
     if (length === 1) continue
@@ -24,12 +24,12 @@ const read = (image: Buffer): Map<string, Buffer> => {
       .toString('utf16le')
     const [from, size] = [image.readUInt32LE(at + 2) * SECTOR, image.readUInt32LE(at + 10)]
     expect(image.readUInt32BE(at + 6) * SECTOR).toBe(from)
-    found.set(name, image.subarray(from, from + size))
+    files.set(name, image.subarray(from, from + size))
   }
-  return found
+  return files
 }
 
-test.for([0, 1, 2047, 2048, 2049, 100_000])('a file of %i bytes comes back as it was', size => {
+test.for([0, 1, 2047, 2048, 2049, 100_000])('a file of %i bytes is read back unchanged', size => {
   const content = Buffer.alloc(size, 'abc')
   const image = isoImage('CIDATA', [
     { name: 'meta-data', content: Buffer.from('first') },
@@ -43,7 +43,7 @@ test.for([0, 1, 2047, 2048, 2049, 100_000])('a file of %i bytes comes back as it
   expect(files.get('network-config')?.toString()).toBe('last')
 })
 
-describe.skipIf(!existsSync('/usr/bin/isoinfo'))('isoinfo, a reader that others wrote', () => {
+describe.skipIf(!existsSync('/usr/bin/isoinfo'))('isoinfo, an independent reader', () => {
   test('finds the label and both trees', () => {
     const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-iso-'))
     const path = join(folder, 'seed.iso')
@@ -63,7 +63,7 @@ describe.skipIf(!existsSync('/usr/bin/isoinfo'))('isoinfo, a reader that others 
   })
 })
 
-test('the seed tells the machine its name, its key and its host key, and nothing in it is a template', () => {
+test("the seed has the machine's name, login key and host key, and no value of it is a template", () => {
   const hostile = 'ssh-ed25519 AAAA "}; runcmd: [reboot] #'
   const files = read(
     seedImage({

@@ -1,4 +1,4 @@
-/** Which package manager the recipe takes. Each run ends at its first real step: nothing of this system is changed. */
+/** Which package manager setup-base.sh uses. Each run ends at its first real step, so that nothing of this system changes. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { baseScript } from '../../base-image/scripts.ts'
 
-const CONTENTS = ['sshd', 'git', 'cloud-init', 'qemu-ga', 'sudo', 'rsync']
+const PROGRAMS = ['sshd', 'git', 'cloud-init', 'qemu-ga', 'sudo', 'rsync']
 
-/** Runs the recipe with nothing but `programs` on its PATH. Each writes down how it was called, and fails when it would change the system. */
-const recipe = (programs: string[]) => {
+/** Runs it with only `programs` on its PATH. Each logs how it was called, and fails where it would change the system. */
+const runSetup = (programs: string[]) => {
   const bin = mkdtempSync(join(tmpdir(), 'agent-swarm-recipe-'))
   const log = join(bin, 'log')
   try {
@@ -31,8 +31,8 @@ const recipe = (programs: string[]) => {
   }
 }
 
-test('Debian and Ubuntu: apt-get, with its lists read first', () => {
-  expect(recipe(['apt-get'])).toMatchObject({
+test('Debian and Ubuntu: apt-get, after an update of its lists', () => {
+  expect(runSetup(['apt-get'])).toMatchObject({
     code: 9,
     called: [
       'apt-get update -q',
@@ -42,22 +42,22 @@ test('Debian and Ubuntu: apt-get, with its lists read first', () => {
 })
 
 test('Fedora and its relatives: dnf', () => {
-  expect(recipe(['dnf', 'git', 'sshd', 'sudo'])).toMatchObject({
+  expect(runSetup(['dnf', 'git', 'sshd', 'sudo'])).toMatchObject({
     code: 9,
     called: ['dnf install -y openssh-server git-core cloud-init qemu-guest-agent sudo rsync'],
   })
 })
 
-test('an image that has all of it is not installed into, and needs no network', () => {
-  expect(recipe([...CONTENTS, 'apt-get', 'dnf'])).toMatchObject({
+test('an image with all programs gets no packages, and needs no network', () => {
+  expect(runSetup([...PROGRAMS, 'apt-get', 'dnf'])).toMatchObject({
     code: 9,
     called: ['mkdir -p /etc/cloud/cloud.cfg.d'],
   })
 })
 
-test('a system with neither: it says what is missing', () => {
-  expect(recipe(CONTENTS.slice(2))).toMatchObject({
+test('a system with neither: it names what is missing', () => {
+  expect(runSetup(PROGRAMS.slice(2))).toMatchObject({
     code: 1,
-    stderr: 'setup-base.sh: no apt-get and no dnf here, and these are missing: sshd\ngit\n',
+    stderr: 'setup-base.sh: missing, and neither apt-get nor dnf can install it: sshd\ngit\n',
   })
 })

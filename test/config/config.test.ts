@@ -2,7 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { providerNames, providers } from '../../providers/index.ts'
 import { readConfig } from '../../src/config/config.ts'
+import { homeId } from '../../src/config/home.ts'
+import { groups } from '../../src/config/settings.ts'
+import { PROVIDER_NAME } from '../../src/domain.ts'
 
 let home: string
 beforeEach(() => {
@@ -21,7 +25,7 @@ const jira = {
   JIRA_WEBHOOK_SECRET: 'hush',
 }
 
-test('with nothing set, the CLI works and the bot says all that it lacks', async () => {
+test('without settings, the CLI works, and the bot reports everything that it lacks', async () => {
   const config = await read()
   expect(config).toMatchObject({
     home,
@@ -35,12 +39,12 @@ test('with nothing set, the CLI works and the bot says all that it lacks', async
   expect(config.botProblems.join()).toMatch(/APP_ID.*WEBHOOK_SECRET.*JIRA_HOST/)
 })
 
-test('the key in base64, as Probot takes it too', async () => {
+test('the private key may be base64, as Probot accepts it', async () => {
   const config = await read({ ...github, PRIVATE_KEY: Buffer.from(KEY).toString('base64'), JIRA_PROJECTS: 'DROP' })
   expect(config.github).toMatchObject({ privateKey: KEY })
 })
 
-test('both sides complete: no problem; the key with \\n in one line is a key', async () => {
+test('both sides complete: no problems; the private key may be one line with \\n', async () => {
   const config = await read({ ...github, PRIVATE_KEY: KEY.replaceAll('\n', '\\n'), ...jira })
   expect(config.botProblems).toEqual([])
   expect(config.github).toEqual({ via: 'app', appId: 1, privateKey: KEY, webhookSecret: 'hush', apiUrl: null })
@@ -55,18 +59,22 @@ test.for([
     /WEBHOOK_SECRET is missing or empty/,
   ],
   ['an empty secret', { ...github, WEBHOOK_SECRET: '', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET is missing or empty/],
-  ['a secret alone', { WEBHOOK_SECRET: 'hush', JIRA_PROJECTS: 'DROP' }, /APP_ID is missing[\s\S]*PRIVATE_KEY/],
-  ['a key that is none', { ...github, PRIVATE_KEY: 'abc', JIRA_PROJECTS: 'DROP' }, /no PEM private key/],
-  ['a webhook secret of Jira that is empty', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is empty/],
-  ['an App that is begun, beside a token', { APP_ID: '1', GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET/],
+  ['only a webhook secret', { WEBHOOK_SECRET: 'hush', JIRA_PROJECTS: 'DROP' }, /APP_ID is missing[\s\S]*PRIVATE_KEY/],
+  ['a private key that is not PEM', { ...github, PRIVATE_KEY: 'abc', JIRA_PROJECTS: 'DROP' }, /not a PEM private key/],
+  ['an empty webhook secret of Jira', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is empty/],
+  [
+    'an App that is configured in part, beside a token',
+    { APP_ID: '1', GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' },
+    /WEBHOOK_SECRET/,
+  ],
   ['an empty token', { GITHUB_TOKEN: '', JIRA_PROJECTS: 'DROP' }, /GITHUB_TOKEN is empty/],
   ['Jira without projects', { ...jira, JIRA_PROJECTS: '' }, /JIRA_PROJECTS is missing/],
-] as const)('%s keeps the bot from starting', async ([, environment, said]) => {
+] as const)('%s keeps the bot from starting', async ([, environment, expected]) => {
   const config = await read(environment)
-  expect(config.botProblems.join('\n')).toMatch(said)
+  expect(config.botProblems.join('\n')).toMatch(expected)
 })
 
-test('a token instead of an App, and Jira without a webhook, are complete', async () => {
+test('a token instead of an App, and Jira without a webhook secret, are complete', async () => {
   const { JIRA_WEBHOOK_SECRET: _, ...polled } = jira
   const config = await read({ ...polled, GITHUB_TOKEN: 't', GITHUB_REPOSITORIES: 'acme/shop, acme/web' })
   expect(config.botProblems).toEqual([])
@@ -74,26 +82,26 @@ test('a token instead of an App, and Jira without a webhook, are complete', asyn
   expect(config.jira).toMatchObject({ webhookSecret: null })
 })
 
-test('a complete App counts, and the token beside it does not', async () => {
+test('a token beside a complete App is ignored', async () => {
   expect((await read({ ...github, GITHUB_TOKEN: 't', JIRA_PROJECTS: 'DROP' })).github).toMatchObject({ via: 'app' })
 })
 
-test('an address has no user and no password, and what is said of it shows neither', async () => {
+test('an address may not contain a user or a password, and the message shows neither', async () => {
   for (const url of ['https://me:canary@bot.example', 'https://canary@bot.example/', 'http://me:canary@bot.example']) {
-    const [found = ''] = await mistakes({ AGENT_SWARM_BOT_URL: url })
-    expect(found).toMatch(/^AGENT_SWARM_BOT_URL must .*"https?:\/\/\[redacted\]@bot\.example\/?"\.$/)
+    const [message = ''] = await mistakes({ AGENT_SWARM_BOT_URL: url })
+    expect(message).toMatch(/^AGENT_SWARM_BOT_URL must .*"https?:\/\/\[redacted\]@bot\.example\/?"\.$/)
   }
 })
 
 test('http is allowed on loopback', async () => {
   expect((await read({ ...jira, JIRA_HOST: 'http://127.0.0.1:8080' })).jira?.url).toBe('http://127.0.0.1:8080')
-  // A name like any other, and somebody's.
+  // An ordinary name, which somebody owns.
   expect((await mistakes({ JIRA_HOST: 'http://127.example.org' })).join()).toMatch(
     /^JIRA_HOST must be .* loopback only/,
   )
 })
 
-test('a scheme is no name of a host', async () => {
+test('a scheme is not taken for a host name', async () => {
   expect((await read({ ...jira, JIRA_HOST: 'HTTPS://Example.atlassian.net' })).jira?.url).toBe(
     'https://example.atlassian.net',
   )
@@ -119,12 +127,12 @@ const mistakes = async (environment: Record<string, string>, flags = {}): Promis
     .map(line => line.replace('  - ', '').replace(home, '~'))
 }
 
-test('every mistake is told at once, each with where, what is wrong and how it is written', async () => {
+test('every mistake is reported at once, each with its place and what the value must be', async () => {
   writeFileSync(
     join(home, 'config.yaml'),
     'jiraProjects: [DROP, 7]\nprot: 1000\nmemoryMiB: much\nrunnerToken: 1234\nbaseImage: [a, b]\n',
   )
-  const found = await mistakes(
+  const messages = await mistakes(
     {
       PORT: 'x',
       LOG_LEVEL: 'loud',
@@ -134,36 +142,36 @@ test('every mistake is told at once, each with where, what is wrong and how it i
     },
     { provider: 'vmware', botUrl: 'http://bot.example' },
   )
-  expect(found.sort()).toEqual([
-    '--bot-url must be a host name or an https URL (http on loopback only), and is "http://bot.example".',
-    '--provider must be one of kvm, tart, hyperv, aws, synthetic, and is "vmware".',
-    'GITHUB_REPOSITORIES[1] is no repository, which is written owner/name: "shop".',
-    'JIRA_HOST must be a host name or an https URL (http on loopback only), and is "http://jira.example".',
-    'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent, and is "loud".',
-    'PORT must be a whole number from 0 to 65535, and is "x".',
-    '~/config.yaml:1: jiraProjects[1] is no project key of Jira, as DROP: 7.',
-    '~/config.yaml:2: prot is no setting; did you mean port?',
-    '~/config.yaml:3: memoryMiB must be a whole number from 256 to 1048576, and is "much".',
-    '~/config.yaml:4: runnerToken must be text, in quotes when it looks like a number.',
-    '~/config.yaml:5: baseImage is no name of an image: small letters, digits and hyphens, at most 41: ["a","b"].',
+  expect(messages.sort()).toEqual([
+    '--bot-url must be a host name or an https URL (http on loopback only), not "http://bot.example".',
+    '--provider must be one of kvm, tart, hyperv, aws, synthetic, not "vmware".',
+    'GITHUB_REPOSITORIES[1] is not a repository (write owner/name): "shop".',
+    'JIRA_HOST must be a host name or an https URL (http on loopback only), not "http://jira.example".',
+    'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent, not "loud".',
+    'PORT must be a whole number from 0 to 65535, not "x".',
+    '~/config.yaml:1: jiraProjects[1] is not a Jira project key (for example DROP): 7.',
+    '~/config.yaml:2: prot is not a setting; did you mean port?',
+    '~/config.yaml:3: memoryMiB must be a whole number from 256 to 1048576, not "much".',
+    '~/config.yaml:4: runnerToken must be text (in quotes if it looks like a number).',
+    '~/config.yaml:5: baseImage is not an image name (lower-case letters, digits and hyphens, at most 41 characters): ["a","b"].',
   ])
 })
 
 test.for([
-  ['text that is no YAML', 'a: [', /config\.yaml:1: /],
+  ['text that is not YAML', 'a: [', /config\.yaml:1: /],
   ['the same setting twice', 'port: 1\nport: 2\n', /config\.yaml:2: Map keys must be unique/],
-  ['an alias', 'port: &p 1\ncpus: *p\n', /aliases \(&name, \*name\) are not taken/],
+  ['an alias', 'port: &p 1\ncpus: *p\n', /aliases \(&name, \*name\) are not allowed/],
   ['a list', '- port\n', /config\.yaml must be lines of "name: value"/],
   ['a tag', 'port: !!js/function "x"\n', /config\.yaml:1: /],
-  ['a merge key', '<<: {port: 1}\n', /config\.yaml:1: << is no setting/],
+  ['a merge key', '<<: {port: 1}\n', /config\.yaml:1: << is not a setting/],
   [
     'a name that objects inherit',
     '__proto__: {port: 1}\nconstructor: 1\n',
-    /__proto__ is no setting[\s\S]*constructor is no setting/,
+    /__proto__ is not a setting[\s\S]*constructor is not a setting/,
   ],
-  ['no end of nesting', `port: ${'['.repeat(50_000)}`, /config\.yaml/],
-  ['no end', `port: 1 # ${'x'.repeat(200_000)}`, /larger than 100000 characters/],
-] as const)('a file with %s is refused in words', async ([, content, expected]) => {
+  ['endless nesting', `port: ${'['.repeat(50_000)}`, /config\.yaml/],
+  ['an endless line', `port: 1 # ${'x'.repeat(200_000)}`, /larger than 100000 characters/],
+] as const)('a file with %s is refused with a message', async ([, content, expected]) => {
   writeFileSync(join(home, 'config.yaml'), content)
   const error = await read().then(
     () => '',
@@ -172,19 +180,19 @@ test.for([
   expect(error).toMatch(expected)
 })
 
-test('a setting of the file with nothing behind it is given, and empty', async () => {
+test('a line of the file without a value is given, and empty', async () => {
   writeFileSync(join(home, 'config.yaml'), 'githubToken:\njiraProjects: [DROP]\n')
   expect((await read()).botProblems.join()).toMatch(/GITHUB_TOKEN is empty/)
 })
 
-test('no secret is shown, even one that is wrong', async () => {
+test('a secret is never shown, even when it is wrong', async () => {
   writeFileSync(join(home, 'config.yaml'), 'jiraApiToken: [hidden]\nwebhookSecret: {hidden: 1}\n')
-  const found = await mistakes({})
-  expect(found).toHaveLength(2)
-  expect(found.join()).not.toContain('hidden')
+  const messages = await mistakes({})
+  expect(messages).toHaveLength(2)
+  expect(messages.join()).not.toContain('hidden')
 })
 
-test('a limit is as much as a machine has, where nobody sets another', async () => {
+test('a limit is by default the size of a machine', async () => {
   expect((await read({ AGENT_SWARM_CPUS: '3', AGENT_SWARM_MAX_DISK_GIB: '100' })).limits).toEqual({
     cpus: 3,
     memoryMiB: 4096,
@@ -192,7 +200,7 @@ test('a limit is as much as a machine has, where nobody sets another', async () 
   })
 })
 
-test('a flag wins over the environment, and that over the file', async () => {
+test('a flag wins over the environment, which wins over the file', async () => {
   writeFileSync(join(home, 'config.yaml'), 'port: 1000\nlogLevel: warn\njiraProjects: [DROP, WEB]\n')
   expect(await read({ PORT: '2000' }, { port: '3001' })).toMatchObject({
     port: 3001,
@@ -207,4 +215,36 @@ test('NODE_ENV changes nothing', async () => {
   const { environment: _, ...production } = await read({ ...github, ...jira, NODE_ENV: 'production' })
   const { environment: __, ...development } = await read({ ...github, ...jira, NODE_ENV: 'development' })
   expect(production).toEqual(development)
+})
+
+test("a provider's settings come from its own folder", async () => {
+  const { providerSettings } = await read({ AGENT_SWARM_KVM_URI: 'qemu:///session' })
+  expect(Object.keys(providerSettings)).toEqual(providerNames)
+  expect(providerSettings.kvm).toMatchObject({ kvmUri: 'qemu:///session', kvmPool: 'agent-swarm' })
+  expect(providerSettings.synthetic).toEqual({})
+  expect(await mistakes({ AGENT_SWARM_KVM_FIRMWARE: 'coreboot' })).toEqual([
+    'AGENT_SWARM_KVM_FIRMWARE must be one of bios, uefi, not "coreboot".',
+  ])
+})
+
+test('a provider is one row: its name is of the pattern, and no setting of it is that of another', () => {
+  for (const { name, label, settings } of providers) {
+    expect(name).toMatch(PROVIDER_NAME)
+    expect(label.length).toBeLessThanOrEqual(64)
+    for (const [setting, { env }] of Object.entries(settings)) {
+      expect(setting.startsWith(name)).toBe(true)
+      expect(env).toMatch(new RegExp(`^AGENT_SWARM_${name.toUpperCase()}_[A-Z_]+$`))
+    }
+  }
+  const rows = Object.values(groups).flatMap(rows => Object.entries(rows))
+  expect(new Set(rows.map(([name]) => name)).size).toBe(rows.length)
+  expect(new Set(rows.map(([, { env }]) => env)).size).toBe(rows.length)
+})
+
+test("a home's id is made once, and damage to it is reported", () => {
+  const id = homeId(home)
+  expect(id).toMatch(/^[0-9a-f]{16}$/)
+  expect(homeId(home)).toBe(id)
+  writeFileSync(join(home, 'id'), '')
+  expect(() => homeId(home)).toThrow(/does not hold 16 hex digits/)
 })

@@ -2,10 +2,17 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { isFailure } from '../src/errors.ts'
+import { explainBy, isFailure } from '../src/errors.ts'
 import { openRun } from '../src/exec.ts'
 
-const run = openRun({ PATH: process.env.PATH, HOME: '/nowhere', GITHUB_TOKEN: 'ghp_secret', APP_ID: '1' })
+const environment = {
+  PATH: process.env.PATH,
+  HOME: '/nowhere',
+  GITHUB_TOKEN: 'ghp_secret',
+  APP_ID: '1',
+  TART_HOME: '/t',
+}
+const run = openRun(environment)
 const failureOf = async (promise: Promise<unknown>) => {
   try {
     await promise
@@ -15,48 +22,49 @@ const failureOf = async (promise: Promise<unknown>) => {
   }
 }
 
-test('arguments reach the program as they are, and no shell reads them', async () => {
+test('arguments reach the program unchanged, and no shell reads them', async () => {
   const { stdout } = await run('printf', ['%s|', '$(id)', '; reboot', '`x`', "'"])
   expect(stdout).toBe("$(id)|; reboot|`x`|'|")
 })
 
-test('a program sees an allow-listed environment, in the C locale', async () => {
+test('a program sees the general variables and those that it is given, in the C locale', async () => {
   const { stdout } = await run('env', [])
   expect(stdout).toContain('LC_ALL=C')
-  expect(stdout).not.toMatch(/secret|APP_ID/)
+  expect(stdout).toContain('HOME=/nowhere')
+  expect(stdout).not.toMatch(/secret|APP_ID|TART_HOME/)
+  const runTart = openRun(environment, { passOn: ['TART_HOME', 'LIBVIRT_DEFAULT_URI'] })
+  expect((await runTart('env', [])).stdout.split('\n').sort()).toEqual([...stdout.split('\n'), 'TART_HOME=/t'].sort())
 })
 
-test('a deadline ends the whole process group, also one that holds the output', async () => {
-  const began = performance.now()
-  const failure = await failureOf(run('sh', ['-c', 'sleep 30 & sleep 30'], { deadline: 200 }))
+test('a deadline ends the whole process group, even one that holds the output', { timeout: 60_000 }, async () => {
+  const failure = await failureOf(run('sh', ['-c', 'sleep 3600 & sleep 3600'], { deadline: 200 }))
   expect(failure).toMatchObject({ kind: 'timeout', message: expect.stringContaining('no answer within 0.2 s') })
-  expect(performance.now() - began).toBeLessThan(10_000)
 })
 
-test('what a program said becomes a kind by the first pattern that matches', async () => {
-  const explain = [[/not there/, 'no-such-vm', 'Make it.']] as const
+test('standard error becomes a failure by the table of the tool, or an unknown failure', async () => {
+  const explain = explainBy([[/not there/, 'no-such-vm', 'Create it.']])
   expect(await failureOf(run('sh', ['-c', 'echo it is not there >&2; exit 1'], { explain }))).toMatchObject({
     kind: 'no-such-vm',
-    remedy: 'Make it.',
+    remedy: 'Create it.',
   })
-  expect(await failureOf(run('sh', ['-c', 'echo something new >&2; exit 1'], { explain }))).toMatchObject({
+  expect(await failureOf(run('sh', ['-c', 'echo something new >&2; exit 1']))).toMatchObject({
     kind: 'unknown',
     message: expect.stringContaining('something new'),
   })
 })
 
-test('a program that is not there is said to be missing', async () => {
+test('a program that does not exist is reported as not installed', async () => {
   expect(await failureOf(run('no-such-program-here', []))).toMatchObject({
     kind: 'provider-missing',
     message: 'no-such-program-here: no-such-program-here is not installed',
   })
 })
 
-test('an exit code that is an answer is no failure', async () => {
+test('an exit code that is an answer is not a failure', async () => {
   expect(await run('sh', ['-c', 'exit 3'], { answers: [3] })).toMatchObject({ exitCode: 3 })
 })
 
-test('output goes into a file as it is, and no more of it than is allowed', async () => {
+test('output goes unchanged into a file, up to the limit', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-exec-'))
   const file = join(folder, 'out')
   const print = (bytes: string) => ['-c', `printf '${bytes}'; echo done >&2`]
@@ -76,8 +84,9 @@ test('output goes into a file as it is, and no more of it than is allowed', asyn
   rmSync(folder, { recursive: true })
 })
 
-test('of much that a program said, a failure shows the end', async () => {
-  const said = await failureOf(run('sh', ['-c', 'head -c 100000 /dev/zero | tr "\\0" x >&2; echo because >&2; exit 1']))
-  expect(said?.message).toMatch(/x+because$/)
-  expect(said?.message.length).toBeLessThan(5_000)
+test('a failure shows only the end of a long standard error', async () => {
+  const script = 'head -c 100000 /dev/zero | tr "\\0" x >&2; echo because >&2; exit 1'
+  const failure = await failureOf(run('sh', ['-c', script]))
+  expect(failure?.message).toMatch(/x+because$/)
+  expect(failure?.message.length).toBeLessThan(5_000)
 })
