@@ -371,12 +371,12 @@ const baseImage = v.strictObject({
 }) satisfies v.GenericSchema<BaseManifest>
 
 const check = v.strictObject({
-  of: said(text, 'What was looked at.'),
-  found: said(
+  subject: said(text, 'The side that was checked, for example GitHub.'),
+  status: said(
     v.picklist(['ok', 'warning', 'error']),
-    '`error` keeps something from working, `warning` should be known.',
+    '`error`: something will not work. `warning`: it works, but somebody should know.',
   ),
-  says: text,
+  text,
   remedy: v.nullable(text),
 }) satisfies v.GenericSchema<Check>
 
