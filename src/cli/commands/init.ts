@@ -47,15 +47,15 @@ const setUp = async (setup: Setup): Promise<number> => {
   if (written) await writeAnswers(answers)
   const isSettled = written || changes.length === 0
   const next = isSettled ? [...setup.next, 'agent-swarm up'] : []
-  if (invocation.json) printJson<'init'>({ path, written, checks, changes, next })
+  if (invocation.json) printJson<'init'>({ path, written, checks, changes, next }, invocation.terminal)
   if (written) say('Written. Only you can read the file.')
-  else if (!isSettled) printNote(dryRun ? 'Nothing was written: this is a dry run.' : 'Nothing was written.')
+  else if (!isSettled) printNote(`Nothing was written${dryRun ? ': this is a dry run' : ''}.`, invocation.terminal)
   if (isSettled && !hasError(checks)) say(`Next: ${next.join(', then ')}`)
   return !hasError(checks) && (isSettled || dryRun) ? 0 : 1
 }
 
 export const run: RunCommand = async invocation => {
-  const setup = await openSetup(invocation, homeIn())
+  const setup = await openSetup(invocation, homeIn(invocation.terminal.env))
   try {
     return await setUp(setup)
   } catch (error) {

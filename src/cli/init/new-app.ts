@@ -6,7 +6,7 @@ import { isInstalled } from '../../bot/github/check.ts'
 import { writePrivately } from '../../config/file.ts'
 import { fail } from '../../errors.ts'
 import { originUrl } from '../../schema/forms.ts'
-import { printNote } from '../terminal/output.ts'
+import { printNote, type Terminal } from '../terminal/output.ts'
 import { apiUrlOf, candidateOf, forget, writeAnswers } from './answers.ts'
 import { APP, TOKEN } from './questions.ts'
 import { type Setup, unlessCancelled } from './setup.ts'
@@ -16,10 +16,10 @@ const POLL_MS = 2_000
 
 const validateUrl = (text: string) => v.safeParse(originUrl, text.trim()).issues?.[0].message
 
-const showAddress = (address: string) => {
+const showAddress = (terminal: Terminal, address: string) => {
   const { host, port } = new URL(address)
-  printNote(`Open this address in a browser, and follow GitHub to the end:\n  ${address}`)
-  printNote(`(Only this host can open it. From another one, first: ssh -L ${port}:${host} <this host>)`)
+  printNote(`Open this address in a browser, and follow GitHub to the end:\n  ${address}`, terminal)
+  printNote(`(Only this host can open it. From another one, first: ssh -L ${port}:${host} <this host>)`, terminal)
 }
 
 /** Returns the new answers; none in a dry run. */
@@ -48,7 +48,11 @@ export const createNewApp = async (setup: Setup) => {
   }
   const { createApp } = await import('../../bot/github/app-manifest.ts')
   const options = { apiUrl: apiUrlOf(answers), publicUrl: v.parse(originUrl, publicUrl), organization: owner || null }
-  const { appId, privateKey, webhookSecret, page } = await createApp(options, showAddress, invocation.signal)
+  const { appId, privateKey, webhookSecret, page } = await createApp(
+    options,
+    address => showAddress(invocation.terminal, address),
+    invocation.signal,
+  )
   // GitHub shows the key only once, so it is kept before anything else.
   const privateKeyPath = join(answers.home, `github-app-${appId}.pem`)
   writePrivately(privateKeyPath, privateKey)

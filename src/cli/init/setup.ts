@@ -1,8 +1,7 @@
 /** The context of one run of `agent-swarm init`. */
-import { styleText } from 'node:util'
 import type { Check } from '../../bot/check.ts'
 import { fail } from '../../errors.ts'
-import { type Invocation, print, printNote, stripControls } from '../terminal/output.ts'
+import { type Invocation, print, printNote, stripControls, styled } from '../terminal/output.ts'
 import { type Ask, openAsk } from '../terminal/prompt.ts'
 import { type Answers, openAnswers } from './answers.ts'
 
@@ -21,23 +20,23 @@ export type Setup = {
 
 export const openSetup = async (invocation: Invocation, home: string): Promise<Setup> => ({
   ...{ invocation, dryRun: invocation.flags['dry-run'] === true, checks: [], next: new Set() },
-  ask: await openAsk(invocation.signal),
+  ask: invocation.terminal.stdin.isTTY ? await openAsk(invocation.signal) : null,
   answers: await openAnswers(home, invocation.flags),
   // With --json, stdout is for the result.
   say: text => {
-    if (!invocation.quiet) (invocation.json ? printNote : print)(text)
+    if (!invocation.quiet) (invocation.json ? printNote : print)(text, invocation.terminal)
   },
 })
 
 const MARKS = { ok: ['✓', 'green'], warning: ['!', 'yellow'], error: ['✗', 'red'] } as const
 const onOneLine = (text: string) => stripControls(text.replaceAll(/\s+/g, ' '))
-export const show = ({ invocation: { json, quiet }, say }: Setup, checks: readonly Check[]) => {
-  const stream = json || quiet ? process.stderr : process.stdout
+export const show = ({ invocation: { json, quiet, terminal }, say }: Setup, checks: readonly Check[]) => {
+  const stream = json || quiet ? terminal.stderr : terminal.stdout
   for (const { subject, status, text, remedy } of checks) {
     const [mark, style] = MARKS[status]
-    const line = `${styleText(style, mark, { stream })} ${subject}: ${onOneLine(text)}${remedy === null ? '' : `\n  ${onOneLine(remedy)}`}`
+    const line = `${styled(mark, style, stream, terminal)} ${subject}: ${onOneLine(text)}${remedy === null ? '' : `\n  ${onOneLine(remedy)}`}`
     if (!quiet) say(line)
-    else if (status === 'error') printNote(line)
+    else if (status === 'error') printNote(line, terminal)
   }
 }
 
