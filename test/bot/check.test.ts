@@ -456,6 +456,7 @@ describe('Jira', () => {
     const config = configWith({ jira: settingsWith({ webhookSecret: 'secret' }) })
     expect(complaintsOf(await jiraChecks.run(config, ['jiraWebhookSecret']))).toEqual([
       'error: the webhook secret is easy to guess: it has 6 characters',
+      'warning: Jira needs a webhook: Settings, System, WebHooks',
     ])
   })
 })

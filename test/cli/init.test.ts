@@ -149,7 +149,7 @@ describe('without a terminal', () => {
     const words = [...laptop, ...files, '--jira', 'webhook', '--jira-email', jira.me.emailAddress]
     const result = await init(words, addresses())
     expect(result).toMatchObject({ code: 0, stdout: expect.stringContaining('✓ Jira: the webhook secret is long') })
-    expect(result.stdout).toContain(`Secret: jiraWebhookSecret in ${path()}`)
+    expect(result.stdout).toContain('Secret: jiraWebhookSecret in config.yaml')
     const { jiraWebhookSecret, ...rest } = parse(readFile())
     expect(rest).toEqual(laptopSettings())
     expect(jiraWebhookSecret).toMatch(/^[0-9a-f]{64}$/)

@@ -126,6 +126,15 @@ const checkProjects = async ({ jira, projects }: Context) => {
   return (await Promise.all(projects.map(check))).flat()
 }
 
+/** Jira shows its webhooks to nobody but its administrators, so this can only say what is needed. */
+const checkWebhook = ({ settings: { webhookSecret } }: Context) => [
+  webhookSecret === null ? null : checkSecret(webhookSecret),
+  warning(
+    'Jira needs a webhook: Settings, System, WebHooks',
+    'URL: https://<your address>/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.',
+  ),
+]
+
 const ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
 export const jiraChecks = defineChecks<Context>({
   subject: 'Jira',
@@ -133,11 +142,7 @@ export const jiraChecks = defineChecks<Context>({
   rows: [
     { name: 'checking the Jira account', needs: ACCOUNT, run: checkAccount },
     { name: 'checking the Jira projects', needs: [...ACCOUNT, 'jiraProjects'], run: checkProjects },
-    {
-      name: 'checking the webhook secret',
-      needs: ['jiraWebhookSecret'],
-      run: ({ settings: { webhookSecret } }) => (webhookSecret === null ? null : checkSecret(webhookSecret)),
-    },
+    { name: 'checking the webhook', needs: ['jiraWebhookSecret'], run: checkWebhook },
   ],
   explain: (error, doing) => failed(failureOf(error, doing)),
   suggestions: { jiraProjects: ({ jira }) => jira.projects() },

@@ -1,5 +1,4 @@
 /** The sides of `agent-swarm init`: the ways to reach each, the answers that a way needs, and the checks that try them. */
-import { warning } from '../../bot/check.ts'
 import { appChecks, tokenChecks } from '../../bot/github/check.ts'
 import { jiraChecks } from '../../bot/jira/check.ts'
 import { machineChecks } from './machines.ts'
@@ -51,13 +50,6 @@ const jira: Side = {
       hint: 'Jira must reach the bot',
       checks: jiraChecks,
       steps: [...jiraSteps, ['jiraWebhookSecret']],
-      notice: path => ({
-        subject: 'Jira',
-        ...warning(
-          'Jira needs a webhook: Settings, System, WebHooks',
-          `URL: https://<your address>/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in ${path}`,
-        ),
-      }),
     },
     none: { label: 'Not at all', hint: 'GitHub only', forget: JIRA },
   },
@@ -67,5 +59,5 @@ const jira: Side = {
 export const sides = { github, jira }
 
 /** GitHub without Jira: the bot still has to know which keys are tickets. */
-export const projectsOnly: Way = { label: '', hint: '', steps: [['jiraProjects']] }
-export const machines: Way = { label: '', hint: '', checks: machineChecks, steps: [['provider']] }
+export const projectsOnly: Way = { steps: [['jiraProjects']] }
+export const machines: Way = { checks: machineChecks, steps: [['provider']] }

@@ -21,8 +21,6 @@ import { type AnswerName, questions } from './questions.ts'
 import { type Setup, show, unlessCancelled } from './setup.ts'
 
 export type Way = {
-  label: string
-  hint: string
   /** Answers that belong to other ways. */
   forget?: readonly AnswerName[]
   checks?: Checks
@@ -30,12 +28,10 @@ export type Way = {
   steps?: readonly (readonly AnswerName[])[]
   /** Runs instead of questions. Returns the answers to check. */
   run?: (setup: Setup) => Promise<readonly AnswerName[]>
-  /** Shown last. */
-  notice?: (path: string) => Check
 }
 export type Side = {
   question: string
-  ways: Readonly<Record<string, Way>>
+  ways: Readonly<Record<string, Way & { label: string; hint: string }>>
   /** The way that the existing answers belong to. */
   current(has: (name: AnswerName) => boolean, isFirstRun: boolean): string
 }
@@ -131,7 +127,6 @@ export const takeWay = async (setup: Setup, way: Way): Promise<void> => {
   if (created.length > 0) record(setup, await unlessCancelled(setup, check(setup, way, created, created)))
   const usable: AnswerName[] = []
   for (const step of way.steps ?? []) if (await takeStep(setup, way, step, usable)) usable.push(...step)
-  if (way.notice !== undefined) record(setup, [way.notice(setup.answers.file.path)])
 }
 
 /** Returns the name of the way that was taken. */
