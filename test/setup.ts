@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { compiled } from './support/cli.ts'
+import { compiled } from './support/cli-processes.ts'
 
 export default () => {
   // Its absence would go unnoticed otherwise.

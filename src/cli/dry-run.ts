@@ -39,7 +39,7 @@ const toText = (shown: Shown): string => {
 }
 
 /** Prints what the bot would do; null without `--dry-run`. */
-export const dryRunShow = ({ flags, json, terminal }: Invocation): Show | null =>
+export const dryRunShow = ({ flags, json, terminal }: Pick<Invocation, 'flags' | 'json' | 'terminal'>): Show | null =>
   flags['dry-run'] !== true
     ? null
     : shown => print(json ? JSON.stringify(shown satisfies Output<'bot' | 'up'>) : toText(shown), terminal)

@@ -5,7 +5,7 @@ import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Output } from '../json.ts'
-import { table } from '../terminal/table.ts'
+import { paragraph, table } from '../terminal/table.ts'
 import { counted, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { busyBetween, type Reading, readAgain, readingOf } from './processors.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
@@ -148,7 +148,7 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     ...status.unread.map(({ message }) => message),
     capacityTable(status, view),
     '',
-    fitsLine(status.fits),
+    paragraph(fitsLine(status.fits), view.terminal),
     ...(status.environments.length === 0
       ? ['There are no machines.']
       : section('MACHINES', machinesTable(status, view))),

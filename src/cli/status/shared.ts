@@ -5,7 +5,7 @@ import type { RunnerContext } from '../../runner/context.ts'
 import type { Rescued } from '../../runner/rescue/rescue.ts'
 import type { Progress } from '../../schema/action.ts'
 import { stripControls, type Terminal } from '../terminal/output.ts'
-import { table } from '../terminal/table.ts'
+import { paragraph, table } from '../terminal/table.ts'
 import { duration, size, when } from '../terminal/text.ts'
 
 /** How a page is rendered. */
@@ -44,7 +44,10 @@ export const rescuedSection = (all: readonly Rescued[], home: string, { now, ter
       ),
     ),
     ...(older > 0 ? [`and ${older} older`] : []),
-    `The folders are in ${folder}. The rescued.json in each has the commands that restore the work.`,
+    paragraph(
+      `The folders are in ${folder}. The rescued.json in each has the commands that restore the work.`,
+      terminal,
+    ),
   ]
 }
 

@@ -99,6 +99,10 @@ export const wrap = (text: string, width: number, indent = ''): string => {
   return [...lines, line].map((text, at) => (at === 0 ? text : `${indent}${text}`)).join('\n')
 }
 
+/** A sentence, wrapped on a terminal. */
+export const paragraph = (text: string, terminal: Terminal): string =>
+  terminal.stdout.isTTY === true ? wrap(text, textWidth(terminal)) : text
+
 /** Two columns without titles. The second one wraps at `width`; null: it does not. */
 export const pairs = (
   rows: readonly (readonly [name: string, value: Cell])[],
