@@ -42,7 +42,10 @@ const settings = () => ({
 const steps = (...lines: [prompt: string, text: string][]) =>
   lines.map(([prompt, text]) => ({ prompt, text: `${text}\r` }))
 const runInit = async (type: Step[], environment: Record<string, string> = {}) => {
-  const { screen, code } = await cli.terminal(['init'], { environment: { ...addresses(), ...environment }, type })
+  const { screen, code } = await cli.processes.terminal(['init'], {
+    environment: { ...addresses(), ...environment },
+    type,
+  })
   return { screen: stripVTControlCharacters(screen), code }
 }
 
@@ -137,7 +140,7 @@ test('existing settings are offered, and a no writes nothing', async () => {
 
 test('a secret comes from standard input', async () => {
   const words = ['init', '--github-token-file', '-', '--github-repositories', 'acme/shop', '--jira-projects', 'DROP']
-  const result = await cli.swarm(words, { environment: { GITHUB_API_URL: github.url }, input: 'token-dev\n' })
+  const result = await cli.processes.swarm(words, { environment: { GITHUB_API_URL: github.url }, input: 'token-dev\n' })
   expect(result.code).toBe(0)
   expect(parse(readFile())).toMatchObject({ githubToken: 'token-dev' })
 })

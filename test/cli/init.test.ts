@@ -3,29 +3,25 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { get } from 'node:http'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
 import type { Check } from '../../src/bot/check.ts'
-import { main } from '../../src/cli/main.ts'
-import type { Terminal } from '../../src/cli/terminal/output.ts'
+import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 let github: GitHubStandIn
 let jira: JiraStandIn
-let folder: string
+let cli: ReturnType<typeof openCli>
 const environmentBefore = { ...process.env }
 beforeAll(async () => {
   github = await startGitHub({ more: ['web'], people: { dev: 'push', reader: 'pull' } })
@@ -33,16 +29,16 @@ beforeAll(async () => {
 })
 afterAll(() => Promise.all([github.stop(), jira.stop()]))
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'agent-swarm-init-'))
+  cli = openCli()
 })
 afterEach(() => {
   jira.lacks.clear()
   github.faults.length = 0
   process.env = { ...environmentBefore }
-  rmSync(folder, { recursive: true, force: true })
+  cli.close()
 })
 
-const home = () => join(folder, 'state')
+const home = () => join(cli.home, 'state')
 const path = () => join(home(), 'config.yaml')
 const writeFile = (content: string) => {
   mkdirSync(home(), { recursive: true })
@@ -52,26 +48,10 @@ const readFile = () => readFileSync(path(), 'utf8')
 const modeOf = (file: string) => (statSync(file).mode & 0o777).toString(8)
 const filesAtHome = () => (existsSync(home()) ? readdirSync(home()) : [])
 
-/** Starts `agent-swarm init` in a pipe, with nothing but this in its environment. */
+/** Starts `agent-swarm init` in a pipe. src/config reads settings out of the process's own environment. */
 const start = (words: string[], environment: Record<string, string> = {}) => {
-  const { PATH } = environmentBefore
-  const settings = { AGENT_SWARM_HOME: home(), AGENT_SWARM_PROVIDER: 'synthetic' }
-  process.env = { ...(PATH === undefined ? {} : { PATH }), HOME: folder, ...settings, ...environment }
-  const output = { stdout: '', stderr: '' }
-  const interrupts: (() => void)[] = []
-  const terminal: Terminal = {
-    stdin: Object.assign(Object.create(process.stdin), { isTTY: false }),
-    stdout: { write: text => (output.stdout += text) },
-    stderr: { write: text => (output.stderr += text) },
-    env: process.env,
-    on: (signal, listener) => signal === 'SIGINT' && interrupts.push(listener),
-    off: () => {},
-  }
-  const ended = main(['init', ...words], terminal).then(code => ({ code, ...output }))
-  const interrupt = () => {
-    for (const listener of interrupts) listener()
-  }
-  return { output, ended, interrupt }
+  process.env = cli.environment(environment)
+  return cli.begin(['init', ...words], environment)
 }
 const init = (words: string[], environment?: Record<string, string>) => start(words, environment).ended
 
@@ -111,7 +91,7 @@ describe('without a terminal', () => {
   })
 
   test('a second run changes one setting, and keeps the others, the comments and the symbolic link', async () => {
-    const target = join(folder, 'dotfiles.yaml')
+    const target = join(cli.home, 'dotfiles.yaml')
     const before = `# ours\nport: 3001 # behind the proxy\ngithubToken: token-dev # of dev\ngithubRepositories: [acme/shop] # the shop\njiraProjects: [DROP]\n# machines\nprovider: synthetic\n`
     mkdirSync(home(), { recursive: true })
     writeFileSync(target, before)
@@ -142,8 +122,8 @@ describe('without a terminal', () => {
 
   test('secrets can come from files, and a webhook without a secret gets a new one', async () => {
     const fileWith = (name: string, secret: string) => {
-      writeFileSync(join(folder, name), `${secret}\n`)
-      return join(folder, name)
+      writeFileSync(join(cli.home, name), `${secret}\n`)
+      return join(cli.home, name)
     }
     const files = ['--github-token-file', fileWith('a', 'token-dev'), '--jira-token-file', fileWith('b', jira.token)]
     const words = [...laptop, ...files, '--jira', 'webhook', '--jira-email', jira.me.emailAddress]

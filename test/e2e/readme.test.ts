@@ -14,14 +14,17 @@ import { JIRA_SECRET, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const pages = ['README.md', 'docs/install.md', 'docs/team.md'].map(page => readFileSync(join(root, page), 'utf8'))
 const blocks = new Map(
-  [...readme.matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [name, text]),
+  [...pages.join('\n').matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [
+    name,
+    text,
+  ]),
 )
 
 const block = (name: string): string => {
   const text = blocks.get(name)
-  if (text === undefined) throw new Error(`README.md has no block "${name}"`)
+  if (text === undefined) throw new Error(`the pages have no block "${name}"`)
   return text
 }
 
@@ -112,15 +115,15 @@ test.concurrent('a laptop and two tokens', async context => {
   const up = run('laptop', {}, [
     ['reach GitHub?', ''],
     ['Your GitHub token', 'token-dev'],
-    ['are watched?', 'acme/shop'],
+    ['be watched?', 'acme/shop'],
     ['reach Jira Cloud?', ''],
-    ['The site', ''],
+    ['The Jira site', ''],
     ['e-mail address', jira.me.emailAddress],
     ['API token', jira.token],
-    ['The keys', ''],
-    ['Whose tickets', ''],
-    ['made with?', ''],
-    ['Write it?', ''],
+    ['The keys of', ''],
+    ['Which tickets get', ''],
+    ['Which hypervisor?', ''],
+    ['Write these settings?', ''],
   ])
   await up.says(
     /GitHub: acme\/shop, looked at every 1 s\s+Jira: DROP on 127\S+, looked at every 1 s; tickets of dev@example\.org get/,
