@@ -95,7 +95,9 @@ test.for([
   [['init', '--github', 'new-app'], 2, 'error'],
   [['init-base'], 2, 'error'],
   [['bot'], 1, 'error'],
-] as const)('a failure: %j', ([words, code, as]) => printed(words, { code, as }))
+] as const)('a failure: %j', async ([words, code, as]) => {
+  await printed(words, { code, as })
+})
 
 describe('a machine that is reached over SSH', () => {
   test('is listed, is a host of ssh, and its ports are forwarded', async () => {
