@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
-import { appChecks, tokenChecks } from '../../src/bot/github/check.ts'
+import { appChecks, readManifest, tokenChecks } from '../../src/bot/github/check.ts'
 import { jiraChecks } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
 import type { AppSettings, Config, JiraSettings } from '../../src/config/config.ts'
@@ -19,6 +19,8 @@ const complaintsOf = (findings: readonly Finding[]) => {
   return textsOf(findings.filter(row => row.status !== 'ok'))
 }
 const configWith = (part: Partial<Config>) => ({ github: null, jira: null, projects: [], ...part }) as Config
+
+const manifest = await readManifest()
 
 describe('GitHub', () => {
   let github: GitHubStandIn
@@ -152,8 +154,7 @@ describe('GitHub', () => {
       const config = configWith({ github: { ...settings, ...changes } })
       return appChecks.run(config, ['appId', 'privateKeyPath', 'webhookSecret'])
     }
-    const permissions = { metadata: 'read', contents: 'read', issues: 'write', pull_requests: 'write', members: 'read' }
-    const events = ['push', 'pull_request', 'issue_comment']
+    const { default_permissions: permissions, default_events: events } = manifest
     const app = (changes: object = {}) => ({
       id: 7,
       slug: 'agent-swarm',
