@@ -1,17 +1,39 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
+const processors = availableParallelism()
+// Real libvirt needs root and minutes: npm run test:kvm.
+const exclude = ['test/kvm/**', 'node_modules/**']
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // Real libvirt needs root and minutes: npm run test:kvm.
-    exclude: ['test/kvm/**', 'node_modules/**'],
     globalSetup: ['test/setup.ts'],
-    // A process for each file takes longer to start than most files take: what one puts in a process's place, it takes back.
+    // Starting a process for each file takes longer than most files: a file undoes what it changes in its process.
     isolate: false,
-    // The long files wait for processes and deadlines more than they compute.
-    maxWorkers: Math.max(4, availableParallelism()),
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...exclude, 'test/**/*.process.test.ts'],
+          maxWorkers: processors,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'process',
+          include: ['test/**/*.process.test.ts'],
+          exclude,
+          // These files wait for processes and deadlines more than they compute.
+          maxWorkers: Math.max(4, processors),
+          // Projects with another number of workers run one after the other.
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 })

@@ -1,4 +1,4 @@
-/** (i) Whole commands on real libvirt, against a plain shell script that does the same, and against vagrant where it is installed. */
+/** (i) Whole commands on real libvirt, compared with a shell script that does the same, and with vagrant where it is installed. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,13 +7,14 @@ import { entry, type Finished, finish, hasLibvirt, median, withHome } from './me
 import { openVagrant } from './vagrant.ts'
 
 const ROUNDS = 3
-/** Of the short ones, in each round. */
-const LOOKS = 5
+/** How often a round runs the short commands. */
+const REPEATS = 5
+/** How much slower than the script a command may be. */
 const MORE_MS = 300
 
 const verbs = ['create', 'checkpoint', 'list', 'status', 'restore', 'delete'] as const
 export type Verb = (typeof verbs)[number]
-/** One way to do all of it. */
+/** A program that does all of it. */
 export type Way = { name: string; run(verb: Verb): Promise<Finished>; close?(): Promise<unknown> }
 
 const environmentFor = (home: string) => ({
@@ -41,8 +42,8 @@ export const against = (): Promise<Row[]> =>
       return [
         {
           row: 'i',
-          what: 'whole commands against a plain script, and vagrant',
-          measured: 'no libvirt with a base image answers here: test/kvm/run.sh --run npm run bench -- i',
+          what: 'whole commands compared with a script and vagrant',
+          measured: 'needs libvirt with a base image: test/kvm/run.sh --run npm run bench -- i',
           target: '',
           ok: null,
         },
@@ -54,7 +55,7 @@ export const against = (): Promise<Row[]> =>
       run: verb => finish(process.execPath, [entry, ...words[verb]], environment),
     }
     const script: Way = {
-      name: 'a plain script',
+      name: 'a script',
       run: verb => finish(join(import.meta.dirname, 'plain.sh'), [verb, '1'], environment),
     }
     const vagrant = spawnSync('vagrant', ['--version']).status === 0 ? await openVagrant(home, environment) : null
@@ -65,14 +66,14 @@ export const against = (): Promise<Row[]> =>
       if (ran.code !== 0) throw new Error(`${way.name}: ${verb}: ${ran.stderr}${ran.stdout}`)
       times.get(way)?.get(verb)?.push(ran.milliseconds)
     }
-    // The first call of a home fills its compile cache: a person's second is what is felt.
+    // The first call of a home fills its compile cache; people feel the later ones.
     await ours.run('list')
     try {
       for (let round = 0; round < ROUNDS; round += 1)
         for (const verb of verbs)
-          for (let look = 0; look < (verb === 'list' || verb === 'status' ? LOOKS : 1); look += 1)
-            // None always has the machine as the others have left it.
-            for (const at of ways.keys()) await timed(ways[(at + round + look) % ways.length] ?? ours, verb)
+          for (let repeat = 0; repeat < (verb === 'list' || verb === 'status' ? REPEATS : 1); repeat += 1)
+            // In turn, so that none always gets the host as the others left it.
+            for (const at of ways.keys()) await timed(ways[(at + round + repeat) % ways.length] ?? ours, verb)
     } finally {
       for (const way of ways) await way.run('delete')
       for (const way of ways) await way.close?.()
@@ -80,13 +81,13 @@ export const against = (): Promise<Row[]> =>
     const of = (way: Way, verb: Verb) => Math.round(median(times.get(way)?.get(verb) ?? []))
     return verbs.flatMap(verb =>
       ways.slice(1).map((other): Row => {
-        const [mine, theirs] = [of(ours, verb), of(other, verb)]
+        const [own, theirs] = [of(ours, verb), of(other, verb)]
         return {
           row: 'i',
           what: `${verb} / ${other.name}, medians of ${times.get(other)?.get(verb)?.length} in turn`,
-          measured: `${(mine / theirs).toFixed(2)} (${mine} / ${theirs} ms)`,
+          measured: `${(own / theirs).toFixed(2)} (${own} / ${theirs} ms)`,
           target: other === script ? `<= script + ${MORE_MS} ms` : '< 1',
-          ok: other === script ? mine <= theirs + MORE_MS : mine < theirs,
+          ok: other === script ? own <= theirs + MORE_MS : own < theirs,
         }
       }),
     )

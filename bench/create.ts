@@ -1,4 +1,4 @@
-/** (a) `create`'s own time: its wall time, less its hypervisor processes, less its wait for the guest. */
+/** (a) The time that `create` itself takes: wall time without hypervisor processes and without the wait for the guest. */
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Row } from './main.ts'
@@ -7,12 +7,12 @@ import { entry, finish, hasLibvirt, median, withHome } from './measure.ts'
 const ROUNDS = 5
 const TARGET_MS = 300
 
-/** On real libvirt where one answers and has a base image; else on synthetic, so that only our own time is left. */
+/** On libvirt when it answers and has a base image, otherwise on synthetic, where only our own time is left. */
 export const create = (): Promise<Row[]> =>
   withHome(async home => {
     const real = hasLibvirt()
     const provider = real ? 'kvm' : 'synthetic'
-    // Every outside command of the hypervisor, timed by a wrapper on PATH.
+    // A wrapper on PATH times each command of the hypervisor.
     const bin = join(home, 'bin')
     const log = join(home, 'virsh.log')
     mkdirSync(bin)
@@ -30,7 +30,7 @@ export const create = (): Promise<Row[]> =>
       AGENT_SWARM_DISK_GIB: '8',
     }
     const own: number[] = []
-    // The first makes the login key and fills the compile cache: a person's second create is what is felt.
+    // The first one makes the login key and fills the compile cache; people feel the later ones.
     for (let round = 0; round <= ROUNDS; round += 1) {
       writeFileSync(log, '')
       const ran = await finish(process.execPath, [entry, 'create', 'BENCH-1', '--json'], environment)
@@ -39,9 +39,9 @@ export const create = (): Promise<Row[]> =>
         at: Number(at) * 1000,
         name,
       }))
-      const started = phases.find(one => one.name === 'address')?.at ?? ran.milliseconds
+      const started = phases.find(phase => phase.name === 'address')?.at ?? ran.milliseconds
       const guest = real ? (JSON.parse(ran.stdout).seconds as number) * 1000 - started : 0
-      // Asking for the guest's address is the wait for the guest already.
+      // The wait for the guest begins with the question for its address.
       const calls = readFileSync(log, 'utf8').split('\n').filter(Boolean)
       const waiting = calls.findIndex(call => call.includes('domifaddr'))
       const before = calls
@@ -50,14 +50,14 @@ export const create = (): Promise<Row[]> =>
       if (round > 0) own.push(ran.milliseconds - guest - before)
       await finish(process.execPath, [entry, 'delete', 'BENCH-1', '--force'], environment)
     }
-    const found = median(own)
+    const milliseconds = median(own)
     return [
       {
         row: 'a',
-        what: `create's own time on ${provider}${real ? '' : ' (no libvirt with a base image answers here)'}, median of ${ROUNDS}`,
-        measured: `${Math.round(found)} ms`,
+        what: `time of create itself on ${provider}${real ? '' : ' (no libvirt with a base image answers)'}, median of ${ROUNDS}`,
+        measured: `${Math.round(milliseconds)} ms`,
         target: `< ${TARGET_MS} ms`,
-        ok: found < TARGET_MS,
+        ok: milliseconds < TARGET_MS,
       },
     ]
   })

@@ -1,4 +1,4 @@
-/** (f) What an idle machine gives back to its host, memory and disk, and what that costs: a real guest, as ours are made and without it. */
+/** (f) How much memory and disk an idle machine gives back to its host, and at what cost: a real guest with and without it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,19 +8,19 @@ import type { Row } from './main.ts'
 import { entry, finish, hasLibvirt, withHome } from './measure.ts'
 
 const MIB = 1024 ** 2
-/** What is used in the guest and freed again, in MiB. */
+/** Memory that the guest uses and frees, and disk that it writes and deletes. MiB. */
 const USED = 400
 const WRITTEN = 300
-/** The guest's kernel tells of a sixteenth of its free memory every two seconds: it takes its time. */
-const [LOOK_MS, SETTLED_BYTES, MOST_LOOKS] = [5_000, 8 * MIB, 24]
+/** The guest's kernel reports a sixteenth of its free memory every two seconds, so that settling takes a while. */
+const [POLL_MS, SETTLED_BYTES, MAX_POLLS] = [5_000, 8 * MIB, 24]
 
 export type GivenBack = {
-  /** What of the guest's memory its host really holds: before, while the guest uses more, afterwards. */
+  /** Resident memory of the guest on its host: before, while the guest uses more, afterwards. */
   memory: { before: number; during: number; after: number; seconds: number }
   /** Bytes of the machine's disk on the host. */
   disk: { before: number; written: number; deleted: number; zeroes: number }
   seconds: { write: number; zeroes: number }
-  /** Processor time of the machine in all of this. */
+  /** Processor time of the machine during all of it. */
   cpuSeconds: number
 }
 
@@ -32,31 +32,31 @@ const virsh = async (...words: string[]): Promise<string> => {
   return ran.stdout
 }
 
-/** Uses memory and disk in a running machine, frees both, and tells what its host saw of it. */
+/** Uses and frees memory and disk in a running machine, and measures both on its host. */
 export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<GivenBack> => {
   const inside = async (command: string) => {
     const ran = await finish(process.execPath, [entry, 'ssh', ticket, '--', command], environment)
     if (ran.code !== 0) throw new Error(`${command}: ${ran.stderr}`)
     return ran.milliseconds / 1000
   }
-  const told = async (name: string) => {
+  const statistic = async (name: string) => {
     const stats = await virsh('domstats', vmId, '--balloon', '--cpu-total')
     return Number(stats.match(new RegExp(`^ *${name}=(\\d+)`, 'm'))?.[1])
   }
-  /** Only the guest's memory: under emulation, QEMU holds up to a gigabyte of translated code besides. */
+  /** Only the guest's memory: under emulation, QEMU also holds up to a gigabyte of translated code. */
   const resident = async () => {
-    const kib = await told('balloon\\.maximum')
+    const kib = await statistic('balloon\\.maximum')
     const pid = readFileSync(`/run/libvirt/qemu/${vmId}.pid`, 'utf8')
     const maps = readFileSync(`/proc/${pid}/smaps`, 'utf8')
     const rss = maps.match(new RegExp(`^Size:\\s+${kib} kB\\n(?:\\w+:.*\\n)*?Rss:\\s+(\\d+) kB`, 'm'))?.[1]
-    if (rss === undefined) throw new Error(`no memory of ${kib} KiB among what process ${pid} holds`)
+    if (rss === undefined) throw new Error(`process ${pid} has no mapping of ${kib} KiB`)
     return Number(rss) * 1024
   }
-  /** When the host gets nothing more back. */
+  /** Waits until the host gets nothing more back. */
   const settled = async () => {
     let last = await resident()
-    for (let looks = 1; looks < MOST_LOOKS; looks += 1) {
-      await delay(LOOK_MS)
+    for (let polls = 1; polls < MAX_POLLS; polls += 1) {
+      await delay(POLL_MS)
       const now = await resident()
       if (now > last - SETTLED_BYTES) return now
       last = now
@@ -68,8 +68,8 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
     const text = await virsh('vol-info', '--pool', 'agent-swarm', `${vmId}.qcow2`, '--bytes')
     return Number(text.match(/^Allocation:\s+(\d+)/m)?.[1])
   }
-  const cpuBefore = await told('cpu\\.time')
-  // What is cached is not free.
+  const cpuBefore = await statistic('cpu\\.time')
+  // Cached memory is not free.
   await inside('sync; echo 3 | sudo tee /proc/sys/vm/drop_caches')
 
   const before = await settled()
@@ -83,9 +83,9 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
   const ended = once(stress, 'close')
   stress.stdin.end('\n')
   await ended
-  const began = performance.now()
+  const startedAt = performance.now()
   const after = await settled()
-  const memory = { before, during, after, seconds: (performance.now() - began) / 1000 }
+  const memory = { before, during, after, seconds: (performance.now() - startedAt) / 1000 }
 
   await inside('sudo fstrim /')
   const empty = await onDisk()
@@ -100,13 +100,13 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
     memory,
     disk: { before: empty, written, deleted, zeroes },
     seconds: { write, zeroes: zeroSeconds },
-    cpuSeconds: ((await told('cpu\\.time')) - cpuBefore) / 1e9,
+    cpuSeconds: ((await statistic('cpu\\.time')) - cpuBefore) / 1e9,
   }
 }
 
 const mib = (bytes: number) => Math.round(bytes / MIB)
 
-/** The figures as a person reads them. */
+/** The measurements as text. */
 export const shown = ({
   memory,
   disk,
@@ -115,7 +115,7 @@ export const shown = ({
 }: GivenBack): Record<'memory' | 'disk' | 'cost', string> => ({
   memory: `${mib(memory.before)} → ${mib(memory.during)} → ${mib(memory.after)} MiB within ${Math.round(memory.seconds)} s`,
   disk: `${mib(disk.before)} → ${mib(disk.written)} → ${mib(disk.deleted)} MiB; ${WRITTEN} MiB of zeroes: ${mib(disk.zeroes)} MiB`,
-  cost: `${Math.round(cpuSeconds)} s of processor in all; ${WRITTEN} MiB written in ${seconds.write.toFixed(1)} s, zeroes in ${seconds.zeroes.toFixed(1)} s`,
+  cost: `${Math.round(cpuSeconds)} s of processor time; ${WRITTEN} MiB written in ${seconds.write.toFixed(1)} s, zeroes in ${seconds.zeroes.toFixed(1)} s`,
 })
 
 const TICKET = 'BENCH-6'
@@ -123,8 +123,8 @@ const TICKET = 'BENCH-6'
 export const giveback = (): Promise<Row[]> =>
   withHome(async home => {
     if (!hasLibvirt()) {
-      const measured = 'no libvirt with a base image answers here (test/kvm/run.sh --run npm run bench -- f)'
-      return [{ row: 'f', what: 'what machines give back', measured, target: '', ok: null }]
+      const measured = 'needs libvirt with a base image: test/kvm/run.sh --run npm run bench -- f'
+      return [{ row: 'f', what: 'memory and disk that machines give back', measured, target: '', ok: null }]
     }
     const environment = {
       PATH: process.env.PATH,
@@ -169,8 +169,8 @@ export const giveback = (): Promise<Row[]> =>
         row('the same without free page reporting', b.memory),
         row(`disk on the host, ${WRITTEN} MiB written and deleted`, a.disk, '> 50 % back', freed(ours) > 0.5),
         row('the same without discard and detect_zeroes', b.disk),
-        row('what it costs', a.cost),
-        row('the same without any of it', b.cost),
+        row('cost', a.cost),
+        row('cost without any of it', b.cost),
       ]
     } finally {
       await finish(process.execPath, [entry, 'delete', TICKET, '--force'], environment)

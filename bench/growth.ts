@@ -1,4 +1,4 @@
-/** (g) What 20,000 deliveries leave behind in memory and on disk. (h) What a flood of bad signatures costs. */
+/** (g) How much 20,000 deliveries leave in memory and on disk. (h) How much a flood of bad signatures costs. */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -11,48 +11,48 @@ import type { Row } from './main.ts'
 import { botEnvironment, entry, privateKey, resident, withHome } from './measure.ts'
 
 const CONNECTIONS = 20
-/** As many as the inbox takes up at once. */
+/** As many as the inbox decides at once. */
 const BRANCHES = 8
-/** What is loaded and compiled late is there after these. */
+/** After these, everything that is loaded and compiled late is. */
 const WARM = 2_000
 const DELIVERIES = 20_000
 const FLOOD = 10_000
 const FLOODS = 3
-/** A payload fills its last page of the store by half. */
+/** On average a payload fills half of its last page in the store. */
 const TARGETS = { heap: 1.1, resident: 1.25, lines: 10, payloads: 2, perDelivery: 1_024 } as const
 
 const mebi = (bytes: number) => bytes / 1024 / 1024
 
-/** A bot whose collector is run from outside, over Node's own inspector: nothing of it is in the product. */
+/** A bot whose garbage collector runs on demand, through Node's inspector. */
 const openWatched = async (home: string, more: Record<string, string> = {}) => {
   const environment = { ...botEnvironment(home, privateKey()), LOG_LEVEL: 'info', ...more }
   const bot = await serve(['--inspect=127.0.0.1:0', entry, 'bot'], environment)
-  const socket = new WebSocket(bot.said().match(/ws:\S+/)?.[0] ?? '')
+  const socket = new WebSocket(bot.output().match(/ws:\S+/)?.[0] ?? '')
   await new Promise((resolve, reject) => {
     socket.onopen = resolve
     socket.onerror = reject
   })
-  let asked = 0
-  const ask = (
+  let requests = 0
+  const request = (
     method: string,
   ): Promise<{ usedSize: number; embedderHeapUsedSize: number; backingStorageSize: number }> => {
-    asked += 1
-    const id = asked
+    requests += 1
+    const id = requests
     return new Promise(resolve => {
       socket.addEventListener('message', ({ data }) => {
-        const told = JSON.parse(String(data))
-        if (told.id === id) resolve(told.result)
+        const response = JSON.parse(String(data))
+        if (response.id === id) resolve(response.result)
       })
       socket.send(JSON.stringify({ id, method }))
     })
   }
   return {
     ...bot,
-    /** MiB that are in use after a collection: in JavaScript's heap with its buffers, and of the process. */
-    holds: async () => {
+    /** MiB in use after a collection: JavaScript's heap with its buffers, and resident memory. */
+    memory: async () => {
       await until('an empty inbox', () => idle(bot), { within: 600_000, every: 250 })
-      for (const _ of [1, 2]) await ask('HeapProfiler.collectGarbage')
-      const { usedSize, backingStorageSize } = await ask('Runtime.getHeapUsage')
+      for (const _ of [1, 2]) await request('HeapProfiler.collectGarbage')
+      const { usedSize, backingStorageSize } = await request('Runtime.getHeapUsage')
       return { heap: mebi(usedSize + backingStorageSize), resident: resident(bot.pid) }
     },
   }
@@ -60,16 +60,16 @@ const openWatched = async (home: string, more: Record<string, string> = {}) => {
 const idle = async ({ url }: Served) =>
   (await (await fetch(`${url}/metrics`)).text()).includes('agent_swarm_inbox_deliveries 0\n')
 
-type Held = { heap: number; resident: number }
-const grown = (row: string, after: string, before: Held, now: Held): Row[] =>
+type Memory = { heap: number; resident: number }
+const grown = (row: string, after: string, before: Memory, now: Memory): Row[] =>
   (
     [
       ['heap', 'heap with buffers, collected'],
       ['resident', 'resident memory'],
     ] as const
-  ).map(([what, said]) => ({
+  ).map(([what, label]) => ({
     row,
-    what: `${said}, after ${after} / before`,
+    what: `${label}, after ${after} / before`,
     measured: `${(now[what] / before[what]).toFixed(2)} (${now[what].toFixed(1)} / ${before[what].toFixed(1)} MiB)`,
     target: `<= ${TARGETS[what]}`,
     ok: now[what] / before[what] <= TARGETS[what],
@@ -78,11 +78,11 @@ const grown = (row: string, after: string, before: Held, now: Held): Row[] =>
 const onLinux = (row: string, what: string, measure: () => Promise<Row[]>) => (): Promise<Row[]> =>
   process.platform === 'linux'
     ? measure()
-    : Promise.resolve([{ row, what, measured: 'read on Linux only', target: '', ok: null }])
+    : Promise.resolve([{ row, what, measured: 'only on Linux', target: '', ok: null }])
 
 export const growth = onLinux('g', 'growth', () =>
   withHome(async home => {
-    // What its pushes ask of a repository's rules is answered.
+    // Answers the bot's requests for the rules of the repository.
     const github = await startGitHub()
     const bot = await openWatched(home, {
       ...github.settings,
@@ -95,16 +95,16 @@ export const growth = onLinux('g', 'growth', () =>
       const send = async (amount: number) => {
         const { ok } = await pound(bot.url, { connections: CONNECTIONS, deliveries, amount })
         if (ok !== amount) throw new Error(`${amount - ok} of ${amount} deliveries were not accepted`)
-        return bot.holds()
+        return bot.memory()
       }
       const before = await send(WARM)
       const now = await send(DELIVERIES)
       const all = WARM + DELIVERIES
-      // What the bot does each hour.
+      // The bot does this each hour.
       const queue = openQueue(path, Date.now)
-      const began = performance.now()
+      const startedAt = performance.now()
       queue.purge(0, KEPT_PAYLOADS)
-      const took = performance.now() - began
+      const took = performance.now() - startedAt
       queue.close()
       const db = new DatabaseSync(path, { readOnly: true })
       const number = (pragma: string) => Number(Object.values(db.prepare(`pragma ${pragma}`).get() ?? {})[0])
@@ -137,12 +137,12 @@ export const flood = onLinux('h', 'a flood of bad signatures', () =>
         const { ok, bad } = await pound(bot.url, { connections: CONNECTIONS, deliveries, amount: FLOOD })
         if (ok > 0 || bad < FLOOD) throw new Error(`${ok} of ${FLOOD} deliveries with a bad signature were accepted`)
       }
-      const lines = () => bot.said().split('\n').length
+      const lines = () => bot.output().split('\n').length
       await send()
-      const [before, said] = [await bot.holds(), lines()]
+      const [before, linesBefore] = [await bot.memory(), lines()]
       for (let n = 0; n < FLOODS; n += 1) await send()
-      const now = await bot.holds()
-      const each = (lines() - said) / FLOODS
+      const now = await bot.memory()
+      const each = (lines() - linesBefore) / FLOODS
       return [
         ...grown('h', `${FLOODS * FLOOD} bad signatures`, before, now),
         {

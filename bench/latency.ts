@@ -1,4 +1,4 @@
-/** (d) From the 2xx to the first hypervisor process, with present-state reads answered at once. */
+/** (d) The time from the 2xx to the first hypervisor process, while the APIs answer at once. */
 import { spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,8 +11,8 @@ const ROUNDS = 9
 const TARGET_MS = 50
 
 /**
- * The provider is kvm with a virsh on PATH that notes when it was started and then fails: what is measured ends where the
- * first process of the hypervisor begins, so no hypervisor is needed.
+ * The provider is kvm, with a virsh on PATH that records its start and then fails. The measured time ends when the first
+ * process of the hypervisor starts, so no hypervisor is needed.
  */
 export const latency = (): Promise<Row[]> =>
   withHome(async home => {
@@ -20,7 +20,7 @@ export const latency = (): Promise<Row[]> =>
     const log = join(home, 'virsh.log')
     mkdirSync(bin)
     writeFileSync(log, '')
-    // It answers its version, so that the provider counts as available, and fails for good: nothing is tried again beside the next.
+    // It answers its version, so that the provider is available. Other failures are final, so that no retry overlaps the next round.
     writeFileSync(
       join(bin, 'virsh'),
       `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in\n  *version*) exit 0;;\n  *metadata*) echo "error: failed to get domain" >&2;;\n  *) echo "error: No space left on device" >&2;;\nesac\nexit 1\n`,
@@ -42,34 +42,34 @@ export const latency = (): Promise<Row[]> =>
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     try {
-      let said = ''
+      let output = ''
       child.stderr.on('data', chunk => {
-        said += chunk
+        output += chunk
       })
-      jira.sendTo(await until('the bot', () => said.match(/listens on (http:\S+?),/)?.[1]))
+      jira.sendTo(await until('the bot', () => output.match(/listens on (http:\S+?),/)?.[1]))
       const times: number[] = []
       for (const [round, ticket] of Object.keys(tickets).entries()) {
         writeFileSync(log, '')
         await jira.move(ticket, 'In Progress')
         const answered = performance.timeOrigin + performance.now()
-        // The runner looks at its machines now and then; what counts is the first command about this one.
+        // The runner also looks at its machines from time to time: the first command about this one counts.
         const name = `as-${ticket.toLowerCase()}-`
-        const about = () =>
+        const firstLine = () =>
           readFileSync(log, 'utf8')
             .split('\n')
             .find(line => line.includes(name))
-        const first = (await until('the first virsh', about, { every: 2 })).split(' ')[0]
-        // The first two load what is loaded once.
+        const first = (await until('the first virsh', firstLine, { every: 2 })).split(' ')[0]
+        // The first two rounds load what is loaded only once.
         if (round >= 2) times.push(Number(first) / 1000 - answered)
       }
-      const found = median(times)
+      const milliseconds = median(times)
       return [
         {
           row: 'd',
           what: `from the 2xx to the first hypervisor process, median of ${ROUNDS}`,
-          measured: `${found.toFixed(1)} ms`,
+          measured: `${milliseconds.toFixed(1)} ms`,
           target: `<= ${TARGET_MS} ms`,
-          ok: found <= TARGET_MS,
+          ok: milliseconds <= TARGET_MS,
         },
       ]
     } finally {

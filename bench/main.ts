@@ -1,4 +1,4 @@
-/** npm run bench [row…]: what is promised of speed and memory, measured. Ratios within one run count; seconds are the machine's. */
+/** npm run bench [row…]: measures the promises about speed and memory. Compare ratios within a run; seconds depend on the machine. */
 import { accepting } from './accepting.ts'
 import { against } from './against.ts'
 import { create } from './create.ts'
@@ -25,23 +25,26 @@ const rows = {
   p: polling,
 } satisfies Record<string, () => Promise<Row[]>>
 
-const asked = process.argv.slice(2)
-const unknown = asked.filter(name => !Object.hasOwn(rows, name))
+const names = process.argv.slice(2)
+const unknown = names.filter(name => !Object.hasOwn(rows, name))
 if (unknown.length > 0) {
-  process.stderr.write(`There is no row ${unknown.join(', ')}; the rows are ${Object.keys(rows).join(', ')}.\n`)
+  process.stderr.write(`Unknown row ${unknown.join(', ')}. Rows: ${Object.keys(rows).join(', ')}.\n`)
   process.exit(2)
 }
-// Where the environment sets it, it multiplies Node's start and hides differences.
+// It multiplies the time that Node takes to start, and hides differences.
 delete process.env.NODE_EXTRA_CA_CERTS
-const found: Row[] = []
+const results: Row[] = []
 for (const [name, measure] of Object.entries(rows)) {
-  if (asked.length > 0 && !asked.includes(name)) continue
+  if (names.length > 0 && !names.includes(name)) continue
   process.stderr.write(`measuring ${name}…\n`)
-  found.push(...(await measure()))
+  results.push(...(await measure()))
 }
 const cells = [
   ['row', 'what', 'measured', 'target', ''],
-  ...found.map(one => [one.row, one.what, one.measured, one.target, one.ok === null ? '' : one.ok ? 'met' : 'NOT MET']),
+  ...results.map(({ row, what, measured, target, ok }) => [
+    ...[row, what, measured, target],
+    ok === null ? '' : ok ? 'met' : 'NOT MET',
+  ]),
 ]
 const widths = cells[0]?.map((_, at) => Math.max(...cells.map(row => row[at]?.length ?? 0))) ?? []
 for (const row of cells)

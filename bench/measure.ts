@@ -1,4 +1,4 @@
-/** What the rows share: medians, whole processes with their time, a home of their own. */
+/** What the rows share: medians, timed processes, homes. */
 import { spawn, spawnSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -22,7 +22,7 @@ export const withHome = async <T>(work: (home: string) => Promise<T>): Promise<T
   }
 }
 
-/** Whether a libvirt with a base image answers here. */
+/** Whether a libvirt with a base image answers on this host. */
 export const hasLibvirt = (): boolean =>
   spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2'], { stdio: 'ignore' })
     .status === 0
@@ -34,7 +34,7 @@ export const finish = (
   environment: Record<string, string | undefined> = process.env,
 ): Promise<Finished> =>
   new Promise(done => {
-    const began = performance.now()
+    const startedAt = performance.now()
     const child = spawn(file, words, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
     let [stdout, stderr] = ['', '']
     child.stdout.on('data', chunk => {
@@ -43,10 +43,10 @@ export const finish = (
     child.stderr.on('data', chunk => {
       stderr += chunk
     })
-    child.on('close', code => done({ milliseconds: performance.now() - began, stdout, stderr, code: code ?? 1 }))
+    child.on('close', code => done({ milliseconds: performance.now() - startedAt, stdout, stderr, code: code ?? 1 }))
   })
 
-/** For an App that is nobody's. */
+/** Of an App that does not exist. */
 export const privateKey = (): string =>
   generateKeyPairSync('rsa', {
     modulusLength: 2048,
@@ -54,13 +54,13 @@ export const privateKey = (): string =>
     publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
   }).privateKey
 
-/** What a process holds, in MiB. On Linux only. */
+/** Resident memory of a process, in MiB. Linux only. */
 export const resident = (pid: number | undefined): number => {
   const kib = readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+)/m)?.[1]
   return Math.round(Number(kib) / 1024)
 }
 
-/** The environment of a bot that both sides are configured for, out of reach: nothing listens there. */
+/** The environment of a bot with both sides configured. Nothing listens at their addresses. */
 export const botEnvironment = (home: string, privateKey: string): Record<string, string | undefined> => ({
   PATH: process.env.PATH,
   HOME: home,

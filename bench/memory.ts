@@ -1,4 +1,4 @@
-/** (e) What the long-running processes hold in memory when they have nothing to do. */
+/** (e) Memory of the idle servers. */
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,7 +11,7 @@ const IDLE_MS = 5_000
 export const memory = (): Promise<Row[]> =>
   withHome(async home => {
     if (process.platform !== 'linux')
-      return [{ row: 'e', what: 'idle memory', measured: 'read on Linux only', target: '', ok: null }]
+      return [{ row: 'e', what: 'idle memory', measured: 'only on Linux', target: '', ok: null }]
     const rows: Row[] = []
     let botUrl = ''
     const open: { kill(signal: 'SIGKILL'): boolean }[] = []
@@ -22,15 +22,15 @@ export const memory = (): Promise<Row[]> =>
           stdio: ['ignore', 'ignore', 'pipe'],
         })
         open.push(child)
-        let said = ''
+        let output = ''
         child.stderr.on('data', chunk => {
-          said += chunk
+          output += chunk
         })
-        const url = await until(command, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1], {
+        const url = await until(command, () => output.match(/(?:listens on|takes work from) (http:[^\s,]+)/)?.[1], {
           within: 15_000,
         })
         if (command === 'bot') botUrl = url
-        // Idle means after what is loaded late: the figure is of a process at rest.
+        // After everything that is loaded late.
         await delay(IDLE_MS)
         rows.push({
           row: 'e',

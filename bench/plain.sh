@@ -1,8 +1,8 @@
 #!/bin/bash
-# What somebody writes who has no agent-swarm: one machine, by qemu-img, virsh and ssh, of the same base image, in the same
-# pool and network, and done when the guest answers under the host key that it was given. For bench/against.ts.
+# What somebody without agent-swarm would write: one machine with qemu-img, virsh and ssh, from the same base image, in the
+# same pool and network. Done when the guest answers with its pinned host key. For bench/against.ts.
 #   plain.sh create|checkpoint|restore|delete|list|status NAME
-# PLAIN_HOME keeps its keys.
+# PLAIN_HOME holds its keys.
 set -eu
 export LC_ALL=C
 name=plain-$2
@@ -60,13 +60,13 @@ users:
   ;;
 checkpoint) virsh -q snapshot-create-as "$name" --name=one --atomic >/dev/null ;;
 restore)
-  # What is replaced is kept, as there.
+  # Keep the replaced state, as agent-swarm does.
   virsh -q snapshot-create-as "$name" --name=before --atomic >/dev/null
   virsh -q snapshot-revert "$name" --snapshotname=one
   ready
   ;;
 delete)
-  # Is there work in it that would be lost?
+  # Look for unsaved work.
   guest "$(address)" "sudo find / -xdev -name .git -prune -exec git -C '{}/..' status --porcelain \;" >/dev/null
   virsh -q destroy "$name" >/dev/null
   virsh -q undefine "$name" --snapshots-metadata --managed-save >/dev/null

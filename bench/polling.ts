@@ -1,4 +1,4 @@
-/** (p) What polling costs in an hour in which nothing happens, and how long a change takes to become an action. */
+/** (p) The requests of polling in an hour without a change, and the time from a change to its action. */
 import { join } from 'node:path'
 import { openCatchUp } from '../src/bot/catch-up.ts'
 import { type GitHub, openGitHub } from '../src/bot/github/client.ts'
@@ -25,10 +25,10 @@ const HOUR = 60 * 60_000
 const QUARTER = HOUR / 4
 /** Of GitHub's 5,000 an hour. */
 const TARGET_COUNTED = 500
-/** A look asks for the clock and for what changed. */
+/** A poll asks for the time and for changes. */
 const TARGET_JIRA = 150
 const ROUNDS = 9
-/** From the look that finds a change to the action in the queue. */
+/** From the poll that finds a change to the action in the queue. */
 const TARGET_MS = 1_000
 
 export const polling = (): Promise<Row[]> =>
@@ -53,7 +53,7 @@ export const polling = (): Promise<Row[]> =>
     const config = await readConfig({}, environment)
     if (config.github === null || config.jira === null) throw fail('not-configured', 'the bench')
 
-    // ── An hour of a clock that does not wait ──
+    // ── An hour on a simulated clock ──
     let now = Date.now()
     const clock = () => now
     const memory = openMemory(':memory:', clock)
@@ -77,7 +77,7 @@ export const polling = (): Promise<Row[]> =>
     const queue = openQueue(':memory:', clock)
     const looks = [pulls.compare, issues.compare]
     const catchUp = openCatchUp({ github, looks, queue, memory, clock, log })
-    // The first look reads what there is; the second begins where it ended.
+    // The first poll reads the current state; the second continues from there.
     for (let n = 0; n < 2; n += 1, now += 60_000) await Promise.all([pulls.round(), issues.round(), catchUp.round()])
     const from = { hub: hub.asked.length, board: board.asked.length, at: now }
     for (let caughtUp = now; now < from.at + HOUR; ) {
@@ -88,30 +88,30 @@ export const polling = (): Promise<Row[]> =>
       }
       now += wait
     }
-    const asked = hub.asked.slice(from.hub)
-    const counted = asked.filter(one => one.status !== 304).length
+    const requests = hub.asked.slice(from.hub)
+    const counted = requests.filter(({ status }) => status !== 304).length
     const ofJira = board.asked.length - from.board
     memory.close()
     queue.close()
 
     // ── From a change to its action ──
     const bot = await startBot(config, log)
-    const seen = openQueue(join(config.home, 'bot.db'), Date.now)
-    const searches = () => board.asked.filter(one => one.path.includes('updated')).length
-    // The first one searches for nothing that was updated.
+    const queueOfBot = openQueue(join(config.home, 'bot.db'), Date.now)
+    const searches = () => board.asked.filter(({ path }) => path.includes('updated')).length
+    // The first poll does not search for updates.
     const before = searches()
-    await until('the second look', () => searches() > before)
+    await until('the second poll', () => searches() > before)
     const times: number[] = []
     for (const ticket of Object.keys(tickets).slice(0, ROUNDS)) {
       await board.move(ticket, 'In Progress', { send: false })
-      const began = performance.now()
+      const movedAt = performance.now()
       const before = searches()
-      await until('the look', () => searches() > before, { every: 1 })
-      const looked = performance.now()
-      await until('the action', () => seen.list({ ticket }).length > 0, { every: 1 })
-      times.push(performance.now() - (looked > began ? looked : began))
+      await until('the poll', () => searches() > before, { every: 1 })
+      const polledAt = performance.now()
+      await until('the action', () => queueOfBot.list({ ticket }).length > 0, { every: 1 })
+      times.push(performance.now() - Math.max(polledAt, movedAt))
     }
-    seen.close()
+    queueOfBot.close()
     await bot.close()
     await Promise.all([hub.stop(), board.stop()])
     const delay = median(times)
@@ -119,7 +119,7 @@ export const polling = (): Promise<Row[]> =>
       {
         row: 'p',
         what: `requests to GitHub in an idle hour, ${REPOSITORIES} repositories polled each minute; of these counted by its limit`,
-        measured: `${asked.length}; ${counted}`,
+        measured: `${requests.length}; ${counted}`,
         target: `<= ${TARGET_COUNTED} counted`,
         ok: counted <= TARGET_COUNTED,
       },
@@ -132,7 +132,7 @@ export const polling = (): Promise<Row[]> =>
       },
       {
         row: 'p',
-        what: `from the look that finds a change to its action, median of ${ROUNDS} (before it: up to pollSeconds)`,
+        what: `from the poll that finds a change to its action, median of ${ROUNDS} (the poll starts within pollSeconds)`,
         measured: `${Math.round(delay)} ms`,
         target: `<= ${TARGET_MS} ms`,
         ok: delay <= TARGET_MS,

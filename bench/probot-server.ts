@@ -1,4 +1,4 @@
-/** Probot as it comes, its log on as it is by default, with a handler that does nothing: what our accepting path is measured against. */
+/** Probot with its defaults and a handler that does nothing: the reference for accepting deliveries. */
 
 import { pino } from 'pino'
 import { Probot, Server } from 'probot'

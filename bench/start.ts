@@ -1,4 +1,4 @@
-/** (b) How long the short commands take, against Node that does nothing. */
+/** (b) The time of short commands, compared with Node that does nothing. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openRegistry } from '../src/registry/registry.ts'
@@ -57,9 +57,10 @@ export const start = (): Promise<Row[]> =>
       checkpoints: [entry, 'checkpoints', 'BENCH-1'],
       status: [entry, 'status', 'BENCH-1'],
     }
-    // Once each, so that the compile cache is what it is for everybody but the first.
+    // Once each, to fill the compile cache.
     for (const words of Object.values(calls)) await run(...words)
-    if (!(await run(entry, 'list')).stdout.includes('BENCH-1000')) throw new Error('list does not list')
+    if (!(await run(entry, 'list')).stdout.includes('BENCH-1000'))
+      throw new Error('list does not show every environment')
     const times = new Map(Object.keys(calls).map(name => [name, [] as number[]]))
     for (let round = 0; round < ROUNDS; round += 1)
       for (const [name, words] of Object.entries(calls)) times.get(name)?.push((await run(...words)).milliseconds)

@@ -1,10 +1,10 @@
-/** The same machine as a box of vagrant's, with vagrant-libvirt: of our base image, with no cloud-init left to run. */
+/** The same machine as a vagrant box, with vagrant-libvirt: made from our base image, without cloud-init. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Verb, Way } from './against.ts'
 import { entry, finish } from './measure.ts'
 
-/** `key` is vagrant's own public key for boxes. */
+/** `key` is vagrant's public key for boxes. */
 const prepare = (key: string) => `set -e
 useradd -m -s /bin/bash vagrant
 echo 'vagrant ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/vagrant
@@ -42,7 +42,7 @@ const words: Record<Verb, string[]> = {
   delete: ['destroy', '-f'],
 }
 
-/** Makes the box: minutes. */
+/** Makes the box, which takes minutes. */
 export const openVagrant = async (home: string, environment: Record<string, string | undefined>): Promise<Way> => {
   const folder = join(home, 'vagrant')
   mkdirSync(folder)
@@ -52,40 +52,40 @@ export const openVagrant = async (home: string, environment: Record<string, stri
     LC_ALL: 'C.UTF-8',
     VAGRANT_CHECKPOINT_DISABLE: '1',
   }
-  const done = async (file: string, given: string[]) => {
-    const ran = await finish('sh', ['-c', 'cd "$0" && exec "$@"', folder, file, ...given], settings)
-    if (ran.code !== 0) throw new Error(`${file} ${given.join(' ')}: ${ran.stderr}${ran.stdout}`)
+  const run = async (file: string, words: string[]) => {
+    const ran = await finish('sh', ['-c', 'cd "$0" && exec "$@"', folder, file, ...words], settings)
+    if (ran.code !== 0) throw new Error(`${file} ${words.join(' ')}: ${ran.stderr}${ran.stdout}`)
     return ran.stdout
   }
-  const swarm = (...given: string[]) => done(process.execPath, [entry, ...given])
+  const swarm = (...words: string[]) => run(process.execPath, [entry, ...words])
   process.stderr.write('making a box for vagrant…\n')
   await swarm('create', 'BOX-1')
-  const [gem = ''] = (await done('sh', ['-c', 'ls -d /usr/share/rubygems-integration/all/gems/vagrant-2*'])).split('\n')
+  const [gem = ''] = (await run('sh', ['-c', 'ls -d /usr/share/rubygems-integration/all/gems/vagrant-2*'])).split('\n')
   const script = prepare(readFileSync(join(gem, 'keys/vagrant.pub'), 'utf8').trim())
   await swarm('ssh', 'BOX-1', '--', `echo ${Buffer.from(script).toString('base64')} | base64 -d | sudo sh -s`)
   await swarm('stop', 'BOX-1')
   const [{ vmId }] = JSON.parse(await swarm('list', '--json'))
-  await done('virsh', ['-q', 'vol-download', '--pool', 'agent-swarm', `${vmId}.qcow2`, 'overlay.qcow2'])
-  await done('virsh', ['-q', 'vol-download', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2', 'base.qcow2'])
-  await done('qemu-img', ['rebase', '-q', '-u', '-b', 'base.qcow2', '-F', 'qcow2', 'overlay.qcow2'])
-  await done('qemu-img', ['convert', '-O', 'qcow2', 'overlay.qcow2', 'box.img'])
+  await run('virsh', ['-q', 'vol-download', '--pool', 'agent-swarm', `${vmId}.qcow2`, 'overlay.qcow2'])
+  await run('virsh', ['-q', 'vol-download', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2', 'base.qcow2'])
+  await run('qemu-img', ['rebase', '-q', '-u', '-b', 'base.qcow2', '-F', 'qcow2', 'overlay.qcow2'])
+  await run('qemu-img', ['convert', '-O', 'qcow2', 'overlay.qcow2', 'box.img'])
   await swarm('delete', 'BOX-1', '--force')
   writeFileSync(
     join(folder, 'metadata.json'),
     JSON.stringify({ provider: 'libvirt', format: 'qcow2', virtual_size: 8 }),
   )
-  const subnet = (await done('virsh', ['-q', 'net-dumpxml', 'agent-swarm'])).match(
+  const subnet = (await run('virsh', ['-q', 'net-dumpxml', 'agent-swarm'])).match(
     /<ip address=['"](\d+\.\d+\.\d+)\./,
   )?.[1]
   writeFileSync(join(folder, 'Vagrantfile'), FILE.replace('__NETWORK__', `${subnet}.0/24`))
-  await done('tar', ['-czf', 'bench.box', 'metadata.json', 'Vagrantfile', 'box.img'])
-  await done('vagrant', ['box', 'add', '--name', 'bench', 'bench.box'])
+  await run('tar', ['-czf', 'bench.box', 'metadata.json', 'Vagrantfile', 'box.img'])
+  await run('vagrant', ['box', 'add', '--name', 'bench', 'bench.box'])
   return {
     name: 'vagrant with vagrant-libvirt',
     run: verb => finish('sh', ['-c', 'cd "$0" && exec vagrant "$@"', folder, ...words[verb]], settings),
-    // What vagrant-libvirt uploads of a box stays in the pool.
+    // vagrant-libvirt leaves the uploaded box in the pool.
     close: () =>
-      done('sh', [
+      run('sh', [
         '-c',
         "virsh -q vol-list agent-swarm | awk '/bench_vagrant_box_image/ { print $1 }' | xargs -r -n 1 virsh -q vol-delete --pool agent-swarm",
       ]),

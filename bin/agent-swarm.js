@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The one JavaScript file of the sources: it must be readable by any Node, so that an older one can say what is missing.
+// The only JavaScript file of the sources: any Node can read it, so that an older one can say what is missing.
 const [major] = process.versions.node.split('.').map(Number)
 if (major < 24) {
   process.stderr.write(
@@ -7,17 +7,17 @@ if (major < 24) {
   )
   process.exit(1)
 }
-// Not imported: that reads every member of them, and so loads all that they stand for.
+// An import reads every member of a built-in module, and so loads everything behind them.
 const [fs, os, path, module] = ['fs', 'os', 'path', 'module'].map(name => process.getBuiltinModule(`node:${name}`))
 if (process.argv[2] === '--version') {
   const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   process.stdout.write(`${version}\n`)
 } else {
-  // Ours and private: a cache of code that others could write would be a way in. A completion makes no folder.
+  // In our private home: others could put code into a shared cache. A completion makes no folder.
   const home = process.env.AGENT_SWARM_HOME || path.join(os.homedir(), '.agent-swarm')
   if (process.argv[2] !== 'completion' || fs.existsSync(home))
     module.enableCompileCache(path.join(home, 'cache', 'compile'))
-  // A checkout runs the TypeScript as it is. Node strips no types under node_modules: a package holds JavaScript made of it.
+  // A checkout runs the TypeScript itself. Node strips no types under node_modules, so a package holds compiled JavaScript.
   let main
   if (fs.existsSync(new URL('../src/cli/main.ts', import.meta.url))) {
     main = (await import('../src/cli/main.ts')).main

@@ -5,11 +5,11 @@ function __agent_swarm_complete
     set -l words (commandline --tokenize --cut-at-cursor --current-process)
     set -e words[1]
     set -l word (commandline --current-token --cut-at-cursor)
-    for answer in (command agent-swarm completion fish -- $words "$word" 2>/dev/null </dev/null)
-        if test "$answer" = :files
+    for candidate in (command agent-swarm completion fish -- $words "$word" 2>/dev/null </dev/null)
+        if test "$candidate" = :files
             __fish_complete_path "$word"
         else
-            printf '%s\n' "$answer"
+            printf '%s\n' "$candidate"
         end
     end
 end

@@ -4,14 +4,14 @@
 Register-ArgumentCompleter -Native -CommandName agent-swarm -ScriptBlock {
   param($word, $line, $cursor)
   $words = @($line.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursor } | ForEach-Object { $_.Extent.Text })
-  # As one word of letters: PowerShell drops empty arguments and "--", and quotes differently from version to version.
+  # Base64, because PowerShell drops empty arguments and "--", and quotes differently in each version.
   $typed = [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes((($words + "$word") -join "`n")))
   agent-swarm completion powershell $typed 2>$null | ForEach-Object {
     if ($_ -eq ':files') {
       [System.Management.Automation.CompletionCompleters]::CompleteFilename("$word")
     } else {
-      $value, $says = $_ -split "`t", 2
-      [System.Management.Automation.CompletionResult]::new($value, $value, 'ParameterValue', $says)
+      $value, $help = $_ -split "`t", 2
+      [System.Management.Automation.CompletionResult]::new($value, $value, 'ParameterValue', $help)
     }
   }
 }

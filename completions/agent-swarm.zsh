@@ -4,15 +4,15 @@
 # Or in ~/.zshrc, after compinit:                  eval "$(agent-swarm completion zsh)"
 
 _agent-swarm() {
-  local answer files
-  local -a found
-  while IFS= read -r answer; do
-    if [[ $answer == :files ]]; then files=yes; else found+=("$answer"); fi
+  local candidate files
+  local -a candidates
+  while IFS= read -r candidate; do
+    if [[ $candidate == :files ]]; then files=yes; else candidates+=("$candidate"); fi
   done < <(command agent-swarm completion zsh -- "${(@)words[2,CURRENT]}" 2>/dev/null </dev/null)
-  # A ticket may be typed in small letters.
-  (( $#found )) && _describe agent-swarm found -M 'm:{[:lower:]}={[:upper:]}'
+  # A ticket may be typed in lower case.
+  (( $#candidates )) && _describe agent-swarm candidates -M 'm:{[:lower:]}={[:upper:]}'
   [[ -n $files ]] && { compset -P "*="; _files }
 }
 
-# Loaded by compinit this file is the function's body; evaluated, it only says what it is for.
+# compinit loads this file as the body of the function; eval only registers the function.
 if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then _agent-swarm "$@"; else compdef _agent-swarm agent-swarm; fi

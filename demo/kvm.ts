@@ -1,17 +1,17 @@
-/** What the demo needs for real machines: packages, a libvirt that answers, a base image. */
+/** What the demo needs for real machines: packages, libvirt, a base image. */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { debianPackages } from '../providers/kvm/systems.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** Where libvirt's state of the private place is kept, and with it the base image. */
-const PLACE = '/var/tmp/agent-swarm-demo'
+/** State of the demo's own libvirt, with the base image. */
+const STATE = '/var/tmp/agent-swarm-demo'
 
 const run = (file: string, words: string[], environment: Record<string, string> = {}): Promise<number> =>
   new Promise(done => {
     const child = spawn(file, words, { stdio: 'inherit', env: { ...process.env, ...environment } })
-    // Until it has cleaned up, we stay: an ending of ours would leave it alone with its machines.
+    // We stay until it has cleaned up: it would be left alone with its machines.
     const pass = (signal: NodeJS.Signals) => child.kill(signal)
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
     for (const signal of signals) process.on(signal, pass)
@@ -28,13 +28,13 @@ const answers = () =>
 const isRoot = process.getuid?.() === 0
 const asRoot = (words: string[]) => (isRoot ? words : ['sudo', ...words])
 
-// The field's name in dpkg's own format.
-// biome-ignore lint/suspicious/noTemplateCurlyInString: not a template of ours
+// A field in dpkg's format.
+// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's syntax
 const FORMAT = '${db:Status-Status}'
 const installed = (name: string) =>
   spawnSync('dpkg-query', ['-W', '-f', FORMAT, name]).stdout?.toString() === 'installed'
 
-/** Null: go on here. A number: the demo ran in a private place, and this is its exit code. */
+/** Null: continue in this process. Otherwise the exit code of a demo that ran in a namespace, or of a failure. */
 export const prepareKvm = async ({
   install,
   inNamespace,
@@ -68,13 +68,13 @@ export const prepareKvm = async ({
     if (!answers()) {
       if (!isRoot) {
         say(
-          'libvirt does not answer. Start libvirtd and join the group libvirt, or run the demo as root: it then brings its own libvirt in a private place.',
+          'libvirt does not answer. Start libvirtd and join the group libvirt, or run the demo as root: it then starts its own libvirt in a namespace.',
         )
         return 1
       }
-      say(`No libvirt runs here, so the demo brings its own, in namespaces that end with it (its state: ${PLACE}).`)
+      say(`No libvirt runs on this host. The demo starts its own in a namespace, with its state in ${STATE}.`)
       return run(resolve(root, 'test/kvm/namespace.sh'), [
-        PLACE,
+        STATE,
         process.execPath,
         resolve(root, 'demo/main.ts'),
         '--provider',
@@ -87,7 +87,7 @@ export const prepareKvm = async ({
   return code === 0 ? null : code
 }
 
-/** Makes the base image when there is none: two to four minutes, once. */
+/** Builds the base image when there is none: two to four minutes, once. */
 const baseImage = async (): Promise<number> => {
   if (
     spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.manifest.json'], {
@@ -95,7 +95,7 @@ const baseImage = async (): Promise<number> => {
     }).status === 0
   )
     return 0
-  say("Making a base image of this system's packages: this takes a few minutes, once.")
+  say("Building a base image from this system's packages. This takes a few minutes, once.")
   const [file = '', ...rest] = asRoot([
     process.execPath,
     resolve(root, 'bin/agent-swarm.js'),
@@ -108,10 +108,10 @@ const baseImage = async (): Promise<number> => {
   return run(file, rest)
 }
 
-/** All that libvirt has, as text to compare. */
+/** Everything in libvirt, as text to compare. */
 export const everything = async (): Promise<string> => {
-  const of = (...words: string[]) => spawnSync('virsh', ['-q', ...words]).stdout?.toString() ?? ''
-  return [of('list', '--all', '--name'), of('vol-list', 'agent-swarm')]
+  const output = (...words: string[]) => spawnSync('virsh', ['-q', ...words]).stdout?.toString() ?? ''
+  return [output('list', '--all', '--name'), output('vol-list', 'agent-swarm')]
     .map(text =>
       text
         .trim()

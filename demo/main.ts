@@ -1,6 +1,6 @@
 /**
- * The whole story on this machine, in one command: npm run demo [-- --provider kvm [--install]]
- * GitHub and Jira are simulators on loopback; everything else is real: the bot, the queue, the runner, the provider.
+ * The whole workflow on this host in one command: npm run demo [-- --provider kvm [--install]]
+ * GitHub and Jira are simulators on loopback; bot, queue, runner and provider are real.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -29,7 +29,7 @@ const { values: flags } = parseArgs({
 })
 const { provider } = flags
 if (provider !== 'synthetic' && provider !== 'kvm') {
-  process.stderr.write(`The demo knows the providers synthetic and kvm, and not "${provider}".\n`)
+  process.stderr.write(`--provider must be synthetic or kvm, not "${provider}".\n`)
   process.exit(2)
 }
 const real = provider === 'kvm'
@@ -39,22 +39,24 @@ const PATIENCE = { within: real ? 10 * 60_000 : 60_000, every: 50 }
 
 if (real) {
   const entered = await prepareKvm({ install: flags.install, inNamespace: flags['in-namespace'] })
-  // It ran in a private place with libvirt in it, and is done.
+  // The demo has run in a namespace with its own libvirt.
   if (entered !== null) process.exit(entered)
 }
 
-// ── Telling ──
-const began = performance.now()
+// ── Output ──
+const startedAt = performance.now()
 const line = (who: string, what: string) =>
-  process.stdout.write(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${who.padEnd(7)} ${what}\n`)
+  process.stdout.write(
+    `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${who.padEnd(7)} ${what}\n`,
+  )
 const linesOf = (text: string) =>
   text
     .replaceAll(/<!--.*?-->/gs, '')
     .split('\n')
-    .map(one => one.trim())
-    .filter(one => one !== '')
+    .map(line => line.trim())
+    .filter(line => line !== '')
 
-// ── Our own processes, all ended whatever happens ──
+// ── Processes, which end whatever happens ──
 const home = mkdtempSync(join(tmpdir(), 'agent-swarm-demo-'))
 const logFile = join(home, 'up.log')
 const environment: Record<string, string | undefined> = {
@@ -78,7 +80,7 @@ const swarm = (words: string[]): Promise<{ stdout: string; code: number }> =>
 type Listed = { ticket: string; status: string; ip: string | null; vmId: string }
 const list = async (): Promise<Listed[]> => JSON.parse((await swarm(['list', '--json'])).stdout)
 
-/** Processes that were started with this home in their environment. Linux only: elsewhere it is not looked. */
+/** Processes with this home in their environment. Linux only; empty elsewhere. */
 const processesOf = (folder: string): string[] =>
   process.platform !== 'linux'
     ? []
@@ -86,7 +88,7 @@ const processesOf = (folder: string): string[] =>
         try {
           return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(folder)
         } catch {
-          // It ended meanwhile, or is another user's.
+          // It has ended, or belongs to another user.
           return false
         }
       })
@@ -99,47 +101,50 @@ const end = async () => {
     const child = up
     const gone = new Promise(done => child.once('exit', done))
     child.kill('SIGTERM')
-    // It promises to end within 8 s.
+    // up ends within 8 s.
     const late = setTimeout(() => child.kill('SIGKILL'), 10_000)
     await gone
     clearTimeout(late)
   }
-  // A story that broke off may have left machines.
+  // An interrupted demo may have left machines.
   for (const { ticket } of await list().catch(() => [])) await swarm(['delete', ticket, '--force'])
   await github?.stop()
   await jira?.stop()
 }
 let ending: Promise<void> | null = null
-const breakOff = () => {
+const interrupt = () => {
   ending ??= end().finally(() => {
     rmSync(home, { recursive: true, force: true })
-    process.stdout.write('Broken off. Everything that was begun is removed.\n')
+    process.stdout.write('Interrupted. Everything is removed.\n')
     process.exit(130)
   })
 }
-process.on('SIGINT', breakOff)
-process.on('SIGTERM', breakOff)
-process.on('SIGHUP', breakOff)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
 
-const story = async () => {
-  process.stdout.write(
-    'GitHub and Jira are stood in for by simulators on this machine. Bot, queue and runner are the real ones.\n',
-  )
-  if (!real) {
-    process.stdout.write('The provider is synthetic: environments are directories, and no machine boots.\n')
-    process.stdout.write('With real machines (Debian, Ubuntu): npm run demo -- --provider kvm --install\n')
-  }
-  process.stdout.write('\n')
+type Scene = {
+  hub: Awaited<ReturnType<typeof startGitHub>>
+  board: Awaited<ReturnType<typeof startJira>>
+}
+
+const introduce = () => {
+  const lines = [
+    'GitHub and Jira are simulators on this host. Bot, queue and runner are real.',
+    ...(real
+      ? []
+      : [
+          'The provider is synthetic: machines are folders, and nothing boots.',
+          'For real machines (Debian, Ubuntu): npm run demo -- --provider kvm --install',
+        ]),
+  ]
+  process.stdout.write(`${lines.join('\n')}\n\n`)
+}
+
+const startAll = async (): Promise<Scene> => {
   github = await startGitHub({ people: { dev: 'push' } })
   jira = await startJira({ issues: { 'DEMO-1': 'Log in with a passkey', 'DEMO-2': 'Speed up the search' } })
   const log = openSync(logFile, 'w')
   up = spawn(process.execPath, [entry, 'up', '--port', '0'], {
-    env: {
-      ...environment,
-      ...github.settings,
-      ...jira.settings,
-      JIRA_PROJECTS: 'DEMO',
-    },
+    env: { ...environment, ...github.settings, ...jira.settings, JIRA_PROJECTS: 'DEMO' },
     stdio: ['ignore', log, log],
   })
   const url = await until(
@@ -150,132 +155,153 @@ const story = async () => {
   await until('the bot to be healthy', async () => (await fetch(new URL('/healthz', url))).ok)
   github.sendTo(url)
   jira.sendTo(url)
-  const [hub, board] = [github, jira]
-  line('bot', `listens on ${url}; its runner works on this machine`)
+  line('bot', `listens on ${url}, with a runner on this host`)
+  return { hub: github, board: jira }
+}
 
-  const comment = async (number: number, text: string) => {
-    const id = await hub.comment(number, text)
-    line('dev', `comments on the pull request: ${text}`)
-    await until('👀', () => hub.reactions(id).includes('eyes'), PATIENCE)
-    line('github', '👀 on the comment')
-    const end = await until('the end of the command', () => hub.reactions(id).find(one => one !== 'eyes'), PATIENCE)
-    const reply = await until(
-      'the reply',
-      async () =>
-        (await hub.comments(number)).find(one => one.authorType === 'Bot' && linesOf(one.body)[0]?.includes(text)),
-      PATIENCE,
-    )
-    const [, answer = ''] = linesOf(reply.body)
-    line('github', `${end === 'rocket' ? '🚀' : '😕'} and a reply: ${answer}`)
-    if (end !== 'rocket') throw new Error(`the command ${text} did not succeed`)
-  }
-  const status = async (number: number, what: string, has: (body: string) => boolean) => {
-    const found = await until(
-      what,
-      async () => (await hub.comments(number)).find(one => one.body.includes('agent-swarm:status') && has(one.body)),
-      PATIENCE,
-    )
-    line('github', `the status comment: ${what}`)
-    return found
-  }
-  const inMachine = async (ticket: string, command: string) =>
-    (await swarm(['ssh', ticket, '--', command])).stdout.trim()
+const inMachine = async (ticket: string, command: string) => (await swarm(['ssh', ticket, '--', command])).stdout.trim()
 
-  // ── Two tickets, two machines ──
-  for (const ticket of ['DEMO-1', 'DEMO-2']) {
-    line(
-      'jira',
-      `${ticket} moves to "In Progress" (signed webhook, answered ${await board.move(ticket, 'In Progress')})`,
-    )
+const command = async ({ hub }: Scene, number: number, text: string) => {
+  const id = await hub.comment(number, text)
+  line('dev', `comments on the pull request: ${text}`)
+  await until('👀', () => hub.reactions(id).includes('eyes'), PATIENCE)
+  line('github', '👀 on the comment')
+  const end = await until(
+    'the end of the command',
+    () => hub.reactions(id).find(reaction => reaction !== 'eyes'),
+    PATIENCE,
+  )
+  const reply = await until(
+    'the reply',
+    async () =>
+      (await hub.comments(number)).find(
+        ({ authorType, body }) => authorType === 'Bot' && linesOf(body)[0]?.includes(text),
+      ),
+    PATIENCE,
+  )
+  const [, answer = ''] = linesOf(reply.body)
+  line('github', `${end === 'rocket' ? '🚀' : '😕'} and a reply: ${answer}`)
+  if (end !== 'rocket') throw new Error(`${text} failed`)
+}
+
+const statusComment = async ({ hub }: Scene, number: number, what: string, has: (body: string) => boolean) => {
+  await until(
+    what,
+    async () => (await hub.comments(number)).find(({ body }) => body.includes('agent-swarm:status') && has(body)),
+    PATIENCE,
+  )
+  line('github', `the status comment: ${what}`)
+}
+
+const twoMachines = async ({ board }: Scene) => {
+  const tickets = ['DEMO-1', 'DEMO-2']
+  for (const ticket of tickets) {
+    const answer = await board.move(ticket, 'In Progress')
+    line('jira', `${ticket} moves to "In Progress" (signed webhook, answered ${answer})`)
   }
   await Promise.all(
-    ['DEMO-1', 'DEMO-2'].map(async ticket => {
-      const said = await until(`the machine of ${ticket}`, () => board.comments(ticket)[0], PATIENCE)
-      line('jira', `a comment on ${ticket}: ${linesOf(said)[0]}`)
+    tickets.map(async ticket => {
+      const comment = await until(`the machine of ${ticket}`, () => board.comments(ticket)[0], PATIENCE)
+      line('jira', `a comment on ${ticket}: ${linesOf(comment)[0]}`)
     }),
   )
-  if (real) {
-    for (const { ticket, ip } of await list()) {
-      await inMachine(
-        ticket,
-        `mkdir -p www && echo "I am ${ticket}" > www/index.html && cd www && (nohup python3 -m http.server 8000 >/dev/null 2>&1 &)`,
-      )
-      const answer = await until(
-        `the service of ${ticket}`,
-        () =>
-          fetch(`http://${ip}:8000/`, { signal: AbortSignal.timeout(5_000) }).then(
-            one => one.text(),
-            () => null,
-          ),
-        PATIENCE,
-      )
-      line('host', `http://${ip}:8000/ answers: ${answer.trim()}`)
-    }
-  } else {
-    line('host', 'synthetic environments have no ports of their own, so that two services share one is not shown')
-  }
+}
 
-  // ── A pull request, a push, a checkpoint ──
+/** Starts a service in each machine, on the same port. */
+const twoServices = async () => {
+  if (!real) {
+    line('host', 'synthetic machines have no ports of their own: the demo cannot show two services on the same port')
+    return
+  }
+  for (const { ticket, ip } of await list()) {
+    await inMachine(
+      ticket,
+      `mkdir -p www && echo "I am ${ticket}" > www/index.html && cd www && (nohup python3 -m http.server 8000 >/dev/null 2>&1 &)`,
+    )
+    const ask = () =>
+      fetch(`http://${ip}:8000/`, { signal: AbortSignal.timeout(5_000) }).then(
+        response => response.text(),
+        () => null,
+      )
+    const answer = await until(`the service of ${ticket}`, ask, PATIENCE)
+    line('host', `http://${ip}:8000/ answers: ${answer.trim()}`)
+  }
+}
+
+/** Returns the number of the pull request. */
+const pullRequest = async (scene: Scene): Promise<number> => {
+  const { hub } = scene
   const branch = 'DEMO-1-passkey'
   await hub.push(branch)
   const number = await hub.open(branch, 'Log in with a passkey')
   line('dev', `opens pull request #${number} of ${branch}`)
-  await status(number, 'the machine is running', body => body.includes('DEMO-1'))
-  const commit = await hub.push(branch)
-  line('dev', `pushes ${commit.slice(0, 7)}`)
-  await status(number, `checkpoint push-${commit.slice(0, 7)}`, body => body.includes(`push-${commit.slice(0, 7)}`))
+  await statusComment(scene, number, 'the machine is running', body => body.includes('DEMO-1'))
+  const checkpoint = `push-${(await hub.push(branch)).slice(0, 7)}`
+  line('dev', `pushes ${checkpoint.slice(5)}`)
+  await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
+  return number
+}
 
-  // ── A checkpoint by hand, a change, a restore ──
-  await comment(number, '/swarm checkpoint before-refactor')
+const checkpointAndRestore = async (scene: Scene, number: number) => {
+  await command(scene, number, '/swarm checkpoint before-refactor')
   await inMachine('DEMO-1', 'echo "all wrong" > refactoring.txt')
   line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat refactoring.txt')}`)
-  await comment(number, '/swarm restore before-refactor')
-  const after = await inMachine('DEMO-1', 'test -e refactoring.txt && echo "still there" || echo gone')
+  await command(scene, number, '/swarm restore before-refactor')
+  const after = await inMachine('DEMO-1', 'test -e refactoring.txt && echo present || echo gone')
   line('host', `in the machine, refactoring.txt is ${after}`)
   if (after !== 'gone') throw new Error('the file survived the restore')
+}
 
-  // ── The end ──
+const mergeAndFinish = async (scene: Scene, number: number) => {
+  const { hub, board } = scene
   await hub.merge(number)
   line('dev', `merges pull request #${number}`)
-  await status(number, 'the machine is deleted', body => /deleted/i.test(body))
+  await statusComment(scene, number, 'the machine is deleted', body => /deleted/i.test(body))
   line('jira', `DEMO-2 moves back to "To Do" (answered ${await board.move('DEMO-2', 'To Do')})`)
-  await until(
-    'DEMO-2 to stop',
-    async () => (await list()).find(one => one.ticket === 'DEMO-2')?.status === 'stopped',
-    PATIENCE,
-  )
+  const isStopped = async () => (await list()).find(({ ticket }) => ticket === 'DEMO-2')?.status === 'stopped'
+  await until('DEMO-2 to stop', isStopped, PATIENCE)
   line('host', 'agent-swarm list: DEMO-2 is stopped')
   line('jira', `DEMO-2 moves to "Done" (answered ${await board.move('DEMO-2', 'Done')})`)
   await until('DEMO-2 to be gone', async () => (await list()).length === 0, PATIENCE)
-  line('host', 'agent-swarm list: no environments')
+  line('host', 'agent-swarm list: no machines')
+}
+
+const run = async () => {
+  introduce()
+  const scene = await startAll()
+  await twoMachines(scene)
+  await twoServices()
+  const number = await pullRequest(scene)
+  await checkpointAndRestore(scene, number)
+  await mergeAndFinish(scene, number)
 }
 
 const before = real ? await (await import('./kvm.ts')).everything() : null
 try {
-  await story()
+  await run()
   if (ending !== null) await ending
   await end()
   const left = real ? null : readdirSync(join(home, 'state', 'synthetic'))
   if (left !== null && left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
   if (before !== null) {
     const now = await (await import('./kvm.ts')).everything()
-    if (now !== before) throw new Error(`libvirt has not what it had before:\n${before}\n----\n${now}`)
-    line('host', 'virsh list --all and the storage pool are as before; the base image stays for the next time')
+    if (now !== before) throw new Error(`libvirt differs from before:\n${before}\n----\n${now}`)
+    line('host', 'virsh list --all and the storage pool are as before; the base image stays for the next demo')
   }
   const running = processesOf(home)
   if (running.length > 0) throw new Error(`processes are left: ${running.join(', ')}`)
   rmSync(home, { recursive: true, force: true })
-  line('host', `nothing is left: no environment, no ${process.platform === 'linux' ? 'process, no ' : ''}directory`)
+  line('host', `nothing is left: no machine, no ${process.platform === 'linux' ? 'process, no ' : ''}folder`)
   process.exit(0)
 } catch (error) {
   if (ending !== null) await ending
   process.stderr.write(
-    `\nThe demo failed: ${error instanceof Error ? error.message : error}\n\nThe end of the log of bot and runner:\n`,
+    `\nThe demo failed: ${error instanceof Error ? error.message : error}\n\nEnd of the log of bot and runner:\n`,
   )
   try {
     process.stderr.write(`${readFileSync(logFile, 'utf8').split('\n').slice(-30).join('\n')}\n`)
   } catch {
-    process.stderr.write('(there is none)\n')
+    process.stderr.write('(no log)\n')
   }
   await end().catch(() => {})
   rmSync(home, { recursive: true, force: true })

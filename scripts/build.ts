@@ -1,4 +1,4 @@
-/** npm pack runs this first: JavaScript out of the types, in `dist/` with the same folders, and beside it what is read at run time. */
+/** npm pack runs this first: compiles the sources to JavaScript in `dist/`, and copies what they read at run time. */
 import { execFileSync } from 'node:child_process'
 import { cpSync, globSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -9,8 +9,8 @@ const dist = join(root, 'dist')
 rmSync(dist, { recursive: true, force: true })
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
 execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
-// The forms of what commands print are types alone when they run.
-for (const made of ['json.js', 'json.js.map']) rmSync(join(dist, 'src/cli', made))
+// The schemas of what commands print are only types at run time.
+for (const file of ['json.js', 'json.js.map']) rmSync(join(dist, 'src/cli', file))
 // The scripts that set up a base image.
 cpSync(join(root, 'base-image'), join(dist, 'base-image'), {
   recursive: true,

@@ -1,6 +1,6 @@
 /**
- * Records a session on a terminal and puts it into the README, between its marks: the real program on real machines, what
- * was typed, what came, and the times as they were. Where libvirt and a base image are: test/kvm/run.sh --run npm run session
+ * Records a session on a terminal into docs/cli-session.md, between its markers: the real program on real machines, with its
+ * input, output and times. It needs libvirt and a base image, for example: test/kvm/run.sh --run npm run session
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import { onTerminal } from '../test/support/terminal.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const readme = join(root, 'README.md')
+const page = join(root, 'docs/cli-session.md')
 const MARKS = /(<!-- session -->\n)[\s\S]*?(<!-- \/session -->)/
 const TICKET = 'DROP-2100'
 
@@ -49,12 +49,12 @@ try {
     const { screen, code } = await run(words)
     shown.push(`$ agent-swarm ${typed(words)}\n${settled(screen)}`)
     process.stderr.write(`${shown.at(-1)}\n`)
-    if (code !== 0) throw new Error(`it ended with ${code}; the README is as it was`)
+    if (code !== 0) throw new Error(`it ended with ${code}; docs/cli-session.md is unchanged`)
   }
-  const text = readFileSync(readme, 'utf8')
-  if (!MARKS.test(text)) throw new Error('the README has no <!-- session --> … <!-- /session -->')
+  const text = readFileSync(page, 'utf8')
+  if (!MARKS.test(text)) throw new Error('docs/cli-session.md has no <!-- session --> … <!-- /session -->')
   writeFileSync(
-    readme,
+    page,
     text.replace(MARKS, (_, open, close) => `${open}\n\`\`\`console\n${shown.join('\n')}\n\`\`\`\n\n${close}`),
   )
 } finally {

@@ -1,4 +1,4 @@
-/** app.yml asks for what the code needs: each event that it hears, each permission that it uses, and no other. */
+/** app.yml asks GitHub for exactly the events and permissions that the code uses. */
 import { expect, test } from 'vitest'
 import { readManifest } from '../src/bot/github/check.ts'
 import { githubEventNames } from '../src/bot/github/events.ts'
@@ -6,18 +6,18 @@ import { operationsUsed } from './support/github-requests.ts'
 
 type Needs = Readonly<Record<string, 'read' | 'write'>>
 /**
- * What GitHub asks for each operation (https://docs.github.com/rest/authentication/permissions-required-for-github-apps).
- * Comments on pull requests are of both kinds there.
+ * The permissions that GitHub requires for each operation
+ * (https://docs.github.com/rest/authentication/permissions-required-for-github-apps). Comments on pull requests need both kinds.
  */
 const operations: Readonly<Record<string, Needs>> = {
-  // The App's own, by its JWT.
+  // With the App's own JWT.
   'apps.getAuthenticated': {},
   'apps.getWebhookConfigForApp': {},
   'apps.listInstallations': {},
   'apps.createFromManifest': {},
   'apps.listWebhookDeliveries': {},
   'apps.redeliverWebhookDelivery': {},
-  // For a token alone.
+  // Only with a personal token.
   'users.getAuthenticated': {},
   'repos.listForAuthenticatedUser': {},
   'apps.listReposAccessibleToInstallation': { metadata: 'read' },
@@ -33,18 +33,18 @@ const operations: Readonly<Record<string, Needs>> = {
   'reactions.createForIssueComment': { issues: 'write', pull_requests: 'write' },
   'teams.getMembershipForUserInOrg': { members: 'read' },
 }
-/** What a webhook needs to be sent. */
+/** The permission that GitHub requires to send an event. */
 const events: Readonly<Record<string, Needs>> = {
   push: { contents: 'read' },
   pull_request: { pull_requests: 'read' },
   issue_comment: { issues: 'read' },
 }
 
-test('the events are those that mean something', async () => {
+test('it subscribes to the events that the bot handles', async () => {
   expect((await readManifest()).default_events.sort()).toEqual([...githubEventNames].sort())
 })
 
-test('the permissions are those that the operations and events need', async () => {
+test('it asks for the permissions that operations and events require', async () => {
   expect(operationsUsed.length).toBeGreaterThan(10)
   expect(operationsUsed.filter(name => operations[name] === undefined)).toEqual([])
   const needed: Record<string, 'read' | 'write'> = { metadata: 'read' }
@@ -57,7 +57,7 @@ test('the permissions are those that the operations and events need', async () =
   expect((await readManifest()).default_permissions).toEqual(needed)
 })
 
-test('it is private, and its deliveries go to the route that takes them', async () => {
+test('it is private, and its webhook leads to the route for it', async () => {
   expect(await readManifest()).toMatchObject({
     public: false,
     hook_attributes: { url: expect.stringMatching(/^https:\/\/[^/]+\/api\/github\/webhooks$/), active: true },

@@ -1,4 +1,4 @@
-/** What is made of tables in the code is what the code says now, and the editor's schemas judge as the parser does. */
+/** Generated docs are up to date, and the editor's schemas accept what the parser accepts. */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -14,16 +14,26 @@ test.for(Object.keys(documents))('%s is as npm run docs writes it', name => {
   expect(readFileSync(join(root, name), 'utf8')).toBe(documents[name]?.())
 })
 
-test('nothing is left of what is made no more', () => {
-  const made = readdirSync(join(root, 'docs/json')).map(name => `docs/json/${name}`)
-  expect(made.filter(name => !(name in documents))).toEqual([])
+test('docs/json holds no other files', () => {
+  const files = readdirSync(join(root, 'docs/json')).map(name => `docs/json/${name}`)
+  expect(files.filter(name => !(name in documents))).toEqual([])
+})
+
+test('every object in docs/json is closed', () => {
+  const open = (schema: unknown): unknown[] => {
+    if (typeof schema !== 'object' || schema === null) return []
+    const isOpen = 'properties' in schema && !('additionalProperties' in schema)
+    return [...(isOpen ? [schema] : []), ...Object.values(schema).flatMap(open)]
+  }
+  for (const [name, content] of Object.entries(documents))
+    if (name.startsWith('docs/json/')) expect([name, open(JSON.parse(content()))]).toEqual([name, []])
 })
 
 const has = (program: string) => spawnSync(program, ['--version']).status === 0
 
 describe('the manual page', () => {
   const path = join(root, 'man/agent-swarm.1')
-  test.skipIf(!has('groff'))('is shown by groff without a warning, on a terminal of any alphabet', () => {
+  test.skipIf(!has('groff'))('is rendered by groff without a warning, for every character set', () => {
     for (const device of ['utf8', 'ascii', 'latin1'])
       expect(spawnSync('groff', ['-man', `-T${device}`, '-ww', path], { encoding: 'utf8' })).toMatchObject({
         status: 0,
@@ -31,15 +41,15 @@ describe('the manual page', () => {
         stdout: expect.stringContaining('before-refactor'),
       })
   })
-  test.skipIf(!has('man'))('has every command with its options, as man shows it', () => {
+  test.skipIf(!has('man'))('shows every command with its options in man', () => {
     const { stdout } = spawnSync('man', ['-l', path], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, MANWIDTH: '200', MANPAGER: 'cat', LC_ALL: 'C.UTF-8', GROFF_NO_SGR: '1' },
     })
-    // On paper, what is bold is written twice.
-    const shown = stdout.replaceAll(/.[\b]/g, '')
+    // Bold characters are written twice.
+    const page = stdout.replaceAll(/.[\b]/g, '')
     for (const [name, command] of Object.entries(commands)) {
-      const [, section = ''] = shown.split(`\n   ${usageOf(name, command)}\n`)
+      const [, section = ''] = page.split(`\n   ${usageOf(name, command)}\n`)
       const [text = ''] = section.split(/\n {3}(?=\S)|\n(?=\S)/)
       expect(text).toContain(command.example)
       for (const flag of Object.keys(command.options)) expect(text).toContain(`--${flag}`)
@@ -50,12 +60,12 @@ describe('the manual page', () => {
 describe('config.schema.json', () => {
   const schema = JSON.parse(documents['docs/config.schema.json']?.() ?? '')
   const valid = new Ajv().compile(schema)
-  test('has every setting, with its meaning', () => {
+  test('describes every setting', () => {
     expect(Object.keys(schema.properties)).toEqual(Object.keys(settings))
     for (const { description } of Object.values<{ description: string }>(schema.properties))
       expect(description).toMatch(/\. Environment variable [A-Z_]+\.$/)
   })
-  test('takes every example and every default', () => {
+  test('accepts every example and every default', () => {
     for (const [name, { example, ...row }] of Object.entries(settings)) {
       expect([name, valid({ [name]: example })]).toEqual([name, true])
       if ('default' in row) expect([name, valid({ [name]: row.default })]).toEqual([name, true])
@@ -68,5 +78,5 @@ describe('config.schema.json', () => {
     { provider: 'vmware' },
     { jiraProjects: ['a-b'] },
     { jiraAssignees: 'you' },
-  ])('refuses %j', given => expect(valid(given)).toBe(false))
+  ])('refuses %j', settings => expect(valid(settings)).toBe(false))
 })

@@ -1,47 +1,67 @@
-/** docs/cli.md: every command as its row in the table tells it. */
-import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/command-table.ts'
+/** docs/cli.md, from the table of commands. */
+import {
+  argumentHelp,
+  type Command,
+  commands,
+  commonOptions,
+  descriptionOf,
+  groups,
+  type Option,
+  optionHelp,
+  optionNames,
+  usageOf,
+} from '../../src/cli/command-table.ts'
 import { outputs } from '../../src/cli/json.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
-import { formsInWords, outputInWords, schemaFile } from './json.ts'
+import { formsText, outputText, schemaFile } from './json.ts'
 import { table } from './words.ts'
 
 const isOutput = (name: string): name is keyof typeof outputs => Object.hasOwn(outputs, name)
 const schemaLink = (name: string) => schemaFile(name).replace('docs/', '')
 const code = (text: string) => `\`${text}\``
+const entries = Object.entries(commands)
 
 const optionRows = (options: Readonly<Record<string, Option>>) =>
-  Object.entries(options).map(([flag, { short, value, values, says }]) => [
-    [...(short === undefined ? [] : [`-${short}`]), `--${flag}${value === undefined ? '' : ` ${value}`}`]
-      .map(code)
-      .join(', '),
-    values === undefined ? says : `${says} One of ${values.map(code).join(', ')}.`,
+  Object.entries(options).map(([flag, option]) => [
+    optionNames(flag, option).map(code).join(', '),
+    optionHelp(option, code),
   ])
 
 const section = (name: string, command: Command): string =>
   [
     `### ${name}`,
     `\`\`\`\nagent-swarm ${usageOf(name, command)}\n\`\`\``,
-    command.says,
-    ...(command.more === undefined ? [] : [`\`\`\`\n${command.more.join('\n')}\n\`\`\``]),
+    descriptionOf(command),
+    ...(command.lines === undefined ? [] : [`\`\`\`\n${command.lines.join('\n')}\n\`\`\``]),
     ...(command.arguments.length === 0
       ? []
-      : [table([['Argument', ''], ...command.arguments.map(one => [code(one.name), meanings[one.is]])])]),
+      : [table([['Argument', ''], ...command.arguments.map(({ name, kind }) => [code(name), argumentHelp[kind]])])]),
     ...(Object.keys(command.options).length === 0 ? [] : [table([['Option', ''], ...optionRows(command.options)])]),
     `Example: ${code(command.example)}`,
-    ...(isOutput(name) ? [`\`--json\` prints ([schema](${schemaLink(name)})):`, outputInWords(name)] : []),
+    ...(isOutput(name) ? [`\`--json\` prints ([schema](${schemaLink(name)})):`, outputText(name)] : []),
   ].join('\n\n')
+
+const groupTable = (group: string): string =>
+  table([
+    [group, ''],
+    ...entries
+      .filter(([, command]) => command.group === group)
+      .map(([name, { summary }]) => [`[${name}](#${name.replace(' ', '-')})`, summary]),
+  ])
 
 export const cliPage = (): string => `# The command line
 
-<!-- Made by npm run docs, of src/cli/command-table.ts and src/cli/json.ts. -->
+<!-- Made by npm run docs, from src/cli/command-table.ts and src/cli/json.ts. -->
 
-\`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Nothing is asked where there is no terminal. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` tells more, \`agent-swarm --version\` says the version.
+\`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Without a terminal nothing is asked. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` shows one, \`agent-swarm --version\` prints the version.
 
-${table([['Command', ''], ...Object.entries(commands).map(([name, command]) => [`[${name}](#${name.replace(' ', '-')})`, command.says])])}
+${groups.map(groupTable).join('\n\n')}
 
 ## Every command
 
 ${table([['Option', ''], ...optionRows(commonOptions)])}
+
+On a terminal, tables fit its width: long cells are cut, ids are shortened, and times are relative (\`3 min ago\`). A shortened id is accepted wherever the whole one is, as long as it is unique. In a pipe everything is printed in full.
 
 ### Exit status
 
@@ -49,29 +69,27 @@ ${table([['Status', ''], ...exitStatuses])}
 
 ### Environment
 
-${table([['Variable', ''], ...environment.map(([name, says]) => [code(name), says])])}
+${table([['Variable', ''], ...environment.map(([name, text]) => [name.split(', ').map(code).join(', '), text])])}
 
-Every setting of \`config.yaml\` is an environment variable as well: [configuration.md](configuration.md).
+Every setting of \`config.yaml\` is an environment variable too: [configuration.md](configuration.md).
 
 ### Files
 
-${table([['File', ''], ...files.map(([name, says]) => [code(name), says])])}
+${table([['File', ''], ...files.map(([name, text]) => [code(name), text])])}
 
 ## Commands
 
-${Object.entries(commands)
-  .map(([name, command]) => section(name, command))
-  .join('\n\n')}
+${entries.map(([name, command]) => section(name, command)).join('\n\n')}
 
 ## JSON
 
-With \`--json\`, stdout holds one JSON value and nothing else; of \`bot --dry-run\` and \`up --dry-run\`, one on each line. Each command has a JSON Schema (2020-12) in the folder [json](json), which holds all fields that there are. Times are ISO 8601 in UTC, sizes are bytes.
+With \`--json\`, stdout holds one JSON value and nothing else. \`bot --dry-run\` and \`up --dry-run\` print one value a line. Each command has a JSON Schema (2020-12) in the folder [json](json), which lists every member. Times are ISO 8601 in UTC, sizes are bytes.
 
-What fails prints this in place of its own ([schema](${schemaLink('error')})), with exit status 1 or 2. Only where a command that changes an environment was carried out and failed, it is a [Change](#form-change) whose \`result\` is \`failed\`.
+A command that fails prints this instead ([schema](${schemaLink('error')})), with exit status 1 or 2. Only a command that changes an environment and failed while doing so prints a [Change](#form-change) with the \`result\` \`failed\`.
 
-${outputInWords('error')}
+${outputText('error')}
 
 ## Forms
 
-${formsInWords()}
+${formsText()}
 `

@@ -1,22 +1,24 @@
-/** What is true of every command, as the page and the manual page tell it. */
-type Rows = readonly (readonly [name: string, says: string])[]
+/** What holds for every command, for docs/cli.md and the manual page. */
+type Rows = readonly (readonly [name: string, text: string])[]
 
 export const exitStatuses: Rows = [
-  ['0', 'Done, or there was nothing to do.'],
-  ['1', 'It failed, and stderr says why and what can be done.'],
-  ['2', 'Wrong usage: nothing was done.'],
-  ['130', 'Ctrl-C was pressed twice: what was under way is settled by the next command or the runner.'],
-  ['any', 'agent-swarm ssh passes the status of the shell or of the command on.'],
+  ['0', 'Done, or nothing to do.'],
+  ['1', 'Failed. stderr says why and what to do next.'],
+  ['2', 'Wrong usage. Nothing was done.'],
+  ['130', 'Ctrl-C was pressed twice. The next command or the runner settles what was left half-done.'],
+  ['other', 'agent-swarm ssh exits with the status of the shell or the command in the machine.'],
 ]
 export const environment: Rows = [
-  ['AGENT_SWARM_HOME', 'Where everything is kept (~/.agent-swarm). An absolute path.'],
-  ['AGENT_SWARM_PROVIDER', 'The hypervisor: kvm or synthetic. Without it, the first that is available.'],
-  ['NO_COLOR', 'Set to anything: no colours.'],
+  ['AGENT_SWARM_HOME', 'The folder of all files of agent-swarm (~/.agent-swarm). An absolute path.'],
+  ['AGENT_SWARM_PROVIDER', 'The hypervisor. Default: the first one that is available.'],
+  ['NO_COLOR', 'Set to anything: no colors.'],
+  ['COLUMNS', 'The width of help in a pipe (80).'],
+  ['LC_ALL, LC_CTYPE, LANG', 'A UTF-8 locale shows symbols; any other shows ASCII.'],
 ]
 export const files: Rows = [
   ['~/.agent-swarm/config.yaml', 'The settings.'],
-  ['~/.agent-swarm/registry.db', 'Which environments there are, and the journal of what was done to them.'],
-  ['~/.agent-swarm/rescued/', 'Work that was saved before a delete.'],
-  ['~/.agent-swarm/logs/', 'What commands say that go on in the background (--detach).'],
+  ['~/.agent-swarm/registry.db', 'The environments, and the journal of operations.'],
+  ['~/.agent-swarm/rescued/', 'Unsaved work that was rescued before a delete.'],
+  ['~/.agent-swarm/logs/', 'The output of commands in the background (--detach).'],
   ['~/.ssh/agent-swarm.config', 'The machines as hosts of ssh (ssh --config --install).'],
 ]

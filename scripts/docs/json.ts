@@ -1,114 +1,148 @@
-/** What commands print with `--json`: a schema for each, and the same in words. */
-import type { JsonSchema } from '@valibot/to-json-schema'
+/** What commands print with `--json`: a JSON Schema for each, and the same in words. */
+import type { ConversionConfig, JsonSchema } from '@valibot/to-json-schema'
+import type * as v from 'valibot'
 import { forms, outputs } from '../../src/cli/json.ts'
-import { schemaOf, table } from './words.ts'
+import { table, toSchema } from './words.ts'
 
 type Schema = JsonSchema & { $defs?: Record<string, JsonSchema> }
 type Name = keyof typeof outputs
 
-/** `bot-inbox.schema.json` of `bot inbox`. */
+/** `docs/json/bot-inbox.schema.json` of `bot inbox`. */
 export const schemaFile = (name: string): string => `docs/json/${name.replace(' ', '-')}.schema.json`
+
+/** What is printed has been parsed: a member with a default is always there. */
+const isRequired = (entry: v.GenericSchema): boolean =>
+  entry.type !== 'optional' || ('default' in entry && entry.default !== undefined)
+
+/**
+ * The shared schemas let unknown members pass, so that two versions understand each other, and cut long text. What is printed
+ * has neither.
+ */
+const conversion: ConversionConfig = {
+  target: 'draft-2020-12',
+  typeMode: 'ignore',
+  errorMode: 'throw',
+  definitions: forms,
+  ignoreActions: ['transform'],
+  overrideSchema: ({ valibotSchema, jsonSchema }) => {
+    if (valibotSchema.type !== 'object') return undefined
+    const { entries } = valibotSchema as unknown as v.ObjectSchema<Record<string, v.GenericSchema>, undefined>
+    const required = Object.keys(entries).filter(name => isRequired(entries[name] as v.GenericSchema))
+    return { ...jsonSchema, required, additionalProperties: false }
+  },
+  overrideAction: ({ valibotAction, jsonSchema }) => {
+    // JSON Schema has no flags: a pattern that ignores the case is left out.
+    if (valibotAction.type !== 'regex') return undefined
+    const { flags } = (valibotAction as unknown as v.RegexAction<string, undefined>).requirement
+    const { pattern: _, ...rest } = jsonSchema
+    return flags === '' ? undefined : rest
+  },
+}
+
+const convert = (name: Name): Schema => toSchema(outputs[name], conversion)
 
 const refs = (schema: JsonSchema): string[] =>
   [...JSON.stringify(schema).matchAll(/"\$ref":"#\/\$defs\/(\w+)"/g)].map(([, name = '']) => name)
 
-/** Of all forms, those that it leads to. */
-const reached = (from: readonly string[], all: Readonly<Record<string, JsonSchema>>, found = new Set<string>()) => {
-  for (const name of from) {
+/** The names of all forms that are reached from `names`. */
+const reachable = (
+  names: readonly string[],
+  all: Readonly<Record<string, JsonSchema>>,
+  reached = new Set<string>(),
+): Set<string> => {
+  for (const name of names) {
     const form = all[name]
-    if (found.has(name) || form === undefined) continue
-    found.add(name)
-    reached(refs(form), all, found)
+    if (reached.has(name) || form === undefined) continue
+    reached.add(name)
+    reachable(refs(form), all, reached)
   }
-  return found
+  return reached
 }
 
-const whole = (name: Name): Schema =>
-  schemaOf(outputs[name], { target: 'draft-2020-12', errorMode: 'throw', definitions: forms })
-
 export const outputSchema = (name: Name): JsonSchema => {
-  const { $schema, $defs = {}, ...schema } = whole(name)
-  const needed = reached(refs(schema), $defs)
-  const left = Object.fromEntries(Object.entries($defs).filter(([form]) => needed.has(form)))
+  const { $schema, $defs = {}, ...schema } = convert(name)
+  const needed = reachable(refs(schema), $defs)
+  const defs = Object.fromEntries(Object.entries($defs).filter(([form]) => needed.has(form)))
   const title = name === 'error' ? 'What a command prints with --json when it fails' : `agent-swarm ${name} --json`
-  return { $schema, title, ...schema, ...(needed.size === 0 ? {} : { $defs: left }) } as JsonSchema
+  return { $schema, ...schema, title, ...(needed.size === 0 ? {} : { $defs: defs }) } as JsonSchema
 }
 
 // ── In words ──
 
 const formAnchor = (name: string) => `#form-${name.toLowerCase()}`
 const code = (value: unknown) => `\`${value}\``
+const typeNames: Readonly<Record<string, string>> = {
+  string: 'text',
+  integer: 'whole number',
+  boolean: '`true` or `false`',
+}
 
-const typeOf = (schema: JsonSchema | boolean | undefined): string => {
+const typeText = (schema: JsonSchema | boolean | undefined): string => {
   if (typeof schema !== 'object') return 'anything'
   const { $ref, anyOf, oneOf, items, additionalProperties, enum: members, const: constant, title, type } = schema
   if ($ref !== undefined) {
     const name = $ref.replace('#/$defs/', '')
     return `[${name}](${formAnchor(name)})`
   }
-  const many = anyOf ?? oneOf
-  if (many !== undefined) return [...new Set(many.map(typeOf))].join(' or ')
+  const alternatives = anyOf ?? oneOf
+  if (alternatives !== undefined) return [...new Set(alternatives.map(typeText))].join(' or ')
   if (constant !== undefined) return code(constant)
   if (members !== undefined) return members.map(code).join(', ')
-  if (type === 'array') return `list of ${typeOf(items as JsonSchema)}`
+  if (type === 'array') return `list of ${typeText(items as JsonSchema)}`
   if (type === 'object') return typeof additionalProperties === 'object' ? 'texts by name' : 'object'
   if (type === undefined) return 'anything'
-  return (
-    title ?? { string: 'text', integer: 'whole number', boolean: '`true` or `false`' }[String(type)] ?? String(type)
-  )
+  return title ?? typeNames[String(type)] ?? String(type)
 }
 
-/** The object with names of its own that it is or holds: its rows follow under its path. */
-const inside = (schema: JsonSchema): { within: string; object: JsonSchema } | null => {
-  if (schema.properties !== undefined) return { within: '', object: schema }
-  const one =
+/** The object that a schema is or holds, whose rows follow under its path. */
+const innerObject = (schema: JsonSchema): { path: string; object: JsonSchema } | null => {
+  if (schema.properties !== undefined) return { path: '', object: schema }
+  const inner =
     schema.type === 'array' ? schema.items : schema.anyOf?.find(part => typeof part === 'object' && part.properties)
-  if (typeof one !== 'object' || Array.isArray(one)) return null
-  const found = inside(one)
-  return found === null ? null : { ...found, within: `${schema.type === 'array' ? '[]' : ''}${found.within}` }
+  if (typeof inner !== 'object' || Array.isArray(inner)) return null
+  const object = innerObject(inner)
+  return object === null ? null : { ...object, path: `${schema.type === 'array' ? '[]' : ''}${object.path}` }
 }
 
 const rows = (object: JsonSchema, before = ''): string[][] =>
-  Object.entries(object.properties ?? {}).flatMap(([name, one]) => {
-    if (typeof one !== 'object') return [[code(`${before}${name}`), 'anything', '']]
-    const deeper = inside(one)
-    const mayMiss = object.required?.includes(name) === true ? '' : ', may be missing'
+  Object.entries(object.properties ?? {}).flatMap(([name, schema]) => {
+    if (typeof schema !== 'object') return [[code(`${before}${name}`), 'anything', '']]
+    const inner = innerObject(schema)
+    const optional = object.required?.includes(name) === true ? '' : ', may be missing'
     return [
-      [code(`${before}${name}`), `${typeOf(one)}${mayMiss}`, one.description ?? ''],
-      ...(deeper === null ? [] : rows(deeper.object, `${before}${name}${deeper.within}.`)),
+      [code(`${before}${name}`), `${typeText(schema)}${optional}`, schema.description ?? ''],
+      ...(inner === null ? [] : rows(inner.object, `${before}${name}${inner.path}.`)),
     ]
   })
 
-/** `` `result` is `done` ``: what tells it from the others. */
+/** `` `result` is `done` ``: the member that tells an alternative from the others. */
 const mark = (object: JsonSchema): string | null => {
-  for (const [name, one] of Object.entries(object.properties ?? {}))
-    if (typeof one === 'object' && one.const !== undefined) return `${code(name)} is ${code(one.const)}`
+  for (const [name, schema] of Object.entries(object.properties ?? {}))
+    if (typeof schema === 'object' && schema.const !== undefined) return `${code(name)} is ${code(schema.const)}`
   return null
 }
 
-const shape = (schema: JsonSchema): string => {
-  if (schema.$ref !== undefined) return `A ${typeOf(schema)}.`
-  const many = schema.anyOf ?? schema.oneOf
-  if (many !== undefined)
-    return many
-      .map((one, at) => {
-        const form = one as JsonSchema
-        const which = mark(form)
+const shapeText = (schema: JsonSchema): string => {
+  if (schema.$ref !== undefined) return `A ${typeText(schema)}.`
+  const alternatives = schema.anyOf ?? schema.oneOf
+  if (alternatives !== undefined)
+    return alternatives
+      .map((alternative, at) => {
+        const form = alternative as JsonSchema
+        const condition = mark(form)
         const lead = at === 0 ? 'Either' : 'Or'
-        return `${which === null ? `${lead}:` : `${lead}, where ${which}:`}\n\n${shape(form)}`
+        return `${lead}${condition === null ? '' : `, where ${condition}`}:\n\n${shapeText(form)}`
       })
       .join('\n\n')
   if (schema.type === 'array') {
     const item = schema.items as JsonSchema
-    return item.$ref === undefined ? `A list. Each has:\n\n${shape(item)}` : `A list, each a ${typeOf(item)}.`
+    return item.$ref === undefined ? `A list. Each item has:\n\n${shapeText(item)}` : `A list of ${typeText(item)}.`
   }
-  return table([['Field', 'Value', 'Meaning'], ...rows(schema)])
+  return table([['Member', 'Value', 'Meaning'], ...rows(schema)])
 }
 
-export const outputInWords = (name: Name): string => shape(outputSchema(name))
-export const formsInWords = (): string => {
-  const all = whole('up').$defs ?? {}
-  return Object.entries(all)
-    .map(([name, form]) => `### Form ${name}\n\n${shape(form)}`)
+export const outputText = (name: Name): string => shapeText(outputSchema(name))
+export const formsText = (): string =>
+  Object.entries(convert('up').$defs ?? {})
+    .map(([name, form]) => `### Form ${name}\n\n${shapeText(form)}`)
     .join('\n\n')
-}

@@ -1,12 +1,22 @@
-/** man/agent-swarm.1, of the table of commands: the macros of man(7), in ASCII, so that every man shows it alike. */
+/** man/agent-swarm.1, from the table of commands: macros of man(7), in ASCII, so that every man shows the same. */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { type Command, commands, commonOptions, meanings, type Option, usageOf } from '../../src/cli/command-table.ts'
+import {
+  argumentHelp,
+  type Command,
+  commands,
+  commonOptions,
+  descriptionOf,
+  type Option,
+  optionHelp,
+  optionNames,
+  usageOf,
+} from '../../src/cli/command-table.ts'
 import { type Setting, settings } from '../../src/config/settings.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 
-/** What roff would make typography of, so that it can be copied. */
-const exact: Readonly<Record<string, string>> = {
+/** Characters that roff would replace by typographic ones, which cannot be pasted into a shell. */
+const escapes: Readonly<Record<string, string>> = {
   '\\': '\\e',
   '-': '\\-',
   "'": '\\(aq',
@@ -15,44 +25,46 @@ const exact: Readonly<Record<string, string>> = {
   '~': '\\(ti',
   '…': '...',
 }
-/** Text as roff reads it back: no character of it is a request. */
+/** Text as roff reads it back: none of it is a request. */
 const plain = (text: string): string =>
   text
-    .replaceAll(/[\\\-'`^~…]/g, one => exact[one] ?? one)
-    .replaceAll(/[^\n -~]/gu, one => `\\[u${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]`)
+    .replaceAll(/[\\\-'`^~…]/g, character => escapes[character] ?? character)
+    .replaceAll(/[^\n -~]/gu, character => {
+      const hex = character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')
+      return `\\[u${hex}]`
+    })
     .replaceAll(/^(?=\.)/gm, '\\&')
-/** As the argument of a macro. */
+/** Text as the argument of a macro. */
 const quoted = (text: string) => `"${plain(text).replaceAll('"', '\\(dq')}"`
-const bold = (text: string) => `.B ${quoted(text)}`
-const listed = (term: string, says: string) => ['.TP', bold(term), plain(says)]
-const example = (lines: readonly string[]) => ['.PP', '.nf', '.RS 4', ...lines.map(plain), '.RE', '.fi']
+const item = (term: string, text: string) => ['.TP', `.B ${quoted(term)}`, plain(text)]
+const literal = (lines: readonly string[]) => ['.PP', '.nf', '.RS 4', ...lines.map(plain), '.RE', '.fi']
 
-const optionRows = (options: Readonly<Record<string, Option>>) =>
-  Object.entries(options).flatMap(([flag, { short, value, values, says }]) =>
-    listed(
-      `${short === undefined ? '' : `-${short}, `}--${flag}${value === undefined ? '' : ` ${value}`}`,
-      values === undefined ? says : `${says} One of ${values.join(', ')}.`,
-    ),
-  )
+const optionItems = (options: Readonly<Record<string, Option>>) =>
+  Object.entries(options).flatMap(([flag, option]) => item(optionNames(flag, option).join(', '), optionHelp(option)))
 
 const section = (name: string, command: Command): string[] => [
   `.SS ${quoted(usageOf(name, command))}`,
-  plain(command.says),
-  ...(command.more === undefined ? [] : example(command.more)),
-  ...command.arguments.flatMap(one => listed(one.name, meanings[one.is])),
-  ...optionRows(command.options),
+  plain(descriptionOf(command)),
+  ...(command.lines === undefined ? [] : literal(command.lines)),
+  ...command.arguments.flatMap(({ name, kind }) => item(name, argumentHelp[kind])),
+  ...optionItems(command.options),
   '.PP',
   'Example:',
-  ...example([command.example]),
+  ...literal([command.example]),
 ]
 
 const version = (): string =>
   JSON.parse(readFileSync(join(resolve(import.meta.dirname, '../..'), 'package.json'), 'utf8')).version
 
+const settingItems = (): string[] =>
+  Object.entries<Setting>(settings).flatMap(([name, { env, says }]) =>
+    environment.some(([variable]) => variable === env) ? [] : item(env, `${name}: ${says.replaceAll('`', '')}`),
+  )
+
 export const manPage = (): string =>
   [
-    '.\\" Made by npm run docs, of src/cli/command-table.ts.',
-    // No date: it is of a version, and made anew is the same.
+    '.\\" Made by npm run docs, from src/cli/command-table.ts.',
+    // No date, so that the same version always makes the same page.
     `.TH AGENT\\-SWARM 1 "" ${quoted(`agent-swarm ${version()}`)} "User Commands"`,
     '.SH NAME',
     'agent\\-swarm \\- one ticket, one virtual machine',
@@ -62,28 +74,26 @@ export const manPage = (): string =>
     plain('[arguments] [options]'),
     '.SH DESCRIPTION',
     plain(
-      'Makes a virtual machine for a ticket, makes checkpoints of it and brings them back, stops, starts and deletes it. A bot does the same as a ticket moves in Jira and a pull request on GitHub. What is under way on one ticket is waited for, whoever asked.',
+      'Creates a virtual machine for a ticket, makes and restores checkpoints of it, starts, stops and deletes it. The bot does the same when the ticket moves in Jira or its pull request changes on GitHub. Commands on the same ticket wait for each other, whoever gave them.',
     ),
     '.PP',
     plain(
-      'Options may stand anywhere; -- ends them. Data goes to standard output, progress and errors to standard error. With --json, standard output holds one JSON value and nothing else. Nothing is asked where there is no terminal.',
+      'Options may stand anywhere; -- ends them. Data goes to standard output, progress and errors to standard error. With --json, standard output holds one JSON value and nothing else. Without a terminal nothing is asked.',
     ),
     '.SH COMMANDS',
     ...Object.entries(commands).flatMap(([name, command]) => section(name, command)),
     '.SH OPTIONS',
-    'Of every command:',
-    ...optionRows(commonOptions),
+    'For every command:',
+    ...optionItems(commonOptions),
     '.SH EXIT STATUS',
-    ...exitStatuses.flatMap(row => listed(...row)),
+    ...exitStatuses.flatMap(row => item(...row)),
     '.SH ENVIRONMENT',
-    ...environment.flatMap(row => listed(...row)),
+    ...environment.flatMap(row => item(...row)),
     '.PP',
-    plain('Every setting of config.yaml is an environment variable as well:'),
-    ...Object.entries<Setting>(settings).flatMap(([name, { env, says }]) =>
-      environment.some(([one]) => one === env) ? [] : listed(env, `${name}: ${says.replaceAll('`', '')}`),
-    ),
+    plain('Every setting of config.yaml is an environment variable too:'),
+    ...settingItems(),
     '.SH FILES',
-    ...files.flatMap(row => listed(...row)),
+    ...files.flatMap(row => item(...row)),
     '.SH SEE ALSO',
     '.BR ssh (1),',
     '.BR ssh_config (5),',

@@ -1,4 +1,4 @@
-/** Tables and schemas as text: what the pages are written with. */
+/** Tables and schemas as text. */
 import { type ConversionConfig, type JsonSchema, toJsonSchema } from '@valibot/to-json-schema'
 import type * as v from 'valibot'
 
@@ -9,27 +9,27 @@ export const table = (rows: readonly (readonly string[])[]): string => {
     .join('\n')
 }
 
-/** What a value must be, in words. */
-export const wordsOf = (schema: JsonSchema | boolean | undefined): string => {
+/** The values that a schema allows, in words. */
+export const valueText = (schema: JsonSchema | boolean | undefined): string => {
   if (typeof schema !== 'object') return ''
-  if (schema.enum !== undefined) return schema.enum.map(one => `\`${one}\``).join(', ')
-  if (schema.anyOf !== undefined) return schema.anyOf.map(wordsOf).join(', or ')
+  if (schema.enum !== undefined) return schema.enum.map(value => `\`${value}\``).join(', ')
+  if (schema.anyOf !== undefined) return schema.anyOf.map(valueText).join(', or ')
   if (schema.type === 'integer')
     return `${schema.minimum} to ${schema.maximum === Number.MAX_SAFE_INTEGER ? '…' : schema.maximum}`
   if (schema.type === 'array') return 'a list'
   return schema.type === 'object' ? '' : 'text'
 }
 
-export const schemaOf = (form: v.GenericSchema, config: ConversionConfig = {}): JsonSchema =>
-  toJsonSchema(form, {
+export const toSchema = (schema: v.GenericSchema, config: ConversionConfig = {}): JsonSchema =>
+  toJsonSchema(schema, {
     target: 'draft-07',
     typeMode: 'input',
-    // What JSON Schema cannot say, it leaves to the parser.
+    // JSON Schema cannot express every check; the parser makes the others.
     errorMode: 'ignore',
     overrideAction: ({ valibotAction, jsonSchema }) =>
-      // The only one of ours: no other names.
+      // Our only raw check refuses unknown names.
       valibotAction.type === 'raw_check' ? { ...jsonSchema, additionalProperties: false } : undefined,
     ...config,
   })
 
-export const asText = (schema: JsonSchema): string => `${JSON.stringify(schema, null, 2)}\n`
+export const toText = (schema: JsonSchema): string => `${JSON.stringify(schema, null, 2)}\n`

@@ -1,151 +1,154 @@
-/** What the commands that change an environment have in common: do it as the runner would, tell how it goes, say how it ended. */
+/** What the commands that change an environment share: they run the action here, show its progress and print its outcome. */
 import { userInfo } from 'node:os'
 import type { Ticket } from '../domain.ts'
-import type { RunnerContext } from '../runner/context.ts'
+import { type RunnerContext, resolveTicket } from '../runner/context.ts'
 import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
 import type { Plan } from '../runner/plan.ts'
 import { recoverAll } from '../runner/recovery.ts'
-import type { Action } from '../schema/action.ts'
+import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { type Invocation, print, printFailure, printJson } from './terminal/output.ts'
 import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
 import { withRunnerContext } from './with-context.ts'
 
-/** They print alike. */
-export type Changing = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
-/** An action without what every command of the CLI fills in the same way. */
-type Wish =
-  Exclude<Action, { kind: 'status' }> extends infer One
-    ? One extends Action
-      ? Omit<One, 'by' | 'replyTo'>
+/** The commands that print the same JSON. */
+export type ChangeCommand = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
+/** An action without the members that are the same for every command. */
+export type Change =
+  Exclude<Action, { kind: 'status' | 'move' }> extends infer Kind
+    ? Kind extends Action
+      ? Omit<Kind, 'by' | 'replyTo'>
       : never
     : never
 
-const who = (): string | null => {
+/** Who types the commands. */
+export const cliUser = (): Requester => ({ via: 'cli', who: userName() })
+const userName = (): string | null => {
   try {
     return userInfo().username
   } catch {
-    // A user id without a name.
+    // The user id has no name.
     return null
   }
 }
 
-const asAction = (wish: Wish) => ({ ...wish, by: { via: 'cli', who: who() }, replyTo: null }) as Action
+const toAction = (change: Change) => ({ ...change, by: cliUser(), replyTo: null }) as Action
 
-/** The command that was typed. */
-const called = ({ kind }: Wish): string => (kind === 'delete-checkpoint' ? 'checkpoint --delete' : kind)
+const commandOf = ({ kind }: Change): string => (kind === 'delete-checkpoint' ? 'checkpoint --delete' : kind)
 
-const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
+export const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
 
-/** Who asked for a ticket that has nothing may have mistyped it. */
-const withHint = async (ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
+/** A ticket without an environment may be mistyped. */
+const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
   if (outcome.result === 'done' || outcome.environment !== null) return outcome
   const { nearestTicket, withNearestTicket } = await import('./known.ts')
-  if (outcome.result === 'failed') return { ...outcome, failure: await withNearestTicket(outcome.failure, ticket) }
-  const near = await nearestTicket(ticket)
+  if (outcome.result === 'failed') return { ...outcome, failure: await withNearestTicket(env, outcome.failure, ticket) }
+  const near = await nearestTicket(env, ticket)
   return near === null ? outcome : { ...outcome, reason: `${outcome.reason}. Did you mean ${near}?` }
 }
 
 const sshLine = (environment: Environment | null): string[] =>
-  environment === null || environment.status !== 'running' ? [] : [`Enter it: agent-swarm ssh ${environment.ticket}`]
+  environment?.status === 'running' ? [`Open a shell: agent-swarm ssh ${environment.ticket}`] : []
 
-const ONCE_MORE = 'Ctrl-C once more leaves it as it is, for the next start to settle.'
-/** What Ctrl-C does to what is under way. How it then ended is in the outcome. */
-const whenInterrupted: Readonly<Record<Wish['kind'], string>> = {
-  create: `what was begun is being undone. ${ONCE_MORE}`,
-  checkpoint: `what was begun is being undone. ${ONCE_MORE}`,
-  start: 'letting go of it. The machine may still come up.',
-  stop: 'letting go of it. The machine may still shut down.',
-  restore: 'letting go of it. The hypervisor may still finish it.',
-  'delete-checkpoint': 'letting go of it. The hypervisor may still finish it.',
-  delete: 'letting go of it. Nothing is deleted.',
+const AGAIN = 'Press Ctrl-C again to leave it as it is; the next command or the runner settles it.'
+const interruptNotes: Readonly<Record<Change['kind'], string>> = {
+  create: `undoing what was started. ${AGAIN}`,
+  checkpoint: `undoing what was started. ${AGAIN}`,
+  start: 'no longer waiting. The machine may still start.',
+  stop: 'no longer waiting. The machine may still shut down.',
+  restore: 'no longer waiting. The hypervisor may still finish it.',
+  'delete-checkpoint': 'no longer waiting. The hypervisor may still finish it.',
+  delete: 'stopping. Nothing is deleted.',
 }
 
-/** Does it here and now, under the ticket's lock, and shows its phases. */
+const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, phase: string | null): string => {
+  const row = registry.environment(ticket)
+  if (phase === WAITING_PHASE) return 'nothing was started.'
+  if (row?.status === 'deleting') return `the delete has been decided and is being finished. ${AGAIN}`
+  return interruptNotes[effectiveKind(kind, row)]
+}
+
+/** Runs the change under the ticket's lock, and shows its phases. */
 export const perform = async (
-  world: RunnerContext,
+  context: RunnerContext,
   { signal }: Invocation,
-  wish: Wish,
+  change: Change,
   progress: ProgressView,
 ): Promise<Outcome> => {
-  for (const { ticket, failure } of await recoverAll(world)) {
-    // Of its own ticket the command itself tells.
-    if (ticket !== wish.ticket)
-      progress.note(`Not recovered yet${ticket === null ? '' : ` (${ticket})`}: ${sentence(failure.message)}`)
+  for (const { ticket, failure } of await recoverAll(context)) {
+    // The command reports on its own ticket itself.
+    if (ticket !== change.ticket)
+      progress.note(
+        `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be settled yet: ${sentence(failure.message)}`,
+      )
   }
   let phase: string | null = null
-  const interrupted = () => {
-    const row = world.registry.environment(wish.ticket)
-    const says =
-      phase === WAITING_PHASE
-        ? 'nothing was begun.'
-        : row?.status === 'deleting'
-          ? `the delete was decided, and is being finished. ${ONCE_MORE}`
-          : whenInterrupted[effectiveKind(wish.kind, row)]
-    progress.note(`Interrupted: ${says}`)
-  }
-  signal.addEventListener('abort', interrupted, { once: true })
+  const onInterrupt = () => progress.note(`Interrupted: ${interruptNote(context, change, phase)}`)
+  signal.addEventListener('abort', onInterrupt, { once: true })
   try {
-    const outcome = await execute(world, asAction(wish), {
+    const outcome = await execute(context, toAction(change), {
       actionId: null,
       correlation: null,
       signal,
-      onPhase: reached => {
-        phase = reached
-        progress.phase(reached)
+      onPhase: name => {
+        phase = name
+        progress.phase(name)
       },
     })
     progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
     return outcome
   } finally {
-    signal.removeEventListener('abort', interrupted)
+    signal.removeEventListener('abort', onInterrupt)
   }
 }
 
-const tellPlan = ({ json, quiet }: Invocation, wish: Wish, planned: Plan): void => {
-  const { ticket } = wish
-  if ('skipped' in planned) {
-    if (json) printJson<Changing>({ ticket, result: 'skipped', because: planned.skipped })
-    else print(`Nothing to do: ${sentence(planned.skipped)}`)
-  } else if (json) printJson<Changing>({ ticket, result: 'planned', would: planned.would })
+const printPlan = ({ json, quiet, terminal }: Invocation, change: Change, plan: Plan): void => {
+  const { ticket } = change
+  if ('skipped' in plan) {
+    if (json) printJson<ChangeCommand>({ ticket, result: 'skipped', reason: plan.skipped }, terminal)
+    else print(`Nothing to do: ${sentence(plan.skipped)}`, terminal)
+  } else if (json) printJson<ChangeCommand>({ ticket, result: 'planned', would: plan.would }, terminal)
   else if (!quiet)
     print(
-      [`${called(wish)} of ${ticket} would`, ...planned.would.map(step => `  - ${step}`), 'Nothing was changed.'].join(
-        '\n',
-      ),
+      [`Dry run: \`${commandOf(change)} ${ticket}\` would:`, ...plan.would.map(step => `  - ${step}`)].join('\n'),
+      terminal,
     )
 }
 
-/** What can be seen to fail, or to be nothing, is told now and not in the background. */
-const ahead = (invocation: Invocation, wish: Wish): Promise<number> =>
-  withRunnerContext(invocation, async world => {
+/** Plans first, so that a foreseeable failure and a change that does nothing are reported before anything runs in the background. */
+const planOrDetach = (invocation: Invocation, typed: Change): Promise<number> =>
+  withRunnerContext(invocation, async context => {
+    const change = { ...typed, ticket: resolveTicket(context, typed.ticket) }
     const { planAction } = await import('../runner/plan.ts')
-    const planned = await planAction(world, asAction(wish))
-    if (invocation.flags['dry-run'] === true || 'skipped' in planned) tellPlan(invocation, wish, planned)
-    else await (await import('./detach.ts')).detach(invocation, world, wish)
+    const plan = await planAction(context, toAction(change))
+    if (invocation.flags['dry-run'] === true || 'skipped' in plan) printPlan(invocation, change, plan)
+    else await (await import('./detach.ts')).detach(invocation, context, change)
     return 0
   })
 
-export const change = async (invocation: Invocation, wish: Wish): Promise<number> => {
-  const { json, quiet, flags } = invocation
-  if (flags['dry-run'] === true || flags.detach === true) return ahead(invocation, wish)
-  const progress = openProgress({ quiet })
+const printOutcome = ({ json, quiet, terminal }: Invocation, change: Change, outcome: Outcome): void => {
+  if (json) printJson<ChangeCommand>({ ticket: change.ticket, ...outcome }, terminal)
+  if (outcome.result === 'failed') printFailure(commandOf(change), outcome.failure, terminal)
+  else if (!json && !quiet) {
+    const text = outcome.result === 'done' ? `${outcome.summary} (${outcome.seconds} s)` : outcome.reason
+    const next = change.kind === 'create' || change.kind === 'start' ? sshLine(outcome.environment) : []
+    print([sentence(text), ...next].join('\n'), terminal)
+  }
+}
+
+export const runChange = async (invocation: Invocation, typed: Change): Promise<number> => {
+  const { flags, terminal } = invocation
+  if (flags['dry-run'] === true || flags.detach === true) return planOrDetach(invocation, typed)
+  const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
-    async world => {
-      const outcome = await withHint(wish.ticket, await perform(world, invocation, wish, progress))
-      if (json) printJson<Changing>({ ticket: wish.ticket, ...outcome })
-      if (outcome.result === 'failed') {
-        printFailure(called(wish), outcome.failure)
-        return 1
-      }
-      if (!json && !quiet) {
-        const said = outcome.result === 'done' ? `${outcome.summary} (${outcome.seconds} s)` : outcome.reason
-        const more = wish.kind === 'create' || wish.kind === 'start' ? sshLine(outcome.environment) : []
-        print([sentence(said), ...more].join('\n'))
-      }
-      return 0
+    async context => {
+      const change = { ...typed, ticket: resolveTicket(context, typed.ticket) }
+      const performed = await perform(context, invocation, change, progress)
+      const outcome = await withHint(terminal.env, change.ticket, performed)
+      printOutcome(invocation, change, outcome)
+      return outcome.result === 'failed' ? 1 : 0
     },
     progress.note,
   )

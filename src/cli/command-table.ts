@@ -1,265 +1,323 @@
-/** The table of commands: what each is called with, what it says of itself, and where it is. Help and checks come from it. */
-import type { ProviderName } from '../domain.ts'
+/** The table of commands: arguments, options, help and file of each. Parsing, help, completion and docs come out of it. */
+import { providerNames } from '../../providers/index.ts'
 import type { EnvironmentStatus } from '../schema/environment.ts'
 import type { Invocation } from './terminal/output.ts'
 
-/** What a word stands for: decides how it is completed, and is what the help says of it. */
-export const meanings = {
-  ticket: 'A Jira key, as DROP-2100; small letters do as well.',
-  machine: 'A ticket whose machine is there.',
-  checkpoint: 'A name of letters, digits and hyphens, at most 41, beginning with a letter or a digit.',
-  image: 'A name of small letters, digits and hyphens, at most 41 (agent-swarm-base).',
-  shell: 'The shell that is to complete.',
-  source: 'What a base image is made of.',
-  'command line': 'What stands after -- is passed on as it is.',
-  port: "A port of the machine, 3000, or the one here and then the machine's, 8080:3000.",
-  delivery: 'What is looked for in each delivery; all of the words must be there.',
-  'delivery id': 'The id of a delivery, as bot inbox shows it.',
+/** What an argument stands for. Decides how it is completed, and is its help. */
+export const argumentHelp = {
+  ticket: 'A Jira key in any case, for example DROP-2100. For an existing machine, also a unique beginning of its id.',
+  machine: 'The ticket of an existing machine, or a unique beginning of its id.',
+  checkpoint: 'Letters, digits and hyphens, at most 41 characters, a letter or a digit first.',
+  image: 'Lower-case letters, digits and hyphens, at most 41 characters (agent-swarm-base).',
+  shell: 'The shell to complete for.',
+  source: 'What to build the base image from.',
+  'command line': 'Everything after -- is passed on unchanged.',
+  port: "A port of the machine (3000), or a local port and the machine's (8080:3000).",
+  delivery: 'A word that a delivery must match. With several, it must match all of them.',
+  'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
 }
-export type Meaning = keyof typeof meanings
-type Argument = { name: string; is: Meaning; required?: true; many?: true }
+export type ArgumentKind = keyof typeof argumentHelp
+type Argument = { name: string; kind: ArgumentKind; required?: true; many?: true }
 export type Option = {
   type: 'boolean' | 'string'
-  says: string
-  /** What follows it, as the help shows it. */
+  help: string
+  /** Name of the value in help. */
   value?: string
-  /** The only ones that may. */
+  /** The allowed values. */
   values?: readonly string[]
   short?: string
-  /** Decides how its value is completed; without it, `values` does. */
-  is?: Meaning
+  /** How the value is completed, when it is not one of `values`. */
+  kind?: ArgumentKind
 }
+/** In the order of the overview. */
+export const groups = ['Machines', 'Checkpoints', 'Reach a machine', 'Bot and runner', 'Set-up'] as const
 export type Command = {
+  group: (typeof groups)[number]
   arguments: readonly Argument[]
-  says: string
-  /** Lines that its own help adds. */
-  more?: readonly string[]
+  /** At most 64 characters, so that the overview fits 80 columns. */
+  summary: string
+  /** More sentences for its own help. */
+  details?: string
+  /** Lines of its own help that are printed as they are. */
+  lines?: readonly string[]
   example: string
   options: Readonly<Record<string, Option>>
-  /** Imported when it is called: short commands load nothing of the long ones. Returns the exit code. */
+  /** Imports the command when it is called, so that short commands load nothing of the long ones. */
   load: () => Promise<{ run: (invocation: Invocation) => Promise<number> }>
 }
 
-const ticket: Argument = { name: 'TICKET', is: 'ticket', required: true }
-const machine: Argument = { ...ticket, is: 'machine' }
-const json: Option = { type: 'boolean', says: 'Print JSON.' }
+const ticket: Argument = { name: 'TICKET', kind: 'ticket', required: true }
+const machine: Argument = { ...ticket, kind: 'machine' }
+const flag = (help: string): Option => ({ type: 'boolean', help })
+const valued = (value: string, help: string): Option => ({ type: 'string', value, help })
+
+const json = flag('Print JSON.')
 const provider: Option = {
-  type: 'string',
-  value: 'NAME',
-  values: ['kvm', 'tart', 'hyperv', 'aws', 'synthetic'] satisfies ProviderName[],
-  says: 'The hypervisor to use; by default the first that is available.',
+  ...valued('NAME', 'The hypervisor to use. Default: the first one that is available.'),
+  values: providerNames,
 }
-const watch: Option = { type: 'boolean', says: 'Show it again every two seconds, until Ctrl-C.' }
-const dryRun: Option = { type: 'boolean', says: 'Say what would be done, and do nothing.' }
-const detach: Option = { type: 'boolean', says: 'Do it in the background; status shows how it goes.' }
-const changing = { 'dry-run': dryRun, detach, json }
-const start: Option = {
-  type: 'boolean',
-  says: 'Start a stopped machine, or wait for one that is being made, without asking.',
-}
-const port: Option = { type: 'string', value: 'N', says: 'The port to listen on (3000).' }
-const dryJson: Option = { type: 'boolean', says: 'With --dry-run: print JSON, one line for each.' }
-const dry: Option = {
-  type: 'boolean',
-  says: 'Decide everything and do nothing: show each delivery with its verdict, the actions and what would be written. What is delivered is kept; the next start without this decides it anew, and acts.',
-}
-const host: Option = { type: 'string', value: 'ADDRESS', says: 'The address to listen on (127.0.0.1).' }
+const watch = flag('Redraw every 2 seconds until Ctrl-C.')
+const dryRun = flag('Show what the command would do, without doing it.')
+const detach = flag('Run in the background; status shows the progress.')
+const changeOptions = { 'dry-run': dryRun, detach, json }
+const start = flag('Start a stopped machine, or wait for one that is being created, without asking.')
+const limit = valued('N', 'Show at most this many (50).')
+const port = valued('N', 'The port to listen on (3000).')
+const host = valued('ADDRESS', 'The address to listen on (127.0.0.1).')
+const botDryRun = flag(
+  'Decide everything and do nothing: show each delivery with its verdict, its actions and what would be written. Deliveries are kept; the next start without this option decides them again, and acts.',
+)
+const botDryRunJson = flag('With --dry-run: print JSON, one value a line.')
+const secretFile = (secret: string, variable: string): Option =>
+  valued('FILE', `File with ${secret} (- reads standard input). Default: ${variable}.`)
 
-/** What every command knows. */
+/** Options of every command. */
 export const commonOptions: Readonly<Record<string, Option>> = {
-  quiet: { type: 'boolean', short: 'q', says: 'No progress and no sentences: only data, and errors.' },
-  verbose: { type: 'boolean', short: 'v', says: 'Show each outside command with its time, as one could paste it.' },
-  help: { type: 'boolean', short: 'h', says: 'Show this help.' },
+  quiet: { ...flag('Print only data and errors, no progress and no sentences.'), short: 'q' },
+  verbose: { ...flag('Show each outside command with its time, ready to paste.'), short: 'v' },
+  help: { ...flag('Show this help.'), short: 'h' },
 }
 
-const secretFile = (what: string, env: string): Option => ({
-  type: 'string',
-  value: 'FILE',
-  says: `The file that holds ${what} (- is standard input); otherwise ${env}.`,
-})
-
-export const commands: Readonly<Record<string, Command>> = {
-  init: {
-    arguments: [],
-    says: 'Set up GitHub, Jira and the hypervisor: asks, tries every answer, and writes config.yaml.',
-    more: [
-      'Without a terminal it asks nothing: answers come from flags, from the file that is there, and from environment variables',
-      '(docs/configuration.md), in this order. Secrets are no arguments, which other users of this machine could read.',
-    ],
-    example: 'agent-swarm init --github token --github-repositories acme/shop --jira polling --jira-projects DROP',
-    options: {
-      github: {
-        type: 'string',
-        value: 'WAY',
-        values: ['token', 'new-app', 'app', 'none'],
-        says: 'How GitHub is reached: a personal token and polling, an App that GitHub makes now, an App that is there.',
-      },
-      'github-token-file': secretFile('a personal token', 'GITHUB_TOKEN'),
-      'github-repositories': {
-        type: 'string',
-        value: 'LIST',
-        says: 'What is watched by a token, as acme/shop,acme/web.',
-      },
-      'github-api-url': { type: 'string', value: 'URL', says: 'For GitHub Enterprise Server.' },
-      'public-url': { type: 'string', value: 'URL', says: 'With --github new-app: where GitHub reaches the bot.' },
-      organization: { type: 'string', value: 'NAME', says: 'With --github new-app: who owns it; otherwise you do.' },
-      'app-id': { type: 'string', value: 'N', says: "The App's id." },
-      'private-key-file': {
-        type: 'string',
-        value: 'FILE',
-        says: "The file of the App's private key, which stays there.",
-      },
-      'webhook-secret-file': secretFile("the App's webhook secret", 'WEBHOOK_SECRET'),
-      jira: {
-        type: 'string',
-        value: 'WAY',
-        values: ['polling', 'webhook', 'none'],
-        says: 'How Jira Cloud is reached: by searching it every minute, or by a webhook.',
-      },
-      'jira-host': { type: 'string', value: 'NAME', says: 'The site, as example.atlassian.net.' },
-      'jira-email': { type: 'string', value: 'ADDRESS', says: 'The account whose token it is.' },
-      'jira-token-file': secretFile('its API token', 'JIRA_API_TOKEN'),
-      'jira-projects': { type: 'string', value: 'LIST', says: 'The projects whose tickets get machines, as DROP,WEB.' },
-      'jira-assignees': { type: 'string', value: 'WHO', says: 'Whose tickets: me, any, or account ids.' },
-      'jira-webhook-secret-file': secretFile('the secret of the webhook', 'JIRA_WEBHOOK_SECRET'),
-      provider,
-      'dry-run': { type: 'boolean', says: 'Ask and try, show what would be written, and write nothing.' },
-      json,
-    },
-    load: () => import('./commands/init.ts'),
-  },
+const machineCommands = {
   create: {
+    group: 'Machines',
     arguments: [ticket],
-    says: 'Make the machine of a ticket, and wait until it answers over SSH.',
+    summary: 'Create the machine of a ticket, and wait until SSH answers.',
     example: 'agent-swarm create DROP-2100',
-    options: { provider, ...changing },
+    options: { provider, ...changeOptions },
     load: () => import('./commands/create.ts'),
   },
   list: {
+    group: 'Machines',
     arguments: [],
-    says: 'All environments.',
+    summary: 'List all machines.',
     example: 'agent-swarm list --sort disk --status running',
     options: {
       sort: {
-        type: 'string',
-        value: 'COLUMN',
+        ...valued('COLUMN', 'Order by this column (ticket). The largest and the oldest come first.'),
         values: ['ticket', 'provider', 'state', 'age', 'checkpoints', 'disk', 'by'],
-        says: 'Order by this column (ticket); the largest and the oldest come first.',
       },
       status: {
-        type: 'string',
-        value: 'STATE',
+        ...valued('STATE', 'Show only machines in this state.'),
         values: ['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'] satisfies EnvironmentStatus[],
-        says: 'Only those in this state.',
       },
-      provider: { ...provider, says: 'Only those of this hypervisor.' },
+      provider: { ...provider, help: 'Show only machines of this hypervisor.' },
       watch,
       json,
     },
     load: () => import('./commands/list.ts'),
   },
-  ssh: {
-    arguments: [
-      { name: 'TICKET', is: 'machine' },
-      { name: '-- command', is: 'command line', many: true },
-    ],
-    says: 'Open a shell in the machine, or run a command there. Or, with --config, make each machine a host of ssh itself.',
-    example: 'agent-swarm ssh DROP-2100 -- git status',
-    options: {
-      start,
-      config: { type: 'boolean', says: 'Print an OpenSSH host for the ticket, or for all.' },
-      install: {
-        type: 'boolean',
-        says: 'With --config: keep a file of all hosts in ~/.ssh, up to date with each change, and include it. One home of agent-swarm at a time.',
-      },
-      uninstall: { type: 'boolean', says: 'With --config: take that file and its line away again.' },
-      'dry-run': {
-        type: 'boolean',
-        says: 'With --install or --uninstall: say what would be written, and write nothing.',
-      },
-      json: { type: 'boolean', says: 'With --config: print JSON.' },
-    },
-    load: () => import('./commands/ssh.ts'),
+  status: {
+    group: 'Machines',
+    arguments: [{ name: 'TICKET', kind: 'ticket' }],
+    summary: 'Show host capacity, or the details and history of one ticket.',
+    example: 'agent-swarm status DROP-2100',
+    options: { watch, json },
+    load: () => import('./commands/status.ts'),
   },
-  forward: {
-    arguments: [machine, { name: 'port', is: 'port', required: true, many: true }],
-    says: "Make ports of the machine ports of this one's loopback, until Ctrl-C. 8080:3000 is its port 3000 as 8080 here.",
-    example: 'agent-swarm forward DROP-2100 3000 15432:5432',
-    options: { start, json },
-    load: () => import('./commands/forward.ts'),
+  start: {
+    group: 'Machines',
+    arguments: [ticket],
+    summary: 'Start a stopped machine, and wait until SSH answers.',
+    example: 'agent-swarm start DROP-2100',
+    options: changeOptions,
+    load: () => import('./commands/start.ts'),
   },
+  stop: {
+    group: 'Machines',
+    arguments: [ticket],
+    summary: 'Shut a machine down; its disk and its checkpoints stay.',
+    example: 'agent-swarm stop DROP-2100',
+    options: changeOptions,
+    load: () => import('./commands/stop.ts'),
+  },
+  delete: {
+    group: 'Machines',
+    arguments: [ticket],
+    summary: 'Delete a machine with its checkpoints.',
+    details: 'Unsaved work is rescued first. When that fails, the machine is stopped and kept.',
+    example: 'agent-swarm delete DROP-2100',
+    options: { force: flag('Rescue nothing, and delete even when work is lost.'), ...changeOptions },
+    load: () => import('./commands/delete.ts'),
+  },
+} satisfies Record<string, Command>
+
+const checkpointCommands = {
   checkpoint: {
-    arguments: [ticket, { name: 'name', is: 'checkpoint' }],
-    says: 'Make a checkpoint of the machine; without a name, the time is its name.',
+    group: 'Checkpoints',
+    arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
+    summary: 'Make a checkpoint, named after the time unless you name it.',
     example: 'agent-swarm checkpoint DROP-2100 before-refactor',
-    options: {
-      delete: { type: 'boolean', says: 'Delete this checkpoint instead; the machine stays as it is.' },
-      ...changing,
-    },
+    options: { delete: flag('Delete this checkpoint instead; the machine stays as it is.'), ...changeOptions },
     load: () => import('./commands/checkpoint.ts'),
   },
   checkpoints: {
+    group: 'Checkpoints',
     arguments: [ticket],
-    says: 'The checkpoints of a machine, oldest first.',
+    summary: 'List the checkpoints of a machine, oldest first.',
     example: 'agent-swarm checkpoints DROP-2100',
     options: { json },
     load: () => import('./commands/checkpoints.ts'),
   },
   restore: {
-    arguments: [ticket, { name: 'name', is: 'checkpoint' }],
-    says: 'Bring a checkpoint back, by default the newest. What it replaces is kept as pre-restore-….',
+    group: 'Checkpoints',
+    arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
+    summary: 'Restore a checkpoint, by default the newest.',
+    details: 'The state before it is kept as checkpoint pre-restore-<time>.',
     example: 'agent-swarm restore DROP-2100 before-refactor',
-    options: changing,
+    options: changeOptions,
     load: () => import('./commands/restore.ts'),
   },
-  stop: {
-    arguments: [ticket],
-    says: 'Shut the machine down. Its disk and its checkpoints are kept.',
-    example: 'agent-swarm stop DROP-2100',
-    options: changing,
-    load: () => import('./commands/stop.ts'),
-  },
-  start: {
-    arguments: [ticket],
-    says: 'Start a stopped machine, and wait until it answers over SSH.',
-    example: 'agent-swarm start DROP-2100',
-    options: changing,
-    load: () => import('./commands/start.ts'),
-  },
-  delete: {
-    arguments: [ticket],
-    says: 'Delete the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept.',
-    example: 'agent-swarm delete DROP-2100',
+} satisfies Record<string, Command>
+
+const reachCommands = {
+  ssh: {
+    group: 'Reach a machine',
+    arguments: [
+      { name: 'TICKET', kind: 'machine' },
+      { name: '-- command', kind: 'command line', many: true },
+    ],
+    summary: 'Open a shell in a machine, or run a command there.',
+    details: 'With --config, make each machine a host of ssh itself, so that scp, rsync and editors reach it too.',
+    example: 'agent-swarm ssh DROP-2100 -- git status',
     options: {
-      force: { type: 'boolean', says: 'Save nothing, and delete it even if work is lost with it.' },
-      ...changing,
+      start,
+      config: flag('Print an OpenSSH host for the ticket, or for all tickets.'),
+      install: flag(
+        'With --config: keep a file with all hosts in ~/.ssh, updated at each change, and include it in ~/.ssh/config. For one AGENT_SWARM_HOME at a time.',
+      ),
+      uninstall: flag('With --config: remove that file and its line in ~/.ssh/config.'),
+      'dry-run': flag('With --install or --uninstall: show what would be written, without writing it.'),
+      json: flag('With --config: print JSON.'),
     },
-    load: () => import('./commands/delete.ts'),
+    load: () => import('./commands/ssh.ts'),
   },
-  status: {
-    arguments: [{ name: 'TICKET', is: 'ticket' }],
-    says: 'What this machine has and holds, or everything about one environment and what was done to it last.',
-    example: 'agent-swarm status DROP-2100',
-    options: { watch, json },
-    load: () => import('./commands/status.ts'),
+  forward: {
+    group: 'Reach a machine',
+    arguments: [machine, { name: 'port', kind: 'port', required: true, many: true }],
+    summary: 'Forward ports of the machine to localhost, until Ctrl-C.',
+    details: "8080:3000 forwards the machine's port 3000 to the local port 8080.",
+    example: 'agent-swarm forward DROP-2100 3000 15432:5432',
+    options: { start, json },
+    load: () => import('./commands/forward.ts'),
+  },
+} satisfies Record<string, Command>
+
+const serverCommands = {
+  up: {
+    group: 'Bot and runner',
+    arguments: [],
+    summary: 'Run bot and runner in one process.',
+    example: 'agent-swarm up',
+    options: { port, host, provider, 'dry-run': botDryRun, json: botDryRunJson },
+    load: () => import('./commands/up.ts'),
+  },
+  bot: {
+    group: 'Bot and runner',
+    arguments: [],
+    summary: 'Run the bot, which turns events of GitHub and Jira into actions.',
+    example: 'agent-swarm bot --port 3000',
+    options: { port, host, 'dry-run': botDryRun, json: botDryRunJson },
+    load: () => import('./commands/bot.ts'),
+  },
+  'bot inbox': {
+    group: 'Bot and runner',
+    arguments: [{ name: 'filter', kind: 'delivery', many: true }],
+    summary: 'List deliveries, newest first, with their verdicts.',
+    details:
+      'Filters: a verdict (actions, ignored, refused, failed, waiting), source, event, id, ticket or pull request (acme/shop#7).',
+    example: 'agent-swarm bot inbox refused issue_comment',
+    options: { limit, json },
+    load: () => import('./commands/bot-inbox.ts'),
+  },
+  'bot audit': {
+    group: 'Bot and runner',
+    arguments: [],
+    summary: 'List the commands that people gave in comments, newest first.',
+    details: 'Shows who gave it, where, whether it was allowed, and why.',
+    example: 'agent-swarm bot audit --ticket DROP-2100',
+    options: { ticket: { ...valued('TICKET', 'Show only this ticket.'), kind: 'ticket' }, limit, json },
+    load: () => import('./commands/bot-audit.ts'),
+  },
+  'bot replay': {
+    group: 'Bot and runner',
+    arguments: [{ name: 'id', kind: 'delivery id', required: true }],
+    summary: 'Decide a delivery again.',
+    details: 'A delivery without an effect takes effect now. One that had an effect does nothing a second time.',
+    example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
+    options: { json },
+    load: () => import('./commands/bot-replay.ts'),
+  },
+  runner: {
+    group: 'Bot and runner',
+    arguments: [],
+    summary: "Run the runner, which does the bot's actions on this host.",
+    example: 'agent-swarm runner --bot-url https://swarm.example.org',
+    options: { 'bot-url': valued('URL', 'The address of the bot (AGENT_SWARM_BOT_URL).'), provider },
+    load: () => import('./commands/runner.ts'),
+  },
+} satisfies Record<string, Command>
+
+const setUpCommands = {
+  init: {
+    group: 'Set-up',
+    arguments: [],
+    summary: 'Set up GitHub, Jira and the hypervisor, and write config.yaml.',
+    details:
+      'Asks for each answer and tries it. Without a terminal it asks nothing: answers come from flags, the existing file and environment variables (docs/configuration.md), in this order. Secrets are never arguments, because other users of the host can read those.',
+    example: 'agent-swarm init --github token --github-repositories acme/shop --jira polling --jira-projects DROP',
+    options: {
+      github: {
+        ...valued(
+          'WAY',
+          'How to reach GitHub: a personal token and polling, a new App, an existing App, or not at all.',
+        ),
+        values: ['token', 'new-app', 'app', 'none'],
+      },
+      'github-token-file': secretFile('a personal token', 'GITHUB_TOKEN'),
+      'github-repositories': valued('LIST', 'The repositories to watch, for example acme/shop,acme/web.'),
+      'github-api-url': valued('URL', 'The API address of GitHub Enterprise Server.'),
+      'public-url': valued('URL', 'With --github new-app: the address at which GitHub reaches the bot.'),
+      organization: valued('NAME', 'With --github new-app: the organization that owns the App. Default: your account.'),
+      'app-id': valued('N', 'The id of the App.'),
+      'private-key-file': valued('FILE', 'The file with the private key of the App. It stays where it is.'),
+      'webhook-secret-file': secretFile('the webhook secret of the App', 'WEBHOOK_SECRET'),
+      jira: {
+        ...valued('WAY', 'How to reach Jira Cloud: poll it every minute, a webhook, or not at all.'),
+        values: ['polling', 'webhook', 'none'],
+      },
+      'jira-host': valued('NAME', 'The site, for example example.atlassian.net.'),
+      'jira-email': valued('ADDRESS', 'The account of the API token.'),
+      'jira-token-file': secretFile('the API token', 'JIRA_API_TOKEN'),
+      'jira-projects': valued('LIST', 'The projects whose tickets get machines, for example DROP,WEB.'),
+      'jira-assignees': valued('WHO', 'Whose tickets get machines: me, any, or account ids.'),
+      'jira-webhook-secret-file': secretFile('the secret of the Jira webhook', 'JIRA_WEBHOOK_SECRET'),
+      provider,
+      'dry-run': flag('Ask and try, show what would be written, without writing it.'),
+      json,
+    },
+    load: () => import('./commands/init.ts'),
   },
   providers: {
+    group: 'Set-up',
     arguments: [],
-    says: 'The hypervisors that are known, and whether they can be used here.',
+    summary: 'List the known hypervisors, and whether they work on this host.',
     example: 'agent-swarm providers',
     options: { json },
     load: () => import('./commands/providers.ts'),
   },
   'init-base': {
-    arguments: [{ name: 'name', is: 'image' }],
-    says: 'Make the base image that machines are cloned from.',
+    group: 'Set-up',
+    arguments: [{ name: 'name', kind: 'image' }],
+    summary: 'Build the base image that machines are cloned from.',
     example: 'agent-swarm init-base --from debian-12-genericcloud-amd64.qcow2',
     options: {
       from: {
-        type: 'string',
-        value: 'FILE|debian-packages',
-        is: 'source',
-        says: 'A cloud image on disk, or "debian-packages": built from the package mirror of this machine.',
+        ...valued(
+          'FILE|debian-packages',
+          "A cloud image on disk, or debian-packages to build from this host's package mirror.",
+        ),
+        kind: 'source',
       },
       provider,
       'dry-run': dryRun,
@@ -268,82 +326,59 @@ export const commands: Readonly<Record<string, Command>> = {
     load: () => import('./commands/init-base.ts'),
   },
   completion: {
+    group: 'Set-up',
     arguments: [
-      { name: 'bash|zsh|fish|powershell', is: 'shell', required: true },
-      { name: '-- words', is: 'command line', many: true },
+      { name: 'bash|zsh|fish|powershell', kind: 'shell', required: true },
+      { name: '-- words', kind: 'command line', many: true },
     ],
-    says: 'Print what makes a shell complete commands, options, tickets and checkpoints.',
-    more: [
+    summary: 'Print the script that completes commands, tickets and names.',
+    details: 'With words, the last of them half typed, it prints the candidates; that is what the scripts call.',
+    lines: [
       'bash, in ~/.bashrc:        eval "$(agent-swarm completion bash)"',
       'zsh, in ~/.zshrc:          eval "$(agent-swarm completion zsh)"     (after compinit)',
       'fish, once:                agent-swarm completion fish > ~/.config/fish/completions/agent-swarm.fish',
       'PowerShell, in $PROFILE:   agent-swarm completion powershell | Out-String | Invoke-Expression',
-      'With words, the last of them half typed, it prints what can come next: that is how the shells ask it.',
     ],
     example: 'agent-swarm completion bash',
     options: {},
     load: () => import('./commands/completion.ts'),
   },
-  bot: {
-    arguments: [],
-    says: 'Run the bot: it hears GitHub and Jira, and hands the work to runners.',
-    example: 'agent-swarm bot --port 3000',
-    options: { port, host, 'dry-run': dry, json: dryJson },
-    load: () => import('./commands/bot.ts'),
-  },
-  'bot inbox': {
-    arguments: [{ name: 'filter', is: 'delivery', many: true }],
-    says: 'What was delivered, newest first, each with its verdict and why. Filters: a verdict (actions, ignored, refused, failed, waiting), source, event, id, ticket or pull request (acme/shop#7).',
-    example: 'agent-swarm bot inbox refused issue_comment',
-    options: { limit: { type: 'string', value: 'N', says: 'How many at most (50).' }, json },
-    load: () => import('./commands/bot-inbox.ts'),
-  },
-  'bot audit': {
-    arguments: [],
-    says: 'Which commands people gave in comments, newest first: who, where, what, whether it was allowed or refused, and why.',
-    example: 'agent-swarm bot audit --ticket DROP-2100',
-    options: {
-      ticket: { type: 'string', value: 'TICKET', is: 'ticket', says: 'Only those about this ticket.' },
-      limit: { type: 'string', value: 'N', says: 'How many at most (50).' },
-      json,
-    },
-    load: () => import('./commands/bot-audit.ts'),
-  },
-  'bot replay': {
-    arguments: [{ name: 'id', is: 'delivery id', required: true }],
-    says: 'Have one delivery decided again. One that had no effect takes effect; one that had does nothing a second time.',
-    example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
-    options: { json },
-    load: () => import('./commands/bot-replay.ts'),
-  },
-  runner: {
-    arguments: [],
-    says: 'Run the runner: it asks the bot for work, and does it on this machine.',
-    example: 'agent-swarm runner --bot-url https://swarm.example.org',
-    options: { 'bot-url': { type: 'string', value: 'URL', says: 'Where the bot is (AGENT_SWARM_BOT_URL).' }, provider },
-    load: () => import('./commands/runner.ts'),
-  },
-  up: {
-    arguments: [],
-    says: 'Run bot and runner in one process.',
-    example: 'agent-swarm up',
-    options: { port, host, provider, 'dry-run': dry, json: dryJson },
-    load: () => import('./commands/up.ts'),
-  },
+} satisfies Record<string, Command>
+
+export const commands: Readonly<Record<string, Command>> = {
+  ...machineCommands,
+  ...checkpointCommands,
+  ...reachCommands,
+  ...serverCommands,
+  ...setUpCommands,
 }
 
 /** `forward <TICKET> <port>...` */
-export const usageOf = (name: string, { arguments: all }: Command): string =>
+export const usageOf = (name: string, command: Command): string =>
   [
     name,
-    ...all.map(one => {
-      const more = one.many && one.is !== 'command line' ? '...' : ''
-      return one.required ? `<${one.name}>${more}` : `[${one.name}]${more}`
+    ...command.arguments.map(({ name: argument, kind, required, many }) => {
+      const dots = many && kind !== 'command line' ? '...' : ''
+      return required ? `<${argument}>${dots}` : `[${argument}]${dots}`
     }),
   ].join(' ')
 
-/** A command's name has one word or two; the rest is what it is called with. */
-export const nameIn = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
+/** Its summary and details. */
+export const descriptionOf = ({ summary, details }: Command): string =>
+  details === undefined ? summary : `${summary} ${details}`
+
+/** `The hypervisor to use. One of kvm, tart.` */
+export const optionHelp = ({ help, values }: Option, code: (value: string) => string = value => value): string =>
+  values === undefined ? help : `${help} One of ${values.map(code).join(', ')}.`
+
+/** The names of an option, `-q` and `--quiet`, the longer one with its value. */
+export const optionNames = (flag: string, { short, value }: Option): string[] => [
+  ...(short === undefined ? [] : [`-${short}`]),
+  `--${flag}${value === undefined ? '' : ` ${value}`}`,
+]
+
+/** Splits off the name of the command, which has one word or two. */
+export const splitName = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
   const two = argv.slice(0, 2).join(' ')
   return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
 }

@@ -1,38 +1,40 @@
-/** What can come next on a command line. Asks the table of commands and the registry, never a hypervisor. */
-import { commands, commonOptions, type Meaning, nameIn, type Option } from './command-table.ts'
+/** Candidates for the next word of a command line. Reads the table of commands and the registry, and asks no hypervisor. */
+import { type ArgumentKind, commands, commonOptions, type Option, splitName } from './command-table.ts'
 import { knownCheckpoints, knownEnvironments, knownImages } from './known.ts'
+import type { Terminal } from './terminal/output.ts'
 
-type Candidate = { value: string; says: string }
-/** A call until the word that is being typed: its words that are no options, its options, and the one that waits for a value. */
-type Line = { plain: string[]; given: string[]; waiting: Option | null; ended: boolean }
+type Env = Terminal['env']
+type Candidate = { value: string; help: string }
+/** The words before the one that is typed: arguments, names of options, and the option that waits for its value. */
+type Line = { words: string[]; given: string[]; waiting: Option | null; ended: boolean }
 
-const words = (values: readonly string[]): Candidate[] => values.map(value => ({ value, says: '' }))
-const rows = (all: Readonly<Record<string, { says: string }>>, before = ''): Candidate[] =>
-  Object.entries(all).map(([name, { says }]) => ({ value: `${before}${name}`, says }))
-const tickets = async (states?: readonly string[]): Promise<Candidate[]> =>
-  (await knownEnvironments())
+const toCandidates = (values: readonly string[]): Candidate[] => values.map(value => ({ value, help: '' }))
+const optionCandidates = (options: Readonly<Record<string, { help: string }>>): Candidate[] =>
+  Object.entries(options).map(([flag, { help }]) => ({ value: `--${flag}`, help }))
+const tickets = async (env: Env, states?: readonly string[]): Promise<Candidate[]> =>
+  (await knownEnvironments(env))
     .filter(({ status }) => states === undefined || states.includes(status))
-    .map(({ ticket, status, provider }) => ({ value: ticket, says: `${status}, ${provider}` }))
+    .map(({ ticket, status, provider }) => ({ value: ticket, help: `${status}, ${provider}` }))
 
-/** What a word that stands for something can be. What only the person knows is nothing. */
-const meanings = {
-  ticket: () => tickets(),
-  machine: () => tickets(['running', 'stopped']),
-  checkpoint: async ({ plain: [ticket = ''] }) => words(await knownCheckpoints(ticket.toUpperCase())),
-  image: async () => words(await knownImages()),
-  shell: async () => words(Object.keys(shells)),
-  source: async () => words(['debian-packages']),
+/** Candidates for an argument. Empty where only the person knows. */
+const candidatesOf = {
+  ticket: env => tickets(env),
+  machine: env => tickets(env, ['running', 'stopped']),
+  checkpoint: async (env, { words: [ticket = ''] }) => toCandidates(await knownCheckpoints(env, ticket.toUpperCase())),
+  image: async env => toCandidates(await knownImages(env)),
+  shell: async () => toCandidates(Object.keys(shells)),
+  source: async () => toCandidates(['debian-packages']),
   'command line': async () => [],
   port: async () => [],
   delivery: async () => [],
   'delivery id': async () => [],
-} satisfies Record<Meaning, (line: Line) => Promise<Candidate[]>>
+} satisfies Record<ArgumentKind, (env: Env, line: Line) => Promise<Candidate[]>>
 
 const read = (typed: readonly string[], known: Readonly<Record<string, Option>>): Line => {
-  const line: Line = { plain: [], given: [], waiting: null, ended: false }
+  const line: Line = { words: [], given: [], waiting: null, ended: false }
   for (const word of typed) {
     if (line.waiting !== null) line.waiting = null
-    else if (line.ended || !word.startsWith('-')) line.plain.push(word)
+    else if (line.ended || !word.startsWith('-')) line.words.push(word)
     else if (word === '--') line.ended = true
     else {
       const [flag = '', value] = word.replace(/^--/, '').split('=', 2)
@@ -44,92 +46,95 @@ const read = (typed: readonly string[], known: Readonly<Record<string, Option>>)
   return line
 }
 
-/** `prefix`: what of the word stands before a value, `--provider=`. `files`: the name of a file may stand here as well. */
-type Answer = { prefix: string; found: Candidate[]; files: boolean }
+/** `prefix`: the part of the word before a value, `--provider=`. `files`: file names are candidates too. */
+type Answer = { prefix: string; candidates: Candidate[]; files: boolean }
 
-/** The commands' first words, or the second words of those that begin with `first`. */
-const names = (first?: string): Candidate[] => {
-  const all = Object.entries(commands).map(([name, { says }]) => ({ parts: name.split(' '), says }))
-  return first === undefined
-    ? all.flatMap(({ parts: [value = '', second], says }) => (second === undefined ? [{ value, says }] : []))
-    : all.flatMap(({ parts: [begin, value], says }) => (begin === first && value ? [{ value, says }] : []))
-}
+/** First words of commands, or the second words of those that begin with `first`. */
+const commandNames = (first?: string): Candidate[] =>
+  Object.entries(commands).flatMap(([name, { summary }]) => {
+    const [one = '', two] = name.split(' ')
+    if (first === undefined) return two === undefined ? [{ value: one, help: summary }] : []
+    return one === first && two !== undefined ? [{ value: two, help: summary }] : []
+  })
 
-/** `typed`: what stands after the program's name. Its last word is being typed, and may be empty. */
-const complete = async (typed: readonly string[]): Promise<Answer> => {
+const PROGRAM_OPTIONS = { help: { help: 'Show the commands.' }, version: { help: 'Show the version.' } }
+
+/** `typed`: the words after the program's name. The last one is being typed, and may be empty. */
+const complete = async (env: Env, typed: readonly string[]): Promise<Answer> => {
   const word = typed.at(-1) ?? ''
-  const before = typed.slice(0, -1)
-  const among = (found: Candidate[], prefix = '', files = false): Answer => {
-    const begun = word.slice(prefix.length).toLowerCase()
-    return { prefix, found: found.filter(({ value }) => value.toLowerCase().startsWith(begun)), files }
+  const [name, ...rest] = splitName(typed.slice(0, -1))
+  const startingWith = (candidates: Candidate[], prefix = '', files = false): Answer => {
+    const start = word.slice(prefix.length).toLowerCase()
+    return { prefix, candidates: candidates.filter(({ value }) => value.toLowerCase().startsWith(start)), files }
   }
-  const [name, ...rest] = nameIn(before)
   if (name === undefined) {
-    const more = { '--help': { says: 'Show the commands.' }, '--version': { says: 'Show the version.' } }
-    return among(
-      word.startsWith('-') ? rows(more) : [...names(), { value: 'help', says: 'Show the commands, or one.' }],
-    )
+    const names = [...commandNames(), { value: 'help', help: 'Show the commands, or one.' }]
+    return startingWith(word.startsWith('-') ? optionCandidates(PROGRAM_OPTIONS) : names)
   }
-  if (name === 'help') return among(rest.length === 0 ? names() : rest.length === 1 ? names(rest[0]) : [])
+  if (name === 'help') {
+    if (rest.length > 1) return startingWith([])
+    return startingWith(rest.length === 0 ? commandNames() : commandNames(rest[0]))
+  }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) return among([])
+  if (command === undefined) return startingWith([])
   const known = { ...command.options, ...commonOptions }
   const line = read(rest, known)
-  const meant = async (is: Meaning | undefined, prefix = '') =>
-    is === undefined ? among([]) : among(await meanings[is](line), prefix, is === 'source')
-  const valued = (option: Option | undefined, prefix = '') =>
-    option?.is === undefined ? among(words(option?.values ?? []), prefix) : meant(option.is, prefix)
-  if (line.waiting !== null) return valued(line.waiting)
+  const ofKind = async (kind: ArgumentKind | undefined, prefix = '') =>
+    kind === undefined ? startingWith([]) : startingWith(await candidatesOf[kind](env, line), prefix, kind === 'source')
+  const ofOption = (option: Option | undefined, prefix = '') =>
+    option?.kind === undefined ? startingWith(toCandidates(option?.values ?? []), prefix) : ofKind(option.kind, prefix)
+  if (line.waiting !== null) return ofOption(line.waiting)
   if (word.startsWith('-') && !line.ended) {
     const [prefix, flag = ''] = word.match(/^--([^=]+)=/) ?? []
-    if (prefix !== undefined) return valued(Object.hasOwn(known, flag) ? known[flag] : undefined, prefix)
+    if (prefix !== undefined) return ofOption(Object.hasOwn(known, flag) ? known[flag] : undefined, prefix)
     const left = Object.entries(known).filter(([flag]) => !line.given.includes(flag))
-    return among(rows(Object.fromEntries(left), '--'))
+    return startingWith(optionCandidates(Object.fromEntries(left)))
   }
-  if (rest.length === 0 && names(name).length > 0) return among(names(name))
-  const argument = command.arguments[line.plain.length] ?? command.arguments.findLast(one => one.many)
-  return meant(argument?.is)
+  const subcommands = commandNames(name)
+  if (rest.length === 0 && subcommands.length > 0) return startingWith(subcommands)
+  const argument = command.arguments[line.words.length] ?? command.arguments.findLast(({ many }) => many)
+  return ofKind(argument?.kind)
 }
 
-/** bash takes `--provider=kvm` for three words, unless it is told otherwise. */
-const joinedAtEquals = (given: readonly string[]): string[] => {
+/** bash splits `--provider=kvm` into three words, unless it is configured otherwise. */
+const joinAtEquals = (words: readonly string[]): string[] => {
   const joined: string[] = []
-  for (const [at, word] of given.entries()) {
+  for (const [at, word] of words.entries()) {
     const last = joined.at(-1)
-    const goesOn = (word === '=' && last?.startsWith('--')) || (given[at - 1] === '=' && last?.endsWith('='))
-    if (goesOn) joined.push(`${joined.pop()}${word}`)
+    const continues = (word === '=' && last?.startsWith('--')) || (words[at - 1] === '=' && last?.endsWith('='))
+    if (continues) joined.push(`${joined.pop()}${word}`)
     else joined.push(word)
   }
   return joined
 }
-const tabbed = (value: string, says: string) => `${value}\t${says}`
+const tabbed = (value: string, help: string) => `${value}\t${help}`
 
 type Shell = {
   /** In `completions/`. */
   script: string
-  typed: (given: readonly string[]) => readonly string[]
+  typed: (words: readonly string[]) => readonly string[]
   /** A candidate as the script reads it. */
-  line: (value: string, says: string) => string
+  line: (value: string, help: string) => string
 }
 export const shells = {
-  bash: { script: 'agent-swarm.bash', typed: joinedAtEquals, line: value => value },
-  zsh: { script: 'agent-swarm.zsh', typed: given => given, line: (value, says) => `${value}:${says}` },
-  fish: { script: 'agent-swarm.fish', typed: given => given, line: tabbed },
+  bash: { script: 'agent-swarm.bash', typed: joinAtEquals, line: value => value },
+  zsh: { script: 'agent-swarm.zsh', typed: words => words, line: (value, help) => `${value}:${help}` },
+  fish: { script: 'agent-swarm.fish', typed: words => words, line: tabbed },
   powershell: {
     script: 'agent-swarm.ps1',
-    // All words, the program's first, in base64 of UTF-8, a line each.
+    // Base64 of UTF-8: every word on a line of its own, the program's name first.
     typed: ([text = '']) => Buffer.from(text, 'base64').toString('utf8').split('\n').slice(1),
     line: tabbed,
   },
 } satisfies Record<string, Shell>
 
-/** What the script of a shell is told, a line each. */
-export const answer = async (name: keyof typeof shells, given: readonly string[]): Promise<string> => {
+/** The candidates for a shell's script, one a line. */
+export const answer = async (name: keyof typeof shells, words: readonly string[], env: Env): Promise<string> => {
   const shell: Shell = shells[name]
-  const typed = shell.typed(given)
-  const { prefix, found, files } = await complete(typed)
-  // Where bash has split the word, it replaces what stands after the "=".
-  const before = name === 'bash' && typed.at(-1) !== given.at(-1) ? '' : prefix
-  const lines = found.map(({ value, says }) => shell.line(`${before}${value}`, says))
+  const typed = shell.typed(words)
+  const { prefix, candidates, files } = await complete(env, typed)
+  // Where bash split the word, it replaces only the part after the "=".
+  const before = name === 'bash' && typed.at(-1) !== words.at(-1) ? '' : prefix
+  const lines = candidates.map(({ value, help }) => shell.line(`${before}${value}`, help))
   return [...lines, ...(files ? [':files'] : [])].map(line => `${line}\n`).join('')
 }

@@ -1,45 +1,48 @@
-/** A dry run as a person reads it. */
+/** `bot --dry-run` and `up --dry-run`: what the bot would do, as text or JSON. */
 import type { Show, Shown } from '../bot/dry-run.ts'
 import type { AdfNode } from '../bot/publish/text.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, stripControls } from './terminal/output.ts'
 
-/** What a document of Jira's says, a paragraph, a row or a line of a listing on a line of its own. */
+/** The text of a Jira document: one line for each paragraph, table row and line of code. */
 const textOf = ({ type, text = '', content = [] }: AdfNode): string => {
   if (type === 'tableRow') return `| ${content.map(cell => textOf(cell).trim()).join(' | ')} |\n`
-  const within = text + content.map(textOf).join('')
+  const inner = text + content.map(textOf).join('')
   if (type === 'rule') return '---\n'
-  return ['paragraph', 'heading', 'codeBlock'].includes(type) ? `${within}\n` : within
+  return ['paragraph', 'heading', 'codeBlock'].includes(type) ? `${inner}\n` : inner
 }
 const isDocument = (body: object): body is AdfNode => 'type' in body && body.type === 'doc'
-const said = (whole: unknown): string => {
-  const body = typeof whole === 'object' && whole !== null && 'body' in whole ? whole.body : null
+/** The text that a request would write; its JSON when it has none. */
+const writtenText = (request: unknown): string => {
+  const body = typeof request === 'object' && request !== null && 'body' in request ? request.body : null
   if (typeof body === 'string') return body
-  return typeof body === 'object' && body !== null && isDocument(body) ? textOf(body).trimEnd() : JSON.stringify(whole)
+  return typeof body === 'object' && body !== null && isDocument(body)
+    ? textOf(body).trimEnd()
+    : JSON.stringify(request)
 }
-const indented = (text: string) =>
+const indent = (text: string) =>
   text
     .split('\n')
     .map(line => `    ${stripControls(line)}`)
     .join('\n')
 
-const asText = (shown: Shown): string => {
+const toText = (shown: Shown): string => {
   if (shown.what === 'request') {
     const { to, method, path, body } = shown
-    return `would send ${to}: ${method} ${path}${body === null ? '' : `\n${indented(said(body))}`}`
+    return `would send to ${to}: ${method} ${path}${body === null ? '' : `\n${indent(writtenText(body))}`}`
   }
   const { source, event, id, verdict, reason, actions } = shown
   return [
     stripControls(`${source} ${event} ${id}: ${verdict}${reason === null ? '' : `: ${reason}`}`),
-    ...actions.map(one => `  would queue: ${stripControls(JSON.stringify(one.action))}`),
+    ...actions.map(({ action }) => `  would queue: ${stripControls(JSON.stringify(action))}`),
   ].join('\n')
 }
 
-/** Where `--dry-run` shows what would be done; null without it. */
-export const dryRun = ({ flags, json }: Invocation): Show | null =>
+/** Prints what the bot would do; null without `--dry-run`. */
+export const dryRunShow = ({ flags, json, terminal }: Pick<Invocation, 'flags' | 'json' | 'terminal'>): Show | null =>
   flags['dry-run'] !== true
     ? null
-    : shown => print(json ? JSON.stringify(shown satisfies Output<'bot' | 'up'>) : asText(shown))
+    : shown => print(json ? JSON.stringify(shown satisfies Output<'bot' | 'up'>) : toText(shown), terminal)
 
-export const DRY_RUN_SAYS =
-  'This is a dry run: everything is decided and nothing is done. What is delivered is kept, and the next start without --dry-run acts on it.'
+export const DRY_RUN_NOTE =
+  'Dry run: everything is decided and nothing is done. Deliveries are kept, and the next start without --dry-run acts on them.'

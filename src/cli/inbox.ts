@@ -1,4 +1,4 @@
-/** What `bot inbox`, `bot replay` and `bot audit` share: the way to a bot that runs or does not, and a delivery as a person reads it. */
+/** What `bot inbox`, `bot replay` and `bot audit` share: access to the bot's inbox whether it runs or not, and deliveries as text and JSON. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AskBot, answerFrom, findBot } from '../bot/http/operator.ts'
@@ -8,12 +8,13 @@ import { fail } from '../errors.ts'
 import type { DeliveryRow } from '../store/port.ts'
 import { openMemory } from '../store/sqlite/memory.ts'
 import { openQueue } from '../store/sqlite/queue.ts'
-import { type Invocation, stripControls } from './terminal/output.ts'
+import { type Invocation, printNote, stripControls } from './terminal/output.ts'
 
-/** `runs`: the bot does, and answers. Null: no bot ever ran on this folder. */
+/** `runs`: a running bot answers. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): void }
 
-export const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
+/** Null when no bot ever ran with this home. */
+const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
   const ask = await findBot(home)
   if (ask !== null) return { runs: true, ask, close: () => {} }
   const path = join(home, 'bot.db')
@@ -30,45 +31,52 @@ export const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
   }
 }
 
-/** How many lines are asked for. */
+/** Runs `work` on the inbox of the bot; `work` gets null, after a note, when no bot ever ran. */
+export const withInbox = async <T>(invocation: Invocation, work: (inbox: Inbox | null) => Promise<T>): Promise<T> => {
+  const config = await invocation.config()
+  const inbox = await openInbox(config)
+  if (inbox === null) printNote(`No bot has run with AGENT_SWARM_HOME ${config.home} yet.`, invocation.terminal)
+  try {
+    return await work(inbox)
+  } finally {
+    inbox?.close()
+  }
+}
+
+/** The value of `--limit`. */
 export const limitOf = ({ flags }: Invocation): number => {
   const limit = Number(flags.limit ?? 50)
   if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)
-    throw fail('usage', `--limit must be a whole number from 1 to 10000, and is "${flags.limit}"`)
+    throw fail('usage', `--limit must be a whole number from 1 to 10000, not "${flags.limit}"`)
   return limit
 }
 
-export const noBot = ({ home }: Config) => `No bot ever ran with AGENT_SWARM_HOME ${home}: nothing is known there.`
+const inTime = (milliseconds: number) => {
+  if (milliseconds <= 0) return 'now'
+  return milliseconds < 90_000
+    ? `in ${Math.ceil(milliseconds / 1000)} s`
+    : `in ${Math.round(milliseconds / 60_000)} min`
+}
 
-const inTime = (milliseconds: number) =>
-  milliseconds <= 0
-    ? 'now'
-    : milliseconds < 90_000
-      ? `in ${Math.ceil(milliseconds / 1000)} s`
-      : `in ${Math.round(milliseconds / 60_000)} min`
-
-/** What a delivery became, or why it waits. */
-export const told = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, now: number): string => {
-  const because = reason === null ? '' : stripControls(reason)
-  if (verdict === 'waiting') {
-    return attempt === 0
-      ? 'not decided yet'
-      : `${because}; tried ${attempt} times, again ${inTime((dueAt ?? now) - now)}`
-  }
-  if (verdict !== 'actions' || actions.length === 0) return because
+/** The actions that a delivery became, the reason of its verdict, or why it waits. */
+export const resultText = ({ verdict, reason, actions, dueAt, attempt }: DeliveryRow, now: number): string => {
+  const why = reason === null ? '' : stripControls(reason)
+  if (verdict === 'waiting')
+    return attempt === 0 ? 'not decided yet' : `${why}; attempt ${attempt} failed, next ${inTime((dueAt ?? now) - now)}`
+  if (verdict !== 'actions' || actions.length === 0) return why
   return actions
-    .map(one => {
-      const why = one.because === null ? '' : `: ${stripControls(one.because.replaceAll(/\s+/g, ' '))}`
-      return `${one.kind} ${one.ticket} (${one.result ?? one.state}${why})`
+    .map(({ kind, ticket, state, result, reason }) => {
+      const because = reason === null ? '' : `: ${stripControls(reason.replaceAll(/\s+/g, ' '))}`
+      return `${kind} ${ticket} (${result ?? state}${because})`
     })
     .join(', ')
 }
 
-export const eventOf = ({ source, event }: DeliveryRow) => stripControls(`${source} ${event}`)
+export const eventText = ({ source, event }: DeliveryRow) => stripControls(`${source} ${event}`)
 
 export const iso = (at: number) => new Date(at).toISOString()
-/** Times are ISO 8601, UTC. */
-export const asJson = ({ lane, receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
+/** The delivery as JSON, with times in ISO 8601, UTC. */
+export const toJson = ({ lane, receivedAt, dueAt, settledAt, ...row }: DeliveryRow) => ({
   ...row,
   about: aboutOf(lane),
   receivedAt: iso(receivedAt),

@@ -1,170 +1,91 @@
 /**
- * What each command prints with `--json`. The code that prints takes its types from here, and docs/json and docs/cli.md are
- * made of it, so that neither can part from the other. Nothing of it is loaded when a command runs.
+ * What each command prints with `--json`: the schemas of src/schema, and what is the CLI's own. The code that prints takes its
+ * types from here, and docs/json and docs/cli.md are made of it, so that the three cannot differ. Commands import only types
+ * from it.
  */
 import * as v from 'valibot'
-import type { BaseManifest, SshInfo, VmUsage } from '../../providers/provider.ts'
+import type { BaseManifest, VmUsage } from '../../providers/provider.ts'
 import type { Check } from '../bot/check.ts'
-import type { Shown } from '../bot/dry-run.ts'
-import { failureKinds } from '../errors.ts'
 import type { OperationRow } from '../registry/registry.ts'
 import type { Rescued } from '../runner/rescue/list.ts'
 import type { RunningOperation, WaitingAction } from '../runner/standing.ts'
-import type { Action, Progress, ReplyTo, Requester } from '../schema/action.ts'
-import type { Checkpoint, Environment, UnsavedWork } from '../schema/environment.ts'
-import type { Failure } from '../schema/failure.ts'
-import type { Outcome } from '../schema/outcome.ts'
+import { action, actionKinds, progress, requester } from '../schema/action.ts'
+import { checkpointName, count, described, imageName, providerName, ticket, time, vmId } from '../schema/basics.ts'
+import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
+import { failure } from '../schema/failure.ts'
+import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
+import { capabilities } from './capabilities.ts'
 
-const said = <const Form extends v.GenericSchema>(form: Form, says: string) => v.pipe(form, v.description(says))
 const text = v.string()
-const yes = v.boolean()
-const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
-const some = v.pipe(v.number(), v.minValue(0))
-const time = v.pipe(v.string(), v.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/), v.title('time'))
+const positive = v.pipe(v.number(), v.minValue(0))
+const kind = v.picklist(actionKinds)
 
-// ── Words that many share ──
-
-const ticket = v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/), v.title('ticket'))
-const provider = v.picklist(['kvm', 'tart', 'hyperv', 'aws', 'synthetic'])
-const status = v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'])
-const kind = v.picklist(['create', 'start', 'stop', 'checkpoint', 'restore', 'delete-checkpoint', 'delete', 'status'])
-const vmId = said(text, "The machine's name at its hypervisor.")
-
-const failure = v.strictObject({
-  kind: said(v.picklist(failureKinds), 'What a program decides by.'),
-  message: said(text, 'What was being done, and what went wrong.'),
-  remedy: said(v.nullable(text), 'What can be done about it.'),
-}) satisfies v.GenericSchema<Failure>
-
-const requester = v.strictObject({
-  via: v.picklist(['github', 'jira', 'cli', 'clock']),
-  who: said(v.nullable(text), 'A login, an account or a user; null where that is not known.'),
-}) satisfies v.GenericSchema<Requester>
-
-const sshInfo = v.strictObject({ host: text, port: whole, user: text }) satisfies v.GenericSchema<SshInfo>
-
-const progress = v.strictObject({
-  phase: said(text, 'What it is at.'),
-  at: said(time, 'Since when.'),
-}) satisfies v.GenericSchema<Progress>
-
-const checkpoint = v.strictObject({
-  name: text,
-  why: said(v.picklist(['push', 'command', 'before restore']), 'What it was made for.'),
-  commit: said(v.nullable(text), 'The commit that was pushed.'),
-  createdAt: time,
-  withMemory: said(yes, 'Whether a restore goes on where the machine was, and not with a boot.'),
-  sizeBytes: said(v.nullable(whole), "What it added on the host's disk; null where that was not seen."),
-}) satisfies v.GenericSchema<Checkpoint>
-
-const workAtRisk = v.variant('known', [
-  v.strictObject({
-    known: v.literal(true),
-    repositories: v.array(
-      v.strictObject({ path: text, uncommitted: whole, untracked: whole, stashes: whole, unpushed: whole }),
-    ),
-  }),
-  v.strictObject({ known: v.literal(false), because: said(text, 'Why the machine could not be asked.') }),
-]) satisfies v.GenericSchema<UnsavedWork>
-
-const usage = v.strictObject({
-  diskBytes: said(whole, 'On the host, with its checkpoints.'),
-  cpus: whole,
-  memoryBytes: said(whole, 'What it may have.'),
-  memoryUsedBytes: said(v.nullable(whole), 'What the host gives it now.'),
-  cpuSeconds: said(v.nullable(some), 'Processor time since its start.'),
+const usage = v.object({
+  diskBytes: described(count, "On the host's disk, with its checkpoints."),
+  cpus: count,
+  memoryBytes: described(count, 'At most.'),
+  memoryUsedBytes: described(v.nullable(count), 'Of the host now.'),
+  cpuSeconds: described(v.nullable(positive), 'Processor time since its start.'),
 }) satisfies v.GenericSchema<VmUsage>
-
-const known = { ticket, provider, vmId, ip: v.nullable(text), status, baseImage: text, createdAt: time }
-const environmentForm = {
-  ...known,
-  createdBy: requester,
-  ssh: v.nullable(sshInfo),
-  checkpoints: v.array(checkpoint),
-  workAtRisk: v.nullable(workAtRisk),
-  observedAt: said(time, 'When its hypervisor was asked.'),
-}
-const environment = v.strictObject(environmentForm) satisfies v.GenericSchema<Environment>
-
-const outcomeForms = {
-  done: {
-    result: v.literal('done'),
-    said: said(text, 'What came of it, as a sentence.'),
-    environment: v.nullable(environment),
-    seconds: said(some, 'How long it took.'),
-    kept: said(v.optional(text), 'Of a delete: the work that was saved before it, and where.'),
-  },
-  skipped: {
-    result: v.literal('skipped'),
-    because: said(text, 'Why there was nothing to do.'),
-    environment: v.nullable(environment),
-  },
-  failed: { result: v.literal('failed'), failure, environment: v.nullable(environment) },
-}
-const outcome = v.variant('result', [
-  v.strictObject(outcomeForms.done),
-  v.strictObject(outcomeForms.skipped),
-  v.strictObject(outcomeForms.failed),
-]) satisfies v.GenericSchema<Outcome>
 
 /** What a command prints that changes one environment. */
 const change = v.variant('result', [
-  v.strictObject({ ticket, ...outcomeForms.done }),
-  v.strictObject({
+  v.object({ ticket, ...doneOutcome.entries }),
+  v.object({
     ticket,
-    ...outcomeForms.skipped,
-    environment: said(v.optional(outcomeForms.skipped.environment), 'Missing with --dry-run and --detach.'),
+    ...skippedOutcome.entries,
+    environment: described(v.optional(skippedOutcome.entries.environment), 'Missing with --dry-run and --detach.'),
   }),
-  v.strictObject({ ticket, ...outcomeForms.failed }),
-  v.strictObject({
+  v.object({ ticket, ...failedOutcome.entries }),
+  v.object({
     ticket,
-    result: said(v.literal('planned'), 'With --dry-run.'),
-    would: said(v.array(text), 'What would be done, step by step.'),
+    result: described(v.literal('planned'), 'With --dry-run.'),
+    would: described(v.array(text), 'What the command would do, step by step.'),
   }),
-  v.strictObject({
+  v.object({
     ticket,
-    result: said(v.literal('detached'), 'With --detach.'),
+    result: described(v.literal('detached'), 'With --detach.'),
     kind,
-    pid: said(whole, 'The process that does it.'),
-    log: said(text, 'The file that has what it says.'),
+    pid: described(count, 'The process in the background.'),
+    log: described(text, 'The file with its output.'),
   }),
 ])
 
-const operation = v.strictObject({
-  id: whole,
-  actionId: said(v.nullable(text), "Of the bot's queue; null for a command."),
+const operation = v.object({
+  id: count,
+  actionId: described(v.nullable(text), "Id of the action in the bot's queue; null for a command."),
   ticket,
   vmId: v.nullable(vmId),
   kind,
   detail: v.nullable(
-    v.strictObject({
-      name: said(v.optional(text), 'Of the checkpoint.'),
-      keptAs: said(v.optional(text), 'The checkpoint that a restore made first.'),
-      force: v.optional(yes),
-      kept: said(v.optional(text), 'What a delete saved, and where.'),
-      reached: said(
+    v.object({
+      name: described(v.optional(checkpointName), 'Name of the checkpoint.'),
+      keptAs: described(v.optional(checkpointName), 'The checkpoint that a restore made first.'),
+      force: v.optional(v.boolean()),
+      kept: described(v.optional(text), 'The work that a delete rescued, and where.'),
+      reached: described(
         v.optional(v.picklist(['decided', 'restored'])),
-        'How far a delete or a restore came: what it does not ask, or do, once more.',
+        'How far a delete or a restore came; it is not asked for, or done, a second time.',
       ),
     }),
   ),
   by: requester,
   startedAt: time,
-  phases: said(v.array(progress), 'Oldest first.'),
+  phases: described(v.array(progress), 'Oldest first.'),
   endedAt: v.nullable(time),
-  result: said(v.nullable(v.picklist(['done', 'skipped', 'failed', 'interrupted'])), 'Null while it is under way.'),
+  result: described(v.nullable(v.picklist(['done', 'skipped', 'failed', 'interrupted'])), 'Null while it runs.'),
   outcome: v.nullable(outcome),
-}) satisfies v.GenericSchema<OperationRow>
+}) satisfies v.GenericSchema<unknown, OperationRow>
 
-const underWay = v.strictObject({
+const underWay = v.object({
   ticket,
   kind: text,
   by: requester,
   startedAt: time,
   phase: v.nullable(progress),
-  interrupted: said(yes, 'Its process died in it: the next command on the ticket, or the runner, settles it.'),
+  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, settles it.'),
 }) satisfies v.GenericSchema<RunningOperation>
-const waiting = v.strictObject({
+const waiting = v.object({
   ticket,
   kind: text,
   by: requester,
@@ -172,121 +93,81 @@ const waiting = v.strictObject({
   why: text,
 }) satisfies v.GenericSchema<WaitingAction>
 
-const delivery = v.strictObject({
+const rescued = v.object({
+  ticket,
+  savedAt: time,
+  folder: described(text, 'Holds the bundles, and rescued.json with the commands that restore the work.'),
+  bytes: described(v.nullable(count), 'Size of its bundles; null when rescued.json cannot be read.'),
+  repositories: described(v.nullable(v.array(text)), 'Their paths in the deleted machine.'),
+}) satisfies v.GenericSchema<Rescued>
+
+const delivery = v.object({
   source: v.picklist(['github', 'jira', 'clock']),
   id: text,
   event: text,
-  about: said(
+  about: described(
     v.nullable(text),
-    'The ticket, the pull request or the branch, as DROP-1, acme/shop#7 or acme/shop a-branch.',
+    'The ticket, pull request or branch, for example DROP-1, acme/shop#7 or acme/shop a-branch.',
   ),
   receivedAt: time,
   verdict: v.picklist(['actions', 'ignored', 'refused', 'failed', 'waiting']),
-  reason: said(v.nullable(text), 'Of the verdict; of one that waits, why it could not be decided.'),
-  attempt: said(whole, 'How often it could not be decided.'),
-  dueAt: said(v.nullable(time), 'When one that waits is decided next.'),
+  reason: described(v.nullable(text), 'Reason of the verdict; while it waits, why it could not be decided.'),
+  attempt: described(count, 'How often deciding it failed.'),
+  dueAt: described(v.nullable(time), 'When a waiting one is decided next.'),
   settledAt: v.nullable(time),
-  actions: said(
+  actions: described(
     v.array(
-      v.strictObject({
+      v.object({
         kind,
         ticket,
         state: v.picklist(['pending', 'active', 'done', 'dead', 'cancelled']),
         result: v.nullable(v.picklist(['done', 'skipped', 'failed'])),
-        because: said(v.nullable(text), 'Why it was skipped, or failed.'),
+        reason: described(v.nullable(text), 'Why it was skipped, or failed.'),
       }),
     ),
-    'What it became.',
+    'The actions that it became.',
   ),
 })
 
-const judged = v.strictObject({
+/** A command that somebody gave in a comment. */
+const judged = v.object({
   at: time,
-  who: said(text, 'The GitHub login or the Jira account.'),
-  place: said(text, 'The pull request or the ticket with the comment.'),
-  ticket: said(v.nullable(ticket), 'Null where nothing says which.'),
-  what: said(text, 'The command, or all of a comment that is not heard.'),
+  who: described(text, 'The GitHub login or the Jira account.'),
+  place: described(text, 'The pull request or the ticket with the comment.'),
+  ticket: described(v.nullable(ticket), 'Null when it is about no ticket.'),
+  what: described(text, 'The command, or the whole comment when it was not read as one.'),
   verdict: v.picklist(['allowed', 'refused']),
   reason: text,
 })
 
-const replyTo = v.union([
-  v.strictObject({ repo: text, number: whole, commentId: whole, line: whole }),
-  v.strictObject({ ticket, commentId: text, line: whole }),
-]) satisfies v.GenericSchema<ReplyTo>
-const asked = {
-  ticket,
-  by: requester,
-  replyTo: said(v.nullable(replyTo), 'The comment that is answered, and which command of it.'),
-  onlyAt: said(v.optional(text), 'A commit: done only while the pull request from a fork has it as its head.'),
-  at: said(v.optional(time), 'When that happened which asks for it: what somebody did by hand after that holds.'),
-}
-const name = v.nullable(text)
-const action = v.variant('kind', [
-  v.strictObject({
-    kind: v.literal('create'),
-    ...asked,
-    machine: v.optional(
-      v.strictObject({
-        baseImage: v.optional(text),
-        cpus: v.optional(whole),
-        memoryMiB: v.optional(whole),
-        diskGiB: v.optional(whole),
-      }),
-    ),
-  }),
-  v.strictObject({ kind: v.literal('start'), ...asked }),
-  v.strictObject({ kind: v.literal('stop'), ...asked }),
-  v.strictObject({
-    kind: v.literal('checkpoint'),
-    ...asked,
-    name,
-    why: v.picklist(['push', 'command']),
-    commit: v.nullable(text),
-    keep: v.optional(v.strictObject({ newest: whole, days: v.nullable(some) })),
-  }),
-  v.strictObject({ kind: v.literal('restore'), ...asked, name }),
-  v.strictObject({ kind: v.literal('delete-checkpoint'), ...asked, name: text }),
-  v.strictObject({ kind: v.literal('delete'), ...asked, force: yes }),
-  v.strictObject({ kind: v.literal('status'), ...asked, about: v.optional(v.picklist(['checkpoints', 'ssh'])) }),
-]) satisfies v.GenericSchema<Action>
-
-const rescued = v.strictObject({
-  ticket,
-  savedAt: time,
-  folder: said(text, 'It holds the bundles, and in rescued.json how to get the work back.'),
-  bytes: said(v.nullable(whole), 'Of all its bundles; null where rescued.json cannot be read.'),
-  repositories: said(v.nullable(v.array(text)), 'Their paths in the machine that was deleted.'),
-}) satisfies v.GenericSchema<Rescued>
-
-/** Of a dry run of the bot: a line each. */
+/** A line of a dry run of the bot. */
 const shown = v.variant('what', [
-  v.strictObject({
+  v.object({
     what: v.literal('delivery'),
     source: delivery.entries.source,
     event: text,
     id: text,
     verdict: v.picklist(['actions', 'ignored', 'refused', 'failed']),
     reason: v.nullable(text),
-    actions: said(v.array(v.strictObject({ id: text, correlation: text, action })), 'What would be queued.'),
+    actions: described(v.array(v.object({ id: text, correlation: text, action })), 'What would be queued.'),
   }),
-  v.strictObject({
-    what: said(v.literal('request'), 'What would be written.'),
+  v.object({
+    what: described(v.literal('request'), 'What would be written.'),
     to: v.picklist(['GitHub', 'Jira']),
     method: text,
     path: text,
     body: v.unknown(),
   }),
-]) satisfies v.GenericSchema<Shown>
+])
 
-/** Forms that are described once, by the names that they have in the documentation. */
+/** Shared by several outputs: described once, under these names. */
 export const forms = {
   Failure: failure,
   Requester: requester,
-  Ssh: sshInfo,
+  Ssh: sshAddress,
   Progress: progress,
   Checkpoint: checkpoint,
-  WorkAtRisk: workAtRisk,
+  UnsavedWork: unsavedWork,
   Usage: usage,
   Environment: environment,
   Outcome: outcome,
@@ -303,123 +184,130 @@ export const forms = {
 // ── The commands ──
 
 const hosts = v.array(
-  v.strictObject({
+  v.object({
     ticket,
-    names: said(v.array(text), 'What it is called with, for ssh; empty where it is no host.'),
-    options: said(v.nullable(v.record(text, text)), 'Of ssh_config.'),
-    because: said(v.nullable(text), 'Why it is no host.'),
+    names: described(v.array(text), 'Its names for ssh; empty when it is no host.'),
+    options: described(v.nullable(v.record(text, text)), 'Options of ssh_config.'),
+    reason: described(v.nullable(text), 'Why it is no host.'),
   }),
 )
-const installed = v.strictObject({
-  result: said(v.picklist(['done', 'planned', 'skipped']), 'With --install and --uninstall.'),
+const installed = v.object({
+  result: described(v.picklist(['done', 'planned', 'skipped']), 'With --install and --uninstall.'),
   steps: v.array(text),
-  text: said(v.optional(v.nullable(text)), 'With --dry-run: what the file would hold.'),
+  text: described(v.optional(v.nullable(text)), 'With --dry-run: the content of the file.'),
 })
 
-const ofHost = { total: whole, available: whole }
-const hostStatus = v.strictObject({
-  host: said(text, 'Without a ticket: of this machine.'),
-  load: some,
-  cpus: v.strictObject({ total: whole, allocated: said(whole, 'To machines that run.') }),
-  memoryBytes: v.strictObject({ ...ofHost, allocated: whole, used: said(whole, 'What machines really take.') }),
-  diskBytes: v.strictObject({ ...ofHost, used: whole }),
-  fits: said(
-    v.strictObject({
-      environments: whole,
+const capacity = { total: count, available: count }
+const hostStatus = v.object({
+  host: described(text, 'Without a ticket: the name of this host.'),
+  load: positive,
+  cpus: v.object({ total: count, allocated: described(count, 'To running machines.') }),
+  memoryBytes: v.object({ ...capacity, allocated: count, used: described(count, 'What the machines use.') }),
+  diskBytes: v.object({ ...capacity, used: count }),
+  fits: described(
+    v.object({
+      environments: count,
       endsFirst: v.picklist(['memory', 'disk']),
-      size: v.strictObject({ cpus: whole, memoryMiB: whole, diskGiB: whole }),
+      size: v.object({ cpus: count, memoryMiB: count, diskGiB: count }),
     }),
-    'How many more of this size would fit, and what ends first.',
+    'How many more machines of this size fit, and what runs out first.',
   ),
   environments: v.array(
-    v.strictObject({
+    v.object({
       ticket,
-      provider,
+      provider: providerName,
       vmId,
-      status,
+      status: environment.entries.status,
       usage: v.nullable(usage),
-      cpusBusy: said(v.nullable(some), 'Processors in use, 1.5 for one and a half.'),
+      cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
   ),
   underWay: v.array(underWay),
   waiting: v.array(waiting),
-  rescued: said(v.array(rescued), 'Work that was saved before its machine was deleted, newest first, at most 200.'),
-  unread: said(
-    v.array(v.strictObject({ provider, message: text })),
-    'Hypervisors that could not be asked: theirs is as it was known last.',
+  rescued: described(v.array(rescued), 'Work that was rescued before a delete, newest first, at most 200.'),
+  unread: described(
+    v.array(v.object({ provider: providerName, message: text })),
+    'Hypervisors that could not be asked; their machines are shown as last known.',
   ),
 })
-const ticketStatus = v.strictObject({
-  ticket: said(ticket, 'With a ticket as argument.'),
-  environment: v.nullable(v.strictObject({ ...environmentForm, usage: v.nullable(usage) })),
-  desired: said(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'What was asked for last.'),
+const ticketStatus = v.object({
+  ticket: described(ticket, 'With a ticket as argument.'),
+  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage) })),
+  desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(underWay),
   waiting: v.array(waiting),
-  rescued: said(v.array(rescued), 'Work of this ticket that was saved before its machine was deleted, newest first.'),
-  operations: said(v.array(operation), 'What was done to it, newest first.'),
+  rescued: described(v.array(rescued), 'Work of this ticket that was rescued before a delete, newest first.'),
+  operations: described(v.array(operation), 'Its history, newest first.'),
 })
 
-const baseImage = v.strictObject({
-  name: text,
-  provider,
-  sha256: said(text, "Of the image's file."),
+const baseImage = v.object({
+  name: imageName,
+  provider: providerName,
+  sha256: described(text, "Of the image's file."),
   source: text,
-  contents: said(v.array(text), 'Packages with versions.'),
+  contents: described(v.array(text), 'Packages with versions.'),
   createdAt: time,
-  sizeBytes: whole,
+  sizeBytes: count,
 }) satisfies v.GenericSchema<BaseManifest>
 
-const check = v.strictObject({
-  of: said(text, 'What was looked at.'),
-  found: said(
+const check = v.object({
+  subject: described(text, 'What was checked.'),
+  status: described(
     v.picklist(['ok', 'warning', 'error']),
-    '`error` keeps something from working, `warning` should be known.',
+    '`error`: something will not work. `warning`: it works, but somebody should know.',
   ),
-  says: text,
+  text,
   remedy: v.nullable(text),
 }) satisfies v.GenericSchema<Check>
 
 /** By the names of the table of commands. */
 export const outputs = {
-  init: v.strictObject({
-    path: said(text, 'The file of the settings.'),
-    written: yes,
+  init: v.object({
+    path: described(text, 'The file of the settings.'),
+    written: v.boolean(),
     checks: v.array(check),
     changes: v.array(
-      v.strictObject({ setting: said(text, 'As config.yaml names it.'), change: v.picklist(['set', 'removed']) }),
+      v.object({ setting: described(text, 'As named in config.yaml.'), change: v.picklist(['set', 'removed']) }),
     ),
-    next: said(v.array(text), 'Commands to go on with; none while something is wrong.'),
+    next: described(v.array(text), 'Commands to continue with; none while something is wrong.'),
   }),
   create: change,
   list: v.array(
-    v.strictObject({
-      ...known,
-      diskBytes: said(
-        v.nullable(whole),
-        'What it takes on the host with its checkpoints; null where that cannot be told.',
-      ),
-      ssh: v.nullable(sshInfo),
-      checkpoints: said(v.array(text), 'Names, oldest first.'),
+    v.object({
+      ticket,
+      provider: providerName,
+      vmId,
+      ip: environment.entries.ip,
+      status: environment.entries.status,
+      baseImage: environment.entries.baseImage,
+      createdAt: time,
+      diskBytes: described(v.nullable(count), "On the host's disk, with its checkpoints; null when unknown."),
+      paused: described(v.nullable(text), "The hypervisor's reason why the machine is paused; null when it is not."),
+      ssh: environment.entries.ssh,
+      checkpoints: described(v.array(checkpointName), 'Names, oldest first.'),
     }),
   ),
   ssh: v.union([hosts, installed]),
-  forward: v.strictObject({
+  forward: v.object({
     ticket,
-    forwards: said(
-      v.array(v.strictObject({ host: text, port: whole, to: said(whole, "The machine's port.") })),
-      'Printed once all are open.',
+    forwards: described(
+      v.array(v.object({ host: text, port: count, to: described(count, "The machine's port.") })),
+      'Printed once all ports are open.',
     ),
   }),
   checkpoint: change,
   checkpoints: v.array(
-    v.strictObject({
+    v.object({
       name: text,
-      why: said(v.nullable(checkpoint.entries.why), 'Null, as what follows, of one that agent-swarm did not make.'),
+      why: described(
+        v.nullable(checkpoint.entries.why),
+        'Null, like the following members, when agent-swarm did not make it.',
+      ),
       commit: checkpoint.entries.commit,
       createdAt: v.nullable(time),
-      withMemory: v.nullable(yes),
-      sizeBytes: checkpoint.entries.sizeBytes,
+      withMemory: v.nullable(v.boolean()),
+      sizeBytes: described(v.nullable(count), 'Disk space that making it took; null when unknown.'),
     }),
   ),
   restore: change,
@@ -428,47 +316,34 @@ export const outputs = {
   delete: change,
   status: v.union([hostStatus, ticketStatus]),
   providers: v.array(
-    v.strictObject({
-      name: provider,
-      available: yes,
-      reason: said(v.nullable(text), 'Why it is not available.'),
-      capabilities: said(
-        v.array(
-          v.picklist([
-            'liveCheckpoints',
-            'memoryCheckpoints',
-            'deleteCheckpoint',
-            'usage',
-            'capacity',
-            'consoleTail',
-            'listBaseImages',
-            'buildBase',
-            'runInGuest',
-            'shellInGuest',
-          ]),
-        ),
-        'What it can do beyond what each can.',
-      ),
-      provenOn: said(v.nullable(text), 'Where its tests have run for real.'),
+    v.object({
+      name: providerName,
+      available: v.boolean(),
+      reason: described(v.nullable(text), 'Why it is not available.'),
+      capabilities: described(v.array(v.picklist(capabilities)), 'What it can do beyond what every provider can.'),
+      provenOn: described(v.nullable(text), 'Where its tests ran on a real hypervisor.'),
     }),
   ),
   'init-base': v.union([
     baseImage,
-    v.strictObject({
-      name: text,
-      result: said(v.literal('planned'), 'With --dry-run.'),
-      would: said(v.array(v.picklist(['build', 'seal', 'prove'])), 'Empty when the image is there.'),
+    v.object({
+      name: imageName,
+      result: described(v.literal('planned'), 'With --dry-run.'),
+      would: described(v.array(v.picklist(['build', 'seal', 'prove'])), 'Empty when the image exists.'),
     }),
   ]),
   bot: shown,
   'bot audit': v.array(judged),
   'bot inbox': v.array(delivery),
-  'bot replay': v.strictObject({
-    replayed: v.picklist(['again', 'took effect', 'in hand']),
+  'bot replay': v.object({
+    replayed: described(
+      v.picklist(['again', 'had-effect', 'in-progress']),
+      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it was being decided already.',
+    ),
     delivery: v.nullable(delivery),
   }),
   up: shown,
-  /** Not a command: what each prints in place of its own when it fails before it has an outcome. */
-  error: v.strictObject({ error: failure }),
+  /** Not a command: printed instead of a command's output when it fails before it has an outcome. */
+  error: v.object({ error: failure }),
 }
 export type Output<Name extends keyof typeof outputs> = v.InferOutput<(typeof outputs)[Name]>

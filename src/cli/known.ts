@@ -1,26 +1,28 @@
 /**
- * What the registry knows, for a person who types: tickets, checkpoints, images. Nothing is made or migrated, and no
- * hypervisor is asked. What cannot be read is not there. Only what has the form of its kind comes back, whatever the file
- * holds: a shell is told these words.
+ * What the registry knows, for completion and for hints: tickets, machine ids, checkpoints, images. Reads without creating or
+ * migrating anything, and asks no hypervisor; an unreadable registry counts as empty. Only values of the expected form are
+ * returned, whatever the file holds, because a shell gets them.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { homeIn } from '../config/config.ts'
-import { isTicket, parseCheckpointName, type Ticket } from '../domain.ts'
+import { IMAGE_NAME, isTicket, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 import type { Failure } from '../schema/failure.ts'
+import type { Terminal } from './terminal/output.ts'
 
-/** Somebody waits with a finger on the key. */
-const PATIENCE_MS = 100
+type Env = Terminal['env']
+
+/** A person waits with a finger on the key. */
+const BUSY_TIMEOUT_MS = 100
 const WORD = /^[a-z]{1,20}$/
-const IMAGE = /^[a-z0-9][a-z0-9-]{0,40}$/
 
-const rows = async (sql: string, ...values: string[]): Promise<Record<string, unknown>[]> => {
-  const path = join(homeIn(), 'registry.db')
+const rows = async (env: Env, sql: string, ...values: string[]): Promise<Record<string, unknown>[]> => {
+  const path = join(homeIn(env), 'registry.db')
   if (!existsSync(path)) return []
   try {
     const { DatabaseSync } = await import('node:sqlite')
-    const db = new DatabaseSync(path, { readOnly: true, timeout: PATIENCE_MS })
+    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })
     try {
       return db.prepare(sql).all(...values)
     } finally {
@@ -31,8 +33,8 @@ const rows = async (sql: string, ...values: string[]): Promise<Record<string, un
   }
 }
 
-export const knownEnvironments = async (): Promise<{ ticket: Ticket; status: string; provider: string }[]> =>
-  (await rows('select ticket, status, provider from environment order by ticket')).flatMap(
+export const knownEnvironments = async (env: Env): Promise<{ ticket: Ticket; status: string; provider: string }[]> =>
+  (await rows(env, 'select ticket, status, provider from environment order by ticket')).flatMap(
     ({ ticket, status, provider }) =>
       isTicket(String(ticket)) && WORD.test(String(status)) && WORD.test(String(provider))
         ? [{ ticket: String(ticket), status: String(status), provider: String(provider) }]
@@ -40,26 +42,35 @@ export const knownEnvironments = async (): Promise<{ ticket: Ticket; status: str
   )
 
 /** Newest first. */
-export const knownCheckpoints = async (ticket: Ticket): Promise<string[]> =>
-  (await rows('select name from checkpoint where ticket = ? order by created_at desc, name', ticket))
+export const knownCheckpoints = async (env: Env, ticket: Ticket): Promise<string[]> =>
+  (await rows(env, 'select name from checkpoint where ticket = ? order by created_at desc, name', ticket))
     .map(({ name }) => String(name))
     .filter(name => parseCheckpointName(name) === name)
 
-/** Those that environments were made of. */
-export const knownImages = async (): Promise<string[]> =>
-  (await rows('select distinct base_image as image from environment order by 1'))
+/** The images of existing environments. */
+export const knownImages = async (env: Env): Promise<string[]> =>
+  (await rows(env, 'select distinct base_image as image from environment order by 1'))
     .map(({ image }) => String(image))
-    .filter(image => IMAGE.test(image))
+    .filter(image => IMAGE_NAME.test(image))
 
-/** A ticket without an environment may be mistyped: this is the nearest one that has one. */
-export const nearestTicket = async (ticket: Ticket): Promise<Ticket | null> =>
+/** Tickets whose key or machine id begins with `prefix`. */
+export const ticketsByPrefix = async (env: Env, prefix: string): Promise<Ticket[]> =>
+  (await rows(env, 'select ticket, vm_id from environment order by ticket')).flatMap(({ ticket, vm_id }) => {
+    const key = String(ticket)
+    const id = VM_ID.test(String(vm_id)) ? String(vm_id) : ''
+    const matches = key.startsWith(prefix.toUpperCase()) || id.startsWith(prefix.toLowerCase())
+    return isTicket(key) && matches ? [key] : []
+  })
+
+/** The existing ticket that is nearest to one without an environment, which may be mistyped. */
+export const nearestTicket = async (env: Env, ticket: Ticket): Promise<Ticket | null> =>
   nearest(
     ticket,
-    (await knownEnvironments()).map(one => one.ticket),
+    (await knownEnvironments(env)).map(entry => entry.ticket),
   )
 
-export const withNearestTicket = async (failure: Failure, ticket: Ticket): Promise<Failure> => {
+export const withNearestTicket = async (env: Env, failure: Failure, ticket: Ticket): Promise<Failure> => {
   if (failure.kind !== 'no-such-environment') return failure
-  const near = await nearestTicket(ticket)
+  const near = await nearestTicket(env, ticket)
   return near === null ? failure : { ...failure, remedy: `Did you mean ${near}? ${failure.remedy}` }
 }

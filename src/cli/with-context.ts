@@ -1,38 +1,36 @@
-/** The world of one command: opened for it, closed after it, its outside commands shown when that was asked for. */
+/** The runner's context for one command. */
 import type { OnCommand } from '../exec.ts'
 import { openRunnerContext, type RunnerContext } from '../runner/context.ts'
 import { type Invocation, printNote } from './terminal/output.ts'
 
 /** A word as a POSIX shell reads it back. */
-const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
+const shellWord = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
 
-/** A command as one could paste it. */
+/** A command line ready to paste. */
 export const shellCommand = (program: string, argv: readonly string[]): string =>
-  [program, ...argv].map(quoted).join(' ')
+  [program, ...argv].map(shellWord).join(' ')
 
-/** The same with its time. */
-const shown =
+const showCommand =
   (note: (text: string) => void): OnCommand =>
-  ({ program, argv, milliseconds, exitCode, input }) =>
-    note(
-      `+ ${shellCommand(program, argv)}  # ${Math.round(milliseconds)} ms${
-        exitCode === 0 ? '' : `, exit ${exitCode ?? 'none'}`
-      }${input ? ', with something on its stdin' : ''}`,
-    )
+  ({ program, argv, milliseconds, exitCode, input }) => {
+    const status = exitCode === 0 ? '' : `, exit ${exitCode ?? 'none'}`
+    const withInput = input ? ', with input on stdin' : ''
+    note(`+ ${shellCommand(program, argv)}  # ${Math.round(milliseconds)} ms${status}${withInput}`)
+  }
 
-/** `note` takes the lines of `--verbose`. */
+/** Closes the context after `work`. `note` prints the lines of `--verbose`. */
 export const withRunnerContext = async <T>(
   invocation: Invocation,
-  work: (world: RunnerContext) => Promise<T>,
-  note: (text: string) => void = printNote,
+  work: (context: RunnerContext) => Promise<T>,
+  note: (text: string) => void = text => printNote(text, invocation.terminal),
 ): Promise<T> => {
-  const world = openRunnerContext(await invocation.config(), {
+  const context = openRunnerContext(await invocation.config(), {
     interrupt: invocation.signal,
-    ...(invocation.verbose ? { onCommand: shown(note) } : {}),
+    ...(invocation.verbose ? { onCommand: showCommand(note) } : {}),
   })
   try {
-    return await work(world)
+    return await work(context)
   } finally {
-    world.close()
+    context.close()
   }
 }

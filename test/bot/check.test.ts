@@ -1,22 +1,26 @@
-/** What a look at credentials and permissions says of each thing that can be wrong. */
+/** Checks of credentials and permissions: what each reports about everything that can be wrong. */
 import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
-import { checkApp, openTokenCheck } from '../../src/bot/github/check.ts'
-import { openJiraCheck } from '../../src/bot/jira/check.ts'
+import { appChecks, readManifest, tokenChecks } from '../../src/bot/github/check.ts'
+import { jiraChecks } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
-import type { AppSettings, JiraSettings } from '../../src/config/config.ts'
+import type { AppSettings, Config, JiraSettings } from '../../src/config/config.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 
-const NOBODY = 'http://127.0.0.1:9'
-const told = (checks: readonly Check[]) => checks.map(({ found, says }) => `${found}: ${says}`)
-/** Whatever is not right says what to do about it. */
-const complaints = (checks: readonly Check[]) => {
-  for (const { found, remedy } of checks) if (found === 'error') expect(remedy).toMatch(/\w/)
-  return told(checks.filter(one => one.found !== 'ok'))
+const UNREACHABLE = 'http://127.0.0.1:9'
+type Finding = Pick<Check, 'status' | 'text' | 'remedy'>
+const textsOf = (findings: readonly Finding[]) => findings.map(({ status, text }) => `${status}: ${text}`)
+/** Everything that is not ok. Every error has a remedy. */
+const complaintsOf = (findings: readonly Finding[]) => {
+  for (const { status, remedy } of findings) if (status === 'error') expect(remedy).toMatch(/\w/)
+  return textsOf(findings.filter(row => row.status !== 'ok'))
 }
+const configWith = (part: Partial<Config>) => ({ github: null, jira: null, projects: [], ...part }) as Config
+
+const manifest = await readManifest()
 
 describe('GitHub', () => {
   let github: GitHubStandIn
@@ -27,59 +31,58 @@ describe('GitHub', () => {
   afterEach(() => {
     expect(github.faults.splice(0)).toEqual([])
   })
-  /** What GitHub answers to the next request that matches. */
-  const answers = (match: RegExp, body: unknown, headers: Record<string, string> = {}, status = 200) =>
+  /** GitHub's answer to the next request that matches. */
+  const answerOnce = (match: RegExp, body: unknown, headers: Record<string, string> = {}, status = 200) =>
     github.faults.push({ match, answer: { status, headers, body } })
 
-  describe('by a token', () => {
-    const look = async (token: string, repositories: string[] = ['acme/shop'], apiUrl = github.url) => {
-      const check = await openTokenCheck({ via: 'token', token, repositories, apiUrl })
-      return { account: await check.account(), repositories: await check.repositories() }
+  describe('a token', () => {
+    const check = async (token: string, repositories: string[] = ['acme/shop'], apiUrl = github.url) => {
+      const config = configWith({ github: { via: 'token', token, repositories, apiUrl } })
+      const account = await tokenChecks.run(config, ['githubToken'])
+      const all = ['githubToken', 'githubRepositories'] as const
+      return { account, repositories: await tokenChecks.run(config, ['githubRepositories'], all) }
     }
     const refused = { message: 'Resource not accessible by personal access token' }
     const dev = { login: 'dev' }
 
-    test('one that may do all', async () => {
-      const { account, repositories } = await look('token-dev')
-      expect(told([...account, ...repositories])).toEqual([
-        'right: you are dev, by a token with the scope repo',
-        expect.stringMatching(/^right: \d+ of 5000 requests are left until /),
-        'right: acme/shop can be read and written',
+    test('with every permission', async () => {
+      const { account, repositories } = await check('token-dev')
+      expect(textsOf([...account, ...repositories])).toEqual([
+        'ok: signed in as dev with a token that has the scope repo',
+        expect.stringMatching(/^ok: \d+ of 5000 requests are left until /),
+        'ok: acme/shop can be read and written',
       ])
     })
-    test('without a list, those are named that are watched', async () => {
-      expect(told((await look('token-dev', [])).repositories)).toEqual([
-        'right: watched is what was pushed to last: acme/shop',
+    test('without a list, the watched repositories are named', async () => {
+      expect(textsOf((await check('token-dev', [])).repositories)).toEqual([
+        'ok: the repositories with the newest pushes are watched: acme/shop',
       ])
-      answers(/^GET \/user\/repos/, [])
-      expect(complaints((await look('token-dev', [])).repositories)).toEqual([
-        'wrong: the token may push to no repository',
+      answerOnce(/^GET \/user\/repos/, [])
+      expect(complaintsOf((await check('token-dev', [])).repositories)).toEqual([
+        'error: the token may push to no repository',
       ])
     })
-    test('one that nobody knows', async () => {
-      expect(complaints((await look('token-nobody')).account)).toEqual(['wrong: GitHub does not know this token'])
+    test('unknown to GitHub', async () => {
+      expect(complaintsOf((await check('token-nobody')).account)).toEqual(['error: GitHub does not know this token'])
     })
     test.for([
-      ['', 'wrong: the token of dev may not read and write repositories: it needs the scope repo, and has none'],
-      [
-        'gist, read:org',
-        'wrong: the token of dev may not read and write repositories: it needs the scope repo, and has gist, read:org',
-      ],
-      ['public_repo', 'note: you are dev, by a token for public repositories alone (scope public_repo)'],
-    ] as const)('one with the scopes "%s"', async ([scopes, says]) => {
-      answers(/^GET \/user$/, dev, { 'x-oauth-scopes': scopes })
-      expect(complaints((await look('token-dev')).account)).toEqual([says])
+      ['', 'error: the token of dev needs the scope repo for its repositories, and has none'],
+      ['gist, read:org', 'error: the token of dev needs the scope repo for its repositories, and has gist, read:org'],
+      ['public_repo', 'warning: signed in as dev with a token for public repositories only (scope public_repo)'],
+    ] as const)('with the scopes "%s"', async ([scopes, text]) => {
+      answerOnce(/^GET \/user$/, dev, { 'x-oauth-scopes': scopes })
+      expect(complaintsOf((await check('token-dev')).account)).toEqual([text])
     })
-    test('one that ends soon, of an account whose requests are spent', async () => {
+    test('expires soon, and its account has few requests left', async () => {
       const at = new Date(Date.now() + 3 * 24 * 60 * 60_000)
       const rate = { 'x-ratelimit-limit': '5000', 'x-ratelimit-remaining': '7', 'x-ratelimit-reset': '2000000000' }
       const expires = {
         'github-authentication-token-expiration': `${at.toISOString().slice(0, 19).replace('T', ' ')} UTC`,
       }
-      answers(/^GET \/user$/, dev, { 'x-oauth-scopes': 'repo', ...rate, ...expires })
-      expect(complaints((await look('token-dev')).account)).toEqual([
-        `note: the token ends on ${at.toISOString().slice(0, 10)}`,
-        expect.stringContaining('note: only 7 of 5000 requests are left'),
+      answerOnce(/^GET \/user$/, dev, { 'x-oauth-scopes': 'repo', ...rate, ...expires })
+      expect(complaintsOf((await check('token-dev')).account)).toEqual([
+        `warning: the token expires on ${at.toISOString().slice(0, 10)}`,
+        expect.stringContaining('warning: only 7 of 5000 requests are left'),
       ])
     })
     test.for([
@@ -91,173 +94,174 @@ describe('GitHub', () => {
         ['Contents: read', 'Pull requests: read and write'],
       ],
       [[], []],
-    ] as const)('a fine-grained one without %j', async ([without, lacking]) => {
-      answers(/^GET \/user$/, dev)
-      for (const match of without) answers(match, refused, {}, 403)
-      const { account, repositories } = await look('token-dev')
-      expect(told(account)[0]).toBe('right: you are dev, by a fine-grained token')
-      expect(complaints(repositories)).toEqual(
-        lacking.map(permission => `wrong: acme/shop: the token lacks the permission ${permission}`),
+    ] as const)('a fine-grained token without %j', async ([without, missing]) => {
+      // Each of the two steps reads the account.
+      for (const _ of ['account', 'repositories']) answerOnce(/^GET \/user$/, dev)
+      for (const match of without) answerOnce(match, refused, {}, 403)
+      const { account, repositories } = await check('token-dev')
+      expect(textsOf(account)[0]).toBe('ok: signed in as dev with a fine-grained token')
+      expect(complaintsOf(repositories)).toEqual(
+        missing.map(permission => `error: acme/shop: the token lacks the permission ${permission}`),
       )
-      // The writes that were tried lack what GitHub needs for them, so that they cannot be done.
+      // The writes leave out what GitHub requires, so that they write nothing.
       expect(
-        github.invalid.splice(0).map(one => one.match(/^POST \/repos\/acme\/shop\/(\w+): .* 'title'/)?.[1]),
+        github.invalid.splice(0).map(request => request.match(/^POST \/repos\/acme\/shop\/(\w+): .* 'title'/)?.[1]),
       ).toEqual(expect.arrayContaining(['issues']))
     })
-    test('one that is not authorised for an organisation with single sign-on', async () => {
+    test('not authorized for an organization with single sign-on', async () => {
       const sso = 'https://github.com/orgs/acme/sso?authorization_request=AbC'
-      answers(
+      answerOnce(
         /^GET \/repos\/acme\/shop$/,
         { message: 'Resource protected by organization SAML enforcement.' },
         { 'x-github-sso': `required; url=${sso}` },
         403,
       )
-      const [named] = (await look('token-dev')).repositories
-      expect(named).toMatchObject({ found: 'error', remedy: expect.stringContaining('"Configure SSO"') })
-      answers(/^GET \/user\/repos/, [{ full_name: 'dev/notes', permissions: { push: true } }], {
+      const [named] = (await check('token-dev')).repositories
+      expect(named).toMatchObject({ status: 'error', remedy: expect.stringContaining('"Configure SSO"') })
+      answerOnce(/^GET \/user\/repos/, [{ full_name: 'dev/notes', permissions: { push: true } }], {
         'x-github-sso': 'partial-results; organizations=21955855,20582480',
       })
-      expect(told((await look('token-dev', [])).repositories)).toEqual([
-        'right: watched is what was pushed to last: dev/notes',
-        'note: the repositories of an organisation are hidden from this token',
+      expect(textsOf((await check('token-dev', [])).repositories)).toEqual([
+        'ok: the repositories with the newest pushes are watched: dev/notes',
+        'warning: the repositories of an organization are hidden from this token',
       ])
     })
-    test('repositories that are not there, not writable, or archived', async () => {
-      expect(complaints((await look('token-dev', ['acme/none'])).repositories)).toEqual([
-        'wrong: GitHub shows no repository acme/none',
+    test('repositories that are missing, read-only or archived', async () => {
+      expect(complaintsOf((await check('token-dev', ['acme/none'])).repositories)).toEqual([
+        'error: GitHub shows no repository acme/none',
       ])
-      expect(complaints((await look('token-reader')).repositories)).toEqual([
-        'wrong: acme/shop can be read, but not pushed to',
+      expect(complaintsOf((await check('token-reader')).repositories)).toEqual([
+        'error: acme/shop can be read but not written',
       ])
-      answers(/^GET \/repos\/acme\/shop$/, { full_name: 'acme/shop', archived: true, permissions: { push: true } })
-      expect(complaints((await look('token-dev')).repositories)).toEqual([
-        'wrong: acme/shop is archived: nothing happens there',
+      answerOnce(/^GET \/repos\/acme\/shop$/, { full_name: 'acme/shop', archived: true, permissions: { push: true } })
+      expect(complaintsOf((await check('token-dev')).repositories)).toEqual([
+        'error: acme/shop is archived: nothing happens there',
       ])
     })
-    test('nobody answers', async () => {
-      const { account, repositories } = await look('token-dev', ['acme/shop'], NOBODY)
-      expect(complaints([...account, ...repositories])).toEqual([
-        expect.stringContaining('wrong: asking GitHub who we are: GitHub cannot be reached'),
-        expect.stringContaining('wrong: looking at acme/shop: GitHub cannot be reached'),
+    test('GitHub cannot be reached', async () => {
+      const { account, repositories } = await check('token-dev', ['acme/shop'], UNREACHABLE)
+      expect(complaintsOf([...account, ...repositories])).toEqual([
+        expect.stringContaining('error: asking GitHub who owns the token: GitHub cannot be reached'),
+        expect.stringContaining('error: checking acme/shop: GitHub cannot be reached'),
       ])
     })
   })
 
-  describe('by an App', () => {
-    const look = (more: Partial<AppSettings> = {}) =>
-      checkApp({
-        via: 'app',
-        appId: github.app.id,
-        privateKey: github.app.privateKey,
-        webhookSecret: WEBHOOK_SECRET,
-        apiUrl: github.url,
-        ...more,
-      })
-    const permissions = { metadata: 'read', contents: 'read', issues: 'write', pull_requests: 'write', members: 'read' }
-    const events = ['push', 'pull_request', 'issue_comment']
-    const app = (more: object = {}) => ({
+  describe('an App', () => {
+    const check = (changes: Partial<AppSettings> = {}) => {
+      const { id: appId, privateKey } = github.app
+      const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url } as const
+      const config = configWith({ github: { ...settings, ...changes } })
+      return appChecks.run(config, ['appId', 'privateKeyPath', 'webhookSecret'])
+    }
+    const { default_permissions: permissions, default_events: events } = manifest
+    const app = (changes: object = {}) => ({
       id: 7,
       slug: 'agent-swarm',
       html_url: 'https://x/apps/a',
       permissions,
       events,
-      ...more,
+      ...changes,
     })
-    const installation = (more: object = {}) => [
+    const installation = (changes: object = {}) => [
       {
         account: { login: 'acme' },
         permissions,
         html_url: 'https://x/i/1',
         repository_selection: 'all',
         suspended_at: null,
-        ...more,
+        ...changes,
       },
     ]
 
-    test('one that may do all', async () => {
-      expect(told(await look())).toEqual([
-        'right: the webhook secret is long enough',
-        'right: the App is agent-swarm, and its key is right',
-        'right: it has the permissions and events that are needed',
-        'right: its deliveries go to https://swarm.example.org/api/github/webhooks',
-        'right: it is installed on acme, for all repositories',
+    test('with every permission', async () => {
+      expect(textsOf(await check())).toEqual([
+        'ok: the webhook secret is long enough',
+        'ok: the App is agent-swarm, and its key is valid',
+        'ok: the App has the permissions and events that it needs',
+        'ok: the webhook of the App points to https://swarm.example.org/api/github/webhooks',
+        'ok: the App is installed on acme, for all repositories',
       ])
     })
-    test('a key that is none, and one that is not of this App', async () => {
-      expect(complaints(await look({ privateKey: '-----BEGIN PRIVATE KEY-----\nx' }))).toEqual([
-        'wrong: the private key is none',
+    test('a malformed key, and the key of another App', async () => {
+      expect(complaintsOf(await check({ privateKey: '-----BEGIN PRIVATE KEY-----\nx' }))).toEqual([
+        'error: the private key is not an RSA key in PEM form',
       ])
       const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
       const other = privateKey.export({ type: 'pkcs1', format: 'pem' }).toString()
-      expect(complaints(await look({ privateKey: other }))).toEqual(['wrong: GitHub takes this key for none of App 7'])
-    })
-    test('a secret that is guessed', async () => {
-      expect(complaints(await look({ webhookSecret: 'development' }))).toEqual([
-        'wrong: the webhook secret is easily guessed: it has 11 characters',
+      expect(complaintsOf(await check({ privateKey: other }))).toEqual([
+        'error: GitHub does not accept this key for App 7',
       ])
-      expect(complaints(await look({ webhookSecret: 'a'.repeat(40) }))).toHaveLength(1)
+    })
+    test('a secret that is easy to guess', async () => {
+      expect(complaintsOf(await check({ webhookSecret: 'development' }))).toEqual([
+        'error: the webhook secret is easy to guess: it has 11 characters',
+      ])
+      expect(complaintsOf(await check({ webhookSecret: 'a'.repeat(40) }))).toHaveLength(1)
     })
     test.for([
       ...Object.entries(permissions)
         .filter(([name]) => name !== 'metadata' && name !== 'members')
         .map(([name, needed]) => [
           { permissions: { ...permissions, [name]: undefined } },
-          `wrong: the App lacks the permission ${name}: ${needed} (it has none)`,
+          `error: the App lacks the permission ${name}: ${needed} (it has none)`,
         ]),
       [
         { permissions: { ...permissions, issues: 'read' } },
-        'wrong: the App lacks the permission issues: write (it has read)',
+        'error: the App lacks the permission issues: write (it has read)',
       ],
       [
         { permissions: { ...permissions, members: undefined } },
-        'note: the App lacks the permission members: read (it has none); rules that name teams need it',
+        'warning: the App lacks the permission members: read (it has none); rules that name teams need it',
       ],
       [
         { permissions: { ...permissions, administration: 'write' } },
-        'note: it also has permissions that nothing uses: administration',
+        'warning: the App also has permissions that nothing uses: administration',
       ],
       ...events.map(event => [
-        { events: events.filter(one => one !== event) },
-        `wrong: the App is not told of ${event}`,
+        { events: events.filter(name => name !== event) },
+        `error: the App is not subscribed to the event ${event}`,
       ]),
-    ] as const)('an App with %j', async ([more, says]) => {
-      answers(/^GET \/app$/, app(more as object))
-      expect(complaints(await look())).toEqual([says])
+    ] as const)('an App with %j', async ([changes, text]) => {
+      answerOnce(/^GET \/app$/, app(changes as object))
+      expect(complaintsOf(await check())).toEqual([text])
     })
     test.for([
       [
         { permissions: { ...permissions, issues: 'read' } },
-        'wrong: its installation on acme lacks the permission issues: write (it has read)',
+        'error: the installation on acme lacks the permission issues: write (it has read)',
       ],
-      [{ suspended_at: '2026-11-01T00:00:00Z' }, 'wrong: the App is suspended on acme'],
-    ] as const)('an installation with %j', async ([more, says]) => {
-      answers(/^GET \/app\/installations/, installation(more))
-      expect(complaints(await look())).toEqual([says])
+      [{ suspended_at: '2026-11-01T00:00:00Z' }, 'error: the App is suspended on acme'],
+    ] as const)('an installation with %j', async ([changes, text]) => {
+      answerOnce(/^GET \/app\/installations/, installation(changes))
+      expect(complaintsOf(await check())).toEqual([text])
     })
-    test('one that is installed nowhere', async () => {
-      answers(/^GET \/app\/installations/, [])
-      expect(complaints(await look())).toEqual(['wrong: the App is installed nowhere'])
+    test('not installed anywhere', async () => {
+      answerOnce(/^GET \/app\/installations/, [])
+      expect(complaintsOf(await check())).toEqual(['error: the App is not installed anywhere'])
     })
     test.for([
       [
         { url: 'https://swarm.example.org/', content_type: 'json' },
-        'wrong: its deliveries go to https://swarm.example.org/',
+        'error: the webhook of the App points to https://swarm.example.org/',
       ],
       [
         { url: 'https://swarm.example.org/api/github/webhooks', content_type: 'form' },
-        'wrong: its deliveries are sent as form, and not as JSON',
+        'error: the webhook of the App sends form, not JSON',
       ],
-    ] as const)('deliveries to %j', async ([hook, says]) => {
-      answers(/^GET \/app\/hook\/config/, hook)
-      expect(complaints(await look())).toEqual([says])
+    ] as const)('a webhook with %j', async ([hook, text]) => {
+      answerOnce(/^GET \/app\/hook\/config/, hook)
+      expect(complaintsOf(await check())).toEqual([text])
     })
-    test('a clock that is off', async () => {
-      answers(/^GET \/app$/, app(), { date: new Date(Date.now() - 120_000).toUTCString() })
-      expect(complaints(await look())).toEqual([expect.stringMatching(/^note: this machine's clock is 1[12]\d s off$/)])
+    test('a wrong clock', async () => {
+      answerOnce(/^GET \/app$/, app(), { date: new Date(Date.now() - 120_000).toUTCString() })
+      expect(complaintsOf(await check())).toEqual([
+        expect.stringMatching(/^warning: the clock of this host is 1[12]\d s off$/),
+      ])
     })
-    test('nobody answers', async () => {
-      expect(complaints(await look({ apiUrl: NOBODY }))).toEqual([
-        expect.stringContaining('wrong: asking GitHub for the App: GitHub cannot be reached'),
+    test('GitHub cannot be reached', async () => {
+      expect(complaintsOf(await check({ apiUrl: UNREACHABLE }))).toEqual([
+        expect.stringContaining('error: asking GitHub for the App: GitHub cannot be reached'),
       ])
     })
   })
@@ -273,94 +277,105 @@ describe('Jira', () => {
     jira.lacks.clear()
     jira.setDown(false)
   })
-  const settings = (more: Partial<JiraSettings> = {}): JiraSettings => ({
-    url: jira.url,
-    email: jira.me.emailAddress,
-    apiToken: jira.token,
-    webhookSecret: null,
-    ...more,
+  const settingsWith = (changes: Partial<JiraSettings>): JiraSettings => ({
+    ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
+    ...changes,
   })
-  const look = (more: Partial<JiraSettings> = {}) => openJiraCheck(settings(more))
-  const account = async (more: Partial<JiraSettings> = {}) => {
-    const { checks, instead } = await look(more).account()
-    complaints(checks)
-    return [...told(checks), ...(instead === null ? [] : [`instead: ${instead}`])]
+  const ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
+  const checkAccount = (changes: Partial<JiraSettings> = {}) =>
+    jiraChecks.run(configWith({ jira: settingsWith(changes) }), ACCOUNT)
+  const checkProject = (key: string, changes: Partial<JiraSettings> = {}) => {
+    const config = configWith({ jira: settingsWith(changes), projects: [key] })
+    return jiraChecks.run(config, ['jiraProjects'], [...ACCOUNT, 'jiraProjects'])
   }
-  const ofScopes = (more: Partial<JiraSettings> = {}) => ({ apiToken: jira.scoped.token, ...more })
+  /** The texts, and the address that the site is corrected to. */
+  const accountTexts = async (changes: Partial<JiraSettings> = {}) => {
+    const findings = await checkAccount(changes)
+    complaintsOf(findings)
+    const corrections = findings.flatMap(({ correction }) => (correction === undefined ? [] : [correction.join(': ')]))
+    return [...textsOf(findings), ...corrections]
+  }
+  const withScopes = (changes: Partial<JiraSettings> = {}) => ({ apiToken: jira.scoped.token, ...changes })
 
-  test('an account that may do all', async () => {
-    const check = look()
-    expect(await account()).toEqual([`right: dev@example.org is known at ${jira.url}`])
-    expect(told(await check.project('DROP'))).toEqual(['right: DROP (Project DROP) can be read and commented on'])
-    expect(await check.projects()).toEqual(['DROP', 'WEB'])
+  test('an account with every permission', async () => {
+    expect(await accountTexts()).toEqual([`ok: dev@example.org is signed in at ${jira.url}`])
+    expect(textsOf(await checkProject('DROP'))).toEqual(['ok: DROP (Project DROP) can be read and commented on'])
+    const { signal } = new AbortController()
+    const config = configWith({ jira: settingsWith({}) })
+    expect(await jiraChecks.suggest(config, 'jiraProjects', signal)).toEqual(['DROP', 'WEB'])
   })
   test.for([
     [
       { apiToken: 'wrong' },
-      /neither http:\S+ nor http:\S+\/ex\/jira\/[0-9a-f-]+ takes this token of dev@example\.org$/,
+      /neither http:\S+ nor http:\S+\/ex\/jira\/[0-9a-f-]+ accepts this token of dev@example\.org$/,
     ],
-    [{ email: 'other@example.org' }, /takes this token of other@example\.org$/],
-    [{ email: 'nobody' }, /does not take this host, or this e-mail address$/],
-    [{ url: NOBODY }, /Jira cannot be reached/],
-  ] as const)('with %j', async ([more, says]) => {
-    expect(await account(more)).toEqual([expect.stringMatching(says)])
+    [{ email: 'other@example.org' }, /accepts this token of other@example\.org$/],
+    [{ email: 'nobody' }, /e-mail address$/],
+    [{ url: UNREACHABLE }, /Jira cannot be reached/],
+  ] as const)('with %j', async ([changes, text]) => {
+    expect(await accountTexts(changes)).toEqual([expect.stringMatching(text)])
   })
-  test('down for now', async () => {
+  test('Jira is down', async () => {
     jira.setDown(true)
-    expect(await account()).toEqual([expect.stringContaining('Jira answered 503')])
+    expect(await accountTexts()).toEqual([expect.stringContaining('Jira answered 503')])
   })
 
   describe('a token with scopes', () => {
-    const notHere = () => `note: ${jira.url} does not take this token: one with scopes belongs to ${jira.scoped.url}`
+    const notAtSite = () =>
+      `warning: ${jira.url} does not accept this token: a token with scopes belongs to ${jira.scoped.url}`
     afterEach(() => {
       for (const scope of ['read:jira-user', 'read:jira-work', 'write:jira-work']) jira.scoped.scopes.add(scope)
       jira.tellTenant(null)
       jira.asked.splice(0)
     })
 
-    test('is taken at the gateway, which the site leads to', async () => {
-      expect(await account(ofScopes())).toEqual([
-        notHere(),
-        `right: dev@example.org is known at ${jira.scoped.url}`,
-        `instead: ${jira.scoped.url}`,
+    test('is accepted at the gateway, which the site leads to', async () => {
+      expect(await accountTexts(withScopes())).toEqual([
+        notAtSite(),
+        `ok: dev@example.org is signed in at ${jira.scoped.url}`,
+        `jiraHost: ${jira.scoped.url}`,
       ])
-      const check = look(ofScopes({ url: jira.scoped.url }))
-      expect(await check.account()).toMatchObject({ checks: [{ found: 'ok' }], instead: null })
-      expect(told(await check.project('DROP'))).toEqual(['right: DROP (Project DROP) can be read and commented on'])
+      const atGateway = withScopes({ url: jira.scoped.url })
+      expect(await accountTexts(atGateway)).toEqual([`ok: dev@example.org is signed in at ${jira.scoped.url}`])
+      expect(textsOf(await checkProject('DROP', atGateway))).toEqual([
+        'ok: DROP (Project DROP) can be read and commented on',
+      ])
     })
     test.for([
       [['read:jira-user'], 'the scope read:jira-user'],
       [['read:jira-work'], 'the scope read:jira-work'],
       [['write:jira-work'], 'the scope write:jira-work'],
       [['read:jira-user', 'write:jira-work'], 'the scopes read:jira-user, write:jira-work'],
-    ] as const)('without %s', async ([scopes, said]) => {
+    ] as const)('without %s', async ([scopes, missing]) => {
       for (const scope of scopes) jira.scoped.scopes.delete(scope)
-      const lacks = `wrong: the token of dev@example.org lacks ${said}`
-      expect(await account(ofScopes())).toEqual([notHere(), lacks])
-      const { checks } = await look(ofScopes({ url: jira.scoped.url })).account()
-      expect(told(checks)).toEqual([lacks])
-      expect(checks[0]?.remedy).toContain('read:jira-user, read:jira-work and write:jira-work')
+      const lacks = `error: the token of dev@example.org lacks ${missing}`
+      expect(await accountTexts(withScopes())).toEqual([notAtSite(), lacks])
+      const findings = await checkAccount(withScopes({ url: jira.scoped.url }))
+      expect(textsOf(findings)).toEqual([lacks])
+      expect(findings[0]?.remedy).toContain('read:jira-user, read:jira-work and write:jira-work')
     })
-    test('is tried by a write that can write nothing', async () => {
-      await account(ofScopes())
-      const written = jira.asked.filter(one => one.method !== 'GET').map(({ method, path }) => `${method} ${path}`)
+    test('is tried with a write that writes nothing', async () => {
+      await checkAccount(withScopes())
+      const written = jira.asked
+        .filter(request => request.method !== 'GET')
+        .map(({ method, path }) => `${method} ${path}`)
       const { pathname } = new URL(jira.scoped.url)
       expect(written).toEqual([`POST ${pathname}/rest/api/3/issue/NONE-0/comment`])
       expect(['DROP-1', 'WEB-1'].flatMap(jira.comments)).toEqual([])
     })
-    test('one without belongs to the site', async () => {
-      const { checks } = await look({ url: jira.scoped.url }).account()
-      expect(told(checks)).toEqual([`wrong: ${jira.scoped.url} does not take this token of dev@example.org`])
-      expect(checks[0]?.remedy).toContain('One without scopes belongs to the site')
+    test('a token without scopes belongs to the site', async () => {
+      const findings = await checkAccount({ url: jira.scoped.url })
+      expect(textsOf(findings)).toEqual([`error: ${jira.scoped.url} does not accept this token of dev@example.org`])
+      expect(findings[0]?.remedy).toContain('A token without scopes belongs to the site')
     })
-    test('a gateway that cannot be asked now', async () => {
+    test('a gateway that is down', async () => {
       jira.tellTenant(response => {
         response.writeHead(200, { 'content-type': 'application/json' })
         response.end(JSON.stringify({ cloudId: new URL(jira.scoped.url).pathname.split('/').at(-1) }))
         jira.setDown(true)
       })
-      const [first, second] = await account(ofScopes())
-      expect([first, second]).toEqual([notHere(), 'wrong: asking Jira who we are: Jira answered 503'])
+      const [first, second] = await accountTexts(withScopes())
+      expect([first, second]).toEqual([notAtSite(), expect.stringContaining('Jira answered 503')])
     })
 
     const json = (value: unknown) => (response: ServerResponse) =>
@@ -369,15 +384,15 @@ describe('Jira', () => {
     test.for<[string, (response: ServerResponse, elsewhere: string) => void]>([
       ['no JSON', response => void response.end('<p>Log in')],
       ['an error', response => void response.writeHead(500).end(JSON.stringify({ cloudId: CLOUD }))],
-      ['no object', json(CLOUD)],
-      ['nothing of a cloud', json({})],
-      ['a cloud that is none', json({ cloudId: 'example' })],
+      ['text', json(CLOUD)],
+      ['no cloud id', json({})],
+      ['an invalid cloud id', json({ cloudId: 'example' })],
       ['a number', json({ cloudId: 35273 })],
       ['a list', json({ cloudId: [CLOUD] })],
-      ['a way up', json({ cloudId: `../../${CLOUD}` })],
-      ['a way on', json({ cloudId: `${CLOUD}/../../elsewhere` })],
-      ['a question', json({ cloudId: `${CLOUD}?to=elsewhere` })],
-      ['another line', json({ cloudId: `${CLOUD}\n` })],
+      ['a path upwards', json({ cloudId: `../../${CLOUD}` })],
+      ['a longer path', json({ cloudId: `${CLOUD}/../../elsewhere` })],
+      ['a query', json({ cloudId: `${CLOUD}?to=elsewhere` })],
+      ['a line break', json({ cloudId: `${CLOUD}\n` })],
       ['another server', (response, elsewhere) => json({ cloudId: `@${new URL(elsewhere).host}/${CLOUD}` })(response)],
       ['a whole address', (response, elsewhere) => json({ cloudId: `${elsewhere}/ex/jira/${CLOUD}` })(response)],
       [
@@ -385,18 +400,20 @@ describe('Jira', () => {
         (response, elsewhere) =>
           void response.writeHead(302, { location: `${elsewhere}/_edge/tenant_info` }).end(JSON.stringify({})),
       ],
-    ])('goes nowhere when the site tells %s', async ([, tell]) => {
+    ])('is sent nowhere else when the site answers with %s', async ([, answer]) => {
       const elsewhere = await startJira({ issues: {} })
       onTestFinished(() => elsewhere.stop())
-      jira.tellTenant(response => tell(response, elsewhere.url))
-      const { checks, instead } = await look(ofScopes()).account()
-      expect(told(checks)).toEqual([`wrong: ${jira.url} does not take this token of dev@example.org`])
-      expect(checks[0]?.remedy).toContain(`${jira.url}/_edge/tenant_info does not tell which cloudId`)
-      expect([instead, elsewhere.asked]).toEqual([null, []])
-      // The site alone had the token, which it was given to begin with.
-      expect(jira.asked.filter(one => one.authorized).map(one => one.path)).toEqual(['/rest/api/3/myself'])
+      jira.tellTenant(response => answer(response, elsewhere.url))
+      const findings = await checkAccount(withScopes())
+      expect(textsOf(findings)).toEqual([`error: ${jira.url} does not accept this token of dev@example.org`])
+      expect(findings[0]?.remedy).toContain(`${jira.url}/_edge/tenant_info does not show the cloudId`)
+      expect([findings[0]?.correction, elsewhere.asked]).toEqual([undefined, []])
+      // Only the site has the token, which was meant for it.
+      expect(jira.asked.filter(request => request.authorized).map(request => request.path)).toEqual([
+        '/rest/api/3/myself',
+      ])
     })
-    test('does not listen to a site that tells without end', async () => {
+    test('an endless answer of the site is cut off', async () => {
       let sent = 0
       jira.tellTenant(response => {
         const piece = ' '.repeat(10_000)
@@ -407,11 +424,13 @@ describe('Jira', () => {
         response.writeHead(200, { 'content-type': 'application/json' }).on('drain', more)
         more()
       })
-      expect(await account(ofScopes())).toEqual([`wrong: ${jira.url} does not take this token of dev@example.org`])
-      // What is in the pipes between.
+      expect(await accountTexts(withScopes())).toEqual([
+        `error: ${jira.url} does not accept this token of dev@example.org`,
+      ])
+      // More than the limit, because of buffers on the way.
       expect(sent).toBeLessThan(50_000_000)
     })
-    test('goes to Atlassian, and to a stand-in on loopback alone', () => {
+    test('is sent to Atlassian, or to a stand-in on loopback', () => {
       const there = `https://api.atlassian.com/ex/jira/${CLOUD}`
       expect(gatewayOf('https://example.atlassian.net', { cloudId: CLOUD })).toBe(there)
       expect(gatewayOf('https://127.example.org', { cloudId: CLOUD })).toBe(there)
@@ -420,23 +439,25 @@ describe('Jira', () => {
     })
   })
 
-  test('a project that is not seen', async () => {
-    const found = await look().project('NOPE')
-    expect(complaints(found)).toEqual(['wrong: there is no project NOPE, or this account may not see it'])
-    expect(found[0]?.remedy).toBe('It sees DROP, WEB.')
+  test('an unknown project', async () => {
+    const findings = await checkProject('NOPE')
+    expect(complaintsOf(findings)).toEqual(['error: there is no project NOPE, or this account may not see it'])
+    expect(findings[0]?.remedy).toBe('The account sees DROP, WEB.')
   })
   test.for([
-    ['BROWSE_PROJECTS', 'wrong: the account lacks the permission "Browse projects" in DROP'],
-    ['ADD_COMMENTS', 'wrong: the account lacks the permission "Add comments" in DROP'],
-    ['EDIT_OWN_COMMENTS', 'note: the account lacks the permission "Edit own comments" in DROP'],
-    ['LINK_ISSUES', 'note: the account lacks the permission "Link issues" in DROP'],
-  ] as const)('an account without %s', async ([permission, says]) => {
+    ['BROWSE_PROJECTS', 'error: the account lacks the permission "Browse projects" in DROP'],
+    ['ADD_COMMENTS', 'error: the account lacks the permission "Add comments" in DROP'],
+    ['EDIT_OWN_COMMENTS', 'warning: the account lacks the permission "Edit own comments" in DROP'],
+    ['LINK_ISSUES', 'warning: the account lacks the permission "Link issues" in DROP'],
+  ] as const)('an account without %s', async ([permission, text]) => {
     jira.lacks.add(permission)
-    expect(complaints(await look().project('DROP'))).toEqual([says])
+    expect(complaintsOf(await checkProject('DROP'))).toEqual([text])
   })
-  test('a webhook secret that is guessed', () => {
-    expect(complaints(look({ webhookSecret: 'secret' }).webhook())).toEqual([
-      'wrong: the webhook secret is easily guessed: it has 6 characters',
+  test('a webhook secret that is easy to guess', async () => {
+    const config = configWith({ jira: settingsWith({ webhookSecret: 'secret' }) })
+    expect(complaintsOf(await jiraChecks.run(config, ['jiraWebhookSecret']))).toEqual([
+      'error: the webhook secret is easy to guess: it has 6 characters',
+      'warning: Jira needs a webhook: Settings, System, WebHooks',
     ])
   })
 })

@@ -1,6 +1,6 @@
-/** The CLI as its users run it: whole processes, from another folder. */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+/** Commands as a person gives them: what they do, what they print, and what they say about mistakes. */
+import { existsSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { commands } from '../../src/cli/command-table.ts'
 import { openCli } from '../support/cli.ts'
@@ -10,30 +10,26 @@ beforeEach(() => {
   cli = openCli()
 })
 afterEach(() => cli.close())
-const swarm: typeof cli.swarm = (words, options) => cli.swarm(words, options)
-const json = (words: string[]) => cli.json(words)
+const swarm = (...words: string[]) => cli.swarm(words)
+const json = (...words: string[]) => cli.json(words)
 
-describe('a person’s way', () => {
-  test('from nothing to a machine and back', async () => {
-    expect(await json(['list', '--json'])).toEqual([])
-    const created = await swarm(['create', 'drop-1'])
-    expect(created).toMatchObject({
-      code: 0,
-      stdout: expect.stringMatching(
-        /^DROP-1 has a machine: as-drop-1-[0-9a-f]{8} on synthetic \([\d.]+ s\)\.\nEnter it: agent-swarm ssh DROP-1\n$/,
-      ),
-    })
-    expect(created.stderr).toMatch(/disk\n.*start\n/)
-    expect(await swarm(['ssh', 'DROP-1', '--', 'cat > note; exit 7'], { input: 'hello' })).toMatchObject({ code: 7 })
-    expect(await swarm(['ssh', 'DROP-1', '--', 'cat', 'note'])).toMatchObject({ code: 0, stdout: 'hello' })
-    expect(await swarm(['checkpoint', 'DROP-1', 'Before-Refactor'])).toMatchObject({ code: 0 })
-    await swarm(['ssh', 'DROP-1', '--', 'echo changed > note'])
-    expect((await swarm(['restore', 'DROP-1', 'before-refactor'])).stdout).toMatch(
-      /back at before-refactor; what it replaced is kept as pre-restore-/,
-    )
-    expect((await swarm(['ssh', 'DROP-1', '--', 'cat note'])).stdout).toBe('hello')
-    const [row] = await json(['list', '--json'])
-    expect(row).toEqual({
+test('from nothing to a machine and back', async () => {
+  expect(await json('list')).toEqual([])
+  const created = await swarm('create', 'drop-1')
+  expect(created).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(
+      /^DROP-1 [^\n]*as-drop-1-[0-9a-f]{8} on synthetic \([\d.]+ s\)\.\nOpen a shell: agent-swarm ssh DROP-1\n$/,
+    ),
+  })
+  expect(created.stderr).toMatch(/disk\n.*start\n/)
+  await cli.inside('DROP-1', 'echo hello > note')
+  expect(await swarm('checkpoint', 'DROP-1', 'Before-Refactor')).toMatchObject({ code: 0 })
+  await cli.inside('DROP-1', 'echo changed > note')
+  expect((await swarm('restore', 'DROP-1', 'before-refactor')).stdout).toMatch(/before-refactor.* pre-restore-/)
+  expect(await cli.inside('DROP-1', 'cat note')).toBe('hello')
+  expect(await json('list')).toEqual([
+    {
       ticket: 'DROP-1',
       provider: 'synthetic',
       vmId: expect.stringMatching(/^as-drop-1-[0-9a-f]{8}$/),
@@ -42,99 +38,98 @@ describe('a person’s way', () => {
       baseImage: 'agent-swarm-base',
       createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
       diskBytes: null,
+      paused: null,
       ssh: null,
       checkpoints: ['before-refactor', expect.stringMatching(/^pre-restore-\d{8}-\d{6}$/)],
-    })
-    expect(await json(['checkpoints', 'DROP-1', '--json'])).toMatchObject([
-      { name: 'before-refactor', why: 'command', withMemory: false },
-      { why: 'before restore' },
-    ])
-    expect(await swarm(['stop', 'DROP-1'])).toMatchObject({ code: 0 })
-    expect((await swarm(['ssh', 'DROP-1', '--', 'true'])).stderr).toContain('Start it: agent-swarm start DROP-1')
-    expect(await json(['status', 'DROP-1', '--json'])).toMatchObject({
-      environment: { status: 'stopped' },
-      desired: 'stopped',
-      operations: [{ kind: 'stop' }, { kind: 'restore' }, { kind: 'checkpoint' }, { kind: 'create' }],
-    })
-    expect(await swarm(['delete', 'DROP-1'])).toMatchObject({
-      code: 0,
-      stdout: expect.stringContaining('its checkpoints are gone'),
-    })
-    expect(await json(['list', '--json'])).toEqual([])
-    expect((await swarm(['status', 'DROP-1'])).stdout).toContain('DROP-1 has no environment.')
+    },
+  ])
+  expect(await json('checkpoints', 'DROP-1')).toMatchObject([
+    { name: 'before-refactor', why: 'command', withMemory: false },
+    { why: 'before restore' },
+  ])
+  expect(await swarm('stop', 'DROP-1')).toMatchObject({ code: 0 })
+  expect((await swarm('ssh', 'DROP-1', '--', 'true')).stderr).toContain('Start it: agent-swarm start DROP-1')
+  expect(await json('status', 'DROP-1')).toMatchObject({
+    environment: { status: 'stopped' },
+    desired: 'stopped',
+    operations: [{ kind: 'stop' }, { kind: 'restore' }, { kind: 'checkpoint' }, { kind: 'create' }],
   })
+  expect(await swarm('delete', 'DROP-1')).toMatchObject({ code: 0, stdout: expect.stringContaining('DROP-1') })
+  expect(await json('list')).toEqual([])
+  expect((await swarm('status', 'DROP-1')).stdout).toContain('DROP-1 has no machine.')
+})
 
-  test('every known provider is shown with the truth about it', async () => {
-    const found = await json(['providers', '--json'])
-    expect(found.map((one: { name: string }) => one.name)).toEqual(['kvm', 'tart', 'hyperv', 'aws', 'synthetic'])
-    for (const one of found)
-      expect(Object.keys(one).sort()).toEqual(['available', 'capabilities', 'name', 'provenOn', 'reason'])
-    expect(found.at(-1)).toMatchObject({
-      available: true,
-      reason: null,
-      capabilities: expect.arrayContaining(['liveCheckpoints']),
-    })
-    expect(found[1]).toMatchObject({ available: false, reason: 'not part of this version' })
+test('providers lists every known hypervisor, and whether it works here', async () => {
+  const rows: { name: string }[] = await json('providers')
+  expect(rows.map(({ name }) => name)).toEqual(['kvm', 'tart', 'hyperv', 'aws', 'synthetic'])
+  for (const row of rows)
+    expect(Object.keys(row).sort()).toEqual(['available', 'capabilities', 'name', 'provenOn', 'reason'])
+  expect(rows.at(-1)).toMatchObject({
+    available: true,
+    reason: null,
+    capabilities: expect.arrayContaining(['liveCheckpoints']),
   })
+  expect(rows[1]).toMatchObject({ available: false, reason: 'not part of this version' })
 })
 
 describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', () => {
   test.for([
-    [['no-such-command'], 2, 'there is no command "no-such-command"'],
-    [['create'], 2, 'something is missing: agent-swarm create <TICKET>'],
-    [['create', 'DROP-1', 'more'], 2, '"more" is too much'],
-    [['create', 'not a ticket'], 2, 'is no ticket'],
-    [['create', 'DROP-0'], 2, 'is no ticket'],
-    [['create', '--sideways', 'DROP-1'], 2, '--sideways'],
-    [['checkpoint', 'DROP-1', '../x'], 2, 'is no checkpoint name'],
-    [['checkpoint', 'DROP-1', '--', '-x'], 2, 'is no checkpoint name'],
+    [['no-such-command'], 2, 'Unknown command "no-such-command".'],
+    [['create'], 2, 'Missing argument <TICKET>.\nUsage: agent-swarm create <TICKET>'],
+    [['create', 'DROP-1', 'extra'], 2, 'Unexpected argument "extra".'],
+    [['create', 'foo'], 2, '"foo" is not a ticket. Use a Jira key, for example DROP-2100.'],
+    [['create', 'DROP-0'], 2, '"DROP-0" is not a ticket.'],
+    [['create', '--sideways', 'DROP-1'], 2, 'Unknown option --sideways.'],
+    [['checkpoint', 'DROP-1', '../x'], 2, '"../x" is not a checkpoint name'],
+    [['checkpoint', 'DROP-1', '--', '-x'], 2, '"-x" is not a checkpoint name'],
+    [['checkpoint', 'DROP-1', '--delete'], 2, 'List them: agent-swarm checkpoints DROP-1'],
     [['version'], 2, 'Did you mean --version?'],
     [['list', '--sort'], 2, '--sort needs a value: --sort COLUMN'],
+    [['list', '--sort', 'sise'], 2, '--sort must be one of ticket, provider, state,'],
     [['forward', 'DROP-1'], 2, 'agent-swarm forward <TICKET> <port>...'],
-    [['forward', 'DROP-1', '0'], 2, '"0" is no port'],
-    [['forward', 'DROP-1', '70000'], 2, '"70000" is no port'],
-    [['forward', 'DROP-1', '80:90:100'], 2, '"80:90:100" is no port'],
-    [['forward', 'DROP-1', 'http'], 2, 'Name a port from 1 to 65535'],
-    [['forward', 'DROP-1', '80', '80'], 2, 'Each needs one of its own: agent-swarm forward DROP-1 80 81:80'],
+    [['forward', 'DROP-1', '0'], 2, '"0" is not a port'],
+    [['forward', 'DROP-1', '70000'], 2, '"70000" is not a port'],
+    [['forward', 'DROP-1', '80:90:100'], 2, '"80:90:100" is not a port'],
+    [['forward', 'DROP-1', 'http'], 2, 'Use a port from 1 to 65535'],
+    [['forward', 'DROP-1', '80', '80'], 2, 'Use different ones: agent-swarm forward DROP-1 80 81:80'],
     [['init-base'], 2, '--from is missing'],
-    [['start', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
-    [['ssh', 'DROP-1'], 1, 'Make one: agent-swarm create DROP-1'],
+    [['ssh'], 2, 'Missing argument <TICKET>.'],
+    [['start', 'DROP-1'], 1, 'agent-swarm create DROP-1'],
+    [['ssh', 'DROP-1'], 1, 'agent-swarm create DROP-1'],
     [['bot'], 1, 'APP_ID'],
     [['runner'], 1, 'AGENT_SWARM_BOT_URL'],
-  ] as const)('%j', async ([words, code, said]) => {
-    const ran = await swarm([...words])
-    expect(ran.stderr).toContain(said)
+  ] as const)('%j', async ([words, code, text]) => {
+    const ran = await swarm(...words)
+    expect(ran.stderr).toContain(text)
     expect(ran).toMatchObject({ code, stdout: '' })
   })
 
-  test('what was mistyped gets the nearest, and nothing is done in its place', async () => {
-    await swarm(['create', 'DROP-2100'])
-    await swarm(['checkpoint', 'DROP-2100', 'before-refactor'])
-    const told = async (...words: string[]) => {
-      const { code, stdout, stderr } = await swarm(words)
-      return { code, said: stdout + stderr }
-    }
-    for (const [words, code, said] of [
-      [['chekpoint', 'DROP-2100'], 2, 'there is no command "chekpoint". Did you mean checkpoint?'],
-      [['help', 'creat'], 2, 'there is no command "creat". Did you mean create?'],
-      [['toString'], 2, 'there is no command "toString".'],
-      [['help', 'toString'], 2, 'there is no command "toString".'],
-      [['delete', '--forse', 'DROP-2100'], 2, 'there is no option --forse. Did you mean --force?'],
-      [['list', '-j'], 2, 'there is no option -j.\nUsage: agent-swarm list'],
-      [['stop', 'DRPO-2100'], 1, 'DRPO-2100 has no environment\nDid you mean DROP-2100?'],
-      [['ssh', 'drop-210'], 1, 'DROP-210 has no environment\nDid you mean DROP-2100?'],
+  test('a mistyped word gets the nearest one, and nothing is done instead', async () => {
+    await swarm('create', 'DROP-2100')
+    await swarm('checkpoint', 'DROP-2100', 'before-refactor')
+    for (const [words, code, text] of [
+      [['chekpoint', 'DROP-2100'], 2, 'Unknown command "chekpoint". Did you mean checkpoint?'],
+      [['help', 'creat'], 2, 'Unknown command "creat". Did you mean create?'],
+      [['toString'], 2, 'Unknown command "toString".'],
+      [['help', 'toString'], 2, 'Unknown command "toString".'],
+      [['delete', '--forse', 'DROP-2100'], 2, 'Unknown option --forse. Did you mean --force?'],
+      [['list', '-j'], 2, 'Unknown option -j.\nUsage: agent-swarm list'],
+      [['stop', 'DRPO-2100'], 1, 'Did you mean DROP-2100?'],
+      [['ssh', 'drop-210'], 1, 'Did you mean DROP-2100?'],
       [['checkpoints', 'DROP-2101'], 1, 'Did you mean DROP-2100?'],
-      [['delete', 'DRPO-2100'], 0, 'DRPO-2100 has no environment. Did you mean DROP-2100?'],
-      [['restore', 'DROP-2100', 'befor-refactor'], 1, 'Did you mean before-refactor? It has before-refactor.'],
-    ] as const)
-      expect(await told(...words)).toEqual({ code, said: expect.stringContaining(said) })
-    expect(await json(['list', '--json'])).toMatchObject([
+      [['delete', 'DRPO-2100'], 0, 'Did you mean DROP-2100?'],
+      [['restore', 'DROP-2100', 'befor-refactor'], 1, 'Did you mean before-refactor?'],
+    ] as const) {
+      const { code: exitCode, stdout, stderr } = await swarm(...words)
+      expect([exitCode, stdout + stderr]).toEqual([code, expect.stringContaining(text)])
+    }
+    expect(await json('list')).toMatchObject([
       { ticket: 'DROP-2100', status: 'running', checkpoints: ['before-refactor'] },
     ])
   })
 
   test('a failure in JSON is JSON', async () => {
-    const ran = await swarm(['start', 'DROP-1', '--json'])
+    const ran = await swarm('start', 'DROP-1', '--json')
     expect(ran.code).toBe(1)
     expect(JSON.parse(ran.stdout)).toMatchObject({
       ticket: 'DROP-1',
@@ -143,22 +138,54 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
     })
   })
 
-  test('a configuration with mistakes names them all', async () => {
-    const ran = await swarm(['list'], { environment: { PORT: 'x', LOG_LEVEL: 'loud' } })
+  test('all errors of a configuration are reported at once', async () => {
+    const ran = await cli.swarm(['list'], { PORT: 'x', LOG_LEVEL: 'loud' })
     expect(ran).toMatchObject({ code: 1 })
-    expect(ran.stderr).toMatch(/LOG_LEVEL must be one of/)
-    expect(ran.stderr).toMatch(/PORT must be a whole number/)
+    expect(ran.stderr).toContain('LOG_LEVEL')
+    expect(ran.stderr).toContain('PORT')
   })
 })
 
-test('every command is in the help, shows its example, and knows a mistyped option', async () => {
-  const { stdout, code } = await swarm(['--help'])
-  expect(code).toBe(0)
-  for (const name of Object.keys(commands)) expect(stdout).toMatch(new RegExp(`^  ${name}`, 'm'))
-  await Promise.all(
-    Object.entries(commands).map(async ([name, command]) => {
+test('a machine is named by its id too, or by a beginning that no other one has', async () => {
+  await swarm('create', 'DROP-2100')
+  await swarm('create', 'DROP-21')
+  const [first, second] = await json('list')
+  expect(first.ticket).toBe('DROP-21')
+  expect(await swarm('stop', second.vmId)).toMatchObject({ code: 0 })
+  expect(await swarm('checkpoint', second.vmId.slice(0, -4).toUpperCase(), 'one')).toMatchObject({ code: 0 })
+  expect((await json('list')).map((row: { checkpoints: string[] }) => row.checkpoints)).toEqual([[], ['one']])
+  expect(await swarm('delete', 'as-drop-21')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('"as-drop-21" matches 2 machines: DROP-21, DROP-2100'),
+  })
+  // A key never stands for a longer one.
+  expect(await swarm('delete', 'DROP-2')).toMatchObject({ code: 0, stdout: expect.stringContaining('DROP-2 has no') })
+  expect(await json('list')).toHaveLength(2)
+})
+
+describe('help', () => {
+  test('the overview has a short line for every command, and fits 80 columns or the width in COLUMNS', async () => {
+    const { stdout, code } = await swarm('--help')
+    expect(code).toBe(0)
+    for (const [name, { summary }] of Object.entries(commands))
+      expect(stdout).toMatch(new RegExp(`^  ${name} +${summary.replaceAll('.', '\\.')}$`, 'm'))
+    const widest = (text: string) =>
+      Math.max(
+        ...text
+          .split('\n')
+          .filter(line => !line.startsWith('Documentation: '))
+          .map(line => line.length),
+      )
+    expect(widest(stdout)).toBeLessThanOrEqual(80)
+    expect(widest((await cli.swarm(['--help'], { COLUMNS: '50' })).stdout)).toBeLessThanOrEqual(50)
+    expect(widest((await cli.terminal(['--help'], { columns: 60 })).screen)).toBeLessThanOrEqual(60)
+    expect((await swarm()).code).toBe(2)
+  })
+
+  test('every command shows its options and its example, and knows a mistyped option', async () => {
+    for (const [name, command] of Object.entries(commands)) {
       const words = name.split(' ')
-      const [help, mistyped] = await Promise.all([swarm([...words, '--help']), swarm([...words, '--hepl'])])
+      const help = await swarm(...words, '--help')
       expect(help).toMatchObject({
         code: 0,
         stderr: '',
@@ -166,25 +193,21 @@ test('every command is in the help, shows its example, and knows a mistyped opti
       })
       expect(command.example).toMatch(new RegExp(`^agent-swarm ${name}( |$)`))
       for (const option of Object.keys(command.options)) expect(help.stdout).toContain(`  --${option}`)
+      const mistyped = await swarm(...words, '--hepl')
       expect(mistyped).toMatchObject({ code: 2, stdout: '' })
-      expect(mistyped.stderr).toContain(`agent-swarm ${name}: there is no option --hepl. Did you mean --help?\n`)
-    }),
-  )
-})
+      expect(mistyped.stderr).toContain(`agent-swarm ${name}: Unknown option --hepl. Did you mean --help?\n`)
+    }
+  })
 
-test('--version says the version, and makes no folder', async () => {
-  expect(await swarm(['--version'])).toMatchObject({ code: 0, stdout: '0.1.0\n' })
-  expect(existsSync(join(cli.home, 'state'))).toBe(false)
+  test('the docs that it names exist, and are in the package', async () => {
+    const root = resolve(import.meta.dirname, '../..')
+    const texts = await Promise.all(
+      [[], ...Object.keys(commands).map(name => name.split(' '))].map(words => swarm(...words, '--help')),
+    )
+    const named = new Set(texts.flatMap(({ stdout }) => stdout.match(/docs\/[\w-]+\.md/g) ?? []))
+    expect([...named].sort()).toEqual(['docs/cli.md', 'docs/configuration.md'])
+    for (const file of named) expect(existsSync(join(root, file))).toBe(true)
+    expect(texts[0]?.stdout).toContain(`\nDocumentation: ${root}/docs/cli.md\n`)
+    expect(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).files).toContain('docs')
+  })
 })
-
-test('twenty commands for twenty tickets at once, and two for one', async () => {
-  const tickets = Array.from({ length: 20 }, (_, n) => `DROP-${n + 1}`)
-  const ran = await Promise.all([
-    ...tickets.map(ticket => swarm(['create', ticket])),
-    swarm(['checkpoint', 'DROP-1', 'a']),
-    swarm(['create', 'DROP-1']),
-  ])
-  expect(ran.filter(one => one.code !== 0).map(one => one.stderr)).toEqual([])
-  // Numbers are counted as numbers.
-  expect((await json(['list', '--json'])).map((one: { ticket: string }) => one.ticket)).toEqual(tickets)
-}, 90_000)

@@ -14,7 +14,7 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   )
   expect(stderr).toBe('')
   expect(code).toBe(0)
-  expect(stdout).toContain('The provider is synthetic: environments are directories, and no machine boots.')
+  expect(stdout).toContain('The provider is synthetic: machines are folders, and nothing boots.')
   for (const said of [
     'a comment on DEMO-1: DEMO-1 has its machine',
     '👀 on the comment',
@@ -37,7 +37,7 @@ test.for(['SIGINT', 'SIGTERM'] as const)('broken off by %s while machines run, i
     if (said.includes('opens pull request') && !child.killed) child.kill(signal)
   })
   const code = await new Promise(done => child.on('close', done))
-  expect(said).toMatch(/opens pull request[\s\S]*Everything that was begun is removed/)
+  expect(said).toMatch(/opens pull request[\s\S]*Interrupted\. Everything is removed/)
   expect(code).toBe(130)
   expect(readdirSync(folder)).toEqual([])
   rmSync(folder, { recursive: true })

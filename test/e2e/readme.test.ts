@@ -1,6 +1,6 @@
 /**
- * The commands of README.md's "Connect it to your GitHub and Jira", run as they stand there against the simulators: from
- * nothing to a machine, and to an answer on the pull request. A block is named by a comment before it: <!-- run: NAME -->.
+ * The setup commands of README.md, docs/install.md and docs/team.md, run as they stand there against the stand-ins: from
+ * nothing to a machine, and to an answer on the pull request. A comment names each block: <!-- run: NAME -->.
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
@@ -14,14 +14,17 @@ import { JIRA_SECRET, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const pages = ['README.md', 'docs/install.md', 'docs/team.md'].map(page => readFileSync(join(root, page), 'utf8'))
 const blocks = new Map(
-  [...readme.matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [name, text]),
+  [...pages.join('\n').matchAll(/<!-- run: (.+?) -->\n```sh\n([\s\S]*?)```/g)].map(([, name = '', text = '']) => [
+    name,
+    text,
+  ]),
 )
 
 const block = (name: string): string => {
   const text = blocks.get(name)
-  if (text === undefined) throw new Error(`README.md has no block "${name}"`)
+  if (text === undefined) throw new Error(`the pages have no block "${name}"`)
   return text
 }
 
@@ -94,13 +97,13 @@ const openScene = async ({ onTestFinished }: TestContext) => {
   /** A ticket is moved, and has its machine; its pull request is commented on, and answered. */
   const story = async () => {
     await jira.move('DROP-1', 'In Progress')
-    await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
+    await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has a machine')))
     await github.push('DROP-1-checkout')
     const pull = await github.open('DROP-1-checkout', 'Checkout')
     await github.comment(pull, '/swarm status')
     await until(
       'the answer',
-      async () => (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running, as seen')),
+      async () => (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running as of')),
       { within: 40_000 },
     )
   }
@@ -112,20 +115,22 @@ test.concurrent('a laptop and two tokens', async context => {
   const up = run('laptop', {}, [
     ['reach GitHub?', ''],
     ['Your GitHub token', 'token-dev'],
-    ['are watched?', 'acme/shop'],
+    ['be watched?', 'acme/shop'],
     ['reach Jira Cloud?', ''],
-    ['The site', ''],
+    ['The Jira site', ''],
     ['e-mail address', jira.me.emailAddress],
     ['API token', jira.token],
-    ['The keys', ''],
-    ['Whose tickets', ''],
-    ['made with?', ''],
-    ['Write it?', ''],
+    ['The keys of', ''],
+    ['Which tickets get', ''],
+    ['Which hypervisor?', ''],
+    ['Write these settings?', ''],
   ])
   await up.says(
-    /GitHub: acme\/shop, looked at every 1 s\s+Jira: DROP on 127\S+, looked at every 1 s; tickets of dev@example\.org get/,
+    /GitHub: acme\/shop, polled every 1 s\s+Jira: DROP on 127\S+, polled every 1 s; tickets of dev@example\.org get/,
   )
-  await up.says(/watched from now on[\s\S]*watching in Jira|watching in Jira[\s\S]*watched from now on/)
+  await up.says(
+    /watching a repository[\s\S]*watching projects in Jira|watching projects in Jira[\s\S]*watching a repository/,
+  )
   await story()
   const other = run('another terminal')
   expect(await other.ended).toBe(0)
@@ -161,7 +166,7 @@ test.concurrent('an App and webhooks', async context => {
   const [, manifest = ''] = html.match(/name="manifest" value="(\{.*\})"/) ?? []
   const sent = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
   await fetch(sent.headers.get('location') ?? '', { redirect: 'manual' })
-  await up.says(/GitHub: App 7, by webhooks: https:\S+ address>\/api\/github\/webhooks has to lead to this bot/)
+  await up.says(/GitHub: App 7 by webhooks\. https:\S+ address>\/api\/github\/webhooks must lead to this bot/)
   const [, url = ''] = await up.says(/listens on (\S+),/)
   // What stands between the public address and the bot.
   github.sendTo(url)

@@ -1,23 +1,67 @@
-/** The CLI as its users run it: whole processes, from another folder, with a home of their own, in a pipe or on a terminal. */
-import { execFile, spawn } from 'node:child_process'
+/**
+ * The CLI with a home of its own. `swarm` and `terminal` call its `main` in this process, with a pipe or a terminal in memory;
+ * `processes` starts whole processes, for what only those show.
+ */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { main } from '../../src/cli/main.ts'
+import type { Terminal } from '../../src/cli/terminal/output.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { openRegistry, type Registry } from '../../src/registry/registry.ts'
-import { onTerminal, quoted, type Step } from './terminal.ts'
+import { openRunnerContext, requireEnvironment } from '../../src/runner/context.ts'
+import { compiled, openProcesses, type Ran } from './cli-processes.ts'
+import { CTRL_C, CTRL_D, type Step } from './terminal.ts'
 import { until } from './wait.ts'
 
-const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-/** A home of its own has no compiled code yet, which takes longer than all the rest: it is kept for every home. */
-export const compiled = {
-  NODE_COMPILE_CACHE: resolve(import.meta.dirname, '../../node_modules/.cache/agent-swarm'),
+export { compiled }
+
+type Environment = Record<string, string | undefined>
+type Size = { columns: number; rows: number }
+
+/** A pipe, or with `size` a terminal of 256 colors. `screen` is all output, in order. */
+const openTestTerminal = (env: Environment, size: Size | null, steps: readonly Step[]) => {
+  const output = { stdout: '', stderr: '', screen: '' }
+  const listeners = new Set<() => void>()
+  const stdin = Object.assign(new PassThrough(), { isTTY: size !== null }) as unknown as Terminal['stdin'] & PassThrough
+  const left = [...steps]
+  let read = 0
+  const interrupt = () => {
+    for (const listener of [...listeners]) listener()
+  }
+  const type = (text: string) => {
+    if (text === CTRL_C) interrupt()
+    else if (text === CTRL_D) stdin.end()
+    else stdin.write(text)
+  }
+  const takeSteps = () => {
+    for (let [step] = left; step !== undefined && output.screen.includes(step.prompt, read); [step] = left) {
+      read = output.screen.indexOf(step.prompt, read) + step.prompt.length
+      left.shift()
+      step.does?.()
+      if (step.text !== undefined) type(step.text)
+    }
+  }
+  const stream = (name: 'stdout' | 'stderr') => ({
+    ...(size === null ? {} : { isTTY: true, ...size }),
+    write: (text: string) => {
+      output[name] += text
+      output.screen += text
+      takeSteps()
+    },
+  })
+  const terminal: Terminal = {
+    ...{ stdin, stdout: stream('stdout'), stderr: stream('stderr'), env },
+    on: (_, listener) => listeners.add(listener),
+    off: (_, listener) => listeners.delete(listener),
+  }
+  return { terminal, output, interrupt }
 }
-export type Ran = { stdout: string; stderr: string; code: number }
-type Options = { environment?: Record<string, string>; input?: string }
 
 export const openCli = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-cli-'))
-  const environment = (more: Record<string, string> = {}) => ({
+  const environment = (more: Environment = {}): Environment => ({
     PATH: process.env.PATH,
     HOME: home,
     AGENT_SWARM_HOME: join(home, 'state'),
@@ -25,21 +69,53 @@ export const openCli = () => {
     ...compiled,
     ...more,
   })
-  const run = (program: string, words: string[], { environment: more = {}, input = '' }: Options = {}): Promise<Ran> =>
-    new Promise(done => {
-      const child = execFile(program, words, { cwd: tmpdir(), env: environment(more) }, (error, stdout, stderr) =>
-        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
-      )
-      // It may end without reading.
-      child.stdin?.on('error', () => {})
-      child.stdin?.end(input)
-    })
-  const swarm = (words: string[], options?: Options) => run(process.execPath, [entry, ...words], options)
+  /** Starts a command in a pipe, and does not wait for its end. */
+  const begin = (words: string[], more: Environment = {}, steps: readonly Step[] = []) => {
+    const { terminal, output, interrupt } = openTestTerminal(environment(more), null, steps)
+    const ended = main(words, terminal).then((code): Ran => ({ code, stdout: output.stdout, stderr: output.stderr }))
+    return {
+      output,
+      interrupt,
+      ended,
+      says: (text: string) => until(`"${text}"`, () => output.screen.includes(text)),
+    }
+  }
+  const swarm = (words: string[], more: Environment = {}): Promise<Ran> => begin(words, more).ended
   return {
     home,
-    run,
+    environment,
+    begin,
     swarm,
-    /** Writes to the registry what another machine or an earlier time would have. */
+    json: async (words: string[], more: Environment = {}) => {
+      const { stdout } = await swarm([...words, '--json'], more)
+      return JSON.parse(stdout)
+    },
+    /** Runs a command on a terminal. Each step waits for its prompt. */
+    terminal: async (
+      words: string[],
+      {
+        environment: more = {},
+        type = [],
+        columns = 100,
+      }: { environment?: Environment; type?: Step | Step[]; columns?: number } = {},
+    ): Promise<{ screen: string; code: number }> => {
+      const env = environment({ TERM: 'xterm-256color', LC_ALL: 'C.UTF-8', ...more })
+      const { terminal, output } = openTestTerminal(env, { columns, rows: 40 }, [type].flat())
+      const code = await main(words, terminal)
+      return { code, screen: output.screen }
+    },
+    /** Runs a script in the ticket's machine, and returns its stdout. */
+    inside: async (ticket: string, script: string): Promise<string> => {
+      const context = openRunnerContext(await readConfig({}, environment()))
+      try {
+        const { provider, vmId } = requireEnvironment(context, ticket)
+        const result = await (await context.provider(provider)).runInGuest?.(vmId, script)
+        return result?.stdout ?? ''
+      } finally {
+        context.close()
+      }
+    },
+    /** Writes to the registry what another process or an earlier time would have written. */
     know: (work: (registry: Registry) => void) => {
       const registry = openRegistry(join(home, 'state', 'registry.db'))
       try {
@@ -48,32 +124,7 @@ export const openCli = () => {
         registry.close()
       }
     },
-    /** A line as a shell reads it, in which `swarm` is the program. */
-    shell: (line: string) =>
-      run('sh', ['-c', `swarm() { ${quoted(process.execPath)} ${quoted(entry)} "$@"; }\n${line}`]),
-    json: async (words: string[]) => JSON.parse((await swarm(words)).stdout),
-    /** Begun and not waited for: `heard` is what it wrote so far. */
-    begin: (words: string[], more: Record<string, string> = {}) => {
-      const child = spawn(process.execPath, [entry, ...words], {
-        cwd: tmpdir(),
-        env: environment(more),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      })
-      const heard = { stdout: '', stderr: '' }
-      child.stdout.on('data', chunk => (heard.stdout += chunk))
-      child.stderr.on('data', chunk => (heard.stderr += chunk))
-      const ended = new Promise<Ran>(done => child.on('close', code => done({ ...heard, code: code ?? 1 })))
-      return {
-        heard,
-        ended,
-        says: (text: string) => until(`it says "${text}"`, () => heard.stderr.includes(text)),
-        kill: (signal: NodeJS.Signals) => child.kill(signal),
-      }
-    },
-    terminal: (
-      words: string[],
-      { environment: more = {}, type = [] }: { environment?: Record<string, string>; type?: Step | Step[] } = {},
-    ) => onTerminal([process.execPath, entry, ...words], environment(more), [type].flat()),
+    processes: openProcesses(environment),
     close: () => rmSync(home, { recursive: true, force: true }),
   }
 }

@@ -1,18 +1,19 @@
-/** A program on a terminal, and what a person types there. */
+/** A program on a real terminal, and what a person types there. */
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 export const CTRL_C = '\u0003'
+export const CTRL_D = '\u0004'
 
-/** When `prompt` has come, something is done, and `text` is typed. */
+/** Once `prompt` is on the screen, `does` is called and `text` is typed. */
 export type Step = { prompt: string; does?: () => void; text?: string }
 
-/** A word as sh reads it. */
+/** A word as sh reads it back. */
 export const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
 
-/** A terminal of 100 columns and 40 rows (util-linux' script); both streams are one. The steps are taken one after the other. */
+/** A terminal of 100 columns and 40 rows (script of util-linux), on which both streams are one. Steps follow each other. */
 export const onTerminal = (
   words: readonly string[],
   environment: Record<string, string | undefined>,
@@ -22,7 +23,7 @@ export const onTerminal = (
     const command = `stty cols 100 rows 40; exec ${words.map(quoted).join(' ')}`
     const child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: tmpdir(),
-      env: { ...environment, TERM: 'xterm-256color', SHELL: '/bin/sh' },
+      env: { LC_ALL: 'C.UTF-8', ...environment, TERM: 'xterm-256color', SHELL: '/bin/sh' },
       stdio: ['pipe', 'pipe', 'ignore'],
     })
     const left = [...steps]
@@ -40,7 +41,7 @@ export const onTerminal = (
     child.on('close', code => done({ screen: screen.replaceAll('\r\n', '\n'), code: code ?? 1 }))
   })
 
-/** For a command that stands still at each of these phases until Ctrl-C is pressed there. `folder` is for its marks. */
+/** For a process that stands still at each of these phases until Ctrl-C is pressed there. `folder` holds its marks. */
 export const pressedAt = (
   phases: readonly string[],
   folder: string,
@@ -52,7 +53,7 @@ export const pressedAt = (
   },
   type: phases.flatMap(phase => [
     { prompt: phase, text: CTRL_C },
-    // The terminal shows it when it has sent the signal.
+    // The terminal echoes this once it has sent the signal.
     { prompt: '^C', does: () => writeFileSync(join(folder, `go-${phase}`), '') },
   ]),
 })

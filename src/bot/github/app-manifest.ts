@@ -1,7 +1,7 @@
 /**
- * Makes a GitHub App of app.yml, with its owner's consent in the browser: a page on loopback hands the manifest to GitHub,
- * GitHub sends the browser back with a code, and the code is exchanged for the App's id, key and secret. The page is there
- * for this once. https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
+ * Creates a GitHub App from app.yml, with the consent of its owner in the browser: a page on loopback hands the manifest to
+ * GitHub, GitHub sends the browser back with a code, and the code is exchanged for the App's id, key and secret.
+ * https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
  */
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -12,46 +12,83 @@ import { isToken } from '../http/body.ts'
 import { readManifest } from './check.ts'
 import { githubFailure, watchedFetch, webUrlOf } from './client.ts'
 
-/** As long as GitHub takes the code. */
-const WITHIN_MS = 60 * 60_000
+/** GitHub accepts the code for an hour. */
+const DEADLINE_MS = 60 * 60_000
 const CODE = /^[A-Za-z0-9_-]{1,100}$/
 
-export type MadeApp = { appId: number; privateKey: string; webhookSecret: string; page: string }
+export type CreatedApp = { appId: number; privateKey: string; webhookSecret: string; page: string }
+type Reply = { status: number; body: string; location?: string }
+const NOT_FOUND: Reply = { status: 404, body: 'There is nothing here.' }
 
-const attribute = (text: string) =>
+const escaped = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
-const page = (body: string) =>
+const pageOf = (body: string) =>
   `<!doctype html><meta charset="utf-8"><title>agent-swarm</title><body style="font:1.1em system-ui;margin:4em auto;max-width:36em">${body}`
+const consentPage = (action: string, manifest: object) =>
+  `<h1>Create the GitHub App</h1><p>GitHub shows its permissions, and lets you change its name.</p>
+<form method="post" action="${escaped(action)}">
+<input type="hidden" name="manifest" value="${escaped(JSON.stringify(manifest))}"><button autofocus>Continue to GitHub</button></form>`
 
-/** `publicUrl` is where GitHub reaches the bot. `tell` is given the address to open. */
-export const makeApp = async ({
-  apiUrl,
-  publicUrl,
-  organization,
-  tell,
-  signal,
-}: {
-  apiUrl: string | null
-  publicUrl: string
-  /** Who owns the App; null: whoever is logged in. */
-  organization: string | null
-  tell: (address: string) => void
-  signal: AbortSignal
-}): Promise<MadeApp> => {
-  const state = randomBytes(32).toString('base64url')
-  const start = `/${randomBytes(16).toString('base64url')}`
-  const web = webUrlOf(apiUrl)
-  const owner = organization === null ? '' : `/organizations/${encodeURIComponent(organization)}`
+const exchangeCode = async (apiUrl: string | null, code: string): Promise<CreatedApp> => {
   const octokit = new Octokit({
     ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
     request: { fetch: watchedFetch(null).fetch },
     log: { debug() {}, info() {}, warn() {}, error() {} },
   })
-  const manifest = await readManifest()
-  const { promise: made, resolve, reject } = Promise.withResolvers<MadeApp>()
+  const { data } = await octokit.rest.apps.createFromManifest({ code })
+  const { id, pem, webhook_secret, html_url } = data
+  if (webhook_secret === null) throw fail('refused', 'creating the App: GitHub gave it no webhook secret')
+  return { appId: id, privateKey: pem, webhookSecret: webhook_secret, page: html_url }
+}
 
-  let own = ''
-  const answer = (response: ServerResponse, status: number, body: string, headers: Record<string, string> = {}) =>
+/**
+ * `publicUrl` is the address at which GitHub reaches the bot. `organization` owns the App; null: whoever is signed in.
+ * `onAddress` gets the address to open in a browser.
+ */
+export const createApp = async (
+  { apiUrl, publicUrl, organization }: { apiUrl: string | null; publicUrl: string; organization: string | null },
+  onAddress: (address: string) => void,
+  signal: AbortSignal,
+): Promise<CreatedApp> => {
+  const state = randomBytes(32).toString('base64url')
+  const start = `/${randomBytes(16).toString('base64url')}`
+  const web = webUrlOf(apiUrl)
+  const owner = organization === null ? '' : `/organizations/${encodeURIComponent(organization)}`
+  const manifest = await readManifest()
+  const { promise: created, resolve, reject } = Promise.withResolvers<CreatedApp>()
+  let origin = ''
+  let used = false
+
+  const reply = async ({ method, url: path, headers }: IncomingMessage): Promise<Reply> => {
+    const url = URL.parse(path ?? '/', origin)
+    // Under another host name, a page of another site asks through the browser.
+    if (method !== 'GET' || `http://${headers.host}` !== origin || url === null) return NOT_FOUND
+    if (url.pathname === start) {
+      const hook_attributes = { url: new URL('/api/github/webhooks', publicUrl).href, active: true }
+      const action = `${web}${owner}/settings/apps/new?state=${state}`
+      return {
+        status: 200,
+        body: consentPage(action, { ...manifest, hook_attributes, redirect_url: `${origin}/made` }),
+      }
+    }
+    if (url.pathname !== '/made') return NOT_FOUND
+    if (!isToken(state, url.searchParams.get('state') ?? ''))
+      return { status: 403, body: 'This did not start here. Open the address that the terminal shows.' }
+    const code = url.searchParams.get('code') ?? ''
+    if (!CODE.test(code) || used) return { status: 400, body: 'The address has no code, or the code was used.' }
+    used = true
+    try {
+      const app = await exchangeCode(apiUrl, code)
+      resolve(app)
+      return { status: 303, body: 'Continue with its installation.', location: `${app.page}/installations/new` }
+    } catch (error) {
+      reject(githubFailure(error, "exchanging GitHub's code for the App", Date.now()))
+      return { status: 502, body: 'GitHub did not hand over the key of the App. The terminal shows why.' }
+    }
+  }
+  const serve = async (request: IncomingMessage, response: ServerResponse) => {
+    request.resume()
+    const { status, body, location } = await reply(request)
     response
       .writeHead(status, {
         'content-type': 'text/html; charset=utf-8',
@@ -59,73 +96,28 @@ export const makeApp = async ({
         'referrer-policy': 'no-referrer',
         'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; form-action ${web}`,
         connection: 'close',
-        ...headers,
+        ...(location === undefined ? {} : { location }),
       })
-      .end(page(body))
-
-  let taken = false
-  const exchange = async (code: string, response: ServerResponse) => {
-    taken = true
-    try {
-      const { data } = await octokit.rest.apps.createFromManifest({ code })
-      const { id, pem, webhook_secret, html_url } = data
-      if (webhook_secret === null) throw fail('refused', 'making the App: GitHub gave it no webhook secret')
-      answer(response, 303, 'Go on to install it.', { location: `${html_url}/installations/new` })
-      resolve({ appId: id, privateKey: pem, webhookSecret: webhook_secret, page: html_url })
-    } catch (error) {
-      answer(response, 502, 'GitHub did not give the App’s key. The terminal says why.')
-      reject(githubFailure(error, "exchanging GitHub's code for the App", Date.now()))
-    }
-  }
-  const serve = (request: IncomingMessage, response: ServerResponse) => {
-    request.resume()
-    const url = URL.parse(request.url ?? '/', own)
-    // Another name for this address is another site's page that asks through the browser.
-    if (request.method !== 'GET' || `http://${request.headers.host}` !== own || url === null)
-      return answer(response, 404, 'There is nothing here.')
-    if (url.pathname === start) {
-      const given = {
-        ...manifest,
-        hook_attributes: { url: new URL('/api/github/webhooks', publicUrl).href, active: true },
-        redirect_url: `${own}/made`,
-      }
-      return answer(
-        response,
-        200,
-        `<h1>Make the GitHub App</h1><p>GitHub shows what it may do, and lets you change its name.</p>
-<form method="post" action="${attribute(`${web}${owner}/settings/apps/new?state=${state}`)}">
-<input type="hidden" name="manifest" value="${attribute(JSON.stringify(given))}"><button autofocus>Go on to GitHub</button></form>`,
-      )
-    }
-    if (url.pathname !== '/made') return answer(response, 404, 'There is nothing here.')
-    const [code, told] = [url.searchParams.get('code') ?? '', url.searchParams.get('state') ?? '']
-    if (!isToken(state, told))
-      return answer(response, 403, 'This did not begin here. Open the address in the terminal.')
-    if (!CODE.test(code) || taken) return answer(response, 400, 'There is no code in this address, or it was used.')
-    return void exchange(code, response)
+      .end(pageOf(body))
   }
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, serve)
-  const ended = () => reject(fail('cancelled', 'making the App: cancelled'))
-  const late = setTimeout(
-    () =>
-      reject(
-        fail('timeout', 'making the App: GitHub sent nobody back within an hour', 'Begin again: agent-swarm init'),
-      ),
-    WITHIN_MS,
+  const cancel = () => reject(fail('cancelled', 'creating the App: cancelled'))
+  const late = fail(
+    'timeout',
+    'creating the App: no answer from GitHub within an hour',
+    'Start again: agent-swarm init',
   )
+  const timer = setTimeout(() => reject(late), DEADLINE_MS)
   try {
-    await new Promise<void>((listening, failed) => {
-      server.once('error', failed)
-      server.listen(0, '127.0.0.1', listening)
-    })
-    own = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    signal.addEventListener('abort', ended, { once: true })
-    if (signal.aborted) ended()
-    tell(`${own}${start}`)
-    return await made
+    await new Promise<void>((listening, failed) => server.once('error', failed).listen(0, '127.0.0.1', listening))
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    signal.addEventListener('abort', cancel, { once: true })
+    if (signal.aborted) cancel()
+    onAddress(`${origin}${start}`)
+    return await created
   } finally {
-    clearTimeout(late)
-    signal.removeEventListener('abort', ended)
+    clearTimeout(timer)
+    signal.removeEventListener('abort', cancel)
     server.close()
     server.closeIdleConnections()
   }

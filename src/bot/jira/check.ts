@@ -1,7 +1,7 @@
-/** Whether Jira lets us do what the bot does, asked with the bot's own client. */
+/** Checks of a Jira account: whether its token is accepted and where, its scopes, and its permissions in the projects. */
 import type { JiraSettings } from '../../config/config.ts'
 import { failureOf } from '../../errors.ts'
-import { type Check, checkSecret, failed, ok, problem, warning } from '../check.ts'
+import { checkSecret, defineChecks, failed, hasError, ok, problem, warning } from '../check.ts'
 import { type Jira, openJira } from './client.ts'
 import {
   GATEWAY_FORM,
@@ -14,138 +14,136 @@ import {
 } from './gateway.ts'
 import { isJiraFailure } from './request.ts'
 
-const OF = 'Jira'
 const DEADLINE_MS = 10_000
-/** What a site tells of itself is one short line. */
-const LONGEST_TENANT_INFO = 10_000
+/** Characters. A real one is one short line. */
+const MAX_TENANT_INFO = 10_000
+const UNREACHABLE = 'Check JIRA_HOST and the network.'
 
-const UNREACHED = 'Check JIRA_HOST, and the network between here and there.'
+type Context = { settings: JiraSettings; projects: readonly string[]; jira: Jira }
 
-/** The gateway's address of a site, as the site tells everybody; null where nothing of use is told. No token is sent. */
-const askForGateway = async (site: string): Promise<string | null> => {
+/** The gateway's address of a site; null when the site does not lead to one. No token is sent. */
+const findGateway = async (site: string): Promise<string | null> => {
   try {
     const signal = AbortSignal.timeout(DEADLINE_MS)
     const { ok, body } = await fetch(tenantInfoOf(site), { redirect: 'error', signal })
     if (!ok || body === null) return null
-    let told = ''
+    let text = ''
     for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
-      told += chunk
-      if (told.length > LONGEST_TENANT_INFO) return null
+      text += chunk
+      if (text.length > MAX_TENANT_INFO) return null
     }
-    return gatewayOf(site, JSON.parse(told))
+    return gatewayOf(site, JSON.parse(text))
   } catch {
-    // Whatever stands in the way: the token is refused where we know to go with it, and that is told.
+    // Whatever the cause, the token is refused at the only known address, and that is reported.
     return null
   }
 }
 
-/** What is said of a token at an address; `refused`: it is not known there. */
-const lookAt = async (settings: JiraSettings): Promise<Check[] | 'refused'> => {
-  const { url, email } = settings
+/** One request for each scope. The first one also shows whether the token is accepted at all. */
+const probes: readonly { scope: Scope; doing: string; run(jira: Jira): Promise<unknown> }[] = [
+  { scope: 'read:jira-user', doing: 'asking Jira whose token this is', run: jira => jira.me() },
+  { scope: 'read:jira-work', doing: 'trying to read in Jira', run: jira => jira.projects() },
+  { scope: 'write:jira-work', doing: 'trying to write in Jira', run: jira => jira.tryWriting() },
+]
+
+/** Tries the token at one address; `refused` when it is not accepted there. */
+const checkToken = async (settings: JiraSettings) => {
   const jira = openJira(settings)
-  const lacking: Scope[] = []
-  /** Throws what has nothing to do with the scope. */
-  const needs = async (scope: Scope, asked: Promise<unknown>) => {
-    await asked.catch(error => {
-      if (!isJiraFailure(error) || !error.lacksScope) throw error
-      lacking.push(scope)
-    })
-  }
-  try {
-    await needs('read:jira-user', jira.me())
-  } catch (error) {
-    const status = isJiraFailure(error) ? error.status : null
-    if (status === 401 || status === 403) return 'refused'
-    if (status === 404)
-      return [problem(OF, `there is no Jira at ${url}`, 'The site is the name in the address of your board.')]
-    return [failed(OF, failureOf(error, 'asking Jira who we are'), UNREACHED)]
-  }
-  try {
-    await needs('read:jira-work', jira.projects())
-    await needs('write:jira-work', jira.tryWriting())
-  } catch (error) {
-    return [failed(OF, failureOf(error, 'trying what the token may do'), UNREACHED)]
-  }
-  if (lacking.length === 0) return [ok(OF, `${email} is known at ${url}`)]
-  const scopes = `the scope${lacking.length === 1 ? '' : 's'} ${lacking.join(', ')}`
-  return [problem(OF, `the token of ${email} lacks ${scopes}`, MAKE_WITH_SCOPES)]
-}
-
-/** What each permission is for, and whether the bot is of any use without it. */
-const needed = {
-  BROWSE_PROJECTS: { called: 'Browse projects', without: 'error' },
-  ADD_COMMENTS: { called: 'Add comments', without: 'error' },
-  EDIT_OWN_COMMENTS: { called: 'Edit own comments', without: 'warning' },
-  LINK_ISSUES: { called: 'Link issues', without: 'warning' },
-} as const
-
-const project = async (jira: Jira, key: string): Promise<Check[]> => {
-  try {
-    const found = await jira.project(key)
-    if (found === null) {
-      const others = await jira.projects()
-      return [
-        problem(
-          OF,
-          `there is no project ${key}, or this account may not see it`,
-          others.length === 0 ? 'It sees no project at all.' : `It sees ${others.join(', ')}.`,
-        ),
-      ]
+  const missing: Scope[] = []
+  for (const { scope, doing, run } of probes) {
+    try {
+      await run(jira)
+    } catch (error) {
+      const { status, lacksScope } = isJiraFailure(error) ? error : { status: null, lacksScope: false }
+      if (lacksScope) missing.push(scope)
+      else if (scope !== 'read:jira-user') return failed(failureOf(error, doing), UNREACHABLE)
+      else if (status === 401 || status === 403) return 'refused'
+      else if (status === 404)
+        return problem(`there is no Jira at ${settings.url}`, 'The site is the host name in the address of your board.')
+      else return failed(failureOf(error, doing), UNREACHABLE)
     }
-    if (found.key !== key)
-      return [problem(OF, `the project ${key} is called ${found.key} now`, `Write ${found.key} instead.`)]
-    const lacks = await jira.lacks(key, Object.keys(needed))
-    const told = Object.entries(needed).flatMap(([permission, { called, without }]) => {
-      if (!lacks.includes(permission)) return []
-      const says = `the account lacks the permission "${called}" in ${key}`
-      const remedy = "An administrator of the project gives it, in the project's settings."
-      return [without === 'error' ? problem(OF, says, remedy) : warning(OF, says, remedy)]
-    })
-    return told.some(one => one.found === 'error')
-      ? told
-      : [...told, ok(OF, `${key} (${found.name}) can be read and commented on`)]
-  } catch (error) {
-    return [failed(OF, failureOf(error, `looking at the project ${key}`))]
   }
+  if (missing.length === 0) return ok(`${settings.email} is signed in at ${settings.url}`)
+  const scopes = `the scope${missing.length === 1 ? '' : 's'} ${missing.join(', ')}`
+  return problem(`the token of ${settings.email} lacks ${scopes}`, MAKE_WITH_SCOPES)
 }
 
-export const openJiraCheck = (settings: JiraSettings) => {
-  const jira = openJira(settings)
-  return {
-    /** The keys of the projects that are seen. */
-    projects: () => jira.projects().catch(() => []),
-    /** `instead` is the gateway's address, where the site does not take the token, and the gateway does. */
-    account: async (): Promise<{ checks: Check[]; instead: string | null }> => {
-      const { url, email } = settings
-      const here = await lookAt(settings)
-      if (here !== 'refused') return { checks: here, instead: null }
-      const own = `It has to be that account's own: ${TOKEN_PAGE}`
-      const refused = (whoDoesNot: string, remedy: string) => ({
-        checks: [problem(OF, `${whoDoesNot} this token of ${email}`, remedy)],
-        instead: null,
-      })
-      if (isGateway(url))
-        return refused(
-          `${url} does not take`,
-          `${own} One without scopes belongs to the site, as example.atlassian.net.`,
-        )
-      const gateway = await askForGateway(url)
-      if (gateway === null)
-        return refused(
-          `${url} does not take`,
-          `${own} One with scopes belongs to ${GATEWAY_FORM}, and ${tenantInfoOf(url)} does not tell which cloudId that is.`,
-        )
-      const there = await lookAt({ ...settings, url: gateway })
-      if (there === 'refused') return refused(`neither ${url} nor ${gateway} takes`, own)
-      const taken = there.every(one => one.found !== 'error')
-      const why = warning(
-        OF,
-        `${url} does not take this token: one with scopes belongs to ${gateway}`,
-        taken ? 'It is taken there, so that address becomes jiraHost.' : null,
-      )
-      return { checks: [why, ...there], instead: taken ? gateway : null }
-    },
-    project: (key: string) => project(jira, key),
-    webhook: (): Check[] => (settings.webhookSecret === null ? [] : [checkSecret(OF, settings.webhookSecret)]),
-  }
+/** Tries the site, and then the gateway, which the setting is corrected to when the token is accepted only there. */
+const checkAccount = async ({ settings }: Context) => {
+  const { url, email } = settings
+  const atSite = await checkToken(settings)
+  if (atSite !== 'refused') return atSite
+  const own = `The token must belong to this account: ${TOKEN_PAGE}`
+  const refused = `${url} does not accept this token of ${email}`
+  if (isGateway(url))
+    return problem(refused, `${own} A token without scopes belongs to the site, for example example.atlassian.net.`)
+  const gateway = await findGateway(url)
+  if (gateway === null)
+    return problem(
+      refused,
+      `${own} A token with scopes belongs to ${GATEWAY_FORM}, and ${tenantInfoOf(url)} does not show the cloudId.`,
+    )
+  const atGateway = await checkToken({ ...settings, url: gateway })
+  if (atGateway === 'refused') return problem(`neither ${url} nor ${gateway} accepts this token of ${email}`, own)
+  const text = `${url} does not accept this token: a token with scopes belongs to ${gateway}`
+  if (hasError([atGateway])) return [warning(text), atGateway]
+  const remedy = 'The token is accepted there, so jiraHost becomes that address.'
+  return [{ ...warning(text, remedy), correction: ['jiraHost', gateway] as const }, atGateway]
 }
+
+/** The bot cannot work without those that are errors. */
+const permissions = {
+  BROWSE_PROJECTS: { title: 'Browse projects', report: problem },
+  ADD_COMMENTS: { title: 'Add comments', report: problem },
+  EDIT_OWN_COMMENTS: { title: 'Edit own comments', report: warning },
+  LINK_ISSUES: { title: 'Link issues', report: warning },
+} as const
+const PERMISSION_REMEDY = 'An administrator of the project can grant it in the settings of the project.'
+
+const checkProject = async (jira: Jira, key: string) => {
+  const project = await jira.project(key)
+  if (project === null) {
+    const others = await jira.projects()
+    return [
+      problem(
+        `there is no project ${key}, or this account may not see it`,
+        others.length === 0 ? 'The account sees no project.' : `The account sees ${others.join(', ')}.`,
+      ),
+    ]
+  }
+  if (project.key !== key)
+    return [problem(`the project ${key} has the new key ${project.key}`, `Use ${project.key} instead.`)]
+  const missing = (await jira.lacks(key, Object.keys(permissions))) as (keyof typeof permissions)[]
+  const findings = missing.map(permission => {
+    const { title, report } = permissions[permission]
+    return report(`the account lacks the permission "${title}" in ${key}`, PERMISSION_REMEDY)
+  })
+  return hasError(findings) ? findings : [...findings, ok(`${key} (${project.name}) can be read and commented on`)]
+}
+const checkProjects = async ({ jira, projects }: Context) => {
+  const check = (key: string) =>
+    checkProject(jira, key).catch(error => [failed(failureOf(error, `checking the project ${key}`))])
+  return (await Promise.all(projects.map(check))).flat()
+}
+
+/** Jira shows its webhooks to nobody but its administrators, so this can only say what is needed. */
+const checkWebhook = ({ settings: { webhookSecret } }: Context) => [
+  webhookSecret === null ? null : checkSecret(webhookSecret),
+  warning(
+    'Jira needs a webhook: Settings, System, WebHooks',
+    'URL: https://<your address>/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.',
+  ),
+]
+
+const ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
+export const jiraChecks = defineChecks<Context>({
+  subject: 'Jira',
+  open: async ({ jira: settings, projects }) => settings && { settings, projects, jira: openJira(settings) },
+  rows: [
+    { name: 'checking the Jira account', needs: ACCOUNT, run: checkAccount },
+    { name: 'checking the Jira projects', needs: [...ACCOUNT, 'jiraProjects'], run: checkProjects },
+    { name: 'checking the webhook', needs: ['jiraWebhookSecret'], run: checkWebhook },
+  ],
+  explain: (error, doing) => failed(failureOf(error, doing)),
+  suggestions: { jiraProjects: ({ jira }) => jira.projects() },
+})

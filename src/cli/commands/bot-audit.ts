@@ -1,50 +1,43 @@
-import { iso, limitOf, noBot, openInbox } from '../inbox.ts'
-import {
-  age,
-  columns,
-  print,
-  printJson,
-  printNote,
-  type RunCommand,
-  stripControls,
-  ticketArgument,
-} from '../terminal/output.ts'
+import { ticketArgument } from '../arguments.ts'
+import { iso, limitOf, withInbox } from '../inbox.ts'
+import { print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
+import { table } from '../terminal/table.ts'
+import { when } from '../terminal/text.ts'
 
 export const run: RunCommand = async invocation => {
+  const { flags, json, terminal } = invocation
   const limit = limitOf(invocation)
-  const { ticket: named } = invocation.flags
-  const ticket = typeof named === 'string' ? ticketArgument(named) : null
-  const config = await invocation.config()
-  const inbox = await openInbox(config)
-  if (inbox === null) {
-    printNote(noBot(config))
-    if (invocation.json) printJson<'bot audit'>([])
-    return 0
-  }
-  try {
-    const lines = await inbox.ask({ ask: 'audit', ticket, limit })
-    if (invocation.json) printJson<'bot audit'>(lines.map(one => ({ ...one, at: iso(one.at) })))
-    else if (lines.length === 0)
-      printNote(ticket === null ? 'Nobody gave a command yet.' : `Nobody gave a command for ${ticket}.`)
-    else {
+  const ticket = typeof flags.ticket === 'string' ? ticketArgument(flags.ticket) : null
+  return withInbox(invocation, async inbox => {
+    const rows = (await inbox?.ask({ ask: 'audit', ticket, limit })) ?? []
+    if (json)
+      printJson<'bot audit'>(
+        rows.map(row => ({ ...row, at: iso(row.at) })),
+        terminal,
+      )
+    else if (rows.length > 0) {
       const now = new Date()
       print(
-        columns([
-          ['AGE', 'VERDICT', 'WHO', 'WHERE', 'TICKET', 'COMMAND', 'WHY'],
-          ...lines.map(one => [
-            age(iso(one.at), now),
-            one.verdict,
-            stripControls(one.who),
-            one.place,
-            one.ticket ?? '-',
-            stripControls(one.what),
-            stripControls(one.reason),
+        table(
+          ['TIME', 'VERDICT', 'WHO', 'WHERE', 'TICKET', 'COMMAND', 'WHY'],
+          rows.map(({ at, verdict, who, place, ticket, what, reason }) => [
+            when(iso(at), now, terminal),
+            verdict,
+            stripControls(who),
+            place,
+            ticket ?? '-',
+            stripControls(what),
+            stripControls(reason),
           ]),
-        ]),
+          terminal,
+        ),
+        terminal,
       )
-    }
+    } else if (inbox !== null)
+      printNote(
+        ticket === null ? 'Nobody has given a command yet.' : `Nobody has given a command for ${ticket}.`,
+        terminal,
+      )
     return 0
-  } finally {
-    inbox.close()
-  }
+  })
 }

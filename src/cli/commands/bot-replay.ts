@@ -1,47 +1,60 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../errors.ts'
 import type { DeliveryRow } from '../../store/port.ts'
-import { asJson, type Inbox, noBot, openInbox, told } from '../inbox.ts'
+import { type Inbox, resultText, toJson, withInbox } from '../inbox.ts'
 import { print, printJson, type RunCommand } from '../terminal/output.ts'
+import { counted } from '../terminal/text.ts'
 
-/** How long a decision is waited for. Milliseconds. */
-const PATIENCE_MS = 15_000
-const LOOK_MS = 200
+/** How long the command waits for the decision. Milliseconds. */
+const DECIDED_WITHIN_MS = 15_000
+const POLL_MS = 200
+/** Deliveries that a shortened id is looked up in. */
+const SEARCHED = 10_000
 
-/** The delivery, once it is decided or could not be. */
-const decided = async ({ ask }: Inbox, id: string): Promise<DeliveryRow | undefined> => {
-  const end = performance.now() + PATIENCE_MS
+const find = async ({ ask }: Inbox, id: string): Promise<DeliveryRow | undefined> =>
+  (await ask({ ask: 'deliveries', words: [id], limit: 1 }))[0]
+
+/** The delivery after its decision or a failed attempt. */
+const decided = async (inbox: Inbox, id: string): Promise<DeliveryRow | undefined> => {
+  const end = performance.now() + DECIDED_WITHIN_MS
   while (true) {
-    const [row] = await ask({ ask: 'deliveries', words: [id], limit: 1 })
-    if (row === undefined || row.verdict !== 'waiting' || row.attempt > 0 || performance.now() > end) return row
-    await delay(LOOK_MS)
+    const row = await find(inbox, id)
+    if (row?.verdict !== 'waiting' || row.attempt > 0 || performance.now() > end) return row
+    await delay(POLL_MS)
   }
 }
 
-export const run: RunCommand = async invocation => {
-  const [id = ''] = invocation.words
-  const config = await invocation.config()
-  const inbox = await openInbox(config)
-  if (inbox === null) throw fail('refused', noBot(config))
-  try {
+/** The id that `typed` is, or is the only beginning of. */
+const wholeId = async (inbox: Inbox, typed: string): Promise<string> => {
+  if ((await find(inbox, typed)) !== undefined) return typed
+  const rows = await inbox.ask({ ask: 'deliveries', words: [], limit: SEARCHED })
+  const [id, ...others] = [...new Set(rows.map(row => row.id))].filter(id => id.startsWith(typed))
+  if (others.length > 0)
+    throw fail('usage', `"${typed}" matches ${counted(others.length + 1, 'delivery id')}.`, 'Type more of it.')
+  return id ?? typed
+}
+
+export const run: RunCommand = invocation =>
+  withInbox(invocation, async inbox => {
+    const { json, terminal } = invocation
+    const [typed = ''] = invocation.words
+    if (inbox === null) throw fail('refused', `no delivery has the id ${typed}`)
+    const id = await wholeId(inbox, typed)
     const replayed = await inbox.ask({ ask: 'replay', id })
     if (replayed === 'unknown') throw fail('refused', `no delivery has the id ${id}`, 'See: agent-swarm bot inbox')
-    if (replayed === 'forgotten')
+    if (replayed === 'no-payload')
       throw fail(
         'refused',
         `${id} cannot be decided again: its payload is no longer kept`,
-        'Ask for what it would have done: by a command on the pull request, or with agent-swarm.',
+        'Give the command that it would have led to, in a comment or with agent-swarm.',
       )
-    const waits = inbox.runs && replayed !== 'took effect'
-    const row = waits ? await decided(inbox, id) : (await inbox.ask({ ask: 'deliveries', words: [id], limit: 1 }))[0]
-    const became = row === undefined ? '' : `${row.verdict}: ${told(row, Date.now())}`
-    if (invocation.json) printJson<'bot replay'>({ replayed, delivery: row === undefined ? null : asJson(row) })
-    else if (replayed === 'took effect') print(`${id} took effect when it came, and nothing is done again. ${became}`)
-    else if (!inbox.runs) print(`${id} is decided again when the bot starts.`)
-    else if (replayed === 'in hand') print(`${id} was being decided already. ${became}`)
-    else print(`${id} is decided again. ${became}`)
+    const isDecidedNow = inbox.runs && replayed !== 'had-effect'
+    const row = isDecidedNow ? await decided(inbox, id) : await find(inbox, id)
+    const result = row === undefined ? '' : ` ${row.verdict}: ${resultText(row, Date.now())}`
+    if (json) printJson<'bot replay'>({ replayed, delivery: row === undefined ? null : toJson(row) }, terminal)
+    else if (replayed === 'had-effect') print(`${id} had its effect already; nothing is done again.${result}`, terminal)
+    else if (!inbox.runs) print(`${id} will be decided again when the bot starts.`, terminal)
+    else if (replayed === 'in-progress') print(`${id} was being decided already.${result}`, terminal)
+    else print(`${id} was decided again.${result}`, terminal)
     return 0
-  } finally {
-    inbox.close()
-  }
-}
+  })

@@ -1,16 +1,16 @@
 import { startBot } from '../../bot/index.ts'
-import { DRY_RUN_SAYS, dryRun } from '../dry-run.ts'
-import { logOf, untilEnded } from '../serve.ts'
+import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
+import { openServerLog, serveUntil } from '../serve.ts'
+import { sourcesText } from '../sources.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
-import { watching } from '../watching.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
-  const log = logOf(config)
-  const show = dryRun(invocation)
+  const log = openServerLog(config)
+  const show = dryRunShow(invocation)
   const bot = await startBot(config, log, { show })
-  printNote(watching(config))
-  printNote(`The bot listens on ${bot.url}`)
-  if (show !== null) printNote(DRY_RUN_SAYS)
-  return untilEnded(invocation.signal, log, () => bot.close())
+  printNote(sourcesText(config), invocation.terminal)
+  printNote(`The bot listens on ${bot.url}`, invocation.terminal)
+  if (show !== null) printNote(DRY_RUN_NOTE, invocation.terminal)
+  return serveUntil(invocation.signal, log, () => bot.close())
 }

@@ -1,14 +1,15 @@
 import { fail } from '../../errors.ts'
-import { change } from '../change.ts'
-import { checkpointArgument, type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { checkpointArgument, machineArgument } from '../arguments.ts'
+import { runChange } from '../change.ts'
+import type { RunCommand } from '../terminal/output.ts'
 
 export const run: RunCommand = async invocation => {
-  const [word, named] = invocation.words
-  const ticket = ticketArgument(word)
-  const name = named === undefined ? null : checkpointArgument(named)
+  const [word, typedName] = invocation.words
+  const ticket = await machineArgument(word, invocation.terminal)
+  const name = typedName === undefined ? null : checkpointArgument(typedName)
   if (invocation.flags.delete !== true)
-    return change(invocation, { kind: 'checkpoint', ticket, name, why: 'command', commit: null })
+    return runChange(invocation, { kind: 'checkpoint', ticket, name, why: 'command', commit: null })
   if (name === null)
-    throw fail('usage', 'checkpoint --delete: which one?', `Name it. There are: agent-swarm checkpoints ${ticket}`)
-  return change(invocation, { kind: 'delete-checkpoint', ticket, name })
+    throw fail('usage', '--delete needs the name of a checkpoint', `List them: agent-swarm checkpoints ${ticket}`)
+  return runChange(invocation, { kind: 'delete-checkpoint', ticket, name })
 }

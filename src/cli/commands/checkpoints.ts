@@ -1,35 +1,45 @@
-import { requireEnvironment } from '../../runner/context.ts'
-import { age, columns, print, printJson, printNote, type RunCommand, size, ticketArgument } from '../terminal/output.ts'
+import type { CheckpointName } from '../../domain.ts'
+import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
+import { machineArgument } from '../arguments.ts'
+import type { Output } from '../json.ts'
+import { print, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
+import { table } from '../terminal/table.ts'
+import { size, when } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
-export const run: RunCommand = invocation =>
-  withRunnerContext(invocation, async world => {
-    const row = requireEnvironment(world, ticketArgument(invocation.words[0]))
-    const { ticket } = row
-    const there = await (await world.provider(row.provider)).listCheckpoints(row.vmId)
-    const known = new Map(world.registry.checkpoints(ticket).map(one => [one.name, one]))
-    // One that the registry does not know was made by somebody else, or by a process that died: its name is all that is known.
-    const found = there.map(
-      name => known.get(name) ?? { name, why: null, commit: null, createdAt: null, withMemory: null, sizeBytes: null },
-    )
-    if (invocation.json) printJson<'checkpoints'>(found)
-    else if (found.length === 0)
-      printNote(`${ticket} has no checkpoints. Make one: agent-swarm checkpoint ${ticket} [name]`)
-    else {
-      const now = world.clock()
-      print(
-        columns([
-          ['NAME', 'AGE', 'WHY', 'COMMIT', 'SIZE', 'MEMORY'],
-          ...found.map(one => [
-            one.name,
-            one.createdAt === null ? '-' : age(one.createdAt, now),
-            one.why ?? '-',
-            one.commit?.slice(0, 7) ?? '-',
-            size(one.sizeBytes),
-            one.withMemory === null ? '-' : one.withMemory ? 'yes' : 'no',
-          ]),
-        ]),
-      )
-    }
+type Row = Output<'checkpoints'>[number]
+
+/** A checkpoint that the registry does not know: only its name is known. */
+const unknown = (name: CheckpointName): Row => ({
+  ...{ name, why: null, commit: null, createdAt: null, withMemory: null, sizeBytes: null },
+})
+
+const checkpointTable = (rows: readonly Row[], now: Date, terminal: Terminal): string =>
+  table(
+    [{ title: 'NAME', whole: true }, 'CREATED', 'WHY', 'COMMIT', 'SIZE', 'MEMORY'],
+    rows.map(({ name, createdAt, why, commit, sizeBytes, withMemory }) => [
+      name,
+      createdAt === null ? '-' : when(createdAt, now, terminal),
+      why ?? '-',
+      (terminal.stdout.isTTY === true ? commit?.slice(0, 7) : commit) ?? '-',
+      size(sizeBytes),
+      withMemory === null ? '-' : withMemory ? 'yes' : 'no',
+    ]),
+    terminal,
+  )
+
+export const run: RunCommand = async invocation => {
+  const { json, terminal, words } = invocation
+  const typed = await machineArgument(words[0], terminal)
+  return withRunnerContext(invocation, async context => {
+    const ticket = resolveTicket(context, typed)
+    const { provider, vmId } = requireEnvironment(context, ticket)
+    const names = await (await context.provider(provider)).listCheckpoints(vmId)
+    const known = new Map(context.registry.checkpoints(ticket).map(checkpoint => [checkpoint.name, checkpoint]))
+    const rows = names.map(name => known.get(name) ?? unknown(name))
+    if (json) printJson<'checkpoints'>(rows, terminal)
+    else if (rows.length > 0) print(checkpointTable(rows, context.clock(), terminal), terminal)
+    else printNote(`${ticket} has no checkpoints. Make one: agent-swarm checkpoint ${ticket} [name]`, terminal)
     return 0
   })
+}

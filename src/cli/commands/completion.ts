@@ -5,16 +5,16 @@ import { fail } from '../../errors.ts'
 import { answer, shells } from '../complete.ts'
 import type { RunCommand } from '../terminal/output.ts'
 
-export const run: RunCommand = async ({ words: [name = '', ...given] }) => {
+export const run: RunCommand = async ({ words: [name = '', ...typed], terminal: { stdout, env } }) => {
   if (!Object.hasOwn(shells, name))
-    throw fail('usage', `there is no completion for "${name}"`, `The shells: ${Object.keys(shells).join(', ')}.`)
+    throw fail('usage', `There is no completion for "${name}".`, `Shells: ${Object.keys(shells).join(', ')}.`)
   const shell = name as keyof typeof shells
-  if (given.length > 0) {
-    // Somebody is typing: whatever is wrong, nothing is said.
-    process.stdout.write(await answer(shell, given).catch(() => ''))
+  if (typed.length > 0) {
+    // A person is typing: print nothing when something is wrong.
+    stdout.write(await answer(shell, typed, env).catch(() => ''))
     return 0
   }
   const folder = dirname(findPackageJSON(import.meta.url) ?? '.')
-  process.stdout.write(readFileSync(join(folder, 'completions', shells[shell].script), 'utf8'))
+  stdout.write(readFileSync(join(folder, 'completions', shells[shell].script), 'utf8'))
   return 0
 }

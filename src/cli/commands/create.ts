@@ -1,6 +1,6 @@
-import { change } from '../change.ts'
-import { type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { ticketArgument } from '../arguments.ts'
+import { runChange } from '../change.ts'
+import type { RunCommand } from '../terminal/output.ts'
 
-export const run: RunCommand = invocation => {
-  return change(invocation, { kind: 'create', ticket: ticketArgument(invocation.words[0]) })
-}
+export const run: RunCommand = async invocation =>
+  runChange(invocation, { kind: 'create', ticket: ticketArgument(invocation.words[0]) })

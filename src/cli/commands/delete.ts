@@ -1,10 +1,8 @@
-import { change } from '../change.ts'
-import { type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { machineArgument } from '../arguments.ts'
+import { runChange } from '../change.ts'
+import type { RunCommand } from '../terminal/output.ts'
 
-export const run: RunCommand = invocation => {
-  return change(invocation, {
-    kind: 'delete',
-    ticket: ticketArgument(invocation.words[0]),
-    force: invocation.flags.force === true,
-  })
+export const run: RunCommand = async invocation => {
+  const ticket = await machineArgument(invocation.words[0], invocation.terminal)
+  return runChange(invocation, { kind: 'delete', ticket, force: invocation.flags.force === true })
 }

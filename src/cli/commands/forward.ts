@@ -1,53 +1,69 @@
-/** Ports of a machine as ports of this one's loopback, while the command runs. */
+/** Ports of a machine as local ports, while the command runs. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import type { SshInfo } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { openWatch } from '../../exec.ts'
-import { requireEnvironment } from '../../runner/context.ts'
+import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { asArguments, sshArguments } from '../../runner/ssh/options.ts'
-import { runningMachine } from '../running.ts'
-import { print, printJson, printNote, type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { machineArgument } from '../arguments.ts'
+import { runningMachine } from '../running-machine.ts'
+import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { shellCommand, withRunnerContext } from '../with-context.ts'
 
 const LOOPBACK = '127.0.0.1'
-/** What ssh has said by a command of its own once every port is open (OpenSSH's ssh.c, ssh_session2): to look at a port would be a visit to the machine. */
+/**
+ * LocalCommand prints this once every port is open (OpenSSH's ssh.c, ssh_session2). Probing a port instead would connect to
+ * the machine's service.
+ */
 const OPEN = 'open'
-const FORWARDING = [
+const SSH_OPTIONS = [
   ['BatchMode', 'yes'],
   ['ConnectTimeout', '10'],
   ['ExitOnForwardFailure', 'yes'],
   ['PermitLocalCommand', 'yes'],
   ['LocalCommand', `echo ${OPEN}`],
-  // A machine that is gone is noticed within 15 seconds.
+  // Notices within 15 seconds that the machine is gone.
   ['ServerAliveInterval', '5'],
   ['ServerAliveCountMax', '3'],
 ] as const
-/** Well-known ports that speak no HTTP: SSH, SMTP, MySQL, PostgreSQL, AMQP, Redis, memcached, MongoDB. */
-const NO_HTTP = [22, 25, 3306, 5432, 5672, 6379, 11211, 27017]
-/** How many ports further on are tried for one to name. */
-const NEAR = 20
+/** Well-known ports without HTTP: SSH, SMTP, MySQL, PostgreSQL, AMQP, Redis, memcached, MongoDB. */
+const NOT_HTTP = [22, 25, 3306, 5432, 5672, 6379, 11211, 27017]
+/** How many further ports are tried to suggest a free one. */
+const SUGGESTION_RANGE = 20
+const LAST_PRIVILEGED_PORT = 1023
 
-type Forward = { here: number; there: number }
+type Forward = { local: number; remote: number }
 
 const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65_535
 
-/** `3000`, or `8080:3000`: the port here, then the machine's. */
+/** `3000`, or `8080:3000`: the local port, then the machine's. */
 const forwardArgument = (text: string): Forward => {
-  const [, here, there] = text.match(/^(?:(\d{1,5}):)?(\d{1,5})$/) ?? []
-  const forward = { here: Number(here ?? there), there: Number(there) }
-  if (!isPort(forward.here) || !isPort(forward.there))
-    throw fail(
-      'usage',
-      `"${text}" is no port`,
-      'Name a port from 1 to 65535, or two: 8080:3000 is port 3000 of the machine as 8080 here.',
-    )
-  return forward
+  const [, local, remote] = text.match(/^(?:(\d{1,5}):)?(\d{1,5})$/) ?? []
+  const forward = { local: Number(local ?? remote), remote: Number(remote) }
+  if (isPort(forward.local) && isPort(forward.remote)) return forward
+  throw fail(
+    'usage',
+    `"${text}" is not a port`,
+    "Use a port from 1 to 65535, or two: 8080:3000 forwards the machine's port 3000 to the local port 8080.",
+  )
 }
 
-/** Null when it can be listened on, else the system's word why not. */
-const taken = async (port: number): Promise<string | null> => {
+const forwardArguments = (ticket: Ticket, words: readonly string[]): Forward[] => {
+  const forwards = words.map(forwardArgument)
+  const twice = forwards.find(({ local }, at) => forwards.findIndex(forward => forward.local === local) !== at)
+  if (twice === undefined) return forwards
+  throw fail(
+    'usage',
+    `the local port ${twice.local} is named twice`,
+    `Use different ones: agent-swarm forward ${ticket} ${twice.local} ${twice.local + 1}:${twice.remote}`,
+  )
+}
+
+/** The system's error code when the local port cannot be used; null when it can. */
+const portError = async (port: number): Promise<string | null> => {
   const server = createServer()
   try {
     server.listen({ host: LOOPBACK, port, exclusive: true })
@@ -60,92 +76,85 @@ const taken = async (port: number): Promise<string | null> => {
   }
 }
 
-const freeNear = async (port: number): Promise<number | null> => {
-  for (let near = Math.max(port, 1023) + 1; near <= 65_535 && near <= Math.max(port, 1023) + NEAR; near += 1)
-    if ((await taken(near)) === null) return near
+const freePortAfter = async (port: number): Promise<number | null> => {
+  const first = Math.max(port, LAST_PRIVILEGED_PORT) + 1
+  for (let next = first; next <= 65_535 && next < first + SUGGESTION_RANGE; next += 1)
+    if ((await portError(next)) === null) return next
   return null
 }
 
-const checkFree = async (ticket: Ticket, { here, there }: Forward): Promise<void> => {
-  const why = await taken(here)
-  if (why === null) return
-  const near = (await freeNear(here)) ?? '<port>'
-  const said =
-    why === 'EADDRINUSE'
-      ? 'is taken by another program'
-      : why === 'EACCES'
-        ? 'is for root alone'
-        : `cannot be had: ${why}`
+const portErrors: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is in use by another program',
+  EACCES: 'is reserved for root',
+}
+
+const requireFree = async (ticket: Ticket, { local, remote }: Forward): Promise<void> => {
+  const code = await portError(local)
+  if (code === null) return
+  const other = (await freePortAfter(local)) ?? '<port>'
   throw fail(
     'busy',
-    `${LOOPBACK}:${here} ${said}, so ${ticket}'s port ${there} cannot have it`,
-    `Give it another one: agent-swarm forward ${ticket} ${near}:${there}`,
+    `forwarding port ${remote} of ${ticket}: ${LOOPBACK}:${local} ${portErrors[code] ?? `cannot be opened: ${code}`}`,
+    `Use another local port: agent-swarm forward ${ticket} ${other}:${remote}`,
   )
 }
 
+const printOpen = ({ json, quiet, terminal }: Invocation, ticket: Ticket, forwards: readonly Forward[]): void => {
+  if (json) {
+    const rows = forwards.map(({ local, remote }) => ({ host: LOOPBACK, port: local, to: remote }))
+    printJson<'forward'>({ ticket, forwards: rows }, terminal)
+  } else if (!quiet) {
+    for (const { local, remote } of forwards)
+      print(
+        `${NOT_HTTP.includes(remote) ? '' : 'http://'}${LOOPBACK}:${local} is port ${remote} of ${ticket}`,
+        terminal,
+      )
+    if (terminal.stdout.isTTY === true) printNote('Press Ctrl-C to stop.', terminal)
+  }
+}
+
+const sshForward = (home: string, vmId: string, ssh: SshInfo, forwards: readonly Forward[]): string[] => [
+  ...asArguments(SSH_OPTIONS),
+  ...sshArguments(home, vmId, ssh),
+  ...forwards.flatMap(({ local, remote }) => ['-L', `${LOOPBACK}:${local}:localhost:${remote}`]),
+  ...['-N', '--', ssh.host],
+]
+
 export const run: RunCommand = async invocation => {
-  const { words, json, quiet, verbose, signal } = invocation
+  const { signal, terminal, verbose, words } = invocation
   const [word, ...ports] = words
-  const ticket = ticketArgument(word)
-  const forwards = ports.map(forwardArgument)
-  const twice = forwards.find(({ here }, at) => forwards.findIndex(one => one.here === here) !== at)
-  if (twice !== undefined)
-    throw fail(
-      'usage',
-      `port ${twice.here} here is named twice`,
-      `Each needs one of its own: agent-swarm forward ${ticket} ${twice.here} ${twice.here + 1}:${twice.there}`,
-    )
-  const progress = openProgress({ quiet })
+  const typed = await machineArgument(word, terminal)
+  const forwards = forwardArguments(typed, ports)
+  const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
-    async world => {
-      const { provider: name } = requireEnvironment(world, ticket)
-      const provider = await world.provider(name)
+    async context => {
+      const ticket = resolveTicket(context, typed)
+      const provider = await context.provider(requireEnvironment(context, ticket).provider)
       if (provider.shellInGuest !== undefined)
         throw fail(
           'unsupported',
-          `${ticket} is ${name}: it has no ports of its own`,
-          'What listens in it listens on this machine already.',
+          `${ticket} is ${provider.name} and has no ports of its own`,
+          'Its programs listen on this host.',
         )
-      // Before a machine is started for it.
-      for (const forward of forwards) await checkFree(ticket, forward)
-      const { vmId } = await runningMachine(invocation, 'forward', world, ticket, progress)
+      // Checked before a machine is started for it.
+      for (const forward of forwards) await requireFree(ticket, forward)
+      const { vmId } = await runningMachine(invocation, 'forward', context, ticket, progress)
       progress.end(true)
-      const ssh = await provider.sshInfo(vmId)
-      const argv = [
-        ...asArguments(FORWARDING),
-        ...sshArguments(world.home, vmId, ssh),
-        ...forwards.flatMap(({ here, there }) => ['-L', `${LOOPBACK}:${here}:localhost:${there}`]),
-        ...['-N', '--', ssh.host],
-      ]
-      if (verbose) printNote(`+ ${shellCommand('ssh', argv)}`)
-      let open = false
+      const argv = sshForward(context.home, vmId, await provider.sshInfo(vmId), forwards)
+      if (verbose) printNote(`+ ${shellCommand('ssh', argv)}`, terminal)
+      let isOpen = false
       const onLine = (line: string) => {
-        if (line !== OPEN || open) return
-        open = true
-        if (json)
-          printJson<'forward'>({
-            ticket,
-            forwards: forwards.map(({ here, there }) => ({ host: LOOPBACK, port: here, to: there })),
-          })
-        else if (!quiet)
-          for (const { here, there } of forwards)
-            print(`${NO_HTTP.includes(there) ? '' : 'http://'}${LOOPBACK}:${here} is ${ticket}'s port ${there}`)
-        if (!json && !quiet && process.stdout.isTTY) printNote('Ctrl-C ends it.')
+        if (line !== OPEN || isOpen) return
+        isOpen = true
+        printOpen(invocation, ticket, forwards)
       }
-      const code = await openWatch(world.config.environment)('ssh', argv, { signal, onLine })
+      const code = await openWatch(context.config.environment)('ssh', argv, { signal, onLine })
       if (signal.aborted) return 0
-      if (!open)
-        throw fail(
-          'guest-unreachable',
-          `no port of ${ticket} could be opened here (ssh ended with ${code})`,
-          `How it is: agent-swarm status ${ticket}`,
-        )
-      throw fail(
-        'network',
-        `the connection to ${ticket} is lost, and its ports here are closed`,
-        `How it is: agent-swarm status ${ticket}`,
-      )
+      const remedy = `See: agent-swarm status ${ticket}`
+      throw isOpen
+        ? fail('network', `the connection to ${ticket} was lost, and its local ports are closed`, remedy)
+        : fail('guest-unreachable', `forwarding ports of ${ticket}: ssh failed with exit status ${code}`, remedy)
     },
     progress.note,
   )

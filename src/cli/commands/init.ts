@@ -1,71 +1,67 @@
-/** Set-up: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
-import { problem, warning } from '../../bot/check.ts'
+/** Setup: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
+import { type Check, hasError, problem, warning } from '../../bot/check.ts'
 import { homeIn } from '../../config/config.ts'
 import { fail, isFailure } from '../../errors.ts'
-import type { Desk } from '../init/desk.ts'
-import { isWrong, openDesk } from '../init/desk.ts'
-import { setUpGitHub } from '../init/github.ts'
-import { setUpJira } from '../init/jira.ts'
-import { setUpMachines } from '../init/machines.ts'
-import { type Invocation, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
+import { candidateOf, changesOf, describeChanges, overridesOf, writeAnswers } from '../init/answers.ts'
+import { openSetup, type Setup } from '../init/setup.ts'
+import { machines, projectsOnly, sides } from '../init/sides.ts'
+import { record, setUpSide, takeWay } from '../init/steps.ts'
+import { printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 
-const mayWrite = async ({ ask, checks, dryRun }: Desk): Promise<boolean> => {
-  if (dryRun) return false
-  const bad = checks.filter(one => one.found === 'error').length
-  if (ask === null) return bad === 0
-  if (bad === 0) return ask.agree('Write it?', true)
-  return ask.agree(`${bad === 1 ? 'One thing is' : `${bad} things are`} wrong. Write it all the same?`, false)
+const mayWrite = async ({ ask, checks, dryRun }: Setup): Promise<boolean> => {
+  const errors = checks.filter(row => row.status === 'error').length
+  if (dryRun || ask === null) return !dryRun && errors === 0
+  if (errors === 0) return ask.agree('Write these settings?', true)
+  return ask.agree(`There ${errors === 1 ? 'is 1 error' : `are ${errors} errors`}. Write these settings anyway?`, false)
 }
 
-const setUp = async (desk: Desk, invocation: Invocation): Promise<number> => {
-  const { answers, checks, dryRun, say } = desk
-  const withGitHub = await setUpGitHub(desk)
-  await setUpJira(desk, withGitHub)
-  const imageFirst = await setUpMachines(desk)
-
-  const { botProblems } = await answers.candidate()
-  if (!isWrong(checks)) desk.note(botProblems.map(problem => problem('Configuration', problem, null)))
-  desk.note(
-    answers
-      .overruled()
-      .map(name =>
-        warning(
-          'Configuration',
-          `${name} is set in this shell to something else, and counts before the file`,
-          `Give it with a flag to write it, or before agent-swarm up: unset ${name}`,
-        ),
-      ),
+/** What concerns more than one side. */
+const checkConfiguration = async ({ answers, checks }: Setup): Promise<Check[]> => {
+  const { botProblems } = hasError(checks) ? { botProblems: [] } : await candidateOf(answers)
+  const overrides = overridesOf(answers).map(name =>
+    warning(
+      `${name} has another value in this shell, and wins over the file`,
+      `To write that value, give it with a flag. To use the file, before agent-swarm up: unset ${name}`,
+    ),
   )
+  const findings = [...botProblems.map(text => problem(text, null)), ...overrides]
+  return findings.map(finding => ({ subject: 'Configuration', ...finding }))
+}
 
-  const changes = answers.shownChanges()
-  const changed = [...answers.changes()].map(([name, value]) => ({
-    setting: name,
-    change: value === null ? ('removed' as const) : ('set' as const),
-  }))
-  say(
-    changes.length === 0
-      ? `${answers.path} holds all of this.`
-      : `${answers.path}${answers.isNew() ? ', a new file' : ''}:\n${changes.map(one => `  ${stripControls(one)}`).join('\n')}`,
-  )
-  const written = changes.length > 0 && (await mayWrite(desk))
-  if (written) await answers.write()
-  const settled = written || changes.length === 0
-  const next = settled ? [...(imageFirst === null ? [] : [imageFirst]), 'agent-swarm up'] : []
-  if (invocation.json) printJson<'init'>({ path: answers.path, written, checks: [...checks], changes: changed, next })
-  if (written) say('Written, for your eyes alone.')
-  else if (changes.length > 0) printNote(dryRun ? 'Nothing was written: this is a dry run.' : 'Nothing was written.')
-  const fine = !isWrong(checks)
-  if (settled && fine) say(`Next: ${next.join(', then ')}`)
-  return fine && (settled || dryRun) ? 0 : 1
+const setUp = async (setup: Setup): Promise<number> => {
+  const { answers, checks, dryRun, say, invocation } = setup
+  const github = await setUpSide(setup, 'github', sides.github)
+  const jira = await setUpSide(setup, 'jira', sides.jira)
+  if (github !== 'none' && jira === 'none') await takeWay(setup, projectsOnly)
+  await takeWay(setup, machines)
+  record(setup, await checkConfiguration(setup))
+
+  const { path, content } = answers.file
+  const lines = describeChanges(answers).map(line => `  ${stripControls(line)}`)
+  const changes = [...changesOf(answers)].map(([setting, value]) => {
+    return { setting, change: value === null ? ('removed' as const) : ('set' as const) }
+  })
+  if (changes.length === 0) say(`${path} already has these settings.`)
+  else say(`${path}${content === null ? ', a new file' : ''}:\n${lines.join('\n')}`)
+  const written = changes.length > 0 && (await mayWrite(setup))
+  if (written) await writeAnswers(answers)
+  const isSettled = written || changes.length === 0
+  const next = isSettled ? [...setup.next, 'agent-swarm up'] : []
+  if (invocation.json) printJson<'init'>({ path, written, checks, changes, next }, invocation.terminal)
+  if (written) say('Written. Only you can read the file.')
+  else if (!isSettled) printNote(`Nothing was written${dryRun ? ': this is a dry run' : ''}.`, invocation.terminal)
+  if (isSettled && !hasError(checks)) say(`Next: ${next.join(', then ')}`)
+  return !hasError(checks) && (isSettled || dryRun) ? 0 : 1
 }
 
 export const run: RunCommand = async invocation => {
-  const desk = await openDesk(invocation, homeIn())
+  const setup = await openSetup(invocation, homeIn(invocation.terminal.env))
   try {
-    return await setUp(desk, invocation)
+    return await setUp(setup)
   } catch (error) {
-    if (!isFailure(error) || error.failure.kind !== 'cancelled' || !desk.answers.isBegun()) throw error
-    // GitHub gives the key of an App once: it is written before the other questions.
-    throw fail('cancelled', `cancelled; ${desk.answers.path} has the App that was made`, 'Go on: agent-swarm init')
+    const { written, file } = setup.answers
+    if (!isFailure(error) || error.failure.kind !== 'cancelled' || !written) throw error
+    // GitHub shows the key of an App only once, so it is written before the other questions.
+    throw fail('cancelled', `cancelled; the new App is in ${file.path}`, 'Continue: agent-swarm init')
   }
 }

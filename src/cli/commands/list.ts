@@ -1,90 +1,96 @@
 import type { Listing } from '../../runner/context.ts'
-import { listEnvironments } from '../../runner/context.ts'
+import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import type { Output } from '../json.ts'
-import {
-  address,
-  age,
-  asked,
-  columns,
-  printJson,
-  printNote,
-  type RunCommand,
-  size,
-  stateCell,
-} from '../terminal/output.ts'
+import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
+import { table } from '../terminal/table.ts'
+import { address, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 type Listed = Listing['environments'][number]
 
 /** localeCompare takes longer for 1,000 rows than all the rest. */
-const text = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
-/** The largest and the oldest first; what is equal stays in the order of tickets, which they come in. */
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+/** The largest and the oldest first. Equal ones stay in the order of tickets, in which they come. */
 const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
-  provider: (a, b) => text(a.provider, b.provider),
-  state: (a, b) => text(a.status, b.status),
-  age: (a, b) => text(a.createdAt, b.createdAt),
+  provider: (a, b) => compare(a.provider, b.provider),
+  state: (a, b) => compare(a.status, b.status),
+  age: (a, b) => compare(a.createdAt, b.createdAt),
   checkpoints: (a, b) => b.checkpoints.length - a.checkpoints.length,
   disk: (a, b) => (b.usage?.diskBytes ?? 0) - (a.usage?.diskBytes ?? 0),
-  by: (a, b) => text(asked(a.createdBy), asked(b.createdBy)),
+  by: (a, b) => compare(requesterName(a.createdBy), requesterName(b.createdBy)),
+}
+
+const toJson = (listed: Listed): Output<'list'>[number] => ({
+  ticket: listed.ticket,
+  provider: listed.provider,
+  vmId: listed.vmId,
+  ip: listed.ip,
+  status: listed.status,
+  baseImage: listed.baseImage,
+  createdAt: listed.createdAt,
+  diskBytes: listed.usage?.diskBytes ?? null,
+  // No provider reports it yet.
+  paused: null,
+  ssh: listed.ssh,
+  checkpoints: listed.checkpoints.map(({ name }) => name),
+})
+
+const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): string =>
+  table(
+    [
+      { title: 'TICKET', whole: true },
+      'PROVIDER',
+      { title: 'STATE', whole: true },
+      { title: 'ADDRESS', whole: true },
+      'CREATED',
+      'CHECKPOINTS',
+      { title: 'DISK', whole: true },
+      'CREATED BY',
+    ],
+    rows.map(row => [
+      row.ticket,
+      row.provider,
+      statusCell(row.status),
+      address(row),
+      when(row.createdAt, now, terminal),
+      String(row.checkpoints.length),
+      size(row.usage?.diskBytes ?? null),
+      requesterName(row.createdBy),
+    ]),
+    terminal,
+  )
+
+/** The machines that the flags choose, in their order, and how many there are without a filter. */
+const look = async (context: RunnerContext, { flags, terminal }: Invocation) => {
+  const { environments, unread } = await listEnvironments(context, { usage: true })
+  for (const { message } of unread) printNote(`${message}\nIts machines are shown as last known.`, terminal)
+  const rows = environments.filter(
+    ({ status, provider }) =>
+      (flags.status === undefined || status === flags.status) &&
+      (flags.provider === undefined || provider === flags.provider),
+  )
+  const order = orders[String(flags.sort)]
+  return { total: environments.length, rows: order === undefined ? rows : rows.sort(order) }
 }
 
 export const run: RunCommand = invocation =>
-  withRunnerContext(invocation, async world => {
-    const { flags } = invocation
-    const order = orders[String(flags.sort)]
-    const wanted = (one: Listed) =>
-      (flags.status === undefined || one.status === flags.status) &&
-      (flags.provider === undefined || one.provider === flags.provider)
-    const look = async () => {
-      const { environments, unread } = await listEnvironments(world, { usage: true })
-      for (const one of unread) printNote(`${one.message}\nIts environments are shown as they were known last.`)
-      const shown = environments.filter(wanted)
-      return { all: environments.length, shown: order === undefined ? shown : shown.sort(order) }
-    }
-    if (invocation.json && flags.watch !== true) {
-      const { shown } = await look()
-      printJson<'list'>(
-        shown.map((one): Output<'list'>[number] => ({
-          ticket: one.ticket,
-          provider: one.provider,
-          vmId: one.vmId,
-          ip: one.ip,
-          status: one.status,
-          baseImage: one.baseImage,
-          createdAt: one.createdAt,
-          diskBytes: one.usage?.diskBytes ?? null,
-          ssh: one.ssh,
-          checkpoints: one.checkpoints.map(checkpoint => checkpoint.name),
-        })),
-      )
+  withRunnerContext(invocation, async context => {
+    const { flags, json, terminal } = invocation
+    if (json && flags.watch !== true) {
+      printJson<'list'>((await look(context, invocation)).rows.map(toJson), terminal)
       return 0
     }
     await draw(invocation, async () => {
-      const { all, shown } = await look()
-      if (shown.length === 0) {
-        const none =
-          all === 0
-            ? 'There are no environments. Make one: agent-swarm create <TICKET>'
-            : `No environment is as asked for; without a filter: ${all}.`
-        if (flags.watch === true) return none
-        printNote(none)
-        return ''
-      }
-      const now = world.clock()
-      return columns([
-        ['TICKET', 'PROVIDER', 'STATE', 'ADDRESS', 'AGE', 'CHECKPOINTS', 'DISK', 'CREATED BY'],
-        ...shown.map(one => [
-          one.ticket,
-          one.provider,
-          stateCell(one.status),
-          address(one),
-          age(one.createdAt, now),
-          String(one.checkpoints.length),
-          size(one.usage?.diskBytes ?? null),
-          asked(one.createdBy),
-        ]),
-      ])
+      const { total, rows } = await look(context, invocation)
+      if (rows.length > 0) return listTable(rows, context.clock(), terminal)
+      const text =
+        total === 0
+          ? 'There are no machines. Create one: agent-swarm create <TICKET>'
+          : `No machines match (${total} without the filter).`
+      if (flags.watch === true) return text
+      printNote(text, terminal)
+      return ''
     })
     return 0
   })

@@ -1,11 +1,13 @@
-import { change } from '../change.ts'
-import { checkpointArgument, type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { checkpointArgument, machineArgument } from '../arguments.ts'
+import { runChange } from '../change.ts'
+import type { RunCommand } from '../terminal/output.ts'
 
-export const run: RunCommand = invocation => {
-  const [ticket, name] = invocation.words
-  return change(invocation, {
+export const run: RunCommand = async invocation => {
+  const [word, name] = invocation.words
+  const ticket = await machineArgument(word, invocation.terminal)
+  return runChange(invocation, {
     kind: 'restore',
-    ticket: ticketArgument(ticket),
+    ticket,
     name: name === undefined ? null : checkpointArgument(name),
   })
 }

@@ -2,7 +2,7 @@ import { fail } from '../../errors.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
-import { logOf, untilEnded, version } from '../serve.ts'
+import { openServerLog, serveUntil, version } from '../serve.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
 
 export const run: RunCommand = async invocation => {
@@ -16,15 +16,15 @@ export const run: RunCommand = async invocation => {
     throw fail(
       'not-configured',
       `starting the runner: ${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
-      'Set them to where the bot is and to the token that the bot has. On one machine: agent-swarm up.',
+      "Set them to the bot's address and to the bot's runner token. For bot and runner on one host: agent-swarm up.",
     )
   }
-  const log = logOf(config)
-  const world = openRunnerContext(config, { onCommand: logCommands(log) })
-  const runner = await startRunner(world, { botUrl, token: runnerToken, version: version(), log })
-  printNote(`The runner asks ${botUrl} for work`)
-  return untilEnded(invocation.signal, log, async () => {
+  const log = openServerLog(config)
+  const context = openRunnerContext(config, { onCommand: logCommands(log) })
+  const runner = await startRunner(context, { botUrl, token: runnerToken, version: version(), log })
+  printNote(`The runner takes work from ${botUrl}`, invocation.terminal)
+  return serveUntil(invocation.signal, log, async () => {
     await runner.close()
-    world.close()
+    context.close()
   })
 }

@@ -1,42 +1,55 @@
+import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../errors.ts'
 import { openAttach } from '../../exec.ts'
+import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { sshArguments } from '../../runner/ssh/options.ts'
-import { runningMachine } from '../running.ts'
-import { printNote, type RunCommand, ticketArgument } from '../terminal/output.ts'
+import { machineArgument } from '../arguments.ts'
+import { runningMachine } from '../running-machine.ts'
+import { type Invocation, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { shellCommand, withRunnerContext } from '../with-context.ts'
 
-const FOR_CONFIG = ['install', 'uninstall', 'dry-run', 'json']
+const CONFIG_FLAGS = ['install', 'uninstall', 'dry-run', 'json']
+
+/** Runs `line`, or a shell, on our own terminal. Returns its exit code. */
+const attach = async (
+  context: RunnerContext,
+  { quiet, terminal, verbose }: Invocation,
+  { name, shellInGuest, sshInfo }: Provider,
+  { ticket, vmId, line }: { ticket: string; vmId: string; line: string | null },
+): Promise<number> => {
+  const runAttached = openAttach(context.config.environment)
+  if (shellInGuest !== undefined) {
+    if (line === null && !quiet)
+      printNote(`${ticket} is ${name}: this shell runs in its folder on this host.`, terminal)
+    const { program, argv, env } = await shellInGuest(vmId, line)
+    return runAttached(program, argv, env)
+  }
+  const ssh = await sshInfo(vmId)
+  const argv = [...sshArguments(context.home, vmId, ssh), '--', ssh.host, ...(line === null ? [] : [line])]
+  if (verbose) printNote(`+ ${shellCommand('ssh', argv)}`, terminal)
+  return runAttached('ssh', argv)
+}
 
 export const run: RunCommand = async invocation => {
-  const { flags, quiet, verbose } = invocation
+  const { flags, terminal } = invocation
   if (flags.config === true) return (await import('./ssh-config.ts')).run(invocation)
-  const alone = FOR_CONFIG.find(flag => flags[flag] === true)
-  if (alone !== undefined) throw fail('usage', `--${alone} goes with --config`)
+  const configFlag = CONFIG_FLAGS.find(flag => flags[flag] === true)
+  if (configFlag !== undefined) throw fail('usage', `--${configFlag} needs --config`)
   const [word, ...command] = invocation.words
   if (word === undefined)
-    throw fail('usage', 'something is missing: agent-swarm ssh <TICKET>, or agent-swarm ssh --config')
-  const ticket = ticketArgument(word)
-  const progress = openProgress({ quiet })
+    throw fail('usage', 'Missing argument <TICKET>.', 'Usage: agent-swarm ssh <TICKET>, or agent-swarm ssh --config')
+  const typed = await machineArgument(word, terminal)
+  const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
-    async world => {
-      const { vmId, provider: name } = await runningMachine(invocation, 'ssh', world, ticket, progress)
-      const provider = await world.provider(name)
+    async context => {
+      const ticket = resolveTicket(context, typed)
+      const { vmId, provider } = await runningMachine(invocation, 'ssh', context, ticket, progress)
       progress.end(true)
-      const attach = openAttach(world.config.environment)
-      // As ssh does: the words are joined, and the shell over there reads them.
+      // Joined as ssh joins them: the shell in the machine parses the line.
       const line = command.length === 0 ? null : command.join(' ')
-      if (provider.shellInGuest !== undefined) {
-        if (line === null && !quiet)
-          printNote(`${ticket} is ${provider.name}: this is a shell in its folder, and no machine.`)
-        const { program, argv, env } = await provider.shellInGuest(vmId, line)
-        return attach(program, argv, env)
-      }
-      const ssh = await provider.sshInfo(vmId)
-      const argv = [...sshArguments(world.home, vmId, ssh), '--', ssh.host, ...(line === null ? [] : [line])]
-      if (verbose) printNote(`+ ${shellCommand('ssh', argv)}`)
-      return attach('ssh', argv)
+      return attach(context, invocation, await context.provider(provider), { ticket, vmId, line })
     },
     progress.note,
   )

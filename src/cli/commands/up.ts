@@ -3,29 +3,29 @@ import { startBot } from '../../bot/index.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
-import { DRY_RUN_SAYS, dryRun } from '../dry-run.ts'
-import { logOf, untilEnded, version } from '../serve.ts'
+import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
+import { openServerLog, serveUntil, version } from '../serve.ts'
+import { sourcesText } from '../sources.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
-import { watching } from '../watching.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
   const token = config.runnerToken ?? randomBytes(32).toString('hex')
-  const log = logOf(config, token)
-  const show = dryRun(invocation)
+  const log = openServerLog(config, token)
+  const show = dryRunShow(invocation)
   const bot = await startBot(config, log, { runnerToken: token, show })
-  printNote(watching(config))
+  printNote(sourcesText(config), invocation.terminal)
   if (show !== null) {
-    printNote(`The bot listens on ${bot.url}, and no runner works`)
-    printNote(DRY_RUN_SAYS)
-    return untilEnded(invocation.signal, log, () => bot.close())
+    printNote(`The bot listens on ${bot.url}, without a runner`, invocation.terminal)
+    printNote(DRY_RUN_NOTE, invocation.terminal)
+    return serveUntil(invocation.signal, log, () => bot.close())
   }
-  const world = openRunnerContext(config, { onCommand: logCommands(log) })
-  const runner = await startRunner(world, { botUrl: bot.url, token, version: version(), log })
-  printNote(`The bot listens on ${bot.url}, and its runner works on this machine`)
-  return untilEnded(invocation.signal, log, async () => {
+  const context = openRunnerContext(config, { onCommand: logCommands(log) })
+  const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log })
+  printNote(`The bot listens on ${bot.url}, with a runner on this host`, invocation.terminal)
+  return serveUntil(invocation.signal, log, async () => {
     await runner.close()
     await bot.close()
-    world.close()
+    context.close()
   })
 }

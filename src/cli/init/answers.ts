@@ -1,203 +1,110 @@
 /**
- * The answers of a set-up. What a flag says counts before the file, and the file before the environment, so that a run
- * without flags changes nothing that was set. A secret is never an argument, which other users of the machine could read: it
- * comes from its environment variable, or from a file that a flag names (`-` is standard input).
+ * The answers of `agent-swarm init`. A flag wins over the file, and the file over the environment, so that a run without flags
+ * changes nothing. A secret is never an argument, which other users of the host could read: it comes from its environment
+ * variable or from a file that a flag names (`-` is standard input).
  */
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Config, parseSetting, readCandidate, settingsInEnvironment } from '../../config/config.ts'
-import { type Changes, readConfigFile, withChanges, writeConfigFile } from '../../config/file.ts'
+import { type Changes, type ConfigFile, readConfigFile, withChanges, writeConfigFile } from '../../config/file.ts'
 import { type Setting, type SettingName, settings } from '../../config/settings.ts'
 import { fail } from '../../errors.ts'
 import type { Invocation } from '../terminal/output.ts'
-import type { Ask } from '../terminal/prompt.ts'
+import { type AnswerName, answerNames, questions } from './questions.ts'
 
-export const APP = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as const
-export const TOKEN = ['githubToken', 'githubRepositories'] as const
-export const JIRA = ['jiraHost', 'jiraEmail', 'jiraApiToken', 'jiraWebhookSecret', 'jiraAssignees'] as const
-const ASKED = [...APP, ...TOKEN, ...JIRA, 'githubApiUrl', 'jiraProjects', 'provider'] as const
-export type Asked = (typeof ASKED)[number]
+export type Answers = {
+  home: string
+  /** As it was read or written last. */
+  file: ConfigFile
+  /** Whether init has written something already. */
+  written: boolean
+  flags: ReadonlyMap<AnswerName, unknown>
+  environment: ReadonlyMap<AnswerName, unknown>
+  values: Map<AnswerName, unknown>
+}
 
-/** Flags whose value is the answer. */
-const answerFlags = {
-  'app-id': 'appId',
-  'private-key-file': 'privateKeyPath',
-  'github-repositories': 'githubRepositories',
-  'github-api-url': 'githubApiUrl',
-  'jira-host': 'jiraHost',
-  'jira-email': 'jiraEmail',
-  'jira-projects': 'jiraProjects',
-  'jira-assignees': 'jiraAssignees',
-  provider: 'provider',
-} as const satisfies Record<string, Asked>
-/** Flags that name the file that holds the answer. */
-const fileFlags = {
-  'github-token-file': 'githubToken',
-  'webhook-secret-file': 'webhookSecret',
-  'jira-token-file': 'jiraApiToken',
-  'jira-webhook-secret-file': 'jiraWebhookSecret',
-} as const satisfies Record<string, Asked>
+const equal = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
+export const textOf = (value: unknown): string => (Array.isArray(value) ? value.join(', ') : String(value ?? ''))
+export const isSecret = (name: SettingName): boolean => (settings[name] as Setting).secret === true
 
-const row = (name: Asked): Setting => settings[name]
-const same = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other)
-const asTyped = (value: unknown): string =>
-  Array.isArray(value) ? value.join(', ') : value === undefined ? '' : String(value)
-const shown = (name: Asked, value: unknown): string => (row(name).secret ? '(hidden)' : asTyped(value))
-
-const parsed = (name: Asked, text: string, from: string): unknown => {
+/** `source` begins the message of a failure. */
+export const parseAnswer = (name: AnswerName, text: string, source: string): unknown => {
   const answer = parseSetting(name, text)
-  if ('problem' in answer) throw fail('usage', `${from}: ${answer.problem}`)
+  if ('problem' in answer) throw fail('usage', `${source}: ${answer.problem}`)
   // The bot may be started in another folder.
   if (name === 'privateKeyPath') return resolve(String(answer.value))
-  if (name === 'jiraProjects' && Array.isArray(answer.value)) return answer.value.map(key => String(key).toUpperCase())
-  return answer.value
+  return name === 'jiraProjects' ? (answer.value as string[]).map(key => key.toUpperCase()) : answer.value
 }
-const contentOf = (path: string, flag: string): string => {
+
+const answerInFlags = (name: AnswerName, flags: Invocation['flags']): unknown => {
+  const { flag = '' } = questions[name]
+  const value = flags[flag]
+  if (typeof value !== 'string') return undefined
+  if (!isSecret(name)) return parseAnswer(name, value, `--${flag}`)
   try {
-    return readFileSync(path === '-' ? process.stdin.fd : path, 'utf8')
+    return parseAnswer(name, readFileSync(value === '-' ? process.stdin.fd : value, 'utf8'), `--${flag} ${value}`)
   } catch (error) {
     throw fail('usage', `--${flag}: ${error instanceof Error ? error.message : error}`)
   }
 }
 
-const inFlags = (flags: Invocation['flags']): Map<Asked, unknown> => {
-  const answers = new Map<Asked, unknown>()
-  for (const [flag, name] of Object.entries(answerFlags)) {
-    const given = flags[flag]
-    if (typeof given === 'string') answers.set(name, parsed(name, given, `--${flag}`))
-  }
-  for (const [flag, name] of Object.entries(fileFlags)) {
-    const path = flags[flag]
-    if (typeof path === 'string') answers.set(name, parsed(name, contentOf(path, flag), `--${flag} ${path}`))
-  }
-  return answers
-}
-
-/** How an answer is given without being asked for. */
-export const howToGive = (name: Asked): string => {
-  const flag = Object.entries({ ...answerFlags, ...fileFlags }).find(([, one]) => one === name)?.[0]
-  return `Set ${row(name).env}, or give --${flag}${row(name).secret ? ' FILE' : ''}.`
-}
-
-type Question = {
-  question: string
-  /** Where the answer is found. */
-  where: string
-  /** It was answered, and what was answered is wrong: it is asked for whatever the flags say. */
-  again: boolean
-}
-
-export type Answers = Awaited<ReturnType<typeof openAnswers>>
-
-/** Throws `not-configured` when the file that is there is wrong, before anything is asked. */
-export const openAnswers = async (home: string, flags: Invocation['flags'], ask: Ask | null) => {
-  let file = await readConfigFile(home)
-  let begun = false
+/** Throws `not-configured` when the existing file has errors. */
+export const openAnswers = async (home: string, flags: Invocation['flags']): Promise<Answers> => {
+  const file = await readConfigFile(home)
   if (file.content !== null) await readCandidate(file.content)
-  const flagged = inFlags(flags)
   const typed = settingsInEnvironment()
-  const environment = new Map(
-    ASKED.flatMap(name => {
-      const text = typed[name]
-      return text === undefined ? [] : [[name, parsed(name, text, row(name).env)] as const]
-    }),
+  const collect = (read: (name: AnswerName) => unknown) =>
+    new Map(answerNames.map(name => [name, read(name)] as const).filter(([, value]) => value !== undefined))
+  const inFlags = collect(name => answerInFlags(name, flags))
+  const environment = collect(name => {
+    const text = typed[name]
+    return text === undefined ? undefined : parseAnswer(name, text, settings[name].env)
+  })
+  const values = collect(name => inFlags.get(name) ?? file.values[name] ?? environment.get(name))
+  return { home, file, written: false, flags: inFlags, environment, values }
+}
+
+export const forget = ({ values }: Answers, names: readonly AnswerName[]) => {
+  for (const name of names) values.delete(name)
+}
+export const apiUrlOf = ({ values }: Answers) => (values.get('githubApiUrl') as string | undefined) ?? null
+
+/** Whether an answer is required that nobody has given. */
+export const isMissing = ({ values }: Answers, name: AnswerName): boolean => {
+  const { question, empty, unless = name } = questions[name]
+  return question !== undefined && empty === undefined && !values.has(name) && !values.has(unless)
+}
+/** How to give an answer without a terminal. */
+export const howToGive = (name: AnswerName): string =>
+  `Set ${settings[name].env}, or give --${questions[name].flag}${isSecret(name) ? ' FILE' : ''}.`
+
+/** What differs from the file; null removes a setting. */
+export const changesOf = ({ values, file }: Answers, names: readonly AnswerName[] = answerNames): Changes =>
+  new Map<SettingName, unknown>(
+    names
+      .filter(name => !equal(file.values[name], values.get(name)))
+      .map(name => [name, values.get(name) ?? null] as const),
   )
-  const all = new Map<Asked, unknown>()
-  for (const name of ASKED) {
-    if (flagged.has(name)) all.set(name, flagged.get(name))
-    else if (file.values[name] !== undefined) all.set(name, file.values[name])
-    else if (environment.has(name)) all.set(name, environment.get(name))
-  }
+/** One line per change. */
+export const describeChanges = (answers: Answers): string[] =>
+  [...changesOf(answers)].map(([name, value]) => {
+    const before = answers.file.values[name]
+    if (value === null) return `- ${name}`
+    const after = isSecret(name) ? '(hidden)' : textOf(value)
+    if (before === undefined) return `+ ${name}: ${after}`
+    return `~ ${name}: ${isSecret(name) ? '' : `${textOf(before)} -> `}${after}`
+  })
 
-  const changes = (of: readonly Asked[] = ASKED): Changes => {
-    const found = new Map<SettingName, unknown>()
-    for (const name of of) {
-      const [before, after] = [file.values[name], all.get(name)]
-      if (after === undefined && before !== undefined) found.set(name, null)
-      else if (after !== undefined && !same(before, after)) found.set(name, after)
-    }
-    return found
-  }
-  const content = () => withChanges(file, changes())
-  /** Where the present answer is from. */
-  const whence = (name: Asked): string => {
-    if (same(all.get(name), file.values[name])) return 'in config.yaml'
-    return same(all.get(name), environment.get(name)) ? `in ${row(name).env}` : 'that was given before'
-  }
-  const isSettled = (name: Asked, again: boolean) => ask === null || (flagged.has(name) && !again)
+/** Environment variables that win over the file and differ from the answer. */
+export const overridesOf = ({ environment, values }: Answers): string[] =>
+  [...environment].filter(([name, value]) => !equal(value, values.get(name))).map(([name]) => settings[name].env)
 
-  return {
-    path: file.path,
-    isNew: () => file.content === null,
-    /** Something of this set-up is in the file already. */
-    isBegun: () => begun,
-    has: (name: Asked): boolean => all.has(name),
-    get: (name: Asked): unknown => all.get(name),
-    set: (name: Asked, value: unknown) => void all.set(name, value),
-    forget: (names: readonly Asked[]) => {
-      for (const name of names) all.delete(name)
-    },
-    isFlagged: (name: Asked): boolean => flagged.has(name),
+/** The configuration, as if the answers were written. */
+export const candidateOf = async (answers: Answers): Promise<Config> =>
+  readCandidate(await withChanges(answers.file, changesOf(answers)))
 
-    /** Asks where somebody is there. Nothing typed is no answer, which only some questions take. */
-    text: async (
-      name: Asked,
-      { question, where, again, optional = false, likely = '' }: Question & { optional?: boolean; likely?: string },
-    ) => {
-      if (ask === null || isSettled(name, again)) return
-      const typed = await ask.text(question, where, all.has(name) ? asTyped(all.get(name)) : likely, one => {
-        if (one.trim() === '') return optional ? undefined : 'An answer is needed.'
-        const answer = parseSetting(name, one)
-        return 'problem' in answer ? answer.problem : undefined
-      })
-      if (typed === '') all.delete(name)
-      else all.set(name, parsed(name, typed, question))
-    },
-    /** The same, hidden. With `made`, no answer makes a new one. */
-    secret: async (name: Asked, { question, where, again, made = false }: Question & { made?: boolean }) => {
-      const known = all.has(name)
-      let typed = ''
-      if (ask !== null && !isSettled(name, again)) {
-        const enter = known ? `\nEnter keeps the one ${whence(name)}.` : made ? '\nEnter makes one.' : ''
-        typed = await ask.secret(question, `${where}${enter}`, one =>
-          one.trim() === '' && !known && !made ? 'An answer is needed.' : undefined,
-        )
-      }
-      if (typed !== '') all.set(name, typed)
-      else if (!known && made) all.set(name, randomBytes(32).toString('hex'))
-    },
-    /** One of these, as `--flag` says or somebody answers; otherwise `first`. */
-    choose: async <T extends string>(
-      flag: string,
-      question: string,
-      choices: readonly { value: T; label: string; hint?: string }[],
-      first: T,
-    ): Promise<T> => {
-      const given = choices.find(({ value }) => value === flags[flag])?.value
-      return given ?? (ask === null ? first : ask.choose(question, choices, first))
-    },
-
-    /** The configuration, if it were written now. */
-    candidate: async (): Promise<Config> => readCandidate(await content()),
-    changes,
-    /** One line a change. */
-    shownChanges: (): string[] =>
-      [...changes()].map(([setting, value]) => {
-        const name = setting as Asked
-        const before = file.values[name]
-        if (value === null) return `- ${name}`
-        const from = before === undefined || row(name).secret ? '' : `${shown(name, before)} -> `
-        return `${before === undefined ? '+' : '~'} ${name}: ${from}${shown(name, value)}`
-      }),
-    /** Environment variables that say something else: they count before the file. */
-    overruled: (): string[] =>
-      [...environment].filter(([name, value]) => !same(value, all.get(name))).map(([name]) => row(name).env),
-    /** Writes these answers (all, where none are named). */
-    write: async (of: readonly Asked[] = ASKED) => {
-      writeConfigFile(file, await withChanges(file, changes(of)))
-      file = await readConfigFile(home)
-      begun = true
-    },
-  }
+export const writeAnswers = async (answers: Answers, names?: readonly AnswerName[]): Promise<void> => {
+  writeConfigFile(answers.file, await withChanges(answers.file, changesOf(answers, names)))
+  answers.file = await readConfigFile(answers.home)
+  answers.written = true
 }

@@ -1,83 +1,80 @@
-/** What machines are made with on this machine. */
+/** The side of `agent-swarm init` that is about machines: which hypervisor, and whether it has a base image. */
 import { providerNames, providerRow } from '../../../providers/index.ts'
 import type { Provider } from '../../../providers/provider.ts'
-import { type Check, ok, problem, warning } from '../../bot/check.ts'
-import { homeId } from '../../config/home.ts'
+import { defineChecks, ok, problem, warning } from '../../bot/check.ts'
+import type { Config } from '../../config/config.ts'
 import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import { openRun } from '../../exec.ts'
-import type { Desk } from './desk.ts'
+import type { Ask } from '../terminal/prompt.ts'
+import { candidateOf } from './answers.ts'
+import { type Setup, unlessCancelled } from './setup.ts'
 
-const OF = 'Machines'
-
-/** Returns the command that makes the base image, where there has to be one and there is none. */
-export const setUpMachines = async ({ answers, ask, home, note: keep, signal, unlessCancelled }: Desk) => {
-  const open = async (name: ProviderName): Promise<Provider | null> => {
-    const { environment, providerSettings } = await answers.candidate()
+type Probe = { name: ProviderName; provider: Provider } & Awaited<ReturnType<Provider['available']>>
+const probe = async (names: readonly ProviderName[], config: Config, signal: AbortSignal): Promise<Probe[]> => {
+  const probes = names.map(async (name): Promise<Probe[]> => {
     const row = providerRow(name)
-    return (
-      (await row.open?.({
-        run: openRun(environment, { interrupt: signal, passOn: row.environment }),
-        home,
-        homeId: homeId(home),
-        knows: () => false,
-        settings: providerSettings[name] ?? {},
-      })) ?? null
-    )
-  }
-  const found = await unlessCancelled(
-    Promise.all(
-      providerNames
-        .filter(name => providerRow(name).open !== null)
-        .map(async name => {
-          const answer = await (await open(name))?.available()
-          return { name, ...(answer ?? { available: false as const, reason: 'it cannot be opened.', remedy: null }) }
-        }),
-    ),
-  )
-  const detected = found.find(({ name, available }) => available && providerRow(name).detected)?.name ?? null
-  const present = (await answers.candidate()).provider
-  if (ask !== null && !answers.isFlagged('provider')) {
-    const chosen = await ask.choose<ProviderName>(
-      'What are the machines made with?',
-      found.map(one => ({
-        value: one.name,
-        label: one.name === 'synthetic' ? 'synthetic: directories, to try everything out' : one.name,
-        ...(one.available ? {} : { hint: `not here: ${one.reason}` }),
-      })),
-      present ?? detected ?? 'synthetic',
-    )
-    answers.set('provider', chosen)
-  }
-
-  const { baseImage, provider, runnerToken } = await answers.candidate()
-  const name = provider ?? detected
-  const chosen = found.find(one => one.name === name)
-  const image = async (): Promise<{ checks: Check[]; next: string | null }> => {
-    const opened = name === null ? null : await open(name)
-    const usable = ok(OF, `${name} can be used`)
-    try {
-      const images = await opened?.listBaseImages?.()
-      if (images === undefined || images.includes(baseImage)) return { checks: [usable], next: null }
-      const says = `there is no base image ${baseImage} yet, and without it no machine is made`
-      return { checks: [usable, warning(OF, says)], next: 'agent-swarm init-base --from debian-packages' }
-    } catch (error) {
-      const { message, remedy } = failureOf(error, `asking ${name} for its base images`)
-      return { checks: [usable, warning(OF, message, remedy)], next: null }
-    }
-  }
-  if (chosen?.available) {
-    const { checks, next } = await unlessCancelled(image())
-    keep(checks)
-    return next
-  }
-  const reasons = found
-    .filter(one => (name === null ? providerRow(one.name).detected : one.name === name))
-    .map(one => (one.available ? '' : `${one.name}: ${one.reason}${one.remedy === null ? '' : ` ${one.remedy}`}`))
-  const says = name === null ? 'no hypervisor can be used here' : `${name} cannot be used here`
-  // A runner on another machine asks this bot for work.
-  if (runnerToken !== null) keep([warning(OF, `${says}; a runner elsewhere makes them. ${reasons.join(' ')}`)])
-  else
-    keep([problem(OF, `${says}. ${reasons.join(' ')}`, 'To try everything out without machines: --provider synthetic')])
-  return null
+    const provider = await row.open?.({
+      run: openRun(config.environment, { interrupt: signal, passOn: row.environment }),
+      home: config.home,
+      // Nothing here creates or changes a machine.
+      homeId: '',
+      knows: () => false,
+      settings: config.providerSettings[name] ?? {},
+    })
+    return provider === undefined ? [] : [{ name, provider, ...(await provider.available()) }]
+  })
+  return (await Promise.all(probes)).flat()
 }
+const detectable = providerNames.filter(name => providerRow(name).detected)
+
+export const chooseProvider = async (setup: Setup, ask: Ask): Promise<void> => {
+  const { answers, invocation } = setup
+  const config = await candidateOf(answers)
+  const probes = await unlessCancelled(setup, probe(providerNames, config, invocation.signal))
+  const detected = probes.find(({ name, available }) => available && detectable.includes(name))?.name
+  const choices = probes.map(({ name, ...result }) => ({
+    value: name,
+    label: name === 'synthetic' ? 'synthetic: directories instead of machines, to try agent-swarm' : name,
+    ...(result.available ? {} : { hint: `not available: ${result.reason}` }),
+  }))
+  answers.values.set(
+    'provider',
+    await ask.choose('Which hypervisor?', choices, config.provider ?? detected ?? 'synthetic'),
+  )
+}
+
+type Context = { config: Config; probes: readonly Probe[]; usable: Probe | undefined }
+const checkHypervisor = ({ config: { provider, runnerToken }, probes, usable }: Context) => {
+  if (usable !== undefined) return ok(`${usable.name} can be used`)
+  const reasons = probes.map(({ name, ...result }) =>
+    result.available ? '' : `${name}: ${result.reason} ${result.remedy ?? ''}`.trim(),
+  )
+  const text = `${provider === null ? 'no hypervisor' : provider} cannot be used here`
+  // A runner on another host asks this bot for work.
+  if (runnerToken !== null)
+    return warning(`${text}; a runner on another host creates the machines. ${reasons.join(' ')}`)
+  return problem(`${text}. ${reasons.join(' ')}`, 'To try agent-swarm without machines: --provider synthetic')
+}
+const checkBaseImage = async ({ config: { baseImage }, usable }: Context) => {
+  const images = await usable?.provider.listBaseImages?.()
+  if (images === undefined || images.includes(baseImage)) return null
+  const next = 'agent-swarm init-base --from debian-packages'
+  return { ...warning(`there is no base image ${baseImage} yet; machines cannot be created without it`), next }
+}
+
+export const machineChecks = defineChecks<Context>({
+  subject: 'Machines',
+  open: async (config, signal) => {
+    const probes = await probe(config.provider === null ? detectable : [config.provider], config, signal)
+    return { config, probes, usable: probes.find(({ available }) => available) }
+  },
+  rows: [
+    { name: 'checking the hypervisor', needs: ['provider'], run: checkHypervisor },
+    { name: 'listing base images', needs: ['provider'], run: checkBaseImage },
+  ],
+  explain: (error, doing) => {
+    const { message, remedy } = failureOf(error, doing)
+    return warning(message, remedy)
+  },
+})

@@ -1,41 +1,49 @@
-/** How work under way is shown on stderr: a live line with the time of each phase on a terminal, plain lines elsewhere. */
-import { styleText } from 'node:util'
+/** Work in progress on stderr: on a terminal a live line with the time of each phase, elsewhere plain lines. */
+import { showsUnicode, styled, type Terminal } from './output.ts'
 
 export type ProgressView = {
   phase(name: string): void
-  /** A line of its own, above what is live. */
+  /** Prints a line of its own above the live one. */
   note(text: string): void
   end(ok: boolean): void
 }
 
-const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
 const FRAME_MS = 100
-/** The phase that undoes: what came before it went wrong. */
+/** The phase that undoes what failed before it. */
 export const UNDOING = 'undoing'
 
-const err = process.stderr
+const unicode = { frames: ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'], ok: '✔', failed: '✖' }
+const ascii = { frames: ['-', '\\', '|', '/'], ok: '+', failed: 'x' }
+
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
-/** For `--quiet`: nothing is shown but what was noted. */
-const silent: ProgressView = { phase: () => {}, note: text => void err.write(`${text}\n`), end: () => {} }
+/** For `--quiet`: shows nothing but notes. */
+const silent = ({ stderr }: Terminal): ProgressView => ({
+  phase: () => {},
+  note: text => void stderr.write(`${text}\n`),
+  end: () => {},
+})
 
-const plain = (): ProgressView => {
-  const began = performance.now()
+const plain = (terminal: Terminal): ProgressView => {
+  const startedAt = performance.now()
   return {
-    ...silent,
-    phase: name => void err.write(`${seconds(began).padStart(8)}  ${name}\n`),
+    ...silent(terminal),
+    phase: name => void terminal.stderr.write(`${seconds(startedAt).padStart(8)}  ${name}\n`),
   }
 }
 
-const live = (): ProgressView => {
+const live = (terminal: Terminal): ProgressView => {
+  const { stderr } = terminal
+  const symbols = showsUnicode(terminal) ? unicode : ascii
   let current: { name: string; since: number } | null = null
   let frame = 0
-  const line = (sign: string) =>
-    current === null ? '' : `${sign} ${current.name.padEnd(10)} ${seconds(current.since).padStart(8)}`
-  const clear = () => err.write('\r\x1b[K')
+  const line = (symbol: string, style: 'cyan' | 'green' | 'red') =>
+    current === null
+      ? ''
+      : `${styled(symbol, style, stderr, terminal)} ${current.name.padEnd(10)} ${seconds(current.since).padStart(8)}`
+  const clear = () => stderr.write('\r\x1b[K')
   const draw = () => {
-    if (current !== null)
-      err.write(`\r\x1b[K${line(styleText('cyan', FRAMES[frame % FRAMES.length] ?? '', { stream: err }))}`)
+    if (current !== null) stderr.write(`\r\x1b[K${line(symbols.frames[frame % symbols.frames.length] ?? '', 'cyan')}`)
   }
   const timer = setInterval(() => {
     frame += 1
@@ -44,7 +52,7 @@ const live = (): ProgressView => {
   const finish = (ok: boolean) => {
     if (current === null) return
     clear()
-    err.write(`${line(ok ? styleText('green', '✔', { stream: err }) : styleText('red', '✖', { stream: err }))}\n`)
+    stderr.write(`${ok ? line(symbols.ok, 'green') : line(symbols.failed, 'red')}\n`)
     current = null
   }
   return {
@@ -55,7 +63,7 @@ const live = (): ProgressView => {
     },
     note: text => {
       clear()
-      err.write(`${text}\n`)
+      stderr.write(`${text}\n`)
       draw()
     },
     end: ok => {
@@ -65,5 +73,7 @@ const live = (): ProgressView => {
   }
 }
 
-export const openProgress = ({ quiet }: { quiet: boolean }): ProgressView =>
-  quiet ? silent : err.isTTY ? live() : plain()
+export const openProgress = ({ quiet, terminal }: { quiet: boolean; terminal: Terminal }): ProgressView => {
+  if (quiet) return silent(terminal)
+  return terminal.stderr.isTTY === true && terminal.env.TERM !== 'dumb' ? live(terminal) : plain(terminal)
+}

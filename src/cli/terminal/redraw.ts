@@ -1,4 +1,4 @@
-/** `--watch`: a screen that is drawn again and again, and gone afterwards. */
+/** `--watch`: a page that is drawn again and again on the alternate screen. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../errors.ts'
 import { type Invocation, print } from './output.ts'
@@ -7,24 +7,30 @@ const EVERY_MS = 2_000
 const ENTER = '\x1b[?1049h\x1b[?25l'
 const LEAVE = '\x1b[?25h\x1b[?1049l'
 
-/** Draws `page` once, or with `--watch` until Ctrl-C. What is longer than the terminal is cut. */
-export const draw = async ({ flags, json, signal }: Invocation, page: () => Promise<string>): Promise<void> => {
+/** Draws `page` once, or with `--watch` until Ctrl-C. Lines below the terminal's last row are left out. */
+export const draw = async (invocation: Invocation, page: () => Promise<string>): Promise<void> => {
+  const { flags, json, signal, terminal } = invocation
   if (flags.watch !== true) {
     const text = await page()
-    if (text !== '') print(text)
+    if (text !== '') print(text, terminal)
     return
   }
-  if (json || !process.stdout.isTTY)
-    throw fail('usage', '--watch needs a terminal', 'Ask again and again instead: agent-swarm list --json')
-  process.stdout.write(ENTER)
-  const leave = () => void process.stdout.write(LEAVE)
-  // Ctrl-C twice ends at once.
+  const { stdout } = terminal
+  if (json || stdout.isTTY !== true)
+    throw fail(
+      'usage',
+      '--watch needs a terminal, and goes without --json',
+      'In a script, poll: agent-swarm list --json',
+    )
+  stdout.write(ENTER)
+  const leave = () => void stdout.write(LEAVE)
+  // A second Ctrl-C exits at once.
   process.once('exit', leave)
   try {
     while (!signal.aborted) {
-      const lines =
-        `${new Date().toLocaleTimeString()}  every ${EVERY_MS / 1000} s, Ctrl-C ends it\n\n${await page()}`.split('\n')
-      process.stdout.write(`\x1b[H\x1b[J${lines.slice(0, Math.max(process.stdout.rows - 1, 3)).join('\n')}`)
+      const header = `${new Date().toLocaleTimeString()}  every ${EVERY_MS / 1000} s, Ctrl-C to end`
+      const lines = `${header}\n\n${await page()}`.split('\n')
+      stdout.write(`\x1b[H\x1b[J${lines.slice(0, Math.max((stdout.rows ?? 24) - 1, 3)).join('\n')}`)
       await delay(EVERY_MS, undefined, { signal }).catch(() => {})
     }
   } finally {

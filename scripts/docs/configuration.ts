@@ -1,0 +1,99 @@
+/** docs/configuration.md and the editor's schema of config.yaml, from the tables of settings. */
+import type { JsonSchema } from '@valibot/to-json-schema'
+import { REPOSITORY_FILE, repositoryFile } from '../../src/bot/rules/repository-file.ts'
+import { groups, type Setting, settings } from '../../src/config/settings.ts'
+import { table, toSchema, valueText } from './words.ts'
+
+const settingSchema = ({ form, says, example, env, secret, default: fallback }: Setting): JsonSchema => {
+  const { $schema: _, ...schema } = toSchema(form)
+  return {
+    ...schema,
+    description: `${says} Environment variable ${env}.`,
+    ...(fallback === undefined ? {} : { default: fallback as string | number }),
+    ...(secret ? {} : { examples: [example as string | number | string[]] }),
+  }
+}
+
+export const settingsSchema = (): JsonSchema => ({
+  $schema: 'http://json-schema.org/draft-07/schema#',
+  title: 'config.yaml of agent-swarm',
+  type: 'object',
+  properties: Object.fromEntries(
+    Object.entries<Setting>(settings).map(([name, setting]) => [name, settingSchema(setting)]),
+  ),
+  additionalProperties: false,
+})
+
+const yaml = (value: unknown): string => {
+  if (Array.isArray(value)) return `[${value.join(', ')}]`
+  if (typeof value !== 'object' || value === null) return String(value)
+  const members = Object.entries(value).map(([name, member]) => `${name}: ${yaml(member)}`)
+  return `{ ${members.join(', ')} }`
+}
+const code = (value: unknown) => (value === undefined ? '' : `\`${yaml(value)}\``)
+
+const settingsTable = (rows: Readonly<Record<string, Setting>>): string =>
+  table([
+    ['Setting', 'Environment variable', 'Value', 'Default', 'Meaning', 'Example'],
+    ...Object.entries(rows).map(([name, { env, form, says, example, default: fallback }]) => [
+      `\`${name}\``,
+      `\`${env}\``,
+      valueText(toSchema(form)),
+      code(fallback),
+      says,
+      code(example),
+    ]),
+  ])
+
+/** One row for each name in the file, nested ones as `size.cpus`. */
+const repositoryRows = (schema: JsonSchema, before = ''): string[][] =>
+  Object.entries(schema.properties ?? {}).flatMap(([name, member]) => {
+    if (typeof member !== 'object') return []
+    const path = `${before}${name}`
+    return [
+      [`\`${path}\``, valueText(member), member.description ?? '', code(member.examples?.[0])],
+      ...repositoryRows(member, `${path}.`),
+    ]
+  })
+
+export const configurationPage = (): string => `# Configuration
+
+<!-- Made by npm run docs, from src/config/settings.ts and src/bot/rules/repository-file.ts. -->
+
+There are two files. The operator's file says where GitHub, Jira and the hypervisor are and what may be used. The repository's file says what its pull requests and tickets mean. All errors of a file are reported at once, each with its line and the right form.
+
+## The operator's file
+
+\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; default \`~/.agent-swarm\`). \`agent-swarm init\` asks for what is needed, tries it, and writes the file; comments and everything else in it stay. Every setting is also an environment variable, and some are options of commands: an option wins over the environment, and the environment over the file. In an environment variable, commas separate the members of a list. The file holds secrets: only you should be able to read it.
+
+\`\`\`yaml
+# yaml-language-server: $schema=docs/config.schema.json
+jiraHost: example.atlassian.net
+jiraProjects: [DROP, WEB]
+port: 8080
+\`\`\`
+
+The bot needs at least one side. GitHub is complete with \`appId\`, \`webhookSecret\` and \`privateKey\` or \`privateKeyPath\`, or with \`githubToken\` alone. Jira is complete with \`jiraHost\`, \`jiraEmail\` and \`jiraApiToken\`. \`jiraProjects\` is always required. The bot does not start while a side is incomplete.
+
+${Object.entries(groups)
+  .map(([title, rows]) => `### ${title}\n\n${settingsTable(rows)}`)
+  .join('\n\n')}
+
+## The repository's file
+
+\`${REPOSITORY_FILE}\` on the default branch: a pull request cannot change the rules that it is judged by. The bot reads a new version after each push to the default branch, and at least every five minutes while something happens in the repository. Every setting is optional.
+
+\`\`\`yaml
+# yaml-language-server: $schema=docs/agent-swarm.schema.json
+projects: [DROP]
+branches: [feature/*, fix/*]
+size: { cpus: 4, memoryMiB: 8192 }
+graceMinutes: 30
+\`\`\`
+
+${table([['Setting', 'Value', 'Meaning', 'Example'], ...repositoryRows(toSchema(repositoryFile))])}
+
+A file with an error has no effect: the previous version stays in effect, or the defaults when there was none. The errors appear in the status comments on the repository's pull requests and in the bot's log.
+
+**Tickets.** A pull request follows the file of its repository. A ticket with pull requests follows the file of the newest one's repository. A ticket without a pull request follows the repository whose file lists its project under \`projects\` (the first by name when several do), and otherwise the bot's own configuration.
+`

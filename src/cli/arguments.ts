@@ -1,0 +1,43 @@
+/** Arguments as people type them. */
+import { isTicket, parseCheckpointName, type Ticket } from '../domain.ts'
+import { fail } from '../errors.ts'
+import type { Terminal } from './terminal/output.ts'
+import { counted } from './terminal/text.ts'
+
+/** Shorter beginnings match too much. */
+const LEAST_PREFIX = 4
+
+/** A Jira key in any case. */
+export const ticketArgument = (text: string | undefined): Ticket => {
+  const ticket = (text ?? '').toUpperCase()
+  if (isTicket(ticket)) return ticket
+  throw fail('usage', `"${text ?? ''}" is not a ticket. Use a Jira key, for example DROP-2100.`)
+}
+
+/**
+ * The ticket of an existing machine: its key, its machine id, or a beginning of either that no other machine has. A complete
+ * key always means itself, so that DROP-21 never stands for DROP-2100.
+ */
+export const machineArgument = async (text: string | undefined, { env }: Terminal): Promise<Ticket> => {
+  const typed = text ?? ''
+  if (isTicket(typed.toUpperCase()) || typed.length < LEAST_PREFIX || !typed.includes('-')) return ticketArgument(text)
+  const { ticketsByPrefix } = await import('./known.ts')
+  const [ticket, ...others] = await ticketsByPrefix(env, typed)
+  if (ticket === undefined) return ticketArgument(text)
+  if (others.length === 0) return ticket
+  throw fail(
+    'usage',
+    `"${typed}" matches ${counted(others.length + 1, 'machine')}: ${[ticket, ...others].slice(0, 5).join(', ')}`,
+    'Type more of it.',
+  )
+}
+
+export const checkpointArgument = (text: string): string => {
+  const name = parseCheckpointName(text)
+  if (name !== null) return name
+  throw fail(
+    'usage',
+    `"${text}" is not a checkpoint name`,
+    'Use letters, digits and hyphens, at most 41 characters, with a letter or a digit first.',
+  )
+}

@@ -1,0 +1,19 @@
+import type { Provider } from '../../providers/provider.ts'
+
+/** An optional member of a provider. Having it is the capability. */
+export type Capability = NonNullable<
+  { [Member in keyof Provider]: Provider extends Required<Pick<Provider, Member>> ? never : Member }[keyof Provider]
+>
+export const capabilities = Object.keys({
+  assign: true,
+  liveCheckpoints: true,
+  memoryCheckpoints: true,
+  deleteCheckpoint: true,
+  usage: true,
+  capacity: true,
+  consoleTail: true,
+  listBaseImages: true,
+  buildBase: true,
+  runInGuest: true,
+  shellInGuest: true,
+} satisfies Record<Capability, true>) as Capability[]

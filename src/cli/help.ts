@@ -1,0 +1,70 @@
+/** `--help`: the overview of all commands, and the help of one. */
+import { dirname, join } from 'node:path'
+import {
+  argumentHelp,
+  type Command,
+  commands,
+  commonOptions,
+  descriptionOf,
+  groups,
+  optionHelp,
+  optionNames,
+  usageOf,
+} from './command-table.ts'
+import { type Terminal, textWidth } from './terminal/output.ts'
+import { pairs, wrap } from './terminal/table.ts'
+
+const { findPackageJSON } = process.getBuiltinModule('node:module')
+
+/** A file of the package's docs. */
+const docsFile = (name: string) => join(dirname(findPackageJSON(import.meta.url) ?? '.'), 'docs', name)
+
+const list = (rows: readonly (readonly [name: string, text: string])[], terminal: Terminal) =>
+  pairs(
+    rows.map(([name, text]) => [`  ${name}`, text] as const),
+    terminal,
+    textWidth(terminal),
+  )
+
+export const overview = (terminal: Terminal): string => {
+  const names = Object.keys(commands)
+  const longest = Math.max(...names.map(name => name.length))
+  const section = (group: string) => {
+    const rows = Object.entries(commands).filter(([, command]) => command.group === group)
+    return `${group}\n${list(
+      rows.map(([name, { summary }]) => [name.padEnd(longest), summary]),
+      terminal,
+    )}`
+  }
+  return [
+    'One ticket, one virtual machine.',
+    'Usage: agent-swarm <command> [arguments] [options]',
+    ...groups.map(section),
+    wrap('agent-swarm <command> --help shows arguments, options and an example.', textWidth(terminal)),
+    `Documentation: ${docsFile('cli.md')}`,
+  ].join('\n\n')
+}
+
+export const helpOf = (name: string, command: Command, terminal: Terminal): string => {
+  const width = textWidth(terminal)
+  const options = Object.entries({ ...command.options, ...commonOptions })
+  return [
+    wrap(`Usage: agent-swarm ${usageOf(name, command)} [options]`, width, '  '),
+    wrap(descriptionOf(command), width),
+    ...(command.lines === undefined ? [] : [command.lines.join('\n')]),
+    ...(command.arguments.length === 0
+      ? []
+      : [
+          `Arguments:\n${list(
+            command.arguments.map(({ name, kind }) => [name, argumentHelp[kind]]),
+            terminal,
+          )}`,
+        ]),
+    `Options:\n${list(
+      options.map(([flag, option]) => [optionNames(flag, option).join(', '), optionHelp(option)]),
+      terminal,
+    )}`,
+    `Example: ${command.example}`,
+    `Documentation: ${docsFile('cli.md')}`,
+  ].join('\n\n')
+}

@@ -1,0 +1,69 @@
+/** Has GitHub create an App, in the browser, and keeps its key. */
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import { isInstalled } from '../../bot/github/check.ts'
+import { fail } from '../../errors.ts'
+import { writeFileAtomic } from '../../files.ts'
+import { originUrl } from '../../schema/forms.ts'
+import { printNote, type Terminal } from '../terminal/output.ts'
+import { apiUrlOf, candidateOf, forget, writeAnswers } from './answers.ts'
+import { APP, TOKEN } from './questions.ts'
+import { type Setup, unlessCancelled } from './setup.ts'
+
+const INSTALL_DEADLINE_MS = 10 * 60_000
+const POLL_MS = 2_000
+
+const validateUrl = (text: string) => v.safeParse(originUrl, text.trim()).issues?.[0].message
+
+const showAddress = (terminal: Terminal, address: string) => {
+  const { host, port } = new URL(address)
+  printNote(`Open this address in a browser, and follow GitHub to the end:\n  ${address}`, terminal)
+  printNote(`(Only this host can open it. From another one, first: ssh -L ${port}:${host} <this host>)`, terminal)
+}
+
+/** Returns the new answers; none in a dry run. */
+export const createNewApp = async (setup: Setup) => {
+  const { answers, ask, dryRun, invocation, say } = setup
+  /** The value of a flag, or what a person types. */
+  const flagOr = async (flag: string, question: string, hint: string, validate: typeof validateUrl) =>
+    String(invocation.flags[flag] ?? (await ask?.text(question, hint, '', validate)) ?? '').trim()
+  const publicUrl = await flagOr(
+    'public-url',
+    'At which address does GitHub reach the bot?',
+    'A host name with HTTPS in front of the bot, for example https://swarm.example.org. It need not exist yet.',
+    validateUrl,
+  )
+  const wrong = validateUrl(publicUrl)
+  if (wrong !== undefined) throw fail('usage', `--public-url ${wrong}, for example https://swarm.example.org`)
+  const owner = await flagOr(
+    'organization',
+    'Which organization owns the App?',
+    'Empty: your account.',
+    () => undefined,
+  )
+  if (dryRun) {
+    say('GitHub would be asked, in your browser, to create an App from app.yml. A dry run creates none.')
+    return []
+  }
+  const { createApp } = await import('../../bot/github/app-manifest.ts')
+  const options = { apiUrl: apiUrlOf(answers), publicUrl: v.parse(originUrl, publicUrl), organization: owner || null }
+  const { appId, privateKey, webhookSecret, page } = await createApp(
+    options,
+    address => showAddress(invocation.terminal, address),
+    invocation.signal,
+  )
+  // GitHub shows the key only once, so it is kept before anything else.
+  const privateKeyPath = join(answers.home, `github-app-${appId}.pem`)
+  writeFileAtomic(privateKeyPath, privateKey, { mode: 0o600 })
+  forget(answers, [...APP, ...TOKEN])
+  answers.values.set('appId', appId).set('privateKeyPath', privateKeyPath).set('webhookSecret', webhookSecret)
+  await writeAnswers(answers, [...APP, ...TOKEN, 'githubApiUrl'])
+  say(`The App is created, and ${answers.file.path} has it. Install it on your repositories: ${page}/installations/new`)
+  const { github } = await candidateOf(answers)
+  if (github?.via !== 'app') throw new Error('the new App is not in the configuration')
+  const end = Date.now() + INSTALL_DEADLINE_MS
+  while (!(await unlessCancelled(setup, isInstalled(github))) && Date.now() < end)
+    await unlessCancelled(setup, delay(POLL_MS))
+  return APP
+}

@@ -1,0 +1,140 @@
+/** Takes one side of `agent-swarm init` through its questions and checks, until the answers work or the person goes on. */
+import { randomBytes } from 'node:crypto'
+import { type Check, type Checks, hasError, problem } from '../../bot/check.ts'
+import { webUrlOf } from '../../bot/github/client.ts'
+import { parseSetting } from '../../config/config.ts'
+import { settings } from '../../config/settings.ts'
+import type { Ask } from '../terminal/prompt.ts'
+import {
+  type Answers,
+  apiUrlOf,
+  candidateOf,
+  forget,
+  howToGive,
+  isMissing,
+  isSecret,
+  parseAnswer,
+  textOf,
+} from './answers.ts'
+import { chooseProvider } from './machines.ts'
+import { type AnswerName, questions } from './questions.ts'
+import { type Setup, show, unlessCancelled } from './setup.ts'
+
+export type Way = {
+  /** Answers that belong to other ways. */
+  forget?: readonly AnswerName[]
+  checks?: Checks
+  /** Answers that are asked and checked together, and asked again together. */
+  steps?: readonly (readonly AnswerName[])[]
+  /** Runs instead of questions. Returns the answers to check. */
+  run?: (setup: Setup) => Promise<readonly AnswerName[]>
+}
+export type Side = {
+  question: string
+  ways: Readonly<Record<string, Way & { label: string; hint: string }>>
+  /** The way that the existing answers belong to. */
+  current(has: (name: AnswerName) => boolean, isFirstRun: boolean): string
+}
+
+/** Keeps checks, and shows them. */
+export const record = (setup: Setup, checks: readonly Check[]) => {
+  show(setup, checks)
+  setup.checks.push(...checks)
+}
+
+/** Tries the answers `names`, and corrects them where a check knows better. `usable`: answers without an error. */
+const check = async (setup: Setup, { checks }: Way, names: readonly AnswerName[], usable: readonly AnswerName[]) => {
+  const { answers, invocation, next } = setup
+  const subject = checks?.subject ?? 'Configuration'
+  const missing = names.filter(name => isMissing(answers, name))
+  const config = await candidateOf(answers)
+  const incomplete = config.botProblems.filter(text => text.startsWith(`${subject}: `))
+  const findings =
+    missing.length > 0
+      ? missing.map(name => problem(`${settings[name].env} is missing`, howToGive(name)))
+      : incomplete.length > 0
+        ? incomplete.map(text => problem(text.slice(subject.length + 2), null))
+        : ((await checks?.run(config, names, usable, invocation.signal)) ?? [])
+  return findings.map(({ correction, next: command, ...finding }): Check => {
+    if (correction !== undefined) answers.values.set(...correction)
+    if (command !== undefined) next.add(command)
+    return { subject, ...finding }
+  })
+}
+
+/** `suggestions` are values that are known to work. */
+const askText = async (ask: Ask, answers: Answers, name: AnswerName, suggestions: readonly string[]) => {
+  const { question, hint = '', empty, unless } = questions[name]
+  const { values } = answers
+  if (question === undefined || (unless !== undefined && values.has(unless))) return
+  const keep = isSecret(name) && values.has(name)
+  const validate = (typed: string) => {
+    if (typed.trim() === '') return keep || empty !== undefined ? undefined : 'An answer is required.'
+    const answer = parseSetting(name, typed)
+    return 'problem' in answer ? answer.problem : undefined
+  }
+  const hints = [hint.replace('{web}', webUrlOf(apiUrlOf(answers)))]
+  if (suggestions.length > 0) hints.push(`You have access to ${suggestions.join(', ')}.`)
+  if (keep) hints.push('Enter keeps the current one.')
+  else if (empty === 'a new secret') hints.push('Enter creates one.')
+  const initial = values.get(name) ?? (empty === undefined && suggestions.length === 1 ? suggestions[0] : '')
+  const typed = isSecret(name)
+    ? await ask.secret(question, hints.join('\n'), validate)
+    : await ask.text(question, hints.join('\n'), textOf(initial), validate)
+  if (typed !== '') values.set(name, parseAnswer(name, typed, question))
+  else if (!keep) values.delete(name)
+}
+
+const chooseAssignees = async (ask: Ask, { values }: Answers) => {
+  const current = values.get('jiraAssignees')
+  if (Array.isArray(current)) return
+  const choices = [
+    { value: 'me', label: `Those assigned to ${values.get('jiraEmail')}` },
+    { value: 'any', label: 'All tickets of these projects', hint: 'for the bot of a team' },
+  ] as const
+  const assignees = await ask.choose('Which tickets get machines?', choices, current === 'any' ? 'any' : 'me')
+  // The default is not written.
+  if (assignees !== 'me' || current !== undefined) values.set('jiraAssignees', assignees)
+}
+
+const askFor = async (setup: Setup, { checks }: Way, name: AnswerName, again: boolean) => {
+  const { ask, answers, invocation } = setup
+  if (ask !== null && (again || !answers.flags.has(name))) {
+    const suggest = async () => (await checks?.suggest(await candidateOf(answers), name, invocation.signal)) ?? []
+    if (name === 'provider') await chooseProvider(setup, ask)
+    else if (name === 'jiraAssignees') await chooseAssignees(ask, answers)
+    else await askText(ask, answers, name, await unlessCancelled(setup, suggest()))
+  }
+  if (questions[name].empty === 'a new secret' && !answers.values.has(name))
+    answers.values.set(name, randomBytes(32).toString('hex'))
+}
+
+/** Returns whether the answers have no error. */
+const takeStep = async (setup: Setup, way: Way, step: readonly AnswerName[], usable: readonly AnswerName[]) => {
+  for (let again = false; ; again = true) {
+    for (const name of step) await askFor(setup, way, name, again)
+    const checks = await unlessCancelled(setup, check(setup, way, step, [...usable, ...step]))
+    show(setup, checks)
+    if (hasError(checks) && (await setup.ask?.agree('Answer again?', true))) continue
+    setup.checks.push(...checks)
+    return !hasError(checks)
+  }
+}
+
+export const takeWay = async (setup: Setup, way: Way): Promise<void> => {
+  forget(setup.answers, way.forget ?? [])
+  const created = (await way.run?.(setup)) ?? []
+  if (created.length > 0) record(setup, await unlessCancelled(setup, check(setup, way, created, created)))
+  const usable: AnswerName[] = []
+  for (const step of way.steps ?? []) if (await takeStep(setup, way, step, usable)) usable.push(...step)
+}
+
+/** Returns the name of the way that was taken. */
+export const setUpSide = async (setup: Setup, flag: string, { question, ways, current }: Side): Promise<string> => {
+  const { ask, answers, invocation } = setup
+  const initial = current(name => answers.values.has(name), ask !== null && answers.file.content === null)
+  const choices = Object.entries(ways).map(([value, { label, hint }]) => ({ value, label, hint }))
+  const name = String(invocation.flags[flag] ?? (await ask?.choose(question, choices, initial)) ?? initial)
+  await takeWay(setup, ways[name] as Way)
+  return name
+}

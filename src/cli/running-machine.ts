@@ -1,0 +1,92 @@
+/** A running machine for `ssh` and `forward`, started first when the person agrees. */
+import type { Ticket } from '../domain.ts'
+import { fail } from '../errors.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import { type RunnerContext, requireEnvironment } from '../runner/context.ts'
+import { machineGone, observe } from '../runner/machine.ts'
+import { perform } from './change.ts'
+import type { Invocation, Terminal } from './terminal/output.ts'
+import type { ProgressView } from './terminal/progress.ts'
+
+/** One line typed on the terminal; null at its end and when `signal` aborts. */
+const readLine = (stdin: Terminal['stdin'], signal: AbortSignal): Promise<string | null> =>
+  new Promise(resolve => {
+    const finish = (line: string | null) => {
+      // Now, because what is typed after this line is for the machine.
+      stdin.pause()
+      stdin.off('data', onData)
+      stdin.off('end', onEnd)
+      signal.removeEventListener('abort', onEnd)
+      resolve(line)
+    }
+    const onData = (chunk: Buffer) => finish(chunk.toString())
+    const onEnd = () => finish(null)
+    stdin.on('data', onData)
+    stdin.on('end', onEnd)
+    signal.addEventListener('abort', onEnd)
+    if (signal.aborted) onEnd()
+  })
+
+/** An empty line means yes. False without a terminal, where nobody can answer. */
+const confirm = async (question: string, { terminal, signal }: Invocation): Promise<boolean> => {
+  const { stdin, stderr } = terminal
+  if (stdin.isTTY !== true || stderr.isTTY !== true) return false
+  stderr.write(`${question} [Y/n] `)
+  const answer = await readLine(stdin, signal)
+  if (answer !== null) return /^\s*(y|yes|)\s*$/i.test(answer)
+  stderr.write('\n')
+  if (signal.aborted) throw fail('cancelled', 'cancelled; nothing was changed')
+  return false
+}
+
+/** The offer to start a machine that does not run, and the remedy when it is declined. */
+const offers = {
+  stopped: {
+    state: 'is stopped',
+    question: 'Start it?',
+    remedy: (ticket: Ticket, command: string) =>
+      `Start it: agent-swarm start ${ticket}. Or start it and continue: agent-swarm ${command} --start ${ticket}`,
+  },
+  creating: {
+    state: 'is being created',
+    question: 'Wait for it?',
+    remedy: (ticket: Ticket, command: string) =>
+      `Progress: agent-swarm status ${ticket}. Or wait for it and continue: agent-swarm ${command} --start ${ticket}`,
+  },
+}
+
+/** Throws when the ticket has no machine that could run. */
+const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow => {
+  const row = requireEnvironment(context, ticket)
+  if (row.status === 'deleting')
+    throw fail('not-running', `${ticket} is being deleted`, `Progress: agent-swarm status ${ticket}`)
+  if (row.status === 'failed')
+    throw fail(
+      'not-running',
+      `${ticket} could not be created, and the rest of it could not be removed`,
+      `Remove it and create a new machine: agent-swarm create ${ticket}`,
+    )
+  return row
+}
+
+export const runningMachine = async (
+  invocation: Invocation,
+  command: 'ssh' | 'forward',
+  context: RunnerContext,
+  ticket: Ticket,
+  progress: ProgressView,
+): Promise<EnvironmentRow> => {
+  const row = requireUsable(context, ticket)
+  const observed = row.status === 'creating' ? 'creating' : await observe(await context.provider(row.provider), row)
+  if (observed === 'gone' || observed === 'unmade') throw machineGone(row)
+  if (observed !== 'running') {
+    const { state, question, remedy } = offers[observed]
+    if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, invocation)))
+      throw fail('not-running', `${ticket} ${state}`, remedy(ticket, command))
+  }
+  // A machine that another command started, or is starting, must answer first.
+  if (observed === 'running' && row.status === 'running') return row
+  const outcome = await perform(context, invocation, { kind: 'start', ticket }, progress)
+  if (outcome.result === 'failed') throw fail(outcome.failure.kind, outcome.failure.message, outcome.failure.remedy)
+  return requireEnvironment(context, ticket)
+}

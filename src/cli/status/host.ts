@@ -1,0 +1,158 @@
+/** `status` without a ticket: the capacity of the host, and everything on it. */
+import { statfs } from 'node:fs/promises'
+import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
+import type { Capacity, VmUsage } from '../../../providers/provider.ts'
+import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { runningOperations, waitingActions } from '../../runner/standing.ts'
+import type { Output } from '../json.ts'
+import { paragraph, table } from '../terminal/table.ts'
+import { counted, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { busyBetween, type Reading, readAgain, readingOf } from './processors.ts'
+import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
+
+export type HostStatus = Extract<Output<'status'>, { host: string }>
+type Listed = Listing['environments'][number]
+
+/** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
+const readCapacity = async (context: RunnerContext): Promise<Capacity> => {
+  const { provider: name } = context.config
+  // A configured provider is asked without checking first: its answer shows whether it works.
+  const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
+  const capacity = await provider?.capacity?.().catch(() => null)
+  if (capacity != null) return capacity
+  const disk = await statfs(context.home)
+  return {
+    cpus: availableParallelism(),
+    memoryBytes: { total: totalmem(), available: freemem() },
+    diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+  }
+}
+
+const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
+  environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
+
+/** How many more machines of the configured size fit. */
+const fitting = ({ config }: RunnerContext, freeMemory: number, freeDisk: number): HostStatus['fits'] => {
+  const { size } = config
+  const memory = Math.max(0, Math.floor(freeMemory / (size.memoryMiB * 1024 ** 2)))
+  const disk = Math.max(0, Math.floor(freeDisk / (size.diskGiB * 1024 ** 3)))
+  return { environments: Math.min(memory, disk), endsFirst: memory <= disk ? 'memory' : 'disk', size }
+}
+
+/** `before`: the reading of the previous page, when pages follow each other. */
+export const hostStatus = async (
+  context: RunnerContext,
+  before: Reading | null,
+): Promise<{ reading: Reading; status: HostStatus }> => {
+  const [{ environments, unread }, capacity, underWay, rescued] = await Promise.all([
+    listEnvironments(context, { usage: true }),
+    readCapacity(context),
+    runningOperations(context),
+    listRescued(context),
+  ])
+  const first = readingOf(environments)
+  const reading = before !== null || first.seconds.size === 0 ? first : await readAgain(context, environments)
+  const busy = busyBetween(before ?? first, reading)
+  const running = environments.filter(({ status }) => status === 'running')
+  const memory = {
+    ...capacity.memoryBytes,
+    allocated: sum(running, usage => usage.memoryBytes),
+    used: sum(running, usage => usage.memoryUsedBytes),
+  }
+  // Memory that running machines may still take is not free.
+  const freeMemory = memory.available - Math.max(0, memory.allocated - memory.used)
+  return {
+    reading,
+    status: {
+      host: hostname(),
+      load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
+      cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
+      memoryBytes: memory,
+      diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
+      fits: fitting(context, freeMemory, capacity.diskBytes.available),
+      environments: environments.map(({ ticket, provider, vmId, status, usage }) => ({
+        ...{ ticket, provider, vmId, status, usage },
+        cpusBusy: busy(vmId),
+      })),
+      underWay,
+      waiting: waitingActions(context),
+      rescued,
+      unread,
+    },
+  }
+}
+
+// ── As text ──
+
+const capacityTable = (status: HostStatus, { terminal }: View): string => {
+  const { cpus, memoryBytes: memory, diskBytes: disk, environments } = status
+  const busy = environments.reduce((total, { cpusBusy }) => total + (cpusBusy ?? 0), 0)
+  return table(
+    [status.host, 'CPUS', 'MEMORY', 'DISK'],
+    [
+      ['total', String(cpus.total), size(memory.total), size(disk.total)],
+      ['allocated', String(cpus.allocated), size(memory.allocated), '-'],
+      ['in use', busy.toFixed(1), size(memory.used), size(disk.used)],
+      ['available', `load ${status.load}`, size(memory.available), size(disk.available)],
+    ],
+    terminal,
+  )
+}
+
+const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
+  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * 1024 ** 2)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst} runs out first.`
+
+const machinesTable = ({ environments }: HostStatus, { terminal }: View): string =>
+  table(
+    [{ title: 'TICKET', whole: true }, 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
+    environments.map(({ ticket, status, usage, cpusBusy }) => [
+      ticket,
+      statusCell(status),
+      usage === null ? '-' : String(usage.cpus),
+      cpusBusy === null ? '-' : cpusBusy.toFixed(1),
+      size(usage?.memoryBytes ?? null),
+      size(usage?.memoryUsedBytes ?? null),
+      size(usage?.diskBytes ?? null),
+    ]),
+    terminal,
+  )
+
+const runningTable = ({ underWay }: HostStatus, { now, terminal }: View): string =>
+  table(
+    [{ title: 'TICKET', whole: true }, 'OPERATION', 'BY', 'STARTED', 'PHASE'],
+    underWay.map(operation => [
+      operation.ticket,
+      operation.kind,
+      requesterName(operation.by),
+      when(operation.startedAt, now, terminal),
+      phaseText(operation, now),
+    ]),
+    terminal,
+  )
+
+const waitingTable = ({ waiting }: HostStatus, { now, terminal }: View): string =>
+  table(
+    [{ title: 'TICKET', whole: true }, 'OPERATION', 'BY', 'SINCE', 'WHY'],
+    waiting.map(({ ticket, kind, by, since, why }) => [
+      ticket,
+      kind,
+      requesterName(by),
+      when(since, now, terminal),
+      why,
+    ]),
+    terminal,
+  )
+
+export const hostPage = (status: HostStatus, home: string, view: View): string =>
+  [
+    ...status.unread.map(({ message }) => message),
+    capacityTable(status, view),
+    '',
+    paragraph(fitsLine(status.fits), view.terminal),
+    ...(status.environments.length === 0
+      ? ['There are no machines.']
+      : section('MACHINES', machinesTable(status, view))),
+    ...(status.underWay.length === 0 ? [] : section('IN PROGRESS', runningTable(status, view))),
+    ...(status.waiting.length === 0 ? [] : section('WAITING', waitingTable(status, view))),
+    ...rescuedSection(status.rescued, home, view),
+  ].join('\n')

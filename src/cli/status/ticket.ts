@@ -1,0 +1,129 @@
+/** `status TICKET`: the details and the history of one ticket. */
+import type { Ticket } from '../../domain.ts'
+import { listEnvironments, type RunnerContext, requireEnvironment } from '../../runner/context.ts'
+import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
+import { runningOperations, waitingActions } from '../../runner/standing.ts'
+import type { Progress } from '../../schema/action.ts'
+import type { Output } from '../json.ts'
+import { textWidth } from '../terminal/output.ts'
+import { type Cell, pairs, table } from '../terminal/table.ts'
+import { address, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
+
+export type TicketStatus = Extract<Output<'status'>, { operations: unknown }>
+type Details = NonNullable<TicketStatus['environment']>
+type Operation = TicketStatus['operations'][number]
+
+const OPERATIONS_SHOWN = 10
+
+/** `unread`: hypervisors that could not be asked, as sentences. */
+export const ticketStatus = async (
+  context: RunnerContext,
+  ticket: Ticket,
+): Promise<{ unread: string[]; status: TicketStatus }> => {
+  const { registry } = context
+  const { environments, unread } = await listEnvironments(context, { usage: true })
+  const operations = registry.operations(ticket, OPERATIONS_SHOWN)
+  // Fails when nothing is known of the ticket.
+  const row = operations.length === 0 ? requireEnvironment(context, ticket) : registry.environment(ticket)
+  return {
+    unread: unread.map(({ message }) => message),
+    status: {
+      ticket,
+      environment: environments.find(environment => environment.ticket === ticket) ?? null,
+      desired: row?.desired ?? null,
+      desiredBy: row?.desiredBy ?? null,
+      underWay: await runningOperations(context, ticket),
+      waiting: waitingActions(context).filter(action => action.ticket === ticket),
+      rescued: (await listRescued(context)).filter(rescued => rescued.ticket === ticket),
+      operations,
+    },
+  }
+}
+
+// ── As text ──
+
+const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
+  const { ticket, provider, ssh, usage, unsavedWork } = environment
+  const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
+  return [
+    ['ticket', ticket],
+    ['state', statusCell(environment.status)],
+    ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
+    ['machine', environment.vmId],
+    ['address', address(environment)],
+    ...(ssh === null ? [] : [['shell', `agent-swarm ssh ${ticket}`] as const]),
+    ['base image', environment.baseImage],
+    ['created', `${when(environment.createdAt, now, terminal)} by ${requesterName(environment.createdBy)}`],
+    ...(usage === null
+      ? []
+      : ([
+          ['CPUs', String(usage.cpus)],
+          ['memory', `up to ${size(usage.memoryBytes)}, uses ${size(usage.memoryUsedBytes)} of the host`],
+          ['disk', size(usage.diskBytes)],
+        ] as const)),
+    ...(hasUnsavedWork ? [['unsaved work', describeUnsavedWork(unsavedWork)] as const] : []),
+  ]
+}
+
+const checkpointTable = ({ checkpoints }: Details, { now, terminal }: View): string =>
+  table(
+    [{ title: 'NAME', whole: true }, 'CREATED', 'WHY', 'SIZE'],
+    checkpoints.map(({ name, createdAt, why, sizeBytes }) => [
+      name,
+      when(createdAt, now, terminal),
+      why,
+      size(sizeBytes),
+    ]),
+    terminal,
+  )
+
+/** `disk 0.2 s, start 0.5 s`: each phase with its time. */
+const phaseTimes = (phases: readonly Progress[], end: string): string =>
+  phases
+    .map(({ phase, at }, index) => {
+      const until = phases[index + 1]?.at ?? end
+      return `${phase} ${((Date.parse(until) - Date.parse(at)) / 1000).toFixed(1)} s`
+    })
+    .join(', ')
+
+const resultText = ({ outcome, result, endedAt, phases }: Operation): string => {
+  if (outcome?.result === 'failed') return `failed: ${outcome.failure.message.split('\n')[0]}`
+  if (outcome?.result === 'skipped') return `skipped: ${outcome.reason}`
+  if (endedAt === null) return 'not ended'
+  return phases.length === 0 ? `${result}` : `${result}: ${phaseTimes(phases, endedAt)}`
+}
+
+const operationTable = ({ operations }: TicketStatus, { now, terminal }: View): string =>
+  table(
+    ['STARTED', 'OPERATION', 'BY', 'RESULT'],
+    operations.map(operation => [
+      when(operation.startedAt, now, terminal),
+      [operation.kind, operation.detail?.name, operation.detail?.force === true ? '--force' : undefined]
+        .filter(Boolean)
+        .join(' '),
+      requesterName(operation.by),
+      resultText(operation),
+    ]),
+    terminal,
+  )
+
+export const ticketPage = (status: TicketStatus, home: string, view: View): string => {
+  const { ticket, environment, operations, underWay, waiting, rescued } = status
+  const { now, terminal } = view
+  const width = terminal.stdout.isTTY === true ? textWidth(terminal) : null
+  return [
+    environment === null ? `${ticket} has no machine.` : pairs(detailRows(environment, view), terminal, width),
+    ...(environment === null || environment.checkpoints.length === 0
+      ? []
+      : section('CHECKPOINTS', checkpointTable(environment, view))),
+    ...underWay.map(
+      operation => `\n${operation.kind} by ${requesterName(operation.by)} in progress: ${phaseText(operation, now)}.`,
+    ),
+    ...waiting.map(
+      ({ kind, by, since, why }) => `\n${kind} by ${requesterName(by)} has waited for ${duration(since, now)}: ${why}.`,
+    ),
+    ...rescuedSection(rescued, home, view),
+    ...(operations.length === 0 ? [] : section('OPERATIONS', operationTable(status, view))),
+  ].join('\n')
+}

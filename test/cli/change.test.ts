@@ -1,0 +1,151 @@
+/** Commands that change machines: dry runs, Ctrl-C at each point, commands that wait for each other, rescued work. */
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { stripVTControlCharacters } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openCli } from '../support/cli.ts'
+import { CTRL_C } from '../support/terminal.ts'
+
+let cli: ReturnType<typeof openCli>
+beforeEach(() => {
+  cli = openCli()
+})
+afterEach(() => cli.close())
+const swarm = (...words: string[]) => cli.swarm(words)
+const list = () => cli.json(['list'])
+
+/** Holds the ticket's lock as another process would. */
+const takeTicket = (ticket: string) => {
+  const folder = join(cli.home, 'state', 'locks')
+  mkdirSync(folder, { recursive: true })
+  const db = new DatabaseSync(join(folder, `${ticket}.lock`))
+  db.exec('begin exclusive')
+  return () => db.close()
+}
+
+/** Hashes of all files under the home, except caches, locks and the registry. */
+const everything = (folder = join(cli.home, 'state')): Record<string, string> =>
+  Object.fromEntries(
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter(name => !/^cache|^locks|registry\.db/.test(name) && statSync(join(folder, name)).isFile())
+      .map(name => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(folder, name)))
+          .digest('hex'),
+      ]),
+  )
+
+test('--dry-run changes nothing, shows what would be done, and fails where the command would', async () => {
+  await swarm('create', 'DROP-1')
+  await swarm('checkpoint', 'DROP-1', 'one')
+  const [files, listed] = [everything(), await list()]
+  for (const [words, text] of [
+    [['create', 'DROP-2'], /^Dry run: `create DROP-2` would:\n {2}- .*agent-swarm-base.*synthetic/],
+    [['create', 'DROP-1'], /^Nothing to do: .*DROP-1/],
+    [['start', 'DROP-1'], /^Nothing to do: .*DROP-1/],
+    [['stop', 'DROP-1'], /^Dry run: `stop DROP-1` would:\n.*\n {2}- .*as-drop-1-/],
+    [['checkpoint', 'DROP-1', 'two'], /^Dry run: `checkpoint DROP-1` would:\n {2}- .*two/],
+    [['checkpoint', 'DROP-1', 'one', '--delete'], /^Dry run: `checkpoint --delete DROP-1` would:\n {2}- .*one/],
+    [['restore', 'DROP-1'], /pre-restore.*\n {2}- .*one/],
+    [['delete', 'DROP-1'], /1 checkpoint/],
+    [['delete', 'DROP-9'], /^Nothing to do: .*DROP-9/],
+  ] as const)
+    expect(await swarm(...words, '--dry-run')).toMatchObject({ code: 0, stdout: expect.stringMatching(text) })
+  expect(await swarm('restore', 'DROP-1', 'x', '--dry-run')).toMatchObject({ code: 1 })
+  expect(await swarm('stop', 'DROP-3', '--dry-run')).toMatchObject({ code: 1 })
+  expect(everything()).toEqual(files)
+  expect(await list()).toEqual(listed)
+})
+
+test('--detach reports a foreseeable failure at once', async () => {
+  expect(await swarm('start', 'DROP-1', '--detach')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('agent-swarm create DROP-1'),
+  })
+})
+
+test('status shows what was rescued before a delete, and where it is', async () => {
+  await swarm('create', 'DROP-1')
+  await cli.inside('DROP-1', 'git init -q shop; echo new > shop/file')
+  await swarm('delete', 'DROP-1')
+  await swarm('create', 'DROP-2')
+  const [folder = ''] = readdirSync(join(cli.home, 'state/rescued'))
+  const line = new RegExp(`\\nRESCUED\\n.*\\nDROP-1 +\\S+Z +1 KiB +/\\S+/shop +\\S+/rescued/${folder}\\n`)
+  expect((await swarm('status')).stdout).toMatch(line)
+  expect((await swarm('status', 'DROP-1')).stdout).toMatch(line)
+  expect((await swarm('status', 'DROP-2')).stdout).not.toContain('RESCUED')
+  const { screen } = await cli.terminal(['status', 'DROP-1'])
+  expect(screen).toMatch(new RegExp(`\\nDROP-1 +\\d+ s ago +1 KiB .* ${folder}\\n`))
+})
+
+describe('Ctrl-C', () => {
+  /** On a terminal, pressed as soon as a phase is shown. */
+  const pressedAt = async (phase: string, ...words: string[]) => {
+    const { screen, code } = await cli.terminal(words, { type: { prompt: phase, text: CTRL_C } })
+    return { screen: stripVTControlCharacters(screen), code }
+  }
+
+  test.for(['disk', 'start', 'address'])('at "%s" undoes a create, and says so', async phase => {
+    const { screen, code } = await pressedAt(phase, 'create', 'DROP-1')
+    expect(code).toBe(1)
+    expect(screen).toContain('Interrupted: undoing what was started. Press Ctrl-C again to leave it as it is')
+    expect(screen).toMatch(new RegExp(`✖ ${phase} +\\d`))
+    expect(screen).toMatch(/✔ undoing +\d/)
+    expect(screen).toContain('agent-swarm create: create of DROP-1: cancelled; ')
+    expect(await list()).toEqual([])
+    expect(Object.keys(everything()).filter(name => name.startsWith('synthetic'))).toEqual([])
+  })
+
+  test('at anything else says what becomes of it, and is right', async () => {
+    await swarm('create', 'DROP-1')
+    await swarm('checkpoint', 'DROP-1', 'one')
+    const before = await list()
+    const looking = await pressedAt('looking', 'delete', 'DROP-1')
+    expect(looking).toMatchObject({
+      code: 1,
+      screen: expect.stringContaining('Interrupted: stopping. Nothing is deleted.'),
+    })
+    expect(looking.screen).toContain('delete of DROP-1: cancelled; ')
+    expect(await list()).toEqual(before)
+    expect(await pressedAt('stop', 'stop', 'DROP-1')).toMatchObject({
+      code: 1,
+      screen: expect.stringContaining('Interrupted: no longer waiting. The machine may still shut down.'),
+    })
+    expect(await pressedAt('delete', 'delete', '--force', 'DROP-1')).toMatchObject({
+      code: 0,
+      screen: expect.stringContaining('Interrupted: the delete has been decided and is being finished.'),
+    })
+    expect(await list()).toEqual([])
+  })
+
+  test('ends the wait for a ticket, and nothing was started', async () => {
+    await swarm('create', 'DROP-1')
+    const release = takeTicket('DROP-1')
+    const { screen, code } = await pressedAt('waiting for another command', 'stop', 'DROP-1')
+    release()
+    expect(code).toBe(1)
+    expect(screen).toContain('Interrupted: nothing was started.')
+    expect(screen).toContain('waiting for another command on DROP-1: cancelled')
+    expect((await list())[0].status).toBe('running')
+  })
+})
+
+test('a second command on a ticket waits, status shows who waits and since when, and it continues', async () => {
+  await swarm('create', 'DROP-1')
+  const release = takeTicket('DROP-1')
+  const stop = cli.begin(['stop', 'DROP-1'])
+  await stop.says('waiting for another command on this ticket')
+  expect((await cli.json(['status'])).waiting).toEqual([
+    {
+      ...{ ticket: 'DROP-1', kind: 'stop', by: { via: 'cli', who: expect.any(String) } },
+      ...{ since: expect.stringMatching(/Z$/), why: expect.stringContaining('another command') },
+    },
+  ])
+  expect((await swarm('status')).stdout).toMatch(/DROP-1 +stop/)
+  release()
+  expect(await stop.ended).toMatchObject({ code: 0 })
+  expect((await cli.json(['status'])).waiting).toEqual([])
+})
