@@ -2,8 +2,6 @@
  * The words of the project: names, their patterns, and pure functions on them. What crosses a boundary has its schema, and
  * its type, in src/schema.
  */
-import type { CommentRef } from './schema/action.ts'
-
 /** A Jira issue key, `DROP-2100`. */
 export type Ticket = string
 /** A named state of a machine, `before-refactor`. */
@@ -55,7 +53,3 @@ export const findTicket = (
  */
 export const newVmId = (purpose: Ticket | 'pool' | 'base', random: string): string =>
   `as-${purpose.toLowerCase().replaceAll('_', '-')}-${random}`
-
-/** Names the comment that commands stand in: all commands of one comment share it. */
-export const threadOf = (comment: CommentRef): string =>
-  'repo' in comment ? `github:${comment.repo}:${comment.commentId}` : `jira:${comment.ticket}:${comment.commentId}`
