@@ -1,0 +1,28 @@
+/** The injected clock, and what goes wrong with clocks. */
+
+/** Epoch milliseconds. */
+export type Clock = () => number
+
+/**
+ * Notices that the clock was set, or that the machine slept. Each call says whether since the last one the clock moved on by
+ * more than `ahead`, or back by more than `behind` milliseconds. `ahead` needs calls at regular intervals.
+ */
+export const openJumpWatch = (
+  clock: Clock,
+  { ahead = Number.POSITIVE_INFINITY, behind = 0 }: { ahead?: number; behind?: number },
+): (() => boolean) => {
+  let last = clock()
+  return () => {
+    const gap = clock() - last
+    last += gap
+    return gap > ahead || gap < -behind
+  }
+}
+
+/** Waits for the work, at most `ms`. How it ends is not reported. */
+export const atMost = async (ms: number, work: readonly (Promise<unknown> | null | undefined)[]): Promise<void> => {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([Promise.allSettled(work), late])
+  clearTimeout(timer)
+}
