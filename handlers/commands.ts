@@ -4,6 +4,7 @@ import type { Action, ActionKind, ReplyTo, Requester } from '../src/schema/actio
 import { isBranchServed } from './branches.ts'
 import { type CommandLine, MAX_COMMANDS } from './command-lines.ts'
 import {
+  act,
   type Decision,
   type Judgement,
   type Reply,
@@ -46,16 +47,17 @@ export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: 
 const STARTS: readonly ActionKind[] = ['create', 'start', 'restore']
 
 /** Why a command that comes late is not followed any more: what came after it is what holds. Null when nothing did. */
-const overtaken = (kind: ActionKind, { person, asked, moved }: SinceCommand): string | null => {
+const overtaken = (kind: ActionKind, { personRequest, lastRequest, moves }: SinceCommand): string | null => {
   if (!STATE_CHANGING_ACTIONS.includes(kind)) return null
-  if (person !== null) return `\`${person.kind}\` was asked for`
+  if (personRequest !== null) return `\`${personRequest.kind}\` was asked for`
   const starts = STARTS.includes(kind)
   // A stop does not go against a delete, nor the other way round.
-  if (asked !== null && starts !== STARTS.includes(asked.kind)) return `\`${asked.kind}\` was asked for`
-  const last = moved.at(-1)
+  if (lastRequest !== null && starts !== STARTS.includes(lastRequest.kind))
+    return `\`${lastRequest.kind}\` was asked for`
+  const last = moves.at(-1)
   if (starts) return last === 'new' ? 'the ticket was moved back' : null
   // What was deleted is made anew only after a way back.
-  const begun = last === 'indeterminate' && (kind === 'stop' || moved.includes('new'))
+  const begun = last === 'indeterminate' && (kind === 'stop' || moves.includes('new'))
   return begun ? 'the ticket was moved in progress' : null
 }
 
@@ -159,5 +161,5 @@ export const runCommands = (
       MAX_COMMANDS,
       `One comment gives at most ${MAX_COMMANDS} commands; the ${lines.length - MAX_COMMANDS} after that were left out.`,
     )
-  return { verdict: 'act', actions, replies, granted, refusals, allow }
+  return act(actions, { replies, granted, refusals, allow })
 }

@@ -5,7 +5,7 @@ import { act, type Decision, type Handler, ignored, overridden } from './handler
 /** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
 export const pullRequest: Handler<'pull-request'> = (
   event,
-  { environment, now, endDecided, others, begunAnew, laterWish },
+  { environment, now, stateDecided, others, ticketRestarted, laterRequest },
   rules,
 ) => {
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
@@ -19,16 +19,16 @@ export const pullRequest: Handler<'pull-request'> = (
   if (now.state === 'open') {
     if (ends) return ignored('it is open again')
     if (event.change === 'reopened' && environment?.status === 'stopped')
-      return laterWish !== null ? overridden(laterWish) : act([{ kind: 'start', ...common }])
+      return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...common }])
     return ignored(`it belongs to ${ticket}, and asks for nothing`)
   }
   // Whatever was told, it has ended: what follows from that follows once.
-  if (!ends && endDecided) return ignored(`it belongs to ${ticket}, and asks for nothing`)
+  if (!ends && stateDecided) return ignored(`it belongs to ${ticket}, and asks for nothing`)
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
-  if (laterWish !== null) return overridden(laterWish)
-  if (begunAnew) return ignored(`${ticket} was begun anew after that`)
+  if (laterRequest !== null) return overridden(laterRequest)
+  if (ticketRestarted) return ignored(`${ticket} was begun anew after that`)
   const remove = (): Decision =>
     now.state === 'merged' && rules.graceMinutes > 0 && event.change !== 'grace over'
       ? {

@@ -9,15 +9,15 @@ type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string 
 type Meaning = { action: Action } | { allow: string } | { help: true } | { answer: string }
 export type SlashCommand = {
   usage: string
-  says: string
+  summary: string
   example: string
   /** How many words may follow, at most. */
-  most: number
+  maxWords: number
   /** The one flag it knows. */
   flag?: string
   /** It means something on pull requests alone. */
-  only?: 'github'
-  means: (words: readonly string[], asked: Asked, flagged: boolean) => Meaning
+  onlyOn?: 'github'
+  interpret: (words: readonly string[], asked: Asked, flagged: boolean) => Meaning
 }
 
 const NAME_RULE = 'A name has letters, digits and hyphens, at most 41, and begins with a letter or a digit.'
@@ -26,7 +26,7 @@ const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60
 
 /** A command with an optional checkpoint name. */
 const named =
-  (make: (name: string | null, asked: Asked) => Action): SlashCommand['means'] =>
+  (make: (name: string | null, asked: Asked) => Action): SlashCommand['interpret'] =>
   ([word], asked) => {
     const name = word === undefined ? null : parseCheckpointName(word)
     return word !== undefined && name === null
@@ -39,92 +39,94 @@ const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
 export const slashCommands = {
   create: {
     usage: 'create',
-    says: "Makes the ticket's machine.",
+    summary: "Makes the ticket's machine.",
     example: '/swarm create',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'create', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'create', ...asked } }),
   },
   status: {
     usage: 'status',
-    says: 'Says how the machine is, where it is and what it has.',
+    summary: 'Says how the machine is, where it is and what it has.',
     example: '/swarm status',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
   },
   ssh: {
     usage: 'ssh',
-    says: 'Says whether the machine runs, and how to enter it.',
+    summary: 'Says whether the machine runs, and how to enter it.',
     example: '/swarm ssh',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', about: 'ssh', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'status', about: 'ssh', ...asked } }),
   },
   checkpoint: {
     usage: 'checkpoint [name]',
-    says: 'Makes a checkpoint of the machine as it is. Without a name, the time is its name.',
+    summary: 'Makes a checkpoint of the machine as it is. Without a name, the time is its name.',
     example: '/swarm checkpoint before-refactor',
-    most: 1,
-    means: named((name, asked) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...asked })),
+    maxWords: 1,
+    interpret: named((name, asked) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...asked })),
   },
   checkpoints: {
     usage: 'checkpoints',
-    says: 'Lists the checkpoints, newest first.',
+    summary: 'Lists the checkpoints, newest first.',
     example: '/swarm checkpoints',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', about: 'checkpoints', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'status', about: 'checkpoints', ...asked } }),
   },
   restore: {
     usage: 'restore [name]',
-    says: 'Brings a checkpoint back, by default the newest. What it replaces is kept as `pre-restore-…`.',
+    summary: 'Brings a checkpoint back, by default the newest. What it replaces is kept as `pre-restore-…`.',
     example: '/swarm restore before-refactor',
-    most: 1,
-    means: named((name, asked) => ({ kind: 'restore', name, ...asked })),
+    maxWords: 1,
+    interpret: named((name, asked) => ({ kind: 'restore', name, ...asked })),
   },
   start: {
     usage: 'start',
-    says: 'Starts a stopped machine.',
+    summary: 'Starts a stopped machine.',
     example: '/swarm start',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'start', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'start', ...asked } }),
   },
   stop: {
     usage: 'stop',
-    says: 'Shuts the machine down. Its disk and its checkpoints are kept.',
+    summary: 'Shuts the machine down. Its disk and its checkpoints are kept.',
     example: '/swarm stop',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'stop', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, asked) => ({ action: { kind: 'stop', ...asked } }),
   },
   delete: {
     usage: 'delete [--force]',
-    says: 'Deletes the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept. `--force` saves nothing.',
+    summary:
+      'Deletes the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept. `--force` saves nothing.',
     example: '/swarm delete',
-    most: 0,
+    maxWords: 0,
     flag: '--force',
-    means: (_words, asked, force) => ({ action: { kind: 'delete', force, ...asked } }),
+    interpret: (_words, asked, force) => ({ action: { kind: 'delete', force, ...asked } }),
   },
   allow: {
     usage: 'allow <commit>',
-    says: 'On a pull request from a fork: lets commands act on it as long as this commit, given in full, is its head.',
+    summary:
+      'On a pull request from a fork: lets commands act on it as long as this commit, given in full, is its head.',
     example: '/swarm allow 1b7a3f0c52d94e8867a0c1d2e3f405162738495a',
-    most: 1,
-    only: 'github',
-    means: ([word = '']) =>
+    maxWords: 1,
+    onlyOn: 'github',
+    interpret: ([word = '']) =>
       COMMIT.test(word.toLowerCase())
         ? { allow: word.toLowerCase() }
         : { answer: 'Name the commit in full, with all its 40 digits: `/swarm allow <commit>`.' },
   },
   help: {
     usage: 'help',
-    says: 'Shows this list.',
+    summary: 'Shows this list.',
     example: '/swarm help',
-    most: 0,
-    means: () => ({ help: true }),
+    maxWords: 0,
+    interpret: () => ({ help: true }),
   },
 } satisfies Record<string, SlashCommand>
 export type CommandName = keyof typeof slashCommands
 
 /** The commands that mean something there. */
 export const commandsFor = (place: 'github' | 'jira'): SlashCommand[] =>
-  Object.values<SlashCommand>(slashCommands).filter(({ only }) => only === undefined || only === place)
+  Object.values<SlashCommand>(slashCommands).filter(({ onlyOn }) => onlyOn === undefined || onlyOn === place)
 
 /** A line that names a command and has its form; what it means is asked when it is known whose it is. */
 type Read = { name: CommandName; meaning: (asked: Asked) => Meaning }
@@ -150,10 +152,10 @@ export const readCommand = (
   const command: SlashCommand = slashCommands[name]
   const flags = rest.filter(word => word.startsWith('-'))
   const plain = rest.filter(word => !word.startsWith('-'))
-  if (plain.length > command.most || flags.some(word => word !== command.flag)) {
+  if (plain.length > command.maxWords || flags.some(word => word !== command.flag)) {
     const usage = `/swarm ${command.usage}`
     const example = command.example === usage ? ', and nothing behind it' : `, as in \`${command.example}\``
     return { answer: `That is not how \`${name}\` is used: \`${usage}\`${example}.`, help: false }
   }
-  return { name, meaning: asked => command.means(plain, asked, flags.length > 0) }
+  return { name, meaning: asked => command.interpret(plain, asked, flags.length > 0) }
 }

@@ -4,7 +4,7 @@ import { type Handler, ignored } from './handler.ts'
 import { jiraCommandLines } from './jira-lines.ts'
 
 /** Commands in a comment on a ticket, for its assignee at this moment and for accounts that are listed. */
-export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, assignee, since }, rules) => {
+export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOwnComment, assignee, since }, rules) => {
   if (jiraCommandLines(event.body).length === 0) return ignored('no command in the comment')
   if (now === null) return ignored('the comment is gone')
   // What it is now counts: its document, and not the text that was made of it on the way.
@@ -12,7 +12,7 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOurs, a
   if (lines.length === 0) return ignored('no command in the comment')
   const { ticket, commentId } = event
   const by: Requester = { via: 'jira', who: now.author }
-  if (isOurs) return refuseAll(lines, by, 'a comment of ours gives no commands')
+  if (isOwnComment) return refuseAll(lines, by, 'a comment of ours gives no commands')
   if (event.change === 'edited' || now.edited) return refuseAll(lines, by, 'an edited comment gives no commands')
   return runCommands(lines, {
     who: {

@@ -19,15 +19,15 @@ type Now = { category: StatusCategory; assignee: string | null; labels: readonly
 
 /** The ticket as it is now: what was read again counts, then what the event said. Deleted is done. */
 const present = (event: Now & { change: string }, now: Facts['ticket']['now']): Now => {
-  if (event.change === 'deleted' || now === null || now === 'overtaken')
+  if (event.change === 'deleted' || now === null || now === 'outdated')
     return { category: 'done', assignee: event.assignee, labels: event.labels }
-  return now === 'unread' ? event : now
+  return now === 'unreadable' ? event : now
 }
 
 /** A ticket's way through Jira: in progress means a machine, back to new means stopped, done means stopped or gone. */
 export const ticket: Handler<'ticket'> = (
   event,
-  { environment, now, endedSinceNew, hadPullRequest, closedSince, me, laterWish },
+  { environment, now, endedSinceNew, hadPullRequest, closedSince, me, laterRequest },
   rules,
 ) => {
   const { ticket } = event
@@ -65,7 +65,7 @@ export const ticket: Handler<'ticket'> = (
     // Only what was read just now may delete; without it the machine is stopped, and kept.
     const wanted = rules.done ?? (hadPullRequest ? 'stop' : 'delete')
     if (wanted === 'nothing') return ignored(`${ticket} is done, and nothing follows from that here`)
-    return wanted === 'stop' || now === 'unread' ? rest() : act([{ kind: 'delete', force: false, ...common }])
+    return wanted === 'stop' || now === 'unreadable' ? rest() : act([{ kind: 'delete', force: false, ...common }])
   }
   const byCategory = {
     new: rest,
@@ -76,7 +76,7 @@ export const ticket: Handler<'ticket'> = (
   // Somebody else's assignment neither stops nor deletes; it only may begin a machine.
   if (event.change === 'assignee' && category !== 'indeterminate')
     return ignored(`${ticket} was assigned, and is not in progress`)
-  if (laterWish !== null) return overridden(laterWish)
-  if (now === 'overtaken') return ignored(`later news of ${ticket} is known, and how it is now cannot be read`)
+  if (laterRequest !== null) return overridden(laterRequest)
+  if (now === 'outdated') return ignored(`later news of ${ticket} is known, and how it is now cannot be read`)
   return byCategory[category]()
 }

@@ -19,7 +19,7 @@ ${table([
   ['Command', 'What it does', 'Example', 'Given on'],
   ...all.map(one => [
     code(`/swarm ${one.usage}`),
-    one.says,
+    one.summary,
     code(one.example),
     onGitHubAlone.includes(one) ? 'pull request' : 'pull request, ticket in Jira',
   ]),
@@ -46,6 +46,6 @@ export const readme = (): string => {
   const text = readFileSync(join(resolve(import.meta.dirname, '../..'), 'README.md'), 'utf8')
   const [before, after] = [text.split(BEGIN), text.split(END)]
   if (before.length !== 2 || after.length !== 2) throw new Error(`README.md has not one ${BEGIN} and one ${END}`)
-  const rows = table([['Command', ''], ...all.map(one => [code(`/swarm ${one.usage}`), one.says])])
+  const rows = table([['Command', ''], ...all.map(one => [code(`/swarm ${one.usage}`), one.summary])])
   return `${before[0]}${BEGIN}\n\n${rows}\n\n${END}${after[1]}`
 }

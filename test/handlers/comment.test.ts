@@ -20,7 +20,7 @@ describe('comment', () => {
     teams: [],
     now: now(),
     allowed: null,
-    since: { person: null, asked: null, moved: [] },
+    since: { personRequest: null, lastRequest: null, moves: [] },
     ...more,
   })
   test.for<[string, Of<'comment'>, Facts['comment'], string]>([

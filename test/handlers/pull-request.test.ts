@@ -19,10 +19,10 @@ describe('pull request', () => {
   const facts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
     environment: environment(),
     now: now(),
-    endDecided: false,
+    stateDecided: false,
     others: [],
-    begunAnew: false,
-    laterWish: null,
+    ticketRestarted: false,
+    laterRequest: null,
     ...more,
   })
   const other = { repo: 'acme/shop', number: 2 }
@@ -37,7 +37,7 @@ describe('pull request', () => {
     [
       'reopened, and closed again since, which was decided',
       event('reopened'),
-      facts({ environment: environment('stopped'), now: now({ state: 'closed' }), endDecided: true }),
+      facts({ environment: environment('stopped'), now: now({ state: 'closed' }), stateDecided: true }),
       'ignored: it belongs to DROP-1, and asks for nothing',
     ],
     [
@@ -56,7 +56,7 @@ describe('pull request', () => {
     [
       'merged before the ticket was begun anew',
       event('closed'),
-      facts({ now: now({ state: 'merged' }), begunAnew: true }),
+      facts({ now: now({ state: 'merged' }), ticketRestarted: true }),
       'ignored: DROP-1 was begun anew after that',
     ],
     ['closed unmerged', event('closed'), facts({ now: now({ state: 'closed' }) }), 'stop DROP-1'],
@@ -69,13 +69,13 @@ describe('pull request', () => {
     [
       'merged before somebody asked for the machine',
       event('closed'),
-      facts({ now: now({ state: 'merged' }), laterWish: { who: 'dev', kind: 'create' } }),
+      facts({ now: now({ state: 'merged' }), laterRequest: { who: 'dev', kind: 'create' } }),
       'ignored: dev asked for create after that',
     ],
     [
       'reopened before somebody stopped it',
       event('reopened'),
-      facts({ environment: environment('stopped'), laterWish: { who: 'dev', kind: 'stop' } }),
+      facts({ environment: environment('stopped'), laterRequest: { who: 'dev', kind: 'stop' } }),
       'ignored: dev asked for stop after that',
     ],
     ['closed, and open again since', event('closed'), facts(), 'ignored: it is open again'],

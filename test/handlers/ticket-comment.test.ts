@@ -20,7 +20,7 @@ describe('a comment on a ticket', () => {
   type Now = NonNullable<Facts['ticket-comment']['now']>
   const facts = (text: string, now: Partial<Now> = {}, more: Partial<Facts['ticket-comment']> = {}) => ({
     now: { body: document(text), author: 'dev', authorIsApp: false, edited: false, ...now },
-    isOurs: false,
+    isOwnComment: false,
     assignee: 'dev',
     since: { person: null, asked: null, moved: [] },
     ...more,
@@ -51,7 +51,7 @@ describe('a comment on a ticket', () => {
     [
       'a comment of ours',
       event(create),
-      facts(create, {}, { isOurs: true }),
+      facts(create, {}, { isOwnComment: true }),
       'refused: a comment of ours gives no commands',
     ],
     [

@@ -23,7 +23,7 @@ describe('ticket', () => {
     hadPullRequest: false,
     closedSince: false,
     me: 'me',
-    laterWish: null,
+    laterRequest: null,
     ...more,
   })
   const has = (status: EnvironmentStatus) => ({ environment: environment(status) })
@@ -39,7 +39,7 @@ describe('ticket', () => {
     [
       'in progress, and deleted by a person since',
       event('indeterminate'),
-      facts('indeterminate', { laterWish: { who: 'dev', kind: 'delete' } }),
+      facts('indeterminate', { laterRequest: { who: 'dev', kind: 'delete' } }),
       'ignored: dev asked for delete after that',
     ],
     [
@@ -57,7 +57,7 @@ describe('ticket', () => {
     [
       'in progress, not to be read, and later news is known',
       event('indeterminate'),
-      facts('indeterminate', { now: 'overtaken' }),
+      facts('indeterminate', { now: 'outdated' }),
       'ignored: later news of DROP-1 is known, and how it is now cannot be read',
     ],
     ['in progress, failed before', event('indeterminate'), facts('indeterminate', has('failed')), 'create DROP-1'],
@@ -68,7 +68,12 @@ describe('ticket', () => {
       'ignored: the last machine of DROP-1 was deleted or merged, and the ticket was not back in the backlog since',
     ],
     ['in progress, and moved back since', event('indeterminate'), facts('new'), 'ignored: DROP-1 has no environment'],
-    ['in progress, and Jira does not answer', event('indeterminate'), facts('new', { now: 'unread' }), 'create DROP-1'],
+    [
+      'in progress, and Jira does not answer',
+      event('indeterminate'),
+      facts('new', { now: 'unreadable' }),
+      'create DROP-1',
+    ],
     [
       'assigned to somebody else',
       event('indeterminate'),
@@ -111,7 +116,7 @@ describe('ticket', () => {
     [
       'done, and Jira does not answer',
       event('done'),
-      facts('done', { ...has('running'), now: 'unread' }),
+      facts('done', { ...has('running'), now: 'unreadable' }),
       'stop DROP-1',
     ],
     ['done, and reopened since', event('done'), facts('indeterminate', has('stopped')), 'start DROP-1'],

@@ -261,8 +261,8 @@ export const openDecide = ({
     const { now } = facts
     memory.together(() => {
       if (change !== null) memory.noteChange(change, id)
-      if (now === null || now === 'overtaken') return
-      const found = now === 'unread' ? event : now
+      if (now === null || now === 'outdated') return
+      const found = now === 'unreadable' ? event : now
       // An assignment asks for nothing elsewhere: the move that led there is still to be told.
       if (event.change !== 'assignee' || found.category === 'indeterminate') memory.settleTicket(event.ticket, found)
     })

@@ -97,7 +97,7 @@ const expectedEnvironment = ({ memory, queue, clock }: Sources, ticket: Ticket):
 }
 
 /** What was asked of the ticket's machine after this time; of what nobody says when it was, nothing is later. */
-const laterWish = (
+const laterRequest = (
   { memory }: Sources,
   ticket: Ticket,
   at: number | null,
@@ -107,7 +107,7 @@ const laterWish = (
   return wish !== null && at !== null && wish.at > at ? { who: wish.who, kind: wish.kind } : null
 }
 
-const NOTHING: SinceCommand = { person: null, asked: null, moved: [] }
+const NOTHING: SinceCommand = { personRequest: null, lastRequest: null, moves: [] }
 /** What happened to the ticket after a command was given; of one that nobody says when it was, nothing is later. */
 const sinceThen = (sources: Sources, ticket: Ticket | null, at: number | null): SinceCommand => {
   if (ticket === null || at === null) return NOTHING
@@ -117,9 +117,9 @@ const sinceThen = (sources: Sources, ticket: Ticket | null, at: number | null): 
     { to: 'indeterminate' as const, when: toProgressAt ?? 0 },
   ]
   return {
-    person: laterWish(sources, ticket, at),
-    asked: laterWish(sources, ticket, at, 'anything'),
-    moved: moves
+    personRequest: laterRequest(sources, ticket, at),
+    lastRequest: laterRequest(sources, ticket, at, 'anything'),
+    moves: moves
       .filter(one => one.when > at)
       .sort((one, other) => one.when - other.when)
       .map(one => one.to),
@@ -258,7 +258,7 @@ export const pushFacts = ({ memory }: Sources, event: Event<'push'>, { projects 
 }
 
 /** Whether the ticket went on after the pull request had ended: then that belongs to what was before. */
-const begunAnew = ({ memory }: Sources, ticket: Ticket, { state, closedAt }: PullRequestNow): boolean => {
+const ticketRestarted = ({ memory }: Sources, ticket: Ticket, { state, closedAt }: PullRequestNow): boolean => {
   const { toNewAt, toProgressAt } = memory.ticket(ticket)
   if (closedAt === null || toProgressAt === null || toProgressAt <= closedAt) return false
   return state === 'closed' || (toNewAt !== null && toNewAt > closedAt && toProgressAt > toNewAt)
@@ -286,10 +286,10 @@ export const pullRequestFacts = async (
   return {
     environment: ticket === null ? null : expectedEnvironment(sources, ticket),
     now,
-    endDecided: before?.settled?.state === now?.state,
+    stateDecided: before?.settled?.state === now?.state,
     others,
-    begunAnew: ticket !== null && now !== null && begunAnew(sources, ticket, now),
-    laterWish: ticket === null ? null : laterWish(sources, ticket, ended ? (now?.closedAt ?? null) : event.at),
+    ticketRestarted: ticket !== null && now !== null && ticketRestarted(sources, ticket, now),
+    laterRequest: ticket === null ? null : laterRequest(sources, ticket, ended ? (now?.closedAt ?? null) : event.at),
   }
 }
 
@@ -401,14 +401,14 @@ export const ticketFacts = async (
   // To be assigned while it is in progress begins it too.
   if (category === 'indeterminate' || (category === 'new' && event.change === 'status'))
     memory.movedTo(ticket, category, at)
-  const asked = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
-  const failed = asked !== null && 'error' in asked
-  const overtaken = known.category !== null && known.categoryAt !== null && known.categoryAt > at
+  const issue = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
+  const failed = issue !== null && 'error' in issue
+  const outdated = known.category !== null && known.categoryAt !== null && known.categoryAt > at
   // An event counts for a create; a stop or a delete waits until Jira can be asked.
-  if (failed && (category !== 'indeterminate' || overtaken)) throw asked.error
+  if (failed && (category !== 'indeterminate' || outdated)) throw issue.error
   // Gone, or only no longer shown to us: the same answer. Without the event of its deletion that is no evidence for one.
-  const hidden = asked === null && event.change !== 'deleted'
-  const now = failed || hidden ? (overtaken ? ('overtaken' as const) : ('unread' as const)) : asked
+  const invisible = issue === null && event.change !== 'deleted'
+  const now = failed || invisible ? (outdated ? ('outdated' as const) : ('unreadable' as const)) : issue
   if (now !== null && typeof now !== 'string') memory.sawCategory(ticket, now.category, clock())
   const environment = expectedEnvironment(sources, ticket)
   const over = now === null || (typeof now !== 'string' && now.category === 'done')
@@ -417,12 +417,13 @@ export const ticketFacts = async (
   const { endedSinceNew, hadPullRequest } = memory.ticket(ticket)
   return {
     environment,
+    previous: event.change === 'moved' ? expectedEnvironment(sources, event.from) : null,
     now,
     endedSinceNew,
     hadPullRequest: hadPullRequest || !looked,
     closedSince: closedSince(sources, ticket, at),
     me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
-    laterWish: laterWish(sources, ticket, at),
+    laterRequest: laterRequest(sources, ticket, at),
   }
 }
 
@@ -431,12 +432,12 @@ export const ticketCommentFacts = async (
   { ticket, commentId, body, change, at }: Event<'ticket-comment'>,
 ): Promise<Facts['ticket-comment']> => {
   const { memory, jira } = sources
-  const unread = { now: null, isOurs: false, assignee: null, since: NOTHING }
-  if (jira === null || jiraCommandLines(body).length === 0) return unread
+  const nothing = { now: null, isOwnComment: false, assignee: null, since: NOTHING }
+  if (jira === null || jiraCommandLines(body).length === 0) return nothing
   const now = await jira.readComment(ticket, commentId)
-  if (now === null) return unread
-  const isOurs = memory.isOwnJiraComment(commentId)
+  if (now === null) return nothing
+  const isOwnComment = memory.isOwnJiraComment(commentId)
   // Whose ticket it is changes nothing for those that are not heard at all.
-  const issue = isOurs || change === 'edited' || now.edited || now.authorIsApp ? null : await jira.issue(ticket)
-  return { now, isOurs, assignee: issue?.assignee ?? null, since: sinceThen(sources, ticket, at) }
+  const issue = isOwnComment || change === 'edited' || now.edited || now.authorIsApp ? null : await jira.issue(ticket)
+  return { now, isOwnComment, assignee: issue?.assignee ?? null, since: sinceThen(sources, ticket, at) }
 }

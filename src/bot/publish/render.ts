@@ -386,7 +386,11 @@ const help = (place: 'github' | 'jira'): Block[] => [
   {
     table: [
       ['Command', 'What it does', 'Example'].map(own),
-      ...commandsFor(place).map(({ usage, says, example }) => [[code(`/swarm ${usage}`)], own(says), [code(example)]]),
+      ...commandsFor(place).map(({ usage, summary, example }) => [
+        [code(`/swarm ${usage}`)],
+        own(summary),
+        [code(example)],
+      ]),
     ],
   },
 ]
