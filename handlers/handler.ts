@@ -22,28 +22,34 @@ export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
 /** Where a ticket stands in Jira. */
 export type TicketNow = { category: StatusCategory; assignee: string | null; labels: readonly string[] }
 
-/** What every event about a ticket carries. `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. */
+export type PullRequestEvent = {
+  kind: 'pull-request'
+  /**
+   * `closed` covers a merge too: the present state tells them apart. `grace over`: the minutes of grace after a merge have passed
+   * (a scheduled event).
+   */
+  change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
+  pullRequest: PullRequestRef
+  branch: string
+  title: string
+  body: string
+  /** The head branch is in another repository, or in one that was deleted. */
+  fromFork: boolean
+  sender: string | null
+  /** It was reopened at this time or before, epoch ms; null when the source does not say. The time of a close is read again. */
+  at: number | null
+}
+
+/** `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. */
 type TicketEvent = TicketNow & { kind: 'ticket'; ticket: Ticket; by: string | null; at: number | null }
+/** `deleted` counts as category `done`. */
+export type StatusEvent = TicketEvent & { change: 'status' | 'assignee' | 'deleted' }
+/** The Jira issue `from` got the key `ticket`. `statusChanged`: the same change also moved it to another status. */
+export type MovedEvent = TicketEvent & { change: 'moved'; from: Ticket; statusChanged: boolean }
 
 export type SwarmEvent =
   | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null }
-  | {
-      kind: 'pull-request'
-      /**
-       * `closed` covers a merge too: the present state tells them apart. `grace over`: the minutes of grace after a merge have
-       * passed (a scheduled event).
-       */
-      change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
-      pullRequest: PullRequestRef
-      branch: string
-      title: string
-      body: string
-      /** The head branch is in another repository, or in one that was deleted. */
-      fromFork: boolean
-      sender: string | null
-      /** It was reopened at this time or before, epoch ms; null when the source does not say. The time of a close is read again. */
-      at: number | null
-    }
+  | PullRequestEvent
   | {
       kind: 'comment'
       pullRequest: PullRequestRef
@@ -51,7 +57,7 @@ export type SwarmEvent =
       body: string
       author: string
       authorIsBot: boolean
-      /** Why this comment can hold no command, whoever wrote it; null when it can. */
+      /** Why this comment cannot give commands, whoever wrote it (for example `UNFIT_EDITED`); null when it can. */
       unfit: string | null
       /** When it was written, epoch ms; null when the source does not say. */
       at: number | null
@@ -66,10 +72,8 @@ export type SwarmEvent =
       /** When it was written, epoch ms of Jira's clock; null when the source does not say. */
       at: number | null
     }
-  /** `deleted` counts as category `done`. */
-  | (TicketEvent & { change: 'status' | 'assignee' | 'deleted' })
-  /** The Jira issue `from` got the key `ticket`. `statusChanged`: the same change also moved it to another status. */
-  | (TicketEvent & { change: 'moved'; from: Ticket; statusChanged: boolean })
+  | StatusEvent
+  | MovedEvent
 export type EventKind = SwarmEvent['kind']
 
 /** A pull request at this moment. */
@@ -83,6 +87,9 @@ export type PullRequestNow = {
   /** Epoch ms; null while it is open. */
   closedAt: number | null
 }
+
+export const UNFIT_EDITED = 'edited comments cannot give commands'
+export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
 /** Actions that decide whether the machine exists and runs. */
 export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restore', 'delete']
@@ -239,6 +246,14 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
   allow: null,
   ...more,
 })
+/** What the actions of one event have in common. */
+export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
+export const stop = (base: ActionBase, environment: Environment | null): Decision => {
+  if (environment === null) return ignored(`${base.ticket} has no environment`)
+  return environment.status === 'stopped'
+    ? ignored(`${base.ticket} is already stopped`)
+    : act([{ kind: 'stop', ...base }])
+}
 export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
 /** People win: a person's later request holds until the next transition or command. */
 export const overridden = ({ who, kind }: LaterRequest): Decision =>
