@@ -45,7 +45,7 @@ test.for<[string, string | null]>([
   ['ä', null],
 ])('checkpoint %j', ([text, expected]) => expect(parseCheckpointName(text)).toBe(expected))
 
-test('names are short enough for a host', () => {
+test('machine ids are short enough for a host name', () => {
   expect(newVmId('DROP-2100', '1a2b3c4d')).toBe('as-drop-2100-1a2b3c4d')
   expect(newVmId('A_BCDEFGHI-9999999', '1a2b3c4d')).toMatch(/^[a-z0-9-]{1,63}$/)
   expect(timestamp(new Date('2026-11-23T09:45:00.123Z'))).toBe('20261123-094500')
