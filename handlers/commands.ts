@@ -15,7 +15,7 @@ import {
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
-export type CommandContext = {
+type CommandContext = {
   who: Commander
   /** Their name for the records. */
   by: Requester

@@ -227,7 +227,7 @@ export type Decision =
   | { verdict: 'ignored'; reason: string }
   /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
-export type ActDecision = Extract<Decision, { verdict: 'act' }>
+type ActDecision = Extract<Decision, { verdict: 'act' }>
 
 export type Handler<Kind extends EventKind> = (
   event: Extract<SwarmEvent, { kind: Kind }>,
