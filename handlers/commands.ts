@@ -41,7 +41,7 @@ const asWritten = (lines: readonly CommandLine[]) =>
 export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
   verdict: 'refused',
   reason,
-  refusals: [{ by, what: asWritten(lines), reason, ticket: null }],
+  refusals: [{ by, line: null, what: asWritten(lines), reason, ticket: null }],
 })
 
 const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restore']
@@ -137,21 +137,28 @@ export const runCommands = (lines: readonly CommandLine[], context: CommandConte
   let allow: string | null = null
   for (const [line, command] of lines.slice(0, MAX_COMMANDS).entries()) {
     const verdict = judge(command.words, line, allow ?? context.fork?.allowed ?? null, context)
-    const judgement = (reason: string): Judgement => ({ by, what: asWritten([command]), reason, ticket })
+    const what = asWritten([command])
+    const judgement = (reason: string): Judgement => ({ by, line, what, reason, ticket })
     if (verdict.granted !== undefined) granted.push(judgement(verdict.granted))
     if ('action' in verdict) {
       actions.push(verdict.action)
       continue
     }
     const { answer, ok = false, help = false, refused } = verdict
-    replies.push({ to: replyTo(line), text: answer, help, ok })
+    replies.push({ to: replyTo(line), what, text: answer, help, ok })
     if (refused !== undefined) refusals.push(judgement(refused))
     if (verdict.allow !== undefined) allow = verdict.allow
   }
   const skipped = lines.length - MAX_COMMANDS
   if (skipped > 0) {
     const text = `One comment can give at most ${MAX_COMMANDS} commands; the last ${skipped} were skipped.`
-    replies.push({ to: replyTo(MAX_COMMANDS), text, help: false, ok: false })
+    replies.push({
+      to: replyTo(MAX_COMMANDS),
+      what: asWritten(lines.slice(MAX_COMMANDS)),
+      text,
+      help: false,
+      ok: false,
+    })
   }
   return act(actions, { replies, granted, refusals, allow })
 }

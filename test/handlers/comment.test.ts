@@ -161,6 +161,7 @@ test('a refusal is recorded for the audit log, with who and what', () => {
     refusals: [
       {
         by: { via: 'github', who: 'dev' },
+        line: null,
         what: '/swarm delete --force; /swarm stop',
         reason: 'dev has no write access',
         ticket: null,
@@ -170,6 +171,7 @@ test('a refusal is recorded for the audit log, with who and what', () => {
   expect(handlers.comment(event('/swarm delete'), facts(), narrowed)).toMatchObject({
     refusals: [
       {
+        line: 0,
         what: '/swarm delete',
         reason: 'only `Boss`, `acme/ops` may use `delete` here (.github/agent-swarm.yml)',
         ticket: 'DROP-1',
@@ -191,7 +193,7 @@ test('each answer has the line of its command', () => {
   const decision = handlers.comment(event('/swarm nonsense-here\n/swarm stop'), facts(), rules)
   expect(decision).toMatchObject({
     actions: [{ replyTo: { line: 1, commentId: 9, repo: 'acme/shop', number: 1 }, by: { via: 'github', who: 'dev' } }],
-    replies: [{ to: { line: 0 } }],
+    replies: [{ to: { line: 0 }, what: '/swarm nonsense-here' }],
   })
 })
 
