@@ -196,11 +196,14 @@ export type Rules = {
 
 /**
  * An answer that needs no action. `text` is ours: what it quotes of others holds only letters, digits and harmless signs; code is
- * in backticks. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
+ * in backticks. `what`: the command as it was written. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
  */
-export type Reply = { to: ReplyTo; text: string; help: boolean; ok: boolean }
-/** A person's request and how it was judged, for the audit log. A refusal with a `ticket` also shows on its status comment. */
-export type Judgement = { by: Requester; what: string; reason: string; ticket: Ticket | null }
+export type Reply = { to: ReplyTo; what: string; text: string; help: boolean; ok: boolean }
+/**
+ * A person's request and how it was judged, for the audit log. A refusal with a `ticket` also shows on its status comment.
+ * `line`: the command's index in its comment, from 0; null for the whole comment. `what`: the command as it was written.
+ */
+export type Judgement = { by: Requester; line: number | null; what: string; reason: string; ticket: Ticket | null }
 /**
  * A comment to write on `ticket`: the machine of its old key `from` did not come along, and is stopped. `project-not-served`: its
  * new project is not served here. `two-machines`: the new key has a machine of its own.
