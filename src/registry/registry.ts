@@ -11,7 +11,7 @@ import type { ActionKind, Progress, Requester } from '../schema/action.ts'
 import type { Checkpoint, EnvironmentStatus, UnsavedWork } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import type { HeartbeatResponse, ManualOperation } from '../schema/runner-protocol.ts'
-import { openStore } from '../sqlite.ts'
+import { openDatabase } from '../sqlite.ts'
 
 /** What people last asked for by hand that says how a machine shall be. */
 const BY_HAND = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
@@ -207,7 +207,7 @@ export type Registry = ReturnType<typeof openRegistry>
 /** Opens `path`, and makes it with its folder (0700) when it is not there. */
 export const openRegistry = (path: string) => {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const { db, transaction } = openStore(path, migrations)
+  const { db, transaction } = openDatabase(path, migrations)
 
   const all = (sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as Row[]
   const arrays = (sql: string, ...values: Cell[]) => {

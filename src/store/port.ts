@@ -12,12 +12,14 @@ import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requeste
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import type { HeartbeatRequest, Lease, Offer } from '../schema/runner-protocol.ts'
+import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../schema/runner-protocol.ts'
 
 /** A wait longer than this is a clock that was set back: the thing is due. Milliseconds. */
 export const MAX_WAIT_MS = 60 * 60_000
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
+/** A runner that sent no heartbeat for this long is away. Milliseconds. */
+export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 // ── Inbox ──
 
@@ -336,8 +338,8 @@ type Cursors = {
 }
 
 /**
- * A comment (or link) of ours. `about`: the ticket of a status comment, the comment that a reply answers, the note, the pull
- * request of a link.
+ * A comment (or link) of ours. `about`: the ticket of a status comment, the id of the comment that a reply answers, the `about`
+ * of a note, the pull request of a link (`acme/shop#7`).
  */
 export type OwnCommentKey =
   | { side: 'github'; kind: 'status' | 'reply'; repo: string; number: number; about: string }

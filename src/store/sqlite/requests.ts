@@ -1,0 +1,143 @@
+import { STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
+import type { Ticket } from '../../domain.ts'
+import { type Action, type CommentRef, threadOf } from '../../schema/action.ts'
+import type { Outcome } from '../../schema/outcome.ts'
+import type { NewRequest, Request, Store } from '../port.ts'
+import { json, type Sql } from './sql.ts'
+
+/** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
+export const AUDIT_ROWS = 5_000
+
+export const STATE_CHANGES = `kind in (${STATE_CHANGING_ACTIONS.map(kind => `'${kind}'`).join(', ')})`
+
+type Row = {
+  id: string
+  at: number
+  by: string
+  person: number
+  place: string
+  line: number | null
+  comment: string | null
+  ticket: Ticket | null
+  what: string
+  action: string | null
+  verdict: Request['verdict']
+  reason: string | null
+  answer: string | null
+  ended_at: number | null
+  ok: number | null
+  outcome: string | null
+}
+const requestOf = (row: Row): Request => {
+  const comment = json<CommentRef>(row.comment)
+  return {
+    id: row.id,
+    at: row.at,
+    by: JSON.parse(row.by),
+    person: row.person === 1,
+    place: row.place,
+    command: comment === null || row.line === null ? null : { comment, line: row.line },
+    ticket: row.ticket,
+    what: row.what,
+    action: json<Action>(row.action),
+    verdict: row.verdict,
+    reason: row.reason,
+    answer: json<Request['answer']>(row.answer),
+    ended: row.ended_at === null ? null : { at: row.ended_at, ok: row.ok === 1, outcome: json<Outcome>(row.outcome) },
+  }
+}
+
+const keepNewestAudited = (sql: Sql, verdict: Request['verdict']): void => {
+  const oldest = sql.get<{ seq: number }>(
+    'select seq from request where audit = 1 and verdict = ? order by seq desc limit 1 offset ?',
+    ...[verdict, AUDIT_ROWS],
+  )
+  if (oldest === undefined) return
+  // What was allowed may still be waited for, or be the ticket's last state change.
+  const drop = verdict === 'refused' ? 'delete from request' : 'update request set audit = 0'
+  sql.run(`${drop} where audit = 1 and verdict = ? and seq <= ?`, verdict, oldest.seq)
+}
+
+/** True when it is new. A request without an action has ended when it is recorded. */
+export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
+  const { id, at, by, person, place, command, ticket, what, action, verdict, reason, answer, ok } = request
+  const thread = command === null ? null : threadOf(command.comment)
+  // A comment is answered once for each line, also when it was edited in between.
+  const isCommand =
+    command !== null &&
+    sql.get('select 1 as n from request where thread = ? and line = ?', thread, command.line) === undefined
+  const isAudited = command !== null && verdict !== 'answered'
+  const now = sql.clock()
+  const isNew = sql.add('request', {
+    ...{
+      id,
+      at,
+      recorded_at: now,
+      by: JSON.stringify(by),
+      person: Number(person),
+      place,
+      ticket,
+      what,
+      verdict,
+      reason,
+    },
+    ...(isCommand ? { thread, line: command.line, comment: JSON.stringify(command.comment) } : {}),
+    kind: action?.kind ?? null,
+    action: action === null ? null : JSON.stringify(action),
+    answer: answer === null ? null : JSON.stringify(answer),
+    ...(action === null ? { ended_at: now, ok: Number(ok ?? false) } : {}),
+    // Whoever gets no answer does not speak through the status comment either.
+    history: Number(verdict === 'refused' && answer !== null),
+    audit: Number(isAudited),
+  })
+  if (isNew && isAudited) keepNewestAudited(sql, verdict)
+  return isNew
+}
+
+/** `outcome` null: its action was cancelled. Nothing happens when it has ended, or was never recorded. */
+export const endRequest = (sql: Sql, id: string, outcome: Outcome | null): void =>
+  void sql.run(
+    `update request set ended_at = ?1, ok = ?2, outcome = ?3, history = (?4 and kind <> 'status')
+     where id = ?5 and ended_at is null`,
+    sql.clock(),
+    Number(outcome !== null && outcome.result !== 'failed'),
+    outcome === null ? null : JSON.stringify(outcome),
+    Number(outcome !== null && outcome.result !== 'skipped'),
+    id,
+  )
+
+export const openRequests = ({ get, all }: Sql): Store['requests'] => {
+  const one = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
+  return {
+    get: async id => one(get<Row>('select * from request where id = ?', id)),
+    lastStateChange: async (ticket, by) =>
+      one(
+        get<Row>(
+          `select * from request where ticket = ? and person >= ? and ${STATE_CHANGES} order by at desc, seq desc limit 1`,
+          ticket,
+          by === 'person' ? 1 : 0,
+        ),
+      ),
+    ofComment: async comment =>
+      all<Row>('select * from request where thread = ? order by line', threadOf(comment)).map(requestOf),
+    unfinishedComments: async (before, limit) =>
+      all<{ comment: string }>(
+        `select comment, max(recorded_at) as recorded from request
+         where thread is not null and ended_at is null and recorded_at <= ?
+         group by thread order by recorded desc limit ?`,
+        before,
+        limit,
+      ).map(row => JSON.parse(row.comment)),
+    history: async (ticket, limit) =>
+      all<Row>(
+        'select * from request where history = 1 and ticket = ? order by ended_at desc, seq desc limit ?',
+        ticket,
+        limit,
+      ).map(requestOf),
+    audit: async (ticket, limit) =>
+      (ticket === null
+        ? all<Row>('select * from request where audit = 1 order by seq desc limit ?', limit)
+        : all<Row>('select * from request where audit = 1 and ticket = ? order by seq desc limit ?', ticket, limit)
+      ).map(requestOf),
+  }
+}
