@@ -18,6 +18,8 @@ import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../
 export const MAX_WAIT_MS = 60 * 60_000
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
+/** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
+export const AUDIT_ROWS = 5_000
 /** A runner that sent no heartbeat for this long is away. Milliseconds. */
 export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
@@ -105,6 +107,7 @@ type Inbox = {
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
   due(limit: number): Promise<StoredDelivery[]>
+  /** All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. */
   settle(settled: readonly SettledDelivery[]): Promise<void>
   /** It could not be decided: try again at `at`, within MAX_WAIT_MS. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): Promise<void>
@@ -144,7 +147,7 @@ type Queue = {
   enqueue(action: QueuedAction): Promise<'added' | 'duplicate'>
   /**
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
-   * (fits.ts). Pins the ticket when it is a create.
+   * (fits.ts; a create of a ticket that has its machine fits). Pins the ticket when it is a create.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
   renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>
@@ -246,13 +249,16 @@ type Requests = {
   get(id: string): Promise<Request | null>
   /** The ticket's last request of a state-changing action, by a person or by anything; null when there is none. */
   lastStateChange(ticket: Ticket, by: 'person' | 'anything'): Promise<Request | null>
-  /** The commands of one comment, by line. */
+  /** The commands of one comment, by line. A line has one: a later request for the same line is not a command. */
   ofComment(comment: CommentRef): Promise<Request[]>
   /** Comments with a command recorded at or before `before` that has not ended, newest first. */
   unfinishedComments(before: number, limit: number): Promise<CommentRef[]>
-  /** The ticket's last actions that ended as done or failed, and its last refusals; newest first. */
+  /**
+   * The ticket's last actions that ended as done or failed (not `status`, which changes nothing), and its last refusals that were
+   * answered; newest first.
+   */
   history(ticket: Ticket, limit: number): Promise<Request[]>
-  /** Commands, newest first. `ticket` null: of every ticket. */
+  /** Commands that were allowed or refused, newest first; AUDIT_ROWS of each. `ticket` null: of every ticket. */
   audit(ticket: Ticket | null, limit: number): Promise<Request[]>
 }
 

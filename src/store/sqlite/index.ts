@@ -3,6 +3,7 @@ import { type OpenDatabase, openDatabase } from '../../sqlite.ts'
 import type { Counts, Store } from '../port.ts'
 import { openComments } from './comments.ts'
 import { openCursors } from './cursors.ts'
+import { importMemory } from './import-memory.ts'
 import { openInbox } from './inbox.ts'
 import { migrations } from './migrations.ts'
 import { openOutbox } from './outbox.ts'
@@ -31,6 +32,7 @@ const counts = (sql: Sql): Counts => {
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
 export const openStore = (path: string, clock: () => number, open: OpenDatabase = openDatabase): Store => {
+  importMemory(path, clock)
   const database = open(path, migrations)
   const { db } = database
   // A longer log between checkpoints: a flood writes each delivery once, and not at once again.

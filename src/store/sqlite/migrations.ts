@@ -59,7 +59,7 @@ const knowledge = `
   alter table action add column machine text;
   update action set machine = coalesce(payload ->> '$.machine', '{}') where kind = 'create';
   create index action_ticket on action (ticket, seq);
-  create index action_pending on action (seq) where state = 'pending';
+  create index action_state on action (state, seq);
   create index action_machine on action (machine) where state = 'pending' and machine is not null;
 
   create table meta (name text primary key not null, value text not null) strict, without rowid;
@@ -200,6 +200,7 @@ const knowledge = `
     missing integer not null default 0,
     gone_at integer
   ) strict, without rowid;
+  create index environment_runner on environment (runner_id) where gone_at is null;
   -- A machine's identity is never used again: a heartbeat that reports one of these is late.
   create table deleted_machine (vm_id text primary key not null, at integer not null) strict, without rowid;
   create table runner (

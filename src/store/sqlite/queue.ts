@@ -69,7 +69,8 @@ const fittingMachines = (sql: Sql, offer: Offer): string[] => {
   const fitting: string[] = []
   for (let machine = ''; ; ) {
     const next = sql.get<{ machine: string }>(
-      `select machine from action where state = 'pending' and machine is not null and machine > ? order by machine limit 1`,
+      `select machine from action indexed by action_machine
+       where state = 'pending' and machine is not null and machine > ? order by machine limit 1`,
       machine,
     )
     if (next === undefined) return fitting
@@ -89,7 +90,7 @@ const CLAIM = `
       and (a.machine is null or a.machine in (select value from json_each(?5))
         or exists (select 1 from environment e where e.ticket = a.ticket and e.gone_at is null))
       and not exists (
-        select 1 from action b
+        select 1 from action b indexed by action_head
         where b.ticket = a.ticket and b.state in ('pending','active') and (b.seq < a.seq or b.state = 'active'))
     order by a.seq limit 1)
   returning *`
@@ -211,12 +212,13 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     const row = rowOf(sql, id)
     return row === undefined ? null : actionRowOf(row)
   },
-  list: async ({ ticket, state } = {}) =>
-    (ticket === undefined
-      ? sql.all<Row>('select * from action where ?1 is null or state = ?1 order by seq', state ?? null)
-      : sql.all<Row>(
-          'select * from action where ticket = ?1 and (?2 is null or state = ?2) order by seq',
-          ...[ticket, state ?? null],
-        )
-    ).map(actionRowOf),
+  list: async ({ ticket, state } = {}) => {
+    const filters = [...(ticket === undefined ? [] : ['ticket = ?']), ...(state === undefined ? [] : ['state = ?'])]
+    return sql
+      .all<Row>(
+        `select * from action where ${['true', ...filters].join(' and ')} order by seq`,
+        ...[ticket, state].filter(value => value !== undefined),
+      )
+      .map(actionRowOf)
+  },
 })

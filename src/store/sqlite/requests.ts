@@ -2,11 +2,8 @@ import { STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import { type Action, type CommentRef, threadOf } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import type { NewRequest, Request, Store } from '../port.ts'
+import { AUDIT_ROWS, type NewRequest, type Request, type Store } from '../port.ts'
 import { json, type Sql } from './sql.ts'
-
-/** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
-export const AUDIT_ROWS = 5_000
 
 export const STATE_CHANGES = `kind in (${STATE_CHANGING_ACTIONS.map(kind => `'${kind}'`).join(', ')})`
 

@@ -1,5 +1,5 @@
 import type { Ticket } from '../../domain.ts'
-import type { Action } from '../../schema/action.ts'
+import type { Action, ActionKind } from '../../schema/action.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { statusMessage } from '../messages.ts'
 import { RUNNER_AWAY_MS, type Store } from '../port.ts'
@@ -21,10 +21,17 @@ const holderOf = (sql: Sql, ticket: Ticket, runnerId: string): string | null => 
   return other !== undefined && isConnected(sql, other.seen_at) ? other.host : null
 }
 
-const manualAction = ({ kind, ticket, by, at }: ManualOperation): Action => {
+/** The action that a state change stands for; null for other kinds. */
+export const bareAction = ({
+  kind,
+  ticket,
+  by,
+  at,
+}: Pick<ManualOperation, 'ticket' | 'by' | 'at'> & { kind: ActionKind }): Action | null => {
   const common = { ticket, by, at, replyTo: null }
+  if (kind === 'create' || kind === 'start' || kind === 'stop') return { kind, ...common }
   if (kind === 'delete') return { kind, ...common, force: false }
-  return kind === 'restore' ? { kind, ...common, name: null } : { kind, ...common }
+  return kind === 'restore' ? { kind, ...common, name: null } : null
 }
 
 /** Tickets whose scheduled delivery the operation cancels: it is about an event before the operation. */
@@ -35,7 +42,7 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
   if (Number.isNaN(at)) return []
   const isNew = recordRequest(sql, {
     ...{ id: `cli:${runnerId}:${id}`, at, by, person: true, place: 'cli', command: null, ticket, what: kind },
-    ...{ action: manualAction(operation), verdict: 'allowed', reason: null, answer: null, ok: null },
+    ...{ action: bareAction(operation), verdict: 'allowed', reason: null, answer: null, ok: null },
   })
   if (!isNew) return []
   sql.run('update request set ended_at = at, ok = 1 where id = ?', `cli:${runnerId}:${id}`)
@@ -56,7 +63,8 @@ const updatePins = (sql: Sql, tickets: readonly Ticket[], runnerId: string): voi
     )
   sql.run(
     `delete from pin where runner_id = ? and ticket not in (select value from json_each(?))
-       and not exists (select 1 from action where action.ticket = pin.ticket and state in ('pending','active'))`,
+       and not exists (
+         select 1 from action indexed by action_head where action.ticket = pin.ticket and state in ('pending','active'))`,
     ...[runnerId, JSON.stringify(tickets)],
   )
 }
