@@ -1,18 +1,14 @@
 /** Our comments on GitHub: a status comment or a reply on a pull request, found by its marker and its author. */
 import type { PullRequestRef } from '../../schema/action.ts'
-import { type GitHub, type Octokit, statusOf } from '../github/client.ts'
+import { type GitHub, type Octokit, parts, statusOf } from '../github/client.ts'
 import type { OwnCommentSide } from './own-comment.ts'
 import { markdown } from './text.ts'
 import { unpublishable } from './trouble.ts'
 import type { Rendered } from './words.ts'
 
-const parts = (repo: string) => {
-  const [owner = '', name = ''] = repo.split('/')
-  return { owner, repo: name }
-}
 const body = (marker: string, { blocks }: Rendered): string => `${marker}\n${markdown(blocks)}\n`
 
-export const octokitFor = async (github: GitHub | null, repo: string): Promise<Octokit> => {
+const octokitFor = async (github: GitHub | null, repo: string): Promise<Octokit> => {
   if (github === null) throw unpublishable('GitHub is not configured')
   const octokit = await github.clientFor(repo)
   if (octokit === null) throw unpublishable(`the App is not installed on ${repo}`)

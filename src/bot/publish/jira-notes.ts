@@ -1,4 +1,5 @@
 /** What the bot writes in Jira without a command: notes on a ticket, and links to its pull requests. Pure. */
+import { projectOf, type Ticket } from '../../domain.ts'
 import type { JiraNote, PullRequestLink } from '../../store/port.ts'
 import { type Block, code, line, own, plainBlocks } from './text.ts'
 import { commandOf, providerName, RESTORE_RESCUED, type Rendered, rendered, runnersHost, sshCommand } from './words.ts'
@@ -26,12 +27,31 @@ const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
   { line: own(RESTORE_RESCUED) },
 ]
 
-export const jiraNote = (note: JiraNote): Rendered =>
-  rendered(() => {
-    if (note.kind === 'ready') return ready(note)
-    if (note.kind === 'failed') return failed(note)
-    return note.kind === 'rescued' ? rescued(note) : plainBlocks(note.text)
-  })
+/** `ticket`: the key that the issue has now. */
+const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] => {
+  const why = {
+    'project-not-served': `${projectOf(ticket)} is not served here, so the machine of ${from} did not move along.`,
+    'two-machines': `${ticket} has a machine of its own, so the machine of ${from} keeps its old key.`,
+  }[reason]
+  return [{ line: own(`${why} It will be stopped and kept: \`agent-swarm list\` shows it.`) }]
+}
+
+const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
+  switch (note.kind) {
+    case 'ready':
+      return ready(note)
+    case 'failed':
+      return failed(note)
+    case 'rescued':
+      return rescued(note)
+    case 'not-moved':
+      return notMoved(ticket, note)
+    case 'text':
+      return plainBlocks(note.text)
+  }
+}
+/** `ticket`: where the note is posted. */
+export const jiraNote = (ticket: Ticket, note: JiraNote): Rendered => rendered(() => blocksOf(ticket, note))
 
 /** A pull request as Jira shows it beside the ticket. `webUrl`: GitHub's, for people. */
 export const remoteLink = ({ repo, number, branch, state }: PullRequestLink, webUrl: string) => ({

@@ -17,7 +17,7 @@ export const jiraReply = (
   { ticket, commentId, finished }: { ticket: Ticket; commentId: string; finished: boolean },
 ): OwnCommentSide<Rendered> => ({
   key: { side: 'jira', kind: 'reply', ticket, about: commentId },
-  find: async begunAt => (begunAt === null ? null : jira.find(ticket, jiraReplyLine(commentId))),
+  find: async begunAt => (begunAt === null ? null : jira.findByFirstLine(ticket, jiraReplyLine(commentId))),
   edit: async (id, { blocks }) => {
     const comment = await jira.readComment(ticket, id)
     if (comment === null) return false
@@ -39,7 +39,7 @@ export const jiraNoteComment = (jira: Jira, ticket: Ticket, about: string, { blo
   const document = adf(blocks)
   return {
     key: { side: 'jira', kind: 'note', ticket, about },
-    find: async begunAt => (begunAt === null ? null : jira.said(ticket, document, begunAt - CLOCK_DIFFERENCE_MS)),
+    find: async begunAt => (begunAt === null ? null : jira.findSame(ticket, document, begunAt - CLOCK_DIFFERENCE_MS)),
     edit: async () => true,
     post: async () => ({ id: await jira.comment(ticket, document) }),
   } satisfies OwnCommentSide<Rendered>

@@ -101,7 +101,7 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
 }
 
 const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
-  const text = jiraNote(note)
+  const text = jiraNote(ticket, note)
   const side = jiraNoteComment(jiraOf(context), ticket, about, text)
   // A note is not repeated when it would read differently today.
   if (((await context.store.comments.get(side.key))?.id ?? null) !== null) return false

@@ -6,7 +6,7 @@ import { dev, environment } from './fixtures.ts'
 
 const create = { kind: 'create', ticket: 'DROP-1', by: dev, replyTo: null } as const
 const text = (note: JiraNote) =>
-  adf(jiraNote(note).blocks).content.map(
+  adf(jiraNote('DROP-1', note).blocks).content.map(
     ({ type, content = [] }) => `${type}: ${content.map(node => node.text).join('')}`,
   )
 
@@ -36,6 +36,18 @@ test.for([
       "paragraph: The machine of DROP-1 is deleted. On its runner's host:",
       'codeBlock: its unsaved work is in ~/x',
       'paragraph: rescued.json there lists the commands that restore it.',
+    ],
+  ],
+  [
+    { kind: 'not-moved', from: 'SHOP-7', reason: 'project-not-served' },
+    [
+      'paragraph: DROP is not served here, so the machine of SHOP-7 did not move along. It will be stopped and kept: agent-swarm list shows it.',
+    ],
+  ],
+  [
+    { kind: 'not-moved', from: 'SHOP-7', reason: 'two-machines' },
+    [
+      'paragraph: DROP-1 has a machine of its own, so the machine of SHOP-7 keeps its old key. It will be stopped and kept: agent-swarm list shows it.',
     ],
   ],
   [

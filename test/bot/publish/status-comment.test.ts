@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { type StatusView, statusComment } from '../../../src/bot/publish/status-comment.ts'
 import type { Action } from '../../../src/schema/action.ts'
+import type { Checkpoint } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { Request } from '../../../src/store/port.ts'
 import { at, dev, environment, known, markdownOf, runner } from './fixtures.ts'
@@ -40,15 +41,15 @@ const SSH =
   'ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes'
 
 test('a running machine', () => {
-  const checkpoints = [
+  const checkpoints: Checkpoint[] = [
     {
       ...{ name: 'push-abc1234', why: 'push', commit: 'abc1234def', createdAt: '2026-11-24T09:10:00.000Z' },
       ...{ withMemory: true, sizeBytes: 1_288_490_189 },
-    } as const,
+    },
     {
       ...{ name: 'before', why: 'command', commit: null, createdAt: '2026-11-24T09:20:00.000Z' },
       ...{ withMemory: false, sizeBytes: null },
-    } as const,
+    },
   ]
   const history = [
     refused('09:50:00', 'not you'),
