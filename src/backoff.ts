@@ -1,7 +1,7 @@
 /** How long to wait before the next attempt. All times are milliseconds. */
 
 /** Whatever a server asks for, it is asked again within the hour: a longer wait is a wrong clock. */
-const MOST_MS = 60 * 60_000
+export const MAX_WAIT_MS = 60 * 60_000
 
 export type Backoff = (attempt: number) => number
 
@@ -12,4 +12,4 @@ export const backoff =
     Math.min(first * 2 ** attempt, most)
 
 /** A wait that a server asked for, within reason. */
-export const boundedWait = (wait: number): number => Math.max(1_000, Math.min(wait, MOST_MS))
+export const boundedWait = (wait: number): number => Math.max(1_000, Math.min(wait, MAX_WAIT_MS))

@@ -6,7 +6,7 @@
  * no callbacks. One contract suite (test/store/contract.ts) holds for every backend. Times are epoch milliseconds from the
  * injected clock unless a comment says otherwise.
  */
-import type { StatusCategory } from '../../handlers/handler.ts'
+import type { MoveNote, StatusCategory } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
@@ -15,7 +15,7 @@ import type { Outcome } from '../schema/outcome.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../schema/runner-protocol.ts'
 
 /** A wait longer than this is a clock that was set back: the thing is due. Milliseconds. */
-export const MAX_WAIT_MS = 60 * 60_000
+export { MAX_WAIT_MS } from '../backoff.ts'
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
 /** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
@@ -183,6 +183,8 @@ export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
+  /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
+  | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 

@@ -10,8 +10,7 @@ import * as v from 'valibot'
 import type { AppSettings, TokenSettings } from '../../config/config.ts'
 import { openLog } from '../../log.ts'
 import { type Check, checkSecret, failed, ok, problem, warning } from '../check.ts'
-import { parts } from '../inbox/facts.ts'
-import { AUTHORIZE_TOKEN, type GitHub, githubFailure, type Octokit, openGitHub, statusOf, webUrlOf } from './client.ts'
+import { AUTHORIZE_TOKEN, type GitHub, githubFailure, type Octokit, openGitHub, parts, statusOf, webUrlOf } from './client.ts'
 
 const OF = 'GitHub'
 /** A token that ends within is told of. */
@@ -24,10 +23,6 @@ const UNREACHED = 'Check the address (github.com, or GITHUB_API_URL), the networ
 const open = (settings: AppSettings | TokenSettings): Promise<GitHub> =>
   openGitHub(settings, {
     log: openLog('silent'),
-    decide: async () => {
-      throw new Error('nothing is decided while credentials are checked')
-    },
-    installationOf: () => null,
     paced: false,
   })
 
