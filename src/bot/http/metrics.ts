@@ -5,8 +5,9 @@ import type { ActionKind } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { Counts, Delivery, Store, Verdict } from '../../store/port.ts'
 import { githubEventNames } from '../github/events.ts'
-import { FIRST_LOOK, LATER } from '../inbox/decide.ts'
+import { LATER } from '../inbox/clock.ts'
 import { jiraEventNames } from '../jira/events.ts'
+import { FIRST_LOOK } from '../jira/found.ts'
 
 export type Metrics = ReturnType<typeof openMetrics>
 /** What became of a request that brought a delivery. */

@@ -53,13 +53,14 @@ const stateOfEarlier = ({ action, state, progress }: ActionRow): Line => {
 }
 
 /** It is the oldest of its ticket, and only a runner with free memory is missing. */
-const waitsForRoom = ({ action }: ActionRow, runners: readonly KnownRunner[]): boolean => {
-  if (action.kind !== 'create') return false
+const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners: readonly KnownRunner[]): boolean => {
+  // With a machine, a create changes nothing.
+  if (action.kind !== 'create' || known !== null) return false
   const offers = runners.flatMap(({ offer }) => (offer !== null && whyNever(action, offer) === null ? [offer] : []))
   return offers.length > 0 && offers.every(offer => !hasRoom(action, offer))
 }
 
-const waitingLine = ({ row, ahead, pinned, runners, now }: ReplyView & { row: ActionRow }): Line => {
+const waitingLine = ({ row, ahead, pinned, runners, known, now }: ReplyView & { row: ActionRow }): Line => {
   const [next] = ahead
   if (next?.state !== 'active' && pinned !== null && !pinned.connected)
     return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. It starts when that runner is back.`
@@ -71,7 +72,7 @@ const waitingLine = ({ row, ahead, pinned, runners, now }: ReplyView & { row: Ac
   }
   if (row.notBefore > now)
     return line`Attempt ${row.attempt} failed. The next attempt is at ${own(moment(row.notBefore))}.`
-  if (waitsForRoom(row, pinned === null ? runners : [pinned]))
+  if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
     return own('Waiting for free memory on a runner. It starts when another machine is stopped or deleted.')
   return own('Next in line: a runner takes it as soon as it has a free slot.')
 }

@@ -1,9 +1,10 @@
 /** Ends or returns actions whose runner was lost, and rejects creates that no runner can take. */
 import { openJumpWatch } from '../../clock.ts'
+import type { Ticket } from '../../domain.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { HEARTBEAT_MS, LEASE_MS } from '../../schema/runner-protocol.ts'
 import { whyNever } from '../../store/fits.ts'
-import { type ActionRow, type KnownRunner, MAX_ATTEMPTS } from '../../store/port.ts'
+import { type ActionRow, type KnownRunner, MAX_ATTEMPTS, type Store } from '../../store/port.ts'
 import { failAction, type OutcomeContext, rejectAction } from './outcomes.ts'
 
 /** A bot that did not look for so long was down or asleep. */
@@ -51,7 +52,12 @@ export const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readon
   }
 }
 
-/** `connectedSince`: how long the bot has been there for its runners. */
+/** Then a create changes nothing, and any runner can take it. */
+const hasMachine = async (store: Store, ticket: Ticket): Promise<boolean> => {
+  const known = await store.runners.environment(ticket)
+  return known !== null && known.goneAt === null
+}
+
 const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
   const { store, clock } = context
   const connected = (await store.runners.list()).filter(runner => runner.connected)
@@ -63,7 +69,7 @@ const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
     // Only the oldest of a ticket: earlier actions end first. A negative wait is a clock that was set back.
     const isDue = !busy.has(ticket) && (waited < 0 || waited >= GRACE_MS)
     busy.add(ticket)
-    if (!isDue || row.action.kind !== 'create') continue
+    if (!isDue || row.action.kind !== 'create' || (await hasMachine(store, ticket))) continue
     const pin = await store.queue.pinnedTo(ticket)
     const failure = whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
     if (failure !== null) await rejectAction(context, row, failure)
