@@ -8,8 +8,8 @@ import { type Handle, openWebhooks, type WebhookOptions } from './webhooks.ts'
 
 /** Bytes for all bodies that are arriving and are not small. */
 const BUDGET = 128 * 1024 * 1024
-/** Deadlines for a request's headers and for the whole request. Milliseconds. */
 const HEADERS_MS = 10_000
+/** Deadline for the whole request. Milliseconds. */
 const REQUEST_MS = 30_000
 /** After this, connections that are still open are cut. Milliseconds. */
 const CLOSE_MS = 500
@@ -19,6 +19,8 @@ export type ServerOptions = WebhookOptions & {
   port: number
   /** Routes of the runner API, by path. */
   runnerRoutes: Readonly<Record<string, Handle>>
+  /** Deadline for a request's headers. Milliseconds. */
+  headersMs?: number
 }
 export type Server = {
   url: string
@@ -67,7 +69,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
   const webhooks = openWebhooks(options, { left: BUDGET })
   const router = routerOf(options, webhooks)
   const server = createServer({
-    headersTimeout: HEADERS_MS,
+    headersTimeout: options.headersMs ?? HEADERS_MS,
     requestTimeout: REQUEST_MS,
     keepAliveTimeout: 75_000,
     connectionsCheckingInterval: 1_000,
