@@ -3,7 +3,7 @@ import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
 import { putMessages } from './outbox.ts'
 import { actionsOf, enqueue } from './queue.ts'
-import { recordRequest } from './requests.ts'
+import { recordRequests } from './requests.ts'
 import type { Sql } from './sql.ts'
 
 type Row = {
@@ -109,7 +109,7 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   if (isOpen === 0) return
   const id = sql.get<{ id: string }>('select id from delivery where seq = ?', seq)?.id ?? null
   for (const effect of effects) applyEffect(sql, effect)
-  for (const request of requests) recordRequest(sql, request)
+  recordRequests(sql, requests)
   for (const action of actions) enqueue(sql, action)
   putMessages(sql, messages, id)
 }

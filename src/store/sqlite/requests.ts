@@ -44,15 +44,16 @@ const requestOf = (row: Row): Request => {
   }
 }
 
-const keepNewestAudited = (sql: Sql, verdict: Request['verdict']): void => {
-  const oldest = sql.get<{ seq: number }>(
-    'select seq from request where audit = 1 and verdict = ? order by seq desc limit 1 offset ?',
-    ...[verdict, AUDIT_ROWS],
-  )
-  if (oldest === undefined) return
-  // What was allowed may still be waited for, or be the ticket's last state change.
-  const drop = verdict === 'refused' ? 'delete from request' : 'update request set audit = 0'
-  sql.run(`${drop} where audit = 1 and verdict = ? and seq <= ?`, verdict, oldest.seq)
+const keepNewestAudited = (sql: Sql): void => {
+  for (const verdict of ['refused', 'allowed'] as const) {
+    const oldest = sql.get<{ seq: number }>(
+      'select seq from request where audit = 1 and verdict = ? order by seq desc limit 1 offset ?',
+      ...[verdict, AUDIT_ROWS],
+    )
+    // What was allowed may still be waited for, or be the ticket's last state change.
+    const drop = verdict === 'refused' ? 'delete from request' : 'update request set audit = 0'
+    if (oldest !== undefined) sql.run(`${drop} where audit = 1 and verdict = ? and seq <= ?`, verdict, oldest.seq)
+  }
 }
 
 /** True when it is new. A request without an action has ended when it is recorded. */
@@ -63,9 +64,8 @@ export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
   const isCommand =
     command !== null &&
     sql.get('select 1 as n from request where thread = ? and line = ?', thread, command.line) === undefined
-  const isAudited = command !== null && verdict !== 'answered'
   const now = sql.clock()
-  const isNew = sql.add('request', {
+  return sql.add('request', {
     ...{
       id,
       at,
@@ -85,10 +85,12 @@ export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
     ...(action === null ? { ended_at: now, ok: Number(ok ?? false) } : {}),
     // Whoever gets no answer does not speak through the status comment either.
     history: Number(verdict === 'refused' && answer !== null),
-    audit: Number(isAudited),
+    audit: Number(command !== null && verdict !== 'answered'),
   })
-  if (isNew && isAudited) keepNewestAudited(sql, verdict)
-  return isNew
+}
+export const recordRequests = (sql: Sql, requests: readonly NewRequest[]): void => {
+  for (const request of requests) recordRequest(sql, request)
+  if (requests.some(({ command }) => command !== null)) keepNewestAudited(sql)
 }
 
 /** `outcome` null: its action was cancelled. Nothing happens when it has ended, or was never recorded. */

@@ -1,0 +1,380 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { MAX_WAIT_MS, type QueuedAction, type StoredDelivery } from '../../../src/store/port.ts'
+import { command, delivery, done, MINUTE, offer, queued, request, START, settlement, status } from '../fixtures.ts'
+import { type Open, openStage } from './stage.ts'
+
+export const inboxContract = (open: Open) => {
+  describe('inbox', () => {
+    test('accepts a delivery once, and gives it out in the order of its lane', async () => {
+      const { store, due, settle } = await openStage(open)
+      expect(await store.inbox.accept([delivery('1'), delivery('2'), delivery('3', 'b'), delivery('1')])).toBe(3)
+      expect(await store.inbox.accept([delivery('2')])).toBe(0)
+      const taken = await store.inbox.due(10)
+      expect(taken.map(({ id }) => id)).toEqual(['1', '3'])
+      expect(await due()).toEqual([])
+      await settle(taken[0], { verdict: 'ignored' })
+      expect(await due()).toEqual(['2'])
+      expect(await store.inbox.accept([delivery('2')])).toBe(0)
+      expect(await due()).toEqual([])
+    })
+
+    test('the same id of another source is another delivery', async () => {
+      const { store } = await openStage(open)
+      expect(await store.inbox.accept([delivery('1'), delivery('1', 'b', { source: 'jira' })])).toBe(2)
+    })
+
+    test('a lane has one delivery in progress, also when an older one comes back meanwhile', async () => {
+      const { store, due, settle } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2'), delivery('3')])
+      const [first] = await store.inbox.due(1)
+      await settle(first, { verdict: 'ignored' })
+      const [second] = await store.inbox.due(1)
+      await store.inbox.accept([delivery('1')])
+      expect(await store.inbox.nextDueAt()).toBeNull()
+      expect(await due()).toEqual([])
+      await settle(second, { verdict: 'ignored' })
+      expect(await store.inbox.replay('2')).toBe('again')
+      expect(await due()).toEqual(['1'])
+      expect(await due()).toEqual([])
+    })
+
+    test('lanes take turns', async () => {
+      const { store, due, settle } = await openStage(open)
+      await store.inbox.accept(
+        ['a', 'b', 'c'].flatMap(lane => [delivery(`${lane}1`, lane), delivery(`${lane}2`, lane)]),
+      )
+      const order: string[] = []
+      for (let turn = 0; turn < 6; turn += 1) {
+        const [taken] = await store.inbox.due(1)
+        order.push(taken?.id ?? '')
+        await settle(taken, { verdict: 'ignored' })
+      }
+      expect(order).toEqual(['a1', 'b1', 'c1', 'a2', 'b2', 'c2'])
+      expect(await due()).toEqual([])
+    })
+
+    test('a postponed delivery holds its lane and no other', async () => {
+      const { store, due, pass, now } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2'), delivery('3', 'b')])
+      const [first] = await store.inbox.due(1)
+      await store.inbox.postpone(first?.seq ?? 0, now() + 5_000, 'Jira does not answer')
+      expect(await due()).toEqual(['3'])
+      expect(await store.inbox.nextDueAt()).toBe(now() + 5_000)
+      pass(5_000)
+      expect(await store.inbox.nextDueAt()).toBe(now())
+      expect(await store.inbox.due(10)).toMatchObject([{ id: '1', attempt: 1 }])
+    })
+
+    test('a released delivery is due as before', async () => {
+      const { store, settle } = await openStage(open)
+      await store.inbox.accept([delivery('1')])
+      const [first] = await store.inbox.due(1)
+      await store.inbox.release(first?.seq ?? 0)
+      const [again] = await store.inbox.due(1)
+      expect(again).toEqual(first)
+      await settle(again)
+      expect(await store.inbox.nextDueAt()).toBeNull()
+    })
+
+    test('a delivery that was postponed before the clock was set back is due', async () => {
+      const { store, due, pass, now } = await openStage(open)
+      await store.inbox.accept([delivery('1')])
+      const [first] = await store.inbox.due(1)
+      await store.inbox.postpone(first?.seq ?? 0, now() + 5_000, 'Jira does not answer')
+      pass(-MAX_WAIT_MS)
+      expect(await store.inbox.nextDueAt()).toBe(now())
+      expect(await due()).toEqual(['1'])
+    })
+
+    test.for(['failed', 'ignored', 'refused'] as const)(
+      'a delivery that was %s takes effect when it is sent again; one that had an effect does not',
+      async verdict => {
+        const { store, settle, pass, now } = await openStage(open)
+        await store.inbox.accept([delivery('1')])
+        const [first] = await store.inbox.due(1)
+        await settle(first, { verdict, reason: 'a reason' })
+        pass(1_000)
+        expect(await store.inbox.accept([delivery('1', 'a', { receivedAt: now() })])).toBe(1)
+        // It is as new as any other: it is neither purged as settled nor given up as old.
+        await store.purge({ queueBefore: now() + 1, knowledgeBefore: 0, payloadBytes: 0 })
+        const [again] = await store.inbox.due(1)
+        expect(again).toMatchObject({ id: '1', body: '{"id":"1"}', attempt: 0, receivedAt: now(), dueSince: now() })
+        await settle(again, { actions: [queued('github:1:0')] })
+        expect(await store.inbox.accept([delivery('1')])).toBe(0)
+        expect(await store.queue.list()).toHaveLength(1)
+      },
+    )
+
+    test('known are those that wait or were decided, not those that never came or failed', async () => {
+      const { store, settle } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
+      const [first, second] = await store.inbox.due(3)
+      await settle(first, { verdict: 'failed', reason: 'a fault' })
+      await settle(second, { verdict: 'ignored' })
+      expect(await store.inbox.known('github', ['1', '2', '3', '4'])).toEqual(new Set(['2', '3']))
+      expect(await store.inbox.known('jira', ['2'])).toEqual(new Set())
+    })
+
+    test('a replay decides a delivery again that had no effect', async () => {
+      const { store, settle, pass, now } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c'), delivery('4', 'd')])
+      const [first, second, third] = await store.inbox.due(4)
+      expect(await store.inbox.replay('4')).toBe('in-progress')
+      await settle(first, { verdict: 'refused', reason: 'may not' })
+      await settle(second, { actions: [{ ...queued('github:2:0'), correlation: '2' }] })
+      await store.inbox.postpone(third?.seq ?? 0, now() + MINUTE, 'Jira does not answer')
+      pass(1_000)
+      expect(await store.inbox.list([], 9)).toMatchObject([
+        { id: '4', verdict: 'waiting', reason: null, attempt: 0 },
+        { id: '3', verdict: 'waiting', reason: 'Jira does not answer', attempt: 1, dueAt: now() + 59_000 },
+        {
+          ...{ id: '2', verdict: 'actions', dueAt: null, settledAt: START },
+          actions: [{ kind: 'stop', ticket: 'DROP-1', state: 'pending', result: null, reason: null }],
+        },
+        { id: '1', verdict: 'refused', reason: 'may not', dueAt: null, actions: [] },
+      ])
+      const results = []
+      for (const id of ['1', 'github:2', '3', 'nobody']) results.push(await store.inbox.replay(id))
+      expect(results).toEqual(['again', 'had-effect', 'again', 'unknown'])
+      expect(await store.inbox.due(9)).toMatchObject([
+        { id: '1', body: '{"id":"1"}', attempt: 0, receivedAt: START, dueSince: now() },
+        { id: '3', body: '{"id":"3"}', attempt: 0, dueSince: now() },
+      ])
+      expect(await store.queue.list()).toHaveLength(1)
+    })
+
+    test('the list filters by verdict, source, event, id, ticket and lane', async () => {
+      const { store, settle } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2', 'b', { source: 'jira', event: 'jira:issue_updated' })])
+      const [first, second] = await store.inbox.due(2)
+      await settle(first, { verdict: 'ignored' })
+      await settle(second, { actions: [{ ...queued('jira:2:0'), correlation: '2' }] })
+      const list = async (...filters: (string | [string, string[]])[]) =>
+        (
+          await store.inbox.list(
+            filters.map(filter =>
+              typeof filter === 'string' ? { word: filter, lanes: [] } : { word: filter[0], lanes: filter[1] },
+            ),
+            9,
+          )
+        ).map(({ id }) => id)
+      expect(await list('ignored')).toEqual(['1'])
+      expect(await list('jira')).toEqual(['2'])
+      expect(await list('push')).toEqual(['1'])
+      expect(await list('1')).toEqual(['1'])
+      expect(await list('jira:2')).toEqual(['2'])
+      expect(await list('drop-1')).toEqual(['2'])
+      expect(await list('jira', 'ignored')).toEqual([])
+      expect(await list("' or 1=1 --")).toEqual([])
+      expect(await list(['x', ['a', 'b']])).toEqual(['2', '1'])
+      expect(await list(['x', ['a', 'b']], 'ignored')).toEqual(['1'])
+      expect(await store.inbox.list([], 1)).toMatchObject([{ id: '2' }])
+    })
+
+    test('the list says why an action was skipped or failed', async () => {
+      const { store, claim, decide } = await openStage(open)
+      await decide({
+        actions: [
+          { ...queued('1'), correlation: 'decided-1' },
+          { ...queued('2'), correlation: 'decided-1' },
+        ],
+      })
+      const first = await claim()
+      await store.queue.complete(
+        first.id,
+        first.token,
+        { result: 'skipped', reason: 'already stopped', environment: null },
+        [],
+      )
+      const second = await claim()
+      const failure = { kind: 'timeout', message: 'no answer', remedy: null } as const
+      await store.queue.fail(second.id, second.token, { failure, retry: false, environment: null, messages: [] })
+      expect((await store.inbox.list([], 1))[0]?.actions).toMatchObject([
+        { state: 'done', result: 'skipped', reason: 'already stopped' },
+        { state: 'dead', result: 'failed', reason: 'no answer' },
+      ])
+    })
+
+    test('payloads without an effect are kept up to a number of bytes, the newest first', async () => {
+      const { store, settle } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2', 'b'), delivery('3', 'c')])
+      for (const taken of await store.inbox.due(2)) await settle(taken, { verdict: 'ignored' })
+      await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: 10 })
+      expect([await store.inbox.replay('1'), await store.inbox.replay('2')]).toEqual(['no-payload', 'again'])
+      // A delivery that is not decided keeps its payload, however large.
+      await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: 0 })
+      expect((await store.inbox.due(9)).map(({ body }) => body).sort()).toEqual(['{"id":"2"}', '{"id":"3"}'])
+    })
+  })
+
+  describe('settling', () => {
+    const broken = { ...queued('2'), action: null } as unknown as QueuedAction
+
+    test('a delivery leaves the inbox with everything that follows from it, or not at all', async () => {
+      const { store, settle, messages } = await openStage(open)
+      await store.inbox.accept([delivery('1')])
+      const [first] = await store.inbox.due(1)
+      const all = {
+        actions: [queued('1')],
+        messages: [status('DROP-1')],
+        requests: [request('1', queued('1').action)],
+        effects: [{ kind: 'change-reported', change: 'c1', delivery: '1' } as const],
+      }
+      await expect(settle(first, { ...all, actions: [queued('1'), broken] })).rejects.toThrow()
+      expect(await store.queue.list()).toEqual([])
+      expect(await messages()).toEqual([])
+      expect(await store.requests.get('1')).toBeNull()
+      expect(await store.tickets.reportedBy('c1')).toBeNull()
+      expect(await store.counts()).toMatchObject({ inbox: 1 })
+      // It is in progress still: whoever settles it may try again.
+      await settle(first, all)
+      expect(await store.queue.list()).toHaveLength(1)
+      expect(await messages()).toEqual(['status:DROP-1'])
+      expect(await store.requests.get('1')).toMatchObject({ id: '1', ended: null })
+      expect(await store.tickets.reportedBy('c1')).toBe('1')
+      expect((await store.outbox.due(1))[0]?.correlation).toBe('1')
+    })
+
+    test('several deliveries settle together or not at all', async () => {
+      const { store } = await openStage(open)
+      await store.inbox.accept([delivery('1'), delivery('2', 'b')])
+      const [first, second] = (await store.inbox.due(2)).map(({ seq }) => seq)
+      await expect(
+        store.inbox.settle([
+          { seq: first ?? 0, ...settlement({ actions: [queued('1')] }) },
+          { seq: second ?? 0, ...settlement({ actions: [broken] }) },
+        ]),
+      ).rejects.toThrow()
+      expect(await store.queue.list()).toEqual([])
+      expect(await store.counts()).toMatchObject({ inbox: 2 })
+    })
+
+    test('a delivery has one effect, however often it is settled', async () => {
+      const { store, settle, messages } = await openStage(open)
+      await store.inbox.accept([delivery('1')])
+      const [first] = await store.inbox.due(1)
+      await settle(first, { actions: [queued('1')] })
+      await settle(first, { actions: [queued('2')], messages: [status('DROP-1')] })
+      await settle(undefined, { actions: [queued('3')] })
+      expect((await store.queue.list()).map(({ id }) => id)).toEqual(['1'])
+      expect(await messages()).toEqual([])
+    })
+
+    test('one delivery is scheduled for a ticket, and accepted once when it is due', async () => {
+      const { store, effects, now, pass, due } = await openStage(open)
+      const later = (id: string, minutes: number) =>
+        delivery(id, 'clock:DROP-1', { source: 'clock', receivedAt: now() + minutes * MINUTE })
+      await effects({ kind: 'schedule', ticket: 'DROP-1', delivery: later('1', 1) })
+      await effects({ kind: 'schedule', ticket: 'DROP-1', delivery: later('2', 5) })
+      await effects({ kind: 'schedule', ticket: 'DROP-2', delivery: later('3', 5) })
+      expect(await store.inbox.scheduledAt('DROP-1')).toBe(now() + 5 * MINUTE)
+      await effects({ kind: 'unschedule', ticket: 'DROP-2' })
+      expect(await store.inbox.scheduledAt('DROP-2')).toBeNull()
+      expect(await store.inbox.acceptScheduled(now() + MINUTE)).toBe(0)
+      pass(5 * MINUTE)
+      expect(await store.inbox.acceptScheduled(now())).toBe(1)
+      expect(await store.inbox.acceptScheduled(now())).toBe(0)
+      expect(await store.inbox.scheduledAt('DROP-1')).toBeNull()
+      expect(await store.inbox.due(9)).toMatchObject([{ source: 'clock', id: '2', receivedAt: now() }])
+      expect(await due()).toEqual([])
+    })
+
+    test('an event cancels older deletes that wait and that no command asked for', async () => {
+      const { store, effects, add, decide, claim } = await openStage(open)
+      const at = '2026-11-24T09:00:00.000Z'
+      await add(queued('running', 'delete', 'DROP-2', { at }))
+      await claim()
+      await decide({
+        actions: [queued('old', 'delete', 'DROP-1', { at })],
+        requests: [request('old', queued('old', 'delete').action)],
+      })
+      await add(
+        queued('by-command', 'delete', 'DROP-1', {
+          at,
+          replyTo: { repo: 'acme/shop', number: 7, commentId: 1, line: 0 },
+        }),
+        queued('later', 'delete', 'DROP-1', { at: '2026-11-24T11:00:00.000Z' }),
+        queued('of-another', 'delete', 'DROP-3', { at }),
+        queued('a-stop', 'stop', 'DROP-1', { at }),
+      )
+      for (const ticket of ['DROP-1', 'DROP-2'])
+        await effects({ kind: 'cancel-deletes', ticket, before: '2026-11-24T10:00:00.000Z' })
+      expect((await store.queue.list({ state: 'cancelled' })).map(({ id }) => id)).toEqual(['old'])
+      expect((await store.requests.get('old'))?.ended).toMatchObject({ ok: false, outcome: null })
+    })
+
+    test('effects record what was decided about tickets and pull requests', async () => {
+      const { store, effects, now } = await openStage(open)
+      const pullRequest = { repo: 'acme/shop', number: 7 }
+      const link = { ...pullRequest, ticket: 'DROP-1', branch: 'DROP-1', state: 'open', closedAt: null } as const
+      await store.pullRequests.link(link)
+      await effects(
+        { kind: 'pull-request-decided', pullRequest, state: 'open' },
+        { kind: 'pull-request-decided', pullRequest: { repo: 'acme/shop', number: 8 }, state: 'open' },
+        { kind: 'allow-commit', pullRequest, commit: 'abc1234' },
+        { kind: 'allow-commit', pullRequest, commit: 'def5678' },
+        { kind: 'ticket-decided', ticket: 'DROP-1', found: { category: 'new', assignee: null } },
+        { kind: 'change-reported', change: 'c1', delivery: '1' },
+        { kind: 'change-reported', change: 'c1', delivery: '2' },
+      )
+      expect(await store.pullRequests.get(pullRequest)).toEqual({ ...link, decided: { state: 'open', at: now() } })
+      expect(await store.pullRequests.get({ repo: 'acme/shop', number: 8 })).toBeNull()
+      expect(await store.pullRequests.allowedCommit(pullRequest)).toBe('def5678')
+      expect((await store.tickets.get('DROP-1')).decided).toEqual({ category: 'new', assignee: null })
+      expect(await store.tickets.reportedBy('c1')).toBe('1')
+    })
+
+    test('a request that is known stays as it is, and its action is queued once', async () => {
+      const { store, decide, claim } = await openStage(open)
+      const action = queued('github:comment:500:0', 'stop')
+      const first = command(action.id, action.action, { what: '/swarm stop' })
+      await decide({ actions: [action], requests: [first] })
+      const lease = await claim()
+      await store.queue.complete(lease.id, lease.token, done(), [])
+      await decide({ actions: [action], requests: [{ ...first, what: 'again' }] })
+      expect(await store.requests.get(action.id)).toMatchObject({ what: '/swarm stop', ended: { ok: true } })
+      expect(await store.queue.claim('runner-1', offer)).toBeNull()
+    })
+  })
+
+  test('whatever happens to deliveries, each has at most one effect, and a lane one in progress', async () => {
+    const steps = fc.array(
+      fc.record({
+        step: fc.constantFrom('accept', 'take', 'settle', 'fail', 'postpone', 'release', 'replay', 'pass'),
+        n: fc.nat({ max: 5 }),
+      }),
+      { maxLength: 40 },
+    )
+    await fc.assert(
+      fc.asyncProperty(steps, async all => {
+        const { store, pass, now, settle } = await openStage(open)
+        const progress = new Map<string, StoredDelivery>()
+        let effects = 0
+        for (const { step, n } of all) {
+          const lane = `lane-${n % 2}`
+          const taken = progress.get(lane)
+          if (step === 'accept') await store.inbox.accept([delivery(String(n), lane)])
+          else if (step === 'replay') await store.inbox.replay(String(n))
+          else if (step === 'pass') pass(MINUTE)
+          else if (step === 'take') {
+            for (const due of await store.inbox.due(n)) {
+              expect(progress.has(due.lane)).toBe(false)
+              progress.set(due.lane, due)
+            }
+          } else if (taken !== undefined) {
+            progress.delete(lane)
+            if (step === 'postpone') await store.inbox.postpone(taken.seq, now() + MINUTE, 'later')
+            else if (step === 'release') await store.inbox.release(taken.seq)
+            else if (step === 'fail') await settle(taken, { verdict: 'failed' })
+            // Each time another effect, so that a second one shows.
+            else await settle(taken, { actions: [queued(`${taken.id}:${effects++}`)] })
+          }
+        }
+        const origins = (await store.queue.list()).map(({ id }) => id.split(':')[0])
+        expect(new Set(origins).size).toBe(origins.length)
+      }),
+      { numRuns: 25, seed: 7 },
+    )
+  })
+}
