@@ -251,7 +251,10 @@ type Requests = {
   get(id: string): Promise<Request | null>
   /** The ticket's last request of a state-changing action, by a person or by anything; null when there is none. */
   lastStateChange(ticket: Ticket, by: 'person' | 'anything'): Promise<Request | null>
-  /** The commands of one comment, by line. A line has one: a later request for the same line is not a command. */
+  /**
+   * The commands of one comment, by line. A line has one: a later request for it has `command` null, or takes the line from one
+   * that was refused without an answer.
+   */
   ofComment(comment: CommentRef): Promise<Request[]>
   /** Comments with a command recorded at or before `before` that has not ended, newest first. */
   unfinishedComments(before: number, limit: number): Promise<CommentRef[]>

@@ -56,38 +56,43 @@ const keepNewestAudited = (sql: Sql): void => {
   }
 }
 
+/**
+ * Whether the request is the command of its line, also when the comment was edited in between: a line has one. One that was
+ * refused without an answer gives way, so that the reply shows what became of the line in the end.
+ */
+const takeLine = (sql: Sql, { comment, line }: NonNullable<Request['command']>): boolean => {
+  const holder = sql.get<{ seq: number; yields: number }>(
+    `select seq, verdict = 'refused' and answer is null as yields from request where thread = ? and line = ?`,
+    ...[threadOf(comment), line],
+  )
+  if (holder?.yields === 1)
+    sql.run('update request set thread = null, line = null, comment = null where seq = ?', holder.seq)
+  return holder === undefined || holder.yields === 1
+}
+
 /** True when it is new. A request without an action has ended when it is recorded. */
 export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
   const { id, at, by, person, place, command, ticket, what, action, verdict, reason, answer, ok } = request
-  const thread = command === null ? null : threadOf(command.comment)
-  // A comment is answered once for each line, also when it was edited in between.
-  const isCommand =
-    command !== null &&
-    sql.get('select 1 as n from request where thread = ? and line = ?', thread, command.line) === undefined
+  if (sql.get('select 1 as n from request where id = ?', id) !== undefined) return false
+  const isOfLine = command !== null && takeLine(sql, command)
   const now = sql.clock()
   return sql.add('request', {
-    ...{
-      id,
-      at,
-      recorded_at: now,
-      by: JSON.stringify(by),
-      person: Number(person),
-      place,
-      ticket,
-      what,
-      verdict,
-      reason,
-    },
-    ...(isCommand ? { thread, line: command.line, comment: JSON.stringify(command.comment) } : {}),
+    ...{ id, at, recorded_at: now, person: Number(person), place, ticket, what, verdict, reason },
+    by: JSON.stringify(by),
+    thread: isOfLine ? threadOf(command.comment) : null,
+    line: isOfLine ? command.line : null,
+    comment: isOfLine ? JSON.stringify(command.comment) : null,
     kind: action?.kind ?? null,
-    action: action === null ? null : JSON.stringify(action),
-    answer: answer === null ? null : JSON.stringify(answer),
-    ...(action === null ? { ended_at: now, ok: Number(ok ?? false) } : {}),
+    action: action && JSON.stringify(action),
+    answer: answer && JSON.stringify(answer),
+    ended_at: action === null ? now : null,
+    ok: action === null ? Number(ok ?? false) : null,
     // Whoever gets no answer does not speak through the status comment either.
     history: Number(verdict === 'refused' && answer !== null),
     audit: Number(command !== null && verdict !== 'answered'),
   })
 }
+
 export const recordRequests = (sql: Sql, requests: readonly NewRequest[]): void => {
   for (const request of requests) recordRequest(sql, request)
   if (requests.some(({ command }) => command !== null)) keepNewestAudited(sql)

@@ -103,6 +103,18 @@ export const requestsContract = (open: Open) => {
       expect(await store.requests.lastStateChange('DROP-1', 'person')).toMatchObject({ id: 'again' })
     })
 
+    test('a command that was refused without an answer gives its line to one that is allowed later', async () => {
+      const { store, decide } = await openStage(open)
+      const first = refused('refused', { command: { comment, line: 0 } })
+      await decide({ requests: [first] })
+      await decide({ requests: [first] })
+      expect(ids(await store.requests.ofComment(comment))).toEqual(['refused'])
+      await decide({ requests: [command('allowed', actionOf('stop'), { line: 0 })] })
+      await decide({ requests: [first] })
+      expect(ids(await store.requests.ofComment(comment))).toEqual(['allowed'])
+      expect(ids(await store.requests.audit(null, 9))).toEqual(['allowed', 'refused'])
+    })
+
     test('comments with a command that has not ended, the newest first', async () => {
       const stage = await openStage(open)
       const { store, decide, pass, now } = stage
