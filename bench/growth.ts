@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { KEPT_PAYLOADS } from '../src/bot/index.ts'
+import { KEPT_PAYLOADS } from '../src/bot/schedule-rows.ts'
 import { openQueue } from '../src/store/sqlite/queue.ts'
 import { startGitHub, WEBHOOK_SECRET } from '../test/support/github.ts'
 import { until } from '../test/support/wait.ts'
