@@ -8,7 +8,7 @@ import type { QueuedAction, Store, StoredDelivery, Verdict } from '../store/port
 import { openStore } from '../store/sqlite/index.ts'
 
 export type Shown =
-  | ({ what: 'delivery'; actions: readonly QueuedAction[]; verdict: Verdict; reason: string | null } & Pick<
+  | ({ what: 'delivery'; actions: QueuedAction[]; verdict: Verdict; reason: string | null } & Pick<
       StoredDelivery,
       'source' | 'event' | 'id'
     >)

@@ -120,7 +120,7 @@ export const startBot = async (
     decide: delivery => decide(decideContext, delivery),
     isBusy: server.isBusy,
     onSettled: ({ source, event, id }, { verdict, reason, actions }) => {
-      show?.({ what: 'delivery', source, event, id, verdict, reason, actions })
+      show?.({ what: 'delivery', source, event, id, verdict, reason, actions: [...actions] })
       metrics.decided(source, event, verdict)
       runnerApi.dispatch()
       publisher.nudge()
