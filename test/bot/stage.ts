@@ -7,15 +7,20 @@ import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
 import type { Environment } from '../../src/schema/environment.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
-import type { HeartbeatRequest, Lease } from '../../src/schema/runner-protocol.ts'
+import type { HeartbeatRequest, Lease, Offer } from '../../src/schema/runner-protocol.ts'
 import type { ActionRow, Verdict } from '../../src/store/port.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
-import { heartbeatOf, offer } from '../store/fixtures.ts'
+import * as fixtures from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const TOKEN = 'token-between-runner-and-bot'
+const offer: Offer = {
+  ...fixtures.offer,
+  providers: [{ name: 'synthetic', label: 'synthetic', live: true, images: null }],
+  defaults: { ...fixtures.offer.defaults, provider: 'synthetic' },
+}
 
 export const environmentOf = (ticket: string, more: Partial<Environment> = {}): Environment => ({
   ticket,
@@ -115,7 +120,7 @@ export const openStage = async ({
     /** The deliveries that could not be decided yet. */
     postponed: async () => (await deliveries()).filter(({ verdict, attempt }) => verdict === 'waiting' && attempt > 0),
     heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>
-      runner('heartbeat', heartbeatOf(environments, more)),
+      runner('heartbeat', fixtures.heartbeatOf(environments, { offer, ...more })),
     /** Takes the next action and ends it with `outcome`. */
     work: async (outcome: (lease: Lease) => Outcome): Promise<Lease> => {
       const response = await runner('acquire', { runnerId: 'runner-1', offer })
