@@ -372,14 +372,18 @@ describe('the import', () => {
   })
 
   test('is done once, also when the process died before the file was renamed', async () => {
-    const home = formerHome({ memory })
+    const link = { repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'DROP-1', state: 'open' }
+    const home = formerHome({ memory: { ...memory, pull_request: [link] } })
     const path = join(home, 'memory.db')
     const first = open(home)
     expect(existsSync(path)).toBe(false)
     await first.cursors.set('jira', { cursor: 2 })
+    await first.pullRequests.unlink(link)
     await first.close()
     renameSync(`${path}.imported`, path)
-    expect(await open(home).cursors.get('jira')).toEqual({ cursor: 2 })
+    const second = open(home)
+    expect(await second.cursors.get('jira')).toEqual({ cursor: 2 })
+    expect(await second.pullRequests.get(link)).toBeNull()
     expect([existsSync(path), existsSync(`${path}.imported`)]).toEqual([false, true])
   })
 

@@ -98,11 +98,11 @@ export const recordRequests = (sql: Sql, requests: readonly NewRequest[]): void 
   if (requests.some(({ command }) => command !== null)) keepNewestAudited(sql)
 }
 
-/** `outcome` null: its action was cancelled. Nothing happens when it has ended, or was never recorded. */
+/** `outcome` null: its action was cancelled. Nothing happens when it was never recorded. */
 export const endRequest = (sql: Sql, id: string, outcome: Outcome | null): void =>
   void sql.run(
     `update request set ended_at = ?1, ok = ?2, outcome = ?3, history = (?4 and kind <> 'status')
-     where id = ?5 and ended_at is null`,
+     where id = ?5`,
     sql.clock(),
     Number(outcome !== null && outcome.result !== 'failed'),
     outcome === null ? null : JSON.stringify(outcome),

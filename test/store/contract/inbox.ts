@@ -144,6 +144,17 @@ export const inboxContract = (open: Open) => {
       expect(await store.queue.list()).toHaveLength(1)
     })
 
+    test('a delivery that is sent again after a replay is as new as its arrival', async () => {
+      const { store, settle, pass } = await openStage(open)
+      await store.inbox.accept([delivery('1')])
+      await settle((await store.inbox.due(1))[0], { verdict: 'ignored' })
+      pass(MINUTE)
+      await store.inbox.replay('1')
+      await settle((await store.inbox.due(1))[0], { verdict: 'ignored' })
+      await store.inbox.accept([delivery('1', 'a', { receivedAt: START + 5 })])
+      expect(await store.inbox.due(1)).toMatchObject([{ receivedAt: START + 5, dueSince: START + 5 }])
+    })
+
     test('the list filters by verdict, source, event, id, ticket and lane', async () => {
       const { store, settle } = await openStage(open)
       await store.inbox.accept([delivery('1'), delivery('2', 'b', { source: 'jira', event: 'jira:issue_updated' })])
@@ -202,9 +213,14 @@ export const inboxContract = (open: Open) => {
       for (const taken of await store.inbox.due(2)) await settle(taken, { verdict: 'ignored' })
       await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: 10 })
       expect([await store.inbox.replay('1'), await store.inbox.replay('2')]).toEqual(['no-payload', 'again'])
+      // A delivery with an effect needs no payload, and takes none of the others' bytes.
+      for (const taken of await store.inbox.due(2)) await settle(taken, taken.id === '2' ? { verdict: 'ignored' } : {})
+      await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: 10 })
+      expect(await store.inbox.replay('2')).toBe('again')
+      await store.inbox.accept([delivery('4', 'd')])
       // A delivery that is not decided keeps its payload, however large.
       await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: 0 })
-      expect((await store.inbox.due(9)).map(({ body }) => body).sort()).toEqual(['{"id":"2"}', '{"id":"3"}'])
+      expect((await store.inbox.due(9)).map(({ body }) => body).sort()).toEqual(['{"id":"2"}', '{"id":"4"}'])
     })
   })
 

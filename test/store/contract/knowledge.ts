@@ -234,12 +234,15 @@ export const knowledgeContract = (open: Open) => {
       await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1')]))
       const gone = { ...note, ticket: 'DROP-2' }
       const begun = { ...gone, about: 'begun' }
+      const unsure = { ...gone, about: 'unsure' }
+      await comments.set(unsure, null, 'x')
       for (const key of [note, gone]) await comments.set(key, '1', null)
       await comments.begin(begun)
       pass(MINUTE)
       await store.purge({ queueBefore: 0, knowledgeBefore: now(), payloadBytes: 0 })
       expect(await comments.get(note)).not.toBeNull()
       expect(await comments.get(begun)).not.toBeNull()
+      expect(await comments.get(unsure)).not.toBeNull()
       expect(await comments.get(gone)).toBeNull()
     })
   })

@@ -12,6 +12,7 @@ import {
   queued,
   START,
   timeAt,
+  withFree,
 } from '../fixtures.ts'
 import { type Open, openStage, type Stage } from './stage.ts'
 
@@ -132,6 +133,14 @@ export const renameContract = (open: Open) => {
       expect(await claim()).toMatchObject({ id: 'b', action: { ticket: 'NEW-7' } })
     })
 
+    test('runs none of its actions beside an active one, whichever is older', async () => {
+      const { store, effects, claim, add } = await openStage(open)
+      await add(queued('older', 'create', 'NEW-7'), queued('active', 'stop', 'OLD-1'))
+      expect(await claim('runner-1', withFree(0))).toMatchObject({ id: 'active' })
+      await effects(rename)
+      expect(await store.queue.claim('runner-1', offer)).toBeNull()
+    })
+
     test('is the same to a runner that has not moved its machine yet', async () => {
       const { store, effects } = await full(open)
       await effects(rename)
@@ -198,6 +207,8 @@ export const renameContract = (open: Open) => {
       expect(await store.runners.withMachine()).toEqual(['OLD-1'])
       await effects({ kind: 'rename-ticket', from: 'OLD-1', to: 'OLD-1' })
       expect(await current()).toEqual(['OLD-1', 'OLD-1', 'OLD-1'])
+      await effects({ kind: 'rename-ticket', from: 'OTHER-1', to: 'NEW-7' })
+      expect(await current()).toEqual(['OLD-1', 'NEW-7', 'OLD-1'])
     })
 
     test('has its actions that are settled with it queued under the new key', async () => {
