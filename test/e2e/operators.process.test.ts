@@ -1,9 +1,9 @@
-/** What operators see of bot and runner, two processes, in a story that is full of secrets: their logs, and the metrics. */
+/** The logs and metrics of bot and runner, two processes, in a story full of secrets. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-// @ts-expect-error It brings no types.
+// @ts-expect-error It has no types.
 import parse from 'parse-prometheus-text-format'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { githubEventNames } from '../../src/bot/github/events.ts'
@@ -12,8 +12,10 @@ import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 type Line = Record<string, unknown> & { msg: string; time: string; correlation?: string }
-type Process = { child: ChildProcess; url: string; said: () => string; lines: () => Line[] }
+type Process = { url: string; output: () => string; lines: () => Line[] }
 const RUNNER_TOKEN = 'canary-of-the-runner-0123456789'
+/** Holds on a machine that is ten times slower. */
+const WAIT = { within: 180_000, every: 50 }
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 let home: string
 let github: GitHubStandIn
@@ -38,19 +40,20 @@ const start = async (command: 'bot' | 'runner', more: Record<string, string>): P
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   running.push(child)
-  let said = ''
+  let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', chunk => {
-      said += chunk
+      output += chunk
     })
   const lines = (): Line[] =>
-    said
+    output
       .split('\n')
       .slice(0, -1)
       .filter(line => line.startsWith('{'))
       .map(line => JSON.parse(line))
-  const url = await until(command, () => said.match(/(?:listens on|asks) (http:[^\s,]+)/)?.[1], { within: 60_000 })
-  return { child, url, said: () => said, lines }
+  const address = () => output.match(/(?:listens on|takes work from) (http:[^\s,]+)/)?.[1]
+  const url = await until(`the ${command} to be up`, address, WAIT)
+  return { url, output: () => output, lines }
 }
 const scrape = async () => (await fetch(`${bot.url}/metrics`)).text()
 
@@ -68,13 +71,13 @@ beforeAll(async () => {
   github.sendTo(bot.url)
   jira.sendTo(bot.url)
 
-  // Trouble tells what it was asked with, as servers do.
-  const told = `canary of an answer: ${WEBHOOK_SECRET} ${jira.token} https://me:canary@example.org/?access_token=canary`
-  const trouble = { status: 500, body: { message: told, errors: [{ token: 'canary', nested: { message: told } }] } }
+  // The failures echo the request, as servers do.
+  const echo = `canary of an answer: ${WEBHOOK_SECRET} ${jira.token} https://me:canary@example.org/?access_token=canary`
+  const fault = { status: 500, body: { message: echo, errors: [{ token: 'canary', nested: { message: echo } }] } }
   await jira.move('DROP-2', 'In Progress')
   await github.push('drop-1')
   const number = await github.open('drop-1', 'DROP-1 canary of a title')
-  github.faults.push({ match: /\/permission$/, answer: trouble }, { match: /^POST .*\/comments$/, answer: trouble })
+  github.faults.push({ match: /\/permission$/, answer: fault }, { match: /^POST .*\/comments$/, answer: fault })
   await github.comment(number, 'canary of a comment\n\n/swarm create')
   await github.deliverBroken('push', { canary: 'canary of a payload' }, 'badly-signed', 'another secret')
   await github.deliverBroken('push', Buffer.from('{"canary of a payload"'), 'broken')
@@ -83,78 +86,87 @@ beforeAll(async () => {
     'the reply and the comment in Jira',
     async () => {
       const comments = await github.comments(number)
-      return comments.some(one => one.body.includes('DROP-1 has a machine')) && jira.comments('DROP-2')[0] !== undefined
+      return comments.some(({ body }) => body.includes('DROP-1 has a machine')) && jira.comments('DROP-2').length > 0
     },
-    { within: 60_000 },
+    WAIT,
   )
-  await until('all to be published', async () => {
-    metrics = await scrape()
-    return (
-      /agent_swarm_outbox_messages 0\n/.test(metrics) && /agent_swarm_queue_actions\{state="active"\} 0\n/.test(metrics)
-    )
-  })
+  await until(
+    'an empty outbox',
+    async () => {
+      metrics = await scrape()
+      return (
+        /agent_swarm_outbox_messages 0\n/.test(metrics) &&
+        /agent_swarm_queue_actions\{state="active"\} 0\n/.test(metrics)
+      )
+    },
+    WAIT,
+  )
   for (let n = 0; n < 30; n += 1) {
     await github.deliverBroken(`evil"}${n}\\`, {})
     await jira.deliver({ webhookEvent: `evil"} 1\n${n}` })
   }
-  await until('all to be decided', async () => {
-    hostile = await scrape()
-    return /agent_swarm_inbox_deliveries 0\n/.test(hostile)
-  })
-}, 180_000)
+  await until(
+    'an empty inbox',
+    async () => {
+      hostile = await scrape()
+      return /agent_swarm_inbox_deliveries 0\n/.test(hostile)
+    },
+    WAIT,
+  )
+}, 600_000)
 afterAll(async () => {
   for (const child of running) child.kill('SIGKILL')
   await Promise.all([github.stop(), jira.stop()])
   rmSync(home, { recursive: true, force: true })
 })
 
-test('one id leads from a comment to the command on the hypervisor and back to the reply, through both logs', () => {
-  const commented = bot.lines().find(line => line.msg === 'accepted' && line.event === 'issue_comment')
-  const of = (process: Process) => process.lines().filter(line => line.correlation === commented?.correlation)
+test('one id leads from a comment to the command on the hypervisor and back to the reply, in both logs', () => {
+  const accepted = bot.lines().find(line => line.msg === 'accepted' && line.event === 'issue_comment')
+  const of = (process: Process) => process.lines().filter(line => line.correlation === accepted?.correlation)
   const first = (process: Process, msg: string) =>
     of(process).find(line => line.msg === msg)?.time ?? `no line "${msg}"`
-  const way = [
+  const times = [
     ...['accepted', 'decided', 'leased'].map(msg => first(bot, msg)),
     ...['begins', 'command'].map(msg => first(runner, msg)),
-    first(bot, 'has its outcome'),
+    first(bot, 'outcome recorded'),
     of(bot).findLast(line => line.msg === 'published')?.time ?? 'nothing was published',
   ]
-  expect(way.every(time => /^2\d{3}-/.test(time))).toBe(true)
-  expect(way).toEqual([...way].sort())
-  // The trouble on the way is under it too.
-  expect(of(bot).some(line => line.msg.includes('reading what dev may do'))).toBe(true)
+  expect(times.every(time => /^2\d{3}-/.test(time))).toBe(true)
+  expect(times).toEqual([...times].sort())
+  // So does the failure in between.
+  expect(of(bot).some(line => line.msg.includes('reading the permission of dev'))).toBe(true)
   expect(of(runner).find(line => line.msg === 'ended')).toMatchObject({ ticket: 'DROP-1', kind: 'create' })
 })
 
-test('no payload and no secret is in any line of either, at the level trace', () => {
+test('neither log has a payload or a secret, at the level trace', () => {
   const login = readFileSync(join(home, 'runner', 'ssh', 'login', 'key'), 'utf8')
   const keys = [login, github.app.privateKey].flatMap(key =>
     key.split('\n').filter(line => /^[A-Za-z0-9+/]{40,}/.test(line)),
   )
   expect(keys.length).toBeGreaterThan(4)
   const basic = Buffer.from(`${jira.me.emailAddress}:${jira.token}`).toString('base64')
-  for (const { said } of [bot, runner]) {
-    expect(said().length).toBeGreaterThan(1_000)
+  for (const { output } of [bot, runner]) {
+    expect(output().length).toBeGreaterThan(1_000)
     for (const secret of [WEBHOOK_SECRET, JIRA_SECRET, jira.token, RUNNER_TOKEN, basic, ...keys])
-      expect(said()).not.toContain(secret)
-    expect(said()).not.toMatch(/canary of a (title|comment|payload|summary)|canary@|=canary|gh[opsu]_\w|bearer \S/i)
+      expect(output()).not.toContain(secret)
+    expect(output()).not.toMatch(/canary of a (title|comment|payload|summary)|canary@|=canary|gh[opsu]_\w|bearer \S/i)
   }
-  // The trouble was logged, and is readable without them.
-  expect(bot.said()).toContain(
+  // The failure was logged, and is readable without them.
+  expect(bot.output()).toContain(
     'canary of an answer: [redacted] [redacted] https://[redacted]@example.org/?access_token=[redacted]',
   )
 })
 
 type Family = { name: string; type: string; metrics: { labels?: Record<string, string>; value?: string }[] }
-const familiesOf = (text: string) => new Map((parse(text) as Family[]).map(one => [one.name, one]))
+const familiesOf = (text: string) => new Map((parse(text) as Family[]).map(family => [family.name, family]))
 const value = (families: Map<string, Family>, name: string, labels: Record<string, string> = {}) => {
-  const found = families
+  const metric = families
     .get(`agent_swarm_${name}`)
-    ?.metrics.find(one => Object.entries(labels).every(([label, held]) => one.labels?.[label] === held))
-  return found?.value === undefined ? null : Number(found.value)
+    ?.metrics.find(({ labels: own }) => Object.entries(labels).every(([label, value]) => own?.[label] === value))
+  return metric?.value === undefined ? null : Number(metric.value)
 }
 
-test('the metrics tell the story', () => {
+test('the metrics show the story', () => {
   const families = familiesOf(metrics)
   expect(value(families, 'deliveries_total', { source: 'github', result: 'bad_signature' })).toBe(1)
   expect(value(families, 'deliveries_total', { source: 'github', result: 'bad_request' })).toBe(1)
@@ -172,7 +184,7 @@ test('the metrics tell the story', () => {
   expect(value(families, 'github_rate_limit_limit', { resource: 'core' })).toBe(5_000)
 })
 
-test('no label has a value that somebody outside chose', () => {
+test('no label has a value that an outsider chose', () => {
   const allowed: Record<string, readonly string[]> = {
     source: ['github', 'jira', 'clock'],
     result: ['accepted', 'bad_signature', 'bad_request', 'too_large', 'store_failed'],
@@ -185,15 +197,15 @@ test('no label has a value that somebody outside chose', () => {
   }
   const families = familiesOf(hostile)
   for (const { name, type, metrics } of families.values()) {
-    // The parser takes a histogram's labels for one; its text is read below.
+    // The parser merges a histogram's labels; its text is checked below.
     if (type === 'HISTOGRAM') continue
-    for (const [label, held] of metrics.flatMap(one => Object.entries(one.labels ?? {})))
-      expect([name, label, allowed[label] ?? []]).toEqual([name, label, expect.arrayContaining([held])])
+    for (const [label, value] of metrics.flatMap(({ labels }) => Object.entries(labels ?? {})))
+      expect([name, label, allowed[label] ?? []]).toEqual([name, label, expect.arrayContaining([value])])
   }
-  for (const [, label = '', held] of hostile.matchAll(/[{,](\w+)="([^"]*)"/g))
-    if (label !== 'le') expect([label, allowed[label] ?? []]).toEqual([label, expect.arrayContaining([held])])
+  for (const [, label = '', value] of hostile.matchAll(/[{,](\w+)="([^"]*)"/g))
+    if (label !== 'le') expect([label, allowed[label] ?? []]).toEqual([label, expect.arrayContaining([value])])
   expect(value(families, 'events_total', { source: 'github', event: 'other', verdict: 'ignored' })).toBe(30)
   expect(hostile).not.toContain('evil')
-  // 60 more events, and at most one more series for each source.
+  // 60 more events make at most one more series for each source.
   expect(hostile.split('\n').length).toBeLessThanOrEqual(metrics.split('\n').length + 2)
 })
