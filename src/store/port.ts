@@ -20,6 +20,8 @@ export { MAX_WAIT_MS } from '../backoff.ts'
 export const MAX_ATTEMPTS = 6
 /** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
 export const AUDIT_ROWS = 5_000
+/** How much of a ticket's history its status comment shows; purge keeps as much while the ticket has its machine. */
+export const HISTORY_LENGTH = 5
 /** A runner that sent no heartbeat for this long is away. Milliseconds. */
 export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 

@@ -3,10 +3,12 @@ import { describe, expect, test } from 'vitest'
 import { inboxContract } from './contract/inbox.ts'
 import { knowledgeContract } from './contract/knowledge.ts'
 import { outboxContract } from './contract/outbox.ts'
+import { outcomesContract } from './contract/outcomes.ts'
 import { queueContract } from './contract/queue.ts'
 import { renameContract } from './contract/rename.ts'
 import { requestsContract } from './contract/requests.ts'
 import { runnersContract } from './contract/runners.ts'
+import { settleContract } from './contract/settle.ts'
 import { type Open, openStage } from './contract/stage.ts'
 import { delivery, MINUTE, queued, START, status } from './fixtures.ts'
 
@@ -14,7 +16,9 @@ export const storeContract = (backend: string, open: Open) => {
   describe(backend, () => {
     for (const part of [
       inboxContract,
+      settleContract,
       queueContract,
+      outcomesContract,
       outboxContract,
       requestsContract,
       knowledgeContract,

@@ -1,4 +1,4 @@
-/** The tables of `memory.db`, which earlier versions had beside `bot.db`. Nothing is added here: it is brought up to date to be imported. */
+/** The migrations of `memory.db`, which earlier versions had beside `bot.db`. They bring it up to date before it is imported. */
 export const formerMigrations: readonly string[] = [
   `
   create table ticket (

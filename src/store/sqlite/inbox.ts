@@ -1,4 +1,5 @@
-import type { Delivery, DeliveryRow, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
+import type { Outcome } from '../../schema/outcome.ts'
+import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
 import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
 import { putMessages } from './outbox.ts'
@@ -115,7 +116,7 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
 }
 
 /** Why an action did nothing, or failed. */
-const reasonOf = (outcome: ReturnType<typeof actionsOf>[number]['outcome']): string | null => {
+const reasonOf = (outcome: Outcome | null): string | null => {
   if (outcome?.result === 'skipped') return outcome.reason
   return outcome?.result === 'failed' ? outcome.failure.message : null
 }
@@ -142,7 +143,7 @@ const MATCHES = `(? in (coalesce(verdict, 'waiting'), source, event, id, source 
   or lane in (select value from json_each(?))
   or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
 
-const list: (sql: Sql, ...parameters: Parameters<Store['inbox']['list']>) => DeliveryRow[] = (sql, filters, limit) =>
+const listDeliveries = (sql: Sql, filters: Parameters<Store['inbox']['list']>[0], limit: number): DeliveryRow[] =>
   sql
     .all<Row>(
       `select * from delivery where ${['true', ...filters.map(() => MATCHES)].join(' and ')} order by seq desc limit ?`,
@@ -151,7 +152,7 @@ const list: (sql: Sql, ...parameters: Parameters<Store['inbox']['list']>) => Del
     )
     .map(row => deliveryRowOf(sql, row))
 
-const replay = ({ sql, inProgress }: Inbox, id: string): Awaited<ReturnType<Store['inbox']['replay']>> => {
+const replay = ({ sql, inProgress }: Inbox, id: string): ReplayResult => {
   const row = sql.get<Row>(
     `select * from delivery where id = ?1 or source || ':' || id = ?1 order by seq desc limit 1`,
     id,
@@ -210,7 +211,7 @@ export const openInbox = (sql: Sql): Store['inbox'] => {
       inbox.inProgress.delete(seq)
     },
     release: async seq => void inbox.inProgress.delete(seq),
-    list: async (filters, limit) => list(sql, filters, limit),
+    list: async (filters, limit) => listDeliveries(sql, filters, limit),
     replay: async id => sql.transaction(() => replay(inbox, id)),
     nextDueAt: async () => nextDueAt(inbox),
   }

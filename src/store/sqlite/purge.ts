@@ -1,8 +1,6 @@
-import type { Store } from '../port.ts'
+import { HISTORY_LENGTH, type Store } from '../port.ts'
 import { STATE_CHANGES } from './requests.ts'
 import type { Sql } from './sql.ts'
-
-const SHOWN_HISTORY = 5
 
 /** Tickets that have a machine. */
 const PRESENT = 'select ticket from environment where gone_at is null'
@@ -26,12 +24,12 @@ const LAST_STATE_CHANGE = `${STATE_CHANGES} and not exists (
   where later.ticket = request.ticket and later.person >= request.person and later.${STATE_CHANGES}
     and (later.at, later.seq) > (request.at, request.seq))`
 
-/** The status comment of a machine shows the newest few entries of its history, however old they are. */
+/** The status comment of a machine shows the newest entries of its history, however old they are. */
 const SHOWN = `history = 1 and ticket in (${PRESENT}) and not exists (
   select 1 from request later
   where later.history = 1 and later.ticket = request.ticket
     and (later.ended_at, later.seq) > (request.ended_at, request.seq)
-  limit 1 offset ${SHOWN_HISTORY - 1})`
+  limit 1 offset ${HISTORY_LENGTH - 1})`
 
 const purgeRequests = (sql: Sql, before: number): void => {
   sql.run(
@@ -43,11 +41,12 @@ const purgeRequests = (sql: Sql, before: number): void => {
   // The audit log keeps its line, without the answer.
   sql.run(
     `update request set thread = null, line = null, comment = null, answer = null, outcome = null, history = 0
-     where ended_at < ? and thread is not null and not (${SHOWN})`,
+     where ended_at < ? and thread is not null and (${SHOWN}) is not true`,
     before,
   )
   sql.run(
-    `delete from request where ended_at < ? and audit = 0 and not (${LAST_STATE_CHANGE}) and not (${SHOWN})`,
+    `delete from request where ended_at < ? and audit = 0 and (${LAST_STATE_CHANGE}) is not true
+       and (${SHOWN}) is not true`,
     before,
   )
 }

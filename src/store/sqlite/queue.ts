@@ -122,7 +122,6 @@ const end = (
     `update action set state = ?, outcome = ?, ended_at = ?, lease_token = null, lease_until = null where id = ?`,
     ...[state, JSON.stringify(known), sql.clock(), id],
   )
-  // Before the request ends: its time is when a delete was asked for.
   recordAfter(sql, { id, ticket, kind, runnerId: runner_id }, known)
   endRequest(sql, id, known)
   putMessages(sql, messages, correlation)
@@ -155,7 +154,7 @@ const toPending = (sql: Sql, id: string, token: string, notBefore: number): bool
     ...[notBefore, id, token],
   ) === 1
 
-export const cancelAction = (sql: Sql, id: string): boolean => {
+const cancelAction = (sql: Sql, id: string): boolean => {
   const isPending =
     sql.run(
       `update action set state = 'cancelled', ended_at = ? where id = ? and state = 'pending'`,

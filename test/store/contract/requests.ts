@@ -226,12 +226,14 @@ export const requestsContract = (open: Open) => {
           'x',
         )
       await run(stage, [command('a', actionOf('checkpoint'))], 'skipped')
+      await decide({ requests: [answered('help', 1)] })
       await decide({ requests: [command('b', actionOf('stop'), { in: waiting })] })
       pass(MINUTE)
       await purge(stage)
       expect(await store.requests.ofComment(comment)).toEqual([])
       expect(ids(await store.requests.ofComment(waiting))).toEqual(['b'])
       expect(ids(await store.requests.audit(null, 9))).toEqual(['b', 'a'])
+      expect(await store.requests.get('help')).toBeNull()
       const reply = (commentId: number) =>
         store.comments.get({ side: 'github', kind: 'reply', repo: 'acme/shop', number: 7, about: String(commentId) })
       expect(await reply(500)).toBeNull()
