@@ -70,7 +70,7 @@ const decideMoved = async (
   const present: MovedEvent = { ...event, ticket: issue?.ticket ?? event.ticket }
   const decided = { about: `jira:${id}`, by: event.by }
   if ((await store.tickets.current(event.from)) === present.ticket)
-    return { ...decided, decision: ignored(`${event.from} is ${present.ticket} already`), effects: [] }
+    return { ...decided, decision: ignored(`${event.from} is known as ${present.ticket} already`), effects: [] }
   if (isServed) await noteMovedStatus(context, present, at)
   const facts = await movedTicketFacts(context, present, at, issue ?? 'unreadable', rules)
   const decision = handlers.ticket(present, facts, rules)
