@@ -142,13 +142,13 @@ describe('payloads of GitHub that were not recorded', () => {
       'a comment on an issue',
       'issue_comment',
       example('issue_comment', 'created'),
-      { event: { unfit: 'commands are given on pull requests, and this is an issue' } },
+      { event: { unfit: 'comments on issues cannot give commands' } },
     ],
     [
       'a comment whose author was deleted',
       'issue_comment',
       comment({ comment: { ...written, user: null } }),
-      { event: { author: 'ghost', unfit: 'the account of its author was deleted' } },
+      { event: { author: 'ghost', unfit: 'comments of deleted accounts cannot give commands' } },
     ],
     [
       'a comment of a bot',

@@ -3,7 +3,7 @@
  * https://docs.github.com/webhooks/webhook-events-and-payloads
  */
 import * as v from 'valibot'
-import type { SwarmEvent } from '../../../handlers/handler.ts'
+import { type SwarmEvent, UNFIT_EDITED } from '../../../handlers/handler.ts'
 import { shortText } from '../../schema/basics.ts'
 import { repositoryName } from '../../schema/forms.ts'
 
@@ -99,9 +99,9 @@ const pullRequestEvent = ({
 }
 
 const whyUnfit = ({ action, issue, comment }: v.InferOutput<typeof commentPayload>): string | null => {
-  if (action === 'edited') return 'an edited comment gives no commands'
-  if ((issue.pull_request ?? null) === null) return 'commands are given on pull requests, and this is an issue'
-  return comment.user === null ? 'the account of its author was deleted' : null
+  if (action === 'edited') return UNFIT_EDITED
+  if ((issue.pull_request ?? null) === null) return 'comments on issues cannot give commands'
+  return comment.user === null ? 'comments of deleted accounts cannot give commands' : null
 }
 const commentEvent = (payload: v.InferOutput<typeof commentPayload>): Parsed<GitHubEvent> => {
   const { action, repository, issue, comment } = payload
