@@ -126,7 +126,7 @@ describe('up', () => {
     expect([...new Set(messages)].filter(message => message !== 'nothing new to publish').sort()).toEqual(
       ['accepted', 'decided', 'leased', 'begins', 'phase', 'command', 'ended', 'outcome recorded', 'published'].sort(),
     )
-    expect(lines.find(line => line.msg === 'command')).toMatchObject({
+    expect(lines.find(line => line.msg === 'command' && line.correlation === correlation)).toMatchObject({
       program: expect.any(String),
       argv: expect.any(String),
       exitCode: 0,
