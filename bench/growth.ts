@@ -2,8 +2,8 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { KEPT_PAYLOADS } from '../src/bot/index.ts'
-import { openQueue } from '../src/store/sqlite/queue.ts'
+import { KEPT_PAYLOADS } from '../src/bot/schedule-rows.ts'
+import { openStore } from '../src/store/sqlite/index.ts'
 import { startGitHub, WEBHOOK_SECRET } from '../test/support/github.ts'
 import { until } from '../test/support/wait.ts'
 import { pound, push, type Served, serve } from './deliveries.ts'
@@ -101,11 +101,11 @@ export const growth = onLinux('g', 'growth', () =>
       const now = await send(DELIVERIES)
       const all = WARM + DELIVERIES
       // The bot does this each hour.
-      const queue = openQueue(path, Date.now)
+      const store = openStore(path, Date.now)
       const startedAt = performance.now()
-      queue.purge(0, KEPT_PAYLOADS)
+      await store.purge({ queueBefore: 0, knowledgeBefore: 0, payloadBytes: KEPT_PAYLOADS })
       const took = performance.now() - startedAt
-      queue.close()
+      await store.close()
       const db = new DatabaseSync(path, { readOnly: true })
       const number = (pragma: string) => Number(Object.values(db.prepare(`pragma ${pragma}`).get() ?? {})[0])
       const used = (number('page_count') - number('freelist_count')) * number('page_size')

@@ -1,9 +1,10 @@
-/** What the command lines of one comment come to, in their order: the same on a pull request and on a Jira ticket. */
+/** Turns the command lines of one comment into a decision, in order: the same on a pull request and on a Jira ticket. */
 import type { Ticket } from '../src/domain.ts'
 import type { Action, ActionKind, ReplyTo, Requester } from '../src/schema/action.ts'
 import { isBranchServed } from './branches.ts'
 import { type CommandLine, MAX_COMMANDS } from './command-lines.ts'
 import {
+  act,
   type Decision,
   type Judgement,
   type Reply,
@@ -14,150 +15,150 @@ import {
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
-export type CommandContext = {
+type CommandContext = {
   who: Commander
-  /** Their name as it is recorded. */
+  /** Their name for the records. */
   by: Requester
   replyTo: (line: number) => ReplyTo
-  /** Null: nothing says which ticket it is about, or the branch does not count. */
+  /** Null when the pull request names no ticket, or its branch is not served. */
   ticket: Ticket | null
-  /** Of a pull request. */
+  /** Of the pull request; null on a ticket. */
   branch: string | null
-  /** Of a pull request from a fork: its head, and the commit that somebody allowed. */
+  /** Set for a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
   since: SinceCommand
   rules: Rules
 }
 
-/** What somebody wrote, for the record: one line, not too long. */
-const written = (lines: readonly CommandLine[]) =>
+/** The command lines as they were written, for the records: one line of at most 300 characters. */
+const asWritten = (lines: readonly CommandLine[]) =>
   lines
     .map(({ words }) => ['/swarm', ...words].join(' '))
     .join('; ')
     .slice(0, 300)
 
-/** Nobody is answered who may not ask, not even on the status comment: that would be a way to make us talk. */
+/** Records the commands as refused, without an answer: otherwise anybody could make the bot write comments. */
 export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
   verdict: 'refused',
   reason,
-  refusals: [{ by, what: written(lines), reason, ticket: null }],
+  refusals: [{ by, line: null, what: asWritten(lines), reason, ticket: null }],
 })
 
-const STARTS: readonly ActionKind[] = ['create', 'start', 'restore']
+const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restore']
 
-/** Why a command that comes late is not followed any more: what came after it is what holds. Null when nothing did. */
-const overtaken = (kind: ActionKind, { person, asked, moved }: SinceCommand): string | null => {
+/** Which later event wins over a command that arrives late; null when none does. */
+const laterEvent = (kind: ActionKind, { personRequest, lastRequest, moves }: SinceCommand): string | null => {
   if (!STATE_CHANGING_ACTIONS.includes(kind)) return null
-  if (person !== null) return `\`${person.kind}\` was asked for`
-  const starts = STARTS.includes(kind)
-  // A stop does not go against a delete, nor the other way round.
-  if (asked !== null && starts !== STARTS.includes(asked.kind)) return `\`${asked.kind}\` was asked for`
-  const last = moved.at(-1)
-  if (starts) return last === 'new' ? 'the ticket was moved back' : null
-  // What was deleted is made anew only after a way back.
-  const begun = last === 'indeterminate' && (kind === 'stop' || moved.includes('new'))
-  return begun ? 'the ticket was moved in progress' : null
+  if (personRequest !== null) return `\`${personRequest.kind}\` was requested`
+  const makesRunning = MAKES_RUNNING.includes(kind)
+  // A stop does not contradict a delete, nor the other way round.
+  if (lastRequest !== null && makesRunning !== MAKES_RUNNING.includes(lastRequest.kind))
+    return `\`${lastRequest.kind}\` was requested`
+  const lastMove = moves.at(-1)
+  if (makesRunning) return lastMove === 'new' ? 'the ticket was moved back to the backlog' : null
+  // A ticket whose machine was deleted gets another one only by way of the backlog.
+  const restarted = lastMove === 'indeterminate' && (kind === 'stop' || moves.includes('new'))
+  return restarted ? 'the ticket was moved in progress' : null
 }
 
-const RULES = '`.github/agent-swarm.yml` on the default branch'
-/** Why a pull request is about no ticket here, and what helps. */
-const noTicket = (branch: string | null, rules: Rules): string => {
+const RULES_FILE = '`.github/agent-swarm.yml` on the default branch'
+const whyNoTicket = (branch: string | null, rules: Rules): string => {
   if (branch !== null && !isBranchServed(branch, rules))
-    return `The branch of this pull request is none of those that count here: ${RULES} names these under \`branches\`.`
+    return `This branch is not served here: ${RULES_FILE} lists the served ones under \`branches\`.`
   if (rules.projects.length === 0)
-    return `No project counts here: ${RULES} names none under \`projects\` that this bot serves.`
+    return `No project is served here: ${RULES_FILE} lists none under \`projects\` that this bot serves.`
   const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
   return `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`
 }
 
-export const runCommands = (
-  lines: readonly CommandLine[],
-  { who, by, replyTo, ticket, branch, fork, since, rules }: CommandContext,
-): Decision => {
-  const may = mayCommand(who, rules)
-  if (!may.may) return refuseAll(lines, by, may.because)
+/** What one command line leads to. `refused` and `granted` are the reasons for the records. */
+type Verdict =
+  | { action: Action; granted: string }
+  | { answer: string; ok?: boolean; help?: boolean; refused?: string; granted?: string; allow?: string }
+
+const HELP: Verdict = { answer: '', ok: true, help: true }
+const short = (commit: string) => `\`${commit.slice(0, 10)}\``
+
+const allowCommit = (commit: string, { fork }: CommandContext, granted: string): Verdict => {
+  if (fork === null) return { answer: 'This pull request is not from a fork: commands need no `/swarm allow`.' }
+  if (commit !== fork.head)
+    return {
+      answer: `Not allowed: ${short(commit)} is not the current head of this pull request.`,
+      refused: 'not the current head',
+    }
+  return {
+    answer: `Commands may act on this pull request while its head is ${short(commit)}.`,
+    ok: true,
+    granted,
+    allow: commit,
+  }
+}
+
+const forkNotAllowed = (allowed: string | null): Verdict => ({
+  answer:
+    allowed === null
+      ? 'This pull request is from a fork. Commands act on it only after somebody with write access has reviewed its head commit and allowed it: `/swarm allow <commit>`.'
+      : `This pull request is from a fork, and its head is no longer ${short(allowed)}, which was allowed. Review the new commits, then allow the new head: \`/swarm allow <commit>\`.`,
+  refused: 'from a fork whose head is not allowed',
+})
+
+const judge = (words: readonly string[], line: number, allowed: string | null, context: CommandContext): Verdict => {
+  const { who, by, ticket, branch, fork, since, rules } = context
+  const command = readCommand(words, who.via)
+  if ('answer' in command) return command
+  if (command.name === 'help') return HELP
+  const permission = mayRun(command.name, who, rules)
+  if (!permission.may) return { answer: `Not allowed: ${permission.reason}.`, refused: permission.reason }
+  if (ticket === null) return { answer: whyNoTicket(branch, rules) }
+  const onlyAt = fork === null ? {} : { onlyAt: fork.head }
+  const meaning = command.meaning({ ticket, by, replyTo: context.replyTo(line), ...onlyAt })
+  if ('help' in meaning) return HELP
+  if ('answer' in meaning) return meaning
+  if ('allow' in meaning) return allowCommit(meaning.allow, context, permission.reason)
+  if (fork !== null && allowed !== fork.head) return forkNotAllowed(allowed)
+  const { action } = meaning
+  const later = laterEvent(action.kind, since)
+  if (later !== null) return { answer: `Not done: ${later} after this command.` }
+  return {
+    action: action.kind === 'create' ? { ...action, machine: rules.machine } : action,
+    granted: permission.reason,
+  }
+}
+
+export const runCommands = (lines: readonly CommandLine[], context: CommandContext): Decision => {
+  const { by, ticket, replyTo } = context
+  const permission = mayCommand(context.who, context.rules)
+  if (!permission.may) return refuseAll(lines, by, permission.reason)
 
   const actions: Action[] = []
   const replies: Reply[] = []
   const granted: Judgement[] = []
   const refusals: Judgement[] = []
-  let allowed = fork?.allowed ?? null
   let allow: string | null = null
-  const answer = (line: number, text: string, { ok = false, help = false } = {}) =>
-    replies.push({ to: replyTo(line), text, help, ok })
-  const judged = (line: number, reason: string): Judgement => ({
-    by,
-    what: written(lines.slice(line, line + 1)),
-    reason,
-    ticket,
-  })
-  const refuse = (line: number, text: string, because: string) => {
-    answer(line, text)
-    refusals.push(judged(line, because))
+  for (const [line, command] of lines.slice(0, MAX_COMMANDS).entries()) {
+    const verdict = judge(command.words, line, allow ?? context.fork?.allowed ?? null, context)
+    const what = asWritten([command])
+    const judgement = (reason: string): Judgement => ({ by, line, what, reason, ticket })
+    if (verdict.granted !== undefined) granted.push(judgement(verdict.granted))
+    if ('action' in verdict) {
+      actions.push(verdict.action)
+      continue
+    }
+    const { answer, ok = false, help = false, refused } = verdict
+    replies.push({ to: replyTo(line), what, text: answer, help, ok })
+    if (refused !== undefined) refusals.push(judgement(refused))
+    if (verdict.allow !== undefined) allow = verdict.allow
   }
-
-  for (const [line, { words }] of lines.slice(0, MAX_COMMANDS).entries()) {
-    const read = readCommand(words, who.via)
-    if ('answer' in read) {
-      answer(line, read.answer, { help: read.help })
-      continue
-    }
-    if (read.name === 'help') {
-      answer(line, '', { ok: true, help: true })
-      continue
-    }
-    const mayThis = mayRun(read.name, who, rules)
-    if (!mayThis.may) {
-      refuse(line, `Not done: ${mayThis.because}.`, mayThis.because)
-      continue
-    }
-    if (ticket === null) {
-      answer(line, noTicket(branch, rules))
-      continue
-    }
-    const meaning = read.meaning({
-      ticket,
-      by,
-      replyTo: replyTo(line),
-      ...(fork === null ? {} : { onlyAt: fork.head }),
+  const skipped = lines.length - MAX_COMMANDS
+  if (skipped > 0) {
+    const text = `One comment can give at most ${MAX_COMMANDS} commands; the last ${skipped} were skipped.`
+    replies.push({
+      to: replyTo(MAX_COMMANDS),
+      what: asWritten(lines.slice(MAX_COMMANDS)),
+      text,
+      help: false,
+      ok: false,
     })
-    if ('answer' in meaning) answer(line, meaning.answer)
-    else if ('help' in meaning) answer(line, '', { ok: true, help: true })
-    else if ('allow' in meaning) {
-      if (fork === null) answer(line, 'This pull request comes from no fork: commands act on it as it is.')
-      else if (meaning.allow !== fork.head)
-        refuse(
-          line,
-          `Not allowed: \`${meaning.allow.slice(0, 10)}\` is not the head of this pull request now.`,
-          'not the head',
-        )
-      else {
-        allow = meaning.allow
-        allowed = meaning.allow
-        granted.push(judged(line, mayThis.because))
-        answer(line, `Commands act on this pull request as long as \`${allow.slice(0, 10)}\` is its head.`, {
-          ok: true,
-        })
-      }
-    } else if (fork !== null && allowed !== fork.head)
-      refuse(
-        line,
-        allowed === null
-          ? 'This pull request comes from a fork, and those do nothing here until somebody with write access has looked at its commit and allows it: `/swarm allow <commit>`.'
-          : `This pull request comes from a fork, and its head is no longer \`${allowed.slice(0, 10)}\`, which was allowed. Look at the new commits, then: \`/swarm allow <commit>\`.`,
-        'from a fork, and its head is not allowed',
-      )
-    else if (overtaken(meaning.action.kind, since) !== null)
-      answer(line, `Not done: ${overtaken(meaning.action.kind, since)} after that.`)
-    else {
-      granted.push(judged(line, mayThis.because))
-      actions.push(meaning.action.kind === 'create' ? { ...meaning.action, machine: rules.machine } : meaning.action)
-    }
   }
-  if (lines.length > MAX_COMMANDS)
-    answer(
-      MAX_COMMANDS,
-      `One comment gives at most ${MAX_COMMANDS} commands; the ${lines.length - MAX_COMMANDS} after that were left out.`,
-    )
-  return { verdict: 'act', actions, replies, granted, refusals, allow }
+  return act(actions, { replies, granted, refusals, allow })
 }

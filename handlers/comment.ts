@@ -4,14 +4,14 @@ import { refuseAll, runCommands } from './commands.ts'
 import { type Handler, ignored } from './handler.ts'
 import { mayCommand } from './who-may.ts'
 
-/** Commands in a comment on a pull request, for people who may write at this moment. */
+/** Runs the commands of a comment on a pull request, for people who have write access at this moment. */
 export const comment: Handler<'comment'> = (event, { permission, teams, now, allowed, since }, rules) => {
   const lines = commandLines(event.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const by = { via: 'github', who: event.author } as const
   if (event.unfit !== null) return refuseAll(lines, by, event.unfit)
   const who = { via: 'github', login: event.author, isBot: event.authorIsBot, permission, teams } as const
-  if (now === null && mayCommand(who, rules).may) return ignored('the pull request is gone')
+  if (now === null && mayCommand(who, rules).may) return ignored('the pull request does not exist any more')
   return runCommands(lines, {
     who,
     by,

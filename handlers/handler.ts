@@ -1,11 +1,12 @@
 /**
- * What a handler is: an event, the facts that it lacks, and the rules in; a decision out. Pure: no I/O, no clock, no
- * randomness. Events are ours and small; src/bot makes them out of webhook payloads (later also out of polls), so that
- * every way in meets in the same handlers.
+ * The contract of a handler: (event, facts, rules) -> decision. Handlers are pure: no I/O, no clock, no randomness. Events are
+ * our own small types; src/bot makes them out of webhooks, polls and scheduled deliveries, so that every source ends in the same
+ * handler.
  */
 import type { Ticket } from '../src/domain.ts'
 import type {
   Action,
+  ActionKind,
   CheckpointRetention,
   MachineSpec,
   PullRequestRef,
@@ -15,28 +16,40 @@ import type {
 import type { Environment } from '../src/schema/environment.ts'
 import type { CommandName } from './slash-commands.ts'
 
-/** Jira's status categories. Names are renamable and translated; these keys are not. `undefined` is Jira's own fourth. */
+/** Jira's status categories, by key: their names can be renamed and translated. `undefined` is Jira's own fourth key. */
 export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
+
+/** Where a ticket stands in Jira. */
+export type TicketNow = { category: StatusCategory; assignee: string | null; labels: readonly string[] }
+
+export type PullRequestEvent = {
+  kind: 'pull-request'
+  /**
+   * `closed` covers a merge too: the present state tells them apart. `grace over`: the minutes of grace after a merge have passed
+   * (a scheduled event).
+   */
+  change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
+  pullRequest: PullRequestRef
+  branch: string
+  title: string
+  body: string
+  /** The head branch is in another repository, or in one that was deleted. */
+  fromFork: boolean
+  sender: string | null
+  /** It was reopened at this time or before, epoch ms; null when the source does not say. The time of a close is read again. */
+  at: number | null
+}
+
+/** `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. */
+type TicketEvent = TicketNow & { kind: 'ticket'; ticket: Ticket; by: string | null; at: number | null }
+/** `deleted` counts as category `done`. */
+export type StatusEvent = TicketEvent & { change: 'status' | 'assignee' | 'deleted' }
+/** The Jira issue `from` got the key `ticket`. `statusChanged`: the same change also moved it to another status. */
+export type MovedEvent = TicketEvent & { change: 'moved'; from: Ticket; statusChanged: boolean }
 
 export type SwarmEvent =
   | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null }
-  | {
-      kind: 'pull-request'
-      /**
-       * `closed` is told apart from `merged` by the present state, not by the event. `grace over`: the clock's; the minutes
-       * that were given after a merge have passed.
-       */
-      change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
-      pullRequest: PullRequestRef
-      branch: string
-      title: string
-      body: string
-      /** The head branch lives in another repository, or in one that is gone. */
-      fromFork: boolean
-      sender: string | null
-      /** Not later than this it was reopened, epoch ms; null where nobody says. When it was closed is read again. */
-      at: number | null
-    }
+  | PullRequestEvent
   | {
       kind: 'comment'
       pullRequest: PullRequestRef
@@ -44,36 +57,26 @@ export type SwarmEvent =
       body: string
       author: string
       authorIsBot: boolean
-      /** Why nothing in it can be a command, whoever wrote it; null: nothing is against it. */
+      /** Why this comment cannot give commands, whoever wrote it (for example `UNFIT_EDITED`); null when it can. */
       unfit: string | null
-      /** When it was written, epoch ms; null where nobody says. */
+      /** When it was written, epoch ms; null when the source does not say. */
       at: number | null
     }
   | {
       kind: 'ticket-comment'
       ticket: Ticket
       commentId: string
-      /** As it was told: a document, or wiki text. */
+      /** As the source sent it: a document (ADF) or wiki text. */
       body: unknown
       change: 'created' | 'edited'
-      /** When it was written, epoch ms of Jira's clock; null where nobody says. */
+      /** When it was written, epoch ms of Jira's clock; null when the source does not say. */
       at: number | null
     }
-  | {
-      kind: 'ticket'
-      ticket: Ticket
-      /** `deleted` counts as category `done`. */
-      change: 'status' | 'assignee' | 'deleted'
-      category: StatusCategory
-      assignee: string | null
-      labels: readonly string[]
-      by: string | null
-      /** When it happened, epoch ms of Jira's clock; null where nobody says. */
-      at: number | null
-    }
+  | StatusEvent
+  | MovedEvent
 export type EventKind = SwarmEvent['kind']
 
-/** A pull request as it is now. */
+/** A pull request at this moment. */
 export type PullRequestNow = {
   state: 'open' | 'closed' | 'merged'
   branch: string
@@ -85,41 +88,45 @@ export type PullRequestNow = {
   closedAt: number | null
 }
 
-/** Actions that say how the machine shall be: there or not, running or not. */
-export const STATE_CHANGING_ACTIONS: readonly Action['kind'][] = ['create', 'start', 'stop', 'restore', 'delete']
+export const UNFIT_EDITED = 'edited comments cannot give commands'
+export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
-/** What was asked for after an event had happened: it holds against the event, however late that comes. */
-export type LaterRequest = { who: string | null; kind: Action['kind'] }
+/** Actions that decide whether the machine exists and runs. */
+export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restore', 'delete']
 
-/** What happened to a ticket after a command was given: the command may come late. */
+/** A request made after the event happened. It wins over the event, however late the event arrives. */
+export type LaterRequest = { who: string | null; kind: ActionKind }
+
+/** What happened to a ticket after a command was written: the command may arrive late. */
 export type SinceCommand = {
-  /** What a person asked for by another command, or by hand. */
-  person: LaterRequest | null
-  /** What was asked for last, by whomever or whatever. */
-  asked: LaterRequest | null
-  /** Where it was moved in Jira, in that order. */
-  moved: readonly ('new' | 'indeterminate')[]
+  /** The last request by a person, by another command or by hand. */
+  personRequest: LaterRequest | null
+  /** The last request by anybody or anything. */
+  lastRequest: LaterRequest | null
+  /** The categories that the ticket was moved to in Jira, oldest first. */
+  moves: readonly ('new' | 'indeterminate')[]
 }
 
-/** What a handler must know beyond the event, read beforehand. `null` where the thing does not exist. */
+/** What a handler needs to know beyond the event, read beforehand. `null` where the thing does not exist. */
 export type Facts = {
+  /** `live`: its provider makes checkpoints without stopping the machine. */
   push: { environment: Environment | null; live: boolean }
   'pull-request': {
     environment: Environment | null
-    /** Read again just now: what it says counts. */
+    /** Read again just now; it wins over the event. */
     now: PullRequestNow | null
-    /** It was decided before what follows from how it has ended. */
-    endDecided: boolean
+    /** An earlier event was already decided on this same state of the pull request. */
+    stateDecided: boolean
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
-    /** After it was closed its ticket was moved in progress; after a merge, by way of category `new`. */
-    begunAnew: boolean
-    laterWish: LaterRequest | null
+    /** The ticket was moved in progress after the pull request was closed; after a merge, by way of category `new`. */
+    ticketRestarted: boolean
+    laterRequest: LaterRequest | null
   }
   comment: {
     /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
     permission: 'admin' | 'write' | 'read' | 'none'
-    /** Of the teams that a rule for these commands names, those that the commenter belongs to; null when they cannot be read. */
+    /** The commenter's teams, among those that a rule for these commands names; null when they cannot be read. */
     teams: readonly string[] | null
     now: PullRequestNow | null
     /** The commit of a fork that somebody allowed. */
@@ -127,89 +134,103 @@ export type Facts = {
     since: SinceCommand
   }
   'ticket-comment': {
-    /** Read again just now: the document that it is, and whether it was changed since it was written. */
+    /** Read again just now: its document, and whether it was edited since it was written. */
     now: { body: unknown; author: string | null; authorIsApp: boolean; edited: boolean } | null
     /** The bot wrote it. */
-    isOurs: boolean
-    /** Of the ticket, at this moment. */
+    isOwnComment: boolean
+    /** The ticket's assignee at this moment. */
     assignee: string | null
     since: SinceCommand
   }
+  /**
+   * After a move, `environment` is the one under the new key; the members that tell history (`endedSinceNew`, `hadPullRequest`,
+   * `closedSince`, `laterRequest`) are about the old key, whose history follows the ticket.
+   */
   ticket: {
     environment: Environment | null
+    /** After a move, the environment under the old key; null for every other event. */
+    previous: Environment | null
     /**
-     * Read again just now; null when it is gone. `unread` when Jira could not be asked (the event counts, for a create);
-     * `overtaken` when it could not, and later news of the ticket is known.
+     * Read again just now; null when the issue is gone. `unreadable`: Jira could not be read, and the event counts (for a create
+     * only). `outdated`: Jira could not be read, and the bot knows a newer state of the ticket than the event's.
      */
-    now:
-      | { category: StatusCategory; assignee: string | null; labels: readonly string[] }
-      | 'unread'
-      | 'overtaken'
-      | null
+    now: TicketNow | 'unreadable' | 'outdated' | null
     /** Its last environment was deleted or merged since the ticket was last in category `new`. */
     endedSinceNew: boolean
-    /** A pull request of this ticket was seen, ever, or there was no way to look for one. */
+    /** The ticket has had a pull request, or the bot had no way to look for one. */
     hadPullRequest: boolean
-    /** After this, its last open pull request was closed unmerged. */
+    /** Its last open pull request was closed unmerged after this event. */
     closedSince: boolean
-    /** Whose Jira token it is. */
+    /** The Jira account of the bot's token. */
     me: string | null
-    laterWish: LaterRequest | null
+    laterRequest: LaterRequest | null
   }
 }
 
 type Ending = 'stop' | 'delete' | 'nothing'
-/** The rules a handler decides by: the configuration's, narrowed and refined by the repository's own file. */
+/** The rules that a handler decides by: the operator's configuration, narrowed by the repository's own file. */
 export type Rules = {
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
-  /** A ticket must carry one of these to get a machine by itself; none are named: every ticket. Jira's labels know no case. */
+  /** A ticket needs one of these labels, in any case, to get a machine on its own. Empty: every ticket does. */
   labels: readonly string[]
-  /** Branches that count, `*` for any text; none are named: every branch. */
+  /** Patterns of the branches that are served, `*` for any text. Empty: every branch. */
   branches: readonly string[]
   machine: MachineSpec
-  /** What becomes of the machine when its pull request is closed without a merge, and when it is merged. */
+  /** What happens to the machine when its pull request is closed unmerged, and when it is merged. */
   closed: Ending
   merged: Ending
-  /** When its ticket is done; null: it is stopped, and deleted when the ticket never had a pull request. */
+  /** What happens when its ticket is done. Null: stop, or delete when the ticket never had a pull request. */
   done: Ending | null
   /** From the merge to the delete. */
   graceMinutes: number
   keep: CheckpointRetention
   /**
-   * Who may give a command, by command: GitHub logins, teams as `org/team`, Jira accounts as `jira:<account id>`. It narrows:
-   * write access is needed all the same. A command that is not named here is for everybody who may command at all.
+   * Who may give a command, by command: GitHub logins, teams as `org/team`, Jira accounts as `jira:<account id>`. A rule only
+   * narrows: write access is required as well. A command without a rule is open to everybody who may command at all.
    */
   commands: Readonly<Partial<Record<CommandName, readonly string[]>>>
-  /** Jira accounts that may command on every ticket; its assignee may anyway. */
+  /** Jira accounts that may command on every ticket, besides its assignee. */
   jiraCommanders: readonly string[]
 }
 
 /**
- * An answer that needs no action. `text` is ours: of what others wrote it holds nothing but letters, digits and harmless
- * signs; `code` is in backticks. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
+ * An answer that needs no action. `text` is ours: what it quotes of others holds only letters, digits and harmless signs; code is
+ * in backticks. `what`: the command as it was written. `help`: the table of commands follows. `ok` chooses 🚀 or 😕.
  */
-export type Reply = { to: ReplyTo; text: string; help: boolean; ok: boolean }
-/** Who asked for what, and why it is done or not: for the audit log. A refusal with its `ticket` is told on its status comment. */
-export type Judgement = { by: Requester; what: string; reason: string; ticket: Ticket | null }
+export type Reply = { to: ReplyTo; what: string; text: string; help: boolean; ok: boolean }
+/**
+ * A person's request and how it was judged, for the audit log. A refusal with a `ticket` also shows on its status comment.
+ * `line`: the command's index in its comment, from 0; null for the whole comment. `what`: the command as it was written.
+ */
+export type Judgement = { by: Requester; line: number | null; what: string; reason: string; ticket: Ticket | null }
+/**
+ * A comment to write on `ticket`: the machine of its old key `from` did not come along, and is stopped. `project-not-served`: its
+ * new project is not served here. `two-machines`: the new key has a machine of its own.
+ */
+export type MoveNote = { ticket: Ticket; from: Ticket; reason: 'project-not-served' | 'two-machines' }
 
 export type Decision =
-  /** Decided again after so many minutes: then as `event`. */
+  /** Decide `event` after so many minutes, by what is true then. */
   | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
   | {
       verdict: 'act'
+      /** Jira issues that got a new key. Their records are renamed before `actions` are queued. */
+      renames: { from: Ticket; to: Ticket }[]
       actions: Action[]
       replies: Reply[]
-      /** Of what people asked for by command. */
+      notes: MoveNote[]
+      /** Requests that people made by command. */
       granted: Judgement[]
       refusals: Judgement[]
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
     }
-  /** Means nothing to us. */
+  /** The event asks for nothing. */
   | { verdict: 'ignored'; reason: string }
-  /** Someone asked who may not, or something that may not be: recorded, and not answered. */
+  /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
+type ActDecision = Extract<Decision, { verdict: 'act' }>
 
 export type Handler<Kind extends EventKind> = (
   event: Extract<SwarmEvent, { kind: Kind }>,
@@ -217,15 +238,26 @@ export type Handler<Kind extends EventKind> = (
   rules: Rules,
 ) => Decision
 
-export const act = (actions: Action[]): Decision => ({
+export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict' | 'actions'>> = {}): ActDecision => ({
   verdict: 'act',
+  renames: [],
   actions,
   replies: [],
+  notes: [],
   granted: [],
   refusals: [],
   allow: null,
+  ...more,
 })
-/** People win: what somebody asked for later holds until the next transition or command. */
-export const overridden = ({ who, kind }: LaterRequest): Decision =>
-  ignored(`${who ?? 'somebody'} asked for ${kind} after that`)
+/** What the actions of one event have in common. */
+export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
+export const stop = (base: ActionBase, environment: Environment | null): Decision => {
+  if (environment === null) return ignored(`${base.ticket} has no environment`)
+  return environment.status === 'stopped'
+    ? ignored(`${base.ticket} is already stopped`)
+    : act([{ kind: 'stop', ...base }])
+}
 export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
+/** People win: a person's later request holds until the next transition or command. */
+export const overridden = ({ who, kind }: LaterRequest): Decision =>
+  ignored(`${who ?? 'somebody'} requested ${kind} after that`)

@@ -1,6 +1,6 @@
 /**
- * The command lines in a comment in Jira. Its document (ADF) says which text is code and which is quoted; the wiki text that
- * webhooks bring says it less surely, since what stands in a code block may itself look like the end of one.
+ * The command lines of a comment in Jira. The document (ADF) says reliably what is code and what is quoted. The wiki text that
+ * webhooks send says it less reliably: a code block may contain text that looks like its own end.
  */
 import { type CommandLine, commandsInParagraph, mentionsSwarm, type Piece } from './command-lines.ts'
 
@@ -8,7 +8,7 @@ import { type CommandLine, commandsInParagraph, mentionsSwarm, type Piece } from
 
 type Node = { type?: unknown; text?: unknown; marks?: unknown; content?: unknown }
 const nodesIn = ({ content }: Node): Node[] =>
-  Array.isArray(content) ? content.filter(one => typeof one === 'object' && one !== null) : []
+  Array.isArray(content) ? content.filter(node => typeof node === 'object' && node !== null) : []
 
 const pieceOf = ({ type, text, marks }: Node): Piece => {
   if (type === 'hardBreak') return 'end'
@@ -16,8 +16,8 @@ const pieceOf = ({ type, text, marks }: Node): Piece => {
   return type === 'text' && typeof text === 'string' && plain ? { text } : 'other'
 }
 
-/** Paragraphs at the top alone: those in quotes, panels, expands, lists and tables are somebody's telling. */
-const inDocument = (document: Node): CommandLine[] =>
+/** Only paragraphs at the top level: those in quotes, panels, expands, lists and tables repeat what others wrote. */
+const commandsInDocument = (document: Node): CommandLine[] =>
   document.type === 'doc'
     ? nodesIn(document).flatMap(block =>
         block.type === 'paragraph' ? commandsInParagraph(nodesIn(block).map(pieceOf)) : [],
@@ -26,40 +26,46 @@ const inDocument = (document: Node): CommandLine[] =>
 
 // ── Wiki text ──
 
-/** What has a beginning and an end, and a body that is code, quoted or set apart. */
+/** Macros with a begin and an end, whose body is code, quoted or set apart. */
 const MACRO = /(?<!\\)\{(code|noformat|quote|panel|color|expand|info|tip|note|warning|html)(?::[^}\n]*)?\}/gi
-/** In these, nothing but their own end means anything. */
+/** Inside these, only their own end has a meaning. */
 const VERBATIM = ['code', 'noformat', 'html']
-/** A quote, a list or a table: what follows is part of it until an empty line. */
-const TOLD = /^\s*(?:bq\.|>|\||[*#-]+\s)/
-/** Code and links: no line with these is a command line. */
-const MARKED = /(?<!\\)(?:\{\{|\[)/
-/** The editor puts a backslash before what could be read as markup; two are the end of a line. */
+/** The first line of a quote, a list or a table, which goes on until an empty line. */
+const QUOTE_LIST_TABLE = /^\s*(?:bq\.|>|\||[*#-]+\s)/
+/** Code and links: a line with these is not a command line. */
+const CODE_OR_LINK = /(?<!\\)(?:\{\{|\[)/
+/** The editor puts a backslash before what could be read as markup; two of them end a line. */
 const unescaped = (line: string) => line.replaceAll(/\\(?=[^\p{L}\p{N}\s])/gu, '')
 
-const inWiki = (text: string): CommandLine[] => {
+/** The macros that are open after this line. */
+const openMacros = (line: string, before: readonly string[]): string[] => {
+  const open = [...before]
+  for (const [, match = ''] of line.matchAll(MACRO)) {
+    const name = match.toLowerCase()
+    const inner = open.at(-1)
+    if (inner === name) open.pop()
+    else if (inner === undefined || !VERBATIM.includes(inner)) open.push(name)
+  }
+  return open
+}
+
+const commandsInWiki = (text: string): CommandLine[] => {
   const lines: CommandLine[] = []
-  const open: string[] = []
-  let told = false
+  let open: string[] = []
+  let inBlock = false
   for (const line of text.split(/\r\n|\r|\n|\\\\/)) {
-    const outside = open.length === 0
-    let marked = MARKED.test(line)
-    for (const [, found = ''] of line.matchAll(MACRO)) {
-      marked = true
-      const name = found.toLowerCase()
-      const inner = open.at(-1)
-      if (inner === name) open.pop()
-      else if (inner === undefined || !VERBATIM.includes(inner)) open.push(name)
-    }
-    told = line.trim() !== '' && (told || TOLD.test(line))
-    if (outside && !marked && !told && line.trim().startsWith('/'))
-      lines.push(...commandsInParagraph([{ text: unescaped(line) }]))
+    inBlock = line.trim() !== '' && (inBlock || QUOTE_LIST_TABLE.test(line))
+    const plain = open.length === 0 && !inBlock && line.search(MACRO) < 0 && !CODE_OR_LINK.test(line)
+    if (plain && line.trim().startsWith('/')) lines.push(...commandsInParagraph([{ text: unescaped(line) }]))
+    open = openMacros(line, open)
   }
   return lines
 }
 
-/** `body` is a document or wiki text; anything else holds none. In order, all of them: the caller caps. */
+/**
+ * The command lines in order; `body` is a document or wiki text, and anything else holds none. The caller applies MAX_COMMANDS.
+ */
 export const jiraCommandLines = (body: unknown): CommandLine[] => {
-  if (typeof body === 'string') return mentionsSwarm(body) ? inWiki(body) : []
-  return typeof body === 'object' && body !== null ? inDocument(body) : []
+  if (typeof body === 'string') return mentionsSwarm(body) ? commandsInWiki(body) : []
+  return typeof body === 'object' && body !== null ? commandsInDocument(body) : []
 }

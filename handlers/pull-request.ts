@@ -1,49 +1,69 @@
-import type { Requester } from '../src/schema/action.ts'
+import type { Ticket } from '../src/domain.ts'
 import { isBranchServed, ticketOfPullRequest } from './branches.ts'
-import { act, type Decision, type Handler, ignored, overridden } from './handler.ts'
+import {
+  type ActionBase,
+  act,
+  type Decision,
+  type Facts,
+  type Handler,
+  ignored,
+  overridden,
+  type PullRequestEvent,
+  type Rules,
+  stop,
+} from './handler.ts'
 
-/** What a pull request means for its ticket's machine. What it says now counts, not what the event said. */
-export const pullRequest: Handler<'pull-request'> = (
-  event,
-  { environment, now, endDecided, others, begunAnew, laterWish },
-  rules,
-) => {
-  if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks do nothing')
+/** A pull request that has ended stops or deletes its ticket's machine; the present state counts, not the event's. */
+export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
+  const { now } = facts
+  if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks have no effect')
+  if (!isBranchServed((now ?? event).branch, rules)) return ignored('the branch is not served here')
   const ticket = ticketOfPullRequest(now ?? event, rules)
-  if (!isBranchServed((now ?? event).branch, rules)) return ignored('the branch does not count here')
-  if (ticket === null) return ignored('no ticket in branch, title or body')
-  const by: Requester = { via: 'github', who: event.sender }
-  const common = { ticket, by, replyTo: null }
-  const ends = event.change === 'closed' || event.change === 'grace over'
-  if (now === null) return ignored('the pull request is gone')
-  if (now.state === 'open') {
-    if (ends) return ignored('it is open again')
-    if (event.change === 'reopened' && environment?.status === 'stopped')
-      return laterWish !== null ? overridden(laterWish) : act([{ kind: 'start', ...common }])
-    return ignored(`it belongs to ${ticket}, and asks for nothing`)
-  }
-  // Whatever was told, it has ended: what follows from that follows once.
-  if (!ends && endDecided) return ignored(`it belongs to ${ticket}, and asks for nothing`)
+  if (ticket === null) return ignored('no ticket in the branch, the title or the description')
+  if (now === null) return ignored('the pull request does not exist any more')
+  const base: ActionBase = { ticket, by: { via: 'github', who: event.sender }, replyTo: null }
+  return now.state === 'open' ? whileOpen(event, facts, base) : whenEnded(event, facts, base, rules, now.state)
+}
+
+const nothingToDo = (ticket: Ticket) => ignored(`linked to ${ticket}; nothing to do`)
+const isEnd = ({ change }: PullRequestEvent) => change === 'closed' || change === 'grace over'
+
+const whileOpen = (
+  event: PullRequestEvent,
+  { environment, laterRequest }: Facts['pull-request'],
+  base: ActionBase,
+): Decision => {
+  if (isEnd(event)) return ignored('the pull request is open again')
+  if (event.change !== 'reopened' || environment?.status !== 'stopped') return nothingToDo(base.ticket)
+  return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...base }])
+}
+
+const whenEnded = (
+  event: PullRequestEvent,
+  { environment, stateDecided, others, laterRequest, ticketRestarted }: Facts['pull-request'],
+  base: ActionBase,
+  rules: Rules,
+  state: 'closed' | 'merged',
+): Decision => {
+  const { ticket } = base
+  // Any event may be the first to show the end; the end takes effect once.
+  if (!isEnd(event) && stateDecided) return nothingToDo(ticket)
   if (environment === null) return ignored(`${ticket} has no environment`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
-  if (laterWish !== null) return overridden(laterWish)
-  if (begunAnew) return ignored(`${ticket} was begun anew after that`)
-  const remove = (): Decision =>
-    now.state === 'merged' && rules.graceMinutes > 0 && event.change !== 'grace over'
-      ? {
-          verdict: 'later',
-          ticket,
-          minutes: rules.graceMinutes,
-          event: { ...event, change: 'grace over' },
-          reason: `${ticket} will be deleted in ${rules.graceMinutes} ${rules.graceMinutes === 1 ? 'minute' : 'minutes'}, unless somebody starts it`,
-        }
-      : act([{ kind: 'delete', force: false, ...common }])
-  const endings = {
-    delete: remove,
-    stop: () =>
-      environment.status === 'stopped' ? ignored(`${ticket} is stopped already`) : act([{ kind: 'stop', ...common }]),
-    nothing: () => ignored(`it is ${now.state}, and nothing follows from that here`),
-  }
-  return endings[rules[now.state]]()
+  if (laterRequest !== null) return overridden(laterRequest)
+  if (ticketRestarted) return ignored(`${ticket} was moved in progress after that`)
+  const ending = rules[state]
+  if (ending === 'stop') return stop(base, environment)
+  if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules ask for nothing`)
+  const { graceMinutes: minutes } = rules
+  return state === 'merged' && minutes > 0 && event.change !== 'grace over'
+    ? {
+        verdict: 'later',
+        ticket,
+        minutes,
+        event: { ...event, change: 'grace over' },
+        reason: `${ticket} will be deleted in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}, unless somebody starts it`,
+      }
+    : act([{ kind: 'delete', force: false, ...base }])
 }

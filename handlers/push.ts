@@ -4,16 +4,16 @@ import { act, type Handler, ignored } from './handler.ts'
 
 const BRANCH = 'refs/heads/'
 
-/** A push to a ticket's branch asks for a checkpoint named after its commit, where that stops nobody. */
+/** A push to a ticket's branch makes a checkpoint named after its commit, where that does not stop the machine. */
 export const push: Handler<'push'> = (event, { environment, live }, rules) => {
-  if (!event.ref.startsWith(BRANCH)) return ignored('no branch')
+  if (!event.ref.startsWith(BRANCH)) return ignored('not a branch')
   if (event.deleted) return ignored('the branch was deleted')
   const branch = event.ref.slice(BRANCH.length)
   const ticket = findTicket([branch], rules.projects)
   if (ticket === null) return ignored('no ticket in the branch name')
-  if (!isBranchServed(branch, rules)) return ignored('the branch does not count here')
+  if (!isBranchServed(branch, rules)) return ignored('the branch is not served here')
   if (environment === null) return ignored(`${ticket} has no environment`)
-  // One that is being made gets its checkpoint when it is there: the runner decides by what it sees then.
+  // The checkpoint of a machine that is being created waits in the queue; the runner decides by the state it finds then.
   if (environment.status !== 'running' && environment.status !== 'creating')
     return ignored(`${ticket} is ${environment.status}`)
   if (!live) return ignored(`${environment.provider} cannot make a checkpoint without stopping the machine`)

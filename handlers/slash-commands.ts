@@ -1,159 +1,158 @@
-/** Every command in a comment: usage, help and meaning in one row. The documentation is made from this table. */
+/** Every command of a comment: usage, help and meaning in one row. The documentation is made from this table. */
 import { parseCheckpointName, type Ticket } from '../src/domain.ts'
 import { nearest } from '../src/nearest.ts'
 import type { Action, ReplyTo, Requester } from '../src/schema/action.ts'
 
-/** What is common to the actions that a command line asks for. */
-type Asked = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
-/** An action; a commit of a fork that is allowed; the table of commands; or an answer that needs none of these. */
+/** What every action of a command line has in common. */
+type CommandBase = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
+/** An action; a commit of a fork to allow; the table of commands; or an answer that needs none of these. */
 type Meaning = { action: Action } | { allow: string } | { help: true } | { answer: string }
 export type SlashCommand = {
   usage: string
-  says: string
+  summary: string
   example: string
-  /** How many words may follow, at most. */
-  most: number
-  /** The one flag it knows. */
+  /** How many arguments it takes at most, besides its flag. */
+  maxWords: number
   flag?: string
-  /** It means something on pull requests alone. */
-  only?: 'github'
-  means: (words: readonly string[], asked: Asked, flagged: boolean) => Meaning
+  /** Set for a command that exists only on pull requests. */
+  onlyOn?: 'github'
+  interpret: (words: readonly string[], base: CommandBase, flagged: boolean) => Meaning
 }
 
-const NAME_RULE = 'A name has letters, digits and hyphens, at most 41, and begins with a letter or a digit.'
-/** A stranger's word on our page: nothing in it works as Markdown or as Jira's markup. */
+/** Somebody else's word in our reply: nothing in it works as Markdown or as Jira's markup. */
 const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60)
 
 /** A command with an optional checkpoint name. */
 const named =
-  (make: (name: string | null, asked: Asked) => Action): SlashCommand['means'] =>
-  ([word], asked) => {
+  (toAction: (name: string | null, base: CommandBase) => Action): SlashCommand['interpret'] =>
+  ([word], base) => {
     const name = word === undefined ? null : parseCheckpointName(word)
     return word !== undefined && name === null
-      ? { answer: `\`${quoted(word)}\` is no checkpoint name. ${NAME_RULE}` }
-      : { action: make(name, asked) }
+      ? {
+          answer: `\`${quoted(word)}\` is not a valid checkpoint name. A name has up to 41 letters, digits and hyphens, and starts with a letter or a digit.`,
+        }
+      : { action: toAction(name, base) }
   }
-/** SHA-1 or SHA-256, in full: a shortened one can be made to fit another commit. */
+/** A full SHA-1 or SHA-256: somebody can make another commit that has the same short id. */
 const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
 
 export const slashCommands = {
   create: {
     usage: 'create',
-    says: "Makes the ticket's machine.",
+    summary: 'Creates the machine of the ticket.',
     example: '/swarm create',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'create', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'create', ...base } }),
   },
   status: {
     usage: 'status',
-    says: 'Says how the machine is, where it is and what it has.',
+    summary: 'Shows the state of the machine, its address and its checkpoints.',
     example: '/swarm status',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'status', ...base } }),
   },
   ssh: {
     usage: 'ssh',
-    says: 'Says whether the machine runs, and how to enter it.',
+    summary: 'Shows whether the machine runs, and how to log in.',
     example: '/swarm ssh',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', about: 'ssh', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'status', about: 'ssh', ...base } }),
   },
   checkpoint: {
     usage: 'checkpoint [name]',
-    says: 'Makes a checkpoint of the machine as it is. Without a name, the time is its name.',
+    summary: 'Makes a checkpoint of the machine. Without a name, it is named after the time.',
     example: '/swarm checkpoint before-refactor',
-    most: 1,
-    means: named((name, asked) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...asked })),
+    maxWords: 1,
+    interpret: named((name, base) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...base })),
   },
   checkpoints: {
     usage: 'checkpoints',
-    says: 'Lists the checkpoints, newest first.',
+    summary: 'Lists the checkpoints, newest first.',
     example: '/swarm checkpoints',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'status', about: 'checkpoints', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'status', about: 'checkpoints', ...base } }),
   },
   restore: {
     usage: 'restore [name]',
-    says: 'Brings a checkpoint back, by default the newest. What it replaces is kept as `pre-restore-…`.',
+    summary: 'Restores a checkpoint, by default the newest. The state before it is kept as `pre-restore-…`.',
     example: '/swarm restore before-refactor',
-    most: 1,
-    means: named((name, asked) => ({ kind: 'restore', name, ...asked })),
+    maxWords: 1,
+    interpret: named((name, base) => ({ kind: 'restore', name, ...base })),
   },
   start: {
     usage: 'start',
-    says: 'Starts a stopped machine.',
+    summary: 'Starts a stopped machine.',
     example: '/swarm start',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'start', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'start', ...base } }),
   },
   stop: {
     usage: 'stop',
-    says: 'Shuts the machine down. Its disk and its checkpoints are kept.',
+    summary: 'Stops the machine. Its disk and its checkpoints are kept.',
     example: '/swarm stop',
-    most: 0,
-    means: (_words, asked) => ({ action: { kind: 'stop', ...asked } }),
+    maxWords: 0,
+    interpret: (_words, base) => ({ action: { kind: 'stop', ...base } }),
   },
   delete: {
     usage: 'delete [--force]',
-    says: 'Deletes the machine with its checkpoints. Unsaved work in it is saved first; where it cannot be, the machine is stopped and kept. `--force` saves nothing.',
+    summary:
+      'Deletes the machine and its checkpoints. Unsaved work is saved first; if that fails, the machine is stopped and kept. `--force` deletes without saving.',
     example: '/swarm delete',
-    most: 0,
+    maxWords: 0,
     flag: '--force',
-    means: (_words, asked, force) => ({ action: { kind: 'delete', force, ...asked } }),
+    interpret: (_words, base, force) => ({ action: { kind: 'delete', force, ...base } }),
   },
   allow: {
     usage: 'allow <commit>',
-    says: 'On a pull request from a fork: lets commands act on it as long as this commit, given in full, is its head.',
+    summary: 'On a pull request from a fork: lets commands act on it while this commit (full id) is its head.',
     example: '/swarm allow 1b7a3f0c52d94e8867a0c1d2e3f405162738495a',
-    most: 1,
-    only: 'github',
-    means: ([word = '']) =>
+    maxWords: 1,
+    onlyOn: 'github',
+    interpret: ([word = '']) =>
       COMMIT.test(word.toLowerCase())
         ? { allow: word.toLowerCase() }
-        : { answer: 'Name the commit in full, with all its 40 digits: `/swarm allow <commit>`.' },
+        : { answer: 'Give the full commit id (40 digits): `/swarm allow <commit>`.' },
   },
   help: {
     usage: 'help',
-    says: 'Shows this list.',
+    summary: 'Shows this list.',
     example: '/swarm help',
-    most: 0,
-    means: () => ({ help: true }),
+    maxWords: 0,
+    interpret: () => ({ help: true }),
   },
 } satisfies Record<string, SlashCommand>
 export type CommandName = keyof typeof slashCommands
 
-/** The commands that mean something there. */
-export const commandsFor = (place: 'github' | 'jira'): SlashCommand[] =>
-  Object.values<SlashCommand>(slashCommands).filter(({ only }) => only === undefined || only === place)
+export const commandsFor = (via: 'github' | 'jira'): SlashCommand[] =>
+  Object.values<SlashCommand>(slashCommands).filter(({ onlyOn }) => onlyOn === undefined || onlyOn === via)
 
-/** A line that names a command and has its form; what it means is asked when it is known whose it is. */
-type Read = { name: CommandName; meaning: (asked: Asked) => Meaning }
+/** A well-formed command line. Its meaning needs to know the ticket and the person. */
+type ReadCommand = { name: CommandName; meaning: (base: CommandBase) => Meaning }
 
-/** What a command line says: a command, or why it is none. `words` are those after `/swarm`. */
+/** Reads the words after `/swarm`: a command, or the answer to a line that is not one. `help`: the table of commands follows. */
 export const readCommand = (
   words: readonly string[],
-  place: 'github' | 'jira',
-): Read | { answer: string; help: boolean } => {
+  via: 'github' | 'jira',
+): ReadCommand | { answer: string; help: boolean } => {
   const [first = 'help', ...rest] = words
   const typed = first.toLowerCase()
-  const names = (Object.keys(slashCommands) as CommandName[]).filter(name =>
-    commandsFor(place).includes(slashCommands[name]),
-  )
-  const name = names.find(one => one === typed)
+  const allNames = Object.keys(slashCommands) as CommandName[]
+  const names = allNames.filter(name => commandsFor(via).includes(slashCommands[name]))
+  const name = names.find(known => known === typed)
   if (name === undefined && Object.hasOwn(slashCommands, typed))
-    return { answer: `\`/swarm ${typed}\` is given on pull requests, and means nothing here.`, help: false }
+    return { answer: `\`/swarm ${typed}\` works only on pull requests.`, help: false }
   if (name === undefined) {
     const near = nearest(typed, names)
-    const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`? \`/swarm help\` lists them.`
-    return { answer: `There is no command \`${quoted(first)}\`.${hint}`, help: near === null }
+    const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`? \`/swarm help\` lists all commands.`
+    return { answer: `Unknown command \`${quoted(first)}\`.${hint}`, help: near === null }
   }
   const command: SlashCommand = slashCommands[name]
   const flags = rest.filter(word => word.startsWith('-'))
-  const plain = rest.filter(word => !word.startsWith('-'))
-  if (plain.length > command.most || flags.some(word => word !== command.flag)) {
+  const args = rest.filter(word => !word.startsWith('-'))
+  if (args.length > command.maxWords || flags.some(flag => flag !== command.flag)) {
     const usage = `/swarm ${command.usage}`
-    const example = command.example === usage ? ', and nothing behind it' : `, as in \`${command.example}\``
-    return { answer: `That is not how \`${name}\` is used: \`${usage}\`${example}.`, help: false }
+    const example = command.example === usage ? ', without arguments' : `, for example \`${command.example}\``
+    return { answer: `Usage: \`${usage}\`${example}.`, help: false }
   }
-  return { name, meaning: asked => command.means(plain, asked, flags.length > 0) }
+  return { name, meaning: base => command.interpret(args, base, flags.length > 0) }
 }

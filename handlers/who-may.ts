@@ -1,8 +1,8 @@
-/** Who may give which command. Pure: what must be known of a person is read beforehand. */
+/** Who may give which command. What this needs to know about a person is read beforehand. */
 import type { Rules } from './handler.ts'
 import type { CommandName } from './slash-commands.ts'
 
-/** Somebody who commands, as they are at this moment. */
+/** Somebody who gives a command, as they are at this moment. */
 export type Commander =
   | {
       via: 'github'
@@ -10,54 +10,63 @@ export type Commander =
       isBot: boolean
       /** In the repository; `maintain` counts as write, `triage` as read. */
       permission: 'admin' | 'write' | 'read' | 'none'
-      /** Of the teams that a rule names, those that they belong to; null when these cannot be read. */
+      /** Their teams, among those that a rule names; null when they cannot be read. */
       teams: readonly string[] | null
     }
   | { via: 'jira'; account: string | null; isBot: boolean; isAssignee: boolean }
 
-type MayRun = { may: boolean; because: string }
+type Permission = { may: boolean; reason: string }
+const may = (reason: string): Permission => ({ may: true, reason })
+const mayNot = (reason: string): Permission => ({ may: false, reason })
 
-const may = (because: string): MayRun => ({ may: true, because })
-const mayNot = (because: string): MayRun => ({ may: false, because })
-
-/** Whether they may command here at all. */
-export const mayCommand = (who: Commander, { jiraCommanders }: Rules): MayRun => {
-  if (who.isBot) return mayNot('a bot gives no commands')
+/** Whether they may give commands at all. */
+export const mayCommand = (who: Commander, { jiraCommanders }: Rules): Permission => {
+  if (who.isBot) return mayNot('bots cannot give commands')
   if (who.via === 'github')
     return who.permission === 'admin' || who.permission === 'write'
       ? may(`${who.login} has ${who.permission} access`)
       : mayNot(`${who.login} has no write access`)
   if (who.isAssignee) return may('the assignee of the ticket')
   return who.account !== null && jiraCommanders.includes(who.account)
-    ? may('an account that is listed')
-    : mayNot('neither the assignee of the ticket nor an account that is listed')
+    ? may('a listed account')
+    : mayNot('neither the assignee of the ticket nor a listed account')
 }
 
-/** Rules name people as logins, teams as `org/team`, and Jira accounts as `jira:<account id>`. */
+/** Rules name people by login, teams as `org/team`, and Jira accounts as `jira:<account id>`. */
 const isNamed = (who: Commander, names: readonly string[]): boolean => {
   if (who.via === 'jira') return names.includes(`jira:${who.account}`)
-  const theirs = [who.login, ...(who.teams ?? [])].map(one => one.toLowerCase())
-  return names.some(one => theirs.includes(one.toLowerCase()))
+  const theirs = [who.login, ...(who.teams ?? [])].map(name => name.toLowerCase())
+  return names.some(name => theirs.includes(name.toLowerCase()))
 }
 
-/** Whether they may give this command: a rule for it only ever narrows. */
-export const mayRun = (name: CommandName, who: Commander, rules: Rules): MayRun => {
-  const allowed = mayCommand(who, rules)
-  if (!allowed.may) return allowed
+const MAX_NAMES = 5
+/** In backticks, so that a reply notifies none of them. */
+const listed = (names: readonly string[]): string => {
+  const shown = names.slice(0, MAX_NAMES).map(name => `\`${name}\``)
+  const more = names.length - shown.length
+  return [...shown, ...(more > 0 ? [`${more} more`] : [])].join(', ')
+}
+
+/** Whether they may give this command. A rule for it only narrows who may command at all. */
+export const mayRun = (name: CommandName, who: Commander, rules: Rules): Permission => {
+  const general = mayCommand(who, rules)
   const names = rules.commands[name]
-  if (names === undefined) return allowed
-  if (isNamed(who, names)) return may(`${allowed.because}, and a rule for ${name} names them`)
-  const unread = who.via === 'github' && who.teams === null
-  const why = unread ? ', and the teams that it names cannot be read: the App needs the permission to read members' : ''
-  return mayNot(`a rule keeps the command ${name} for others${why}`)
+  if (!general.may || names === undefined) return general
+  if (isNamed(who, names)) return may(`${general.reason}, and named in the rule for ${name}`)
+  const only = names.length === 0 ? 'nobody' : `only ${listed(names)}`
+  const unreadable =
+    who.via === 'github' && who.teams === null
+      ? '. Team members cannot be read: the App needs the permission to read members'
+      : ''
+  return mayNot(`${only} may use \`${name}\` here (.github/agent-swarm.yml)${unreadable}`)
 }
 
-/** The teams that must be looked up for these commands: those that their rules name. */
-export const teamsInRules = (names: readonly CommandName[], { commands }: Rules): string[] => [
+/** The teams that the rules for these commands name, in lower case. */
+export const teamsInRules = (commands: readonly CommandName[], rules: Rules): string[] => [
   ...new Set(
-    names
-      .flatMap(name => commands[name] ?? [])
-      .filter(one => one.includes('/'))
-      .map(one => one.toLowerCase()),
+    commands
+      .flatMap(command => rules.commands[command] ?? [])
+      .filter(name => name.includes('/'))
+      .map(name => name.toLowerCase()),
   ),
 ]

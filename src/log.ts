@@ -1,27 +1,29 @@
 /**
- * Logging by pino. No payload and no secret: fields are walked before they are written, whatever they hold, and the written
- * line is looked through once more for what only its text tells.
+ * Logging with pino, without payloads and secrets: fields are cleaned before they are written, whatever they hold, and the
+ * written line is searched once more for secrets that only its text reveals.
  */
 import { styleText } from 'node:util'
 import { pino } from 'pino'
 import { isFailure } from './errors.ts'
 
 const REDACTED = '[redacted]'
-/** Names without case, hyphens and underscores. */
+/** Matches names in lower case, without hyphens and underscores. */
 const SECRET_NAME = /authorization|cookie|passw|passphrase|secret|token|apikey|privatekey|credential|signature/
-/** What a sender wrote, or a client's whole request: never of use in a line. */
+/** A sender's text or a client's whole request: never of use in a line. */
 const PAYLOAD_NAME = /^(body|payload|rawbody|request|response)$/
-/** Of one line: how deep it is looked into, members of one value, characters of one text and of all. */
-const MOST = { depth: 8, members: 100, text: 4_000, all: 20_000 }
-/** No secret is longer, in characters. */
-const LONGEST_SECRET = 4_000
+/** For one line: levels of depth, members of a value, characters of a text and of all together. */
+const LIMITS = { depth: 8, members: 100, text: 4_000, total: 20_000 }
+/** In characters. */
+const MAX_SECRET_LENGTH = 4_000
+/** A shorter secret would also match ordinary text. */
+const MIN_SECRET_LENGTH = 6
 
 export type Log = ReturnType<typeof openLog>
 
 const plainName = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '')
 const isSecret = (name: unknown): boolean => typeof name === 'string' && SECRET_NAME.test(plainName(name))
 
-/** An error's own words, and those of its causes: octokit's carry the request with its headers, and others whatever they like. */
+/** The useful members of an error. Octokit's also carry the request with its headers, and others may carry anything. */
 const errorFields = (error: Error): Record<string, unknown> => {
   const { kind, remedy } = isFailure(error) ? error.failure : { kind: 'unknown', remedy: null }
   const { code, status, cause, errors } = error as {
@@ -30,66 +32,76 @@ const errorFields = (error: Error): Record<string, unknown> => {
     cause?: unknown
     errors?: unknown
   }
-  const told = { kind, message: error.message, remedy, code, status, stack: error.stack, cause, errors }
-  return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined))
+  const fields = { kind, message: error.message, remedy, code, status, stack: error.stack, cause, errors }
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 }
 
-/**
- * A value as it may be written. Every name is looked at, at any depth; what is too deep, too long, too much or a circle is
- * cut. `hide` takes secrets out of a text before it is cut: half of one would be found by nothing afterwards.
- */
-const cleaned = (whole: unknown, hide: (text: string) => string): unknown => {
-  let room = MOST.all
-  const cut = (text: string) => {
-    room -= Math.min(text.length, MOST.text)
-    if (text.length <= MOST.text) return text
-    // The end of what is searched may be the beginning of a secret.
-    const searched = hide(text.slice(0, MOST.text + 2 * LONGEST_SECRET)).slice(0, -LONGEST_SECRET)
-    return `${searched.slice(0, MOST.text)}… (${text.length} characters)`
-  }
+// ── Cleaning ──
 
-  const clean = (value: unknown, above: readonly unknown[]): unknown => {
-    room -= 10
-    if (room <= 0) return '[more]'
-    if (typeof value === 'string') return cut(value)
-    if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
-    if (typeof value === 'function') return undefined
-    if (typeof value !== 'object' || value === null) return value
-    if (above.includes(value)) return '[circular]'
-    if (above.length >= MOST.depth) return '[deep]'
-    if (value instanceof Date || value instanceof URL) return JSON.parse(JSON.stringify(value))
-    if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`
-    const within = [...above, value]
-    if (Array.isArray(value) || value instanceof Set) {
-      // As node:http has raw headers: a name, and then its value.
-      return [...value].slice(0, MOST.members).map((one, at, all) => {
-        const named = typeof one === 'string' && at > 0 && isSecret(all[at - 1])
-        return named ? REDACTED : clean(one, within)
-      })
-    }
-    const entries =
-      value instanceof Map || value instanceof Headers || value instanceof URLSearchParams
-        ? [...value]
-        : Object.entries(value instanceof Error ? errorFields(value) : value)
-    const pair = entries.find(([name]) => name === 'name' || name === 'key')
-    return Object.fromEntries(
-      entries.slice(0, MOST.members).map(([key, held]) => {
-        const name = cut(String(key))
-        if (isSecret(name) || (name === 'value' && pair !== undefined && isSecret(pair[1]))) return [name, REDACTED]
-        if (PAYLOAD_NAME.test(plainName(name))) return [name, '[left out]']
-        return [name, clean(held, within)]
-      }),
-    )
+/** What is left of the line's LIMITS.total. */
+type Budget = { left: number }
+type Hide = (text: string) => string
+
+const cut = (text: string, budget: Budget, hide: Hide): string => {
+  budget.left -= Math.min(text.length, LIMITS.text)
+  if (text.length <= LIMITS.text) return text
+  // Secrets are hidden before the cut, which could leave half of one. The end of the searched text may cut one, too.
+  const searched = hide(text.slice(0, LIMITS.text + 2 * MAX_SECRET_LENGTH)).slice(0, -MAX_SECRET_LENGTH)
+  return `${searched.slice(0, LIMITS.text)}… (${text.length} characters)`
+}
+
+const entriesOf = (value: object): [unknown, unknown][] =>
+  value instanceof Map || value instanceof Headers || value instanceof URLSearchParams
+    ? [...value]
+    : Object.entries(value instanceof Error ? errorFields(value) : value)
+
+/** `parents`: the objects that hold this value. */
+const cleanObject = (value: object, parents: readonly unknown[], budget: Budget, hide: Hide): unknown => {
+  if (parents.includes(value)) return '[circular]'
+  if (parents.length >= LIMITS.depth) return '[deep]'
+  if (value instanceof Date || value instanceof URL) return JSON.parse(JSON.stringify(value))
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`
+  const clean = (member: unknown) => cleanValue(member, [...parents, value], budget, hide)
+  if (Array.isArray(value) || value instanceof Set) {
+    // Raw headers of node:http: a name, then its value.
+    return [...value].slice(0, LIMITS.members).map((member, n, all) => {
+      const isNamedSecret = typeof member === 'string' && n > 0 && isSecret(all[n - 1])
+      return isNamedSecret ? REDACTED : clean(member)
+    })
   }
+  const entries = entriesOf(value)
+  const pair = entries.find(([name]) => name === 'name' || name === 'key')
+  return Object.fromEntries(
+    entries.slice(0, LIMITS.members).map(([key, member]) => {
+      const name = cut(String(key), budget, hide)
+      if (isSecret(name) || (name === 'value' && pair !== undefined && isSecret(pair[1]))) return [name, REDACTED]
+      if (PAYLOAD_NAME.test(plainName(name))) return [name, '[left out]']
+      return [name, clean(member)]
+    }),
+  )
+}
+const cleanValue = (value: unknown, parents: readonly unknown[], budget: Budget, hide: Hide): unknown => {
+  budget.left -= 10
+  if (budget.left <= 0) return '[more]'
+  if (typeof value === 'string') return cut(value, budget, hide)
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
+  if (typeof value === 'function') return undefined
+  return typeof value === 'object' && value !== null ? cleanObject(value, parents, budget, hide) : value
+}
+
+/** A value that may be written: every name is checked, at any depth, and the value is cut to LIMITS. */
+const cleaned = (value: unknown, hide: Hide): unknown => {
   try {
-    return clean(whole, [])
+    return cleanValue(value, [], { left: LIMITS.total }, hide)
   } catch {
-    // Nothing that is logged ends the process: getters may throw.
+    // A getter may throw. Nothing that is logged ends the process.
     return '[unreadable]'
   }
 }
 
-/** What text tells by itself: user and password of a URL, parameters that name a secret, schemes, and the shapes of known tokens. */
+// ── Secrets in text ──
+
+/** Recognisable in any text: credentials of a URL, parameters with a telling name, schemes, and the shapes of known tokens. */
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\b([a-z][a-z0-9+.-]{1,20}:\/\/)[^\s/"\\?#]{1,400}@/gi, `$1${REDACTED}@`],
   [
@@ -102,16 +114,17 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?="))/g, REDACTED],
 ]
 
-/** A secret as base64 writes it, wherever in a longer text it begins. */
+/** A secret in base64, at any offset in a longer text. */
 const inBase64 = (secret: string): string[] =>
   [0, 1, 2].flatMap(shift => {
     const bytes = Buffer.concat([Buffer.alloc(shift), Buffer.from(secret)])
-    const certain: [number, number] = [Math.ceil((shift * 8) / 6), Math.floor((bytes.length * 8) / 6)]
-    return [bytes.toString('base64').slice(...certain), bytes.toString('base64url').slice(...certain)]
+    // The characters that depend on the secret alone.
+    const range: [number, number] = [Math.ceil((shift * 8) / 6), Math.floor((bytes.length * 8) / 6)]
+    return [bytes.toString('base64').slice(...range), bytes.toString('base64url').slice(...range)]
   })
 const inJson = (text: string) => JSON.stringify(text).slice(1, -1)
-/** A secret in every way that it may be written in a line: as it is, in JSON, in JSON within JSON, in a URL, in base64, a key line by line. */
-const written = (secret: string): string[] => [
+/** The forms of a secret in a line: verbatim, in JSON, in JSON within JSON, in a URL, in base64, and a key line by line. */
+const formsOf = (secret: string): string[] => [
   secret,
   inJson(secret),
   inJson(inJson(secret)),
@@ -120,28 +133,30 @@ const written = (secret: string): string[] => [
   ...secret.split('\n').filter(line => line.length >= 32 && line !== secret),
 ]
 
-/** What programs follow one delivery by, and stacks: on a terminal they hide what it says. */
+// ── On a terminal ──
+
+/** Ids for programs, and stacks: on a terminal they bury the message. */
 const FOR_PROGRAMS = ['correlation', 'action', 'runnerId', 'stack']
 const STYLES: Readonly<Record<string, 'yellow' | 'red'>> = { warn: 'yellow', error: 'red', fatal: 'red' }
 const fieldsOf = (line: string): Record<string, unknown> => {
   try {
     return JSON.parse(line)
   } catch {
-    // A secret that is a number was taken out of it.
+    // A number that is a secret was replaced, which left no valid JSON.
     return { msg: line.trim() }
   }
 }
-/** A line as a person on a terminal reads it. No outside text moves the cursor. */
+/** A line for a person at a terminal. No outside text moves the cursor. */
 export const readable = (line: string): string => {
   const { level, time, msg, err, ...fields } = fieldsOf(line)
   const label = pino.levels.labels[Number(level)] ?? ''
   const style = STYLES[label]
-  const told = Object.entries({ ...fields, ...(typeof err === 'object' ? err : {}) })
+  const shown = Object.entries({ ...fields, ...(typeof err === 'object' ? err : {}) })
     .filter(([name, value]) => !FOR_PROGRAMS.includes(name) && value !== null)
     .filter(([, value]) => !Array.isArray(value) || value.length > 0)
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
   const plain = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
-  const rest = plain(told.join(' '))
+  const rest = plain(shown.join(' '))
   const words = [
     (typeof time === 'string' ? new Date(time) : new Date()).toTimeString().slice(0, 8),
     ...(style === undefined ? [] : [styleText(style, label)]),
@@ -151,12 +166,12 @@ export const readable = (line: string): string => {
   return `${words.join(' ')}\n`
 }
 
-/** `secrets` are values that may turn up inside any text: each is replaced wherever it occurs. */
+/** `secrets` may occur inside any text: each is replaced wherever it does. */
 export const openLog = (level: string, secrets: readonly string[] = []) => {
-  const hidden = [...new Set(secrets.filter(secret => secret.length >= 6).flatMap(written))]
+  const hidden = [...new Set(secrets.filter(secret => secret.length >= MIN_SECRET_LENGTH).flatMap(formsOf))]
   const withoutSecrets = (line: string) =>
     SHAPES.reduce(
-      (rest, [shape, instead]) => rest.replaceAll(shape, instead),
+      (rest, [shape, replacement]) => rest.replaceAll(shape, replacement),
       hidden.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), line),
     )
   const safely = (value: unknown) => cleaned(value, withoutSecrets)
@@ -165,14 +180,14 @@ export const openLog = (level: string, secrets: readonly string[] = []) => {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      // The fields are clean when pino gets them.
+      // Pino gets clean fields.
       serializers: { err: value => value },
       hooks: {
         logMethod(args, method) {
           const [first, ...rest] = args as unknown[]
           const fields = first instanceof Error ? { err: first } : first
-          const said = first instanceof Error && rest.length === 0 ? [first.message] : rest
-          method.apply(this, [fields, ...said].map(safely) as Parameters<typeof method>)
+          const message = first instanceof Error && rest.length === 0 ? [first.message] : rest
+          method.apply(this, [fields, ...message].map(safely) as Parameters<typeof method>)
         },
       },
     },
@@ -183,7 +198,7 @@ export const openLog = (level: string, secrets: readonly string[] = []) => {
       },
     },
   )
-  // Children inherit this: what is bound to them is looked at as well.
+  // Bindings of children are cleaned too. Children inherit this.
   const { child } = log
   log.child = function (this: typeof log, bindings: object, options?: object) {
     return child.call(this, safely(bindings) as object, options as never)

@@ -1,12 +1,15 @@
-/** How each of our SQLite files is opened: written ahead, synced in full, migrated, and with transactions. */
+/** How each SQLite file is opened: write-ahead log, full sync, migrations, transactions. */
 import { DatabaseSync } from 'node:sqlite'
 import { fail, isFailure } from './errors.ts'
 
 /** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
 const BUSY_MS = 60_000
 
-/** Each migration is run once, all that are missing in one transaction; a newer file is refused and left alone. */
-const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]): void => {
+/** SQL, or a function where SQL alone cannot do it. */
+export type Migration = string | ((db: DatabaseSync) => void)
+
+/** Runs the missing migrations in one transaction. A file of a newer version is refused and stays as it is. */
+const migrate = (db: DatabaseSync, path: string, migrations: readonly Migration[]): void => {
   const version = () => Number(db.prepare('pragma user_version').get()?.user_version ?? 0)
   const refuseNewer = () => {
     if (version() <= migrations.length) return
@@ -22,8 +25,11 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]):
   try {
     // Another process may have migrated it while this one waited for the lock.
     refuseNewer()
-    for (const sql of migrations.slice(version())) db.exec(sql)
-    // A pragma takes no parameters; it is a number of ours.
+    for (const migration of migrations.slice(version())) {
+      if (typeof migration === 'string') db.exec(migration)
+      else migration(db)
+    }
+    // A pragma takes no parameters.
     db.exec(`pragma user_version = ${migrations.length}`)
     db.exec('commit')
   } catch (error) {
@@ -32,19 +38,20 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly string[]):
   }
 }
 
-export type Store = { db: DatabaseSync; transaction: <T>(work: () => T) => T }
+/** `transaction` within a transaction is part of it. */
+export type Database = { db: DatabaseSync; transaction: <T>(work: () => T) => T }
 
-/** How a store is opened: `openStore`, or `openCopy`. */
-export type OpenStore = (path: string, migrations: readonly string[]) => Store
+/** `openDatabase` or `openDatabaseCopy`. */
+export type OpenDatabase = (path: string, migrations: readonly Migration[]) => Database
 
-/** A copy in memory of the store at `path`, which is brought up to date before. What is written into it is gone with it. */
-export const openCopy: OpenStore = (path, migrations) => {
-  openStore(path, migrations).db.close()
-  const copy = openStore(':memory:', migrations)
+/** A copy in memory of the database at `path`, which is migrated first. Writes to the copy are lost when it is closed. */
+export const openDatabaseCopy: OpenDatabase = (path, migrations) => {
+  openDatabase(path, migrations).db.close()
+  const copy = openDatabase(':memory:', migrations)
   const { db } = copy
   db.prepare('attach ? as original').run(path)
   const tables = db.prepare(`select name from original.sqlite_master where type = 'table' and sql is not null`).all()
-  // The name of a table is no parameter either: these are those of our migrations.
+  // The name of a table is no parameter either: these come from the migrations.
   for (const { name } of tables) {
     db.exec(`delete from main."${name}"; insert into main."${name}" select * from original."${name}"`)
   }
@@ -55,18 +62,18 @@ export const openCopy: OpenStore = (path, migrations) => {
 /** SQLITE_CORRUPT and SQLITE_NOTADB. */
 const DAMAGED = [11, 26]
 
-/** What SQLite says of a file says neither which it is nor what to do. */
+/** SQLite's message names neither the file nor the remedy. */
 const cannotOpen = (path: string, error: unknown): unknown => {
   if (isFailure(error) || !(error instanceof Error)) return error
   const code = 'errcode' in error && typeof error.errcode === 'number' ? error.errcode & 0xff : null
   const remedy =
     code !== null && DAMAGED.includes(code)
-      ? 'It is damaged: put a copy of it back. Moved away, with the -wal and -shm beside it, it is made anew, and what it knew is forgotten.'
-      : 'May this user write there, and is there room on the disk?'
+      ? 'The file is damaged: restore it from a backup. If you move it away, with its -wal and -shm files, a new one is made, and its contents are lost.'
+      : 'Check that this user may write there, and that the disk is not full.'
   return fail('unknown', `opening ${path}: ${error.message}`, remedy, error)
 }
 
-const storeOf = (db: DatabaseSync): Store => ({
+const databaseOf = (db: DatabaseSync): Database => ({
   db,
   transaction: work => {
     if (db.isTransaction) return work()
@@ -83,14 +90,14 @@ const storeOf = (db: DatabaseSync): Store => ({
   },
 })
 
-/** Opens `path` (or `:memory:`) and brings it up to the last of `migrations`. A transaction within one is part of it. */
-export const openStore = (path: string, migrations: readonly string[]): Store => {
+/** Opens `path` (or `:memory:`) and migrates it. Fails with the file's name and a remedy. */
+export const openDatabase: OpenDatabase = (path, migrations) => {
   let db: DatabaseSync | null = null
   try {
     db = new DatabaseSync(path, { timeout: BUSY_MS })
     db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
-    return storeOf(db)
+    return databaseOf(db)
   } catch (error) {
     db?.close()
     throw cannotOpen(path, error)

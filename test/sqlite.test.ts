@@ -2,15 +2,18 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { openStore } from '../src/sqlite.ts'
+import { type Migration, openDatabase, openDatabaseCopy } from '../src/sqlite.ts'
 
-const migrations = ['create table thing (name text) strict']
-/** A store with a few pages, which `harm` is done to. */
-const harmed = (harm: (path: string) => void): string => {
-  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-store-'))
+const migrations: Migration[] = ['create table thing (name text) strict']
+const newPath = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-sqlite-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
-  const path = join(folder, 'memory.db')
-  const { db } = openStore(path, migrations)
+  return join(folder, 'things.db')
+}
+/** The path of a database of a few pages, after `harm`. */
+const harmed = (harm: (path: string) => void): string => {
+  const path = newPath()
+  const { db } = openDatabase(path, migrations)
   db.exec(`insert into thing select hex(zeroblob(1000)) from (values (1), (2), (3), (4), (5), (6), (7), (8))`)
   db.close()
   harm(path)
@@ -26,13 +29,13 @@ test.for([
       rmSync(path)
       mkdirSync(path)
     },
-    /May this user write there/,
+    /Check that this user may write there/,
   ],
 ] as [string, (path: string) => void, RegExp][])(
-  'a file that %s is named, with what to do about it',
+  'the failure for a file that %s names it, with a remedy',
   ([, harm, remedy]) => {
     const path = harmed(harm)
-    expect(() => openStore(path, migrations)).toThrow(
+    expect(() => openDatabase(path, migrations)).toThrow(
       expect.objectContaining({
         failure: {
           kind: 'unknown',
@@ -43,3 +46,47 @@ test.for([
     )
   },
 )
+
+test('a migration runs once, and none of those that are missing takes effect when one fails', () => {
+  const path = newPath()
+  const insert: Migration = db => db.exec(`insert into thing values ('migrated')`)
+  const names = () => {
+    const { db } = openDatabase(path, [...migrations, insert])
+    const rows = db.prepare('select name from thing').all()
+    db.close()
+    return rows
+  }
+  openDatabase(path, migrations).db.close()
+  expect(() => openDatabase(path, [...migrations, insert, 'create table thing (name text)'])).toThrow(/already exists/)
+  expect(names()).toEqual([{ name: 'migrated' }])
+  expect(names()).toEqual([{ name: 'migrated' }])
+})
+
+test('a transaction takes effect as a whole, and one within it is part of it', () => {
+  const { db, transaction } = openDatabase(':memory:', migrations)
+  const add = (name: string) => transaction(() => db.prepare('insert into thing values (?)').run(name))
+  expect(() =>
+    transaction(() => {
+      add('a')
+      throw new Error('no')
+    }),
+  ).toThrow('no')
+  transaction(() => {
+    add('b')
+    add('c')
+  })
+  expect(db.prepare('select name from thing').all()).toEqual([{ name: 'b' }, { name: 'c' }])
+  db.close()
+})
+
+test('a copy has what the file has, and keeps its own changes to itself', () => {
+  const path = newPath()
+  const real = openDatabase(path, migrations).db
+  real.exec(`insert into thing values ('a')`)
+  const copy = openDatabaseCopy(path, migrations).db
+  copy.exec(`insert into thing values ('b')`)
+  expect(copy.prepare('select name from thing').all()).toEqual([{ name: 'a' }, { name: 'b' }])
+  expect(real.prepare('select name from thing').all()).toEqual([{ name: 'a' }])
+  copy.close()
+  real.close()
+})

@@ -1,6 +1,6 @@
 /** `bot --dry-run` and `up --dry-run`: what the bot would do, as text or JSON. */
 import type { Show, Shown } from '../bot/dry-run.ts'
-import type { AdfNode } from '../bot/publish/text.ts'
+import type { AdfNode } from '../bot/jira/adf.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, stripControls } from './terminal/output.ts'
 

@@ -6,29 +6,20 @@ import { aboutOf } from '../bot/inbox/lanes.ts'
 import type { Config } from '../config/config.ts'
 import { fail } from '../errors.ts'
 import type { DeliveryRow } from '../store/port.ts'
-import { openMemory } from '../store/sqlite/memory.ts'
-import { openQueue } from '../store/sqlite/queue.ts'
+import { openStore } from '../store/sqlite/index.ts'
 import { type Invocation, printNote, stripControls } from './terminal/output.ts'
 
 /** `runs`: a running bot answers. */
-export type Inbox = { runs: boolean; ask: AskBot; close(): void }
+export type Inbox = { runs: boolean; ask: AskBot; close(): Promise<void> }
 
 /** Null when no bot ever ran with this home. */
 const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
   const ask = await findBot(home)
-  if (ask !== null) return { runs: true, ask, close: () => {} }
+  if (ask !== null) return { runs: true, ask, close: async () => {} }
   const path = join(home, 'bot.db')
   if (!existsSync(path)) return null
-  const queue = openQueue(path, Date.now)
-  const memory = openMemory(join(home, 'memory.db'), Date.now)
-  return {
-    runs: false,
-    ask: async question => answerFrom({ queue, memory }, question),
-    close: () => {
-      queue.close()
-      memory.close()
-    },
-  }
+  const store = openStore(path, Date.now)
+  return { runs: false, ask: question => answerFrom(store, question), close: store.close }
 }
 
 /** Runs `work` on the inbox of the bot; `work` gets null, after a note, when no bot ever ran. */
@@ -39,7 +30,7 @@ export const withInbox = async <T>(invocation: Invocation, work: (inbox: Inbox |
   try {
     return await work(inbox)
   } finally {
-    inbox?.close()
+    await inbox?.close()
   }
 }
 

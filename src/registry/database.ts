@@ -1,12 +1,12 @@
 /** What the registry's queries are written with: statements of one SQLite file, and the JSON in its cells. */
 import type { Requester } from '../schema/action.ts'
-import { openStore, type Store } from '../sqlite.ts'
+import { openDatabase, type Database as SqliteFile } from '../sqlite.ts'
 import { migrations } from './migrations.ts'
 
 export type Cell = string | number | bigint | null | Uint8Array
 export type Row = Record<string, Cell>
 
-export type Database = Store & {
+export type Database = SqliteFile & {
   all: (sql: string, ...values: Cell[]) => Row[]
   /** The rows as arrays of cells: of a thousand rows, objects take five times as long. */
   arrays: (sql: string, ...values: Cell[]) => Cell[][]
@@ -15,11 +15,11 @@ export type Database = Store & {
   run: (sql: string, ...values: Cell[]) => number
 }
 
-export const openDatabase = (path: string): Database => {
-  const store = openStore(path, migrations)
-  const { db } = store
+export const openRegistryDatabase = (path: string): Database => {
+  const file = openDatabase(path, migrations)
+  const { db } = file
   return {
-    ...store,
+    ...file,
     all: (sql, ...values) => db.prepare(sql).all(...values) as Row[],
     arrays: (sql, ...values) => {
       const statement = db.prepare(sql)

@@ -5,7 +5,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { checkpointQueries } from './checkpoints.ts'
-import { openDatabase } from './database.ts'
+import { openRegistryDatabase } from './database.ts'
 import { environmentQueries } from './environments.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
@@ -20,7 +20,7 @@ export type Registry = ReturnType<typeof openRegistry>
 /** Opens `path`; creates it and its folder (0700) when it does not exist. */
 export const openRegistry = (path: string) => {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const database = openDatabase(path)
+  const database = openRegistryDatabase(path)
   return {
     ...environmentQueries(database),
     ...checkpointQueries(database),

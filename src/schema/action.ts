@@ -31,6 +31,9 @@ const jiraComment = { ticket, commentId: shortText(64) }
 /** A comment that holds commands: on a pull request, or on a ticket in Jira. */
 export const commentRef = v.union([v.object(githubComment), v.object(jiraComment)])
 export type CommentRef = v.InferOutput<typeof commentRef>
+/** Names the comment that commands stand in: all commands of one comment share it. */
+export const threadOf = (comment: CommentRef): string =>
+  'repo' in comment ? `github:${comment.repo}:${comment.commentId}` : `jira:${comment.ticket}:${comment.commentId}`
 /** Where a person waits for an answer. `line` is the command's index in that comment, from 0. */
 export const replyTo = v.union([v.object({ ...githubComment, line: count }), v.object({ ...jiraComment, line: count })])
 export type ReplyTo = v.InferOutput<typeof replyTo>

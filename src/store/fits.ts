@@ -2,7 +2,7 @@
 import type { Action } from '../schema/action.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 
-type Create = Extract<Action, { kind: 'create' }>
+type Create = Pick<Extract<Action, { kind: 'create' }>, 'machine'>
 
 /** The machine that this create would get from that runner. */
 const machineOf = ({ machine = {} }: Create, { defaults }: Offer) => ({
@@ -18,7 +18,7 @@ const machineOf = ({ machine = {} }: Create, { defaults }: Offer) => ({
 export const whyNever = (action: Create, offer: Offer): { reason: string; remedy: string } | null => {
   const { image, size } = machineOf(action, offer)
   const { defaults, limits, room } = offer
-  const provider = offer.providers.find(one => one.name === defaults.provider)
+  const provider = offer.providers.find(({ name }) => name === defaults.provider)
   if (provider === undefined)
     return { reason: 'no hypervisor is available there', remedy: 'Run there: agent-swarm providers' }
   if (provider.images !== null && !provider.images.includes(image))

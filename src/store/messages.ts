@@ -1,6 +1,6 @@
 /** Messages for the outbox, each with the key by which a newer one replaces it. */
-import { type Ticket, threadOf } from '../domain.ts'
-import type { CommentRef, PullRequestRef } from '../schema/action.ts'
+import type { Ticket } from '../domain.ts'
+import { type CommentRef, type PullRequestRef, threadOf } from '../schema/action.ts'
 import type { JiraNote, Message } from './port.ts'
 
 /** A reaction to a comment; Jira has none. */

@@ -6,18 +6,24 @@
  * no callbacks. One contract suite (test/store/contract.ts) holds for every backend. Times are epoch milliseconds from the
  * injected clock unless a comment says otherwise.
  */
-import type { StatusCategory } from '../../handlers/handler.ts'
+import type { MoveNote, StatusCategory } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import type { HeartbeatRequest, Lease, Offer } from '../schema/runner-protocol.ts'
+import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../schema/runner-protocol.ts'
 
 /** A wait longer than this is a clock that was set back: the thing is due. Milliseconds. */
-export const MAX_WAIT_MS = 60 * 60_000
+export { MAX_WAIT_MS } from '../backoff.ts'
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
+/** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
+export const AUDIT_ROWS = 5_000
+/** How much of a ticket's history its status comment shows; purge keeps as much while the ticket has its machine. */
+export const HISTORY_LENGTH = 5
+/** A runner that sent no heartbeat for this long is away. Milliseconds. */
+export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 // ── Inbox ──
 
@@ -103,6 +109,7 @@ type Inbox = {
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
   due(limit: number): Promise<StoredDelivery[]>
+  /** All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. */
   settle(settled: readonly SettledDelivery[]): Promise<void>
   /** It could not be decided: try again at `at`, within MAX_WAIT_MS. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): Promise<void>
@@ -142,7 +149,7 @@ type Queue = {
   enqueue(action: QueuedAction): Promise<'added' | 'duplicate'>
   /**
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
-   * (fits.ts). Pins the ticket when it is a create.
+   * (fits.ts; a create of a ticket that has its machine fits). Pins the ticket when it is a create.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
   renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>
@@ -178,6 +185,8 @@ export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
+  /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
+  | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 
@@ -244,13 +253,19 @@ type Requests = {
   get(id: string): Promise<Request | null>
   /** The ticket's last request of a state-changing action, by a person or by anything; null when there is none. */
   lastStateChange(ticket: Ticket, by: 'person' | 'anything'): Promise<Request | null>
-  /** The commands of one comment, by line. */
+  /**
+   * The commands of one comment, by line. A line has one: a later request for it has `command` null, or takes the line from one
+   * that was refused without an answer.
+   */
   ofComment(comment: CommentRef): Promise<Request[]>
   /** Comments with a command recorded at or before `before` that has not ended, newest first. */
   unfinishedComments(before: number, limit: number): Promise<CommentRef[]>
-  /** The ticket's last actions that ended as done or failed, and its last refusals; newest first. */
+  /**
+   * The ticket's last actions that ended as done or failed (not `status`, which changes nothing), and its last refusals that were
+   * answered; newest first.
+   */
   history(ticket: Ticket, limit: number): Promise<Request[]>
-  /** Commands, newest first. `ticket` null: of every ticket. */
+  /** Commands that were allowed or refused, newest first; AUDIT_ROWS of each. `ticket` null: of every ticket. */
   audit(ticket: Ticket | null, limit: number): Promise<Request[]>
 }
 
@@ -336,8 +351,8 @@ type Cursors = {
 }
 
 /**
- * A comment (or link) of ours. `about`: the ticket of a status comment, the comment that a reply answers, the note, the pull
- * request of a link.
+ * A comment (or link) of ours. `about`: the ticket of a status comment, the id of the comment that a reply answers, the `about`
+ * of a note, the pull request of a link (`acme/shop#7`).
  */
 export type OwnCommentKey =
   | { side: 'github'; kind: 'status' | 'reply'; repo: string; number: number; about: string }

@@ -1,16 +1,17 @@
-/** `--dry-run`: everything is decided and shown, nothing is done, and the next real start acts on what came. */
-import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+/** A dry run: everything is decided and shown, nothing is done, and the next real start acts on what arrived. */
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Shown } from '../../src/bot/dry-run.ts'
 import { type Bot, startBot } from '../../src/bot/index.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
-import { openQueue } from '../../src/store/sqlite/queue.ts'
-import { compiled } from '../support/cli.ts'
+import { jiraNoteMessage } from '../../src/store/messages.ts'
+import type { Store } from '../../src/store/port.ts'
+import { openStore } from '../../src/store/sqlite/index.ts'
+import { heartbeatOf } from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -28,7 +29,6 @@ const settings = () => ({
   HOME: home,
   AGENT_SWARM_HOME: join(home, 'state'),
   AGENT_SWARM_PROVIDER: 'synthetic',
-  ...compiled,
   ...github.settings,
   ...jira.settings,
   JIRA_PROJECTS: 'DROP',
@@ -49,7 +49,7 @@ afterEach(async () => {
   rmSync(home, { recursive: true })
 })
 const start = async (dry: boolean) => {
-  bot = await startBot(config, openLog('silent'), dry ? { show: one => void shown.push(one) } : {})
+  bot = await startBot(config, openLog('silent'), dry ? { show: entry => void shown.push(entry) } : {})
   github.sendTo(bot.url)
   jira.sendTo(bot.url)
 }
@@ -63,25 +63,20 @@ const runner = (path: string, body: unknown) =>
     headers: { authorization: `Bearer ${TOKEN}` },
     body: JSON.stringify(body),
   })
-const heartbeat = () =>
-  runner('heartbeat', {
-    runnerId: 'runner-1',
-    host: 'studio',
-    version: '0.1.0',
-    providers: [{ name: 'synthetic', live: true }],
-    environments: [environmentOf('DROP-1')],
-  })
+const heartbeat = () => runner('heartbeat', heartbeatOf([environmentOf('DROP-1', { provider: 'kvm' })]))
 const writes = () => [
-  ...github.asked.filter(one => one.method !== 'GET' && !/\/access_tokens$/.test(one.path)),
-  ...jira.asked.filter(one => one.method !== 'GET'),
+  ...github.requests.filter(({ method, path }) => method !== 'GET' && !/\/access_tokens$/.test(path)),
+  ...jira.requests.filter(({ method }) => method !== 'GET'),
 ]
-/** Of the webhooks: the look for what they missed may find the same. */
+/** Of the webhooks: catching up may find the same. */
 const verdicts = () =>
-  shown.flatMap(one => (one.what === 'delivery' && !one.id.startsWith('poll:') ? [`${one.event} ${one.verdict}`] : []))
-const requests = () => shown.flatMap(one => (one.what === 'request' ? [one] : []))
-/** Every row of a store, but for the deliveries and what counts them. */
-const contents = (name: string) => {
-  const db = new DatabaseSync(join(config.home, name), { readOnly: true })
+  shown.flatMap(entry =>
+    entry.what === 'delivery' && !entry.id.startsWith('poll:') ? [`${entry.event} ${entry.verdict}`] : [],
+  )
+const requests = () => shown.flatMap(entry => (entry.what === 'request' ? [entry] : []))
+/** Every row of the store except deliveries and their counter. */
+const contents = () => {
+  const db = new DatabaseSync(join(config.home, 'bot.db'), { readOnly: true })
   const tables = db
     .prepare(`select name from sqlite_master where type = 'table' and name not in ('delivery', 'sqlite_sequence')`)
     .all()
@@ -100,16 +95,14 @@ const deliveries = () => {
   return rows
 }
 
-test('a whole story is decided and shown, nothing of it is done, and the real start does it', async () => {
-  // What was there before: an action that waits for a runner, and a message that waits to be published.
+test('a whole story is decided and shown, none of it is done, and the real start does it', async () => {
+  // From before: an action that waits for a runner, and a message that waits to be published.
   await start(false)
   await jira.move('DROP-2', 'In Progress')
-  await until('the action', async () => openedOnce(queue => queue.list({ state: 'pending' }).length === 1))
+  await until('the action', () => inStore(async ({ queue }) => (await queue.list({ state: 'pending' })).length === 1))
   await end()
-  openedOnce(queue =>
-    queue.outbox.put([{ key: 'jira:x', body: { kind: 'jira', ticket: 'DROP-2', about: 'x', text: 'an old word' } }]),
-  )
-  const before = { queue: contents('bot.db'), memory: contents('memory.db') }
+  await inStore(({ outbox }) => outbox.put([jiraNoteMessage('DROP-2', 'x', { kind: 'text', text: 'an old note' })]))
+  const before = contents()
   const already = writes().length
 
   await start(true)
@@ -118,7 +111,7 @@ test('a whole story is decided and shown, nothing of it is done, and the real st
   const sha = await github.push('drop-1-login')
   const number = await github.open('drop-1-login', 'Log in')
   const commented = await github.comment(number, '/swarm checkpoint before')
-  await github.comment(number, 'a word between people')
+  await github.comment(number, 'people talk')
   await until('the comments that would be published', () => requests().length >= 4)
   await github.merge(number)
   await until('the last verdict', () => verdicts().length === 6)
@@ -131,7 +124,7 @@ test('a whole story is decided and shown, nothing of it is done, and the real st
     'pull_request ignored',
     'push actions',
   ])
-  const actions = shown.flatMap(one => (one.what === 'delivery' ? one.actions.map(({ action }) => action) : []))
+  const actions = shown.flatMap(entry => (entry.what === 'delivery' ? entry.actions.map(({ action }) => action) : []))
   expect(actions).toMatchObject([
     { kind: 'checkpoint', ticket: 'DROP-1', name: `push-${sha.slice(0, 7)}` },
     { kind: 'checkpoint', ticket: 'DROP-1', name: 'before' },
@@ -161,25 +154,25 @@ test('a whole story is decided and shown, nothing of it is done, and the real st
     ]),
   )
 
-  // Runners get no work, and keep what they have to tell.
+  // Runners get no work, and keep their outcomes.
   for (const path of ['acquire', 'renew', 'complete', 'fail'])
     expect((await runner(path, { runnerId: 'runner-1' })).status).toBe(503)
   await end()
   expect(writes()).toHaveLength(already)
-  expect({ queue: contents('bot.db'), memory: contents('memory.db') }).toEqual(before)
+  expect(contents()).toEqual(before)
   expect(deliveries().slice(1)).toEqual(
     Array.from({ length: 6 }, () => expect.objectContaining({ verdict: null, settled_at: null, attempt: 0, kept: 1 })),
   )
 
   await start(false)
-  await until('the real verdicts', () => deliveries().every(one => one.verdict !== null))
+  await until('the real verdicts', () => deliveries().every(({ verdict }) => verdict !== null))
   expect(writes().length).toBeGreaterThan(already)
 })
 
-test('what catching up would do is shown, and done by the real start', async () => {
+test('catching up is shown, and the real start does it', async () => {
   const caughtUp = async () => {
     await bot?.catchUp()
-    await until('all of it decided', () => deliveries().every(one => one.verdict !== null))
+    await until('all of it decided', () => deliveries().every(({ verdict }) => verdict !== null))
   }
   await start(false)
   await caughtUp()
@@ -195,60 +188,24 @@ test('what catching up would do is shown, and done by the real start', async () 
   const again = `/app/hook/deliveries/${github.deliveries.at(-1)?.id}/attempts`
   expect(requests()).toEqual([{ what: 'request', to: 'GitHub', method: 'POST', path: again, body: null }])
   await until('the create', () =>
-    shown.some(one => one.what === 'delivery' && one.actions[0]?.action.kind === 'create'),
+    shown.some(entry => entry.what === 'delivery' && entry.actions[0]?.action.kind === 'create'),
   )
   await end()
   expect(github.deliveries).toHaveLength(before)
-  expect(openedOnce(queue => queue.list())).toEqual([])
+  expect(await inStore(({ queue }) => queue.list())).toEqual([])
 
   await start(false)
   await caughtUp()
   expect(github.deliveries.at(-1)).toMatchObject({ event: 'push', redelivery: true, status_code: 202 })
-  expect(openedOnce(queue => queue.list())).toMatchObject([{ action: { kind: 'create', ticket: 'DROP-2' } }])
+  expect(await inStore(({ queue }) => queue.list())).toMatchObject([{ action: { kind: 'create', ticket: 'DROP-2' } }])
 })
 
-const openedOnce = <T>(look: (queue: ReturnType<typeof openQueue>) => T): T => {
-  const queue = openQueue(join(config.home, 'bot.db'), Date.now)
+/** Reads or writes the real store, while no bot runs or beside it. */
+const inStore = async <T>(work: (store: Store) => Promise<T>): Promise<T> => {
+  const store = openStore(join(config.home, 'bot.db'), Date.now)
   try {
-    return look(queue)
+    return await work(store)
   } finally {
-    queue.close()
+    await store.close()
   }
 }
-
-test('up --dry-run shows it on its output, and its runner does nothing', async () => {
-  const child = spawn(process.execPath, [resolve(import.meta.dirname, '../../bin/agent-swarm.js'), 'up', '--dry-run'], {
-    env: settings(),
-  })
-  let [out, errors] = ['', '']
-  child.stdout.on('data', chunk => {
-    out += chunk
-  })
-  child.stderr.on('data', chunk => {
-    errors += chunk
-  })
-  try {
-    jira.sendTo(await until('up', () => errors.match(/listens on (http:[^\s,]+)/)?.[1]))
-    expect(await jira.move('DROP-1', 'In Progress')).toBe(202)
-    await until('the action', () => /would queue: \{"kind":"create","ticket":"DROP-1"/.test(out))
-    expect(out).toMatch(/^jira jira:issue_updated \S+: actions\n/)
-    expect(errors).toContain('This is a dry run')
-    // As people would read it, and not as Jira takes it.
-    const asked = await jira.write('DROP-1', '/swarm fly')
-    await until('the answer', () => out.includes('would send Jira: POST /rest/api/3/issue/DROP-1/comment\n'))
-    expect(out).toContain(`\n    Answer to comment ${asked}:\n    There is no command fly.\n    ---\n`)
-    expect(out).toMatch(/\n {4}\| \/swarm stop \| Shuts the machine down\. .* \| \/swarm stop \|\n/)
-    await until('its line in the log', () => errors.includes('shown, and not published'))
-    expect(errors).not.toContain('"published"')
-    const gone = new Promise(done => child.once('exit', done))
-    child.kill('SIGTERM')
-    expect(await gone).toBe(0)
-  } finally {
-    child.kill('SIGKILL')
-  }
-  expect(existsSync(join(config.home, 'synthetic'))).toBe(false)
-  expect(existsSync(join(config.home, 'registry.db'))).toBe(false)
-  expect([jira.comments('DROP-1'), writes()]).toEqual([['/swarm fly'], []])
-  const kept = expect.objectContaining({ verdict: null, kept: 1 })
-  expect(deliveries()).toEqual([kept, kept])
-})

@@ -1,86 +1,95 @@
-/** Payloads that others wrote, as events of ours. */
+/** Payloads that others wrote, as events. */
 import { readFileSync } from 'node:fs'
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { githubEvent, githubEventNames, githubLane, installationOf } from '../../src/bot/github/events.ts'
-import { jiraEvent, jiraLane } from '../../src/bot/jira/events.ts'
+import { UNFIT_EDITED } from '../../handlers/handler.ts'
+import { githubEventNames, githubLane, parseGitHub } from '../../src/bot/github/events.ts'
+import { jiraLane, parseJira } from '../../src/bot/jira/events.ts'
 import { faultsOfPayload } from '../support/github-payloads.ts'
 
 type Payload = Record<string, unknown> & { action?: string }
-const all = (examples as unknown as { name: string; examples: Payload[] }[]).flatMap(({ name, examples }) =>
+const recorded = (examples as unknown as { name: string; examples: Payload[] }[]).flatMap(({ name, examples }) =>
   examples.map(payload => ({ name, payload })),
 )
-/** The first that is still as GitHub describes it, if any is: some were recorded long ago. */
-const of = (name: string, action?: string): Payload => {
-  const recorded = all.filter(one => one.name === name && (action === undefined || one.payload.action === action))
-  const found = recorded.find(one => faultsOfPayload(name, one.payload).length === 0) ?? recorded[0]
-  if (found === undefined) throw new Error(`no example of ${name}`)
-  return structuredClone(found.payload)
+/** The first recorded payload that still matches GitHub's description, or else the first: some were recorded long ago. */
+const example = (name: string, action?: string): Payload => {
+  const all = recorded.filter(entry => entry.name === name && (action === undefined || entry.payload.action === action))
+  const entry = all.find(({ payload }) => faultsOfPayload(name, payload).length === 0) ?? all[0]
+  if (entry === undefined) throw new Error(`there is no example of ${name}`)
+  return structuredClone(entry.payload)
 }
 
-test('all recorded payloads of GitHub are read without harm, and only some are events', () => {
-  expect(all.length).toBeGreaterThan(300)
-  const made = all.flatMap(({ name, payload }) => {
-    const read = githubEvent(name, payload)
+test('all recorded payloads of GitHub are parsed without harm, and only some are events', () => {
+  expect(recorded.length).toBeGreaterThan(300)
+  const events = recorded.flatMap(({ name, payload }) => {
+    const parsed = parseGitHub(name, payload)
     expect(githubLane(name, payload)).toMatch(/^github:/)
-    installationOf(payload)
-    return 'event' in read ? [`${name} ${read.event.kind}`] : []
+    return 'event' in parsed ? [`${name} ${parsed.event.kind}`] : []
   })
-  expect([...new Set(made)].sort()).toEqual(['issue_comment comment', 'pull_request pull-request', 'push push'])
+  expect([...new Set(events)].sort()).toEqual(['issue_comment comment', 'pull_request pull-request', 'push push'])
 })
 
-test('mutilated payloads are ignored, never thrown at', () => {
+/** Replaces the value at a path that the numbers choose. */
+const mutate = (payload: unknown, path: readonly number[], value: unknown): unknown => {
+  const mutated = structuredClone(payload) as Record<string, unknown>
+  let at = mutated
+  for (const step of path) {
+    const keys = Object.keys(at)
+    const key = keys[step % Math.max(1, keys.length)]
+    if (key === undefined) break
+    const next = at[key]
+    if (typeof next !== 'object' || next === null || step % 3 === 0) {
+      at[key] = value
+      break
+    }
+    at = next as Record<string, unknown>
+  }
+  return mutated
+}
+
+test('mutated payloads are parsed without an exception', () => {
   fc.assert(
     fc.property(
-      fc.constantFrom(...all),
+      fc.constantFrom(...recorded),
       fc.array(fc.nat(), { maxLength: 5 }),
       fc.anything(),
       ({ name, payload }, path, value) => {
-        const broken = structuredClone(payload) as Record<string, unknown>
-        let at: Record<string, unknown> = broken
-        for (const step of path) {
-          const keys = Object.keys(at)
-          const key = keys[step % Math.max(1, keys.length)]
-          if (key === undefined) break
-          const next = at[key]
-          if (typeof next !== 'object' || next === null || step % 3 === 0) {
-            at[key] = value
-            break
-          }
-          at = next as Record<string, unknown>
-        }
-        githubEvent(name, broken)
-        githubLane(name, broken)
-        jiraEvent(broken)
+        const mutated = mutate(payload, path, value)
+        parseGitHub(name, mutated)
+        githubLane(name, mutated)
+        parseJira(mutated)
       },
     ),
-    { numRuns: 1_000 },
+    { numRuns: 300, seed: 20_261_127 },
   )
-  for (const nothing of [null, 1, 'x', [], true, undefined]) {
-    for (const name of githubEventNames) expect(githubEvent(name, nothing)).toHaveProperty('ignored')
-    expect(jiraEvent(nothing)).toHaveProperty('ignored')
+  for (const value of [null, 1, 'x', [], true, undefined]) {
+    for (const name of githubEventNames) expect(parseGitHub(name, value)).toHaveProperty('ignored')
+    expect(parseJira(value)).toHaveProperty('ignored')
   }
 })
 
-describe('payloads that the recorded ones lack', () => {
-  const repository = of('pull_request').repository as { full_name: string; html_url: string }
+describe('payloads of GitHub that were not recorded', () => {
+  const repository = example('pull_request').repository as { full_name: string; html_url: string }
   const pullRequest = (
     action: string,
     more: Record<string, unknown> = {},
     fork: 'same' | 'other' | 'gone' = 'same',
   ): Payload => {
-    const payload = of('pull_request', action)
-    const given = payload.pull_request as { head: Record<string, unknown> }
+    const payload = example('pull_request', action)
+    const original = payload.pull_request as { head: Record<string, unknown> }
     const repo =
       fork === 'gone'
         ? null
-        : { ...(given.head.repo as object), full_name: fork === 'same' ? repository.full_name : 'stranger/Hello-World' }
-    return { ...payload, pull_request: { ...given, head: { ...given.head, repo }, ...more } }
+        : {
+            ...(original.head.repo as object),
+            full_name: fork === 'same' ? repository.full_name : 'stranger/Hello-World',
+          }
+    return { ...payload, pull_request: { ...original, head: { ...original.head, repo }, ...more } }
   }
-  const said = of('issue_comment', 'created').comment as Payload & { user: object }
+  const written = example('issue_comment', 'created').comment as Payload & { user: object }
   const comment = (more: Record<string, unknown> = {}): Payload => {
-    const payload = of('issue_comment', 'created')
+    const payload = example('issue_comment', 'created')
     return {
       ...payload,
       issue: {
@@ -109,78 +118,83 @@ describe('payloads that the recorded ones lack', () => {
       pullRequest('closed', { merged: true }, 'other'),
       { event: { fromFork: true } },
     ],
-    ['an empty description', 'pull_request', pullRequest('opened', { body: null }), { event: { body: '' } }],
+    ['no description', 'pull_request', pullRequest('opened', { body: null }), { event: { body: '' } }],
     [
       'made a draft',
       'pull_request',
-      of('pull_request', 'converted_to_draft'),
-      { ignored: 'a pull request was converted_to_draft' },
+      example('pull_request', 'converted_to_draft'),
+      { ignored: 'nothing to do when a pull request is converted_to_draft' },
     ],
     ['a comment on a pull request', 'issue_comment', comment(), { event: { authorIsBot: false, unfit: null } }],
     [
       'an edited comment',
       'issue_comment',
       comment({ action: 'edited', changes: { body: { from: 'x' } } }),
-      { event: { unfit: 'an edited comment gives no commands' } },
+      { event: { unfit: UNFIT_EDITED } },
     ],
-    ['a deleted comment', 'issue_comment', comment({ action: 'deleted' }), { ignored: 'a comment was deleted' }],
+    [
+      'a deleted comment',
+      'issue_comment',
+      comment({ action: 'deleted' }),
+      { ignored: 'nothing to do when a comment is deleted' },
+    ],
     [
       'a comment on an issue',
       'issue_comment',
-      of('issue_comment', 'created'),
-      { event: { unfit: 'commands are given on pull requests, and this is an issue' } },
+      example('issue_comment', 'created'),
+      { event: { unfit: 'comments on issues cannot give commands' } },
     ],
     [
-      'a comment whose author is gone',
+      'a comment whose author was deleted',
       'issue_comment',
-      comment({ comment: { ...(of('issue_comment').comment as object), user: null } }),
-      { event: { author: 'ghost', unfit: 'its author is gone' } },
+      comment({ comment: { ...written, user: null } }),
+      { event: { author: 'ghost', unfit: 'comments of deleted accounts cannot give commands' } },
     ],
     [
       'a comment of a bot',
       'issue_comment',
-      comment({ comment: { ...said, user: { ...said.user, login: 'x[bot]', type: 'Bot' } } }),
+      comment({ comment: { ...written, user: { ...written.user, login: 'x[bot]', type: 'Bot' } } }),
       { event: { authorIsBot: true } },
     ],
     [
-      'a comment by an app for a person',
+      'a comment by an app on behalf of a person',
       'issue_comment',
-      comment({ comment: { ...said, performed_via_github_app: (of('check_run').check_run as Payload).app } }),
+      comment({ comment: { ...written, performed_via_github_app: (example('check_run').check_run as Payload).app } }),
       { event: { authorIsBot: true } },
     ],
     [
-      'a repository of somebody whose login a company gave',
+      'a repository of a managed user',
       'issue_comment',
       comment({ repository: { ...repository, full_name: 'mona_acme/shop' } }),
       { event: { pullRequest: { repo: 'mona_acme/shop' } } },
     ],
-    ['an event that we do not know', 'star', of('star'), { ignored: 'the event star means nothing here' }],
+    ['an event that is not handled', 'star', example('star'), { ignored: 'the event star is not handled' }],
   ])('%s', ([, name, payload, expected]) => {
     expect(faultsOfPayload(name, payload)).toEqual([])
-    expect(githubEvent(name, payload)).toMatchObject(expected)
+    expect(parseGitHub(name, payload)).toMatchObject(expected)
   })
 
   test.for<[string, string, Payload, object]>([
-    // GitHub's REST API says that it may be null; its description of this webhook does not.
-    ['a fork that is gone', 'pull_request', pullRequest('closed', {}, 'gone'), { event: { fromFork: true } }],
+    // GitHub's REST API says that the repository may be null; its description of this webhook does not.
+    ['a fork that was deleted', 'pull_request', pullRequest('closed', {}, 'gone'), { event: { fromFork: true } }],
     [
-      'a repository with a name that is none',
+      'an invalid name of a repository',
       'push',
-      { ...of('push'), repository: { full_name: 'a/b/../c' } },
-      { ignored: 'a push that lacks what is needed' },
+      { ...example('push'), repository: { full_name: 'a/b/../c' } },
+      { ignored: 'the payload of a push lacks a required member' },
     ],
     [
-      'an event named like what objects inherit',
+      'an event with the name of an inherited member',
       'constructor',
       {},
-      { ignored: 'the event constructor means nothing here' },
+      { ignored: 'the event constructor is not handled' },
     ],
-  ])('%s, which GitHub does not describe', ([, name, payload, expected]) => {
+  ])("%s, outside of GitHub's description", ([, name, payload, expected]) => {
     expect(faultsOfPayload(name, payload)).not.toEqual([])
-    expect(githubEvent(name, payload)).toMatchObject(expected)
+    expect(parseGitHub(name, payload)).toMatchObject(expected)
   })
 
-  test('what belongs together has one lane', () => {
+  test('a pull request and its comments have one lane', () => {
     const number = 2
     expect(githubLane('pull_request', { repository, pull_request: { number } })).toBe(
       `github:${repository.full_name}:pr:2`,
@@ -189,44 +203,70 @@ describe('payloads that the recorded ones lack', () => {
     expect(githubLane('push', { repository, ref: 'refs/heads/x' })).toBe(
       `github:${repository.full_name}:ref:refs/heads/x`,
     )
-    expect(installationOf({ installation: { id: 5 } })).toBe(5)
-    expect(installationOf({})).toBeNull()
+  })
+
+  test('the repository and the installation are parsed with the event; what is wrong with them counts as missing', () => {
+    const payload = { ...example('push'), installation: { id: 5 } }
+    const original = payload as unknown as { repository: { id: number; default_branch: string; full_name: string } }
+    const { id, default_branch: defaultBranch, full_name: name } = original.repository
+    expect(parseGitHub('push', payload)).toMatchObject({ installation: 5, repository: { name, id, defaultBranch } })
+    const broken = { ...payload, installation: { id: 'x' }, repository: { full_name: name, id: -1, default_branch: 5 } }
+    expect(parseGitHub('push', broken)).toMatchObject({
+      installation: null,
+      repository: { name, id: null, defaultBranch: null },
+    })
+  })
+
+  test('text without end is refused before anything reads it', () => {
+    expect(parseGitHub('issue_comment', comment({ comment: { ...written, body: 'x'.repeat(300_000) } }))).toEqual({
+      ignored: 'the payload of a comment lacks a required member',
+    })
   })
 })
 
 describe('Jira', () => {
   const fixture = (name: string) =>
     JSON.parse(readFileSync(new URL(`../fixtures/jira/${name}.json`, import.meta.url), 'utf8'))
+  const account = '99:27935d01-92a7-4687-8272-a9b8d3b2ae2e'
+  const nothing = 'jira:issue_updated without a change of status, assignee or key'
   test.for<[string, object]>([
     [
       'cloud-status',
       {
         event: {
-          kind: 'ticket',
-          ticket: 'TEST-1',
-          change: 'status',
-          category: 'indeterminate',
-          assignee: '99:27935d01-92a7-4687-8272-a9b8d3b2ae2e',
-          by: '99:27935d01-92a7-4687-8272-a9b8d3b2ae2e',
+          ...{ kind: 'ticket', ticket: 'TEST-1', change: 'status', category: 'indeterminate' },
+          ...{ assignee: account, by: account },
         },
+        change: 'changed:10000',
       },
     ],
     ['cloud-assignee', { event: { change: 'assignee', assignee: null } }],
-    ['cloud-summary', { ignored: 'jira:issue_updated without a change of status or assignee' }],
-    ['cloud-created', { event: { change: 'status', category: 'new' } }],
+    ['cloud-summary', { ignored: nothing }],
+    ['cloud-created', { event: { change: 'status', category: 'new' }, change: 'created:TEST-1' }],
     ['cloud-deleted', { event: { change: 'deleted' } }],
     [
       'cloud-comment',
       {
         event: {
-          kind: 'ticket-comment',
-          ticket: 'TEST-1',
-          commentId: '10274',
-          body: '/swarm create',
-          change: 'created',
+          ...{ kind: 'ticket-comment', ticket: 'TEST-1', commentId: '10274', body: '/swarm create', change: 'created' },
           at: Date.parse('2021-08-11T10:19:06.887Z'),
         },
+        change: 'comment:10274',
       },
+    ],
+    [
+      'cloud-moved',
+      {
+        event: {
+          ...{ kind: 'ticket', ticket: 'PLATFORM-45', change: 'moved', from: 'APP-123', statusChanged: false },
+          ...{ category: 'indeterminate', at: 1_795_860_516_796 },
+        },
+        change: 'changed:10197',
+      },
+    ],
+    [
+      'cloud-moved-status',
+      { event: { ticket: 'INDEV-130', change: 'moved', from: 'TCP-2', statusChanged: true, category: 'new' } },
     ],
     [
       'server-status',
@@ -234,22 +274,48 @@ describe('Jira', () => {
         event: { ticket: 'TEST-41', change: 'status', category: 'indeterminate', by: 'JIRAUSER10000', assignee: 'dev' },
       },
     ],
-    ['server-empty-changelog', { ignored: 'jira:issue_updated without a change of status or assignee' }],
-    ['no-key', { ignored: 'the issue has no key of the usual form' }],
-  ])('%s', ([name, expected]) => expect(jiraEvent(fixture(name))).toMatchObject(expected))
+    ['server-empty-changelog', { ignored: nothing }],
+    ['no-key', { ignored: 'not a webhook about an issue with a key of the usual form' }],
+  ])('%s', ([name, expected]) => expect(parseJira(fixture(name))).toMatchObject(expected))
 
-  test('an item without its own field inherits none', () => {
+  test.for<[string, (body: ReturnType<typeof fixture>) => void, object]>([
+    [
+      'a changelog id that is a number',
+      body => Object.assign(body.changelog, { id: 10124 }),
+      { change: 'changed:10124' },
+    ],
+    ['labels that are objects', body => Object.assign(body.issue.fields, { labels: [{ name: 'x' }] }), {}],
+    [
+      'a timestamp that is text',
+      body => Object.assign(body, { timestamp: '2026-11-28T10:08:36.796-0500' }),
+      { event: { at: Date.parse('2026-11-28T15:08:36.796Z') } },
+    ],
+    ['a timestamp that is no time', body => Object.assign(body, { timestamp: 'yesterday' }), { event: { at: null } }],
+    ['an account of another type', body => Object.assign(body, { user: 5 }), { event: { by: null } }],
+  ])('%s does not lose the move', ([, change, expected]) => {
     const body = fixture('cloud-status')
-    body.changelog.items = [JSON.parse('{"__proto__": {"field": "status"}}')]
-    expect(jiraEvent(body)).toHaveProperty('ignored')
+    change(body)
+    expect(parseJira(body)).toMatchObject(expected)
+    expect(parseJira(body)).toMatchObject({ event: { change: 'status', category: 'indeterminate' } })
   })
 
-  test('a comment that is edited says so; one whose id is no number is none, nor is one that is deleted', () => {
+  test('only own members of a changelog item count', () => {
+    const body = fixture('cloud-status')
+    body.changelog.items = [JSON.parse('{"__proto__": {"field": "status"}}')]
+    expect(parseJira(body)).toHaveProperty('ignored')
+    body.changelog.items = [{ field: 'Key', fieldtype: 'jira' }]
+    expect(parseJira(body)).toHaveProperty('ignored')
+  })
+
+  test('an edited comment is marked; a deleted one, or one whose id is not a number, is ignored', () => {
     const body = fixture('cloud-comment')
-    expect(jiraEvent({ ...body, webhookEvent: 'comment_updated' })).toMatchObject({ event: { change: 'edited' } })
-    expect(jiraEvent({ ...body, webhookEvent: 'comment_deleted' })).toHaveProperty('ignored')
+    expect(parseJira({ ...body, webhookEvent: 'comment_updated' })).toMatchObject({
+      event: { change: 'edited' },
+      change: null,
+    })
+    expect(parseJira({ ...body, webhookEvent: 'comment_deleted' })).toHaveProperty('ignored')
     for (const id of ['1/../../x', '', '1?x', 1, '9'.repeat(21)])
-      expect(jiraEvent({ ...body, comment: { ...body.comment, id } })).toHaveProperty('ignored')
+      expect(parseJira({ ...body, comment: { ...body.comment, id } })).toHaveProperty('ignored')
   })
 
   test('a ticket has one lane', () => {

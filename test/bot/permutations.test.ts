@@ -1,48 +1,46 @@
 /**
- * Order does not matter: the deliveries of a ticket's life, in every order, with duplicates, with any one missing, and with
- * the bot away from any moment on. After one look for what was missed, the machine is as the life says. The stores, the
- * handlers and the looks are real, and the world is that of the stand-ins; the machine is a word.
+ * Whatever order deliveries arrive in, twice or not at all: after one look for what was missed, each ticket has the machine that it
+ * should have. Inbox, facts, handlers and polls are real, and GitHub and Jira are the stand-ins; the machine is a word.
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { openCatchUp } from '../../src/bot/catch-up.ts'
+import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
 import { type GitHub, openGitHub } from '../../src/bot/github/client.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
-import { openDecide } from '../../src/bot/inbox/decide.ts'
+import { decide } from '../../src/bot/inbox/decide.ts'
 import { type Jira, openJira } from '../../src/bot/jira/client.ts'
 import { jiraLane } from '../../src/bot/jira/events.ts'
 import { openJiraPoll } from '../../src/bot/jira/poll.ts'
 import { standardRules } from '../../src/bot/rules/repository-file.ts'
-import { openOutcomes } from '../../src/bot/runners/outcomes.ts'
 import { openLog } from '../../src/log.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
-import { type OpenStore, openStore, type Store } from '../../src/sqlite.ts'
+import { type Database, type OpenDatabase, openDatabase } from '../../src/sqlite.ts'
 import type { Delivery } from '../../src/store/port.ts'
-import { openMemory } from '../../src/store/sqlite/memory.ts'
-import { openQueue } from '../../src/store/sqlite/queue.ts'
+import { openStore } from '../../src/store/sqlite/index.ts'
+import { environmentOf, offer } from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, type JiraStatus, startJira } from '../support/jira.ts'
-import { environmentOf } from './stage.ts'
+import { randomFrom } from '../support/payload-mutations.ts'
 
-/** So many orders of a life are tried, and so many of them with others twice or missing, drawn by a seed. */
+/** How many orders of a life are tried, and how many of them with deliveries that come twice or are missing. */
 const [ORDERS, VARIED] =
-  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [24, 4]
+  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [12, 3]
 const START = Date.parse('2026-11-24T09:00:00Z')
 const MINUTE = 60_000
 
 type Machine = 'running' | 'stopped' | null
 type Step = { name: string; delivery: Delivery }
 type Life = {
-  /** What happens, in its order. What two steps are about has one name: `one` and `two` are pull requests. */
+  /** What happens, in this order. `one` and `two` are pull requests. */
   steps: readonly string[]
   end: Machine
-  /** Where it ends when none of it was decided in time, if that differs: what is over by then needs no machine. */
+  /** Its end when nothing was decided in time, if that differs: what is over by then needs no machine. */
   late?: Machine
-  /** Where it ends when this is lost without a trace: nobody can know that it was. */
+  /** Its end when this step is lost without a trace, so that nobody can know of it. */
   without?: Record<string, Machine>
 }
 
-// ── The lives ──
+// ── The lives of tickets ──
 
 const lives: Record<string, Life> = {
   'in progress, a pull request, a push, merged': {
@@ -110,22 +108,22 @@ const log = openLog('silent')
 const titles = Object.keys(lives)
 const projectOf = (title: string) => `LIFE${String.fromCharCode(65 + titles.indexOf(title))}`
 
-/** What was answered, as long as nothing happens in the world: it is asked the same hundreds of times. */
-const answers = new Map<string, { status: number; headers: [string, string][]; body: string }>()
-const real = globalThis.fetch
+/** Responses by request, while nothing happens in the world: the same requests are repeated hundreds of times. */
+const responses = new Map<string, { status: number; headers: [string, string][]; body: string }>()
+const realFetch = globalThis.fetch
 let living = ''
-const remembering: typeof fetch = async (url, init = {}) => {
+const cachedFetch: typeof fetch = async (url, init = {}) => {
   const key = JSON.stringify([init.method, String(url), init.body])
-  const known = answers.get(key)
+  const known = responses.get(key)
   if (known !== undefined) return new Response(known.body, known)
-  const answer = await real(url, init)
-  const told = await answer.text()
-  // Each life has the repository for itself.
+  const response = await realFetch(url, init)
+  const text = await response.text()
+  // Each life has the repository to itself.
   const body = /\/pulls\?/.test(String(url))
-    ? JSON.stringify(JSON.parse(told).filter((one: { head: { ref: string } }) => one.head.ref.startsWith(living)))
-    : told
-  const kept = { status: answer.status, headers: [...answer.headers], body }
-  answers.set(key, kept)
+    ? JSON.stringify(JSON.parse(text).filter((pull: { head: { ref: string } }) => pull.head.ref.startsWith(living)))
+    : text
+  const kept = { status: response.status, headers: [...response.headers] as [string, string][], body }
+  responses.set(key, kept)
   return new Response(kept.body, kept)
 }
 
@@ -134,28 +132,26 @@ beforeAll(async () => {
   hub = await startGitHub()
   board = await startJira({ issues: Object.fromEntries(titles.map(title => [`${projectOf(title)}-1`, title])) })
   hub.lose('failed')
-  vi.stubGlobal('fetch', remembering)
-  github = await openGitHub(
-    { via: 'token', token: 'token-dev', repositories: [hub.repo], apiUrl: hub.url },
-    { log, paced: false, installationOf: () => null, decide: async () => expect.fail('it is decided below') },
-  )
+  vi.stubGlobal('fetch', cachedFetch)
+  const settings = { via: 'token', token: 'token-dev', repositories: [hub.repo], apiUrl: hub.url } as const
+  github = await openGitHub(settings, { log, paced: false })
   jira = openJira({ url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null })
 })
 afterAll(async () => {
   vi.unstubAllGlobals()
   vi.useRealTimers()
   await Promise.all([hub.stop(), board.stop()])
-  process.stderr.write(`permutations: ${tried} runs of ${titles.length} lives\n`)
+  process.stderr.write(`permutations: ${runs} runs of ${titles.length} lives\n`)
 })
 
-/** Lets the next thing happen, a minute later, and returns the delivery that tells of it. */
-const happens = async (ticket: string, what: string, pulls: Map<string, number>): Promise<Delivery> => {
+/** Lets the next step happen, a minute later, and returns the delivery that reports it. */
+const perform = async (ticket: string, step: string, pulls: Map<string, number>): Promise<Delivery> => {
   vi.setSystemTime(Date.now() + MINUTE)
   const receivedAt = Date.now()
-  const [verb = '', which = '', ...words] = what.split(' ')
+  const [verb = '', which = '', ...words] = step.split(' ')
   const branch = `${ticket}-${which}`
   const number = pulls.get(which) ?? 0
-  const doing: Record<string, () => Promise<unknown>> = {
+  const steps: Record<string, () => Promise<unknown>> = {
     open: async () => {
       await hub.push(branch)
       pulls.set(which, await hub.open(branch, `work ${which}`))
@@ -166,206 +162,178 @@ const happens = async (ticket: string, what: string, pulls: Map<string, number>)
     reopen: () => hub.reopen(number),
     say: () => hub.comment(number, words.join(' ')),
   }
-  answers.clear()
-  const act = doing[verb]
+  responses.clear()
+  const act = steps[verb]
   if (act === undefined) {
-    await board.move(ticket, what as JiraStatus, { send: false })
-    const body = board.payloadOf(ticket, [{ field: 'status' }])
+    await board.move(ticket, step as JiraStatus, { send: false })
+    const payload = board.payloadOf(ticket, [{ field: 'status' }])
     const event = 'jira:issue_updated'
-    return {
-      source: 'jira',
-      id: body.changelog.id,
-      event,
-      lane: jiraLane(body),
-      body: JSON.stringify(body),
-      receivedAt,
-    }
+    const { id } = payload.changelog
+    return { source: 'jira', id, event, lane: jiraLane(payload), body: JSON.stringify(payload), receivedAt }
   }
   await act()
   const sent = hub.deliveries.at(-1)
-  if (sent === undefined) return expect.fail(`nothing tells of ${what}`)
-  const { guid, event, payload } = sent
-  const lane = githubLane(event, payload)
-  return { source: 'github', id: guid, event, lane, body: JSON.stringify(payload), receivedAt }
+  if (sent === undefined) return expect.fail(`nothing reports ${step}`)
+  const { guid: id, event, payload } = sent
+  return { source: 'github', id, event, lane: githubLane(event, payload), body: JSON.stringify(payload), receivedAt }
 }
 
 // ── A bot ──
 
-/** A store that was used before, emptied: to make its tables takes longer than all that happens in it. */
-const emptied = (): OpenStore => {
-  let store: Store | null = null
+/** A database that was used before, emptied: making its tables takes longer than everything that happens in it. */
+const reused = (): OpenDatabase => {
+  let database: Database | null = null
+  let tables: string[] = []
   return (path, migrations) => {
-    if (store === null) {
-      store = openStore(path, migrations)
-      return store
-    }
-    const { db } = store
-    const tables = db.prepare(`select name from sqlite_master where type = 'table'`).all()
-    db.exec(tables.map(({ name }) => `delete from "${name}";`).join(''))
-    return store
+    if (database === null) {
+      database = openDatabase(path, migrations)
+      tables = database.db
+        .prepare(`select name from sqlite_master where type = 'table'`)
+        .all()
+        .map(({ name }) => String(name))
+    } else database.db.exec(tables.map(name => `delete from "${name}";`).join(''))
+    return database
   }
 }
-const again = { memory: emptied(), queue: emptied() }
+const again = reused()
 
-/** `chance` gives a number below 1: now and then the runner works between two deliveries. `stores`: where it keeps things. */
-const openBot = (title: string, chance: () => number, stores: { memory: OpenStore; queue: OpenStore } = again) => {
+/** What an action makes of the machine. */
+const MACHINE_AFTER: Partial<Record<string, (machine: Machine) => Machine>> = {
+  create: machine => machine ?? 'running',
+  start: machine => machine && 'running',
+  stop: machine => machine && 'stopped',
+  delete: () => null,
+}
+
+/** `chance` is below 1: now and then the runner works between two deliveries. */
+const openBot = async (title: string, chance: () => number, open: OpenDatabase = again) => {
   const clock = Date.now
   const project = projectOf(title)
   const ticket = `${project}-1`
-  const memory = openMemory(':memory:', clock, stores.memory)
-  const queue = openQueue(':memory:', clock, stores.queue)
+  const store = openStore(':memory:', clock, open)
   const began = new Date(START).toISOString()
-  memory.setPlace('jira', { at: START, began: { [project]: START } })
-  memory.setPlace(`github-app:${hub.repo}`, { began, comments: began, pulls: began })
+  await store.cursors.set('jira', { at: START, began: { [project]: START } })
+  await store.cursors.set(`github-app:${hub.repo}`, { began, comments: began, pulls: began })
   const rules = standardRules({ projects: [project], assignees: 'me', jiraCommanders: [] })
   const rulesOf = async () => rules
-  const octokitFor = github.clientFor
-  const decide = openDecide({
-    ...{
-      memory,
-      queue,
-      jira,
-      clock,
-      rulesOf,
-      hasGitHub: true,
-      octokitFor,
-      rulesOfTicket: rulesOf,
-      rulesChanged: async () => {},
-    },
-  })
-  const { onOutcome } = openOutcomes({ memory, toJira: false, secrets: [], clock })
+  const rulesChanged = async () => {}
+  const context = {
+    ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
+    ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged },
+  }
 
   let machine: Machine = null
   let made = 0
-  const becomes = {
-    create: () => machine ?? 'running',
-    start: () => machine && 'running',
-    stop: () => machine && 'stopped',
-    delete: () => null,
-  } as const
-  const work = () => {
-    for (let lease = queue.claim({ runnerId: 'one' }); lease !== null; lease = queue.claim({ runnerId: 'one' })) {
+  const work = async () => {
+    for (
+      let lease = await store.queue.claim('one', offer);
+      lease !== null;
+      lease = await store.queue.claim('one', offer)
+    ) {
       const { id, token, action } = lease
       const before = machine
-      if (Object.hasOwn(becomes, action.kind)) machine = becomes[action.kind as keyof typeof becomes]()
+      machine = MACHINE_AFTER[action.kind]?.(machine) ?? (action.kind in MACHINE_AFTER ? null : machine)
       if (before === null && machine !== null) made += 1
       const vmId = `as-${ticket.toLowerCase()}-${made.toString(16).padStart(8, '0')}`
       const environment = machine === null ? null : environmentOf(ticket, { status: machine, vmId })
       const outcome: Outcome =
         before === machine
-          ? { result: 'skipped', reason: 'it is so', environment }
+          ? { result: 'skipped', reason: 'it is so already', environment }
           : { result: 'done', summary: '', environment, seconds: 1 }
-      const row = queue.get(id)
-      queue.complete(id, token, outcome, () => (row === null ? [] : onOutcome(row, outcome)))
+      await store.queue.complete(id, token, outcome, [])
     }
   }
-  const decided = async () => {
-    for (let due = queue.due(1); due.length > 0; due = queue.due(1))
-      for (const one of due) {
-        const decision = await (one.source === 'jira'
-          ? decide.jira(one)
-          : github
-              .clientFor(hub.repo)
-              .then(octokit =>
-                octokit === null
-                  ? expect.fail('no client')
-                  : decide.github({ id: one.id, name: one.event, payload: JSON.parse(one.body), octokit }),
-              ))
-        queue.settle([{ seq: one.seq, ...decision }])
-        if (chance() < 0.5) work()
-      }
-  }
-  const deliver = async (deliveries: readonly Delivery[]) => {
-    for (const one of deliveries) {
-      queue.accept([one])
-      await decided()
+  const decideAll = async () => {
+    for (let [due] = await store.inbox.due(1); due !== undefined; [due] = await store.inbox.due(1)) {
+      await store.inbox.settle([{ seq: due.seq, ...(await decide(context, due)) }])
+      if (chance() < 0.5) await work()
     }
   }
-  const accept = (deliveries: readonly Delivery[]) => void queue.accept(deliveries.filter(one => !queue.taken(one)))
-  const look = { memory, everyMs: MINUTE, clock, log, accept }
-  const pulls = openGitHubPoll({ ...look, github, parts: ['pulls'], rulesOf, rulesChanged: async () => {} })
-  const tickets = openJiraPoll({ ...look, jira, projects: [project], assignees: 'me' })
-  const looks = [pulls.round, pulls.compare, tickets.round, tickets.compare]
-  const catchUp = openCatchUp({ github: null, looks, queue, memory, clock, log })
+  const found = { store, accept: acceptFound(store, () => {}), everyMs: MINUTE, clock, log }
+  const pulls = openGitHubPoll({ ...found, github, parts: ['pulls'], rulesOf, rulesChanged })
+  const issues = openJiraPoll({ ...found, jira, projects: [project], assignees: 'me' })
   return {
-    deliver,
+    deliver: async (deliveries: readonly Delivery[]) => {
+      for (const delivery of deliveries) {
+        await store.inbox.accept([delivery])
+        await decideAll()
+      }
+    },
     /** The machine, after one look for what was missed. */
     end: async (): Promise<Machine> => {
-      work()
-      await catchUp.round()
-      await decided()
-      work()
+      await work()
+      await catchUp([pulls.round, pulls.compare, issues.round, issues.compare])(new AbortController().signal)
+      await decideAll()
+      await work()
       return machine
     },
   }
 }
+type Bot = Awaited<ReturnType<typeof openBot>>
 
 // ── In every order ──
 
-/** Mulberry32. */
-const chances = (seed: number) => {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 const orders = <T>(all: readonly T[]): T[][] =>
-  all.length < 2 ? [[...all]] : all.flatMap((one, at) => orders(all.toSpliced(at, 1)).map(rest => [one, ...rest]))
-const drawn = <T>(all: readonly T[], most: number, chance: () => number): T[] => {
+  all.length < 2
+    ? [[...all]]
+    : all.flatMap((first, index) => orders(all.toSpliced(index, 1)).map(rest => [first, ...rest]))
+const draw = <T>(all: readonly T[], most: number, below: (bound: number) => number): T[] => {
   const left = [...all]
-  const found: T[] = []
-  while (left.length > 0 && found.length < most) found.push(...left.splice(Math.floor(chance() * left.length), 1))
-  return found
+  const drawn: T[] = []
+  while (left.length > 0 && drawn.length < most) drawn.push(...left.splice(below(left.length), 1))
+  return drawn
 }
 
-let tried = 0
+let runs = 0
 
 test.for(titles)('%s', { timeout: 600_000 }, async title => {
   const { steps, end, late = end, without = {} } = lives[title] as Life
-  const chance = chances(1 + titles.indexOf(title))
+  const below = randomFrom(1 + titles.indexOf(title))
+  const chance = () => below(1_000) / 1_000
   const ticket = `${projectOf(title)}-1`
   living = ticket
   const pulls = new Map<string, number>()
   const wrong: string[] = []
-  const check = async (bot: ReturnType<typeof openBot>, how: string, given: readonly string[], ends: Machine) => {
-    tried += 1
-    const found = await bot.end()
-    const lost = steps.find(one => !given.includes(one) && Object.hasOwn(without, one))
-    const wanted = lost === undefined ? ends : (without[lost] ?? null)
-    if (found !== wanted) wrong.push(`${how}: ${found}, and not ${wanted}`)
+  const check = async (bot: Bot, how: string, delivered: readonly string[], expected: Machine) => {
+    runs += 1
+    const machine = await bot.end()
+    const lost = steps.find(step => !delivered.includes(step) && Object.hasOwn(without, step))
+    const wanted = lost === undefined ? expected : (without[lost] ?? null)
+    if (machine !== wanted) wrong.push(`${how}: ${machine}, and not ${wanted}`)
   }
 
-  // Away from each moment on: it sees the first steps as they happen.
-  const away = steps.map(() => openBot(title, chance, { memory: openStore, queue: openStore }))
-  const told: Step[] = []
-  for (const [at, name] of steps.entries()) {
-    const delivery = await happens(ticket, name, pulls)
-    told.push({ name, delivery })
-    for (const bot of away.slice(at)) await bot.deliver([delivery])
+  // Bots that are away from each step on. They decide the steps before it as they happen.
+  const away: Bot[] = []
+  for (const _ of steps) away.push(await openBot(title, chance, openDatabase))
+  const reported: Step[] = []
+  for (const [index, name] of steps.entries()) {
+    const delivery = await perform(ticket, name, pulls)
+    reported.push({ name, delivery })
+    for (const bot of away.slice(index)) await bot.deliver([delivery])
   }
   vi.setSystemTime(Date.now() + MINUTE)
-  answers.clear()
-  for (const [at, bot] of away.entries()) await check(bot, `the first ${at + 1} in time`, steps.slice(0, at + 1), end)
+  responses.clear()
+  for (const [index, bot] of away.entries())
+    await check(bot, `the first ${index + 1} in time`, steps.slice(0, index + 1), end)
 
-  const all = drawn(orders(told), ORDERS, chance)
   const run = async (order: readonly Step[], how: string) => {
-    const bot = openBot(title, chance)
-    await bot.deliver(order.map(one => one.delivery))
-    const given = order.map(one => one.name)
-    await check(bot, `${how}: ${given.join(', ')}`, given, late)
+    const bot = await openBot(title, chance)
+    await bot.deliver(order.map(({ delivery }) => delivery))
+    const names = order.map(({ name }) => name)
+    await check(bot, `${how}: ${names.join(', ')}`, names, late)
   }
+  const all = draw(orders(reported), ORDERS, below)
   for (const order of all) await run(order, 'all')
-  for (const order of drawn(all, VARIED, chance)) {
-    const twice = drawn(order, 1 + Math.floor(chance() * order.length), chance)
+  for (const order of draw(all, VARIED, below)) {
+    const twice = draw(order, 1 + below(order.length), below)
     const mixed = [...order]
-    for (const one of twice) mixed.splice(Math.floor(chance() * (mixed.length + 1)), 0, one)
+    for (const step of twice) mixed.splice(below(mixed.length + 1), 0, step)
     await run(mixed, 'some twice')
   }
-  for (const missing of told)
-    for (const order of drawn(orders(told.filter(one => one !== missing)), Math.ceil(VARIED / told.length), chance))
+  for (const missing of reported) {
+    const rest = orders(reported.filter(step => step !== missing))
+    for (const order of draw(rest, Math.ceil(VARIED / reported.length), below))
       await run(order, `without ${missing.name}`)
+  }
   expect(wrong).toEqual([])
 })

@@ -1,21 +1,26 @@
-/** A whole bot between a GitHub, a Jira and a runner played by the test, in a folder of its own. */
+/** A whole bot with a GitHub, a Jira and a runner that the test plays, in a home of its own. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { startBot } from '../../src/bot/index.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
 import type { Environment } from '../../src/schema/environment.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
-import type { HeartbeatRequest } from '../../src/schema/runner-protocol.ts'
-import type { ActionRow, Lease } from '../../src/store/port.ts'
-import { openQueue } from '../../src/store/sqlite/queue.ts'
+import type { HeartbeatRequest, Lease, Offer } from '../../src/schema/runner-protocol.ts'
+import type { ActionRow, Verdict } from '../../src/store/port.ts'
+import { openStore } from '../../src/store/sqlite/index.ts'
+import * as fixtures from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const TOKEN = 'token-between-runner-and-bot'
+const offer: Offer = {
+  ...fixtures.offer,
+  providers: [{ name: 'synthetic', label: 'synthetic', live: true, images: null }],
+  defaults: { ...fixtures.offer.defaults, provider: 'synthetic' },
+}
 
 export const environmentOf = (ticket: string, more: Partial<Environment> = {}): Environment => ({
   ticket,
@@ -50,7 +55,7 @@ export const openStage = async ({
   clock?: () => number
   /** More of the environment; null takes a variable away. */
   settings?: Settings | ((jira: JiraStandIn) => Settings)
-  /** What there is before the bot is started for the first time. */
+  /** Runs before the bot starts for the first time. */
   before?: (github: GitHubStandIn, jira: JiraStandIn) => Promise<void>
 }) => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-bot-'))
@@ -71,17 +76,16 @@ export const openStage = async ({
   const config = await readConfig({}, environment as Record<string, string>)
   const log = openLog(level)
   let bot = await startBot(config, log, { clock })
-  /** Those that are polled send nothing. */
-  const introduce = () => {
+  /** A side that is polled sends nothing. */
+  const connect = () => {
     if (config.github?.via === 'app') github.sendTo(bot.url)
     if (config.jira?.webhookSecret !== null) jira.sendTo(bot.url)
   }
-  introduce()
-  // What it asks at its start is over: tests count requests.
+  connect()
+  // Its requests at the start are over: tests count requests.
   await bot.catchUp()
-  // Looks at what is stored, and changes nothing.
-  const queue = openQueue(join(home, 'bot.db'), Date.now)
-  const db = new DatabaseSync(join(home, 'bot.db'), { readOnly: true })
+  // Another connection to the same file.
+  const store = openStore(join(home, 'bot.db'), clock)
 
   const runner = async (path: string, body: unknown): Promise<Response> =>
     fetch(new URL(`/runner/v1/${path}`, bot.url), {
@@ -89,40 +93,37 @@ export const openStage = async ({
       headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
     })
+  const deliveries = () => store.inbox.list([], 1_000)
+  const decided = () => until('an empty inbox', async () => (await store.counts()).inbox === 0)
 
-  const actionsOf = (ticket: string): ActionRow[] => queue.list({ ticket })
   return {
     github,
     jira,
     config,
     home,
-    queue,
+    store,
     url: () => bot.url,
-    actionsOf,
+    actionsOf: (ticket: string): Promise<ActionRow[]> => store.queue.list({ ticket }),
     /** `create done`, `delete pending`, … in their order. */
-    told: (ticket: string) => actionsOf(ticket).map(one => `${one.action.kind} ${one.state}`),
-    /** What became of a delivery; waits for it. */
-    verdict: (id: string): Promise<{ verdict: string; reason: string | null }> =>
-      until(`a verdict on ${id}`, () => {
-        const row = db.prepare('select verdict, reason from delivery where id = ? and verdict is not null').get(id)
-        return row as { verdict: string; reason: string | null } | undefined
+    states: async (ticket: string): Promise<string[]> =>
+      (await store.queue.list({ ticket })).map(({ action, state }) => `${action.kind} ${state}`),
+    /** How a delivery was decided; waits for it. */
+    verdict: (id: string): Promise<{ verdict: Verdict; reason: string | null }> =>
+      until(`a verdict on ${id}`, async () => {
+        const row = (await deliveries()).find(delivery => delivery.id === id)
+        return row === undefined || row.verdict === 'waiting' ? null : { verdict: row.verdict, reason: row.reason }
       }),
-    /** All that came is decided. */
-    decided: () => until('an empty inbox', () => queue.counts().inbox === 0),
-    published: (within = 30_000) => until('an empty outbox', () => queue.counts().outbox === 0, { within }),
-    postponed: () => db.prepare('select reason from delivery where verdict is null and attempt > 0').all(),
+    /** Everything that arrived is decided. */
+    decided,
+    published: (within = 30_000) =>
+      until('an empty outbox', async () => (await store.counts()).outbox === 0, { within }),
+    /** The deliveries that could not be decided yet. */
+    postponed: async () => (await deliveries()).filter(({ verdict, attempt }) => verdict === 'waiting' && attempt > 0),
     heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>
-      runner('heartbeat', {
-        runnerId: 'runner-1',
-        host: 'studio',
-        version: '0.1.0',
-        providers: [{ name: 'synthetic', live: true }],
-        environments,
-        ...more,
-      }),
+      runner('heartbeat', fixtures.heartbeatOf(environments, { offer, ...more })),
     /** Takes the next action and ends it with `outcome`. */
     work: async (outcome: (lease: Lease) => Outcome): Promise<Lease> => {
-      const response = await runner('acquire', { runnerId: 'runner-1' })
+      const response = await runner('acquire', { runnerId: 'runner-1', offer })
       const lease = (await response.json()) as Lease
       const ended = outcome(lease)
       const { id, token } = lease
@@ -134,16 +135,15 @@ export const openStage = async ({
     /** The bot has looked for what it missed, and decided all of it. */
     caughtUp: async () => {
       await bot.catchUp()
-      await until('an empty inbox', () => queue.counts().inbox === 0)
+      await decided()
     },
     stopBot: () => bot.close(),
     startBot: async () => {
       bot = await startBot(config, log, { clock })
-      introduce()
+      connect()
     },
     close: async () => {
-      db.close()
-      queue.close()
+      await store.close()
       await bot.close().catch(() => {})
       await Promise.all([github.stop(), jira.stop()])
       rmSync(home, { recursive: true, force: true })

@@ -172,7 +172,7 @@ test.concurrent('an App and webhooks', async context => {
   github.sendTo(url)
   jira.sendTo(url)
   await story()
-  expect(github.asked.every(one => !one.path.includes('/git/matching-refs'))).toBe(true)
+  expect(github.requests.every(one => !one.path.includes('/git/matching-refs'))).toBe(true)
   expect(parse(readFileSync(join(folder, 'state/config.yaml'), 'utf8'))).toMatchObject({
     appId: 7,
     jiraProjects: ['DROP'],

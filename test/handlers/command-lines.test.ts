@@ -2,7 +2,9 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { commandLines } from '../../handlers/command-lines.ts'
 
-const said = (body: string) => commandLines(body).map(({ words }) => words.join(' '))
+/** Fewer samples than fast-check's default would repeat on every run; the seed makes a failure repeatable. */
+const SAMPLES = { numRuns: 80, seed: 2100 }
+const commandsIn = (body: string) => commandLines(body).map(({ words }) => words.join(' '))
 
 test.for<[string, string[]]>([
   // Commands
@@ -59,7 +61,7 @@ test.for<[string, string[]]>([
   ['/swarm checkpoint a\\_b', ['checkpoint a_b']],
   ['**open\n/swarm create\n**', ['create']],
   ['https://example.org\n/swarm create', ['create']],
-  // None
+  // Not commands
   ['', []],
   ['hello', []],
   ['swarm create', []],
@@ -176,18 +178,18 @@ test.for<[string, string[]]>([
   ['> On Monday, dev wrote:\n>\n> /swarm create\n> thanks', []],
   ['On Monday, dev wrote:\n> /swarm create', []],
   ['-----Original Message-----\n> /swarm create', []],
-])('%j', ([body, expected]) => expect(said(body)).toEqual(expected))
+])('%j', ([body, expected]) => expect(commandsIn(body)).toEqual(expected))
 
 test.for<[string, string, string[]]>([
-  ['behind much text', `${'long '.repeat(1_500)}\n\n/swarm create`, ['create']],
-  ['before more text than is looked through', `/swarm create\n\n${'long '.repeat(20_000)}`, ['create']],
-  ['thirteen', '/swarm status\n\n'.repeat(13), Array(13).fill('status')],
-  ['a thousand', '/swarm status\n'.repeat(1_000), []],
-  ['behind more text than is looked through', `${'long '.repeat(20_000)}\n\n/swarm create`, []],
-  ['behind more markup than anybody writes', `${'[x] '.repeat(600)}\n\n/swarm create`, []],
-])('a long one: %s', ([, body, expected]) => expect(said(body)).toEqual(expected))
+  ['after much text', `${'long '.repeat(1_500)}\n\n/swarm create`, ['create']],
+  ['before more text than is read', `/swarm create\n\n${'long '.repeat(20_000)}`, ['create']],
+  ['thirteen commands', '/swarm status\n\n'.repeat(13), Array(13).fill('status')],
+  ['a thousand commands', '/swarm status\n'.repeat(1_000), []],
+  ['after more text than is read', `${'long '.repeat(20_000)}\n\n/swarm create`, []],
+  ['after more markup than anybody writes', `${'[x] '.repeat(600)}\n\n/swarm create`, []],
+])('a long comment: %s', ([, body, expected]) => expect(commandsIn(body)).toEqual(expected))
 
-test('whatever is fenced, quoted or hidden gives no command', () => {
+test('text in code, quotes or comments gives no command', () => {
   const text = fc
     .array(
       fc.oneof(fc.string(), fc.constantFrom('/swarm create', '/swarm delete --force', '\n', '```', '<!--', '> ', '- ')),
@@ -204,48 +206,34 @@ test('whatever is fenced, quoted or hidden gives no command', () => {
       expect(commandLines(`<!--\n${body.replaceAll('--', '').replaceAll('>', '')}\n-->`)).toEqual([])
       expect(commandLines(lines.map(line => `    ${line}`).join('\n'))).toEqual([])
     }),
-    { numRuns: 300 },
+    SAMPLES,
   )
 })
 
-test('of a part, what may go on as something else gives no command', () => {
-  // Its end, behind what is looked through, makes code of it.
+test('the cut end of a long comment gives no command: the rest could make code of it', () => {
+  // The backtick that closes the code comes after the text that is read.
   const body = `text \`code\n/swarm delete\n${'long '.repeat(3_000)}\``
-  expect(said(body)).toEqual([])
-  expect(said(`/swarm create\n\n${body}`)).toEqual(['create'])
+  expect(commandsIn(body)).toEqual([])
+  expect(commandsIn(`/swarm create\n\n${body}`)).toEqual(['create'])
 })
 
-test('a comment that is made to be slow is not', () => {
-  const most = 65_536
-  for (const piece of [
-    '[',
-    '*_',
-    '1. ',
-    '1) ',
-    '> > - ',
-    '`',
-    '**a*',
-    '>',
-    '> a\n\n',
-    'a\n',
-    '/swarm\n',
-    '/swarm\t',
-    '<a ',
-  ]) {
-    const body = `/swarm create\n\n${piece.repeat(most / piece.length)}`
-    const before = process.cpuUsage().user
-    commandLines(body)
-    // Microseconds. It would be minutes.
-    expect(process.cpuUsage().user - before, piece).toBeLessThan(2_000_000)
-  }
-})
+// Without the limits, the parser would need minutes for most of these, and the test would exceed its deadline.
+test.for(['[', '*_', '1. ', '1) ', '> > - ', '`', '**a*', '>', '> a\n\n', 'a\n', '/swarm\n', '/swarm\t', '<a '])(
+  'a comment full of %j is read quickly',
+  { timeout: 60_000 },
+  piece => {
+    const longestComment = 65_536
+    const body = `/swarm create\n\n${piece.repeat(longestComment / piece.length)}`
+    expect(commandsIn(body)).toEqual(/^[a/]/.test(piece) ? ['create'] : [])
+  },
+)
 
-/** Markdown around a line, put together of what people write; `within`: what makes a telling of what it holds. */
+/** Lines that people write. `wrap` turns lines into Markdown that only repeats them. */
 const talk = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 30 }),
   fc.constantFrom('text', '# head', '---', '***', '| a |', '`x`', '*x*', '[x](y)', '<b>x</b>', '&amp;', '\\', '==='),
 )
-const within = fc.constantFrom<(lines: string[]) => string[]>(
+const wrap = fc.constantFrom<(lines: string[]) => string[]>(
   lines => ['```', ...lines.map(line => line.replaceAll('`', "'")), '```'],
   lines => ['~~~~', ...lines.map(line => line.replaceAll('~', '-')), '~~~~'],
   lines => lines.map(line => `> ${line}`),
@@ -254,16 +242,18 @@ const within = fc.constantFrom<(lines: string[]) => string[]>(
   lines => ['<!--', ...lines.map(line => line.replaceAll(/[->]/g, '')), '-->'],
   lines => lines.map(line => `| ${line} |`),
 )
-const ours = fc.constantFrom('/swarm create', '/swarm delete --force', '/swarm', '/swarm checkpoint one')
+const command = fc.constantFrom('/swarm create', '/swarm delete --force', '/swarm', '/swarm checkpoint one')
 
-test('among whatever else a comment holds, just the lines of ours that stand by themselves are commands', () => {
-  // Each part has empty lines around it: what a part is does not depend on the others.
+test('in a comment of many parts, only the command lines that stand by themselves are commands', () => {
+  // Empty lines separate the parts, so that no part changes the meaning of another.
   const part = fc.oneof(
-    fc.record({ lines: fc.array(fc.oneof(talk, ours), { minLength: 1, maxLength: 4 }), wrap: within }).map(one => ({
-      text: one.wrap(one.lines.map(line => line.replaceAll(/[\r\n]/g, ' '))).join('\n'),
-      commands: [] as string[],
-    })),
-    fc.array(ours, { minLength: 1, maxLength: 3 }).map(lines => ({
+    fc
+      .record({ lines: fc.array(fc.oneof(talk, command), { minLength: 1, maxLength: 4 }), wrap })
+      .map(({ lines, wrap }) => ({
+        text: wrap(lines.map(line => line.replaceAll(/[\r\n]/g, ' '))).join('\n'),
+        commands: [] as string[],
+      })),
+    fc.array(command, { minLength: 1, maxLength: 3 }).map(lines => ({
       text: lines.join('\n'),
       commands: lines.map(line => line.slice('/swarm'.length).trim()),
     })),
@@ -274,20 +264,20 @@ test('among whatever else a comment holds, just the lines of ours that stand by 
   )
   fc.assert(
     fc.property(fc.array(part, { maxLength: 6 }), parts => {
-      // Where lists and indented code would take what follows for theirs, a comment ends them.
-      const body = parts.map(one => one.text).join('\n\n<!-- -->\n\n')
-      expect(said(body)).toEqual(parts.flatMap(one => one.commands))
+      // A list or indented code would take the next part as its own; the HTML comment ends it.
+      const body = parts.map(({ text }) => text).join('\n\n<!-- -->\n\n')
+      expect(commandsIn(body)).toEqual(parts.flatMap(({ commands }) => commands))
     }),
-    { numRuns: 400 },
+    SAMPLES,
   )
 })
 
-test('no text becomes a command but a line that begins with /swarm', () => {
+test('only a line that begins with /swarm becomes a command', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 200, unit: 'grapheme' }), body => {
       const lines = body.split(/\r\n|\r|\n/).filter(line => /^\s*\/swarm([\t\p{Zs}]|$)/iu.test(line.trim()))
       expect(commandLines(body).length).toBeLessThanOrEqual(lines.length)
     }),
-    { numRuns: 500 },
+    SAMPLES,
   )
 })

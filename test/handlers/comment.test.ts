@@ -1,182 +1,207 @@
-import { describe, expect, test } from 'vitest'
-import type { Facts, Rules } from '../../handlers/handler.ts'
+import { expect, test } from 'vitest'
+import { type Facts, type Rules, UNFIT_EDITED } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { now, type Of, rules, said } from './fixtures.ts'
+import { type EventOf, pullRequestNow, rules, summarize } from './fixtures.ts'
 
-describe('comment', () => {
-  const event = (body: string, more: Partial<Of<'comment'>> = {}): Of<'comment'> => ({
-    kind: 'comment',
-    pullRequest: { repo: 'acme/shop', number: 1 },
-    commentId: 9,
-    body,
-    author: 'dev',
-    authorIsBot: false,
-    unfit: null,
-    at: null,
-    ...more,
-  })
-  const facts = (more: Partial<Facts['comment']> = {}): Facts['comment'] => ({
-    permission: 'write',
-    teams: [],
-    now: now(),
-    allowed: null,
-    since: { person: null, asked: null, moved: [] },
-    ...more,
-  })
-  test.for<[string, Of<'comment'>, Facts['comment'], string]>([
-    ['a command', event('/swarm create'), facts(), 'create DROP-1'],
-    [
-      'several, in order',
-      event('/swarm checkpoint a\n/swarm restore a'),
-      facts(),
-      'checkpoint DROP-1 a, restore DROP-1 a',
-    ],
-    ['upper case', event('/swarm Checkpoint Before'), facts(), 'checkpoint DROP-1 before'],
-    ['delete', event('/swarm delete'), facts(), 'delete DROP-1'],
-    ['delete --force', event('/swarm delete --force'), facts(), 'delete DROP-1 --force'],
-    ['a flag that is none', event('/swarm delete --hard'), facts(), 'no: That is not how `delete` is us'],
-    ['too many words', event('/swarm stop now'), facts(), 'no: That is not how `stop` is used'],
-    ['a name that cannot be', event('/swarm checkpoint ../x'), facts(), 'no: `../x` is no checkpoint name. '],
-    ['a mistyped command', event('/swarm chekpoint'), facts(), 'no: There is no command `chekpoint'],
-    ['help', event('/swarm help'), facts(), 'reply'],
-    ['the bare word', event('/swarm'), facts(), 'reply'],
-    ['no command', event('nice'), facts(), 'ignored: no command in the comment'],
-    ['an admin', event('/swarm stop'), facts({ permission: 'admin' }), 'stop DROP-1'],
-    ['a reader', event('/swarm stop'), facts({ permission: 'read' }), 'refused: dev has no write access'],
-    ['a stranger', event('/swarm help'), facts({ permission: 'none' }), 'refused: dev has no write access'],
-    ['a bot that may write', event('/swarm stop', { authorIsBot: true }), facts(), 'refused: a bot gives no commands'],
-    ['no ticket', event('/swarm create'), facts({ now: now({ branch: 'x' }) }), 'no: This pull request names no tic'],
-    ['a pull request that is gone', event('/swarm create'), facts({ now: null }), 'ignored: the pull request is gone'],
-    [
-      'a stranger, on one that is gone',
-      event('/swarm create'),
-      facts({ now: null, permission: 'read' }),
-      'refused: dev has no write access',
-    ],
-  ])('%s', ([, given, known, expected]) => expect(said(handlers.comment(given, known, rules))).toBe(expected))
+const event = (body: string, more: Partial<EventOf<'comment'>> = {}): EventOf<'comment'> => ({
+  kind: 'comment',
+  pullRequest: { repo: 'acme/shop', number: 1 },
+  commentId: 9,
+  body,
+  author: 'dev',
+  authorIsBot: false,
+  unfit: null,
+  at: null,
+  ...more,
+})
+const facts = (more: Partial<Facts['comment']> = {}): Facts['comment'] => ({
+  permission: 'write',
+  teams: [],
+  now: pullRequestNow(),
+  allowed: null,
+  since: { personRequest: null, lastRequest: null, moves: [] },
+  ...more,
+})
+const branch = (name: string) => ({ now: pullRequestNow({ branch: name }) })
 
-  const head = 'a'.repeat(40)
-  const fork = (more: Partial<Facts['comment']> = {}) => facts({ now: now({ fromFork: true, headSha: head }), ...more })
-  test.for<[string, string, Facts['comment'], string]>([
-    ['nothing allowed', '/swarm create', fork(), 'no: This pull request comes from a'],
-    ['help', '/swarm help', fork(), 'reply'],
-    ['its head allowed before', '/swarm create', fork({ allowed: head }), `create DROP-1 at ${head}`],
-    [
-      'another commit allowed before',
-      '/swarm create',
-      fork({ allowed: 'b'.repeat(40) }),
-      'no: This pull request comes from a',
-    ],
-    [
-      'its head allowed now',
-      `/swarm allow ${head}\n/swarm create`,
-      fork(),
-      `create DROP-1 at ${head}, reply, allow ${head}`,
-    ],
-    ['upper case', `/swarm allow ${head.toUpperCase()}`, fork(), `reply, allow ${head}`],
-    [
-      'a commit that is not its head',
-      `/swarm allow ${'b'.repeat(40)}\n/swarm create`,
-      fork(),
-      'no: Not allowed: `bbbbbbbbbb` is n, no: This pull request comes from a',
-    ],
-    [
-      'a shortened commit, which another can be made to fit',
-      `/swarm allow ${head.slice(0, 12)}`,
-      fork(),
-      'no: Name the commit in full, with ',
-    ],
-    ['no commit', '/swarm allow', fork(), 'no: Name the commit in full, with '],
-    ['a reader', `/swarm allow ${head}`, fork({ permission: 'read' }), 'refused: dev has no write access'],
-    ['no fork', `/swarm allow ${head}`, facts(), 'no: This pull request comes from n'],
-  ])('from a fork: %s', ([, body, known, expected]) => {
-    const decision = handlers.comment(event(body), known, rules)
-    const allow = decision.verdict === 'act' && decision.allow !== null ? `, allow ${decision.allow}` : ''
-    const at = decision.verdict === 'act' ? decision.actions.map(one => one.onlyAt) : []
-    expect(`${said(decision).replace('create DROP-1', `create DROP-1 at ${at[0]}`)}${allow}`).toBe(expected)
-  })
+test.for<[string, string, Partial<Facts['comment']>, string]>([
+  ['a command', '/swarm create', {}, 'create DROP-1'],
+  ['several, in order', '/swarm checkpoint a\n/swarm restore a', {}, 'checkpoint DROP-1 a, restore DROP-1 a'],
+  ['upper case', '/swarm Checkpoint Before', {}, 'checkpoint DROP-1 before'],
+  ['delete', '/swarm delete', {}, 'delete DROP-1'],
+  ['delete --force', '/swarm delete --force', {}, 'delete DROP-1 --force'],
+  ['an unknown flag', '/swarm delete --hard', {}, 'no: Usage: `/swarm delete [--force'],
+  ['too many words', '/swarm stop now', {}, 'no: Usage: `/swarm stop`, without '],
+  ['an invalid name', '/swarm checkpoint ../x', {}, 'no: `../x` is not a valid checkpoi'],
+  ['a mistyped command', '/swarm chekpoint', {}, 'no: Unknown command `chekpoint`. D'],
+  ['help', '/swarm help', {}, 'reply'],
+  ['no word after /swarm', '/swarm', {}, 'reply'],
+  ['no command', 'nice', {}, 'ignored: no command in the comment'],
+  ['an admin', '/swarm stop', { permission: 'admin' }, 'stop DROP-1'],
+  ['a reader', '/swarm stop', { permission: 'read' }, 'refused: dev has no write access'],
+  ['a stranger', '/swarm help', { permission: 'none' }, 'refused: dev has no write access'],
+  ['no ticket', '/swarm create', branch('x'), 'no: This pull request names no tic'],
+  ['a pull request that is gone', '/swarm create', { now: null }, 'ignored: the pull request does not exist any more'],
+  [
+    'a stranger, on a pull request that is gone',
+    '/swarm create',
+    { now: null, permission: 'read' },
+    'refused: dev has no write access',
+  ],
+])('comment: %s', ([, body, more, expected]) =>
+  expect(summarize(handlers.comment(event(body), facts(more), rules))).toBe(expected),
+)
 
-  const narrowed: Rules = { ...rules, commands: { delete: ['Boss', 'acme/ops'], restore: [] } }
-  test.for<[string, string, Facts['comment'], string]>([
-    ['a command without a rule', '/swarm stop', facts(), 'stop DROP-1'],
-    ['one that is not named', '/swarm delete', facts(), 'no: Not done: a rule keeps the com'],
-    ['in a team that is named', '/swarm delete', facts({ teams: ['acme/ops'] }), 'delete DROP-1'],
-    ['teams that cannot be read', '/swarm delete', facts({ teams: null }), 'no: Not done: a rule keeps the com'],
-    [
-      'an admin is named like anybody',
-      '/swarm delete',
-      facts({ permission: 'admin' }),
-      'no: Not done: a rule keeps the com',
-    ],
-    ['named for nobody', '/swarm restore', facts({ permission: 'admin' }), 'no: Not done: a rule keeps the com'],
-    ['help is for all', '/swarm help', facts(), 'reply'],
-  ])('a rule for a command: %s', ([, body, known, expected]) =>
-    expect(said(handlers.comment(event(body), known, narrowed))).toBe(expected),
+test('a bot with write access is refused', () =>
+  expect(summarize(handlers.comment(event('/swarm stop', { authorIsBot: true }), facts(), rules))).toBe(
+    'refused: bots cannot give commands',
+  ))
+
+const head = 'a'.repeat(40)
+const fork = (more: Partial<Facts['comment']> = {}) =>
+  facts({ now: pullRequestNow({ fromFork: true, headSha: head }), ...more })
+
+test.for<[string, string, Facts['comment'], string]>([
+  ['no commit is allowed', '/swarm create', fork(), 'no: This pull request is from a fo'],
+  ['help', '/swarm help', fork(), 'reply'],
+  ['its head was allowed before', '/swarm create', fork({ allowed: head }), `create DROP-1 at ${head}`],
+  [
+    'another commit was allowed',
+    '/swarm create',
+    fork({ allowed: 'b'.repeat(40) }),
+    'no: This pull request is from a fo',
+  ],
+  [
+    'its head is allowed now',
+    `/swarm allow ${head}\n/swarm create`,
+    fork(),
+    `create DROP-1 at ${head}, reply, allow ${head}`,
+  ],
+  ['upper case', `/swarm allow ${head.toUpperCase()}`, fork(), `reply, allow ${head}`],
+  [
+    'a commit that is not its head',
+    `/swarm allow ${'b'.repeat(40)}\n/swarm create`,
+    fork(),
+    'no: Not allowed: `bbbbbbbbbb` is n, no: This pull request is from a fo',
+  ],
+  ['a short commit id', `/swarm allow ${head.slice(0, 12)}`, fork(), 'no: Give the full commit id (40 di'],
+  ['no commit id', '/swarm allow', fork(), 'no: Give the full commit id (40 di'],
+  ['a reader', `/swarm allow ${head}`, fork({ permission: 'read' }), 'refused: dev has no write access'],
+  ['a pull request that is not from a fork', `/swarm allow ${head}`, facts(), 'no: This pull request is not from '],
+])('from a fork: %s', ([, body, given, expected]) => {
+  const decision = handlers.comment(event(body), given, rules)
+  const [action] = decision.verdict === 'act' ? decision.actions : []
+  expect(summarize(decision).replace('create DROP-1', `create DROP-1 at ${action?.onlyAt}`)).toBe(expected)
+})
+
+const narrowed: Rules = { ...rules, commands: { delete: ['Boss', 'acme/ops'], restore: [] } }
+const answer = (body: string, given: Facts['comment'], more = narrowed) => {
+  const decision = handlers.comment(event(body), given, more)
+  const [reply] = decision.verdict === 'act' ? decision.replies : []
+  return reply === undefined || reply.ok ? summarize(decision) : reply.text
+}
+const ONLY = 'Not allowed: only `Boss`, `acme/ops` may use `delete` here (.github/agent-swarm.yml).'
+
+test.for<[string, string, Partial<Facts['comment']>, string]>([
+  ['a command without a rule', '/swarm stop', {}, 'stop DROP-1'],
+  ['somebody who is not named', '/swarm delete', {}, ONLY],
+  ['in a team that is named', '/swarm delete', { teams: ['acme/ops'] }, 'delete DROP-1'],
+  [
+    'teams that cannot be read',
+    '/swarm delete',
+    { teams: null },
+    `${ONLY} Team members cannot be read: the App needs the permission to read members.`,
+  ],
+  ['an admin needs to be named too', '/swarm delete', { permission: 'admin' }, ONLY],
+  [
+    'nobody is named',
+    '/swarm restore',
+    { permission: 'admin' },
+    'Not allowed: nobody may use `restore` here (.github/agent-swarm.yml).',
+  ],
+  ['help is for everybody', '/swarm help', {}, 'reply'],
+])('a rule for a command: %s', ([, body, more, expected]) => expect(answer(body, facts(more))).toBe(expected))
+
+test('of many names in a rule, the first five are listed', () => {
+  const many = { ...rules, commands: { stop: ['a', 'b', 'c', 'd', 'e', 'f', 'g'] } }
+  expect(answer('/swarm stop', facts(), many)).toContain('only `a`, `b`, `c`, `d`, `e`, 2 more may use `stop`')
+})
+
+test.for<[string, Partial<Rules>, string]>([
+  [
+    'the branch is not served',
+    { branches: ['feature/*'] },
+    'This branch is not served here: `.github/agent-swarm.yml`',
+  ],
+  ['no project is served', { projects: [] }, 'No project is served here: `.github/agent-swarm.yml`'],
+  ['another project', { projects: ['WEB'] }, 'This pull request names no ticket. Put its key (`WEB-123`)'],
+])('why a pull request has no ticket: %s', ([, more, expected]) =>
+  expect(answer('/swarm stop', facts(), { ...rules, ...more })).toContain(expected),
+)
+
+test('somebody who is named in any case may, and only with write access', () => {
+  const boss = event('/swarm delete', { author: 'boss' })
+  expect(summarize(handlers.comment(boss, facts(), narrowed))).toBe('delete DROP-1')
+  expect(summarize(handlers.comment(boss, facts({ permission: 'read' }), narrowed))).toBe(
+    'refused: boss has no write access',
   )
-  test.for<[string, Partial<Rules>, string]>([
-    ['a branch that does not count', { branches: ['feature/*'] }, 'no: The branch of this pull reques'],
-    ['no project that counts', { projects: [] }, 'no: No project counts here: `.gith'],
-    ['a project of others', { projects: ['WEB'] }, 'no: This pull request names no tic'],
-  ])('why a pull request is about no ticket: %s', ([, more, expected]) =>
-    expect(said(handlers.comment(event('/swarm stop'), facts(), { ...rules, ...more }))).toBe(expected),
-  )
-  test('somebody who is named may, whatever the case, and only with write access', () => {
-    const boss = event('/swarm delete', { author: 'boss' })
-    expect(said(handlers.comment(boss, facts(), narrowed))).toBe('delete DROP-1')
-    expect(said(handlers.comment(boss, facts({ permission: 'read' }), narrowed))).toBe(
-      'refused: boss has no write access',
-    )
-  })
+})
 
-  test('what can be no command is refused, whoever wrote it, and talk is talk', () => {
-    const edited = { unfit: 'an edited comment gives no commands' }
-    const admin = facts({ permission: 'admin' })
-    expect(said(handlers.comment(event('/swarm stop', edited), admin, rules))).toBe(`refused: ${edited.unfit}`)
-    expect(said(handlers.comment(event('nice', edited), admin, rules))).toBe('ignored: no command in the comment')
-  })
+test('a comment that cannot give commands is refused, whoever wrote it; without a command it is ignored', () => {
+  const edited = { unfit: UNFIT_EDITED }
+  const admin = facts({ permission: 'admin' })
+  expect(summarize(handlers.comment(event('/swarm stop', edited), admin, rules))).toBe(`refused: ${UNFIT_EDITED}`)
+  expect(summarize(handlers.comment(event('nice', edited), admin, rules))).toBe('ignored: no command in the comment')
+})
 
-  test('what is refused is for the audit log, with who and what', () => {
-    expect(handlers.comment(event('/swarm delete --force\n/swarm stop'), facts({ permission: 'none' }), rules)).toEqual(
+test('a refusal is recorded for the audit log, with who and what', () => {
+  expect(handlers.comment(event('/swarm delete --force\n/swarm stop'), facts({ permission: 'none' }), rules)).toEqual({
+    verdict: 'refused',
+    reason: 'dev has no write access',
+    refusals: [
       {
-        verdict: 'refused',
+        by: { via: 'github', who: 'dev' },
+        line: null,
+        what: '/swarm delete --force; /swarm stop',
         reason: 'dev has no write access',
-        refusals: [
-          {
-            by: { via: 'github', who: 'dev' },
-            what: '/swarm delete --force; /swarm stop',
-            reason: 'dev has no write access',
-            ticket: null,
-          },
-        ],
+        ticket: null,
       },
-    )
-    expect(handlers.comment(event('/swarm delete'), facts(), narrowed)).toMatchObject({
-      refusals: [{ what: '/swarm delete', reason: 'a rule keeps the command delete for others', ticket: 'DROP-1' }],
-    })
+    ],
   })
+  expect(handlers.comment(event('/swarm delete'), facts(), narrowed)).toMatchObject({
+    refusals: [
+      {
+        line: 0,
+        what: '/swarm delete',
+        reason: 'only `Boss`, `acme/ops` may use `delete` here (.github/agent-swarm.yml)',
+        ticket: 'DROP-1',
+      },
+    ],
+  })
+})
 
-  test('more than ten commands: ten are done, and that is said', () => {
-    const decision = handlers.comment(event(Array(13).fill('/swarm status').join('\n')), facts(), rules)
-    expect(decision).toMatchObject({
-      verdict: 'act',
-      actions: { length: 10 },
-      replies: [{ ok: false, text: expect.stringContaining('the 3 after that were left out') }],
-    })
+test('of more than ten commands, ten run, and a reply says so', () => {
+  const decision = handlers.comment(event(Array(13).fill('/swarm status').join('\n')), facts(), rules)
+  expect(decision).toMatchObject({
+    verdict: 'act',
+    actions: { length: 10 },
+    replies: [{ ok: false, text: 'One comment can give at most 10 commands; the last 3 were skipped.' }],
   })
+})
 
-  test('each answer knows its line', () => {
-    const decision = handlers.comment(event('/swarm nonsense-here\n/swarm stop'), facts(), rules)
-    expect(decision).toMatchObject({
-      actions: [
-        { replyTo: { line: 1, commentId: 9, repo: 'acme/shop', number: 1 }, by: { via: 'github', who: 'dev' } },
-      ],
-      replies: [{ to: { line: 0 } }],
-    })
+test('each answer has the line of its command', () => {
+  const decision = handlers.comment(event('/swarm nonsense-here\n/swarm stop'), facts(), rules)
+  expect(decision).toMatchObject({
+    actions: [{ replyTo: { line: 1, commentId: 9, repo: 'acme/shop', number: 1 }, by: { via: 'github', who: 'dev' } }],
+    replies: [{ to: { line: 0 }, what: '/swarm nonsense-here' }],
   })
+})
 
-  test('what a stranger writes comes back as no Markdown', () => {
-    const decision = handlers.comment(event('/swarm checkpoint @everyone\n/swarm |x|'), facts(), rules)
-    if (decision.verdict !== 'act') throw new Error('no answer')
-    for (const { text } of decision.replies) expect(text).not.toContain('@')
-  })
+test('an answer repeats no Markdown and no mention', () => {
+  const decision = handlers.comment(event('/swarm checkpoint @everyone\n/swarm |x|'), facts(), rules)
+  if (decision.verdict !== 'act') throw new Error('no answer')
+  expect(decision.replies.map(({ text }) => text)).toEqual([
+    expect.stringMatching(/^`\?everyone` is not a valid checkpoint name/),
+    'Unknown command `?x?`.',
+  ])
 })

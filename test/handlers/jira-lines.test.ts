@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { jiraCommandLines } from '../../handlers/jira-lines.ts'
 
-const said = (body: unknown) => jiraCommandLines(body).map(({ words }) => words.join(' '))
+const SAMPLES = { numRuns: 80, seed: 2100 }
+const commandsIn = (body: unknown) => jiraCommandLines(body).map(({ words }) => words.join(' '))
 
 type Node = { type: string; text?: string; marks?: { type: string }[]; content?: Node[]; attrs?: object }
 const text = (words: string, ...marks: string[]): Node => ({
@@ -12,7 +13,7 @@ const text = (words: string, ...marks: string[]): Node => ({
 })
 const node = (type: string, ...content: Node[]): Node => ({ type, content })
 const paragraph = (...content: (Node | string)[]): Node =>
-  node('paragraph', ...content.map(one => (typeof one === 'string' ? text(one) : one)))
+  node('paragraph', ...content.map(child => (typeof child === 'string' ? text(child) : child)))
 const doc = (...content: Node[]) => ({ version: 1, ...node('doc', ...content) })
 const enter: Node = { type: 'hardBreak' }
 const create = paragraph('/swarm create')
@@ -24,31 +25,31 @@ describe('the document of a comment', () => {
     ['two paragraphs', doc(create, paragraph('/swarm status')), ['create', 'status']],
     ['two lines of one', doc(paragraph('/swarm create', enter, '/swarm status')), ['create', 'status']],
     ['a line among others', doc(paragraph('Please', enter, '/swarm create', enter, 'thanks')), ['create']],
-    ['the bare word', doc(paragraph('/swarm')), ['']],
+    ['no word after /swarm', doc(paragraph('/swarm')), ['']],
     ['upper case', doc(paragraph('/SWARM Create')), ['Create']],
     ['spaces around and within', doc(paragraph('  /swarm \t  restore   one ')), ['restore one']],
-    ['non-breaking spaces, as the editor makes them', doc(paragraph('/swarm\u00a0restore\u00a0one')), ['restore one']],
+    ['non-breaking spaces, which the editor makes', doc(paragraph('/swarm\u00a0restore\u00a0one')), ['restore one']],
     ['text in pieces', doc(paragraph('/swa', 'rm cre', 'ate')), ['create']],
     ['after a code block', doc(node('codeBlock', text('x')), create), ['create']],
     ['after a quote', doc(node('blockquote', paragraph('so?')), create), ['create']],
     ['after a heading and a rule', doc(node('heading', text('To do')), { type: 'rule' }, create), ['create']],
     [
-      'a paragraph that is set in',
+      'an indented paragraph',
       doc({ ...create, attrs: { localId: 'x' }, marks: [{ type: 'indentation' }] }),
       ['create'],
     ],
     ['other scripts', doc(paragraph('/swarm checkpoint 名前')), ['checkpoint 名前']],
     ['a flag', doc(paragraph('/swarm delete --force')), ['delete --force']],
-    ['beside lines that are none', doc(paragraph(text('/swarm stop', 'code'), enter, '/swarm create')), ['create']],
-    // None
+    ['next to a line that is code', doc(paragraph(text('/swarm stop', 'code'), enter, '/swarm create')), ['create']],
+    // Not commands
     ['nothing', doc(), []],
     ['talk', doc(paragraph('we should /swarm create')), []],
     ['a longer word', doc(paragraph('/swarmx create')), []],
     ['a hyphen', doc(paragraph('/swarm-create')), []],
     ['a zero-width space before', doc(paragraph('\u200b/swarm create')), []],
     ['a zero-width space within', doc(paragraph('/\u200bswarm create')), []],
-    ['text turned around before', doc(paragraph('\u202e/swarm create')), []],
-    ['line feeds in a text: they are spaces there', doc(paragraph('so\n/swarm create\n')), []],
+    ['a right-to-left override before', doc(paragraph('\u202e/swarm create')), []],
+    ['line feeds in a text, where they are spaces', doc(paragraph('so\n/swarm create\n')), []],
     ['two commands with a line feed between', doc(paragraph('/swarm create\n/swarm delete')), []],
     ['a code block', doc(node('codeBlock', text('/swarm create'))), []],
     ['a code block with lines', doc(node('codeBlock', text('x\n/swarm create\n'))), []],
@@ -65,7 +66,7 @@ describe('the document of a comment', () => {
     ['columns', doc(node('layoutSection', node('layoutColumn', create))), []],
     ['a heading', doc(node('heading', text('/swarm create'))), []],
     ['a caption', doc(node('mediaSingle', node('caption', text('/swarm create')))), []],
-    ['something that we do not know', doc(node('extension', create)), []],
+    ['an unknown node', doc(node('extension', create)), []],
     ['a link', doc(paragraph(text('/swarm create', 'link'))), []],
     ['strong', doc(paragraph(text('/swarm create', 'strong'))), []],
     ['struck through', doc(paragraph(text('/swarm create', 'strike'))), []],
@@ -77,23 +78,23 @@ describe('the document of a comment', () => {
     ['text at the top', doc(text('/swarm create')), []],
     ['a document in a document', doc({ ...doc(create) }), []],
     ['a paragraph alone', create, []],
-    // What is no document
+    // Not documents
     ['null', null, []],
     ['a number', 1, []],
     ['a list', [create], []],
     ['no content', { type: 'doc', version: 1 }, []],
-    ['content that is none', { type: 'doc', version: 1, content: 'x' }, []],
+    ['content that is not a list', { type: 'doc', version: 1, content: 'x' }, []],
     [
-      'nodes that are none',
+      'content that holds no nodes',
       { type: 'doc', content: [null, 1, 'x', [], { type: 'paragraph', content: [null, 1] }] },
       [],
     ],
     [
-      'a text that is none',
+      'a text that is a number',
       { type: 'doc', content: [{ type: 'paragraph', content: [{ type: 'text', text: 1 }] }] },
       [],
     ],
-  ])('%s', ([, body, expected]) => expect(said(body)).toEqual(expected))
+  ])('%s', ([, body, expected]) => expect(commandsIn(body)).toEqual(expected))
 
   const words = fc.oneof(
     fc.string(),
@@ -112,9 +113,9 @@ describe('the document of a comment', () => {
   )
   const { tree } = fc.letrec<{ tree: Node; leaf: Node }>(tie => ({
     leaf: fc.oneof(
-      words.map(one => text(one)),
-      fc.tuple(words, marks).map(([one, mark]) => text(one, mark)),
-      words.map(one => ({ type: 'inlineCard', text: one })),
+      words.map(line => text(line)),
+      fc.tuple(words, marks).map(([line, mark]) => text(line, mark)),
+      words.map(line => ({ type: 'inlineCard', text: line })),
       fc.constant(enter),
     ),
     tree: fc.oneof(
@@ -125,18 +126,20 @@ describe('the document of a comment', () => {
     ),
   }))
 
-  /** What a reader sees as lines of a document's own text, told in another way than the parser does. */
+  /** The lines of the document's own text, computed in another way than the parser does. */
   const ownLines = (document: { content?: Node[] }): string[] =>
     (document.content ?? [])
-      .filter(one => one.type === 'paragraph')
+      .filter(({ type }) => type === 'paragraph')
       .flatMap(({ content = [] }) =>
         content
-          .map(one => (one.type === 'hardBreak' ? '\u0000' : one.type === 'text' && !one.marks ? one.text : '\u0001'))
+          .map(({ type, text, marks }) =>
+            type === 'hardBreak' ? '\u0000' : type === 'text' && !marks ? text : '\u0001',
+          )
           .join('')
           .split('\u0000'),
       )
 
-  test('whatever the tree, a command is a line of its own text that begins with /swarm, and each of these is one', () => {
+  test('in any tree, the commands are the lines of its own text that begin with /swarm', () => {
     fc.assert(
       fc.property(fc.array(tree, { maxLength: 6 }), content => {
         const document = doc(...content)
@@ -144,23 +147,26 @@ describe('the document of a comment', () => {
           .map(line => line.trim())
           .filter(line => /^\/swarm([\t\p{Zs}].*)?$/iu.test(line) && !line.includes('\u0001'))
           .map(line => line.slice('/swarm'.length).trim().split(/\s+/).join(' '))
-        expect(said(document)).toEqual(expected)
+        expect(commandsIn(document)).toEqual(expected)
       }),
-      { numRuns: 500 },
+      SAMPLES,
     )
   })
 
-  test('whatever is quoted, in code or set apart gives no command', () => {
+  test('text in quotes, code or panels gives no command', () => {
     fc.assert(
       fc.property(fc.array(tree, { maxLength: 5 }), holders, (content, holder) => {
-        expect(said(doc(node(holder, ...content)))).toEqual([])
+        expect(commandsIn(doc(node(holder, ...content)))).toEqual([])
       }),
-      { numRuns: 200 },
+      SAMPLES,
     )
   })
 
-  test('anything at all is read without harm', () => {
-    fc.assert(fc.property(fc.anything(), body => void jiraCommandLines(body)))
+  test('no value makes it fail', () => {
+    fc.assert(
+      fc.property(fc.anything(), body => void jiraCommandLines(body)),
+      SAMPLES,
+    )
   })
 })
 
@@ -184,7 +190,7 @@ describe('wiki text', () => {
     ['/swarm delete \\-\\-force', ['delete --force']],
     ['  /swarm create  ', ['create']],
     ['[~accountid:x] look\n/swarm create', ['create']],
-    // None
+    // Not commands
     ['', []],
     ['try /swarm create', []],
     ['/swarmx', []],
@@ -222,18 +228,18 @@ describe('wiki text', () => {
     ['[~accountid:x] /swarm create', []],
     ['\u200b/swarm create', []],
     ['!/swarm create.png!', []],
-  ])('%j', ([body, expected]) => expect(said(body)).toEqual(expected))
+  ])('%j', ([body, expected]) => expect(commandsIn(body)).toEqual(expected))
 
-  test('whatever is between two macros or behind a mark gives no command', () => {
+  test('text between two macros or after a mark gives no command', () => {
     const body = fc
       .array(fc.oneof(fc.string(), fc.constantFrom('/swarm create', '/swarm delete --force', 'bq. x', '* x')))
       .map(lines => lines.join('\n').replaceAll(/[{\\]/g, '('))
     fc.assert(
       fc.property(body, fc.constantFrom('code', 'noformat', 'quote', 'panel', 'color'), (within, name) => {
-        expect(said(`{${name}}\n${within}\n{${name}}`)).toEqual([])
+        expect(commandsIn(`{${name}}\n${within}\n{${name}}`)).toEqual([])
         for (const mark of ['> ', 'bq. ', '* ', '# ', '|'])
           expect(
-            said(
+            commandsIn(
               within
                 .split(/\r\n|\r|\n/)
                 .map(line => `${mark}${line}`)
@@ -241,17 +247,17 @@ describe('wiki text', () => {
             ),
           ).toEqual([])
       }),
-      { numRuns: 300 },
+      SAMPLES,
     )
   })
 
-  test('no text becomes a command but a line that begins with /swarm', () => {
+  test('only a line that begins with /swarm becomes a command', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), body => {
         const own = body.split(/\r\n|\r|\n|\\\\/).filter(line => /^\s*\\*\/\\*swarm([\t\p{Zs}\\]|$)/iu.test(line))
         expect(jiraCommandLines(body).length).toBeLessThanOrEqual(own.length)
       }),
-      { numRuns: 300 },
+      SAMPLES,
     )
   })
 })

@@ -1,120 +1,126 @@
-import { describe, expect, test } from 'vitest'
-import type { Facts } from '../../handlers/handler.ts'
+import { expect, test } from 'vitest'
+import type { Facts, PullRequestNow, Rules } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
-import { environment, now, type Of, rules, said } from './fixtures.ts'
+import {
+  type EventOf,
+  environment,
+  pullRequestEvent,
+  pullRequestFacts,
+  pullRequestNow,
+  rules,
+  summarize,
+} from './fixtures.ts'
 
-describe('pull request', () => {
-  const event = (change: Of<'pull-request'>['change'], more: Partial<Of<'pull-request'>> = {}): Of<'pull-request'> => ({
-    kind: 'pull-request',
-    change,
-    pullRequest: { repo: 'acme/shop', number: 1 },
-    branch: 'DROP-1-x',
-    title: '',
-    body: '',
-    fromFork: false,
-    sender: 'dev',
-    at: null,
-    ...more,
-  })
-  const facts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
-    environment: environment(),
-    now: now(),
-    endDecided: false,
-    others: [],
-    begunAnew: false,
-    laterWish: null,
-    ...more,
-  })
-  const other = { repo: 'acme/shop', number: 2 }
-  test.for<[string, Of<'pull-request'>, Facts['pull-request'], string]>([
-    ['opened', event('opened'), facts(), 'ignored: it belongs to DROP-1, and asks for nothing'],
-    [
-      'reopened, and the machine is stopped',
-      event('reopened'),
-      facts({ environment: environment('stopped') }),
-      'start DROP-1',
-    ],
-    [
-      'reopened, and closed again since, which was decided',
-      event('reopened'),
-      facts({ environment: environment('stopped'), now: now({ state: 'closed' }), endDecided: true }),
-      'ignored: it belongs to DROP-1, and asks for nothing',
-    ],
-    [
-      'opened, and closed since, which nobody told',
-      event('opened'),
-      facts({ now: now({ state: 'closed' }) }),
-      'stop DROP-1',
-    ],
-    ['merged', event('closed'), facts({ now: now({ state: 'merged' }) }), 'delete DROP-1'],
-    [
-      'merged, and another is open',
-      event('closed'),
-      facts({ now: now({ state: 'merged' }), others: [other] }),
-      'ignored: DROP-1 has another open pull request, acme/shop#2',
-    ],
-    [
-      'merged before the ticket was begun anew',
-      event('closed'),
-      facts({ now: now({ state: 'merged' }), begunAnew: true }),
-      'ignored: DROP-1 was begun anew after that',
-    ],
-    ['closed unmerged', event('closed'), facts({ now: now({ state: 'closed' }) }), 'stop DROP-1'],
-    [
-      'closed unmerged, and another is open',
-      event('closed'),
-      facts({ now: now({ state: 'closed' }), others: [other] }),
-      'ignored: DROP-1 has another open pull request, acme/shop#2',
-    ],
-    [
-      'merged before somebody asked for the machine',
-      event('closed'),
-      facts({ now: now({ state: 'merged' }), laterWish: { who: 'dev', kind: 'create' } }),
-      'ignored: dev asked for create after that',
-    ],
-    [
-      'reopened before somebody stopped it',
-      event('reopened'),
-      facts({ environment: environment('stopped'), laterWish: { who: 'dev', kind: 'stop' } }),
-      'ignored: dev asked for stop after that',
-    ],
-    ['closed, and open again since', event('closed'), facts(), 'ignored: it is open again'],
-    ['closed, and gone', event('closed'), facts({ now: null }), 'ignored: the pull request is gone'],
-    [
-      'closed, stopped already',
-      event('closed'),
-      facts({ now: now({ state: 'closed' }), environment: environment('stopped') }),
-      'ignored: DROP-1 is stopped already',
-    ],
-    [
-      'merged without a machine',
-      event('closed'),
-      facts({ now: now({ state: 'merged' }), environment: null }),
-      'ignored: DROP-1 has no environment',
-    ],
-    [
-      'merged, from a fork',
-      event('closed', { fromFork: true }),
-      facts({ now: now({ state: 'merged', fromFork: true }) }),
-      'ignored: pull requests from forks do nothing',
-    ],
-    [
-      'merged, said to be none, but from a fork now',
-      event('closed'),
-      facts({ now: now({ state: 'merged', fromFork: true }) }),
-      'ignored: pull requests from forks do nothing',
-    ],
-    [
-      'the ticket in the title alone',
-      event('closed', { branch: 'x' }),
-      facts({ now: now({ state: 'merged', branch: 'x', title: 'WEB-7: y' }) }),
-      'delete WEB-7',
-    ],
-    [
-      'no ticket',
-      event('closed', { branch: 'x' }),
-      facts({ now: now({ branch: 'x', state: 'merged' }) }),
-      'ignored: no ticket in branch, title or body',
-    ],
-  ])('%s', ([, given, known, expected]) => expect(said(handlers['pull-request'](given, known, rules))).toBe(expected))
+const opened = pullRequestEvent('opened')
+const reopened = pullRequestEvent('reopened')
+const closed = pullRequestEvent('closed')
+const stopped = { environment: environment('stopped') }
+const facts = (now: Partial<PullRequestNow>, more: Partial<Facts['pull-request']> = {}) =>
+  pullRequestFacts({ now: pullRequestNow(now), ...more })
+const others = [{ repo: 'acme/shop', number: 2 }]
+
+test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
+  ['opened', opened, facts({}), 'ignored: linked to DROP-1; nothing to do'],
+  ['reopened while the machine is stopped', reopened, facts({}, stopped), 'start DROP-1'],
+  [
+    'reopened, and closed since, which was decided',
+    reopened,
+    facts({ state: 'closed' }, { ...stopped, stateDecided: true }),
+    'ignored: linked to DROP-1; nothing to do',
+  ],
+  ['opened, and closed since, which no event reported', opened, facts({ state: 'closed' }), 'stop DROP-1'],
+  ['merged', closed, facts({ state: 'merged' }), 'delete DROP-1'],
+  [
+    'merged while another one is open',
+    closed,
+    facts({ state: 'merged' }, { others }),
+    'ignored: DROP-1 has another open pull request, acme/shop#2',
+  ],
+  [
+    'merged before the ticket was moved in progress again',
+    closed,
+    facts({ state: 'merged' }, { ticketRestarted: true }),
+    'ignored: DROP-1 was moved in progress after that',
+  ],
+  ['closed unmerged', closed, facts({ state: 'closed' }), 'stop DROP-1'],
+  [
+    'closed unmerged while another one is open',
+    closed,
+    facts({ state: 'closed' }, { others }),
+    'ignored: DROP-1 has another open pull request, acme/shop#2',
+  ],
+  [
+    'merged before somebody created the machine',
+    closed,
+    facts({ state: 'merged' }, { laterRequest: { who: 'dev', kind: 'create' } }),
+    'ignored: dev requested create after that',
+  ],
+  [
+    'reopened before somebody stopped the machine',
+    reopened,
+    facts({}, { ...stopped, laterRequest: { who: 'dev', kind: 'stop' } }),
+    'ignored: dev requested stop after that',
+  ],
+  ['closed, and open again since', closed, facts({}), 'ignored: the pull request is open again'],
+  ['closed, and gone', closed, pullRequestFacts({ now: null }), 'ignored: the pull request does not exist any more'],
+  [
+    'closed while the machine is stopped',
+    closed,
+    facts({ state: 'closed' }, stopped),
+    'ignored: DROP-1 is already stopped',
+  ],
+  [
+    'merged without a machine',
+    closed,
+    facts({ state: 'merged' }, { environment: null }),
+    'ignored: DROP-1 has no environment',
+  ],
+  [
+    'merged, from a fork',
+    pullRequestEvent('closed', { fromFork: true }),
+    facts({ state: 'merged', fromFork: true }),
+    'ignored: pull requests from forks have no effect',
+  ],
+  [
+    'merged, from a fork, which the event did not say',
+    closed,
+    facts({ state: 'merged', fromFork: true }),
+    'ignored: pull requests from forks have no effect',
+  ],
+  [
+    'the ticket in the title only',
+    pullRequestEvent('closed', { branch: 'x' }),
+    facts({ state: 'merged', branch: 'x', title: 'WEB-7: y' }),
+    'delete WEB-7',
+  ],
+  [
+    'no ticket',
+    pullRequestEvent('closed', { branch: 'x' }),
+    facts({ state: 'merged', branch: 'x' }),
+    'ignored: no ticket in the branch, the title or the description',
+  ],
+])('pull request: %s', ([, event, given, expected]) =>
+  expect(summarize(handlers['pull-request'](event, given, rules))).toBe(expected),
+)
+
+const end = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =>
+  handlers['pull-request'](event, facts({ state }), { ...rules, ...more })
+
+test.for<['closed' | 'merged', Partial<Rules>, string]>([
+  ['closed', { closed: 'delete' }, 'delete DROP-1'],
+  ['closed', { closed: 'nothing' }, 'ignored: the pull request is closed; the rules ask for nothing'],
+  ['closed', { closed: 'delete', graceMinutes: 30 }, 'delete DROP-1'],
+  ['merged', { merged: 'stop' }, 'stop DROP-1'],
+  ['merged', { merged: 'nothing' }, 'ignored: the pull request is merged; the rules ask for nothing'],
+  ['merged', { graceMinutes: 1 }, 'later: DROP-1 will be deleted in 1 minute, unless somebody starts it'],
+  ['merged', { graceMinutes: 30 }, 'later: DROP-1 will be deleted in 30 minutes, unless somebody starts it'],
+])('%s, under the rules %j', ([state, more, expected]) => expect(summarize(end(state, more))).toBe(expected))
+
+test('after the minutes of grace, the merge is decided again by what is true then', () => {
+  const later = end('merged', { graceMinutes: 30 })
+  if (later.verdict !== 'later') throw new Error('not later')
+  expect(later).toMatchObject({ minutes: 30, ticket: 'DROP-1' })
+  const event = later.event as EventOf<'pull-request'>
+  expect(summarize(end('merged', { graceMinutes: 30 }, event))).toBe('delete DROP-1')
+  expect(summarize(end('merged', { graceMinutes: 30, merged: 'stop' }, event))).toBe('stop DROP-1')
 })

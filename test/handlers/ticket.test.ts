@@ -1,137 +1,150 @@
-import { describe, expect, test } from 'vitest'
-import type { Facts } from '../../handlers/handler.ts'
+import { expect, test } from 'vitest'
+import type { Facts, Rules } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import type { EnvironmentStatus } from '../../src/schema/environment.ts'
-import { environment, type Of, rules, said } from './fixtures.ts'
+import { type EventOf, environment, rules, summarize, ticketEvent, ticketFacts } from './fixtures.ts'
 
-describe('ticket', () => {
-  const event = (category: Of<'ticket'>['category'], more: Partial<Of<'ticket'>> = {}): Of<'ticket'> => ({
-    kind: 'ticket',
-    ticket: 'DROP-1',
-    change: 'status',
-    category,
-    assignee: 'me',
-    labels: [],
-    by: 'me',
-    at: null,
-    ...more,
-  })
-  const facts = (category: Of<'ticket'>['category'] | null, more: Partial<Facts['ticket']> = {}): Facts['ticket'] => ({
-    environment: null,
-    now: category === null ? null : { category, assignee: 'me', labels: [] },
-    endedSinceNew: false,
-    hadPullRequest: false,
-    closedSince: false,
-    me: 'me',
-    laterWish: null,
-    ...more,
-  })
-  const has = (status: EnvironmentStatus) => ({ environment: environment(status) })
-  test.for<[string, Of<'ticket'>, Facts['ticket'], string]>([
-    ['in progress', event('indeterminate'), facts('indeterminate'), 'create DROP-1'],
-    ['in progress, stopped', event('indeterminate'), facts('indeterminate', has('stopped')), 'start DROP-1'],
-    [
-      'in progress, running',
-      event('indeterminate'),
-      facts('indeterminate', has('running')),
-      'ignored: DROP-1 has its machine',
-    ],
-    [
-      'in progress, and deleted by a person since',
-      event('indeterminate'),
-      facts('indeterminate', { laterWish: { who: 'dev', kind: 'delete' } }),
-      'ignored: dev asked for delete after that',
-    ],
-    [
-      'in progress, and its pull request was closed since',
-      event('indeterminate'),
-      facts('indeterminate', { closedSince: true }),
-      'create DROP-1, stop DROP-1',
-    ],
-    [
-      'in progress, stopped when its pull request was closed since',
-      event('indeterminate'),
-      facts('indeterminate', { ...has('stopped'), closedSince: true }),
-      'ignored: its pull request was closed after that',
-    ],
-    [
-      'in progress, not to be read, and later news is known',
-      event('indeterminate'),
-      facts('indeterminate', { now: 'overtaken' }),
-      'ignored: later news of DROP-1 is known, and how it is now cannot be read',
-    ],
-    ['in progress, failed before', event('indeterminate'), facts('indeterminate', has('failed')), 'create DROP-1'],
-    [
-      'in review after the merge',
-      event('indeterminate'),
-      facts('indeterminate', { endedSinceNew: true }),
-      'ignored: the last machine of DROP-1 was deleted or merged, and the ticket was not back in the backlog since',
-    ],
-    ['in progress, and moved back since', event('indeterminate'), facts('new'), 'ignored: DROP-1 has no environment'],
-    ['in progress, and Jira does not answer', event('indeterminate'), facts('new', { now: 'unread' }), 'create DROP-1'],
-    [
-      'assigned to somebody else',
-      event('indeterminate'),
-      facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other', labels: [] } }),
-      'ignored: DROP-1 is assigned to somebody else',
-    ],
-    [
-      'assigned to nobody',
-      event('indeterminate'),
-      facts('indeterminate', { now: { category: 'indeterminate', assignee: null, labels: [] } }),
-      'ignored: DROP-1 is assigned to nobody',
-    ],
-    [
-      'assigned to us while in progress',
-      event('indeterminate', { change: 'assignee' }),
-      facts('indeterminate'),
-      'create DROP-1',
-    ],
-    [
-      'assigned while in the backlog',
-      event('new', { change: 'assignee' }),
-      facts('new', has('running')),
-      'ignored: DROP-1 was assigned, and is not in progress',
-    ],
-    [
-      'another project',
-      event('indeterminate', { ticket: 'OTHER-1' }),
-      facts('indeterminate'),
-      'ignored: OTHER is no project of ours',
-    ],
-    ['back to new', event('new'), facts('new', has('running')), 'stop DROP-1'],
-    ['back to new, stopped', event('new'), facts('new', has('stopped')), 'ignored: DROP-1 is stopped already'],
-    ['done, never a pull request', event('done'), facts('done', has('running')), 'delete DROP-1'],
-    [
-      'done, with a pull request',
-      event('done'),
-      facts('done', { ...has('running'), hadPullRequest: true }),
-      'stop DROP-1',
-    ],
-    [
-      'done, and Jira does not answer',
-      event('done'),
-      facts('done', { ...has('running'), now: 'unread' }),
-      'stop DROP-1',
-    ],
-    ['done, and reopened since', event('done'), facts('indeterminate', has('stopped')), 'start DROP-1'],
-    ['deleted in Jira', event('indeterminate', { change: 'deleted' }), facts(null, has('running')), 'delete DROP-1'],
-    [
-      'no category',
-      event('undefined'),
-      facts('undefined', has('running')),
-      'ignored: the status of DROP-1 has no category',
-    ],
-  ])('%s', ([, given, known, expected]) => expect(said(handlers.ticket(given, known, rules))).toBe(expected))
+const has = (status: EnvironmentStatus) => ({ environment: environment(status) })
+const assigned = (assignee: string | null) => ({ now: { category: 'indeterminate', assignee, labels: [] } }) as const
+const moved = ticketEvent('indeterminate')
 
-  test('anybody, or those who are listed', () => {
-    const theirs = facts('indeterminate', { now: { category: 'indeterminate', assignee: 'other', labels: [] } })
-    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: 'any' }))).toBe('create DROP-1')
-    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['other'] }))).toBe(
-      'create DROP-1',
-    )
-    expect(said(handlers.ticket(event('indeterminate'), theirs, { ...rules, assignees: ['me'] }))).toMatch(
-      /somebody else/,
-    )
+test.for<[string, EventOf<'ticket'>, Facts['ticket'], string]>([
+  ['in progress', moved, ticketFacts('indeterminate'), 'create DROP-1'],
+  ['in progress, stopped', moved, ticketFacts('indeterminate', has('stopped')), 'start DROP-1'],
+  [
+    'in progress, running',
+    moved,
+    ticketFacts('indeterminate', has('running')),
+    'ignored: DROP-1 already has a machine',
+  ],
+  [
+    'in progress, and deleted by a person since',
+    moved,
+    ticketFacts('indeterminate', { laterRequest: { who: 'dev', kind: 'delete' } }),
+    'ignored: dev requested delete after that',
+  ],
+  [
+    'in progress, and its pull request was closed since',
+    moved,
+    ticketFacts('indeterminate', { closedSince: true }),
+    'create DROP-1, stop DROP-1',
+  ],
+  [
+    'in progress, stopped when its pull request was closed since',
+    moved,
+    ticketFacts('indeterminate', { ...has('stopped'), closedSince: true }),
+    'ignored: its pull request was closed after that',
+  ],
+  [
+    'in progress, while Jira cannot be read and a newer state is known',
+    moved,
+    ticketFacts('indeterminate', { now: 'outdated' }),
+    'ignored: a newer state of DROP-1 is known, and Jira cannot be read now',
+  ],
+  ['in progress, failed before', moved, ticketFacts('indeterminate', has('failed')), 'create DROP-1'],
+  [
+    'in review after the merge',
+    moved,
+    ticketFacts('indeterminate', { endedSinceNew: true }),
+    'ignored: the last machine of DROP-1 was deleted, or its pull request merged, and the ticket was not back in the backlog since',
+  ],
+  ['in progress, and moved back since', moved, ticketFacts('new'), 'ignored: DROP-1 has no environment'],
+  ['in progress, while Jira cannot be read', moved, ticketFacts('new', { now: 'unreadable' }), 'create DROP-1'],
+  [
+    'assigned to somebody else',
+    moved,
+    ticketFacts('indeterminate', assigned('other')),
+    'ignored: DROP-1 is assigned to somebody else',
+  ],
+  ['assigned to nobody', moved, ticketFacts('indeterminate', assigned(null)), 'ignored: DROP-1 is assigned to nobody'],
+  [
+    'assigned to us while in progress',
+    ticketEvent('indeterminate', { change: 'assignee' }),
+    ticketFacts('indeterminate'),
+    'create DROP-1',
+  ],
+  [
+    'assigned while in the backlog',
+    ticketEvent('new', { change: 'assignee' }),
+    ticketFacts('new', has('running')),
+    'ignored: DROP-1 was assigned while not in progress',
+  ],
+  [
+    'assigned, while Jira cannot be read and a newer state is known',
+    ticketEvent('indeterminate', { change: 'assignee' }),
+    ticketFacts('indeterminate', { now: 'outdated' }),
+    'ignored: DROP-1 was assigned while not in progress',
+  ],
+  [
+    'another project',
+    ticketEvent('indeterminate', { ticket: 'OTHER-1' }),
+    ticketFacts('indeterminate'),
+    'ignored: OTHER is not served here',
+  ],
+  ['back to new', ticketEvent('new'), ticketFacts('new', has('running')), 'stop DROP-1'],
+  [
+    'back to new, stopped',
+    ticketEvent('new'),
+    ticketFacts('new', has('stopped')),
+    'ignored: DROP-1 is already stopped',
+  ],
+  ['done, never a pull request', ticketEvent('done'), ticketFacts('done', has('running')), 'delete DROP-1'],
+  [
+    'done, with a pull request',
+    ticketEvent('done'),
+    ticketFacts('done', { ...has('running'), hadPullRequest: true }),
+    'stop DROP-1',
+  ],
+  [
+    'done, while Jira cannot be read',
+    ticketEvent('done'),
+    ticketFacts('done', { ...has('running'), now: 'unreadable' }),
+    'stop DROP-1',
+  ],
+  ['done, and reopened since', ticketEvent('done'), ticketFacts('indeterminate', has('stopped')), 'start DROP-1'],
+  [
+    'deleted in Jira',
+    ticketEvent('indeterminate', { change: 'deleted' }),
+    ticketFacts(null, has('running')),
+    'delete DROP-1',
+  ],
+  [
+    'no category',
+    ticketEvent('undefined'),
+    ticketFacts('undefined', has('running')),
+    'ignored: the status of DROP-1 has no category',
+  ],
+])('ticket: %s', ([, event, facts, expected]) => expect(summarize(handlers.ticket(event, facts, rules))).toBe(expected))
+
+test.for<[Rules['assignees'], string]>([
+  ['any', 'create DROP-1'],
+  [['other'], 'create DROP-1'],
+  [['me'], 'ignored: DROP-1 is assigned to somebody else'],
+])('a ticket of "other", with JIRA_ASSIGNEES %j', ([assignees, expected]) =>
+  expect(
+    summarize(handlers.ticket(moved, ticketFacts('indeterminate', assigned('other')), { ...rules, assignees })),
+  ).toBe(expected),
+)
+
+test.for<['indeterminate' | 'done', string[], Partial<Rules>, string]>([
+  ['indeterminate', [], { labels: ['agent'] }, 'ignored: DROP-1 has none of the labels agent'],
+  ['indeterminate', ['Agent', 'x'], { labels: ['agent', 'swarm'] }, 'create DROP-1'],
+  ['done', [], {}, 'stop DROP-1'],
+  ['done', [], { done: 'delete' }, 'delete DROP-1'],
+  ['done', [], { done: 'stop' }, 'stop DROP-1'],
+  ['done', [], { done: 'nothing' }, 'ignored: DROP-1 is done; the rules ask for nothing'],
+])('a ticket in %s, with labels %j, under the rules %j', ([category, labels, more, expected]) => {
+  const facts = ticketFacts(category, {
+    environment: category === 'done' ? environment() : null,
+    now: { category, assignee: 'me', labels },
+    hadPullRequest: true,
   })
+  expect(summarize(handlers.ticket(ticketEvent(category), facts, { ...rules, ...more }))).toBe(expected)
+})
+
+test('a new machine has what the rules say', () => {
+  const machine = { cpus: 4, baseImage: 'big' }
+  expect(
+    handlers.ticket(moved, ticketFacts('indeterminate', { now: 'unreadable' }), { ...rules, machine }),
+  ).toMatchObject({ actions: [{ kind: 'create', machine }] })
 })

@@ -1,82 +1,53 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { expect, test } from 'vitest'
-import { openQueue } from '../../src/store/sqlite/queue.ts'
-import { keepsTheQueuePromises } from './contract.ts'
-import { action, delivery } from './fixtures.ts'
+import { expect, onTestFinished, test } from 'vitest'
+import { openStore } from '../../src/store/sqlite/index.ts'
+import { storeContract } from './contract.ts'
+import { delivery, MINUTE, offer, queued } from './fixtures.ts'
 
-const folder = () => mkdtempSync(join(tmpdir(), 'agent-swarm-queue-'))
+storeContract('node:sqlite', async clock => openStore(':memory:', clock))
 
-keepsTheQueuePromises('node:sqlite', clock => {
-  const home = folder()
-  const queue = openQueue(join(home, 'bot.db'), clock)
-  return {
-    queue,
-    close: () => {
-      queue.close()
-      rmSync(home, { recursive: true })
-    },
-  }
-})
+const file = () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-store-'))
+  onTestFinished(() => rmSync(home, { recursive: true }))
+  return join(home, 'bot.db')
+}
 
-test('kill -9, again and again: nothing that was acknowledged is lost', async () => {
-  const home = folder()
-  const path = join(home, 'bot.db')
-  const acknowledged: number[] = []
-  for (let round = 0; round < 5; round += 1) {
-    const first = (acknowledged.at(-1) ?? -1) + 2
-    const child = spawn(process.execPath, [join(import.meta.dirname, 'die.ts'), path, String(first)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let seen = 0
-    for await (const chunk of child.stdout) {
-      const numbers = String(chunk).split('\n').slice(0, -1).map(Number)
-      acknowledged.push(...numbers)
-      seen += numbers.length
-      if (seen >= 40) child.kill('SIGKILL')
-    }
-  }
-  const queue = openQueue(path, Date.now)
-  const stored = new Set(queue.list().map(row => row.id))
-  expect(acknowledged.filter(n => !stored.has(`a${n}`))).toEqual([])
-  expect(queue.accept(acknowledged.map(n => delivery(`d${n}`)))).toBe(0)
-  queue.close()
-  const db = new DatabaseSync(path)
-  expect(db.prepare('pragma integrity_check').get()).toEqual({ integrity_check: 'ok' })
-  db.close()
-  rmSync(home, { recursive: true })
-})
-
-test('what was in hand when the process died is due again, and a lease runs out by itself', () => {
-  const home = folder()
-  const path = join(home, 'bot.db')
+test('deliveries that were in progress when the process died are due again, and a lease runs out by itself', async () => {
+  const path = file()
   let now = 1_000
-  const before = openQueue(path, () => now)
-  before.accept([delivery('1')])
-  expect(before.due(10)).toHaveLength(1)
-  before.enqueue(action('1'))
-  expect(before.claim({ runnerId: 'one' })).not.toBeNull()
-  before.close()
-  const after = openQueue(path, () => now)
-  expect(after.due(10)).toHaveLength(1)
-  expect(after.claim({ runnerId: 'one' })).toBeNull()
-  now += 60_000
-  after.reap(() => [])
-  expect(after.claim({ runnerId: 'one' })).toMatchObject({ id: '1', attempt: 2 })
-  after.close()
-  rmSync(home, { recursive: true })
+  const before = openStore(path, () => now)
+  await before.inbox.accept([delivery('1')])
+  expect(await before.inbox.due(10)).toHaveLength(1)
+  await before.queue.enqueue(queued('1'))
+  expect(await before.queue.claim('runner-1', offer)).not.toBeNull()
+  await before.close()
+  const after = openStore(path, () => now)
+  expect(await after.inbox.due(10)).toHaveLength(1)
+  expect(await after.queue.claim('runner-1', offer)).toBeNull()
+  now += MINUTE
+  const [expired] = await after.queue.expired()
+  expect(await after.queue.giveBack('1', expired?.token ?? '')).toBe('ok')
+  expect(await after.queue.claim('runner-1', offer)).toMatchObject({ id: '1', attempt: 2 })
+  await after.close()
 })
 
-test('a store of a newer version is refused', () => {
-  const home = folder()
-  const path = join(home, 'bot.db')
-  openQueue(path, Date.now).close()
+test('two processes may have the store open: what one writes, the other reads', async () => {
+  const path = file()
+  const [one, other] = [openStore(path, Date.now), openStore(path, Date.now)]
+  await one.inbox.accept([delivery('1')])
+  expect(await other.inbox.list([], 1)).toMatchObject([{ id: '1' }])
+  expect(await other.inbox.accept([delivery('1')])).toBe(0)
+  await Promise.all([one.close(), other.close()])
+})
+
+test('a store of a newer version is refused', async () => {
+  const path = file()
+  await openStore(path, Date.now).close()
   const db = new DatabaseSync(path)
   db.exec('pragma user_version = 99')
   db.close()
-  expect(() => openQueue(path, Date.now)).toThrow(/written by a newer agent-swarm/)
-  rmSync(home, { recursive: true })
+  expect(() => openStore(path, Date.now)).toThrow(/written by a newer agent-swarm/)
 })

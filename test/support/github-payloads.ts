@@ -1,4 +1,4 @@
-/** Payloads that are made by hand, held against GitHub's own description of its webhooks. */
+/** Checks hand-made payloads against GitHub's own description of its webhooks. */
 import { createRequire } from 'node:module'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 
@@ -6,12 +6,12 @@ type Webhook = { post: { requestBody: { content: { 'application/json': { schema:
 type Description = { webhooks: Record<string, Webhook>; components: object }
 
 const require = createRequire(import.meta.url)
-// The package's own entry loads the descriptions of all versions: only this one's is wanted, when it is.
+// The package's own entry loads the descriptions of all versions. This one is loaded when it is needed.
 const read = (): Description => require('@octokit/openapi-webhooks/generated/api.github.com.json')
 
-let described: { webhooks: Description['webhooks']; ajv: Ajv2020 } | null = null
+let loaded: { webhooks: Description['webhooks']; ajv: Ajv2020 } | null = null
 const description = () => {
-  if (described !== null) return described
+  if (loaded !== null) return loaded
   const { webhooks, components } = read()
   const ajv = new Ajv2020({
     allErrors: true,
@@ -21,22 +21,22 @@ const description = () => {
     validateSchema: false,
   })
   ajv.addSchema({ $id: 'github', components })
-  described = { webhooks, ajv }
-  return described
+  loaded = { webhooks, ajv }
+  return loaded
 }
 
-const compiled = new Map<string, ValidateFunction | null>()
+const validators = new Map<string, ValidateFunction | null>()
 const validatorOf = (name: string): ValidateFunction | null => {
-  const known = compiled.get(name)
+  const known = validators.get(name)
   if (known !== undefined) return known
   const { webhooks, ajv } = description()
   const schema = Object.hasOwn(webhooks, name)
     ? webhooks[name]?.post.requestBody.content['application/json'].schema
     : undefined
-  const inside = schema === undefined ? null : JSON.stringify(schema).replaceAll('"#/components', '"github#/components')
-  const made = inside === null ? null : ajv.compile(JSON.parse(inside))
-  compiled.set(name, made)
-  return made
+  const text = schema === undefined ? null : JSON.stringify(schema).replaceAll('"#/components', '"github#/components')
+  const validator = text === null ? null : ajv.compile(JSON.parse(text))
+  validators.set(name, validator)
+  return validator
 }
 
 /** What GitHub's description finds wrong in a payload. */
@@ -45,5 +45,5 @@ export const faultsOfPayload = (event: string, payload: { action?: unknown }): s
   const validate = validatorOf(name)
   if (validate === null) return [`GitHub sends no ${name}`]
   if (validate(payload)) return []
-  return (validate.errors ?? []).map(fault => `${fault.instancePath} ${fault.message} ${JSON.stringify(fault.params)}`)
+  return (validate.errors ?? []).map(error => `${error.instancePath} ${error.message} ${JSON.stringify(error.params)}`)
 }

@@ -1,26 +1,26 @@
-/** Requests held against GitHub's own description of its API; scripts/github-openapi.ts cuts it out. */
+/** Checks requests against GitHub's own description of its API, of which scripts/github-openapi.ts makes an excerpt. */
 import { readdirSync, readFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { join, resolve } from 'node:path'
 import { Ajv, type ValidateFunction } from 'ajv'
 
 type Parameter = { name: string; in: 'path' | 'query'; required: boolean; slashes?: true; schema: object }
-type Described = {
+type Description = {
   id: string
   parameters: Parameter[]
   body: { required: boolean; schema: { properties?: object; additionalProperties?: unknown } } | null
 }
 const { from, operations } = JSON.parse(
   readFileSync(new URL('../fixtures/github/openapi.json', import.meta.url), 'utf8'),
-) as { from: string; operations: Record<string, Described> }
+) as { from: string; operations: Record<string, Description> }
 
-export const operationIds: readonly string[] = Object.values(operations).map(one => one.id)
+export const operationIds: readonly string[] = Object.values(operations).map(({ id }) => id)
 
-const room = resolve(import.meta.dirname, '../../src/bot')
+const folder = resolve(import.meta.dirname, '../../src/bot')
 /** The operations that the bot's code names, as Octokit does: `issues.createComment`. */
-export const operationsUsed: readonly string[] = readdirSync(room, { recursive: true, encoding: 'utf8' })
+export const operationsUsed: readonly string[] = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.ts'))
-  .map(name => readFileSync(join(room, name), 'utf8'))
+  .map(name => readFileSync(join(folder, name), 'utf8'))
   .flatMap(code =>
     [...code.matchAll(/\.rest\s*\.([a-z]\w+)\s*\.([a-z]\w+)/g)].map(([, area, name]) => `${area}.${name}`),
   )
@@ -31,32 +31,32 @@ const formats = {
   'repo.nwo': true,
 } as const
 const ofBody = new Ajv({ allErrors: true, strict: false, formats })
-/** What stands in a URL is text. */
+/** All values in a URL are text. */
 const ofUrl = new Ajv({ allErrors: true, strict: false, formats, coerceTypes: true })
 
 type Operation = {
   method: string
   path: RegExp
-  described: Described
+  description: Description
   url: ValidateFunction
   body: ValidateFunction | null
 }
 const known: Operation[] = Object.entries(operations)
-  .map(([name, described]) => {
+  .map(([name, description]) => {
     const [method = '', template = ''] = name.split(' ')
-    const { parameters, body } = described
-    const slashes = (name: string) => parameters.some(one => one.name === name && one.slashes)
+    const { parameters, body } = description
+    const slashes = (name: string) => parameters.some(parameter => parameter.name === name && parameter.slashes)
     return {
       method,
-      described,
+      description,
       path: new RegExp(
         `^${template.replaceAll(/\{(\w+)\}/g, (_, name) => `(?<${name}>${slashes(name) ? '.+' : '[^/]+'})`)}$`,
       ),
-      // What is not described means nothing to GitHub: whoever sends it is mistaken.
+      // GitHub ignores what it does not describe, so that sending it is a mistake.
       url: ofUrl.compile({
         type: 'object',
-        properties: Object.fromEntries(parameters.map(one => [one.name, one.schema])),
-        required: parameters.filter(one => one.required).map(one => one.name),
+        properties: Object.fromEntries(parameters.map(({ name, schema }) => [name, schema])),
+        required: parameters.filter(({ required }) => required).map(({ name }) => name),
         additionalProperties: false,
       }),
       body:
@@ -67,8 +67,8 @@ const known: Operation[] = Object.entries(operations)
             ),
     }
   })
-  // `/issues/comments` is no issue: the more is named, the earlier.
-  .sort((a, b) => a.described.parameters.length - b.described.parameters.length)
+  // `/issues/comments` is not an issue: the path with fewer parameters comes first.
+  .sort((a, b) => a.description.parameters.length - b.description.parameters.length)
 
 /** `body`: parsed, null when there is none. */
 export const faultsOfRequest = ({
@@ -83,35 +83,35 @@ export const faultsOfRequest = ({
   body: unknown
 }): string[] => {
   const { pathname, searchParams } = new URL(path, 'http://front')
-  const found = known.find(one => one.method === method && one.path.test(pathname))
-  if (found === undefined)
+  const operation = known.find(candidate => candidate.method === method && candidate.path.test(pathname))
+  if (operation === undefined)
     return [`${method} ${pathname}: ${from} has no such operation; node scripts/github-openapi.ts <operation> adds one`]
   const faults: string[] = []
-  const hold = (validate: ValidateFunction, value: unknown, where: string) => {
+  const check = (validate: ValidateFunction, value: unknown, where: string) => {
     if (validate(value)) return
     for (const { instancePath, message, params } of validate.errors ?? [])
       faults.push(`${where}${instancePath} ${message} ${JSON.stringify(params)}`)
   }
-  const inPath = Object.entries(pathname.match(found.path)?.groups ?? {})
-  hold(
-    found.url,
+  const inPath = Object.entries(pathname.match(operation.path)?.groups ?? {})
+  check(
+    operation.url,
     Object.fromEntries([...inPath.map(([name, text]) => [name, decodeURIComponent(text)]), ...searchParams]),
     'the URL',
   )
   if (body === null) {
-    if (found.described.body?.required) faults.push('there is no body')
-  } else if (found.body === null) faults.push('there is a body')
-  else hold(found.body, body, 'the body')
+    if (operation.description.body?.required) faults.push('there is no body')
+  } else if (operation.body === null) faults.push('there is a body')
+  else check(operation.body, body, 'the body')
   if (body !== null && !headers['content-type']?.startsWith('application/json'))
     faults.push('the body is not sent as JSON')
-  // GitHub answers none that does not say who asks.
+  // GitHub answers no request without one.
   if (headers['user-agent'] === undefined) faults.push('there is no User-Agent')
   const isJwt = /^bearer [\w-]+\.[\w-]+\.[\w-]+$/i.test(headers.authorization ?? '')
   // Whoever has the code of a manifest may exchange it.
-  const forAnybody = found.described.id === 'apps/create-from-manifest'
+  const isPublic = operation.description.id === 'apps/create-from-manifest'
   if (headers.authorization === undefined) {
-    if (!forAnybody) faults.push('there is no Authorization')
+    if (!isPublic) faults.push('there is no Authorization')
   } else if (isJwt !== /^\/app(\/|$)/.test(pathname))
-    faults.push("what is the App's own needs its JWT, and everything else a token")
+    faults.push("the App's own resources need its JWT, and everything else a token")
   return faults.map(fault => `${method} ${path}: ${fault}`)
 }

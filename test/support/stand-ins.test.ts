@@ -1,11 +1,11 @@
-/** The stand-ins answer as the clients of the real ones expect. */
+/** The stand-ins answer as the clients of the real services expect. */
 import { createCloudClient, isNotFoundError, isScopeError } from 'jira.js'
 import { Probot, ProbotOctokit } from 'probot'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitHubStandIn, startGitHub } from './github.ts'
 import { type JiraStandIn, startJira } from './jira.ts'
 
-describe('Jira, asked by jira.js that throws at every answer it does not know', () => {
+describe('Jira, with a jira.js that throws at every unexpected answer', () => {
   let jira: JiraStandIn
   let client: ReturnType<typeof createCloudClient>
   const as = (email: string, apiToken: string) =>
@@ -16,13 +16,13 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
   })
   afterAll(() => jira.stop())
 
-  test('who I am', async () => {
+  test('the own account', async () => {
     expect((await client.myself.getCurrentUser()).accountId).toBe(jira.me.accountId)
   })
   test('a wrong token is refused', async () => {
     await expect(as(jira.me.emailAddress, 'wrong').myself.getCurrentUser()).rejects.toMatchObject({ status: 401 })
   })
-  test('a token with scopes is refused, and taken at the gateway for what its scopes allow', async () => {
+  test('a token with scopes is refused at the site, and accepted at the gateway within its scopes', async () => {
     const { token, url, scopes } = jira.scoped
     const { emailAddress: email } = jira.me
     await expect(as(email, token).myself.getCurrentUser()).rejects.toMatchObject({ status: 401 })
@@ -39,17 +39,17 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     const issue = await client.issues.getIssue({ issueIdOrKey: 'SHOP-1', fields: ['status', 'assignee'] })
     expect(issue.fields?.status?.statusCategory?.key).toBe('new')
   })
-  test('an issue that is not there', async () => {
+  test('an unknown issue', async () => {
     const missing = await client.issues.getIssue({ issueIdOrKey: 'SHOP-9' }).catch((error: unknown) => error)
     expect(isNotFoundError(missing)).toBe(true)
   })
-  test('a transition moves it', async () => {
+  test('a transition moves an issue', async () => {
     const { transitions = [] } = await client.issues.getTransitions({ issueIdOrKey: 'SHOP-2' })
-    const id = transitions.find(one => one.to?.name === 'In Progress')?.id
+    const id = transitions.find(transition => transition.to?.name === 'In Progress')?.id
     await client.issues.doTransition({ issueIdOrKey: 'SHOP-2', transition: { id } })
     expect(jira.issue('SHOP-2')?.status).toBe('In Progress')
   })
-  test('a comment is a document, and is listed', async () => {
+  test('a comment is a document, and is in the list', async () => {
     const body = {
       type: 'doc' as const,
       version: 1 as const,
@@ -59,7 +59,7 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     const { total } = await client.issueComments.getComments({ issueIdOrKey: 'SHOP-1' })
     expect([total, jira.comments('SHOP-1')]).toEqual([1, ['Ready.']])
   })
-  test('a comment is read by itself and with a search, and tells who wrote it and whether it was edited', async () => {
+  test('a comment is read alone and with a search, with its author and whether it was edited', async () => {
     const id = await jira.write('SHOP-2', 'one\n/swarm create', { by: 'somebody', app: true })
     const read = () => client.issueComments.getComment({ issueIdOrKey: 'SHOP-2', id })
     const comment = await read()
@@ -70,11 +70,11 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
     expect(edited.updated).not.toEqual(edited.created)
     const jql = 'project in ("SHOP") AND updated >= -60m ORDER BY updated ASC'
     const { issues = [] } = await client.issueSearch.searchAndReconsileIssuesUsingJql({ jql, fields: ['comment'] })
-    expect(issues.find(one => one.key === 'SHOP-2')?.fields).toMatchObject({
+    expect(issues.find(issue => issue.key === 'SHOP-2')?.fields).toMatchObject({
       comment: { total: 1, comments: [{ id }] },
     })
     const body = { type: 'doc' as const, version: 1 as const, content: [] }
-    // Who wrote it may edit it, and nobody else.
+    // Only its author may edit it.
     await expect(
       client.issueComments.updateComment({ issueIdOrKey: 'SHOP-2', id, body: { body } }),
     ).rejects.toMatchObject({ status: 400 })
@@ -85,28 +85,41 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
       status: 404,
     })
   })
-  test('its clock and its statuses', async () => {
+  test('the clock and the statuses', async () => {
     expect((await client.serverInfo.getServerInfo()).serverTime).toBeDefined()
     const statuses = await client.workflowStatuses.getStatuses()
-    expect(statuses.map(one => one.statusCategory?.key)).toContain('indeterminate')
+    expect(statuses.map(status => status.statusCategory?.key)).toContain('indeterminate')
   })
-  test('issues by their keys, those that are there, with their changes', async () => {
+  test('an issue that was moved is found by its present and its previous key', async () => {
+    await jira.rekey('SHOP-2', 'WEB-7')
+    for (const issueIdOrKey of ['SHOP-2', 'WEB-7'])
+      expect((await client.issues.getIssue({ issueIdOrKey })).key).toBe('WEB-7')
+    const { issues = [] } = await client.issues.bulkFetchIssues({ issueIdsOrKeys: ['SHOP-2'], expand: ['changelog'] })
+    expect(issues.map(issue => issue.key)).toEqual(['WEB-7'])
+    expect(issues[0]?.changelog?.histories?.[0]?.items).toMatchObject([
+      { field: 'project', toString: 'WEB' },
+      { field: 'Key', fromString: 'SHOP-2', toString: 'WEB-7' },
+    ])
+    await jira.rekey('WEB-7', 'SHOP-2')
+    expect((await client.issues.getIssue({ issueIdOrKey: 'WEB-7' })).key).toBe('SHOP-2')
+  })
+  test('the existing ones of some keys, with their changes', async () => {
     const { issues = [] } = await client.issues.bulkFetchIssues({
       issueIdsOrKeys: ['SHOP-2', 'SHOP-99'],
       fields: ['status'],
       expand: ['changelog'],
     })
-    expect(issues.map(one => [one.key, one.changelog?.histories?.length])).toEqual([['SHOP-2', 1]])
+    expect(issues.map(issue => [issue.key, issue.changelog?.histories?.length])).toEqual([['SHOP-2', 3]])
   })
-  test('its projects, and what we may do in one', async () => {
-    expect((await client.projects.searchProjects()).values?.map(one => one.key)).toEqual(['SHOP'])
+  test('the projects, and the permissions in one', async () => {
+    expect((await client.projects.searchProjects()).values?.map(project => project.key)).toEqual(['SHOP'])
     expect((await client.projects.getProject({ projectIdOrKey: 'SHOP' })).key).toBe('SHOP')
     await expect(client.projects.getProject({ projectIdOrKey: 'NONE' })).rejects.toMatchObject({ status: 404 })
-    const asked = { projectKey: 'SHOP', permissions: 'BROWSE_PROJECTS' }
-    const { permissions } = await client.permissions.getMyPermissions(asked)
+    const query = { projectKey: 'SHOP', permissions: 'BROWSE_PROJECTS' }
+    const { permissions } = await client.permissions.getMyPermissions(query)
     expect(permissions?.BROWSE_PROJECTS).toMatchObject({ havePermission: true })
   })
-  test('a link to elsewhere, one of an id', async () => {
+  test('a remote link, one per id', async () => {
     const link = (title: string) =>
       client.issueRemoteLinks.createOrUpdateRemoteIssueLink({
         issueIdOrKey: 'SHOP-1',
@@ -115,9 +128,9 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
         object: { url: 'https://example.org/', title },
       })
     expect((await link('first')).id).toBe((await link('second')).id)
-    expect(jira.links('SHOP-1').map(one => one.object.title)).toEqual(['second'])
+    expect(jira.links('SHOP-1').map(link => link.object.title)).toEqual(['second'])
   })
-  test('what is not stood in for is told at the end', async () => {
+  test('it fails at its end when something was requested that it lacks', async () => {
     const other = await startJira({ issues: { 'SHOP-1': 'One' } })
     const headers = {
       authorization: `Basic ${Buffer.from(`${other.me.emailAddress}:${other.token}`).toString('base64')}`,
@@ -133,18 +146,18 @@ describe('Jira, asked by jira.js that throws at every answer it does not know', 
       expand: 'changelog',
     })
     // A comment is a change too.
-    expect(issues.map(one => one.key).sort()).toEqual(['SHOP-1', 'SHOP-2'])
-    expect(issues.find(one => one.key === 'SHOP-2')?.changelog?.histories?.[0]?.items).toMatchObject([
+    expect(issues.map(issue => issue.key).sort()).toEqual(['SHOP-1', 'SHOP-2'])
+    expect(issues.find(issue => issue.key === 'SHOP-2')?.changelog?.histories?.at(-1)?.items).toMatchObject([
       { field: 'status', to: '3' },
     ])
     const { values = [] } = await client.issues.getChangeLogs({ issueIdOrKey: 'SHOP-2' })
-    expect(values).toHaveLength(1)
+    expect(values).toHaveLength(3)
     const unknown = client.issueSearch.searchAndReconsileIssuesUsingJql({ jql: 'project in ("NONE")' })
     await expect(unknown).rejects.toMatchObject({ status: 400 })
   })
 })
 
-describe('GitHub, asked by Probot as the App', () => {
+describe('GitHub, with Probot as the App', () => {
   let github: GitHubStandIn
   let octokit: Awaited<ReturnType<Probot['auth']>>
   const [owner, repo] = ['acme', 'shop']
@@ -173,14 +186,16 @@ describe('GitHub, asked by Probot as the App', () => {
     const { data } = await octokit.rest.repos.getCollaboratorPermissionLevel({ owner, repo, username })
     expect(data.permission).toBe(permission)
   })
-  test('a stranger may at most read', async () => {
-    const found = await octokit.rest.repos.getCollaboratorPermissionLevel({ owner, repo, username: 'stranger' }).then(
-      ({ data }) => data.permission,
-      (error: { status: number }) => error.status,
-    )
-    expect(['read', 'none', 404]).toContain(found)
+  test('a stranger can at most read', async () => {
+    const permission = await octokit.rest.repos
+      .getCollaboratorPermissionLevel({ owner, repo, username: 'stranger' })
+      .then(
+        ({ data }) => data.permission,
+        (error: { status: number }) => error.status,
+      )
+    expect(['read', 'none', 404]).toContain(permission)
   })
-  test("a comment of the App is a bot's, and can be changed", async () => {
+  test('a comment of the App is by a bot, and can be edited', async () => {
     await github.push('SHOP-1-x')
     const number = await github.open('SHOP-1-x', 'One')
     const { data } = await octokit.rest.issues.createComment({ owner, repo, issue_number: number, body: 'first' })
@@ -188,19 +203,19 @@ describe('GitHub, asked by Probot as the App', () => {
     expect(await github.comments(number)).toEqual([expect.objectContaining({ body: 'second', authorType: 'Bot' })])
     expect((await octokit.rest.pulls.get({ owner, repo, pull_number: number })).data.head.ref).toBe('SHOP-1-x')
   })
-  test('a reaction is kept once, and only one that GitHub has', async () => {
+  test("a reaction is kept once, and must be one of GitHub's", async () => {
     const react = (content: string) =>
       octokit.rest.reactions.createForIssueComment({ owner, repo, comment_id: 1, content: content as 'eyes' })
     await react('eyes')
     await react('eyes')
     await expect(react('thinking')).rejects.toMatchObject({ status: 422 })
     expect(github.reactions(1)).toEqual(['eyes'])
-    // The front refuses what GitHub's description does not know.
+    // The front checks requests against GitHub's description.
     expect(github.invalid.splice(0)).toEqual([
       expect.stringMatching(/^POST .*\/reactions: the body\/content must be equal to one of/),
     ])
   })
-  test('a payload is sent when GitHub could have made it, and no other', async () => {
+  test('only payloads that GitHub could send are sent', async () => {
     await expect(github.deliver('push', { ref: 'refs/heads/x' })).rejects.toThrow("required property 'after'")
     await expect(github.deliver('push', { action: 'fly' })).rejects.toThrow('GitHub sends no push-fly')
     await expect(github.deliver('__proto__', {})).rejects.toThrow('GitHub sends no --proto--')

@@ -8,7 +8,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { Octokit } from '@octokit/rest'
 import { fail } from '../../errors.ts'
-import { isToken } from '../http/body.ts'
+import { isToken } from '../http/signature.ts'
 import { readManifest } from './check.ts'
 import { githubFailure, watchedFetch, webUrlOf } from './client.ts'
 

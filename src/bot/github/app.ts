@@ -1,131 +1,123 @@
-/** GitHub by an App. Deliveries do not come to Probot over HTTP but out of the inbox, verified and on disk; its decision goes back there. */
+/** GitHub by an App. Probot gets deliveries out of the inbox, verified and on disk, and not over HTTP. */
 import { Probot, ProbotOctokit } from 'probot'
 import type { AppSettings } from '../../config/config.ts'
-import { type Decided, nothing } from '../inbox/inbox.ts'
-import { type GitHub, type GitHubTools, openPace, watchedFetch } from './client.ts'
-import { githubEvent, githubEventNames, installationOf as installationIn } from './events.ts'
+import { type GitHub, type GitHubTools, type Octokit, openPace, remembered, watchedFetch } from './client.ts'
+import { githubEventNames } from './events.ts'
 
-/** So many repositories are looked at for what their webhooks missed: those that were pushed to last. */
-const LOOKED_AT = 100
+/** How many repositories are watched at most: those pushed to last. */
+const MAX_WATCHED = 100
 
-export const openApp = async (
+/** Probot, which decides nothing itself: `onEvent` gets each event with the client for it. */
+const loadProbot = async (
   { appId, privateKey, webhookSecret, apiUrl }: AppSettings,
-  {
-    log,
-    decide,
-    installationOf,
-    onInstallation = () => {},
-    onRepository = () => {},
-    show = null,
-    paced = true,
-  }: GitHubTools,
-): Promise<GitHub> => {
-  const decided = new Map<string, Decided>()
-  const watched = watchedFetch(show)
+  { log, paced = true }: Pick<GitHubTools, 'log' | 'paced'>,
+  fetch: ReturnType<typeof watchedFetch>['fetch'],
+  pace: string,
+  onEvent: (id: string, octokit: Octokit) => Promise<void>,
+): Promise<Probot> => {
+  const probot = new Probot({
+    appId,
+    privateKey,
+    // Probot takes an empty secret for "development"; the configuration refuses an empty one.
+    secret: webhookSecret,
+    // Failures reach the inbox, which logs them once. Probot would log whole payloads on debug.
+    log: log.child({}, { level: 'silent' }),
+    ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
+    request: { fetch },
+    Octokit: ProbotOctokit.defaults(({ throttle, ...options }: { throttle?: { id?: string } }) => ({
+      ...options,
+      // Inbox and outbox try again, from disk; a retry in memory would only hold their slot.
+      retry: { enabled: false },
+      throttle: {
+        ...throttle,
+        // Each installation has limiters of its own.
+        id: `${pace}:${throttle?.id ?? 'app'}`,
+        enabled: paced,
+        onRateLimit: () => false,
+        onSecondaryRateLimit: () => false,
+      },
+    })),
+  })
+  await probot.load(app => {
+    // The type is Probot's list of all events; events.ts alone knows which of them matter.
+    app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], ({ id, octokit }) => onEvent(id, octokit))
+  })
+  return probot
+}
 
-  const opened = async (pace: string): Promise<Probot> => {
-    const probot = new Probot({
-      appId,
-      privateKey,
-      // Probot takes "development" for an empty one; the configuration refuses that before.
-      secret: webhookSecret,
-      // What goes wrong in the app reaches the inbox, which tells it once. Probot would log whole payloads on debug.
-      log: log.child({}, { level: 'silent' }),
-      ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
-      request: { fetch: watched.fetch },
-      Octokit: ProbotOctokit.defaults(({ throttle, ...options }: { throttle?: { id?: string } }) => ({
-        ...options,
-        // Inbox and outbox try again, on disk; a retry in memory would only hold their place.
-        retry: { enabled: false },
-        throttle: {
-          ...throttle,
-          // Each installation has its own.
-          id: `${pace}:${throttle?.id ?? 'app'}`,
-          enabled: paced,
-          onRateLimit: () => false,
-          onSecondaryRateLimit: () => false,
-        },
-      })),
-    })
-
-    await probot.load(app => {
-      // The names are those of Probot's own list; what makes events of them is the one place that knows which.
-      app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], async context => {
-        const { id, name, payload, octokit } = context
-        decided.set(id, await decide({ id, name, payload, octokit }))
-      })
-    })
-    return probot
+/** The App's repositories, the one pushed to last first. One request per installation and hundred repositories. */
+const listRepositories = async (
+  auth: (installation?: number) => Promise<Octokit>,
+  { onInstallation, onRepository }: Pick<GitHubTools, 'onInstallation' | 'onRepository'>,
+): Promise<string[]> => {
+  const app = await auth()
+  const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
+  const found: { name: string; pushedAt: string }[] = []
+  for (const { id: installation, suspended_at } of installations) {
+    if (typeof suspended_at === 'string') continue
+    const octokit = await auth(installation)
+    const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
+    for (const { id, full_name: name, pushed_at, archived, disabled } of listed) {
+      await onRepository?.(id, name)
+      await onInstallation?.(name, installation)
+      if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
+    }
   }
+  return found
+    .sort((a, b) => (a.pushedAt < b.pushedAt ? 1 : -1))
+    .slice(0, MAX_WATCHED)
+    .map(({ name }) => name)
+}
+
+export const openApp = async (settings: AppSettings, tools: GitHubTools): Promise<GitHub> => {
+  const watched = watchedFetch(tools.show ?? null)
+  /** By the event's id: what to do with its client. */
+  const working = new Map<string, (octokit: Octokit) => Promise<void>>()
   const pace = openPace()
-  let open: { pace: string; probot: Promise<Probot> } | null = null
+  const load = (name: string) =>
+    loadProbot(settings, tools, watched.fetch, name, async (id, octokit) => working.get(id)?.(octokit))
+  let current = { pace: pace(), probot: load(pace()) }
   const probotNow = (): Promise<Probot> => {
-    const now = pace()
-    if (open?.pace !== now) open = { pace: now, probot: opened(now) }
-    return open.probot
+    const name = pace()
+    if (current.pace !== name) current = { pace: name, probot: load(name) }
+    return current.probot
   }
   await probotNow()
-  const auth = async (installation?: number) => (await probotNow()).auth(installation)
-
-  let known: Promise<string> | null = null
-  const login = () => {
-    known ??= auth()
-      .then(octokit => octokit.rest.apps.getAuthenticated())
-      .then(({ data }) => `${data?.slug ?? ''}[bot]`)
-      .catch(error => {
-        known = null
-        throw error
-      })
-    return known
-  }
-
-  /** One request for each hundred of them. */
-  const repositories = async (): Promise<string[]> => {
-    const app = await auth()
-    const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
-    const found: { name: string; pushedAt: string }[] = []
-    for (const { id, suspended_at } of installations) {
-      if (typeof suspended_at === 'string') continue
-      const octokit = await auth(id)
-      const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
-      for (const { id: repositoryId, full_name: name, pushed_at, archived, disabled } of listed) {
-        onRepository(repositoryId, name)
-        onInstallation(name, id)
-        if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
-      }
-    }
-    return found
-      .sort((one, other) => (one.pushedAt < other.pushedAt ? 1 : -1))
-      .slice(0, LOOKED_AT)
-      .map(one => one.name)
-  }
+  const auth = async (installation?: number): Promise<Octokit> => (await probotNow()).auth(installation)
+  const login = remembered(async () => {
+    const { data } = await (await auth()).rest.apps.getAuthenticated()
+    return `${data?.slug ?? ''}[bot]`
+  })
 
   return {
     login,
-    repositories,
-    receive: async ({ id, event, body }) => {
-      const payload: unknown = JSON.parse(body)
-      // Probot takes a payload for what it should be: it gets those that are.
-      const read = githubEvent(event, payload)
-      if ('ignored' in read) return nothing(read.ignored)
-      if (installationIn(payload) === null) return nothing('it names no installation of the App')
+    repositories: () => listRepositories(auth, tools),
+    receive: async <Result>(
+      { id, name, payload, installation }: Parameters<GitHub['receive']>[0],
+      work: (octokit: Octokit) => Promise<Result>,
+    ) => {
+      if (installation === null) return null
+      let done: { result: Result } | null = null
+      working.set(id, async octokit => {
+        done = { result: await work(octokit) }
+      })
       try {
         const probot = await probotNow()
-        await probot.receive({ id, name: event, payload } as Parameters<typeof probot.receive>[0])
+        await probot.receive({ id, name, payload } as Parameters<typeof probot.receive>[0])
       } catch (error) {
         throw error instanceof AggregateError ? (error.errors[0] ?? error) : error
+      } finally {
+        working.delete(id)
       }
-      const found = decided.get(id)
-      decided.delete(id)
-      if (found === undefined) throw new Error(`Probot handed no ${event} on`)
-      return found
+      if (done === null) throw new Error(`Probot did not pass on ${name} ${id}`)
+      return (done as { result: Result }).result
     },
     clientFor: async repo => {
-      const installation = installationOf(repo)
+      const installation = (await tools.installationOf?.(repo)) ?? null
       return installation === null ? null : auth(installation)
     },
     isOurs: async ({ user, performed_via_github_app: app }) => {
-      if (typeof app?.id === 'number') return app.id === appId
+      if (typeof app?.id === 'number') return app.id === settings.appId
       return user?.type === 'Bot' && user.login === (await login())
     },
     rate: watched.rate,

@@ -21,8 +21,6 @@ const UNREACHABLE =
 const open = (settings: AppSettings | TokenSettings) =>
   openGitHub(settings, {
     log: openLog('silent'),
-    decide: () => Promise.reject(new Error('a check decides no delivery')),
-    installationOf: () => null,
     paced: false,
   })
 

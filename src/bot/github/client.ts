@@ -1,45 +1,39 @@
-/**
- * The door to GitHub's API, for an App and for a personal token: which of the two it is, its callers never ask. And what a
- * failed request means.
- */
+/** Access to GitHub's API, for an App and for a personal token alike: callers do not know which. And what a failed request means. */
 import { randomUUID } from 'node:crypto'
 import type { Octokit as Rest } from '@octokit/rest'
+import { boundedWait } from '../../backoff.ts'
+import { openJumpWatch } from '../../clock.ts'
 import type { Config } from '../../config/config.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { StoredDelivery } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
-import type { Decided } from '../inbox/inbox.ts'
-import { boundedWait } from '../poll-loop.ts'
 
-/** One request, from sending to the last byte. Milliseconds. */
+/** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
-/** GitHub says so in a header; without one, this long is asked for. */
+/** The wait after a secondary limit whose response has no Retry-After header. */
 const SECONDARY_LIMIT_MS = 60_000
 
 /** What Probot's client and Octokit's own have in common. */
 export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
-/** What is decided of a delivery. */
-export type Received = { id: string; name: string; payload: unknown; octokit: Octokit }
-/** Requests that GitHub still grants, as its last answer said. `resetAt` is epoch ms. */
+/** A verified webhook or what a poll made in its shape. `installation`: of the App; null when the payload names none. */
+export type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
+/** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */
 type RateLeft = { limit: number; remaining: number; resetAt: number }
 
 export type GitHub = {
-  /** The login that our comments carry; proves that our credentials are right. */
+  /** The login that our comments carry. Proves that the credentials are right. */
   login(): Promise<string>
-  /** Decides a stored delivery. */
-  receive(delivery: StoredDelivery): Promise<Decided>
-  /**
-   * A client with our rights in a repository; null where we have none. Paces itself: writes 1 s apart, comments 3 s.
-   */
+  /** Runs `work` with the client for this event; null when the App has no installation for it. */
+  receive<Result>(event: GitHubPayload, work: (octokit: Octokit) => Promise<Result>): Promise<Result | null>
+  /** A client with our rights in a repository; null when we have none. It paces itself: writes 1 s apart, comments 3 s. */
   clientFor(repo: string): Promise<Octokit | null>
-  /** Repositories where we may act, `owner/name` as GitHub writes them: those that are watched, or that were pushed to last. */
+  /** The repositories to watch, `owner/name` as GitHub writes them: the configured ones, or those pushed to last. */
   repositories(): Promise<string[]>
-  /** Whether a comment was written by us. */
+  /** Whether we wrote a comment. */
   isOurs(comment: WrittenBy): Promise<boolean>
-  /** Null while nothing was asked. */
+  /** Null before the first request. */
   rate(): RateLeft | null
-  /** A client for what is the App's own, as its deliveries; null where there is no App. */
+  /** A client for the App's own resources, for example its deliveries; null without an App. */
   asApp: (() => Promise<Octokit>) | null
 }
 type WrittenBy = {
@@ -48,83 +42,98 @@ type WrittenBy = {
 }
 export type GitHubTools = {
   log: Log
-  decide: (received: Received) => Promise<Decided>
-  /** The App's installation on a repository, as its deliveries told. */
-  installationOf: (repo: string) => number | null
-  /** An installation says that it is on this repository. */
-  onInstallation?: (repo: string, installation: number) => void
-  /** GitHub's number of a repository, and how it is called now. */
-  onRepository?: (id: number, repo: string) => void
-  /** Set: what would be changed is shown instead. */
+  /** The App's installation that reaches a repository, as its deliveries reported it. */
+  installationOf?: (repo: string) => Promise<number | null>
+  onInstallation?: (repo: string, installation: number) => Promise<void>
+  /** GitHub's number of a repository, and its present name. */
+  onRepository?: (id: number, repo: string) => Promise<void>
+  /** Shows what would be changed, in place of changing it. */
   show?: Show | null
-  /** `false` leaves out Octokit's own waiting between writes. */
+  /** `false` turns off Octokit's own waiting between writes. */
   paced?: boolean
 }
 
-/** Loads the client, which takes up to a second: this is called when the bot listens already. */
+/** Loading the client takes up to a second, so call this when the bot listens already. */
 export const openGitHub = async (settings: NonNullable<Config['github']>, tools: GitHubTools): Promise<GitHub> =>
   settings.via === 'app'
     ? (await import('./app.ts')).openApp(settings, tools)
     : (await import('./token.ts')).openToken(settings, tools)
 
+/** The path parameters of a repository in Octokit's calls. */
+export const parts = (repo: string): { owner: string; repo: string } => {
+  const [owner = '', name = ''] = repo.split('/')
+  return { owner, repo: name }
+}
+
 /**
- * Where people see what the API tells of. GitHub Enterprise Server has both under one name, the API at `/api/v3`; github.com
- * and the `ghe.com` of Enterprise Cloud with data residency have it at a name that begins with `api.`.
+ * Where people see what the API serves. GitHub Enterprise Server has both under one name, the API at `/api/v3`; github.com
+ * and the `ghe.com` of Enterprise Cloud with data residency have the API at a name that begins with `api.`.
  */
 export const webUrlOf = (apiUrl: string | null): string => {
   const { protocol, origin, host, pathname } = new URL(apiUrl ?? 'https://api.github.com')
   return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
 }
 
-/** Less than that is how clocks are kept right. Milliseconds. */
+/** Runs `ask` once and remembers its result; a failure is not remembered. */
+export const remembered = <Result>(ask: () => Promise<Result>): (() => Promise<Result>) => {
+  let known: Promise<Result> | null = null
+  return () => {
+    known ??= ask().catch((error: unknown) => {
+      known = null
+      throw error
+    })
+    return known
+  }
+}
+
+/** Synchronising a clock sets it back by less than this. Milliseconds. */
 const SET_BACK_MS = 10_000
 /**
- * Names the limiters that requests go through. Octokit has these once for the process, and one that was used at a time that
- * is still to come waits until then: after a clock was set back there are new ones.
+ * Names the group of limiters that requests go through. Octokit keeps limiters per process, and one that was used at a time
+ * that lies ahead waits until then; so the name changes when the clock was set back.
  */
 export const openPace = (): (() => string) => {
-  let [name, last] = [randomUUID(), 0]
+  const wasSetBack = openJumpWatch(Date.now, { behind: SET_BACK_MS })
+  let name = randomUUID()
   return () => {
-    const now = Date.now()
-    if (now < last - SET_BACK_MS) name = randomUUID()
-    last = now
+    if (wasSetBack()) name = randomUUID()
     return name
   }
 }
 
-/** `fetch` with a deadline, which notes what GitHub says of its limits. */
+/** `fetch` with a deadline, which notes what GitHub reports about its limits. */
 export const watchedFetch = (show: Show | null) => {
   let rate: RateLeft | null = null
-  const ask = show === null ? fetch : showingFetch(show, fetch)
+  const send = show === null ? fetch : showingFetch(show, fetch)
   return {
     rate: () => rate,
     fetch: async (url: string | URL, init: RequestInit = {}): Promise<Response> => {
-      const response = await ask(url, {
+      const response = await send(url, {
         ...init,
         signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
       })
-      // As a login page does: taken for an answer, it would say that nobody may do anything.
+      // A login page, for example, would otherwise read as "nobody may do anything".
       const type = response.headers.get('content-type')
       if (response.ok && type !== null && !/json/i.test(type))
-        throw new Error(`what answered is not GitHub, or not now: it sent ${type.slice(0, 60)}`)
-      const told = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
-      const [limit, remaining, reset] = [told('limit'), told('remaining'), told('reset')]
-      // Searches and the like have a budget of their own.
-      const core = (response.headers.get('x-ratelimit-resource') ?? 'core') === 'core'
-      if (core && [limit, remaining, reset].every(Number.isFinite)) rate = { limit, remaining, resetAt: reset * 1000 }
+        throw new Error(`the response is not GitHub's: its content type is ${type.slice(0, 60)}`)
+      const number = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
+      const [limit, remaining, reset] = [number('limit'), number('remaining'), number('reset')]
+      // Searches, for example, have a budget of their own.
+      const isCore = (response.headers.get('x-ratelimit-resource') ?? 'core') === 'core'
+      if (isCore && [limit, remaining, reset].every(Number.isFinite)) rate = { limit, remaining, resetAt: reset * 1000 }
       return response
     },
   }
 }
 
-/** What a failed request allows: `at` (ms from now) when GitHub said when, `pause` when no request can work before. */
+/** What a failed request allows: `pause` when no request can work before somebody acts. `in`: ms to wait, when GitHub named them. */
 export type GitHubFailure = FailureError & { allows: 'later' | 'never' | 'pause'; in: number | null }
 export const isGitHubFailure = (error: unknown): error is GitHubFailure =>
   error instanceof Error && 'failure' in error && 'allows' in error
 
-/** An organisation with single sign-on hides what it has from a classic token until that is authorised for it. */
+/** An organisation with single sign-on hides itself from a classic token until the token is authorised for it. */
 export const AUTHORIZE_TOKEN =
-  'The organisation has single sign-on: authorise the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
+  'The organisation uses single sign-on: authorise the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
 
 const header = (error: object, name: string): string | null => {
   const response = 'response' in error ? error.response : null
@@ -135,54 +144,59 @@ const header = (error: object, name: string): string | null => {
 export const statusOf = (error: unknown): number | null =>
   error instanceof Error && 'status' in error && typeof error.status === 'number' ? error.status : null
 
-/** A thrown error of Octokit as a failure, without the request that it carries. `now` is epoch ms. */
-export const githubFailure = (error: unknown, doing: string, now: number): GitHubFailure | FailureError => {
-  if (isFailure(error)) return error
-  // Octokit calls it a 500 when nobody answered at all.
-  const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null
-  const said = error instanceof Error ? error.message.split('\n')[0]?.slice(0, 300) : String(error)
-  const made = (
-    kind: 'network' | 'permission' | 'refused',
-    allows: GitHubFailure['allows'],
-    wait: number | null,
-    remedy: string | null,
-  ) =>
-    Object.assign(
-      fail(
-        kind,
-        `${doing}: ${status === null ? 'GitHub cannot be reached' : `GitHub answered ${status}`}: ${said}`,
-        remedy,
-      ),
-      {
-        allows,
-        in: wait,
-      },
-    )
-  if (status === null || !(error instanceof Error)) return made('network', 'later', null, null)
+/** How long a limited request waits, ms; null when the error is about no limit. `now` is epoch ms. */
+const limitWait = (error: Error, status: number, now: number): number | null => {
   const after = header(error, 'retry-after')
   const spent = header(error, 'x-ratelimit-remaining') === '0'
-  if ((status === 403 || status === 429) && (after !== null || spent || /rate limit|abuse/i.test(error.message))) {
-    const reset = header(error, 'x-ratelimit-reset')
-    const wait =
-      after !== null
-        ? Number(after) * 1000
-        : spent && reset !== null
-          ? Number(reset) * 1000 - now + 1_000
-          : SECONDARY_LIMIT_MS
-    return made('network', 'later', boundedWait(Number.isFinite(wait) ? wait : SECONDARY_LIMIT_MS), null)
-  }
+  if (status !== 403 && status !== 429) return null
+  if (after === null && !spent && !/rate limit|abuse/i.test(error.message)) return null
+  const reset = header(error, 'x-ratelimit-reset')
+  const wait =
+    after !== null
+      ? Number(after) * 1000
+      : spent && reset !== null
+        ? Number(reset) * 1000 - now + 1_000
+        : SECONDARY_LIMIT_MS
+  return boundedWait(Number.isFinite(wait) ? wait : SECONDARY_LIMIT_MS)
+}
+
+type Meaning = {
+  kind: 'network' | 'permission' | 'refused'
+  allows: GitHubFailure['allows']
+  in?: number
+  remedy?: string
+}
+const meaningOf = (error: unknown, status: number | null, now: number): Meaning => {
+  if (status === null || !(error instanceof Error)) return { kind: 'network', allows: 'later' }
+  const wait = limitWait(error, status, now)
+  if (wait !== null) return { kind: 'network', allows: 'later', in: wait }
   if (status === 401)
-    return made('permission', 'pause', null, "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.")
+    return {
+      kind: 'permission',
+      allows: 'pause',
+      remedy: "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.",
+    }
   // https://docs.github.com/rest/authentication/authenticating-to-the-rest-api, "Personal access tokens and SAML SSO"
   if (status === 403 && header(error, 'x-github-sso') !== null)
-    return made('permission', 'never', null, AUTHORIZE_TOKEN)
+    return { kind: 'permission', allows: 'never', remedy: AUTHORIZE_TOKEN }
   if (status === 403)
-    return made(
-      'permission',
-      'never',
-      null,
-      'Give the App the permissions of app.yml in its settings, and accept them in the organisation; a token needs the right to read and write the repository.',
-    )
-  if (status >= 500 || status === 408 || status === 409 || status === 425) return made('network', 'later', null, null)
-  return made('refused', 'never', null, null)
+    return {
+      kind: 'permission',
+      allows: 'never',
+      remedy:
+        'Give the App the permissions of app.yml in its settings, and accept them in the organisation. A token needs read and write access to the repository.',
+    }
+  if (status >= 500 || status === 408 || status === 409 || status === 425) return { kind: 'network', allows: 'later' }
+  return { kind: 'refused', allows: 'never' }
+}
+
+/** What Octokit threw, as a failure without the request that the error carries. `now` is epoch ms. */
+export const githubFailure = (error: unknown, doing: string, now: number): GitHubFailure | FailureError => {
+  if (isFailure(error)) return error
+  // Octokit reports a status of 500 when there was no response at all.
+  const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null
+  const message = error instanceof Error ? error.message.split('\n')[0]?.slice(0, 300) : String(error)
+  const { kind, allows, in: wait = null, remedy = null } = meaningOf(error, status, now)
+  const what = status === null ? 'GitHub cannot be reached' : `GitHub answered ${status}`
+  return Object.assign(fail(kind, `${doing}: ${what}: ${message}`, remedy), { allows, in: wait })
 }

@@ -1,164 +1,173 @@
-/** GitHub's payloads as events of ours. A payload is hostile until parsed, and only what is needed is read. Pure. */
+/**
+ * GitHub's payloads as events. A payload is hostile until it is parsed here, once, and only what is needed is read. Pure.
+ * https://docs.github.com/webhooks/webhook-events-and-payloads
+ */
 import * as v from 'valibot'
-import type { SwarmEvent } from '../../../handlers/handler.ts'
+import { type SwarmEvent, UNFIT_EDITED } from '../../../handlers/handler.ts'
+import { shortText } from '../../schema/basics.ts'
 import { repositoryName } from '../../schema/forms.ts'
 
-/** An event, or why it is none. */
-export type Parsed<Event> = { event: Event } | { ignored: string }
-type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' }>
+/** An event, or why the payload is none. */
+export type Parsed<Event> = Event | { ignored: string }
+export type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' }>
+/** `id` is GitHub's number of the repository. What the payload does not say is null. */
+export type GitHubDelivery = {
+  event: GitHubEvent
+  repository: { name: string; id: number | null; defaultBranch: string | null }
+  installation: number | null
+}
 
-const repository = v.object({ full_name: repositoryName })
-/** GitHub's numbers, as far as they are whole in JavaScript and in SQLite. */
+/** GitHub allows 65,536 characters, each of up to four bytes. */
+const body = v.optional(v.nullable(shortText(262_144)))
+const name = shortText(1_000)
+/** GitHub's numbers, as far as JavaScript and SQLite keep them exactly. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
-const sender = v.optional(v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })))
-
-/** Epoch ms. */
-const time = v.optional(
-  v.nullable(
-    v.pipe(
-      v.string(),
-      v.transform(text => Date.parse(text)),
-    ),
-  ),
+const person = v.object({ login: shortText(255), type: v.optional(shortText(100)) })
+const sender = v.optional(v.nullable(person))
+/** Epoch ms; null when it is missing or no time. */
+const time = v.pipe(
+  v.optional(v.nullable(shortText(100)), null),
+  v.transform(text => Date.parse(text ?? '')),
+  v.transform(at => (Number.isNaN(at) ? null : at)),
 )
-const timeOf = (at: number | null | undefined): number | null => (Number.isFinite(at) ? (at ?? null) : null)
+/** What every payload may say about where it comes from. Whatever is wrong with it says nothing. */
+const origin = {
+  repository: v.object({
+    full_name: repositoryName,
+    id: v.fallback(v.nullable(id), null),
+    default_branch: v.fallback(v.nullable(name), null),
+  }),
+  installation: v.fallback(v.nullable(v.object({ id })), null),
+}
 
 const pushPayload = v.object({
-  ref: v.string(),
+  ...origin,
+  ref: name,
   after: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
   deleted: v.optional(v.boolean(), false),
-  repository,
   sender,
 })
 const pullRequestPayload = v.object({
-  action: v.string(),
-  repository,
+  ...origin,
+  action: shortText(100),
   sender,
   pull_request: v.object({
     number: id,
-    title: v.string(),
-    body: v.optional(v.nullable(v.string())),
+    title: name,
+    body,
     updated_at: time,
-    head: v.object({ ref: v.string(), repo: v.optional(v.nullable(v.object({ full_name: v.string() }))) }),
+    head: v.object({ ref: name, repo: v.optional(v.nullable(v.object({ full_name: name }))) }),
   }),
 })
 const commentPayload = v.object({
-  action: v.string(),
-  repository,
+  ...origin,
+  action: shortText(100),
   issue: v.object({ number: id, pull_request: v.optional(v.unknown()) }),
   comment: v.object({
     id,
-    body: v.optional(v.nullable(v.string())),
-    user: v.nullable(v.object({ login: v.string(), type: v.optional(v.string()) })),
+    body,
+    user: v.nullable(person),
     performed_via_github_app: v.optional(v.unknown()),
     created_at: time,
   }),
 })
 
-const CHANGES = ['opened', 'reopened', 'ready_for_review', 'edited', 'closed'] as const
+const pushEvent = ({ ref, after, deleted, repository, sender }: v.InferOutput<typeof pushPayload>): GitHubEvent => ({
+  ...{ kind: 'push', repo: repository.full_name, ref, after, deleted, pusher: sender?.login ?? null },
+})
 
-/** What is listened to: app.yml names the same. */
-const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubEvent>>> = {
-  push: payload => {
-    const parsed = v.safeParse(pushPayload, payload)
-    if (!parsed.success) return { ignored: 'a push that lacks what is needed' }
-    const { ref, after, deleted, repository, sender } = parsed.output
-    return { event: { kind: 'push', repo: repository.full_name, ref, after, deleted, pusher: sender?.login ?? null } }
-  },
-  pull_request: payload => {
-    const parsed = v.safeParse(pullRequestPayload, payload)
-    if (!parsed.success) return { ignored: 'a pull request that lacks what is needed' }
-    const { action, repository, sender, pull_request } = parsed.output
-    const change = CHANGES.find(one => one === action)
-    if (change === undefined) return { ignored: `a pull request was ${action.slice(0, 40)}` }
-    return {
-      event: {
-        kind: 'pull-request',
-        change,
-        pullRequest: { repo: repository.full_name, number: pull_request.number },
-        branch: pull_request.head.ref,
-        title: pull_request.title,
-        body: pull_request.body ?? '',
-        fromFork: pull_request.head.repo?.full_name !== repository.full_name,
-        sender: sender?.login ?? null,
-        at: timeOf(pull_request.updated_at),
-      },
-    }
-  },
-  issue_comment: payload => {
-    const parsed = v.safeParse(commentPayload, payload)
-    if (!parsed.success) return { ignored: 'a comment that lacks what is needed' }
-    const { action, repository, issue, comment } = parsed.output
-    if (action !== 'created' && action !== 'edited') return { ignored: `a comment was ${action.slice(0, 40)}` }
-    const onIssue = issue.pull_request === undefined || issue.pull_request === null
-    return {
-      event: {
-        kind: 'comment',
-        pullRequest: { repo: repository.full_name, number: issue.number },
-        commentId: comment.id,
-        body: comment.body ?? '',
-        // GitHub's own name for those that are gone.
-        author: comment.user?.login ?? 'ghost',
-        authorIsBot: comment.user?.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
-        unfit:
-          action === 'edited'
-            ? 'an edited comment gives no commands'
-            : onIssue
-              ? 'commands are given on pull requests, and this is an issue'
-              : comment.user === null
-                ? 'its author is gone'
-                : null,
-        at: timeOf(comment.created_at),
-      },
-    }
-  },
+const CHANGES = ['opened', 'reopened', 'ready_for_review', 'edited', 'closed'] as const
+const pullRequestEvent = ({
+  action,
+  repository,
+  sender,
+  pull_request: { number, head, title, body, updated_at },
+}: v.InferOutput<typeof pullRequestPayload>): Parsed<GitHubEvent> => {
+  const change = CHANGES.find(known => known === action)
+  if (change === undefined) return { ignored: `nothing to do when a pull request is ${action.slice(0, 40)}` }
+  return {
+    kind: 'pull-request',
+    change,
+    pullRequest: { repo: repository.full_name, number },
+    branch: head.ref,
+    title,
+    body: body ?? '',
+    fromFork: head.repo?.full_name !== repository.full_name,
+    sender: sender?.login ?? null,
+    at: updated_at,
+  }
 }
 
+const whyUnfit = ({ action, issue, comment }: v.InferOutput<typeof commentPayload>): string | null => {
+  if (action === 'edited') return UNFIT_EDITED
+  if ((issue.pull_request ?? null) === null) return 'comments on issues cannot give commands'
+  return comment.user === null ? 'comments of deleted accounts cannot give commands' : null
+}
+const commentEvent = (payload: v.InferOutput<typeof commentPayload>): Parsed<GitHubEvent> => {
+  const { action, repository, issue, comment } = payload
+  if (action !== 'created' && action !== 'edited')
+    return { ignored: `nothing to do when a comment is ${action.slice(0, 40)}` }
+  return {
+    kind: 'comment',
+    pullRequest: { repo: repository.full_name, number: issue.number },
+    commentId: comment.id,
+    body: comment.body ?? '',
+    // GitHub's own name for deleted accounts.
+    author: comment.user?.login ?? 'ghost',
+    authorIsBot: comment.user?.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
+    unfit: whyUnfit(payload),
+    at: comment.created_at,
+  }
+}
+
+/** Parses a payload by its schema, and makes an event of it. */
+const reader =
+  <Payload extends v.GenericSchema<unknown, v.InferOutput<v.ObjectSchema<typeof origin, undefined>>>>(
+    what: string,
+    schema: Payload,
+    eventOf: (payload: v.InferOutput<Payload>) => Parsed<GitHubEvent>,
+  ) =>
+  (payload: unknown): Parsed<GitHubDelivery> => {
+    const parsed = v.safeParse(schema, payload)
+    if (!parsed.success) return { ignored: `the payload of ${what} lacks a required member` }
+    const event = eventOf(parsed.output)
+    if ('ignored' in event) return event
+    const { repository, installation } = parsed.output
+    return {
+      event,
+      repository: { name: repository.full_name, id: repository.id, defaultBranch: repository.default_branch },
+      installation: installation?.id ?? null,
+    }
+  }
+/** The events that mean something here. app.yml subscribes to the same. */
+const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubDelivery>>> = {
+  push: reader('a push', pushPayload, pushEvent),
+  pull_request: reader('a pull request', pullRequestPayload, pullRequestEvent),
+  issue_comment: reader('a comment', commentPayload, commentEvent),
+}
 export const githubEventNames = Object.keys(events)
 
-export const githubEvent = (name: string, payload: unknown): Parsed<GitHubEvent> => {
+/** `name` is the value of X-GitHub-Event. */
+export const parseGitHub = (name: string, payload: unknown): Parsed<GitHubDelivery> => {
   const parse = Object.hasOwn(events, name) ? events[name] : undefined
-  return parse === undefined ? { ignored: `the event ${name.slice(0, 40)} means nothing here` } : parse(payload)
+  return parse === undefined ? { ignored: `the event ${name.slice(0, 40)} is not handled` } : parse(payload)
 }
 
-const addressed = v.object({
-  repository: v.optional(
-    v.nullable(
-      v.object({ id: v.optional(v.unknown()), full_name: v.string(), default_branch: v.optional(v.string()) }),
-    ),
-  ),
-  installation: v.optional(v.nullable(v.object({ id }))),
-  ref: v.optional(v.unknown()),
-  number: v.optional(v.unknown()),
-  issue: v.optional(v.nullable(v.object({ number: v.optional(v.unknown()) }))),
-  pull_request: v.optional(v.nullable(v.object({ number: v.optional(v.unknown()) }))),
+const number = v.object({ number: v.fallback(v.nullable(v.number()), null) })
+const laneMembers = v.object({
+  repository: v.fallback(v.object({ full_name: v.string() }), { full_name: '' }),
+  ref: v.fallback(v.nullable(v.string()), null),
+  issue: v.fallback(v.nullable(number), null),
+  pull_request: v.fallback(v.nullable(number), null),
 })
 
 /** What must keep its order: a pull request with its comments, or a branch. */
 export const githubLane = (_name: string, payload: unknown): string => {
-  const parsed = v.safeParse(addressed, payload)
+  const parsed = v.safeParse(laneMembers, payload)
   if (!parsed.success) return 'github:other'
   const { repository, ref, issue, pull_request } = parsed.output
-  const repo = `github:${(repository?.full_name ?? '').slice(0, 150)}`
-  const number = pull_request?.number ?? issue?.number
-  if (typeof number === 'number') return `${repo}:pr:${number}`
-  return typeof ref === 'string' ? `${repo}:ref:${ref.slice(0, 250)}` : `${repo}:other`
-}
-
-export const installationOf = (payload: unknown): number | null => {
-  const parsed = v.safeParse(addressed, payload)
-  return parsed.success ? (parsed.output.installation?.id ?? null) : null
-}
-
-/** GitHub's own number of the repository; null where the payload does not say. */
-export const repositoryIdOf = (payload: unknown): number | null => {
-  const parsed = v.safeParse(addressed, payload)
-  const read = parsed.success ? v.safeParse(id, parsed.output.repository?.id) : null
-  return read?.success === true ? read.output : null
-}
-
-/** Null where the payload does not say. */
-export const defaultBranchOf = (payload: unknown): string | null => {
-  const parsed = v.safeParse(addressed, payload)
-  return parsed.success ? (parsed.output.repository?.default_branch ?? null) : null
+  const repo = `github:${repository.full_name.slice(0, 150)}`
+  const pullRequest = pull_request?.number ?? issue?.number ?? null
+  if (pullRequest !== null) return `${repo}:pr:${pullRequest}`
+  return ref === null ? `${repo}:other` : `${repo}:ref:${ref.slice(0, 250)}`
 }

@@ -1,123 +1,90 @@
-/** The little of HTTP that the routes share: a body with a limit, a deadline and a digest; answers; a token compared in constant time. */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+/** Reading a request's body, with a limit for each and a budget for all. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-
-export type Respond = (status: number, body?: unknown) => void
-
-export const respond =
-  (response: ServerResponse): Respond =>
-  (status, body) => {
-    if (response.headersSent || response.destroyed) return
-    if (body === undefined) {
-      response.writeHead(status).end()
-      return
-    }
-    const text = JSON.stringify(body)
-    response
-      .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
-      .end(text)
-  }
-
-/** Ends the connection with its answer: what still comes on it is not wanted. */
-export const refuse = (request: IncomingMessage, response: ServerResponse, status: number, error: string): void => {
-  if (!response.headersSent && !response.destroyed) {
-    const text = JSON.stringify({ error })
-    response.writeHead(status, {
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(text),
-      connection: 'close',
-    })
-    response.end(text, () => request.destroy())
-  }
-}
+import { refuse } from './respond.ts'
 
 /**
- * Room for bodies that nobody has verified yet, in bytes: whoever sends many large ones at once fills it, and not the
- * memory. A small body needs none, so that those of others still come through.
+ * Bytes left for bodies that nobody has verified yet. Whoever sends many large ones at once uses up this budget, and not the
+ * memory. Small bodies need none, so that those of others still come through.
  */
 export type BodyBudget = { left: number }
 const SMALL = 64 * 1024
 
+/** A body that grows. One buffer: kept as received, tiny chunks would cost hundreds of bytes each. */
+const openBuffer = (limit: number, budget: BodyBudget) => {
+  let buffer: Buffer = Buffer.alloc(0)
+  let [size, taken] = [0, 0]
+  return {
+    /** Why the chunk is not taken; null when it is. */
+    add: (chunk: Buffer): 'too-large' | 'no-budget' | null => {
+      const before = size
+      size += chunk.length
+      if (size > limit) return 'too-large'
+      if (size > buffer.length) {
+        const length = before === 0 ? size : Math.min(limit, Math.max(size, 2 * buffer.length))
+        const needed = length > SMALL ? length - taken : 0
+        if (needed > budget.left) return 'no-budget'
+        budget.left -= needed
+        taken += needed
+        // Most bodies come in one chunk.
+        if (before === 0) {
+          buffer = chunk
+          return null
+        }
+        const larger = Buffer.allocUnsafe(length)
+        buffer.copy(larger, 0, 0, before)
+        buffer = larger
+      }
+      chunk.copy(buffer, before)
+      return null
+    },
+    whole: () => buffer.subarray(0, size),
+    release: () => {
+      buffer = Buffer.alloc(0)
+      budget.left += taken
+      taken = 0
+    },
+  }
+}
+
 /**
- * Calls back with the whole body. When that throws (the store cannot be written), `failed` hears of it and the sender is
- * answered 503; nobody else would catch it. A body longer than `limit` bytes is answered 413 and its connection ended; one
- * that `room` has no place for, 503.
+ * The whole body; null when it was refused (413 over `limit` bytes, 503 over the budget) or its sender is gone. What it took
+ * from the budget returns when the request is closed.
  */
 export const readBody = (
   request: IncomingMessage,
   response: ServerResponse,
   limit: number,
-  done: (body: Buffer) => void,
-  failed: (error: unknown) => void,
-  room: BodyBudget = { left: Number.POSITIVE_INFINITY },
-): void => {
+  budget: BodyBudget = { left: Number.POSITIVE_INFINITY },
+): Promise<Buffer | null> => {
+  const tooLarge = `the body is limited to ${limit} bytes`
   if (Number(request.headers['content-length'] ?? 0) > limit) {
-    refuse(request, response, 413, `the body may have ${limit} bytes`)
-    return
+    refuse(request, response, 413, tooLarge)
+    return Promise.resolve(null)
   }
-  // One buffer that grows: a body in crumbs would cost hundreds of bytes for each, were they kept.
-  let body: Buffer = Buffer.alloc(0)
-  let [size, taken] = [0, 0]
-  const giveBack = () => {
-    room.left += taken
-    taken = 0
-  }
+  const buffer = openBuffer(limit, budget)
+  const { promise, resolve } = Promise.withResolvers<Buffer | null>()
   const stop = (status: number, error: string) => {
     request.removeAllListeners('data')
     request.removeAllListeners('end')
-    body = Buffer.alloc(0)
-    giveBack()
+    buffer.release()
     refuse(request, response, status, error)
+    resolve(null)
   }
-  request.on('close', giveBack)
   request.on('data', (chunk: Buffer) => {
-    const before = size
-    size += chunk.length
-    if (size > limit) return stop(413, `the body may have ${limit} bytes`)
-    if (size > body.length) {
-      const length = before === 0 ? size : Math.min(limit, Math.max(size, 2 * body.length))
-      const more = length > SMALL ? length - taken : 0
-      if (more > room.left) return stop(503, 'too many large bodies come in at once; send it again')
-      room.left -= more
-      taken += more
-      // Most come in one piece.
-      if (before === 0) {
-        body = chunk
-        return
-      }
-      const larger = Buffer.allocUnsafe(length)
-      body.copy(larger, 0, 0, before)
-      body = larger
-    }
-    chunk.copy(body, before)
+    const problem = buffer.add(chunk)
+    if (problem === 'too-large') stop(413, tooLarge)
+    else if (problem === 'no-budget') stop(503, 'too many large bodies arrive at once; send it again')
   })
-  request.on('end', () => {
-    try {
-      done(body.subarray(0, size))
-    } catch (error) {
-      failed(error)
-      respond(response)(503, { error: 'this could not be done just now; send it again' })
-    }
+  request.on('end', () => resolve(buffer.whole()))
+  request.on('close', () => {
+    buffer.release()
+    resolve(null)
   })
   request.on('error', () => {})
+  return promise
 }
 
-const SIGNATURE = /^sha256=([0-9a-f]{64})$/
-
-/** Whether `header` is the HMAC-SHA256 of `body` under `secret`. An empty secret proves nothing. */
-export const isSigned = (secret: string, header: string | string[] | undefined, body: Buffer): boolean => {
-  const given = typeof header === 'string' ? header.match(SIGNATURE)?.[1] : undefined
-  if (secret === '' || given === undefined) return false
-  return timingSafeEqual(createHmac('sha256', secret).update(body).digest(), Buffer.from(given, 'hex'))
-}
-
-/** Compares under a keyed hash: the lengths are equal then, and the time tells nothing. */
-export const isToken = (expected: string, given: string): boolean => {
-  const digest = (text: string) => createHmac('sha256', 'agent-swarm').update(text).digest()
-  return expected !== '' && timingSafeEqual(digest(expected), digest(given))
-}
-
-/** The JSON object in a body, or null. */
+/** The JSON object in a body; null when it holds something else. */
 export const jsonObject = (text: string): Record<string, unknown> | null => {
   try {
     const value: unknown = JSON.parse(text)

@@ -1,6 +1,6 @@
 /**
- * The operator's door: what `bot inbox`, `bot replay` and `bot audit` ask of a bot that runs. It listens on loopback alone, on a port of
- * its own, so that no proxy in front of the webhooks leads to it; address and token are in a file that only the bot's user
+ * The operator's door: what `bot inbox`, `bot replay` and `bot audit` ask of a running bot. It listens on loopback, on a port of
+ * its own, so that no proxy in front of the webhooks leads to it. Address and token are in a file that only the bot's user
  * can read. A runner's token opens nothing here.
  */
 import { randomBytes } from 'node:crypto'
@@ -9,84 +9,118 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { DeliveryRow, Queue, Replayed } from '../../store/port.ts'
-import type { AuditLine } from '../../store/sqlite/audit.ts'
-import type { Memory } from '../../store/sqlite/memory.ts'
+import type { DeliveryRow, ReplayResult, Request, Store } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
-import { isToken, jsonObject, readBody, refuse, respond } from './body.ts'
+import { jsonObject, readBody } from './body.ts'
+import { refuse, respond } from './respond.ts'
+import { isBearer } from './signature.ts'
 
 const BODY_LIMIT = 16 * 1024
 const DEADLINE_MS = 10_000
 
-const fileIn = (home: string) => join(home, 'operator.json')
+// ── Questions and answers ──
+
+/** A command as the audit shows it. `at` is epoch ms; `ticket` is null when the command names none. */
+export type AuditLine = {
+  at: number
+  who: string
+  place: string
+  ticket: Ticket | null
+  what: string
+  verdict: 'allowed' | 'refused'
+  reason: string
+}
 
 const limit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))
+const word = v.pipe(v.string(), v.maxLength(1_000))
 const questions = v.variant('ask', [
-  v.object({
-    ask: v.literal('deliveries'),
-    words: v.pipe(v.array(v.pipe(v.string(), v.maxLength(1_000))), v.maxLength(10)),
-    limit,
-  }),
-  v.object({ ask: v.literal('audit'), ticket: v.nullable(v.pipe(v.string(), v.maxLength(1_000))), limit }),
-  v.object({ ask: v.literal('replay'), id: v.pipe(v.string(), v.maxLength(1_000)) }),
+  v.object({ ask: v.literal('deliveries'), words: v.pipe(v.array(word), v.maxLength(10)), limit }),
+  v.object({ ask: v.literal('audit'), ticket: v.nullable(word), limit }),
+  v.object({ ask: v.literal('replay'), id: word }),
 ])
 type Question = v.InferOutput<typeof questions>
-type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: Replayed }
-/** Where the answers are. */
-type Stores = { queue: Queue; memory: Memory }
+type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: ReplayResult }
 
+const auditLine = ({ at, by, place, ticket, what, verdict, reason }: Request): AuditLine => ({
+  ...{ at, place, ticket, what },
+  who: by.who ?? 'nobody',
+  verdict: verdict === 'refused' ? 'refused' : 'allowed',
+  reason: reason ?? '',
+})
 const answers: {
-  [Ask in Question['ask']]: (stores: Stores, question: Extract<Question, { ask: Ask }>) => Answers[Ask]
+  [Ask in Question['ask']]: (store: Store, question: Extract<Question, { ask: Ask }>) => Promise<Answers[Ask]>
 } = {
-  deliveries: ({ queue, memory }, { words, limit }) =>
-    queue.deliveries({ words, limit, lanesOf: word => lanesOf(memory, word) }),
-  audit: ({ memory }, { ticket, limit }) => memory.audit(ticket, limit),
-  replay: ({ queue }, { id }) => queue.replay(id),
+  deliveries: async (store, { words, limit }) => {
+    const filters = await Promise.all(words.map(async word => ({ word, lanes: await lanesOf(store, word) })))
+    return store.inbox.list(filters, limit)
+  },
+  audit: async (store, { ticket, limit }) => (await store.requests.audit(ticket, limit)).map(auditLine),
+  replay: (store, { id }) => store.inbox.replay(id),
 }
-export const answerFrom = <Q extends Question>(stores: Stores, question: Q): Answers[Q['ask']] =>
-  (answers[question.ask] as (stores: Stores, question: Question) => Answers[Q['ask']])(stores, question)
+/** Answers from the store, whether a bot runs or not. */
+export const answerFrom = <Q extends Question>(store: Store, question: Q): Promise<Answers[Q['ask']]> =>
+  (answers[question.ask] as (store: Store, question: Question) => Promise<Answers[Q['ask']]>)(store, question)
 
-export const openOperator = async ({
-  home,
-  queue,
-  memory,
-  onReplay,
-  log,
-}: Stores & {
+// ── The bot's end ──
+
+type OperatorOptions = {
   home: string
+  store: Store
   /** A delivery is due again. */
   onReplay: () => void
   log: Log
-}): Promise<{ close(): Promise<void> }> => {
+}
+
+const handle = async (
+  { store, onReplay, log }: OperatorOptions,
+  token: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  if (request.method !== 'POST' || !isBearer(token, request.headers.authorization))
+    return refuse(request, response, 401, 'only the user who runs the bot may ask')
+  const body = await readBody(request, response, BODY_LIMIT)
+  if (body === null) return
+  const question = v.safeParse(questions, jsonObject(body.toString('utf8')))
+  if (!question.success) return respond(response)(400, { error: question.issues[0].message })
+  const answer = await answerFrom(store, question.output)
+  if (question.output.ask === 'replay') {
+    log.info({ correlation: question.output.id, result: answer }, 'an operator asked for a replay')
+    if (answer === 'again') onReplay()
+  }
+  respond(response)(200, answer)
+}
+
+const fileIn = (home: string) => join(home, 'operator.json')
+const readText = (home: string): string | null => {
+  try {
+    return readFileSync(fileIn(home), 'utf8')
+  } catch {
+    return null
+  }
+}
+/** Readers see the whole file or none. */
+const writeText = (home: string, text: string): void => {
+  const temporary = `${fileIn(home)}.${process.pid}`
+  writeFileSync(temporary, text, { mode: 0o600 })
+  chmodSync(temporary, 0o600)
+  renameSync(temporary, fileIn(home))
+}
+
+export const openOperator = async (options: OperatorOptions): Promise<{ close(): Promise<void> }> => {
+  const { home, log } = options
   const token = randomBytes(32).toString('hex')
   const server = createServer({ requestTimeout: DEADLINE_MS, headersTimeout: DEADLINE_MS })
-  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    const given = request.headers.authorization?.match(/^Bearer (\S{1,512})$/)?.[1]
-    if (request.method !== 'POST' || given === undefined || !isToken(token, given)) {
-      refuse(request, response, 401, 'this is for the user who runs the bot')
-      return
+  server.on('request', async (request, response) => {
+    try {
+      await handle(options, token, request, response)
+    } catch (error) {
+      log.error({ err: error }, 'a question of the operator failed; they were told so')
+      respond(response)(503, { error: 'the request failed; ask again' })
     }
-    readBody(
-      request,
-      response,
-      BODY_LIMIT,
-      body => {
-        const asked = v.safeParse(questions, jsonObject(body.toString('utf8')))
-        if (!asked.success) {
-          respond(response)(400, { error: asked.issues[0].message })
-          return
-        }
-        const answered = answerFrom({ queue, memory }, asked.output)
-        if (asked.output.ask === 'replay') {
-          log.info({ correlation: asked.output.id, replay: answered }, 'an operator asked for a replay')
-          if (answered === 'again') onReplay()
-        }
-        respond(response)(200, answered)
-      },
-      error => log.error({ err: error }, 'a question of the operator could not be answered; it was told so'),
-    )
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -94,11 +128,7 @@ export const openOperator = async ({
   })
   const { port } = server.address() as AddressInfo
   const text = JSON.stringify({ url: `http://127.0.0.1:${port}`, token })
-  // Whole or not there at all.
-  const written = `${fileIn(home)}.${process.pid}`
-  writeFileSync(written, text, { mode: 0o600 })
-  chmodSync(written, 0o600)
-  renameSync(written, fileIn(home))
+  writeText(home, text)
   return {
     close: () =>
       new Promise(resolve => {
@@ -110,22 +140,16 @@ export const openOperator = async ({
   }
 }
 
-const readText = (home: string): string | null => {
-  try {
-    return readFileSync(fileIn(home), 'utf8')
-  } catch {
-    return null
-  }
-}
+// ── The operator's end ──
 
 export type AskBot = <Q extends Question>(question: Q) => Promise<Answers[Q['ask']]>
 
-/** The way to the bot that runs on `home`; null when none does: a file that a killed one left leads nowhere. */
+/** The bot that runs on `home`; null when none does. A killed bot leaves its file, which then leads nowhere. */
 export const findBot = async (home: string): Promise<AskBot | null> => {
   const text = readText(home)
-  const found = v.safeParse(v.object({ url: v.string(), token: v.string() }), text === null ? null : jsonObject(text))
-  if (!found.success) return null
-  const { url, token } = found.output
+  const file = v.safeParse(v.object({ url: v.string(), token: v.string() }), text === null ? null : jsonObject(text))
+  if (!file.success) return null
+  const { url, token } = file.output
   const post = (question: unknown) =>
     fetch(url, {
       method: 'POST',
@@ -136,20 +160,24 @@ export const findBot = async (home: string): Promise<AskBot | null> => {
   try {
     const response = await post({ ask: 'deliveries', words: [], limit: 1 })
     await response.arrayBuffer()
-    // Somebody else has that port now.
+    // Another program may have that port now.
     if (response.status !== 200 && response.status !== 503) return null
   } catch (error) {
     if (error instanceof Error && error.name === 'TimeoutError')
       throw fail(
         'timeout',
-        `asking the bot at ${url}: no answer within ${DEADLINE_MS / 1000} s`,
-        'Is it stopped or very busy? Look at its log.',
+        `asking the bot at ${url}: no response within ${DEADLINE_MS / 1000} s`,
+        'It may be stopped or very busy: look at its log.',
       )
     return null
   }
   return async question => {
     const response = await post(question).catch(error => {
-      throw fail('network', failureOf(error, `asking the bot at ${url}`).message, 'Did it end just now? Try again.')
+      throw fail(
+        'network',
+        failureOf(error, `asking the bot at ${url}`).message,
+        'It may have ended just now: try again.',
+      )
     })
     if (!response.ok)
       throw fail(

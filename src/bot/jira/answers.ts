@@ -1,27 +1,37 @@
-/** What Jira's answers say, in words of ours. An answer is foreign: what it lacks is missing here, or null. Pure. */
-import type { StatusCategory } from '../../../handlers/handler.ts'
+/** Reads Jira's responses. They are foreign: what is missing in one is null here, or left out. Pure. */
+import type { StatusCategory, TicketNow } from '../../../handlers/handler.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
 
-/** An issue as it is now. */
-export type JiraIssue = { category: StatusCategory; assignee: string | null; labels: string[] }
-/** A change of an issue's status or assignee. `at` is epoch ms of Jira's clock, `to` the id of the new status, if that changed. */
-export type Change = { id: string; at: number; by: string | null; fields: ('status' | 'assignee')[]; to: string | null }
-/** An issue as it is, with the changes that came with it, the newest 40 at most, oldest first. */
-export type Standing = JiraIssue & { ticket: Ticket; createdAt: number; changes: Change[] }
+/** An issue at this moment. `ticket` is its present key; an issue is also found by the keys that it had before. */
+export type JiraIssue = TicketNow & { ticket: Ticket }
 /**
- * Whom a comment is shown to, in the words of Jira's API: a group or a role, or, in a service project, not its customers
- * (the property sd.public.comment). Empty for whoever sees the issue.
+ * A change of an issue's status, assignee or key. `at` is epoch ms of Jira's clock, `to` the id of the new status and `from` the
+ * previous key, when these changed.
+ */
+export type Change = {
+  id: string
+  at: number
+  by: string | null
+  fields: ('status' | 'assignee' | 'Key')[]
+  to: string | null
+  from: Ticket | null
+}
+/** An issue with the changes that came with it, the newest 40 at most, oldest first. */
+export type IssueWithChanges = JiraIssue & { createdAt: number; changes: Change[] }
+/**
+ * Who may see a comment, in the words of Jira's API: a group or a role, or, in a service project, everybody but its customers
+ * (the property sd.public.comment). Empty: everybody who sees the issue.
  */
 export type Audience = {
   visibility?: { type: string; value: string }
   properties?: [{ key: 'sd.public.comment'; value: { internal: true } }]
 }
-/** A comment as it is now: `body` is a document, `at` (epoch ms of Jira's clock) when it was written. */
+/** A comment at this moment: `body` is a document, `at` (epoch ms of Jira's clock) when it was written. */
 export type JiraComment = {
   id: string
   at: number
   author: string | null
-  /** An add-on, an automation or the like. */
+  /** An add-on or an automation, for example. */
   authorIsApp: boolean
   /** It was changed since it was written. */
   edited: boolean
@@ -29,82 +39,91 @@ export type JiraComment = {
   audience: Audience
 }
 
-type Told = Record<string, unknown>
-/** What stands at this path: only what is an object's own, never what it inherits. */
+/** The value at this path. It follows own members only, never inherited ones. */
 export const member = (value: unknown, ...path: string[]): unknown =>
   path.reduce<unknown>(
-    (at, name) => (typeof at === 'object' && at !== null && Object.hasOwn(at, name) ? (at as Told)[name] : undefined),
+    (at, name) =>
+      typeof at === 'object' && at !== null && Object.hasOwn(at, name)
+        ? (at as Record<string, unknown>)[name]
+        : undefined,
     value,
   )
 export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null)
 export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
-/** Epoch ms; NaN for what is no time. */
+/** Epoch ms; NaN when it is not a time. */
 export const time = (value: unknown): number => Date.parse(text(value) ?? '')
+export const ticketIn = (value: unknown): Ticket | null => (typeof value === 'string' && isTicket(value) ? value : null)
 
-/** Ids grow, and two things may be of one moment. */
-export const byTime = (one: { id: string; at: number }, other: { id: string; at: number }): number =>
-  one.at - other.at || Number(one.id) - Number(other.id)
+/** For `sort`. Ids grow, which tells apart what happened in the same millisecond. */
+export const byTime = (a: { id: string; at: number }, b: { id: string; at: number }): number =>
+  a.at - b.at || Number(a.id) - Number(b.id)
 
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
-/** Of the key of a status category. */
-export const categoryOf = (key: unknown): StatusCategory => CATEGORIES.find(one => one === key) ?? 'undefined'
+/** By the key of a status category. */
+export const categoryOf = (key: unknown): StatusCategory => CATEGORIES.find(category => category === key) ?? 'undefined'
 
-export const issueIn = (told: unknown): JiraIssue => ({
-  category: categoryOf(member(told, 'fields', 'status', 'statusCategory', 'key')),
-  assignee: text(member(told, 'fields', 'assignee', 'accountId')),
-  labels: list(member(told, 'fields', 'labels')).filter(one => typeof one === 'string'),
+/** `key`: by which the issue was read; a response without a usable key keeps it. */
+export const issueIn = (answer: unknown, key: Ticket): JiraIssue => ({
+  ticket: ticketIn(member(answer, 'key')) ?? key,
+  category: categoryOf(member(answer, 'fields', 'status', 'statusCategory', 'key')),
+  assignee: text(member(answer, 'fields', 'assignee', 'accountId')),
+  labels: list(member(answer, 'fields', 'labels')).filter(label => typeof label === 'string'),
 })
 
 const changeIn = (history: unknown): Change | null => {
   const id = text(member(history, 'id'))
   const at = time(member(history, 'created'))
-  const items = member(history, 'items')
-  if (id === null || Number.isNaN(at) || !Array.isArray(items)) return null
-  const item = (field: string) => items.find(one => member(one, 'field') === field)
-  const fields = (['status', 'assignee'] as const).filter(field => item(field) !== undefined)
+  const items = list(member(history, 'items'))
+  if (id === null || Number.isNaN(at)) return null
+  const item = (field: string) => items.find(candidate => member(candidate, 'field') === field)
+  const fields = (['status', 'assignee', 'Key'] as const).filter(field => item(field) !== undefined)
   if (fields.length === 0) return null
-  return { id, at, by: text(member(history, 'author', 'accountId')), fields, to: text(member(item('status'), 'to')) }
+  return {
+    ...{ id, at, fields },
+    by: text(member(history, 'author', 'accountId')),
+    to: text(member(item('status'), 'to')),
+    from: ticketIn(member(item('Key'), 'fromString')),
+  }
 }
 /** Oldest first. */
 export const changesIn = (histories: readonly unknown[]): Change[] =>
-  histories.flatMap(one => changeIn(one) ?? []).sort(byTime)
+  histories.flatMap(history => changeIn(history) ?? []).sort(byTime)
 
-/** Null where it has no key of the usual form, or no time. */
-export const standingIn = (issue: unknown): Standing | null => {
-  const ticket = text(member(issue, 'key'))
+/** Null when it has no usable key or no time. */
+export const issueWithChangesIn = (issue: unknown): IssueWithChanges | null => {
+  const ticket = ticketIn(member(issue, 'key'))
   const createdAt = time(member(issue, 'fields', 'created'))
-  if (ticket === null || !isTicket(ticket) || Number.isNaN(createdAt)) return null
+  if (ticket === null || Number.isNaN(createdAt)) return null
   const changes = changesIn(list(member(issue, 'changelog', 'histories')))
-  return { ticket, createdAt, changes, ...issueIn(issue) }
+  return { ...issueIn(issue, ticket), createdAt, changes }
 }
 
-const audienceOf = (told: unknown): Audience => {
-  const type = text(member(told, 'visibility', 'type'))
-  const value = text(member(told, 'visibility', 'value'))
+const audienceOf = (comment: unknown): Audience => {
+  const type = text(member(comment, 'visibility', 'type'))
+  const value = text(member(comment, 'visibility', 'value'))
+  const isInternal = member(comment, 'jsdPublic') === false
   return {
     ...(type === null || value === null ? {} : { visibility: { type, value } }),
-    ...(member(told, 'jsdPublic') === false
-      ? { properties: [{ key: 'sd.public.comment', value: { internal: true } }] }
-      : {}),
+    ...(isInternal ? { properties: [{ key: 'sd.public.comment', value: { internal: true } }] } : {}),
   }
 }
-export const commentIn = (told: unknown): JiraComment | null => {
-  const id = text(member(told, 'id'))
-  const created = text(member(told, 'created'))
+export const commentIn = (comment: unknown): JiraComment | null => {
+  const id = text(member(comment, 'id'))
+  const created = text(member(comment, 'created'))
   const at = time(created)
   if (id === null || Number.isNaN(at)) return null
   return {
     id,
     at,
-    author: text(member(told, 'author', 'accountId')),
-    authorIsApp: member(told, 'author', 'accountType') === 'app',
-    // One that was never changed has one time twice.
-    edited: text(member(told, 'updated')) !== created,
-    body: member(told, 'body'),
-    audience: audienceOf(told),
+    author: text(member(comment, 'author', 'accountId')),
+    authorIsApp: member(comment, 'author', 'accountType') === 'app',
+    // A comment that was never changed has the same time twice.
+    edited: text(member(comment, 'updated')) !== created,
+    body: member(comment, 'body'),
+    audience: audienceOf(comment),
   }
 }
 
-/** The text of a document, without its form: Jira gives back more attributes than were sent. */
+/** The text of a document without its form: Jira returns more attributes than were sent. */
 export const plain = (node: unknown): string =>
   (text(member(node, 'text')) ?? '') + list(member(node, 'content')).map(plain).join('\n')

@@ -1,128 +1,149 @@
-/** Jira's webhooks, of Cloud and of Data Center, as events of ours. Hostile until parsed. Pure. */
+/**
+ * Jira's webhooks, of Cloud and of Data Center, as events. A payload is hostile until it is parsed here, once. What is needed is
+ * required; everything else that is missing or of another type counts as missing, because versions differ. Pure.
+ * https://developer.atlassian.com/cloud/jira/platform/webhooks/
+ */
 import * as v from 'valibot'
 import type { SwarmEvent } from '../../../handlers/handler.ts'
-import { isTicket } from '../../domain.ts'
-import type { Parsed } from '../github/events.ts'
-import { categoryOf, member, text } from './answers.ts'
+import { isTicket, type Ticket } from '../../domain.ts'
+import { shortText } from '../../schema/basics.ts'
+import { categoryOf } from './answers.ts'
 
-type TicketEvent = Extract<SwarmEvent, { kind: 'ticket' }>
-type CommentEvent = Extract<SwarmEvent, { kind: 'ticket-comment' }>
+export type JiraEvent = Extract<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
+type TicketEvent = Extract<JiraEvent, { kind: 'ticket' }>
+/** `change` names the change itself, the same for a webhook and a poll; null when nothing names it. */
+export type JiraDelivery = { event: JiraEvent; change: string | null }
+
+/** Null when it is missing or of another type. The fallback is outermost: a missing member skips what is inside. */
+const orNull = <Schema extends v.GenericSchema>(schema: Schema) => v.fallback(v.nullable(schema), null)
+const short = orNull(shortText(255))
 
 /** Cloud names people by accountId, Data Center by name or key. */
-const person = v.optional(
-  v.nullable(
-    v.object({
-      accountId: v.optional(v.nullable(v.string())),
-      name: v.optional(v.nullable(v.string())),
-      key: v.optional(v.nullable(v.string())),
-    }),
+const person = orNull(
+  v.pipe(
+    v.object({ accountId: short, name: short, key: short }),
+    v.transform(account => account.accountId ?? account.name ?? account.key),
   ),
 )
-const payloadOf = v.object({
-  webhookEvent: v.string(),
-  timestamp: v.optional(v.number()),
+/** Epoch ms: Cloud sends a number, some versions text. */
+const timestamp = orNull(
+  v.pipe(
+    v.union([v.number(), shortText(100)]),
+    v.transform(value => (typeof value === 'number' ? value : Date.parse(value))),
+    v.number(),
+  ),
+)
+const labels = v.fallback(
+  v.pipe(
+    v.array(v.unknown()),
+    v.maxLength(1_000),
+    v.transform(all => all.filter(label => typeof label === 'string')),
+  ),
+  [],
+)
+/** `fromString`: the previous key, for the field `Key`. */
+const item = v.fallback(v.object({ field: short, fromString: short }), { field: null, fromString: null })
+const changelogId = orNull(
+  v.pipe(
+    v.union([v.number(), shortText(64)]),
+    v.transform(id => String(id)),
+  ),
+)
+
+const key = v.pipe(v.string(), v.check(isTicket))
+const ticketPayload = v.object({
+  webhookEvent: shortText(100),
+  timestamp,
   user: person,
   issue: v.object({
-    key: v.string(),
-    fields: v.optional(
+    key,
+    fields: v.fallback(
       v.object({
-        status: v.optional(
-          v.nullable(
-            v.object({ statusCategory: v.optional(v.nullable(v.object({ key: v.optional(v.nullable(v.string())) }))) }),
-          ),
-        ),
+        status: v.fallback(v.object({ statusCategory: v.fallback(v.object({ key: short }), { key: null }) }), {
+          statusCategory: { key: null },
+        }),
         assignee: person,
-        labels: v.optional(v.nullable(v.array(v.string()))),
+        labels,
       }),
+      { status: { statusCategory: { key: null } }, assignee: null, labels: [] },
     ),
   }),
-  changelog: v.optional(
-    v.nullable(
-      v.object({ id: v.optional(v.nullable(v.string())), items: v.optional(v.nullable(v.array(v.unknown()))) }),
-    ),
-  ),
+  changelog: v.fallback(v.object({ id: changelogId, items: v.fallback(v.array(item), []) }), { id: null, items: [] }),
 })
+type TicketPayload = v.InferOutput<typeof ticketPayload>
 
 const commentEvents = ['comment_created', 'comment_updated'] as const
-/** What is listened to. */
+const commentPayload = v.object({
+  webhookEvent: v.picklist(commentEvents),
+  issue: v.object({ key }),
+  comment: v.object({
+    // It becomes part of a URL.
+    id: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+    body: v.optional(v.unknown()),
+    created: timestamp,
+  }),
+})
+
+/** The events that mean something here. */
 export const jiraEventNames: readonly string[] = [
   ...['jira:issue_created', 'jira:issue_updated', 'jira:issue_deleted'],
   ...commentEvents,
 ]
 
-const commentPayload = v.object({
-  webhookEvent: v.picklist(commentEvents),
-  issue: v.object({ key: v.pipe(v.string(), v.check(isTicket)) }),
-  comment: v.object({
-    // It becomes part of an address.
-    id: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
-    body: v.optional(v.unknown()),
-    created: v.optional(v.nullable(v.string())),
-  }),
-})
-
-const accountOf = (one: v.InferOutput<typeof person>): string | null => one?.accountId ?? one?.name ?? one?.key ?? null
-
-const fieldOf = (item: unknown): string | null => text(member(item, 'field'))
-
-const changeOf = (name: string, fields: (string | null)[]): TicketEvent['change'] | null => {
-  if (name === 'jira:issue_deleted') return 'deleted'
-  if (name === 'jira:issue_created') return 'status'
-  if (name !== 'jira:issue_updated') return null
-  return fields.includes('status') ? 'status' : fields.includes('assignee') ? 'assignee' : null
+/** The previous key of an issue that was moved; null when its key did not change. */
+const previousKey = ({ issue, changelog }: TicketPayload): Ticket | null => {
+  const moved = changelog.items.find(({ field }) => field === 'Key')
+  const from = moved?.fromString ?? null
+  return from !== null && isTicket(from) && from !== issue.key ? from : null
 }
 
-const commentEvent = (body: unknown): CommentEvent | null => {
-  const parsed = v.safeParse(commentPayload, body)
-  if (!parsed.success) return null
-  const { webhookEvent, issue, comment } = parsed.output
-  const at = Date.parse(comment.created ?? '')
-  return {
-    kind: 'ticket-comment',
+const ticketEvent = (payload: TicketPayload): TicketEvent | null => {
+  const { webhookEvent, timestamp, user, issue, changelog } = payload
+  const fields = changelog.items.map(({ field }) => field)
+  const statusChanged = fields.includes('status')
+  const from = previousKey(payload)
+  const common = {
+    kind: 'ticket',
     ticket: issue.key,
-    commentId: comment.id,
-    body: comment.body,
-    change: webhookEvent === 'comment_created' ? 'created' : 'edited',
-    at: Number.isNaN(at) ? null : at,
-  }
+    category: categoryOf(issue.fields.status.statusCategory.key),
+    assignee: issue.fields.assignee,
+    labels: issue.fields.labels,
+    by: user,
+    at: timestamp,
+  } as const
+  if (webhookEvent === 'jira:issue_deleted') return { ...common, change: 'deleted' }
+  if (webhookEvent === 'jira:issue_created') return { ...common, change: 'status' }
+  if (webhookEvent !== 'jira:issue_updated') return null
+  if (from !== null) return { ...common, change: 'moved', from, statusChanged }
+  if (statusChanged) return { ...common, change: 'status' }
+  return fields.includes('assignee') ? { ...common, change: 'assignee' } : null
 }
 
-export const jiraEvent = (body: unknown): Parsed<TicketEvent | CommentEvent> => {
-  const comment = commentEvent(body)
-  if (comment !== null) return { event: comment }
-  const parsed = v.safeParse(payloadOf, body)
-  if (!parsed.success) return { ignored: 'no webhook about an issue' }
-  const { webhookEvent, timestamp, issue, user, changelog } = parsed.output
-  if (!isTicket(issue.key)) return { ignored: 'the issue has no key of the usual form' }
-  const change = changeOf(webhookEvent, (changelog?.items ?? []).map(fieldOf))
-  if (change === null) return { ignored: `${webhookEvent.slice(0, 60)} without a change of status or assignee` }
-  return {
-    event: {
-      kind: 'ticket',
-      ticket: issue.key,
-      change,
-      category: categoryOf(issue.fields?.status?.statusCategory?.key),
-      assignee: accountOf(issue.fields?.assignee),
-      labels: issue.fields?.labels ?? [],
-      by: accountOf(user),
-      at: timestamp ?? null,
-    },
+export const parseJira = (body: unknown): JiraDelivery | { ignored: string } => {
+  const asComment = v.safeParse(commentPayload, body)
+  if (asComment.success) {
+    const { webhookEvent, issue, comment } = asComment.output
+    const change = webhookEvent === 'comment_created' ? 'created' : 'edited'
+    return {
+      event: {
+        ...{ kind: 'ticket-comment', ticket: issue.key, commentId: comment.id, body: comment.body, change },
+        at: comment.created,
+      },
+      change: change === 'created' ? `comment:${comment.id}` : null,
+    }
   }
-}
-
-/** What names the change itself, the same whichever way it is told; null when nothing does. */
-export const jiraChange = (body: unknown): string | null => {
-  const comment = commentEvent(body)
-  if (comment !== null) return comment.change === 'created' ? `comment:${comment.commentId}` : null
-  const parsed = v.safeParse(payloadOf, body)
-  if (!parsed.success) return null
+  const parsed = v.safeParse(ticketPayload, body)
+  if (!parsed.success) return { ignored: 'not a webhook about an issue with a key of the usual form' }
   const { webhookEvent, issue, changelog } = parsed.output
-  if (webhookEvent === 'jira:issue_created') return `created:${issue.key}`
-  return typeof changelog?.id === 'string' ? `changed:${changelog.id}` : null
+  const event = ticketEvent(parsed.output)
+  if (event === null) return { ignored: `${webhookEvent.slice(0, 60)} without a change of status, assignee or key` }
+  const created = webhookEvent === 'jira:issue_created' ? `created:${issue.key}` : null
+  return { event, change: created ?? (changelog.id === null ? null : `changed:${changelog.id}`) }
 }
 
+const laneMembers = v.object({ issue: v.object({ key }) })
 /** One ticket keeps its order. */
 export const jiraLane = (body: unknown): string => {
-  const parsed = v.safeParse(v.object({ issue: v.object({ key: v.string() }) }), body)
-  return parsed.success && isTicket(parsed.output.issue.key) ? `jira:${parsed.output.issue.key}` : 'jira:other'
+  const parsed = v.safeParse(laneMembers, body)
+  return parsed.success ? `jira:${parsed.output.issue.key}` : 'jira:other'
 }

@@ -1,36 +1,52 @@
 /**
- * Which rules hold where, now. A repository's file is read from its default branch, and from nowhere else: nobody's pull
- * request changes the rules that it is judged by. What was read is remembered; GitHub is asked again with its ETag.
+ * Which rules are in effect where. A repository's file is read from its default branch only, so that no pull request changes the
+ * rules that it is judged by. The file is remembered, and read again with its ETag.
  */
+import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
-import type { Memory } from '../../store/sqlite/memory.ts'
-import { githubFailure, type Octokit, statusOf } from '../github/client.ts'
-import { parts } from '../inbox/facts.ts'
-import { REPOSITORY_FILE, type Read, readRepositoryFile } from './repository-file.ts'
+import type { RepositoryFile, Store } from '../../store/port.ts'
+import { githubFailure, type Octokit, parts, statusOf } from '../github/client.ts'
+import { type ParsedRules, REPOSITORY_FILE, readRepositoryFile } from './repository-file.ts'
 
-/** So old may be what is known of a file. Milliseconds. */
+/** How long a file is used before it is read again. Milliseconds. */
 const FRESH_MS = 5 * 60_000
 
-/** The file as GitHub has it; null where there is none. */
-type Found = { content: string; etag: string | null } | { problem: string; etag: string | null } | null
+type RulesContext = {
+  store: Pick<Store, 'repositories' | 'pullRequests'>
+  /** The rules where no file says anything. */
+  standard: Rules
+  clientFor: (repo: string) => Promise<Octokit | null>
+  /** A repository's file has other errors than before. */
+  onProblems: (repo: string) => Promise<void>
+  clock: () => number
+  log: Log
+}
 
-const fetchFile = async (octokit: Octokit, repo: string, etag: string | null): Promise<Found | 'unchanged'> => {
+/** The file as GitHub has it; null when there is none. */
+type FetchedFile = { content: string; etag: string | null } | { problem: string; etag: string | null } | null
+
+const contentResponse = v.object({
+  type: v.literal('file'),
+  size: v.optional(v.number(), 0),
+  content: v.string(),
+})
+/** GitHub sends no content of a file that is larger, in bytes. */
+const LARGEST = 1_000_000
+
+const fetchFile = async (octokit: Octokit, repo: string, etag: string | null): Promise<FetchedFile | 'unchanged'> => {
   try {
-    // Without a ref: the default branch.
+    // Without `ref`, this is the default branch.
     const { data, headers } = await octokit.request(`GET /repos/{owner}/{repo}/contents/${REPOSITORY_FILE}`, {
       ...parts(repo),
       headers: etag === null ? {} : { 'if-none-match': etag },
     })
-    const { type, size, content } = data as { type?: unknown; size?: unknown; content?: unknown }
-    const found = typeof headers.etag === 'string' ? headers.etag : null
-    if (type !== 'file' || typeof content !== 'string')
-      return { problem: `${REPOSITORY_FILE} is no file.`, etag: found }
-    // Of a large one, GitHub sends no content.
-    if (typeof size === 'number' && size > 1_000_000)
-      return { problem: `${REPOSITORY_FILE} is too large.`, etag: found }
-    return { content: Buffer.from(content, 'base64').toString('utf8'), etag: found }
+    const tag = typeof headers.etag === 'string' ? headers.etag : null
+    const file = v.safeParse(contentResponse, data)
+    if (!file.success) return { problem: `${REPOSITORY_FILE} is not a file.`, etag: tag }
+    if (file.output.size > LARGEST) return { problem: `${REPOSITORY_FILE} is too large.`, etag: tag }
+    return { content: Buffer.from(file.output.content, 'base64').toString('utf8'), etag: tag }
   } catch (error) {
     if (statusOf(error) === 304) return 'unchanged'
     if (statusOf(error) === 404) return null
@@ -38,98 +54,86 @@ const fetchFile = async (octokit: Octokit, repo: string, etag: string | null): P
   }
 }
 
-export const openRepositoryRules = ({
-  memory,
-  standard,
-  clientFor,
-  onProblems,
-  clock,
-  log,
-}: {
-  memory: Memory
-  /** What holds where no file says anything. */
-  standard: Rules
-  clientFor: (repo: string) => Promise<Octokit | null>
-  /** A repository's mistakes are others than before. */
-  onProblems: (repo: string) => void
-  clock: () => number
-  log: Log
-}) => {
-  const parsed = new Map<string, { content: string; read: Read }>()
-  const asking = new Map<string, Promise<void>>()
+/** What to record of the file. A file with errors leaves the last good content in effect. */
+const recordOf = async (
+  fetched: FetchedFile,
+  known: RepositoryFile | null,
+  standard: Rules,
+  now: number,
+): Promise<RepositoryFile> => {
+  if (fetched === null) return { etag: null, good: null, problems: [], checkedAt: now }
+  const previous = { etag: fetched.etag, good: known?.good ?? null, checkedAt: now }
+  if ('problem' in fetched) return { ...previous, problems: [fetched.problem] }
+  const { rules, problems } = await readRepositoryFile(fetched.content, standard)
+  return { ...previous, problems, good: rules === null ? previous.good : fetched.content }
+}
 
-  const parse = async (repo: string, content: string): Promise<Read> => {
+const refresh = async (
+  { store, standard, clientFor, onProblems, clock, log }: RulesContext,
+  repo: string,
+): Promise<void> => {
+  const octokit = await clientFor(repo)
+  if (octokit === null) return
+  const known = await store.repositories.file(repo)
+  const fetched = await fetchFile(octokit, repo, known?.etag ?? null).catch(error => {
+    const failure = githubFailure(error, `reading ${REPOSITORY_FILE} of ${repo}`, clock())
+    if (known === null) throw failure
+    log.warn({ repo }, `${failure.message}; its last known version stays in effect`)
+    return 'unreadable' as const
+  })
+  if (fetched === 'unreadable') return
+  if (fetched === 'unchanged') {
+    if (known !== null) await store.repositories.setFile(repo, { ...known, checkedAt: clock() })
+    return
+  }
+  const record = await recordOf(fetched, known, standard, clock())
+  await store.repositories.setFile(repo, record)
+  if (JSON.stringify(record.problems) === JSON.stringify(known?.problems ?? [])) return
+  for (const problem of record.problems) log.warn({ repo }, problem)
+  await onProblems(repo)
+}
+
+export const openRepositoryRules = (context: RulesContext) => {
+  const { store, standard, clock } = context
+  const parsed = new Map<string, { content: string; result: ParsedRules }>()
+  const refreshing = new Map<string, Promise<void>>()
+
+  const parse = async (repo: string, content: string): Promise<ParsedRules> => {
     const known = parsed.get(repo)
-    if (known?.content === content) return known.read
-    const read = await readRepositoryFile(content, standard)
-    parsed.set(repo, { content, read })
-    return read
+    if (known?.content === content) return known.result
+    const result = await readRepositoryFile(content, standard)
+    parsed.set(repo, { content, result })
+    return result
   }
-
-  const refresh = async (repo: string): Promise<void> => {
-    const octokit = await clientFor(repo)
-    if (octokit === null) return
-    const known = memory.repositoryFile(repo)
-    const found = await fetchFile(octokit, repo, known?.etag ?? null).catch(error => {
-      const failure = githubFailure(error, `reading ${REPOSITORY_FILE} of ${repo}`, clock())
-      if (known === null) throw failure
-      log.warn({ repo }, `${failure.message}; what was known of it holds on`)
-      return 'unread' as const
-    })
-    if (found === 'unread') return
-    if (found === 'unchanged') {
-      if (known !== null) memory.setRepositoryFile(repo, { ...known, checkedAt: clock() })
-      return
-    }
-    const read =
-      found === null
-        ? { rules: standard, problems: [] }
-        : 'problem' in found
-          ? { rules: null, problems: [found.problem] }
-          : await readRepositoryFile(found.content, standard)
-    memory.setRepositoryFile(repo, {
-      etag: found?.etag ?? null,
-      // One with mistakes leaves what was there before.
-      good: found === null ? null : read.rules !== null && 'content' in found ? found.content : (known?.good ?? null),
-      problems: read.problems,
-      checkedAt: clock(),
-    })
-    if (JSON.stringify(read.problems) === JSON.stringify(known?.problems ?? [])) return
-    for (const problem of read.problems) log.warn({ repo }, problem)
-    onProblems(repo)
+  /** One request at a time. */
+  const refreshOnce = (repo: string): Promise<void> => {
+    const running = refreshing.get(repo) ?? refresh(context, repo).finally(() => refreshing.delete(repo))
+    refreshing.set(repo, running)
+    return running
   }
-  /** Asked once at a time. */
-  const refreshed = (repo: string): Promise<void> => {
-    const under = asking.get(repo) ?? refresh(repo).finally(() => asking.delete(repo))
-    asking.set(repo, under)
-    return under
-  }
-
   const rulesOf = async (repo: string): Promise<Rules> => {
-    const known = memory.repositoryFile(repo)
-    if (known === null || clock() - known.checkedAt > FRESH_MS) await refreshed(repo)
-    const good = memory.repositoryFile(repo)?.good ?? null
+    const known = await store.repositories.file(repo)
+    if (known === null || clock() - known.checkedAt > FRESH_MS) await refreshOnce(repo)
+    const good = (await store.repositories.file(repo))?.good ?? null
     return (good === null ? null : (await parse(repo, good)).rules) ?? standard
   }
-
-  /** The first repository by name whose file names the project. */
-  const namesProject = async (project: string): Promise<string | null> => {
-    for (const { repo, good } of memory.repositoryFiles()) {
-      if (good !== null && (await parse(repo, good)).named.includes(project)) return repo
-    }
+  /** The first repository, by name, whose file names the project. */
+  const repositoryNaming = async (project: string): Promise<string | null> => {
+    for (const { repo, good } of await store.repositories.files())
+      if (good !== null && (await parse(repo, good)).projects.includes(project)) return repo
     return null
   }
 
   return {
     rulesOf,
-    /** The repository of the ticket's pull requests says what holds for it, then the one whose file names its project. */
+    /** The rules of the repository with the ticket's pull request, or else of the one whose file names its project. */
     rulesOfTicket: async (ticket: Ticket): Promise<Rules> => {
-      const linked = memory.pullRequestsOf(ticket)
-      const link = linked.findLast(one => one.state === 'open') ?? linked.at(-1)
-      const repo = link?.repo ?? (await namesProject(projectOf(ticket)))
+      const links = await store.pullRequests.ofTicket(ticket)
+      const link = links.findLast(({ state }) => state === 'open') ?? links.at(-1)
+      const repo = link?.repo ?? (await repositoryNaming(projectOf(ticket)))
       return repo === null ? standard : rulesOf(repo)
     },
-    /** Its default branch has moved. */
-    changed: refreshed,
+    /** The default branch of a repository has moved. */
+    changed: refreshOnce,
   }
 }

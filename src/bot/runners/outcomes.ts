@@ -1,98 +1,148 @@
-/** What runners tell: outcomes and heartbeats go into the memory, and become messages for those who wait. */
-import type { Action } from '../../schema/action.ts'
+/** How actions end: the messages for those who wait, and one call to the store. */
+import type { Clock } from '../../clock.ts'
+import type { Log } from '../../log.ts'
+import type { Action, ActionKind } from '../../schema/action.ts'
+import type { Environment } from '../../schema/environment.ts'
+import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import type { HeartbeatRequest } from '../../schema/runner-protocol.ts'
-import type { ActionRow, Message } from '../../store/port.ts'
-import type { Memory } from '../../store/sqlite/memory.ts'
-import type { Operation } from '../../store/sqlite/operations.ts'
-import { jiraLinkMessage, jiraMessage, reactionMessages, replyMessage, statusMessage } from '../publish/messages.ts'
-import { failedText, keptText, readyText, words } from '../publish/render.ts'
+import {
+  jiraLinkMessage,
+  jiraNoteMessage,
+  reactionMessages,
+  replyMessage,
+  statusMessage,
+} from '../../store/messages.ts'
+import type { ActionRow, KnownEnvironment, Message, Store } from '../../store/port.ts'
+import type { Metrics } from '../http/metrics.ts'
 
-/** A failed one of these needs a person, also when nobody asked for it by a command. */
-const NEEDS_A_PERSON = ['create', 'start', 'restore', 'delete']
+/** Somebody must look at a failure of these, also when nobody waits for a reply. */
+const NEEDS_ATTENTION: readonly ActionKind[] = ['create', 'start', 'restore', 'delete']
+/** A shorter secret would also match ordinary text. */
+const MIN_SECRET_LENGTH = 6
 
-export const openOutcomes = ({
-  memory,
-  toJira,
-  secrets,
-  clock,
-}: {
-  memory: Memory
+export type OutcomeContext = {
+  store: Store
+  /** Jira is configured. */
   toJira: boolean
-  /** What may turn up in the message of a failure, and shall be read by nobody. */
+  /** Values that may occur in a failure's message and that nobody may read. */
   secrets: readonly string[]
-  clock: () => number
-}) => {
+  metrics: Metrics
+  /** There is something to publish. */
+  onMessages: () => void
+  clock: Clock
+  log: Log
+}
+
+// ── Messages ──
+
+const withoutSecrets = <T>(secrets: readonly string[], value: T): T => {
   const clean = (text: string) =>
-    secrets.reduce((rest, secret) => (secret.length < 6 ? rest : rest.replaceAll(secret, '[redacted]')), text)
-  const cleaned = (outcome: Outcome): Outcome =>
-    JSON.parse(JSON.stringify(outcome), (_name, value) => (typeof value === 'string' ? clean(value) : value))
+    secrets.reduce(
+      (rest, secret) => (secret.length < MIN_SECRET_LENGTH ? rest : rest.replaceAll(secret, '[redacted]')),
+      text,
+    )
+  return JSON.parse(JSON.stringify(value), (_name, member) => (typeof member === 'string' ? clean(member) : member))
+}
 
-  const jiraOf = ({ id, action, runnerId }: ActionRow, outcome: Outcome): Message[] => {
-    const { ticket, kind, replyTo } = action
-    const { environment } = outcome
-    if (!toJira) return []
-    if (outcome.result === 'failed') {
-      const { failure } = outcome
-      return failure.kind === 'unsaved-work' || (replyTo === null && NEEDS_A_PERSON.includes(kind))
-        ? [jiraMessage(ticket, `failed:${id}`, failedText(action, failure))]
-        : []
-    }
-    if (outcome.result === 'done' && outcome.rescued !== undefined)
-      return [jiraMessage(ticket, `kept:${id}`, keptText(ticket, outcome.rescued))]
-    if (kind !== 'create' || environment === null || environment.status !== 'running') return []
-    const host = memory.runners().find(one => one.id === runnerId)?.host ?? null
-    return [jiraMessage(ticket, `ready:${environment.vmId}`, readyText(environment, host))]
+const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outcome: Outcome): Promise<Message[]> => {
+  const { ticket, kind, replyTo } = action
+  const { environment } = outcome
+  if (outcome.result === 'failed') {
+    const { failure } = outcome
+    const isReported = failure.kind === 'unsaved-work' || (replyTo === null && NEEDS_ATTENTION.includes(kind))
+    return isReported ? [jiraNoteMessage(ticket, `failed:${id}`, { kind: 'failed', action, failure })] : []
   }
+  if (outcome.result === 'done' && outcome.rescued !== undefined)
+    return [jiraNoteMessage(ticket, `kept:${id}`, { kind: 'rescued', ticket, rescued: outcome.rescued })]
+  if (kind !== 'create' || environment === null || environment.status !== 'running') return []
+  const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null
+  return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host })]
+}
 
-  const operationOf = (action: Action, outcome: Outcome): Operation | null => {
-    const told = { what: words(action), by: action.by, at: clock() }
-    // A question changes nothing, and neither does what was so already.
-    if (action.kind === 'status' || outcome.result === 'skipped') return null
-    return outcome.result === 'done'
-      ? { ...told, result: 'done', said: outcome.rescued ?? null, seconds: outcome.seconds }
-      : { ...told, result: 'failed', said: outcome.failure.message, seconds: null }
-  }
+/** A reply and a reaction once all commands of the comment have ended: quick ones get one post. */
+const replies = async (store: Store, id: string, { replyTo }: Action, outcome: Outcome): Promise<Message[]> => {
+  if (replyTo === null) return []
+  const requests = await store.requests.ofComment(replyTo)
+  const results = requests.map(request => (request.id === id ? outcome.result !== 'failed' : request.ended?.ok))
+  if (results.includes(undefined)) return []
+  return [replyMessage(replyTo), ...reactionMessages(replyTo, results.includes(false) ? 'confused' : 'rocket')]
+}
 
-  /** Remembers what came of an action, and tells it on GitHub. */
-  const wordsOf = ({ action, id, runnerId }: ActionRow, outcome: Outcome): Message[] => {
-    const { ticket, kind, replyTo } = action
-    const before = memory.environment(ticket)
-    if (outcome.environment !== null) memory.learn(outcome.environment, runnerId)
-    // A failure without an environment says nothing about whether there is one.
-    else if (outcome.result !== 'failed')
-      memory.learnGone(
-        ticket,
-        kind === 'delete' && outcome.result === 'done' ? { askedAt: memory.askedAt(id) ?? clock() } : null,
-      )
-    const operation = operationOf(action, outcome)
-    if (operation !== null) memory.noteOperation(ticket, operation)
-    const messages: Message[] = []
-    if (replyTo !== null) {
-      memory.endCommand(id, outcome)
-      const results = memory.commandsOf(replyTo).map(one => one.ok)
-      // While others of the comment go on, the publisher tells how they do: what is quick gets one post.
-      if (!results.includes(null))
-        messages.push(
-          replyMessage(replyTo),
-          ...reactionMessages(replyTo, results.includes(false) ? 'confused' : 'rocket'),
-        )
-    }
-    if (memory.mirrored(ticket) !== null) messages.push(statusMessage(ticket))
-    // A ticket that has its machine shows its pull requests.
-    if (toJira && before === null && memory.environment(ticket) !== null)
-      messages.push(...memory.pullRequestsOf(ticket).map(one => jiraLinkMessage(one, ticket)))
-    return messages
-  }
+const exists = (known: KnownEnvironment | null): boolean => known !== null && known.goneAt === null
 
-  /** An action ended. What comes back is stored with its end, in one transaction. */
-  const onOutcome = (row: ActionRow, told: Outcome): Message[] => {
-    const outcome = cleaned(told)
-    return memory.together(() => [...wordsOf(row, outcome), ...jiraOf(row, outcome)])
-  }
+/**
+ * The messages that an outcome makes, from what is known before it is recorded. Actions of one ticket never overlap, so
+ * nothing else changes that meanwhile.
+ */
+export const outcomeMessages = async (
+  { store, toJira }: Pick<OutcomeContext, 'store' | 'toJira'>,
+  row: ActionRow,
+  outcome: Outcome,
+): Promise<Message[]> => {
+  const { id, action } = row
+  const { ticket } = action
+  const known = await store.runners.environment(ticket)
+  const hasStatus = known !== null || outcome.environment !== null
+  // A ticket that now has a machine shows its pull requests.
+  const isNew = toJira && !exists(known) && outcome.environment !== null
+  const linked = isNew ? await store.pullRequests.ofTicket(ticket) : []
+  return [
+    ...(await replies(store, id, action, outcome)),
+    ...(hasStatus ? [statusMessage(ticket)] : []),
+    ...linked.map(pullRequest => jiraLinkMessage(pullRequest, ticket)),
+    ...(toJira ? await jiraNotes(store, row, outcome) : []),
+  ]
+}
 
-  /** What changed on a machine, whoever changed it, reaches the status comments. */
-  const onHeartbeat = (heartbeat: HeartbeatRequest): Message[] => memory.heartbeat(heartbeat).map(statusMessage)
+// ── Ends ──
 
-  return { onOutcome, onHeartbeat, heldByOther: memory.heldByOther }
+const reasonOf = (outcome: Outcome): string | null => {
+  if (outcome.result === 'failed') return outcome.failure.message
+  return outcome.result === 'skipped' ? outcome.reason : null
+}
+const report = (context: OutcomeContext, row: ActionRow, outcome: Outcome): void => {
+  const { metrics, clock, log, onMessages } = context
+  const { correlation, id, action, createdAt } = row
+  metrics.action(action.kind, outcome.result, clock() - createdAt)
+  const { kind, ticket } = action
+  log.info(
+    { correlation, action: id, kind, ticket, result: outcome.result, reason: reasonOf(outcome) },
+    'outcome recorded',
+  )
+  onMessages()
+}
+
+export const completeAction = async (
+  context: OutcomeContext,
+  row: ActionRow,
+  token: string,
+  reported: Outcome,
+): Promise<'ok' | 'lost'> => {
+  const outcome = withoutSecrets(context.secrets, reported)
+  const messages = await outcomeMessages(context, row, outcome)
+  const result = await context.store.queue.complete(row.id, token, outcome, messages)
+  if (result === 'ok') report(context, row, outcome)
+  return result
+}
+
+/** `retry` false: it ends with this attempt. */
+export const failAction = async (
+  context: OutcomeContext,
+  row: ActionRow,
+  token: string,
+  reported: { failure: Failure; retry: boolean; environment: Environment | null },
+): Promise<'retry' | 'dead' | 'lost'> => {
+  const { failure, retry, environment } = withoutSecrets(context.secrets, reported)
+  const outcome: Outcome = { result: 'failed', failure, environment }
+  const messages = await outcomeMessages(context, row, outcome)
+  const result = await context.store.queue.fail(row.id, token, { failure, retry, environment, messages })
+  if (result === 'dead') report(context, row, outcome)
+  return result
+}
+
+/** Ends a pending action that no runner can take. */
+export const rejectAction = async (context: OutcomeContext, row: ActionRow, failure: Failure): Promise<void> => {
+  const outcome: Outcome = { result: 'failed', failure, environment: null }
+  const messages = await outcomeMessages(context, row, outcome)
+  if ((await context.store.queue.reject(row.id, failure, messages)) === 'dead') report(context, row, outcome)
 }

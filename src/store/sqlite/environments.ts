@@ -1,96 +1,62 @@
-/** What the runners have. One that is gone stays, with when and how, until the ticket has another. */
+/** What the runners have. An environment that is gone stays until its ticket has another. */
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
-import type { Tables } from './tables.ts'
-import type { Tickets } from './tickets.ts'
+import type { KnownEnvironment } from '../port.ts'
+import type { Sql } from './sql.ts'
+import { ticketEnded } from './tickets.ts'
 
-export type Mirrored = {
-  environment: Environment
-  runnerId: string | null
-  heardAt: number
-  /** When it was found to be gone; null while it is there. */
-  goneAt: number | null
-}
-export type Environments = ReturnType<typeof environments>
-
-/** A runner's clock and ours may differ by so much. */
+/** How far a runner's clock and ours may differ. */
 const CLOCKS_DIFFER_MS = 60_000
 
-type Row = {
-  vm_id: string
-  runner_id: string | null
-  body: string
-  heard_at: number
-  gone_at: number | null
-  deleted: number
+type Row = { vm_id: string; runner_id: string | null; body: string; heard_at: number; gone_at: number | null }
+
+/** Everything that a reader would see differently: not when it was observed. */
+const visible = (environment: Environment): string => JSON.stringify({ ...environment, observedAt: null })
+
+export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | null => {
+  const row = sql.get<Row>('select * from environment where ticket = ?', ticket)
+  if (row === undefined) return null
+  return { environment: JSON.parse(row.body), runnerId: row.runner_id, heardAt: row.heard_at, goneAt: row.gone_at }
 }
-const mirroredFrom = (row: Row): Mirrored => ({
-  environment: JSON.parse(row.body),
-  runnerId: row.runner_id,
-  heardAt: row.heard_at,
-  goneAt: row.gone_at,
-})
-/** All that a reader would see differently: not when it was looked at. */
-const seen = (environment: Environment) => JSON.stringify({ ...environment, observedAt: null })
 
-export const environments = ({ run, get, all, clock }: Tables, { ended }: Pick<Tickets, 'ended'>) => {
-  const rowOf = (ticket: Ticket) => get<Row>('select * from environment where ticket = ?', ticket)
-  const mirrored = (ticket: Ticket): Mirrored | null => {
-    const row = rowOf(ticket)
-    return row === undefined ? null : mirroredFrom(row)
-  }
+/** Records a runner's report of one environment. True when a reader would see a difference. */
+export const recordEnvironment = (sql: Sql, environment: Environment, runnerId: string | null): boolean => {
+  const { ticket, vmId, observedAt } = environment
+  // A heartbeat that was under way while the machine was deleted.
+  if (sql.get('select 1 as n from deleted_machine where vm_id = ?', vmId) !== undefined) return false
+  const known = knownEnvironment(sql, ticket)
+  const present = known === null || known.goneAt !== null ? null : known.environment
+  // An observation in the future was made by a clock that may have been set right since.
+  const isOlder =
+    present !== null &&
+    present.vmId === vmId &&
+    observedAt < present.observedAt &&
+    Date.parse(present.observedAt) <= sql.clock() + CLOCKS_DIFFER_MS
+  sql.run(
+    `insert into environment (ticket, vm_id, runner_id, body, heard_at) values (?, ?, ?, ?, ?)
+     on conflict (ticket) do update set vm_id = excluded.vm_id, runner_id = coalesce(excluded.runner_id, runner_id),
+       body = excluded.body, heard_at = excluded.heard_at, missing = 0, gone_at = null`,
+    ...[ticket, vmId, runnerId, JSON.stringify(isOlder ? present : environment), sql.clock()],
+  )
+  return !isOlder && (present === null || visible(present) !== visible(environment))
+}
 
-  return {
-    mirrored,
-    /** Tickets that have a machine, as last told. */
-    withMachine: (): Ticket[] =>
-      all<{ ticket: Ticket }>('select ticket from environment where gone_at is null order by ticket').map(
-        row => row.ticket,
-      ),
-    /** The ticket's environment as last told; null when there is none. */
-    environment: (ticket: Ticket): Environment | null => {
-      const known = mirrored(ticket)
-      return known === null || known.goneAt !== null ? null : known.environment
-    },
-    /** Takes over what a runner says of one environment. True when a reader would see a difference. */
-    learn: (environment: Environment, runnerId: string | null): boolean => {
-      const { ticket, vmId } = environment
-      const row = rowOf(ticket)
-      // A heartbeat that was on its way while the machine was deleted: names of machines are never used again.
-      if (row !== undefined && row.deleted === 1 && row.vm_id === vmId) return false
-      const there = row === undefined || row.gone_at !== null ? null : mirroredFrom(row).environment
-      // What was seen at a time that is still to come was seen by a clock that may have been put right since.
-      const older =
-        there !== null &&
-        there.vmId === vmId &&
-        environment.observedAt < there.observedAt &&
-        Date.parse(there.observedAt) <= clock() + CLOCKS_DIFFER_MS
-      run(
-        `insert into environment (ticket, vm_id, runner_id, body, heard_at) values (?, ?, ?, ?, ?)
-         on conflict (ticket) do update set vm_id = excluded.vm_id, runner_id = coalesce(excluded.runner_id, runner_id),
-           body = excluded.body, heard_at = excluded.heard_at, missing = 0, gone_at = null, deleted = 0`,
-        ticket,
-        vmId,
-        runnerId,
-        JSON.stringify(older ? there : environment),
-        clock(),
-      )
-      return !older && (there === null || seen(there) !== seen(environment))
-    },
-    /**
-     * The ticket has no environment. `deleted`: an action removed it, and was asked for then (epoch ms). True when that is
-     * news.
-     */
-    learnGone: (ticket: Ticket, deleted: { askedAt: number } | null): boolean => {
-      const news =
-        run(
-          'update environment set gone_at = ?, deleted = ? where ticket = ? and gone_at is null',
-          clock(),
-          Number(deleted !== null),
-          ticket,
-        ) === 1
-      if (news || deleted !== null) ended(ticket, deleted?.askedAt ?? clock())
-      return news
-    },
-  }
+const setGone = (sql: Sql, ticket: Ticket): boolean =>
+  sql.run('update environment set gone_at = ? where ticket = ? and gone_at is null', sql.clock(), ticket) === 1
+
+/** The ticket's environment is gone, and no action deleted it. True when that is news. */
+export const environmentGone = (sql: Sql, ticket: Ticket): boolean => {
+  const isNews = setGone(sql, ticket)
+  if (isNews) ticketEnded(sql, ticket, sql.clock())
+  return isNews
+}
+
+/** An action deleted the ticket's machine. `at`: when that was asked for. */
+export const environmentDeleted = (sql: Sql, ticket: Ticket, at: number): void => {
+  sql.run(
+    'insert into deleted_machine (vm_id, at) select vm_id, ? from environment where ticket = ? on conflict do nothing',
+    ...[sql.clock(), ticket],
+  )
+  setGone(sql, ticket)
+  ticketEnded(sql, ticket, at)
 }

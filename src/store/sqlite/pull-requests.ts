@@ -1,66 +1,55 @@
-/** Which pull requests belong to a ticket, and how they are. */
 import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
-import type { Tables } from './tables.ts'
+import type { KnownPullRequest, PullRequestState, Store } from '../port.ts'
+import type { Sql } from './sql.ts'
 
-export type PullRequestLink = PullRequestRef & {
-  ticket: Ticket
-  branch: string
-  state: 'open' | 'closed' | 'merged'
-  /** Epoch ms; null while it is open. */
-  closedAt: number | null
-}
-type State = PullRequestLink['state']
-/** `settled`: the state that the last decided event found, and when; null when none was decided. */
-export type KnownPullRequest = PullRequestLink & { settled: { state: State; at: number } | null }
-
-/** `settled` and `settled_at` are set together. */
+/** `decided` and `decided_at` are set together. */
 type Row = {
   repo: string
   number: number
   ticket: Ticket
   branch: string
-  state: State
+  state: PullRequestState
   closed_at: number | null
-  settled: State | null
-  settled_at: number
+  decided: PullRequestState | null
+  decided_at: number
 }
-const linkFrom = ({ repo, number, ticket, branch, state, closed_at, settled, settled_at }: Row): KnownPullRequest => ({
-  ...{ repo, number, ticket, branch, state },
-  closedAt: closed_at,
-  settled: settled === null ? null : { state: settled, at: settled_at },
-})
+const pullRequestOf = (row: Row): KnownPullRequest => {
+  const { repo, number, ticket, branch, state, closed_at: closedAt, decided, decided_at: at } = row
+  return {
+    ...{ repo, number, ticket, branch, state, closedAt },
+    decided: decided === null ? null : { state: decided, at },
+  }
+}
 
-export const pullRequests = ({ run, get, all, put, clock }: Tables) => ({
-  link: ({ repo, number, ticket, branch, state, closedAt }: PullRequestLink): void => {
-    put('pull_request', { repo, number }, { ticket, branch, state, closed_at: closedAt })
-    put('ticket', { ticket }, { had_pull_request: 1 })
-  },
-  unlink: ({ repo, number }: PullRequestRef): void =>
-    void run('delete from pull_request where repo = ? and number = ?', repo, number),
-  /** An event about it was decided, which found it in this state. */
-  settlePullRequest: ({ repo, number }: PullRequestRef, state: State): void =>
-    void run(
-      'update pull_request set settled = ?, settled_at = ? where repo = ? and number = ?',
-      state,
-      clock(),
-      repo,
-      number,
-    ),
-  linkOf: ({ repo, number }: PullRequestRef): KnownPullRequest | null => {
-    const row = get<Row>('select * from pull_request where repo = ? and number = ?', repo, number)
-    return row === undefined ? null : linkFrom(row)
-  },
-  pullRequestsOf: (ticket: Ticket): KnownPullRequest[] =>
-    all<Row>('select * from pull_request where ticket = ? order by repo, number', ticket).map(linkFrom),
-  /** Tickets with a pull request in it. */
-  ticketsOf: (repo: string): Ticket[] =>
-    all<{ ticket: Ticket }>('select distinct ticket from pull_request where repo = ?', repo).map(row => row.ticket),
+export const pullRequestDecided = (sql: Sql, { repo, number }: PullRequestRef, state: PullRequestState): void =>
+  void sql.run(
+    'update pull_request set decided = ?, decided_at = ? where repo = ? and number = ?',
+    ...[state, sql.clock(), repo, number],
+  )
 
-  /** The commit of a fork's pull request on which commands may act. */
-  allow: ({ repo, number }: PullRequestRef, commit: string): void =>
-    put('allowed', { repo, number }, { commit_sha: commit }),
-  allowed: ({ repo, number }: PullRequestRef): string | null =>
-    get<{ sha: string }>('select commit_sha as sha from allowed where repo = ? and number = ?', repo, number)?.sha ??
-    null,
+export const allowCommit = (sql: Sql, { repo, number }: PullRequestRef, commit: string): void =>
+  sql.put('allowed_commit', { repo, number }, { commit_id: commit })
+
+export const openPullRequests = (sql: Sql): Store['pullRequests'] => ({
+  link: async ({ repo, number, ticket, branch, state, closedAt }) =>
+    sql.transaction(() => {
+      sql.put('pull_request', { repo, number }, { ticket, branch, state, closed_at: closedAt })
+      sql.put('ticket', { ticket }, { had_pull_request: 1 })
+    }),
+  unlink: async ({ repo, number }) =>
+    void sql.run('delete from pull_request where repo = ? and number = ?', repo, number),
+  get: async ({ repo, number }) => {
+    const row = sql.get<Row>('select * from pull_request where repo = ? and number = ?', repo, number)
+    return row === undefined ? null : pullRequestOf(row)
+  },
+  ofTicket: async ticket =>
+    sql.all<Row>('select * from pull_request where ticket = ? order by repo, number', ticket).map(pullRequestOf),
+  ticketsIn: async repo =>
+    sql
+      .all<{ ticket: Ticket }>('select distinct ticket from pull_request where repo = ? order by ticket', repo)
+      .map(row => row.ticket),
+  allowedCommit: async ({ repo, number }) =>
+    sql.get<{ commit_id: string }>('select commit_id from allowed_commit where repo = ? and number = ?', repo, number)
+      ?.commit_id ?? null,
 })

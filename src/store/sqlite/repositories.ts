@@ -1,63 +1,88 @@
-/** Repositories: the App's installation that reaches them, and their own rules as they were read last. */
-import type { Tables } from './tables.ts'
+import type { Store } from '../port.ts'
+import type { Sql } from './sql.ts'
 
-/** `good`: the last content of the file that had no mistake. */
-type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
-type Row = { etag: string | null; good: string | null; problems: string; checked_at: number }
+type FileRow = { etag: string | null; good: string | null; problems: string; checked_at: number }
 
-/** What belongs to a repository under its name. A reply stays with the name that its command was given under, and GitHub leads on. */
+/** Prefixes of the cursors that belong to one repository. */
+const CURSORS = ['github:', 'github-app:']
+
+/**
+ * What belongs to a repository under its name. A reply stays with the name under which its command was given, and GitHub
+ * redirects it.
+ */
 const OF_A_REPOSITORY = [
-  ...['pull_request', 'jira_link', 'allowed', 'head', 'repository', 'repository_file'].map(table => [table, 'true']),
-  ['comment', `kind = 'status'`],
+  ...['pull_request', 'allowed_commit', 'head', 'installation', 'repository_file'].map(table => [
+    table,
+    'repo',
+    'true',
+  ]),
+  ['own_comment', 'place', `side = 'github' and kind = 'status'`],
 ] as const
-const PLACES = ['github:', 'github-app:']
 
-export const repositories = ({ run, get, all, put, together }: Tables) => ({
-  isNamed: (id: number, repo: string): boolean =>
-    get('select 1 as n from repository_name where id = ? and repo = ?', id, repo) !== undefined,
-  /**
-   * GitHub's number of a repository, and how it is called now: under another name, what is known of it goes there; what is known of one that had this
-   * name before is forgotten.
-   */
-  nameRepository: (id: number, repo: string): void => {
-    const before = get<{ repo: string }>('select repo from repository_name where id = ?', id)?.repo
-    if (before === repo) return
-    together(() => {
-      if (get('select 1 as n from repository_name where repo = ?', repo) !== undefined) {
-        for (const [table, which] of OF_A_REPOSITORY) run(`delete from ${table} where repo = ? and ${which}`, repo)
-        for (const place of PLACES) run('delete from place where what = ?', place + repo)
-        run('delete from repository_name where repo = ?', repo)
-      }
-      if (before !== undefined) {
-        for (const [table, which] of OF_A_REPOSITORY)
-          run(`update or replace ${table} set repo = ? where repo = ? and ${which}`, repo, before)
-        for (const place of PLACES)
-          run('update or replace place set what = ? where what = ?', place + repo, place + before)
-      }
-      put('repository_name', { id }, { repo })
-    })
-  },
+const dropKnowledge = (sql: Sql, repo: string): void => {
+  for (const [table, column, which] of OF_A_REPOSITORY)
+    sql.run(`delete from ${table} where ${column} = ? and ${which}`, repo)
+  for (const prefix of CURSORS) sql.run('delete from cursor where name = ?', prefix + repo)
+  sql.run(`delete from own_comment where kind = 'link' and substr(about, 1, length(?1) + 1) = ?1 || '#'`, repo)
+  sql.run('delete from repository_name where repo = ?', repo)
+}
 
-  setInstallation: (repo: string, id: number): void =>
-    void run(
-      `insert into repository (repo, installation_id) values (?, ?)
-       on conflict (repo) do update set installation_id = excluded.installation_id
-       where installation_id is not excluded.installation_id`,
-      repo,
-      id,
+const moveKnowledge = (sql: Sql, from: string, to: string): void => {
+  for (const [table, column, which] of OF_A_REPOSITORY)
+    sql.run(`update or replace ${table} set ${column} = ? where ${column} = ? and ${which}`, to, from)
+  for (const prefix of CURSORS)
+    sql.run('update or replace cursor set name = ? where name = ?', prefix + to, prefix + from)
+  sql.run(
+    `update or replace own_comment set about = ?2 || substr(about, length(?1) + 1)
+     where kind = 'link' and substr(about, 1, length(?1) + 1) = ?1 || '#'`,
+    ...[from, to],
+  )
+}
+
+const rename = (sql: Sql, id: number, repo: string): void => {
+  const before = sql.get<{ repo: string }>('select repo from repository_name where id = ?', id)?.repo
+  if (before === repo) return
+  if (sql.get('select 1 as n from repository_name where repo = ?', repo) !== undefined) dropKnowledge(sql, repo)
+  if (before !== undefined) moveKnowledge(sql, before, repo)
+  sql.put('repository_name', { id }, { repo })
+}
+
+export const openRepositories = (sql: Sql): Store['repositories'] => ({
+  isNamed: async (id, repo) =>
+    sql.get('select 1 as n from repository_name where id = ? and repo = ?', id, repo) !== undefined,
+  rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),
+  setInstallation: async (repo, id) =>
+    void sql.run(
+      // Each delivery says it; most say what is known.
+      `insert into installation (repo, id) values (?, ?)
+       on conflict (repo) do update set id = excluded.id where id <> excluded.id`,
+      ...[repo, id],
     ),
-  installationOf: (repo: string): number | null =>
-    get<{ id: number }>('select installation_id as id from repository where repo = ?', repo)?.id ?? null,
-
-  repositoryFile: (repo: string): RepositoryFile | null => {
-    const row = get<Row>('select * from repository_file where repo = ?', repo)
+  installation: async repo => sql.get<{ id: number }>('select id from installation where repo = ?', repo)?.id ?? null,
+  file: async repo => {
+    const row = sql.get<FileRow>('select * from repository_file where repo = ?', repo)
     if (row === undefined) return null
-    const { etag, good, problems, checked_at } = row
-    return { etag, good, problems: JSON.parse(problems), checkedAt: checked_at }
+    const { etag, good, problems, checked_at: checkedAt } = row
+    return { etag, good, problems: JSON.parse(problems), checkedAt }
   },
-  /** All that are known, by name. */
-  repositoryFiles: () =>
-    all<{ repo: string; good: string | null }>('select repo, good from repository_file order by repo'),
-  setRepositoryFile: (repo: string, { etag, good, problems, checkedAt }: RepositoryFile): void =>
-    put('repository_file', { repo }, { etag, good, problems: JSON.stringify(problems), checked_at: checkedAt }),
+  files: async () =>
+    sql
+      .all<{ repo: string; good: string | null }>('select repo, good from repository_file order by repo')
+      .map(({ repo, good }) => ({ repo, good })),
+  setFile: async (repo, { etag, good, problems, checkedAt }) =>
+    sql.put('repository_file', { repo }, { etag, good, problems: JSON.stringify(problems), checked_at: checkedAt }),
+  watched: async () =>
+    sql
+      .all<{ repo: string }>(
+        `select distinct substr(name, instr(name, ':') + 1) as repo from cursor
+         where name like 'github:%/%' or name like 'github-app:%/%' order by repo`,
+      )
+      .map(row => row.repo),
+  heads: async repo =>
+    new Map(
+      sql
+        .all<{ ref: string; commit_id: string }>('select ref, commit_id from head where repo = ?', repo)
+        .map(row => [row.ref, row.commit_id]),
+    ),
+  setHead: async (repo, ref, commit) => sql.put('head', { repo, ref }, { commit_id: commit }),
 })

@@ -1,14 +1,16 @@
-/** What is at /metrics, read by a parser of Prometheus' text format that others wrote. */
+/** The page at /metrics, read by a third party's parser of Prometheus' text format. */
 import { readFileSync } from 'node:fs'
-// @ts-expect-error It brings no types.
+// @ts-expect-error It has no types.
 import parse from 'parse-prometheus-text-format'
 import { expect, test } from 'vitest'
 import { githubEventNames } from '../../../src/bot/github/events.ts'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
-import { FIRST_LOOK, LATER } from '../../../src/bot/inbox/decide.ts'
+import { LATER } from '../../../src/bot/inbox/clock.ts'
 import { jiraEventNames } from '../../../src/bot/jira/events.ts'
-import { openQueue } from '../../../src/store/sqlite/queue.ts'
-import { action, delivery } from '../../store/fixtures.ts'
+import { FIRST_LOOK } from '../../../src/bot/jira/found.ts'
+import { statusMessage } from '../../../src/store/messages.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
+import { delivery, heartbeatOf, offer, queued } from '../../store/fixtures.ts'
 
 type Family = {
   name: string
@@ -25,18 +27,18 @@ type Family = {
 const stage = () => {
   let now = 1_000_000
   let rate: { limit: number; remaining: number; resetAt: number } | null = null
-  const queue = openQueue(':memory:', () => now)
-  const metrics = openMetrics({ queue, runnersAlive: () => 2, rate: () => rate, clock: () => now })
+  const store = openStore(':memory:', () => now)
+  const metrics = openMetrics({ store, rate: () => rate, clock: () => now })
   return {
-    queue,
+    store,
     metrics,
     pass: (seconds: number) => {
       now += seconds * 1000
     },
-    setRate: (told: typeof rate) => {
-      rate = told
+    setRate: (next: typeof rate) => {
+      rate = next
     },
-    read: async () => new Map((parse(await metrics.text()) as Family[]).map(one => [one.name, one])),
+    read: async () => new Map((parse(await metrics.text()) as Family[]).map(family => [family.name, family])),
   }
 }
 const everything = () => {
@@ -55,7 +57,7 @@ test('names, types, labels and help follow the conventions of Prometheus', async
     expect(name).toMatch(/^agent_swarm_[a-z]+(_[a-z]+)*$/)
     expect(help).toMatch(/^[A-Z].*\.$/)
     expect(name.endsWith('_total')).toBe(type === 'COUNTER')
-    // Seconds and no other unit of time; a unit is last.
+    // Seconds and no other unit of time; the unit comes last.
     expect(name).not.toMatch(/milliseconds|_ms\b|minutes/)
     if (/seconds/.test(name)) expect(name).toMatch(/_seconds$/)
     for (const { labels = {} } of metrics)
@@ -64,14 +66,24 @@ test('names, types, labels and help follow the conventions of Prometheus', async
   }
 })
 
-test('each is documented, and nothing else is', async () => {
+test('runners are alive until their heartbeats stop', async () => {
+  const { store, pass, read } = stage()
+  const alive = async () => (await read()).get('agent_swarm_runners_alive')?.metrics[0]?.value
+  expect(await alive()).toBe('0')
+  await store.runners.heartbeat(heartbeatOf([]))
+  expect(await alive()).toBe('1')
+  pass(60)
+  expect(await alive()).toBe('0')
+})
+
+test('every metric is documented, and nothing else is', async () => {
   const page = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8')
   const documented = [...page.matchAll(/^\| `(agent_swarm_\w+)/gm)].map(([, name]) => name)
   expect(documented.sort()).toEqual([...(await everything().read()).keys()].sort())
 })
 
-test('what waits, and how long it has waited', async () => {
-  const { queue, pass, read } = stage()
+test('the number and the age of what waits', async () => {
+  const { store, pass, read } = stage()
   const values = async () => {
     const families = await read()
     return Object.fromEntries(
@@ -85,14 +97,14 @@ test('what waits, and how long it has waited', async () => {
     )
   }
   expect(new Set(Object.values(await values()))).toEqual(new Set([0]))
-  queue.accept([{ ...delivery('1'), receivedAt: 1_000_000 }])
+  await store.inbox.accept([{ ...delivery('1'), receivedAt: 1_000_000 }])
   pass(10)
-  queue.enqueue(action('1'))
+  await store.queue.enqueue(queued('1'))
   pass(20)
-  queue.outbox.put([{ key: 'status:DROP-1', body: { kind: 'status', ticket: 'DROP-1' } }])
+  await store.outbox.put([statusMessage('DROP-1')])
   pass(5)
-  // A newer message in its place has waited no less.
-  queue.outbox.put([{ key: 'status:DROP-1', body: { kind: 'status', ticket: 'DROP-1' } }])
+  // A message that replaces it has waited as long.
+  await store.outbox.put([statusMessage('DROP-1')])
   pass(5)
   expect(await values()).toEqual({
     inbox_deliveries: 1,
@@ -101,8 +113,7 @@ test('what waits, and how long it has waited', async () => {
     outbox_messages: 1,
     outbox_oldest_age_seconds: 10,
   })
-  const lease = queue.claim({ runnerId: 'one' })
-  expect(lease).not.toBeNull()
+  expect(await store.queue.claim('one', offer)).not.toBeNull()
   expect((await read()).get('agent_swarm_queue_actions')?.metrics).toEqual([
     { labels: { state: 'pending' }, value: '0' },
     { labels: { state: 'active' }, value: '1' },
@@ -113,7 +124,7 @@ test('an action counts by kind and outcome, with the time it took', async () => 
   const { metrics, read } = stage()
   metrics.action('create', 'done', 3_000)
   metrics.action('create', 'done', 50)
-  // The parser takes a histogram's labels for one.
+  // The parser merges a histogram's labels.
   expect((await read()).get('agent_swarm_action_duration_seconds')?.metrics).toMatchObject([
     { buckets: { '0.1': '1', '2': '1', '5': '2', '+Inf': '2' } },
   ])
@@ -126,24 +137,24 @@ test('an action counts by kind and outcome, with the time it took', async () => 
   expect(await metrics.text()).toContain('agent_swarm_action_duration_seconds_count{kind="create",outcome="failed"} 1')
 })
 
-test('what is not known is not claimed: the rate of GitHub is there once GitHub has told it', async () => {
+test('GitHub’s rate limit has no value until it is known', async () => {
   const { setRate, read } = stage()
   const remaining = async () => (await read()).get('agent_swarm_github_rate_limit_remaining')?.metrics ?? []
-  expect((await remaining()).filter(one => one.value !== undefined)).toEqual([])
+  expect((await remaining()).filter(({ value }) => value !== undefined)).toEqual([])
   setRate({ limit: 5_000, remaining: 0, resetAt: 0 })
   expect(await remaining()).toEqual([{ labels: { resource: 'core' }, value: '0' }])
 })
 
-test('an event that is listened to is counted by its name', async () => {
+test('an event that the bot listens to is counted by its name', async () => {
   const { metrics, read } = stage()
   const names = { github: githubEventNames, jira: [...jiraEventNames, FIRST_LOOK], clock: [LATER] } as const
   for (const source of ['github', 'jira', 'clock'] as const)
     for (const event of names[source]) metrics.decided(source, event, 'actions')
   const series = (await read()).get('agent_swarm_events_total')?.metrics as { labels: { event: string } }[]
-  expect(series.map(one => one.labels.event)).toEqual(Object.values(names).flat())
+  expect(series.map(({ labels }) => labels.event)).toEqual(Object.values(names).flat())
 })
 
-test('names that senders choose make no series', async () => {
+test('names that senders choose make no series of their own', async () => {
   const { metrics, read } = stage()
   for (let n = 0; n < 500; n += 1) metrics.decided('jira', `jira:${n}" } evil 1\n`, 'ignored')
   metrics.decided('github', '__proto__', 'ignored')

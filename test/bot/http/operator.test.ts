@@ -1,17 +1,16 @@
-/** `bot inbox`, `bot replay` and `bot audit` as operators use them: whole processes, beside a bot that runs and without one. */
-import { execFile } from 'node:child_process'
+/** What an operator asks of a bot, while it runs and while it does not. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type AskBot, answerFrom, findBot } from '../../../src/bot/http/operator.ts'
 import { type Bot, startBot } from '../../../src/bot/index.ts'
 import { type Config, readConfig } from '../../../src/config/config.ts'
 import { openLog } from '../../../src/log.ts'
-import { compiled } from '../../support/cli.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../../support/jira.ts'
 import { until } from '../../support/wait.ts'
 
-const entry = resolve(import.meta.dirname, '../../../bin/agent-swarm.js')
 const RUNNER_TOKEN = 'the-token-of-the-runners'
 let home: string
 let jira: JiraStandIn
@@ -46,80 +45,76 @@ const end = async () => {
   await bot?.close()
   bot = null
 }
-const swarm = (...words: string[]): Promise<{ stdout: string; stderr: string; code: number }> =>
-  new Promise(done =>
-    execFile(
-      process.execPath,
-      [entry, 'bot', ...words],
-      { env: { PATH: process.env.PATH, HOME: home, AGENT_SWARM_HOME: home, ...compiled } },
-      (error, stdout, stderr) =>
-        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
-    ),
-  )
-const inbox = async (...words: string[]) => JSON.parse((await swarm('inbox', '--json', ...words)).stdout)
+/** Asks the running bot, or else its store. */
+const ask: AskBot = async question => {
+  const running = await findBot(home)
+  if (running !== null) return running(question)
+  const store = openStore(join(home, 'bot.db'), Date.now)
+  try {
+    return await answerFrom(store, question)
+  } finally {
+    await store.close()
+  }
+}
+const inbox = (...words: string[]) => ask({ ask: 'deliveries', words, limit: 50 })
+const replay = (id: string) => ask({ ask: 'replay', id })
 const decided = () => until('a decision', async () => (await inbox('waiting')).length === 0)
 
 describe('an operator', () => {
-  test('sees what was delivered and why nothing came of it, mends that, and has it decided again', async () => {
+  test('sees why a delivery had no effect, corrects that, and has it decided again', async () => {
     await start('DROP')
     await jira.move('SHOP-1', 'In Progress')
     await decided()
     const [row] = await inbox()
+    const id = row?.id ?? ''
     expect(row).toEqual({
       source: 'jira',
       id: expect.stringMatching(/^[0-9a-f-]{36}$/),
       event: 'jira:issue_updated',
-      about: 'SHOP-1',
-      receivedAt: expect.stringMatching(/^\d{4}-.*Z$/),
+      lane: expect.stringContaining('SHOP-1'),
+      receivedAt: expect.any(Number),
       verdict: 'ignored',
-      reason: 'SHOP is no project of ours',
+      reason: expect.stringContaining('SHOP is'),
       attempt: 0,
       dueAt: null,
-      settledAt: expect.stringMatching(/^\d{4}-.*Z$/),
+      settledAt: expect.any(Number),
       actions: [],
     })
-    const again = await swarm('replay', row.id)
-    expect(again).toMatchObject({
-      code: 0,
-      stdout: `${row.id} is decided again. ignored: SHOP is no project of ours\n`,
-    })
+    expect(await replay(id)).toBe('again')
+    await decided()
+    expect(await inbox()).toMatchObject([{ id, verdict: 'ignored' }])
 
     await end()
-    expect((await swarm('inbox')).stdout).toMatch(
-      /VERDICT .*\n.* ignored .* jira jira:issue_updated +SHOP-1 +SHOP is no project/,
-    )
+    expect(await inbox()).toMatchObject([{ id, verdict: 'ignored' }])
     await start('DROP,SHOP')
-    expect(await swarm('replay', row.id)).toMatchObject({
-      code: 0,
-      stdout: `${row.id} is decided again. actions: create SHOP-1 (pending)\n`,
-    })
-    expect(await swarm('replay', row.id)).toMatchObject({
-      code: 0,
-      stdout: `${row.id} took effect when it came, and nothing is done again. actions: create SHOP-1 (pending)\n`,
-    })
-    expect(await inbox('shop-1', 'actions')).toMatchObject([{ id: row.id, actions: [{ kind: 'create' }] }])
+    expect(await replay(id)).toBe('again')
+    await decided()
+    expect(await replay(id)).toBe('had-effect')
+    expect(await inbox('shop-1', 'actions')).toMatchObject([
+      { id, actions: [{ kind: 'create', ticket: 'SHOP-1', state: 'pending', result: null, reason: null }] },
+    ])
   })
 
-  test('finds by its ticket what nothing came of', async () => {
+  test('finds deliveries without an effect by their ticket', async () => {
     await start('DROP')
     await jira.move('DROP-2', 'In Progress')
     await jira.assign('DROP-1', 'somebody')
     await jira.move('DROP-1', 'In Progress')
     await decided()
     expect(await inbox('drop-1')).toMatchObject([
-      { about: 'DROP-1', verdict: 'ignored', reason: 'DROP-1 is assigned to somebody else' },
-      { about: 'DROP-1', verdict: 'ignored' },
+      { verdict: 'ignored', reason: 'DROP-1 is assigned to somebody else' },
+      { verdict: 'ignored' },
     ])
     expect(await inbox('drop-1', 'actions')).toEqual([])
   })
 
-  test('asks while no bot runs: it is decided at the next start', async () => {
+  test('asks while no bot runs: the next start decides', async () => {
     await start('DROP')
     await jira.move('SHOP-1', 'In Progress')
     await decided()
-    const [{ id }] = await inbox()
+    const [row] = await inbox()
     await end()
-    expect((await swarm('replay', id)).stdout).toBe(`${id} is decided again when the bot starts.\n`)
+    expect(await replay(row?.id ?? '')).toBe('again')
     expect(await inbox('waiting')).toHaveLength(1)
     await start('SHOP')
     await until('the action', async () => (await inbox('actions')).length === 1)
@@ -131,31 +126,24 @@ describe('an operator', () => {
     await decided()
     jira.setDown(true)
     await jira.move('DROP-1', 'To Do')
-    const [row] = await until('a try that failed', async () => {
-      const rows = await inbox('waiting')
-      return rows[0]?.attempt > 0 ? rows : null
+    const row = await until('a failed attempt', async () => {
+      const [waiting] = await inbox('waiting')
+      return (waiting?.attempt ?? 0) > 0 ? waiting : null
     })
     expect(row).toMatchObject({ verdict: 'waiting', reason: expect.stringContaining('Jira answered 503') })
-    expect(Date.parse(row.dueAt)).toBeGreaterThan(Date.now() - 5_000)
-    expect((await swarm('inbox', 'waiting')).stdout).toMatch(/Jira answered 503.*; tried \d+ times, again (in|now)/)
+    expect(row.dueAt).toBeGreaterThan(row.receivedAt)
     jira.setDown(false)
-    expect((await swarm('replay', row.id)).code).toBe(0)
+    await replay(row.id)
     await decided()
   })
 
-  test('who names nothing that is there is told so', async () => {
-    expect(await swarm('replay', 'x')).toMatchObject({ code: 1, stderr: expect.stringContaining('No bot ever ran') })
-    expect(await inbox()).toEqual([])
-    expect(readdirSync(home)).not.toContain('bot.db')
+  test('gets an answer about a delivery that does not exist', async () => {
     await start('DROP')
-    expect(await swarm('replay', 'x')).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('no delivery has the id x'),
-    })
-    expect(await swarm('inbox', '--limit', '0')).toMatchObject({ code: 2 })
+    expect(await replay('x')).toBe('unknown')
+    expect(await inbox()).toEqual([])
   })
 
-  test('sees who commanded what, whether it was allowed, and why, beside a bot that runs and without one', async () => {
+  test('sees who gave which command, whether it was allowed, and why', async () => {
     await start('DROP')
     const id = await jira.write('DROP-1', 'Now\n/swarm create\n/swarm fly')
     await jira.write('DROP-1', '/swarm delete --force\n/swarm stop \u202e', { by: 'mallory' })
@@ -165,41 +153,25 @@ describe('an operator', () => {
     await jira.write('DROP-1', 'hello', { by: 'mallory' })
     await jira.rewrite('DROP-1', id, '/swarm delete')
     await decided()
-    const audit = async (...words: string[]) => JSON.parse((await swarm('audit', '--json', ...words)).stdout)
-    const at = expect.stringMatching(/^\d{4}-.*Z$/)
+    const audit = (ticket: string | null = null, limit = 50) => ask({ ask: 'audit', ticket, limit })
+    const at = expect.any(Number)
     const mallory = {
-      at,
-      who: 'mallory',
-      verdict: 'refused',
-      reason: 'neither the assignee of the ticket nor an account that is listed',
+      ...{ at, who: 'mallory', verdict: 'refused' },
+      reason: 'neither the assignee of the ticket nor a listed account',
     }
     const me = { at, who: jira.me.accountId, place: 'DROP-1', ticket: 'DROP-1' }
     const lines = [
-      { ...me, what: '/swarm delete', verdict: 'refused', reason: 'an edited comment gives no commands' },
+      { ...me, what: '/swarm delete', verdict: 'refused', reason: 'edited comments cannot give commands' },
       { ...mallory, place: 'DROP-2', ticket: 'DROP-2', what: '/swarm stop' },
       { ...mallory, place: 'DROP-1', ticket: 'DROP-1', what: '/swarm delete --force; /swarm stop \u202e' },
       { ...me, what: '/swarm create', verdict: 'allowed', reason: 'the assignee of the ticket' },
     ]
     expect(await audit()).toEqual(lines)
-    expect(await audit('--limit', '1')).toEqual(lines.slice(0, 1))
-    expect(await audit('--ticket', 'drop-1')).toEqual(lines.filter(one => one.ticket === 'DROP-1'))
+    expect(await audit(null, 1)).toEqual(lines.slice(0, 1))
+    expect(await audit('DROP-1')).toEqual(lines.filter(({ ticket }) => ticket === 'DROP-1'))
     await end()
-    expect(await audit('--ticket', 'DROP-2')).toHaveLength(1)
-    const { stdout } = await swarm('audit')
-    expect(stdout.split('\n')[0]).toMatch(/^AGE +VERDICT +WHO +WHERE +TICKET +COMMAND +WHY$/)
-    expect(stdout).toMatch(/refused +mallory +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +neither/)
-    expect((await swarm('audit', '--ticket', 'DROP-9')).stderr).toBe('Nobody gave a command for DROP-9.\n')
-    expect(await swarm('audit', '--ticket', 'x')).toMatchObject({ code: 2 })
-  })
-
-  test('is shown the text of others without what moves a terminal', async () => {
-    await start('DROP')
-    await jira.deliver({ webhookEvent: 'x\u001b[2J\u202e\r\n', issue: {} })
-    await decided()
-    const { stdout } = await swarm('inbox')
-    expect(stdout).toContain('jira x?[2J???')
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be there
-    expect(stdout).not.toMatch(/[\u001b\u202e\r]/)
+    expect(await audit('DROP-2')).toHaveLength(1)
+    expect(await audit('DROP-9')).toEqual([])
   })
 })
 
@@ -208,44 +180,45 @@ describe('the operator’s door', () => {
   const knock = (url: string, token: string | null, body: string = JSON.stringify({ ask: 'replay', id: 'x' })) =>
     fetch(url, { method: 'POST', body, headers: token === null ? {} : { authorization: `Bearer ${token}` } })
 
-  test('opens for the user who runs the bot, and for no one else', async () => {
+  test('opens for the user who runs the bot, and for nobody else', async () => {
     await start('DROP')
     const { url, token } = door()
     expect(statSync(join(home, 'operator.json')).mode & 0o777).toBe(0o600)
     expect(new URL(url).hostname).toBe('127.0.0.1')
     expect((await knock(url, token)).status).toBe(200)
     for (const wrong of [null, '', 'x', RUNNER_TOKEN, JIRA_SECRET]) expect((await knock(url, wrong)).status).toBe(401)
-    // Nothing of it is where webhooks come in.
+    // The server of the webhooks has no route to it.
     for (const path of ['/', '/replay', '/operator'])
       expect((await knock(`${bot?.url}${path}`, token)).status).toBe(404)
   })
 
-  test.for([
-    'no JSON',
-    '[]',
-    '{"ask":"constructor"}',
-    '{"ask":"deliveries","words":[],"limit":1e9}',
-    `{"ask":"replay","id":"${'x'.repeat(2_000)}"}`,
-  ])('refuses what is no question: %s', async body => {
+  test('refuses whatever is not a question', async () => {
     await start('DROP')
     const { url, token } = door()
-    expect((await knock(url, token, body)).status).toBe(400)
+    const bodies = [
+      'no JSON',
+      '[]',
+      '{"ask":"constructor"}',
+      '{"ask":"deliveries","words":[],"limit":1e9}',
+      `{"ask":"replay","id":"${'x'.repeat(2_000)}"}`,
+    ]
+    for (const body of bodies) expect([body, (await knock(url, token, body)).status]).toEqual([body, 400])
   })
 
-  test('is gone with the bot; what a killed one left leads nowhere', async () => {
+  test('is gone with the bot, and what a killed bot left leads nowhere', async () => {
     await start('DROP')
     const left = readFileSync(join(home, 'operator.json'), 'utf8')
     await end()
     expect(readdirSync(home)).not.toContain('operator.json')
     writeFileSync(join(home, 'operator.json'), left)
-    expect(await inbox()).toEqual([])
-    // Whoever has its port now, and answers what nobody asked.
+    expect(await findBot(home)).toBeNull()
+    // Another program may have the port now.
     await start('DROP')
     writeFileSync(join(home, 'operator.json'), JSON.stringify({ url: bot?.url, token: 'x' }))
-    expect(await inbox()).toEqual([])
+    expect(await findBot(home)).toBeNull()
   })
 
-  test('is one for each folder: a second bot does not start, and the first goes on', async () => {
+  test('is the only one of its home: a second bot does not start, and the first continues', async () => {
     await start('DROP')
     await expect(startBot(await configWith('DROP'), openLog('silent'))).rejects.toMatchObject({
       failure: { kind: 'busy', message: expect.stringContaining('another one runs') },

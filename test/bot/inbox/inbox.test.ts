@@ -1,178 +1,211 @@
-/** What the inbox does when it cannot decide, and when it cannot write. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+/** What the inbox does when a delivery cannot be decided, and when the store cannot be written. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Decided, nothing, openInbox } from '../../../src/bot/inbox/inbox.ts'
+import { openInbox } from '../../../src/bot/inbox/inbox.ts'
+import { ignoredSettlement } from '../../../src/bot/inbox/settlement.ts'
 import { fail } from '../../../src/errors.ts'
 import { openLog } from '../../../src/log.ts'
-import type { DeliveryRow, Queue, StoredDelivery } from '../../../src/store/port.ts'
-import { openQueue } from '../../../src/store/sqlite/queue.ts'
-import { action, delivery } from '../../store/fixtures.ts'
+import type { DeliveryRow, Settlement, Store, StoredDelivery } from '../../../src/store/port.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
+import { delivery, queued, settlement } from '../../store/fixtures.ts'
 import { until } from '../../support/wait.ts'
 
-let home: string
-let path: string
-let queue: Queue
+let store: Store
 let inbox: ReturnType<typeof openInbox>
 let now: number
-let asked: string[]
-let decide: (delivery: StoredDelivery) => Decided
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), 'agent-swarm-inbox-'))
-  path = join(home, 'bot.db')
-  now = 1_000_000
-  asked = []
-  queue = openQueue(path, () => now)
-  inbox = openInbox({
-    queue,
+let decided: string[]
+let decide: (delivery: StoredDelivery) => Settlement
+/** Throws while a test wants the store to be unwritable. */
+let beforeSettle: (seqs: readonly string[]) => void
+let beforePostpone: () => void
+const ids = new Map<number, string>()
+
+/** The inbox over a store in memory whose writes can fail. */
+const open = () => {
+  const { inbox: real } = store
+  return openInbox({
+    store: {
+      inbox: {
+        ...real,
+        settle: async settled => {
+          beforeSettle(settled.map(({ seq }) => ids.get(seq) ?? ''))
+          return real.settle(settled)
+        },
+        postpone: async (...parameters) => {
+          beforePostpone()
+          return real.postpone(...parameters)
+        },
+      },
+    },
     clock: () => now,
     log: openLog('silent'),
-    busy: () => false,
+    isBusy: () => false,
     onSettled: () => {},
-    decide: async one => {
-      asked.push(one.id)
-      return decide(one)
+    decide: async stored => {
+      ids.set(stored.seq, stored.id)
+      decided.push(stored.id)
+      return decide(stored)
     },
   })
+}
+beforeEach(() => {
+  now = 1_000_000
+  decided = []
+  ids.clear()
+  beforeSettle = () => {}
+  beforePostpone = () => {}
+  store = openStore(':memory:', () => now)
+  inbox = open()
 })
 afterEach(async () => {
   await inbox.close(1_000)
-  queue.close()
-  rmSync(home, { recursive: true })
+  await store.close()
 })
 
-const accept = (...ids: string[]) => {
-  queue.accept(ids.map(id => ({ ...delivery(id, id.slice(0, 1)), receivedAt: now })))
+const accept = async (...names: string[]) => {
+  await store.inbox.accept(names.map(id => delivery(id, id.slice(0, 1), { receivedAt: now })))
   inbox.nudge()
 }
-const row = (id: string): DeliveryRow => {
-  const found = queue.deliveries({ words: [id], limit: 1 })[0]
-  if (found === undefined) throw new Error(`no delivery ${id}`)
+const row = async (id: string): Promise<DeliveryRow> => {
+  const [found] = await store.inbox.list([{ word: id, lanes: [] }], 1)
+  if (found === undefined) throw new Error(`there is no delivery ${id}`)
   return found
 }
-/** The clock is put to when it is due, as often as it is postponed; returns how long it waited each time, ms. */
+const verdict = async (id: string) => (await row(id)).verdict
+const tried = (id: string, times: number) =>
+  until(
+    `attempt ${times}`,
+    async () => {
+      const { attempt, verdict } = await row(id)
+      return attempt >= times || verdict !== 'waiting'
+    },
+    { every: 1 },
+  )
+/** Sets the clock to when it is due, as often as it is postponed. Returns how long it waited each time, ms. */
 const waits = async (id: string): Promise<number[]> => {
   const waited: number[] = []
   while (true) {
-    const tries = waited.length + 1
-    await until(`try ${tries}`, () => row(id).attempt >= tries || row(id).verdict !== 'waiting', { every: 2 })
-    const { verdict, dueAt } = row(id)
+    await tried(id, waited.length + 1)
+    const { verdict, dueAt } = await row(id)
     if (verdict !== 'waiting' || dueAt === null) return waited
     waited.push(dueAt - now)
     // Not a moment earlier.
     now = dueAt - 1
-    expect(queue.due(1)).toEqual([])
+    expect(await store.inbox.due(1)).toEqual([])
     now = dueAt
     inbox.nudge()
   }
 }
 
-test('what may get well again is tried for a day, ever more seldom, and then given up', async () => {
+test('a retryable failure is retried for a day, less and less often, and then given up', async () => {
   decide = () => {
     throw fail('network', 'asking Jira: no answer')
   }
   const began = now
-  accept('a1')
+  await accept('a1')
   const waited = await waits('a1')
   expect(waited.slice(0, 10)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300].map(seconds => seconds * 1_000))
   expect(new Set(waited.slice(9))).toEqual(new Set([300_000]))
   expect(now - began).toBeGreaterThan(24 * 60 * 60_000)
   expect(now - began).toBeLessThan(24.2 * 60 * 60_000)
-  expect(row('a1')).toMatchObject({ verdict: 'failed', reason: 'asking Jira: no answer' })
+  expect(await row('a1')).toMatchObject({ verdict: 'failed', reason: 'asking Jira: no answer' })
 })
 
 test.for([
   ['GitHub', { allows: 'pause', in: null }],
   ['Jira', { status: 401, retryAfter: null }],
-] as const)('credentials that %s refuses are waited for as long', async ([, more]) => {
+] as const)('credentials that %s refuses are retried as long', async ([, more]) => {
   decide = () => {
     throw Object.assign(fail('permission', 'it answered 401'), more)
   }
-  accept('a1')
-  for (let tries = 1; tries <= 12; tries += 1) {
-    await until(`try ${tries}`, () => row('a1').attempt >= tries || row('a1').verdict !== 'waiting', { every: 2 })
-    now = row('a1').dueAt ?? now
+  await accept('a1')
+  for (let times = 1; times <= 12; times += 1) {
+    await tried('a1', times)
+    now = (await row('a1')).dueAt ?? now
     inbox.nudge()
   }
-  expect(row('a1').verdict).toBe('waiting')
+  expect(await verdict('a1')).toBe('waiting')
 })
 
-test('what waited while the bot was away for days is tried for a day from then on', async () => {
+test('a delivery that waited while the bot was away for days is retried for a day from then on', async () => {
   decide = () => {
     throw fail('network', 'asking Jira: no answer')
   }
-  queue.accept([{ ...delivery('a1', 'a'), receivedAt: now - 3 * 24 * 60 * 60_000 }])
+  await store.inbox.accept([delivery('a1', 'a', { receivedAt: now - 3 * 24 * 60 * 60_000 })])
   inbox.nudge()
-  await until('the first try', () => row('a1').attempt === 1 || row('a1').verdict !== 'waiting')
-  expect(row('a1').verdict).toBe('waiting')
+  await tried('a1', 1)
+  expect(await verdict('a1')).toBe('waiting')
 })
 
 test.for<[string, () => Error]>([
-  ['what nobody foresaw', () => new Error('oh')],
-  ['what can get no better', () => fail('refused', 'asking GitHub: it answered 422')],
-])('%s is tried ten times; sent again, it may take effect', async ([, error]) => {
+  ['an unexpected error', () => new Error('oh')],
+  ['a failure that no retry helps', () => fail('refused', 'asking GitHub: it answered 422')],
+])('%s is tried ten times; redelivered, it may take effect', async ([, error]) => {
   decide = () => {
     throw error()
   }
-  accept('a1')
+  await accept('a1')
   expect(await waits('a1')).toHaveLength(9)
-  expect(row('a1')).toMatchObject({ verdict: 'failed' })
-  expect(asked).toHaveLength(10)
-  decide = () => ({ verdict: { verdict: 'actions', reason: null }, actions: [action('1')], messages: [] })
-  accept('a1')
-  await until('the effect', () => queue.get('1'))
+  expect(await verdict('a1')).toBe('failed')
+  expect(decided).toHaveLength(10)
+  decide = () => settlement({ actions: [queued('1')] })
+  await accept('a1')
+  await until('the effect', () => store.queue.get('1'))
 })
 
-test('what is put off holds its lane, in order, and no other', async () => {
-  let down = true
+test('a postponed delivery holds its lane, in order, and no other', async () => {
+  let isDown = true
   decide = ({ id }) => {
-    if (down && id === 'a1') throw fail('network', 'no answer')
-    return nothing('x')
+    if (isDown && id === 'a1') throw fail('network', 'no answer')
+    return ignoredSettlement('x')
   }
-  accept('a1', 'a2', 'b1')
-  await until('the other lane', () => row('b1').verdict === 'ignored')
-  await until('the first try', () => row('a1').attempt === 1)
-  expect([row('a1').verdict, row('a2').verdict]).toEqual(['waiting', 'waiting'])
-  down = false
+  await accept('a1', 'a2', 'b1')
+  await until('the other lane', async () => (await verdict('b1')) === 'ignored')
+  await tried('a1', 1)
+  expect([await verdict('a1'), await verdict('a2')]).toEqual(['waiting', 'waiting'])
+  isDown = false
   now += 1_000
   inbox.nudge()
-  await until('its lane', () => row('a2').verdict === 'ignored')
-  expect(asked).toEqual(['a1', 'b1', 'a1', 'a2'])
+  await until('its lane', async () => (await verdict('a2')) === 'ignored')
+  expect(decided).toEqual(['a1', 'b1', 'a1', 'a2'])
 })
 
-test('on a full disk nothing is lost, and all goes on when there is room: without a restart', async () => {
-  const other = new DatabaseSync(path)
-  other.exec(`create trigger full before update on delivery begin select raise(fail, 'database or disk is full'); end`)
-  decide = () => ({ verdict: { verdict: 'actions', reason: null }, actions: [action('1')], messages: [] })
-  accept('a1', 'b1')
-  await until('a try of both', () => asked.includes('a1') && asked.includes('b1'))
-  expect([row('a1').verdict, row('b1').verdict]).toEqual(['waiting', 'waiting'])
-  // What belongs to the settlement was not written either.
-  expect(queue.get('1')).toBeNull()
-  other.exec('drop trigger full')
-  other.close()
-  await until('both', () => row('a1').verdict === 'actions' && row('b1').verdict === 'actions')
-  expect(queue.list()).toHaveLength(1)
-  // It does not ask without a pause.
-  expect(asked.length).toBeLessThan(10)
+test('on a full disk nothing is lost, and everything goes on without a restart when there is space', async () => {
+  const full = () => {
+    throw new Error('database or disk is full')
+  }
+  beforeSettle = full
+  beforePostpone = full
+  decide = ({ id }) => settlement({ actions: [queued(`of ${id}`)] })
+  await accept('a1', 'b1')
+  await until('a try of both', () => decided.includes('a1') && decided.includes('b1'))
+  expect([await verdict('a1'), await verdict('b1')]).toEqual(['waiting', 'waiting'])
+  expect(await store.queue.list()).toEqual([])
+  beforeSettle = () => {}
+  beforePostpone = () => {}
+  await until('both', async () => (await verdict('a1')) === 'actions' && (await verdict('b1')) === 'actions')
+  expect(await store.queue.list()).toHaveLength(2)
+  // It paused in between.
+  expect(decided.length).toBeLessThan(10)
 })
 
-test('one that cannot be settled takes none of those with it that are settled in the same moment', async () => {
-  const other = new DatabaseSync(path)
-  other.exec(`create trigger one before update on delivery when old.id = 'a1' and new.verdict is not null
-    begin select raise(fail, 'not this one'); end`)
-  other.close()
-  decide = ({ id }) => ({
-    verdict: { verdict: 'actions', reason: null },
-    actions: [action(id, 'DROP-1')],
-    messages: [],
-  })
-  accept('a1', 'b1', 'c1')
-  await until('the others', () => row('b1').verdict === 'actions' && row('c1').verdict === 'actions')
-  await until('its postponement', () => row('a1').attempt === 1)
-  expect(row('a1')).toMatchObject({ verdict: 'waiting', reason: expect.stringContaining('not this one') })
-  expect(queue.list().map(one => one.id)).toEqual(['b1', 'c1'])
-  expect(asked).toEqual(['a1', 'b1', 'c1'])
+test('a delivery that cannot be settled does not take those with it that are settled in the same turn', async () => {
+  beforeSettle = settled => {
+    if (settled.includes('a1')) throw new Error('not this one')
+  }
+  decide = ({ id }) => settlement({ actions: [queued(id, 'stop', `DROP-${id.charCodeAt(0)}`)] })
+  await accept('a1', 'b1', 'c1')
+  await until('the others', async () => (await verdict('b1')) === 'actions' && (await verdict('c1')) === 'actions')
+  await tried('a1', 1)
+  expect(await row('a1')).toMatchObject({ verdict: 'waiting', reason: expect.stringContaining('not this one') })
+  expect((await store.queue.list()).map(({ id }) => id)).toEqual(['b1', 'c1'])
+  expect(decided).toEqual(['a1', 'b1', 'c1'])
+})
+
+test('deliveries that are decided in one turn are settled in one transaction', async () => {
+  const batches: number[] = []
+  beforeSettle = settled => batches.push(settled.length)
+  decide = () => ignoredSettlement('x')
+  await accept('a1', 'b1', 'c1')
+  await until('all', async () => (await verdict('c1')) === 'ignored')
+  expect(batches).toEqual([3])
 })

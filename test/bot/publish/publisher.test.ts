@@ -3,34 +3,26 @@ import nock from 'nock'
 import { afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { openGitHub } from '../../../src/bot/github/client.ts'
 import { openJira } from '../../../src/bot/jira/client.ts'
-import { jiraMessage, reactionMessages, replyMessage, statusMessage } from '../../../src/bot/publish/messages.ts'
 import { openPublisher } from '../../../src/bot/publish/publisher.ts'
 import { openLog } from '../../../src/log.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
-import type { Message } from '../../../src/store/port.ts'
-import { openMemory } from '../../../src/store/sqlite/memory.ts'
-import { openQueue } from '../../../src/store/sqlite/queue.ts'
+import type { Outcome } from '../../../src/schema/outcome.ts'
+import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../../../src/store/messages.ts'
+import type { JiraNote, Message, NewRequest } from '../../../src/store/port.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
+import { until } from '../../support/wait.ts'
+import * as fixtures from './fixtures.ts'
 
 const API = 'http://github.test'
 const JIRA = 'http://127.0.0.1:8765'
 const APP = 4242
+const DAY_MS = 24 * 60 * 60_000
+const START = Date.parse('2026-11-24T10:00:00Z')
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-const environment: Environment = {
-  ticket: 'DROP-1',
-  provider: 'synthetic',
-  vmId: 'as-drop-1-1a2b3c4d',
-  ip: null,
-  status: 'running',
-  baseImage: 'agent-swarm-base',
-  createdAt: '2026-11-24T09:00:00.000Z',
-  createdBy: { via: 'cli', who: null },
-  ssh: null,
-  checkpoints: [],
-  unsavedWork: null,
-  observedAt: '2026-11-24T09:45:10.000Z',
-}
+const environment = fixtures.environment({ provider: 'synthetic', ip: null, ssh: null })
+const stopped: Environment = { ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }
 const to = { repo: 'acme/shop', number: 7, commentId: 500 }
 const create: Action = {
   kind: 'create',
@@ -38,6 +30,16 @@ const create: Action = {
   by: { via: 'github', who: 'octocat' },
   replyTo: { ...to, line: 0 },
 }
+const done: Outcome = { result: 'done', summary: 'DROP-1 has a machine', environment, seconds: 2 }
+const request = (line: number, more: Partial<NewRequest>): NewRequest => ({
+  ...{ id: `github:d:${line}`, at: START, by: create.by, person: true, place: 'acme/shop#7', ticket: 'DROP-1' },
+  ...{ command: { comment: to, line }, what: '/swarm create', action: null, verdict: 'allowed', reason: null },
+  ...{ answer: null, ok: null },
+  ...more,
+})
+const pullRequest = (repo: string, number: number, ticket = 'DROP-1') => ({
+  ...({ repo, number, ticket, branch: ticket.toLowerCase(), state: 'open', closedAt: null } as const),
+})
 
 type Comment = {
   id: number
@@ -57,11 +59,11 @@ afterEach(() => {
   nock.cleanAll()
 })
 
-/** A GitHub with one thread a repository, that answers first what a test tells it to. */
+/** A GitHub with one thread for a repository. Writes get the answers in `faults` first. */
 const github = (repo = 'acme/shop') => {
   const comments: Comment[] = []
   const calls: string[] = []
-  const first: { status: number; headers?: Record<string, string>; body?: unknown; after?: boolean }[] = []
+  const faults: { status: number; headers?: Record<string, string>; body?: unknown; after?: boolean }[] = []
   let id = 900
   const scope = nock(API).persist()
   const route = (
@@ -75,12 +77,12 @@ const github = (repo = 'acme/shop') => {
     scope[method](path).reply(async (request: Request) => {
       const { pathname } = new URL(request.url)
       calls.push(`${method.toUpperCase()} ${pathname.replace(`/repos/${repo}`, '')}`)
-      const trouble = method === 'get' ? undefined : first.shift()
-      if (trouble !== undefined && trouble.after !== true)
-        return [trouble.status, trouble.body ?? { message: 'no' }, trouble.headers ?? {}]
+      const fault = method === 'get' ? undefined : faults.shift()
+      if (fault !== undefined && fault.after !== true)
+        return [fault.status, fault.body ?? { message: 'no' }, fault.headers ?? {}]
       const sent = await request.text()
-      const answered = answer(request.url, sent === '' ? {} : JSON.parse(sent))
-      return trouble === undefined ? answered : [trouble.status, { message: 'lost on the way' }]
+      const response = answer(request.url, sent === '' ? {} : JSON.parse(sent))
+      return fault === undefined ? response : [fault.status, { message: 'the response is lost' }]
     })
   const path = (rest: string) => new RegExp(`^/repos/${repo}${rest}`)
   route('get', path('/issues/\\d+/comments'), uri => {
@@ -99,302 +101,402 @@ const github = (repo = 'acme/shop') => {
   })
   route('post', path('/issues/comments/\\d+/reactions'), () => [201, {}])
   route('patch', path('/issues/comments/\\d+'), (uri, { body = '' }) => {
-    const found = comments.find(one => uri.endsWith(`/${one.id}`))
-    if (found === undefined) return [404, { message: 'Not Found' }]
-    found.body = body
-    return [200, { id: found.id }]
+    const comment = comments.find(({ id }) => uri.endsWith(`/${id}`))
+    if (comment === undefined) return [404, { message: 'Not Found' }]
+    comment.body = body
+    return [200, { id: comment.id }]
   })
-  return { comments, calls, first }
+  return { comments, calls, faults }
 }
 nock.emitter.setMaxListeners(100)
 
 const stage = async ({ log = openLog('silent') } = {}) => {
-  let now = Date.parse('2026-11-24T10:00:00Z')
+  let now = START
   const clock = () => now
-  const queue = openQueue(':memory:', clock)
-  const memory = openMemory(':memory:', clock)
+  const store = openStore(':memory:', clock)
   nock(API)
     .persist()
     .post(/^\/app\/installations\/\d+\/access_tokens$/)
     .reply(201, { token: 'ghs_installation', expires_at: '2099-01-01T00:00:00Z', permissions: {} })
-  const door = await openGitHub(
+  const client = await openGitHub(
     { via: 'app', appId: APP, privateKey: pem, webhookSecret: 's3cret-of-webhook', apiUrl: API },
-    {
-      log,
-      paced: false,
-      installationOf: memory.installationOf,
-      decide: async () => {
-        throw new Error('nothing is received here')
-      },
-    },
+    { log, paced: false, installationOf: store.repositories.installation },
   )
   const jira = openJira({ url: JIRA, email: 'bot@example.com', apiToken: 'jira-token-1234', webhookSecret: 'x' })
-  memory.setInstallation('acme/shop', 1)
-  memory.link({ repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'drop-1', state: 'open', closedAt: null })
-  memory.learn(environment, 'runner-1')
-  const open = () => openPublisher({ queue, memory, github: door, jira, webUrl: 'https://github.com', clock, log })
-  const publisher = open()
+  const heartbeat = (environments: Environment[]) =>
+    store.runners.heartbeat({
+      ...{ runnerId: 'runner-1', host: 'studio', version: '1', offer: fixtures.offer(8_192), environments },
+      manualOperations: [],
+    })
+  const publish = () => openPublisher({ store, github: client, jira, webUrl: 'https://github.com', clock, log })
+  await store.repositories.setInstallation('acme/shop', 1)
+  await heartbeat([environment])
+  await store.pullRequests.link(pullRequest('acme/shop', 7))
+  for (const row of await store.outbox.due(10)) await store.outbox.ack(row)
+  const publisher = publish()
   onTestFinished(() => publisher.close())
+  const waiting = async () => (await store.counts()).outbox
   return {
-    queue,
-    memory,
-    open,
+    store,
+    publish,
     publisher,
+    heartbeat,
     later: (ms: number) => {
       now += ms
       publisher.nudge()
     },
-    put: (...messages: Message[]) => {
-      queue.outbox.put(messages)
+    put: async (...messages: Message[]) => {
+      await store.outbox.put(messages)
       publisher.nudge()
     },
-    published: () => vi.waitFor(() => expect(queue.counts().outbox).toBe(0), { timeout: 5_000, interval: 10 }),
-    due: () => queue.outbox.take(10).length,
-    /** Until what was due is put off. */
-    putOff: () =>
-      vi.waitFor(
-        () => {
-          expect(queue.counts().outbox).toBeGreaterThan(0)
-          expect(queue.outbox.take(10)).toEqual([])
-        },
-        { timeout: 5_000, interval: 10 },
-      ),
+    /** Queues the command's action, and records its request. */
+    command: async (action = create) => {
+      await store.queue.enqueue({ id: 'github:d:0', correlation: 'd', action })
+      await record(store, request(0, { action }))
+    },
+    /** A runner does the action, and the reply is due. */
+    finish: async (outcome = done) => {
+      const lease = await store.queue.claim('runner-1', fixtures.offer(8_192))
+      await store.queue.complete(lease?.id ?? '', lease?.token ?? '', outcome, [replyMessage(to)])
+      publisher.nudge()
+    },
+    published: () => until('an empty outbox', async () => (await waiting()) === 0, { every: 5 }),
+    due: async () => (await store.outbox.due(10)).length,
+    postponed: () =>
+      until('a postponed message', async () => (await waiting()) > 0 && (await store.outbox.due(10)).length === 0, {
+        every: 5,
+      }),
   }
 }
-
-test('one status comment, edited in place, and left alone when nothing changed', async () => {
-  const { comments, calls } = github()
+/** What a decided comment leaves behind. */
+const record = async (store: ReturnType<typeof openStore>, ...requests: NewRequest[]) => {
+  const id = requests.map(({ id }) => id).join()
+  await store.inbox.accept([{ source: 'github', id, event: 'issue_comment', lane: id, body: '{}', receivedAt: START }])
+  const [delivery] = await store.inbox.due(1)
+  await store.inbox.settle([
+    { seq: delivery?.seq ?? 0, verdict: 'actions', reason: null, actions: [], messages: [], requests, effects: [] },
+  ])
+}
+const logged = () => {
   const lines: string[] = []
   const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
   onTestFinished(() => write.mockRestore())
-  const { put, published, memory } = await stage({ log: openLog('info') })
-  put(statusMessage('DROP-1'))
+  return lines
+}
+const note = (text: string, about = 'ready:as-drop-1-1a2b3c4d') =>
+  jiraNoteMessage('DROP-1', about, { kind: 'text', text } satisfies JiraNote)
+const marker = '<!-- agent-swarm:status:DROP-1 -->\n'
+const contains = (comments: Comment[], text: string) => comments.map(({ body }) => body.includes(text))
+
+// ── The status comment ──
+
+test('one status comment, edited in place, and left alone while nothing changes', async () => {
+  const { comments, calls } = github()
+  const lines = logged()
+  const { put, published, heartbeat } = await stage({ log: openLog('info') })
+  await put(statusMessage('DROP-1'))
   await published()
   expect(comments).toHaveLength(1)
   expect(comments[0]?.body).toContain('### DROP-1: running')
   expect(comments[0]?.body).toContain('synthetic: no real machine')
-  put(statusMessage('DROP-1'))
+  await put(statusMessage('DROP-1'))
   await published()
-  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
-  put(statusMessage('DROP-1'))
+  await heartbeat([stopped])
+  await put()
   await published()
-  expect(comments).toHaveLength(1)
-  expect(comments[0]?.body).toContain('### DROP-1: stopped')
-  expect(calls.filter(one => !one.startsWith('GET'))).toEqual(['POST /issues/7/comments', 'PATCH /issues/comments/901'])
+  expect(contains(comments, '### DROP-1: stopped')).toEqual([true])
+  expect(calls.filter(call => !call.startsWith('GET'))).toEqual([
+    'POST /issues/7/comments',
+    'PATCH /issues/comments/901',
+  ])
   expect(lines.filter(line => line.includes('"published"'))).toHaveLength(2)
 })
 
 test('every pull request of the ticket gets the status', async () => {
-  const shop = github()
-  const other = github('acme/api')
-  const { put, published, memory } = await stage()
-  memory.setInstallation('acme/api', 2)
-  memory.link({ repo: 'acme/api', number: 3, ticket: 'DROP-1', branch: 'drop-1', state: 'open', closedAt: null })
-  put(statusMessage('DROP-1'))
+  const [shop, other] = [github(), github('acme/api')]
+  const { put, published, store } = await stage()
+  await store.repositories.setInstallation('acme/api', 2)
+  await store.pullRequests.link(pullRequest('acme/api', 3))
+  await put(statusMessage('DROP-1'))
   await published()
   expect([shop.comments.length, other.comments.length]).toEqual([1, 1])
 })
 
 test('a ticket without an environment has no status comment', async () => {
   const { calls } = github()
-  const { put, published, memory } = await stage()
-  memory.link({ repo: 'acme/shop', number: 8, ticket: 'DROP-2', branch: 'drop-2', state: 'open', closedAt: null })
-  put(statusMessage('DROP-2'))
+  const { put, published, store } = await stage()
+  await store.pullRequests.link(pullRequest('acme/shop', 8, 'DROP-2'))
+  await put(statusMessage('DROP-2'))
   await published()
   expect(calls).toEqual([])
 })
 
 test("a stranger's comment with our marker is never touched", async () => {
   const { comments, calls } = github()
-  const marker = '<!-- agent-swarm:status:DROP-1 -->\n'
   comments.push(
     { id: 1, body: `${marker}mine`, user: { login: 'mallory', type: 'User' }, performed_via_github_app: null },
     { id: 2, body: `${marker}mine`, user: { login: 'other[bot]', type: 'Bot' }, performed_via_github_app: { id: 9 } },
   )
   const { put, published } = await stage()
-  put(statusMessage('DROP-1'))
+  await put(statusMessage('DROP-1'))
   await published()
-  expect(comments.map(one => one.body.includes('mine'))).toEqual([true, true, false])
-  expect(calls.filter(one => one.startsWith('PATCH'))).toEqual([])
+  expect(contains(comments, 'mine')).toEqual([true, true, false])
+  expect(calls.filter(call => call.startsWith('PATCH'))).toEqual([])
 })
 
-test('where GitHub does not name the app, our login tells that a comment is ours', async () => {
+test('where GitHub does not name the app, our login shows that a comment is ours', async () => {
   const { comments } = github()
   nock(API).get('/app').reply(200, { slug: 'agent-swarm' })
-  const marker = '<!-- agent-swarm:status:DROP-1 -->\n'
   const by = (login: string, type: string) => ({ user: { login, type }, performed_via_github_app: null })
   comments.push(
     { id: 1, body: `${marker}old`, ...by('agent-swarm[bot]', 'User') },
     { id: 2, body: `${marker}old`, ...by('agent-swarm[bot]', 'Bot') },
   )
   const { put, published } = await stage()
-  put(statusMessage('DROP-1'))
+  await put(statusMessage('DROP-1'))
   await published()
-  expect(comments.map(one => one.body.includes('old'))).toEqual([true, false])
+  expect(contains(comments, 'old')).toEqual([true, false])
 })
-
-test.for([
-  ['a reply', () => replyMessage(to)],
-  ['a status', () => statusMessage('DROP-1')],
-] as [string, () => Message][])(
-  '%s that was posted, and whose answer never came, is not posted again',
-  async ([, message]) => {
-    const { comments, first } = github()
-    const { put, published, memory, later, putOff } = await stage()
-    memory.heardCommand(create.replyTo ?? { ...to, line: 0 }, { actionId: 'github:d:0', action: create })
-    // The comment is there, and a gateway answers for it.
-    first.push({ status: 502, after: true })
-    put(message())
-    await putOff()
-    expect(comments).toHaveLength(1)
-    later(5_000)
-    await published()
-    expect(comments).toHaveLength(1)
-  },
-)
 
 test('our comment is found on a late page', async () => {
   const { comments } = github()
   for (let id = 1; id <= 150; id += 1)
     comments.push({ id, body: 'talk', user: { login: 'octocat', type: 'User' }, performed_via_github_app: null })
-  comments.push({
-    id: 151,
-    body: '<!-- agent-swarm:status:DROP-1 -->\nold',
-    user: { login: 'agent-swarm[bot]', type: 'Bot' },
-    performed_via_github_app: { id: APP },
-  })
+  const ours = { user: { login: 'agent-swarm[bot]', type: 'Bot' }, performed_via_github_app: { id: APP } }
+  comments.push({ id: 151, body: `${marker}old`, ...ours })
   const { put, published } = await stage()
-  put(statusMessage('DROP-1'))
+  await put(statusMessage('DROP-1'))
   await published()
   expect(comments).toHaveLength(151)
   expect(comments[150]?.body).toContain('### DROP-1: running')
 })
 
-test('a comment that somebody deleted is written anew', async () => {
+test('a comment that somebody deleted is posted again', async () => {
   const { comments } = github()
-  const { put, published, memory } = await stage()
-  put(statusMessage('DROP-1'))
+  const { put, published, heartbeat } = await stage()
+  await put(statusMessage('DROP-1'))
   await published()
   comments.length = 0
-  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
-  put(statusMessage('DROP-1'))
+  await heartbeat([stopped])
+  await put()
   await published()
-  expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
+  expect(contains(comments, '### DROP-1: stopped')).toEqual([true])
 })
 
-test('a machine that is gone is told where it was told of, and on no other pull request', async () => {
-  const { comments } = github()
-  const { put, published, memory } = await stage()
-  put(statusMessage('DROP-1'))
+test('a comment that replaces a deleted one is not posted twice when its response is lost', async () => {
+  const { comments, faults } = github()
+  const { put, published, postponed, later, heartbeat } = await stage()
+  await put(statusMessage('DROP-1'))
   await published()
-  memory.learnGone('DROP-1', { askedAt: Date.now() })
-  memory.link({ repo: 'acme/shop', number: 8, ticket: 'DROP-1', branch: 'drop-1-again', state: 'open', closedAt: null })
-  put(statusMessage('DROP-1'))
+  comments.length = 0
+  await heartbeat([stopped])
+  // The edit goes through to its 404; the post is done, and a gateway answers.
+  faults.push({ status: 404 }, { status: 502, after: true })
+  await put()
+  await postponed()
+  later(5_000)
   await published()
-  expect(comments.map(one => one.body.includes('### DROP-1: deleted'))).toEqual([true])
+  expect(contains(comments, '### DROP-1: stopped')).toEqual([true])
 })
 
-test('a reply follows what is true: it waits, and then is edited to what came of it', async () => {
+test('a machine that is gone is reported where it was shown, and on no other pull request', async () => {
   const { comments } = github()
-  const { put, published, putOff, later, memory, queue } = await stage()
-  queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
-  memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
-  memory.heardCommand({ ...to, line: 1 }, { text: 'There is no command `fly`.', help: false, ok: false })
-  put(...reactionMessages(to, 'eyes'), replyMessage(to))
+  const { put, published, heartbeat, store } = await stage()
+  await put(statusMessage('DROP-1'))
   await published()
-  expect(comments[0]?.body).toContain('It waits: no runner is connected')
-  expect(comments[0]?.body).toContain('There is no command `fly`.')
-  memory.endCommand('github:d:0', { result: 'done', summary: 'DROP-1 has a machine', environment, seconds: 2 })
-  put(replyMessage(to))
-  await putOff()
-  expect(comments[0]?.body).not.toContain('DROP-1 has a machine')
+  // A machine is gone when two heartbeats lack it.
+  await heartbeat([])
+  await heartbeat([])
+  await store.pullRequests.link({ ...pullRequest('acme/shop', 8), branch: 'drop-1-again' })
+  await put(statusMessage('DROP-1'))
+  await published()
+  expect(contains(comments, '### DROP-1: deleted')).toEqual([true])
+})
+
+test('a change while a comment is on its way is published too', async () => {
+  const { comments, calls } = github()
+  const { put, published, heartbeat } = await stage()
+  const posted = until('the post', () => calls.includes('POST /issues/7/comments'), { every: 1 })
+  await put(statusMessage('DROP-1'))
+  await posted
+  await heartbeat([stopped])
+  await put()
+  await published()
+  expect(contains(comments, '### DROP-1: stopped')).toEqual([true])
+})
+
+test('a change while the last of several pull requests is published reaches the first too', async () => {
+  const [other, shop] = [github('acme/api'), github()]
+  const { put, published, store, heartbeat } = await stage()
+  await store.repositories.setInstallation('acme/api', 2)
+  await store.pullRequests.link(pullRequest('acme/api', 3))
+  const last = until('the last post', () => shop.calls.includes('POST /issues/7/comments'), { every: 1 })
+  await put(statusMessage('DROP-1'))
+  await last
+  await heartbeat([stopped])
+  await put()
+  await published()
+  for (const { comments } of [other, shop]) expect(contains(comments, '### DROP-1: stopped')).toEqual([true])
+})
+
+test('a runner that is away is reported months later, and a note of then is not repeated', async () => {
+  const { comments } = github()
+  const posted: unknown[] = []
+  nock(JIRA)
+    .persist()
+    .post('/rest/api/3/issue/DROP-1/comment')
+    .reply(async (request: Request) => {
+      posted.push(await request.json())
+      return [201, { id: String(posted.length) }]
+    })
+  const { put, published, later, store } = await stage()
+  await put(note('DROP-1 has its machine'))
+  await published()
+  later(100 * DAY_MS)
+  await store.purge({ queueBefore: START + 1_000, knowledgeBefore: START + 1_000, payloadBytes: 0 })
+  await put(note('DROP-1 has its machine'), statusMessage('DROP-1'))
+  await published()
+  expect(posted).toHaveLength(1)
+  expect(contains(comments, 'The runner on `studio` does not respond')).toEqual([true])
+})
+
+// ── Replies ──
+
+test.for([
+  ['a reply', () => replyMessage(to)],
+  ['a status comment', () => statusMessage('DROP-1')],
+] as [string, () => Message][])('%s whose response was lost is not posted again', async ([, message]) => {
+  const { comments, faults } = github()
+  const { put, published, command, later, postponed } = await stage()
+  await command()
+  faults.push({ status: 502, after: true })
+  await put(message())
+  await postponed()
+  expect(comments).toHaveLength(1)
   later(5_000)
   await published()
   expect(comments).toHaveLength(1)
-  expect(comments[0]?.body).toContain('DROP-1 has a machine. It took 2 s.')
 })
 
-test('what changes while a comment is on its way is published too', async () => {
-  const { comments, calls } = github()
-  const { put, published, memory } = await stage()
-  const posted = vi.waitFor(() => expect(calls).toContain('POST /issues/7/comments'), { interval: 1 })
-  put(statusMessage('DROP-1'))
-  await posted
-  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
-  // The same message again, as a heartbeat puts it: it may be swallowed by the acknowledgement of the first.
-  put(statusMessage('DROP-1'))
+test('a reply first says that the command waits, and is then edited to its result', async () => {
+  const { comments } = github()
+  const { put, published, postponed, later, command, finish, store } = await stage()
+  await command()
+  const answer = { text: 'Unknown command `fly`.', help: false }
+  await record(store, request(1, { answer, verdict: 'answered', ok: false }))
+  // Its runner is away by now.
+  later(60_000)
+  await put(...reactionMessages(to, 'eyes'), replyMessage(to))
   await published()
-  expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
-})
-
-test('what changes while the last of several pull requests is told reaches the first too', async () => {
-  const other = github('acme/api')
-  const shop = github()
-  const { put, published, memory } = await stage()
-  memory.setInstallation('acme/api', 2)
-  memory.link({ repo: 'acme/api', number: 3, ticket: 'DROP-1', branch: 'drop-1', state: 'open', closedAt: null })
-  const last = vi.waitFor(() => expect(shop.calls).toContain('POST /issues/7/comments'), { interval: 1 })
-  put(statusMessage('DROP-1'))
-  await last
-  memory.learn({ ...environment, status: 'stopped', observedAt: '2026-11-24T09:50:00.000Z' }, 'runner-1')
-  put(statusMessage('DROP-1'))
+  expect(comments[0]?.body).toContain('Waiting for the runner on `studio`')
+  expect(comments[0]?.body).toContain('Unknown command `fly`.')
+  await finish()
+  await postponed()
+  expect(comments[0]?.body).not.toContain('DROP-1 has a machine')
+  later(5_000)
   await published()
-  for (const { comments } of [other, shop]) {
-    expect(comments.map(one => one.body.includes('### DROP-1: stopped'))).toEqual([true])
-  }
+  expect(contains(comments, 'DROP-1 has a machine. It took 2 s')).toEqual([true])
 })
 
+test('a command that takes its time gets a reply without a message', async () => {
+  const { comments } = github()
+  const { command, later } = await stage()
+  await command()
+  later(5_000)
+  await until('the reply', () => comments.length === 1)
+  expect(comments[0]?.body).toContain('Next in line')
+})
+
+test('a command that waited for months is answered, though its reply is late and old rows are purged', async () => {
+  const { comments, faults } = github()
+  const { put, published, postponed, later, command, finish, store } = await stage()
+  await command()
+  await put(replyMessage(to))
+  await published()
+  expect(comments[0]?.body).toContain('Next in line')
+  later(100 * DAY_MS)
+  faults.push({ status: 502 })
+  await finish()
+  await postponed()
+  await store.purge({ queueBefore: START, knowledgeBefore: START + 10 * DAY_MS, payloadBytes: 0 })
+  later(5_000)
+  await published()
+  expect(contains(comments, 'DROP-1 has a machine')).toEqual([true])
+})
+
+test('an edit of a reply does not wait for a clock that was set back', async () => {
+  const { comments } = github()
+  const { put, published, later, command, finish } = await stage()
+  await command()
+  await put(replyMessage(to))
+  await published()
+  later(-60 * 60_000)
+  await finish()
+  await published()
+  expect(comments[0]?.body).toContain('DROP-1 has a machine')
+})
+
+test('a reply in Jira whose commands are forgotten is done', async () => {
+  const { put, published, store } = await stage()
+  await store.comments.begin({ side: 'jira', kind: 'reply', ticket: 'DROP-1', about: '77' })
+  await put(replyMessage({ ticket: 'DROP-1', commentId: '77' }))
+  await published()
+})
+
+// ── Failures ──
+
+const limit = (headers: Record<string, string>, message = 'API rate limit exceeded') => ({
+  status: 403,
+  headers,
+  body: { message },
+})
+const reset = (seconds: number) => String(START / 1000 + seconds)
+const SECONDARY = 'You have exceeded a secondary rate limit'
 test.for([
-  ['the server stumbles', { status: 500 }, 900, 1_000],
+  ['the server fails', { status: 500 }, 900, 1_000],
   [
-    'the primary limit is spent',
+    'the primary limit is used up',
     limit({ 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': reset(600) }),
     599_000,
     602_000,
   ],
+  ['a secondary limit names a time', limit({ 'retry-after': '90' }, SECONDARY), 89_000, 90_000],
+  ['a secondary limit names no time', limit({}, SECONDARY), 59_000, 60_000],
+  ['there were too many requests', { status: 429, headers: { 'retry-after': '30' } }, 29_000, 30_000],
+  ['it should wait for years', { status: 429, headers: { 'retry-after': '999999999' } }, 3_599_000, 3_600_000],
   [
-    'a secondary limit says when',
-    limit({ 'retry-after': '90' }, 'You have exceeded a secondary rate limit'),
-    89_000,
-    90_000,
-  ],
-  ['a secondary limit does not say when', limit({}, 'You have exceeded a secondary rate limit'), 59_000, 60_000],
-  ['too many requests', { status: 429, headers: { 'retry-after': '30' } }, 29_000, 30_000],
-  ['it is asked to wait for years', { status: 429, headers: { 'retry-after': '999999999' } }, 3_599_000, 3_600_000],
-  [
-    'its clock is years ahead',
+    "GitHub's clock is years ahead",
     limit({ 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': reset(1e9) }),
     3_599_000,
     3_600_000,
   ],
-  ['it is asked to wait for no time', { status: 429, headers: { 'retry-after': '0' } }, 900, 1_000],
-] as [string, Parameters<ReturnType<typeof github>['first']['push']>[0], number, number][])(
-  'a message waits and goes out later when %s',
-  async ([, trouble, early, late]) => {
-    const { comments, first } = github()
-    const { put, published, later, putOff, due } = await stage()
-    first.push(trouble)
-    put(statusMessage('DROP-1'))
-    await putOff()
+  ['it should wait for no time', { status: 429, headers: { 'retry-after': '0' } }, 900, 1_000],
+] as [string, ReturnType<typeof github>['faults'][number], number, number][])(
+  'a message waits and is published later when %s',
+  async ([, fault, early, late]) => {
+    const { comments, faults } = github()
+    const { put, published, later, postponed, due } = await stage()
+    faults.push(fault)
+    await put(statusMessage('DROP-1'))
+    await postponed()
     later(early)
-    expect(due()).toBe(0)
+    expect(await due()).toBe(0)
     later(late - early)
     await published()
     expect(comments).toHaveLength(1)
   },
 )
-test('a key that is refused stops the whole side for a while, and says what to do', async () => {
+
+test('a refused key pauses the whole side for a while, and the log says what to do', async () => {
   const { comments, calls } = github()
   nock(API)
     .post(/access_tokens$/)
     .reply(401, { message: 'A JSON web token could not be decoded' })
-  const lines: string[] = []
-  const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
-  onTestFinished(() => write.mockRestore())
-  const { put, published, later, putOff } = await stage({ log: openLog('info') })
-  put(statusMessage('DROP-1'))
-  await putOff()
-  put(...reactionMessages(to, 'eyes'))
+  const lines = logged()
+  const { put, published, later, postponed } = await stage({ log: openLog('info') })
+  await put(statusMessage('DROP-1'))
+  await postponed()
+  await put(...reactionMessages(to, 'eyes'))
   later(59_000)
   expect(calls).toEqual([])
   expect(lines.join('')).toContain('Check APP_ID and PRIVATE_KEY')
@@ -402,47 +504,45 @@ test('a key that is refused stops the whole side for a while, and says what to d
   await published()
   expect(comments).toHaveLength(1)
 })
-function limit(headers: Record<string, string>, message = 'API rate limit exceeded') {
-  return { status: 403, headers, body: { message } }
-}
-function reset(seconds: number) {
-  return String(Date.parse('2026-11-24T10:00:00Z') / 1000 + seconds)
-}
 
-test.for([403, 404, 410, 422])('what can never work (%i) is given up, and keeps nothing else waiting', async status => {
-  const { calls, first } = github()
-  const lines: string[] = []
-  const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
-  onTestFinished(() => write.mockRestore())
-  const { put, published } = await stage({ log: openLog('info') })
-  first.push({ status })
-  put(...reactionMessages(to, 'eyes'))
-  await published()
-  put(...reactionMessages({ ...to, commentId: 501 }, 'eyes'))
-  await published()
-  expect(calls).toEqual(['POST /issues/comments/500/reactions', 'POST /issues/comments/501/reactions'])
-  const given = lines.filter(line => line.includes('given up'))
-  expect(given).toHaveLength(1)
-  expect(given[0]).toContain(`GitHub answered ${status}`)
-  for (const secret of ['ghs_installation', pem.split('\n')[1] ?? '', 'bearer'])
-    expect(lines.join('')).not.toContain(secret)
-})
+test.for([403, 404, 410, 422])(
+  'a message that can never be published (%i) is dropped, and delays no other',
+  async status => {
+    const { calls, faults } = github()
+    const lines = logged()
+    const { put, published } = await stage({ log: openLog('info') })
+    faults.push({ status })
+    await put(...reactionMessages(to, 'eyes'))
+    await published()
+    await put(...reactionMessages({ ...to, commentId: 501 }, 'eyes'))
+    await published()
+    expect(calls).toEqual(['POST /issues/comments/500/reactions', 'POST /issues/comments/501/reactions'])
+    const dropped = lines.filter(line => line.includes('a message is dropped'))
+    expect(dropped).toHaveLength(1)
+    expect(dropped[0]).toContain(`GitHub answered ${status}`)
+    for (const secret of ['ghs_installation', pem.split('\n')[1] ?? '', 'bearer'])
+      expect(lines.join('')).not.toContain(secret)
+  },
+)
 
-test('a repository that is limited keeps no other waiting', async () => {
-  const shop = github()
-  const other = github('acme/api')
-  const { put, memory } = await stage()
-  memory.setInstallation('acme/api', 1)
-  shop.first.push({ status: 403, headers: { 'retry-after': '3600' }, body: { message: 'secondary rate limit' } })
-  put(...reactionMessages(to, 'eyes'))
-  await vi.waitFor(() => expect(shop.calls).toHaveLength(1))
-  put(...[1, 2, 3, 4].flatMap(commentId => reactionMessages({ ...to, commentId }, 'eyes')))
-  put(...[1, 2, 3, 4].flatMap(commentId => reactionMessages({ ...to, repo: 'acme/api', commentId }, 'eyes')))
-  await vi.waitFor(() => expect(other.calls).toHaveLength(4), { timeout: 5_000 })
+// ── Many messages ──
+
+const reactionsIn = (repo: string, count: number) =>
+  Array.from({ length: count }, (_, n) => reactionMessages({ ...to, repo, commentId: n + 1 }, 'eyes')).flat()
+
+test('a rate-limited repository delays no other', async () => {
+  const [shop, other] = [github(), github('acme/api')]
+  const { put, store } = await stage()
+  await store.repositories.setInstallation('acme/api', 1)
+  shop.faults.push({ status: 403, headers: { 'retry-after': '3600' }, body: { message: 'secondary rate limit' } })
+  await put(...reactionMessages(to, 'eyes'))
+  await until('the first request', () => shop.calls.length === 1)
+  await put(...reactionsIn('acme/shop', 4), ...reactionsIn('acme/api', 4))
+  await until('the other repository', () => other.calls.length === 4)
   expect(shop.calls).toHaveLength(1)
 })
 
-test('a repository that hangs keeps no other waiting', async () => {
+test('a repository that hangs delays no other', async () => {
   const { promise: hangs, resolve } = Promise.withResolvers<void>()
   nock(API)
     .persist()
@@ -452,32 +552,42 @@ test('a repository that hangs keeps no other waiting', async () => {
       return [201, {}]
     })
   const other = github('acme/api')
-  const { put, memory } = await stage()
+  const { put, store } = await stage()
   onTestFinished(() => resolve())
-  memory.setInstallation('acme/api', 1)
-  memory.setInstallation('acme/slow', 1)
-  const many = Array.from({ length: 50 }, (_, n) => n + 1)
-  put(...many.flatMap(commentId => reactionMessages({ ...to, repo: 'acme/slow', commentId }, 'eyes')))
-  put(...many.flatMap(commentId => reactionMessages({ ...to, repo: 'acme/api', commentId }, 'eyes')))
-  await vi.waitFor(() => expect(other.calls).toHaveLength(50), { timeout: 5_000 })
+  for (const repo of ['acme/api', 'acme/slow']) await store.repositories.setInstallation(repo, 1)
+  await put(...reactionsIn('acme/slow', 50), ...reactionsIn('acme/api', 50))
+  await until('the other repository', () => other.calls.length === 50)
+})
+
+test('messages behind many that rest are published', async () => {
+  const { calls } = github()
+  const { put, store } = await stage()
+  await store.repositories.setInstallation('acme/limited', 1)
+  nock(API)
+    .persist()
+    .post(/^\/repos\/acme\/limited\//)
+    .reply(403, { message: 'secondary rate limit' }, { 'retry-after': '600' })
+  await put(...reactionsIn('acme/limited', 1_200), ...reactionMessages(to, 'eyes'))
+  await until('the last message', () => calls.includes('POST /issues/comments/500/reactions'))
 })
 
 test('what an earlier process left unpublished is published', async () => {
   const { comments } = github()
-  const { queue, open, publisher } = await stage()
+  const { store, publish, publisher, published } = await stage()
   await publisher.close()
-  queue.outbox.put([statusMessage('DROP-1')])
-  const next = open()
-  await vi.waitFor(() => expect(queue.counts().outbox).toBe(0), { timeout: 5_000 })
+  await store.outbox.put([statusMessage('DROP-1')])
+  const next = publish()
+  await published()
   await next.close()
   expect(comments).toHaveLength(1)
 })
 
-test('a Jira comment is posted once, also when its answer was lost', async () => {
+// ── Jira ──
+
+test('a note in Jira is posted once, also when its response was lost', async () => {
   const sent: unknown[] = []
-  const text = 'DROP-1 has its machine: as-drop-1-1a2b3c4d\n    agent-swarm ssh DROP-1'
-  const us = { accountId: 'us' }
-  nock(JIRA).get('/rest/api/3/myself').reply(200, us)
+  const account = { accountId: 'us' }
+  nock(JIRA).get('/rest/api/3/myself').reply(200, account)
   nock(JIRA)
     .post('/rest/api/3/issue/DROP-1/comment')
     .reply(async (request: Request) => {
@@ -488,130 +598,52 @@ test('a Jira comment is posted once, also when its answer was lost', async () =>
     .get('/rest/api/3/issue/DROP-1/comment')
     .query(true)
     .reply(200, () => ({
-      comments: sent.map(one => ({
-        ...(one as object),
+      comments: sent.map(comment => ({
+        ...(comment as object),
         id: '10',
-        author: us,
+        author: account,
         created: '2026-11-24T10:00:00.000+0000',
       })),
     }))
-  const { put, published, putOff, later } = await stage()
-  put(jiraMessage('DROP-1', 'ready:as-drop-1-1a2b3c4d', text))
-  await putOff()
+  const { put, published, postponed, later } = await stage()
+  const text = 'DROP-1 has its machine: as-drop-1-1a2b3c4d\n    agent-swarm ssh DROP-1'
+  await put(note(text))
+  await postponed()
   later(5_000)
   await published()
-  put(jiraMessage('DROP-1', 'ready:as-drop-1-1a2b3c4d', text))
+  await put(note(text))
   await published()
+  const paragraph = { type: 'text', text: 'DROP-1 has its machine: as-drop-1-1a2b3c4d' }
+  const listing = { type: 'text', text: 'agent-swarm ssh DROP-1' }
   expect(sent).toEqual([
     {
       body: {
         type: 'doc',
         version: 1,
         content: [
-          { type: 'paragraph', content: [{ type: 'text', text: 'DROP-1 has its machine: as-drop-1-1a2b3c4d' }] },
-          { type: 'codeBlock', content: [{ type: 'text', text: 'agent-swarm ssh DROP-1' }] },
+          { type: 'paragraph', content: [paragraph] },
+          { type: 'codeBlock', content: [listing] },
         ],
       },
     },
   ])
 })
 
-test('an issue that is gone from Jira takes its comment with it', async () => {
+test('a note for an issue that no longer exists is dropped', async () => {
   nock(JIRA)
     .post('/rest/api/3/issue/DROP-1/comment')
     .reply(404, { errorMessages: ['gone'] })
   const { put, published } = await stage()
-  put(jiraMessage('DROP-1', 'ready:x', 'text'))
+  await put(note('text'))
   await published()
 })
 
-test('a command that waited for months is answered, though its answer is late and what is old is forgotten meanwhile', async () => {
-  const day = 24 * 60 * 60_000
-  const { comments, first } = github()
-  const { put, published, putOff, later, memory, queue } = await stage()
-  queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
-  memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
-  put(replyMessage(to))
-  await published()
-  expect(comments[0]?.body).toContain('It waits')
-  later(100 * day)
-  memory.endCommand('github:d:0', { result: 'done', summary: 'DROP-1 has a machine', environment, seconds: 2 })
-  first.push({ status: 502 })
-  put(replyMessage(to))
-  await putOff()
-  memory.purge(Date.parse('2026-11-24T10:00:00Z') + 10 * day)
-  later(5_000)
-  await published()
-  expect(comments.map(one => one.body.includes('DROP-1 has a machine'))).toEqual([true])
-})
-
-test('an answer in Jira of which nothing is left to say ends', async () => {
-  const inJira = { ticket: 'DROP-1', commentId: '77' }
-  const { put, published, memory } = await stage()
-  // Its commands were forgotten, and it was not.
-  memory.beginJiraComment('reply:77', 'DROP-1')
-  put(replyMessage(inJira))
-  await published()
-})
-
-test('what was said of a machine months ago is not said again, and that its runner is away is', async () => {
-  const { comments } = github()
-  const said: unknown[] = []
-  nock(JIRA)
-    .persist()
-    .post('/rest/api/3/issue/DROP-1/comment')
-    .reply(async (request: Request) => {
-      said.push(await request.json())
-      return [201, { id: String(said.length) }]
-    })
-  const { put, published, later, memory } = await stage()
-  memory.heartbeat({ runnerId: 'runner-1', host: 'studio', version: '1', providers: [], environments: [environment] })
-  const ready = jiraMessage('DROP-1', `ready:${environment.vmId}`, 'DROP-1 has its machine')
-  put(ready)
-  await published()
-  later(100 * 24 * 60 * 60_000)
-  memory.purge(Date.parse('2026-11-24T10:00:01Z'))
-  put(ready, statusMessage('DROP-1'))
-  await published()
-  expect(said).toHaveLength(1)
-  expect(comments.map(one => one.body.includes('The runner on `studio` does not answer'))).toEqual([true])
-})
-
-test('however many messages rest, those behind them do not', async () => {
-  const { calls } = github()
-  const { put, memory } = await stage()
-  memory.setInstallation('acme/limited', 1)
-  nock(API)
-    .persist()
-    .post(/^\/repos\/acme\/limited\//)
-    .reply(403, { message: 'secondary rate limit' }, { 'retry-after': '600' })
-  const first = { ...to, repo: 'acme/limited' }
-  put(...reactionMessages(first, 'eyes'))
-  put(...Array.from({ length: 3_000 }, (_, n) => reactionMessages({ ...first, commentId: n + 1 }, 'eyes')).flat())
-  put(...reactionMessages(to, 'eyes'))
-  await vi.waitFor(() => expect(calls).toEqual(['POST /issues/comments/500/reactions']), { timeout: 5_000 })
-})
-
-test('a reply that is written again does not wait for a clock that was set back', async () => {
-  const { comments } = github()
-  const { put, published, later, memory, queue } = await stage()
-  queue.enqueue({ id: 'github:d:0', correlation: 'd', action: create })
-  memory.heardCommand({ ...to, line: 0 }, { actionId: 'github:d:0', action: create })
-  put(replyMessage(to))
-  await published()
-  later(-60 * 60_000)
-  memory.endCommand('github:d:0', { result: 'done', summary: 'DROP-1 has a machine', environment, seconds: 2 })
-  put(replyMessage(to))
-  await published()
-  expect(comments[0]?.body).toContain('DROP-1 has a machine')
-})
-
-test('a Jira that leads on to another address has taken no comment', async () => {
+test('a Jira that redirects to another address has posted no comment', async () => {
   nock(JIRA)
     .post('/rest/api/3/issue/DROP-1/comment')
     .reply(302, {}, { location: `${JIRA}/jira/rest/api/3/issue/DROP-1/comment` })
   nock(JIRA).get('/jira/rest/api/3/issue/DROP-1/comment').reply(200, { comments: [], total: 0 })
-  const { put, putOff } = await stage()
-  put(jiraMessage('DROP-1', 'ready:x', 'text'))
-  await putOff()
+  const { put, postponed } = await stage()
+  await put(note('text'))
+  await postponed()
 })

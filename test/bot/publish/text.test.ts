@@ -3,8 +3,8 @@ import { fromMarkdown } from 'mdast-util-from-markdown'
 import { expect, test } from 'vitest'
 import { commandLines } from '../../../handlers/command-lines.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
+import type { AdfNode } from '../../../src/bot/jira/adf.ts'
 import {
-  type AdfNode,
   adf,
   code,
   escaped,
@@ -34,17 +34,17 @@ const hostile = [
   '- [x] done\n1. one\n***\n===',
   '[^1]: note\n[ref]: https://evil.example',
 ]
-/** Every kind of thing that Markdown made out of a text. */
-const made = (text: string): Set<string> => {
-  const found = new Set<string>()
+/** The kinds of nodes that Markdown makes of a text. */
+const nodeTypes = (text: string): Set<string> => {
+  const types = new Set<string>()
   const walk = (node: { type: string; children?: unknown[] }) => {
-    found.add(node.type)
+    types.add(node.type)
     for (const child of node.children ?? []) walk(child as { type: string; children?: unknown[] })
   }
   walk(fromMarkdown(text))
-  return found
+  return types
 }
-/** A text from outside in every place that there is for one. */
+/** A text from outside in every kind of block. */
 const everywhere = (text: string) =>
   [
     { line: line`${text} and ${code(text)} and ${strong(text)}` },
@@ -60,10 +60,10 @@ const everywhere = (text: string) =>
 const nodes = (node: AdfNode): AdfNode[] => [node, ...(node.content ?? []).flatMap(nodes)]
 
 test.for(hostile)('outside text stays text: %j', text => {
-  expect(made(`said: ${escaped(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text']))
+  expect(nodeTypes(`it reads: ${escaped(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text']))
   expect(escaped(text)).not.toMatch(/@(?!\u200b)|#(?!\u200b)|:\/\/|\n/)
-  expect(made(`said: ${inlineCode(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text', 'inlineCode']))
-  expect(made(markdown([{ listing: text }]))).toEqual(new Set(['root', 'code']))
+  expect(nodeTypes(`it reads: ${inlineCode(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text', 'inlineCode']))
+  expect(nodeTypes(markdown([{ listing: text }]))).toEqual(new Set(['root', 'code']))
 })
 
 const outside = fc.oneof(
@@ -72,23 +72,23 @@ const outside = fc.oneof(
     .array(fc.constantFrom(...hostile, '\n', '`', '|', '/swarm stop', '\\', '{code}', '*', ' '), { maxLength: 6 })
     .map(parts => parts.join('')),
 )
-test('whatever is said, our comment is of our own parts alone, and gives no command', () => {
+test('a comment consists of our own parts alone and contains no command, whatever the outside text', () => {
   fc.assert(
     fc.property(outside, text => {
       const body = markdown(everywhere(text))
-      // The tree has no tables: what it shows of one is text.
+      // This parser knows no tables: it shows them as text.
       const allowed = new Set(['root', 'paragraph', 'text', 'inlineCode', 'strong', 'list', 'listItem', 'code'])
-      expect([...made(body)].filter(one => !allowed.has(one))).toEqual([])
+      expect([...nodeTypes(body)].filter(type => !allowed.has(type))).toEqual([])
       expect(commandLines(body)).toEqual([])
     }),
-    { numRuns: 500 },
+    { numRuns: 150, seed: 7 },
   )
 })
 
-test('in Jira it is text, of marks and nodes that are ours, never empty, and gives no command', () => {
+test('a document for Jira has only our nodes and marks, no empty text and no command, whatever the outside text', () => {
   fc.assert(
     fc.property(outside, text => {
-      for (const { type, text: said, marks = [] } of nodes(adf(everywhere(text)) as AdfNode)) {
+      for (const { type, text: content, marks = [] } of nodes(adf(everywhere(text)) as AdfNode)) {
         expect([
           'doc',
           'paragraph',
@@ -101,22 +101,22 @@ test('in Jira it is text, of marks and nodes that are ours, never empty, and giv
           'tableHeader',
           'tableCell',
         ]).toContain(type)
-        expect(type === 'text' ? (said ?? '').length : 1).toBeGreaterThan(0)
+        expect(type === 'text' ? (content ?? '').length : 1).toBeGreaterThan(0)
         for (const mark of marks) expect(['code', 'strong']).toContain(mark.type)
       }
-      // Read again, it gives no command, whoever's name it is written under.
+      // The bot reads its own comments too.
       for (const blocks of [everywhere(text), [{ line: line`${text}` }], plainBlocks(text)])
         expect(jiraCommandLines(adf(blocks))).toEqual([])
     }),
-    { numRuns: 200 },
+    { numRuns: 60, seed: 7 },
   )
 })
 
-test('a huge message is cut', () => {
+test('a huge text is cut', () => {
   expect(markdown(everywhere('x'.repeat(1_000_000))).length).toBeLessThan(12_000)
 })
 
-test('a comment is no longer than GitHub and Jira take it, and says that there was more', () => {
+test('a comment has at most the length that GitHub and Jira accept, and says that something is missing', () => {
   const hostile = '#'.repeat(3_000)
   const blocks = Array.from({ length: 10 }, () => [
     { listing: 'failed '.repeat(500) },

@@ -1,54 +1,218 @@
-/** What a runner may tell: of its own machines, and of nobody else's, whatever it says. */
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openMemory } from '../../../src/store/sqlite/memory.ts'
-import { environmentOf, openStage, type Stage } from '../stage.ts'
+/** What a runner may say and gets, over HTTP. */
+import { describe, expect, test } from 'vitest'
+import type { Outcome } from '../../../src/schema/outcome.ts'
+import { environmentOf } from '../../store/fixtures.ts'
+import { until } from '../../support/wait.ts'
+import { actionOn, offer, openRunnerStage } from './stage.ts'
 
-let stage: Stage
-let now = Date.now()
-beforeAll(async () => {
-  stage = await openStage({
-    people: { dev: 'push' },
-    issues: { 'DROP-1': 'one', 'DROP-2': 'two' },
-    clock: () => now,
+const done: Outcome = { result: 'done', summary: 'done', environment: null, seconds: 1 }
+const NAMES = ['acquire', 'renew', 'complete', 'fail', 'heartbeat']
+
+describe('requests', () => {
+  test('without the token nothing is answered', async () => {
+    const { ask, lines } = await openRunnerStage()
+    for (const name of NAMES) {
+      expect((await ask(name, {}, { token: 'another' })).status).toBe(401)
+      expect((await ask(name, {}, { token: '' })).status).toBe(401)
+    }
+    // One line for all of them, with the sender's address.
+    const warnings = lines.filter(line => line.includes('requests with a wrong runner token were refused'))
+    expect(warnings.map(line => JSON.parse(line))).toMatchObject([{ level: 40, from: '127.0.0.1', count: 1 }])
+    expect(lines.join('')).not.toContain('another')
+  })
+
+  test.for([
+    ['acquire', {}],
+    ['acquire', { runnerId: '../x', offer: offer() }],
+    ['acquire', { runnerId: 'one' }],
+    ['complete', { id: 'x', token: 'y', outcome: { result: 'perhaps' } }],
+    [
+      'heartbeat',
+      { runnerId: 'one', host: 'h', version: '1', offer: offer(), environments: [{ ticket: 'no ticket' }] },
+    ],
+  ] as const)('a body that is no %s is refused', async ([name, body]) => {
+    const { ask } = await openRunnerStage()
+    expect((await ask(name, body)).status).toBe(400)
+  })
+
+  test('in a dry run, runners get no work and keep their outcomes', async () => {
+    const { ask, heartbeat } = await openRunnerStage({ dryRun: true })
+    for (const name of NAMES.filter(name => name !== 'heartbeat')) expect((await ask(name, {})).status).toBe(503)
+    expect((await heartbeat()).ok).toBe(true)
+  })
+
+  test('while the store fails, a runner that asks for work is told so', async () => {
+    const { ask, store } = await openRunnerStage()
+    await store.close()
+    expect((await ask('acquire', { runnerId: 'one', offer: offer() })).status).toBe(503)
   })
 })
-afterAll(() => stage.close())
 
-const other = { runnerId: 'runner-2', host: 'laptop' }
-const mine = environmentOf('DROP-1', { vmId: 'as-drop-1-11111111' })
-const theirs = environmentOf('DROP-1', { vmId: 'as-drop-1-22222222' })
-const known = () => {
-  const memory = openMemory(join(stage.home, 'memory.db'), () => now)
-  try {
-    return {
-      vmId: memory.mirrored('DROP-1')?.environment.vmId,
-      wish: memory.wish('DROP-1', 'people')?.kind,
-      pin: stage.queue.pinnedTo('DROP-1'),
+describe('work', () => {
+  test('a runner that waits gets work as soon as there is some, and ends it', async () => {
+    const { ask, acquire, api, enqueue, store } = await openRunnerStage()
+    const waiting = acquire()
+    await enqueue('1', actionOn('DROP-1', 'create'))
+    api.dispatch()
+    const { id, token } = await waiting
+    expect(id).toBe('1')
+    const renewed = await ask('renew', { id, token, progress: { phase: 'ssh', at: 'now' } })
+    expect(await renewed.json()).toEqual({ lease: 'ok' })
+    const end = async (with_: string) => (await ask('complete', { id, token: with_, outcome: done })).json()
+    expect(await end('stale')).toEqual({ lease: 'lost' })
+    expect(await end(token)).toEqual({ lease: 'ok' })
+    expect(await store.queue.get('1')).toMatchObject({ state: 'done' })
+  })
+
+  test('each of several that wait gets another action', async () => {
+    const { acquire, enqueue, api } = await openRunnerStage()
+    const waiting = ['one', 'two', 'one'].map(runner => acquire(runner))
+    for (const n of [1, 2, 3]) await enqueue(String(n), actionOn(`DROP-${n}`, 'create'))
+    api.dispatch()
+    expect((await Promise.all(waiting)).map(({ id }) => id).sort()).toEqual(['1', '2', '3'])
+  })
+
+  test('a runner that has gone away gets nothing', async () => {
+    const { ask, api, enqueue, store } = await openRunnerStage()
+    const gone = new AbortController()
+    const poll = ask('acquire', { runnerId: 'one', offer: offer() }, { signal: gone.signal })
+    // Once another request has come and gone, the first has arrived.
+    await ask('renew', {})
+    gone.abort()
+    await expect(poll).rejects.toThrow()
+    await ask('renew', {})
+    await enqueue('1', actionOn('DROP-1', 'create'))
+    api.dispatch()
+    await ask('renew', {})
+    expect(await store.queue.get('1')).toMatchObject({ state: 'pending', attempt: 0 })
+  })
+
+  test('a create waits for room, and begins when a heartbeat reports some', async () => {
+    const { acquire, heartbeat, enqueue, store } = await openRunnerStage()
+    const room = (freeMiB: number) =>
+      offer({ room: { free: { memoryMiB: freeMiB, diskGiB: 50 }, empty: { memoryMiB: 16_384, diskGiB: 50 } } })
+    await enqueue('1', actionOn('DROP-1', 'create'))
+    const waiting = acquire('one', room(1_024))
+    const response = await heartbeat([], { offer: room(1_024) })
+    expect(await response.json()).toMatchObject({
+      waiting: [{ ticket: 'DROP-1', why: 'the host has no room for another machine of this size' }],
+    })
+    expect(await store.queue.get('1')).toMatchObject({ state: 'pending' })
+    await heartbeat([], { offer: room(8_192) })
+    expect((await waiting).id).toBe('1')
+  })
+
+  test.for(['complete', 'fail'] as const)('no outcome is lost for a long text or a long id: %s', async name => {
+    const { ask, acquire, enqueue, store } = await openRunnerStage()
+    const id = `github:poll:acme/shop:refs/heads/${'x'.repeat(250)}:${'a'.repeat(40)}:0`
+    const long = 'o'.repeat(30_000)
+    await enqueue(id, actionOn('DROP-1', 'create'))
+    const { token } = await acquire()
+    const failure = { kind: 'no-such-checkpoint', message: long, remedy: long }
+    const body = {
+      complete: { outcome: { ...done, summary: long } },
+      fail: { failure, retry: false, environment: null },
     }
-  } finally {
-    memory.close()
-  }
-}
+    expect((await ask('renew', { id, token, progress: { phase: long, at: 'now' } })).status).toBe(200)
+    expect((await ask(name, { id, token, ...body[name] })).status).toBe(200)
+    expect((await store.queue.get(id))?.outcome).toMatchObject({ result: name === 'fail' ? 'failed' : 'done' })
+  })
 
-test('a ticket stays with the runner that has its machine, while that is there', async () => {
-  await stage.heartbeat([mine])
-  const by = { via: 'cli', who: 'somebody' } as const
-  const asked = [{ id: 1, ticket: 'DROP-1', kind: 'delete' as const, by, at: new Date(now).toISOString() }]
-  for (let n = 0; n < 2; n += 1) {
-    expect((await stage.heartbeat([theirs], { ...other, asked })).status).toBe(204)
-    expect(known()).toEqual({ vmId: mine.vmId, wish: undefined, pin: 'runner-1' })
-    await stage.heartbeat([mine])
-  }
-  now += 20_000
-  await stage.heartbeat([theirs], { ...other, asked })
-  expect(known()).toEqual({ vmId: theirs.vmId, wish: 'delete', pin: 'runner-2' })
+  test('a failed action is tried again when the runner asks for that', async () => {
+    const { ask, acquire, enqueue } = await openRunnerStage()
+    await enqueue('1', actionOn('DROP-1', 'create'))
+    const { id, token } = await acquire()
+    const failure = { kind: 'timeout', message: 'no answer', remedy: null }
+    const response = await ask('fail', { id, token, failure, retry: true, environment: null })
+    expect(await response.json()).toEqual({ lease: 'retry' })
+  })
+
+  test('an outcome is about the ticket of its action', async () => {
+    const { ask, acquire, enqueue, store } = await openRunnerStage()
+    await enqueue('1', actionOn('DROP-2', 'create'))
+    const { id, token } = await acquire()
+    const outcome = { ...done, environment: environmentOf('DROP-1') }
+    expect((await ask('complete', { id, token, outcome })).status).toBe(400)
+    expect(await store.queue.get('1')).toMatchObject({ state: 'active' })
+    expect(await store.runners.environment('DROP-1')).toBeNull()
+  })
+
+  test.for([
+    [
+      'the pull request has another commit',
+      async () => ({ kind: 'refused', message: 'another head', remedy: null }),
+      'dead',
+    ],
+    ['GitHub fails', async () => Promise.reject(new Error('GitHub is away')), 'pending'],
+  ] as const)("a fork's action is checked before it is handed out: %s", async ([, whyOutdated, state]) => {
+    const { ask, enqueue, store } = await openRunnerStage({ whyOutdated: whyOutdated as never })
+    await enqueue('1', actionOn('DROP-1', 'create', { onlyAt: 'a'.repeat(40) }))
+    expect((await ask('acquire', { runnerId: 'one', offer: offer() })).status).toBe(204)
+    expect(await store.queue.get('1')).toMatchObject({ attempt: 1, state })
+  })
 })
 
-test('an outcome tells of its own ticket alone', async () => {
-  await stage.jira.move('DROP-2', 'In Progress')
-  const lease = await stage.work(() => ({ result: 'done', summary: 'made', environment: mine, seconds: 1 }))
-  expect(lease.action.ticket).toBe('DROP-2')
-  expect(stage.told('DROP-2')).toEqual(['create active'])
-  expect(known().vmId).toBe(theirs.vmId)
+describe('heartbeats', () => {
+  test('a runner that connects, and one that is lost, are logged', async () => {
+    const { heartbeat, looks, pass, messages } = await openRunnerStage()
+    const runners = () => messages().filter(message => message.startsWith('a runner '))
+    const lost = 'a runner no longer responds; its actions wait until it is back'
+    await heartbeat()
+    await looks(10)
+    await heartbeat()
+    await looks(10)
+    expect(runners()).toEqual(['a runner is connected'])
+    await looks(10)
+    expect(runners()).toEqual(['a runner is connected', lost])
+    await heartbeat()
+    // The bot was asleep, not the runner.
+    pass(8 * 60 * 60_000)
+    await looks(4)
+    expect(runners()).toEqual(['a runner is connected', lost, 'a runner is connected'])
+  })
+
+  test('what changed reaches the status comments', async () => {
+    let nudges = 0
+    const { heartbeat, store } = await openRunnerStage({ onMessages: () => (nudges += 1) })
+    expect((await heartbeat([environmentOf('DROP-1')])).status).toBe(204)
+    expect((await store.outbox.due(10)).map(({ key }) => key)).toEqual(['status:DROP-1'])
+    expect(nudges).toBe(1)
+  })
+
+  test('the answer lists what waits for this runner, and why', async () => {
+    const { heartbeat, acquire, enqueue } = await openRunnerStage()
+    await enqueue('a', actionOn('WAIT-1', 'create'))
+    await enqueue('b', actionOn('WAIT-1', 'stop'))
+    expect((await acquire()).id).toBe('a')
+    const response = await heartbeat()
+    expect(await response.json()).toEqual({
+      waiting: [
+        {
+          ...{ ticket: 'WAIT-1', kind: 'stop', by: { via: 'github', who: 'dev' } },
+          since: expect.stringMatching(/^2\d{3}-/),
+          why: 'create of the same ticket is in progress',
+        },
+      ],
+    })
+    // The ticket is pinned to the other runner.
+    expect((await heartbeat([], { runnerId: 'two' })).status).toBe(204)
+  })
+
+  test('two machines of one ticket are reported once, and when that is solved', async () => {
+    const { heartbeat, messages, store } = await openRunnerStage()
+    const [first, second] = ['11111111', '22222222'].map(id => environmentOf('DROP-1', { vmId: `as-drop-1-${id}` }))
+    const both = async () => {
+      await heartbeat(first === undefined ? [] : [first])
+      await heartbeat(second === undefined ? [] : [second], { runnerId: 'two', host: 'laptop' })
+    }
+    await both()
+    await both()
+    const about = () => messages().filter(message => message.startsWith('DROP-1 on laptop'))
+    const problem =
+      'DROP-1 on laptop: as-drop-1-22222222 is ignored, because the runner on studio has the machine of this ticket'
+    expect(about()).toEqual([problem])
+    expect((await store.runners.environment('DROP-1'))?.environment.vmId).toBe('as-drop-1-11111111')
+    await heartbeat([], { runnerId: 'two', host: 'laptop' })
+    await until('the solution', () => about().length === 2)
+  })
 })

@@ -1,0 +1,45 @@
+/** Compares the pull requests of tickets that have a machine with what was last decided about them. */
+import { ticketOfPullRequest } from '../../../handlers/branches.ts'
+import type { KnownPullRequest } from '../../store/port.ts'
+import { parts } from './client.ts'
+import { missedChange, pullRequestDelivery } from './found.ts'
+import type { PollContext } from './poll-requests.ts'
+import { nameOf, pullRequestNow } from './pull-request.ts'
+
+/** Pull requests that one round compares at most; the next round goes on after them. */
+const LIMIT = 100
+
+const compareOne = async (
+  { github, store, requests, rulesOf, accept, clock }: PollContext,
+  known: KnownPullRequest,
+): Promise<void> => {
+  const { repo, number } = known
+  const octokit = await github.clientFor(repo)
+  if (octokit === null) return
+  const page = await requests.get({ what: nameOf(known), variant: '' }, headers =>
+    octokit.rest.pulls.get({ ...parts(repo), pull_number: number, headers }),
+  )
+  if (page === null) return
+  const now = pullRequestNow(page.data)
+  const latest = await store.pullRequests.get(known)
+  const named = ticketOfPullRequest(now, await rulesOf(repo))
+  const change = missedChange(now, latest, named === null ? null : await store.tickets.current(named), 0)
+  // Until the change is decided, it is found again.
+  if (change === null) return page.taken()
+  const installation = await store.repositories.installation(repo)
+  await accept([pullRequestDelivery(repo, page.data, change, latest, installation, clock())])
+}
+
+/** Compares the next ones after `after` (a name like `acme/shop#7`). Returns where the next round goes on; '' for the start. */
+export const compareOnGitHub = async (context: PollContext, after: string): Promise<string> => {
+  const { store, requests } = context
+  const all: KnownPullRequest[] = []
+  for (const ticket of await store.runners.withMachine()) all.push(...(await store.pullRequests.ofTicket(ticket)))
+  const open = all.filter(({ decided }) => decided?.state !== 'merged').sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
+  const ahead = open.filter(pullRequest => nameOf(pullRequest) > after)
+  const round = (open.length > LIMIT ? [...ahead, ...open] : open).slice(0, LIMIT)
+  for (const pullRequest of round)
+    await requests.attempt(`reading ${nameOf(pullRequest)}`, () => compareOne(context, pullRequest))
+  const last = round.at(-1)
+  return last === undefined || round.length < LIMIT ? '' : nameOf(last)
+}

@@ -1,0 +1,39 @@
+/** Actions on a fork's pull request. */
+import { ticketOfPullRequest } from '../../../handlers/branches.ts'
+import type { Rules } from '../../../handlers/handler.ts'
+import type { Action } from '../../schema/action.ts'
+import type { Failure } from '../../schema/failure.ts'
+import type { Octokit } from './client.ts'
+import { nameOf, readPullRequest } from './pull-request.ts'
+
+/**
+ * Why an action on the commit of a fork must not begin; null when it may. The pull request is read again: whoever opened it
+ * can push to it and rename it at any moment.
+ */
+export const checkFork = async (
+  {
+    octokitFor,
+    rulesOf,
+    clock,
+  }: {
+    octokitFor: (repo: string) => Promise<Octokit | null>
+    rulesOf: (repo: string) => Promise<Rules>
+    clock: () => number
+  },
+  { kind, ticket, onlyAt, replyTo }: Action,
+): Promise<Failure | null> => {
+  if (onlyAt === undefined || replyTo === null || !('repo' in replyTo)) return null
+  const octokit = await octokitFor(replyTo.repo)
+  const now = octokit === null ? null : await readPullRequest(octokit, replyTo, clock())
+  if (
+    now !== null &&
+    now.headSha.toLowerCase() === onlyAt &&
+    ticketOfPullRequest(now, await rulesOf(replyTo.repo)) === ticket
+  )
+    return null
+  return {
+    kind: 'refused',
+    message: `${kind} of ${ticket}: ${nameOf(replyTo)} comes from a fork and has changed since ${onlyAt.slice(0, 10)} was allowed`,
+    remedy: 'Check its new commits and its title, allow its head (/swarm allow <commit>), then command again.',
+  }
+}

@@ -1,0 +1,33 @@
+/** Deliveries of the clock: an event that a handler wants decided later. */
+import * as v from 'valibot'
+import type { SwarmEvent } from '../../../handlers/handler.ts'
+import type { Ticket } from '../../domain.ts'
+import { count, repository } from '../../schema/basics.ts'
+import type { Delivery } from '../../store/port.ts'
+
+export type ScheduledEvent = Extract<SwarmEvent, { kind: 'pull-request' }>
+/** The name of their event. */
+export const LATER = 'later'
+
+/** `at`: when to decide it, epoch ms. */
+export const clockDelivery = (ticket: Ticket, event: SwarmEvent, at: number): Delivery => ({
+  source: 'clock',
+  id: `${ticket}:${at}`,
+  event: LATER,
+  lane: `clock:${ticket}`,
+  body: JSON.stringify(event),
+  receivedAt: at,
+})
+
+const scheduledEvent = v.object({
+  kind: v.literal('pull-request'),
+  change: v.picklist(['opened', 'reopened', 'ready_for_review', 'edited', 'closed', 'grace over']),
+  pullRequest: v.object({ repo: repository, number: count }),
+  branch: v.string(),
+  title: v.string(),
+  body: v.string(),
+  fromFork: v.boolean(),
+  sender: v.nullable(v.string()),
+  at: v.nullable(v.number()),
+})
+export const parseScheduled = (body: string): ScheduledEvent => v.parse(scheduledEvent, JSON.parse(body))

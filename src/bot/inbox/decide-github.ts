@@ -1,0 +1,181 @@
+import { type Decision, ignored, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
+import { handlers } from '../../../handlers/index.ts'
+import { fail } from '../../errors.ts'
+import type { PullRequestRef } from '../../schema/action.ts'
+import { jiraLinkMessage, statusMessage } from '../../store/messages.ts'
+import type { Effect, Message, Settlement, StoredDelivery } from '../../store/port.ts'
+import { type GitHub, githubFailure, isGitHubFailure, type Octokit, parts } from '../github/client.ts'
+import { type GitHubDelivery, type GitHubEvent, parseGitHub } from '../github/events.ts'
+import { nameOf } from '../github/pull-request.ts'
+import { isMarked } from '../markers.ts'
+import { parseScheduled } from './clock.ts'
+import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
+import { type FactsContext, presentTicket } from './known.ts'
+import { ignoredSettlement, settlementOf } from './settlement.ts'
+
+export type GitHubContext = FactsContext & {
+  /** Null when GitHub is not configured. */
+  github: Pick<GitHub, 'receive'> | null
+  /** The default branch of a repository has moved. */
+  rulesChanged: (repo: string) => Promise<void>
+}
+type PullRequestEvent = Extract<GitHubEvent, { kind: 'pull-request' }>
+/** `at`: when it happened, epoch ms. */
+type Decided = { decision: Decision; at: number; effects: Effect[] }
+
+const repositoryOf = (event: GitHubEvent): string => ('repo' in event ? event.repo : event.pullRequest.repo)
+
+const decidePullRequest = async (
+  context: GitHubContext,
+  event: PullRequestEvent,
+  octokit: Octokit,
+  rules: Rules,
+): Promise<Pick<Decided, 'decision' | 'effects'> & { at: number | null }> => {
+  const facts = await pullRequestFacts(context, event, octokit, rules)
+  const decision = handlers['pull-request'](event, facts, rules)
+  const at = facts.now?.closedAt ?? event.at
+  const state = facts.now?.state
+  if (state === undefined) return { decision, at, effects: [] }
+  const about = state === 'open' ? ['opened', 'reopened'] : ['closed', 'grace over']
+  // An event about something else that saw the state did not act on it: the event about the state still must.
+  const effects: Effect[] =
+    about.includes(event.change) || facts.stateDecided
+      ? [{ kind: 'pull-request-decided', pullRequest: event.pullRequest, state }]
+      : []
+  return { decision, at, effects }
+}
+
+/** The decision, about the present keys of tickets. */
+const presentDecision = async (context: GitHubContext, decision: Decision, rules: Rules): Promise<Decision> => {
+  if (decision.verdict !== 'act' && decision.verdict !== 'later') return decision
+  const named = decision.verdict === 'later' ? decision.ticket : (decision.actions[0]?.ticket ?? null)
+  const present = await presentTicket(context, named, rules)
+  if (named === null || named === present) return decision
+  if (present === null) return ignored(`${named} was moved to a project that is not served here`)
+  if (decision.verdict === 'later') return { ...decision, ticket: present }
+  const judged = <Judged extends { ticket: string | null }>(all: Judged[]) =>
+    all.map(judgement => (judgement.ticket === named ? { ...judgement, ticket: present } : judgement))
+  return {
+    ...decision,
+    actions: decision.actions.map(action => ({ ...action, ticket: present })),
+    ...{ granted: judged(decision.granted), refusals: judged(decision.refusals) },
+  }
+}
+
+const decideEvent = async (context: GitHubContext, event: GitHubEvent, octokit: Octokit): Promise<Decided> => {
+  const rules = await context.rulesOf(repositoryOf(event))
+  // Not later than now, or it would make every later event look old.
+  const past = (at: number | null) => Math.min(at ?? context.clock(), context.clock())
+  const present = (decision: Decision) => presentDecision(context, decision, rules)
+  if (event.kind === 'push') {
+    const decision = handlers.push(event, await pushFacts(context, event, rules), rules)
+    return { decision: await present(decision), at: context.clock(), effects: [] }
+  }
+  if (event.kind === 'comment') {
+    const decision = handlers.comment(event, await commentFacts(context, event, octokit, rules), rules)
+    return { decision: await present(decision), at: past(event.at), effects: [] }
+  }
+  const { decision, at, effects } = await decidePullRequest(context, event, octokit, rules)
+  return { decision: await present(decision), at: past(at), effects }
+}
+
+/** A pull request that belongs to an environment gets its status comment, and the ticket a link to it. */
+const pullRequestMessages = async ({ store, jira }: GitHubContext, pullRequest: PullRequestRef): Promise<Message[]> => {
+  const link = await store.pullRequests.get(pullRequest)
+  const known = link === null ? null : await store.runners.environment(link.ticket)
+  if (link === null || known === null) return []
+  return [
+    ...(known.goneAt === null ? [statusMessage(link.ticket)] : []),
+    ...(jira === null ? [] : [jiraLinkMessage(pullRequest, link.ticket)]),
+  ]
+}
+
+/** Comments of the bot give no commands. With a personal token, a person and the bot write under one name. */
+const withoutOwnCommands = async ({ store }: GitHubContext, event: GitHubEvent): Promise<GitHubEvent> => {
+  if (event.kind !== 'comment') return event
+  const { repo } = event.pullRequest
+  const isOwn = isMarked(event.body) || (await store.comments.isOwn({ side: 'github', repo, id: event.commentId }))
+  return isOwn ? { ...event, unfit: UNFIT_OWN } : event
+}
+
+/** A late delivery may use a previous name of its repository: the name at this moment counts. */
+const learnName = async (
+  { store, clock }: GitHubContext,
+  { name, id }: GitHubDelivery['repository'],
+  octokit: Octokit,
+): Promise<void> => {
+  if (id === null || (await store.repositories.isNamed(id, name))) return
+  try {
+    const { data } = await octokit.rest.repos.get(parts(name))
+    await store.repositories.rename(data.id, data.full_name)
+  } catch (error) {
+    const failure = githubFailure(error, `reading the name of ${name}`, clock())
+    if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+  }
+}
+
+const decideDelivery = async (
+  context: GitHubContext,
+  id: string,
+  delivery: GitHubDelivery,
+  octokit: Octokit,
+): Promise<Settlement> => {
+  const { store, rulesChanged, clock } = context
+  const { repository, installation } = delivery
+  const event = await withoutOwnCommands(context, delivery.event)
+  await learnName(context, repository, octokit)
+  if (installation !== null) await store.repositories.setInstallation(repository.name, installation)
+  if (event.kind === 'push' && event.ref === `refs/heads/${repository.defaultBranch}`) await rulesChanged(event.repo)
+  const { decision, at, effects } = await decideEvent(context, event, octokit)
+  const pullRequest = 'pullRequest' in event ? event.pullRequest : null
+  const link = pullRequest === null ? null : await store.pullRequests.get(pullRequest)
+  const isComment = event.kind === 'comment'
+  const settlement = await settlementOf(
+    store,
+    decision,
+    {
+      // A webhook and a poll may both report a comment. What happened to the comment later is something else.
+      about: isComment && event.unfit === null ? `github:comment:${event.commentId}` : `github:${id}`,
+      ...{ correlation: id, at, ticket: link?.ticket ?? null },
+      place: pullRequest === null ? repository.name : nameOf(pullRequest),
+      comment: isComment
+        ? { ref: { ...event.pullRequest, commentId: event.commentId }, by: { via: 'github', who: event.author } }
+        : null,
+    },
+    clock(),
+  )
+  const shown = pullRequest === null ? [] : await pullRequestMessages(context, pullRequest)
+  return {
+    ...settlement,
+    messages: [...settlement.messages, ...shown],
+    effects: [...effects, ...settlement.effects],
+  }
+}
+
+export const decideGitHub = async (
+  context: GitHubContext,
+  { id, event: name, body }: StoredDelivery,
+): Promise<Settlement> => {
+  if (context.github === null) throw fail('not-configured', 'deciding a delivery of GitHub, which is not configured')
+  const payload: unknown = JSON.parse(body)
+  const delivery = parseGitHub(name, payload)
+  if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)
+  const { installation } = delivery
+  const settlement = await context.github.receive({ id, name, payload, installation }, octokit =>
+    decideDelivery(context, id, delivery, octokit),
+  )
+  return settlement ?? ignoredSettlement('it names no installation of the App')
+}
+
+export const decideScheduled = async (
+  context: GitHubContext,
+  { id, body }: Pick<StoredDelivery, 'id' | 'body'>,
+): Promise<Settlement> => {
+  const event = parseScheduled(body)
+  const octokit = await context.octokitFor(event.pullRequest.repo)
+  if (octokit === null) return ignoredSettlement(`${event.pullRequest.repo} can no longer be read`)
+  const { decision, at, effects } = await decideEvent(context, event, octokit)
+  const occasion = { about: `clock:${id}`, correlation: id, at, place: 'clock', ticket: null, comment: null }
+  const settlement = await settlementOf(context.store, decision, occasion, context.clock())
+  return { ...settlement, effects: [...effects, ...settlement.effects] }
+}

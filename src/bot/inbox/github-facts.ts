@@ -1,0 +1,142 @@
+/**
+ * Gathers what handlers need to know beyond an event of GitHub. What is read here is true now; the event says only what was
+ * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
+ */
+import { commandLines, MAX_COMMANDS } from '../../../handlers/command-lines.ts'
+import type { Facts, PullRequestNow, Rules, SwarmEvent } from '../../../handlers/handler.ts'
+import { readCommand } from '../../../handlers/slash-commands.ts'
+import { teamsInRules } from '../../../handlers/who-may.ts'
+import { findTicket, type Ticket } from '../../domain.ts'
+import type { PullRequestRef } from '../../schema/action.ts'
+import type { Octokit } from '../github/client.ts'
+import { permissionOf, teamsOf } from '../github/people.ts'
+import { openPullRequests, readPullRequest } from '../github/pull-request.ts'
+import {
+  environmentOf,
+  expectedEnvironment,
+  type FactsContext,
+  linkPullRequest,
+  NOTHING_SINCE,
+  presentTicket,
+  requestAfter,
+  sinceCommand,
+  ticketOf,
+} from './known.ts'
+
+type Event<Kind extends SwarmEvent['kind']> = Extract<SwarmEvent, { kind: Kind }>
+
+const isSame = (a: PullRequestRef, b: PullRequestRef) => a.repo === b.repo && a.number === b.number
+
+export const pushFacts = async (context: FactsContext, event: Event<'push'>, rules: Rules): Promise<Facts['push']> => {
+  const named = findTicket([event.ref.replace(/^refs\/heads\//, '')], rules.projects)
+  const ticket = await presentTicket(context, named, rules)
+  const environment = ticket === null ? null : await environmentOf(context, ticket)
+  if (ticket === null || environment === null) return { environment: null, live: false }
+  const known = await context.store.runners.environment(ticket)
+  const runner = (await context.store.runners.list()).find(({ id }) => id === known?.runnerId)
+  const provider = runner?.offer?.providers.find(({ name }) => name === environment.provider)
+  return { environment, live: provider?.live === true }
+}
+
+/** Other open pull requests of the ticket: the known ones, read again, and those that the repository lists. */
+const otherOpen = async (
+  context: FactsContext,
+  octokit: Octokit,
+  ticket: Ticket,
+  self: PullRequestRef,
+  rules: Rules,
+): Promise<PullRequestRef[]> => {
+  const { store, rulesOf, clock, octokitFor } = context
+  const others: PullRequestRef[] = []
+  for (const link of await store.pullRequests.ofTicket(ticket)) {
+    // A merge is final.
+    if (isSame(link, self) || link.state === 'merged') continue
+    const client = link.repo === self.repo ? octokit : await octokitFor(link.repo)
+    const now = client === null ? null : await readPullRequest(client, link, clock())
+    if (now === null) {
+      // It is gone, or only no longer shown to us.
+      if (link.state === 'open') others.push(link)
+      continue
+    }
+    const linked = await linkPullRequest(context, link, now, await rulesOf(link.repo))
+    if (linked === ticket && now.state === 'open') others.push(link)
+  }
+  for (const { pullRequest, now } of await openPullRequests(octokit, self.repo, clock())) {
+    if (isSame(pullRequest, self) || others.some(other => isSame(other, pullRequest))) continue
+    if (now.fromFork || (await ticketOf(context, now, rules)) !== ticket) continue
+    await linkPullRequest(context, pullRequest, now, rules)
+    others.push(pullRequest)
+  }
+  return others.map(({ repo, number }) => ({ repo, number }))
+}
+
+/** Whether work on the ticket began again after the pull request had ended, so that its end is about the time before. */
+const wasRestarted = async (
+  { store }: FactsContext,
+  ticket: Ticket,
+  { state, closedAt }: PullRequestNow,
+): Promise<boolean> => {
+  const { toNewAt, toProgressAt } = await store.tickets.get(ticket)
+  if (closedAt === null || toProgressAt === null || toProgressAt <= closedAt) return false
+  return state === 'closed' || (toNewAt !== null && toNewAt > closedAt && toProgressAt > toNewAt)
+}
+
+export const pullRequestFacts = async (
+  context: FactsContext,
+  event: Event<'pull-request'>,
+  octokit: Octokit,
+  rules: Rules,
+): Promise<Facts['pull-request']> => {
+  const { store, clock } = context
+  const { pullRequest } = event
+  const now = await readPullRequest(octokit, pullRequest, clock())
+  const before = await store.pullRequests.get(pullRequest)
+  const linked = await linkPullRequest(context, pullRequest, now, rules)
+  const ticket = linked ?? before?.ticket ?? (await ticketOf(context, event, rules))
+  const ended = now === null || now.state !== 'open'
+  // Anybody can close and reopen a pull request from a fork, again and again.
+  const others =
+    ended && now?.fromFork !== true && ticket !== null
+      ? await otherOpen(context, octokit, ticket, pullRequest, rules)
+      : []
+  if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
+    await store.tickets.ended(ticket, now.closedAt ?? clock())
+  return {
+    environment: ticket === null ? null : await expectedEnvironment(context, ticket),
+    now,
+    stateDecided: before?.decided?.state === now?.state,
+    others,
+    ticketRestarted: ticket !== null && now !== null && (await wasRestarted(context, ticket, now)),
+    laterRequest:
+      ticket === null ? null : await requestAfter(context, ticket, ended ? (now?.closedAt ?? null) : event.at),
+  }
+}
+
+export const commentFacts = async (
+  context: FactsContext,
+  event: Event<'comment'>,
+  octokit: Octokit,
+  rules: Rules,
+): Promise<Facts['comment']> => {
+  const { store, clock } = context
+  const { pullRequest, author } = event
+  const lines = commandLines(event.body).slice(0, MAX_COMMANDS)
+  const stranger = { permission: 'none', teams: [], now: null, allowed: null, since: NOTHING_SINCE } as const
+  // Most comments hold no command: they cost no request.
+  if (event.unfit !== null || event.authorIsBot || lines.length === 0) return stranger
+  const permission = await permissionOf(octokit, pullRequest.repo, author, clock())
+  if (permission !== 'admin' && permission !== 'write') return { ...stranger, permission }
+  const names = lines.flatMap(({ words }) => {
+    const command = readCommand(words, 'github')
+    return 'name' in command ? [command.name] : []
+  })
+  const now = await readPullRequest(octokit, pullRequest, clock())
+  const ticket = await linkPullRequest(context, pullRequest, now, rules)
+  return {
+    permission,
+    teams: await teamsOf(octokit, teamsInRules(names, rules), author, clock()),
+    now,
+    allowed: await store.pullRequests.allowedCommit(pullRequest),
+    since: await sinceCommand(context, ticket, event.at),
+  }
+}

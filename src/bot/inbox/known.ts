@@ -1,0 +1,126 @@
+/** What the bot knows of tickets and pull requests, as handlers need it. */
+import { ticketOfPullRequest } from '../../../handlers/branches.ts'
+import type { LaterRequest, PullRequestNow, Rules, SinceCommand } from '../../../handlers/handler.ts'
+import { projectOf, type Ticket } from '../../domain.ts'
+import type { PullRequestRef } from '../../schema/action.ts'
+import type { Environment } from '../../schema/environment.ts'
+import type { Store } from '../../store/port.ts'
+import type { Octokit } from '../github/client.ts'
+import type { Jira } from '../jira/client.ts'
+
+export type FactsContext = {
+  store: Store
+  jira: Jira | null
+  /** GitHub is configured, so that pull requests can be looked for. */
+  hasGitHub: boolean
+  /** A client for a repository; null when the App is not installed there. */
+  octokitFor: (repo: string) => Promise<Octokit | null>
+  /** The rules in effect in a repository. */
+  rulesOf: (repo: string) => Promise<Rules>
+  clock: () => number
+}
+
+/** The ticket's environment as last reported; null when it has none or it is gone. */
+export const environmentOf = async ({ store }: Pick<FactsContext, 'store'>, ticket: Ticket) => {
+  const known = await store.runners.environment(ticket)
+  return known === null || known.goneAt !== null ? null : known.environment
+}
+
+/** The environment of a queued create. Only its state is known. */
+const plannedEnvironment = (ticket: Ticket, now: string): Environment => ({
+  ...{ ticket, provider: 'unknown', vmId: '', ip: null, status: 'creating', baseImage: '', createdAt: now },
+  ...{ createdBy: { via: 'clock', who: null }, ssh: null, checkpoints: [], unsavedWork: null, observedAt: now },
+})
+
+/**
+ * The environment that the ticket will have when its queued actions are done. An event that comes after a queued create, stop
+ * or delete is decided as if that had happened, because its own action comes after it too.
+ */
+export const expectedEnvironment = async (context: FactsContext, ticket: Ticket): Promise<Environment | null> => {
+  let expected = await environmentOf(context, ticket)
+  for (const { action, state } of await context.store.queue.list({ ticket })) {
+    if (state !== 'pending' && state !== 'active') continue
+    if (action.kind === 'delete') expected = null
+    else if (action.kind === 'stop') expected = expected && { ...expected, status: 'stopped' }
+    else if (action.kind === 'start') expected = expected && { ...expected, status: 'running' }
+    else if (action.kind === 'create') expected ??= plannedEnvironment(ticket, new Date(context.clock()).toISOString())
+  }
+  return expected
+}
+
+/** The last request about the ticket's machine after `at` (epoch ms). Nothing is later than an unknown time. */
+export const requestAfter = async (
+  { store }: FactsContext,
+  ticket: Ticket,
+  at: number | null,
+  by: 'person' | 'anything' = 'person',
+): Promise<LaterRequest | null> => {
+  const last = at === null ? null : await store.requests.lastStateChange(ticket, by)
+  return last !== null && last.action !== null && at !== null && last.at > at
+    ? { who: last.by.who, kind: last.action.kind }
+    : null
+}
+
+export const NOTHING_SINCE: SinceCommand = { personRequest: null, lastRequest: null, moves: [] }
+/** What happened to the ticket after a command was written. Nothing is later than an unknown time. */
+export const sinceCommand = async (
+  context: FactsContext,
+  ticket: Ticket | null,
+  at: number | null,
+): Promise<SinceCommand> => {
+  if (ticket === null || at === null) return NOTHING_SINCE
+  const { toNewAt, toProgressAt } = await context.store.tickets.get(ticket)
+  const moves = [
+    { to: 'new' as const, when: toNewAt ?? 0 },
+    { to: 'indeterminate' as const, when: toProgressAt ?? 0 },
+  ]
+  return {
+    personRequest: await requestAfter(context, ticket, at),
+    lastRequest: await requestAfter(context, ticket, at, 'anything'),
+    moves: moves
+      .filter(move => move.when > at)
+      .sort((a, b) => a.when - b.when)
+      .map(move => move.to),
+  }
+}
+
+/** The present key of a ticket; null when its issue was moved to a project that is not served by these rules. */
+export const presentTicket = async (
+  { store }: Pick<FactsContext, 'store'>,
+  ticket: Ticket | null,
+  rules: Pick<Rules, 'projects'>,
+): Promise<Ticket | null> => {
+  if (ticket === null) return null
+  const present = await store.tickets.current(ticket)
+  return present === ticket || rules.projects.includes(projectOf(present)) ? present : null
+}
+
+/** The present key of the ticket that a pull request is about. */
+export const ticketOf = (
+  context: Pick<FactsContext, 'store'>,
+  pullRequest: { branch: string; title: string; body: string },
+  rules: Rules,
+): Promise<Ticket | null> => presentTicket(context, ticketOfPullRequest(pullRequest, rules), rules)
+
+/**
+ * Records which ticket a pull request belongs to at this moment, and returns the ticket. A pull request from a fork is not
+ * linked: anybody can open one, with any ticket in its title.
+ */
+export const linkPullRequest = async (
+  context: Pick<FactsContext, 'store'>,
+  pullRequest: PullRequestRef,
+  now: PullRequestNow | null,
+  rules: Rules,
+): Promise<Ticket | null> => {
+  const { pullRequests } = context.store
+  const known = await pullRequests.get(pullRequest)
+  if (now === null) return known?.ticket ?? null
+  const ticket = await ticketOf(context, now, rules)
+  if (ticket === null || now.fromFork) {
+    if (known !== null) await pullRequests.unlink(pullRequest)
+    return ticket
+  }
+  const { repo, number } = pullRequest
+  await pullRequests.link({ repo, number, ticket, branch: now.branch, state: now.state, closedAt: now.closedAt })
+  return ticket
+}

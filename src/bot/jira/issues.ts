@@ -1,0 +1,161 @@
+/** Reads issues: one, those that a search finds, and their changes and comments. */
+import type { StatusCategory } from '../../../handlers/handler.ts'
+import type { Ticket } from '../../domain.ts'
+import {
+  byTime,
+  type Change,
+  categoryOf,
+  changesIn,
+  commentIn,
+  type IssueWithChanges,
+  issueIn,
+  issueWithChangesIn,
+  type JiraComment,
+  type JiraIssue,
+  list,
+  member,
+  text,
+  time,
+} from './answers.ts'
+import { type Ask, isJiraFailure, unlessGone } from './request.ts'
+
+const PAGE = 100
+/** The fields that `issueWithChangesIn` reads. */
+const FIELDS = ['status', 'assignee', 'labels', 'created']
+
+/** An issue that a search found, with all its changes and comments since the given time, oldest first. */
+export type FoundIssue = IssueWithChanges & { comments: JiraComment[] }
+
+async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): AsyncGenerator<unknown> {
+  for (let nextPageToken: string | null = null; ; ) {
+    const answer = await ask('searching Jira', {
+      url: '/rest/api/3/search/jql',
+      method: 'GET',
+      searchParams: {
+        ...{ jql, fields: fields.join(','), expand: 'changelog', maxResults: PAGE },
+        ...(nextPageToken === null ? {} : { nextPageToken }),
+      },
+    })
+    yield* list(member(answer, 'issues'))
+    nextPageToken = text(member(answer, 'nextPageToken'))
+    if (nextPageToken === null || member(answer, 'isLast') === true) return
+  }
+}
+
+/** All pages of a list that is counted from `startAt`. Not every such list marks its last page. */
+async function* pagesOf(ask: Ask, doing: string, url: string, name: string, more: { orderBy?: string } = {}) {
+  for (let startAt = 0; ; startAt += PAGE) {
+    const answer = await ask(doing, { url, method: 'GET', searchParams: { startAt, maxResults: PAGE, ...more } })
+    const items = list(member(answer, name))
+    yield* items
+    if (items.length === 0 || (member(answer, 'isLast') ?? items.length < PAGE) === true) return
+  }
+}
+
+/** All changes since `since`, oldest first: those that came with the search, and those that it left out. */
+const changesSince = async (ask: Ask, ticket: Ticket, changelog: unknown, since: number): Promise<Change[]> => {
+  let histories = list(member(changelog, 'histories'))
+  const total = Number(member(changelog, 'total') ?? histories.length)
+  const oldest = Math.min(...histories.map(history => time(member(history, 'created')) || 0))
+  if (histories.length < total && oldest >= since) {
+    const url = `/rest/api/3/issue/${ticket}/changelog`
+    histories = await Array.fromAsync(pagesOf(ask, `reading the changes of ${ticket} in Jira`, url, 'values'))
+  }
+  return changesIn(histories).filter(({ at }) => at >= since)
+}
+
+/** Newest first. */
+export const commentsOf = (ask: Ask, ticket: Ticket): AsyncGenerator<unknown> =>
+  pagesOf(ask, `reading the comments of ${ticket} in Jira`, `/rest/api/3/issue/${ticket}/comment`, 'comments', {
+    orderBy: '-created',
+  })
+
+/** The comments written since `since`, oldest first. `field`: the search's own list, which is used when it is complete. */
+const commentsSince = async (ask: Ask, ticket: Ticket, field: unknown, since: number): Promise<JiraComment[]> => {
+  const listed = member(field, 'comments')
+  const all = Array.isArray(listed) && listed.length >= Number(member(field, 'total')) ? listed : null
+  const comments: JiraComment[] = []
+  for await (const entry of all ?? commentsOf(ask, ticket)) {
+    const comment = commentIn(entry)
+    if (comment !== null && comment.at >= since) comments.push(comment)
+    else if (all === null) break
+  }
+  return comments.sort(byTime)
+}
+
+export const openIssues = (ask: Ask) => {
+  let categories = new Map<string, StatusCategory>()
+  const readCategories = async () => {
+    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status', method: 'GET' })
+    categories = new Map(
+      list(answer).flatMap(status => {
+        const id = text(member(status, 'id'))
+        return id === null ? [] : [[id, categoryOf(member(status, 'statusCategory', 'key'))] as const]
+      }),
+    )
+  }
+
+  return {
+    /** Null when there is no such issue, or none that we may see. */
+    issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
+      const answer = await ask(`reading ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}`,
+        method: 'GET',
+        searchParams: { fields: 'status,assignee,labels' },
+      }).catch(unlessGone)
+      return answer === null ? null : issueIn(answer, ticket)
+    },
+    /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
+    search: async (jql: string, since: number): Promise<FoundIssue[]> => {
+      const found: FoundIssue[] = []
+      for await (const entry of searchIssues(ask, jql, [...FIELDS, 'comment'])) {
+        const issue = issueWithChangesIn(entry)
+        if (issue === null) continue
+        const { ticket } = issue
+        try {
+          const changes = await changesSince(ask, ticket, member(entry, 'changelog'), since)
+          const comments = await commentsSince(ask, ticket, member(entry, 'fields', 'comment'), since)
+          found.push({ ...issue, changes, comments })
+        } catch (error) {
+          // The search lags behind: an issue that is gone or hidden by now must not hide the others.
+          if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 403)) throw error
+        }
+      }
+      return found
+    },
+    /** The issues that JQL finds, as they are. */
+    issuesFound: async (jql: string): Promise<IssueWithChanges[]> =>
+      (await Array.fromAsync(searchIssues(ask, jql, FIELDS))).flatMap(issue => issueWithChangesIn(issue) ?? []),
+    /**
+     * Issues by their keys, present or previous, as they are. An issue that Jira does not show to us is left out, and may exist
+     * all the same.
+     */
+    issuesOf: async (tickets: readonly Ticket[]): Promise<IssueWithChanges[]> => {
+      const found: IssueWithChanges[] = []
+      for (let start = 0; start < tickets.length; start += PAGE) {
+        const issueIdsOrKeys = tickets.slice(start, start + PAGE)
+        const answer = await ask(`reading ${issueIdsOrKeys.length} issues in Jira`, {
+          url: '/rest/api/3/issue/bulkfetch',
+          method: 'POST',
+          reads: true,
+          body: { issueIdsOrKeys, fields: FIELDS, expand: ['changelog'] },
+        })
+        found.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
+      }
+      return found
+    },
+    /** The category of a status, by its id. */
+    categoryOf: async (status: string): Promise<StatusCategory> => {
+      if (!categories.has(status)) await readCategories()
+      return categories.get(status) ?? 'undefined'
+    },
+    /** Null when it is gone. */
+    readComment: async (ticket: Ticket, id: string): Promise<JiraComment | null> => {
+      const answer = await ask(`reading a comment on ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}/comment/${id}`,
+        method: 'GET',
+      }).catch(unlessGone)
+      return answer === null ? null : commentIn(answer)
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/** What must be true before a bot starts. */
+import { chmodSync, mkdirSync } from 'node:fs'
+import type { Config } from '../config/config.ts'
+import { fail } from '../errors.ts'
+import { findBot } from './http/operator.ts'
+
+/** The runners' token. Throws `not-configured` with everything that is missing. */
+export const requireConfigured = ({ botProblems, runnerToken }: Config, givenToken: string | null): string => {
+  const token = givenToken ?? runnerToken
+  if (botProblems.length === 0 && token !== null) return token
+  const missing = token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: without it, runners cannot connect.'] : []
+  throw fail(
+    'not-configured',
+    `starting the bot:\n${[...botProblems, ...missing].map(problem => `  - ${problem}`).join('\n')}`,
+    botProblems.length > 0
+      ? 'Set it up step by step: agent-swarm init'
+      : 'Set the same token for bot and runner, for example from: openssl rand -hex 32. On one host, agent-swarm up needs none.',
+  )
+}
+
+/** Makes the home private, and refuses a second bot there: both would publish every message. */
+export const takeHome = async (home: string, { isDryRun }: { isDryRun: boolean }): Promise<void> => {
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  chmodSync(home, 0o700)
+  // A bot that does not answer is no reason not to start.
+  if (isDryRun || (await findBot(home).catch(() => null)) === null) return
+  throw fail(
+    'busy',
+    `starting the bot: another one runs with AGENT_SWARM_HOME ${home}`,
+    'Stop that one first, or set another AGENT_SWARM_HOME for this one.',
+  )
+}

@@ -1,0 +1,67 @@
+/** What the bot writes in Jira without a command: notes on a ticket, and links to its pull requests. Pure. */
+import { projectOf, type Ticket } from '../../domain.ts'
+import type { JiraNote, PullRequestLink } from '../../store/port.ts'
+import { type Block, code, line, own, plainBlocks } from './text.ts'
+import { commandOf, providerName, RESTORE_RESCUED, type Rendered, rendered, runnersHost, sshCommand } from './words.ts'
+
+type Note<Kind extends JiraNote['kind']> = Extract<JiraNote, { kind: Kind }>
+
+const ready = ({ environment, host }: Note<'ready'>): Block[] => {
+  const { ticket, vmId, provider } = environment
+  const command = sshCommand(environment)
+  return [
+    {
+      line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
+    },
+    { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
+  ]
+}
+const failed = ({ action, failure }: Note<'failed'>): Block[] => [
+  { line: line`${code(commandOf(action))} of ${own(action.ticket)} failed and needs attention:` },
+  { listing: failure.message },
+  ...(failure.remedy === null ? [] : [{ line: line`What to do: ${failure.remedy}` }]),
+]
+const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
+  { line: own(`The machine of ${ticket} is deleted. On its runner's host:`) },
+  { listing: rescued },
+  { line: own(RESTORE_RESCUED) },
+]
+
+/** `ticket`: the key that the issue has now. */
+const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] => {
+  const why = {
+    'project-not-served': `${projectOf(ticket)} is not served here, so the machine of ${from} did not move along.`,
+    'two-machines': `${ticket} has a machine of its own, so the machine of ${from} keeps its old key.`,
+  }[reason]
+  return [{ line: own(`${why} It will be stopped and kept: \`agent-swarm list\` shows it.`) }]
+}
+
+const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
+  switch (note.kind) {
+    case 'ready':
+      return ready(note)
+    case 'failed':
+      return failed(note)
+    case 'rescued':
+      return rescued(note)
+    case 'not-moved':
+      return notMoved(ticket, note)
+    case 'text':
+      return plainBlocks(note.text)
+  }
+}
+/** `ticket`: where the note is posted. */
+export const jiraNote = (ticket: Ticket, note: JiraNote): Rendered => rendered(() => blocksOf(ticket, note))
+
+/** A pull request as Jira shows it beside the ticket. `webUrl`: GitHub's, for people. */
+export const remoteLink = ({ repo, number, branch, state }: PullRequestLink, webUrl: string) => ({
+  // Jira keeps one link of each id: the same id again updates it.
+  globalId: `agent-swarm:${webUrl}/${repo}/pull/${number}`.slice(0, 255),
+  relationship: 'pull request',
+  object: {
+    url: `${webUrl}/${repo}/pull/${number}`,
+    title: `${repo}#${number}`,
+    summary: `${branch} (${state})`.slice(0, 250),
+    status: { resolved: state !== 'open' },
+  },
+})

@@ -1,0 +1,135 @@
+/** Publishes one message: a function for each kind. True: something was written. */
+import type { Clock } from '../../clock.ts'
+import type { Log } from '../../log.ts'
+import { type CommentRef, threadOf } from '../../schema/action.ts'
+import type { MessageBody, Store } from '../../store/port.ts'
+import type { GitHub } from '../github/client.ts'
+import type { Jira } from '../jira/client.ts'
+import { replyMarker, statusMarker } from '../markers.ts'
+import { githubComment, react } from './github-side.ts'
+import { jiraNote } from './jira-notes.ts'
+import { jiraLink, jiraNoteComment, jiraReply } from './jira-side.ts'
+import { type OwnCommentSide, upsert } from './own-comment.ts'
+import { tooSoon, troubleOf, unpublishable } from './trouble.ts'
+import { replyOfComment, statusOfTicket } from './views.ts'
+import type { Rendered } from './words.ts'
+
+/** Between two edits of one reply: each is a request for GitHub, and flicker for readers. */
+const EDIT_EVERY_MS = 5_000
+
+export type PublishContext = {
+  store: Store
+  /** Null: this side is not configured. */
+  github: GitHub | null
+  jira: Jira | null
+  /** GitHub's address for people, `https://github.com`. */
+  webUrl: string
+  /** The clients show what they would publish. */
+  dryRun?: boolean
+  /** When a reply was last written, by thread. */
+  edited: Map<string, number>
+  clock: Clock
+  log: Log
+}
+type Body<Kind extends MessageBody['kind']> = Extract<MessageBody, { kind: Kind }>
+
+/** What changes while a comment is on its way is published too. */
+const untilTrue = async (publishOnce: () => Promise<boolean>): Promise<boolean> => {
+  let wrote = false
+  while (await publishOnce()) wrote = true
+  return wrote
+}
+
+const jiraOf = ({ jira }: PublishContext): Jira => {
+  if (jira === null) throw unpublishable('Jira is not configured')
+  return jira
+}
+
+const replySide = (context: PublishContext, comment: CommentRef, finished: boolean): OwnCommentSide<Rendered> => {
+  if (!('repo' in comment)) return jiraReply(jiraOf(context), { ...comment, finished })
+  const { repo, number, commentId } = comment
+  const marker = replyMarker(commentId)
+  return githubComment(context.github, { kind: 'reply', repo, number, about: String(commentId), marker }, true)
+}
+/** Throws when the reply was written a moment ago. A clock that was set back does not hold it up. */
+const pace = ({ edited, clock }: PublishContext, thread: string): void => {
+  for (const [other, at] of edited) if (at + EDIT_EVERY_MS <= clock()) edited.delete(other)
+  const wait = (edited.get(thread) ?? 0) + EDIT_EVERY_MS - clock()
+  if (wait > 0 && wait <= EDIT_EVERY_MS) throw tooSoon(wait)
+}
+const publishReply = (context: PublishContext, comment: CommentRef): Promise<boolean> =>
+  untilTrue(async () => {
+    const { store, edited, clock } = context
+    const reply = await replyOfComment(store, comment, clock())
+    if (reply === null) return false
+    const side = replySide(context, comment, reply.finished)
+    const known = await store.comments.get(side.key)
+    if (known?.fingerprint === reply.text.fingerprint) return false
+    pace(context, threadOf(comment))
+    const wrote = await upsert(store.comments, side, reply.text)
+    if (wrote) edited.set(threadOf(comment), clock())
+    return wrote
+  })
+
+const publishStatus = async (context: PublishContext, ticket: string): Promise<boolean> => {
+  const { store, github, clock, log } = context
+  const failed = new Set<string>()
+  let retry: { error: unknown } | null = null
+  const wrote = await untilTrue(async () => {
+    let wroteOne = false
+    for (const { repo, number } of await store.pullRequests.ofTicket(ticket)) {
+      const pullRequest = `${repo}#${number}`
+      const status = failed.has(pullRequest) ? null : await statusOfTicket(store, ticket, repo)
+      if (status === null) continue
+      const comment = { kind: 'status', repo, number, about: ticket, marker: statusMarker(ticket) } as const
+      try {
+        // That a machine is gone is said only where it was shown.
+        const side = githubComment(github, comment, status.exists)
+        wroteOne = (await upsert(store.comments, side, status.text)) || wroteOne
+      } catch (error) {
+        // The ticket's other pull requests get theirs.
+        failed.add(pullRequest)
+        const trouble = troubleOf(error, clock())
+        if (trouble.allows !== 'never') retry = { error }
+        else log.warn({ repo, number, ticket }, `a status comment is left out: ${trouble.reason}`)
+      }
+    }
+    return wroteOne
+  })
+  if (retry !== null) throw (retry as { error: unknown }).error
+  return wrote
+}
+
+const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
+  const text = jiraNote(ticket, note)
+  const side = jiraNoteComment(jiraOf(context), ticket, about, text)
+  // A note is not repeated when it would read differently today.
+  if (((await context.store.comments.get(side.key))?.id ?? null) !== null) return false
+  return upsert(context.store.comments, side, text)
+}
+
+const publishLink = (context: PublishContext, { ticket, pullRequest }: Body<'jira-link'>): Promise<boolean> =>
+  untilTrue(async () => {
+    const { store, webUrl } = context
+    const jira = jiraOf(context)
+    const link = await store.pullRequests.get(pullRequest)
+    if (link === null || link.ticket !== ticket) return false
+    const { side, text } = jiraLink(jira, link, webUrl)
+    return upsert(store.comments, side, text)
+  })
+
+export const publishBody = async (context: PublishContext, body: MessageBody): Promise<boolean> => {
+  switch (body.kind) {
+    case 'reaction':
+      await react(context.github, body)
+      return true
+    case 'reply':
+      return publishReply(context, body.comment)
+    case 'status':
+      return publishStatus(context, body.ticket)
+    case 'jira-note':
+      return publishNote(context, body)
+    case 'jira-link':
+      return publishLink(context, body)
+  }
+}

@@ -1,0 +1,232 @@
+/** The reply to the commands of one comment. Pure. */
+import { commandsFor } from '../../../handlers/slash-commands.ts'
+import type { Action, CommentRef } from '../../schema/action.ts'
+import type { Environment } from '../../schema/environment.ts'
+import type { Failure } from '../../schema/failure.ts'
+import type { Outcome } from '../../schema/outcome.ts'
+import { hasRoom, whyNever } from '../../store/fits.ts'
+import type { ActionRow, KnownRunner, Request } from '../../store/port.ts'
+import { type Block, code, type Line, line, own } from './text.ts'
+import {
+  checkpointBlocks,
+  commandOf,
+  duration,
+  graceBlocks,
+  loginLine,
+  moment,
+  RESTORE_RESCUED,
+  type Rendered,
+  rendered,
+  type TimeTexts,
+  unsavedWorkLine,
+} from './words.ts'
+
+/** A command of the comment, with what its answer needs. */
+export type ReplyView = {
+  request: Request
+  /** Its action in the queue; null when it has none or it is no longer there. */
+  row: ActionRow | null
+  /** The ticket's unfinished actions before it, oldest first. */
+  ahead: readonly ActionRow[]
+  /** The runner that has the ticket's machine; null when any may take the action. */
+  pinned: KnownRunner | null
+  /** The connected runners. */
+  runners: readonly KnownRunner[]
+  /** The environment as it was last reported, and its runner's host. */
+  known: Environment | null
+  host: string | null
+  /** When a merge's delete is due, epoch ms; null when none is scheduled. */
+  deleteAt: number | null
+  /** Epoch ms. What goes on is reported with its age. */
+  now: number
+}
+type Place = 'github' | 'jira'
+
+// ── While it waits or runs ──
+
+const stateOfEarlier = ({ action, state, progress }: ActionRow): Line => {
+  const command = code(commandOf(action))
+  if (state !== 'active') return line`${command}, which is waiting too`
+  return progress === null
+    ? line`${command}, which is in progress`
+    : line`${command}, which is in progress (${code(progress.phase)} since ${own(moment(progress.at))})`
+}
+
+/** It is the oldest of its ticket, and only a runner with free memory is missing. */
+const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners: readonly KnownRunner[]): boolean => {
+  // With a machine, a create changes nothing.
+  if (action.kind !== 'create' || known !== null) return false
+  const offers = runners.flatMap(({ offer }) => (offer !== null && whyNever(action, offer) === null ? [offer] : []))
+  return offers.length > 0 && offers.every(offer => !hasRoom(action, offer))
+}
+
+const waitingLine = ({ row, ahead, pinned, runners, known, now }: ReplyView & { row: ActionRow }): Line => {
+  const [next] = ahead
+  if (next?.state !== 'active' && pinned !== null && !pinned.connected)
+    return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. It starts when that runner is back.`
+  if (next?.state !== 'active' && runners.length === 0)
+    return own('Waiting: no runner is connected. It starts when one is (`agent-swarm runner`).')
+  if (next !== undefined) {
+    const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
+    return line`Waiting for ${stateOfEarlier(next)}${more}.`
+  }
+  if (row.notBefore > now)
+    return line`Attempt ${row.attempt} failed. The next attempt is at ${own(moment(row.notBefore))}.`
+  if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
+    return own('Waiting for free memory on a runner. It starts when another machine is stopped or deleted.')
+  return own('Next in line: a runner takes it as soon as it has a free slot.')
+}
+
+const progressLine = (view: ReplyView, { at, elapsed }: TimeTexts): Line => {
+  const { request, row, now } = view
+  if (row === null) return own('It is no longer in the queue. Repeat the command if you still need it.')
+  if (row.state === 'cancelled') return own('Cancelled before it began.')
+  if (row.state !== 'active') return line`${waitingLine({ ...view, row })} (${own(at(now))})`
+  const phase = row.progress === null ? [] : line`: ${code(row.progress.phase)} since ${own(moment(row.progress.at))}`
+  return line`In progress${phase} (${own(at(now))}, ${own(elapsed(request.at, now))} after the command).`
+}
+
+// ── When it has ended ──
+
+const unsavedWorkBlocks = ({ unsavedWork }: Environment): Block[] =>
+  unsavedWork === null ? [] : [{ line: line`Unsaved work at the last check: ${unsavedWorkLine(unsavedWork)}.` }]
+
+const accessBlock = (environment: Environment, host: string | null): Block => {
+  const { status } = environment
+  if (status === 'running') return { line: line`Log in with ${loginLine(environment, host)}.` }
+  return { line: own(status === 'stopped' ? 'It is stopped. `/swarm start` starts it.' : `It is ${status}.`) }
+}
+
+/** The answer to a question: the part that was asked for, with its age. */
+const statusBlocks = (
+  about: 'checkpoints' | 'ssh' | 'all',
+  environment: Environment,
+  { host, deleteAt }: Pick<ReplyView, 'host' | 'deleteAt'>,
+  times: TimeTexts,
+): Block[] => {
+  const { ticket, status, ssh, observedAt } = environment
+  const address =
+    ssh === null || status !== 'running' ? [] : line` Its SSH address is ${code(`${ssh.host}:${ssh.port}`)}.`
+  const state = (): Block[] => [
+    { line: line`${own(ticket)} is ${own(status)} as of ${own(times.at(observedAt))}.${address}` },
+    ...(status === 'running' || status === 'stopped' ? [accessBlock(environment, host)] : []),
+    ...graceBlocks(deleteAt),
+    ...unsavedWorkBlocks(environment),
+  ]
+  const checkpoints = () => checkpointBlocks(environment, times)
+  return { ssh: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
+}
+
+type Done = Extract<Outcome, { result: 'done' }>
+/** What to do next, by kind of action. */
+const nextSteps = (action: Action, { environment, rescued }: Done, host: string | null): Block[] => {
+  const access = environment === null ? [] : [accessBlock(environment, host)]
+  if (action.kind === 'stop')
+    return [
+      { line: own('`/swarm start` starts it again.') },
+      ...(environment === null ? [] : unsavedWorkBlocks(environment)),
+    ]
+  if (action.kind === 'checkpoint') {
+    // Without a name, the runner chose one.
+    const name = action.name ?? environment?.checkpoints.at(-1)?.name
+    return name === undefined ? [] : [{ line: line`${code(`/swarm restore ${name}`)} restores it.` }]
+  }
+  if (action.kind === 'delete')
+    return [{ line: own(rescued === undefined ? 'This cannot be undone.' : RESTORE_RESCUED) }]
+  return action.kind === 'delete-checkpoint' ? [] : access
+}
+
+const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeTexts): Block[] => {
+  const { environment, summary, seconds } = outcome
+  if (action.kind === 'status')
+    return environment === null
+      ? [{ line: line`${summary}. ${own('`/swarm create` creates its machine.')}` }]
+      : statusBlocks(action.about ?? 'all', environment, view, times)
+  const { at, ended } = view.request
+  const total = ended === null ? 0 : Math.round((ended.at - at) / 1000)
+  const waited = total > seconds + 5 ? line` (${own(duration(total))} including the wait)` : []
+  return [
+    { line: line`${summary}. It took ${own(duration(seconds))}${waited}.` },
+    ...nextSteps(action, outcome, view.host),
+  ]
+}
+
+/** A remedy is written for the runner's host. Commands in outside text are broken, so that these stand here. */
+const COMMAND_REMEDIES: Partial<Record<Failure['kind'], string>> = {
+  'no-such-environment': 'In a comment: `/swarm create` creates its machine.',
+  'unsaved-work':
+    'In a comment: `/swarm start` starts it, to look at the work; `/swarm delete --force` deletes it without saving.',
+}
+const failedBlocks = ({ kind, message, remedy }: Failure): Block[] => {
+  const commands = COMMAND_REMEDIES[kind]
+  return [
+    { line: own('Failed:') },
+    { listing: message },
+    ...(remedy === null ? [] : [{ line: line`What to do: ${remedy}` }]),
+    ...(commands === undefined ? [] : [{ line: own(commands) }]),
+  ]
+}
+
+// ── The whole ──
+
+const unfinishedBlocks = (view: ReplyView, action: Action, place: Place, times: TimeTexts): Block[] => {
+  const { known } = view
+  // Jira has no reactions that would say so.
+  const received = place === 'jira' ? own('Received. ') : []
+  const lastKnown: Block[] =
+    action.kind === 'status' && known !== null
+      ? [{ line: own('Until then, the last known state:') }, ...statusBlocks(action.about ?? 'all', known, view, times)]
+      : []
+  return [{ line: [...received, ...progressLine(view, times)] }, ...lastKnown]
+}
+
+const answerBlocks = (view: ReplyView, place: Place, times: TimeTexts): Block[] => {
+  const { action, answer, ended } = view.request
+  if (answer !== null) return answer.text === '' ? [] : [{ line: own(answer.text) }]
+  if (action === null) return []
+  const outcome = ended?.outcome ?? null
+  const blocks = () => {
+    if (outcome === null) return unfinishedBlocks(view, action, place, times)
+    if (outcome.result === 'failed') return failedBlocks(outcome.failure)
+    return outcome.result === 'done'
+      ? doneBlocks(view, action, outcome, times)
+      : [{ line: line`Nothing to do: ${outcome.reason}.` }]
+  }
+  const keeps = action.cancelsDelete === true && action.kind !== 'delete' && outcome?.result !== 'failed'
+  return [
+    { line: [code(`/swarm ${commandOf(action)}`)] },
+    ...blocks(),
+    ...(keeps ? [{ line: own('The delete that was scheduled after the merge is cancelled.') }] : []),
+  ]
+}
+
+const helpBlocks = (place: Place): Block[] => [
+  { line: own('Commands, each on a line of its own:') },
+  {
+    table: [
+      ['Command', 'What it does', 'Example'].map(own),
+      ...commandsFor(place).map(({ usage, summary, example }) => [
+        [code(`/swarm ${usage}`)],
+        own(summary),
+        [code(example)],
+      ]),
+    ],
+  },
+]
+
+/** First line of a reply in Jira, by which it is found again. Replies of earlier versions have it too. */
+export const jiraReplyLine = (commentId: string): string => `Answer to comment ${commentId}:`
+
+/** One comment that answers all commands of another. */
+export const replyTo = (comment: CommentRef, views: readonly ReplyView[]): Rendered => {
+  // On GitHub a hidden marker names the comment.
+  const [place, head]: [Place, Block[]] =
+    'repo' in comment ? ['github', []] : ['jira', [{ line: own(jiraReplyLine(comment.commentId)) }]]
+  const withHelp = views.some(({ request }) => request.answer?.help === true)
+  return rendered(times => {
+    const answers = views.map(view => answerBlocks(view, place, times)).filter(blocks => blocks.length > 0)
+    // The table comes once, however many commands ask for it.
+    const parts = withHelp ? [...answers, helpBlocks(place)] : answers
+    return [...head, ...parts.flatMap((part, n): Block[] => [...(n === 0 ? [] : [{ rule: true } as const]), ...part])]
+  })
+}

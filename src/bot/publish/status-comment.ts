@@ -1,0 +1,118 @@
+/** The status comment on each pull request of a ticket. Pure. */
+import type { Ticket } from '../../domain.ts'
+import type { Environment } from '../../schema/environment.ts'
+import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
+import { type Block, code, type Line, line, own, strong } from './text.ts'
+import {
+  checkpointBlocks,
+  commandOf,
+  duration,
+  graceBlocks,
+  loginLine,
+  moment,
+  providerName,
+  RESTORE_RESCUED,
+  type Rendered,
+  rendered,
+  requestedBy,
+  runnersHost,
+  type TimeTexts,
+  unsavedWorkLine,
+} from './words.ts'
+
+export type StatusView = {
+  ticket: Ticket
+  known: KnownEnvironment
+  /** The runner that has it; null when it is unknown. */
+  runner: Pick<KnownRunner, 'host' | 'seenAt' | 'connected'> | null
+  /** The last requests that were done, failed or refused; newest first. */
+  history: readonly Request[]
+  /** When a merge's delete is due, epoch ms; null when none is scheduled. */
+  deleteAt: number | null
+  /** Errors in the configuration file of the comment's repository. */
+  fileProblems: readonly string[]
+}
+
+const resultLine = ({ ended, reason, verdict }: Request): Line => {
+  if (verdict === 'refused') return line`refused: ${reason ?? ''}`
+  const outcome = ended?.outcome ?? null
+  if (outcome === null) return own('in progress')
+  if (outcome.result === 'failed') return line`failed: ${code(outcome.failure.message)}`
+  return outcome.result === 'done' ? line`done in ${own(duration(outcome.seconds))}` : own('nothing to do')
+}
+const historyLine = (request: Request): Line => {
+  const { action, what, at, by, ended } = request
+  const command = action === null ? what : commandOf(action)
+  return line`${own(moment(ended?.at ?? at))}: ${code(command)}, ${requestedBy(by)}: ${resultLine(request)}`
+}
+const historyBlocks = (history: readonly Request[]): Block[] =>
+  history.length === 0 ? [] : [{ line: own('Recent requests:') }, { list: history.map(historyLine) }]
+
+type Row = [name: string, value: Line]
+const rows = ({ known: { environment }, runner }: StatusView, { at }: TimeTexts): Row[] => {
+  const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt } = environment
+  const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
+  const contact: Row[] =
+    runner === null ? [] : [['Runner', line`${code(runner.host)}, last contact ${own(at(runner.seenAt))}`]]
+  const unsaved: Row[] = unsavedWork === null ? [] : [['Unsaved work at the last check', unsavedWorkLine(unsavedWork)]]
+  return [
+    ['State', line`${strong(status)} as of ${own(at(observedAt))}`],
+    ...logIn,
+    ...contact,
+    ['Provider', own(providerName(environment.provider))],
+    [
+      'Machine',
+      line`${code(vmId)}, created ${own(moment(createdAt))} from ${code(baseImage)}, ${requestedBy(createdBy)}`,
+    ],
+    ...unsaved,
+  ]
+}
+
+const existing = (view: StatusView, times: TimeTexts): Block[] => {
+  const { ticket, known, runner, history, deleteAt, fileProblems } = view
+  const { environment } = known
+  const away: Block[] =
+    runner === null || runner.connected
+      ? []
+      : [
+          {
+            line: line`The runner on ${code(runner.host)} does not respond. This is the state at its last contact.`,
+          },
+        ]
+  const problems: Block[] =
+    fileProblems.length === 0
+      ? []
+      : [
+          { line: own('`.github/agent-swarm.yml` has errors. The previous version stays in effect:') },
+          { listing: fileProblems.join('\n') },
+        ]
+  return [
+    { heading: own(`${ticket}: ${environment.status}`) },
+    { table: [[[], []], ...rows(view, times).map(([name, value]) => [own(name), value])] },
+    ...away,
+    ...graceBlocks(deleteAt),
+    ...checkpointBlocks(environment, times),
+    ...historyBlocks(history),
+    ...problems,
+    { small: own('Kept up to date by agent-swarm. `/swarm help` lists the commands.') },
+  ]
+}
+
+const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[] => {
+  const outcome = last?.ended?.outcome
+  if (outcome?.result !== 'done' || outcome.rescued === undefined) return []
+  return [{ line: line`Saved first, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
+}
+const gone = ({ ticket, runner, history }: StatusView, { vmId, provider }: Environment, goneAt: number): Block[] => [
+  { heading: own(`${ticket}: deleted`) },
+  {
+    line: line`The machine ${code(vmId)} (${own(providerName(provider))}) has been gone since ${own(moment(goneAt))}, with its disk and its checkpoints.`,
+  },
+  ...rescuedBlocks(history, runner?.host ?? null),
+  ...historyBlocks(history),
+]
+
+export const statusComment = (view: StatusView): Rendered => {
+  const { environment, goneAt } = view.known
+  return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt)))
+}

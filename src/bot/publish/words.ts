@@ -1,0 +1,152 @@
+/** Phrases that status comments, replies and Jira notes share. Pure. */
+import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
+import type { Action, Requester } from '../../schema/action.ts'
+import type { Checkpoint, Environment, UnsavedWork } from '../../schema/environment.ts'
+import { type Block, code, type Line, line, own } from './text.ts'
+
+// ── Rendering ──
+
+/** Texts that change with time alone. They are left out of the fingerprint. */
+export type TimeTexts = {
+  at: (time: number | string) => string
+  /** From `from` until `now`, epoch ms. In the fingerprint it changes once a minute. */
+  elapsed: (from: number, now: number) => string
+}
+/** `fingerprint` stays the same as long as a reader learns nothing new. */
+export type Rendered = { blocks: Block[]; fingerprint: string }
+
+export const fingerprintOf = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('hex')
+export const rendered = (build: (times: TimeTexts) => Block[]): Rendered => ({
+  blocks: build({ at: moment, elapsed: (from, now) => duration(Math.max(0, Math.round((now - from) / 1000))) }),
+  fingerprint: fingerprintOf(
+    build({ at: () => '', elapsed: (from, now) => String(Math.floor(Math.max(0, now - from) / 60_000)) }),
+  ),
+})
+
+// ── Times and sizes ──
+
+/** `2026-11-24 09:45:10 UTC`. A runner may send a time that is none. */
+export const moment = (at: number | string): string => {
+  const date = new Date(at)
+  return Number.isNaN(date.getTime()) ? 'an unknown time' : `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`
+}
+export const duration = (seconds: number): string => {
+  if (seconds < 0.1) return 'less than 0.1 s'
+  if (seconds < 90) return `${Math.round(seconds * 10) / 10} s`
+  const whole = Math.round(seconds)
+  return whole < 90 * 60
+    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
+    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
+}
+const byteSize = (bytes: number): string => {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  return `${Math.round((bytes / 1024 ** power) * 10) / 10} ${units[power]}`
+}
+
+// ── Actions and requesters ──
+
+/** An action, written as its command without `/swarm`. */
+export const commandOf = (action: Action): string => {
+  if (action.kind === 'status') return action.about ?? 'status'
+  if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
+  return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
+}
+const origins = {
+  github: 'on GitHub',
+  jira: 'in Jira',
+  cli: 'with the CLI',
+  clock: 'by schedule',
+} satisfies Record<Requester['via'], string>
+export const requestedBy = ({ via, who }: Requester): Line =>
+  who === null ? own(`requested ${origins[via]}`) : line`requested by ${code(who)} ${own(origins[via])}`
+
+// ── Machines ──
+
+export const providerName = (name: Environment['provider']): string =>
+  name === 'synthetic' ? 'synthetic: no real machine' : name
+
+/** A comment has a maximum length: further repositories are only counted. */
+const MAX_REPOSITORIES = 10
+const separated = (parts: readonly Line[], separator: string): Line =>
+  parts.flatMap((part, n) => (n === 0 ? part : [{ own: separator }, ...part]))
+
+/** `none`, or the repositories with what each has. */
+export const unsavedWorkLine = (work: UnsavedWork): Line => {
+  if (!work.known) return line`unknown: ${work.reason}`
+  if (work.repositories.length === 0) return own('none')
+  const named = work.repositories.slice(0, MAX_REPOSITORIES).map(({ path, ...repository }) => {
+    const counts = [
+      [repository.uncommitted, 'uncommitted'],
+      [repository.untracked, 'untracked'],
+      [repository.stashes, 'stashed'],
+      [repository.unpushed, 'unpushed'],
+    ] as const
+    return line`${code(path)}: ${own(counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', '))}`
+  })
+  const more = work.repositories.length - MAX_REPOSITORIES
+  const rest = more > 0 ? [line`${more} more ${own(more === 1 ? 'repository' : 'repositories')}`] : []
+  return separated([...named, ...rest], '; ')
+}
+
+/**
+ * A command to paste on the runner's host. It verifies the machine's own key, as agent-swarm does; both keys lie in the
+ * runner's home, here the default one. Null when the address is not safe to paste.
+ */
+export const sshCommand = ({ vmId, ssh }: Pick<Environment, 'vmId' | 'ssh'>): string | null => {
+  if (ssh === null || (isIP(ssh.host) === 0 && ssh.host !== 'localhost') || !/^[a-z_][a-z0-9_-]*$/.test(ssh.user))
+    return null
+  const keys = '~/.agent-swarm/ssh'
+  const hostKey = `-o HostKeyAlias=${vmId} -o UserKnownHostsFile=${keys}/${vmId}.known_hosts -o StrictHostKeyChecking=yes`
+  const port = ssh.port === 22 ? '' : `-p ${ssh.port} `
+  return `ssh -i ${keys}/login/key -o IdentitiesOnly=yes ${hostKey} ${port}${ssh.user}@${ssh.host}`
+}
+
+/** `host`: the runner's, when it is known. */
+export const runnersHost = (host: string | null): Line =>
+  host === null ? own("on the runner's host") : line`on the runner's host (${code(host)})`
+
+/** How to log in to a running machine. */
+export const loginLine = (environment: Environment, host: string | null): Line => {
+  const command = sshCommand(environment)
+  const alternative = command === null ? [] : line`, or ${code(command)} from there`
+  return line`${code(`agent-swarm ssh ${environment.ticket}`)} ${runnersHost(host)}${alternative}`
+}
+
+/** `scheduledAt` (epoch ms): when a merge's delete is due; null when none is scheduled. */
+export const graceBlocks = (scheduledAt: number | null): Block[] =>
+  scheduledAt === null
+    ? []
+    : [
+        {
+          line: line`The pull request is merged. The machine will be deleted at ${own(moment(scheduledAt))}. ${code('/swarm start')} keeps it.`,
+        },
+      ]
+
+/** How to restore the work that a delete saved. */
+export const RESTORE_RESCUED = '`rescued.json` there lists the commands that restore it.'
+
+// ── Checkpoints ──
+
+const MAX_CHECKPOINTS = 20
+
+const checkpointRow = ({ name, why, commit, createdAt, withMemory, sizeBytes }: Checkpoint): Line[] => [
+  [code(name)],
+  line`${own(why)}${commit === null ? '' : line` of ${code(commit.slice(0, 7))}`}${own(withMemory ? ', with memory' : '')}`,
+  own(moment(createdAt)),
+  own(sizeBytes === null || sizeBytes === undefined ? '' : byteSize(sizeBytes)),
+]
+
+/** Newest first. */
+export const checkpointBlocks = ({ checkpoints, observedAt }: Environment, { at }: TimeTexts): Block[] => {
+  if (checkpoints.length === 0) return [{ line: own('No checkpoints yet. `/swarm checkpoint [name]` makes one.') }]
+  const newest = checkpoints.toReversed().slice(0, MAX_CHECKPOINTS)
+  const more = checkpoints.length - newest.length
+  return [
+    { line: line`Checkpoints as of ${own(at(observedAt))}:` },
+    { table: [['checkpoint', 'reason', 'created', 'size'].map(own), ...newest.map(checkpointRow)] },
+    ...(more > 0 ? [{ line: line`${more} older ${own(more === 1 ? 'one is' : 'ones are')} not shown.` }] : []),
+  ]
+}

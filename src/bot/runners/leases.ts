@@ -1,0 +1,100 @@
+/** Ends or returns actions whose runner was lost, and rejects creates that no runner can take. */
+import { openJumpWatch } from '../../clock.ts'
+import type { Ticket } from '../../domain.ts'
+import type { Failure } from '../../schema/failure.ts'
+import { HEARTBEAT_MS, LEASE_MS } from '../../schema/runner-protocol.ts'
+import { whyNever } from '../../store/fits.ts'
+import { type ActionRow, type KnownRunner, MAX_ATTEMPTS, type Store } from '../../store/port.ts'
+import { failAction, type OutcomeContext, rejectAction } from './outcomes.ts'
+
+/** A bot that did not look for so long was down or asleep. */
+const GAP_MS = LEASE_MS / 2
+/** A create is rejected after this: every runner that is there has sent a heartbeat by then. */
+const GRACE_MS = 2 * HEARTBEAT_MS
+const REJECT_EVERY_MS = HEARTBEAT_MS
+
+// ── Lost runners ──
+
+const endExpired = async (context: OutcomeContext): Promise<void> => {
+  const { queue } = context.store
+  for (const row of await queue.expired()) {
+    const { id, token, action, attempt } = row
+    if (token === null) continue
+    if (attempt < MAX_ATTEMPTS) {
+      await queue.giveBack(id, token)
+      continue
+    }
+    const failure: Failure = {
+      kind: 'unknown',
+      message: `${action.kind} of ${action.ticket}: the runner was lost while doing it, ${MAX_ATTEMPTS} times`,
+      remedy: 'Look at the log of the runner, then request it again.',
+    }
+    await failAction(context, row, token, { failure, retry: false, environment: null })
+  }
+}
+
+// ── Creates that no runner can take ──
+
+/** Why none of these runners can take the create, even with an empty host; null when one can, or when it is not known. */
+export const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly KnownRunner[]): Failure | null => {
+  if (action.kind !== 'create' || runners.length === 0) return null
+  const obstacles: { host: string; reason: string; remedy: string }[] = []
+  for (const { host, offer } of runners) {
+    const obstacle = offer === null ? null : whyNever(action, offer)
+    if (obstacle === null) return null
+    obstacles.push({ host, ...obstacle })
+  }
+  const [first] = obstacles
+  return {
+    kind: 'capacity',
+    message: `creating ${action.ticket}: no runner can take it: ${obstacles.map(({ host, reason }) => `${host}: ${reason}`).join('; ')}`,
+    remedy: first === undefined ? null : `On ${first.host}: ${first.remedy}`,
+  }
+}
+
+/** Then a create changes nothing, and any runner can take it. */
+const hasMachine = async (store: Store, ticket: Ticket): Promise<boolean> => {
+  const known = await store.runners.environment(ticket)
+  return known !== null && known.goneAt === null
+}
+
+const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
+  const { store, clock } = context
+  const connected = (await store.runners.list()).filter(runner => runner.connected)
+  if (connected.length === 0) return
+  const busy = new Set((await store.queue.list({ state: 'active' })).map(({ action }) => action.ticket))
+  for (const row of await store.queue.list({ state: 'pending' })) {
+    const { ticket } = row.action
+    const waited = clock() - row.createdAt
+    // Only the oldest of a ticket: earlier actions end first. A negative wait is a clock that was set back.
+    const isDue = !busy.has(ticket) && (waited < 0 || waited >= GRACE_MS)
+    busy.add(ticket)
+    if (!isDue || row.action.kind !== 'create' || (await hasMachine(store, ticket))) continue
+    const pin = await store.queue.pinnedTo(ticket)
+    const failure = whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
+    if (failure !== null) await rejectAction(context, row, failure)
+  }
+}
+
+/** `look` is called about twice a second. `hereSince`: since when the bot has run without a gap, epoch ms. */
+export const openLeaseWatch = (context: OutcomeContext) => {
+  const { clock } = context
+  const jumped = openJumpWatch(clock, { ahead: GAP_MS })
+  let hereSince = clock()
+  let rejectedAt = clock()
+  return {
+    hereSince: () => hereSince,
+    look: async (): Promise<void> => {
+      const now = clock()
+      // While the bot was away, nobody could renew a lease.
+      if (jumped()) {
+        hereSince = now
+        rejectedAt = now
+      }
+      if (now - hereSince >= LEASE_MS) await endExpired(context)
+      if (now - hereSince < GRACE_MS || now - rejectedAt < REJECT_EVERY_MS) return
+      rejectedAt = now
+      await rejectImpossible(context)
+    },
+  }
+}

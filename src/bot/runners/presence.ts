@@ -1,0 +1,77 @@
+/** Which runners are there, what they report, and what waits for them. */
+import type { Log } from '../../log.ts'
+import type { HeartbeatRequest, HeartbeatResponse } from '../../schema/runner-protocol.ts'
+import { MAX_WAITING_ACTIONS } from '../../schema/runner-protocol.ts'
+import { hasRoom, whyNever } from '../../store/fits.ts'
+import { type ActionRow, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
+import { openProblemLog } from '../problem-log.ts'
+
+type Conflict = Awaited<ReturnType<Store['runners']['heartbeat']>>['heldElsewhere'][number]
+
+/** Logs runners that come and go, and machines that two runners have for one ticket. Times are epoch ms. */
+export const openPresence = (log: Log) => {
+  const present = new Map<string, { host: string; at: number }>()
+  const conflicts = new Map<string, Set<string>>()
+  const problems = openProblemLog(log)
+  return {
+    heard: ({ runnerId, host, version }: HeartbeatRequest, now: number): void => {
+      if (!present.has(runnerId)) log.info({ host, version }, 'a runner is connected')
+      present.set(runnerId, { host, at: now })
+    },
+    /** `hereSince`: heartbeats before that found no bot. */
+    look: async (store: Store, now: number, hereSince: number): Promise<void> => {
+      for (const [runner, { host, at }] of present) {
+        if (now - Math.max(at, hereSince) <= RUNNER_AWAY_MS) continue
+        present.delete(runner)
+        const { pending } = await store.counts()
+        log.warn({ host, pending }, 'a runner no longer responds; its actions wait until it is back')
+      }
+    },
+    conflicts: ({ runnerId, host }: HeartbeatRequest, current: readonly Conflict[]): void => {
+      const subjects = new Map(current.map(conflict => [`${conflict.ticket} on ${host}`, conflict]))
+      for (const subject of conflicts.get(runnerId) ?? []) if (!subjects.has(subject)) problems.clear(subject)
+      for (const [subject, { ticket, vmId, host: holder }] of subjects)
+        problems.report(subject, {
+          message: `${subject}: ${vmId} is ignored, because the runner on ${holder} has the machine of this ticket`,
+          remedy: `Delete one of the two, on its own host: agent-swarm delete ${ticket}`,
+        })
+      conflicts.set(runnerId, new Set(subjects.keys()))
+    },
+  }
+}
+
+const whyWaiting = (
+  { action, notBefore }: ActionRow,
+  { offer }: HeartbeatRequest,
+  active: ActionRow['action'] | undefined,
+  now: number,
+): string => {
+  if (active !== undefined) return `${active.kind} of the same ticket is in progress`
+  if (notBefore > now) return `the next attempt is at ${new Date(notBefore).toISOString()}`
+  const obstacle = action.kind === 'create' ? whyNever(action, offer) : null
+  if (obstacle !== null) return `this runner cannot take it: ${obstacle.reason}`
+  if (action.kind === 'create' && !hasRoom(action, offer))
+    return 'the host has no room for another machine of this size'
+  return 'all slots of the runner are in use'
+}
+
+/** The pending actions for this runner, or for any. Oldest first. */
+export const waitingFor = async (
+  store: Store,
+  heartbeat: HeartbeatRequest,
+  now: number,
+): Promise<HeartbeatResponse['waiting']> => {
+  const rows = await store.queue.list({ state: 'pending' })
+  if (rows.length === 0) return []
+  const active = new Map((await store.queue.list({ state: 'active' })).map(({ action }) => [action.ticket, action]))
+  const waiting: HeartbeatResponse['waiting'] = []
+  for (const row of rows) {
+    if (waiting.length >= MAX_WAITING_ACTIONS) break
+    const { ticket, kind, by } = row.action
+    const pin = await store.queue.pinnedTo(ticket)
+    if (pin !== null && pin !== heartbeat.runnerId) continue
+    const why = whyWaiting(row, heartbeat, active.get(ticket), now)
+    waiting.push({ ticket, kind, by, since: new Date(row.createdAt).toISOString(), why })
+  }
+  return waiting
+}

@@ -1,0 +1,102 @@
+/** What the bot does by the clock. */
+import type { Rules } from '../../handlers/handler.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Log } from '../log.ts'
+import type { Store } from '../store/port.ts'
+import { acceptFound, catchUp } from './catch-up.ts'
+import type { GitHub } from './github/client.ts'
+import { openGitHubPoll } from './github/poll.ts'
+import { openRedeliver } from './github/redeliver.ts'
+import type { Jira } from './jira/client.ts'
+import { openJiraPoll } from './jira/poll.ts'
+import { LOOK_MS } from './runners/api.ts'
+import type { ScheduleRow } from './schedule.ts'
+
+const DAY_MS = 24 * 60 * 60_000
+/** GitHub delivers again for at most three days. */
+const QUEUE_MS = 14 * DAY_MS
+const KNOWLEDGE_MS = 90 * DAY_MS
+/** Payloads of deliveries without an effect are kept for a replay, up to this many bytes. */
+export const KEPT_PAYLOADS = 64 * 1024 * 1024
+const SCHEDULED_EVERY_MS = 5_000
+export const CATCHING_UP = 'catching up'
+
+type Context = {
+  config: Config
+  store: Store
+  github: GitHub | null
+  jira: Jira | null
+  rulesOf: (repo: string) => Promise<Rules>
+  rulesChanged: (repo: string) => Promise<void>
+  lookAfterRunners: () => Promise<void>
+  /** There is something in the inbox. */
+  nudgeInbox: () => void
+  clock: Clock
+  log: Log
+}
+type Poll = { round(): Promise<number>; compare(): Promise<void> }
+
+/** Polled when nothing is delivered; otherwise a step of catching up. */
+const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean }[] => {
+  const { config, store, github, jira, rulesOf, rulesChanged, nudgeInbox, clock, log } = context
+  const everyMs = config.pollSeconds * 1000
+  const common = { store, accept: acceptFound(store, nudgeInbox), everyMs, clock, log }
+  const hasToken = config.github?.via === 'token'
+  const parts = hasToken ? (['pushes', 'comments', 'pulls'] as const) : (['pulls'] as const)
+  const { projects, assignees } = config
+  return [
+    ...(github === null
+      ? []
+      : [
+          {
+            name: 'polling GitHub',
+            poll: openGitHubPoll({ ...common, github, rulesOf, rulesChanged, parts }),
+            isPolled: hasToken,
+          },
+        ]),
+    ...(jira === null
+      ? []
+      : [
+          {
+            name: 'polling Jira',
+            poll: openJiraPoll({ ...common, jira, projects, assignees }),
+            isPolled: config.jira?.webhookSecret === null,
+          },
+        ]),
+  ]
+}
+
+export const scheduleRows = (context: Context): ScheduleRow[] => {
+  const { config, store, github, lookAfterRunners, nudgeInbox, clock, log } = context
+  const all = polls(context)
+  const redeliver = github === null ? [] : [openRedeliver({ github, store, clock, log })]
+  const steps = [
+    ...redeliver,
+    ...all.flatMap(({ poll, isPolled }) => (isPolled ? [poll.compare] : [poll.round, poll.compare])),
+  ]
+  return [
+    { name: 'looking after runners', every: LOOK_MS, run: lookAfterRunners },
+    {
+      name: 'accepting scheduled deliveries',
+      every: SCHEDULED_EVERY_MS,
+      run: async () => {
+        if ((await store.inbox.acceptScheduled(clock())) > 0) nudgeInbox()
+      },
+    },
+    {
+      name: 'purging the store',
+      every: '17 * * * *',
+      run: () =>
+        store.purge({
+          queueBefore: clock() - QUEUE_MS,
+          knowledgeBefore: clock() - KNOWLEDGE_MS,
+          payloadBytes: KEPT_PAYLOADS,
+        }),
+    },
+    { name: CATCHING_UP, every: '7,22,37,52 * * * *', run: catchUp(steps), atStart: true, afterJump: true },
+    ...all
+      .filter(({ isPolled }) => isPolled)
+      .map(({ name, poll }) => ({ name, every: config.pollSeconds * 1000, run: poll.round, atStart: true })),
+  ]
+}

@@ -1,0 +1,164 @@
+/**
+ * Earlier versions had four tables for what is one record of requests now: `asked` (states that were asked for), `command` (the
+ * commands of comments), `operation` (the history of a ticket) and `audit`. Each row becomes a request that answers the queries
+ * that its table answered.
+ */
+import { isTicket, type Ticket } from '../../domain.ts'
+import type { Action, ActionKind, CommentRef, Requester } from '../../schema/action.ts'
+import type { Outcome } from '../../schema/outcome.ts'
+import { bareAction } from './runners.ts'
+import { json, type Sql } from './sql.ts'
+import { translate } from './translate.ts'
+
+type Asked = { action_id: string; ticket: Ticket; kind: ActionKind; asked_by: string; at: number; person: number }
+type Command = {
+  thread: string
+  line: number
+  comment: string
+  at: number
+  action_id: string | null
+  action: string | null
+  said: string | null
+  outcome: string | null
+  ok: number | null
+  ended_at: number | null
+}
+type Audit = {
+  id: string
+  at: number
+  who: string
+  what: string
+  place: string
+  reason: string
+  verdict: 'allowed' | 'refused'
+  ticket: Ticket | null
+}
+type Operation = {
+  what: string
+  by: Requester
+  at: number
+  result: 'done' | 'failed' | 'refused'
+  said: string | null
+  seconds: number | null
+}
+/** The action in the queue, which is in today's words already. */
+type Queued = { payload: string; state: string; outcome: string | null; ended_at: number | null }
+type Ending = { ended_at: number | null; ok: number | null; outcome: string | null }
+
+/** The action as a command would ask for it. */
+const wordsOf = (action: Action): string => {
+  if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
+  return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
+}
+
+const placeOf = (comment: CommentRef | null, id: string, ticket: Ticket): string => {
+  if (comment !== null) return 'repo' in comment ? `${comment.repo}#${comment.number}` : comment.ticket
+  const via = id.slice(0, id.indexOf(':'))
+  return via === 'cli' || via === 'clock' ? via : ticket
+}
+
+const endingOf = (command: Command | undefined, queued: Queued | undefined, at: number): Ending => {
+  if (command !== undefined) {
+    const { ok, outcome } = command
+    return {
+      ended_at: ok === null ? null : (command.ended_at ?? command.at),
+      ok,
+      outcome: outcome && translate(outcome),
+    }
+  }
+  // Its action ended long ago.
+  if (queued === undefined) return { ended_at: at, ok: 1, outcome: null }
+  const { state, outcome, ended_at } = queued
+  return { ended_at, outcome, ok: ended_at === null ? null : Number(state === 'done') }
+}
+
+const importAction = (
+  sql: Sql,
+  request: { id: string; at: number; by: Requester; person: number; action: Action },
+  command: Command | undefined,
+  queued: Queued | undefined,
+): void => {
+  const { id, at, by, person, action } = request
+  sql.add('request', {
+    ...{ id, at, recorded_at: command?.at ?? at, by: JSON.stringify(by), person, ticket: action.ticket },
+    place: placeOf(json<CommentRef>(command?.comment), id, action.ticket),
+    ...{ thread: command?.thread ?? null, line: command?.line ?? null, comment: command?.comment ?? null },
+    ...{ what: wordsOf(action), kind: action.kind, action: JSON.stringify(action), verdict: 'allowed' },
+    ...endingOf(command, queued, at),
+  })
+}
+
+const importActions = (sql: Sql, former: Sql, commands: readonly Command[]): void => {
+  const byAction = new Map(commands.map(command => [command.action_id, command]))
+  for (const { action_id: id, ticket, kind, asked_by, at, person } of former.all<Asked>('select * from asked')) {
+    const by = JSON.parse(asked_by) as Requester
+    const command = byAction.get(id)
+    byAction.delete(id)
+    const queued = sql.get<Queued>('select payload, state, outcome, ended_at from action where id = ?', id)
+    const text = (command?.action && translate(command.action)) ?? queued?.payload ?? null
+    const action = json<Action>(text) ?? bareAction({ kind, ticket, by, at: new Date(at).toISOString() })
+    if (action !== null) importAction(sql, { id, at, by, person, action }, command, queued)
+  }
+  // Of these, only the command was still known.
+  for (const [id, command] of byAction) {
+    if (id === null || command.action === null) continue
+    const action = JSON.parse(translate(command.action)) as Action
+    importAction(sql, { id, at: command.at, by: action.by, person: 1, action }, command, undefined)
+  }
+}
+
+/** Commands that were answered without an action. */
+const importAnswer = (sql: Sql, command: Command): void => {
+  const { thread, line, comment, at, said, ok, ended_at } = command
+  const ref = JSON.parse(comment) as CommentRef
+  const by: Requester = { via: 'repo' in ref ? 'github' : 'jira', who: null }
+  sql.add('request', {
+    ...{ id: `${thread}:${line}`, at, recorded_at: at, by: JSON.stringify(by), person: 1 },
+    ...{ place: placeOf(ref, '', ''), thread, line, comment, what: '', verdict: 'answered', answer: said },
+    ...{ ended_at: ended_at ?? at, ok: ok ?? 1 },
+  })
+}
+
+const importAudit = (sql: Sql, { id, at, who, what, place, reason, verdict, ticket }: Audit): void => {
+  const by: Requester = { via: isTicket(place) ? 'jira' : 'github', who: who === 'nobody' ? null : who }
+  sql.add('request', {
+    ...{ id, at, recorded_at: at, by: JSON.stringify(by), person: 1, place, ticket, what, verdict, reason },
+    ...{ ended_at: at, ok: Number(verdict === 'allowed'), audit: 1 },
+  })
+}
+
+const importOperation = (sql: Sql, seq: number, ticket: Ticket, operation: Operation): void => {
+  const { what, by, at, result, said, seconds } = operation
+  const outcome = {
+    done: () => ({
+      ...{ result: 'done', summary: what, environment: null, seconds: seconds ?? 0 },
+      ...(said === null ? {} : { rescued: said }),
+    }),
+    failed: () => ({
+      result: 'failed',
+      failure: { kind: 'unknown', message: said ?? '', remedy: null },
+      environment: null,
+    }),
+    refused: () => null,
+  }[result]() as Outcome | null
+  sql.add('request', {
+    ...{ id: `operation:${seq}`, at, recorded_at: at, by: JSON.stringify(by), person: 0, place: ticket, ticket, what },
+    ...{ verdict: result === 'refused' ? 'refused' : 'allowed', reason: result === 'refused' ? said : null },
+    ...{ ended_at: at, ok: Number(result === 'done'), outcome: outcome && JSON.stringify(outcome), history: 1 },
+  })
+}
+
+export const importRequests = (sql: Sql, former: Sql): void => {
+  const commands = former.all<Command>('select * from command')
+  importActions(
+    sql,
+    former,
+    commands.filter(command => command.action_id !== null),
+  )
+  for (const command of commands) if (command.action_id === null) importAnswer(sql, command)
+  for (const row of former.all<Audit>('select * from audit order by seq')) importAudit(sql, row)
+  for (const { seq, ticket, body } of former.all<{ seq: number; ticket: Ticket; body: string }>(
+    'select seq, ticket, body from operation order by seq',
+  ))
+    importOperation(sql, seq, ticket, JSON.parse(body))
+}

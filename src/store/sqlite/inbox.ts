@@ -1,0 +1,218 @@
+import type { Outcome } from '../../schema/outcome.ts'
+import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
+import { isDueAt } from './due.ts'
+import { applyEffect } from './effects.ts'
+import { putMessages } from './outbox.ts'
+import { actionsOf, enqueue } from './queue.ts'
+import { recordRequests } from './requests.ts'
+import type { Sql } from './sql.ts'
+
+type Row = {
+  seq: number
+  source: Delivery['source']
+  id: string
+  event: string
+  lane: string
+  body: string | null
+  received_at: number
+  attempt: number
+  not_before: number
+  verdict: Verdict | null
+  reason: string | null
+  settled_at: number | null
+  since: number | null
+}
+
+/** What is in memory: after a restart, deliveries that were in progress are due again. */
+type Inbox = {
+  sql: Sql
+  /** Deliveries that are being decided, with their lanes. */
+  inProgress: Map<number, string>
+  /** The lane that was served last: the next look begins after it, so that no lane keeps the others waiting. */
+  served: string
+}
+
+/** True when it is due now: it is new, or had no effect before. */
+const acceptDelivery = (sql: Sql, { source, id, event, lane, body, receivedAt }: Delivery): boolean =>
+  sql.run(
+    `insert into delivery (source, id, event, lane, body, received_at) values (?, ?, ?, ?, ?, ?)
+     on conflict (source, id) do update set body = excluded.body, received_at = excluded.received_at, since = null,
+       verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0
+     where delivery.verdict <> 'actions'`,
+    ...[source, id, event, lane, body, receivedAt],
+  ) === 1
+
+const accept = (sql: Sql, deliveries: readonly Delivery[]): number =>
+  deliveries.filter(delivery => acceptDelivery(sql, delivery)).length
+
+const acceptScheduled = (sql: Sql, now: number): number => {
+  const rows = sql.all<{ at: number } & Delivery>(
+    'select source, id, event, lane, body, at from scheduled where at <= ? order by at',
+    now,
+  )
+  sql.run('delete from scheduled where at <= ?', now)
+  return accept(
+    sql,
+    rows.map(({ at, ...delivery }) => ({ ...delivery, receivedAt: at })),
+  )
+}
+
+/**
+ * The oldest undecided delivery of each lane that has none in progress, once around. Two steps in an index for each lane,
+ * however long the backlog.
+ */
+function* heads({ sql, inProgress, served }: Inbox): Generator<Row> {
+  const lanes = new Set(inProgress.values())
+  const rounds = [
+    { after: served, last: null },
+    { after: '', last: served },
+  ]
+  for (const { after, last } of rounds) {
+    for (let lane = after; ; ) {
+      const next = sql.get<{ lane: string }>(
+        'select lane from delivery where verdict is null and lane > ? order by lane limit 1',
+        lane,
+      )
+      if (next === undefined || (last !== null && next.lane > last)) break
+      lane = next.lane
+      if (lanes.has(lane)) continue
+      const row = sql.get<Row>('select * from delivery where verdict is null and lane = ? order by seq limit 1', lane)
+      if (row !== undefined) yield row
+    }
+  }
+}
+
+const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
+  const now = inbox.sql.clock()
+  const taken: StoredDelivery[] = []
+  for (const row of heads(inbox)) {
+    if (taken.length >= limit) break
+    const { seq, source, id, event, lane, body, received_at: receivedAt, attempt, not_before, since } = row
+    inbox.served = lane
+    if (!isDueAt(not_before, now)) continue
+    inbox.inProgress.set(seq, lane)
+    taken.push({
+      ...{ seq, source, id, event, lane, receivedAt, attempt },
+      body: body ?? '',
+      dueSince: since ?? receivedAt,
+    })
+  }
+  return taken
+}
+
+const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
+  const { seq, verdict, reason, actions, messages, requests, effects } = settled
+  const isOpen = sql.run(
+    `update delivery set verdict = ?1, reason = ?2, settled_at = ?3, body = iif(?1 = 'actions', null, body)
+     where seq = ?4 and verdict is null`,
+    ...[verdict, reason, sql.clock(), seq],
+  )
+  if (isOpen === 0) return
+  const id = sql.get<{ id: string }>('select id from delivery where seq = ?', seq)?.id ?? null
+  for (const effect of effects) applyEffect(sql, effect)
+  recordRequests(sql, requests)
+  for (const action of actions) enqueue(sql, action)
+  putMessages(sql, messages, id)
+}
+
+/** Why an action did nothing, or failed. */
+const reasonOf = (outcome: Outcome | null): string | null => {
+  if (outcome?.result === 'skipped') return outcome.reason
+  return outcome?.result === 'failed' ? outcome.failure.message : null
+}
+
+const deliveryRowOf = (sql: Sql, row: Row): DeliveryRow => ({
+  source: row.source,
+  id: row.id,
+  event: row.event,
+  lane: row.lane,
+  receivedAt: row.received_at,
+  verdict: row.verdict ?? 'waiting',
+  reason: row.reason,
+  attempt: row.attempt,
+  dueAt: row.verdict === null ? Math.max(row.not_before, row.received_at) : null,
+  settledAt: row.settled_at,
+  actions: actionsOf(sql, row.id).map(({ action: { kind, ticket }, state, outcome }) => ({
+    ...{ kind, ticket, state },
+    result: outcome?.result ?? null,
+    reason: reasonOf(outcome),
+  })),
+})
+
+const MATCHES = `(? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
+  or lane in (select value from json_each(?))
+  or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
+
+const listDeliveries = (sql: Sql, filters: Parameters<Store['inbox']['list']>[0], limit: number): DeliveryRow[] =>
+  sql
+    .all<Row>(
+      `select * from delivery where ${['true', ...filters.map(() => MATCHES)].join(' and ')} order by seq desc limit ?`,
+      ...filters.flatMap(({ word, lanes }) => [word, JSON.stringify(lanes), word]),
+      limit,
+    )
+    .map(row => deliveryRowOf(sql, row))
+
+const replay = ({ sql, inProgress }: Inbox, id: string): ReplayResult => {
+  const row = sql.get<Row>(
+    `select * from delivery where id = ?1 or source || ':' || id = ?1 order by seq desc limit 1`,
+    id,
+  )
+  if (row === undefined) return 'unknown'
+  if (row.verdict === 'actions') return 'had-effect'
+  if (inProgress.has(row.seq)) return 'in-progress'
+  if (row.body === null) return 'no-payload'
+  sql.run(
+    `update delivery set verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0, since = ?
+     where seq = ?`,
+    ...[sql.clock(), row.seq],
+  )
+  return 'again'
+}
+
+const nextDueAt = (inbox: Inbox): number | null => {
+  const now = inbox.sql.clock()
+  let next: number | null = null
+  for (const { not_before } of heads(inbox)) {
+    if (isDueAt(not_before, now)) return now
+    next = Math.min(next ?? not_before, not_before)
+  }
+  return next
+}
+
+export const openInbox = (sql: Sql): Store['inbox'] => {
+  const inbox: Inbox = { sql, inProgress: new Map(), served: '' }
+  return {
+    accept: async deliveries => sql.transaction(() => accept(sql, deliveries)),
+    acceptScheduled: async now => sql.transaction(() => acceptScheduled(sql, now)),
+    scheduledAt: async ticket =>
+      sql.get<{ at: number }>('select at from scheduled where ticket = ?', ticket)?.at ?? null,
+    known: async (source, ids) =>
+      new Set(
+        sql
+          .all<{ id: string }>(
+            `select id from delivery where source = ? and id in (select value from json_each(?))
+               and coalesce(verdict, '') <> 'failed'`,
+            ...[source, JSON.stringify(ids)],
+          )
+          .map(row => row.id),
+      ),
+    due: async limit => takeDue(inbox, limit),
+    settle: async settled => {
+      sql.transaction(() => {
+        for (const item of settled) settleDelivery(sql, item)
+      })
+      for (const { seq } of settled) inbox.inProgress.delete(seq)
+    },
+    postpone: async (seq, at, reason) => {
+      sql.run(
+        'update delivery set attempt = attempt + 1, not_before = ?, reason = ? where seq = ? and verdict is null',
+        ...[at, reason, seq],
+      )
+      inbox.inProgress.delete(seq)
+    },
+    release: async seq => void inbox.inProgress.delete(seq),
+    list: async (filters, limit) => listDeliveries(sql, filters, limit),
+    replay: async id => sql.transaction(() => replay(inbox, id)),
+    nextDueAt: async () => nextDueAt(inbox),
+  }
+}

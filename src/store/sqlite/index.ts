@@ -1,0 +1,57 @@
+/** The store on node:sqlite, in one file. Lease, order and retry are in the SQL, so that they hold whoever asks. */
+import { type OpenDatabase, openDatabase } from '../../sqlite.ts'
+import type { Counts, Store } from '../port.ts'
+import { openComments } from './comments.ts'
+import { openCursors } from './cursors.ts'
+import { importMemory } from './import-memory.ts'
+import { openInbox } from './inbox.ts'
+import { migrations } from './migrations.ts'
+import { openOutbox } from './outbox.ts'
+import { openPullRequests } from './pull-requests.ts'
+import { purge } from './purge.ts'
+import { openQueue } from './queue.ts'
+import { openRepositories } from './repositories.ts'
+import { openRequests } from './requests.ts'
+import { openRunners } from './runners.ts'
+import { openSql, type Sql } from './sql.ts'
+import { openTickets } from './tickets.ts'
+
+const counts = (sql: Sql): Counts => {
+  const number = (text: string) => sql.get<{ n: number | null }>(text)?.n ?? null
+  return {
+    inbox: number('select count(*) as n from delivery where verdict is null') ?? 0,
+    pending: number(`select count(*) as n from action where state = 'pending'`) ?? 0,
+    active: number(`select count(*) as n from action where state = 'active'`) ?? 0,
+    dead: number(`select count(*) as n from action where state = 'dead'`) ?? 0,
+    outbox: number('select count(*) as n from outbox') ?? 0,
+    oldestDeliveryAt: number('select min(received_at) as n from delivery where verdict is null'),
+    oldestPendingAt: number(`select min(created_at) as n from action where state = 'pending'`),
+    oldestMessageAt: number('select min(created_at) as n from outbox'),
+  }
+}
+
+/** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
+export const openStore = (path: string, clock: () => number, open: OpenDatabase = openDatabase): Store => {
+  importMemory(path, clock)
+  const database = open(path, migrations)
+  const { db } = database
+  // A longer log between checkpoints: a flood writes each delivery once, and not at once again.
+  db.exec('pragma wal_autocheckpoint = 8000')
+  const sql = openSql(database, clock)
+  return {
+    inbox: openInbox(sql),
+    queue: openQueue(sql),
+    outbox: openOutbox(sql),
+    requests: openRequests(sql),
+    tickets: openTickets(sql),
+    pullRequests: openPullRequests(sql),
+    repositories: openRepositories(sql),
+    cursors: openCursors(sql),
+    comments: openComments(sql),
+    runners: openRunners(sql),
+    counts: async () => counts(sql),
+    purge: async limits => sql.transaction(() => purge(sql, limits)),
+    probe: async () => db.exec('begin immediate; rollback'),
+    close: async () => db.close(),
+  }
+}

@@ -1,0 +1,50 @@
+/** What each file of the store does its SQL with. Statements are prepared once and kept. */
+import type { StatementSync } from 'node:sqlite'
+import type { Database } from '../../sqlite.ts'
+
+type Cell = string | number | null
+/** By the column's name. */
+type Cells = Record<string, Cell>
+
+/** Of a cell that holds JSON. */
+export const json = <T>(cell: string | null | undefined): T | null =>
+  typeof cell === 'string' ? (JSON.parse(cell) as T) : null
+
+export type Sql = ReturnType<typeof openSql>
+
+/** `clock` gives epoch milliseconds. `R` is a row as the statement returns it. */
+export const openSql = ({ db, transaction }: Database, clock: () => number) => {
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    const known = prepared.get(sql)
+    if (known !== undefined) return known
+    const statement = db.prepare(sql)
+    prepared.set(sql, statement)
+    return statement
+  }
+  /** Returns the number of rows that it changed. */
+  const run = (sql: string, ...values: Cell[]): number => Number(prepare(sql).run(...values).changes)
+  const insert = (table: string, row: Cells, onConflict: string): number => {
+    const columns = Object.keys(row)
+    return run(
+      `insert into ${table} (${columns.join(', ')}) values (${columns.map(() => '?').join(', ')})
+       on conflict do ${onConflict}`,
+      ...Object.values(row),
+    )
+  }
+  return {
+    db,
+    clock,
+    transaction,
+    run,
+    get: <R>(sql: string, ...values: Cell[]) => prepare(sql).get(...values) as R | undefined,
+    all: <R>(sql: string, ...values: Cell[]) => prepare(sql).all(...values) as R[],
+    /** Adds a row unless its key exists. True when it was added. */
+    add: (table: string, row: Cells): boolean => insert(table, row, 'nothing') === 1,
+    /** Adds a row, or sets these cells of the row with this key. */
+    put: (table: string, key: Cells, cells: Cells): void => {
+      const changes = Object.keys(cells).map(column => `${column} = excluded.${column}`)
+      insert(table, { ...key, ...cells }, `update set ${changes.join(', ')}`)
+    },
+  }
+}

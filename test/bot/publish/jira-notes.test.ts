@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest'
+import { jiraNote, remoteLink } from '../../../src/bot/publish/jira-notes.ts'
+import { adf } from '../../../src/bot/publish/text.ts'
+import type { JiraNote } from '../../../src/store/port.ts'
+import { dev, environment } from './fixtures.ts'
+
+const create = { kind: 'create', ticket: 'DROP-1', by: dev, replyTo: null } as const
+const text = (note: JiraNote) =>
+  adf(jiraNote('DROP-1', note).blocks).content.map(
+    ({ type, content = [] }) => `${type}: ${content.map(node => node.text).join('')}`,
+  )
+
+test.for([
+  [
+    { kind: 'ready', environment: environment({ provider: 'synthetic' }), host: 'studio' },
+    [
+      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
+      'codeBlock: agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7',
+    ],
+  ],
+  [
+    {
+      kind: 'failed',
+      action: create,
+      failure: { kind: 'capacity', message: 'creating DROP-1:\n4 GiB needed', remedy: 'Stop another.' },
+    },
+    [
+      'paragraph: create of DROP-1 failed and needs attention:',
+      'codeBlock: creating DROP-1:\n4 GiB needed',
+      'paragraph: What to do: Stop another.',
+    ],
+  ],
+  [
+    { kind: 'rescued', ticket: 'DROP-1', rescued: 'its unsaved work is in ~/x' },
+    [
+      "paragraph: The machine of DROP-1 is deleted. On its runner's host:",
+      'codeBlock: its unsaved work is in ~/x',
+      'paragraph: rescued.json there lists the commands that restore it.',
+    ],
+  ],
+  [
+    { kind: 'not-moved', from: 'SHOP-7', reason: 'project-not-served' },
+    [
+      'paragraph: DROP is not served here, so the machine of SHOP-7 did not move along. It will be stopped and kept: agent-swarm list shows it.',
+    ],
+  ],
+  [
+    { kind: 'not-moved', from: 'SHOP-7', reason: 'two-machines' },
+    [
+      'paragraph: DROP-1 has a machine of its own, so the machine of SHOP-7 keeps its old key. It will be stopped and kept: agent-swarm list shows it.',
+    ],
+  ],
+  [
+    { kind: 'text', text: 'DROP-1 has its machine\n    agent-swarm ssh DROP-1' },
+    ['paragraph: DROP-1 has its machine', 'codeBlock: agent-swarm ssh DROP-1'],
+  ],
+] satisfies [JiraNote, string[]][])('the note $0.kind', ([note, expected]) => {
+  expect(text(note)).toEqual(expected)
+})
+
+test('a pull request as a link in Jira', () => {
+  const link = { repo: 'acme/shop', number: 7, ticket: 'DROP-1', branch: 'drop-1-login' }
+  expect(remoteLink({ ...link, state: 'merged', closedAt: null }, 'https://github.com')).toEqual({
+    globalId: 'agent-swarm:https://github.com/acme/shop/pull/7',
+    relationship: 'pull request',
+    object: {
+      url: 'https://github.com/acme/shop/pull/7',
+      title: 'acme/shop#7',
+      summary: 'drop-1-login (merged)',
+      status: { resolved: true },
+    },
+  })
+})

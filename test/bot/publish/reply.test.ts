@@ -1,0 +1,283 @@
+import { expect, test } from 'vitest'
+import { type ReplyView, replyTo } from '../../../src/bot/publish/reply.ts'
+import { adf } from '../../../src/bot/publish/text.ts'
+import type { Action } from '../../../src/schema/action.ts'
+import type { Environment } from '../../../src/schema/environment.ts'
+import type { Outcome } from '../../../src/schema/outcome.ts'
+import type { ActionRow } from '../../../src/store/port.ts'
+import { at, dev, environment, markdownOf, offer, runner } from './fixtures.ts'
+
+const comment = { repo: 'acme/shop', number: 7, commentId: 5 }
+const common = { ticket: 'DROP-1', by: dev, replyTo: { ...comment, line: 0 } }
+const restore: Action = { kind: 'restore', name: 'before', ...common }
+const create: Action = { kind: 'create', ...common }
+const actionRow = (action: Action, more: Partial<ActionRow> = {}): ActionRow => ({
+  ...{
+    id: 'github:d1:0',
+    correlation: 'd1',
+    action,
+    seq: 1,
+    state: 'pending',
+    attempt: 0,
+    runnerId: null,
+    token: null,
+  },
+  ...{ leaseUntil: null, progress: null, createdAt: 0, notBefore: 0, outcome: null },
+  ...more,
+})
+const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Action = restore): ReplyView => ({
+  request: {
+    ...{ id: 'github:d1:0', at: at('09:59:00'), by: dev, person: true, place: 'acme/shop#7', ticket: 'DROP-1' },
+    ...{ command: { comment, line: 0 }, what: '/swarm', action, verdict: 'allowed', reason: null, answer: null },
+    ended: outcome === null ? null : { at: at('09:59:04'), ok: outcome.result !== 'failed', outcome },
+  },
+  row: actionRow(action),
+  ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, now: at('10:00:00') },
+  ...more,
+})
+const answered = (text: string, help: boolean): ReplyView => {
+  const { request, ...rest } = view(null)
+  return { ...rest, request: { ...request, action: null, answer: { text, help } } }
+}
+const replied = (...views: ReplyView[]) => markdownOf(replyTo(comment, views))
+const done = (summary: string, more: Partial<Extract<Outcome, { result: 'done' }>> = {}): Outcome => ({
+  ...{ result: 'done', summary, environment: null, seconds: 4 },
+  ...more,
+})
+const failed = (kind: 'capacity' | 'unsaved-work', message: string, remedy: string | null): Outcome => ({
+  result: 'failed',
+  failure: { kind, message, remedy },
+  environment: null,
+})
+
+test.for([
+  [
+    'a restore',
+    view(
+      done('DROP-1 is restored to before; its previous state is pre-restore-20261124-094500', {
+        environment: environment(),
+      }),
+    ),
+    [
+      '`/swarm restore before`',
+      'DROP-1 is restored to before; its previous state is pre-restore-20261124-094500. It took 4 s.',
+      'Log in with `agent-swarm ssh DROP-1`',
+    ],
+  ],
+  [
+    'a checkpoint',
+    view(
+      done('checkpoint before of DROP-1 is made', { seconds: 0 }),
+      {},
+      {
+        ...{ kind: 'checkpoint', name: 'before', why: 'command', commit: null, ...common },
+      },
+    ),
+    ['It took less than 0.1 s.', '`/swarm restore before` restores it.'],
+  ],
+  [
+    'a forced delete',
+    view(done('DROP-1 is deleted', { seconds: 125 }), {}, { kind: 'delete', force: true, ...common }),
+    ['`/swarm delete --force`', 'It took 2 min 5 s.', 'This cannot be undone.'],
+  ],
+  [
+    'a delete that saved work',
+    view(done('DROP-1 is deleted', { rescued: 'x' }), {}, { kind: 'delete', force: false, ...common }),
+    ['`rescued.json` there lists the commands that restore it.'],
+  ],
+  [
+    'a failure',
+    view(failed('capacity', 'creating DROP-1: 4 GiB needed', 'Stop another.')),
+    ['Failed:', '```text\ncreating DROP-1: 4 GiB needed\n```', 'What to do: Stop another.'],
+  ],
+  [
+    'a failure that a command can solve, which can be copied',
+    view(failed('unsaved-work', 'DROP-1 is kept and stopped', 'agent-swarm start DROP-1')),
+    [
+      '```text\nDROP-1 is kept and stopped\n```',
+      'What to do: agent-swarm start DROP-1',
+      'In a comment: `/swarm start` starts it, to look at the work; `/swarm delete --force` deletes it without saving.',
+    ],
+  ],
+  [
+    'nothing to do',
+    view({ result: 'skipped', reason: 'DROP-1 is running already', environment: null }),
+    ['Nothing to do: DROP-1 is running already.'],
+  ],
+  [
+    'a question about a machine that does not exist',
+    view(done('DROP-1 has no environment'), {}, { kind: 'status', ...common }),
+    ['DROP-1 has no environment. `/swarm create` creates its machine.'],
+  ],
+  [
+    'a stop that found unsaved work',
+    view(
+      done('DROP-1 is stopped', {
+        environment: environment({
+          status: 'stopped',
+          unsavedWork: {
+            known: true,
+            repositories: [{ path: '/srv/shop', uncommitted: 2, untracked: 0, stashes: 0, unpushed: 1 }],
+          },
+        }),
+      }),
+      {},
+      { kind: 'stop', ...common },
+    ),
+    ['`/swarm start` starts it again.', 'Unsaved work at the last check: `/srv/shop`: 2 uncommitted, 1 unpushed.'],
+  ],
+  [
+    'a stop that found none',
+    view(
+      done('DROP-1 is stopped', {
+        environment: environment({ status: 'stopped', unsavedWork: { known: true, repositories: [] } }),
+      }),
+      {},
+      { kind: 'stop', ...common },
+    ),
+    ['Unsaved work at the last check: none.'],
+  ],
+  ['no runner', view(null, { runners: [] }), ['Waiting: no runner is connected.', '(2026-11-24 10:00:00 UTC)']],
+  [
+    'its runner is away',
+    view(null, { pinned: runner({ connected: false }) }),
+    ['Waiting for the runner on `studio`, which has this machine and does not respond.'],
+  ],
+  [
+    'an earlier action in progress',
+    view(null, {
+      ahead: [actionRow(create, { state: 'active', progress: { phase: 'ssh', at: '2026-11-24T09:59:30.000Z' } })],
+    }),
+    ['Waiting for `create`, which is in progress (`ssh` since 2026-11-24 09:59:30 UTC). (2026-11-24 10:00:00 UTC)'],
+  ],
+  [
+    'several earlier actions',
+    view(null, { ahead: [actionRow(create), actionRow(create)] }),
+    ['Waiting for `create`, which is waiting too, and 1 more of DROP-1.'],
+  ],
+  [
+    'another attempt',
+    view(null, { row: actionRow(restore, { attempt: 2, notBefore: at('10:00:08') }) }),
+    ['Attempt 2 failed. The next attempt is at 2026-11-24 10:00:08 UTC.'],
+  ],
+  [
+    'a create that only waits for free memory',
+    view(null, { runners: [runner({ offer: offer(1_024) })] }, create),
+    ['Waiting for free memory on a runner. It starts when another machine is stopped or deleted.'],
+  ],
+  [
+    'a create with free memory on one of two runners',
+    view(null, { runners: [runner({ offer: offer(1_024) }), runner({ offer: offer(8_192) })] }, create),
+    ['Next in line: a runner takes it as soon as it has a free slot.'],
+  ],
+  ['no free slot', view(null), ['Next in line: a runner takes it as soon as it has a free slot.']],
+  [
+    'in progress',
+    view(null, {
+      row: actionRow(restore, { state: 'active', progress: { phase: 'boot', at: '2026-11-24T09:59:20.000Z' } }),
+    }),
+    ['In progress: `boot` since 2026-11-24 09:59:20 UTC (2026-11-24 10:00:00 UTC, 60 s after the command).'],
+  ],
+  ['cancelled', view(null, { row: actionRow(restore, { state: 'cancelled' }) }), ['Cancelled before it began.']],
+  ['no longer queued', view(null, { row: null }), ['It is no longer in the queue. Repeat the command']],
+] satisfies [string, ReplyView, string[]][])('%s', ([, given, expected]) => {
+  const body = replied(given)
+  for (const text of expected) expect(body).toContain(text)
+})
+
+const status = (about?: 'checkpoints' | 'ssh'): Action => ({
+  kind: 'status',
+  ...(about === undefined ? {} : { about }),
+  ...common,
+})
+const running = (more: Partial<Environment> = {}): Outcome =>
+  done('DROP-1 is running', {
+    environment: environment({ ssh: { host: '127.0.0.1', port: 2222, user: 'agent' }, ...more }),
+  })
+
+test('/swarm ssh shows whether it runs, where, how to log in, and how old that is', () => {
+  expect(replied(view(running(), { host: 'studio' }, status('ssh')))).toBe(`\`/swarm ssh\`
+
+DROP-1 is running as of 2026-11-24 09:45:10 UTC. Its SSH address is \`127.0.0.1:2222\`.
+
+Log in with \`agent-swarm ssh DROP-1\` on the runner's host (\`studio\`), or \`ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes -p 2222 agent@127.0.0.1\` from there.`)
+  expect(replied(view(running({ status: 'stopped' }), {}, status('ssh')))).toContain(
+    'DROP-1 is stopped as of 2026-11-24 09:45:10 UTC.\n\nIt is stopped. `/swarm start` starts it.',
+  )
+})
+
+test('/swarm checkpoints lists them, and nothing else', () => {
+  const body = replied(view(running(), {}, status('checkpoints')))
+  expect(body).toContain('`/swarm checkpoints`\n\nNo checkpoints yet')
+  expect(body).not.toContain('Log in')
+})
+
+test('a question that no runner can answer now shows the last known state', () => {
+  const body = replied(view(null, { runners: [], known: environment() }, status()))
+  expect(body).toContain('Waiting: no runner is connected.')
+  expect(body).toContain('Until then, the last known state:\n\nDROP-1 is running as of 2026-11-24 09:45:10 UTC.')
+})
+
+test('a command that waited long shows the total time', () => {
+  const { request, ...rest } = view(done('DROP-1 is started'))
+  const outcome = request.ended?.outcome ?? null
+  const late = { ...request, ended: { at: request.at + 130_000, ok: true, outcome } }
+  expect(replied({ ...rest, request: late })).toContain(
+    'DROP-1 is started. It took 4 s (2 min 10 s including the wait).',
+  )
+})
+
+test('the fingerprint of an action in progress changes with its phase, and once a minute', () => {
+  const fingerprint = (seconds: number, phase: string) =>
+    replyTo(comment, [
+      view(null, {
+        row: actionRow(restore, { state: 'active', progress: { phase, at: '2026-11-24T09:59:20.000Z' } }),
+        now: at('10:00:00') + seconds * 1000,
+      }),
+    ]).fingerprint
+  expect(fingerprint(50, 'boot')).toBe(fingerprint(0, 'boot'))
+  expect(fingerprint(0, 'ssh')).not.toBe(fingerprint(0, 'boot'))
+  expect(fingerprint(60, 'boot')).not.toBe(fingerprint(0, 'boot'))
+})
+
+test('in the minutes of grace an answer says when the machine is deleted', () => {
+  const seen = done('', { environment: environment() })
+  expect(replied(view(seen, { deleteAt: at('10:30:00') }, status()))).toContain(
+    'The pull request is merged. The machine will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
+  )
+})
+
+test('a command that cancels the delete after a merge says so', () => {
+  const skipped: Outcome = { result: 'skipped', reason: 'DROP-1 is running already', environment: environment() }
+  const start: Action = { kind: 'start', ...common }
+  const cancelled = 'The delete that was scheduled after the merge is cancelled.'
+  expect(replied(view(skipped, {}, start))).not.toContain(cancelled)
+  expect(replied(view(skipped, {}, { ...start, cancelsDelete: true }))).toContain(
+    `Nothing to do: DROP-1 is running already.\n\n${cancelled}`,
+  )
+})
+
+test('a checkpoint without a name shows the name that it got', () => {
+  const common = { why: 'command', commit: null, withMemory: true, sizeBytes: null } as const
+  const made = { name: '20261124-095900', createdAt: '2026-11-24T09:59:00.000Z', ...common }
+  const after = environment({ checkpoints: [{ ...made, name: 'older' }, made] })
+  const action: Action = { ...restore, kind: 'checkpoint', name: null, why: 'command', commit: null }
+  expect(replied(view(done('it is made', { environment: after }), {}, action))).toContain(
+    '`/swarm restore 20261124-095900` restores it.',
+  )
+})
+
+test('the table of commands comes once, after the answers', () => {
+  const body = replied(answered('', true), answered('Unknown command `fly`.', true), answered('', true))
+  expect(body.match(/Commands, each/g)).toHaveLength(1)
+  expect(body).toMatch(/^Unknown command `fly`\.\n\n---\n\nCommands, each/)
+  expect(replied(answered('', true))).toMatch(/^Commands, each/)
+})
+
+test('in Jira the reply names the comment, and the table leaves out what only works on pull requests', () => {
+  const { blocks } = replyTo({ ticket: 'DROP-1', commentId: '10001' }, [answered('', true)])
+  expect(blocks[0]).toEqual({ line: [{ own: 'Answer to comment 10001:' }] })
+  const text = JSON.stringify(adf(blocks))
+  expect(text).toContain('/swarm restore [name]')
+  expect(text).not.toContain('/swarm allow')
+})

@@ -1,0 +1,155 @@
+import { expect, test } from 'vitest'
+import { type StatusView, statusComment } from '../../../src/bot/publish/status-comment.ts'
+import type { Action } from '../../../src/schema/action.ts'
+import type { Checkpoint } from '../../../src/schema/environment.ts'
+import type { Outcome } from '../../../src/schema/outcome.ts'
+import type { Request } from '../../../src/store/port.ts'
+import { at, dev, environment, known, markdownOf, runner } from './fixtures.ts'
+
+const view = (more: Partial<StatusView> = {}): StatusView => ({
+  ticket: 'DROP-1',
+  known: known(),
+  runner: runner(),
+  history: [],
+  deleteAt: null,
+  fileProblems: [],
+  ...more,
+})
+const statusOf = (more: Partial<StatusView>) => markdownOf(statusComment(view(more)))
+const common = { ticket: 'DROP-1', by: dev, replyTo: null }
+const request = (endedAt: string, action: Action | null, outcome: Outcome | null): Request => ({
+  ...{ id: endedAt, at: at(endedAt), by: dev, person: true, place: 'acme/shop#7', command: null, ticket: 'DROP-1' },
+  ...{ what: '/swarm delete', action, verdict: 'allowed', reason: null, answer: null },
+  ended: { at: at(endedAt), ok: true, outcome },
+})
+const refused = (time: string, reason: string): Request => ({
+  ...request(time, null, null),
+  verdict: 'refused',
+  reason,
+})
+const done = (more: Partial<Extract<Outcome, { result: 'done' }>> = {}): Outcome => ({
+  ...{ result: 'done', summary: 'done', environment: null, seconds: 3.2 },
+  ...more,
+})
+const failed = (message: string): Outcome => ({
+  result: 'failed',
+  failure: { kind: 'capacity', message, remedy: null },
+  environment: null,
+})
+
+const SSH =
+  'ssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes'
+
+test('a running machine', () => {
+  const checkpoints: Checkpoint[] = [
+    {
+      ...{ name: 'push-abc1234', why: 'push', commit: 'abc1234def', createdAt: '2026-11-24T09:10:00.000Z' },
+      ...{ withMemory: true, sizeBytes: 1_288_490_189 },
+    },
+    {
+      ...{ name: 'before', why: 'command', commit: null, createdAt: '2026-11-24T09:20:00.000Z' },
+      ...{ withMemory: false, sizeBytes: null },
+    },
+  ]
+  const history = [
+    refused('09:50:00', 'not you'),
+    request('09:45:11', { kind: 'restore', name: 'before', ...common }, done()),
+    request('09:44:00', { kind: 'start', ...common }, failed('no room')),
+  ]
+  expect(statusOf({ known: known({ environment: environment({ checkpoints }) }), history })).toBe(`### DROP-1: running
+
+|  |  |
+| --- | --- |
+| State | **running** as of 2026-11-24 09:45:10 UTC |
+| Log in | \`agent-swarm ssh DROP-1\` on the runner's host (\`studio\`), or \`${SSH} agent@192.168.122.7\` from there |
+| Runner | \`studio\`, last contact 2026-11-24 09:45:11 UTC |
+| Provider | kvm |
+| Machine | \`as-drop-1-1a2b3c4d\`, created 2026-11-24 09:00:00 UTC from \`agent-swarm-base\`, requested by \`dev\` in Jira |
+
+Checkpoints as of 2026-11-24 09:45:10 UTC:
+
+| checkpoint | reason | created | size |
+| --- | --- | --- | --- |
+| \`before\` | command | 2026-11-24 09:20:00 UTC |  |
+| \`push-abc1234\` | push of \`abc1234\`, with memory | 2026-11-24 09:10:00 UTC | 1.2 GiB |
+
+Recent requests:
+
+- 2026-11-24 09:50:00 UTC: \`/swarm delete\`, requested by \`octocat\` on GitHub: refused: not you
+- 2026-11-24 09:45:11 UTC: \`restore before\`, requested by \`octocat\` on GitHub: done in 3.2 s
+- 2026-11-24 09:44:00 UTC: \`start\`, requested by \`octocat\` on GitHub: failed: \`no room\`
+
+<sub>Kept up to date by agent-swarm. \`/swarm help\` lists the commands.</sub>`)
+})
+
+test('a deleted machine, with the work that was saved first', () => {
+  const rescued = 'its unsaved work (1 stash in /home/@all) is in ~/.agent-swarm/rescued/DROP-1-20261124-094500'
+  const body = statusOf({
+    known: known({ goneAt: at('10:00:00') }),
+    history: [request('10:00:00', { kind: 'delete', force: false, ...common }, done({ rescued }))],
+  })
+  expect(body).toContain('### DROP-1: deleted')
+  expect(body).toContain(
+    "Saved first, on the runner's host (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `rescued.json` there lists the commands that restore it.",
+  )
+})
+
+const unsaved = (count: number) => ({
+  known: true as const,
+  repositories: Array.from({ length: count }, (_, n) => ({
+    ...{ path: `/srv/${n}`, uncommitted: 2, untracked: 0, stashes: 0, unpushed: 1 },
+  })),
+})
+test.for([
+  ['a stopped machine', { status: 'stopped' }, '### DROP-1: stopped'],
+  ['a synthetic machine', { provider: 'synthetic' }, 'synthetic: no real machine'],
+  ['another port', { ssh: { host: '127.0.0.1', port: 2222, user: 'agent' } }, `\`${SSH} -p 2222 agent@127.0.0.1\``],
+  [
+    'unsaved work',
+    { unsavedWork: unsaved(1) },
+    '| Unsaved work at the last check | `/srv/0`: 2 uncommitted, 1 unpushed |',
+  ],
+  ['no unsaved work', { unsavedWork: unsaved(0) }, '| Unsaved work at the last check | none |'],
+  [
+    'unsaved work in more repositories than a comment can name',
+    { unsavedWork: unsaved(200) },
+    '`/srv/9`: 2 uncommitted, 1 unpushed; 190 more repositories |',
+  ],
+] as const)('%s', ([, more, expected]) => {
+  expect(statusOf({ known: known({ environment: environment(structuredClone(more) as object) }) })).toContain(expected)
+})
+
+test('a runner that is away, with its last contact', () => {
+  const body = statusOf({ runner: runner({ connected: false }) })
+  expect(body).toContain('The runner on `studio` does not respond. This is the state at its last contact.')
+  expect(body).toContain('last contact 2026-11-24 09:45:11 UTC')
+})
+
+test('the minutes of grace after a merge', () => {
+  expect(statusOf({ deleteAt: at('10:30:00') })).toContain(
+    'The pull request is merged. The machine will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',
+  )
+})
+
+test('the fingerprint follows the state, not the time of the last look', () => {
+  const of = (more: Parameters<typeof environment>[0], heardAt = 0) =>
+    statusComment(view({ known: known({ environment: environment(more), heardAt }) }))
+  const [before, later] = [of({}), of({ observedAt: '2026-11-24T11:00:00.000Z' }, 9)]
+  expect(later.fingerprint).toBe(before.fingerprint)
+  expect(later.blocks).not.toEqual(before.blocks)
+  expect(of({ status: 'stopped' }).fingerprint).not.toBe(before.fingerprint)
+})
+
+test('times that are none do no harm', () => {
+  const body = statusOf({ known: known({ environment: environment({ observedAt: 'soon', createdAt: '' }) }) })
+  expect(body).toContain('an unknown time')
+})
+
+test('errors of the configuration file are listed, and nothing in them works as Markdown', () => {
+  const fileProblems = ['.github/agent-swarm.yml:1: @everyone is not a setting <b>', 'x ``` [y](http://evil.example)']
+  const body = statusOf({ fileProblems })
+  expect(body).toContain('`.github/agent-swarm.yml` has errors. The previous version stays in effect:')
+  expect(body).toMatch(
+    /````(text)?\n\.github\/agent-swarm\.yml:1: @everyone is not a setting <b>\nx ``` \[y\]\(http:\/\/evil\.example\)\n````/,
+  )
+})

@@ -1,0 +1,86 @@
+/** The runner API over a store in memory, with a clock that a test moves. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
+import { onTestFinished } from 'vitest'
+import { openMetrics } from '../../../src/bot/http/metrics.ts'
+import { LOOK_MS, openRunnerApi, type RunnerApiOptions } from '../../../src/bot/runners/api.ts'
+import type { Action, ActionKind } from '../../../src/schema/action.ts'
+import type { Environment } from '../../../src/schema/environment.ts'
+import type { HeartbeatRequest, Lease, Offer } from '../../../src/schema/runner-protocol.ts'
+import type { NewRequest } from '../../../src/store/port.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
+import * as fixtures from '../../store/fixtures.ts'
+
+export const TOKEN = 'the-right-token'
+export const { START, dev } = fixtures
+
+export const offer = (more: Partial<Offer> = {}): Offer => ({ ...fixtures.offer, ...more })
+export const actionOn = (
+  ticket: string,
+  kind: Extract<ActionKind, 'create' | 'start' | 'stop' | 'status'>,
+  more: Partial<Action> = {},
+): Action => ({ kind, ticket, by: dev, replyTo: null, ...more }) as Action
+
+export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) => {
+  let now = START
+  const clock = () => now
+  const lines: string[] = []
+  const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
+  const store = openStore(':memory:', clock)
+  const metrics = openMetrics({ store, rate: () => null, clock })
+  const context: RunnerApiOptions = {
+    ...{ store, metrics, clock, token: TOKEN, toJira: true, secrets: ['hunter22'], log: log as never },
+    whyOutdated: async () => null,
+    onMessages: () => {},
+    ...options,
+  }
+  const api = openRunnerApi(context)
+  const server = createServer((request, response) => api.routes[request.url ?? '']?.(request, response))
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(async () => {
+    api.close()
+    server.closeAllConnections()
+    await new Promise(resolve => server.close(resolve))
+    await store.close().catch(() => {})
+  })
+  const { port } = server.address() as AddressInfo
+  const ask = (name: string, body: unknown, { token = TOKEN, signal }: { token?: string; signal?: AbortSignal } = {}) =>
+    fetch(`http://127.0.0.1:${port}/runner/v1/${name}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      ...(signal === undefined ? {} : { signal }),
+    })
+  return {
+    context,
+    store,
+    api,
+    ask,
+    lines,
+    messages: () => lines.map(line => JSON.parse(line).msg as string),
+    heartbeat: (environments: Environment[] = [], more: Partial<HeartbeatRequest> = {}) =>
+      ask('heartbeat', { runnerId: 'one', host: 'studio', version: '1', offer: offer(), environments, ...more }),
+    acquire: async (runnerId = 'one', offered = offer()): Promise<Lease> =>
+      (await ask('acquire', { runnerId, offer: offered })).json() as Promise<Lease>,
+    enqueue: (id: string, action: Action) => store.queue.enqueue({ id, correlation: 'd', action }),
+    /** Records the requests of a comment, as deciding its delivery does. */
+    record: async (...requests: NewRequest[]) => {
+      const id = requests.map(request => request.id).join()
+      await store.inbox.accept([{ source: 'github', id, event: 'x', lane: id, body: '{}', receivedAt: now }])
+      const [delivery] = await store.inbox.due(1)
+      const settlement = { verdict: 'actions', reason: null, actions: [], messages: [], effects: [] } as const
+      await store.inbox.settle([{ seq: delivery?.seq ?? 0, ...settlement, requests }])
+    },
+    pass: (ms: number) => {
+      now += ms
+    },
+    /** Time passes, and the schedule calls the API as it does. */
+    looks: async (seconds: number) => {
+      for (let passed = 0; passed < seconds * 1000; passed += LOOK_MS) {
+        now += LOOK_MS
+        await api.look()
+      }
+    },
+  }
+}

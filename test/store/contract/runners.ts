@@ -1,0 +1,230 @@
+import { describe, expect, test } from 'vitest'
+import type { Environment } from '../../../src/schema/environment.ts'
+import { RUNNER_AWAY_MS } from '../../../src/store/port.ts'
+import { delivery, dev, done, environmentOf, heartbeatOf, MINUTE, offer, queued, START, timeAt } from '../fixtures.ts'
+import { type Open, openStage, type Stage } from './stage.ts'
+
+const running = environmentOf('DROP-1')
+const beats =
+  ({ store }: Stage) =>
+  async (environments: Environment[], more: Parameters<typeof heartbeatOf>[1] = {}) =>
+    (await store.runners.heartbeat(heartbeatOf(environments, more))).changed
+const statusOf = async ({ store }: Stage, ticket = 'DROP-1') => {
+  const known = await store.runners.environment(ticket)
+  return known === null || known.goneAt !== null ? null : known.environment.status
+}
+/** Runs an action of DROP-1 to its end. */
+const finish = async ({ store, add, claim }: Stage, kind: 'stop' | 'create' | 'delete', outcome = done()) => {
+  await add(queued(`${kind}-${Math.random()}`, kind))
+  const { id, token } = await claim()
+  await store.queue.complete(id, token, outcome, [])
+}
+
+export const runnersContract = (open: Open) => {
+  describe('heartbeats', () => {
+    test('a heartbeat is news when a reader would see a difference, and puts the status message', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      expect(await beat([running])).toEqual(['DROP-1'])
+      expect(await stage.messages()).toEqual(['status:DROP-1'])
+      expect(await beat([{ ...running, observedAt: timeAt(5) }])).toEqual([])
+      expect(await beat([{ ...running, status: 'stopped', observedAt: timeAt(10) }])).toEqual(['DROP-1'])
+      expect(await stage.store.runners.withMachine()).toEqual(['DROP-1'])
+    })
+
+    test('a heartbeat that is older than an outcome does not undo it', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      await finish(stage, 'stop', done({ ...running, status: 'stopped', observedAt: timeAt(10) }))
+      expect(await beat([{ ...running, observedAt: timeAt(9) }])).toEqual([])
+      expect(await statusOf(stage)).toBe('stopped')
+    })
+
+    test('a report counts that was made after a fast clock was set right', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([{ ...running, observedAt: timeAt(3600) }])
+      stage.pass(5_000)
+      expect(await beat([{ ...running, status: 'stopped', observedAt: timeAt(5) }])).toEqual(['DROP-1'])
+      expect(await statusOf(stage)).toBe('stopped')
+    })
+
+    test('a machine is gone when two heartbeats lack it: the first may have been written before it was created', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { store } = stage
+      await beat([])
+      await finish(stage, 'create', done(running))
+      expect(await beat([])).toEqual([])
+      expect((await store.tickets.get('DROP-1')).endedSinceNew).toBe(false)
+      expect(await beat([running])).toEqual([])
+      expect(await beat([])).toEqual([])
+      expect(await beat([])).toEqual(['DROP-1'])
+      expect(await beat([])).toEqual([])
+      expect(await store.runners.environment('DROP-1')).toMatchObject({ environment: running, goneAt: START })
+      expect(await store.runners.withMachine()).toEqual([])
+      expect((await store.tickets.get('DROP-1')).endedSinceNew).toBe(true)
+      // Nothing deleted it: it may come back.
+      expect(await beat([running])).toEqual(['DROP-1'])
+    })
+
+    test('a machine that one runner lacks may be at another', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      for (const _ of [1, 2, 3]) await beat([], { runnerId: 'runner-2' })
+      expect(await statusOf(stage)).toBe('running')
+    })
+
+    test('a deleted machine does not come back, also not after the ticket has a new one', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      await finish(stage, 'delete')
+      expect(await beat([running])).toEqual([])
+      expect(await statusOf(stage)).toBeNull()
+      const next = { ...running, vmId: 'as-drop-1-99999999', observedAt: timeAt(3600) }
+      expect(await beat([next])).toEqual(['DROP-1'])
+      expect(await beat([{ ...running, observedAt: timeAt(7200) }])).toEqual([])
+      expect((await stage.store.runners.environment('DROP-1'))?.environment.vmId).toBe(next.vmId)
+    })
+
+    test('a machine that was deleted while a heartbeat lacked it already does not come back either', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      for (const _ of [1, 2]) await beat([])
+      await finish(stage, 'delete')
+      expect(await beat([running])).toEqual([])
+      expect(await statusOf(stage)).toBeNull()
+    })
+
+    test('a runner that was away and is back is news for its tickets', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      stage.pass(RUNNER_AWAY_MS)
+      expect(await stage.store.runners.list()).toMatchObject([{ id: 'runner-1', connected: true }])
+      stage.pass(1)
+      expect(await stage.store.runners.list()).toEqual([
+        { id: 'runner-1', host: 'studio', seenAt: START, connected: false, offer },
+      ])
+      expect(await beat([running])).toEqual(['DROP-1'])
+      expect(await stage.store.runners.list()).toMatchObject([{ connected: true }])
+    })
+
+    test('the runner that was heard last comes first', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([])
+      stage.pass(1_000)
+      await beat([], { runnerId: 'runner-2', host: 'attic' })
+      expect((await stage.store.runners.list()).map(({ host }) => host)).toEqual(['attic', 'studio'])
+    })
+  })
+
+  describe('pins', () => {
+    test('a ticket stays with the runner that has its machine, until that is gone and nothing is queued', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { store, add, claim } = stage
+      await beat([running])
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
+      await add(queued('1'))
+      await beat([])
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
+      const { token } = await claim()
+      await beat([], { runnerId: 'runner-2' })
+      await beat([])
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
+      await store.queue.complete('1', token, done(), [])
+      await beat([])
+      expect(await store.queue.pinnedTo('DROP-1')).toBeNull()
+    })
+
+    test('a machine of a ticket that a connected other runner has is left out, and reported', async () => {
+      const stage = await openStage(open)
+      const { store } = stage
+      await beats(stage)([running])
+      const copy = { ...running, vmId: 'as-drop-1-99999999' }
+      const manual = { id: 1, ticket: 'DROP-1', kind: 'delete', by: dev, at: timeAt(0) } as const
+      const other = heartbeatOf([copy], { runnerId: 'runner-2', host: 'attic', manualOperations: [manual] })
+      expect(await store.runners.heartbeat(other)).toEqual({
+        changed: [],
+        heldElsewhere: [{ ticket: 'DROP-1', vmId: copy.vmId, host: 'studio' }],
+      })
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
+      expect(await store.requests.lastStateChange('DROP-1', 'anything')).toBeNull()
+      stage.pass(RUNNER_AWAY_MS + 1)
+      expect(await store.runners.heartbeat(other)).toEqual({ changed: ['DROP-1'], heldElsewhere: [] })
+      expect(await store.runners.environment('DROP-1')).toMatchObject({ runnerId: 'runner-2', environment: copy })
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-2')
+    })
+  })
+
+  describe('manual operations', () => {
+    const stop = { id: 4, ticket: 'DROP-1', kind: 'stop', by: { via: 'cli', who: 'tester' }, at: timeAt(-10) } as const
+    /** A delete that is scheduled after an event at `at`. */
+    const scheduled = (at: number) =>
+      ({
+        kind: 'schedule',
+        ticket: 'DROP-1',
+        delivery: delivery('c', 'clock', { source: 'clock', body: JSON.stringify({ at }), receivedAt: START + MINUTE }),
+      }) as const
+
+    test('an operation by hand is a request of a person, recorded once', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      for (const _ of [1, 2]) await beat([], { manualOperations: [stop] })
+      expect(await stage.store.requests.lastStateChange('DROP-1', 'person')).toEqual({
+        ...{ id: 'cli:runner-1:4', at: START - 10_000, by: stop.by, person: true, place: 'cli', command: null },
+        ...{ ticket: 'DROP-1', what: 'stop', verdict: 'allowed', reason: null, answer: null },
+        action: { kind: 'stop', ticket: 'DROP-1', by: stop.by, replyTo: null, at: stop.at },
+        ended: { at: START - 10_000, ok: true, outcome: null },
+      })
+      expect(await stage.store.requests.history('DROP-1', 9)).toEqual([])
+      expect(await stage.store.requests.audit(null, 9)).toEqual([])
+    })
+
+    test.for([
+      ['an event before it', START - 20_000, null],
+      ['an event after it', START - 5_000, START + MINUTE],
+    ] as const)('it cancels what is scheduled after %s', async ([, at, expected]) => {
+      const stage = await openStage(open)
+      await stage.effects(scheduled(at))
+      expect(await beats(stage)([], { manualOperations: [stop] })).toEqual(expected === null ? ['DROP-1'] : [])
+      expect(await stage.store.inbox.scheduledAt('DROP-1')).toBe(expected)
+      expect(await stage.messages()).toEqual(expected === null ? ['status:DROP-1'] : [])
+    })
+
+    test('an operation that is known cancels nothing that is scheduled since', async () => {
+      const stage = await openStage(open)
+      await beats(stage)([], { manualOperations: [stop] })
+      await stage.effects(scheduled(START - 20_000))
+      await beats(stage)([], { manualOperations: [stop] })
+      expect(await stage.store.inbox.scheduledAt('DROP-1')).toBe(START + MINUTE)
+    })
+
+    test('a clock that is ahead makes no request of the future, and a time that is none makes no request', async () => {
+      const stage = await openStage(open)
+      await beats(stage)([], {
+        manualOperations: [
+          { ...stop, id: 5, at: timeAt(3600) },
+          { ...stop, id: 6, ticket: 'DROP-2', at: 'soon' },
+        ],
+      })
+      expect(await stage.store.requests.lastStateChange('DROP-1', 'person')).toMatchObject({ at: START })
+      expect(await stage.store.requests.lastStateChange('DROP-2', 'person')).toBeNull()
+    })
+  })
+
+  test('purge forgets runners without a machine that were not heard', async () => {
+    const stage = await openStage(open)
+    await beats(stage)([running])
+    await beats(stage)([], { runnerId: 'runner-2', host: 'attic' })
+    stage.pass(MINUTE)
+    await stage.store.purge({ queueBefore: 0, knowledgeBefore: stage.now(), payloadBytes: 0 })
+    expect((await stage.store.runners.list()).map(({ id }) => id)).toEqual(['runner-1'])
+  })
+}
