@@ -7,13 +7,13 @@ import {
   descriptionOf,
   groups,
   type Option,
-  optionHelp,
   optionNames,
   usageOf,
 } from '../../src/cli/command-table.ts'
 import { outputs } from '../../src/cli/json.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 import { formsText, outputText, schemaFile } from './json.ts'
+import { optionMarkdown } from './options.ts'
 import { table } from './words.ts'
 
 const isOutput = (name: string): name is keyof typeof outputs => Object.hasOwn(outputs, name)
@@ -24,7 +24,7 @@ const entries = Object.entries(commands)
 const optionRows = (options: Readonly<Record<string, Option>>) =>
   Object.entries(options).map(([flag, option]) => [
     optionNames(flag, option).map(code).join(', '),
-    optionHelp(option, code),
+    optionMarkdown(option),
   ])
 
 const section = (name: string, command: Command): string =>

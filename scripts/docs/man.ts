@@ -8,12 +8,12 @@ import {
   commonOptions,
   descriptionOf,
   type Option,
-  optionHelp,
   optionNames,
   usageOf,
 } from '../../src/cli/command-table.ts'
 import { type Setting, settings } from '../../src/config/settings.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
+import { optionText } from './options.ts'
 
 /** Characters that roff would replace by typographic ones, which cannot be pasted into a shell. */
 const escapes: Readonly<Record<string, string>> = {
@@ -40,7 +40,7 @@ const item = (term: string, text: string) => ['.TP', `.B ${quoted(term)}`, plain
 const literal = (lines: readonly string[]) => ['.PP', '.nf', '.RS 4', ...lines.map(plain), '.RE', '.fi']
 
 const optionItems = (options: Readonly<Record<string, Option>>) =>
-  Object.entries(options).flatMap(([flag, option]) => item(optionNames(flag, option).join(', '), optionHelp(option)))
+  Object.entries(options).flatMap(([flag, option]) => item(optionNames(flag, option).join(', '), optionText(option)))
 
 const section = (name: string, command: Command): string[] => [
   `.SS ${quoted(usageOf(name, command))}`,

@@ -37,7 +37,7 @@ const toAction = (change: Change) => ({ ...change, by: cliUser(), replyTo: null 
 
 const commandOf = ({ kind }: Change): string => (kind === 'delete-checkpoint' ? 'checkpoint --delete' : kind)
 
-export const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
+const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
 
 /** A ticket without an environment may be mistyped. */
 const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outcome: Outcome): Promise<Outcome> => {

@@ -1,5 +1,4 @@
 /** The table of commands: arguments, options, help and file of each. Parsing, help, completion and docs come out of it. */
-import { providerNames } from '../../providers/index.ts'
 import type { EnvironmentStatus } from '../schema/environment.ts'
 import type { Invocation } from './terminal/output.ts'
 
@@ -23,8 +22,8 @@ export type Option = {
   help: string
   /** Name of the value in help. */
   value?: string
-  /** The allowed values. */
-  values?: readonly string[]
+  /** The allowed values, or what loads them: help and completion of other options do without. */
+  values?: readonly string[] | (() => Promise<readonly string[]>)
   short?: string
   /** How the value is completed, when it is not one of `values`. */
   kind?: ArgumentKind
@@ -54,7 +53,7 @@ const valued = (value: string, help: string): Option => ({ type: 'string', value
 const json = flag('Print JSON.')
 const provider: Option = {
   ...valued('NAME', 'The hypervisor to use. Default: the first one that is available.'),
-  values: providerNames,
+  values: async () => (await import('../../providers/index.ts')).providerNames,
 }
 const watch = flag('Redraw every 2 seconds until Ctrl-C.')
 const dryRun = flag('Show what the command would do, without doing it.')
@@ -367,9 +366,15 @@ export const usageOf = (name: string, command: Command): string =>
 export const descriptionOf = ({ summary, details }: Command): string =>
   details === undefined ? summary : `${summary} ${details}`
 
+/** The values that are allowed; null when all are. */
+export const allowedValues = async ({ values }: Option): Promise<readonly string[] | null> =>
+  (typeof values === 'function' ? await values() : values) ?? null
+
 /** `The hypervisor to use. One of kvm, tart.` */
-export const optionHelp = ({ help, values }: Option, code: (value: string) => string = value => value): string =>
-  values === undefined ? help : `${help} One of ${values.map(code).join(', ')}.`
+export const optionHelp = async (option: Option, code: (value: string) => string = value => value): Promise<string> => {
+  const values = await allowedValues(option)
+  return values === null ? option.help : `${option.help} One of ${values.map(code).join(', ')}.`
+}
 
 /** The names of an option, `-q` and `--quiet`, the longer one with its value. */
 export const optionNames = (flag: string, { short, value }: Option): string[] => [

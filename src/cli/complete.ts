@@ -1,5 +1,5 @@
 /** Candidates for the next word of a command line. Reads the table of commands and the registry, and asks no hypervisor. */
-import { type ArgumentKind, commands, commonOptions, type Option, splitName } from './command-table.ts'
+import { type ArgumentKind, allowedValues, commands, commonOptions, type Option, splitName } from './command-table.ts'
 import { knownCheckpoints, knownEnvironments, knownImages } from './known.ts'
 import type { Terminal } from './terminal/output.ts'
 
@@ -81,8 +81,11 @@ const complete = async (env: Env, typed: readonly string[]): Promise<Answer> => 
   const line = read(rest, known)
   const ofKind = async (kind: ArgumentKind | undefined, prefix = '') =>
     kind === undefined ? startingWith([]) : startingWith(await candidatesOf[kind](env, line), prefix, kind === 'source')
-  const ofOption = (option: Option | undefined, prefix = '') =>
-    option?.kind === undefined ? startingWith(toCandidates(option?.values ?? []), prefix) : ofKind(option.kind, prefix)
+  const ofOption = async (option: Option | undefined, prefix = '') => {
+    if (option?.kind !== undefined) return ofKind(option.kind, prefix)
+    const values = option === undefined ? null : await allowedValues(option)
+    return startingWith(toCandidates(values ?? []), prefix)
+  }
   if (line.waiting !== null) return ofOption(line.waiting)
   if (word.startsWith('-') && !line.ended) {
     const [prefix, flag = ''] = word.match(/^--([^=]+)=/) ?? []

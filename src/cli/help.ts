@@ -45,9 +45,13 @@ export const overview = (terminal: Terminal): string => {
   ].join('\n\n')
 }
 
-export const helpOf = (name: string, command: Command, terminal: Terminal): string => {
+export const helpOf = async (name: string, command: Command, terminal: Terminal): Promise<string> => {
   const width = textWidth(terminal)
-  const options = Object.entries({ ...command.options, ...commonOptions })
+  const options = await Promise.all(
+    Object.entries({ ...command.options, ...commonOptions }).map(
+      async ([flag, option]) => [optionNames(flag, option).join(', '), await optionHelp(option)] as const,
+    ),
+  )
   return [
     wrap(`Usage: agent-swarm ${usageOf(name, command)} [options]`, width, '  '),
     wrap(descriptionOf(command), width),
@@ -60,10 +64,7 @@ export const helpOf = (name: string, command: Command, terminal: Terminal): stri
             terminal,
           )}`,
         ]),
-    `Options:\n${list(
-      options.map(([flag, option]) => [optionNames(flag, option).join(', '), optionHelp(option)]),
-      terminal,
-    )}`,
+    `Options:\n${list(options, terminal)}`,
     `Example: ${command.example}`,
     `Documentation: ${docsFile('cli.md')}`,
   ].join('\n\n')

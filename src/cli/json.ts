@@ -62,7 +62,7 @@ const operation = v.object({
       name: described(v.optional(checkpointName), 'Name of the checkpoint.'),
       keptAs: described(v.optional(checkpointName), 'The checkpoint that a restore made first.'),
       force: v.optional(v.boolean()),
-      kept: described(v.optional(text), 'The work that a delete rescued, and where.'),
+      rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
       reached: described(
         v.optional(v.picklist(['decided', 'restored'])),
         'How far a delete or a restore came; it is not asked for, or done, a second time.',
@@ -197,6 +197,8 @@ const installed = v.object({
   text: described(v.optional(v.nullable(text)), 'With --dry-run: the content of the file.'),
 })
 
+const paused = described(v.nullable(text), "The hypervisor's reason why the machine is paused; null when it is not.")
+
 const capacity = { total: count, available: count }
 const hostStatus = v.object({
   host: described(text, 'Without a ticket: the name of this host.'),
@@ -232,7 +234,7 @@ const hostStatus = v.object({
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
-  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage) })),
+  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage), paused })),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(underWay),
@@ -283,7 +285,7 @@ export const outputs = {
       baseImage: environment.entries.baseImage,
       createdAt: time,
       diskBytes: described(v.nullable(count), "On the host's disk, with its checkpoints; null when unknown."),
-      paused: described(v.nullable(text), "The hypervisor's reason why the machine is paused; null when it is not."),
+      paused,
       ssh: environment.entries.ssh,
       checkpoints: described(v.array(checkpointName), 'Names, oldest first.'),
     }),

@@ -37,7 +37,7 @@ const handleStreamErrors = () => {
 
 const showHelp = async (name: string | undefined, terminal: Terminal): Promise<number> => {
   const { helpOf, overview } = await import('./help.ts')
-  print(name === undefined ? overview(terminal) : helpOf(name, await commandNamed(name), terminal), terminal)
+  print(name === undefined ? overview(terminal) : await helpOf(name, await commandNamed(name), terminal), terminal)
   return 0
 }
 

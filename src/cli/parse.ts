@@ -1,6 +1,6 @@
 /** A command line becomes a command with its words and options, or a usage failure. */
 import { fail } from '../errors.ts'
-import { type Command, commands, commonOptions, usageOf } from './command-table.ts'
+import { allowedValues, type Command, commands, commonOptions, usageOf } from './command-table.ts'
 import type { Invocation } from './terminal/output.ts'
 
 // An import of node:util reads every member, and so loads everything behind them.
@@ -57,8 +57,9 @@ export const parseOptions = async (
   try {
     const { positionals, values } = parseArgs({ args, allowPositionals: true, options })
     for (const [flag, value] of Object.entries(values)) {
-      const allowed = known[flag]?.values
-      if (allowed === undefined || typeof value !== 'string' || allowed.includes(value)) continue
+      const option = known[flag]
+      const allowed = option === undefined ? null : await allowedValues(option)
+      if (allowed === null || typeof value !== 'string' || allowed.includes(value)) continue
       const hint = await didYouMean(value, allowed)
       throw fail('usage', `--${flag} must be one of ${allowed.join(', ')}, not "${value}".${hint}`, usage)
     }

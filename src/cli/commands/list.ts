@@ -1,6 +1,7 @@
 import type { Listing } from '../../runner/context.ts'
 import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import type { Output } from '../json.ts'
+import { pausedOf } from '../paused.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
 import { table } from '../terminal/table.ts'
@@ -30,8 +31,7 @@ const toJson = (listed: Listed): Output<'list'>[number] => ({
   baseImage: listed.baseImage,
   createdAt: listed.createdAt,
   diskBytes: listed.usage?.diskBytes ?? null,
-  // No provider reports it yet.
-  paused: null,
+  paused: pausedOf(listed),
   ssh: listed.ssh,
   checkpoints: listed.checkpoints.map(({ name }) => name),
 })
@@ -51,7 +51,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
     rows.map(row => [
       row.ticket,
       row.provider,
-      statusCell(row.status),
+      statusCell(row.status, pausedOf(row)),
       address(row),
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),

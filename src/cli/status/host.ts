@@ -107,7 +107,7 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
     [{ title: 'TICKET', whole: true }, 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
     environments.map(({ ticket, status, usage, cpusBusy }) => [
       ticket,
-      statusCell(status),
+      statusCell(status, null),
       usage === null ? '-' : String(usage.cpus),
       cpusBusy === null ? '-' : cpusBusy.toFixed(1),
       size(usage?.memoryBytes ?? null),

@@ -5,6 +5,7 @@ import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Output } from '../json.ts'
+import { pausedOf } from '../paused.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
 import { address, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
@@ -23,6 +24,7 @@ export const ticketStatus = async (
 ): Promise<{ unread: string[]; status: TicketStatus }> => {
   const { registry } = context
   const { environments, unread } = await listEnvironments(context, { usage: true })
+  const listed = environments.find(environment => environment.ticket === ticket)
   const operations = registry.operations(ticket, OPERATIONS_SHOWN)
   // Fails when nothing is known of the ticket.
   const row = operations.length === 0 ? requireEnvironment(context, ticket) : registry.environment(ticket)
@@ -30,7 +32,7 @@ export const ticketStatus = async (
     unread: unread.map(({ message }) => message),
     status: {
       ticket,
-      environment: environments.find(environment => environment.ticket === ticket) ?? null,
+      environment: listed === undefined ? null : { ...listed, paused: pausedOf(listed) },
       desired: row?.desired ?? null,
       desiredBy: row?.desiredBy ?? null,
       underWay: await runningOperations(context, ticket),
@@ -44,11 +46,12 @@ export const ticketStatus = async (
 // ── As text ──
 
 const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
-  const { ticket, provider, ssh, usage, unsavedWork } = environment
+  const { ticket, provider, ssh, usage, unsavedWork, paused } = environment
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
-    ['state', statusCell(environment.status)],
+    ['state', statusCell(environment.status, null)],
+    ...(paused === null ? [] : [['paused', paused] as const]),
     ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
     ['machine', environment.vmId],
     ['address', address(environment)],

@@ -12,7 +12,8 @@ const statusStyles = {
   failed: 'red',
   lost: 'red',
 } as const satisfies Record<EnvironmentStatus, Style>
-export const statusCell = (status: EnvironmentStatus): Cell => [status, statusStyles[status]]
+export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
+  paused === null ? [status, statusStyles[status]] : [`${status} (paused)`, 'yellow']
 
 /** `ada (github)` */
 export const requesterName = ({ via, who }: Requester): string => (who === null ? via : `${who} (${via})`)
