@@ -1,5 +1,5 @@
 #!/bin/bash
-# libvirt in mount, network and process namespaces of its own: nothing outside is seen or changed. When their first process
+# libvirt in mount, network and process namespaces of its own, which see and change nothing outside. When their first process
 # ends, so does every guest.
 #
 #   namespace.sh STATE CMD...     run CMD inside. The namespaces end with it, unless another command (for example

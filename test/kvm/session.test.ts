@@ -33,7 +33,7 @@ keepsItsPromises(
   { machines: 1, timeout: 10 * 60_000 },
 )
 
-test("an ordinary user who tries the system's libvirt is told how to get access", async () => {
+test("an ordinary user who tries the system's libvirt learns how to get access", async () => {
   expect([process.getuid?.(), process.getgroups?.()]).toEqual([USER, [USER]])
   const user = userFolder()
   expect(await openAs(user).provider.available()).toMatchObject({
