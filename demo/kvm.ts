@@ -1,40 +1,68 @@
-/** What the demo needs for real machines: packages, libvirt, a base image. */
+/** Prepares the demo for real machines: packages, a libvirt that answers, a base image. */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { debianPackages } from '../providers/kvm/systems.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** State of the demo's own libvirt, with the base image. */
-const STATE = '/var/tmp/agent-swarm-demo'
+/** The state of libvirt's own namespaces, with the base image. */
+const NAMESPACE_STATE = '/var/tmp/agent-swarm-demo'
 
 const run = (file: string, words: string[], environment: Record<string, string> = {}): Promise<number> =>
-  new Promise(done => {
+  new Promise(resolve => {
     const child = spawn(file, words, { stdio: 'inherit', env: { ...process.env, ...environment } })
-    // We stay until it has cleaned up: it would be left alone with its machines.
+    // Passed on, because it must clean up its machines before we end.
     const pass = (signal: NodeJS.Signals) => child.kill(signal)
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
     for (const signal of signals) process.on(signal, pass)
     const ended = (code: number) => {
       for (const signal of signals) process.off(signal, pass)
-      done(code)
+      resolve(code)
     }
     child.on('error', () => ended(127))
     child.on('close', code => ended(code ?? 1))
   })
 const say = (text: string) => process.stdout.write(`${text}\n`)
-const answers = () =>
+const libvirtAnswers = () =>
   spawnSync('virsh', ['-q', '--connect', 'qemu:///system', 'version'], { stdio: 'ignore' }).status === 0
 const isRoot = process.getuid?.() === 0
-const asRoot = (words: string[]) => (isRoot ? words : ['sudo', ...words])
 
-// A field in dpkg's format.
-// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's syntax
+// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's format, not a template
 const FORMAT = '${db:Status-Status}'
-const installed = (name: string) =>
+const isInstalled = (name: string) =>
   spawnSync('dpkg-query', ['-W', '-f', FORMAT, name]).stdout?.toString() === 'installed'
 
-/** Null: continue in this process. Otherwise the exit code of a demo that ran in a namespace, or of a failure. */
+/** Runs a program as root, by sudo when this user is not root. */
+const runAsRoot = (words: string[]) => {
+  const [file = '', ...rest] = isRoot ? words : ['sudo', ...words]
+  return run(file, rest)
+}
+
+/** Whether all packages are installed now. */
+const installPackages = async (install: boolean): Promise<boolean> => {
+  if (!existsSync('/usr/bin/apt-get')) return true
+  const missing = [...debianPackages.run, ...debianPackages.build].filter(name => !isInstalled(name))
+  if (missing.length === 0) return true
+  if (!install) {
+    say(`Real machines need these packages: ${missing.join(' ')}`)
+    say('Install them with: npm run demo -- --provider kvm --install')
+    return false
+  }
+  say(`Installing ${missing.join(' ')}`)
+  const apt = (...words: string[]) => runAsRoot(['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...words])
+  return (await apt('update')) === 0 && (await apt('install', '-y', '--no-install-recommends', ...missing)) === 0
+}
+
+/** Builds the base image if it is missing: two to four minutes, once. Returns an exit code. */
+const buildBaseImage = async (): Promise<number> => {
+  const manifest = ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.manifest.json']
+  if (spawnSync('virsh', manifest, { stdio: 'ignore' }).status === 0) return 0
+  say("Building a base image of this system's packages. This takes a few minutes, once.")
+  const entry = resolve(root, 'bin/agent-swarm.js')
+  return runAsRoot([process.execPath, entry, 'init-base', '--from', 'debian-packages', '--provider', 'kvm'])
+}
+
+/** Null: continue. A number: the exit code of the demo, which ran in namespaces, or of a failed preparation. */
 export const prepareKvm = async ({
   install,
   inNamespace,
@@ -43,75 +71,30 @@ export const prepareKvm = async ({
   inNamespace: boolean
 }): Promise<number | null> => {
   if (!inNamespace) {
-    const missing = existsSync('/usr/bin/apt-get')
-      ? [...debianPackages.run, ...debianPackages.build].filter(name => !installed(name))
-      : []
-    if (missing.length > 0) {
-      if (!install) {
-        say(
-          `Real machines need these packages: ${missing.join(' ')}\nInstall them with: npm run demo -- --provider kvm --install`,
-        )
-        return 1
-      }
-      say(`Installing ${missing.join(' ')}`)
-      const apt = (words: string[]) => {
-        const [file = '', ...rest] = asRoot(['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...words])
-        return run(file, rest)
-      }
-      if ((await apt(['update'])) !== 0 || (await apt(['install', '-y', '--no-install-recommends', ...missing])) !== 0)
-        return 1
+    if (!(await installPackages(install))) return 1
+    if (!libvirtAnswers() && existsSync('/run/systemd/system')) await runAsRoot(['systemctl', 'start', 'libvirtd'])
+    if (!libvirtAnswers() && !isRoot) {
+      say(
+        'libvirt does not answer. Start libvirtd and join the group libvirt, or run the demo as root, which then starts a libvirt of its own in namespaces.',
+      )
+      return 1
     }
-    if (!answers() && existsSync('/run/systemd/system')) {
-      const [file = '', ...rest] = asRoot(['systemctl', 'start', 'libvirtd'])
-      await run(file, rest)
-    }
-    if (!answers()) {
-      if (!isRoot) {
-        say(
-          'libvirt does not answer. Start libvirtd and join the group libvirt, or run the demo as root: it then starts its own libvirt in a namespace.',
-        )
-        return 1
-      }
-      say(`No libvirt runs on this host. The demo starts its own in a namespace, with its state in ${STATE}.`)
-      return run(resolve(root, 'test/kvm/namespace.sh'), [
-        STATE,
-        process.execPath,
-        resolve(root, 'demo/main.ts'),
-        '--provider',
-        'kvm',
-        '--in-namespace',
-      ])
+    if (!libvirtAnswers()) {
+      say(
+        `libvirt does not run here, so the demo starts its own, in namespaces that end with it (state: ${NAMESPACE_STATE}).`,
+      )
+      const demo = [process.execPath, resolve(root, 'demo/main.ts'), '--provider', 'kvm', '--in-namespace']
+      return run(resolve(root, 'test/kvm/namespace.sh'), [NAMESPACE_STATE, ...demo])
     }
   }
-  const code = await baseImage()
+  const code = await buildBaseImage()
   return code === 0 ? null : code
 }
 
-/** Builds the base image when there is none: two to four minutes, once. */
-const baseImage = async (): Promise<number> => {
-  if (
-    spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.manifest.json'], {
-      stdio: 'ignore',
-    }).status === 0
-  )
-    return 0
-  say("Building a base image from this system's packages. This takes a few minutes, once.")
-  const [file = '', ...rest] = asRoot([
-    process.execPath,
-    resolve(root, 'bin/agent-swarm.js'),
-    'init-base',
-    '--from',
-    'debian-packages',
-    '--provider',
-    'kvm',
-  ])
-  return run(file, rest)
-}
-
-/** Everything in libvirt, as text to compare. */
+/** Everything that libvirt has, as text to compare. */
 export const everything = async (): Promise<string> => {
-  const output = (...words: string[]) => spawnSync('virsh', ['-q', ...words]).stdout?.toString() ?? ''
-  return [output('list', '--all', '--name'), output('vol-list', 'agent-swarm')]
+  const virsh = (...words: string[]) => spawnSync('virsh', ['-q', ...words]).stdout?.toString() ?? ''
+  return [virsh('list', '--all', '--name'), virsh('vol-list', 'agent-swarm')]
     .map(text =>
       text
         .trim()

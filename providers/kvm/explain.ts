@@ -3,7 +3,7 @@ import { type Explain, explainBy } from '../../src/errors.ts'
 import { isSession, type KvmSettings } from './settings.ts'
 import { thisSystem } from './systems.ts'
 
-export const FREE_DISK_SPACE = 'Free disk space there, or delete environments that are not needed: agent-swarm list'
+export const FREE_DISK_SPACE = 'Free disk space there, or delete machines that are not needed: agent-swarm list'
 export const USE_BIOS =
   'Set AGENT_SWARM_KVM_FIRMWARE=bios, the default. Debian, Ubuntu and Fedora have cloud images that boot with it.'
 
@@ -71,14 +71,14 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
     [
       /[Cc]annot allocate memory|cannot set up guest memory/,
       'capacity',
-      'Stop another environment (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
+      'Stop another machine (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
       'the host does not have enough free memory',
     ],
     // QEMU 7.2
     [
       /Could not set up host forwarding rule '([^']*)'/,
       'busy',
-      'Another program uses this port. Stop that program, or stop and start the environment, which then gets another port.',
+      'Another program uses this port. Stop that program, or stop and start the machine, which then gets another port.',
     ],
     // QEMU since 7.1 without libslirp, for example RHEL's
     [
@@ -91,7 +91,7 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
     [
       /internal snapshots of a VM with pflash based firmware/,
       'unsupported',
-      'Create the environment again with AGENT_SWARM_KVM_FIRMWARE=bios.',
+      'Create the machine again with AGENT_SWARM_KVM_FIRMWARE=bios.',
       `checkpoints of a machine with UEFI need libvirt ${UEFI_SINCE} or newer`,
     ],
     [

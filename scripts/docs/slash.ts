@@ -8,7 +8,7 @@ import { table } from './words.ts'
 const rows = Object.values<SlashCommand>(slashCommands)
 const code = (text: string) => `\`${text}\``
 const usageOf = ({ usage }: SlashCommand) => code(`/swarm ${usage}`)
-const summaryOf = ({ says }: SlashCommand) => says
+const summaryOf = ({ summary }: SlashCommand) => summary
 const placeOf = (row: SlashCommand) =>
   commandsFor('jira').includes(row) ? 'pull request, ticket in Jira' : 'pull request'
 

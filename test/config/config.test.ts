@@ -227,7 +227,7 @@ test("a provider's settings come from its own folder", async () => {
   ])
 })
 
-test('a provider is one row: its name is of the pattern, and no setting of it is that of another', () => {
+test('a provider is one row with a valid name, and no two providers share a setting', () => {
   for (const { name, label, settings } of providers) {
     expect(name).toMatch(PROVIDER_NAME)
     expect(label.length).toBeLessThanOrEqual(64)

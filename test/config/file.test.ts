@@ -35,7 +35,7 @@ test('a file that somebody changed in the meantime is not overwritten', async ()
   expect(readFileSync(path(), 'utf8')).toBe('port: 1\n')
 })
 
-test('a file that is not lines of settings is refused before anything is asked', async () => {
+test('a file that is not lines of settings is refused', async () => {
   writeFileSync(path(), '- port\n')
   await expect(readConfigFile(home)).rejects.toThrow(/must be lines of "name: value"/)
 })

@@ -1,55 +1,102 @@
-/** The CLI as a whole process on real libvirt, and the base image that every test here stands on. */
+/** The CLI as a whole process on real libvirt, the base image, and the machines that most tests begin with. */
 import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
-const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-export const home = process.env.AGENT_SWARM_TEST_HOME ?? '/var/tmp/agent-swarm-kvm-home'
+export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
+/** Its name must be quoted wherever ssh and virsh get it. */
+export const home = process.env.AGENT_SWARM_TEST_HOME ?? '/var/tmp/agent-swarm kvm 100%'
 export const BASE = 'agent-swarm-base'
+/** How many seconds and gigabytes the tests take depends on these. */
+const SIZE = { AGENT_SWARM_MEMORY_MIB: '1024', AGENT_SWARM_DISK_GIB: '8' }
 
-export type Ran = { stdout: string; stderr: string; code: number }
-export const program = (file: string, words: string[], environment: Record<string, string> = {}): Promise<Ran> =>
-  new Promise(done => {
+type Ran = { stdout: string; stderr: string; code: number }
+export const program = (
+  file: string,
+  words: readonly string[],
+  environment: Record<string, string | undefined> = {},
+): Promise<Ran> =>
+  new Promise(resolve => {
     execFile(
       file,
       words,
       { env: { ...process.env, LC_ALL: 'C', ...environment }, maxBuffer: 16 * 1024 * 1024 },
       (error, stdout, stderr) =>
-        done({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
+        resolve({ stdout, stderr, code: error === null ? 0 : ((error.code as unknown as number) ?? 1) }),
     )
   })
 export const virsh = async (...words: string[]) => (await program('virsh', ['-q', ...words])).stdout.trim()
-/** Nothing that is missing is taken for nothing that is there. */
-const volumes = async () => {
+
+const settings = { AGENT_SWARM_HOME: home, AGENT_SWARM_PROVIDER: 'kvm', ...SIZE }
+export const swarmEnvironment: Record<string, string | undefined> = { ...process.env, LC_ALL: 'C', ...settings }
+export const swarmWith = (environment: Record<string, string | undefined>, ...words: string[]) =>
+  program(process.execPath, [entry, ...words], { ...settings, ...environment })
+export const swarm = (...words: string[]) => swarmWith({}, ...words)
+
+/** The output of a command that must succeed. */
+export const succeed = async (ran: Promise<Ran>): Promise<string> => {
+  const { stdout, stderr, code } = await ran
+  if (code !== 0) throw new Error(`exit ${code}: ${stderr}`)
+  return stdout.trim()
+}
+/** Runs a shell command in the ticket's machine. */
+export const inside = (ticket: string, command: string) => succeed(swarm('ssh', ticket, '--', command))
+
+type Listed = {
+  ticket: string
+  vmId: string
+  ip: string | null
+  status: string
+  diskBytes: number
+  ssh: { host: string } | null
+  checkpoints: string[]
+}
+export const list = async (): Promise<Listed[]> => JSON.parse(await succeed(swarm('list', '--json')))
+export const listed = async (ticket: string): Promise<Listed> => {
+  const row = (await list()).find(each => each.ticket === ticket)
+  if (row === undefined) throw new Error(`${ticket} has no environment`)
+  return row
+}
+
+/** A pool that cannot be read is not an empty pool. */
+const volumes = async (): Promise<string[]> => {
   const ran = await program('virsh', ['-q', 'vol-list', 'agent-swarm'])
   if (ran.code !== 0 && !ran.stderr.includes('Storage pool not found')) throw new Error(ran.stderr)
-  return ran.stdout
+  return ran.stdout.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])
 }
-const settings = {
-  AGENT_SWARM_HOME: home,
-  AGENT_SWARM_PROVIDER: 'kvm',
-  AGENT_SWARM_MEMORY_MIB: '1024',
-  AGENT_SWARM_DISK_GIB: '8',
-}
-export const swarm = (...words: string[]) => program(process.execPath, [entry, ...words], settings)
-export const swarmEnvironment = { ...process.env, LC_ALL: 'C', ...settings }
-export { entry }
 
-/** What must be the same after every test as before: all of libvirt, and our registry. */
+/** Everything that a test must leave as it was: libvirt's machines and volumes, and our environments. */
 export const everything = async () => ({
   domains: (await virsh('list', '--all', '--name')).split('\n').sort(),
-  volumes: (await volumes())
-    .trim()
-    .split('\n')
-    .map(line => line.trim().split(/\s+/)[0])
-    .sort(),
-  environments: JSON.parse((await swarm('list', '--json')).stdout),
+  volumes: (await volumes()).sort(),
+  environments: (await list()).map(({ ticket, vmId, status }) => ({ ticket, vmId, status })),
 })
 
-/** Makes the base image as a person would, unless this place has it. */
+/** Builds the base image as a person would, unless the pool has it. mmdebstrap takes no path with a space. */
 export const ensureBase = async (): Promise<void> => {
   mkdirSync(home, { recursive: true, mode: 0o700 })
   if ((await volumes()).includes(`${BASE}.manifest.json`)) return
-  const ran = await swarm('init-base', '--from', 'debian-packages')
-  if (ran.code !== 0) throw new Error(`no base image: ${ran.stderr}`)
+  const environment = { AGENT_SWARM_HOME: join(dirname(home), 'build') }
+  await succeed(swarmWith(environment, 'init-base', '--from', 'debian-packages'))
+}
+
+export const [FIRST, SECOND] = ['KEEP-1', 'KEEP-2'] as const
+const FRESH = 'fresh'
+
+/**
+ * The machines of these tickets as they were after their first boot. They are created once for all test files, since a boot
+ * takes most of a test's time; later each is restored, with its memory, from a checkpoint.
+ */
+export const ensureMachines = async (...tickets: string[]): Promise<void> => {
+  await ensureBase()
+  const existing = new Map((await list()).map(row => [row.ticket, row]))
+  await Promise.all(
+    tickets.map(async ticket => {
+      if (existing.get(ticket)?.checkpoints.includes(FRESH)) await succeed(swarm('restore', ticket, FRESH))
+      else {
+        await succeed(swarm('create', ticket))
+        await succeed(swarm('checkpoint', ticket, FRESH))
+      }
+    }),
+  )
 }

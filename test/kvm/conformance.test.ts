@@ -1,47 +1,30 @@
-/** The system's libvirt. AGENT_SWARM_KVM_FIRMWARE and AGENT_SWARM_BASE_IMAGE, as for the CLI, run it with UEFI and an image that boots by it. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { openKvm } from '../../providers/kvm/index.ts'
-import { openRun } from '../../src/exec.ts'
-import { openGuest } from '../../src/runner/ssh/guest.ts'
-import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
+/**
+ * The system's libvirt, used by a member of the group libvirt who is not root. AGENT_SWARM_KVM_FIRMWARE=uefi with
+ * AGENT_SWARM_BASE_IMAGE, an image that boots with it, runs this with UEFI.
+ */
+import { rmSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { kvm } from '../../providers/kvm/description.ts'
 import { keepsItsPromises } from '../providers/conformance.ts'
-import { BASE, ensureBase } from './cli.ts'
+import { BASE, ensureBase, program, succeed } from './cli.ts'
+import { becomeUser, benchAs, USER, userFolder } from './user.ts'
+
+const { AGENT_SWARM_BASE_IMAGE: image, AGENT_SWARM_KVM_FIRMWARE: firmware } = process.env
 
 keepsItsPromises(
-  'kvm',
+  kvm,
   async () => {
-    if (process.env.AGENT_SWARM_BASE_IMAGE === undefined) await ensureBase()
-    const home = mkdtempSync(join(tmpdir(), 'agent-swarm-kvm-'))
-    const run = openRun(process.env)
-    const provider = openKvm({
-      run,
-      home,
-      settings: {
-        uri: 'qemu:///system',
-        domainType: 'auto',
-        firmware: process.env.AGENT_SWARM_KVM_FIRMWARE === 'uefi' ? 'uefi' : 'bios',
-        pool: 'agent-swarm',
-        network: 'agent-swarm',
-      },
-    })
-    const guest = openGuest(run, home)
+    if (image === undefined) await ensureBase()
+    const group = Number((await succeed(program('getent', ['group', 'libvirt']))).split(':')[2])
+    const user = userFolder()
+    await becomeUser(user.folder, [group])
+    const settings = { kvmFirmware: firmware === 'uefi' ? 'uefi' : 'bios' } as const
     return {
-      provider,
-      baseImage: process.env.AGENT_SWARM_BASE_IMAGE ?? BASE,
-      options: async vmId => ({
-        vmId,
-        cpus: 1,
-        memoryMiB: 768,
-        diskGiB: 6,
-        publicKey: await loginKey(run, home),
-        hostKey: await pinnedHostKey(run, home, vmId),
-      }),
-      ready: async vmId => void (await guest.ready(provider, vmId)),
-      script: async (vmId, text) => (await guest.script(provider, vmId, text, 60_000)).trimEnd(),
-      close: async () => rmSync(home, { recursive: true }),
+      ...benchAs(user, settings, image ?? BASE),
+      close: async () => rmSync(user.folder, { recursive: true }),
     }
   },
-  { machines: 2, timeout: 10 * 60_000 },
+  { machines: 1, timeout: 10 * 60_000 },
 )
+
+test('all of this ran without root', () => expect(process.getuid?.()).toBe(USER))

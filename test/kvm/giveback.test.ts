@@ -1,25 +1,21 @@
-/** What a guest frees goes back to its host: memory after a stress, disk after a delete. */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+/** What a guest frees goes back to its host: memory after its use, disk after a delete. */
+import { beforeAll, expect, test } from 'vitest'
 import { giveBack, shown } from '../../bench/giveback.ts'
-import { ensureBase, swarm, swarmEnvironment } from './cli.ts'
+import { ensureMachines, FIRST, listed, swarmEnvironment } from './cli.ts'
 
 const MIB = 1024 ** 2
 
-beforeAll(ensureBase)
-afterAll(async () => {
-  await swarm('delete', 'GIVE-1', '--force')
-})
+beforeAll(() => ensureMachines(FIRST))
 
 test('an idle machine gives back the memory and the disk that it used', async () => {
-  expect(await swarm('create', 'GIVE-1')).toMatchObject({ code: 0 })
-  const [{ vmId }] = JSON.parse((await swarm('list', '--json')).stdout)
-  const found = await giveBack({ ticket: 'GIVE-1', vmId, environment: swarmEnvironment })
-  const { memory, disk } = found
-  for (const [what, figures] of Object.entries(shown(found))) process.stdout.write(`${what}: ${figures}\n`)
+  const { vmId } = await listed(FIRST)
+  const figures = await giveBack({ ticket: FIRST, vmId, environment: swarmEnvironment })
+  const { memory, disk } = figures
+  for (const [name, text] of Object.entries(shown(figures))) process.stdout.write(`${name}: ${text}\n`)
   expect(memory.during - memory.before).toBeGreaterThan(300 * MIB)
   expect(memory.after - memory.before).toBeLessThan(0.5 * (memory.during - memory.before))
   expect(disk.written - disk.before).toBeGreaterThan(250 * MIB)
   expect(disk.deleted - disk.before).toBeLessThan(100 * MIB)
-  // Zeroes take no room at all.
+  // Zeroes take no disk space.
   expect(disk.zeroes).toBeLessThan(50 * MIB)
 })

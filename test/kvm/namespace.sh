@@ -1,12 +1,12 @@
 #!/bin/bash
-# A private place with libvirt in it: mount, network and process namespaces of their own, libvirtd running, nothing
-# outside seen or touched. Ending its first process ends every guest.
+# libvirt in mount, network and process namespaces of its own, which see and change nothing outside. When their first process
+# ends, so does every guest.
 #
-#   namespace.sh STATE CMD...     run CMD inside. The place is made for it, and is gone afterwards; one that is open already
-#                                 (namespace.sh STATE sleep infinity) is entered, and stays
-#   namespace.sh STATE --wipe     remove what is left of it on disk
+#   namespace.sh STATE CMD...     run CMD inside. The namespaces end with it, unless another command (for example
+#                                 namespace.sh STATE sleep infinity) opened them before
+#   namespace.sh STATE --wipe     remove STATE
 #
-# STATE is a folder for its definitions and images. Needs root, libvirt, iproute2.
+# STATE is a folder for definitions and images. Needs root, libvirt, iproute2.
 set -u
 export LC_ALL=C LANG=C
 STATE=$(mkdir -p "$1" && cd "$1" && pwd) || exit 1
@@ -15,11 +15,11 @@ HERE=$(readlink -f "$0")
 
 inside() { # the first process of the namespace
   mount --make-rprivate /
-  # Its number outside, while /proc is still that of outside.
+  # Its pid outside, while /proc is still the outside one.
   read -r first _ </proc/self/stat
   mount -t proc proc /proc
-  # A private /dev without kvm: some hosts have a /dev/kvm that never boots a guest, and libvirt's probe of it stalls.
-  # Hiding the node by a bind mount makes libvirt probe anew at every define; leaving it out does not.
+  # A /dev without kvm: some hosts have a /dev/kvm that never boots a guest, and libvirt's probe of it stalls. A bind mount
+  # over the node would make libvirt probe again at every define.
   if [ "${AGENT_SWARM_NAMESPACE_KVM:-hide}" = hide ]; then
     mkdir -p "$STATE/dev"
     mount -t tmpfs -o mode=755 tmpfs "$STATE/dev"
@@ -35,7 +35,7 @@ inside() { # the first process of the namespace
   mount --bind "$STATE/cache" /var/cache/libvirt
   mkdir -p /run/libvirt
   mount -t tmpfs -o mode=755 tmpfs /run/libvirt
-  # A private network has its own view in /sys; libvirt reads it. The control groups stay.
+  # libvirt reads the network in /sys, which needs a mount of its own. The control groups stay.
   mkdir -p "$STATE/cg"
   mount --rbind /sys/fs/cgroup "$STATE/cg"
   mount -t sysfs sysfs /sys && mount --move "$STATE/cg" /sys/fs/cgroup
@@ -45,7 +45,7 @@ inside() { # the first process of the namespace
   for _ in $(seq 300); do virsh -q version >/dev/null 2>&1 && break; sleep 0.1; done
   virsh -q version >/dev/null 2>&1 || { echo "namespace.sh: libvirtd does not answer" >&2; exit 1; }
   mkdir -p "$STATE/bin"
-  # Guests have no way out, and mmdebstrap must reach the package mirror.
+  # The namespaces have no network outside, but mmdebstrap must reach the package mirror.
   printf '#!/bin/sh\nexec nsenter --net=%s /usr/bin/mmdebstrap "$@"\n' "$STATE/outside-net" >"$STATE/bin/mmdebstrap"
   chmod 755 "$STATE/bin/mmdebstrap"
   echo "$first" >"$STATE/first"
@@ -62,7 +62,7 @@ inside() { # the first process of the namespace
 
 case "${1:-}" in
   --keep-net)
-    # The network outside stays reachable for one purpose, by name: fetching packages (outside-net CMD...).
+    # Keeps the outside network for mmdebstrap.
     shift
     mount --make-rprivate /
     : >"$STATE/outside-net"
@@ -73,13 +73,13 @@ case "${1:-}" in
   --wipe) rm -rf "$STATE" ;;
   '') sed -n '2,8p' "$0"; exit 2 ;;
   *)
-    # Two libvirtds on one state would work on the same machines.
+    # Two libvirtds with one STATE would use the same machines.
     exec 9>"$STATE/lock"
     if ! flock -n 9; then
       exec 9>&-
       for _ in $(seq 300); do [ -s "$STATE/first" ] && break; sleep 0.1; done
       first=$(cat "$STATE/first") || exit 1
-      # What it starts inside ends with it.
+      # Everything that it starts inside ends with it.
       exec nsenter --target "$first" --mount --net --pid --wd="$PWD" \
         setpriv --pdeathsig TERM env PATH="$STATE/bin:$PATH" "$@"
     fi
@@ -88,7 +88,7 @@ case "${1:-}" in
     mkdir -p "$STATE"/{etc,lib,cache}
     chmod 755 "$STATE"
     [ -e "$STATE/etc/qemu.conf" ] || cp -a /etc/libvirt/. "$STATE/etc/"
-    # As Debian has it with systemd: the group libvirt may use it, and nobody asks polkit, which does not run here.
+    # As on Debian with systemd: the group libvirt may use it. polkit does not run here.
     printf '%s\n' 'unix_sock_group = "libvirt"' 'unix_sock_rw_perms = "0770"' 'auth_unix_rw = "none"' >"$STATE/etc/libvirtd.conf"
     for d in boot dnsmasq images lockd network nvram qemu sanlock; do
       if [ ! -d "$STATE/lib/$d" ] && [ -d "/var/lib/libvirt/$d" ]; then
@@ -99,7 +99,7 @@ case "${1:-}" in
     done
     unshare --mount "$HERE" "$STATE" --keep-net "$@" &
     child=$!
-    # Asked to end, it has a while for it; then the kernel ends all of it with its first process.
+    # After a grace period, killing the first process ends all of it.
     trap 'pkill -TERM -P "$child" 2>/dev/null; (sleep 20; kill -KILL "$child") 2>/dev/null & killer=$!' TERM INT
     wait $child; code=$?
     while kill -0 $child 2>/dev/null; do wait $child; code=$?; done

@@ -1,4 +1,4 @@
-/** A machine reached as a person reaches it: by plain ssh, scp and rsync through the installed hosts, and by forwarded ports. */
+/** A machine as a person reaches it: by plain ssh, scp and rsync through the installed hosts, and by forwarded ports. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,38 +7,34 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from '../support/wait.ts'
-import { ensureBase, entry, home, program, swarmEnvironment } from './cli.ts'
+import { ensureMachines, entry, FIRST, home, listed, program, swarmEnvironment, swarmWith } from './cli.ts'
 
-const TICKET = 'REACH-1'
-/** A name that must be quoted wherever it is told to ssh. */
-const state = join(home, 'reach 100%')
+const TICKET = FIRST
 let person: string
 let folder: string
-/** What the person's own configuration says; none of it may hold for a machine. */
+/** The person's own configuration of ssh, none of which may apply to a machine. */
 const CONFIG =
   'Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  User nobody\n  ProxyCommand false\n'
 
-const environment = () => ({ ...swarmEnvironment, AGENT_SWARM_HOME: state, HOME: person }) as Record<string, string>
-const swarm = (...words: string[]) => program(process.execPath, [entry, ...words], environment())
-/** As the person types it. ssh asks the system for the person's folder: there it is ours, for this one process. */
+const environment = () => ({ ...swarmEnvironment, HOME: person })
+const swarm = (...words: string[]) => swarmWith({ HOME: person }, ...words)
+/** The command as the person types it. ssh asks the system for the person's home folder, which is ours in this one process. */
 const plainly = (words: string[]): [string, string[]] => [
   'unshare',
   ['--mount', 'sh', '-c', 'mount --bind "$0" "$1" && shift && exec "$@"', person, userInfo().homedir, ...words],
 ]
 const plain = (...words: string[]) => program(...plainly(words), { HOME: person })
-const kept = () => readFileSync(join(folder, 'agent-swarm.config'), 'utf8')
-const listed = async (): Promise<{ vmId: string; ip: string | null; status: string }> =>
-  JSON.parse((await swarm('list', '--json')).stdout)[0]
+const hosts = () => readFileSync(join(folder, 'agent-swarm.config'), 'utf8')
 
-const watched: ChildProcess[] = []
-/** A program that goes on, and what it has said. */
+const children: ChildProcess[] = []
+/** A program that goes on running, and its output so far. */
 const beside = (file: string, words: string[]) => {
   const child = spawn(file, words, { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] })
-  watched.push(child)
-  const said = { stdout: '', stderr: '' }
-  child.stdout.on('data', chunk => (said.stdout += chunk))
-  child.stderr.on('data', chunk => (said.stderr += chunk))
-  return { child, said, ended: once(child, 'close').then(([code]) => code as number | null) }
+  children.push(child)
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', chunk => (output.stdout += chunk))
+  child.stderr.on('data', chunk => (output.stderr += chunk))
+  return { child, output, ended: once(child, 'close').then(([code]) => code as number | null) }
 }
 const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, '127.0.0.1')
@@ -50,28 +46,26 @@ const freePort = async (): Promise<number> => {
 }
 const page = (port: number): Promise<string | null> =>
   fetch(`http://127.0.0.1:${port}/who`, { signal: AbortSignal.timeout(5_000) }).then(
-    one => one.text(),
+    response => response.text(),
     () => null,
   )
 
 beforeAll(async () => {
-  await ensureBase()
+  await ensureMachines(TICKET)
   person = mkdtempSync(join(tmpdir(), 'agent-swarm person-'))
   folder = join(person, '.ssh')
   mkdirSync(folder, { mode: 0o700 })
   writeFileSync(join(folder, 'config'), CONFIG)
   expect(await swarm('ssh', '--config', '--install')).toMatchObject({ code: 0 })
-  expect(await swarm('create', TICKET)).toMatchObject({ code: 0 })
 })
 afterAll(async () => {
-  for (const child of watched) child.kill('SIGKILL')
-  await swarm('delete', TICKET, '--force')
+  for (const child of children) child.kill('SIGKILL')
+  await swarm('ssh', '--config', '--uninstall')
   rmSync(person, { recursive: true })
-  rmSync(state, { recursive: true })
 })
 
-test('ssh reaches it by its ticket, in either case', async () => {
-  const { vmId } = await listed()
+test('ssh reaches it by its ticket, in upper and lower case', async () => {
+  const { vmId } = await listed(TICKET)
   for (const name of [TICKET, TICKET.toLowerCase()])
     expect(await plain('ssh', name, 'hostname; whoami')).toMatchObject({ code: 0, stdout: `${vmId}\nagent\n` })
   expect(await plain('ssh', TICKET, 'exit 9')).toMatchObject({ code: 9 })
@@ -93,8 +87,8 @@ test('scp, rsync and tar carry files there and back', async () => {
   expect(readFileSync(join(shop, 'deep', "it's one"), 'utf8')).toBe('later\n')
 })
 
-test('its ports are ports here, by forward and by plain ssh, and gone afterwards', async () => {
-  // On the machine's own loopback: nothing but a forwarded port reaches it.
+test('its ports are local ports while forward or ssh runs, and not afterwards', async () => {
+  // On the machine's loopback, which only a forwarded port reaches.
   await plain(
     'ssh',
     TICKET,
@@ -106,47 +100,43 @@ test('its ports are ports here, by forward and by plain ssh, and gone afterwards
       (await plain('ssh', TICKET, 'python3 -c "import socket; socket.create_connection((\'127.0.0.1\', 3000))"'))
         .code === 0,
   )
-  const [one, two, three] = [await freePort(), await freePort(), await freePort()]
+  const [web, database, tunnelled] = [await freePort(), await freePort(), await freePort()]
 
-  const forward = beside(process.execPath, [entry, 'forward', TICKET, `${one}:3000`, `${two}:5432`])
-  await until('both lines', () => forward.said.stdout.split('\n').length === 3, { within: 60_000 })
-  expect(forward.said.stdout).toBe(
-    `http://127.0.0.1:${one} is ${TICKET}'s port 3000\n127.0.0.1:${two} is ${TICKET}'s port 5432\n`,
-  )
-  expect(await page(one)).toBe(`${TICKET}\n`)
-  expect(await swarm('forward', TICKET, `${one}:3000`)).toMatchObject({
+  const forward = beside(process.execPath, [entry, 'forward', TICKET, `${web}:3000`, `${database}:5432`])
+  await until('both lines', () => forward.output.stdout.split('\n').length === 3, { within: 60_000 })
+  expect(forward.output.stdout).toContain(`http://127.0.0.1:${web} `)
+  expect(forward.output.stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${database} .*5432$`, 'm'))
+  expect(await page(web)).toBe(`${TICKET}\n`)
+  // A port that is taken is refused, with another one that is free.
+  expect(await swarm('forward', TICKET, `${web}:3000`)).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(
-      new RegExp(
-        `127\\.0\\.0\\.1:${one} is taken by another program, so ${TICKET}'s port 3000 cannot have it\\n.*forward ${TICKET} \\d+:3000`,
-      ),
-    ),
+    stderr: expect.stringMatching(new RegExp(`\\b${web}\\b[\\s\\S]*forward ${TICKET} \\d+:3000`)),
   })
   forward.child.kill('SIGINT')
-  expect([await forward.ended, forward.said.stderr]).toEqual([0, ''])
-  expect(await page(one)).toBe(null)
+  expect([await forward.ended, forward.output.stderr]).toEqual([0, ''])
+  expect(await page(web)).toBe(null)
 
-  const json = beside(process.execPath, [entry, 'forward', TICKET, '--json', `${one}:3000`])
-  await until('its object', () => json.said.stdout.endsWith('}\n'), { within: 60_000 })
-  expect(JSON.parse(json.said.stdout)).toEqual({
+  const json = beside(process.execPath, [entry, 'forward', TICKET, '--json', `${web}:3000`])
+  await until('its object', () => json.output.stdout.endsWith('}\n'), { within: 60_000 })
+  expect(JSON.parse(json.output.stdout)).toEqual({
     ticket: TICKET,
-    forwards: [{ host: '127.0.0.1', port: one, to: 3000 }],
+    forwards: [{ host: '127.0.0.1', port: web, to: 3000 }],
   })
-  expect(await page(one)).toBe(`${TICKET}\n`)
-  // The machine lets go of it.
+  expect(await page(web)).toBe(`${TICKET}\n`)
+  // The machine ends the connection.
   await swarm('ssh', TICKET, '--', 'sudo pkill -f "^sshd: agent"')
   expect(await json.ended).toBe(1)
-  expect(json.said.stderr).toContain(`the connection to ${TICKET} is lost, and its ports here are closed`)
+  expect(json.output.stderr).toContain(`the connection to ${TICKET} `)
 
-  const tunnel = beside(...plainly(['ssh', '-N', '-L', `${three}:localhost:3000`, TICKET]))
-  await until('the page', async () => (await page(three)) === `${TICKET}\n`, { within: 60_000 })
+  const tunnel = beside(...plainly(['ssh', '-N', '-L', `${tunnelled}:localhost:3000`, TICKET]))
+  await until('the page', async () => (await page(tunnelled)) === `${TICKET}\n`, { within: 60_000 })
   tunnel.child.kill()
   await tunnel.ended
 })
 
-test('a machine with another host key is refused through the installed hosts', async () => {
-  const { vmId } = await listed()
-  const pin = join(state, 'ssh', `${vmId}.known_hosts`)
+test('a machine with another host key is refused by plain ssh', async () => {
+  const { vmId } = await listed(TICKET)
+  const pin = join(home, 'ssh', `${vmId}.known_hosts`)
   const own = readFileSync(pin, 'utf8')
   const other = join(person, 'other')
   await program('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', other])
@@ -161,31 +151,29 @@ test('a machine with another host key is refused through the installed hosts', a
   expect(await plain('ssh', TICKET, 'test ! -e stolen')).toMatchObject({ code: 0 })
 })
 
-test('a stopped machine is no host, is offered to be started, and is one again where it then is', async () => {
+test('a stopped machine is not among the hosts; ssh offers to start it, and it is again', async () => {
   expect(await swarm('stop', TICKET)).toMatchObject({ code: 0 })
-  expect(kept()).not.toContain('Host ')
-  expect(kept()).toContain(`# ${TICKET} is stopped; to start it: agent-swarm start ${TICKET}\n`)
-  const asked = async (answer: string) => {
-    const line = `'${process.execPath}' '${entry}' ssh ${TICKET} -- hostname`
-    const { child, said, ended } = beside('script', ['-qec', line, '/dev/null'])
-    await until('the question', () => said.stdout.includes(`${TICKET} is stopped. Start it? [Y/n]`))
-    child.stdin.write(`${answer}\n`)
-    return { code: await ended, ...said }
+  expect(hosts()).not.toContain(`Host ${TICKET}`)
+  expect(hosts()).toMatch(new RegExp(`^# ${TICKET} is stopped.*agent-swarm start ${TICKET}`, 'm'))
+  const { vmId } = await listed(TICKET)
+  const answer = async (line: string) => {
+    const command = `'${process.execPath}' '${entry}' ssh ${TICKET} -- hostname`
+    const { child, output, ended } = beside('script', ['-qec', command, '/dev/null'])
+    await until('the question', () => output.stdout.includes('[Y/n]'), { within: 60_000 })
+    child.stdin.write(`${line}\n`)
+    return { code: await ended, ...output }
   }
-  expect(await asked('n')).toMatchObject({ code: 1, stdout: expect.stringContaining(`agent-swarm start ${TICKET}`) })
-  expect(await listed()).toMatchObject({ status: 'stopped' })
-  const { vmId } = await listed()
-  expect(await asked('')).toMatchObject({ code: 0, stdout: expect.stringContaining(`${vmId}\r\n`) })
-  const { ip, status } = await listed()
+  expect(await answer('n')).toMatchObject({ code: 1, stdout: expect.stringContaining(`agent-swarm start ${TICKET}`) })
+  expect(await listed(TICKET)).toMatchObject({ status: 'stopped' })
+  expect(await answer('')).toMatchObject({ code: 0, stdout: expect.stringContaining(`${vmId}\r\n`) })
+  const { ip, status } = await listed(TICKET)
   expect(status).toBe('running')
-  expect(kept()).toContain(`Host ${TICKET} ${TICKET.toLowerCase()}\n  HostName ${ip}\n`)
+  expect(hosts()).toContain(`Host ${TICKET} ${TICKET.toLowerCase()}\n  HostName ${ip}\n`)
   expect(await plain('ssh', TICKET, 'hostname')).toMatchObject({ code: 0, stdout: `${vmId}\n` })
 })
 
-test('deleted, it is gone from the hosts; uninstalled, the configuration is as it was', async () => {
-  expect(await swarm('delete', TICKET, '--force')).toMatchObject({ code: 0 })
-  expect(kept()).not.toContain(TICKET)
-  expect((await plain('ssh', '-G', TICKET)).stdout).toMatch(/^proxycommand false$/m)
+test("uninstalled, the person's configuration is as before", async () => {
   expect(await swarm('ssh', '--config', '--uninstall')).toMatchObject({ code: 0 })
   expect(readFileSync(join(folder, 'config'), 'utf8')).toBe(CONFIG)
+  expect((await plain('ssh', '-G', TICKET)).stdout).toMatch(/^proxycommand false$/m)
 })

@@ -1,14 +1,21 @@
 import { defineConfig } from 'vitest/config'
 
-/** Real libvirt, one file after the other: the machine has few processors, and the guests share them. */
+const files = 'test/kvm/**/*.test.ts'
+const last = 'test/kvm/delete.test.ts'
+
+/** Real libvirt, one file after the other: the guests share few processors. */
 export default defineConfig({
   test: {
-    include: ['test/kvm/**/*.test.ts'],
     globalSetup: ['test/setup.ts'],
     fileParallelism: false,
-    // A process for each file: one of them becomes another user.
+    // A process for each file: some of them become another user.
     pool: 'forks',
     testTimeout: 15 * 60_000,
     hookTimeout: 20 * 60_000,
+    projects: [
+      { extends: true, test: { name: 'machines', include: [files], exclude: [last], sequence: { groupOrder: 0 } } },
+      // It deletes the machines that the others begin with.
+      { extends: true, test: { name: 'delete', include: [last], sequence: { groupOrder: 1 } } },
+    ],
   },
 })

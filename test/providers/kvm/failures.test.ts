@@ -122,7 +122,7 @@ test('a full disk is reported before anything is written, with the space that is
   expect(await failureOf(create.provider.createVm('A-1', 'base', options))).toEqual({
     kind: 'disk-full',
     message: `creating ${VM}: it needs about 512 MiB, but /pool has 100 MiB free (412 MiB missing)`,
-    remedy: 'Free disk space there, or delete environments that are not needed: agent-swarm list',
+    remedy: 'Free disk space there, or delete machines that are not needed: agent-swarm list',
   })
   expect(create.calls.join()).not.toMatch(CREATES)
   const checkpoint = kvm([MARK, RUNNING, pool(300)])
@@ -139,7 +139,7 @@ test('a disk that fills up during the write is reported with the free space', as
   expect(await failureOf(kvm([MARK, RUNNING, pool(900), full]).provider.checkpoint(VM, 'one'))).toEqual({
     kind: 'disk-full',
     message: `making the checkpoint one of ${VM}: the disk is full: /pool has 900 MiB free`,
-    remedy: 'Free disk space there, or delete environments that are not needed: agent-swarm list',
+    remedy: 'Free disk space there, or delete machines that are not needed: agent-swarm list',
   })
 })
 
