@@ -39,7 +39,7 @@ const pressed = async (phases: string[], ...words: string[]) => {
 
 test.for(['disk', 'seed', 'start', 'address', 'ssh'])('at "%s" undoes a create: all is as before', async phase => {
   const { code, screen } = await pressed([phase], 'create', TICKET)
-  expect(screen).toContain('Interrupted: what was begun is being undone.')
+  expect(screen).toContain('Interrupted: undoing what was started.')
   expect(screen).toContain(`create of ${TICKET}: cancelled; what it had made is removed`)
   expect(code).toBe(1)
   expect(await everything()).toEqual(before)
@@ -49,15 +49,15 @@ test('while a hypervisor command runs, it ends that and undoes the create', asyn
   const { code, screen } = await typed(['create', TICKET, '--verbose'], {
     type: [{ prompt: 'address', text: CTRL_C }],
   })
-  expect(screen).toMatch(/✖ (address|ssh) /)
-  expect(screen).toMatch(/✔ undoing /)
+  expect(screen).toMatch(/[✖x] (address|ssh) /)
+  expect(screen).toMatch(/[✔+] undoing /)
   expect(code).toBe(1)
   expect(await everything()).toEqual(before)
 })
 
 test('twice leaves it to the next command, which settles it', async () => {
   const { code, screen } = await pressed(['start', 'undoing'], 'create', TICKET)
-  expect(screen).toContain('Ended at once. What was left half-done is settled by the next command or the runner.')
+  expect(screen).toContain('Exiting at once. The next command or the runner settles what was left half-done.')
   expect(code).toBe(130)
   expect((await everything()).environments).toMatchObject([{ ticket: TICKET, status: 'creating' }])
   await swarm('stop', 'CTRL-2')

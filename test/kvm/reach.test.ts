@@ -111,14 +111,14 @@ test('its ports are ports here, by forward and by plain ssh, and gone afterwards
   const forward = beside(process.execPath, [entry, 'forward', TICKET, `${one}:3000`, `${two}:5432`])
   await until('both lines', () => forward.said.stdout.split('\n').length === 3, { within: 60_000 })
   expect(forward.said.stdout).toBe(
-    `http://127.0.0.1:${one} is ${TICKET}'s port 3000\n127.0.0.1:${two} is ${TICKET}'s port 5432\n`,
+    `http://127.0.0.1:${one} is port 3000 of ${TICKET}\n127.0.0.1:${two} is port 5432 of ${TICKET}\n`,
   )
   expect(await page(one)).toBe(`${TICKET}\n`)
   expect(await swarm('forward', TICKET, `${one}:3000`)).toMatchObject({
     code: 1,
     stderr: expect.stringMatching(
       new RegExp(
-        `127\\.0\\.0\\.1:${one} is taken by another program, so ${TICKET}'s port 3000 cannot have it\\n.*forward ${TICKET} \\d+:3000`,
+        `port 3000 of ${TICKET}: 127\\.0\\.0\\.1:${one} is in use by another program\\n.*forward ${TICKET} \\d+:3000`,
       ),
     ),
   })
