@@ -1,7 +1,8 @@
 /** (p) The requests of polling in an hour without a change, and the time from a change to its action. */
 import { join } from 'node:path'
 import { openCatchUp } from '../src/bot/catch-up.ts'
-import { type GitHub, openGitHub } from '../src/bot/github/client.ts'
+import type { GitHub } from '../src/bot/github/client.ts'
+import { openGitHub } from '../src/bot/github/open.ts'
 import { openGitHubPoll } from '../src/bot/github/poll.ts'
 import { startBot } from '../src/bot/index.ts'
 import { openJira } from '../src/bot/jira/client.ts'

@@ -180,5 +180,5 @@ test('whoever signs as GitHub does validates what is sent against the descriptio
       .map(name => join(folder, name))
       .filter(file => /['"]x-hub-signature-256['"]: /.test(readFileSync(join(root, file), 'utf8'))),
   )
-  expect(signers.sort()).toEqual(['test/bot/http/server.test.ts', 'test/support/github.ts'])
+  expect(signers.sort()).toEqual(['test/bot/http/server.test.ts', 'test/support/github-webhooks.ts'])
 })

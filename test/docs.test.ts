@@ -5,7 +5,8 @@ import { join, resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
 import { documents } from '../scripts/docs.ts'
-import { commands, usageOf } from '../src/cli/command-table.ts'
+import { usageOf } from '../src/cli/command.ts'
+import { commands } from '../src/cli/command-table.ts'
 import { settings } from '../src/config/settings.ts'
 
 const root = resolve(import.meta.dirname, '..')

@@ -2,14 +2,13 @@
 import {
   argumentHelp,
   type Command,
-  commands,
-  commonOptions,
   descriptionOf,
   groups,
   type Option,
   optionNames,
   usageOf,
-} from '../../src/cli/command-table.ts'
+} from '../../src/cli/command.ts'
+import { commands, commonOptions } from '../../src/cli/command-table.ts'
 import { outputs } from '../../src/cli/json.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 import { formsText, outputText, schemaFile } from './json.ts'

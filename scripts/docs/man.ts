@@ -1,16 +1,8 @@
 /** man/agent-swarm.1, from the table of commands: macros of man(7), in ASCII, so that every man shows the same. */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import {
-  argumentHelp,
-  type Command,
-  commands,
-  commonOptions,
-  descriptionOf,
-  type Option,
-  optionNames,
-  usageOf,
-} from '../../src/cli/command-table.ts'
+import { argumentHelp, type Command, descriptionOf, type Option, optionNames, usageOf } from '../../src/cli/command.ts'
+import { commands, commonOptions } from '../../src/cli/command-table.ts'
 import { type Setting, settings } from '../../src/config/settings.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 import { optionText } from './options.ts'

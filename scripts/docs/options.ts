@@ -1,5 +1,6 @@
 /** The help of each option, with the values that are loaded on demand. */
-import { commands, commonOptions, type Option, optionHelp } from '../../src/cli/command-table.ts'
+import { type Option, optionHelp } from '../../src/cli/command.ts'
+import { commands, commonOptions } from '../../src/cli/command-table.ts'
 
 const options = [...Object.values(commands).map(command => command.options), commonOptions].flatMap(
   Object.values<Option>,

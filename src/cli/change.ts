@@ -8,19 +8,10 @@ import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
+import type { Change, ChangeCommand } from './change-kinds.ts'
 import { type Invocation, print, printFailure, printJson } from './terminal/output.ts'
 import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
 import { withRunnerContext } from './with-context.ts'
-
-/** The commands that print the same JSON. */
-export type ChangeCommand = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
-/** An action without the members that are the same for every command. */
-export type Change =
-  Exclude<Action, { kind: 'status' | 'move' }> extends infer Kind
-    ? Kind extends Action
-      ? Omit<Kind, 'by' | 'replyTo'>
-      : never
-    : never
 
 /** Who types the commands. */
 export const cliUser = (): Requester => ({ via: 'cli', who: userName() })

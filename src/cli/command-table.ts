@@ -1,49 +1,6 @@
 /** The table of commands: arguments, options, help and file of each. Parsing, help, completion and docs come out of it. */
 import type { EnvironmentStatus } from '../schema/environment.ts'
-import type { Invocation } from './terminal/output.ts'
-
-/** What an argument stands for. Decides how it is completed, and is its help. */
-export const argumentHelp = {
-  ticket: 'A Jira key in any case, for example DROP-2100. For an existing machine, also a unique beginning of its id.',
-  machine: 'The ticket of an existing machine, or a unique beginning of its id.',
-  checkpoint: 'Letters, digits and hyphens, at most 41 characters, a letter or a digit first.',
-  image: 'Lower-case letters, digits and hyphens, at most 41 characters (agent-swarm-base).',
-  shell: 'The shell to complete for.',
-  source: 'What to build the base image from.',
-  'command line': 'Everything after -- is passed on unchanged.',
-  port: "A port of the machine (3000), or a local port and the machine's (8080:3000).",
-  delivery: 'A word that a delivery must match. With several, it must match all of them.',
-  'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
-}
-export type ArgumentKind = keyof typeof argumentHelp
-type Argument = { name: string; kind: ArgumentKind; required?: true; many?: true }
-export type Option = {
-  type: 'boolean' | 'string'
-  help: string
-  /** Name of the value in help. */
-  value?: string
-  /** The allowed values, or what loads them: help and completion of other options do without. */
-  values?: readonly string[] | (() => Promise<readonly string[]>)
-  short?: string
-  /** How the value is completed, when it is not one of `values`. */
-  kind?: ArgumentKind
-}
-/** In the order of the overview. */
-export const groups = ['Machines', 'Checkpoints', 'Reach a machine', 'Bot and runner', 'Set-up'] as const
-export type Command = {
-  group: (typeof groups)[number]
-  arguments: readonly Argument[]
-  /** At most 64 characters, so that the overview fits 80 columns. */
-  summary: string
-  /** More sentences for its own help. */
-  details?: string
-  /** Lines of its own help that are printed as they are. */
-  lines?: readonly string[]
-  example: string
-  options: Readonly<Record<string, Option>>
-  /** Imports the command when it is called, so that short commands load nothing of the long ones. */
-  load: () => Promise<{ run: (invocation: Invocation) => Promise<number> }>
-}
+import type { Argument, Command, Option } from './command.ts'
 
 const ticket: Argument = { name: 'TICKET', kind: 'ticket', required: true }
 const machine: Argument = { ...ticket, kind: 'machine' }
@@ -340,7 +297,8 @@ const setUpCommands = {
     ],
     example: 'agent-swarm completion bash',
     options: {},
-    load: () => import('./commands/completion.ts'),
+    // It completes this very table.
+    load: async () => ({ run: (await import('./commands/completion.ts')).completionOf({ commands, commonOptions }) }),
   },
 } satisfies Record<string, Command>
 
@@ -350,40 +308,4 @@ export const commands: Readonly<Record<string, Command>> = {
   ...reachCommands,
   ...serverCommands,
   ...setUpCommands,
-}
-
-/** `forward <TICKET> <port>...` */
-export const usageOf = (name: string, command: Command): string =>
-  [
-    name,
-    ...command.arguments.map(({ name: argument, kind, required, many }) => {
-      const dots = many && kind !== 'command line' ? '...' : ''
-      return required ? `<${argument}>${dots}` : `[${argument}]${dots}`
-    }),
-  ].join(' ')
-
-/** Its summary and details. */
-export const descriptionOf = ({ summary, details }: Command): string =>
-  details === undefined ? summary : `${summary} ${details}`
-
-/** The values that are allowed; null when all are. */
-export const allowedValues = async ({ values }: Option): Promise<readonly string[] | null> =>
-  (typeof values === 'function' ? await values() : values) ?? null
-
-/** `The hypervisor to use. One of kvm, tart.` */
-export const optionHelp = async (option: Option, code: (value: string) => string = value => value): Promise<string> => {
-  const values = await allowedValues(option)
-  return values === null ? option.help : `${option.help} One of ${values.map(code).join(', ')}.`
-}
-
-/** The names of an option, `-q` and `--quiet`, the longer one with its value. */
-export const optionNames = (flag: string, { short, value }: Option): string[] => [
-  ...(short === undefined ? [] : [`-${short}`]),
-  `--${flag}${value === undefined ? '' : ` ${value}`}`,
-]
-
-/** Splits off the name of the command, which has one word or two. */
-export const splitName = (argv: readonly string[]): [name: string | undefined, ...rest: string[]] => {
-  const two = argv.slice(0, 2).join(' ')
-  return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
 }

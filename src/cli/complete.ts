@@ -1,5 +1,5 @@
-/** Candidates for the next word of a command line. Reads the table of commands and the registry, and asks no hypervisor. */
-import { type ArgumentKind, allowedValues, commands, commonOptions, type Option, splitName } from './command-table.ts'
+/** Candidates for the next word of a command line. Reads the registry, and asks no hypervisor. */
+import { type ArgumentKind, allowedValues, type CommandTable, type Option, splitName } from './command.ts'
 import { knownCheckpoints, knownEnvironments, knownImages } from './known.ts'
 import type { Terminal } from './terminal/output.ts'
 
@@ -50,7 +50,7 @@ const read = (typed: readonly string[], known: Readonly<Record<string, Option>>)
 type Answer = { prefix: string; candidates: Candidate[]; files: boolean }
 
 /** First words of commands, or the second words of those that begin with `first`. */
-const commandNames = (first?: string): Candidate[] =>
+const commandNames = ({ commands }: CommandTable, first?: string): Candidate[] =>
   Object.entries(commands).flatMap(([name, { summary }]) => {
     const [one = '', two] = name.split(' ')
     if (first === undefined) return two === undefined ? [{ value: one, help: summary }] : []
@@ -60,20 +60,21 @@ const commandNames = (first?: string): Candidate[] =>
 const PROGRAM_OPTIONS = { help: { help: 'Show the commands.' }, version: { help: 'Show the version.' } }
 
 /** `typed`: the words after the program's name. The last one is being typed, and may be empty. */
-const complete = async (env: Env, typed: readonly string[]): Promise<Answer> => {
+const complete = async (table: CommandTable, env: Env, typed: readonly string[]): Promise<Answer> => {
+  const { commands, commonOptions } = table
   const word = typed.at(-1) ?? ''
-  const [name, ...rest] = splitName(typed.slice(0, -1))
+  const [name, ...rest] = splitName(commands, typed.slice(0, -1))
   const startingWith = (candidates: Candidate[], prefix = '', files = false): Answer => {
     const start = word.slice(prefix.length).toLowerCase()
     return { prefix, candidates: candidates.filter(({ value }) => value.toLowerCase().startsWith(start)), files }
   }
   if (name === undefined) {
-    const names = [...commandNames(), { value: 'help', help: 'Show the commands, or one.' }]
+    const names = [...commandNames(table), { value: 'help', help: 'Show the commands, or one.' }]
     return startingWith(word.startsWith('-') ? optionCandidates(PROGRAM_OPTIONS) : names)
   }
   if (name === 'help') {
     if (rest.length > 1) return startingWith([])
-    return startingWith(rest.length === 0 ? commandNames() : commandNames(rest[0]))
+    return startingWith(rest.length === 0 ? commandNames(table) : commandNames(table, rest[0]))
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command === undefined) return startingWith([])
@@ -93,7 +94,7 @@ const complete = async (env: Env, typed: readonly string[]): Promise<Answer> => 
     const left = Object.entries(known).filter(([flag]) => !line.given.includes(flag))
     return startingWith(optionCandidates(Object.fromEntries(left)))
   }
-  const subcommands = commandNames(name)
+  const subcommands = commandNames(table, name)
   if (rest.length === 0 && subcommands.length > 0) return startingWith(subcommands)
   const argument = command.arguments[line.words.length] ?? command.arguments.findLast(({ many }) => many)
   return ofKind(argument?.kind)
@@ -132,10 +133,15 @@ export const shells = {
 } satisfies Record<string, Shell>
 
 /** The candidates for a shell's script, one a line. */
-export const answer = async (name: keyof typeof shells, words: readonly string[], env: Env): Promise<string> => {
+export const answer = async (
+  table: CommandTable,
+  name: keyof typeof shells,
+  words: readonly string[],
+  env: Env,
+): Promise<string> => {
   const shell: Shell = shells[name]
   const typed = shell.typed(words)
-  const { prefix, candidates, files } = await complete(env, typed)
+  const { prefix, candidates, files } = await complete(table, env, typed)
   // Where bash split the word, it replaces only the part after the "=".
   const before = name === 'bash' && typed.at(-1) !== words.at(-1) ? '' : prefix
   const lines = candidates.map(({ value, help }) => shell.line(`${before}${value}`, help))

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../errors.ts'
 import { openDetach } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
-import type { Change, ChangeCommand } from './change.ts'
+import type { Change, ChangeCommand } from './change-kinds.ts'
 import { type Invocation, print, printJson } from './terminal/output.ts'
 
 const POLL_MS = 20

@@ -1,16 +1,7 @@
 /** `--help`: the overview of all commands, and the help of one. */
 import { dirname, join } from 'node:path'
-import {
-  argumentHelp,
-  type Command,
-  commands,
-  commonOptions,
-  descriptionOf,
-  groups,
-  optionHelp,
-  optionNames,
-  usageOf,
-} from './command-table.ts'
+import { argumentHelp, type Command, descriptionOf, groups, optionHelp, optionNames, usageOf } from './command.ts'
+import { commands, commonOptions } from './command-table.ts'
 import { type Terminal, textWidth } from './terminal/output.ts'
 import { pairs, wrap } from './terminal/table.ts'
 

@@ -1,6 +1,7 @@
 /** The command line: finds the command, checks words and options against its row, runs it, and prints what it throws. */
 import { failureOf } from '../errors.ts'
-import { splitName } from './command-table.ts'
+import { splitName } from './command.ts'
+import { commands } from './command-table.ts'
 import { checkWords, commandNamed, parseOptions } from './parse.ts'
 import { type Invocation, print, printFailure, printJson, printNote, type Terminal } from './terminal/output.ts'
 
@@ -77,14 +78,14 @@ const run = async (name: string, args: string[], terminal: Terminal, reading: Re
 /** Returns the exit code: 0 done, 1 failed, 2 wrong usage, or that of a command run in a machine. */
 export const main = async (argv: string[], terminal: Terminal = process): Promise<number> => {
   if (terminal === process) handleStreamErrors()
-  const [name, ...args] = splitName(argv)
+  const [name, ...args] = splitName(commands, argv)
   const reading: Reading = { name: name ?? '', words: [], json: false }
   try {
     if (name === undefined) {
       await showHelp(undefined, terminal)
       return 2
     }
-    if (name === 'help') return await showHelp(splitName(args)[0], terminal)
+    if (name === 'help') return await showHelp(splitName(commands, args)[0], terminal)
     if (name === '--help' || name === '-h') return await showHelp(undefined, terminal)
     return await run(name, args, terminal, reading)
   } catch (error) {

@@ -1,6 +1,7 @@
 /** A command line becomes a command with its words and options, or a usage failure. */
 import { fail } from '../errors.ts'
-import { allowedValues, type Command, commands, commonOptions, usageOf } from './command-table.ts'
+import { allowedValues, type Command, usageOf } from './command.ts'
+import { commands, commonOptions } from './command-table.ts'
 import type { Invocation } from './terminal/output.ts'
 
 // An import of node:util reads every member, and so loads everything behind them.

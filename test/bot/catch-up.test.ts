@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openCatchUp } from '../../src/bot/catch-up.ts'
-import { openGitHub } from '../../src/bot/github/client.ts'
+import { openGitHub } from '../../src/bot/github/open.ts'
 import { openLog } from '../../src/log.ts'
 import type { ManualOperation } from '../../src/schema/runner-protocol.ts'
 import { openMemory } from '../../src/store/sqlite/memory.ts'

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { PassThrough } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { commands } from '../../src/cli/command-table.ts'
+import { commands, commonOptions } from '../../src/cli/command-table.ts'
 import { answer } from '../../src/cli/complete.ts'
 import { main } from '../../src/cli/main.ts'
 import { hostileTexts, openCompletionHome } from '../support/completion.ts'
@@ -26,7 +26,7 @@ const printed = async (shell: string, ...words: string[]) => {
   return { ...output, code }
 }
 const candidates = async (...words: string[]) =>
-  (await answer('bash', words, home.environment)).split('\n').filter(Boolean)
+  (await answer({ commands, commonOptions }, 'bash', words, home.environment)).split('\n').filter(Boolean)
 
 describe('candidates', () => {
   beforeAll(() => {

@@ -5,8 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands } from '../../src/cli/command-table.ts'
 import { dryRunShow } from '../../src/cli/dry-run.ts'
 import { outputs } from '../../src/cli/json.ts'
-import { openMemory } from '../../src/store/sqlite/memory.ts'
-import { openQueue } from '../../src/store/sqlite/queue.ts'
+import { openStore } from '../../src/store/sqlite/index.ts'
 import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/context.ts'
 import { outputValidator } from '../support/json-outputs.ts'
@@ -134,35 +133,59 @@ describe('a machine that is reached over SSH', () => {
 })
 
 /** Leaves what a bot would: one decided and one waiting delivery, one allowed and one refused command. */
-const leaveDeliveries = () => {
-  const queue = openQueue(join(cli.home, 'state/bot.db'), Date.now)
-  queue.accept([
+const leaveDeliveries = async () => {
+  const store = openStore(join(cli.home, 'state/bot.db'), Date.now)
+  await store.inbox.accept([
     { source: 'github', id: 'decided', event: 'push', lane: 'a', body: '{}', receivedAt: Date.now() },
     { source: 'github', id: 'postponed-1234', event: 'push', lane: 'b', body: '{}', receivedAt: Date.now() },
   ])
-  const [decided, postponed] = queue.due(10)
-  const action = { kind: 'stop', ticket: 'DROP-1', by: { via: 'github', who: 'ada' }, replyTo: null } as const
-  queue.settle([
+  const [decided, postponed] = await store.inbox.due(10)
+  const by = { via: 'github', who: 'ada' } as const
+  const action = { kind: 'stop', ticket: 'DROP-1', by, replyTo: null } as const
+  const request = {
+    at: Date.now(),
+    by,
+    person: true,
+    place: 'acme/shop#7',
+    command: null,
+    what: '/swarm delete',
+  } as const
+  await store.inbox.settle([
     {
-      seq: decided?.seq ?? 0,
-      verdict: { verdict: 'actions', reason: null },
+      ...{ seq: decided?.seq ?? 0, verdict: 'actions', reason: null, messages: [], effects: [] },
       actions: [{ id: 'a', correlation: 'a', action }],
-      messages: [],
+      requests: [
+        {
+          ...request,
+          id: 'a',
+          ticket: 'DROP-1',
+          verdict: 'allowed',
+          reason: 'write access',
+          action,
+          answer: null,
+          ok: null,
+        },
+        {
+          ...request,
+          id: 'b',
+          ticket: null,
+          verdict: 'refused',
+          reason: 'no access',
+          action: null,
+          answer: null,
+          ok: false,
+        },
+      ],
     },
   ])
-  queue.postpone(postponed?.seq ?? 0, Date.now() + 60_000, 'GitHub cannot be reached')
-  queue.close()
-  const memory = openMemory(join(cli.home, 'state/memory.db'), Date.now)
-  const line = { at: Date.now(), who: 'mallory', place: 'acme/shop#7', what: '/swarm delete', reason: 'no access' }
-  memory.noteAudit('one', { ...line, ticket: 'DROP-1', verdict: 'allowed' })
-  memory.noteAudit('two', { ...line, ticket: null, verdict: 'refused' })
-  memory.close()
+  await store.inbox.postpone(postponed?.seq ?? 0, Date.now() + 60_000, 'GitHub cannot be reached')
+  await store.close()
 }
 
 test('deliveries and commands in comments', async () => {
   expect(await printed(['bot', 'inbox'])).toEqual([])
   expect(await printed(['bot', 'audit'])).toEqual([])
-  leaveDeliveries()
+  await leaveDeliveries()
   const deliveries = (await printed(['bot', 'inbox'])) as { id: string }[]
   expect(deliveries.map(({ id }) => id).sort()).toEqual(['decided', 'postponed-1234'])
   expect((await cli.swarm(['bot', 'inbox', 'refused'])).stderr).toBe('No deliveries match.\n')

@@ -9,7 +9,8 @@ import type { SettingName } from '../../config/settings.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
 import { checkSecret, defineChecks, failed, hasError, ok, problem, warning } from '../check.ts'
-import { AUTHORIZE_TOKEN, githubFailure, type Octokit, openGitHub, statusOf, webUrlOf } from './client.ts'
+import { AUTHORIZE_TOKEN, githubFailure, type Octokit, statusOf, webUrlOf } from './client.ts'
+import { openGitHub } from './open.ts'
 
 const EXPIRES_SOON_MS = 7 * 24 * 60 * 60_000
 /** GitHub refuses what an App signs when the clocks differ more. */

@@ -1,7 +1,6 @@
 import type { Listing } from '../../runner/context.ts'
 import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import type { Output } from '../json.ts'
-import { pausedOf } from '../paused.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
 import { table } from '../terminal/table.ts'
@@ -31,7 +30,7 @@ const toJson = (listed: Listed): Output<'list'>[number] => ({
   baseImage: listed.baseImage,
   createdAt: listed.createdAt,
   diskBytes: listed.usage?.diskBytes ?? null,
-  paused: pausedOf(listed),
+  paused: listed.paused,
   ssh: listed.ssh,
   checkpoints: listed.checkpoints.map(({ name }) => name),
 })
@@ -51,7 +50,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
     rows.map(row => [
       row.ticket,
       row.provider,
-      statusCell(row.status, pausedOf(row)),
+      statusCell(row.status, row.paused),
       address(row),
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),

@@ -5,7 +5,6 @@ import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Output } from '../json.ts'
-import { pausedOf } from '../paused.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
 import { address, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
@@ -32,7 +31,7 @@ export const ticketStatus = async (
     unread: unread.map(({ message }) => message),
     status: {
       ticket,
-      environment: listed === undefined ? null : { ...listed, paused: pausedOf(listed) },
+      environment: listed === undefined ? null : listed,
       desired: row?.desired ?? null,
       desiredBy: row?.desiredBy ?? null,
       underWay: await runningOperations(context, ticket),

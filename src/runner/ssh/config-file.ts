@@ -14,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fail } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { InstalledSshConfig } from '../../registry/meta.ts'
@@ -97,6 +97,13 @@ const resolveLinks = (path: string): string => {
 /** Writes in place where no file can be made beside it, or where it is a mount of its own. */
 const write = (path: string, bytes: string): void => {
   const content = Buffer.from(bytes, 'latin1')
+  // A person who removed the folder does not get it back.
+  if (!existsSync(dirname(path)))
+    throw fail(
+      'unknown',
+      `writing ${path}: ENOENT: its folder does not exist`,
+      'Remove the hosts: agent-swarm ssh --config --uninstall',
+    )
   try {
     writeFileAtomic(path, content)
   } catch (error) {

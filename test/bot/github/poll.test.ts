@@ -1,6 +1,6 @@
 /** GitHub by a personal token: what is polled becomes what a webhook would have told, and costs next to nothing. */
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { openGitHub } from '../../../src/bot/github/client.ts'
+import { openGitHub } from '../../../src/bot/github/open.ts'
 import { githubEvent } from '../../../src/bot/github/events.ts'
 import { openGitHubPoll } from '../../../src/bot/github/poll.ts'
 import { standardRules } from '../../../src/bot/rules/repository-file.ts'

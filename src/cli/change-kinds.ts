@@ -1,0 +1,11 @@
+import type { Action } from '../schema/action.ts'
+
+/** The commands that print the same JSON. */
+export type ChangeCommand = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
+/** An action without the members that are the same for every command. */
+export type Change =
+  Exclude<Action, { kind: 'status' | 'move' }> extends infer Kind
+    ? Kind extends Action
+      ? Omit<Kind, 'by' | 'replyTo'>
+      : never
+    : never
