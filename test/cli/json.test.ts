@@ -147,9 +147,9 @@ const leaveDeliveries = async () => {
     by,
     person: true,
     place: 'acme/shop#7',
-    command: null,
     what: '/swarm delete',
   } as const
+  const command = (line: number) => ({ comment: { repo: 'acme/shop', number: 7, commentId: 1 }, line })
   await store.inbox.settle([
     {
       ...{ seq: decided?.seq ?? 0, verdict: 'actions', reason: null, messages: [], effects: [] },
@@ -158,6 +158,7 @@ const leaveDeliveries = async () => {
         {
           ...request,
           id: 'a',
+          command: command(0),
           ticket: 'DROP-1',
           verdict: 'allowed',
           reason: 'write access',
@@ -168,6 +169,7 @@ const leaveDeliveries = async () => {
         {
           ...request,
           id: 'b',
+          command: command(1),
           ticket: null,
           verdict: 'refused',
           reason: 'no access',
