@@ -3,8 +3,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import FindMyWay from 'find-my-way'
 import { fail, failureOf } from '../../errors.ts'
-import { respond } from './respond.ts'
-import { type Handle, openWebhooks, type WebhookOptions } from './webhooks.ts'
+import { type Handle, respond } from './respond.ts'
+import { openWebhooks, type WebhookOptions } from './webhooks.ts'
 
 /** Bytes for all bodies that are arriving and are not small. */
 const BUDGET = 128 * 1024 * 1024
