@@ -80,7 +80,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
     try {
       await router.lookup(request, response)
     } catch (error) {
-      log.error({ err: error, path: request.url?.slice(0, 100) }, 'a request failed; its sender was told so')
+      log.error({ err: error, path: request.url?.slice(0, 100) }, 'a request failed; it was answered with 503')
       respond(response)(503, { error: 'the request failed; send it again' })
     }
   })

@@ -44,7 +44,7 @@ const openAcceptor = ({ store, metrics, log, onAccepted }: WebhookOptions) => {
     try {
       await store.inbox.accept(all.map(({ delivery }) => delivery))
     } catch (error) {
-      log.error({ err: error }, 'deliveries could not be stored; their senders were told so')
+      log.error({ err: error }, 'deliveries could not be stored; they were answered with 503')
       for (const { delivery, response } of all) {
         metrics.delivery(delivery.source, 'store_failed')
         respond(response)(503, { error: 'the delivery could not be stored; send it again' })

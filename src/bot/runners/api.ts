@@ -71,7 +71,7 @@ const endLease = async (
 
 const heartbeat = async (context: Context, body: HeartbeatRequest, response: ServerResponse): Promise<void> => {
   const { store, presence, dispatcher, clock, onMessages } = context
-  presence.heard(body, clock())
+  presence.record(body, clock())
   const { changed, heldElsewhere } = await store.runners.heartbeat(body)
   presence.conflicts(body, heldElsewhere)
   if (changed.length > 0) onMessages()
