@@ -1,4 +1,4 @@
-/** What is logged by mistake is not written: each secret is tried through each door. */
+/** Secrets that are logged by mistake are not written: each secret is tried on each way into the log. */
 import { stripVTControlCharacters } from 'node:util'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { fail } from '../src/errors.ts'
@@ -32,13 +32,13 @@ const octokitError = (secret: string) =>
     response: { data: { echo: secret }, headers: { 'set-cookie': secret } },
   })
 const circle = (secret: string) => {
-  const one: Record<string, unknown> = { note: secret }
-  one.self = one
-  return one
+  const circular: Record<string, unknown> = { note: secret }
+  circular.self = circular
+  return circular
 }
 const deep = (secret: string, levels: number): unknown => (levels === 0 ? secret : { in: [deep(secret, levels - 1)] })
 
-const doors: Record<string, (log: Log, secret: string) => void> = {
+const ways: Record<string, (log: Log, secret: string) => void> = {
   'the message': (log, secret) => log.info(`it is ${secret}.`),
   'a formatted message': (log, secret) => log.info('it is %s', secret),
   'a formatted object': (log, secret) => log.info('it is %j', { note: secret }),
@@ -59,8 +59,8 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
   'octokit’s error alone': (log, secret) => log.error(octokitError(secret)),
   'the cause of a cause': (log, secret) =>
     log.error({ err: new Error('a', { cause: new Error('b', { cause: octokitError(secret) }) }) }, 'x'),
-  'an error of many': (log, secret) => log.error({ err: new AggregateError([octokitError(secret)], secret) }, 'x'),
-  'a failure of ours': (log, secret) => log.error({ err: fail('network', `asking ${secret}`, `not ${secret}`) }, 'x'),
+  'an aggregate error': (log, secret) => log.error({ err: new AggregateError([octokitError(secret)], secret) }, 'x'),
+  'a failure': (log, secret) => log.error({ err: fail('network', `asking ${secret}`, `not ${secret}`) }, 'x'),
   'the user of a URL': (log, secret) => log.info({ url: `https://${encodeURIComponent(secret)}@example.org/` }, 'x'),
   'the password of a URL object': (log, secret) =>
     log.info({ url: new URL(`https://me:${encodeURIComponent(secret)}@example.org/`) }, 'x'),
@@ -71,11 +71,11 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
   'base64 of any alignment': (log, secret) => {
     for (const before of ['', 'a', 'ab', 'abc']) log.info(Buffer.from(`${before}${secret}zz`).toString('base64'))
   },
-  'the middle of a text that is cut': (log, secret) => {
+  'the cut of a long text': (log, secret) => {
     for (let before = 4_000 - secret.length; before < 4_000; before += 7)
       log.info(`${'x '.repeat(before / 2)}${secret}`)
   },
-  'what a child is bound to': (log, secret) => log.child({ who: secret, err: octokitError(secret) }).info('x'),
+  'the bindings of a child': (log, secret) => log.child({ who: secret, err: octokitError(secret) }).info('x'),
   'a child of a child': (log, secret) =>
     log
       .child({ a: 1 })
@@ -90,11 +90,11 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
         throw new Error(secret)
       },
     }),
-  'a buffer, and what holds it': (log, secret) =>
+  'a buffer': (log, secret) =>
     log.info({ a: Buffer.from(secret), b: { c: [new Uint8Array(Buffer.from(secret)).buffer] } }, 'x'),
   'JSON within JSON': (log, secret) => log.info({ a: JSON.stringify({ b: { c: secret } }) }, 'x'),
   'parameters of a search': (log, secret) => log.info({ a: new URLSearchParams({ q: secret }) }, 'x'),
-  'errors within errors of many': (log, secret) =>
+  'nested aggregate errors': (log, secret) =>
     log.error({
       err: new AggregateError([new AggregateError([new Error(secret, { cause: { note: secret } })], 'b')], 'a', {
         cause: octokitError(secret),
@@ -106,7 +106,7 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
     log.error({ err }, 'x')
   },
   'a key of a map': (log, secret) => log.info({ a: new Map([[secret, { b: secret }]]) }, 'x'),
-  'what fetch made': (log, secret) =>
+  'a request and a response': (log, secret) =>
     log.info(
       {
         a: new Request('https://example.org/', { method: 'POST', body: secret, headers: { authorization: 'x' } }),
@@ -114,13 +114,13 @@ const doors: Record<string, (log: Log, secret: string) => void> = {
       },
       'x',
     ),
-  'a value that writes itself': (log, secret) => log.info({ a: { toJSON: () => secret, note: secret } }, 'x'),
+  'a value with toJSON': (log, secret) => log.info({ a: { toJSON: () => secret, note: secret } }, 'x'),
 }
 
-describe('a secret that is known', () => {
+describe('a known secret', () => {
   for (const [name, secret] of Object.entries(secrets)) {
-    test.for(Object.entries(doors))(`${name} through %s`, ([, door]) => {
-      door(openLog('info', Object.values(secrets)), secret)
+    test.for(Object.entries(ways))(`${name} through %s`, ([, way]) => {
+      way(openLog('info', Object.values(secrets)), secret)
       expect(lines.length).toBeGreaterThan(0)
       for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
       const parts = [secret, secret.slice(0, 24), ...secret.split('\n').filter(line => line.length > 20)]
@@ -128,14 +128,14 @@ describe('a secret that is known', () => {
         for (const form of [part, inJson(part), inJson(inJson(part)), encodeURIComponent(part)])
           expect(written()).not.toContain(form)
       }
-      // What base64 holds, whole.
+      // Runs of base64 are decoded.
       for (const [run] of written().matchAll(/[A-Za-z0-9+/=]{16,}/g))
         expect(Buffer.from(run, 'base64').toString('latin1')).not.toContain(secret.slice(0, 24))
     })
   }
 })
 
-describe('a secret that nobody announced', () => {
+describe('an unknown secret', () => {
   test.for<[string, unknown]>([
     ...[
       'authorization',
@@ -154,7 +154,7 @@ describe('a secret that nobody announced', () => {
     ['name and value', { list: [{ name: 'Authorization', value: 'x1y2z3' }] }],
     ['a map', { list: new Map([['X-Api-Key', 'x1y2z3']]) }],
     ['headers', { list: new Headers({ Cookie: 'x1y2z3' }) }],
-  ])('is cut out by its name: %s', ([, fields]) => {
+  ])('is hidden by its name: %s', ([, fields]) => {
     openLog('info').info(fields, 'x')
     expect(written()).toContain('[redacted]')
     expect(written()).not.toContain('x1y2z3')
@@ -174,7 +174,7 @@ describe('a secret that nobody announced', () => {
     `eyJhbGciOiJSUzI1NiJ9.${'x1y2z3'.repeat(3)}.${'x1y2z3'.repeat(3)}`,
     `-----BEGIN PRIVATE KEY-----\n${'x1y2z3'.repeat(9)}\n-----END PRIVATE KEY-----`,
     `-----BEGIN PRIVATE KEY-----\n${'x1y2z3'.repeat(9)}`,
-  ])('is cut out by its shape: %s', text => {
+  ])('is hidden by its shape: %s', text => {
     openLog('info').info({ in: { a: [text] } }, text)
     expect(() => JSON.parse(written())).not.toThrow()
     expect(written()).not.toMatch(/x1y2z3|bWU6eDF5/)
@@ -182,7 +182,7 @@ describe('a secret that nobody announced', () => {
   })
 })
 
-test('no payload is written, and no line is longer than it needs to be', () => {
+test('no payload is written, and lines are short', () => {
   const log = openLog('info')
   log.info({ body: '{"a":1}', payload: { a: 1 }, request: { url: 'https://x/' }, response: { data: 1 } }, 'x')
   expect(JSON.parse(written())).toMatchObject({
@@ -200,19 +200,19 @@ test('no payload is written, and no line is longer than it needs to be', () => {
   for (const line of lines) expect(line.length).toBeLessThan(30_000)
 })
 
-test('what is no secret is written as it is', () => {
+test('everything else is written as it is', () => {
   const err = fail('timeout', 'asking GitHub: no answer', 'Try again.', new Error('ECONNRESET'))
   openLog('info')
     .child({ correlation: 'abc', ticket: 'DROP-1' })
     .warn(
-      { err, again: 3, url: 'https://api.github.com/repos/a/b?page=2', at: new Date(0), none: null },
+      { err, attempt: 3, url: 'https://api.github.com/repos/a/b?page=2', at: new Date(0), none: null },
       'a message waits',
     )
   expect(JSON.parse(written())).toMatchObject({
     level: 40,
     correlation: 'abc',
     ticket: 'DROP-1',
-    again: 3,
+    attempt: 3,
     url: 'https://api.github.com/repos/a/b?page=2',
     at: '1970-01-01T00:00:00.000Z',
     none: null,
@@ -227,8 +227,8 @@ test('what is no secret is written as it is', () => {
   })
 })
 
-test('hostile text costs no more time than its length', () => {
-  const began = performance.now()
+// A pattern that backtracks on one of these would not end before the test's deadline.
+test('hostile text takes no more time than its length', () => {
   for (const text of [
     'a://'.repeat(5e4),
     '?key'.repeat(5e4),
@@ -237,7 +237,7 @@ test('hostile text costs no more time than its length', () => {
     '-----BEGIN PRIVATE KEY-----'.repeat(8e3),
   ])
     openLog('info').info(text)
-  expect(performance.now() - began).toBeLessThan(1_000)
+  expect(lines).toHaveLength(5)
 })
 
 describe('on a terminal', () => {
@@ -245,21 +245,21 @@ describe('on a terminal', () => {
     write(openLog('info', ['123456']))
     return stripVTControlCharacters(readable(lines.at(-1) ?? ''))
   }
-  test('a line is said for people: no ids, no stack, what it is about', () => {
+  test('a line is for people: without ids and stacks, with its subject', () => {
     expect(
       shown(log => log.info({ correlation: 'x', ticket: 'DROP-1', tickets: ['A-1'], actions: [] }, 'begins')),
     ).toMatch(/^\d\d:\d\d:\d\d begins ticket=DROP-1 tickets=\["A-1"\]\n$/)
-    expect(shown(log => log.error({ err: fail('network', 'it is away', 'Wait.') }, 'polling'))).toMatch(
-      /^\S+ error polling kind=network message=it is away remedy=Wait\.\n$/,
+    expect(shown(log => log.error({ err: fail('network', 'no route', 'Wait.') }, 'polling'))).toMatch(
+      /^\S+ error polling kind=network message=no route remedy=Wait\.\n$/,
     )
   })
-  test('outside text moves no cursor and begins no line', () => {
+  test('outside text moves no cursor and starts no line', () => {
     const hostile = 'a\u001b[2Jb\nc\u202ed'
     expect(
       readable(JSON.stringify({ level: 30, time: '2026-01-01T00:00:00Z', msg: hostile, branch: hostile })),
     ).toMatch(/^\S+ a \[2Jb c d \S*branch=a \[2Jb c d\S*\n$/)
   })
-  test('a line that lost a number as a secret is still written', () => {
+  test('a line in which a number was a secret is still written', () => {
     expect(shown(log => log.info({ n: 123456 }, 'x'))).toMatch(/^\d\d:\d\d:\d\d \{.*"n":\[redacted\].*\}\n$/)
   })
 })

@@ -1,7 +1,7 @@
 /** The inbox of a bot between the stand-ins, without HTTP, runner and publisher. What arrives is decided when the test says so. */
 import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
-import { openGitHub } from '../../src/bot/github/open.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
+import { openGitHub } from '../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
 import { openRedeliver } from '../../src/bot/github/redeliver.ts'
 import { decide } from '../../src/bot/inbox/decide.ts'
@@ -13,6 +13,7 @@ import { openRepositoryRules } from '../../src/bot/rules/repository-rules.ts'
 import { openLog } from '../../src/log.ts'
 import type { Environment } from '../../src/schema/environment.ts'
 import type { ManualOperation } from '../../src/schema/runner-protocol.ts'
+import { statusMessage } from '../../src/store/messages.ts'
 import type { Delivery } from '../../src/store/port.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
 import { environmentOf, heartbeatOf } from '../store/fixtures.ts'
@@ -53,7 +54,8 @@ export const openDesk = async ({
   })
   const octokitFor = githubClient.clientFor
   const { rulesOf, rulesOfTicket, changed } = openRepositoryRules({
-    ...{ store, clock, log, clientFor: octokitFor, onProblems: async () => {} },
+    ...{ store, clock, log, clientFor: octokitFor },
+    onProblems: async repo => store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage)),
     standard: standardRules({ projects, assignees: 'me', jiraCommanders }),
   })
   const context = {
@@ -123,6 +125,8 @@ export const openDesk = async ({
       await new Promise(resolve => setImmediate(resolve))
       await decided()
     },
+    /** The keys of what waits to be published. */
+    messages: async () => (await store.outbox.due(1_000)).map(({ key }) => key),
     actionsOf: async (ticket: string) => (await store.queue.list({ ticket })).map(({ action }) => action),
     /** `create pending`, `delete cancelled`, … in their order. */
     states: async (ticket: string): Promise<string[]> =>

@@ -1,11 +1,8 @@
-/** Who may command: every kind of author and place through a whole bot, and exactly the allowed ones act. */
-import { join } from 'node:path'
+/** Who may command: every kind of author and place is decided, and exactly the permitted ones act. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { CommentRef } from '../../src/schema/action.ts'
-import { type Memory, openMemory } from '../../src/store/sqlite/memory.ts'
 import type { Role } from '../support/github.ts'
-import { until } from '../support/wait.ts'
-import { openStage, type Stage } from './stage.ts'
+import { type Desk, openDesk, tickets } from './desk.ts'
 
 const kinds = ['user', 'bot', 'our App', 'ghost'] as const
 const roles = ['none', 'read', 'triage', 'write', 'maintain', 'admin', null] as const satisfies Role[]
@@ -16,55 +13,47 @@ const places = ['pull request', 'issue'] as const
 const [ASSIGNEE, LISTED, OTHER] = ['557058:assignee', '557058:listed', '557058:other']
 const HEAD = 'a'.repeat(40)
 
-let stage: Stage
-let memory: Memory
+let desk: Desk
 beforeAll(async () => {
-  const issues = Object.fromEntries(Array.from({ length: 12 }, (_, n) => [`DROP-${n + 1}`, 'a ticket']))
-  stage = await openStage({ people: { dev: 'push' }, issues, settings: { JIRA_COMMANDERS: LISTED } })
-  memory = openMemory(join(stage.home, 'memory.db'), Date.now)
+  desk = await openDesk({ issues: tickets(12), jiraCommanders: [LISTED] })
 })
-afterAll(async () => {
-  memory.close()
-  await stage.close()
-})
+afterAll(() => desk.close())
 
-/** Tells what came of a comment whose one command is `checkpoint <name>`. */
-const looked = () => {
-  const actions = stage.queue.list().map(({ action }) => ('name' in action ? action.name : null))
-  const audit = memory.audit(null, 10_000)
-  const answers = ['DROP-5', 'DROP-6', 'DROP-7', 'DROP-8', 'DROP-9'].flatMap(ticket => stage.jira.comments(ticket))
-  // What waits to be written, and what was.
-  const written = [
-    ...stage.queue.outbox.take(10_000).map(({ message }) => JSON.stringify(message)),
-    ...stage.github.asked.filter(({ method }) => method !== 'GET').map(one => JSON.stringify([one.path, one.body])),
-    ...answers.filter(one => one.startsWith('Answer to comment ')).map(one => one.slice(0, 30)),
-  ].join('\n')
-  return (comment: CommentRef, name: string) => {
-    const named = actions.filter(one => one === name).length
-    const came = named > 0 ? `acts ${named}` : memory.commandsOf(comment).length > 0 ? 'answered' : 'silence'
-    const lines = audit.filter(({ what }) => what === `/swarm checkpoint ${name}`)
+/** What a comment with the one command `checkpoint <name>` led to. `messages`: something is written about it. */
+type Effect = { effect: string; messages: boolean; audit: string }
+const acts: Effect = { effect: 'acts 1', messages: true, audit: 'allowed' }
+const answered: Effect = { effect: 'answered', messages: true, audit: 'refused' }
+const silence: Effect = { effect: 'silence', messages: false, audit: 'refused' }
+
+const openEffects = async () => {
+  const names = (await desk.store.queue.list()).map(({ action }) => ('name' in action ? action.name : null))
+  const audit = await desk.store.requests.audit(null, 10_000)
+  const messages = (await desk.store.outbox.due(10_000)).map(({ body }) => JSON.stringify(body)).join('\n')
+  return async ({ comment, name }: Cell): Promise<Effect> => {
+    const count = names.filter(known => known === name).length
+    const answers = (await desk.store.requests.ofComment(comment)).filter(({ answer }) => answer !== null)
+    const verdicts = audit.filter(({ what }) => what === `/swarm checkpoint ${name}`).map(({ verdict }) => verdict)
     return {
-      came,
-      writes: new RegExp(`\\b${comment.commentId}\\b`).test(written),
-      audit: lines.map(one => one.verdict).join(),
+      effect: count > 0 ? `acts ${count}` : answers.length > 0 ? 'answered' : 'silence',
+      messages: new RegExp(`\\b${comment.commentId}\\b`).test(messages),
+      audit: verdicts.join(),
     }
   }
 }
-const acts = { came: 'acts 1', writes: true, audit: 'allowed' }
-const answered = { came: 'answered', writes: true, audit: 'refused' }
-const silence = { came: 'silence', writes: false, audit: 'refused' }
-
-type Given = { cell: object; comment: CommentRef; name: string; expected: typeof silence }
-/** Those of which something else came. */
-const wrongOf = (given: readonly Given[]) => {
-  const cameOf = looked()
-  return given
-    .map(({ cell, comment, name, expected }) => ({ cell, found: cameOf(comment, name), expected }))
-    .filter(({ found, expected }) => JSON.stringify(found) !== JSON.stringify(expected))
+type Cell = { cell: object; comment: CommentRef; name: string; expected: Effect }
+const wrongCells = async (cells: readonly Cell[]) => {
+  const effectOf = await openEffects()
+  const wrong: object[] = []
+  for (const cell of cells) {
+    const effect = await effectOf(cell)
+    if (JSON.stringify(effect) !== JSON.stringify(cell.expected)) wrong.push({ ...cell, effect })
+  }
+  return wrong
 }
 
-test('on GitHub: author, permission, fork, edited, pull request or issue', async () => {
-  const { github } = stage
+/** Opens a pull request for each kind of fork. Returns their numbers. */
+const openForks = async (): Promise<Map<string, number>> => {
+  const { github } = desk
   const numbers = new Map<string, number>()
   for (const [n, fork] of forks.entries()) {
     await github.push(`drop-${n + 1}-x`)
@@ -74,9 +63,15 @@ test('on GitHub: author, permission, fork, edited, pull request or issue', async
     github.forks.set(number, HEAD)
     if (fork === 'not allowed') continue
     await github.comment(number, `/swarm allow ${HEAD}`)
-    await stage.decided()
+    await desk.decided()
     if (fork !== 'allowed') github.forks.set(number, 'b'.repeat(40))
   }
+  return numbers
+}
+
+test('on GitHub: author, permission, fork, edited, pull request or issue', async () => {
+  const { github } = desk
+  const numbers = await openForks()
   const cells = kinds.flatMap(kind =>
     roles.flatMap(role =>
       forks.flatMap(fork => changes.flatMap(change => places.map(place => ({ kind, role, fork, change, place })))),
@@ -84,7 +79,7 @@ test('on GitHub: author, permission, fork, edited, pull request or issue', async
   )
   expect(cells).toHaveLength(448)
   const number = (fork: string) => numbers.get(fork) ?? 0
-  const shared = await github.common('dev')
+  const common = await github.common('dev')
   const issues = new Map<string, Awaited<ReturnType<typeof github.issueOf>>>()
   for (const fork of forks) issues.set(fork, await github.issueOf(number(fork)))
   const id = await github.comment(number('none'), 'a comment')
@@ -107,68 +102,51 @@ test('on GitHub: author, permission, fork, edited, pull request or issue', async
         user: kind === 'ghost' ? null : user,
         performed_via_github_app: kind === 'our App' ? { id: github.app.id } : null,
       },
-      ...shared,
+      ...common,
     }
     const may = kind === 'user' && (role === 'write' || role === 'maintain' || role === 'admin')
-    const heard = may && change === 'created' && place === 'pull request'
-    const expected = !heard ? silence : fork === 'none' || fork === 'allowed' ? acts : answered
+    const isRead = may && change === 'created' && place === 'pull request'
+    const expected = !isRead ? silence : fork === 'none' || fork === 'allowed' ? acts : answered
     return { cell, login, comment, name, payload, expected }
   })
+  for (const { login, cell } of given) if (cell.kind === 'user') github.roles.set(login, cell.role)
   for (const role of roles) {
-    // Of one name there is one permission at a time.
-    const some = given.filter(one => one.cell.role === role)
-    for (const { login } of some) github.roles.set(login, role)
-    const statuses = await Promise.all(some.map(({ payload }) => github.deliverBroken('issue_comment', payload)))
-    expect(new Set(statuses)).toEqual(new Set([202]))
-    await stage.decided()
+    // One name has one permission at a time.
+    for (const login of ['agent-swarm[bot]', 'ghost']) github.roles.set(login, role)
+    for (const { cell, payload } of given)
+      if (cell.role === role) expect(await github.deliverBroken('issue_comment', payload)).toBe(202)
+    expect(await desk.decided()).toEqual([])
   }
-  expect(wrongOf(given)).toEqual([])
-  expect(given.filter(one => one.expected === acts)).toHaveLength(6)
-  expect(given.filter(one => one.expected === answered)).toHaveLength(6)
+  expect(await wrongCells(given)).toEqual([])
+  expect(given.filter(({ expected }) => expected === acts)).toHaveLength(6)
+  expect(given.filter(({ expected }) => expected === answered)).toHaveLength(6)
 }, 60_000)
 
 test('in Jira: author, edited', async () => {
-  const { jira } = stage
-  const authors = ['assignee', 'listed', 'other', 'app', 'ours'] as const
+  const { jira, store } = desk
+  const authors = ['assignee', 'listed', 'other', 'app', 'the bot'] as const
   const moments = ['created', 'edited before it was read', 'edited'] as const
-  const accounts = { assignee: ASSIGNEE, listed: LISTED, other: OTHER, app: ASSIGNEE, ours: jira.me.accountId }
+  const accounts = { assignee: ASSIGNEE, listed: LISTED, other: OTHER, app: ASSIGNEE, 'the bot': jira.me.accountId }
   const cells = authors.flatMap((author, n) => moments.map(moment => ({ author, moment, ticket: `DROP-${n + 5}` })))
   for (const { ticket, author } of cells)
-    if (jira.issue(ticket)?.assignee !== ASSIGNEE)
-      await jira.assign(ticket, author === 'ours' ? accounts.ours : ASSIGNEE)
-  await stage.decided()
-  const given: Given[] = []
+    await jira.assign(ticket, author === 'the bot' ? accounts['the bot'] : ASSIGNEE)
+  await desk.decided()
+  const given: Cell[] = []
   for (const [n, cell] of cells.entries()) {
     const { author, moment, ticket } = cell
     const name = `jira-${n}`
-    const said = `/swarm checkpoint ${name}`
-    let id: string
-    if (author === 'ours') {
-      // What the bot itself wrote, with a command in it that nobody put there.
-      const asked = await jira.write(ticket, '/swarm status', { by: accounts.ours })
-      await until('an answer', () => memory.jiraAnswer(`reply:${asked}`)?.id)
-      id = memory.jiraAnswer(`reply:${asked}`)?.id ?? ''
-      const comment = jira.issue(ticket)?.comments.find(one => one.id === id)
-      if (comment === undefined) throw new Error('no answer')
-      comment.body = {
-        type: 'doc',
-        version: 1,
-        content: [{ type: 'paragraph', content: [{ type: 'text', text: said }] }],
-      }
-      if (moment === 'created') comment.changedAt = comment.at
-      const told = jira.commentPayloadOf(ticket, id)
-      await jira.deliver(moment === 'edited' ? { ...told, webhookEvent: 'comment_updated' } : told)
-    } else if (moment === 'edited') {
-      id = await jira.write(ticket, 'hello', { by: accounts[author], app: author === 'app' })
-      await jira.rewrite(ticket, id, said)
-    } else {
-      const edited = moment !== 'created'
-      id = await jira.write(ticket, said, { by: accounts[author], app: author === 'app', edited })
-    }
+    const command = `/swarm checkpoint ${name}`
+    const isEdited = moment === 'edited before it was read'
+    const written = { by: accounts[author], app: author === 'app', edited: isEdited, send: false }
+    const id = await jira.write(ticket, moment === 'edited' ? 'hello' : command, written)
+    // A comment that the bot wrote, with a command in it, whoever put it there.
+    if (author === 'the bot') await store.comments.set({ side: 'jira', kind: 'reply', ticket, about: `${n}` }, id, 'x')
+    if (moment === 'edited') await jira.rewrite(ticket, id, command)
+    else await jira.deliver(jira.commentPayloadOf(ticket, id))
+    expect(await desk.decided()).toEqual([])
     const may = (author === 'assignee' || author === 'listed') && moment === 'created'
     given.push({ cell, comment: { ticket, commentId: id }, name, expected: may ? acts : silence })
-    await stage.decided()
   }
-  expect(wrongOf(given)).toEqual([])
-  expect(given.filter(one => one.expected === acts)).toHaveLength(2)
+  expect(await wrongCells(given)).toEqual([])
+  expect(given.filter(({ expected }) => expected === acts)).toHaveLength(2)
 }, 60_000)

@@ -169,7 +169,7 @@ describe('stored JSON', () => {
     expect(await store.runners.environment('DROP-1')).toMatchObject({ goneAt: 2 })
   })
 
-  test('a person waits for a command still, and an old wish of one counts still', async () => {
+  test('earlier state changes and operations keep their meaning', async () => {
     const home = formerHome({
       memory: {
         asked: [
@@ -258,7 +258,7 @@ describe('the import', () => {
     expect(await open(home).cursors.get('jira')).toEqual(cursor)
   })
 
-  test('is none in a new home', async () => {
+  test('does nothing in a new home', async () => {
     const home = newHome()
     await open(home).close()
     expect(existsSync(join(home, 'memory.db.imported'))).toBe(false)

@@ -24,7 +24,7 @@ const DEADLINE_MS = 10_000
 // ── Questions and answers ──
 
 /** A command as the audit shows it. `at` is epoch ms; `ticket` is null when the command names none. */
-export type AuditLine = {
+type AuditLine = {
   at: number
   who: string
   place: string
@@ -118,7 +118,7 @@ export const openOperator = async (options: OperatorOptions): Promise<{ close():
     try {
       await handle(options, token, request, response)
     } catch (error) {
-      log.error({ err: error }, 'a question of the operator failed; they were told so')
+      log.error({ err: error }, 'a question of the operator failed; it was answered with 503')
       respond(response)(503, { error: 'the request failed; ask again' })
     }
   })

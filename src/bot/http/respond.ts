@@ -1,6 +1,8 @@
 /** Answers to HTTP requests. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
+/** Handles a request. What it throws is logged, and answered with 503. */
+export type Handle = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 export type Respond = (status: number, body?: unknown) => void
 
 /** Does nothing when there is an answer already, or the other side is gone. */

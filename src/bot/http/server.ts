@@ -3,8 +3,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import FindMyWay from 'find-my-way'
 import { fail, failureOf } from '../../errors.ts'
-import { respond } from './respond.ts'
-import { type Handle, openWebhooks, type WebhookOptions } from './webhooks.ts'
+import { type Handle, respond } from './respond.ts'
+import { openWebhooks, type WebhookOptions } from './webhooks.ts'
 
 /** Bytes for all bodies that are arriving and are not small. */
 const BUDGET = 128 * 1024 * 1024
@@ -80,7 +80,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
     try {
       await router.lookup(request, response)
     } catch (error) {
-      log.error({ err: error, path: request.url?.slice(0, 100) }, 'a request failed; its sender was told so')
+      log.error({ err: error, path: request.url?.slice(0, 100) }, 'a request failed; it was answered with 503')
       respond(response)(503, { error: 'the request failed; send it again' })
     }
   })

@@ -6,20 +6,18 @@ import type { Log } from '../../log.ts'
 import type { Delivery, Store } from '../../store/port.ts'
 import { type BodyBudget, jsonObject, readBody } from './body.ts'
 import type { Metrics } from './metrics.ts'
-import { refuse, respond } from './respond.ts'
+import { openRefusalLog } from './refusal-log.ts'
+import { type Handle, refuse, respond } from './respond.ts'
 import { isSigned } from './signature.ts'
 
 /** GitHub caps its payloads at 25 MB. */
 const GITHUB_LIMIT = 25 * 1024 * 1024
 const JIRA_LIMIT = 5 * 1024 * 1024
-/** At most one warning about wrong signatures in this time, however many arrive. Milliseconds. */
-const WARN_EVERY_MS = 10_000
 /** Deliveries that arrive this close together are a flood. Milliseconds. */
 const FLOOD_GAP_MS = 20
 const FLOOD_SIZE = 4
 const HEADER = /^[\x21-\x7e]{1,200}$/
 
-export type Handle = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 export type WebhookOptions = {
   /** Null: this side has no webhook. */
   github: { secret: string } | null
@@ -46,7 +44,7 @@ const openAcceptor = ({ store, metrics, log, onAccepted }: WebhookOptions) => {
     try {
       await store.inbox.accept(all.map(({ delivery }) => delivery))
     } catch (error) {
-      log.error({ err: error }, 'deliveries could not be stored; their senders were told so')
+      log.error({ err: error }, 'deliveries could not be stored; they were answered with 503')
       for (const { delivery, response } of all) {
         metrics.delivery(delivery.source, 'store_failed')
         respond(response)(503, { error: 'the delivery could not be stored; send it again' })
@@ -70,18 +68,6 @@ const openAcceptor = ({ store, metrics, log, onAccepted }: WebhookOptions) => {
     },
     /** Many deliveries are arriving: other work may wait a little. */
     isBusy: () => performance.now() - recent.since < FLOOD_GAP_MS && recent.count >= FLOOD_SIZE,
-  }
-}
-
-/** Counts requests without a valid proof, and warns about them now and then. */
-export const openRefusalLog = (log: Log, message: string) => {
-  let [warnedAt, count] = [Number.NEGATIVE_INFINITY, 0]
-  return (request: IncomingMessage, fields: object = {}): void => {
-    count += 1
-    if (performance.now() - warnedAt < WARN_EVERY_MS) return
-    log.warn({ ...fields, from: request.socket.remoteAddress, count }, message)
-    warnedAt = performance.now()
-    count = 0
   }
 }
 

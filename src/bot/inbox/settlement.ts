@@ -170,7 +170,7 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
       ...refusedRequests(occasion, silent),
       ...actionRequests(occasion, actions, decision.granted),
       ...answeredRequests(occasion, decision),
-    ],
+    ].sort((a, b) => (a.command?.line ?? 0) - (b.command?.line ?? 0)),
     effects: [...renames, ...effects, ...allowed],
   }
 }

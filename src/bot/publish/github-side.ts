@@ -65,7 +65,7 @@ export const githubComment = (
   }
 }
 
-/** A reaction that is there already stays as it is. */
+/** Repeating a reaction changes nothing. */
 export const react = async (
   github: GitHub | null,
   { repo, commentId, content }: { repo: string; commentId: number; content: 'eyes' | 'rocket' | 'confused' },

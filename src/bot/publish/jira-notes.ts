@@ -11,7 +11,7 @@ const ready = ({ environment, host }: Note<'ready'>): Block[] => {
   const command = sshCommand(environment)
   return [
     {
-      line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
+      line: line`${own(ticket)} has its machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
     },
     { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
   ]

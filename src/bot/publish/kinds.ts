@@ -83,7 +83,7 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
       if (status === null) continue
       const comment = { kind: 'status', repo, number, about: ticket, marker: statusMarker(ticket) } as const
       try {
-        // That a machine is gone is said only where it was shown.
+        // Where a machine was never shown, its end is not posted either.
         const side = githubComment(github, comment, status.exists)
         wroteOne = (await upsert(store.comments, side, status.text)) || wroteOne
       } catch (error) {

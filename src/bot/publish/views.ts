@@ -1,12 +1,10 @@
 /** Reads from the store what a status comment or a reply shows. */
 import type { Ticket } from '../../domain.ts'
 import type { CommentRef } from '../../schema/action.ts'
-import type { KnownRunner, Request, Store } from '../../store/port.ts'
+import { HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
 import type { Rendered } from './words.ts'
-
-const HISTORY_LENGTH = 5
 
 /** Null: the ticket never had a machine. `repo`: where the comment stands. */
 export const statusOfTicket = async (

@@ -15,9 +15,9 @@ import {
 } from '../../schema/runner-protocol.ts'
 import type { ActionRow } from '../../store/port.ts'
 import { jsonObject, readBody } from '../http/body.ts'
-import { refuse, respond } from '../http/respond.ts'
+import { openRefusalLog } from '../http/refusal-log.ts'
+import { type Handle, refuse, respond } from '../http/respond.ts'
 import { isBearer } from '../http/signature.ts'
-import { type Handle, openRefusalLog } from '../http/webhooks.ts'
 import { type DispatchContext, type Dispatcher, openDispatcher } from './dispatch.ts'
 import { openLeaseWatch } from './leases.ts'
 import { completeAction, failAction } from './outcomes.ts'
@@ -71,7 +71,7 @@ const endLease = async (
 
 const heartbeat = async (context: Context, body: HeartbeatRequest, response: ServerResponse): Promise<void> => {
   const { store, presence, dispatcher, clock, onMessages } = context
-  presence.heard(body, clock())
+  presence.record(body, clock())
   const { changed, heldElsewhere } = await store.runners.heartbeat(body)
   presence.conflicts(body, heldElsewhere)
   if (changed.length > 0) onMessages()

@@ -80,7 +80,7 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
         try {
           await claimFor(waiter)
         } catch (error) {
-          log.error({ err: error }, 'no action could be claimed; the runner was told so')
+          log.error({ err: error }, 'no action could be claimed; the runner was answered with 503')
           remove(waiter)
           respond(waiter.response)(503, { error: 'the store failed; ask again' })
         }

@@ -36,7 +36,7 @@ const endExpired = async (context: OutcomeContext): Promise<void> => {
 // ── Creates that no runner can take ──
 
 /** Why none of these runners can take the create, even with an empty host; null when one can, or when it is not known. */
-export const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly KnownRunner[]): Failure | null => {
+const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly KnownRunner[]): Failure | null => {
   if (action.kind !== 'create' || runners.length === 0) return null
   const obstacles: { host: string; reason: string; remedy: string }[] = []
   for (const { host, offer } of runners) {

@@ -53,7 +53,7 @@ const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outc
     return isReported ? [jiraNoteMessage(ticket, `failed:${id}`, { kind: 'failed', action, failure })] : []
   }
   if (outcome.result === 'done' && outcome.rescued !== undefined)
-    return [jiraNoteMessage(ticket, `kept:${id}`, { kind: 'rescued', ticket, rescued: outcome.rescued })]
+    return [jiraNoteMessage(ticket, `rescued:${id}`, { kind: 'rescued', ticket, rescued: outcome.rescued })]
   if (kind !== 'create' || environment === null || environment.status !== 'running') return []
   const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null
   return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host })]

@@ -14,7 +14,7 @@ export const openPresence = (log: Log) => {
   const conflicts = new Map<string, Set<string>>()
   const problems = openProblemLog(log)
   return {
-    heard: ({ runnerId, host, version }: HeartbeatRequest, now: number): void => {
+    record: ({ runnerId, host, version }: HeartbeatRequest, now: number): void => {
       if (!present.has(runnerId)) log.info({ host, version }, 'a runner is connected')
       present.set(runnerId, { host, at: now })
     },

@@ -1,8 +1,8 @@
-/** Waiting, in one place: a wait longer than MAX_WAIT_MS shows a clock that was set back, and counts as over. */
+/** When a wait is over. One that is longer than MAX_WAIT_MS comes from a clock that was set back since, and is over too. */
 import { MAX_WAIT_MS } from '../port.ts'
 
-/** SQL: whether what waits until `column` is due at `now`, which is a parameter's name. */
+/** SQL: whether the wait until `column` is over at `now`, the name of a parameter. */
 export const isDue = (column: string, now: string): string =>
   `not ${column} between ${now} + 1 and ${now} + ${MAX_WAIT_MS}`
-/** The same of a value. */
+/** The same for a value. */
 export const isDueAt = (at: number, now: number): boolean => at <= now || at > now + MAX_WAIT_MS

@@ -1,4 +1,4 @@
-/** What follows from a decision beside its actions and messages. */
+/** The effects of a decision, besides its actions, messages and requests. */
 import type { Effect } from '../port.ts'
 import { allowCommit, pullRequestDecided } from './pull-requests.ts'
 import { cancelDeletes } from './queue.ts'

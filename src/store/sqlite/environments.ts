@@ -1,4 +1,4 @@
-/** What the runners have. An environment that is gone stays until its ticket has another. */
+/** Environments as the runners report them. One that is gone stays until its ticket has another. */
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { KnownEnvironment } from '../port.ts'

@@ -1,6 +1,6 @@
 /**
  * Earlier versions kept what the bot knows in `memory.db`, beside `bot.db`. It is imported once, in one transaction; then the
- * file is renamed. A row in `meta` tells an import that is done from one that was interrupted.
+ * file is renamed. A row in `meta` shows that the import is done, also when the process died before the file was renamed.
  */
 import { existsSync, renameSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -13,7 +13,7 @@ import { translate } from './translate.ts'
 
 const IMPORTED = 'memory.db is imported'
 
-/** Rows that have the same columns in both, or other names for them. */
+/** Rows that are copied as they are, with the names that the columns have now. */
 const COPIED: readonly [table: string, query: string][] = [
   [
     'ticket',

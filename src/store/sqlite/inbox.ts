@@ -23,7 +23,7 @@ type Row = {
   since: number | null
 }
 
-/** What is in memory: after a restart, deliveries that were in progress are due again. */
+/** State in memory: after a restart, deliveries that were in progress are due again. */
 type Inbox = {
   sql: Sql
   /** Deliveries that are being decided, with their lanes. */

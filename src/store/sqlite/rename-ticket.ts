@@ -66,7 +66,7 @@ const renameMessages = (sql: Sql, from: Ticket, to: Ticket): void => {
   }
 }
 
-/** What Jira told of both keys, each at its time. */
+/** Merges what is known of both keys: the latest of each time, and the newer category. */
 const mergeTickets = (sql: Sql, from: Ticket, to: Ticket): void => {
   const later = (column: string) => `nullif(max(coalesce(${column}, 0), coalesce(excluded.${column}, 0)), 0)`
   const newer = 'coalesce(excluded.category_at, 0) > coalesce(category_at, 0)'

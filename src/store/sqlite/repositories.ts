@@ -7,8 +7,8 @@ type FileRow = { etag: string | null; good: string | null; problems: string; che
 const CURSORS = ['github:', 'github-app:']
 
 /**
- * What belongs to a repository under its name. A reply stays with the name under which its command was given, and GitHub
- * redirects it.
+ * Tables that hold what is known of a repository, by its name. A reply stays with the name under which its command was given:
+ * GitHub redirects from it.
  */
 const OF_A_REPOSITORY = [
   ...['pull_request', 'allowed_commit', 'head', 'installation', 'repository_file'].map(table => [
@@ -53,7 +53,7 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
   rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),
   setInstallation: async (repo, id) =>
     void sql.run(
-      // Each delivery says it; most say what is known.
+      // Each delivery names it, nearly always the same.
       `insert into installation (repo, id) values (?, ?)
        on conflict (repo) do update set id = excluded.id where id <> excluded.id`,
       ...[repo, id],

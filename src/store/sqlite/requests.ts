@@ -50,7 +50,7 @@ const keepNewestAudited = (sql: Sql): void => {
       'select seq from request where audit = 1 and verdict = ? order by seq desc limit 1 offset ?',
       ...[verdict, AUDIT_ROWS],
     )
-    // What was allowed may still be waited for, or be the ticket's last state change.
+    // An allowed request may be unfinished, or be the ticket's last state change.
     const drop = verdict === 'refused' ? 'delete from request' : 'update request set audit = 0'
     if (oldest !== undefined) sql.run(`${drop} where audit = 1 and verdict = ? and seq <= ?`, verdict, oldest.seq)
   }
@@ -87,7 +87,7 @@ export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
     answer: answer && JSON.stringify(answer),
     ended_at: action === null ? now : null,
     ok: action === null ? Number(ok ?? false) : null,
-    // Whoever gets no answer does not speak through the status comment either.
+    // A refusal without an answer must not show on the status comment either.
     history: Number(verdict === 'refused' && answer !== null),
     audit: Number(command !== null && verdict !== 'answered'),
   })

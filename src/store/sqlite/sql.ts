@@ -1,4 +1,4 @@
-/** What each file of the store does its SQL with. Statements are prepared once and kept. */
+/** The few functions with which the store runs SQL. Statements are prepared once and kept. */
 import type { StatementSync } from 'node:sqlite'
 import type { Database } from '../../sqlite.ts'
 
@@ -6,7 +6,7 @@ type Cell = string | number | null
 /** By the column's name. */
 type Cells = Record<string, Cell>
 
-/** Of a cell that holds JSON. */
+/** Parses a cell that holds JSON. */
 export const json = <T>(cell: string | null | undefined): T | null =>
   typeof cell === 'string' ? (JSON.parse(cell) as T) : null
 

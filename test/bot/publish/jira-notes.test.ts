@@ -14,7 +14,7 @@ test.for([
   [
     { kind: 'ready', environment: environment({ provider: 'synthetic' }), host: 'studio' },
     [
-      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
+      "paragraph: DROP-1 has its machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
       'codeBlock: agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7',
     ],
   ],

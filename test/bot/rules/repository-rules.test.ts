@@ -1,172 +1,185 @@
-/** A repository's rules, from its file on GitHub to what becomes of a machine. */
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Environment } from '../../../src/schema/environment.ts'
-import { openMemory } from '../../../src/store/sqlite/memory.ts'
+/** A repository's rules, from its file on GitHub to what happens to a machine. */
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { until } from '../../support/wait.ts'
-import { environmentOf, openStage, type Stage } from '../stage.ts'
+import { type Desk, openDesk, tickets } from '../desk.ts'
+import { environmentOf, openStage } from '../stage.ts'
 
 const FILE = '.github/agent-swarm.yml'
 let ahead = 0
-let stage: Stage
+let desk: Desk
 beforeAll(async () => {
-  stage = await openStage({
+  desk = await openDesk({
     people: { dev: 'push', mallory: 'push' },
-    issues: { 'DROP-1': 'one', 'DROP-2': 'two', 'DROP-3': 'three', 'DROP-4': 'four' },
+    issues: tickets(9),
     clock: () => Date.now() + ahead,
   })
 })
-afterAll(() => stage.close())
+afterAll(() => desk.close())
 
 const rules = async (content: string) => {
-  await stage.github.write('main', FILE, content)
-  await stage.decided()
+  await desk.github.write('main', FILE, content)
+  await desk.decided()
 }
-const has = (...environments: Environment[]) => stage.heartbeat(environments)
-const opened = async (branch: string, title = 'x') => {
-  await stage.github.push(branch)
-  const number = await stage.github.open(branch, title)
-  await stage.decided()
+const opened = async (branch: string) => {
+  await desk.github.push(branch)
+  const number = await desk.github.open(branch, 'x')
+  await desk.decided()
   return number
 }
-const reads = () => stage.github.asked.filter(one => one.path.includes('agent-swarm.yml'))
-const status = (number: number, part: string) =>
-  until(
-    `a status comment with ${part}`,
-    async () => (await stage.github.comments(number)).find(one => one.body.includes(part)),
-    { within: 20_000 },
-  )
-test('the file of the default branch says what a close means; the one of the pull request says nothing', async () => {
-  await has(environmentOf('DROP-1'))
+const reads = () => desk.github.requests.filter(({ path }) => path.includes('agent-swarm.yml'))
+const states = async (ticket: string) => (await desk.states(ticket)).filter(state => !state.startsWith('checkpoint'))
+
+test('the file of the default branch is in effect, and the one of the pull request is not', async () => {
+  await desk.machine('DROP-1')
   await rules('projects: [DROP]\nclosed: nothing\nsize: { cpus: 1 }\nlabels: [agent]\n')
   const number = await opened('drop-1-x')
-  // The attack: the branch brings rules of its own, and its push and its pull request tell of them.
-  await stage.github.write('drop-1-x', FILE, 'closed: delete\nmerged: delete\ngraceMinutes: 0\n', 'mallory')
-  await stage.github.close(number)
-  await stage.decided()
-  expect(stage.told('DROP-1').filter(one => !one.startsWith('checkpoint'))).toEqual([])
+  // The attack: the branch brings rules of its own.
+  await desk.github.write('drop-1-x', FILE, 'closed: delete\nmerged: delete\ngraceMinutes: 0\n', 'mallory')
+  await desk.github.close(number)
+  await desk.decided()
+  expect(await states('DROP-1')).toEqual([])
   expect(reads().length).toBeGreaterThan(0)
   for (const { path } of reads()) expect(path).not.toMatch(/ref=/)
 })
 
-test('a ticket follows the repository that names its project: no label, no machine', async () => {
-  await stage.jira.move('DROP-2', 'In Progress')
-  await stage.decided()
-  expect(stage.told('DROP-2')).toEqual([])
+test('a ticket follows the repository that names its project: without the label, no machine', async () => {
+  await desk.jira.move('DROP-2', 'In Progress')
+  await desk.decided()
+  expect(await desk.states('DROP-2')).toEqual([])
   await rules('projects: [DROP]\nclosed: nothing\nsize: { cpus: 1 }\n')
-  await stage.jira.move('DROP-3', 'In Progress')
-  await stage.decided()
-  expect(stage.actionsOf('DROP-3').map(one => one.action)).toMatchObject([{ kind: 'create', machine: { cpus: 1 } }])
+  await desk.jira.move('DROP-3', 'In Progress')
+  await desk.decided()
+  expect(await desk.actionsOf('DROP-3')).toMatchObject([{ kind: 'create', machine: { cpus: 1 } }])
 })
 
-test('what is known is not asked for again before its time, and then by its ETag', async () => {
+test('a known file is not read again before its time, and then with its ETag', async () => {
   const before = reads().length
   await opened('drop-4-x')
   expect(reads().length).toBe(before)
   ahead += 6 * 60_000
   await opened('drop-4-y')
-  expect(reads().length).toBe(before + 1)
+  expect(
+    reads()
+      .slice(before)
+      .map(({ status }) => status),
+  ).toEqual([304])
 })
 
-test('a file with mistakes does not count, and its pull requests say so', async () => {
-  await has(environmentOf('DROP-1'))
+test('a file with errors does not count: the version before stays in effect, and the tickets are updated', async () => {
   const number = await opened('drop-1-y')
   await rules('closed: destroy\n')
-  const told = await status(number, 'The rules of this repository have mistakes')
-  expect(told.body).toContain('.github/agent-swarm.yml:1: closed must be one of stop, delete, nothing')
-  const before = stage.told('DROP-1')
-  await stage.github.close(number)
-  await stage.decided()
-  // What held before holds on.
-  expect(stage.told('DROP-1')).toEqual(before)
-}, 60_000)
+  const file = await desk.store.repositories.file(desk.github.repo)
+  expect(file?.problems).toEqual([
+    expect.stringMatching(/^\.github\/agent-swarm\.yml:1: closed must be one of stop, delete, nothing/),
+  ])
+  expect(await desk.messages()).toContain('status:DROP-1')
+  const before = await desk.states('DROP-1')
+  await desk.github.close(number)
+  await desk.decided()
+  expect(await desk.states('DROP-1')).toEqual(before)
+})
 
-test('a merge with minutes of grace: told, kept by /swarm start, and deleted when nobody starts it', async () => {
+test('a file that cannot be read stays as it was', async () => {
+  const before = await desk.store.repositories.file(desk.github.repo)
+  ahead += 6 * 60_000
+  for (let n = 0; n < 2; n += 1) desk.github.faults.push({ match: /agent-swarm\.yml/, answer: { status: 502 } })
+  await opened('drop-4-z')
+  expect(desk.github.faults).toEqual([])
+  expect(await desk.store.repositories.file(desk.github.repo)).toEqual(before)
+})
+
+test('minutes of grace after a merge: /swarm start keeps the machine, and without it the machine is deleted', async () => {
   await rules('graceMinutes: 30\n')
-  await has(environmentOf('DROP-1'), environmentOf('DROP-4'))
-  const kept = await opened('drop-1-kept')
-  const gone = await opened('drop-4-gone')
-  for (const number of [2, 3]) await stage.github.close(number).catch(() => {})
-  await stage.github.merge(kept)
-  await stage.decided()
-  await status(kept, 'it will be deleted at ')
-  const deletes = (ticket: string) => stage.told(ticket).filter(one => one.startsWith('delete'))
-  expect(deletes('DROP-1')).toEqual([])
-  await stage.github.comment(kept, '/swarm start')
-  await stage.decided()
-  await status(kept, 'The delete that was to follow the merge is called off.')
-  await stage.github.merge(gone)
-  await stage.decided()
+  await desk.machine('DROP-5')
+  await desk.machine('DROP-6')
+  const [kept, gone] = [await opened('drop-5-kept'), await opened('drop-6-gone')]
+  await desk.github.merge(kept)
+  await desk.decided()
+  expect(await desk.store.inbox.scheduledAt('DROP-5')).not.toBeNull()
+  expect(await states('DROP-5')).toEqual([])
+  const commentId = await desk.github.comment(kept, '/swarm start')
+  await desk.decided()
+  expect(await desk.store.inbox.scheduledAt('DROP-5')).toBeNull()
+  expect(await desk.actionsOf('DROP-5')).toMatchObject([{ kind: 'checkpoint' }, { kind: 'start', cancelsDelete: true }])
+  const [request] = await desk.store.requests.ofComment({ repo: desk.github.repo, number: kept, commentId })
+  expect(request?.action).toMatchObject({ cancelsDelete: true })
+  await desk.github.merge(gone)
+  await desk.decided()
   ahead += 31 * 60_000
-  await has(environmentOf('DROP-1'), environmentOf('DROP-4'))
-  await until('the delete', () => deletes('DROP-4').length > 0, { within: 20_000 })
-  expect(deletes('DROP-1')).toEqual([])
-}, 90_000)
+  expect(await desk.store.inbox.acceptScheduled(Date.now() + ahead)).toBe(1)
+  await desk.decided()
+  expect(await states('DROP-6')).toEqual(['delete pending'])
+  expect(await states('DROP-5')).toEqual(['start pending'])
+})
 
-test('in the minutes of grace what somebody does by hand keeps the machine, and is told at once', async () => {
-  await rules('graceMinutes: 30\n')
-  await has(environmentOf('DROP-3'))
-  const number = await opened('drop-3-by-hand')
+test('a rule for a command reserves it for logins, teams and Jira accounts; an unreadable team is nobody', async () => {
+  const team = await desk.github.team('ops', 'dev')
+  await rules(`commands: { delete: [${team}], restore: [Mallory], stop: ['jira:557058:boss'], start: [] }\n`)
+  await desk.machine('DROP-7')
+  const number = await opened('drop-7-x')
+  const last = async () => (await desk.store.requests.audit('DROP-7', 1))[0]
+  const command = async (body: string, login: string) => {
+    await desk.github.comment(number, body, login)
+    await desk.decided()
+    return last()
+  }
+  const count = async (kind: string) =>
+    (await desk.actionsOf('DROP-7')).filter(action => action.kind === kind && action.replyTo !== null).length
+  const refused = { verdict: 'refused', reason: expect.stringMatching(/^only .* may use `|^nobody may use `/) }
+
+  expect(await command('/swarm delete', 'mallory')).toMatchObject(refused)
+  expect(await command('/swarm start', 'dev')).toMatchObject({ verdict: 'refused' })
+  expect(await command('/swarm restore', 'dev')).toMatchObject(refused)
+  expect(await command('/swarm stop', 'dev')).toMatchObject(refused)
+  desk.github.faults.push({ match: /GET .*\/teams\/ops\/memberships\/dev/, answer: { status: 403 } })
+  expect(await command('/swarm delete', 'dev')).toMatchObject({
+    verdict: 'refused',
+    reason: expect.stringContaining('Team members cannot be read: the App needs the permission'),
+  })
+  expect((await desk.actionsOf('DROP-7')).filter(({ replyTo }) => replyTo !== null)).toEqual([])
+  // Whoever is refused by a rule has write access, and gets an answer: it is in the ticket's history as well.
+  const history = await desk.store.requests.history('DROP-7', 9)
+  expect(history.map(({ what, verdict }) => [what, verdict])).toContainEqual(['/swarm stop', 'refused'])
+  expect(await desk.messages()).toContain('status:DROP-7')
+
+  expect(await command('/swarm restore', 'mallory')).toMatchObject({ verdict: 'allowed', by: { who: 'mallory' } })
+  expect(await command('/swarm checkpoint', 'mallory')).toMatchObject({ reason: 'mallory has write access' })
+  expect(await command('/swarm delete', 'dev')).toMatchObject({
+    verdict: 'allowed',
+    reason: expect.stringMatching(/^dev has write access.*delete/),
+  })
+  const kinds = ['restore', 'checkpoint', 'delete', 'stop', 'start']
+  expect(await Promise.all(kinds.map(count))).toEqual([1, 1, 1, 0, 0])
+
+  await desk.jira.assign('DROP-7', '557058:boss')
+  await desk.jira.write('DROP-7', '/swarm stop\n/swarm delete', { by: '557058:boss' })
+  await desk.decided()
+  expect(await Promise.all(['stop', 'delete'].map(count))).toEqual([1, 1])
+  const by = { via: 'jira', who: '557058:boss' }
+  expect(await desk.store.requests.audit('DROP-7', 2)).toMatchObject([
+    { by, place: 'DROP-7', what: '/swarm delete', verdict: 'refused' },
+    { by, place: 'DROP-7', what: '/swarm stop', verdict: 'allowed' },
+  ])
+})
+
+test('a whole bot shows the minutes of grace, and what somebody does by hand in that time keeps the machine', async () => {
+  const stage = await openStage({ people: { dev: 'push' }, issues: tickets(1), clock: () => Date.now() + ahead })
+  onTestFinished(() => stage.close())
+  await stage.github.write('main', FILE, 'graceMinutes: 30\n')
+  await stage.heartbeat([environmentOf('DROP-1')])
+  await stage.github.push('drop-1-by-hand')
+  const number = await stage.github.open('drop-1-by-hand', 'x')
+  await stage.decided()
   await stage.github.merge(number)
   await stage.decided()
-  await status(number, 'it will be deleted at ')
+  const isShown = async () => (await stage.github.comments(number)).some(({ body }) => /delete[sd]? at /.test(body))
+  await until('the status with the delete', isShown)
   const by = { via: 'cli', who: 'dev' } as const
   const at = new Date(Date.now() + ahead + 1_000).toISOString()
   ahead += 2_000
-  await stage.heartbeat([environmentOf('DROP-3')], { asked: [{ id: 1, ticket: 'DROP-3', kind: 'start', by, at }] })
-  await until(
-    'a status without it',
-    async () => !(await stage.github.comments(number)).some(one => one.body.includes('it will be deleted at ')),
-    { within: 20_000 },
-  )
-  expect(stage.told('DROP-3').filter(one => one.startsWith('delete'))).toEqual([])
+  await stage.heartbeat([environmentOf('DROP-1')], {
+    manualOperations: [{ id: 1, ticket: 'DROP-1', kind: 'start', by, at }],
+  })
+  await until('the status without it', async () => !(await isShown()))
+  expect((await stage.states('DROP-1')).filter(state => state.startsWith('delete'))).toEqual([])
 }, 60_000)
-
-test('a rule for a command keeps it for logins, teams and Jira accounts; a team that cannot be read is nobody', async () => {
-  const team = await stage.github.team('ops', 'dev')
-  await rules(`commands: { delete: [${team}], restore: [Mallory], stop: ['jira:557058:boss'], start: [] }\n`)
-  await has(environmentOf('DROP-2'))
-  const number = await opened('drop-2-x')
-  const asked = (kind: string) =>
-    stage.actionsOf('DROP-2').filter(({ action }) => action.kind === kind && action.replyTo !== null).length
-  const audit = () => {
-    const memory = openMemory(join(stage.home, 'memory.db'), Date.now)
-    const [line] = memory.audit('DROP-2', 1)
-    memory.close()
-    return line
-  }
-  const says = async (body: string, login: string) => {
-    await stage.github.comment(number, body, login)
-    await stage.decided()
-    return audit()
-  }
-  const others = (name: string) => `a rule keeps the command ${name} for others`
-
-  expect(await says('/swarm delete', 'mallory')).toMatchObject({ verdict: 'refused', reason: others('delete') })
-  expect(await says('/swarm start', 'dev')).toMatchObject({ verdict: 'refused', reason: others('start') })
-  expect(await says('/swarm restore', 'dev')).toMatchObject({ verdict: 'refused', reason: others('restore') })
-  expect(await says('/swarm stop', 'dev')).toMatchObject({ verdict: 'refused', reason: others('stop') })
-  stage.github.faults.push({ match: /GET .*\/teams\/ops\/memberships\/dev/, answer: { status: 403 } })
-  expect(await says('/swarm delete', 'dev')).toMatchObject({
-    verdict: 'refused',
-    reason: expect.stringContaining('the teams that it names cannot be read: the App needs the permission'),
-  })
-  expect(stage.actionsOf('DROP-2').filter(one => one.action.replyTo !== null)).toEqual([])
-
-  expect(await says('/swarm restore', 'mallory')).toMatchObject({ verdict: 'allowed', who: 'mallory' })
-  expect(await says('/swarm checkpoint', 'mallory')).toMatchObject({ reason: 'mallory has write access' })
-  expect(await says('/swarm delete', 'dev')).toMatchObject({
-    verdict: 'allowed',
-    reason: 'dev has write access, and a rule for delete names them',
-  })
-  expect(['restore', 'checkpoint', 'delete', 'stop', 'start'].map(asked)).toEqual([1, 1, 1, 0, 0])
-  // Who is refused by a rule has write access, and is told; it stands on the status comment as well.
-  await status(number, 'Not done: a rule keeps the command delete for others.')
-  await status(number, '`/swarm stop`, asked for on GitHub by `dev`: refused: a rule keeps the command stop for others')
-
-  await stage.jira.assign('DROP-2', '557058:boss')
-  await stage.jira.write('DROP-2', '/swarm stop\n/swarm delete', { by: '557058:boss' })
-  await stage.decided()
-  expect(['stop', 'delete'].map(asked)).toEqual([1, 1])
-  expect(audit()).toMatchObject({ who: '557058:boss', place: 'DROP-2', what: '/swarm stop', verdict: 'allowed' })
-}, 90_000)

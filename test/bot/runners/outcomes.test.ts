@@ -47,7 +47,7 @@ test.for([
     ['reply:github:acme/shop:500', 'reaction:acme/shop:500:done'],
   ],
   ['a delete that kept the machine', remove, failed('unsaved-work'), ['jira:failed:a']],
-  ['a delete that saved work', remove, { ...done(null), rescued: 'it is in ~/x' }, ['jira:kept:a']],
+  ['a delete that saved work', remove, { ...done(null), rescued: 'it is in ~/x' }, ['jira:rescued:a']],
   ['a delete that had nothing to save', remove, done(null), []],
   ['a failed stop, which nobody needs to look at', actionOn('DROP-1', 'stop'), failed('capacity'), []],
   ['a start', actionOn('DROP-1', 'start'), done(), ['status:DROP-1']],

@@ -12,7 +12,7 @@ import type { NewRequest } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import * as fixtures from '../../store/fixtures.ts'
 
-export const TOKEN = 'the-right-token'
+const TOKEN = 'the-right-token'
 export const { START, dev } = fixtures
 
 export const offer = (more: Partial<Offer> = {}): Offer => ({ ...fixtures.offer, ...more })

@@ -178,7 +178,7 @@ export const renameContract = (open: Open) => {
       ])
     })
 
-    test('replaces a machine of the new key that is gone, and merges what Jira said of both', async () => {
+    test('replaces a machine of the new key that is gone, and merges what is known of both', async () => {
       const { store, effects } = await full(open)
       await store.runners.heartbeat(heartbeatOf([environmentOf('NEW-7')], { runnerId: 'runner-2' }))
       for (const _ of [1, 2]) await store.runners.heartbeat(heartbeatOf([], { runnerId: 'runner-2' }))

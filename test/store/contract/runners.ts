@@ -206,7 +206,7 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.inbox.scheduledAt('DROP-1')).toBe(START + MINUTE)
     })
 
-    test('a clock that is ahead makes no request of the future, and a time that is none makes no request', async () => {
+    test('a fast clock makes no request in the future, and an invalid time makes no request at all', async () => {
       const stage = await openStage(open)
       await beats(stage)([], {
         manualOperations: [
