@@ -31,7 +31,6 @@ const retries = {
   unknown: 'later',
 } satisfies Record<FailureKind, 'later' | 'never'>
 
-export const failureKinds = Object.keys(retries) as FailureKind[]
 export const isRetryable = (kind: FailureKind): boolean => retries[kind] === 'later'
 
 export type FailureError = Error & { failure: Failure }

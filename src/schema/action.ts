@@ -23,23 +23,23 @@ export const requester = v.pipe(
 )
 export type Requester = v.InferOutput<typeof requester>
 
-export const pullRequestRef = v.object({ repo: repository, number: count })
+const pullRequestRef = v.object({ repo: repository, number: count })
 export type PullRequestRef = v.InferOutput<typeof pullRequestRef>
 
 const githubComment = { ...pullRequestRef.entries, commentId: count }
 const jiraComment = { ticket, commentId: shortText(64) }
 /** A comment that holds commands: on a pull request, or on a ticket in Jira. */
-export const commentRef = v.union([v.object(githubComment), v.object(jiraComment)])
+const commentRef = v.union([v.object(githubComment), v.object(jiraComment)])
 export type CommentRef = v.InferOutput<typeof commentRef>
 /** Names the comment that commands stand in: all commands of one comment share it. */
 export const threadOf = (comment: CommentRef): string =>
   'repo' in comment ? `github:${comment.repo}:${comment.commentId}` : `jira:${comment.ticket}:${comment.commentId}`
 /** Where a person waits for an answer. `line` is the command's index in that comment, from 0. */
-export const replyTo = v.union([v.object({ ...githubComment, line: count }), v.object({ ...jiraComment, line: count })])
+const replyTo = v.union([v.object({ ...githubComment, line: count }), v.object({ ...jiraComment, line: count })])
 export type ReplyTo = v.InferOutput<typeof replyTo>
 
 /** What a repository asks of a new machine. Absent members take the runner's defaults, and the runner's limits apply. */
-export const machineSpec = v.object({
+const machineSpec = v.object({
   baseImage: v.optional(imageName),
   cpus: v.optional(count),
   memoryMiB: v.optional(count),
@@ -48,7 +48,7 @@ export const machineSpec = v.object({
 export type MachineSpec = v.InferOutput<typeof machineSpec>
 
 /** How many automatic checkpoints are kept, and for how many days at most. */
-export const checkpointRetention = v.object({ newest: count, days: v.nullable(count) })
+const checkpointRetention = v.object({ newest: count, days: v.nullable(count) })
 export type CheckpointRetention = v.InferOutput<typeof checkpointRetention>
 
 const common = {

@@ -15,7 +15,7 @@ import {
   vmId,
 } from './basics.ts'
 
-export const environmentStatus = v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'])
+const environmentStatus = v.picklist(['creating', 'running', 'stopped', 'deleting', 'failed', 'lost'])
 export type EnvironmentStatus = v.InferOutput<typeof environmentStatus>
 
 export const sshAddress = v.pipe(

@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { described, prose } from './basics.ts'
 
-export const failureKind = v.picklist([
+const failureKind = v.picklist([
   'usage',
   'not-configured',
   'no-such-environment',

@@ -22,7 +22,7 @@ export const MAX_MANUAL_OPERATIONS = 500
 /** The bot's answer to a heartbeat lists this many waiting actions. */
 export const MAX_WAITING_ACTIONS = 100
 
-export const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
+const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
 
 const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
 /** What a machine may take, in MiB of memory and GiB of disk. */
@@ -32,7 +32,7 @@ export type MachineSize = v.InferOutput<typeof machineSize>
  * What a runner can take on. `images` null: this provider does not list them. `room`: for new machines now and when the
  * host is empty; null when the host could not be asked, which never keeps an action waiting.
  */
-export const offer = v.object({
+const offer = v.object({
   providers: v.pipe(
     v.array(
       v.object({

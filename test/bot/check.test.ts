@@ -326,7 +326,7 @@ describe('Jira', () => {
     afterEach(() => {
       for (const scope of ['read:jira-user', 'read:jira-work', 'write:jira-work']) jira.scoped.scopes.add(scope)
       jira.tellTenant(null)
-      jira.asked.splice(0)
+      jira.requests.splice(0)
     })
 
     test('is accepted at the gateway, which the site leads to', async () => {
@@ -356,7 +356,7 @@ describe('Jira', () => {
     })
     test('is tried with a write that writes nothing', async () => {
       await checkAccount(withScopes())
-      const written = jira.asked
+      const written = jira.requests
         .filter(request => request.method !== 'GET')
         .map(({ method, path }) => `${method} ${path}`)
       const { pathname } = new URL(jira.scoped.url)
@@ -407,9 +407,9 @@ describe('Jira', () => {
       const findings = await checkAccount(withScopes())
       expect(textsOf(findings)).toEqual([`error: ${jira.url} does not accept this token of dev@example.org`])
       expect(findings[0]?.remedy).toContain(`${jira.url}/_edge/tenant_info does not show the cloudId`)
-      expect([findings[0]?.correction, elsewhere.asked]).toEqual([undefined, []])
+      expect([findings[0]?.correction, elsewhere.requests]).toEqual([undefined, []])
       // Only the site has the token, which was meant for it.
-      expect(jira.asked.filter(request => request.authorized).map(request => request.path)).toEqual([
+      expect(jira.requests.filter(request => request.authorized).map(request => request.path)).toEqual([
         '/rest/api/3/myself',
       ])
     })

@@ -15,7 +15,7 @@ const SECONDARY_LIMIT_MS = 60_000
 /** What Probot's client and Octokit's own have in common. */
 export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
 /** A verified webhook or what a poll made in its shape. `installation`: of the App; null when the payload names none. */
-export type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
+type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
 /** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */
 type RateLeft = { limit: number; remaining: number; resetAt: number }
 

@@ -18,7 +18,7 @@ export const TOKEN_PAGE = 'https://id.atlassian.com/manage-profile/security/api-
  * The classic scopes that the bot's requests need, which Atlassian recommends over granular ones: `x-atlassian-oauth2-scopes`
  * of each operation in https://developer.atlassian.com/cloud/jira/platform/swagger-v3.v3.json.
  */
-export const SCOPES = ['read:jira-user', 'read:jira-work', 'write:jira-work'] as const
+const SCOPES = ['read:jira-user', 'read:jira-work', 'write:jira-work'] as const
 export type Scope = (typeof SCOPES)[number]
 export const SCOPE_LIST = `${SCOPES.slice(0, -1).join(', ')} and ${SCOPES.at(-1)}`
 /** The scopes of a token cannot be changed later. */
