@@ -59,8 +59,7 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   const store = openStore(join(home, 'state', 'bot.db'), Date.now)
   const deliveries = await store.inbox.list([], 10)
   await store.close()
-  expect(deliveries.map(({ verdict, attempt }) => [verdict, attempt])).toEqual([
-    ['waiting', 0],
-    ['waiting', 0],
-  ])
+  // The move, the comment, and the move again where the first look found it too.
+  expect(deliveries.length).toBeGreaterThanOrEqual(2)
+  for (const { verdict, attempt } of deliveries) expect([verdict, attempt]).toEqual(['waiting', 0])
 }, 300_000)

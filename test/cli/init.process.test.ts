@@ -60,7 +60,7 @@ test('it asks, asks again after an error, shows no secret, and writes', async ()
       ['reach Jira Cloud?', ''],
       ['The Jira site', ''],
       ['e-mail address', 'dev'],
-      ['e-mail address,', '@example.org'],
+      ['is not an e-mail address', '@example.org'],
       ['API token', jira.token],
       // The only visible project is prefilled.
       ['The keys of', ''],

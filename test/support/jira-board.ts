@@ -64,8 +64,10 @@ export const projectOf = (key: string) => key.split('-')[0] ?? ''
 /** All text of a document. */
 export const textOf = (node: unknown): string => {
   if (typeof node !== 'object' || node === null) return ''
-  const { text, content } = node as { text?: unknown; content?: unknown }
-  return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(' ') : '')
+  const { type, text, content } = node as { type?: unknown; text?: unknown; content?: unknown }
+  // The parts of a paragraph follow each other; blocks stand apart.
+  const between = type === 'doc' || type === 'table' || type === 'tableRow' ? ' ' : ''
+  return (typeof text === 'string' ? text : '') + (Array.isArray(content) ? content.map(textOf).join(between) : '')
 }
 /** A paragraph with these lines. */
 export const paragraphOf = (text: string): Document => {
