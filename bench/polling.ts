@@ -1,8 +1,9 @@
 /** (p) What polling costs in an hour in which nothing happens, and how long a change takes to become an action. */
 import { join } from 'node:path'
-import { openCatchUp } from '../src/bot/catch-up.ts'
+import { catchUp } from '../src/bot/catch-up.ts'
 import { type GitHub, openGitHub } from '../src/bot/github/client.ts'
 import { openGitHubPoll } from '../src/bot/github/poll.ts'
+import { openRedeliver } from '../src/bot/github/redeliver.ts'
 import { startBot } from '../src/bot/index.ts'
 import { openJira } from '../src/bot/jira/client.ts'
 import { openJiraPoll } from '../src/bot/jira/poll.ts'
@@ -11,8 +12,7 @@ import { openRepositoryRules } from '../src/bot/rules/repository-rules.ts'
 import { readConfig } from '../src/config/config.ts'
 import { fail } from '../src/errors.ts'
 import { openLog } from '../src/log.ts'
-import { openMemory } from '../src/store/sqlite/memory.ts'
-import { openQueue } from '../src/store/sqlite/queue.ts'
+import { openStore } from '../src/store/sqlite/index.ts'
 import { startGitHub } from '../test/support/github.ts'
 import { startJira } from '../test/support/jira.ts'
 import { until } from '../test/support/wait.ts'
@@ -56,48 +56,42 @@ export const polling = (): Promise<Row[]> =>
     // ── An hour of a clock that does not wait ──
     let now = Date.now()
     const clock = () => now
-    const memory = openMemory(':memory:', clock)
-    const github: GitHub = await openGitHub(config.github, {
-      ...{ log, paced: false, installationOf: () => null },
-      decide: async () => {
-        throw fail('unknown', 'nothing happens in this hour')
-      },
-    })
+    const store = openStore(':memory:', clock)
+    const github: GitHub = await openGitHub(config.github, { log, paced: false })
     const rules = openRepositoryRules({
-      ...{ memory, clock, log, standard: standardRules(config), clientFor: github.clientFor, onProblems: () => {} },
+      ...{ store, clock, log, standard: standardRules(config), clientFor: github.clientFor },
+      onProblems: async () => {},
     })
-    const look = { memory, everyMs: 60_000, clock, log, accept: () => {} }
+    const common = { store, everyMs: 60_000, clock, log, accept: async () => {} }
     const pulls = openGitHubPoll({
-      ...{ ...look, github, rulesOf: rules.rulesOf, rulesChanged: rules.changed },
+      ...{ ...common, github, rulesOf: rules.rulesOf, rulesChanged: rules.changed },
       parts: ['pushes', 'comments', 'pulls'],
     })
     const issues = openJiraPoll({
-      ...{ ...look, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const },
+      ...{ ...common, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const },
     })
-    const queue = openQueue(':memory:', clock)
-    const looks = [pulls.compare, issues.compare]
-    const catchUp = openCatchUp({ github, looks, queue, memory, clock, log })
+    const round = catchUp([openRedeliver({ github, store, clock, log }), pulls.compare, issues.compare])
+    const catchUpOnce = () => round(new AbortController().signal)
     // The first look reads what there is; the second begins where it ended.
-    for (let n = 0; n < 2; n += 1, now += 60_000) await Promise.all([pulls.round(), issues.round(), catchUp.round()])
-    const from = { hub: hub.asked.length, board: board.asked.length, at: now }
+    for (let n = 0; n < 2; n += 1, now += 60_000) await Promise.all([pulls.round(), issues.round(), catchUpOnce()])
+    const from = { hub: hub.requests.length, board: board.requests.length, at: now }
     for (let caughtUp = now; now < from.at + HOUR; ) {
       const [wait] = await Promise.all([pulls.round(), issues.round()])
       if (now - caughtUp >= QUARTER) {
-        await catchUp.round()
+        await catchUpOnce()
         caughtUp = now
       }
       now += wait
     }
-    const asked = hub.asked.slice(from.hub)
-    const counted = asked.filter(one => one.status !== 304).length
-    const ofJira = board.asked.length - from.board
-    memory.close()
-    queue.close()
+    const requests = hub.requests.slice(from.hub)
+    const counted = requests.filter(({ status }) => status !== 304).length
+    const ofJira = board.requests.length - from.board
+    await store.close()
 
     // ── From a change to its action ──
     const bot = await startBot(config, log)
-    const seen = openQueue(join(config.home, 'bot.db'), Date.now)
-    const searches = () => board.asked.filter(one => one.path.includes('updated')).length
+    const seen = openStore(join(config.home, 'bot.db'), Date.now)
+    const searches = () => board.requests.filter(one => one.path.includes('updated')).length
     // The first one searches for nothing that was updated.
     const before = searches()
     await until('the second look', () => searches() > before)
@@ -108,10 +102,10 @@ export const polling = (): Promise<Row[]> =>
       const before = searches()
       await until('the look', () => searches() > before, { every: 1 })
       const looked = performance.now()
-      await until('the action', () => seen.list({ ticket }).length > 0, { every: 1 })
+      await until('the action', async () => (await seen.queue.list({ ticket })).length > 0, { every: 1 })
       times.push(performance.now() - (looked > began ? looked : began))
     }
-    seen.close()
+    await seen.close()
     await bot.close()
     await Promise.all([hub.stop(), board.stop()])
     const delay = median(times)
@@ -119,7 +113,7 @@ export const polling = (): Promise<Row[]> =>
       {
         row: 'p',
         what: `requests to GitHub in an idle hour, ${REPOSITORIES} repositories polled each minute; of these counted by its limit`,
-        measured: `${asked.length}; ${counted}`,
+        measured: `${requests.length}; ${counted}`,
         target: `<= ${TARGET_COUNTED} counted`,
         ok: counted <= TARGET_COUNTED,
       },

@@ -315,7 +315,7 @@ describe('Jira', () => {
     afterEach(() => {
       for (const scope of ['read:jira-user', 'read:jira-work', 'write:jira-work']) jira.scoped.scopes.add(scope)
       jira.tellTenant(null)
-      jira.asked.splice(0)
+      jira.requests.splice(0)
     })
 
     test('is taken at the gateway, which the site leads to', async () => {
@@ -343,7 +343,7 @@ describe('Jira', () => {
     })
     test('is tried by a write that can write nothing', async () => {
       await account(ofScopes())
-      const written = jira.asked.filter(one => one.method !== 'GET').map(({ method, path }) => `${method} ${path}`)
+      const written = jira.requests.filter(one => one.method !== 'GET').map(({ method, path }) => `${method} ${path}`)
       const { pathname } = new URL(jira.scoped.url)
       expect(written).toEqual([`POST ${pathname}/rest/api/3/issue/NONE-0/comment`])
       expect(['DROP-1', 'WEB-1'].flatMap(jira.comments)).toEqual([])
@@ -392,9 +392,9 @@ describe('Jira', () => {
       const { checks, instead } = await look(ofScopes()).account()
       expect(told(checks)).toEqual([`wrong: ${jira.url} does not take this token of dev@example.org`])
       expect(checks[0]?.remedy).toContain(`${jira.url}/_edge/tenant_info does not tell which cloudId`)
-      expect([instead, elsewhere.asked]).toEqual([null, []])
+      expect([instead, elsewhere.requests]).toEqual([null, []])
       // The site alone had the token, which it was given to begin with.
-      expect(jira.asked.filter(one => one.authorized).map(one => one.path)).toEqual(['/rest/api/3/myself'])
+      expect(jira.requests.filter(one => one.authorized).map(one => one.path)).toEqual(['/rest/api/3/myself'])
     })
     test('does not listen to a site that tells without end', async () => {
       let sent = 0

@@ -16,7 +16,7 @@ const PAGE = 100
 export type Permission = 'admin' | 'push' | 'pull'
 /** A permission in the words of GitHub's API; null: not a collaborator. */
 export type Role = 'admin' | 'maintain' | 'write' | 'triage' | 'read' | 'none' | null
-export type App = { id: number; privateKey: string; installation: number }
+type App = { id: number; privateKey: string; installation: number }
 /** `status` is 0 until there is a response. */
 type ReceivedRequest = { method: string; path: string; body: unknown; at: number; status: number }
 /** `cut`: the connection breaks. `do-and-cut`: it breaks after the request took effect. */
@@ -51,7 +51,7 @@ export const openFrontState = () => ({
   /** The manifests of Apps that were created. */
   manifests: [] as Json[],
 })
-export type FrontState = ReturnType<typeof openFrontState>
+type FrontState = ReturnType<typeof openFrontState>
 
 export type FrontContext = {
   state: FrontState

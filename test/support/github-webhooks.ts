@@ -6,7 +6,7 @@ export const WEBHOOK_SECRET = 'a secret between GitHub and the bot'
 
 export type Json = Record<string, unknown>
 /** A delivery as GitHub lists it, with its payload. */
-export type SentDelivery = {
+type SentDelivery = {
   id: number
   guid: string
   delivered_at: string

@@ -8,7 +8,7 @@ export const ME = {
   active: true,
   timeZone: 'UTC',
 }
-export const STATUSES = {
+const STATUSES = {
   'To Do': { id: '10000', category: { id: 2, key: 'new', name: 'To Do', colorName: 'blue-gray' } },
   'In Progress': { id: '3', category: { id: 4, key: 'indeterminate', name: 'In Progress', colorName: 'yellow' } },
   'In Review': { id: '10010', category: { id: 4, key: 'indeterminate', name: 'In Progress', colorName: 'yellow' } },

@@ -45,7 +45,7 @@ export const openJiraState = () => ({
   mayEdit: true,
   tenantInfo: null as ((response: ServerResponse) => void) | null,
 })
-export type JiraState = ReturnType<typeof openJiraState>
+type JiraState = ReturnType<typeof openJiraState>
 
 export type RouteContext = { board: Board; describe: Descriptions; state: JiraState; clock: () => number; self: string }
 type Incoming = { method: string; url: URL; body: Json | null }

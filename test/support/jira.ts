@@ -25,7 +25,7 @@ export type { JiraStatus } from './jira-board.ts'
 export const JIRA_SECRET = 'a secret between Jira and the bot'
 
 /** Takes a webhook in place of a server, and returns the HTTP status. */
-export type JiraReceiver = (payload: unknown, id: string) => Promise<number>
+type JiraReceiver = (payload: unknown, id: string) => Promise<number>
 
 const openWebhooks = () => {
   let target: string | JiraReceiver | null = null

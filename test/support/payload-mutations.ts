@@ -1,7 +1,7 @@
 /** Recorded payloads of GitHub, made tempting and broken at random. The same seed gives the same ones. */
 import examples from '@octokit/webhooks-examples' with { type: 'json' }
 
-export type Payload = Record<string, unknown>
+type Payload = Record<string, unknown>
 export type Sent = { event: string; payload: Payload }
 export const recorded: readonly Sent[] = (examples as unknown as { name: string; examples: Payload[] }[]).flatMap(
   ({ name, examples }) => examples.map(payload => ({ event: name, payload })),

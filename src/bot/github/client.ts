@@ -16,7 +16,7 @@ const SECONDARY_LIMIT_MS = 60_000
 /** What Probot's client and Octokit's own have in common. */
 export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
 /** A verified webhook or what a poll made in its shape. `installation`: of the App; null when the payload names none. */
-export type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
+type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
 /** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */
 type RateLeft = { limit: number; remaining: number; resetAt: number }
 
@@ -72,18 +72,6 @@ export const parts = (repo: string): { owner: string; repo: string } => {
 export const webUrlOf = (apiUrl: string | null): string => {
   const { protocol, origin, host, pathname } = new URL(apiUrl ?? 'https://api.github.com')
   return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
-}
-
-/** Runs `ask` once and remembers its result; a failure is not remembered. */
-export const remembered = <Result>(ask: () => Promise<Result>): (() => Promise<Result>) => {
-  let known: Promise<Result> | null = null
-  return () => {
-    known ??= ask().catch((error: unknown) => {
-      known = null
-      throw error
-    })
-    return known
-  }
 }
 
 /** Synchronising a clock sets it back by less than this. Milliseconds. */

@@ -9,9 +9,9 @@ import { type GitHub, githubFailure, isGitHubFailure, statusOf } from './client.
 const RESERVE = 0.1
 
 /** `what`: the resource. `variant`: the query; a validator is only good for its own. */
-export type Conditional = { what: string; variant: string }
+type Conditional = { what: string; variant: string }
 /** `now` is GitHub's clock, epoch ms. `taken`: call it when the data was taken over; before, the same data comes again. */
-export type Page<Data> = { data: Data; more: boolean; now: number; taken: () => void }
+type Page<Data> = { data: Data; more: boolean; now: number; taken: () => void }
 type Headers = Record<string, unknown>
 
 export type PollRequests = {

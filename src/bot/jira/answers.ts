@@ -52,7 +52,7 @@ export const text = (value: unknown): string | null => (typeof value === 'string
 export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 /** Epoch ms; NaN when it is not a time. */
 export const time = (value: unknown): number => Date.parse(text(value) ?? '')
-export const ticketIn = (value: unknown): Ticket | null => (typeof value === 'string' && isTicket(value) ? value : null)
+const ticketIn = (value: unknown): Ticket | null => (typeof value === 'string' && isTicket(value) ? value : null)
 
 /** For `sort`. Ids grow, which tells apart what happened in the same millisecond. */
 export const byTime = (a: { id: string; at: number }, b: { id: string; at: number }): number =>
