@@ -1,7 +1,8 @@
 /** (p) What polling costs in an hour in which nothing happens, and how long a change takes to become an action. */
 import { join } from 'node:path'
 import { catchUp } from '../src/bot/catch-up.ts'
-import { type GitHub, openGitHub } from '../src/bot/github/client.ts'
+import type { GitHub } from '../src/bot/github/client.ts'
+import { openGitHub } from '../src/bot/github/open.ts'
 import { openGitHubPoll } from '../src/bot/github/poll.ts'
 import { openRedeliver } from '../src/bot/github/redeliver.ts'
 import { startBot } from '../src/bot/index.ts'

@@ -1,7 +1,7 @@
 /** The inbox of a bot between the stand-ins, without HTTP, runner and publisher. What arrives is decided when the test says so. */
 import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
-import { openGitHub } from '../../src/bot/github/client.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
+import { openGitHub } from '../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
 import { openRedeliver } from '../../src/bot/github/redeliver.ts'
 import { decide } from '../../src/bot/inbox/decide.ts'

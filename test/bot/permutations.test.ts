@@ -4,8 +4,9 @@
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
-import { type GitHub, openGitHub } from '../../src/bot/github/client.ts'
+import type { GitHub } from '../../src/bot/github/client.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
+import { openGitHub } from '../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
 import { decide } from '../../src/bot/inbox/decide.ts'
 import { type Jira, openJira } from '../../src/bot/jira/client.ts'

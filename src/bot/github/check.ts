@@ -10,16 +10,8 @@ import * as v from 'valibot'
 import type { AppSettings, TokenSettings } from '../../config/config.ts'
 import { openLog } from '../../log.ts'
 import { type Check, checkSecret, failed, ok, problem, warning } from '../check.ts'
-import {
-  AUTHORIZE_TOKEN,
-  type GitHub,
-  githubFailure,
-  type Octokit,
-  openGitHub,
-  parts,
-  statusOf,
-  webUrlOf,
-} from './client.ts'
+import { AUTHORIZE_TOKEN, type GitHub, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
+import { openGitHub } from './open.ts'
 
 const OF = 'GitHub'
 /** A token that ends within is told of. */

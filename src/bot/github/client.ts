@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto'
 import type { Octokit as Rest } from '@octokit/rest'
 import { boundedWait } from '../../backoff.ts'
 import { openJumpWatch } from '../../clock.ts'
-import type { Config } from '../../config/config.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
@@ -52,12 +51,6 @@ export type GitHubTools = {
   /** `false` turns off Octokit's own waiting between writes. */
   paced?: boolean
 }
-
-/** Loading the client takes up to a second, so call this when the bot listens already. */
-export const openGitHub = async (settings: NonNullable<Config['github']>, tools: GitHubTools): Promise<GitHub> =>
-  settings.via === 'app'
-    ? (await import('./app.ts')).openApp(settings, tools)
-    : (await import('./token.ts')).openToken(settings, tools)
 
 /** The path parameters of a repository in Octokit's calls. */
 export const parts = (repo: string): { owner: string; repo: string } => {

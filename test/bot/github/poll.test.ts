@@ -1,8 +1,8 @@
 /** GitHub by a personal token: what polls find becomes what a webhook would have reported, and costs next to nothing. */
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { UNFIT_EDITED } from '../../../handlers/handler.ts'
-import { openGitHub } from '../../../src/bot/github/client.ts'
 import { parseGitHub } from '../../../src/bot/github/events.ts'
+import { openGitHub } from '../../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../../src/bot/github/poll.ts'
 import { standardRules } from '../../../src/bot/rules/repository-file.ts'
 import { openLog } from '../../../src/log.ts'

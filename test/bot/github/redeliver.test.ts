@@ -1,6 +1,6 @@
 /** What never arrived is delivered again by GitHub, and no more often than it helps. */
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest'
-import { openGitHub } from '../../../src/bot/github/client.ts'
+import { openGitHub } from '../../../src/bot/github/open.ts'
 import { openRedeliver } from '../../../src/bot/github/redeliver.ts'
 import { openLog } from '../../../src/log.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'

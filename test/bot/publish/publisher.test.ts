@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import nock from 'nock'
 import { afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import { openGitHub } from '../../../src/bot/github/client.ts'
+import { openGitHub } from '../../../src/bot/github/open.ts'
 import { openJira } from '../../../src/bot/jira/client.ts'
 import { openPublisher } from '../../../src/bot/publish/publisher.ts'
 import { openLog } from '../../../src/log.ts'
