@@ -13,7 +13,7 @@ const DEFAULT_BACKOFF = backoff({ first: 1_000, most: 60_000 })
 export type Pump = {
   /** There may be something to take. */
   nudge(): void
-  /** Takes no more, and waits for what runs, at most `withinMs`. What runs then is told by its signal to let go. */
+  /** Takes no more, and waits for what runs, at most `withinMs`. The signal of what still runs then aborts. */
   close(withinMs: number): Promise<void>
 }
 

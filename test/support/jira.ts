@@ -1,6 +1,6 @@
 /**
  * A stand-in for Jira Cloud: the routes of its API that the bot uses, with state, and webhooks that are signed as Jira signs them.
- * jira.js itself, told to throw at anything unexpected, is its test.
+ * Its test is jira.js itself, which throws at anything unexpected.
  */
 import { createHmac, randomUUID } from 'node:crypto'
 import { createServer, type ServerResponse } from 'node:http'

@@ -1,7 +1,8 @@
 /** GitHub by an App. Probot gets deliveries out of the inbox, verified and on disk, and not over HTTP. */
 import { Probot, ProbotOctokit } from 'probot'
 import type { AppSettings } from '../../config/config.ts'
-import { type GitHub, type GitHubTools, type Octokit, openPace, remembered, watchedFetch } from './client.ts'
+import { remembered } from '../remembered.ts'
+import { type GitHub, type GitHubTools, type Octokit, openPace, watchedFetch } from './client.ts'
 import { githubEventNames } from './events.ts'
 
 /** How many repositories are watched at most: those pushed to last. */

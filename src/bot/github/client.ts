@@ -67,18 +67,6 @@ export const webUrlOf = (apiUrl: string | null): string => {
   return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
 }
 
-/** Runs `ask` once and remembers its result; a failure is not remembered. */
-export const remembered = <Result>(ask: () => Promise<Result>): (() => Promise<Result>) => {
-  let known: Promise<Result> | null = null
-  return () => {
-    known ??= ask().catch((error: unknown) => {
-      known = null
-      throw error
-    })
-    return known
-  }
-}
-
 /** Synchronising a clock sets it back by less than this. Milliseconds. */
 const SET_BACK_MS = 10_000
 /**

@@ -1,3 +1,4 @@
+/** Opens GitHub, by an App or by a personal token. */
 import type { Config } from '../../config/config.ts'
 import type { GitHub, GitHubTools } from './client.ts'
 

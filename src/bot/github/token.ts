@@ -2,6 +2,7 @@
 import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../../config/config.ts'
+import { remembered } from '../remembered.ts'
 import {
   type GitHub,
   type GitHubTools,
@@ -9,7 +10,6 @@ import {
   isGitHubFailure,
   openPace,
   parts,
-  remembered,
   statusOf,
   watchedFetch,
 } from './client.ts'

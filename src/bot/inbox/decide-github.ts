@@ -48,7 +48,12 @@ const decidePullRequest = async (
 /** The decision, about the present keys of tickets. */
 const presentDecision = async (context: GitHubContext, decision: Decision, rules: Rules): Promise<Decision> => {
   if (decision.verdict !== 'act' && decision.verdict !== 'later') return decision
-  const named = decision.verdict === 'later' ? decision.ticket : (decision.actions[0]?.ticket ?? null)
+  // A delivery of GitHub is about one ticket.
+  const named =
+    decision.verdict === 'later'
+      ? decision.ticket
+      : ([...decision.actions, ...decision.granted, ...decision.refusals].find(({ ticket }) => ticket !== null)
+          ?.ticket ?? null)
   const present = await presentTicket(context, named, rules)
   if (named === null || named === present) return decision
   if (present === null) return ignored(`${named} was moved to a project that is not served here`)

@@ -2,6 +2,7 @@
 import type { JiraSettings } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
 import type { Show } from '../dry-run.ts'
+import { remembered } from '../remembered.ts'
 import { list, member, text, time } from './answers.ts'
 import { openComments } from './comments.ts'
 import { openIssues } from './issues.ts'
@@ -9,22 +10,12 @@ import { type Ask, isJiraFailure, openJiraClient, unlessGone } from './request.t
 
 export type Jira = ReturnType<typeof openJira>
 
-/** The account whose token it is. A failure is not remembered. */
-const openMe = (ask: Ask): (() => Promise<string>) => {
-  let account: Promise<string> | null = null
-  const read = async () => {
-    const doing = 'asking Jira whose token this is'
-    const id = text(member(await ask(doing, { url: '/rest/api/3/myself', method: 'GET' }), 'accountId'))
-    if (id === null) throw fail('network', `${doing}: the response names no account`)
-    return id
-  }
-  return () => {
-    account ??= read().catch(error => {
-      account = null
-      throw error
-    })
-    return account
-  }
+/** The account whose token it is. */
+const readAccount = async (ask: Ask): Promise<string> => {
+  const doing = 'asking Jira whose token this is'
+  const id = text(member(await ask(doing, { url: '/rest/api/3/myself', method: 'GET' }), 'accountId'))
+  if (id === null) throw fail('network', `${doing}: the response names no account`)
+  return id
 }
 
 const openProjects = (ask: Ask) => ({
@@ -68,7 +59,7 @@ const openProjects = (ask: Ask) => ({
 /** With `show`, what would be written is shown and not sent. */
 export const openJira = (settings: JiraSettings, show: Show | null = null) => {
   const ask = openJiraClient(settings, show)
-  const me = openMe(ask)
+  const me = remembered(() => readAccount(ask))
   return {
     me,
     /** Jira's clock, epoch ms. Read each time, because our own clock may be corrected in between. */

@@ -57,6 +57,21 @@ test('the previous key stays an alias in branches, titles and commands', async (
   expect(await desk.states(from)).toEqual([])
 })
 
+test('an answered command on a branch with the previous key is recorded for the new one', async () => {
+  await desk.machine(from)
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  await desk.github.push(`${from}-fork`)
+  const number = await desk.github.open(`${from}-fork`, 'work')
+  desk.github.forks.set(number, 'a'.repeat(40))
+  await desk.github.comment(number, '/swarm stop')
+  await desk.decided()
+  expect(await desk.store.requests.audit(to, 1)).toMatchObject([
+    { what: '/swarm stop', verdict: 'refused', ticket: to },
+  ])
+  expect(await desk.states(to)).toEqual(['move pending'])
+})
+
 test('a late event under the previous key is about the new one', async () => {
   await desk.machine(from)
   await desk.jira.move(from, 'In Progress', { send: false })
