@@ -25,9 +25,10 @@ test('all recorded payloads of GitHub are parsed without harm, and only some are
   const events = recorded.flatMap(({ name, payload }) => {
     const parsed = parseGitHub(name, payload)
     expect(githubLane(name, payload)).toMatch(/^github:/)
-    return 'event' in parsed ? [name] : []
+    return 'event' in parsed ? [`${name} ${parsed.event.kind}`] : []
   })
-  expect([...new Set(events)].sort()).toEqual([...githubEventNames].sort())
+  expect(events.length).toBeLessThan(recorded.length / 2)
+  expect(events).toEqual(expect.arrayContaining(['issue_comment comment', 'pull_request pull-request', 'push push']))
 })
 
 /** Replaces the value at a path that the numbers choose. */
