@@ -135,9 +135,7 @@ const volumeDescriptor = ({ label, at, sectors }: Layout, tree: Tree): Buffer =>
   )
 }
 
-const terminator = padSectors(
-  Buffer.concat([Buffer.from([255]), Buffer.from('CD001', 'latin1'), Buffer.from([1])]),
-)
+const terminator = padSectors(Buffer.concat([Buffer.from([255]), Buffer.from('CD001', 'latin1'), Buffer.from([1])]))
 
 const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
   let sectors = FIRST_DATA
