@@ -18,9 +18,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 import { isProcessAlive } from './exec.ts'
-import type { FailureKind } from './schema/failure.ts'
 
 const errorCode = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '')
 

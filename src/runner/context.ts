@@ -114,24 +114,16 @@ export const requireEnvironment = (context: RunnerContext, ticket: Ticket): Envi
 }
 
 /** A row of the registry as the bot and the CLI get it. */
-export const toEnvironment = (context: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
-  ticket: row.ticket,
-  provider: row.provider,
-  vmId: row.vmId,
-  ip: row.ip,
-  status: row.status,
-  baseImage: row.baseImage,
-  createdAt: row.createdAt,
-  createdBy: row.createdBy,
-  ssh: row.ssh,
-  checkpoints: context.registry.checkpoints(row.ticket),
-  unsavedWork: row.unsavedWork,
-  observedAt: observedAt.toISOString(),
-})
+export const toEnvironment = (
+  { registry }: RunnerContext,
+  { desired: _, desiredBy: _by, ...row }: EnvironmentRow,
+  observedAt: Date,
+): Environment => ({ ...row, checkpoints: registry.checkpoints(row.ticket), observedAt: observedAt.toISOString() })
 
 /** The state of a row whose hypervisor reported `vm` now. During an operation the row's own state counts. */
 const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
-  if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed') return row
+  if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed')
+    return { status: row.status, ip: row.ip, ssh: row.ssh }
   if (vm === undefined) return { status: 'lost', ip: null, ssh: null }
   const ip = vm.status === 'running' ? (vm.ip ?? row.ip) : null
   return {
@@ -178,13 +170,14 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
     const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
     if (row === null) return []
-    const { ticket, provider, vmId, baseImage, createdAt, createdBy, unsavedWork } = row
-    const { status, ip, ssh } = report === null ? row : stateOf(row, vm)
+    const { desired: _, desiredBy: _by, ...environment } = row
     return [
       {
-        ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, createdBy, ssh },
-        ...{ checkpoints: checkpoints.get(ticket) ?? [], unsavedWork, observedAt },
-        usage: report?.usages?.get(vmId) ?? null,
+        ...environment,
+        ...(report === null ? {} : stateOf(row, vm)),
+        checkpoints: checkpoints.get(row.ticket) ?? [],
+        observedAt,
+        usage: report?.usages?.get(row.vmId) ?? null,
         paused: vm?.paused ?? null,
       },
     ]

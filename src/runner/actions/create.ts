@@ -68,7 +68,7 @@ const beginEnvironment = async (
   const { baseImage } = machineFor(context, ticket, machine)
   const provider = (await context.chosenProvider()).name
   const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
-  context.registry.begin({ ticket, provider, vmId, baseImage, by, hostKey: null, operation: id })
+  context.registry.begin({ ticket, provider, vmId, baseImage, by, operation: id })
   return requireEnvironment(context, ticket)
 }
 
