@@ -7,45 +7,50 @@ import type { ProviderName } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
 import { configFileIn } from './home.ts'
-import { settings } from './settings.ts'
+import { type GeneralValues, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
 
 export type { AppSettings, JiraSettings, TokenSettings } from './sides.ts'
 export { parseSetting } from './values.ts'
 
-export type Config = Readonly<{
-  home: string
-  host: string
-  port: number
-  logLevel: string
-  /** Null: the first that is available. */
-  provider: ProviderName | null
-  /** The values of each provider's settings. */
-  providerSettings: Readonly<Record<ProviderName, Readonly<Record<string, unknown>>>>
-  baseImage: string
-  size: MachineSize
-  /** The largest size that a repository may ask for. */
-  limits: MachineSize
-  botUrl: string | null
-  runnerToken: string | null
-  /** How many actions a runner does at the same time. */
-  runnerSlots: number
-  projects: readonly string[]
-  assignees: 'me' | 'any' | readonly string[]
-  /** Jira accounts that may command on every ticket. */
-  jiraCommanders: readonly string[]
-  /** Between two polls. */
-  pollSeconds: number
-  github: AppSettings | TokenSettings | null
-  jira: JiraSettings | null
-  /** Why `bot` and `up` cannot start, one sentence each. */
-  botProblems: readonly string[]
-  /** Values that must never be shown. */
-  secrets: readonly string[]
-  /** The environment of this process. Programs that we start see a few variables of it (exec.ts). */
-  environment: Environment
-}>
+/** The settings that the configuration has as they are. */
+const plainSettings = [
+  'host',
+  'port',
+  'logLevel',
+  'provider',
+  'baseImage',
+  'botUrl',
+  'runnerToken',
+  'runnerSlots',
+  'pollSeconds',
+] as const
+
+type PlainSetting = (typeof plainSettings)[number]
+
+export type Config = Readonly<
+  Pick<GeneralValues, PlainSetting> & {
+    home: string
+    /** The values of each provider's settings. */
+    providerSettings: Readonly<Record<ProviderName, Readonly<Record<string, unknown>>>>
+    size: MachineSize
+    /** The largest size that a repository may ask for. */
+    limits: MachineSize
+    projects: readonly string[]
+    assignees: GeneralValues['jiraAssignees']
+    /** Jira accounts that may command on every ticket. */
+    jiraCommanders: readonly string[]
+    github: AppSettings | TokenSettings | null
+    jira: JiraSettings | null
+    /** Why `bot` and `up` cannot start, one sentence each. */
+    botProblems: readonly string[]
+    /** Values that must never be shown. */
+    secrets: readonly string[]
+    /** The environment of this process. Programs that we start see a few variables of it (exec.ts). */
+    environment: Environment
+  }
+>
 
 /** AGENT_SWARM_HOME. Reads and makes nothing. */
 export const homeIn = (environment: Environment = process.env): string =>
@@ -127,18 +132,10 @@ export const readConfig = async (
   const { github, jira } = sides
   const providerSettings = readProviders(values)
   const config: Config = {
+    ...(Object.fromEntries(plainSettings.map(name => [name, read(name)])) as Pick<Config, PlainSetting>),
     home,
-    host: read('host'),
-    port: read('port'),
-    logLevel: read('logLevel'),
-    provider: read('provider'),
     providerSettings,
-    baseImage: read('baseImage'),
     ...readSizes(values),
-    botUrl: read('botUrl'),
-    runnerToken: read('runnerToken'),
-    runnerSlots: read('runnerSlots'),
-    pollSeconds: read('pollSeconds'),
     assignees: read('jiraAssignees'),
     jiraCommanders: read('jiraCommanders') ?? [],
     ...sides,
