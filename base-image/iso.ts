@@ -137,7 +137,7 @@ const volumeDescriptor = ({ label, at, sectors }: Layout, tree: Tree): Buffer =>
 
 const terminator = padSectors(Buffer.concat([Buffer.from([255]), Buffer.from('CD001', 'latin1'), Buffer.from([1])]))
 
-const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
+const assignSectors = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
   let sectors = FIRST_DATA
   const placed = files.map((file, index) => {
     const sector = sectors
@@ -149,7 +149,7 @@ const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => 
 
 /** `label` has at most 16 characters, a name at most 64. Throws RangeError when the names do not fit into one sector. */
 export const isoImage = (label: string, files: readonly IsoFile[], at: Date = new Date()): Buffer => {
-  const layout: Layout = { label, at, ...place(files) }
+  const layout: Layout = { label, at, ...assignSectors(files) }
   return Buffer.concat([
     Buffer.alloc(SYSTEM_SECTORS * SECTOR),
     volumeDescriptor(layout, 'primary'),

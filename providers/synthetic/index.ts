@@ -78,7 +78,7 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const earlier = await readCheckpoints(context, id)
   if (earlier.some(checkpoint => checkpoint.name === name))
     throw fail('already-exists', `${id} already has a checkpoint ${name}`)
-  const place = checkpointFolder(context, id, name)
+  const folder = checkpointFolder(context, id, name)
   const unfinished = folderOf(context, id, `new-${name}`)
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { mode: 0o700 })
@@ -86,7 +86,7 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const order = (earlier.at(-1)?.order ?? 0) + 1
   const checkpoint: Checkpoint = { name, createdAt: new Date().toISOString(), order, status }
   await writeFile(join(unfinished, 'taken.json'), JSON.stringify(checkpoint), { mode: 0o600 })
-  await rename(unfinished, place)
+  await rename(unfinished, folder)
   return { sizeBytes: null }
 }
 

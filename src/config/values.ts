@@ -8,16 +8,7 @@ import { type GeneralValues, type SettingName, settings } from './settings.ts'
 export type Flags = Partial<Record<SettingName, string>>
 export type Environment = Readonly<Record<string, string | undefined>>
 
-export type Values = {
-  /** Whether it is given anywhere, perhaps empty. */
-  isGiven(name: SettingName): boolean
-  /** Its value. When it is missing, empty or wrong: its default, or null. */
-  read<Name extends SettingName>(name: Name): GeneralValues[Name]
-  /** The values of a provider's settings. */
-  readAll(rows: Readonly<Record<string, Setting>>): Record<string, unknown>
-  /** What is wrong, one sentence each; grows as values are read. */
-  problems: string[]
-}
+export type Values = Awaited<ReturnType<typeof openValues>>
 
 /** Text of the environment or of a flag, in the form that the file has it in. */
 const fromText = (form: v.GenericSchema, text: string): unknown => {
@@ -41,19 +32,19 @@ export const parseSetting = (name: SettingName, typed: string): { value: unknown
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** The settings in the file, with its problems and the place of each name. */
+/** The settings in the file, with its problems and where each name is. */
 const readLines = async (path: string, content: string | null) => {
-  if (content === null) return { lines: new Map<string, unknown>(), problems: [], placeOf: () => path }
+  if (content === null) return { lines: new Map<string, unknown>(), problems: [], whereIs: () => path }
   const { value, problems, at } = await readYaml(content, path, MAX_CONFIG_FILE)
-  const placeOf = (name: string) => `${at([name])}: ${name}`
-  if (problems.length > 0) return { lines: new Map<string, unknown>(), problems, placeOf }
+  const whereIs = (name: string) => `${at([name])}: ${name}`
+  if (problems.length > 0) return { lines: new Map<string, unknown>(), problems, whereIs }
   if (!isObject(value))
-    return { lines: new Map<string, unknown>(), problems: [`${path} must be lines of "name: value".`], placeOf }
+    return { lines: new Map<string, unknown>(), problems: [`${path} must be lines of "name: value".`], whereIs }
   const unknown = Object.keys(value).filter(name => !Object.hasOwn(settings, name))
   return {
     lines: new Map(Object.entries(value)),
-    problems: unknown.map(name => `${placeOf(name)} ${unknownNameMessage(name, Object.keys(settings))}`),
-    placeOf,
+    problems: unknown.map(name => `${whereIs(name)} ${unknownNameMessage(name, Object.keys(settings))}`),
+    whereIs,
   }
 }
 
@@ -65,14 +56,14 @@ export const openValues = async (
   flags: Flags,
   environment: Environment,
   file: { path: string; content: string | null },
-): Promise<Values> => {
-  const { lines, problems, placeOf } = await readLines(file.path, file.content)
+) => {
+  const { lines, problems, whereIs } = await readLines(file.path, file.content)
   const given = (name: string, { env }: Setting): { value: unknown; where: string } | null => {
     const flag = flags[name as SettingName]
     if (flag !== undefined) return { value: flag, where: `--${kebab(name)}` }
     if (environment[env] !== undefined) return { value: environment[env], where: env }
     // A line without a value is given, and empty.
-    return lines.has(name) ? { value: lines.get(name) ?? '', where: placeOf(name) } : null
+    return lines.has(name) ? { value: lines.get(name) ?? '', where: whereIs(name) } : null
   }
   const read = (name: string, row: Setting): unknown => {
     const entry = given(name, row)
@@ -85,10 +76,14 @@ export const openValues = async (
     return fallback
   }
   return {
-    isGiven: name => given(name, settings[name]) !== null,
-    // The row's form makes the value of this type.
+    /** Whether it is given anywhere, perhaps empty. */
+    isGiven: (name: SettingName): boolean => given(name, settings[name]) !== null,
+    /** Its value. When it is missing, empty or wrong: its default, or null. The row's form makes the value of this type. */
     read: <Name extends SettingName>(name: Name) => read(name, settings[name]) as GeneralValues[Name],
-    readAll: rows => Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, read(name, row)])),
+    /** The values of a provider's settings. */
+    readAll: (rows: Readonly<Record<string, Setting>>): Record<string, unknown> =>
+      Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, read(name, row)])),
+    /** What is wrong, one sentence each; grows as values are read. */
     problems,
   }
 }
