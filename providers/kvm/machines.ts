@@ -86,7 +86,7 @@ const createDisk = async (
 ): Promise<void> => {
   const { virsh, settings } = context
   const { image } = imageVolumes(baseImage)
-  const text = overlayXml({ name: volumesOf(vmId).disk, gibibytes, backing: `${folder}/${image}` })
+  const text = overlayXml(volumesOf(vmId).disk, gibibytes, `${folder}/${image}`)
   const create = () =>
     withFile(context, text, file =>
       virsh.all([

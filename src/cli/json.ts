@@ -12,6 +12,7 @@ import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/envi
 import { failure } from '../schema/failure.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
+import { machineSize } from '../schema/runner-protocol.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()
@@ -158,7 +159,7 @@ const hostStatus = v.object({
     v.object({
       environments: count,
       endsFirst: v.picklist(['memory', 'disk']),
-      size: v.object({ cpus: count, memoryMiB: count, diskGiB: count }),
+      size: machineSize,
     }),
     'How many more machines of this size fit, and what runs out first.',
   ),

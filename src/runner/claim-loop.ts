@@ -4,7 +4,7 @@ import { type FailureError, fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openPump, type Pump } from '../pump.ts'
 import type { Action } from '../schema/action.ts'
-import { ACQUIRE_WAIT_MS, type AcquireRequest, type Lease, lease } from '../schema/runner-protocol.ts'
+import { ACQUIRE_WAIT_MS, type AcquireRequest, fence, type Lease, lease } from '../schema/runner-protocol.ts'
 import { type BotClient, botBackoff } from './bot-client.ts'
 import type { RunnerContext } from './context.ts'
 import type { OfferSource } from './offer.ts'
@@ -24,8 +24,6 @@ export type ClaimContext = {
   /** An action ended: environments and room may have changed. */
   onEnded: () => void
 }
-
-const fence = v.object({ id: lease.entries.id, token: lease.entries.token })
 
 /** Refuses a lease that does not parse: nothing runs, and the bot learns why if its id and token can be read. */
 const refuse = async (

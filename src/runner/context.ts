@@ -43,22 +43,15 @@ const openProvider = (
   })
 }
 
-const chooseProvider = async (
-  { config }: Pick<RunnerContext, 'config'>,
-  open: RunnerContext['provider'],
-): Promise<Provider> => {
-  if (config.provider !== null) {
-    const provider = await open(config.provider)
-    const state = await provider.available()
-    if (!state.available)
-      throw fail('provider-missing', `the provider ${provider.name} does not work here: ${state.reason}`, state.remedy)
-    return provider
-  }
+const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
   const reasons: string[] = []
-  for (const { name } of providers.filter(row => row.detected && row.open !== null)) {
-    const provider = await open(name)
-    const state = await provider.available()
-    if (state.available) return provider
+  const detected = providers.filter(row => row.detected && row.open !== null).map(({ name }) => name)
+  for (const name of provider === null ? detected : [provider]) {
+    const opened = await open(name)
+    const state = await opened.available()
+    if (state.available) return opened
+    if (provider !== null)
+      throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)
     reasons.push(`${name}: ${[state.reason, state.remedy].filter(text => text !== null).join(' ')}`)
   }
   throw fail(
@@ -87,7 +80,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     clock: () => new Date(),
     provider,
     chosenProvider: () => {
-      chosen ??= chooseProvider({ config }, provider).catch(error => {
+      chosen ??= chooseProvider(config, provider).catch(error => {
         // The next call tries again: what was missing may be installed by then.
         chosen = null
         throw error
