@@ -10,7 +10,7 @@ export type RunOptions = {
   deadline?: number
   /** Written to the program's standard input. */
   input?: string
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** What its standard error means. */
   explain?: Explain
   /** Added to the environment variables that programs may see. */

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Provider, Tools, VmInfo } from '../provider.ts'
-import { listMarks, type Mark, type Marks, openMarks, readMark, removeMark, writeMark } from './marks.ts'
+import { listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -130,7 +130,10 @@ const shellInGuest =
   }
 
 export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>, 'settings'>): Provider => {
-  const context: Context = { root: join(home, 'synthetic'), marks: openMarks({ home, homeId, knows }) }
+  const context: Context = {
+    root: join(home, 'synthetic'),
+    marks: { folder: join(home, 'synthetic-state'), homeId, knows },
+  }
   return {
     name: 'synthetic',
     liveCheckpoints: true,

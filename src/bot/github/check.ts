@@ -8,6 +8,7 @@ import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
 import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
+import { remembered } from '../remembered.ts'
 import { AUTHORIZE_TOKEN, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
@@ -36,12 +37,11 @@ const openToken = async (settings: TokenSettings) => {
     const scopes = headers['x-oauth-scopes']?.split(/[,\s]+/).filter(scope => scope !== '') ?? null
     return { login: data.login, scopes, expires: Date.parse(String(headers['github-authentication-token-expiration'])) }
   }
-  let account: ReturnType<typeof readAccount> | null = null
   return {
     ...{ github, octokit, repositories: settings.repositories },
     tokensPage: `${webUrlOf(settings.apiUrl)}/settings/tokens`,
     /** `scopes` are null for a fine-grained token, which has permissions instead. `expires` is epoch ms, or NaN. */
-    account: () => (account ??= readAccount()),
+    account: remembered(readAccount),
   }
 }
 type TokenContext = Awaited<ReturnType<typeof openToken>>
@@ -183,8 +183,7 @@ const readApp = async (settings: AppSettings) => {
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
 }
 const openApp = async (settings: AppSettings) => {
-  let app: ReturnType<typeof readApp> | null = null
-  return { settings, needed: await readManifest(), app: () => (app ??= readApp(settings)) }
+  return { settings, needed: await readManifest(), app: remembered(() => readApp(settings)) }
 }
 type AppContext = Awaited<ReturnType<typeof openApp>>
 

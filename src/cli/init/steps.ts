@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { type Check, type Finding, hasError, problem } from '../../bot/check.ts'
 import { webUrlOf } from '../../bot/github/client.ts'
-import { type Config, parseSetting } from '../../config/config.ts'
+import type { Config } from '../../config/config.ts'
 import { settings } from '../../config/settings.ts'
+import { parseSetting } from '../../config/values.ts'
 import type { Ask } from '../terminal/prompt.ts'
 import {
   type Answers,

@@ -31,8 +31,6 @@ const explainSsh = explainBy([
   ],
 ])
 
-const withSignal = (signal: AbortSignal | undefined) => (signal === undefined ? {} : { signal })
-
 /** Runs one command line in the guest. */
 const runOverSsh = (run: Run, home: string, vmId: string, ssh: SshInfo, command: string, options: RunOptions) =>
   run(
@@ -71,7 +69,7 @@ const answers = async (
   signal: AbortSignal | undefined,
 ): Promise<boolean> => {
   try {
-    await runOverSsh(run, home, vmId, ssh, 'true', { deadline: TRY_DEADLINE_MS, ...withSignal(signal) })
+    await runOverSsh(run, home, vmId, ssh, 'true', { deadline: TRY_DEADLINE_MS, signal })
     return true
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
@@ -107,7 +105,7 @@ export const waitForGuest = async (
         'Look at the console of the machine for the reason.',
       )
     }
-    await delay(POLL_MS, undefined, withSignal(signal)).catch(() => {
+    await delay(POLL_MS, undefined, { signal }).catch(() => {
       throw fail('cancelled', `waiting for ${vmId}: cancelled`)
     })
   }
