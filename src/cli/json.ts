@@ -4,12 +4,12 @@
  * from it.
  */
 import * as v from 'valibot'
-import type { BaseManifest, VmUsage } from '../../providers/provider.ts'
 import type { Check } from '../bot/check.ts'
 import { action, actionKinds, progress, requester } from '../schema/action.ts'
 import { checkpointName, count, described, imageName, providerName, ticket, time, vmId } from '../schema/basics.ts'
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
+import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
 import { machineSize } from '../schema/runner-protocol.ts'
@@ -18,14 +18,6 @@ import { capabilities } from './capabilities.ts'
 const text = v.string()
 const positive = v.pipe(v.number(), v.minValue(0))
 const kind = v.picklist(actionKinds)
-
-const usage = v.object({
-  diskBytes: described(count, "On the host's disk, with its checkpoints."),
-  cpus: count,
-  memoryBytes: described(count, 'At most.'),
-  memoryUsedBytes: described(v.nullable(count), 'Of the host now.'),
-  cpuSeconds: described(v.nullable(positive), 'Processor time since its start.'),
-}) satisfies v.GenericSchema<VmUsage>
 
 /** What a command prints that changes one environment. */
 const change = v.variant('result', [
@@ -117,7 +109,7 @@ export const forms = {
   Progress: progress,
   Checkpoint: checkpoint,
   UnsavedWork: unsavedWork,
-  Usage: usage,
+  Usage: vmUsage,
   Environment: environment,
   Outcome: outcome,
   Change: change,
@@ -169,7 +161,7 @@ const hostStatus = v.object({
       provider: providerName,
       vmId,
       status: environment.entries.status,
-      usage: v.nullable(usage),
+      usage: v.nullable(vmUsage),
       cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
   ),
@@ -183,7 +175,7 @@ const hostStatus = v.object({
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
-  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage), paused })),
+  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), paused })),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(runningOperation),
@@ -191,16 +183,6 @@ const ticketStatus = v.object({
   rescued: described(v.array(rescued), 'Work of this ticket that was rescued before a delete, newest first.'),
   operations: described(v.array(operation), 'Its history, newest first.'),
 })
-
-const baseImage = v.object({
-  name: imageName,
-  provider: providerName,
-  sha256: described(text, "Of the image's file."),
-  source: text,
-  contents: described(v.array(text), 'Packages with versions.'),
-  createdAt: time,
-  sizeBytes: count,
-}) satisfies v.GenericSchema<BaseManifest>
 
 const check = v.object({
   subject: described(text, 'What was checked.'),
@@ -276,7 +258,7 @@ export const outputs = {
     }),
   ),
   'init-base': v.union([
-    baseImage,
+    baseManifest,
     v.object({
       name: imageName,
       result: described(v.literal('planned'), 'With --dry-run.'),
