@@ -18,24 +18,17 @@ type Layout = { label: string; at: Date; files: PlacedFile[]; sectors: number }
 
 // ── Numbers, text and times as ECMA-119 writes them ──
 
-const both16 = (value: number) => {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt16LE(value, 0)
-  bytes.writeUInt16BE(value, 2)
-  return bytes
+/** Little-endian, then big-endian. `bytes`: of each. */
+const both = (value: number, bytes: number) => {
+  const buffer = Buffer.alloc(2 * bytes)
+  buffer.writeUIntLE(value, 0, bytes)
+  buffer.writeUIntBE(value, bytes, bytes)
+  return buffer
 }
-const both32 = (value: number) => {
-  const bytes = Buffer.alloc(8)
-  bytes.writeUInt32LE(value, 0)
-  bytes.writeUInt32BE(value, 4)
-  return bytes
-}
-const single32 = (value: number, isBigEndian: boolean) => {
-  const bytes = Buffer.alloc(4)
-  if (isBigEndian) bytes.writeUInt32BE(value, 0)
-  else bytes.writeUInt32LE(value, 0)
-  return bytes
-}
+const both16 = (value: number) => both(value, 2)
+const both32 = (value: number) => both(value, 4)
+const single32 = (value: number, isBigEndian: boolean) =>
+  both32(value).subarray(isBigEndian ? 4 : 0, isBigEndian ? 8 : 4)
 const ucs2 = (text: string) => Buffer.from(text, 'utf16le').swap16()
 const padText = (text: string, bytes: number, tree: Tree) => {
   if (tree === 'primary') return Buffer.from(text.padEnd(bytes).slice(0, bytes), 'latin1')
@@ -137,7 +130,7 @@ const volumeDescriptor = ({ label, at, sectors }: Layout, tree: Tree): Buffer =>
 
 const terminator = padSectors(Buffer.concat([Buffer.from([255]), Buffer.from('CD001', 'latin1'), Buffer.from([1])]))
 
-const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
+const assignSectors = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => {
   let sectors = FIRST_DATA
   const placed = files.map((file, index) => {
     const sector = sectors
@@ -149,7 +142,7 @@ const place = (files: readonly IsoFile[]): Pick<Layout, 'files' | 'sectors'> => 
 
 /** `label` has at most 16 characters, a name at most 64. Throws RangeError when the names do not fit into one sector. */
 export const isoImage = (label: string, files: readonly IsoFile[], at: Date = new Date()): Buffer => {
-  const layout: Layout = { label, at, ...place(files) }
+  const layout: Layout = { label, at, ...assignSectors(files) }
   return Buffer.concat([
     Buffer.alloc(SYSTEM_SECTORS * SECTOR),
     volumeDescriptor(layout, 'primary'),

@@ -30,7 +30,6 @@ export const start = (): Promise<Row[]> =>
         vmId,
         baseImage: 'base',
         by: { via: 'cli', who: null },
-        hostKey: null,
         operation,
       })
       registry.setStatus(ticket, 'running')

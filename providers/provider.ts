@@ -13,7 +13,11 @@
  */
 import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
+import type { SshAddress } from '../src/schema/environment.ts'
 import type { Setting } from '../src/schema/forms.ts'
+import type { BaseManifest, VmUsage } from '../src/schema/machine.ts'
+
+export type { BaseManifest, VmUsage } from '../src/schema/machine.ts'
 
 /** What the configuration, the docs and the bot know of a provider without opening it. */
 export type ProviderDescription<Settings = Readonly<Record<string, unknown>>> = {
@@ -59,7 +63,7 @@ export type VmInfo = {
   /** The hypervisor's reason why a running machine is paused. */
   paused?: string
 }
-export type SshInfo = { host: string; port: number; user: string }
+export type SshInfo = SshAddress
 
 export type CreateOptions = {
   /** Chosen and journalled by the caller. */
@@ -71,19 +75,6 @@ export type CreateOptions = {
   publicKey: string
   /** The machine's host key, made and pinned by the caller: OpenSSH private key (PEM) and public line. */
   hostKey: { privateKey: string; publicKey: string }
-}
-
-/** What a machine takes of its host. */
-export type VmUsage = {
-  /** On the host's disk, checkpoints included. */
-  diskBytes: number
-  cpus: number
-  /** The most that the machine may use. */
-  memoryBytes: number
-  /** What the host gives it now, the hypervisor's overhead included; 0 when stopped, null when unknown. */
-  memoryUsedBytes: number | null
-  /** Processor time since its start; null when stopped or unknown. */
-  cpuSeconds: number | null
 }
 
 /** What the host of the machines has, and what is available for new ones. */
@@ -187,15 +178,4 @@ export type GuestAccess = {
   hostKey: { privateKey: string; publicKey: string }
   /** Runs `script` as root once SSH answers with the pinned key. `guest-unreachable` after `deadline` milliseconds. */
   run(ssh: SshInfo, script: string, deadline: number): Promise<string>
-}
-export type BaseManifest = {
-  name: string
-  provider: ProviderName
-  /** SHA-256 of the image file. */
-  sha256: string
-  source: string
-  /** Packages with their versions, as the guest lists them. */
-  contents: string[]
-  createdAt: string
-  sizeBytes: number
 }

@@ -48,3 +48,34 @@ export const findTicket = (
 /** A new machine's identity, from its ticket or from why it exists without one, and 8 random hex digits. */
 export const newVmId = (purpose: Ticket | 'pool' | 'base', random: string): string =>
   `as-${purpose.toLowerCase().replaceAll('_', '-')}-${random}`
+
+/** The kinds of failures. `later`: the queue retries with back-off. `never`: the failure is reported at once. */
+export const failureKinds = {
+  usage: 'never',
+  'not-configured': 'never',
+  'no-such-environment': 'never',
+  'no-such-checkpoint': 'never',
+  'no-such-vm': 'never',
+  'no-such-image': 'never',
+  'already-exists': 'never',
+  'already-running': 'never',
+  'not-running': 'never',
+  'not-ours': 'never',
+  busy: 'later',
+  capacity: 'never',
+  'disk-full': 'never',
+  permission: 'never',
+  'hypervisor-unreachable': 'later',
+  'provider-missing': 'never',
+  unsupported: 'never',
+  'no-address-yet': 'later',
+  'guest-unreachable': 'never',
+  'unsaved-work': 'never',
+  timeout: 'later',
+  cancelled: 'later',
+  network: 'later',
+  refused: 'never',
+  'newer-schema': 'never',
+  unknown: 'later',
+} as const
+export type FailureKind = keyof typeof failureKinds

@@ -1,37 +1,8 @@
 /** Failures as data. A thrown failure is an Error with the member `failure`; anything else that is thrown is an unknown failure. */
-import type { Failure, FailureKind } from './schema/failure.ts'
+import { type FailureKind, failureKinds } from './domain.ts'
+import type { Failure } from './schema/failure.ts'
 
-/** `later`: the queue retries with back-off. `never`: the failure is reported at once. */
-const retries = {
-  usage: 'never',
-  'not-configured': 'never',
-  'no-such-environment': 'never',
-  'no-such-checkpoint': 'never',
-  'no-such-vm': 'never',
-  'no-such-image': 'never',
-  'already-exists': 'never',
-  'already-running': 'never',
-  'not-running': 'never',
-  'not-ours': 'never',
-  busy: 'later',
-  capacity: 'never',
-  'disk-full': 'never',
-  permission: 'never',
-  'hypervisor-unreachable': 'later',
-  'provider-missing': 'never',
-  unsupported: 'never',
-  'no-address-yet': 'later',
-  'guest-unreachable': 'never',
-  'unsaved-work': 'never',
-  timeout: 'later',
-  cancelled: 'later',
-  network: 'later',
-  refused: 'never',
-  'newer-schema': 'never',
-  unknown: 'later',
-} satisfies Record<FailureKind, 'later' | 'never'>
-
-export const isRetryable = (kind: FailureKind): boolean => retries[kind] === 'later'
+export const isRetryable = (kind: FailureKind): boolean => failureKinds[kind] === 'later'
 
 export type FailureError = Error & { failure: Failure }
 

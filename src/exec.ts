@@ -10,7 +10,7 @@ export type RunOptions = {
   deadline?: number
   /** Written to the program's standard input. */
   input?: string
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** What its standard error means. */
   explain?: Explain
   /** Added to the environment variables that programs may see. */
@@ -152,82 +152,57 @@ export const openRun =
   }
 
 /** Starts a program that outlives this process, with its output in the file `output`. `ended` gives its exit code if it ends before us. */
-export type Detach = (
+export const detachProgram = async (
+  env: Environment,
   program: string,
   argv: readonly string[],
   output: string,
-) => Promise<{ pid: number; ended: Promise<number> }>
-
-export const openDetach =
-  (environment: Environment): Detach =>
-  async (program, argv, output) => {
-    const execa = await loadExeca()
-    const file = createWriteStream(output, { mode: 0o600 })
-    await once(file, 'open')
-    const child = execa(program, argv, {
-      reject: false,
-      extendEnv: false,
-      env: environment,
-      detached: true,
-      cleanup: false,
-      stdin: 'ignore',
-      stdout: file,
-      stderr: file,
-    })
-    child.nodeChildProcess.unref()
-    if (child.pid === undefined) throw fail('unknown', `starting ${program}: ${(await child).shortMessage}`)
-    return { pid: child.pid, ended: child.then(ran => ran.exitCode ?? 1) }
-  }
+): Promise<{ pid: number; ended: Promise<number> }> => {
+  const execa = await loadExeca()
+  const file = createWriteStream(output, { mode: 0o600 })
+  await once(file, 'open')
+  const child = execa(program, argv, {
+    ...{ reject: false, extendEnv: false, env },
+    ...{ detached: true, cleanup: false },
+    ...{ stdin: 'ignore', stdout: file, stderr: file },
+  })
+  child.nodeChildProcess.unref()
+  if (child.pid === undefined) throw fail('unknown', `starting ${program}: ${(await child).shortMessage}`)
+  return { pid: child.pid, ended: child.then(ran => ran.exitCode ?? 1) }
+}
 
 /** Runs a program on our own terminal or pipes, without a deadline: a person's shell. Returns its exit code. */
-export type Attach = (program: string, argv: readonly string[], env?: Record<string, string>) => Promise<number>
-
-export const openAttach =
-  (environment: Environment): Attach =>
-  async (program, argv, env = {}) => {
-    const execa = await loadExeca()
-    const ran = await execa(program, argv, {
-      reject: false,
-      extendEnv: false,
-      env: { ...environment, ...env },
-      stdio: 'inherit',
-    })
-    if (ran.code === 'ENOENT') throw notInstalled(program)
-    return exitStatus(ran)
-  }
+export const attachProgram = async (env: Environment, program: string, argv: readonly string[]): Promise<number> => {
+  const execa = await loadExeca()
+  const ran = await execa(program, argv, { reject: false, extendEnv: false, env, stdio: 'inherit' })
+  if (ran.code === 'ENOENT') throw notInstalled(program)
+  return exitStatus(ran)
+}
 
 /**
  * Runs a program until it ends or `signal` ends it, without a deadline. Calls `onLine` with each line of its standard
  * output; its standard error is ours. Returns its exit code.
  */
-export type Watch = (
+export const watchProgram = async (
+  environment: Environment,
   program: string,
   argv: readonly string[],
-  options: { signal: AbortSignal; onLine: (line: string) => void },
-) => Promise<number>
-
-export const openWatch =
-  (environment: Environment): Watch =>
-  async (program, argv, { signal, onLine }) => {
-    const execa = await loadExeca()
-    const child = execa(program, argv, {
-      reject: false,
-      extendEnv: false,
-      env: visibleEnvironment(environment, []),
-      stdin: 'ignore',
-      stderr: 'inherit',
-      buffer: false,
-      cancelSignal: signal,
-      forceKillAfterDelay: FORCE_KILL_AFTER_MS,
-    })
-    const readLines = async () => {
-      for await (const line of child) onLine(String(line))
-    }
-    // How the program ended also explains why its lines stopped.
-    const [ran] = await Promise.all([child, readLines().catch(() => {})])
-    if (ran.code === 'ENOENT') throw notInstalled(program)
-    return exitStatus(ran)
+  { signal, onLine }: { signal: AbortSignal; onLine: (line: string) => void },
+): Promise<number> => {
+  const execa = await loadExeca()
+  const child = execa(program, argv, {
+    ...{ reject: false, extendEnv: false, env: visibleEnvironment(environment, []) },
+    ...{ stdin: 'ignore', stderr: 'inherit', buffer: false },
+    ...{ cancelSignal: signal, forceKillAfterDelay: FORCE_KILL_AFTER_MS },
+  })
+  const readLines = async () => {
+    for await (const line of child) onLine(String(line))
   }
+  // How the program ended also explains why its lines stopped.
+  const [ran] = await Promise.all([child, readLines().catch(() => {})])
+  if (ran.code === 'ENOENT') throw notInstalled(program)
+  return exitStatus(ran)
+}
 
 /** Whether a process with this id runs, ours or another user's. */
 export const isProcessAlive = (pid: number): boolean => {

@@ -18,9 +18,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import type { FailureKind } from './domain.ts'
 import { fail } from './errors.ts'
 import { isProcessAlive } from './exec.ts'
-import type { FailureKind } from './schema/failure.ts'
 
 const errorCode = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '')
 
@@ -43,23 +43,23 @@ const removeLeftovers = (path: string): void => {
   }
 }
 
-/** Makes a renamed or linked file survive a power failure. Windows opens no folders, and needs no flush. */
-const flushFolder = (path: string): void => {
+/** Makes a file, or the names in a folder, survive a power failure. Windows opens no folders, and needs no flush. */
+export const flush = (path: string): void => {
   if (process.platform === 'win32') return
-  const folder = openSync(dirname(path), 'r')
+  const handle = openSync(path, 'r')
   try {
-    fsyncSync(folder)
+    fsyncSync(handle)
   } finally {
-    closeSync(folder)
+    closeSync(handle)
   }
 }
 
-/** Writes a flushed file beside `path`, which `place` then puts in its place. */
+/** Writes a flushed file beside `path`, which `publish` then renames or links. */
 const write = (
   path: string,
   content: string | Uint8Array,
   permissions: { mode: number; owner: { uid: number; gid: number } | null },
-  place: (temporary: string) => void,
+  publish: (temporary: string) => void,
 ): void => {
   const temporary = `${path}.${process.pid}.new`
   try {
@@ -77,8 +77,8 @@ const write = (
     } finally {
       closeSync(file)
     }
-    place(temporary)
-    flushFolder(path)
+    publish(temporary)
+    flush(dirname(path))
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     throw fail(kinds[errorCode(error)] ?? 'unknown', `writing ${path}: ${message}`, 'Nothing was changed.', error)

@@ -99,7 +99,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
 const checkBuild = async (context: Context, { name, from }: BuildBase): Promise<Pick<Build, 'pool' | 'versions'>> => {
   const { virsh, settings } = context
   imageVolumes(name)
-  const versions = parseVersions(await virsh.one(['version', '--daemon'], { doing: `building ${name}` }))
+  const versions = parseVersions(await virsh.run(['version', '--daemon'], { doing: `building ${name}` }))
   if (settings.kvmFirmware === 'uefi') {
     const reason =
       from.kind === 'debian-packages'
@@ -170,8 +170,8 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
   const { virsh, settings } = context
   const volume = volumesOf(builder).disk
   onPhase('boot')
-  await virsh.one(['vol-create-as', settings.kvmPool, volume, `${statSync(disk).size}B`, '--format', 'raw'])
-  await virsh.one(['vol-upload', '--pool', settings.kvmPool, volume, disk], { deadline: COPY_DEADLINE_MS })
+  await virsh.run(['vol-create-as', settings.kvmPool, volume, `${statSync(disk).size}B`, '--format', 'raw'])
+  await virsh.run(['vol-upload', '--pool', settings.kvmPool, volume, disk], { deadline: COPY_DEADLINE_MS })
   rmSync(disk)
   await refreshPool(context)
   await defineMachine(context, {
@@ -200,7 +200,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
 const downloadDisk = async ({ context, folder, builder }: Build): Promise<string> => {
   const { virsh, settings } = context
   const [downloaded, compact] = [join(folder, 'written.qcow2'), join(folder, 'final.qcow2')]
-  await virsh.one(['vol-download', '--pool', settings.kvmPool, volumesOf(builder).disk, downloaded], {
+  await virsh.run(['vol-download', '--pool', settings.kvmPool, volumesOf(builder).disk, downloaded], {
     deadline: COPY_DEADLINE_MS,
   })
   await deleteMachine(context, builder)

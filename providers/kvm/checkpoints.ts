@@ -42,7 +42,7 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const { virsh, homeId } = context
   const { mark } = await lookAndConnect(context, id)
   await virsh
-    .one(['snapshot-revert', id, `--snapshotname=${checkName(name)}`], {
+    .run(['snapshot-revert', id, `--snapshotname=${checkName(name)}`], {
       deadline: DEADLINE_MS,
       doing: `restoring ${id} to ${name}`,
     })
@@ -68,7 +68,7 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
   await look(context, id)
   await context.virsh
-    .one(['snapshot-delete', id, `--snapshotname=${checkName(name)}`], {
+    .run(['snapshot-delete', id, `--snapshotname=${checkName(name)}`], {
       deadline: DEADLINE_MS,
       doing: `deleting the checkpoint ${name} of ${id}`,
     })

@@ -5,14 +5,9 @@ import type { Tools, VmStatus } from '../provider.ts'
 import { type Mark, parseMarks, readMark, writeMark } from './marks.ts'
 import { parseStates } from './parse.ts'
 import type { KvmSettings } from './settings.ts'
-import { type Answer, type Command, openVirsh, type Virsh } from './virsh.ts'
+import type { Answer, Command, Virsh } from './virsh.ts'
 
 export type Context = Tools<KvmSettings> & { virsh: Virsh }
-
-export const openContext = (tools: Tools<KvmSettings>): Context => ({
-  ...tools,
-  virsh: openVirsh(tools.run, tools.settings),
-})
 
 export type Machine = { mark: Mark; status: VmStatus }
 

@@ -64,7 +64,7 @@ export const defineMachine = async (context: Context, definition: Definition): P
  */
 const convertNvram = async (context: Context, vmId: string, path: string): Promise<void> => {
   const { run, virsh, settings } = context
-  const defined = await virsh.one(['dumpxml', vmId, '--inactive'])
+  const defined = await virsh.run(['dumpxml', vmId, '--inactive'])
   const template = nvramTemplate(defined)
   if (template === null) return
   const { nvram } = volumesOf(vmId)
@@ -75,5 +75,5 @@ const convertNvram = async (context: Context, vmId: string, path: string): Promi
       ['vol-upload', '--pool', settings.kvmPool, nvram, file],
     ])
   })
-  await withFile(context, withNvram(defined, path), file => virsh.one(['define', file]))
+  await withFile(context, withNvram(defined, path), file => virsh.run(['define', file]))
 }

@@ -34,20 +34,20 @@ export const findDomainType = async (context: Context, versions: string): Promis
 const bootsWithKvm = async (context: Context): Promise<boolean> => {
   const { virsh } = context
   const deadline = CAPABILITIES_DEADLINE_MS
-  const capabilities = await virsh.one(['domcapabilities', '--virttype', 'kvm'], { deadline }).catch(() => null)
+  const capabilities = await virsh.run(['domcapabilities', '--virttype', 'kvm'], { deadline }).catch(() => null)
   if (capabilities === null) return false
   const name = `as-probe-${randomBytes(4).toString('hex')}`
   try {
-    await withFile(context, probeXml(name), path => virsh.one(['create', path], { deadline }))
+    await withFile(context, probeXml(name), path => virsh.run(['create', path], { deadline }))
     const end = performance.now() + PROBE_DEADLINE_MS
     while (performance.now() < end) {
-      if ((await virsh.one(['domstate', name]).catch(() => null)) === null) return true
+      if ((await virsh.run(['domstate', name]).catch(() => null)) === null) return true
       await delay(POLL_MS)
     }
     return false
   } catch {
     return false
   } finally {
-    await virsh.one(['destroy', name]).catch(() => {})
+    await virsh.run(['destroy', name]).catch(() => {})
   }
 }

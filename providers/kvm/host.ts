@@ -45,19 +45,19 @@ export const poolCommands = ({ kvmPool }: Context['settings']): Command[] => [
 export const ensurePool = async (context: Context): Promise<Pool> => {
   const { virsh, home, settings } = context
   const { kvmPool } = settings
-  const info = await virsh.one(['pool-info', kvmPool]).catch(allow('not-configured'))
+  const info = await virsh.run(['pool-info', kvmPool]).catch(allow('not-configured'))
   // Another process of ours may do the same at the same time.
   if (info === undefined) {
     const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${kvmPool}`
-    await virsh.one(['pool-define-as', kvmPool, 'dir', '--target', target]).catch(allow('already-exists'))
-    await virsh.one(['pool-build', kvmPool])
+    await virsh.run(['pool-define-as', kvmPool, 'dir', '--target', target]).catch(allow('already-exists'))
+    await virsh.run(['pool-build', kvmPool])
   }
   if (!isActive(info ?? '')) {
-    await virsh.one(['pool-start', kvmPool]).catch(allow('already-running'))
-    await virsh.one(['pool-autostart', kvmPool])
+    await virsh.run(['pool-start', kvmPool]).catch(allow('already-running'))
+    await virsh.run(['pool-autostart', kvmPool])
   }
   await refreshPool(context)
-  const pool = parsePool(await virsh.one(['pool-dumpxml', kvmPool]))
+  const pool = parsePool(await virsh.run(['pool-dumpxml', kvmPool]))
   if (pool === null)
     throw fail('unsupported', `the pool ${kvmPool} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
   return pool
@@ -68,7 +68,7 @@ export const refreshPool = async ({ virsh, settings }: Context): Promise<void> =
   const end = performance.now() + REFRESH_DEADLINE_MS
   while (true) {
     try {
-      await virsh.one(['pool-refresh', settings.kvmPool])
+      await virsh.run(['pool-refresh', settings.kvmPool])
       return
     } catch (error) {
       if (!isFailure(error) || error.failure.kind !== 'busy' || performance.now() > end) throw error
@@ -87,9 +87,9 @@ export const ensureNetwork = async (context: Context): Promise<void> => {
   const { virsh, settings } = context
   if (isSession(settings)) return
   const { kvmNetwork } = settings
-  const info = await virsh.one(['net-info', kvmNetwork]).catch(allow('not-configured'))
+  const info = await virsh.run(['net-info', kvmNetwork]).catch(allow('not-configured'))
   if (info === undefined) return createNetwork(context)
-  if (!isActive(info)) await virsh.one(['net-start', kvmNetwork]).catch(allow('already-running'))
+  if (!isActive(info)) await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
 }
 
 const createNetwork = async (context: Context): Promise<void> => {
@@ -100,15 +100,15 @@ const createNetwork = async (context: Context): Promise<void> => {
     // The kernel allows 15 characters.
     const bridge = `as${randomBytes(3).toString('hex')}`
     try {
-      await withFile(context, networkXml(kvmNetwork, bridge, subnet), path => virsh.one(['net-define', path])).catch(
+      await withFile(context, networkXml(kvmNetwork, bridge, subnet), path => virsh.run(['net-define', path])).catch(
         allow('already-exists'),
       )
-      await virsh.one(['net-start', kvmNetwork]).catch(allow('already-running'))
-      await virsh.one(['net-autostart', kvmNetwork])
+      await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
+      await virsh.run(['net-autostart', kvmNetwork])
       return
     } catch (error) {
       lastError = error
-      if (at < SUBNETS.length - 1) await virsh.one(['net-undefine', kvmNetwork]).catch(() => {})
+      if (at < SUBNETS.length - 1) await virsh.run(['net-undefine', kvmNetwork]).catch(() => {})
     }
   }
   throw lastError

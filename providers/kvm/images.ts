@@ -28,7 +28,7 @@ export const imageVolumes = (name: string) => {
 
 /** Without a pool there are no images. Fails when the pool cannot be read: a build would take that for permission to begin. */
 export const listImages = async ({ virsh, settings }: Context): Promise<string[]> => {
-  const volumes = parseNames((await virsh.one(['vol-list', settings.kvmPool]).catch(allow('not-configured'))) ?? '')
+  const volumes = parseNames((await virsh.run(['vol-list', settings.kvmPool]).catch(allow('not-configured'))) ?? '')
   const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
   return names.filter(name => IMAGE_NAME.test(name) && volumes.includes(`${name}.qcow2`))
 }
@@ -37,12 +37,12 @@ export const listImages = async ({ virsh, settings }: Context): Promise<string[]
 export const publishVolume = async (context: Context, volume: string, path: string): Promise<void> => {
   const { virsh, settings } = context
   await withFile(context, volumeXml(volume, statSync(path).size), xml =>
-    virsh.one(['vol-create', settings.kvmPool, xml]),
+    virsh.run(['vol-create', settings.kvmPool, xml]),
   )
-  await virsh.one(['vol-upload', '--pool', settings.kvmPool, volume, path], { deadline: COPY_DEADLINE_MS })
+  await virsh.run(['vol-upload', '--pool', settings.kvmPool, volume, path], { deadline: COPY_DEADLINE_MS })
   await refreshPool(context)
 }
 
 export const deleteVolume = async ({ virsh, settings }: Context, volume: string): Promise<void> => {
-  await virsh.one(['vol-delete', '--pool', settings.kvmPool, volume]).catch(allow('no-such-image'))
+  await virsh.run(['vol-delete', '--pool', settings.kvmPool, volume]).catch(allow('no-such-image'))
 }

@@ -2,7 +2,7 @@
 import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
-import { look, openContext } from './context.ts'
+import { type Context, look } from './context.ts'
 import { listImages } from './images.ts'
 import {
   assignTicket,
@@ -16,9 +16,10 @@ import {
 } from './machines.ts'
 import type { KvmSettings } from './settings.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
+import { openVirsh } from './virsh.ts'
 
 export const openKvm = (tools: Tools<KvmSettings>): Provider => {
-  const context = openContext(tools)
+  const context: Context = { ...tools, virsh: openVirsh(tools.run, tools.settings) }
   return {
     name: 'kvm',
     liveCheckpoints: true,

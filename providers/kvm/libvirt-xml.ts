@@ -97,15 +97,7 @@ export const domainXml = (machine: DomainXml): string => {
  * A disk on top of a base image. libvirt's default is the qcow2 format of QEMU before 1.1, in which discarded blocks of a disk
  * with a backing file stay allocated.
  */
-export const overlayXml = ({
-  name,
-  gibibytes,
-  backing,
-}: {
-  name: string
-  gibibytes: number
-  backing: string
-}): string =>
+export const overlayXml = (name: string, gibibytes: number, backing: string): string =>
   xml`<volume>
   <name>${name}</name>
   <capacity unit="GiB">${gibibytes}</capacity>

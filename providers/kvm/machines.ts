@@ -86,7 +86,7 @@ const createDisk = async (
 ): Promise<void> => {
   const { virsh, settings } = context
   const { image } = imageVolumes(baseImage)
-  const text = overlayXml({ name: volumesOf(vmId).disk, gibibytes, backing: `${folder}/${image}` })
+  const text = overlayXml(volumesOf(vmId).disk, gibibytes, `${folder}/${image}`)
   const create = () =>
     withFile(context, text, file =>
       virsh.all([
@@ -131,11 +131,11 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
   const { status, mark } = await lookAndConnect(context, id)
   if (status === 'stopped' && mark.port !== null && !(await isFreePort(mark.port))) {
     // Another program took the port in the meantime. Everything else in the definition stays.
-    const text = withPort(await virsh.one(['dumpxml', id, '--inactive', '--security-info']), await freePort())
-    await withFile(context, text, path => virsh.one(['define', path]))
+    const text = withPort(await virsh.run(['dumpxml', id, '--inactive', '--security-info']), await freePort())
+    await withFile(context, text, path => virsh.run(['define', path]))
   }
   await virsh
-    .one(['start', id], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
+    .run(['start', id], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(allow('already-running'))
     .catch(withFreeSpace(context))
 }
@@ -143,13 +143,13 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
   if ((await look(context, id)).status === 'stopped') return
-  await virsh.one(['shutdown', id]).catch(allow('not-running'))
+  await virsh.run(['shutdown', id]).catch(allow('not-running'))
   const end = performance.now() + SHUTDOWN_GRACE_MS
   while (performance.now() < end) {
     if ((await look(context, id)).status === 'stopped') return
     await delay(POLL_MS)
   }
-  await virsh.one(['destroy', id]).catch(allow('not-running'))
+  await virsh.run(['destroy', id]).catch(allow('not-running'))
 }
 
 /** Deletes the machine and its volumes, usually in one process. Done when libvirt lists nothing of it any more. */
@@ -192,7 +192,7 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   const { virsh, settings } = context
-  const states = parseStates(await virsh.one(['domstats', '--state', '--nowait']))
+  const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
   const ids = [...states.keys()].filter(name => VM_ID.test(name))
   const [leases, ...answers] = await Promise.all([
     isSession(settings) ? { stdout: '' } : virsh.ask([['net-dhcp-leases', settings.kvmNetwork]]),
@@ -225,7 +225,7 @@ export const available = async ({ virsh, settings }: Context): ReturnType<Provid
   if (platform !== 'linux' || arch !== 'x64')
     return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
   try {
-    const versions = await virsh.one(['version', '--daemon'], { deadline: 10_000, doing: 'asking libvirt' })
+    const versions = await virsh.run(['version', '--daemon'], { deadline: 10_000, doing: 'asking libvirt' })
     const reason = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(versions).libvirt) : null
     return reason === null ? { available: true } : { available: false, reason: `${reason}.`, remedy: USE_BIOS }
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Runs virsh: one command or several in a process. */
-import { allow, type FailureError, fail } from '../../src/errors.ts'
+import { allow, fail } from '../../src/errors.ts'
 import type { Run, RunOptions } from '../../src/exec.ts'
 import { explainVirsh, isDisconnected } from './explain.ts'
 import type { KvmSettings } from './settings.ts'
@@ -8,19 +8,7 @@ import { thisSystem } from './systems.ts'
 export type Command = readonly string[]
 export type Answer = { stdout: string; stderr: string }
 
-export type Virsh = {
-  /** What virsh printed on stderr, as a failure. */
-  failed(doing: string, stderr: string): FailureError
-  /** Runs one command. Returns its output. */
-  one(command: Command, options?: RunOptions): Promise<string>
-  /**
-   * Runs several commands in one process, because starting a process costs more than most commands. A command that fails
-   * prints nothing to `stdout`, its reason to `stderr`, and does not keep the next from running. Fails only without libvirt.
-   */
-  ask(commands: readonly Command[], options?: RunOptions): Promise<Answer>
-  /** Runs all commands in one process, and fails when any of them failed. Returns their output. */
-  all(commands: readonly Command[], options?: RunOptions): Promise<string>
-}
+export type Virsh = ReturnType<typeof openVirsh>
 
 const DEFAULT_DEADLINE_MS = 60_000
 /** Commands in one process: virsh takes them as one argument, which may have 128 KiB. The longest sets a mark, 300 bytes. */
@@ -35,7 +23,7 @@ const quote = (word: string) => (/^[A-Za-z0-9_./:=-]+$/.test(word) ? word : `'${
 const typed = (commands: readonly Command[]) =>
   `virsh ${commands.map(command => command.join(' ')).join('; ')}`.slice(0, 300)
 
-export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>): Virsh => {
+export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
   const explain = explainVirsh(settings)
   const failed = (doing: string, stderr: string) => explain(doing, stderr.trim().replaceAll(/^error: /gm, ''))
   /** Exit code 1 only says that something failed; `failed` says what. */
@@ -55,19 +43,26 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>): Virs
   const callAll = (commands: readonly Command[], options: RunOptions) =>
     call([commands.map(command => command.map(quote).join(' ')).join('; ')], options)
   return {
+    /** What virsh printed on stderr, as a failure. */
     failed,
-    one: async (command, options = {}) => {
+    /** Runs one command. Returns its output. */
+    run: async (command: Command, options: RunOptions = {}): Promise<string> => {
       const { stdout, stderr, exitCode } = await call(command, options)
       if (exitCode !== 0) throw failed(options.doing ?? typed([command]), stderr)
       return stdout
     },
-    ask: async (commands, options = {}) => {
+    /**
+     * Runs several commands in one process, because starting a process costs more than most commands. A command that fails
+     * prints nothing to `stdout`, its reason to `stderr`, and does not keep the next from running. Fails only without libvirt.
+     */
+    ask: async (commands: readonly Command[], options: RunOptions = {}): Promise<Answer> => {
       if (commands.length === 0) return { stdout: '', stderr: '' }
       const { stdout, stderr } = await callAll(commands, options)
       if (isDisconnected(stderr)) throw failed('asking libvirt', stderr)
       return { stdout, stderr }
     },
-    all: async (commands, options = {}) => {
+    /** Runs all commands in one process, and fails when any of them failed. Returns their output. */
+    all: async (commands: readonly Command[], options: RunOptions = {}): Promise<string> => {
       const { stdout, stderr } = await callAll(commands, options)
       if (/^error: /m.test(stderr)) throw failed(options.doing ?? typed(commands), stderr)
       return stdout

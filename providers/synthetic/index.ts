@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Provider, Tools, VmInfo } from '../provider.ts'
-import { listMarks, type Mark, type Marks, openMarks, readMark, removeMark, writeMark } from './marks.ts'
+import { listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -78,7 +78,7 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const earlier = await readCheckpoints(context, id)
   if (earlier.some(checkpoint => checkpoint.name === name))
     throw fail('already-exists', `${id} already has a checkpoint ${name}`)
-  const place = checkpointFolder(context, id, name)
+  const folder = checkpointFolder(context, id, name)
   const unfinished = folderOf(context, id, `new-${name}`)
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { mode: 0o700 })
@@ -86,7 +86,7 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const order = (earlier.at(-1)?.order ?? 0) + 1
   const checkpoint: Checkpoint = { name, createdAt: new Date().toISOString(), order, status }
   await writeFile(join(unfinished, 'taken.json'), JSON.stringify(checkpoint), { mode: 0o600 })
-  await rename(unfinished, place)
+  await rename(unfinished, folder)
   return { sizeBytes: null }
 }
 
@@ -130,7 +130,10 @@ const shellInGuest =
   }
 
 export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>, 'settings'>): Provider => {
-  const context: Context = { root: join(home, 'synthetic'), marks: openMarks({ home, homeId, knows }) }
+  const context: Context = {
+    root: join(home, 'synthetic'),
+    marks: { folder: join(home, 'synthetic-state'), homeId, knows },
+  }
   return {
     name: 'synthetic',
     liveCheckpoints: true,

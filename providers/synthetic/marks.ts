@@ -13,12 +13,6 @@ export type Marks = { folder: string } & Pick<Tools<unknown>, 'homeId' | 'knows'
 
 const NO_TICKET = '-'
 
-export const openMarks = ({ home, homeId, knows }: Omit<Tools<unknown>, 'run' | 'settings'>): Marks => ({
-  folder: join(home, 'synthetic-state'),
-  homeId,
-  knows,
-})
-
 type MarkFile = Mark & { file: string; home: string | null }
 const parseFile = (file: string): MarkFile[] => {
   const parts = file.split('.')
@@ -44,11 +38,9 @@ const readFiles = async ({ folder }: Marks): Promise<MarkFile[]> =>
 const isOurs = ({ homeId, knows }: Marks, { home, vmId }: MarkFile): boolean =>
   home === null ? knows(vmId) : home === homeId
 
-const withoutFile = ({ vmId, ticket, status }: MarkFile): Mark => ({ vmId, ticket, status })
-
-const complete = async (marks: Marks, file: MarkFile): Promise<Mark> => {
-  const mark = withoutFile(file)
-  if (file.home === null) await rename(join(marks.folder, file.file), join(marks.folder, fileOf(marks, mark)))
+const complete = async (marks: Marks, { vmId, ticket, status, home, file }: MarkFile): Promise<Mark> => {
+  const mark = { vmId, ticket, status }
+  if (home === null) await rename(join(marks.folder, file), join(marks.folder, fileOf(marks, mark)))
   return mark
 }
 

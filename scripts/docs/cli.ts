@@ -1,14 +1,6 @@
 /** docs/cli.md, from the table of commands. */
-import {
-  argumentHelp,
-  type Command,
-  descriptionOf,
-  groups,
-  type Option,
-  optionNames,
-  usageOf,
-} from '../../src/cli/command.ts'
-import { commands, commonOptions } from '../../src/cli/command-table.ts'
+import { argumentHelp, type Command, descriptionOf, type Option, optionNames, usageOf } from '../../src/cli/command.ts'
+import { commandGroups, commands, commonOptions } from '../../src/cli/command-table.ts'
 import { outputs } from '../../src/cli/json.ts'
 import { environment, exitStatuses, files } from './command-line.ts'
 import { formsText, outputText, schemaFile } from './json.ts'
@@ -40,13 +32,12 @@ const section = (name: string, command: Command): string =>
     ...(isOutput(name) ? [`\`--json\` prints ([schema](${schemaLink(name)})):`, outputText(name)] : []),
   ].join('\n\n')
 
-const groupTable = (group: string): string =>
+const groupTables = Object.entries(commandGroups).map(([title, rows]) =>
   table([
-    [group, ''],
-    ...entries
-      .filter(([, command]) => command.group === group)
-      .map(([name, { summary }]) => [`[${name}](#${name.replace(' ', '-')})`, summary]),
-  ])
+    [title, ''],
+    ...Object.entries(rows).map(([name, { summary }]) => [`[${name}](#${name.replace(' ', '-')})`, summary]),
+  ]),
+)
 
 export const cliPage = (): string => `# The command line
 
@@ -54,7 +45,7 @@ export const cliPage = (): string => `# The command line
 
 \`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Without a terminal nothing is asked. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` shows one, \`agent-swarm --version\` prints the version.
 
-${groups.map(groupTable).join('\n\n')}
+${groupTables.join('\n\n')}
 
 ## Every command
 

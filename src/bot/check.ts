@@ -1,9 +1,4 @@
-/**
- * Checks of credentials and permissions for `agent-swarm init`: tables of rows that are tried for real. A check changes
- * nothing outside.
- */
-import type { Config } from '../config/config.ts'
-import type { SettingName } from '../config/settings.ts'
+/** Checks of credentials and permissions for `agent-swarm init`: rows that are tried for real, and change nothing outside. */
 import type { Failure } from '../schema/failure.ts'
 
 export type Check = {
@@ -15,7 +10,7 @@ export type Check = {
   remedy: string | null
 }
 /** `correction`: the value that a setting should have instead. `next`: a command to run after init. */
-type Finding = Omit<Check, 'subject'> & { correction?: readonly ['jiraHost', string]; next?: string }
+export type Finding = Omit<Check, 'subject'> & { correction?: readonly ['jiraHost', string]; next?: string }
 
 export const ok = (text: string): Finding => ({ status: 'ok', text, remedy: null })
 export const warning = (text: string, remedy: string | null = null): Finding => ({ status: 'warning', text, remedy })
@@ -26,56 +21,27 @@ export const failed = (failure: Failure, remedy: string | null = null): Finding 
 
 export const hasError = (findings: readonly Pick<Check, 'status'>[]) => findings.some(row => row.status === 'error')
 type Findings = Finding | null | readonly (Finding | null)[]
+/** `doing` says what is being done, and begins the text of a check that throws. */
+type CheckRow<Context> = readonly [doing: string, run: (context: Context) => Findings | Promise<Findings>]
 
-type CheckRow<Context> = {
-  /** Says what is being done, and begins the text when the row throws. */
-  name: string
-  /** The answers that the row relies on. It runs when all of them are known and none of them has failed. */
-  needs: readonly SettingName[]
-  run(context: Context): Findings | Promise<Findings>
-}
-type CheckTable<Context> = {
-  subject: string
-  /** Null when the configuration is not complete enough to check anything. `signal` ends outside commands. */
-  open(config: Config, signal: AbortSignal): Promise<Context | null>
-  /** Run in this order. A row that throws is the last. */
-  rows: readonly CheckRow<Context>[]
-  explain(error: unknown, doing: string, context: Context): Finding
-  /** Values that a setting could have, to offer them in its question. */
-  suggestions?: Readonly<Partial<Record<SettingName, (context: Context) => Promise<string[]>>>>
-}
-export type Checks = ReturnType<typeof defineChecks>
-
-/** Hides the context of a table, so that tables of several kinds fit into one list. */
-export const defineChecks = <Context>({ subject, open, rows, explain, suggestions = {} }: CheckTable<Context>) => ({
-  subject,
-  /** Runs the rows that rely on an answer of `answered`, and on none outside `usable`. */
-  run: async (
-    config: Config,
-    answered: readonly SettingName[],
-    usable: readonly SettingName[] = answered,
-    signal: AbortSignal = new AbortController().signal,
-  ): Promise<Finding[]> => {
-    const context = await open(config, signal)
-    const findings: Finding[] = []
-    for (const { name, needs, run } of context === null ? [] : rows) {
-      if (!needs.some(need => answered.includes(need)) || !needs.every(need => usable.includes(need))) continue
-      try {
-        findings.push(...[await run(context as Context)].flat().filter(finding => finding !== null))
-      } catch (error) {
-        return [...findings, explain(error, name, context as Context)]
-      }
+/** Runs checks in this order. The first that throws is the last. */
+export const runChecks = async <Context>(
+  context: Context,
+  rows: readonly CheckRow<Context>[],
+  explain: (error: unknown, doing: string, context: Context) => Finding,
+): Promise<Finding[]> => {
+  const findings: Finding[] = []
+  for (const [doing, run] of rows) {
+    try {
+      findings.push(...[await run(context)].flat().filter(finding => finding !== null))
+    } catch (error) {
+      return [...findings, explain(error, doing, context)]
     }
-    return findings
-  },
-  suggest: async (config: Config, setting: SettingName, signal: AbortSignal): Promise<string[]> => {
-    const list = suggestions[setting]
-    const context = list === undefined ? null : await open(config, signal)
-    return context === null ? [] : ((await list?.(context).catch(() => [])) ?? [])
-  },
-})
+  }
+  return findings
+}
 
-/** Whoever sees one signed delivery can guess a shorter secret. */
+/** Whoever sees a signed delivery can guess a shorter secret. */
 const MIN_SECRET_LENGTH = 16
 export const checkSecret = (secret: string): Finding =>
   secret.length >= MIN_SECRET_LENGTH && new Set(secret).size > 4

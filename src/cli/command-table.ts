@@ -1,5 +1,6 @@
 /** The table of commands: arguments, options, help and file of each. Parsing, help, completion and docs come out of it. */
 import type { EnvironmentStatus } from '../schema/environment.ts'
+import type { ChangeCommand } from './change-kinds.ts'
 import type { Argument, Command, Option } from './command.ts'
 
 const ticket: Argument = { name: 'TICKET', kind: 'ticket', required: true }
@@ -27,6 +28,11 @@ const botDryRunJson = flag('With --dry-run: print JSON, one value a line.')
 const secretFile = (secret: string, variable: string): Option =>
   valued('FILE', `File with ${secret} (- reads standard input). Default: ${variable}.`)
 
+/** The commands that change an environment share a file. */
+const change =
+  (name: ChangeCommand): Command['load'] =>
+  async () => ({ run: (await import('./commands/changes.ts')).changes[name] })
+
 /** Options of every command. */
 export const commonOptions: Readonly<Record<string, Option>> = {
   quiet: { ...flag('Print only data and errors, no progress and no sentences.'), short: 'q' },
@@ -36,15 +42,13 @@ export const commonOptions: Readonly<Record<string, Option>> = {
 
 const machineCommands = {
   create: {
-    group: 'Machines',
     arguments: [ticket],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
     example: 'agent-swarm create DROP-2100',
     options: { provider, ...changeOptions },
-    load: () => import('./commands/create.ts'),
+    load: change('create'),
   },
   list: {
-    group: 'Machines',
     arguments: [],
     summary: 'List all machines.',
     example: 'agent-swarm list --sort disk --status running',
@@ -64,7 +68,6 @@ const machineCommands = {
     load: () => import('./commands/list.ts'),
   },
   status: {
-    group: 'Machines',
     arguments: [{ name: 'TICKET', kind: 'ticket' }],
     summary: 'Show host capacity, or the details and history of one ticket.',
     example: 'agent-swarm status DROP-2100',
@@ -72,43 +75,38 @@ const machineCommands = {
     load: () => import('./commands/status.ts'),
   },
   start: {
-    group: 'Machines',
     arguments: [ticket],
     summary: 'Start a stopped machine, and wait until SSH answers.',
     example: 'agent-swarm start DROP-2100',
     options: changeOptions,
-    load: () => import('./commands/start.ts'),
+    load: change('start'),
   },
   stop: {
-    group: 'Machines',
     arguments: [ticket],
     summary: 'Shut a machine down; its disk and its checkpoints stay.',
     example: 'agent-swarm stop DROP-2100',
     options: changeOptions,
-    load: () => import('./commands/stop.ts'),
+    load: change('stop'),
   },
   delete: {
-    group: 'Machines',
     arguments: [ticket],
     summary: 'Delete a machine with its checkpoints.',
     details: 'Unsaved work is rescued first. When that fails, the machine is stopped and kept.',
     example: 'agent-swarm delete DROP-2100',
     options: { force: flag('Rescue nothing, and delete even when work is lost.'), ...changeOptions },
-    load: () => import('./commands/delete.ts'),
+    load: change('delete'),
   },
 } satisfies Record<string, Command>
 
 const checkpointCommands = {
   checkpoint: {
-    group: 'Checkpoints',
     arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
     summary: 'Make a checkpoint, named after the time unless you name it.',
     example: 'agent-swarm checkpoint DROP-2100 before-refactor',
     options: { delete: flag('Delete this checkpoint instead; the machine stays as it is.'), ...changeOptions },
-    load: () => import('./commands/checkpoint.ts'),
+    load: change('checkpoint'),
   },
   checkpoints: {
-    group: 'Checkpoints',
     arguments: [ticket],
     summary: 'List the checkpoints of a machine, oldest first.',
     example: 'agent-swarm checkpoints DROP-2100',
@@ -116,19 +114,17 @@ const checkpointCommands = {
     load: () => import('./commands/checkpoints.ts'),
   },
   restore: {
-    group: 'Checkpoints',
     arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
     summary: 'Restore a checkpoint, by default the newest.',
     details: 'The state before it is kept as checkpoint pre-restore-<time>.',
     example: 'agent-swarm restore DROP-2100 before-refactor',
     options: changeOptions,
-    load: () => import('./commands/restore.ts'),
+    load: change('restore'),
   },
 } satisfies Record<string, Command>
 
 const reachCommands = {
   ssh: {
-    group: 'Reach a machine',
     arguments: [
       { name: 'TICKET', kind: 'machine' },
       { name: '-- command', kind: 'command line', many: true },
@@ -149,7 +145,6 @@ const reachCommands = {
     load: () => import('./commands/ssh.ts'),
   },
   forward: {
-    group: 'Reach a machine',
     arguments: [machine, { name: 'port', kind: 'port', required: true, many: true }],
     summary: 'Forward ports of the machine to localhost, until Ctrl-C.',
     details: "8080:3000 forwards the machine's port 3000 to the local port 8080.",
@@ -161,7 +156,6 @@ const reachCommands = {
 
 const serverCommands = {
   up: {
-    group: 'Bot and runner',
     arguments: [],
     summary: 'Run bot and runner in one process.',
     example: 'agent-swarm up',
@@ -169,7 +163,6 @@ const serverCommands = {
     load: () => import('./commands/up.ts'),
   },
   bot: {
-    group: 'Bot and runner',
     arguments: [],
     summary: 'Run the bot, which turns events of GitHub and Jira into actions.',
     example: 'agent-swarm bot --port 3000',
@@ -177,7 +170,6 @@ const serverCommands = {
     load: () => import('./commands/bot.ts'),
   },
   'bot inbox': {
-    group: 'Bot and runner',
     arguments: [{ name: 'filter', kind: 'delivery', many: true }],
     summary: 'List deliveries, newest first, with their verdicts.',
     details:
@@ -187,7 +179,6 @@ const serverCommands = {
     load: () => import('./commands/bot-inbox.ts'),
   },
   'bot audit': {
-    group: 'Bot and runner',
     arguments: [],
     summary: 'List the commands that people gave in comments, newest first.',
     details: 'Shows who gave it, where, whether it was allowed, and why.',
@@ -196,7 +187,6 @@ const serverCommands = {
     load: () => import('./commands/bot-audit.ts'),
   },
   'bot replay': {
-    group: 'Bot and runner',
     arguments: [{ name: 'id', kind: 'delivery id', required: true }],
     summary: 'Decide a delivery again.',
     details: 'A delivery without an effect takes effect now. One that had an effect does nothing a second time.',
@@ -205,7 +195,6 @@ const serverCommands = {
     load: () => import('./commands/bot-replay.ts'),
   },
   runner: {
-    group: 'Bot and runner',
     arguments: [],
     summary: "Run the runner, which does the bot's actions on this host.",
     example: 'agent-swarm runner --bot-url https://swarm.example.org',
@@ -216,7 +205,6 @@ const serverCommands = {
 
 const setUpCommands = {
   init: {
-    group: 'Set-up',
     arguments: [],
     summary: 'Set up GitHub, Jira and the hypervisor, and write config.yaml.',
     details:
@@ -255,7 +243,6 @@ const setUpCommands = {
     load: () => import('./commands/init.ts'),
   },
   providers: {
-    group: 'Set-up',
     arguments: [],
     summary: 'List the known hypervisors, and whether they work on this host.',
     example: 'agent-swarm providers',
@@ -263,7 +250,6 @@ const setUpCommands = {
     load: () => import('./commands/providers.ts'),
   },
   'init-base': {
-    group: 'Set-up',
     arguments: [{ name: 'name', kind: 'image' }],
     summary: 'Build the base image that machines are cloned from.',
     example: 'agent-swarm init-base --from debian-12-genericcloud-amd64.qcow2',
@@ -282,7 +268,6 @@ const setUpCommands = {
     load: () => import('./commands/init-base.ts'),
   },
   completion: {
-    group: 'Set-up',
     arguments: [
       { name: 'bash|zsh|fish|powershell', kind: 'shell', required: true },
       { name: '-- words', kind: 'command line', many: true },
@@ -302,10 +287,12 @@ const setUpCommands = {
   },
 } satisfies Record<string, Command>
 
-export const commands: Readonly<Record<string, Command>> = {
-  ...machineCommands,
-  ...checkpointCommands,
-  ...reachCommands,
-  ...serverCommands,
-  ...setUpCommands,
+/** The commands under the headings of the overview. */
+export const commandGroups: Readonly<Record<string, Readonly<Record<string, Command>>>> = {
+  Machines: machineCommands,
+  Checkpoints: checkpointCommands,
+  'Reach a machine': reachCommands,
+  'Bot and runner': serverCommands,
+  'Set-up': setUpCommands,
 }
+export const commands: Readonly<Record<string, Command>> = Object.assign({}, ...Object.values(commandGroups))

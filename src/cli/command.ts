@@ -27,10 +27,7 @@ export type Option = {
   /** How the value is completed, when it is not one of `values`. */
   kind?: ArgumentKind
 }
-/** In the order of the overview. */
-export const groups = ['Machines', 'Checkpoints', 'Reach a machine', 'Bot and runner', 'Set-up'] as const
 export type Command = {
-  group: (typeof groups)[number]
   arguments: readonly Argument[]
   /** At most 64 characters, so that the overview fits 80 columns. */
   summary: string

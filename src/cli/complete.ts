@@ -52,9 +52,9 @@ type Answer = { prefix: string; candidates: Candidate[]; files: boolean }
 /** First words of commands, or the second words of those that begin with `first`. */
 const commandNames = ({ commands }: CommandTable, first?: string): Candidate[] =>
   Object.entries(commands).flatMap(([name, { summary }]) => {
-    const [one = '', two] = name.split(' ')
-    if (first === undefined) return two === undefined ? [{ value: one, help: summary }] : []
-    return one === first && two !== undefined ? [{ value: two, help: summary }] : []
+    const words = name.split(' ')
+    const value = first === undefined && words.length === 1 ? name : words[0] === first ? words[1] : undefined
+    return value === undefined ? [] : [{ value, help: summary }]
   })
 
 const PROGRAM_OPTIONS = { help: { help: 'Show the commands.' }, version: { help: 'Show the version.' } }

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../errors.ts'
-import { openDetach } from '../exec.ts'
+import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import type { Change, ChangeCommand } from './change-kinds.ts'
 import { type Invocation, print, printJson } from './terminal/output.ts'
@@ -30,7 +30,7 @@ export const detach = async (
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
   const argv = withoutDetach(process.argv.slice(1))
-  const { pid, ended } = await openDetach(config.environment)(process.execPath, argv, log)
+  const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, log)
   let exitCode: number | null = null
   void ended.then(code => {
     exitCode = code

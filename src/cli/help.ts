@@ -1,7 +1,7 @@
 /** `--help`: the overview of all commands, and the help of one. */
 import { dirname, join } from 'node:path'
-import { argumentHelp, type Command, descriptionOf, groups, optionHelp, optionNames, usageOf } from './command.ts'
-import { commands, commonOptions } from './command-table.ts'
+import { argumentHelp, type Command, descriptionOf, optionHelp, optionNames, usageOf } from './command.ts'
+import { commandGroups, commands, commonOptions } from './command-table.ts'
 import { type Terminal, textWidth } from './terminal/output.ts'
 import { pairs, wrap } from './terminal/table.ts'
 
@@ -18,19 +18,15 @@ const list = (rows: readonly (readonly [name: string, text: string])[], terminal
   )
 
 export const overview = (terminal: Terminal): string => {
-  const names = Object.keys(commands)
-  const longest = Math.max(...names.map(name => name.length))
-  const section = (group: string) => {
-    const rows = Object.entries(commands).filter(([, command]) => command.group === group)
-    return `${group}\n${list(
-      rows.map(([name, { summary }]) => [name.padEnd(longest), summary]),
-      terminal,
-    )}`
-  }
+  const longest = Math.max(...Object.keys(commands).map(name => name.length))
+  const sections = Object.entries(commandGroups).map(([title, rows]) => {
+    const summaries = Object.entries(rows).map(([name, { summary }]) => [name.padEnd(longest), summary] as const)
+    return `${title}\n${list(summaries, terminal)}`
+  })
   return [
     'One ticket, one virtual machine.',
     'Usage: agent-swarm <command> [arguments] [options]',
-    ...groups.map(section),
+    ...sections,
     wrap('agent-swarm <command> --help shows arguments, options and an example.', textWidth(terminal)),
     `Documentation: ${docsFile('cli.md')}`,
   ].join('\n\n')

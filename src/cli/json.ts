@@ -4,29 +4,20 @@
  * from it.
  */
 import * as v from 'valibot'
-import type { BaseManifest, VmUsage } from '../../providers/provider.ts'
 import type { Check } from '../bot/check.ts'
-import type { OperationRow } from '../registry/registry.ts'
-import type { Rescued } from '../runner/rescue/list.ts'
-import type { RunningOperation, WaitingAction } from '../runner/standing.ts'
 import { action, actionKinds, progress, requester } from '../schema/action.ts'
 import { checkpointName, count, described, imageName, providerName, ticket, time, vmId } from '../schema/basics.ts'
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
+import { baseManifest, vmUsage } from '../schema/machine.ts'
+import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
+import { machineSize } from '../schema/runner-protocol.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()
 const positive = v.pipe(v.number(), v.minValue(0))
 const kind = v.picklist(actionKinds)
-
-const usage = v.object({
-  diskBytes: described(count, "On the host's disk, with its checkpoints."),
-  cpus: count,
-  memoryBytes: described(count, 'At most.'),
-  memoryUsedBytes: described(v.nullable(count), 'Of the host now.'),
-  cpuSeconds: described(v.nullable(positive), 'Processor time since its start.'),
-}) satisfies v.GenericSchema<VmUsage>
 
 /** What a command prints that changes one environment. */
 const change = v.variant('result', [
@@ -50,56 +41,6 @@ const change = v.variant('result', [
     log: described(text, 'The file with its output.'),
   }),
 ])
-
-const operation = v.object({
-  id: count,
-  actionId: described(v.nullable(text), "Id of the action in the bot's queue; null for a command."),
-  ticket,
-  vmId: v.nullable(vmId),
-  kind,
-  detail: v.nullable(
-    v.object({
-      name: described(v.optional(checkpointName), 'Name of the checkpoint.'),
-      keptAs: described(v.optional(checkpointName), 'The checkpoint that a restore made first.'),
-      force: v.optional(v.boolean()),
-      rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
-      reached: described(
-        v.optional(v.picklist(['decided', 'restored'])),
-        'How far a delete or a restore came; it is not asked for, or done, a second time.',
-      ),
-    }),
-  ),
-  by: requester,
-  startedAt: time,
-  phases: described(v.array(progress), 'Oldest first.'),
-  endedAt: v.nullable(time),
-  result: described(v.nullable(v.picklist(['done', 'skipped', 'failed', 'interrupted'])), 'Null while it runs.'),
-  outcome: v.nullable(outcome),
-}) satisfies v.GenericSchema<unknown, OperationRow>
-
-const underWay = v.object({
-  ticket,
-  kind: text,
-  by: requester,
-  startedAt: time,
-  phase: v.nullable(progress),
-  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, settles it.'),
-}) satisfies v.GenericSchema<RunningOperation>
-const waiting = v.object({
-  ticket,
-  kind: text,
-  by: requester,
-  since: time,
-  why: text,
-}) satisfies v.GenericSchema<WaitingAction>
-
-const rescued = v.object({
-  ticket,
-  savedAt: time,
-  folder: described(text, 'Holds the bundles, and rescued.json with the commands that restore the work.'),
-  bytes: described(v.nullable(count), 'Size of its bundles; null when rescued.json cannot be read.'),
-  repositories: described(v.nullable(v.array(text)), 'Their paths in the deleted machine.'),
-}) satisfies v.GenericSchema<Rescued>
 
 const delivery = v.object({
   source: v.picklist(['github', 'jira', 'clock']),
@@ -168,13 +109,13 @@ export const forms = {
   Progress: progress,
   Checkpoint: checkpoint,
   UnsavedWork: unsavedWork,
-  Usage: usage,
+  Usage: vmUsage,
   Environment: environment,
   Outcome: outcome,
   Change: change,
   Operation: operation,
-  UnderWay: underWay,
-  Waiting: waiting,
+  UnderWay: runningOperation,
+  Waiting: waitingAction,
   Rescued: rescued,
   Delivery: delivery,
   Action: action,
@@ -210,7 +151,7 @@ const hostStatus = v.object({
     v.object({
       environments: count,
       endsFirst: v.picklist(['memory', 'disk']),
-      size: v.object({ cpus: count, memoryMiB: count, diskGiB: count }),
+      size: machineSize,
     }),
     'How many more machines of this size fit, and what runs out first.',
   ),
@@ -220,12 +161,12 @@ const hostStatus = v.object({
       provider: providerName,
       vmId,
       status: environment.entries.status,
-      usage: v.nullable(usage),
+      usage: v.nullable(vmUsage),
       cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
   ),
-  underWay: v.array(underWay),
-  waiting: v.array(waiting),
+  underWay: v.array(runningOperation),
+  waiting: v.array(waitingAction),
   rescued: described(v.array(rescued), 'Work that was rescued before a delete, newest first, at most 200.'),
   unread: described(
     v.array(v.object({ provider: providerName, message: text })),
@@ -234,24 +175,14 @@ const hostStatus = v.object({
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
-  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage), paused })),
+  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), paused })),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
   desiredBy: v.nullable(requester),
-  underWay: v.array(underWay),
-  waiting: v.array(waiting),
+  underWay: v.array(runningOperation),
+  waiting: v.array(waitingAction),
   rescued: described(v.array(rescued), 'Work of this ticket that was rescued before a delete, newest first.'),
   operations: described(v.array(operation), 'Its history, newest first.'),
 })
-
-const baseImage = v.object({
-  name: imageName,
-  provider: providerName,
-  sha256: described(text, "Of the image's file."),
-  source: text,
-  contents: described(v.array(text), 'Packages with versions.'),
-  createdAt: time,
-  sizeBytes: count,
-}) satisfies v.GenericSchema<BaseManifest>
 
 const check = v.object({
   subject: described(text, 'What was checked.'),
@@ -327,7 +258,7 @@ export const outputs = {
     }),
   ),
   'init-base': v.union([
-    baseImage,
+    baseManifest,
     v.object({
       name: imageName,
       result: described(v.literal('planned'), 'With --dry-run.'),

@@ -13,7 +13,6 @@ import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSe
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
 
 export type { AppSettings, JiraSettings, TokenSettings } from './sides.ts'
-export { parseSetting } from './values.ts'
 
 type Derived = {
   home: string

@@ -43,17 +43,17 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** The settings in the file, with its problems and the place of each name. */
 const readLines = async (path: string, content: string | null) => {
-  if (content === null) return { lines: new Map<string, unknown>(), problems: [], placeOf: () => path }
+  if (content === null) return { lines: new Map<string, unknown>(), problems: [], whereIs: () => path }
   const { value, problems, at } = await readYaml(content, path, MAX_CONFIG_FILE)
-  const placeOf = (name: string) => `${at([name])}: ${name}`
-  if (problems.length > 0) return { lines: new Map<string, unknown>(), problems, placeOf }
+  const whereIs = (name: string) => `${at([name])}: ${name}`
+  if (problems.length > 0) return { lines: new Map<string, unknown>(), problems, whereIs }
   if (!isObject(value))
-    return { lines: new Map<string, unknown>(), problems: [`${path} must be lines of "name: value".`], placeOf }
+    return { lines: new Map<string, unknown>(), problems: [`${path} must be lines of "name: value".`], whereIs }
   const unknown = Object.keys(value).filter(name => !Object.hasOwn(settings, name))
   return {
     lines: new Map(Object.entries(value)),
-    problems: unknown.map(name => `${placeOf(name)} ${unknownNameMessage(name, Object.keys(settings))}`),
-    placeOf,
+    problems: unknown.map(name => `${whereIs(name)} ${unknownNameMessage(name, Object.keys(settings))}`),
+    whereIs,
   }
 }
 
@@ -66,13 +66,13 @@ export const openValues = async (
   environment: Environment,
   file: { path: string; content: string | null },
 ): Promise<Values> => {
-  const { lines, problems, placeOf } = await readLines(file.path, file.content)
+  const { lines, problems, whereIs } = await readLines(file.path, file.content)
   const given = (name: string, { env }: Setting): { value: unknown; where: string } | null => {
     const flag = flags[name as SettingName]
     if (flag !== undefined) return { value: flag, where: `--${kebab(name)}` }
     if (environment[env] !== undefined) return { value: environment[env], where: env }
     // A line without a value is given, and empty.
-    return lines.has(name) ? { value: lines.get(name) ?? '', where: placeOf(name) } : null
+    return lines.has(name) ? { value: lines.get(name) ?? '', where: whereIs(name) } : null
   }
   const read = (name: string, row: Setting): unknown => {
     const entry = given(name, row)

@@ -7,10 +7,10 @@ export type Cell = string | number | bigint | null | Uint8Array
 export type Row = Record<string, Cell>
 
 export type Database = SqliteFile & {
-  all: (sql: string, ...values: Cell[]) => Row[]
+  all: <T = Row>(sql: string, ...values: Cell[]) => T[]
   /** The rows as arrays of cells: of a thousand rows, objects take five times as long. */
   arrays: (sql: string, ...values: Cell[]) => Cell[][]
-  first: (sql: string, ...values: Cell[]) => Row | undefined
+  first: <T = Row>(sql: string, ...values: Cell[]) => T | undefined
   /** Returns the id of the row that was inserted. */
   run: (sql: string, ...values: Cell[]) => number
 }
@@ -20,13 +20,13 @@ export const openRegistryDatabase = (path: string): Database => {
   const { db } = file
   return {
     ...file,
-    all: (sql, ...values) => db.prepare(sql).all(...values) as Row[],
+    all: <T>(sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as T[],
     arrays: (sql, ...values) => {
       const statement = db.prepare(sql)
       statement.setReturnArrays(true)
       return statement.all(...values) as unknown as Cell[][]
     },
-    first: (sql, ...values) => db.prepare(sql).get(...values) as Row | undefined,
+    first: <T>(sql: string, ...values: Cell[]) => db.prepare(sql).get(...values) as T | undefined,
     run: (sql, ...values) => Number(db.prepare(sql).run(...values).lastInsertRowid),
   }
 }

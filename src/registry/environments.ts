@@ -1,44 +1,27 @@
 /** Environments, and the former keys of their tickets. */
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Requester } from '../schema/action.ts'
-import type { EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
+import type { Environment, EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
 import { type Cell, type Database, readJson, readRequester } from './database.ts'
 
 /** The state that people and events want a machine in. */
 export type Desired = 'running' | 'stopped' | 'absent'
 
-export type EnvironmentRow = {
-  ticket: Ticket
-  provider: ProviderName
-  vmId: string
-  baseImage: string
-  ip: string | null
-  status: EnvironmentStatus
-  /** ISO 8601, UTC. */
-  createdAt: string
-  createdBy: Requester
+/** `unsavedWork`: the result of the last stop or delete; null when there was none since the machine last ran. */
+export type EnvironmentRow = Omit<Environment, 'checkpoints' | 'observedAt'> & {
   desired: Desired
   desiredBy: Requester
-  ssh: SshAddress | null
-  hostKey: string | null
-  /** The result of the last stop or delete; null when there was none since the machine last ran. */
-  unsavedWork: UnsavedWork | null
 }
 
-export type NewEnvironment = {
-  ticket: Ticket
-  provider: ProviderName
-  vmId: string
-  baseImage: string
+/** `operation`: the one that creates it. */
+export type NewEnvironment = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 'baseImage'> & {
   by: Requester
-  hostKey: string | null
-  /** The operation that creates it. */
   operation: number
 }
 
 const COLUMNS = `ticket, provider, vm_id, base_image, ip, status,
   iif(instr(created_at, 'T'), created_at, replace(created_at, ' ', 'T') || 'Z'), created_by, desired, desired_by,
-  ssh_host, ssh_port, ssh_user, host_key, work_at_risk`
+  ssh_host, ssh_port, ssh_user, work_at_risk`
 /** Cells in the order of COLUMNS. Destructuring them by names would take five times as long. */
 const environmentFrom = (row: Cell[]): EnvironmentRow => ({
   ticket: row[0] as Ticket,
@@ -52,8 +35,7 @@ const environmentFrom = (row: Cell[]): EnvironmentRow => ({
   desired: row[8] as Desired,
   desiredBy: readRequester(row[9]),
   ssh: row[10] === null ? null : { host: row[10] as string, port: row[11] as number, user: row[12] as string },
-  hostKey: row[13] as string | null,
-  unsavedWork: readJson<UnsavedWork>(row[14]),
+  unsavedWork: readJson<UnsavedWork>(row[13]),
 })
 
 export const environmentQueries = ({ arrays, first, run, transaction, db }: Database) => ({
@@ -68,13 +50,13 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
   },
 
   /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
-  begin: ({ ticket, provider, vmId, baseImage, by, hostKey, operation }: NewEnvironment): void =>
+  begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>
     transaction(() => {
       const requester = JSON.stringify(by)
       run(
-        `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by, host_key)
-         values (?, ?, ?, ?, 'creating', 'running', ?, ?, ?)`,
-        ...[ticket, provider, vmId, baseImage, requester, requester, hostKey],
+        `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
+         values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
+        ...[ticket, provider, vmId, baseImage, requester, requester],
       )
       run('delete from alias where alias = ?', ticket)
       run('update operation set vm_id = ? where id = ?', vmId, operation)

@@ -6,12 +6,7 @@ import type { Database } from './database.ts'
 export type MachineRow = { vmId: string; provider: ProviderName; purpose: 'base' | 'pool' }
 
 export const machineQueries = ({ all, first, run, transaction }: Database) => ({
-  machines: (): MachineRow[] =>
-    all('select vm_id, provider, purpose from machine order by vm_id').map(row => ({
-      vmId: row.vm_id as string,
-      provider: row.provider as ProviderName,
-      purpose: row.purpose as MachineRow['purpose'],
-    })),
+  machines: (): MachineRow[] => all<MachineRow>('select vm_id as vmId, provider, purpose from machine order by vm_id'),
   /** Whether this home created the machine, with a ticket or without. */
   knowsMachine: (vmId: string): boolean =>
     first(

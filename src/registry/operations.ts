@@ -3,70 +3,33 @@
  * the environment that they are about.
  */
 import type { Ticket } from '../domain.ts'
-import type { ActionKind, Progress, Requester } from '../schema/action.ts'
+import type { Progress } from '../schema/action.ts'
+import type { OperationDetail, OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import type { HeartbeatRequest } from '../schema/runner-protocol.ts'
+import type { ManualOperation } from '../schema/runner-protocol.ts'
 import { type Database, type Row, readJson, readRequester } from './database.ts'
 import { BY_HAND } from './migrations.ts'
 
-/**
- * What the operation resolved before it began, so that another attempt does the same. `rescued`: the work that a delete
- * saved, and where. `reached`: the point from which another attempt does not start over.
- */
-export type OperationDetail = {
-  name?: string
-  keptAs?: string
-  force?: boolean
-  rescued?: string
-  reached?: 'decided' | 'restored'
-}
 /** An operation of an action that had got as far as its detail. */
 export type Attempt = { detail: OperationDetail; result: OperationRow['result'] }
 
-export type OperationRow = {
-  id: number
-  actionId: string | null
-  ticket: Ticket
-  vmId: string | null
-  kind: ActionKind
-  detail: OperationDetail | null
-  by: Requester
-  startedAt: string
-  /** Oldest first. */
-  phases: Progress[]
-  endedAt: string | null
-  result: Outcome['result'] | 'interrupted' | null
-  outcome: Outcome | null
-}
 export type NewOperation = Pick<OperationRow, 'actionId' | 'ticket' | 'kind' | 'by'> & {
   correlation: string | null
   at: string
 }
 
-type ManualOperation = HeartbeatRequest['manualOperations'][number]
+const COLUMNS = `id, action_id as actionId, ticket, vm_id as vmId, kind, detail, asked_by as "by", started_at as startedAt,
+  phases, ended_at as endedAt, result, outcome`
+const operationFrom = (row: Row) =>
+  ({
+    ...row,
+    detail: readJson(row.detail),
+    by: readRequester(row.by),
+    phases: readJson(row.phases) ?? [],
+    outcome: readJson(row.outcome),
+  }) as OperationRow
 
-const operationFrom = (row: Row): OperationRow => ({
-  id: row.id as number,
-  actionId: row.action_id as string | null,
-  ticket: row.ticket as Ticket,
-  vmId: row.vm_id as string | null,
-  kind: row.kind as ActionKind,
-  detail: readJson<OperationDetail>(row.detail),
-  by: readRequester(row.asked_by),
-  startedAt: row.started_at as string,
-  phases: readJson<Progress[]>(row.phases) ?? [],
-  endedAt: row.ended_at as string | null,
-  result: row.result as OperationRow['result'],
-  outcome: readJson<Outcome>(row.outcome),
-})
-
-const manualOperationFrom = (row: Row): ManualOperation => ({
-  id: row.id as number,
-  ticket: row.ticket as Ticket,
-  kind: row.kind as ManualOperation['kind'],
-  by: readRequester(row.asked_by),
-  at: row.started_at as string,
-})
+const manualOperationFrom = (row: Row) => ({ ...row, by: readRequester(row.by) }) as ManualOperation
 
 /** Operations on tickets. Those on machines without a ticket are in machines.ts. */
 export const operationQueries = ({ all, first, run }: Database) => ({
@@ -109,24 +72,25 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     ),
   openOperations: (ticket?: Ticket): OperationRow[] =>
     (ticket === undefined
-      ? all('select * from operation where ended_at is null and ticket is not null order by id')
-      : all('select * from operation where ended_at is null and ticket = ? order by id', ticket)
+      ? all(`select ${COLUMNS} from operation where ended_at is null and ticket is not null order by id`)
+      : all(`select ${COLUMNS} from operation where ended_at is null and ticket = ? order by id`, ticket)
     ).map(operationFrom),
   /** The newest first. */
   operations: (ticket: Ticket, limit: number): OperationRow[] =>
-    all('select * from operation where ticket = ? order by id desc limit ?', ticket, limit).map(operationFrom),
+    all(`select ${COLUMNS} from operation where ticket = ? order by id desc limit ?`, ticket, limit).map(operationFrom),
 
   /** What a person last did to each ticket by the CLI, of the last `limit` tickets. */
   manualOperations: (limit: number): ManualOperation[] =>
     all(
-      `select max(id) as id, ticket, kind, asked_by, started_at from operation
+      `select max(id) as id, ticket, kind, asked_by as "by", started_at as at from operation
        where ${BY_HAND}
        group by ticket order by id desc limit ?`,
       limit,
     ).map(manualOperationFrom),
   lastManualOperation: (ticket: Ticket): ManualOperation | null => {
     const row = first(
-      `select id, ticket, kind, asked_by, started_at from operation where ticket = ? and ${BY_HAND} order by id desc limit 1`,
+      `select id, ticket, kind, asked_by as "by", started_at as at from operation
+       where ticket = ? and ${BY_HAND} order by id desc limit 1`,
       ticket,
     )
     return row === undefined ? null : manualOperationFrom(row)

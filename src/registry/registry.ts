@@ -13,7 +13,7 @@ import { operationQueries } from './operations.ts'
 import { waitingQueries } from './waiting.ts'
 
 export type { Desired, EnvironmentRow } from './environments.ts'
-export type { Attempt, OperationRow } from './operations.ts'
+export type { Attempt } from './operations.ts'
 
 export type Registry = ReturnType<typeof openRegistry>
 

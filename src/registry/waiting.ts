@@ -15,12 +15,7 @@ export const waitingQueries = ({ all, run }: Database) => ({
   endWaiting: (id: number) => void run('delete from waiting where id = ?', id),
   /** Oldest first, those of dead processes too. */
   waiting: (): (WaitingRow & { id: number })[] =>
-    all('select * from waiting order by id').map(row => ({
-      id: row.id as number,
-      pid: row.pid as number,
-      ticket: row.ticket as Ticket,
-      kind: row.kind as ActionKind,
-      by: readRequester(row.asked_by),
-      since: row.since as string,
-    })),
+    all<WaitingRow & { id: number; by: string }>(
+      'select id, pid, ticket, kind, asked_by as "by", since from waiting order by id',
+    ).map(row => ({ ...row, by: readRequester(row.by) })),
 })

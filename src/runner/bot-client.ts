@@ -16,25 +16,21 @@ export const botBackoff = backoff({ first: 250, most: HEARTBEAT_MS })
 
 type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat'
 type RequestOptions = { signal: AbortSignal; deadlineMs?: number }
+type Post<Options> = <Schema extends v.GenericSchema>(
+  path: Path,
+  body: unknown,
+  schema: Schema,
+  options: Options,
+) => Promise<v.InferOutput<Schema> | null>
 
 export type BotClient = {
   /**
    * Posts `body`, and parses the response; null when it is empty (204). Fails with `network` when the bot cannot be reached
    * or has a problem, and with `refused` when it does not accept the request or its response cannot be understood.
    */
-  post<Schema extends v.GenericSchema>(
-    path: Path,
-    body: unknown,
-    schema: Schema,
-    options: RequestOptions,
-  ): Promise<v.InferOutput<Schema> | null>
+  post: Post<RequestOptions>
   /** Posts until the bot has answered: an outcome is not lost because the bot is away. Null when it never accepted it. */
-  insist<Schema extends v.GenericSchema>(
-    path: Path,
-    body: unknown,
-    schema: Schema,
-    signal: AbortSignal,
-  ): Promise<v.InferOutput<Schema> | null>
+  insist: Post<AbortSignal>
   /** Logs, once, that the bot gives no work, and that it does again (null). */
   report(error: unknown): void
 }

@@ -1,13 +1,9 @@
-/** The checkpoints of a machine, at its provider and in the registry. */
-import type { Provider } from '../../providers/provider.ts'
 import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import { nearest } from '../nearest.ts'
-import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Checkpoint } from '../schema/environment.ts'
-import type { RunnerContext } from './context.ts'
 import { observe, partialFailure } from './machine.ts'
-import type { Operation } from './operation.ts'
+import type { Target } from './operation.ts'
 
 /** `names`: the checkpoints that exist. */
 export const noSuchCheckpoint = (
@@ -30,11 +26,11 @@ const reasonOf = (name: CheckpointName): Checkpoint['why'] => {
 }
 
 /** Brings the rows of checkpoints in line with the provider: after a crash either may know more. Returns the names, oldest first. */
-export const syncCheckpoints = async (
-  { registry, clock }: RunnerContext,
-  provider: Provider,
-  row: EnvironmentRow,
-): Promise<CheckpointName[]> => {
+export const syncCheckpoints = async ({
+  context: { registry, clock },
+  provider,
+  row,
+}: Pick<Target, 'context' | 'provider' | 'row'>): Promise<CheckpointName[]> => {
   const names = await provider.listCheckpoints(row.vmId)
   const rows = registry.checkpoints(row.ticket)
   for (const { name } of rows) if (!names.includes(name)) registry.removeCheckpoint(row.ticket, name)
@@ -53,9 +49,7 @@ export const syncCheckpoints = async (
 }
 
 export const makeCheckpoint = async (
-  { context, caller }: Operation,
-  provider: Provider,
-  row: EnvironmentRow,
+  { context, caller, provider, row }: Target,
   checkpoint: Pick<Checkpoint, 'name' | 'why' | 'commit'>,
 ): Promise<void> => {
   caller.onPhase('checkpoint')

@@ -4,7 +4,7 @@ import { type FailureError, fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openPump, type Pump } from '../pump.ts'
 import type { Action } from '../schema/action.ts'
-import { ACQUIRE_WAIT_MS, type AcquireRequest, type Lease, lease } from '../schema/runner-protocol.ts'
+import { ACQUIRE_WAIT_MS, type AcquireRequest, fence, type Lease, lease } from '../schema/runner-protocol.ts'
 import { type BotClient, botBackoff } from './bot-client.ts'
 import type { RunnerContext } from './context.ts'
 import type { OfferSource } from './offer.ts'
@@ -24,14 +24,6 @@ export type ClaimContext = {
   /** An action ended: environments and room may have changed. */
   onEnded: () => void
 }
-
-/** Memory for machines that are being created, which the host may not report as used yet. */
-export const pendingMemoryMiB = ({ config }: RunnerContext, running: ReadonlySet<Action>): number =>
-  [...running]
-    .filter(action => action.kind === 'create')
-    .reduce((sum, { machine }) => sum + (machine?.memoryMiB ?? config.size.memoryMiB), 0)
-
-const fence = v.object({ id: lease.entries.id, token: lease.entries.token })
 
 /** Refuses a lease that does not parse: nothing runs, and the bot learns why if its id and token can be read. */
 const refuse = async (
@@ -57,11 +49,8 @@ const refuse = async (
 }
 
 const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]> => {
-  const { context, bot, offer, running } = claims
-  const request: AcquireRequest = {
-    runnerId: context.registry.runnerId(),
-    offer: await offer.read(pendingMemoryMiB(context, running)),
-  }
+  const { context, bot, offer } = claims
+  const request: AcquireRequest = { runnerId: context.registry.runnerId(), offer: await offer.read() }
   const body = await bot.post('acquire', request, v.unknown(), { signal, deadlineMs: ACQUIRE_DEADLINE_MS })
   bot.report(null)
   if (body === null) return []

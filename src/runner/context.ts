@@ -43,22 +43,15 @@ const openProvider = (
   })
 }
 
-const chooseProvider = async (
-  { config }: Pick<RunnerContext, 'config'>,
-  open: RunnerContext['provider'],
-): Promise<Provider> => {
-  if (config.provider !== null) {
-    const provider = await open(config.provider)
-    const state = await provider.available()
-    if (!state.available)
-      throw fail('provider-missing', `the provider ${provider.name} does not work here: ${state.reason}`, state.remedy)
-    return provider
-  }
+const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
   const reasons: string[] = []
-  for (const { name } of providers.filter(row => row.detected && row.open !== null)) {
-    const provider = await open(name)
-    const state = await provider.available()
-    if (state.available) return provider
+  const detected = providers.filter(row => row.detected && row.open !== null).map(({ name }) => name)
+  for (const name of provider === null ? detected : [provider]) {
+    const opened = await open(name)
+    const state = await opened.available()
+    if (state.available) return opened
+    if (provider !== null)
+      throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)
     reasons.push(`${name}: ${[state.reason, state.remedy].filter(text => text !== null).join(' ')}`)
   }
   throw fail(
@@ -87,7 +80,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     clock: () => new Date(),
     provider,
     chosenProvider: () => {
-      chosen ??= chooseProvider({ config }, provider).catch(error => {
+      chosen ??= chooseProvider(config, provider).catch(error => {
         // The next call tries again: what was missing may be installed by then.
         chosen = null
         throw error
@@ -114,24 +107,16 @@ export const requireEnvironment = (context: RunnerContext, ticket: Ticket): Envi
 }
 
 /** A row of the registry as the bot and the CLI get it. */
-export const toEnvironment = (context: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
-  ticket: row.ticket,
-  provider: row.provider,
-  vmId: row.vmId,
-  ip: row.ip,
-  status: row.status,
-  baseImage: row.baseImage,
-  createdAt: row.createdAt,
-  createdBy: row.createdBy,
-  ssh: row.ssh,
-  checkpoints: context.registry.checkpoints(row.ticket),
-  unsavedWork: row.unsavedWork,
-  observedAt: observedAt.toISOString(),
-})
+export const toEnvironment = (
+  { registry }: RunnerContext,
+  { desired: _, desiredBy: _by, ...row }: EnvironmentRow,
+  observedAt: Date,
+): Environment => ({ ...row, checkpoints: registry.checkpoints(row.ticket), observedAt: observedAt.toISOString() })
 
 /** The state of a row whose hypervisor reported `vm` now. During an operation the row's own state counts. */
 const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
-  if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed') return row
+  if (row.status === 'creating' || row.status === 'deleting' || row.status === 'failed')
+    return { status: row.status, ip: row.ip, ssh: row.ssh }
   if (vm === undefined) return { status: 'lost', ip: null, ssh: null }
   const ip = vm.status === 'running' ? (vm.ip ?? row.ip) : null
   return {
@@ -178,13 +163,14 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
     const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
     if (row === null) return []
-    const { ticket, provider, vmId, baseImage, createdAt, createdBy, unsavedWork } = row
-    const { status, ip, ssh } = report === null ? row : stateOf(row, vm)
+    const { desired: _, desiredBy: _by, ...environment } = row
     return [
       {
-        ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, createdBy, ssh },
-        ...{ checkpoints: checkpoints.get(ticket) ?? [], unsavedWork, observedAt },
-        usage: report?.usages?.get(vmId) ?? null,
+        ...environment,
+        ...(report === null ? {} : stateOf(row, vm)),
+        checkpoints: checkpoints.get(row.ticket) ?? [],
+        observedAt,
+        usage: report?.usages?.get(row.vmId) ?? null,
         paused: vm?.paused ?? null,
       },
     ]

@@ -17,13 +17,6 @@ const LOOK_MS = 15_000
 /** Milliseconds between two looks whether another process wrote to the registry. */
 const CHANGE_POLL_MS = 500
 
-export type Heartbeat = {
-  /** An environment changed: the next heartbeat is due now. */
-  nudge(): void
-  /** Ends with the signal that the heartbeat was opened with. */
-  ended: Promise<void>
-}
-
 /** The environments of the last look, looked at again when they may have changed. */
 const openSnapshot = (context: RunnerContext) => {
   const { registry } = context
@@ -58,19 +51,9 @@ const openSnapshot = (context: RunnerContext) => {
 
 export const openHeartbeat = (
   context: RunnerContext,
-  {
-    bot,
-    offer,
-    version,
-    pendingMemoryMiB,
-  }: {
-    bot: BotClient
-    offer: OfferSource
-    version: string
-    pendingMemoryMiB: () => number
-  },
+  { bot, offer, version }: { bot: BotClient; offer: OfferSource; version: string },
   ending: AbortSignal,
-): Heartbeat => {
+) => {
   const { registry } = context
   const runnerId = registry.runnerId()
   const snapshot = openSnapshot(context)
@@ -79,7 +62,7 @@ export const openHeartbeat = (
       runnerId,
       host: hostname(),
       version,
-      offer: await offer.read(pendingMemoryMiB()),
+      offer: await offer.read(),
       environments: await snapshot.read(),
       manualOperations: registry.manualOperations(MAX_MANUAL_OPERATIONS),
     }
@@ -103,5 +86,6 @@ export const openHeartbeat = (
       await delay(CHANGE_POLL_MS, undefined, { signal: ending }).catch(() => {})
     }
   }
+  /** `nudge`: an environment changed, so the next heartbeat is due now. `ended`: after `ending`. */
   return { nudge: snapshot.invalidate, ended: loop() }
 }

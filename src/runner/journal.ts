@@ -1,5 +1,5 @@
 import { failureOf } from '../errors.ts'
-import type { OperationRow } from '../registry/registry.ts'
+import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import type { RunnerContext } from './context.ts'
 import { refreshSshConfig } from './ssh/config-file.ts'

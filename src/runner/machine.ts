@@ -5,10 +5,10 @@ import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
 import type { Desired, EnvironmentRow } from '../registry/registry.ts'
 import type { RunnerContext } from './context.ts'
 import { nextStep, type Observed, type Step } from './lifecycle.ts'
-import { type Operation, throwIfCancelled } from './operation.ts'
+import { type Target, throwIfCancelled } from './operation.ts'
 import { unsavedWorkScript } from './rescue/scripts.ts'
 import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
-import { openGuest } from './ssh/guest.ts'
+import { runInGuest, waitForGuest } from './ssh/guest.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
@@ -52,34 +52,35 @@ export const recordObserved = (context: RunnerContext, row: EnvironmentRow, obse
 }
 
 const take = {
-  create: async ({ context, caller, size = context.config.size }, provider, { ticket, vmId, baseImage }) => {
+  create: async ({ context, caller, provider, row, size = context.config.size }) => {
+    const { ticket, vmId, baseImage } = row
     const [publicKey, hostKey] = await Promise.all([
       loginKey(context.run, context.home),
       pinnedHostKey(context.run, context.home, vmId),
     ])
     await provider.createVm(ticket, baseImage, { vmId, ...size, publicKey, hostKey }, caller.onPhase)
   },
-  start: async ({ context, caller }, provider, row) => {
+  start: async ({ context, caller, provider, row }) => {
     caller.onPhase('start')
     clearUnsavedWork(context, row)
     await provider.startVm(row.vmId)
   },
-  stop: async ({ caller }, provider, row) => {
+  stop: async ({ caller, provider, row }) => {
     caller.onPhase('stop')
     await provider.stopVm(row.vmId)
   },
-  delete: async ({ context, caller }, provider, row) => {
+  delete: async ({ context, caller, provider, row }) => {
     caller.onPhase('delete')
     context.registry.setStatus(row.ticket, 'deleting')
     await provider.deleteVm(row.vmId)
     forgetEnvironment(context, row)
   },
-  forget: async ({ context }, provider, row) => {
+  forget: async ({ context, provider, row }) => {
     // Its disks may exist without it.
     await provider.deleteVm(row.vmId)
     forgetEnvironment(context, row)
   },
-  lose: async ({ context }, _provider, row) => {
+  lose: async ({ context, row }) => {
     context.registry.setStatus(row.ticket, 'lost')
     throw machineGone(row)
   },
@@ -89,22 +90,18 @@ const take = {
     })
   },
   none: async () => {},
-} satisfies Record<Step, (operation: Operation, provider: Provider, row: EnvironmentRow) => Promise<void>>
+} satisfies Record<Step, (target: Target) => Promise<void>>
 
 const FINAL_STEPS: readonly Step[] = ['none', 'delete', 'forget']
 
 /** Takes steps of the lifecycle table until the desired state is observed. */
-export const converge = async (
-  operation: Operation,
-  provider: Provider,
-  row: EnvironmentRow,
-  desired: Desired,
-): Promise<void> => {
+export const converge = async (target: Target, desired: Desired): Promise<void> => {
+  const { provider, row } = target
   const deadline = performance.now() + CREATING_DEADLINE_MS
   while (true) {
-    await throwIfCancelled(operation)
+    await throwIfCancelled(target)
     const step = nextStep[desired][await observe(provider, row)]
-    await take[step](operation, provider, row)
+    await take[step](target)
     if (FINAL_STEPS.includes(step)) return
     if (performance.now() > deadline)
       throw fail(
@@ -116,41 +113,30 @@ export const converge = async (
 }
 
 /** Waits until the guest answers, and records its address. */
-export const waitUntilReady = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  const { context, caller } = operation
+export const waitUntilReady = async (target: Target): Promise<void> => {
+  const { context, caller, provider, row } = target
   caller.onPhase('address')
-  const ssh = await openGuest(context.run, context.home).ready(provider, row.vmId, undefined, caller.signal, () =>
-    caller.onPhase('ssh'),
-  )
-  await throwIfCancelled(operation)
+  const onAddress = () => caller.onPhase('ssh')
+  const ssh = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
+  await throwIfCancelled(target)
   context.registry.setAddress(row.ticket, ssh)
   context.registry.setStatus(row.ticket, 'running')
 }
 
-export const shutDown = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  await converge(operation, provider, row, 'stopped')
-  recordObserved(operation.context, row, 'stopped')
-  operation.context.registry.setAddress(row.ticket, null)
+export const shutDown = async (target: Target): Promise<void> => {
+  const { context, row } = target
+  await converge(target, 'stopped')
+  recordObserved(context, row, 'stopped')
+  context.registry.setAddress(row.ticket, null)
 }
 
-export const findUnsavedWork = async (
-  { context, caller }: Operation,
-  provider: Provider,
-  row: EnvironmentRow,
-): Promise<UnsavedWorkReport> => {
+export const findUnsavedWork = async ({ context, caller, provider, row }: Target): Promise<UnsavedWorkReport> => {
   caller.onPhase('looking for unsaved work')
   // An earlier result is about another time.
   context.registry.setUnsavedWork(row.ticket, null)
   try {
-    return parseUnsavedWork(
-      await openGuest(context.run, context.home).script(
-        provider,
-        row.vmId,
-        unsavedWorkScript(),
-        UNSAVED_WORK_DEADLINE_MS,
-        caller.signal,
-      ),
-    )
+    const options = { deadline: UNSAVED_WORK_DEADLINE_MS, signal: caller.signal }
+    return parseUnsavedWork((await runInGuest(context, provider, row.vmId, unsavedWorkScript(), options)).stdout)
   } catch (error) {
     const failure = failureOf(error, 'running a script in the machine')
     if (failure.kind === 'cancelled') throw error
@@ -166,7 +152,7 @@ export const partialFailure = (doing: string, error: unknown, remedy: string): F
 export const isPartialFailure = (error: unknown): boolean => error instanceof Error && 'halfDone' in error
 
 /** Undoes a create that did not finish. A machine that cannot be removed is marked `failed`, and reported. */
-export const undoCreate = async (context: RunnerContext, provider: Provider, row: EnvironmentRow): Promise<void> => {
+export const undoCreate = async ({ context, provider, row }: Target): Promise<void> => {
   try {
     await provider.deleteVm(row.vmId)
     forgetEnvironment(context, row)

@@ -3,6 +3,7 @@
 import { is } from 'valibot'
 import { providers } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
+import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
@@ -49,25 +50,28 @@ const readOffer = async (context: RunnerContext): Promise<Offer> => {
   return { providers: rows, defaults: { provider: chosen?.name ?? null, baseImage, size }, limits, room }
 }
 
-export type OfferSource = {
-  /** `pendingMemoryMiB`: what machines that are being created will take, which the host does not report as used yet. */
-  read(pendingMemoryMiB: number): Promise<Offer>
-  /** The next read asks the host again. */
-  refresh(): void
-}
+/** Memory for machines that are being created, which the host may not report as used yet. */
+const pendingMemoryMiB = ({ config }: RunnerContext, running: ReadonlySet<Action>): number =>
+  [...running]
+    .filter(action => action.kind === 'create')
+    .reduce((sum, { machine }) => sum + (machine?.memoryMiB ?? config.size.memoryMiB), 0)
 
-export const openOffer = (context: RunnerContext): OfferSource => {
+export type OfferSource = ReturnType<typeof openOffer>
+
+/** `running`: the actions that are being worked on. */
+export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
   let last: { at: number; offer: Promise<Offer> } | null = null
   return {
-    read: async pendingMemoryMiB => {
+    read: async (): Promise<Offer> => {
       if (last === null || performance.now() - last.at >= REUSE_MS)
         last = { at: performance.now(), offer: readOffer(context) }
       const offer = await last.offer
-      if (offer.room === null || pendingMemoryMiB === 0) return offer
+      if (offer.room === null) return offer
       const { free, empty } = offer.room
-      const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB)
+      const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB(context, running))
       return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
     },
+    /** The next read asks the host again. */
     refresh: () => {
       last = null
     },

@@ -1,8 +1,10 @@
 /** One action that is being done: who called for it, and what it resulted in. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Attempt } from '../registry/registry.ts'
+import type { Provider } from '../../providers/provider.ts'
+import type { Ticket } from '../domain.ts'
+import type { Attempt, EnvironmentRow } from '../registry/registry.ts'
 import type { Action, ActionKind, Requester } from '../schema/action.ts'
-import type { RunnerContext } from './context.ts'
+import { type RunnerContext, requireEnvironment } from './context.ts'
 
 export type Caller = {
   /** The queue's id, or null for a command of the CLI. Doing one action twice has the effect of doing it once. */
@@ -21,6 +23,14 @@ export type Operation = {
   /** Of a machine that is created; the configured size when absent. */
   size?: RunnerContext['config']['size']
 }
+/** An operation on an environment that exists. */
+export type Target = Operation & { row: EnvironmentRow; provider: Provider }
+export const targetOf = async (
+  operation: Operation,
+  ticket: Ticket,
+  row = requireEnvironment(operation.context, ticket),
+): Promise<Target> => ({ ...operation, row, provider: await operation.context.provider(row.provider) })
+
 /** `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. */
 export type Result = { summary: string; rescued?: string | undefined } | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (

@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { ifUnlocked } from '../registry/lock.ts'
-import type { OperationRow } from '../registry/registry.ts'
 import type { Failure } from '../schema/failure.ts'
+import type { OperationRow } from '../schema/operation.ts'
 import { markMachine } from './actions/move.ts'
 import { removeDeadBuilds } from './base-build.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
 import { converge, observe, recordObserved, undoCreate } from './machine.ts'
-import type { Operation } from './operation.ts'
+import { type Operation, targetOf } from './operation.ts'
 import { sweepKeys } from './ssh/keys.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
@@ -22,21 +22,21 @@ const recoverEnvironment = async (operation: Operation, { ticket, kind }: Operat
   const { context } = operation
   const row = context.registry.environment(ticket)
   if (row === null) return
-  const provider = await context.provider(row.provider)
-  const observed = await observe(provider, row)
+  const target = await targetOf(operation, ticket, row)
+  const observed = await observe(target.provider, row)
   if (row.status === 'creating' || (row.status === 'failed' && kind === 'create')) {
-    await undoCreate(context, provider, row)
+    await undoCreate(target)
     return
   }
   if (kind === 'delete' && row.desired === 'absent' && row.status === 'deleting') {
-    await converge(operation, provider, row, 'absent')
+    await converge(target, 'absent')
     return
   }
   if (observed !== 'running' && observed !== 'stopped') return
   recordObserved(context, row, observed)
-  await syncCheckpoints(context, provider, row)
+  await syncCheckpoints(target)
   // Until it ended, the mark may have been the former one, or that of the checkpoint.
-  if (kind === 'move' || kind === 'restore') await markMachine(provider, row)
+  if (kind === 'move' || kind === 'restore') await markMachine(target)
 }
 
 /** Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. */

@@ -7,7 +7,7 @@ import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
 import { openBotClient } from './bot-client.ts'
-import { openClaimLoop, pendingMemoryMiB } from './claim-loop.ts'
+import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
 import { openHeartbeat } from './heartbeat.ts'
 import { openOffer } from './offer.ts'
@@ -36,12 +36,8 @@ export const startRunner = async (
   const ending = new AbortController()
   const running = new Set<Action>()
   const bot = openBotClient({ url: botUrl, token, log })
-  const offer = openOffer(context)
-  const heartbeat = openHeartbeat(
-    context,
-    { bot, offer, version, pendingMemoryMiB: () => pendingMemoryMiB(context, running) },
-    ending.signal,
-  )
+  const offer = openOffer(context, running)
+  const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
   const onEnded = () => {
     offer.refresh()
     heartbeat.nudge()

@@ -2,20 +2,8 @@
 import type { Ticket } from '../domain.ts'
 import { isProcessAlive } from '../exec.ts'
 import { ifUnlocked } from '../registry/lock.ts'
-import type { Progress, Requester } from '../schema/action.ts'
+import type { RunningOperation, WaitingAction } from '../schema/operation.ts'
 import type { RunnerContext } from './context.ts'
-
-export type RunningOperation = {
-  ticket: Ticket
-  kind: string
-  by: Requester
-  startedAt: string
-  /** The current phase; null before the first one. */
-  phase: Progress | null
-  /** Its process died. The next command on the ticket, or the runner, recovers it. */
-  interrupted: boolean
-}
-export type WaitingAction = { ticket: Ticket; kind: string; by: Requester; since: string; why: string }
 
 export const runningOperations = async (context: RunnerContext, ticket?: Ticket): Promise<RunningOperation[]> => {
   const { registry, home } = context

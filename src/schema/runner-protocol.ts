@@ -24,7 +24,7 @@ export const MAX_WAITING_ACTIONS = 100
 
 const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
 
-const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
+export const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
 /** What a machine may take, in MiB of memory and GiB of disk. */
 export type MachineSize = v.InferOutput<typeof machineSize>
 
@@ -72,12 +72,18 @@ export const lease = v.object({
 })
 export type Lease = v.InferOutput<typeof lease>
 
-const held = { id: lease.entries.id, token: lease.entries.token }
-export const renewRequest = v.object({ ...held, progress: v.nullable(progress) })
+/** What proves that a runner still has its lease. */
+export const fence = v.object({ id: lease.entries.id, token: lease.entries.token })
+export const renewRequest = v.object({ ...fence.entries, progress: v.nullable(progress) })
 export type RenewRequest = v.InferOutput<typeof renewRequest>
-export const completeRequest = v.object({ ...held, outcome })
+export const completeRequest = v.object({ ...fence.entries, outcome })
 export type CompleteRequest = v.InferOutput<typeof completeRequest>
-export const failRequest = v.object({ ...held, failure, retry: v.boolean(), environment: v.nullable(environment) })
+export const failRequest = v.object({
+  ...fence.entries,
+  failure,
+  retry: v.boolean(),
+  environment: v.nullable(environment),
+})
 export type FailRequest = v.InferOutput<typeof failRequest>
 /** Answer to renew, complete and fail. Only `fail` is answered `retry` or `dead`. */
 export const leaseResponse = v.object({ lease: v.picklist(['ok', 'lost', 'retry', 'dead']) })

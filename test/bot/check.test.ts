@@ -3,8 +3,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
-import { appChecks, readManifest, tokenChecks } from '../../src/bot/github/check.ts'
-import { jiraChecks } from '../../src/bot/jira/check.ts'
+import { checkApp, checkToken, checkTokenRepositories, readManifest } from '../../src/bot/github/check.ts'
+import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
 import type { AppSettings, Config, JiraSettings } from '../../src/config/config.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
@@ -38,9 +38,7 @@ describe('GitHub', () => {
   describe('a token', () => {
     const check = async (token: string, repositories: string[] = ['acme/shop'], apiUrl = github.url) => {
       const config = configWith({ github: { via: 'token', token, repositories, apiUrl } })
-      const account = await tokenChecks.run(config, ['githubToken'])
-      const all = ['githubToken', 'githubRepositories'] as const
-      return { account, repositories: await tokenChecks.run(config, ['githubRepositories'], all) }
+      return { account: await checkToken(config), repositories: await checkTokenRepositories(config) }
     }
     const refused = { message: 'Resource not accessible by personal access token' }
     const dev = { login: 'dev' }
@@ -152,7 +150,7 @@ describe('GitHub', () => {
       const { id: appId, privateKey } = github.app
       const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url } as const
       const config = configWith({ github: { ...settings, ...changes } })
-      return appChecks.run(config, ['appId', 'privateKeyPath', 'webhookSecret'])
+      return checkApp(config)
     }
     const { default_permissions: permissions, default_events: events } = manifest
     const app = (changes: object = {}) => ({
@@ -281,12 +279,11 @@ describe('Jira', () => {
     ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
     ...changes,
   })
-  const ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
   const checkAccount = (changes: Partial<JiraSettings> = {}) =>
-    jiraChecks.run(configWith({ jira: settingsWith(changes) }), ACCOUNT)
+    checkJiraAccount(configWith({ jira: settingsWith(changes) }))
   const checkProject = (key: string, changes: Partial<JiraSettings> = {}) => {
     const config = configWith({ jira: settingsWith(changes), projects: [key] })
-    return jiraChecks.run(config, ['jiraProjects'], [...ACCOUNT, 'jiraProjects'])
+    return checkJiraProjects(config)
   }
   /** The texts, and the address that the site is corrected to. */
   const accountTexts = async (changes: Partial<JiraSettings> = {}) => {
@@ -300,9 +297,7 @@ describe('Jira', () => {
   test('an account with every permission', async () => {
     expect(await accountTexts()).toEqual([`ok: dev@example.org is signed in at ${jira.url}`])
     expect(textsOf(await checkProject('DROP'))).toEqual(['ok: DROP (Project DROP) can be read and commented on'])
-    const { signal } = new AbortController()
-    const config = configWith({ jira: settingsWith({}) })
-    expect(await jiraChecks.suggest(config, 'jiraProjects', signal)).toEqual(['DROP', 'WEB'])
+    expect(await suggestProjects(configWith({ jira: settingsWith({}) }))).toEqual(['DROP', 'WEB'])
   })
   test.for([
     [
@@ -455,7 +450,7 @@ describe('Jira', () => {
   })
   test('a webhook secret that is easy to guess', async () => {
     const config = configWith({ jira: settingsWith({ webhookSecret: 'secret' }) })
-    expect(complaintsOf(await jiraChecks.run(config, ['jiraWebhookSecret']))).toEqual([
+    expect(complaintsOf(await checkJiraWebhook(config))).toEqual([
       'error: the webhook secret is easy to guess: it has 6 characters',
       'warning: Jira needs a webhook: Settings, System, WebHooks',
     ])

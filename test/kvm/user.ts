@@ -7,7 +7,7 @@ import { openKvm } from '../../providers/kvm/index.ts'
 import { type KvmSettings, kvmSettings } from '../../providers/kvm/settings.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { openRun, type Run } from '../../src/exec.ts'
-import { openGuest } from '../../src/runner/ssh/guest.ts'
+import { runInGuest, waitForGuest } from '../../src/runner/ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
 import type { Bench } from '../providers/conformance.ts'
 
@@ -53,7 +53,6 @@ export const openAs = (
 export const benchAs = (user: User, settings: Partial<KvmSettings>, baseImage: string): Omit<Bench, 'close'> => {
   const { home } = user
   const { provider, run } = openAs(user, settings)
-  const guest = openGuest(run, home)
   return {
     provider,
     otherHome: openAs(user, settings, 'ffff000011112222').provider,
@@ -66,8 +65,9 @@ export const benchAs = (user: User, settings: Partial<KvmSettings>, baseImage: s
       publicKey: await loginKey(run, home),
       hostKey: await pinnedHostKey(run, home, vmId),
     }),
-    ready: async vmId => void (await guest.ready(provider, vmId)),
-    script: async (vmId, text) => (await guest.script(provider, vmId, text, 60_000)).trimEnd(),
+    ready: async vmId => void (await waitForGuest({ run, home }, provider, vmId, {})),
+    script: async (vmId, text) =>
+      (await runInGuest({ run, home }, provider, vmId, text, { deadline: 60_000 })).stdout.trimEnd(),
   }
 }
 

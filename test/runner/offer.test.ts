@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Capacity, Provider } from '../../providers/provider.ts'
 import { fail } from '../../src/errors.ts'
 import { openOffer } from '../../src/runner/offer.ts'
+import type { Action } from '../../src/schema/action.ts'
 import { openTestContext, type TestContext } from '../support/context.ts'
 
 const GIB = 1024 ** 3
@@ -34,7 +35,7 @@ beforeEach(async () => {
 afterEach(() => it.close())
 
 test('it has providers with their images, defaults, limits and room', async () => {
-  const offer = await openOffer(it.context).read(0)
+  const offer = await openOffer(it.context, new Set()).read()
   expect(offer).toMatchObject({
     defaults: { provider: 'kvm', baseImage: 'agent-swarm-base', size: it.context.config.size },
     limits: it.context.config.limits,
@@ -51,25 +52,35 @@ test('it has providers with their images, defaults, limits and room', async () =
 
 test('when the host does not answer, images and room are unknown, and no provider is available', async () => {
   answer = null
-  const offer = await openOffer(it.context).read(0)
+  const offer = await openOffer(it.context, new Set()).read()
   expect(offer).toMatchObject({ defaults: { provider: null }, room: null })
   expect(offer.providers.map(({ images }) => images)).toEqual(offer.providers.map(() => null))
 })
 
 test('an offer is reused until it is refreshed', async () => {
-  const source = openOffer(it.context)
-  await source.read(0)
+  const source = openOffer(it.context, new Set())
+  await source.read()
   const first = calls
-  await source.read(0)
+  await source.read()
   expect(calls).toBe(first)
   source.refresh()
-  await source.read(0)
+  await source.read()
   expect(calls).toBe(2 * first)
 })
 
 test('machines that are being created take their memory from the free one', async () => {
-  const source = openOffer(it.context)
-  expect((await source.read(4 * 1024)).room?.free.memoryMiB).toBe(6 * 1024)
-  expect((await source.read(100 * 1024)).room?.free.memoryMiB).toBe(0)
-  expect((await source.read(0)).room?.free.memoryMiB).toBe(10 * 1024)
+  const running = new Set<Action>()
+  const source = openOffer(it.context, running)
+  const freeWith = async (...memoryMiB: number[]) => {
+    running.clear()
+    for (const memory of memoryMiB)
+      running.add({
+        ...{ kind: 'create', ticket: 'DROP-1', by: { via: 'cli', who: null }, replyTo: null },
+        machine: { memoryMiB: memory },
+      })
+    return (await source.read()).room?.free.memoryMiB
+  }
+  expect(await freeWith(1024, 3 * 1024)).toBe(6 * 1024)
+  expect(await freeWith(100 * 1024)).toBe(0)
+  expect(await freeWith()).toBe(10 * 1024)
 })

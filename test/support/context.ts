@@ -217,7 +217,7 @@ export const knownMachine = (registry: Registry, ticket: string, host: string, p
     ...{ actionId: null, correlation: null, ticket, kind: 'create', by, at },
   })
   const vmId = `as-${ticket.toLowerCase()}-00000001`
-  registry.begin({ ticket, provider: 'kvm', vmId, baseImage: 'agent-swarm-base', by, hostKey: null, operation })
+  registry.begin({ ticket, provider: 'kvm', vmId, baseImage: 'agent-swarm-base', by, operation })
   registry.setAddress(ticket, { host, port, user: 'agent' })
   registry.setStatus(ticket, 'running')
   registry.endOperation(operation, at, 'done', null)

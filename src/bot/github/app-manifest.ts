@@ -101,23 +101,22 @@ export const createApp = async (
       .end(pageOf(body))
   }
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, serve)
-  const cancel = () => reject(fail('cancelled', 'creating the App: cancelled'))
-  const late = fail(
-    'timeout',
-    'creating the App: no answer from GitHub within an hour',
-    'Start again: agent-swarm init',
-  )
-  const timer = setTimeout(() => reject(late), DEADLINE_MS)
+  const ending = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)])
+  const end = () =>
+    reject(
+      signal.aborted
+        ? fail('cancelled', 'creating the App: cancelled')
+        : fail('timeout', 'creating the App: no answer from GitHub within an hour', 'Start again: agent-swarm init'),
+    )
   try {
     await new Promise<void>((listening, failed) => server.once('error', failed).listen(0, '127.0.0.1', listening))
     origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    signal.addEventListener('abort', cancel, { once: true })
-    if (signal.aborted) cancel()
+    ending.addEventListener('abort', end, { once: true })
+    if (ending.aborted) end()
     onAddress(`${origin}${start}`)
     return await created
   } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', cancel)
+    ending.removeEventListener('abort', end)
     server.close()
     server.closeIdleConnections()
   }

@@ -4,12 +4,12 @@ import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { AppSettings, TokenSettings } from '../../config/config.ts'
-import type { SettingName } from '../../config/settings.ts'
+import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
-import { checkSecret, defineChecks, failed, hasError, ok, problem, warning } from '../check.ts'
-import { AUTHORIZE_TOKEN, githubFailure, type Octokit, statusOf, webUrlOf } from './client.ts'
+import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
+import { remembered } from '../remembered.ts'
+import { AUTHORIZE_TOKEN, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
 const EXPIRES_SOON_MS = 7 * 24 * 60 * 60_000
@@ -19,11 +19,8 @@ const MAX_SUGGESTED = 20
 const UNREACHABLE =
   'Check the address (github.com, or GITHUB_API_URL), the network and any proxy or firewall on the way.'
 
-const open = (settings: AppSettings | TokenSettings) =>
-  openGitHub(settings, {
-    log: openLog('silent'),
-    paced: false,
-  })
+type GitHubConfig = Pick<Config, 'github'>
+const open = (settings: AppSettings | TokenSettings) => openGitHub(settings, { log: openLog('silent'), paced: false })
 
 const explain = (error: unknown, doing: string) => {
   const { failure } = githubFailure(error, doing, Date.now())
@@ -40,12 +37,11 @@ const openToken = async (settings: TokenSettings) => {
     const scopes = headers['x-oauth-scopes']?.split(/[,\s]+/).filter(scope => scope !== '') ?? null
     return { login: data.login, scopes, expires: Date.parse(String(headers['github-authentication-token-expiration'])) }
   }
-  let account: ReturnType<typeof readAccount> | null = null
   return {
     ...{ github, octokit, repositories: settings.repositories },
     tokensPage: `${webUrlOf(settings.apiUrl)}/settings/tokens`,
     /** `scopes` are null for a fine-grained token, which has permissions instead. `expires` is epoch ms, or NaN. */
-    account: () => (account ??= readAccount()),
+    account: remembered(readAccount),
   }
 }
 type TokenContext = Awaited<ReturnType<typeof openToken>>
@@ -92,7 +88,7 @@ const tokenPermissions = {
 const PERMITTED: readonly (number | null)[] = [409, 410, 422]
 
 const checkRepository = async ({ octokit, account, tokensPage }: TokenContext, name: string) => {
-  const [owner = '', repo = ''] = name.split('/')
+  const { owner, repo } = parts(name)
   const checkPermission = async (permission: keyof typeof tokenPermissions) => {
     const [request, body] = tokenPermissions[permission]
     try {
@@ -141,21 +137,24 @@ const checkRepositories = async (context: TokenContext) => {
   ]
 }
 
-export const tokenChecks = defineChecks<TokenContext>({
-  subject: 'GitHub',
-  open: async ({ github }) => (github?.via === 'token' ? openToken(github) : null),
-  rows: [
-    { name: 'asking GitHub who owns the token', needs: ['githubToken'], run: checkScopes },
-    { name: 'asking GitHub when the token expires', needs: ['githubToken'], run: checkExpiry },
-    { name: 'reading the rate limit', needs: ['githubToken'], run: checkRate },
-    { name: 'asking GitHub for repositories', needs: ['githubToken', 'githubRepositories'], run: checkRepositories },
-  ],
-  explain: (error, doing, { tokensPage }) =>
-    statusOf(error) === 401
-      ? problem('GitHub does not know this token', `Create one: ${tokensPage}`)
-      : explain(error, doing),
-  suggestions: { githubRepositories: async context => (await listPushable(context)).names },
-})
+const withToken =
+  (rows: Parameters<typeof runChecks<TokenContext>>[1]) =>
+  async ({ github }: GitHubConfig): Promise<Finding[]> =>
+    github?.via !== 'token'
+      ? []
+      : runChecks(await openToken(github), rows, (error, doing, { tokensPage }) =>
+          statusOf(error) === 401
+            ? problem('GitHub does not know this token', `Create one: ${tokensPage}`)
+            : explain(error, doing),
+        )
+export const checkToken = withToken([
+  ['asking GitHub who owns the token', checkScopes],
+  ['asking GitHub when the token expires', checkExpiry],
+  ['reading the rate limit', checkRate],
+])
+export const checkTokenRepositories = withToken([['asking GitHub for repositories', checkRepositories]])
+export const suggestRepositories = async ({ github }: GitHubConfig): Promise<string[]> =>
+  github?.via === 'token' ? (await listPushable(await openToken(github))).names : []
 
 // ── An App ──
 
@@ -184,8 +183,7 @@ const readApp = async (settings: AppSettings) => {
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
 }
 const openApp = async (settings: AppSettings) => {
-  let app: ReturnType<typeof readApp> | null = null
-  return { settings, needed: await readManifest(), app: () => (app ??= readApp(settings)) }
+  return { settings, needed: await readManifest(), app: remembered(() => readApp(settings)) }
 }
 type AppContext = Awaited<ReturnType<typeof openApp>>
 
@@ -274,30 +272,27 @@ const checkInstallations = async ({ needed, app }: AppContext) => {
   })
 }
 
-const KEY: readonly SettingName[] = ['appId', 'privateKeyPath']
-export const appChecks = defineChecks<AppContext>({
-  subject: 'GitHub',
-  open: async ({ github }) => (github?.via === 'app' ? openApp(github) : null),
-  rows: [
-    {
-      name: 'checking the webhook secret',
-      needs: ['webhookSecret'],
-      run: row => checkSecret(row.settings.webhookSecret),
-    },
-    { name: 'checking the private key', needs: ['privateKeyPath'], run: checkKey },
-    { name: 'asking GitHub for the App', needs: KEY, run: checkIdentity },
-    { name: 'reading the permissions of the App', needs: KEY, run: checkPermissions },
-    { name: 'reading the webhook of the App', needs: KEY, run: checkWebhook },
-    { name: 'reading where the App is installed', needs: KEY, run: checkInstallations },
-  ],
-  explain: (error, doing, { settings: { appId } }) =>
-    statusOf(error) === 401
-      ? problem(
-          `GitHub does not accept this key for App ${appId}`,
-          'Check the id of the App, create a new key on its settings page, and check the clock of this host.',
-        )
-      : explain(error, doing),
-})
+export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
+  github?.via !== 'app'
+    ? []
+    : runChecks(
+        await openApp(github),
+        [
+          ['checking the webhook secret', ({ settings }) => checkSecret(settings.webhookSecret)],
+          ['checking the private key', checkKey],
+          ['asking GitHub for the App', checkIdentity],
+          ['reading the permissions of the App', checkPermissions],
+          ['reading the webhook of the App', checkWebhook],
+          ['reading where the App is installed', checkInstallations],
+        ],
+        (error, doing, { settings: { appId } }) =>
+          statusOf(error) === 401
+            ? problem(
+                `GitHub does not accept this key for App ${appId}`,
+                'Check the id of the App, create a new key on its settings page, and check the clock of this host.',
+              )
+            : explain(error, doing),
+      )
 
 export const isInstalled = async (settings: AppSettings): Promise<boolean> =>
   (await (await asApp(settings)).rest.apps.listInstallations({ per_page: 1 })).data.length > 0

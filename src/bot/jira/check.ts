@@ -1,7 +1,7 @@
 /** Checks of a Jira account: whether its token is accepted and where, its scopes, and its permissions in the projects. */
-import type { JiraSettings } from '../../config/config.ts'
+import type { Config, JiraSettings } from '../../config/config.ts'
 import { failureOf } from '../../errors.ts'
-import { checkSecret, defineChecks, failed, hasError, ok, problem, warning } from '../check.ts'
+import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
 import { type Jira, openJira } from './client.ts'
 import {
   GATEWAY_FORM,
@@ -19,6 +19,7 @@ const DEADLINE_MS = 10_000
 const MAX_TENANT_INFO = 10_000
 const UNREACHABLE = 'Check JIRA_HOST and the network.'
 
+type JiraConfig = Pick<Config, 'jira' | 'projects'>
 type Context = { settings: JiraSettings; projects: readonly string[]; jira: Jira }
 
 /** The gateway's address of a site; null when the site does not lead to one. No token is sent. */
@@ -135,15 +136,16 @@ const checkWebhook = ({ settings: { webhookSecret } }: Context) => [
   ),
 ]
 
-const ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
-export const jiraChecks = defineChecks<Context>({
-  subject: 'Jira',
-  open: async ({ jira: settings, projects }) => settings && { settings, projects, jira: openJira(settings) },
-  rows: [
-    { name: 'checking the Jira account', needs: ACCOUNT, run: checkAccount },
-    { name: 'checking the Jira projects', needs: [...ACCOUNT, 'jiraProjects'], run: checkProjects },
-    { name: 'checking the webhook', needs: ['jiraWebhookSecret'], run: checkWebhook },
-  ],
-  explain: (error, doing) => failed(failureOf(error, doing)),
-  suggestions: { jiraProjects: ({ jira }) => jira.projects() },
-})
+const withJira =
+  (doing: string, run: (context: Context) => ReturnType<Parameters<typeof runChecks<Context>>[1][number][1]>) =>
+  async ({ jira: settings, projects }: JiraConfig): Promise<Finding[]> =>
+    settings === null
+      ? []
+      : runChecks({ settings, projects, jira: openJira(settings) }, [[doing, run]], (error, doing) =>
+          failed(failureOf(error, doing)),
+        )
+export const checkJiraAccount = withJira('checking the Jira account', checkAccount)
+export const checkJiraProjects = withJira('checking the Jira projects', checkProjects)
+export const checkJiraWebhook = withJira('checking the webhook', checkWebhook)
+export const suggestProjects = async ({ jira }: JiraConfig): Promise<string[]> =>
+  jira === null ? [] : openJira(jira).projects()

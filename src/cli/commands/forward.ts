@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import type { SshInfo } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import { openWatch } from '../../exec.ts'
+import { watchProgram } from '../../exec.ts'
 import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { asArguments, sshArguments } from '../../runner/ssh/options.ts'
 import { machineArgument } from '../arguments.ts'
@@ -149,7 +149,7 @@ export const run: RunCommand = async invocation => {
         isOpen = true
         printOpen(invocation, ticket, forwards)
       }
-      const code = await openWatch(context.config.environment)('ssh', argv, { signal, onLine })
+      const code = await watchProgram(context.config.environment, 'ssh', argv, { signal, onLine })
       if (signal.aborted) return 0
       const remedy = `See: agent-swarm status ${ticket}`
       throw isOpen

@@ -32,8 +32,8 @@ const setUp = async (setup: Setup): Promise<number> => {
   const { answers, checks, dryRun, say, invocation } = setup
   const github = await setUpSide(setup, 'github', sides.github)
   const jira = await setUpSide(setup, 'jira', sides.jira)
-  if (github !== 'none' && jira === 'none') await takeWay(setup, projectsOnly)
-  await takeWay(setup, machines)
+  if (github !== 'none' && jira === 'none') await takeWay(setup, 'Configuration', projectsOnly)
+  await takeWay(setup, 'Machines', machines)
   record(setup, await checkConfiguration(setup))
 
   const { path, content } = answers.file

@@ -1,5 +1,4 @@
-import type { Listing } from '../../runner/context.ts'
-import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import type { Output } from '../json.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
@@ -21,19 +20,13 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
   by: (a, b) => compare(requesterName(a.createdBy), requesterName(b.createdBy)),
 }
 
-const toJson = (listed: Listed): Output<'list'>[number] => ({
-  ticket: listed.ticket,
-  provider: listed.provider,
-  vmId: listed.vmId,
-  ip: listed.ip,
-  status: listed.status,
-  baseImage: listed.baseImage,
-  createdAt: listed.createdAt,
-  diskBytes: listed.usage?.diskBytes ?? null,
-  paused: listed.paused,
-  ssh: listed.ssh,
-  checkpoints: listed.checkpoints.map(({ name }) => name),
-})
+const toJson = (listed: Listed): Output<'list'>[number] => {
+  const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, paused, ssh, checkpoints } = listed
+  return {
+    ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, diskBytes: usage?.diskBytes ?? null, paused, ssh },
+    checkpoints: checkpoints.map(({ name }) => name),
+  }
+}
 
 const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): string =>
   table(

@@ -1,6 +1,6 @@
 import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../errors.ts'
-import { openAttach } from '../../exec.ts'
+import { attachProgram } from '../../exec.ts'
 import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { sshArguments } from '../../runner/ssh/options.ts'
 import { machineArgument } from '../arguments.ts'
@@ -18,17 +18,17 @@ const attach = async (
   { name, shellInGuest, sshInfo }: Provider,
   { ticket, vmId, line }: { ticket: string; vmId: string; line: string | null },
 ): Promise<number> => {
-  const runAttached = openAttach(context.config.environment)
+  const { environment } = context.config
   if (shellInGuest !== undefined) {
     if (line === null && !quiet)
       printNote(`${ticket} is ${name}: this shell runs in its folder on this host.`, terminal)
     const { program, argv, env } = await shellInGuest(vmId, line)
-    return runAttached(program, argv, env)
+    return attachProgram({ ...environment, ...env }, program, argv)
   }
   const ssh = await sshInfo(vmId)
   const argv = [...sshArguments(context.home, vmId, ssh), '--', ssh.host, ...(line === null ? [] : [line])]
   if (verbose) printNote(`+ ${shellCommand('ssh', argv)}`, terminal)
-  return runAttached('ssh', argv)
+  return attachProgram(environment, 'ssh', argv)
 }
 
 export const run: RunCommand = async invocation => {

@@ -5,9 +5,10 @@
  */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type Config, parseSetting, readCandidate, settingsInEnvironment } from '../../config/config.ts'
+import { type Config, readCandidate, settingsInEnvironment } from '../../config/config.ts'
 import { type Changes, type ConfigFile, readConfigFile, withChanges, writeConfigFile } from '../../config/file.ts'
 import { type Setting, type SettingName, settings } from '../../config/settings.ts'
+import { parseSetting } from '../../config/values.ts'
 import { fail } from '../../errors.ts'
 import type { Invocation } from '../terminal/output.ts'
 import { type AnswerName, answerNames, questions } from './questions.ts'

@@ -1,7 +1,7 @@
 /** The side of `agent-swarm init` that is about machines: which hypervisor, and whether it has a base image. */
 import { providerNames, providerRow } from '../../../providers/index.ts'
 import type { Provider } from '../../../providers/provider.ts'
-import { defineChecks, ok, problem, warning } from '../../bot/check.ts'
+import { type Finding, ok, problem, runChecks, warning } from '../../bot/check.ts'
 import type { Config } from '../../config/config.ts'
 import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
@@ -63,18 +63,17 @@ const checkBaseImage = async ({ config: { baseImage }, usable }: Context) => {
   return { ...warning(`there is no base image ${baseImage} yet; machines cannot be created without it`), next }
 }
 
-export const machineChecks = defineChecks<Context>({
-  subject: 'Machines',
-  open: async (config, signal) => {
-    const probes = await probe(config.provider === null ? detectable : [config.provider], config, signal)
-    return { config, probes, usable: probes.find(({ available }) => available) }
-  },
-  rows: [
-    { name: 'checking the hypervisor', needs: ['provider'], run: checkHypervisor },
-    { name: 'listing base images', needs: ['provider'], run: checkBaseImage },
-  ],
-  explain: (error, doing) => {
-    const { message, remedy } = failureOf(error, doing)
-    return warning(message, remedy)
-  },
-})
+export const checkMachines = async (config: Config, signal: AbortSignal): Promise<Finding[]> => {
+  const probes = await probe(config.provider === null ? detectable : [config.provider], config, signal)
+  return runChecks<Context>(
+    { config, probes, usable: probes.find(({ available }) => available) },
+    [
+      ['checking the hypervisor', checkHypervisor],
+      ['listing base images', checkBaseImage],
+    ],
+    (error, doing) => {
+      const { message, remedy } = failureOf(error, doing)
+      return warning(message, remedy)
+    },
+  )
+}

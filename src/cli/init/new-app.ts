@@ -22,8 +22,8 @@ const showAddress = (terminal: Terminal, address: string) => {
   printNote(`(Only this host can open it. From another one, first: ssh -L ${port}:${host} <this host>)`, terminal)
 }
 
-/** Returns the new answers; none in a dry run. */
-export const createNewApp = async (setup: Setup) => {
+/** Returns false in a dry run, which creates none. */
+export const createNewApp = async (setup: Setup): Promise<boolean> => {
   const { answers, ask, dryRun, invocation, say } = setup
   /** The value of a flag, or what a person types. */
   const flagOr = async (flag: string, question: string, hint: string, validate: typeof validateUrl) =>
@@ -44,7 +44,7 @@ export const createNewApp = async (setup: Setup) => {
   )
   if (dryRun) {
     say('GitHub would be asked, in your browser, to create an App from app.yml. A dry run creates none.')
-    return []
+    return false
   }
   const { createApp } = await import('../../bot/github/app-manifest.ts')
   const options = { apiUrl: apiUrlOf(answers), publicUrl: v.parse(originUrl, publicUrl), organization: owner || null }
@@ -65,5 +65,5 @@ export const createNewApp = async (setup: Setup) => {
   const end = Date.now() + INSTALL_DEADLINE_MS
   while (!(await unlessCancelled(setup, isInstalled(github))) && Date.now() < end)
     await unlessCancelled(setup, delay(POLL_MS))
-  return APP
+  return true
 }

@@ -1,55 +1,64 @@
 /** The sides of `agent-swarm init`: the ways to reach each, the answers that a way needs, and the checks that try them. */
-import { appChecks, tokenChecks } from '../../bot/github/check.ts'
-import { jiraChecks } from '../../bot/jira/check.ts'
-import { machineChecks } from './machines.ts'
+import { checkApp, checkToken, checkTokenRepositories, suggestRepositories } from '../../bot/github/check.ts'
+import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../bot/jira/check.ts'
+import { checkMachines } from './machines.ts'
 import { createNewApp } from './new-app.ts'
 import { APP, JIRA, JIRA_ACCOUNT, TOKEN } from './questions.ts'
-import type { Side, Way } from './steps.ts'
+import type { Side, Step, Way } from './steps.ts'
 
 const github: Side = {
+  subject: 'GitHub',
   question: 'How does agent-swarm reach GitHub?',
   ways: {
     token: {
       label: 'With a personal token',
       hint: 'it polls every minute; no public address, no App',
       forget: APP,
-      checks: tokenChecks,
-      steps: [['githubToken'], ['githubRepositories']],
+      steps: [
+        { ask: ['githubToken'], check: checkToken },
+        {
+          ask: ['githubRepositories'],
+          check: checkTokenRepositories,
+          suggest: suggestRepositories,
+          needsEarlier: true,
+        },
+      ],
     },
     'new-app': {
       label: 'With a new GitHub App',
       hint: 'GitHub creates it, and must reach the bot',
-      checks: appChecks,
-      run: createNewApp,
+      steps: [{ ask: APP, create: createNewApp, check: checkApp }],
     },
     app: {
       label: 'With an existing GitHub App',
       hint: 'GitHub must reach the bot',
       forget: TOKEN,
-      checks: appChecks,
-      steps: [['appId', 'privateKeyPath', 'webhookSecret']],
+      steps: [{ ask: ['appId', 'privateKeyPath', 'webhookSecret'], check: checkApp }],
     },
     none: { label: 'Not at all', hint: 'Jira only', forget: [...APP, ...TOKEN] },
   },
   current: (has, isFirstRun) => (APP.some(has) ? 'app' : has('githubToken') || isFirstRun ? 'token' : 'none'),
 }
 
-const jiraSteps = [JIRA_ACCOUNT, ['jiraProjects'], ['jiraAssignees']] as const
+const jiraSteps: readonly Step[] = [
+  { ask: JIRA_ACCOUNT, check: checkJiraAccount },
+  { ask: ['jiraProjects'], check: checkJiraProjects, suggest: suggestProjects, needsEarlier: true },
+  { ask: ['jiraAssignees'] },
+]
 const jira: Side = {
+  subject: 'Jira',
   question: 'How does agent-swarm reach Jira Cloud?',
   ways: {
     polling: {
       label: 'It polls every minute',
       hint: 'no public address, no webhook',
       forget: ['jiraWebhookSecret'],
-      checks: jiraChecks,
       steps: jiraSteps,
     },
     webhook: {
       label: 'With a webhook',
       hint: 'Jira must reach the bot',
-      checks: jiraChecks,
-      steps: [...jiraSteps, ['jiraWebhookSecret']],
+      steps: [...jiraSteps, { ask: ['jiraWebhookSecret'], check: checkJiraWebhook }],
     },
     none: { label: 'Not at all', hint: 'GitHub only', forget: JIRA },
   },
@@ -59,5 +68,5 @@ const jira: Side = {
 export const sides = { github, jira }
 
 /** GitHub without Jira: the bot still has to know which keys are tickets. */
-export const projectsOnly: Way = { steps: [['jiraProjects']] }
-export const machines: Way = { checks: machineChecks, steps: [['provider']] }
+export const projectsOnly: Way = { steps: [{ ask: ['jiraProjects'] }] }
+export const machines: Way = { steps: [{ ask: ['provider'], check: checkMachines }] }

@@ -1,9 +1,10 @@
 /** Takes one side of `agent-swarm init` through its questions and checks, until the answers work or the person goes on. */
 import { randomBytes } from 'node:crypto'
-import { type Check, type Checks, hasError, problem } from '../../bot/check.ts'
+import { type Check, type Finding, hasError, problem } from '../../bot/check.ts'
 import { webUrlOf } from '../../bot/github/client.ts'
-import { parseSetting } from '../../config/config.ts'
+import type { Config } from '../../config/config.ts'
 import { settings } from '../../config/settings.ts'
+import { parseSetting } from '../../config/values.ts'
 import type { Ask } from '../terminal/prompt.ts'
 import {
   type Answers,
@@ -20,16 +21,24 @@ import { chooseProvider } from './machines.ts'
 import { type AnswerName, questions } from './questions.ts'
 import { type Setup, show, unlessCancelled } from './setup.ts'
 
+/** Answers that are asked and checked together, and asked again together. */
+export type Step = {
+  ask: readonly AnswerName[]
+  /** Has the answers made instead of asking for them. Returns whether it did. */
+  create?: (setup: Setup) => Promise<boolean>
+  check?: (config: Config, signal: AbortSignal) => Promise<Finding[]>
+  /** The check relies on the steps before it. */
+  needsEarlier?: true
+  /** Values that are known to work, offered in the question. */
+  suggest?: (config: Config) => Promise<string[]>
+}
 export type Way = {
   /** Answers that belong to other ways. */
   forget?: readonly AnswerName[]
-  checks?: Checks
-  /** Answers that are asked and checked together, and asked again together. */
-  steps?: readonly (readonly AnswerName[])[]
-  /** Runs instead of questions. Returns the answers to check. */
-  run?: (setup: Setup) => Promise<readonly AnswerName[]>
+  steps?: readonly Step[]
 }
 export type Side = {
+  subject: string
   question: string
   ways: Readonly<Record<string, Way & { label: string; hint: string }>>
   /** The way that the existing answers belong to. */
@@ -42,11 +51,11 @@ export const record = (setup: Setup, checks: readonly Check[]) => {
   setup.checks.push(...checks)
 }
 
-/** Tries the answers `names`, and corrects them where a check knows better. `usable`: answers without an error. */
-const check = async (setup: Setup, { checks }: Way, names: readonly AnswerName[], usable: readonly AnswerName[]) => {
+/** Tries the answers of a step, and corrects them where a check knows better. `isUsable`: earlier steps have no error. */
+const checkStep = async (setup: Setup, subject: string, step: Step, isUsable: boolean): Promise<Check[]> => {
+  const { ask, check, needsEarlier } = step
   const { answers, invocation, next } = setup
-  const subject = checks?.subject ?? 'Configuration'
-  const missing = names.filter(name => isMissing(answers, name))
+  const missing = ask.filter(name => isMissing(answers, name))
   const config = await candidateOf(answers)
   const incomplete = config.botProblems.filter(text => text.startsWith(`${subject}: `))
   const findings =
@@ -54,8 +63,10 @@ const check = async (setup: Setup, { checks }: Way, names: readonly AnswerName[]
       ? missing.map(name => problem(`${settings[name].env} is missing`, howToGive(name)))
       : incomplete.length > 0
         ? incomplete.map(text => problem(text.slice(subject.length + 2), null))
-        : ((await checks?.run(config, names, usable, invocation.signal)) ?? [])
-  return findings.map(({ correction, next: command, ...finding }): Check => {
+        : needsEarlier && !isUsable
+          ? []
+          : ((await check?.(config, invocation.signal)) ?? [])
+  return findings.map(({ correction, next: command, ...finding }: Finding): Check => {
     if (correction !== undefined) answers.values.set(...correction)
     if (command !== undefined) next.add(command)
     return { subject, ...finding }
@@ -97,44 +108,52 @@ const chooseAssignees = async (ask: Ask, { values }: Answers) => {
   if (assignees !== 'me' || current !== undefined) values.set('jiraAssignees', assignees)
 }
 
-const askFor = async (setup: Setup, { checks }: Way, name: AnswerName, again: boolean) => {
-  const { ask, answers, invocation } = setup
+const askFor = async (setup: Setup, { suggest }: Step, name: AnswerName, again: boolean) => {
+  const { ask, answers } = setup
   if (ask !== null && (again || !answers.flags.has(name))) {
-    const suggest = async () => (await checks?.suggest(await candidateOf(answers), name, invocation.signal)) ?? []
+    const suggestions = async () => (await suggest?.(await candidateOf(answers)).catch(() => [])) ?? []
     if (name === 'provider') await chooseProvider(setup, ask)
     else if (name === 'jiraAssignees') await chooseAssignees(ask, answers)
-    else await askText(ask, answers, name, await unlessCancelled(setup, suggest()))
+    else await askText(ask, answers, name, await unlessCancelled(setup, suggestions()))
   }
   if (questions[name].empty === 'a new secret' && !answers.values.has(name))
     answers.values.set(name, randomBytes(32).toString('hex'))
 }
 
-/** Returns whether the answers have no error. */
-const takeStep = async (setup: Setup, way: Way, step: readonly AnswerName[], usable: readonly AnswerName[]) => {
+/** Returns whether its answers have no error. */
+const takeStep = async (setup: Setup, subject: string, step: Step, isUsable: boolean): Promise<boolean> => {
+  const isCreated = await step.create?.(setup)
+  if (isCreated === false) return true
   for (let again = false; ; again = true) {
-    for (const name of step) await askFor(setup, way, name, again)
-    const checks = await unlessCancelled(setup, check(setup, way, step, [...usable, ...step]))
+    if (isCreated === undefined) for (const name of step.ask) await askFor(setup, step, name, again)
+    const checks = await unlessCancelled(setup, checkStep(setup, subject, step, isUsable))
     show(setup, checks)
-    if (hasError(checks) && (await setup.ask?.agree('Answer again?', true))) continue
+    if (isCreated === undefined && hasError(checks) && (await setup.ask?.agree('Answer again?', true))) continue
     setup.checks.push(...checks)
     return !hasError(checks)
   }
 }
 
-export const takeWay = async (setup: Setup, way: Way): Promise<void> => {
-  forget(setup.answers, way.forget ?? [])
-  const created = (await way.run?.(setup)) ?? []
-  if (created.length > 0) record(setup, await unlessCancelled(setup, check(setup, way, created, created)))
-  const usable: AnswerName[] = []
-  for (const step of way.steps ?? []) if (await takeStep(setup, way, step, usable)) usable.push(...step)
+export const takeWay = async (
+  setup: Setup,
+  subject: string,
+  { forget: others = [], steps = [] }: Way,
+): Promise<void> => {
+  forget(setup.answers, others)
+  let isUsable = true
+  for (const step of steps) isUsable = (await takeStep(setup, subject, step, isUsable)) && isUsable
 }
 
 /** Returns the name of the way that was taken. */
-export const setUpSide = async (setup: Setup, flag: string, { question, ways, current }: Side): Promise<string> => {
+export const setUpSide = async (
+  setup: Setup,
+  flag: string,
+  { subject, question, ways, current }: Side,
+): Promise<string> => {
   const { ask, answers, invocation } = setup
   const initial = current(name => answers.values.has(name), ask !== null && answers.file.content === null)
   const choices = Object.entries(ways).map(([value, { label, hint }]) => ({ value, label, hint }))
   const name = String(invocation.flags[flag] ?? (await ask?.choose(question, choices, initial)) ?? initial)
-  await takeWay(setup, ways[name] as Way)
+  await takeWay(setup, subject, ways[name] as Way)
   return name
 }

@@ -5,26 +5,17 @@ import { fail } from '../../errors.ts'
 type Choice<T extends string> = { value: T; label: string; hint?: string }
 /** Says what is wrong with the input; undefined when nothing is. */
 type Validate = (input: string) => string | undefined
-export type Ask = {
-  choose<T extends string>(question: string, choices: readonly Choice<T>[], initial: T): Promise<T>
-  /** `hint` says where the answer can be found; `initial` is taken by Enter. */
-  text(question: string, hint: string, initial: string, validate: Validate): Promise<string>
-  /** Empty when Enter alone was pressed. */
-  secret(question: string, hint: string, validate: Validate): Promise<string>
-  agree(question: string, initial: boolean): Promise<boolean>
-}
-
-const cancelledFailure = () => fail('cancelled', 'cancelled; nothing was changed')
+export type Ask = NonNullable<Awaited<ReturnType<typeof openAsk>>>
 
 /** Null when nobody is at a terminal to answer. */
-export const openAsk = async (signal: AbortSignal): Promise<Ask | null> => {
+export const openAsk = async (signal: AbortSignal) => {
   const output = process.stderr
   if (!process.stdin.isTTY || !output.isTTY) return null
   const { confirm, isCancel, log, password, select, text } = await import('@clack/prompts')
   const common = { output, signal }
   const uncancelled = async <T>(prompt: Promise<T>): Promise<Exclude<T, symbol>> => {
     const answer = await prompt
-    if (isCancel(answer)) throw cancelledFailure()
+    if (isCancel(answer)) throw fail('cancelled', 'cancelled; nothing was changed')
     return answer as Exclude<T, symbol>
   }
   const showHint = (hint: string) => {
@@ -36,18 +27,20 @@ export const openAsk = async (signal: AbortSignal): Promise<Ask | null> => {
       uncancelled<string | symbol>(
         select<string>({ ...common, message, options: [...options], initialValue, showInstructions: false }),
       ) as Promise<T>,
-    text: async (message, hint, initialValue, validate) => {
+    /** `hint` says where the answer can be found; `initialValue` is taken by Enter. */
+    text: async (message: string, hint: string, initialValue: string, validate: Validate) => {
       showHint(hint)
       const answer = await uncancelled(
         text({ ...common, message, initialValue, validate: input => validate(input ?? '') }),
       )
       return (answer ?? '').trim()
     },
-    secret: async (message, hint, validate) => {
+    /** Empty when Enter alone was pressed. */
+    secret: async (message: string, hint: string, validate: Validate) => {
       showHint(hint)
       const answer = await uncancelled(password({ ...common, message, validate: input => validate(input ?? '') }))
       return (answer ?? '').trim()
     },
-    agree: (message, initialValue) => uncancelled(confirm({ ...common, message, initialValue })),
+    agree: (message: string, initialValue: boolean) => uncancelled(confirm({ ...common, message, initialValue })),
   }
 }

@@ -8,7 +8,7 @@ import type { MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { converge, observe, undoCreate, waitUntilReady } from '../machine.ts'
-import type { ActionRunner, Operation } from '../operation.ts'
+import { type ActionRunner, type Operation, targetOf } from '../operation.ts'
 import { start } from './start.ts'
 
 const limits = {
@@ -45,17 +45,16 @@ const machineFor = (
 
 /** The ticket's environment, without what an earlier create or a lost machine left of it; null when there is none. */
 const existingEnvironment = async (operation: Operation, ticket: Ticket): Promise<EnvironmentRow | null> => {
-  const { context, caller } = operation
-  const row = context.registry.environment(ticket)
+  const row = operation.context.registry.environment(ticket)
   if (row === null || (row.status !== 'failed' && row.status !== 'lost')) return row
-  const provider = await context.provider(row.provider)
+  const target = await targetOf(operation, ticket, row)
   if (row.status === 'failed') {
-    caller.onPhase('delete')
-    await undoCreate(context, provider, row)
+    operation.caller.onPhase('delete')
+    await undoCreate(target)
     return null
   }
-  if ((await observe(provider, row)) !== 'gone') return row
-  await converge(operation, provider, row, 'absent')
+  if ((await observe(target.provider, row)) !== 'gone') return row
+  await converge(target, 'absent')
   return null
 }
 
@@ -68,7 +67,7 @@ const beginEnvironment = async (
   const { baseImage } = machineFor(context, ticket, machine)
   const provider = (await context.chosenProvider()).name
   const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
-  context.registry.begin({ ticket, provider, vmId, baseImage, by, hostKey: null, operation: id })
+  context.registry.begin({ ticket, provider, vmId, baseImage, by, operation: id })
   return requireEnvironment(context, ticket)
 }
 
@@ -83,15 +82,15 @@ export const create: ActionRunner<'create'> = async (operation, { ticket, by, ma
       : { summary: `${sentence}. It was stopped, and is running again` }
   }
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
-  const provider = await context.provider(row.provider)
+  const target = await targetOf(operation, ticket, row)
   try {
     // An interrupted create may ask for more than is allowed now.
     const { size } = machineFor(context, ticket, machine)
-    await converge({ ...operation, size }, provider, row, 'running')
-    await waitUntilReady(operation, provider, row)
+    await converge({ ...target, size }, 'running')
+    await waitUntilReady(target)
   } catch (error) {
     caller.onPhase('undoing')
-    await undoCreate(context, provider, row)
+    await undoCreate(target)
     throw error
   }
   return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}` }

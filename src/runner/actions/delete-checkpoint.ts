@@ -1,17 +1,15 @@
 /** Deletes one checkpoint; the machine stays as it is. */
 import { fail } from '../../errors.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
-import { requireEnvironment } from '../context.ts'
-import { type ActionRunner, earlierAttempts } from '../operation.ts'
+import { type ActionRunner, earlierAttempts, targetOf } from '../operation.ts'
 
 export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operation, { ticket, name }) => {
-  const { context, caller, id } = operation
-  const row = requireEnvironment(context, ticket)
-  const provider = await context.provider(row.provider)
+  const target = await targetOf(operation, ticket)
+  const { context, caller, id, provider, row } = target
   if (provider.deleteCheckpoint === undefined)
     throw fail('unsupported', `${provider.name} cannot delete a single checkpoint`, 'It is deleted with its machine.')
   const deleted = { summary: `checkpoint ${name} of ${ticket} is deleted` }
-  const names = await syncCheckpoints(context, provider, row)
+  const names = await syncCheckpoints(target)
   if (!names.includes(name)) {
     // An earlier attempt of this action deleted it.
     if (earlierAttempts(operation).at(-1)?.detail.name === name) return deleted

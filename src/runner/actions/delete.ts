@@ -1,7 +1,6 @@
 /** Deletes a machine with its disk and its checkpoints. Its unsaved work is rescued first, or the machine is kept. */
-import type { Provider } from '../../../providers/provider.ts'
 import { type FailureError, fail, failureOf } from '../../errors.ts'
-import type { Attempt, EnvironmentRow } from '../../registry/registry.ts'
+import type { Attempt } from '../../registry/registry.ts'
 import type { RunnerContext } from '../context.ts'
 import {
   converge,
@@ -12,29 +11,26 @@ import {
   shutDown,
   waitUntilReady,
 } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, type Operation, throwIfCancelled } from '../operation.ts'
+import { type ActionRunner, earlierAttempts, type Target, targetOf, throwIfCancelled } from '../operation.ts'
 import { describeUnsavedWork, isNothingUnsaved, toUnsavedWork, type UnsavedWorkReport } from '../rescue/unsaved-work.ts'
-import { openGuest } from '../ssh/guest.ts'
+import { runInGuest } from '../ssh/guest.ts'
 
 const SAVE_DEADLINE_MS = 30 * 60_000
 
 /** Starts a machine that was stopped with unsaved work in it. */
-const findBeforeDelete = async (
-  operation: Operation,
-  provider: Provider,
-  row: EnvironmentRow,
-): Promise<UnsavedWorkReport> => {
+const findBeforeDelete = async (target: Target): Promise<UnsavedWorkReport> => {
+  const { provider, row } = target
   const observed = await observe(provider, row)
   if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
-  if (observed === 'running') return findUnsavedWork(operation, provider, row)
+  if (observed === 'running') return findUnsavedWork(target)
   const earlier = row.unsavedWork
   if (earlier === null) return { known: false, reason: 'the machine is stopped, and was not checked when it stopped' }
   if (!earlier.known) return earlier
   if (isNothingUnsaved(earlier)) return { known: true, repositories: [] }
-  operation.caller.onPhase('starting it to save its work')
-  await converge(operation, provider, row, 'running')
-  await waitUntilReady(operation, provider, row)
-  return findUnsavedWork(operation, provider, row)
+  target.caller.onPhase('starting it to save its work')
+  await converge(target, 'running')
+  await waitUntilReady(target)
+  return findUnsavedWork(target)
 }
 
 /** A path for a message, which may be published: it does not show whose home directory it is in. */
@@ -44,35 +40,28 @@ const underHome = ({ config }: RunnerContext, path: string): string => {
 }
 
 /** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
-const rescueWork = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<string | null> => {
-  const { context, caller, by } = operation
-  const unsaved = await findBeforeDelete(operation, provider, row)
+const rescueWork = async (target: Target): Promise<string | null> => {
+  const { context, caller, by, provider, row } = target
+  const unsaved = await findBeforeDelete(target)
   if (isNothingUnsaved(unsaved)) return null
   context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
   if (!unsaved.known) throw fail('unsaved-work', describeUnsavedWork(unsaved))
   const { rescue } = await import('../rescue/rescue.ts')
-  const guest = openGuest(context.run, context.home)
+  const { signal, onPhase } = caller
   const folder = await rescue(context, row, unsaved.repositories, {
-    by,
-    signal: caller.signal,
-    onPhase: caller.onPhase,
+    ...{ by, signal, onPhase },
     stream: (script, into) =>
-      guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: caller.signal }),
+      runInGuest(context, provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal }),
   })
   return `its unsaved work (${describeUnsavedWork(unsaved)}) is kept in ${underHome(context, folder)}`
 }
 
 /** Stops the machine, whose work could not be saved. Returns the failure of the delete. */
-const keepMachine = async (
-  operation: Operation,
-  provider: Provider,
-  row: EnvironmentRow,
-  error: unknown,
-): Promise<FailureError> => {
-  const { context, by } = operation
+const keepMachine = async (target: Target, error: unknown): Promise<FailureError> => {
+  const { context, by, row } = target
   const { ticket } = row
   context.registry.setDesired(ticket, 'stopped', by)
-  await shutDown(operation, provider, row)
+  await shutDown(target)
   const unsaved = context.registry.environment(ticket)?.unsavedWork ?? null
   const work =
     unsaved?.known === true && !isNothingUnsaved(unsaved)
@@ -87,16 +76,16 @@ const keepMachine = async (
 }
 
 /** Whether an earlier attempt decided the delete, and nobody can have worked in the machine since. */
-const isDecided = async (earlier: Attempt | undefined, provider: Provider, row: EnvironmentRow): Promise<boolean> => {
+const isDecided = async (earlier: Attempt | undefined, { provider, row }: Target): Promise<boolean> => {
   if (earlier?.detail.reached !== 'decided' || row.status !== 'deleting' || row.desired !== 'absent') return false
   // After a failure, which was reported, people may have gone on working.
   return earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running'
 }
 
-const removeMachine = async (operation: Operation, provider: Provider, row: EnvironmentRow): Promise<void> => {
-  const { context, caller } = operation
+const removeMachine = async (target: Target): Promise<void> => {
+  const { context, caller, provider, row } = target
   try {
-    await converge(operation, provider, row, 'absent')
+    await converge(target, 'absent')
   } catch (error) {
     if (!caller.signal.aborted) throw error
     // A cancellation after the decision does not leave half a machine either.
@@ -124,15 +113,15 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   let rescued = earlier?.detail.rescued ?? null
   const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
   if (row === null) return rescued === null ? { skipped: `${ticket} has no environment` } : deleted(ticket, rescued)
-  const provider = await context.provider(row.provider)
-  if (!force && !(await isDecided(earlier, provider, row))) {
+  const target = await targetOf(operation, ticket, row)
+  if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())
     try {
-      const saved = await rescueWork(operation, provider, row)
+      const saved = await rescueWork(target)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
     } catch (error) {
       if (caller.signal.aborted || failureOf(error, '').kind === 'cancelled') throw error
-      throw await keepMachine(operation, provider, row, error)
+      throw await keepMachine(target, error)
     }
   }
   await throwIfCancelled(operation)
@@ -140,6 +129,6 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   registry.setDetail(id, { ...detail(), reached: 'decided' })
   registry.setDesired(ticket, 'absent', by)
   registry.setStatus(ticket, 'deleting')
-  await removeMachine(operation, provider, row)
+  await removeMachine(target)
   return deleted(ticket, rescued)
 }

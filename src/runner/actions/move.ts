@@ -2,26 +2,23 @@
  * Gives an environment the key that its issue has after it was moved to another project. The registry changes first, in one
  * transaction, and the machine's mark after it. Another attempt, or the recovery of this one, writes the mark again.
  */
-import type { Provider } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
-import type { EnvironmentRow } from '../../registry/registry.ts'
-import { requireEnvironment, resolveTicket } from '../context.ts'
+import { resolveTicket } from '../context.ts'
 import { observe } from '../machine.ts'
-import type { ActionRunner, Operation } from '../operation.ts'
+import { type ActionRunner, type Operation, type Target, targetOf } from '../operation.ts'
 import { stop } from './stop.ts'
 
 /** Writes the ticket to the machine's mark. Idempotent. Where the provider cannot, the registry alone has the new key. */
-export const markMachine = async (provider: Provider, row: EnvironmentRow): Promise<void> => {
+export const markMachine = async ({ provider, row }: Pick<Target, 'provider' | 'row'>): Promise<void> => {
   const observed = await observe(provider, row)
   if (observed === 'running' || observed === 'stopped') await provider.assign?.(row.vmId, row.ticket)
 }
 
 /** The caller holds both locks, and `to` has no environment. */
-export const moveEnvironment = async ({ context, caller }: Operation, from: Ticket, to: Ticket): Promise<void> => {
-  caller.onPhase('move')
-  context.registry.renameTicket(from, to)
-  const row = requireEnvironment(context, to)
-  await markMachine(await context.provider(row.provider), row)
+export const moveEnvironment = async (operation: Operation, from: Ticket, to: Ticket): Promise<void> => {
+  operation.caller.onPhase('move')
+  operation.context.registry.renameTicket(from, to)
+  await markMachine(await targetOf(operation, to))
 }
 
 export const move: ActionRunner<'move'> = async (operation, { ticket, from: former, by }) => {
@@ -39,7 +36,7 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
     }
   }
   // An earlier attempt may have moved it, and died before it wrote the mark.
-  if (from === ticket) await markMachine(await context.provider(old.provider), old)
+  if (from === ticket) await markMachine(await targetOf(operation, from, old))
   else await moveEnvironment(operation, from, ticket)
   return { summary: `${former} is now ${ticket}: its machine ${old.vmId}, checkpoints and history went along` }
 }

@@ -1,12 +1,9 @@
 /** Restores a checkpoint. The state that it replaces becomes a checkpoint first. */
-import type { Provider } from '../../../providers/provider.ts'
 import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import type { EnvironmentRow } from '../../registry/registry.ts'
 import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
-import { requireEnvironment } from '../context.ts'
 import { observe, waitUntilReady } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, type Operation } from '../operation.ts'
+import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { markMachine } from './move.ts'
 
 /** Two restores within one second do not share a name. */
@@ -18,14 +15,14 @@ const unusedName = (name: CheckpointName, names: readonly CheckpointName[]): Che
 
 /** Keeps the present state and restores `name`. Returns the checkpoint that has the present state. */
 const replaceState = async (
-  operation: Operation,
-  provider: Provider,
-  { row, name, names }: { row: EnvironmentRow; name: CheckpointName; names: readonly CheckpointName[] },
+  target: Target,
+  name: CheckpointName,
+  names: readonly CheckpointName[],
 ): Promise<CheckpointName> => {
-  const { context, caller, id } = operation
+  const { context, caller, id, provider, row } = target
   const keptAs = unusedName(`pre-restore-${timestamp(context.clock())}`, names)
   context.registry.setDetail(id, { name, keptAs })
-  await makeCheckpoint(operation, provider, row, { name: keptAs, why: 'before restore', commit: null })
+  await makeCheckpoint(target, { name: keptAs, why: 'before restore', commit: null })
   // An earlier result is about another state of the disk.
   context.registry.setUnsavedWork(row.ticket, null)
   caller.onPhase('restore')
@@ -38,11 +35,10 @@ const replaceState = async (
 export const restore: ActionRunner<'restore'> = async (operation, { ticket, name: requested, by }) => {
   const { context, id } = operation
   const { registry } = context
-  const row = requireEnvironment(context, ticket)
-  const provider = await context.provider(row.provider)
+  const target = await targetOf(operation, ticket)
   const earlier = earlierAttempts(operation)
   const last = earlier.at(-1)?.detail
-  const names = await syncCheckpoints(context, provider, row)
+  const names = await syncCheckpoints(target)
   const name = requested ?? last?.name ?? names.findLast(existing => !isPreRestore(existing)) ?? null
   if (name === null)
     throw fail(
@@ -55,13 +51,13 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
-    kept.add(await replaceState(operation, provider, { row, name, names }))
+    kept.add(await replaceState(target, name, names))
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
-  if (earlier.length > 0) await markMachine(provider, row)
-  if ((await observe(provider, row)) === 'running') {
+  if (earlier.length > 0) await markMachine(target)
+  if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
-    await waitUntilReady(operation, provider, row)
+    await waitUntilReady(target)
   } else {
     registry.setDesired(ticket, 'stopped', by)
     registry.setStatus(ticket, 'stopped')

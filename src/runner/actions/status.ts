@@ -1,17 +1,18 @@
 /** Observes a machine, and updates the registry. */
 import { syncCheckpoints } from '../checkpoints.ts'
 import { observe, recordObserved } from '../machine.ts'
-import type { ActionRunner } from '../operation.ts'
+import { type ActionRunner, targetOf } from '../operation.ts'
 
-export const status: ActionRunner<'status'> = async ({ context }, { ticket }) => {
+export const status: ActionRunner<'status'> = async (operation, { ticket }) => {
+  const { context } = operation
   const row = context.registry.environment(ticket)
   if (row === null) return { summary: `${ticket} has no environment` }
-  const provider = await context.provider(row.provider)
-  const observed = await observe(provider, row)
+  const target = await targetOf(operation, ticket, row)
+  const observed = await observe(target.provider, row)
   if (observed === 'gone')
     return { summary: `${ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it` }
   if (observed !== 'unmade' && observed !== 'creating' && ['running', 'stopped', 'lost'].includes(row.status))
     recordObserved(context, row, observed)
-  await syncCheckpoints(context, provider, row)
+  await syncCheckpoints(target)
   return { summary: `${ticket} is ${observed}` }
 }

@@ -3,6 +3,7 @@ import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Ticket } from '../../domain.ts'
+import type { Rescued } from '../../schema/operation.ts'
 import { NOTE, parseFolderName, parseUnfinishedName, rescuedFolder } from './folder.ts'
 
 const MAX_LISTED = 200
@@ -12,16 +13,6 @@ const MAX_NOTE_BYTES = 16 * 1024 * 1024
 const note = v.object({
   repositories: v.array(v.object({ path: v.string(), bytes: v.pipe(v.number(), v.integer(), v.minValue(0)) })),
 })
-
-export type Rescued = {
-  ticket: Ticket
-  /** ISO 8601, UTC. */
-  savedAt: string
-  folder: string
-  /** The size of all bundles, and the paths of their repositories in the guest; null when the note cannot be read. */
-  bytes: number | null
-  repositories: string[] | null
-}
 
 const namesIn = async (folder: string): Promise<string[]> =>
   readdir(folder).catch(error => {

@@ -3,13 +3,14 @@
  * by reading it back. A bundle holds the whole history, so that neither the proof nor a later reader needs a remote.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, fsyncSync, openSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { mkdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
+import { flush } from '../../files.ts'
 import type { Requester } from '../../schema/action.ts'
 import { parseBundleReport } from './bundle-report.ts'
 import { folderName, getBackCommands, HOW, NOTE, rescuedFolder, slugOf, unfinishedName } from './folder.ts'
@@ -28,16 +29,6 @@ type Options = {
   by: Requester
   signal: AbortSignal
   onPhase: (phase: string) => void
-}
-
-/** Makes a file or folder survive a power failure. */
-const flush = (path: string): void => {
-  const handle = openSync(path, 'r')
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
 }
 
 /** The size that a bundle may have. Its proof takes about as much space again. */

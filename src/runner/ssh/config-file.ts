@@ -198,36 +198,25 @@ const planUninstall = (context: Context, requested: string): Plan => {
   return { folder, made, steps, text: null }
 }
 
-/** Plans and writes in one transaction of the registry: of several processes, the last one to write has read the newest state. */
-const carryOut = (context: Context, dryRun: boolean, plan: () => Plan, afterwards: (plan: Plan) => void): Plan =>
-  context.registry.exclusively(() => {
-    const planned = plan()
-    if (dryRun) return planned
-    for (const step of planned.steps) step.run()
-    afterwards(planned)
-    return planned
-  })
-
 /** `folder`: the person's `.ssh`. `dryRun`: return the plan, and change nothing. */
 type Request = { folder: string; dryRun: boolean }
 
-/** Has no steps when everything is installed already. */
-export const installSshConfig = (context: Context, { folder, dryRun }: Request): Plan =>
-  carryOut(
-    context,
-    dryRun,
-    () => planInstall(context, folder),
-    ({ made }) => context.registry.setSshConfig({ folder, made }),
-  )
+/** Plans and writes in one transaction of the registry: of several processes, the last one to write has read the newest state. */
+const carryOut =
+  (makePlan: (context: Context, folder: string) => Plan) =>
+  (context: Context, { folder, dryRun }: Request): Plan =>
+    context.registry.exclusively(() => {
+      const plan = makePlan(context, folder)
+      if (dryRun) return plan
+      for (const step of plan.steps) step.run()
+      context.registry.setSshConfig(plan.text === null ? null : { folder, made: plan.made })
+      return plan
+    })
 
+/** Has no steps when everything is installed already. */
+export const installSshConfig = carryOut(planInstall)
 /** Has no steps when nothing is installed. */
-export const uninstallSshConfig = (context: Context, { folder, dryRun }: Request): Plan =>
-  carryOut(
-    context,
-    dryRun,
-    () => planUninstall(context, folder),
-    () => context.registry.setSshConfig(null),
-  )
+export const uninstallSshConfig = carryOut(planUninstall)
 
 /** Brings our file up to date with the registry. Costs one read of the registry when nothing is installed. */
 export const refreshSshConfig = (context: Context): void => {

@@ -31,8 +31,6 @@ const explainSsh = explainBy([
   ],
 ])
 
-const withSignal = (signal: AbortSignal | undefined) => (signal === undefined ? {} : { signal })
-
 /** Runs one command line in the guest. */
 const runOverSsh = (run: Run, home: string, vmId: string, ssh: SshInfo, command: string, options: RunOptions) =>
   run(
@@ -55,30 +53,14 @@ const consoleClause = async (provider: Provider, vmId: string): Promise<string> 
   return lines.length === 0 ? '' : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
 }
 
-export type Guest = {
-  /**
-   * Waits until the guest answers over SSH with the pinned key, at most `deadline` milliseconds. Calls `onAddress` when it has an
-   * address. Returns the address; null when the provider needs no SSH.
-   */
-  ready(
-    provider: Provider,
-    vmId: string,
-    deadline?: number,
-    signal?: AbortSignal,
-    onAddress?: (ssh: SshInfo) => void,
-  ): Promise<SshInfo | null>
-  /** Runs a shell script as root, and returns its standard output. Fails with `guest-unreachable` when SSH does not answer. */
-  script(provider: Provider, vmId: string, script: string, deadline: number, signal?: AbortSignal): Promise<string>
-  /** The same, with the standard output in a new file. The script may end with any exit code. */
-  stream(
-    provider: Provider,
-    vmId: string,
-    script: string,
-    options: { into: { file: string; limit: number }; deadline: number; signal: AbortSignal },
-  ): Promise<{ stderr: string }>
-}
-
 type Context = { run: Run; home: string }
+type WaitOptions = {
+  /** Milliseconds. */
+  deadline?: number
+  signal?: AbortSignal
+  /** Called when the guest has an address. */
+  onAddress?: (ssh: SshInfo) => void
+}
 
 const answers = async (
   { run, home }: Context,
@@ -87,7 +69,7 @@ const answers = async (
   signal: AbortSignal | undefined,
 ): Promise<boolean> => {
   try {
-    await runOverSsh(run, home, vmId, ssh, 'true', { deadline: TRY_DEADLINE_MS, ...withSignal(signal) })
+    await runOverSsh(run, home, vmId, ssh, 'true', { deadline: TRY_DEADLINE_MS, signal })
     return true
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
@@ -98,14 +80,14 @@ const answers = async (
   }
 }
 
-const waitUntilReady = async (
+/** Waits until the guest answers over SSH with the pinned key. Returns its address; null when the provider needs no SSH. */
+export const waitForGuest = async (
   context: Context,
   provider: Provider,
   vmId: string,
-  deadline: number,
-  signal: AbortSignal | undefined,
-  onAddress: (ssh: SshInfo) => void,
-): Promise<SshInfo> => {
+  { deadline = READY_DEADLINE_MS, signal, onAddress = () => {} }: WaitOptions,
+): Promise<SshInfo | null> => {
+  if (provider.runInGuest !== undefined) return null
   const until = performance.now() + deadline
   let reportedHost: string | null = null
   while (true) {
@@ -123,32 +105,30 @@ const waitUntilReady = async (
         'Look at the console of the machine for the reason.',
       )
     }
-    await delay(POLL_MS, undefined, withSignal(signal)).catch(() => {
+    await delay(POLL_MS, undefined, { signal }).catch(() => {
       throw fail('cancelled', `waiting for ${vmId}: cancelled`)
     })
   }
 }
 
-export const openGuest = (run: Run, home: string): Guest => ({
-  ready: async (provider, vmId, deadline = READY_DEADLINE_MS, signal, onAddress = () => {}) =>
-    provider.runInGuest === undefined
-      ? waitUntilReady({ run, home }, provider, vmId, deadline, signal, onAddress)
-      : null,
-  script: async (provider, vmId, script, deadline, signal) => {
-    if (provider.runInGuest !== undefined) return (await provider.runInGuest(vmId, script, { deadline })).stdout
-    const options = { input: script, deadline, ...withSignal(signal) }
-    return (await runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, options)).stdout
-  },
-  stream: async (provider, vmId, script, options) => {
-    if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
-    return runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, {
-      ...options,
-      input: script,
-      doing: `reading from ${vmId} over SSH`,
-      answers: ANY_EXIT_CODE,
-    })
-  },
-})
+/**
+ * Runs a shell script as root. With `into`, its standard output goes to a new file, and it may end with any exit code. Fails
+ * with `guest-unreachable` when SSH does not answer.
+ */
+export const runInGuest = async (
+  { run, home }: Context,
+  provider: Provider,
+  vmId: string,
+  script: string,
+  options: Pick<RunOptions, 'deadline' | 'signal' | 'into'>,
+): Promise<{ stdout: string; stderr: string }> => {
+  if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
+  return runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, {
+    ...options,
+    input: script,
+    ...(options.into === undefined ? {} : { doing: `reading from ${vmId} over SSH`, answers: ANY_EXIT_CODE }),
+  })
+}
 
 /** How the build of a base image reaches its machine: with a host key under the name `alias`, which `forget` removes. */
 export const guestForBuild = async (

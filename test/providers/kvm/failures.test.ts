@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { KvmSettings } from '../../../providers/kvm/settings.ts'
 import { systemOf, thisSystem } from '../../../providers/kvm/systems.ts'
 import type { BuildBase } from '../../../providers/provider.ts'
-import { openGuest } from '../../../src/runner/ssh/guest.ts'
+import { waitForGuest } from '../../../src/runner/ssh/guest.ts'
 import {
   ABSENT,
   type Answer,
@@ -176,7 +176,7 @@ test('a guest that never answers: the failure ends with the last lines of its co
     if (path !== undefined) writeFileSync(path, 'booting\n\x1b[31mKernel panic - not syncing\n')
   })
   expect(await provider.consoleTail?.(VM)).toEqual(['booting', 'Kernel panic - not syncing'])
-  expect(await failureOf(openGuest(notInstalled, home).ready(provider, VM, 0))).toMatchObject({
+  expect(await failureOf(waitForGuest({ run: notInstalled, home }, provider, VM, { deadline: 0 }))).toMatchObject({
     kind: 'guest-unreachable',
     message: `waiting for ${VM}: it got no address within 0 s. Its console ends with:\n  booting\n  Kernel panic - not syncing`,
   })

@@ -220,7 +220,7 @@ test('every value of a definition is escaped', () => {
 })
 
 test('a disk on a base image has a format that gives discarded blocks back', () => {
-  const text = overlayXml({ name: 'x.qcow2', gibibytes: 8, backing: '/a&b/base.qcow2' })
+  const text = overlayXml('x.qcow2', 8, '/a&b/base.qcow2')
   expect(text).toContain('<compat>1.1</compat>')
   expect(text).toContain('<path>/a&amp;b/base.qcow2</path><format type="qcow2"/>')
 })

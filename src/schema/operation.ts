@@ -1,0 +1,63 @@
+/** The journal's operations, what runs or waits now, and the work that was rescued, as the registry and the CLI have them. */
+import * as v from 'valibot'
+import { actionKinds, progress, requester } from './action.ts'
+import { checkpointName, count, described, ticket, time, vmId } from './basics.ts'
+import { outcome } from './outcome.ts'
+
+const text = v.string()
+
+/** What the operation resolved before it began, so that another attempt does the same. */
+const operationDetail = v.object({
+  name: described(v.optional(checkpointName), 'Name of the checkpoint.'),
+  keptAs: described(v.optional(checkpointName), 'The checkpoint that a restore made first.'),
+  force: v.optional(v.boolean()),
+  rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
+  reached: described(
+    v.optional(v.picklist(['decided', 'restored'])),
+    'How far a delete or a restore came; it is not asked for, or done, a second time.',
+  ),
+})
+export type OperationDetail = v.InferOutput<typeof operationDetail>
+
+export const operation = v.object({
+  id: count,
+  actionId: described(v.nullable(text), "Id of the action in the bot's queue; null for a command."),
+  ticket,
+  vmId: v.nullable(vmId),
+  kind: v.picklist(actionKinds),
+  detail: v.nullable(operationDetail),
+  by: requester,
+  startedAt: time,
+  phases: described(v.array(progress), 'Oldest first.'),
+  endedAt: v.nullable(time),
+  result: described(v.nullable(v.picklist(['done', 'skipped', 'failed', 'interrupted'])), 'Null while it runs.'),
+  outcome: v.nullable(outcome),
+})
+export type OperationRow = v.InferOutput<typeof operation>
+
+export const runningOperation = v.object({
+  ticket,
+  kind: text,
+  by: requester,
+  startedAt: time,
+  phase: v.nullable(progress),
+  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, settles it.'),
+})
+export type RunningOperation = v.InferOutput<typeof runningOperation>
+export const waitingAction = v.object({
+  ticket,
+  kind: text,
+  by: requester,
+  since: time,
+  why: text,
+})
+export type WaitingAction = v.InferOutput<typeof waitingAction>
+
+export const rescued = v.object({
+  ticket,
+  savedAt: time,
+  folder: described(text, 'Holds the bundles, and rescued.json with the commands that restore the work.'),
+  bytes: described(v.nullable(count), 'Size of its bundles; null when rescued.json cannot be read.'),
+  repositories: described(v.nullable(v.array(text)), 'Their paths in the deleted machine.'),
+})
+export type Rescued = v.InferOutput<typeof rescued>
