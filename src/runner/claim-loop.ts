@@ -21,6 +21,8 @@ export type ClaimContext = {
   log: Log
   /** The actions that are being worked on. */
   running: Set<Action>
+  /** Waits until the bot understands this runner. An outcome that it did not understand would be lost. */
+  accepted: () => Promise<void>
   /** An action ended: environments and room may have changed. */
   onEnded: () => void
 }
@@ -58,6 +60,7 @@ const refuse = async (
 
 const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]> => {
   const { context, bot, offer, running } = claims
+  await claims.accepted()
   const request: AcquireRequest = {
     runnerId: context.registry.runnerId(),
     offer: await offer.read(pendingMemoryMiB(context, running)),

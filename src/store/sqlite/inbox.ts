@@ -1,11 +1,22 @@
+import { fail } from '../../errors.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
+import type {
+  Delivery,
+  DeliveryRow,
+  QueuedAction,
+  ReplayResult,
+  SettledDelivery,
+  Store,
+  StoredDelivery,
+  Verdict,
+} from '../port.ts'
 import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
 import { putMessages } from './outbox.ts'
 import { actionsOf, enqueue } from './queue.ts'
 import { recordRequests } from './requests.ts'
 import type { Sql } from './sql.ts'
+import { currentTicket } from './tickets.ts'
 
 type Row = {
   seq: number
@@ -100,6 +111,15 @@ const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
   return taken
 }
 
+/** Another delivery may have renamed a ticket since this one was decided: an action on the previous key would find nothing. */
+const requireCurrentTickets = (sql: Sql, actions: readonly QueuedAction[]): void => {
+  for (const { action } of actions) {
+    const current = currentTicket(sql, action.ticket)
+    if (current !== action.ticket)
+      throw fail('busy', `queueing ${action.kind} of ${action.ticket}: it is ${current} now; decide it again`)
+  }
+}
+
 const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   const { seq, verdict, reason, actions, messages, requests, effects } = settled
   const isOpen = sql.run(
@@ -110,6 +130,7 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   if (isOpen === 0) return
   const id = sql.get<{ id: string }>('select id from delivery where seq = ?', seq)?.id ?? null
   for (const effect of effects) applyEffect(sql, effect)
+  requireCurrentTickets(sql, actions)
   recordRequests(sql, requests)
   for (const action of actions) enqueue(sql, action)
   putMessages(sql, messages, id)

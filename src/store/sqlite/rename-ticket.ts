@@ -1,5 +1,6 @@
 /** A Jira issue got a new key: everything that is known of its ticket goes along. */
 import type { Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
 import { type CommentRef, threadOf } from '../../schema/action.ts'
 import { replyMessage, statusMessage } from '../messages.ts'
 import type { MessageBody } from '../port.ts'
@@ -93,7 +94,9 @@ const isInUse = (sql: Sql, ticket: Ticket): boolean =>
   ) !== undefined
 
 export const renameTicket = (sql: Sql, from: Ticket, to: Ticket): void => {
-  if (from === to || isInUse(sql, to)) return
+  if (from === to) return
+  if (isInUse(sql, to))
+    throw fail('busy', `renaming ${from} to ${to}: ${to} has a machine or an action in progress; decide it again`)
   const move = (table: string, column: string, which = 'true') =>
     sql.run(`update or replace ${table} set ${column} = ? where ${column} = ? and ${which}`, to, from)
   sql.run('delete from environment where ticket = ? and exists (select 1 from environment where ticket = ?)', to, from)

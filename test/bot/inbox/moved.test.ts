@@ -69,7 +69,18 @@ test('an answered command on a branch with the previous key is recorded for the 
   expect(await desk.store.requests.audit(to, 1)).toMatchObject([
     { what: '/swarm stop', verdict: 'refused', ticket: to },
   ])
-  expect(await desk.states(to)).toEqual(['move pending'])
+  expect(await desk.states(to)).not.toContain('stop pending')
+})
+
+test('a machine that waits for its delete goes along too', async () => {
+  await desk.machine(from)
+  await desk.store.queue.enqueue({
+    ...{ id: `delete-${from}`, correlation: 'merged' },
+    action: { kind: 'delete', ticket: from, force: false, by: { via: 'github', who: 'dev' }, replyTo: null },
+  })
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  expect(await desk.states(to)).toEqual(['delete pending', 'move pending'])
 })
 
 test('a late event under the previous key is about the new one', async () => {

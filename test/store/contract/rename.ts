@@ -155,22 +155,24 @@ export const renameContract = (open: Open) => {
       expect(await store.runners.withMachine()).toEqual(['NEW-7'])
     })
 
-    test('changes nothing when the new key has a machine', async () => {
+    test('fails and changes nothing while the new key has a machine: the delivery is decided again', async () => {
       const stage = await full(open)
       const { store, effects } = stage
       await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1'), environmentOf('NEW-7')]))
       const [from, to] = [await everything(stage, 'OLD-1'), await everything(stage, 'NEW-7')]
-      await effects(rename)
+      await expect(effects(rename)).rejects.toMatchObject({ failure: { kind: 'busy' } })
       expect([await everything(stage, 'OLD-1'), await everything(stage, 'NEW-7')]).toEqual([from, to])
       expect(await store.tickets.current('OLD-1')).toBe('OLD-1')
     })
 
-    test('changes nothing when an action of the new key is active: two of one ticket never overlap', async () => {
-      const { store, effects, add, claim } = await full(open)
+    test('fails and changes nothing while an action of the new key is active: two of one ticket never overlap', async () => {
+      const { store, decide, add, claim } = await full(open)
       await add(queued('new', 'create', 'NEW-7'))
       await claim()
       await claim()
-      await effects(rename)
+      const move = queued('move', 'move', 'NEW-7', { from: 'OLD-1' })
+      await expect(decide({ effects: [rename], actions: [move] })).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.queue.get('move')).toBeNull()
       expect(await store.tickets.current('OLD-1')).toBe('OLD-1')
       expect((await store.queue.list({ state: 'active' })).map(({ action }) => action.ticket)).toEqual([
         'OLD-1',
@@ -216,6 +218,44 @@ export const renameContract = (open: Open) => {
       await decide({ effects: [rename], actions: [queued('move', 'move', 'NEW-7', { from: 'OLD-1' })] })
       expect((await store.queue.list({ ticket: 'NEW-7' })).map(({ id }) => id)).toEqual(['a', 'b', 'move'])
       expect((await store.queue.get('move'))?.action).toMatchObject({ ticket: 'NEW-7', from: 'OLD-1' })
+    })
+
+    test('is moved by its runner before its other actions run, which have the new key already', async () => {
+      const { store, decide, claim } = await full(open)
+      const active = await claim()
+      await decide({ effects: [rename], actions: [queued('move', 'move', 'NEW-7', { from: 'OLD-1' })] })
+      expect(await store.queue.claim('runner-1', offer)).toBeNull()
+      await store.queue.complete('a', active.token, done(environmentOf('OLD-1')), [])
+      for (const id of ['move', 'b']) {
+        const lease = await claim()
+        expect(lease.id).toBe(id)
+        await store.queue.complete(id, lease.token, done(environmentOf('NEW-7')), [])
+      }
+    })
+
+    test('gets no action under its previous key by a delivery that was decided before', async () => {
+      const { store, effects, decide } = await full(open)
+      await effects(rename)
+      const late = { actions: [queued('late', 'stop', 'OLD-1')], messages: [statusMessage('OLD-1')] }
+      await expect(decide(late)).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.queue.get('late')).toBeNull()
+      expect(await store.inbox.list([{ word: 'waiting', lanes: [] }], 9)).toHaveLength(1)
+    })
+
+    test('shows the machine that was made under the new key, not the one that stayed behind', async () => {
+      const { store, effects } = await full(open)
+      await effects(rename)
+      const behind = environmentOf('OLD-1')
+      const made = { ...environmentOf('NEW-7'), vmId: 'as-new-7-11111111' }
+      for (const both of [
+        [behind, made],
+        [made, behind],
+      ]) {
+        const { heldElsewhere } = await store.runners.heartbeat(heartbeatOf(both))
+        expect(heldElsewhere).toMatchObject([{ ticket: 'OLD-1', vmId: behind.vmId }])
+      }
+      expect((await store.runners.heartbeat(heartbeatOf([made, behind]))).changed).toEqual([])
+      expect(await store.runners.environment('NEW-7')).toMatchObject({ environment: { vmId: made.vmId } })
     })
   })
 }
