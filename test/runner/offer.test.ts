@@ -73,3 +73,8 @@ test('machines that are being created take their memory from the free one', asyn
   expect((await source.read(100 * 1024)).room?.free.memoryMiB).toBe(0)
   expect((await source.read(0)).room?.free.memoryMiB).toBe(10 * 1024)
 })
+
+test('memory that the host could not tell is unknown, not none', async () => {
+  answer = { ...answer, capacity: async () => ({ ...capacity, memoryBytes: { total: 0, available: 0 } }) }
+  expect((await openOffer(it.context).read(0)).room).toBeNull()
+})
