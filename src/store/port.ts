@@ -69,7 +69,7 @@ export type Effect =
   | { kind: 'change-reported'; change: string; delivery: string }
   /**
    * The Jira issue `from` now has the key `to`. Its queued actions, pin, requests, links, comments and environment follow, and
-   * `from` stays an alias of `to`. Fails with `busy` while `to` has an environment of its own, or an active action.
+   * `from` stays an alias of `to`. Fails with `busy` while both have an environment or an active action.
    */
   | { kind: 'rename-ticket'; from: Ticket; to: Ticket }
 

@@ -83,6 +83,14 @@ test('a machine that waits for its delete goes along too', async () => {
   expect(await desk.states(to)).toEqual(['delete pending', 'move pending'])
 })
 
+test('a move that is reported after the new key got a machine makes the previous key its alias', async () => {
+  await desk.machine(to)
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  expect([await lastReason(), await desk.store.tickets.current(from)]).toEqual([`${from} is ${to} now`, to])
+  expect(await desk.states(to)).toEqual([])
+})
+
 test('a late event under the previous key is about the new one', async () => {
   await desk.machine(from)
   await desk.jira.move(from, 'In Progress', { send: false })

@@ -155,7 +155,7 @@ export const renameContract = (open: Open) => {
       expect(await store.runners.withMachine()).toEqual(['NEW-7'])
     })
 
-    test('fails and changes nothing while the new key has a machine: the delivery is decided again', async () => {
+    test('fails and changes nothing while both keys have a machine: the delivery is decided again', async () => {
       const stage = await full(open)
       const { store, effects } = stage
       await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1'), environmentOf('NEW-7')]))
@@ -165,7 +165,7 @@ export const renameContract = (open: Open) => {
       expect(await store.tickets.current('OLD-1')).toBe('OLD-1')
     })
 
-    test('fails and changes nothing while an action of the new key is active: two of one ticket never overlap', async () => {
+    test('fails and changes nothing while both have an active action: two of one ticket never overlap', async () => {
       const { store, decide, add, claim } = await full(open)
       await add(queued('new', 'create', 'NEW-7'))
       await claim()
@@ -178,6 +178,21 @@ export const renameContract = (open: Open) => {
         'OLD-1',
         'NEW-7',
       ])
+    })
+
+    test('without a machine of its own becomes an alias of a key that has one', async () => {
+      const { store, effects, add } = await openStage(open)
+      await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1')], { runnerId: 'runner-2' }))
+      for (const _ of [1, 2]) await store.runners.heartbeat(heartbeatOf([], { runnerId: 'runner-2' }))
+      await store.runners.heartbeat(heartbeatOf([environmentOf('NEW-7')]))
+      await add(queued('old', 'create', 'OLD-1'))
+      const known = await store.runners.environment('NEW-7')
+      await effects(rename)
+      expect(await store.runners.environment('NEW-7')).toEqual(known)
+      expect(await store.queue.pinnedTo('NEW-7')).toBe('runner-1')
+      expect(await store.tickets.current('OLD-1')).toBe('NEW-7')
+      expect(await store.queue.claim('runner-2', offer)).toBeNull()
+      expect(await store.queue.claim('runner-1', offer)).toMatchObject({ id: 'old', action: { ticket: 'NEW-7' } })
     })
 
     test('replaces a machine of the new key that is gone, and merges what is known of both', async () => {
