@@ -111,7 +111,7 @@ type Inbox = {
   due(limit: number): Promise<StoredDelivery[]>
   /**
    * All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. Fails with
-   * `busy` when the ticket of an action got another key since it was decided: it must be decided again.
+   * `busy` when the ticket of an action or a schedule got another key since it was decided: it must be decided again.
    */
   settle(settled: readonly SettledDelivery[]): Promise<void>
   /** It could not be decided: try again at `at`, within MAX_WAIT_MS. Its lane waits with it. */

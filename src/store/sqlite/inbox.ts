@@ -1,15 +1,6 @@
 import { fail } from '../../errors.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import type {
-  Delivery,
-  DeliveryRow,
-  QueuedAction,
-  ReplayResult,
-  SettledDelivery,
-  Store,
-  StoredDelivery,
-  Verdict,
-} from '../port.ts'
+import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
 import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
 import { putMessages } from './outbox.ts'
@@ -111,12 +102,13 @@ const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
   return taken
 }
 
-/** Another delivery may have renamed a ticket since this one was decided: an action on the previous key would find nothing. */
-const requireCurrentTickets = (sql: Sql, actions: readonly QueuedAction[]): void => {
-  for (const { action } of actions) {
-    const current = currentTicket(sql, action.ticket)
-    if (current !== action.ticket)
-      throw fail('busy', `queueing ${action.kind} of ${action.ticket}: it is ${current} now; decide it again`)
+/** Another delivery may have renamed a ticket since this one was decided: what is queued for the previous key would find nothing. */
+const requireCurrentTickets = (sql: Sql, { actions, effects }: Pick<SettledDelivery, 'actions' | 'effects'>): void => {
+  const scheduled = effects.flatMap(effect => (effect.kind === 'schedule' ? effect.ticket : []))
+  for (const ticket of [...actions.map(({ action }) => action.ticket), ...scheduled]) {
+    const current = currentTicket(sql, ticket)
+    if (current !== ticket)
+      throw fail('busy', `settling a decision about ${ticket}: it is ${current} now; decide it again`)
   }
 }
 
@@ -130,7 +122,7 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   if (isOpen === 0) return
   const id = sql.get<{ id: string }>('select id from delivery where seq = ?', seq)?.id ?? null
   for (const effect of effects) applyEffect(sql, effect)
-  requireCurrentTickets(sql, actions)
+  requireCurrentTickets(sql, settled)
   recordRequests(sql, requests)
   for (const action of actions) enqueue(sql, action)
   putMessages(sql, messages, id)

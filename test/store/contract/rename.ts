@@ -254,7 +254,10 @@ export const renameContract = (open: Open) => {
       const late = { actions: [queued('late', 'stop', 'OLD-1')], messages: [statusMessage('OLD-1')] }
       await expect(decide(late)).rejects.toMatchObject({ failure: { kind: 'busy' } })
       expect(await store.queue.get('late')).toBeNull()
-      expect(await store.inbox.list([{ word: 'waiting', lanes: [] }], 9)).toHaveLength(1)
+      const later = delivery('later', 'clock', { source: 'clock', receivedAt: START + MINUTE })
+      const schedule = { kind: 'schedule', ticket: 'OLD-1', delivery: later } as const
+      await expect(effects(schedule)).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.inbox.list([{ word: 'waiting', lanes: [] }], 9)).toHaveLength(2)
     })
 
     test('shows the machine that was made under the new key, not the one that stayed behind', async () => {
