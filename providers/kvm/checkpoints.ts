@@ -62,7 +62,8 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
   const { stdout, stderr } = await look(context, id, [['snapshot-list', id, '--topological']])
   // A list that cannot be read is not an empty list.
   if (stderr !== '') throw context.virsh.failed(`listing the checkpoints of ${id}`, stderr)
-  return parseSnapshots(stdout)
+  // A snapshot that somebody made with another name is not a checkpoint: no command could name it, and no bot would accept it.
+  return parseSnapshots(stdout).filter(name => parseCheckpointName(name) === name)
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {

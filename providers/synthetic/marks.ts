@@ -28,19 +28,21 @@ const fileOf = ({ homeId }: Marks, { vmId, ticket, status }: Mark): string => {
   return `${vmId}.${ticket ?? NO_TICKET}.${homeId}.${status}`
 }
 
-const noFolder = (error: NodeJS.ErrnoException) => {
+const ifMissing = (error: NodeJS.ErrnoException): string[] => {
   if (error.code === 'ENOENT') return []
   throw error
 }
 const readFiles = async ({ folder }: Marks): Promise<MarkFile[]> =>
-  (await readdir(folder).catch(noFolder)).flatMap(parseFile)
+  (await readdir(folder).catch(ifMissing)).flatMap(parseFile)
 
 const isOurs = ({ homeId, knows }: Marks, { home, vmId }: MarkFile): boolean =>
   home === null ? knows(vmId) : home === homeId
 
 const complete = async (marks: Marks, { vmId, ticket, status, home, file }: MarkFile): Promise<Mark> => {
   const mark = { vmId, ticket, status }
-  if (home === null) await rename(join(marks.folder, file), join(marks.folder, fileOf(marks, mark)))
+  if (home === null)
+    // Another look, of this process or another one, may complete it at the same time.
+    await rename(join(marks.folder, file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
   return mark
 }
 

@@ -77,7 +77,7 @@ export const startBot = async (
     ...{ store, token, metrics, clock, log },
     toJira: jira !== null,
     secrets: [...config.secrets, token],
-    whyOutdated: action => checkFork({ octokitFor, rulesOf, clock }, action),
+    whyOutdated: action => checkFork({ store, octokitFor, rulesOf, clock }, action),
     onMessages: nudgePublisher,
     dryRun: isDryRun,
   })

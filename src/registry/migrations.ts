@@ -134,6 +134,8 @@ export const migrations = [
   create index operation_action on operation (action_id);
   create index operation_ticket on operation (ticket, id);
   create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
+  -- Snapshots that somebody made beside us, with names that no checkpoint can have.
+  delete from checkpoint where name glob '*[^a-z0-9-]*' or name glob '-*' or length(name) not between 1 and 41;
   -- Members of the stored JSON that have another name now.
   ${renameMember('environment', 'work_at_risk', '$', 'because', 'reason')}
   ${renameMember('operation', 'detail', '$', 'kept', 'rescued')}

@@ -11,6 +11,8 @@ const REQUEST_DEADLINE_MS = 15_000
 const MAX_RESPONSE_BYTES = 1024 * 1024
 /** Characters of an error response in the log. */
 const MAX_ERROR_TEXT = 300
+const SAME_VERSION =
+  'If their versions differ, install the same version of agent-swarm on the hosts of the bot and the runner.'
 /** A bot that is back is noticed before its pages need the next heartbeat. */
 export const botBackoff = backoff({ first: 250, most: HEARTBEAT_MS })
 
@@ -31,7 +33,7 @@ export type BotClient = {
   post: Post<RequestOptions>
   /** Posts until the bot has answered: an outcome is not lost because the bot is away. Null when it never accepted it. */
   insist: Post<AbortSignal>
-  /** Logs, once, that the bot gives no work, and that it does again (null). */
+  /** Logs, once for each kind of problem, that the bot gives no work, and that it does again (null). */
   report(error: unknown): void
 }
 
@@ -51,7 +53,7 @@ const refusal = (path: Path, status: number, text: string): FailureError => {
   if (status >= 500) return fail('network', `${path}: HTTP ${status}`)
   return status === 401
     ? fail('refused', `HTTP 401: AGENT_SWARM_RUNNER_TOKEN is not the one that the bot knows`)
-    : fail('refused', `${path}: HTTP ${status}: ${text.slice(0, MAX_ERROR_TEXT)}`)
+    : fail('refused', `${path}: HTTP ${status}: ${text.slice(0, MAX_ERROR_TEXT)}`, SAME_VERSION)
 }
 
 const parse = <Schema extends v.GenericSchema>(path: Path, text: string, schema: Schema): v.InferOutput<Schema> => {
@@ -81,14 +83,16 @@ const send = async ({ url, token }: Bot, path: Path, body: unknown, options: Req
 
 export const openBotClient = (bot: Bot): BotClient => {
   const { url, log } = bot
-  let isReachable = true
+  /** The kind of the last problem; null while the bot answers. */
+  let problem: string | null = null
   const report = (error: unknown) => {
-    const reached = error === null
-    if (reached !== isReachable) {
-      if (reached) log.info({ bot: url }, 'the bot answers again')
-      else log.warn({ bot: url }, `no work from the bot: ${failureOf(error, 'asking for work').message}`)
-    }
-    isReachable = reached
+    const failure = error === null ? null : failureOf(error, 'asking for work')
+    const kind = failure?.kind ?? null
+    if (kind === problem) return
+    problem = kind
+    if (failure === null) return log.info({ bot: url }, 'the bot answers again')
+    const { message, remedy } = failure
+    log.warn({ bot: url, ...(remedy === null ? {} : { remedy }) }, `no work from the bot: ${message}`)
   }
   const post: BotClient['post'] = async (path, body, schema, options) => {
     const { status, ok, text } = await send(bot, path, body, options)

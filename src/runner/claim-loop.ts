@@ -21,6 +21,8 @@ export type ClaimContext = {
   log: Log
   /** The actions that are being worked on. */
   running: Set<Action>
+  /** Waits until the bot understands this runner. An outcome that it did not understand would be lost. */
+  accepted: () => Promise<void>
   /** An action ended: environments and room may have changed. */
   onEnded: () => void
 }
@@ -50,6 +52,7 @@ const refuse = async (
 
 const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]> => {
   const { context, bot, offer } = claims
+  await claims.accepted()
   const request: AcquireRequest = { runnerId: context.registry.runnerId(), offer: await offer.read() }
   const body = await bot.post('acquire', request, v.unknown(), { signal, deadlineMs: ACQUIRE_DEADLINE_MS })
   bot.report(null)

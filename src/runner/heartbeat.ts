@@ -1,6 +1,7 @@
 /** Tells the bot what this runner has, so that its pages are right whoever changed a machine. */
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import { isFailure } from '../errors.ts'
 import type { Environment } from '../schema/environment.ts'
 import {
   HEARTBEAT_MS,
@@ -62,13 +63,28 @@ export const openHeartbeat = (
       runnerId,
       host: hostname(),
       version,
-      offer: await offer.read(),
+      // Before the offer: what changes meanwhile is noticed then, and the offer read again.
       environments: await snapshot.read(),
+      offer: await offer.read(),
       manualOperations: registry.manualOperations(MAX_MANUAL_OPERATIONS),
     }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
     registry.setQueued(context.clock().toISOString(), response?.waiting ?? [])
   }
+  let accepted = Promise.withResolvers<void>()
+  let isAccepted = false
+  const isRefusal = (error: unknown): boolean => isFailure(error) && error.failure.kind === 'refused'
+  const note = (error: unknown): void => {
+    if (error === null) {
+      isAccepted = true
+      accepted.resolve()
+    } else if (isAccepted && isRefusal(error)) {
+      isAccepted = false
+      accepted = Promise.withResolvers()
+    }
+    bot.report(error)
+  }
+  ending.addEventListener('abort', () => accepted.resolve(), { once: true })
   const loop = async (): Promise<void> => {
     let sentAt = Number.NEGATIVE_INFINITY
     while (!ending.aborted) {
@@ -78,14 +94,19 @@ export const openHeartbeat = (
         sentAt = performance.now()
         try {
           await beat()
-          bot.report(null)
+          note(null)
         } catch (error) {
-          if (!ending.aborted) bot.report(error)
+          if (!ending.aborted) note(error)
+          // Work waits for the first heartbeat: a bot that has just started is noticed at once.
+          if (!isAccepted && !isRefusal(error)) sentAt = Number.NEGATIVE_INFINITY
         }
       }
       await delay(CHANGE_POLL_MS, undefined, { signal: ending }).catch(() => {})
     }
   }
-  /** `nudge`: an environment changed, so the next heartbeat is due now. `ended`: after `ending`. */
-  return { nudge: snapshot.invalidate, ended: loop() }
+  /**
+   * `nudge`: an environment changed, so the next heartbeat is due now. `accepted` waits while the bot has not accepted a heartbeat,
+   * or refused the last one, for example because its version is another one. `ended`: after `ending`.
+   */
+  return { nudge: snapshot.invalidate, accepted: () => accepted.promise, ended: loop() }
 }

@@ -23,6 +23,8 @@ const roomOf = async (provider: Provider | null): Promise<Room | null> => {
   const capacity = await provider?.capacity?.()
   if (capacity === undefined) return null
   const { memoryBytes: memory, diskBytes: disk } = capacity
+  // A hypervisor that could not tell: without room, every create would be rejected.
+  if (memory.total === 0) return null
   const room = (memoryBytes: number, diskBytes: number) => ({
     memoryMiB: Math.max(0, Math.floor(memoryBytes / MIB)),
     diskGiB: Math.max(0, Math.floor(diskBytes / GIB)),

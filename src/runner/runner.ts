@@ -42,7 +42,8 @@ export const startRunner = async (
     offer.refresh()
     heartbeat.nudge()
   }
-  const claims = openClaimLoop({ context, bot, offer, log, running, onEnded })
+  const { accepted } = heartbeat
+  const claims = openClaimLoop({ context, bot, offer, log, running, accepted, onEnded })
   log.info(
     { runnerId: context.registry.runnerId(), bot: botUrl, slots: context.config.runnerSlots },
     'the runner is up',

@@ -69,7 +69,7 @@ export type Effect =
   | { kind: 'change-reported'; change: string; delivery: string }
   /**
    * The Jira issue `from` now has the key `to`. Its queued actions, pin, requests, links, comments and environment follow, and
-   * `from` stays an alias of `to`. Nothing happens when `to` has an environment of its own.
+   * `from` stays an alias of `to`. Fails with `busy` while both have an environment or an active action.
    */
   | { kind: 'rename-ticket'; from: Ticket; to: Ticket }
 
@@ -109,7 +109,10 @@ type Inbox = {
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
   due(limit: number): Promise<StoredDelivery[]>
-  /** All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. */
+  /**
+   * All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. Fails with
+   * `busy` when the ticket of an action or a schedule got another key since it was decided: it must be decided again.
+   */
   settle(settled: readonly SettledDelivery[]): Promise<void>
   /** It could not be decided: try again at `at`, within MAX_WAIT_MS. Its lane waits with it. */
   postpone(seq: number, at: number, reason: string): Promise<void>
@@ -149,7 +152,8 @@ type Queue = {
   enqueue(action: QueuedAction): Promise<'added' | 'duplicate'>
   /**
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
-   * (fits.ts; a create of a ticket that has its machine fits). Pins the ticket when it is a create.
+   * (fits.ts; a create of a ticket that has its machine fits). A move goes ahead of its ticket's other pending actions. Pins the
+   * ticket when it is a create.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
   renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>

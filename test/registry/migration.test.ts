@@ -24,6 +24,8 @@ beforeAll(() => {
   )
   // Shapes that the fixture lacks.
   db.exec(`
+    insert into checkpoint (ticket, name, why, created_at, with_memory) values
+      ('DROP-1', 'Before.Upgrade', 'command', '2026-11-28T15:00:00Z', 0);
     update environment set work_at_risk = '{"known":false,"because":"no answer"}' where ticket = 'DROP-4';
     insert into operation (ticket, kind, asked_by, started_at, ended_at, result, outcome) values
       ('DROP-5', 'stop', '{"via":"cli","who":null}', '2026-11-28T15:00:00Z', '2026-11-28T15:00:01Z', 'skipped',

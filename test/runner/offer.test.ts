@@ -84,3 +84,8 @@ test('machines that are being created take their memory from the free one', asyn
   expect(await freeWith(100 * 1024)).toBe(0)
   expect(await freeWith()).toBe(10 * 1024)
 })
+
+test('memory that the host could not tell is unknown, not none', async () => {
+  answer = { ...answer, capacity: async () => ({ ...capacity, memoryBytes: { total: 0, available: 0 } }) }
+  expect((await openOffer(it.context, new Set()).read()).room).toBeNull()
+})

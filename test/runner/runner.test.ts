@@ -145,3 +145,30 @@ test('a failure is reported with whether a retry can help', async () => {
   const [failed] = await until('the failure', () => (of('fail').length > 0 ? of('fail') : null))
   expect(parse(failRequest, failed)).toMatchObject({ failure: { kind: 'no-such-environment' }, retry: false })
 })
+
+test('it takes no work from a bot that refuses its heartbeat, for example one of another version, and takes it later', async () => {
+  problem = { path: 'heartbeat', status: 400 }
+  leases = [leaseOf(queued(actions.create('DROP-1')))]
+  await start()
+  await until('a heartbeat that is refused', () => of('heartbeat').length > 0)
+  await it.do(actions.create('DROP-2'))
+  await until('another heartbeat', () => of('heartbeat').length > 1)
+  expect([of('acquire'), it.context.registry.operations('DROP-1', 9)]).toEqual([[], []])
+  problem = null
+  await until('the outcome', () => of('complete').length > 0)
+})
+
+test('it takes no more work once its heartbeat is refused', async () => {
+  await start()
+  await until('it asks for work', () => of('acquire').length > 0)
+  problem = { path: 'heartbeat', status: 404 }
+  const before = of('heartbeat').length
+  await it.do(actions.create('DROP-2'))
+  await until('a heartbeat that is refused', () => of('heartbeat').length > before)
+  // A claim may have been under way.
+  const acquired = of('acquire').length + 1
+  const later = of('heartbeat').length
+  await it.do(actions.stop('DROP-2'))
+  await until('another one', () => of('heartbeat').length > later)
+  expect(of('acquire').length).toBeLessThanOrEqual(acquired)
+})

@@ -3,6 +3,7 @@ import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { Rules } from '../../../handlers/handler.ts'
 import type { Action } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
+import type { Store } from '../../store/port.ts'
 import type { Octokit } from './client.ts'
 import { nameOf, readPullRequest } from './pull-request.ts'
 
@@ -12,10 +13,12 @@ import { nameOf, readPullRequest } from './pull-request.ts'
  */
 export const checkFork = async (
   {
+    store,
     octokitFor,
     rulesOf,
     clock,
   }: {
+    store: Pick<Store, 'tickets'>
     octokitFor: (repo: string) => Promise<Octokit | null>
     rulesOf: (repo: string) => Promise<Rules>
     clock: () => number
@@ -25,12 +28,11 @@ export const checkFork = async (
   if (onlyAt === undefined || replyTo === null || !('repo' in replyTo)) return null
   const octokit = await octokitFor(replyTo.repo)
   const now = octokit === null ? null : await readPullRequest(octokit, replyTo, clock())
-  if (
-    now !== null &&
-    now.headSha.toLowerCase() === onlyAt &&
-    ticketOfPullRequest(now, await rulesOf(replyTo.repo)) === ticket
-  )
-    return null
+  if (now !== null && now.headSha.toLowerCase() === onlyAt) {
+    const named = ticketOfPullRequest(now, await rulesOf(replyTo.repo))
+    // Its branch may have a previous key of the ticket.
+    if (named !== null && (await store.tickets.current(named)) === (await store.tickets.current(ticket))) return null
+  }
   return {
     kind: 'refused',
     message: `${kind} of ${ticket}: ${nameOf(replyTo)} comes from a fork and has changed since ${onlyAt.slice(0, 10)} was allowed`,

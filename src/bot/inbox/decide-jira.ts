@@ -1,11 +1,12 @@
 import { type Decision, type Facts, ignored, type Rules } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
+import type { Action } from '../../schema/action.ts'
 import type { Effect, Settlement, StoredDelivery } from '../../store/port.ts'
 import { type JiraEvent, parseJira } from '../jira/events.ts'
 import { FIRST_LOOK } from '../jira/found.ts'
 import { type MovedEvent, movedTicketFacts, type TicketEvent, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
-import type { FactsContext } from './known.ts'
+import { environmentOf, type FactsContext } from './known.ts'
 import { ignoredSettlement, type Occasion, settlementOf } from './settlement.ts'
 
 export type JiraContext = FactsContext & {
@@ -56,6 +57,18 @@ const noteMovedStatus = async (
     await store.tickets.movedTo(from, category, at)
 }
 
+/**
+ * A machine that a queued action will delete is as good as gone to the handler. Its runner must move it all the same: the queued
+ * action gets the new key, and would find no machine under it.
+ */
+const withMove = async ({ store }: JiraContext, decision: Decision, { ticket, from, by }: MovedEvent) => {
+  if (decision.verdict !== 'act' || decision.renames.length === 0) return decision
+  if (decision.actions.some(({ kind }) => kind === 'move') || (await environmentOf({ store }, from)) === null)
+    return decision
+  const move: Action = { kind: 'move', ticket, from, by: { via: 'jira', who: by }, replyTo: null }
+  return { ...decision, actions: [move, ...decision.actions] }
+}
+
 const decideMoved = async (
   context: JiraContext,
   event: MovedEvent,
@@ -73,7 +86,7 @@ const decideMoved = async (
     return { ...decided, decision: ignored(`${event.from} is known as ${present.ticket} already`), effects: [] }
   if (isServed) await noteMovedStatus(context, present, at)
   const facts = await movedTicketFacts(context, present, at, issue ?? 'unreadable', rules)
-  const decision = handlers.ticket(present, facts, rules)
+  const decision = await withMove(context, handlers.ticket(present, facts, rules), present)
   return { ...decided, decision, effects: isServed ? decidedEffect(present, facts.now) : [] }
 }
 

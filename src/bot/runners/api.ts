@@ -86,6 +86,10 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
 const routesOf = (context: Context): Record<string, Handle> => {
   const { token, dryRun = false, store, dispatcher, log } = context
   const warnRefused = openRefusalLog(log, 'requests with a wrong runner token were refused')
+  const warnUnknown = openRefusalLog(
+    log,
+    'requests of a runner were not understood; nothing of them was taken. Install the same version of agent-swarm on its host',
+  )
   const route =
     <Schema extends v.GenericSchema>(
       schema: Schema,
@@ -104,6 +108,7 @@ const routesOf = (context: Context): Record<string, Handle> => {
       const parsed = v.safeParse(schema, jsonObject(body.toString('utf8')))
       if (parsed.success) return run(parsed.output, response)
       const [issue] = parsed.issues
+      warnUnknown(request, { path: request.url, member: v.getDotPath(issue) ?? 'body' })
       respond(response)(400, { error: `${v.getDotPath(issue) ?? 'body'}: ${issue.message}` })
     }
   return {

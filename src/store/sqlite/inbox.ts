@@ -1,3 +1,4 @@
+import { fail } from '../../errors.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
 import { isDueAt } from './due.ts'
@@ -6,6 +7,7 @@ import { putMessages } from './outbox.ts'
 import { actionsOf, enqueue } from './queue.ts'
 import { recordRequests } from './requests.ts'
 import type { Sql } from './sql.ts'
+import { currentTicket } from './tickets.ts'
 
 type Row = {
   seq: number
@@ -100,6 +102,16 @@ const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
   return taken
 }
 
+/** Another delivery may have renamed a ticket since this one was decided: what is queued for the previous key would find nothing. */
+const requireCurrentTickets = (sql: Sql, { actions, effects }: Pick<SettledDelivery, 'actions' | 'effects'>): void => {
+  const scheduled = effects.flatMap(effect => (effect.kind === 'schedule' ? effect.ticket : []))
+  for (const ticket of [...actions.map(({ action }) => action.ticket), ...scheduled]) {
+    const current = currentTicket(sql, ticket)
+    if (current !== ticket)
+      throw fail('busy', `settling a decision about ${ticket}: it is ${current} now; decide it again`)
+  }
+}
+
 const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   const { seq, verdict, reason, actions, messages, requests, effects } = settled
   const isOpen = sql.run(
@@ -110,6 +122,7 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   if (isOpen === 0) return
   const id = sql.get<{ id: string }>('select id from delivery where seq = ?', seq)?.id ?? null
   for (const effect of effects) applyEffect(sql, effect)
+  requireCurrentTickets(sql, settled)
   recordRequests(sql, requests)
   for (const action of actions) enqueue(sql, action)
   putMessages(sql, messages, id)

@@ -80,7 +80,8 @@ const fittingMachines = (sql: Sql, offer: Offer): string[] => {
   }
 }
 
-// A create of a ticket that has its machine needs no room: it changes nothing.
+// A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
+// previous key and has the new one since: until it is done, the runner has no machine under the new key.
 const CLAIM = `
   update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3,
     progress = null
@@ -91,7 +92,8 @@ const CLAIM = `
         or exists (select 1 from environment e where e.ticket = a.ticket and e.gone_at is null))
       and not exists (
         select 1 from action b indexed by action_head
-        where b.ticket = a.ticket and b.state in ('pending','active') and (b.seq < a.seq or b.state = 'active'))
+        where b.ticket = a.ticket and b.state in ('pending','active') and (b.state = 'active'
+          or (b.kind <> 'move', b.seq) < (a.kind <> 'move', a.seq)))
     order by a.seq limit 1)
   returning *`
 

@@ -1,5 +1,6 @@
 /** A Jira issue got a new key: everything that is known of its ticket goes along. */
 import type { Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
 import { type CommentRef, threadOf } from '../../schema/action.ts'
 import { replyMessage, statusMessage } from '../messages.ts'
 import type { MessageBody } from '../port.ts'
@@ -84,7 +85,7 @@ const mergeTickets = (sql: Sql, from: Ticket, to: Ticket): void => {
   sql.run('delete from ticket where ticket = ?', from)
 }
 
-/** The new key has a machine, or gets one. */
+/** The ticket has a machine, or an action that may make one. */
 const isInUse = (sql: Sql, ticket: Ticket): boolean =>
   sql.get(
     `select 1 as n from environment where ticket = ?1 and gone_at is null
@@ -92,11 +93,26 @@ const isInUse = (sql: Sql, ticket: Ticket): boolean =>
     ticket,
   ) !== undefined
 
+/** Makes way in tables with one row a ticket: what a machine in use has stays, and what is left of none goes. */
+const makeWay = (sql: Sql, from: Ticket, to: Ticket): void => {
+  if (!isInUse(sql, to)) {
+    sql.run(
+      'delete from environment where ticket = ? and exists (select 1 from environment where ticket = ?)',
+      to,
+      from,
+    )
+    return
+  }
+  if (isInUse(sql, from))
+    throw fail('busy', `renaming ${from} to ${to}: both have a machine or an action in progress; decide it again`)
+  for (const table of ['environment', 'pin', 'scheduled']) sql.run(`delete from ${table} where ticket = ?`, from)
+}
+
 export const renameTicket = (sql: Sql, from: Ticket, to: Ticket): void => {
-  if (from === to || isInUse(sql, to)) return
+  if (from === to) return
+  makeWay(sql, from, to)
   const move = (table: string, column: string, which = 'true') =>
     sql.run(`update or replace ${table} set ${column} = ? where ${column} = ? and ${which}`, to, from)
-  sql.run('delete from environment where ticket = ? and exists (select 1 from environment where ticket = ?)', to, from)
   renameRows(sql, from, to)
   renameThreads(sql, from, to)
   renameMessages(sql, from, to)

@@ -1,5 +1,6 @@
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
+import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { statusMessage } from '../messages.ts'
 import { RUNNER_AWAY_MS, type Store } from '../port.ts'
@@ -98,7 +99,11 @@ const recordHeartbeat = (sql: Sql, heartbeat: HeartbeatRequest) => {
     [...environments, ...operations].map(({ ticket }) => [ticket, holderOf(sql, ticket, runnerId)]),
   )
   const isOwn = ({ ticket }: { ticket: Ticket }) => holders.get(ticket) === null
-  const own = environments.filter(isOwn)
+  // The machine of a former key that was not moved, beside one that was made under the present key since.
+  const isLeftBehind = (environment: Environment, index: number) =>
+    heartbeat.environments[index]?.ticket !== environment.ticket &&
+    heartbeat.environments.some(other => other.ticket === environment.ticket)
+  const own = environments.filter((environment, index) => isOwn(environment) && !isLeftBehind(environment, index))
   const tickets = new Set(own.map(environment => environment.ticket))
 
   const cancelled = operations.filter(isOwn).flatMap(operation => recordManualOperation(sql, operation, runnerId))
@@ -111,9 +116,10 @@ const recordHeartbeat = (sql: Sql, heartbeat: HeartbeatRequest) => {
   putMessages(sql, changed.map(statusMessage), null)
   return {
     changed,
-    heldElsewhere: environments.flatMap(({ ticket, vmId }) => {
-      const holder = holders.get(ticket) ?? null
-      return holder === null ? [] : [{ ticket, vmId, host: holder }]
+    heldElsewhere: environments.flatMap((environment, index) => {
+      const holder = holders.get(environment.ticket) ?? (isLeftBehind(environment, index) ? host : null)
+      const reported = heartbeat.environments[index]?.ticket ?? environment.ticket
+      return holder === null ? [] : [{ ticket: reported, vmId: environment.vmId, host: holder }]
     }),
   }
 }

@@ -34,7 +34,7 @@ export const ticketEnded = (sql: Sql, ticket: Ticket, at: number): void => setLa
 export const ticketDecided = (sql: Sql, ticket: Ticket, { category, assignee }: TicketState): void =>
   sql.put('ticket', { ticket }, { decided: JSON.stringify({ category, assignee }) })
 
-const currentTicket = (sql: Sql, ticket: Ticket): Ticket =>
+export const currentTicket = (sql: Sql, ticket: Ticket): Ticket =>
   sql.get<{ ticket: Ticket }>('select ticket from ticket_alias where alias = ?', ticket)?.ticket ?? ticket
 
 /** For what a runner reports: one that has not moved the machine of a renamed ticket yet uses its former key. */

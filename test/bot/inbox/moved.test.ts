@@ -1,5 +1,6 @@
 /** Jira issues that are moved to another project and get another key. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { checkFork } from '../../../src/bot/github/fork.ts'
 import { type Desk, openDesk, tickets } from '../desk.ts'
 
 let desk: Desk
@@ -70,6 +71,38 @@ test('an answered command on a branch with the previous key is recorded for the 
     { what: '/swarm stop', verdict: 'refused', ticket: to },
   ])
   expect(await desk.states(to)).not.toContain('stop pending')
+})
+
+test('a command that was allowed on the commit of a fork still runs under the new key', async () => {
+  const number = await desk.github.open(`${from}-fork`, 'work')
+  const onlyAt = 'b'.repeat(40)
+  desk.github.forks.set(number, onlyAt)
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  const replyTo = { repo: 'acme/shop', number, commentId: 1, line: 0 }
+  const stop = { kind: 'stop', ticket: to, by: { via: 'github', who: 'dev' }, replyTo, onlyAt } as const
+  expect(await checkFork(desk.context, stop)).toBeNull()
+  expect(await checkFork(desk.context, { ...stop, ticket: 'WEB-99' })).toMatchObject({ kind: 'refused' })
+  expect(await checkFork(desk.context, { ...stop, onlyAt: 'c'.repeat(40) })).toMatchObject({ kind: 'refused' })
+})
+
+test('a machine that waits for its delete goes along too', async () => {
+  await desk.machine(from)
+  await desk.store.queue.enqueue({
+    ...{ id: `delete-${from}`, correlation: 'merged' },
+    action: { kind: 'delete', ticket: from, force: false, by: { via: 'github', who: 'dev' }, replyTo: null },
+  })
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  expect(await desk.states(to)).toEqual(['delete pending', 'move pending'])
+})
+
+test('a move that is reported after the new key got a machine makes the previous key its alias', async () => {
+  await desk.machine(to)
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  expect([await lastReason(), await desk.store.tickets.current(from)]).toEqual([`${from} is ${to} now`, to])
+  expect(await desk.states(to)).toEqual([])
 })
 
 test('a late event under the previous key is about the new one', async () => {

@@ -35,6 +35,24 @@ describe('requests', () => {
     expect((await ask(name, body)).status).toBe(400)
   })
 
+  test('a runner of an earlier version is refused and loses nothing, and the log says what to do', async () => {
+    const { ask, lines, store, enqueue, acquire } = await openRunnerStage()
+    await enqueue('1', actionOn('DROP-1', 'create'))
+    const { id, token } = await acquire()
+    const former = [
+      ['acquire', { runnerId: 'two' }],
+      ['heartbeat', { runnerId: 'one', host: 'studio', version: '0', providers: [], environments: [], asked: [] }],
+      ['complete', { id, token, outcome: { result: 'done', said: 'it is made', environment: null, seconds: 1 } }],
+    ] as const
+    for (const [name, body] of former) expect((await ask(name, body)).status).toBe(400)
+    expect(await store.queue.get('1')).toMatchObject({ state: 'active', outcome: null })
+    const warnings = lines.map(line => JSON.parse(line)).filter(({ level }) => level === 40)
+    expect(warnings).toMatchObject([
+      { path: '/runner/v1/acquire', member: 'offer', msg: expect.stringContaining('Install the same version') },
+    ])
+    expect(lines.join('')).not.toContain(token)
+  })
+
   test('in a dry run, runners get no work and keep their outcomes', async () => {
     const { ask, heartbeat } = await openRunnerStage({ dryRun: true })
     for (const name of NAMES.filter(name => name !== 'heartbeat')) expect((await ask(name, {})).status).toBe(503)

@@ -160,3 +160,14 @@ test('a vmId that is not of our pattern never reaches virsh', async () => {
     expect(await failureOf(provider.deleteVm(id))).toMatchObject({ kind: 'not-ours' })
   expect(calls).toEqual([])
 })
+
+test('a snapshot whose name no checkpoint can have is left out of the checkpoints', async () => {
+  const list = {
+    to: 'snapshot-list',
+    stdout: [' before-work', ' Before.Upgrade', ` ${'x'.repeat(50)}`]
+      .map(name => `${name}   2026-11-23 07:39:42 +0000   running`)
+      .join('\n'),
+  }
+  const { provider } = fakeKvm([mark(), RUNNING, list], { home })
+  expect(await provider.listCheckpoints(VM)).toEqual(['before-work'])
+})

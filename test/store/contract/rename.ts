@@ -155,27 +155,44 @@ export const renameContract = (open: Open) => {
       expect(await store.runners.withMachine()).toEqual(['NEW-7'])
     })
 
-    test('changes nothing when the new key has a machine', async () => {
+    test('fails and changes nothing while both keys have a machine: the delivery is decided again', async () => {
       const stage = await full(open)
       const { store, effects } = stage
       await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1'), environmentOf('NEW-7')]))
       const [from, to] = [await everything(stage, 'OLD-1'), await everything(stage, 'NEW-7')]
-      await effects(rename)
+      await expect(effects(rename)).rejects.toMatchObject({ failure: { kind: 'busy' } })
       expect([await everything(stage, 'OLD-1'), await everything(stage, 'NEW-7')]).toEqual([from, to])
       expect(await store.tickets.current('OLD-1')).toBe('OLD-1')
     })
 
-    test('changes nothing when an action of the new key is active: two of one ticket never overlap', async () => {
-      const { store, effects, add, claim } = await full(open)
+    test('fails and changes nothing while both have an active action: two of one ticket never overlap', async () => {
+      const { store, decide, add, claim } = await full(open)
       await add(queued('new', 'create', 'NEW-7'))
       await claim()
       await claim()
-      await effects(rename)
+      const move = queued('move', 'move', 'NEW-7', { from: 'OLD-1' })
+      await expect(decide({ effects: [rename], actions: [move] })).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.queue.get('move')).toBeNull()
       expect(await store.tickets.current('OLD-1')).toBe('OLD-1')
       expect((await store.queue.list({ state: 'active' })).map(({ action }) => action.ticket)).toEqual([
         'OLD-1',
         'NEW-7',
       ])
+    })
+
+    test('without a machine of its own becomes an alias of a key that has one', async () => {
+      const { store, effects, add } = await openStage(open)
+      await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1')], { runnerId: 'runner-2' }))
+      for (const _ of [1, 2]) await store.runners.heartbeat(heartbeatOf([], { runnerId: 'runner-2' }))
+      await store.runners.heartbeat(heartbeatOf([environmentOf('NEW-7')]))
+      await add(queued('old', 'create', 'OLD-1'))
+      const known = await store.runners.environment('NEW-7')
+      await effects(rename)
+      expect(await store.runners.environment('NEW-7')).toEqual(known)
+      expect(await store.queue.pinnedTo('NEW-7')).toBe('runner-1')
+      expect(await store.tickets.current('OLD-1')).toBe('NEW-7')
+      expect(await store.queue.claim('runner-2', offer)).toBeNull()
+      expect(await store.queue.claim('runner-1', offer)).toMatchObject({ id: 'old', action: { ticket: 'NEW-7' } })
     })
 
     test('replaces a machine of the new key that is gone, and merges what is known of both', async () => {
@@ -216,6 +233,47 @@ export const renameContract = (open: Open) => {
       await decide({ effects: [rename], actions: [queued('move', 'move', 'NEW-7', { from: 'OLD-1' })] })
       expect((await store.queue.list({ ticket: 'NEW-7' })).map(({ id }) => id)).toEqual(['a', 'b', 'move'])
       expect((await store.queue.get('move'))?.action).toMatchObject({ ticket: 'NEW-7', from: 'OLD-1' })
+    })
+
+    test('is moved by its runner before its other actions run, which have the new key already', async () => {
+      const { store, decide, claim } = await full(open)
+      const active = await claim()
+      await decide({ effects: [rename], actions: [queued('move', 'move', 'NEW-7', { from: 'OLD-1' })] })
+      expect(await store.queue.claim('runner-1', offer)).toBeNull()
+      await store.queue.complete('a', active.token, done(environmentOf('OLD-1')), [])
+      for (const id of ['move', 'b']) {
+        const lease = await claim()
+        expect(lease.id).toBe(id)
+        await store.queue.complete(id, lease.token, done(environmentOf('NEW-7')), [])
+      }
+    })
+
+    test('gets no action under its previous key by a delivery that was decided before', async () => {
+      const { store, effects, decide } = await full(open)
+      await effects(rename)
+      const late = { actions: [queued('late', 'stop', 'OLD-1')], messages: [statusMessage('OLD-1')] }
+      await expect(decide(late)).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.queue.get('late')).toBeNull()
+      const later = delivery('later', 'clock', { source: 'clock', receivedAt: START + MINUTE })
+      const schedule = { kind: 'schedule', ticket: 'OLD-1', delivery: later } as const
+      await expect(effects(schedule)).rejects.toMatchObject({ failure: { kind: 'busy' } })
+      expect(await store.inbox.list([{ word: 'waiting', lanes: [] }], 9)).toHaveLength(2)
+    })
+
+    test('shows the machine that was made under the new key, not the one that stayed behind', async () => {
+      const { store, effects } = await full(open)
+      await effects(rename)
+      const behind = environmentOf('OLD-1')
+      const made = { ...environmentOf('NEW-7'), vmId: 'as-new-7-11111111' }
+      for (const both of [
+        [behind, made],
+        [made, behind],
+      ]) {
+        const { heldElsewhere } = await store.runners.heartbeat(heartbeatOf(both))
+        expect(heldElsewhere).toMatchObject([{ ticket: 'OLD-1', vmId: behind.vmId }])
+      }
+      expect((await store.runners.heartbeat(heartbeatOf([made, behind]))).changed).toEqual([])
+      expect(await store.runners.environment('NEW-7')).toMatchObject({ environment: { vmId: made.vmId } })
     })
   })
 }
