@@ -252,7 +252,7 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
 /** What the actions of one event have in common. */
 export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
 export const stop = (base: ActionBase, environment: Environment | null): Decision => {
-  if (environment === null) return ignored(`${base.ticket} has no environment`)
+  if (environment === null) return ignored(`${base.ticket} has no machine`)
   return environment.status === 'stopped'
     ? ignored(`${base.ticket} is already stopped`)
     : act([{ kind: 'stop', ...base }])

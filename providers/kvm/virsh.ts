@@ -43,7 +43,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>): Virs
     try {
       return await run('virsh', ['--connect', settings.kvmUri, '--quiet', ...argv], {
         deadline: DEFAULT_DEADLINE_MS,
-        doing: 'asking libvirt',
+        doing: 'connecting to libvirt',
         ...options,
         answers: [1],
       })
@@ -64,7 +64,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>): Virs
     ask: async (commands, options = {}) => {
       if (commands.length === 0) return { stdout: '', stderr: '' }
       const { stdout, stderr } = await callAll(commands, options)
-      if (isDisconnected(stderr)) throw failed('asking libvirt', stderr)
+      if (isDisconnected(stderr)) throw failed('connecting to libvirt', stderr)
       return { stdout, stderr }
     },
     all: async (commands, options = {}) => {

@@ -29,7 +29,7 @@ const secretFile = (secret: string, variable: string): Option =>
 
 /** Options of every command. */
 export const commonOptions: Readonly<Record<string, Option>> = {
-  quiet: { ...flag('Print only data and errors, no progress and no sentences.'), short: 'q' },
+  quiet: { ...flag('Print only data and errors.'), short: 'q' },
   verbose: { ...flag('Show each outside command with its time, ready to paste.'), short: 'v' },
   help: { ...flag('Show this help.'), short: 'h' },
 }
@@ -220,7 +220,7 @@ const setUpCommands = {
     arguments: [],
     summary: 'Set up GitHub, Jira and the hypervisor, and write config.yaml.',
     details:
-      'Asks for each answer and tries it. Without a terminal it asks nothing: answers come from flags, the existing file and environment variables (docs/configuration.md), in this order. Secrets are never arguments, because other users of the host can read those.',
+      'Asks for each answer and tries it. Without a terminal, it asks no questions: answers come from flags, the existing file and environment variables (docs/configuration.md), in this order. Secrets are never arguments, because other users of the host can read those.',
     example: 'agent-swarm init --github token --github-repositories acme/shop --jira polling --jira-projects DROP',
     options: {
       github: {
@@ -249,7 +249,7 @@ const setUpCommands = {
       'jira-assignees': valued('WHO', 'Whose tickets get machines: me, any, or account ids.'),
       'jira-webhook-secret-file': secretFile('the secret of the Jira webhook', 'JIRA_WEBHOOK_SECRET'),
       provider,
-      'dry-run': flag('Ask and try, show what would be written, without writing it.'),
+      'dry-run': flag('Check everything and show what would be written, without writing it.'),
       json,
     },
     load: () => import('./commands/init.ts'),
@@ -288,7 +288,7 @@ const setUpCommands = {
       { name: '-- words', kind: 'command line', many: true },
     ],
     summary: 'Print the script that completes commands, tickets and names.',
-    details: 'With words, the last of them half typed, it prints the candidates; that is what the scripts call.',
+    details: 'With words, it prints the candidates for the last of them. The scripts call it this way.',
     lines: [
       'bash, in ~/.bashrc:        eval "$(agent-swarm completion bash)"',
       'zsh, in ~/.zshrc:          eval "$(agent-swarm completion zsh)"     (after compinit)',

@@ -23,8 +23,8 @@ const kind = v.picklist(actionKinds)
 const usage = v.object({
   diskBytes: described(count, "On the host's disk, with its checkpoints."),
   cpus: count,
-  memoryBytes: described(count, 'At most.'),
-  memoryUsedBytes: described(v.nullable(count), 'Of the host now.'),
+  memoryBytes: described(count, 'Upper limit.'),
+  memoryUsedBytes: described(v.nullable(count), 'Memory of the host in use now.'),
   cpuSeconds: described(v.nullable(positive), 'Processor time since its start.'),
 }) satisfies v.GenericSchema<VmUsage>
 
@@ -65,7 +65,7 @@ const operation = v.object({
       rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
       reached: described(
         v.optional(v.picklist(['decided', 'restored'])),
-        'How far a delete or a restore came; it is not asked for, or done, a second time.',
+        'The last completed step of a delete or restore; it is not repeated.',
       ),
     }),
   ),
@@ -83,7 +83,7 @@ const underWay = v.object({
   by: requester,
   startedAt: time,
   phase: v.nullable(progress),
-  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, settles it.'),
+  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, recovers it.'),
 }) satisfies v.GenericSchema<RunningOperation>
 const waiting = v.object({
   ticket,
@@ -134,7 +134,7 @@ const judged = v.object({
   at: time,
   who: described(text, 'The GitHub login or the Jira account.'),
   place: described(text, 'The pull request or the ticket with the comment.'),
-  ticket: described(v.nullable(ticket), 'Null when it is about no ticket.'),
+  ticket: described(v.nullable(ticket), 'Null when it is not about a ticket.'),
   what: described(text, 'The command, or the whole comment when it was not read as one.'),
   verdict: v.picklist(['allowed', 'refused']),
   reason: text,
@@ -186,9 +186,9 @@ export const forms = {
 const hosts = v.array(
   v.object({
     ticket,
-    names: described(v.array(text), 'Its names for ssh; empty when it is no host.'),
-    options: described(v.nullable(v.record(text, text)), 'Options of ssh_config.'),
-    reason: described(v.nullable(text), 'Why it is no host.'),
+    names: described(v.array(text), 'Host names for ssh; empty when ssh cannot reach it.'),
+    options: described(v.nullable(v.record(text, text)), 'Options for ssh_config.'),
+    reason: described(v.nullable(text), 'Why ssh cannot reach it.'),
   }),
 )
 const installed = v.object({
@@ -229,13 +229,13 @@ const hostStatus = v.object({
   rescued: described(v.array(rescued), 'Work that was rescued before a delete, newest first, at most 200.'),
   unread: described(
     v.array(v.object({ provider: providerName, message: text })),
-    'Hypervisors that could not be asked; their machines are shown as last known.',
+    'Hypervisors that could not be queried; their machines are shown with their last known state.',
   ),
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
   environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(usage), paused })),
-  desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
+  desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was requested last.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(underWay),
   waiting: v.array(waiting),
@@ -340,7 +340,7 @@ export const outputs = {
   'bot replay': v.object({
     replayed: described(
       v.picklist(['again', 'had-effect', 'in-progress']),
-      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it was being decided already.',
+      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it is already being decided.',
     ),
     delivery: v.nullable(delivery),
   }),

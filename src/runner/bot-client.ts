@@ -90,7 +90,7 @@ export const openBotClient = (bot: Bot): BotClient => {
     const reached = error === null
     if (reached !== isReachable) {
       if (reached) log.info({ bot: url }, 'the bot answers again')
-      else log.warn({ bot: url }, `no work from the bot: ${failureOf(error, 'asking for work').message}`)
+      else log.warn({ bot: url }, `no work from the bot: ${failureOf(error, 'requesting work').message}`)
     }
     isReachable = reached
   }

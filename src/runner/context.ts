@@ -109,7 +109,7 @@ export const resolveTicket = ({ registry }: Pick<RunnerContext, 'registry'>, tic
 export const requireEnvironment = (context: RunnerContext, ticket: Ticket): EnvironmentRow => {
   const row = context.registry.environment(resolveTicket(context, ticket))
   if (row === null)
-    throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
+    throw fail('no-such-environment', `${ticket} has no machine`, `Create one: agent-swarm create ${ticket}`)
   return row
 }
 

@@ -18,8 +18,8 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   for (const said of [
     'a comment on DEMO-1: DEMO-1 has its machine',
     '👀 on the comment',
-    '🚀 and a reply: checkpoint before-refactor of DEMO-1 is made',
-    '🚀 and a reply: DEMO-1 is back at before-refactor',
+    '🚀 and a reply: Made the checkpoint before-refactor of DEMO-1',
+    '🚀 and a reply: Restored DEMO-1 to before-refactor',
     'refactoring.txt is gone',
     'the machine is deleted',
     'nothing is left',

@@ -145,10 +145,10 @@ export const tokenChecks = defineChecks<TokenContext>({
   subject: 'GitHub',
   open: async ({ github }) => (github?.via === 'token' ? openToken(github) : null),
   rows: [
-    { name: 'asking GitHub who owns the token', needs: ['githubToken'], run: checkScopes },
-    { name: 'asking GitHub when the token expires', needs: ['githubToken'], run: checkExpiry },
+    { name: 'checking the GitHub token', needs: ['githubToken'], run: checkScopes },
+    { name: 'checking when the GitHub token expires', needs: ['githubToken'], run: checkExpiry },
     { name: 'reading the rate limit', needs: ['githubToken'], run: checkRate },
-    { name: 'asking GitHub for repositories', needs: ['githubToken', 'githubRepositories'], run: checkRepositories },
+    { name: 'checking the repositories', needs: ['githubToken', 'githubRepositories'], run: checkRepositories },
   ],
   explain: (error, doing, { tokensPage }) =>
     statusOf(error) === 401
@@ -178,7 +178,7 @@ const asApp = async (settings: AppSettings) => (await (await open(settings)).asA
 const readApp = async (settings: AppSettings) => {
   const octokit = await asApp(settings)
   const { data, headers } = await octokit.rest.apps.getAuthenticated()
-  if (data === null) throw fail('network', 'asking GitHub for the App: the answer is empty')
+  if (data === null) throw fail('network', 'reading the App from GitHub: the answer is empty')
   const page = data.html_url ?? `${webUrlOf(settings.apiUrl)}/apps/${data.slug}`
   const remedy = `Change it in the settings of the App (Permissions & events), and accept the change where it is installed: ${page}`
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
@@ -285,7 +285,7 @@ export const appChecks = defineChecks<AppContext>({
       run: row => checkSecret(row.settings.webhookSecret),
     },
     { name: 'checking the private key', needs: ['privateKeyPath'], run: checkKey },
-    { name: 'asking GitHub for the App', needs: KEY, run: checkIdentity },
+    { name: 'reading the App from GitHub', needs: KEY, run: checkIdentity },
     { name: 'reading the permissions of the App', needs: KEY, run: checkPermissions },
     { name: 'reading the webhook of the App', needs: KEY, run: checkWebhook },
     { name: 'reading where the App is installed', needs: KEY, run: checkInstallations },

@@ -86,8 +86,8 @@ const searchProjects = async <Issue>(
     } catch (error) {
       if (!isRefused(error)) throw error
       problems.report(doing(project), {
-        message: `${doing(project)}: Jira refuses it`,
-        remedy: 'Is the project gone, renamed, or hidden from this account? Check JIRA_PROJECTS.',
+        message: `${doing(project)}: Jira refused the search`,
+        remedy: 'Check JIRA_PROJECTS, and that the project exists and this account may see it.',
       })
     }
   }
@@ -119,12 +119,12 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
 
 const checkClock = ({ problems, clock }: PollContext, jiraNow: number): void => {
   const difference = Math.round((clock() - jiraNow) / 1000)
-  const doing = 'the clock of this machine'
+  const doing = 'the clock of this host'
   if (Math.abs(difference) <= MAX_CLOCK_DIFFERENCE_S) problems.clear(doing)
   else
     problems.report(doing, {
       message: `${doing} is ${Math.abs(difference)} s ${difference > 0 ? 'ahead of' : 'behind'} Jira's: the order of a move there and a command here may be judged wrong`,
-      remedy: 'Synchronise it over the network (NTP).',
+      remedy: 'Synchronize it over the network (NTP).',
     })
 }
 
@@ -142,7 +142,7 @@ const poll = async (context: PollContext): Promise<void> => {
       jira.search(`${inProjects(some)} AND updated >= -${minutes}m ORDER BY updated ASC`, from),
     )
     // Then the search is at fault, and not the projects.
-    if (searched.length === 0) throw fail('refused', 'polling Jira: it refuses the search of every project')
+    if (searched.length === 0) throw fail('refused', 'polling Jira: Jira refused the search of every project')
     const found: Delivery[] = []
     for (const issue of issues) {
       const since = Math.max(from, cursor.began[projectOf(issue.ticket)] ?? now)

@@ -112,7 +112,7 @@ const removeMachine = async (operation: Operation, provider: Provider, row: Envi
 }
 
 const deleted = (ticket: string, rescued: string | null) => ({
-  summary: `${ticket} is deleted: its machine, its disk and its checkpoints are gone${rescued === null ? '' : `; ${rescued}`}`,
+  summary: `Deleted the machine of ${ticket}, its disk and its checkpoints${rescued === null ? '' : `; ${rescued}`}`,
   rescued: rescued ?? undefined,
 })
 
@@ -123,7 +123,7 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const earlier = earlierAttempts(operation).at(-1)
   let rescued = earlier?.detail.rescued ?? null
   const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
-  if (row === null) return rescued === null ? { skipped: `${ticket} has no environment` } : deleted(ticket, rescued)
+  if (row === null) return rescued === null ? { skipped: `${ticket} has no machine` } : deleted(ticket, rescued)
   const provider = await context.provider(row.provider)
   if (!force && !(await isDecided(earlier, provider, row))) {
     registry.setDetail(id, detail())

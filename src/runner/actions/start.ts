@@ -11,7 +11,7 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   registry.setDesired(ticket, 'running', by)
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
-    return { skipped: `${ticket} is running already` }
+    return { skipped: `${ticket} is already running` }
   await converge(operation, provider, row, 'running')
   await waitUntilReady(operation, provider, row)
   registry.setUnsavedWork(ticket, null)

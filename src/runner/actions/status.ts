@@ -5,7 +5,7 @@ import type { ActionRunner } from '../operation.ts'
 
 export const status: ActionRunner<'status'> = async ({ context }, { ticket }) => {
   const row = context.registry.environment(ticket)
-  if (row === null) return { summary: `${ticket} has no environment` }
+  if (row === null) return { summary: `${ticket} has no machine` }
   const provider = await context.provider(row.provider)
   const observed = await observe(provider, row)
   if (observed === 'gone')

@@ -134,8 +134,8 @@ describe('how it is answered', () => {
     // A reply is edited every five seconds at most.
     ahead += 6_000
     await stage.work(() => done('DROP-1 has a machine', 'DROP-1'))
-    await stage.work(() => done('checkpoint before of DROP-1 is made', 'DROP-1'))
-    await reply(stage, 'DROP-1', 'DROP-1 has a machine', 'checkpoint before of DROP-1 is made')
+    await stage.work(() => done('Made the checkpoint before of DROP-1', 'DROP-1'))
+    await reply(stage, 'DROP-1', 'DROP-1 has a machine', 'Made the checkpoint before of DROP-1')
     expect(replies(stage, 'DROP-1')).toHaveLength(1)
     // Whoever watches the ticket is notified once.
     for (const { method, path } of writes()) if (method === 'PUT') expect(path).toContain('notifyUsers=false')

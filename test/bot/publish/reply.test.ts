@@ -67,7 +67,7 @@ test.for([
   [
     'a checkpoint',
     view(
-      done('checkpoint before of DROP-1 is made', { seconds: 0 }),
+      done('Made the checkpoint before of DROP-1', { seconds: 0 }),
       {},
       {
         ...{ kind: 'checkpoint', name: 'before', why: 'command', commit: null, ...common },
@@ -101,13 +101,13 @@ test.for([
   ],
   [
     'nothing to do',
-    view({ result: 'skipped', reason: 'DROP-1 is running already', environment: null }),
-    ['Nothing to do: DROP-1 is running already.'],
+    view({ result: 'skipped', reason: 'DROP-1 is already running', environment: null }),
+    ['Nothing to do: DROP-1 is already running.'],
   ],
   [
     'a question about a machine that does not exist',
-    view(done('DROP-1 has no environment'), {}, { kind: 'status', ...common }),
-    ['DROP-1 has no environment. `/swarm create` creates its machine.'],
+    view(done('DROP-1 has no machine'), {}, { kind: 'status', ...common }),
+    ['DROP-1 has no machine. `/swarm create` creates its machine.'],
   ],
   [
     'a stop that found unsaved work',
@@ -248,12 +248,12 @@ test('in the minutes of grace an answer says when the machine is deleted', () =>
 })
 
 test('a command that cancels the delete after a merge says so', () => {
-  const skipped: Outcome = { result: 'skipped', reason: 'DROP-1 is running already', environment: environment() }
+  const skipped: Outcome = { result: 'skipped', reason: 'DROP-1 is already running', environment: environment() }
   const start: Action = { kind: 'start', ...common }
   const cancelled = 'The delete that was scheduled after the merge is cancelled.'
   expect(replied(view(skipped, {}, start))).not.toContain(cancelled)
   expect(replied(view(skipped, {}, { ...start, cancelsDelete: true }))).toContain(
-    `Nothing to do: DROP-1 is running already.\n\n${cancelled}`,
+    `Nothing to do: DROP-1 is already running.\n\n${cancelled}`,
   )
 })
 
