@@ -1,15 +1,17 @@
 /** Everything that the bot does by the clock: ticks, cron, polls and catching up. */
-import cron, { type ScheduledTask } from 'node-cron'
+import cron from 'node-cron'
 import { MAX_WAIT_MS } from '../backoff.ts'
 import { atMost, type Clock, openJumpWatch } from '../clock.ts'
 import type { Log } from '../log.ts'
 
 /** How often the clock is checked for a jump. Milliseconds. */
 const JUMP_CHECK_MS = 5_000
-/** The clock moved on by so much more: the machine slept, or its clock was set. */
+/** The clock moved on by more: the machine slept, or its clock was set. */
 const JUMP_MS = 60_000
 /** The pause after a run that threw. */
 const AFTER_ERROR_MS = 60_000
+/** Timers may fire early, and a cron expression must not match twice. */
+const AFTER_CRON_MS = 100
 
 export type ScheduleRow = {
   /** For the log. */
@@ -17,8 +19,8 @@ export type ScheduleRow = {
   /** Milliseconds from the end of a run to the next, or a cron expression. */
   every: number | string
   /**
-   * Never runs twice at once. A number that it returns is the wait until its next run, in place of `every`. `signal` aborts when
-   * the schedule is closed.
+   * Never runs twice at once. A number that it returns is the wait until its next run, in place of `every`; after an hour it runs
+   * all the same. `signal` aborts when the schedule is closed.
    */
   run: (signal: AbortSignal) => Promise<unknown>
   atStart?: boolean
@@ -31,69 +33,54 @@ export type Schedule = {
   /** Starts nothing more, and waits for what runs, at most `withinMs`. */
   close(withinMs: number): Promise<void>
 }
-type Row = {
-  start: () => void
-  restart: () => void
-  stop: () => void
-  run: () => Promise<unknown>
-  running: () => Promise<unknown> | null
+
+/** Milliseconds until the next match. */
+const untilNext = (expression: string): number => {
+  const [next] = cron.createTask(expression, () => {}).getNextRuns(1)
+  return next === undefined ? MAX_WAIT_MS : next.getTime() - Date.now() + AFTER_CRON_MS
 }
 
-const quiet = { info() {}, debug() {}, warn() {}, error() {} }
-
-/** The run throws nothing: an error is logged, and pauses the row. */
-const openRun = ({ name, run }: ScheduleRow, log: Log, signal: AbortSignal) => {
-  let running: Promise<unknown> | null = null
-  return {
-    running: () => running,
-    run: (): Promise<unknown> => {
-      if (signal.aborted) return Promise.resolve()
-      running ??= run(signal)
-        .catch((error: unknown) => {
-          log.error({ err: error }, name)
-          return AFTER_ERROR_MS
-        })
-        .finally(() => {
-          running = null
-        })
-      return running
-    },
-  }
-}
-
-const openRow = (row: ScheduleRow, log: Log, signal: AbortSignal): Row => {
-  const { every, atStart = false, afterJump = false } = row
-  const { run, running } = openRun(row, log, signal)
-  if (typeof every === 'string') {
-    const task: ScheduledTask = cron.schedule(every, () => run(), { noOverlap: true, unref: true, logger: quiet })
-    return {
-      ...{ run, running },
-      start: () => void (atStart && run()),
-      restart: () => {
-        // After a jump, a task would wait for the time before it to come again, or catch up on each time that has passed.
-        task.stop()
-        task.start()
-        if (afterJump) run()
-      },
-      stop: () => task.stop(),
-    }
-  }
+const openRow = (
+  { name, every, run, atStart = false, afterJump = false }: ScheduleRow,
+  log: Log,
+  signal: AbortSignal,
+) => {
   let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> | null = null
   const later = (wait: number) => {
     clearTimeout(timer)
     if (signal.aborted) return
-    timer = setTimeout(() => void next(), Math.min(wait, MAX_WAIT_MS))
+    timer = setTimeout(runNow, Math.min(wait, MAX_WAIT_MS))
     timer.unref()
   }
-  const next = async () => {
-    const wait = await run()
-    later(typeof wait === 'number' ? wait : every)
+  const usualWait = () => (typeof every === 'number' ? every : untilNext(every))
+  const runOnce = async () => {
+    try {
+      const wait = await run(signal)
+      later(typeof wait === 'number' ? wait : usualWait())
+    } catch (error) {
+      log.error({ err: error }, name)
+      later(Math.max(AFTER_ERROR_MS, usualWait()))
+    }
   }
+  const runNow = (): Promise<void> => {
+    if (signal.aborted) return Promise.resolve()
+    running ??= runOnce().finally(() => {
+      running = null
+    })
+    return running
+  }
+  if (atStart) void runNow()
+  else later(usualWait())
   return {
-    ...{ run, running },
-    start: () => (atStart ? void next() : later(every)),
-    restart: () => void (afterJump && next()),
+    run: runNow,
+    running: () => running,
     stop: () => clearTimeout(timer),
+    jumped: () => {
+      if (afterJump) void runNow()
+      // The wait until then was reckoned by the clock before.
+      else if (running === null && typeof every === 'string') later(usualWait())
+    },
   }
 }
 
@@ -102,12 +89,11 @@ export const openSchedule = (rows: readonly ScheduleRow[], { clock, log }: { clo
   const all = new Map(rows.map(row => [row.name, openRow(row, log, closing.signal)]))
   const jumped = openJumpWatch(clock, { ahead: JUMP_MS })
   const watch = setInterval(() => {
-    if (jumped()) for (const row of all.values()) row.restart()
+    if (jumped()) for (const row of all.values()) row.jumped()
   }, JUMP_CHECK_MS)
   watch.unref()
-  for (const row of all.values()) row.start()
   return {
-    run: async name => void (await all.get(name)?.run()),
+    run: async name => all.get(name)?.run(),
     close: async withinMs => {
       closing.abort()
       clearInterval(watch)

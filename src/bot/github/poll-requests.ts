@@ -28,6 +28,30 @@ export type PollRequests = {
   wait(): number
 }
 
+/**
+ * All pages of a list, newest first, as far as `goesOn` says; null when its first page has no news. Only that page is conditional:
+ * any news changes it.
+ */
+export const readPages = async <Entry>(
+  requests: PollRequests,
+  condition: Conditional,
+  request: (page: number, headers: Record<string, string>) => Promise<{ data: Entry[]; headers: Headers }>,
+  goesOn: (last: Entry) => boolean = () => true,
+): Promise<Omit<Page<Entry[]>, 'more'> | null> => {
+  const first = await requests.get(condition, headers => request(1, headers))
+  if (first === null) return null
+  const data = [...first.data]
+  let more = first.more
+  for (let page = 2; more; page += 1) {
+    const last = data.at(-1)
+    if (last === undefined || !goesOn(last)) break
+    const next = await requests.get(null, headers => request(page, headers))
+    data.push(...(next?.data ?? []))
+    more = next?.more ?? false
+  }
+  return { data, now: first.now, taken: first.taken }
+}
+
 /** What polling and comparing need. */
 export type PollContext = {
   github: GitHub

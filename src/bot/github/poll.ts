@@ -11,7 +11,7 @@ import type { Delivery } from '../../store/port.ts'
 import { githubFailure, isGitHubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
 import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './found.ts'
-import { isRateLow, openPollRequests, type PollContext } from './poll-requests.ts'
+import { isRateLow, openPollRequests, type PollContext, readPages } from './poll-requests.ts'
 import { pullRequestNow } from './pull-request.ts'
 
 /** How often the repositories to watch, and their present names, are read again. */
@@ -58,39 +58,33 @@ const pollPushes = async (
   }
 }
 
+/** The last change of these, or `since`, whichever is later. */
+const latest = (entries: readonly { updated_at: string }[], since: string): string =>
+  entries.reduce((newest, { updated_at }) => (updated_at > newest ? updated_at : newest), since)
+
 const pollComments = async (
   { requests, clock }: PollContext,
   repo: string,
   octokit: Octokit,
   { began, comments: since }: Cursor,
 ): Promise<(Found & { cursor: string }) | null> => {
-  const deliveries: Delivery[] = []
-  let newest = since
-  let first: { now: number; taken: () => void } | null = null
-  for (let number = 1; ; number += 1) {
-    const page = await requests.get(number === 1 ? { what: `${repo} comments`, variant: since } : null, headers =>
-      octokit.rest.issues.listCommentsForRepo({
-        ...parts(repo),
-        ...{ since, sort: 'updated', per_page: 100, page: number, headers },
-        // Newest first, so that any news changes the first page.
-        direction: 'desc',
-      }),
-    )
-    if (page === null) return null
-    first ??= page
-    for (const comment of page.data) {
-      if (comment.updated_at > newest) newest = comment.updated_at
-      // Compared as times: with a fraction of a second, the later text would sort first.
-      const isOld = Date.parse(comment.created_at) < Date.parse(began)
-      const delivery = isOld ? null : commentDelivery(repo, comment, clock())
-      if (delivery !== null) deliveries.push(delivery)
-    }
-    if (!page.more) break
-  }
+  const pages = await readPages(requests, { what: `${repo} comments`, variant: since }, (page, headers) =>
+    octokit.rest.issues.listCommentsForRepo({
+      ...parts(repo),
+      ...{ since, sort: 'updated', direction: 'desc', per_page: 100, page, headers },
+    }),
+  )
+  if (pages === null) return null
+  const { data, now, taken } = pages
+  const deliveries = data
+    // Compared as times: with a fraction of a second, the later text would sort first.
+    .filter(comment => Date.parse(comment.created_at) >= Date.parse(began))
+    .flatMap(comment => commentDelivery(repo, comment, clock()) ?? [])
+  const newest = latest(data, since)
   const lagging = iso(Date.parse(newest) - OVERLAP_MS)
-  const isStale = first.now - Date.parse(since) > MOVE_CURSOR_MS
-  const cursor = isStale ? iso(first.now - OVERLAP_MS) : lagging > since ? lagging : since
-  return { deliveries: deliveries.reverse(), cursor, taken: first.taken }
+  const isStale = now - Date.parse(since) > MOVE_CURSOR_MS
+  const cursor = isStale ? iso(now - OVERLAP_MS) : lagging > since ? lagging : since
+  return { deliveries: deliveries.reverse(), cursor, taken }
 }
 
 const pollPullRequests = async (
@@ -100,36 +94,33 @@ const pollPullRequests = async (
   rules: Rules,
   cursor: Cursor | null,
 ): Promise<(Found & { now: number; newest: string }) | null> => {
-  const deliveries: Delivery[] = []
-  const installation = await store.repositories.installation(repo)
   // The first poll reads the open ones: what had ended before was not ours.
   const state = cursor === null ? 'open' : 'all'
-  let newest = cursor?.pulls ?? ''
-  let first: { now: number; taken: () => void } | null = null
   const from = cursor === null ? '' : iso(Date.parse(cursor.pulls) - OVERLAP_MS)
-  for (let number = 1; ; number += 1) {
-    const page = await requests.get(number === 1 ? { what: `${repo} pulls`, variant: state } : null, headers =>
+  const pages = await readPages(
+    requests,
+    { what: `${repo} pulls`, variant: state },
+    (page, headers) =>
       octokit.rest.pulls.list({
         ...parts(repo),
-        ...{ state, sort: 'updated', direction: 'desc', per_page: 100, page: number, headers },
+        ...{ state, sort: 'updated', direction: 'desc', per_page: 100, page, headers },
       }),
-    )
-    if (page === null) return null
-    first ??= page
-    for (const data of page.data) {
-      if (data.updated_at > newest) newest = data.updated_at
-      if (data.updated_at < from) continue
-      const now = pullRequestNow(data)
-      const known = await store.pullRequests.get({ repo, number: data.number })
-      const began = cursor === null ? page.now : Date.parse(cursor.began)
-      const named = ticketOfPullRequest(now, rules)
-      const ticket = named === null ? null : await store.tickets.current(named)
-      const change = missedChange(now, known, ticket, began)
-      if (change !== null) deliveries.push(pullRequestDelivery(repo, data, change, known, installation, clock()))
-    }
-    if (!page.more || (page.data.at(-1)?.updated_at ?? '') < from) break
+    last => last.updated_at >= from,
+  )
+  if (pages === null) return null
+  const { data, now, taken } = pages
+  const installation = await store.repositories.installation(repo)
+  const began = cursor === null ? now : Date.parse(cursor.began)
+  const deliveries: Delivery[] = []
+  for (const listed of data.filter(({ updated_at }) => updated_at >= from)) {
+    const pullRequest = pullRequestNow(listed)
+    const known = await store.pullRequests.get({ repo, number: listed.number })
+    const named = ticketOfPullRequest(pullRequest, rules)
+    const ticket = named === null ? null : await store.tickets.current(named)
+    const change = missedChange(pullRequest, known, ticket, began)
+    if (change !== null) deliveries.push(pullRequestDelivery(repo, listed, change, known, installation, clock()))
   }
-  return { deliveries: deliveries.reverse(), now: first.now, newest, taken: first.taken }
+  return { deliveries: deliveries.reverse(), now, newest: latest(data, cursor?.pulls ?? ''), taken }
 }
 
 const pollRepository = async (context: PollContext, wanted: readonly PolledPart[], repo: string): Promise<void> => {
