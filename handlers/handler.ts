@@ -172,7 +172,7 @@ type Ending = 'stop' | 'delete' | 'nothing'
 export type Rules = {
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
-  /** A ticket needs one of these labels, in any case, to get a machine on its own. Empty: every ticket does. */
+  /** A ticket needs one of these labels, in any case, to get a machine automatically. Empty: every ticket does. */
   labels: readonly string[]
   /** Patterns of the branches that are served, `*` for any text. Empty: every branch. */
   branches: readonly string[]

@@ -119,7 +119,8 @@ const checkpointCommands = {
     group: 'Checkpoints',
     arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
     summary: 'Restore a checkpoint, by default the newest.',
-    details: 'The state before it is kept as checkpoint pre-restore-<time>.',
+    details:
+      'The previous state is kept as checkpoint pre-restore-<time>. Pushed commits and sent messages are not undone.',
     example: 'agent-swarm restore DROP-2100 before-refactor',
     options: changeOptions,
     load: () => import('./commands/restore.ts'),
@@ -134,11 +135,11 @@ const reachCommands = {
       { name: '-- command', kind: 'command line', many: true },
     ],
     summary: 'Open a shell in a machine, or run a command there.',
-    details: 'With --config, make each machine a host of ssh itself, so that scp, rsync and editors reach it too.',
+    details: 'With --config, print or install the ssh configuration of the machines, for scp, rsync and editors too.',
     example: 'agent-swarm ssh DROP-2100 -- git status',
     options: {
       start,
-      config: flag('Print an OpenSSH host for the ticket, or for all tickets.'),
+      config: flag('Print the ssh configuration for the ticket, or for all tickets.'),
       install: flag(
         'With --config: keep a file with all hosts in ~/.ssh, updated at each change, and include it in ~/.ssh/config. For one AGENT_SWARM_HOME at a time.',
       ),

@@ -112,7 +112,7 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
     { projects: searched, tickets: withoutMachine.map(({ ticket }) => ticket) },
     withoutMachine.length === 0
       ? 'watching projects in Jira; every ticket in progress has a machine'
-      : 'watching projects in Jira. These tickets are in progress without a machine, and get none on their own: agent-swarm bot inbox jira shows which of them would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
+      : 'watching projects in Jira. These tickets are in progress without a machine, and get none automatically: agent-swarm bot inbox jira shows which of them would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
   )
   return searched
 }

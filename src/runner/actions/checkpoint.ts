@@ -36,7 +36,7 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   const provider = await context.provider(row.provider)
   const earlier = earlierAttempts(operation).at(-1)?.detail
   const name = requested ?? earlier?.name ?? timestamp(context.clock())
-  const made = { summary: `Made the checkpoint ${name} of ${ticket}` }
+  const made = { summary: `Made checkpoint ${name} of ${ticket}` }
   if ((await syncCheckpoints(context, provider, row)).includes(name)) {
     // An earlier attempt of this action made it, or the same push was reported before.
     if (earlier?.name === name) return made

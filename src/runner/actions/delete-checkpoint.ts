@@ -10,7 +10,7 @@ export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operat
   const provider = await context.provider(row.provider)
   if (provider.deleteCheckpoint === undefined)
     throw fail('unsupported', `${provider.name} cannot delete a single checkpoint`, 'It is deleted with its machine.')
-  const deleted = { summary: `Deleted the checkpoint ${name} of ${ticket}` }
+  const deleted = { summary: `Deleted checkpoint ${name} of ${ticket}` }
   const names = await syncCheckpoints(context, provider, row)
   if (!names.includes(name)) {
     // An earlier attempt of this action deleted it.

@@ -59,7 +59,7 @@ const rescueWork = async (operation: Operation, provider: Provider, row: Environ
     stream: (script, into) =>
       guest.stream(provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal: caller.signal }),
   })
-  return `its unsaved work (${describeUnsavedWork(unsaved)}) is kept in ${underHome(context, folder)}`
+  return `unsaved work (${describeUnsavedWork(unsaved)}) is rescued in ${underHome(context, folder)}`
 }
 
 /** Stops the machine, whose work could not be saved. Returns the failure of the delete. */

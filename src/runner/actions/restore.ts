@@ -67,8 +67,9 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
     registry.setStatus(ticket, 'stopped')
     registry.setAddress(ticket, null)
   }
-  const where = kept.size === 0 ? '' : `; its previous state is kept as ${[...kept].join(' and ')}`
+  const keeps = kept.size === 1 ? 'its previous state is' : 'its previous states are'
+  const where = kept.size === 0 ? '' : `; ${keeps} kept as ${[...kept].join(' and ')}`
   return {
-    summary: `Restored ${ticket} to ${name}${where}. A restore does not undo pushed commits or sent messages`,
+    summary: `Restored ${ticket} to ${name}${where}`,
   }
 }

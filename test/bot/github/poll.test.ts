@@ -242,13 +242,11 @@ describe('a whole bot with a token', () => {
     // The bot's comments quote commands, and are its own.
     await stage.work(() => ({
       result: 'done',
-      summary: 'Made the checkpoint before',
+      summary: 'Made checkpoint before',
       environment: running,
       seconds: 1,
     }))
-    await until('the reply', async () =>
-      (await comments()).find(({ body }) => body.includes('Made the checkpoint before')),
-    )
+    await until('the reply', async () => (await comments()).find(({ body }) => body.includes('Made checkpoint before')))
     expect((await comments()).map(({ author }) => author)).toEqual(['dev', 'dev', 'dev', 'dev'])
   })
 
