@@ -179,7 +179,9 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
     if (row === null) return []
     const { ticket, provider, vmId, baseImage, createdAt, createdBy, unsavedWork } = row
-    const { status, ip, ssh } = report === null ? row : stateOf(row, vm)
+    // A row that changed meanwhile, for example because its create ended, is newer than the hypervisor's list.
+    const isNewer = row.vmId !== read.vmId || row.status !== read.status
+    const { status, ip, ssh } = report === null || isNewer ? row : stateOf(row, vm)
     return [
       {
         ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, createdBy, ssh },

@@ -141,7 +141,7 @@ describe('Ctrl-C', () => {
     expect(code).toBe(130)
     expect(screen).toContain('Exiting now. The next command or the runner recovers the interrupted operation.')
     expect(await list()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
-    expect((await cli.swarm(['status', 'DROP-1'])).stdout).toContain('interrupted: the next command on it')
+    expect((await cli.swarm(['status', 'DROP-1'])).stdout).toContain('was interrupted; the next command on the ticket')
     const states = join(cli.home, 'state/synthetic-state')
     const [state = ''] = readdirSync(states)
     rmSync(join(states, state))
