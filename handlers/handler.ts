@@ -226,7 +226,7 @@ export type Decision =
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
     }
-  /** The event asks for nothing. */
+  /** The event needs no action. */
   | { verdict: 'ignored'; reason: string }
   /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }

@@ -79,7 +79,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
     expect(outcome).toMatchObject({
       result: 'done',
       summary: expect.stringMatching(
-        /^Deleted the machine of DROP-1, its disk and its checkpoints; unsaved work \(2 uncommitted changes, 4 untracked files, 2 stashes, 1 unpushed commit in \/.*\/shop\) is kept in ~\/rescued\/DROP-1-\d{8}-\d{6}$/,
+        /^Deleted the machine of DROP-1, its disk and its checkpoints; unsaved work \(2 uncommitted changes, 4 untracked files, 2 stashes, 1 unpushed commit in \/.*\/shop\) is rescued in ~\/rescued\/DROP-1-\d{8}-\d{6}$/,
       ),
     })
     expect(phases).toEqual([LOOKING, SAVING, CHECKING, 'delete'])
