@@ -15,6 +15,8 @@ type BuildNote = {
 }
 
 const PREFIX = 'building-'
+/** The name of an image has no dot, unlike that of an unfinished file. */
+const NOTE = /^building-[^.]+$/
 
 const busy = (name: string, pid: number) =>
   fail(
@@ -26,7 +28,7 @@ const busy = (name: string, pid: number) =>
 /** Notes the build, after removing what killed builds left. Returns a function that removes the note. */
 export const beginBuild = async (context: Context, name: string, folder: string): Promise<() => void> => {
   const root = join(context.home, 'kvm')
-  for (const file of readdirSync(root).filter(each => each.startsWith(PREFIX))) {
+  for (const file of readdirSync(root).filter(each => NOTE.test(each))) {
     const note = JSON.parse(readFileSync(join(root, file), 'utf8')) as BuildNote
     const { pid, machines = [] } = note
     if (!isProcessAlive(pid)) {

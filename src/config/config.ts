@@ -5,38 +5,27 @@ import { isAbsolute, join } from 'node:path'
 import { providers } from '../../providers/index.ts'
 import type { ProviderName } from '../domain.ts'
 import { fail } from '../errors.ts'
+import type { Setting } from '../schema/forms.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
 import { configFileIn } from './home.ts'
-import { settings } from './settings.ts'
+import { type PlainValues, plainSettings, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
 
 export type { AppSettings, JiraSettings, TokenSettings } from './sides.ts'
 export { parseSetting } from './values.ts'
 
-export type Config = Readonly<{
+type Derived = {
   home: string
-  host: string
-  port: number
-  logLevel: string
-  /** Null: the first that is available. */
-  provider: ProviderName | null
   /** The values of each provider's settings. */
   providerSettings: Readonly<Record<ProviderName, Readonly<Record<string, unknown>>>>
-  baseImage: string
   size: MachineSize
   /** The largest size that a repository may ask for. */
   limits: MachineSize
-  botUrl: string | null
-  runnerToken: string | null
-  /** How many actions a runner does at the same time. */
-  runnerSlots: number
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
   /** Jira accounts that may command on every ticket. */
   jiraCommanders: readonly string[]
-  /** Between two polls. */
-  pollSeconds: number
   github: AppSettings | TokenSettings | null
   jira: JiraSettings | null
   /** Why `bot` and `up` cannot start, one sentence each. */
@@ -45,7 +34,9 @@ export type Config = Readonly<{
   secrets: readonly string[]
   /** The environment of this process. Programs that we start see a few variables of it (exec.ts). */
   environment: Environment
-}>
+}
+/** The plain settings, and what is made of the others. */
+export type Config = PlainValues & Readonly<Derived>
 
 /** AGENT_SWARM_HOME. Reads and makes nothing. */
 export const homeIn = (environment: Environment = process.env): string =>
@@ -103,10 +94,14 @@ const readSizes = (values: Values): Pick<Config, 'size' | 'limits'> => {
 const readProviders = (values: Values): Config['providerSettings'] =>
   Object.fromEntries(providers.map(({ name, settings }) => [name, values.readAll(settings)]))
 
-const providerSecrets = (providerSettings: Config['providerSettings']) =>
-  providers.flatMap(({ name, settings }) =>
-    Object.entries(settings).flatMap(([setting, { secret }]) => (secret ? [providerSettings[name]?.[setting]] : [])),
+/** The values of all secret settings, and the private key, which may come from a file. */
+const readSecrets = (values: Values, github: Config['github']): string[] => {
+  const rows: [string, Setting][] = Object.entries(settings)
+  const secrets = values.readAll(Object.fromEntries(rows.filter(([, { secret }]) => secret)))
+  return [...Object.values(secrets), github?.via === 'app' ? github.privateKey : null].filter(
+    secret => typeof secret === 'string',
   )
+}
 
 /**
  * Reads file, environment and flags; the later wins. Throws `not-configured` with every mistake. What only the bot lacks goes
@@ -124,31 +119,15 @@ export const readConfig = async (
   const { read, problems } = values
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, not "${home}".`)
   const sides = readSides(values)
-  const { github, jira } = sides
-  const providerSettings = readProviders(values)
   const config: Config = {
     home,
-    host: read('host'),
-    port: read('port'),
-    logLevel: read('logLevel'),
-    provider: read('provider'),
-    providerSettings,
-    baseImage: read('baseImage'),
+    ...values.readAll(plainSettings),
+    providerSettings: readProviders(values),
     ...readSizes(values),
-    botUrl: read('botUrl'),
-    runnerToken: read('runnerToken'),
-    runnerSlots: read('runnerSlots'),
-    pollSeconds: read('pollSeconds'),
     assignees: read('jiraAssignees'),
     jiraCommanders: read('jiraCommanders') ?? [],
     ...sides,
-    secrets: [
-      ...(github?.via === 'app' ? [github.privateKey, github.webhookSecret] : [github?.token]),
-      jira?.apiToken,
-      jira?.webhookSecret,
-      read('runnerToken'),
-      ...providerSecrets(providerSettings),
-    ].filter(secret => typeof secret === 'string'),
+    secrets: readSecrets(values, sides.github),
     environment,
   }
   if (problems.length > 0)

@@ -188,6 +188,9 @@ const machines = {
     says: 'The base image that machines are cloned from.',
     example: 'node-24',
   },
+} as const satisfies Record<string, Setting>
+
+const sizes = {
   cpus: { env: 'AGENT_SWARM_CPUS', form: integer(1, 64), default: 2, says: 'Virtual CPUs of a machine.', example: 4 },
   memoryMiB: {
     env: 'AGENT_SWARM_MEMORY_MIB',
@@ -223,7 +226,10 @@ const machines = {
   },
 } as const satisfies Record<string, Setting>
 
-const general = { ...githubApp, ...githubToken, ...githubApi, ...jira, ...processes, ...machines }
+/** Those that Config has under their own names, as they are. */
+export const plainSettings = { ...processes, ...machines }
+export type PlainValues = SettingValues<typeof plainSettings>
+const general = { ...githubApp, ...githubToken, ...githubApi, ...jira, ...plainSettings, ...sizes }
 export type SettingName = keyof typeof general
 export type GeneralValues = SettingValues<typeof general>
 
@@ -238,7 +244,7 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Setting>>>>
   'GitHub, both ways': githubApi,
   Jira: jira,
   'Bot and runner': processes,
-  Machines: machines,
+  Machines: { ...machines, ...sizes },
   ...Object.fromEntries(providerGroups),
 }
 export const settings: typeof general & Readonly<Record<string, Setting>> = Object.assign(

@@ -1,6 +1,6 @@
 /** The value of one setting, out of flags, environment and file: the first that has it wins. */
 import * as v from 'valibot'
-import { issueText, quoteValue, type Setting, unknownNameMessage } from '../schema/forms.ts'
+import { issueText, quoteValue, type Setting, type SettingValues, unknownNameMessage } from '../schema/forms.ts'
 import { readYaml } from '../schema/yaml.ts'
 import { MAX_CONFIG_FILE } from './home.ts'
 import { type GeneralValues, type SettingName, settings } from './settings.ts'
@@ -13,8 +13,8 @@ export type Values = {
   isGiven(name: SettingName): boolean
   /** Its value. When it is missing, empty or wrong: its default, or null. */
   read<Name extends SettingName>(name: Name): GeneralValues[Name]
-  /** The values of a provider's settings. */
-  readAll(rows: Readonly<Record<string, Setting>>): Record<string, unknown>
+  /** The values of a table of settings. */
+  readAll<Rows extends Readonly<Record<string, Setting>>>(rows: Rows): SettingValues<Rows>
   /** What is wrong, one sentence each; grows as values are read. */
   problems: string[]
 }
@@ -86,9 +86,10 @@ export const openValues = async (
   }
   return {
     isGiven: name => given(name, settings[name]) !== null,
-    // The row's form makes the value of this type.
+    // The row's form makes the value of its type.
     read: <Name extends SettingName>(name: Name) => read(name, settings[name]) as GeneralValues[Name],
-    readAll: rows => Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, read(name, row)])),
+    readAll: <Rows extends Readonly<Record<string, Setting>>>(rows: Rows) =>
+      Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, read(name, row)])) as SettingValues<Rows>,
     problems,
   }
 }

@@ -12,6 +12,10 @@ const renameMember = (table: string, column: string, path: string, from: string,
     where json_type(${column}, ${old}) is not null;`
 }
 
+/** SQL that gives a phase of the journal another name. */
+const renamePhase = (from: string, to: string): string =>
+  `update operation set phases = replace(phases, '"phase":"${from}"', '"phase":"${to}"');`
+
 export const migrations = [
   `
   create table environment (
@@ -140,5 +144,8 @@ export const migrations = [
   ${renameMember('operation', 'outcome', '$.environment', 'workAtRisk', 'unsavedWork')}
   update operation set outcome = json_set(outcome, '$.failure.kind', 'unsaved-work')
     where json_extract(outcome, '$.failure.kind') = 'work-at-risk';
+  ${renamePhase('looking for work at risk', 'looking for unsaved work')}
+  ${renamePhase('saving work', 'saving unsaved work')}
+  ${renamePhase('proving it', 'checking the saved work')}
   `,
 ] as const

@@ -27,7 +27,8 @@ test('all recorded payloads of GitHub are parsed without harm, and only some are
     expect(githubLane(name, payload)).toMatch(/^github:/)
     return 'event' in parsed ? [`${name} ${parsed.event.kind}`] : []
   })
-  expect([...new Set(events)].sort()).toEqual(['issue_comment comment', 'pull_request pull-request', 'push push'])
+  expect(events.length).toBeLessThan(recorded.length / 2)
+  expect(events).toEqual(expect.arrayContaining(['issue_comment comment', 'pull_request pull-request', 'push push']))
 })
 
 /** Replaces the value at a path that the numbers choose. */

@@ -144,7 +144,7 @@ test('every mistake is reported at once, each with its place and what the value 
   )
   expect(messages.sort()).toEqual([
     '--bot-url must be a host name or an https URL (http on loopback only), not "http://bot.example".',
-    '--provider must be one of kvm, tart, hyperv, aws, synthetic, not "vmware".',
+    `--provider must be one of ${providerNames.join(', ')}, not "vmware".`,
     'GITHUB_REPOSITORIES[1] is not a repository (write owner/name): "shop".',
     'JIRA_HOST must be a host name or an https URL (http on loopback only), not "http://jira.example".',
     'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent, not "loud".',

@@ -56,7 +56,7 @@ test('the next command removes what a killed (-9) create left', async () => {
 test('Ctrl-C at a checkpoint leaves none of it, and the machine as it was', async () => {
   const { vmId } = await listed(FIRST)
   const names = await virsh('snapshot-list', vmId, '--name')
-  const { code, screen } = await typeOn(['checkpoint', FIRST, 'one'], [{ prompt: 'checkpoint ', text: CTRL_C }])
+  const { code, screen } = await typeOn(['checkpoint', FIRST, 'cut-short'], [{ prompt: 'checkpoint ', text: CTRL_C }])
   expect(screen).toMatch(new RegExp(`checkpoint of ${FIRST}: cancelled; no checkpoint `))
   expect(code).toBe(1)
   expect(await virsh('snapshot-list', vmId, '--name')).toBe(names)

@@ -6,6 +6,9 @@ import { beforeAll, expect, test } from 'vitest'
 import { until } from '../support/wait.ts'
 import { ensureMachines, entry, FIRST, home, inside, list, listed, SECOND, swarm, swarmEnvironment } from './cli.ts'
 
+/** New in each run: the machines may be kept from one to the next. */
+const CHECKPOINT = `one-${process.pid}`
+
 beforeAll(() => ensureMachines(FIRST, SECOND))
 
 test('each has its own address, and its own service on the same port', async () => {
@@ -65,11 +68,11 @@ test('a restore brings disk and memory back', async () => {
     FIRST,
     'echo before > state; (setsid nohup sh -c "n=0; while :; do n=\\$((n+1)); echo \\$n > counter; sleep 1; done" >/dev/null 2>&1 &)',
   )
-  expect(await swarm('checkpoint', FIRST, 'one')).toMatchObject({ code: 0 })
+  expect(await swarm('checkpoint', FIRST, CHECKPOINT)).toMatchObject({ code: 0 })
   await inside(FIRST, 'echo after > state; echo x > later; pkill -f "whil[e] :"; sync')
-  expect(await swarm('restore', FIRST, 'one')).toMatchObject({
+  expect(await swarm('restore', FIRST, CHECKPOINT)).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(/back at one\b.*pre-restore-/),
+    stdout: expect.stringMatching(new RegExp(`back at ${CHECKPOINT}\\b.*pre-restore-`)),
   })
   expect(await inside(FIRST, 'cat state; test -e later || echo gone')).toBe('before\ngone')
   // The loop was killed after the checkpoint, and counts again: its memory came back with the disk.
@@ -79,7 +82,10 @@ test('a restore brings disk and memory back', async () => {
     every: 500,
   })
   const { checkpoints } = await listed(FIRST)
-  expect(checkpoints.slice(checkpoints.indexOf('one'))).toEqual(['one', expect.stringMatching(/^pre-restore-/)])
+  expect(checkpoints.slice(checkpoints.indexOf(CHECKPOINT))).toEqual([
+    CHECKPOINT,
+    expect.stringMatching(/^pre-restore-/),
+  ])
 })
 
 test('the other machine never noticed', async () => {

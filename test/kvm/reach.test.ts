@@ -105,7 +105,7 @@ test('its ports are local ports while forward or ssh runs, and not afterwards', 
   const forward = beside(process.execPath, [entry, 'forward', TICKET, `${web}:3000`, `${database}:5432`])
   await until('both lines', () => forward.output.stdout.split('\n').length === 3, { within: 60_000 })
   expect(forward.output.stdout).toContain(`http://127.0.0.1:${web} `)
-  expect(forward.output.stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${database} .*5432$`, 'm'))
+  expect(forward.output.stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${database} .*\\b5432\\b`, 'm'))
   expect(await page(web)).toBe(`${TICKET}\n`)
   // A port that is taken is refused, with another one that is free.
   expect(await swarm('forward', TICKET, `${web}:3000`)).toMatchObject({

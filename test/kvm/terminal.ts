@@ -12,7 +12,7 @@ export const typeOn = async (
   environment: Record<string, string> = {},
 ): Promise<{ screen: string; code: number }> => {
   const command = [process.execPath, entry, ...words]
-  const { screen, code } = await onTerminal(command, { ...swarmEnvironment, ...environment }, steps)
+  const { screen, code } = await onTerminal(command, { ...swarmEnvironment, LC_ALL: 'C.UTF-8', ...environment }, steps)
   return { code, screen: stripVTControlCharacters(screen) }
 }
 

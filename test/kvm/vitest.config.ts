@@ -12,10 +12,11 @@ export default defineConfig({
     pool: 'forks',
     testTimeout: 15 * 60_000,
     hookTimeout: 20 * 60_000,
+    // Group 0, the default, would run last.
     projects: [
-      { extends: true, test: { name: 'machines', include: [files], exclude: [last], sequence: { groupOrder: 0 } } },
+      { extends: true, test: { name: 'machines', include: [files], exclude: [last], sequence: { groupOrder: 1 } } },
       // It deletes the machines that the others begin with.
-      { extends: true, test: { name: 'delete', include: [last], sequence: { groupOrder: 1 } } },
+      { extends: true, test: { name: 'delete', include: [last], sequence: { groupOrder: 2 } } },
     ],
   },
 })

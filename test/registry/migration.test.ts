@@ -106,3 +106,12 @@ test('no member has its former name', () => {
   ].map(({ cell }) => String(cell))
   for (const cell of cells) expect(cell).not.toMatch(/"(said|because|kept|workAtRisk)":|work-at-risk/)
 })
+
+test('phases have their present names', () => {
+  const phases = ['DROP-2', 'DROP-3'].flatMap(ticket => registry.operations(ticket, 100)).flatMap(row => row.phases)
+  const names = phases.map(({ phase }) => phase)
+  expect([...new Set(names)]).toEqual(
+    expect.arrayContaining(['looking for unsaved work', 'saving unsaved work', 'checking the saved work']),
+  )
+  for (const former of ['looking for work at risk', 'saving work', 'proving it']) expect(names).not.toContain(former)
+})

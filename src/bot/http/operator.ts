@@ -4,13 +4,14 @@
  * can read. A runner's token opens nothing here.
  */
 import { randomBytes } from 'node:crypto'
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
+import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
 import type { DeliveryRow, ReplayResult, Request, Store } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
@@ -102,14 +103,6 @@ const readText = (home: string): string | null => {
     return null
   }
 }
-/** Readers see the whole file or none. */
-const writeText = (home: string, text: string): void => {
-  const temporary = `${fileIn(home)}.${process.pid}`
-  writeFileSync(temporary, text, { mode: 0o600 })
-  chmodSync(temporary, 0o600)
-  renameSync(temporary, fileIn(home))
-}
-
 export const openOperator = async (options: OperatorOptions): Promise<{ close(): Promise<void> }> => {
   const { home, log } = options
   const token = randomBytes(32).toString('hex')
@@ -128,7 +121,7 @@ export const openOperator = async (options: OperatorOptions): Promise<{ close():
   })
   const { port } = server.address() as AddressInfo
   const text = JSON.stringify({ url: `http://127.0.0.1:${port}`, token })
-  writeText(home, text)
+  writeFileAtomic(fileIn(home), text, { mode: 0o600 })
   return {
     close: () =>
       new Promise(resolve => {
