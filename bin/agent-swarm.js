@@ -13,9 +13,9 @@ if (process.argv[2] === '--version') {
   const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   process.stdout.write(`${version}\n`)
 } else {
-  // In our private home: others could put code into a shared cache. A completion makes no folder.
+  // In our private home: others could put code into a shared cache. A completion makes no folder, and a relative path is refused.
   const home = process.env.AGENT_SWARM_HOME || path.join(os.homedir(), '.agent-swarm')
-  if (process.argv[2] !== 'completion' || fs.existsSync(home))
+  if (path.isAbsolute(home) && (process.argv[2] !== 'completion' || fs.existsSync(home)))
     module.enableCompileCache(path.join(home, 'cache', 'compile'))
   // A checkout runs the TypeScript itself. Node strips no types under node_modules, so a package holds compiled JavaScript.
   let main

@@ -118,7 +118,7 @@ const judge = (words: readonly string[], line: number, allowed: string | null, c
   if (fork !== null && allowed !== fork.head) return forkNotAllowed(allowed)
   const { action } = meaning
   const later = laterEvent(action.kind, since)
-  if (later !== null) return { answer: `Not done: ${later} after this command.` }
+  if (later !== null) return { answer: `Skipped: ${later} after this command.` }
   return {
     action: action.kind === 'create' ? { ...action, machine: rules.machine } : action,
     granted: permission.reason,

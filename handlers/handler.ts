@@ -172,7 +172,7 @@ type Ending = 'stop' | 'delete' | 'nothing'
 export type Rules = {
   projects: readonly string[]
   assignees: 'me' | 'any' | readonly string[]
-  /** A ticket needs one of these labels, in any case, to get a machine on its own. Empty: every ticket does. */
+  /** A ticket needs one of these labels, in any case, to get a machine automatically. Empty: every ticket does. */
   labels: readonly string[]
   /** Patterns of the branches that are served, `*` for any text. Empty: every branch. */
   branches: readonly string[]
@@ -226,7 +226,7 @@ export type Decision =
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
     }
-  /** The event asks for nothing. */
+  /** The event needs no action. */
   | { verdict: 'ignored'; reason: string }
   /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
@@ -252,7 +252,7 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
 /** What the actions of one event have in common. */
 export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
 export const stop = (base: ActionBase, environment: Environment | null): Decision => {
-  if (environment === null) return ignored(`${base.ticket} has no environment`)
+  if (environment === null) return ignored(`${base.ticket} has no machine`)
   return environment.status === 'stopped'
     ? ignored(`${base.ticket} is already stopped`)
     : act([{ kind: 'stop', ...base }])

@@ -36,7 +36,7 @@ export const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Ru
   const project = projectOf(ticket)
   if (!rules.projects.includes(project))
     return previous === null
-      ? ignored(`${project} is not served here, and ${from} has no environment`)
+      ? ignored(`${project} is not served here, and ${from} has no machine`)
       : leaveBehind(event, facts, base, 'project-not-served')
   if (previous !== null && environment !== null) return leaveBehind(event, facts, base, 'two-machines')
 

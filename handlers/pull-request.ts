@@ -48,14 +48,14 @@ const whenEnded = (
   const { ticket } = base
   // Any event may be the first to show the end; the end takes effect once.
   if (!isEnd(event) && stateDecided) return nothingToDo(ticket)
-  if (environment === null) return ignored(`${ticket} has no environment`)
+  if (environment === null) return ignored(`${ticket} has no machine`)
   const [other] = others
   if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterRequest !== null) return overridden(laterRequest)
   if (ticketRestarted) return ignored(`${ticket} was moved in progress after that`)
   const ending = rules[state]
   if (ending === 'stop') return stop(base, environment)
-  if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules ask for nothing`)
+  if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules require no action`)
   const { graceMinutes: minutes } = rules
   return state === 'merged' && minutes > 0 && event.change !== 'grace over'
     ? {

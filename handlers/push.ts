@@ -12,7 +12,7 @@ export const push: Handler<'push'> = (event, { environment, live }, rules) => {
   const ticket = findTicket([branch], rules.projects)
   if (ticket === null) return ignored('no ticket in the branch name')
   if (!isBranchServed(branch, rules)) return ignored('the branch is not served here')
-  if (environment === null) return ignored(`${ticket} has no environment`)
+  if (environment === null) return ignored(`${ticket} has no machine`)
   // The checkpoint of a machine that is being created waits in the queue; the runner decides by the state it finds then.
   if (environment.status !== 'running' && environment.status !== 'creating')
     return ignored(`${ticket} is ${environment.status}`)

@@ -74,7 +74,7 @@ export const slashCommands = {
   },
   restore: {
     usage: 'restore [name]',
-    summary: 'Restores a checkpoint, by default the newest. The state before it is kept as `pre-restore-…`.',
+    summary: 'Restores a checkpoint, by default the newest. The previous state is kept as `pre-restore-…`.',
     example: '/swarm restore before-refactor',
     maxWords: 1,
     interpret: named((name, base) => ({ kind: 'restore', name, ...base })),

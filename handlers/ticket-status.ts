@@ -50,9 +50,9 @@ const inBacklog = ({ facts, base }: Context): Decision => stop(base, facts.envir
 
 const done = ({ facts, rules, base }: Context): Decision => {
   const { environment, now, hadPullRequest } = facts
-  if (environment === null) return ignored(`${base.ticket} has no environment`)
+  if (environment === null) return ignored(`${base.ticket} has no machine`)
   const ending = rules.done ?? (hadPullRequest ? 'stop' : 'delete')
-  if (ending === 'nothing') return ignored(`${base.ticket} is done; the rules ask for nothing`)
+  if (ending === 'nothing') return ignored(`${base.ticket} is done; the rules require no action`)
   // A delete needs a state that was read just now.
   return ending === 'stop' || now === 'unreadable'
     ? stop(base, environment)

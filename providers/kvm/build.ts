@@ -112,7 +112,7 @@ const checkBuild = async (context: Context, { name, from }: BuildBase): Promise<
   if ((await listImages(context)).includes(name))
     throw fail(
       'already-exists',
-      `there is already a base image ${name}`,
+      `the base image ${name} already exists`,
       'Machines may depend on it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
     )
   return { pool, versions: versions.all }

@@ -1,4 +1,4 @@
-/** Whether machines use hardware virtualisation (`kvm`) or emulation (`qemu`). A device node proves nothing; a boot does. */
+/** Whether machines use hardware virtualization (`kvm`) or emulation (`qemu`). A device node proves nothing; a boot does. */
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -47,8 +47,8 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
       'hypervisor-unreachable',
       session
         ? `An installed libvirt starts this user's daemon by itself: ${system.install}. It needs XDG_RUNTIME_DIR, or a writable home.`
-        : `Start it: ${system.start}. Where there is no such service, install it first: ${system.install}`,
-      `libvirt does not answer at ${uri}`,
+        : `Start it: ${system.start}. If that service does not exist, install it first: ${system.install}`,
+      `no answer at ${uri}`,
     ],
     // A domain, a network or a storage pool.
     [/is already active|already running/i, 'already-running'],
@@ -99,7 +99,7 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
       'unsupported',
       'Install OVMF (edk2-ovmf), or use AGENT_SWARM_KVM_FIRMWARE=bios.',
     ],
-    [/Permission denied/, 'permission', 'libvirt may not read or write there. Its images belong into its own pool.'],
+    [/Permission denied/, 'permission', 'libvirt may not read or write there. Its images belong in its own pool.'],
   ])
 }
 

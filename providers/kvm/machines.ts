@@ -112,7 +112,7 @@ const requireImage = async (context: Context, baseImage: string): Promise<void> 
   if (!(await listImages(context)).includes(baseImage))
     throw fail(
       'no-such-image',
-      `there is no base image ${baseImage}`,
+      `the base image ${baseImage} does not exist`,
       `Make it: agent-swarm init-base ${baseImage} --from debian-packages (or --from FILE, a cloud image).`,
     )
 }
@@ -225,7 +225,7 @@ export const available = async ({ virsh, settings }: Context): ReturnType<Provid
   if (platform !== 'linux' || arch !== 'x64')
     return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
   try {
-    const versions = await virsh.run(['version', '--daemon'], { deadline: 10_000, doing: 'asking libvirt' })
+    const versions = await virsh.run(['version', '--daemon'], { deadline: 10_000, doing: 'connecting to libvirt' })
     const reason = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(versions).libvirt) : null
     return reason === null ? { available: true } : { available: false, reason: `${reason}.`, remedy: USE_BIOS }
   } catch (error) {

@@ -12,7 +12,7 @@ export const kvmSettings = {
     env: 'AGENT_SWARM_KVM_DOMAIN_TYPE',
     form: oneOf('auto', 'kvm', 'qemu'),
     default: 'auto',
-    says: '`kvm` is hardware virtualisation, `qemu` is emulation; `auto` uses `kvm` if a test guest boots with it.',
+    says: '`kvm` is hardware virtualization, `qemu` is emulation; `auto` uses `kvm` if a test guest boots with it.',
     example: 'qemu',
   },
   kvmFirmware: {

@@ -31,7 +31,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
     try {
       return await run('virsh', ['--connect', settings.kvmUri, '--quiet', ...argv], {
         deadline: DEFAULT_DEADLINE_MS,
-        doing: 'asking libvirt',
+        doing: 'connecting to libvirt',
         ...options,
         answers: [1],
       })
@@ -58,7 +58,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
     ask: async (commands: readonly Command[], options: RunOptions = {}): Promise<Answer> => {
       if (commands.length === 0) return { stdout: '', stderr: '' }
       const { stdout, stderr } = await callAll(commands, options)
-      if (isDisconnected(stderr)) throw failed('asking libvirt', stderr)
+      if (isDisconnected(stderr)) throw failed('connecting to libvirt', stderr)
       return { stdout, stderr }
     },
     /** Runs all commands in one process, and fails when any of them failed. Returns their output. */

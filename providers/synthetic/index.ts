@@ -29,7 +29,7 @@ const checkpointFolder = (context: Context, id: string, name: string): string =>
 const requireMark = async (context: Context, id: string): Promise<Mark> => {
   folderOf(context, id)
   const mark = await readMark(context.marks, id)
-  if (mark === null) throw fail('no-such-vm', `there is no synthetic machine ${id}`)
+  if (mark === null) throw fail('no-such-vm', `the synthetic machine ${id} does not exist`)
   return mark
 }
 const requireRunning = async (context: Context, id: string): Promise<string> => {
@@ -150,7 +150,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
       await requireMark(context, id)
       throw fail(
         'unsupported',
-        `${id} is synthetic: there is no machine and no SSH`,
+        `${id} is synthetic: a folder, without SSH`,
         'Run commands in its folder: agent-swarm ssh <TICKET> -- COMMAND',
       )
     },

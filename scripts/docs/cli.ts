@@ -43,7 +43,7 @@ export const cliPage = (): string => `# The command line
 
 <!-- Made by npm run docs, from src/cli/command-table.ts and src/cli/json.ts. -->
 
-\`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Without a terminal nothing is asked. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` shows one, \`agent-swarm --version\` prints the version.
+\`agent-swarm <command> [arguments] [options]\`. Options may stand anywhere; \`--\` ends them. Data goes to stdout, progress and errors to stderr. Without a terminal, no questions are asked. \`agent-swarm --help\` lists the commands, \`agent-swarm <command> --help\` shows one, \`agent-swarm --version\` prints the version.
 
 ${groupTables.join('\n\n')}
 

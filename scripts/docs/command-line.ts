@@ -5,7 +5,7 @@ export const exitStatuses: Rows = [
   ['0', 'Done, or nothing to do.'],
   ['1', 'Failed. stderr says why and what to do next.'],
   ['2', 'Wrong usage. Nothing was done.'],
-  ['130', 'Ctrl-C was pressed twice. The next command or the runner settles what was left half-done.'],
+  ['130', 'Ctrl-C was pressed twice. The next command or the runner recovers the interrupted operation.'],
   ['other', 'agent-swarm ssh exits with the status of the shell or the command in the machine.'],
 ]
 export const environment: Rows = [

@@ -70,7 +70,7 @@ export const manPage = (): string =>
     ),
     '.PP',
     plain(
-      'Options may stand anywhere; -- ends them. Data goes to standard output, progress and errors to standard error. With --json, standard output holds one JSON value and nothing else. Without a terminal nothing is asked.',
+      'Options may stand anywhere; -- ends them. Data goes to standard output, progress and errors to standard error. With --json, standard output holds one JSON value and nothing else. Without a terminal, no questions are asked.',
     ),
     '.SH COMMANDS',
     ...Object.entries(commands).flatMap(([name, command]) => section(name, command)),

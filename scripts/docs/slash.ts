@@ -30,7 +30,7 @@ A repository can reserve commands for some of these people: \`commands\` in \`.g
 
 ## Answers
 
-On a pull request: 👀 when the command is accepted, 🚀 or 😕 when it has ended, and one reply that is edited while the work goes on. On a ticket in Jira: one comment, edited in the same way, with the visibility of the command's comment. What nobody asked for, for example that a machine is ready, is visible to everybody who sees the ticket; in a service project that includes its customers. A mistyped command is answered with the nearest one. \`agent-swarm bot audit\` lists who gave which command, and whether it was allowed.
+On a pull request: 👀 when the command is accepted, 🚀 or 😕 when it has ended, and one reply that is edited while the work goes on. On a ticket in Jira: one comment, edited in the same way, with the visibility of the command's comment. Notes without a command, for example that a machine is ready, are visible to everybody who sees the ticket; in a service project that includes its customers. A mistyped command is answered with the nearest one. \`agent-swarm bot audit\` lists who gave which command, and whether it was allowed.
 `
 
 const BEGIN = '<!-- commands: made by npm run docs -->'

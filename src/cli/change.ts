@@ -42,7 +42,7 @@ const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outc
 const sshLine = (environment: Environment | null): string[] =>
   environment?.status === 'running' ? [`Open a shell: agent-swarm ssh ${environment.ticket}`] : []
 
-const AGAIN = 'Press Ctrl-C again to leave it as it is; the next command or the runner settles it.'
+const AGAIN = 'Press Ctrl-C again to exit now; the next command or the runner recovers the operation.'
 const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   create: `undoing what was started. ${AGAIN}`,
   checkpoint: `undoing what was started. ${AGAIN}`,
@@ -71,7 +71,7 @@ export const perform = async (
     // The command reports on its own ticket itself.
     if (ticket !== change.ticket)
       progress.note(
-        `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be settled yet: ${sentence(failure.message)}`,
+        `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
       )
   }
   let phase: string | null = null
@@ -122,7 +122,10 @@ const printOutcome = ({ json, quiet, terminal }: Invocation, change: Change, out
   if (json) printJson<ChangeCommand>({ ticket: change.ticket, ...outcome }, terminal)
   if (outcome.result === 'failed') printFailure(commandOf(change), outcome.failure, terminal)
   else if (!json && !quiet) {
-    const text = outcome.result === 'done' ? `${outcome.summary} (${outcome.seconds} s)` : outcome.reason
+    const text =
+      outcome.result === 'done'
+        ? `${outcome.summary} (${outcome.seconds < 0.1 ? 'less than 0.1' : outcome.seconds} s)`
+        : outcome.reason
     const next = change.kind === 'create' || change.kind === 'start' ? sshLine(outcome.environment) : []
     print([sentence(text), ...next].join('\n'), terminal)
   }

@@ -35,7 +35,7 @@ const change =
 
 /** Options of every command. */
 export const commonOptions: Readonly<Record<string, Option>> = {
-  quiet: { ...flag('Print only data and errors, no progress and no sentences.'), short: 'q' },
+  quiet: { ...flag('Print only data and errors.'), short: 'q' },
   verbose: { ...flag('Show each outside command with its time, ready to paste.'), short: 'v' },
   help: { ...flag('Show this help.'), short: 'h' },
 }
@@ -116,7 +116,8 @@ const checkpointCommands = {
   restore: {
     arguments: [ticket, { name: 'name', kind: 'checkpoint' }],
     summary: 'Restore a checkpoint, by default the newest.',
-    details: 'The state before it is kept as checkpoint pre-restore-<time>.',
+    details:
+      'The previous state is kept as checkpoint pre-restore-<time>. Pushed commits and sent messages are not undone.',
     example: 'agent-swarm restore DROP-2100 before-refactor',
     options: changeOptions,
     load: change('restore'),
@@ -130,11 +131,11 @@ const reachCommands = {
       { name: '-- command', kind: 'command line', many: true },
     ],
     summary: 'Open a shell in a machine, or run a command there.',
-    details: 'With --config, make each machine a host of ssh itself, so that scp, rsync and editors reach it too.',
+    details: 'With --config, print or install the ssh configuration of the machines, for scp, rsync and editors too.',
     example: 'agent-swarm ssh DROP-2100 -- git status',
     options: {
       start,
-      config: flag('Print an OpenSSH host for the ticket, or for all tickets.'),
+      config: flag('Print the ssh configuration for the ticket, or for all tickets.'),
       install: flag(
         'With --config: keep a file with all hosts in ~/.ssh, updated at each change, and include it in ~/.ssh/config. For one AGENT_SWARM_HOME at a time.',
       ),
@@ -208,7 +209,7 @@ const setUpCommands = {
     arguments: [],
     summary: 'Set up GitHub, Jira and the hypervisor, and write config.yaml.',
     details:
-      'Asks for each answer and tries it. Without a terminal it asks nothing: answers come from flags, the existing file and environment variables (docs/configuration.md), in this order. Secrets are never arguments, because other users of the host can read those.',
+      'Asks for each answer and tries it. Without a terminal, it asks no questions: answers come from flags, the existing file and environment variables (docs/configuration.md), in this order. Secrets are never arguments, because other users of the host can read those.',
     example: 'agent-swarm init --github token --github-repositories acme/shop --jira polling --jira-projects DROP',
     options: {
       github: {
@@ -237,7 +238,7 @@ const setUpCommands = {
       'jira-assignees': valued('WHO', 'Whose tickets get machines: me, any, or account ids.'),
       'jira-webhook-secret-file': secretFile('the secret of the Jira webhook', 'JIRA_WEBHOOK_SECRET'),
       provider,
-      'dry-run': flag('Ask and try, show what would be written, without writing it.'),
+      'dry-run': flag('Check everything and show what would be written, without writing it.'),
       json,
     },
     load: () => import('./commands/init.ts'),
@@ -273,7 +274,7 @@ const setUpCommands = {
       { name: '-- words', kind: 'command line', many: true },
     ],
     summary: 'Print the script that completes commands, tickets and names.',
-    details: 'With words, the last of them half typed, it prints the candidates; that is what the scripts call.',
+    details: 'With words, it prints the candidates for the last of them. The scripts call it this way.',
     lines: [
       'bash, in ~/.bashrc:        eval "$(agent-swarm completion bash)"',
       'zsh, in ~/.zshrc:          eval "$(agent-swarm completion zsh)"     (after compinit)',

@@ -75,7 +75,7 @@ const judged = v.object({
   at: time,
   who: described(text, 'The GitHub login or the Jira account.'),
   place: described(text, 'The pull request or the ticket with the comment.'),
-  ticket: described(v.nullable(ticket), 'Null when it is about no ticket.'),
+  ticket: described(v.nullable(ticket), 'Null when it is not about a ticket.'),
   what: described(text, 'The command, or the whole comment when it was not read as one.'),
   verdict: v.picklist(['allowed', 'refused']),
   reason: text,
@@ -127,9 +127,9 @@ export const forms = {
 const hosts = v.array(
   v.object({
     ticket,
-    names: described(v.array(text), 'Its names for ssh; empty when it is no host.'),
-    options: described(v.nullable(v.record(text, text)), 'Options of ssh_config.'),
-    reason: described(v.nullable(text), 'Why it is no host.'),
+    names: described(v.array(text), 'Host names for ssh; empty when ssh cannot reach it.'),
+    options: described(v.nullable(v.record(text, text)), 'Options for ssh_config.'),
+    reason: described(v.nullable(text), 'Why ssh cannot reach it.'),
   }),
 )
 const installed = v.object({
@@ -170,13 +170,13 @@ const hostStatus = v.object({
   rescued: described(v.array(rescued), 'Work that was rescued before a delete, newest first, at most 200.'),
   unread: described(
     v.array(v.object({ provider: providerName, message: text })),
-    'Hypervisors that could not be asked; their machines are shown as last known.',
+    'Hypervisors that could not be queried; their machines are shown with their last known state.',
   ),
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
   environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), paused })),
-  desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was last asked for.'),
+  desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was requested last.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(runningOperation),
   waiting: v.array(waitingAction),
@@ -271,7 +271,7 @@ export const outputs = {
   'bot replay': v.object({
     replayed: described(
       v.picklist(['again', 'had-effect', 'in-progress']),
-      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it was being decided already.',
+      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it is already being decided.',
     ),
     delivery: v.nullable(delivery),
   }),

@@ -10,7 +10,7 @@ const interruptSignal = (terminal: Terminal): { signal: AbortSignal; release: ()
   const controller = new AbortController()
   const interrupt = () => {
     if (controller.signal.aborted) {
-      printNote('\nExiting at once. The next command or the runner settles what was left half-done.', terminal)
+      printNote('\nExiting now. The next command or the runner recovers the interrupted operation.', terminal)
       process.exit(130)
     }
     controller.abort()

@@ -19,7 +19,11 @@ export const commandNamed = async (name: string): Promise<Command> => {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command !== undefined) return command
   const hint = await didYouMean(name, [...Object.keys(commands), '--version', '--help'])
-  throw fail('usage', `Unknown command "${name}".${hint}`, 'All commands: agent-swarm --help')
+  throw fail(
+    'usage',
+    `Unknown ${name.startsWith('-') ? 'option' : 'command'} "${name}".${hint}`,
+    'All commands: agent-swarm --help',
+  )
 }
 
 const usageLine = (name: string, command: Command) => `Usage: agent-swarm ${usageOf(name, command)}`

@@ -128,7 +128,7 @@ const processes = {
     env: 'AGENT_SWARM_POLL_SECONDS',
     form: integer(1, 3600),
     default: 60,
-    says: 'Seconds between two polls of GitHub (with a token) or Jira (without a webhook secret). Longer when GitHub asks for it.',
+    says: 'Seconds between two polls of GitHub (with a token) or Jira (without a webhook secret). Longer when GitHub requires it.',
     example: 30,
   },
   host: {
@@ -155,7 +155,7 @@ const processes = {
   botUrl: {
     env: 'AGENT_SWARM_BOT_URL',
     form: originUrl,
-    says: "The bot's address, for a runner on another machine: https, or http on loopback.",
+    says: "The bot's address, for a runner on another host: https, or http on loopback.",
     example: 'https://swarm.example.org',
   },
   runnerToken: {

@@ -87,7 +87,7 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
   /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
   movedTo: (ticket: Ticket): Ticket | null =>
     (first('select ticket from alias where alias = ?', ticket)?.ticket as Ticket | undefined) ?? null,
-  /** Gives everything that `from` has the key `to`, which has no environment. `from` becomes an alias of it. */
+  /** Gives everything that `from` has the key `to`, which has no machine. `from` becomes an alias of it. */
   renameTicket: (from: Ticket, to: Ticket): void =>
     transaction(() => {
       // The checkpoints refer to their environment's key until both have the new one.

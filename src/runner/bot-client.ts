@@ -86,7 +86,7 @@ export const openBotClient = (bot: Bot): BotClient => {
   /** The kind of the last problem; null while the bot answers. */
   let problem: string | null = null
   const report = (error: unknown) => {
-    const failure = error === null ? null : failureOf(error, 'asking for work')
+    const failure = error === null ? null : failureOf(error, 'requesting work')
     const kind = failure?.kind ?? null
     if (kind === problem) return
     problem = kind

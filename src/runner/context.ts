@@ -102,7 +102,7 @@ export const resolveTicket = ({ registry }: Pick<RunnerContext, 'registry'>, tic
 export const requireEnvironment = (context: RunnerContext, ticket: Ticket): EnvironmentRow => {
   const row = context.registry.environment(resolveTicket(context, ticket))
   if (row === null)
-    throw fail('no-such-environment', `${ticket} has no environment`, `Make one: agent-swarm create ${ticket}`)
+    throw fail('no-such-environment', `${ticket} has no machine`, `Create one: agent-swarm create ${ticket}`)
   return row
 }
 
@@ -164,10 +164,12 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
     if (row === null) return []
     const { desired: _, desiredBy: _by, ...environment } = row
+    // A row that changed meanwhile, for example because its create ended, is newer than the hypervisor's list.
+    const isNewer = row.vmId !== read.vmId || row.status !== read.status
     return [
       {
         ...environment,
-        ...(report === null ? {} : stateOf(row, vm)),
+        ...(report === null || isNewer ? {} : stateOf(row, vm)),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,
         usage: report?.usages?.get(row.vmId) ?? null,

@@ -34,7 +34,7 @@ const observed = async (
 const planStart: Planner<'start'> = async (context, { ticket }) => {
   const { row, state } = await observed(context, ticket)
   return state === 'running' && row.status === 'running'
-    ? { skipped: `${ticket} is running already` }
+    ? { skipped: `${ticket} is already running` }
     : { would: [...(state === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
 }
 
@@ -43,7 +43,7 @@ const planCreate: Planner<'create'> = async (context, { ticket }) => {
   const { size, baseImage } = context.config
   if (row !== null && row.status !== 'failed' && row.status !== 'lost') {
     const start = await planStart(context, { kind: 'start', ticket, by: row.createdBy, replyTo: null })
-    return 'skipped' in start ? { skipped: `${ticket} has a machine already: ${row.vmId} on ${row.provider}` } : start
+    return 'skipped' in start ? { skipped: `${ticket} already has a machine: ${row.vmId} on ${row.provider}` } : start
   }
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
   const images = await provider.listBaseImages?.()
@@ -64,7 +64,7 @@ const planCreate: Planner<'create'> = async (context, { ticket }) => {
 }
 
 const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
-  if (context.registry.environment(ticket) === null) return { skipped: `${ticket} has no environment` }
+  if (context.registry.environment(ticket) === null) return { skipped: `${ticket} has no machine` }
   const { row, state } = await observed(context, ticket)
   const count = context.registry.checkpoints(ticket).length
   const checkpoints = count === 0 ? '' : ` and its ${count} ${count === 1 ? 'checkpoint' : 'checkpoints'}`
@@ -81,8 +81,8 @@ const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
 const planMove: Planner<'move'> = async (context, { ticket, from: former }) => {
   const from = resolveTicket(context, former)
   const [old, existing] = [context.registry.environment(from), context.registry.environment(ticket)]
-  if (old === null) return { skipped: `${former} has no environment` }
-  if (from === ticket) return { skipped: `${former} is ${ticket} already` }
+  if (old === null) return { skipped: `${former} has no machine` }
+  if (from === ticket) return { skipped: `${former} is already ${ticket}` }
   return existing === null
     ? { would: [`give ${old.vmId}, its checkpoints and its history the key ${ticket}`] }
     : { would: [`stop ${old.vmId} and keep it as ${from}, because ${ticket} already has a machine`] }
@@ -95,7 +95,7 @@ const planners = {
     const { row, state } = await observed(context, ticket)
     return state === 'running'
       ? { would: [`${LOOK}, and note it`, `shut ${row.vmId} down; its disk and checkpoints are kept`] }
-      : { skipped: `${ticket} is stopped already` }
+      : { skipped: `${ticket} is already stopped` }
   },
   checkpoint: async (context, { ticket, name }) => {
     const { row, provider, state } = await observed(context, ticket)

@@ -53,7 +53,7 @@ export const unsavedWork = v.pipe(
         v.maxLength(200),
       ),
     }),
-    v.object({ known: v.literal(false), reason: described(prose(2_000), 'Why the machine could not be asked.') }),
+    v.object({ known: v.literal(false), reason: described(prose(2_000), 'Why the machine could not be checked.') }),
   ]),
   v.title('unsaved work'),
 )
@@ -75,7 +75,7 @@ export const environment = v.pipe(
       v.nullable(unsavedWork),
       'At the last stop or delete; null when there was none or no check.',
     ),
-    observedAt: described(time, 'When the hypervisor was asked.'),
+    observedAt: described(time, 'When the hypervisor was queried.'),
   }),
   v.title('environment'),
 )

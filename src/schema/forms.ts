@@ -47,7 +47,7 @@ export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 
 export const projectKey = pattern(/^[A-Za-z][A-Za-z0-9_]{1,9}$/, 'is not a Jira project key (for example DROP)')
-/** A user or an organisation on GitHub. Logins that a company manages (Enterprise Managed Users) contain an underscore. */
+/** A user or an organization on GitHub. Logins that a company manages (Enterprise Managed Users) contain an underscore. */
 export const GITHUB_LOGIN = '[A-Za-z0-9][A-Za-z0-9_-]{0,38}'
 export const repositoryName = pattern(
   new RegExp(`^${GITHUB_LOGIN}/[A-Za-z0-9._-]{1,100}$`),

@@ -87,11 +87,11 @@ test('a ticket from In Progress to the merge, with everything that is published 
         ],
         observedAt: new Date().toISOString(),
       },
-      'checkpoint before of DROP-1 is made',
+      'Made checkpoint before of DROP-1',
     ),
   )
   expect(checkpoint.action).toMatchObject({ kind: 'checkpoint', name: 'before', why: 'command' })
-  await comment(number, '/swarm checkpoint before', 'checkpoint before of DROP-1 is made. It took 1.5 s.', 'fly')
+  await comment(number, '/swarm checkpoint before', 'Made checkpoint before of DROP-1. It took 1.5 s.', 'fly')
   await comment(number, '### DROP-1: running', '| `before` |', '`checkpoint before`, requested by `dev` on GitHub')
   await until('the end', () => stage.github.reactions(commentId).includes('confused'))
   expect(stage.github.reactions(planted)).toEqual([])

@@ -139,7 +139,7 @@ describe('GitHub', () => {
     test('GitHub cannot be reached', async () => {
       const { account, repositories } = await check('token-dev', ['acme/shop'], UNREACHABLE)
       expect(complaintsOf([...account, ...repositories])).toEqual([
-        expect.stringContaining('error: asking GitHub who owns the token: GitHub cannot be reached'),
+        expect.stringContaining('error: checking the GitHub token: GitHub cannot be reached'),
         expect.stringContaining('error: checking acme/shop: GitHub cannot be reached'),
       ])
     })
@@ -259,7 +259,7 @@ describe('GitHub', () => {
     })
     test('GitHub cannot be reached', async () => {
       expect(complaintsOf(await check({ apiUrl: UNREACHABLE }))).toEqual([
-        expect.stringContaining('error: asking GitHub for the App: GitHub cannot be reached'),
+        expect.stringContaining('error: reading the App from GitHub: GitHub cannot be reached'),
       ])
     })
   })
@@ -436,7 +436,7 @@ describe('Jira', () => {
 
   test('an unknown project', async () => {
     const findings = await checkProject('NOPE')
-    expect(complaintsOf(findings)).toEqual(['error: there is no project NOPE, or this account may not see it'])
+    expect(complaintsOf(findings)).toEqual(['error: the project NOPE does not exist, or this account may not see it'])
     expect(findings[0]?.remedy).toBe('The account sees DROP, WEB.')
   })
   test.for([

@@ -48,7 +48,7 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   await until('the reply', () => /would send.* POST \/rest\/api\/3\/issue\/DROP-1\/comment\n/.test(output.stdout), WAIT)
   expect(output.stdout).toContain(`\n    Answer to comment ${comment}:\n    Unknown command fly.`)
   expect(output.stdout).toMatch(/\n {4}\| \/swarm stop \| .* \| \/swarm stop \|\n/)
-  await until('its line in the log', () => output.stderr.includes('shown, and not published'), WAIT)
+  await until('its line in the log', () => output.stderr.includes('shown, not published'), WAIT)
   expect(output.stderr).not.toContain('"published"')
   const code = new Promise(resolve => child.once('exit', resolve))
   child.kill('SIGTERM')

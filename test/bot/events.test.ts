@@ -143,13 +143,13 @@ describe('payloads of GitHub that were not recorded', () => {
       'a comment on an issue',
       'issue_comment',
       example('issue_comment', 'created'),
-      { event: { unfit: 'comments on issues cannot give commands' } },
+      { event: { unfit: 'commands in comments on issues are ignored' } },
     ],
     [
       'a comment whose author was deleted',
       'issue_comment',
       comment({ comment: { ...written, user: null } }),
-      { event: { author: 'ghost', unfit: 'comments of deleted accounts cannot give commands' } },
+      { event: { author: 'ghost', unfit: 'commands of deleted accounts are ignored' } },
     ],
     [
       'a comment of a bot',

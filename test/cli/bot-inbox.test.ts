@@ -65,7 +65,7 @@ test('a delivery without an effect is shown with its reason, and decided again',
   const again = await swarm('replay', row.id)
   expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('actions: create SHOP-1 (pending)') })
   const had = await swarm('replay', row.id)
-  expect(had).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing is done again') })
+  expect(had).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing is repeated') })
 })
 
 test('without a bot, a replay waits for the next start', async () => {

@@ -91,7 +91,7 @@ describe('Ctrl-C', () => {
   test.for(['disk', 'start', 'address'])('at "%s" undoes a create, and says so', async phase => {
     const { screen, code } = await pressedAt(phase, 'create', 'DROP-1')
     expect(code).toBe(1)
-    expect(screen).toContain('Interrupted: undoing what was started. Press Ctrl-C again to leave it as it is')
+    expect(screen).toContain('Interrupted: undoing what was started. Press Ctrl-C again to exit now')
     expect(screen).toMatch(new RegExp(`✖ ${phase} +\\d`))
     expect(screen).toMatch(/✔ undoing +\d/)
     expect(screen).toContain('agent-swarm create: create of DROP-1: cancelled; ')

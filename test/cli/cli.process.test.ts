@@ -139,9 +139,9 @@ describe('Ctrl-C', () => {
       pressedAt(['start', 'undoing'], cli.home),
     )
     expect(code).toBe(130)
-    expect(screen).toContain('Exiting at once. The next command or the runner settles what was left half-done.')
+    expect(screen).toContain('Exiting now. The next command or the runner recovers the interrupted operation.')
     expect(await list()).toMatchObject([{ ticket: 'DROP-1', status: 'creating' }])
-    expect((await cli.swarm(['status', 'DROP-1'])).stdout).toContain('interrupted: the next command on it')
+    expect((await cli.swarm(['status', 'DROP-1'])).stdout).toContain('was interrupted; the next command on the ticket')
     const states = join(cli.home, 'state/synthetic-state')
     const [state = ''] = readdirSync(states)
     rmSync(join(states, state))
@@ -149,7 +149,7 @@ describe('Ctrl-C', () => {
     mkdirSync(join(states, state))
     expect(await cli.swarm(['create', 'DROP-2'])).toMatchObject({
       code: 0,
-      stderr: expect.stringMatching(/^An interrupted operation on DROP-1 could not be settled yet: .*DROP-1/),
+      stderr: expect.stringMatching(/^An interrupted operation on DROP-1 could not be recovered yet: .*DROP-1/),
     })
     rmSync(join(states, state), { recursive: true })
     await cli.swarm(['delete', 'DROP-2'])

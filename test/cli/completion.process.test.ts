@@ -29,6 +29,19 @@ test('without a home nothing is printed, and no folder is made', () => {
   expect(existsSync(home.home)).toBe(false)
 })
 
+test('a home with a relative path is refused, and no folder is made', () => {
+  const { stderr, status } = spawnSync(process.execPath, [entry, 'list'], {
+    cwd: home.folder,
+    env: { ...home.environment, AGENT_SWARM_HOME: 'relative' },
+    encoding: 'utf8',
+  })
+  expect({ stderr, status }).toEqual({
+    stderr: expect.stringContaining('AGENT_SWARM_HOME must be an absolute path, not "relative".'),
+    status: 1,
+  })
+  expect(existsSync(join(home.folder, 'relative'))).toBe(false)
+})
+
 /** Starts a shell at a terminal, types `keys` once it shows its prompt, and returns the screen. The keys end the shell. */
 const atTerminal = (start: string, setUp: string, keys: string): Promise<string> =>
   new Promise((done, failed) => {

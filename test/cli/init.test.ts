@@ -177,7 +177,7 @@ describe('without a terminal', () => {
     expect(errors.map((row: Check) => row.text).sort()).toEqual([
       'GitHub shows no repository acme/none',
       'the account lacks the permission "Add comments" in DROP',
-      'there is no project NOPE, or this account may not see it',
+      'the project NOPE does not exist, or this account may not see it',
     ])
     for (const { remedy } of errors) expect(remedy).toMatch(/\w/)
     expect(output).toMatchObject({ path: path(), written: false, next: [] })
@@ -297,7 +297,7 @@ describe('an App that GitHub creates', () => {
     const { run, page } = await begin()
     const { back } = await consent(page)
     await fetch(back, { redirect: 'manual' })
-    await until('the App is in the file', () => run.output.stdout.includes('The App is created'))
+    await until('the App is in the file', () => run.output.stdout.includes('Created the App'))
     run.interrupt()
     const { code, stderr } = await run.ended
     expect(stderr).toContain(`cancelled; the new App is in ${path()}\nContinue: agent-swarm init`)

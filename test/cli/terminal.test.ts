@@ -205,7 +205,7 @@ test('--watch draws until Ctrl-C, and leaves the screen as it was', async () => 
     type: [{ prompt: 'Ctrl-C to end', text: CTRL_C }],
   })
   expect(code).toBe(0)
-  expect(screen).toContain('There are no machines')
+  expect(screen).toContain('No machines')
   expect(screen).toContain(`${ESCAPE}[?1049l`)
   expect(await cli.swarm(['list', '--watch'])).toMatchObject({
     code: 2,

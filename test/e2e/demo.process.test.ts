@@ -16,10 +16,10 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   expect(code).toBe(0)
   expect(stdout).toContain('The provider is synthetic: machines are folders, and nothing boots.')
   for (const said of [
-    'a comment on DEMO-1: DEMO-1 has its machine',
+    'a comment on DEMO-1: DEMO-1 has a machine',
     '👀 on the comment',
-    '🚀 and a reply: checkpoint before-refactor of DEMO-1 is made',
-    '🚀 and a reply: DEMO-1 is back at before-refactor',
+    '🚀 and a reply: Made checkpoint before-refactor of DEMO-1',
+    '🚀 and a reply: Restored DEMO-1 to before-refactor',
     'refactoring.txt is gone',
     'the machine is deleted',
     'nothing is left',

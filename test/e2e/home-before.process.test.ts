@@ -183,7 +183,7 @@ test('the CLI lists the machines with their checkpoints, and marks them as machi
 
 test('status shows the old operations in the present words, and the interrupted one', async () => {
   const { stdout } = await cli.swarm(['status', 'DROP-2'])
-  expect(stdout).toContain('start by tester (cli) in progress: interrupted')
+  expect(stdout).toContain('start by tester (cli) was interrupted')
   expect(stdout).toMatch(/ stop .* done: looking for unsaved work \d/)
   expect((await operations('DROP-1')).map(({ kind, result }) => `${kind} ${result}`)).toEqual([
     'restore done',
@@ -247,8 +247,8 @@ test('bot and runner do what waited, and publish it', async () => {
   expect(jira.links('DROP-1')).toMatchObject([{ object: { title: 'acme/shop#1' } }])
   // The outcomes of the actions: one reply to their comment, one note about the machine.
   expect([...comments.keys()]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
-  expect(comments.get(9)).toMatch(/checkpoint later of DROP-1 is made[\s\S]*DROP-1 is stopped/)
-  expect(notes[4]).toEqual([expect.stringContaining('DROP-5 has its machine')])
+  expect(comments.get(9)).toMatch(/Made checkpoint later of DROP-1[\s\S]*DROP-1 is stopped/)
+  expect(notes[4]).toEqual([expect.stringContaining('DROP-5 has a machine')])
 
   // What people requested before. The refusal was decided twice, and is recorded once.
   expect(await cli.json(['bot', 'inbox', 'refused'])).toMatchObject([{ reason: 'mallory has no write access' }])

@@ -97,7 +97,7 @@ const openScene = async ({ onTestFinished }: TestContext) => {
   /** A ticket is moved, and has its machine; its pull request is commented on, and answered. */
   const story = async () => {
     await jira.move('DROP-1', 'In Progress')
-    await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has its machine')))
+    await until('the machine', () => jira.comments('DROP-1').find(one => one.includes('DROP-1 has a machine')))
     await github.push('DROP-1-checkout')
     const pull = await github.open('DROP-1-checkout', 'Checkout')
     await github.comment(pull, '/swarm status')

@@ -7,20 +7,20 @@ import { rules, summarize } from './fixtures.ts'
 const by = (kind: LaterRequest['kind']): LaterRequest => ({ who: 'boss', kind })
 
 test.for<[string, string, Partial<SinceCommand>, string]>([
-  ['a person requested something else', 'delete', { personRequest: by('stop') }, 'no: Not done: `stop` was requested'],
+  ['a person requested something else', 'delete', { personRequest: by('stop') }, 'no: Skipped: `stop` was requested '],
   ['the command changes no state', 'checkpoint a', { personRequest: by('stop') }, 'checkpoint DROP-1 a'],
-  ['a merge deletes, it starts', 'start', { lastRequest: by('delete') }, 'no: Not done: `delete` was request'],
-  ['the ticket was started, it stops', 'stop', { lastRequest: by('start') }, 'no: Not done: `start` was requeste'],
+  ['a merge deletes, it starts', 'start', { lastRequest: by('delete') }, 'no: Skipped: `delete` was requeste'],
+  ['the ticket was started, it stops', 'stop', { lastRequest: by('start') }, 'no: Skipped: `start` was requested'],
   ['a merge deletes, it stops', 'stop', { lastRequest: by('delete') }, 'stop DROP-1'],
   ['the ticket is done, it deletes', 'delete', { lastRequest: by('stop') }, 'delete DROP-1'],
-  ['the ticket went back, it starts', 'start', { moves: ['new'] }, 'no: Not done: the ticket was moved'],
-  ['the ticket went on, it stops', 'stop', { moves: ['indeterminate'] }, 'no: Not done: the ticket was moved'],
+  ['the ticket went back, it starts', 'start', { moves: ['new'] }, 'no: Skipped: the ticket was moved '],
+  ['the ticket went on, it stops', 'stop', { moves: ['indeterminate'] }, 'no: Skipped: the ticket was moved '],
   ['the ticket went on, it deletes', 'delete', { moves: ['indeterminate'] }, 'delete DROP-1'],
   [
     'the ticket restarted, it deletes',
     'delete',
     { moves: ['new', 'indeterminate'] },
-    'no: Not done: the ticket was moved',
+    'no: Skipped: the ticket was moved ',
   ],
   ['the ticket went back, it deletes', 'delete', { moves: ['indeterminate', 'new'] }, 'delete DROP-1'],
 ])('a command that arrives late: %s', ([, command, since, expected]) => {

@@ -55,7 +55,7 @@ test.for<[string, MovedEvent, Facts['ticket'], string]>([
     'the new project is not served, and there is no machine',
     move('DROP-1', 'OTHER-7'),
     known(none),
-    'ignored: OTHER is not served here, and DROP-1 has no environment',
+    'ignored: OTHER is not served here, and DROP-1 has no machine',
   ],
   [
     'the new project is not served, and a person started the machine since',

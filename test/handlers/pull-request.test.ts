@@ -73,7 +73,7 @@ test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
     'merged without a machine',
     closed,
     facts({ state: 'merged' }, { environment: null }),
-    'ignored: DROP-1 has no environment',
+    'ignored: DROP-1 has no machine',
   ],
   [
     'merged, from a fork',
@@ -108,10 +108,10 @@ const end = (state: 'closed' | 'merged', more: Partial<Rules>, event = closed) =
 
 test.for<['closed' | 'merged', Partial<Rules>, string]>([
   ['closed', { closed: 'delete' }, 'delete DROP-1'],
-  ['closed', { closed: 'nothing' }, 'ignored: the pull request is closed; the rules ask for nothing'],
+  ['closed', { closed: 'nothing' }, 'ignored: the pull request is closed; the rules require no action'],
   ['closed', { closed: 'delete', graceMinutes: 30 }, 'delete DROP-1'],
   ['merged', { merged: 'stop' }, 'stop DROP-1'],
-  ['merged', { merged: 'nothing' }, 'ignored: the pull request is merged; the rules ask for nothing'],
+  ['merged', { merged: 'nothing' }, 'ignored: the pull request is merged; the rules require no action'],
   ['merged', { graceMinutes: 1 }, 'later: DROP-1 will be deleted in 1 minute, unless somebody starts it'],
   ['merged', { graceMinutes: 30 }, 'later: DROP-1 will be deleted in 30 minutes, unless somebody starts it'],
 ])('%s, under the rules %j', ([state, more, expected]) => expect(summarize(end(state, more))).toBe(expected))

@@ -9,7 +9,7 @@ test.for([
   ['a tag', { ref: 'refs/tags/DROP-1' }, {}, 'ignored: not a branch'],
   ['no ticket', { ref: 'refs/heads/main' }, {}, 'ignored: no ticket in the branch name'],
   ['another project', { ref: 'refs/heads/UTF-8' }, {}, 'ignored: no ticket in the branch name'],
-  ['no environment', {}, { environment: null }, 'ignored: DROP-1 has no environment'],
+  ['no environment', {}, { environment: null }, 'ignored: DROP-1 has no machine'],
   ['a stopped machine', {}, { environment: environment('stopped') }, 'ignored: DROP-1 is stopped'],
   [
     'a provider that would stop the machine',

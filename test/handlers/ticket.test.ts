@@ -48,7 +48,7 @@ test.for<[string, EventOf<'ticket'>, Facts['ticket'], string]>([
     ticketFacts('indeterminate', { endedSinceNew: true }),
     'ignored: the last machine of DROP-1 was deleted, or its pull request merged, and the ticket was not back in the backlog since',
   ],
-  ['in progress, and moved back since', moved, ticketFacts('new'), 'ignored: DROP-1 has no environment'],
+  ['in progress, and moved back since', moved, ticketFacts('new'), 'ignored: DROP-1 has no machine'],
   ['in progress, while Jira cannot be read', moved, ticketFacts('new', { now: 'unreadable' }), 'create DROP-1'],
   [
     'assigned to somebody else',
@@ -132,7 +132,7 @@ test.for<['indeterminate' | 'done', string[], Partial<Rules>, string]>([
   ['done', [], {}, 'stop DROP-1'],
   ['done', [], { done: 'delete' }, 'delete DROP-1'],
   ['done', [], { done: 'stop' }, 'stop DROP-1'],
-  ['done', [], { done: 'nothing' }, 'ignored: DROP-1 is done; the rules ask for nothing'],
+  ['done', [], { done: 'nothing' }, 'ignored: DROP-1 is done; the rules require no action'],
 ])('a ticket in %s, with labels %j, under the rules %j', ([category, labels, more, expected]) => {
   const facts = ticketFacts(category, {
     environment: category === 'done' ? environment() : null,

@@ -54,7 +54,7 @@ type Listed = {
 export const list = async (): Promise<Listed[]> => JSON.parse(await succeed(swarm('list', '--json')))
 export const listed = async (ticket: string): Promise<Listed> => {
   const row = (await list()).find(each => each.ticket === ticket)
-  if (row === undefined) throw new Error(`${ticket} has no environment`)
+  if (row === undefined) throw new Error(`${ticket} has no machine`)
   return row
 }
 

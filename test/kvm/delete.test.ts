@@ -99,7 +99,7 @@ test('a delete saves the work in a stopped machine, and all of it can be restore
     code: 0,
     stdout: expect.stringMatching(
       new RegExp(
-        `^${FIRST} is deleted: .*\\(2 uncommitted changes, 1 untracked file, 1 stash, 1 unpushed commit in /home/agent/shop; 1 untracked file in /srv/root\\) is kept in \\S+`,
+        `^Deleted the machine of ${FIRST}.*\\(2 uncommitted changes, 1 untracked file, 1 stash, 1 unpushed commit in /home/agent/shop; 1 untracked file in /srv/root\\) is rescued in \\S+`,
       ),
     ),
   })

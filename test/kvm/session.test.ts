@@ -38,7 +38,7 @@ test("an ordinary user who tries the system's libvirt learns how to get access",
   const user = userFolder()
   expect(await openAs(user).provider.available()).toMatchObject({
     available: false,
-    reason: 'asking libvirt: libvirt runs, but this user may not use qemu:///system.',
+    reason: 'connecting to libvirt: libvirt runs, but this user may not use qemu:///system.',
     remedy: expect.stringContaining('usermod -aG libvirt'),
   })
   rmSync(user.folder, { recursive: true })

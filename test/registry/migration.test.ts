@@ -29,7 +29,7 @@ beforeAll(() => {
     update environment set work_at_risk = '{"known":false,"because":"no answer"}' where ticket = 'DROP-4';
     insert into operation (ticket, kind, asked_by, started_at, ended_at, result, outcome) values
       ('DROP-5', 'stop', '{"via":"cli","who":null}', '2026-11-28T15:00:00Z', '2026-11-28T15:00:01Z', 'skipped',
-        '{"result":"skipped","because":"DROP-5 is stopped already","environment":null}'),
+        '{"result":"skipped","because":"DROP-5 is already stopped","environment":null}'),
       ('DROP-5', 'delete', '{"via":"cli","who":null}', '2026-11-28T15:00:00Z', '2026-11-28T15:00:01Z', 'failed',
         '{"result":"failed","failure":{"kind":"work-at-risk","message":"kept","remedy":null},"environment":{"ticket":"DROP-5","workAtRisk":{"known":false,"because":"no answer"}}}');
   `)
@@ -68,7 +68,7 @@ test('every stored outcome parses with its present names', () => {
       failure: { kind: 'unsaved-work' },
       environment: { unsavedWork: { known: false, reason: 'no answer' } },
     },
-    { result: 'skipped', reason: 'DROP-5 is stopped already' },
+    { result: 'skipped', reason: 'DROP-5 is already stopped' },
   ])
 })
 

@@ -24,9 +24,7 @@ describe('an action', () => {
     const restored = await it.do(actions.restore('DROP-1'))
     expect(restored).toMatchObject({
       result: 'done',
-      summary: expect.stringMatching(
-        /^DROP-1 is back at one; what it replaced is kept as pre-restore-\d{8}-\d{6}\. What has left the machine stays as it is/,
-      ),
+      summary: expect.stringMatching(/^Restored DROP-1 to one; its previous state is kept as pre-restore-\d{8}-\d{6}$/),
     })
     expect(it.read('DROP-1', 'state')).toBe('before')
     expect(await it.do(actions.stop('DROP-1'))).toMatchObject({ result: 'done', environment: { status: 'stopped' } })
@@ -39,12 +37,12 @@ describe('an action', () => {
   test('what is impossible fails with a remedy', async () => {
     expect(await it.do(actions.start('DROP-1'))).toMatchObject({
       result: 'failed',
-      failure: { kind: 'no-such-environment', remedy: 'Make one: agent-swarm create DROP-1' },
+      failure: { kind: 'no-such-environment', remedy: 'Create one: agent-swarm create DROP-1' },
     })
     await it.do(actions.create('DROP-1'))
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({
       result: 'skipped',
-      reason: expect.stringMatching(/^DROP-1 has a machine already: as-drop-1-[0-9a-f]{8} on synthetic$/),
+      reason: expect.stringMatching(/^DROP-1 already has a machine: as-drop-1-[0-9a-f]{8} on synthetic$/),
     })
     expect(await it.do(actions.restore('DROP-1'))).toMatchObject({
       result: 'failed',

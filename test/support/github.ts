@@ -15,7 +15,7 @@ export { WEBHOOK_SECRET } from './github-webhooks.ts'
 const APP_ID = 7
 const INSTALLATION = 100
 const OWNER = 'acme'
-/** An organisation, for its teams. */
+/** An organization, for its teams. */
 const GUILD = 'guild'
 const root = resolve(import.meta.dirname, '../..')
 /** What our App may do, and its events. */
@@ -229,7 +229,7 @@ export const startGitHub = async ({
       const listed = (await api(OWNER, 'GET', path)) as unknown as Listed[]
       return listed.map(({ id, body, user }) => ({ id, body, author: user.login, authorType: user.type }))
     },
-    /** Makes a team of the organisation with these members. Returns its name in a rule. */
+    /** Makes a team of the organization with these members. Returns its name in a rule. */
     team: async (name: string, ...members: string[]): Promise<string> => {
       await api(OWNER, 'POST', `/orgs/${GUILD}/teams`, { name })
       for (const login of members) await api(OWNER, 'PUT', `/orgs/${GUILD}/teams/${name}/memberships/${login}`, {})

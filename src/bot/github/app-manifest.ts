@@ -18,7 +18,7 @@ const CODE = /^[A-Za-z0-9_-]{1,100}$/
 
 export type CreatedApp = { appId: number; privateKey: string; webhookSecret: string; page: string }
 type Reply = { status: number; body: string; location?: string }
-const NOT_FOUND: Reply = { status: 404, body: 'There is nothing here.' }
+const NOT_FOUND: Reply = { status: 404, body: 'Not found.' }
 
 const escaped = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
@@ -73,7 +73,7 @@ export const createApp = async (
     }
     if (url.pathname !== '/made') return NOT_FOUND
     if (!isToken(state, url.searchParams.get('state') ?? ''))
-      return { status: 403, body: 'This did not start here. Open the address that the terminal shows.' }
+      return { status: 403, body: 'Open the address that the terminal shows.' }
     const code = url.searchParams.get('code') ?? ''
     if (!CODE.test(code) || used) return { status: 400, body: 'The address has no code, or the code was used.' }
     used = true

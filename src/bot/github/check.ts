@@ -148,11 +148,11 @@ const withToken =
             : explain(error, doing),
         )
 export const checkToken = withToken([
-  ['asking GitHub who owns the token', checkScopes],
-  ['asking GitHub when the token expires', checkExpiry],
+  ['checking the GitHub token', checkScopes],
+  ['checking when the GitHub token expires', checkExpiry],
   ['reading the rate limit', checkRate],
 ])
-export const checkTokenRepositories = withToken([['asking GitHub for repositories', checkRepositories]])
+export const checkTokenRepositories = withToken([['checking the repositories', checkRepositories]])
 export const suggestRepositories = async ({ github }: GitHubConfig): Promise<string[]> =>
   github?.via === 'token' ? (await listPushable(await openToken(github))).names : []
 
@@ -177,7 +177,7 @@ const asApp = async (settings: AppSettings) => (await (await open(settings)).asA
 const readApp = async (settings: AppSettings) => {
   const octokit = await asApp(settings)
   const { data, headers } = await octokit.rest.apps.getAuthenticated()
-  if (data === null) throw fail('network', 'asking GitHub for the App: the answer is empty')
+  if (data === null) throw fail('network', 'reading the App from GitHub: the answer is empty')
   const page = data.html_url ?? `${webUrlOf(settings.apiUrl)}/apps/${data.slug}`
   const remedy = `Change it in the settings of the App (Permissions & events), and accept the change where it is installed: ${page}`
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
@@ -280,7 +280,7 @@ export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
         [
           ['checking the webhook secret', ({ settings }) => checkSecret(settings.webhookSecret)],
           ['checking the private key', checkKey],
-          ['asking GitHub for the App', checkIdentity],
+          ['reading the App from GitHub', checkIdentity],
           ['reading the permissions of the App', checkPermissions],
           ['reading the webhook of the App', checkWebhook],
           ['reading where the App is installed', checkInstallations],

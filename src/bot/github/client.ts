@@ -67,7 +67,7 @@ export const webUrlOf = (apiUrl: string | null): string => {
   return pathname.startsWith('/api/') ? origin : `${protocol}//${host.replace(/^api\./, '')}`
 }
 
-/** Synchronising a clock sets it back by less than this. Milliseconds. */
+/** Synchronizing a clock sets it back by less than this. Milliseconds. */
 const SET_BACK_MS = 10_000
 /**
  * Names the group of limiters that requests go through. Octokit keeps limiters per process, and one that was used at a time
@@ -112,9 +112,9 @@ export type GitHubFailure = FailureError & { allows: 'later' | 'never' | 'pause'
 export const isGitHubFailure = (error: unknown): error is GitHubFailure =>
   error instanceof Error && 'failure' in error && 'allows' in error
 
-/** An organisation with single sign-on hides itself from a classic token until the token is authorised for it. */
+/** An organization with single sign-on hides itself from a classic token until the token is authorized for it. */
 export const AUTHORIZE_TOKEN =
-  'The organisation uses single sign-on: authorise the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
+  'The organization uses single sign-on: authorize the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
 
 const header = (error: object, name: string): string | null => {
   const response = 'response' in error ? error.response : null
@@ -155,7 +155,7 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
     return {
       kind: 'permission',
       allows: 'pause',
-      remedy: "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this machine's clock.",
+      remedy: "Check APP_ID and PRIVATE_KEY, or GITHUB_TOKEN, and this host's clock.",
     }
   // https://docs.github.com/rest/authentication/authenticating-to-the-rest-api, "Personal access tokens and SAML SSO"
   if (status === 403 && header(error, 'x-github-sso') !== null)
@@ -165,7 +165,7 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
       kind: 'permission',
       allows: 'never',
       remedy:
-        'Give the App the permissions of app.yml in its settings, and accept them in the organisation. A token needs read and write access to the repository.',
+        'Give the App the permissions of app.yml in its settings, and accept them in the organization. A token needs read and write access to the repository.',
     }
   if (status >= 500 || status === 408 || status === 409 || status === 425) return { kind: 'network', allows: 'later' }
   return { kind: 'refused', allows: 'never' }

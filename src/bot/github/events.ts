@@ -100,8 +100,8 @@ const pullRequestEvent = ({
 
 const whyUnfit = ({ action, issue, comment }: v.InferOutput<typeof commentPayload>): string | null => {
   if (action === 'edited') return UNFIT_EDITED
-  if ((issue.pull_request ?? null) === null) return 'comments on issues cannot give commands'
-  return comment.user === null ? 'comments of deleted accounts cannot give commands' : null
+  if ((issue.pull_request ?? null) === null) return 'commands in comments on issues are ignored'
+  return comment.user === null ? 'commands of deleted accounts are ignored' : null
 }
 const commentEvent = (payload: v.InferOutput<typeof commentPayload>): Parsed<GitHubEvent> => {
   const { action, repository, issue, comment } = payload

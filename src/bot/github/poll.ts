@@ -205,7 +205,7 @@ export const openGitHubPoll = ({
       await Promise.all(Array.from({ length: LIMIT }, worker))
       const rate = github.rate()
       if (rate !== null && isRateLow(github, clock())) {
-        log.warn({ ...rate }, 'few requests are left at GitHub: polling rests until there are more')
+        log.warn({ ...rate }, 'few GitHub requests are left: polling pauses until the rate limit resets')
         requests.restUntil(clock() + boundedWait(rate.resetAt - clock()))
       }
       return requests.wait()

@@ -82,7 +82,7 @@ const handle = async (
   response: ServerResponse,
 ): Promise<void> => {
   if (request.method !== 'POST' || !isBearer(token, request.headers.authorization))
-    return refuse(request, response, 401, 'only the user who runs the bot may ask')
+    return refuse(request, response, 401, 'only the user who runs the bot may use this')
   const body = await readBody(request, response, BODY_LIMIT)
   if (body === null) return
   const question = v.safeParse(questions, jsonObject(body.toString('utf8')))
@@ -111,8 +111,8 @@ export const openOperator = async (options: OperatorOptions): Promise<{ close():
     try {
       await handle(options, token, request, response)
     } catch (error) {
-      log.error({ err: error }, 'a question of the operator failed; it was answered with 503')
-      respond(response)(503, { error: 'the request failed; ask again' })
+      log.error({ err: error }, 'a request of the operator failed; it was answered with 503')
+      respond(response)(503, { error: 'the request failed; try again' })
     }
   })
   await new Promise<void>((resolve, reject) => {
@@ -159,7 +159,7 @@ export const findBot = async (home: string): Promise<AskBot | null> => {
     if (error instanceof Error && error.name === 'TimeoutError')
       throw fail(
         'timeout',
-        `asking the bot at ${url}: no response within ${DEADLINE_MS / 1000} s`,
+        `contacting the bot at ${url}: no response within ${DEADLINE_MS / 1000} s`,
         'It may be stopped or very busy: look at its log.',
       )
     return null
@@ -168,14 +168,14 @@ export const findBot = async (home: string): Promise<AskBot | null> => {
     const response = await post(question).catch(error => {
       throw fail(
         'network',
-        failureOf(error, `asking the bot at ${url}`).message,
+        failureOf(error, `contacting the bot at ${url}`).message,
         'It may have ended just now: try again.',
       )
     })
     if (!response.ok)
       throw fail(
         'refused',
-        `asking the bot at ${url}: HTTP ${response.status}: ${(await response.text()).slice(0, 300)}`,
+        `contacting the bot at ${url}: HTTP ${response.status}: ${(await response.text()).slice(0, 300)}`,
       )
     return (await response.json()) as never
   }

@@ -161,7 +161,7 @@ export const decideGitHub = async (
   context: GitHubContext,
   { id, event: name, body }: StoredDelivery,
 ): Promise<Settlement> => {
-  if (context.github === null) throw fail('not-configured', 'deciding a delivery of GitHub, which is not configured')
+  if (context.github === null) throw fail('not-configured', 'deciding a delivery: GitHub is not configured')
   const payload: unknown = JSON.parse(body)
   const delivery = parseGitHub(name, payload)
   if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)

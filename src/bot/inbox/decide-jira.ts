@@ -20,7 +20,7 @@ const showOnly = (decision: Decision, id: string): Decision => {
   if (decision.verdict !== 'act' || decision.actions.length === 0) return decision
   const would = decision.actions.map(({ kind, ticket }) => `${kind} ${ticket}`).join(', ')
   return ignored(
-    `would ${would}; it was so before the bot watched this project, so nothing is done. To do it: agent-swarm bot replay ${id}`,
+    `would ${would}; skipped, because this was already so before the bot watched the project. To do it anyway: agent-swarm bot replay ${id}`,
   )
 }
 
@@ -83,7 +83,7 @@ const decideMoved = async (
   const present: MovedEvent = { ...event, ticket: issue?.ticket ?? event.ticket }
   const decided = { about: `jira:${id}`, by: event.by }
   if ((await store.tickets.current(event.from)) === present.ticket)
-    return { ...decided, decision: ignored(`${event.from} is known as ${present.ticket} already`), effects: [] }
+    return { ...decided, decision: ignored(`${event.from} is already known as ${present.ticket}`), effects: [] }
   if (isServed) await noteMovedStatus(context, present, at)
   const facts = await movedTicketFacts(context, present, at, issue ?? 'unreadable', rules)
   const decision = await withMove(context, handlers.ticket(present, facts, rules), present)

@@ -42,9 +42,9 @@ const findGateway = async (site: string): Promise<string | null> => {
 
 /** One request for each scope. The first one also shows whether the token is accepted at all. */
 const probes: readonly { scope: Scope; doing: string; run(jira: Jira): Promise<unknown> }[] = [
-  { scope: 'read:jira-user', doing: 'asking Jira whose token this is', run: jira => jira.me() },
-  { scope: 'read:jira-work', doing: 'trying to read in Jira', run: jira => jira.projects() },
-  { scope: 'write:jira-work', doing: 'trying to write in Jira', run: jira => jira.tryWriting() },
+  { scope: 'read:jira-user', doing: 'checking the Jira token', run: jira => jira.me() },
+  { scope: 'read:jira-work', doing: 'testing read access to Jira', run: jira => jira.projects() },
+  { scope: 'write:jira-work', doing: 'testing write access to Jira', run: jira => jira.tryWriting() },
 ]
 
 /** Tries the token at one address; `refused` when it is not accepted there. */
@@ -60,7 +60,10 @@ const checkToken = async (settings: JiraSettings) => {
       else if (scope !== 'read:jira-user') return failed(failureOf(error, doing), UNREACHABLE)
       else if (status === 401 || status === 403) return 'refused'
       else if (status === 404)
-        return problem(`there is no Jira at ${settings.url}`, 'The site is the host name in the address of your board.')
+        return problem(
+          `no Jira site answers at ${settings.url}`,
+          'The site is the host name in the address of your board.',
+        )
       else return failed(failureOf(error, doing), UNREACHABLE)
     }
   }
@@ -107,7 +110,7 @@ const checkProject = async (jira: Jira, key: string) => {
     const others = await jira.projects()
     return [
       problem(
-        `there is no project ${key}, or this account may not see it`,
+        `the project ${key} does not exist, or this account may not see it`,
         others.length === 0 ? 'The account sees no project.' : `The account sees ${others.join(', ')}.`,
       ),
     ]

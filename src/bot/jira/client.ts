@@ -12,7 +12,7 @@ export type Jira = ReturnType<typeof openJira>
 
 /** The account whose token it is. */
 const readAccount = async (ask: Ask): Promise<string> => {
-  const doing = 'asking Jira whose token this is'
+  const doing = 'checking the Jira token'
   const id = text(member(await ask(doing, { url: '/rest/api/3/myself', method: 'GET' }), 'accountId'))
   if (id === null) throw fail('network', `${doing}: the response names no account`)
   return id
@@ -50,7 +50,7 @@ const openProjects = (ask: Ask) => ({
     // first (401, 403; the gateway's own is FAILURE_CLIENT_SCOPE_CHECK). Otherwise Jira answers that there is no such issue
     // (404) or no body (400), the other answers of "Add comment" in Jira's description of its API.
     const url = '/rest/api/3/issue/NONE-0/comment'
-    await ask('trying to write in Jira', { url, method: 'POST', body: {} }).catch(error => {
+    await ask('testing write access to Jira', { url, method: 'POST', body: {} }).catch(error => {
       if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 400)) throw error
     })
   },

@@ -86,8 +86,8 @@ const searchProjects = async <Issue>(
     } catch (error) {
       if (!isRefused(error)) throw error
       problems.report(doing(project), {
-        message: `${doing(project)}: Jira refuses it`,
-        remedy: 'Is the project gone, renamed, or hidden from this account? Check JIRA_PROJECTS.',
+        message: `${doing(project)}: Jira refused the search`,
+        remedy: 'Check JIRA_PROJECTS, and that the project exists and this account may see it.',
       })
     }
   }
@@ -112,19 +112,19 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
     { projects: searched, tickets: withoutMachine.map(({ ticket }) => ticket) },
     withoutMachine.length === 0
       ? 'watching projects in Jira; every ticket in progress has a machine'
-      : 'watching projects in Jira. These tickets are in progress without a machine, and get none on their own: agent-swarm bot inbox jira shows which of them would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
+      : 'watching projects in Jira. These tickets are in progress without a machine, and get none automatically: agent-swarm bot inbox jira shows which of them would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
   )
   return searched
 }
 
 const checkClock = ({ problems, clock }: PollContext, jiraNow: number): void => {
   const difference = Math.round((clock() - jiraNow) / 1000)
-  const doing = 'the clock of this machine'
+  const doing = 'the clock of this host'
   if (Math.abs(difference) <= MAX_CLOCK_DIFFERENCE_S) problems.clear(doing)
   else
     problems.report(doing, {
       message: `${doing} is ${Math.abs(difference)} s ${difference > 0 ? 'ahead of' : 'behind'} Jira's: the order of a move there and a command here may be judged wrong`,
-      remedy: 'Synchronise it over the network (NTP).',
+      remedy: 'Synchronize it over the network (NTP).',
     })
 }
 
@@ -142,7 +142,7 @@ const poll = async (context: PollContext): Promise<void> => {
       jira.search(`${inProjects(some)} AND updated >= -${minutes}m ORDER BY updated ASC`, from),
     )
     // Then the search is at fault, and not the projects.
-    if (searched.length === 0) throw fail('refused', 'polling Jira: it refuses the search of every project')
+    if (searched.length === 0) throw fail('refused', 'polling Jira: Jira refused the search of every project')
     const found: Delivery[] = []
     for (const issue of issues) {
       const since = Math.max(from, cursor.began[projectOf(issue.ticket)] ?? now)

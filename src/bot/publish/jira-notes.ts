@@ -11,7 +11,7 @@ const ready = ({ environment, host }: Note<'ready'>): Block[] => {
   const command = sshCommand(environment)
   return [
     {
-      line: line`${own(ticket)} has its machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
+      line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
     },
     { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
   ]
@@ -22,7 +22,7 @@ const failed = ({ action, failure }: Note<'failed'>): Block[] => [
   ...(failure.remedy === null ? [] : [{ line: line`What to do: ${failure.remedy}` }]),
 ]
 const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
-  { line: own(`The machine of ${ticket} is deleted. On its runner's host:`) },
+  { line: own(`The machine of ${ticket} was deleted. Rescued on the runner's host:`) },
   { listing: rescued },
   { line: own(RESTORE_RESCUED) },
 ]
@@ -30,10 +30,10 @@ const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
 /** `ticket`: the key that the issue has now. */
 const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] => {
   const why = {
-    'project-not-served': `${projectOf(ticket)} is not served here, so the machine of ${from} did not move along.`,
+    'project-not-served': `${projectOf(ticket)} is not served here, so the machine of ${from} did not move with it.`,
     'two-machines': `${ticket} has a machine of its own, so the machine of ${from} keeps its old key.`,
   }[reason]
-  return [{ line: own(`${why} It will be stopped and kept: \`agent-swarm list\` shows it.`) }]
+  return [{ line: own(`${why} It will be stopped and kept; \`agent-swarm list\` shows it.`) }]
 }
 
 const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {

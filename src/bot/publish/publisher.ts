@@ -88,7 +88,7 @@ const publish = async (context: Context, item: Item, signal: AbortSignal): Promi
     if (signal.aborted) return
     await store.outbox.ack(row)
     const fields = { correlation: row.correlation, key: row.key }
-    if (wrote) log.info(fields, dryRun ? 'shown, and not published' : 'published')
+    if (wrote) log.info(fields, dryRun ? 'shown, not published' : 'published')
     else log.debug(fields, 'nothing new to publish')
   } catch (error) {
     if (!signal.aborted) await postpone(context, item, troubleOf(error, clock()))

@@ -63,9 +63,9 @@ const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners:
 const waitingLine = ({ row, ahead, pinned, runners, known, now }: ReplyView & { row: ActionRow }): Line => {
   const [next] = ahead
   if (next?.state !== 'active' && pinned !== null && !pinned.connected)
-    return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. It starts when that runner is back.`
+    return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. The command starts when that runner is back.`
   if (next?.state !== 'active' && runners.length === 0)
-    return own('Waiting: no runner is connected. It starts when one is (`agent-swarm runner`).')
+    return own('Waiting: no runner is connected. The command starts when one is (`agent-swarm runner`).')
   if (next !== undefined) {
     const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
     return line`Waiting for ${stateOfEarlier(next)}${more}.`
@@ -73,14 +73,14 @@ const waitingLine = ({ row, ahead, pinned, runners, known, now }: ReplyView & { 
   if (row.notBefore > now)
     return line`Attempt ${row.attempt} failed. The next attempt is at ${own(moment(row.notBefore))}.`
   if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
-    return own('Waiting for free memory on a runner. It starts when another machine is stopped or deleted.')
-  return own('Next in line: a runner takes it as soon as it has a free slot.')
+    return own('Waiting for free memory on a runner. The command starts when another machine is stopped or deleted.')
+  return own('Next in the queue: it starts as soon as a runner has a free slot.')
 }
 
 const progressLine = (view: ReplyView, { at, elapsed }: TimeTexts): Line => {
   const { request, row, now } = view
-  if (row === null) return own('It is no longer in the queue. Repeat the command if you still need it.')
-  if (row.state === 'cancelled') return own('Cancelled before it began.')
+  if (row === null) return own('The command is no longer in the queue. Repeat it if you still need it.')
+  if (row.state === 'cancelled') return own('Cancelled before it started.')
   if (row.state !== 'active') return line`${waitingLine({ ...view, row })} (${own(at(now))})`
   const phase = row.progress === null ? [] : line`: ${code(row.progress.phase)} since ${own(moment(row.progress.at))}`
   return line`In progress${phase} (${own(at(now))}, ${own(elapsed(request.at, now))} after the command).`
@@ -133,6 +133,7 @@ const nextSteps = (action: Action, { environment, rescued }: Done, host: string 
   }
   if (action.kind === 'delete')
     return [{ line: own(rescued === undefined ? 'This cannot be undone.' : RESTORE_RESCUED) }]
+  if (action.kind === 'restore') return [{ line: own('Pushed commits and sent messages are not undone.') }, ...access]
   return action.kind === 'delete-checkpoint' ? [] : access
 }
 

@@ -101,12 +101,12 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
 const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[] => {
   const outcome = last?.ended?.outcome
   if (outcome?.result !== 'done' || outcome.rescued === undefined) return []
-  return [{ line: line`Saved first, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
+  return [{ line: line`Rescued before the delete, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
 }
 const gone = ({ ticket, runner, history }: StatusView, { vmId, provider }: Environment, goneAt: number): Block[] => [
   { heading: own(`${ticket}: deleted`) },
   {
-    line: line`The machine ${code(vmId)} (${own(providerName(provider))}) has been gone since ${own(moment(goneAt))}, with its disk and its checkpoints.`,
+    line: line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
   ...rescuedBlocks(history, runner?.host ?? null),
   ...historyBlocks(history),

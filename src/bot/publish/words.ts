@@ -147,6 +147,8 @@ export const checkpointBlocks = ({ checkpoints, observedAt }: Environment, { at 
   return [
     { line: line`Checkpoints as of ${own(at(observedAt))}:` },
     { table: [['checkpoint', 'reason', 'created', 'size'].map(own), ...newest.map(checkpointRow)] },
-    ...(more > 0 ? [{ line: line`${more} older ${own(more === 1 ? 'one is' : 'ones are')} not shown.` }] : []),
+    ...(more > 0
+      ? [{ line: line`${more} older ${own(more === 1 ? 'checkpoint is' : 'checkpoints are')} not shown.` }]
+      : []),
   ]
 }

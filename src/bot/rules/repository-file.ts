@@ -42,12 +42,12 @@ export const repositoryFile = closedObject({
   ),
   assignees: described(
     assignees,
-    "Whose tickets get machines on their own: `me` (the bot's own account), `any`, or Jira account ids. Default: the bot's configuration.",
+    "Whose tickets get machines automatically: `me` (the bot's own account), `any`, or Jira account ids. Default: the bot's configuration.",
     'any',
   ),
   labels: described(
     listOf(label),
-    'A ticket needs one of these Jira labels to get a machine on its own. Default: no label is needed.',
+    'A ticket needs one of these Jira labels to get a machine automatically. Default: no label is needed.',
     ['agent'],
   ),
   branches: described(

@@ -62,7 +62,7 @@ const endLease = async (
   const row = await context.store.queue.get(id)
   if (row !== null && environment !== null && !(await isAbout(context, row, environment.ticket)))
     return respond(response)(400, {
-      error: `an action on ${row.action.ticket} has no outcome for ${environment.ticket}`,
+      error: `an action on ${row.action.ticket} cannot have an outcome for ${environment.ticket}`,
     })
   const lease = row === null ? 'lost' : await end(row)
   respond(response)(200, { lease } satisfies LeaseResponse)

@@ -82,7 +82,7 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
         } catch (error) {
           log.error({ err: error }, 'no action could be claimed; the runner was answered with 503')
           remove(waiter)
-          respond(waiter.response)(503, { error: 'the store failed; ask again' })
+          respond(waiter.response)(503, { error: 'the store failed; try again' })
         }
       }
     }

@@ -33,11 +33,7 @@ export const run: RunCommand = async invocation => {
         ),
         terminal,
       )
-    } else if (inbox !== null)
-      printNote(
-        ticket === null ? 'Nobody has given a command yet.' : `Nobody has given a command for ${ticket}.`,
-        terminal,
-      )
+    } else if (inbox !== null) printNote(ticket === null ? 'No commands yet.' : `No commands for ${ticket}.`, terminal)
     return 0
   })
 }

@@ -46,15 +46,15 @@ export const run: RunCommand = invocation =>
       throw fail(
         'refused',
         `${id} cannot be decided again: its payload is no longer kept`,
-        'Give the command that it would have led to, in a comment or with agent-swarm.',
+        'Run the command that it would have led to: in a comment, or with agent-swarm.',
       )
     const isDecidedNow = inbox.runs && replayed !== 'had-effect'
     const row = isDecidedNow ? await decided(inbox, id) : await find(inbox, id)
     const result = row === undefined ? '' : ` ${row.verdict}: ${resultText(row, Date.now())}`
     if (json) printJson<'bot replay'>({ replayed, delivery: row === undefined ? null : toJson(row) }, terminal)
-    else if (replayed === 'had-effect') print(`${id} had its effect already; nothing is done again.${result}`, terminal)
+    else if (replayed === 'had-effect') print(`${id} already had its effect; nothing is repeated.${result}`, terminal)
     else if (!inbox.runs) print(`${id} will be decided again when the bot starts.`, terminal)
-    else if (replayed === 'in-progress') print(`${id} was being decided already.${result}`, terminal)
+    else if (replayed === 'in-progress') print(`${id} is already being decided.${result}`, terminal)
     else print(`${id} was decided again.${result}`, terminal)
     return 0
   })

@@ -16,7 +16,7 @@ const unknown = (name: CheckpointName): Row => ({
 
 const checkpointTable = (rows: readonly Row[], now: Date, terminal: Terminal): string =>
   table(
-    [{ title: 'NAME', whole: true }, 'CREATED', 'WHY', 'COMMIT', 'SIZE', 'MEMORY'],
+    [{ title: 'NAME', whole: true }, 'CREATED', 'REASON', 'COMMIT', 'SIZE', 'MEMORY'],
     rows.map(({ name, createdAt, why, commit, sizeBytes, withMemory }) => [
       name,
       createdAt === null ? '-' : when(createdAt, now, terminal),

@@ -10,7 +10,7 @@ export const completionOf =
   (table: CommandTable): RunCommand =>
   async ({ words: [name = '', ...typed], terminal: { stdout, env } }) => {
     if (!Object.hasOwn(shells, name))
-      throw fail('usage', `There is no completion for "${name}".`, `Shells: ${Object.keys(shells).join(', ')}.`)
+      throw fail('usage', `No completion for "${name}".`, `Shells: ${Object.keys(shells).join(', ')}.`)
     const shell = name as keyof typeof shells
     if (typed.length > 0) {
       // A person is typing: print nothing when something is wrong.

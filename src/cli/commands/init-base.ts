@@ -25,7 +25,7 @@ const plan = async ({ json, terminal }: Invocation, { provider, name, from }: Bu
   const exists = (await provider.listBaseImages?.())?.includes(name) === true
   if (json)
     printJson<'init-base'>({ name, result: 'planned', would: exists ? [] : ['build', 'seal', 'prove'] }, terminal)
-  else if (exists) print(`Nothing to do: the base image ${name} exists already.`, terminal)
+  else if (exists) print(`Nothing to do: the base image ${name} already exists.`, terminal)
   else
     print(
       [

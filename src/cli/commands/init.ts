@@ -20,7 +20,7 @@ const checkConfiguration = async ({ answers, checks }: Setup): Promise<Check[]> 
   const { botProblems } = hasError(checks) ? { botProblems: [] } : await candidateOf(answers)
   const overrides = overridesOf(answers).map(name =>
     warning(
-      `${name} has another value in this shell, and wins over the file`,
+      `${name} has another value in this shell, which wins over the file`,
       `To write that value, give it with a flag. To use the file, before agent-swarm up: unset ${name}`,
     ),
   )

@@ -56,7 +56,8 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
 /** The machines that the flags choose, in their order, and how many there are without a filter. */
 const look = async (context: RunnerContext, { flags, terminal }: Invocation) => {
   const { environments, unread } = await listEnvironments(context, { usage: true })
-  for (const { message } of unread) printNote(`${message}\nIts machines are shown as last known.`, terminal)
+  for (const { message } of unread)
+    printNote(`${message}\nIts machines are shown with their last known state.`, terminal)
   const rows = environments.filter(
     ({ status, provider }) =>
       (flags.status === undefined || status === flags.status) &&
@@ -78,7 +79,7 @@ export const run: RunCommand = invocation =>
       if (rows.length > 0) return listTable(rows, context.clock(), terminal)
       const text =
         total === 0
-          ? 'There are no machines. Create one: agent-swarm create <TICKET>'
+          ? 'No machines. Create one: agent-swarm create <TICKET>'
           : `No machines match (${total} without the filter).`
       if (flags.watch === true) return text
       printNote(text, terminal)

@@ -13,7 +13,8 @@ const show = async ({ words: [word], json, terminal }: Invocation, context: Runn
   const ticket = word === undefined ? null : resolveTicket(context, await machineArgument(word, terminal))
   if (ticket !== null) requireEnvironment(context, ticket)
   const { environments, unread } = await listEnvironments(context, { usage: false })
-  for (const { message } of unread) printNote(`${message}\nIts machines are shown as last known.`, terminal)
+  for (const { message } of unread)
+    printNote(`${message}\nIts machines are shown with their last known state.`, terminal)
   const rows = environments.filter(environment => ticket === null || environment.ticket === ticket)
   const [first] = rows
   const reason = first === undefined ? null : noHostReason(first)
@@ -30,7 +31,7 @@ const show = async ({ words: [word], json, terminal }: Invocation, context: Runn
       }
     })
     printJson<'ssh'>(hosts, terminal)
-  } else if (first === undefined) printNote('There are no machines. Create one: agent-swarm create <TICKET>', terminal)
+  } else if (first === undefined) printNote('No machines. Create one: agent-swarm create <TICKET>', terminal)
   else terminal.stdout.write(hostsText(context.home, rows))
   return 0
 }

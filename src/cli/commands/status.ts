@@ -30,7 +30,7 @@ const showTicket = async (context: RunnerContext, invocation: Invocation, ticket
   }
   await draw(invocation, async () => {
     const { unread, status } = await ticketStatus(context, ticket)
-    const notes = unread.map(message => `${message}\nThe rest of this page is as last known.\n`)
+    const notes = unread.map(message => `${message}\nThe rest of this page shows the last known state.\n`)
     return [...notes, ticketPage(status, context.home, { now: context.clock(), terminal })].join('\n')
   })
 }

@@ -60,7 +60,7 @@ const checkBaseImage = async ({ config: { baseImage }, usable }: Context) => {
   const images = await usable?.provider.listBaseImages?.()
   if (images === undefined || images.includes(baseImage)) return null
   const next = 'agent-swarm init-base --from debian-packages'
-  return { ...warning(`there is no base image ${baseImage} yet; machines cannot be created without it`), next }
+  return { ...warning(`the base image ${baseImage} does not exist yet; machines cannot be created without it`), next }
 }
 
 export const checkMachines = async (config: Config, signal: AbortSignal): Promise<Finding[]> => {

@@ -30,8 +30,8 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
     String(invocation.flags[flag] ?? (await ask?.text(question, hint, '', validate)) ?? '').trim()
   const publicUrl = await flagOr(
     'public-url',
-    'At which address does GitHub reach the bot?',
-    'A host name with HTTPS in front of the bot, for example https://swarm.example.org. It need not exist yet.',
+    'The public address of the bot',
+    'A host name with HTTPS in front of the bot, for example https://swarm.example.org. It may be set up later.',
     validateUrl,
   )
   const wrong = validateUrl(publicUrl)
@@ -43,7 +43,7 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
     () => undefined,
   )
   if (dryRun) {
-    say('GitHub would be asked, in your browser, to create an App from app.yml. A dry run creates none.')
+    say('Without --dry-run, GitHub would now create an App from app.yml in your browser.')
     return false
   }
   const { createApp } = await import('../../bot/github/app-manifest.ts')
@@ -59,7 +59,9 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
   forget(answers, [...APP, ...TOKEN])
   answers.values.set('appId', appId).set('privateKeyPath', privateKeyPath).set('webhookSecret', webhookSecret)
   await writeAnswers(answers, [...APP, ...TOKEN, 'githubApiUrl'])
-  say(`The App is created, and ${answers.file.path} has it. Install it on your repositories: ${page}/installations/new`)
+  say(
+    `Created the App, and wrote it to ${answers.file.path}. Install it on your repositories: ${page}/installations/new`,
+  )
   const { github } = await candidateOf(answers)
   if (github?.via !== 'app') throw new Error('the new App is not in the configuration')
   const end = Date.now() + INSTALL_DEADLINE_MS

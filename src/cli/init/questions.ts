@@ -26,7 +26,7 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
   appId: { flag: 'app-id', question: 'The id of the App', hint: 'Its settings page shows it.' },
   privateKey: {},
   privateKeyPath: {
-    ...{ flag: 'private-key-file', question: 'The file of its private key', unless: 'privateKey' },
+    ...{ flag: 'private-key-file', question: 'The file with its private key', unless: 'privateKey' },
     hint: 'Its settings page creates one, and the browser saves it as ….private-key.pem.',
   },
   webhookSecret: { flag: 'webhook-secret-file', question: 'Its webhook secret', hint: 'The same as in its settings.' },
@@ -44,9 +44,13 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
     question: 'The Jira site',
     hint: 'The host name of your board: example.atlassian.net.',
   },
-  jiraEmail: { flag: 'jira-email', question: 'Your e-mail address there', hint: 'The bot comments as this account.' },
+  jiraEmail: {
+    flag: 'jira-email',
+    question: 'The e-mail address of your Jira account',
+    hint: 'The bot comments as this account.',
+  },
   jiraApiToken: {
-    ...{ flag: 'jira-token-file', question: 'Its API token' },
+    ...{ flag: 'jira-token-file', question: 'Your Jira API token' },
     hint: `Create one: ${TOKEN_PAGE} One with scopes needs ${SCOPE_LIST}.`,
   },
   jiraProjects: {

@@ -149,9 +149,7 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     capacityTable(status, view),
     '',
     paragraph(fitsLine(status.fits), view.terminal),
-    ...(status.environments.length === 0
-      ? ['There are no machines.']
-      : section('MACHINES', machinesTable(status, view))),
+    ...(status.environments.length === 0 ? ['No machines.'] : section('MACHINES', machinesTable(status, view))),
     ...(status.underWay.length === 0 ? [] : section('IN PROGRESS', runningTable(status, view))),
     ...(status.waiting.length === 0 ? [] : section('WAITING', waitingTable(status, view))),
     ...rescuedSection(status.rescued, home, view),

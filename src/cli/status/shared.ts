@@ -55,6 +55,6 @@ export const phaseText = (
   { phase, interrupted }: { phase: Progress | null; interrupted: boolean },
   now: Date,
 ): string => {
-  if (interrupted) return 'interrupted: the next command on it, or the runner, settles it'
+  if (interrupted) return 'interrupted; the next command on the ticket, or the runner, recovers it'
   return phase === null ? 'starting' : `${phase.phase}, for ${duration(phase.at, now)}`
 }

@@ -120,7 +120,8 @@ export const ticketPage = (status: TicketStatus, home: string, view: View): stri
       ? []
       : section('CHECKPOINTS', checkpointTable(environment, view))),
     ...underWay.map(
-      operation => `\n${operation.kind} by ${requesterName(operation.by)} in progress: ${phaseText(operation, now)}.`,
+      operation =>
+        `\n${operation.kind} by ${requesterName(operation.by)} ${operation.interrupted ? 'was' : 'in progress:'} ${phaseText(operation, now)}.`,
     ),
     ...waiting.map(
       ({ kind, by, since, why }) => `\n${kind} by ${requesterName(by)} has waited for ${duration(since, now)}: ${why}.`,

@@ -19,7 +19,7 @@ export const draw = async (invocation: Invocation, page: () => Promise<string>):
   if (json || stdout.isTTY !== true)
     throw fail(
       'usage',
-      '--watch needs a terminal, and goes without --json',
+      '--watch needs a terminal, and cannot be combined with --json',
       'In a script, poll: agent-swarm list --json',
     )
   stdout.write(ENTER)

@@ -32,7 +32,7 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   const { context, id, provider, row } = target
   const earlier = earlierAttempts(operation).at(-1)?.detail
   const name = requested ?? earlier?.name ?? timestamp(context.clock())
-  const made = { summary: `checkpoint ${name} of ${ticket} is made` }
+  const made = { summary: `Made checkpoint ${name} of ${ticket}` }
   if ((await syncCheckpoints(target)).includes(name)) {
     // An earlier attempt of this action made it, or the same push was reported before.
     if (earlier?.name === name) return made

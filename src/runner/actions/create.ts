@@ -76,7 +76,7 @@ export const create: ActionRunner<'create'> = async (operation, { ticket, by, ma
   const existing = await existingEnvironment(operation, ticket)
   if (existing !== null && existing.status !== 'creating') {
     const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
-    const sentence = `${ticket} has a machine already: ${existing.vmId} on ${existing.provider}`
+    const sentence = `${ticket} already has a machine: ${existing.vmId} on ${existing.provider}`
     return 'skipped' in result
       ? { skipped: sentence }
       : { summary: `${sentence}. It was stopped, and is running again` }

@@ -8,7 +8,7 @@ export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operat
   const { context, caller, id, provider, row } = target
   if (provider.deleteCheckpoint === undefined)
     throw fail('unsupported', `${provider.name} cannot delete a single checkpoint`, 'It is deleted with its machine.')
-  const deleted = { summary: `checkpoint ${name} of ${ticket} is deleted` }
+  const deleted = { summary: `Deleted checkpoint ${name} of ${ticket}` }
   const names = await syncCheckpoints(target)
   if (!names.includes(name)) {
     // An earlier attempt of this action deleted it.

@@ -53,7 +53,7 @@ const rescueWork = async (target: Target): Promise<string | null> => {
     stream: (script, into) =>
       runInGuest(context, provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal }),
   })
-  return `its unsaved work (${describeUnsavedWork(unsaved)}) is kept in ${underHome(context, folder)}`
+  return `unsaved work (${describeUnsavedWork(unsaved)}) is rescued in ${underHome(context, folder)}`
 }
 
 /** Stops the machine, whose work could not be saved. Returns the failure of the delete. */
@@ -101,7 +101,7 @@ const removeMachine = async (target: Target): Promise<void> => {
 }
 
 const deleted = (ticket: string, rescued: string | null) => ({
-  summary: `${ticket} is deleted: its machine, its disk and its checkpoints are gone${rescued === null ? '' : `; ${rescued}`}`,
+  summary: `Deleted the machine of ${ticket}, its disk and its checkpoints${rescued === null ? '' : `; ${rescued}`}`,
   rescued: rescued ?? undefined,
 })
 
@@ -112,7 +112,7 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const earlier = earlierAttempts(operation).at(-1)
   let rescued = earlier?.detail.rescued ?? null
   const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
-  if (row === null) return rescued === null ? { skipped: `${ticket} has no environment` } : deleted(ticket, rescued)
+  if (row === null) return rescued === null ? { skipped: `${ticket} has no machine` } : deleted(ticket, rescued)
   const target = await targetOf(operation, ticket, row)
   if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())

@@ -14,7 +14,7 @@ export const markMachine = async ({ provider, row }: Pick<Target, 'provider' | '
   if (observed === 'running' || observed === 'stopped') await provider.assign?.(row.vmId, row.ticket)
 }
 
-/** The caller holds both locks, and `to` has no environment. */
+/** The caller holds both locks, and `to` has no machine. */
 export const moveEnvironment = async (operation: Operation, from: Ticket, to: Ticket): Promise<void> => {
   operation.caller.onPhase('move')
   operation.context.registry.renameTicket(from, to)
@@ -26,7 +26,7 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
   const { registry } = context
   const from = resolveTicket(context, former)
   const [old, existing] = [registry.environment(from), registry.environment(ticket)]
-  if (old === null) return { skipped: `${former} has no environment` }
+  if (old === null) return { skipped: `${former} has no machine` }
   if (existing !== null && from !== ticket) {
     const observed = await observe(await context.provider(old.provider), old)
     if (observed === 'running') await stop(operation, { kind: 'stop', ticket: from, by, replyTo: null })
@@ -38,5 +38,5 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
   // An earlier attempt may have moved it, and died before it wrote the mark.
   if (from === ticket) await markMachine(await targetOf(operation, from, old))
   else await moveEnvironment(operation, from, ticket)
-  return { summary: `${former} is now ${ticket}: its machine ${old.vmId}, checkpoints and history went along` }
+  return { summary: `${former} is now ${ticket}: its machine ${old.vmId}, checkpoints and history moved with it` }
 }

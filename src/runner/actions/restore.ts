@@ -63,8 +63,9 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
     registry.setStatus(ticket, 'stopped')
     registry.setAddress(ticket, null)
   }
-  const where = kept.size === 0 ? '' : `; what it replaced is kept as ${[...kept].join(' and ')}`
+  const keeps = kept.size === 1 ? 'its previous state is' : 'its previous states are'
+  const where = kept.size === 0 ? '' : `; ${keeps} kept as ${[...kept].join(' and ')}`
   return {
-    summary: `${ticket} is back at ${name}${where}. What has left the machine stays as it is: pushed commits, sent messages`,
+    summary: `Restored ${ticket} to ${name}${where}`,
   }
 }

@@ -10,7 +10,7 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   registry.setDesired(ticket, 'running', by)
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
-    return { skipped: `${ticket} is running already` }
+    return { skipped: `${ticket} is already running` }
   await converge(target, 'running')
   await waitUntilReady(target)
   registry.setUnsavedWork(ticket, null)

@@ -6,7 +6,7 @@ import { type ActionRunner, targetOf } from '../operation.ts'
 export const status: ActionRunner<'status'> = async (operation, { ticket }) => {
   const { context } = operation
   const row = context.registry.environment(ticket)
-  if (row === null) return { summary: `${ticket} has no environment` }
+  if (row === null) return { summary: `${ticket} has no machine` }
   const target = await targetOf(operation, ticket, row)
   const observed = await observe(target.provider, row)
   if (observed === 'gone')

@@ -11,7 +11,7 @@ export const stop: ActionRunner<'stop'> = async (operation, { ticket, by }) => {
   const observed = await observe(provider, row)
   if (observed === 'stopped') {
     recordObserved(context, row, 'stopped')
-    return { skipped: `${ticket} is stopped already` }
+    return { skipped: `${ticket} is already stopped` }
   }
   const unsaved = observed === 'running' ? await findUnsavedWork(target) : null
   await shutDown(target)

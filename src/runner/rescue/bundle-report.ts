@@ -24,7 +24,10 @@ export const parseBundleReport = (stderr: string, path: string): BundleReport =>
   const linesOf = (word: string) => lines.filter(line => line.startsWith(`${word}\t`))
   const failure = linesOf('failed')[0]?.slice('failed\t'.length)
   if (failure !== undefined)
-    throw fail('unsaved-work', /^[\x20-\x7e]{1,100}$/.test(failure) ? failure : 'the machine gave no readable reason')
+    throw fail(
+      'unsaved-work',
+      /^[\x20-\x7e]{1,100}$/.test(failure) ? failure : 'the machine reported no readable reason',
+    )
   if (lines.findLast(line => line !== '') !== 'end') throw fail('unsaved-work', "the machine's answer was incomplete")
   const paths = linesOf('path')
   if (paths.length !== 1 || paths[0] !== `path\t${path}`)

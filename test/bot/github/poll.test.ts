@@ -240,10 +240,13 @@ describe('a whole bot with a token', () => {
     expect((await stage.states('DROP-1')).at(-1)).toBe('checkpoint pending')
     expect(stage.github.requests.slice(before).filter(({ status }) => status >= 500)).toEqual([])
     // The bot's comments quote commands, and are its own.
-    await stage.work(() => ({ result: 'done', summary: 'checkpoint before is made', environment: running, seconds: 1 }))
-    await until('the reply', async () =>
-      (await comments()).find(({ body }) => body.includes('checkpoint before is made')),
-    )
+    await stage.work(() => ({
+      result: 'done',
+      summary: 'Made checkpoint before',
+      environment: running,
+      seconds: 1,
+    }))
+    await until('the reply', async () => (await comments()).find(({ body }) => body.includes('Made checkpoint before')))
     expect((await comments()).map(({ author }) => author)).toEqual(['dev', 'dev', 'dev', 'dev'])
   })
 

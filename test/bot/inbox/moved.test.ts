@@ -197,6 +197,6 @@ test('an issue that moves back gets its first key again, and late or repeated re
   expect([await desk.store.tickets.current(to), await desk.store.tickets.current(from)]).toEqual([from, from])
   await desk.jira.deliver({ ...first, changelog: { ...first.changelog, id: 'another' } })
   await desk.decided()
-  expect(await lastReason()).toBe(`${from} is known as ${from} already`)
+  expect(await lastReason()).toBe(`${from} is already known as ${from}`)
   expect(await desk.store.tickets.current(to)).toBe(from)
 })

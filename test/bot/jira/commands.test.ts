@@ -130,12 +130,12 @@ describe('how it is answered', () => {
 
   test('at once and when the work is done, by one reply that is edited', async () => {
     const id = await stage.jira.write('DROP-1', '/swarm create\n/swarm checkpoint before\n/swarm fly', { by: ASSIGNEE })
-    await reply(stage, 'DROP-1', `Answer to comment ${id}:`, '/swarm create', 'Next in line', 'Unknown command')
+    await reply(stage, 'DROP-1', `Answer to comment ${id}:`, '/swarm create', 'Next in the queue', 'Unknown command')
     // A reply is edited every five seconds at most.
     ahead += 6_000
     await stage.work(() => done('DROP-1 has a machine', 'DROP-1'))
-    await stage.work(() => done('checkpoint before of DROP-1 is made', 'DROP-1'))
-    await reply(stage, 'DROP-1', 'DROP-1 has a machine', 'checkpoint before of DROP-1 is made')
+    await stage.work(() => done('Made checkpoint before of DROP-1', 'DROP-1'))
+    await reply(stage, 'DROP-1', 'DROP-1 has a machine', 'Made checkpoint before of DROP-1')
     expect(replies(stage, 'DROP-1')).toHaveLength(1)
     // Whoever watches the ticket is notified once.
     for (const { method, path } of writes()) if (method === 'PUT') expect(path).toContain('notifyUsers=false')

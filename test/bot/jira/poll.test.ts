@@ -157,13 +157,13 @@ describe('what a poll finds', () => {
   test("a clock that differs from Jira's is reported, once", async () => {
     await look()
     await look()
-    const reports = () => messages.filter(message => message.includes('the clock of this machine'))
+    const reports = () => messages.filter(message => message.includes('the clock of this host'))
     expect(reports()).toEqual([
-      "the clock of this machine is 1200 s ahead of Jira's: the order of a move there and a command here may be judged wrong",
+      "the clock of this host is 1200 s ahead of Jira's: the order of a move there and a command here may be judged wrong",
     ])
     ahead = 0
     await look()
-    expect(reports().at(-1)).toBe('the clock of this machine: works again')
+    expect(reports().at(-1)).toBe('the clock of this host: works again')
   })
 
   test('changes beyond those that a search shows are read from the issue', async () => {

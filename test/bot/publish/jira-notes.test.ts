@@ -14,7 +14,7 @@ test.for([
   [
     { kind: 'ready', environment: environment({ provider: 'synthetic' }), host: 'studio' },
     [
-      "paragraph: DROP-1 has its machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
+      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
       'codeBlock: agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7',
     ],
   ],
@@ -31,23 +31,23 @@ test.for([
     ],
   ],
   [
-    { kind: 'rescued', ticket: 'DROP-1', rescued: 'its unsaved work is in ~/x' },
+    { kind: 'rescued', ticket: 'DROP-1', rescued: 'unsaved work is in ~/x' },
     [
-      "paragraph: The machine of DROP-1 is deleted. On its runner's host:",
-      'codeBlock: its unsaved work is in ~/x',
+      "paragraph: The machine of DROP-1 was deleted. Rescued on the runner's host:",
+      'codeBlock: unsaved work is in ~/x',
       'paragraph: rescued.json there lists the commands that restore it.',
     ],
   ],
   [
     { kind: 'not-moved', from: 'SHOP-7', reason: 'project-not-served' },
     [
-      'paragraph: DROP is not served here, so the machine of SHOP-7 did not move along. It will be stopped and kept: agent-swarm list shows it.',
+      'paragraph: DROP is not served here, so the machine of SHOP-7 did not move with it. It will be stopped and kept; agent-swarm list shows it.',
     ],
   ],
   [
     { kind: 'not-moved', from: 'SHOP-7', reason: 'two-machines' },
     [
-      'paragraph: DROP-1 has a machine of its own, so the machine of SHOP-7 keeps its old key. It will be stopped and kept: agent-swarm list shows it.',
+      'paragraph: DROP-1 has a machine of its own, so the machine of SHOP-7 keeps its old key. It will be stopped and kept; agent-swarm list shows it.',
     ],
   ],
   [

@@ -404,7 +404,7 @@ test('a command that takes its time gets a reply without a message', async () =>
   await command()
   later(5_000)
   await until('the reply', () => comments.length === 1)
-  expect(comments[0]?.body).toContain('Next in line')
+  expect(comments[0]?.body).toContain('Next in the queue')
 })
 
 test('a command that waited for months is answered, though its reply is late and old rows are purged', async () => {
@@ -413,7 +413,7 @@ test('a command that waited for months is answered, though its reply is late and
   await command()
   await put(replyMessage(to))
   await published()
-  expect(comments[0]?.body).toContain('Next in line')
+  expect(comments[0]?.body).toContain('Next in the queue')
   later(100 * DAY_MS)
   faults.push({ status: 502 })
   await finish()

@@ -54,20 +54,21 @@ test.for([
   [
     'a restore',
     view(
-      done('DROP-1 is restored to before; its previous state is pre-restore-20261124-094500', {
+      done('Restored DROP-1 to before; its previous state is kept as pre-restore-20261124-094500', {
         environment: environment(),
       }),
     ),
     [
       '`/swarm restore before`',
-      'DROP-1 is restored to before; its previous state is pre-restore-20261124-094500. It took 4 s.',
+      'Restored DROP-1 to before; its previous state is kept as pre-restore-20261124-094500. It took 4 s.',
+      'Pushed commits and sent messages are not undone.',
       'Log in with `agent-swarm ssh DROP-1`',
     ],
   ],
   [
     'a checkpoint',
     view(
-      done('checkpoint before of DROP-1 is made', { seconds: 0 }),
+      done('Made checkpoint before of DROP-1', { seconds: 0 }),
       {},
       {
         ...{ kind: 'checkpoint', name: 'before', why: 'command', commit: null, ...common },
@@ -101,13 +102,13 @@ test.for([
   ],
   [
     'nothing to do',
-    view({ result: 'skipped', reason: 'DROP-1 is running already', environment: null }),
-    ['Nothing to do: DROP-1 is running already.'],
+    view({ result: 'skipped', reason: 'DROP-1 is already running', environment: null }),
+    ['Nothing to do: DROP-1 is already running.'],
   ],
   [
     'a question about a machine that does not exist',
-    view(done('DROP-1 has no environment'), {}, { kind: 'status', ...common }),
-    ['DROP-1 has no environment. `/swarm create` creates its machine.'],
+    view(done('DROP-1 has no machine'), {}, { kind: 'status', ...common }),
+    ['DROP-1 has no machine. `/swarm create` creates its machine.'],
   ],
   [
     'a stop that found unsaved work',
@@ -163,14 +164,14 @@ test.for([
   [
     'a create that only waits for free memory',
     view(null, { runners: [runner({ offer: offer(1_024) })] }, create),
-    ['Waiting for free memory on a runner. It starts when another machine is stopped or deleted.'],
+    ['Waiting for free memory on a runner. The command starts when another machine is stopped or deleted.'],
   ],
   [
     'a create with free memory on one of two runners',
     view(null, { runners: [runner({ offer: offer(1_024) }), runner({ offer: offer(8_192) })] }, create),
-    ['Next in line: a runner takes it as soon as it has a free slot.'],
+    ['Next in the queue: it starts as soon as a runner has a free slot.'],
   ],
-  ['no free slot', view(null), ['Next in line: a runner takes it as soon as it has a free slot.']],
+  ['no free slot', view(null), ['Next in the queue: it starts as soon as a runner has a free slot.']],
   [
     'in progress',
     view(null, {
@@ -178,8 +179,8 @@ test.for([
     }),
     ['In progress: `boot` since 2026-11-24 09:59:20 UTC (2026-11-24 10:00:00 UTC, 60 s after the command).'],
   ],
-  ['cancelled', view(null, { row: actionRow(restore, { state: 'cancelled' }) }), ['Cancelled before it began.']],
-  ['no longer queued', view(null, { row: null }), ['It is no longer in the queue. Repeat the command']],
+  ['cancelled', view(null, { row: actionRow(restore, { state: 'cancelled' }) }), ['Cancelled before it started.']],
+  ['no longer queued', view(null, { row: null }), ['The command is no longer in the queue. Repeat it']],
 ] satisfies [string, ReplyView, string[]][])('%s', ([, given, expected]) => {
   const body = replied(given)
   for (const text of expected) expect(body).toContain(text)
@@ -248,12 +249,12 @@ test('in the minutes of grace an answer says when the machine is deleted', () =>
 })
 
 test('a command that cancels the delete after a merge says so', () => {
-  const skipped: Outcome = { result: 'skipped', reason: 'DROP-1 is running already', environment: environment() }
+  const skipped: Outcome = { result: 'skipped', reason: 'DROP-1 is already running', environment: environment() }
   const start: Action = { kind: 'start', ...common }
   const cancelled = 'The delete that was scheduled after the merge is cancelled.'
   expect(replied(view(skipped, {}, start))).not.toContain(cancelled)
   expect(replied(view(skipped, {}, { ...start, cancelsDelete: true }))).toContain(
-    `Nothing to do: DROP-1 is running already.\n\n${cancelled}`,
+    `Nothing to do: DROP-1 is already running.\n\n${cancelled}`,
   )
 })
 

@@ -83,14 +83,14 @@ Recent requests:
 })
 
 test('a deleted machine, with the work that was saved first', () => {
-  const rescued = 'its unsaved work (1 stash in /home/@all) is in ~/.agent-swarm/rescued/DROP-1-20261124-094500'
+  const rescued = 'unsaved work (1 stash in /home/@all) is in ~/.agent-swarm/rescued/DROP-1-20261124-094500'
   const body = statusOf({
     known: known({ goneAt: at('10:00:00') }),
     history: [request('10:00:00', { kind: 'delete', force: false, ...common }, done({ rescued }))],
   })
   expect(body).toContain('### DROP-1: deleted')
   expect(body).toContain(
-    "Saved first, on the runner's host (`studio`): its unsaved work \\(1 stash in /home/@\u200ball\\) is in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `rescued.json` there lists the commands that restore it.",
+    "Rescued before the delete, on the runner's host (`studio`): unsaved work \\(1 stash in /home/@\u200ball\\) is in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `rescued.json` there lists the commands that restore it.",
   )
 })
 

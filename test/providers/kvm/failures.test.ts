@@ -66,11 +66,11 @@ const NO_SOCKET = "Failed to connect socket to '/var/run/libvirt/libvirt-sock': 
 test('libvirt does not run', async () => {
   expect(await kvm([disconnected(NO_SOCKET)]).provider.available()).toEqual({
     available: false,
-    reason: 'asking libvirt: libvirt does not answer at qemu:///system.',
+    reason: 'connecting to libvirt: no answer at qemu:///system.',
     remedy: expect.stringContaining(`Start it: ${thisSystem().start}. `),
   })
   expect(await kvm([disconnected(NO_SOCKET)], { kvmUri: 'qemu:///session' }).provider.available()).toMatchObject({
-    reason: 'asking libvirt: libvirt does not answer at qemu:///session.',
+    reason: 'connecting to libvirt: no answer at qemu:///session.',
     remedy: expect.stringContaining('XDG_RUNTIME_DIR'),
   })
 })
@@ -81,7 +81,7 @@ test.for([
 ])('this user may not use libvirt: %s', async reason => {
   const { provider } = kvm([disconnected(reason)])
   expect(await provider.available()).toMatchObject({
-    reason: 'asking libvirt: libvirt runs, but this user may not use qemu:///system.',
+    reason: 'connecting to libvirt: libvirt runs, but this user may not use qemu:///system.',
     remedy: 'Join the group libvirt: sudo usermod -aG libvirt "$USER". Then log in again.',
   })
   // Every other command reports the same.
@@ -93,7 +93,7 @@ test.for([
 test('a polkit that does not run is not reported as a libvirt that does not run', async () => {
   const reason = 'internal error: Unable to get system bus connection: Could not connect: No such file or directory'
   expect(await kvm([disconnected(reason)]).provider.available()).toMatchObject({
-    reason: 'asking libvirt: libvirt asks polkit who may use qemu:///system, and polkit does not answer.',
+    reason: 'connecting to libvirt: libvirt asks polkit who may use qemu:///system, and polkit does not answer.',
     remedy: 'Start dbus and polkit, or run this as root.',
   })
 })
@@ -148,7 +148,7 @@ test('a missing base image is reported with the command that makes it', async ()
   const answers = [ABSENT, version('9.0.0'), pool(9_000), missing, { to: 'pool-info', stdout: 'State:  running' }]
   expect(await failureOf(kvm(answers).provider.createVm('A-1', 'base', options))).toEqual({
     kind: 'no-such-image',
-    message: 'there is no base image base',
+    message: 'the base image base does not exist',
     remedy: expect.stringContaining('agent-swarm init-base base --from debian-packages'),
   })
 })

@@ -29,7 +29,7 @@ const expectMoved = async () => {
 test('machine, checkpoints and history get the new key', async () => {
   expect(await it.do(move)).toMatchObject({
     result: 'done',
-    summary: `OLD-1 is now NEW-1: its machine ${vmId}, checkpoints and history went along`,
+    summary: `OLD-1 is now NEW-1: its machine ${vmId}, checkpoints and history moved with it`,
     environment: { ticket: 'NEW-1', vmId },
   })
   await expectMoved()
@@ -41,7 +41,7 @@ test('the old key still leads to the machine, for commands too', async () => {
   await it.do(move)
   expect(resolveTicket(it.context, 'OLD-1')).toBe('NEW-1')
   expect(requireEnvironment(it.context, 'OLD-1')).toMatchObject({ ticket: 'NEW-1', vmId })
-  expect(await planAction(it.context, actions.start('OLD-1'))).toEqual({ skipped: 'NEW-1 is running already' })
+  expect(await planAction(it.context, actions.start('OLD-1'))).toEqual({ skipped: 'NEW-1 is already running' })
   expect(await it.do(actions.stop('OLD-1'))).toMatchObject({ result: 'done', environment: { ticket: 'NEW-1' } })
   expect(await it.do(actions.create('OLD-1'))).toMatchObject({ result: 'done', environment: { ticket: 'NEW-1', vmId } })
   expect(it.machines()).toEqual([vmId])
@@ -50,7 +50,7 @@ test('the old key still leads to the machine, for commands too', async () => {
 test('without an environment there is nothing to move', async () => {
   expect(await it.do(actions.move('OLD-2', 'NEW-2'))).toMatchObject({
     result: 'skipped',
-    reason: 'OLD-2 has no environment',
+    reason: 'OLD-2 has no machine',
   })
 })
 

@@ -43,7 +43,7 @@ test('another attempt after a failed one keeps also what was done in between', a
   const outcome = await attempt()
   expect(state()).toBe('one')
   const [first, second] = preRestores()
-  expect(outcome).toMatchObject({ summary: expect.stringContaining(`is kept as ${first} and ${second}. `) })
+  expect(outcome).toMatchObject({ summary: expect.stringContaining(`are kept as ${first} and ${second}`) })
   await it.do(actions.restore('DROP-1', second))
   expect(state()).toBe('three')
 })
@@ -54,7 +54,7 @@ test('a checkpoint that was restored before the process died is not restored aga
   write('later')
   expect(await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })).toMatchObject({
     result: 'done',
-    summary: expect.stringContaining(`is kept as ${preRestores()[0]}. `),
+    summary: expect.stringContaining(`is kept as ${preRestores()[0]}`),
   })
   expect(state()).toBe('later')
   expect(preRestores()).toHaveLength(1)

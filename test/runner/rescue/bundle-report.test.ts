@@ -21,7 +21,7 @@ test.for([
   ['a ref with a short id', report('ref\t1234567\trefs/heads/x'), 'invalid line'],
   ['a shallow commit with a short id', report('shallow\t1234567'), 'invalid line'],
   ['a failure', 'failed\tgit cannot write the bundle\n', 'git cannot write the bundle'],
-  ['a failure with terminal codes', 'failed\t\u001b[31mred\n', 'the machine gave no readable reason'],
+  ['a failure with terminal codes', 'failed\t\u001b[31mred\n', 'the machine reported no readable reason'],
 ] as const)('a report is refused: %s', ([, stderr, message]) =>
   expect(() => parseBundleReport(stderr, PATH)).toThrow(message),
 )

@@ -79,7 +79,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
     expect(outcome).toMatchObject({
       result: 'done',
       summary: expect.stringMatching(
-        /^DROP-1 is deleted: its machine, its disk and its checkpoints are gone; its unsaved work \(2 uncommitted changes, 4 untracked files, 2 stashes, 1 unpushed commit in \/.*\/shop\) is kept in ~\/rescued\/DROP-1-\d{8}-\d{6}$/,
+        /^Deleted the machine of DROP-1, its disk and its checkpoints; unsaved work \(2 uncommitted changes, 4 untracked files, 2 stashes, 1 unpushed commit in \/.*\/shop\) is rescued in ~\/rescued\/DROP-1-\d{8}-\d{6}$/,
       ),
     })
     expect(phases).toEqual([LOOKING, SAVING, CHECKING, 'delete'])
@@ -318,7 +318,7 @@ describe('the death of the process during a delete', () => {
     expect(await it.dieAt('delete', actions.delete('DROP-1'), 'github:1:0')).toBe(true)
     expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({
       result: 'done',
-      summary: expect.stringMatching(/1 untracked file in .*\) is kept in ~\/rescued\/DROP-1-/),
+      summary: expect.stringMatching(/1 untracked file in .*\) is rescued in ~\/rescued\/DROP-1-/),
     })
     expect(rescued()).toHaveLength(1)
     expect(it.machines()).toEqual([])
