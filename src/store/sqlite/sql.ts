@@ -4,7 +4,7 @@ import type { Database } from '../../sqlite.ts'
 
 type Cell = string | number | null
 /** By the column's name. */
-type Cells = Record<string, Cell>
+export type Cells = Record<string, Cell>
 
 /** Parses a cell that holds JSON. */
 export const json = <T>(cell: string | null | undefined): T | null =>
