@@ -272,7 +272,7 @@ type Requests = {
 // ── What the bot knows ──
 
 export type TicketState = { category: StatusCategory; assignee: string | null }
-type KnownTicket = {
+export type KnownTicket = {
   category: StatusCategory | null
   /** Age of what is known of its category. */
   categoryAt: number | null

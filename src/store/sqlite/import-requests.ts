@@ -10,18 +10,18 @@ import { bareAction } from './runners.ts'
 import { type Cells, json, type Sql } from './sql.ts'
 import { translate } from './translate.ts'
 
-type Asked = { action_id: string; ticket: Ticket; kind: ActionKind; asked_by: string; at: number; person: number }
+type Asked = { actionId: string; ticket: Ticket; kind: ActionKind; askedBy: string; at: number; person: number }
 type Command = {
   thread: string
   line: number
   comment: string
   at: number
-  action_id: string | null
+  actionId: string | null
   action: string | null
   said: string | null
   outcome: string | null
   ok: number | null
-  ended_at: number | null
+  endedAt: number | null
 }
 type Operation = {
   what: string
@@ -32,8 +32,8 @@ type Operation = {
   seconds: number | null
 }
 /** The action in the queue, which is in today's words already. */
-type Queued = { payload: string; state: string; outcome: string | null; ended_at: number | null }
-type Ending = { ended_at: number | null; ok: number | null; outcome: string | null }
+type Queued = { payload: string; state: string; outcome: string | null; endedAt: number | null }
+type Ending = { endedAt: number | null; ok: number | null; outcome: string | null }
 
 /** The action as a command would ask for it. */
 const wordsOf = (action: Action): string => {
@@ -51,15 +51,15 @@ const endingOf = (command: Command | undefined, queued: Queued | undefined, at: 
   if (command !== undefined) {
     const { ok, outcome } = command
     return {
-      ended_at: ok === null ? null : (command.ended_at ?? command.at),
+      endedAt: ok === null ? null : (command.endedAt ?? command.at),
       ok,
       outcome: outcome && translate(outcome),
     }
   }
   // Its action ended long ago.
-  if (queued === undefined) return { ended_at: at, ok: 1, outcome: null }
-  const { state, outcome, ended_at } = queued
-  return { ended_at, outcome, ok: ended_at === null ? null : Number(state === 'done') }
+  if (queued === undefined) return { endedAt: at, ok: 1, outcome: null }
+  const { state, outcome, endedAt } = queued
+  return { endedAt, outcome, ok: endedAt === null ? null : Number(state === 'done') }
 }
 
 const importAction = (
@@ -70,7 +70,7 @@ const importAction = (
 ): void => {
   const { id, at, by, person, action } = request
   sql.add('request', {
-    ...{ id, at, recorded_at: command?.at ?? at, by: JSON.stringify(by), person, ticket: action.ticket },
+    ...{ id, at, recordedAt: command?.at ?? at, by: JSON.stringify(by), person, ticket: action.ticket },
     place: placeOf(json<CommentRef>(command?.comment), id, action.ticket),
     ...{ thread: command?.thread ?? null, line: command?.line ?? null, comment: command?.comment ?? null },
     ...{ what: wordsOf(action), kind: action.kind, action: JSON.stringify(action), verdict: 'allowed' },
@@ -80,9 +80,9 @@ const importAction = (
 
 const ASKED = 'select action_id, ticket, kind, asked_by, at, coalesce(person, 0) as person from asked'
 const importActions = (sql: Sql, former: Sql, commands: readonly Command[]): void => {
-  const byAction = new Map(commands.map(command => [command.action_id, command]))
-  for (const { action_id: id, ticket, kind, asked_by, at, person } of former.all<Asked>(ASKED)) {
-    const by = JSON.parse(asked_by) as Requester
+  const byAction = new Map(commands.map(command => [command.actionId, command]))
+  for (const { actionId: id, ticket, kind, askedBy, at, person } of former.all<Asked>(ASKED)) {
+    const by = JSON.parse(askedBy) as Requester
     const command = byAction.get(id)
     byAction.delete(id)
     const queued = sql.get<Queued>('select payload, state, outcome, ended_at from action where id = ?', id)
@@ -128,9 +128,9 @@ const importOperation = (sql: Sql, seq: number, ticket: Ticket, operation: Opera
     refused: () => null,
   }[result]() as Outcome | null
   sql.add('request', {
-    ...{ id: `operation:${seq}`, at, recorded_at: at, by: JSON.stringify(by), person: 0, place: ticket, ticket, what },
+    ...{ id: `operation:${seq}`, at, recordedAt: at, by: JSON.stringify(by), person: 0, place: ticket, ticket, what },
     ...{ verdict: result === 'refused' ? 'refused' : 'allowed', reason: result === 'refused' ? said : null },
-    ...{ ended_at: at, ok: Number(result === 'done'), outcome: outcome && JSON.stringify(outcome), history: 1 },
+    ...{ endedAt: at, ok: Number(result === 'done'), outcome: outcome && JSON.stringify(outcome), history: 1 },
   })
 }
 
