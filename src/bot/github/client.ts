@@ -6,6 +6,7 @@ import { openJumpWatch } from '../../clock.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
+import type { RemoteFailure } from '../remote-failure.ts'
 
 /** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -107,11 +108,6 @@ export const watchedFetch = (show: Show | null) => {
   }
 }
 
-/** What a failed request allows: `pause` when no request can work before somebody acts. `in`: ms to wait, when GitHub named them. */
-export type GitHubFailure = FailureError & { allows: 'later' | 'never' | 'pause'; in: number | null }
-export const isGitHubFailure = (error: unknown): error is GitHubFailure =>
-  error instanceof Error && 'failure' in error && 'allows' in error
-
 /** An organisation with single sign-on hides itself from a classic token until the token is authorised for it. */
 export const AUTHORIZE_TOKEN =
   'The organisation uses single sign-on: authorise the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
@@ -143,7 +139,7 @@ const limitWait = (error: Error, status: number, now: number): number | null => 
 
 type Meaning = {
   kind: 'network' | 'permission' | 'refused'
-  allows: GitHubFailure['allows']
+  allows: RemoteFailure['allows']
   in?: number
   remedy?: string
 }
@@ -172,7 +168,7 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
 }
 
 /** What Octokit threw, as a failure without the request that the error carries. `now` is epoch ms. */
-export const githubFailure = (error: unknown, doing: string, now: number): GitHubFailure | FailureError => {
+export const githubFailure = (error: unknown, doing: string, now: number): RemoteFailure | FailureError => {
   if (isFailure(error)) return error
   // Octokit reports a status of 500 when there was no response at all.
   const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null

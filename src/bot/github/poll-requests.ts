@@ -3,7 +3,8 @@ import type { Rules } from '../../../handlers/handler.ts'
 import type { Log } from '../../log.ts'
 import type { Delivery, Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
-import { type GitHub, githubFailure, isGitHubFailure, statusOf } from './client.ts'
+import { isRemoteFailure } from '../remote-failure.ts'
+import { type GitHub, githubFailure, statusOf } from './client.ts'
 
 /** This part of the hour's requests is left for acting and answering. */
 const RESERVE = 0.1
@@ -98,7 +99,7 @@ export const openPollRequests = ({
       } catch (error) {
         const failure = githubFailure(error, doing, clock())
         problems.report(doing, failure.failure)
-        if (!isGitHubFailure(failure)) return
+        if (!isRemoteFailure(failure)) return
         if (failure.in !== null) notBefore = Math.max(notBefore, clock() + failure.in)
         else if (failure.allows === 'pause') notBefore = Math.max(notBefore, clock() + everyMs)
       }

@@ -8,7 +8,8 @@ import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
 import { findTicket } from '../../domain.ts'
 import type { Delivery } from '../../store/port.ts'
-import { githubFailure, isGitHubFailure, type Octokit, parts } from './client.ts'
+import { isFinal } from '../remote-failure.ts'
+import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
 import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './found.ts'
 import { isRateLow, openPollRequests, type PollContext } from './poll-requests.ts'
@@ -147,7 +148,7 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
       return await poll()
     } catch (error) {
       const failure = githubFailure(error, `polling ${repo}`, clock())
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+      if (!isFinal(failure)) throw failure
       firstFailure ??= failure
       return null
     }

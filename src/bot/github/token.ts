@@ -3,16 +3,8 @@ import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../../config/config.ts'
 import { remembered } from '../remembered.ts'
-import {
-  type GitHub,
-  type GitHubTools,
-  githubFailure,
-  isGitHubFailure,
-  openPace,
-  parts,
-  statusOf,
-  watchedFetch,
-} from './client.ts'
+import { isFinal } from '../remote-failure.ts'
+import { type GitHub, type GitHubTools, githubFailure, openPace, parts, statusOf, watchedFetch } from './client.ts'
 
 /** How many repositories are watched when none are configured: those pushed to last. */
 const MAX_WATCHED = 20
@@ -33,7 +25,7 @@ const namedRepositories = async (
     } catch (error) {
       const failure = githubFailure(error, `reading the repository ${repo}`, Date.now())
       // A repository that is closed to us must not hold up the others.
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw error
+      if (!isFinal(failure)) throw error
       log.warn(
         { repo, remedy: 'Check GITHUB_REPOSITORIES, and which repositories the token may access.' },
         statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,

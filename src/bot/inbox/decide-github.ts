@@ -4,10 +4,11 @@ import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { jiraLinkMessage, statusMessage } from '../../store/messages.ts'
 import type { Effect, Message, Settlement, StoredDelivery } from '../../store/port.ts'
-import { type GitHub, githubFailure, isGitHubFailure, type Octokit, parts } from '../github/client.ts'
+import { type GitHub, githubFailure, type Octokit, parts } from '../github/client.ts'
 import { type GitHubDelivery, type GitHubEvent, parseGitHub } from '../github/events.ts'
 import { nameOf } from '../github/pull-request.ts'
 import { isMarked } from '../markers.ts'
+import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
 import { type FactsContext, presentTicket } from './known.ts'
@@ -115,7 +116,7 @@ const learnName = async (
     await store.repositories.rename(data.id, data.full_name)
   } catch (error) {
     const failure = githubFailure(error, `reading the name of ${name}`, clock())
-    if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+    if (!isFinal(failure)) throw failure
   }
 }
 

@@ -11,8 +11,8 @@ import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
 import { permissionOf, teamsOf } from '../github/people.ts'
 import { openPullRequests, readPullRequest } from '../github/pull-request.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import {
-  environmentOf,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
@@ -30,7 +30,7 @@ const isSame = (a: PullRequestRef, b: PullRequestRef) => a.repo === b.repo && a.
 export const pushFacts = async (context: FactsContext, event: Event<'push'>, rules: Rules): Promise<Facts['push']> => {
   const named = findTicket([event.ref.replace(/^refs\/heads\//, '')], rules.projects)
   const ticket = await presentTicket(context, named, rules)
-  const environment = ticket === null ? null : await environmentOf(context, ticket)
+  const environment = ticket === null ? null : await presentEnvironment(context.store, ticket)
   if (ticket === null || environment === null) return { environment: null, live: false }
   const known = await context.store.runners.environment(ticket)
   const runner = (await context.store.runners.list()).find(({ id }) => id === known?.runnerId)

@@ -2,8 +2,9 @@
 import type { Facts, Rules, SwarmEvent } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
-import { githubFailure, isGitHubFailure } from '../github/client.ts'
+import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
+import { isFinal } from '../remote-failure.ts'
 import {
   expectedEnvironment,
   type FactsContext,
@@ -38,7 +39,7 @@ const findPullRequests = async (context: FactsContext, ticket: Ticket): Promise<
     } catch (error) {
       const failure = githubFailure(error, `looking for pull requests of ${ticket} in ${repo}`, clock())
       // A repository that we lost proves nothing; one that cannot be read now makes the delete wait.
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+      if (!isFinal(failure)) throw failure
     }
   }
   return !hasGitHub || watched.length > 0

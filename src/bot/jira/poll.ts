@@ -9,6 +9,7 @@ import { projectOf } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Delivery, Store } from '../../store/port.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import { openProblemLog, type ProblemLog } from '../problem-log.ts'
 import type { IssueWithChanges } from './answers.ts'
 import type { Jira } from './client.ts'
@@ -104,8 +105,7 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
   const withoutMachine: IssueWithChanges[] = []
   for (const issue of issues) {
     if ((await store.tickets.get(issue.ticket)).decided !== null) continue
-    const environment = await store.runners.environment(issue.ticket)
-    if (environment === null || environment.goneAt !== null) withoutMachine.push(issue)
+    if ((await presentEnvironment(store, issue.ticket)) === null) withoutMachine.push(issue)
   }
   await accept(withoutMachine.map(issue => firstLookDelivery(issue, now, clock())))
   log.info(
@@ -207,7 +207,7 @@ export const openJiraPoll = ({ everyMs, ...tools }: Omit<PollContext, 'problems'
       return everyMs
     } catch (error) {
       context.problems.report(doing, failureOf(error, doing))
-      return Math.max(everyMs, isJiraFailure(error) ? (error.retryAfter ?? 0) : 0)
+      return Math.max(everyMs, isJiraFailure(error) ? (error.in ?? 0) : 0)
     }
   }
   return {

@@ -3,6 +3,7 @@ import { boundedWait } from '../../backoff.ts'
 import type { JiraSettings } from '../../config/config.ts'
 import { type FailureError, fail } from '../../errors.ts'
 import type { Show } from '../dry-run.ts'
+import { isRemoteFailure, type RemoteFailure } from '../remote-failure.ts'
 import { GATEWAY_FORM, isGateway, MAKE_WITH_SCOPES, tenantInfoOf } from './gateway.ts'
 
 const DEADLINE_MS = 10_000
@@ -19,17 +20,18 @@ type Request = {
 /** Returns what Jira answers, an object or a list, or throws a JiraFailure. `doing` begins its message. */
 export type Ask = (doing: string, request: Request) => Promise<unknown>
 
-/**
- * `status` null: there was no response. `retryAfter` in ms, when Jira named it. `lacksScope`: the token is valid, and its scopes
- * do not allow this.
- */
-export type JiraFailure = FailureError & { status: number | null; retryAfter: number | null; lacksScope: boolean }
-export const isJiraFailure = (error: unknown): error is JiraFailure =>
-  error instanceof Error && 'failure' in error && 'retryAfter' in error
+/** `status` null: there was no response. `lacksScope`: the token is valid, and its scopes do not allow this. */
+export type JiraFailure = RemoteFailure & { status: number | null; lacksScope: boolean }
+export const isJiraFailure = (error: unknown): error is JiraFailure => isRemoteFailure(error) && 'lacksScope' in error
 const jiraFailure = (
   failure: FailureError,
-  { status = null, retryAfter = null, lacksScope = false }: Partial<JiraFailure> = {},
-): JiraFailure => Object.assign(failure, { status, retryAfter, lacksScope })
+  status: number | null = null,
+  { wait = null, lacksScope = false }: { wait?: number | null; lacksScope?: boolean } = {},
+): JiraFailure => {
+  const isFinal = status !== null && status < 500 && status !== 429
+  const allows = status === 401 ? 'pause' : isFinal ? 'never' : 'later'
+  return Object.assign(failure, { status, lacksScope, allows, in: wait } as const)
+}
 
 const remedyFor = (status: number | null, lacksScope: boolean, url: string): string | null => {
   if (lacksScope) return MAKE_WITH_SCOPES
@@ -57,9 +59,9 @@ const failureOfClient = (jira: JiraModule, error: unknown, doing: string, url: s
   const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
   const what = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
   const why = lacksScope ? ': the token lacks a scope' : ''
-  return jiraFailure(fail(kind, `${doing}: ${what}${why}`, remedyFor(status, lacksScope, url), error), {
-    ...{ status, lacksScope },
-    retryAfter: wait === null ? null : boundedWait(wait),
+  return jiraFailure(fail(kind, `${doing}: ${what}${why}`, remedyFor(status, lacksScope, url), error), status, {
+    wait: wait === null ? null : boundedWait(wait),
+    lacksScope,
   })
 }
 

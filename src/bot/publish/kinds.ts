@@ -91,7 +91,7 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
         failed.add(pullRequest)
         const trouble = troubleOf(error, clock())
         if (trouble.allows !== 'never') retry = { error }
-        else log.warn({ repo, number, ticket }, `a status comment is left out: ${trouble.reason}`)
+        else log.warn({ repo, number, ticket }, `a status comment is left out: ${trouble.failure.message}`)
       }
     }
     return wroteOne

@@ -1,4 +1,4 @@
-import type { Outcome } from '../../schema/outcome.ts'
+import { reasonOf } from '../../schema/outcome.ts'
 import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
 import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
@@ -108,12 +108,6 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   recordRequests(sql, requests)
   for (const action of actions) enqueue(sql, action)
   putMessages(sql, messages, id)
-}
-
-/** Why an action did nothing, or failed. */
-const reasonOf = (outcome: Outcome | null): string | null => {
-  if (outcome?.result === 'skipped') return outcome.reason
-  return outcome?.result === 'failed' ? outcome.failure.message : null
 }
 
 const deliveryRowOf = (sql: Sql, row: Row): DeliveryRow => {
