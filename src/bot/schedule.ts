@@ -1,5 +1,5 @@
 /** Everything that the bot does by the clock: ticks, cron, polls and catching up. */
-import cron, { type ScheduledTask } from 'node-cron'
+import cron from 'node-cron'
 import { MAX_WAIT_MS } from '../backoff.ts'
 import { atMost, type Clock, openJumpWatch } from '../clock.ts'
 import type { Log } from '../log.ts'
@@ -31,13 +31,6 @@ export type Schedule = {
   /** Starts nothing more, and waits for what runs, at most `withinMs`. */
   close(withinMs: number): Promise<void>
 }
-type Row = {
-  start: () => void
-  restart: () => void
-  stop: () => void
-  run: () => Promise<unknown>
-  running: () => Promise<unknown> | null
-}
 
 const quiet = { info() {}, debug() {}, warn() {}, error() {} }
 
@@ -61,11 +54,11 @@ const openRun = ({ name, run }: ScheduleRow, log: Log, signal: AbortSignal) => {
   }
 }
 
-const openRow = (row: ScheduleRow, log: Log, signal: AbortSignal): Row => {
+const openRow = (row: ScheduleRow, log: Log, signal: AbortSignal) => {
   const { every, atStart = false, afterJump = false } = row
   const { run, running } = openRun(row, log, signal)
   if (typeof every === 'string') {
-    const task: ScheduledTask = cron.schedule(every, () => run(), { noOverlap: true, unref: true, logger: quiet })
+    const task = cron.schedule(every, () => run(), { noOverlap: true, unref: true, logger: quiet })
     return {
       ...{ run, running },
       start: () => void (atStart && run()),

@@ -53,14 +53,13 @@ export const openDesk = async ({
     ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
   })
   const octokitFor = githubClient.clientFor
-  const { rulesOf, rulesOfTicket, changed } = openRepositoryRules({
+  const rules = openRepositoryRules({
     ...{ store, clock, log, clientFor: octokitFor },
     onProblems: async repo => store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage)),
     standard: standardRules({ projects, assignees: 'me', jiraCommanders }),
   })
   const context = {
-    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor },
-    ...{ rulesOf, rulesOfTicket, rulesChanged: changed, clock },
+    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor, ...rules, clock },
   }
   const receive = async (delivery: Omit<Delivery, 'receivedAt'>) => {
     await store.inbox.accept([{ ...delivery, receivedAt: clock() }])
@@ -75,13 +74,7 @@ export const openDesk = async ({
   })
 
   const found = { accept: acceptFound(store, () => {}), everyMs: 60_000, clock, log, store }
-  const githubPoll = openGitHubPoll({
-    ...found,
-    github: githubClient,
-    rulesOf,
-    rulesChanged: changed,
-    parts: ['pulls'],
-  })
+  const githubPoll = openGitHubPoll({ ...found, github: githubClient, ...rules, parts: ['pulls'] })
   const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me' })
   const round = catchUp([
     openRedeliver({ github: githubClient, store, clock, log }),

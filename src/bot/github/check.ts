@@ -9,6 +9,7 @@ import type { SettingName } from '../../config/settings.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
 import { checkSecret, defineChecks, failed, hasError, ok, problem, warning } from '../check.ts'
+import { remembered } from '../remembered.ts'
 import { AUTHORIZE_TOKEN, githubFailure, type Octokit, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
@@ -19,11 +20,7 @@ const MAX_SUGGESTED = 20
 const UNREACHABLE =
   'Check the address (github.com, or GITHUB_API_URL), the network and any proxy or firewall on the way.'
 
-const open = (settings: AppSettings | TokenSettings) =>
-  openGitHub(settings, {
-    log: openLog('silent'),
-    paced: false,
-  })
+const open = (settings: AppSettings | TokenSettings) => openGitHub(settings, { log: openLog('silent'), paced: false })
 
 const explain = (error: unknown, doing: string) => {
   const { failure } = githubFailure(error, doing, Date.now())
@@ -40,12 +37,11 @@ const openToken = async (settings: TokenSettings) => {
     const scopes = headers['x-oauth-scopes']?.split(/[,\s]+/).filter(scope => scope !== '') ?? null
     return { login: data.login, scopes, expires: Date.parse(String(headers['github-authentication-token-expiration'])) }
   }
-  let account: ReturnType<typeof readAccount> | null = null
   return {
     ...{ github, octokit, repositories: settings.repositories },
     tokensPage: `${webUrlOf(settings.apiUrl)}/settings/tokens`,
     /** `scopes` are null for a fine-grained token, which has permissions instead. `expires` is epoch ms, or NaN. */
-    account: () => (account ??= readAccount()),
+    account: remembered(readAccount),
   }
 }
 type TokenContext = Awaited<ReturnType<typeof openToken>>
@@ -183,10 +179,11 @@ const readApp = async (settings: AppSettings) => {
   const remedy = `Change it in the settings of the App (Permissions & events), and accept the change where it is installed: ${page}`
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
 }
-const openApp = async (settings: AppSettings) => {
-  let app: ReturnType<typeof readApp> | null = null
-  return { settings, needed: await readManifest(), app: () => (app ??= readApp(settings)) }
-}
+const openApp = async (settings: AppSettings) => ({
+  settings,
+  needed: await readManifest(),
+  app: remembered(() => readApp(settings)),
+})
 type AppContext = Awaited<ReturnType<typeof openApp>>
 
 const checkKey = ({ settings }: AppContext) => {

@@ -3,13 +3,13 @@
  * https://docs.github.com/webhooks/webhook-events-and-payloads
  */
 import * as v from 'valibot'
-import { type SwarmEvent, UNFIT_EDITED } from '../../../handlers/handler.ts'
+import { type EventOf, UNFIT_EDITED } from '../../../handlers/handler.ts'
 import { shortText } from '../../schema/basics.ts'
 import { repositoryName } from '../../schema/forms.ts'
 
 /** An event, or why the payload is none. */
 export type Parsed<Event> = Event | { ignored: string }
-export type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' }>
+export type GitHubEvent = EventOf<'push' | 'pull-request' | 'comment'>
 /** `id` is GitHub's number of the repository. What the payload does not say is null. */
 export type GitHubDelivery = {
   event: GitHubEvent

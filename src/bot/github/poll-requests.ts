@@ -52,11 +52,7 @@ export const openPollRequests = ({
   everyMs,
   clock,
   log,
-}: {
-  everyMs: number
-  clock: () => number
-  log: Log
-}): PollRequests => {
+}: Pick<PollContext, 'clock' | 'log'> & { everyMs: number }): PollRequests => {
   const validators = new Map<string, { variant: string; etag: string }>()
   const problems = openProblemLog(log)
   let notBefore = 0

@@ -1,4 +1,4 @@
-import { type Decision, ignored, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
+import { type Decision, ignored, type PullRequestEvent, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
@@ -20,7 +20,6 @@ export type GitHubContext = FactsContext & {
   /** The default branch of a repository has moved. */
   rulesChanged: (repo: string) => Promise<void>
 }
-type PullRequestEvent = Extract<GitHubEvent, { kind: 'pull-request' }>
 /** `at`: when it happened, epoch ms. */
 type Decided = { decision: Decision; at: number; effects: Effect[] }
 

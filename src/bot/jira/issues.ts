@@ -30,7 +30,6 @@ async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): 
   for (let nextPageToken: string | null = null; ; ) {
     const answer = await ask('searching Jira', {
       url: '/rest/api/3/search/jql',
-      method: 'GET',
       searchParams: {
         ...{ jql, fields: fields.join(','), expand: 'changelog', maxResults: PAGE },
         ...(nextPageToken === null ? {} : { nextPageToken }),
@@ -45,7 +44,7 @@ async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): 
 /** All pages of a list that is counted from `startAt`. Not every such list marks its last page. */
 async function* pagesOf(ask: Ask, doing: string, url: string, name: string, more: { orderBy?: string } = {}) {
   for (let startAt = 0; ; startAt += PAGE) {
-    const answer = await ask(doing, { url, method: 'GET', searchParams: { startAt, maxResults: PAGE, ...more } })
+    const answer = await ask(doing, { url, searchParams: { startAt, maxResults: PAGE, ...more } })
     const items = list(member(answer, name))
     yield* items
     if (items.length === 0 || (member(answer, 'isLast') ?? items.length < PAGE) === true) return
@@ -86,7 +85,7 @@ const commentsSince = async (ask: Ask, ticket: Ticket, field: unknown, since: nu
 export const openIssues = (ask: Ask) => {
   let categories = new Map<string, StatusCategory>()
   const readCategories = async () => {
-    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status', method: 'GET' })
+    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status' })
     categories = new Map(
       list(answer).flatMap(status => {
         const id = text(member(status, 'id'))
@@ -100,7 +99,6 @@ export const openIssues = (ask: Ask) => {
     issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
       const answer = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
-        method: 'GET',
         searchParams: { fields: 'status,assignee,labels' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
@@ -151,10 +149,8 @@ export const openIssues = (ask: Ask) => {
     },
     /** Null when it is gone. */
     readComment: async (ticket: Ticket, id: string): Promise<JiraComment | null> => {
-      const answer = await ask(`reading a comment on ${ticket} in Jira`, {
-        url: `/rest/api/3/issue/${ticket}/comment/${id}`,
-        method: 'GET',
-      }).catch(unlessGone)
+      const url = `/rest/api/3/issue/${ticket}/comment/${id}`
+      const answer = await ask(`reading a comment on ${ticket} in Jira`, { url }).catch(unlessGone)
       return answer === null ? null : commentIn(answer)
     },
   }

@@ -11,7 +11,8 @@ const DEADLINE_MS = 10_000
 type Request = {
   /** The path, after the address. */
   url: string
-  method: 'GET' | 'POST' | 'PUT'
+  /** GET when absent. */
+  method?: 'POST' | 'PUT'
   /** A POST that changes nothing. */
   reads?: true
   searchParams?: Record<string, string | number>
@@ -85,9 +86,9 @@ const loadClient = async ({ url, email, apiToken }: JiraSettings) => {
 export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask => {
   let loading: ReturnType<typeof loadClient> | null = null
 
-  return async (doing, { reads, ...request }) => {
-    if (show !== null && request.method !== 'GET' && reads !== true) {
-      show({ what: 'request', to: 'Jira', method: request.method, path: request.url, body: request.body })
+  return async (doing, { reads, method, ...request }) => {
+    if (show !== null && method !== undefined && reads !== true) {
+      show({ what: 'request', to: 'Jira', method, path: request.url, body: request.body })
       return {}
     }
     loading ??= loadClient(settings)
@@ -98,7 +99,7 @@ export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask =
       () => reject(jiraFailure(fail('timeout', `${doing}: Jira did not answer within ${DEADLINE_MS / 1000} s`))),
       DEADLINE_MS,
     )
-    const response = client.sendRequest(request).then(
+    const response = client.sendRequest({ method: method ?? 'GET', ...request }).then(
       (answer: unknown) => {
         // A login page, for example, would otherwise read as "there is nothing".
         if (typeof answer === 'object' && answer !== null) return answer
