@@ -41,7 +41,7 @@ type Poll = { round(): Promise<number>; compare(): Promise<void> }
 const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean }[] => {
   const { config, store, github, jira, rulesOf, rulesChanged, nudgeInbox, clock, log } = context
   const everyMs = config.pollSeconds * 1000
-  const common = { store, accept: acceptFound(store, nudgeInbox), everyMs, clock, log }
+  const common = { store, accept: acceptFound(store, clock, nudgeInbox), everyMs, clock, log }
   const hasToken = config.github?.via === 'token'
   const parts = hasToken ? (['pushes', 'comments', 'pulls'] as const) : (['pulls'] as const)
   const { projects, assignees } = config

@@ -73,7 +73,7 @@ export const openDesk = async ({
     return receive({ source: 'jira', id, event, lane: jiraLane(payload), body: JSON.stringify(payload) })
   })
 
-  const found = { accept: acceptFound(store, () => {}), everyMs: 60_000, clock, log, store }
+  const found = { accept: acceptFound(store, clock, () => {}), everyMs: 60_000, clock, log, store }
   const githubPoll = openGitHubPoll({ ...found, github: githubClient, ...rules, parts: ['pulls'] })
   const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me' })
   const round = catchUp([

@@ -250,7 +250,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
       if (chance() < 0.5) await work()
     }
   }
-  const found = { store, accept: acceptFound(store, () => {}), everyMs: MINUTE, clock, log }
+  const found = { store, accept: acceptFound(store, clock, () => {}), everyMs: MINUTE, clock, log }
   const pulls = openGitHubPoll({ ...found, github, parts: ['pulls'], rulesOf, rulesChanged })
   const issues = openJiraPoll({ ...found, jira, projects: [project], assignees: 'me' })
   return {

@@ -53,7 +53,7 @@ const listRepositories = async (
 ): Promise<string[]> => {
   const app = await auth()
   const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
-  const found: { name: string; pushedAt: string }[] = []
+  const repositories: { name: string; pushedAt: string }[] = []
   for (const { id: installation, suspended_at } of installations) {
     if (typeof suspended_at === 'string') continue
     const octokit = await auth(installation)
@@ -61,10 +61,10 @@ const listRepositories = async (
     for (const { id, full_name: name, pushed_at, archived, disabled } of listed) {
       await onRepository?.(id, name)
       await onInstallation?.(name, installation)
-      if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
+      if (!archived && !disabled) repositories.push({ name, pushedAt: pushed_at ?? '' })
     }
   }
-  return found
+  return repositories
     .sort((a, b) => (a.pushedAt < b.pushedAt ? 1 : -1))
     .slice(0, MAX_WATCHED)
     .map(({ name }) => name)

@@ -1,7 +1,8 @@
 /** Requests whose response is 304 when nothing changed since the response that was taken over. Those cost nothing of GitHub's limit. */
 import type { Rules } from '../../../handlers/handler.ts'
 import type { Log } from '../../log.ts'
-import type { Delivery, Store } from '../../store/port.ts'
+import type { Store } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
 import { openProblemLog } from '../problem-log.ts'
 import { isRemoteFailure } from '../remote-failure.ts'
 import { type GitHub, githubFailure, statusOf } from './client.ts'
@@ -37,7 +38,7 @@ export type PollContext = {
   /** Branches of a repository have moved. */
   rulesChanged: (repo: string) => Promise<void>
   /** Puts deliveries on disk that are not known yet. */
-  accept: (deliveries: readonly Delivery[]) => Promise<void>
+  accept: (deliveries: readonly PolledDelivery[]) => Promise<void>
   requests: PollRequests
   clock: () => number
   log: Log

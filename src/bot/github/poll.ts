@@ -7,7 +7,7 @@ import { isBranchServed, ticketOfPullRequest } from '../../../handlers/branches.
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
 import { findTicket } from '../../domain.ts'
-import type { Delivery } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
 import { isFinal } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
@@ -30,14 +30,14 @@ export type PolledPart = 'pushes' | 'comments' | 'pulls'
 type Cursor = { began: string; comments: string; pulls: string }
 
 /** `taken`: call it when the deliveries are on disk. */
-type Found = { deliveries: Delivery[]; taken: () => Promise<void> | void }
+type Polled = { deliveries: PolledDelivery[]; taken: () => Promise<void> | void }
 
 const pollPushes = async (
-  { store, requests, rulesOf, rulesChanged, clock }: PollContext,
+  { store, requests, rulesOf, rulesChanged }: PollContext,
   repo: string,
   octokit: Octokit,
   isFirst: boolean,
-): Promise<Found | null> => {
+): Promise<Polled | null> => {
   const page = await requests.get({ what: `${repo} heads`, variant: '' }, headers =>
     octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: 'heads/', headers }),
   )
@@ -51,7 +51,7 @@ const pollPushes = async (
     .filter(({ ref }) => isBranchServed(ref.slice(HEADS.length), rules))
     .filter(({ ref, object }) => known.get(ref) !== object.sha)
   return {
-    deliveries: isFirst ? [] : moved.map(({ ref, object }) => pushDelivery(repo, ref, object.sha, clock())),
+    deliveries: isFirst ? [] : moved.map(({ ref, object }) => pushDelivery(repo, ref, object.sha)),
     taken: async () => {
       for (const { ref, object } of moved) await store.repositories.setHead(repo, ref, object.sha)
       page.taken()
@@ -60,12 +60,12 @@ const pollPushes = async (
 }
 
 const pollComments = async (
-  { requests, clock }: PollContext,
+  { requests }: PollContext,
   repo: string,
   octokit: Octokit,
   { began, comments: since }: Cursor,
-): Promise<(Found & { cursor: string }) | null> => {
-  const deliveries: Delivery[] = []
+): Promise<(Polled & { cursor: string }) | null> => {
+  const deliveries: PolledDelivery[] = []
   let newest = since
   let first: { now: number; taken: () => void } | null = null
   for (let number = 1; ; number += 1) {
@@ -83,7 +83,7 @@ const pollComments = async (
       if (comment.updated_at > newest) newest = comment.updated_at
       // Compared as times: with a fraction of a second, the later text would sort first.
       const isOld = Date.parse(comment.created_at) < Date.parse(began)
-      const delivery = isOld ? null : commentDelivery(repo, comment, clock())
+      const delivery = isOld ? null : commentDelivery(repo, comment)
       if (delivery !== null) deliveries.push(delivery)
     }
     if (!page.more) break
@@ -95,13 +95,13 @@ const pollComments = async (
 }
 
 const pollPullRequests = async (
-  { store, requests, clock }: PollContext,
+  { store, requests }: PollContext,
   repo: string,
   octokit: Octokit,
   rules: Rules,
   cursor: Cursor | null,
-): Promise<(Found & { now: number; newest: string }) | null> => {
-  const deliveries: Delivery[] = []
+): Promise<(Polled & { now: number; newest: string }) | null> => {
+  const deliveries: PolledDelivery[] = []
   const installation = await store.repositories.installation(repo)
   // The first poll reads the open ones: what had ended before was not ours.
   const state = cursor === null ? 'open' : 'all'
@@ -126,7 +126,7 @@ const pollPullRequests = async (
       const named = ticketOfPullRequest(now, rules)
       const ticket = named === null ? null : await store.tickets.current(named)
       const change = missedChange(now, known, ticket, began)
-      if (change !== null) deliveries.push(pullRequestDelivery(repo, data, change, known, installation, clock()))
+      if (change !== null) deliveries.push(pullRequestDelivery(repo, data, change, known, installation))
     }
     if (!page.more || (page.data.at(-1)?.updated_at ?? '') < from) break
   }
@@ -158,9 +158,9 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
   // Comments come before pull requests, so that a command that was given before a merge is decided before it.
   const comments = cursor === null ? null : await read('comments', () => pollComments(context, repo, octokit, cursor))
   const pulls = await read('pulls', () => pollPullRequests(context, repo, octokit, rules, cursor))
-  const found = [pushes, comments, pulls].filter(part => part !== null)
-  await context.accept(found.flatMap(({ deliveries }) => deliveries))
-  for (const { taken } of found) await taken()
+  const polled = [pushes, comments, pulls].filter(part => part !== null)
+  await context.accept(polled.flatMap(({ deliveries }) => deliveries))
+  for (const { taken } of polled) await taken()
   if (cursor === null && pulls !== null) {
     // GitHub's times are whole seconds: what belongs to the second of our first poll may be older than it.
     const now = iso(pulls.now + 1_000)

@@ -37,7 +37,7 @@ const decidedEffect = (event: EventOf<'ticket'>, now: Facts['ticket']['now']): E
   const { category, assignee } = now === 'unreadable' ? event : now
   // An assignment means nothing in other categories: the move that led there must still be decided.
   return event.change !== 'assignee' || category === 'indeterminate'
-    ? [{ kind: 'ticket-decided', ticket: event.ticket, found: { category, assignee } }]
+    ? [{ kind: 'ticket-decided', ticket: event.ticket, state: { category, assignee } }]
     : []
 }
 

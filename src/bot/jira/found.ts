@@ -2,7 +2,7 @@
 import type { StatusCategory } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
-import type { Delivery } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
 import type { Change, IssueWithChanges, JiraComment } from './answers.ts'
 import { jiraLane } from './events.ts'
 import type { FoundIssue } from './issues.ts'
@@ -10,8 +10,8 @@ import type { FoundIssue } from './issues.ts'
 /** The event of what a project held before the bot watched it: it is shown in the inbox, and not acted on. */
 export const FIRST_LOOK = 'first look'
 
-const delivery = (id: string, body: { webhookEvent: string; [more: string]: unknown }, receivedAt: number) => ({
-  ...{ source: 'jira' as const, id, event: body.webhookEvent, receivedAt },
+const delivery = (id: string, body: { webhookEvent: string; [more: string]: unknown }) => ({
+  ...{ source: 'jira' as const, id, event: body.webhookEvent },
   lane: jiraLane(body),
   body: JSON.stringify(body),
 })
@@ -21,56 +21,43 @@ const issueDelivery = (
   { ticket, assignee, labels }: IssueWithChanges,
   category: StatusCategory,
   { at, by, changelog }: { at: number; by: string | null; changelog: { id?: string; items: object[] } | null },
-  receivedAt: number,
-): Delivery =>
-  delivery(
-    id,
-    {
-      webhookEvent: changelog === null ? 'jira:issue_created' : 'jira:issue_updated',
-      timestamp: at,
-      user: { accountId: by },
-      issue: {
-        key: ticket,
-        fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
-      },
-      changelog,
+): PolledDelivery =>
+  delivery(id, {
+    webhookEvent: changelog === null ? 'jira:issue_created' : 'jira:issue_updated',
+    timestamp: at,
+    user: { accountId: by },
+    issue: {
+      key: ticket,
+      fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
     },
-    receivedAt,
-  )
+    changelog,
+  })
 
-const changeDelivery = (issue: IssueWithChanges, change: Change, category: StatusCategory, receivedAt: number) => {
+const changeDelivery = (issue: IssueWithChanges, change: Change, category: StatusCategory) => {
   const { id, at, by, fields, from } = change
   const items = fields.map(field => (field === 'Key' ? { field, fromString: from } : { field }))
-  return issueDelivery(`poll:${issue.ticket}:${id}`, issue, category, { at, by, changelog: { id, items } }, receivedAt)
+  return issueDelivery(`poll:${issue.ticket}:${id}`, issue, category, { at, by, changelog: { id, items } })
 }
-const createdDelivery = (issue: IssueWithChanges, receivedAt: number) =>
-  issueDelivery(
-    `poll:${issue.ticket}:created`,
-    issue,
-    issue.category,
-    { at: issue.createdAt, by: null, changelog: null },
-    receivedAt,
-  )
-const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment, receivedAt: number) =>
-  delivery(
-    `poll:${ticket}:comment:${id}`,
-    {
-      webhookEvent: 'comment_created',
-      issue: { key: ticket },
-      comment: { id, body, created: new Date(at).toISOString() },
-    },
-    receivedAt,
-  )
+const createdDelivery = (issue: IssueWithChanges) =>
+  issueDelivery(`poll:${issue.ticket}:created`, issue, issue.category, {
+    at: issue.createdAt,
+    by: null,
+    changelog: null,
+  })
+const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment) =>
+  delivery(`poll:${ticket}:comment:${id}`, {
+    webhookEvent: 'comment_created',
+    issue: { key: ticket },
+    comment: { id, body, created: new Date(at).toISOString() },
+  })
 
 /** `at`: of Jira's clock, epoch ms. */
-export const firstLookDelivery = (issue: IssueWithChanges, at: number, receivedAt: number): Delivery => ({
-  ...issueDelivery(
-    `first:${issue.ticket}`,
-    issue,
-    issue.category,
-    { at, by: null, changelog: { items: [{ field: 'status' }] } },
-    receivedAt,
-  ),
+export const firstLookDelivery = (issue: IssueWithChanges, at: number): PolledDelivery => ({
+  ...issueDelivery(`first:${issue.ticket}`, issue, issue.category, {
+    at,
+    by: null,
+    changelog: { items: [{ field: 'status' }] },
+  }),
   event: FIRST_LOOK,
 })
 
@@ -79,22 +66,21 @@ export const deliveriesOf = async (
   issue: FoundIssue,
   since: number,
   categoryOf: (status: string) => Promise<StatusCategory>,
-  receivedAt: number,
-): Promise<{ change: string; delivery: Delivery }[]> => {
-  const found: { change: string; delivery: Delivery }[] = []
+): Promise<{ change: string; delivery: PolledDelivery }[]> => {
+  const deliveries: { change: string; delivery: PolledDelivery }[] = []
   // The status that it was created in is unknown once it has moved; then its changes are enough.
   if (issue.createdAt >= since && issue.changes.length === 0)
-    found.push({ change: `created:${issue.ticket}`, delivery: createdDelivery(issue, receivedAt) })
+    deliveries.push({ change: `created:${issue.ticket}`, delivery: createdDelivery(issue) })
   for (const change of issue.changes) {
     if (change.at < since) continue
     const category = change.to === null ? issue.category : await categoryOf(change.to)
-    found.push({ change: `changed:${change.id}`, delivery: changeDelivery(issue, change, category, receivedAt) })
+    deliveries.push({ change: `changed:${change.id}`, delivery: changeDelivery(issue, change, category) })
   }
   for (const comment of issue.comments)
     if (comment.at >= since && jiraCommandLines(comment.body).length > 0)
-      found.push({
+      deliveries.push({
         change: `comment:${comment.id}`,
-        delivery: commentDelivery(issue.ticket, comment, receivedAt),
+        delivery: commentDelivery(issue.ticket, comment),
       })
-  return found
+  return deliveries
 }

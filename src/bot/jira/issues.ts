@@ -105,7 +105,7 @@ export const openIssues = (ask: Ask) => {
     },
     /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
     search: async (jql: string, since: number): Promise<FoundIssue[]> => {
-      const found: FoundIssue[] = []
+      const issues: FoundIssue[] = []
       for await (const entry of searchIssues(ask, jql, [...FIELDS, 'comment'])) {
         const issue = issueWithChangesIn(entry)
         if (issue === null) continue
@@ -113,13 +113,13 @@ export const openIssues = (ask: Ask) => {
         try {
           const changes = await changesSince(ask, ticket, member(entry, 'changelog'), since)
           const comments = await commentsSince(ask, ticket, member(entry, 'fields', 'comment'), since)
-          found.push({ ...issue, changes, comments })
+          issues.push({ ...issue, changes, comments })
         } catch (error) {
           // The search lags behind: an issue that is gone or hidden by now must not hide the others.
           if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 403)) throw error
         }
       }
-      return found
+      return issues
     },
     /** The issues that JQL finds, as they are. */
     issuesFound: async (jql: string): Promise<IssueWithChanges[]> =>
@@ -129,7 +129,7 @@ export const openIssues = (ask: Ask) => {
      * all the same.
      */
     issuesOf: async (tickets: readonly Ticket[]): Promise<IssueWithChanges[]> => {
-      const found: IssueWithChanges[] = []
+      const issues: IssueWithChanges[] = []
       for (let start = 0; start < tickets.length; start += PAGE) {
         const issueIdsOrKeys = tickets.slice(start, start + PAGE)
         const answer = await ask(`reading ${issueIdsOrKeys.length} issues in Jira`, {
@@ -138,9 +138,9 @@ export const openIssues = (ask: Ask) => {
           reads: true,
           body: { issueIdsOrKeys, fields: FIELDS, expand: ['changelog'] },
         })
-        found.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
+        issues.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
       }
-      return found
+      return issues
     },
     /** The category of a status, by its id. */
     categoryOf: async (status: string): Promise<StatusCategory> => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { backoff } from '../../backoff.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind, Progress } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
@@ -13,9 +14,7 @@ import { endRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
-const BACKOFF_MS = { first: 2_000, most: 5 * 60_000 }
-/** Milliseconds from one attempt to the next. */
-const backoff = (attempt: number): number => Math.min(BACKOFF_MS.first * 2 ** Math.max(0, attempt - 1), BACKOFF_MS.most)
+const retryAfter = backoff({ first: 2_000, most: 5 * 60_000 })
 
 type Row = Omit<ActionRow, 'action' | 'token' | 'progress' | 'outcome'> & {
   ticket: Ticket
@@ -175,7 +174,7 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     sql.transaction(() => {
       const attempt = rowOf(sql, id)?.attempt ?? 0
       if (retry && attempt < MAX_ATTEMPTS)
-        return toPending(sql, id, token, sql.clock() + backoff(attempt)) ? 'retry' : 'lost'
+        return toPending(sql, id, token, sql.clock() + retryAfter(Math.max(0, attempt - 1))) ? 'retry' : 'lost'
       return end(sql, { id, token }, 'dead', failedOutcome(failure, environment), messages) ? 'dead' : 'lost'
     }),
   reject: async (id, failure, messages) =>

@@ -98,11 +98,11 @@ export const endRequest = (sql: Sql, id: string, outcome: Outcome | null): void 
   )
 
 export const openRequests = ({ get, all }: Sql): Store['requests'] => {
-  const one = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
+  const orNull = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
   return {
-    get: async id => one(get<Row>('select * from request where id = ?', id)),
+    get: async id => orNull(get<Row>('select * from request where id = ?', id)),
     lastStateChange: async (ticket, by) =>
-      one(
+      orNull(
         get<Row>(
           `select * from request where ticket = ? and person >= ? and ${STATE_CHANGES} order by at desc, seq desc limit 1`,
           ticket,
