@@ -96,9 +96,7 @@ export const startBot = async (
   if (config.github !== null)
     late.github = await openGitHub(config.github, {
       ...{ log, show, paced: !isDryRun },
-      installationOf: store.repositories.installation,
-      onInstallation: store.repositories.setInstallation,
-      onRepository: store.repositories.rename,
+      repositories: store.repositories,
     })
   const { github } = late
   const webUrl = webUrlOf(config.github?.apiUrl ?? null)

@@ -44,9 +44,7 @@ export const openDesk = async ({
     { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url },
     {
       ...{ log, paced: false },
-      installationOf: store.repositories.installation,
-      onInstallation: store.repositories.setInstallation,
-      onRepository: store.repositories.rename,
+      repositories: store.repositories,
     },
   )
   const jiraClient = openJira({

@@ -5,6 +5,7 @@ import { boundedWait } from '../../backoff.ts'
 import { openJumpWatch } from '../../clock.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
 import type { RemoteFailure } from '../remote-failure.ts'
 
@@ -42,11 +43,8 @@ type WrittenBy = {
 }
 export type GitHubTools = {
   log: Log
-  /** The App's installation that reaches a repository, as its deliveries reported it. */
-  installationOf?: (repo: string) => Promise<number | null>
-  onInstallation?: (repo: string, installation: number) => Promise<void>
-  /** GitHub's number of a repository, and its present name. */
-  onRepository?: (id: number, repo: string) => Promise<void>
+  /** What is known of repositories: their names, and the App's installations that reach them. */
+  repositories?: Pick<Store['repositories'], 'rename' | 'installation' | 'setInstallation'>
   /** Shows what would be changed, in place of changing it. */
   show?: Show | null
   /** `false` turns off Octokit's own waiting between writes. */

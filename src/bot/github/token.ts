@@ -14,13 +14,13 @@ type Client = () => Octokit
 /** The configured repositories that GitHub shows, under their present names: these are recorded. */
 const namedRepositories = async (
   octokit: Client,
-  repositories: readonly string[],
-  { log, onRepository }: GitHubTools,
+  names: readonly string[],
+  { log, repositories }: GitHubTools,
 ): Promise<string[]> => {
   const read = async (repo: string): Promise<string[]> => {
     try {
       const { data } = await octokit().rest.repos.get(parts(repo))
-      await onRepository?.(data.id, data.full_name)
+      await repositories?.rename(data.id, data.full_name)
       return [data.full_name]
     } catch (error) {
       const failure = githubFailure(error, `reading the repository ${repo}`, Date.now())
@@ -33,10 +33,10 @@ const namedRepositories = async (
       return []
     }
   }
-  return (await Promise.all(repositories.map(read))).flat()
+  return (await Promise.all(names.map(read))).flat()
 }
 
-const latestRepositories = async (octokit: Client, { onRepository }: GitHubTools): Promise<string[]> => {
+const latestRepositories = async (octokit: Client, { repositories }: GitHubTools): Promise<string[]> => {
   const { data } = await octokit().rest.repos.listForAuthenticatedUser({
     sort: 'pushed',
     direction: 'desc',
@@ -45,7 +45,7 @@ const latestRepositories = async (octokit: Client, { onRepository }: GitHubTools
   const watched = data
     .filter(({ permissions, archived, disabled }) => permissions?.push === true && !archived && !disabled)
     .slice(0, MAX_WATCHED)
-  for (const { id, full_name: name } of watched) await onRepository?.(id, name)
+  for (const { id, full_name: name } of watched) await repositories?.rename(id, name)
   return watched.map(({ full_name: name }) => name)
 }
 
