@@ -59,6 +59,9 @@ export const openPollRequests = ({
   let notBefore = 0
   /** Seconds, as GitHub last asked for. */
   let interval = 0
+  const restUntil = (at: number) => {
+    notBefore = Math.max(notBefore, at)
+  }
   const noteInterval = (headers: Headers) => {
     interval = Math.max(interval, Number(headers['x-poll-interval'] ?? 0) || 0)
   }
@@ -97,8 +100,8 @@ export const openPollRequests = ({
         const failure = githubFailure(error, doing, clock())
         problems.report(doing, failure.failure)
         if (!isRemoteFailure(failure)) return
-        if (failure.in !== null) notBefore = Math.max(notBefore, clock() + failure.in)
-        else if (failure.allows === 'pause') notBefore = Math.max(notBefore, clock() + everyMs)
+        const rest = failure.in ?? (failure.allows === 'pause' ? everyMs : 0)
+        if (rest > 0) restUntil(clock() + rest)
       }
     },
     wait: () => {
@@ -106,8 +109,6 @@ export const openPollRequests = ({
       interval = 0
       return Math.max(everyMs, seconds * 1000, notBefore - clock())
     },
-    restUntil: at => {
-      notBefore = Math.max(notBefore, at)
-    },
+    restUntil,
   }
 }
