@@ -20,7 +20,7 @@ export const catchUp =
  * Accepts deliveries that a poll found. A poll finds again what the one before found; nobody sent that again, so what is known is
  * left as it is. `onAccepted` is called when there are new ones.
  */
-export const acceptFound =
+export const acceptPolled =
   ({ inbox }: Pick<Store, 'inbox'>, clock: Clock, onAccepted: () => void) =>
   async (deliveries: readonly PolledDelivery[]): Promise<void> => {
     for (const source of ['github', 'jira'] as const) {

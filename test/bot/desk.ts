@@ -1,5 +1,5 @@
 /** The inbox of a bot between the stand-ins, without HTTP, runner and publisher. What arrives is decided when the test says so. */
-import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
+import { acceptPolled, catchUp } from '../../src/bot/catch-up.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
 import { openGitHub } from '../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
@@ -71,7 +71,7 @@ export const openDesk = async ({
     return receive({ source: 'jira', id, event, lane: jiraLane(payload), body: JSON.stringify(payload) })
   })
 
-  const found = { accept: acceptFound(store, clock, () => {}), everyMs: 60_000, clock, log, store }
+  const found = { accept: acceptPolled(store, clock, () => {}), everyMs: 60_000, clock, log, store }
   const githubPoll = openGitHubPoll({ ...found, github: githubClient, ...rules, parts: ['pulls'] })
   const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me' })
   const round = catchUp([

@@ -2,8 +2,8 @@
 import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
 import { parts } from './client.ts'
-import { missedChange, pullRequestDelivery } from './found.ts'
 import type { PollContext } from './poll-requests.ts'
+import { missedChange, pullRequestDelivery } from './polled.ts'
 import { nameOf, pullRequestNow } from './pull-request.ts'
 
 /** Pull requests that one round compares at most; the next round goes on after them. */

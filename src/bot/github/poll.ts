@@ -11,8 +11,8 @@ import type { PolledDelivery } from '../catch-up.ts'
 import { isFinal } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
-import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './found.ts'
 import { isRateLow, openPollRequests, type PollContext } from './poll-requests.ts'
+import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './polled.ts'
 import { pullRequestNow } from './pull-request.ts'
 
 /** How often the repositories to watch, and their present names, are read again. */

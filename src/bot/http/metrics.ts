@@ -8,7 +8,7 @@ import type { GitHub } from '../github/client.ts'
 import { githubEventNames } from '../github/events.ts'
 import { LATER } from '../inbox/clock.ts'
 import { jiraEventNames } from '../jira/events.ts'
-import { FIRST_LOOK } from '../jira/found.ts'
+import { FIRST_LOOK } from '../jira/polled.ts'
 
 export type Metrics = ReturnType<typeof openMetrics>
 /** What became of a request that brought a delivery. */

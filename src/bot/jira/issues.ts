@@ -24,7 +24,7 @@ const PAGE = 100
 const FIELDS = ['status', 'assignee', 'labels', 'created']
 
 /** An issue that a search found, with all its changes and comments since the given time, oldest first. */
-export type FoundIssue = IssueWithChanges & { comments: JiraComment[] }
+export type SearchedIssue = IssueWithChanges & { comments: JiraComment[] }
 
 async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): AsyncGenerator<unknown> {
   for (let nextPageToken: string | null = null; ; ) {
@@ -104,8 +104,8 @@ export const openIssues = (ask: Ask) => {
       return answer === null ? null : issueIn(answer, ticket)
     },
     /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
-    search: async (jql: string, since: number): Promise<FoundIssue[]> => {
-      const issues: FoundIssue[] = []
+    search: async (jql: string, since: number): Promise<SearchedIssue[]> => {
+      const issues: SearchedIssue[] = []
       for await (const entry of searchIssues(ask, jql, [...FIELDS, 'comment'])) {
         const issue = issueWithChangesIn(entry)
         if (issue === null) continue

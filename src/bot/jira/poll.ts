@@ -14,8 +14,8 @@ import { presentEnvironment } from '../present-environment.ts'
 import { openProblemLog, type ProblemLog } from '../problem-log.ts'
 import type { IssueWithChanges } from './answers.ts'
 import type { Jira } from './client.ts'
-import { deliveriesOf, firstLookDelivery } from './found.ts'
-import type { FoundIssue } from './issues.ts'
+import type { SearchedIssue } from './issues.ts'
+import { deliveriesOf, firstLookDelivery } from './polled.ts'
 import { isJiraFailure } from './request.ts'
 
 /** A search may be this late. */
@@ -51,7 +51,7 @@ const inProgress = (projects: readonly string[], assignees: Config['assignees'])
 /** What happened to the issue since `since`, except what was decided already because it was reported another way. */
 const newDeliveries = async (
   { jira, store }: PollContext,
-  issue: FoundIssue,
+  issue: SearchedIssue,
   since: number,
 ): Promise<PolledDelivery[]> => {
   const deliveries: PolledDelivery[] = []

@@ -5,7 +5,7 @@ import type { Ticket } from '../../domain.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import type { Change, IssueWithChanges, JiraComment } from './answers.ts'
 import { jiraLane } from './events.ts'
-import type { FoundIssue } from './issues.ts'
+import type { SearchedIssue } from './issues.ts'
 
 /** The event of what a project held before the bot watched it: it is shown in the inbox, and not acted on. */
 export const FIRST_LOOK = 'first look'
@@ -63,7 +63,7 @@ export const firstLookDelivery = (issue: IssueWithChanges, at: number): PolledDe
 
 /** An issue's creation, changes and commands since `since` (epoch ms), each with the name of the change (see events.ts). */
 export const deliveriesOf = async (
-  issue: FoundIssue,
+  issue: SearchedIssue,
   since: number,
   categoryOf: (status: string) => Promise<StatusCategory>,
 ): Promise<{ change: string; delivery: PolledDelivery }[]> => {
