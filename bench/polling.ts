@@ -65,7 +65,7 @@ export const polling = (): Promise<Row[]> =>
     })
     const common = { store, everyMs: 60_000, clock, log, accept: async () => {} }
     const pulls = openGitHubPoll({
-      ...{ ...common, github, rulesOf: rules.rulesOf, rulesChanged: rules.changed },
+      ...{ ...common, github, ...rules },
       parts: ['pushes', 'comments', 'pulls'],
     })
     const issues = openJiraPoll({

@@ -75,6 +75,7 @@ export type SwarmEvent =
   | StatusEvent
   | MovedEvent
 export type EventKind = SwarmEvent['kind']
+export type EventOf<Kind extends EventKind> = Extract<SwarmEvent, { kind: Kind }>
 
 /** A pull request at this moment. */
 export type PullRequestNow = {
@@ -232,11 +233,7 @@ export type Decision =
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
 type ActDecision = Extract<Decision, { verdict: 'act' }>
 
-export type Handler<Kind extends EventKind> = (
-  event: Extract<SwarmEvent, { kind: Kind }>,
-  facts: Facts[Kind],
-  rules: Rules,
-) => Decision
+export type Handler<Kind extends EventKind> = (event: EventOf<Kind>, facts: Facts[Kind], rules: Rules) => Decision
 
 export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict' | 'actions'>> = {}): ActDecision => ({
   verdict: 'act',

@@ -22,6 +22,11 @@ export type SlashCommand = {
 /** Somebody else's word in our reply: nothing in it works as Markdown or as Jira's markup. */
 const quoted = (word: string) => word.replaceAll(/[^\w./:=-]/g, '?').slice(0, 60)
 
+/** A command without arguments. */
+const bare = (name: string, summary: string, meaning: (base: CommandBase) => Meaning): SlashCommand => ({
+  ...{ usage: name, summary, example: `/swarm ${name}`, maxWords: 0 },
+  interpret: (_words, base) => meaning(base),
+})
 /** A command with an optional checkpoint name. */
 const named =
   (toAction: (name: string | null, base: CommandBase) => Action): SlashCommand['interpret'] =>
@@ -37,27 +42,13 @@ const named =
 const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
 
 export const slashCommands = {
-  create: {
-    usage: 'create',
-    summary: 'Creates the machine of the ticket.',
-    example: '/swarm create',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'create', ...base } }),
-  },
-  status: {
-    usage: 'status',
-    summary: 'Shows the state of the machine, its address and its checkpoints.',
-    example: '/swarm status',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'status', ...base } }),
-  },
-  ssh: {
-    usage: 'ssh',
-    summary: 'Shows whether the machine runs, and how to log in.',
-    example: '/swarm ssh',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'status', about: 'ssh', ...base } }),
-  },
+  create: bare('create', 'Creates the machine of the ticket.', base => ({ action: { kind: 'create', ...base } })),
+  status: bare('status', 'Shows the state of the machine, its address and its checkpoints.', base => ({
+    action: { kind: 'status', ...base },
+  })),
+  ssh: bare('ssh', 'Shows whether the machine runs, and how to log in.', base => ({
+    action: { kind: 'status', about: 'ssh', ...base },
+  })),
   checkpoint: {
     usage: 'checkpoint [name]',
     summary: 'Makes a checkpoint of the machine. Without a name, it is named after the time.',
@@ -65,13 +56,9 @@ export const slashCommands = {
     maxWords: 1,
     interpret: named((name, base) => ({ kind: 'checkpoint', name, why: 'command', commit: null, ...base })),
   },
-  checkpoints: {
-    usage: 'checkpoints',
-    summary: 'Lists the checkpoints, newest first.',
-    example: '/swarm checkpoints',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'status', about: 'checkpoints', ...base } }),
-  },
+  checkpoints: bare('checkpoints', 'Lists the checkpoints, newest first.', base => ({
+    action: { kind: 'status', about: 'checkpoints', ...base },
+  })),
   restore: {
     usage: 'restore [name]',
     summary: 'Restores a checkpoint, by default the newest. The previous state is kept as `pre-restore-…`.',
@@ -79,20 +66,10 @@ export const slashCommands = {
     maxWords: 1,
     interpret: named((name, base) => ({ kind: 'restore', name, ...base })),
   },
-  start: {
-    usage: 'start',
-    summary: 'Starts a stopped machine.',
-    example: '/swarm start',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'start', ...base } }),
-  },
-  stop: {
-    usage: 'stop',
-    summary: 'Stops the machine. Its disk and its checkpoints are kept.',
-    example: '/swarm stop',
-    maxWords: 0,
-    interpret: (_words, base) => ({ action: { kind: 'stop', ...base } }),
-  },
+  start: bare('start', 'Starts a stopped machine.', base => ({ action: { kind: 'start', ...base } })),
+  stop: bare('stop', 'Stops the machine. Its disk and its checkpoints are kept.', base => ({
+    action: { kind: 'stop', ...base },
+  })),
   delete: {
     usage: 'delete [--force]',
     summary:
@@ -113,13 +90,7 @@ export const slashCommands = {
         ? { allow: word.toLowerCase() }
         : { answer: 'Give the full commit id (40 digits): `/swarm allow <commit>`.' },
   },
-  help: {
-    usage: 'help',
-    summary: 'Shows this list.',
-    example: '/swarm help',
-    maxWords: 0,
-    interpret: () => ({ help: true }),
-  },
+  help: bare('help', 'Shows this list.', () => ({ help: true })),
 } satisfies Record<string, SlashCommand>
 export type CommandName = keyof typeof slashCommands
 

@@ -1,7 +1,59 @@
 import { projectOf } from '../src/domain.ts'
-import { type Handler, ignored } from './handler.ts'
-import { movedTicket } from './moved-ticket.ts'
+import {
+  type ActionBase,
+  act,
+  type Decision,
+  type Facts,
+  type Handler,
+  ignored,
+  type MovedEvent,
+  type MoveNote,
+  overridden,
+  type Rules,
+} from './handler.ts'
 import { ticketStatus } from './ticket-status.ts'
+
+/** Stops the machine of the old key, which keeps that key, and tells the people of the ticket. */
+const leaveBehind = (
+  { ticket, from }: MovedEvent,
+  { previous, laterRequest }: Facts['ticket'],
+  base: ActionBase,
+  reason: MoveNote['reason'],
+): Decision => {
+  if (laterRequest !== null) return overridden(laterRequest)
+  return act(previous?.status === 'stopped' ? [] : [{ kind: 'stop', ...base, ticket: from }], {
+    notes: [{ ticket, from, reason }],
+  })
+}
+
+/**
+ * A Jira issue that was moved to another project has a new key. Its environment goes along when that project is served, unless the
+ * new key has an environment of its own.
+ */
+const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): Decision => {
+  const { ticket, from } = event
+  const { environment, previous } = facts
+  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by }, replyTo: null }
+  const project = projectOf(ticket)
+  if (!rules.projects.includes(project))
+    return previous === null
+      ? ignored(`${project} is not served here, and ${from} has no machine`)
+      : leaveBehind(event, facts, base, 'project-not-served')
+  if (previous !== null && environment !== null) return leaveBehind(event, facts, base, 'two-machines')
+
+  // A move can change the status as well, and an issue that comes from a project that is not served is new here.
+  const follow =
+    event.statusChanged || !rules.projects.includes(projectOf(from))
+      ? ticketStatus({ ...event, change: 'status' }, { ...facts, environment: previous ?? environment }, rules)
+      : null
+  return act(
+    [
+      ...(previous === null ? [] : [{ kind: 'move', ...base, from } as const]),
+      ...(follow?.verdict === 'act' ? follow.actions : []),
+    ],
+    { renames: [{ from, to: ticket }] },
+  )
+}
 
 /** A ticket's way through Jira. */
 export const ticket: Handler<'ticket'> = (event, facts, rules) => {

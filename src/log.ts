@@ -26,12 +26,7 @@ const isSecret = (name: unknown): boolean => typeof name === 'string' && SECRET_
 /** The useful members of an error. Octokit's also carry the request with its headers, and others may carry anything. */
 const errorFields = (error: Error): Record<string, unknown> => {
   const { kind, remedy } = isFailure(error) ? error.failure : { kind: 'unknown', remedy: null }
-  const { code, status, cause, errors } = error as {
-    code?: unknown
-    status?: unknown
-    cause?: unknown
-    errors?: unknown
-  }
+  const { code, status, cause, errors } = error as Error & Record<string, unknown>
   const fields = { kind, message: error.message, remedy, code, status, stack: error.stack, cause, errors }
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 }

@@ -3,7 +3,6 @@
  * GitHub or in Jira, and gives no work to runners. Deliveries are kept: the next real start decides them again, and acts.
  */
 import { openDatabaseCopy } from '../sqlite.ts'
-import { storeBeside } from '../store/beside.ts'
 import type { QueuedAction, Store, StoredDelivery, Verdict } from '../store/port.ts'
 import { openStore } from '../store/sqlite/index.ts'
 
@@ -16,9 +15,27 @@ export type Shown =
 /** Where a dry run shows what would be done. */
 export type Show = (shown: Shown) => void
 
-/** The store of a dry run on this file. `clock` gives epoch milliseconds. */
-export const openDryStore = (path: string, clock: () => number): Store =>
-  storeBeside(openStore(path, clock), openStore(path, clock, openDatabaseCopy))
+/** The store of a dry run on this file: everything happens to the copy. `clock` gives epoch milliseconds. */
+export const openDryStore = (path: string, clock: () => number): Store => {
+  const real = openStore(path, clock)
+  const copy = openStore(path, clock, openDatabaseCopy)
+  return {
+    ...copy,
+    inbox: {
+      ...copy.inbox,
+      // What is delivered is on disk in the real store as well, before it is answered.
+      accept: async deliveries => {
+        await real.inbox.accept(deliveries)
+        return copy.inbox.accept(deliveries)
+      },
+    },
+    probe: real.probe,
+    close: async () => {
+      await copy.close()
+      await real.close()
+    },
+  }
+}
 
 /** Asking for a token, which an App needs to read, changes nothing that anybody sees. */
 const TOKEN_PATH = /^\/(api\/v3\/)?app\/installations\/\d+\/access_tokens$/

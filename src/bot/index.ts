@@ -63,7 +63,7 @@ export const startBot = async (
   const nudgePublisher = () => late.publisher?.nudge()
 
   const octokitFor = async (repo: string) => (await late.github?.clientFor(repo)) ?? null
-  const { rulesOf, rulesOfTicket, changed } = openRepositoryRules({
+  const rules = openRepositoryRules({
     ...{ store, clock, log },
     standard: standardRules(config),
     clientFor: octokitFor,
@@ -77,7 +77,7 @@ export const startBot = async (
     ...{ store, token, metrics, clock, log },
     toJira: jira !== null,
     secrets: [...config.secrets, token],
-    whyOutdated: action => checkFork({ store, octokitFor, rulesOf, clock }, action),
+    whyOutdated: action => checkFork({ store, octokitFor, ...rules, clock }, action),
     onMessages: nudgePublisher,
     dryRun: isDryRun,
   })
@@ -96,26 +96,14 @@ export const startBot = async (
   if (config.github !== null)
     late.github = await openGitHub(config.github, {
       ...{ log, show, paced: !isDryRun },
-      installationOf: store.repositories.installation,
-      onInstallation: store.repositories.setInstallation,
-      onRepository: store.repositories.rename,
+      repositories: store.repositories,
     })
   const { github } = late
   const webUrl = webUrlOf(config.github?.apiUrl ?? null)
   const publisher = openPublisher({ store, github, jira, webUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
   const hasGitHub = config.github !== null
-  const decideContext = {
-    store,
-    jira,
-    github,
-    hasGitHub,
-    octokitFor,
-    rulesOf,
-    rulesOfTicket,
-    rulesChanged: changed,
-    clock,
-  }
+  const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, clock }
   const inbox = openInbox({
     ...{ store, clock, log },
     decide: delivery => decide(decideContext, delivery),
@@ -131,10 +119,7 @@ export const startBot = async (
   const operator = await openOperator({ home: config.home, store, onReplay: inbox.nudge, log })
   reportCredentials(github, jira, clock, log)
   const schedule = openSchedule(
-    scheduleRows({
-      ...{ config, store, github, jira, rulesOf, rulesChanged: changed, nudgeInbox, clock, log },
-      lookAfterRunners: runnerApi.look,
-    }),
+    scheduleRows({ config, store, github, jira, ...rules, lookAfterRunners: runnerApi.look, nudgeInbox, clock, log }),
     { clock, log },
   )
   log.info({ url: server.url, github: hasGitHub, jira: jira !== null }, 'the bot is up')

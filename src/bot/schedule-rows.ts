@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/port.ts'
-import { acceptFound, catchUp } from './catch-up.ts'
+import { acceptPolled, catchUp } from './catch-up.ts'
 import type { GitHub } from './github/client.ts'
 import { openGitHubPoll } from './github/poll.ts'
 import { openRedeliver } from './github/redeliver.ts'
@@ -41,7 +41,7 @@ type Poll = { round(): Promise<number>; compare(): Promise<void> }
 const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean }[] => {
   const { config, store, github, jira, rulesOf, rulesChanged, nudgeInbox, clock, log } = context
   const everyMs = config.pollSeconds * 1000
-  const common = { store, accept: acceptFound(store, nudgeInbox), everyMs, clock, log }
+  const common = { store, accept: acceptPolled(store, clock, nudgeInbox), everyMs, clock, log }
   const hasToken = config.github?.via === 'token'
   const parts = hasToken ? (['pushes', 'comments', 'pulls'] as const) : (['pulls'] as const)
   const { projects, assignees } = config

@@ -20,3 +20,9 @@ export const skippedOutcome = v.object({
 export const failedOutcome = v.object({ result: v.literal('failed'), failure, environment: environmentAfter })
 export const outcome = v.variant('result', [doneOutcome, skippedOutcome, failedOutcome])
 export type Outcome = v.InferOutput<typeof outcome>
+
+/** Why an action did nothing, or failed. */
+export const reasonOf = (outcome: Outcome | null): string | null => {
+  if (outcome?.result === 'skipped') return outcome.reason
+  return outcome?.result === 'failed' ? outcome.failure.message : null
+}

@@ -64,7 +64,7 @@ export type Effect =
   | { kind: 'allow-commit'; pullRequest: PullRequestRef; commit: string }
   /** An event about it was decided, which found it in this state. */
   | { kind: 'pull-request-decided'; pullRequest: PullRequestRef; state: PullRequestState }
-  | { kind: 'ticket-decided'; ticket: Ticket; found: TicketState }
+  | { kind: 'ticket-decided'; ticket: Ticket; state: TicketState }
   /** This delivery was the first to report the change. */
   | { kind: 'change-reported'; change: string; delivery: string }
   /**
@@ -133,7 +133,7 @@ type Inbox = {
 
 /** `id` is `<source>:<delivery id>:<index>`, so that a redelivery makes the same ids. */
 export type QueuedAction = { id: string; correlation: string; action: Action }
-export type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
+type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
 export type ActionRow = QueuedAction & {
   seq: number
   state: ActionState
@@ -276,7 +276,7 @@ type Requests = {
 // ── What the bot knows ──
 
 export type TicketState = { category: StatusCategory; assignee: string | null }
-type KnownTicket = {
+export type KnownTicket = {
   category: StatusCategory | null
   /** Age of what is known of its category. */
   categoryAt: number | null

@@ -1,5 +1,5 @@
 /** The inbox of a bot between the stand-ins, without HTTP, runner and publisher. What arrives is decided when the test says so. */
-import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
+import { acceptPolled, catchUp } from '../../src/bot/catch-up.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
 import { openGitHub } from '../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../src/bot/github/poll.ts'
@@ -44,23 +44,20 @@ export const openDesk = async ({
     { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url },
     {
       ...{ log, paced: false },
-      installationOf: store.repositories.installation,
-      onInstallation: store.repositories.setInstallation,
-      onRepository: store.repositories.rename,
+      repositories: store.repositories,
     },
   )
   const jiraClient = openJira({
     ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
   })
   const octokitFor = githubClient.clientFor
-  const { rulesOf, rulesOfTicket, changed } = openRepositoryRules({
+  const rules = openRepositoryRules({
     ...{ store, clock, log, clientFor: octokitFor },
     onProblems: async repo => store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage)),
     standard: standardRules({ projects, assignees: 'me', jiraCommanders }),
   })
   const context = {
-    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor },
-    ...{ rulesOf, rulesOfTicket, rulesChanged: changed, clock },
+    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor, ...rules, clock },
   }
   const receive = async (delivery: Omit<Delivery, 'receivedAt'>) => {
     await store.inbox.accept([{ ...delivery, receivedAt: clock() }])
@@ -74,14 +71,8 @@ export const openDesk = async ({
     return receive({ source: 'jira', id, event, lane: jiraLane(payload), body: JSON.stringify(payload) })
   })
 
-  const found = { accept: acceptFound(store, () => {}), everyMs: 60_000, clock, log, store }
-  const githubPoll = openGitHubPoll({
-    ...found,
-    github: githubClient,
-    rulesOf,
-    rulesChanged: changed,
-    parts: ['pulls'],
-  })
+  const found = { accept: acceptPolled(store, clock, () => {}), everyMs: 60_000, clock, log, store }
+  const githubPoll = openGitHubPoll({ ...found, github: githubClient, ...rules, parts: ['pulls'] })
   const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me' })
   const round = catchUp([
     openRedeliver({ github: githubClient, store, clock, log }),

@@ -3,7 +3,7 @@
  * should have. Inbox, facts, handlers and polls are real, and GitHub and Jira are the stand-ins; the machine is a word.
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { acceptFound, catchUp } from '../../src/bot/catch-up.ts'
+import { acceptPolled, catchUp } from '../../src/bot/catch-up.ts'
 import type { GitHub } from '../../src/bot/github/client.ts'
 import { githubLane } from '../../src/bot/github/events.ts'
 import { openGitHub } from '../../src/bot/github/open.ts'
@@ -250,7 +250,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
       if (chance() < 0.5) await work()
     }
   }
-  const found = { store, accept: acceptFound(store, () => {}), everyMs: MINUTE, clock, log }
+  const found = { store, accept: acceptPolled(store, clock, () => {}), everyMs: MINUTE, clock, log }
   const pulls = openGitHubPoll({ ...found, github, parts: ['pulls'], rulesOf, rulesChanged })
   const issues = openJiraPoll({ ...found, jira, projects: [project], assignees: 'me' })
   return {

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openDatabase, openDatabaseCopy } from '../../src/sqlite.ts'
-import { formerMigrations } from '../../src/store/sqlite/former-memory.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
 import { migrations } from '../../src/store/sqlite/migrations.ts'
 import { dev, offer, START } from './fixtures.ts'
+import { formerMigrations } from './former-memory.ts'
 
 const newHome = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-home-'))
@@ -216,6 +216,29 @@ describe('the import', () => {
   test.for(formerMigrations.map((_, n) => n + 1))('takes a memory.db of version %i', async version => {
     const home = formerHome({ version, memory: { ticket: [{ ticket: 'DROP-1', category: 'new', category_at: 1 }] } })
     expect(await open(home).tickets.get('DROP-1')).toMatchObject({ category: 'new' })
+  })
+
+  test('takes the commands and requests of the first version', async () => {
+    const comment = { repo: 'acme/shop', number: 7, commentId: 500 }
+    const command = { repo: 'acme/shop', comment_id: 500, number: 7, at: 2 }
+    const asked = { action_id: 'github:1:0', ticket: 'DROP-1', kind: 'stop', asked_by: dev, at: 5 }
+    const home = formerHome({
+      version: 1,
+      memory: {
+        asked: [asked],
+        command: [
+          { ...command, line: 0, said: 'no ticket', ok: 0 },
+          { ...command, line: 1, action_id: asked.action_id },
+        ],
+        operation: [{ ticket: 'DROP-1', action: {}, outcome: {}, at: 1 }],
+      },
+    })
+    const { requests } = open(home)
+    expect(await requests.ofComment(comment)).toMatchObject([
+      { place: 'acme/shop#7', by: { via: 'github' }, answer: { text: 'no ticket', help: false }, ended: { ok: false } },
+      { id: asked.action_id, action: { kind: 'stop' }, person: false, ended: null },
+    ])
+    expect(await requests.history('DROP-1', 9)).toEqual([])
   })
 
   test('takes a memory.db whose bot.db was lost', async () => {

@@ -49,22 +49,22 @@ const loadProbot = async (
 /** The App's repositories, the one pushed to last first. One request per installation and hundred repositories. */
 const listRepositories = async (
   auth: (installation?: number) => Promise<Octokit>,
-  { onInstallation, onRepository }: Pick<GitHubTools, 'onInstallation' | 'onRepository'>,
+  known: GitHubTools['repositories'],
 ): Promise<string[]> => {
   const app = await auth()
   const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
-  const found: { name: string; pushedAt: string }[] = []
+  const repositories: { name: string; pushedAt: string }[] = []
   for (const { id: installation, suspended_at } of installations) {
     if (typeof suspended_at === 'string') continue
     const octokit = await auth(installation)
     const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
     for (const { id, full_name: name, pushed_at, archived, disabled } of listed) {
-      await onRepository?.(id, name)
-      await onInstallation?.(name, installation)
-      if (!archived && !disabled) found.push({ name, pushedAt: pushed_at ?? '' })
+      await known?.rename(id, name)
+      await known?.setInstallation(name, installation)
+      if (!archived && !disabled) repositories.push({ name, pushedAt: pushed_at ?? '' })
     }
   }
-  return found
+  return repositories
     .sort((a, b) => (a.pushedAt < b.pushedAt ? 1 : -1))
     .slice(0, MAX_WATCHED)
     .map(({ name }) => name)
@@ -92,7 +92,7 @@ export const openApp = async (settings: AppSettings, tools: GitHubTools): Promis
 
   return {
     login,
-    repositories: () => listRepositories(auth, tools),
+    repositories: () => listRepositories(auth, tools.repositories),
     receive: async <Result>(
       { id, name, payload, installation }: Parameters<GitHub['receive']>[0],
       work: (octokit: Octokit) => Promise<Result>,
@@ -114,7 +114,7 @@ export const openApp = async (settings: AppSettings, tools: GitHubTools): Promis
       return (done as { result: Result }).result
     },
     clientFor: async repo => {
-      const installation = (await tools.installationOf?.(repo)) ?? null
+      const installation = (await tools.repositories?.installation(repo)) ?? null
       return installation === null ? null : auth(installation)
     },
     isOurs: async ({ user, performed_via_github_app: app }) => {

@@ -182,9 +182,11 @@ const readApp = async (settings: AppSettings) => {
   const remedy = `Change it in the settings of the App (Permissions & events), and accept the change where it is installed: ${page}`
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
 }
-const openApp = async (settings: AppSettings) => {
-  return { settings, needed: await readManifest(), app: remembered(() => readApp(settings)) }
-}
+const openApp = async (settings: AppSettings) => ({
+  settings,
+  needed: await readManifest(),
+  app: remembered(() => readApp(settings)),
+})
 type AppContext = Awaited<ReturnType<typeof openApp>>
 
 const checkKey = ({ settings }: AppContext) => {

@@ -5,7 +5,9 @@ import { boundedWait } from '../../backoff.ts'
 import { openJumpWatch } from '../../clock.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
+import type { RemoteFailure } from '../remote-failure.ts'
 
 /** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -41,11 +43,8 @@ type WrittenBy = {
 }
 export type GitHubTools = {
   log: Log
-  /** The App's installation that reaches a repository, as its deliveries reported it. */
-  installationOf?: (repo: string) => Promise<number | null>
-  onInstallation?: (repo: string, installation: number) => Promise<void>
-  /** GitHub's number of a repository, and its present name. */
-  onRepository?: (id: number, repo: string) => Promise<void>
+  /** What is known of repositories: their names, and the App's installations that reach them. */
+  repositories?: Pick<Store['repositories'], 'rename' | 'installation' | 'setInstallation'>
   /** Shows what would be changed, in place of changing it. */
   show?: Show | null
   /** `false` turns off Octokit's own waiting between writes. */
@@ -107,11 +106,6 @@ export const watchedFetch = (show: Show | null) => {
   }
 }
 
-/** What a failed request allows: `pause` when no request can work before somebody acts. `in`: ms to wait, when GitHub named them. */
-export type GitHubFailure = FailureError & { allows: 'later' | 'never' | 'pause'; in: number | null }
-export const isGitHubFailure = (error: unknown): error is GitHubFailure =>
-  error instanceof Error && 'failure' in error && 'allows' in error
-
 /** An organization with single sign-on hides itself from a classic token until the token is authorized for it. */
 export const AUTHORIZE_TOKEN =
   'The organization uses single sign-on: authorize the token for it, under "Configure SSO" beside the token in your settings on GitHub.'
@@ -143,7 +137,7 @@ const limitWait = (error: Error, status: number, now: number): number | null => 
 
 type Meaning = {
   kind: 'network' | 'permission' | 'refused'
-  allows: GitHubFailure['allows']
+  allows: RemoteFailure['allows']
   in?: number
   remedy?: string
 }
@@ -172,7 +166,7 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
 }
 
 /** What Octokit threw, as a failure without the request that the error carries. `now` is epoch ms. */
-export const githubFailure = (error: unknown, doing: string, now: number): GitHubFailure | FailureError => {
+export const githubFailure = (error: unknown, doing: string, now: number): RemoteFailure | FailureError => {
   if (isFailure(error)) return error
   // Octokit reports a status of 500 when there was no response at all.
   const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null

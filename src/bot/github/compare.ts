@@ -2,15 +2,15 @@
 import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
 import { parts } from './client.ts'
-import { missedChange, pullRequestDelivery } from './found.ts'
 import type { PollContext } from './poll-requests.ts'
+import { missedChange, pullRequestDelivery } from './polled.ts'
 import { nameOf, pullRequestNow } from './pull-request.ts'
 
 /** Pull requests that one round compares at most; the next round goes on after them. */
 const LIMIT = 100
 
-const compareOne = async (
-  { github, store, requests, rulesOf, accept, clock }: PollContext,
+const comparePullRequest = async (
+  { github, store, requests, rulesOf, accept }: PollContext,
   known: KnownPullRequest,
 ): Promise<void> => {
   const { repo, number } = known
@@ -27,7 +27,7 @@ const compareOne = async (
   // Until the change is decided, it is found again.
   if (change === null) return page.taken()
   const installation = await store.repositories.installation(repo)
-  await accept([pullRequestDelivery(repo, page.data, change, latest, installation, clock())])
+  await accept([pullRequestDelivery(repo, page.data, change, latest, installation)])
 }
 
 /** Compares the next ones after `after` (a name like `acme/shop#7`). Returns where the next round goes on; '' for the start. */
@@ -39,7 +39,7 @@ export const compareOnGitHub = async (context: PollContext, after: string): Prom
   const ahead = open.filter(pullRequest => nameOf(pullRequest) > after)
   const round = (open.length > LIMIT ? [...ahead, ...open] : open).slice(0, LIMIT)
   for (const pullRequest of round)
-    await requests.attempt(`reading ${nameOf(pullRequest)}`, () => compareOne(context, pullRequest))
+    await requests.attempt(`reading ${nameOf(pullRequest)}`, () => comparePullRequest(context, pullRequest))
   const last = round.at(-1)
   return last === undefined || round.length < LIMIT ? '' : nameOf(last)
 }

@@ -1,28 +1,23 @@
 /** Actions on a fork's pull request. */
 import { ticketOfPullRequest } from '../../../handlers/branches.ts'
-import type { Rules } from '../../../handlers/handler.ts'
 import type { Action } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Store } from '../../store/port.ts'
 import type { Octokit } from './client.ts'
+import type { PollContext } from './poll-requests.ts'
 import { nameOf, readPullRequest } from './pull-request.ts'
+
+type ForkContext = Pick<PollContext, 'rulesOf' | 'clock'> & {
+  store: Pick<Store, 'tickets'>
+  octokitFor: (repo: string) => Promise<Octokit | null>
+}
 
 /**
  * Why an action on the commit of a fork must not begin; null when it may. The pull request is read again: whoever opened it
  * can push to it and rename it at any moment.
  */
 export const checkFork = async (
-  {
-    store,
-    octokitFor,
-    rulesOf,
-    clock,
-  }: {
-    store: Pick<Store, 'tickets'>
-    octokitFor: (repo: string) => Promise<Octokit | null>
-    rulesOf: (repo: string) => Promise<Rules>
-    clock: () => number
-  },
+  { store, octokitFor, rulesOf, clock }: ForkContext,
   { kind, ticket, onlyAt, replyTo }: Action,
 ): Promise<Failure | null> => {
   if (onlyAt === undefined || replyTo === null || !('repo' in replyTo)) return null

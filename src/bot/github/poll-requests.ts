@@ -1,9 +1,11 @@
 /** Requests whose response is 304 when nothing changed since the response that was taken over. Those cost nothing of GitHub's limit. */
 import type { Rules } from '../../../handlers/handler.ts'
 import type { Log } from '../../log.ts'
-import type { Delivery, Store } from '../../store/port.ts'
+import type { Store } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
 import { openProblemLog } from '../problem-log.ts'
-import { type GitHub, githubFailure, isGitHubFailure, statusOf } from './client.ts'
+import { isRemoteFailure } from '../remote-failure.ts'
+import { type GitHub, githubFailure, statusOf } from './client.ts'
 
 /** This part of the hour's requests is left for acting and answering. */
 const RESERVE = 0.1
@@ -60,7 +62,7 @@ export type PollContext = {
   /** Branches of a repository have moved. */
   rulesChanged: (repo: string) => Promise<void>
   /** Puts deliveries on disk that are not known yet. */
-  accept: (deliveries: readonly Delivery[]) => Promise<void>
+  accept: (deliveries: readonly PolledDelivery[]) => Promise<void>
   requests: PollRequests
   clock: () => number
   log: Log
@@ -75,16 +77,15 @@ export const openPollRequests = ({
   everyMs,
   clock,
   log,
-}: {
-  everyMs: number
-  clock: () => number
-  log: Log
-}): PollRequests => {
+}: Pick<PollContext, 'clock' | 'log'> & { everyMs: number }): PollRequests => {
   const validators = new Map<string, { variant: string; etag: string }>()
   const problems = openProblemLog(log)
   let notBefore = 0
   /** Seconds, as GitHub last asked for. */
   let interval = 0
+  const restUntil = (at: number) => {
+    notBefore = Math.max(notBefore, at)
+  }
   const noteInterval = (headers: Headers) => {
     interval = Math.max(interval, Number(headers['x-poll-interval'] ?? 0) || 0)
   }
@@ -122,9 +123,9 @@ export const openPollRequests = ({
       } catch (error) {
         const failure = githubFailure(error, doing, clock())
         problems.report(doing, failure.failure)
-        if (!isGitHubFailure(failure)) return
-        if (failure.in !== null) notBefore = Math.max(notBefore, clock() + failure.in)
-        else if (failure.allows === 'pause') notBefore = Math.max(notBefore, clock() + everyMs)
+        if (!isRemoteFailure(failure)) return
+        const rest = failure.in ?? (failure.allows === 'pause' ? everyMs : 0)
+        if (rest > 0) restUntil(clock() + rest)
       }
     },
     wait: () => {
@@ -132,8 +133,6 @@ export const openPollRequests = ({
       interval = 0
       return Math.max(everyMs, seconds * 1000, notBefore - clock())
     },
-    restUntil: at => {
-      notBefore = Math.max(notBefore, at)
-    },
+    restUntil,
   }
 }

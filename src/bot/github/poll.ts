@@ -7,11 +7,12 @@ import { isBranchServed, ticketOfPullRequest } from '../../../handlers/branches.
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
 import { findTicket } from '../../domain.ts'
-import type { Delivery } from '../../store/port.ts'
-import { githubFailure, isGitHubFailure, type Octokit, parts } from './client.ts'
+import type { PolledDelivery } from '../catch-up.ts'
+import { isFinal } from '../remote-failure.ts'
+import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
-import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './found.ts'
 import { isRateLow, openPollRequests, type PollContext, readPages } from './poll-requests.ts'
+import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './polled.ts'
 import { pullRequestNow } from './pull-request.ts'
 
 /** How often the repositories to watch, and their present names, are read again. */
@@ -29,14 +30,14 @@ export type PolledPart = 'pushes' | 'comments' | 'pulls'
 type Cursor = { began: string; comments: string; pulls: string }
 
 /** `taken`: call it when the deliveries are on disk. */
-type Found = { deliveries: Delivery[]; taken: () => Promise<void> | void }
+type Polled = { deliveries: PolledDelivery[]; taken: () => Promise<void> | void }
 
 const pollPushes = async (
-  { store, requests, rulesOf, rulesChanged, clock }: PollContext,
+  { store, requests, rulesOf, rulesChanged }: PollContext,
   repo: string,
   octokit: Octokit,
   isFirst: boolean,
-): Promise<Found | null> => {
+): Promise<Polled | null> => {
   const page = await requests.get({ what: `${repo} heads`, variant: '' }, headers =>
     octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: 'heads/', headers }),
   )
@@ -50,7 +51,7 @@ const pollPushes = async (
     .filter(({ ref }) => isBranchServed(ref.slice(HEADS.length), rules))
     .filter(({ ref, object }) => known.get(ref) !== object.sha)
   return {
-    deliveries: isFirst ? [] : moved.map(({ ref, object }) => pushDelivery(repo, ref, object.sha, clock())),
+    deliveries: isFirst ? [] : moved.map(({ ref, object }) => pushDelivery(repo, ref, object.sha)),
     taken: async () => {
       for (const { ref, object } of moved) await store.repositories.setHead(repo, ref, object.sha)
       page.taken()
@@ -63,11 +64,11 @@ const latest = (entries: readonly { updated_at: string }[], since: string): stri
   entries.reduce((newest, { updated_at }) => (updated_at > newest ? updated_at : newest), since)
 
 const pollComments = async (
-  { requests, clock }: PollContext,
+  { requests }: PollContext,
   repo: string,
   octokit: Octokit,
   { began, comments: since }: Cursor,
-): Promise<(Found & { cursor: string }) | null> => {
+): Promise<(Polled & { cursor: string }) | null> => {
   const pages = await readPages(requests, { what: `${repo} comments`, variant: since }, (page, headers) =>
     octokit.rest.issues.listCommentsForRepo({
       ...parts(repo),
@@ -79,7 +80,7 @@ const pollComments = async (
   const deliveries = data
     // Compared as times: with a fraction of a second, the later text would sort first.
     .filter(comment => Date.parse(comment.created_at) >= Date.parse(began))
-    .flatMap(comment => commentDelivery(repo, comment, clock()) ?? [])
+    .flatMap(comment => commentDelivery(repo, comment) ?? [])
   const newest = latest(data, since)
   const lagging = iso(Date.parse(newest) - OVERLAP_MS)
   const isStale = now - Date.parse(since) > MOVE_CURSOR_MS
@@ -88,12 +89,12 @@ const pollComments = async (
 }
 
 const pollPullRequests = async (
-  { store, requests, clock }: PollContext,
+  { store, requests }: PollContext,
   repo: string,
   octokit: Octokit,
   rules: Rules,
   cursor: Cursor | null,
-): Promise<(Found & { now: number; newest: string }) | null> => {
+): Promise<(Polled & { now: number; newest: string }) | null> => {
   // The first poll reads the open ones: what had ended before was not ours.
   const state = cursor === null ? 'open' : 'all'
   const from = cursor === null ? '' : iso(Date.parse(cursor.pulls) - OVERLAP_MS)
@@ -111,14 +112,14 @@ const pollPullRequests = async (
   const { data, now, taken } = pages
   const installation = await store.repositories.installation(repo)
   const began = cursor === null ? now : Date.parse(cursor.began)
-  const deliveries: Delivery[] = []
+  const deliveries: PolledDelivery[] = []
   for (const listed of data.filter(({ updated_at }) => updated_at >= from)) {
     const pullRequest = pullRequestNow(listed)
     const known = await store.pullRequests.get({ repo, number: listed.number })
     const named = ticketOfPullRequest(pullRequest, rules)
     const ticket = named === null ? null : await store.tickets.current(named)
     const change = missedChange(pullRequest, known, ticket, began)
-    if (change !== null) deliveries.push(pullRequestDelivery(repo, listed, change, known, installation, clock()))
+    if (change !== null) deliveries.push(pullRequestDelivery(repo, listed, change, known, installation))
   }
   return { deliveries: deliveries.reverse(), now, newest: latest(data, cursor?.pulls ?? ''), taken }
 }
@@ -138,7 +139,7 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
       return await poll()
     } catch (error) {
       const failure = githubFailure(error, `polling ${repo}`, clock())
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+      if (!isFinal(failure)) throw failure
       firstFailure ??= failure
       return null
     }
@@ -148,9 +149,9 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
   // Comments come before pull requests, so that a command that was given before a merge is decided before it.
   const comments = cursor === null ? null : await read('comments', () => pollComments(context, repo, octokit, cursor))
   const pulls = await read('pulls', () => pollPullRequests(context, repo, octokit, rules, cursor))
-  const found = [pushes, comments, pulls].filter(part => part !== null)
-  await context.accept(found.flatMap(({ deliveries }) => deliveries))
-  for (const { taken } of found) await taken()
+  const polled = [pushes, comments, pulls].filter(part => part !== null)
+  await context.accept(polled.flatMap(({ deliveries }) => deliveries))
+  for (const { taken } of polled) await taken()
   if (cursor === null && pulls !== null) {
     // GitHub's times are whole seconds: what belongs to the second of our first poll may be older than it.
     const now = iso(pulls.now + 1_000)

@@ -3,16 +3,8 @@ import { throttling } from '@octokit/plugin-throttling'
 import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../../config/config.ts'
 import { remembered } from '../remembered.ts'
-import {
-  type GitHub,
-  type GitHubTools,
-  githubFailure,
-  isGitHubFailure,
-  openPace,
-  parts,
-  statusOf,
-  watchedFetch,
-} from './client.ts'
+import { isFinal } from '../remote-failure.ts'
+import { type GitHub, type GitHubTools, githubFailure, openPace, parts, statusOf, watchedFetch } from './client.ts'
 
 /** How many repositories are watched when none are configured: those pushed to last. */
 const MAX_WATCHED = 20
@@ -22,18 +14,18 @@ type Client = () => Octokit
 /** The configured repositories that GitHub shows, under their present names: these are recorded. */
 const namedRepositories = async (
   octokit: Client,
-  repositories: readonly string[],
-  { log, onRepository }: GitHubTools,
+  names: readonly string[],
+  { log, repositories }: GitHubTools,
 ): Promise<string[]> => {
   const read = async (repo: string): Promise<string[]> => {
     try {
       const { data } = await octokit().rest.repos.get(parts(repo))
-      await onRepository?.(data.id, data.full_name)
+      await repositories?.rename(data.id, data.full_name)
       return [data.full_name]
     } catch (error) {
       const failure = githubFailure(error, `reading the repository ${repo}`, Date.now())
       // A repository that is closed to us must not hold up the others.
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw error
+      if (!isFinal(failure)) throw error
       log.warn(
         { repo, remedy: 'Check GITHUB_REPOSITORIES, and which repositories the token may access.' },
         statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,
@@ -41,10 +33,10 @@ const namedRepositories = async (
       return []
     }
   }
-  return (await Promise.all(repositories.map(read))).flat()
+  return (await Promise.all(names.map(read))).flat()
 }
 
-const latestRepositories = async (octokit: Client, { onRepository }: GitHubTools): Promise<string[]> => {
+const latestRepositories = async (octokit: Client, { repositories }: GitHubTools): Promise<string[]> => {
   const { data } = await octokit().rest.repos.listForAuthenticatedUser({
     sort: 'pushed',
     direction: 'desc',
@@ -53,7 +45,7 @@ const latestRepositories = async (octokit: Client, { onRepository }: GitHubTools
   const watched = data
     .filter(({ permissions, archived, disabled }) => permissions?.push === true && !archived && !disabled)
     .slice(0, MAX_WATCHED)
-  for (const { id, full_name: name } of watched) await onRepository?.(id, name)
+  for (const { id, full_name: name } of watched) await repositories?.rename(id, name)
   return watched.map(({ full_name: name }) => name)
 }
 

@@ -4,16 +4,15 @@ import type { Clock } from '../../clock.ts'
 import type { ActionKind } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { Counts, Delivery, Store, Verdict } from '../../store/port.ts'
+import type { GitHub } from '../github/client.ts'
 import { githubEventNames } from '../github/events.ts'
 import { LATER } from '../inbox/clock.ts'
 import { jiraEventNames } from '../jira/events.ts'
-import { FIRST_LOOK } from '../jira/found.ts'
+import { FIRST_LOOK } from '../jira/polled.ts'
 
 export type Metrics = ReturnType<typeof openMetrics>
 /** What became of a request that brought a delivery. */
 export type Acceptance = 'accepted' | 'bad_signature' | 'bad_request' | 'too_large' | 'store_failed'
-/** Requests that GitHub still grants. `resetAt` is epoch ms. */
-type Rate = { limit: number; remaining: number; resetAt: number }
 
 /** Senders choose the names of their events: every other name is counted as `other`. */
 const EVENTS = new Set([...githubEventNames, ...jiraEventNames, FIRST_LOOK, LATER])
@@ -84,7 +83,7 @@ const rateGauges = (registers: Registry[]) => {
     'reset_timestamp_seconds',
     "When GitHub grants the full number of requests again, from GitHub's last response.",
   )
-  return (rate: Rate | null): void => {
+  return (rate: ReturnType<GitHub['rate']>): void => {
     if (rate === null) return
     remaining.set({ resource: 'core' }, rate.remaining)
     limit.set({ resource: 'core' }, rate.limit)
@@ -92,16 +91,8 @@ const rateGauges = (registers: Registry[]) => {
   }
 }
 
-export const openMetrics = ({
-  store,
-  rate,
-  clock,
-}: {
-  store: Store
-  /** Null while it is unknown. */
-  rate: () => Rate | null
-  clock: Clock
-}) => {
+type MetricsContext = { store: Store; rate: GitHub['rate']; clock: Clock }
+export const openMetrics = ({ store, rate, clock }: MetricsContext) => {
   const registry = new Registry()
   const { deliveries, events, actions, seconds } = counters([registry])
   const setStore = storeGauges([registry])

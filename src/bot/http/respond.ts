@@ -23,11 +23,7 @@ export const respond =
 /** Ends the connection after the answer: the rest of the request is not read. */
 export const refuse = (request: IncomingMessage, response: ServerResponse, status: number, error: string): void => {
   if (response.headersSent || response.destroyed) return
-  const text = JSON.stringify({ error })
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(text),
-    connection: 'close',
-  })
-  response.end(text, () => request.destroy())
+  response.setHeader('connection', 'close')
+  response.once('finish', () => request.destroy())
+  respond(response)(status, { error })
 }

@@ -1,11 +1,10 @@
 /** Deliveries of the clock: an event that a handler wants decided later. */
 import * as v from 'valibot'
-import type { SwarmEvent } from '../../../handlers/handler.ts'
+import type { PullRequestEvent, SwarmEvent } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import { count, repository } from '../../schema/basics.ts'
 import type { Delivery } from '../../store/port.ts'
 
-export type ScheduledEvent = Extract<SwarmEvent, { kind: 'pull-request' }>
 /** The name of their event. */
 export const LATER = 'later'
 
@@ -30,4 +29,4 @@ const scheduledEvent = v.object({
   sender: v.nullable(v.string()),
   at: v.nullable(v.number()),
 })
-export const parseScheduled = (body: string): ScheduledEvent => v.parse(scheduledEvent, JSON.parse(body))
+export const parseScheduled = (body: string): PullRequestEvent => v.parse(scheduledEvent, JSON.parse(body))

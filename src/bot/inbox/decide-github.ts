@@ -1,13 +1,14 @@
-import { type Decision, ignored, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
+import { type Decision, ignored, type PullRequestEvent, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { jiraLinkMessage, statusMessage } from '../../store/messages.ts'
 import type { Effect, Message, Settlement, StoredDelivery } from '../../store/port.ts'
-import { type GitHub, githubFailure, isGitHubFailure, type Octokit, parts } from '../github/client.ts'
+import { type GitHub, githubFailure, type Octokit, parts } from '../github/client.ts'
 import { type GitHubDelivery, type GitHubEvent, parseGitHub } from '../github/events.ts'
 import { nameOf } from '../github/pull-request.ts'
 import { isMarked } from '../markers.ts'
+import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
 import { type FactsContext, presentTicket } from './known.ts'
@@ -19,7 +20,6 @@ export type GitHubContext = FactsContext & {
   /** The default branch of a repository has moved. */
   rulesChanged: (repo: string) => Promise<void>
 }
-type PullRequestEvent = Extract<GitHubEvent, { kind: 'pull-request' }>
 /** `at`: when it happened, epoch ms. */
 type Decided = { decision: Decision; at: number; effects: Effect[] }
 
@@ -115,7 +115,7 @@ const learnName = async (
     await store.repositories.rename(data.id, data.full_name)
   } catch (error) {
     const failure = githubFailure(error, `reading the name of ${name}`, clock())
-    if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+    if (!isFinal(failure)) throw failure
   }
 }
 

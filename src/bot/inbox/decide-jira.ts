@@ -1,19 +1,28 @@
-import { type Decision, type Facts, ignored, type Rules } from '../../../handlers/handler.ts'
+import {
+  type Decision,
+  type EventOf,
+  type Facts,
+  ignored,
+  type MovedEvent,
+  type Rules,
+  type StatusEvent,
+} from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Action } from '../../schema/action.ts'
 import type { Effect, Settlement, StoredDelivery } from '../../store/port.ts'
 import { type JiraEvent, parseJira } from '../jira/events.ts'
-import { FIRST_LOOK } from '../jira/found.ts'
-import { type MovedEvent, movedTicketFacts, type TicketEvent, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
-import { environmentOf, type FactsContext } from './known.ts'
+import { FIRST_LOOK } from '../jira/polled.ts'
+import { presentEnvironment } from '../present-environment.ts'
+import { movedTicketFacts, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
+import type { FactsContext } from './known.ts'
 import { ignoredSettlement, type Occasion, settlementOf } from './settlement.ts'
 
 export type JiraContext = FactsContext & {
   /** The rules in effect for a ticket: its repository's. */
   rulesOfTicket: (ticket: Ticket) => Promise<Rules>
 }
-type Decided = { decision: Decision; effects: Effect[]; about: string; by: string | null }
+type Decided = { decision: Decision; effects: Effect[]; comment?: Occasion['comment'] }
 
 /** What was so before the bot's first look is shown in the inbox, and not acted on. */
 const showOnly = (decision: Decision, id: string): Decision => {
@@ -25,25 +34,18 @@ const showOnly = (decision: Decision, id: string): Decision => {
 }
 
 /** The state that the decision is about, for comparing with Jira later. */
-const decidedEffect = (event: TicketEvent, now: Facts['ticket']['now']): Effect[] => {
+const decidedEffect = (event: EventOf<'ticket'>, now: Facts['ticket']['now']): Effect[] => {
   if (now === null || now === 'outdated') return []
   const { category, assignee } = now === 'unreadable' ? event : now
   // An assignment means nothing in other categories: the move that led there must still be decided.
   return event.change !== 'assignee' || category === 'indeterminate'
-    ? [{ kind: 'ticket-decided', ticket: event.ticket, found: { category, assignee } }]
+    ? [{ kind: 'ticket-decided', ticket: event.ticket, state: { category, assignee } }]
     : []
 }
 
-const decideTicket = async (
-  context: JiraContext,
-  event: Exclude<TicketEvent, MovedEvent>,
-  at: number,
-  rules: Rules,
-  id: string,
-): Promise<Decided> => {
+const decideTicket = async (context: JiraContext, event: StatusEvent, at: number, rules: Rules): Promise<Decided> => {
   const facts = await ticketFacts(context, event, at, rules)
-  const decision = handlers.ticket(event, facts, rules)
-  return { decision, effects: decidedEffect(event, facts.now), about: `jira:${id}`, by: event.by }
+  return { decision: handlers.ticket(event, facts, rules), effects: decidedEffect(event, facts.now) }
 }
 
 /** Records under the previous key, whose history follows the ticket, what the move did to its status. */
@@ -63,42 +65,38 @@ const noteMovedStatus = async (
  */
 const withMove = async ({ store }: JiraContext, decision: Decision, { ticket, from, by }: MovedEvent) => {
   if (decision.verdict !== 'act' || decision.renames.length === 0) return decision
-  if (decision.actions.some(({ kind }) => kind === 'move') || (await environmentOf({ store }, from)) === null)
+  if (decision.actions.some(({ kind }) => kind === 'move') || (await presentEnvironment(store, from)) === null)
     return decision
   const move: Action = { kind: 'move', ticket, from, by: { via: 'jira', who: by }, replyTo: null }
   return { ...decision, actions: [move, ...decision.actions] }
 }
 
-const decideMoved = async (
-  context: JiraContext,
-  event: MovedEvent,
-  at: number,
-  rules: Rules,
-  id: string,
-): Promise<Decided> => {
+const decideMoved = async (context: JiraContext, event: MovedEvent, at: number, rules: Rules): Promise<Decided> => {
   const { store, jira } = context
   const isServed = rules.projects.includes(projectOf(event.ticket))
   const issue = isServed && jira !== null ? await jira.issue(event.ticket) : null
   // It may have been moved on since.
   const present: MovedEvent = { ...event, ticket: issue?.ticket ?? event.ticket }
-  const decided = { about: `jira:${id}`, by: event.by }
   if ((await store.tickets.current(event.from)) === present.ticket)
-    return { ...decided, decision: ignored(`${event.from} is already known as ${present.ticket}`), effects: [] }
+    return { decision: ignored(`${event.from} is already known as ${present.ticket}`), effects: [] }
   if (isServed) await noteMovedStatus(context, present, at)
   const facts = await movedTicketFacts(context, present, at, issue ?? 'unreadable', rules)
   const decision = await withMove(context, handlers.ticket(present, facts, rules), present)
-  return { ...decided, decision, effects: isServed ? decidedEffect(present, facts.now) : [] }
+  return { decision, effects: isServed ? decidedEffect(present, facts.now) : [] }
 }
 
 const decideComment = async (
   context: JiraContext,
-  event: Extract<JiraEvent, { kind: 'ticket-comment' }>,
+  event: EventOf<'ticket-comment'>,
   rules: Rules,
-  name: string,
 ): Promise<Decided> => {
   const facts = await ticketCommentFacts(context, event)
-  const decision = handlers['ticket-comment'](event, facts, rules)
-  return { decision, effects: [], about: `jira:${name}`, by: facts.now?.author ?? null }
+  const { ticket, commentId } = event
+  return {
+    decision: handlers['ticket-comment'](event, facts, rules),
+    effects: [],
+    comment: { ref: { ticket, commentId }, by: { via: 'jira', who: facts.now?.author ?? null } },
+  }
 }
 
 /** The event about the ticket's present key. A move names both keys itself. */
@@ -127,18 +125,17 @@ export const decideJira = async (
   if (reporter !== null && reporter !== id) return ignoredSettlement('another delivery reported this change')
   // A clock that is ahead would make every later event look old.
   const at = Math.min(event.at ?? receivedAt, clock())
-  const decided =
-    event.kind === 'ticket-comment'
-      ? await decideComment(context, event, rules, change ?? id)
-      : event.change === 'moved'
-        ? await decideMoved(context, event, at, rules, id)
-        : await decideTicket(context, event, at, rules, id)
+  const isComment = event.kind === 'ticket-comment'
+  const decided = isComment
+    ? await decideComment(context, event, rules)
+    : event.change === 'moved'
+      ? await decideMoved(context, event, at, rules)
+      : await decideTicket(context, event, at, rules)
   const occasion: Occasion = {
-    ...{ about: decided.about, correlation: id, at, place: ticket, ticket },
-    comment:
-      event.kind === 'ticket-comment'
-        ? { ref: { ticket, commentId: event.commentId }, by: { via: 'jira', who: decided.by } }
-        : null,
+    // A webhook and a poll may both report a comment.
+    about: `jira:${isComment ? (change ?? id) : id}`,
+    ...{ correlation: id, at, place: ticket, ticket },
+    comment: decided.comment ?? null,
   }
   const reported: Effect[] = change === null ? [] : [{ kind: 'change-reported', change, delivery: id }]
   // An operator who replays a first look wants what it leads to.

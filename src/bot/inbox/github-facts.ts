@@ -3,7 +3,7 @@
  * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
 import { commandLines, MAX_COMMANDS } from '../../../handlers/command-lines.ts'
-import type { Facts, PullRequestNow, Rules, SwarmEvent } from '../../../handlers/handler.ts'
+import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/handler.ts'
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
 import { findTicket, type Ticket } from '../../domain.ts'
@@ -11,8 +11,8 @@ import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
 import { permissionOf, teamsOf } from '../github/people.ts'
 import { openPullRequests, readPullRequest } from '../github/pull-request.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import {
-  environmentOf,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
@@ -23,14 +23,16 @@ import {
   ticketOf,
 } from './known.ts'
 
-type Event<Kind extends SwarmEvent['kind']> = Extract<SwarmEvent, { kind: Kind }>
-
 const isSame = (a: PullRequestRef, b: PullRequestRef) => a.repo === b.repo && a.number === b.number
 
-export const pushFacts = async (context: FactsContext, event: Event<'push'>, rules: Rules): Promise<Facts['push']> => {
+export const pushFacts = async (
+  context: FactsContext,
+  event: EventOf<'push'>,
+  rules: Rules,
+): Promise<Facts['push']> => {
   const named = findTicket([event.ref.replace(/^refs\/heads\//, '')], rules.projects)
   const ticket = await presentTicket(context, named, rules)
-  const environment = ticket === null ? null : await environmentOf(context, ticket)
+  const environment = ticket === null ? null : await presentEnvironment(context.store, ticket)
   if (ticket === null || environment === null) return { environment: null, live: false }
   const known = await context.store.runners.environment(ticket)
   const runner = (await context.store.runners.list()).find(({ id }) => id === known?.runnerId)
@@ -83,7 +85,7 @@ const wasRestarted = async (
 
 export const pullRequestFacts = async (
   context: FactsContext,
-  event: Event<'pull-request'>,
+  event: EventOf<'pull-request'>,
   octokit: Octokit,
   rules: Rules,
 ): Promise<Facts['pull-request']> => {
@@ -114,7 +116,7 @@ export const pullRequestFacts = async (
 
 export const commentFacts = async (
   context: FactsContext,
-  event: Event<'comment'>,
+  event: EventOf<'comment'>,
   octokit: Octokit,
   rules: Rules,
 ): Promise<Facts['comment']> => {

@@ -5,9 +5,9 @@ import { failureOf, isRetryable } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { openPump } from '../../pump.ts'
 import type { Settlement, Store, StoredDelivery } from '../../store/port.ts'
-import { isGitHubFailure } from '../github/client.ts'
-import { isJiraFailure } from '../jira/request.ts'
+import { isRemoteFailure } from '../remote-failure.ts'
 import { aboutOf } from './lanes.ts'
+import { settlement } from './settlement.ts'
 import { openSettler, type Settle } from './settler.ts'
 
 /** Deliveries that are decided at once, each of another lane. */
@@ -32,12 +32,7 @@ export type InboxContext = {
 }
 
 /** Our credentials are refused. Somebody will correct that, and nobody sends again what arrives until then. */
-const isCredentialFailure = (error: unknown) =>
-  (isGitHubFailure(error) && error.allows === 'pause') || (isJiraFailure(error) && error.status === 401)
-
-const failed = (reason: string): Settlement => ({
-  ...{ verdict: 'failed', reason, actions: [], messages: [], requests: [], effects: [] },
-})
+const isCredentialFailure = (error: unknown) => isRemoteFailure(error) && error.allows === 'pause'
 
 /** `began`: when the inbox was opened. Nobody tried while the bot was away. */
 const retry = async (
@@ -53,25 +48,25 @@ const retry = async (
   const isOver = isExpected ? clock() - Math.max(dueSince, began) > GIVE_UP_MS : attempt + 1 >= UNEXPECTED_ATTEMPTS
   if (isOver) {
     log.error({ correlation: id, kind }, `given up: ${message}`)
-    return settle(delivery, failed(message))
+    return settle(delivery, settlement('failed', message))
   }
   const wait = retryWait(attempt)
   log.warn({ correlation: id, kind, attempt: attempt + 1, retryInMs: wait }, message)
   await store.inbox.postpone(seq, clock() + wait, message)
 }
 
-const logSettled = (log: Log, { id, lane, source, event }: StoredDelivery, settlement: Settlement): void => {
-  const actions = settlement.actions.map(({ action }) => `${action.kind} ${action.ticket}`)
-  const { verdict, reason } = settlement
+const logSettled = (log: Log, { id, lane, source, event }: StoredDelivery, settled: Settlement): void => {
+  const actions = settled.actions.map(({ action }) => `${action.kind} ${action.ticket}`)
+  const { verdict, reason } = settled
   log.info({ correlation: id, about: aboutOf(lane), source, event, verdict, actions }, reason ?? 'decided')
 }
 
 export const openInbox = (context: InboxContext) => {
   const { store, decide, clock, log, isBusy, onSettled } = context
   const began = clock()
-  const settle = openSettler(store.inbox, (delivery, settlement) => {
-    logSettled(log, delivery, settlement)
-    onSettled(delivery, settlement)
+  const settle = openSettler(store.inbox, (delivery, settled) => {
+    logSettled(log, delivery, settled)
+    onSettled(delivery, settled)
   })
   const pump = openPump<StoredDelivery>({
     limit: LIMIT,
@@ -83,8 +78,8 @@ export const openInbox = (context: InboxContext) => {
     },
     run: async (delivery, signal) => {
       try {
-        const settlement = await decide(delivery)
-        if (!signal.aborted) await settle(delivery, settlement)
+        const decided = await decide(delivery)
+        if (!signal.aborted) await settle(delivery, decided)
       } catch (error) {
         if (signal.aborted) return
         try {

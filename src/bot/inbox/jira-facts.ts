@@ -1,9 +1,10 @@
 /** Gathers what handlers need to know beyond an event of Jira. See github-facts.ts. */
-import type { Facts, Rules, SwarmEvent } from '../../../handlers/handler.ts'
+import type { EventOf, Facts, MovedEvent, Rules, StatusEvent } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
-import { githubFailure, isGitHubFailure } from '../github/client.ts'
+import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
+import { isFinal } from '../remote-failure.ts'
 import {
   expectedEnvironment,
   type FactsContext,
@@ -13,10 +14,6 @@ import {
   sinceCommand,
   ticketOf,
 } from './known.ts'
-
-export type TicketEvent = Extract<SwarmEvent, { kind: 'ticket' }>
-export type MovedEvent = Extract<TicketEvent, { change: 'moved' }>
-type CommentEvent = Extract<SwarmEvent, { kind: 'ticket-comment' }>
 
 /**
  * Looks through the watched repositories for pull requests of a ticket that has none: one may have been opened without an
@@ -38,7 +35,7 @@ const findPullRequests = async (context: FactsContext, ticket: Ticket): Promise<
     } catch (error) {
       const failure = githubFailure(error, `looking for pull requests of ${ticket} in ${repo}`, clock())
       // A repository that we lost proves nothing; one that cannot be read now makes the delete wait.
-      if (!isGitHubFailure(failure) || failure.allows !== 'never') throw failure
+      if (!isFinal(failure)) throw failure
     }
   }
   return !hasGitHub || watched.length > 0
@@ -54,7 +51,7 @@ const wasClosedAfter = async ({ store }: FactsContext, ticket: Ticket, at: numbe
 /** Reads the ticket in Jira, and records what the event and the answer say about its category. */
 const readTicket = async (
   { store, jira, clock }: FactsContext,
-  event: TicketEvent,
+  event: StatusEvent,
   at: number,
 ): Promise<Facts['ticket']['now']> => {
   const { ticket } = event
@@ -79,32 +76,34 @@ const readTicket = async (
   return answer
 }
 
+/** What happened to the ticket, and what people asked of it since `at`, epoch ms. */
+const historyOf = async (context: FactsContext, ticket: Ticket, at: number, rules: Rules) => {
+  const { store, jira } = context
+  const { endedSinceNew, hadPullRequest } = await store.tickets.get(ticket)
+  return {
+    ...{ endedSinceNew, hadPullRequest },
+    closedSince: await wasClosedAfter(context, ticket, at),
+    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
+    laterRequest: await requestAfter(context, ticket, at),
+  }
+}
+
 /** `at`: when it happened, epoch ms. */
 export const ticketFacts = async (
   context: FactsContext,
-  event: Exclude<TicketEvent, MovedEvent>,
+  event: StatusEvent,
   at: number,
   rules: Rules,
 ): Promise<Facts['ticket']> => {
-  const { store, jira } = context
   const { ticket } = event
-  const { hadPullRequest: hadBefore } = await store.tickets.get(ticket)
+  const { hadPullRequest: hadBefore } = await context.store.tickets.get(ticket)
   const now = await readTicket(context, event, at)
   const environment = await expectedEnvironment(context, ticket)
   const isOver = now === null || (typeof now !== 'string' && now.category === 'done')
   const mustLook = isOver && environment !== null && rules.done === null && !hadBefore
   const couldLook = !mustLook || (await findPullRequests(context, ticket))
-  const { endedSinceNew, hadPullRequest } = await store.tickets.get(ticket)
-  return {
-    environment,
-    previous: null,
-    now,
-    endedSinceNew,
-    hadPullRequest: hadPullRequest || !couldLook,
-    closedSince: await wasClosedAfter(context, ticket, at),
-    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
-    laterRequest: await requestAfter(context, ticket, at),
-  }
+  const history = await historyOf(context, ticket, at, rules)
+  return { ...history, environment, previous: null, now, hadPullRequest: history.hadPullRequest || !couldLook }
 }
 
 /** Of an issue that got another key: the history is the old key's, because it follows the ticket. `now` as Jira has it. */
@@ -114,24 +113,16 @@ export const movedTicketFacts = async (
   at: number,
   now: Facts['ticket']['now'],
   rules: Rules,
-): Promise<Facts['ticket']> => {
-  const { store, jira } = context
-  const { endedSinceNew, hadPullRequest } = await store.tickets.get(event.from)
-  return {
-    environment: await expectedEnvironment(context, event.ticket),
-    previous: await expectedEnvironment(context, event.from),
-    now,
-    endedSinceNew,
-    hadPullRequest,
-    closedSince: await wasClosedAfter(context, event.from, at),
-    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
-    laterRequest: await requestAfter(context, event.from, at),
-  }
-}
+): Promise<Facts['ticket']> => ({
+  ...(await historyOf(context, event.from, at, rules)),
+  environment: await expectedEnvironment(context, event.ticket),
+  previous: await expectedEnvironment(context, event.from),
+  now,
+})
 
 export const ticketCommentFacts = async (
   context: FactsContext,
-  { ticket, commentId, body, change, at }: CommentEvent,
+  { ticket, commentId, body, change, at }: EventOf<'ticket-comment'>,
 ): Promise<Facts['ticket-comment']> => {
   const { store, jira } = context
   const unread = { now: null, isOwnComment: false, assignee: null, since: NOTHING_SINCE }

@@ -7,6 +7,7 @@ import type { Environment } from '../../schema/environment.ts'
 import type { Store } from '../../store/port.ts'
 import type { Octokit } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
+import { presentEnvironment } from '../present-environment.ts'
 
 export type FactsContext = {
   store: Store
@@ -20,12 +21,6 @@ export type FactsContext = {
   clock: () => number
 }
 
-/** The ticket's environment as last reported; null when it has none or it is gone. */
-export const environmentOf = async ({ store }: Pick<FactsContext, 'store'>, ticket: Ticket) => {
-  const known = await store.runners.environment(ticket)
-  return known === null || known.goneAt !== null ? null : known.environment
-}
-
 /** The environment of a queued create. Only its state is known. */
 const plannedEnvironment = (ticket: Ticket, now: string): Environment => ({
   ...{ ticket, provider: 'unknown', vmId: '', ip: null, status: 'creating', baseImage: '', createdAt: now },
@@ -37,7 +32,7 @@ const plannedEnvironment = (ticket: Ticket, now: string): Environment => ({
  * or delete is decided as if that had happened, because its own action comes after it too.
  */
 export const expectedEnvironment = async (context: FactsContext, ticket: Ticket): Promise<Environment | null> => {
-  let expected = await environmentOf(context, ticket)
+  let expected = await presentEnvironment(context.store, ticket)
   for (const { action, state } of await context.store.queue.list({ ticket })) {
     if (state !== 'pending' && state !== 'active') continue
     if (action.kind === 'delete') expected = null

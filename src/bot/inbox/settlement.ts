@@ -4,8 +4,8 @@ import type { Ticket } from '../../domain.ts'
 import type { Action, CommentRef, Requester } from '../../schema/action.ts'
 import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../../store/messages.ts'
 import type { Effect, Message, NewRequest, QueuedAction, Settlement, Store } from '../../store/port.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import { clockDelivery } from './clock.ts'
-import { environmentOf } from './known.ts'
 
 type ActDecision = Extract<Decision, { verdict: 'act' }>
 
@@ -25,9 +25,13 @@ export type Occasion = {
   comment: { ref: CommentRef; by: Requester } | null
 }
 
-export const ignoredSettlement = (reason: string): Settlement => ({
-  ...{ verdict: 'ignored', reason, actions: [], messages: [], requests: [], effects: [] },
-})
+/** Without `more`, nothing follows from it. */
+export const settlement = (
+  verdict: Settlement['verdict'],
+  reason: string | null,
+  more: Partial<Settlement> = {},
+): Settlement => ({ verdict, reason, actions: [], messages: [], requests: [], effects: [], ...more })
+export const ignoredSettlement = (reason: string): Settlement => settlement('ignored', reason)
 
 const judgedRequest = (
   { about, at, place, ticket, comment }: Occasion,
@@ -147,7 +151,7 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
   const refusedTickets = new Set(decision.refusals.flatMap(({ ticket }) => ticket ?? []))
   const withEnvironment: Ticket[] = []
   for (const ticket of refusedTickets)
-    if ((await environmentOf({ store }, ticket)) !== null) withEnvironment.push(ticket)
+    if ((await presentEnvironment(store, ticket)) !== null) withEnvironment.push(ticket)
   const renames: Effect[] = decision.renames.map(({ from, to }) => ({ kind: 'rename-ticket', from, to }))
   const { allow } = decision
   const allowed: Effect[] =
@@ -185,14 +189,10 @@ export const settlementOf = async (
   if (decision.verdict === 'ignored') return ignoredSettlement(decision.reason)
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)
   if (decision.verdict === 'refused')
-    return {
-      ...{ verdict: 'refused', reason: decision.reason, actions: [], messages: [], effects: [] },
-      requests: refusedRequests(occasion, decision.refusals),
-    }
+    return settlement('refused', decision.reason, { requests: refusedRequests(occasion, decision.refusals) })
   const { ticket, event, minutes, reason } = decision
-  return {
-    ...{ verdict: 'actions', reason, actions: [], requests: [] },
+  return settlement('actions', reason, {
     messages: [statusMessage(ticket)],
     effects: [{ kind: 'schedule', ticket, delivery: clockDelivery(ticket, event, now + minutes * 60_000) }],
-  }
+  })
 }

@@ -17,33 +17,23 @@ export const openSettler = (
   let waiting: Waiting[] = []
   const write = (batch: readonly Waiting[]) =>
     inbox.settle(batch.map(({ delivery, settlement }) => ({ seq: delivery.seq, ...settlement })))
-  const finish = ({ delivery, settlement, resolve, reject }: Waiting) => {
-    try {
-      onSettled(delivery, settlement)
-      resolve()
-    } catch (error) {
-      reject(error)
-    }
-  }
-  const writeAlone = async (entry: Waiting) => {
-    try {
-      await write([entry])
-      finish(entry)
-    } catch (error) {
-      entry.reject(error)
-    }
-  }
   const commit = async () => {
     const batch = waiting
     waiting = []
-    try {
-      await write(batch)
-    } catch {
-      // One that cannot be settled must not take the others with it.
-      for (const entry of batch) await writeAlone(entry)
-      return
+    const areWritten = await write(batch).then(
+      () => true,
+      () => false,
+    )
+    for (const entry of batch) {
+      try {
+        // One that cannot be settled must not take the others with it.
+        if (!areWritten) await write([entry])
+        onSettled(entry.delivery, entry.settlement)
+        entry.resolve()
+      } catch (error) {
+        entry.reject(error)
+      }
     }
-    for (const entry of batch) finish(entry)
   }
   return (delivery, settlement) =>
     new Promise<void>((resolve, reject) => {

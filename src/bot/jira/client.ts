@@ -13,7 +13,7 @@ export type Jira = ReturnType<typeof openJira>
 /** The account whose token it is. */
 const readAccount = async (ask: Ask): Promise<string> => {
   const doing = 'checking the Jira token'
-  const id = text(member(await ask(doing, { url: '/rest/api/3/myself', method: 'GET' }), 'accountId'))
+  const id = text(member(await ask(doing, { url: '/rest/api/3/myself' }), 'accountId'))
   if (id === null) throw fail('network', `${doing}: the response names no account`)
   return id
 }
@@ -22,7 +22,7 @@ const openProjects = (ask: Ask) => ({
   /** Null when there is no such project, or none that we may see. A previous key leads to the present one. */
   project: async (key: string): Promise<{ key: string; name: string } | null> => {
     const url = `/rest/api/3/project/${key}`
-    const answer = await ask(`reading the project ${key} in Jira`, { url, method: 'GET' }).catch(unlessGone)
+    const answer = await ask(`reading the project ${key} in Jira`, { url }).catch(unlessGone)
     const [present, name] = [text(member(answer, 'key')), text(member(answer, 'name'))]
     return present === null ? null : { key: present, name: name ?? present }
   },
@@ -30,7 +30,6 @@ const openProjects = (ask: Ask) => ({
   projects: async (): Promise<string[]> => {
     const answer = await ask('listing the projects in Jira', {
       url: '/rest/api/3/project/search',
-      method: 'GET',
       searchParams: { maxResults: 50, orderBy: 'key' },
     })
     return list(member(answer, 'values')).flatMap(project => text(member(project, 'key')) ?? [])
@@ -39,7 +38,6 @@ const openProjects = (ask: Ask) => ({
   lacks: async (project: string, permissions: readonly string[]): Promise<string[]> => {
     const answer = await ask(`reading our permissions in the project ${project}`, {
       url: '/rest/api/3/mypermissions',
-      method: 'GET',
       searchParams: { projectKey: project, permissions: permissions.join(',') },
     })
     return permissions.filter(name => member(answer, 'permissions', name, 'havePermission') !== true)
@@ -64,7 +62,7 @@ export const openJira = (settings: JiraSettings, show: Show | null = null) => {
     me,
     /** Jira's clock, epoch ms. Read each time, because our own clock may be corrected in between. */
     now: async (): Promise<number> => {
-      const answer = await ask("reading Jira's clock", { url: '/rest/api/3/serverInfo', method: 'GET' })
+      const answer = await ask("reading Jira's clock", { url: '/rest/api/3/serverInfo' })
       const at = time(member(answer, 'serverTime'))
       if (Number.isNaN(at)) throw fail('network', "reading Jira's clock: the response has no time")
       return at

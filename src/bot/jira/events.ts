@@ -4,13 +4,12 @@
  * https://developer.atlassian.com/cloud/jira/platform/webhooks/
  */
 import * as v from 'valibot'
-import type { SwarmEvent } from '../../../handlers/handler.ts'
+import type { EventOf } from '../../../handlers/handler.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
 import { shortText } from '../../schema/basics.ts'
 import { categoryOf } from './answers.ts'
 
-export type JiraEvent = Extract<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
-type TicketEvent = Extract<JiraEvent, { kind: 'ticket' }>
+export type JiraEvent = EventOf<'ticket' | 'ticket-comment'>
 /** `change` names the change itself, the same for a webhook and a poll; null when nothing names it. */
 export type JiraDelivery = { event: JiraEvent; change: string | null }
 
@@ -97,7 +96,7 @@ const previousKey = ({ issue, changelog }: TicketPayload): Ticket | null => {
   return from !== null && isTicket(from) && from !== issue.key ? from : null
 }
 
-const ticketEvent = (payload: TicketPayload): TicketEvent | null => {
+const ticketEvent = (payload: TicketPayload): EventOf<'ticket'> | null => {
   const { webhookEvent, timestamp, user, issue, changelog } = payload
   const fields = changelog.items.map(({ field }) => field)
   const statusChanged = fields.includes('status')

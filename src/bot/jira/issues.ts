@@ -24,13 +24,12 @@ const PAGE = 100
 const FIELDS = ['status', 'assignee', 'labels', 'created']
 
 /** An issue that a search found, with all its changes and comments since the given time, oldest first. */
-export type FoundIssue = IssueWithChanges & { comments: JiraComment[] }
+export type SearchedIssue = IssueWithChanges & { comments: JiraComment[] }
 
 async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): AsyncGenerator<unknown> {
   for (let nextPageToken: string | null = null; ; ) {
     const answer = await ask('searching Jira', {
       url: '/rest/api/3/search/jql',
-      method: 'GET',
       searchParams: {
         ...{ jql, fields: fields.join(','), expand: 'changelog', maxResults: PAGE },
         ...(nextPageToken === null ? {} : { nextPageToken }),
@@ -45,7 +44,7 @@ async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): 
 /** All pages of a list that is counted from `startAt`. Not every such list marks its last page. */
 async function* pagesOf(ask: Ask, doing: string, url: string, name: string, more: { orderBy?: string } = {}) {
   for (let startAt = 0; ; startAt += PAGE) {
-    const answer = await ask(doing, { url, method: 'GET', searchParams: { startAt, maxResults: PAGE, ...more } })
+    const answer = await ask(doing, { url, searchParams: { startAt, maxResults: PAGE, ...more } })
     const items = list(member(answer, name))
     yield* items
     if (items.length === 0 || (member(answer, 'isLast') ?? items.length < PAGE) === true) return
@@ -86,7 +85,7 @@ const commentsSince = async (ask: Ask, ticket: Ticket, field: unknown, since: nu
 export const openIssues = (ask: Ask) => {
   let categories = new Map<string, StatusCategory>()
   const readCategories = async () => {
-    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status', method: 'GET' })
+    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status' })
     categories = new Map(
       list(answer).flatMap(status => {
         const id = text(member(status, 'id'))
@@ -100,14 +99,13 @@ export const openIssues = (ask: Ask) => {
     issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
       const answer = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
-        method: 'GET',
         searchParams: { fields: 'status,assignee,labels' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
     },
     /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
-    search: async (jql: string, since: number): Promise<FoundIssue[]> => {
-      const found: FoundIssue[] = []
+    search: async (jql: string, since: number): Promise<SearchedIssue[]> => {
+      const issues: SearchedIssue[] = []
       for await (const entry of searchIssues(ask, jql, [...FIELDS, 'comment'])) {
         const issue = issueWithChangesIn(entry)
         if (issue === null) continue
@@ -115,13 +113,13 @@ export const openIssues = (ask: Ask) => {
         try {
           const changes = await changesSince(ask, ticket, member(entry, 'changelog'), since)
           const comments = await commentsSince(ask, ticket, member(entry, 'fields', 'comment'), since)
-          found.push({ ...issue, changes, comments })
+          issues.push({ ...issue, changes, comments })
         } catch (error) {
           // The search lags behind: an issue that is gone or hidden by now must not hide the others.
           if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 403)) throw error
         }
       }
-      return found
+      return issues
     },
     /** The issues that JQL finds, as they are. */
     issuesFound: async (jql: string): Promise<IssueWithChanges[]> =>
@@ -131,7 +129,7 @@ export const openIssues = (ask: Ask) => {
      * all the same.
      */
     issuesOf: async (tickets: readonly Ticket[]): Promise<IssueWithChanges[]> => {
-      const found: IssueWithChanges[] = []
+      const issues: IssueWithChanges[] = []
       for (let start = 0; start < tickets.length; start += PAGE) {
         const issueIdsOrKeys = tickets.slice(start, start + PAGE)
         const answer = await ask(`reading ${issueIdsOrKeys.length} issues in Jira`, {
@@ -140,9 +138,9 @@ export const openIssues = (ask: Ask) => {
           reads: true,
           body: { issueIdsOrKeys, fields: FIELDS, expand: ['changelog'] },
         })
-        found.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
+        issues.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
       }
-      return found
+      return issues
     },
     /** The category of a status, by its id. */
     categoryOf: async (status: string): Promise<StatusCategory> => {
@@ -151,10 +149,8 @@ export const openIssues = (ask: Ask) => {
     },
     /** Null when it is gone. */
     readComment: async (ticket: Ticket, id: string): Promise<JiraComment | null> => {
-      const answer = await ask(`reading a comment on ${ticket} in Jira`, {
-        url: `/rest/api/3/issue/${ticket}/comment/${id}`,
-        method: 'GET',
-      }).catch(unlessGone)
+      const url = `/rest/api/3/issue/${ticket}/comment/${id}`
+      const answer = await ask(`reading a comment on ${ticket} in Jira`, { url }).catch(unlessGone)
       return answer === null ? null : commentIn(answer)
     },
   }

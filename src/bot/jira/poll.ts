@@ -8,12 +8,14 @@ import type { Config } from '../../config/config.ts'
 import { projectOf } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Delivery, Store } from '../../store/port.ts'
+import type { Store } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import { openProblemLog, type ProblemLog } from '../problem-log.ts'
 import type { IssueWithChanges } from './answers.ts'
 import type { Jira } from './client.ts'
-import { deliveriesOf, firstLookDelivery } from './found.ts'
-import type { FoundIssue } from './issues.ts'
+import type { SearchedIssue } from './issues.ts'
+import { deliveriesOf, firstLookDelivery } from './polled.ts'
 import { isJiraFailure } from './request.ts'
 
 /** A search may be this late. */
@@ -33,7 +35,7 @@ type PollContext = {
   clock: () => number
   log: Log
   /** Puts deliveries on disk that are not known yet. */
-  accept: (deliveries: readonly Delivery[]) => Promise<void>
+  accept: (deliveries: readonly PolledDelivery[]) => Promise<void>
   problems: ProblemLog
 }
 
@@ -48,12 +50,12 @@ const inProgress = (projects: readonly string[], assignees: Config['assignees'])
 
 /** What happened to the issue since `since`, except what was decided already because it was reported another way. */
 const newDeliveries = async (
-  { jira, store, clock }: PollContext,
-  issue: FoundIssue,
+  { jira, store }: PollContext,
+  issue: SearchedIssue,
   since: number,
-): Promise<Delivery[]> => {
-  const deliveries: Delivery[] = []
-  for (const { change, delivery } of await deliveriesOf(issue, since, jira.categoryOf, clock()))
+): Promise<PolledDelivery[]> => {
+  const deliveries: PolledDelivery[] = []
+  for (const { change, delivery } of await deliveriesOf(issue, since, jira.categoryOf))
     if ((await store.tickets.reportedBy(change)) === null) deliveries.push(delivery)
   return deliveries
 }
@@ -96,7 +98,7 @@ const searchProjects = async <Issue>(
 
 /** Begins to watch projects: what is in progress there is shown in the inbox, and left as it is. `now`: of Jira's clock. */
 const beginProjects = async (context: PollContext, projects: readonly string[], now: number): Promise<string[]> => {
-  const { jira, store, assignees, accept, clock, log } = context
+  const { jira, store, assignees, accept, log } = context
   const { issues, searched } = await searchProjects(context, projects, some =>
     jira.issuesFound(inProgress(some, assignees)),
   )
@@ -104,10 +106,9 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
   const withoutMachine: IssueWithChanges[] = []
   for (const issue of issues) {
     if ((await store.tickets.get(issue.ticket)).decided !== null) continue
-    const environment = await store.runners.environment(issue.ticket)
-    if (environment === null || environment.goneAt !== null) withoutMachine.push(issue)
+    if ((await presentEnvironment(store, issue.ticket)) === null) withoutMachine.push(issue)
   }
-  await accept(withoutMachine.map(issue => firstLookDelivery(issue, now, clock())))
+  await accept(withoutMachine.map(issue => firstLookDelivery(issue, now)))
   log.info(
     { projects: searched, tickets: withoutMachine.map(({ ticket }) => ticket) },
     withoutMachine.length === 0
@@ -143,12 +144,12 @@ const poll = async (context: PollContext): Promise<void> => {
     )
     // Then the search is at fault, and not the projects.
     if (searched.length === 0) throw fail('refused', 'polling Jira: Jira refused the search of every project')
-    const found: Delivery[] = []
+    const deliveries: PolledDelivery[] = []
     for (const issue of issues) {
       const since = Math.max(from, cursor.began[projectOf(issue.ticket)] ?? now)
-      found.push(...(await newDeliveries(context, issue, since)))
+      deliveries.push(...(await newDeliveries(context, issue, since)))
     }
-    await accept(found)
+    await accept(deliveries)
   }
   const begun = fresh.length === 0 ? [] : await beginProjects(context, fresh, now)
   const began = Object.fromEntries([...known, ...begun].map(project => [project, cursor?.began[project] ?? now]))
@@ -156,7 +157,11 @@ const poll = async (context: PollContext): Promise<void> => {
 }
 
 /** The change that made the issue what it is now, when the last decided event found it otherwise. */
-const missedChanges = async (context: PollContext, issue: IssueWithChanges, began: number): Promise<Delivery[]> => {
+const missedChanges = async (
+  context: PollContext,
+  issue: IssueWithChanges,
+  began: number,
+): Promise<PolledDelivery[]> => {
   const { decided } = await context.store.tickets.get(issue.ticket)
   const isMoved = decided?.category !== issue.category
   const isReassigned = issue.category === 'indeterminate' && decided?.assignee !== issue.assignee
@@ -167,13 +172,13 @@ const missedChanges = async (context: PollContext, issue: IssueWithChanges, bega
   return newDeliveries(context, { ...issue, changes: change === undefined ? [] : [change], comments: [] }, began)
 }
 
-/** The change of an issue that has another key than the one it was asked by; null when it has the same. */
+/** The change of an issue that has another key than the one it was requested by. */
 const missedMove = async (
   context: PollContext,
   issue: IssueWithChanges,
-  asked: ReadonlySet<string>,
-): Promise<Delivery[]> => {
-  const move = issue.changes.findLast(({ from }) => from !== null && asked.has(from))
+  requested: ReadonlySet<string>,
+): Promise<PolledDelivery[]> => {
+  const move = issue.changes.findLast(({ from }) => from !== null && requested.has(from))
   return move === undefined ? [] : newDeliveries(context, { ...issue, changes: [move], comments: [] }, move.at)
 }
 
@@ -184,18 +189,19 @@ const compare = async (context: PollContext): Promise<void> => {
   const known = projects.filter(project => cursor?.began[project] !== undefined)
   if (cursor === null || known.length === 0) return
   const { issues } = await searchProjects(context, known, some => jira.issuesFound(inProgress(some, assignees)))
-  const seen = new Set(issues.map(({ ticket }) => ticket))
+  const inProgressNow = new Set(issues.map(({ ticket }) => ticket))
   const withMachine = await store.runners.withMachine()
-  const others = new Set(withMachine.filter(ticket => known.includes(projectOf(ticket)) && !seen.has(ticket)))
+  const others = new Set(withMachine.filter(ticket => known.includes(projectOf(ticket)) && !inProgressNow.has(ticket)))
   issues.push(...(await jira.issuesOf([...others])))
-  const found: Delivery[] = []
+  const deliveries: PolledDelivery[] = []
   for (const issue of issues) {
     const began = cursor.began[projectOf(issue.ticket)]
-    const moved = seen.has(issue.ticket) || others.has(issue.ticket) ? [] : await missedMove(context, issue, others)
-    if (moved.length > 0) found.push(...moved)
-    else if (began !== undefined) found.push(...(await missedChanges(context, issue, began)))
+    const moved =
+      inProgressNow.has(issue.ticket) || others.has(issue.ticket) ? [] : await missedMove(context, issue, others)
+    if (moved.length > 0) deliveries.push(...moved)
+    else if (began !== undefined) deliveries.push(...(await missedChanges(context, issue, began)))
   }
-  await accept(found)
+  await accept(deliveries)
 }
 
 export const openJiraPoll = ({ everyMs, ...tools }: Omit<PollContext, 'problems'> & { everyMs: number }) => {
@@ -207,7 +213,7 @@ export const openJiraPoll = ({ everyMs, ...tools }: Omit<PollContext, 'problems'
       return everyMs
     } catch (error) {
       context.problems.report(doing, failureOf(error, doing))
-      return Math.max(everyMs, isJiraFailure(error) ? (error.retryAfter ?? 0) : 0)
+      return Math.max(everyMs, isJiraFailure(error) ? (error.in ?? 0) : 0)
     }
   }
   return {

@@ -3,6 +3,7 @@ import { boundedWait } from '../../backoff.ts'
 import type { JiraSettings } from '../../config/config.ts'
 import { type FailureError, fail } from '../../errors.ts'
 import type { Show } from '../dry-run.ts'
+import { isRemoteFailure, type RemoteFailure } from '../remote-failure.ts'
 import { GATEWAY_FORM, isGateway, MAKE_WITH_SCOPES, tenantInfoOf } from './gateway.ts'
 
 const DEADLINE_MS = 10_000
@@ -10,7 +11,8 @@ const DEADLINE_MS = 10_000
 type Request = {
   /** The path, after the address. */
   url: string
-  method: 'GET' | 'POST' | 'PUT'
+  /** GET when absent. */
+  method?: 'POST' | 'PUT'
   /** A POST that changes nothing. */
   reads?: true
   searchParams?: Record<string, string | number>
@@ -19,17 +21,18 @@ type Request = {
 /** Returns what Jira answers, an object or a list, or throws a JiraFailure. `doing` begins its message. */
 export type Ask = (doing: string, request: Request) => Promise<unknown>
 
-/**
- * `status` null: there was no response. `retryAfter` in ms, when Jira named it. `lacksScope`: the token is valid, and its scopes
- * do not allow this.
- */
-export type JiraFailure = FailureError & { status: number | null; retryAfter: number | null; lacksScope: boolean }
-export const isJiraFailure = (error: unknown): error is JiraFailure =>
-  error instanceof Error && 'failure' in error && 'retryAfter' in error
+/** `status` null: there was no response. `lacksScope`: the token is valid, and its scopes do not allow this. */
+export type JiraFailure = RemoteFailure & { status: number | null; lacksScope: boolean }
+export const isJiraFailure = (error: unknown): error is JiraFailure => isRemoteFailure(error) && 'lacksScope' in error
 const jiraFailure = (
   failure: FailureError,
-  { status = null, retryAfter = null, lacksScope = false }: Partial<JiraFailure> = {},
-): JiraFailure => Object.assign(failure, { status, retryAfter, lacksScope })
+  status: number | null = null,
+  { wait = null, lacksScope = false }: { wait?: number | null; lacksScope?: boolean } = {},
+): JiraFailure => {
+  const isFinal = status !== null && status < 500 && status !== 429
+  const allows = status === 401 ? 'pause' : isFinal ? 'never' : 'later'
+  return Object.assign(failure, { status, lacksScope, allows, in: wait } as const)
+}
 
 const remedyFor = (status: number | null, lacksScope: boolean, url: string): string | null => {
   if (lacksScope) return MAKE_WITH_SCOPES
@@ -57,9 +60,9 @@ const failureOfClient = (jira: JiraModule, error: unknown, doing: string, url: s
   const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
   const what = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
   const why = lacksScope ? ': the token lacks a scope' : ''
-  return jiraFailure(fail(kind, `${doing}: ${what}${why}`, remedyFor(status, lacksScope, url), error), {
-    ...{ status, lacksScope },
-    retryAfter: wait === null ? null : boundedWait(wait),
+  return jiraFailure(fail(kind, `${doing}: ${what}${why}`, remedyFor(status, lacksScope, url), error), status, {
+    wait: wait === null ? null : boundedWait(wait),
+    lacksScope,
   })
 }
 
@@ -83,9 +86,9 @@ const loadClient = async ({ url, email, apiToken }: JiraSettings) => {
 export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask => {
   let loading: ReturnType<typeof loadClient> | null = null
 
-  return async (doing, { reads, ...request }) => {
-    if (show !== null && request.method !== 'GET' && reads !== true) {
-      show({ what: 'request', to: 'Jira', method: request.method, path: request.url, body: request.body })
+  return async (doing, { reads, method, ...request }) => {
+    if (show !== null && method !== undefined && reads !== true) {
+      show({ what: 'request', to: 'Jira', method, path: request.url, body: request.body })
       return {}
     }
     loading ??= loadClient(settings)
@@ -96,7 +99,7 @@ export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask =
       () => reject(jiraFailure(fail('timeout', `${doing}: Jira did not answer within ${DEADLINE_MS / 1000} s`))),
       DEADLINE_MS,
     )
-    const response = client.sendRequest(request).then(
+    const response = client.sendRequest({ method: method ?? 'GET', ...request }).then(
       (answer: unknown) => {
         // A login page, for example, would otherwise read as "there is nothing".
         if (typeof answer === 'object' && answer !== null) return answer

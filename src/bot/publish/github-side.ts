@@ -34,14 +34,14 @@ const findMarked = async (github: GitHub | null, { repo, number }: PullRequestRe
 /** `mayPost` false: an existing comment is edited, and no new one is posted. */
 export const githubComment = (
   github: GitHub | null,
-  { kind, about, marker, ...place }: PullRequestRef & { kind: 'status' | 'reply'; about: string; marker: string },
+  { kind, about, marker, ...pullRequest }: PullRequestRef & { kind: 'status' | 'reply'; about: string; marker: string },
   mayPost: boolean,
 ): OwnCommentSide<Rendered> => {
-  const { repo, number } = place
+  const { repo, number } = pullRequest
   return {
     key: { side: 'github', kind, repo, number, about },
     // Also when it was never begun: a bot that lost its store finds its comments.
-    find: () => findMarked(github, place, marker),
+    find: () => findMarked(github, pullRequest, marker),
     edit: async (id, text) => {
       const octokit = await octokitFor(github, repo)
       try {

@@ -76,7 +76,7 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
   const failed = new Set<string>()
   let retry: { error: unknown } | null = null
   const wrote = await untilTrue(async () => {
-    let wroteOne = false
+    let isWritten = false
     for (const { repo, number } of await store.pullRequests.ofTicket(ticket)) {
       const pullRequest = `${repo}#${number}`
       const status = failed.has(pullRequest) ? null : await statusOfTicket(store, ticket, repo)
@@ -85,16 +85,16 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
       try {
         // Where a machine was never shown, its end is not posted either.
         const side = githubComment(github, comment, status.exists)
-        wroteOne = (await upsert(store.comments, side, status.text)) || wroteOne
+        isWritten = (await upsert(store.comments, side, status.text)) || isWritten
       } catch (error) {
         // The ticket's other pull requests get theirs.
         failed.add(pullRequest)
         const trouble = troubleOf(error, clock())
         if (trouble.allows !== 'never') retry = { error }
-        else log.warn({ repo, number, ticket }, `a status comment is left out: ${trouble.reason}`)
+        else log.warn({ repo, number, ticket }, `a status comment is left out: ${trouble.failure.message}`)
       }
     }
-    return wroteOne
+    return isWritten
   })
   if (retry !== null) throw (retry as { error: unknown }).error
   return wrote

@@ -60,23 +60,26 @@ async function* dueMessages(context: Context): AsyncGenerator<Item> {
 
 const postpone = async (context: Context, { row, lane }: Item, trouble: Trouble): Promise<void> => {
   const { store, clock, log, rests } = context
-  const { allows, reason, remedy } = trouble
+  const { allows, failure, isPaced = false } = trouble
   const { correlation, key, attempt, seq } = row
-  const fields = { correlation, key, attempt, ...(remedy === null ? {} : { remedy }) }
+  const fields = { correlation, key, attempt, ...(failure.remedy === null ? {} : { remedy: failure.remedy }) }
   if (allows === 'never') {
-    log.warn(fields, `a message is dropped: ${reason}`)
+    log.warn(fields, `a message is dropped: ${failure.message}`)
     await store.outbox.drop(seq)
     return
   }
   const wait = trouble.in ?? (allows === 'pause' ? REFUSED_MS : retryAfter(attempt))
   const at = clock() + wait
-  if (allows !== 'paced') {
+  if (!isPaced) {
     // A rate limit is a repository's; refused credentials are those of the whole side.
     if (allows === 'pause') rests.set(sideOf(lane), at)
     else if (trouble.in !== null) rests.set(lane, at)
-    log[allows === 'pause' ? 'error' : 'warn'](fields, `a message waits ${Math.round(wait / 1000)} s: ${reason}`)
+    log[allows === 'pause' ? 'error' : 'warn'](
+      fields,
+      `a message waits ${Math.round(wait / 1000)} s: ${failure.message}`,
+    )
   }
-  await store.outbox.postpone(seq, at, reason)
+  await store.outbox.postpone(seq, at, failure.message)
 }
 
 /** `signal` aborts when the bot has closed: the store must not be touched any more. */

@@ -40,7 +40,7 @@ export type ReplyView = {
   /** Epoch ms. What goes on is reported with its age. */
   now: number
 }
-type Place = 'github' | 'jira'
+type Side = 'github' | 'jira'
 
 // ── While it waits or runs ──
 
@@ -170,10 +170,10 @@ const failedBlocks = ({ kind, message, remedy }: Failure): Block[] => {
 
 // ── The whole ──
 
-const unfinishedBlocks = (view: ReplyView, action: Action, place: Place, times: TimeTexts): Block[] => {
+const unfinishedBlocks = (view: ReplyView, action: Action, side: Side, times: TimeTexts): Block[] => {
   const { known } = view
   // Jira has no reactions that would say so.
-  const received = place === 'jira' ? own('Received. ') : []
+  const received = side === 'jira' ? own('Received. ') : []
   const lastKnown: Block[] =
     action.kind === 'status' && known !== null
       ? [{ line: own('Until then, the last known state:') }, ...statusBlocks(action.about ?? 'all', known, view, times)]
@@ -181,13 +181,13 @@ const unfinishedBlocks = (view: ReplyView, action: Action, place: Place, times: 
   return [{ line: [...received, ...progressLine(view, times)] }, ...lastKnown]
 }
 
-const answerBlocks = (view: ReplyView, place: Place, times: TimeTexts): Block[] => {
+const answerBlocks = (view: ReplyView, side: Side, times: TimeTexts): Block[] => {
   const { action, answer, ended } = view.request
   if (answer !== null) return answer.text === '' ? [] : [{ line: own(answer.text) }]
   if (action === null) return []
   const outcome = ended?.outcome ?? null
   const blocks = () => {
-    if (outcome === null) return unfinishedBlocks(view, action, place, times)
+    if (outcome === null) return unfinishedBlocks(view, action, side, times)
     if (outcome.result === 'failed') return failedBlocks(outcome.failure)
     return outcome.result === 'done'
       ? doneBlocks(view, action, outcome, times)
@@ -201,12 +201,12 @@ const answerBlocks = (view: ReplyView, place: Place, times: TimeTexts): Block[] 
   ]
 }
 
-const helpBlocks = (place: Place): Block[] => [
+const helpBlocks = (side: Side): Block[] => [
   { line: own('Commands, each on a line of its own:') },
   {
     table: [
       ['Command', 'What it does', 'Example'].map(own),
-      ...commandsFor(place).map(({ usage, summary, example }) => [
+      ...commandsFor(side).map(({ usage, summary, example }) => [
         [code(`/swarm ${usage}`)],
         own(summary),
         [code(example)],
@@ -221,13 +221,13 @@ export const jiraReplyLine = (commentId: string): string => `Answer to comment $
 /** One comment that answers all commands of another. */
 export const replyTo = (comment: CommentRef, views: readonly ReplyView[]): Rendered => {
   // On GitHub a hidden marker names the comment.
-  const [place, head]: [Place, Block[]] =
+  const [side, head]: [Side, Block[]] =
     'repo' in comment ? ['github', []] : ['jira', [{ line: own(jiraReplyLine(comment.commentId)) }]]
   const withHelp = views.some(({ request }) => request.answer?.help === true)
   return rendered(times => {
-    const answers = views.map(view => answerBlocks(view, place, times)).filter(blocks => blocks.length > 0)
+    const answers = views.map(view => answerBlocks(view, side, times)).filter(blocks => blocks.length > 0)
     // The table comes once, however many commands ask for it.
-    const parts = withHelp ? [...answers, helpBlocks(place)] : answers
+    const parts = withHelp ? [...answers, helpBlocks(side)] : answers
     return [...head, ...parts.flatMap((part, n): Block[] => [...(n === 0 ? [] : [{ rule: true } as const]), ...part])]
   })
 }

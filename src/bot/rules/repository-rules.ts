@@ -134,6 +134,6 @@ export const openRepositoryRules = (context: RulesContext) => {
       return repo === null ? standard : rulesOf(repo)
     },
     /** The default branch of a repository has moved. */
-    changed: refreshOnce,
+    rulesChanged: refreshOnce,
   }
 }

@@ -1,10 +1,10 @@
 /** Ends or returns actions whose runner was lost, and rejects creates that no runner can take. */
 import { openJumpWatch } from '../../clock.ts'
-import type { Ticket } from '../../domain.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { HEARTBEAT_MS, LEASE_MS } from '../../schema/runner-protocol.ts'
 import { whyNever } from '../../store/fits.ts'
-import { type ActionRow, type KnownRunner, MAX_ATTEMPTS, type Store } from '../../store/port.ts'
+import { type ActionRow, type KnownRunner, MAX_ATTEMPTS } from '../../store/port.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import { failAction, type OutcomeContext, rejectAction } from './outcomes.ts'
 
 /** A bot that did not look for so long was down or asleep. */
@@ -52,12 +52,6 @@ const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly Know
   }
 }
 
-/** Then a create changes nothing, and any runner can take it. */
-const hasMachine = async (store: Store, ticket: Ticket): Promise<boolean> => {
-  const known = await store.runners.environment(ticket)
-  return known !== null && known.goneAt === null
-}
-
 const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
   const { store, clock } = context
   const connected = (await store.runners.list()).filter(runner => runner.connected)
@@ -69,7 +63,9 @@ const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
     // Only the oldest of a ticket: earlier actions end first. A negative wait is a clock that was set back.
     const isDue = !busy.has(ticket) && (waited < 0 || waited >= GRACE_MS)
     busy.add(ticket)
-    if (!isDue || row.action.kind !== 'create' || (await hasMachine(store, ticket))) continue
+    if (!isDue || row.action.kind !== 'create') continue
+    // With a machine, a create changes nothing, and any runner can take it.
+    if ((await presentEnvironment(store, ticket)) !== null) continue
     const pin = await store.queue.pinnedTo(ticket)
     const failure = whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
     if (failure !== null) await rejectAction(context, row, failure)

@@ -4,7 +4,7 @@ import type { Log } from '../../log.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
-import type { Outcome } from '../../schema/outcome.ts'
+import { type Outcome, reasonOf } from '../../schema/outcome.ts'
 import {
   jiraLinkMessage,
   jiraNoteMessage,
@@ -12,7 +12,7 @@ import {
   replyMessage,
   statusMessage,
 } from '../../store/messages.ts'
-import type { ActionRow, KnownEnvironment, Message, Store } from '../../store/port.ts'
+import type { ActionRow, Message, Store } from '../../store/port.ts'
 import type { Metrics } from '../http/metrics.ts'
 
 /** Somebody must look at a failure of these, also when nobody waits for a reply. */
@@ -68,8 +68,6 @@ const replies = async (store: Store, id: string, { replyTo }: Action, outcome: O
   return [replyMessage(replyTo), ...reactionMessages(replyTo, results.includes(false) ? 'confused' : 'rocket')]
 }
 
-const exists = (known: KnownEnvironment | null): boolean => known !== null && known.goneAt === null
-
 /**
  * The messages that an outcome makes, from what is known before it is recorded. Actions of one ticket never overlap, so
  * nothing else changes that meanwhile.
@@ -84,7 +82,7 @@ export const outcomeMessages = async (
   const known = await store.runners.environment(ticket)
   const hasStatus = known !== null || outcome.environment !== null
   // A ticket that now has a machine shows its pull requests.
-  const isNew = toJira && !exists(known) && outcome.environment !== null
+  const isNew = toJira && (known === null || known.goneAt !== null) && outcome.environment !== null
   const linked = isNew ? await store.pullRequests.ofTicket(ticket) : []
   return [
     ...(await replies(store, id, action, outcome)),
@@ -96,10 +94,6 @@ export const outcomeMessages = async (
 
 // ── Ends ──
 
-const reasonOf = (outcome: Outcome): string | null => {
-  if (outcome.result === 'failed') return outcome.failure.message
-  return outcome.result === 'skipped' ? outcome.reason : null
-}
 const report = (context: OutcomeContext, row: ActionRow, outcome: Outcome): void => {
   const { metrics, clock, log, onMessages } = context
   const { correlation, id, action, createdAt } = row

@@ -11,16 +11,12 @@ const keyOf = (key: OwnCommentKey) => ({
 const SAME = 'side = ? and kind = ? and place = ? and number = ? and about = ?'
 
 export const openComments = (sql: Sql): Store['comments'] => ({
-  get: async key => {
-    const row = sql.get<{ begun_at: number; id: string | null; fingerprint: string | null }>(
+  get: async key =>
+    sql.get<OwnComment>(
       `select begun_at, id, fingerprint from own_comment where ${SAME}`,
       ...Object.values(keyOf(key)),
-    )
-    if (row === undefined) return null
-    const { begun_at: begunAt, id, fingerprint } = row
-    return { begunAt, id, fingerprint } satisfies OwnComment
-  },
-  begin: async key => void sql.add('own_comment', { ...keyOf(key), begun_at: sql.clock() }),
+    ) ?? null,
+  begin: async key => void sql.add('own_comment', { ...keyOf(key), begunAt: sql.clock() }),
   set: async (key, id, fingerprint) => {
     const now = sql.clock()
     sql.run(

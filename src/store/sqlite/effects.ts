@@ -17,7 +17,7 @@ const apply: Apply = {
   'cancel-deletes': (sql, { ticket, before }) => cancelDeletes(sql, ticket, before),
   'allow-commit': (sql, { pullRequest, commit }) => allowCommit(sql, pullRequest, commit),
   'pull-request-decided': (sql, { pullRequest, state }) => pullRequestDecided(sql, pullRequest, state),
-  'ticket-decided': (sql, { ticket, found }) => ticketDecided(sql, ticket, found),
+  'ticket-decided': (sql, { ticket, state }) => ticketDecided(sql, ticket, state),
   'change-reported': (sql, { change, delivery }) =>
     void sql.add('reported_change', { id: change, delivery, at: sql.clock() }),
   'rename-ticket': (sql, { from, to }) => renameTicket(sql, from, to),

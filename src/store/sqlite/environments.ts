@@ -8,15 +8,16 @@ import { ticketEnded } from './tickets.ts'
 /** How far a runner's clock and ours may differ. */
 const CLOCKS_DIFFER_MS = 60_000
 
-type Row = { vm_id: string; runner_id: string | null; body: string; heard_at: number; gone_at: number | null }
+type Row = Omit<KnownEnvironment, 'environment'> & { body: string }
 
 /** Everything that a reader would see differently: not when it was observed. */
 const visible = (environment: Environment): string => JSON.stringify({ ...environment, observedAt: null })
 
 export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | null => {
-  const row = sql.get<Row>('select * from environment where ticket = ?', ticket)
+  const row = sql.get<Row>('select runner_id, body, heard_at, gone_at from environment where ticket = ?', ticket)
   if (row === undefined) return null
-  return { environment: JSON.parse(row.body), runnerId: row.runner_id, heardAt: row.heard_at, goneAt: row.gone_at }
+  const { body, ...known } = row
+  return { environment: JSON.parse(body), ...known }
 }
 
 /** Records a runner's report of one environment. True when a reader would see a difference. */

@@ -8,7 +8,7 @@ import { openDatabase } from '../../sqlite.ts'
 import { formerMigrations } from './former-memory.ts'
 import { importRequests } from './import-requests.ts'
 import { migrations } from './migrations.ts'
-import { openSql, type Sql } from './sql.ts'
+import { type Cells, openSql, type Sql } from './sql.ts'
 import { translate } from './translate.ts'
 
 const IMPORTED = 'memory.db is imported'
@@ -60,8 +60,7 @@ const COPIED: readonly [table: string, query: string][] = [
 ]
 
 const importAll = (sql: Sql, former: Sql): void => {
-  for (const [table, query] of COPIED)
-    for (const row of former.all<Record<string, string | number | null>>(query)) sql.add(table, { ...row })
+  for (const [table, query] of COPIED) for (const row of former.all<Cells>(query)) sql.add(table, { ...row })
   for (const { ticket, body } of sql.all<{ ticket: string; body: string }>('select ticket, body from environment'))
     sql.run('update environment set body = ? where ticket = ?', translate(body), ticket)
   importRequests(sql, former)

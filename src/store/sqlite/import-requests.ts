@@ -3,35 +3,25 @@
  * commands of comments), `operation` (the history of a ticket) and `audit`. Each row becomes a request that answers the queries
  * that its table answered.
  */
-import { isTicket, type Ticket } from '../../domain.ts'
+import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind, CommentRef, Requester } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { bareAction } from './runners.ts'
-import { json, type Sql } from './sql.ts'
+import { type Cells, json, type Sql } from './sql.ts'
 import { translate } from './translate.ts'
 
-type Asked = { action_id: string; ticket: Ticket; kind: ActionKind; asked_by: string; at: number; person: number }
+type Asked = { actionId: string; ticket: Ticket; kind: ActionKind; askedBy: string; at: number; person: number }
 type Command = {
   thread: string
   line: number
   comment: string
   at: number
-  action_id: string | null
+  actionId: string | null
   action: string | null
   said: string | null
   outcome: string | null
   ok: number | null
-  ended_at: number | null
-}
-type Audit = {
-  id: string
-  at: number
-  who: string
-  what: string
-  place: string
-  reason: string
-  verdict: 'allowed' | 'refused'
-  ticket: Ticket | null
+  endedAt: number | null
 }
 type Operation = {
   what: string
@@ -42,8 +32,8 @@ type Operation = {
   seconds: number | null
 }
 /** The action in the queue, which is in today's words already. */
-type Queued = { payload: string; state: string; outcome: string | null; ended_at: number | null }
-type Ending = { ended_at: number | null; ok: number | null; outcome: string | null }
+type Queued = { payload: string; state: string; outcome: string | null; endedAt: number | null }
+type Ending = { endedAt: number | null; ok: number | null; outcome: string | null }
 
 /** The action as a command would ask for it. */
 const wordsOf = (action: Action): string => {
@@ -61,15 +51,15 @@ const endingOf = (command: Command | undefined, queued: Queued | undefined, at: 
   if (command !== undefined) {
     const { ok, outcome } = command
     return {
-      ended_at: ok === null ? null : (command.ended_at ?? command.at),
+      endedAt: ok === null ? null : (command.endedAt ?? command.at),
       ok,
       outcome: outcome && translate(outcome),
     }
   }
   // Its action ended long ago.
-  if (queued === undefined) return { ended_at: at, ok: 1, outcome: null }
-  const { state, outcome, ended_at } = queued
-  return { ended_at, outcome, ok: ended_at === null ? null : Number(state === 'done') }
+  if (queued === undefined) return { endedAt: at, ok: 1, outcome: null }
+  const { state, outcome, endedAt } = queued
+  return { endedAt, outcome, ok: endedAt === null ? null : Number(state === 'done') }
 }
 
 const importAction = (
@@ -80,7 +70,7 @@ const importAction = (
 ): void => {
   const { id, at, by, person, action } = request
   sql.add('request', {
-    ...{ id, at, recorded_at: command?.at ?? at, by: JSON.stringify(by), person, ticket: action.ticket },
+    ...{ id, at, recordedAt: command?.at ?? at, by: JSON.stringify(by), person, ticket: action.ticket },
     place: placeOf(json<CommentRef>(command?.comment), id, action.ticket),
     ...{ thread: command?.thread ?? null, line: command?.line ?? null, comment: command?.comment ?? null },
     ...{ what: wordsOf(action), kind: action.kind, action: JSON.stringify(action), verdict: 'allowed' },
@@ -88,10 +78,11 @@ const importAction = (
   })
 }
 
+const ASKED = 'select action_id, ticket, kind, asked_by, at, coalesce(person, 0) as person from asked'
 const importActions = (sql: Sql, former: Sql, commands: readonly Command[]): void => {
-  const byAction = new Map(commands.map(command => [command.action_id, command]))
-  for (const { action_id: id, ticket, kind, asked_by, at, person } of former.all<Asked>('select * from asked')) {
-    const by = JSON.parse(asked_by) as Requester
+  const byAction = new Map(commands.map(command => [command.actionId, command]))
+  for (const { actionId: id, ticket, kind, askedBy, at, person } of former.all<Asked>(ASKED)) {
+    const by = JSON.parse(askedBy) as Requester
     const command = byAction.get(id)
     byAction.delete(id)
     const queued = sql.get<Queued>('select payload, state, outcome, ended_at from action where id = ?', id)
@@ -108,24 +99,19 @@ const importActions = (sql: Sql, former: Sql, commands: readonly Command[]): voi
 }
 
 /** Commands that were answered without an action. */
-const importAnswer = (sql: Sql, command: Command): void => {
-  const { thread, line, comment, at, said, ok, ended_at } = command
-  const ref = JSON.parse(comment) as CommentRef
-  const by: Requester = { via: 'repo' in ref ? 'github' : 'jira', who: null }
-  sql.add('request', {
-    ...{ id: `${thread}:${line}`, at, recorded_at: at, by: JSON.stringify(by), person: 1 },
-    ...{ place: placeOf(ref, '', ''), thread, line, comment, what: '', verdict: 'answered', answer: said },
-    ...{ ended_at: ended_at ?? at, ok: ok ?? 1 },
-  })
-}
+const ANSWERS = `
+  select thread || ':' || line as id, at, at as recorded_at, 1 as person, thread, line, comment, '' as what,
+    json_object('via', iif(comment ->> '$.repo' is null, 'jira', 'github'), 'who', null) as by,
+    coalesce(comment ->> '$.repo' || '#' || (comment ->> '$.number'), comment ->> '$.ticket') as place,
+    'answered' as verdict, said as answer, coalesce(ended_at, at) as ended_at, coalesce(ok, 1) as ok
+  from command where action_id is null`
 
-const importAudit = (sql: Sql, { id, at, who, what, place, reason, verdict, ticket }: Audit): void => {
-  const by: Requester = { via: isTicket(place) ? 'jira' : 'github', who: who === 'nobody' ? null : who }
-  sql.add('request', {
-    ...{ id, at, recorded_at: at, by: JSON.stringify(by), person: 1, place, ticket, what, verdict, reason },
-    ...{ ended_at: at, ok: Number(verdict === 'allowed'), audit: 1 },
-  })
-}
+/** A repository's name has a slash; a ticket has none. */
+const AUDIT = `
+  select id, at, at as recorded_at, 1 as person, place, ticket, what, coalesce(verdict, 'refused') as verdict, reason,
+    json_object('via', iif(place like '%/%', 'github', 'jira'), 'who', nullif(who, 'nobody')) as by,
+    at as ended_at, coalesce(verdict = 'allowed', 0) as ok, 1 as audit
+  from audit order by seq`
 
 const importOperation = (sql: Sql, seq: number, ticket: Ticket, operation: Operation): void => {
   const { what, by, at, result, said, seconds } = operation
@@ -142,21 +128,15 @@ const importOperation = (sql: Sql, seq: number, ticket: Ticket, operation: Opera
     refused: () => null,
   }[result]() as Outcome | null
   sql.add('request', {
-    ...{ id: `operation:${seq}`, at, recorded_at: at, by: JSON.stringify(by), person: 0, place: ticket, ticket, what },
+    ...{ id: `operation:${seq}`, at, recordedAt: at, by: JSON.stringify(by), person: 0, place: ticket, ticket, what },
     ...{ verdict: result === 'refused' ? 'refused' : 'allowed', reason: result === 'refused' ? said : null },
-    ...{ ended_at: at, ok: Number(result === 'done'), outcome: outcome && JSON.stringify(outcome), history: 1 },
+    ...{ endedAt: at, ok: Number(result === 'done'), outcome: outcome && JSON.stringify(outcome), history: 1 },
   })
 }
 
 export const importRequests = (sql: Sql, former: Sql): void => {
-  const commands = former.all<Command>('select * from command')
-  importActions(
-    sql,
-    former,
-    commands.filter(command => command.action_id !== null),
-  )
-  for (const command of commands) if (command.action_id === null) importAnswer(sql, command)
-  for (const row of former.all<Audit>('select * from audit order by seq')) importAudit(sql, row)
+  importActions(sql, former, former.all<Command>('select * from command where action_id is not null'))
+  for (const query of [ANSWERS, AUDIT]) for (const row of former.all<Cells>(query)) sql.add('request', { ...row })
   for (const { seq, ticket, body } of former.all<{ seq: number; ticket: Ticket; body: string }>(
     'select seq, ticket, body from operation order by seq',
   ))

@@ -1,5 +1,5 @@
 import { fail } from '../../errors.ts'
-import type { Outcome } from '../../schema/outcome.ts'
+import { reasonOf } from '../../schema/outcome.ts'
 import type { Delivery, DeliveryRow, ReplayResult, SettledDelivery, Store, StoredDelivery, Verdict } from '../port.ts'
 import { isDueAt } from './due.ts'
 import { applyEffect } from './effects.ts'
@@ -9,19 +9,14 @@ import { recordRequests } from './requests.ts'
 import type { Sql } from './sql.ts'
 import { currentTicket } from './tickets.ts'
 
-type Row = {
+type Row = Omit<Delivery, 'body'> & {
   seq: number
-  source: Delivery['source']
-  id: string
-  event: string
-  lane: string
   body: string | null
-  received_at: number
   attempt: number
-  not_before: number
+  notBefore: number
   verdict: Verdict | null
   reason: string | null
-  settled_at: number | null
+  settledAt: number | null
   since: number | null
 }
 
@@ -89,9 +84,9 @@ const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
   const taken: StoredDelivery[] = []
   for (const row of heads(inbox)) {
     if (taken.length >= limit) break
-    const { seq, source, id, event, lane, body, received_at: receivedAt, attempt, not_before, since } = row
+    const { seq, source, id, event, lane, body, receivedAt, attempt, notBefore, since } = row
     inbox.served = lane
-    if (!isDueAt(not_before, now)) continue
+    if (!isDueAt(notBefore, now)) continue
     inbox.inProgress.set(seq, lane)
     taken.push({
       ...{ seq, source, id, event, lane, receivedAt, attempt },
@@ -128,29 +123,19 @@ const settleDelivery = (sql: Sql, settled: SettledDelivery): void => {
   putMessages(sql, messages, id)
 }
 
-/** Why an action did nothing, or failed. */
-const reasonOf = (outcome: Outcome | null): string | null => {
-  if (outcome?.result === 'skipped') return outcome.reason
-  return outcome?.result === 'failed' ? outcome.failure.message : null
+const deliveryRowOf = (sql: Sql, row: Row): DeliveryRow => {
+  const { source, id, event, lane, receivedAt, verdict, reason, attempt, notBefore, settledAt } = row
+  return {
+    ...{ source, id, event, lane, receivedAt, reason, attempt, settledAt },
+    verdict: verdict ?? 'waiting',
+    dueAt: verdict === null ? Math.max(notBefore, receivedAt) : null,
+    actions: actionsOf(sql, id).map(({ action: { kind, ticket }, state, outcome }) => ({
+      ...{ kind, ticket, state },
+      result: outcome?.result ?? null,
+      reason: reasonOf(outcome),
+    })),
+  }
 }
-
-const deliveryRowOf = (sql: Sql, row: Row): DeliveryRow => ({
-  source: row.source,
-  id: row.id,
-  event: row.event,
-  lane: row.lane,
-  receivedAt: row.received_at,
-  verdict: row.verdict ?? 'waiting',
-  reason: row.reason,
-  attempt: row.attempt,
-  dueAt: row.verdict === null ? Math.max(row.not_before, row.received_at) : null,
-  settledAt: row.settled_at,
-  actions: actionsOf(sql, row.id).map(({ action: { kind, ticket }, state, outcome }) => ({
-    ...{ kind, ticket, state },
-    result: outcome?.result ?? null,
-    reason: reasonOf(outcome),
-  })),
-})
 
 const MATCHES = `(? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
   or lane in (select value from json_each(?))
@@ -185,9 +170,9 @@ const replay = ({ sql, inProgress }: Inbox, id: string): ReplayResult => {
 const nextDueAt = (inbox: Inbox): number | null => {
   const now = inbox.sql.clock()
   let next: number | null = null
-  for (const { not_before } of heads(inbox)) {
-    if (isDueAt(not_before, now)) return now
-    next = Math.min(next ?? not_before, not_before)
+  for (const { notBefore } of heads(inbox)) {
+    if (isDueAt(notBefore, now)) return now
+    next = Math.min(next ?? notBefore, notBefore)
   }
   return next
 }

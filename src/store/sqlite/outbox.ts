@@ -1,8 +1,8 @@
-import type { Message, Store } from '../port.ts'
+import type { Message, OutboxRow, Store } from '../port.ts'
 import { isDue } from './due.ts'
 import type { Sql } from './sql.ts'
 
-type Row = { seq: number; key: string; body: string; version: number; attempt: number; correlation: string | null }
+type Row = Omit<OutboxRow, 'body'> & { body: string }
 
 /** `correlation`: the delivery that caused them. */
 export const putMessages = (sql: Sql, messages: readonly Message[], correlation: string | null): void => {
@@ -27,13 +27,10 @@ export const openOutbox = (sql: Sql): Store['outbox'] => ({
   due: async (limit, after = 0) =>
     sql
       .all<Row>(
-        `select * from outbox where seq > ?1 and ${isDue('not_before', '?2')} order by seq limit ?3`,
+        `select seq, key, body, version, attempt, correlation from outbox where seq > ?1 and ${isDue('not_before', '?2')} order by seq limit ?3`,
         ...[after, sql.clock(), limit],
       )
-      .map(({ seq, key, body, version, attempt, correlation }) => ({
-        ...{ seq, key, version, attempt, correlation },
-        body: JSON.parse(body),
-      })),
+      .map(row => ({ ...row, body: JSON.parse(row.body) })),
   ack: async ({ seq, version }) => void sql.run('delete from outbox where seq = ? and version = ?', seq, version),
   postpone: async (seq, at, reason) =>
     void sql.run('update outbox set attempt = attempt + 1, not_before = ?, reason = ? where seq = ?', at, reason, seq),

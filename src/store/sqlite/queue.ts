@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { backoff } from '../../backoff.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind, Progress } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
 import { hasRoom, whyNever } from '../fits.ts'
-import { type ActionRow, type ActionState, MAX_ATTEMPTS, type Message, type QueuedAction, type Store } from '../port.ts'
+import { type ActionRow, MAX_ATTEMPTS, type Message, type QueuedAction, type Store } from '../port.ts'
 import { isDue } from './due.ts'
 import { environmentDeleted, environmentGone, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
@@ -13,42 +14,26 @@ import { endRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
-const BACKOFF_MS = { first: 2_000, most: 5 * 60_000 }
-/** Milliseconds from one attempt to the next. */
-const backoff = (attempt: number): number => Math.min(BACKOFF_MS.first * 2 ** Math.max(0, attempt - 1), BACKOFF_MS.most)
+const retryAfter = backoff({ first: 2_000, most: 5 * 60_000 })
 
-type Row = {
-  seq: number
-  id: string
-  correlation: string
+type Row = Omit<ActionRow, 'action' | 'token' | 'progress' | 'outcome'> & {
   ticket: Ticket
   kind: ActionKind
   payload: string
-  state: ActionState
-  attempt: number
-  not_before: number
-  runner_id: string | null
-  lease_token: string | null
-  lease_until: number | null
+  leaseToken: string | null
   progress: string | null
   outcome: string | null
-  created_at: number
 }
-const actionRowOf = (row: Row): ActionRow => ({
-  seq: row.seq,
-  id: row.id,
-  correlation: row.correlation,
-  action: JSON.parse(row.payload),
-  state: row.state,
-  attempt: row.attempt,
-  runnerId: row.runner_id,
-  token: row.lease_token,
-  leaseUntil: row.lease_until,
-  progress: json<Progress>(row.progress),
-  createdAt: row.created_at,
-  notBefore: row.not_before,
-  outcome: json<Outcome>(row.outcome),
-})
+const actionRowOf = (row: Row): ActionRow => {
+  const { seq, id, correlation, state, attempt, runnerId, leaseUntil, createdAt, notBefore } = row
+  return {
+    ...{ seq, id, correlation, state, attempt, runnerId, leaseUntil, createdAt, notBefore },
+    action: JSON.parse(row.payload),
+    token: row.leaseToken,
+    progress: json<Progress>(row.progress),
+    outcome: json<Outcome>(row.outcome),
+  }
+}
 const rowOf = (sql: Sql, id: string) => sql.get<Row>('select * from action where id = ?', id)
 
 /** The actions of a delivery, in their order. */
@@ -102,7 +87,7 @@ const claim = (sql: Sql, runnerId: string, offer: Offer): Lease | null => {
   const now = sql.clock()
   const row = sql.get<Row>(CLAIM, runnerId, token, now + LEASE_MS, now, JSON.stringify(fittingMachines(sql, offer)))
   if (row === undefined) return null
-  if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runner_id: runnerId })
+  if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId })
   const { id, correlation, payload, attempt } = row
   return { id, correlation, action: JSON.parse(payload), attempt, token }
 }
@@ -116,15 +101,15 @@ const end = (
   messages: readonly Message[],
 ): boolean => {
   const row = rowOf(sql, id)
-  if (row === undefined || row.state !== (token === null ? 'pending' : 'active') || row.lease_token !== token)
+  if (row === undefined || row.state !== (token === null ? 'pending' : 'active') || row.leaseToken !== token)
     return false
-  const { ticket, correlation, kind, runner_id } = row
+  const { ticket, correlation, kind, runnerId } = row
   const known = { ...outcome, environment: outcome.environment && withCurrentTicket(sql, outcome.environment) }
   sql.run(
     `update action set state = ?, outcome = ?, ended_at = ?, lease_token = null, lease_until = null where id = ?`,
     ...[state, JSON.stringify(known), sql.clock(), id],
   )
-  recordAfter(sql, { id, ticket, kind, runnerId: runner_id }, known)
+  recordAfter(sql, { id, ticket, kind, runnerId }, known)
   endRequest(sql, id, known)
   putMessages(sql, messages, correlation)
   return true
@@ -191,7 +176,7 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     sql.transaction(() => {
       const attempt = rowOf(sql, id)?.attempt ?? 0
       if (retry && attempt < MAX_ATTEMPTS)
-        return toPending(sql, id, token, sql.clock() + backoff(attempt)) ? 'retry' : 'lost'
+        return toPending(sql, id, token, sql.clock() + retryAfter(Math.max(0, attempt - 1))) ? 'retry' : 'lost'
       return end(sql, { id, token }, 'dead', failedOutcome(failure, environment), messages) ? 'dead' : 'lost'
     }),
   reject: async (id, failure, messages) =>
@@ -208,7 +193,7 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
       .map(actionRowOf),
   giveBack: async (id, token) => (toPending(sql, id, token, 0) ? 'ok' : 'lost'),
   pinnedTo: async ticket =>
-    sql.get<{ runner_id: string }>('select runner_id from pin where ticket = ?', ticket)?.runner_id ?? null,
+    sql.get<{ runnerId: string }>('select runner_id from pin where ticket = ?', ticket)?.runnerId ?? null,
   get: async id => {
     const row = rowOf(sql, id)
     return row === undefined ? null : actionRowOf(row)

@@ -1,7 +1,7 @@
-import type { Store } from '../port.ts'
+import type { RepositoryFile, Store } from '../port.ts'
 import type { Sql } from './sql.ts'
 
-type FileRow = { etag: string | null; good: string | null; problems: string; checked_at: number }
+type FileRow = Omit<RepositoryFile, 'problems'> & { problems: string }
 
 /** Prefixes of the cursors that belong to one repository. */
 const CURSORS = ['github:', 'github-app:']
@@ -60,17 +60,13 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
     ),
   installation: async repo => sql.get<{ id: number }>('select id from installation where repo = ?', repo)?.id ?? null,
   file: async repo => {
-    const row = sql.get<FileRow>('select * from repository_file where repo = ?', repo)
-    if (row === undefined) return null
-    const { etag, good, problems, checked_at: checkedAt } = row
-    return { etag, good, problems: JSON.parse(problems), checkedAt }
+    const row = sql.get<FileRow>('select etag, good, problems, checked_at from repository_file where repo = ?', repo)
+    return row === undefined ? null : { ...row, problems: JSON.parse(row.problems) }
   },
   files: async () =>
-    sql
-      .all<{ repo: string; good: string | null }>('select repo, good from repository_file order by repo')
-      .map(({ repo, good }) => ({ repo, good })),
-  setFile: async (repo, { etag, good, problems, checkedAt }) =>
-    sql.put('repository_file', { repo }, { etag, good, problems: JSON.stringify(problems), checked_at: checkedAt }),
+    sql.all<{ repo: string; good: string | null }>('select repo, good from repository_file order by repo'),
+  setFile: async (repo, file) =>
+    sql.put('repository_file', { repo }, { ...file, problems: JSON.stringify(file.problems) }),
   watched: async () =>
     sql
       .all<{ repo: string }>(
@@ -81,8 +77,8 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
   heads: async repo =>
     new Map(
       sql
-        .all<{ ref: string; commit_id: string }>('select ref, commit_id from head where repo = ?', repo)
-        .map(row => [row.ref, row.commit_id]),
+        .all<{ ref: string; commitId: string }>('select ref, commit_id from head where repo = ?', repo)
+        .map(row => [row.ref, row.commitId]),
     ),
-  setHead: async (repo, ref, commit) => sql.put('head', { repo, ref }, { commit_id: commit }),
+  setHead: async (repo, ref, commit) => sql.put('head', { repo, ref }, { commitId: commit }),
 })

@@ -1,5 +1,4 @@
 import { STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
-import type { Ticket } from '../../domain.ts'
 import { type Action, type CommentRef, threadOf } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { AUDIT_ROWS, type NewRequest, type Request, type Store } from '../port.ts'
@@ -7,40 +6,28 @@ import { json, type Sql } from './sql.ts'
 
 export const STATE_CHANGES = `kind in (${STATE_CHANGING_ACTIONS.map(kind => `'${kind}'`).join(', ')})`
 
-type Row = {
-  id: string
-  at: number
+type Row = Pick<Request, 'id' | 'at' | 'place' | 'ticket' | 'what' | 'verdict' | 'reason'> & {
   by: string
   person: number
-  place: string
   line: number | null
   comment: string | null
-  ticket: Ticket | null
-  what: string
   action: string | null
-  verdict: Request['verdict']
-  reason: string | null
   answer: string | null
-  ended_at: number | null
+  endedAt: number | null
   ok: number | null
   outcome: string | null
 }
 const requestOf = (row: Row): Request => {
+  const { id, at, place, line, ticket, what, verdict, reason, endedAt } = row
   const comment = json<CommentRef>(row.comment)
   return {
-    id: row.id,
-    at: row.at,
+    ...{ id, at, place, ticket, what, verdict, reason },
     by: JSON.parse(row.by),
     person: row.person === 1,
-    place: row.place,
-    command: comment === null || row.line === null ? null : { comment, line: row.line },
-    ticket: row.ticket,
-    what: row.what,
+    command: comment === null || line === null ? null : { comment, line },
     action: json<Action>(row.action),
-    verdict: row.verdict,
-    reason: row.reason,
     answer: json<Request['answer']>(row.answer),
-    ended: row.ended_at === null ? null : { at: row.ended_at, ok: row.ok === 1, outcome: json<Outcome>(row.outcome) },
+    ended: endedAt === null ? null : { at: endedAt, ok: row.ok === 1, outcome: json<Outcome>(row.outcome) },
   }
 }
 
@@ -77,7 +64,7 @@ export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
   const isOfLine = command !== null && takeLine(sql, command)
   const now = sql.clock()
   return sql.add('request', {
-    ...{ id, at, recorded_at: now, person: Number(person), place, ticket, what, verdict, reason },
+    ...{ id, at, recordedAt: now, person: Number(person), place, ticket, what, verdict, reason },
     by: JSON.stringify(by),
     thread: isOfLine ? threadOf(command.comment) : null,
     line: isOfLine ? command.line : null,
@@ -85,7 +72,7 @@ export const recordRequest = (sql: Sql, request: NewRequest): boolean => {
     kind: action?.kind ?? null,
     action: action && JSON.stringify(action),
     answer: answer && JSON.stringify(answer),
-    ended_at: action === null ? now : null,
+    endedAt: action === null ? now : null,
     ok: action === null ? Number(ok ?? false) : null,
     // A refusal without an answer must not show on the status comment either.
     history: Number(verdict === 'refused' && answer !== null),
@@ -111,11 +98,11 @@ export const endRequest = (sql: Sql, id: string, outcome: Outcome | null): void 
   )
 
 export const openRequests = ({ get, all }: Sql): Store['requests'] => {
-  const one = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
+  const orNull = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
   return {
-    get: async id => one(get<Row>('select * from request where id = ?', id)),
+    get: async id => orNull(get<Row>('select * from request where id = ?', id)),
     lastStateChange: async (ticket, by) =>
-      one(
+      orNull(
         get<Row>(
           `select * from request where ticket = ? and person >= ? and ${STATE_CHANGES} order by at desc, seq desc limit 1`,
           ticket,

@@ -10,7 +10,7 @@ import { recordRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
-type Row = { id: string; host: string; seen_at: number; offer: string | null }
+type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
 const isConnected = (sql: Sql, seenAt: number): boolean => sql.clock() - seenAt <= RUNNER_AWAY_MS
 
@@ -19,7 +19,7 @@ const holderOf = (sql: Sql, ticket: Ticket, runnerId: string): string | null => 
   const known = knownEnvironment(sql, ticket)
   if (known === null || known.goneAt !== null || known.runnerId === runnerId) return null
   const other = sql.get<Row>('select * from runner where id = ?', known.runnerId)
-  return other !== undefined && isConnected(sql, other.seen_at) ? other.host : null
+  return other !== undefined && isConnected(sql, other.seenAt) ? other.host : null
 }
 
 /** The action that a state change stands for; null for other kinds. */
@@ -107,9 +107,9 @@ const recordHeartbeat = (sql: Sql, heartbeat: HeartbeatRequest) => {
   const tickets = new Set(own.map(environment => environment.ticket))
 
   const cancelled = operations.filter(isOwn).flatMap(operation => recordManualOperation(sql, operation, runnerId))
-  const seenAt = sql.get<Row>('select * from runner where id = ?', runnerId)?.seen_at ?? 0
+  const seenAt = sql.get<Row>('select * from runner where id = ?', runnerId)?.seenAt ?? 0
   const wasAway = !isConnected(sql, seenAt)
-  sql.put('runner', { id: runnerId }, { host, offer: JSON.stringify(offer), seen_at: sql.clock() })
+  sql.put('runner', { id: runnerId }, { host, offer: JSON.stringify(offer), seenAt: sql.clock() })
   updatePins(sql, [...tickets], runnerId)
   const differing = own.filter(environment => recordEnvironment(sql, environment, runnerId)).map(({ ticket }) => ticket)
   const changed = [...new Set([...cancelled, ...differing, ...compareWithHeartbeat(sql, tickets, runnerId, wasAway)])]
@@ -127,7 +127,7 @@ const recordHeartbeat = (sql: Sql, heartbeat: HeartbeatRequest) => {
 export const openRunners = (sql: Sql): Store['runners'] => ({
   heartbeat: async heartbeat => sql.transaction(() => recordHeartbeat(sql, heartbeat)),
   list: async () =>
-    sql.all<Row>('select * from runner order by seen_at desc, id').map(({ id, host, seen_at: seenAt, offer }) => ({
+    sql.all<Row>('select * from runner order by seen_at desc, id').map(({ id, host, seenAt, offer }) => ({
       ...{ id, host, seenAt },
       connected: isConnected(sql, seenAt),
       offer: json<Offer>(offer),

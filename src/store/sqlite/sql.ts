@@ -3,12 +3,17 @@ import type { StatementSync } from 'node:sqlite'
 import type { Database } from '../../sqlite.ts'
 
 type Cell = string | number | null
-/** By the column's name. */
-type Cells = Record<string, Cell>
+/** By the column's name: `seen_at` in SQL is `seenAt` everywhere else. */
+export type Cells = Record<string, Cell>
 
 /** Parses a cell that holds JSON. */
 export const json = <T>(cell: string | null | undefined): T | null =>
   typeof cell === 'string' ? (JSON.parse(cell) as T) : null
+
+const memberOf = (column: string) => column.replaceAll(/_[a-z]/g, match => match.slice(1).toUpperCase())
+const columnOf = (member: string) => member.replaceAll(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
+const renamed = (cells: object, nameOf: (name: string) => string) =>
+  Object.fromEntries(Object.entries(cells).map(([name, cell]) => [nameOf(name), cell]))
 
 export type Sql = ReturnType<typeof openSql>
 
@@ -25,7 +30,7 @@ export const openSql = ({ db, transaction }: Database, clock: () => number) => {
   /** Returns the number of rows that it changed. */
   const run = (sql: string, ...values: Cell[]): number => Number(prepare(sql).run(...values).changes)
   const insert = (table: string, row: Cells, onConflict: string): number => {
-    const columns = Object.keys(row)
+    const columns = Object.keys(row).map(columnOf)
     return run(
       `insert into ${table} (${columns.join(', ')}) values (${columns.map(() => '?').join(', ')})
        on conflict do ${onConflict}`,
@@ -37,13 +42,21 @@ export const openSql = ({ db, transaction }: Database, clock: () => number) => {
     clock,
     transaction,
     run,
-    get: <R>(sql: string, ...values: Cell[]) => prepare(sql).get(...values) as R | undefined,
-    all: <R>(sql: string, ...values: Cell[]) => prepare(sql).all(...values) as R[],
+    get: <R>(sql: string, ...values: Cell[]) => {
+      const row = prepare(sql).get(...values)
+      return row && (renamed(row, memberOf) as R)
+    },
+    all: <R>(sql: string, ...values: Cell[]) =>
+      prepare(sql)
+        .all(...values)
+        .map(row => renamed(row, memberOf) as R),
     /** Adds a row unless its key exists. True when it was added. */
     add: (table: string, row: Cells): boolean => insert(table, row, 'nothing') === 1,
     /** Adds a row, or sets these cells of the row with this key. */
     put: (table: string, key: Cells, cells: Cells): void => {
-      const changes = Object.keys(cells).map(column => `${column} = excluded.${column}`)
+      const changes = Object.keys(cells)
+        .map(columnOf)
+        .map(column => `${column} = excluded.${column}`)
       insert(table, { ...key, ...cells }, `update set ${changes.join(', ')}`)
     },
   }

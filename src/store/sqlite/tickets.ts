@@ -1,17 +1,12 @@
-import type { StatusCategory } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
-import type { Store, TicketState } from '../port.ts'
+import type { KnownTicket, Store, TicketState } from '../port.ts'
 import { json, type Sql } from './sql.ts'
 
-type Row = {
-  category: StatusCategory | null
-  category_at: number | null
-  last_new_at: number | null
-  ended_at: number | null
-  had_pull_request: number
+type Row = Pick<KnownTicket, 'category' | 'categoryAt' | 'toNewAt' | 'toProgressAt'> & {
+  lastNewAt: number | null
+  endedAt: number | null
+  hadPullRequest: number
   decided: string | null
-  to_new_at: number | null
-  to_progress_at: number | null
 }
 
 /** Sets a time of the ticket, unless a later one is known. */
@@ -46,15 +41,15 @@ export const withCurrentTicket = <T extends { ticket: Ticket }>(sql: Sql, item: 
 export const openTickets = (sql: Sql): Store['tickets'] => ({
   get: async ticket => {
     const row = sql.get<Row>('select * from ticket where ticket = ?', ticket)
-    const endedAt = row?.ended_at ?? null
-    const lastNewAt = row?.last_new_at ?? null
+    const endedAt = row?.endedAt ?? null
+    const lastNewAt = row?.lastNewAt ?? null
     return {
       category: row?.category ?? null,
-      categoryAt: row?.category_at ?? null,
+      categoryAt: row?.categoryAt ?? null,
       endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
-      hadPullRequest: row?.had_pull_request === 1,
-      toNewAt: row?.to_new_at ?? null,
-      toProgressAt: row?.to_progress_at ?? null,
+      hadPullRequest: row?.hadPullRequest === 1,
+      toNewAt: row?.toNewAt ?? null,
+      toProgressAt: row?.toProgressAt ?? null,
       decided: json<TicketState>(row?.decided),
     }
   },

@@ -5,24 +5,22 @@ import type { CommentRef } from '../../schema/action.ts'
 import { replyMessage } from '../messages.ts'
 import type { Message } from '../port.ts'
 
-/** Members of outcomes, actions, environments and failures that have another name since. */
-const MEMBERS: Readonly<Record<string, string>> = {
-  said: 'summary',
-  because: 'reason',
-  kept: 'rescued',
-  workAtRisk: 'unsavedWork',
-  callsOff: 'cancelsDelete',
+/**
+ * Members of outcomes, actions, environments and failures that have another name since, as JSON.stringify writes them. A quote
+ * inside a text is escaped, so none of these occurs in one.
+ */
+const RENAMED = {
+  '"said":': '"summary":',
+  '"because":': '"reason":',
+  '"kept":': '"rescued":',
+  '"workAtRisk":': '"unsavedWork":',
+  '"callsOff":': '"cancelsDelete":',
+  '"kind":"work-at-risk"': '"kind":"unsaved-work"',
 }
 
 /** JSON of an outcome, an action or an environment. */
 export const translate = (text: string): string =>
-  JSON.stringify(
-    JSON.parse(text, (key, value: unknown) => {
-      if (key === 'kind' && value === 'work-at-risk') return 'unsaved-work'
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-      return Object.fromEntries(Object.entries(value).map(([name, member]) => [MEMBERS[name] ?? name, member]))
-    }),
-  )
+  Object.entries(RENAMED).reduce((rest, [before, now]) => rest.replaceAll(before, now), text)
 
 /** The bodies of messages whose shape is another one since. */
 type FormerBody =

@@ -1,12 +1,13 @@
 /** GitHub by a personal token: what polls find becomes what a webhook would have reported, and costs next to nothing. */
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { UNFIT_EDITED } from '../../../handlers/handler.ts'
+import type { PolledDelivery } from '../../../src/bot/catch-up.ts'
 import { parseGitHub } from '../../../src/bot/github/events.ts'
 import { openGitHub } from '../../../src/bot/github/open.ts'
 import { openGitHubPoll } from '../../../src/bot/github/poll.ts'
 import { standardRules } from '../../../src/bot/rules/repository-file.ts'
 import { openLog } from '../../../src/log.ts'
-import type { Delivery, PullRequestState, Store } from '../../../src/store/port.ts'
+import type { PullRequestState, Store } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import { delivery, settlement } from '../../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../../support/github.ts'
@@ -19,8 +20,8 @@ describe('what a poll finds', () => {
   let hub: GitHubStandIn
   let store: Store
   let now: number
-  let found: Delivery[]
-  let accept: (deliveries: readonly Delivery[]) => void
+  let found: PolledDelivery[]
+  let accept: (deliveries: readonly PolledDelivery[]) => void
   let poll: ReturnType<typeof openGitHubPoll>
   beforeEach(async () => {
     hub = await startGitHub({ people: { dev: 'push', boss: 'admin' } })

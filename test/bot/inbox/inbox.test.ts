@@ -112,7 +112,7 @@ test('a retryable failure is retried for a day, less and less often, and then gi
 
 test.for([
   ['GitHub', { allows: 'pause', in: null }],
-  ['Jira', { status: 401, retryAfter: null }],
+  ['Jira', { status: 401, lacksScope: false, allows: 'pause', in: null }],
 ] as const)('credentials that %s refuses are retried as long', async ([, more]) => {
   decide = () => {
     throw Object.assign(fail('permission', 'it answered 401'), more)

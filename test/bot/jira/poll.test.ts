@@ -1,11 +1,13 @@
 /** Jira by polling: what changed becomes what a webhook would have reported. */
+
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import type { PolledDelivery } from '../../../src/bot/catch-up.ts'
 import { openJira } from '../../../src/bot/jira/client.ts'
 import { parseJira } from '../../../src/bot/jira/events.ts'
 import { openJiraPoll } from '../../../src/bot/jira/poll.ts'
-import type { Delivery, Store } from '../../../src/store/port.ts'
+import type { Store } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import { type JiraStandIn, startJira } from '../../support/jira.ts'
 import { until } from '../../support/wait.ts'
@@ -19,7 +21,7 @@ describe('what a poll finds', () => {
   let projects: string[]
   let messages: string[]
   let store: Store
-  let found: Delivery[]
+  let found: PolledDelivery[]
   let poll: ReturnType<typeof openJiraPoll>
   /** The ids of deliveries that an earlier poll found. */
   const seen = new Set<string>()

@@ -120,7 +120,7 @@ const stage = async ({ log = openLog('silent') } = {}) => {
     .reply(201, { token: 'ghs_installation', expires_at: '2099-01-01T00:00:00Z', permissions: {} })
   const client = await openGitHub(
     { via: 'app', appId: APP, privateKey: pem, webhookSecret: 's3cret-of-webhook', apiUrl: API },
-    { log, paced: false, installationOf: store.repositories.installation },
+    { log, paced: false, repositories: store.repositories },
   )
   const jira = openJira({ url: JIRA, email: 'bot@example.com', apiToken: 'jira-token-1234', webhookSecret: 'x' })
   const heartbeat = (environments: Environment[]) =>

@@ -52,7 +52,7 @@ const full = async (open: Open): Promise<Stage> => {
         ticket: 'OLD-1',
         delivery: delivery('c', 'clock', { source: 'clock', receivedAt: START + MINUTE }),
       },
-      { kind: 'ticket-decided', ticket: 'OLD-1', found: { category: 'done', assignee: 'me' } },
+      { kind: 'ticket-decided', ticket: 'OLD-1', state: { category: 'done', assignee: 'me' } },
     ],
   })
   return stage

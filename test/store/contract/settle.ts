@@ -110,7 +110,7 @@ export const settleContract = (open: Open) => {
         { kind: 'pull-request-decided', pullRequest: { repo: 'acme/shop', number: 8 }, state: 'open' },
         { kind: 'allow-commit', pullRequest, commit: 'abc1234' },
         { kind: 'allow-commit', pullRequest, commit: 'def5678' },
-        { kind: 'ticket-decided', ticket: 'DROP-1', found: { category: 'new', assignee: null } },
+        { kind: 'ticket-decided', ticket: 'DROP-1', state: { category: 'new', assignee: null } },
         { kind: 'change-reported', change: 'c1', delivery: '1' },
         { kind: 'change-reported', change: 'c1', delivery: '2' },
       )

@@ -2,10 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { openDatabaseCopy } from '../../src/sqlite.ts'
-import { storeBeside } from '../../src/store/beside.ts'
+import { openDryStore } from '../../src/bot/dry-run.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
-import { delivery, queued, settlement, status } from './fixtures.ts'
+import { delivery, queued, settlement, status } from '../store/fixtures.ts'
 
 test('a dry run decides on a copy; what is delivered meanwhile is in the real store, and everything else is not', async () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-store-'))
@@ -18,7 +17,7 @@ test('a dry run decides on a copy; what is delivered meanwhile is in the real st
   await before.outbox.put([status('DROP-1')])
   await before.close()
 
-  const store = storeBeside(openStore(path, clock), openStore(path, clock, openDatabaseCopy))
+  const store = openDryStore(path, clock)
   expect(await store.counts()).toMatchObject({ inbox: 1, pending: 1, outbox: 1 })
   expect(await store.inbox.accept([delivery('1')])).toBe(1)
   for (const { seq } of await store.inbox.due(9))

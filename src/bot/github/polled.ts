@@ -1,6 +1,7 @@
 /** What polls find, as deliveries in the shape of webhooks. The next poll makes the same ids. Pure. */
 import type { PullRequestNow } from '../../../handlers/handler.ts'
-import type { Delivery, KnownPullRequest } from '../../store/port.ts'
+import type { KnownPullRequest } from '../../store/port.ts'
+import type { PolledDelivery } from '../catch-up.ts'
 import { isMarked } from '../markers.ts'
 import { githubLane } from './events.ts'
 import type { PullRequestData } from './pull-request.ts'
@@ -20,24 +21,25 @@ export type ListedComment = {
   updated_at: string
 }
 
-const delivery = (id: string, event: string, payload: object, receivedAt: number): Delivery => ({
-  ...{ source: 'github', id: `poll:${id}`, event, receivedAt },
+const delivery = (id: string, event: string, payload: object): PolledDelivery => ({
+  ...{ source: 'github', id: `poll:${id}`, event },
   lane: githubLane(event, payload),
   body: JSON.stringify(payload),
 })
 
-export const pushDelivery = (repo: string, ref: string, commit: string, receivedAt: number): Delivery =>
-  delivery(
-    `${repo}:${ref}:${commit}`,
-    'push',
-    { ref, after: commit, deleted: false, repository: { full_name: repo }, sender: null },
-    receivedAt,
-  )
+export const pushDelivery = (repo: string, ref: string, commit: string): PolledDelivery =>
+  delivery(`${repo}:${ref}:${commit}`, 'push', {
+    ref,
+    after: commit,
+    deleted: false,
+    repository: { full_name: repo },
+    sender: null,
+  })
 
 /** Nobody edits a comment within this time of writing it. Milliseconds. */
 const EDITED_AFTER_MS = 1_000
 /** Null for a comment that can hold no command of a person: one on an issue, or our own. */
-export const commentDelivery = (repo: string, comment: ListedComment, receivedAt: number): Delivery | null => {
+export const commentDelivery = (repo: string, comment: ListedComment): PolledDelivery | null => {
   const { id, body, user, performed_via_github_app, created_at, updated_at } = comment
   const number = Number(comment.issue_url.match(/\/issues\/(\d+)$/)?.[1] ?? Number.NaN)
   const isOnPullRequest = /\/pull\/\d+#/.test(comment.html_url)
@@ -45,18 +47,13 @@ export const commentDelivery = (repo: string, comment: ListedComment, receivedAt
   // The text that it had at first is not known any more.
   const isEdited = Date.parse(updated_at) - Date.parse(created_at) > EDITED_AFTER_MS
   const author = user === null ? null : { login: user.login, type: user.type }
-  return delivery(
-    `${repo}:comment:${id}${isEdited ? `:${updated_at}` : ''}`,
-    'issue_comment',
-    {
-      action: isEdited ? 'edited' : 'created',
-      repository: { full_name: repo },
-      issue: { number, pull_request: {} },
-      comment: { id, body, user: author, performed_via_github_app, created_at },
-      sender: null,
-    },
-    receivedAt,
-  )
+  return delivery(`${repo}:comment:${id}${isEdited ? `:${updated_at}` : ''}`, 'issue_comment', {
+    action: isEdited ? 'edited' : 'created',
+    repository: { full_name: repo },
+    issue: { number, pull_request: {} },
+    comment: { id, body, user: author, performed_via_github_app, created_at },
+    sender: null,
+  })
 }
 
 export type MissedChange = 'opened' | 'reopened' | 'edited' | 'closed'
@@ -90,23 +87,17 @@ export const pullRequestDelivery = (
   action: MissedChange,
   known: KnownPullRequest | null,
   installation: number | null,
-  receivedAt: number,
-): Delivery => {
+): PolledDelivery => {
   // GitHub does not say when it was reopened: not before its close was decided.
   const at = action === 'reopened' && known?.decided ? iso(known.decided.at) : updated_at
-  return delivery(
-    `${repo}#${number}:${action}:${action === 'closed' ? closed_at : at}`,
-    'pull_request',
-    {
-      action,
-      repository: { full_name: repo },
-      pull_request: {
-        ...{ number, title, body, updated_at: at },
-        head: { ref: head.ref, repo: head.repo === null ? null : { full_name: head.repo.full_name } },
-      },
-      sender: null,
-      installation: installation === null ? null : { id: installation },
+  return delivery(`${repo}#${number}:${action}:${action === 'closed' ? closed_at : at}`, 'pull_request', {
+    action,
+    repository: { full_name: repo },
+    pull_request: {
+      ...{ number, title, body, updated_at: at },
+      head: { ref: head.ref, repo: head.repo === null ? null : { full_name: head.repo.full_name } },
     },
-    receivedAt,
-  )
+    sender: null,
+    installation: installation === null ? null : { id: installation },
+  })
 }
