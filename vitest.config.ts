@@ -10,8 +10,9 @@ export default defineConfig({
     globalSetup: ['test/setup.ts'],
     // Starting a process for each file takes longer than most files: a file undoes what it changes in its process.
     isolate: false,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // For a machine that is ten times slower than usual; test/support/wait.ts gives up before that.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     projects: [
       {
         extends: true,

@@ -69,7 +69,7 @@ test('an answered command on a branch with the previous key is recorded for the 
   expect(await desk.store.requests.audit(to, 1)).toMatchObject([
     { what: '/swarm stop', verdict: 'refused', ticket: to },
   ])
-  expect(await desk.states(to)).toEqual(['move pending'])
+  expect(await desk.states(to)).toEqual(['move pending', 'checkpoint pending'])
 })
 
 test('a late event under the previous key is about the new one', async () => {
