@@ -185,6 +185,7 @@ describe('limits', () => {
   })
   test('many large bodies at once leave room for others, and end', async () => {
     const cuts: (() => void)[] = []
+    const part = Buffer.alloc(20e6, 32)
     const strangers = Array.from({ length: 8 }, () => {
       const stranger = request(`${server.url}/api/github/webhooks`, {
         method: 'POST',
@@ -195,7 +196,7 @@ describe('limits', () => {
         // A sender that still writes when the connection ends may never read why.
         stranger.on('error', () => resolve('cut'))
       })
-      stranger.write(Buffer.alloc(20e6, 32))
+      stranger.write(part)
       cuts.push(() => stranger.destroy())
       return answered
     })
