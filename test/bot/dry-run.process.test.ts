@@ -10,7 +10,6 @@ import { startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-/** Holds on a machine that is ten times slower. */
 
 test('up --dry-run prints what it would do, and does nothing', async () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-dry-'))

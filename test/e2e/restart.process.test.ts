@@ -11,7 +11,6 @@ import { until } from '../support/wait.ts'
 
 vi.setConfig({ testTimeout: 300_000 })
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-/** Holds on a machine that is ten times slower. */
 let home: string
 let jira: JiraStandIn
 let running: ChildProcess[]
