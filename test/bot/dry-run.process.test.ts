@@ -10,8 +10,6 @@ import { startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
 
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-/** Holds on a machine that is ten times slower. */
-const WAIT = { within: 120_000, every: 50 }
 
 test('up --dry-run prints what it would do, and does nothing', async () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-dry-'))
@@ -38,17 +36,17 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   child.stdout.on('data', chunk => (output.stdout += chunk))
   child.stderr.on('data', chunk => (output.stderr += chunk))
 
-  jira.sendTo(await until('up', () => output.stderr.match(/listens on (http:[^\s,]+)/)?.[1], WAIT))
+  jira.sendTo(await until('up', () => output.stderr.match(/listens on (http:[^\s,]+)/)?.[1]))
   expect(await jira.move('DROP-1', 'In Progress')).toBe(202)
-  await until('the action', () => /would queue: \{"kind":"create","ticket":"DROP-1"/.test(output.stdout), WAIT)
+  await until('the action', () => /would queue: \{"kind":"create","ticket":"DROP-1"/.test(output.stdout))
   expect(output.stdout).toMatch(/^jira jira:issue_updated \S+: actions\n/)
   expect(output.stderr).toMatch(/dry run/i)
   // For people, not in Jira's document format.
   const comment = await jira.write('DROP-1', '/swarm fly')
-  await until('the reply', () => /would send.* POST \/rest\/api\/3\/issue\/DROP-1\/comment\n/.test(output.stdout), WAIT)
+  await until('the reply', () => /would send.* POST \/rest\/api\/3\/issue\/DROP-1\/comment\n/.test(output.stdout))
   expect(output.stdout).toContain(`\n    Answer to comment ${comment}:\n    Unknown command fly.`)
   expect(output.stdout).toMatch(/\n {4}\| \/swarm stop \| .* \| \/swarm stop \|\n/)
-  await until('its line in the log', () => output.stderr.includes('shown, not published'), WAIT)
+  await until('its line in the log', () => output.stderr.includes('shown, not published'))
   expect(output.stderr).not.toContain('"published"')
   const code = new Promise(resolve => child.once('exit', resolve))
   child.kill('SIGTERM')
@@ -62,4 +60,4 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   // The move, the comment, and the move again where the first look found it too.
   expect(deliveries.length).toBeGreaterThanOrEqual(2)
   for (const { verdict, attempt } of deliveries) expect([verdict, attempt]).toEqual(['waiting', 0])
-}, 300_000)
+})

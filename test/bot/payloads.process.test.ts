@@ -36,7 +36,7 @@ beforeAll(async () => {
   bot.stderr?.on('data', chunk => {
     output += chunk
   })
-  url = await until('the bot', () => output.match(/listens on (http:\S+)/)?.[1], { within: 60_000 })
+  url = await until('the bot', () => output.match(/listens on (http:\S+)/)?.[1])
   github.sendTo(url)
   store = openStore(join(home, 'bot.db'), Date.now)
   await fetch(`${url}/runner/v1/heartbeat`, {
@@ -44,7 +44,7 @@ beforeAll(async () => {
     headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
     body: JSON.stringify(heartbeatOf([environmentOf('DROP-1')])),
   })
-}, 90_000)
+})
 afterAll(async () => {
   await store?.close()
   bot?.kill('SIGKILL')
@@ -56,7 +56,7 @@ afterAll(async () => {
 const effectsOf = async (event: string, payload: Buffer | Record<string, unknown>): Promise<string[]> => {
   const id = randomUUID()
   expect(await github.deliverBroken(event, payload, id)).toBe(202)
-  await until('its decision', async () => (await store.counts()).inbox === 0, { within: 120_000 })
+  await until('its decision', async () => (await store.counts()).inbox === 0)
   const [row] = await store.inbox.list([{ word: id, lanes: [] }], 1)
   expect(row?.verdict).toMatch(/actions|ignored/)
   return row?.actions.map(({ kind, ticket }) => `${kind} ${ticket}`) ?? []
@@ -118,14 +118,12 @@ test('strangers who send slowly, much, in small pieces and without end take litt
     }
     return socket
   })
-  await until(
-    'everything that the bot wants of them to be read',
-    () => strangers.every(socket => socket.destroyed || socket.writableLength === 0),
-    { within: 90_000 },
+  await until('everything that the bot wants of them to be read', () =>
+    strangers.every(socket => socket.destroyed || socket.writableLength === 0),
   )
   expect(await effectsOf('push', { ref: 'x' })).toEqual([])
   await isAlive()
   // 128 MiB for large bodies, 64 KiB for each small one, and what is not collected yet.
   expect(residentMiB() - before).toBeLessThan(450)
   for (const socket of strangers) socket.destroy()
-}, 120_000)
+})

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { mutations, nameOf, recorded, type Sent, tempting } from '../support/payload-mutations.ts'
 import { type Desk, openDesk } from './desk.ts'
 
-const MUTATIONS = 500
+const MUTATIONS = 250
 
 let desk: Desk
 beforeAll(async () => {

@@ -25,7 +25,7 @@ import { randomFrom } from '../support/payload-mutations.ts'
 
 /** How many orders of a life are tried, and how many of them with deliveries that come twice or are missing. */
 const [ORDERS, VARIED] =
-  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [12, 3]
+  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [6, 2]
 const START = Date.parse('2026-11-24T09:00:00Z')
 const MINUTE = 60_000
 

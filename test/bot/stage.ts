@@ -115,8 +115,7 @@ export const openStage = async ({
       }),
     /** Everything that arrived is decided. */
     decided,
-    published: (within = 30_000) =>
-      until('an empty outbox', async () => (await store.counts()).outbox === 0, { within }),
+    published: () => until('an empty outbox', async () => (await store.counts()).outbox === 0),
     /** The deliveries that could not be decided yet. */
     postponed: async () => (await deliveries()).filter(({ verdict, attempt }) => verdict === 'waiting' && attempt > 0),
     heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>

@@ -120,7 +120,7 @@ test('on GitHub: author, permission, fork, edited, pull request or issue', async
   expect(await wrongCells(given)).toEqual([])
   expect(given.filter(({ expected }) => expected === acts)).toHaveLength(6)
   expect(given.filter(({ expected }) => expected === answered)).toHaveLength(6)
-}, 60_000)
+})
 
 test('in Jira: author, edited', async () => {
   const { jira, store } = desk
@@ -149,4 +149,4 @@ test('in Jira: author, edited', async () => {
   }
   expect(await wrongCells(given)).toEqual([])
   expect(given.filter(({ expected }) => expected === acts)).toHaveLength(2)
-}, 60_000)
+})

@@ -33,7 +33,7 @@ test('a dry run of bot and runner prints JSON, one value a line, and ends at SIG
   expect(code).toBe(0)
   const validate = outputValidator('up')
   for (const line of stdout.trim().split('\n')) expect(validate(JSON.parse(line))).toBe('valid')
-}, 90_000)
+})
 
 test('--version prints the version, and creates no folder', async () => {
   expect(await cli.processes.swarm(['--version'])).toMatchObject({ code: 0, stdout: '0.1.0\n' })

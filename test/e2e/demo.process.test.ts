@@ -26,7 +26,7 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   ]) {
     expect(stdout).toContain(said)
   }
-}, 60_000)
+})
 
 test.for(['SIGINT', 'SIGTERM'] as const)('broken off by %s while machines run, it removes them', async signal => {
   const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))

@@ -88,7 +88,7 @@ const openScene = async ({ onTestFinished }: TestContext) => {
       ended,
       said,
       says: (what: RegExp) =>
-        until(`${what}`, () => said().match(what), { within: 40_000 }).catch(error => {
+        until(`${what}`, () => said().match(what)).catch(error => {
           throw new Error(`${error.message}; it said:\n${said()}`)
         }),
       interrupt: () => (answers === null ? signal('SIGINT') : child.stdin.write('\u0003')),
@@ -101,10 +101,8 @@ const openScene = async ({ onTestFinished }: TestContext) => {
     await github.push('DROP-1-checkout')
     const pull = await github.open('DROP-1-checkout', 'Checkout')
     await github.comment(pull, '/swarm status')
-    await until(
-      'the answer',
-      async () => (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running as of')),
-      { within: 40_000 },
+    await until('the answer', async () =>
+      (await github.comments(pull)).find(one => one.body.includes('DROP-1 is running as of')),
     )
   }
   return { folder, github, jira, run, story }
@@ -140,7 +138,7 @@ test.concurrent('a laptop and two tokens', async context => {
   // For people, and not for programs.
   expect(up.said()).toMatch(/\d\d:\d\d:\d\d begins ticket=DROP-1 kind=create/)
   expect(up.said()).not.toContain('{"level"')
-}, 60_000)
+})
 
 test.concurrent('the same in a script', async context => {
   const { jira, run } = await openScene(context)
@@ -150,7 +148,7 @@ test.concurrent('the same in a script', async context => {
     JIRA_API_TOKEN: jira.token,
   })
   expect([await init.ended, init.said()]).toEqual([0, expect.stringContaining('Next: agent-swarm up')])
-}, 60_000)
+})
 
 test.concurrent('an App and webhooks', async context => {
   const { folder, github, jira, run, story } = await openScene(context)
@@ -179,4 +177,4 @@ test.concurrent('an App and webhooks', async context => {
   })
   up.interrupt()
   expect(await up.ended).toBe(0)
-}, 60_000)
+})

@@ -11,8 +11,6 @@ import { until } from '../support/wait.ts'
 
 vi.setConfig({ testTimeout: 300_000 })
 const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
-/** Holds on a machine that is ten times slower. */
-const WAIT = { within: 120_000, every: 50 }
 let home: string
 let jira: JiraStandIn
 let running: ChildProcess[]
@@ -50,7 +48,7 @@ const start = async (words: string[], more: Record<string, string> = {}) => {
     stderr += chunk
   })
   const address = () => stderr.match(/(?:listens on|takes work from) (http:[^\s,]+)/)?.[1]
-  const url = await until(`${words[0]} to be up`, address, WAIT)
+  const url = await until(`${words[0]} to be up`, address)
   return { child, url, stderr: () => stderr }
 }
 const exitCode = (child: ChildProcess) => new Promise<number | null>(resolve => child.once('exit', resolve))
@@ -59,7 +57,7 @@ const end = async (child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL') => {
   child.kill(signal)
   return code
 }
-const noteOn = (ticket: string) => until(`the machine of ${ticket}`, () => jira.comments(ticket)[0], WAIT)
+const noteOn = (ticket: string) => until(`the machine of ${ticket}`, () => jira.comments(ticket)[0])
 const machines = () => {
   try {
     return readdirSync(join(home, 'state', 'synthetic'))
@@ -115,7 +113,7 @@ describe('up', () => {
     jira.sendTo(url)
     await jira.move('DROP-1', 'In Progress')
     // The runner's last line and the bot's come in either order.
-    await until('the comment', () => stderr().includes('"published"') && stderr().includes('"ended"'), WAIT)
+    await until('the comment', () => stderr().includes('"published"') && stderr().includes('"ended"'))
     const lines = stderr()
       .split('\n')
       .filter(line => line.startsWith('{'))
@@ -153,13 +151,11 @@ describe('bot and runner apart', () => {
     for (const ticket of ['DROP-1', 'DROP-2']) expect(await jira.move(ticket, 'In Progress')).toBe(202)
     await end(first.child, 'SIGKILL')
     const runner = await start(['runner'], { AGENT_SWARM_BOT_URL: first.url })
-    await until(
-      'why the runner has no work',
-      () => /fetch failed: connect ECONNREFUSED 127\.0\.0\.1/.test(runner.stderr()),
-      WAIT,
+    await until('why the runner has no work', () =>
+      /fetch failed: connect ECONNREFUSED 127\.0\.0\.1/.test(runner.stderr()),
     )
     const second = await start(['bot'], { PORT: port })
-    await until('its runner', () => second.stderr().includes('a runner is connected'), WAIT)
+    await until('its runner', () => second.stderr().includes('a runner is connected'))
     for (const ticket of ['DROP-1', 'DROP-2']) await noteOn(ticket)
     expect(machines()).toHaveLength(2)
   })
@@ -178,7 +174,7 @@ describe('bot and runner apart', () => {
   test('a runner with a wrong token gets no work, and logs why', async () => {
     const bot = await start(['bot'])
     const runner = await start(['runner'], { AGENT_SWARM_BOT_URL: bot.url, AGENT_SWARM_RUNNER_TOKEN: 'another-token' })
-    await until('the reason', () => runner.stderr().includes('AGENT_SWARM_RUNNER_TOKEN'), WAIT)
+    await until('the reason', () => runner.stderr().includes('AGENT_SWARM_RUNNER_TOKEN'))
     expect(await end(runner.child, 'SIGTERM')).toBe(0)
   })
 
@@ -189,14 +185,10 @@ describe('bot and runner apart', () => {
     await noteOn('DROP-1')
     const child = spawn(process.execPath, [entry, 'stop', 'DROP-1'], { env: environment(), stdio: 'ignore' })
     expect(await exitCode(child)).toBe(0)
-    const metrics = await until(
-      'the bot to know',
-      async () => {
-        const text = await (await fetch(`${up.url}/metrics`)).text()
-        return text.includes('agent_swarm_runners_alive 1') ? text : null
-      },
-      WAIT,
-    )
+    const metrics = await until('the bot to know', async () => {
+      const text = await (await fetch(`${up.url}/metrics`)).text()
+      return text.includes('agent_swarm_runners_alive 1') ? text : null
+    })
     expect(metrics).toContain('agent_swarm_actions_total{kind="create",outcome="done"} 1')
   })
 })

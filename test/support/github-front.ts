@@ -7,9 +7,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { faultsOfRequest } from './github-requests.ts'
 import { type Json, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
+import { askSimulator } from './simulator.ts'
 
-/** The simulator closes connections that are idle for 5 s: on a busy machine, just when they are used again. */
-export const NEW_CONNECTION = { connection: 'close' }
 const MANIFEST_CODE = 'a-code-for-once'
 const PAGE = 100
 
@@ -231,15 +230,14 @@ const forward = async (context: FrontContext, incoming: Incoming, isCut: boolean
   const { request, url, raw, login } = incoming
   const { host: _, connection: __, 'content-length': ___, ...headers } = request.headers
   const { 'if-none-match': validator, ...rest } = headers as Record<string, string>
-  const answer = await fetch(new URL(pathInSimulator(url, `${owner}/${repositories[0]}`), emulatorUrl), {
+  const answer = await askSimulator(pathInSimulator(url, `${owner}/${repositories[0]}`), emulatorUrl, {
     method: request.method ?? 'GET',
-    headers: { ...rest, ...NEW_CONNECTION },
+    headers: rest,
     ...(raw.length === 0 ? {} : { body: raw }),
   })
-  const original = await answer.text()
-  const { text, next } = answer.ok ? await correct(context, incoming, original) : { text: original }
+  const { text, next } = answer.ok ? await correct(context, incoming, answer.text) : { text: answer.text }
   if (isCut) return void request.socket.destroy()
-  const link = (next ?? answer.headers.get('link'))?.replaceAll(emulatorUrl, frontUrl())
+  const link = (next ?? [answer.headers.link].flat()[0])?.replaceAll(emulatorUrl, frontUrl())
   const etag = `W/"${createHash('sha256').update(text).digest('hex')}"`
   const isUnchanged = answer.ok && request.method === 'GET' && validator === etag
   const { budget } = state
@@ -247,7 +245,7 @@ const forward = async (context: FrontContext, incoming: Incoming, isCut: boolean
   if (!isUnchanged) budget.remaining -= 1
   response
     .writeHead(isUnchanged ? 304 : answer.status, {
-      'content-type': answer.headers.get('content-type') ?? 'application/json',
+      'content-type': answer.headers['content-type'] ?? 'application/json',
       ...(request.method === 'GET' && answer.ok ? { etag } : {}),
       date: new Date(Date.now() - budget.behind).toUTCString(),
       'x-ratelimit-limit': budget.limit,

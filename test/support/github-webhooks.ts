@@ -45,7 +45,7 @@ export const openWebhooks = () => {
   const transmit = (event: string, payload: Json | Buffer, id: string, secret: string): Promise<number> => {
     if (typeof target === 'function') {
       const parsed = Buffer.isBuffer(payload) ? JSON.parse(payload.toString('utf8')) : payload
-      return target(event, structuredClone(parsed), id)
+      return target(event, parsed, id)
     }
     const body = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload))
     return target === null ? Promise.resolve(502) : post(target, event, body, id, secret)

@@ -2,12 +2,14 @@
  * A stand-in for GitHub: the simulator `emulate` behind a front. What people do here goes through its REST API, and what GitHub
  * would send about it is sent signed, as GitHub does.
  */
+import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createEmulator } from 'emulate'
 import { parse } from 'yaml'
-import { NEW_CONNECTION, openFrontState, type Permission, startFront } from './github-front.ts'
+import { openFrontState, type Permission, startFront } from './github-front.ts'
 import { type Json, openWebhooks, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
+import { askSimulator } from './simulator.ts'
 
 export type { Permission, Role } from './github-front.ts'
 export { WEBHOOK_SECRET } from './github-webhooks.ts'
@@ -28,6 +30,17 @@ type Api = (login: string, method: string, path: string, body?: unknown) => Prom
 type Commit = { sha: string; message: string }
 type Context = { full: string; api: Api; webhooks: Webhooks }
 
+let appKey: string | null = null
+/** Our App's private key, PEM: one for all simulators of this process, since making one takes longer than a start. */
+const privateKeyOfApp = (): string => {
+  appKey ??= generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  }).privateKey
+  return appKey
+}
+
 const startEmulator = (repositories: readonly string[], logins: readonly string[]) =>
   createEmulator({
     service: 'github',
@@ -41,6 +54,7 @@ const startEmulator = (repositories: readonly string[], logins: readonly string[
         apps: [
           {
             app_id: APP_ID,
+            private_key: privateKeyOfApp(),
             slug: 'agent-swarm',
             name: 'agent-swarm',
             permissions: default_permissions,
@@ -55,12 +69,12 @@ const startEmulator = (repositories: readonly string[], logins: readonly string[
 const openApi =
   (url: string): Api =>
   async (login, method, path, body) => {
-    const response = await fetch(new URL(path, url), {
+    const response = await askSimulator(path, url, {
       method,
-      headers: { authorization: `token token-${login}`, 'content-type': 'application/json', ...NEW_CONNECTION },
+      headers: { authorization: `token token-${login}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
-    const text = await response.text()
+    const { text } = response
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 300)}`)
     return text === '' ? {} : (JSON.parse(text) as Json)
   }
@@ -200,7 +214,7 @@ export const startGitHub = async ({
   const full = `${OWNER}/${repo}`
   const repositories = [repo, ...more]
   const emulator = await startEmulator(repositories, Object.keys(people))
-  const privateKey = emulator.generatedSecrets.find(({ kind }) => kind === 'github.app_private_key')?.value ?? ''
+  const privateKey = privateKeyOfApp()
   const app = { id: APP_ID, privateKey, installation: INSTALLATION }
   const api = openApi(emulator.url)
   const state = openFrontState()

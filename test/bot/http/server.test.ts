@@ -161,7 +161,7 @@ describe('limits', () => {
   const raw = (
     headers: Record<string, string | number>,
     write: (send: (chunk: Buffer) => boolean, end: () => void) => void,
-  ): Promise<number> =>
+  ): Promise<number | 'cut'> =>
     new Promise((resolve, reject) => {
       const sent = request(
         `${server.url}/jira/webhook`,
@@ -172,7 +172,7 @@ describe('limits', () => {
         },
       )
       sent.on('error', error =>
-        'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET') ? undefined : reject(error),
+        'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET') ? resolve('cut') : reject(error),
       )
       write(
         chunk => sent.write(chunk),
@@ -185,6 +185,7 @@ describe('limits', () => {
   })
   test('many large bodies at once leave room for others, and end', async () => {
     const cuts: (() => void)[] = []
+    const part = Buffer.alloc(20e6, 32)
     const strangers = Array.from({ length: 8 }, () => {
       const stranger = request(`${server.url}/api/github/webhooks`, {
         method: 'POST',
@@ -195,7 +196,7 @@ describe('limits', () => {
         // A sender that still writes when the connection ends may never read why.
         stranger.on('error', () => resolve('cut'))
       })
-      stranger.write(Buffer.alloc(20e6, 32))
+      stranger.write(part)
       cuts.push(() => stranger.destroy())
       return answered
     })
@@ -210,7 +211,8 @@ describe('limits', () => {
     const status = raw({ 'transfer-encoding': 'chunked' }, send => {
       for (let n = 0; n < 60; n += 1) send(Buffer.alloc(100 * 1024, 32))
     })
-    expect(await status).toBe(413)
+    // A sender that still writes when the connection ends may never read why.
+    expect([413, 'cut']).toContain(await status)
     expect(await stored()).toBe(0)
   })
   test('headers that are too long end the connection', async () => {

@@ -72,14 +72,10 @@ const row = async (id: string): Promise<DeliveryRow> => {
 }
 const verdict = async (id: string) => (await row(id)).verdict
 const tried = (id: string, times: number) =>
-  until(
-    `attempt ${times}`,
-    async () => {
-      const { attempt, verdict } = await row(id)
-      return attempt >= times || verdict !== 'waiting'
-    },
-    { every: 1 },
-  )
+  until(`attempt ${times}`, async () => {
+    const { attempt, verdict } = await row(id)
+    return attempt >= times || verdict !== 'waiting'
+  })
 /** Sets the clock to when it is due, as often as it is postponed. Returns how long it waited each time, ms. */
 const waits = async (id: string): Promise<number[]> => {
   const waited: number[] = []

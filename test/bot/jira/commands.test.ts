@@ -104,10 +104,8 @@ describe('what is decided', () => {
 const replies = (stage: Stage, ticket: string) =>
   stage.jira.comments(ticket).filter(text => text.startsWith('Answer to comment'))
 const reply = (stage: Stage, ticket: string, ...parts: string[]) =>
-  until(
-    `a reply with ${parts.join(' and ')}`,
-    () => replies(stage, ticket).find(text => parts.every(part => text.includes(part))),
-    { within: 15_000 },
+  until(`a reply with ${parts.join(' and ')}`, () =>
+    replies(stage, ticket).find(text => parts.every(part => text.includes(part))),
   )
 const done = (summary: string, ticket: string): Outcome => ({
   result: 'done',
@@ -139,7 +137,7 @@ describe('how it is answered', () => {
     expect(replies(stage, 'DROP-1')).toHaveLength(1)
     // Whoever watches the ticket is notified once.
     for (const { method, path } of writes()) if (method === 'PUT') expect(path).toContain('notifyUsers=false')
-  }, 30_000)
+  })
 
   test.for<[string, string, Audience]>([
     ['of a group', 'DROP-2', { visibility: { type: 'group', value: 'platform' } }],
@@ -171,7 +169,7 @@ describe('how it is answered', () => {
       .slice(before)
       .map(({ method }) => method)
     expect(methods).toEqual(expect.arrayContaining(['POST', 'PUT', 'POST']))
-  }, 30_000)
+  })
 })
 
 describe('without a webhook', () => {
@@ -196,15 +194,15 @@ describe('without a webhook', () => {
     await stage.jira.write('DROP-3', '/swarm create')
     await stage.jira.write('DROP-4', '/swarm create', { by: STRANGER })
     const count = async () => (await stage.states('DROP-2')).length + (await stage.states('DROP-3')).length
-    await until('both', async () => (await count()) === 2, { within: 15_000 })
+    await until('both', async () => (await count()) === 2)
     await stage.decided()
     expect([await stage.states('DROP-1'), await stage.states('DROP-4')]).toEqual([[], []])
     await reply(stage, 'DROP-3', '/swarm create')
-  }, 30_000)
+  })
 
   test('one among many is found too', async () => {
     for (let n = 0; n < 120; n += 1) await stage.jira.write('DROP-5', `note ${n}`)
     await stage.jira.write('DROP-5', '/swarm status')
-    await until('the request', async () => (await stage.states('DROP-5')).length === 1, { within: 15_000 })
-  }, 30_000)
+    await until('the request', async () => (await stage.states('DROP-5')).length === 1)
+  })
 })

@@ -160,12 +160,10 @@ const stage = async ({ log = openLog('silent') } = {}) => {
       await store.queue.complete(lease?.id ?? '', lease?.token ?? '', outcome, [replyMessage(to)])
       publisher.nudge()
     },
-    published: () => until('an empty outbox', async () => (await waiting()) === 0, { every: 5 }),
+    published: () => until('an empty outbox', async () => (await waiting()) === 0),
     due: async () => (await store.outbox.due(10)).length,
     postponed: () =>
-      until('a postponed message', async () => (await waiting()) > 0 && (await store.outbox.due(10)).length === 0, {
-        every: 5,
-      }),
+      until('a postponed message', async () => (await waiting()) > 0 && (await store.outbox.due(10)).length === 0),
   }
 }
 /** What a decided comment leaves behind. */
@@ -316,7 +314,7 @@ test('a machine that is gone is reported where it was shown, and on no other pul
 test('a change while a comment is on its way is published too', async () => {
   const { comments, calls } = github()
   const { put, published, heartbeat } = await stage()
-  const posted = until('the post', () => calls.includes('POST /issues/7/comments'), { every: 1 })
+  const posted = until('the post', () => calls.includes('POST /issues/7/comments'))
   await put(statusMessage('DROP-1'))
   await posted
   await heartbeat([stopped])
@@ -330,7 +328,7 @@ test('a change while the last of several pull requests is published reaches the 
   const { put, published, store, heartbeat } = await stage()
   await store.repositories.setInstallation('acme/api', 2)
   await store.pullRequests.link(pullRequest('acme/api', 3))
-  const last = until('the last post', () => shop.calls.includes('POST /issues/7/comments'), { every: 1 })
+  const last = until('the last post', () => shop.calls.includes('POST /issues/7/comments'))
   await put(statusMessage('DROP-1'))
   await last
   await heartbeat([stopped])

@@ -182,4 +182,4 @@ test('a whole bot shows the minutes of grace, and what somebody does by hand in 
   })
   await until('the status without it', async () => !(await isShown()))
   expect((await stage.states('DROP-1')).filter(state => state.startsWith('delete'))).toEqual([])
-}, 60_000)
+})

@@ -166,7 +166,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
       )
       expect((await (await getBack(folder, index))(question)).trim(), name).toBe(answer)
     }
-  }, 180_000)
+  })
 
   test('a submodule, another work tree and an inner repository have bundles of their own', async () => {
     await inside(`g init -q lib; echo 1 > lib/l; g -C lib add .; g -C lib commit -qm lib; g -C lib update-ref refs/remotes/o/m HEAD
