@@ -63,6 +63,8 @@ const environment: Record<string, string | undefined> = {
   PATH: process.env.PATH,
   HOME: process.env.HOME,
   AGENT_SWARM_HOME: join(home, 'state'),
+  // Where set, the programs share compiled code that exists already.
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
   AGENT_SWARM_PROVIDER: provider,
   AGENT_SWARM_CPUS: '1',
   AGENT_SWARM_MEMORY_MIB: '1024',

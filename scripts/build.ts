@@ -8,7 +8,7 @@ const root = resolve(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 rmSync(dist, { recursive: true, force: true })
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
-execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
+execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--singleThreaded'], { cwd: root, stdio: 'inherit' })
 // The schemas of what commands print are only types at run time.
 for (const file of ['json.js', 'json.js.map']) rmSync(join(dist, 'src/cli', file))
 // The scripts that set up a base image.

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import parse from 'parse-prometheus-text-format'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { githubEventNames } from '../../src/bot/github/events.ts'
+import { compiled } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { JIRA_SECRET, type JiraStandIn, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -27,6 +28,7 @@ const running: ChildProcess[] = []
 const start = async (command: 'bot' | 'runner', more: Record<string, string>): Promise<Process> => {
   const child = spawn(process.execPath, [entry, command], {
     env: {
+      ...compiled,
       PATH: process.env.PATH,
       HOME: home,
       AGENT_SWARM_HOME: join(home, command),

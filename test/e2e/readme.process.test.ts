@@ -9,6 +9,7 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { expect, type TestContext, test } from 'vitest'
 import { parse } from 'yaml'
+import { compiled } from '../support/cli.ts'
 import { startGitHub } from '../support/github.ts'
 import { JIRA_SECRET, startJira } from '../support/jira.ts'
 import { until } from '../support/wait.ts'
@@ -47,6 +48,7 @@ const openScene = async ({ onTestFinished }: TestContext) => {
     PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
     HOME: folder,
     AGENT_SWARM_HOME: join(folder, 'state'),
+    ...compiled,
     AGENT_SWARM_PROVIDER: 'synthetic',
     AGENT_SWARM_POLL_SECONDS: '1',
     GITHUB_API_URL: github.url,
