@@ -11,8 +11,8 @@ const text = v.string()
 export const vmUsage = v.object({
   diskBytes: described(count, "On the host's disk, with its checkpoints."),
   cpus: count,
-  memoryBytes: described(count, 'At most.'),
-  memoryUsedBytes: described(v.nullable(count), 'Of the host now.'),
+  memoryBytes: described(count, 'Upper limit.'),
+  memoryUsedBytes: described(v.nullable(count), 'Memory of the host in use now.'),
   cpuSeconds: described(v.nullable(v.pipe(v.number(), v.minValue(0))), 'Processor time since its start.'),
 })
 export type VmUsage = v.InferOutput<typeof vmUsage>
@@ -20,7 +20,7 @@ export type VmUsage = v.InferOutput<typeof vmUsage>
 export const baseManifest = v.object({
   name: imageName,
   provider: providerName,
-  sha256: described(text, "Of the image's file."),
+  sha256: described(text, 'SHA-256 of the image file.'),
   source: text,
   contents: described(v.array(text), 'Packages with versions.'),
   createdAt: time,

@@ -14,7 +14,7 @@ const operationDetail = v.object({
   rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
   reached: described(
     v.optional(v.picklist(['decided', 'restored'])),
-    'How far a delete or a restore came; it is not asked for, or done, a second time.',
+    'The last completed step of a delete or restore; it is not repeated.',
   ),
 })
 export type OperationDetail = v.InferOutput<typeof operationDetail>
@@ -41,7 +41,7 @@ export const runningOperation = v.object({
   by: requester,
   startedAt: time,
   phase: v.nullable(progress),
-  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, settles it.'),
+  interrupted: described(v.boolean(), 'Its process died. The next command on the ticket, or the runner, recovers it.'),
 })
 export type RunningOperation = v.InferOutput<typeof runningOperation>
 export const waitingAction = v.object({
