@@ -121,10 +121,10 @@ export const openStage = async ({
     heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>
       runner('heartbeat', fixtures.heartbeatOf(environments, { offer, ...more })),
     /** Takes the next action and ends it with `outcome`. */
-    work: async (outcome: (lease: Lease) => Outcome): Promise<Lease> => {
+    work: async (outcome: (lease: Lease) => Outcome | Promise<Outcome>): Promise<Lease> => {
       const response = await runner('acquire', { runnerId: 'runner-1', offer })
       const lease = (await response.json()) as Lease
-      const ended = outcome(lease)
+      const ended = await outcome(lease)
       const { id, token } = lease
       await (ended.result === 'failed'
         ? runner('fail', { id, token, failure: ended.failure, retry: false, environment: ended.environment })

@@ -43,6 +43,8 @@ export const openJiraState = () => ({
   down: false as boolean | 'a page',
   /** While false, nobody may edit a comment. */
   mayEdit: true,
+  /** What happens elsewhere while an edit is on its way. */
+  duringEdit: async () => {},
   tenantInfo: null as ((response: ServerResponse) => void) | null,
 })
 type JiraState = ReturnType<typeof openJiraState>
@@ -271,6 +273,7 @@ export const respond = async (context: RouteContext, request: IncomingMessage, r
   const { state } = context
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk as Buffer)
+  if (request.method === 'PUT') await context.state.duringEdit()
   const url = new URL(request.url ?? '/', 'http://127.0.0.1')
   const { method = '', headers } = request
   const authorized = headers.authorization !== undefined

@@ -203,8 +203,9 @@ export const startJira = async ({
     hide: (key: string) => void state.hidden.add(key),
     /** The issue is gone, and a search still shows it. */
     haunt: (key: string) => void state.ghosts.add(key),
-    setEdits: (may: boolean) => {
+    setEdits: (may: boolean, during = async () => {}) => {
       state.mayEdit = may
+      state.duringEdit = during
     },
     /** Who may see each comment. */
     audiences: (key: string) => board.known.get(key)?.comments.map(comment => comment.to ?? {}) ?? [],

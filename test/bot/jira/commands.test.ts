@@ -118,9 +118,9 @@ describe('how it is answered', () => {
   let stage: Stage
   let ahead = 0
   beforeAll(async () => {
-    stage = await openStage({ people: {}, issues: tickets(4), settings, clock: () => Date.now() + ahead })
+    stage = await openStage({ people: {}, issues: tickets(5), settings, clock: () => Date.now() + ahead })
     await stage.heartbeat([])
-    for (const ticket of Object.keys(tickets(4))) await stage.jira.assign(ticket, ASSIGNEE)
+    for (const ticket of Object.keys(tickets(5))) await stage.jira.assign(ticket, ASSIGNEE)
     await stage.decided()
   })
   afterAll(() => stage.close())
@@ -169,6 +169,27 @@ describe('how it is answered', () => {
       .slice(before)
       .map(({ method }) => method)
     expect(methods).toEqual(expect.arrayContaining(['POST', 'PUT', 'POST']))
+  })
+
+  test('by a second reply also when the command ends while an edit is on its way to be refused', async () => {
+    const [editing, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    stage.jira.setEdits(false, () => {
+      editing.resolve()
+      return ended.promise
+    })
+    await stage.jira.write('DROP-5', '/swarm start', { by: ASSIGNEE })
+    await reply(stage, 'DROP-5', '/swarm start')
+    ahead += 6_000
+    // That it is under way now is news, which the bot tries to edit in.
+    await stage.work(async () => {
+      await editing.promise
+      return done('DROP-5 runs', 'DROP-5')
+    })
+    ended.resolve()
+    await reply(stage, 'DROP-5', 'DROP-5 runs', 'It took')
+    await stage.published()
+    stage.jira.setEdits(true)
+    expect(replies(stage, 'DROP-5')).toHaveLength(2)
   })
 })
 
