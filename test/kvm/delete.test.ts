@@ -62,7 +62,7 @@ test('work that git cannot read keeps the machine; --force deletes it, even afte
   expect(await swarm('delete', SECOND)).toMatchObject({ code: 1 })
   const { code, screen } = await interruptAt(['delete'], 'delete', '--force', SECOND)
   expect(screen).toContain('Interrupted: ')
-  expect(screen).toContain(`${SECOND} is deleted`)
+  expect(screen).toContain(`Deleted the machine of ${SECOND}`)
   expect(code).toBe(0)
   expect((await list()).map(({ ticket }) => ticket)).toEqual([FIRST])
   // The number of virsh calls does not depend on the number of machines.

@@ -30,7 +30,7 @@ test('the base image has a manifest that describes it', async () => {
 
 test('an image is never overwritten', async () => {
   const ran = await swarm('init-base', '--from', 'debian-packages')
-  expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining(`there is already a base image ${BASE}`) })
+  expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining(`the base image ${BASE} already exists`) })
   expect(await everything()).toEqual(before)
 })
 

@@ -72,7 +72,7 @@ test('a restore brings disk and memory back', async () => {
   await inside(FIRST, 'echo after > state; echo x > later; pkill -f "whil[e] :"; sync')
   expect(await swarm('restore', FIRST, CHECKPOINT)).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(new RegExp(`back at ${CHECKPOINT}\\b.*pre-restore-`)),
+    stdout: expect.stringMatching(new RegExp(`Restored ${FIRST} to ${CHECKPOINT}; .*pre-restore-`)),
   })
   expect(await inside(FIRST, 'cat state; test -e later || echo gone')).toBe('before\ngone')
   // The loop was killed after the checkpoint, and counts again: its memory came back with the disk.
