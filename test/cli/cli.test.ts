@@ -20,7 +20,7 @@ test('from nothing to a machine and back', async () => {
   expect(created).toMatchObject({
     code: 0,
     stdout: expect.stringMatching(
-      /^DROP-1 [^\n]*as-drop-1-[0-9a-f]{8} on synthetic \([\d.]+ s\)\.\nOpen a shell: agent-swarm ssh DROP-1\n$/,
+      /^DROP-1 [^\n]*as-drop-1-[0-9a-f]{8} on synthetic \((?:less than )?[\d.]+ s\)\.\nOpen a shell: agent-swarm ssh DROP-1\n$/,
     ),
   })
   expect(created.stderr).toMatch(/disk\n.*start\n/)
