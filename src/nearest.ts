@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import type leven from 'leven'
 
-/** leven is loaded only after a mistake: resolving a package takes longer than reading a file of ours. */
+/** leven is loaded only after a mistake: resolving a package takes longer than reading one of our files. */
 const require = createRequire(import.meta.url)
 
 /** The most edits (insertions, deletions, replacements) of a typing mistake: two swapped letters count as two. */

@@ -46,7 +46,7 @@ export const ensurePool = async (context: Context): Promise<Pool> => {
   const { virsh, home, settings } = context
   const { kvmPool } = settings
   const info = await virsh.run(['pool-info', kvmPool]).catch(allow('not-configured'))
-  // Another process of ours may do the same at the same time.
+  // Another agent-swarm process may do the same at this moment.
   if (info === undefined) {
     const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${kvmPool}`
     await virsh.run(['pool-define-as', kvmPool, 'dir', '--target', target]).catch(allow('already-exists'))

@@ -1,4 +1,4 @@
-/** The mark that says whose a machine is and for what: an element of ours in the metadata of its libvirt domain. */
+/** The mark that says whose a machine is and for what: our own element in the metadata of its libvirt domain. */
 import type { Ticket } from '../../src/domain.ts'
 import type { VmStatus } from '../provider.ts'
 import type { Command } from './virsh.ts'

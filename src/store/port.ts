@@ -355,7 +355,7 @@ type Cursors = {
 }
 
 /**
- * A comment (or link) of ours. `about`: the ticket of a status comment, the id of the comment that a reply answers, the `about`
+ * Our own comment (or link). `about`: the ticket of a status comment, the id of the comment that a reply answers, the `about`
  * of a note, the pull request of a link (`acme/shop#7`).
  */
 export type OwnCommentKey =

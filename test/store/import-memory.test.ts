@@ -1,28 +1,14 @@
 /** `bot.db` with the queue alone, and `memory.db` with what the bot knew: stored JSON, versions, interruptions. */
-import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { openDatabase, openDatabaseCopy } from '../../src/sqlite.ts'
-import { openStore } from '../../src/store/sqlite/index.ts'
 import { migrations } from '../../src/store/sqlite/migrations.ts'
-import { dev, offer, START } from './fixtures.ts'
+import { dev, offer } from './fixtures.ts'
 import { formerMigrations } from './former-memory.ts'
+import { newHome, open } from './homes.ts'
 
-const newHome = () => {
-  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-home-'))
-  onTestFinished(() => rmSync(home, { recursive: true }))
-  return home
-}
-const open = (
-  home: string,
-  ...how: Parameters<typeof openStore> extends [string, () => number, ...infer Rest] ? Rest : never
-) => {
-  const store = openStore(join(home, 'bot.db'), () => START, ...how)
-  onTestFinished(() => store.close().catch(() => {}))
-  return store
-}
 type Rows = Record<string, Record<string, unknown>[]>
 const fill = (path: string, how: readonly (typeof migrations)[number][], rows: Rows): void => {
   const { db } = openDatabase(path, how)

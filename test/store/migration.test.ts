@@ -1,29 +1,15 @@
 /** A home that the version before left, with everything that its tables can hold. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import * as v from 'valibot'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { action as actionSchema } from '../../src/schema/action.ts'
 import { environment as environmentSchema } from '../../src/schema/environment.ts'
 import { outcome as outcomeSchema } from '../../src/schema/outcome.ts'
-import { openStore } from '../../src/store/sqlite/index.ts'
-import { dev, offer, START } from './fixtures.ts'
+import { dev, offer } from './fixtures.ts'
+import { newHome, open } from './homes.ts'
 
-const newHome = () => {
-  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-home-'))
-  onTestFinished(() => rmSync(home, { recursive: true }))
-  return home
-}
-const open = (
-  home: string,
-  ...how: Parameters<typeof openStore> extends [string, () => number, ...infer Rest] ? Rest : never
-) => {
-  const store = openStore(join(home, 'bot.db'), () => START, ...how)
-  onTestFinished(() => store.close().catch(() => {}))
-  return store
-}
 describe('the home of the version before', () => {
   const load = () => {
     const home = newHome()

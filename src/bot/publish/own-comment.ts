@@ -1,5 +1,5 @@
 /**
- * A comment (or link) of ours, kept up to date. It is begun in the store before it is sent, so that after a crash it is
+ * Our own comment (or link), kept up to date. It is begun in the store before it is sent, so that after a crash it is
  * looked for instead of sent twice.
  */
 import type { OwnCommentKey, Store } from '../../store/port.ts'

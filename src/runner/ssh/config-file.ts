@@ -1,5 +1,5 @@
 /**
- * The hosts in a person's own ssh configuration. An install writes a file of ours into their `.ssh`, and one line into their
+ * The hosts in a person's own ssh configuration. An install writes our file into their `.ssh`, and one line into their
  * `config` that includes it. Our file is written again after every operation that changed it; nothing else there is touched.
  */
 import {
