@@ -48,7 +48,7 @@ const create = async (context: Context, vmId: string, ticket: string | null): Pr
   await mkdir(folderOf(context, vmId, 'checkpoints'), { recursive: true, mode: 0o700 })
   const mark = existing ?? { vmId, ticket, status: 'stopped' as const }
   await writeMark(context.marks, mark)
-  return { ...mark, ip: null }
+  return { vmId, ticket: mark.ticket, ip: null, status: mark.status }
 }
 
 const remove = async (context: Context, id: string): Promise<void> => {
@@ -155,7 +155,8 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
       )
     },
     status: async id => (await requireMark(context, id)).status,
-    listVms: async () => (await listMarks(context.marks)).map(mark => ({ ...mark, ip: null })),
+    listVms: async () =>
+      (await listMarks(context.marks)).map(({ vmId, ticket, status }) => ({ vmId, ticket, ip: null, status })),
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name) => restore(context, id, name),
     listCheckpoints: async id => (await readCheckpoints(context, id)).map(({ name }) => name),

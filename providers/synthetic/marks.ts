@@ -2,9 +2,10 @@
  * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<status>`, with
  * `-` for no ticket: one rename changes it, and one look at the folder lists a thousand. Earlier versions left the home out.
  */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { existsSync, readdirSync } from 'node:fs'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isTicket, type Ticket, VM_ID } from '../../src/domain.ts'
+import { isTicket, TICKET, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Tools } from '../provider.ts'
 
@@ -14,13 +15,21 @@ export type Marks = { folder: string } & Pick<Tools<unknown>, 'homeId' | 'knows'
 const NO_TICKET = '-'
 
 type MarkFile = Mark & { file: string; home: string | null }
-const parseFile = (file: string): MarkFile[] => {
-  const parts = file.split('.')
-  const [vmId = '', ticket = '', home = ''] = parts
-  const status = parts.at(-1)
-  if (!VM_ID.test(vmId) || (ticket !== NO_TICKET && !isTicket(ticket))) return []
-  if (status !== 'running' && status !== 'stopped') return []
-  return [{ file, vmId, ticket: ticket === NO_TICKET ? null : ticket, home: parts.length === 4 ? home : null, status }]
+const unanchored = ({ source }: RegExp) => source.slice(1, -1)
+/** One expression for the whole name: there may be a thousand. */
+const MARK = new RegExp(
+  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(TICKET)}))\\.(?:([0-9a-f]{16})\\.)?(running|stopped)$`,
+)
+const parseFile = (file: string): MarkFile | null => {
+  const parts = MARK.exec(file)
+  if (parts === null) return null
+  return {
+    file,
+    vmId: parts[1] ?? '',
+    ticket: parts[2] ?? null,
+    home: parts[3] ?? null,
+    status: parts[4] as Mark['status'],
+  }
 }
 const fileOf = ({ homeId }: Marks, { vmId, ticket, status }: Mark): string => {
   // It becomes part of a path.
@@ -28,36 +37,42 @@ const fileOf = ({ homeId }: Marks, { vmId, ticket, status }: Mark): string => {
   return `${vmId}.${ticket ?? NO_TICKET}.${homeId}.${status}`
 }
 
-const ifMissing = (error: NodeJS.ErrnoException): string[] => {
-  if (error.code === 'ENOENT') return []
-  throw error
+const ifMissing = (error: NodeJS.ErrnoException): void => {
+  if (error.code !== 'ENOENT') throw error
 }
-const readFiles = async ({ folder }: Marks): Promise<MarkFile[]> =>
-  (await readdir(folder).catch(ifMissing)).flatMap(parseFile)
+/** Synchronous: an asynchronous look takes longer than the rest of a list of a thousand. */
+const readFiles = ({ folder }: Marks): MarkFile[] => {
+  const files: MarkFile[] = []
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const file = parseFile(name)
+    if (file !== null) files.push(file)
+  }
+  return files
+}
 
 const isOurs = ({ homeId, knows }: Marks, { home, vmId }: MarkFile): boolean =>
   home === null ? knows(vmId) : home === homeId
 
-const complete = async (marks: Marks, { vmId, ticket, status, home, file }: MarkFile): Promise<Mark> => {
-  const mark = { vmId, ticket, status }
-  if (home === null)
-    // Another look, of this process or another one, may complete it at the same time.
-    await rename(join(marks.folder, file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
-  return mark
+/** Gives the mark of an earlier version the home. Another look, of this process or another one, may do so at the same time. */
+const complete = async (marks: Marks, mark: MarkFile): Promise<void> => {
+  if (mark.home !== null) return
+  await rename(join(marks.folder, mark.file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
 }
 
 /** The marks of our machines. */
-export const listMarks = async (marks: Marks): Promise<Mark[]> => {
-  const files = await readFiles(marks)
-  return Promise.all(files.filter(file => isOurs(marks, file)).map(file => complete(marks, file)))
+export const listMarks = async (marks: Marks): Promise<readonly Mark[]> => {
+  const ours = readFiles(marks).filter(file => isOurs(marks, file))
+  await Promise.all(ours.filter(({ home }) => home === null).map(file => complete(marks, file)))
+  return ours
 }
 
 /** Null when there is no such machine. Fails with `not-ours` when it is another home's. */
 export const readMark = async (marks: Marks, vmId: string): Promise<Mark | null> => {
-  const file = (await readFiles(marks)).find(each => each.vmId === vmId)
+  const file = readFiles(marks).find(each => each.vmId === vmId)
   if (file === undefined) return null
   if (!isOurs(marks, file)) throw fail('not-ours', `${vmId} belongs to another AGENT_SWARM_HOME`)
-  return complete(marks, file)
+  await complete(marks, file)
+  return file
 }
 
 export const writeMark = async (marks: Marks, mark: Mark): Promise<void> => {

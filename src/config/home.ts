@@ -1,9 +1,7 @@
 /** AGENT_SWARM_HOME: its file of settings, and its id. */
-import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fail } from '../errors.ts'
-import { createFileAtomic } from '../files.ts'
 
 /** The path of the file of settings, whether or not it exists. */
 export const configFileIn = (home: string): string => join(home, 'config.yaml')
@@ -11,11 +9,13 @@ export const configFileIn = (home: string): string => join(home, 'config.yaml')
 export const MAX_CONFIG_FILE = 100_000
 
 const HOME_ID = /^[0-9a-f]{16}$/
+/** The global, since importing node:crypto takes a fifth of Node's own start, and a home gets its id once. */
+const newHomeId = () => Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString('hex')
 
 /** The home's id, which the marks of its machines hold: 16 random hex digits, made at the first use. */
-export const homeId = (home: string): string => {
+export const homeId = async (home: string): Promise<string> => {
   const path = join(home, 'id')
-  if (!existsSync(path)) createFileAtomic(path, `${randomBytes(8).toString('hex')}\n`)
+  if (!existsSync(path)) (await import('../files.ts')).createFileAtomic(path, `${newHomeId()}\n`)
   const id = readFileSync(path, 'utf8').trim()
   if (!HOME_ID.test(id))
     throw fail(

@@ -1,7 +1,6 @@
 /** The value of one setting, out of flags, environment and file: the first that has it wins. */
 import * as v from 'valibot'
 import { issueText, quoteValue, type Setting, type SettingValues, unknownNameMessage } from '../schema/forms.ts'
-import { readYaml } from '../schema/yaml.ts'
 import { MAX_CONFIG_FILE } from './home.ts'
 import { type GeneralValues, type SettingName, settings } from './settings.ts'
 
@@ -44,6 +43,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 /** The settings in the file, with its problems and the place of each name. */
 const readLines = async (path: string, content: string | null) => {
   if (content === null) return { lines: new Map<string, unknown>(), problems: [], whereIs: () => path }
+  const { readYaml } = await import('../schema/yaml.ts')
   const { value, problems, at } = await readYaml(content, path, MAX_CONFIG_FILE)
   const whereIs = (name: string) => `${at([name])}: ${name}`
   if (problems.length > 0) return { lines: new Map<string, unknown>(), problems, whereIs }

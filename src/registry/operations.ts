@@ -3,7 +3,7 @@
  * the environment that they are about.
  */
 import type { Ticket } from '../domain.ts'
-import type { Progress } from '../schema/action.ts'
+import type { ActionKind, Progress, Requester } from '../schema/action.ts'
 import type { OperationDetail, OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import type { ManualOperation } from '../schema/runner-protocol.ts'
@@ -95,4 +95,22 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     )
     return row === undefined ? null : manualOperationFrom(row)
   },
+})
+
+export type WaitingRow = { pid: number; ticket: Ticket; kind: ActionKind; by: Requester; since: string }
+
+/** Commands and actions that wait for another one on the same ticket. */
+export const waitingQueries = ({ all, run }: Database) => ({
+  /** Returns the row's id. */
+  beginWaiting: ({ pid, ticket, kind, by, since }: WaitingRow): number =>
+    run(
+      'insert into waiting (pid, ticket, kind, asked_by, since) values (?, ?, ?, ?, ?)',
+      ...[pid, ticket, kind, JSON.stringify(by), since],
+    ),
+  endWaiting: (id: number) => void run('delete from waiting where id = ?', id),
+  /** Oldest first, those of dead processes too. */
+  waiting: (): (WaitingRow & { id: number })[] =>
+    all<WaitingRow & { id: number; by: string }>(
+      'select id, pid, ticket, kind, asked_by as "by", since from waiting order by id',
+    ).map(row => ({ ...row, by: readRequester(row.by) })),
 })

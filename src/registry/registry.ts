@@ -4,13 +4,11 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { checkpointQueries } from './checkpoints.ts'
 import { openRegistryDatabase } from './database.ts'
-import { environmentQueries } from './environments.ts'
+import { checkpointQueries, environmentQueries } from './environments.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
-import { operationQueries } from './operations.ts'
-import { waitingQueries } from './waiting.ts'
+import { operationQueries, waitingQueries } from './operations.ts'
 
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Attempt } from './operations.ts'

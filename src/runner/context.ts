@@ -26,7 +26,7 @@ export type RunnerContext = {
 
 type RunTools = { onCommand?: OnCommand; interrupt?: AbortSignal }
 
-const openProvider = (
+const openProvider = async (
   { config, home, registry }: Pick<RunnerContext, 'config' | 'home' | 'registry'>,
   tools: RunTools,
   name: ProviderName,
@@ -37,7 +37,7 @@ const openProvider = (
   return open({
     run: openRun(config.environment, { ...tools, passOn: environment }),
     home,
-    homeId: homeId(home),
+    homeId: await homeId(home),
     knows: registry.knowsMachine,
     settings: config.providerSettings[name] ?? {},
   })
@@ -106,12 +106,18 @@ export const requireEnvironment = (context: RunnerContext, ticket: Ticket): Envi
   return row
 }
 
+/** A row as others get it. Written out, since leaving members out of a thousand objects takes ten times as long. */
+const reported = (row: EnvironmentRow): Omit<Environment, 'checkpoints' | 'observedAt'> => {
+  const { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork } = row
+  return { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork }
+}
+
 /** A row of the registry as the bot and the CLI get it. */
-export const toEnvironment = (
-  { registry }: RunnerContext,
-  { desired: _, desiredBy: _by, ...row }: EnvironmentRow,
-  observedAt: Date,
-): Environment => ({ ...row, checkpoints: registry.checkpoints(row.ticket), observedAt: observedAt.toISOString() })
+export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
+  ...reported(row),
+  checkpoints: registry.checkpoints(row.ticket),
+  observedAt: observedAt.toISOString(),
+})
 
 /** The state of a row whose hypervisor reported `vm` now. During an operation the row's own state counts. */
 const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentRow, 'status' | 'ip' | 'ssh'> => {
@@ -163,12 +169,11 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
     const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
     if (row === null) return []
-    const { desired: _, desiredBy: _by, ...environment } = row
     // A row that changed meanwhile, for example because its create ended, is newer than the hypervisor's list.
     const isNewer = row.vmId !== read.vmId || row.status !== read.status
     return [
       {
-        ...environment,
+        ...reported(row),
         ...(report === null || isNewer ? {} : stateOf(row, vm)),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,

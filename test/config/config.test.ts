@@ -241,10 +241,10 @@ test('a provider is one row with a valid name, and no two providers share a sett
   expect(new Set(rows.map(([, { env }]) => env)).size).toBe(rows.length)
 })
 
-test("a home's id is made once, and damage to it is reported", () => {
-  const id = homeId(home)
+test("a home's id is made once, and damage to it is reported", async () => {
+  const id = await homeId(home)
   expect(id).toMatch(/^[0-9a-f]{16}$/)
-  expect(homeId(home)).toBe(id)
+  expect(await homeId(home)).toBe(id)
   writeFileSync(join(home, 'id'), '')
-  expect(() => homeId(home)).toThrow(/does not hold 16 hex digits/)
+  await expect(homeId(home)).rejects.toThrow(/does not hold 16 hex digits/)
 })

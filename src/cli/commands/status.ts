@@ -1,7 +1,6 @@
 import type { Ticket } from '../../domain.ts'
 import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { machineArgument } from '../arguments.ts'
-import { hostPage, hostStatus } from '../status/host.ts'
 import type { Reading } from '../status/processors.ts'
 import { ticketPage, ticketStatus } from '../status/ticket.ts'
 import { type Invocation, printJson, type RunCommand } from '../terminal/output.ts'
@@ -10,6 +9,7 @@ import { withRunnerContext } from '../with-context.ts'
 
 const showHost = async (context: RunnerContext, invocation: Invocation): Promise<void> => {
   const { flags, json, terminal } = invocation
+  const { hostPage, hostStatus } = await import('../status/host.ts')
   if (json && flags.watch !== true) {
     printJson<'status'>((await hostStatus(context, null)).status, terminal)
     return
