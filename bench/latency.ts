@@ -31,10 +31,10 @@ export const latency = (): Promise<Row[]> =>
     const log = join(home, 'virsh.log')
     mkdirSync(bin)
     writeFileSync(log, '')
-    // It answers its version, so that the provider is available. Other failures are final, so that no retry overlaps the next round.
+    // The machine does not exist, and the provider is available. All other failures are final, so that no retry overlaps the next round.
     writeFileSync(
       join(bin, 'virsh'),
-      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in\n  *version*) exit 0;;\n  *metadata*) echo "error: failed to get domain" >&2;;\n  *) echo "error: No space left on device" >&2;;\nesac\nexit 1\n`,
+      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in\n  *metadata*) echo "error: failed to get domain" >&2;;\n  *version*) exit 0;;\n  *) echo "error: No space left on device" >&2;;\nesac\nexit 1\n`,
     )
     chmodSync(join(bin, 'virsh'), 0o755)
     const tickets = Object.fromEntries(Array.from({ length: ROUNDS + 2 }, (_, n) => [`BENCH-${n + 1}`, 'a ticket']))

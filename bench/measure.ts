@@ -18,7 +18,8 @@ export const withHome = async <T>(work: (home: string) => Promise<T>): Promise<T
   try {
     return await work(home)
   } finally {
-    rmSync(home, { recursive: true, force: true })
+    // A process that was just killed may still be writing there.
+    rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
 }
 
