@@ -70,8 +70,10 @@ const environment: Record<string, string | undefined> = {
   AGENT_SWARM_MEMORY_MIB: '1024',
   AGENT_SWARM_DISK_GIB: '8',
 }
-const swarm = (words: string[]): Promise<{ stdout: string; code: number }> =>
-  new Promise(done => {
+type Ended = { stdout: string; code: number }
+const running = new Set<Promise<Ended>>()
+const runCommand = (words: string[]): Promise<Ended> => {
+  const ended = new Promise<Ended>(done => {
     const child = spawn(process.execPath, [entry, ...words], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
     let stdout = ''
     let stderr = ''
@@ -79,8 +81,15 @@ const swarm = (words: string[]): Promise<{ stdout: string; code: number }> =>
     child.stderr.on('data', chunk => (stderr += chunk))
     child.on('close', code => done({ stdout: stdout === '' ? stderr : stdout, code: code ?? 1 }))
   })
+  running.add(ended)
+  return ended.finally(() => running.delete(ended))
+}
+let ending: Promise<void> | null = null
+/** The story's commands. After an interrupt it waits here for its end: a command would write into the home that is being removed. */
+const swarm = (words: string[]): Promise<Ended> => (ending === null ? runCommand(words) : new Promise(() => {}))
 type Listed = { ticket: string; status: string; ip: string | null; vmId: string }
-const list = async (): Promise<Listed[]> => JSON.parse((await swarm(['list', '--json'])).stdout)
+const listOf = ({ stdout }: Ended): Listed[] => JSON.parse(stdout)
+const list = async (): Promise<Listed[]> => listOf(await swarm(['list', '--json']))
 
 /** Processes with this home in their environment. Linux only; empty elsewhere. */
 const processesOf = (folder: string): string[] =>
@@ -108,12 +117,15 @@ const end = async () => {
     await gone
     clearTimeout(late)
   }
+  await Promise.all(running)
   // An interrupted demo may have left machines.
-  for (const { ticket } of await list().catch(() => [])) await swarm(['delete', ticket, '--force'])
+  const machines = await runCommand(['list', '--json'])
+    .then(listOf)
+    .catch(() => [])
+  for (const { ticket } of machines) await runCommand(['delete', ticket, '--force'])
   await github?.stop()
   await jira?.stop()
 }
-let ending: Promise<void> | null = null
 const interrupt = () => {
   ending ??= end().finally(() => {
     rmSync(home, { recursive: true, force: true })
@@ -290,8 +302,8 @@ try {
     if (now !== before) throw new Error(`libvirt differs from before:\n${before}\n----\n${now}`)
     line('host', 'virsh list --all and the storage pool are as before; the base image stays for the next demo')
   }
-  const running = processesOf(home)
-  if (running.length > 0) throw new Error(`processes are left: ${running.join(', ')}`)
+  const processes = processesOf(home)
+  if (processes.length > 0) throw new Error(`processes are left: ${processes.join(', ')}`)
   rmSync(home, { recursive: true, force: true })
   line('host', `nothing is left: no machine, no ${process.platform === 'linux' ? 'process, no ' : ''}folder`)
   process.exit(0)
