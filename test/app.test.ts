@@ -26,6 +26,7 @@ const operations: Readonly<Record<string, Needs>> = {
   'git.listMatchingRefs': { contents: 'read' },
   'pulls.get': { pull_requests: 'read' },
   'pulls.list': { pull_requests: 'read' },
+  'pulls.listCommits': { pull_requests: 'read' },
   'issues.listComments': { issues: 'read' },
   'issues.listCommentsForRepo': { issues: 'read' },
   'issues.createComment': { issues: 'write', pull_requests: 'write' },

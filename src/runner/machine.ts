@@ -130,13 +130,18 @@ export const shutDown = async (target: Target): Promise<void> => {
   context.registry.setAddress(row.ticket, null)
 }
 
-export const findUnsavedWork = async ({ context, caller, provider, row }: Target): Promise<UnsavedWorkReport> => {
+/** `mergedCommits`: commits of merged pull requests, which are saved on GitHub. */
+export const findUnsavedWork = async (
+  { context, caller, provider, row }: Target,
+  mergedCommits: readonly string[] = [],
+): Promise<UnsavedWorkReport> => {
   caller.onPhase('looking for unsaved work')
   // An earlier result is about another time.
   context.registry.setUnsavedWork(row.ticket, null)
   try {
     const options = { deadline: UNSAVED_WORK_DEADLINE_MS, signal: caller.signal }
-    return parseUnsavedWork((await runInGuest(context, provider, row.vmId, unsavedWorkScript(), options)).stdout)
+    const script = unsavedWorkScript(mergedCommits)
+    return parseUnsavedWork((await runInGuest(context, provider, row.vmId, script, options)).stdout)
   } catch (error) {
     const failure = failureOf(error, 'running a script in the machine')
     if (failure.kind === 'cancelled') throw error

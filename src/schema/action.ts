@@ -5,6 +5,7 @@ import {
   commit,
   count,
   described,
+  fullCommit,
   imageName,
   prose,
   repository,
@@ -51,6 +52,10 @@ export type MachineSpec = v.InferOutput<typeof machineSpec>
 const checkpointRetention = v.object({ newest: count, days: v.nullable(count) })
 export type CheckpointRetention = v.InferOutput<typeof checkpointRetention>
 
+export const MAX_MERGED_COMMITS = 1_000
+/** Commits of the ticket's merged pull requests. These and their ancestors are saved on GitHub, so they are not unsaved work. */
+const mergedCommits = v.optional(v.pipe(v.array(fullCommit), v.maxLength(MAX_MERGED_COMMITS)))
+
 const common = {
   ticket,
   by: requester,
@@ -66,7 +71,7 @@ const common = {
 export const action = v.variant('kind', [
   v.object({ kind: v.literal('create'), ...common, machine: v.optional(machineSpec) }),
   v.object({ kind: v.literal('start'), ...common }),
-  v.object({ kind: v.literal('stop'), ...common }),
+  v.object({ kind: v.literal('stop'), ...common, mergedCommits }),
   v.object({
     kind: v.literal('checkpoint'),
     ...common,
@@ -79,7 +84,7 @@ export const action = v.variant('kind', [
   /** `name` null: the newest checkpoint that a restore did not make. */
   v.object({ kind: v.literal('restore'), ...common, name: v.nullable(checkpointName) }),
   v.object({ kind: v.literal('delete-checkpoint'), ...common, name: checkpointName }),
-  v.object({ kind: v.literal('delete'), ...common, force: v.boolean() }),
+  v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
   v.object({ kind: v.literal('move'), ...common, from: ticket }),
   /** Reads and reports. `about`: the part to report; all of it when absent. */

@@ -34,5 +34,7 @@ export const providerName = v.pipe(v.string(), v.regex(PROVIDER_NAME))
 export const imageName = v.pipe(v.string(), v.regex(IMAGE_NAME))
 /** A commit: SHA-1 or SHA-256, perhaps shortened. */
 export const commit = v.pipe(v.string(), v.regex(/^[0-9a-f]{7,64}$/i))
+/** A whole commit id. */
+export const fullCommit = v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/))
 /** `owner/name` on GitHub. */
 export const repository = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/[A-Za-z0-9._-]{1,100}$/))

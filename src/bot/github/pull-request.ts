@@ -1,6 +1,8 @@
 /** Pull requests, as GitHub's API describes them. */
 import type { PullRequestNow } from '../../../handlers/handler.ts'
+import * as v from 'valibot'
 import type { PullRequestRef } from '../../schema/action.ts'
+import { fullCommit } from '../../schema/basics.ts'
 import { githubFailure, type Octokit, parts, statusOf } from './client.ts'
 
 /** What is read of a pull request, alone or in a list. */
@@ -41,6 +43,30 @@ export const readPullRequest = async (
   } catch (error) {
     if (statusOf(error) === 404) return null
     throw githubFailure(error, `reading ${nameOf(pullRequest)}`, now)
+  }
+}
+
+/** GitHub lists at most this many commits of a pull request (https://docs.github.com/rest/pulls/pulls#list-commits-on-a-pull-request). */
+const MAX_LISTED_COMMITS = 250
+
+/** The ids of its head and of its commits. Of more than 250 commits, GitHub lists the first 250. */
+export const pullRequestCommits = async (
+  octokit: Octokit,
+  pullRequest: PullRequestRef,
+  now: number,
+): Promise<string[]> => {
+  const place = { ...parts(pullRequest.repo), pull_number: pullRequest.number }
+  try {
+    const { data } = await octokit.rest.pulls.get(place)
+    const ids = [data.head.sha]
+    for (let page = 1; page * 100 <= MAX_LISTED_COMMITS + 100; page += 1) {
+      const { data: commits } = await octokit.rest.pulls.listCommits({ ...place, per_page: 100, page })
+      ids.push(...commits.map(({ sha }) => sha))
+      if (commits.length < 100) break
+    }
+    return [...new Set(ids)].filter(id => v.is(fullCommit, id)).slice(0, MAX_LISTED_COMMITS)
+  } catch (error) {
+    throw githubFailure(error, `reading the commits of ${nameOf(pullRequest)}`, now)
   }
 }
 

@@ -2,10 +2,11 @@
 import type { Settlement, StoredDelivery } from '../../store/port.ts'
 import { decideGitHub, decideScheduled, type GitHubContext } from './decide-github.ts'
 import { decideJira, type JiraContext } from './decide-jira.ts'
+import { withMergedCommits } from './merged-commits.ts'
 
 export type DecideContext = GitHubContext & JiraContext
 
 const bySource = { github: decideGitHub, jira: decideJira, clock: decideScheduled }
 
-export const decide = (context: DecideContext, delivery: StoredDelivery): Promise<Settlement> =>
-  bySource[delivery.source](context, delivery)
+export const decide = async (context: DecideContext, delivery: StoredDelivery): Promise<Settlement> =>
+  withMergedCommits(context, await bySource[delivery.source](context, delivery))

@@ -18,11 +18,11 @@ import { runInGuest } from '../ssh/guest.ts'
 const SAVE_DEADLINE_MS = 30 * 60_000
 
 /** Starts a machine that was stopped with unsaved work in it. */
-const findBeforeDelete = async (target: Target): Promise<UnsavedWorkReport> => {
+const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[]): Promise<UnsavedWorkReport> => {
   const { provider, row } = target
   const observed = await observe(provider, row)
   if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
-  if (observed === 'running') return findUnsavedWork(target)
+  if (observed === 'running') return findUnsavedWork(target, mergedCommits)
   const earlier = row.unsavedWork
   if (earlier === null) return { known: false, reason: 'the machine is stopped, and was not checked when it stopped' }
   if (!earlier.known) return earlier
@@ -30,7 +30,7 @@ const findBeforeDelete = async (target: Target): Promise<UnsavedWorkReport> => {
   target.caller.onPhase('starting it to save its work')
   await converge(target, 'running')
   await waitUntilReady(target)
-  return findUnsavedWork(target)
+  return findUnsavedWork(target, mergedCommits)
 }
 
 /** A path for a message, which may be published: it does not show whose home directory it is in. */
@@ -40,9 +40,9 @@ const underHome = ({ config }: RunnerContext, path: string): string => {
 }
 
 /** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
-const rescueWork = async (target: Target): Promise<string | null> => {
+const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Promise<string | null> => {
   const { context, caller, by, provider, row } = target
-  const unsaved = await findBeforeDelete(target)
+  const unsaved = await findBeforeDelete(target, mergedCommits)
   if (isNothingUnsaved(unsaved)) return null
   context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
   if (!unsaved.known) throw fail('unsaved-work', describeUnsavedWork(unsaved))
@@ -105,7 +105,7 @@ const deleted = (ticket: string, rescued: string | null) => ({
   rescued: rescued ?? undefined,
 })
 
-export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { ticket, force, by }) => {
+export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { ticket, force, by, mergedCommits }) => {
   const { context, id, caller } = operation
   const { registry } = context
   const row = registry.environment(ticket)
@@ -117,7 +117,7 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())
     try {
-      const saved = await rescueWork(target)
+      const saved = await rescueWork(target, mergedCommits)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
     } catch (error) {
       if (caller.signal.aborted || failureOf(error, '').kind === 'cancelled') throw error

@@ -3,7 +3,7 @@ import { findUnsavedWork, observe, recordObserved, shutDown } from '../machine.t
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { toUnsavedWork } from '../rescue/unsaved-work.ts'
 
-export const stop: ActionRunner<'stop'> = async (operation, { ticket, by }) => {
+export const stop: ActionRunner<'stop'> = async (operation, { ticket, by, mergedCommits }) => {
   const { context } = operation
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
@@ -13,7 +13,7 @@ export const stop: ActionRunner<'stop'> = async (operation, { ticket, by }) => {
     recordObserved(context, row, 'stopped')
     return { skipped: `${ticket} is already stopped` }
   }
-  const unsaved = observed === 'running' ? await findUnsavedWork(target) : null
+  const unsaved = observed === 'running' ? await findUnsavedWork(target, mergedCommits) : null
   await shutDown(target)
   // Not earlier: while it runs, more work may be done in it.
   if (unsaved !== null) context.registry.setUnsavedWork(ticket, toUnsavedWork(unsaved))

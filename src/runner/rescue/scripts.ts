@@ -1,11 +1,13 @@
 /** The two scripts that run in a guest. Each begins with its variables and the part that both share. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import * as v from 'valibot'
+import { fullCommit } from '../../schema/basics.ts'
 import { MAX_REPOSITORIES } from './unsaved-work.ts'
 
 const readPart = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8')
 
-/** Variables are whole numbers: nothing that a guest or a person wrote becomes part of a script. */
+/** These variables are whole numbers: nothing that a guest or a person wrote becomes part of a script. */
 const assemble = (part: string, variables: Record<string, number>): string => {
   const assignments = Object.entries(variables).map(([name, value]) => {
     if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${name} must be a whole number, not ${value}`)
@@ -14,8 +16,14 @@ const assemble = (part: string, variables: Record<string, number>): string => {
   return [...assignments, readPart('repositories.sh'), readPart(part)].join('')
 }
 
-/** Prints the unsaved work of all repositories; `parseUnsavedWork` reads it. */
-export const unsavedWorkScript = (): string => assemble('unsaved-work.sh', { max_repositories: MAX_REPOSITORIES })
+/**
+ * Prints the unsaved work of all repositories; `parseUnsavedWork` reads it. `mergedCommits`: whole ids of commits that are saved
+ * elsewhere, with their ancestors.
+ */
+export const unsavedWorkScript = (mergedCommits: readonly string[] = []): string => {
+  for (const id of mergedCommits) if (!v.is(fullCommit, id)) throw new RangeError('a merged commit must be a whole id')
+  return `merged='${mergedCommits.join(' ')}'\n${assemble('unsaved-work.sh', { max_repositories: MAX_REPOSITORIES })}`
+}
 
 /**
  * Prints a bundle of one repository, and a report on standard error that `parseBundleReport` reads. `line`: the repository's line

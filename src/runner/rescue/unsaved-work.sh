@@ -6,6 +6,9 @@
 # A count is `?` where git cannot read the repository. A last line `end` shows that the answer is complete. A repository inside
 # another one, submodule or not, has a line of its own; the outer one counts only the commit that it points to.
 
+# Set beforehand: merged, the ids of commits that merged pull requests hold. They and their ancestors are saved.
+: "${merged?}"
+
 count_lines() { printf '%s\n' "$1" | grep -c . || :; }
 
 # The number of lines that a git command prints.
@@ -39,6 +42,15 @@ has_unlisted() {
   done | grep -q unlisted
 }
 
+# Those of $merged that are commits of this repository.
+merged_here() {
+  [ -n "$merged" ] || return 0
+  # shellcheck disable=SC2086 # one id a line
+  printf '%s\n' $merged |
+    safe_git -c safe.directory='*' -C "$repository" cat-file --batch-check='%(objecttype) %(objectname)' 2>/dev/null |
+    sed -n 's/^commit \([0-9a-f]*\)$/\1/p'
+}
+
 printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
   [ -n "$dotgit" ] || continue
   select_repository "$dotgit"
@@ -56,7 +68,8 @@ printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
     # A stash without its log counts as one.
     [ "$stashes" != 0 ] || stashes=1
   fi
-  unpushed=$(count rev-list ${head:+HEAD} --branches --tags --not --remotes)
+  # shellcheck disable=SC2046 # each id is a word
+  unpushed=$(count rev-list ${head:+HEAD} --branches --tags --not --remotes $(merged_here))
   printf '%s\t%s\t%s\t%s\t%s\n' "$uncommitted" "$untracked" "$stashes" "$unpushed" "$printable_path"
 done
 echo end

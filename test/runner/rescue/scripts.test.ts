@@ -3,7 +3,7 @@ import { bundleScript, unsavedWorkScript } from '../../../src/runner/rescue/scri
 
 test('a script begins with its variables, and then the part that both share', () => {
   expect(bundleScript(7)).toMatch(/^max_repositories=200\nline=7\n# shellcheck shell=sh\n/)
-  expect(unsavedWorkScript()).toMatch(/^max_repositories=200\n# shellcheck shell=sh\n/)
+  expect(unsavedWorkScript()).toMatch(/^merged=''\nmax_repositories=200\n# shellcheck shell=sh\n/)
 })
 
 test.for([1.5, -1, Number.NaN, Number.POSITIVE_INFINITY, '1; reboot'])('%j is not a line number', line => {
