@@ -18,7 +18,7 @@ beforeEach(async () => {
 
 /** The simulator lists the commit that the branch began at as well. */
 const all = (ids: readonly string[]) => expect.arrayContaining([...ids])
-const lastAction = async () => (await desk.actionsOf(ticket)).at(-1)
+const lastAction = async () => (await desk.actionsOf(ticket)).findLast(({ kind }) => kind !== 'checkpoint')
 const pushTwice = async (branch: string) => [await desk.github.push(branch), await desk.github.push(branch)].reverse()
 const mergeOf = async (branch: string) => {
   const commits = await pushTwice(branch)
