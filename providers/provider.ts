@@ -151,7 +151,7 @@ export type Provider = {
   runInGuest?(
     id: string,
     script: string,
-    options?: Pick<RunOptions, 'deadline' | 'signal' | 'into'>,
+    options?: Pick<RunOptions, 'deadline' | 'signal' | 'into' | 'maxOutput'>,
   ): Promise<{ stdout: string; stderr: string; exitCode: number }>
   /** With `runInGuest`: the program that opens a shell in the guest, or runs one command line there (`command` null: a shell). */
   shellInGuest?(

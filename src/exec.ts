@@ -21,6 +21,10 @@ export type RunOptions = {
   doing?: string
   /** Standard output goes unchanged into this new file (0600) and is not returned. More than `limit` bytes is a failure. */
   into?: { file: string; limit: number }
+  /** Characters of standard output, and of standard error, that are read; more is a failure. 16 Mi by default. */
+  maxOutput?: number
+  /** What each process of the program may take, for a program that reads what a guest sent. Not on Windows. */
+  limits?: { memoryBytes: number; cpuSeconds: number; fileBytes: number }
 }
 type Ran = { stdout: string; stderr: string; exitCode: number; milliseconds: number }
 export type Run = (program: string, argv: readonly string[], options?: RunOptions) => Promise<Ran>
@@ -40,11 +44,31 @@ type Environment = Readonly<Record<string, string | undefined>>
 const DEFAULT_DEADLINE_MS = 60_000
 /** Milliseconds between SIGTERM and SIGKILL. */
 const FORCE_KILL_AFTER_MS = 2_000
-const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+const MAX_OUTPUT = 16 * 1024 * 1024
 /** Characters of standard error in a failure: the reason is at its end. */
 const MAX_MESSAGE = 4_000
 /** The variables that every program may see; none holds a credential. A provider's programs see those of its description besides. */
 const PASSED_ON = ['PATH', 'HOME', 'USER', 'LOGNAME', 'TMPDIR', 'SystemRoot']
+
+/**
+ * Sets limits that the program and all that it starts inherit, and becomes the program: POSIX has no other way to begin under
+ * limits. Memory is what a process allocates (RLIMIT_DATA); files that it maps are the kernel's to drop. A stricter limit stays.
+ */
+const WITH_LIMITS = `limit() { ulimit "$1" "$2" 2>/dev/null || [ "$(ulimit "$1")" != unlimited ] || { echo "cannot limit the program" >&2; exit 126; }; }
+limit -c 0; limit -d "$1"; limit -t "$2"; limit -f "$3"; shift 3; exec "$@"`
+
+/** The command line that starts the program under its limits. The shell's text is constant; the rest are its arguments. */
+const limited = (
+  program: string,
+  argv: readonly string[],
+  limits: RunOptions['limits'],
+): [program: string, argv: readonly string[]] => {
+  if (limits === undefined || process.platform === 'win32') return [program, argv]
+  const { memoryBytes, cpuSeconds, fileBytes } = limits
+  // In KiB, seconds, and blocks of 512 bytes.
+  const values = [memoryBytes / 1024, cpuSeconds, fileBytes / 512].map(value => String(Math.ceil(value)))
+  return ['/bin/sh', ['-c', WITH_LIMITS, 'sh', ...values, program, ...argv]]
+}
 
 /** Passes bytes on until there are more than `limit`, then calls `onExcess`. */
 const limitBytes = (limit: number, onExcess: () => void) => {
@@ -88,12 +112,21 @@ const explainNothing = explainBy([])
 
 /** Throws unless the program ended well. */
 const check = (program: string, doing: string, options: RunOptions, ran: Result, isTooLong: boolean): void => {
-  const { into, deadline = DEFAULT_DEADLINE_MS, answers = [], explain = explainNothing } = options
+  const {
+    into,
+    deadline = DEFAULT_DEADLINE_MS,
+    answers = [],
+    explain = explainNothing,
+    maxOutput = MAX_OUTPUT,
+  } = options
   if (isTooLong) throw fail('refused', `${doing}: it printed more than ${into?.limit} bytes`)
+  if (ran.isMaxBuffer) throw fail('refused', `${doing}: it printed more than ${maxOutput} characters`)
   if (ran.isCanceled) throw fail('cancelled', `${doing}: cancelled`)
   if (ran.timedOut)
     throw fail('timeout', `${doing}: no answer within ${deadline / 1000} s`, `Check whether ${program} hangs.`)
-  if (ran.code === 'ENOENT') throw notInstalled(program, doing)
+  // With limits it is the shell that does not find it.
+  if (ran.code === 'ENOENT' || (options.limits !== undefined && ran.exitCode === 127))
+    throw notInstalled(program, doing)
   if (into !== undefined && ran.code === 'ENOSPC')
     throw fail('disk-full', `${doing}: the disk of ${into.file} is full`, 'Free disk space and try again.')
   // A program may end well although its output could not be written.
@@ -119,7 +152,7 @@ export const openRun =
     }: { onCommand?: OnCommand; interrupt?: AbortSignal; passOn?: readonly string[] } = {},
   ): Run =>
   async (program, argv, options = {}) => {
-    const { into, input, signal, deadline = DEFAULT_DEADLINE_MS } = options
+    const { into, input, signal, deadline = DEFAULT_DEADLINE_MS, maxOutput = MAX_OUTPUT } = options
     const tooLong = new AbortController()
     // Ctrl-C ends the commands that run now, not those that undo them afterwards.
     const signals = [signal, interrupt?.aborted ? undefined : interrupt, tooLong.signal].filter(
@@ -133,7 +166,7 @@ export const openRun =
       killDescendants: true,
       timeout: Math.ceil(deadline),
       forceKillAfterDelay: FORCE_KILL_AFTER_MS,
-      maxBuffer: MAX_OUTPUT_BYTES,
+      maxBuffer: maxOutput,
       ...(input === undefined ? { stdin: 'ignore' } : { input }),
       cancelSignal: AbortSignal.any(signals),
       ...(into === undefined
@@ -143,7 +176,7 @@ export const openRun =
     const execa = await loadExeca()
     if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
     const start = performance.now()
-    const ran = await execa(program, argv, execaOptions)
+    const ran = await execa(...limited(program, argv, options.limits), execaOptions)
     const milliseconds = performance.now() - start
     onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: input !== undefined })
     const doing = options.doing ?? [program, ...argv].join(' ').slice(0, 300)

@@ -13,6 +13,8 @@ import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
 const UNSAVED_WORK_DEADLINE_MS = 60_000
+/** Characters: a line of at most 250 for each of 200 repositories. */
+const MAX_UNSAVED_WORK = 100_000
 const WAIT_MS = 250
 /** How long a hypervisor may report `creating`. */
 const CREATING_DEADLINE_MS = 5 * 60_000
@@ -139,7 +141,7 @@ export const findUnsavedWork = async (
   // An earlier result is about another time.
   context.registry.setUnsavedWork(row.ticket, null)
   try {
-    const options = { deadline: UNSAVED_WORK_DEADLINE_MS, signal: caller.signal }
+    const options = { deadline: UNSAVED_WORK_DEADLINE_MS, signal: caller.signal, maxOutput: MAX_UNSAVED_WORK }
     const script = unsavedWorkScript(mergedCommits)
     return parseUnsavedWork((await runInGuest(context, provider, row.vmId, script, options)).stdout)
   } catch (error) {

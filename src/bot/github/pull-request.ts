@@ -1,6 +1,7 @@
 /** Pull requests, as GitHub's API describes them. */
-import type { PullRequestNow } from '../../../handlers/handler.ts'
+
 import * as v from 'valibot'
+import type { PullRequestNow } from '../../../handlers/handler.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { fullCommit } from '../../schema/basics.ts'
 import { githubFailure, type Octokit, parts, statusOf } from './client.ts'

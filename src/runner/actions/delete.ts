@@ -15,8 +15,6 @@ import { type ActionRunner, earlierAttempts, type Target, targetOf, throwIfCance
 import { describeUnsavedWork, isNothingUnsaved, toUnsavedWork, type UnsavedWorkReport } from '../rescue/unsaved-work.ts'
 import { runInGuest } from '../ssh/guest.ts'
 
-const SAVE_DEADLINE_MS = 30 * 60_000
-
 /** Starts a machine that was stopped with unsaved work in it. */
 const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[]): Promise<UnsavedWorkReport> => {
   const { provider, row } = target
@@ -50,8 +48,7 @@ const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Pr
   const { signal, onPhase } = caller
   const folder = await rescue(context, row, unsaved.repositories, {
     ...{ by, signal, onPhase },
-    stream: (script, into) =>
-      runInGuest(context, provider, row.vmId, script, { into, deadline: SAVE_DEADLINE_MS, signal }),
+    stream: (script, into, deadline) => runInGuest(context, provider, row.vmId, script, { into, deadline, signal }),
   })
   return `unsaved work (${describeUnsavedWork(unsaved)}) is rescued in ${underHome(context, folder)}`
 }

@@ -11,6 +11,9 @@ const OID = '[0-9a-f]{40}(?:[0-9a-f]{24})?'
 const REF_LINE = new RegExp(`^ref\t(${OID})\t(refs/[^\\0-\\x20\\x7f~^:?*[\\\\]{1,500})$`)
 const SHALLOW_LINE = new RegExp(`^shallow\t(${OID})$`)
 
+/** Each ref becomes a file on this host. */
+const MAX_LINES = 20_000
+
 export const isSha256 = ({ refs }: BundleReport): boolean => [...refs.values()].some(oid => oid.length === 64)
 export const countStashes = ({ refs }: BundleReport): number =>
   [...refs.keys()].filter(name => name.startsWith(`${RESCUED}stash-`)).length
@@ -32,6 +35,8 @@ export const parseBundleReport = (stderr: string, path: string): BundleReport =>
   const paths = linesOf('path')
   if (paths.length !== 1 || paths[0] !== `path\t${path}`)
     throw fail('unsaved-work', 'the repositories of the machine changed during the search')
+  if (linesOf('ref').length > MAX_LINES || linesOf('shallow').length > MAX_LINES)
+    throw fail('unsaved-work', `the repository has more than ${MAX_LINES} branches, tags and stashes`)
   const refs = linesOf('ref').map(line => line.match(REF_LINE))
   const shallow = linesOf('shallow').map(line => line.match(SHALLOW_LINE))
   if (refs.length === 0 || refs.includes(null) || shallow.includes(null))

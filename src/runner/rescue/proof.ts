@@ -1,14 +1,36 @@
 /** Proves a bundle by reading it back with git on this host. */
 import { closeSync, openSync, readSync } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { devNull } from 'node:os'
 import { join } from 'node:path'
-import { fail } from '../../errors.ts'
+import { explainBy, fail } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-report.ts'
 import type { UnsavedRepository } from './unsaved-work.ts'
 
 const DEADLINE_MS = 10 * 60_000
+const MIB = 1024 ** 2
+
+/**
+ * What each git process may take to read a bundle of this size. git streams files above `core.bigFileThreshold`, so that an
+ * honest bundle needs little: the memory for its index of objects and for a few deltas. Packs unfold a thousandfold.
+ */
+const limitsFor = (bundleBytes: number) => ({
+  memoryBytes: Math.min(256 * MIB + 2 * bundleBytes, 2048 * MIB),
+  cpuSeconds: Math.min(60 + bundleBytes / MIB, DEADLINE_MS / 1000),
+  // The pack, or its index: 32 bytes for each object.
+  fileBytes: bundleBytes + 64 * MIB,
+})
+
+const explainGit = explainBy([
+  [
+    // git 2.39, and the signals of the kernel for processor time and file size
+    /out of memory|malloc failed|cannot allocate memory|unable to create thread|SIGXCPU|SIGXFSZ|died of signal 2[45]|file too large/i,
+    'unsaved-work',
+    null,
+    'git on this host would need more memory, processor time or disk space for it than one machine may take',
+  ],
+])
 
 /** A complete bundle: one with `@filter` may lack objects, and one with `-<id>` lines needs commits that it does not hold. */
 const HEADER = /^# v(?:2 git bundle\n|3 git bundle\n(?:@object-format=sha(?:1|256)\n)?)(?=[0-9a-f])/
@@ -23,16 +45,22 @@ const readHeader = (file: string): string => {
   }
 }
 
-export type HostGit = (doing: string, argv: readonly string[]) => Promise<string>
+/** `bundleBytes`: the size of the bundle that it reads. Returns git's standard output. */
+export type HostGit = (doing: string, argv: readonly string[], bundleBytes: number) => Promise<string>
 
-/** git on this host, with no configuration, hook or protocol that a bundle could use. Returns its standard output. */
+/** Every object stays in its pack: loose objects would be written as large as they unfold. */
+const GIT_CONFIG = [
+  ...[`core.hooksPath=${devNull}`, 'core.bigFileThreshold=32m', 'core.deltaBaseCacheLimit=32m', 'pack.threads=1'],
+  ...['fetch.unpackLimit=1', 'fetch.fsckObjects=false', 'gc.auto=0', 'maintenance.auto=false'],
+].flatMap(setting => ['-c', setting])
+
+/**
+ * git on this host under limits, with no configuration, hook or protocol that a bundle could use. `left` gives the milliseconds
+ * that are left for everything.
+ */
 export const openHostGit =
-  (run: Run, signal: AbortSignal): HostGit =>
-  async (doing, argv) => {
-    const config = [
-      ...['-c', `core.hooksPath=${devNull}`, '-c', 'core.bigFileThreshold=32m', '-c', 'gc.auto=0'],
-      ...['-c', 'maintenance.auto=false', '-c', 'fetch.fsckObjects=false'],
-    ]
+  (run: Run, signal: AbortSignal, left: () => number): HostGit =>
+  async (doing, argv, bundleBytes) => {
     const env = {
       GIT_CONFIG_GLOBAL: devNull,
       GIT_CONFIG_NOSYSTEM: '1',
@@ -40,7 +68,9 @@ export const openHostGit =
       GIT_NO_REPLACE_OBJECTS: '1',
       GIT_ALLOW_PROTOCOL: 'file',
     }
-    return (await run('git', [...config, ...argv], { doing, deadline: DEADLINE_MS, signal, env })).stdout
+    const deadline = Math.min(DEADLINE_MS, left())
+    const options = { doing, deadline, signal, env, explain: explainGit, limits: limitsFor(bundleBytes) }
+    return (await run('git', [...GIT_CONFIG, ...argv], options)).stdout
   }
 
 const splitLines = (text: string): string[] => text.split('\n').filter(line => line !== '')
@@ -76,20 +106,27 @@ export const proveBundle = async (
 ): Promise<{ commits: number; files: number }> => {
   if (!HEADER.test(readHeader(bundle))) throw unproven('it is not a complete git bundle')
   const proof = join(folder, 'proof')
-  const git = (...argv: string[]) => hostGit('reading the bundle back', ['--git-dir', proof, ...argv])
+  const { size } = await stat(bundle)
+  const git = (...argv: string[]) => hostGit('reading the bundle back', ['--git-dir', proof, ...argv], size)
+  const reported = [...report.refs].map(([name, oid]) => `${oid} ${name}`)
+  const requireReported = (lines: string) => {
+    // A bundle holds HEAD beside its refs.
+    const actual = splitLines(lines).filter(line => !line.endsWith(' HEAD'))
+    if (actual.sort().join('\n') !== reported.sort().join('\n'))
+      throw unproven('its refs are not those that the machine reported')
+  }
   try {
-    await hostGit('making a repository to read the bundle back', [
-      ...['init', '--quiet', '--bare', '--template=', ...(isSha256(report) ? ['--object-format=sha256'] : []), proof],
-    ])
+    const format = isSha256(report) ? ['--object-format=sha256'] : []
+    const init = ['init', '--quiet', '--bare', '--template=', ...format, proof]
+    await hostGit('making a repository to read the bundle back', init, size)
     if (report.shallow.length > 0) await writeFile(join(proof, 'shallow'), `${report.shallow.join('\n')}\n`)
     const quiet = ['--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules']
+    // Each ref becomes a file: not before it is known how many they are.
+    requireReported(await git('bundle', 'list-heads', bundle))
     await git('fetch', ...quiet, bundle, '+refs/*:refs/*')
     await git('fsck', '--connectivity-only', '--no-dangling', '--no-progress')
 
-    const actual = splitLines(await git('for-each-ref', '--format=%(objectname) %(refname)'))
-    const reported = [...report.refs].map(([name, oid]) => `${oid} ${name}`)
-    if (actual.sort().join('\n') !== reported.sort().join('\n'))
-      throw unproven('its refs are not those that the machine reported')
+    requireReported(await git('for-each-ref', '--format=%(objectname) %(refname)'))
     const stashes = countStashes(report)
     if (stashes < unsaved.stashes) throw unproven(`it has ${stashes} of ${unsaved.stashes} stashes`)
     const commits = Number(await git('rev-list', '--count', '--all'))

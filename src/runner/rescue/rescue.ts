@@ -22,29 +22,40 @@ import type { UnsavedRepository } from './unsaved-work.ts'
 const MAX_BUNDLE_BYTES = 20 * 1024 ** 3
 const KEPT_FREE_BYTES = 1024 ** 3
 
+/** For all repositories of a machine together, and for the transfer of one. */
+const DEADLINE_MS = 60 * 60_000
+const TRANSFER_DEADLINE_MS = 30 * 60_000
+
 type Machine = { ticket: Ticket; provider: string; vmId: string; baseImage: string }
 type Options = {
-  /** Runs a script in the guest, with its standard output in a new file of at most `limit` bytes. */
-  stream: (script: string, into: { file: string; limit: number }) => Promise<{ stderr: string }>
+  /** Runs a script in the guest, with its standard output in a new file of at most `limit` bytes. `deadline`: milliseconds. */
+  stream: (script: string, into: { file: string; limit: number }, deadline: number) => Promise<{ stderr: string }>
   by: Requester
   signal: AbortSignal
   onPhase: (phase: string) => void
 }
 
-/** The size that a bundle may have. Its proof takes about as much space again. */
+/** The size that a bundle may have. Its proof takes at most twice as much again: the pack and its index. */
 const bundleLimit = async (folder: string): Promise<number> => {
   const disk = await statfs(folder)
-  const bytes = Math.floor((disk.bavail * disk.bsize - KEPT_FREE_BYTES) / 2)
+  const bytes = Math.floor((disk.bavail * disk.bsize - KEPT_FREE_BYTES) / 3)
   if (bytes <= 0)
     throw fail('disk-full', `the disk of ${folder} has less than 1 GiB free`, 'Free disk space and try again.')
   return Math.min(MAX_BUNDLE_BYTES, bytes)
 }
 
-type Save = Options & { git: HostGit; machine: Machine; parent: string; unfinished: string; folder: string }
+type Save = Options & {
+  git: HostGit
+  left: () => number
+  machine: Machine
+  parent: string
+  unfinished: string
+  folder: string
+}
 
 /** Saves one repository as `<number>-<name>.bundle`, and returns its entry in the note. */
 const saveRepository = async (
-  { git, machine, parent, unfinished, folder, stream, onPhase }: Save,
+  { git, left, machine, parent, unfinished, folder, stream, onPhase }: Save,
   repository: UnsavedRepository,
   number: number,
 ) => {
@@ -53,7 +64,8 @@ const saveRepository = async (
   const name = `${number}-${slug}`
   const bundle = join(unfinished, `${name}.bundle`)
   onPhase('saving unsaved work')
-  const { stderr } = await stream(bundleScript(line), { file: bundle, limit: await bundleLimit(parent) })
+  const into = { file: bundle, limit: await bundleLimit(parent) }
+  const { stderr } = await stream(bundleScript(line), into, Math.min(TRANSFER_DEADLINE_MS, left()))
   const report = parseBundleReport(stderr, work.path)
   onPhase('checking the saved work')
   const proven = await proveBundle(git, unfinished, bundle, report, repository)
@@ -109,9 +121,15 @@ export const rescue = async (
   repositories: readonly UnsavedRepository[],
   options: Options,
 ): Promise<string> => {
-  const git = openHostGit(run, options.signal)
+  const until = performance.now() + DEADLINE_MS
+  const left = () => {
+    const milliseconds = until - performance.now()
+    if (milliseconds > 0) return milliseconds
+    throw fail('timeout', `saving the work of one machine took more than ${DEADLINE_MS / 60_000} minutes`)
+  }
+  const git = openHostGit(run, options.signal, left)
   // Without git nothing can be proven: find out before anything is transferred.
-  await git('checking for git on this host, which proves the saved work', ['--version'])
+  await git('checking for git on this host, which proves the saved work', ['--version'], 0)
   const parent = rescuedFolder(home)
   await mkdir(parent, { recursive: true, mode: 0o700 })
   const savedAt = clock()
@@ -119,7 +137,7 @@ export const rescue = async (
   const unfinished = join(parent, unfinishedName(machine.ticket, randomBytes(4).toString('hex')))
   await mkdir(unfinished, { mode: 0o700 })
   try {
-    await saveAll({ ...options, git, machine, parent, unfinished, folder }, repositories, savedAt)
+    await saveAll({ ...options, git, left, machine, parent, unfinished, folder }, repositories, savedAt)
     flush(unfinished)
     await rename(unfinished, folder)
     flush(parent)

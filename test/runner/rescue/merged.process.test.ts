@@ -88,7 +88,14 @@ test('a tree, a file and a tag are not commits, and make nothing saved', async (
   })
 })
 
-test.for([['--all'], ['HEAD'], ["'; touch x; '"], ['$(touch x)'], ['abc1234'], ['A'.repeat(40)], [`${'a'.repeat(40)}\n`]])(
-  'the script takes no %j for a commit',
-  ([id = '']) => expect(() => unsavedWorkScript([id])).toThrow('must be a whole id'),
+test.for([
+  ['--all'],
+  ['HEAD'],
+  ["'; touch x; '"],
+  ['$(touch x)'],
+  ['abc1234'],
+  ['A'.repeat(40)],
+  [`${'a'.repeat(40)}\n`],
+])('the script takes no %j for a commit', ([id = '']) =>
+  expect(() => unsavedWorkScript([id])).toThrow('must be a whole id'),
 )
