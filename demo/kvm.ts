@@ -3,14 +3,18 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { debianPackages } from '../providers/kvm/systems.ts'
+import { pick } from '../src/exec.ts'
 
 const root = resolve(import.meta.dirname, '..')
 /** The state of libvirt's own namespaces, with the base image. */
 const NAMESPACE_STATE = '/var/tmp/agent-swarm-demo'
 
+/** What apt, mmdebstrap and a terminal need; no credential. */
+const PASSED_ON = ['TERM', 'LANG', 'TZ', 'http_proxy', 'https_proxy', 'no_proxy', 'NODE_COMPILE_CACHE']
+
 const run = (file: string, words: string[], environment: Record<string, string> = {}): Promise<number> =>
   new Promise(resolve => {
-    const child = spawn(file, words, { stdio: 'inherit', env: { ...process.env, ...environment } })
+    const child = spawn(file, words, { stdio: 'inherit', env: { ...pick(process.env, PASSED_ON), ...environment } })
     // Passed on, because it must clean up its machines before we end.
     const pass = (signal: NodeJS.Signals) => child.kill(signal)
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

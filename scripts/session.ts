@@ -5,6 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { pick } from '../src/exec.ts'
 import { onTerminal } from '../test/support/terminal.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -35,7 +36,7 @@ const typed = (words: readonly string[]) => words.map(word => (/^[\w./-]+$/.test
 
 const home = mkdtempSync(join(tmpdir(), 'agent-swarm-session-'))
 const environment = {
-  ...process.env,
+  ...pick(process.env, ['TERM', 'LANG']),
   HOME: home,
   AGENT_SWARM_HOME: join(home, '.agent-swarm'),
   AGENT_SWARM_PROVIDER: 'kvm',

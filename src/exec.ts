@@ -50,6 +50,12 @@ const MAX_MESSAGE = 4_000
 /** The variables that every program may see; none holds a credential. A provider's programs see those of its description besides. */
 const PASSED_ON = ['PATH', 'HOME', 'USER', 'LOGNAME', 'TMPDIR', 'SystemRoot']
 
+/** What a program on a person's terminal sees besides: how to draw, and the person's language. */
+const ON_TERMINAL = [
+  ...['TERM', 'COLORTERM', 'NO_COLOR', 'LANG', 'LANGUAGE', 'LC_ALL', 'LC_CTYPE', 'LC_MESSAGES', 'LC_TIME'],
+  ...['LC_COLLATE', 'LC_NUMERIC', 'TZ', 'SHELL', 'EDITOR', 'VISUAL', 'PAGER'],
+]
+
 /**
  * Sets limits that the program and all that it starts inherit, and becomes the program: POSIX has no other way to begin under
  * limits. Memory is what a process allocates (RLIMIT_DATA); files that it maps are the kernel's to drop. A stricter limit stays.
@@ -83,14 +89,18 @@ const limitBytes = (limit: number, onExcess: () => void) => {
   } as const
 }
 
-/** The C locale: the tables of what a tool's messages mean are in English. */
-const visibleEnvironment = (environment: Environment, names: readonly string[]): Record<string, string> => ({
-  ...Object.fromEntries(
+/** The general variables and these. */
+export const pick = (environment: Environment, names: readonly string[]): Record<string, string> =>
+  Object.fromEntries(
     [...PASSED_ON, ...names].flatMap(name => {
       const value = environment[name]
       return value === undefined ? [] : [[name, value]]
     }),
-  ),
+  )
+
+/** The C locale: the tables of what a tool's messages mean are in English. */
+const visibleEnvironment = (environment: Environment, names: readonly string[]): Record<string, string> => ({
+  ...pick(environment, names),
   LC_ALL: 'C',
 })
 
@@ -184,18 +194,21 @@ export const openRun =
     return { stdout: String(ran.stdout ?? ''), stderr: ran.stderr, exitCode: ran.exitCode ?? 1, milliseconds }
   }
 
-/** Starts a program that outlives this process, with its output in the file `output`. `ended` gives its exit code if it ends before us. */
+/**
+ * Starts a program that outlives this process, with its output in the file `output`. It sees the general variables and those of
+ * `passOn`. `ended` gives its exit code if it ends before us.
+ */
 export const detachProgram = async (
-  env: Environment,
+  environment: Environment,
   program: string,
   argv: readonly string[],
-  output: string,
+  { output, passOn }: { output: string; passOn: readonly string[] },
 ): Promise<{ pid: number; ended: Promise<number> }> => {
   const execa = await loadExeca()
   const file = createWriteStream(output, { mode: 0o600 })
   await once(file, 'open')
   const child = execa(program, argv, {
-    ...{ reject: false, extendEnv: false, env },
+    ...{ reject: false, extendEnv: false, env: pick(environment, passOn) },
     ...{ detached: true, cleanup: false },
     ...{ stdin: 'ignore', stdout: file, stderr: file },
   })
@@ -204,9 +217,18 @@ export const detachProgram = async (
   return { pid: child.pid, ended: child.then(ran => ran.exitCode ?? 1) }
 }
 
-/** Runs a program on our own terminal or pipes, without a deadline: a person's shell. Returns its exit code. */
-export const attachProgram = async (env: Environment, program: string, argv: readonly string[]): Promise<number> => {
+/**
+ * Runs a program on our own terminal or pipes, without a deadline: a person's shell. It sees the general variables, those of a
+ * terminal, and `more`. Returns its exit code.
+ */
+export const attachProgram = async (
+  environment: Environment,
+  program: string,
+  argv: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<number> => {
   const execa = await loadExeca()
+  const env = { ...pick(environment, ON_TERMINAL), ...more }
   const ran = await execa(program, argv, { reject: false, extendEnv: false, env, stdio: 'inherit' })
   if (ran.code === 'ENOENT') throw notInstalled(program)
   return exitStatus(ran)

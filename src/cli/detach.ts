@@ -2,6 +2,8 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { providers } from '../../providers/index.ts'
+import { type Setting, settings } from '../config/settings.ts'
 import { fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
@@ -18,6 +20,12 @@ const withoutDetach = (argv: readonly string[]): string[] => {
   return argv.filter((word, at) => word !== '--detach' || at > end)
 }
 
+/** What a command on a machine reads: no secret, since only the bot and the runner need one. */
+const passedOn = [
+  ...['AGENT_SWARM_HOME', ...Object.values<Setting>(settings).flatMap(({ env, secret }) => (secret ? [] : [env]))],
+  ...providers.flatMap(({ environment }) => environment),
+]
+
 /** Returns once the other process has started its operation, waits for the ticket, or has failed. */
 export const detach = async (
   { json, quiet, terminal }: Invocation,
@@ -30,7 +38,10 @@ export const detach = async (
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
   const argv = withoutDetach(process.argv.slice(1))
-  const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, log)
+  const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, {
+    output: log,
+    passOn: passedOn,
+  })
   let exitCode: number | null = null
   void ended.then(code => {
     exitCode = code

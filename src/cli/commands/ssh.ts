@@ -23,7 +23,7 @@ const attach = async (
     if (line === null && !quiet)
       printNote(`${ticket} is ${name}: this shell runs in its folder on this host.`, terminal)
     const { program, argv, env } = await shellInGuest(vmId, line)
-    return attachProgram({ ...environment, ...env }, program, argv)
+    return attachProgram(environment, program, argv, env)
   }
   const ssh = await sshInfo(vmId)
   const argv = [...sshArguments(context.home, vmId, ssh), '--', ssh.host, ...(line === null ? [] : [line])]
