@@ -15,8 +15,16 @@ if (process.argv[2] === '--version') {
 } else {
   // In our private home: others could put code into a shared cache. A completion makes no folder, and a relative path is refused.
   const home = process.env.AGENT_SWARM_HOME || path.join(os.homedir(), '.agent-swarm')
-  if (path.isAbsolute(home) && (process.argv[2] !== 'completion' || fs.existsSync(home)))
-    module.enableCompileCache(path.join(home, 'cache', 'compile'))
+  try {
+    if (path.isAbsolute(home)) {
+      if (process.argv[2] !== 'completion') fs.mkdirSync(home, { recursive: true, mode: 0o700 })
+      const { uid, mode } = fs.statSync(home)
+      if (process.geteuid === undefined || (uid === process.geteuid() && (mode & 0o022) === 0))
+        module.enableCompileCache(path.join(home, 'cache', 'compile'))
+    }
+  } catch {
+    // Without the cache it starts slower; the command says what is wrong with the home.
+  }
   // A checkout runs the TypeScript itself. Node strips no types under node_modules, so a package holds compiled JavaScript.
   let main
   if (fs.existsSync(new URL('../src/cli/main.ts', import.meta.url))) {

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { homeIn } from '../config/config.ts'
+import { homeIn, isOurs } from '../config/home.ts'
 import { IMAGE_NAME, isTicket, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 import type { Failure } from '../schema/failure.ts'
@@ -18,8 +18,9 @@ const BUSY_TIMEOUT_MS = 100
 const WORD = /^[a-z]{1,20}$/
 
 const rows = async (env: Env, sql: string, ...values: string[]): Promise<Record<string, unknown>[]> => {
-  const path = join(homeIn(env), 'registry.db')
-  if (!existsSync(path)) return []
+  const home = homeIn(env)
+  const path = join(home, 'registry.db')
+  if (!isOurs(home) || !existsSync(path)) return []
   try {
     const { DatabaseSync } = await import('node:sqlite')
     const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS })

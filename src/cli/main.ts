@@ -1,4 +1,5 @@
 /** The command line: finds the command, checks words and options against its row, runs it, and prints what it throws. */
+import { homeIn, secureHome } from '../config/home.ts'
 import { failureOf } from '../errors.ts'
 import { splitName } from './command.ts'
 import { commands } from './command-table.ts'
@@ -61,6 +62,9 @@ const run = async (name: string, args: string[], terminal: Terminal, reading: Re
   if (flags.help === true) return showHelp(name, terminal)
   Object.assign(reading, { name, words, json: flags.json === true })
   checkWords(words, name, command)
+  // A completion says nothing, changes nothing, and reads only a home of its own user.
+  const notice = name === 'completion' ? null : secureHome(homeIn(terminal.env))
+  if (notice !== null) printNote(notice, terminal)
   const { run } = await command.load()
   const { signal, release } = interruptSignal(terminal)
   try {

@@ -17,6 +17,7 @@ export const version = (): string => {
 /** The log of a server. An uncaught exception goes there without secrets, and ends the process: Node would print all of it. */
 export const openServerLog = (config: Config, token?: string): Log => {
   const log = openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])
+  for (const notice of config.notices) log.warn(notice)
   process.on('uncaughtException', error => {
     log.fatal({ err: error }, 'unexpected error; the next start continues from what is on disk')
     process.exit(1)

@@ -1,13 +1,13 @@
 /** File, environment and flags become one frozen Config; every mistake is reported at once. The only reader of process.env. */
 import { existsSync, readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { isAbsolute, join } from 'node:path'
+import { isAbsolute } from 'node:path'
 import { providers } from '../../providers/index.ts'
 import type { ProviderName } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { Setting } from '../schema/forms.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
-import { configFileIn } from './home.ts'
+import { configFileIn, homeIn } from './home.ts'
+import { secretFileFault } from './secret-file.ts'
 import { type PlainValues, plainSettings, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
@@ -29,6 +29,8 @@ type Derived = {
   jira: JiraSettings | null
   /** Why `bot` and `up` cannot start, one sentence each. */
   botProblems: readonly string[]
+  /** What the operator should know, and what keeps nothing from starting. One sentence each. */
+  notices: readonly string[]
   /** Values that must never be shown. */
   secrets: readonly string[]
   /** The environment of this process. Programs that we start see a few variables of it (exec.ts). */
@@ -36,10 +38,6 @@ type Derived = {
 }
 /** The plain settings, and what is made of the others. */
 export type Config = PlainValues & Readonly<Derived>
-
-/** AGENT_SWARM_HOME. Reads and makes nothing. */
-export const homeIn = (environment: Environment = process.env): string =>
-  environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
 
 /** The settings that the environment gives a value. */
 export const settingsInEnvironment = (): Flags =>
@@ -102,6 +100,13 @@ const readSecrets = (values: Values, github: Config['github']): string[] => {
   )
 }
 
+/** Whether others may read or change the secrets in the file of settings. */
+const checkFile = (path: string, { isInFile, problems, notices }: Values): void => {
+  const secrets = Object.entries<Setting>(settings).filter(([name, { secret }]) => secret && isInFile(name))
+  const fault = secrets.length === 0 ? null : secretFileFault(path)
+  if (fault !== null) (fault.isFinal ? problems : notices).push(fault.text)
+}
+
 /**
  * Reads file, environment and flags; the later wins. Throws `not-configured` with every mistake. What only the bot lacks goes
  * into `botProblems`, since the CLI works without it. `candidate` is read in place of the file.
@@ -117,6 +122,7 @@ export const readConfig = async (
   const values = await openValues(flags, environment, { path, content })
   const { read, problems } = values
   if (!isAbsolute(home)) problems.push(`AGENT_SWARM_HOME must be an absolute path, not "${home}".`)
+  if (candidate === null && content !== null) checkFile(path, values)
   const sides = readSides(values)
   const config: Config = {
     home,
@@ -126,6 +132,7 @@ export const readConfig = async (
     assignees: read('jiraAssignees'),
     jiraCommanders: read('jiraCommanders') ?? [],
     ...sides,
+    notices: values.notices,
     secrets: readSecrets(values, sides.github),
     environment,
   }

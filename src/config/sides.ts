@@ -1,5 +1,6 @@
 /** The two sides that the bot connects, GitHub and Jira: what is configured of each, and what is missing. */
 import { readFileSync } from 'node:fs'
+import { secretFileFault } from './secret-file.ts'
 import { settings } from './settings.ts'
 import type { Values } from './values.ts'
 
@@ -65,6 +66,8 @@ const readPrivateKey = (values: Values, problems: string[]): string | null => {
   if (key === null && path !== null) {
     try {
       key = readFileSync(path, 'utf8')
+      const fault = secretFileFault(path)
+      if (fault !== null) (fault.isFinal ? problems : values.notices).push(`GitHub: PRIVATE_KEY_PATH ${fault.text}`)
     } catch (error) {
       const reason = error instanceof Error ? error.message : error
       problems.push(`GitHub: PRIVATE_KEY_PATH ${path} cannot be read: ${reason}`)

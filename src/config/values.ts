@@ -14,8 +14,12 @@ export type Values = {
   read<Name extends SettingName>(name: Name): GeneralValues[Name]
   /** The values of a table of settings. */
   readAll<Rows extends Readonly<Record<string, Setting>>>(rows: Rows): SettingValues<Rows>
+  /** Whether the file gives it a value. */
+  isInFile(name: string): boolean
   /** What is wrong, one sentence each; grows as values are read. */
   problems: string[]
+  /** What the operator should know, one sentence each. */
+  notices: string[]
 }
 
 /** Text of the environment or of a flag, in the form that the file has it in. */
@@ -85,11 +89,13 @@ export const openValues = async (
     return fallback
   }
   return {
+    isInFile: name => (lines.get(name) ?? '') !== '',
     isGiven: name => given(name, settings[name]) !== null,
     // The row's form makes the value of its type.
     read: <Name extends SettingName>(name: Name) => read(name, settings[name]) as GeneralValues[Name],
     readAll: <Rows extends Readonly<Record<string, Setting>>>(rows: Rows) =>
       Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, read(name, row)])) as SettingValues<Rows>,
     problems,
+    notices: [],
   }
 }

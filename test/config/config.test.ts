@@ -131,6 +131,7 @@ test('every mistake is reported at once, each with its place and what the value 
   writeFileSync(
     join(home, 'config.yaml'),
     'jiraProjects: [DROP, 7]\nprot: 1000\nmemoryMiB: much\nrunnerToken: 1234\nbaseImage: [a, b]\n',
+    { mode: 0o600 },
   )
   const messages = await mistakes(
     {
@@ -186,7 +187,7 @@ test('a line of the file without a value is given, and empty', async () => {
 })
 
 test('a secret is never shown, even when it is wrong', async () => {
-  writeFileSync(join(home, 'config.yaml'), 'jiraApiToken: [hidden]\nwebhookSecret: {hidden: 1}\n')
+  writeFileSync(join(home, 'config.yaml'), 'jiraApiToken: [hidden]\nwebhookSecret: {hidden: 1}\n', { mode: 0o600 })
   const messages = await mistakes({})
   expect(messages).toHaveLength(2)
   expect(messages.join()).not.toContain('hidden')

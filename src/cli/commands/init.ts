@@ -1,6 +1,6 @@
 /** Setup: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
 import { type Check, hasError, problem, warning } from '../../bot/check.ts'
-import { homeIn } from '../../config/config.ts'
+import { homeIn } from '../../config/home.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { candidateOf, changesOf, describeChanges, overridesOf, writeAnswers } from '../init/answers.ts'
 import { openSetup, type Setup } from '../init/setup.ts'
