@@ -6,8 +6,8 @@ import { debianPackages } from '../providers/kvm/systems.ts'
 import { pick } from '../src/exec.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** The state of libvirt's own namespaces, with the base image. */
-const NAMESPACE_STATE = '/var/tmp/agent-swarm-demo'
+/** The state of libvirt's own namespaces, with the base image. Only root makes folders there: root runs what lies in it. */
+const NAMESPACE_STATE = '/var/lib/agent-swarm-demo'
 
 /** What apt, mmdebstrap and a terminal need; no credential. */
 const PASSED_ON = ['TERM', 'LANG', 'TZ', 'http_proxy', 'https_proxy', 'no_proxy', 'NODE_COMPILE_CACHE']

@@ -5,7 +5,8 @@ import { dirname, join, resolve } from 'node:path'
 
 export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 /** Its name must be quoted wherever ssh and virsh get it. */
-export const home = process.env.AGENT_SWARM_TEST_HOME ?? '/var/tmp/agent-swarm kvm 100%'
+export const home = process.env.AGENT_SWARM_TEST_HOME ?? ''
+if (home === '') throw new Error('These tests need a libvirt of their own: npm run test:kvm')
 export const BASE = 'agent-swarm-base'
 /** How many seconds and gigabytes the tests take depends on these. */
 const SIZE = { AGENT_SWARM_MEMORY_MIB: '1024', AGENT_SWARM_DISK_GIB: '8' }

@@ -6,10 +6,43 @@
 #                                 namespace.sh STATE sleep infinity) opened them before
 #   namespace.sh STATE --wipe     remove STATE
 #
-# STATE is a folder for definitions and images. Needs root, libvirt, iproute2.
+# STATE is a folder for definitions and images. It must be root's alone, in folders in which nobody else can replace it: root runs
+# what lies there. Needs root, libvirt, iproute2.
 set -u
 export LC_ALL=C LANG=C
-STATE=$(mkdir -p "$1" && cd "$1" && pwd) || exit 1
+
+refuse() {
+  echo "namespace.sh: $1" >&2
+  echo "Name a folder that only root can make and change, for example below /var/lib or /root." >&2
+  exit 1
+}
+
+# Whether $1 is root's, and others cannot make or replace what is in it. In a sticky folder others make only what is theirs.
+is_roots() {
+  local owner mode
+  read -r owner mode < <(stat -c '%u %a' -- "$1") || return 1
+  [ ! -L "$1" ] && [ -d "$1" ] && [ "$owner" = 0 ] && { [ $((0$mode & 0022)) = 0 ] || [ $((0$mode & 01000)) != 0 ]; }
+}
+
+# Makes the folder $1 for root alone unless it is there, and prints its path.
+own_folder() {
+  local given=$1 parent path
+  [ "$(id -u)" = 0 ] || refuse "it needs root"
+  # A link is not followed: its owner could turn it elsewhere.
+  parent=$(cd -P -- "$(dirname -- "$given")" && pwd) || exit 1
+  path=${parent%/}/$(basename -- "$given")
+  while true; do
+    is_roots "$parent" || refuse "others can replace $path, since $parent is not root's alone"
+    [ "$parent" != / ] || break
+    parent=$(dirname -- "$parent")
+  done
+  # Of several users who make it, one does: whose it is shows afterwards.
+  mkdir -m 700 -- "$path" 2>/dev/null
+  { is_roots "$path" && [ $((0$(stat -c %a -- "$path") & 0022)) = 0 ]; } || refuse "$path is not root's alone"
+  printf '%s\n' "$path"
+}
+
+STATE=$(own_folder "$1") || exit 1
 shift
 HERE=$(readlink -f "$0")
 
@@ -86,7 +119,8 @@ case "${1:-}" in
     rm -f "$STATE/first"
     killer=
     mkdir -p "$STATE"/{etc,lib,cache}
-    chmod 755 "$STATE"
+    # Others need nothing in it: the namespaces mount its parts elsewhere.
+    chmod 700 "$STATE"
     [ -e "$STATE/etc/qemu.conf" ] || cp -a /etc/libvirt/. "$STATE/etc/"
     # As on Debian with systemd: the group libvirt may use it. polkit does not run here.
     printf '%s\n' 'unix_sock_group = "libvirt"' 'unix_sock_rw_perms = "0770"' 'auth_unix_rw = "none"' >"$STATE/etc/libvirtd.conf"
