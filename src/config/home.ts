@@ -5,7 +5,7 @@ import { isAbsolute, join } from 'node:path'
 import { fail } from '../errors.ts'
 
 /** AGENT_SWARM_HOME. Reads and makes nothing. */
-export const homeIn = (environment: Readonly<Record<string, string | undefined>> = process.env): string =>
+export const homeIn = (environment: Readonly<Record<string, string | undefined>>): string =>
   environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
 
 /** Null on Windows, where a profile is private by its access list. */
