@@ -131,6 +131,8 @@ export type Provider = {
   memoryCheckpoints?: true
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
+  /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */
+  hasLeftDisk?(id: string): Promise<boolean>
   /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
   /** The host where the machines are, which may not be this one. Constant number of commands. */

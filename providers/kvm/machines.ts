@@ -175,6 +175,10 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   }
 }
 
+/** Somebody may have undefined the machine and kept its volumes. */
+export const hasLeftDisk = async ({ virsh, settings }: Context, id: string): Promise<boolean> =>
+  parseNames(await virsh.run(['vol-list', settings.kvmPool])).includes(volumesOf(id).disk)
+
 // ── Look ──
 
 export const sshInfo = async (context: Context, id: string): Promise<SshInfo> => {

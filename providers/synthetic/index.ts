@@ -6,6 +6,7 @@
  * exists, and holds its status. A change of many files is made beside them and renamed into place, so that kill -9 leaves the
  * old or the new state.
  */
+import { existsSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
@@ -146,6 +147,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     startVm: id => setStatus(context, id, 'running'),
     stopVm: id => setStatus(context, id, 'stopped'),
     deleteVm: id => remove(context, id),
+    hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
     sshInfo: async id => {
       await requireMark(context, id)
       throw fail(

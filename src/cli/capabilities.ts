@@ -9,6 +9,7 @@ export const capabilities = Object.keys({
   liveCheckpoints: true,
   memoryCheckpoints: true,
   deleteCheckpoint: true,
+  hasLeftDisk: true,
   usage: true,
   capacity: true,
   consoleTail: true,

@@ -35,6 +35,17 @@ export const machineGone = (row: EnvironmentRow): FailureError =>
     `Make a new one: agent-swarm create ${row.ticket}. Or forget it: agent-swarm delete ${row.ticket} --force`,
   )
 
+/** A machine that somebody else removed may have left its disk. It is kept, since nobody looked for work in it. */
+export const requireNoLeftDisk = async ({ provider, row }: Target): Promise<void> => {
+  const wasChecked = row.unsavedWork !== null && isNothingUnsaved(row.unsavedWork)
+  if (wasChecked || (await provider.hasLeftDisk?.(row.vmId)) !== true) return
+  throw fail(
+    'no-such-vm',
+    `${row.ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it. Its disk is kept: it may hold unsaved work`,
+    `Save what you need from the disk. Then delete it: agent-swarm delete ${row.ticket} --force`,
+  )
+}
+
 /** Deletes the row last, so that a crash leaves an owner for what remains. */
 export const forgetEnvironment = ({ home, registry }: RunnerContext, row: EnvironmentRow): void => {
   forgetHostKey(home, row.vmId)

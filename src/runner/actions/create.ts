@@ -7,7 +7,7 @@ import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
-import { converge, observe, undoCreate, waitUntilReady } from '../machine.ts'
+import { converge, observe, requireNoLeftDisk, undoCreate, waitUntilReady } from '../machine.ts'
 import { type ActionRunner, type Operation, targetOf } from '../operation.ts'
 import { start } from './start.ts'
 
@@ -54,6 +54,7 @@ const existingEnvironment = async (operation: Operation, ticket: Ticket): Promis
     return null
   }
   if ((await observe(target.provider, row)) !== 'gone') return row
+  await requireNoLeftDisk(target)
   await converge(target, 'absent')
   return null
 }

@@ -8,6 +8,7 @@ import {
   forgetEnvironment,
   observe,
   partialFailure,
+  requireNoLeftDisk,
   shutDown,
   waitUntilReady,
 } from '../machine.ts'
@@ -19,6 +20,7 @@ import { runInGuest } from '../ssh/guest.ts'
 const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[]): Promise<UnsavedWorkReport> => {
   const { provider, row } = target
   const observed = await observe(provider, row)
+  if (observed === 'gone') await requireNoLeftDisk(target)
   if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
   if (observed === 'running') return findUnsavedWork(target, mergedCommits)
   const earlier = row.unsavedWork
@@ -117,7 +119,8 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
       const saved = await rescueWork(target, mergedCommits)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
     } catch (error) {
-      if (caller.signal.aborted || failureOf(error, '').kind === 'cancelled') throw error
+      // There is nothing to stop when the machine does not exist.
+      if (caller.signal.aborted || ['cancelled', 'no-such-vm'].includes(failureOf(error, '').kind)) throw error
       throw await keepMachine(target, error)
     }
   }

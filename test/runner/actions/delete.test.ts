@@ -92,6 +92,35 @@ test('another attempt of a delete that failed finishes it when the machine is of
   expect(it.machines()).toEqual([])
 })
 
+describe('a machine that somebody else removed', () => {
+  test('whose disk is left: the disk is kept, told, and deleted with --force alone', async () => {
+    it.addUnsavedWork('DROP-1')
+    it.forgetMachine('DROP-1')
+    const kept = {
+      result: 'failed',
+      failure: {
+        kind: 'no-such-vm',
+        message: expect.stringContaining('Its disk is kept: it may hold unsaved work'),
+        remedy: expect.stringContaining('agent-swarm delete DROP-1 --force'),
+      },
+    }
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject(kept)
+    await it.do(actions.start('DROP-1'))
+    expect(it.context.registry.environment('DROP-1')?.status).toBe('lost')
+    expect(await it.do(actions.create('DROP-1'))).toMatchObject(kept)
+    expect(it.machines()).toHaveLength(1)
+    expect(await it.do(actions.delete('DROP-1', true))).toMatchObject({ result: 'done' })
+    expect(it.machines()).toEqual([])
+  })
+
+  test('after a stop that found nothing unsaved: the disk is deleted', async () => {
+    await it.do(actions.stop('DROP-1'))
+    it.forgetMachine('DROP-1')
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
+    expect(it.machines()).toEqual([])
+  })
+})
+
 describe('a cancelled delete', () => {
   test('that had not begun keeps the machine, with --force too', async () => {
     expect(await it.do(actions.delete('DROP-1', true), { signal: AbortSignal.abort() })).toMatchObject({
