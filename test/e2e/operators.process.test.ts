@@ -175,7 +175,15 @@ test('no label has a value that an outsider chose', () => {
   const allowed: Record<string, readonly string[]> = {
     source: ['github', 'jira', 'clock'],
     result: ['accepted', 'bad_signature', 'bad_request', 'too_large', 'store_failed'],
-    event: [...githubEventNames, 'jira:issue_created', 'jira:issue_updated', 'jira:issue_deleted', 'later', 'other'],
+    event: [
+      ...githubEventNames,
+      'jira:issue_created',
+      'jira:issue_updated',
+      'jira:issue_deleted',
+      'first look',
+      'later',
+      'other',
+    ],
     verdict: ['actions', 'ignored', 'refused', 'failed'],
     kind: ['create', 'start', 'stop', 'checkpoint', 'restore', 'delete', 'status', 'ssh'],
     outcome: ['done', 'skipped', 'failed'],
