@@ -10,6 +10,9 @@ import { parseMarks, readMark } from './marks.ts'
 import { parseNames, parseNode, parsePool, parseUsage, parseVolumes } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
 
+/** virtlogd begins a new file after 2 MiB; where it does not, a guest could write without end. */
+const MAX_CONSOLE_BYTES = 8 * 1024 ** 2
+
 export const usageOfMachines = async (context: Context): Promise<Map<string, VmUsage>> => {
   const { virsh, settings } = context
   const { stdout } = await virsh.ask([
@@ -49,6 +52,9 @@ export const capacityOfHost = async (context: Context): Promise<Capacity> => {
 export const consoleTail = (context: Context, id: string): Promise<string[]> =>
   withFile(context, '', async path => {
     // Reading changes nothing, so that one process can check whose the machine is and read its console.
-    await look(context, id, [['vol-download', '--pool', context.settings.kvmPool, volumesOf(id).console, path]])
+    const { console } = volumesOf(id)
+    await look(context, id, [
+      ['vol-download', '--pool', context.settings.kvmPool, console, path, '--length', String(MAX_CONSOLE_BYTES)],
+    ])
     return lastLines(readFileSync(path))
   })

@@ -18,10 +18,12 @@ import { type HostGit, openHostGit, proveBundle } from './proof.ts'
 import { bundleScript } from './scripts.ts'
 import type { UnsavedRepository } from './unsaved-work.ts'
 
-/** A guest cannot fill the disk of the host: a bundle has at most this size, and this much stays free after its proof. */
-const MAX_BUNDLE_BYTES = 20 * 1024 ** 3
+/** A guest cannot fill the disk of the host: all its bundles have at most this size, and this much stays free after each proof. */
+const MAX_SAVED_BYTES = 20 * 1024 ** 3
 const KEPT_FREE_BYTES = 1024 ** 3
 
+/** The note names them. */
+const MAX_NOTED_REFS = 100_000
 /** For all repositories of a machine together, and for the transfer of one. */
 const DEADLINE_MS = 60 * 60_000
 const TRANSFER_DEADLINE_MS = 30 * 60_000
@@ -36,12 +38,12 @@ type Options = {
 }
 
 /** The size that a bundle may have. Its proof takes at most twice as much again: the pack and its index. */
-const bundleLimit = async (folder: string): Promise<number> => {
+const bundleLimit = async (folder: string, savedBytes: number): Promise<number> => {
   const disk = await statfs(folder)
   const bytes = Math.floor((disk.bavail * disk.bsize - KEPT_FREE_BYTES) / 3)
   if (bytes <= 0)
     throw fail('disk-full', `the disk of ${folder} has less than 1 GiB free`, 'Free disk space and try again.')
-  return Math.min(MAX_BUNDLE_BYTES, bytes)
+  return Math.min(MAX_SAVED_BYTES - savedBytes, bytes)
 }
 
 type Save = Options & {
@@ -58,13 +60,14 @@ const saveRepository = async (
   { git, left, machine, parent, unfinished, folder, stream, onPhase }: Save,
   repository: UnsavedRepository,
   number: number,
+  savedBytes: number,
 ) => {
   const { line, ...work } = repository
   const slug = slugOf(work.path)
   const name = `${number}-${slug}`
   const bundle = join(unfinished, `${name}.bundle`)
   onPhase('saving unsaved work')
-  const into = { file: bundle, limit: await bundleLimit(parent) }
+  const into = { file: bundle, limit: await bundleLimit(parent, savedBytes) }
   const { stderr } = await stream(bundleScript(line), into, Math.min(TRANSFER_DEADLINE_MS, left()))
   const report = parseBundleReport(stderr, work.path)
   onPhase('checking the saved work')
@@ -83,9 +86,13 @@ const saveRepository = async (
 }
 
 const saveAll = async (save: Save, repositories: readonly UnsavedRepository[], savedAt: Date): Promise<void> => {
-  const entries = []
+  const entries: Awaited<ReturnType<typeof saveRepository>>[] = []
   for (const [index, repository] of repositories.entries()) {
-    const entry = await saveRepository(save, repository, index + 1).catch(error => {
+    const savedBytes = entries.reduce((sum, { bytes }) => sum + bytes, 0)
+    const refs = entries.reduce((sum, entry) => sum + Object.keys(entry.refs).length, 0)
+    if (refs > MAX_NOTED_REFS)
+      throw fail('unsaved-work', `the machine has more than ${MAX_NOTED_REFS} branches, tags and stashes to save`)
+    const entry = await saveRepository(save, repository, index + 1, savedBytes).catch(error => {
       const { kind, message, remedy } = failureOf(error, 'saving it')
       throw fail(kind, `${repository.path}: ${message}`, remedy, error)
     })

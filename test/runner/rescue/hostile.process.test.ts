@@ -149,6 +149,27 @@ test('refs that nobody reported are not written', async () => {
   await refuses({ bundle: flooded, report }, /its refs are not those that the machine reported/)
 })
 
+test('the bundles of one machine have 20 GiB together', async () => {
+  const { bundle } = bundleOf()
+  const limits: number[] = []
+  const head = git(['rev-parse', 'HEAD'])
+  const report = reportOf(`${head}\trefs/heads/main`)
+  await rescue({ home, run: openRun(process.env), clock: () => new Date() }, machine, [unsaved, unsaved], {
+    stream: async (_script, { file, limit }) => {
+      limits.push(limit)
+      writeFileSync(file, bundle, { mode: 0o600 })
+      return { stderr: report }
+    },
+    by: { via: 'cli', who: 'dev' },
+    signal: new AbortController().signal,
+    onPhase: () => {},
+  })
+  const [first = 0, second = 0] = limits
+  expect(first).toBeLessThanOrEqual(20 * 1024 ** 3)
+  // On a small disk the free space is the lower limit.
+  if (first === 20 * 1024 ** 3) expect(second).toBe(first - bundle.length)
+})
+
 test('a report of more than 20,000 refs is refused', () => {
   const refs = Array.from({ length: 20_001 }, (_, n) => `${'a'.repeat(40)}\trefs/tags/t${n}`).join('\n')
   expect(() => parseBundleReport(reportOf(refs), unsaved.path)).toThrow('more than 20000 branches, tags and stashes')
