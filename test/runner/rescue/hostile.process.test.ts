@@ -1,18 +1,7 @@
 /** Small bundles that would cost the host much, and a guest that prints without end. Real git under its limits. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { devNull, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
@@ -56,16 +45,6 @@ const bundleOf = () => {
   return { bundle: readFileSync(file), report: reportOf(git(['for-each-ref', '--format=%(objectname)\t%(refname)'])) }
 }
 const reportOf = (refs: string) => `path\t${unsaved.path}\n${refs.replaceAll(/^/gm, 'ref\t')}\nend\n`
-/** A file of one repeated byte, with a text before it. */
-const longFile = (before: string, bytes: number) => {
-  const path = join(guest, 'long')
-  const handle = openSync(path, 'w')
-  writeSync(handle, before)
-  const block = Buffer.alloc(MIB, 'x')
-  for (let written = 0; written < bytes; written += MIB) writeSync(handle, block)
-  closeSync(handle)
-  return path
-}
 
 const save = (bundle: Buffer, report: string) =>
   rescue({ home, run: openRun(process.env), clock: () => new Date() }, machine, [unsaved], {
@@ -92,8 +71,7 @@ const packed = (type: number, size: number, content: Uint8Array, before = Buffer
   }
   return Buffer.concat([Buffer.from(header), before, deflateSync(content, { level: 1 })])
 }
-const packBundle = (objects: Buffer[], count = objects.length) => {
-  const head = git(['rev-parse', 'HEAD'])
+const packBundle = (objects: Buffer[], count = objects.length, head = git(['rev-parse', 'HEAD'])) => {
   const start = Buffer.alloc(12)
   start.write('PACK')
   start.writeUInt32BE(2, 4)
@@ -111,29 +89,65 @@ const varint = (value: number) => {
   }
 }
 
-test('a file of 300 MB in a bundle of 0.3 MB is streamed, and saved within the limits', async () => {
-  const oid = git(['hash-object', '-w', longFile('', 300 * MIB)])
-  const tree = git(['mktree'], `100644 blob ${oid}\tlarge\n`)
-  git(['update-ref', 'refs/heads/main', git(['commit-tree', '-p', 'HEAD', '-m', 'large', tree])])
-  const { bundle, report } = bundleOf()
-  expect(bundle.length).toBeLessThan(MIB)
+/** The raw content of an object and its id. */
+const objectOf = (type: 'commit' | 'tree' | 'blob', content: Buffer) => ({
+  content,
+  id: createHash('sha1').update(`${type} ${content.length}\0`).update(content).digest(),
+})
+
+test('a file of 300 MB in a bundle of 1.5 MB is streamed, and saved within the limits', async () => {
+  const blob = objectOf('blob', Buffer.alloc(300 * MIB, 'x'))
+  const tree = objectOf('tree', Buffer.concat([Buffer.from('100644 large\0'), blob.id]))
+  const person = 'n <e> 1790000000 +0000'
+  const text = `tree ${tree.id.toString('hex')}\nauthor ${person}\ncommitter ${person}\n\nlarge\n`
+  const commit = objectOf('commit', Buffer.from(text))
+  const objects = [commit, tree, blob].map(({ content }, index) => packed(index + 1, content.length, content))
+  const { bundle, report } = packBundle(objects, objects.length, commit.id.toString('hex'))
+  expect(bundle.length).toBeLessThan(2 * MIB)
   expect(readdirSync(await save(bundle, report))).toContain('1-shop.bundle')
 })
 
-test('a commit message of 300 MB is more than one machine may take', async () => {
-  const text = git(['cat-file', 'commit', 'HEAD'])
-  const oid = git(['hash-object', '-t', 'commit', '-w', '--literally', longFile(`${text}\n\n`, 300 * MIB)])
-  git(['update-ref', 'refs/heads/main', oid])
-  await refuses(bundleOf(), TOO_MUCH)
-})
-
-test('a delta that unfolds 1 MB to 1 GB', async () => {
+/** A delta that copies its base of 1 MB a thousand times. */
+const deltaBomb = () => {
   const base = Buffer.alloc(MIB, 'x')
-  const id = createHash('sha1').update(`blob ${base.length}\0`).update(base).digest()
-  // Copies the whole base, a thousand times.
   const copy = Buffer.from([0x80 | 0x40, 0x10])
   const delta = Buffer.concat([varint(MIB), varint(1000 * MIB), ...Array.from({ length: 1000 }, () => copy)])
-  await refuses(packBundle([packed(3, MIB, base), packed(7, delta.length, delta, id)]), TOO_MUCH)
+  return packBundle([packed(3, MIB, base), packed(7, delta.length, delta, objectOf('blob', base).id)])
+}
+
+test('a bundle of a few kB that unfolds to 1 GB is refused', () => refuses(deltaBomb(), TOO_MUCH))
+
+test('the machine that sends such a bundle is stopped and kept, and that is told', async () => {
+  const it = await openTestContext({ guest: 'shell' })
+  try {
+    await it.do(actions.create('DROP-1'))
+    const provider = await it.provider()
+    const { bundle, report } = deltaBomb()
+    writeFileSync(join(guest, 'bomb'), bundle)
+    writeFileSync(join(guest, 'report'), report)
+    const evil = (isBundle: boolean) =>
+      isBundle ? `cat ${guest}/bomb; cat ${guest}/report >&2` : `printf '0\\t0\\t0\\t1\\t${unsaved.path}\\nend\\n'`
+    it.context.provider = async () => ({
+      ...provider,
+      runInGuest: (id, _script, options = {}) =>
+        provider.runInGuest?.(id, evil(options.into !== undefined), options) ?? Promise.reject(),
+    })
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject({
+      result: 'failed',
+      failure: {
+        kind: 'unsaved-work',
+        message: expect.stringMatching(
+          new RegExp(`DROP-1 is kept and stopped: 1 unpushed commit .*could not be saved: .*${TOO_MUCH.source}`),
+        ),
+        remedy: expect.stringContaining('agent-swarm start DROP-1'),
+      },
+    })
+    expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'stopped' }])
+    expect(it.machines()).toHaveLength(1)
+    expect(readdirSync(join(it.home, 'rescued'))).toEqual([])
+  } finally {
+    it.close()
+  }
 })
 
 test('a pack that claims a thousand million objects', async () => {
