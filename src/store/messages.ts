@@ -32,6 +32,12 @@ export const jiraNoteMessage = (ticket: Ticket, about: string, note: JiraNote): 
   key: `jira:${about}`,
   body: { kind: 'jira-note', ticket, about, note },
 })
+/** Names the comment about it. */
+export const waitingAbout = (action: string): string => `waiting:${action}`
+export const jiraWaitingMessage = (ticket: Ticket, action: string): Message => ({
+  key: `jira-waiting:${action}`,
+  body: { kind: 'jira-waiting', ticket, action },
+})
 export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
   key: `jira-link:${repo}:${number}`,
   body: { kind: 'jira-link', ticket, pullRequest: { repo, number } },

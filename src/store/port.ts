@@ -188,6 +188,8 @@ type Queue = {
 export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null }
   | { kind: 'failed'; action: Action; failure: Failure }
+  | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
+  /** Written by an earlier version. */
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
   /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
   | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
@@ -202,6 +204,8 @@ export type MessageBody =
   /** The status comment on each pull request of the ticket. */
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira-note'; ticket: Ticket; about: string; note: JiraNote }
+  /** That an action has waited for a runner for a while, and then that it does no longer. `action`: its id. */
+  | { kind: 'jira-waiting'; ticket: Ticket; action: string }
   /** The link from the ticket to its pull request. */
   | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */

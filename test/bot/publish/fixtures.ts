@@ -1,6 +1,7 @@
 /** Values that the tests of rendered texts share. */
 import type { Block } from '../../../src/bot/publish/text.ts'
 import { markdown } from '../../../src/bot/publish/text.ts'
+import { linksTo } from '../../../src/bot/publish/words.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
 import type { Offer } from '../../../src/schema/runner-protocol.ts'
 import type { KnownEnvironment, KnownRunner } from '../../../src/store/port.ts'
@@ -49,4 +50,6 @@ export const runner = (more: Partial<KnownRunner> = {}): KnownRunner => ({
   offer: offer(8_192),
   ...more,
 })
+export const noLinks = linksTo({ webUrl: 'https://github.com', jiraUrl: null }, null)
+export const links = linksTo({ webUrl: 'https://github.com', jiraUrl: 'https://acme.atlassian.net' }, 'acme/shop')
 export const markdownOf = ({ blocks }: { blocks: Block[] }): string => markdown(blocks)

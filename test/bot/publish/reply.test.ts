@@ -5,7 +5,7 @@ import type { Action } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { ActionRow } from '../../../src/store/port.ts'
-import { at, dev, environment, markdownOf, offer, runner } from './fixtures.ts'
+import { at, dev, environment, markdownOf, noLinks, offer, runner } from './fixtures.ts'
 
 const comment = { repo: 'acme/shop', number: 7, commentId: 5 }
 const common = { ticket: 'DROP-1', by: dev, replyTo: { ...comment, line: 0 } }
@@ -33,6 +33,7 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
   },
   row: actionRow(action),
   ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, now: at('10:00:00') },
+  links: noLinks,
   ...more,
 })
 const answered = (text: string, help: boolean): ReplyView => {
