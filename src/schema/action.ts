@@ -37,7 +37,10 @@ export const requester = v.pipe(
     via: v.picklist(['github', 'jira', 'cli', 'clock']),
     who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
     name: described(v.optional(personName), "A Jira account's display name."),
-    cause: described(v.optional(cause), 'What they did; absent when they asked on the command line, or an earlier version recorded it.'),
+    cause: described(
+      v.optional(cause),
+      'What they did; absent when they asked on the command line, or an earlier version recorded it.',
+    ),
   }),
   v.title('requester'),
 )

@@ -23,6 +23,10 @@ export const replyMessage = (comment: CommentRef): Message => ({
         : { ticket: comment.ticket, commentId: comment.commentId },
   },
 })
+export const outdatedReplyMessage = ({ repo, number, commentId }: PullRequestRef & { commentId: number }): Message => ({
+  key: `outdated:${repo}:${commentId}`,
+  body: { kind: 'outdated-reply', repo, number, commentId },
+})
 export const statusMessage = (ticket: Ticket): Message => ({
   key: `status:${ticket}`,
   body: { kind: 'status', ticket },

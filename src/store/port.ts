@@ -201,6 +201,8 @@ export type MessageBody =
   | { kind: 'reaction'; repo: string; commentId: number; content: 'eyes' | 'rocket' | 'confused' }
   /** The reply to the commands of a comment. */
   | { kind: 'reply'; comment: CommentRef }
+  /** Our reply to this comment, which a newer reply made outdated. */
+  | { kind: 'outdated-reply'; repo: string; number: number; commentId: number }
   /** The status comment on each pull request of the ticket. */
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira-note'; ticket: Ticket; about: string; note: JiraNote }
@@ -367,11 +369,15 @@ export type OwnCommentKey =
   | { side: 'jira'; kind: 'reply' | 'note' | 'link'; ticket: Ticket; about: string }
 /** `begunAt`: recorded before it was sent, so that a crash in between shows. `id` null: not known to have arrived. */
 export type OwnComment = { begunAt: number; id: string | null; fingerprint: string | null }
+/** In place of a fingerprint: our reply is hidden, and never written again. */
+export const OUTDATED = 'outdated'
 type Comments = {
   get(key: OwnCommentKey): Promise<OwnComment | null>
   begin(key: OwnCommentKey): Promise<void>
   set(key: OwnCommentKey, id: string | null, fingerprint: string | null): Promise<void>
   forget(key: OwnCommentKey): Promise<void>
+  /** The comments on a pull request that we replied to, newest first, at most `limit`; without outdated replies. */
+  replies(pullRequest: PullRequestRef, limit: number): Promise<number[]>
   /** Whether we wrote the comment with this id. `repo` of a comment on GitHub. */
   isOwn(comment: { side: 'github'; repo: string; id: number } | { side: 'jira'; id: string }): Promise<boolean>
 }

@@ -29,7 +29,9 @@ const ready = ({ environment, host }: Note<'ready'>): Block[] => {
   ]
 }
 const failed = ({ action, failure }: Note<'failed'>): Block[] => [
-  { line: line`${code(commandOf(action))} of ${own(action.ticket)} (${requestedBy(action.by)}) failed and needs attention:` },
+  {
+    line: line`${code(commandOf(action))} of ${own(action.ticket)} (${requestedBy(action.by)}) failed and needs attention:`,
+  },
   { listing: failure.message },
   ...(failure.remedy === null ? [] : [{ line: line`What to do: ${remedyLine(failure.remedy, action.ticket)}` }]),
 ]

@@ -1,13 +1,14 @@
 /** Publishes one message: a function for each kind. True: something was written. */
 import type { Log } from '../../log.ts'
 import { type CommentRef, threadOf } from '../../schema/action.ts'
-import type { MessageBody } from '../../store/port.ts'
+import { type MessageBody, OUTDATED } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
 import { replyMarker, statusMarker } from '../markers.ts'
 import { githubComment, react } from './github-side.ts'
 import { jiraNote, waitingNote } from './jira-notes.ts'
 import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting } from './jira-side.ts'
+import { outdatedBy, publishOutdated } from './outdated.ts'
 import { type OwnCommentSide, upsert } from './own-comment.ts'
 import { tooSoon, troubleOf, unpublishable } from './trouble.ts'
 import { replyOfComment, statusOfTicket, type Views, waitOf } from './views.ts'
@@ -52,19 +53,25 @@ const pace = ({ edited, clock }: PublishContext, thread: string): void => {
   const wait = (edited.get(thread) ?? 0) + EDIT_EVERY_MS - clock()
   if (wait > 0 && wait <= EDIT_EVERY_MS) throw tooSoon(wait)
 }
-const publishReply = (context: PublishContext, comment: CommentRef): Promise<boolean> =>
-  untilTrue(async () => {
+const publishReply = async (context: PublishContext, comment: CommentRef): Promise<boolean> => {
+  let isFinished = false
+  const wrote = await untilTrue(async () => {
     const { store, edited, clock } = context
     const reply = await replyOfComment(context, comment)
     if (reply === null) return false
     const side = replySide(context, comment, reply.finished)
+    isFinished = reply.finished
     const known = await store.comments.get(side.key)
-    if (known?.fingerprint === reply.text.fingerprint) return false
+    if (known?.fingerprint === reply.text.fingerprint || known?.fingerprint === OUTDATED) return false
     pace(context, threadOf(comment))
     const wrote = await upsert(store.comments, side, reply.text)
     if (wrote) edited.set(threadOf(comment), clock())
     return wrote
   })
+  // Also when it was written by an attempt before this one, which did not get so far.
+  if (isFinished && 'repo' in comment) await context.store.outbox.put(await outdatedBy(context.store, comment))
+  return wrote
+}
 
 const publishStatus = async (context: PublishContext, ticket: string): Promise<boolean> => {
   const { store, github, clock, log } = context
@@ -133,6 +140,8 @@ export const publishBody = async (context: PublishContext, body: MessageBody): P
       return true
     case 'reply':
       return publishReply(context, body.comment)
+    case 'outdated-reply':
+      return publishOutdated(context, body)
     case 'status':
       return publishStatus(context, body.ticket)
     case 'jira-note':

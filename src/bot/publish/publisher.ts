@@ -33,7 +33,7 @@ const JIRA_LANE = 'jira'
 const laneOf = async (store: Store, body: MessageBody): Promise<string> => {
   if (body.kind === 'status') return (await store.pullRequests.ofTicket(body.ticket))[0]?.repo ?? ''
   if (body.kind === 'reply') return 'repo' in body.comment ? body.comment.repo : JIRA_LANE
-  return body.kind === 'reaction' ? body.repo : JIRA_LANE
+  return body.kind === 'reaction' || body.kind === 'outdated-reply' ? body.repo : JIRA_LANE
 }
 const sideOf = (lane: string) => (lane === JIRA_LANE ? JIRA_LANE : 'github')
 const isResting = ({ rests, clock }: Context, lane: string): boolean =>

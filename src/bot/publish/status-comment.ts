@@ -122,7 +122,11 @@ const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[]
   if (outcome?.result !== 'done' || outcome.rescued === undefined) return []
   return [{ line: line`Rescued before the delete, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
 }
-const gone = ({ ticket, runner, history, waiting }: StatusView, { vmId, provider }: Environment, goneAt: number): Block[] => [
+const gone = (
+  { ticket, runner, history, waiting }: StatusView,
+  { vmId, provider }: Environment,
+  goneAt: number,
+): Block[] => [
   { heading: own(`${ticket}: deleted`) },
   {
     line: line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,

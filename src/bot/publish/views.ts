@@ -49,9 +49,7 @@ const waitingView = async (
 /** Null: it does not wait. */
 export const waitOf = async (views: Pick<Views, 'store' | 'clock'>, id: string): Promise<WaitingView | null> => {
   const row = await views.store.queue.get(id)
-  return row === null || row.state !== 'pending'
-    ? null
-    : waitingView(views, row, await views.store.runners.list())
+  return row === null || row.state !== 'pending' ? null : waitingView(views, row, await views.store.runners.list())
 }
 
 /** Null: the ticket never had a machine. `repo`: where the comment stands. */

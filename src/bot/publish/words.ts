@@ -196,7 +196,12 @@ export const checkpointBlocks = (
   const more = checkpoints.length - newest.length
   return [
     { line: line`Checkpoints as of ${own(at(observedAt))}:` },
-    { table: [['checkpoint', 'reason', 'created', 'size'].map(own), ...newest.map(checkpoint => checkpointRow(checkpoint, links))] },
+    {
+      table: [
+        ['checkpoint', 'reason', 'created', 'size'].map(own),
+        ...newest.map(checkpoint => checkpointRow(checkpoint, links)),
+      ],
+    },
     ...(more > 0
       ? [{ line: line`${more} older ${own(more === 1 ? 'checkpoint is' : 'checkpoints are')} not shown.` }]
       : []),
