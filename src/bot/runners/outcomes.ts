@@ -122,15 +122,22 @@ export const outcomeMessages = async (
 
 // ── Ends ──
 
+/** What a person at a terminal reads about an outcome (src/cli/happenings.ts). */
+const happenedFields = (action: Action, outcome: Outcome) => {
+  const { kind, ticket, by } = action
+  const common = { kind, ticket, by, result: outcome.result, reason: reasonOf(outcome) }
+  if (outcome.result === 'failed') return { ...common, remedy: outcome.failure.remedy }
+  if (outcome.result === 'skipped') return common
+  const named = 'name' in action ? (action.name ?? outcome.environment?.checkpoints.at(-1)?.name) : undefined
+  const from = action.kind === 'move' ? action.from : undefined
+  return { ...common, checkpoint: named, from, seconds: outcome.seconds, rescued: outcome.rescued }
+}
+
 const report = (context: OutcomeContext, row: ActionRow, outcome: Outcome): void => {
   const { metrics, clock, log, onMessages } = context
   const { correlation, id, action, createdAt } = row
   metrics.action(action.kind, outcome.result, clock() - createdAt)
-  const { kind, ticket } = action
-  log.info(
-    { correlation, action: id, kind, ticket, result: outcome.result, reason: reasonOf(outcome) },
-    'outcome recorded',
-  )
+  log.info({ correlation, action: id, happened: 'outcome', ...happenedFields(action, outcome) }, 'outcome recorded')
   onMessages()
 }
 
