@@ -36,7 +36,7 @@ const doneTexts: Record<ActionKind, ((fields: OutcomeFields) => string) | null> 
   restore: ({ checkpoint }) => (checkpoint === null ? 'restored' : `restored to ${checkpoint}`),
   'delete-checkpoint': ({ checkpoint }) => `checkpoint ${checkpoint ?? ''} deleted`,
   delete: () => 'deleted',
-  move: ({ from }) => `moved, was ${from ?? 'another key'}`,
+  move: ({ from }) => `moved from ${from ?? 'another key'}`,
   status: null,
 }
 

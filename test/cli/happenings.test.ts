@@ -39,7 +39,7 @@ test.for<[string, object, string | null]>([
     outcome('delete', { rescued: 'unsaved work is rescued in ~/x', by: octocat('merge') }),
     'deleted in 1.8 s; unsaved work is rescued in ~/x (merge by octocat)',
   ],
-  ['a move', outcome('move', { from: 'SHOP-7' }), 'moved, was SHOP-7 in 1.8 s (ticket moved by Dana Example)'],
+  ['a move', outcome('move', { from: 'SHOP-7' }), 'moved from SHOP-7 in 1.8 s (ticket moved by Dana Example)'],
   ['a question', outcome('status', {}), null],
   [
     'nothing to do',
@@ -63,8 +63,16 @@ test.for<[string, object, string | null]>([
 test.for<[string, object, string | null]>([
   ['a decision', { msg: 'decided', event: 'push', verdict: 'actions' }, null],
   ['the begin of an action', { msg: 'begins', ticket: 'DROP-1', kind: 'create' }, null],
-  ['a runner that comes', { msg: 'a runner is connected', host: 'studio', happened: 'connection' }, 'a runner is connected (studio)'],
-  ['a side that works again', { msg: 'polling Jira: works again', happened: 'connection' }, 'polling Jira: works again'],
+  [
+    'a runner that comes',
+    { msg: 'a runner is connected', host: 'studio', happened: 'connection' },
+    'a runner is connected (studio)',
+  ],
+  [
+    'a side that works again',
+    { msg: 'polling Jira: works again', happened: 'connection' },
+    'polling Jira: works again',
+  ],
   [
     'a side that does not respond',
     { level: 40, msg: 'polling Jira: Jira cannot be reached', remedy: 'Check JIRA_HOST' },
@@ -86,5 +94,7 @@ test.for(actionKinds)('%s has a text for its failure', kind => {
 })
 
 test('a line that is no JSON is shown as it is', () => {
-  expect(stripVTControlCharacters(happening('a secret left this\n') ?? '')).toMatch(/^\d\d:\d\d:\d\d {2}a secret left this\n$/)
+  expect(stripVTControlCharacters(happening('a secret left this\n') ?? '')).toMatch(
+    /^\d\d:\d\d:\d\d {2}a secret left this\n$/,
+  )
 })

@@ -77,17 +77,22 @@ export const requestedBy = (by: Requester): Line => {
 /** A command line that a comment can replace: the command, the ticket, and what follows. */
 const CLI_COMMAND =
   /agent-swarm (create|start|stop|delete|restart|restore|checkpoints|checkpoint|status|ssh) ([A-Z][A-Z0-9_]+-\d+)((?: (?:--force|\[name\]))*)/
+/** Outside text loses the spaces at its ends, which a text in several pieces needs. */
+const spaced = (text: string): Line => {
+  const [before, after] = [/^\s/.test(text) ? ' ' : '', /\s$/.test(text) ? ' ' : '']
+  return line`${own(before)}${text}${own(after)}`
+}
 /**
  * A remedy, which is written for the runner's host: where a command in a comment does the same for this ticket, that command stands
  * there. As code it can be copied, and is no command of our comment.
  */
 export const remedyLine = (remedy: string, ticket: Ticket): Line => {
   const match = remedy.match(CLI_COMMAND)
-  if (match === null) return line`${remedy}`
+  if (match === null) return spaced(remedy)
   const [whole, command, about, more = ''] = match
   const after = remedy.slice((match.index ?? 0) + whole.length)
   const shown = about === ticket && command !== 'ssh' ? `/swarm ${command}${more}` : whole
-  return [...line`${remedy.slice(0, match.index)}`, code(shown), ...(after === '' ? [] : remedyLine(after, ticket))]
+  return [...spaced(remedy.slice(0, match.index)), code(shown), ...(after === '' ? [] : remedyLine(after, ticket))]
 }
 
 // ── Addresses ──
