@@ -50,6 +50,8 @@ export const run: RunCommand = async invocation => {
     await runner.close()
     await bot.close()
     context.close()
+    // The terminal has echoed the Ctrl-C.
+    if (invocation.terminal.stderr.isTTY === true) printNote('', invocation.terminal)
     say(END)
   })
 }
