@@ -8,7 +8,7 @@ import { mayCommand } from './who-may.ts'
 export const comment: Handler<'comment'> = (event, { permission, teams, now, allowed, since }, rules) => {
   const lines = commandLines(event.body)
   if (lines.length === 0) return ignored('no command in the comment')
-  const by = { via: 'github', who: event.author } as const
+  const by = { via: 'github', who: event.author, cause: 'command' } as const
   if (event.unfit !== null) return refuseAll(lines, by, event.unfit)
   const who = { via: 'github', login: event.author, isBot: event.authorIsBot, permission, teams } as const
   if (now === null && mayCommand(who, rules).may) return ignored('the pull request does not exist any more')

@@ -1,4 +1,5 @@
 import type { Ticket } from '../src/domain.ts'
+import type { Cause } from '../src/schema/action.ts'
 import { isBranchServed, ticketOfPullRequest } from './branches.ts'
 import {
   type ActionBase,
@@ -9,6 +10,7 @@ import {
   ignored,
   overridden,
   type PullRequestEvent,
+  type PullRequestNow,
   type Rules,
   stop,
 } from './handler.ts'
@@ -21,9 +23,17 @@ export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
   const ticket = ticketOfPullRequest(now ?? event, rules)
   if (ticket === null) return ignored('no ticket in the branch, the title or the description')
   if (now === null) return ignored('the pull request does not exist any more')
-  const base: ActionBase = { ticket, by: { via: 'github', who: event.sender }, replyTo: null }
+  const by = { via: 'github', who: event.sender, cause: causes[now.state] } as const
+  const base: ActionBase = { ticket, by, replyTo: null }
   return now.state === 'open' ? whileOpen(event, facts, base) : whenEnded(event, facts, base, rules, now.state)
 }
+
+/** By the state that the pull request is in now: an open one acts only when it was reopened. */
+const causes = {
+  open: 'pull request reopened',
+  closed: 'pull request closed',
+  merged: 'merge',
+} as const satisfies Record<PullRequestNow['state'], Cause>
 
 const nothingToDo = (ticket: Ticket) => ignored(`linked to ${ticket}; nothing to do`)
 const isEnd = ({ change }: PullRequestEvent) => change === 'closed' || change === 'grace over'

@@ -25,7 +25,7 @@ export const push: Handler<'push'> = (event, { environment, live }, rules) => {
       why: 'push',
       commit: event.after,
       keep: rules.keep,
-      by: { via: 'github', who: event.pusher },
+      by: { via: 'github', who: event.pusher, cause: 'push' },
       replyTo: null,
     },
   ])

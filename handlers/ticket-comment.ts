@@ -11,7 +11,7 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOwnComm
   const lines = jiraCommandLines(now.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const { ticket, commentId } = event
-  const by: Requester = { via: 'jira', who: now.author }
+  const by: Requester = { via: 'jira', who: now.author, cause: 'command' }
   if (isOwnComment) return refuseAll(lines, by, UNFIT_OWN)
   if (event.change === 'edited' || now.edited) return refuseAll(lines, by, UNFIT_EDITED)
   return runCommands(lines, {

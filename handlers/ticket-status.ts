@@ -1,4 +1,5 @@
 /** A ticket in progress has a running machine; back in the backlog it is stopped; done, it is stopped or deleted. */
+import type { Cause } from '../src/schema/action.ts'
 import {
   type ActionBase,
   act,
@@ -72,6 +73,12 @@ const presentState = (event: StatusEvent, now: Facts['ticket']['now']): TicketNo
   return now === 'unreadable' || now === 'outdated' ? event : now
 }
 
+const causes = {
+  status: 'ticket moved',
+  assignee: 'ticket assigned',
+  deleted: 'ticket deleted',
+} as const satisfies Record<StatusEvent['change'], Cause>
+
 export const ticketStatus = (event: StatusEvent, facts: Facts['ticket'], rules: Rules): Decision => {
   const { ticket } = event
   const now = presentState(event, facts.now)
@@ -80,6 +87,7 @@ export const ticketStatus = (event: StatusEvent, facts: Facts['ticket'], rules: 
     return ignored(`${ticket} was assigned while not in progress`)
   if (facts.laterRequest !== null) return overridden(facts.laterRequest)
   if (facts.now === 'outdated') return ignored(`a newer state of ${ticket} is known, and Jira cannot be read now`)
-  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by }, replyTo: null }
+  const cause = causes[event.change]
+  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by, cause }, replyTo: null }
   return byCategory[now.category]({ facts, rules, now, base })
 }

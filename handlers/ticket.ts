@@ -33,7 +33,7 @@ const leaveBehind = (
 const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): Decision => {
   const { ticket, from } = event
   const { environment, previous } = facts
-  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by }, replyTo: null }
+  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by, cause: 'key changed' }, replyTo: null }
   const project = projectOf(ticket)
   if (!rules.projects.includes(project))
     return previous === null

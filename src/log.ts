@@ -133,7 +133,8 @@ const formsOf = (secret: string): string[] => [
 /** Ids for programs, and stacks: on a terminal they bury the message. */
 const FOR_PROGRAMS = ['correlation', 'action', 'runnerId', 'stack']
 const STYLES: Readonly<Record<string, 'yellow' | 'red'>> = { warn: 'yellow', error: 'red', fatal: 'red' }
-const fieldsOf = (line: string): Record<string, unknown> => {
+/** The fields of a written line. */
+export const fieldsOf = (line: string): Record<string, unknown> => {
   try {
     return JSON.parse(line)
   } catch {
@@ -161,8 +162,15 @@ export const readable = (line: string): string => {
   return `${words.join(' ')}\n`
 }
 
-/** `secrets` may occur inside any text: each is replaced wherever it does. */
-export const openLog = (level: string, secrets: readonly string[] = []) => {
+/**
+ * `secrets` may occur inside any text: each is replaced wherever it does. `present` makes of a line what a terminal shows; null
+ * shows nothing.
+ */
+export const openLog = (
+  level: string,
+  secrets: readonly string[] = [],
+  present: (line: string) => string | null = readable,
+) => {
   const hidden = [...new Set(secrets.filter(secret => secret.length >= MIN_SECRET_LENGTH).flatMap(formsOf))]
   const withoutSecrets = (line: string) =>
     SHAPES.reduce(
@@ -189,7 +197,8 @@ export const openLog = (level: string, secrets: readonly string[] = []) => {
     {
       write: (line: string) => {
         const clean = withoutSecrets(line)
-        process.stderr.write(process.stderr.isTTY ? readable(clean) : clean)
+        const shown = process.stderr.isTTY ? present(clean) : clean
+        if (shown !== null) process.stderr.write(shown)
       },
     },
   )

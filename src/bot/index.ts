@@ -18,6 +18,7 @@ import { decide } from './inbox/decide.ts'
 import { openInbox } from './inbox/inbox.ts'
 import { openJira } from './jira/client.ts'
 import { jiraLane } from './jira/events.ts'
+import { isGateway } from './jira/gateway.ts'
 import { requireConfigured, takeHome } from './preconditions.ts'
 import { openPublisher, type Publisher } from './publish/publisher.ts'
 import { standardRules } from './rules/repository-file.ts'
@@ -100,7 +101,8 @@ export const startBot = async (
     })
   const { github } = late
   const webUrl = webUrlOf(config.github?.apiUrl ?? null)
-  const publisher = openPublisher({ store, github, jira, webUrl, dryRun: isDryRun, clock, log })
+  const jiraUrl = config.jira === null || isGateway(config.jira.url) ? null : config.jira.url
+  const publisher = openPublisher({ store, github, jira, webUrl, jiraUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
   const hasGitHub = config.github !== null
   const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, clock }

@@ -17,7 +17,7 @@ export const openProblemLog = (log: Log): ProblemLog => {
       log.warn({ remedy }, message)
     },
     clear: doing => {
-      if (known.delete(doing)) log.info(`${doing}: works again`)
+      if (known.delete(doing)) log.info({ happened: 'connection' }, `${doing}: works again`)
     },
   }
 }

@@ -14,9 +14,9 @@ export const version = (): string => {
   return JSON.parse(readFileSync(path, 'utf8')).version
 }
 
-/** The log of a server. An uncaught exception goes there without secrets, and ends the process: Node would print all of it. */
-export const openServerLog = (config: Config, token?: string): Log => {
-  const log = openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])])
+/** The log of a server; `present`: see openLog. An uncaught exception goes there without secrets, and ends the process: Node would print all of it. */
+export const openServerLog = (config: Config, token?: string, present?: Parameters<typeof openLog>[2]): Log => {
+  const log = openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])], present)
   for (const notice of config.notices) log.warn(notice)
   process.on('uncaughtException', error => {
     log.fatal({ err: error }, 'unexpected error; the next start continues from what is on disk')

@@ -90,7 +90,7 @@ export const openBotClient = (bot: Bot): BotClient => {
     const kind = failure?.kind ?? null
     if (kind === problem) return
     problem = kind
-    if (failure === null) return log.info({ bot: url }, 'the bot answers again')
+    if (failure === null) return log.info({ bot: url, happened: 'connection' }, 'the bot answers again')
     const { message, remedy } = failure
     log.warn({ bot: url, ...(remedy === null ? {} : { remedy }) }, `no work from the bot: ${message}`)
   }

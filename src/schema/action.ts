@@ -7,6 +7,7 @@ import {
   described,
   fullCommit,
   imageName,
+  personName,
   prose,
   repository,
   shortText,
@@ -14,11 +15,33 @@ import {
   time,
 } from './basics.ts'
 
-/** Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. */
+/** What made somebody's wish an action, as people say it: `push`, then `by` and who it was. */
+const cause = v.picklist([
+  'push',
+  'merge',
+  'pull request closed',
+  'pull request reopened',
+  'ticket moved',
+  'ticket assigned',
+  'ticket deleted',
+  'key changed',
+  'command',
+])
+export type Cause = v.InferOutput<typeof cause>
+
+/**
+ * Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. `name` is the
+ * display name of a Jira account: outside text, for people only.
+ */
 export const requester = v.pipe(
   v.object({
     via: v.picklist(['github', 'jira', 'cli', 'clock']),
     who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
+    name: described(v.optional(personName), "A Jira account's display name."),
+    cause: described(
+      v.optional(cause),
+      'What they did; absent when they asked on the command line, or an earlier version recorded it.',
+    ),
   }),
   v.title('requester'),
 )

@@ -23,6 +23,10 @@ export const replyMessage = (comment: CommentRef): Message => ({
         : { ticket: comment.ticket, commentId: comment.commentId },
   },
 })
+export const outdatedReplyMessage = ({ repo, number, commentId }: PullRequestRef & { commentId: number }): Message => ({
+  key: `outdated:${repo}:${commentId}`,
+  body: { kind: 'outdated-reply', repo, number, commentId },
+})
 export const statusMessage = (ticket: Ticket): Message => ({
   key: `status:${ticket}`,
   body: { kind: 'status', ticket },
@@ -31,6 +35,12 @@ export const statusMessage = (ticket: Ticket): Message => ({
 export const jiraNoteMessage = (ticket: Ticket, about: string, note: JiraNote): Message => ({
   key: `jira:${about}`,
   body: { kind: 'jira-note', ticket, about, note },
+})
+/** Names the comment about it. */
+export const waitingAbout = (action: string): string => `waiting:${action}`
+export const jiraWaitingMessage = (ticket: Ticket, action: string): Message => ({
+  key: `jira-waiting:${action}`,
+  body: { kind: 'jira-waiting', ticket, action },
 })
 export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
   key: `jira-link:${repo}:${number}`,

@@ -188,6 +188,8 @@ type Queue = {
 export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null }
   | { kind: 'failed'; action: Action; failure: Failure }
+  | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
+  /** Written by an earlier version. */
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
   /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
   | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
@@ -199,9 +201,13 @@ export type MessageBody =
   | { kind: 'reaction'; repo: string; commentId: number; content: 'eyes' | 'rocket' | 'confused' }
   /** The reply to the commands of a comment. */
   | { kind: 'reply'; comment: CommentRef }
+  /** Our reply to this comment, which a newer reply made outdated. */
+  | { kind: 'outdated-reply'; repo: string; number: number; commentId: number }
   /** The status comment on each pull request of the ticket. */
   | { kind: 'status'; ticket: Ticket }
   | { kind: 'jira-note'; ticket: Ticket; about: string; note: JiraNote }
+  /** That an action has waited for a runner for a while, and then that it does no longer. `action`: its id. */
+  | { kind: 'jira-waiting'; ticket: Ticket; action: string }
   /** The link from the ticket to its pull request. */
   | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */
@@ -363,11 +369,15 @@ export type OwnCommentKey =
   | { side: 'jira'; kind: 'reply' | 'note' | 'link'; ticket: Ticket; about: string }
 /** `begunAt`: recorded before it was sent, so that a crash in between shows. `id` null: not known to have arrived. */
 export type OwnComment = { begunAt: number; id: string | null; fingerprint: string | null }
+/** In place of a fingerprint: our reply is hidden, and never written again. */
+export const OUTDATED = 'outdated'
 type Comments = {
   get(key: OwnCommentKey): Promise<OwnComment | null>
   begin(key: OwnCommentKey): Promise<void>
   set(key: OwnCommentKey, id: string | null, fingerprint: string | null): Promise<void>
   forget(key: OwnCommentKey): Promise<void>
+  /** The comments on a pull request that we replied to, newest first, at most `limit`; without outdated replies. */
+  replies(pullRequest: PullRequestRef, limit: number): Promise<number[]>
   /** Whether we wrote the comment with this id. `repo` of a comment on GitHub. */
   isOwn(comment: { side: 'github'; repo: string; id: number } | { side: 'jira'; id: string }): Promise<boolean>
 }

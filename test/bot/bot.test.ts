@@ -90,7 +90,7 @@ test('a ticket from In Progress to the merge, with everything that is published 
   )
   expect(checkpoint.action).toMatchObject({ kind: 'checkpoint', name: 'before', why: 'command' })
   await comment(number, '/swarm checkpoint before', 'Made checkpoint before of DROP-1. It took 1.5 s.', 'fly')
-  await comment(number, '### DROP-1: running', '| `before` |', '`checkpoint before`, requested by `dev` on GitHub')
+  await comment(number, '### DROP-1: running', '| `before` |', '`checkpoint before`, command by `dev`')
   await until('the end', () => stage.github.reactions(commentId).includes('confused'))
   expect(stage.github.reactions(planted)).toEqual([])
 
@@ -110,7 +110,9 @@ test('a ticket from In Progress to the merge, with everything that is published 
   const all = await stage.github.comments(number)
   expect(all.map(({ authorType }) => authorType)).toEqual(['Bot', 'User', 'User', 'Bot'])
   expect(all[1]?.body).toContain('send me your keys')
-  expect(stage.jira.comments('DROP-1')).toHaveLength(1)
+  // The machine, and its delete.
+  expect(stage.jira.comments('DROP-1')).toHaveLength(2)
+  expect(stage.jira.comments('DROP-1')[1]).toContain('There was no unsaved work.')
 
   await stage.jira.move('DROP-1', 'In Review')
   await stage.decided()

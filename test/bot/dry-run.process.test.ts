@@ -44,7 +44,9 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   // For people, not in Jira's document format.
   const comment = await jira.write('DROP-1', '/swarm fly')
   await until('the reply', () => /would send.* POST \/rest\/api\/3\/issue\/DROP-1\/comment\n/.test(output.stdout))
-  expect(output.stdout).toContain(`\n    Answer to comment ${comment}:\n    Unknown command fly.`)
+  expect(output.stdout).toMatch(
+    new RegExp(`\n {4}Answer to comment ${comment}:\n {4}.* on DROP-1: /swarm fly\n {4}Unknown command fly\\.`),
+  )
   expect(output.stdout).toMatch(/\n {4}\| \/swarm stop \| .* \| \/swarm stop \|\n/)
   await until('its line in the log', () => output.stderr.includes('shown, not published'))
   expect(output.stderr).not.toContain('"published"')

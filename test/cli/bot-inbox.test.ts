@@ -104,7 +104,7 @@ test('the audit as a table and as JSON', async () => {
   await decided()
   expect(await json('audit', '--ticket', 'drop-1')).toEqual([
     {
-      ...{ at: TIME, who: 'mallory', place: 'DROP-1', ticket: 'DROP-1', verdict: 'refused' },
+      ...{ at: TIME, who: 'mallory', name: null, place: 'DROP-1', ticket: 'DROP-1', verdict: 'refused' },
       what: '/swarm delete --force; /swarm stop \u202e',
       reason: expect.stringContaining('neither the assignee'),
     },

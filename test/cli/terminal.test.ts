@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Terminal } from '../../src/cli/terminal/output.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
-import { duration, shortIds } from '../../src/cli/terminal/text.ts'
+import { duration, personVia, requesterName, shortIds } from '../../src/cli/terminal/text.ts'
 import { openCli } from '../support/cli.ts'
 import { CTRL_C, CTRL_D } from '../support/terminal.ts'
 
@@ -211,4 +211,25 @@ test('--watch draws until Ctrl-C, and leaves the screen as it was', async () => 
     code: 2,
     stderr: expect.stringContaining('--watch needs a terminal'),
   })
+})
+
+test.for<[string, Parameters<typeof requesterName>[0], string, string]>([
+  ['a push', { via: 'github', who: 'ada', cause: 'push' }, 'push by ada', 'ada (github)'],
+  [
+    'a name, with the account behind it',
+    { via: 'jira', who: '557058:1a2b', name: 'Dana Example', cause: 'ticket moved' },
+    'ticket moved by Dana Example (557058:1a2b)',
+    'Dana Example (jira)',
+  ],
+  ['the command line', { via: 'cli', who: 'ada' }, 'ada (cli)', 'ada (cli)'],
+  ['a cause without a person', { via: 'github', who: null, cause: 'merge' }, 'merge', 'github'],
+  [
+    'a name that would move the cursor',
+    { via: 'jira', who: 'x', name: 'Da\u001b[2Jna\u202e' },
+    'Da?[2Jna? (x) (jira)',
+    'Da?[2Jna? (jira)',
+  ],
+])('who asked: %s', ([, by, whole, short]) => {
+  expect(requesterName(by)).toBe(whole)
+  expect(personVia(by)).toBe(short)
 })

@@ -160,7 +160,7 @@ test('a refusal is recorded for the audit log, with who and what', () => {
     reason: 'dev has no write access',
     refusals: [
       {
-        by: { via: 'github', who: 'dev' },
+        by: { via: 'github', who: 'dev', cause: 'command' },
         line: null,
         what: '/swarm delete --force; /swarm stop',
         reason: 'dev has no write access',

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { answerGraphql } from './github-graphql.ts'
 import { faultsOfRequest } from './github-requests.ts'
 import { type Json, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
 import { askSimulator } from './simulator.ts'
@@ -32,6 +33,10 @@ export const openFrontState = () => ({
   /** Answers to the next requests that match, in place of GitHub's. Each is used once. */
   faults: [] as Fault[],
   reactions: new Map<number, string[]>(),
+  /** The comments that are minimized, by node id. */
+  minimized: new Set<string>(),
+  /** `no-rights`: this account may not minimize. `no-schema`: an old GitHub Enterprise Server. */
+  graphql: { answers: 'as usual' as 'as usual' | 'no-rights' | 'no-schema' },
   /** Permissions by login, in place of the simulator's. */
   roles: new Map<string, Role>(),
   /** Pull requests that come from another repository, with the commit that is their head there. */
@@ -150,6 +155,27 @@ const reactionAnswer = ({ state }: FrontContext, { request, note, url }: Incomin
   // GitHub keeps one of a kind from one author.
   if (!known.includes(content)) state.reactions.set(id, [...known, content])
   return { status: 201, body: { id: id * 10, content } }
+}
+
+const graphqlAnswer = async (context: FrontContext, { note, url }: Incoming): Promise<Answer | null> => {
+  if (note.method !== 'POST' || url.pathname !== '/graphql') return null
+  const { state, owner, repositories, api } = context
+  const exists = async (nodeId: string): Promise<boolean> => {
+    // The simulator's node ids.
+    const id = Buffer.from(nodeId, 'base64')
+      .toString('utf8')
+      .match(/IssueComment(\d+)$/)?.[1]
+    const found = await Promise.all(
+      repositories.map(name => api(owner, 'GET', `/repos/${owner}/${name}/issues/comments/${id}`).catch(() => null)),
+    )
+    return id !== undefined && found.some(comment => comment?.node_id === nodeId)
+  }
+  const { answer, minimized } = await answerGraphql(note.body, {
+    schema: state.graphql.answers !== 'no-schema',
+    mayMinimize: async id => ((await exists(id)) ? state.graphql.answers === 'as usual' : null),
+  })
+  if (minimized !== null) state.minimized.add(minimized)
+  return answer
 }
 
 // ── What the simulator answers differently ──
@@ -291,8 +317,8 @@ const respond = async (context: FrontContext, request: IncomingMessage, response
   const login = loginOf(context, request.headers.authorization)
   if (login === null) return sendJson(response, { status: 401, body: { message: 'Bad credentials' } })
   const incoming: Incoming = { request, note, url, raw, login }
-  for (const answer of [createApp, appAnswer, roleAnswer, reactionAnswer, deliveriesAnswer]) {
-    const found = answer(context, incoming)
+  for (const answer of [createApp, appAnswer, roleAnswer, reactionAnswer, graphqlAnswer, deliveriesAnswer]) {
+    const found = await answer(context, incoming)
     if (found !== null) return sendJson(response, found)
   }
   await forward(context, incoming, fault?.answer === 'do-and-cut', response)

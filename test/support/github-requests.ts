@@ -41,7 +41,20 @@ type Operation = {
   url: ValidateFunction
   body: ValidateFunction | null
 }
-const known: Operation[] = Object.entries(operations)
+/** GraphQL is described by its own schema, which github-graphql.ts follows. */
+const graphql: Description = {
+  id: 'graphql',
+  parameters: [],
+  body: {
+    required: true,
+    schema: {
+      type: 'object',
+      properties: { query: { type: 'string' }, variables: { type: 'object' } },
+      required: ['query'],
+    } as object,
+  },
+}
+const known: Operation[] = Object.entries({ ...operations, 'POST /graphql': graphql })
   .map(([name, description]) => {
     const [method = '', template = ''] = name.split(' ')
     const { parameters, body } = description

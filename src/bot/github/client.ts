@@ -15,7 +15,7 @@ const DEADLINE_MS = 15_000
 const SECONDARY_LIMIT_MS = 60_000
 
 /** What Probot's client and Octokit's own have in common. */
-export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request'>
+export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request' | 'graphql'>
 /** A verified webhook or what a poll made in its shape. `installation`: of the App; null when the payload names none. */
 type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
 /** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */

@@ -28,6 +28,8 @@ const DEADLINE_MS = 10_000
 type AuditLine = {
   at: number
   who: string
+  /** A Jira account's display name. */
+  name: string | null
   place: string
   ticket: Ticket | null
   what: string
@@ -48,6 +50,7 @@ type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: ReplayRe
 const auditLine = ({ at, by, place, ticket, what, verdict, reason }: Request): AuditLine => ({
   ...{ at, place, ticket, what },
   who: by.who ?? 'nobody',
+  name: by.name ?? null,
   verdict: verdict === 'refused' ? 'refused' : 'allowed',
   reason: reason ?? '',
 })

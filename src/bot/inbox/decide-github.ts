@@ -144,7 +144,10 @@ const decideDelivery = async (
       ...{ correlation: id, at, ticket: link?.ticket ?? null },
       place: pullRequest === null ? repository.name : nameOf(pullRequest),
       comment: isComment
-        ? { ref: { ...event.pullRequest, commentId: event.commentId }, by: { via: 'github', who: event.author } }
+        ? {
+            ref: { ...event.pullRequest, commentId: event.commentId },
+            by: { via: 'github', who: event.author, cause: 'command' },
+          }
         : null,
     },
     clock(),

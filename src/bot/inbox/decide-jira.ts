@@ -67,7 +67,7 @@ const withMove = async ({ store }: JiraContext, decision: Decision, { ticket, fr
   if (decision.verdict !== 'act' || decision.renames.length === 0) return decision
   if (decision.actions.some(({ kind }) => kind === 'move') || (await presentEnvironment(store, from)) === null)
     return decision
-  const move: Action = { kind: 'move', ticket, from, by: { via: 'jira', who: by }, replyTo: null }
+  const move: Action = { kind: 'move', ticket, from, by: { via: 'jira', who: by, cause: 'key changed' }, replyTo: null }
   return { ...decision, actions: [move, ...decision.actions] }
 }
 
@@ -95,7 +95,7 @@ const decideComment = async (
   return {
     decision: handlers['ticket-comment'](event, facts, rules),
     effects: [],
-    comment: { ref: { ticket, commentId }, by: { via: 'jira', who: facts.now?.author ?? null } },
+    comment: { ref: { ticket, commentId }, by: { via: 'jira', who: facts.now?.author ?? null, cause: 'command' } },
   }
 }
 

@@ -3,7 +3,7 @@
 export type AdfNode = {
   type: string
   text?: string
-  marks?: { type: 'code' | 'strong' }[]
+  marks?: ({ type: 'code' | 'strong' } | { type: 'link'; attrs: { href: string } })[]
   attrs?: Record<string, unknown>
   content?: AdfNode[]
 }

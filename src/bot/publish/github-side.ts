@@ -8,7 +8,7 @@ import type { Rendered } from './words.ts'
 
 const body = (marker: string, { blocks }: Rendered): string => `${marker}\n${markdown(blocks)}\n`
 
-const octokitFor = async (github: GitHub | null, repo: string): Promise<Octokit> => {
+export const octokitFor = async (github: GitHub | null, repo: string): Promise<Octokit> => {
   if (github === null) throw unpublishable('GitHub is not configured')
   const octokit = await github.clientFor(repo)
   if (octokit === null) throw unpublishable(`the App is not installed on ${repo}`)

@@ -1,26 +1,51 @@
 /** What the bot writes in Jira without a command: notes on a ticket, and links to its pull requests. Pure. */
 import { projectOf, type Ticket } from '../../domain.ts'
-import type { JiraNote, PullRequestLink } from '../../store/port.ts'
-import { type Block, code, line, own, plainBlocks } from './text.ts'
-import { commandOf, providerName, RESTORE_RESCUED, type Rendered, rendered, runnersHost, sshCommand } from './words.ts'
+import type { ActionRow, JiraNote, PullRequestLink } from '../../store/port.ts'
+import { type Block, code, type Line, line, own, plainBlocks } from './text.ts'
+import { type WaitingView, waitingLine } from './waiting.ts'
+import {
+  commandOf,
+  moment,
+  providerName,
+  RESTORE_RESCUED,
+  type Rendered,
+  remedyLine,
+  rendered,
+  requestedBy,
+  runnersHost,
+  sshCommand,
+} from './words.ts'
 
 type Note<Kind extends JiraNote['kind']> = Extract<JiraNote, { kind: Kind }>
 
 const ready = ({ environment, host }: Note<'ready'>): Block[] => {
-  const { ticket, vmId, provider } = environment
+  const { ticket, vmId, provider, createdBy } = environment
   const command = sshCommand(environment)
   return [
     {
-      line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}). Log in ${runnersHost(host)}:`,
+      line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}; ${requestedBy(createdBy)}). Log in ${runnersHost(host)}:`,
     },
     { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
   ]
 }
 const failed = ({ action, failure }: Note<'failed'>): Block[] => [
-  { line: line`${code(commandOf(action))} of ${own(action.ticket)} failed and needs attention:` },
+  {
+    line: line`${code(commandOf(action))} of ${own(action.ticket)} (${requestedBy(action.by)}) failed and needs attention:`,
+  },
   { listing: failure.message },
-  ...(failure.remedy === null ? [] : [{ line: line`What to do: ${failure.remedy}` }]),
+  ...(failure.remedy === null ? [] : [{ line: line`What to do: ${remedyLine(failure.remedy, action.ticket)}` }]),
 ]
+const deleted = ({ action, rescued }: Note<'deleted'>): Block[] => {
+  const what = line`The machine of ${own(action.ticket)}, its disk and its checkpoints were deleted (${requestedBy(action.by)}).`
+  if (rescued !== null)
+    return [
+      { line: line`${what} Its unsaved work was rescued on the runner's host:` },
+      { listing: rescued },
+      { line: own(RESTORE_RESCUED) },
+    ]
+  const work = action.force ? 'Unsaved work was not looked for (`--force`).' : 'There was no unsaved work.'
+  return [{ line: line`${what} ${own(work)}` }]
+}
 const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
   { line: own(`The machine of ${ticket} was deleted. Rescued on the runner's host:`) },
   { listing: rescued },
@@ -42,6 +67,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
       return ready(note)
     case 'failed':
       return failed(note)
+    case 'deleted':
+      return deleted(note)
     case 'rescued':
       return rescued(note)
     case 'not-moved':
@@ -52,6 +79,29 @@ const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
 }
 /** `ticket`: where the note is posted. */
 export const jiraNote = (ticket: Ticket, note: JiraNote): Rendered => rendered(() => blocksOf(ticket, note))
+
+/** Begins the comment about an action that waits, by which it is found again. */
+export const waitingLead = ({ action, createdAt }: ActionRow): string =>
+  `${commandOf(action)} of ${action.ticket}, queued at ${moment(createdAt)}:`
+
+const afterWaiting = ({ action, state, outcome }: ActionRow): Line => {
+  if (state === 'cancelled') return own('cancelled before it started.')
+  if (outcome?.result === 'failed') return line`it waited for a runner, and failed: ${outcome.failure.message}`
+  if (outcome?.result === 'skipped') return line`it waited for a runner. Nothing to do: ${outcome.reason}.`
+  if (outcome?.result === 'done') return own(`it waited for a runner, and is done.`)
+  return state === 'active' ? own('it waited for a runner, and is in progress.') : line`${own(action.kind)} is over.`
+}
+/** `wait` null: it waits no longer. */
+export const waitingNote = (row: ActionRow, wait: WaitingView | null): Rendered =>
+  rendered(({ at }) => [
+    { line: own(waitingLead(row)) },
+    {
+      line:
+        wait === null
+          ? line`${requestedBy(row.action.by)}: ${afterWaiting(row)}`
+          : line`${requestedBy(row.action.by)}: ${waitingLine(wait)} (${own(at(wait.now))})`,
+    },
+  ])
 
 /** A pull request as Jira shows it beside the ticket. `webUrl`: GitHub's, for people. */
 export const remoteLink = ({ repo, number, branch, state }: PullRequestLink, webUrl: string) => ({

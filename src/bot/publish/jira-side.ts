@@ -1,8 +1,9 @@
 /** Our comments and links in Jira. A comment there has no hidden marker: a reply is found by its first line, a note by its text. */
 import type { Ticket } from '../../domain.ts'
-import type { PullRequestLink } from '../../store/port.ts'
+import { waitingAbout } from '../../store/messages.ts'
+import type { ActionRow, PullRequestLink } from '../../store/port.ts'
 import type { Jira } from '../jira/client.ts'
-import { remoteLink } from './jira-notes.ts'
+import { remoteLink, waitingLead } from './jira-notes.ts'
 import type { OwnCommentSide } from './own-comment.ts'
 import { jiraReplyLine } from './reply.ts'
 import { adf } from './text.ts'
@@ -42,6 +43,22 @@ export const jiraNoteComment = (jira: Jira, ticket: Ticket, about: string, { blo
     find: async begunAt => (begunAt === null ? null : jira.findSame(ticket, document, begunAt - CLOCK_DIFFERENCE_MS)),
     edit: async () => true,
     post: async () => ({ id: await jira.comment(ticket, document) }),
+  } satisfies OwnCommentSide<Rendered>
+}
+
+/** `over`: the action waits no longer. What people delete stays deleted. */
+export const jiraWaiting = (jira: Jira, ticket: Ticket, row: ActionRow, over: boolean) => {
+  const about = waitingAbout(row.id)
+  return {
+    key: { side: 'jira', kind: 'note', ticket, about },
+    find: async begunAt => (begunAt === null ? null : jira.findByFirstLine(ticket, waitingLead(row))),
+    edit: async (id, { blocks }) => {
+      const comment = await jira.readComment(ticket, id)
+      if (comment === null) return true
+      const result = await jira.edit(ticket, id, adf(blocks), comment.audience)
+      return result !== 'refused' || !over
+    },
+    post: async ({ blocks }) => ({ id: await jira.comment(ticket, adf(blocks)) }),
   } satisfies OwnCommentSide<Rendered>
 }
 

@@ -1,34 +1,30 @@
 /** Publishes one message: a function for each kind. True: something was written. */
-import type { Clock } from '../../clock.ts'
 import type { Log } from '../../log.ts'
 import { type CommentRef, threadOf } from '../../schema/action.ts'
-import type { MessageBody, Store } from '../../store/port.ts'
+import { type MessageBody, OUTDATED } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
 import { replyMarker, statusMarker } from '../markers.ts'
 import { githubComment, react } from './github-side.ts'
-import { jiraNote } from './jira-notes.ts'
-import { jiraLink, jiraNoteComment, jiraReply } from './jira-side.ts'
+import { jiraNote, waitingNote } from './jira-notes.ts'
+import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting } from './jira-side.ts'
+import { outdatedBy, publishOutdated } from './outdated.ts'
 import { type OwnCommentSide, upsert } from './own-comment.ts'
 import { tooSoon, troubleOf, unpublishable } from './trouble.ts'
-import { replyOfComment, statusOfTicket } from './views.ts'
+import { replyOfComment, statusOfTicket, type Views, waitOf } from './views.ts'
 import type { Rendered } from './words.ts'
 
 /** Between two edits of one reply: each is a request for GitHub, and flicker for readers. */
 const EDIT_EVERY_MS = 5_000
 
-export type PublishContext = {
-  store: Store
+export type PublishContext = Views & {
   /** Null: this side is not configured. */
   github: GitHub | null
   jira: Jira | null
-  /** GitHub's address for people, `https://github.com`. */
-  webUrl: string
   /** The clients show what they would publish. */
   dryRun?: boolean
   /** When a reply was last written, by thread. */
   edited: Map<string, number>
-  clock: Clock
   log: Log
 }
 type Body<Kind extends MessageBody['kind']> = Extract<MessageBody, { kind: Kind }>
@@ -57,19 +53,25 @@ const pace = ({ edited, clock }: PublishContext, thread: string): void => {
   const wait = (edited.get(thread) ?? 0) + EDIT_EVERY_MS - clock()
   if (wait > 0 && wait <= EDIT_EVERY_MS) throw tooSoon(wait)
 }
-const publishReply = (context: PublishContext, comment: CommentRef): Promise<boolean> =>
-  untilTrue(async () => {
+const publishReply = async (context: PublishContext, comment: CommentRef): Promise<boolean> => {
+  let isFinished = false
+  const wrote = await untilTrue(async () => {
     const { store, edited, clock } = context
-    const reply = await replyOfComment(store, comment, clock())
+    const reply = await replyOfComment(context, comment)
     if (reply === null) return false
     const side = replySide(context, comment, reply.finished)
+    isFinished = reply.finished
     const known = await store.comments.get(side.key)
-    if (known?.fingerprint === reply.text.fingerprint) return false
+    if (known?.fingerprint === reply.text.fingerprint || known?.fingerprint === OUTDATED) return false
     pace(context, threadOf(comment))
     const wrote = await upsert(store.comments, side, reply.text)
     if (wrote) edited.set(threadOf(comment), clock())
     return wrote
   })
+  // Also when it was written by an attempt before this one, which did not get so far.
+  if (isFinished && 'repo' in comment) await context.store.outbox.put(await outdatedBy(context.store, comment))
+  return wrote
+}
 
 const publishStatus = async (context: PublishContext, ticket: string): Promise<boolean> => {
   const { store, github, clock, log } = context
@@ -79,7 +81,7 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
     let isWritten = false
     for (const { repo, number } of await store.pullRequests.ofTicket(ticket)) {
       const pullRequest = `${repo}#${number}`
-      const status = failed.has(pullRequest) ? null : await statusOfTicket(store, ticket, repo)
+      const status = failed.has(pullRequest) ? null : await statusOfTicket(context, ticket, repo)
       if (status === null) continue
       const comment = { kind: 'status', repo, number, about: ticket, marker: statusMarker(ticket) } as const
       try {
@@ -108,6 +110,19 @@ const publishNote = async (context: PublishContext, { ticket, about, note }: Bod
   return upsert(context.store.comments, side, text)
 }
 
+/** Posted while the action waits, and edited when that is over. */
+const publishWaiting = (context: PublishContext, { ticket, action }: Body<'jira-waiting'>): Promise<boolean> =>
+  untilTrue(async () => {
+    const { store } = context
+    const row = await store.queue.get(action)
+    const wait = await waitOf(context, action)
+    if (row === null) return false
+    const side = jiraWaiting(jiraOf(context), ticket, row, wait === null)
+    // What waits no longer is not news to whoever was not told that it waited.
+    if (wait === null && ((await store.comments.get(side.key))?.id ?? null) === null) return false
+    return upsert(store.comments, side, waitingNote(row, wait))
+  })
+
 const publishLink = (context: PublishContext, { ticket, pullRequest }: Body<'jira-link'>): Promise<boolean> =>
   untilTrue(async () => {
     const { store, webUrl } = context
@@ -125,10 +140,14 @@ export const publishBody = async (context: PublishContext, body: MessageBody): P
       return true
     case 'reply':
       return publishReply(context, body.comment)
+    case 'outdated-reply':
+      return publishOutdated(context, body)
     case 'status':
       return publishStatus(context, body.ticket)
     case 'jira-note':
       return publishNote(context, body)
+    case 'jira-waiting':
+      return publishWaiting(context, body)
     case 'jira-link':
       return publishLink(context, body)
   }

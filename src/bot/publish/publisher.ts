@@ -3,13 +3,12 @@
  * late, and is never lost.
  */
 import { backoff } from '../../backoff.ts'
+import type { Ticket } from '../../domain.ts'
 import { openPump } from '../../pump.ts'
-import { threadOf } from '../../schema/action.ts'
-import { replyMessage } from '../../store/messages.ts'
 import { MAX_WAIT_MS, type MessageBody, type OutboxRow, type Store } from '../../store/port.ts'
 import { type PublishContext, publishBody } from './kinds.ts'
 import { type Trouble, troubleOf } from './trouble.ts'
-import { replyOfComment } from './views.ts'
+import { openWaitWatch, watchReplies } from './watch.ts'
 
 /** At once in all, and for one repository: a slow one leaves slots to the others. */
 const LIMITS = { limit: 16, laneLimit: 3 }
@@ -19,10 +18,6 @@ const retryAfter = backoff({ first: 1_000, most: 10 * 60_000 })
 /** How long a side rests that refuses our credentials. */
 const REFUSED_MS = 60_000
 const CLOSE_MS = 2_500
-/** A command that takes longer gets a reply on its progress. */
-const PATIENCE_MS = 5_000
-/** Comments with unfinished commands whose replies are kept up to date. */
-const WATCHED = 200
 
 export type Publisher = {
   /** There may be something to publish. */
@@ -38,7 +33,7 @@ const JIRA_LANE = 'jira'
 const laneOf = async (store: Store, body: MessageBody): Promise<string> => {
   if (body.kind === 'status') return (await store.pullRequests.ofTicket(body.ticket))[0]?.repo ?? ''
   if (body.kind === 'reply') return 'repo' in body.comment ? body.comment.repo : JIRA_LANE
-  return body.kind === 'reaction' ? body.repo : JIRA_LANE
+  return body.kind === 'reaction' || body.kind === 'outdated-reply' ? body.repo : JIRA_LANE
 }
 const sideOf = (lane: string) => (lane === JIRA_LANE ? JIRA_LANE : 'github')
 const isResting = ({ rests, clock }: Context, lane: string): boolean =>
@@ -98,21 +93,9 @@ const publish = async (context: Context, item: Item, signal: AbortSignal): Promi
   }
 }
 
-/** Puts a reply for each unfinished command that has news. `shown`: fingerprints by thread. */
-const watchReplies = async ({ store, clock }: Context, shown: Map<string, string>): Promise<void> => {
-  const comments = await store.requests.unfinishedComments(clock() - PATIENCE_MS, WATCHED)
-  const threads = new Set(comments.map(threadOf))
-  for (const thread of shown.keys()) if (!threads.has(thread)) shown.delete(thread)
-  for (const comment of comments) {
-    const reply = await replyOfComment(store, comment, clock())
-    if (reply === null || shown.get(threadOf(comment)) === reply.text.fingerprint) continue
-    shown.set(threadOf(comment), reply.text.fingerprint)
-    await store.outbox.put([replyMessage(comment)])
-  }
-}
-
-export const openPublisher = (options: Omit<PublishContext, 'edited'>): Publisher => {
-  const context: Context = { ...options, edited: new Map(), rests: new Map() }
+export const openPublisher = (options: Omit<PublishContext, 'edited' | 'waiting'>): Publisher => {
+  const waiting = new Map<Ticket, string>()
+  const context: Context = { ...options, waiting, edited: new Map(), rests: new Map() }
   const { store, clock, log } = context
   const pump = openPump<Item>({
     ...LIMITS,
@@ -129,10 +112,12 @@ export const openPublisher = (options: Omit<PublishContext, 'edited'>): Publishe
     onError: (error, pauseMs) => log.error({ err: error, pauseMs }, 'the outbox cannot be read or written'),
   })
   const shown = new Map<string, string>()
+  const watchWaits = openWaitWatch({ ...context, waiting }, context.jira !== null)
   let watching: Promise<void> | null = null
   const timer = setInterval(() => {
     watching ??= watchReplies(context, shown)
-      .catch(error => log.error({ err: error }, 'looking for replies that have news'))
+      .then(watchWaits)
+      .catch(error => log.error({ err: error }, 'looking for replies and waits that have news'))
       .finally(() => {
         watching = null
         pump.nudge()

@@ -4,78 +4,40 @@ import type { Action, CommentRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import { hasRoom, whyNever } from '../../store/fits.ts'
-import type { ActionRow, KnownRunner, Request } from '../../store/port.ts'
-import { type Block, code, type Line, line, own } from './text.ts'
+import type { ActionRow, Request } from '../../store/port.ts'
+import { type Block, code, type Line, line, link, own } from './text.ts'
+import { type WaitingView, waitingLine } from './waiting.ts'
 import {
   checkpointBlocks,
   commandOf,
   duration,
   graceBlocks,
+  type Links,
   loginLine,
   moment,
+  personOf,
   RESTORE_RESCUED,
   type Rendered,
+  remedyLine,
   rendered,
   type TimeTexts,
   unsavedWorkLine,
 } from './words.ts'
 
 /** A command of the comment, with what its answer needs. */
-export type ReplyView = {
+export type ReplyView = Omit<WaitingView, 'row'> & {
   request: Request
   /** Its action in the queue; null when it has none or it is no longer there. */
   row: ActionRow | null
-  /** The ticket's unfinished actions before it, oldest first. */
-  ahead: readonly ActionRow[]
-  /** The runner that has the ticket's machine; null when any may take the action. */
-  pinned: KnownRunner | null
-  /** The connected runners. */
-  runners: readonly KnownRunner[]
-  /** The environment as it was last reported, and its runner's host. */
-  known: Environment | null
+  /** The host of the runner that has the environment. */
   host: string | null
   /** When a merge's delete is due, epoch ms; null when none is scheduled. */
   deleteAt: number | null
-  /** Epoch ms. What goes on is reported with its age. */
-  now: number
+  links: Links
 }
 type Side = 'github' | 'jira'
 
 // ── While it waits or runs ──
-
-const stateOfEarlier = ({ action, state, progress }: ActionRow): Line => {
-  const command = code(commandOf(action))
-  if (state !== 'active') return line`${command}, which is waiting too`
-  return progress === null
-    ? line`${command}, which is in progress`
-    : line`${command}, which is in progress (${code(progress.phase)} since ${own(moment(progress.at))})`
-}
-
-/** It is the oldest of its ticket, and only a runner with free memory is missing. */
-const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners: readonly KnownRunner[]): boolean => {
-  // With a machine, a create changes nothing.
-  if (action.kind !== 'create' || known !== null) return false
-  const offers = runners.flatMap(({ offer }) => (offer !== null && whyNever(action, offer) === null ? [offer] : []))
-  return offers.length > 0 && offers.every(offer => !hasRoom(action, offer))
-}
-
-const waitingLine = ({ row, ahead, pinned, runners, known, now }: ReplyView & { row: ActionRow }): Line => {
-  const [next] = ahead
-  if (next?.state !== 'active' && pinned !== null && !pinned.connected)
-    return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. The command starts when that runner is back.`
-  if (next?.state !== 'active' && runners.length === 0)
-    return own('Waiting: no runner is connected. The command starts when one is (`agent-swarm runner`).')
-  if (next !== undefined) {
-    const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
-    return line`Waiting for ${stateOfEarlier(next)}${more}.`
-  }
-  if (row.notBefore > now)
-    return line`Attempt ${row.attempt} failed. The next attempt is at ${own(moment(row.notBefore))}.`
-  if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
-    return own('Waiting for free memory on a runner. The command starts when another machine is stopped or deleted.')
-  return own('Next in the queue: it starts as soon as a runner has a free slot.')
-}
 
 const progressLine = (view: ReplyView, { at, elapsed }: TimeTexts): Line => {
   const { request, row, now } = view
@@ -101,7 +63,7 @@ const accessBlock = (environment: Environment, host: string | null): Block => {
 const statusBlocks = (
   about: 'checkpoints' | 'ssh' | 'all',
   environment: Environment,
-  { host, deleteAt }: Pick<ReplyView, 'host' | 'deleteAt'>,
+  { host, deleteAt, links }: Pick<ReplyView, 'host' | 'deleteAt' | 'links'>,
   times: TimeTexts,
 ): Block[] => {
   const { ticket, status, ssh, observedAt } = environment
@@ -113,7 +75,7 @@ const statusBlocks = (
     ...graceBlocks(deleteAt),
     ...unsavedWorkBlocks(environment),
   ]
-  const checkpoints = () => checkpointBlocks(environment, times)
+  const checkpoints = () => checkpointBlocks(environment, times, links)
   return { ssh: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
 }
 
@@ -152,21 +114,11 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
   ]
 }
 
-/** A remedy is written for the runner's host. Commands in outside text are broken, so that these stand here. */
-const COMMAND_REMEDIES: Partial<Record<Failure['kind'], string>> = {
-  'no-such-environment': 'In a comment: `/swarm create` creates its machine.',
-  'unsaved-work':
-    'In a comment: `/swarm start` starts it, to look at the work; `/swarm delete --force` deletes it without saving.',
-}
-const failedBlocks = ({ kind, message, remedy }: Failure): Block[] => {
-  const commands = COMMAND_REMEDIES[kind]
-  return [
-    { line: own('Failed:') },
-    { listing: message },
-    ...(remedy === null ? [] : [{ line: line`What to do: ${remedy}` }]),
-    ...(commands === undefined ? [] : [{ line: own(commands) }]),
-  ]
-}
+const failedBlocks = ({ message, remedy }: Failure, { ticket }: Action): Block[] => [
+  { line: own('Failed:') },
+  { listing: message },
+  ...(remedy === null ? [] : [{ line: line`What to do: ${remedyLine(remedy, ticket)}` }]),
+]
 
 // ── The whole ──
 
@@ -181,21 +133,31 @@ const unfinishedBlocks = (view: ReplyView, action: Action, side: Side, times: Ti
   return [{ line: [...received, ...progressLine(view, times)] }, ...lastKnown]
 }
 
+/** Who gave the command, for which ticket, and the command as it was written. */
+const quoteBlock = ({ request, links }: ReplyView): Block => {
+  const { by, ticket, what, action } = request
+  const person = personOf(by) ?? own('Somebody')
+  const about = ticket === null ? [] : line` on ${link(ticket, links.ticket(ticket))}`
+  // Earlier versions recorded the kind of the action alone.
+  const command = action === null || /^\/swarm\s/i.test(what) ? what : `/swarm ${commandOf(action)}`
+  return { quote: line`${person}${about}: ${code(command)}` }
+}
+
 const answerBlocks = (view: ReplyView, side: Side, times: TimeTexts): Block[] => {
   const { action, answer, ended } = view.request
-  if (answer !== null) return answer.text === '' ? [] : [{ line: own(answer.text) }]
+  if (answer !== null) return answer.text === '' ? [] : [quoteBlock(view), { line: own(answer.text) }]
   if (action === null) return []
   const outcome = ended?.outcome ?? null
   const blocks = () => {
     if (outcome === null) return unfinishedBlocks(view, action, side, times)
-    if (outcome.result === 'failed') return failedBlocks(outcome.failure)
+    if (outcome.result === 'failed') return failedBlocks(outcome.failure, action)
     return outcome.result === 'done'
       ? doneBlocks(view, action, outcome, times)
       : [{ line: line`Nothing to do: ${outcome.reason}.` }]
   }
   const keeps = action.cancelsDelete === true && action.kind !== 'delete' && outcome?.result !== 'failed'
   return [
-    { line: [code(`/swarm ${commandOf(action)}`)] },
+    quoteBlock(view),
     ...blocks(),
     ...(keeps ? [{ line: own('The delete that was scheduled after the merge is cancelled.') }] : []),
   ]

@@ -2,12 +2,14 @@
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
-import { type Block, code, type Line, line, own, strong } from './text.ts'
+import { type Block, code, type Line, line, link, own, strong } from './text.ts'
+import { type WaitingView, waitingLine } from './waiting.ts'
 import {
   checkpointBlocks,
   commandOf,
   duration,
   graceBlocks,
+  type Links,
   loginLine,
   moment,
   providerName,
@@ -29,6 +31,9 @@ export type StatusView = {
   history: readonly Request[]
   /** When a merge's delete is due, epoch ms; null when none is scheduled. */
   deleteAt: number | null
+  /** Its oldest action, when that has waited for a runner for a while. */
+  waiting: WaitingView | null
+  links: Links
   /** Errors in the configuration file of the comment's repository. */
   fileProblems: readonly string[]
 }
@@ -48,14 +53,27 @@ const historyLine = (request: Request): Line => {
 const historyBlocks = (history: readonly Request[]): Block[] =>
   history.length === 0 ? [] : [{ line: own('Recent requests:') }, { list: history.map(historyLine) }]
 
+const waitingBlocks = (waiting: WaitingView | null): Block[] => {
+  if (waiting === null) return []
+  const { action, createdAt } = waiting.row
+  return [
+    {
+      line: line`${code(commandOf(action))}, ${requestedBy(action.by)}, waits since ${own(moment(createdAt))}: ${waitingLine(waiting)}`,
+    },
+  ]
+}
+
 type Row = [name: string, value: Line]
-const rows = ({ known: { environment }, runner }: StatusView, { at }: TimeTexts): Row[] => {
+const rows = ({ ticket, known: { environment }, runner, links }: StatusView, { at }: TimeTexts): Row[] => {
   const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt } = environment
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
     runner === null ? [] : [['Runner', line`${code(runner.host)}, last contact ${own(at(runner.seenAt))}`]]
   const unsaved: Row[] = unsavedWork === null ? [] : [['Unsaved work at the last check', unsavedWorkLine(unsavedWork)]]
+  const page = links.ticket(ticket)
+  const jira: Row[] = page === null ? [] : [['Ticket', [link(ticket, page)]]]
   return [
+    ...jira,
     ['State', line`${strong(status)} as of ${own(at(observedAt))}`],
     ...logIn,
     ...contact,
@@ -69,7 +87,7 @@ const rows = ({ known: { environment }, runner }: StatusView, { at }: TimeTexts)
 }
 
 const existing = (view: StatusView, times: TimeTexts): Block[] => {
-  const { ticket, known, runner, history, deleteAt, fileProblems } = view
+  const { ticket, known, runner, history, deleteAt, waiting, links, fileProblems } = view
   const { environment } = known
   const away: Block[] =
     runner === null || runner.connected
@@ -90,8 +108,9 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     { heading: own(`${ticket}: ${environment.status}`) },
     { table: [[[], []], ...rows(view, times).map(([name, value]) => [own(name), value])] },
     ...away,
+    ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
-    ...checkpointBlocks(environment, times),
+    ...checkpointBlocks(environment, times, links),
     ...historyBlocks(history),
     ...problems,
     { small: own('Kept up to date by agent-swarm. `/swarm help` lists the commands.') },
@@ -103,12 +122,17 @@ const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[]
   if (outcome?.result !== 'done' || outcome.rescued === undefined) return []
   return [{ line: line`Rescued before the delete, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
 }
-const gone = ({ ticket, runner, history }: StatusView, { vmId, provider }: Environment, goneAt: number): Block[] => [
+const gone = (
+  { ticket, runner, history, waiting }: StatusView,
+  { vmId, provider }: Environment,
+  goneAt: number,
+): Block[] => [
   { heading: own(`${ticket}: deleted`) },
   {
     line: line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
   ...rescuedBlocks(history, runner?.host ?? null),
+  ...waitingBlocks(waiting),
   ...historyBlocks(history),
 ]
 

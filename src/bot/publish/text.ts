@@ -14,12 +14,20 @@ const MAX_OUTSIDE = 2_000
 const MAX_LENGTH = { markdown: 65_000, adf: 32_000 }
 
 /** A piece of a line. */
-type Piece = { own: string } | { outside: string } | { code: string } | { strong: string }
+type Piece =
+  | { own: string }
+  | { outside: string }
+  | { code: string }
+  | { strong: string }
+  /** `url` is ours: it is made of names that were checked. */
+  | { link: string; url: string }
 export type Line = readonly Piece[]
 export type Block =
   | { line: Line }
   | { heading: Line }
   | { listing: string }
+  /** Somebody's words. */
+  | { quote: Line }
   | { list: readonly Line[] }
   | { table: readonly (readonly Line[])[] }
   | { small: Line }
@@ -29,6 +37,8 @@ export type Block =
 
 export const code = (text: string): Piece => ({ code: text })
 export const strong = (text: string): Piece => ({ strong: text })
+/** Plain code when there is no address. */
+export const link = (text: string, url: string | null): Piece => (url === null ? { code: text } : { link: text, url })
 
 type Value = string | number | Piece | Line
 const pieces = (value: Value): Line => {
@@ -108,6 +118,7 @@ const markdownLine = (text: Line): string =>
     .map(piece => {
       if ('own' in piece) return piece.own
       if ('outside' in piece) return escaped(piece.outside)
+      if ('link' in piece) return `[${escaped(piece.link)}](${piece.url})`
       return 'code' in piece ? inlineCode(piece.code) : `**${escaped(piece.strong)}**`
     })
     .join('')
@@ -115,6 +126,7 @@ const markdownLine = (text: Line): string =>
 const markdownBlock = (block: Block): string => {
   if ('line' in block) return markdownLine(block.line)
   if ('heading' in block) return `### ${markdownLine(block.heading)}`
+  if ('quote' in block) return `> ${markdownLine(block.quote)}`
   if ('small' in block) return `<sub>${markdownLine(block.small)}</sub>`
   if ('rule' in block) return '---'
   if ('list' in block) return block.list.map(item => `- ${markdownLine(item)}`).join('\n')
@@ -139,15 +151,16 @@ export const markdown = (blocks: readonly Block[]): string =>
 // ── Jira's document format ──
 
 /** Jira refuses an empty text node. */
-const textNode = (text: string, mark?: 'code' | 'strong'): AdfNode[] =>
-  text === '' ? [] : [{ type: 'text', text, ...(mark === undefined ? {} : { marks: [{ type: mark }] }) }]
+const textNode = (text: string, ...marks: NonNullable<AdfNode['marks']>): AdfNode[] =>
+  text === '' ? [] : [{ type: 'text', text, ...(marks.length === 0 ? {} : { marks }) }]
 const adfLine = (text: Line): AdfNode[] =>
   text.flatMap(piece => {
     if ('own' in piece) return textNode(piece.own)
     if ('outside' in piece) return textNode(withoutCommands(oneLine(piece.outside)))
+    if ('link' in piece) return textNode(oneLine(piece.link), { type: 'link', attrs: { href: piece.url } })
     return 'code' in piece
-      ? textNode(oneLine(piece.code, 300), 'code')
-      : textNode(withoutCommands(oneLine(piece.strong)), 'strong')
+      ? textNode(oneLine(piece.code, 300), { type: 'code' })
+      : textNode(withoutCommands(oneLine(piece.strong)), { type: 'strong' })
   })
 const paragraph = (text: Line): AdfNode => ({ type: 'paragraph', content: adfLine(text) })
 
@@ -156,6 +169,7 @@ const adfBlock = (block: Block): AdfNode => {
   if ('small' in block) return paragraph(block.small)
   if ('heading' in block) return { type: 'heading', attrs: { level: 3 }, content: adfLine(block.heading) }
   if ('rule' in block) return { type: 'rule' }
+  if ('quote' in block) return { type: 'blockquote', content: [paragraph(block.quote)] }
   if ('listing' in block) return { type: 'codeBlock', content: textNode(lines(block.listing)) }
   if ('list' in block)
     return {

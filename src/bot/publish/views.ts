@@ -1,42 +1,36 @@
-/** Reads from the store what a status comment or a reply shows. */
+/** Reads from the store what a status comment, a reply or a note shows. */
 import type { Ticket } from '../../domain.ts'
 import type { CommentRef } from '../../schema/action.ts'
-import { HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
+import { type ActionRow, HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
-import type { Rendered } from './words.ts'
+import type { WaitingView } from './waiting.ts'
+import { type Links, linksTo, type Rendered } from './words.ts'
 
-/** Null: the ticket never had a machine. `repo`: where the comment stands. */
-export const statusOfTicket = async (
-  store: Store,
-  ticket: Ticket,
-  repo: string,
-): Promise<{ text: Rendered; exists: boolean } | null> => {
-  const known = await store.runners.environment(ticket)
-  if (known === null) return null
-  const runners = await store.runners.list()
-  const text = statusComment({
-    ticket,
-    known,
-    runner: runners.find(({ id }) => id === known.runnerId) ?? null,
-    history: await store.requests.history(ticket, HISTORY_LENGTH),
-    deleteAt: await store.inbox.scheduledAt(ticket),
-    fileProblems: (await store.repositories.file(repo))?.problems ?? [],
-  })
-  return { text, exists: known.goneAt === null }
+export type Views = {
+  store: Store
+  /** GitHub's address for people, `https://github.com`. */
+  webUrl: string
+  /** The site's, for people; null when Jira is not configured, or only its gateway is known. */
+  jiraUrl: string | null
+  /** The ids of actions that have waited for a runner for a while, by ticket. */
+  waiting: ReadonlyMap<Ticket, string>
+  /** Epoch ms. */
+  clock: () => number
 }
 
-const replyView = async (
-  store: Store,
-  request: Request,
+const linksOf = async ({ store, webUrl, jiraUrl }: Views, ticket: Ticket): Promise<Links> => {
+  const repositories = new Set((await store.pullRequests.ofTicket(ticket)).map(({ repo }) => repo))
+  const [repo = null] = repositories
+  return linksTo({ webUrl, jiraUrl }, repositories.size === 1 ? repo : null)
+}
+
+const waitingView = async (
+  { store, clock }: Pick<Views, 'store' | 'clock'>,
+  row: ActionRow,
   runners: readonly KnownRunner[],
-  now: number,
-): Promise<ReplyView> => {
-  const connected = runners.filter(runner => runner.connected)
-  const base = { request, runners: connected, now }
-  const ticket = request.action?.ticket ?? null
-  if (ticket === null) return { ...base, row: null, ahead: [], pinned: null, known: null, host: null, deleteAt: null }
-  const row = await store.queue.get(request.id)
+): Promise<WaitingView> => {
+  const { ticket } = row.action
   const known = await store.runners.environment(ticket)
   const pin = await store.queue.pinnedTo(ticket)
   const unfinished = [
@@ -44,29 +38,82 @@ const replyView = async (
     ...(await store.queue.list({ ticket, state: 'pending' })),
   ]
   return {
-    ...base,
     row,
-    ahead: row === null ? [] : unfinished.filter(({ seq }) => seq < row.seq),
+    ahead: unfinished.filter(({ seq }) => seq < row.seq),
     pinned: runners.find(({ id }) => id === pin) ?? null,
+    runners: runners.filter(runner => runner.connected),
+    known: known === null || known.goneAt !== null ? null : known.environment,
+    now: clock(),
+  }
+}
+/** Null: it does not wait. */
+export const waitOf = async (views: Pick<Views, 'store' | 'clock'>, id: string): Promise<WaitingView | null> => {
+  const row = await views.store.queue.get(id)
+  return row === null || row.state !== 'pending' ? null : waitingView(views, row, await views.store.runners.list())
+}
+
+/** Null: the ticket never had a machine. `repo`: where the comment stands. */
+export const statusOfTicket = async (
+  views: Views,
+  ticket: Ticket,
+  repo: string,
+): Promise<{ text: Rendered; exists: boolean } | null> => {
+  const { store, waiting } = views
+  const known = await store.runners.environment(ticket)
+  if (known === null) return null
+  const runners = await store.runners.list()
+  const waitingId = waiting.get(ticket)
+  const text = statusComment({
+    ticket,
+    known,
+    runner: runners.find(({ id }) => id === known.runnerId) ?? null,
+    history: await store.requests.history(ticket, HISTORY_LENGTH),
+    deleteAt: await store.inbox.scheduledAt(ticket),
+    waiting: waitingId === undefined ? null : await waitOf(views, waitingId),
+    links: await linksOf(views, ticket),
+    fileProblems: (await store.repositories.file(repo))?.problems ?? [],
+  })
+  return { text, exists: known.goneAt === null }
+}
+
+const replyView = async (views: Views, request: Request, runners: readonly KnownRunner[]): Promise<ReplyView> => {
+  const { store, webUrl, jiraUrl, clock } = views
+  const ticket = request.action?.ticket ?? null
+  if (ticket === null)
+    return {
+      ...{ request, row: null, ahead: [], pinned: null, known: null, host: null, deleteAt: null, now: clock() },
+      runners: runners.filter(runner => runner.connected),
+      links: linksTo({ webUrl, jiraUrl }, null),
+    }
+  const row = await store.queue.get(request.id)
+  const known = await store.runners.environment(ticket)
+  const wait = row === null ? null : await waitingView(views, row, runners)
+  return {
+    request,
+    row,
+    ahead: wait?.ahead ?? [],
+    pinned: wait?.pinned ?? null,
+    runners: runners.filter(runner => runner.connected),
     known: known === null || known.goneAt !== null ? null : known.environment,
     host: runners.find(({ id }) => id === known?.runnerId)?.host ?? null,
     deleteAt: await store.inbox.scheduledAt(ticket),
+    links: await linksOf(views, ticket),
+    now: clock(),
   }
 }
 
 /** Null: there is nothing to answer. `finished`: none of its commands goes on. */
 export const replyOfComment = async (
-  store: Store,
+  views: Views,
   comment: CommentRef,
-  now: number,
 ): Promise<{ text: Rendered; finished: boolean } | null> => {
   // Refusals may have neither: nobody answers whoever may not command.
-  const requests = (await store.requests.ofComment(comment)).filter(
+  const requests = (await views.store.requests.ofComment(comment)).filter(
     ({ action, answer }) => action !== null || answer !== null,
   )
   if (requests.length === 0) return null
-  const runners = await store.runners.list()
-  const views: ReplyView[] = []
-  for (const request of requests) views.push(await replyView(store, request, runners, now))
-  return { text: replyTo(comment, views), finished: requests.every(({ ended }) => ended !== null) }
+  const runners = await views.store.runners.list()
+  const shown: ReplyView[] = []
+  for (const request of requests) shown.push(await replyView(views, request, runners))
+  return { text: replyTo(comment, shown), finished: requests.every(({ ended }) => ended !== null) }
 }

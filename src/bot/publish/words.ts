@@ -1,9 +1,10 @@
 /** Phrases that status comments, replies and Jira notes share. Pure. */
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
+import type { Ticket } from '../../domain.ts'
 import type { Action, Requester } from '../../schema/action.ts'
 import type { Checkpoint, Environment, UnsavedWork } from '../../schema/environment.ts'
-import { type Block, code, type Line, line, own } from './text.ts'
+import { type Block, code, type Line, line, link, own } from './text.ts'
 
 // ── Rendering ──
 
@@ -60,8 +61,55 @@ const origins = {
   cli: 'with the CLI',
   clock: 'by schedule',
 } satisfies Record<Requester['via'], string>
-export const requestedBy = ({ via, who }: Requester): Line =>
-  who === null ? own(`requested ${origins[via]}`) : line`requested by ${code(who)} ${own(origins[via])}`
+/** A display name, else a login or an account, which notify nobody. Null when nobody is known. */
+export const personOf = ({ who, name = '' }: Requester): Line | null => {
+  if (name !== '') return line`${name}`
+  return who === null ? null : [code(who)]
+}
+/** What made it happen, and who: `push by octocat`, `ticket moved by Dana Example`, `requested by ada with the CLI`. */
+export const requestedBy = (by: Requester): Line => {
+  const person = personOf(by)
+  if (by.cause !== undefined) return person === null ? own(by.cause) : line`${own(by.cause)} by ${person}`
+  const origin = own(origins[by.via])
+  return person === null ? line`requested ${origin}` : line`requested by ${person} ${origin}`
+}
+
+/** A command line that a comment can replace: the command, the ticket, and what follows. */
+const CLI_COMMAND =
+  /agent-swarm (create|start|stop|delete|restart|restore|checkpoints|checkpoint|status|ssh) ([A-Z][A-Z0-9_]+-\d+)((?: (?:--force|\[name\]))*)/
+/** Outside text loses the spaces at its ends, which a text in several pieces needs. */
+const spaced = (text: string): Line => {
+  const [before, after] = [/^\s/.test(text) ? ' ' : '', /\s$/.test(text) ? ' ' : '']
+  return line`${own(before)}${text}${own(after)}`
+}
+/**
+ * A remedy, which is written for the runner's host: where a command in a comment does the same for this ticket, that command stands
+ * there. As code it can be copied, and is no command of our comment.
+ */
+export const remedyLine = (remedy: string, ticket: Ticket): Line => {
+  const match = remedy.match(CLI_COMMAND)
+  if (match === null) return spaced(remedy)
+  const [whole, command, about, more = ''] = match
+  const after = remedy.slice((match.index ?? 0) + whole.length)
+  const shown = about === ticket && command !== 'ssh' ? `/swarm ${command}${more}` : whole
+  return [...spaced(remedy.slice(0, match.index)), code(shown), ...(after === '' ? [] : remedyLine(after, ticket))]
+}
+
+// ── Addresses ──
+
+/** Pages of the ticket and of its commits; null where there is none to link to. */
+export type Links = { ticket: (ticket: Ticket) => string | null; commit: (commit: string) => string | null }
+/**
+ * `jiraUrl`: of the site, when it is known. `repo`: the only repository of the ticket's pull requests: a commit does not say which
+ * one it is in.
+ */
+export const linksTo = (
+  { webUrl, jiraUrl }: { webUrl: string; jiraUrl: string | null },
+  repo: string | null,
+): Links => ({
+  ticket: ticket => (jiraUrl === null ? null : new URL(`/browse/${ticket}`, jiraUrl).href),
+  commit: commit => (repo === null ? null : new URL(`/${repo}/commit/${commit}`, webUrl).href),
+})
 
 // ── Machines ──
 
@@ -132,21 +180,33 @@ export const RESTORE_RESCUED = '`rescued.json` there lists the commands that res
 
 const MAX_CHECKPOINTS = 20
 
-const checkpointRow = ({ name, why, commit, createdAt, withMemory, sizeBytes }: Checkpoint): Line[] => [
+const checkpointRow = (
+  { name, why, commit, createdAt, withMemory, sizeBytes }: Checkpoint,
+  links: Pick<Links, 'commit'>,
+): Line[] => [
   [code(name)],
-  line`${own(why)}${commit === null ? '' : line` of ${code(commit.slice(0, 7))}`}${own(withMemory ? ', with memory' : '')}`,
+  line`${own(why)}${commit === null ? '' : line` of ${link(commit.slice(0, 7), links.commit(commit))}`}${own(withMemory ? ', with memory' : '')}`,
   own(moment(createdAt)),
   own(sizeBytes === null || sizeBytes === undefined ? '' : byteSize(sizeBytes)),
 ]
 
 /** Newest first. */
-export const checkpointBlocks = ({ checkpoints, observedAt }: Environment, { at }: TimeTexts): Block[] => {
+export const checkpointBlocks = (
+  { checkpoints, observedAt }: Environment,
+  { at }: TimeTexts,
+  links: Pick<Links, 'commit'>,
+): Block[] => {
   if (checkpoints.length === 0) return [{ line: own('No checkpoints yet. `/swarm checkpoint [name]` makes one.') }]
   const newest = checkpoints.toReversed().slice(0, MAX_CHECKPOINTS)
   const more = checkpoints.length - newest.length
   return [
     { line: line`Checkpoints as of ${own(at(observedAt))}:` },
-    { table: [['checkpoint', 'reason', 'created', 'size'].map(own), ...newest.map(checkpointRow)] },
+    {
+      table: [
+        ['checkpoint', 'reason', 'created', 'size'].map(own),
+        ...newest.map(checkpoint => checkpointRow(checkpoint, links)),
+      ],
+    },
     ...(more > 0
       ? [{ line: line`${more} older ${own(more === 1 ? 'checkpoint is' : 'checkpoints are')} not shown.` }]
       : []),

@@ -8,15 +8,30 @@ import { type Outcome, reasonOf } from '../../schema/outcome.ts'
 import {
   jiraLinkMessage,
   jiraNoteMessage,
+  jiraWaitingMessage,
   reactionMessages,
   replyMessage,
   statusMessage,
+  waitingAbout,
 } from '../../store/messages.ts'
 import type { ActionRow, Message, Store } from '../../store/port.ts'
 import type { Metrics } from '../http/metrics.ts'
 
-/** Somebody must look at a failure of these, also when nobody waits for a reply. */
-const NEEDS_ATTENTION: readonly ActionKind[] = ['create', 'start', 'restore', 'delete']
+/**
+ * Whether a failure is told on the ticket when no command waits for a reply. A push's checkpoint is told in the status comment,
+ * where whoever pushed looks; the others come from commands alone.
+ */
+const TOLD_ON_TICKET = {
+  create: true,
+  start: true,
+  stop: true,
+  restore: true,
+  delete: true,
+  move: true,
+  checkpoint: false,
+  'delete-checkpoint': false,
+  status: false,
+} as const satisfies Record<ActionKind, boolean>
 /** A shorter secret would also match ordinary text. */
 const MIN_SECRET_LENGTH = 6
 
@@ -44,20 +59,33 @@ const withoutSecrets = <T>(secrets: readonly string[], value: T): T => {
   return JSON.parse(JSON.stringify(value), (_name, member) => (typeof member === 'string' ? clean(member) : member))
 }
 
+/** The comments in Jira about an end, where no reply on the ticket tells the same. */
 const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outcome: Outcome): Promise<Message[]> => {
   const { ticket, kind, replyTo } = action
   const { environment } = outcome
   if (outcome.result === 'failed') {
     const { failure } = outcome
-    const isReported = failure.kind === 'unsaved-work' || (replyTo === null && NEEDS_ATTENTION.includes(kind))
+    const isReported = failure.kind === 'unsaved-work' || (replyTo === null && TOLD_ON_TICKET[kind])
     return isReported ? [jiraNoteMessage(ticket, `failed:${id}`, { kind: 'failed', action, failure })] : []
   }
-  if (outcome.result === 'done' && outcome.rescued !== undefined)
-    return [jiraNoteMessage(ticket, `rescued:${id}`, { kind: 'rescued', ticket, rescued: outcome.rescued })]
+  if (action.kind === 'delete') {
+    if (outcome.result !== 'done') return []
+    const { rescued = null } = outcome
+    const isAnsweredHere = replyTo !== null && !('repo' in replyTo)
+    return isAnsweredHere && rescued === null
+      ? []
+      : [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })]
+  }
   if (kind !== 'create' || environment === null || environment.status !== 'running') return []
   const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null
   return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host })]
 }
+
+/** The comment that says that the action waits is brought up to date. */
+const waitOver = async (store: Store, { id, action: { ticket } }: ActionRow): Promise<Message[]> =>
+  (await store.comments.get({ side: 'jira', kind: 'note', ticket, about: waitingAbout(id) })) === null
+    ? []
+    : [jiraWaitingMessage(ticket, id)]
 
 /** A reply and a reaction once all commands of the comment have ended: quick ones get one post. */
 const replies = async (store: Store, id: string, { replyTo }: Action, outcome: Outcome): Promise<Message[]> => {
@@ -88,21 +116,28 @@ export const outcomeMessages = async (
     ...(await replies(store, id, action, outcome)),
     ...(hasStatus ? [statusMessage(ticket)] : []),
     ...linked.map(pullRequest => jiraLinkMessage(pullRequest, ticket)),
-    ...(toJira ? await jiraNotes(store, row, outcome) : []),
+    ...(toJira ? [...(await waitOver(store, row)), ...(await jiraNotes(store, row, outcome))] : []),
   ]
 }
 
 // ── Ends ──
 
+/** What a person at a terminal reads about an outcome (src/cli/happenings.ts). */
+const happenedFields = (action: Action, outcome: Outcome) => {
+  const { kind, ticket, by } = action
+  const common = { kind, ticket, by, result: outcome.result, reason: reasonOf(outcome) }
+  if (outcome.result === 'failed') return { ...common, remedy: outcome.failure.remedy }
+  if (outcome.result === 'skipped') return common
+  const named = 'name' in action ? (action.name ?? outcome.environment?.checkpoints.at(-1)?.name) : undefined
+  const from = action.kind === 'move' ? action.from : undefined
+  return { ...common, checkpoint: named, from, seconds: outcome.seconds, rescued: outcome.rescued }
+}
+
 const report = (context: OutcomeContext, row: ActionRow, outcome: Outcome): void => {
   const { metrics, clock, log, onMessages } = context
   const { correlation, id, action, createdAt } = row
   metrics.action(action.kind, outcome.result, clock() - createdAt)
-  const { kind, ticket } = action
-  log.info(
-    { correlation, action: id, kind, ticket, result: outcome.result, reason: reasonOf(outcome) },
-    'outcome recorded',
-  )
+  log.info({ correlation, action: id, happened: 'outcome', ...happenedFields(action, outcome) }, 'outcome recorded')
   onMessages()
 }
 

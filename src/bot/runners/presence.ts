@@ -15,7 +15,7 @@ export const openPresence = (log: Log) => {
   const problems = openProblemLog(log)
   return {
     record: ({ runnerId, host, version }: HeartbeatRequest, now: number): void => {
-      if (!present.has(runnerId)) log.info({ host, version }, 'a runner is connected')
+      if (!present.has(runnerId)) log.info({ host, version, happened: 'connection' }, 'a runner is connected')
       present.set(runnerId, { host, at: now })
     },
     /** `hereSince`: heartbeats before that found no bot. */

@@ -3,7 +3,7 @@ import type { Output } from '../json.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
 import { table } from '../terminal/table.ts'
-import { address, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { address, personVia, size, statusCell, when } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 type Listed = Listing['environments'][number]
@@ -17,7 +17,7 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
   age: (a, b) => compare(a.createdAt, b.createdAt),
   checkpoints: (a, b) => b.checkpoints.length - a.checkpoints.length,
   disk: (a, b) => (b.usage?.diskBytes ?? 0) - (a.usage?.diskBytes ?? 0),
-  by: (a, b) => compare(requesterName(a.createdBy), requesterName(b.createdBy)),
+  by: (a, b) => compare(personVia(a.createdBy), personVia(b.createdBy)),
 }
 
 const toJson = (listed: Listed): Output<'list'>[number] => {
@@ -48,7 +48,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),
       size(row.usage?.diskBytes ?? null),
-      requesterName(row.createdBy),
+      personVia(row.createdBy),
     ]),
     terminal,
   )

@@ -1,31 +1,57 @@
 import { randomBytes } from 'node:crypto'
 import { startBot } from '../../bot/index.ts'
+import type { Config } from '../../config/config.ts'
+import type { Log } from '../../log.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
 import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
+import { happening } from '../happenings.ts'
 import { openServerLog, serveUntil, version } from '../serve.ts'
 import { sourcesText } from '../sources.ts'
-import { printNote, type RunCommand } from '../terminal/output.ts'
+import { printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
+
+/** Whoever asks for so much detail reads the whole log. */
+const DETAILED = ['debug', 'trace']
+
+const HINT =
+  'Move a ticket to In Progress to create its machine, or comment `/swarm help` on its pull request. Ctrl-C ends this.'
+const END = 'Ended. Machines keep their state: agent-swarm list shows them.'
+
+/** A terminal shows text; everything else gets lines of the log alone, on every level. */
+const openSay = (terminal: Pick<Terminal, 'stderr'>, log: Log) => {
+  const always = log.child({}, { level: 'info' })
+  return (text: string): void => {
+    if (terminal.stderr.isTTY === true) printNote(text, terminal)
+    else for (const line of text.split('\n')) always.info(line)
+  }
+}
+
+const present = ({ logLevel }: Config) => (DETAILED.includes(logLevel) ? undefined : happening)
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
   const token = config.runnerToken ?? randomBytes(32).toString('hex')
-  const log = openServerLog(config, token)
+  const log = openServerLog(config, token, present(config))
+  const say = openSay(invocation.terminal, log)
   const show = dryRunShow(invocation)
   const bot = await startBot(config, log, { runnerToken: token, show })
-  printNote(sourcesText(config), invocation.terminal)
+  say(sourcesText(config))
   if (show !== null) {
-    printNote(`The bot listens on ${bot.url}, without a runner`, invocation.terminal)
-    printNote(DRY_RUN_NOTE, invocation.terminal)
+    say(`The bot listens on ${bot.url}, without a runner`)
+    say(DRY_RUN_NOTE)
     return serveUntil(invocation.signal, log, () => bot.close())
   }
   const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log })
-  printNote(`The bot listens on ${bot.url}, with a runner on this host`, invocation.terminal)
+  say(`The bot listens on ${bot.url}, with a runner on this host`)
+  say(HINT)
   return serveUntil(invocation.signal, log, async () => {
     await runner.close()
     await bot.close()
     context.close()
+    // The terminal has echoed the Ctrl-C.
+    if (invocation.terminal.stderr.isTTY === true) printNote('', invocation.terminal)
+    say(END)
   })
 }

@@ -7,7 +7,7 @@ import type { Progress } from '../../schema/action.ts'
 import type { Output } from '../json.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
-import { address, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { address, askedFor, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
 
 export type TicketStatus = Extract<Output<'status'>, { operations: unknown }>
@@ -56,7 +56,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
     ['address', address(environment)],
     ...(ssh === null ? [] : [['shell', `agent-swarm ssh ${ticket}`] as const]),
     ['base image', environment.baseImage],
-    ['created', `${when(environment.createdAt, now, terminal)} by ${requesterName(environment.createdBy)}`],
+    ['created', `${when(environment.createdAt, now, terminal)} ${askedFor(environment.createdBy)}`],
     ...(usage === null
       ? []
       : ([
@@ -98,7 +98,7 @@ const resultText = ({ outcome, result, endedAt, phases }: Operation): string => 
 
 const operationTable = ({ operations }: TicketStatus, { now, terminal }: View): string =>
   table(
-    ['STARTED', 'OPERATION', 'BY', 'RESULT'],
+    ['STARTED', 'OPERATION', 'ASKED FOR BY', 'RESULT'],
     operations.map(operation => [
       when(operation.startedAt, now, terminal),
       [operation.kind, operation.detail?.name, operation.detail?.force === true ? '--force' : undefined]
@@ -121,10 +121,10 @@ export const ticketPage = (status: TicketStatus, home: string, view: View): stri
       : section('CHECKPOINTS', checkpointTable(environment, view))),
     ...underWay.map(
       operation =>
-        `\n${operation.kind} by ${requesterName(operation.by)} ${operation.interrupted ? 'was' : 'in progress:'} ${phaseText(operation, now)}.`,
+        `\n${operation.kind} ${askedFor(operation.by)} ${operation.interrupted ? 'was' : 'in progress:'} ${phaseText(operation, now)}.`,
     ),
     ...waiting.map(
-      ({ kind, by, since, why }) => `\n${kind} by ${requesterName(by)} has waited for ${duration(since, now)}: ${why}.`,
+      ({ kind, by, since, why }) => `\n${kind} ${askedFor(by)} has waited for ${duration(since, now)}: ${why}.`,
     ),
     ...rescuedSection(rescued, home, view),
     ...(operations.length === 0 ? [] : section('OPERATIONS', operationTable(status, view))),

@@ -1,7 +1,7 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
 import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
-import type { Style, Terminal } from './output.ts'
+import { type Style, stripControls, type Terminal } from './output.ts'
 import type { Cell } from './table.ts'
 
 const statusStyles = {
@@ -15,8 +15,26 @@ const statusStyles = {
 export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
   paused === null ? [status, statusStyles[status]] : [`${status} (paused)`, 'yellow']
 
-/** `ada (github)` */
-export const requesterName = ({ via, who }: Requester): string => (who === null ? via : `${who} (${via})`)
+/** `Dana Example (557058:1a2b)`: an account stands behind its name; null when nobody is known. */
+export const personName = ({ who, name }: { who: string | null; name?: string | null | undefined }): string | null => {
+  const named = name === undefined || name === null || name === '' ? null : name
+  if (who === null) return named === null ? null : stripControls(named)
+  return stripControls(named === null ? who : `${named} (${who})`)
+}
+/** `push by ada`, `ticket moved by Dana Example (557058:1a2b)`; without a cause, `ada (cli)`. */
+export const requesterName = (by: Requester): string => {
+  const person = personName(by)
+  if (by.cause !== undefined) return person === null ? by.cause : `${by.cause} by ${person}`
+  return person === null ? by.via : `${person} (${by.via})`
+}
+/** `(push by ada)`, `by ada (cli)`. */
+export const askedFor = (by: Requester): string =>
+  by.cause === undefined ? `by ${requesterName(by)}` : `(${requesterName(by)})`
+/** `Dana Example (jira)`: who, without why. */
+export const personVia = ({ via, who, name = '' }: Requester): string => {
+  const person = name === '' ? who : name
+  return person === null ? via : `${stripControls(person)} (${via})`
+}
 
 /** Host or IP address of the machine, with its port when that is not SSH's own. */
 export const address = ({ ip, ssh }: Pick<Environment, 'ip' | 'ssh'>): string =>

@@ -1,4 +1,4 @@
-import type { OwnComment, OwnCommentKey, Store } from '../port.ts'
+import { OUTDATED, type OwnComment, type OwnCommentKey, type Store } from '../port.ts'
 import type { Sql } from './sql.ts'
 
 const keyOf = (key: OwnCommentKey) => ({
@@ -27,6 +27,16 @@ export const openComments = (sql: Sql): Store['comments'] => ({
     )
   },
   forget: async key => void sql.run(`delete from own_comment where ${SAME}`, ...Object.values(keyOf(key))),
+  replies: async ({ repo, number }, limit) =>
+    sql
+      .all<{ about: string }>(
+        `select about from own_comment
+         where side = 'github' and kind = 'reply' and place = ? and number = ? and id is not null
+           and fingerprint is not ?
+         order by cast(about as integer) desc limit ?`,
+        ...[repo, number, OUTDATED, limit],
+      )
+      .map(({ about }) => Number(about)),
   isOwn: async comment =>
     (comment.side === 'github'
       ? sql.get(

@@ -38,7 +38,7 @@ const lastMoveAt = () => desk.jira.issue(ticket)?.histories.at(-1)?.at ?? 0
 test('a ticket that moves to In Progress gets a create', async () => {
   expect(await desk.jira.move(ticket, 'In Progress')).toBe(202)
   await desk.decided()
-  const by = { via: 'jira', who: desk.jira.me.accountId }
+  const by = { via: 'jira', who: desk.jira.me.accountId, cause: 'ticket moved' }
   expect(await desk.actionsOf(ticket)).toEqual([
     { kind: 'create', machine: {}, ticket, by, replyTo: null, at: new Date(lastMoveAt()).toISOString() },
   ])
@@ -136,7 +136,7 @@ test('a push to the branch of a running machine makes a checkpoint of that commi
   expect(await desk.actionsOf(ticket)).toEqual([
     {
       ...{ kind: 'checkpoint', ticket, name: `push-${commit.slice(0, 7)}`, why: 'push', commit, replyTo: null },
-      ...{ keep: { newest: 5, days: null }, by: { via: 'github', who: 'dev' } },
+      ...{ keep: { newest: 5, days: null }, by: { via: 'github', who: 'dev', cause: 'push' } },
     },
   ])
 })

@@ -1,9 +1,11 @@
 /** Values that the tests of rendered texts share. */
 import type { Block } from '../../../src/bot/publish/text.ts'
 import { markdown } from '../../../src/bot/publish/text.ts'
+import { linksTo } from '../../../src/bot/publish/words.ts'
+import type { CommentRef } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
 import type { Offer } from '../../../src/schema/runner-protocol.ts'
-import type { KnownEnvironment, KnownRunner } from '../../../src/store/port.ts'
+import type { KnownEnvironment, KnownRunner, Store } from '../../../src/store/port.ts'
 
 export const dev = { via: 'github', who: 'octocat' } as const
 export const at = (time: string) => Date.parse(`2026-11-24T${time}Z`)
@@ -49,4 +51,24 @@ export const runner = (more: Partial<KnownRunner> = {}): KnownRunner => ({
   offer: offer(8_192),
   ...more,
 })
+/** What a decided comment with commands that need no action leaves behind. */
+export const recordRequests = async (
+  store: Store,
+  comment: Extract<CommentRef, { repo: string }>,
+  commands: readonly string[],
+): Promise<void> => {
+  const id = `comment-${comment.commentId}`
+  await store.inbox.accept([{ source: 'github', id, event: 'issue_comment', lane: id, body: '{}', receivedAt: 0 }])
+  const [delivery] = await store.inbox.due(1)
+  const requests = commands.map((what, line) => ({
+    ...{ id: `${id}:${line}`, at: 0, by: dev, person: true, place: `${comment.repo}#${comment.number}`, ticket: null },
+    ...{ command: { comment, line }, what, action: null, verdict: 'answered' as const, reason: null, ok: true },
+    answer: { text: 'An answer.', help: what.endsWith('help') },
+  }))
+  await store.inbox.settle([
+    { seq: delivery?.seq ?? 0, verdict: 'actions', reason: null, actions: [], messages: [], requests, effects: [] },
+  ])
+}
+export const noLinks = linksTo({ webUrl: 'https://github.com', jiraUrl: null }, null)
+export const links = linksTo({ webUrl: 'https://github.com', jiraUrl: 'https://acme.atlassian.net' }, 'acme/shop')
 export const markdownOf = ({ blocks }: { blocks: Block[] }): string => markdown(blocks)

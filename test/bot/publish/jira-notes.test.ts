@@ -5,6 +5,11 @@ import type { JiraNote } from '../../../src/store/port.ts'
 import { dev, environment } from './fixtures.ts'
 
 const create = { kind: 'create', ticket: 'DROP-1', by: dev, replyTo: null } as const
+const dana = { via: 'jira', who: '557058:dana', name: 'Dana Example', cause: 'ticket moved' } as const
+const remove = {
+  ...({ kind: 'delete', force: false, ticket: 'DROP-1', replyTo: null } as const),
+  by: { ...dev, cause: 'merge' },
+} as const
 const text = (note: JiraNote) =>
   adf(jiraNote('DROP-1', note).blocks).content.map(
     ({ type, content = [] }) => `${type}: ${content.map(node => node.text).join('')}`,
@@ -14,20 +19,40 @@ test.for([
   [
     { kind: 'ready', environment: environment({ provider: 'synthetic' }), host: 'studio' },
     [
-      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine). Log in on the runner's host (studio):",
+      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine; requested by dev in Jira). Log in on the runner's host (studio):",
       'codeBlock: agent-swarm ssh DROP-1\nssh -i ~/.agent-swarm/ssh/login/key -o IdentitiesOnly=yes -o HostKeyAlias=as-drop-1-1a2b3c4d -o UserKnownHostsFile=~/.agent-swarm/ssh/as-drop-1-1a2b3c4d.known_hosts -o StrictHostKeyChecking=yes agent@192.168.122.7',
     ],
   ],
   [
     {
       kind: 'failed',
-      action: create,
+      action: { ...create, by: dana },
       failure: { kind: 'capacity', message: 'creating DROP-1:\n4 GiB needed', remedy: 'Stop another.' },
     },
     [
-      'paragraph: create of DROP-1 failed and needs attention:',
+      'paragraph: create of DROP-1 (ticket moved by Dana Example) failed and needs attention:',
       'codeBlock: creating DROP-1:\n4 GiB needed',
       'paragraph: What to do: Stop another.',
+    ],
+  ],
+  [
+    { kind: 'deleted', action: remove, rescued: null },
+    [
+      'paragraph: The machine of DROP-1, its disk and its checkpoints were deleted (merge by octocat). There was no unsaved work.',
+    ],
+  ],
+  [
+    { kind: 'deleted', action: { ...remove, force: true }, rescued: null },
+    [
+      'paragraph: The machine of DROP-1, its disk and its checkpoints were deleted (merge by octocat). Unsaved work was not looked for (--force).',
+    ],
+  ],
+  [
+    { kind: 'deleted', action: remove, rescued: 'unsaved work is in ~/x' },
+    [
+      "paragraph: The machine of DROP-1, its disk and its checkpoints were deleted (merge by octocat). Its unsaved work was rescued on the runner's host:",
+      'codeBlock: unsaved work is in ~/x',
+      'paragraph: rescued.json there lists the commands that restore it.',
     ],
   ],
   [

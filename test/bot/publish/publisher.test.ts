@@ -128,7 +128,8 @@ const stage = async ({ log = openLog('silent') } = {}) => {
       ...{ runnerId: 'runner-1', host: 'studio', version: '1', offer: fixtures.offer(8_192), environments },
       manualOperations: [],
     })
-  const publish = () => openPublisher({ store, github: client, jira, webUrl: 'https://github.com', clock, log })
+  const publish = () =>
+    openPublisher({ store, github: client, jira, webUrl: 'https://github.com', jiraUrl: JIRA, clock, log })
   await store.repositories.setInstallation('acme/shop', 1)
   await heartbeat([environment])
   await store.pullRequests.link(pullRequest('acme/shop', 7))

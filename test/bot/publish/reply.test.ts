@@ -1,11 +1,16 @@
 import { expect, test } from 'vitest'
+import { commandLines } from '../../../handlers/command-lines.ts'
+import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
+import { plain as plainText } from '../../../src/bot/jira/answers.ts'
+import { jiraNote } from '../../../src/bot/publish/jira-notes.ts'
 import { type ReplyView, replyTo } from '../../../src/bot/publish/reply.ts'
+import { statusComment } from '../../../src/bot/publish/status-comment.ts'
 import { adf } from '../../../src/bot/publish/text.ts'
-import type { Action } from '../../../src/schema/action.ts'
+import { type Action, type ActionKind, actionKinds } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { ActionRow } from '../../../src/store/port.ts'
-import { at, dev, environment, markdownOf, offer, runner } from './fixtures.ts'
+import { at, dev, environment, known, links, markdownOf, noLinks, offer, runner } from './fixtures.ts'
 
 const comment = { repo: 'acme/shop', number: 7, commentId: 5 }
 const common = { ticket: 'DROP-1', by: dev, replyTo: { ...comment, line: 0 } }
@@ -33,11 +38,12 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
   },
   row: actionRow(action),
   ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, now: at('10:00:00') },
+  links: noLinks,
   ...more,
 })
-const answered = (text: string, help: boolean): ReplyView => {
+const answered = (text: string, help: boolean, what = '/swarm'): ReplyView => {
   const { request, ...rest } = view(null)
-  return { ...rest, request: { ...request, action: null, answer: { text, help } } }
+  return { ...rest, request: { ...request, what, action: null, answer: { text, help } } }
 }
 const replied = (...views: ReplyView[]) => markdownOf(replyTo(comment, views))
 const done = (summary: string, more: Partial<Extract<Outcome, { result: 'done' }>> = {}): Outcome => ({
@@ -93,11 +99,16 @@ test.for([
   ],
   [
     'a failure that a command can solve, which can be copied',
-    view(failed('unsaved-work', 'DROP-1 is kept and stopped', 'agent-swarm start DROP-1')),
+    view(
+      failed(
+        'unsaved-work',
+        'DROP-1 is kept and stopped',
+        'Start it and save the work: agent-swarm start DROP-1. Or delete it with the work: agent-swarm delete DROP-1 --force',
+      ),
+    ),
     [
       '```text\nDROP-1 is kept and stopped\n```',
-      'What to do: agent-swarm start DROP-1',
-      'In a comment: `/swarm start` starts it, to look at the work; `/swarm delete --force` deletes it without saving.',
+      'What to do: Start it and save the work: `/swarm start`. Or delete it with the work: `/swarm delete --force`',
     ],
   ],
   [
@@ -164,7 +175,7 @@ test.for([
   [
     'a create that only waits for free memory',
     view(null, { runners: [runner({ offer: offer(1_024) })] }, create),
-    ['Waiting for free memory on a runner. The command starts when another machine is stopped or deleted.'],
+    ['Waiting for free memory on a runner. It starts when another machine is stopped or deleted.'],
   ],
   [
     'a create with free memory on one of two runners',
@@ -197,7 +208,7 @@ const running = (more: Partial<Environment> = {}): Outcome =>
   })
 
 test('/swarm ssh shows whether it runs, where, how to log in, and how old that is', () => {
-  expect(replied(view(running(), { host: 'studio' }, status('ssh')))).toBe(`\`/swarm ssh\`
+  expect(replied(view(running(), { host: 'studio' }, status('ssh')))).toBe(`> \`octocat\` on \`DROP-1\`: \`/swarm ssh\`
 
 DROP-1 is running as of 2026-11-24 09:45:10 UTC. Its SSH address is \`127.0.0.1:2222\`.
 
@@ -269,9 +280,9 @@ test('a checkpoint without a name shows the name that it got', () => {
 })
 
 test('the table of commands comes once, after the answers', () => {
-  const body = replied(answered('', true), answered('Unknown command `fly`.', true), answered('', true))
+  const body = replied(answered('', true), answered('Unknown command `fly`.', true, '/swarm fly'), answered('', true))
   expect(body.match(/Commands, each/g)).toHaveLength(1)
-  expect(body).toMatch(/^Unknown command `fly`\.\n\n---\n\nCommands, each/)
+  expect(body).toMatch(/^> `octocat` on `DROP-1`: `\/swarm fly`\n\nUnknown command `fly`\.\n\n---\n\nCommands, each/)
   expect(replied(answered('', true))).toMatch(/^Commands, each/)
 })
 
@@ -281,4 +292,116 @@ test('in Jira the reply names the comment, and the table leaves out what only wo
   const text = JSON.stringify(adf(blocks))
   expect(text).toContain('/swarm restore [name]')
   expect(text).not.toContain('/swarm allow')
+})
+
+// ── Who and what ──
+
+const quoted = (more: Partial<ReplyView['request']>, side = links) => {
+  const { request, ...rest } = view(done('It is done'))
+  return markdownOf(replyTo(comment, [{ ...rest, links: side, request: { ...request, ...more } }])).split('\n')[0]
+}
+test.for<[string, string | undefined, string]>([
+  [
+    'a reply quotes the command as it was written, says who gave it, and links the ticket',
+    quoted({ what: '/swarm RESTORE before' }),
+    '> `octocat` on [DROP-1](https://acme.atlassian.net/browse/DROP-1): `/swarm RESTORE before`',
+  ],
+  [
+    'people of Jira have their names, which do nothing',
+    quoted({
+      by: { via: 'jira', who: '557058:dana', name: 'Dana *@acme/all* [x](http://evil.example) <b>' },
+      what: '/swarm stop',
+    }),
+    '> Dana \\*@\u200bacme/all\\* \\[x\\]\\(http:\\//evil.example\\) \\<b\\> on [DROP-1](https://acme.atlassian.net/browse/DROP-1): `/swarm stop`',
+  ],
+  [
+    'a command with backticks and a mention is code',
+    quoted({ what: '/swarm `x` @octocat' }, noLinks),
+    '> `octocat` on `DROP-1`: ``/swarm `x` @octocat``',
+  ],
+  [
+    'a request of an earlier version',
+    quoted({ what: 'restore' }, noLinks),
+    '> `octocat` on `DROP-1`: `/swarm restore before`',
+  ],
+  [
+    'nobody is known',
+    quoted({ by: { via: 'github', who: null }, ticket: null }, noLinks),
+    '> Somebody: `/swarm restore before`',
+  ],
+])('%s', ([, line, expected]) => expect(line).toBe(expected))
+
+test('no reply contains a command, whatever it quotes', () => {
+  const given = view(done('x'))
+  const hostile = { ...given.request, what: '/swarm delete --force', by: { ...dev, name: '/swarm delete --force' } }
+  const body = markdownOf(replyTo(comment, [{ ...given, request: hostile }]))
+  expect(commandLines(body)).toEqual([])
+  expect(
+    jiraCommandLines(adf(replyTo({ ticket: 'DROP-1', commentId: '1' }, [{ ...given, request: hostile }]).blocks)),
+  ).toEqual([])
+})
+
+test('a commit of a checkpoint is a link, where one repository is known', () => {
+  const checkpoint = {
+    name: 'push-abc1234',
+    why: 'push',
+    commit: 'abc1234def',
+    createdAt: '2026-11-24T09:10:00.000Z',
+  } as const
+  const list = running({ checkpoints: [{ ...checkpoint, withMemory: true, sizeBytes: null }] })
+  expect(replied(view(list, { links }, status('checkpoints')))).toContain(
+    'push of [abc1234](https://github.com/acme/shop/commit/abc1234def)',
+  )
+  expect(replied(view(list, {}, status('checkpoints')))).toContain('push of `abc1234`')
+})
+
+// ── Every kind of action ──
+
+const every = {
+  create,
+  start: { kind: 'start', ...common },
+  stop: { kind: 'stop', ...common },
+  checkpoint: { kind: 'checkpoint', name: 'before', why: 'command', commit: null, ...common },
+  restore,
+  'delete-checkpoint': { kind: 'delete-checkpoint', name: 'before', ...common },
+  delete: { kind: 'delete', force: false, ...common },
+  move: { kind: 'move', from: 'SHOP-7', ...common },
+  status: { kind: 'status', ...common },
+} satisfies Record<ActionKind, Action>
+const textOf = (blocks: Parameters<typeof adf>[0]) => plainText(adf(blocks)).replaceAll(/\s+/g, ' ')
+const remedy = 'Do it again: agent-swarm start DROP-1'
+
+test.for(actionKinds)('%s: done and failed are told on GitHub and in Jira', kind => {
+  const action: Action = every[kind]
+  const about = { ticket: 'DROP-1', commentId: '10001' }
+  const success = view(done(`The summary of ${kind}`, { environment: environment() }), {}, action)
+  const failure = view(failed('capacity', `the cause of ${kind}`, remedy), {}, action)
+  // A question is answered with what it asked for.
+  const expected = kind === 'status' ? 'DROP-1 is running' : `The summary of ${kind}`
+  expect(replied(success)).toContain(expected)
+  expect(textOf(replyTo(about, [success]).blocks)).toContain(expected)
+  for (const text of [replied(failure), textOf(replyTo(about, [failure]).blocks)]) {
+    expect(text).toContain(`the cause of ${kind}`)
+    expect(text).toContain('/swarm start')
+    expect(text).not.toContain('agent-swarm start')
+  }
+  const note = textOf(
+    jiraNote('DROP-1', {
+      kind: 'failed',
+      action,
+      failure: { kind: 'capacity', message: `the cause of ${kind}`, remedy },
+    }).blocks,
+  )
+  expect(note).toContain(`${kind}`)
+  expect(note).toContain(`the cause of ${kind}`)
+  expect(note).toContain('/swarm start')
+  const { request } = failure
+  const shown = markdownOf(
+    statusComment({
+      ...{ ticket: 'DROP-1', known: known(), runner: runner(), history: [{ ...request, action }, success.request] },
+      ...{ deleteAt: null, waiting: null, links, fileProblems: [] },
+    }),
+  )
+  expect(shown).toContain(`failed: \`the cause of ${kind}\``)
+  expect(shown).toContain('done in 4 s')
 })

@@ -4,7 +4,7 @@ import type { Action } from '../../../src/schema/action.ts'
 import type { Checkpoint } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { Request } from '../../../src/store/port.ts'
-import { at, dev, environment, known, markdownOf, runner } from './fixtures.ts'
+import { at, dev, environment, known, markdownOf, noLinks, runner } from './fixtures.ts'
 
 const view = (more: Partial<StatusView> = {}): StatusView => ({
   ticket: 'DROP-1',
@@ -12,6 +12,8 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   runner: runner(),
   history: [],
   deleteAt: null,
+  waiting: null,
+  links: noLinks,
   fileProblems: [],
   ...more,
 })

@@ -10,6 +10,7 @@ import {
   escaped,
   inlineCode,
   line,
+  link,
   markdown,
   own,
   plainBlocks,
@@ -49,6 +50,7 @@ const everywhere = (text: string) =>
   [
     { line: line`${text} and ${code(text)} and ${strong(text)}` },
     { list: [line`${text}`] },
+    { quote: line`${text}: ${code(text)} of ${link(text, 'https://github.com/acme/shop')}` },
     { listing: text },
     {
       table: [
@@ -77,7 +79,18 @@ test('a comment consists of our own parts alone and contains no command, whateve
     fc.property(outside, text => {
       const body = markdown(everywhere(text))
       // This parser knows no tables: it shows them as text.
-      const allowed = new Set(['root', 'paragraph', 'text', 'inlineCode', 'strong', 'list', 'listItem', 'code'])
+      const allowed = new Set([
+        'root',
+        'paragraph',
+        'text',
+        'inlineCode',
+        'strong',
+        'list',
+        'listItem',
+        'code',
+        'blockquote',
+        'link',
+      ])
       expect([...nodeTypes(body)].filter(type => !allowed.has(type))).toEqual([])
       expect(commandLines(body)).toEqual([])
     }),
@@ -96,13 +109,14 @@ test('a document for Jira has only our nodes and marks, no empty text and no com
           'bulletList',
           'listItem',
           'codeBlock',
+          'blockquote',
           'table',
           'tableRow',
           'tableHeader',
           'tableCell',
         ]).toContain(type)
         expect(type === 'text' ? (content ?? '').length : 1).toBeGreaterThan(0)
-        for (const mark of marks) expect(['code', 'strong']).toContain(mark.type)
+        for (const mark of marks) expect(['code', 'strong', 'link']).toContain(mark.type)
       }
       // The bot reads its own comments too.
       for (const blocks of [everywhere(text), [{ line: line`${text}` }], plainBlocks(text)])
@@ -113,7 +127,7 @@ test('a document for Jira has only our nodes and marks, no empty text and no com
 })
 
 test('a huge text is cut', () => {
-  expect(markdown(everywhere('x'.repeat(1_000_000))).length).toBeLessThan(12_000)
+  expect(markdown(everywhere('x'.repeat(1_000_000))).length).toBeLessThan(16_000)
 })
 
 test('a comment has at most the length that GitHub and Jira accept, and says that something is missing', () => {

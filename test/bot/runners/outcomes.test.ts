@@ -47,14 +47,56 @@ test.for([
     ['reply:github:acme/shop:500', 'reaction:acme/shop:500:done'],
   ],
   ['a delete that kept the machine', remove, failed('unsaved-work'), ['jira:failed:a']],
-  ['a delete that saved work', remove, { ...done(null), rescued: 'it is in ~/x' }, ['jira:rescued:a']],
-  ['a delete that had nothing to save', remove, done(null), []],
-  ['a failed stop, which nobody needs to look at', actionOn('DROP-1', 'stop'), failed('capacity'), []],
+  ['a delete that saved work', remove, { ...done(null), rescued: 'it is in ~/x' }, ['jira:deleted:a']],
+  ['a delete that had nothing to save', remove, done(null), ['jira:deleted:a']],
+  [
+    'a delete by a command on a pull request',
+    { ...remove, ...replyTo(0) },
+    done(null),
+    ['reply:github:acme/shop:500', 'reaction:acme/shop:500:done', 'jira:deleted:a'],
+  ],
+  ['a delete that found no machine', remove, { result: 'skipped', reason: 'no machine', environment: null }, []],
+  ['a failed stop', actionOn('DROP-1', 'stop'), failed('capacity'), ['jira:failed:a']],
+  [
+    'a failed move',
+    { kind: 'move', from: 'SHOP-7', ticket: 'DROP-1', by: dev, replyTo: null },
+    failed('capacity'),
+    ['jira:failed:a'],
+  ],
+  [
+    'a failed checkpoint of a push, which the status comment shows',
+    { kind: 'checkpoint', ticket: 'DROP-1', by: dev, replyTo: null, name: 'push-abc1234', why: 'push', commit: null },
+    failed('capacity'),
+    [],
+  ],
   ['a start', actionOn('DROP-1', 'start'), done(), ['status:DROP-1']],
 ] as [string, Action, Outcome, string[]][])('%s', async ([, action, outcome, expected]) => {
   const { context, record } = await openRunnerStage()
   if (action.replyTo !== null) await record(requestOf('a', action, 0))
   expect((await outcomeMessages(context, rowOf(action), outcome)).map(({ key }) => key)).toEqual(expected)
+})
+
+test('a delete by a command in Jira is told by its reply alone, unless work was rescued', async () => {
+  const { context, record } = await openRunnerStage()
+  const about = { ticket: 'DROP-1', commentId: '10001' }
+  const action: Action = { ...remove, replyTo: { ...about, line: 0 } }
+  await record({ ...requestOf('a', action, 0), command: { comment: about, line: 0 } })
+  const keys = async (outcome: Outcome) =>
+    (await outcomeMessages(context, rowOf(action), outcome)).map(({ key }) => key)
+  expect(await keys(done(null))).toEqual(['reply:jira:DROP-1:10001'])
+  expect(await keys({ ...done(null), rescued: 'it is in ~/x' } as Outcome)).toEqual([
+    'reply:jira:DROP-1:10001',
+    'jira:deleted:a',
+  ])
+})
+
+test('the comment about a wait is brought up to date when the action ends', async () => {
+  const { context, store } = await openRunnerStage()
+  const action = actionOn('DROP-1', 'start')
+  const keys = async () => (await outcomeMessages(context, rowOf(action), done())).map(({ key }) => key)
+  expect(await keys()).toEqual(['status:DROP-1'])
+  await store.comments.set({ side: 'jira', kind: 'note', ticket: 'DROP-1', about: 'waiting:a' }, '10002', 'x')
+  expect(await keys()).toEqual(['status:DROP-1', 'jira-waiting:a'])
 })
 
 test('without Jira there are no notes', async () => {

@@ -1,5 +1,6 @@
 /** Tickets, pull requests, repositories, cursors, comments. */
 import { describe, expect, test } from 'vitest'
+import { OUTDATED } from '../../../src/store/port.ts'
 import { comment, environmentOf, heartbeatOf, MINUTE, START } from '../fixtures.ts'
 import { type Open, openStage } from './stage.ts'
 
@@ -226,6 +227,18 @@ export const knowledgeContract = (open: Open) => {
       expect(await comments.get(reply)).toMatchObject({ id: '3', fingerprint: 'three' })
       expect(await comments.isOwn({ side: 'github', repo: 'acme/shop', id: 3 })).toBe(true)
       expect(await comments.isOwn({ side: 'github', repo: 'acme/api', id: 3 })).toBe(false)
+    })
+
+    test('our replies on a pull request, newest first, without outdated ones and those that did not arrive', async () => {
+      const { store } = await openStage(open)
+      const { comments } = store
+      const to = (about: number, number = 7) => ({ ...reply, number, about: String(about) })
+      for (const about of [99, 1_000, 500, 400]) await comments.set(to(about), String(about + 1), 'x')
+      await comments.set(to(600), '601', OUTDATED)
+      await comments.begin(to(700))
+      await comments.set(to(800, 8), '801', 'x')
+      expect(await comments.replies({ repo: 'acme/shop', number: 7 }, 3)).toEqual([1_000, 500, 400])
+      expect(await comments.replies({ repo: 'acme/shop', number: 7 }, 10)).toEqual([1_000, 500, 400, 99])
     })
 
     test('purge forgets comments in Jira of machines that are gone, and none that may have to be found again', async () => {

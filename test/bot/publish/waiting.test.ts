@@ -1,0 +1,165 @@
+/** An action that waits for a runner is told after 30 s, once, and so is the end of the wait. */
+import { expect, onTestFinished, test } from 'vitest'
+import { openJira } from '../../../src/bot/jira/client.ts'
+import { openPublisher } from '../../../src/bot/publish/publisher.ts'
+import { statusOfTicket } from '../../../src/bot/publish/views.ts'
+import { openWaitWatch } from '../../../src/bot/publish/watch.ts'
+import { openLog } from '../../../src/log.ts'
+import type { Action } from '../../../src/schema/action.ts'
+import type { Offer } from '../../../src/schema/runner-protocol.ts'
+import { jiraWaitingMessage } from '../../../src/store/messages.ts'
+import { openStore } from '../../../src/store/sqlite/index.ts'
+import { startJira } from '../../support/jira.ts'
+import { until } from '../../support/wait.ts'
+import { dev, environment, markdownOf, offer } from './fixtures.ts'
+
+const START = Date.parse('2026-11-24T10:00:00Z')
+const dana = { via: 'jira', who: '557058:dana', name: 'Dana Example', cause: 'ticket moved' } as const
+const create: Action = { kind: 'create', ticket: 'DROP-1', by: dana, replyTo: null }
+const stop: Action = { kind: 'stop', ticket: 'DROP-1', by: { ...dev, cause: 'merge' }, replyTo: null }
+
+const stage = () => {
+  let now = START
+  const clock = () => now
+  const store = openStore(':memory:', clock)
+  onTestFinished(() => store.close())
+  const waiting = new Map<string, string>()
+  const views = { store, webUrl: 'https://github.com', jiraUrl: null, waiting, clock }
+  const watch = openWaitWatch(views, true)
+  return {
+    store,
+    clock,
+    enqueue: (id: string, action: Action) => store.queue.enqueue({ id, correlation: 'd', action }),
+    runner: (offered: Offer = offer(8_192), environments = [] as ReturnType<typeof environment>[]) =>
+      store.runners.heartbeat({
+        ...{ runnerId: 'r1', host: 'studio', version: '1', offer: offered, environments, manualOperations: [] },
+      }),
+    claim: async () => store.queue.claim('r1', offer(8_192)),
+    /** Time passes, and the publisher looks. Returns the keys of what it put into the outbox. */
+    after: async (seconds: number): Promise<string[]> => {
+      now += seconds * 1000
+      for (const row of await store.outbox.due(50)) await store.outbox.ack(row)
+      await watch()
+      return (await store.outbox.due(50)).map(({ key }) => key).sort()
+    },
+    status: async () => {
+      const status = await statusOfTicket(views, 'DROP-1', 'acme/shop')
+      return status === null ? null : markdownOf(status.text)
+    },
+  }
+}
+
+test('it is told after 30 s, again when the reason is another one, and when the wait is over', async () => {
+  const { enqueue, runner, claim, after } = stage()
+  await enqueue('a', create)
+  expect(await after(0)).toEqual([])
+  expect(await after(29)).toEqual([])
+  expect(await after(1)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+  expect(await after(60)).toEqual([])
+  await runner(offer(1_024))
+  expect(await after(1)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+  expect(await after(1)).toEqual([])
+  await claim()
+  expect(await after(1)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+  expect(await after(60)).toEqual([])
+})
+
+test('what starts in time is not told', async () => {
+  const { enqueue, claim, after } = stage()
+  await enqueue('a', create)
+  expect(await after(29)).toEqual([])
+  await claim()
+  expect(await after(60)).toEqual([])
+})
+
+test('the time behind another action of the ticket is no wait for a runner', async () => {
+  const { enqueue, store, claim, after } = stage()
+  await enqueue('a', create)
+  const lease = await claim()
+  await enqueue('b', stop)
+  await after(0)
+  expect(await after(300)).toEqual([])
+  await store.queue.giveBack('a', lease?.token ?? '')
+  expect(await after(1)).toEqual([])
+  // Both wait: the older one is told.
+  expect(await after(30)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+})
+
+test.for([
+  ['what GitHub caused is told in the status comment', stop],
+  ['a command is told in its reply', { ...create, replyTo: { ticket: 'DROP-1', commentId: '10001', line: 0 } }],
+] as const)('%s', async ([, action]) => {
+  const { enqueue, after } = stage()
+  await enqueue('a', action)
+  await after(0)
+  expect(await after(31)).toEqual(['status:DROP-1'])
+})
+
+test('the status comment says what waits and why, while it does', async () => {
+  const { enqueue, runner, claim, after, status } = stage()
+  await runner(offer(8_192), [environment()])
+  await enqueue('a', stop)
+  await after(0)
+  expect(await status()).not.toContain('waits since')
+  await after(31)
+  await runner(offer(8_192), [environment()])
+  await after(1)
+  expect(await status()).toContain(
+    '`stop`, merge by `octocat`, waits since 2026-11-24 10:00:00 UTC: Next in the queue: it starts as soon as a runner has a free slot.',
+  )
+  await after(600)
+  expect(await status()).toContain(
+    'Waiting for the runner on `studio`, which has this machine and does not respond. It starts when that runner is back.',
+  )
+  await runner(offer(8_192), [environment()])
+  await claim()
+  await after(1)
+  expect(await status()).not.toContain('waits since')
+})
+
+test('a comment in Jira says it, and is edited when the wait is over; one that somebody deleted stays deleted', async () => {
+  const jira = await startJira({ issues: { 'DROP-1': 'one' } })
+  onTestFinished(() => jira.stop())
+  const { store, enqueue, claim, clock } = stage()
+  const client = openJira({ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null })
+  const log = openLog('silent')
+  const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
+  onTestFinished(() => publisher.close())
+  const publish = async () => {
+    await store.outbox.put([jiraWaitingMessage('DROP-1', 'a')])
+    publisher.nudge()
+    await until('an empty outbox', async () => (await store.counts()).outbox === 0)
+    return jira.comments('DROP-1').map(text => text.replaceAll(/\s+/g, ' '))
+  }
+  await enqueue('a', create)
+  const lead = 'create of DROP-1, queued at 2026-11-24 10:00:00 UTC: ticket moved by Dana Example :'
+  const [waits, ...more] = await publish()
+  expect(waits).toContain('no runner is connected')
+  expect(more).toEqual([])
+  expect(await publish()).toEqual([waits])
+  const lease = await claim()
+  expect((await publish()).map(text => text.replaceAll(' :', ':'))).toEqual([
+    `${lead.replace(' :', ':')} it waited for a runner, and is in progress.`,
+  ])
+  const outcome = { result: 'done', summary: 'x', environment: environment(), seconds: 1 } as const
+  await store.queue.complete('a', lease?.token ?? '', outcome, [])
+  const key = { side: 'jira', kind: 'note', ticket: 'DROP-1', about: 'waiting:a' } as const
+  jira.remove('DROP-1', (await store.comments.get(key))?.id ?? '')
+  expect(await publish()).toEqual([])
+})
+
+test('whoever was not told of the wait is not told of its end', async () => {
+  const jira = await startJira({ issues: { 'DROP-1': 'one' } })
+  onTestFinished(() => jira.stop())
+  const { store, enqueue, claim, clock } = stage()
+  const client = openJira({ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null })
+  const log = openLog('silent')
+  const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
+  onTestFinished(() => publisher.close())
+  await enqueue('a', create)
+  await claim()
+  await store.outbox.put([jiraWaitingMessage('DROP-1', 'a')])
+  publisher.nudge()
+  await until('an empty outbox', async () => (await store.counts()).outbox === 0)
+  expect(jira.comments('DROP-1')).toEqual([])
+})
