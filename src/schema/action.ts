@@ -7,6 +7,7 @@ import {
   described,
   fullCommit,
   imageName,
+  personName,
   prose,
   repository,
   shortText,
@@ -14,11 +15,15 @@ import {
   time,
 } from './basics.ts'
 
-/** Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. */
+/**
+ * Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. `name` is the
+ * display name of a Jira account: outside text, for people only.
+ */
 export const requester = v.pipe(
   v.object({
     via: v.picklist(['github', 'jira', 'cli', 'clock']),
     who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
+    name: described(v.optional(personName), "A Jira account's display name."),
   }),
   v.title('requester'),
 )

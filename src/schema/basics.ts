@@ -17,6 +17,17 @@ export const prose = (most: number) =>
     v.string(),
     v.transform(text => text.slice(0, most)),
   )
+/** How a person is called: one line, without control and invisible characters. */
+export const personName = v.pipe(
+  v.string(),
+  v.transform(name =>
+    name
+      .slice(0, 100)
+      .replaceAll(/[\s\p{Cc}]+/gu, ' ')
+      .replaceAll(/[\p{Cf}\p{Cs}\p{Co}]/gu, '')
+      .trim(),
+  ),
+)
 export const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 /** ISO 8601, UTC. */
 export const time = v.pipe(v.string(), v.maxLength(40), v.title('time'))
