@@ -236,7 +236,7 @@ describe('Jira', () => {
       {
         event: {
           ...{ kind: 'ticket', ticket: 'TEST-1', change: 'status', category: 'indeterminate' },
-          ...{ assignee: account, by: account },
+          ...{ assignee: account, by: { via: 'jira', who: account, name: 'Leo Franchi' }, fromStatus: '10000' },
         },
         change: 'changed:10000',
       },
@@ -272,7 +272,13 @@ describe('Jira', () => {
     [
       'server-status',
       {
-        event: { ticket: 'TEST-41', change: 'status', category: 'indeterminate', by: 'JIRAUSER10000', assignee: 'dev' },
+        event: {
+          ticket: 'TEST-41',
+          change: 'status',
+          category: 'indeterminate',
+          by: { who: 'JIRAUSER10000' },
+          assignee: 'dev',
+        },
       },
     ],
     ['server-empty-changelog', { ignored: nothing }],
@@ -292,7 +298,11 @@ describe('Jira', () => {
       { event: { at: Date.parse('2026-11-28T15:08:36.796Z') } },
     ],
     ['a timestamp that is no time', body => Object.assign(body, { timestamp: 'yesterday' }), { event: { at: null } }],
-    ['an account of another type', body => Object.assign(body, { user: 5 }), { event: { by: null } }],
+    [
+      'an account of another type',
+      body => Object.assign(body, { user: 5 }),
+      { event: { by: { via: 'jira', who: null } } },
+    ],
   ])('%s does not lose the move', ([, change, expected]) => {
     const body = fixture('cloud-status')
     change(body)
@@ -315,7 +325,7 @@ describe('Jira', () => {
       change: null,
     })
     expect(parseJira({ ...body, webhookEvent: 'comment_deleted' })).toHaveProperty('ignored')
-    for (const id of ['1/../../x', '', '1?x', 1, '9'.repeat(21)])
+    for (const id of ['1/../../x', '', '1?x', 1.5, -1, null, '9'.repeat(21)])
       expect(parseJira({ ...body, comment: { ...body.comment, id } })).toHaveProperty('ignored')
   })
 

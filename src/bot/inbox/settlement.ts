@@ -179,6 +179,18 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
   }
 }
 
+/** Ignored, and perhaps told on the ticket: once for each reason. */
+const withNote = (
+  { reason, noMachine }: Extract<Decision, { verdict: 'ignored' }>,
+  { ticket }: Pick<Occasion, 'ticket'>,
+): Settlement => {
+  const why = noMachine?.tell ?? null
+  if (why === null || ticket === null) return ignoredSettlement(reason)
+  return settlement('ignored', reason, {
+    messages: [jiraNoteMessage(ticket, `no-machine:${ticket}:${why}`, { kind: 'no-machine', why })],
+  })
+}
+
 /** `now` is epoch ms. */
 export const settlementOf = async (
   store: Store,
@@ -186,7 +198,7 @@ export const settlementOf = async (
   occasion: Occasion,
   now: number,
 ): Promise<Settlement> => {
-  if (decision.verdict === 'ignored') return ignoredSettlement(decision.reason)
+  if (decision.verdict === 'ignored') return withNote(decision, occasion)
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)
   if (decision.verdict === 'refused')
     return settlement('refused', decision.reason, { requests: refusedRequests(occasion, decision.refusals) })

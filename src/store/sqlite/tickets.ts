@@ -26,8 +26,8 @@ const setLatest = (
 /** Its machine was deleted, or its pull request merged. */
 export const ticketEnded = (sql: Sql, ticket: Ticket, at: number): void => setLatest(sql, ticket, 'ended_at', at)
 
-export const ticketDecided = (sql: Sql, ticket: Ticket, { category, assignee }: TicketState): void =>
-  sql.put('ticket', { ticket }, { decided: JSON.stringify({ category, assignee }) })
+export const ticketDecided = (sql: Sql, ticket: Ticket, state: TicketState): void =>
+  sql.put('ticket', { ticket }, { decided: JSON.stringify(state) })
 
 export const currentTicket = (sql: Sql, ticket: Ticket): Ticket =>
   sql.get<{ ticket: Ticket }>('select ticket from ticket_alias where alias = ?', ticket)?.ticket ?? ticket

@@ -19,7 +19,7 @@ const SECRET = 'the right secret'
 let store: Store
 let server: Server
 let lines: string[]
-const open = async ({ jira = true, path = ':memory:', headersMs = 10_000 } = {}) => {
+const open = async ({ jira = true, automation = true, path = ':memory:', headersMs = 10_000 } = {}) => {
   lines = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
   store = openStore(path, Date.now)
@@ -28,6 +28,7 @@ const open = async ({ jira = true, path = ':memory:', headersMs = 10_000 } = {})
     port: 0,
     github: { secret: SECRET },
     jira: jira ? { secret: SECRET } : null,
+    automation: automation ? { secret: SECRET } : null,
     lanes: { github: event => event, jira: () => 'jira' },
     store,
     runnerRoutes: {},
