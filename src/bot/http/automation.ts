@@ -5,13 +5,24 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock } from '../../clock.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
+import type { Log } from '../../log.ts'
 import type { Delivery } from '../../store/port.ts'
 import { type BodyBudget, jsonObject, readBody } from './body.ts'
+import type { Metrics } from './metrics.ts'
 import { openRefusalLog } from './refusal-log.ts'
 import { type Handle, refuse, respond } from './respond.ts'
 import { isToken } from './signature.ts'
-import type { WebhookOptions } from './webhooks.ts'
+
+type AutomationOptions = {
+  /** Null: there is no such route. */
+  automation: { secret: string } | null
+  lanes: { jira: (payload: unknown) => string }
+  metrics: Metrics
+  clock: Clock
+  log: Log
+}
 
 /** An issue with all its fields and comments. */
 const LIMIT = 5 * 1024 * 1024
@@ -39,9 +50,8 @@ const openIds = (clock: () => number) => {
   }
 }
 
-/** Null without a secret: then there is no such route. */
 export const openAutomation = (
-  { automation, lanes, metrics, clock, log }: WebhookOptions,
+  { automation, lanes, metrics, clock, log }: AutomationOptions,
   accept: (delivery: Delivery, response: ServerResponse) => void,
   budget: BodyBudget,
 ): Handle | null => {
