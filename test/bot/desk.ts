@@ -115,6 +115,12 @@ export const openDesk = async ({
       known.set(ticket, environmentOf(ticket, more))
       await heartbeat()
     },
+    /** Somebody deleted the ticket's machine by hand: two heartbeats come without it. */
+    gone: async (ticket: string) => {
+      known.delete(ticket)
+      await heartbeat()
+      await heartbeat()
+    },
     /** Polls for what was missed, once, and decides it. */
     caughtUp: async () => {
       await round(new AbortController().signal)

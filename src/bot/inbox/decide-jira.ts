@@ -30,7 +30,7 @@ export type JiraContext = FactsContext & {
 }
 type Decided = { decision: Decision; effects: Effect[]; comment?: Occasion['comment'] }
 
-/** Jira writes a transition down a moment after its post functions. Milliseconds. */
+/** Jira writes a transition down a moment after its post functions. Its clock and ours may differ. Milliseconds. */
 const TRANSITION_MS = 60_000
 
 /** What was so before the bot's first look is shown in the inbox, and not acted on. */
@@ -146,9 +146,11 @@ const decideUpdate = async (
   const { projects } = await context.rulesOfTicket(ticket)
   if (!projects.includes(projectOf(ticket))) return ignoredSettlement(`${projectOf(ticket)} is not served here`)
   if (jira === null) return ignoredSettlement('Jira is not configured')
-  const found = await readChanges({ store, jira }, ticket, receivedAt)
-  if (found === null) return ignoredSettlement(`Jira does not show ${ticket}`)
-  if (found.length === 0 && transition && clock() - receivedAt < TRANSITION_MS)
+  const changes = await readChanges({ store, jira }, ticket, receivedAt)
+  if (changes === null) return ignoredSettlement(`Jira does not show ${ticket}`)
+  const { found, movedAt } = changes
+  const isThere = movedAt !== null && movedAt > receivedAt - TRANSITION_MS
+  if (transition && !isThere && clock() - receivedAt < TRANSITION_MS)
     throw fail('network', `reading ${ticket} in Jira: it does not show the transition yet`)
   await acceptPolled(store, clock, () => {})(found)
   return ignoredSettlement(

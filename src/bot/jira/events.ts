@@ -89,8 +89,19 @@ const commentPayload = v.object({
   }),
 })
 
-/** What names an issue and not what happened to it: automation, a workflow's post function, a webhook of another form. */
-const updatePayload = v.object({ issue: v.object({ key }), transition: v.optional(v.unknown()) })
+/** The key of the issue that a body holds, or that it is. */
+const aboutIssue = v.union([
+  v.pipe(
+    v.object({ issue: v.object({ key }) }),
+    v.transform(({ issue }) => issue.key),
+  ),
+  v.pipe(
+    v.object({ key }),
+    v.transform(issue => issue.key),
+  ),
+])
+/** A workflow's post function. */
+const transitionPayload = v.object({ transition: v.looseObject({}) })
 /** Found by catching up, and so not news to anybody. Our own polls set it. */
 const latePayload = v.object({ late: v.literal(true) })
 
@@ -160,18 +171,18 @@ const parseTicket = (body: unknown): Pick<JiraDelivery, 'event' | 'change'> | { 
 export const parseJira = (body: unknown): JiraDelivery | JiraUpdate | { ignored: string } => {
   const { webhookEvent } = v.parse(v.fallback(v.object({ webhookEvent: short }), { webhookEvent: null }), body)
   if (webhookEvent === null) {
-    const update = v.safeParse(updatePayload, body)
+    // Automation, a workflow's post function, a webhook of another form: it names an issue, and not what happened to it.
+    const update = v.safeParse(aboutIssue, body)
     if (!update.success) return { ignored: 'not a webhook about an issue with a key of the usual form' }
-    return { update: update.output.issue.key, transition: update.output.transition !== undefined }
+    return { update: update.output, transition: v.is(transitionPayload, body) }
   }
   const isComment = commentEvents.some(name => name === webhookEvent)
   const parsed = isComment ? parseComment(body) : parseTicket(body)
   return 'ignored' in parsed ? parsed : { ...parsed, late: v.is(latePayload, body) }
 }
 
-const laneMembers = v.object({ issue: v.object({ key }) })
 /** One ticket keeps its order. */
 export const jiraLane = (body: unknown): string => {
-  const parsed = v.safeParse(laneMembers, body)
-  return parsed.success ? `jira:${parsed.output.issue.key}` : 'jira:other'
+  const about = v.safeParse(aboutIssue, body)
+  return about.success ? `jira:${about.output}` : 'jira:other'
 }

@@ -218,17 +218,21 @@ const compare = async (context: PollContext): Promise<void> => {
 
 /**
  * The changes of one issue in the day before `at` (epoch ms) that were not reported yet: something told that there may be some.
- * Null when Jira does not show the issue.
+ * `movedAt`: when its status last changed. Null when Jira does not show the issue.
  */
 export const readChanges = async (
   { jira, store }: Pick<PollContext, 'jira' | 'store'>,
   ticket: Ticket,
   at: number,
-): Promise<PolledDelivery[] | null> => {
+): Promise<{ found: PolledDelivery[]; movedAt: number | null } | null> => {
   const [issue] = await jira.issuesOf([ticket])
   if (issue === undefined) return null
   const began = (await store.cursors.get<Cursor>('jira'))?.began[projectOf(ticket)] ?? at - OVERLAP_MS
-  return newDeliveries({ jira, store }, { ...issue, comments: [] }, Math.max(began, at - DAY_MS), false)
+  const since = Math.max(began, at - DAY_MS)
+  return {
+    found: await newDeliveries({ jira, store }, { ...issue, comments: [] }, since, false),
+    movedAt: issue.changes.findLast(({ fields }) => fields.includes('status'))?.at ?? null,
+  }
 }
 
 export const openJiraPoll = (tools: Omit<PollContext, 'problems'>) => {

@@ -35,7 +35,8 @@ const replyView = async (
   const connected = runners.filter(runner => runner.connected)
   const base = { request, runners: connected, now }
   const ticket = request.action?.ticket ?? null
-  if (ticket === null) return { ...base, row: null, ahead: [], pinned: null, known: null, host: null, deleteAt: null }
+  const none = { row: null, ahead: [], pinned: null, known: null, host: null, deleteAt: null, noMachine: null }
+  if (ticket === null) return { ...base, ...none }
   const row = await store.queue.get(request.id)
   const known = await store.runners.environment(ticket)
   const pin = await store.queue.pinnedTo(ticket)
@@ -51,6 +52,7 @@ const replyView = async (
     known: known === null || known.goneAt !== null ? null : known.environment,
     host: runners.find(({ id }) => id === known?.runnerId)?.host ?? null,
     deleteAt: await store.inbox.scheduledAt(ticket),
+    noMachine: (await store.tickets.get(ticket)).decided?.noMachine ?? null,
   }
 }
 

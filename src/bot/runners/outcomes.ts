@@ -16,7 +16,7 @@ import type { ActionRow, Message, Store } from '../../store/port.ts'
 import type { Metrics } from '../http/metrics.ts'
 
 /** Somebody must look at a failure of these, also when nobody waits for a reply. */
-const NEEDS_ATTENTION: readonly ActionKind[] = ['create', 'start', 'restore', 'delete']
+const NEEDS_ATTENTION: readonly ActionKind[] = ['create', 'start', 'restore', 'delete', 'move']
 /** A shorter secret would also match ordinary text. */
 const MIN_SECRET_LENGTH = 6
 

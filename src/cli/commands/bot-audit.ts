@@ -20,10 +20,10 @@ export const run: RunCommand = async invocation => {
       print(
         table(
           ['TIME', 'VERDICT', 'WHO', 'WHERE', 'TICKET', 'COMMAND', 'WHY'],
-          rows.map(({ at, verdict, who, place, ticket, what, reason }) => [
+          rows.map(({ at, verdict, who, name, place, ticket, what, reason }) => [
             when(iso(at), now, terminal),
             verdict,
-            stripControls(who),
+            stripControls(name === undefined ? who : `${name} (${who})`),
             place,
             ticket ?? '-',
             stripControls(what),

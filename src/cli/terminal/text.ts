@@ -1,7 +1,7 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
 import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
-import type { Style, Terminal } from './output.ts'
+import { type Style, stripControls, type Terminal } from './output.ts'
 import type { Cell } from './table.ts'
 
 const statusStyles = {
@@ -15,8 +15,12 @@ const statusStyles = {
 export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
   paused === null ? [status, statusStyles[status]] : [`${status} (paused)`, 'yellow']
 
-/** `ada (github)` */
-export const requesterName = ({ via, who }: Requester): string => (who === null ? via : `${who} (${via})`)
+/** `ada (github)`, `Ada Lovelace (jira 5b10a2844c20165700ede21g)` */
+export const requesterName = ({ via, who, name }: Requester): string => {
+  if (name !== undefined && name !== '')
+    return stripControls(who === null ? `${name} (${via})` : `${name} (${via} ${who})`)
+  return who === null ? via : `${who} (${via})`
+}
 
 /** Host or IP address of the machine, with its port when that is not SSH's own. */
 export const address = ({ ip, ssh }: Pick<Environment, 'ip' | 'ssh'>): string =>

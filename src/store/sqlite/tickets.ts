@@ -46,7 +46,7 @@ export const openTickets = (sql: Sql): Store['tickets'] => ({
     return {
       category: row?.category ?? null,
       categoryAt: row?.categoryAt ?? null,
-      endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
+      endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt < endedAt),
       hadPullRequest: row?.hadPullRequest === 1,
       toNewAt: row?.toNewAt ?? null,
       toProgressAt: row?.toProgressAt ?? null,
