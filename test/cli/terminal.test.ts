@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Terminal } from '../../src/cli/terminal/output.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
-import { duration, shortIds } from '../../src/cli/terminal/text.ts'
+import { duration, requesterName, shortIds } from '../../src/cli/terminal/text.ts'
 import { openCli } from '../support/cli.ts'
 import { CTRL_C, CTRL_D } from '../support/terminal.ts'
 
@@ -144,6 +144,14 @@ describe('tables', () => {
     }
   })
 })
+
+test.for([
+  [{ via: 'github', who: 'ada' }, 'ada (github)'],
+  [{ via: 'jira', who: '5b10', name: 'Ada Lovelace' }, 'Ada Lovelace (jira 5b10)'],
+  [{ via: 'jira', who: '5b10', name: '' }, '5b10 (jira)'],
+  [{ via: 'jira', who: null, name: 'Ada\u001b[2J' }, 'Ada?[2J (jira)'],
+  [{ via: 'clock', who: null }, 'clock'],
+] as const)('the requester %j is shown as %s', ([by, expected]) => expect(requesterName(by)).toBe(expected))
 
 test('times are relative on a terminal, and ISO 8601 in a pipe', async () => {
   await cli.swarm(['create', 'DROP-1'])

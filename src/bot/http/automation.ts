@@ -1,7 +1,8 @@
 /**
  * Jira automation's "Send web request" at `/jira/automation`. Nothing signs it: a header carries a secret. Of the body only the
  * issue's key is read; what happened to the issue is read from Jira.
- * https://support.atlassian.com/cloud-automation/docs/jira-automation-actions/#Send-web-request
+ * https://support.atlassian.com/cloud-automation/docs/issue-data-automation-format-payload-for-send-web-request
+ * https://support.atlassian.com/cloud-automation/docs/issue-data-jira-format-payload-for-send-web-request-action
  */
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -30,7 +31,7 @@ const LIMIT = 5 * 1024 * 1024
 const ONCE_MS = 10_000
 const SECRET_HEADER = 'x-agent-swarm-secret'
 
-/** "Issue data" is the issue itself; custom data may name its key, or hold the issue. */
+/** "Issue data" is the issue itself (Automation format), or holds it (Jira format); custom data may name its key. */
 const ticketIn = (body: Record<string, unknown>): Ticket | null => {
   const { issue } = body
   const inner = typeof issue === 'object' && issue !== null && 'key' in issue ? issue.key : issue
