@@ -233,6 +233,8 @@ export type WhyNoMachine =
   | 'ended'
   | 'deleted-later'
   | 'closed-later'
+  /** What the decision needs cannot be read yet: it is tried again. */
+  | 'unreadable'
 
 export type Decision =
   /** Decide `event` after so many minutes, by what is true then. */

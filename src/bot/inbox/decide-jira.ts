@@ -9,15 +9,18 @@ import {
   type StatusEvent,
 } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
+import { getsMachines } from '../../../handlers/ticket-status.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { Action } from '../../schema/action.ts'
+import { noMachineMessage } from '../../store/messages.ts'
 import type { Effect, Settlement, StoredDelivery } from '../../store/port.ts'
 import { acceptPolled } from '../catch-up.ts'
-import { type JiraEvent, type JiraUpdate, parseJira } from '../jira/events.ts'
+import { type JiraDelivery, type JiraEvent, type JiraUpdate, parseJira } from '../jira/events.ts'
 import { readChanges } from '../jira/poll.ts'
 import { FIRST_LOOK } from '../jira/polled.ts'
 import { presentEnvironment } from '../present-environment.ts'
+import { isRemoteFailure } from '../remote-failure.ts'
 import { categoryBefore, movedTicketFacts, recordMove, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
 import type { FactsContext } from './known.ts'
 import { ignoredSettlement, type Occasion, settlementOf } from './settlement.ts'
@@ -32,6 +35,8 @@ type Decided = { decision: Decision; effects: Effect[]; comment?: Occasion['comm
 
 /** Jira writes a transition down a moment after its post functions. Its clock and ours may differ. Milliseconds. */
 const TRANSITION_MS = 60_000
+/** The sixth attempt comes half a minute after the first. */
+const TOLD_AT_ATTEMPT = 5
 
 /** What was so before the bot's first look is shown in the inbox, and not acted on. */
 const showOnly = (decision: Decision, id: string): Decision => {
@@ -165,14 +170,43 @@ const withoutComment = (decision: Decision): Decision =>
     ? { ...decision, noMachine: { tell: null } }
     : decision
 
-export const decideJira = async (
+/** Whether people wait for what a delivery leads to: what was so before, or was found late, is no news to anybody. */
+const isNews = ({ explain }: JiraContext, { late }: JiraDelivery, { event }: StoredDelivery): boolean =>
+  explain && !late && event !== FIRST_LOOK
+
+/** A move into progress that could not be decided for half a minute is told to whoever waits for its machine. */
+const tellDelay = async (context: JiraContext, delivery: JiraDelivery, stored: StoredDelivery): Promise<void> => {
+  const { event } = delivery
+  const { store, jira, standard } = context
+  if (stored.attempt !== TOLD_AT_ATTEMPT || !isNews(context, delivery, stored)) return
+  if (event.kind !== 'ticket' || event.change !== 'status' || event.category !== 'indeterminate') return
+  const ticket = await store.tickets.current(event.ticket)
+  if (!standard.projects.includes(projectOf(ticket))) return
+  // Where Jira cannot be read, no comment can be written either.
+  const me = standard.assignees === 'me' && jira !== null ? await jira.me().catch(() => null) : null
+  if (![event.assignee, event.by.who].some(account => getsMachines(account, standard.assignees, me))) return
+  await store.outbox.put([noMachineMessage(ticket, 'unreadable')])
+}
+
+export const decideJira = async (context: JiraContext, stored: StoredDelivery): Promise<Settlement> => {
+  const delivery = parseJira(JSON.parse(stored.body))
+  if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)
+  if ('update' in delivery) return decideUpdate(context, delivery, stored.receivedAt)
+  try {
+    return await decideEvent(context, delivery, stored)
+  } catch (error) {
+    if (isRemoteFailure(error)) await tellDelay(context, delivery, stored)
+    throw error
+  }
+}
+
+const decideEvent = async (
   context: JiraContext,
-  { id, event: name, body, receivedAt, dueSince }: StoredDelivery,
+  delivery: JiraDelivery,
+  stored: StoredDelivery,
 ): Promise<Settlement> => {
   const { store, clock } = context
-  const delivery = parseJira(JSON.parse(body))
-  if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)
-  if ('update' in delivery) return decideUpdate(context, delivery, receivedAt)
+  const { id, event: name, receivedAt, dueSince } = stored
   const { change } = delivery
   const event = await presentEvent(context, delivery.event)
   const { ticket } = event
@@ -203,9 +237,7 @@ export const decideJira = async (
     comment: decided.comment ?? null,
   }
   const reported: Effect[] = change === null ? [] : [{ kind: 'change-reported', change, delivery: id }]
-  // What was so before, or was found late, is no news to anybody.
-  const isNews = context.explain && !delivery.late && name !== FIRST_LOOK
-  const decision = isNews ? decided.decision : withoutComment(decided.decision)
+  const decision = isNews(context, delivery, stored) ? decided.decision : withoutComment(decided.decision)
   const settlement = await settlementOf(store, decision, occasion, clock())
   // Renames come before what is decided about the new key.
   return { ...settlement, effects: [...settlement.effects, ...reported, ...decided.effects] }

@@ -2,7 +2,13 @@
 import { type Decision, type Judgement, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, CommentRef, Requester } from '../../schema/action.ts'
-import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../../store/messages.ts'
+import {
+  jiraNoteMessage,
+  noMachineMessage,
+  reactionMessages,
+  replyMessage,
+  statusMessage,
+} from '../../store/messages.ts'
 import type { Effect, Message, NewRequest, QueuedAction, Settlement, Store } from '../../store/port.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { clockDelivery } from './clock.ts'
@@ -179,16 +185,14 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
   }
 }
 
-/** Ignored, and perhaps told on the ticket: once for each reason. */
+/** Ignored, and perhaps told on the ticket. */
 const withNote = (
   { reason, noMachine }: Extract<Decision, { verdict: 'ignored' }>,
   { ticket }: Pick<Occasion, 'ticket'>,
 ): Settlement => {
   const why = noMachine?.tell ?? null
-  if (why === null || ticket === null) return ignoredSettlement(reason)
-  return settlement('ignored', reason, {
-    messages: [jiraNoteMessage(ticket, `no-machine:${ticket}:${why}`, { kind: 'no-machine', why })],
-  })
+  const messages = why === null || ticket === null ? [] : [noMachineMessage(ticket, why)]
+  return settlement('ignored', reason, { messages })
 }
 
 /** `now` is epoch ms. */

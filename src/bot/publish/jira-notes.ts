@@ -48,8 +48,10 @@ const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
       'its last machine was deleted, or its pull request was merged, and the ticket was not back in the backlog since. Move it to the backlog and back, or comment `/swarm create`.',
     'deleted-later': 'somebody deleted it after the move. `/swarm create` makes one.',
     'closed-later': 'its pull request was closed after the move. `/swarm create` makes one.',
+    unreadable:
+      'the rules of its repository, or its pull requests, cannot be read now. The bot tries again for a day; its inbox (`agent-swarm bot inbox`) shows the error.',
   }[why]
-  return [{ line: own(`${ticket} got no machine: ${text}`) }]
+  return [{ line: own(`${ticket} got no machine${why === 'unreadable' ? ' yet' : ''}: ${text}`) }]
 }
 
 const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {

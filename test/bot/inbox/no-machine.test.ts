@@ -1,5 +1,7 @@
 /** Moves into progress: which of them make a machine, and what people are told where none comes of one. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { decide } from '../../../src/bot/inbox/decide.ts'
+import { fail } from '../../../src/errors.ts'
 import { type Desk, openDesk, tickets } from '../desk.ts'
 
 let desk: Desk
@@ -179,4 +181,24 @@ test('a post function that comes before its transition is written down waits for
   ahead += 61_000
   expect(await desk.decided()).toEqual([])
   expect(await states()).toEqual([])
+})
+
+test('a move that waits because the rules cannot be read is told, once', async () => {
+  const failure = Object.assign(fail('network', 'reading the rules'), { allows: 'later', in: null } as const)
+  const rulesOfTicket = async () => {
+    throw failure
+  }
+  await desk.jira.move(ticket, 'In Progress')
+  const [delivery] = await desk.store.inbox.due(1)
+  if (delivery === undefined) throw new Error('nothing is due')
+  const attempt = (n: number, more = {}) =>
+    expect(decide({ ...desk.context, rulesOfTicket, ...more }, { ...delivery, attempt: n })).rejects.toBe(failure)
+  await attempt(4)
+  await attempt(5, { explain: false })
+  expect(await notes()).toEqual([])
+  for (const n of [5, 6, 5]) await attempt(n)
+  expect(await notes()).toEqual(['unreadable'])
+  await desk.store.inbox.release(delivery.seq)
+  await desk.decided()
+  expect(await states()).toEqual(['create pending'])
 })
