@@ -236,6 +236,9 @@ export type WhyNoMachine =
   /** What the decision needs cannot be read yet: it is tried again. */
   | 'unreadable'
 
+/** A ticket in progress gets no machine. `tell`: what a comment on the ticket says of it, null when nothing does. */
+export type NoMachine = { tell: WhyNoMachine | null }
+
 export type Decision =
   /** Decide `event` after so many minutes, by what is true then. */
   | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
@@ -251,12 +254,10 @@ export type Decision =
       refusals: Judgement[]
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
+      noMachine?: NoMachine
     }
-  /**
-   * The event needs no action. `noMachine`: a ticket in progress gets no machine for that reason; `tell`: what a comment on the
-   * ticket says of it, null when nothing does.
-   */
-  | { verdict: 'ignored'; reason: string; noMachine?: { tell: WhyNoMachine | null } }
+  /** The event needs no action. */
+  | { verdict: 'ignored'; reason: string; noMachine?: NoMachine }
   /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
 type ActDecision = Extract<Decision, { verdict: 'act' }>

@@ -51,7 +51,10 @@ const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): D
       ...(previous === null ? [] : [{ kind: 'move', ...base, from } as const]),
       ...(follow?.verdict === 'act' ? follow.actions : []),
     ],
-    { renames: [{ from, to: ticket }] },
+    {
+      renames: [{ from, to: ticket }],
+      ...(follow?.verdict === 'ignored' && follow.noMachine !== undefined ? { noMachine: follow.noMachine } : {}),
+    },
   )
 }
 

@@ -166,9 +166,7 @@ const decideUpdate = async (
 }
 
 const withoutComment = (decision: Decision): Decision =>
-  decision.verdict === 'ignored' && decision.noMachine !== undefined
-    ? { ...decision, noMachine: { tell: null } }
-    : decision
+  'noMachine' in decision ? { ...decision, noMachine: { tell: null } } : decision
 
 /** Whether people wait for what a delivery leads to: what was so before, or was found late, is no news to anybody. */
 const isNews = ({ explain }: JiraContext, { late }: JiraDelivery, { event }: StoredDelivery): boolean =>

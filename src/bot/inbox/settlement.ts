@@ -1,5 +1,5 @@
 /** Turns a decision into what the store settles, with ids that a redelivery repeats. */
-import { type Decision, type Judgement, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
+import { type Decision, type Judgement, type NoMachine, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, CommentRef, Requester } from '../../schema/action.ts'
 import {
@@ -149,6 +149,14 @@ const commentMessages = (comment: CommentRef, { actions, replies }: ActDecision)
   ]
 }
 
+const noMachineMessages = (
+  { noMachine }: { noMachine?: NoMachine },
+  { ticket }: Pick<Occasion, 'ticket'>,
+): Message[] => {
+  const why = noMachine?.tell ?? null
+  return why === null || ticket === null ? [] : [noMachineMessage(ticket, why)]
+}
+
 const actSettlement = async (store: Store, decision: ActDecision, occasion: Occasion): Promise<Settlement> => {
   const { comment, correlation } = occasion
   const { actions, effects, kept } = await queuedActions(store, decision.actions, occasion)
@@ -175,6 +183,7 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
       ...decision.notes.map(({ ticket, from, reason }) =>
         jiraNoteMessage(ticket, `not-moved:${correlation}`, { kind: 'not-moved', from, reason }),
       ),
+      ...noMachineMessages(decision, occasion),
     ],
     requests: [
       ...refusedRequests(occasion, silent),
@@ -185,16 +194,6 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
   }
 }
 
-/** Ignored, and perhaps told on the ticket. */
-const withNote = (
-  { reason, noMachine }: Extract<Decision, { verdict: 'ignored' }>,
-  { ticket }: Pick<Occasion, 'ticket'>,
-): Settlement => {
-  const why = noMachine?.tell ?? null
-  const messages = why === null || ticket === null ? [] : [noMachineMessage(ticket, why)]
-  return settlement('ignored', reason, { messages })
-}
-
 /** `now` is epoch ms. */
 export const settlementOf = async (
   store: Store,
@@ -202,7 +201,8 @@ export const settlementOf = async (
   occasion: Occasion,
   now: number,
 ): Promise<Settlement> => {
-  if (decision.verdict === 'ignored') return withNote(decision, occasion)
+  if (decision.verdict === 'ignored')
+    return settlement('ignored', decision.reason, { messages: noMachineMessages(decision, occasion) })
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)
   if (decision.verdict === 'refused')
     return settlement('refused', decision.reason, { requests: refusedRequests(occasion, decision.refusals) })
