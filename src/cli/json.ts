@@ -74,7 +74,7 @@ const delivery = v.object({
 const judged = v.object({
   at: time,
   who: described(text, 'The GitHub login or the Jira account.'),
-  name: described(v.optional(text), "The Jira account's display name."),
+  name: described(v.nullable(text), "A Jira account's display name; null when it is not known."),
   place: described(text, 'The pull request or the ticket with the comment.'),
   ticket: described(v.nullable(ticket), 'Null when it is not about a ticket.'),
   what: described(text, 'The command, or the whole comment when it was not read as one.'),

@@ -147,7 +147,7 @@ describe('tables', () => {
 
 test.for([
   [{ via: 'github', who: 'ada' }, 'ada (github)'],
-  [{ via: 'jira', who: '5b10', name: 'Ada Lovelace' }, 'Ada Lovelace (jira 5b10)'],
+  [{ via: 'jira', who: '5b10', name: 'Ada Lovelace' }, 'Ada Lovelace (5b10) (jira)'],
   [{ via: 'jira', who: '5b10', name: '' }, '5b10 (jira)'],
   [{ via: 'jira', who: null, name: 'Ada\u001b[2J' }, 'Ada?[2J (jira)'],
   [{ via: 'clock', who: null }, 'clock'],

@@ -24,14 +24,12 @@ const DEADLINE_MS = 10_000
 
 // ── Questions and answers ──
 
-/**
- * A command as the audit shows it. `at` is epoch ms; `name` is the display name of a Jira account; `ticket` is null when the
- * command names none.
- */
+/** A command as the audit shows it. `at` is epoch ms; `ticket` is null when the command names none. */
 type AuditLine = {
   at: number
   who: string
-  name?: string
+  /** A Jira account's display name. */
+  name: string | null
   place: string
   ticket: Ticket | null
   what: string
@@ -52,7 +50,7 @@ type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: ReplayRe
 const auditLine = ({ at, by, place, ticket, what, verdict, reason }: Request): AuditLine => ({
   ...{ at, place, ticket, what },
   who: by.who ?? 'nobody',
-  ...(by.name === undefined ? {} : { name: by.name }),
+  name: by.name ?? null,
   verdict: verdict === 'refused' ? 'refused' : 'allowed',
   reason: reason ?? '',
 })

@@ -2,7 +2,7 @@ import { ticketArgument } from '../arguments.ts'
 import { iso, limitOf, withInbox } from '../inbox.ts'
 import { print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 import { table } from '../terminal/table.ts'
-import { when } from '../terminal/text.ts'
+import { personName, when } from '../terminal/text.ts'
 
 export const run: RunCommand = async invocation => {
   const { flags, json, terminal } = invocation
@@ -23,7 +23,7 @@ export const run: RunCommand = async invocation => {
           rows.map(({ at, verdict, who, name, place, ticket, what, reason }) => [
             when(iso(at), now, terminal),
             verdict,
-            stripControls(name === undefined ? who : `${name} (${who})`),
+            personName({ who, name }) ?? '-',
             place,
             ticket ?? '-',
             stripControls(what),

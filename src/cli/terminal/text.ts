@@ -15,11 +15,16 @@ const statusStyles = {
 export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
   paused === null ? [status, statusStyles[status]] : [`${status} (paused)`, 'yellow']
 
-/** `ada (github)`, `Ada Lovelace (jira 5b10a2844c20165700ede21g)` */
-export const requesterName = ({ via, who, name }: Requester): string => {
-  if (name !== undefined && name !== '')
-    return stripControls(who === null ? `${name} (${via})` : `${name} (${via} ${who})`)
-  return who === null ? via : `${who} (${via})`
+/** `Dana Example (557058:1a2b)`: an account stands behind its name; null when nobody is known. */
+export const personName = ({ who, name }: { who: string | null; name?: string | null | undefined }): string | null => {
+  const named = name === undefined || name === null || name === '' ? null : name
+  if (who === null) return named === null ? null : stripControls(named)
+  return stripControls(named === null ? who : `${named} (${who})`)
+}
+/** `ada (github)`, `Dana Example (557058:1a2b) (jira)` */
+export const requesterName = (by: Requester): string => {
+  const person = personName(by)
+  return person === null ? by.via : `${person} (${by.via})`
 }
 
 /** Host or IP address of the machine, with its port when that is not SSH's own. */
