@@ -69,7 +69,7 @@ export const polling = (): Promise<Row[]> =>
       parts: ['pushes', 'comments', 'pulls'],
     })
     const issues = openJiraPoll({
-      ...{ ...common, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const },
+      ...{ ...common, jira: openJira(config.jira), projects: PROJECTS, assignees: 'me' as const, hasWebhook: false },
     })
     const round = catchUp([openRedeliver({ github, store, clock, log }), pulls.compare, issues.compare])
     const catchUpOnce = () => round(new AbortController().signal)

@@ -40,8 +40,17 @@ export type PullRequestEvent = {
   at: number | null
 }
 
-/** `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. */
-type TicketEvent = TicketNow & { kind: 'ticket'; ticket: Ticket; by: string | null; at: number | null }
+/**
+ * `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. `fromStatus`: the id of the status that it
+ * was moved from; null when its status did not change or the source does not say.
+ */
+type TicketEvent = TicketNow & {
+  kind: 'ticket'
+  ticket: Ticket
+  fromStatus: string | null
+  by: Requester
+  at: number | null
+}
 /** `deleted` counts as category `done`. */
 export type StatusEvent = TicketEvent & { change: 'status' | 'assignee' | 'deleted' }
 /** The Jira issue `from` got the key `ticket`. `statusChanged`: the same change also moved it to another status. */
@@ -95,7 +104,7 @@ export const UNFIT_OWN = 'comments of the bot cannot give commands'
 /** Actions that decide whether the machine exists and runs. */
 export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restore', 'delete']
 
-/** A request made after the event happened. It wins over the event, however late the event arrives. */
+/** A request made after the event happened. It wins over the event, however late the event arrives. `who`: for people. */
 export type LaterRequest = { who: string | null; kind: ActionKind }
 
 /** What happened to a ticket after a command was written: the command may arrive late. */
@@ -136,7 +145,7 @@ export type Facts = {
   }
   'ticket-comment': {
     /** Read again just now: its document, and whether it was edited since it was written. */
-    now: { body: unknown; author: string | null; authorIsApp: boolean; edited: boolean } | null
+    now: { body: unknown; author: Requester; authorIsApp: boolean; edited: boolean } | null
     /** The bot wrote it. */
     isOwnComment: boolean
     /** The ticket's assignee at this moment. */
@@ -156,6 +165,10 @@ export type Facts = {
      * only). `outdated`: Jira could not be read, and the bot knows a newer state of the ticket than the event's.
      */
     now: TicketNow | 'unreadable' | 'outdated' | null
+    /** The category of the status that a move comes from; null when it is unknown, or the event is no move. */
+    from: StatusCategory | null
+    /** The assignee, or who caused the event, is one of those whose tickets the operator gives machines. */
+    isOurs: boolean
     /** Its last environment was deleted or merged since the ticket was last in category `new`. */
     endedSinceNew: boolean
     /** The ticket has had a pull request, or the bot had no way to look for one. */
@@ -211,6 +224,21 @@ export type Judgement = { by: Requester; line: number | null; what: string; reas
  */
 export type MoveNote = { ticket: Ticket; from: Ticket; reason: 'project-not-served' | 'two-machines' }
 
+/** Why a ticket in progress gets no machine, where a comment on the ticket tells it. */
+export type WhyNoMachine =
+  | 'not-served'
+  | 'assigned-to-nobody'
+  | 'assigned-to-other'
+  | 'assignee-not-in-rules'
+  | 'ended'
+  | 'deleted-later'
+  | 'closed-later'
+  /** What the decision needs cannot be read yet: it is tried again. */
+  | 'unreadable'
+
+/** A ticket in progress gets no machine. `tell`: what a comment on the ticket says of it, null when nothing does. */
+export type NoMachine = { tell: WhyNoMachine | null }
+
 export type Decision =
   /** Decide `event` after so many minutes, by what is true then. */
   | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
@@ -226,9 +254,10 @@ export type Decision =
       refusals: Judgement[]
       /** The commit of a fork's pull request on which commands may act from now on. */
       allow: string | null
+      noMachine?: NoMachine
     }
   /** The event needs no action. */
-  | { verdict: 'ignored'; reason: string }
+  | { verdict: 'ignored'; reason: string; noMachine?: NoMachine }
   /** A request that is not permitted: recorded, and not answered. */
   | { verdict: 'refused'; reason: string; refusals: Judgement[] }
 type ActDecision = Extract<Decision, { verdict: 'act' }>
@@ -254,7 +283,8 @@ export const stop = (base: ActionBase, environment: Environment | null): Decisio
     ? ignored(`${base.ticket} is already stopped`)
     : act([{ kind: 'stop', ...base }])
 }
-export const ignored = (reason: string): Decision => ({ verdict: 'ignored', reason })
+type IgnoredDecision = Extract<Decision, { verdict: 'ignored' }>
+export const ignored = (reason: string): IgnoredDecision => ({ verdict: 'ignored', reason })
 /** People win: a person's later request holds until the next transition or command. */
-export const overridden = ({ who, kind }: LaterRequest): Decision =>
+export const overridden = ({ who, kind }: LaterRequest): IgnoredDecision =>
   ignored(`${who ?? 'somebody'} requested ${kind} after that`)

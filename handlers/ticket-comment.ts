@@ -1,4 +1,3 @@
-import type { Requester } from '../src/schema/action.ts'
 import { refuseAll, runCommands } from './commands.ts'
 import { type Handler, ignored, UNFIT_EDITED, UNFIT_OWN } from './handler.ts'
 import { jiraCommandLines } from './jira-lines.ts'
@@ -11,15 +10,15 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOwnComm
   const lines = jiraCommandLines(now.body)
   if (lines.length === 0) return ignored('no command in the comment')
   const { ticket, commentId } = event
-  const by: Requester = { via: 'jira', who: now.author, cause: 'command' }
+  const by = { ...now.author, cause: 'command' as const }
   if (isOwnComment) return refuseAll(lines, by, UNFIT_OWN)
   if (event.change === 'edited' || now.edited) return refuseAll(lines, by, UNFIT_EDITED)
   return runCommands(lines, {
     who: {
       via: 'jira',
-      account: now.author,
+      account: by.who,
       isBot: now.authorIsApp,
-      isAssignee: now.author !== null && now.author === assignee,
+      isAssignee: by.who !== null && by.who === assignee,
     },
     by,
     replyTo: line => ({ ticket, commentId, line }),

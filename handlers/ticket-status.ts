@@ -12,39 +12,63 @@ import {
   type StatusEvent,
   stop,
   type TicketNow,
+  type WhyNoMachine,
 } from './handler.ts'
 
-type Context = { facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
+type Context = { event: StatusEvent; facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
 
-const isForUs = (assignee: string | null, { assignees }: Rules, me: string | null): boolean => {
+/** Whether tickets of this Jira account get machines. `me`: the account of the bot's token. */
+export const getsMachines = (account: string | null, assignees: Rules['assignees'], me: string | null): boolean => {
   if (assignees === 'any') return true
-  if (assignee === null) return false
-  return assignees === 'me' ? assignee === me : assignees.includes(assignee)
+  if (account === null) return false
+  return assignees === 'me' ? account === me : assignees.includes(account)
+}
+
+/**
+ * A ticket in progress without a machine. It is told after a move into progress by or for somebody whose tickets get machines,
+ * so that nobody waits in vain. `why` null: nobody expects one.
+ */
+export const withoutMachine = (
+  { change }: Pick<StatusEvent, 'change'>,
+  { from, isOurs }: Pick<Facts['ticket'], 'from' | 'isOurs'>,
+  why: WhyNoMachine | null,
+  reason: string,
+): Decision => {
+  const isExpected = change === 'status' && from !== 'indeterminate' && isOurs
+  return { verdict: 'ignored', reason, noMachine: { tell: isExpected ? why : null } }
 }
 
 const hasLabel = (labels: readonly string[], rules: Rules): boolean =>
   rules.labels.length === 0 ||
   rules.labels.some(wanted => labels.some(label => label.toLowerCase() === wanted.toLowerCase()))
 
-const inProgress = ({ facts, rules, now, base }: Context): Decision => {
+const notForUs = ({ event, facts, rules, now, base }: Context): Decision => {
+  const reason = `${base.ticket} is assigned to ${now.assignee === null ? 'nobody' : 'somebody else'}`
+  const couldBeTheirs = getsMachines(event.by.who, rules.assignees, facts.me)
+  const why = now.assignee === null ? 'assigned-to-nobody' : 'assigned-to-other'
+  return withoutMachine(event, facts, couldBeTheirs ? why : 'assignee-not-in-rules', reason)
+}
+
+const inProgress = (context: Context): Decision => {
+  const { event, facts, rules, now, base } = context
   const { environment, endedSinceNew, closedSince, me } = facts
   const { ticket } = base
-  if (!isForUs(now.assignee, rules, me))
-    return ignored(`${ticket} is assigned to ${now.assignee === null ? 'nobody' : 'somebody else'}`)
+  if (!getsMachines(now.assignee, rules.assignees, me)) return notForUs(context)
   // A machine that this event starts or creates would be stopped or deleted by the close that followed.
   const closed = closedSince && rules.closed !== 'nothing'
-  const pullRequestClosed = ignored('its pull request was closed after that')
   if (environment?.status === 'running' || environment?.status === 'creating')
     return ignored(`${ticket} already has a machine`)
-  if (environment?.status === 'stopped') return closed ? pullRequestClosed : act([{ kind: 'start', ...base }])
-  if (endedSinceNew)
-    return ignored(
-      `the last machine of ${ticket} was deleted, or its pull request merged, and the ticket was not back in the backlog since`,
-    )
-  if (!hasLabel(now.labels, rules)) return ignored(`${ticket} has none of the labels ${rules.labels.join(', ')}`)
+  const pullRequestClosed = () => withoutMachine(event, facts, 'closed-later', 'its pull request was closed after that')
+  if (environment?.status === 'stopped') return closed ? pullRequestClosed() : act([{ kind: 'start', ...base }])
+  if (endedSinceNew) {
+    const ended = `the last machine of ${ticket} was deleted, or its pull request merged`
+    return withoutMachine(event, facts, 'ended', `${ended}, and the ticket was not back in the backlog since`)
+  }
+  if (!hasLabel(now.labels, rules))
+    return withoutMachine(event, facts, null, `${ticket} has none of the labels ${rules.labels.join(', ')}`)
   const create = { kind: 'create', ...base, machine: rules.machine } as const
   if (!closed) return act([create])
-  return rules.closed === 'stop' ? act([create, { kind: 'stop', ...base }]) : pullRequestClosed
+  return rules.closed === 'stop' ? act([create, { kind: 'stop', ...base }]) : pullRequestClosed()
 }
 
 const inBacklog = ({ facts, base }: Context): Decision => stop(base, facts.environment)
@@ -68,7 +92,7 @@ const byCategory: Record<StatusCategory, (context: Context) => Decision> = {
 }
 
 /** The ticket's present state: read again where possible, else the event's. A deleted issue counts as done. */
-const presentState = (event: StatusEvent, now: Facts['ticket']['now']): TicketNow => {
+export const presentState = (event: StatusEvent, now: Facts['ticket']['now']): TicketNow => {
   if (event.change === 'deleted' || now === null) return { ...event, category: 'done' }
   return now === 'unreadable' || now === 'outdated' ? event : now
 }
@@ -85,9 +109,13 @@ export const ticketStatus = (event: StatusEvent, facts: Facts['ticket'], rules: 
   // An assignment can create a machine, and never stops or deletes one.
   if (event.change === 'assignee' && (facts.now === 'outdated' || now.category !== 'indeterminate'))
     return ignored(`${ticket} was assigned while not in progress`)
-  if (facts.laterRequest !== null) return overridden(facts.laterRequest)
+  if (facts.laterRequest !== null) {
+    const decision = overridden(facts.laterRequest)
+    return facts.laterRequest.kind === 'delete' && now.category === 'indeterminate'
+      ? withoutMachine(event, facts, 'deleted-later', decision.reason)
+      : decision
+  }
   if (facts.now === 'outdated') return ignored(`a newer state of ${ticket} is known, and Jira cannot be read now`)
-  const cause = causes[event.change]
-  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by, cause }, replyTo: null }
-  return byCategory[now.category]({ facts, rules, now, base })
+  const base: ActionBase = { ticket, by: { ...event.by, cause: causes[event.change] }, replyTo: null }
+  return byCategory[now.category]({ event, facts, rules, now, base })
 }

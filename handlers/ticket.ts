@@ -11,7 +11,7 @@ import {
   overridden,
   type Rules,
 } from './handler.ts'
-import { ticketStatus } from './ticket-status.ts'
+import { presentState, ticketStatus, withoutMachine } from './ticket-status.ts'
 
 /** Stops the machine of the old key, which keeps that key, and tells the people of the ticket. */
 const leaveBehind = (
@@ -33,7 +33,7 @@ const leaveBehind = (
 const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): Decision => {
   const { ticket, from } = event
   const { environment, previous } = facts
-  const base: ActionBase = { ticket, by: { via: 'jira', who: event.by, cause: 'key changed' }, replyTo: null }
+  const base: ActionBase = { ticket, by: { ...event.by, cause: 'key changed' }, replyTo: null }
   const project = projectOf(ticket)
   if (!rules.projects.includes(project))
     return previous === null
@@ -51,14 +51,20 @@ const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): D
       ...(previous === null ? [] : [{ kind: 'move', ...base, from } as const]),
       ...(follow?.verdict === 'act' ? follow.actions : []),
     ],
-    { renames: [{ from, to: ticket }] },
+    {
+      renames: [{ from, to: ticket }],
+      ...(follow?.verdict === 'ignored' && follow.noMachine !== undefined ? { noMachine: follow.noMachine } : {}),
+    },
   )
 }
 
 /** A ticket's way through Jira. */
 export const ticket: Handler<'ticket'> = (event, facts, rules) => {
   if (event.change === 'moved') return movedTicket(event, facts, rules)
-  return rules.projects.includes(projectOf(event.ticket))
-    ? ticketStatus(event, facts, rules)
-    : ignored(`${projectOf(event.ticket)} is not served here`)
+  if (rules.projects.includes(projectOf(event.ticket))) return ticketStatus(event, facts, rules)
+  const reason = `${projectOf(event.ticket)} is not served here`
+  const isInProgress = presentState(event, facts.now).category === 'indeterminate'
+  return isInProgress && facts.environment === null
+    ? withoutMachine(event, facts, 'not-served', reason)
+    : ignored(reason)
 }

@@ -79,13 +79,18 @@ export const startBot = async (
     toJira: jira !== null,
     secrets: [...config.secrets, token],
     whyOutdated: action => checkFork({ store, octokitFor, ...rules, clock }, action),
-    onMessages: nudgePublisher,
+    onMessages: () => {
+      nudgePublisher()
+      // What was ignored may be due again, because a machine is gone.
+      nudgeInbox()
+    },
     dryRun: isDryRun,
   })
   const server = await openServer({
     ...{ store, metrics, clock, log, host: config.host, port: config.port },
     github: config.github?.via === 'app' ? { secret: config.github.webhookSecret } : null,
     jira: typeof config.jira?.webhookSecret === 'string' ? { secret: config.jira.webhookSecret } : null,
+    automation: typeof config.jira?.automationSecret === 'string' ? { secret: config.jira.automationSecret } : null,
     lanes: { github: githubLane, jira: jiraLane },
     runnerRoutes: runnerApi.routes,
     onAccepted: nudgeInbox,
@@ -105,7 +110,8 @@ export const startBot = async (
   const publisher = openPublisher({ store, github, jira, webUrl, jiraUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
   const hasGitHub = config.github !== null
-  const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, clock }
+  const { explain } = config
+  const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, explain, clock }
   const inbox = openInbox({
     ...{ store, clock, log },
     decide: delivery => decide(decideContext, delivery),

@@ -45,6 +45,8 @@ const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean 
   const hasToken = config.github?.via === 'token'
   const parts = hasToken ? (['pushes', 'comments', 'pulls'] as const) : (['pulls'] as const)
   const { projects, assignees } = config
+  // Automation alone reports no comments and no moves to the backlog.
+  const hasWebhook = config.jira !== null && config.jira.webhookSecret !== null
   return [
     ...(github === null
       ? []
@@ -60,8 +62,8 @@ const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean 
       : [
           {
             name: 'polling Jira',
-            poll: openJiraPoll({ ...common, jira, projects, assignees }),
-            isPolled: config.jira?.webhookSecret === null,
+            poll: openJiraPoll({ ...common, jira, projects, assignees, hasWebhook }),
+            isPolled: !hasWebhook,
           },
         ]),
   ]

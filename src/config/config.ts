@@ -25,6 +25,8 @@ type Derived = {
   assignees: 'me' | 'any' | readonly string[]
   /** Jira accounts that may command on every ticket. */
   jiraCommanders: readonly string[]
+  /** Comments explain why a move into progress made no machine. */
+  explain: boolean
   github: AppSettings | TokenSettings | null
   jira: JiraSettings | null
   /** Why `bot` and `up` cannot start, one sentence each. */
@@ -131,6 +133,7 @@ export const readConfig = async (
     ...readSizes(values),
     assignees: read('jiraAssignees'),
     jiraCommanders: read('jiraCommanders') ?? [],
+    explain: read('jiraExplain') === 'on',
     ...sides,
     notices: values.notices,
     secrets: readSecrets(values, sides.github),

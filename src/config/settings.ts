@@ -108,12 +108,26 @@ const jira = {
     example: 'a long random text',
     secret: true,
   },
+  jiraAutomationSecret: {
+    env: 'JIRA_AUTOMATION_SECRET',
+    form: text,
+    says: 'The secret that rules of Jira automation send in the header `X-Agent-Swarm-Secret` to `/jira/automation`, at least 16 characters. Without it, there is no such address. Jira is polled all the same, unless it has a webhook.',
+    example: 'a long random text',
+    secret: true,
+  },
   jiraAssignees: {
     env: 'JIRA_ASSIGNEES',
     form: assignees,
     default: 'me',
     says: "Whose tickets get machines automatically: `me` (the token's account), `any`, or account ids.",
     example: ['5b10a2844c20165700ede21g'],
+  },
+  jiraExplain: {
+    env: 'JIRA_EXPLAIN',
+    form: oneOf('on', 'off'),
+    default: 'on',
+    says: 'Whether a comment on the ticket says why a move into progress made no machine, once for each reason. Only where the assignee or whoever moved the ticket is one of `jiraAssignees`.',
+    example: 'off',
   },
   jiraCommanders: {
     env: 'JIRA_COMMANDERS',

@@ -26,7 +26,12 @@ export type JiraSettings = {
   apiToken: string
   /** Null: Jira is polled, and webhooks are refused. */
   webhookSecret: string | null
+  /** Null: requests of automation rules are refused. */
+  automationSecret: string | null
 }
+
+/** A shorter secret can be guessed. */
+const MIN_SECRET_LENGTH = 16
 
 /** Null when it is not configured, or not completely: then `problems` gets a sentence for each missing value. */
 export const readGitHub = (values: Values, problems: string[]): AppSettings | TokenSettings | null => {
@@ -83,7 +88,7 @@ const readPrivateKey = (values: Values, problems: string[]): string | null => {
 
 /** Null when it is not configured, or not completely: then `problems` gets a sentence for each missing value. */
 export const readJira = (values: Values, problems: string[]): JiraSettings | null => {
-  const names = ['jiraHost', 'jiraEmail', 'jiraApiToken', 'jiraWebhookSecret'] as const
+  const names = ['jiraHost', 'jiraEmail', 'jiraApiToken', 'jiraWebhookSecret', 'jiraAutomationSecret'] as const
   if (!names.some(values.isGiven)) return null
   for (const name of ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const)
     if (values.read(name) === null) problems.push(`Jira: ${settings[name].env} is missing or empty.`)
@@ -92,6 +97,13 @@ export const readJira = (values: Values, problems: string[]): JiraSettings | nul
     problems.push(
       'Jira: JIRA_WEBHOOK_SECRET is empty, so anybody could send events. Set the secret of the webhook in Jira, or remove the setting; Jira is then polled.',
     )
+  const automationSecret = values.read('jiraAutomationSecret')
+  if (values.isGiven('jiraAutomationSecret') && (automationSecret ?? '').length < MIN_SECRET_LENGTH)
+    problems.push(
+      `Jira: JIRA_AUTOMATION_SECRET has fewer than ${MIN_SECRET_LENGTH} characters. Set a longer one, for example from: openssl rand -hex 32`,
+    )
   const [url, email, apiToken] = [values.read('jiraHost'), values.read('jiraEmail'), values.read('jiraApiToken')]
-  return url === null || email === null || apiToken === null ? null : { url, email, apiToken, webhookSecret }
+  return url === null || email === null || apiToken === null
+    ? null
+    : { url, email, apiToken, webhookSecret, automationSecret }
 }

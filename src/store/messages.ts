@@ -1,4 +1,5 @@
 /** Messages for the outbox, each with the key by which a newer one replaces it. */
+import type { WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import { type CommentRef, type PullRequestRef, threadOf } from '../schema/action.ts'
 import type { JiraNote, Message } from './port.ts'
@@ -42,6 +43,9 @@ export const jiraWaitingMessage = (ticket: Ticket, action: string): Message => (
   key: `jira-waiting:${action}`,
   body: { kind: 'jira-waiting', ticket, action },
 })
+/** Once for each reason. */
+export const noMachineMessage = (ticket: Ticket, why: WhyNoMachine): Message =>
+  jiraNoteMessage(ticket, `no-machine:${ticket}:${why}`, { kind: 'no-machine', why })
 export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
   key: `jira-link:${repo}:${number}`,
   body: { kind: 'jira-link', ticket, pullRequest: { repo, number } },

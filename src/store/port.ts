@@ -6,7 +6,7 @@
  * no callbacks. One contract suite (test/store/contract.ts) holds for every backend. Times are epoch milliseconds from the
  * injected clock unless a comment says otherwise.
  */
-import type { MoveNote, StatusCategory } from '../../handlers/handler.ts'
+import type { MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
@@ -193,6 +193,8 @@ export type JiraNote =
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
   /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
   | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
+  /** A move into progress made no machine. */
+  | { kind: 'no-machine'; why: WhyNoMachine }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 
@@ -281,7 +283,12 @@ type Requests = {
 
 // ── What the bot knows ──
 
-export type TicketState = { category: StatusCategory; assignee: string | null }
+/** `noMachine`: why the ticket got no machine then, and when that was decided; null or absent when it needed none or got one. */
+export type TicketState = {
+  category: StatusCategory
+  assignee: string | null
+  noMachine?: { at: number; reason: string } | null
+}
 export type KnownTicket = {
   category: StatusCategory | null
   /** Age of what is known of its category. */
@@ -394,7 +401,8 @@ export type KnownRunner = { id: string; host: string; seenAt: number; connected:
 type Runners = {
   /**
    * Records a heartbeat: environments, manual operations, the offer, pins. What it says of a ticket whose machine a connected
-   * other runner has is left out. Puts a status message for each ticket that a reader would now see differently.
+   * other runner has is left out. Puts a status message for each ticket that a reader would now see differently. Where a machine
+   * is gone, what Jira told since it was last seen and was ignored is due again.
    */
   heartbeat(heartbeat: HeartbeatRequest): Promise<{
     changed: Ticket[]

@@ -276,7 +276,13 @@ describe('Jira', () => {
     jira.setDown(false)
   })
   const settingsWith = (changes: Partial<JiraSettings>): JiraSettings => ({
-    ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
+    ...{
+      url: jira.url,
+      email: jira.me.emailAddress,
+      apiToken: jira.token,
+      webhookSecret: null,
+      automationSecret: null,
+    },
     ...changes,
   })
   const checkAccount = (changes: Partial<JiraSettings> = {}) =>

@@ -48,7 +48,13 @@ export const openDesk = async ({
     },
   )
   const jiraClient = openJira({
-    ...{ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null },
+    ...{
+      url: jira.url,
+      email: jira.me.emailAddress,
+      apiToken: jira.token,
+      webhookSecret: null,
+      automationSecret: null,
+    },
   })
   const octokitFor = githubClient.clientFor
   const rules = openRepositoryRules({
@@ -57,7 +63,7 @@ export const openDesk = async ({
     standard: standardRules({ projects, assignees: 'me', jiraCommanders }),
   })
   const context = {
-    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor, ...rules, clock },
+    ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor, ...rules, explain: true, clock },
   }
   const receive = async (delivery: Omit<Delivery, 'receivedAt'>) => {
     await store.inbox.accept([{ ...delivery, receivedAt: clock() }])
@@ -73,7 +79,7 @@ export const openDesk = async ({
 
   const found = { accept: acceptPolled(store, clock, () => {}), everyMs: 60_000, clock, log, store }
   const githubPoll = openGitHubPoll({ ...found, github: githubClient, ...rules, parts: ['pulls'] })
-  const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me' })
+  const jiraPoll = openJiraPoll({ ...found, jira: jiraClient, projects, assignees: 'me', hasWebhook: true })
   const round = catchUp([
     openRedeliver({ github: githubClient, store, clock, log }),
     ...[githubPoll.round, githubPoll.compare, jiraPoll.round, jiraPoll.compare],
@@ -107,6 +113,12 @@ export const openDesk = async ({
     /** The runner has a machine for the ticket, besides those that it has already. */
     machine: async (ticket: string, more: Partial<Environment> = {}) => {
       known.set(ticket, environmentOf(ticket, more))
+      await heartbeat()
+    },
+    /** Somebody deleted the ticket's machine by hand: two heartbeats come without it. */
+    gone: async (ticket: string) => {
+      known.delete(ticket)
+      await heartbeat()
       await heartbeat()
     },
     /** Polls for what was missed, once, and decides it. */

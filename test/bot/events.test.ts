@@ -236,7 +236,7 @@ describe('Jira', () => {
       {
         event: {
           ...{ kind: 'ticket', ticket: 'TEST-1', change: 'status', category: 'indeterminate' },
-          ...{ assignee: account, by: account },
+          ...{ assignee: account, by: { via: 'jira', who: account, name: 'Leo Franchi' }, fromStatus: '10000' },
         },
         change: 'changed:10000',
       },
@@ -272,11 +272,52 @@ describe('Jira', () => {
     [
       'server-status',
       {
-        event: { ticket: 'TEST-41', change: 'status', category: 'indeterminate', by: 'JIRAUSER10000', assignee: 'dev' },
+        event: {
+          ticket: 'TEST-41',
+          change: 'status',
+          category: 'indeterminate',
+          by: { who: 'JIRAUSER10000' },
+          assignee: 'dev',
+        },
       },
     ],
     ['server-empty-changelog', { ignored: nothing }],
     ['no-key', { ignored: 'not a webhook about an issue with a key of the usual form' }],
+    [
+      'server-status-text-time',
+      {
+        event: {
+          ...{ ticket: 'INDEV-6', change: 'status', category: 'indeterminate', fromStatus: '10257', at: null },
+          by: { via: 'jira', who: '5c0000000000000000000001', name: 'Смирнова Анна Игоревна' },
+          assignee: '5b0000000000000000000002',
+        },
+        change: 'changed:34911',
+      },
+    ],
+    [
+      'cloud-assigned',
+      { event: { ticket: 'INDEV-242', change: 'assignee', category: 'new', assignee: '5b0000000000000000000002' } },
+    ],
+    [
+      'server-without-accounts',
+      {
+        event: {
+          ...{ ticket: 'BBCOM-1233', change: 'status', category: 'new', assignee: null },
+          by: { via: 'jira', who: null, name: 'Анна' },
+        },
+      },
+    ],
+    ['server-created', { event: { ticket: 'BUG-15', change: 'status', by: { who: 'ada', name: 'Ada Lovelacé' } } }],
+    ['status-without-event', { update: 'APP-123', transition: false }],
+    ['post-function', { update: 'TEST-1', transition: true }],
+    ['automation-issue-data', { update: 'DROP-51', transition: false }],
+    ['comment-without-issue', { ignored: 'a comment without its issue' }],
+    ['types-changelog-id-number', { event: { ticket: 'DROP-52', change: 'status' }, change: 'changed:10124' }],
+    ['types-labels-objects', { event: { ticket: 'DROP-54', change: 'status', labels: [] } }],
+    [
+      'types-timestamp-text',
+      { event: { ticket: 'DROP-53', change: 'status', at: Date.parse('2026-11-28T15:08:36.796Z') } },
+    ],
   ])('%s', ([name, expected]) => expect(parseJira(fixture(name))).toMatchObject(expected))
 
   test.for<[string, (body: ReturnType<typeof fixture>) => void, object]>([
@@ -292,12 +333,36 @@ describe('Jira', () => {
       { event: { at: Date.parse('2026-11-28T15:08:36.796Z') } },
     ],
     ['a timestamp that is no time', body => Object.assign(body, { timestamp: 'yesterday' }), { event: { at: null } }],
-    ['an account of another type', body => Object.assign(body, { user: 5 }), { event: { by: null } }],
+    [
+      'an account of another type',
+      body => Object.assign(body, { user: 5 }),
+      { event: { by: { via: 'jira', who: null } } },
+    ],
   ])('%s does not lose the move', ([, change, expected]) => {
     const body = fixture('cloud-status')
     change(body)
     expect(parseJira(body)).toMatchObject(expected)
-    expect(parseJira(body)).toMatchObject({ event: { change: 'status', category: 'indeterminate' } })
+    const parsed = parseJira(body)
+    if ('event' in parsed) expect(parsed.event).toMatchObject({ change: 'status', category: 'indeterminate' })
+    else expect(parsed).toEqual({ update: 'TEST-1', transition: false })
+  })
+
+  test('every member of another type leaves an event about the ticket, or has the issue read again', () => {
+    const members = (value: unknown, path: string[] = []): string[][] =>
+      typeof value !== 'object' || value === null
+        ? []
+        : Object.keys(value).flatMap(name => [[...path, name], ...members((value as never)[name], [...path, name])])
+    for (const name of ['cloud-status', 'server-status', 'cloud-moved-status'])
+      for (const path of members(fixture(name)))
+        for (const other of [null, 5, -1.5, 'text', '', true, [], {}, [null], { key: {} }]) {
+          const body = fixture(name)
+          const parent = path.slice(0, -1).reduce((value, part) => value[part], body)
+          parent[path.at(-1) as string] = other
+          const parsed = parseJira(body)
+          // Without its key, nothing says which issue it is about; without its changes, nothing says what happened.
+          const isNeeded = path[0] === 'changelog' || ['issue', 'issue.key', 'webhookEvent'].includes(path.join('.'))
+          if (!isNeeded) expect([path.join('.'), 'event' in parsed]).toEqual([path.join('.'), true])
+        }
   })
 
   test('only own members of a changelog item count', () => {
@@ -315,12 +380,13 @@ describe('Jira', () => {
       change: null,
     })
     expect(parseJira({ ...body, webhookEvent: 'comment_deleted' })).toHaveProperty('ignored')
-    for (const id of ['1/../../x', '', '1?x', 1, '9'.repeat(21)])
+    for (const id of ['1/../../x', '', '1?x', 1.5, -1, null, '9'.repeat(21)])
       expect(parseJira({ ...body, comment: { ...body.comment, id } })).toHaveProperty('ignored')
   })
 
   test('a ticket has one lane', () => {
     for (const name of ['cloud-status', 'cloud-comment']) expect(jiraLane(fixture(name))).toBe('jira:TEST-1')
+    expect(jiraLane(fixture('automation-issue-data'))).toBe('jira:DROP-51')
     expect(jiraLane({ issue: { key: '../x' } })).toBe('jira:other')
     expect(jiraLane(null)).toBe('jira:other')
   })

@@ -136,7 +136,13 @@ beforeAll(async () => {
   vi.stubGlobal('fetch', cachedFetch)
   const settings = { via: 'token', token: 'token-dev', repositories: [hub.repo], apiUrl: hub.url } as const
   github = await openGitHub(settings, { log, paced: false })
-  jira = openJira({ url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null })
+  jira = openJira({
+    url: board.url,
+    email: board.me.emailAddress,
+    apiToken: board.token,
+    webhookSecret: null,
+    automationSecret: null,
+  })
 })
 afterAll(async () => {
   vi.unstubAllGlobals()
@@ -220,7 +226,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const rulesChanged = async () => {}
   const context = {
     ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
-    ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged },
+    ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged, standard: rules, explain: true },
   }
 
   let machine: Machine = null
@@ -252,7 +258,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   }
   const found = { store, accept: acceptPolled(store, clock, () => {}), everyMs: MINUTE, clock, log }
   const pulls = openGitHubPoll({ ...found, github, parts: ['pulls'], rulesOf, rulesChanged })
-  const issues = openJiraPoll({ ...found, jira, projects: [project], assignees: 'me' })
+  const issues = openJiraPoll({ ...found, jira, projects: [project], assignees: 'me', hasWebhook: true })
   return {
     deliver: async (deliveries: readonly Delivery[]) => {
       for (const delivery of deliveries) {

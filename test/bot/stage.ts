@@ -79,7 +79,7 @@ export const openStage = async ({
   /** A side that is polled sends nothing. */
   const connect = () => {
     if (config.github?.via === 'app') github.sendTo(bot.url)
-    if (config.jira?.webhookSecret !== null) jira.sendTo(bot.url)
+    if (config.jira?.webhookSecret !== null || config.jira.automationSecret !== null) jira.sendTo(bot.url)
   }
   connect()
   // Its requests at the start are over: tests count requests.

@@ -104,14 +104,16 @@ test('the audit as a table and as JSON', async () => {
   await decided()
   expect(await json('audit', '--ticket', 'drop-1')).toEqual([
     {
-      ...{ at: TIME, who: 'mallory', name: null, place: 'DROP-1', ticket: 'DROP-1', verdict: 'refused' },
+      ...{ at: TIME, who: 'mallory', name: 'mallory Example', place: 'DROP-1', ticket: 'DROP-1', verdict: 'refused' },
       what: '/swarm delete --force; /swarm stop \u202e',
       reason: expect.stringContaining('neither the assignee'),
     },
   ])
   const { stdout } = await swarm('audit')
   expect(stdout.split('\n')[0]).toMatch(/ VERDICT +WHO +WHERE +TICKET +COMMAND +WHY$/)
-  expect(stdout).toMatch(/refused +mallory +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +neither/)
+  expect(stdout).toMatch(
+    /refused +mallory Example \(mallory\) +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +neither/,
+  )
   expect((await swarm('audit', '--ticket', 'DROP-9')).stderr).toContain('DROP-9')
 })
 

@@ -145,6 +145,14 @@ describe('tables', () => {
   })
 })
 
+test.for([
+  [{ via: 'github', who: 'ada' }, 'ada (github)'],
+  [{ via: 'jira', who: '5b10', name: 'Ada Lovelace' }, 'Ada Lovelace (5b10) (jira)'],
+  [{ via: 'jira', who: '5b10', name: '' }, '5b10 (jira)'],
+  [{ via: 'jira', who: null, name: 'Ada\u001b[2J' }, 'Ada?[2J (jira)'],
+  [{ via: 'clock', who: null }, 'clock'],
+] as const)('the requester %j is shown as %s', ([by, expected]) => expect(requesterName(by)).toBe(expected))
+
 test('times are relative on a terminal, and ISO 8601 in a pipe', async () => {
   await cli.swarm(['create', 'DROP-1'])
   expect(stripVTControlCharacters((await cli.terminal(['list'])).screen)).toMatch(/ \d+ s ago /)

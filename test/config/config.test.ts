@@ -68,6 +68,12 @@ test.for([
     /WEBHOOK_SECRET/,
   ],
   ['an empty token', { GITHUB_TOKEN: '', JIRA_PROJECTS: 'DROP' }, /GITHUB_TOKEN is empty/],
+  [
+    'a secret of Jira automation that is short',
+    { ...jira, JIRA_AUTOMATION_SECRET: 'fifteen letters' },
+    /JIRA_AUTOMATION_SECRET has fewer than 16 characters/,
+  ],
+  ['an empty secret of Jira automation', { ...jira, JIRA_AUTOMATION_SECRET: '' }, /JIRA_AUTOMATION_SECRET has fewer/],
   ['Jira without projects', { ...jira, JIRA_PROJECTS: '' }, /JIRA_PROJECTS is missing/],
 ] as const)('%s keeps the bot from starting', async ([, environment, expected]) => {
   const config = await read(environment)
@@ -79,7 +85,7 @@ test('a token instead of an App, and Jira without a webhook secret, are complete
   const config = await read({ ...polled, GITHUB_TOKEN: 't', GITHUB_REPOSITORIES: 'acme/shop, acme/web' })
   expect(config.botProblems).toEqual([])
   expect(config.github).toEqual({ via: 'token', token: 't', repositories: ['acme/shop', 'acme/web'], apiUrl: null })
-  expect(config.jira).toMatchObject({ webhookSecret: null })
+  expect(config.jira).toMatchObject({ webhookSecret: null, automationSecret: null })
 })
 
 test('a token beside a complete App is ignored', async () => {
@@ -248,4 +254,10 @@ test("a home's id is made once, and damage to it is reported", async () => {
   expect(await homeId(home)).toBe(id)
   writeFileSync(join(home, 'id'), '')
   await expect(homeId(home)).rejects.toThrow(/does not hold 16 hex digits/)
+})
+
+test('moves without a machine are explained, unless that is turned off', async () => {
+  expect((await read({ ...github, ...jira })).explain).toBe(true)
+  expect((await read({ ...github, ...jira, JIRA_EXPLAIN: 'off' })).explain).toBe(false)
+  expect((await mistakes({ JIRA_EXPLAIN: 'perhaps' })).join()).toMatch(/JIRA_EXPLAIN/)
 })

@@ -80,7 +80,8 @@ export const ticketEvent = (category: StatusEvent['category'], more: Partial<Sta
   category,
   assignee: 'me',
   labels: [],
-  by: 'me',
+  fromStatus: null,
+  by: { via: 'jira', who: 'me' },
   at: null,
   ...more,
 })
@@ -92,6 +93,8 @@ export const ticketFacts = (
   environment: null,
   previous: null,
   now: category === null ? null : { category, assignee: 'me', labels: [] },
+  from: null,
+  isOurs: true,
   endedSinceNew: false,
   hadPullRequest: false,
   closedSince: false,

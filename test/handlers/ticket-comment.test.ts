@@ -5,6 +5,7 @@ import { type EventOf, rules, summarize } from './fixtures.ts'
 
 type CommentFacts = Facts['ticket-comment']
 
+const by = (who: string | null) => ({ via: 'jira', who }) as const
 const event = (text: string, change: 'created' | 'edited' = 'created'): EventOf<'ticket-comment'> => ({
   kind: 'ticket-comment',
   ticket: 'DROP-1',
@@ -16,7 +17,7 @@ const event = (text: string, change: 'created' | 'edited' = 'created'): EventOf<
 const facts = (text: string, now: Partial<NonNullable<CommentFacts['now']>> = {}): CommentFacts => ({
   now: {
     body: { type: 'doc', content: [{ type: 'paragraph', content: [{ type: 'text', text }] }] },
-    author: 'dev',
+    author: by('dev'),
     authorIsApp: false,
     edited: false,
     ...now,
@@ -31,12 +32,12 @@ const NOT_LISTED = 'refused: neither the assignee of the ticket nor a listed acc
 
 test.for<[string, EventOf<'ticket-comment'>, CommentFacts, string]>([
   ['the assignee', event(create), facts(create), 'create DROP-1'],
-  ['a listed account', event(create), facts(create, { author: 'boss' }), 'create DROP-1'],
-  ['anybody else', event(create), facts(create, { author: 'other' }), NOT_LISTED],
+  ['a listed account', event(create), facts(create, { author: by('boss') }), 'create DROP-1'],
+  ['anybody else', event(create), facts(create, { author: by('other') }), NOT_LISTED],
   [
     'no author, on a ticket without an assignee',
     event(create),
-    { ...facts(create, { author: null }), assignee: null },
+    { ...facts(create, { author: by(null) }), assignee: null },
     NOT_LISTED,
   ],
   ['an app as the assignee', event(create), facts(create, { authorIsApp: true }), 'refused: bots cannot give commands'],
@@ -66,7 +67,7 @@ test.for<[string, EventOf<'ticket-comment'>, CommentFacts, string]>([
   [
     'a command that a rule allows this account',
     event('/swarm delete'),
-    facts('/swarm delete', { author: 'boss' }),
+    facts('/swarm delete', { author: by('boss') }),
     'delete DROP-1',
   ],
 ])('a comment on a ticket: %s', ([, given, known, expected]) =>
@@ -74,7 +75,7 @@ test.for<[string, EventOf<'ticket-comment'>, CommentFacts, string]>([
 )
 
 test('a refusal names the account', () => {
-  expect(handlers['ticket-comment'](event(create), facts(create, { author: 'other' }), rules)).toMatchObject({
+  expect(handlers['ticket-comment'](event(create), facts(create, { author: by('other') }), rules)).toMatchObject({
     refusals: [{ by: { via: 'jira', who: 'other' }, what: create }],
   })
 })

@@ -148,3 +148,56 @@ test('a new machine has what the rules say', () => {
     handlers.ticket(moved, ticketFacts('indeterminate', { now: 'unreadable' }), { ...rules, machine }),
   ).toMatchObject({ actions: [{ kind: 'create', machine }] })
 })
+
+const told = (event: EventOf<'ticket'>, facts: Facts['ticket'], more: Partial<Rules> = {}) => {
+  const decision = handlers.ticket(event, facts, { ...rules, ...more })
+  return decision.verdict === 'ignored' ? decision.noMachine : decision.verdict
+}
+const mine = ticketFacts('indeterminate', { from: 'new' })
+const other = { via: 'jira', who: 'other' } as const
+
+test.for<[string, EventOf<'ticket'>, Facts['ticket'], ReturnType<typeof told>, Partial<Rules>?]>([
+  ['its machine was deleted', moved, { ...mine, endedSinceNew: true }, { tell: 'ended' }],
+  ['nobody is assigned', moved, { ...mine, ...assigned(null) }, { tell: 'assigned-to-nobody' }],
+  ['somebody else is assigned', moved, { ...mine, ...assigned('other') }, { tell: 'assigned-to-other' }],
+  [
+    'the rules narrow whose tickets get machines',
+    moved,
+    mine,
+    { tell: 'assignee-not-in-rules' },
+    { assignees: ['other'] },
+  ],
+  ['the rules leave its project out', moved, mine, { tell: 'not-served' }, { projects: ['WEB'] }],
+  [
+    'a person deleted it after the move',
+    moved,
+    { ...mine, laterRequest: { who: 'dev', kind: 'delete' } },
+    { tell: 'deleted-later' },
+  ],
+  [
+    'its pull request was closed after the move, and the rules delete then',
+    moved,
+    { ...mine, closedSince: true },
+    { tell: 'closed-later' },
+    { closed: 'delete' },
+  ],
+  ['it comes from done', moved, { ...mine, from: 'done', endedSinceNew: true }, { tell: 'ended' }],
+  ['it has no label that opts in', moved, mine, { tell: null }, { labels: ['agent'] }],
+  [
+    "it is another person's ticket, moved by another person",
+    ticketEvent('indeterminate', { by: other }),
+    { ...mine, ...assigned('other'), isOurs: false },
+    { tell: null },
+  ],
+  ['it was in progress before', moved, { ...mine, from: 'indeterminate', endedSinceNew: true }, { tell: null }],
+  [
+    'it was assigned while in progress',
+    ticketEvent('indeterminate', { change: 'assignee' }),
+    { ...mine, from: null, endedSinceNew: true },
+    { tell: null },
+  ],
+  ['it has its machine', moved, { ...mine, ...has('running') }, undefined],
+  ['it left progress meanwhile', moved, ticketFacts('new', { from: 'new' }), undefined],
+])('a move into progress without a machine: %s', ([, event, facts, expected, more]) =>
+  expect(told(event, facts, more)).toEqual(expected),
+)

@@ -203,6 +203,7 @@ export const openDescriptions = (self: string) => {
       : {
           ...ME,
           accountId,
+          displayName: accountId === ME.accountId ? ME.displayName : `${accountId} Example`,
           self: `${self}/rest/api/3/user?accountId=${accountId}`,
           accountType: app ? 'app' : 'atlassian',
           avatarUrls: {},

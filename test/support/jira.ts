@@ -23,6 +23,7 @@ import { GATEWAY_PATH, openJiraState, respond, SCOPED_TOKEN, TOKEN } from './jir
 
 export type { JiraStatus } from './jira-board.ts'
 export const JIRA_SECRET = 'a secret between Jira and the bot'
+export const AUTOMATION_SECRET = 'a secret of automation rules'
 
 /** Takes a webhook in place of a server, and returns the HTTP status. */
 type JiraReceiver = (payload: unknown, id: string) => Promise<number>
@@ -55,6 +56,16 @@ const openWebhooks = () => {
           ...(identifier === null ? {} : { 'x-atlassian-webhook-identifier': identifier }),
         },
         body,
+      })
+      return response.status
+    },
+    /** "Send web request" of a rule, with "Issue data". Returns the bot's status. */
+    automate: async (key: string, secret: string = AUTOMATION_SECRET): Promise<number> => {
+      if (typeof target !== 'string') return 0
+      const response = await fetch(new URL('/jira/automation', target), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-agent-swarm-secret': secret },
+        body: JSON.stringify({ key, fields: { status: { name: 'In Progress' } } }),
       })
       return response.status
     },

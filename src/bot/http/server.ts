@@ -57,6 +57,7 @@ const routerOf = (options: ServerOptions, webhooks: ReturnType<typeof openWebhoo
   })
   if (webhooks.github !== null) router.on('POST', '/api/github/webhooks', webhooks.github)
   if (webhooks.jira !== null) router.on('POST', '/jira/webhook', webhooks.jira)
+  if (webhooks.automation !== null) router.on('POST', '/jira/automation', webhooks.automation)
   router.on('GET', '/healthz', (_request, response) => respond(response)(200, { status: 'alive' }))
   router.on('GET', '/readyz', readiness(options))
   router.on('GET', '/metrics', metricsPage(options))

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../../clock.ts'
 import type { Log } from '../../log.ts'
 import type { Delivery, Store } from '../../store/port.ts'
+import { openAutomation } from './automation.ts'
 import { type BodyBudget, jsonObject, readBody } from './body.ts'
 import type { Metrics } from './metrics.ts'
 import { openRefusalLog } from './refusal-log.ts'
@@ -22,6 +23,8 @@ export type WebhookOptions = {
   /** Null: this side has no webhook. */
   github: { secret: string } | null
   jira: { secret: string } | null
+  /** Rules of Jira automation. */
+  automation: { secret: string } | null
   /** The lane of a delivery, from its parsed payload. */
   lanes: { github: (event: string, payload: unknown) => string; jira: (payload: unknown) => string }
   store: Store
@@ -106,7 +109,7 @@ const jiraSide = (secret: string, { lanes }: WebhookOptions): Side => ({
   read: (request, payload, body) => ({
     // The same for all retries. Without it, a delivery is identified by its content.
     id: header(request, 'x-atlassian-webhook-identifier') ?? createHash('sha256').update(body).digest('hex'),
-    event: typeof payload.webhookEvent === 'string' ? payload.webhookEvent.slice(0, 100) : 'unknown',
+    event: typeof payload.webhookEvent === 'string' ? payload.webhookEvent.slice(0, 100) : 'update',
     lane: lanes.jira(payload),
   }),
 })
@@ -166,5 +169,6 @@ export const openWebhooks = (options: WebhookOptions, budget: BodyBudget) => {
     isBusy,
     github: options.github === null ? null : handle(githubSide(options.github.secret, options)),
     jira: options.jira === null ? null : handle(jiraSide(options.jira.secret, options)),
+    automation: openAutomation(options, accept, budget),
   }
 }

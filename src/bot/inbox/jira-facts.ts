@@ -1,6 +1,7 @@
 /** Gathers what handlers need to know beyond an event of Jira. See github-facts.ts. */
-import type { EventOf, Facts, MovedEvent, Rules, StatusEvent } from '../../../handlers/handler.ts'
+import type { EventOf, Facts, MovedEvent, Rules, StatusCategory, StatusEvent } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
+import { getsMachines } from '../../../handlers/ticket-status.ts'
 import type { Ticket } from '../../domain.ts'
 import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
@@ -48,42 +49,83 @@ const wasClosedAfter = async ({ store }: FactsContext, ticket: Ticket, at: numbe
   return !links.some(link => link.state === 'open') && last?.state === 'closed' && (last.closedAt ?? 0) > at
 }
 
-/** Reads the ticket in Jira, and records what the event and the answer say about its category. */
-const readTicket = async (
-  { store, jira, clock }: FactsContext,
-  event: StatusEvent,
+/**
+ * The category of the status that a move comes from, and that it was in until `at`: by the event, or else as it was known before
+ * that. `ticket`: the key that has the history.
+ */
+export const categoryBefore = async (
+  { store, jira }: FactsContext,
+  { fromStatus }: Pick<StatusEvent, 'fromStatus'>,
+  ticket: Ticket,
   at: number,
-): Promise<Facts['ticket']['now']> => {
-  const { ticket } = event
+): Promise<StatusCategory | null> => {
+  // A status that Jira cannot tell now leaves what is known: no move waits for it.
+  const told = fromStatus === null || jira === null ? null : await jira.categoryOf(fromStatus).catch(() => null)
+  if (told !== null && told !== 'undefined') return told
   const known = await store.tickets.get(ticket)
-  const category = event.change === 'deleted' ? 'done' : event.category
-  await store.tickets.sawCategory(ticket, category, at)
+  return known.categoryAt !== null && known.categoryAt <= at ? known.category : null
+}
+
+/** Records what a move says: where the ticket was until then, and where it is since. `to` null: the event does not say. */
+export const recordMove = async (
+  { store }: Pick<FactsContext, 'store'>,
+  ticket: Ticket,
+  { from, to }: { from: StatusCategory | null; to: StatusCategory | null },
+  at: number,
+): Promise<void> => {
+  if (from === 'new') await store.tickets.sawCategory(ticket, 'new', at)
+  if (to !== null) await store.tickets.sawCategory(ticket, to, at)
+}
+
+type Reading = { now: Facts['ticket']['now']; from: StatusCategory | null }
+
+/** Reads the ticket in Jira, and records what the event and the answer say about its category. */
+const readTicket = async (context: FactsContext, event: StatusEvent, at: number): Promise<Reading> => {
+  const { store, jira, clock } = context
+  const { ticket, change } = event
+  const known = await store.tickets.get(ticket)
+  const from = change === 'status' ? await categoryBefore(context, event, ticket, at) : null
+  // Some versions send a status without its category.
+  const told = event.category === 'undefined' ? null : event.category
+  const category = change === 'deleted' ? 'done' : told
+  await recordMove(context, ticket, { from, to: category }, at)
   // Being assigned while in progress begins work too.
-  if (category === 'indeterminate' || (category === 'new' && event.change === 'status'))
-    await store.tickets.movedTo(ticket, category, at)
+  const recordTransition = async (to: StatusCategory | null) => {
+    if (to === 'indeterminate' || (to === 'new' && change === 'status')) await store.tickets.movedTo(ticket, to, at)
+  }
+  await recordTransition(category)
   const isOutdated = known.category !== null && known.categoryAt !== null && known.categoryAt > at
   const unread = isOutdated ? 'outdated' : 'unreadable'
   const answer = jira === null ? null : await jira.issue(ticket).catch((error: unknown) => ({ error }))
   if (answer !== null && 'error' in answer) {
     // The event is enough for a create; a stop or a delete waits until Jira can be read.
     if (category !== 'indeterminate' || isOutdated) throw answer.error
-    return unread
+    return { now: unread, from }
   }
   // Jira answers alike for an issue that is gone and for one that it no longer shows to us. Only the event of its deletion
   // proves that it is gone.
-  if (answer === null) return event.change === 'deleted' ? null : unread
+  if (answer === null) return { now: change === 'deleted' ? null : unread, from }
   await store.tickets.sawCategory(ticket, answer.category, clock())
-  return answer
+  if (category === null) await recordTransition(answer.category)
+  return { now: answer, from }
 }
 
-/** What happened to the ticket, and what people asked of it since `at`, epoch ms. */
-const historyOf = async (context: FactsContext, ticket: Ticket, at: number, rules: Rules) => {
-  const { store, jira } = context
+/** What happened to the ticket, and what people asked of it since `at`, epoch ms. `ticket`: the key that has the history. */
+const historyOf = async (
+  context: FactsContext,
+  { ticket, event, now }: { ticket: Ticket; event: StatusEvent | MovedEvent; now: Facts['ticket']['now'] },
+  at: number,
+  rules: Rules,
+) => {
+  const { store, jira, standard } = context
   const { endedSinceNew, hadPullRequest } = await store.tickets.get(ticket)
+  const isMeNeeded = rules.assignees === 'me' || standard.assignees === 'me'
+  const me = isMeNeeded && jira !== null ? await jira.me() : null
+  const { assignee } = now === null || typeof now === 'string' ? event : now
   return {
-    ...{ endedSinceNew, hadPullRequest },
+    ...{ endedSinceNew, hadPullRequest, me },
+    isOurs: [assignee, event.by.who].some(account => getsMachines(account, standard.assignees, me)),
     closedSince: await wasClosedAfter(context, ticket, at),
-    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
     laterRequest: await requestAfter(context, ticket, at),
   }
 }
@@ -97,13 +139,13 @@ export const ticketFacts = async (
 ): Promise<Facts['ticket']> => {
   const { ticket } = event
   const { hadPullRequest: hadBefore } = await context.store.tickets.get(ticket)
-  const now = await readTicket(context, event, at)
+  const { now, from } = await readTicket(context, event, at)
   const environment = await expectedEnvironment(context, ticket)
   const isOver = now === null || (typeof now !== 'string' && now.category === 'done')
   const mustLook = isOver && environment !== null && rules.done === null && !hadBefore
   const couldLook = !mustLook || (await findPullRequests(context, ticket))
-  const history = await historyOf(context, ticket, at, rules)
-  return { ...history, environment, previous: null, now, hadPullRequest: history.hadPullRequest || !couldLook }
+  const history = await historyOf(context, { ticket, event, now }, at, rules)
+  return { ...history, from, environment, previous: null, now, hadPullRequest: history.hadPullRequest || !couldLook }
 }
 
 /** Of an issue that got another key: the history is the old key's, because it follows the ticket. `now` as Jira has it. */
@@ -111,10 +153,11 @@ export const movedTicketFacts = async (
   context: FactsContext,
   event: MovedEvent,
   at: number,
-  now: Facts['ticket']['now'],
+  { now, from }: Reading,
   rules: Rules,
 ): Promise<Facts['ticket']> => ({
-  ...(await historyOf(context, event.from, at, rules)),
+  ...(await historyOf(context, { ticket: event.from, event, now }, at, rules)),
+  from,
   environment: await expectedEnvironment(context, event.ticket),
   previous: await expectedEnvironment(context, event.from),
   now,

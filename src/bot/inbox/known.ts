@@ -18,6 +18,8 @@ export type FactsContext = {
   octokitFor: (repo: string) => Promise<Octokit | null>
   /** The rules in effect in a repository. */
   rulesOf: (repo: string) => Promise<Rules>
+  /** The operator's rules, which those of a repository narrow. */
+  standard: Rules
   clock: () => number
 }
 
@@ -52,7 +54,7 @@ export const requestAfter = async (
 ): Promise<LaterRequest | null> => {
   const last = at === null ? null : await store.requests.lastStateChange(ticket, by)
   return last !== null && last.action !== null && at !== null && last.at > at
-    ? { who: last.by.who, kind: last.action.kind }
+    ? { who: last.by.name ?? last.by.who, kind: last.action.kind }
     : null
 }
 

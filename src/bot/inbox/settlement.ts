@@ -1,8 +1,14 @@
 /** Turns a decision into what the store settles, with ids that a redelivery repeats. */
-import { type Decision, type Judgement, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
+import { type Decision, type Judgement, type NoMachine, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, CommentRef, Requester } from '../../schema/action.ts'
-import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../../store/messages.ts'
+import {
+  jiraNoteMessage,
+  noMachineMessage,
+  reactionMessages,
+  replyMessage,
+  statusMessage,
+} from '../../store/messages.ts'
 import type { Effect, Message, NewRequest, QueuedAction, Settlement, Store } from '../../store/port.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { clockDelivery } from './clock.ts'
@@ -143,6 +149,14 @@ const commentMessages = (comment: CommentRef, { actions, replies }: ActDecision)
   ]
 }
 
+const noMachineMessages = (
+  { noMachine }: { noMachine?: NoMachine },
+  { ticket }: Pick<Occasion, 'ticket'>,
+): Message[] => {
+  const why = noMachine?.tell ?? null
+  return why === null || ticket === null ? [] : [noMachineMessage(ticket, why)]
+}
+
 const actSettlement = async (store: Store, decision: ActDecision, occasion: Occasion): Promise<Settlement> => {
   const { comment, correlation } = occasion
   const { actions, effects, kept } = await queuedActions(store, decision.actions, occasion)
@@ -169,6 +183,7 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
       ...decision.notes.map(({ ticket, from, reason }) =>
         jiraNoteMessage(ticket, `not-moved:${correlation}`, { kind: 'not-moved', from, reason }),
       ),
+      ...noMachineMessages(decision, occasion),
     ],
     requests: [
       ...refusedRequests(occasion, silent),
@@ -186,7 +201,8 @@ export const settlementOf = async (
   occasion: Occasion,
   now: number,
 ): Promise<Settlement> => {
-  if (decision.verdict === 'ignored') return ignoredSettlement(decision.reason)
+  if (decision.verdict === 'ignored')
+    return settlement('ignored', decision.reason, { messages: noMachineMessages(decision, occasion) })
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)
   if (decision.verdict === 'refused')
     return settlement('refused', decision.reason, { requests: refusedRequests(occasion, decision.refusals) })

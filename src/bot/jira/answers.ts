@@ -1,17 +1,21 @@
 /** Reads Jira's responses. They are foreign: what is missing in one is null here, or left out. Pure. */
+import * as v from 'valibot'
 import type { StatusCategory, TicketNow } from '../../../handlers/handler.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
+import type { Requester } from '../../schema/action.ts'
+import { personName } from '../../schema/basics.ts'
 
 /** An issue at this moment. `ticket` is its present key; an issue is also found by the keys that it had before. */
 export type JiraIssue = TicketNow & { ticket: Ticket }
 /**
- * A change of an issue's status, assignee or key. `at` is epoch ms of Jira's clock, `to` the id of the new status and `from` the
- * previous key, when these changed.
+ * A change of an issue's status, assignee or key. `at` is epoch ms of Jira's clock, `fromStatus` and `to` the ids of the previous
+ * and the new status and `from` the previous key, when these changed.
  */
 export type Change = {
   id: string
   at: number
-  by: string | null
+  by: Requester
+  fromStatus: string | null
   fields: ('status' | 'assignee' | 'Key')[]
   to: string | null
   from: Ticket | null
@@ -30,7 +34,7 @@ export type Audience = {
 export type JiraComment = {
   id: string
   at: number
-  author: string | null
+  author: Requester
   /** An add-on or an automation, for example. */
   authorIsApp: boolean
   /** It was changed since it was written. */
@@ -53,6 +57,16 @@ export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value
 /** Epoch ms; NaN when it is not a time. */
 export const time = (value: unknown): number => Date.parse(text(value) ?? '')
 const ticketIn = (value: unknown): Ticket | null => (typeof value === 'string' && isTicket(value) ? value : null)
+
+/** A Jira account with its display name; each may be missing. */
+export const requesterOf = (account: string | null, name: string | null): Requester => ({
+  ...{ via: 'jira', who: account },
+  ...(name === null || name === '' ? {} : { name }),
+})
+const authorOf = (entry: unknown): Requester => {
+  const name = text(member(entry, 'author', 'displayName'))
+  return requesterOf(text(member(entry, 'author', 'accountId')), name === null ? null : v.parse(personName, name))
+}
 
 /** For `sort`. Ids grow, which tells apart what happened in the same millisecond. */
 export const byTime = (a: { id: string; at: number }, b: { id: string; at: number }): number =>
@@ -80,7 +94,8 @@ const changeIn = (history: unknown): Change | null => {
   if (fields.length === 0) return null
   return {
     ...{ id, at, fields },
-    by: text(member(history, 'author', 'accountId')),
+    by: authorOf(history),
+    fromStatus: text(member(item('status'), 'from')),
     to: text(member(item('status'), 'to')),
     from: ticketIn(member(item('Key'), 'fromString')),
   }
@@ -115,7 +130,7 @@ export const commentIn = (comment: unknown): JiraComment | null => {
   return {
     id,
     at,
-    author: text(member(comment, 'author', 'accountId')),
+    author: authorOf(comment),
     authorIsApp: member(comment, 'author', 'accountType') === 'app',
     // A comment that was never changed has the same time twice.
     edited: text(member(comment, 'updated')) !== created,

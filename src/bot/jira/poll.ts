@@ -5,7 +5,7 @@
  * proves nothing.
  */
 import type { Config } from '../../config/config.ts'
-import { projectOf } from '../../domain.ts'
+import { projectOf, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Store } from '../../store/port.ts'
@@ -21,8 +21,12 @@ import { isJiraFailure } from './request.ts'
 /** A search may be this late. */
 const OVERLAP_MS = 5 * 60_000
 const MINUTE_MS = 60_000
+const DAY_MS = 24 * 60 * MINUTE_MS
 /** A larger difference between our clock and Jira's is reported. It includes the time of the request. Seconds. */
 const MAX_CLOCK_DIFFERENCE_S = 30
+
+/** A poll that comes later than this after the one before catches up. Milliseconds. */
+const LATE_MS = 10 * 60_000
 
 /** Epoch ms of Jira's clock. `began`: by project; what happened before is not acted on. */
 type Cursor = { at: number; began: Record<string, number> }
@@ -32,6 +36,9 @@ type PollContext = {
   projects: readonly string[]
   assignees: Config['assignees']
   store: Store
+  /** A webhook tells what happens; polls find what it missed. */
+  hasWebhook: boolean
+  everyMs: number
   clock: () => number
   log: Log
   /** Puts deliveries on disk that are not known yet. */
@@ -48,14 +55,18 @@ const inProgress = (projects: readonly string[], assignees: Config['assignees'])
   return `${inProjects(projects)} AND statusCategory = 4${ofMe}${ofNamed}`
 }
 
-/** What happened to the issue since `since`, except what was decided already because it was reported another way. */
+/**
+ * What happened to the issue since `since`, except what was decided already because it was reported another way. `late`: it is
+ * found by catching up.
+ */
 const newDeliveries = async (
-  { jira, store }: PollContext,
+  { jira, store }: Pick<PollContext, 'jira' | 'store'>,
   issue: SearchedIssue,
   since: number,
+  late = true,
 ): Promise<PolledDelivery[]> => {
   const deliveries: PolledDelivery[] = []
-  for (const { change, delivery } of await deliveriesOf(issue, since, jira.categoryOf))
+  for (const { change, delivery } of await deliveriesOf(issue, since, { categoryOf: jira.categoryOf, late }))
     if ((await store.tickets.reportedBy(change)) === null) deliveries.push(delivery)
   return deliveries
 }
@@ -144,10 +155,11 @@ const poll = async (context: PollContext): Promise<void> => {
     )
     // Then the search is at fault, and not the projects.
     if (searched.length === 0) throw fail('refused', 'polling Jira: Jira refused the search of every project')
+    const late = context.hasWebhook || now - cursor.at > Math.max(LATE_MS, 3 * context.everyMs)
     const deliveries: PolledDelivery[] = []
     for (const issue of issues) {
       const since = Math.max(from, cursor.began[projectOf(issue.ticket)] ?? now)
-      deliveries.push(...(await newDeliveries(context, issue, since)))
+      deliveries.push(...(await newDeliveries(context, issue, since, late)))
     }
     await accept(deliveries)
   }
@@ -204,8 +216,28 @@ const compare = async (context: PollContext): Promise<void> => {
   await accept(deliveries)
 }
 
-export const openJiraPoll = ({ everyMs, ...tools }: Omit<PollContext, 'problems'> & { everyMs: number }) => {
+/**
+ * The changes of one issue in the day before `at` (epoch ms) that were not reported yet: something told that there may be some.
+ * `movedAt`: when its status last changed. Null when Jira does not show the issue.
+ */
+export const readChanges = async (
+  { jira, store }: Pick<PollContext, 'jira' | 'store'>,
+  ticket: Ticket,
+  at: number,
+): Promise<{ found: PolledDelivery[]; movedAt: number | null } | null> => {
+  const [issue] = await jira.issuesOf([ticket])
+  if (issue === undefined) return null
+  const began = (await store.cursors.get<Cursor>('jira'))?.began[projectOf(ticket)] ?? at - OVERLAP_MS
+  const since = Math.max(began, at - DAY_MS)
+  return {
+    found: await newDeliveries({ jira, store }, { ...issue, comments: [] }, since, false),
+    movedAt: issue.changes.findLast(({ fields }) => fields.includes('status'))?.at ?? null,
+  }
+}
+
+export const openJiraPoll = (tools: Omit<PollContext, 'problems'>) => {
   const context: PollContext = { ...tools, problems: openProblemLog(tools.log) }
+  const { everyMs } = tools
   const attempt = async (doing: string, work: (context: PollContext) => Promise<void>): Promise<number> => {
     try {
       await work(context)

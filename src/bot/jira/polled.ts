@@ -2,6 +2,7 @@
 import type { StatusCategory } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
+import type { Requester } from '../../schema/action.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import type { Change, IssueWithChanges, JiraComment } from './answers.ts'
 import { jiraLane } from './events.ts'
@@ -20,29 +21,34 @@ const issueDelivery = (
   id: string,
   { ticket, assignee, labels }: IssueWithChanges,
   category: StatusCategory,
-  { at, by, changelog }: { at: number; by: string | null; changelog: { id?: string; items: object[] } | null },
+  {
+    at,
+    by,
+    changelog,
+    late = false,
+  }: { at: number; by: Requester | null; changelog: { id?: string; items: object[] } | null; late?: boolean },
 ): PolledDelivery =>
   delivery(id, {
     webhookEvent: changelog === null ? 'jira:issue_created' : 'jira:issue_updated',
     timestamp: at,
-    user: { accountId: by },
+    user: { accountId: by?.who ?? null, displayName: by?.name ?? null },
     issue: {
       key: ticket,
       fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
     },
     changelog,
+    ...(late ? { late } : {}),
   })
 
-const changeDelivery = (issue: IssueWithChanges, change: Change, category: StatusCategory) => {
-  const { id, at, by, fields, from } = change
-  const items = fields.map(field => (field === 'Key' ? { field, fromString: from } : { field }))
-  return issueDelivery(`poll:${issue.ticket}:${id}`, issue, category, { at, by, changelog: { id, items } })
+const changeDelivery = (issue: IssueWithChanges, change: Change, category: StatusCategory, late: boolean) => {
+  const { id, at, by, fields, fromStatus, from } = change
+  const previous = { status: { from: fromStatus }, assignee: {}, Key: { fromString: from } }
+  const items = fields.map(field => ({ field, ...previous[field] }))
+  return issueDelivery(`poll:${issue.ticket}:${id}`, issue, category, { at, by, changelog: { id, items }, late })
 }
-const createdDelivery = (issue: IssueWithChanges) =>
+const createdDelivery = (issue: IssueWithChanges, late: boolean) =>
   issueDelivery(`poll:${issue.ticket}:created`, issue, issue.category, {
-    at: issue.createdAt,
-    by: null,
-    changelog: null,
+    ...{ at: issue.createdAt, by: null, changelog: null, late },
   })
 const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment) =>
   delivery(`poll:${ticket}:comment:${id}`, {
@@ -61,20 +67,23 @@ export const firstLookDelivery = (issue: IssueWithChanges, at: number): PolledDe
   event: FIRST_LOOK,
 })
 
-/** An issue's creation, changes and commands since `since` (epoch ms), each with the name of the change (see events.ts). */
+/**
+ * An issue's creation, changes and commands since `since` (epoch ms), each with the name of the change (see events.ts). `late`:
+ * they are found by catching up.
+ */
 export const deliveriesOf = async (
   issue: SearchedIssue,
   since: number,
-  categoryOf: (status: string) => Promise<StatusCategory>,
+  { categoryOf, late }: { categoryOf: (status: string) => Promise<StatusCategory>; late: boolean },
 ): Promise<{ change: string; delivery: PolledDelivery }[]> => {
   const deliveries: { change: string; delivery: PolledDelivery }[] = []
   // The status that it was created in is unknown once it has moved; then its changes are enough.
   if (issue.createdAt >= since && issue.changes.length === 0)
-    deliveries.push({ change: `created:${issue.ticket}`, delivery: createdDelivery(issue) })
+    deliveries.push({ change: `created:${issue.ticket}`, delivery: createdDelivery(issue, late) })
   for (const change of issue.changes) {
     if (change.at < since) continue
     const category = change.to === null ? issue.category : await categoryOf(change.to)
-    deliveries.push({ change: `changed:${change.id}`, delivery: changeDelivery(issue, change, category) })
+    deliveries.push({ change: `changed:${change.id}`, delivery: changeDelivery(issue, change, category, late) })
   }
   for (const comment of issue.comments)
     if (comment.at >= since && jiraCommandLines(comment.body).length > 0)

@@ -61,6 +61,24 @@ const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] 
   return [{ line: own(`${why} It will be stopped and kept; \`agent-swarm list\` shows it.`) }]
 }
 
+const FILE = '`.github/agent-swarm.yml`'
+/** Why a move into progress made no machine, and the way to one. */
+const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
+  const text = {
+    'not-served': `the rules of its repository (${FILE}) do not serve ${projectOf(ticket)}.`,
+    'assigned-to-nobody': 'it is assigned to nobody. Assign it to yourself, and it gets one.',
+    'assigned-to-other': 'it is assigned to somebody whose tickets get none. Assign it to yourself, and it gets one.',
+    'assignee-not-in-rules': `the rules of its repository (${FILE}) give machines only to tickets of other people.`,
+    ended:
+      'its last machine was deleted, or its pull request was merged, and the ticket was not back in the backlog since. Move it to the backlog and back, or comment `/swarm create`.',
+    'deleted-later': 'somebody deleted it after the move. `/swarm create` makes one.',
+    'closed-later': 'its pull request was closed after the move. `/swarm create` makes one.',
+    unreadable:
+      'the rules of its repository, or its pull requests, cannot be read now. The bot tries again for a day; its inbox (`agent-swarm bot inbox`) shows the error.',
+  }[why]
+  return [{ line: own(`${ticket} got no machine${why === 'unreadable' ? ' yet' : ''}: ${text}`) }]
+}
+
 const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
   switch (note.kind) {
     case 'ready':
@@ -73,6 +91,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
       return rescued(note)
     case 'not-moved':
       return notMoved(ticket, note)
+    case 'no-machine':
+      return noMachine(ticket, note)
     case 'text':
       return plainBlocks(note.text)
   }

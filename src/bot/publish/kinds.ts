@@ -5,6 +5,7 @@ import { type MessageBody, OUTDATED } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
 import { replyMarker, statusMarker } from '../markers.ts'
+import { presentEnvironment } from '../present-environment.ts'
 import { githubComment, react } from './github-side.ts'
 import { jiraNote, waitingNote } from './jira-notes.ts'
 import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting } from './jira-side.ts'
@@ -103,6 +104,8 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
 }
 
 const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
+  // It may have got one while the comment was on its way.
+  if (note.kind === 'no-machine' && (await presentEnvironment(context.store, ticket)) !== null) return false
   const text = jiraNote(ticket, note)
   const side = jiraNoteComment(jiraOf(context), ticket, about, text)
   // A note is not repeated when it would read differently today.

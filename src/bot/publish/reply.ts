@@ -34,6 +34,8 @@ export type ReplyView = Omit<WaitingView, 'row'> & {
   /** When a merge's delete is due, epoch ms; null when none is scheduled. */
   deleteAt: number | null
   links: Links
+  /** Why the ticket's last change in Jira made no machine, and when that was (epoch ms); null when it needed none or made one. */
+  noMachine: { at: number; reason: string } | null
 }
 type Side = 'github' | 'jira'
 
@@ -103,7 +105,12 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
   const { environment, summary, seconds } = outcome
   if (action.kind === 'status')
     return environment === null
-      ? [{ line: line`${summary}. ${own('`/swarm create` creates its machine.')}` }]
+      ? [
+          { line: line`${summary}. ${own('`/swarm create` creates its machine.')}` },
+          ...(view.noMachine === null
+            ? []
+            : [{ line: line`It got none in Jira at ${own(moment(view.noMachine.at))}: ${view.noMachine.reason}.` }]),
+        ]
       : statusBlocks(action.about ?? 'all', environment, view, times)
   const { at, ended } = view.request
   const total = ended === null ? 0 : Math.round((ended.at - at) / 1000)

@@ -81,7 +81,17 @@ const replyView = async (views: Views, request: Request, runners: readonly Known
   const ticket = request.action?.ticket ?? null
   if (ticket === null)
     return {
-      ...{ request, row: null, ahead: [], pinned: null, known: null, host: null, deleteAt: null, now: clock() },
+      ...{
+        request,
+        row: null,
+        ahead: [],
+        pinned: null,
+        known: null,
+        host: null,
+        deleteAt: null,
+        noMachine: null,
+        now: clock(),
+      },
       runners: runners.filter(runner => runner.connected),
       links: linksTo({ webUrl, jiraUrl }, null),
     }
@@ -99,6 +109,7 @@ const replyView = async (views: Views, request: Request, runners: readonly Known
     deleteAt: await store.inbox.scheduledAt(ticket),
     links: await linksOf(views, ticket),
     now: clock(),
+    noMachine: (await store.tickets.get(ticket)).decided?.noMachine ?? null,
   }
 }
 

@@ -125,6 +125,7 @@ export const openRepositoryRules = (context: RulesContext) => {
   }
 
   return {
+    standard,
     rulesOf,
     /** The rules of the repository with the ticket's pull request, or else of the one whose file names its project. */
     rulesOfTicket: async (ticket: Ticket): Promise<Rules> => {

@@ -2,6 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { KnownEnvironment } from '../port.ts'
+import { decideAgain } from './decide-again.ts'
 import type { Sql } from './sql.ts'
 import { ticketEnded } from './tickets.ts'
 
@@ -45,10 +46,17 @@ export const recordEnvironment = (sql: Sql, environment: Environment, runnerId: 
 const setGone = (sql: Sql, ticket: Ticket): boolean =>
   sql.run('update environment set gone_at = ? where ticket = ? and gone_at is null', sql.clock(), ticket) === 1
 
-/** The ticket's environment is gone, and no action deleted it. True when that is news. */
+/**
+ * The ticket's environment is gone, and no action deleted it. True when that is news. It ended when it was last reported: a move
+ * of the ticket may have come since.
+ */
 export const environmentGone = (sql: Sql, ticket: Ticket): boolean => {
+  const endedAt = knownEnvironment(sql, ticket)?.heardAt ?? sql.clock()
   const isNews = setGone(sql, ticket)
-  if (isNews) ticketEnded(sql, ticket, sql.clock())
+  if (isNews) {
+    ticketEnded(sql, ticket, endedAt)
+    decideAgain(sql, ticket, endedAt)
+  }
   return isNews
 }
 

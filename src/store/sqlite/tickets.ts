@@ -26,8 +26,8 @@ const setLatest = (
 /** Its machine was deleted, or its pull request merged. */
 export const ticketEnded = (sql: Sql, ticket: Ticket, at: number): void => setLatest(sql, ticket, 'ended_at', at)
 
-export const ticketDecided = (sql: Sql, ticket: Ticket, { category, assignee }: TicketState): void =>
-  sql.put('ticket', { ticket }, { decided: JSON.stringify({ category, assignee }) })
+export const ticketDecided = (sql: Sql, ticket: Ticket, state: TicketState): void =>
+  sql.put('ticket', { ticket }, { decided: JSON.stringify(state) })
 
 export const currentTicket = (sql: Sql, ticket: Ticket): Ticket =>
   sql.get<{ ticket: Ticket }>('select ticket from ticket_alias where alias = ?', ticket)?.ticket ?? ticket
@@ -46,7 +46,7 @@ export const openTickets = (sql: Sql): Store['tickets'] => ({
     return {
       category: row?.category ?? null,
       categoryAt: row?.categoryAt ?? null,
-      endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt <= endedAt),
+      endedSinceNew: endedAt !== null && (lastNewAt === null || lastNewAt < endedAt),
       hadPullRequest: row?.hadPullRequest === 1,
       toNewAt: row?.toNewAt ?? null,
       toProgressAt: row?.toProgressAt ?? null,

@@ -156,10 +156,10 @@ describe('an operator', () => {
     const audit = (ticket: string | null = null, limit = 50) => ask({ ask: 'audit', ticket, limit })
     const at = expect.any(Number)
     const mallory = {
-      ...{ at, who: 'mallory', name: null, verdict: 'refused' },
+      ...{ at, who: 'mallory', name: 'mallory Example', verdict: 'refused' },
       reason: 'neither the assignee of the ticket nor a listed account',
     }
-    const me = { at, who: jira.me.accountId, name: null, place: 'DROP-1', ticket: 'DROP-1' }
+    const me = { at, who: jira.me.accountId, name: 'Dev', place: 'DROP-1', ticket: 'DROP-1' }
     const lines = [
       { ...me, what: '/swarm delete', verdict: 'refused', reason: 'edited comments cannot give commands' },
       { ...mallory, place: 'DROP-2', ticket: 'DROP-2', what: '/swarm stop' },

@@ -1,6 +1,6 @@
 /** The webhooks, limits and pages over real HTTP. What is sent is no payload of GitHub's on purpose: nothing of it is read yet. */
 import { createHmac } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,7 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
 import { openServer, type Server } from '../../../src/bot/http/server.ts'
+import { ignoredSettlement } from '../../../src/bot/inbox/settlement.ts'
 import type { Store } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import { until } from '../../support/wait.ts'
@@ -19,7 +20,13 @@ const SECRET = 'the right secret'
 let store: Store
 let server: Server
 let lines: string[]
-const open = async ({ jira = true, path = ':memory:', headersMs = 10_000 } = {}) => {
+const open = async ({
+  jira = true,
+  automation = true,
+  path = ':memory:',
+  headersMs = 10_000,
+  clock = Date.now as () => number,
+} = {}) => {
   lines = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
   store = openStore(path, Date.now)
@@ -28,12 +35,13 @@ const open = async ({ jira = true, path = ':memory:', headersMs = 10_000 } = {})
     port: 0,
     github: { secret: SECRET },
     jira: jira ? { secret: SECRET } : null,
+    automation: automation ? { secret: SECRET } : null,
     lanes: { github: event => event, jira: () => 'jira' },
     store,
     runnerRoutes: {},
     headersMs,
     metrics: openMetrics({ store, rate: () => null, clock: Date.now }),
-    clock: Date.now,
+    clock,
     log: log as never,
     onAccepted: () => {},
   })
@@ -66,6 +74,74 @@ const jira = (body: string, headers: Record<string, string> = {}) =>
     body,
     headers: { 'content-type': 'application/json', 'x-hub-signature': sign(body), ...headers },
   })
+
+const issueData = readFileSync(new URL('../../fixtures/jira/automation-issue-data.json', import.meta.url), 'utf8')
+const automation = (body: string, headers: Record<string, string> = {}) =>
+  fetch(`${server.url}/jira/automation`, {
+    method: 'POST',
+    body,
+    headers: { 'x-agent-swarm-secret': SECRET, ...headers },
+  })
+
+describe('a request of Jira automation', () => {
+  const bodies = async () => (await store.inbox.due(10)).map(({ event, lane, body }) => ({ event, lane, body }))
+  const expected = { event: 'automation', lane: 'jira', body: '{"issue":{"key":"DROP-51"}}' }
+
+  test.for([
+    ['the issue itself ("Issue data")', issueData],
+    ['a key', '{"key":"DROP-51"}'],
+    ['a key with spaces around it', '{"key":" DROP-51 "}'],
+    ['an issue', '{"issue":{"key":"DROP-51","fields":7}}'],
+    ["the issue's key as the issue", '{"issue":"DROP-51"}'],
+    ['the key under its own name', '{"key":{},"issue":null,"issueKey":"DROP-51"}'],
+  ])('with %s is stored with the key alone', async ([, body]) => {
+    expect((await automation(body ?? '')).status).toBe(202)
+    expect(await bodies()).toEqual([expected])
+  })
+
+  test.for<[string, () => Promise<Response>, number]>([
+    ['no secret', () => automation(issueData, { 'x-agent-swarm-secret': '' }), 401],
+    ['a wrong secret', () => automation(issueData, { 'x-agent-swarm-secret': `${SECRET}x` }), 401],
+    [
+      'a signature in place of the secret',
+      () => automation(issueData, { 'x-agent-swarm-secret': sign(issueData) }),
+      401,
+    ],
+    ['a body without a key', () => automation('{"fields":{}}'), 400],
+    ['a key of another form', () => automation('{"key":"../DROP-1"}'), 400],
+    ['a body that is not JSON', () => automation('nothing'), 400],
+    ['a body that is too large', () => automation(`{"key":"DROP-1","x":"${'x'.repeat(6 * 1024 * 1024)}"}`), 413],
+  ])('with %s is refused, and nothing is stored', async ([, send, status]) => {
+    expect((await send()).status).toBe(status)
+    expect(await stored()).toBe(0)
+  })
+
+  test('has no address without its setting', async () => {
+    await close()
+    await open({ automation: false })
+    expect((await automation(issueData)).status).toBe(404)
+  })
+
+  test('counts once within ten seconds, and is a delivery of its own after them', async () => {
+    await close()
+    let now = 1_795_860_000_000
+    await open({ clock: () => now })
+    for (const at of [0, 9_999, 10_000, 12_000]) {
+      now = 1_795_860_000_000 + at
+      expect((await automation(issueData)).status).toBe(202)
+    }
+    expect((await automation('{"key":"DROP-52"}')).status).toBe(202)
+    expect(await stored()).toBe(3)
+  })
+
+  test('that comes again after it was decided has the issue read again', async () => {
+    await automation(issueData)
+    const [first] = await store.inbox.due(1)
+    await store.inbox.settle([{ seq: first?.seq ?? 0, ...ignoredSettlement('read again') }])
+    await automation(issueData)
+    expect(await store.inbox.list([], 10)).toMatchObject([{ id: first?.id, verdict: 'waiting' }])
+  })
+})
 
 describe('a webhook', () => {
   test('that is signed is on disk when it is answered', async () => {

@@ -38,7 +38,7 @@ const lastMoveAt = () => desk.jira.issue(ticket)?.histories.at(-1)?.at ?? 0
 test('a ticket that moves to In Progress gets a create', async () => {
   expect(await desk.jira.move(ticket, 'In Progress')).toBe(202)
   await desk.decided()
-  const by = { via: 'jira', who: desk.jira.me.accountId, cause: 'ticket moved' }
+  const by = { via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved' }
   expect(await desk.actionsOf(ticket)).toEqual([
     { kind: 'create', machine: {}, ticket, by, replyTo: null, at: new Date(lastMoveAt()).toISOString() },
   ])
@@ -198,6 +198,7 @@ test('a merge while the create still waits deletes after it', async () => {
 })
 
 test('after the merge, In Review makes no new machine; by way of To Do it does', async () => {
+  await desk.jira.move(ticket, 'In Progress', { send: false })
   await desk.github.merge(await pullRequest())
   await desk.decided()
   await desk.jira.move(ticket, 'In Review')

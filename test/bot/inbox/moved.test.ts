@@ -41,6 +41,13 @@ test('what is queued follows, and later events use the new key', async () => {
   expect(await desk.states(to)).toEqual(['create pending', 'move pending', 'stop pending'])
 })
 
+test('a move that also goes into progress, and makes no machine, is told under the new key', async () => {
+  await desk.jira.assign(from, null)
+  await desk.jira.rekey(from, to, { status: 'In Progress' })
+  await desk.decided()
+  expect(await notes()).toEqual([{ ticket: to, note: { kind: 'no-machine', why: 'assigned-to-nobody' } }])
+})
+
 test('the previous key stays an alias in branches, titles and commands', async () => {
   await desk.machine(from)
   await desk.jira.rekey(from, to)

@@ -42,9 +42,15 @@ describe('what a poll finds', () => {
       },
     })
     store = openStore(':memory:', clock)
-    const settings = { url: board.url, email: board.me.emailAddress, apiToken: board.token, webhookSecret: null }
+    const settings = {
+      url: board.url,
+      email: board.me.emailAddress,
+      apiToken: board.token,
+      webhookSecret: null,
+      automationSecret: null,
+    }
     poll = openJiraPoll({
-      ...{ jira: openJira(settings), store, projects, assignees: 'me', everyMs: 60_000, clock },
+      ...{ jira: openJira(settings), store, projects, assignees: 'me', everyMs: 60_000, hasWebhook: false, clock },
       log: pino(stream) as never,
       accept: async deliveries => void found.push(...deliveries),
     })
@@ -57,7 +63,7 @@ describe('what a poll finds', () => {
     const fresh = found.filter(({ id }) => !seen.has(id) && seen.add(id))
     const events = fresh.map(({ body }) => {
       const parsed = parseJira(JSON.parse(body))
-      return 'event' in parsed ? parsed.event : parsed.ignored
+      return 'event' in parsed ? parsed.event : parsed
     })
     return { wait, events }
   }
@@ -74,7 +80,10 @@ describe('what a poll finds', () => {
     const at = now
     const { accountId } = board.me
     expect((await look()).events).toEqual([
-      { ...status('DROP-2', 'indeterminate'), assignee: accountId, labels: [], by: accountId, at },
+      {
+        ...{ ...status('DROP-2', 'indeterminate'), assignee: accountId, labels: [], at },
+        ...{ by: { via: 'jira', who: accountId, name: 'Dev' }, fromStatus: '10000' },
+      },
     ])
     expect((await look()).events).toEqual([])
   })
@@ -262,7 +271,7 @@ describe('a refused token', () => {
   })
   afterAll(() => board.stop())
   const failureOf = async (url: string, apiToken: string) => {
-    const jira = openJira({ url, email: board.me.emailAddress, apiToken, webhookSecret: null })
+    const jira = openJira({ url, email: board.me.emailAddress, apiToken, webhookSecret: null, automationSecret: null })
     const error = await jira.me().catch(error => error)
     expect(error).toMatchObject({ failure: { kind: 'permission' }, status: 401 })
     return `${error.failure.message}. ${error.failure.remedy}`

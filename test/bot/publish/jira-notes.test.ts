@@ -76,6 +76,20 @@ test.for([
     ],
   ],
   [
+    { kind: 'no-machine', why: 'assigned-to-nobody' },
+    ['paragraph: DROP-1 got no machine: it is assigned to nobody. Assign it to yourself, and it gets one.'],
+  ],
+  [
+    { kind: 'no-machine', why: 'ended' },
+    [
+      'paragraph: DROP-1 got no machine: its last machine was deleted, or its pull request was merged, and the ticket was not back in the backlog since. Move it to the backlog and back, or comment /swarm create.',
+    ],
+  ],
+  [
+    { kind: 'no-machine', why: 'not-served' },
+    ['paragraph: DROP-1 got no machine: the rules of its repository (.github/agent-swarm.yml) do not serve DROP.'],
+  ],
+  [
     { kind: 'text', text: 'DROP-1 has its machine\n    agent-swarm ssh DROP-1' },
     ['paragraph: DROP-1 has its machine', 'codeBlock: agent-swarm ssh DROP-1'],
   ],

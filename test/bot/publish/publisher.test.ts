@@ -122,7 +122,13 @@ const stage = async ({ log = openLog('silent') } = {}) => {
     { via: 'app', appId: APP, privateKey: pem, webhookSecret: 's3cret-of-webhook', apiUrl: API },
     { log, paced: false, repositories: store.repositories },
   )
-  const jira = openJira({ url: JIRA, email: 'bot@example.com', apiToken: 'jira-token-1234', webhookSecret: 'x' })
+  const jira = openJira({
+    url: JIRA,
+    email: 'bot@example.com',
+    apiToken: 'jira-token-1234',
+    webhookSecret: 'x',
+    automationSecret: null,
+  })
   const heartbeat = (environments: Environment[]) =>
     store.runners.heartbeat({
       ...{ runnerId: 'runner-1', host: 'studio', version: '1', offer: fixtures.offer(8_192), environments },

@@ -37,7 +37,8 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
     ended: outcome === null ? null : { at: at('09:59:04'), ok: outcome.result !== 'failed', outcome },
   },
   row: actionRow(action),
-  ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, now: at('10:00:00') },
+  ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, noMachine: null },
+  now: at('10:00:00'),
   links: noLinks,
   ...more,
 })
@@ -120,6 +121,15 @@ test.for([
     'a question about a machine that does not exist',
     view(done('DROP-1 has no machine'), {}, { kind: 'status', ...common }),
     ['DROP-1 has no machine. `/swarm create` creates its machine.'],
+  ],
+  [
+    'a question about a ticket that got no machine in Jira',
+    view(
+      done('DROP-1 has no machine'),
+      { noMachine: { at: at('09:00:00'), reason: 'DROP-1 has none of the labels <agent>' } },
+      { kind: 'status', ...common },
+    ),
+    ['It got none in Jira at 2026-11-24 09:00:00 UTC: DROP-1 has none of the labels \\<agent\\>.'],
   ],
   [
     'a stop that found unsaved work',

@@ -121,7 +121,13 @@ test('a comment in Jira says it, and is edited when the wait is over; one that s
   const jira = await startJira({ issues: { 'DROP-1': 'one' } })
   onTestFinished(() => jira.stop())
   const { store, enqueue, claim, clock } = stage()
-  const client = openJira({ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null })
+  const client = openJira({
+    url: jira.url,
+    email: jira.me.emailAddress,
+    apiToken: jira.token,
+    webhookSecret: null,
+    automationSecret: null,
+  })
   const log = openLog('silent')
   const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
   onTestFinished(() => publisher.close())
@@ -152,7 +158,13 @@ test('whoever was not told of the wait is not told of its end', async () => {
   const jira = await startJira({ issues: { 'DROP-1': 'one' } })
   onTestFinished(() => jira.stop())
   const { store, enqueue, claim, clock } = stage()
-  const client = openJira({ url: jira.url, email: jira.me.emailAddress, apiToken: jira.token, webhookSecret: null })
+  const client = openJira({
+    url: jira.url,
+    email: jira.me.emailAddress,
+    apiToken: jira.token,
+    webhookSecret: null,
+    automationSecret: null,
+  })
   const log = openLog('silent')
   const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
   onTestFinished(() => publisher.close())

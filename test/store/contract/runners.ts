@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Environment } from '../../../src/schema/environment.ts'
-import { RUNNER_AWAY_MS } from '../../../src/store/port.ts'
+import { type Delivery, RUNNER_AWAY_MS } from '../../../src/store/port.ts'
 import { delivery, dev, done, environmentOf, heartbeatOf, MINUTE, offer, queued, START, timeAt } from '../fixtures.ts'
 import { type Open, openStage, type Stage } from './stage.ts'
 
@@ -67,6 +67,45 @@ export const runnersContract = (open: Open) => {
       expect((await store.tickets.get('DROP-1')).endedSinceNew).toBe(true)
       // Nothing deleted it: it may come back.
       expect(await beat([running])).toEqual(['DROP-1'])
+    })
+
+    test('a machine that is gone ended when it was last seen: a move of its ticket may have come since', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { store } = stage
+      await beat([running])
+      stage.pass(5_000)
+      await store.tickets.sawCategory('DROP-1', 'new', stage.now())
+      stage.pass(5_000)
+      await beat([])
+      await beat([])
+      expect((await store.tickets.get('DROP-1')).endedSinceNew).toBe(false)
+    })
+
+    test('what Jira told of a ticket, and was ignored because it seemed to have its machine, is due again', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { store } = stage
+      const told = async (id: string, ticket: string, more: Partial<Delivery> = {}) => {
+        const lane = `jira:${ticket}`
+        await store.inbox.accept([
+          { ...delivery(id, lane), source: 'jira', event: 'jira:issue_updated', receivedAt: stage.now(), ...more },
+        ])
+        const [taken] = await store.inbox.due(1)
+        await stage.settle(taken, { verdict: 'ignored' })
+      }
+      await told('before', 'DROP-1')
+      stage.pass(1_000)
+      await beat([running])
+      stage.pass(1_000)
+      await told('move', 'DROP-1')
+      await told('comment', 'DROP-1', { event: 'comment_created' })
+      await told('first', 'DROP-1', { event: 'first look' })
+      await told('other', 'DROP-2')
+      await beat([])
+      expect(await store.inbox.due(10)).toEqual([])
+      await beat([])
+      expect((await store.inbox.due(10)).map(({ id }) => id)).toEqual(['move'])
     })
 
     test('a machine that one runner lacks may be at another', async () => {
