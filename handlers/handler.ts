@@ -32,7 +32,6 @@ export type PullRequestEvent = {
   pullRequest: PullRequestRef
   branch: string
   title: string
-  body: string
   /** The head branch is in another repository, or in one that was deleted. */
   fromFork: boolean
   sender: string | null
@@ -82,13 +81,14 @@ export type PullRequestNow = {
   state: 'open' | 'closed' | 'merged'
   branch: string
   title: string
-  body: string
   fromFork: boolean
   headSha: string
   /** Epoch ms; null while it is open. */
   closedAt: number | null
 }
 
+/** Why branches of bots mean nothing (branches.ts). */
+export const OF_A_BOT = "the branch is a bot's: of dependencies, of a revert or of the merge queue"
 export const UNFIT_EDITED = 'edited comments cannot give commands'
 export const UNFIT_OWN = 'comments of the bot cannot give commands'
 

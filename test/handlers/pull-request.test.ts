@@ -97,7 +97,7 @@ test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
     'no ticket',
     pullRequestEvent('closed', { branch: 'x' }),
     facts({ state: 'merged', branch: 'x' }),
-    'ignored: no ticket in the branch, the title or the description',
+    'ignored: no ticket in the branch or the title',
   ],
 ])('pull request: %s', ([, event, given, expected]) =>
   expect(summarize(handlers['pull-request'](event, given, rules))).toBe(expected),

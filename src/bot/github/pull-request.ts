@@ -13,7 +13,6 @@ export type PullRequestData = {
   merged_at?: string | null
   closed_at?: string | null
   title: string
-  body: string | null
   head: { ref: string; sha: string; repo: { full_name: string } | null }
   base: { repo: { full_name: string } }
 }
@@ -26,7 +25,6 @@ export const pullRequestNow = (data: PullRequestData): PullRequestNow => ({
     data.merged === true || typeof data.merged_at === 'string' ? 'merged' : data.state === 'open' ? 'open' : 'closed',
   branch: data.head.ref,
   title: data.title,
-  body: data.body ?? '',
   fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
   headSha: data.head.sha,
   closedAt: typeof data.closed_at === 'string' ? Date.parse(data.closed_at) : null,

@@ -24,7 +24,6 @@ const scheduledEvent = v.object({
   pullRequest: v.object({ repo: repository, number: count }),
   branch: v.string(),
   title: v.string(),
-  body: v.string(),
   fromFork: v.boolean(),
   sender: v.nullable(v.string()),
   at: v.nullable(v.number()),

@@ -2,11 +2,12 @@
  * Gathers what handlers need to know beyond an event of GitHub. What is read here is true now; the event says only what was
  * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
+import { ticketOfBranch } from '../../../handlers/branches.ts'
 import { commandLines, MAX_COMMANDS } from '../../../handlers/command-lines.ts'
 import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/handler.ts'
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
-import { findTicket, type Ticket } from '../../domain.ts'
+import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
 import { permissionOf, teamsOf } from '../github/people.ts'
@@ -30,7 +31,7 @@ export const pushFacts = async (
   event: EventOf<'push'>,
   rules: Rules,
 ): Promise<Facts['push']> => {
-  const named = findTicket([event.ref.replace(/^refs\/heads\//, '')], rules.projects)
+  const named = ticketOfBranch(event.ref.replace(/^refs\/heads\//, ''), rules)
   const ticket = await presentTicket(context, named, rules)
   const environment = ticket === null ? null : await presentEnvironment(context.store, ticket)
   if (ticket === null || environment === null) return { environment: null, live: false }

@@ -93,7 +93,7 @@ export const presentTicket = async (
 /** The present key of the ticket that a pull request is about. */
 export const ticketOf = (
   context: Pick<FactsContext, 'store'>,
-  pullRequest: { branch: string; title: string; body: string },
+  pullRequest: { branch: string; title: string },
   rules: Rules,
 ): Promise<Ticket | null> => presentTicket(context, ticketOfPullRequest(pullRequest, rules), rules)
 
