@@ -43,11 +43,12 @@ const isEnd = ({ change }: PullRequestEvent) => change === 'closed' || change ==
 
 const whileOpen = (
   event: PullRequestEvent,
-  { environment, laterRequest }: Facts['pull-request'],
+  { environment, stoppedByClose, laterRequest }: Facts['pull-request'],
   base: ActionBase,
 ): Decision => {
   if (isEnd(event)) return ignored('the pull request is open again')
-  if (event.change !== 'reopened' || environment?.status !== 'stopped') return nothingToDo(base.ticket)
+  // A branch that is renamed closes its pull request, and another one is opened: the work goes on there.
+  if (event.change === 'edited' || environment?.status !== 'stopped' || !stoppedByClose) return nothingToDo(base.ticket)
   return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...base }])
 }
 

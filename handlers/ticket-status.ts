@@ -16,11 +16,11 @@ import {
 
 type Context = { facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
 
-const isForUs = (assignee: string | null, { assignees }: Rules, me: string | null): boolean => {
-  if (assignees === 'any') return true
-  if (assignee === null) return false
-  return assignees === 'me' ? assignee === me : assignees.includes(assignee)
-}
+const isForUs = (assignee: string | null, { assignees, onlyAssignees }: Rules, me: string | null): boolean =>
+  [assignees, onlyAssignees].every(
+    wanted =>
+      wanted === 'any' || (assignee !== null && (wanted === 'me' ? assignee === me : wanted.includes(assignee))),
+  )
 
 const hasLabel = (labels: readonly string[], rules: Rules): boolean =>
   rules.labels.length === 0 ||

@@ -148,7 +148,14 @@ describe('GitHub', () => {
   describe('an App', () => {
     const check = (changes: Partial<AppSettings> = {}) => {
       const { id: appId, privateKey } = github.app
-      const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url } as const
+      const settings = {
+        via: 'app',
+        appId,
+        privateKey,
+        webhookSecret: WEBHOOK_SECRET,
+        repositories: ['acme/shop'],
+        apiUrl: github.url,
+      } as const
       const config = configWith({ github: { ...settings, ...changes } })
       return checkApp(config)
     }

@@ -221,6 +221,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const context = {
     ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
     ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged },
+    ...{ isListed: async () => true, isOwnerListed: () => true },
   }
 
   let machine: Machine = null

@@ -228,7 +228,7 @@ describe('without a terminal', () => {
 
 describe('an App that GitHub creates', () => {
   const begin = async (more: string[] = []) => {
-    const words = ['--github', 'new-app', '--public-url', 'https://swarm.example.org', '--jira-projects', 'DROP']
+    const words = ['--github', 'new-app', '--public-url', 'https://swarm.example.org', ...laptop]
     const run = start([...words, ...more], { GITHUB_API_URL: github.url })
     const page = await until('the address', () => run.output.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0])
     return { run, page }
@@ -274,6 +274,7 @@ describe('an App that GitHub creates', () => {
       appId: github.app.id,
       privateKeyPath: key,
       webhookSecret: WEBHOOK_SECRET,
+      githubRepositories: ['acme/shop'],
       githubApiUrl: github.url,
       jiraProjects: ['DROP'],
       provider: 'synthetic',

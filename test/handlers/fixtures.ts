@@ -47,6 +47,7 @@ export const pullRequestEvent = (
   branch: 'DROP-1-x',
   title: '',
   fromFork: false,
+  merged: false,
   sender: 'dev',
   at: null,
   ...more,
@@ -58,12 +59,14 @@ export const pullRequestNow = (more: Partial<PullRequestNow> = {}): PullRequestN
   fromFork: false,
   headSha: 'a'.repeat(40),
   closedAt: null,
+  updatedAt: null,
   ...more,
 })
 export const pullRequestFacts = (more: Partial<Facts['pull-request']> = {}): Facts['pull-request'] => ({
   environment: environment(),
   now: pullRequestNow(),
   stateDecided: false,
+  stoppedByClose: false,
   others: [],
   ticketRestarted: false,
   laterRequest: null,

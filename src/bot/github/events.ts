@@ -85,7 +85,7 @@ const pullRequestEvent = ({
   action,
   repository,
   sender,
-  pull_request: { number, head, title, updated_at },
+  pull_request: { number, head, title, merged, updated_at },
 }: v.InferOutput<typeof pullRequestPayload>): Parsed<GitHubEvent> => {
   const change = CHANGES.find(known => known === action)
   if (change === undefined) return { ignored: `nothing to do when a pull request is ${action.slice(0, 40)}` }
@@ -96,6 +96,7 @@ const pullRequestEvent = ({
     branch: head.ref,
     title,
     fromFork: head.repo?.full_name !== repository.full_name,
+    merged,
     sender: sender?.login ?? null,
     at: updated_at,
   }

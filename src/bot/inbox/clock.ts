@@ -25,6 +25,8 @@ const scheduledEvent = v.object({
   branch: v.string(),
   title: v.string(),
   fromFork: v.boolean(),
+  // Missing in what an earlier version scheduled.
+  merged: v.optional(v.boolean(), true),
   sender: v.nullable(v.string()),
   at: v.nullable(v.number()),
 })

@@ -83,7 +83,7 @@ const historyOf = async (context: FactsContext, ticket: Ticket, at: number, rule
   return {
     ...{ endedSinceNew, hadPullRequest },
     closedSince: await wasClosedAfter(context, ticket, at),
-    me: rules.assignees === 'me' && jira !== null ? await jira.me() : null,
+    me: [rules.assignees, rules.onlyAssignees].includes('me') && jira !== null ? await jira.me() : null,
     laterRequest: await requestAfter(context, ticket, at),
   }
 }

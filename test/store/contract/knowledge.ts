@@ -163,15 +163,13 @@ export const knowledgeContract = (open: Open) => {
         await comments.set(replyOf(repo), String(id + 10), repo)
         await comments.set(linkOf(`${repo}#${number}`), null, repo)
       }
-      expect(await repositories.isNamed(1, 'acme/shop')).toBe(true)
+      expect(await repositories.nameOf(1)).toBe('acme/shop')
       await repositories.rename(1, 'acme/shop')
       await repositories.rename(1, 'acme/api')
 
-      expect(await repositories.isNamed(1, 'acme/api')).toBe(true)
-      expect([await repositories.isNamed(1, 'acme/shop'), await repositories.isNamed(2, 'acme/api')]).toEqual([
-        false,
-        false,
-      ])
+      expect([await repositories.nameOf(1), await repositories.nameOf(2)]).toEqual(['acme/api', null])
+      expect((await repositories.namesOf('acme/api')).sort()).toEqual(['acme/api', 'acme/shop'])
+      expect((await repositories.namesOf('acme/shop')).sort()).toEqual(['acme/api', 'acme/shop'])
       expect(await repositories.installation('acme/api')).toBe(101)
       expect(await repositories.installation('acme/shop')).toBeNull()
       expect((await repositories.files()).map(({ repo, good }) => [repo, good])).toEqual([
