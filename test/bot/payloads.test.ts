@@ -9,7 +9,7 @@ const MUTATIONS = 250
 let desk: Desk
 beforeAll(async () => {
   desk = await openDesk()
-  // DROP-1 runs and has an open pull request, DROP-2 is stopped and has one, the one of DROP-3 is merged.
+  // DROP-1 runs and has an open pull request, the close of its own stopped DROP-2, the one of DROP-3 is merged.
   for (const [n, branch] of ['drop-1', 'drop-2', 'drop-3'].entries()) {
     await desk.github.push(branch)
     expect(await desk.github.open(branch, branch)).toBe(n + 1)
@@ -17,8 +17,11 @@ beforeAll(async () => {
   await desk.decided()
   await desk.github.api('acme', 'PUT', `/repos/${desk.github.repo}/pulls/3/merge`, {})
   await desk.machine('DROP-1')
-  await desk.machine('DROP-2', { status: 'stopped' })
+  await desk.machine('DROP-2')
   await desk.machine('DROP-3')
+  await desk.github.close(2)
+  await desk.decided()
+  await desk.github.api('acme', 'PATCH', `/repos/${desk.github.repo}/pulls/2`, { state: 'open' })
 })
 afterAll(() => desk.close())
 

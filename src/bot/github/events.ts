@@ -18,7 +18,7 @@ export type GitHubDelivery = {
 }
 
 /** GitHub allows 65,536 characters, each of up to four bytes. */
-const body = v.fallback(v.nullable(shortText(262_144)), null)
+const body = v.optional(v.nullable(shortText(262_144)))
 const name = shortText(1_000)
 /** GitHub's numbers, as far as JavaScript and SQLite keep them exactly. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
