@@ -47,11 +47,11 @@ test('recorded payloads that name no ticket do nothing', async () => {
   expect(await effectsOf(recorded)).toEqual([])
 })
 
-test('when all of them name a ticket, only a push, a reopening, a merge and a new comment do something', async () => {
+test('when all of them name a ticket, only a push, an opening, a merge and a new comment do something', async () => {
   expect(await effectsOf(temptations())).toEqual([
     'issue_comment created: checkpoint DROP-1',
     'pull_request closed: delete DROP-3',
-    'pull_request reopened: start DROP-2',
+    'pull_request opened: start DROP-2',
     'push: checkpoint DROP-1',
   ])
 })
