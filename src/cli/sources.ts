@@ -13,7 +13,7 @@ const githubText = ({ github, pollSeconds }: Config): string => {
   if (github === null) return 'GitHub: not connected'
   const watched = github.repositories.join(', ')
   if (github.via === 'app')
-    return `GitHub: ${watched}, by webhooks of App ${github.appId}. https://<your address>/api/github/webhooks must lead to this bot`
+    return `GitHub: App ${github.appId} by webhooks, for ${watched}. https://<your address>/api/github/webhooks must lead to this bot`
   return `GitHub: ${watched}, polled every ${pollSeconds} s`
 }
 

@@ -166,7 +166,9 @@ test.concurrent('an App and webhooks', async context => {
   const [, manifest = ''] = html.match(/name="manifest" value="(\{.*\})"/) ?? []
   const sent = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
   await fetch(sent.headers.get('location') ?? '', { redirect: 'manual' })
-  await up.says(/GitHub: App 7 by webhooks\. https:\S+ address>\/api\/github\/webhooks must lead to this bot/)
+  await up.says(
+    /GitHub: App 7 by webhooks, for acme\/shop\. https:\S+ address>\/api\/github\/webhooks must lead to this bot/,
+  )
   const [, url = ''] = await up.says(/listens on (\S+),/)
   // What stands between the public address and the bot.
   github.sendTo(url)
