@@ -188,3 +188,23 @@ test('its rules are in effect for its own project alone', async () => {
   await desk.decided()
   expect(await desk.actionsOf('DROP-7')).toMatchObject([{ kind: 'create', machine: {} }])
 })
+
+test('an issue that is moved to another project takes its machine along, and leaves the repository that does not serve it', async () => {
+  await desk.machine('DROP-8')
+  await desk.github.push('drop-8-x')
+  const number = await desk.github.open('drop-8-x', 'x')
+  await desk.decided()
+  await desk.jira.rekey('DROP-8', 'WEB-8')
+  await desk.decided()
+  await desk.machine('WEB-8')
+  expect((await desk.states('WEB-8')).at(-1)).toBe('move pending')
+  const before = await desk.states('WEB-8')
+  await desk.github.comment(number, '/swarm delete --force')
+  await desk.github.merge(number)
+  await desk.decided()
+  expect(await desk.states('WEB-8')).toEqual(before)
+  expect(await desk.store.pullRequests.ofTicket('WEB-8')).toEqual([])
+  // The repository that serves it acts on it.
+  await pullEvent(OTHER, 'opened', await open(OTHER, 'web-8-y', 'x'))
+  expect(await desk.store.pullRequests.ofTicket('WEB-8')).toMatchObject([{ repo: OTHER }])
+})

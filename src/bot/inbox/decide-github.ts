@@ -9,10 +9,11 @@ import { type GitHub, githubFailure, type Octokit, parts } from '../github/clien
 import { type GitHubDelivery, type GitHubEvent, parseGitHub } from '../github/events.ts'
 import { nameOf } from '../github/pull-request.ts'
 import { isMarked } from '../markers.ts'
+import { presentTicket } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
-import { type FactsContext, presentTicket } from './known.ts'
+import type { FactsContext } from './known.ts'
 import { ignoredSettlement, refusedSettlement, settlementOf } from './settlement.ts'
 
 export type GitHubContext = FactsContext & {

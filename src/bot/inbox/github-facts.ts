@@ -14,15 +14,14 @@ import type { Octokit } from '../github/client.ts'
 import { permissionOf, teamsOf } from '../github/people.ts'
 import { isBehind, nameOf, openPullRequests, readPullRequest } from '../github/pull-request.ts'
 import { presentEnvironment } from '../present-environment.ts'
+import { presentTicket, ticketOf } from '../present-ticket.ts'
 import {
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
   NOTHING_SINCE,
-  presentTicket,
   requestAfter,
   sinceCommand,
-  ticketOf,
 } from './known.ts'
 
 const isSame = (a: PullRequestRef, b: PullRequestRef) => a.repo === b.repo && a.number === b.number

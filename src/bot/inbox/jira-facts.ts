@@ -4,6 +4,7 @@ import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
 import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
+import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import {
   expectedEnvironment,
@@ -12,7 +13,6 @@ import {
   NOTHING_SINCE,
   requestAfter,
   sinceCommand,
-  ticketOf,
 } from './known.ts'
 
 /**

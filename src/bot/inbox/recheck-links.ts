@@ -9,9 +9,10 @@ import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
 import { nameOf, readPullRequest } from '../github/pull-request.ts'
+import { presentTicket } from '../present-ticket.ts'
 import { openProblemLog } from '../problem-log.ts'
 import { isFinal } from '../remote-failure.ts'
-import { type FactsContext, linkPullRequest, presentTicket } from './known.ts'
+import { type FactsContext, linkPullRequest } from './known.ts'
 
 /** By which rule the links were checked. */
 const CURSOR = 'links:rule'
