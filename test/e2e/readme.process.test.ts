@@ -115,7 +115,7 @@ test.concurrent('a laptop and two tokens', async context => {
   const up = run('laptop', {}, [
     ['reach GitHub?', ''],
     ['Your GitHub token', 'token-dev'],
-    ['be watched?', 'acme/shop'],
+    ['may act on tickets?', ''],
     ['reach Jira Cloud?', ''],
     ['The Jira site', ''],
     ['e-mail address', jira.me.emailAddress],

@@ -13,7 +13,7 @@ import { presentTicket } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
-import type { FactsContext } from './known.ts'
+import { BEHIND_MS, type FactsContext } from './known.ts'
 import { ignoredSettlement, refusedSettlement, settlementOf } from './settlement.ts'
 
 export type GitHubContext = FactsContext & {
@@ -26,8 +26,6 @@ export type GitHubContext = FactsContext & {
   /** Whether repositories of this owner may. */
   isOwnerListed: (owner: string) => boolean
 }
-/** GitHub's API may lag behind its events by as much. Milliseconds. */
-const BEHIND_MS = 60_000
 /** `at`: when it happened, epoch ms. */
 type Decided = { decision: Decision; at: number; effects: Effect[] }
 

@@ -2,11 +2,13 @@
 import type { EventOf, Facts, MovedEvent, Rules, StatusEvent } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import type { Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
 import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
 import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import {
+  BEHIND_MS,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
@@ -69,6 +71,9 @@ const readTicket = async (
     if (category !== 'indeterminate' || isOutdated) throw answer.error
     return unread
   }
+  // Right after its event, Jira may not show the issue yet.
+  if (answer === null && event.change !== 'deleted' && clock() - at < BEHIND_MS)
+    throw fail('busy', `reading ${ticket}: an event told of it, and Jira shows no such issue; asking again`)
   // Jira answers alike for an issue that is gone and for one that it no longer shows to us. Only the event of its deletion
   // proves that it is gone.
   if (answer === null) return event.change === 'deleted' ? null : unread

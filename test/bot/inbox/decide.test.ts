@@ -102,6 +102,8 @@ test('an issue that Jira does not show is stopped at most; the event of its dele
     changelog: { items: [{ field: 'status' }] },
   })
   await desk.jira.deliver(payload('jira:issue_updated'))
+  expect(await desk.decided()).toEqual([expect.stringContaining('Jira shows no such issue; asking again')])
+  ahead += 61_000
   await desk.decided()
   expect(await states()).toEqual(['stop pending'])
   await desk.jira.deliver(payload('jira:issue_deleted'))

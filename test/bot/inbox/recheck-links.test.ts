@@ -2,7 +2,9 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { openLinkCheck } from '../../../src/bot/inbox/recheck-links.ts'
 import { openLog } from '../../../src/log.ts'
+import { until } from '../../support/wait.ts'
 import { openDesk, tickets } from '../desk.ts'
+import { environmentOf, openStage } from '../stage.ts'
 
 const signal = new AbortController().signal
 
@@ -81,4 +83,23 @@ test('a pull request that is closed to us keeps its link', async () => {
   desk.github.faults.push({ match: new RegExp(`/pulls/${number}$`), answer: { status: 403 } })
   await start()(signal)
   expect(await linked('DROP-1')).toEqual([number])
+})
+
+test('the status comment on a pull request that goes to another ticket says so', async () => {
+  const stage = await openStage({ people: { dev: 'push' }, issues: tickets(2) })
+  onTestFinished(() => stage.close())
+  const { github } = stage
+  await stage.heartbeat([environmentOf('DROP-1')])
+  await github.push('patch')
+  const number = await github.open('patch', 'DROP-1: x')
+  const says = async (text: string) => (await github.comments(number)).some(({ body }) => body.includes(text))
+  await until('the status comment', () => says('DROP-1: running'))
+  await github.api('acme', 'PATCH', `/repos/${github.repo}/pulls/${number}`, { title: 'x' })
+  await github.deliver('pull_request', {
+    ...{ action: 'edited', number, changes: { title: { from: 'DROP-1: x' } }, pull_request: await github.pull(number) },
+    ...(await github.common('dev')),
+  })
+  await until('the comment about the end of the link', () => says('DROP-1: not linked to this pull request'))
+  expect(await says('DROP-1: running')).toBe(false)
+  expect((await stage.store.tickets.get('DROP-1')).hadPullRequest).toBe(true)
 })
