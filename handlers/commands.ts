@@ -68,7 +68,7 @@ const whyNoTicket = (branch: string | null, rules: Rules): string => {
   if (branch !== null && isBranchOfBot(branch))
     return 'Pull requests of bots, of dependencies or of a revert, are about no ticket.'
   if (rules.projects.length === 0)
-    return `No project is served here: ${RULES_FILE} lists none under \`projects\` that this bot serves.`
+    return `This repository serves no project: \`JIRA_PROJECTS\` of the bot names it for none, or ${RULES_FILE} lists none of these under \`projects\`.`
   const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
   return `This pull request names no ticket. Put its key (${keys}) into the branch name or the title.`
 }
