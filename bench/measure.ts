@@ -74,6 +74,8 @@ export const botEnvironment = (home: string, privateKey: string): Record<string,
   PRIVATE_KEY: privateKey,
   WEBHOOK_SECRET: 'bench-secret',
   GITHUB_API_URL: 'http://127.0.0.1:9',
+  // As the recorded deliveries name it.
+  GITHUB_REPOSITORIES: 'Codertocat/Hello-World',
   JIRA_HOST: 'http://127.0.0.1:9',
   JIRA_EMAIL: 'bench@example.org',
   JIRA_API_TOKEN: 'bench',

@@ -49,7 +49,8 @@ export const polling = (): Promise<Row[]> =>
       JIRA_HOST: board.url,
       JIRA_EMAIL: board.me.emailAddress,
       JIRA_API_TOKEN: board.token,
-      JIRA_PROJECTS: PROJECTS.join(','),
+      GITHUB_REPOSITORIES: 'acme/*',
+      JIRA_PROJECTS: PROJECTS.map(key => `${key}:acme/*`).join(','),
     }
     const config = await readConfig({}, environment)
     if (config.github === null || config.jira === null) throw fail('not-configured', 'the bench')
@@ -60,7 +61,7 @@ export const polling = (): Promise<Row[]> =>
     const store = openStore(':memory:', clock)
     const github: GitHub = await openGitHub(config.github, { log, paced: false })
     const rules = openRepositoryRules({
-      ...{ store, clock, log, standard: standardRules(config), clientFor: github.clientFor },
+      ...{ store, clock, log, standard: standardRules(config), serving: config.serving, clientFor: github.clientFor },
       onProblems: async () => {},
     })
     const common = { store, everyMs: 60_000, clock, log, accept: async () => {} }

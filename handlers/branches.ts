@@ -1,5 +1,5 @@
-/** Which branches are served, and which ticket a pull request is about. */
-import { findTicket, type Ticket } from '../src/domain.ts'
+/** Which branches are served, and which ticket a pull request or a push is about. */
+import { isTicket, type Ticket } from '../src/domain.ts'
 import type { Rules } from './handler.ts'
 
 /** Whether the whole of `text` matches `pattern`, where `*` stands for any text. Takes time of at most their lengths' product. */
@@ -27,8 +27,38 @@ const matches = (text: string, pattern: string): boolean => {
 export const isBranchServed = (branch: string, { branches }: Pick<Rules, 'branches'>): boolean =>
   branches.length === 0 || branches.some(pattern => matches(branch, pattern))
 
-/** The ticket of a pull request; null when it names none, or when its branch is not served. */
+/** Branches that bots make: of dependencies, of a revert, and of GitHub's merge queue. What they quote is about no ticket. */
+const OF_A_BOT = /^(?:dependabot\/|renovate\/|revert-[0-9]+-|gh-readonly-queue\/)/
+
+export const isBranchOfBot = (branch: string): boolean => OF_A_BOT.test(branch)
+
+/** `DROP` as `[Dd][Rr][Oo][Pp]`. The flag `i` would also take signs of other alphabets for letters, for example the Kelvin sign. */
+const inAnyCase = (key: string): string =>
+  [...key].map(sign => (/[A-Z]/.test(sign) ? `[${sign}${sign.toLowerCase()}]` : sign)).join('')
+
+/**
+ * The first key of one of these projects, in any case. Before it stands no letter or digit, and after it no letter or digit, and no
+ * point with a digit: that is a version.
+ */
+const firstKey = (text: string, projects: readonly string[]): Ticket | null => {
+  const keys = projects.map(inAnyCase).join('|')
+  const pattern = new RegExp(`(?<![\\p{L}\\p{N}])(?:${keys})-[1-9][0-9]{0,6}(?![\\p{L}\\p{N}]|\\.[0-9])`, 'u')
+  const key = text.match(pattern)?.[0].toUpperCase()
+  return key !== undefined && isTicket(key) ? key : null
+}
+
+/**
+ * The ticket that a pull request is about: the first key in its branch, or else in its title. Null when neither has one, or the
+ * branch is not served or a bot's. The description names nothing: it quotes templates, release notes and other tickets.
+ */
 export const ticketOfPullRequest = (
-  { branch, title, body }: { branch: string; title: string; body: string },
+  { branch, title }: { branch: string; title: string },
   rules: Pick<Rules, 'branches' | 'projects'>,
-): Ticket | null => (isBranchServed(branch, rules) ? findTicket([branch, title, body], rules.projects) : null)
+): Ticket | null => {
+  if (rules.projects.length === 0 || isBranchOfBot(branch) || !isBranchServed(branch, rules)) return null
+  return firstKey(branch, rules.projects) ?? firstKey(title, rules.projects)
+}
+
+/** The ticket that a push to this branch is about. */
+export const ticketOfBranch = (branch: string, rules: Pick<Rules, 'branches' | 'projects'>): Ticket | null =>
+  ticketOfPullRequest({ branch, title: '' }, rules)

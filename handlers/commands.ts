@@ -1,7 +1,7 @@
 /** Turns the command lines of one comment into a decision, in order: the same on a pull request and on a Jira ticket. */
 import type { Ticket } from '../src/domain.ts'
 import type { Action, ActionKind, ReplyTo, Requester } from '../src/schema/action.ts'
-import { isBranchServed } from './branches.ts'
+import { isBranchOfBot, isBranchServed } from './branches.ts'
 import { type CommandLine, MAX_COMMANDS } from './command-lines.ts'
 import {
   act,
@@ -65,10 +65,12 @@ const RULES_FILE = '`.github/agent-swarm.yml` on the default branch'
 const whyNoTicket = (branch: string | null, rules: Rules): string => {
   if (branch !== null && !isBranchServed(branch, rules))
     return `This branch is not served here: ${RULES_FILE} lists the served ones under \`branches\`.`
+  if (branch !== null && isBranchOfBot(branch))
+    return 'Pull requests of bots, of dependencies or of a revert, are about no ticket.'
   if (rules.projects.length === 0)
-    return `No project is served here: ${RULES_FILE} lists none under \`projects\` that this bot serves.`
+    return `This repository serves no project: \`JIRA_PROJECTS\` of the bot names it for none, or ${RULES_FILE} lists none of these under \`projects\`.`
   const keys = rules.projects.map(key => `\`${key}-123\``).join(' or ')
-  return `This pull request names no ticket. Put its key (${keys}) into the branch name, the title or the description.`
+  return `This pull request names no ticket. Put its key (${keys}) into the branch name or the title.`
 }
 
 /** What one command line leads to. `refused` and `granted` are the reasons for the records. */

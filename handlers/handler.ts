@@ -32,11 +32,12 @@ export type PullRequestEvent = {
   pullRequest: PullRequestRef
   branch: string
   title: string
-  body: string
   /** The head branch is in another repository, or in one that was deleted. */
   fromFork: boolean
+  /** `closed` by a merge. */
+  merged: boolean
   sender: string | null
-  /** It was reopened at this time or before, epoch ms; null when the source does not say. The time of a close is read again. */
+  /** It was changed at this time or before, epoch ms; null when the source does not say. The time of a close is read again. */
   at: number | null
 }
 
@@ -91,13 +92,16 @@ export type PullRequestNow = {
   state: 'open' | 'closed' | 'merged'
   branch: string
   title: string
-  body: string
   fromFork: boolean
   headSha: string
   /** Epoch ms; null while it is open. */
   closedAt: number | null
+  /** Epoch ms of GitHub's clock; null when it does not say. */
+  updatedAt: number | null
 }
 
+/** Why branches of bots mean nothing (branches.ts). */
+export const OF_A_BOT = "the branch is a bot's: of dependencies, of a revert or of the merge queue"
 export const UNFIT_EDITED = 'edited comments cannot give commands'
 export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
@@ -127,6 +131,8 @@ export type Facts = {
     now: PullRequestNow | null
     /** An earlier event was already decided on this same state of the pull request. */
     stateDecided: boolean
+    /** The last that happened to its machine is that the close of a pull request stopped it. */
+    stoppedByClose: boolean
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
     /** The ticket was moved in progress after the pull request was closed; after a merge, by way of category `new`. */
@@ -181,11 +187,15 @@ export type Facts = {
   }
 }
 
+/** `me`: the account of the bot's token. Otherwise Jira accounts. */
+type Assignees = 'me' | 'any' | readonly string[]
 type Ending = 'stop' | 'delete' | 'nothing'
 /** The rules that a handler decides by: the operator's configuration, narrowed by the repository's own file. */
 export type Rules = {
   projects: readonly string[]
-  assignees: 'me' | 'any' | readonly string[]
+  assignees: Assignees
+  /** The repository's own: a ticket gets a machine automatically when it is for both. */
+  onlyAssignees: Assignees
   /** A ticket needs one of these labels, in any case, to get a machine automatically. Empty: every ticket does. */
   labels: readonly string[]
   /** Patterns of the branches that are served, `*` for any text. Empty: every branch. */

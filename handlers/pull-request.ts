@@ -1,6 +1,6 @@
 import type { Ticket } from '../src/domain.ts'
 import type { Cause } from '../src/schema/action.ts'
-import { isBranchServed, ticketOfPullRequest } from './branches.ts'
+import { isBranchOfBot, isBranchServed, ticketOfPullRequest } from './branches.ts'
 import {
   type ActionBase,
   act,
@@ -8,6 +8,7 @@ import {
   type Facts,
   type Handler,
   ignored,
+  OF_A_BOT,
   overridden,
   type PullRequestEvent,
   type PullRequestNow,
@@ -19,9 +20,11 @@ import {
 export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
   const { now } = facts
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks have no effect')
-  if (!isBranchServed((now ?? event).branch, rules)) return ignored('the branch is not served here')
+  const { branch } = now ?? event
+  if (isBranchOfBot(branch)) return ignored(OF_A_BOT)
+  if (!isBranchServed(branch, rules)) return ignored('the branch is not served here')
   const ticket = ticketOfPullRequest(now ?? event, rules)
-  if (ticket === null) return ignored('no ticket in the branch, the title or the description')
+  if (ticket === null) return ignored('no ticket in the branch or the title')
   if (now === null) return ignored('the pull request does not exist any more')
   const by = { via: 'github', who: event.sender, cause: causes[now.state] } as const
   const base: ActionBase = { ticket, by, replyTo: null }
@@ -40,11 +43,12 @@ const isEnd = ({ change }: PullRequestEvent) => change === 'closed' || change ==
 
 const whileOpen = (
   event: PullRequestEvent,
-  { environment, laterRequest }: Facts['pull-request'],
+  { environment, stoppedByClose, laterRequest }: Facts['pull-request'],
   base: ActionBase,
 ): Decision => {
   if (isEnd(event)) return ignored('the pull request is open again')
-  if (event.change !== 'reopened' || environment?.status !== 'stopped') return nothingToDo(base.ticket)
+  // A branch that is renamed closes its pull request, and another one is opened: the work goes on there.
+  if (event.change === 'edited' || environment?.status !== 'stopped' || !stoppedByClose) return nothingToDo(base.ticket)
   return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...base }])
 }
 

@@ -1,6 +1,6 @@
-import { findTicket, pushCheckpoint } from '../src/domain.ts'
-import { isBranchServed } from './branches.ts'
-import { act, type Handler, ignored } from './handler.ts'
+import { pushCheckpoint } from '../src/domain.ts'
+import { isBranchOfBot, isBranchServed, ticketOfBranch } from './branches.ts'
+import { act, type Handler, ignored, OF_A_BOT } from './handler.ts'
 
 const BRANCH = 'refs/heads/'
 
@@ -9,9 +9,10 @@ export const push: Handler<'push'> = (event, { environment, live }, rules) => {
   if (!event.ref.startsWith(BRANCH)) return ignored('not a branch')
   if (event.deleted) return ignored('the branch was deleted')
   const branch = event.ref.slice(BRANCH.length)
-  const ticket = findTicket([branch], rules.projects)
-  if (ticket === null) return ignored('no ticket in the branch name')
+  if (isBranchOfBot(branch)) return ignored(OF_A_BOT)
   if (!isBranchServed(branch, rules)) return ignored('the branch is not served here')
+  const ticket = ticketOfBranch(branch, rules)
+  if (ticket === null) return ignored('no ticket in the branch name')
   if (environment === null) return ignored(`${ticket} has no machine`)
   // The checkpoint of a machine that is being created waits in the queue; the runner decides by the state it finds then.
   if (environment.status !== 'running' && environment.status !== 'creating')

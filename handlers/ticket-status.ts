@@ -17,7 +17,7 @@ import {
 
 type Context = { event: StatusEvent; facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
 
-/** Whether tickets of this Jira account get machines. `me`: the account of the bot's token. */
+/** Whether tickets of this Jira account get machines by this list. `me`: the account of the bot's token. */
 export const getsMachines = (account: string | null, assignees: Rules['assignees'], me: string | null): boolean => {
   if (assignees === 'any') return true
   if (account === null) return false
@@ -38,13 +38,17 @@ export const withoutMachine = (
   return { verdict: 'ignored', reason, noMachine: { tell: isExpected ? why : null } }
 }
 
+/** The operator's list, and the repository's, which only narrows it. */
+const isForUs = (account: string | null, { assignees, onlyAssignees }: Rules, me: string | null): boolean =>
+  [assignees, onlyAssignees].every(list => getsMachines(account, list, me))
+
 const hasLabel = (labels: readonly string[], rules: Rules): boolean =>
   rules.labels.length === 0 ||
   rules.labels.some(wanted => labels.some(label => label.toLowerCase() === wanted.toLowerCase()))
 
 const notForUs = ({ event, facts, rules, now, base }: Context): Decision => {
   const reason = `${base.ticket} is assigned to ${now.assignee === null ? 'nobody' : 'somebody else'}`
-  const couldBeTheirs = getsMachines(event.by.who, rules.assignees, facts.me)
+  const couldBeTheirs = isForUs(event.by.who, rules, facts.me)
   const why = now.assignee === null ? 'assigned-to-nobody' : 'assigned-to-other'
   return withoutMachine(event, facts, couldBeTheirs ? why : 'assignee-not-in-rules', reason)
 }
@@ -53,7 +57,7 @@ const inProgress = (context: Context): Decision => {
   const { event, facts, rules, now, base } = context
   const { environment, endedSinceNew, closedSince, me } = facts
   const { ticket } = base
-  if (!getsMachines(now.assignee, rules.assignees, me)) return notForUs(context)
+  if (!isForUs(now.assignee, rules, me)) return notForUs(context)
   // A machine that this event starts or creates would be stopped or deleted by the close that followed.
   const closed = closedSince && rules.closed !== 'nothing'
   if (environment?.status === 'running' || environment?.status === 'creating')

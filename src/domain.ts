@@ -28,23 +28,6 @@ export const isPreRestore = (name: CheckpointName): boolean => name.startsWith('
 export const timestamp = (at: Date): string =>
   at.toISOString().slice(0, 19).replaceAll('-', '').replaceAll(':', '').replace('T', '-')
 
-/**
- * The first ticket of one of these projects in the first of these texts that has one. Its key is written in any case, after no
- * letter or digit and before no digit.
- */
-export const findTicket = (
-  texts: readonly (string | null | undefined)[],
-  projects: readonly string[],
-): Ticket | null => {
-  if (projects.length === 0) return null
-  const pattern = new RegExp(`(?<![A-Za-z0-9])(${projects.join('|')})-([1-9][0-9]{0,6})(?![0-9])`, 'i')
-  for (const text of texts) {
-    const key = text?.match(pattern)?.[0].toUpperCase()
-    if (key !== undefined && isTicket(key)) return key
-  }
-  return null
-}
-
 /** A new machine's identity, from its ticket or from why it exists without one, and 8 random hex digits. */
 export const newVmId = (purpose: Ticket | 'pool' | 'base', random: string): string =>
   `as-${purpose.toLowerCase().replaceAll('_', '-')}-${random}`

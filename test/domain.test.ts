@@ -1,26 +1,5 @@
 import { expect, test } from 'vitest'
-import { findTicket, isTicket, newVmId, parseCheckpointName, timestamp } from '../src/domain.ts'
-
-const projects = ['DROP', 'WEB_2']
-test.for<[string, (string | null)[], string | null]>([
-  ['the branch', ['DROP-2100-login'], 'DROP-2100'],
-  ['lower case', ['feature/drop-7'], 'DROP-7'],
-  ['an underscore before it', ['x_DROP-7'], 'DROP-7'],
-  ['a letter before it', ['XDROP-7'], null],
-  ['a digit before it', ['1DROP-7'], null],
-  ['every digit belongs to it', ['DROP-71'], 'DROP-71'],
-  ['too many digits', ['DROP-12345678'], null],
-  ['a letter after it', ['DROP-7a'], 'DROP-7'],
-  ['zero', ['DROP-0'], null],
-  ['a leading zero', ['DROP-07'], null],
-  ['another project', ['UTF-8'], null],
-  ['the branch before the title', ['DROP-1', 'DROP-2'], 'DROP-1'],
-  ['the title, when the branch has none', ['main', 'DROP-2: x'], 'DROP-2'],
-  ['the body last', [null, '', 'see WEB_2-3'], 'WEB_2-3'],
-  ['the first one', ['DROP-5 and DROP-4'], 'DROP-5'],
-])('%s', ([, texts, expected]) => expect(findTicket(texts, projects)).toBe(expected))
-
-test('without projects there are no tickets', () => expect(findTicket(['DROP-1'], [])).toBeNull())
+import { isTicket, newVmId, parseCheckpointName, timestamp } from '../src/domain.ts'
 
 test.for<[string, boolean]>([
   ['DROP-1', true],

@@ -69,19 +69,39 @@ There are two files. The operator's file says where GitHub, Jira and the hypervi
 \`\`\`yaml
 # yaml-language-server: $schema=docs/config.schema.json
 jiraHost: example.atlassian.net
-jiraProjects: [DROP, WEB]
+githubRepositories: [acme/shop, acme/api]
+jiraProjects: [DROP, WEB:acme/api]
 port: 8080
 \`\`\`
 
-The bot needs at least one side. GitHub is complete with \`appId\`, \`webhookSecret\` and \`privateKey\` or \`privateKeyPath\`, or with \`githubToken\` alone. Jira is complete with \`jiraHost\`, \`jiraEmail\` and \`jiraApiToken\`. \`jiraProjects\` is always required. The bot does not start while a side is incomplete.
+The bot needs at least one side. GitHub is complete with \`githubRepositories\` and either \`githubToken\` or \`appId\`, \`webhookSecret\` and \`privateKey\` or \`privateKeyPath\`. Jira is complete with \`jiraHost\`, \`jiraEmail\` and \`jiraApiToken\`. \`jiraProjects\` is always required. The bot does not start while a side is incomplete.
 
 ${Object.entries(groups)
   .map(([title, rows]) => `### ${title}\n\n${settingsTable(rows)}`)
   .join('\n\n')}
 
+## Which ticket, which repository
+
+**Repositories.** Only repositories in \`githubRepositories\` act; events of all others are ignored, and installations of the App that other owners make are refused. \`acme/*\` lets in all of an owner.
+
+**Projects.** A repository acts only on tickets of the projects that it serves: it neither links, commands, checkpoints, starts, stops nor deletes others, not even with \`--force\`.
+
+| \`githubRepositories\` | \`jiraProjects\` | DROP is served by |
+| --- | --- | --- |
+| \`[acme/shop, acme/api]\` | \`[DROP]\` | acme/shop and acme/api |
+| \`[acme/shop, acme/api]\` | \`['DROP:acme/shop', 'WEB:acme/api']\` | acme/shop |
+| \`[acme/*]\` | \`['DROP:acme/shop+acme/api']\` | acme/shop and acme/api |
+| \`[acme/*, acme/shop]\` | \`[DROP]\` | acme/shop |
+| \`[acme/*]\` | \`[DROP]\` | nothing: the bot does not start |
+| \`[acme/*]\` | \`['DROP:acme/*']\` | every repository of acme, with a warning: whoever may create one there can command the tickets |
+
+A repository that was renamed is still the one that is listed, as long as its owner is the same and the bot met it under that name. Write the new name all the same.
+
+**Tickets.** A pull request is about the first key of such a project in its branch, or else in its title, in any case. The description names nothing. Before a key stands no letter or digit, and after it no letter or digit, and no point with a digit: \`core-js-3.30.1\` is a version, and \`DROP-7a\` is not DROP-7. A push is about the key in its branch. Branches that begin with \`dependabot/\`, \`renovate/\`, \`revert-<number>-\` or \`gh-readonly-queue/\` are about no ticket, whatever the title says. When a Jira issue was moved, its previous key still counts, where the repository serves the new project too.
+
 ## The repository's file
 
-\`${REPOSITORY_FILE}\` on the default branch: a pull request cannot change the rules that it is judged by. The bot reads a new version after each push to the default branch, and at least every five minutes while something happens in the repository. Every setting is optional.
+\`${REPOSITORY_FILE}\` on the default branch: a pull request cannot change the rules that it is judged by. It narrows what the operator allows, and never widens it: projects, assignees and checkpoints are at most the operator's, sizes are within the runner's limits, and a rule for a command is required besides write access. The bot reads a new version after each push to the default branch, and at least every five minutes while something happens in the repository. Every setting is optional.
 
 \`\`\`yaml
 # yaml-language-server: $schema=docs/agent-swarm.schema.json
@@ -95,5 +115,5 @@ ${table([['Setting', 'Value', 'Meaning', 'Example'], ...repositoryRows(toSchema(
 
 A file with an error has no effect: the previous version stays in effect, or the defaults when there was none. The errors appear in the status comments on the repository's pull requests and in the bot's log.
 
-**Tickets.** A pull request follows the file of its repository. A ticket with pull requests follows the file of the newest one's repository. A ticket without a pull request follows the repository whose file lists its project under \`projects\` (the first by name when several do), and otherwise the bot's own configuration.
+**Whose file.** A pull request follows the file of its repository. A ticket with pull requests follows the file of the newest one's repository. A ticket without a pull request follows the repository that serves its project and whose file lists it under \`projects\` (the first by name when several do), and otherwise the bot's own configuration.
 `

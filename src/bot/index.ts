@@ -1,6 +1,7 @@
 /** Wires the bot: the server listens first, and whatever is slow to load or far away comes after. */
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
+import { servingWarnings } from '../config/serving.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Failure } from '../schema/failure.ts'
@@ -16,6 +17,7 @@ import { openOperator } from './http/operator.ts'
 import { openServer } from './http/server.ts'
 import { decide } from './inbox/decide.ts'
 import { openInbox } from './inbox/inbox.ts'
+import { openLinkCheck } from './inbox/recheck-links.ts'
 import { openJira } from './jira/client.ts'
 import { jiraLane } from './jira/events.ts'
 import { isGateway } from './jira/gateway.ts'
@@ -51,7 +53,7 @@ export const startBot = async (
   { runnerToken = null, show = null, clock = Date.now }: BotOptions = {},
 ): Promise<Bot> => {
   const isDryRun = show !== null
-  const token = requireConfigured(config, runnerToken)
+  const token = await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
   const path = join(config.home, 'bot.db')
   const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
@@ -67,6 +69,7 @@ export const startBot = async (
   const rules = openRepositoryRules({
     ...{ store, clock, log },
     standard: standardRules(config),
+    serving: config.serving,
     clientFor: octokitFor,
     onProblems: async repo => {
       await store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage))
@@ -126,8 +129,13 @@ export const startBot = async (
   late.inbox = inbox
   const operator = await openOperator({ home: config.home, store, onReplay: inbox.nudge, log })
   reportCredentials(github, jira, clock, log)
+  for (const warning of servingWarnings(config.serving)) log.warn(warning)
   const schedule = openSchedule(
-    scheduleRows({ config, store, github, jira, ...rules, lookAfterRunners: runnerApi.look, nudgeInbox, clock, log }),
+    scheduleRows({
+      ...{ config, store, github, jira, ...rules, nudgeInbox, clock, log },
+      lookAfterRunners: runnerApi.look,
+      checkLinks: openLinkCheck({ ...decideContext, nudgePublisher, log }),
+    }),
     { clock, log },
   )
   log.info({ url: server.url, github: hasGitHub, jira: jira !== null }, 'the bot is up')

@@ -1,17 +1,29 @@
 /** What must be true before a bot starts. */
 import { chmodSync, mkdirSync } from 'node:fs'
-import type { Config } from '../config/config.ts'
+import { type Config, REPOSITORIES_MISSING } from '../config/config.ts'
 import { fail } from '../errors.ts'
 import { findBot } from './http/operator.ts'
+import { knownRepositories } from './known-repositories.ts'
+
+/** What a problem's sentence does not say: the list of repositories to paste, filled with those that are known. */
+const toPaste = async (config: Config): Promise<string[]> => {
+  if (!config.botProblems.includes(REPOSITORIES_MISSING)) return []
+  const known = await knownRepositories(config)
+  if (known.length === 0) return []
+  return [
+    `These are known. Remove what shall not act on tickets, and paste the line into config.yaml, or set the variable:\n      githubRepositories: [${known.join(', ')}]\n      GITHUB_REPOSITORIES=${known.join(',')}`,
+  ]
+}
 
 /** The runners' token. Throws `not-configured` with everything that is missing. */
-export const requireConfigured = ({ botProblems, runnerToken }: Config, givenToken: string | null): string => {
+export const requireConfigured = async (config: Config, givenToken: string | null): Promise<string> => {
+  const { botProblems, runnerToken } = config
   const token = givenToken ?? runnerToken
   if (botProblems.length === 0 && token !== null) return token
   const missing = token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: without it, runners cannot connect.'] : []
   throw fail(
     'not-configured',
-    `starting the bot:\n${[...botProblems, ...missing].map(problem => `  - ${problem}`).join('\n')}`,
+    `starting the bot:\n${[...botProblems, ...missing, ...(await toPaste(config))].map(problem => `  - ${problem}`).join('\n')}`,
     botProblems.length > 0
       ? 'Set it up step by step: agent-swarm init'
       : 'Set the same token for bot and runner, for example from: openssl rand -hex 32. On one host, agent-swarm up needs none.',

@@ -20,6 +20,7 @@ const KNOWLEDGE_MS = 90 * DAY_MS
 /** Payloads of deliveries without an effect are kept for a replay, up to this many bytes. */
 export const KEPT_PAYLOADS = 64 * 1024 * 1024
 const SCHEDULED_EVERY_MS = 5_000
+const LINKS_EVERY_MS = 60_000
 export const CATCHING_UP = 'catching up'
 
 type Context = {
@@ -30,6 +31,8 @@ type Context = {
   rulesOf: (repo: string) => Promise<Rules>
   rulesChanged: (repo: string) => Promise<void>
   lookAfterRunners: () => Promise<void>
+  /** Drops links between pull requests and tickets that the rules do not allow; does nothing after that. */
+  checkLinks: (signal: AbortSignal) => Promise<void>
   /** There is something in the inbox. */
   nudgeInbox: () => void
   clock: Clock
@@ -70,7 +73,7 @@ const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean 
 }
 
 export const scheduleRows = (context: Context): ScheduleRow[] => {
-  const { config, store, github, lookAfterRunners, nudgeInbox, clock, log } = context
+  const { config, store, github, lookAfterRunners, checkLinks, nudgeInbox, clock, log } = context
   const all = polls(context)
   const redeliver = github === null ? [] : [openRedeliver({ github, store, clock, log })]
   const steps = [
@@ -79,6 +82,7 @@ export const scheduleRows = (context: Context): ScheduleRow[] => {
   ]
   return [
     { name: 'looking after runners', every: LOOK_MS, run: lookAfterRunners },
+    ...(github === null ? [] : [{ name: 'checking links', every: LINKS_EVERY_MS, run: checkLinks, atStart: true }]),
     {
       name: 'accepting scheduled deliveries',
       every: SCHEDULED_EVERY_MS,

@@ -220,7 +220,10 @@ const setUpCommands = {
         values: ['token', 'new-app', 'app', 'none'],
       },
       'github-token-file': secretFile('a personal token', 'GITHUB_TOKEN'),
-      'github-repositories': valued('LIST', 'The repositories to watch, for example acme/shop,acme/web.'),
+      'github-repositories': valued(
+        'LIST',
+        'The repositories that may act on tickets, for example acme/shop,acme/web.',
+      ),
       'github-api-url': valued('URL', 'The API address of GitHub Enterprise Server.'),
       'public-url': valued('URL', 'With --github new-app: the address at which GitHub reaches the bot.'),
       organization: valued('NAME', 'With --github new-app: the organization that owns the App. Default: your account.'),
@@ -234,7 +237,10 @@ const setUpCommands = {
       'jira-host': valued('NAME', 'The site, for example example.atlassian.net.'),
       'jira-email': valued('ADDRESS', 'The account of the API token.'),
       'jira-token-file': secretFile('the API token', 'JIRA_API_TOKEN'),
-      'jira-projects': valued('LIST', 'The projects whose tickets get machines, for example DROP,WEB.'),
+      'jira-projects': valued(
+        'LIST',
+        'The projects whose tickets get machines, for example DROP,WEB; with the repositories that serve one, DROP:acme/shop+acme/api.',
+      ),
       'jira-assignees': valued('WHO', 'Whose tickets get machines: me, any, or account ids.'),
       'jira-webhook-secret-file': secretFile('the secret of the Jira webhook', 'JIRA_WEBHOOK_SECRET'),
       provider,

@@ -11,10 +11,9 @@ const assigneeText = ({ assignees, jira }: Config): string => {
 
 const githubText = ({ github, pollSeconds }: Config): string => {
   if (github === null) return 'GitHub: not connected'
+  const watched = github.repositories.join(', ')
   if (github.via === 'app')
-    return `GitHub: App ${github.appId} by webhooks. https://<your address>/api/github/webhooks must lead to this bot`
-  const { repositories } = github
-  const watched = repositories.length > 0 ? repositories.join(', ') : 'the 20 repositories with the latest pushes'
+    return `GitHub: App ${github.appId} by webhooks, for ${watched}. https://<your address>/api/github/webhooks must lead to this bot`
   return `GitHub: ${watched}, polled every ${pollSeconds} s`
 }
 

@@ -8,6 +8,7 @@ import type { Setting } from '../schema/forms.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
 import { configFileIn, homeIn } from './home.ts'
 import { secretFileFault } from './secret-file.ts'
+import { projectKeys, readServing, type Serving, servingProblems } from './serving.ts'
 import { type PlainValues, plainSettings, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
@@ -22,6 +23,8 @@ type Derived = {
   /** The largest size that a repository may ask for. */
   limits: MachineSize
   projects: readonly string[]
+  /** Which repositories may act, and on which projects. */
+  serving: Serving
   assignees: 'me' | 'any' | readonly string[]
   /** Jira accounts that may command on every ticket. */
   jiraCommanders: readonly string[]
@@ -56,12 +59,15 @@ export const readCandidate = (content: string): Promise<Config> => {
   return readConfig({}, Object.fromEntries(Object.entries(process.env).filter(([name]) => !names.has(name))), content)
 }
 
+export const REPOSITORIES_MISSING =
+  'GITHUB_REPOSITORIES is missing. List the repositories that may act on tickets, for example GITHUB_REPOSITORIES=acme/shop,acme/api.'
+
 /** What the bot lacks when both sides are missing, or has no projects. */
 const missingSides = ({ github, jira, projects }: Pick<Config, 'github' | 'jira' | 'projects'>): string[] => {
   if (github === null && jira === null)
     return [
       'Neither GitHub nor Jira is configured. GitHub needs APP_ID, PRIVATE_KEY (or PRIVATE_KEY_PATH) and WEBHOOK_SECRET, or a ' +
-        'GITHUB_TOKEN; Jira needs JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN and JIRA_PROJECTS, and JIRA_WEBHOOK_SECRET for its webhook.',
+        'GITHUB_TOKEN, and GITHUB_REPOSITORIES; Jira needs JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN and JIRA_PROJECTS, and JIRA_WEBHOOK_SECRET for its webhook.',
     ]
   return projects.length > 0
     ? []
@@ -70,14 +76,22 @@ const missingSides = ({ github, jira, projects }: Pick<Config, 'github' | 'jira'
       ]
 }
 
+/** What keeps repositories from acting on tickets. Nothing is said twice: without a list, no project is served. */
+const missingRepositories = ({ github, serving }: Pick<Config, 'github' | 'serving'>): string[] => {
+  if (github === null) return []
+  return github.repositories.length > 0 ? servingProblems(serving) : [REPOSITORIES_MISSING]
+}
+
 /** Both sides, and what keeps the bot from starting. */
 const readSides = (values: Values) => {
   const incomplete: string[] = []
-  const projects = (values.read('jiraProjects') ?? []).map(key => key.toUpperCase())
-  const sides = { github: readGitHub(values, incomplete), jira: readJira(values, incomplete), projects }
-  const { github, jira } = sides
-  const missing = github === null && jira === null && incomplete.length > 0 ? [] : missingSides(sides)
-  return { ...sides, botProblems: [...incomplete, ...missing] }
+  const entries = values.read('jiraProjects') ?? []
+  const github = readGitHub(values, incomplete)
+  const projects = projectKeys(entries)
+  const serving = readServing(github?.repositories ?? [], entries)
+  const sides = { github, jira: readJira(values, incomplete), projects, serving }
+  const missing = github === null && sides.jira === null && incomplete.length > 0 ? [] : missingSides(sides)
+  return { ...sides, botProblems: [...incomplete, ...missing, ...missingRepositories(sides)] }
 }
 
 const readSizes = (values: Values): Pick<Config, 'size' | 'limits'> => {

@@ -12,10 +12,10 @@ import {
   listOf,
   oneOf,
   originUrl,
-  projectKey,
-  repositoryName,
+  repositoryPattern,
   type Setting,
   type SettingValues,
+  servedProject,
   text,
 } from '../schema/forms.ts'
 
@@ -58,15 +58,15 @@ const githubToken = {
     example: 'github_pat_…',
     secret: true,
   },
-  githubRepositories: {
-    env: 'GITHUB_REPOSITORIES',
-    form: listOf(repositoryName),
-    says: "The repositories to poll. By default, the 20 with the latest pushes among those that the token's user may push to.",
-    example: ['acme/shop', 'acme/web'],
-  },
 } as const satisfies Record<string, Setting>
 
-const githubApi = {
+const githubBoth = {
+  githubRepositories: {
+    env: 'GITHUB_REPOSITORIES',
+    form: listOf(repositoryPattern),
+    says: 'The repositories that may act on tickets, required with GitHub: events of all others are ignored. `acme/*` lets in all of an owner; these serve only the projects whose entry in `jiraProjects` names them. With a token, the 20 of them that were pushed to last are polled.',
+    example: ['acme/shop', 'acme/web'],
+  },
   githubApiUrl: {
     env: 'GITHUB_API_URL',
     form: originUrl,
@@ -97,9 +97,9 @@ const jira = {
   },
   jiraProjects: {
     env: 'JIRA_PROJECTS',
-    form: listOf(projectKey),
-    says: 'The keys of the projects whose tickets get machines. The bot needs it even with GitHub alone: nothing else counts as a ticket.',
-    example: ['DROP', 'WEB'],
+    form: listOf(servedProject),
+    says: 'The keys of the projects whose tickets get machines. The bot needs it even with GitHub alone: nothing else counts as a ticket. `DROP:acme/shop+acme/api` names the repositories that serve the project; without them, those that `githubRepositories` lists by their full name serve it. A repository can do nothing to tickets of a project that it does not serve. `DROP:acme/*` works, with a warning: everybody who may create a repository there could command the tickets.',
+    example: ['DROP:acme/shop+acme/api', 'WEB'],
   },
   jiraWebhookSecret: {
     env: 'JIRA_WEBHOOK_SECRET',
@@ -243,7 +243,7 @@ const sizes = {
 /** Those that Config has under their own names, as they are. */
 export const plainSettings = { ...processes, ...machines }
 export type PlainValues = SettingValues<typeof plainSettings>
-const general = { ...githubApp, ...githubToken, ...githubApi, ...jira, ...plainSettings, ...sizes }
+const general = { ...githubApp, ...githubToken, ...githubBoth, ...jira, ...plainSettings, ...sizes }
 export type SettingName = keyof typeof general
 export type GeneralValues = SettingValues<typeof general>
 
@@ -255,7 +255,7 @@ const providerGroups: [title: string, rows: Readonly<Record<string, Setting>>][]
 export const groups: Readonly<Record<string, Readonly<Record<string, Setting>>>> = {
   'GitHub, by an App': githubApp,
   'GitHub, by a token': githubToken,
-  'GitHub, both ways': githubApi,
+  'GitHub, both ways': githubBoth,
   Jira: jira,
   'Bot and runner': processes,
   Machines: { ...machines, ...sizes },

@@ -9,13 +9,15 @@ export type AppSettings = {
   appId: number
   privateKey: string
   webhookSecret: string
+  /** `acme/shop` or `acme/*` each. */
+  repositories: readonly string[]
   apiUrl: string | null
 }
 /** A personal token, with polling: for bots that GitHub cannot reach. */
 export type TokenSettings = {
   via: 'token'
   token: string
-  /** `owner/name` each; empty: the 20 with the latest pushes among those that the token's user may push to. */
+  /** As of the App. */
   repositories: readonly string[]
   apiUrl: string | null
 }
@@ -35,18 +37,21 @@ const MIN_SECRET_LENGTH = 16
 
 /** Null when it is not configured, or not completely: then `problems` gets a sentence for each missing value. */
 export const readGitHub = (values: Values, problems: string[]): AppSettings | TokenSettings | null => {
-  const apiUrl = values.read('githubApiUrl')
+  const both = { repositories: values.read('githubRepositories') ?? [], apiUrl: values.read('githubApiUrl') }
   // An App that is configured in part is completed or removed; a token does not replace its missing values.
   const appSettings = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as const
-  if (appSettings.some(values.isGiven)) return readApp(values, problems, apiUrl)
+  if (appSettings.some(values.isGiven)) return readApp(values, problems, both)
   if (!values.isGiven('githubToken')) return null
   const token = values.read('githubToken')
   if (token === null) problems.push('GitHub: GITHUB_TOKEN is empty. Set a token, or remove the setting.')
-  const repositories = values.read('githubRepositories') ?? []
-  return token === null ? null : { via: 'token', token, repositories, apiUrl }
+  return token === null ? null : { via: 'token', token, ...both }
 }
 
-const readApp = (values: Values, problems: string[], apiUrl: string | null): AppSettings | null => {
+const readApp = (
+  values: Values,
+  problems: string[],
+  both: Pick<AppSettings, 'repositories' | 'apiUrl'>,
+): AppSettings | null => {
   const appId = values.read('appId')
   if (appId === null) problems.push("GitHub: APP_ID is missing. Find it on the App's settings page.")
   const webhookSecret = values.read('webhookSecret')
@@ -57,7 +62,7 @@ const readApp = (values: Values, problems: string[], apiUrl: string | null): App
   const privateKey = readPrivateKey(values, problems)
   return webhookSecret === null || privateKey === null || appId === null
     ? null
-    : { via: 'app', appId, privateKey, webhookSecret, apiUrl }
+    : { via: 'app', appId, privateKey, webhookSecret, ...both }
 }
 
 /** PEM text. In the environment it may be PEM on one line with `\n`, or base64 of PEM, as Probot accepts it too. */

@@ -53,6 +53,18 @@ export const repositoryName = pattern(
   new RegExp(`^${GITHUB_LOGIN}/[A-Za-z0-9._-]{1,100}$`),
   'is not a repository (write owner/name)',
 )
+/** One repository, or with `*` all of an owner. */
+export const repositoryPattern = pattern(
+  new RegExp(`^${GITHUB_LOGIN}/(\\*|[A-Za-z0-9._-]{1,100})$`),
+  'is not a repository (write owner/name, or owner/* for all of an owner)',
+)
+/** A project, perhaps with the repositories that serve it. */
+export const servedProject = pattern(
+  new RegExp(
+    `^[A-Za-z][A-Za-z0-9_]{1,9}(:${GITHUB_LOGIN}/(\\*|[A-Za-z0-9._-]{1,100})(\\+${GITHUB_LOGIN}/(\\*|[A-Za-z0-9._-]{1,100}))*)?$`,
+  ),
+  'is not a Jira project key (for example DROP), nor one with its repositories (DROP:acme/shop+acme/api)',
+)
 export const accountId = pattern(/^[A-Za-z0-9:_.@-]{1,128}$/, 'is not a Jira account id')
 export const email = pattern(/^[^\s@]+@[^\s@]+$/, 'is not an e-mail address')
 export const assignees = v.union(

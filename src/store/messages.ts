@@ -50,3 +50,7 @@ export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket
   key: `jira-link:${repo}:${number}`,
   body: { kind: 'jira-link', ticket, pullRequest: { repo, number } },
 })
+export const unlinkedMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
+  key: `unlinked:${repo}:${number}:${ticket}`,
+  body: { kind: 'unlinked', ticket, pullRequest: { repo, number } },
+})

@@ -210,6 +210,8 @@ export type MessageBody =
   | { kind: 'jira-note'; ticket: Ticket; about: string; note: JiraNote }
   /** That an action has waited for a runner for a while, and then that it does no longer. `action`: its id. */
   | { kind: 'jira-waiting'; ticket: Ticket; action: string }
+  /** The status comment of the ticket on a pull request that is no longer linked to it. */
+  | { kind: 'unlinked'; ticket: Ticket; pullRequest: PullRequestRef }
   /** The link from the ticket to its pull request. */
   | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */
@@ -328,11 +330,14 @@ export type PullRequestLink = PullRequestRef & {
 export type KnownPullRequest = PullRequestLink & { decided: { state: PullRequestState; at: number } | null }
 type PullRequests = {
   link(link: PullRequestLink): Promise<void>
+  /** A status comment there says so. That the ticket had a pull request stays known. */
   unlink(pullRequest: PullRequestRef): Promise<void>
   get(pullRequest: PullRequestRef): Promise<KnownPullRequest | null>
   /** By repository, then number. */
   ofTicket(ticket: Ticket): Promise<KnownPullRequest[]>
   ticketsIn(repo: string): Promise<Ticket[]>
+  /** By repository, then number. */
+  all(): Promise<KnownPullRequest[]>
   /** The commit of a fork on which commands may act. */
   allowedCommit(pullRequest: PullRequestRef): Promise<string | null>
 }
@@ -340,8 +345,10 @@ type PullRequests = {
 /** `good`: the last content without an error; null when there is none. */
 export type RepositoryFile = { etag: string | null; good: string | null; problems: string[]; checkedAt: number }
 type Repositories = {
-  /** Whether this is the repository's name, as far as known. `id` is GitHub's number. */
-  isNamed(id: number, repo: string): Promise<boolean>
+  /** The repository's name, as far as known. `id` is GitHub's number. */
+  nameOf(id: number): Promise<string | null>
+  /** This name, and the others that its repository has or had under the same owner. */
+  namesOf(repo: string): Promise<string[]>
   /**
    * Records GitHub's number and current name. Under a new name, what is known of the repository goes along; what is known of
    * another one that had this name before is dropped.

@@ -213,6 +213,7 @@ test('a bot that cannot reach GitHub and Jira is healthy, and can be closed', as
       APP_ID: '7',
       PRIVATE_KEY: stage.github.app.privateKey,
       WEBHOOK_SECRET: 'a secret',
+      GITHUB_REPOSITORIES: 'acme/shop',
       GITHUB_API_URL: `http://127.0.0.1:${port}`,
       JIRA_HOST: `http://127.0.0.1:${port}`,
     }),

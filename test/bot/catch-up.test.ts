@@ -132,13 +132,13 @@ test('the merge of a pull request that nobody reported is found', async () => {
   expect(await states()).toEqual(['delete pending'])
 })
 
-test('a pull request that was reopened starts its machine', async () => {
-  await machine({ status: 'stopped' })
+test('a pull request that was reopened starts the machine that its close stopped', async () => {
+  await machine()
   const number = await pullRequest()
   await desk.github.close(number)
   await desk.decided()
   await missed(() => desk.github.reopen(number))
-  expect(await states()).toEqual(['start pending'])
+  expect(await states()).toEqual(['stop pending', 'start pending'])
 })
 
 test('what a person did by hand later wins', async () => {

@@ -3,7 +3,13 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
-import { checkApp, checkToken, checkTokenRepositories, readManifest } from '../../src/bot/github/check.ts'
+import {
+  checkApp,
+  checkAppRepositories,
+  checkToken,
+  checkTokenRepositories,
+  readManifest,
+} from '../../src/bot/github/check.ts'
 import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
 import type { AppSettings, Config, JiraSettings } from '../../src/config/config.ts'
@@ -51,13 +57,10 @@ describe('GitHub', () => {
         'ok: acme/shop can be read and written',
       ])
     })
-    test('without a list, the watched repositories are named', async () => {
-      expect(textsOf((await check('token-dev', [])).repositories)).toEqual([
-        'ok: the repositories with the newest pushes are watched: acme/shop',
-      ])
-      answerOnce(/^GET \/user\/repos/, [])
-      expect(complaintsOf((await check('token-dev', [])).repositories)).toEqual([
-        'error: the token may push to no repository',
+    test('of a *, the repositories that are polled are named', async () => {
+      expect(textsOf((await check('token-dev', ['acme/*'])).repositories)).toEqual(['ok: acme/* is acme/shop'])
+      expect(complaintsOf((await check('token-dev', ['evil/*'])).repositories)).toEqual([
+        'error: the token reaches no repository of evil',
       ])
     })
     test('unknown to GitHub', async () => {
@@ -116,11 +119,11 @@ describe('GitHub', () => {
       )
       const [named] = (await check('token-dev')).repositories
       expect(named).toMatchObject({ status: 'error', remedy: expect.stringContaining('"Configure SSO"') })
-      answerOnce(/^GET \/user\/repos/, [{ full_name: 'dev/notes', permissions: { push: true } }], {
+      answerOnce(/^GET \/user\/repos\?per_page=1$/, [], {
         'x-github-sso': 'partial-results; organizations=21955855,20582480',
       })
-      expect(textsOf((await check('token-dev', [])).repositories)).toEqual([
-        'ok: the repositories with the newest pushes are watched: dev/notes',
+      expect(textsOf((await check('token-dev', ['acme/*'])).repositories)).toEqual([
+        'ok: acme/* is acme/shop',
         'warning: the repositories of an organization are hidden from this token',
       ])
     })
@@ -148,7 +151,14 @@ describe('GitHub', () => {
   describe('an App', () => {
     const check = (changes: Partial<AppSettings> = {}) => {
       const { id: appId, privateKey } = github.app
-      const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url } as const
+      const settings = {
+        via: 'app',
+        appId,
+        privateKey,
+        webhookSecret: WEBHOOK_SECRET,
+        repositories: ['acme/shop'],
+        apiUrl: github.url,
+      } as const
       const config = configWith({ github: { ...settings, ...changes } })
       return checkApp(config)
     }
@@ -179,6 +189,17 @@ describe('GitHub', () => {
         'ok: the App has the permissions and events that it needs',
         'ok: the webhook of the App points to https://swarm.example.org/api/github/webhooks',
         'ok: the App is installed on acme, for all repositories',
+      ])
+    })
+    test('which of the listed repositories it reaches', async () => {
+      const { id: appId, privateKey } = github.app
+      const repositories = ['acme/shop', 'acme/none', 'acme/*']
+      const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories } as const
+      const config = configWith({ github: { ...settings, apiUrl: github.url } })
+      expect(textsOf(await checkAppRepositories(config))).toEqual([
+        'ok: acme/shop is reached',
+        'error: the App reaches no repository acme/none',
+        'ok: acme/* is acme/shop',
       ])
     })
     test('a malformed key, and the key of another App', async () => {

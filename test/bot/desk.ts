@@ -10,6 +10,7 @@ import { jiraLane } from '../../src/bot/jira/events.ts'
 import { openJiraPoll } from '../../src/bot/jira/poll.ts'
 import { standardRules } from '../../src/bot/rules/repository-file.ts'
 import { openRepositoryRules } from '../../src/bot/rules/repository-rules.ts'
+import { projectKeys, readServing } from '../../src/config/serving.ts'
 import { openLog } from '../../src/log.ts'
 import type { Environment } from '../../src/schema/environment.ts'
 import type { ManualOperation } from '../../src/schema/runner-protocol.ts'
@@ -29,19 +30,25 @@ export const tickets = (count: number, project = 'DROP'): Record<string, string>
 export const openDesk = async ({
   people = { dev: 'push' } as Record<string, Permission | null>,
   issues = tickets(1),
-  projects = ['DROP'],
+  /** As in JIRA_PROJECTS. */
+  projects: entries = ['DROP'],
+  /** As in GITHUB_REPOSITORIES. */
+  repositories = ['acme/shop'],
+  /** Repositories of GitHub besides acme/shop. */
+  more = [] as string[],
   jiraCommanders = [] as string[],
   clock = Date.now as () => number,
   before = async (_github: GitHubStandIn, _jira: JiraStandIn): Promise<void> => {},
 } = {}) => {
-  const github = await startGitHub({ people })
+  const github = await startGitHub({ people, more })
   const jira = await startJira({ issues })
   await before(github, jira)
   const log = openLog('silent')
+  const projects = projectKeys(entries)
   const store = openStore(':memory:', clock)
   const { id: appId, privateKey } = github.app
   const githubClient = await openGitHub(
-    { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url },
+    { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories, apiUrl: github.url },
     {
       ...{ log, paced: false },
       repositories: store.repositories,
@@ -61,6 +68,7 @@ export const openDesk = async ({
     ...{ store, clock, log, clientFor: octokitFor },
     onProblems: async repo => store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage)),
     standard: standardRules({ projects, assignees: 'me', jiraCommanders }),
+    serving: readServing(repositories, entries),
   })
   const context = {
     ...{ store, jira: jiraClient, github: githubClient, hasGitHub: true, octokitFor, ...rules, explain: true, clock },

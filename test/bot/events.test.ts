@@ -119,7 +119,7 @@ describe('payloads of GitHub that were not recorded', () => {
       pullRequest('closed', { merged: true }, 'other'),
       { event: { fromFork: true } },
     ],
-    ['no description', 'pull_request', pullRequest('opened', { body: null }), { event: { body: '' } }],
+    ['no description', 'pull_request', pullRequest('opened', { body: null }), { event: { change: 'opened' } }],
     [
       'made a draft',
       'pull_request',

@@ -9,7 +9,7 @@ const MUTATIONS = 250
 let desk: Desk
 beforeAll(async () => {
   desk = await openDesk()
-  // DROP-1 runs and has an open pull request, DROP-2 is stopped and has one, the one of DROP-3 is merged.
+  // DROP-1 runs and has an open pull request, the close of its own stopped DROP-2, the one of DROP-3 is merged.
   for (const [n, branch] of ['drop-1', 'drop-2', 'drop-3'].entries()) {
     await desk.github.push(branch)
     expect(await desk.github.open(branch, branch)).toBe(n + 1)
@@ -17,8 +17,11 @@ beforeAll(async () => {
   await desk.decided()
   await desk.github.api('acme', 'PUT', `/repos/${desk.github.repo}/pulls/3/merge`, {})
   await desk.machine('DROP-1')
-  await desk.machine('DROP-2', { status: 'stopped' })
+  await desk.machine('DROP-2')
   await desk.machine('DROP-3')
+  await desk.github.close(2)
+  await desk.decided()
+  await desk.github.api('acme', 'PATCH', `/repos/${desk.github.repo}/pulls/2`, { state: 'open' })
 })
 afterAll(() => desk.close())
 
@@ -44,11 +47,11 @@ test('recorded payloads that name no ticket do nothing', async () => {
   expect(await effectsOf(recorded)).toEqual([])
 })
 
-test('when all of them name a ticket, only a push, a reopening, a merge and a new comment do something', async () => {
+test('when all of them name a ticket, only a push, an opening, a merge and a new comment do something', async () => {
   expect(await effectsOf(temptations())).toEqual([
     'issue_comment created: checkpoint DROP-1',
     'pull_request closed: delete DROP-3',
-    'pull_request reopened: start DROP-2',
+    'pull_request opened: start DROP-2',
     'push: checkpoint DROP-1',
   ])
 })

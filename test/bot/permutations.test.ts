@@ -227,6 +227,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const context = {
     ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
     ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged, standard: rules, explain: true },
+    ...{ isListed: async () => true, isOwnerListed: () => true },
   }
 
   let machine: Machine = null

@@ -56,7 +56,7 @@ test('it asks, asks again after an error, shows no secret, and writes', async ()
       ['Your GitHub token', 'wrong-token'],
       ['Answer again?', ''],
       ['Your GitHub token', 'token-dev'],
-      ['be watched?', 'acme/shop'],
+      ['may act on tickets?', 'acme/shop'],
       ['reach Jira Cloud?', ''],
       ['The Jira site', ''],
       ['e-mail address', 'dev'],
@@ -85,7 +85,7 @@ test('a token without a scope is asked for again, and then written with the addr
   onTestFinished(() => void scopes.add('read:jira-work'))
   const { screen, code } = await runInit(
     [
-      ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev'], ['be watched?', 'acme/shop']),
+      ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev'], ['may act on tickets?', 'acme/shop']),
       ...steps(['reach Jira Cloud?', ''], ['The Jira site', jira.url], ['e-mail address', jira.me.emailAddress]),
       ...steps(['API token', token]),
       // Meanwhile the token gets the scope.
@@ -110,7 +110,7 @@ test('a token without a scope is asked for again, and then written with the addr
 test('Ctrl-C changes nothing', async () => {
   const { screen, code } = await runInit([
     ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev']),
-    { prompt: 'be watched?', text: '\u0003' },
+    { prompt: 'may act on tickets?', text: '\u0003' },
   ])
   expect(screen).toContain('agent-swarm init: cancelled; nothing was changed')
   expect([code, filesAtHome()]).toEqual([1, []])
@@ -124,7 +124,7 @@ test('existing settings are offered, and a no writes nothing', async () => {
     steps(
       ['reach GitHub?', ''],
       ['Your GitHub token', ''],
-      ['be watched?', ', acme/web'],
+      ['may act on tickets?', ', acme/web'],
       ['reach Jira Cloud?', ''],
       ['The keys of', ''],
       ['Which hypervisor?', ''],

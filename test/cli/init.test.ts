@@ -185,6 +185,28 @@ describe('without a terminal', () => {
     for (const secret of ['token-dev', jira.token]) expect(result.stdout + result.stderr).not.toContain(secret)
   })
 
+  test('an App without its list of repositories is incomplete, and a flag completes it', async () => {
+    const key = join(cli.home, 'key.pem')
+    writeFileSync(key, github.app.privateKey)
+    const environment = { GITHUB_API_URL: github.url, WEBHOOK_SECRET }
+    const words = ['--app-id', String(github.app.id), '--private-key-file', key, '--jira', 'none', '--github', 'app']
+    const projects = ['--jira-projects', 'drop:acme/shop+acme/*']
+    const without = await init([...words, ...projects], environment)
+    expect(without.stdout).toContain('✗ GitHub: GITHUB_REPOSITORIES is missing')
+    expect(without.stdout).toContain('Set GITHUB_REPOSITORIES, or give --github-repositories.')
+    expect([without.code, filesAtHome()]).toEqual([1, []])
+    const complete = await init([...words, ...projects, '--github-repositories', 'acme/shop'], environment)
+    expect(complete.stdout).toContain('✓ GitHub: acme/shop is reached')
+    expect(complete.stdout).toContain('! Configuration: JIRA_PROJECTS: every repository of acme serves DROP')
+    expect(complete.code).toBe(0)
+    expect(parse(readFile())).toMatchObject({
+      githubRepositories: ['acme/shop'],
+      jiraProjects: ['DROP:acme/shop+acme/*'],
+    })
+    const star = await init(['--github-repositories', 'acme/*', '--jira-projects', 'DROP'], environment)
+    expect(star.stdout).toContain('✗ Configuration: JIRA_PROJECTS: no repository serves DROP')
+  })
+
   test('without answers it names what to give', async () => {
     const result = await init([])
     expect(result).toMatchObject({ code: 1, stdout: expect.stringContaining('Neither GitHub nor Jira is configured') })
@@ -228,7 +250,7 @@ describe('without a terminal', () => {
 
 describe('an App that GitHub creates', () => {
   const begin = async (more: string[] = []) => {
-    const words = ['--github', 'new-app', '--public-url', 'https://swarm.example.org', '--jira-projects', 'DROP']
+    const words = ['--github', 'new-app', '--public-url', 'https://swarm.example.org', ...laptop]
     const run = start([...words, ...more], { GITHUB_API_URL: github.url })
     const page = await until('the address', () => run.output.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0])
     return { run, page }
@@ -274,6 +296,7 @@ describe('an App that GitHub creates', () => {
       appId: github.app.id,
       privateKeyPath: key,
       webhookSecret: WEBHOOK_SECRET,
+      githubRepositories: ['acme/shop'],
       githubApiUrl: github.url,
       jiraProjects: ['DROP'],
       provider: 'synthetic',

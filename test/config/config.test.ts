@@ -16,7 +16,7 @@ afterEach(() => rmSync(home, { recursive: true, force: true }))
 const read = (environment: Record<string, string> = {}, flags = {}) =>
   readConfig(flags, { AGENT_SWARM_HOME: home, ...environment })
 const KEY = '-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----'
-const github = { APP_ID: '1', PRIVATE_KEY: KEY, WEBHOOK_SECRET: 'hush' }
+const github = { APP_ID: '1', PRIVATE_KEY: KEY, WEBHOOK_SECRET: 'hush', GITHUB_REPOSITORIES: 'acme/shop' }
 const jira = {
   JIRA_HOST: 'example.atlassian.net',
   JIRA_EMAIL: 'me@example.org',
@@ -47,7 +47,14 @@ test('the private key may be base64, as Probot accepts it', async () => {
 test('both sides complete: no problems; the private key may be one line with \\n', async () => {
   const config = await read({ ...github, PRIVATE_KEY: KEY.replaceAll('\n', '\\n'), ...jira })
   expect(config.botProblems).toEqual([])
-  expect(config.github).toEqual({ via: 'app', appId: 1, privateKey: KEY, webhookSecret: 'hush', apiUrl: null })
+  expect(config.github).toEqual({
+    via: 'app',
+    appId: 1,
+    privateKey: KEY,
+    webhookSecret: 'hush',
+    repositories: ['acme/shop'],
+    apiUrl: null,
+  })
   expect(config.jira).toMatchObject({ url: 'https://example.atlassian.net' })
   expect(config.projects).toEqual(['DROP', 'WEB'])
 })
@@ -152,11 +159,11 @@ test('every mistake is reported at once, each with its place and what the value 
   expect(messages.sort()).toEqual([
     '--bot-url must be a host name or an https URL (http on loopback only), not "http://bot.example".',
     `--provider must be one of ${providerNames.join(', ')}, not "vmware".`,
-    'GITHUB_REPOSITORIES[1] is not a repository (write owner/name): "shop".',
+    'GITHUB_REPOSITORIES[1] is not a repository (write owner/name, or owner/* for all of an owner): "shop".',
     'JIRA_HOST must be a host name or an https URL (http on loopback only), not "http://jira.example".',
     'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent, not "loud".',
     'PORT must be a whole number from 0 to 65535, not "x".',
-    '~/config.yaml:1: jiraProjects[1] is not a Jira project key (for example DROP): 7.',
+    '~/config.yaml:1: jiraProjects[1] is not a Jira project key (for example DROP), nor one with its repositories (DROP:acme/shop+acme/api): 7.',
     '~/config.yaml:2: prot is not a setting; did you mean port?',
     '~/config.yaml:3: memoryMiB must be a whole number from 256 to 1048576, not "much".',
     '~/config.yaml:4: runnerToken must be text (in quotes if it looks like a number).',

@@ -115,7 +115,7 @@ test.concurrent('a laptop and two tokens', async context => {
   const up = run('laptop', {}, [
     ['reach GitHub?', ''],
     ['Your GitHub token', 'token-dev'],
-    ['be watched?', 'acme/shop'],
+    ['may act on tickets?', ''],
     ['reach Jira Cloud?', ''],
     ['The Jira site', ''],
     ['e-mail address', jira.me.emailAddress],
@@ -166,7 +166,9 @@ test.concurrent('an App and webhooks', async context => {
   const [, manifest = ''] = html.match(/name="manifest" value="(\{.*\})"/) ?? []
   const sent = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
   await fetch(sent.headers.get('location') ?? '', { redirect: 'manual' })
-  await up.says(/GitHub: App 7 by webhooks\. https:\S+ address>\/api\/github\/webhooks must lead to this bot/)
+  await up.says(
+    /GitHub: App 7 by webhooks, for acme\/shop\. https:\S+ address>\/api\/github\/webhooks must lead to this bot/,
+  )
   const [, url = ''] = await up.says(/listens on (\S+),/)
   // What stands between the public address and the bot.
   github.sendTo(url)

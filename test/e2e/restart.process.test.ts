@@ -79,6 +79,7 @@ describe('up', () => {
       APP_ID: '7',
       PRIVATE_KEY: privateKey,
       WEBHOOK_SECRET: 'x-secret',
+      GITHUB_REPOSITORIES: 'acme/shop',
       NODE_ENV: 'production',
     })
     expect((await fetch(`${url}/healthz`)).status).toBe(200)

@@ -133,10 +133,16 @@ test.for<[string, Partial<Rules>, string]>([
     { branches: ['feature/*'] },
     'This branch is not served here: `.github/agent-swarm.yml`',
   ],
-  ['no project is served', { projects: [] }, 'No project is served here: `.github/agent-swarm.yml`'],
+  ['no project is served', { projects: [] }, 'This repository serves no project: `JIRA_PROJECTS` of the bot'],
   ['another project', { projects: ['WEB'] }, 'This pull request names no ticket. Put its key (`WEB-123`)'],
 ])('why a pull request has no ticket: %s', ([, more, expected]) =>
   expect(answer('/swarm stop', facts(), { ...rules, ...more })).toContain(expected),
+)
+
+test.for(['revert-1-DROP-1', 'dependabot/npm/DROP-1'])('a pull request of the branch %s is about no ticket', branch =>
+  expect(answer('/swarm delete --force', facts({ now: pullRequestNow({ branch, title: 'DROP-1' }) }), rules)).toContain(
+    'Pull requests of bots, of dependencies or of a revert, are about no ticket.',
+  ),
 )
 
 test('somebody who is named in any case may, and only with write access', () => {

@@ -15,13 +15,33 @@ const opened = pullRequestEvent('opened')
 const reopened = pullRequestEvent('reopened')
 const closed = pullRequestEvent('closed')
 const stopped = { environment: environment('stopped') }
+const stoppedByClose = { ...stopped, stoppedByClose: true }
 const facts = (now: Partial<PullRequestNow>, more: Partial<Facts['pull-request']> = {}) =>
   pullRequestFacts({ now: pullRequestNow(now), ...more })
 const others = [{ repo: 'acme/shop', number: 2 }]
 
 test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
   ['opened', opened, facts({}), 'ignored: linked to DROP-1; nothing to do'],
-  ['reopened while the machine is stopped', reopened, facts({}, stopped), 'start DROP-1'],
+  ['reopened after a close stopped the machine', reopened, facts({}, stoppedByClose), 'start DROP-1'],
+  ['opened in place of one whose close stopped it', opened, facts({}, stoppedByClose), 'start DROP-1'],
+  [
+    'ready for review in place of one whose close stopped it',
+    pullRequestEvent('ready_for_review'),
+    facts({}, stoppedByClose),
+    'start DROP-1',
+  ],
+  [
+    'edited while the machine is stopped',
+    pullRequestEvent('edited'),
+    facts({}, stoppedByClose),
+    'ignored: linked to DROP-1; nothing to do',
+  ],
+  [
+    'reopened while the machine is stopped for another reason',
+    reopened,
+    facts({}, stopped),
+    'ignored: linked to DROP-1; nothing to do',
+  ],
   [
     'reopened, and closed since, which was decided',
     reopened,
@@ -58,7 +78,7 @@ test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
   [
     'reopened before somebody stopped the machine',
     reopened,
-    facts({}, { ...stopped, laterRequest: { who: 'dev', kind: 'stop' } }),
+    facts({}, { ...stoppedByClose, laterRequest: { who: 'dev', kind: 'stop' } }),
     'ignored: dev requested stop after that',
   ],
   ['closed, and open again since', closed, facts({}), 'ignored: the pull request is open again'],
@@ -97,7 +117,7 @@ test.for<[string, EventOf<'pull-request'>, Facts['pull-request'], string]>([
     'no ticket',
     pullRequestEvent('closed', { branch: 'x' }),
     facts({ state: 'merged', branch: 'x' }),
-    'ignored: no ticket in the branch, the title or the description',
+    'ignored: no ticket in the branch or the title',
   ],
 ])('pull request: %s', ([, event, given, expected]) =>
   expect(summarize(handlers['pull-request'](event, given, rules))).toBe(expected),

@@ -201,3 +201,30 @@ test.for<[string, EventOf<'ticket'>, Facts['ticket'], ReturnType<typeof told>, P
 ])('a move into progress without a machine: %s', ([, event, facts, expected, more]) =>
   expect(told(event, facts, more)).toEqual(expected),
 )
+
+test.for<[Rules['assignees'], Rules['onlyAssignees'], string | null, boolean]>([
+  ['any', 'any', null, true],
+  ['any', 'me', 'me', true],
+  ['any', 'me', 'x', false],
+  ['any', ['x'], 'x', true],
+  ['any', ['x'], 'me', false],
+  ['me', 'any', 'me', true],
+  ['me', 'any', 'x', false],
+  ['me', ['x'], 'x', false],
+  ['me', ['x', 'me'], 'me', true],
+  [['x'], 'any', 'y', false],
+  [['x'], 'me', 'x', false],
+  [['x'], ['x', 'y'], 'x', true],
+  [['x'], ['x', 'y'], 'y', false],
+])(
+  'the operator allows %j, the repository %j: the ticket of %j gets a machine: %j',
+  ([assignees, onlyAssignees, assignee, gets]) => {
+    const facts = ticketFacts('indeterminate', { now: { category: 'indeterminate', assignee, labels: [] } })
+    const decision = handlers.ticket(ticketEvent('indeterminate', { assignee }), facts, {
+      ...rules,
+      assignees,
+      onlyAssignees,
+    })
+    expect(summarize(decision) === 'create DROP-1').toBe(gets)
+  },
+)

@@ -232,7 +232,10 @@ export const startGitHub = async ({
     repo: full,
     app,
     /** The settings of a bot that is its App. */
-    settings: { APP_ID: String(APP_ID), PRIVATE_KEY: privateKey, WEBHOOK_SECRET, GITHUB_API_URL: front.url },
+    settings: {
+      ...{ APP_ID: String(APP_ID), PRIVATE_KEY: privateKey, WEBHOOK_SECRET, GITHUB_API_URL: front.url },
+      GITHUB_REPOSITORIES: repositories.map(name => `${OWNER}/${name}`).join(','),
+    },
     api,
     ...shown,
     ...webhooks,

@@ -1,12 +1,16 @@
 /** GitHub by an App. Probot gets deliveries out of the inbox, verified and on disk, and not over HTTP. */
 import { Probot, ProbotOctokit } from 'probot'
 import type { AppSettings } from '../../config/config.ts'
+import { isListed, isOwnerListed } from '../../config/serving.ts'
+import type { Log } from '../../log.ts'
 import { remembered } from '../remembered.ts'
 import { type GitHub, type GitHubTools, type Octokit, openPace, watchedFetch } from './client.ts'
 import { githubEventNames } from './events.ts'
 
 /** How many repositories are watched at most: those pushed to last. */
 const MAX_WATCHED = 100
+/** How many owners whose installations are refused are reported at most. */
+const MAX_REPORTED = 100
 
 /** Probot, which decides nothing itself: `onEvent` gets each event with the client for it. */
 const loadProbot = async (
@@ -46,22 +50,48 @@ const loadProbot = async (
   return probot
 }
 
-/** The App's repositories, the one pushed to last first. One request per installation and hundred repositories. */
+/** Whose an installation is, as GitHub's login in lower case; '' for an enterprise. */
+const loginOf = (account: object | null): string =>
+  account !== null && 'login' in account && typeof account.login === 'string' ? account.login.toLowerCase() : ''
+
+/** Anybody may install a public App: what others install acts on nothing here. Each is reported once. */
+const openOwnerCheck = (repositories: readonly string[], log: Log) => {
+  const reported = new Set<string>()
+  return (owner: string): boolean => {
+    if (repositories.length === 0 || isOwnerListed(owner, repositories)) return true
+    if (!reported.has(owner) && reported.size < MAX_REPORTED) {
+      reported.add(owner)
+      log.warn(
+        {
+          owner,
+          remedy: 'If it is yours, list its repositories in GITHUB_REPOSITORIES; otherwise make the App private.',
+        },
+        `an installation of the App on ${owner} is refused: GITHUB_REPOSITORIES lists nothing of it`,
+      )
+    }
+    return false
+  }
+}
+
+/** The App's repositories that are listed, the one pushed to last first. One request per installation and hundred repositories. */
 const listRepositories = async (
   auth: (installation?: number) => Promise<Octokit>,
+  list: readonly string[],
+  mayOwner: (owner: string) => boolean,
   known: GitHubTools['repositories'],
 ): Promise<string[]> => {
   const app = await auth()
   const installations = await app.paginate(app.rest.apps.listInstallations, { per_page: 100 })
   const repositories: { name: string; pushedAt: string }[] = []
-  for (const { id: installation, suspended_at } of installations) {
-    if (typeof suspended_at === 'string') continue
+  for (const { id: installation, account, suspended_at } of installations) {
+    if (typeof suspended_at === 'string' || !mayOwner(loginOf(account))) continue
     const octokit = await auth(installation)
     const listed = await octokit.paginate(octokit.rest.apps.listReposAccessibleToInstallation, { per_page: 100 })
     for (const { id, full_name: name, pushed_at, archived, disabled } of listed) {
       await known?.rename(id, name)
       await known?.setInstallation(name, installation)
-      if (!archived && !disabled) repositories.push({ name, pushedAt: pushed_at ?? '' })
+      const mayAct = list.length === 0 || isListed((await known?.namesOf(name)) ?? [name], list)
+      if (mayAct && !archived && !disabled) repositories.push({ name, pushedAt: pushed_at ?? '' })
     }
   }
   return repositories
@@ -85,6 +115,7 @@ export const openApp = async (settings: AppSettings, tools: GitHubTools): Promis
   }
   await probotNow()
   const auth = async (installation?: number): Promise<Octokit> => (await probotNow()).auth(installation)
+  const mayOwner = openOwnerCheck(settings.repositories, tools.log)
   const login = remembered(async () => {
     const { data } = await (await auth()).rest.apps.getAuthenticated()
     return `${data?.slug ?? ''}[bot]`
@@ -92,7 +123,7 @@ export const openApp = async (settings: AppSettings, tools: GitHubTools): Promis
 
   return {
     login,
-    repositories: () => listRepositories(auth, tools.repositories),
+    repositories: () => listRepositories(auth, settings.repositories, mayOwner, tools.repositories),
     receive: async <Result>(
       { id, name, payload, installation }: Parameters<GitHub['receive']>[0],
       work: (octokit: Octokit) => Promise<Result>,

@@ -5,6 +5,7 @@ import { findPackageJSON } from 'node:module'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
+import { isListed, isWildcard } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
 import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
@@ -116,23 +117,33 @@ const checkRepository = async ({ octokit, account, tokensPage }: TokenContext, n
   }
 }
 
-/** Repositories that the token may push to, newest push first. `hidden`: single sign-on hides those of an organization. */
-const listPushable = async ({ octokit }: TokenContext) => {
-  const { data, headers } = await octokit.rest.repos.listForAuthenticatedUser({ sort: 'pushed', per_page: 100 })
-  const pushable = data.filter(repository => repository.permissions?.push === true && !repository.archived)
-  const names = pushable.map(repository => repository.full_name).slice(0, MAX_SUGGESTED)
-  return { names, hidden: String(headers['x-github-sso']).startsWith('partial-results') }
+/** Whether single sign-on hides the repositories of an organization. */
+const areSomeHidden = async ({ octokit }: TokenContext): Promise<boolean> => {
+  const { headers } = await octokit.rest.repos.listForAuthenticatedUser({ per_page: 1 })
+  return String(headers['x-github-sso']).startsWith('partial-results')
 }
 
+/** What of the list is reached: those named, and of each `*` the latest. */
+const reached = (list: readonly string[], names: readonly string[], whose: string) =>
+  list.map(entry => {
+    const found = names.filter(name => isListed([name], [entry]))
+    if (found.length > 0) return ok(isWildcard(entry) ? `${entry} is ${found.join(', ')}` : `${found[0]} is reached`)
+    return isWildcard(entry)
+      ? problem(`${whose} reaches no repository of ${entry.slice(0, -2)}`, 'Check the name, and what it may access.')
+      : problem(
+          `${whose} reaches no repository ${entry}`,
+          'Check its name, that it is not archived, and what it may access.',
+        )
+  })
+
 const checkRepositories = async (context: TokenContext) => {
-  const { repositories } = context
-  if (repositories.length > 0)
-    return (await Promise.all(repositories.map(name => checkRepository(context, name)))).flat()
-  const { names, hidden } = await listPushable(context)
+  const { github, repositories } = context
+  const wildcards = repositories.filter(isWildcard)
+  const named = repositories.filter(entry => !isWildcard(entry))
+  const hidden = wildcards.length > 0 && (await areSomeHidden(context))
   return [
-    names.length > 0
-      ? ok(`the repositories with the newest pushes are watched: ${names.join(', ')}`)
-      : problem('the token may push to no repository', 'Name a repository, and give the token access to it.'),
+    ...(await Promise.all(named.map(name => checkRepository(context, name)))).flat(),
+    ...(wildcards.length > 0 ? reached(wildcards, await github.repositories(), 'the token') : []),
     hidden ? warning('the repositories of an organization are hidden from this token', AUTHORIZE_TOKEN) : null,
   ]
 }
@@ -154,7 +165,7 @@ export const checkToken = withToken([
 ])
 export const checkTokenRepositories = withToken([['checking the repositories', checkRepositories]])
 export const suggestRepositories = async ({ github }: GitHubConfig): Promise<string[]> =>
-  github?.via === 'token' ? (await listPushable(await openToken(github))).names : []
+  github === null ? [] : (await (await open({ ...github, repositories: [] })).repositories()).slice(0, MAX_SUGGESTED)
 
 // ── An App ──
 
@@ -294,6 +305,20 @@ export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
                 'Check the id of the App, create a new key on its settings page, and check the clock of this host.',
               )
             : explain(error, doing),
+      )
+
+export const checkAppRepositories = async ({ github }: GitHubConfig): Promise<Finding[]> =>
+  github?.via !== 'app'
+    ? []
+    : runChecks(
+        github,
+        [
+          [
+            'checking the repositories',
+            async settings => reached(settings.repositories, await (await open(settings)).repositories(), 'the App'),
+          ],
+        ],
+        explain,
       )
 
 export const isInstalled = async (settings: AppSettings): Promise<boolean> =>

@@ -28,7 +28,7 @@ export type GitHub = {
   receive<Result>(event: GitHubPayload, work: (octokit: Octokit) => Promise<Result>): Promise<Result | null>
   /** A client with our rights in a repository; null when we have none. It paces itself: writes 1 s apart, comments 3 s. */
   clientFor(repo: string): Promise<Octokit | null>
-  /** The repositories to watch, `owner/name` as GitHub writes them: the configured ones, or those pushed to last. */
+  /** The repositories to watch, `owner/name` as GitHub writes them: those that are listed. Without a list, those pushed to last. */
   repositories(): Promise<string[]>
   /** Whether we wrote a comment. */
   isOurs(comment: WrittenBy): Promise<boolean>
@@ -44,7 +44,7 @@ type WrittenBy = {
 export type GitHubTools = {
   log: Log
   /** What is known of repositories: their names, and the App's installations that reach them. */
-  repositories?: Pick<Store['repositories'], 'rename' | 'installation' | 'setInstallation'>
+  repositories?: Pick<Store['repositories'], 'rename' | 'nameOf' | 'namesOf' | 'installation' | 'setInstallation'>
   /** Shows what would be changed, in place of changing it. */
   show?: Show | null
   /** `false` turns off Octokit's own waiting between writes. */

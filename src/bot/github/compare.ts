@@ -1,6 +1,6 @@
 /** Compares the pull requests of tickets that have a machine with what was last decided about them. */
-import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
+import { ticketOf } from '../present-ticket.ts'
 import { parts } from './client.ts'
 import type { PollContext } from './poll-requests.ts'
 import { missedChange, pullRequestDelivery } from './polled.ts'
@@ -22,8 +22,7 @@ const comparePullRequest = async (
   if (page === null) return
   const now = pullRequestNow(page.data)
   const latest = await store.pullRequests.get(known)
-  const named = ticketOfPullRequest(now, await rulesOf(repo))
-  const change = missedChange(now, latest, named === null ? null : await store.tickets.current(named), 0)
+  const change = missedChange(now, latest, await ticketOf({ store }, now, await rulesOf(repo)), 0)
   // Until the change is decided, it is found again.
   if (change === null) return page.taken()
   const installation = await store.repositories.installation(repo)

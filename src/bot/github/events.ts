@@ -22,11 +22,12 @@ const body = v.optional(v.nullable(shortText(262_144)))
 const name = shortText(1_000)
 /** GitHub's numbers, as far as JavaScript and SQLite keep them exactly. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
-const person = v.object({ login: shortText(255), type: v.optional(shortText(100)) })
-const sender = v.optional(v.nullable(person))
+const person = v.object({ login: shortText(255), type: v.fallback(v.nullable(shortText(100)), null) })
+// What is not needed must not cost the delivery: whatever is wrong with it counts as missing.
+const sender = v.fallback(v.nullable(person), null)
 /** Epoch ms; null when it is missing or no time. */
 const time = v.pipe(
-  v.optional(v.nullable(shortText(100)), null),
+  v.fallback(v.nullable(shortText(100)), null),
   v.transform(text => Date.parse(text ?? '')),
   v.transform(at => (Number.isNaN(at) ? null : at)),
 )
@@ -44,7 +45,7 @@ const pushPayload = v.object({
   ...origin,
   ref: name,
   after: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
-  deleted: v.optional(v.boolean(), false),
+  deleted: v.fallback(v.boolean(), false),
   sender,
 })
 const pullRequestPayload = v.object({
@@ -53,10 +54,10 @@ const pullRequestPayload = v.object({
   sender,
   pull_request: v.object({
     number: id,
-    title: name,
-    body,
+    title: v.fallback(name, ''),
+    merged: v.fallback(v.boolean(), false),
     updated_at: time,
-    head: v.object({ ref: name, repo: v.optional(v.nullable(v.object({ full_name: name }))) }),
+    head: v.object({ ref: name, repo: v.fallback(v.nullable(v.object({ full_name: name })), null) }),
   }),
 })
 const commentPayload = v.object({
@@ -72,8 +73,11 @@ const commentPayload = v.object({
   }),
 })
 
+/** GitHub's name for the commit of a branch that is gone. */
+const NO_COMMIT = /^0+$/
 const pushEvent = ({ ref, after, deleted, repository, sender }: v.InferOutput<typeof pushPayload>): GitHubEvent => ({
-  ...{ kind: 'push', repo: repository.full_name, ref, after, deleted, pusher: sender?.login ?? null },
+  ...{ kind: 'push', repo: repository.full_name, ref, after, pusher: sender?.login ?? null },
+  deleted: deleted || NO_COMMIT.test(after),
 })
 
 const CHANGES = ['opened', 'reopened', 'ready_for_review', 'edited', 'closed'] as const
@@ -81,7 +85,7 @@ const pullRequestEvent = ({
   action,
   repository,
   sender,
-  pull_request: { number, head, title, body, updated_at },
+  pull_request: { number, head, title, merged, updated_at },
 }: v.InferOutput<typeof pullRequestPayload>): Parsed<GitHubEvent> => {
   const change = CHANGES.find(known => known === action)
   if (change === undefined) return { ignored: `nothing to do when a pull request is ${action.slice(0, 40)}` }
@@ -91,8 +95,8 @@ const pullRequestEvent = ({
     pullRequest: { repo: repository.full_name, number },
     branch: head.ref,
     title,
-    body: body ?? '',
     fromFork: head.repo?.full_name !== repository.full_name,
+    merged,
     sender: sender?.login ?? null,
     at: updated_at,
   }

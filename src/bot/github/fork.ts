@@ -1,8 +1,8 @@
 /** Actions on a fork's pull request. */
-import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { Action } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Store } from '../../store/port.ts'
+import { ticketOf } from '../present-ticket.ts'
 import type { Octokit } from './client.ts'
 import type { PollContext } from './poll-requests.ts'
 import { nameOf, readPullRequest } from './pull-request.ts'
@@ -24,9 +24,9 @@ export const checkFork = async (
   const octokit = await octokitFor(replyTo.repo)
   const now = octokit === null ? null : await readPullRequest(octokit, replyTo, clock())
   if (now !== null && now.headSha.toLowerCase() === onlyAt) {
-    const named = ticketOfPullRequest(now, await rulesOf(replyTo.repo))
     // Its branch may have a previous key of the ticket.
-    if (named !== null && (await store.tickets.current(named)) === (await store.tickets.current(ticket))) return null
+    const named = await ticketOf({ store }, now, await rulesOf(replyTo.repo))
+    if (named !== null && named === (await store.tickets.current(ticket))) return null
   }
   return {
     kind: 'refused',

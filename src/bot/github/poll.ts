@@ -3,11 +3,11 @@
  * requests a round, and one for its rules when a branch has moved. A response without news is a 304, which counts against no
  * limit. That something is absent proves nothing.
  */
-import { isBranchServed, ticketOfPullRequest } from '../../../handlers/branches.ts'
+import { ticketOfBranch } from '../../../handlers/branches.ts'
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
-import { findTicket } from '../../domain.ts'
 import type { PolledDelivery } from '../catch-up.ts'
+import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
@@ -47,8 +47,7 @@ const pollPushes = async (
   const rules = await rulesOf(repo)
   const known = await store.repositories.heads(repo)
   const moved = page.data
-    .filter(({ ref }) => ref.startsWith(HEADS) && findTicket([ref.slice(HEADS.length)], rules.projects) !== null)
-    .filter(({ ref }) => isBranchServed(ref.slice(HEADS.length), rules))
+    .filter(({ ref }) => ref.startsWith(HEADS) && ticketOfBranch(ref.slice(HEADS.length), rules) !== null)
     .filter(({ ref, object }) => known.get(ref) !== object.sha)
   return {
     deliveries: isFirst ? [] : moved.map(({ ref, object }) => pushDelivery(repo, ref, object.sha)),
@@ -116,8 +115,7 @@ const pollPullRequests = async (
   for (const listed of data.filter(({ updated_at }) => updated_at >= from)) {
     const pullRequest = pullRequestNow(listed)
     const known = await store.pullRequests.get({ repo, number: listed.number })
-    const named = ticketOfPullRequest(pullRequest, rules)
-    const ticket = named === null ? null : await store.tickets.current(named)
+    const ticket = await ticketOf({ store }, pullRequest, rules)
     const change = missedChange(pullRequest, known, ticket, began)
     if (change !== null) deliveries.push(pullRequestDelivery(repo, listed, change, known, installation))
   }

@@ -83,7 +83,7 @@ export const missedChange = (
 /** `installation`: the App's, by which the delivery is decided. */
 export const pullRequestDelivery = (
   repo: string,
-  { number, title, body, head, closed_at, updated_at }: ListedPullRequest,
+  { number, title, head, closed_at, merged_at, updated_at }: ListedPullRequest,
   action: MissedChange,
   known: KnownPullRequest | null,
   installation: number | null,
@@ -94,7 +94,7 @@ export const pullRequestDelivery = (
     action,
     repository: { full_name: repo },
     pull_request: {
-      ...{ number, title, body, updated_at: at },
+      ...{ number, title, merged: typeof merged_at === 'string', updated_at: at },
       head: { ref: head.ref, repo: head.repo === null ? null : { full_name: head.repo.full_name } },
     },
     sender: null,

@@ -1,7 +1,7 @@
 /** Pull requests, as GitHub's API describes them. */
 
 import * as v from 'valibot'
-import type { PullRequestNow } from '../../../handlers/handler.ts'
+import type { PullRequestEvent, PullRequestNow } from '../../../handlers/handler.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { fullCommit } from '../../schema/basics.ts'
 import { githubFailure, type Octokit, parts, statusOf } from './client.ts'
@@ -12,8 +12,8 @@ export type PullRequestData = {
   merged?: boolean
   merged_at?: string | null
   closed_at?: string | null
+  updated_at?: string | null
   title: string
-  body: string | null
   head: { ref: string; sha: string; repo: { full_name: string } | null }
   base: { repo: { full_name: string } }
 }
@@ -21,16 +21,35 @@ export type PullRequestData = {
 /** `acme/shop#7` */
 export const nameOf = ({ repo, number }: PullRequestRef): string => `${repo}#${number}`
 
+const timeOf = (text: unknown): number | null => {
+  const at = typeof text === 'string' ? Date.parse(text) : Number.NaN
+  return Number.isNaN(at) ? null : at
+}
+
 export const pullRequestNow = (data: PullRequestData): PullRequestNow => ({
   state:
     data.merged === true || typeof data.merged_at === 'string' ? 'merged' : data.state === 'open' ? 'open' : 'closed',
   branch: data.head.ref,
   title: data.title,
-  body: data.body ?? '',
   fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
   headSha: data.head.sha,
-  closedAt: typeof data.closed_at === 'string' ? Date.parse(data.closed_at) : null,
+  closedAt: timeOf(data.closed_at),
+  updatedAt: timeOf(data.updated_at),
 })
+
+/**
+ * Whether GitHub's answer is older than the event: it tells of another state, and of no later change. GitHub's API may lag behind
+ * its webhooks by seconds. A pull request is never deleted, so one that is not found is not there yet, or closed to us.
+ */
+export const isBehind = (
+  { change, merged, at }: Pick<PullRequestEvent, 'change' | 'merged' | 'at'>,
+  now: PullRequestNow | null,
+): boolean => {
+  if (now === null) return true
+  const isAsTold = change === 'closed' ? (merged ? now.state === 'merged' : now.state !== 'open') : now.state === 'open'
+  const isTold = change === 'closed' || change === 'opened' || change === 'reopened'
+  return isTold && !isAsTold && (now.updatedAt === null || at === null || now.updatedAt <= at)
+}
 
 /** The pull request at this moment; null when it is gone. `now` is epoch ms. */
 export const readPullRequest = async (

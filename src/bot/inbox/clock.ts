@@ -24,8 +24,9 @@ const scheduledEvent = v.object({
   pullRequest: v.object({ repo: repository, number: count }),
   branch: v.string(),
   title: v.string(),
-  body: v.string(),
   fromFork: v.boolean(),
+  // Missing in what an earlier version scheduled.
+  merged: v.optional(v.boolean(), true),
   sender: v.nullable(v.string()),
   at: v.nullable(v.number()),
 })

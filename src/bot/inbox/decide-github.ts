@@ -1,5 +1,6 @@
 import { type Decision, ignored, type PullRequestEvent, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
+import { ownerOf } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { jiraLinkMessage, statusMessage } from '../../store/messages.ts'
@@ -8,17 +9,22 @@ import { type GitHub, githubFailure, type Octokit, parts } from '../github/clien
 import { type GitHubDelivery, type GitHubEvent, parseGitHub } from '../github/events.ts'
 import { nameOf } from '../github/pull-request.ts'
 import { isMarked } from '../markers.ts'
+import { presentTicket } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
-import { type FactsContext, presentTicket } from './known.ts'
-import { ignoredSettlement, settlementOf } from './settlement.ts'
+import { BEHIND_MS, type FactsContext } from './known.ts'
+import { ignoredSettlement, refusedSettlement, settlementOf } from './settlement.ts'
 
 export type GitHubContext = FactsContext & {
   /** Null when GitHub is not configured. */
   github: Pick<GitHub, 'receive'> | null
   /** The default branch of a repository has moved. */
   rulesChanged: (repo: string) => Promise<void>
+  /** Whether a repository may act at all. */
+  isListed: (repo: string) => Promise<boolean>
+  /** Whether repositories of this owner may. */
+  isOwnerListed: (owner: string) => boolean
 }
 /** `at`: when it happened, epoch ms. */
 type Decided = { decision: Decision; at: number; effects: Effect[] }
@@ -30,8 +36,9 @@ const decidePullRequest = async (
   event: PullRequestEvent,
   octokit: Octokit,
   rules: Rules,
+  askUntil: number,
 ): Promise<Pick<Decided, 'decision' | 'effects'> & { at: number | null }> => {
-  const facts = await pullRequestFacts(context, event, octokit, rules)
+  const facts = await pullRequestFacts(context, event, octokit, rules, askUntil)
   const decision = handlers['pull-request'](event, facts, rules)
   const at = facts.now?.closedAt ?? event.at
   const state = facts.now?.state
@@ -67,7 +74,13 @@ const presentDecision = async (context: GitHubContext, decision: Decision, rules
   }
 }
 
-const decideEvent = async (context: GitHubContext, event: GitHubEvent, octokit: Octokit): Promise<Decided> => {
+/** `askUntil`: until then (epoch ms), an answer of GitHub that is behind the event is asked for again. */
+const decideEvent = async (
+  context: GitHubContext,
+  event: GitHubEvent,
+  octokit: Octokit,
+  askUntil: number,
+): Promise<Decided> => {
   const rules = await context.rulesOf(repositoryOf(event))
   // Not later than now, or it would make every later event look old.
   const past = (at: number | null) => Math.min(at ?? context.clock(), context.clock())
@@ -77,10 +90,10 @@ const decideEvent = async (context: GitHubContext, event: GitHubEvent, octokit: 
     return { decision: await present(decision), at: context.clock(), effects: [] }
   }
   if (event.kind === 'comment') {
-    const decision = handlers.comment(event, await commentFacts(context, event, octokit, rules), rules)
+    const decision = handlers.comment(event, await commentFacts(context, event, octokit, rules, askUntil), rules)
     return { decision: await present(decision), at: past(event.at), effects: [] }
   }
-  const { decision, at, effects } = await decidePullRequest(context, event, octokit, rules)
+  const { decision, at, effects } = await decidePullRequest(context, event, octokit, rules, askUntil)
   return { decision: await present(decision), at: past(at), effects }
 }
 
@@ -105,11 +118,13 @@ const withoutOwnCommands = async ({ store }: GitHubContext, event: GitHubEvent):
 
 /** A late delivery may use a previous name of its repository: the name at this moment counts. */
 const learnName = async (
-  { store, clock }: GitHubContext,
+  { store, isListed, clock }: GitHubContext,
   { name, id }: GitHubDelivery['repository'],
   octokit: Octokit,
 ): Promise<void> => {
-  if (id === null || (await store.repositories.isNamed(id, name))) return
+  const known = id === null ? null : await store.repositories.nameOf(id)
+  // One that we never met and that may not act costs no request.
+  if (id === null || known === name || (known === null && !(await isListed(name)))) return
   try {
     const { data } = await octokit.rest.repos.get(parts(name))
     await store.repositories.rename(data.id, data.full_name)
@@ -121,17 +136,19 @@ const learnName = async (
 
 const decideDelivery = async (
   context: GitHubContext,
-  id: string,
+  { id, dueSince }: Pick<StoredDelivery, 'id' | 'dueSince'>,
   delivery: GitHubDelivery,
   octokit: Octokit,
 ): Promise<Settlement> => {
-  const { store, rulesChanged, clock } = context
+  const { store, rulesChanged, isListed, clock } = context
   const { repository, installation } = delivery
-  const event = await withoutOwnCommands(context, delivery.event)
   await learnName(context, repository, octokit)
+  if (!(await isListed(repository.name)))
+    return ignoredSettlement(`${repository.name} is not listed in GITHUB_REPOSITORIES`)
+  const event = await withoutOwnCommands(context, delivery.event)
   if (installation !== null) await store.repositories.setInstallation(repository.name, installation)
   if (event.kind === 'push' && event.ref === `refs/heads/${repository.defaultBranch}`) await rulesChanged(event.repo)
-  const { decision, at, effects } = await decideEvent(context, event, octokit)
+  const { decision, at, effects } = await decideEvent(context, event, octokit, dueSince + BEHIND_MS)
   const pullRequest = 'pullRequest' in event ? event.pullRequest : null
   const link = pullRequest === null ? null : await store.pullRequests.get(pullRequest)
   const isComment = event.kind === 'comment'
@@ -160,17 +177,17 @@ const decideDelivery = async (
   }
 }
 
-export const decideGitHub = async (
-  context: GitHubContext,
-  { id, event: name, body }: StoredDelivery,
-): Promise<Settlement> => {
+export const decideGitHub = async (context: GitHubContext, stored: StoredDelivery): Promise<Settlement> => {
+  const { id, event: name, body } = stored
   if (context.github === null) throw fail('not-configured', 'deciding a delivery: GitHub is not configured')
   const payload: unknown = JSON.parse(body)
   const delivery = parseGitHub(name, payload)
   if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)
-  const { installation } = delivery
+  const { installation, repository } = delivery
+  const owner = ownerOf(repository.name)
+  if (!context.isOwnerListed(owner)) return refusedSettlement(`GITHUB_REPOSITORIES lists nothing of ${owner}`)
   const settlement = await context.github.receive({ id, name, payload, installation }, octokit =>
-    decideDelivery(context, id, delivery, octokit),
+    decideDelivery(context, stored, delivery, octokit),
   )
   return settlement ?? ignoredSettlement('it names no installation of the App')
 }
@@ -182,7 +199,7 @@ export const decideScheduled = async (
   const event = parseScheduled(body)
   const octokit = await context.octokitFor(event.pullRequest.repo)
   if (octokit === null) return ignoredSettlement(`${event.pullRequest.repo} can no longer be read`)
-  const { decision, at, effects } = await decideEvent(context, event, octokit)
+  const { decision, at, effects } = await decideEvent(context, event, octokit, 0)
   const occasion = { about: `clock:${id}`, correlation: id, at, place: 'clock', ticket: null, comment: null }
   const settlement = await settlementOf(context.store, decision, occasion, context.clock())
   return { ...settlement, effects: [...effects, ...settlement.effects] }

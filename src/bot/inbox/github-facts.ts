@@ -2,25 +2,26 @@
  * Gathers what handlers need to know beyond an event of GitHub. What is read here is true now; the event says only what was
  * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
+import { ticketOfBranch } from '../../../handlers/branches.ts'
 import { commandLines, MAX_COMMANDS } from '../../../handlers/command-lines.ts'
 import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/handler.ts'
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
-import { findTicket, type Ticket } from '../../domain.ts'
+import type { Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
 import { permissionOf, teamsOf } from '../github/people.ts'
-import { openPullRequests, readPullRequest } from '../github/pull-request.ts'
+import { isBehind, nameOf, openPullRequests, readPullRequest } from '../github/pull-request.ts'
 import { presentEnvironment } from '../present-environment.ts'
+import { presentTicket, ticketOf } from '../present-ticket.ts'
 import {
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
   NOTHING_SINCE,
-  presentTicket,
   requestAfter,
   sinceCommand,
-  ticketOf,
 } from './known.ts'
 
 const isSame = (a: PullRequestRef, b: PullRequestRef) => a.repo === b.repo && a.number === b.number
@@ -30,7 +31,7 @@ export const pushFacts = async (
   event: EventOf<'push'>,
   rules: Rules,
 ): Promise<Facts['push']> => {
-  const named = findTicket([event.ref.replace(/^refs\/heads\//, '')], rules.projects)
+  const named = ticketOfBranch(event.ref.replace(/^refs\/heads\//, ''), rules)
   const ticket = await presentTicket(context, named, rules)
   const environment = ticket === null ? null : await presentEnvironment(context.store, ticket)
   if (ticket === null || environment === null) return { environment: null, live: false }
@@ -83,15 +84,31 @@ const wasRestarted = async (
   return state === 'closed' || (toNewAt !== null && toNewAt > closedAt && toProgressAt > toNewAt)
 }
 
+/** Fails with a kind that is tried again soon: GitHub's answer does not show yet what the event tells. */
+const askAgain = (pullRequest: PullRequestRef, told: string, now: PullRequestNow | null): never => {
+  const shown = now === null ? 'shows no such pull request' : `says that it is ${now.state}`
+  throw fail('busy', `reading ${nameOf(pullRequest)}: ${told}, and GitHub ${shown}; asking again`)
+}
+
+/** The last that happened to the ticket's machine is that the close of a pull request stopped it. */
+const wasStoppedByClose = async ({ store }: FactsContext, ticket: Ticket): Promise<boolean> => {
+  const last = await store.requests.lastStateChange(ticket, 'anything')
+  return last?.action?.kind === 'stop' && last.by.via === 'github' && !last.person
+}
+
+/** `askUntil`: until then (epoch ms), an answer that is behind the event is asked for again. */
 export const pullRequestFacts = async (
   context: FactsContext,
   event: EventOf<'pull-request'>,
   octokit: Octokit,
   rules: Rules,
+  askUntil: number,
 ): Promise<Facts['pull-request']> => {
   const { store, clock } = context
   const { pullRequest } = event
   const now = await readPullRequest(octokit, pullRequest, clock())
+  if (isBehind(event, now) && clock() < askUntil)
+    askAgain(pullRequest, `it was ${event.merged ? 'merged' : event.change}`, now)
   const before = await store.pullRequests.get(pullRequest)
   const linked = await linkPullRequest(context, pullRequest, now, rules)
   const ticket = linked ?? before?.ticket ?? (await ticketOf(context, event, rules))
@@ -106,6 +123,7 @@ export const pullRequestFacts = async (
   return {
     environment: ticket === null ? null : await expectedEnvironment(context, ticket),
     now,
+    stoppedByClose: ticket !== null && (await wasStoppedByClose(context, ticket)),
     stateDecided: before?.decided?.state === now?.state,
     others,
     ticketRestarted: ticket !== null && now !== null && (await wasRestarted(context, ticket, now)),
@@ -119,6 +137,7 @@ export const commentFacts = async (
   event: EventOf<'comment'>,
   octokit: Octokit,
   rules: Rules,
+  askUntil: number,
 ): Promise<Facts['comment']> => {
   const { store, clock } = context
   const { pullRequest, author } = event
@@ -133,6 +152,7 @@ export const commentFacts = async (
     return 'name' in command ? [command.name] : []
   })
   const now = await readPullRequest(octokit, pullRequest, clock())
+  if (now === null && clock() < askUntil) askAgain(pullRequest, 'somebody commented there', now)
   const ticket = await linkPullRequest(context, pullRequest, now, rules)
   return {
     permission,

@@ -3,17 +3,19 @@ import type { EventOf, Facts, MovedEvent, Rules, StatusCategory, StatusEvent } f
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import { getsMachines } from '../../../handlers/ticket-status.ts'
 import type { Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
 import { githubFailure } from '../github/client.ts'
 import { latestPullRequests } from '../github/pull-request.ts'
+import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import {
+  BEHIND_MS,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
   NOTHING_SINCE,
   requestAfter,
   sinceCommand,
-  ticketOf,
 } from './known.ts'
 
 /**
@@ -102,6 +104,9 @@ const readTicket = async (context: FactsContext, event: StatusEvent, at: number)
     if (category !== 'indeterminate' || isOutdated) throw answer.error
     return { now: unread, from }
   }
+  // Right after its event, Jira may not show the issue yet.
+  if (answer === null && event.change !== 'deleted' && clock() - at < BEHIND_MS)
+    throw fail('busy', `reading ${ticket}: an event told of it, and Jira shows no such issue; asking again`)
   // Jira answers alike for an issue that is gone and for one that it no longer shows to us. Only the event of its deletion
   // proves that it is gone.
   if (answer === null) return { now: change === 'deleted' ? null : unread, from }
@@ -119,7 +124,7 @@ const historyOf = async (
 ) => {
   const { store, jira, standard } = context
   const { endedSinceNew, hadPullRequest } = await store.tickets.get(ticket)
-  const isMeNeeded = rules.assignees === 'me' || standard.assignees === 'me'
+  const isMeNeeded = [rules.assignees, rules.onlyAssignees, standard.assignees].includes('me')
   const me = isMeNeeded && jira !== null ? await jira.me() : null
   const { assignee } = now === null || typeof now === 'string' ? event : now
   return {

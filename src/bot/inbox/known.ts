@@ -1,13 +1,16 @@
 /** What the bot knows of tickets and pull requests, as handlers need it. */
-import { ticketOfPullRequest } from '../../../handlers/branches.ts'
 import type { LaterRequest, PullRequestNow, Rules, SinceCommand } from '../../../handlers/handler.ts'
-import { projectOf, type Ticket } from '../../domain.ts'
+import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Store } from '../../store/port.ts'
 import type { Octokit } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
 import { presentEnvironment } from '../present-environment.ts'
+import { ticketOf } from '../present-ticket.ts'
+
+/** GitHub's and Jira's APIs may lag behind their events by as much: what contradicts an event is asked for again. Milliseconds. */
+export const BEHIND_MS = 60_000
 
 export type FactsContext = {
   store: Store
@@ -80,24 +83,6 @@ export const sinceCommand = async (
       .map(move => move.to),
   }
 }
-
-/** The present key of a ticket; null when its issue was moved to a project that is not served by these rules. */
-export const presentTicket = async (
-  { store }: Pick<FactsContext, 'store'>,
-  ticket: Ticket | null,
-  rules: Pick<Rules, 'projects'>,
-): Promise<Ticket | null> => {
-  if (ticket === null) return null
-  const present = await store.tickets.current(ticket)
-  return present === ticket || rules.projects.includes(projectOf(present)) ? present : null
-}
-
-/** The present key of the ticket that a pull request is about. */
-export const ticketOf = (
-  context: Pick<FactsContext, 'store'>,
-  pullRequest: { branch: string; title: string; body: string },
-  rules: Rules,
-): Promise<Ticket | null> => presentTicket(context, ticketOfPullRequest(pullRequest, rules), rules)
 
 /**
  * Records which ticket a pull request belongs to at this moment, and returns the ticket. A pull request from a fork is not

@@ -39,6 +39,9 @@ export const settlement = (
 ): Settlement => ({ verdict, reason, actions: [], messages: [], requests: [], effects: [], ...more })
 export const ignoredSettlement = (reason: string): Settlement => settlement('ignored', reason)
 
+/** Of whom we do not know: nothing is recorded but the reason. */
+export const refusedSettlement = (reason: string): Settlement => settlement('refused', reason)
+
 const judgedRequest = (
   { about, at, place, ticket, comment }: Occasion,
   judgement: Pick<Judgement, 'by' | 'line' | 'what'> & { ticket: Ticket | null },

@@ -11,6 +11,7 @@ import { jiraNote, waitingNote } from './jira-notes.ts'
 import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting } from './jira-side.ts'
 import { outdatedBy, publishOutdated } from './outdated.ts'
 import { type OwnCommentSide, upsert } from './own-comment.ts'
+import { unlinkedComment } from './status-comment.ts'
 import { tooSoon, troubleOf, unpublishable } from './trouble.ts'
 import { replyOfComment, statusOfTicket, type Views, waitOf } from './views.ts'
 import type { Rendered } from './words.ts'
@@ -103,6 +104,16 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
   return wrote
 }
 
+/** The status comment on a pull request that went to another ticket, or to none. A new one is not posted. */
+const publishUnlinked = async (
+  { store, github }: PublishContext,
+  { ticket, pullRequest }: Body<'unlinked'>,
+): Promise<boolean> => {
+  if ((await store.pullRequests.get(pullRequest))?.ticket === ticket) return false
+  const comment = { kind: 'status', ...pullRequest, about: ticket, marker: statusMarker(ticket) } as const
+  return upsert(store.comments, githubComment(github, comment, false), unlinkedComment(ticket))
+}
+
 const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
   // It may have got one while the comment was on its way.
   if (note.kind === 'no-machine' && (await presentEnvironment(context.store, ticket)) !== null) return false
@@ -147,6 +158,8 @@ export const publishBody = async (context: PublishContext, body: MessageBody): P
       return publishOutdated(context, body)
     case 'status':
       return publishStatus(context, body.ticket)
+    case 'unlinked':
+      return publishUnlinked(context, body)
     case 'jira-note':
       return publishNote(context, body)
     case 'jira-waiting':

@@ -140,3 +140,14 @@ export const statusComment = (view: StatusView): Rendered => {
   const { environment, goneAt } = view.known
   return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt)))
 }
+
+/** What remains of the status comment on a pull request that is not about the ticket any more. */
+export const unlinkedComment = (ticket: Ticket): Rendered =>
+  rendered(() => [
+    { heading: own(`${ticket}: not linked to this pull request`) },
+    {
+      line: own(
+        `Nothing that happens here changes the machine of ${ticket}. A pull request is about the first key in its branch, or else in its title, of a project that its repository serves. Its description names no ticket, and neither do branches of bots, of reverts and of the merge queue.`,
+      ),
+    },
+  ])

@@ -1,6 +1,6 @@
 /**
  * `.github/agent-swarm.yml`: a repository's rules for its own pull requests and tickets. Its schema is the parser, the schema for
- * editors and the documentation. It narrows what the operator configured; it cannot permit more.
+ * editors and the documentation. It narrows what the operator configured, member by member, and permits nothing more.
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
@@ -37,13 +37,13 @@ const label = pattern(/^\S{1,255}$/, 'is not a Jira label')
 export const repositoryFile = closedObject({
   projects: described(
     listOf(projectKey),
-    'The projects that this repository serves, among those of the bot. Default: all of them. The tickets of a project that is named here follow the rules of this file.',
+    'The projects that this repository serves, among those that the bot lets it serve (`jiraProjects`). Default: all of these. The tickets of a project that is named here follow the rules of this file.',
     ['DROP'],
   ),
   assignees: described(
     assignees,
-    "Whose tickets get machines automatically: `me` (the bot's own account), `any`, or Jira account ids. Default: the bot's configuration.",
-    'any',
+    "Whose tickets get machines automatically, among those of the bot (`jiraAssignees`): `me` (the bot's own account), or Jira account ids. Default: `any`, all of those.",
+    ['5b10a2844c20165700ede21g'],
   ),
   labels: described(
     listOf(label),
@@ -100,7 +100,7 @@ export const repositoryFile = closedObject({
   ),
   keep: described(
     closedObject({
-      pushCheckpoints: described(integer(1, 100), 'How many push checkpoints are kept. Default: 5.', 3),
+      pushCheckpoints: described(integer(1, 100), 'How many push checkpoints are kept, 5 at most. Default: 5.', 3),
       days: described(integer(1, 365), 'How many days they are kept, checked at each push. Default: no limit.', 14),
     }),
     'How long automatic checkpoints are kept. Checkpoints that people make are kept until somebody deletes them.',
@@ -123,23 +123,27 @@ export const readRepositoryFile = async (
   if (problems.length > 0) return { rules: null, projects: [], problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, projects: [], problems: problemsOf(file, parsed.issues) }
-  const { projects, baseImage, size, keep, ...rest } = parsed.output
+  const { projects, assignees, baseImage, size, keep, ...rest } = parsed.output
   const named = projects?.map(key => key.toUpperCase())
   return {
     projects: named ?? [],
     rules: {
       ...standard,
       ...rest,
-      // The file can take projects away, and never add one.
+      // The file can take away, and never add: projects, assignees, checkpoints.
       projects: named === undefined ? standard.projects : standard.projects.filter(key => named.includes(key)),
+      onlyAssignees: assignees ?? standard.onlyAssignees,
       machine: { ...(baseImage === undefined ? {} : { baseImage }), ...size },
-      keep: { newest: keep?.pushCheckpoints ?? standard.keep.newest, days: keep?.days ?? standard.keep.days },
+      keep: {
+        newest: Math.min(keep?.pushCheckpoints ?? standard.keep.newest, standard.keep.newest),
+        days: keep?.days ?? standard.keep.days,
+      },
     },
     problems: (named ?? []).flatMap((key, index) =>
       standard.projects.includes(key)
         ? []
         : [
-            `${file.at(['projects', index])}: the bot does not serve the project ${key} (JIRA_PROJECTS); the rest of the file is in effect.`,
+            `${file.at(['projects', index])}: this repository does not serve the project ${key} (JIRA_PROJECTS); the rest of the file is in effect.`,
           ],
     ),
   }
@@ -153,6 +157,7 @@ export const standardRules = ({
 }: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'>): Rules => ({
   projects,
   assignees,
+  onlyAssignees: 'any',
   labels: [],
   branches: [],
   machine: {},

@@ -4,9 +4,10 @@
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
+import { isListed, isOwnerListed, type Serving, servedProjects } from '../../config/serving.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
-import type { RepositoryFile, Store } from '../../store/port.ts'
+import type { KnownPullRequest, RepositoryFile, Store } from '../../store/port.ts'
 import { githubFailure, type Octokit, parts, statusOf } from '../github/client.ts'
 import { type ParsedRules, REPOSITORY_FILE, readRepositoryFile } from './repository-file.ts'
 
@@ -15,14 +16,24 @@ const FRESH_MS = 5 * 60_000
 
 type RulesContext = {
   store: Pick<Store, 'repositories' | 'pullRequests'>
-  /** The rules where no file says anything. */
+  /** The rules where no file says anything, with all projects of the bot. */
   standard: Rules
+  serving: Serving
   clientFor: (repo: string) => Promise<Octokit | null>
   /** A repository's file has other errors than before. */
   onProblems: (repo: string) => Promise<void>
   clock: () => number
   log: Log
 }
+
+/** The rules of a repository without a file: it acts on tickets of the projects that it serves, and of no other. */
+const standardOf = async (
+  { store, standard, serving }: Pick<RulesContext, 'store' | 'standard' | 'serving'>,
+  repo: string,
+): Promise<Rules> => ({
+  ...standard,
+  projects: servedProjects(await store.repositories.namesOf(repo), serving),
+})
 
 /** The file as GitHub has it; null when there is none. */
 type FetchedFile = { content: string; etag: string | null } | { problem: string; etag: string | null } | null
@@ -68,10 +79,8 @@ const recordOf = async (
   return { ...previous, problems, good: rules === null ? previous.good : fetched.content }
 }
 
-const refresh = async (
-  { store, standard, clientFor, onProblems, clock, log }: RulesContext,
-  repo: string,
-): Promise<void> => {
+const refresh = async (context: RulesContext, repo: string): Promise<void> => {
+  const { store, clientFor, onProblems, clock, log } = context
   const octokit = await clientFor(repo)
   if (octokit === null) return
   const known = await store.repositories.file(repo)
@@ -86,7 +95,7 @@ const refresh = async (
     if (known !== null) await store.repositories.setFile(repo, { ...known, checkedAt: clock() })
     return
   }
-  const record = await recordOf(fetched, known, standard, clock())
+  const record = await recordOf(fetched, known, await standardOf(context, repo), clock())
   await store.repositories.setFile(repo, record)
   if (JSON.stringify(record.problems) === JSON.stringify(known?.problems ?? [])) return
   for (const problem of record.problems) log.warn({ repo }, problem)
@@ -94,15 +103,17 @@ const refresh = async (
 }
 
 export const openRepositoryRules = (context: RulesContext) => {
-  const { store, standard, clock } = context
-  const parsed = new Map<string, { content: string; result: ParsedRules }>()
+  const { store, standard, serving, clock } = context
+  const parsed = new Map<string, { content: string; projects: string; result: ParsedRules }>()
   const refreshing = new Map<string, Promise<void>>()
 
   const parse = async (repo: string, content: string): Promise<ParsedRules> => {
+    const ofRepository = await standardOf(context, repo)
+    const projects = ofRepository.projects.join()
     const known = parsed.get(repo)
-    if (known?.content === content) return known.result
-    const result = await readRepositoryFile(content, standard)
-    parsed.set(repo, { content, result })
+    if (known?.content === content && known.projects === projects) return known.result
+    const result = await readRepositoryFile(content, ofRepository)
+    parsed.set(repo, { content, projects, result })
     return result
   }
   /** One request at a time. */
@@ -112,29 +123,47 @@ export const openRepositoryRules = (context: RulesContext) => {
     return running
   }
   const rulesOf = async (repo: string): Promise<Rules> => {
+    const ofRepository = await standardOf(context, repo)
+    // What serves nothing has nothing to say.
+    if (ofRepository.projects.length === 0) return ofRepository
     const known = await store.repositories.file(repo)
     if (known === null || clock() - known.checkedAt > FRESH_MS) await refreshOnce(repo)
     const good = (await store.repositories.file(repo))?.good ?? null
-    return (good === null ? null : (await parse(repo, good)).rules) ?? standard
+    return (good === null ? null : (await parse(repo, good)).rules) ?? ofRepository
   }
-  /** The first repository, by name, whose file names the project. */
+  const serves = async (repo: string, project: string): Promise<boolean> =>
+    (await standardOf(context, repo)).projects.includes(project)
+  /** The first repository, by name, that serves the project and whose file names it. */
   const repositoryNaming = async (project: string): Promise<string | null> => {
     for (const { repo, good } of await store.repositories.files())
-      if (good !== null && (await parse(repo, good)).projects.includes(project)) return repo
+      if (good !== null && (await serves(repo, project)) && (await parse(repo, good)).projects.includes(project))
+        return repo
     return null
+  }
+  /** The repository of the ticket's pull request: of the last open one, or else of the last. */
+  const repositoryOf = async (ticket: Ticket): Promise<string | null> => {
+    const served: KnownPullRequest[] = []
+    for (const link of await store.pullRequests.ofTicket(ticket))
+      if (await serves(link.repo, projectOf(ticket))) served.push(link)
+    return (served.findLast(({ state }) => state === 'open') ?? served.at(-1))?.repo ?? null
   }
 
   return {
     standard,
     rulesOf,
-    /** The rules of the repository with the ticket's pull request, or else of the one whose file names its project. */
+    /**
+     * The rules of the repository with the ticket's pull request, or else of the one whose file names its project. Which projects
+     * exist is the operator's word alone.
+     */
     rulesOfTicket: async (ticket: Ticket): Promise<Rules> => {
-      const links = await store.pullRequests.ofTicket(ticket)
-      const link = links.findLast(({ state }) => state === 'open') ?? links.at(-1)
-      const repo = link?.repo ?? (await repositoryNaming(projectOf(ticket)))
-      return repo === null ? standard : rulesOf(repo)
+      const repo = (await repositoryOf(ticket)) ?? (await repositoryNaming(projectOf(ticket)))
+      return repo === null ? standard : { ...(await rulesOf(repo)), projects: standard.projects }
     },
     /** The default branch of a repository has moved. */
     rulesChanged: refreshOnce,
+    /** Whether the repository may act at all, under this name or one that it had. */
+    isListed: async (repo: string): Promise<boolean> =>
+      isListed(await store.repositories.namesOf(repo), serving.repositories),
+    isOwnerListed: (owner: string): boolean => isOwnerListed(owner, serving.repositories),
   }
 }

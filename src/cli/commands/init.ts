@@ -1,6 +1,7 @@
 /** Setup: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
 import { type Check, hasError, problem, warning } from '../../bot/check.ts'
 import { homeIn } from '../../config/home.ts'
+import { servingWarnings } from '../../config/serving.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { candidateOf, changesOf, describeChanges, overridesOf, writeAnswers } from '../init/answers.ts'
 import { openSetup, type Setup } from '../init/setup.ts'
@@ -17,14 +18,18 @@ const mayWrite = async ({ ask, checks, dryRun }: Setup): Promise<boolean> => {
 
 /** What concerns more than one side. */
 const checkConfiguration = async ({ answers, checks }: Setup): Promise<Check[]> => {
-  const { botProblems } = hasError(checks) ? { botProblems: [] } : await candidateOf(answers)
+  const candidate = hasError(checks) ? null : await candidateOf(answers)
   const overrides = overridesOf(answers).map(name =>
     warning(
       `${name} has another value in this shell, which wins over the file`,
       `To write that value, give it with a flag. To use the file, before agent-swarm up: unset ${name}`,
     ),
   )
-  const findings = [...botProblems.map(text => problem(text, null)), ...overrides]
+  const findings = [
+    ...(candidate?.botProblems ?? []).map(text => problem(text, null)),
+    ...(candidate === null ? [] : servingWarnings(candidate.serving)).map(text => warning(text)),
+    ...overrides,
+  ]
   return findings.map(finding => ({ subject: 'Configuration', ...finding }))
 }
 

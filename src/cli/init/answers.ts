@@ -28,13 +28,16 @@ const equal = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b
 export const textOf = (value: unknown): string => (Array.isArray(value) ? value.join(', ') : String(value ?? ''))
 export const isSecret = (name: SettingName): boolean => (settings[name] as Setting).secret === true
 
+/** `drop:acme/shop` as `DROP:acme/shop`. */
+const withKeyInCapitals = (entry: string) => entry.replace(/^[^:]+/, key => key.toUpperCase())
+
 /** `source` begins the message of a failure. */
 export const parseAnswer = (name: AnswerName, text: string, source: string): unknown => {
   const answer = parseSetting(name, text)
   if ('problem' in answer) throw fail('usage', `${source}: ${answer.problem}`)
   // The bot may be started in another folder.
   if (name === 'privateKeyPath') return resolve(String(answer.value))
-  return name === 'jiraProjects' ? (answer.value as string[]).map(key => key.toUpperCase()) : answer.value
+  return name === 'jiraProjects' ? (answer.value as string[]).map(withKeyInCapitals) : answer.value
 }
 
 const answerInFlags = (name: AnswerName, flags: Invocation['flags']): unknown => {

@@ -56,7 +56,7 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
   // GitHub shows the key only once, so it is kept before anything else.
   const privateKeyPath = join(answers.home, `github-app-${appId}.pem`)
   writeFileAtomic(privateKeyPath, privateKey, { mode: 0o600 })
-  forget(answers, [...APP, ...TOKEN])
+  forget(answers, [...APP, 'githubToken'])
   answers.values.set('appId', appId).set('privateKeyPath', privateKeyPath).set('webhookSecret', webhookSecret)
   await writeAnswers(answers, [...APP, ...TOKEN, 'githubApiUrl'])
   say(

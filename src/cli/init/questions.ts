@@ -35,8 +35,8 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
     hint: 'Create one: {web}/settings/tokens/new?scopes=repo&description=agent-swarm (or a fine-grained one: contents read, issues and pull requests write).',
   },
   githubRepositories: {
-    ...{ flag: 'github-repositories', question: 'Which repositories should be watched?', empty: 'no answer' },
-    hint: 'As owner/name, separated by commas. Empty: the 20 with the newest pushes.',
+    ...{ flag: 'github-repositories', question: 'Which repositories may act on tickets?' },
+    hint: 'As owner/name, separated by commas. All others are ignored.',
   },
   githubApiUrl: { flag: 'github-api-url' },
   jiraHost: {

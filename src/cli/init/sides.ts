@@ -1,10 +1,23 @@
 /** The sides of `agent-swarm init`: the ways to reach each, the answers that a way needs, and the checks that try them. */
-import { checkApp, checkToken, checkTokenRepositories, suggestRepositories } from '../../bot/github/check.ts'
+import {
+  checkApp,
+  checkAppRepositories,
+  checkToken,
+  checkTokenRepositories,
+  suggestRepositories,
+} from '../../bot/github/check.ts'
 import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../bot/jira/check.ts'
 import { checkMachines } from './machines.ts'
 import { createNewApp } from './new-app.ts'
 import { APP, JIRA, JIRA_ACCOUNT, TOKEN } from './questions.ts'
 import type { Side, Step, Way } from './steps.ts'
+
+const repositories = (check: Step['check']): Step => ({
+  ask: ['githubRepositories'],
+  ...(check === undefined ? {} : { check }),
+  suggest: suggestRepositories,
+  needsEarlier: true,
+})
 
 const github: Side = {
   subject: 'GitHub',
@@ -14,26 +27,21 @@ const github: Side = {
       label: 'With a personal token',
       hint: 'it polls every minute; no public address, no App',
       forget: APP,
-      steps: [
-        { ask: ['githubToken'], check: checkToken },
-        {
-          ask: ['githubRepositories'],
-          check: checkTokenRepositories,
-          suggest: suggestRepositories,
-          needsEarlier: true,
-        },
-      ],
+      steps: [{ ask: ['githubToken'], check: checkToken }, repositories(checkTokenRepositories)],
     },
     'new-app': {
       label: 'With a new GitHub App',
       hint: 'GitHub creates it, and must reach the bot',
-      steps: [{ ask: APP, create: createNewApp, check: checkApp }],
+      steps: [{ ask: APP, create: createNewApp, check: checkApp }, repositories(checkAppRepositories)],
     },
     app: {
       label: 'With an existing GitHub App',
       hint: 'GitHub must reach the bot',
-      forget: TOKEN,
-      steps: [{ ask: ['appId', 'privateKeyPath', 'webhookSecret'], check: checkApp }],
+      forget: ['githubToken'],
+      steps: [
+        { ask: ['appId', 'privateKeyPath', 'webhookSecret'], check: checkApp },
+        repositories(checkAppRepositories),
+      ],
     },
     none: { label: 'Not at all', hint: 'Jira only', forget: [...APP, ...TOKEN] },
   },

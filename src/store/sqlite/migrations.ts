@@ -226,4 +226,9 @@ export const migrations: readonly Migration[] = [
     translateQueue(db)
     db.exec(knowledge)
   },
+  `
+  -- Names that repositories had before.
+  create table repository_former (former text primary key not null, repo text not null) strict, without rowid;
+  create index repository_former_repo on repository_former (repo);
+  `,
 ]

@@ -1,6 +1,8 @@
 import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
+import { unlinkedMessage } from '../messages.ts'
 import type { KnownPullRequest, PullRequestLink, PullRequestState, Store } from '../port.ts'
+import { putMessages } from './outbox.ts'
 import type { Sql } from './sql.ts'
 
 /** `decided` and `decidedAt` are set together. */
@@ -19,20 +21,40 @@ export const pullRequestDecided = (sql: Sql, { repo, number }: PullRequestRef, s
 export const allowCommit = (sql: Sql, { repo, number }: PullRequestRef, commit: string): void =>
   sql.put('allowed_commit', { repo, number }, { commitId: commit })
 
+/** The status comment for the previous ticket would go on to say what is not so any more. */
+const tellUnlinked = (sql: Sql, { repo, number }: PullRequestRef, present: Ticket | null): void => {
+  const before = sql.get<{ ticket: Ticket }>(
+    'select ticket from pull_request where repo = ? and number = ?',
+    repo,
+    number,
+  )
+  if (before === undefined || before.ticket === present) return
+  const comment = sql.get(
+    `select 1 as n from own_comment where side = 'github' and kind = 'status' and place = ? and number = ? and about = ?`,
+    ...[repo, number, before.ticket],
+  )
+  if (comment !== undefined) putMessages(sql, [unlinkedMessage({ repo, number }, before.ticket)], null)
+}
+
 export const openPullRequests = (sql: Sql): Store['pullRequests'] => ({
   link: async ({ repo, number, ticket, branch, state, closedAt }) =>
     sql.transaction(() => {
+      tellUnlinked(sql, { repo, number }, ticket)
       sql.put('pull_request', { repo, number }, { ticket, branch, state, closedAt })
       sql.put('ticket', { ticket }, { hadPullRequest: 1 })
     }),
   unlink: async ({ repo, number }) =>
-    void sql.run('delete from pull_request where repo = ? and number = ?', repo, number),
+    sql.transaction(() => {
+      tellUnlinked(sql, { repo, number }, null)
+      sql.run('delete from pull_request where repo = ? and number = ?', repo, number)
+    }),
   get: async ({ repo, number }) => {
     const row = sql.get<Row>('select * from pull_request where repo = ? and number = ?', repo, number)
     return row === undefined ? null : pullRequestOf(row)
   },
   ofTicket: async ticket =>
     sql.all<Row>('select * from pull_request where ticket = ? order by repo, number', ticket).map(pullRequestOf),
+  all: async () => sql.all<Row>('select * from pull_request order by repo, number').map(pullRequestOf),
   ticketsIn: async repo =>
     sql
       .all<{ ticket: Ticket }>('select distinct ticket from pull_request where repo = ? order by ticket', repo)

@@ -25,6 +25,7 @@ const dropKnowledge = (sql: Sql, repo: string): void => {
   for (const prefix of CURSORS) sql.run('delete from cursor where name = ?', prefix + repo)
   sql.run(`delete from own_comment where kind = 'link' and substr(about, 1, length(?1) + 1) = ?1 || '#'`, repo)
   sql.run('delete from repository_name where repo = ?', repo)
+  sql.run('delete from repository_former where repo = ?', repo)
 }
 
 const moveKnowledge = (sql: Sql, from: string, to: string): void => {
@@ -43,13 +44,26 @@ const rename = (sql: Sql, id: number, repo: string): void => {
   const before = sql.get<{ repo: string }>('select repo from repository_name where id = ?', id)?.repo
   if (before === repo) return
   if (sql.get('select 1 as n from repository_name where repo = ?', repo) !== undefined) dropKnowledge(sql, repo)
-  if (before !== undefined) moveKnowledge(sql, before, repo)
+  // A name that was given away says nothing about the repository that had it.
+  sql.run('delete from repository_former where former = ?', repo)
+  if (before !== undefined) {
+    moveKnowledge(sql, before, repo)
+    sql.run('update repository_former set repo = ? where repo = ?', repo, before)
+    sql.put('repository_former', { former: before }, { repo })
+  }
   sql.put('repository_name', { id }, { repo })
 }
 
 export const openRepositories = (sql: Sql): Store['repositories'] => ({
-  isNamed: async (id, repo) =>
-    sql.get('select 1 as n from repository_name where id = ? and repo = ?', id, repo) !== undefined,
+  nameOf: async id => sql.get<{ repo: string }>('select repo from repository_name where id = ?', id)?.repo ?? null,
+  namesOf: async repo => {
+    const present = sql.get<{ repo: string }>('select repo from repository_former where former = ?', repo)?.repo ?? repo
+    const former = sql.all<{ former: string }>('select former from repository_former where repo = ?', present)
+    // Under another owner, other people decide what happens there.
+    const owner = (name: string) => name.split('/')[0]?.toLowerCase()
+    const others = [present, ...former.map(row => row.former)].filter(name => name !== repo)
+    return [repo, ...others.filter(name => owner(name) === owner(repo))]
+  },
   rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),
   setInstallation: async (repo, id) =>
     void sql.run(

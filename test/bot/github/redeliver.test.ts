@@ -20,7 +20,14 @@ beforeEach(async () => {
   store = openStore(':memory:', () => now)
   const log = openLog('silent')
   const github = await openGitHub(
-    { via: 'app', appId: hub.app.id, privateKey: hub.app.privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: hub.url },
+    {
+      via: 'app',
+      appId: hub.app.id,
+      privateKey: hub.app.privateKey,
+      webhookSecret: WEBHOOK_SECRET,
+      repositories: ['acme/shop'],
+      apiUrl: hub.url,
+    },
     { log, paced: false },
   )
   redeliver = openRedeliver({ github, store, clock: () => now, log })

@@ -102,6 +102,8 @@ test('an issue that Jira does not show is stopped at most; the event of its dele
     changelog: { items: [{ field: 'status' }] },
   })
   await desk.jira.deliver(payload('jira:issue_updated'))
+  expect(await desk.decided()).toEqual([expect.stringContaining('Jira shows no such issue; asking again')])
+  ahead += 61_000
   await desk.decided()
   expect(await states()).toEqual(['stop pending'])
   await desk.jira.deliver(payload('jira:issue_deleted'))
@@ -267,16 +269,95 @@ test('a pull request that is closed unmerged stops, and reopening it starts', as
   expect(await withoutCheckpoints()).toEqual(['stop pending', 'start pending'])
 })
 
-test('a close that is over when it is read does nothing', async () => {
+/** An event as GitHub sends it before its API shows the same. */
+const early = async (number: number, action: string, more: object) => {
+  const pull = await desk.github.pull(number)
+  const id = randomUUID()
+  const payload = { action, number, pull_request: { ...pull, ...more }, ...(await desk.github.common('dev')) }
+  await desk.github.deliver('pull_request', payload, id)
+  return id
+}
+
+test('a merge that the API does not show yet is asked for again, and deletes', async () => {
   await machine({ status: 'stopped' })
   const number = await pullRequest()
-  const pull = await desk.github.pull(number)
-  await desk.github.deliver('pull_request', {
-    ...{ action: 'closed', number, pull_request: { ...pull, state: 'closed', merged: true } },
-    ...(await desk.github.common('dev')),
-  })
+  await early(number, 'closed', { state: 'closed', merged: true })
+  expect(await desk.decided()).toEqual([
+    `reading acme/shop#${number}: it was merged, and GitHub says that it is open; asking again`,
+  ])
+  expect(await states()).toEqual([])
+  await desk.github.api('acme', 'PUT', `/repos/acme/shop/pulls/${number}/merge`, {})
+  expect(await desk.decided()).toEqual([])
+  expect(await states()).toEqual(['delete pending'])
+})
+
+test('a pull request that the API does not show yet is asked for again; its commands too', async () => {
+  await machine()
+  await desk.github.push(`${ticket}-new`)
+  const number = await desk.github.open(`${ticket}-new`, 'x')
+  const gone = { match: new RegExp(`^GET /repos/acme/shop/pulls/${number}$`), answer: { status: 404 } }
+  desk.github.faults.push(gone)
+  expect(await desk.decided()).toEqual([
+    expect.stringContaining('it was opened, and GitHub shows no such pull request'),
+  ])
+  expect(await desk.decided()).toEqual([])
+  expect(await desk.store.pullRequests.ofTicket(ticket)).toMatchObject([{ number }])
+  await desk.github.comment(number, '/swarm status')
+  desk.github.faults.push(gone)
+  expect(await desk.decided()).toEqual([expect.stringContaining('somebody commented there')])
+  expect(await desk.decided()).toEqual([])
+  expect(await withoutCheckpoints()).toEqual(['status pending'])
+})
+
+test('after a minute, the answer of the API counts', async () => {
+  await machine({ status: 'stopped' })
+  const number = await pullRequest()
+  const id = await early(number, 'closed', { state: 'closed', merged: true })
+  expect(await desk.decided()).toHaveLength(1)
+  ahead += 61_000
+  expect(await desk.decided()).toEqual([])
+  expect(await desk.verdict(id)).toEqual({ verdict: 'ignored', reason: 'the pull request is open again' })
+  expect(await states()).toEqual([])
+})
+
+test('an answer that is newer than the event counts at once', async () => {
+  await machine({ status: 'stopped' })
+  const number = await pullRequest()
+  await early(number, 'closed', { state: 'closed', updated_at: '2020-01-01T00:00:00Z' })
+  expect(await desk.decided()).toEqual([])
+  expect(await states()).toEqual([])
+})
+
+test('a branch that is renamed closes its pull request, and the one that is opened then starts the machine', async () => {
+  await machine()
+  const number = await pullRequest(`${ticket}-old`)
+  await desk.github.close(number)
+  await desk.decided()
+  await desk.github.push(`${ticket}-new`)
+  await desk.github.open(`${ticket}-new`, 'work')
+  await desk.decided()
+  expect(await withoutCheckpoints()).toEqual(['stop pending', 'start pending'])
+})
+
+test('a machine that somebody stopped by hand stays stopped when another pull request is opened', async () => {
+  await machine()
+  const number = await pullRequest(`${ticket}-old`)
+  await desk.github.comment(number, '/swarm stop')
+  await desk.decided()
+  await pullRequest(`${ticket}-new`)
+  expect(await withoutCheckpoints()).toEqual(['stop pending'])
+})
+
+test("the merge of a bot's branch or of one that only quotes the ticket deletes nothing, and links nothing", async () => {
+  await machine()
+  for (const branch of [`revert-7-${ticket}`, `dependabot/npm/${ticket}`, `renovate/${ticket}-x`, `core-${ticket}.1`]) {
+    const number = await pullRequest(branch, branch.startsWith('core') ? `Bump ${ticket}.2` : `Revert ${ticket}`)
+    await desk.github.merge(number)
+  }
+  await desk.github.push(`gh-readonly-queue/main/pr-1-${ticket}`)
   await desk.decided()
   expect(await states()).toEqual([])
+  expect(await desk.store.pullRequests.ofTicket(ticket)).toEqual([])
 })
 
 test.for([

@@ -65,6 +65,21 @@ test('the previous key stays an alias in branches, titles and commands', async (
   expect(await desk.states(from)).toEqual([])
 })
 
+test('the open pull request under the previous key goes along, and its merge deletes the machine', async () => {
+  await desk.machine(from)
+  await desk.github.push(`${from}-work`)
+  const number = await desk.github.open(`${from}-work`, 'work')
+  await desk.decided()
+  await desk.jira.rekey(from, to)
+  await desk.decided()
+  expect((await desk.store.pullRequests.ofTicket(to)).map(link => link.number)).toEqual([number])
+  await desk.machine(to)
+  await desk.github.merge(number)
+  await desk.decided()
+  expect(await desk.states(to)).toEqual(['checkpoint pending', 'move pending', 'delete pending'])
+  expect(await desk.states(from)).toEqual([])
+})
+
 test('an answered command on a branch with the previous key is recorded for the new one', async () => {
   await desk.machine(from)
   await desk.jira.rekey(from, to)

@@ -21,7 +21,7 @@ const asApp = async (store: ReturnType<typeof openStore>) => {
   const { id: appId, privateKey } = github.app
   await store.repositories.setInstallation(github.repo, 100)
   const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, apiUrl: github.url } as const
-  return openGitHub(settings, { ...tools, repositories: store.repositories })
+  return openGitHub({ ...settings, repositories: [github.repo] }, { ...tools, repositories: store.repositories })
 }
 const asPerson = () =>
   openGitHub({ via: 'token', token: 'token-dev', repositories: [github.repo], apiUrl: github.url }, tools)

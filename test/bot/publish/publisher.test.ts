@@ -119,7 +119,14 @@ const stage = async ({ log = openLog('silent') } = {}) => {
     .post(/^\/app\/installations\/\d+\/access_tokens$/)
     .reply(201, { token: 'ghs_installation', expires_at: '2099-01-01T00:00:00Z', permissions: {} })
   const client = await openGitHub(
-    { via: 'app', appId: APP, privateKey: pem, webhookSecret: 's3cret-of-webhook', apiUrl: API },
+    {
+      via: 'app',
+      appId: APP,
+      privateKey: pem,
+      webhookSecret: 's3cret-of-webhook',
+      repositories: ['acme/shop'],
+      apiUrl: API,
+    },
     { log, paced: false, repositories: store.repositories },
   )
   const jira = openJira({

@@ -1,7 +1,8 @@
 import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
+import type { Rules } from '../../../handlers/handler.ts'
 import { documents } from '../../../scripts/docs.ts'
-import { readRepositoryFile, standardRules } from '../../../src/bot/rules/repository-file.ts'
+import { readRepositoryFile, type repositoryFile, standardRules } from '../../../src/bot/rules/repository-file.ts'
 
 const standard = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jiraCommanders: [] })
 const read = (content: string) => readRepositoryFile(content, standard)
@@ -28,7 +29,8 @@ keep: { pushCheckpoints: 3, days: 14 }
   expect(problems).toEqual([])
   expect(rules).toEqual({
     projects: ['DROP'],
-    assignees: 'any',
+    assignees: 'me',
+    onlyAssignees: 'any',
     labels: ['agent'],
     branches: ['feature/*'],
     machine: { baseImage: 'node-24', cpus: 4, diskGiB: 60 },
@@ -47,10 +49,40 @@ test('a project that the bot does not serve is left out, with a message', async 
     rules: { projects: ['WEB'] },
     projects: ['WEB', 'SECRET'],
     problems: [
-      '.github/agent-swarm.yml:1: the bot does not serve the project SECRET (JIRA_PROJECTS); the rest of the file is in effect.',
+      '.github/agent-swarm.yml:1: this repository does not serve the project SECRET (JIRA_PROJECTS); the rest of the file is in effect.',
     ],
   })
   expect((await read('projects: [SECRET]\n')).rules?.projects).toEqual([])
+})
+
+test('what the file names is less than, or as much as, the operator allows: every member', async () => {
+  const operator: Rules = {
+    ...standard,
+    ...{ projects: ['DROP'], assignees: ['5b10a', '5b10b'], jiraCommanders: ['boss'], keep: { newest: 4, days: null } },
+  }
+  /** A file that asks for more, and the rules that come of it. */
+  const table: Record<keyof (typeof repositoryFile)['entries'], [asks: string, gets: Partial<Rules>]> = {
+    projects: ['[DROP, WEB, SECRET]', { projects: ['DROP'] }],
+    // Whose tickets get machines: those that both allow.
+    assignees: ['any', { assignees: ['5b10a', '5b10b'], onlyAssignees: 'any' }],
+    labels: ['[agent]', { labels: ['agent'] }],
+    branches: ['["*"]', { branches: ['*'] }],
+    // The runner refuses images that it does not have, and sizes beyond its limits.
+    baseImage: ['other', { machine: { baseImage: 'other' } }],
+    size: ['{ cpus: 64 }', { machine: { cpus: 64 } }],
+    // What becomes of the machines of its own pull requests and tickets.
+    closed: ['delete', { closed: 'delete' }],
+    merged: ['nothing', { merged: 'nothing' }],
+    done: ['delete', { done: 'delete' }],
+    graceMinutes: ['10080', { graceMinutes: 10_080 }],
+    // Write access is required all the same.
+    commands: ['{ delete: [mallory] }', { commands: { delete: ['mallory'] } }],
+    keep: ['{ pushCheckpoints: 100, days: 365 }', { keep: { newest: 4, days: 365 } }],
+  }
+  for (const [name, [asks, gets]] of Object.entries(table)) {
+    const { rules } = await readRepositoryFile(`${name}: ${asks}\n`, operator)
+    expect(rules, name).toEqual({ ...operator, ...gets })
+  }
 })
 
 test.for([['- closed: stop\n'], ['closed\n'], ['5\n']])(

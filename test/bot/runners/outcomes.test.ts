@@ -10,7 +10,6 @@ import { actionOn, dev, offer, openRunnerStage, START } from './stage.ts'
 const comment = { repo: 'acme/shop', number: 7, commentId: 500 }
 const replyTo = (line: number) => ({ replyTo: { ...comment, line } })
 const remove: Action = { kind: 'delete', force: false, ticket: 'DROP-1', by: dev, replyTo: null }
-const moved: Action = { kind: 'move', ticket: 'DROP-1', from: 'SHOP-7', by: dev, replyTo: null }
 const running = environmentOf('DROP-1', { observedAt: '2026-11-24T10:00:00.000Z' })
 const rowOf = (action: Action, id = 'a'): ActionRow => ({
   ...{ id, action, correlation: 'd', seq: 1, state: 'active', attempt: 1, runnerId: 'one', token: 't' },

@@ -141,6 +141,35 @@ export const knowledgeContract = (open: Open) => {
       expect(await store.cursors.get('github:acme/api')).toBeNull()
     })
 
+    test('a repository keeps its former names under one owner, until another one takes such a name', async () => {
+      const { store } = await openStage(open)
+      const { rename, namesOf } = store.repositories
+      for (const repo of ['acme/one', 'acme/two', 'acme/three']) await rename(1, repo)
+      expect((await namesOf('acme/three')).sort()).toEqual(['acme/one', 'acme/three', 'acme/two'])
+      // Somebody makes a repository of the first name.
+      await rename(2, 'acme/one')
+      expect((await namesOf('acme/three')).sort()).toEqual(['acme/three', 'acme/two'])
+      expect(await namesOf('acme/one')).toEqual(['acme/one'])
+      // It is given to another owner, where it is nothing of acme any more.
+      await rename(1, 'evil/shop')
+      expect(await namesOf('evil/shop')).toEqual(['evil/shop'])
+    })
+
+    test('the end of a link is told where a status comment stands, once', async () => {
+      const { store } = await openStage(open)
+      const { pullRequests, comments, outbox } = store
+      const told = async () => (await outbox.due(9)).map(({ key }) => key)
+      await pullRequests.link(link(7))
+      await pullRequests.unlink(link(7))
+      expect(await told()).toEqual([])
+      await comments.set({ side: 'github', kind: 'status', repo: link(7).repo, number: 7, about: 'DROP-1' }, '3', 'x')
+      await pullRequests.link(link(7))
+      await pullRequests.link(link(7, { ticket: 'DROP-2' }))
+      await pullRequests.unlink(link(7))
+      expect(await told()).toEqual([`unlinked:${link(7).repo}:7:DROP-1`])
+      expect((await store.tickets.get('DROP-1')).hadPullRequest).toBe(true)
+    })
+
     test('under a new name, everything that is known goes along, and a former owner of the name is forgotten', async () => {
       const { store, effects } = await openStage(open)
       const { repositories, cursors, comments, pullRequests } = store
@@ -163,15 +192,13 @@ export const knowledgeContract = (open: Open) => {
         await comments.set(replyOf(repo), String(id + 10), repo)
         await comments.set(linkOf(`${repo}#${number}`), null, repo)
       }
-      expect(await repositories.isNamed(1, 'acme/shop')).toBe(true)
+      expect(await repositories.nameOf(1)).toBe('acme/shop')
       await repositories.rename(1, 'acme/shop')
       await repositories.rename(1, 'acme/api')
 
-      expect(await repositories.isNamed(1, 'acme/api')).toBe(true)
-      expect([await repositories.isNamed(1, 'acme/shop'), await repositories.isNamed(2, 'acme/api')]).toEqual([
-        false,
-        false,
-      ])
+      expect([await repositories.nameOf(1), await repositories.nameOf(2)]).toEqual(['acme/api', null])
+      expect((await repositories.namesOf('acme/api')).sort()).toEqual(['acme/api', 'acme/shop'])
+      expect((await repositories.namesOf('acme/shop')).sort()).toEqual(['acme/api', 'acme/shop'])
       expect(await repositories.installation('acme/api')).toBe(101)
       expect(await repositories.installation('acme/shop')).toBeNull()
       expect((await repositories.files()).map(({ repo, good }) => [repo, good])).toEqual([
