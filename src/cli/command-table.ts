@@ -195,6 +195,33 @@ const serverCommands = {
     options: { json },
     load: () => import('./commands/bot-replay.ts'),
   },
+  'bot runner add': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Make a token for a runner, and print it once.',
+    details:
+      'The token says who the runner is. Set it as AGENT_SWARM_RUNNER_TOKEN on the host of the runner; the first runner that shows it keeps it.',
+    example: 'agent-swarm bot runner add studio',
+    options: {
+      as: valued('ID', 'Give the token to a runner that the bot knows, which keeps its tickets (bot runner list).'),
+      json,
+    },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).add }),
+  },
+  'bot runner list': {
+    arguments: [],
+    summary: 'List the runners, with their names, ids and hosts.',
+    example: 'agent-swarm bot runner list',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).list }),
+  },
+  'bot runner revoke': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Revoke the token of a runner, at once.',
+    details: 'Its machines and tickets stay with it. To give it a new token: agent-swarm bot runner add NAME --as ID.',
+    example: 'agent-swarm bot runner revoke studio',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
+  },
   runner: {
     arguments: [],
     summary: "Run the runner, which does the bot's actions on this host.",

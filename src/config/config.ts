@@ -8,6 +8,7 @@ import type { Setting } from '../schema/forms.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
 import { configFileIn, homeIn } from './home.ts'
 import { secretFileFault } from './secret-file.ts'
+import { shortSecrets } from './secrets.ts'
 import { type PlainValues, plainSettings, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
@@ -75,7 +76,7 @@ const readSides = (values: Values) => {
   const sides = { github: readGitHub(values, incomplete), jira: readJira(values, incomplete), projects }
   const { github, jira } = sides
   const missing = github === null && jira === null && incomplete.length > 0 ? [] : missingSides(sides)
-  return { ...sides, botProblems: [...incomplete, ...missing] }
+  return { ...sides, botProblems: [...incomplete, ...missing, ...shortSecrets(values)] }
 }
 
 const readSizes = (values: Values): Pick<Config, 'size' | 'limits'> => {

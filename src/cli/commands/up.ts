@@ -10,7 +10,8 @@ import { printNote, type RunCommand } from '../terminal/output.ts'
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
-  const token = config.runnerToken ?? randomBytes(32).toString('hex')
+  // Of this runner alone. The configured one is for a runner on another host.
+  const token = randomBytes(32).toString('hex')
   const log = openServerLog(config, token)
   const show = dryRunShow(invocation)
   const bot = await startBot(config, log, { runnerToken: token, show })

@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { gzipSync } from 'node:zlib'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { exemptFrom } from '../../../src/bot/http/connections.ts'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
 import { openServer, type Server } from '../../../src/bot/http/server.ts'
 import type { Store } from '../../../src/store/port.ts'
@@ -32,6 +33,7 @@ const open = async ({ jira = true, path = ':memory:', headersMs = 10_000 } = {})
     store,
     runnerRoutes: {},
     headersMs,
+    isExempt: exemptFrom([]),
     metrics: openMetrics({ store, rate: () => null, clock: Date.now }),
     clock: Date.now,
     log: log as never,

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
+import { tokenHash } from '../../../src/bot/http/signature.ts'
 import { LOOK_MS, openRunnerApi, type RunnerApiOptions } from '../../../src/bot/runners/api.ts'
 import type { Action, ActionKind } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
@@ -30,7 +31,16 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
   const store = openStore(':memory:', clock)
   const metrics = openMetrics({ store, rate: () => null, clock })
   const context: RunnerApiOptions = {
-    ...{ store, metrics, clock, token: TOKEN, toJira: true, secrets: ['hunter22'], log: log as never },
+    ...{
+      store,
+      metrics,
+      clock,
+      sharedToken: TOKEN,
+      ownToken: null,
+      toJira: true,
+      secrets: ['hunter22'],
+      log: log as never,
+    },
     whyOutdated: async () => null,
     onMessages: () => {},
     ...options,
@@ -45,10 +55,29 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
     await store.close().catch(() => {})
   })
   const { port } = server.address() as AddressInfo
-  const ask = (name: string, body: unknown, { token = TOKEN, signal }: { token?: string; signal?: AbortSignal } = {}) =>
+  /** Runners with a token of their own: every one but `one`, which has the shared token. */
+  const tokens = new Map([['one', TOKEN]])
+  const tokenOf = async (runner: unknown): Promise<string> => {
+    if (typeof runner !== 'string' || !/^[a-z]+$/.test(runner)) return TOKEN
+    const known = tokens.get(runner)
+    if (known !== undefined) return known
+    const token = `the-token-of-${runner}`
+    tokens.set(runner, token)
+    const before = now
+    now = 0
+    await store.runners.heartbeat(fixtures.heartbeatOf([], { runnerId: runner, host: 'new' }))
+    now = before
+    await store.runnerTokens.add({ name: runner, hash: tokenHash(token), as: runner })
+    return token
+  }
+  type Sent = { token?: string; signal?: AbortSignal }
+  const ask = async (name: string, body: unknown, { token, signal }: Sent = {}) =>
     fetch(`http://127.0.0.1:${port}/runner/v1/${name}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      headers: {
+        authorization: `Bearer ${token ?? (await tokenOf(typeof body === 'object' && body !== null && 'runnerId' in body ? body.runnerId : null))}`,
+        'content-type': 'application/json',
+      },
       body: JSON.stringify(body),
       ...(signal === undefined ? {} : { signal }),
     })
