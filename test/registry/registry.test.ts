@@ -82,7 +82,7 @@ test('a ticket stays on its provider until it is deleted', () => {
     ),
   )
   expect(() =>
-    registry.begin({ ticket: 'DROP-1', provider: 'aws', vmId: 'x', baseImage: 'y', by, operation: 1 }),
+    registry.begin({ ticket: 'DROP-1', provider: 'aws', vmId: 'as-x-00000001', baseImage: 'y', by, operation: 1 }),
   ).toThrow(/UNIQUE/)
 })
 
@@ -119,7 +119,7 @@ test('everything of a ticket gets its new key in one step, and a failure changes
   expect(registry.movedTo('DROP-1')).toBe('WEB-7')
   expect(registry.movedTo('WEB-7')).toBeNull()
 
-  registry.begin({ ticket: 'DROP-2', provider: 'kvm', vmId: 'x', baseImage: 'y', by, operation: 1 })
+  registry.begin({ ticket: 'DROP-2', provider: 'kvm', vmId: 'as-x-00000001', baseImage: 'y', by, operation: 1 })
   expect(() => registry.renameTicket('WEB-7', 'DROP-2')).toThrow(/UNIQUE/)
   expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-2', 'WEB-7'])
   expect(registry.checkpoints('WEB-7')).toHaveLength(1)

@@ -45,11 +45,12 @@ export const openPresence = (log: Log) => {
     },
     tooMany: ({ host }: HeartbeatRequest, tickets: readonly Ticket[]): void => {
       const subject = `machines on ${host} that the bot did not ask for`
-      if (tickets.length === 0) return problems.clear(subject)
-      problems.report(subject, {
-        message: `${subject}: a runner may bring ${MAX_BROUGHT} of them; the others are ignored`,
-        remedy: 'Delete those that nobody needs, on that host: agent-swarm delete TICKET',
-      })
+      if (tickets.length === 0) problems.clear(subject)
+      else
+        problems.report(subject, {
+          message: `${subject}: a runner may bring ${MAX_BROUGHT} of them; the others are ignored`,
+          remedy: 'Delete those that nobody needs, on that host: agent-swarm delete TICKET',
+        })
     },
   }
 }

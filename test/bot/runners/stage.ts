@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
+import { respond } from '../../../src/bot/http/respond.ts'
 import { tokenHash } from '../../../src/bot/http/signature.ts'
 import { LOOK_MS, openRunnerApi, type RunnerApiOptions } from '../../../src/bot/runners/api.ts'
 import type { Action, ActionKind } from '../../../src/schema/action.ts'
@@ -46,7 +47,14 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
     ...options,
   }
   const api = openRunnerApi(context)
-  const server = createServer((request, response) => api.routes[request.url ?? '']?.(request, response))
+  const server = createServer(async (request, response) => {
+    try {
+      await api.routes[request.url ?? '']?.(request, response)
+    } catch {
+      // As the bot's server does.
+      respond(response)(503)
+    }
+  })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
     api.close()
@@ -58,7 +66,7 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
   /** Runners with a token of their own: every one but `one`, which has the shared token. */
   const tokens = new Map([['one', TOKEN]])
   const tokenOf = async (runner: unknown): Promise<string> => {
-    if (typeof runner !== 'string' || !/^[a-z]+$/.test(runner)) return TOKEN
+    if (typeof runner !== 'string' || !/^[a-z][a-z0-9]*$/.test(runner)) return TOKEN
     const known = tokens.get(runner)
     if (known !== undefined) return known
     const token = `the-token-of-${runner}`
