@@ -16,13 +16,13 @@ afterEach(() => rmSync(home, { recursive: true, force: true }))
 const read = (environment: Record<string, string> = {}, flags = {}) =>
   readConfig(flags, { AGENT_SWARM_HOME: home, ...environment })
 const KEY = '-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----'
-const github = { APP_ID: '1', PRIVATE_KEY: KEY, WEBHOOK_SECRET: 'hush' }
+const github = { APP_ID: '1', PRIVATE_KEY: KEY, WEBHOOK_SECRET: 'hush-hush-hush-hush' }
 const jira = {
   JIRA_HOST: 'example.atlassian.net',
   JIRA_EMAIL: 'me@example.org',
   JIRA_API_TOKEN: 't',
   JIRA_PROJECTS: 'drop, WEB',
-  JIRA_WEBHOOK_SECRET: 'hush',
+  JIRA_WEBHOOK_SECRET: 'hush-hush-hush-hush',
 }
 
 test('without settings, the CLI works, and the bot reports everything that it lacks', async () => {
@@ -47,7 +47,13 @@ test('the private key may be base64, as Probot accepts it', async () => {
 test('both sides complete: no problems; the private key may be one line with \\n', async () => {
   const config = await read({ ...github, PRIVATE_KEY: KEY.replaceAll('\n', '\\n'), ...jira })
   expect(config.botProblems).toEqual([])
-  expect(config.github).toEqual({ via: 'app', appId: 1, privateKey: KEY, webhookSecret: 'hush', apiUrl: null })
+  expect(config.github).toEqual({
+    via: 'app',
+    appId: 1,
+    privateKey: KEY,
+    webhookSecret: 'hush-hush-hush-hush',
+    apiUrl: null,
+  })
   expect(config.jira).toMatchObject({ url: 'https://example.atlassian.net' })
   expect(config.projects).toEqual(['DROP', 'WEB'])
 })
@@ -59,7 +65,11 @@ test.for([
     /WEBHOOK_SECRET is missing or empty/,
   ],
   ['an empty secret', { ...github, WEBHOOK_SECRET: '', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET is missing or empty/],
-  ['only a webhook secret', { WEBHOOK_SECRET: 'hush', JIRA_PROJECTS: 'DROP' }, /APP_ID is missing[\s\S]*PRIVATE_KEY/],
+  [
+    'only a webhook secret',
+    { WEBHOOK_SECRET: 'hush-hush-hush-hush', JIRA_PROJECTS: 'DROP' },
+    /APP_ID is missing[\s\S]*PRIVATE_KEY/,
+  ],
   ['a private key that is not PEM', { ...github, PRIVATE_KEY: 'abc', JIRA_PROJECTS: 'DROP' }, /not a PEM private key/],
   ['an empty webhook secret of Jira', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is empty/],
   [
