@@ -36,10 +36,10 @@ describe.for(NAMES)('%s', name => {
   })
 })
 
-test.for(['../x', 'a/b', '', '.', 'DROP-1\n', '__proto__', 'as-drop-1', '-rf', 'a\u0000b'])(
+test.for(['../x', 'a/b', '', '.', 'DROP-1\n', '__proto__', '-rf', 'a\u0000b'])(
   'what is no name becomes no part of a path: %j',
   text => {
     for (const kind of ['ticket', 'machine', 'checkpoint', 'image', 'provider'] as const)
-      if (text !== 'as-drop-1') expect(() => checkName(kind, text)).toThrow('is not the name')
+      expect(() => checkName(kind, text)).toThrow('is not the name')
   },
 )

@@ -259,3 +259,34 @@ test("a home's id is made once, and damage to it is reported", async () => {
   writeFileSync(join(home, 'id'), '')
   await expect(homeId(home)).rejects.toThrow(/does not hold 16 hex digits/)
 })
+
+test.for([
+  ['WEBHOOK_SECRET', { ...github, WEBHOOK_SECRET: 'x'.repeat(15) }, 'GitHub: WEBHOOK_SECRET'],
+  ['JIRA_WEBHOOK_SECRET', { ...jira, JIRA_WEBHOOK_SECRET: 'x'.repeat(15) }, 'Jira: JIRA_WEBHOOK_SECRET'],
+  ['AGENT_SWARM_RUNNER_TOKEN', { ...jira, AGENT_SWARM_RUNNER_TOKEN: 'x'.repeat(15) }, 'AGENT_SWARM_RUNNER_TOKEN'],
+] as const)(
+  '%s with fewer than 16 characters stops the start, and says how to make one',
+  async ([name, given, start]) => {
+    const environment = { AGENT_SWARM_HOME: '/nowhere', JIRA_PROJECTS: 'DROP', ...given }
+    expect((await readConfig({}, environment)).botProblems).toEqual([
+      `${start} has 15 characters; it needs at least 16. Make one with: openssl rand -hex 32`,
+    ])
+    expect((await readConfig({}, { ...environment, [name]: 'x'.repeat(16) })).botProblems).toEqual([])
+  },
+)
+
+test.for([
+  [
+    'addresses and ranges',
+    '192.0.2.1, 198.51.100.0/24,2001:db8::/32',
+    ['192.0.2.1', '198.51.100.0/24', '2001:db8::/32'],
+  ],
+  ['a name', 'proxy.example.org', null],
+  ['a range that is too long', '192.0.2.0/33', null],
+  ['two ranges in one', '192.0.2.0/24/24', null],
+  ['an address with letters', '192.0.2.x', null],
+] as const)('AGENT_SWARM_PROXIES: %s', async ([, given, expected]) => {
+  const read = readConfig({}, { AGENT_SWARM_HOME: '/nowhere', AGENT_SWARM_PROXIES: given })
+  if (expected === null) await expect(read).rejects.toThrow(/AGENT_SWARM_PROXIES.* is not an IP address or a range/)
+  else expect((await read).proxies).toEqual(expected)
+})
