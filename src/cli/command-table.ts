@@ -165,7 +165,7 @@ const serverCommands = {
   },
   bot: {
     arguments: [],
-    summary: 'Run the bot, which turns events of GitHub and Jira into actions.',
+    summary: 'Run the bot: events of GitHub and Jira become actions.',
     example: 'agent-swarm bot --port 3000',
     options: { port, host, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/bot.ts'),
@@ -181,7 +181,7 @@ const serverCommands = {
   },
   'bot audit': {
     arguments: [],
-    summary: 'List the commands that people gave in comments, newest first.',
+    summary: 'List the commands given in comments, newest first.',
     details: 'Shows who gave it, where, whether it was allowed, and why.',
     example: 'agent-swarm bot audit --ticket DROP-2100',
     options: { ticket: { ...valued('TICKET', 'Show only this ticket.'), kind: 'ticket' }, limit, json },

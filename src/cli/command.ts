@@ -30,7 +30,7 @@ export type Option = {
 }
 export type Command = {
   arguments: readonly Argument[]
-  /** At most 64 characters, so that the overview fits 80 columns. */
+  /** At most 64 characters, and fewer beside a long name, so that the overview fits 80 columns. */
   summary: string
   /** More sentences for its own help. */
   details?: string

@@ -59,7 +59,7 @@ const offer = v.object({
 export type Offer = v.InferOutput<typeof offer>
 
 /** A runner does at most this many actions at the same time. */
-export const MAX_SLOTS = 64
+const MAX_SLOTS = 64
 /** `runnerId`: this installation, in its own words. Who it is for the bot comes from its token. */
 export const acquireRequest = v.object({
   runnerId,

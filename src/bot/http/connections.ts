@@ -7,7 +7,7 @@ import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { Log } from '../../log.ts'
 import type { Metrics } from './metrics.ts'
 
-export const MAX_CONNECTIONS = 2_000
+const MAX_CONNECTIONS = 2_000
 const MAX_PER_ADDRESS = 100
 /** From the connection, or the end of an answer, to the next request. Milliseconds. */
 const IDLE_MS = 5_000

@@ -16,11 +16,7 @@ export type IdentityOptions = {
   log: Log
 }
 /** `instance`: the installation that the request names; null when it names none. */
-export type Identify = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  instance: string | null,
-) => Promise<string | null>
+type Identify = (request: IncomingMessage, response: ServerResponse, instance: string | null) => Promise<string | null>
 
 const addCommand = (id: string | null) => `agent-swarm bot runner add NAME${id === null ? '' : ` --as ${id}`}`
 
