@@ -34,8 +34,6 @@ export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [name: str
   if (!Number.isInteger(ssh.port) || ssh.port < 1 || ssh.port > 65_535)
     throw fail('refused', `"${ssh.port}" is not a port`)
   return [
-    // Options that an older ssh does not know. And all others: this takes the place of the user's own IgnoreUnknown.
-    ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
     ['Port', String(ssh.port)],
     ['User', ssh.user],
     ['IdentityFile', pathValue(loginKeyFile(home))],
@@ -48,6 +46,8 @@ export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [name: str
     ['HostKeyAlias', vmId],
     ['UserKnownHostsFile', pathValue(knownHostsFile(home, vmId))],
     ['GlobalKnownHostsFile', 'none'],
+    // Options that an older ssh does not know. And all others: this takes the place of the user's own IgnoreUnknown.
+    ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
     ['KnownHostsCommand', 'none'],
     ['StrictHostKeyChecking', 'yes'],
     ['VerifyHostKeyDNS', 'no'],
