@@ -67,6 +67,24 @@ test('beside a running bot: a runner gets a token of its own, keeps its id with 
   expect(await swarm('revoke', 'attic')).toMatchObject({ code: 1, stderr: expect.stringContaining('no runner') })
 })
 
+test('the shared token stays with the first runner that showed it, across restarts; without any token no bot starts', async () => {
+  await expect(start()).rejects.toMatchObject({
+    failure: { kind: 'not-configured', remedy: expect.stringContaining('agent-swarm bot runner add NAME') },
+  })
+  const shared = { AGENT_SWARM_RUNNER_TOKEN: 'the-token-of-the-runners' }
+  await start(shared)
+  expect(await beat('the-token-of-the-runners', 'one')).toBe(204)
+  await bot?.close()
+  await start(shared)
+  expect(await beat('the-token-of-the-runners', 'two')).toBe(403)
+  expect(await beat('the-token-of-the-runners', 'one')).toBe(204)
+  await bot?.close()
+  // The setting holds another one: the former is nobody's.
+  await start({ AGENT_SWARM_RUNNER_TOKEN: 'another-token-of-the-runners' })
+  expect(await beat('the-token-of-the-runners', 'one')).toBe(401)
+  expect(await beat('another-token-of-the-runners', 'two')).toBe(204)
+})
+
 test('what cannot be added says what to do', async () => {
   await add('studio')
   for (const [words, reason] of [

@@ -139,3 +139,18 @@ test('a machine without a ticket has its own row and operation, which no ticket 
     { ticket: null, vm_id: machine.vmId, kind: 'build-base', result: 'interrupted' },
   ])
 })
+
+test.for([
+  ['a ticket', { ticket: '../DROP-1' }],
+  ['a machine', { vmId: 'as-drop-1-00000001\n' }],
+  ['a provider', { provider: 'kvm; reboot' }],
+  ['an image', { baseImage: '../image' }],
+] as const)('%s that is no name gets no row', ([, more]) => {
+  const { registry } = withEnvironment()
+  const good = { ticket: 'DROP-7', provider: 'kvm', vmId: 'as-drop-7-00000001', baseImage: 'base', by, operation: 1 }
+  expect(() => registry.begin({ ...good, ...more })).toThrow('is not the name of')
+  expect(() => registry.renameTicket('DROP-1', 'DROP-2\nHost *')).toThrow('is not the name of a ticket')
+  const checkpoint = { why: 'command', commit: null, createdAt: '', withMemory: false, sizeBytes: null } as const
+  expect(() => registry.addCheckpoint('DROP-1', { ...checkpoint, name: '../disk' })).toThrow('is not the name')
+  expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-1'])
+})
