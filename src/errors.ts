@@ -1,5 +1,5 @@
 /** Failures as data. A thrown failure is an Error with the member `failure`; anything else that is thrown is an unknown failure. */
-import { type FailureKind, failureKinds } from './domain.ts'
+import { CHECKPOINT_NAME, type FailureKind, failureKinds, IMAGE_NAME, PROVIDER_NAME, TICKET, VM_ID } from './domain.ts'
 import type { Failure } from './schema/failure.ts'
 
 export const isRetryable = (kind: FailureKind): boolean => failureKinds[kind] === 'later'
@@ -34,6 +34,22 @@ export const allow =
     if (isFailure(error) && kinds.includes(error.failure.kind)) return undefined
     throw error
   }
+
+const NAMES = {
+  ticket: TICKET,
+  machine: VM_ID,
+  checkpoint: CHECKPOINT_NAME,
+  image: IMAGE_NAME,
+  provider: PROVIDER_NAME,
+}
+/**
+ * The text, which must be a name of this kind. The last check before a name becomes a lock, a row or part of a path, wherever it
+ * came from.
+ */
+export const checkName = (kind: keyof typeof NAMES, text: string): string => {
+  if (NAMES[kind].test(text)) return text
+  throw fail('usage', `${JSON.stringify(text.slice(0, 100))} is not the name of a ${kind}`)
+}
 
 /** Turns a tool's text into a failure. `doing` says what was being done. */
 export type Explain = (doing: string, text: string) => FailureError

@@ -165,7 +165,7 @@ const serverCommands = {
   },
   bot: {
     arguments: [],
-    summary: 'Run the bot, which turns events of GitHub and Jira into actions.',
+    summary: 'Run the bot: events of GitHub and Jira become actions.',
     example: 'agent-swarm bot --port 3000',
     options: { port, host, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/bot.ts'),
@@ -181,7 +181,7 @@ const serverCommands = {
   },
   'bot audit': {
     arguments: [],
-    summary: 'List the commands that people gave in comments, newest first.',
+    summary: 'List the commands given in comments, newest first.',
     details: 'Shows who gave it, where, whether it was allowed, and why.',
     example: 'agent-swarm bot audit --ticket DROP-2100',
     options: { ticket: { ...valued('TICKET', 'Show only this ticket.'), kind: 'ticket' }, limit, json },
@@ -194,6 +194,33 @@ const serverCommands = {
     example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
     options: { json },
     load: () => import('./commands/bot-replay.ts'),
+  },
+  'bot runner add': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Make a token for a runner, and print it once.',
+    details:
+      'The token says who the runner is. Set it as AGENT_SWARM_RUNNER_TOKEN on the host of the runner; the first runner that shows it keeps it.',
+    example: 'agent-swarm bot runner add studio',
+    options: {
+      as: valued('ID', 'Give the token to a runner that the bot knows, which keeps its tickets (bot runner list).'),
+      json,
+    },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).add }),
+  },
+  'bot runner list': {
+    arguments: [],
+    summary: 'List the runners, with their names, ids and hosts.',
+    example: 'agent-swarm bot runner list',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).list }),
+  },
+  'bot runner revoke': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Revoke the token of a runner, at once.',
+    details: 'Its machines and tickets stay with it. To give it a new token: agent-swarm bot runner add NAME --as ID.',
+    example: 'agent-swarm bot runner revoke studio',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
   },
   runner: {
     arguments: [],

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providers } from '../../providers/index.ts'
 import { type Setting, settings } from '../config/settings.ts'
-import { fail } from '../errors.ts'
+import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import type { Change, ChangeCommand } from './change-kinds.ts'
@@ -34,7 +34,7 @@ export const detach = async (
 ): Promise<void> => {
   const folder = join(home, 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const log = join(folder, `${ticket}.log`)
+  const log = join(folder, `${checkName('ticket', ticket)}.log`)
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
   const argv = withoutDetach(process.argv.slice(1))

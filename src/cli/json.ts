@@ -276,6 +276,25 @@ export const outputs = {
     ),
     delivery: v.nullable(delivery),
   }),
+  'bot runner add': v.object({
+    name: v.string(),
+    id: described(v.string(), 'The id of the runner for the bot.'),
+    token: described(v.string(), 'Shown this once; the bot keeps its hash alone.'),
+  }),
+  'bot runner list': v.array(
+    v.object({
+      name: described(v.nullable(v.string()), 'Null without a token of its own.'),
+      id: v.string(),
+      token: described(
+        v.picklist(['own', 'shared', 'none']),
+        '`own`: made by `bot runner add`. `shared`: that of AGENT_SWARM_RUNNER_TOKEN. `none`: it can no longer connect.',
+      ),
+      host: described(v.nullable(v.string()), 'Null until it is heard.'),
+      connected: v.boolean(),
+      seenAt: v.nullable(time),
+    }),
+  ),
+  'bot runner revoke': v.object({ name: v.string(), id: v.string() }),
   up: shown,
   /** Not a command: printed instead of a command's output when it fails before it has an outcome. */
   error: v.object({ error: failure }),

@@ -3,6 +3,7 @@
  * the environment that they are about.
  */
 import type { Ticket } from '../domain.ts'
+import { checkName } from '../errors.ts'
 import type { ActionKind, Progress, Requester } from '../schema/action.ts'
 import type { OperationDetail, OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
@@ -37,7 +38,7 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   startOperation: ({ actionId, correlation, ticket, kind, by, at }: NewOperation): number =>
     run(
       'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
-      ...[actionId, correlation, ticket, kind, JSON.stringify(by), at],
+      ...[actionId, correlation, checkName('ticket', ticket), kind, JSON.stringify(by), at],
     ),
   setDetail: (id: number, detail: OperationDetail) =>
     void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),
