@@ -88,7 +88,8 @@ test("the seed has the machine's name, login key and host key, and no value of i
     'local-hostname': 'as-drop-1-00000001',
   })
   expect(JSON.parse(files.get('network-config')?.toString() ?? '').ethernets).toMatchObject({
-    eth0: { dhcp4: true, 'dhcp-identifier': 'mac' },
+    // The key is the interface's name: all renderers but netplan write it as that.
+    eth0: { match: { macaddress: '52:54:00:12:34:56' }, 'set-name': 'eth0', dhcp4: true, 'dhcp-identifier': 'mac' },
   })
   expect(() =>
     seedImage({ hostname: 'x', mac: '', publicKey: 'a\nb', hostKey: { privateKey: '', publicKey: '' } }),
