@@ -31,6 +31,91 @@ const daemonsIn = ({ input = '' }: RegExpMatchArray): string[] => [
 /** The last line is the daemon's own. One that is English has one of these words. */
 const NOT_ENGLISH = /(?:^|\n)(?!.*\b(?:the|is|are|was|not|for|of|with|by|from|failed|cannot|unable|invalid)\b)[^\n]+$/i
 
+type Rows = Parameters<typeof explainBy>[0]
+
+/** The same with every libvirt. */
+const rows: Rows = [
+  [/Domain is already active/, 'already-running'],
+  [/failed to get domain/, 'no-such-vm'],
+  [/failed to get pool |failed to get network /, 'not-configured'],
+  [/failed to get vol /, 'no-such-image'],
+  // A network that another process makes or starts at this moment.
+  [/network is already active/, 'already-running'],
+  [/network '[^']*' (already exists|is already defined)/, 'already-exists'],
+  [
+    /pool '[^']*' has asynchronous jobs running/,
+    'busy',
+    'An image is being copied into the pool. Try again when that is done.',
+  ],
+  [/No space left on device/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
+  [
+    /revert requires force/,
+    'needs-stop',
+    'Stop the machine, and restore it then: agent-swarm stop <TICKET>, agent-swarm restore <TICKET> <NAME>.',
+    ({ input = '' }) =>
+      `libvirt does not restore this checkpoint while the machine runs, because their definitions differ (${input.replace(/[\s\S]*requires force: /, '')})`,
+  ],
+  [
+    /Failed to get (?:shared )?"[a-z]+" lock|Failed to acquire lock|resource busy/i,
+    'busy',
+    ({ input = '' }) => {
+      const path = input.match(/Is another process using the image \[([^\]]+)\]/)?.[1]
+      return `Another program uses the disk, for example qemu-img or a backup. End it${path === undefined ? '' : `, after finding it: sudo fuser -v '${path}'`}.`
+    },
+  ],
+  [
+    /cannot acquire state change lock/,
+    'busy',
+    "Another command works on this machine, or QEMU hangs. Try again; if it stays, restart libvirt's daemon: machines keep running.",
+  ],
+  [
+    /AppArmor|virt-aa-helper/i,
+    'permission',
+    "See what was denied: sudo dmesg | grep DENIED. The pool's folder must be one that AppArmor's profiles of libvirt allow (/var/lib/libvirt), or be added to /etc/apparmor.d/local/abstractions/libvirt-qemu. Missing profiles come with: sudo systemctl reload apparmor",
+  ],
+  [
+    /Resetting the Virtual Machine is required/,
+    'needs-stop',
+    'Stop the machine and start it: agent-swarm stop <TICKET>, agent-swarm start <TICKET>.',
+  ],
+  [
+    /[Cc]annot allocate memory|cannot set up guest memory/,
+    'capacity',
+    'Stop another machine (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
+    'the host does not have enough free memory',
+  ],
+  // QEMU 7.2
+  [
+    /Could not set up host forwarding rule '([^']*)'/,
+    'busy',
+    'Another program uses this port. Stop that program, or stop and start the machine, which then gets another port.',
+  ],
+  // QEMU since 7.1 without libslirp, for example RHEL's
+  [
+    /network backend 'user' is not compiled into this (binary|qemu)|Parameter 'type' expects a netdev backend type/,
+    'unsupported',
+    "Use the system's libvirt: AGENT_SWARM_KVM_URI=qemu:///system",
+    "this QEMU has no user networking (slirp), which machines of a user's own libvirt need",
+  ],
+  // The second text is libvirt's since 10.9.
+  [
+    /internal snapshots of a VM with pflash based firmware/,
+    'unsupported',
+    'Create the machine again with AGENT_SWARM_KVM_FIRMWARE=bios.',
+    `checkpoints of a machine with UEFI need libvirt ${UEFI_SINCE} or newer`,
+  ],
+  [
+    /Unable to find (any|'efi') firmware/,
+    'unsupported',
+    'Install OVMF (edk2-ovmf), or use AGENT_SWARM_KVM_FIRMWARE=bios.',
+  ],
+  [
+    /Permission denied/,
+    'permission',
+    'libvirt may not read or write there. Its images belong in its own pool. With AppArmor or SELinux: sudo dmesg | grep DENIED',
+  ],
+]
+
 /**
  * `system`: how libvirt is installed and started here. virsh's own words are English, because it runs in the C locale; the
  * daemon's are in the daemon's language. So the rows are about virsh's words, or about what only the daemon's text tells.
@@ -89,85 +174,7 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
       'provider-missing',
       `Install all of libvirt's drivers: ${system.install}`,
     ],
-    [/Domain is already active/, 'already-running'],
-    [/failed to get domain/, 'no-such-vm'],
-    [/failed to get pool |failed to get network /, 'not-configured'],
-    [/failed to get vol /, 'no-such-image'],
-    // A network that another process makes or starts at this moment.
-    [/network is already active/, 'already-running'],
-    [/network '[^']*' (already exists|is already defined)/, 'already-exists'],
-    [
-      /pool '[^']*' has asynchronous jobs running/,
-      'busy',
-      'An image is being copied into the pool. Try again when that is done.',
-    ],
-    [/No space left on device/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
-    [
-      /revert requires force/,
-      'needs-stop',
-      'Stop the machine, and restore it then: agent-swarm stop <TICKET>, agent-swarm restore <TICKET> <NAME>.',
-      ({ input = '' }) =>
-        `libvirt does not restore this checkpoint while the machine runs, because their definitions differ (${input.replace(/[\s\S]*requires force: /, '')})`,
-    ],
-    [
-      /Failed to get (?:shared )?"[a-z]+" lock|Failed to acquire lock|resource busy/i,
-      'busy',
-      ({ input = '' }) => {
-        const path = input.match(/Is another process using the image \[([^\]]+)\]/)?.[1]
-        return `Another program uses the disk, for example qemu-img or a backup. End it${path === undefined ? '' : `, after finding it: sudo fuser -v '${path}'`}.`
-      },
-    ],
-    [
-      /cannot acquire state change lock/,
-      'busy',
-      "Another command works on this machine, or QEMU hangs. Try again; if it stays, restart libvirt's daemon: machines keep running.",
-    ],
-    [
-      /AppArmor|virt-aa-helper/i,
-      'permission',
-      "See what was denied: sudo dmesg | grep DENIED. The pool's folder must be one that AppArmor's profiles of libvirt allow (/var/lib/libvirt), or be added to /etc/apparmor.d/local/abstractions/libvirt-qemu. Missing profiles come with: sudo systemctl reload apparmor",
-    ],
-    [
-      /Resetting the Virtual Machine is required/,
-      'needs-stop',
-      'Stop the machine and start it: agent-swarm stop <TICKET>, agent-swarm start <TICKET>.',
-    ],
-    [
-      /[Cc]annot allocate memory|cannot set up guest memory/,
-      'capacity',
-      'Stop another machine (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
-      'the host does not have enough free memory',
-    ],
-    // QEMU 7.2
-    [
-      /Could not set up host forwarding rule '([^']*)'/,
-      'busy',
-      'Another program uses this port. Stop that program, or stop and start the machine, which then gets another port.',
-    ],
-    // QEMU since 7.1 without libslirp, for example RHEL's
-    [
-      /network backend 'user' is not compiled into this (binary|qemu)|Parameter 'type' expects a netdev backend type/,
-      'unsupported',
-      "Use the system's libvirt: AGENT_SWARM_KVM_URI=qemu:///system",
-      "this QEMU has no user networking (slirp), which machines of a user's own libvirt need",
-    ],
-    // The second text is libvirt's since 10.9.
-    [
-      /internal snapshots of a VM with pflash based firmware/,
-      'unsupported',
-      'Create the machine again with AGENT_SWARM_KVM_FIRMWARE=bios.',
-      `checkpoints of a machine with UEFI need libvirt ${UEFI_SINCE} or newer`,
-    ],
-    [
-      /Unable to find (any|'efi') firmware/,
-      'unsupported',
-      'Install OVMF (edk2-ovmf), or use AGENT_SWARM_KVM_FIRMWARE=bios.',
-    ],
-    [
-      /Permission denied/,
-      'permission',
-      'libvirt may not read or write there. Its images belong in its own pool. With AppArmor or SELinux: sudo dmesg | grep DENIED',
-    ],
+    ...rows,
     [
       NOT_ENGLISH,
       'unknown',

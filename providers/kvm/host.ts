@@ -65,10 +65,15 @@ export const available = async (context: Context): ReturnType<Provider['availabl
 
 // ── Pool ──
 
-/** libvirt's figures of a pool are as old as its last refresh. */
-export const poolCommands = ({ kvmPool }: Context['settings']): Command[] => [
-  ['pool-refresh', kvmPool],
+/** What `parsePool` reads. */
+const showPool = ({ kvmPool }: Context['settings']): Command[] => [
   ['pool-dumpxml', kvmPool],
+  ['pool-list', '--all'],
+]
+/** libvirt's figures of a pool are as old as its last refresh. */
+export const poolCommands = (settings: Context['settings']): Command[] => [
+  ['pool-refresh', settings.kvmPool],
+  ...showPool(settings),
 ]
 
 /** Whether each pool of this libvirt is active. */
@@ -139,7 +144,7 @@ export const ensurePool = async (context: Context): Promise<Pool> => {
     if ((await listPools(context)).get(kvmPool) === 'active') throw error
     await startPool(context)
   })
-  const pool = parsePool(await virsh.run(['pool-dumpxml', kvmPool]))
+  const pool = parsePool(await virsh.all(showPool(settings)))
   if (pool === null) {
     await checkPool(context)
     throw fail(

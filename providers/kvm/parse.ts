@@ -85,7 +85,7 @@ export const parseUsage = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>
 /** Bytes of a pool, and the folder of its volumes. */
 export type Pool = { folder: string; total: number; available: number }
 
-/** Names, types and folders in the output of one or many `pool-dumpxml`, with figures that are 0 while a pool is not active. */
+/** Names, types and folders in the output of one or many `pool-dumpxml`. */
 export const parsePools = (text: string): (Omit<Pool, 'folder'> & { name: string; folder: string | null })[] =>
   [...text.matchAll(/<pool[\s>][\s\S]*?<\/pool>/g)].map(([pool]) => {
     const inside = (pattern: RegExp) => pool.match(pattern)?.[1]
@@ -99,14 +99,6 @@ export const parsePools = (text: string): (Omit<Pool, 'folder'> & { name: string
     }
   })
 
-/** `pool-dumpxml`; null when there is no pool, or when it is not active. */
-export const parsePool = (text: string): Pool | null => {
-  const [pool] = parsePools(text)
-  if (pool === undefined || pool.folder === null || pool.total === 0) return null
-  const { folder, total, available } = pool
-  return { folder, total, available }
-}
-
 /** `pool-list --all`: whether each pool is active. The words are virsh's, so that their language is ours. */
 export const parsePoolList = (text: string): Map<string, 'active' | 'inactive'> =>
   new Map(
@@ -115,6 +107,14 @@ export const parsePoolList = (text: string): Map<string, 'active' | 'inactive'> 
       return name === undefined || (state !== 'active' && state !== 'inactive') ? [] : [[name, state] as const]
     }),
   )
+
+/** `pool-dumpxml` and `pool-list --all`; null when there is no pool, or when it is not active: then its figures are old. */
+export const parsePool = (text: string): Pool | null => {
+  const [pool] = parsePools(text)
+  if (pool === undefined || pool.folder === null || parsePoolList(text).get(pool.name) !== 'active') return null
+  const { folder, total, available } = pool
+  return { folder, total, available }
+}
 
 /** `nodeinfo` and `nodememstats`, in KiB. Memory that only buffers and caches use is available to a machine. */
 export const parseNode = (text: string) => {

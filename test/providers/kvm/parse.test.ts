@@ -232,11 +232,15 @@ cached :              3792320 KiB
     cpus: 2,
     memoryBytes: { total: 25_276_502_016, available: 24_171_606_016 },
   })
-  expect(
-    parsePool(
-      "<pool type='dir'>\n  <capacity unit='bytes'>100</capacity>\n  <available unit='bytes'>7</available>\n  <target>\n    <path>/a &amp; b</path>\n  </target>\n</pool>",
-    ),
-  ).toEqual({ folder: '/a & b', total: 100, available: 7 })
+  const pool =
+    "<pool type='dir'>\n  <name>swarm</name>\n  <capacity unit='bytes'>100</capacity>\n  <available unit='bytes'>7</available>\n  <target>\n    <path>/a &amp; b</path>\n  </target>\n</pool>\n"
+  expect(parsePool(`${pool} default   inactive   no\n swarm   active   yes\n`)).toEqual({
+    folder: '/a & b',
+    total: 100,
+    available: 7,
+  })
+  // libvirt stops a pool whose folder is gone, and still shows its last figures.
+  expect(parsePool(`${pool} swarm   inactive   yes\n`)).toBe(null)
   expect(parsePool("error: failed to get pool 'x'")).toBe(null)
 })
 
