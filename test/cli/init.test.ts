@@ -129,11 +129,24 @@ describe('without a terminal', () => {
     const words = [...laptop, ...files, '--jira', 'webhook', '--jira-email', jira.me.emailAddress]
     const result = await init(words, addresses())
     expect(result).toMatchObject({ code: 0, stdout: expect.stringContaining('✓ Jira: the webhook secret is long') })
+    expect(result.stdout).toContain('URL: https://<your address>/jira/webhook')
     expect(result.stdout).toContain('Secret: jiraWebhookSecret in config.yaml')
     const { jiraWebhookSecret, ...rest } = parse(readFile())
     expect(rest).toEqual(laptopSettings())
     expect(jiraWebhookSecret).toMatch(/^[0-9a-f]{64}$/)
+    expect(result.stdout).toContain(`Only you can read the file.`)
     expect(result.stdout + result.stderr).not.toContain(jiraWebhookSecret)
+  })
+
+  test('the public address is remembered, and shown where it must be entered', async () => {
+    const webhook = credentials({ JIRA_WEBHOOK_SECRET: 'a secret of the webhook that is long enough' })
+    const first = await init([...laptop, '--jira', 'webhook', '--public-url', 'https://swarm.example.org'], webhook)
+    expect(first.stdout).toContain('+ publicUrl: https://swarm.example.org')
+    expect(first.stdout).toContain('Wrote githubToken, githubRepositories,')
+    expect(parse(readFile()).publicUrl).toBe('https://swarm.example.org')
+    const again = await init(['--jira', 'webhook'], webhook)
+    expect(again.stdout).toContain('URL: https://swarm.example.org/jira/webhook')
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('already has these settings') })
   })
 
   test('for a token with scopes, the address that accepts it is written, and both are named', async () => {
@@ -205,7 +218,8 @@ describe('without a terminal', () => {
       [['--github-repositories', 'shop'], '--github-repositories: "shop" is no'],
       [['--github-token-file', '/none'], '--github-token-file: ENOENT'],
       [['--jira', 'pigeon'], '--jira'],
-      [['--github', 'new-app'], '--public-url must be a host name or an https URL'],
+      [['--public-url', 'http://swarm.example.org'], '--public-url: '],
+      [['--github', 'new-app'], 'the public address of the bot is missing'],
     ] as const
     for (const [words, text] of mistakes)
       expect(await init([...words])).toMatchObject({ code: 2, stderr: expect.stringContaining(text) })
@@ -277,7 +291,9 @@ describe('an App that GitHub creates', () => {
       githubApiUrl: github.url,
       jiraProjects: ['DROP'],
       provider: 'synthetic',
+      publicUrl: 'https://swarm.example.org',
     })
+    expect(stdout).toContain('GitHub sends its events to https://swarm.example.org/api/github/webhooks')
     expect([modeOf(key), modeOf(path()), readFileSync(key, 'utf8')]).toEqual(['600', '600', github.app.privateKey])
     expect(code).toBe(0)
     for (const secret of [WEBHOOK_SECRET, 'PRIVATE KEY']) expect(stdout + stderr).not.toContain(secret)
