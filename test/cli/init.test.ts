@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
 import type { Check } from '../../src/bot/check.ts'
+import { consent } from '../support/app-consent.ts'
 import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
@@ -247,17 +248,6 @@ describe('an App that GitHub creates', () => {
     const page = await until('the address', () => run.output.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0])
     return { run, page }
   }
-  /** What a browser does: posts the form of the page to GitHub, which redirects back. */
-  const consent = async (page: string) => {
-    const html = await (await fetch(page)).text()
-    const unescaped = (text = '') =>
-      text.replaceAll('&quot;', '"').replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
-    const action = unescaped(html.match(/action="([^"]*)"/)?.[1])
-    const manifest = unescaped(html.match(/name="manifest" value="([^"]*)"/)?.[1])
-    const answer = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
-    return { action, back: answer.headers.get('location') ?? '' }
-  }
-
   test('is kept with its key, when GitHub sends the browser back with the right state', async () => {
     const { run, page } = await begin()
     const { back } = await consent(page)
