@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
-import { consent } from '../support/app-consent.ts'
 import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
@@ -148,28 +147,6 @@ test('what works is written, although something else does not', async () => {
   expect(code).toBe(1)
   const { githubToken, githubRepositories, githubApiUrl, provider } = settings()
   expect(parse(readFile())).toEqual({ githubToken, githubRepositories, githubApiUrl, provider })
-})
-
-test('an App that GitHub could not create is tried again, with the answers so far', async () => {
-  github.faults.push({ match: /^POST \/app-manifests\//, answer: { status: 500, body: {} } })
-  const visit = (screen: string) => {
-    const page =
-      stripVTControlCharacters(screen)
-        .match(/http:\/\/127\.0\.0\.1:\d+\/\S+/g)
-        ?.at(-1) ?? ''
-    void consent(page).then(({ back }) => fetch(back, { redirect: 'manual' }))
-  }
-  const { screen, code } = await runInit([
-    ...steps(['reach GitHub?', '\u001b[B'], ['public address', 'https://swarm.example.org'], ['organization', '']),
-    { prompt: 'Only this host', does: visit },
-    ...steps(['Try again?', ''], ['public address', ''], ['organization', '']),
-    { prompt: 'Only this host', does: visit },
-    { prompt: 'reach Jira Cloud?', text: '\u0003' },
-  ])
-  expect(screen).toContain("exchanging GitHub's code for the App")
-  expect(screen).toContain(`cancelled; the new App is in ${path()}`)
-  expect(code).toBe(1)
-  expect(parse(readFile())).toMatchObject({ appId: github.app.id, publicUrl: 'https://swarm.example.org' })
 })
 
 test('other repositories are typed; after an error they are chosen already', async () => {

@@ -39,7 +39,7 @@ const openTestTerminal = (env: Environment, size: Size | null, steps: readonly S
     for (let [step] = left; step !== undefined && output.screen.includes(step.prompt, read); [step] = left) {
       read = output.screen.indexOf(step.prompt, read) + step.prompt.length
       left.shift()
-      step.does?.(output.screen)
+      step.does?.()
       if (step.text !== undefined) type(step.text)
     }
   }

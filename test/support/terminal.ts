@@ -7,8 +7,8 @@ import { join } from 'node:path'
 export const CTRL_C = '\u0003'
 export const CTRL_D = '\u0004'
 
-/** Once `prompt` is on the screen, `does` is called with the screen so far and `text` is typed. */
-export type Step = { prompt: string; does?: (screen: string) => void; text?: string }
+/** Once `prompt` is on the screen, `does` is called and `text` is typed. */
+export type Step = { prompt: string; does?: () => void; text?: string }
 
 /** A word as sh reads it back. */
 export const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
@@ -34,7 +34,7 @@ export const onTerminal = (
       for (let [step] = left; step !== undefined && screen.includes(step.prompt, read); [step] = left) {
         read = screen.indexOf(step.prompt, read) + step.prompt.length
         left.shift()
-        step.does?.(screen)
+        step.does?.()
         if (step.text !== undefined) child.stdin.write(step.text)
       }
     })
