@@ -50,19 +50,34 @@ export const checkName = (kind: keyof typeof NAMES, text: string): string => {
   if (NAMES[kind].test(text)) return text
   throw fail('usage', `${JSON.stringify(text.slice(0, 100))} is not the name of a ${kind}`)
 }
+/**
+ * For `.catch()`: undefined when `holds` says now that the command's aim is reached, or that its object does not exist.
+ * Throws everything else. A list tells that in every language; an error message does not.
+ */
+export const unless =
+  (holds: () => Promise<boolean>) =>
+  async (error: unknown): Promise<undefined> => {
+    if (!(await holds())) throw error
+  }
 
 /** Turns a tool's text into a failure. `doing` says what was being done. */
 export type Explain = (doing: string, text: string) => FailureError
+
+/** Words of a row: fixed, or made of what its pattern matched. */
+type Words = string | ((match: RegExpMatchArray) => string)
 
 /**
  * What a tool's messages mean, one table for each tool. The first pattern that matches gives the kind, the remedy and, with
  * `message`, plain words in place of the tool's own. Text that nothing matches is `unknown`.
  */
 export const explainBy =
-  (
-    rows: readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string | null, message?: string])[],
-  ): Explain =>
+  (rows: readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: Words | null, message?: Words])[]): Explain =>
   (doing, text) => {
-    const [, kind, remedy, message] = rows.find(([pattern]) => pattern.test(text)) ?? [null, 'unknown' as const]
-    return fail(kind, `${doing}: ${message ?? text}`, remedy ?? null)
+    for (const [pattern, kind, remedy = null, message = text] of rows) {
+      const match = text.match(pattern)
+      if (match === null) continue
+      const say = (words: Words) => (typeof words === 'string' ? words : words(match))
+      return fail(kind, `${doing}: ${say(message)}`, remedy === null ? null : say(remedy))
+    }
+    return fail('unknown', `${doing}: ${text}`)
   }

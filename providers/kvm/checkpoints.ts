@@ -1,6 +1,6 @@
 /** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
 import { parseCheckpointName } from '../../src/domain.ts'
-import { allow, fail } from '../../src/errors.ts'
+import { fail } from '../../src/errors.ts'
 import { type Context, look, lookCommands, machineIn } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
@@ -8,9 +8,12 @@ import { poolCommands } from './host.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
 import { writeMark } from './marks.ts'
 import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
+import type { Command } from './virsh.ts'
 
 /** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
 const DEADLINE_MS = 5 * 60_000
+
+const listSnapshots = (id: string): Command => ['snapshot-list', id, '--topological']
 
 const checkName = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
@@ -26,7 +29,9 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
     measure,
     ...poolCommands(settings),
     ['domstats', id, '--state', '--balloon', '--nowait'],
+    listSnapshots(id),
   ])
+  if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
   const [before, pool, usage] = [parseVolumes(stdout).get(disk), parsePool(stdout), parseUsage(stdout).get(id)]
   // All memory that the guest ever used goes to the disk.
   const needed = Math.min(usage?.memoryUsedBytes ?? 0, usage?.memoryBytes ?? 0)
@@ -46,6 +51,10 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
       deadline: DEADLINE_MS,
       doing: `restoring ${id} to ${name}`,
     })
+    .catch(async error => {
+      if ((await listCheckpoints(context, id)).includes(name)) throw error
+      throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
+    })
     .catch(withFreeSpace(context))
   // The guest's clock shows the time of the capture, and only an agent in a running guest can set it.
   const answer = await virsh.ask([['domtime', id, '--now'], ...lookCommands(id)])
@@ -59,7 +68,7 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
 }
 
 export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
-  const { stdout, stderr } = await look(context, id, [['snapshot-list', id, '--topological']])
+  const { stdout, stderr } = await look(context, id, [listSnapshots(id)])
   // A list that cannot be read is not an empty list.
   if (stderr !== '') throw context.virsh.failed(`listing the checkpoints of ${id}`, stderr)
   // A snapshot that somebody made with another name is not a checkpoint: no command could name it, and no bot would accept it.
@@ -67,11 +76,9 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
-  await look(context, id)
-  await context.virsh
-    .run(['snapshot-delete', id, `--snapshotname=${checkName(name)}`], {
-      deadline: DEADLINE_MS,
-      doing: `deleting the checkpoint ${name} of ${id}`,
-    })
-    .catch(allow('no-such-checkpoint'))
+  if (!(await listCheckpoints(context, id)).includes(checkName(name))) return
+  await context.virsh.run(['snapshot-delete', id, `--snapshotname=${name}`], {
+    deadline: DEADLINE_MS,
+    doing: `deleting the checkpoint ${name} of ${id}`,
+  })
 }

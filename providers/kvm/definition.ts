@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
-import { freePort, freshMac, withFile } from './host.ts'
+import { freePort, withFile } from './host.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import { isSession } from './settings.ts'
 
@@ -21,6 +21,7 @@ export const machineOf = (volume: string): string | null => (VOLUME.test(volume)
 export type Definition = {
   vmId: string
   ticket: Ticket | null
+  mac: string
   domainType: DomainType
   cpus: number
   memoryMiB: number
@@ -33,10 +34,10 @@ export type Definition = {
 /** Defines a machine whose disk exists, and makes its other volumes. In one process. */
 export const defineMachine = async (context: Context, definition: Definition): Promise<void> => {
   const { virsh, settings, homeId } = context
-  const { vmId, ticket, seed, folder, domainType, cpus, memoryMiB } = definition
+  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB } = definition
   const volumes = volumesOf(vmId)
   const text = domainXml({
-    mark: { vmId, ticket, home: homeId, mac: freshMac(), port: isSession(settings) ? await freePort() : null },
+    mark: { vmId, ticket, home: homeId, mac, port: isSession(settings) ? await freePort() : null },
     ...{ domainType, cpus, memoryMiB },
     firmware: settings.kvmFirmware,
     network: settings.kvmNetwork,

@@ -252,7 +252,10 @@ const setUpCommands = {
         'The repositories that may act on tickets, for example acme/shop,acme/web.',
       ),
       'github-api-url': valued('URL', 'The API address of GitHub Enterprise Server.'),
-      'public-url': valued('URL', 'With --github new-app: the address at which GitHub reaches the bot.'),
+      'public-url': valued(
+        'URL',
+        'The address at which GitHub and Jira reach the bot; required with --github new-app.',
+      ),
       organization: valued('NAME', 'With --github new-app: the organization that owns the App. Default: your account.'),
       'app-id': valued('N', 'The id of the App.'),
       'private-key-file': valued('FILE', 'The file with the private key of the App. It stays where it is.'),

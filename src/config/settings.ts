@@ -160,6 +160,12 @@ const processes = {
     says: 'The port that the bot listens on; 0 takes any free port.',
     example: 8080,
   },
+  publicUrl: {
+    env: 'AGENT_SWARM_PUBLIC_URL',
+    form: originUrl,
+    says: 'The address at which GitHub and Jira reach the bot. `agent-swarm init` remembers it, and shows what to enter there.',
+    example: 'https://swarm.example.org',
+  },
   logLevel: {
     env: 'LOG_LEVEL',
     form: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),

@@ -1,5 +1,5 @@
-/** Starts a machine, and waits until it answers. */
-import { converge, observe, waitUntilReady } from '../machine.ts'
+/** Starts a machine, or lets a paused one go on, and waits until it answers. */
+import { converge, observe, pausedReason, waitUntilReady } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
@@ -8,6 +8,13 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   const { provider, row } = target
   const observed = await observe(provider, row)
   registry.setDesired(ticket, 'running', by)
+  const paused = observed === 'running' ? await pausedReason(provider, row) : null
+  if (paused !== null) {
+    operation.caller.onPhase('resume')
+    await provider.startVm(row.vmId)
+    await waitUntilReady(target)
+    return { summary: `${ticket} is running again; it was paused (${paused})` }
+  }
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
     return { skipped: `${ticket} is already running` }
