@@ -106,7 +106,7 @@ export const UNFIT_EDITED = 'edited comments cannot give commands'
 export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
 /** Actions that decide whether the machine exists and runs. */
-export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restore', 'delete']
+export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restart', 'restore', 'delete']
 
 /** A request made after the event happened. It wins over the event, however late the event arrives. `who`: for people. */
 export type LaterRequest = { who: string | null; kind: ActionKind }
