@@ -26,12 +26,10 @@ const linesOf = (text: string) => text.split(/\r\n|\r|\n/)
  * The lines at its beginning that could be commands, as they are written. Costs next to nothing: most comments hold none, and
  * anybody may write one. Whether they are commands only `commandLines` knows.
  */
-export const possibleCommands = (body: string): string[] => {
+export const possibleCommands = (body: string): CommandLine[] => {
   const text = body.slice(0, MAX_CHARACTERS)
   if (!/\/swarm/i.test(text)) return []
-  return linesOf(text)
-    .map(line => line.trim())
-    .filter(line => /\/swarm/i.test(line) && commandOf(line) !== null)
+  return linesOf(text).flatMap(line => (/\/swarm/i.test(line) ? (commandOf(line) ?? []) : []))
 }
 
 /** No person writes more markup in that much text. It bounds the work, which grows with it. */
