@@ -10,8 +10,7 @@ let count = 0
 let ahead = 0
 beforeAll(async () => {
   desk = await openDesk({
-    people: { dev: 'push', other: 'push' },
-    people: { dev: 'push', boss: 'admin', reader: 'pull', stranger: null },
+    people: { dev: 'push', other: 'push', boss: 'admin', reader: 'pull', stranger: null },
     issues: tickets(60),
     clock: () => Date.now() + ahead,
   })
