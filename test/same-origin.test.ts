@@ -79,7 +79,13 @@ describe('no credential follows a redirect', () => {
     expect([here.all.length > 0, elsewhere.all]).toEqual([true, []])
   })
   test('of Jira', async () => {
-    const jira = openJira({ url: here.url, email: 'dev@example.org', apiToken: 'secret', webhookSecret: null, automationSecret: null })
+    const jira = openJira({
+      url: here.url,
+      email: 'dev@example.org',
+      apiToken: 'secret',
+      webhookSecret: null,
+      automationSecret: null,
+    })
     await expect(jira.me()).rejects.toThrow('cannot be reached')
     expect([here.all.length > 0, elsewhere.all]).toEqual([true, []])
   })

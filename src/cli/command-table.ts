@@ -4,6 +4,7 @@ import type { ChangeCommand } from './change-kinds.ts'
 import type { Argument, Command, Option } from './command.ts'
 
 const ticket: Argument = { name: 'TICKET', kind: 'ticket', required: true }
+const tickets: Argument = { ...ticket, many: true }
 const machine: Argument = { ...ticket, kind: 'machine' }
 const flag = (help: string): Option => ({ type: 'boolean', help })
 const valued = (value: string, help: string): Option => ({ type: 'string', value, help })
@@ -30,7 +31,7 @@ const secretFile = (secret: string, variable: string): Option =>
 
 /** The commands that change an environment share a file. */
 const change =
-  (name: ChangeCommand): Command['load'] =>
+  (name: Exclude<ChangeCommand, 'delete'>): Command['load'] =>
   async () => ({ run: (await import('./commands/changes.ts')).changes[name] })
 
 /** Options of every command. */
@@ -42,7 +43,7 @@ export const commonOptions: Readonly<Record<string, Option>> = {
 
 const machineCommands = {
   create: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
     example: 'agent-swarm create DROP-2100',
     options: { provider, ...changeOptions },
@@ -75,26 +76,41 @@ const machineCommands = {
     load: () => import('./commands/status.ts'),
   },
   start: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Start a stopped machine, and wait until SSH answers.',
     example: 'agent-swarm start DROP-2100',
     options: changeOptions,
     load: change('start'),
   },
   stop: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Shut a machine down; its disk and its checkpoints stay.',
     example: 'agent-swarm stop DROP-2100',
     options: changeOptions,
     load: change('stop'),
   },
+  restart: {
+    arguments: [tickets],
+    summary: 'Stop a machine and start it again, and wait until SSH answers.',
+    details: 'A stopped machine is started.',
+    example: 'agent-swarm restart DROP-2100',
+    options: changeOptions,
+    load: change('restart'),
+  },
   delete: {
-    arguments: [ticket],
+    arguments: [{ name: 'TICKET', kind: 'ticket', many: true }],
     summary: 'Delete a machine with its checkpoints.',
-    details: 'Unsaved work is rescued first. When that fails, the machine is stopped and kept.',
+    details:
+      'Unsaved work is rescued first. When that fails, the machine is stopped and kept. On a terminal, it asks first.',
     example: 'agent-swarm delete DROP-2100',
-    options: { force: flag('Rescue nothing, and delete even when work is lost.'), ...changeOptions },
-    load: change('delete'),
+    options: {
+      force: flag('Rescue nothing, and delete even when work is lost. It still asks.'),
+      yes: { ...flag('Do not ask.'), short: 'y' },
+      stopped: flag('Delete all stopped machines. Without a terminal, it needs --yes.'),
+      'older-than': valued('AGE', 'With --stopped: only machines that were stopped this long ago (12h, 7d, 2w).'),
+      ...changeOptions,
+    },
+    load: () => import('./commands/delete.ts'),
   },
 } satisfies Record<string, Command>
 

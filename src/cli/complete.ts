@@ -18,7 +18,11 @@ const tickets = async (env: Env, states?: readonly string[]): Promise<Candidate[
 
 /** Candidates for an argument. Empty where only the person knows. */
 const candidatesOf = {
-  ticket: env => tickets(env),
+  // Each once.
+  ticket: async (env, { words }) => {
+    const given = words.map(word => word.toUpperCase())
+    return (await tickets(env)).filter(({ value }) => !given.includes(value))
+  },
   machine: env => tickets(env, ['running', 'stopped']),
   checkpoint: async (env, { words: [ticket = ''] }) => toCandidates(await knownCheckpoints(env, ticket.toUpperCase())),
   image: async env => toCandidates(await knownImages(env)),

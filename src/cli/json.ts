@@ -42,6 +42,12 @@ const change = v.variant('result', [
   }),
 ])
 
+/** Of the commands that take several tickets. */
+const changes = v.union([
+  change,
+  described(v.array(change), 'With several tickets, or --stopped: one for each ticket.'),
+])
+
 const delivery = v.object({
   source: v.picklist(['github', 'jira', 'clock']),
   id: text,
@@ -206,7 +212,7 @@ export const outputs = {
     ),
     next: described(v.array(text), 'Commands to continue with; none while something is wrong.'),
   }),
-  create: change,
+  create: changes,
   list: v.array(
     v.object({
       ticket,
@@ -245,9 +251,10 @@ export const outputs = {
     }),
   ),
   restore: change,
-  stop: change,
-  start: change,
-  delete: change,
+  stop: changes,
+  start: changes,
+  restart: changes,
+  delete: changes,
   status: v.union([hostStatus, ticketStatus]),
   providers: v.array(
     v.object({

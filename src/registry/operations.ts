@@ -30,7 +30,13 @@ const operationFrom = (row: Row) =>
     outcome: readJson(row.outcome),
   }) as OperationRow
 
-const manualOperationFrom = (row: Row) => ({ ...row, by: readRequester(row.by) }) as ManualOperation
+const manualOperationFrom = (row: Row) =>
+  ({
+    ...row,
+    // To others, whoever restarts a machine wants it to run.
+    kind: row.kind === 'restart' ? 'start' : row.kind,
+    by: readRequester(row.by),
+  }) as ManualOperation
 
 /** Operations on tickets. Those on machines without a ticket are in machines.ts. */
 export const operationQueries = ({ all, first, run }: Database) => ({

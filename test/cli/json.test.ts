@@ -78,6 +78,8 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['start', 'DROP-1', '--dry-run'])).toMatchObject({ result: 'planned' })
   expect(await printed(['start', 'DROP-1'])).toMatchObject({ result: 'done' })
   expect(await printed(['start', 'DROP-1', '--detach'])).toMatchObject({ result: 'skipped' })
+  expect(await printed(['restart', 'DROP-1'])).toMatchObject({ result: 'done', summary: 'Restarted DROP-1' })
+  expect(await printed(['start', 'DROP-1', 'DROP-1'])).toMatchObject({ result: 'skipped' })
   for (const words of [['list'], ['status'], ['status', 'DROP-1'], ['checkpoints', 'DROP-1'], ['providers']])
     await printed(words)
   expect(await printed(['delete', 'DROP-1'])).toMatchObject({ result: 'done', rescued: expect.any(String) })

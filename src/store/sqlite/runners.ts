@@ -37,7 +37,7 @@ export const bareAction = ({
   at,
 }: Pick<ManualOperation, 'ticket' | 'by' | 'at'> & { kind: ActionKind }): Action | null => {
   const common = { ticket, by, at, replyTo: null }
-  if (kind === 'create' || kind === 'start' || kind === 'stop') return { kind, ...common }
+  if (kind === 'create' || kind === 'start' || kind === 'stop' || kind === 'restart') return { kind, ...common }
   if (kind === 'delete') return { kind, ...common, force: false }
   return kind === 'restore' ? { kind, ...common, name: null } : null
 }
