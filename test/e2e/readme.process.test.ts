@@ -130,7 +130,7 @@ test.concurrent('a laptop and two tokens', async context => {
     /GitHub: acme\/shop, polled every 1 s\s+Jira: DROP on 127\S+, polled every 1 s; tickets of dev@example\.org get/,
   )
   await up.says(
-    /watching a repository[\s\S]*watching projects in Jira|watching projects in Jira[\s\S]*watching a repository/,
+    /watching acme\/shop on GitHub[\s\S]*watching DROP in Jira|watching DROP in Jira[\s\S]*watching acme\/shop on GitHub/,
   )
   await story()
   const other = run('another terminal')
@@ -139,7 +139,7 @@ test.concurrent('a laptop and two tokens', async context => {
   up.interrupt()
   expect(await up.ended).toBe(0)
   // For people, and not for programs.
-  expect(up.said()).toMatch(/\d\d:\d\d:\d\d begins ticket=DROP-1 kind=create/)
+  expect(up.said()).toMatch(/\d\d:\d\d:\d\d {2}DROP-1 {2}created in \d\S* m?s \(ticket moved/)
   expect(up.said()).not.toContain('{"level"')
 })
 

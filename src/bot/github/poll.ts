@@ -154,7 +154,10 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
     // GitHub's times are whole seconds: what belongs to the second of our first poll may be older than it.
     const now = iso(pulls.now + 1_000)
     await store.cursors.set(key, { began: now, comments: now, pulls: now } satisfies Cursor)
-    log.info({ repo, open: pulls.deliveries.length }, 'watching a repository; earlier comments there are not acted on')
+    log.info(
+      { repo, open: pulls.deliveries.length, happened: 'watching' },
+      `watching ${repo} on GitHub; earlier comments there are not acted on`,
+    )
   } else if (cursor !== null) {
     const next: Cursor = {
       ...cursor,

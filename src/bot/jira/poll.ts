@@ -107,6 +107,10 @@ const searchProjects = async <Issue>(
   return { issues, searched }
 }
 
+/** The first ten, and how many more. */
+const listed = (tickets: readonly string[]): string =>
+  `${tickets.slice(0, 10).join(', ')}${tickets.length > 10 ? ` and ${tickets.length - 10} more` : ''}`
+
 /** Begins to watch projects: what is in progress there is shown in the inbox, and left as it is. `now`: of Jira's clock. */
 const beginProjects = async (context: PollContext, projects: readonly string[], now: number): Promise<string[]> => {
   const { jira, store, assignees, accept, log } = context
@@ -120,11 +124,13 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
     if ((await presentEnvironment(store, issue.ticket)) === null) withoutMachine.push(issue)
   }
   await accept(withoutMachine.map(issue => firstLookDelivery(issue, now)))
+  const tickets = withoutMachine.map(({ ticket }) => ticket)
+  const what = `watching ${searched.join(', ')} in Jira`
   log.info(
-    { projects: searched, tickets: withoutMachine.map(({ ticket }) => ticket) },
-    withoutMachine.length === 0
-      ? 'watching projects in Jira; every ticket in progress has a machine'
-      : 'watching projects in Jira. These tickets are in progress without a machine, and get none automatically: agent-swarm bot inbox jira shows which of them would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>',
+    { projects: searched, tickets, happened: 'watching' },
+    tickets.length === 0
+      ? `${what}; every ticket in progress has a machine`
+      : `${what}. In progress without a machine, and left as they are: ${listed(tickets)}. agent-swarm bot inbox jira shows which of them would get one. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>`,
   )
   return searched
 }
