@@ -18,13 +18,24 @@ import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { USE_BIOS, whyNoUefi } from './explain.ts'
-import { ensureNetwork, ensurePool, freePort, isFreePort, poolCommands, withFile } from './host.ts'
+import { ensurePool, freePort, isFreePort, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
-import { overlayXml, withPort } from './libvirt-xml.ts'
+import {
+  definitionCommands,
+  type Isolator,
+  isolatePaused,
+  isolateStopped,
+  isolatorCommands,
+  openIsolator,
+  prepareIsolator,
+} from './isolation.ts'
+import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
+import { ensureNetwork, releaseAddress } from './network.ts'
 import { isActive, parseAddresses, parseNames, parsePool, parseStates, parseVersions } from './parse.ts'
 import { isSession } from './settings.ts'
-import { type Command, inBatches } from './virsh.ts'
+import { type Answer, type Command, inBatches } from './virsh.ts'
+import { keepIsolated } from './watch.ts'
 
 const LOOPBACK = '127.0.0.1'
 const START_DEADLINE_MS = 120_000
@@ -52,6 +63,7 @@ export const createMachine = async (
     ['net-info', settings.kvmNetwork],
     ['version', '--daemon'],
     ...poolCommands(settings),
+    ...isolatorCommands(context),
   ]
   const answer = await virsh.ask([...lookCommands(vmId), ...hostCommands])
   const existing = await machineIn(context, vmId, answer).catch(allow('no-such-vm'))
@@ -64,12 +76,12 @@ export const createMachine = async (
   requireSpace(`creating ${vmId}`, NEW_MACHINE_BYTES, pool)
   try {
     const domainType = await findDomainType(context, versions.all)
-    if (!isActive(answer.stdout)) await ensureNetwork(context)
+    const isolator = await connect(context, answer)
     onPhase('disk')
     await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
     onPhase('seed')
     const seed = seedImage({ hostname: vmId, publicKey, hostKey })
-    await defineMachine(context, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder: pool.folder })
+    await defineMachine(context, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator })
   } catch (error) {
     await deleteMachine(context, vmId)
     return withFreeSpace(context)(error)
@@ -119,25 +131,44 @@ const requireImage = async (context: Context, baseImage: string): Promise<void> 
 
 // ── Start, stop, delete ──
 
-/** Looks at the machine, and makes sure of the network that it needs next. */
-export const lookAndConnect = async (context: Context, id: string): Promise<Machine> => {
-  const { stdout, ...machine } = await look(context, id, [['net-info', context.settings.kvmNetwork]])
-  if (!isActive(stdout)) await ensureNetwork(context)
-  return machine
+/** Makes sure of the network and of the filter that machines need next. `answer`: to `connectCommands`. */
+const connect = async (context: Context, answer: Answer): Promise<Isolator | null> => {
+  if (isActive(answer.stdout)) return prepareIsolator(context, answer)
+  await ensureNetwork(context)
+  return openIsolator(context)
+}
+
+/** Looks at the machine, and makes sure of what it needs before it runs next. */
+export const lookAndConnect = async (context: Context, id: string, more: readonly Command[] = []) => {
+  const commands: Command[] = [['net-info', context.settings.kvmNetwork], ...isolatorCommands(context)]
+  const machine = await look(context, id, [...commands, ...more])
+  return { ...machine, isolator: await connect(context, machine) }
 }
 
 export const startMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const { status, mark } = await lookAndConnect(context, id)
-  if (status === 'stopped' && mark.port !== null && !(await isFreePort(mark.port))) {
-    // Another program took the port in the meantime. Everything else in the definition stays.
-    const text = withPort(await virsh.run(['dumpxml', id, '--inactive', '--security-info']), await freePort())
-    await withFile(context, text, path => virsh.run(['define', path]))
-  }
+  const machine = await lookAndConnect(context, id, definitionCommands(id))
+  const { status, mark, isolator, stdout } = machine
+  if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port)
+  const isHeld = isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout))
   await virsh
-    .run(['start', id], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
+    .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(allow('already-running'))
     .catch(withFreeSpace(context))
+  if (isolator === null || !isHeld) return
+  await isolatePaused(context, isolator, machine)
+  await virsh.run(['resume', id])
+}
+
+/** Another program may have taken the port in the meantime, and the setting may be another. All else in the definition stays. */
+const adaptSessionNet = async (context: Context, id: string, port: number): Promise<void> => {
+  const { virsh, settings } = context
+  const before = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
+  const text = withSessionNet(
+    (await isFreePort(port)) ? before : withPort(before, await freePort()),
+    settings.kvmSessionNet === 'closed',
+  )
+  if (text !== before) await withFile(context, text, path => virsh.run(['define', path]))
 }
 
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
@@ -162,6 +193,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
     const { stdout, stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
+      ...(isSession(settings) ? [] : releaseAddress(context, id)),
       ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
       // Only a refresh shows what libvirt wrote by itself: older parts of the console's log.
       ['pool-refresh', settings.kvmPool],
@@ -199,7 +231,7 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
   const ids = [...states.keys()].filter(name => VM_ID.test(name))
   const [leases, ...answers] = await Promise.all([
-    isSession(settings) ? { stdout: '' } : virsh.ask([['net-dhcp-leases', settings.kvmNetwork]]),
+    virsh.ask(isolatorCommands(context)),
     ...inBatches(ids).map(batch => virsh.ask(batch.map(readMark))),
   ])
   const machines = answers
@@ -210,6 +242,7 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
     })
   for (const batch of inBatches(machines)) await completeMarks(context, batch)
   const addresses = parseAddresses(leases.stdout)
+  await keepIsolated(context, leases, machines, addresses)
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
     return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...state }

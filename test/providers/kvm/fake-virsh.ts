@@ -21,7 +21,7 @@ export const options: CreateOptions = {
 }
 const defaults = Object.fromEntries(
   Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
-) as KvmSettings
+) as unknown as KvmSettings
 
 export const mark = (attributes: Record<string, string> = {}): Answer => {
   const all = { name: VM, ticket: 'A-1', home: HOME_ID, mac: 'm', ...attributes }
