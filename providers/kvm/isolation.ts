@@ -86,8 +86,9 @@ export const isolateMachine = async (
   context: Context,
   isolator: Isolator,
   { mark, status }: Machine,
+  known?: Isolation,
 ): Promise<Isolation> => {
-  const isolation = await isolationOf(context, isolator, mark)
+  const isolation = known ?? (await isolationOf(context, isolator, mark))
   const scope = status === 'running' ? ['--live', '--config'] : ['--config']
   const text = interfaceXml(mark.mac, isolator.network.name, isolation).piece
   await withFile(context, text, path =>
@@ -118,7 +119,7 @@ export const isolateStopped = async (
 ): Promise<boolean> => {
   const isolation = await isolationOf(context, isolator, machine.mark)
   if (!isIsolated(definition, isolation) || machine.mark.ip !== isolation.ip)
-    await isolateMachine(context, isolator, machine)
+    await isolateMachine(context, isolator, machine, isolation)
   return /^Managed save:\s+yes/m.test(definition)
 }
 

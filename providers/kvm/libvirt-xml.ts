@@ -76,7 +76,9 @@ export const interfaceXml = (mac: string, network: string, isolation: Isolation 
 export const isIsolated = (text: string, { filter, ip }: Isolation): boolean => {
   const device = text.match(/<interface\s[\s\S]*?<\/interface>/)?.[0] ?? ''
   return (
-    device.includes(`filter='${filter}'`) && device.includes(`name='IP' value='${ip}'`) && /<port isolated='yes'/.test(device)
+    device.includes(`filter='${filter}'`) &&
+    device.includes(`name='IP' value='${ip}'`) &&
+    /<port isolated='yes'/.test(device)
   )
 }
 

@@ -4,16 +4,7 @@ import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { allow, fail, isFailure } from '../../src/errors.ts'
 import type { CreateOptions, Provider, SshInfo, VmInfo } from '../provider.ts'
-import {
-  type Context,
-  completeMarks,
-  isOurs,
-  look,
-  lookCommands,
-  lookIfExists,
-  type Machine,
-  machineIn,
-} from './context.ts'
+import { type Context, completeMarks, isOurs, look, lookCommands, lookIfExists, machineIn } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
@@ -227,7 +218,7 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
 }
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
-  const { virsh, settings } = context
+  const { virsh } = context
   const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
   const ids = [...states.keys()].filter(name => VM_ID.test(name))
   const [leases, ...answers] = await Promise.all([

@@ -1,7 +1,7 @@
 /** The network of our machines: created if missing; each machine has an address of its own there, for life. */
 import { randomBytes, randomInt } from 'node:crypto'
-import { allow, fail } from '../../src/errors.ts'
 import { VM_ID } from '../../src/domain.ts'
+import { allow, fail } from '../../src/errors.ts'
 import { addressText, parseAddress, type Range, rangeOf } from './addresses.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
@@ -78,7 +78,8 @@ export const parseNetwork = (text: string): Network | null => {
   const name = network.match(/<name>([^<]*)</)?.[1]
   const [ip, range] = [network.match(/<ip\s[^>]*>/)?.[0], network.match(/<range\s[^>]*>/)?.[0]]
   if (name === undefined || ip === undefined || range === undefined) return null
-  if (!/<bridge[^>]*\sname=["']as[0-9a-f]{6}["']/.test(network) || !/<forward mode=["']nat["']/.test(network)) return null
+  if (!/<bridge[^>]*\sname=["']as[0-9a-f]{6}["']/.test(network) || !/<forward mode=["']nat["']/.test(network))
+    return null
   const attributes = attributesOf(ip)
   const gateway = parseAddress(attributes.get('address') ?? '')
   const [from, to] = ['start', 'end'].map(end => parseAddress(attributesOf(range).get(end) ?? '') ?? 0)
@@ -109,12 +110,20 @@ const freeAddresses = ({ gateway, dhcp, hosts }: Network, leases: string): strin
 /** What a killed delete or create left: an address for a machine that does not exist. */
 const releaseUnused = async (context: Context, network: Network): Promise<void> => {
   const machines = new Set(parseNames(await context.virsh.run(['list', '--all', '--name'])))
-  const unused = network.hosts.flatMap(({ name }) => (name !== null && VM_ID.test(name) && !machines.has(name) ? name : []))
+  const unused = network.hosts.flatMap(({ name }) =>
+    name !== null && VM_ID.test(name) && !machines.has(name) ? name : [],
+  )
   await context.virsh.ask(unused.flatMap(name => releaseAddress(context, name)))
 }
 
-const update = (network: string, how: string, host: string, scopes: readonly string[]) =>
-  ['net-update', network, how, 'ip-dhcp-host', host, ...scopes]
+const update = (network: string, how: string, host: string, scopes: readonly string[]) => [
+  'net-update',
+  network,
+  how,
+  'ip-dhcp-host',
+  host,
+  ...scopes,
+]
 
 /** The commands that give a machine's address back. Each fails where there is nothing to give back. */
 export const releaseAddress = ({ settings }: Pick<Context, 'settings'>, vmId: string) => {

@@ -1,8 +1,9 @@
 /** The proof that machines are isolated here: one tries to reach the host, which listens. Made at each build of an image. */
+
+import { randomInt } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { randomInt } from 'node:crypto'
 import * as v from 'valibot'
 import { writeFileAtomic } from '../../src/files.ts'
 import { addressText } from './addresses.ts'

@@ -44,6 +44,45 @@ export const pool = (mebibytesFree: number): Answer => ({
   stdout: `<pool type='dir'><capacity unit='bytes'>9</capacity><available unit='bytes'>${mebibytesFree * 1024 ** 2}</available><target><path>/pool</path></target></pool>`,
 })
 
+export const MAC = '52:54:00:00:00:0a'
+type Kept = { mac: string; name: string; ip: string }
+/** A network of agent-swarm, with addresses that it keeps. */
+export const network = (hosts: readonly Kept[] = []): Answer => ({
+  to: 'net-dumpxml',
+  stdout: `<network>
+  <name>net</name>
+  <forward mode='nat'>
+    <nat>
+      <port start='1024' end='65535'/>
+    </nat>
+  </forward>
+  <bridge name='as814882' stp='off' delay='0'/>
+  <mac address='52:54:00:6b:28:9f'/>
+  <port isolated='yes'/>
+  <ip address='192.168.177.1' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='192.168.177.2' end='192.168.177.254'/>
+${hosts.map(({ mac, name, ip }) => `      <host mac='${mac}' name='${name}' ip='${ip}'/>\n`).join('')}    </dhcp>
+  </ip>
+</network>`,
+})
+export const noFilter: Answer = {
+  to: 'nwfilter-dumpxml',
+  stderr: "error: failed to get nwfilter 'x'\nerror: Network filter not found: no nwfilter with matching name 'x'",
+}
+/** The interface of a machine in `dumpxml`, as libvirt writes it. */
+export const isolated = (filter: string, ip: string): string => `<domain type='qemu'>
+    <interface type='network'>
+      <mac address='${MAC}'/>
+      <source network='net'/>
+      <port isolated='yes'/>
+      <model type='virtio'/>
+      <filterref filter='${filter}'>
+        <parameter name='IP' value='${ip}'/>
+      </filterref>
+    </interface>
+</domain>`
+
 /** `calls`: the arguments of each virsh. `files`: the content of the files that its commands read, as they were then. */
 export const fakeKvm = (
   answers: readonly Answer[],
