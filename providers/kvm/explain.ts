@@ -58,7 +58,6 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
     [/domain moment .* already exists|snapshot .* already exists/, 'already-exists'],
     [/no domain snapshot with matching name|Domain snapshot not found/, 'no-such-checkpoint'],
     [/(pool|network) '[^']*' (already exists|is already defined)/, 'already-exists'],
-    [/there is an existing dhcp host entry/, 'already-exists'],
     [/failed to get pool |Storage pool not found/, 'not-configured'],
     [/failed to get network |Network not found/, 'not-configured'],
     [

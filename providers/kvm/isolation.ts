@@ -3,7 +3,6 @@
  * without root: isolated ports of the bridge, and a filter (filter.ts) with the address that the network keeps for the machine.
  */
 import { randomBytes } from 'node:crypto'
-import { allow } from '../../src/errors.ts'
 import { ephemeralPorts, localAddresses, parseRange } from './addresses.ts'
 import type { Context, Machine } from './context.ts'
 import { filterName, filterXml, isFilterOf, type Surroundings } from './filter.ts'
@@ -32,9 +31,8 @@ export const isolatorCommands = ({ settings, homeId }: Pick<Context, 'settings' 
         ['nwfilter-dumpxml', filterName(homeId)],
       ]
 
-/** Whether this libvirt has no filters. Each part of a modular libvirt has a daemon and a socket of its own. */
-export const hasNoFilters = (stderr: string): boolean =>
-  /not supported by the connection driver: virNWFilter|virtnwfilterd/.test(stderr)
+/** Whether this libvirt has no filters: names that stand in its messages in every language. Each part of a modular libvirt has a daemon and a socket of its own. */
+export const hasNoFilters = (stderr: string): boolean => /virNWFilter|virtnwfilterd/.test(stderr)
 
 /** Null where nothing can isolate machines: why-not-isolated.ts says why. `isCurrent`: whether the filter is what it must be. */
 export const readIsolator = (
@@ -133,7 +131,7 @@ export const isolatePaused = async (context: Context, isolator: Isolator, machin
   try {
     return await isolateMachine(context, isolator, { ...machine, status: 'running' })
   } catch (error) {
-    await virsh.run(['destroy', vmId]).catch(allow('not-running'))
+    await virsh.ask([['destroy', vmId]])
     throw error
   }
 }

@@ -1,26 +1,40 @@
 /** The network of our machines: created if missing; each machine has an address of its own there, for life. */
 import { randomBytes, randomInt } from 'node:crypto'
 import { VM_ID } from '../../src/domain.ts'
-import { allow, fail } from '../../src/errors.ts'
+import { fail } from '../../src/errors.ts'
 import { addressText, parseAddress, type Range, rangeOf } from './addresses.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
 import { networkXml } from './libvirt-xml.ts'
-import { isActive, parseNames } from './parse.ts'
+import { parseNames } from './parse.ts'
 import { isSession } from './settings.ts'
 import { xml } from './xml.ts'
 
 /** Tried in turn: libvirt refuses a range that the host already uses. */
 const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
 
+/** Whether the network is active; null when there is none. Asked of the list, because libvirtd may speak another language. */
+const stateOfNetwork = async ({ virsh, settings }: Context): Promise<'active' | 'inactive' | null> => {
+  const rows = (await virsh.run(['net-list', '--all'])).split('\n').map(line => line.trim().split(/\s+/))
+  const row = rows.find(([name]) => name === settings.kvmNetwork)
+  return row === undefined ? null : row[1] === 'active' ? 'active' : 'inactive'
+}
+
 /** Creates the network if it is missing, and starts it if it is inactive. Not in a session, whose machines bring their own. */
 export const ensureNetwork = async (context: Context): Promise<void> => {
-  const { virsh, settings } = context
-  if (isSession(settings)) return
-  const { kvmNetwork } = settings
-  const info = await virsh.run(['net-info', kvmNetwork]).catch(allow('not-configured'))
-  if (info === undefined) return createNetwork(context)
-  if (!isActive(info)) await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
+  if (isSession(context.settings)) return
+  const state = await stateOfNetwork(context)
+  if (state === null) await createNetwork(context)
+  else if (state === 'inactive') await startNetwork(context)
+}
+
+/** Another agent-swarm process may do the same at this moment. */
+const startNetwork = async (context: Context): Promise<void> => {
+  try {
+    await context.virsh.run(['net-start', context.settings.kvmNetwork])
+  } catch (error) {
+    if ((await stateOfNetwork(context)) !== 'active') throw error
+  }
 }
 
 const createNetwork = async (context: Context): Promise<void> => {
@@ -32,9 +46,11 @@ const createNetwork = async (context: Context): Promise<void> => {
     const bridge = `as${randomBytes(3).toString('hex')}`
     try {
       await withFile(context, networkXml(kvmNetwork, bridge, subnet), path => virsh.run(['net-define', path])).catch(
-        allow('already-exists'),
+        async error => {
+          if ((await stateOfNetwork(context)) === null) throw error
+        },
       )
-      await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
+      await startNetwork(context)
       await virsh.run(['net-autostart', kvmNetwork])
       return
     } catch (error) {
@@ -150,14 +166,17 @@ export const reserveAddress = async (
     const ip = tries === 0 && leased !== null ? leased : free.splice(randomInt(Math.max(free.length, 1)), 1)[0]
     if (ip === undefined) break
     const host = xml`<host mac="${mac}" name="${vmId}" ip="${ip}"/>`.piece
-    const answer = await context.virsh
-      .run(update(network.name, 'add-last', host, ['--live', '--config']), { doing: `keeping an address for ${vmId}` })
-      .catch(allow('already-exists'))
-    if (answer !== undefined) return ip
-    // Another process may have done the same for this machine.
-    const now = parseNetwork(await context.virsh.run(['net-dumpxml', network.name]))
-    const theirs = now?.hosts.find(other => other.mac === mac)
-    if (theirs !== undefined) return theirs.ip
+    try {
+      const doing = `keeping an address for ${vmId}`
+      await context.virsh.run(update(network.name, 'add-last', host, ['--live', '--config']), { doing })
+      return ip
+    } catch (error) {
+      const now = parseNetwork(await context.virsh.run(['net-dumpxml', network.name]))
+      // Another process may have done the same for this machine, or taken the address.
+      const own = now?.hosts.find(other => other.mac === mac)
+      if (own !== undefined) return own.ip
+      if (!now?.hosts.some(other => other.ip === ip)) throw error
+    }
   }
   throw fail(
     'capacity',
