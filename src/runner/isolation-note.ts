@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Provider } from '../../providers/provider.ts'
 import { writeFileAtomic } from '../files.ts'
+import { waitUntilReady } from './machine.ts'
+import type { Target } from './operation.ts'
 
 /** Who was told what, by provider. A damaged file: nobody was told anything. */
 const readTold = (file: string): Record<string, unknown> => {
@@ -26,4 +28,13 @@ export const isolationNote = async (home: string, provider: Provider): Promise<s
     ? report.note
     : [`Machines are not isolated here: ${report.reason}`, report.remedy].filter(part => part !== null).join('. ')
   return text.replace(/\.$/, '')
+}
+
+/** Waits until the guest answers. Returns what is added to the summary of the action: the note, when it was not told before. */
+export const waitAndTell = async (target: Target): Promise<string> => {
+  // The guest boots meanwhile. An isolation that cannot be asked for is no reason to fail.
+  const asked = isolationNote(target.context.home, target.provider).catch(() => null)
+  await waitUntilReady(target)
+  const note = await asked
+  return note === null ? '' : `. ${note}`
 }

@@ -1,5 +1,6 @@
 /** Starts a machine, and waits until it answers. */
-import { converge, observe, waitUntilReady } from '../machine.ts'
+import { waitAndTell } from '../isolation-note.ts'
+import { converge, observe } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
@@ -12,7 +13,7 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   if (observed === 'running' && row.status === 'running' && isReachable)
     return { skipped: `${ticket} is already running` }
   await converge(target, 'running')
-  await waitUntilReady(target)
+  const note = await waitAndTell(target)
   registry.setUnsavedWork(ticket, null)
-  return { summary: `${ticket} is running` }
+  return { summary: `${ticket} is running${note}` }
 }
