@@ -138,8 +138,9 @@ test('a checkpoint that was made without isolation is restored with it', async (
 test('a machine reaches the internet, and DHCP, DNS and ping of its gateway', async () => {
   for (const from of [a, c]) {
     expect(await arrived(from, [...outside(), ...inward(), ...privately()])).toEqual(outside())
-    expect(await run(from, `dns("${gateway}")`, `dhcp("${from.mac}")`)).toBe(`dns answered\ndhcp offers ${from.ip}`)
-    expect(await inside(from.ticket, `ping -c 1 -W 5 ${gateway} >/dev/null; echo $?`)).toBe('0')
+    expect(await run(from, `dns("${gateway}")`, `dhcp("${from.mac}")`, `ping("${gateway}")`)).toBe(
+      `dns answered\ndhcp offers ${from.ip}\npong`,
+    )
   }
 })
 
@@ -148,7 +149,7 @@ test('the host reaches every port of a machine', async () => {
   const page = () =>
     program('python3', ['-c', `${guest}\nprint(ask("tcp", "${b.ip}", 8080), ask("udp", "${b.ip}", 8080))`])
   await until('the server', async () => (await page()).stdout === 'served served\n')
-  expect(await program('ping', ['-c', '1', '-W', '5', b.ip])).toMatchObject({ code: 0 })
+  expect((await program('python3', ['-c', `${guest}\nping("${b.ip}")`])).stdout).toBe('pong\n')
 })
 
 test('nothing that a machine sends reaches another, in either direction, also routed by the gateway', async () => {
@@ -211,7 +212,9 @@ const isolatedNow = async () =>
 
 test('rules that somebody removed are noticed, told and written again', async () => {
   expect(await isolatedNow()).toBe(true)
-  host('nft', 'flush', 'ruleset')
+  // As `nft flush ruleset` does.
+  for (const line of ['iptables', 'iptables -t nat', 'iptables -t mangle', 'ebtables -t nat'])
+    shell(`${line} -F; ${line} -X`)
   expect(await arrived(a, [`tcp ${gateway}:${LOW}`])).toHaveLength(1)
   expect(await isolatedNow()).toBe(false)
   expect(await succeed(swarm('providers'))).toContain('somebody removed the rules of libvirt')

@@ -54,6 +54,17 @@ def ask(protocol, address, port):
     try:
         s.connect((address, port)); s.send(b"?"); return s.recv(20).decode()
     except OSError: return "no answer"
+def ping(address):
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); s.settimeout(1)
+    for number in range(5):
+        body = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xffff, number) + b"are you there"
+        s.sendto(body[:2] + struct.pack("!H", checksum(body + b"\\0")) + body[4:], (address, 0))
+        try:
+            while True:
+                data, sender = s.recvfrom(200)
+                if sender[0] == address and data[20] == 0 and data[24:26] == body[4:6]: print("pong"); return
+        except OSError: pass
+    print("no pong")
 def behind(work):
     if os.fork(): return
     os.setsid()
