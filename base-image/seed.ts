@@ -7,12 +7,34 @@ export const GUEST_USER = 'agent'
 export type Seed = {
   /** Also the instance id: cloud-init runs again when it changes. */
   hostname: string
+  /** Of the one network interface. */
+  mac: string
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
 }
 
+/**
+ * Only netplan takes a pattern of names. cloud-init's other renderers (sysconfig, NetworkManager, networkd, eni) write a
+ * configuration for the name itself, so the interface gets it: `set-name`, which needs the MAC.
+ */
+const networkConfig = (mac: string) => ({
+  version: 2,
+  ethernets: {
+    eth0: {
+      match: { macaddress: mac },
+      'set-name': 'eth0',
+      dhcp4: true,
+      // Clones that share a machine-id would share a DHCP lease.
+      'dhcp-identifier': 'mac',
+      dhcp6: false,
+      'accept-ra': false,
+      optional: false,
+    },
+  },
+})
+
 /** The bytes of a CD-ROM with the label CIDATA. */
-export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
+export const seedImage = ({ hostname, mac, publicKey, hostKey }: Seed): Buffer => {
   if (/[\r\n]/.test(publicKey)) throw fail('usage', "the machine's public key has more than one line")
   const userData = {
     hostname,
@@ -40,24 +62,10 @@ export const seedImage = ({ hostname, publicKey, hostKey }: Seed): Buffer => {
     package_update: false,
     package_upgrade: false,
   }
-  const network = {
-    version: 2,
-    ethernets: {
-      // Clones that share a machine-id would share a DHCP lease.
-      any: {
-        match: { name: 'e*' },
-        dhcp4: true,
-        'dhcp-identifier': 'mac',
-        dhcp6: false,
-        'accept-ra': false,
-        optional: false,
-      },
-    },
-  }
   const file = (name: string, text: string) => ({ name, content: Buffer.from(text) })
   return isoImage('CIDATA', [
     file('meta-data', JSON.stringify({ 'instance-id': hostname, 'local-hostname': hostname })),
     file('user-data', `#cloud-config\n${JSON.stringify(userData)}\n`),
-    file('network-config', JSON.stringify(network)),
+    file('network-config', JSON.stringify(networkConfig(mac))),
   ])
 }

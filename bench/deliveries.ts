@@ -11,7 +11,7 @@ const recorded = (examples as unknown as { name: string; examples: Record<string
 )?.examples[0]
 export type Signed = { body: string; signature: string }
 /** To a branch of no ticket: accepted, decided, ignored. */
-export const push = (branch: string, more: object = {}, secret = 'bench-secret'): Signed => {
+export const push = (branch: string, more: object = {}, secret = 'bench-secret-of-16-characters'): Signed => {
   const installation = { id: 1 }
   const body = JSON.stringify({
     ...recorded,

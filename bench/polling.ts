@@ -41,7 +41,7 @@ export const polling = (): Promise<Row[]> =>
     const environment = {
       HOME: home,
       AGENT_SWARM_HOME: join(home, 'state'),
-      AGENT_SWARM_RUNNER_TOKEN: 'bench-token',
+      AGENT_SWARM_RUNNER_TOKEN: 'bench-token-of-16-characters',
       AGENT_SWARM_POLL_SECONDS: '1',
       PORT: '0',
       GITHUB_TOKEN: 'token-dev',

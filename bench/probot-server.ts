@@ -8,7 +8,7 @@ const server = new Server({
   Probot: Probot.defaults({
     appId: 7,
     privateKey: process.env.PRIVATE_KEY ?? '',
-    secret: 'bench-secret',
+    secret: 'bench-secret-of-16-characters',
     log: log as never,
   }),
   log: log as never,

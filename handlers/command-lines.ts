@@ -1,79 +1,51 @@
-/**
- * The command lines of a comment in Markdown: lines that begin with `/swarm`, in paragraphs at the top level. Code, quotes and
- * HTML only talk about commands.
- */
-import { fromMarkdown } from 'mdast-util-from-markdown'
+/** The command lines of a comment: lines that begin with `/swarm`, in paragraphs at the top level. */
+import { shownLines } from './markdown.ts'
+import { quotedMailAt } from './quoted-mail.ts'
 
 /** `words`: those after `/swarm`. */
 export type CommandLine = { words: string[] }
 
-const LINE = /^\/[sS][wW][aA][rR][mM](?:[\t\p{Zs}](.*))?$/u
 /** More commands than anybody needs in one comment. */
 export const MAX_COMMANDS = 10
-
-/** A quick look: most comments hold no command and need no parsing. */
-export const mentionsSwarm = (text: string): boolean => /\/swarm/i.test(text)
-
-/** A piece of a paragraph: plain text, the end of a line, or anything else. */
-export type Piece = { text: string } | 'end' | 'other'
-
-/** The commands of a paragraph. A line that holds code, a link, emphasis or HTML is not a command line. */
-export const commandsInParagraph = (paragraph: Iterable<Piece>): CommandLine[] => {
-  const lines: CommandLine[] = []
-  let line = ''
-  let plain = true
-  const endLine = () => {
-    const match = plain ? line.trim().match(LINE) : null
-    if (match !== null) lines.push({ words: (match[1] ?? '').split(/\s+/).filter(word => word !== '') })
-    line = ''
-    plain = true
-  }
-  for (const piece of paragraph) {
-    if (piece === 'end') endLine()
-    else if (piece === 'other') plain = false
-    else line += piece.text
-  }
-  endLine()
-  return lines
-}
-
-type Inline = Extract<ReturnType<typeof fromMarkdown>['children'][number], { type: 'paragraph' }>['children'][number]
-
-const linesOf = (text: string) => text.split(/\r\n|\r|\n/)
-const beginsWithSwarm = (line: string) => /^\/swarm/i.test(line.trim())
-
-/** `source` is the Markdown of the whole comment: a line written as `\/swarm` or `&#10;/swarm` only looks like a command. */
-const piecesOf = (inline: Inline, source: string): Piece[] => {
-  if (inline.type === 'break') return ['end']
-  // It may span several lines; none of them is a command line.
-  if (inline.type !== 'text') return ['other']
-  const written = linesOf(source.slice(inline.position?.start.offset, inline.position?.end.offset))
-  const lines = linesOf(inline.value)
-  if (written.length !== lines.length) return ['other']
-  return lines.flatMap((text, index): Piece[] => [
-    ...(index === 0 ? [] : ['end' as const]),
-    beginsWithSwarm(text) && !beginsWithSwarm(written[index] ?? '') ? 'other' : { text },
-  ])
-}
-
-// The parser's time grows with the square of the nested or unclosed markup, and anybody may comment.
-const MARKUP = /[[\]*_`<>!&\\~#|+-]|\d[.)]/g
-const MAX_MARKUP = 1_000
+/** What is read of a comment. */
 const MAX_CHARACTERS = 10_000
 
+/** A login or a team, `@octocat` or `@acme/leads`, with the white space after it. */
+const MENTION = /(?<![\w@/.-])@[a-z\d](?:-?[a-z\d]){0,38}(?:\/[\w-]{1,100})?(?![\w@/-])[\t\p{Zs}]*/giu
+const LINE = /^\/[sS][wW][aA][rR][mM](?:[\t\p{Zs}](.*))?$/u
+
+/** The command of a line of text; null when it is none. A mention is left out. */
+export const commandOf = (line: string): CommandLine | null => {
+  const match = line.replaceAll(MENTION, '').trim().match(LINE)
+  return match === null ? null : { words: (match[1] ?? '').split(/\s+/).filter(word => word !== '') }
+}
+
+const linesOf = (text: string) => text.split(/\r\n|\r|\n/)
+
 /**
- * The command lines in the first 10,000 characters of a comment, in order; none when these hold more markup than anybody writes.
- * The caller applies MAX_COMMANDS.
+ * The lines at its beginning that could be commands, as they are written. Costs next to nothing: most comments hold none, and
+ * anybody may write one. Whether they are commands only `commandLines` knows.
+ */
+export const possibleCommands = (body: string): CommandLine[] => {
+  const text = body.slice(0, MAX_CHARACTERS)
+  if (!/\/swarm/i.test(text)) return []
+  return linesOf(text).flatMap(line => (/\/swarm/i.test(line) ? (commandOf(line) ?? []) : []))
+}
+
+/** No person writes more markup in that much text. It bounds the work, which grows with it. */
+const MARKUP = /[[\]*_`<>!&\\~#|+$^=-]|\d[.)]/g
+const MAX_MARKUP = 1_000
+
+/**
+ * The command lines in the first 10,000 characters of a comment in GitHub's Markdown, in order; none when these hold more
+ * markup than anybody writes. The caller applies MAX_COMMANDS.
  */
 export const commandLines = (body: string): CommandLine[] => {
-  if (!mentionsSwarm(body)) return []
+  if (possibleCommands(body).length === 0) return []
   const text = body.slice(0, MAX_CHARACTERS)
   if ((text.match(MARKUP)?.length ?? 0) > MAX_MARKUP) return []
-  const blocks = fromMarkdown(text).children
-  // The rest of the comment could turn the last block of a cut text into something else.
-  const complete = text.length < body.length ? blocks.slice(0, -1) : blocks
-  // Only paragraphs at the top level: those in quotes, lists and tables repeat what others wrote.
-  return complete.flatMap(block =>
-    block.type === 'paragraph' ? commandsInParagraph(block.children.flatMap(inline => piecesOf(inline, text))) : [],
-  )
+  const end = quotedMailAt(linesOf(text))
+  return shownLines(text, text.length < body.length, paragraph => /\/swarm/i.test(paragraph))
+    .filter(({ plain, number }) => plain && number < end)
+    .flatMap(({ text: line }) => commandOf(line) ?? [])
 }

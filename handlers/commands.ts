@@ -7,6 +7,7 @@ import {
   act,
   type Decision,
   type Judgement,
+  type RefusedDecision,
   type Reply,
   type Rules,
   type SinceCommand,
@@ -38,13 +39,13 @@ const asWritten = (lines: readonly CommandLine[]) =>
     .slice(0, 300)
 
 /** Records the commands as refused, without an answer: otherwise anybody could make the bot write comments. */
-export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: string): Decision => ({
+export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: string): RefusedDecision => ({
   verdict: 'refused',
   reason,
   refusals: [{ by, line: null, what: asWritten(lines), reason, ticket: null }],
 })
 
-const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restore']
+const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restart', 'restore']
 
 /** Which later event wins over a command that arrives late; null when none does. */
 const laterEvent = (kind: ActionKind, { personRequest, lastRequest, moves }: SinceCommand): string | null => {

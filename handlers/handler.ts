@@ -14,6 +14,7 @@ import type {
   Requester,
 } from '../src/schema/action.ts'
 import type { Environment } from '../src/schema/environment.ts'
+import type { CommandLine } from './command-lines.ts'
 import type { CommandName } from './slash-commands.ts'
 
 /** Jira's status categories, by key: their names can be renamed and translated. `undefined` is Jira's own fourth key. */
@@ -71,6 +72,8 @@ export type SwarmEvent =
       unfit: string | null
       /** When it was written, epoch ms; null when the source does not say. */
       at: number | null
+      /** GitHub calls the author OWNER, MEMBER or COLLABORATOR. */
+      authorIsMember?: true
     }
   | {
       kind: 'ticket-comment'
@@ -106,7 +109,7 @@ export const UNFIT_EDITED = 'edited comments cannot give commands'
 export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
 /** Actions that decide whether the machine exists and runs. */
-export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restore', 'delete']
+export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restart', 'restore', 'delete']
 
 /** A request made after the event happened. It wins over the event, however late the event arrives. `who`: for people. */
 export type LaterRequest = { who: string | null; kind: ActionKind }
@@ -142,6 +145,13 @@ export type Facts = {
   comment: {
     /** The commenter's permission at this moment; `maintain` counts as write, `triage` as read. */
     permission: 'admin' | 'write' | 'read' | 'none'
+    /**
+     * They may not command, and belong to the repository all the same: everybody who reads a private one; in a public one, who has
+     * triage access or is OWNER, MEMBER or COLLABORATOR.
+     */
+    isColleague?: boolean
+    /** The commands of the comment, when they were read for the other facts. */
+    lines?: readonly CommandLine[]
     /** The commenter's teams, among those that a rule for these commands names; null when they cannot be read. */
     teams: readonly string[] | null
     now: PullRequestNow | null
@@ -268,9 +278,10 @@ export type Decision =
     }
   /** The event needs no action. */
   | { verdict: 'ignored'; reason: string; noMachine?: NoMachine }
-  /** A request that is not permitted: recorded, and not answered. */
-  | { verdict: 'refused'; reason: string; refusals: Judgement[] }
+  /** A request that is not permitted: recorded, and not answered. `isShown`: a reaction shows that it was read. */
+  | { verdict: 'refused'; reason: string; refusals: Judgement[]; isShown?: true }
 type ActDecision = Extract<Decision, { verdict: 'act' }>
+export type RefusedDecision = Extract<Decision, { verdict: 'refused' }>
 
 export type Handler<Kind extends EventKind> = (event: EventOf<Kind>, facts: Facts[Kind], rules: Rules) => Decision
 

@@ -1,6 +1,6 @@
 /** Every command of a comment: usage, help and meaning in one row. The documentation is made from this table. */
 import { parseCheckpointName, type Ticket } from '../src/domain.ts'
-import { nearest } from '../src/nearest.ts'
+import { nearestCommand } from '../src/nearest.ts'
 import type { Action, ReplyTo, Requester } from '../src/schema/action.ts'
 
 /** What every action of a command line has in common. */
@@ -70,6 +70,9 @@ export const slashCommands = {
   stop: bare('stop', 'Stops the machine. Its disk and its checkpoints are kept.', base => ({
     action: { kind: 'stop', ...base },
   })),
+  restart: bare('restart', 'Stops the machine and starts it again. One that is stopped is started.', base => ({
+    action: { kind: 'restart', ...base },
+  })),
   delete: {
     usage: 'delete [--force]',
     summary:
@@ -113,7 +116,7 @@ export const readCommand = (
   if (name === undefined && Object.hasOwn(slashCommands, typed))
     return { answer: `\`/swarm ${typed}\` works only on pull requests.`, help: false }
   if (name === undefined) {
-    const near = nearest(typed, names)
+    const near = nearestCommand(typed, names)
     const hint = near === null ? '' : ` Did you mean \`/swarm ${near}\`? \`/swarm help\` lists all commands.`
     return { answer: `Unknown command \`${quoted(first)}\`.${hint}`, help: near === null }
   }

@@ -97,7 +97,10 @@ type OnPhase = (phase: string) => void
 
 export type Provider = {
   name: ProviderName
-  /** Whether it works here; if not, why and what to do. Changes nothing, and answers within seconds. */
+  /**
+   * Whether a machine could be made here, apart from its base image; if not, why and what to do. Changes nothing, and answers
+   * within seconds.
+   */
   available(): Promise<{ available: true } | { available: false; reason: string; remedy: string | null }>
   /**
    * Makes the machine and its mark. It may be running or stopped afterwards; the caller starts it. Idempotent for one vmId:
@@ -105,9 +108,12 @@ export type Provider = {
    * when the base image does not exist.
    */
   createVm(ticket: Ticket | null, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
-  /** Idempotent. Returns when the hypervisor runs the machine; the guest may not answer yet. */
+  /**
+   * Idempotent. Returns when the hypervisor runs the machine; the guest may not answer yet. A paused or suspended machine goes
+   * on; `disk-full` when it would pause again at once.
+   */
   startVm(id: string): Promise<void>
-  /** Shuts the guest down, and powers it off after a grace period. Idempotent. */
+  /** Shuts the guest down, and powers it off after a grace period, or when it is paused and does not go on. Idempotent. */
   stopVm(id: string): Promise<void>
   /** Removes the machine, its disks and its checkpoints. Idempotent: does nothing when there is no such machine. */
   deleteVm(id: string): Promise<void>

@@ -43,6 +43,7 @@ export const failureKinds = {
   'already-exists': 'never',
   'already-running': 'never',
   'not-running': 'never',
+  'needs-stop': 'never',
   'not-ours': 'never',
   busy: 'later',
   capacity: 'never',

@@ -1,5 +1,5 @@
 /** Failures as data. A thrown failure is an Error with the member `failure`; anything else that is thrown is an unknown failure. */
-import { type FailureKind, failureKinds } from './domain.ts'
+import { CHECKPOINT_NAME, type FailureKind, failureKinds, IMAGE_NAME, PROVIDER_NAME, TICKET, VM_ID } from './domain.ts'
 import type { Failure } from './schema/failure.ts'
 
 export const isRetryable = (kind: FailureKind): boolean => failureKinds[kind] === 'later'
@@ -35,18 +35,49 @@ export const allow =
     throw error
   }
 
+const NAMES = {
+  ticket: TICKET,
+  machine: VM_ID,
+  checkpoint: CHECKPOINT_NAME,
+  image: IMAGE_NAME,
+  provider: PROVIDER_NAME,
+}
+/**
+ * The text, which must be a name of this kind. The last check before a name becomes a lock, a row or part of a path, wherever it
+ * came from.
+ */
+export const checkName = (kind: keyof typeof NAMES, text: string): string => {
+  if (NAMES[kind].test(text)) return text
+  throw fail('usage', `${JSON.stringify(text.slice(0, 100))} is not the name of a ${kind}`)
+}
+/**
+ * For `.catch()`: undefined when `holds` says now that the command's aim is reached, or that its object does not exist.
+ * Throws everything else. A list tells that in every language; an error message does not.
+ */
+export const unless =
+  (holds: () => Promise<boolean>) =>
+  async (error: unknown): Promise<undefined> => {
+    if (!(await holds())) throw error
+  }
+
 /** Turns a tool's text into a failure. `doing` says what was being done. */
 export type Explain = (doing: string, text: string) => FailureError
+
+/** Words of a row: fixed, or made of what its pattern matched. */
+type Words = string | ((match: RegExpMatchArray) => string)
 
 /**
  * What a tool's messages mean, one table for each tool. The first pattern that matches gives the kind, the remedy and, with
  * `message`, plain words in place of the tool's own. Text that nothing matches is `unknown`.
  */
 export const explainBy =
-  (
-    rows: readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: string | null, message?: string])[],
-  ): Explain =>
+  (rows: readonly (readonly [pattern: RegExp, kind: FailureKind, remedy?: Words | null, message?: Words])[]): Explain =>
   (doing, text) => {
-    const [, kind, remedy, message] = rows.find(([pattern]) => pattern.test(text)) ?? [null, 'unknown' as const]
-    return fail(kind, `${doing}: ${message ?? text}`, remedy ?? null)
+    for (const [pattern, kind, remedy = null, message = text] of rows) {
+      const match = text.match(pattern)
+      if (match === null) continue
+      const say = (words: Words) => (typeof words === 'string' ? words : words(match))
+      return fail(kind, `${doing}: ${say(message)}`, remedy === null ? null : say(remedy))
+    }
+    return fail('unknown', `${doing}: ${text}`)
   }

@@ -8,15 +8,27 @@ const require = createRequire(import.meta.url)
 /** The most edits (insertions, deletions, replacements) of a typing mistake: two swapped letters count as two. */
 const maxEdits = (word: string): number => (word.length < 4 ? 1 : 2)
 
-/** Ignores case. Null when no candidate is near; the first of several that are equally near. */
-export const nearest = (word: string, candidates: readonly string[]): string | null => {
+/** The candidates within the edits of a typing mistake, the nearest first. Ignores case. */
+const near = (word: string, candidates: readonly string[]): { candidate: string; edits: number }[] => {
   const edits: typeof leven = require('leven').default
-  let best: string | null = null
-  let least = maxEdits(word) + 1
-  for (const candidate of candidates) {
-    if (Math.abs(candidate.length - word.length) >= least) continue
-    const distance = edits(word.toLowerCase(), candidate.toLowerCase())
-    if (distance < least) [best, least] = [candidate, distance]
-  }
-  return best
+  const most = maxEdits(word)
+  return candidates
+    .filter(candidate => Math.abs(candidate.length - word.length) <= most)
+    .map(candidate => ({ candidate, edits: edits(word.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(found => found.edits <= most)
+    .sort((a, b) => a.edits - b.edits)
+}
+
+/** Null when no candidate is near; the first of several that are equally near. */
+export const nearest = (word: string, candidates: readonly string[]): string | null =>
+  near(word, candidates)[0]?.candidate ?? null
+
+/** Commands that replace or delete a state. People type what a hint names. */
+const DESTRUCTIVE = ['restore', 'delete']
+/** As `nearest`. It names a command that destroys only when one edit makes it, and no other command is as near. */
+export const nearestCommand = (word: string, commands: readonly string[]): string | null => {
+  const found = near(word, commands)
+  const [first, second] = found
+  const isSure = first?.edits === 1 && second?.edits !== 1
+  return found.find(({ candidate }, at) => !DESTRUCTIVE.includes(candidate) || (at === 0 && isSure))?.candidate ?? null
 }

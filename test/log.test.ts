@@ -171,6 +171,7 @@ describe('an unknown secret', () => {
     'header basic bWU6eDF5Mno0ejU2Nzg5',
     `ghs_${'x1y2z3'.repeat(6)}`,
     `github_pat_${'x1y2z3'.repeat(6)}`,
+    `swarm_${'x1y2z3'.repeat(7)}`,
     `eyJhbGciOiJSUzI1NiJ9.${'x1y2z3'.repeat(3)}.${'x1y2z3'.repeat(3)}`,
     `-----BEGIN PRIVATE KEY-----\n${'x1y2z3'.repeat(9)}\n-----END PRIVATE KEY-----`,
     `-----BEGIN PRIVATE KEY-----\n${'x1y2z3'.repeat(9)}`,

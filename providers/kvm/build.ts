@@ -14,7 +14,7 @@ import { defineMachine, volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './explain.ts'
-import { ensurePool, refreshPool, withFile } from './host.ts'
+import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
 import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
 import { openIsolator } from './isolation.ts'
 import { createMachine, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
@@ -177,12 +177,14 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
   await virsh.run(['vol-upload', '--pool', settings.kvmPool, volume, disk], { deadline: COPY_DEADLINE_MS })
   rmSync(disk)
   await refreshPool(context)
+  const mac = freshMac()
   await defineMachine(context, {
     vmId: builder,
     ticket: null,
+    mac,
     domainType: await findDomainType(context, versions),
     ...BUILD_SIZE,
-    seed: seedImage({ hostname: builder, publicKey: guest.publicKey, hostKey: guest.hostKey }),
+    seed: seedImage({ hostname: builder, mac, publicKey: guest.publicKey, hostKey: guest.hostKey }),
     folder: pool.folder,
     isolator: await openIsolator(context),
   })

@@ -1,6 +1,6 @@
 /** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
 import { parseCheckpointName } from '../../src/domain.ts'
-import { allow, fail } from '../../src/errors.ts'
+import { fail } from '../../src/errors.ts'
 import { type Context, look, lookCommands, machineIn } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
@@ -10,9 +10,12 @@ import { withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
 import { writeMark } from './marks.ts'
 import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
+import type { Command } from './virsh.ts'
 
 /** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
 const DEADLINE_MS = 5 * 60_000
+
+const listSnapshots = (id: string): Command => ['snapshot-list', id, '--topological']
 
 const checkName = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
@@ -28,7 +31,9 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
     measure,
     ...poolCommands(settings),
     ['domstats', id, '--state', '--balloon', '--nowait'],
+    listSnapshots(id),
   ])
+  if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
   const [before, pool, usage] = [parseVolumes(stdout).get(disk), parsePool(stdout), parseUsage(stdout).get(id)]
   // All memory that the guest ever used goes to the disk.
   const needed = Math.min(usage?.memoryUsedBytes ?? 0, usage?.memoryBytes ?? 0)
@@ -52,6 +57,10 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
     .run(['snapshot-revert', id, `--snapshotname=${name}`, ...(isHeld ? ['--paused'] : [])], {
       deadline: DEADLINE_MS,
       doing: `restoring ${id} to ${name}`,
+    })
+    .catch(async error => {
+      if ((await listCheckpoints(context, id)).includes(name)) throw error
+      throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
     })
     .catch(withFreeSpace(context))
   const ip = isHeld ? (await isolatePaused(context, isolator, machine)).ip : null
@@ -77,7 +86,7 @@ const adaptSnapshot = async (context: Context, id: string, name: string): Promis
 }
 
 export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
-  const { stdout, stderr } = await look(context, id, [['snapshot-list', id, '--topological']])
+  const { stdout, stderr } = await look(context, id, [listSnapshots(id)])
   // A list that cannot be read is not an empty list.
   if (stderr !== '') throw context.virsh.failed(`listing the checkpoints of ${id}`, stderr)
   // A snapshot that somebody made with another name is not a checkpoint: no command could name it, and no bot would accept it.
@@ -85,11 +94,9 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
-  await look(context, id)
-  await context.virsh
-    .run(['snapshot-delete', id, `--snapshotname=${checkName(name)}`], {
-      deadline: DEADLINE_MS,
-      doing: `deleting the checkpoint ${name} of ${id}`,
-    })
-    .catch(allow('no-such-checkpoint'))
+  if (!(await listCheckpoints(context, id)).includes(checkName(name))) return
+  await context.virsh.run(['snapshot-delete', id, `--snapshotname=${name}`], {
+    deadline: DEADLINE_MS,
+    doing: `deleting the checkpoint ${name} of ${id}`,
+  })
 }

@@ -1,15 +1,15 @@
 /** What the functions of this provider work with, and the one way to look at a machine before it is used. */
 import { VM_ID } from '../../src/domain.ts'
 import { allow, fail } from '../../src/errors.ts'
-import type { Tools, VmStatus } from '../provider.ts'
+import type { Tools } from '../provider.ts'
 import { type Mark, parseMarks, readMark, writeMark } from './marks.ts'
-import { parseStates } from './parse.ts'
+import { parseNames, parseStates, type State } from './parse.ts'
 import type { KvmSettings } from './settings.ts'
 import type { Answer, Command, Virsh } from './virsh.ts'
 
 export type Context = Tools<KvmSettings> & { virsh: Virsh }
 
-export type Machine = { mark: Mark; status: VmStatus }
+export type Machine = State & { mark: Mark }
 
 /** Whether the mark is this home's. Earlier versions wrote none: then the registry decides. */
 export const isOurs = ({ homeId, knows }: Context, { home, vmId }: Mark): boolean =>
@@ -31,24 +31,27 @@ export const lookCommands = (id: string): Command[] => {
 /** The machine in an answer to `lookCommands`. Fails with `no-such-vm` or `not-ours`. */
 export const machineIn = async (context: Context, id: string, { stdout, stderr }: Answer): Promise<Machine> => {
   const mark = parseMarks(stdout).find(({ vmId }) => vmId === id)
-  const status = parseStates(stdout).get(id)?.status
-  if (mark === undefined || status === undefined) {
-    const error = context.virsh.failed(`looking for ${id}`, stderr)
-    const { kind } = error.failure
-    if (kind === 'no-such-vm' || (kind !== 'not-ours' && mark === undefined && status === undefined)) throw error
+  const state = parseStates(stdout).get(id)
+  if (state === undefined) {
+    const doing = `looking for ${id}`
+    const names = parseNames(await context.virsh.run(['list', '--all', '--name'], { doing }))
+    throw names.includes(id)
+      ? context.virsh.failed(doing, stderr)
+      : fail('no-such-vm', `${doing}: libvirt has no such machine`)
+  }
+  if (mark === undefined)
     throw fail(
       'not-ours',
       `${id} has a name like our machines, but not our mark: agent-swarm did not make it`,
       'It is left alone. Rename it if it is in the way.',
     )
-  }
   if (!isOurs(context, mark))
     throw fail(
       'not-ours',
       `${id} belongs to another AGENT_SWARM_HOME`,
       'Use agent-swarm with that home. It is left alone here.',
     )
-  const machine = { mark, status }
+  const machine = { ...state, mark }
   await completeMarks(context, [machine])
   return machine
 }

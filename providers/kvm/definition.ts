@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
-import { freePort, freshMac, withFile } from './host.ts'
+import { freePort, withFile } from './host.ts'
 import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import { isSession } from './settings.ts'
@@ -22,6 +22,7 @@ export const machineOf = (volume: string): string | null => (VOLUME.test(volume)
 export type Definition = {
   vmId: string
   ticket: Ticket | null
+  mac: string
   domainType: DomainType
   cpus: number
   memoryMiB: number
@@ -35,9 +36,8 @@ export type Definition = {
 /** Defines a machine whose disk exists, and makes its other volumes. In one process. */
 export const defineMachine = async (context: Context, definition: Definition): Promise<void> => {
   const { virsh, settings, homeId } = context
-  const { vmId, ticket, seed, folder, domainType, cpus, memoryMiB, isolator } = definition
+  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB, isolator } = definition
   const volumes = volumesOf(vmId)
-  const mac = freshMac()
   const isolation = isolator === null ? null : await isolationOf(context, isolator, { vmId, mac })
   const port = isSession(settings) ? await freePort() : null
   const text = domainXml({

@@ -23,13 +23,114 @@ export const whyNoUefi = (libvirt: string): string | null => {
 export const isDisconnected = (stderr: string): boolean =>
   /failed to connect to the hypervisor|Disconnected from|client socket is closed/.test(stderr)
 
-/** `system`: how libvirt is installed and started here. */
+/** Of a modular libvirt: each daemon that does not answer, in the order in which they were asked. */
+const daemonsIn = ({ input = '' }: RegExpMatchArray): string[] => [
+  ...new Set([...input.matchAll(/\/(virt[a-z]+d)-sock/g)].map(([, daemon = '']) => daemon)),
+]
+
+/** The last line is the daemon's own. One that is English has one of these words. */
+const NOT_ENGLISH = /(?:^|\n)(?!.*\b(?:the|is|are|was|not|for|of|with|by|from|failed|cannot|unable|invalid)\b)[^\n]+$/i
+
+type Rows = Parameters<typeof explainBy>[0]
+
+/** The same with every libvirt. */
+const rows: Rows = [
+  [/Domain is already active/, 'already-running'],
+  [/failed to get domain/, 'no-such-vm'],
+  [/failed to get pool |failed to get network /, 'not-configured'],
+  [/failed to get vol /, 'no-such-image'],
+  // A network that another process makes or starts at this moment.
+  [/network is already active/, 'already-running'],
+  [/network '[^']*' (already exists|is already defined)/, 'already-exists'],
+  [
+    /pool '[^']*' has asynchronous jobs running/,
+    'busy',
+    'An image is being copied into the pool. Try again when that is done.',
+  ],
+  [/No space left on device/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
+  [
+    /revert requires force/,
+    'needs-stop',
+    'Stop the machine, and restore it then: agent-swarm stop <TICKET>, agent-swarm restore <TICKET> <NAME>.',
+    ({ input = '' }) =>
+      `libvirt does not restore this checkpoint while the machine runs, because their definitions differ (${input.replace(/[\s\S]*requires force: /, '')})`,
+  ],
+  [
+    /Failed to get (?:shared )?"[a-z]+" lock|Failed to acquire lock|resource busy/i,
+    'busy',
+    ({ input = '' }) => {
+      const path = input.match(/Is another process using the image \[([^\]]+)\]/)?.[1]
+      return `Another program uses the disk, for example qemu-img or a backup. End it${path === undefined ? '' : `, after finding it: sudo fuser -v '${path}'`}.`
+    },
+  ],
+  [
+    /cannot acquire state change lock/,
+    'busy',
+    "Another command works on this machine, or QEMU hangs. Try again; if it stays, restart libvirt's daemon: machines keep running.",
+  ],
+  [
+    /AppArmor|virt-aa-helper/i,
+    'permission',
+    "See what was denied: sudo dmesg | grep DENIED. The pool's folder must be one that AppArmor's profiles of libvirt allow (/var/lib/libvirt), or be added to /etc/apparmor.d/local/abstractions/libvirt-qemu. Missing profiles come with: sudo systemctl reload apparmor",
+  ],
+  [
+    /Resetting the Virtual Machine is required/,
+    'needs-stop',
+    'Stop the machine and start it: agent-swarm stop <TICKET>, agent-swarm start <TICKET>.',
+  ],
+  [
+    /[Cc]annot allocate memory|cannot set up guest memory/,
+    'capacity',
+    'Stop another machine (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
+    'the host does not have enough free memory',
+  ],
+  // QEMU 7.2
+  [
+    /Could not set up host forwarding rule '([^']*)'/,
+    'busy',
+    'Another program uses this port. Stop that program, or stop and start the machine, which then gets another port.',
+  ],
+  // QEMU since 7.1 without libslirp, for example RHEL's
+  [
+    /network backend 'user' is not compiled into this (binary|qemu)|Parameter 'type' expects a netdev backend type/,
+    'unsupported',
+    "Use the system's libvirt: AGENT_SWARM_KVM_URI=qemu:///system",
+    "this QEMU has no user networking (slirp), which machines of a user's own libvirt need",
+  ],
+  // The second text is libvirt's since 10.9.
+  [
+    /internal snapshots of a VM with pflash based firmware/,
+    'unsupported',
+    'Create the machine again with AGENT_SWARM_KVM_FIRMWARE=bios.',
+    `checkpoints of a machine with UEFI need libvirt ${UEFI_SINCE} or newer`,
+  ],
+  [
+    /Unable to find (any|'efi') firmware/,
+    'unsupported',
+    'Install OVMF (edk2-ovmf), or use AGENT_SWARM_KVM_FIRMWARE=bios.',
+  ],
+  [
+    /Permission denied/,
+    'permission',
+    'libvirt may not read or write there. Its images belong in its own pool. With AppArmor or SELinux: sudo dmesg | grep DENIED',
+  ],
+]
+
+/**
+ * `system`: how libvirt is installed and started here. virsh's own words are English, because it runs in the C locale; the
+ * daemon's are in the daemon's language. So the rows are about virsh's words, or about what only the daemon's text tells.
+ * Whether something exists, runs or is taken is asked of lists and states instead.
+ */
 export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thisSystem()): Explain => {
   const { kvmUri: uri } = settings
   const session = isSession(settings)
+  const daemon = system.start.includes('virtqemud') ? 'virtqemud' : 'libvirtd'
+  const start = session
+    ? `An installed libvirt starts this user's daemon by itself: ${system.install}. It needs XDG_RUNTIME_DIR, or a writable home.`
+    : `Start it: ${system.start}. If that service does not exist, install it first: ${system.install}`
   return explainBy([
     [
-      /failed to connect to the hypervisor[\s\S]*(Permission denied|authentication (unavailable|failed))/i,
+      /failed to connect to the hypervisor[\s\S]*(Permission denied|authentication (unavailable|failed)|org\.libvirt\.unix)/i,
       'permission',
       session
         ? "Run this as the user whose libvirt it is, with that user's XDG_RUNTIME_DIR."
@@ -43,63 +144,44 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
       `libvirt asks polkit who may use ${uri}, and polkit does not answer`,
     ],
     [
-      /failed to connect to the hypervisor|Failed to connect socket|Cannot recv data|client socket is closed|Disconnected from/,
+      /failed to connect to the hypervisor[\s\S]*no connection driver available/,
+      'provider-missing',
+      `Install libvirt's driver for QEMU: ${system.install}`,
+      `libvirt runs, but it has no driver for ${uri}`,
+    ],
+    [
+      /failed to connect to the hypervisor[\s\S]*Failed to connect socket|Cannot recv data|client socket is closed|Disconnected from/,
       'hypervisor-unreachable',
-      session
-        ? `An installed libvirt starts this user's daemon by itself: ${system.install}. It needs XDG_RUNTIME_DIR, or a writable home.`
-        : `Start it: ${system.start}. If that service does not exist, install it first: ${system.install}`,
+      start,
       `no answer at ${uri}`,
     ],
-    // A domain, a network or a storage pool.
-    [/is already active|already running/i, 'already-running'],
-    [/domain is not running|Domain not running/, 'not-running'],
-    [/failed to get domain|Domain not found/, 'no-such-vm'],
-    [/Requested metadata element is not present/, 'not-ours'],
-    [/domain moment .* already exists|snapshot .* already exists/, 'already-exists'],
-    [/no domain snapshot with matching name|Domain snapshot not found/, 'no-such-checkpoint'],
-    [/(pool|network) '[^']*' (already exists|is already defined)/, 'already-exists'],
-    [/failed to get pool |Storage pool not found/, 'not-configured'],
-    [/failed to get network |Network not found/, 'not-configured'],
+    // libvirt's words stay: they may be in any language.
+    [/failed to connect to the hypervisor/, 'hypervisor-unreachable', start],
+    // A modular libvirt: virtqemud asks another daemon.
     [
-      /pool '[^']*' has asynchronous jobs running/,
-      'busy',
-      'An image is being copied into the pool. Try again when that is done.',
-    ],
-    [/Storage volume not found|failed to get vol /, 'no-such-image'],
-    [/storage volume .* exists already|volume .* already exists/, 'already-exists'],
-    [/No space left on device/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
-    [
-      /[Cc]annot allocate memory|cannot set up guest memory/,
-      'capacity',
-      'Stop another machine (agent-swarm list), or ask for less memory (AGENT_SWARM_MEMORY_MIB).',
-      'the host does not have enough free memory',
-    ],
-    // QEMU 7.2
-    [
-      /Could not set up host forwarding rule '([^']*)'/,
-      'busy',
-      'Another program uses this port. Stop that program, or stop and start the machine, which then gets another port.',
-    ],
-    // QEMU since 7.1 without libslirp, for example RHEL's
-    [
-      /network backend 'user' is not compiled into this (binary|qemu)|Parameter 'type' expects a netdev backend type/,
-      'unsupported',
-      "Use the system's libvirt: AGENT_SWARM_KVM_URI=qemu:///system",
-      "this QEMU has no user networking (slirp), which machines of a user's own libvirt need",
-    ],
-    // The second text is libvirt's since 10.9.
-    [
-      /internal snapshots of a VM with pflash based firmware/,
-      'unsupported',
-      'Create the machine again with AGENT_SWARM_KVM_FIRMWARE=bios.',
-      `checkpoints of a machine with UEFI need libvirt ${UEFI_SINCE} or newer`,
+      /\/virt[a-z]+d-sock/,
+      'hypervisor-unreachable',
+      match =>
+        session
+          ? `Install them: ${system.install}`
+          : `Start them: sudo systemctl enable --now ${daemonsIn(match)
+              .map(name => `${name}.socket`)
+              .join(' ')}. If a service does not exist, install it first: ${system.install}`,
+      match => `no answer from ${daemonsIn(match).join(' and ')}, which this libvirt needs besides virtqemud`,
     ],
     [
-      /Unable to find (any|'efi') firmware/,
-      'unsupported',
-      'Install OVMF (edk2-ovmf), or use AGENT_SWARM_KVM_FIRMWARE=bios.',
+      /not supported by the connection driver: virConnect\w*(Network|StoragePool|NWFilter)/,
+      'provider-missing',
+      `Install all of libvirt's drivers: ${system.install}`,
     ],
-    [/Permission denied/, 'permission', 'libvirt may not read or write there. Its images belong in its own pool.'],
+    ...rows,
+    [
+      NOT_ENGLISH,
+      'unknown',
+      session
+        ? "libvirt's daemon does not speak English here, so its message is not understood. End it; agent-swarm starts it again with LANG=C."
+        : `libvirt's daemon does not speak English here, so its message is not understood. Set LANG=C for it: sudo systemctl edit ${daemon} (add the lines "[Service]" and "Environment=LANG=C LC_ALL=C"), then sudo systemctl restart ${daemon}`,
+    ],
   ])
 }
 

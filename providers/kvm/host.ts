@@ -4,9 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { allow, fail, isFailure } from '../../src/errors.ts'
+import { fail, isFailure, unless } from '../../src/errors.ts'
+import type { Provider } from '../provider.ts'
 import type { Context } from './context.ts'
-import { isActive, type Pool, parsePool } from './parse.ts'
+import { USE_BIOS, whyNoUefi } from './explain.ts'
+import { type Pool, parseNames, parsePool, parsePoolList, parsePools, parseVersions } from './parse.ts'
 import { isSession } from './settings.ts'
 import type { Command } from './virsh.ts'
 
@@ -32,33 +34,124 @@ export const withFile = async <T>(
   }
 }
 
+// ── Whether it works here ──
+
+/** Each command asks another part of libvirt, which may have a daemon of its own. */
+const checkHost = async (context: Context): Promise<void> => {
+  const { virsh, settings } = context
+  const options = { deadline: 10_000, doing: 'connecting to libvirt' }
+  const network: Command[] = isSession(settings) ? [] : [['net-list', '--all']]
+  const output = await virsh.all([['version', '--daemon'], ...network, ['pool-list', '--all']], options)
+  await checkPool(context)
+  const noUefi = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(output).libvirt) : null
+  if (noUefi !== null) throw fail('unsupported', noUefi, USE_BIOS)
+}
+
+/** Whether a machine could be made, apart from its base image. A pool or a network that does not exist is made with the first one. */
+export const available = async (context: Context): ReturnType<Provider['available']> => {
+  const { platform, arch } = process
+  if (platform !== 'linux' || arch !== 'x64')
+    return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
+  try {
+    await checkHost(context)
+    return { available: true }
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    const { message, remedy } = error.failure
+    return { available: false, reason: `${message}.`, remedy }
+  }
+}
+
 // ── Pool ──
 
-/** libvirt's figures of a pool are as old as its last refresh. */
-export const poolCommands = ({ kvmPool }: Context['settings']): Command[] => [
-  ['pool-refresh', kvmPool],
+/** What `parsePool` reads. */
+const showPool = ({ kvmPool }: Context['settings']): Command[] => [
   ['pool-dumpxml', kvmPool],
+  ['pool-list', '--all'],
 ]
+/** libvirt's figures of a pool are as old as its last refresh. */
+export const poolCommands = (settings: Context['settings']): Command[] => [
+  ['pool-refresh', settings.kvmPool],
+  ...showPool(settings),
+]
+
+/** Whether each pool of this libvirt is active. */
+const listPools = async ({ virsh }: Context) => parsePoolList(await virsh.run(['pool-list', '--all']))
+
+/** The names of the pool's volumes; none without a pool. A pool that cannot be read is not an empty pool. */
+export const listVolumes = async (context: Context): Promise<string[]> => {
+  const { kvmPool } = context.settings
+  const names = await context.virsh
+    .run(['vol-list', kvmPool])
+    .catch(unless(async () => !(await listPools(context)).has(kvmPool)))
+  return parseNames(names ?? '')
+}
+
+const poolFolder = ({ home, settings }: Context): string =>
+  isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${settings.kvmPool}`
+
+/** Fails when the pool cannot be used, or cannot be made. Changes nothing. */
+const checkPool = async (context: Context): Promise<void> => {
+  const { virsh, settings } = context
+  const { kvmPool } = settings
+  const { stdout } = await virsh.ask([...(await listPools(context)).keys()].map(name => ['pool-dumpxml', name]))
+  const pools = parsePools(stdout)
+  const own = pools.find(({ name }) => name === kvmPool)
+  if (own !== undefined && own.folder === null)
+    throw fail('unsupported', `the pool ${kvmPool} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
+  const folder = poolFolder(context)
+  const inTheWay = pools.find(pool => pool.folder === folder)
+  if (own === undefined && inTheWay !== undefined)
+    throw fail(
+      'not-configured',
+      `making the pool ${kvmPool}: the pool ${inTheWay.name} already has its folder ${folder}`,
+      `Use that pool: AGENT_SWARM_KVM_POOL=${inTheWay.name}. Or remove it, which keeps its files: virsh -c ${settings.kvmUri} pool-destroy ${inTheWay.name}, then pool-undefine ${inTheWay.name}.`,
+    )
+}
+
+const startPool = async (context: Context): Promise<void> => {
+  const { virsh, settings } = context
+  const { kvmPool } = settings
+  const isActive = async () => (await listPools(context)).get(kvmPool) === 'active'
+  const start = () => virsh.run(['pool-start', kvmPool]).catch(unless(isActive))
+  await start().catch(async error => {
+    // Its folder may be gone; if it is there, this changes nothing.
+    await virsh.run(['pool-build', kvmPool]).catch(() => Promise.reject(error))
+    await start()
+  })
+  await virsh.run(['pool-autostart', kvmPool])
+}
 
 /** Creates the pool if it is missing, starts it if it is inactive, and returns its present figures. */
 export const ensurePool = async (context: Context): Promise<Pool> => {
-  const { virsh, home, settings } = context
+  const { virsh, settings } = context
   const { kvmPool } = settings
-  const info = await virsh.run(['pool-info', kvmPool]).catch(allow('not-configured'))
-  // Another agent-swarm process may do the same at this moment.
-  if (info === undefined) {
-    const target = isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${kvmPool}`
-    await virsh.run(['pool-define-as', kvmPool, 'dir', '--target', target]).catch(allow('already-exists'))
-    await virsh.run(['pool-build', kvmPool])
+  const pools = await listPools(context)
+  if (!pools.has(kvmPool)) {
+    await checkPool(context)
+    // Another agent-swarm process may do the same at this moment.
+    await virsh
+      .run(['pool-define-as', kvmPool, 'dir', '--target', poolFolder(context)])
+      .catch(unless(async () => (await listPools(context)).has(kvmPool)))
+    await virsh
+      .run(['pool-build', kvmPool])
+      .catch(unless(async () => (await listPools(context)).get(kvmPool) === 'active'))
   }
-  if (!isActive(info ?? '')) {
-    await virsh.run(['pool-start', kvmPool]).catch(allow('already-running'))
-    await virsh.run(['pool-autostart', kvmPool])
+  if (pools.get(kvmPool) !== 'active') await startPool(context)
+  await refreshPool(context).catch(async error => {
+    // libvirt stops a pool whose folder it cannot read any more.
+    if ((await listPools(context)).get(kvmPool) === 'active') throw error
+    await startPool(context)
+  })
+  const pool = parsePool(await virsh.all(showPool(settings)))
+  if (pool === null) {
+    await checkPool(context)
+    throw fail(
+      'unknown',
+      `the pool ${kvmPool} does not start`,
+      `See why: virsh -c ${settings.kvmUri} pool-info ${kvmPool}`,
+    )
   }
-  await refreshPool(context)
-  const pool = parsePool(await virsh.run(['pool-dumpxml', kvmPool]))
-  if (pool === null)
-    throw fail('unsupported', `the pool ${kvmPool} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
   return pool
 }
 

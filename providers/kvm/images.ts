@@ -4,11 +4,10 @@
  */
 import { statSync } from 'node:fs'
 import { IMAGE_NAME } from '../../src/domain.ts'
-import { allow, fail } from '../../src/errors.ts'
+import { fail, unless } from '../../src/errors.ts'
 import type { Context } from './context.ts'
-import { refreshPool, withFile } from './host.ts'
+import { listVolumes, refreshPool, withFile } from './host.ts'
 import { volumeXml } from './libvirt-xml.ts'
-import { parseNames } from './parse.ts'
 
 /** For copying an image to or from the pool, or converting it. */
 export const COPY_DEADLINE_MS = 10 * 60_000
@@ -27,8 +26,8 @@ export const imageVolumes = (name: string) => {
 }
 
 /** Without a pool there are no images. Fails when the pool cannot be read: a build would take that for permission to begin. */
-export const listImages = async ({ virsh, settings }: Context): Promise<string[]> => {
-  const volumes = parseNames((await virsh.run(['vol-list', settings.kvmPool]).catch(allow('not-configured'))) ?? '')
+export const listImages = async (context: Context): Promise<string[]> => {
+  const volumes = await listVolumes(context)
   const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
   return names.filter(name => IMAGE_NAME.test(name) && volumes.includes(`${name}.qcow2`))
 }
@@ -43,6 +42,8 @@ export const publishVolume = async (context: Context, volume: string, path: stri
   await refreshPool(context)
 }
 
-export const deleteVolume = async ({ virsh, settings }: Context, volume: string): Promise<void> => {
-  await virsh.run(['vol-delete', '--pool', settings.kvmPool, volume]).catch(allow('no-such-image'))
+export const deleteVolume = async (context: Context, volume: string): Promise<void> => {
+  await context.virsh
+    .run(['vol-delete', '--pool', context.settings.kvmPool, volume])
+    .catch(unless(async () => !(await listVolumes(context)).includes(volume)))
 }

@@ -3,11 +3,11 @@ import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, look } from './context.ts'
+import { available } from './host.ts'
 import { listImages } from './images.ts'
 import { isolationReport } from './isolated.ts'
 import {
   assignTicket,
-  available,
   createMachine,
   deleteMachine,
   hasLeftDisk,

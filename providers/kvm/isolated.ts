@@ -6,7 +6,7 @@ import { type Context, isOurs } from './context.ts'
 import { describeRanges } from './filter.ts'
 import { hasNoFilters, type Isolator, isolatorCommands, readIsolator } from './isolation.ts'
 import { parseMarks, readMark } from './marks.ts'
-import { parseAddresses, parseStates, parseVersions } from './parse.ts'
+import { parseLeases, parseStates, parseVersions } from './parse.ts'
 import { readProof } from './proof.ts'
 import { isSession, type KvmSettings } from './settings.ts'
 import { thisSystem } from './systems.ts'
@@ -87,7 +87,7 @@ const lookAtMachines = async (context: Context, { stdout }: Answer) => {
       const state = states.get(mark.vmId)
       return state === undefined || !isOurs(context, mark) ? [] : [{ mark, ...state }]
     })
-  return { machines, addresses: parseAddresses(stdout) }
+  return { machines, addresses: parseLeases(stdout) }
 }
 
 export const isolationReport = async (context: Context): Promise<IsolationReport> => {

@@ -10,7 +10,7 @@ import { withFile } from './host.ts'
 import { type Isolation, interfaceXml, isIsolated } from './libvirt-xml.ts'
 import { writeMark } from './marks.ts'
 import { type Network, parseNetwork, reserveAddress } from './network.ts'
-import { parseAddresses } from './parse.ts'
+import { parseLeases } from './parse.ts'
 import { isSession } from './settings.ts'
 import type { Answer, Command } from './virsh.ts'
 
@@ -75,7 +75,7 @@ export const isolationOf = async (
   { network, filter, leases }: Isolator,
   machine: { vmId: string; mac: string },
 ): Promise<Isolation> => {
-  const leased = parseAddresses(leases).get(machine.mac) ?? null
+  const leased = parseLeases(leases).get(machine.mac) ?? null
   return { filter, ip: await reserveAddress(context, network, machine, leases, leased) }
 }
 

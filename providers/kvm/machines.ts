@@ -2,18 +2,28 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
-import { allow, fail, isFailure } from '../../src/errors.ts'
-import type { CreateOptions, Provider, SshInfo, VmInfo } from '../provider.ts'
-import { type Context, completeMarks, isOurs, look, lookCommands, lookIfExists, machineIn } from './context.ts'
+import { allow, fail, unless } from '../../src/errors.ts'
+import type { CreateOptions, SshInfo, VmInfo } from '../provider.ts'
+import {
+  type Context,
+  completeMarks,
+  isOurs,
+  look,
+  lookCommands,
+  lookIfExists,
+  type Machine,
+  machineIn,
+} from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
-import { USE_BIOS, whyNoUefi } from './explain.ts'
-import { ensurePool, freePort, isFreePort, poolCommands, withFile } from './host.ts'
+import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
+import { ensurePool, freePort, freshMac, isFreePort, listVolumes, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
 import {
   definitionCommands,
   type Isolator,
+  isolateMachine,
   isolatePaused,
   isolateStopped,
   isolatorCommands,
@@ -23,7 +33,18 @@ import {
 import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
-import { isActive, parseAddresses, parseNames, parsePool, parseStates, parseVersions } from './parse.ts'
+import {
+  DISK_FULL,
+  isActive,
+  parseAddresses,
+  parseLeases,
+  parseNames,
+  parsePool,
+  parseStates,
+  parseVersions,
+  SHUTTING_DOWN,
+  SUSPENDED,
+} from './parse.ts'
 import { isSession } from './settings.ts'
 import { type Answer, type Command, inBatches } from './virsh.ts'
 import { keepIsolated } from './watch.ts'
@@ -35,6 +56,8 @@ const SHUTDOWN_GRACE_MS = 60_000
 const POLL_MS = 250
 /** What a first boot writes, and a little for the work after it. */
 const NEW_MACHINE_BYTES = 512 * 1024 ** 2
+/** Less would soon be full again. */
+const RESUME_BYTES = 64 * 1024 ** 2
 
 /** For `.catch()`. */
 export const withFreeSpace = (context: Context) => addFreeSpace(() => ensurePool(context))
@@ -71,8 +94,10 @@ export const createMachine = async (
     onPhase('disk')
     await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
     onPhase('seed')
-    const seed = seedImage({ hostname: vmId, publicKey, hostKey })
-    await defineMachine(context, { vmId, ticket, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator })
+    const mac = freshMac()
+    const seed = seedImage({ hostname: vmId, mac, publicKey, hostKey })
+    const made = { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator }
+    await defineMachine(context, made)
   } catch (error) {
     await deleteMachine(context, vmId)
     return withFreeSpace(context)(error)
@@ -100,10 +125,10 @@ const createDisk = async (
   try {
     await create()
   } catch (error) {
-    const kind = isFailure(error) ? error.failure.kind : 'unknown'
+    const volumes = await listVolumes(context)
     // There is no such machine, so the volume is what an interrupted call left.
-    if (kind === 'already-exists') await deleteMachine(context, vmId)
-    else if (kind === 'no-such-image' || kind === 'not-configured') await requireImage(context, baseImage)
+    if (volumes.includes(volumesOf(vmId).disk)) await deleteMachine(context, vmId)
+    else if (!volumes.includes(image)) await requireImage(context, baseImage)
     else throw error
     await create()
   }
@@ -139,12 +164,13 @@ export const lookAndConnect = async (context: Context, id: string, more: readonl
 export const startMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
   const machine = await lookAndConnect(context, id, definitionCommands(id))
-  const { status, mark, isolator, stdout } = machine
+  const { status, paused, mark, isolator, stdout } = machine
+  if (paused !== undefined) return resumeMachine(context, { ...machine, paused }, isolator)
   if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port)
   const isHeld = isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout))
   await virsh
     .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
-    .catch(allow('already-running'))
+    .catch(unless(async () => (await look(context, id)).status === 'running'))
     .catch(withFreeSpace(context))
   if (isolator === null || !isHeld) return
   await isolatePaused(context, isolator, machine)
@@ -162,59 +188,107 @@ const adaptSessionNet = async (context: Context, id: string, port: number): Prom
   if (text !== before) await withFile(context, text, path => virsh.run(['define', path]))
 }
 
-export const stopMachine = async (context: Context, id: string): Promise<void> => {
-  const { virsh } = context
-  if ((await look(context, id)).status === 'stopped') return
-  await virsh.run(['shutdown', id]).catch(allow('not-running'))
-  const end = performance.now() + SHUTDOWN_GRACE_MS
-  while (performance.now() < end) {
-    if ((await look(context, id)).status === 'stopped') return
-    await delay(POLL_MS)
-  }
-  await virsh.run(['destroy', id]).catch(allow('not-running'))
+type Paused = Machine & { paused: string }
+
+const wakeCommand = (id: string, paused: string): Command => [paused === SUSPENDED ? 'dompmwakeup' : 'resume', id]
+
+/** A full disk is reported instead: the guest would pause again at once. */
+const resumeMachine = async (context: Context, machine: Paused, isolator: Isolator | null): Promise<void> => {
+  const { paused } = machine
+  const id = machine.mark.vmId
+  const doing = `resuming ${id}, which is paused (${paused})`
+  if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
+  // An interrupted restore leaves a machine that is not isolated yet.
+  if (isolator !== null) await isolateMachine(context, isolator, machine)
+  await context.virsh
+    .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
+    .catch(unless(async () => (await look(context, id)).paused === undefined))
+  if ((await look(context, id)).paused === DISK_FULL)
+    return withFreeSpace(context)(fail('disk-full', `${doing}: its disk is still full`, FREE_DISK_SPACE))
 }
 
-/** Deletes the machine and its volumes, usually in one process. Done when libvirt lists nothing of it any more. */
+/** An interrupted restore leaves a machine that is not isolated yet, and a shutdown lets it run for seconds. */
+const wakeIsolated = async (context: Context, machine: Paused): Promise<void> => {
+  const isolator = await openIsolator(context)
+  if (isolator !== null) await isolateMachine(context, isolator, machine)
+  await context.virsh.run(wakeCommand(machine.mark.vmId, machine.paused))
+}
+
+export const stopMachine = async (context: Context, id: string): Promise<void> => {
+  const { virsh } = context
+  const machine = await look(context, id)
+  const { status, paused } = machine
+  if (status === 'stopped') return
+  // Only a guest that runs can shut down. Whether it runs now is looked at below: one that cannot is powered off.
+  if (paused !== undefined) await wakeIsolated(context, { ...machine, paused }).catch(() => {})
+  const cannotShutDown = async () => {
+    const now = await look(context, id)
+    return now.status === 'stopped' || (now.paused !== undefined && now.paused !== SHUTTING_DOWN)
+  }
+  await virsh.run(['shutdown', id]).catch(unless(cannotShutDown))
+  const end = performance.now() + SHUTDOWN_GRACE_MS
+  while (performance.now() < end && !(await cannotShutDown())) await delay(POLL_MS)
+  const isStopped = async () => (await look(context, id)).status === 'stopped'
+  if (!(await isStopped())) await virsh.run(['destroy', id]).catch(unless(isStopped))
+}
+
+/** Deletes the machine and its volumes. Done when libvirt lists nothing of it any more. */
 export const deleteMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh, settings } = context
   const machine = await lookIfExists(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
   let volumes: string[] = Object.values(volumesOf(id))
   while (true) {
-    const { stdout, stderr } = await virsh.ask([
+    const { stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
       ...(isSession(settings) ? [] : releaseAddress(context, id)),
       ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
       // Only a refresh shows what libvirt wrote by itself: older parts of the console's log.
       ['pool-refresh', settings.kvmPool],
-      ['list', '--all', '--name'],
-      ['vol-list', settings.kvmPool],
     ])
-    const left = parseNames(stdout).filter(name => name === id || machineOf(name) === id)
+    const left = (await listEverything(context)).filter(name => name === id || machineOf(name) === id)
     if (left.length === 0) return
     if (left.some(name => name === id || volumes.includes(name))) throw virsh.failed(`deleting ${id}`, stderr)
     volumes = left
   }
 }
 
+/** The names of all domains and volumes. A list that cannot be read is not an empty list. */
+const listEverything = async (context: Context): Promise<string[]> => {
+  const { stdout, stderr } = await context.virsh.ask([
+    ['list', '--all', '--name'],
+    ['vol-list', context.settings.kvmPool],
+  ])
+  return stderr === '' ? parseNames(stdout) : [...parseNames(stdout), ...(await listVolumes(context))]
+}
+
 /** Somebody may have undefined the machine and kept its volumes. */
-export const hasLeftDisk = async ({ virsh, settings }: Context, id: string): Promise<boolean> =>
-  parseNames(await virsh.run(['vol-list', settings.kvmPool])).includes(volumesOf(id).disk)
+export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> =>
+  (await listVolumes(context)).includes(volumesOf(id).disk)
 
 // ── Look ──
 
 export const sshInfo = async (context: Context, id: string): Promise<SshInfo> => {
-  const sources = isSession(context.settings) ? [] : ['lease', 'agent', 'arp']
-  const { mark, status, stdout } = await look(
-    context,
-    id,
-    sources.map(source => ['domifaddr', id, '--source', source]),
-  )
+  const { virsh, settings } = context
+  const addresses: Command[] = isSession(settings)
+    ? []
+    : [
+        ['net-dhcp-leases', settings.kvmNetwork],
+        ['domifaddr', id, '--source', 'lease'],
+      ]
+  const { mark, status, stdout } = await look(context, id, addresses)
   if (mark.port !== null && status === 'running') return { host: LOOPBACK, port: mark.port, user: GUEST_USER }
-  const host = parseAddresses(stdout).get(mark.mac)
+  const leased = parseLeases(stdout).get(mark.mac) ?? parseAddresses(stdout).get(mark.mac)
+  const host = leased ?? (addresses.length === 0 ? undefined : await reportedAddress(virsh, id, mark.mac))
   if (host === undefined) throw fail('no-address-yet', `${id} has no address yet`)
   return { host, port: 22, user: GUEST_USER }
+}
+
+/** The address of a machine without a lease: what the guest says of itself, or what the host's neighbour table has. */
+const reportedAddress = async ({ ask }: Context['virsh'], id: string, mac: string): Promise<string | undefined> => {
+  const { stdout } = await ask(['agent', 'arp'].map(source => ['domifaddr', id, '--source', source]))
+  return parseAddresses(stdout).get(mac)
 }
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
@@ -232,7 +306,7 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
       return state === undefined || !isOurs(context, mark) ? [] : [{ mark, ...state }]
     })
   for (const batch of inBatches(machines)) await completeMarks(context, batch)
-  const addresses = parseAddresses(leases.stdout)
+  const addresses = parseLeases(leases.stdout)
   await keepIsolated(context, leases, machines, addresses)
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
@@ -246,19 +320,4 @@ export const assignTicket = async (context: Context, id: string, ticket: Ticket)
     await context.virsh.all([writeMark({ ...mark, ticket, home: context.homeId }, status)], {
       doing: `assigning ${ticket} to ${id}`,
     })
-}
-
-export const available = async ({ virsh, settings }: Context): ReturnType<Provider['available']> => {
-  const { platform, arch } = process
-  if (platform !== 'linux' || arch !== 'x64')
-    return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
-  try {
-    const versions = await virsh.run(['version', '--daemon'], { deadline: 10_000, doing: 'connecting to libvirt' })
-    const reason = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(versions).libvirt) : null
-    return reason === null ? { available: true } : { available: false, reason: `${reason}.`, remedy: USE_BIOS }
-  } catch (error) {
-    if (!isFailure(error)) throw error
-    const { message, remedy } = error.failure
-    return { available: false, reason: `${message}.`, remedy }
-  }
 }

@@ -2,7 +2,7 @@
 import type { VmStatus, VmUsage } from '../provider.ts'
 import { unescapeXml } from './xml.ts'
 
-type State = {
+export type State = {
   status: VmStatus
   /** Why a running machine is paused. */
   paused?: string
@@ -11,6 +11,12 @@ type State = {
 /** virDomainState: 0 no state, 5 shut off, 6 crashed. All others still have a process with the guest's memory. */
 const STOPPED: readonly (number | undefined)[] = [undefined, 0, 5, 6]
 const PAUSED = 3
+const PM_SUSPENDED = 7
+/** QEMU pauses a guest only for a write without space; other errors of a disk go to the guest (`werror=enospc`, its default). */
+export const DISK_FULL = 'disk full'
+export const SHUTTING_DOWN = 'shutting down'
+/** The guest went to sleep: it goes on when it is woken, not when it is resumed. */
+export const SUSPENDED = 'suspended by the guest'
 /** virDomainPausedReason, by number. */
 const PAUSED_REASONS = [
   'unknown',
@@ -18,13 +24,16 @@ const PAUSED_REASONS = [
   'migration',
   'saving',
   'core dump',
-  'I/O error (is the disk of the host full?)',
+  DISK_FULL,
   'watchdog',
   'restored as paused',
-  'shutting down',
+  SHUTTING_DOWN,
   'making a checkpoint',
   'the guest crashed',
   'starting',
+  'migration',
+  'failed migration',
+  'failed command',
 ]
 
 /** The numbers in the output of `domstats`, by machine and name. */
@@ -46,6 +55,7 @@ const parseStats = (text: string): Map<string, Map<string, number>> => {
 const stateOf = (stats: Map<string, number>): State => {
   const state = stats.get('state.state')
   if (STOPPED.includes(state)) return { status: 'stopped' }
+  if (state === PM_SUSPENDED) return { status: 'running', paused: SUSPENDED }
   if (state !== PAUSED) return { status: 'running' }
   return { status: 'running', paused: PAUSED_REASONS[stats.get('state.reason') ?? 0] ?? 'unknown' }
 }
@@ -75,14 +85,35 @@ export const parseUsage = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>
 /** Bytes of a pool, and the folder of its volumes. */
 export type Pool = { folder: string; total: number; available: number }
 
-/** `pool-dumpxml`; null when there is no pool. */
+/** Names, types and folders in the output of one or many `pool-dumpxml`. */
+export const parsePools = (text: string): (Omit<Pool, 'folder'> & { name: string; folder: string | null })[] =>
+  [...text.matchAll(/<pool[\s>][\s\S]*?<\/pool>/g)].map(([pool]) => {
+    const inside = (pattern: RegExp) => pool.match(pattern)?.[1]
+    const bytes = (name: string) => Number(inside(new RegExp(`<${name} unit='bytes'>(\\d+)<`)) ?? 0)
+    const folder = inside(/<target>[\s\S]*?<path>([^<]*)<\/path>/)
+    return {
+      name: unescapeXml(inside(/<name>([^<]*)<\/name>/) ?? ''),
+      folder: folder === undefined ? null : unescapeXml(folder),
+      total: bytes('capacity'),
+      available: bytes('available'),
+    }
+  })
+
+/** `pool-list --all`: whether each pool is active. The words are virsh's, so that their language is ours. */
+export const parsePoolList = (text: string): Map<string, 'active' | 'inactive'> =>
+  new Map(
+    text.split('\n').flatMap(line => {
+      const [, name, state] = line.match(/^\s*(\S+)\s+(active|inactive)\s/) ?? []
+      return name === undefined || (state !== 'active' && state !== 'inactive') ? [] : [[name, state] as const]
+    }),
+  )
+
+/** `pool-dumpxml` and `pool-list --all`; null when there is no pool, or when it is not active: then its figures are old. */
 export const parsePool = (text: string): Pool | null => {
-  const pool = text.match(/<pool[\s>][\s\S]*<\/pool>/)?.[0]
-  const folder = pool?.match(/<target>[\s\S]*?<path>([^<]*)<\/path>/)?.[1]
-  const bytes = (name: string) => Number(pool?.match(new RegExp(`<${name} unit='bytes'>(\\d+)<`))?.[1] ?? 0)
-  return folder === undefined
-    ? null
-    : { folder: unescapeXml(folder), total: bytes('capacity'), available: bytes('available') }
+  const [pool] = parsePools(text)
+  if (pool === undefined || pool.folder === null || parsePoolList(text).get(pool.name) !== 'active') return null
+  const { folder, total, available } = pool
+  return { folder, total, available }
 }
 
 /** `nodeinfo` and `nodememstats`, in KiB. Memory that only buffers and caches use is available to a machine. */
@@ -107,13 +138,35 @@ export const parseNames = (text: string): string[] =>
 /** `net-info`, `pool-info` */
 export const isActive = (text: string): boolean => /^(?:Active:\s+yes|State:\s+running)/m.test(text)
 
-/** IPv4 addresses by MAC, of `net-dhcp-leases` or `domifaddr`: their columns differ, but MAC and address look the same. */
+const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i
+const IPV4 = /^(\d+\.\d+\.\d+\.\d+)\/\d+$/
+
+/**
+ * IPv4 addresses by MAC, of `net-dhcp-leases`. Of two leases of one MAC the one that ends last: a guest that asked under
+ * another client id no longer has the older address. A lease without an end is shown as one of 1970.
+ */
+export const parseLeases = (text: string): Map<string, string> => {
+  const leases = new Map<string, { ip: string; end: string }>()
+  for (const line of text.split('\n')) {
+    const [date = '', time, mac = '', , address = ''] = line.trim().split(/\s+/)
+    const ip = address.match(IPV4)?.[1]
+    if (!/^\d{4}-\d\d-\d\d$/.test(date) || !MAC.test(mac) || ip === undefined) continue
+    const end = date < '1971' ? 'never' : `${date} ${time}`
+    const other = leases.get(mac.toLowerCase())
+    if (other === undefined || other.end <= end) leases.set(mac.toLowerCase(), { ip, end })
+  }
+  return new Map([...leases].map(([mac, { ip }]) => [mac, ip]))
+}
+
+/** The first IPv4 address of each MAC, of `domifaddr`. A row that begins with "-" belongs to the interface above it. */
 export const parseAddresses = (text: string): Map<string, string> => {
   const addresses = new Map<string, string>()
+  let mac = ''
   for (const line of text.split('\n')) {
-    const mac = line.match(/\b([0-9a-f]{2}(?::[0-9a-f]{2}){5})\b/i)?.[1]?.toLowerCase()
-    const ip = line.match(/\s(\d+\.\d+\.\d+\.\d+)\/\d+/)?.[1]
-    if (mac === undefined || ip === undefined || ip.startsWith('127.') || ip.startsWith('169.254.')) continue
+    const [name = '', second = '', , address = ''] = line.trim().split(/\s+/)
+    if (name !== '-') mac = MAC.test(second) ? second.toLowerCase() : ''
+    const ip = address.match(IPV4)?.[1]
+    if (mac === '' || ip === undefined || ip.startsWith('127.') || ip.startsWith('169.254.')) continue
     if (!addresses.has(mac)) addresses.set(mac, ip)
   }
   return addresses

@@ -63,4 +63,5 @@ export const kvmSettings = {
 export type KvmSettings = SettingValues<typeof kvmSettings>
 
 /** A user's own libvirt: it has no network that the host can reach, and keeps its files in the user's home. */
-export const isSession = ({ kvmUri }: Pick<KvmSettings, 'kvmUri'>): boolean => kvmUri.endsWith('/session')
+export const isSession = ({ kvmUri }: Pick<KvmSettings, 'kvmUri'>): boolean =>
+  URL.canParse(kvmUri) && new URL(kvmUri).pathname === '/session'

@@ -35,7 +35,7 @@ const section = (name: string, command: Command): string =>
 const groupTables = Object.entries(commandGroups).map(([title, rows]) =>
   table([
     [title, ''],
-    ...Object.entries(rows).map(([name, { summary }]) => [`[${name}](#${name.replace(' ', '-')})`, summary]),
+    ...Object.entries(rows).map(([name, { summary }]) => [`[${name}](#${name.replaceAll(' ', '-')})`, summary]),
   ]),
 )
 

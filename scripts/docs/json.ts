@@ -8,7 +8,7 @@ type Schema = JsonSchema & { $defs?: Record<string, JsonSchema> }
 type Name = keyof typeof outputs
 
 /** `docs/json/bot-inbox.schema.json` of `bot inbox`. */
-export const schemaFile = (name: string): string => `docs/json/${name.replace(' ', '-')}.schema.json`
+export const schemaFile = (name: string): string => `docs/json/${name.replaceAll(' ', '-')}.schema.json`
 
 /** What is printed has been parsed: a member with a default is always there. */
 const isRequired = (entry: v.GenericSchema): boolean =>

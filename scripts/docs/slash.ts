@@ -16,13 +16,13 @@ export const slashPage = (): string => `# Commands in comments
 
 <!-- Made by npm run docs, from handlers/slash-commands.ts. -->
 
-A line \`/swarm <command>\` gives a command, in a comment on a pull request or on a ticket in Jira. On a pull request only comments in its conversation count, not reviews and not comments on lines of code. A comment may give up to ${MAX_COMMANDS} commands, each on a line of its own; they run in their order. A command must stand in a paragraph: in code, quotes, panels, expands, lists, tables, headings or HTML, and after a backslash (\`\\/swarm\`), the line is only text. Edited comments, comments of the bot and everything after the first 10,000 characters give no commands.
+A line \`/swarm <command>\` gives a command, in a comment on a pull request or on a ticket in Jira. On a pull request only comments in its conversation count, not reviews and not comments on lines of code. A comment may give up to ${MAX_COMMANDS} commands, each on a line of its own; they run in their order. A command must stand in a paragraph, as GitHub and Jira show the comment: in code, quotes, panels, expands, lists, tables, footnotes, formulas, headings, between HTML tags (\`<details>\` too), struck through, and after a backslash (\`\\/swarm\`), the line is only text. A mention (\`@octocat\`) in the line is left out, and in Jira colours do not matter. Reading ends where a quoted mail begins: \`On … wrote:\`, \`-----Original Message-----\`, GitHub's "Reply to this email directly", or \`From:\` followed by \`Sent:\`, \`Date:\`, \`To:\` or \`Subject:\`. Edited comments, comments of the bot and everything after the first 10,000 characters give no commands; nor does a comment that has more than 1,000 signs of markup in these.
 
 ${table([['Command', 'Effect', 'Example', 'Where'], ...rows.map(row => [usageOf(row), summaryOf(row), code(row.example), placeOf(row)])])}
 
 ## Who may give commands
 
-**On a pull request**: everybody who has write access to the repository when the comment is read, except bots. Comments of others get no answer. On a pull request from a fork, commands do nothing until one of these people has given \`/swarm allow\` with its head commit, and again after each new commit.
+**On a pull request**: everybody who has write access to the repository when the comment is read, except bots. A permission is remembered for ten minutes. Colleagues who may not give commands get a 😕 and no more: in a private repository everybody who can read it; in a public one those who have triage access, and members of its organization who can read it. Comments of others get no answer. On a pull request from a fork, commands do nothing until one of these people has given \`/swarm allow\` with its head commit, and again after each new commit.
 
 **On a ticket in Jira**: its assignee at that moment, and the accounts in \`JIRA_COMMANDERS\`, except apps. The account that the bot writes with may give commands like a person, in comments that the bot did not write. Comments of others get no answer.
 

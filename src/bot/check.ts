@@ -1,4 +1,5 @@
 /** Checks of credentials and permissions for `agent-swarm init`: rows that are tried for real, and change nothing outside. */
+import { MAKE_SECRET, MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import type { Failure } from '../schema/failure.ts'
 
 export type Check = {
@@ -41,12 +42,10 @@ export const runChecks = async <Context>(
   return findings
 }
 
-/** Whoever sees a signed delivery can guess a shorter secret. */
-const MIN_SECRET_LENGTH = 16
 export const checkSecret = (secret: string): Finding =>
   secret.length >= MIN_SECRET_LENGTH && new Set(secret).size > 4
     ? ok('the webhook secret is long enough')
     : problem(
         `the webhook secret is easy to guess: it has ${secret.length} characters`,
-        'Use a long random one, for example from: openssl rand -hex 32',
+        `Use a long random one. ${MAKE_SECRET}`,
       )

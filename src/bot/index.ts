@@ -12,6 +12,7 @@ import { type GitHub, githubFailure, webUrlOf } from './github/client.ts'
 import { githubLane } from './github/events.ts'
 import { checkFork } from './github/fork.ts'
 import { openGitHub } from './github/open.ts'
+import { exemptFrom } from './http/connections.ts'
 import { openMetrics } from './http/metrics.ts'
 import { openOperator } from './http/operator.ts'
 import { openServer } from './http/server.ts'
@@ -39,7 +40,7 @@ export type Bot = {
   close(): Promise<void>
 }
 export type BotOptions = {
-  /** In place of the configured one. */
+  /** Of the runner in this process, which no other process knows. */
   runnerToken?: string | null
   /** Set: a dry run, which shows here what it would do. */
   show?: Show | null
@@ -53,7 +54,7 @@ export const startBot = async (
   { runnerToken = null, show = null, clock = Date.now }: BotOptions = {},
 ): Promise<Bot> => {
   const isDryRun = show !== null
-  const token = await requireConfigured(config, runnerToken)
+  await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
   const path = join(config.home, 'bot.db')
   const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
@@ -78,9 +79,10 @@ export const startBot = async (
   })
   const metrics = openMetrics({ store, rate: () => late.github?.rate() ?? null, clock })
   const runnerApi = openRunnerApi({
-    ...{ store, token, metrics, clock, log },
+    ...{ store, metrics, clock, log },
+    ...{ sharedToken: config.runnerToken, ownToken: runnerToken },
     toJira: jira !== null,
-    secrets: [...config.secrets, token],
+    secrets: [...config.secrets, ...(runnerToken === null ? [] : [runnerToken])],
     whyOutdated: action => checkFork({ store, octokitFor, ...rules, clock }, action),
     onMessages: () => {
       nudgePublisher()
@@ -96,6 +98,7 @@ export const startBot = async (
     automation: typeof config.jira?.automationSecret === 'string' ? { secret: config.jira.automationSecret } : null,
     lanes: { github: githubLane, jira: jiraLane },
     runnerRoutes: runnerApi.routes,
+    isExempt: exemptFrom(config.proxies ?? []),
     onAccepted: nudgeInbox,
   }).catch(async error => {
     await store.close()
@@ -127,7 +130,13 @@ export const startBot = async (
     },
   })
   late.inbox = inbox
-  const operator = await openOperator({ home: config.home, store, onReplay: inbox.nudge, log })
+  const operator = await openOperator({
+    home: config.home,
+    store,
+    onReplay: inbox.nudge,
+    onRevoke: runnerApi.revoke,
+    log,
+  })
   reportCredentials(github, jira, clock, log)
   for (const warning of servingWarnings(config.serving)) log.warn(warning)
   const schedule = openSchedule(

@@ -1,7 +1,9 @@
 /** What must be true before a bot starts. */
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { type Config, REPOSITORIES_MISSING } from '../config/config.ts'
 import { fail } from '../errors.ts'
+import { openStore } from '../store/sqlite/index.ts'
 import { findBot } from './http/operator.ts'
 import { knownRepositories } from './known-repositories.ts'
 
@@ -15,18 +17,31 @@ const toPaste = async (config: Config): Promise<string[]> => {
   ]
 }
 
-/** The runners' token. Throws `not-configured` with everything that is missing. */
-export const requireConfigured = async (config: Config, givenToken: string | null): Promise<string> => {
-  const { botProblems, runnerToken } = config
-  const token = givenToken ?? runnerToken
-  if (botProblems.length === 0 && token !== null) return token
-  const missing = token === null ? ['AGENT_SWARM_RUNNER_TOKEN is missing: without it, runners cannot connect.'] : []
+/** Whether a runner has a token of its own in the store of this home. */
+const hasRunners = async (home: string): Promise<boolean> => {
+  const path = join(home, 'bot.db')
+  if (!existsSync(path)) return false
+  const store = openStore(path, Date.now)
+  try {
+    return await store.runnerTokens.hasOwn()
+  } finally {
+    await store.close()
+  }
+}
+
+/** Throws `not-configured` with everything that is missing. `ownToken`: of the runner in this process. */
+export const requireConfigured = async (config: Config, ownToken: string | null): Promise<void> => {
+  const { home, botProblems, runnerToken } = config
+  const canConnect = ownToken !== null || runnerToken !== null || (await hasRunners(home))
+  const missing = canConnect ? [] : ['AGENT_SWARM_RUNNER_TOKEN is missing: without it, runners cannot connect.']
+  const problems = [...botProblems, ...missing, ...(await toPaste(config))]
+  if (problems.length === 0) return
   throw fail(
     'not-configured',
-    `starting the bot:\n${[...botProblems, ...missing, ...(await toPaste(config))].map(problem => `  - ${problem}`).join('\n')}`,
+    `starting the bot:\n${problems.map(problem => `  - ${problem}`).join('\n')}`,
     botProblems.length > 0
       ? 'Set it up step by step: agent-swarm init'
-      : 'Set the same token for bot and runner, for example from: openssl rand -hex 32. On one host, agent-swarm up needs none.',
+      : 'Make a token for each runner: agent-swarm bot runner add NAME. Or set the same AGENT_SWARM_RUNNER_TOKEN for the bot and one runner, for example from: openssl rand -hex 32. On one host, agent-swarm up needs none.',
   )
 }
 

@@ -32,6 +32,13 @@ export const machineArgument = async (text: string | undefined, { env }: Termina
   )
 }
 
+/** The tickets of several machines, each once. */
+export const machineArguments = async (words: readonly string[], terminal: Terminal): Promise<Ticket[]> => {
+  const tickets: Ticket[] = []
+  for (const word of words) tickets.push(await machineArgument(word, terminal))
+  return [...new Set(tickets)]
+}
+
 export const checkpointArgument = (text: string): string => {
   const name = parseCheckpointName(text)
   if (name !== null) return name

@@ -1,7 +1,7 @@
 import type { Action } from '../schema/action.ts'
 
-/** The commands that print the same JSON. */
-export type ChangeCommand = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'delete'
+/** The commands that print the same JSON, and those of them that take several tickets. */
+export type ChangeCommand = 'create' | 'checkpoint' | 'restore' | 'start' | 'stop' | 'restart' | 'delete'
 /** An action without the members that are the same for every command. */
 export type Change =
   Exclude<Action, { kind: 'status' | 'move' }> extends infer Kind

@@ -1,15 +1,16 @@
 /** What the commands that change an environment share: they run the action here, show its progress and print its outcome. */
 import { userInfo } from 'node:os'
 import type { Ticket } from '../domain.ts'
+import { failureOf } from '../errors.ts'
 import { type RunnerContext, resolveTicket } from '../runner/context.ts'
 import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
-import type { Plan } from '../runner/plan.ts'
 import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import type { Change, ChangeCommand } from './change-kinds.ts'
-import { type Invocation, print, printFailure, printJson } from './terminal/output.ts'
+import type { Change } from './change-kinds.ts'
+import type { Output } from './json.ts'
+import { type Invocation, print, printFailure, printJson, printNote } from './terminal/output.ts'
 import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
 import { withRunnerContext } from './with-context.ts'
 
@@ -48,6 +49,7 @@ const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   checkpoint: `undoing what was started. ${AGAIN}`,
   start: 'no longer waiting. The machine may still start.',
   stop: 'no longer waiting. The machine may still shut down.',
+  restart: 'no longer waiting. The machine may be stopped.',
   restore: 'no longer waiting. The hypervisor may still finish it.',
   'delete-checkpoint': 'no longer waiting. The hypervisor may still finish it.',
   delete: 'stopping. Nothing is deleted.',
@@ -94,56 +96,103 @@ export const perform = async (
   }
 }
 
-const printPlan = ({ json, quiet, terminal }: Invocation, change: Change, plan: Plan): void => {
+/** What a command prints about one ticket with `--json`. */
+type Shown = Output<'checkpoint'>
+
+/** What it would do, or why nothing; with `--detach`, where it goes on. */
+const planOrDetach = async (invocation: Invocation, context: RunnerContext, change: Change): Promise<Shown> => {
   const { ticket } = change
-  if ('skipped' in plan) {
-    if (json) printJson<ChangeCommand>({ ticket, result: 'skipped', reason: plan.skipped }, terminal)
-    else print(`Nothing to do: ${sentence(plan.skipped)}`, terminal)
-  } else if (json) printJson<ChangeCommand>({ ticket, result: 'planned', would: plan.would }, terminal)
-  else if (!quiet)
-    print(
-      [`Dry run: \`${commandOf(change)} ${ticket}\` would:`, ...plan.would.map(step => `  - ${step}`)].join('\n'),
-      terminal,
-    )
+  // Planned first, so that a foreseeable failure and a change that does nothing are reported before anything runs in the background.
+  const { planAction } = await import('../runner/plan.ts')
+  const plan = await planAction(context, toAction(change))
+  if ('skipped' in plan) return { ticket, result: 'skipped', reason: plan.skipped }
+  if (invocation.flags['dry-run'] === true) return { ticket, result: 'planned', would: plan.would }
+  return (await import('./detach.ts')).detach(invocation, context, change)
 }
 
-/** Plans first, so that a foreseeable failure and a change that does nothing are reported before anything runs in the background. */
-const planOrDetach = (invocation: Invocation, typed: Change): Promise<number> =>
-  withRunnerContext(invocation, async context => {
-    const change = { ...typed, ticket: resolveTicket(context, typed.ticket) }
-    const { planAction } = await import('../runner/plan.ts')
-    const plan = await planAction(context, toAction(change))
-    if (invocation.flags['dry-run'] === true || 'skipped' in plan) printPlan(invocation, change, plan)
-    else await (await import('./detach.ts')).detach(invocation, context, change)
-    return 0
-  })
-
-const printOutcome = ({ json, quiet, terminal }: Invocation, change: Change, outcome: Outcome): void => {
-  if (json) printJson<ChangeCommand>({ ticket: change.ticket, ...outcome }, terminal)
-  if (outcome.result === 'failed') printFailure(commandOf(change), outcome.failure, terminal)
-  else if (!json && !quiet) {
-    const text =
-      outcome.result === 'done'
-        ? `${outcome.summary} (${outcome.seconds < 0.1 ? 'less than 0.1' : outcome.seconds} s)`
-        : outcome.reason
-    const next = change.kind === 'create' || change.kind === 'start' ? sshLine(outcome.environment) : []
-    print([sentence(text), ...next].join('\n'), terminal)
+/** A result for people. */
+const textOf = (change: Change, shown: Exclude<Shown, { result: 'failed' }>): string => {
+  const { ticket } = change
+  switch (shown.result) {
+    case 'planned':
+      return [`Dry run: \`${commandOf(change)} ${ticket}\` would:`, ...shown.would.map(step => `  - ${step}`)].join(
+        '\n',
+      )
+    case 'detached':
+      return `${shown.kind} of ${ticket} continues in the background (process ${shown.pid}). Progress: agent-swarm status ${ticket}`
+    case 'skipped':
+      // Only a plan has no environment at all.
+      return sentence('environment' in shown ? shown.reason : `Nothing to do: ${shown.reason}`)
+    case 'done': {
+      const text = `${shown.summary} (${shown.seconds < 0.1 ? 'less than 0.1' : shown.seconds} s)`
+      return [sentence(text), ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : [])].join('\n')
+    }
   }
 }
+const STARTS: readonly Change['kind'][] = ['create', 'start', 'restart']
 
-export const runChange = async (invocation: Invocation, typed: Change): Promise<number> => {
-  const { flags, terminal } = invocation
-  if (flags['dry-run'] === true || flags.detach === true) return planOrDetach(invocation, typed)
-  const progress = openProgress(invocation)
+const isForeground = ({ flags }: Invocation) => flags['dry-run'] !== true && flags.detach !== true
+
+/** The change of one ticket. */
+const changeOne = async (
+  invocation: Invocation,
+  context: RunnerContext,
+  change: Change,
+  progress: ProgressView | null,
+): Promise<Shown> => {
+  if (progress === null) return planOrDetach(invocation, context, change)
+  const outcome = await perform(context, invocation, change, progress)
+  return { ticket: change.ticket, ...(await withHint(invocation.terminal.env, change.ticket, outcome)) }
+}
+
+/** Shows a result to people as soon as it is there. */
+const show = ({ json, quiet, terminal }: Invocation, change: Change, shown: Shown): void => {
+  if (shown.result === 'failed') printFailure(commandOf(change), shown.failure, terminal)
+  // That a plan has no steps is data.
+  else if (!json && (!quiet || (shown.result === 'skipped' && !('environment' in shown))))
+    print(textOf(change, shown), terminal)
+}
+
+/** Runs the changes one after the other; all are tried. `isList`: `--json` prints an array. */
+export const runChanges = async (
+  invocation: Invocation,
+  typed: readonly Change[],
+  isList: boolean,
+): Promise<number> => {
+  const { json, terminal } = invocation
+  let progress: ProgressView | null = null
+  const note = (text: string) => (progress === null ? printNote(text, terminal) : progress.note(text))
   return withRunnerContext(
     invocation,
     async context => {
-      const change = { ...typed, ticket: resolveTicket(context, typed.ticket) }
-      const performed = await perform(context, invocation, change, progress)
-      const outcome = await withHint(terminal.env, change.ticket, performed)
-      printOutcome(invocation, change, outcome)
-      return outcome.result === 'failed' ? 1 : 0
+      const all: Shown[] = []
+      for (const one of typed) {
+        const change = { ...one, ticket: resolveTicket(context, one.ticket) }
+        const { ticket } = change
+        progress = isForeground(invocation) ? openProgress(invocation) : null
+        if (isList && !invocation.quiet) progress?.note(`${ticket}:`)
+        let shown: Shown
+        try {
+          shown = await changeOne(invocation, context, change, progress)
+        } catch (error) {
+          progress?.end(false)
+          if (!isList) throw error
+          const { withNearestTicket } = await import('./known.ts')
+          const failure = await withNearestTicket(terminal.env, failureOf(error, `${one.kind} of ${ticket}`), ticket)
+          shown = { ticket, result: 'failed', failure, environment: null }
+        }
+        show(invocation, change, shown)
+        all.push(shown)
+      }
+      const [first] = all
+      if (json && isList) printJson<'create'>(all, terminal)
+      else if (json && first !== undefined) printJson<'create'>(first, terminal)
+      return all.some(({ result }) => result === 'failed') ? 1 : 0
     },
-    progress.note,
+    note,
   )
 }
+
+/** A command on one ticket. */
+export const runChange = (invocation: Invocation, typed: Change): Promise<number> =>
+  runChanges(invocation, [typed], false)

@@ -4,6 +4,7 @@ import type { ChangeCommand } from './change-kinds.ts'
 import type { Argument, Command, Option } from './command.ts'
 
 const ticket: Argument = { name: 'TICKET', kind: 'ticket', required: true }
+const tickets: Argument = { ...ticket, many: true }
 const machine: Argument = { ...ticket, kind: 'machine' }
 const flag = (help: string): Option => ({ type: 'boolean', help })
 const valued = (value: string, help: string): Option => ({ type: 'string', value, help })
@@ -30,7 +31,7 @@ const secretFile = (secret: string, variable: string): Option =>
 
 /** The commands that change an environment share a file. */
 const change =
-  (name: ChangeCommand): Command['load'] =>
+  (name: Exclude<ChangeCommand, 'delete'>): Command['load'] =>
   async () => ({ run: (await import('./commands/changes.ts')).changes[name] })
 
 /** Options of every command. */
@@ -42,7 +43,7 @@ export const commonOptions: Readonly<Record<string, Option>> = {
 
 const machineCommands = {
   create: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
     example: 'agent-swarm create DROP-2100',
     options: { provider, ...changeOptions },
@@ -75,26 +76,41 @@ const machineCommands = {
     load: () => import('./commands/status.ts'),
   },
   start: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Start a stopped machine, and wait until SSH answers.',
     example: 'agent-swarm start DROP-2100',
     options: changeOptions,
     load: change('start'),
   },
   stop: {
-    arguments: [ticket],
+    arguments: [tickets],
     summary: 'Shut a machine down; its disk and its checkpoints stay.',
     example: 'agent-swarm stop DROP-2100',
     options: changeOptions,
     load: change('stop'),
   },
+  restart: {
+    arguments: [tickets],
+    summary: 'Stop a machine and start it again, and wait until SSH answers.',
+    details: 'A stopped machine is started.',
+    example: 'agent-swarm restart DROP-2100',
+    options: changeOptions,
+    load: change('restart'),
+  },
   delete: {
-    arguments: [ticket],
+    arguments: [{ name: 'TICKET', kind: 'ticket', many: true }],
     summary: 'Delete a machine with its checkpoints.',
-    details: 'Unsaved work is rescued first. When that fails, the machine is stopped and kept.',
+    details:
+      'Unsaved work is rescued first. When that fails, the machine is stopped and kept. On a terminal, it asks first.',
     example: 'agent-swarm delete DROP-2100',
-    options: { force: flag('Rescue nothing, and delete even when work is lost.'), ...changeOptions },
-    load: change('delete'),
+    options: {
+      force: flag('Rescue nothing, and delete even when work is lost. It still asks.'),
+      yes: { ...flag('Do not ask.'), short: 'y' },
+      stopped: flag('Delete all stopped machines. Without a terminal, it needs --yes.'),
+      'older-than': valued('AGE', 'With --stopped: only machines that were stopped this long ago (12h, 7d, 2w).'),
+      ...changeOptions,
+    },
+    load: () => import('./commands/delete.ts'),
   },
 } satisfies Record<string, Command>
 
@@ -165,7 +181,7 @@ const serverCommands = {
   },
   bot: {
     arguments: [],
-    summary: 'Run the bot, which turns events of GitHub and Jira into actions.',
+    summary: 'Run the bot: events of GitHub and Jira become actions.',
     example: 'agent-swarm bot --port 3000',
     options: { port, host, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/bot.ts'),
@@ -181,7 +197,7 @@ const serverCommands = {
   },
   'bot audit': {
     arguments: [],
-    summary: 'List the commands that people gave in comments, newest first.',
+    summary: 'List the commands given in comments, newest first.',
     details: 'Shows who gave it, where, whether it was allowed, and why.',
     example: 'agent-swarm bot audit --ticket DROP-2100',
     options: { ticket: { ...valued('TICKET', 'Show only this ticket.'), kind: 'ticket' }, limit, json },
@@ -194,6 +210,33 @@ const serverCommands = {
     example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
     options: { json },
     load: () => import('./commands/bot-replay.ts'),
+  },
+  'bot runner add': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Make a token for a runner, and print it once.',
+    details:
+      'The token says who the runner is. Set it as AGENT_SWARM_RUNNER_TOKEN on the host of the runner; the first runner that shows it keeps it.',
+    example: 'agent-swarm bot runner add studio',
+    options: {
+      as: valued('ID', 'Give the token to a runner that the bot knows, which keeps its tickets (bot runner list).'),
+      json,
+    },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).add }),
+  },
+  'bot runner list': {
+    arguments: [],
+    summary: 'List the runners, with their names, ids and hosts.',
+    example: 'agent-swarm bot runner list',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).list }),
+  },
+  'bot runner revoke': {
+    arguments: [{ name: 'NAME', kind: 'runner', required: true }],
+    summary: 'Revoke the token of a runner, at once.',
+    details: 'Its machines and tickets stay with it. To give it a new token: agent-swarm bot runner add NAME --as ID.',
+    example: 'agent-swarm bot runner revoke studio',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
   },
   runner: {
     arguments: [],
@@ -225,7 +268,10 @@ const setUpCommands = {
         'The repositories that may act on tickets, for example acme/shop,acme/web.',
       ),
       'github-api-url': valued('URL', 'The API address of GitHub Enterprise Server.'),
-      'public-url': valued('URL', 'With --github new-app: the address at which GitHub reaches the bot.'),
+      'public-url': valued(
+        'URL',
+        'The address at which GitHub and Jira reach the bot; required with --github new-app.',
+      ),
       organization: valued('NAME', 'With --github new-app: the organization that owns the App. Default: your account.'),
       'app-id': valued('N', 'The id of the App.'),
       'private-key-file': valued('FILE', 'The file with the private key of the App. It stays where it is.'),

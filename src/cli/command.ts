@@ -12,6 +12,7 @@ export const argumentHelp = {
   'command line': 'Everything after -- is passed on unchanged.',
   port: "A port of the machine (3000), or a local port and the machine's (8080:3000).",
   delivery: 'A word that a delivery must match. With several, it must match all of them.',
+  runner: 'A name for the runner: lower-case letters, digits, dots and hyphens, at most 63 characters.',
   'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
 }
 export type ArgumentKind = keyof typeof argumentHelp
@@ -29,7 +30,7 @@ export type Option = {
 }
 export type Command = {
   arguments: readonly Argument[]
-  /** At most 64 characters, so that the overview fits 80 columns. */
+  /** At most 64 characters, and fewer beside a long name, so that the overview fits 80 columns. */
   summary: string
   /** More sentences for its own help. */
   details?: string
@@ -77,11 +78,14 @@ export const optionNames = (flag: string, { short, value }: Option): string[] =>
   `--${flag}${value === undefined ? '' : ` ${value}`}`,
 ]
 
-/** Splits off the name of the command, which has one word or two. */
+/** Splits off the name of the command, which has one word to three. */
 export const splitName = (
   commands: CommandTable['commands'],
   argv: readonly string[],
 ): [name: string | undefined, ...rest: string[]] => {
-  const two = argv.slice(0, 2).join(' ')
-  return argv.length > 1 && Object.hasOwn(commands, two) ? [two, ...argv.slice(2)] : [argv[0], ...argv.slice(1)]
+  for (const words of [3, 2]) {
+    const name = argv.slice(0, words).join(' ')
+    if (argv.length >= words && Object.hasOwn(commands, name)) return [name, ...argv.slice(words)]
+  }
+  return [argv[0], ...argv.slice(1)]
 }

@@ -18,7 +18,11 @@ const tickets = async (env: Env, states?: readonly string[]): Promise<Candidate[
 
 /** Candidates for an argument. Empty where only the person knows. */
 const candidatesOf = {
-  ticket: env => tickets(env),
+  // Each once.
+  ticket: async (env, { words }) => {
+    const given = words.map(word => word.toUpperCase())
+    return (await tickets(env)).filter(({ value }) => !given.includes(value))
+  },
   machine: env => tickets(env, ['running', 'stopped']),
   checkpoint: async (env, { words: [ticket = ''] }) => toCandidates(await knownCheckpoints(env, ticket.toUpperCase())),
   image: async env => toCandidates(await knownImages(env)),
@@ -27,6 +31,7 @@ const candidatesOf = {
   'command line': async () => [],
   port: async () => [],
   delivery: async () => [],
+  runner: async () => [],
   'delivery id': async () => [],
 } satisfies Record<ArgumentKind, (env: Env, line: Line) => Promise<Candidate[]>>
 
@@ -49,13 +54,18 @@ const read = (typed: readonly string[], known: Readonly<Record<string, Option>>)
 /** `prefix`: the part of the word before a value, `--provider=`. `files`: file names are candidates too. */
 type Answer = { prefix: string; candidates: Candidate[]; files: boolean }
 
-/** First words of commands, or the second words of those that begin with `first`. */
-const commandNames = ({ commands }: CommandTable, first?: string): Candidate[] =>
-  Object.entries(commands).flatMap(([name, { summary }]) => {
+/** The next words of the commands that begin with these words. */
+const commandNames = ({ commands }: CommandTable, typed: readonly string[] = []): Candidate[] => {
+  const next = new Map<string, string>()
+  for (const [name, { summary }] of Object.entries(commands)) {
     const words = name.split(' ')
-    const value = first === undefined && words.length === 1 ? name : words[0] === first ? words[1] : undefined
-    return value === undefined ? [] : [{ value, help: summary }]
-  })
+    const value = words[typed.length]
+    if (value === undefined || typed.some((word, index) => word !== words[index])) continue
+    // What a word alone does is its help; one that only leads to others has none.
+    next.set(value, words.length === typed.length + 1 ? summary : (next.get(value) ?? ''))
+  }
+  return [...next].map(([value, help]) => ({ value, help }))
+}
 
 const PROGRAM_OPTIONS = { help: { help: 'Show the commands.' }, version: { help: 'Show the version.' } }
 
@@ -73,8 +83,7 @@ const complete = async (table: CommandTable, env: Env, typed: readonly string[])
     return startingWith(word.startsWith('-') ? optionCandidates(PROGRAM_OPTIONS) : names)
   }
   if (name === 'help') {
-    if (rest.length > 1) return startingWith([])
-    return startingWith(rest.length === 0 ? commandNames(table) : commandNames(table, rest[0]))
+    return startingWith(commandNames(table, rest))
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command === undefined) return startingWith([])
@@ -94,8 +103,8 @@ const complete = async (table: CommandTable, env: Env, typed: readonly string[])
     const left = Object.entries(known).filter(([flag]) => !line.given.includes(flag))
     return startingWith(optionCandidates(Object.fromEntries(left)))
   }
-  const subcommands = commandNames(table, name)
-  if (rest.length === 0 && subcommands.length > 0) return startingWith(subcommands)
+  const subcommands = commandNames(table, [...name.split(' '), ...rest])
+  if (subcommands.length > 0) return startingWith(subcommands)
   const argument = command.arguments[line.words.length] ?? command.arguments.findLast(({ many }) => many)
   return ofKind(argument?.kind)
 }

@@ -4,21 +4,30 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providers } from '../../providers/index.ts'
 import { type Setting, settings } from '../config/settings.ts'
-import { fail } from '../errors.ts'
+import type { Ticket } from '../domain.ts'
+import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
-import type { Change, ChangeCommand } from './change-kinds.ts'
-import { type Invocation, print, printJson } from './terminal/output.ts'
+import type { Change } from './change-kinds.ts'
+import type { Output } from './json.ts'
+import type { Invocation } from './terminal/output.ts'
 
 const POLL_MS = 20
 /** Lines of the log that a failure quotes. */
 const QUOTED_LINES = 5
 
-/** This process's arguments without `--detach`. After `--` nothing is an option. */
-const withoutDetach = (argv: readonly string[]): string[] => {
-  const end = argv.includes('--') ? argv.indexOf('--') : argv.length
-  return argv.filter((word, at) => word !== '--detach' || at > end)
-}
+/** These concern this process alone. Nobody can answer the other one. */
+const OWN_FLAGS = ['detach', 'stopped', 'older-than', 'yes']
+
+/** The command for one ticket, in the foreground. */
+const argvFor = ({ words, flags }: Invocation, command: string, ticket: Ticket): string[] => [
+  ...process.argv.slice(1, 2),
+  ...[command, ticket, ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
+  ...Object.entries(flags).flatMap(([flag, value]) => {
+    if (OWN_FLAGS.includes(flag) || value === undefined || value === false) return []
+    return [value === true ? `--${flag}` : `--${flag}=${value}`]
+  }),
+]
 
 /** What a command on a machine reads: no secret, since only the bot and the runner need one. */
 const passedOn = [
@@ -28,16 +37,16 @@ const passedOn = [
 
 /** Returns once the other process has started its operation, waits for the ticket, or has failed. */
 export const detach = async (
-  { json, quiet, terminal }: Invocation,
+  invocation: Invocation,
   { registry, home, config }: RunnerContext,
   { kind, ticket }: Change,
-): Promise<void> => {
+): Promise<Extract<Output<'checkpoint'>, { result: 'detached' }>> => {
   const folder = join(home, 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const log = join(folder, `${ticket}.log`)
+  const log = join(folder, `${checkName('ticket', ticket)}.log`)
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
-  const argv = withoutDetach(process.argv.slice(1))
+  const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, ticket)
   const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, {
     output: log,
     passOn: passedOn,
@@ -52,10 +61,5 @@ export const detach = async (
     const output = readFileSync(log, 'utf8').trim().split('\n').slice(-QUOTED_LINES).join('\n')
     throw fail('unknown', `${kind} of ${ticket} failed at once: ${output || `exit status ${exitCode}`}`)
   }
-  if (json) printJson<ChangeCommand>({ ticket, result: 'detached', kind, pid, log }, terminal)
-  else if (!quiet)
-    print(
-      `${kind} of ${ticket} continues in the background (process ${pid}). Progress: agent-swarm status ${ticket}`,
-      terminal,
-    )
+  return { ticket, result: 'detached', kind, pid, log }
 }

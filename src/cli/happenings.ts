@@ -32,6 +32,7 @@ const doneTexts: Record<ActionKind, ((fields: OutcomeFields) => string) | null> 
   create: () => 'created',
   start: () => 'started',
   stop: () => 'stopped',
+  restart: () => 'restarted',
   checkpoint: ({ checkpoint }) => (checkpoint === null ? 'checkpoint made' : `checkpoint ${checkpoint} made`),
   restore: ({ checkpoint }) => (checkpoint === null ? 'restored' : `restored to ${checkpoint}`),
   'delete-checkpoint': ({ checkpoint }) => `checkpoint ${checkpoint ?? ''} deleted`,

@@ -1,7 +1,7 @@
 /** `--help`: the overview of all commands, and the help of one. */
 import { dirname, join } from 'node:path'
 import { argumentHelp, type Command, descriptionOf, optionHelp, optionNames, usageOf } from './command.ts'
-import { commandGroups, commands, commonOptions } from './command-table.ts'
+import { commandGroups, commonOptions } from './command-table.ts'
 import { type Terminal, textWidth } from './terminal/output.ts'
 import { pairs, wrap } from './terminal/table.ts'
 
@@ -18,8 +18,8 @@ const list = (rows: readonly (readonly [name: string, text: string])[], terminal
   )
 
 export const overview = (terminal: Terminal): string => {
-  const longest = Math.max(...Object.keys(commands).map(name => name.length))
   const sections = Object.entries(commandGroups).map(([title, rows]) => {
+    const longest = Math.max(...Object.keys(rows).map(name => name.length))
     const summaries = Object.entries(rows).map(([name, { summary }]) => [name.padEnd(longest), summary] as const)
     return `${title}\n${list(summaries, terminal)}`
   })

@@ -1,5 +1,5 @@
-/** What `bot inbox`, `bot replay` and `bot audit` share: access to the bot's inbox whether it runs or not, and deliveries as text and JSON. */
-import { existsSync } from 'node:fs'
+/** What the `bot …` commands share: access to the bot's inbox whether it runs or not, and deliveries as text and JSON. */
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AskBot, answerFrom, findBot } from '../bot/http/operator.ts'
 import { aboutOf } from '../bot/inbox/lanes.ts'
@@ -12,26 +12,30 @@ import { type Invocation, printNote, stripControls } from './terminal/output.ts'
 /** `runs`: a running bot answers. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): Promise<void> }
 
-/** Null when no bot ever ran with this home. */
-const openInbox = async ({ home }: Config): Promise<Inbox | null> => {
+const openInbox = async ({ home }: Config): Promise<Inbox> => {
   const ask = await findBot(home)
   if (ask !== null) return { runs: true, ask, close: async () => {} }
-  const path = join(home, 'bot.db')
-  if (!existsSync(path)) return null
-  const store = openStore(path, Date.now)
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const store = openStore(join(home, 'bot.db'), Date.now)
   return { runs: false, ask: question => answerFrom(store, question), close: store.close }
+}
+
+/** Runs `work` on the store of the bot, which is made when no bot ever ran. */
+export const withStore = async <T>(invocation: Invocation, work: (inbox: Inbox) => Promise<T>): Promise<T> => {
+  const inbox = await openInbox(await invocation.config())
+  try {
+    return await work(inbox)
+  } finally {
+    await inbox.close()
+  }
 }
 
 /** Runs `work` on the inbox of the bot; `work` gets null, after a note, when no bot ever ran. */
 export const withInbox = async <T>(invocation: Invocation, work: (inbox: Inbox | null) => Promise<T>): Promise<T> => {
-  const config = await invocation.config()
-  const inbox = await openInbox(config)
-  if (inbox === null) printNote(`No bot has run with AGENT_SWARM_HOME ${config.home} yet.`, invocation.terminal)
-  try {
-    return await work(inbox)
-  } finally {
-    await inbox?.close()
-  }
+  const { home } = await invocation.config()
+  if (existsSync(join(home, 'bot.db'))) return withStore(invocation, work)
+  printNote(`No bot has run with AGENT_SWARM_HOME ${home} yet.`, invocation.terminal)
+  return work(null)
 }
 
 /** The value of `--limit`. */

@@ -42,6 +42,12 @@ const change = v.variant('result', [
   }),
 ])
 
+/** Of the commands that take several tickets. */
+const changes = v.union([
+  change,
+  described(v.array(change), 'With several tickets, or --stopped: one for each ticket.'),
+])
+
 const delivery = v.object({
   source: v.picklist(['github', 'jira', 'clock']),
   id: text,
@@ -206,7 +212,7 @@ export const outputs = {
     ),
     next: described(v.array(text), 'Commands to continue with; none while something is wrong.'),
   }),
-  create: change,
+  create: changes,
   list: v.array(
     v.object({
       ticket,
@@ -245,9 +251,10 @@ export const outputs = {
     }),
   ),
   restore: change,
-  stop: change,
-  start: change,
-  delete: change,
+  stop: changes,
+  start: changes,
+  restart: changes,
+  delete: changes,
   status: v.union([hostStatus, ticketStatus]),
   providers: v.array(
     v.object({
@@ -276,6 +283,25 @@ export const outputs = {
     ),
     delivery: v.nullable(delivery),
   }),
+  'bot runner add': v.object({
+    name: v.string(),
+    id: described(v.string(), 'The id of the runner for the bot.'),
+    token: described(v.string(), 'Shown this once; the bot keeps its hash alone.'),
+  }),
+  'bot runner list': v.array(
+    v.object({
+      name: described(v.nullable(v.string()), 'Null without a token of its own.'),
+      id: v.string(),
+      token: described(
+        v.picklist(['own', 'shared', 'none']),
+        '`own`: made by `bot runner add`. `shared`: that of AGENT_SWARM_RUNNER_TOKEN. `none`: it can no longer connect.',
+      ),
+      host: described(v.nullable(v.string()), 'Null until it is heard.'),
+      connected: v.boolean(),
+      seenAt: v.nullable(time),
+    }),
+  ),
+  'bot runner revoke': v.object({ name: v.string(), id: v.string() }),
   up: shown,
   /** Not a command: printed instead of a command's output when it fails before it has an outcome. */
   error: v.object({ error: failure }),

@@ -9,8 +9,8 @@ const { parseArgs } = process.getBuiltinModule('node:util')
 
 /** ` Did you mean create?`, or nothing. Loads its package only after a mistake. */
 const didYouMean = async (word: string, candidates: readonly string[]): Promise<string> => {
-  const { nearest } = await import('../nearest.ts')
-  const near = nearest(word, candidates)
+  const { nearestCommand } = await import('../nearest.ts')
+  const near = nearestCommand(word, candidates)
   return near === null ? '' : ` Did you mean ${near}?`
 }
 

@@ -5,39 +5,9 @@ import type { EnvironmentRow } from '../registry/registry.ts'
 import { type RunnerContext, requireEnvironment } from '../runner/context.ts'
 import { machineGone, observe } from '../runner/machine.ts'
 import { perform } from './change.ts'
-import type { Invocation, Terminal } from './terminal/output.ts'
+import { confirm } from './terminal/confirm.ts'
+import type { Invocation } from './terminal/output.ts'
 import type { ProgressView } from './terminal/progress.ts'
-
-/** One line typed on the terminal; null at its end and when `signal` aborts. */
-const readLine = (stdin: Terminal['stdin'], signal: AbortSignal): Promise<string | null> =>
-  new Promise(resolve => {
-    const finish = (line: string | null) => {
-      // Now, because what is typed after this line is for the machine.
-      stdin.pause()
-      stdin.off('data', onData)
-      stdin.off('end', onEnd)
-      signal.removeEventListener('abort', onEnd)
-      resolve(line)
-    }
-    const onData = (chunk: Buffer) => finish(chunk.toString())
-    const onEnd = () => finish(null)
-    stdin.on('data', onData)
-    stdin.on('end', onEnd)
-    signal.addEventListener('abort', onEnd)
-    if (signal.aborted) onEnd()
-  })
-
-/** An empty line means yes. False without a terminal, where nobody can answer. */
-const confirm = async (question: string, { terminal, signal }: Invocation): Promise<boolean> => {
-  const { stdin, stderr } = terminal
-  if (stdin.isTTY !== true || stderr.isTTY !== true) return false
-  stderr.write(`${question} [Y/n] `)
-  const answer = await readLine(stdin, signal)
-  if (answer !== null) return /^\s*(y|yes|)\s*$/i.test(answer)
-  stderr.write('\n')
-  if (signal.aborted) throw fail('cancelled', 'cancelled; nothing was changed')
-  return false
-}
 
 /** The offer to start a machine that does not run, and the remedy when it is declined. */
 const offers = {
@@ -81,7 +51,7 @@ export const runningMachine = async (
   if (observed === 'gone' || observed === 'unmade') throw machineGone(row)
   if (observed !== 'running') {
     const { state, question, remedy } = offers[observed]
-    if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, invocation)))
+    if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, 'yes', invocation)))
       throw fail('not-running', `${ticket} ${state}`, remedy(ticket, command))
   }
   // A machine that another command started, or is starting, must answer first.

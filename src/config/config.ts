@@ -8,6 +8,7 @@ import type { Setting } from '../schema/forms.ts'
 import type { MachineSize } from '../schema/runner-protocol.ts'
 import { configFileIn, homeIn } from './home.ts'
 import { secretFileFault } from './secret-file.ts'
+import { shortSecrets } from './secrets.ts'
 import { projectKeys, readServing, type Serving, servingProblems } from './serving.ts'
 import { type PlainValues, plainSettings, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
@@ -91,7 +92,7 @@ const readSides = (values: Values) => {
   const serving = readServing(github?.repositories ?? [], entries)
   const sides = { github, jira: readJira(values, incomplete), projects, serving }
   const missing = github === null && sides.jira === null && incomplete.length > 0 ? [] : missingSides(sides)
-  return { ...sides, botProblems: [...incomplete, ...missing, ...missingRepositories(sides)] }
+  return { ...sides, botProblems: [...incomplete, ...missing, ...missingRepositories(sides), ...shortSecrets(values)] }
 }
 
 const readSizes = (values: Values): Pick<Config, 'size' | 'limits'> => {

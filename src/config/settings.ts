@@ -5,6 +5,7 @@
 import { providerNames, providers } from '../../providers/index.ts'
 import {
   accountId,
+  addressRange,
   assignees,
   email,
   imageName,
@@ -44,7 +45,7 @@ const githubApp = {
   webhookSecret: {
     env: 'WEBHOOK_SECRET',
     form: text,
-    says: "The secret of the App's webhook, the same as on its settings page.",
+    says: "The secret of the App's webhook, the same as on its settings page: at least 16 characters.",
     example: 'a long random text',
     secret: true,
   },
@@ -104,7 +105,7 @@ const jira = {
   jiraWebhookSecret: {
     env: 'JIRA_WEBHOOK_SECRET',
     form: text,
-    says: 'The secret of the webhook in Jira. Without it, Jira is polled and webhooks are refused.',
+    says: 'The secret of the webhook in Jira, at least 16 characters. Without it, Jira is polled and webhooks are refused.',
     example: 'a long random text',
     secret: true,
   },
@@ -159,6 +160,12 @@ const processes = {
     says: 'The port that the bot listens on; 0 takes any free port.',
     example: 8080,
   },
+  publicUrl: {
+    env: 'AGENT_SWARM_PUBLIC_URL',
+    form: originUrl,
+    says: 'The address at which GitHub and Jira reach the bot. `agent-swarm init` remembers it, and shows what to enter there.',
+    example: 'https://swarm.example.org',
+  },
   logLevel: {
     env: 'LOG_LEVEL',
     form: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
@@ -172,10 +179,16 @@ const processes = {
     says: "The bot's address, for a runner on another host: https, or http on loopback.",
     example: 'https://swarm.example.org',
   },
+  proxies: {
+    env: 'AGENT_SWARM_PROXIES',
+    form: listOf(addressRange),
+    says: 'Addresses or ranges of the reverse proxies in front of the bot. The limits for connections (docs/security.md) do not hold for them, nor for loopback.',
+    example: ['192.0.2.10', '198.51.100.0/24'],
+  },
   runnerToken: {
     env: 'AGENT_SWARM_RUNNER_TOKEN',
     form: text,
-    says: 'The secret that runners show the bot, the same on both sides (for example from `openssl rand -hex 32`). `agent-swarm up` needs none.',
+    says: 'The secret that a runner shows the bot, at least 16 characters. For a runner: its token from `agent-swarm bot runner add`. For the bot: a token that one runner may show, the first that does. `agent-swarm up` needs none.',
     example: 'a long random text',
     secret: true,
   },

@@ -33,7 +33,6 @@ export type JiraSettings = {
 }
 
 /** A shorter secret can be guessed. */
-const MIN_SECRET_LENGTH = 16
 
 /** Null when it is not configured, or not completely: then `problems` gets a sentence for each missing value. */
 export const readGitHub = (values: Values, problems: string[]): AppSettings | TokenSettings | null => {
@@ -103,9 +102,9 @@ export const readJira = (values: Values, problems: string[]): JiraSettings | nul
       'Jira: JIRA_WEBHOOK_SECRET is empty, so anybody could send events. Set the secret of the webhook in Jira, or remove the setting; Jira is then polled.',
     )
   const automationSecret = values.read('jiraAutomationSecret')
-  if (values.isGiven('jiraAutomationSecret') && (automationSecret ?? '').length < MIN_SECRET_LENGTH)
+  if (values.isGiven('jiraAutomationSecret') && automationSecret === null)
     problems.push(
-      `Jira: JIRA_AUTOMATION_SECRET has fewer than ${MIN_SECRET_LENGTH} characters. Set a longer one, for example from: openssl rand -hex 32`,
+      'Jira: JIRA_AUTOMATION_SECRET is empty, so anybody could send requests. Set the secret that the rules send, or remove the setting.',
     )
   const [url, email, apiToken] = [values.read('jiraHost'), values.read('jiraEmail'), values.read('jiraApiToken')]
   return url === null || email === null || apiToken === null

@@ -1,5 +1,6 @@
 /** Environments with their checkpoints, and the former keys of their tickets. */
 import type { CheckpointName, ProviderName, Ticket } from '../domain.ts'
+import { checkName } from '../errors.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Checkpoint, Environment, EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
 import { type Cell, type Database, type Row, readJson, readRequester } from './database.ts'
@@ -52,6 +53,10 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
   /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
   begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>
     transaction(() => {
+      checkName('ticket', ticket)
+      checkName('provider', provider)
+      checkName('machine', vmId)
+      checkName('image', baseImage)
       const requester = JSON.stringify(by)
       run(
         `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
@@ -90,6 +95,7 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
   /** Gives everything that `from` has the key `to`, which has no machine. `from` becomes an alias of it. */
   renameTicket: (from: Ticket, to: Ticket): void =>
     transaction(() => {
+      checkName('ticket', to)
       // The checkpoints refer to their environment's key until both have the new one.
       db.exec('pragma defer_foreign_keys = on')
       for (const table of ['environment', 'checkpoint', 'operation', 'waiting', 'alias'])
@@ -121,6 +127,7 @@ export const checkpointQueries = ({ all, run }: Database) => ({
     ),
   addCheckpoint: (ticket: Ticket, checkpoint: Checkpoint) => {
     const { name, why, commit, createdAt, withMemory, sizeBytes } = checkpoint
+    checkName('checkpoint', name)
     run(
       `insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory, size_bytes)
        values (?, ?, ?, ?, ?, ?, ?)`,

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isTicket, VM_ID } from '../domain.ts'
-import { fail } from '../errors.ts'
+import { checkName, fail } from '../errors.ts'
 
 /** Milliseconds between two attempts. SQLite's own waiting would block the whole process. */
 const RETRY_MS = 50
@@ -19,7 +19,7 @@ const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error 
 /** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
 const tryLock = (home: string, name: string): (() => void) | null => {
   if (!isTicket(name) && !VM_ID.test(name))
-    throw fail('usage', `locking "${name}": it is neither a ticket nor a machine`)
+    throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
   const folder = join(home, 'locks')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const db = new DatabaseSync(join(folder, `${name}.lock`), { timeout: 0 })
@@ -74,7 +74,7 @@ export const lockNewMachine = (home: string, vmId: string): (() => void) => {
   if (release === null) throw fail('busy', `locking ${vmId}: another process has it`)
   return () => {
     release()
-    rmSync(join(home, 'locks', `${vmId}.lock`), { force: true })
+    rmSync(join(home, 'locks', `${checkName('machine', vmId)}.lock`), { force: true })
   }
 }
 

@@ -1,5 +1,6 @@
 /** Machines without a ticket, and the operations on them. */
 import type { ProviderName } from '../domain.ts'
+import { checkName } from '../errors.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Database } from './database.ts'
 
@@ -19,6 +20,8 @@ export const machineQueries = ({ all, first, run, transaction }: Database) => ({
     { kind, by, at }: { kind: 'build-base'; by: Requester; at: string },
   ): void =>
     transaction(() => {
+      checkName('machine', vmId)
+      checkName('provider', provider)
       run('insert into machine (vm_id, provider, purpose) values (?, ?, ?)', vmId, provider, purpose)
       run(
         'insert into operation (vm_id, kind, asked_by, started_at) values (?, ?, ?, ?)',

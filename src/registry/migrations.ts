@@ -1,7 +1,10 @@
 /** The registry's schema, one migration after the other. A migration that was released never changes. */
 
 /** Operations of the CLI that say how a machine should be. A query that uses this expression uses the index of the same. */
-export const BY_HAND = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
+export const BY_HAND = `result in ('done','skipped')
+  and kind in ('create','start','stop','restart','restore','delete') and json_extract(asked_by, '$.via') = 'cli'`
+/** As it was before there was a restart. */
+const BY_HAND_BEFORE = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
   and json_extract(asked_by, '$.via') = 'cli'`
 
 /** SQL that gives a member of a JSON column another name, where it is present. `path` leads to the object, for example `$.environment`. */
@@ -89,7 +92,7 @@ export const migrations = [
   `,
   `
   -- The journal only grows, and this is asked with every heartbeat.
-  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND_BEFORE};
   `,
   `
   -- A ticket's former key, after its issue was moved: it still leads to the machine.
@@ -133,7 +136,7 @@ export const migrations = [
   create index operation_open on operation (ticket) where ended_at is null;
   create index operation_action on operation (action_id);
   create index operation_ticket on operation (ticket, id);
-  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND_BEFORE};
   -- Snapshots that somebody made beside us, with names that no checkpoint can have.
   delete from checkpoint where name glob '*[^a-z0-9-]*' or name glob '-*' or length(name) not between 1 and 41;
   -- Members of the stored JSON that have another name now.
@@ -149,5 +152,10 @@ export const migrations = [
   ${renamePhase('looking for work at risk', 'looking for unsaved work')}
   ${renamePhase('saving work', 'saving unsaved work')}
   ${renamePhase('proving it', 'checking the saved work')}
+  `,
+  // A restart is a change by hand, too.
+  `
+  drop index operation_by_hand;
+  create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
   `,
 ] as const

@@ -3,6 +3,7 @@
  * the environment that they are about.
  */
 import type { Ticket } from '../domain.ts'
+import { checkName } from '../errors.ts'
 import type { ActionKind, Progress, Requester } from '../schema/action.ts'
 import type { OperationDetail, OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
@@ -29,7 +30,13 @@ const operationFrom = (row: Row) =>
     outcome: readJson(row.outcome),
   }) as OperationRow
 
-const manualOperationFrom = (row: Row) => ({ ...row, by: readRequester(row.by) }) as ManualOperation
+const manualOperationFrom = (row: Row) =>
+  ({
+    ...row,
+    // To others, whoever restarts a machine wants it to run.
+    kind: row.kind === 'restart' ? 'start' : row.kind,
+    by: readRequester(row.by),
+  }) as ManualOperation
 
 /** Operations on tickets. Those on machines without a ticket are in machines.ts. */
 export const operationQueries = ({ all, first, run }: Database) => ({
@@ -37,7 +44,7 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   startOperation: ({ actionId, correlation, ticket, kind, by, at }: NewOperation): number =>
     run(
       'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
-      ...[actionId, correlation, ticket, kind, JSON.stringify(by), at],
+      ...[actionId, correlation, checkName('ticket', ticket), kind, JSON.stringify(by), at],
     ),
   setDetail: (id: number, detail: OperationDetail) =>
     void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),

@@ -4,13 +4,14 @@ import * as v from 'valibot'
 import { backoff } from '../backoff.ts'
 import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { HEARTBEAT_MS } from '../schema/runner-protocol.ts'
+import { sameOriginFetch } from '../same-origin.ts'
+import { HEARTBEAT_MS, refusedResponse } from '../schema/runner-protocol.ts'
 
 const REQUEST_DEADLINE_MS = 15_000
 /** A response is a lease or a list of at most a hundred waiting actions. */
 const MAX_RESPONSE_BYTES = 1024 * 1024
 /** Characters of an error response in the log. */
-const MAX_ERROR_TEXT = 300
+const MAX_ERROR_TEXT = 400
 const SAME_VERSION =
   'If their versions differ, install the same version of agent-swarm on the hosts of the bot and the runner.'
 /** A bot that is back is noticed before its pages need the next heartbeat. */
@@ -49,11 +50,28 @@ const readText = async (response: Response): Promise<string> => {
   return text
 }
 
+/** Text of the bot for one line of the log. */
+const oneLine = (text: string): string => text.slice(0, MAX_ERROR_TEXT).replaceAll(/[\p{C}\s]+/gu, ' ')
+
 const refusal = (path: Path, status: number, text: string): FailureError => {
-  if (status >= 500) return fail('network', `${path}: HTTP ${status}`)
-  return status === 401
-    ? fail('refused', `HTTP 401: AGENT_SWARM_RUNNER_TOKEN is not the one that the bot knows`)
-    : fail('refused', `${path}: HTTP ${status}: ${text.slice(0, MAX_ERROR_TEXT)}`, SAME_VERSION)
+  // 429: the bot is still at work on what this runner sent before.
+  if (status >= 500 || status === 429) return fail('network', `${path}: HTTP ${status}`)
+  let body: unknown = null
+  try {
+    body = JSON.parse(text)
+  } catch {
+    // A proxy answers in HTML.
+  }
+  const refused = v.safeParse(refusedResponse, body)
+  const why = oneLine(refused.success ? refused.output.error : text)
+  const remedy = refused.success && refused.output.remedy !== null ? oneLine(refused.output.remedy) : null
+  if (status === 401)
+    return fail(
+      'refused',
+      'HTTP 401: AGENT_SWARM_RUNNER_TOKEN is not one that the bot knows',
+      remedy ?? "On the bot's host, make one: agent-swarm bot runner add NAME",
+    )
+  return fail('refused', `${path}: HTTP ${status}: ${why}`, remedy ?? SAME_VERSION)
 }
 
 const parse = <Schema extends v.GenericSchema>(path: Path, text: string, schema: Schema): v.InferOutput<Schema> => {
@@ -69,7 +87,7 @@ type Bot = { url: string; token: string; log: Log }
 const send = async ({ url, token }: Bot, path: Path, body: unknown, options: RequestOptions) => {
   const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
   try {
-    const response = await fetch(new URL(`/runner/v1/${path}`, url), {
+    const response = await sameOriginFetch(new URL(`/runner/v1/${path}`, url), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
@@ -83,13 +101,14 @@ const send = async ({ url, token }: Bot, path: Path, body: unknown, options: Req
 
 export const openBotClient = (bot: Bot): BotClient => {
   const { url, log } = bot
-  /** The kind of the last problem; null while the bot answers. */
+  /** The last problem; null while the bot answers. */
   let problem: string | null = null
   const report = (error: unknown) => {
     const failure = error === null ? null : failureOf(error, 'requesting work')
-    const kind = failure?.kind ?? null
-    if (kind === problem) return
-    problem = kind
+    // The text of a connection's end differs from one to the next.
+    const current = failure?.kind === 'refused' ? failure.message : (failure?.kind ?? null)
+    if (current === problem) return
+    problem = current
     if (failure === null) return log.info({ bot: url, happened: 'connection' }, 'the bot answers again')
     const { message, remedy } = failure
     log.warn({ bot: url, ...(remedy === null ? {} : { remedy }) }, `no work from the bot: ${message}`)

@@ -53,7 +53,12 @@ const refuse = async (
 const claim = async (claims: ClaimContext, signal: AbortSignal): Promise<Lease[]> => {
   const { context, bot, offer } = claims
   await claims.accepted()
-  const request: AcquireRequest = { runnerId: context.registry.runnerId(), offer: await offer.read() }
+  const { registry, config } = context
+  const request: AcquireRequest = {
+    runnerId: registry.runnerId(),
+    offer: await offer.read(),
+    slots: config.runnerSlots,
+  }
   const body = await bot.post('acquire', request, v.unknown(), { signal, deadlineMs: ACQUIRE_DEADLINE_MS })
   bot.report(null)
   if (body === null) return []

@@ -24,6 +24,7 @@ const afterCancel = {
   create: 'what it had created is removed',
   start: 'the machine may still be starting',
   stop: 'the machine may still be shutting down',
+  restart: 'the machine may be stopped: see agent-swarm status',
   checkpoint: 'no checkpoint was made',
   restore: 'the machine is unchanged, or its previous state is a checkpoint: see agent-swarm checkpoints',
   'delete-checkpoint': 'the checkpoint may be deleted: see agent-swarm checkpoints',

@@ -28,6 +28,12 @@ export const observe = async (provider: Provider, row: EnvironmentRow): Promise<
   }
 }
 
+/** The hypervisor's reason why the machine is paused; null when it is not. */
+export const pausedReason = async (
+  provider: Provider,
+  { vmId }: Pick<EnvironmentRow, 'vmId'>,
+): Promise<string | null> => (await provider.listVms()).find(vm => vm.vmId === vmId)?.paused ?? null
+
 export const machineGone = (row: EnvironmentRow): FailureError =>
   fail(
     'no-such-vm',
@@ -158,7 +164,8 @@ export const findUnsavedWork = async (
   } catch (error) {
     const failure = failureOf(error, 'running a script in the machine')
     if (failure.kind === 'cancelled') throw error
-    return { known: false, reason: failure.message }
+    const paused = await pausedReason(provider, row).catch(() => null)
+    return { known: false, reason: paused === null ? failure.message : `the machine is paused (${paused})` }
   }
 }
 

@@ -97,6 +97,11 @@ const planners = {
       ? { would: [`${LOOK}, and note it`, `shut ${row.vmId} down; its disk and checkpoints are kept`] }
       : { skipped: `${ticket} is already stopped` }
   },
+  restart: async (context, { ticket }) => {
+    const { row, state } = await observed(context, ticket)
+    const stop = state === 'running' ? [`shut ${row.vmId} down; its disk and checkpoints are kept`] : []
+    return { would: [...stop, `start ${row.vmId}`, WAIT_FOR_SSH] }
+  },
   checkpoint: async (context, { ticket, name }) => {
     const { row, provider, state } = await observed(context, ticket)
     if (name !== null && (await provider.listCheckpoints(row.vmId)).includes(name))

@@ -95,6 +95,8 @@ export const action = v.variant('kind', [
   v.object({ kind: v.literal('create'), ...common, machine: v.optional(machineSpec) }),
   v.object({ kind: v.literal('start'), ...common }),
   v.object({ kind: v.literal('stop'), ...common, mergedCommits }),
+  /** A stop and a start under one lock. */
+  v.object({ kind: v.literal('restart'), ...common }),
   v.object({
     kind: v.literal('checkpoint'),
     ...common,

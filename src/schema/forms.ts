@@ -43,6 +43,20 @@ export const text = v.pipe(
   v.maxLength(20_000, 'is too long'),
 )
 export const pattern = (regex: RegExp, message: string) => v.pipe(v.string(message), v.regex(regex, message))
+const isAddressRange = (typed: string): boolean => {
+  const [address = '', prefix, ...rest] = typed.split('/')
+  if (rest.length > 0) return false
+  const [form, longest] = address.includes(':') ? [v.ipv6(), 128] : [v.ipv4(), 32]
+  return (
+    (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= longest)) &&
+    v.is(v.pipe(v.string(), form), address)
+  )
+}
+/** An IP address, or a range of them: `192.0.2.0/24`. */
+export const addressRange = v.pipe(
+  v.string('must be text'),
+  v.check(isAddressRange, 'is not an IP address or a range (for example 192.0.2.0/24)'),
+)
 export const listOf = <const Item extends v.GenericSchema<string>>(item: Item) =>
   v.pipe(v.array(item, 'must be a list'), v.maxLength(100, 'has more than 100 members'))
 

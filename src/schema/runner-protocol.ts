@@ -58,7 +58,14 @@ const offer = v.object({
 })
 export type Offer = v.InferOutput<typeof offer>
 
-export const acquireRequest = v.object({ runnerId, offer })
+/** A runner does at most this many actions at the same time. */
+const MAX_SLOTS = 64
+/** `runnerId`: this installation, in its own words. Who it is for the bot comes from its token. */
+export const acquireRequest = v.object({
+  runnerId,
+  offer,
+  slots: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_SLOTS)), 4),
+})
 export type AcquireRequest = v.InferOutput<typeof acquireRequest>
 
 /** A claimed action. `token` fences this attempt: only its holder may renew, complete or fail it. */
@@ -85,6 +92,8 @@ export const failRequest = v.object({
   environment: v.nullable(environment),
 })
 export type FailRequest = v.InferOutput<typeof failRequest>
+/** Answer to a request that is refused: what is wrong, and what to do on the bot's host. */
+export const refusedResponse = v.object({ error: prose(1_000), remedy: v.optional(v.nullable(prose(1_000)), null) })
 /** Answer to renew, complete and fail. Only `fail` is answered `retry` or `dead`. */
 export const leaseResponse = v.object({ lease: v.picklist(['ok', 'lost', 'retry', 'dead']) })
 export type LeaseResponse = v.InferOutput<typeof leaseResponse>
@@ -102,11 +111,15 @@ export type ManualOperation = v.InferOutput<typeof manualOperation>
 /** Everything that the runner has: an environment that is absent here is gone from this runner. */
 export const heartbeatRequest = v.object({
   runnerId,
-  host: shortText(255),
-  version: shortText(64),
+  host: v.pipe(shortText(255), v.regex(/^\P{C}*$/u, 'has control characters')),
+  version: v.pipe(shortText(64), v.regex(/^\P{C}*$/u, 'has control characters')),
   offer,
-  environments: v.pipe(v.array(environment), v.maxLength(10_000)),
-  manualOperations: v.optional(v.pipe(v.array(manualOperation), v.maxLength(MAX_MANUAL_OPERATIONS)), []),
+  // The length first: parsing stops at the first mistake, and a million wrong members are no work.
+  environments: v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(environment)),
+  manualOperations: v.optional(
+    v.pipe(v.array(v.unknown()), v.maxLength(MAX_MANUAL_OPERATIONS), v.array(manualOperation)),
+    [],
+  ),
 })
 export type HeartbeatRequest = v.InferOutput<typeof heartbeatRequest>
 

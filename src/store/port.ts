@@ -405,16 +405,27 @@ export type KnownEnvironment = {
   goneAt: number | null
 }
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean; offer: Offer | null }
+/** Environments that one transaction of a heartbeat writes. */
+export const HEARTBEAT_CHUNK = 100
+/** Tickets that a runner may bring that the bot never gave it. */
+export const MAX_BROUGHT = 200
 type Runners = {
   /**
    * Records a heartbeat: environments, manual operations, the offer, pins. What it says of a ticket whose machine a connected
-   * other runner has is left out. Puts a status message for each ticket that a reader would now see differently. Where a machine
-   * is gone, what Jira told since it was last seen and was ignored is due again.
+   * other runner has, or that the bot gave another runner, is left out. Puts a status message for each ticket that a reader
+   * would now see differently. Where a machine is gone, what Jira told since it was last seen and was ignored is due again.
+   * Written in transactions of HEARTBEAT_CHUNK environments, with other work between them; what is missing is found after the
+   * last. `isStopped` is asked between them, and ends it.
    */
-  heartbeat(heartbeat: HeartbeatRequest): Promise<{
+  heartbeat(
+    heartbeat: HeartbeatRequest,
+    isStopped?: () => boolean,
+  ): Promise<{
     changed: Ticket[]
     /** Environments that were left out, with the host of the runner that has the ticket's machine. */
     heldElsewhere: { ticket: Ticket; vmId: string; host: string }[]
+    /** Tickets that were left out, because the runner has MAX_BROUGHT others that the bot never gave it. */
+    tooMany: Ticket[]
   }>
   /** The one that was heard last first. */
   list(): Promise<KnownRunner[]>
@@ -422,6 +433,42 @@ type Runners = {
   environment(ticket: Ticket): Promise<KnownEnvironment | null>
   /** Tickets that have a machine. */
   withMachine(): Promise<Ticket[]>
+}
+
+/** `another`: the token belongs to another runner, `runnerId`. */
+export type TokenHolder = { who: 'runner' | 'another'; runnerId: string } | { who: 'unknown' }
+/** A runner that has a token or was heard. `token`: `shared` is that of AGENT_SWARM_RUNNER_TOKEN. */
+export type ListedRunner = {
+  name: string | null
+  id: string
+  token: 'own' | 'shared' | 'none'
+  host: string | null
+  seenAt: number | null
+}
+type RunnerTokens = {
+  /** `as`: the id of a runner that was heard, whose tickets the token's holder gets; null: a new id. */
+  add(token: {
+    name: string
+    hash: string
+    as: string | null
+  }): Promise<
+    | { runnerId: string }
+    | { problem: 'name-taken' }
+    | { problem: 'unknown-runner' }
+    | { problem: 'has-token'; name: string }
+  >
+  /** The id of the runner whose token it was; null when no token has this name. */
+  revoke(name: string): Promise<string | null>
+  list(): Promise<ListedRunner[]>
+  /** Whether a runner with this id was heard. */
+  isKnown(runnerId: string): Promise<boolean>
+  /** Whether a runner has a token of its own. */
+  hasOwn(): Promise<boolean>
+  /**
+   * Who shows a token. It belongs to the first installation that shows it, `instance`; null where the request names none.
+   * `isShared`: it is that of AGENT_SWARM_RUNNER_TOKEN.
+   */
+  identify(hash: string, shown: { instance: string | null; isShared: boolean }): Promise<TokenHolder>
 }
 
 export type Counts = {
@@ -446,6 +493,7 @@ export type Store = {
   cursors: Cursors
   comments: Comments
   runners: Runners
+  runnerTokens: RunnerTokens
   counts(): Promise<Counts>
   /**
    * Drops what ended before: deliveries and actions before `queueBefore`, everything else before `knowledgeBefore`. Payloads of

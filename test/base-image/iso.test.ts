@@ -68,6 +68,7 @@ test("the seed has the machine's name, login key and host key, and no value of i
   const files = read(
     seedImage({
       hostname: 'as-drop-1-00000001',
+      mac: '52:54:00:12:34:56',
       publicKey: hostile,
       hostKey: { privateKey: 'PRIVATE\nLINES\n', publicKey: 'ssh-ed25519 BBBB' },
     }),
@@ -86,11 +87,11 @@ test("the seed has the machine's name, login key and host key, and no value of i
     'instance-id': 'as-drop-1-00000001',
     'local-hostname': 'as-drop-1-00000001',
   })
-  expect(JSON.parse(files.get('network-config')?.toString() ?? '').ethernets.any).toMatchObject({
-    dhcp4: true,
-    'dhcp-identifier': 'mac',
+  expect(JSON.parse(files.get('network-config')?.toString() ?? '').ethernets).toMatchObject({
+    // The key is the interface's name: all renderers but netplan write it as that.
+    eth0: { match: { macaddress: '52:54:00:12:34:56' }, 'set-name': 'eth0', dhcp4: true, 'dhcp-identifier': 'mac' },
   })
-  expect(() => seedImage({ hostname: 'x', publicKey: 'a\nb', hostKey: { privateKey: '', publicKey: '' } })).toThrow(
-    /more than one line/,
-  )
+  expect(() =>
+    seedImage({ hostname: 'x', mac: '', publicKey: 'a\nb', hostKey: { privateKey: '', publicKey: '' } }),
+  ).toThrow(/more than one line/)
 })

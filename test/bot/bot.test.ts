@@ -193,7 +193,7 @@ const settings = (home: string, more: Record<string, string> = {}) => ({
   JIRA_EMAIL: 'dev@example.org',
   JIRA_API_TOKEN: 'jira-token',
   JIRA_PROJECTS: 'DROP',
-  JIRA_WEBHOOK_SECRET: 'a secret',
+  JIRA_WEBHOOK_SECRET: 'a secret of 16 characters',
   PORT: '0',
   ...more,
 })
@@ -212,13 +212,13 @@ test('a bot that cannot reach GitHub and Jira is healthy, and can be closed', as
     settings(home, {
       APP_ID: '7',
       PRIVATE_KEY: stage.github.app.privateKey,
-      WEBHOOK_SECRET: 'a secret',
+      WEBHOOK_SECRET: 'a secret of 16 characters',
       GITHUB_REPOSITORIES: 'acme/shop',
       GITHUB_API_URL: `http://127.0.0.1:${port}`,
       JIRA_HOST: `http://127.0.0.1:${port}`,
     }),
   )
-  const bot = await startBot(config, openLog('silent'), { runnerToken: 'token' })
+  const bot = await startBot(config, openLog('silent'), { runnerToken: 'the-token-of-this-process' })
   expect((await fetch(`${bot.url}/healthz`)).status).toBe(200)
   expect((await fetch(`${bot.url}/readyz`)).status).toBe(200)
   expect(statSync(home).mode & 0o777).toBe(0o700)
@@ -244,7 +244,7 @@ test.for([
   ['a runner token', settings(homeOf()), 'AGENT_SWARM_RUNNER_TOKEN is missing'],
   [
     'a webhook secret that is not empty',
-    settings(homeOf(), { AGENT_SWARM_RUNNER_TOKEN: 'token', JIRA_WEBHOOK_SECRET: '' }),
+    settings(homeOf(), { AGENT_SWARM_RUNNER_TOKEN: 'the-token-of-the-runners', JIRA_WEBHOOK_SECRET: '' }),
     'JIRA_WEBHOOK_SECRET is empty',
   ],
 ] as [string, Record<string, string>, string][])(

@@ -23,6 +23,8 @@ afterAll(() => desk.close())
 type Effect = { effect: string; messages: boolean; audit: string }
 const acts: Effect = { effect: 'acts 1', messages: true, audit: 'allowed' }
 const answered: Effect = { effect: 'answered', messages: true, audit: 'refused' }
+/** A colleague who may not command sees that it was read. */
+const shown: Effect = { effect: 'silence', messages: true, audit: 'refused' }
 const silence: Effect = { effect: 'silence', messages: false, audit: 'refused' }
 
 const openEffects = async () => {
@@ -100,13 +102,15 @@ test('on GitHub: author, permission, fork, edited, pull request or issue', async
         id: comment.commentId,
         body: `/swarm checkpoint ${name}`,
         user: kind === 'ghost' ? null : user,
+        author_association: 'NONE',
         performed_via_github_app: kind === 'our App' ? { id: github.app.id } : null,
       },
       ...common,
     }
     const may = kind === 'user' && (role === 'write' || role === 'maintain' || role === 'admin')
     const isRead = may && change === 'created' && place === 'pull request'
-    const expected = !isRead ? silence : fork === 'none' || fork === 'allowed' ? acts : answered
+    const isColleague = kind === 'user' && role === 'triage' && change === 'created' && place === 'pull request'
+    const expected = isColleague ? shown : !isRead ? silence : fork === 'none' || fork === 'allowed' ? acts : answered
     return { cell, login, comment, name, payload, expected }
   })
   for (const { login, cell } of given) if (cell.kind === 'user') github.roles.set(login, cell.role)

@@ -103,7 +103,7 @@ describe('Ctrl-C', () => {
     await swarm('create', 'DROP-1')
     await swarm('checkpoint', 'DROP-1', 'one')
     const before = await list()
-    const looking = await pressedAt('looking', 'delete', 'DROP-1')
+    const looking = await pressedAt('looking', 'delete', '--yes', 'DROP-1')
     expect(looking).toMatchObject({
       code: 1,
       screen: expect.stringContaining('Interrupted: stopping. Nothing is deleted.'),
@@ -114,7 +114,7 @@ describe('Ctrl-C', () => {
       code: 1,
       screen: expect.stringContaining('Interrupted: no longer waiting. The machine may still shut down.'),
     })
-    expect(await pressedAt('delete', 'delete', '--force', 'DROP-1')).toMatchObject({
+    expect(await pressedAt('delete', 'delete', '--yes', '--force', 'DROP-1')).toMatchObject({
       code: 0,
       screen: expect.stringContaining('Interrupted: the delete has been decided and is being finished.'),
     })

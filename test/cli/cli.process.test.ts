@@ -22,7 +22,7 @@ test('a dry run of bot and runner prints JSON, one value a line, and ends at SIG
   const jira = await startJira({ issues: { 'DROP-1': 'one' } })
   const up = cli.processes.begin(['up', '--dry-run', '--json'], {
     ...jira.settings,
-    ...{ JIRA_PROJECTS: 'DROP', AGENT_SWARM_RUNNER_TOKEN: 'x', PORT: '0' },
+    ...{ JIRA_PROJECTS: 'DROP', AGENT_SWARM_RUNNER_TOKEN: 'the-token-of-the-runners', PORT: '0' },
   })
   jira.sendTo(await until('up to be up', () => up.output.stderr.match(/listens on (http:[^\s,]+)/)?.[1]))
   await jira.move('DROP-1', 'In Progress')

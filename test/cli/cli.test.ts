@@ -80,7 +80,7 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
   test.for([
     [['no-such-command'], 2, 'Unknown command "no-such-command".'],
     [['create'], 2, 'Missing argument <TICKET>.\nUsage: agent-swarm create <TICKET>'],
-    [['create', 'DROP-1', 'extra'], 2, 'Unexpected argument "extra".'],
+    [['create', 'DROP-1', 'extra'], 2, '"extra" is not a ticket.'],
     [['create', 'foo'], 2, '"foo" is not a ticket. Use a Jira key, for example DROP-2100.'],
     [['create', 'DROP-0'], 2, '"DROP-0" is not a ticket.'],
     [['create', '--sideways', 'DROP-1'], 2, 'Unknown option --sideways.'],

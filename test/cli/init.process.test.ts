@@ -39,6 +39,8 @@ const settings = () => ({
   provider: 'synthetic',
 })
 
+/** Down, and chosen. The repository with the newest push is the first: acme/web. */
+const SECOND = '\u001b[B '
 const steps = (...lines: [prompt: string, text: string][]) =>
   lines.map(([prompt, text]) => ({ prompt, text: `${text}\r` }))
 const runInit = async (type: Step[], environment: Record<string, string> = {}) => {
@@ -56,8 +58,9 @@ test('it asks, asks again after an error, shows no secret, and writes', async ()
       ['Your GitHub token', 'wrong-token'],
       ['Answer again?', ''],
       ['Your GitHub token', 'token-dev'],
-      ['may act on tickets?', 'acme/shop'],
+      ['may act on tickets?', SECOND],
       ['reach Jira Cloud?', ''],
+      ['As which Jira account', ''],
       ['The Jira site', ''],
       ['e-mail address', 'dev'],
       ['is not an e-mail address', '@example.org'],
@@ -85,8 +88,13 @@ test('a token without a scope is asked for again, and then written with the addr
   onTestFinished(() => void scopes.add('read:jira-work'))
   const { screen, code } = await runInit(
     [
-      ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev'], ['may act on tickets?', 'acme/shop']),
-      ...steps(['reach Jira Cloud?', ''], ['The Jira site', jira.url], ['e-mail address', jira.me.emailAddress]),
+      ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev'], ['may act on tickets?', SECOND]),
+      ...steps(
+        ['reach Jira Cloud?', ''],
+        ['As which Jira account', ''],
+        ['The Jira site', jira.url],
+        ['e-mail address', jira.me.emailAddress],
+      ),
       ...steps(['API token', token]),
       // Meanwhile the token gets the scope.
       { prompt: 'Answer again?', does: () => void scopes.add('read:jira-work'), text: '\r' },
@@ -107,6 +115,55 @@ test('a token without a scope is asked for again, and then written with the addr
   expect(parse(readFile())).toEqual({ ...settings(), jiraHost: url, jiraApiToken: token })
 })
 
+test('what works is written, although something else does not', async () => {
+  const { screen, code } = await runInit(
+    steps(
+      ...([
+        ['reach GitHub?', ''],
+        ['Your GitHub token', 'token-dev'],
+        ['may act on tickets?', SECOND],
+      ] as [string, string][]),
+      ...([
+        ['reach Jira Cloud?', ''],
+        ['As which Jira account', ''],
+        ['The Jira site', ''],
+      ] as [string, string][]),
+      ...([
+        ['e-mail address', 'dev@example.org'],
+        ['API token', 'wrong-token'],
+        ['Answer again?', 'n'],
+      ] as [string, string][]),
+      ...([
+        ['The keys of', 'DROP'],
+        ['Which tickets get', ''],
+        ['Which hypervisor?', ''],
+      ] as [string, string][]),
+      ['What should be written?', ''],
+    ),
+  )
+  expect(screen).toMatch(/An administrator creates one at https:\/\/admin\.atlassian\.com/)
+  expect(screen).toContain('Jira: there are errors. What should be written?')
+  expect(screen).toMatch(/Wrote githubToken, githubRepositories, githubApiUrl, provider to \S*config\.yaml\./)
+  expect(code).toBe(1)
+  const { githubToken, githubRepositories, githubApiUrl, provider } = settings()
+  expect(parse(readFile())).toEqual({ githubToken, githubRepositories, githubApiUrl, provider })
+})
+
+test('other repositories are typed; after an error they are chosen already', async () => {
+  const { screen, code } = await runInit([
+    ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev']),
+    // acme/shop, and the last: to type others.
+    { prompt: 'may act on tickets?', text: '\u001b[B \u001b[B \r' },
+    ...steps(['separated by commas', ', acme/none'], ['Answer again?', '']),
+    // acme/none is there now, below acme/shop.
+    { prompt: 'may act on tickets?', text: '\u001b[B \r' },
+    { prompt: 'reach Jira Cloud?', text: '\u0003' },
+  ])
+  expect(screen).toContain('GitHub shows no repository acme/none')
+  expect(screen).toContain('acme/shop can be read and written')
+  expect([code, filesAtHome()]).toEqual([1, []])
+})
+
 test('Ctrl-C changes nothing', async () => {
   const { screen, code } = await runInit([
     ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev']),
@@ -124,7 +181,8 @@ test('existing settings are offered, and a no writes nothing', async () => {
     steps(
       ['reach GitHub?', ''],
       ['Your GitHub token', ''],
-      ['may act on tickets?', ', acme/web'],
+      // The present one is chosen; below it is the other.
+      ['may act on tickets?', SECOND],
       ['reach Jira Cloud?', ''],
       ['The keys of', ''],
       ['Which hypervisor?', ''],

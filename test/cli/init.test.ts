@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
 import type { Check } from '../../src/bot/check.ts'
+import { consent } from '../support/app-consent.ts'
 import { openCli } from '../support/cli.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'
@@ -129,11 +130,24 @@ describe('without a terminal', () => {
     const words = [...laptop, ...files, '--jira', 'webhook', '--jira-email', jira.me.emailAddress]
     const result = await init(words, addresses())
     expect(result).toMatchObject({ code: 0, stdout: expect.stringContaining('✓ Jira: the webhook secret is long') })
+    expect(result.stdout).toContain('URL: https://<your address>/jira/webhook')
     expect(result.stdout).toContain('Secret: jiraWebhookSecret in config.yaml')
     const { jiraWebhookSecret, ...rest } = parse(readFile())
     expect(rest).toEqual(laptopSettings())
     expect(jiraWebhookSecret).toMatch(/^[0-9a-f]{64}$/)
+    expect(result.stdout).toContain(`Only you can read the file.`)
     expect(result.stdout + result.stderr).not.toContain(jiraWebhookSecret)
+  })
+
+  test('the public address is remembered, and shown where it must be entered', async () => {
+    const webhook = credentials({ JIRA_WEBHOOK_SECRET: 'a secret of the webhook that is long enough' })
+    const first = await init([...laptop, '--jira', 'webhook', '--public-url', 'https://swarm.example.org'], webhook)
+    expect(first.stdout).toContain('+ publicUrl: https://swarm.example.org')
+    expect(first.stdout).toContain('Wrote githubToken, githubRepositories,')
+    expect(parse(readFile()).publicUrl).toBe('https://swarm.example.org')
+    const again = await init(['--jira', 'webhook'], webhook)
+    expect(again.stdout).toContain('URL: https://swarm.example.org/jira/webhook')
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('already has these settings') })
   })
 
   test('for a token with scopes, the address that accepts it is written, and both are named', async () => {
@@ -227,7 +241,8 @@ describe('without a terminal', () => {
       [['--github-repositories', 'shop'], '--github-repositories: "shop" is no'],
       [['--github-token-file', '/none'], '--github-token-file: ENOENT'],
       [['--jira', 'pigeon'], '--jira'],
-      [['--github', 'new-app'], '--public-url must be a host name or an https URL'],
+      [['--public-url', 'http://swarm.example.org'], '--public-url: '],
+      [['--github', 'new-app'], 'the public address of the bot is missing'],
     ] as const
     for (const [words, text] of mistakes)
       expect(await init([...words])).toMatchObject({ code: 2, stderr: expect.stringContaining(text) })
@@ -255,17 +270,6 @@ describe('an App that GitHub creates', () => {
     const page = await until('the address', () => run.output.stderr.match(/http:\/\/127\.0\.0\.1:\d+\/\S+/)?.[0])
     return { run, page }
   }
-  /** What a browser does: posts the form of the page to GitHub, which redirects back. */
-  const consent = async (page: string) => {
-    const html = await (await fetch(page)).text()
-    const unescaped = (text = '') =>
-      text.replaceAll('&quot;', '"').replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
-    const action = unescaped(html.match(/action="([^"]*)"/)?.[1])
-    const manifest = unescaped(html.match(/name="manifest" value="([^"]*)"/)?.[1])
-    const answer = await fetch(action, { method: 'POST', body: new URLSearchParams({ manifest }), redirect: 'manual' })
-    return { action, back: answer.headers.get('location') ?? '' }
-  }
-
   test('is kept with its key, when GitHub sends the browser back with the right state', async () => {
     const { run, page } = await begin()
     const { back } = await consent(page)
@@ -300,7 +304,9 @@ describe('an App that GitHub creates', () => {
       githubApiUrl: github.url,
       jiraProjects: ['DROP'],
       provider: 'synthetic',
+      publicUrl: 'https://swarm.example.org',
     })
+    expect(stdout).toContain('GitHub sends its events to https://swarm.example.org/api/github/webhooks')
     expect([modeOf(key), modeOf(path()), readFileSync(key, 'utf8')]).toEqual(['600', '600', github.app.privateKey])
     expect(code).toBe(0)
     for (const secret of [WEBHOOK_SECRET, 'PRIVATE KEY']) expect(stdout + stderr).not.toContain(secret)

@@ -51,7 +51,8 @@ const judge = (name: Name, value: unknown) => {
   judged.add(name)
   return value
 }
-const nameOf = (words: readonly string[]) => words.slice(0, words[0] === 'bot' ? 2 : 1).join(' ') as Name
+const nameOf = (words: readonly string[]) =>
+  words.slice(0, words[1] === 'runner' ? 3 : words[0] === 'bot' ? 2 : 1).join(' ') as Name
 /** Runs a command with `--json`, and returns the one value that it printed. */
 const printed = async (words: readonly string[], { code = 0, as = nameOf(words), environment = {} } = {}) => {
   const ran = await cli.swarm([...words, '--json'], environment)
@@ -77,6 +78,8 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['start', 'DROP-1', '--dry-run'])).toMatchObject({ result: 'planned' })
   expect(await printed(['start', 'DROP-1'])).toMatchObject({ result: 'done' })
   expect(await printed(['start', 'DROP-1', '--detach'])).toMatchObject({ result: 'skipped' })
+  expect(await printed(['restart', 'DROP-1'])).toMatchObject({ result: 'done', summary: 'Restarted DROP-1' })
+  expect(await printed(['start', 'DROP-1', 'DROP-1'])).toMatchObject({ result: 'skipped' })
   for (const words of [['list'], ['status'], ['status', 'DROP-1'], ['checkpoints', 'DROP-1'], ['providers']])
     await printed(words)
   expect(await printed(['delete', 'DROP-1'])).toMatchObject({ result: 'done', rescued: expect.any(String) })
@@ -212,6 +215,13 @@ test('a bot that only shows what it would do', () => {
   const show = dryRunShow({ flags: { 'dry-run': true }, json: true, terminal: { ...process, stdout } })
   for (const value of shown) show?.(value as never)
   for (const name of ['bot', 'up'] as const) for (const line of output.trim().split('\n')) judge(name, JSON.parse(line))
+})
+
+test('bot runner', async () => {
+  await printed(['bot', 'runner', 'add', 'studio'])
+  expect(await printed(['bot', 'runner', 'list'])).toMatchObject([{ name: 'studio', token: 'own', host: null }])
+  await printed(['bot', 'runner', 'revoke', 'studio'])
+  await printed(['bot', 'runner', 'revoke', 'studio'], { code: 1, as: 'error' })
 })
 
 test('every schema has judged something', () => expect([...judged].sort()).toEqual([...names].sort()))

@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Terminal } from '../../src/cli/terminal/output.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
-import { duration, personVia, requesterName, shortIds } from '../../src/cli/terminal/text.ts'
+import { duration, personVia, requesterName, shortIds, statusCell } from '../../src/cli/terminal/text.ts'
 import { openCli } from '../support/cli.ts'
 import { CTRL_C, CTRL_D } from '../support/terminal.ts'
 
@@ -240,4 +240,9 @@ test.for<[string, Parameters<typeof requesterName>[0], string, string]>([
 ])('who asked: %s', ([, by, whole, short]) => {
   expect(requesterName(by)).toBe(whole)
   expect(personVia(by)).toBe(short)
+})
+
+test('a paused machine is shown with the reason', () => {
+  expect(statusCell('running', 'disk full')).toEqual(['paused (disk full)', 'yellow'])
+  expect(statusCell('running', null)).toEqual(['running', 'green'])
 })

@@ -16,13 +16,18 @@ afterEach(() => rmSync(home, { recursive: true, force: true }))
 const read = (environment: Record<string, string> = {}, flags = {}) =>
   readConfig(flags, { AGENT_SWARM_HOME: home, ...environment })
 const KEY = '-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----'
-const github = { APP_ID: '1', PRIVATE_KEY: KEY, WEBHOOK_SECRET: 'hush', GITHUB_REPOSITORIES: 'acme/shop' }
+const github = {
+  APP_ID: '1',
+  PRIVATE_KEY: KEY,
+  WEBHOOK_SECRET: 'hush-hush-hush-hush',
+  GITHUB_REPOSITORIES: 'acme/shop',
+}
 const jira = {
   JIRA_HOST: 'example.atlassian.net',
   JIRA_EMAIL: 'me@example.org',
   JIRA_API_TOKEN: 't',
   JIRA_PROJECTS: 'drop, WEB',
-  JIRA_WEBHOOK_SECRET: 'hush',
+  JIRA_WEBHOOK_SECRET: 'hush-hush-hush-hush',
 }
 
 test('without settings, the CLI works, and the bot reports everything that it lacks', async () => {
@@ -51,7 +56,7 @@ test('both sides complete: no problems; the private key may be one line with \\n
     via: 'app',
     appId: 1,
     privateKey: KEY,
-    webhookSecret: 'hush',
+    webhookSecret: 'hush-hush-hush-hush',
     repositories: ['acme/shop'],
     apiUrl: null,
   })
@@ -66,7 +71,11 @@ test.for([
     /WEBHOOK_SECRET is missing or empty/,
   ],
   ['an empty secret', { ...github, WEBHOOK_SECRET: '', JIRA_PROJECTS: 'DROP' }, /WEBHOOK_SECRET is missing or empty/],
-  ['only a webhook secret', { WEBHOOK_SECRET: 'hush', JIRA_PROJECTS: 'DROP' }, /APP_ID is missing[\s\S]*PRIVATE_KEY/],
+  [
+    'only a webhook secret',
+    { WEBHOOK_SECRET: 'hush-hush-hush-hush', JIRA_PROJECTS: 'DROP' },
+    /APP_ID is missing[\s\S]*PRIVATE_KEY/,
+  ],
   ['a private key that is not PEM', { ...github, PRIVATE_KEY: 'abc', JIRA_PROJECTS: 'DROP' }, /not a PEM private key/],
   ['an empty webhook secret of Jira', { ...jira, JIRA_WEBHOOK_SECRET: '' }, /JIRA_WEBHOOK_SECRET is empty/],
   [
@@ -78,9 +87,9 @@ test.for([
   [
     'a secret of Jira automation that is short',
     { ...jira, JIRA_AUTOMATION_SECRET: 'fifteen letters' },
-    /JIRA_AUTOMATION_SECRET has fewer than 16 characters/,
+    /JIRA_AUTOMATION_SECRET has 15 characters/,
   ],
-  ['an empty secret of Jira automation', { ...jira, JIRA_AUTOMATION_SECRET: '' }, /JIRA_AUTOMATION_SECRET has fewer/],
+  ['an empty secret of Jira automation', { ...jira, JIRA_AUTOMATION_SECRET: '' }, /JIRA_AUTOMATION_SECRET is empty/],
   ['Jira without projects', { ...jira, JIRA_PROJECTS: '' }, /JIRA_PROJECTS is missing/],
 ] as const)('%s keeps the bot from starting', async ([, environment, expected]) => {
   const config = await read(environment)
@@ -267,4 +276,35 @@ test('moves without a machine are explained, unless that is turned off', async (
   expect((await read({ ...github, ...jira })).explain).toBe(true)
   expect((await read({ ...github, ...jira, JIRA_EXPLAIN: 'off' })).explain).toBe(false)
   expect((await mistakes({ JIRA_EXPLAIN: 'perhaps' })).join()).toMatch(/JIRA_EXPLAIN/)
+})
+
+test.for([
+  ['WEBHOOK_SECRET', { ...github, WEBHOOK_SECRET: 'x'.repeat(15) }, 'GitHub: WEBHOOK_SECRET'],
+  ['JIRA_WEBHOOK_SECRET', { ...jira, JIRA_WEBHOOK_SECRET: 'x'.repeat(15) }, 'Jira: JIRA_WEBHOOK_SECRET'],
+  ['AGENT_SWARM_RUNNER_TOKEN', { ...jira, AGENT_SWARM_RUNNER_TOKEN: 'x'.repeat(15) }, 'AGENT_SWARM_RUNNER_TOKEN'],
+] as const)(
+  '%s with fewer than 16 characters stops the start, and says how to make one',
+  async ([name, given, start]) => {
+    const environment = { AGENT_SWARM_HOME: '/nowhere', JIRA_PROJECTS: 'DROP', ...given }
+    expect((await readConfig({}, environment)).botProblems).toEqual([
+      `${start} has 15 characters; it needs at least 16. Make one with: openssl rand -hex 32`,
+    ])
+    expect((await readConfig({}, { ...environment, [name]: 'x'.repeat(16) })).botProblems).toEqual([])
+  },
+)
+
+test.for([
+  [
+    'addresses and ranges',
+    '192.0.2.1, 198.51.100.0/24,2001:db8::/32',
+    ['192.0.2.1', '198.51.100.0/24', '2001:db8::/32'],
+  ],
+  ['a name', 'proxy.example.org', null],
+  ['a range that is too long', '192.0.2.0/33', null],
+  ['two ranges in one', '192.0.2.0/24/24', null],
+  ['an address with letters', '192.0.2.x', null],
+] as const)('AGENT_SWARM_PROXIES: %s', async ([, given, expected]) => {
+  const read = readConfig({}, { AGENT_SWARM_HOME: '/nowhere', AGENT_SWARM_PROXIES: given })
+  if (expected === null) await expect(read).rejects.toThrow(/AGENT_SWARM_PROXIES.* is not an IP address or a range/)
+  else expect((await read).proxies).toEqual(expected)
 })

@@ -78,7 +78,7 @@ describe('up', () => {
       GITHUB_API_URL: 'http://127.0.0.1:9',
       APP_ID: '7',
       PRIVATE_KEY: privateKey,
-      WEBHOOK_SECRET: 'x-secret',
+      WEBHOOK_SECRET: 'x-secret-of-16-characters',
       GITHUB_REPOSITORIES: 'acme/shop',
       NODE_ENV: 'production',
     })
@@ -174,7 +174,10 @@ describe('bot and runner apart', () => {
 
   test('a runner with a wrong token gets no work, and logs why', async () => {
     const bot = await start(['bot'])
-    const runner = await start(['runner'], { AGENT_SWARM_BOT_URL: bot.url, AGENT_SWARM_RUNNER_TOKEN: 'another-token' })
+    const runner = await start(['runner'], {
+      AGENT_SWARM_BOT_URL: bot.url,
+      AGENT_SWARM_RUNNER_TOKEN: 'another-token-of-a-runner',
+    })
     await until('the reason', () => runner.stderr().includes('AGENT_SWARM_RUNNER_TOKEN'))
     expect(await end(runner.child, 'SIGTERM')).toBe(0)
   })

@@ -203,11 +203,21 @@ test('each answer has the line of its command', () => {
   })
 })
 
-test('an answer repeats no Markdown and no mention', () => {
-  const decision = handlers.comment(event('/swarm checkpoint @everyone\n/swarm |x|'), facts(), rules)
+test('an answer repeats no Markdown', () => {
+  const decision = handlers.comment(event('/swarm checkpoint ../everyone!\n/swarm |x|'), facts(), rules)
   if (decision.verdict !== 'act') throw new Error('no answer')
   expect(decision.replies.map(({ text }) => text)).toEqual([
-    expect.stringMatching(/^`\?everyone` is not a valid checkpoint name/),
+    expect.stringMatching(/^`\.\.\/everyone\?` is not a valid checkpoint name/),
     'Unknown command `?x?`.',
   ])
+})
+
+test('who may not command gets no answer; a colleague gets a sign that it was read, and only for a command', () => {
+  const decided = (body: string, more: Partial<Facts['comment']>) =>
+    handlers.comment(event(body), facts({ permission: 'read', ...more }), rules)
+  expect(decided('/swarm stop', {})).not.toHaveProperty('isShown')
+  expect(decided('/swarm stop', { isColleague: true })).toMatchObject({ verdict: 'refused', isShown: true })
+  // The Markdown of strangers is not read: what they quote counts as refused.
+  expect(decided('```\n/swarm stop\n```', {})).toMatchObject({ verdict: 'refused' })
+  expect(decided('```\n/swarm stop\n```', { isColleague: true })).toMatchObject({ verdict: 'ignored' })
 })

@@ -60,7 +60,7 @@ test('work that git cannot read keeps the machine; --force deletes it, even afte
   })
   expect(await listed(SECOND)).toMatchObject({ status: 'stopped', ip: null })
   expect(await swarm('delete', SECOND)).toMatchObject({ code: 1 })
-  const { code, screen } = await interruptAt(['delete'], 'delete', '--force', SECOND)
+  const { code, screen } = await interruptAt(['delete'], 'delete', '--yes', '--force', SECOND)
   expect(screen).toContain('Interrupted: ')
   expect(screen).toContain(`Deleted the machine of ${SECOND}`)
   expect(code).toBe(0)

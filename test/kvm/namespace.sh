@@ -74,7 +74,8 @@ inside() { # the first process of the namespace
   mount -t sysfs sysfs /sys && mount --move "$STATE/cg" /sys/fs/cgroup
   ip link set lo up
   virtlogd -d -p /run/libvirt/virtlogd.pid
-  libvirtd -d -p /run/libvirt/libvirtd.pid
+  # libvirtd's messages may be in any language: test/kvm/states.test.ts.
+  LC_ALL=${AGENT_SWARM_NAMESPACE_LANG:-C} libvirtd -d -p /run/libvirt/libvirtd.pid
   for _ in $(seq 300); do virsh -q version >/dev/null 2>&1 && break; sleep 0.1; done
   virsh -q version >/dev/null 2>&1 || { echo "namespace.sh: libvirtd does not answer" >&2; exit 1; }
   mkdir -p "$STATE/bin"

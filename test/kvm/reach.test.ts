@@ -13,8 +13,19 @@ const TICKET = FIRST
 let person: string
 let folder: string
 /** The person's own configuration of ssh, none of which may apply to a machine. */
-const CONFIG =
-  'Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  User nobody\n  ProxyCommand false\n'
+const CONFIG = `Host *
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  User nobody
+  ProxyCommand false
+  RemoteCommand tmux new -A -s x
+  SessionType none
+  PermitLocalCommand yes
+  LocalCommand false
+  Tunnel yes
+  PubkeyAuthentication no
+  KnownHostsCommand /bin/false
+`
 
 const environment = () => ({ ...swarmEnvironment, HOME: person })
 const swarm = (...words: string[]) => swarmWith({ HOME: person }, ...words)

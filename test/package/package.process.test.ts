@@ -213,7 +213,7 @@ test('up is healthy, and ends at SIGTERM', async () => {
       JIRA_EMAIL: 'a@example.org',
       JIRA_API_TOKEN: 'x',
       JIRA_PROJECTS: 'DROP',
-      JIRA_WEBHOOK_SECRET: 'x-secret',
+      JIRA_WEBHOOK_SECRET: 'x-secret-of-16-characters',
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

@@ -82,7 +82,7 @@ test('a ticket stays on its provider until it is deleted', () => {
     ),
   )
   expect(() =>
-    registry.begin({ ticket: 'DROP-1', provider: 'aws', vmId: 'x', baseImage: 'y', by, operation: 1 }),
+    registry.begin({ ticket: 'DROP-1', provider: 'aws', vmId: 'as-x-00000001', baseImage: 'y', by, operation: 1 }),
   ).toThrow(/UNIQUE/)
 })
 
@@ -119,7 +119,7 @@ test('everything of a ticket gets its new key in one step, and a failure changes
   expect(registry.movedTo('DROP-1')).toBe('WEB-7')
   expect(registry.movedTo('WEB-7')).toBeNull()
 
-  registry.begin({ ticket: 'DROP-2', provider: 'kvm', vmId: 'x', baseImage: 'y', by, operation: 1 })
+  registry.begin({ ticket: 'DROP-2', provider: 'kvm', vmId: 'as-x-00000001', baseImage: 'y', by, operation: 1 })
   expect(() => registry.renameTicket('WEB-7', 'DROP-2')).toThrow(/UNIQUE/)
   expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-2', 'WEB-7'])
   expect(registry.checkpoints('WEB-7')).toHaveLength(1)
@@ -138,4 +138,19 @@ test('a machine without a ticket has its own row and operation, which no ticket 
   expect(withFile(db => db.prepare('select ticket, vm_id, kind, result from operation').all())).toEqual([
     { ticket: null, vm_id: machine.vmId, kind: 'build-base', result: 'interrupted' },
   ])
+})
+
+test.for([
+  ['a ticket', { ticket: '../DROP-1' }],
+  ['a machine', { vmId: 'as-drop-1-00000001\n' }],
+  ['a provider', { provider: 'kvm; reboot' }],
+  ['an image', { baseImage: '../image' }],
+] as const)('%s that is no name gets no row', ([, more]) => {
+  const { registry } = withEnvironment()
+  const good = { ticket: 'DROP-7', provider: 'kvm', vmId: 'as-drop-7-00000001', baseImage: 'base', by, operation: 1 }
+  expect(() => registry.begin({ ...good, ...more })).toThrow('is not the name of')
+  expect(() => registry.renameTicket('DROP-1', 'DROP-2\nHost *')).toThrow('is not the name of a ticket')
+  const checkpoint = { why: 'command', commit: null, createdAt: '', withMemory: false, sizeBytes: null } as const
+  expect(() => registry.addCheckpoint('DROP-1', { ...checkpoint, name: '../disk' })).toThrow('is not the name')
+  expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-1'])
 })

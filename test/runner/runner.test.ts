@@ -2,9 +2,10 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { pino } from 'pino'
 import { parse } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openLog } from '../../src/log.ts'
+import { type Log, openLog } from '../../src/log.ts'
 import { type Runner, startRunner } from '../../src/runner/runner.ts'
 import type { Action } from '../../src/schema/action.ts'
 import { acquireRequest, completeRequest, failRequest, heartbeatRequest } from '../../src/schema/runner-protocol.ts'
@@ -19,7 +20,9 @@ let runner: Runner | null
 let leases: unknown[]
 let received: Received[]
 /** The bot answers a request for this path with this status. */
-let problem: { path: string; status: number } | null
+let problem: { path: string; status: number; body?: unknown } | null
+/** The bot's answer to a heartbeat. */
+let waiting: unknown
 
 const of = (path: string) => received.filter(request => request.path === path).map(({ body }) => body)
 
@@ -29,6 +32,7 @@ beforeEach(async () => {
   leases = []
   received = []
   problem = null
+  waiting = null
   server = createServer(async (request, response) => {
     const path = request.url?.replace('/runner/v1/', '') ?? ''
     const body: unknown = JSON.parse(await text(request))
@@ -37,9 +41,9 @@ beforeEach(async () => {
       response.writeHead(status, { 'content-type': 'application/json' })
       response.end(value === undefined ? undefined : JSON.stringify(value))
     }
-    if (problem?.path === path) return answer(problem.status)
+    if (problem?.path === path) return answer(problem.status, problem.body)
     if (path === 'complete' || path === 'fail' || path === 'renew') return answer(200, { lease: 'ok' })
-    if (path === 'heartbeat') return answer(204)
+    if (path === 'heartbeat') return waiting === null ? answer(204) : answer(200, waiting)
     const lease = leases.shift()
     if (lease !== undefined) return answer(200, lease)
     // An idle bot keeps the request open.
@@ -54,10 +58,10 @@ afterEach(async () => {
   it.close()
 })
 
-const start = async () => {
+const start = async (log: Log = openLog('silent')) => {
   const { port } = server.address() as AddressInfo
   runner = await startRunner(it.context, {
-    ...{ botUrl: `http://127.0.0.1:${port}`, token: 'a-token-for-tests', version: '1.2.3', log: openLog('silent') },
+    ...{ botUrl: `http://127.0.0.1:${port}`, token: 'a-token-for-tests', version: '1.2.3', log },
   })
 }
 const leaseOf = (action: Action | Record<string, unknown>, id = 'jira:1:0') => ({
@@ -95,6 +99,16 @@ test('a heartbeat has the environments, what people did by the CLI, and the offe
 test.for<[string, Action | Record<string, unknown>]>([
   ['an unknown kind', { kind: 'format', ticket: 'DROP-1', by: { via: 'jira', who: null }, replyTo: null }],
   ['a ticket that is a path', queued(actions.create('../../etc'))],
+  ['a ticket with a line break', queued(actions.create('DROP-1\n  ProxyCommand touch /tmp/owned'))],
+  ['a ticket with a line break at its end', queued(actions.create('DROP-1\n'))],
+  ['a former key with a line break', { ...queued(actions.status('DROP-1')), kind: 'move', from: 'DROP-2\nHost *' }],
+  ['a checkpoint that is a path', queued(actions.checkpoint('DROP-1', '../../..'))],
+  ['a restore of a path', { ...queued(actions.status('DROP-1')), kind: 'restore', name: '../disk' }],
+  ['a delete of a path', { ...queued(actions.status('DROP-1')), kind: 'delete-checkpoint', name: '..' }],
+  ['a kind of every object', { ...queued(actions.status('DROP-1')), kind: 'constructor' }],
+  ['a kind that is an object', { ...queued(actions.status('DROP-1')), kind: { toString: 'x' } }],
+  ['a commit that is an option', { ...queued(actions.checkpoint('DROP-1', 'a')), commit: '--upload-pack=x' }],
+  ['cpus that are text', { ...queued(actions.create('DROP-1')), machine: { cpus: '8; reboot' } }],
   ['a checkpoint that is an option', queued(actions.checkpoint('DROP-1', '--force'))],
   ['an image that is a path', { ...queued(actions.create('DROP-1')), machine: { baseImage: '../image' } }],
   ['no action', {}],
@@ -171,4 +185,56 @@ test('it takes no more work once its heartbeat is refused', async () => {
   await it.do(actions.stop('DROP-2'))
   await until('another one', () => of('heartbeat').length > later)
   expect(of('acquire').length).toBeLessThanOrEqual(acquired)
+})
+
+test('an answer that is larger than 1 MiB is not read to its end, and nothing of it runs', async () => {
+  leases = [
+    { ...leaseOf(queued(actions.create('DROP-1'))), filler: 'x'.repeat(2 * 1024 * 1024) },
+    leaseOf(queued(actions.status('DROP-2')), 'next'),
+  ]
+  await start()
+  await until('the next action', () => of('complete').length > 0)
+  expect(it.context.registry.operations('DROP-1', 10)).toEqual([])
+})
+
+test.for([
+  ['a ticket with a line break', { ticket: 'DROP-1\nx' }],
+  ['a time that is an object', { since: {} }],
+  ['more than a hundred', {}],
+] as const)('a list of waiting actions with %s is refused', async ([what, more]) => {
+  const row = {
+    ticket: 'DROP-1',
+    kind: 'stop',
+    by: { via: 'jira', who: 'dev' },
+    since: '2026-11-24',
+    why: 'x',
+    ...more,
+  }
+  waiting = { waiting: Array.from({ length: what.startsWith('more') ? 101 : 1 }, () => row) }
+  const lines: string[] = []
+  await start(pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }) as never)
+  await until('the refusal', () => lines.some(line => line.includes("heartbeat: reading the bot's response")))
+  expect(it.context.registry.queued()).toBeNull()
+  expect(of('acquire')).toEqual([])
+})
+
+test.for([
+  [
+    'a token of another runner',
+    403,
+    { error: 'this token belongs to another runner', remedy: 'agent-swarm bot runner add NAME --as x' },
+    /HTTP 403: this token belongs to another runner/,
+    'agent-swarm bot runner add NAME --as x',
+  ],
+  ['an unknown token', 401, { error: 'x' }, /HTTP 401: AGENT_SWARM_RUNNER_TOKEN/, /agent-swarm bot runner add NAME/],
+  ['text with control characters', 400, { error: 'a\u001b[2Jb\nc', remedy: 'x\ry' }, /HTTP 400: a \[2Jb c$/, 'x y'],
+] as const)('%s: the log says what to do', async ([, status, body, message, remedy]) => {
+  const lines: { msg: string; remedy?: string }[] = []
+  const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  problem = { path: 'heartbeat', status, body }
+  await start(log as never)
+  const line = await until('the line', () => lines.find(({ msg }) => msg.startsWith('no work')))
+  expect(line.msg).toMatch(message)
+  expect(line.remedy).toMatch(remedy)
+  expect(of('acquire')).toEqual([])
 })

@@ -7,6 +7,7 @@ import { outcomesContract } from './contract/outcomes.ts'
 import { queueContract } from './contract/queue.ts'
 import { renameContract } from './contract/rename.ts'
 import { requestsContract } from './contract/requests.ts'
+import { runnerTokensContract } from './contract/runner-tokens.ts'
 import { runnersContract } from './contract/runners.ts'
 import { settleContract } from './contract/settle.ts'
 import { type Open, openStage } from './contract/stage.ts'
@@ -23,6 +24,7 @@ export const storeContract = (backend: string, open: Open) => {
       requestsContract,
       knowledgeContract,
       runnersContract,
+      runnerTokensContract,
       renameContract,
     ])
       part(open)

@@ -9,7 +9,7 @@ const ajv = new Ajv2020({ allowUnionTypes: true })
 
 /** Answers `valid`, or what is wrong with the value. */
 export const outputValidator = (name: keyof typeof outputs): ((value: unknown) => string) => {
-  const file = join(folder, `${name.replace(' ', '-')}.schema.json`)
+  const file = join(folder, `${name.replaceAll(' ', '-')}.schema.json`)
   const validate = ajv.compile(JSON.parse(readFileSync(file, 'utf8')))
   return value =>
     validate(value) ? 'valid' : `${name} prints ${JSON.stringify(value, null, 2)}\n${ajv.errorsText(validate.errors)}`

@@ -5,6 +5,7 @@ import { boundedWait } from '../../backoff.ts'
 import { openJumpWatch } from '../../clock.ts'
 import { type FailureError, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { sameOriginFetch } from '../../same-origin.ts'
 import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
 import type { RemoteFailure } from '../remote-failure.ts'
@@ -84,7 +85,7 @@ export const openPace = (): (() => string) => {
 /** `fetch` with a deadline, which notes what GitHub reports about its limits. */
 export const watchedFetch = (show: Show | null) => {
   let rate: RateLeft | null = null
-  const send = show === null ? fetch : showingFetch(show, fetch)
+  const send = show === null ? sameOriginFetch : showingFetch(show, sameOriginFetch)
   return {
     rate: () => rate,
     fetch: async (url: string | URL, init: RequestInit = {}): Promise<Response> => {

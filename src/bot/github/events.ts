@@ -69,6 +69,7 @@ const commentPayload = v.object({
     body,
     user: v.nullable(person),
     performed_via_github_app: v.optional(v.unknown()),
+    author_association: v.fallback(v.nullable(shortText(100)), null),
     created_at: time,
   }),
 })
@@ -102,6 +103,7 @@ const pullRequestEvent = ({
   }
 }
 
+const MEMBERS: readonly (string | null)[] = ['OWNER', 'MEMBER', 'COLLABORATOR']
 const whyUnfit = ({ action, issue, comment }: v.InferOutput<typeof commentPayload>): string | null => {
   if (action === 'edited') return UNFIT_EDITED
   if ((issue.pull_request ?? null) === null) return 'commands in comments on issues are ignored'
@@ -121,6 +123,7 @@ const commentEvent = (payload: v.InferOutput<typeof commentPayload>): Parsed<Git
     authorIsBot: comment.user?.type === 'Bot' || (comment.performed_via_github_app ?? null) !== null,
     unfit: whyUnfit(payload),
     at: comment.created_at,
+    ...(MEMBERS.includes(comment.author_association) ? { authorIsMember: true } : {}),
   }
 }
 

@@ -15,6 +15,7 @@ export type ListedComment = {
   body?: string | null
   user: { login: string; type: string } | null
   performed_via_github_app?: unknown
+  author_association?: string
   html_url: string
   issue_url: string
   created_at: string
@@ -40,7 +41,7 @@ export const pushDelivery = (repo: string, ref: string, commit: string): PolledD
 const EDITED_AFTER_MS = 1_000
 /** Null for a comment that can hold no command of a person: one on an issue, or our own. */
 export const commentDelivery = (repo: string, comment: ListedComment): PolledDelivery | null => {
-  const { id, body, user, performed_via_github_app, created_at, updated_at } = comment
+  const { id, body, user, performed_via_github_app, author_association, created_at, updated_at } = comment
   const number = Number(comment.issue_url.match(/\/issues\/(\d+)$/)?.[1] ?? Number.NaN)
   const isOnPullRequest = /\/pull\/\d+#/.test(comment.html_url)
   if (!isOnPullRequest || !Number.isInteger(number) || isMarked(body ?? '')) return null
@@ -51,7 +52,7 @@ export const commentDelivery = (repo: string, comment: ListedComment): PolledDel
     action: isEdited ? 'edited' : 'created',
     repository: { full_name: repo },
     issue: { number, pull_request: {} },
-    comment: { id, body, user: author, performed_via_github_app, created_at },
+    comment: { id, body, user: author, performed_via_github_app, author_association, created_at },
     sender: null,
   })
 }

@@ -11,6 +11,7 @@ import { isTicket, type Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { Delivery } from '../../store/port.ts'
 import { type BodyBudget, jsonObject, readBody } from './body.ts'
+import { prove } from './connections.ts'
 import type { Metrics } from './metrics.ts'
 import { openRefusalLog } from './refusal-log.ts'
 import { type Handle, refuse, respond } from './respond.ts'
@@ -67,6 +68,7 @@ export const openAutomation = (
       warnRefused(request, { source: 'jira automation' })
       return refuse(request, response, 401, `${SECRET_HEADER} is missing or wrong`)
     }
+    prove(request)
     if (Number(request.headers['content-length'] ?? 0) > LIMIT) metrics.delivery('jira', 'too_large')
     const body = await readBody(request, response, LIMIT, budget)
     if (body === null) return

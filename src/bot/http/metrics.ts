@@ -30,6 +30,12 @@ const counters = (registers: Registry[]) => ({
     labelNames: ['source', 'event', 'verdict'] as const,
     registers,
   }),
+  connections: new Counter({
+    name: 'agent_swarm_connections_refused_total',
+    help: 'Connections that were refused, by the limit: of one address, or of all.',
+    labelNames: ['limit'] as const,
+    registers,
+  }),
   actions: new Counter({
     name: 'agent_swarm_actions_total',
     help: 'Actions that ended, by kind and outcome.',
@@ -94,13 +100,14 @@ const rateGauges = (registers: Registry[]) => {
 type MetricsContext = { store: Store; rate: GitHub['rate']; clock: Clock }
 export const openMetrics = ({ store, rate, clock }: MetricsContext) => {
   const registry = new Registry()
-  const { deliveries, events, actions, seconds } = counters([registry])
+  const { deliveries, events, connections, actions, seconds } = counters([registry])
   const setStore = storeGauges([registry])
   const setRate = rateGauges([registry])
   return {
     delivery: (source: Delivery['source'], result: Acceptance) => deliveries.inc({ source, result }),
     decided: (source: Delivery['source'], event: string, verdict: Verdict) =>
       events.inc({ source, event: EVENTS.has(event) ? event : 'other', verdict }),
+    connectionRefused: (limit: 'address' | 'total') => connections.inc({ limit }),
     action: (kind: ActionKind, outcome: Outcome['result'], milliseconds: number) => {
       actions.inc({ kind, outcome })
       seconds.observe({ kind, outcome }, milliseconds / 1000)

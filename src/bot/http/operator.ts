@@ -13,11 +13,11 @@ import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
-import type { DeliveryRow, ReplayResult, Request, Store } from '../../store/port.ts'
+import type { DeliveryRow, ListedRunner, ReplayResult, Request, Store } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
 import { jsonObject, readBody } from './body.ts'
 import { refuse, respond } from './respond.ts'
-import { isBearer } from './signature.ts'
+import { isBearer, newRunnerToken, tokenHash } from './signature.ts'
 
 const BODY_LIMIT = 16 * 1024
 const DEADLINE_MS = 10_000
@@ -39,13 +39,27 @@ type AuditLine = {
 
 const limit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))
 const word = v.pipe(v.string(), v.maxLength(1_000))
+/** The name of a runner, as its operator knows it. */
+export const runnerName = v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{0,62}$/))
 const questions = v.variant('ask', [
   v.object({ ask: v.literal('deliveries'), words: v.pipe(v.array(word), v.maxLength(10)), limit }),
   v.object({ ask: v.literal('audit'), ticket: v.nullable(word), limit }),
   v.object({ ask: v.literal('replay'), id: word }),
+  v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
+  v.object({ ask: v.literal('list-runners') }),
+  v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
 ])
 type Question = v.InferOutput<typeof questions>
-type Answers = { deliveries: DeliveryRow[]; audit: AuditLine[]; replay: ReplayResult }
+type Problem = Extract<Awaited<ReturnType<Store['runnerTokens']['add']>>, { problem: string }>
+type Answers = {
+  deliveries: DeliveryRow[]
+  audit: AuditLine[]
+  replay: ReplayResult
+  'add-runner': { runnerId: string; token: string } | Problem
+  'list-runners': ListedRunner[]
+  /** The runner's id; null when no runner has this name. */
+  'revoke-runner': { runnerId: string | null }
+}
 
 const auditLine = ({ at, by, place, ticket, what, verdict, reason }: Request): AuditLine => ({
   ...{ at, place, ticket, what },
@@ -63,6 +77,13 @@ const answers: {
   },
   audit: async (store, { ticket, limit }) => (await store.requests.audit(ticket, limit)).map(auditLine),
   replay: (store, { id }) => store.inbox.replay(id),
+  'add-runner': async (store, { name, as }) => {
+    const token = newRunnerToken()
+    const added = await store.runnerTokens.add({ name, as, hash: tokenHash(token) })
+    return 'problem' in added ? added : { ...added, token }
+  },
+  'list-runners': store => store.runnerTokens.list(),
+  'revoke-runner': async (store, { name }) => ({ runnerId: await store.runnerTokens.revoke(name) }),
 }
 /** Answers from the store, whether a bot runs or not. */
 export const answerFrom = <Q extends Question>(store: Store, question: Q): Promise<Answers[Q['ask']]> =>
@@ -75,11 +96,31 @@ type OperatorOptions = {
   store: Store
   /** A delivery is due again. */
   onReplay: () => void
+  /** The token of this runner was revoked. */
+  onRevoke: (runnerId: string) => void
   log: Log
 }
 
+/** Answers, and tells the rest of the bot what changed. */
+const carryOut = async ({ store, onReplay, onRevoke, log }: OperatorOptions, question: Question): Promise<unknown> => {
+  if (question.ask === 'replay') {
+    const result = await answerFrom(store, question)
+    log.info({ correlation: question.id, result }, 'an operator asked for a replay')
+    if (result === 'again') onReplay()
+    return result
+  }
+  if (question.ask === 'revoke-runner') {
+    const result = await answerFrom(store, question)
+    log.info({ name: question.name, runner: result.runnerId }, "an operator revoked a runner's token")
+    if (result.runnerId !== null) onRevoke(result.runnerId)
+    return result
+  }
+  if (question.ask === 'add-runner') log.info({ name: question.name, as: question.as }, 'an operator added a runner')
+  return answerFrom(store, question)
+}
+
 const handle = async (
-  { store, onReplay, log }: OperatorOptions,
+  options: OperatorOptions,
   token: string,
   request: IncomingMessage,
   response: ServerResponse,
@@ -90,12 +131,7 @@ const handle = async (
   if (body === null) return
   const question = v.safeParse(questions, jsonObject(body.toString('utf8')))
   if (!question.success) return respond(response)(400, { error: question.issues[0].message })
-  const answer = await answerFrom(store, question.output)
-  if (question.output.ask === 'replay') {
-    log.info({ correlation: question.output.id, result: answer }, 'an operator asked for a replay')
-    if (answer === 'again') onReplay()
-  }
-  respond(response)(200, answer)
+  respond(response)(200, await carryOut(options, question.output))
 }
 
 const fileIn = (home: string) => join(home, 'operator.json')
@@ -149,6 +185,7 @@ export const findBot = async (home: string): Promise<AskBot | null> => {
   const post = (question: unknown) =>
     fetch(url, {
       method: 'POST',
+      redirect: 'error',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify(question),
       signal: AbortSignal.timeout(DEADLINE_MS),

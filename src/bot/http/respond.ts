@@ -21,9 +21,15 @@ export const respond =
   }
 
 /** Ends the connection after the answer: the rest of the request is not read. */
-export const refuse = (request: IncomingMessage, response: ServerResponse, status: number, error: string): void => {
+export const refuse = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  error: string,
+  remedy?: string,
+): void => {
   if (response.headersSent || response.destroyed) return
   response.setHeader('connection', 'close')
   response.once('finish', () => request.destroy())
-  respond(response)(status, { error })
+  respond(response)(status, { error, ...(remedy === undefined ? {} : { remedy }) })
 }

@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import FindMyWay from 'find-my-way'
 import { fail, failureOf } from '../../errors.ts'
+import { type ConnectionLimits, limitConnections } from './connections.ts'
 import { type Handle, respond } from './respond.ts'
 import { openWebhooks, type WebhookOptions } from './webhooks.ts'
 
@@ -14,14 +15,15 @@ const REQUEST_MS = 30_000
 /** After this, connections that are still open are cut. Milliseconds. */
 const CLOSE_MS = 500
 
-export type ServerOptions = WebhookOptions & {
-  host: string
-  port: number
-  /** Routes of the runner API, by path. */
-  runnerRoutes: Readonly<Record<string, Handle>>
-  /** Deadline for a request's headers. Milliseconds. */
-  headersMs?: number
-}
+export type ServerOptions = WebhookOptions &
+  Pick<ConnectionLimits, 'isExempt' | 'idleMs'> & {
+    host: string
+    port: number
+    /** Routes of the runner API, by path. */
+    runnerRoutes: Readonly<Record<string, Handle>>
+    /** Deadline for a request's headers. Milliseconds. */
+    headersMs?: number
+  }
 export type Server = {
   url: string
   port: number
@@ -76,7 +78,7 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: 16 * 1024,
   })
-  server.maxConnections = 2_000
+  limitConnections(server, options)
   server.on('request', async (request, response) => {
     try {
       await router.lookup(request, response)

@@ -1,5 +1,5 @@
 /** Proofs that a request comes from who it should, compared in constant time. */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
 const SIGNATURE = /^sha256=([0-9a-f]{64})$/
 
@@ -16,8 +16,17 @@ export const isToken = (expected: string, given: string): boolean => {
   return expected !== '' && timingSafeEqual(digest(expected), digest(given))
 }
 
+/** The bearer token of an `Authorization` header; null when it carries none. */
+export const bearerOf = (header: string | undefined): string | null =>
+  header?.match(/^Bearer (\S{1,512})$/)?.[1] ?? null
+
 /** Whether an `Authorization` header carries this bearer token. */
 export const isBearer = (expected: string, header: string | undefined): boolean => {
-  const given = header?.match(/^Bearer (\S{1,512})$/)?.[1]
-  return given !== undefined && isToken(expected, given)
+  const given = bearerOf(header)
+  return given !== null && isToken(expected, given)
 }
+
+/** A new token of a runner. */
+export const newRunnerToken = (): string => `swarm_${randomBytes(32).toString('base64url')}`
+/** How a token is stored, and looked up: the time of a look-up by this reveals nothing about a token. SHA-256, in hex. */
+export const tokenHash = (token: string): string => createHash('sha256').update(token).digest('hex')

@@ -6,6 +6,7 @@ import type { Log } from '../../log.ts'
 import type { Delivery, Store } from '../../store/port.ts'
 import { openAutomation } from './automation.ts'
 import { type BodyBudget, jsonObject, readBody } from './body.ts'
+import { prove } from './connections.ts'
 import type { Metrics } from './metrics.ts'
 import { openRefusalLog } from './refusal-log.ts'
 import { type Handle, refuse, respond } from './respond.ts'
@@ -143,6 +144,7 @@ const receive = async (
     warnUnsigned(request, { source })
     return respond(response)(401, { error: 'the signature is wrong' })
   }
+  prove(request)
   const text = body.toString('utf8')
   const payload = jsonObject(text)
   const delivery = payload === null ? { error: 'the body is not a JSON object' } : read(request, payload, body)

@@ -3,7 +3,7 @@
  * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
 import { ticketOfBranch } from '../../../handlers/branches.ts'
-import { commandLines, MAX_COMMANDS } from '../../../handlers/command-lines.ts'
+import { commandLines, MAX_COMMANDS, possibleCommands } from '../../../handlers/command-lines.ts'
 import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/handler.ts'
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
@@ -11,7 +11,7 @@ import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
-import { permissionOf, teamsOf } from '../github/people.ts'
+import { accessOf, teamsOf } from '../github/people.ts'
 import { isBehind, nameOf, openPullRequests, readPullRequest } from '../github/pull-request.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { presentTicket, ticketOf } from '../present-ticket.ts'
@@ -141,13 +141,19 @@ export const commentFacts = async (
 ): Promise<Facts['comment']> => {
   const { store, clock } = context
   const { pullRequest, author } = event
-  const lines = commandLines(event.body).slice(0, MAX_COMMANDS)
   const stranger = { permission: 'none', teams: [], now: null, allowed: null, since: NOTHING_SINCE } as const
-  // Most comments hold no command: they cost no request.
-  if (event.unfit !== null || event.authorIsBot || lines.length === 0) return stranger
-  const permission = await permissionOf(octokit, pullRequest.repo, author, clock())
-  if (permission !== 'admin' && permission !== 'write') return { ...stranger, permission }
-  const names = lines.flatMap(({ words }) => {
+  // Most comments hold no command: they cost no request. Who may not command costs no reading of Markdown either.
+  if (event.unfit !== null || event.authorIsBot || possibleCommands(event.body).length === 0) return stranger
+  const { permission, isColleague } = await accessOf(store, octokit, pullRequest.repo, author, clock())
+  if (permission !== 'admin' && permission !== 'write')
+    return {
+      ...stranger,
+      permission,
+      isColleague: isColleague || (permission === 'read' && event.authorIsMember === true),
+    }
+  const lines = commandLines(event.body)
+  if (lines.length === 0) return { ...stranger, permission, lines }
+  const names = lines.slice(0, MAX_COMMANDS).flatMap(({ words }) => {
     const command = readCommand(words, 'github')
     return 'name' in command ? [command.name] : []
   })
@@ -156,6 +162,7 @@ export const commentFacts = async (
   const ticket = await linkPullRequest(context, pullRequest, now, rules)
   return {
     permission,
+    lines,
     teams: await teamsOf(octokit, teamsInRules(names, rules), author, clock()),
     now,
     allowed: await store.pullRequests.allowedCommit(pullRequest),

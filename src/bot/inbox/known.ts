@@ -42,7 +42,8 @@ export const expectedEnvironment = async (context: FactsContext, ticket: Ticket)
     if (state !== 'pending' && state !== 'active') continue
     if (action.kind === 'delete') expected = null
     else if (action.kind === 'stop') expected = expected && { ...expected, status: 'stopped' }
-    else if (action.kind === 'start') expected = expected && { ...expected, status: 'running' }
+    else if (action.kind === 'start' || action.kind === 'restart')
+      expected = expected && { ...expected, status: 'running' }
     else if (action.kind === 'create') expected ??= plannedEnvironment(ticket, new Date(context.clock()).toISOString())
   }
   return expected

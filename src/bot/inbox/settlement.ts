@@ -207,8 +207,13 @@ export const settlementOf = async (
   if (decision.verdict === 'ignored')
     return settlement('ignored', decision.reason, { messages: noMachineMessages(decision, occasion) })
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)
-  if (decision.verdict === 'refused')
-    return settlement('refused', decision.reason, { requests: refusedRequests(occasion, decision.refusals) })
+  if (decision.verdict === 'refused') {
+    const { comment } = occasion
+    return settlement('refused', decision.reason, {
+      requests: refusedRequests(occasion, decision.refusals),
+      messages: decision.isShown === true && comment !== null ? reactionMessages(comment.ref, 'confused') : [],
+    })
+  }
   const { ticket, event, minutes, reason } = decision
   return settlement('actions', reason, {
     messages: [statusMessage(ticket)],

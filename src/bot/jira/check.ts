@@ -19,8 +19,8 @@ const DEADLINE_MS = 10_000
 const MAX_TENANT_INFO = 10_000
 const UNREACHABLE = 'Check JIRA_HOST and the network.'
 
-type JiraConfig = Pick<Config, 'jira' | 'projects'>
-type Context = { settings: JiraSettings; projects: readonly string[]; jira: Jira }
+type JiraConfig = Pick<Config, 'jira' | 'projects' | 'publicUrl'>
+type Context = Pick<JiraConfig, 'projects' | 'publicUrl'> & { settings: JiraSettings; jira: Jira }
 
 /** The gateway's address of a site; null when the site does not lead to one. No token is sent. */
 const findGateway = async (site: string): Promise<string | null> => {
@@ -131,20 +131,20 @@ const checkProjects = async ({ jira, projects }: Context) => {
 }
 
 /** Jira shows its webhooks to nobody but its administrators, so this can only say what is needed. */
-const checkWebhook = ({ settings: { webhookSecret } }: Context) => [
+const checkWebhook = ({ settings: { webhookSecret }, publicUrl }: Context) => [
   webhookSecret === null ? null : checkSecret(webhookSecret),
   warning(
     'Jira needs a webhook: Settings, System, WebHooks',
-    'URL: https://<your address>/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.',
+    `URL: ${(publicUrl ?? 'https://<your address>').replace(/\/$/, '')}/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.`,
   ),
 ]
 
 const withJira =
   (doing: string, run: (context: Context) => ReturnType<Parameters<typeof runChecks<Context>>[1][number][1]>) =>
-  async ({ jira: settings, projects }: JiraConfig): Promise<Finding[]> =>
+  async ({ jira: settings, projects, publicUrl }: JiraConfig): Promise<Finding[]> =>
     settings === null
       ? []
-      : runChecks({ settings, projects, jira: openJira(settings) }, [[doing, run]], (error, doing) =>
+      : runChecks({ settings, projects, publicUrl, jira: openJira(settings) }, [[doing, run]], (error, doing) =>
           failed(failureOf(error, doing)),
         )
 export const checkJiraAccount = withJira('checking the Jira account', checkAccount)

@@ -2,6 +2,7 @@
 import { boundedWait } from '../../backoff.ts'
 import type { JiraSettings } from '../../config/config.ts'
 import { type FailureError, fail } from '../../errors.ts'
+import { guardGlobalFetch } from '../../same-origin.ts'
 import type { Show } from '../dry-run.ts'
 import { isRemoteFailure, type RemoteFailure } from '../remote-failure.ts'
 import { GATEWAY_FORM, isGateway, MAKE_WITH_SCOPES, tenantInfoOf } from './gateway.ts'
@@ -69,6 +70,8 @@ const failureOfClient = (jira: JiraModule, error: unknown, doing: string, url: s
 /** Loaded with the first request: it takes up to a second, and the bot must listen long before. */
 const loadClient = async ({ url, email, apiToken }: JiraSettings) => {
   const jira = await import('jira.js/core')
+  // Its client calls the global `fetch`, and takes no other.
+  guardGlobalFetch()
   try {
     return { jira, client: jira.createClient({ host: url, auth: { type: 'basic', email, apiToken } }) }
   } catch (error) {

@@ -17,13 +17,17 @@ import type { ActionRow } from '../../store/port.ts'
 import { jsonObject, readBody } from '../http/body.ts'
 import { openRefusalLog } from '../http/refusal-log.ts'
 import { type Handle, refuse, respond } from '../http/respond.ts'
-import { isBearer } from '../http/signature.ts'
 import { type DispatchContext, type Dispatcher, openDispatcher } from './dispatch.ts'
+import { type IdentityOptions, openIdentity } from './identity.ts'
 import { openLeaseWatch } from './leases.ts'
 import { completeAction, failAction } from './outcomes.ts'
 import { openPresence, waitingFor } from './presence.ts'
 
 const BODY_LIMIT = 5 * 1024 * 1024
+/** A heartbeat of 10,000 environments with fifteen checkpoints each. */
+const HEARTBEAT_LIMIT = 32 * 1024 * 1024
+/** Bytes for all bodies that are arriving and are not small. */
+const BUDGET = 128 * 1024 * 1024
 
 export const LOOK_MS = 500
 
@@ -34,16 +38,22 @@ export type RunnerApi = {
   dispatch(): void
   /** Looks after leases and runners. The schedule calls it every LOOK_MS. */
   look(): Promise<void>
+  /** A runner's token was revoked: its open requests end at once. */
+  revoke(runnerId: string): void
   /** Lets waiting runners go. */
   close(): void
 }
-export type RunnerApiOptions = DispatchContext & {
-  /** The runners' bearer token. */
-  token: string
-  /** No work is given, and none is taken back: a runner that is at work waits for a real bot. */
-  dryRun?: boolean
+export type RunnerApiOptions = DispatchContext &
+  IdentityOptions & {
+    /** No work is given, and none is taken back: a runner that is at work waits for a real bot. */
+    dryRun?: boolean
+  }
+type Context = RunnerApiOptions & {
+  dispatcher: Dispatcher
+  presence: ReturnType<typeof openPresence>
+  /** Runners whose heartbeat is being written; the signal aborts when the token is revoked. */
+  beating: Map<string, AbortController>
 }
-type Context = RunnerApiOptions & { dispatcher: Dispatcher; presence: ReturnType<typeof openPresence> }
 
 // ── The end of a lease ──
 
@@ -52,14 +62,21 @@ const isAbout = async ({ store }: Context, row: ActionRow, ticket: Ticket): Prom
   row.action.ticket === ticket ||
   (await store.tickets.current(row.action.ticket)) === (await store.tickets.current(ticket))
 
-/** Answers with what `end` gives. An unknown action is `lost`. */
+/** The action that this runner holds a lease of, or held; null when it is another runner's, or nobody's. */
+const heldBy = async ({ store }: Context, runnerId: string, id: string): Promise<ActionRow | null> => {
+  const row = await store.queue.get(id)
+  return row?.runnerId === runnerId ? row : null
+}
+
+/** Answers with what `end` gives. The action of another runner is `lost`, and so is an unknown one. */
 const endLease = async (
   context: Context,
+  runnerId: string,
   { id, environment }: { id: string; environment: Environment | null },
   response: ServerResponse,
   end: (row: ActionRow) => Promise<LeaseResponse['lease']>,
 ): Promise<void> => {
-  const row = await context.store.queue.get(id)
+  const row = await heldBy(context, runnerId, id)
   if (row !== null && environment !== null && !(await isAbout(context, row, environment.ticket)))
     return respond(response)(400, {
       error: `an action on ${row.action.ticket} cannot have an outcome for ${environment.ticket}`,
@@ -70,22 +87,46 @@ const endLease = async (
 }
 
 const heartbeat = async (context: Context, body: HeartbeatRequest, response: ServerResponse): Promise<void> => {
-  const { store, presence, dispatcher, clock, onMessages } = context
-  presence.record(body, clock())
-  const { changed, heldElsewhere } = await store.runners.heartbeat(body)
-  presence.conflicts(body, heldElsewhere)
-  if (changed.length > 0) onMessages()
-  dispatcher.update(body.runnerId, body.offer)
-  const waiting = await waitingFor(store, body, clock())
-  if (waiting.length === 0) respond(response)(204)
-  else respond(response)(200, { waiting } satisfies HeartbeatResponse)
+  const { store, presence, dispatcher, clock, onMessages, beating } = context
+  const { runnerId } = body
+  if (beating.has(runnerId))
+    return respond(response)(429, { error: 'the previous heartbeat of this runner is still being written' })
+  const controller = new AbortController()
+  beating.set(runnerId, controller)
+  try {
+    presence.record(body, clock())
+    const { changed, heldElsewhere, tooMany } = await store.runners.heartbeat(body, () => controller.signal.aborted)
+    presence.conflicts(body, heldElsewhere)
+    presence.tooMany(body, tooMany)
+    if (changed.length > 0) onMessages()
+    if (controller.signal.aborted) return respond(response)(401, { error: 'the token was revoked' })
+    dispatcher.update(runnerId, body.offer)
+    const waiting = await waitingFor(store, body, clock())
+    if (waiting.length === 0) respond(response)(204)
+    else respond(response)(200, { waiting } satisfies HeartbeatResponse)
+  } finally {
+    beating.delete(runnerId)
+  }
 }
 
 // ── Routes ──
 
+/** The installation that a body names. */
+const instanceIn = (body: unknown): string | null =>
+  typeof body === 'object' && body !== null && 'runnerId' in body && typeof body.runnerId === 'string'
+    ? body.runnerId
+    : null
+
+type Run<Schema extends v.GenericSchema> = (
+  body: v.InferOutput<Schema>,
+  runnerId: string,
+  response: ServerResponse,
+) => void | Promise<void>
+
 const routesOf = (context: Context): Record<string, Handle> => {
-  const { token, dryRun = false, store, dispatcher, log } = context
-  const warnRefused = openRefusalLog(log, 'requests with a wrong runner token were refused')
+  const { dryRun = false, store, dispatcher, log } = context
+  const { admit, identify } = openIdentity(context)
+  const budget = { left: BUDGET }
   const warnUnknown = openRefusalLog(
     log,
     'requests of a runner were not understood; nothing of them was taken. Install the same version of agent-swarm on its host',
@@ -93,41 +134,49 @@ const routesOf = (context: Context): Record<string, Handle> => {
   const route =
     <Schema extends v.GenericSchema>(
       schema: Schema,
-      run: (body: v.InferOutput<Schema>, response: ServerResponse) => void | Promise<void>,
-      inDryRun = false,
+      run: Run<Schema>,
+      { inDryRun = false, limit = BODY_LIMIT } = {},
     ): Handle =>
     async (request, response) => {
-      if (!isBearer(token, request.headers.authorization)) {
-        warnRefused(request)
-        return refuse(request, response, 401, "the runner token differs from the bot's")
-      }
+      if (!(await admit(request, response))) return
       if (dryRun && !inDryRun)
         return refuse(request, response, 503, 'this bot runs with --dry-run: it gives no work and takes none back')
-      const body = await readBody(request, response, BODY_LIMIT)
+      const body = await readBody(request, response, limit, budget)
       if (body === null) return
-      const parsed = v.safeParse(schema, jsonObject(body.toString('utf8')))
-      if (parsed.success) return run(parsed.output, response)
-      const [issue] = parsed.issues
-      warnUnknown(request, { path: request.url, member: v.getDotPath(issue) ?? 'body' })
-      respond(response)(400, { error: `${v.getDotPath(issue) ?? 'body'}: ${issue.message}` })
+      const parsed = v.safeParse(schema, jsonObject(body.toString('utf8')), { abortEarly: true })
+      if (!parsed.success) {
+        const [issue] = parsed.issues
+        warnUnknown(request, { path: request.url, member: v.getDotPath(issue) ?? 'body' })
+        return respond(response)(400, { error: `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`.slice(0, 1_000) })
+      }
+      // After the body has arrived: a token that was revoked meanwhile counts no more.
+      const runnerId = await identify(request, response, instanceIn(parsed.output))
+      if (runnerId !== null) return run(parsed.output, runnerId, response)
     }
   return {
-    '/runner/v1/acquire': route(acquireRequest, (body, response) => dispatcher.wait(body, response)),
-    '/runner/v1/renew': route(renewRequest, async ({ id, token, progress }, response) => {
-      const lease = await store.queue.renew(id, token, progress)
+    '/runner/v1/acquire': route(acquireRequest, (body, runnerId, response) =>
+      dispatcher.wait({ ...body, runnerId }, response),
+    ),
+    '/runner/v1/renew': route(renewRequest, async ({ id, token, progress }, runnerId, response) => {
+      const isHeld = (await heldBy(context, runnerId, id)) !== null
+      const lease = isHeld ? await store.queue.renew(id, token, progress) : 'lost'
       respond(response)(200, { lease } satisfies LeaseResponse)
     }),
-    '/runner/v1/complete': route(completeRequest, ({ id, token, outcome }, response) =>
-      endLease(context, { id, environment: outcome.environment }, response, row =>
+    '/runner/v1/complete': route(completeRequest, ({ id, token, outcome }, runnerId, response) =>
+      endLease(context, runnerId, { id, environment: outcome.environment }, response, row =>
         completeAction(context, row, token, outcome),
       ),
     ),
-    '/runner/v1/fail': route(failRequest, ({ id, token, ...failed }, response) =>
-      endLease(context, { id, environment: failed.environment }, response, row =>
+    '/runner/v1/fail': route(failRequest, ({ id, token, ...failed }, runnerId, response) =>
+      endLease(context, runnerId, { id, environment: failed.environment }, response, row =>
         failAction(context, row, token, failed),
       ),
     ),
-    '/runner/v1/heartbeat': route(heartbeatRequest, (body, response) => heartbeat(context, body, response), true),
+    '/runner/v1/heartbeat': route(
+      heartbeatRequest,
+      (body, runnerId, response) => heartbeat(context, { ...body, runnerId }, response),
+      { inDryRun: true, limit: HEARTBEAT_LIMIT },
+    ),
   }
 }
 
@@ -136,13 +185,18 @@ export const openRunnerApi = (options: RunnerApiOptions): RunnerApi => {
   const dispatcher = openDispatcher(options)
   const presence = openPresence(log)
   const leases = openLeaseWatch(options)
+  const beating = new Map<string, AbortController>()
   return {
-    routes: routesOf({ ...options, dispatcher, presence }),
+    routes: routesOf({ ...options, dispatcher, presence, beating }),
     dispatch: dispatcher.dispatch,
     look: async () => {
       await leases.look()
       await presence.look(store, clock(), leases.hereSince())
       dispatcher.dispatch()
+    },
+    revoke: runnerId => {
+      beating.get(runnerId)?.abort()
+      dispatcher.drop(runnerId)
     },
     close: dispatcher.close,
   }

@@ -12,12 +12,17 @@ export type DispatchContext = OutcomeContext & {
   whyOutdated: (action: Action) => Promise<Failure | null>
 }
 export type Dispatcher = {
-  /** Answers with a lease as soon as there is one, or with 204 after ACQUIRE_WAIT_MS. */
+  /**
+   * Answers with a lease as soon as there is one, or with 204 after ACQUIRE_WAIT_MS. A runner has one waiting request for each of
+   * its slots: beyond that, the oldest one is answered with 204.
+   */
   wait(request: AcquireRequest, response: ServerResponse): void
   /** There may be work. */
   dispatch(): void
   /** A waiting runner has this offer now. */
   update(runnerId: string, offer: Offer): void
+  /** Answers the requests of this runner with 401: its token was revoked. */
+  drop(runnerId: string): void
   /** Answers all that wait with 204. */
   close(): void
 }
@@ -29,6 +34,11 @@ const isGone = ({ response }: Waiter): boolean => response.destroyed || response
 const handOut = async (context: DispatchContext, lease: Lease, response: ServerResponse): Promise<void> => {
   const { store, whyOutdated, log } = context
   const { id, token, action, correlation } = lease
+  const give = async () => {
+    if (!response.headersSent) return respond(response)(200, lease)
+    // Its runner lost its token meanwhile.
+    await store.queue.giveBack(id, token)
+  }
   const end = async (failure: Failure, retry: boolean) => {
     const row = await store.queue.get(id)
     if (row !== null) await failAction(context, row, token, { failure, retry, environment: null })
@@ -38,8 +48,7 @@ const handOut = async (context: DispatchContext, lease: Lease, response: ServerR
     const failure = action.onlyAt === undefined ? null : await whyOutdated(action)
     if (failure !== null) await end(failure, false)
     // The check took time: whoever lost the lease meanwhile must not get it.
-    else if (action.onlyAt === undefined || (await store.queue.renew(id, token, null)) === 'ok')
-      respond(response)(200, lease)
+    else if (action.onlyAt === undefined || (await store.queue.renew(id, token, null)) === 'ok') await give()
     else respond(response)(204)
   } catch (error) {
     const failure = failureOf(error, `${action.kind} of ${action.ticket}`)
@@ -51,6 +60,8 @@ const handOut = async (context: DispatchContext, lease: Lease, response: ServerR
 export const openDispatcher = (context: DispatchContext): Dispatcher => {
   const { store, log } = context
   const waiters = new Set<Waiter>()
+  /** Those that have an action which is being checked. */
+  const served = new Set<Waiter>()
   const remove = (waiter: Waiter) => {
     clearTimeout(waiter.timer)
     waiters.delete(waiter)
@@ -69,7 +80,10 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
     remove(waiter)
     const { correlation, id, attempt } = lease
     log.debug({ correlation, action: id, attempt, runner: runnerId }, 'leased')
-    handOut(context, lease, response).catch(error => log.error({ err: error }, 'an action could not be handed out'))
+    served.add(waiter)
+    handOut(context, lease, response)
+      .catch(error => log.error({ err: error }, 'an action could not be handed out'))
+      .finally(() => served.delete(waiter))
   }
 
   let [isRunning, again] = [false, false]
@@ -97,6 +111,11 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
 
   return {
     wait: (request, response) => {
+      const earlier = [...waiters].filter(({ runnerId }) => runnerId === request.runnerId)
+      for (const waiter of earlier.slice(0, Math.max(0, earlier.length + 1 - request.slots))) {
+        remove(waiter)
+        respond(waiter.response)(204)
+      }
       const timer = setTimeout(() => {
         remove(waiter)
         respond(response)(204)
@@ -110,6 +129,13 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
     update: (runnerId, offer) => {
       for (const waiter of waiters) if (waiter.runnerId === runnerId) waiter.offer = offer
       if (waiters.size > 0) dispatch()
+    },
+    drop: runnerId => {
+      for (const waiter of [...waiters, ...served]) {
+        if (waiter.runnerId !== runnerId) continue
+        remove(waiter)
+        respond(waiter.response)(401, { error: 'the token was revoked' })
+      }
     },
     close: () => {
       for (const waiter of waiters) {

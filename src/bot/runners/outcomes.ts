@@ -25,6 +25,7 @@ const TOLD_ON_TICKET = {
   create: true,
   start: true,
   stop: true,
+  restart: true,
   restore: true,
   delete: true,
   move: true,

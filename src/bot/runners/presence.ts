@@ -1,10 +1,14 @@
 /** Which runners are there, what they report, and what waits for them. */
+import type { Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../../schema/runner-protocol.ts'
 import { MAX_WAITING_ACTIONS } from '../../schema/runner-protocol.ts'
 import { hasRoom, whyNever } from '../../store/fits.ts'
-import { type ActionRow, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
+import { type ActionRow, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
+
+/** Conflicts of one runner that the log names. */
+const MAX_CONFLICTS = 20
 
 type Conflict = Awaited<ReturnType<Store['runners']['heartbeat']>>['heldElsewhere'][number]
 
@@ -28,7 +32,9 @@ export const openPresence = (log: Log) => {
       }
     },
     conflicts: ({ runnerId, host }: HeartbeatRequest, current: readonly Conflict[]): void => {
-      const subjects = new Map(current.map(conflict => [`${conflict.ticket} on ${host}`, conflict]))
+      const subjects = new Map(
+        current.slice(0, MAX_CONFLICTS).map(conflict => [`${conflict.ticket} on ${host}`, conflict]),
+      )
       for (const subject of conflicts.get(runnerId) ?? []) if (!subjects.has(subject)) problems.clear(subject)
       for (const [subject, { ticket, vmId, host: holder }] of subjects)
         problems.report(subject, {
@@ -36,6 +42,15 @@ export const openPresence = (log: Log) => {
           remedy: `Delete one of the two, on its own host: agent-swarm delete ${ticket}`,
         })
       conflicts.set(runnerId, new Set(subjects.keys()))
+    },
+    tooMany: ({ host }: HeartbeatRequest, tickets: readonly Ticket[]): void => {
+      const subject = `machines on ${host} that the bot did not ask for`
+      if (tickets.length === 0) problems.clear(subject)
+      else
+        problems.report(subject, {
+          message: `${subject}: a runner may bring ${MAX_BROUGHT} of them; the others are ignored`,
+          remedy: 'Delete those that nobody needs, on that host: agent-swarm delete TICKET',
+        })
     },
   }
 }

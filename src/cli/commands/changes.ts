@@ -1,21 +1,37 @@
 /** The commands that change an environment: what each makes of its words and options. */
 import { fail } from '../../errors.ts'
-import { checkpointArgument, machineArgument, ticketArgument } from '../arguments.ts'
-import { runChange } from '../change.ts'
+import { checkpointArgument, machineArgument, machineArguments, ticketArgument } from '../arguments.ts'
+import { runChange, runChanges } from '../change.ts'
 import type { ChangeCommand } from '../change-kinds.ts'
 import type { Invocation, RunCommand } from '../terminal/output.ts'
 
 const ticketOf = ({ words: [word], terminal }: Invocation) => machineArgument(word, terminal)
 const nameOf = ({ words: [, name] }: Invocation) => (name === undefined ? null : checkpointArgument(name))
 
-export const changes: Record<ChangeCommand, RunCommand> = {
-  create: async invocation => runChange(invocation, { kind: 'create', ticket: ticketArgument(invocation.words[0]) }),
-  start: async invocation => runChange(invocation, { kind: 'start', ticket: await ticketOf(invocation) }),
-  stop: async invocation => runChange(invocation, { kind: 'stop', ticket: await ticketOf(invocation) }),
-  delete: async invocation => {
-    const force = invocation.flags.force === true
-    return runChange(invocation, { kind: 'delete', ticket: await ticketOf(invocation), force })
+/** A command on existing machines that takes nothing but their tickets. */
+const onEach =
+  (kind: 'start' | 'stop' | 'restart'): RunCommand =>
+  async invocation => {
+    const tickets = await machineArguments(invocation.words, invocation.terminal)
+    return runChanges(
+      invocation,
+      tickets.map(ticket => ({ kind, ticket })),
+      tickets.length > 1,
+    )
+  }
+
+export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
+  create: async invocation => {
+    const tickets = [...new Set(invocation.words.map(ticketArgument))]
+    return runChanges(
+      invocation,
+      tickets.map(ticket => ({ kind: 'create', ticket })),
+      tickets.length > 1,
+    )
   },
+  start: onEach('start'),
+  stop: onEach('stop'),
+  restart: onEach('restart'),
   restore: async invocation =>
     runChange(invocation, { kind: 'restore', ticket: await ticketOf(invocation), name: nameOf(invocation) }),
   checkpoint: async invocation => {

@@ -4,16 +4,29 @@ import { homeIn } from '../../config/home.ts'
 import { servingWarnings } from '../../config/serving.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { candidateOf, changesOf, describeChanges, overridesOf, writeAnswers } from '../init/answers.ts'
+import { type AnswerName, answerNames, subjectOf } from '../init/questions.ts'
 import { openSetup, type Setup } from '../init/setup.ts'
 import { machines, projectsOnly, sides } from '../init/sides.ts'
 import { record, setUpSide, takeWay } from '../init/steps.ts'
 import { printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 
-const mayWrite = async ({ ask, checks, dryRun }: Setup): Promise<boolean> => {
-  const errors = checks.filter(row => row.status === 'error').length
-  if (dryRun || ask === null) return !dryRun && errors === 0
-  if (errors === 0) return ask.agree('Write these settings?', true)
-  return ask.agree(`There ${errors === 1 ? 'is 1 error' : `are ${errors} errors`}. Write these settings anyway?`, false)
+/** The answers to write; null for none. What works is not lost because something else does not. */
+const whatToWrite = async ({ answers, ask, checks, dryRun }: Setup): Promise<readonly AnswerName[] | null> => {
+  const wrong = new Set(checks.filter(({ status }) => status === 'error').map(({ subject }) => subject))
+  if (dryRun || ask === null) return !dryRun && wrong.size === 0 ? answerNames : null
+  if (wrong.size === 0) return (await ask.agree('Write these settings?', true)) ? answerNames : null
+  const right = answerNames.filter(name => !wrong.has(subjectOf(name)))
+  const written = [...changesOf(answers, right).keys()]
+  const choice = await ask.choose(
+    `${[...wrong].join(' and ')}: there are errors. What should be written?`,
+    [
+      ...(written.length === 0 ? [] : [{ value: 'right', label: `Only the rest: ${written.join(', ')}` }]),
+      { value: 'all', label: 'All of it, with the errors' },
+      { value: 'nothing', label: 'Nothing' },
+    ],
+    written.length === 0 ? 'nothing' : 'right',
+  )
+  return choice === 'nothing' ? null : choice === 'all' ? answerNames : right
 }
 
 /** What concerns more than one side. */
@@ -48,12 +61,14 @@ const setUp = async (setup: Setup): Promise<number> => {
   })
   if (changes.length === 0) say(`${path} already has these settings.`)
   else say(`${path}${content === null ? ', a new file' : ''}:\n${lines.join('\n')}`)
-  const written = changes.length > 0 && (await mayWrite(setup))
-  if (written) await writeAnswers(answers)
+  const names = changes.length === 0 ? null : await whatToWrite(setup)
+  const written = names !== null
+  const settings = names === null ? [] : [...changesOf(answers, names).keys()]
+  if (names !== null) await writeAnswers(answers, names)
   const isSettled = written || changes.length === 0
   const next = isSettled ? [...setup.next, 'agent-swarm up'] : []
   if (invocation.json) printJson<'init'>({ path, written, checks, changes, next }, invocation.terminal)
-  if (written) say('Written. Only you can read the file.')
+  if (written) say(`Wrote ${settings.join(', ')} to ${path}. Only you can read the file.`)
   else if (!isSettled) printNote(`Nothing was written${dryRun ? ': this is a dry run' : ''}.`, invocation.terminal)
   if (isSettled && !hasError(checks)) say(`Next: ${next.join(', then ')}`)
   return !hasError(checks) && (isSettled || dryRun) ? 0 : 1

@@ -1,3 +1,4 @@
+import { MIN_SECRET_LENGTH } from '../../config/secrets.ts'
 import { fail } from '../../errors.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext } from '../../runner/context.ts'
@@ -16,9 +17,15 @@ export const run: RunCommand = async invocation => {
     throw fail(
       'not-configured',
       `starting the runner: ${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
-      "Set them to the bot's address and to the bot's runner token. For bot and runner on one host: agent-swarm up.",
+      "Set them to the bot's address and to this runner's token, which agent-swarm bot runner add NAME prints on the bot's host. For bot and runner on one host: agent-swarm up.",
     )
   }
+  if (runnerToken.length < MIN_SECRET_LENGTH)
+    throw fail(
+      'not-configured',
+      `starting the runner: AGENT_SWARM_RUNNER_TOKEN has ${runnerToken.length} characters; it needs at least ${MIN_SECRET_LENGTH}`,
+      "Make one on the bot's host: agent-swarm bot runner add NAME",
+    )
   const log = openServerLog(config)
   const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const runner = await startRunner(context, { botUrl, token: runnerToken, version: version(), log })

@@ -31,7 +31,8 @@ const present = ({ logLevel }: Config) => (DETAILED.includes(logLevel) ? undefin
 
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
-  const token = config.runnerToken ?? randomBytes(32).toString('hex')
+  // Of this runner alone. The configured one is for a runner on another host.
+  const token = randomBytes(32).toString('hex')
   const log = openServerLog(config, token, present(config))
   const say = openSay(invocation.terminal, log)
   const show = dryRunShow(invocation)

@@ -7,14 +7,12 @@ import { fail } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import { originUrl } from '../../schema/forms.ts'
 import { printNote, type Terminal } from '../terminal/output.ts'
-import { apiUrlOf, candidateOf, forget, writeAnswers } from './answers.ts'
-import { APP, TOKEN } from './questions.ts'
+import { apiUrlOf, candidateOf, forget, howToGive, textOf, writeAnswers } from './answers.ts'
+import { APP, questions, TOKEN } from './questions.ts'
 import { type Setup, unlessCancelled } from './setup.ts'
 
 const INSTALL_DEADLINE_MS = 10 * 60_000
 const POLL_MS = 2_000
-
-const validateUrl = (text: string) => v.safeParse(originUrl, text.trim()).issues?.[0].message
 
 const showAddress = (terminal: Terminal, address: string) => {
   const { host, port } = new URL(address)
@@ -25,23 +23,20 @@ const showAddress = (terminal: Terminal, address: string) => {
 /** Returns false in a dry run, which creates none. */
 export const createNewApp = async (setup: Setup): Promise<boolean> => {
   const { answers, ask, dryRun, invocation, say } = setup
-  /** The value of a flag, or what a person types. */
-  const flagOr = async (flag: string, question: string, hint: string, validate: typeof validateUrl) =>
-    String(invocation.flags[flag] ?? (await ask?.text(question, hint, '', validate)) ?? '').trim()
-  const publicUrl = await flagOr(
-    'public-url',
-    'The public address of the bot',
-    'A host name with HTTPS in front of the bot, for example https://swarm.example.org. It may be set up later.',
-    validateUrl,
-  )
-  const wrong = validateUrl(publicUrl)
-  if (wrong !== undefined) throw fail('usage', `--public-url ${wrong}, for example https://swarm.example.org`)
-  const owner = await flagOr(
-    'organization',
-    'Which organization owns the App?',
-    'Empty: your account.',
-    () => undefined,
-  )
+  const { question = '', hint = '' } = questions.publicUrl
+  const before = textOf(answers.values.get('publicUrl'))
+  const publicUrl =
+    answers.flags.has('publicUrl') || ask === null
+      ? before
+      : await ask.text(question, hint, before, text => v.safeParse(originUrl, text.trim()).issues?.[0].message)
+  if (publicUrl === '')
+    throw fail('usage', 'creating an App: the public address of the bot is missing', howToGive('publicUrl'))
+  answers.values.set('publicUrl', v.parse(originUrl, publicUrl))
+  const owner = String(
+    invocation.flags.organization ??
+      (await ask?.text('Which organization owns the App?', 'Empty: your account.', '', () => undefined)) ??
+      '',
+  ).trim()
   if (dryRun) {
     say('Without --dry-run, GitHub would now create an App from app.yml in your browser.')
     return false
@@ -58,9 +53,9 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
   writeFileAtomic(privateKeyPath, privateKey, { mode: 0o600 })
   forget(answers, [...APP, 'githubToken'])
   answers.values.set('appId', appId).set('privateKeyPath', privateKeyPath).set('webhookSecret', webhookSecret)
-  await writeAnswers(answers, [...APP, ...TOKEN, 'githubApiUrl'])
+  await writeAnswers(answers, [...APP, ...TOKEN, 'githubApiUrl', 'publicUrl'])
   say(
-    `Created the App, and wrote it to ${answers.file.path}. Install it on your repositories: ${page}/installations/new`,
+    `Created the App, and wrote it to ${answers.file.path}, its key to ${privateKeyPath}. GitHub sends its events to ${new URL('/api/github/webhooks', options.publicUrl).href}. Install it on your repositories: ${page}/installations/new`,
   )
   const { github } = await candidateOf(answers)
   if (github?.via !== 'app') throw new Error('the new App is not in the configuration')

@@ -19,8 +19,15 @@ export const APP = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as
 export const TOKEN = ['githubToken', 'githubRepositories'] as const
 export const JIRA_ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
 export const JIRA = [...JIRA_ACCOUNT, 'jiraWebhookSecret', 'jiraAssignees'] as const
-export const answerNames = [...APP, ...TOKEN, ...JIRA, 'githubApiUrl', 'jiraProjects', 'provider'] as const
+export const answerNames = [...APP, ...TOKEN, ...JIRA, 'githubApiUrl', 'jiraProjects', 'provider', 'publicUrl'] as const
 export type AnswerName = (typeof answerNames)[number] & SettingName
+
+/** The side whose checks try an answer. */
+export const subjectOf = (name: AnswerName): string => {
+  if (name === 'provider') return 'Machines'
+  if (name === 'publicUrl') return 'Configuration'
+  return name.startsWith('jira') ? 'Jira' : 'GitHub'
+}
 
 export const questions: Readonly<Record<AnswerName, Question>> = {
   appId: { flag: 'app-id', question: 'The id of the App', hint: 'Its settings page shows it.' },
@@ -47,7 +54,7 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
   jiraEmail: {
     flag: 'jira-email',
     question: 'The e-mail address of your Jira account',
-    hint: 'The bot comments as this account.',
+    hint: 'The bot comments as this account. That of a service account ends with @serviceaccount.atlassian.com.',
   },
   jiraApiToken: {
     ...{ flag: 'jira-token-file', question: 'Your Jira API token' },
@@ -63,4 +70,8 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
     hint: 'The same as in Jira (Settings, System, WebHooks).',
   },
   provider: { flag: 'provider' },
+  publicUrl: {
+    ...{ flag: 'public-url', question: 'The public address of the bot', empty: 'no answer' },
+    hint: 'A host name with HTTPS in front of the bot, for example https://swarm.example.org. It may be set up later.',
+  },
 }

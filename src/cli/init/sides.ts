@@ -7,6 +7,7 @@ import {
   suggestRepositories,
 } from '../../bot/github/check.ts'
 import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../bot/jira/check.ts'
+import { SCOPE_LIST } from '../../bot/jira/gateway.ts'
 import { checkMachines } from './machines.ts'
 import { createNewApp } from './new-app.ts'
 import { APP, JIRA, JIRA_ACCOUNT, TOKEN } from './questions.ts'
@@ -48,8 +49,25 @@ const github: Side = {
   current: (has, isFirstRun) => (APP.some(has) ? 'app' : has('githubToken') || isFirstRun ? 'token' : 'none'),
 }
 
+/** Says how to get the account. The questions are the same for both. */
+const chooseJiraAccount: Step['first'] = async ({ answers, say }, ask) => {
+  if (JIRA_ACCOUNT.some(name => answers.flags.has(name)) || answers.values.has('jiraEmail')) return
+  const account = await ask.choose(
+    'As which Jira account does the bot work?',
+    [
+      { value: 'service', label: 'A service account', hint: 'comments are its own, and nobody has to be there for it' },
+      { value: 'own', label: 'My own account', hint: 'the bot comments in your name' },
+    ],
+    'service',
+  )
+  if (account === 'service')
+    say(
+      `An administrator creates one at https://admin.atlassian.com (Directory, Service accounts), gives it access to Jira and to the projects, and creates an API token for it with ${SCOPE_LIST}.`,
+    )
+}
+
 const jiraSteps: readonly Step[] = [
-  { ask: JIRA_ACCOUNT, check: checkJiraAccount },
+  { first: chooseJiraAccount, ask: JIRA_ACCOUNT, check: checkJiraAccount },
   { ask: ['jiraProjects'], check: checkJiraProjects, suggest: suggestProjects, needsEarlier: true },
   { ask: ['jiraAssignees'] },
 ]
@@ -66,7 +84,7 @@ const jira: Side = {
     webhook: {
       label: 'With a webhook',
       hint: 'Jira must reach the bot',
-      steps: [...jiraSteps, { ask: ['jiraWebhookSecret'], check: checkJiraWebhook }],
+      steps: [...jiraSteps, { ask: ['publicUrl', 'jiraWebhookSecret'], check: checkJiraWebhook }],
     },
     none: { label: 'Not at all', hint: 'GitHub only', forget: JIRA },
   },

@@ -5,6 +5,7 @@ import { webUrlOf } from '../../bot/github/client.ts'
 import type { Config } from '../../config/config.ts'
 import { settings } from '../../config/settings.ts'
 import { parseSetting } from '../../config/values.ts'
+import { failureOf } from '../../errors.ts'
 import type { Ask } from '../terminal/prompt.ts'
 import {
   type Answers,
@@ -24,6 +25,8 @@ import { type Setup, show, unlessCancelled } from './setup.ts'
 /** Answers that are asked and checked together, and asked again together. */
 export type Step = {
   ask: readonly AnswerName[]
+  /** What comes before the questions, once, on a terminal. */
+  first?: (setup: Setup, ask: Ask) => Promise<void>
   /** Has the answers made instead of asking for them. Returns whether it did. */
   create?: (setup: Setup) => Promise<boolean>
   check?: (config: Config, signal: AbortSignal) => Promise<Finding[]>
@@ -73,8 +76,7 @@ const checkStep = async (setup: Setup, subject: string, step: Step, isUsable: bo
   })
 }
 
-/** `suggestions` are values that are known to work. */
-const askText = async (ask: Ask, answers: Answers, name: AnswerName, suggestions: readonly string[]) => {
+const askText = async (ask: Ask, answers: Answers, name: AnswerName) => {
   const { question, hint = '', empty, unless } = questions[name]
   const { values } = answers
   if (question === undefined || (unless !== undefined && values.has(unless))) return
@@ -85,25 +87,49 @@ const askText = async (ask: Ask, answers: Answers, name: AnswerName, suggestions
     return 'problem' in answer ? answer.problem : undefined
   }
   const hints = [hint.replace('{web}', webUrlOf(apiUrlOf(answers)))]
-  if (suggestions.length > 0) hints.push(`You have access to ${suggestions.join(', ')}.`)
   if (keep) hints.push('Enter keeps the current one.')
   else if (empty === 'a new secret') hints.push('Enter creates one.')
-  const initial = values.get(name) ?? (empty === undefined && suggestions.length === 1 ? suggestions[0] : '')
   const typed = isSecret(name)
     ? await ask.secret(question, hints.join('\n'), validate)
-    : await ask.text(question, hints.join('\n'), textOf(initial), validate)
+    : await ask.text(question, hints.join('\n'), textOf(values.get(name)), validate)
   if (typed !== '') values.set(name, parseAnswer(name, typed, question))
   else if (!keep) values.delete(name)
 }
 
+const TYPE_THEM = ''
+/** Chosen from values that are known to work and from the present ones; others can be typed. */
+const askList = async (ask: Ask, answers: Answers, name: AnswerName, suggestions: readonly string[]) => {
+  const { question = '', empty } = questions[name]
+  const current = answers.values.get(name)
+  const present = Array.isArray(current) ? current.map(String) : []
+  const values = [...new Set([...present, ...suggestions])]
+  const chosen = await ask.chooseMany(
+    question,
+    [...values.map(value => ({ value, label: value })), { value: TYPE_THEM, label: 'Others: type the names' }],
+    present.length === 0 && suggestions.length === 1 ? values : present,
+    empty === undefined,
+  )
+  const known = chosen.filter(value => value !== TYPE_THEM)
+  if (known.length === 0) answers.values.delete(name)
+  else answers.values.set(name, parseAnswer(name, known.join(','), question))
+  if (chosen.includes(TYPE_THEM)) await askText(ask, answers, name)
+}
+
+/** Nobody assigns tickets to one by habit. */
+const SERVICE_ACCOUNT = '@serviceaccount.atlassian.com'
 const chooseAssignees = async (ask: Ask, { values }: Answers) => {
   const current = values.get('jiraAssignees')
   if (Array.isArray(current)) return
+  const isService = String(values.get('jiraEmail')).endsWith(SERVICE_ACCOUNT)
   const choices = [
     { value: 'me', label: `Those assigned to ${values.get('jiraEmail')}` },
     { value: 'any', label: 'All tickets of these projects', hint: 'for the bot of a team' },
   ] as const
-  const assignees = await ask.choose('Which tickets get machines?', choices, current === 'any' ? 'any' : 'me')
+  const assignees = await ask.choose(
+    'Which tickets get machines?',
+    choices,
+    current === 'any' || isService ? 'any' : 'me',
+  )
   // The default is not written.
   if (assignees !== 'me' || current !== undefined) values.set('jiraAssignees', assignees)
 }
@@ -114,15 +140,37 @@ const askFor = async (setup: Setup, { suggest }: Step, name: AnswerName, again: 
     const suggestions = async () => (await suggest?.(await candidateOf(answers)).catch(() => [])) ?? []
     if (name === 'provider') await chooseProvider(setup, ask)
     else if (name === 'jiraAssignees') await chooseAssignees(ask, answers)
-    else await askText(ask, answers, name, await unlessCancelled(setup, suggestions()))
+    else {
+      const suggested = await unlessCancelled(setup, suggestions())
+      await (suggested.length > 0 ? askList : askText)(ask, answers, name, suggested)
+    }
   }
   if (questions[name].empty === 'a new secret' && !answers.values.has(name))
     answers.values.set(name, randomBytes(32).toString('hex'))
 }
 
+/** On a terminal, a failure is shown, and a person may try again: the answers before it are not lost. */
+const create = async (setup: Setup, subject: string, { create }: Step): Promise<boolean | 'failed' | undefined> => {
+  while (true) {
+    try {
+      return await create?.(setup)
+    } catch (error) {
+      const { kind, message, remedy } = failureOf(error, 'creating the App')
+      if (setup.ask === null || kind === 'cancelled') throw error
+      const checks = [{ subject, ...problem(message, remedy) }]
+      show(setup, checks)
+      if (await setup.ask.agree('Try again?', true)) continue
+      setup.checks.push(...checks)
+      return 'failed'
+    }
+  }
+}
+
 /** Returns whether its answers have no error. */
 const takeStep = async (setup: Setup, subject: string, step: Step, isUsable: boolean): Promise<boolean> => {
-  const isCreated = await step.create?.(setup)
+  if (setup.ask !== null) await step.first?.(setup, setup.ask)
+  const isCreated = await create(setup, subject, step)
+  if (isCreated === 'failed') return false
   if (isCreated === false) return true
   for (let again = false; ; again = true) {
     if (isCreated === undefined) for (const name of step.ask) await askFor(setup, step, name, again)

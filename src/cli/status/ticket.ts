@@ -49,8 +49,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
-    ['state', statusCell(environment.status, null)],
-    ...(paused === null ? [] : [['paused', paused] as const]),
+    ['state', statusCell(environment.status, paused)],
     ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
     ['machine', environment.vmId],
     ['address', address(environment)],

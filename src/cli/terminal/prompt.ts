@@ -11,7 +11,7 @@ export type Ask = NonNullable<Awaited<ReturnType<typeof openAsk>>>
 export const openAsk = async (signal: AbortSignal) => {
   const output = process.stderr
   if (!process.stdin.isTTY || !output.isTTY) return null
-  const { confirm, isCancel, log, password, select, text } = await import('@clack/prompts')
+  const { confirm, isCancel, log, multiselect, password, select, text } = await import('@clack/prompts')
   const common = { output, signal }
   const uncancelled = async <T>(prompt: Promise<T>): Promise<Exclude<T, symbol>> => {
     const answer = await prompt
@@ -27,6 +27,11 @@ export const openAsk = async (signal: AbortSignal) => {
       uncancelled<string | symbol>(
         select<string>({ ...common, message, options: [...options], initialValue, showInstructions: false }),
       ) as Promise<T>,
+    /** Space chooses, Enter goes on. */
+    chooseMany: (message: string, options: readonly Choice<string>[], initialValues: string[], required: boolean) =>
+      uncancelled<string[] | symbol>(
+        multiselect<string>({ ...common, message, options: [...options], initialValues, required }),
+      ),
     /** `hint` says where the answer can be found; `initialValue` is taken by Enter. */
     text: async (message: string, hint: string, initialValue: string, validate: Validate) => {
       showHint(hint)

@@ -13,7 +13,7 @@ const statusStyles = {
   lost: 'red',
 } as const satisfies Record<EnvironmentStatus, Style>
 export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
-  paused === null ? [status, statusStyles[status]] : [`${status} (paused)`, 'yellow']
+  paused === null ? [status, statusStyles[status]] : [`paused (${paused})`, 'yellow']
 
 /** `Dana Example (557058:1a2b)`: an account stands behind its name; null when nobody is known. */
 export const personName = ({ who, name }: { who: string | null; name?: string | null | undefined }): string | null => {

@@ -3,7 +3,7 @@ import { timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { CheckpointRetention } from '../../schema/action.ts'
 import { makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
-import { observe } from '../machine.ts'
+import { observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 
 const DEFAULT_RETENTION: CheckpointRetention = { newest: 5, days: null }
@@ -43,6 +43,8 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
     if (provider.liveCheckpoints !== true)
       return { skipped: `${provider.name} cannot make a checkpoint without stopping the machine` }
     if ((await observe(provider, row)) !== 'running') return { skipped: `${ticket} is not running` }
+    const paused = await pausedReason(provider, row)
+    if (paused !== null) return { skipped: `${ticket} is paused (${paused})` }
   }
   // From here on, a checkpoint of this name may be from this action.
   context.registry.setDetail(id, { name })

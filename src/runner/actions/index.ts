@@ -6,6 +6,7 @@ import { create } from './create.ts'
 import { deleteEnvironment } from './delete.ts'
 import { deleteCheckpoint } from './delete-checkpoint.ts'
 import { move } from './move.ts'
+import { restart } from './restart.ts'
 import { restore } from './restore.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
@@ -15,6 +16,7 @@ const runners = {
   create,
   start,
   stop,
+  restart,
   checkpoint,
   restore,
   'delete-checkpoint': deleteCheckpoint,

@@ -1,6 +1,6 @@
-/** Starts a machine, and waits until it answers. */
+/** Starts a machine, or lets a paused one go on, and waits until it answers. */
 import { waitAndTell } from '../isolation-note.ts'
-import { converge, observe } from '../machine.ts'
+import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
@@ -9,6 +9,12 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   const { provider, row } = target
   const observed = await observe(provider, row)
   registry.setDesired(ticket, 'running', by)
+  const paused = observed === 'running' ? await pausedReason(provider, row) : null
+  if (paused !== null) {
+    operation.caller.onPhase('resume')
+    await provider.startVm(row.vmId)
+    return { summary: `${ticket} is running again; it was paused (${paused})${await waitAndTell(target)}` }
+  }
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
     return { skipped: `${ticket} is already running` }

@@ -1,6 +1,7 @@
 /** The folders of rescued work, `AGENT_SWARM_HOME/rescued/DROP-1-20261123-094500`, and the note that each holds. */
 import { join } from 'node:path'
 import { type Ticket, timestamp } from '../../domain.ts'
+import { checkName } from '../../errors.ts'
 import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-report.ts'
 
 export const NOTE = 'rescued.json'
@@ -12,7 +13,7 @@ const UNFINISHED = new RegExp(`^\\.new-(${KEY})-[0-9a-f]{8}$`)
 
 /** `attempt` counts from 1: several folders of one second have different names. */
 export const folderName = (ticket: Ticket, savedAt: Date, attempt: number): string =>
-  `${ticket}-${timestamp(savedAt)}${attempt === 1 ? '' : `-${attempt}`}`
+  `${checkName('ticket', ticket)}-${timestamp(savedAt)}${attempt === 1 ? '' : `-${attempt}`}`
 /** `savedAt` in ISO 8601, UTC. */
 export const parseFolderName = (name: string): { ticket: Ticket; savedAt: string } | null => {
   const [, ticket, year, month, day, hour, minute, second] = name.match(FOLDER) ?? []
@@ -20,7 +21,8 @@ export const parseFolderName = (name: string): { ticket: Ticket; savedAt: string
 }
 
 /** A folder that is not complete yet. `random`: 8 hex digits. */
-export const unfinishedName = (ticket: Ticket, random: string): string => `.new-${ticket}-${random}`
+export const unfinishedName = (ticket: Ticket, random: string): string =>
+  `.new-${checkName('ticket', ticket)}-${random}`
 export const parseUnfinishedName = (name: string): Ticket | null => name.match(UNFINISHED)?.[1] ?? null
 
 /** Part of a file name, from a path in the guest. */

@@ -20,6 +20,7 @@ import { writeFileAtomic } from '../../files.ts'
 import type { InstalledSshConfig } from '../../registry/meta.ts'
 import type { Registry } from '../../registry/registry.ts'
 import { hostsText } from './config-text.ts'
+import { printable } from './options.ts'
 
 type Context = { home: string; registry: Pick<Registry, 'environments' | 'sshConfig' | 'setSshConfig' | 'exclusively'> }
 
@@ -32,7 +33,7 @@ const HEADER = /^# agent-swarm keeps this file, for its home (.+)\n/
 
 const ourText = ({ home, registry }: Context) =>
   [
-    `# agent-swarm keeps this file, for its home ${home}`,
+    printable(`# agent-swarm keeps this file, for its home ${home}`),
     '# It is written again after each change. Remove it with: agent-swarm ssh --config --uninstall',
     '',
     hostsText(home, registry.environments()),
@@ -64,7 +65,7 @@ const asBytes = (text: string) => Buffer.from(text, 'utf8').toString('latin1')
 const readBytes = (path: string) => (existsSync(path) ? readFileSync(path, 'latin1') : '')
 
 const includeLine = (folder: string): string => {
-  if (/["\\%$*?[\]{}\r\n]/.test(folder))
+  if (/["\\%$*?[\]{}\p{C}\p{Zl}\p{Zp}]/u.test(folder))
     throw fail('not-configured', `ssh cannot include a file from the folder "${folder}"`, USE_OWN_FILE.slice(3))
   return `Include "${ourFile(folder)}"`
 }

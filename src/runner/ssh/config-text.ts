@@ -1,6 +1,7 @@
 /** Machines as hosts in OpenSSH's own configuration, so that ssh, scp, rsync and editors reach them by their tickets. */
+import { checkName } from '../../errors.ts'
 import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
-import { sshOptions } from './options.ts'
+import { printable, sshOptions } from './options.ts'
 
 export type Host = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 'status' | 'ssh'>
 
@@ -21,6 +22,7 @@ export const noHostReason = (host: Host): string | null =>
 export const toHost = (home: string, host: Host): { names: string[]; options: [string, string][] } | null => {
   const { ticket, vmId, ssh } = host
   if (noHostReason(host) !== null || ssh === null) return null
+  checkName('ticket', ticket)
   const address: [string, string] = ['HostName', ssh.host.replaceAll('%', '%%')]
   return { names: [ticket, ticket.toLowerCase()], options: [address, ...sshOptions(home, vmId, ssh)] }
 }
@@ -30,7 +32,10 @@ export const hostsText = (home: string, hosts: readonly Host[]): string =>
   hosts
     .map(host => {
       const entry = toHost(home, host)
-      if (entry === null) return `# ${noHostReason(host)}\n`
-      return [`Host ${entry.names.join(' ')}`, ...entry.options.map(words => `  ${words.join(' ')}`), ''].join('\n')
+      const lines =
+        entry === null
+          ? [`# ${noHostReason(host)}`]
+          : [`Host ${entry.names.join(' ')}`, ...entry.options.map(words => `  ${words.join(' ')}`)]
+      return [...lines.map(printable), ''].join('\n')
     })
     .join('\n')

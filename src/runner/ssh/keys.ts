@@ -4,13 +4,17 @@
  */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { VM_ID } from '../../domain.ts'
+import { checkName } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { writeFileAtomic } from '../../files.ts'
 
 const sshFolder = (home: string) => join(home, 'ssh')
 const loginFolder = (home: string) => join(sshFolder(home), 'login')
 export const loginKeyFile = (home: string) => join(loginFolder(home), 'key')
-export const knownHostsFile = (home: string, vmId: string) => join(sshFolder(home), `${vmId}.known_hosts`)
+/** A machine, or the one that builds an image: `build-` and hex digits. */
+const checkHost = (name: string): string => (VM_ID.test(name) ? name : checkName('image', name))
+export const knownHostsFile = (home: string, vmId: string) => join(sshFolder(home), `${checkHost(vmId)}.known_hosts`)
 
 const UNFINISHED = 'new-'
 const KEYGEN_DEADLINE_MS = 10_000

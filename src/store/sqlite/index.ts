@@ -12,6 +12,7 @@ import { purge } from './purge.ts'
 import { openQueue } from './queue.ts'
 import { openRepositories } from './repositories.ts'
 import { openRequests } from './requests.ts'
+import { openRunnerTokens } from './runner-tokens.ts'
 import { openRunners } from './runners.ts'
 import { openSql, type Sql } from './sql.ts'
 import { openTickets } from './tickets.ts'
@@ -49,6 +50,7 @@ export const openStore = (path: string, clock: () => number, open: OpenDatabase 
     cursors: openCursors(sql),
     comments: openComments(sql),
     runners: openRunners(sql),
+    runnerTokens: openRunnerTokens(sql),
     counts: async () => counts(sql),
     purge: async limits => sql.transaction(() => purge(sql, limits)),
     probe: async () => db.exec('begin immediate; rollback'),

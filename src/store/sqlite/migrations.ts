@@ -231,4 +231,19 @@ export const migrations: readonly Migration[] = [
   create table repository_former (former text primary key not null, repo text not null) strict, without rowid;
   create index repository_former_repo on repository_former (repo);
   `,
+  `
+  -- Runners' tokens. name: empty for the token that AGENT_SWARM_RUNNER_TOKEN holds. hash: SHA-256, in hex.
+  create table runner_token (
+    name text primary key not null,
+    hash text unique not null,
+    runner_id text not null,
+    -- The installation that showed it first; null until one did.
+    instance text,
+    created_at integer not null
+  ) strict, without rowid;
+  -- Whether the bot gave the runner an action of the ticket. What was pinned before this was known counts as given.
+  alter table pin add column given integer not null default 0;
+  update pin set given = 1;
+  create index pin_brought on pin (runner_id) where given = 0;
+  `,
 ]

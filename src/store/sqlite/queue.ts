@@ -87,7 +87,8 @@ const claim = (sql: Sql, runnerId: string, offer: Offer): Lease | null => {
   const now = sql.clock()
   const row = sql.get<Row>(CLAIM, runnerId, token, now + LEASE_MS, now, JSON.stringify(fittingMachines(sql, offer)))
   if (row === undefined) return null
-  if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId })
+  if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId, given: 1 })
+  else sql.run('update pin set given = 1 where ticket = ? and runner_id = ?', row.ticket, runnerId)
   const { id, correlation, payload, attempt } = row
   return { id, correlation, action: JSON.parse(payload), attempt, token }
 }

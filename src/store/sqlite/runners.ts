@@ -1,9 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { statusMessage } from '../messages.ts'
-import { RUNNER_AWAY_MS, type Store } from '../port.ts'
+import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
@@ -14,11 +15,17 @@ type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
 const isConnected = (sql: Sql, seenAt: number): boolean => sql.clock() - seenAt <= RUNNER_AWAY_MS
 
-/** The host of the connected other runner that has the ticket's machine; null when there is none. */
+type Pin = { runnerId: string; given: number }
+const pinOf = (sql: Sql, ticket: Ticket) => sql.get<Pin>('select runner_id, given from pin where ticket = ?', ticket)
+const hostOf = (sql: Sql, runnerId: string | null) => sql.get<Row>('select * from runner where id = ?', runnerId)
+
+/** The host of the other runner that the bot gave the ticket, or that is connected and has its machine; null when there is none. */
 const holderOf = (sql: Sql, ticket: Ticket, runnerId: string): string | null => {
+  const pin = pinOf(sql, ticket)
+  if (pin?.given === 1 && pin.runnerId !== runnerId) return hostOf(sql, pin.runnerId)?.host ?? pin.runnerId
   const known = knownEnvironment(sql, ticket)
   if (known === null || known.goneAt !== null || known.runnerId === runnerId) return null
-  const other = sql.get<Row>('select * from runner where id = ?', known.runnerId)
+  const other = hostOf(sql, known.runnerId)
   return other !== undefined && isConnected(sql, other.seenAt) ? other.host : null
 }
 
@@ -30,7 +37,7 @@ export const bareAction = ({
   at,
 }: Pick<ManualOperation, 'ticket' | 'by' | 'at'> & { kind: ActionKind }): Action | null => {
   const common = { ticket, by, at, replyTo: null }
-  if (kind === 'create' || kind === 'start' || kind === 'stop') return { kind, ...common }
+  if (kind === 'create' || kind === 'start' || kind === 'stop' || kind === 'restart') return { kind, ...common }
   if (kind === 'delete') return { kind, ...common, force: false }
   return kind === 'restore' ? { kind, ...common, name: null } : null
 }
@@ -54,78 +61,145 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
   return cancelled > 0 ? [ticket] : []
 }
 
-/** A ticket stays with the runner that has its machine; one whose machine is gone and that has nothing queued is free. */
-const updatePins = (sql: Sql, tickets: readonly Ticket[], runnerId: string): void => {
-  for (const ticket of tickets)
-    sql.run(
-      `insert into pin (ticket, runner_id) values (?, ?)
-       on conflict (ticket) do update set runner_id = excluded.runner_id where runner_id <> excluded.runner_id`,
-      ...[ticket, runnerId],
-    )
-  sql.run(
+/** Pins the ticket to the runner that has its machine. False when the runner has brought too many that the bot never gave it. */
+const pinTo = (sql: Sql, ticket: Ticket, runnerId: string): boolean => {
+  if (pinOf(sql, ticket)?.runnerId === runnerId) return true
+  const brought = sql.get<{ n: number }>('select count(*) as n from pin where runner_id = ? and given = 0', runnerId)
+  if ((brought?.n ?? 0) >= MAX_BROUGHT) return false
+  sql.put('pin', { ticket }, { runnerId, given: 0 })
+  return true
+}
+
+/** A ticket whose machine is gone and that has nothing queued is free. */
+const unpinMissing = (sql: Sql, reported: ReadonlySet<Ticket>, runnerId: string): void =>
+  void sql.run(
     `delete from pin where runner_id = ? and ticket not in (select value from json_each(?))
        and not exists (
          select 1 from action indexed by action_head where action.ticket = pin.ticket and state in ('pending','active'))`,
-    ...[runnerId, JSON.stringify(tickets)],
+    ...[runnerId, JSON.stringify([...reported])],
   )
-}
 
-/** Tickets whose environment this runner had, and that its heartbeat shows differently: gone, or back after an absence. */
+/** Whether a ticket looks different now: its environment is gone, or its runner is back after an absence. */
 const compareWithHeartbeat = (
   sql: Sql,
+  { ticket, missing }: Present,
   reported: ReadonlySet<Ticket>,
-  runnerId: string,
   wasAway: boolean,
-): Ticket[] => {
-  const present = sql.all<{ ticket: Ticket; missing: number }>(
-    'select ticket, missing from environment where runner_id = ? and gone_at is null',
-    runnerId,
-  )
-  return present.flatMap(({ ticket, missing }) => {
-    // Its status comment said that the runner was away.
-    if (reported.has(ticket)) return wasAway ? [ticket] : []
-    if (missing === 1) return environmentGone(sql, ticket) ? [ticket] : []
-    // This heartbeat may have been written before the machine was created; the next one is not.
-    sql.run('update environment set missing = 1 where ticket = ?', ticket)
-    return []
-  })
+): boolean => {
+  // Its status comment said that the runner was away.
+  if (reported.has(ticket)) return wasAway
+  if (missing === 1) return environmentGone(sql, ticket)
+  // This heartbeat may have been written before the machine was created; the next one is not.
+  sql.run('update environment set missing = 1 where ticket = ?', ticket)
+  return false
 }
 
-const recordHeartbeat = (sql: Sql, heartbeat: HeartbeatRequest) => {
-  const { runnerId, host, offer } = heartbeat
-  const environments = heartbeat.environments.map(item => withCurrentTicket(sql, item))
-  const operations = heartbeat.manualOperations.map(item => withCurrentTicket(sql, item))
-  const holders = new Map(
-    [...environments, ...operations].map(({ ticket }) => [ticket, holderOf(sql, ticket, runnerId)]),
-  )
-  const isOwn = ({ ticket }: { ticket: Ticket }) => holders.get(ticket) === null
-  // The machine of a former key that was not moved, beside one that was made under the present key since.
-  const isLeftBehind = (environment: Environment, index: number) =>
-    heartbeat.environments[index]?.ticket !== environment.ticket &&
-    heartbeat.environments.some(other => other.ticket === environment.ticket)
-  const own = environments.filter((environment, index) => isOwn(environment) && !isLeftBehind(environment, index))
-  const tickets = new Set(own.map(environment => environment.ticket))
+type Present = { ticket: Ticket; missing: number }
+type Result = Awaited<ReturnType<Store['runners']['heartbeat']>>
+/** A heartbeat that is being written: what its transactions found so far. */
+type Progress = Omit<Result, 'changed'> & {
+  heartbeat: HeartbeatRequest
+  reported: ReadonlySet<Ticket>
+  own: Set<Ticket>
+  changed: Set<Ticket>
+}
 
-  const cancelled = operations.filter(isOwn).flatMap(operation => recordManualOperation(sql, operation, runnerId))
-  const seenAt = sql.get<Row>('select * from runner where id = ?', runnerId)?.seenAt ?? 0
-  const wasAway = !isConnected(sql, seenAt)
+const note = (sql: Sql, progress: Progress, changed: readonly Ticket[]): void => {
+  const news = [...new Set(changed)].filter(ticket => !progress.changed.has(ticket))
+  putMessages(sql, news.map(statusMessage), null)
+  for (const ticket of news) progress.changed.add(ticket)
+}
+
+/** Returns whether the runner was away. */
+const recordRunner = (sql: Sql, { heartbeat: { runnerId, host, offer } }: Progress): boolean => {
+  const wasAway = !isConnected(sql, hostOf(sql, runnerId)?.seenAt ?? 0)
   sql.put('runner', { id: runnerId }, { host, offer: JSON.stringify(offer), seenAt: sql.clock() })
-  updatePins(sql, [...tickets], runnerId)
-  const differing = own.filter(environment => recordEnvironment(sql, environment, runnerId)).map(({ ticket }) => ticket)
-  const changed = [...new Set([...cancelled, ...differing, ...compareWithHeartbeat(sql, tickets, runnerId, wasAway)])]
-  putMessages(sql, changed.map(statusMessage), null)
-  return {
-    changed,
-    heldElsewhere: environments.flatMap((environment, index) => {
-      const holder = holders.get(environment.ticket) ?? (isLeftBehind(environment, index) ? host : null)
-      const reported = heartbeat.environments[index]?.ticket ?? environment.ticket
-      return holder === null ? [] : [{ ticket: reported, vmId: environment.vmId, host: holder }]
-    }),
+  return wasAway
+}
+
+const recordOperations = (sql: Sql, progress: Progress, operations: readonly ManualOperation[]): void => {
+  const { runnerId } = progress.heartbeat
+  const own = operations
+    .map(item => withCurrentTicket(sql, item))
+    .filter(({ ticket }) => holderOf(sql, ticket, runnerId) === null)
+  note(
+    sql,
+    progress,
+    own.flatMap(operation => recordManualOperation(sql, operation, runnerId)),
+  )
+}
+
+const recordEnvironments = (sql: Sql, progress: Progress, environments: readonly Environment[]): void => {
+  const { heartbeat, reported, own, heldElsewhere, tooMany } = progress
+  const { runnerId, host } = heartbeat
+  const changed: Ticket[] = []
+  for (const given of environments) {
+    const environment = withCurrentTicket(sql, given)
+    const { ticket, vmId } = environment
+    // The machine of a former key that was not moved, beside one that was made under the present key since.
+    const isLeftBehind = given.ticket !== ticket && reported.has(ticket)
+    const holder = holderOf(sql, ticket, runnerId) ?? (isLeftBehind ? host : null)
+    if (holder !== null) heldElsewhere.push({ ticket: given.ticket, vmId, host: holder })
+    else if (!pinTo(sql, ticket, runnerId)) tooMany.push(given.ticket)
+    else {
+      own.add(ticket)
+      if (recordEnvironment(sql, environment, runnerId)) changed.push(ticket)
+    }
   }
+  note(sql, progress, changed)
+}
+
+const chunksOf = <T>(items: readonly T[]): T[][] =>
+  Array.from({ length: Math.ceil(items.length / HEARTBEAT_CHUNK) }, (_, index) =>
+    items.slice(index * HEARTBEAT_CHUNK, (index + 1) * HEARTBEAT_CHUNK),
+  )
+
+const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped: () => boolean): Promise<Result> => {
+  const { runnerId, environments, manualOperations } = heartbeat
+  const progress: Progress = {
+    ...{ heartbeat, changed: new Set(), heldElsewhere: [], tooMany: [], own: new Set() },
+    reported: new Set(environments.map(({ ticket }) => ticket)),
+  }
+  let wasAway = false
+  /** Each item in a transaction of its own, with other work before the next. */
+  const each = async <T>(items: readonly T[], write: (item: T) => void): Promise<void> => {
+    for (const item of items) {
+      if (isStopped()) return
+      sql.transaction(() => write(item))
+      await nextTurn()
+    }
+  }
+  const [first = [], ...others] = chunksOf(environments)
+  const [operations = [], ...otherOperations] = chunksOf(manualOperations)
+  // A small heartbeat, the usual case, is two transactions.
+  await each([first], chunk => {
+    recordOperations(sql, progress, operations)
+    wasAway = recordRunner(sql, progress)
+    recordEnvironments(sql, progress, chunk)
+  })
+  await each(otherOperations, chunk => recordOperations(sql, progress, chunk))
+  await each(others, chunk => recordEnvironments(sql, progress, chunk))
+  const present = isStopped()
+    ? []
+    : sql.all<Present>('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
+  const [last = [], ...more] = chunksOf(present.filter(({ ticket }) => wasAway || !progress.own.has(ticket)))
+  const compare = (chunk: readonly Present[]) =>
+    note(
+      sql,
+      progress,
+      chunk.filter(row => compareWithHeartbeat(sql, row, progress.own, wasAway)).map(({ ticket }) => ticket),
+    )
+  await each([last], chunk => {
+    unpinMissing(sql, progress.own, runnerId)
+    compare(chunk)
+  })
+  await each(more, compare)
+  const { changed, heldElsewhere, tooMany } = progress
+  return { changed: [...changed], heldElsewhere, tooMany }
 }
 
 export const openRunners = (sql: Sql): Store['runners'] => ({
-  heartbeat: async heartbeat => sql.transaction(() => recordHeartbeat(sql, heartbeat)),
+  heartbeat: (heartbeat, isStopped = () => false) => recordHeartbeat(sql, heartbeat, isStopped),
   list: async () =>
     sql.all<Row>('select * from runner order by seen_at desc, id').map(({ id, host, seenAt, offer }) => ({
       ...{ id, host, seenAt },

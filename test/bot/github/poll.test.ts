@@ -260,11 +260,12 @@ describe('a whole bot with a token', () => {
     await until('the error is gone', async () => !(await isShown()))
   })
 
-  test('somebody without write access gets no reaction', async () => {
+  test('a collaborator without write access gets a sign that it was read, and nothing else', async () => {
     const commentId = await stage.github.comment(number, '/swarm delete', 'mallory')
     const verdict = await stage.verdict(`poll:acme/shop:comment:${commentId}`)
     expect(verdict).toEqual({ verdict: 'refused', reason: 'mallory has no write access' })
-    expect(stage.github.reactions(commentId)).toEqual([])
+    await until('the reaction', () => stage.github.reactions(commentId).length > 0)
+    expect(stage.github.reactions(commentId)).toEqual(['confused'])
   })
 
   test('what happens while it is away is found when it is back, once', async () => {

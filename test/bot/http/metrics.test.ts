@@ -52,7 +52,7 @@ const everything = () => {
 
 test('names, types, labels and help follow the conventions of Prometheus', async () => {
   const families = await everything().read()
-  expect(families.size).toBe(14)
+  expect(families.size).toBe(15)
   for (const { name, help, type, metrics } of families.values()) {
     expect(name).toMatch(/^agent_swarm_[a-z]+(_[a-z]+)*$/)
     expect(help).toMatch(/^[A-Z].*\.$/)

@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { gzipSync } from 'node:zlib'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { exemptFrom } from '../../../src/bot/http/connections.ts'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
 import { openServer, type Server } from '../../../src/bot/http/server.ts'
 import { ignoredSettlement } from '../../../src/bot/inbox/settlement.ts'
@@ -40,6 +41,7 @@ const open = async ({
     store,
     runnerRoutes: {},
     headersMs,
+    isExempt: exemptFrom([]),
     metrics: openMetrics({ store, rate: () => null, clock: Date.now }),
     clock,
     log: log as never,

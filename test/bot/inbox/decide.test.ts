@@ -10,7 +10,7 @@ let count = 0
 let ahead = 0
 beforeAll(async () => {
   desk = await openDesk({
-    people: { dev: 'push', boss: 'admin', reader: 'pull', stranger: null },
+    people: { dev: 'push', other: 'push', boss: 'admin', reader: 'pull', stranger: null },
     issues: tickets(60),
     clock: () => Date.now() + ahead,
   })
@@ -428,11 +428,12 @@ test('each line of a comment is one request, with its answer or its action', asy
 
 test('a page in place of GitHub refuses nobody: the command is decided when GitHub answers', async () => {
   const number = await pullRequest()
+  // What another test read about dev is remembered for ten minutes.
   desk.github.faults.push({
-    match: /^GET \/repos\/acme\/shop\/collaborators\/dev\/permission$/,
+    match: /^GET \/repos\/acme\/shop\/collaborators\/other\/permission$/,
     answer: { status: 200, headers: { 'content-type': 'text/html' }, body: 'Log in' },
   })
-  await desk.github.comment(number, '/swarm restore before')
+  await desk.github.comment(number, '/swarm restore before', 'other')
   expect(await desk.decided()).toHaveLength(1)
   await desk.decided()
   expect(await states()).toEqual(['restore pending'])

@@ -371,6 +371,7 @@ const every = {
   create,
   start: { kind: 'start', ...common },
   stop: { kind: 'stop', ...common },
+  restart: { kind: 'restart', ...common },
   checkpoint: { kind: 'checkpoint', name: 'before', why: 'command', commit: null, ...common },
   restore,
   'delete-checkpoint': { kind: 'delete-checkpoint', name: 'before', ...common },

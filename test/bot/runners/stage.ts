@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { openMetrics } from '../../../src/bot/http/metrics.ts'
+import { respond } from '../../../src/bot/http/respond.ts'
+import { tokenHash } from '../../../src/bot/http/signature.ts'
 import { LOOK_MS, openRunnerApi, type RunnerApiOptions } from '../../../src/bot/runners/api.ts'
 import type { Action, ActionKind } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
@@ -30,13 +32,29 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
   const store = openStore(':memory:', clock)
   const metrics = openMetrics({ store, rate: () => null, clock })
   const context: RunnerApiOptions = {
-    ...{ store, metrics, clock, token: TOKEN, toJira: true, secrets: ['hunter22'], log: log as never },
+    ...{
+      store,
+      metrics,
+      clock,
+      sharedToken: TOKEN,
+      ownToken: null,
+      toJira: true,
+      secrets: ['hunter22'],
+      log: log as never,
+    },
     whyOutdated: async () => null,
     onMessages: () => {},
     ...options,
   }
   const api = openRunnerApi(context)
-  const server = createServer((request, response) => api.routes[request.url ?? '']?.(request, response))
+  const server = createServer(async (request, response) => {
+    try {
+      await api.routes[request.url ?? '']?.(request, response)
+    } catch {
+      // As the bot's server does.
+      respond(response)(503)
+    }
+  })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
     api.close()
@@ -45,10 +63,29 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
     await store.close().catch(() => {})
   })
   const { port } = server.address() as AddressInfo
-  const ask = (name: string, body: unknown, { token = TOKEN, signal }: { token?: string; signal?: AbortSignal } = {}) =>
+  /** Runners with a token of their own: every one but `one`, which has the shared token. */
+  const tokens = new Map([['one', TOKEN]])
+  const tokenOf = async (runner: unknown): Promise<string> => {
+    if (typeof runner !== 'string' || !/^[a-z][a-z0-9]*$/.test(runner)) return TOKEN
+    const known = tokens.get(runner)
+    if (known !== undefined) return known
+    const token = `the-token-of-${runner}`
+    tokens.set(runner, token)
+    const before = now
+    now = 0
+    await store.runners.heartbeat(fixtures.heartbeatOf([], { runnerId: runner, host: 'new' }))
+    now = before
+    await store.runnerTokens.add({ name: runner, hash: tokenHash(token), as: runner })
+    return token
+  }
+  type Sent = { token?: string; signal?: AbortSignal }
+  const ask = async (name: string, body: unknown, { token, signal }: Sent = {}) =>
     fetch(`http://127.0.0.1:${port}/runner/v1/${name}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      headers: {
+        authorization: `Bearer ${token ?? (await tokenOf(typeof body === 'object' && body !== null && 'runnerId' in body ? body.runnerId : null))}`,
+        'content-type': 'application/json',
+      },
       body: JSON.stringify(body),
       ...(signal === undefined ? {} : { signal }),
     })

@@ -17,8 +17,10 @@ import {
   notInstalled,
   options,
   pool,
+  pools,
   RUNNING,
   STOPPED,
+  state,
   VM,
   version,
 } from './fake-virsh.ts'
@@ -96,6 +98,134 @@ test('a polkit that does not run is not reported as a libvirt that does not run'
     reason: 'connecting to libvirt: libvirt asks polkit who may use qemu:///system, and polkit does not answer.',
     remedy: 'Start dbus and polkit, or run this as root.',
   })
+})
+
+const MODULAR = ['network', 'storage'].map(part => ({
+  to: part === 'network' ? 'net-list' : 'pool-list',
+  stderr: `error: Failed to list ${part}s\nerror: Failed to connect socket to '/var/run/libvirt/virt${part}d-sock': No such file or directory`,
+}))
+test.for<[string, Answer[], string, string]>([
+  ['all', MODULAR, 'virtnetworkd and virtstoraged', 'virtnetworkd.socket virtstoraged.socket'],
+  ['the network', MODULAR.slice(0, 1), 'virtnetworkd', 'virtnetworkd.socket'],
+  ['the storage', MODULAR.slice(1), 'virtstoraged', 'virtstoraged.socket'],
+])('of a modular libvirt %s lacks its daemon, which is named', async ([, answers, names, units]) => {
+  const { provider, calls } = kvm([version('10.0.0'), ...answers])
+  expect(await provider.available()).toEqual({
+    available: false,
+    reason: `connecting to libvirt: no answer from ${names}, which this libvirt needs besides virtqemud.`,
+    remedy: expect.stringContaining(`Start them: sudo systemctl enable --now ${units}. `),
+  })
+  expect(calls).toHaveLength(1)
+})
+
+test('creating a machine names the missing daemon too', async () => {
+  const missing = (to: string, what: string, daemon: string): Answer => ({
+    to,
+    stderr: `error: failed to get ${what} 'agent-swarm'\nerror: Failed to connect socket to '/var/run/libvirt/${daemon}-sock': No such file or directory`,
+  })
+  const network = missing('net-list', 'network', 'virtnetworkd')
+  expect(
+    await failureOf(kvm([ABSENT, version('10.0.0'), pool(9_000), network]).provider.createVm('A-1', 'base', options)),
+  ).toMatchObject({ kind: 'hypervisor-unreachable', message: expect.stringContaining('no answer from virtnetworkd') })
+  const storage = missing('pool-list', 'pool', 'virtstoraged')
+  expect(
+    await failureOf(kvm([ABSENT, version('10.0.0'), storage]).provider.createVm('A-1', 'base', options)),
+  ).toMatchObject({ kind: 'hypervisor-unreachable', message: expect.stringContaining('no answer from virtstoraged') })
+})
+
+test('a pool that is not a folder is not available; one that is, or that can be made, is', async () => {
+  const block = { to: 'pool-dumpxml', stdout: "<pool type='rbd'><name>agent-swarm</name></pool>" }
+  expect(await kvm([version('9.0.0'), block]).provider.available()).toMatchObject({
+    available: false,
+    reason: 'the pool agent-swarm is not a folder.',
+  })
+  for (const answers of [[pool(1)], [pools()], [pools('default')]]) {
+    const { provider, calls } = kvm([version('9.0.0'), ...answers])
+    expect(await provider.available()).toEqual({ available: true })
+    expect(calls.join()).not.toMatch(/define|build|start|refresh|autostart/)
+    expect(calls.length).toBeLessThan(4)
+  }
+})
+
+test('a daemon that answers without a driver for QEMU', async () => {
+  const { provider } = kvm([disconnected('no connection driver available for qemu:///system')])
+  expect(await provider.available()).toMatchObject({ reason: expect.stringContaining('it has no driver for') })
+})
+
+test('a checkpoint that libvirt restores only by force: what to do', async () => {
+  const snapshots = { to: 'snapshot-list', stdout: ' one   2026-11-28 19:26:56 +0000   running' }
+  const refused = {
+    to: 'snapshot-revert',
+    stderr: 'error: revert requires force: Target CPU check full does not match source partial',
+  }
+  expect(await failureOf(kvm([MARK, RUNNING, snapshots, refused]).provider.restore(VM, 'one'))).toEqual({
+    kind: 'needs-stop',
+    message: `restoring ${VM} to one: libvirt does not restore this checkpoint while the machine runs, because their definitions differ (Target CPU check full does not match source partial)`,
+    remedy: expect.stringContaining('agent-swarm stop'),
+  })
+})
+
+test('a disk that another program uses is named', async () => {
+  const locked = {
+    to: `start ${VM}`,
+    stderr: `error: Failed to start domain '${VM}'\nerror: internal error: process exited while connecting to monitor: Failed to get "write" lock\nIs another process using the image [/pool/x.qcow2]?`,
+  }
+  expect(await failureOf(kvm([MARK, STOPPED, locked]).provider.startVm(VM))).toMatchObject({
+    kind: 'busy',
+    remedy: expect.stringContaining("sudo fuser -v '/pool/x.qcow2'"),
+  })
+})
+
+// ── Paused ──
+
+test('a machine that the full disk paused is resumed only when there is space', async () => {
+  const full = kvm([MARK, state(3, VM, 5), pool(10)])
+  expect(await failureOf(full.provider.startVm(VM))).toEqual({
+    kind: 'disk-full',
+    message: `resuming ${VM}, which is paused (disk full): it needs about 64 MiB, but /pool has 10 MiB free (54 MiB missing)`,
+    remedy: 'Free disk space there, or delete machines that are not needed: agent-swarm list',
+  })
+  expect(full.calls.join()).not.toContain(`resume ${VM}`)
+  // A quota that libvirt's figures do not show.
+  const again = kvm([MARK, state(3, VM, 5), pool(900)])
+  expect((await failureOf(again.provider.startVm(VM))).message).toContain(
+    'its disk is still full: /pool has 900 MiB free',
+  )
+  expect(again.calls.join()).toContain(`resume ${VM}`)
+})
+
+test.for([
+  ['paused by a person', state(3), `resume ${VM}`],
+  ['suspended by its guest', state(7), `dompmwakeup ${VM}`],
+] as const)('start of a machine that is %s', async ([, before, command]) => {
+  const answers: Answer[] = [before, MARK]
+  const { provider, calls } = fakeKvm(answers, { home }, text => {
+    if (text.includes(command)) answers.splice(0, 1, RUNNING)
+  })
+  await provider.startVm(VM)
+  expect(calls.filter(text => text.endsWith(command))).toHaveLength(1)
+  expect(calls.join()).not.toContain(`start ${VM}`)
+})
+
+test('of an address, the lease counts; the guest is asked only without one', async () => {
+  const leases = {
+    to: 'net-dhcp-leases',
+    stdout: ` 2026-11-28 11:49:13   52:54:00:12:34:56   ipv4   192.168.122.23/24    a   01:52:54:00:12:34:56
+ 2026-11-28 12:37:33   52:54:00:12:34:56   ipv4   192.168.122.104/24   a   ff:56:50:4d:98:00:02:00:00:ab:11`,
+  }
+  const lease = {
+    to: '--source lease',
+    stdout:
+      ' vnet0      52:54:00:12:34:56    ipv4         192.168.122.23/24\n -          -                    ipv4         192.168.122.104/24',
+  }
+  const agent = { to: '--source agent', stdout: ' eth0      52:54:00:12:34:56    ipv4         192.168.122.99/24' }
+  const machine = [mark({ mac: '52:54:00:12:34:56' }), RUNNING]
+  const both = kvm([...machine, leases, lease, agent])
+  expect(await both.provider.sshInfo(VM)).toMatchObject({ host: '192.168.122.104' })
+  expect(both.calls).toHaveLength(1)
+  expect(await both.provider.listVms()).toMatchObject([{ ip: '192.168.122.104' }])
+  expect(await kvm([...machine, agent]).provider.sshInfo(VM)).toMatchObject({ host: '192.168.122.99' })
+  expect(await failureOf(kvm(machine).provider.sshInfo(VM))).toMatchObject({ kind: 'no-address-yet' })
 })
 
 test('UEFI is refused before anything is made, where libvirt is too old for its checkpoints', async () => {

@@ -28,9 +28,9 @@ export const mark = (attributes: Record<string, string> = {}): Answer => {
   const text = Object.entries(all).map(([name, value]) => `${name}="${value}"`)
   return { to: `metadata ${all.name} urn:agent-swarm:1;`, stdout: `<vm xmlns="urn:agent-swarm:1" ${text.join(' ')}/>` }
 }
-export const state = (number: number, name = VM): Answer => ({
+export const state = (number: number, name = VM, reason = 1): Answer => ({
   to: 'domstats',
-  stdout: `Domain: '${name}'\n  state.state=${number}\n  balloon.maximum=1048576\n  balloon.rss=716800\n`,
+  stdout: `Domain: '${name}'\n  state.state=${number}\n  state.reason=${reason}\n  balloon.maximum=1048576\n  balloon.rss=716800\n`,
 })
 export const RUNNING = state(1)
 export const STOPPED = state(5)
@@ -41,7 +41,7 @@ export const version = (libvirt: string): Answer => ({
 })
 export const pool = (mebibytesFree: number): Answer => ({
   to: 'pool-dumpxml',
-  stdout: `<pool type='dir'><capacity unit='bytes'>9</capacity><available unit='bytes'>${mebibytesFree * 1024 ** 2}</available><target><path>/pool</path></target></pool>`,
+  stdout: `<pool type='dir'><name>agent-swarm</name><capacity unit='bytes'>9</capacity><available unit='bytes'>${mebibytesFree * 1024 ** 2}</available><target><path>/pool</path></target></pool>`,
 })
 
 export const MAC = '52:54:00:00:00:0a'
@@ -82,6 +82,13 @@ export const isolated = (filter: string, ip: string): string => `<domain type='q
       </filterref>
     </interface>
 </domain>`
+/** `pool-list --all` with these pools, all active. */
+export const pools = (...names: string[]): Answer => ({
+  to: 'pool-list',
+  stdout: names.map(name => ` ${name}   active   yes`).join('\n'),
+})
+/** libvirt lists these domains. */
+export const domains = (...names: string[]): Answer => ({ to: 'list --all --name', stdout: `${names.join('\n')}\n` })
 
 /** `calls`: the arguments of each virsh. `files`: the content of the files that its commands read, as they were then. */
 export const fakeKvm = (
@@ -97,7 +104,9 @@ export const fakeKvm = (
     calls.push(text)
     for (const path of text.match(/\S+\/tmp-\w+\/file/g) ?? []) files.push(readFileSync(path, 'utf8'))
     onCall(text)
-    const matching = answers.filter(({ to }) => `${text};`.includes(to))
+    // Our pool is there, unless an answer says otherwise.
+    const known = answers.some(({ to }) => to === 'pool-list') ? answers : [...answers, pools('agent-swarm')]
+    const matching = known.filter(({ to }) => `${text};`.includes(to))
     const printed = (stream: 'stdout' | 'stderr') =>
       matching.flatMap(answer => (answer[stream] === undefined ? [] : [`${answer[stream]}\n`])).join('')
     const stderr = printed('stderr')

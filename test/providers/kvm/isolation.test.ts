@@ -59,6 +59,11 @@ const MARK = mark({ mac: MAC, ip: IP })
 const OLD_MARK = mark({ mac: MAC })
 const NETWORK = network([{ mac: MAC, name: VM, ip: IP }])
 const ground: Answer[] = [NETWORK, filter, version('9.0.0')]
+/** libvirt cannot bind the filter. */
+const UNBINDABLE = {
+  to: 'update-device',
+  stderr: "error: operation failed: failed to add new filter rules to 'vnet6' - attempting to restore old rules",
+}
 const definition = (text: string): Answer => ({ to: ' dumpxml', stdout: text })
 
 // ── Addresses and rules ──
@@ -242,6 +247,40 @@ test('a memory that was saved when the host shut down does not run before it is 
   ])
 })
 
+test('a paused machine goes on when it is isolated: an interrupted restore may have left it without', async () => {
+  const { provider, calls } = fakeKvm([OLD_MARK, state(3), ...ground, ACTIVE], { home })
+  await provider.startVm(VM)
+  const order = calls.map(call => call.match(/update-device|resume/)?.[0]).filter(Boolean)
+  expect(order).toEqual(['update-device', 'resume'])
+})
+
+test('one that cannot be isolated stays paused', async () => {
+  const { provider, calls } = fakeKvm([OLD_MARK, state(3), ...ground, ACTIVE, UNBINDABLE], { home })
+  expect((await failureOf(provider.startVm(VM))).message).toContain(`isolating ${VM}`)
+  expect(calls.join('\n')).not.toContain('resume')
+})
+
+test('a paused machine is isolated before a stop lets it shut down', async () => {
+  const answers: Answer[] = [state(3), OLD_MARK, ...ground]
+  const { provider, calls } = fakeKvm(answers, { home }, text => {
+    if (text.includes(`resume ${VM}`)) answers[0] = RUNNING
+    if (text.includes(`shutdown ${VM}`)) answers[0] = STOPPED
+  })
+  await provider.stopVm(VM)
+  const order = calls.map(call => call.match(/update-device|resume|shutdown|destroy/)?.[0]).filter(Boolean)
+  expect(order).toEqual(['update-device', 'resume', 'shutdown'])
+})
+
+test('one that cannot be isolated is powered off by a stop, and never runs', async () => {
+  const answers: Answer[] = [state(3), OLD_MARK, ...ground, UNBINDABLE]
+  const { provider, calls } = fakeKvm(answers, { home }, text => {
+    if (text.includes(`destroy ${VM}`)) answers[0] = STOPPED
+  })
+  await provider.stopVm(VM)
+  expect(calls.join('\n')).not.toContain('resume')
+  expect(calls.join('\n')).toContain(`destroy ${VM}`)
+})
+
 const snapshot = (of: string): Answer => ({ to: 'snapshot-info', stdout: `Name:  one\nState:          ${of}` })
 
 test('a checkpoint is restored paused, and runs when it is isolated', async () => {
@@ -265,11 +304,8 @@ test.for([
 })
 
 test('a machine that cannot be isolated after a restore is powered off, and never runs', async () => {
-  const broken = {
-    to: 'update-device',
-    stderr: "error: operation failed: failed to add new filter rules to 'vnet6' - attempting to restore old rules",
-  }
-  const { provider, calls } = fakeKvm([MARK, RUNNING, ...ground, ACTIVE, snapshot('running'), broken], { home })
+  const answers = [MARK, RUNNING, ...ground, ACTIVE, snapshot('running'), UNBINDABLE]
+  const { provider, calls } = fakeKvm(answers, { home })
   expect((await failureOf(provider.restore(VM, 'one'))).message).toContain(`isolating ${VM}`)
   expect(calls.at(-1)).toContain(`destroy ${VM}`)
   expect(calls.join('\n')).not.toContain('resume')

@@ -6,6 +6,7 @@ import { domainXml, nvramTemplate, overlayXml, withNvram, withPort } from '../..
 import { parseMarks } from '../../../providers/kvm/marks.ts'
 import {
   parseAddresses,
+  parseLeases,
   parseNode,
   parsePool,
   parseSnapshots,
@@ -13,6 +14,7 @@ import {
   parseUsage,
   parseVolumes,
 } from '../../../providers/kvm/parse.ts'
+import { isSession } from '../../../providers/kvm/settings.ts'
 import { openVirsh } from '../../../providers/kvm/virsh.ts'
 import { escapeXml } from '../../../providers/kvm/xml.ts'
 
@@ -22,13 +24,7 @@ test.for<[string, string]>([
   ["failed to get domain 'X'", 'no-such-vm'],
   ['Domain is already active', 'already-running'],
   ['Requested operation is not valid: network is already active as x', 'already-running'],
-  ["Requested operation is not valid: storage pool 'x' is already active", 'already-running'],
-  ['Requested operation is not valid: domain is not running', 'not-running'],
-  ['operation failed: domain moment one already exists', 'already-exists'],
-  ["operation failed: pool 'x' already exists with uuid 1-2", 'already-exists'],
   ["operation failed: network 'x' already exists with uuid 1-2", 'already-exists'],
-  ["Domain snapshot not found: no domain snapshot with matching name 'X'", 'no-such-checkpoint'],
-  ['metadata not found: Requested metadata element is not present', 'not-ours'],
   [
     "failed to connect to the hypervisor\nFailed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory",
     'hypervisor-unreachable',
@@ -41,10 +37,25 @@ test.for<[string, string]>([
     "failed to get vol 'x.qcow2'\nStorage volume not found: no storage vol with matching path 'x.qcow2'",
     'no-such-image',
   ],
-  ["internal error: storage volume name 'x' already exists: storage volume x exists already", 'already-exists'],
   ["failed to get pool 'x'\nStorage pool not found: no storage pool with matching name 'x'", 'not-configured'],
   ["internal error: pool 'x' has asynchronous jobs running.", 'busy'],
   ['cannot write data to file: No space left on device', 'disk-full'],
+  ['revert requires force: Target CPU check full does not match source partial', 'needs-stop'],
+  [
+    'internal error: process exited while connecting to monitor: Failed to get "write" lock\nIs another process using the image [/pool/a b.qcow2]?',
+    'busy',
+  ],
+  [
+    'Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainShutdown)',
+    'busy',
+  ],
+  ["internal error: cannot load AppArmor profile 'libvirt-6695eb01-f6a4-8304-79aa-97f2502e193f'", 'permission'],
+  [
+    "unable to set AppArmor profile 'libvirt-6695eb01' for '/usr/bin/qemu-system-x86_64': No such file or directory",
+    'permission',
+  ],
+  ["internal error: unable to execute QEMU command 'cont': Resetting the Virtual Machine is required", 'needs-stop'],
+  ['this function is not supported by the connection driver: virConnectListAllNetworks', 'provider-missing'],
   ['something unforeseen', 'unknown'],
 ])('%j means %s', ([text, kind]) => expect(explainVirsh(SYSTEM)('trying', text).failure.kind).toBe(kind))
 
@@ -59,20 +70,78 @@ test('states', () => {
   )
 })
 
+test.for<[string, number, number, object]>([
+  ['runs', 1, 1, { status: 'running' }],
+  ['shuts down', 4, 1, { status: 'running' }],
+  ['is off', 5, 1, { status: 'stopped' }],
+  ['is off, with its memory saved', 5, 5, { status: 'stopped' }],
+  ['crashed', 6, 1, { status: 'stopped' }],
+  ['was paused by a person', 3, 1, { status: 'running', paused: 'by a user' }],
+  ['was paused because the disk is full', 3, 5, { status: 'running', paused: 'disk full' }],
+  ['was paused for a reason of a later libvirt', 3, 99, { status: 'running', paused: 'unknown' }],
+  ['sleeps', 7, 0, { status: 'running', paused: 'suspended by the guest' }],
+])('a machine that %s', ([, state, reason, expected]) => {
+  expect(parseStates(`Domain: 'x'\n  state.state=${state}\n  state.reason=${reason}\n`).get('x')).toEqual(expected)
+})
+
+test.for<[string, string, string]>([
+  [
+    'the one that ends last',
+    ` 2026-11-28 11:49:13   52:54:00:12:34:56   ipv4   192.168.122.23/24    a   01:52:54:00:12:34:56
+ 2026-11-28 12:37:33   52:54:00:12:34:56   ipv4   192.168.122.104/24   a   ff:56:50:4d:98:00:02:00:00:ab:11`,
+    '192.168.122.104',
+  ],
+  [
+    'the same in the other order',
+    ` 2026-11-28 12:37:33   52:54:00:12:34:56   ipv4   192.168.122.104/24   a   ff:56:50:4d:98:00:02:00:00:ab:11
+ 2026-11-28 11:49:13   52:54:00:12:34:56   ipv4   192.168.122.23/24    a   01:52:54:00:12:34:56`,
+    '192.168.122.104',
+  ],
+  [
+    'one without an end',
+    ` 1970-01-01 00:00:00   52:54:00:12:34:56   ipv4   192.168.122.7/24    a   01:52:54:00:12:34:56
+ 2026-11-28 12:37:33   52:54:00:12:34:56   ipv4   192.168.122.104/24   a   ff:56`,
+    '192.168.122.7',
+  ],
+])('of two leases of one MAC, %s', ([, text, expected]) => {
+  expect(parseLeases(text)).toEqual(new Map([['52:54:00:12:34:56', expected]]))
+})
+
 test('addresses by MAC', () => {
   const leases = ` Expiry Time           MAC address         Protocol   IP address           Hostname             Client ID or DUID
 -------------------------------------------------------------------------------------------------------------------
  2026-11-24 13:00:00   52:54:00:AA:bb:cc   ipv4       192.168.177.204/24   as-a-1-00000001      01:52:54:00:aa:bb:cc
+ 2026-11-24 13:00:00   52:54:00:aa:bb:cd   ipv6       fd00::1/64           -                    -
 `
-  expect(parseAddresses(leases)).toEqual(new Map([['52:54:00:aa:bb:cc', '192.168.177.204']]))
+  expect(parseLeases(leases)).toEqual(new Map([['52:54:00:aa:bb:cc', '192.168.177.204']]))
+  expect(parseAddresses(leases)).toEqual(new Map())
   const agent = ` lo         00:00:00:00:00:00    ipv4         127.0.0.1/8
  eth0       52:54:00:aa:bb:cc    ipv4         169.254.1.1/16
- eth0       52:54:00:aa:bb:cc    ipv4         192.168.177.9/24
  -          -                    ipv6         fe80::1/64
+ -          -                    ipv4         192.168.177.9/24
+ docker0    52:54:00:aa:bb:cd    ipv6         fe80::2/64
+ -          -                    ipv4         172.17.0.1/16
+ tun0       N/A                  ipv4         10.8.0.1/24
+ -          -                    ipv4         10.8.0.2/24
 `
-  expect(parseAddresses(agent)).toEqual(new Map([['52:54:00:aa:bb:cc', '192.168.177.9']]))
+  expect(parseAddresses(agent)).toEqual(
+    new Map([
+      ['52:54:00:aa:bb:cc', '192.168.177.9'],
+      ['52:54:00:aa:bb:cd', '172.17.0.1'],
+    ]),
+  )
   expect(parseAddresses('')).toEqual(new Map())
 })
+
+test.for<[string, boolean]>([
+  ['qemu:///session', true],
+  ['qemu+unix:///session?socket=/run/user/1000/libvirt/virtqemud-sock', true],
+  ['qemu:///session?mode=direct', true],
+  ['qemu:///system', false],
+  ['qemu+unix:///system?socket=/tmp/session', false],
+  ['qemu+ssh://host/system', false],
+  ['not a URI /session', false],
+])("%s is a user's own libvirt: %s", ([kvmUri, expected]) => expect(isSession({ kvmUri })).toBe(expected))
 
 test('checkpoints, oldest first', () => {
   const listed = ` b      2026-11-23 07:39:43 +0000   running
@@ -163,11 +232,15 @@ cached :              3792320 KiB
     cpus: 2,
     memoryBytes: { total: 25_276_502_016, available: 24_171_606_016 },
   })
-  expect(
-    parsePool(
-      "<pool type='dir'>\n  <capacity unit='bytes'>100</capacity>\n  <available unit='bytes'>7</available>\n  <target>\n    <path>/a &amp; b</path>\n  </target>\n</pool>",
-    ),
-  ).toEqual({ folder: '/a & b', total: 100, available: 7 })
+  const pool =
+    "<pool type='dir'>\n  <name>swarm</name>\n  <capacity unit='bytes'>100</capacity>\n  <available unit='bytes'>7</available>\n  <target>\n    <path>/a &amp; b</path>\n  </target>\n</pool>\n"
+  expect(parsePool(`${pool} default   inactive   no\n swarm   active   yes\n`)).toEqual({
+    folder: '/a & b',
+    total: 100,
+    available: 7,
+  })
+  // libvirt stops a pool whose folder is gone, and still shows its last figures.
+  expect(parsePool(`${pool} swarm   inactive   yes\n`)).toBe(null)
   expect(parsePool("error: failed to get pool 'x'")).toBe(null)
 })
 

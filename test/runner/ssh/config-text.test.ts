@@ -39,11 +39,25 @@ Host *
   ControlPath /tmp/%r@%h:%p
   User root
   Port 2022
+  RemoteCommand tmux new -A -s x
+  SessionType none
+  PermitLocalCommand yes
+  LocalCommand touch /tmp/ran
+  Tunnel yes
+  GSSAPIDelegateCredentials yes
+  HostbasedAuthentication yes
+  PasswordAuthentication yes
+  KbdInteractiveAuthentication yes
+  PubkeyAuthentication no
+  KnownHostsCommand /usr/bin/everybody %H
+  IgnoreUnknown UseKeychain
+  UseKeychain yes
 `
 /** The options that ssh itself would use. */
 const ssh = (...words: string[]): string[] =>
   execFileSync('ssh', ['-G', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-const withoutNames = (options: string[]) => options.filter(line => !/^(host|hostname) /.test(line))
+// A command that PermitLocalCommand does not permit stays written, and is not run.
+const withoutNames = (options: string[]) => options.filter(line => !/^(host|hostname|localcommand) /.test(line))
 
 test('a host has the options of agent-swarm ssh, whatever else is configured and whatever the path of the home', () => {
   const home = join(root, 'a home, 100% of "mine"\\')
@@ -52,7 +66,14 @@ test('a host has the options of agent-swarm ssh, whatever else is configured and
   writeFileSync(file, hostsText(home, [machine]) + LAX)
   const expected = withoutNames(ssh(...sshArguments(home, machine.vmId, ADDRESS), '--', ADDRESS.host))
   expect(expected).toContain(`userknownhostsfile ${join(home, 'ssh', `${machine.vmId}.known_hosts`)}`)
-  expect(expected).toContain('stricthostkeychecking true')
+  expect(expected).toEqual(
+    expect.arrayContaining([
+      ...['stricthostkeychecking true', 'permitlocalcommand no', 'tunnel false', 'gssapidelegatecredentials no'],
+      ...['hostbasedauthentication no', 'passwordauthentication no', 'kbdinteractiveauthentication no'],
+      ...['pubkeyauthentication true', 'sessiontype default', 'clearallforwardings no'],
+    ]),
+  )
+  expect(expected.filter(line => /^(remotecommand|knownhostscommand) /.test(line))).toEqual([])
   for (const name of ['DROP-2100', 'drop-2100']) {
     const options = ssh('-F', file, name)
     expect(withoutNames(options)).toEqual(expected)
@@ -91,3 +112,21 @@ test.for([
 ] as const)('an address or a user that could be an option is refused: %j', ([address, message]) =>
   expect(() => hostsText(root, [host('DROP-1', 'running', address)])).toThrow(message),
 )
+
+test.for([
+  ['a ticket', { ticket: 'DROP-1\n  ProxyCommand touch /tmp/owned\nHost *' }],
+  ['a machine', { vmId: 'as-drop-1-00000001\n  ProxyCommand x' }],
+  ['a path as a machine', { vmId: '../../known' }],
+  ['a user', { ssh: { ...ADDRESS, user: 'agent\nProxyCommand x' } }],
+  ['an address', { ssh: { ...ADDRESS, host: '192.0.2.7\nProxyCommand x' } }],
+  ['a port', { ssh: { ...ADDRESS, port: '22\nProxyCommand x' as never } }],
+  ['a provider in a comment', { ssh: null, provider: 'kvm\nHost *\n  ProxyCommand x' }],
+  ['a stopped ticket in a comment', { status: 'stopped', ticket: 'DROP-1\nHost *' }],
+  ['a line separator', { ssh: null, provider: 'kvm\u2028Host *' }],
+] as [string, Partial<Host>][])('nothing is written for %s with a line break or a path', ([, more]) => {
+  expect(() => hostsText(root, [{ ...host('DROP-1', 'running', ADDRESS), ...more }])).toThrow()
+})
+
+test('a home with a line break writes nothing into a configuration', () => {
+  expect(() => hostsText('/home/me\nHost *', [host('DROP-1', 'running', ADDRESS)])).toThrow('cannot hold the path')
+})

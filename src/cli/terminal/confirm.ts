@@ -1,0 +1,41 @@
+/** A question on the terminal that is answered with yes or no. */
+import { fail } from '../../errors.ts'
+import type { Invocation, Terminal } from './output.ts'
+
+/** One line typed on the terminal; null at its end and when `signal` aborts. */
+const readLine = (stdin: Terminal['stdin'], signal: AbortSignal): Promise<string | null> =>
+  new Promise(resolve => {
+    const finish = (line: string | null) => {
+      // Now, because what is typed after this line may be for a machine.
+      stdin.pause()
+      stdin.off('data', onData)
+      stdin.off('end', onEnd)
+      signal.removeEventListener('abort', onEnd)
+      resolve(line)
+    }
+    const onData = (chunk: Buffer) => finish(chunk.toString())
+    const onEnd = () => finish(null)
+    stdin.on('data', onData)
+    stdin.on('end', onEnd)
+    signal.addEventListener('abort', onEnd)
+    if (signal.aborted) onEnd()
+  })
+
+/** Whether somebody is there to answer. */
+export const canAsk = ({ stdin, stderr }: Terminal): boolean => stdin.isTTY === true && stderr.isTTY === true
+
+/** `byEnter`: what an empty line means. False without a terminal. */
+export const confirm = async (
+  question: string,
+  byEnter: 'yes' | 'no',
+  { terminal, signal }: Pick<Invocation, 'terminal' | 'signal'>,
+): Promise<boolean> => {
+  const { stdin, stderr } = terminal
+  if (!canAsk(terminal)) return false
+  stderr.write(`${question} ${byEnter === 'yes' ? '[Y/n]' : '[y/N]'} `)
+  const answer = await readLine(stdin, signal)
+  if (answer !== null) return answer.trim() === '' ? byEnter === 'yes' : /^\s*(y|yes)\s*$/i.test(answer)
+  stderr.write('\n')
+  if (signal.aborted) throw fail('cancelled', 'cancelled; nothing was changed')
+  return false
+}

@@ -1,0 +1,40 @@
+/** `fetch` that follows a redirect to the same origin only: no credential, and no body, goes where a response says. */
+
+const REDIRECTS = [301, 302, 303, 307, 308]
+const MOST = 5
+
+/** The address that a response leads to; null when it leads nowhere. */
+const targetOf = (response: Response, from: string): string | null => {
+  const location = REDIRECTS.includes(response.status) ? response.headers.get('location') : null
+  return location !== null && URL.canParse(location, from) ? new URL(location, from).href : null
+}
+
+/** Throws for a redirect to another origin. A redirect of a request that writes, other than 307 and 308, is its response. */
+const openSameOriginFetch =
+  (send: typeof fetch): typeof fetch =>
+  async (input, init = {}) => {
+    if (init.redirect !== undefined && init.redirect !== 'follow') return send(input, init)
+    const method = (init.method ?? (input instanceof Request ? input.method : 'GET')).toUpperCase()
+    let url = input instanceof Request ? input.url : String(input)
+    for (let count = 0; ; count += 1) {
+      const response = await send(count === 0 ? input : url, { ...init, redirect: 'manual' })
+      const target = targetOf(response, url)
+      if (target === null) return response
+      const { origin } = new URL(target)
+      if (origin !== new URL(url).origin) {
+        await response.body?.cancel()
+        throw new Error(`it redirects to ${origin}, which is another address`)
+      }
+      const keepsMethod = method === 'GET' || method === 'HEAD' || response.status >= 307
+      if (!keepsMethod || count >= MOST) return response
+      await response.body?.cancel()
+      url = target
+    }
+  }
+
+export const sameOriginFetch = openSameOriginFetch(globalThis.fetch)
+
+/** For a package that calls the global `fetch` and takes no other. */
+export const guardGlobalFetch = (): void => {
+  globalThis.fetch = sameOriginFetch
+}
