@@ -46,6 +46,6 @@ export const commandLines = (body: string): CommandLine[] => {
   if ((text.match(MARKUP)?.length ?? 0) > MAX_MARKUP) return []
   const end = quotedMailAt(linesOf(text))
   return shownLines(text, text.length < body.length, paragraph => /\/swarm/i.test(paragraph))
-    .filter(({ plain, number }) => plain && number < end)
+    .filter(({ text: line, plain, number }) => plain && number < end && /\/swarm/i.test(line))
     .flatMap(({ text: line }) => commandOf(line) ?? [])
 }

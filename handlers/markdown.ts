@@ -5,7 +5,7 @@
 import MarkdownIt, { type Env, type StateInline, type Token } from 'markdown-it'
 import { openComment, openTags } from './html-tags.ts'
 import { mathIn } from './math.ts'
-import { type BlockRule, table, textOf } from './table.ts'
+import { type BlockRule, firstOf, table, textOf } from './table.ts'
 
 /**
  * A line of a paragraph. `plain`: it is text alone, outside of HTML, math and markup. `number`: its index among the lines of the
@@ -70,7 +70,7 @@ const FOOTNOTE = /^\[\^([^\]\s]{1,200})\]:[ \t]*/
 const footnoteBlock: BlockRule = (state, startLine, endLine, silent) => {
   const { bMarks, tShift, sCount, blkIndent, parentType } = state
   const from = (bMarks[startLine] ?? 0) + (tShift[startLine] ?? 0)
-  if ((sCount[startLine] ?? 0) - blkIndent >= 4) return false
+  if (firstOf(state, startLine) !== '[' || (sCount[startLine] ?? 0) - blkIndent >= 4) return false
   const [mark, label] = state.src.slice(from, state.eMarks[startLine]).match(FOOTNOTE) ?? []
   if (mark === undefined || label === undefined) return false
   if (silent) return true
@@ -127,7 +127,9 @@ const asOnGitHub: Readonly<Record<string, (rule: BlockRule) => BlockRule>> = {
     if (rule(state, startLine, endLine, silent)) return true
     const indent = state.sCount[startLine] ?? 0
     const isBelow = state.parentType === 'blockquote' || indent < state.blkIndent
-    return silent && isBelow && indent < 4 && TAG_LINE.test(textOf(state, startLine))
+    return (
+      silent && isBelow && indent < 4 && firstOf(state, startLine) === '<' && TAG_LINE.test(textOf(state, startLine))
+    )
   },
 }
 /** -1 marks a line that an outer quote found to go on with its paragraph. Nothing ends it. */
@@ -152,8 +154,15 @@ const openParser = () => {
 }
 const parser = openParser()
 
+const MAY_BE_MARKUP = /[\\`*_~[\]<>&$!]/
+
 /** The lines of a paragraph, and the HTML tags that are open after it. `line`: the number of the first one. */
 const readParagraph = (content: string, line: number, env: Env, before: readonly string[]) => {
+  // Most paragraphs have no markup: each of their lines is text.
+  if (!MAY_BE_MARKUP.test(content)) {
+    const written = content.split('\n')
+    return { lines: written.map((text, at) => ({ text, plain: before.length === 0, number: line + at })), open: before }
+  }
   const tokens: Token[] = []
   parser.inline.parse(content, parser, env, tokens)
   const math = mathIn(tokens)

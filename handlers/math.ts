@@ -6,7 +6,7 @@ type Sign = { token: number; opens: boolean; closes: boolean }
 
 const signsIn = (tokens: readonly Token[], count: 1 | 2): Sign[] =>
   tokens.flatMap(({ type, content }, token) =>
-    type !== 'text'
+    type !== 'text' || !content.includes('$')
       ? []
       : [...content.matchAll(/\$+/g)].flatMap(({ 0: run, index }) => {
           if (run.length !== count) return []

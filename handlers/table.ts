@@ -13,6 +13,11 @@ const LIST_OR_HEADING = /^-(?:[ \t]|-*[ \t]*$)/
 /** A line without the white space around it. */
 export const textOf = ({ src, bMarks, tShift, eMarks }: StateBlock, line: number): string =>
   src.slice((bMarks[line] ?? 0) + (tShift[line] ?? 0), eMarks[line]).trimEnd()
+/** The first sign of a line; empty for an empty line. */
+export const firstOf = ({ src, bMarks, tShift, eMarks }: StateBlock, line: number): string => {
+  const at = (bMarks[line] ?? 0) + (tShift[line] ?? 0)
+  return at < (eMarks[line] ?? 0) ? (src[at] ?? '') : ''
+}
 const isIndented = ({ sCount, blkIndent }: StateBlock, line: number) => (sCount[line] ?? 0) - blkIndent >= 4
 const isOutside = ({ sCount, blkIndent }: StateBlock, line: number) => (sCount[line] ?? 0) < blkIndent
 
@@ -26,6 +31,8 @@ export const table: BlockRule = (state, startLine, endLine, silent) => {
   const second = startLine + 1
   if (second >= endLine || isIndented(state, startLine) || isIndented(state, second) || isOutside(state, second))
     return false
+  // Most lines are text: they must cost nothing.
+  if (!['|', '-', ':'].includes(firstOf(state, second))) return false
   const delimiters = textOf(state, second)
   if (!DELIMITERS.test(delimiters) || LIST_OR_HEADING.test(delimiters)) return false
   const head = textOf(state, startLine)

@@ -7,6 +7,7 @@ import { ticketOfPullRequest } from '../handlers/branches.ts'
 import { commandLines, possibleCommands } from '../handlers/command-lines.ts'
 import { jiraCommandLines } from '../handlers/jira-lines.ts'
 import { readYaml } from '../src/schema/yaml.ts'
+import { rules } from './handlers/fixtures.ts'
 import { isLong } from './support/samples.ts'
 
 const LENGTH = 10_000
@@ -232,8 +233,8 @@ describe('at most 20 times the work of plain text', { timeout: 3_600_000 }, () =
       '1.2.3 ',
     ]
     const texts = pieces.flatMap(a => pieces.map(b => fill(a + b)))
-    const rules = { branches: [], projects: ['DROP', 'WEB', 'D_1'] }
-    const read = (text: string) => ticketOfPullRequest({ branch: text, title: text }, rules)
+    const served = { ...rules, projects: ['DROP', 'WEB', 'D_1'], branches: ['a*b*c*', '*-x-*'] }
+    const read = (text: string) => ticketOfPullRequest({ branch: text, title: text }, served)
     expect(await tooExpensive(texts, read, fill(PLAIN))).toEqual([])
   })
 })
