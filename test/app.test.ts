@@ -27,6 +27,7 @@ const operations: Readonly<Record<string, Needs>> = {
   'pulls.get': { pull_requests: 'read' },
   'pulls.list': { pull_requests: 'read' },
   'pulls.listCommits': { pull_requests: 'read' },
+  'issues.getComment': { issues: 'read' },
   'issues.listComments': { issues: 'read' },
   'issues.listCommentsForRepo': { issues: 'read' },
   'issues.createComment': { issues: 'write', pull_requests: 'write' },

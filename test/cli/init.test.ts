@@ -201,7 +201,7 @@ describe('without a terminal', () => {
 
   test('an App without its list of repositories is incomplete, and a flag completes it', async () => {
     const key = join(cli.home, 'key.pem')
-    writeFileSync(key, github.app.privateKey)
+    writeFileSync(key, github.app.privateKey, { mode: 0o600 })
     const environment = { GITHUB_API_URL: github.url, WEBHOOK_SECRET }
     const words = ['--app-id', String(github.app.id), '--private-key-file', key, '--jira', 'none', '--github', 'app']
     const projects = ['--jira-projects', 'drop:acme/shop+acme/*']

@@ -117,6 +117,7 @@ test.concurrent('a laptop and two tokens', async context => {
     ['Your GitHub token', 'token-dev'],
     ['may act on tickets?', ''],
     ['reach Jira Cloud?', ''],
+    ['As which Jira account', ''],
     ['The Jira site', ''],
     ['e-mail address', jira.me.emailAddress],
     ['API token', jira.token],

@@ -25,13 +25,14 @@ export type Ask = (doing: string, request: Request) => Promise<unknown>
 /** `status` null: there was no response. `lacksScope`: the token is valid, and its scopes do not allow this. */
 export type JiraFailure = RemoteFailure & { status: number | null; lacksScope: boolean }
 export const isJiraFailure = (error: unknown): error is JiraFailure => isRemoteFailure(error) && 'lacksScope' in error
+/** A redirect is no answer to a request that writes: a proxy or a login page stands before Jira. */
+const isRefusal = (status: number | null): boolean => status !== null && status >= 400 && status < 500 && status !== 429
 const jiraFailure = (
   failure: FailureError,
   status: number | null = null,
   { wait = null, lacksScope = false }: { wait?: number | null; lacksScope?: boolean } = {},
 ): JiraFailure => {
-  const isFinal = status !== null && status < 500 && status !== 429
-  const allows = status === 401 ? 'pause' : isFinal ? 'never' : 'later'
+  const allows = status === 401 ? 'pause' : isRefusal(status) ? 'never' : 'later'
   return Object.assign(failure, { status, lacksScope, allows, in: wait } as const)
 }
 
@@ -56,8 +57,7 @@ const failureOfClient = (jira: JiraModule, error: unknown, doing: string, url: s
   const status = jira.isApiError(error) ? error.status : null
   const wait = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
   const lacksScope = jira.isScopeError(error)
-  const isTemporary = status === null || status === 429 || status >= 500
-  const kind = isTemporary ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'
+  const kind = !isRefusal(status) ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'
   const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
   const what = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
   const why = lacksScope ? ': the token lacks a scope' : ''

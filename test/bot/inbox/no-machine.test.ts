@@ -140,7 +140,7 @@ test('automation reports what is new, once, whichever way it is reported besides
   expect(await states()).toEqual(['create pending'])
   expect((await desk.store.inbox.list([], 1))[0]?.reason).toBe(`read again: nothing new happened to ${ticket}`)
   const [{ action } = {}] = await desk.store.queue.list({ ticket })
-  expect(action?.by).toEqual({ via: 'jira', who: desk.jira.me.accountId, name: 'Dev' })
+  expect(action?.by).toEqual({ via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved' })
 })
 
 test('automation does not undo what a person did', async () => {
