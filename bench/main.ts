@@ -4,6 +4,7 @@ import { against } from './against.ts'
 import { create } from './create.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
+import { isolation } from './isolation.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { polling } from './polling.ts'
@@ -22,6 +23,7 @@ const rows = {
   g: growth,
   h: flood,
   i: against,
+  k: isolation,
   p: polling,
 } satisfies Record<string, () => Promise<Row[]>>
 

@@ -84,6 +84,14 @@ export type Capacity = {
   diskBytes: { total: number; available: number }
 }
 
+/**
+ * Whether guests reach no other guest, no port of the host but DHCP and DNS, no private network that the operator did not open
+ * and no metadata address. `note`: what they do reach, for people who miss something. Sentences without a full stop in `reason`.
+ */
+export type IsolationReport =
+  | { isolated: true; note: string }
+  | { isolated: false; reason: string; remedy: string | null }
+
 /** Called as `createVm` reaches `disk`, `seed`, `define`. */
 type OnPhase = (phase: string) => void
 
@@ -135,6 +143,8 @@ export type Provider = {
   liveCheckpoints?: true
   /** A checkpoint of a running guest holds its memory: a restore resumes it. */
   memoryCheckpoints?: true
+  /** Whether its guests are isolated here and now. Changes nothing. Without it, they are not. */
+  isolated?(): Promise<IsolationReport>
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */

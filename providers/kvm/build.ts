@@ -14,10 +14,13 @@ import { defineMachine, volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './explain.ts'
-import { ensureNetwork, ensurePool, freshMac, refreshPool, withFile } from './host.ts'
+import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
 import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
+import { openIsolator } from './isolation.ts'
 import { createMachine, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
+import { ensureNetwork } from './network.ts'
 import { type Pool, parseVersions } from './parse.ts'
+import { proveIsolation } from './proof.ts'
 import { consoleTail } from './usage.ts'
 
 /** A first boot under software emulation takes one to three minutes, and several times that on a busy host. */
@@ -183,6 +186,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     ...BUILD_SIZE,
     seed: seedImage({ hostname: builder, mac, publicKey: guest.publicKey, hostKey: guest.hostKey }),
     folder: pool.folder,
+    isolator: await openIsolator(context),
   })
   await startMachine(context, builder)
   await runInMachine(build, builder, 'true', BOOT_DEADLINE_MS)
@@ -225,6 +229,9 @@ const prove = async (build: Build, file: string): Promise<void> => {
   const answer = await runInMachine(build, prover, script, BOOT_DEADLINE_MS)
   if (!answer.includes('git version') || !answer.includes(prover))
     throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
+  const isolator = await openIsolator(context)
+  if (isolator !== null)
+    await proveIsolation(context, isolator, text => runInMachine(build, prover, text, LIST_DEADLINE_MS))
   await deleteMachine(context, prover)
 }
 

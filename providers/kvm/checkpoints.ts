@@ -4,7 +4,9 @@ import { fail } from '../../src/errors.ts'
 import { type Context, look, lookCommands, machineIn } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
-import { poolCommands } from './host.ts'
+import { poolCommands, withFile } from './host.ts'
+import { isolatePaused } from './isolation.ts'
+import { withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
 import { writeMark } from './marks.ts'
 import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
@@ -45,9 +47,14 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
 
 export const restoreCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
   const { virsh, homeId } = context
-  const { mark } = await lookAndConnect(context, id)
+  const machine = await lookAndConnect(context, id, [['snapshot-info', id, `--snapshotname=${checkName(name)}`]])
+  const { mark, isolator, stdout } = machine
+  if (mark.port !== null) await adaptSnapshot(context, id, name)
+  // Only a guest that runs or is paused in the checkpoint has a process afterwards; its definition is that of the capture.
+  const state = stdout.match(/^State:\s+(running|paused)/m)?.[1] ?? null
+  const isHeld = isolator !== null && state !== null
   await virsh
-    .run(['snapshot-revert', id, `--snapshotname=${checkName(name)}`], {
+    .run(['snapshot-revert', id, `--snapshotname=${name}`, ...(isHeld ? ['--paused'] : [])], {
       deadline: DEADLINE_MS,
       doing: `restoring ${id} to ${name}`,
     })
@@ -56,15 +63,26 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
       throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
     })
     .catch(withFreeSpace(context))
+  const ip = isHeld ? (await isolatePaused(context, isolator, machine)).ip : null
+  if (isHeld && state === 'running') await virsh.run(['resume', id], { doing: `restoring ${id} to ${name}` })
   // The guest's clock shows the time of the capture, and only an agent in a running guest can set it.
   const answer = await virsh.ask([['domtime', id, '--now'], ...lookCommands(id)])
   // libvirt brings the mark of the capture back, which may have another ticket, or no home. Its port is right: the
   // definition that it belongs to came back with it.
   const restored = await machineIn({ ...context, knows: () => true }, id, answer)
-  if (restored.mark.ticket !== mark.ticket)
-    await virsh.all([writeMark({ ...restored.mark, ticket: mark.ticket, home: homeId }, restored.status)], {
+  const present = { ...restored.mark, ticket: mark.ticket, home: homeId, ip: ip ?? restored.mark.ip }
+  if (restored.mark.ticket !== present.ticket || restored.mark.ip !== present.ip)
+    await virsh.all([writeMark(present, restored.status)], {
       doing: `restoring the mark of ${id}`,
     })
+}
+
+/** A checkpoint of a machine in a session has the network of its time; the present setting counts. */
+const adaptSnapshot = async (context: Context, id: string, name: string): Promise<void> => {
+  const { virsh, settings } = context
+  const before = await virsh.run(['snapshot-dumpxml', id, `--snapshotname=${name}`, '--security-info'])
+  const text = withSessionNet(before, settings.kvmSessionNet === 'closed')
+  if (text !== before) await withFile(context, text, path => virsh.run(['snapshot-create', id, path, '--redefine']))
 }
 
 export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {

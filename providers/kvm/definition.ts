@@ -4,6 +4,7 @@ import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
 import { freePort, withFile } from './host.ts'
+import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import { isSession } from './settings.ts'
 
@@ -29,15 +30,20 @@ export type Definition = {
   seed: Buffer
   /** The folder of the pool's volumes. */
   folder: string
+  isolator: Isolator | null
 }
 
 /** Defines a machine whose disk exists, and makes its other volumes. In one process. */
 export const defineMachine = async (context: Context, definition: Definition): Promise<void> => {
   const { virsh, settings, homeId } = context
-  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB } = definition
+  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB, isolator } = definition
   const volumes = volumesOf(vmId)
+  const isolation = isolator === null ? null : await isolationOf(context, isolator, { vmId, mac })
+  const port = isSession(settings) ? await freePort() : null
   const text = domainXml({
-    mark: { vmId, ticket, home: homeId, mac, port: isSession(settings) ? await freePort() : null },
+    mark: { vmId, ticket, home: homeId, mac, port, ip: isolation?.ip ?? null },
+    isolation,
+    closed: settings.kvmSessionNet === 'closed',
     ...{ domainType, cpus, memoryMiB },
     firmware: settings.kvmFirmware,
     network: settings.kvmNetwork,

@@ -1,15 +1,14 @@
-/** What our machines need on the host: a storage pool and a network, created if missing, and ports. */
+/** What our machines need on the host: a storage pool, created if missing, and ports. The network is in network.ts. */
 import { randomBytes, randomInt } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { allow, fail, isFailure, unless } from '../../src/errors.ts'
+import { fail, isFailure, unless } from '../../src/errors.ts'
 import type { Provider } from '../provider.ts'
 import type { Context } from './context.ts'
 import { USE_BIOS, whyNoUefi } from './explain.ts'
-import { networkXml } from './libvirt-xml.ts'
-import { isActive, type Pool, parseNames, parsePool, parsePoolList, parsePools, parseVersions } from './parse.ts'
+import { type Pool, parseNames, parsePool, parsePoolList, parsePools, parseVersions } from './parse.ts'
 import { isSession } from './settings.ts'
 import type { Command } from './virsh.ts'
 
@@ -168,43 +167,6 @@ export const refreshPool = async ({ virsh, settings }: Context): Promise<void> =
     }
     await delay(POLL_MS)
   }
-}
-
-// ── Network ──
-
-/** Tried in turn: libvirt refuses a range that the host already uses. */
-const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
-
-/** Creates the network if it is missing, and starts it if it is inactive. Not in a session, whose machines bring their own. */
-export const ensureNetwork = async (context: Context): Promise<void> => {
-  const { virsh, settings } = context
-  if (isSession(settings)) return
-  const { kvmNetwork } = settings
-  const info = await virsh.run(['net-info', kvmNetwork]).catch(allow('not-configured'))
-  if (info === undefined) return createNetwork(context)
-  if (!isActive(info)) await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
-}
-
-const createNetwork = async (context: Context): Promise<void> => {
-  const { virsh, settings } = context
-  const { kvmNetwork } = settings
-  let lastError: unknown
-  for (const [at, subnet] of SUBNETS.entries()) {
-    // The kernel allows 15 characters.
-    const bridge = `as${randomBytes(3).toString('hex')}`
-    try {
-      await withFile(context, networkXml(kvmNetwork, bridge, subnet), path => virsh.run(['net-define', path])).catch(
-        allow('already-exists'),
-      )
-      await virsh.run(['net-start', kvmNetwork]).catch(allow('already-running'))
-      await virsh.run(['net-autostart', kvmNetwork])
-      return
-    } catch (error) {
-      lastError = error
-      if (at < SUBNETS.length - 1) await virsh.run(['net-undefine', kvmNetwork]).catch(() => {})
-    }
-  }
-  throw lastError
 }
 
 // ── Ports and addresses ──

@@ -5,6 +5,7 @@ import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } 
 import { type Context, look } from './context.ts'
 import { available } from './host.ts'
 import { listImages } from './images.ts'
+import { isolationReport } from './isolated.ts'
 import {
   assignTicket,
   createMachine,
@@ -38,6 +39,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name) => restoreCheckpoint(context, id, name),
     listCheckpoints: id => listCheckpoints(context, id),
+    isolated: () => isolationReport(context),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
     hasLeftDisk: id => hasLeftDisk(context, id),
     usage: () => usageOfMachines(context),

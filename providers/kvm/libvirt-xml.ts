@@ -14,6 +14,10 @@ export type DomainXml = {
   consolePath: string
   /** The libvirt network; unused when the mark has a port of this host's loopback that leads to the machine's SSH server. */
   network: string
+  /** Null where nothing can isolate it. */
+  isolation: Isolation | null
+  /** Whether a machine in a session reaches only this host's port that leads to it, and nothing else. */
+  closed: boolean
 }
 
 const firmwareXml = ({ firmware }: DomainXml): Piece =>
@@ -25,10 +29,13 @@ const firmwareXml = ({ firmware }: DomainXml): Piece =>
     <boot dev="hd"/>
   </os>`
 
+/** The guest then sends nothing out; its SSH server is reached all the same. */
+const RESTRICT = xml`restrict=on,`
+
 /** libvirt's XML cannot forward a port of QEMU's user network (slirp), so QEMU gets the arguments. libvirt leaves this slot free. */
-const userNetwork = (mac: string, port: number): Piece => xml`<qemu:commandline>
+const userNetwork = (mac: string, port: number, closed: boolean): Piece => xml`<qemu:commandline>
     <qemu:arg value="-netdev"/>
-    <qemu:arg value="user,id=reach,hostfwd=tcp:127.0.0.1:${port}-:22"/>
+    <qemu:arg value="user,id=reach,${closed ? RESTRICT : NOTHING}hostfwd=tcp:127.0.0.1:${port}-:22"/>
     <qemu:arg value="-device"/>
     <qemu:arg value="virtio-net-pci,netdev=reach,mac=${mac},bus=pcie.0,addr=0x10"/>
   </qemu:commandline>`
@@ -38,6 +45,10 @@ export const withPort = (text: string, port: number): string =>
   text
     .replace(/(<(?:\w+:)?vm\s[^>]*\bport=["'])\d+/, `$1${port}`)
     .replace(/(hostfwd=tcp:127\.0\.0\.1:)\d+/, `$1${port}`)
+
+/** The same definition, of a machine or a snapshot, with or without a way out in a session. */
+export const withSessionNet = (text: string, closed: boolean): string =>
+  text.replace(/(user,id=reach,)(?:restrict=on,)?/g, `$1${closed ? RESTRICT.piece : ''}`)
 
 /** The template of the firmware's variables in this definition; null when libvirt keeps the variables in qcow2 already. */
 export const nvramTemplate = (text: string): string | null => {
@@ -49,12 +60,31 @@ export const nvramTemplate = (text: string): string | null => {
 export const withNvram = (text: string, path: string): string =>
   text.replace(/<nvram\s[^>]*(?:\/>|>[^<]*<\/nvram>)/, () => xml`<nvram format="qcow2">${path}</nvram>`.piece)
 
-const networkInterface = (mac: string, network: string): Piece =>
-  xml`<interface type="network"><mac address="${mac}"/><source network="${network}"/><model type="virtio"/></interface>`
+/** What isolates a machine: this filter, with the one address that it may send from. */
+export type Isolation = { filter: string; ip: string }
+
+/** Also the file for `update-device`, which finds the interface by its MAC. Ports that are isolated reach only the host. */
+export const interfaceXml = (mac: string, network: string, isolation: Isolation | null): Piece => {
+  const isolated =
+    isolation === null
+      ? NOTHING
+      : xml`<filterref filter="${isolation.filter}"><parameter name="IP" value="${isolation.ip}"/></filterref><port isolated="yes"/>`
+  return xml`<interface type="network"><mac address="${mac}"/><source network="${network}"/><model type="virtio"/>${isolated}</interface>`
+}
+
+/** Whether the first interface of a definition is isolated like this. */
+export const isIsolated = (text: string, { filter, ip }: Isolation): boolean => {
+  const device = text.match(/<interface\s[\s\S]*?<\/interface>/)?.[0] ?? ''
+  return (
+    device.includes(`filter='${filter}'`) &&
+    device.includes(`name='IP' value='${ip}'`) &&
+    /<port isolated='yes'/.test(device)
+  )
+}
 
 /** The seed is behind virtio-scsi, because Debian's cloud kernel has no SATA. Memory and disk that the guest frees go back to the host. */
 export const domainXml = (machine: DomainXml): string => {
-  const { mark, network } = machine
+  const { mark, network, isolation } = machine
   const { mac, port } = mark
   return xml`<domain type="${machine.domainType}" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
   <name>${mark.vmId}</name>
@@ -81,14 +111,14 @@ export const domainXml = (machine: DomainXml): string => {
       <target dev="sda" bus="scsi"/>
       <readonly/>
     </disk>
-    ${port === null ? networkInterface(mac, network) : NOTHING}
+    ${port === null ? interfaceXml(mac, network, isolation) : NOTHING}
     <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>
     <rng model="virtio"><backend model="random">/dev/urandom</backend></rng>
     <memballoon model="virtio" freePageReporting="on"/>
     <serial type="pty"><log file="${machine.consolePath}" append="off"/></serial>
     <console type="pty"/>
   </devices>
-  ${port === null ? NOTHING : userNetwork(mac, port)}
+  ${port === null ? NOTHING : userNetwork(mac, port, machine.closed)}
 </domain>
 `.piece
 }
@@ -111,12 +141,13 @@ export const volumeXml = (name: string, bytes: number): string =>
   xml`<volume><name>${name}</name><capacity unit="bytes">${bytes}</capacity><target><format type="raw"/><permissions><mode>0444</mode></permissions></target></volume>`
     .piece
 
-/** NAT, without spanning tree: its forward delay would add three seconds to every restore. */
+/** NAT, without a way from machine to machine, and without spanning tree: its forward delay would add three seconds to every restore. */
 export const networkXml = (name: string, bridge: string, subnet: string): string =>
   xml`<network>
   <name>${name}</name>
   <forward mode="nat"/>
   <bridge name="${bridge}" stp="off" delay="0"/>
+  <port isolated="yes"/>
   <ip address="${subnet}.1" netmask="255.255.255.0"><dhcp><range start="${subnet}.2" end="${subnet}.254"/></dhcp></ip>
 </network>
 `.piece

@@ -18,19 +18,21 @@ import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
-import {
-  ensureNetwork,
-  ensurePool,
-  freePort,
-  freshMac,
-  isFreePort,
-  listVolumes,
-  poolCommands,
-  withFile,
-} from './host.ts'
+import { ensurePool, freePort, freshMac, isFreePort, listVolumes, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
-import { overlayXml, withPort } from './libvirt-xml.ts'
+import {
+  definitionCommands,
+  type Isolator,
+  isolateMachine,
+  isolatePaused,
+  isolateStopped,
+  isolatorCommands,
+  openIsolator,
+  prepareIsolator,
+} from './isolation.ts'
+import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
+import { ensureNetwork, releaseAddress } from './network.ts'
 import {
   DISK_FULL,
   isActive,
@@ -44,7 +46,8 @@ import {
   SUSPENDED,
 } from './parse.ts'
 import { isSession } from './settings.ts'
-import { type Command, inBatches } from './virsh.ts'
+import { type Answer, type Command, inBatches } from './virsh.ts'
+import { keepIsolated } from './watch.ts'
 
 const LOOPBACK = '127.0.0.1'
 const START_DEADLINE_MS = 120_000
@@ -74,6 +77,7 @@ export const createMachine = async (
     ['net-info', settings.kvmNetwork],
     ['version', '--daemon'],
     ...poolCommands(settings),
+    ...isolatorCommands(context),
   ]
   const answer = await virsh.ask([...lookCommands(vmId), ...hostCommands])
   const existing = await machineIn(context, vmId, answer).catch(allow('no-such-vm'))
@@ -86,13 +90,14 @@ export const createMachine = async (
   requireSpace(`creating ${vmId}`, NEW_MACHINE_BYTES, pool)
   try {
     const domainType = await findDomainType(context, versions.all)
-    if (!isActive(answer.stdout)) await ensureNetwork(context)
+    const isolator = await connect(context, answer)
     onPhase('disk')
     await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
     onPhase('seed')
     const mac = freshMac()
     const seed = seedImage({ hostname: vmId, mac, publicKey, hostKey })
-    await defineMachine(context, { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder })
+    const made = { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator }
+    await defineMachine(context, made)
   } catch (error) {
     await deleteMachine(context, vmId)
     return withFreeSpace(context)(error)
@@ -142,34 +147,59 @@ const requireImage = async (context: Context, baseImage: string): Promise<void> 
 
 // ── Start, stop, delete ──
 
-/** Looks at the machine, and makes sure of the network that it needs next. */
-export const lookAndConnect = async (context: Context, id: string): Promise<Machine> => {
-  const { stdout, ...machine } = await look(context, id, [['net-info', context.settings.kvmNetwork]])
-  if (!isActive(stdout)) await ensureNetwork(context)
-  return machine
+/** Makes sure of the network and of the filter that machines need next. `answer`: to `connectCommands`. */
+const connect = async (context: Context, answer: Answer): Promise<Isolator | null> => {
+  if (isActive(answer.stdout)) return prepareIsolator(context, answer)
+  await ensureNetwork(context)
+  return openIsolator(context)
+}
+
+/** Looks at the machine, and makes sure of what it needs before it runs next. */
+export const lookAndConnect = async (context: Context, id: string, more: readonly Command[] = []) => {
+  const commands: Command[] = [['net-info', context.settings.kvmNetwork], ...isolatorCommands(context)]
+  const machine = await look(context, id, [...commands, ...more])
+  return { ...machine, isolator: await connect(context, machine) }
 }
 
 export const startMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const { status, paused, mark } = await lookAndConnect(context, id)
-  if (paused !== undefined) return resumeMachine(context, id, paused)
-  if (status === 'stopped' && mark.port !== null && !(await isFreePort(mark.port))) {
-    // Another program took the port in the meantime. Everything else in the definition stays.
-    const text = withPort(await virsh.run(['dumpxml', id, '--inactive', '--security-info']), await freePort())
-    await withFile(context, text, path => virsh.run(['define', path]))
-  }
+  const machine = await lookAndConnect(context, id, definitionCommands(id))
+  const { status, paused, mark, isolator, stdout } = machine
+  if (paused !== undefined) return resumeMachine(context, { ...machine, paused }, isolator)
+  if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port)
+  const isHeld = isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout))
   await virsh
-    .run(['start', id], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
+    .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(unless(async () => (await look(context, id)).status === 'running'))
     .catch(withFreeSpace(context))
+  if (isolator === null || !isHeld) return
+  await isolatePaused(context, isolator, machine)
+  await virsh.run(['resume', id])
 }
+
+/** Another program may have taken the port in the meantime, and the setting may be another. All else in the definition stays. */
+const adaptSessionNet = async (context: Context, id: string, port: number): Promise<void> => {
+  const { virsh, settings } = context
+  const before = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
+  const text = withSessionNet(
+    (await isFreePort(port)) ? before : withPort(before, await freePort()),
+    settings.kvmSessionNet === 'closed',
+  )
+  if (text !== before) await withFile(context, text, path => virsh.run(['define', path]))
+}
+
+type Paused = Machine & { paused: string }
 
 const wakeCommand = (id: string, paused: string): Command => [paused === SUSPENDED ? 'dompmwakeup' : 'resume', id]
 
 /** A full disk is reported instead: the guest would pause again at once. */
-const resumeMachine = async (context: Context, id: string, paused: string): Promise<void> => {
+const resumeMachine = async (context: Context, machine: Paused, isolator: Isolator | null): Promise<void> => {
+  const { paused } = machine
+  const id = machine.mark.vmId
   const doing = `resuming ${id}, which is paused (${paused})`
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
+  // An interrupted restore leaves a machine that is not isolated yet.
+  if (isolator !== null) await isolateMachine(context, isolator, machine)
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
@@ -177,12 +207,20 @@ const resumeMachine = async (context: Context, id: string, paused: string): Prom
     return withFreeSpace(context)(fail('disk-full', `${doing}: its disk is still full`, FREE_DISK_SPACE))
 }
 
+/** An interrupted restore leaves a machine that is not isolated yet, and a shutdown lets it run for seconds. */
+const wakeIsolated = async (context: Context, machine: Paused): Promise<void> => {
+  const isolator = await openIsolator(context)
+  if (isolator !== null) await isolateMachine(context, isolator, machine)
+  await context.virsh.run(wakeCommand(machine.mark.vmId, machine.paused))
+}
+
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const { status, paused } = await look(context, id)
+  const machine = await look(context, id)
+  const { status, paused } = machine
   if (status === 'stopped') return
-  // Only a guest that runs can shut down. Whether it runs now is looked at below.
-  if (paused !== undefined) await virsh.ask([wakeCommand(id, paused)])
+  // Only a guest that runs can shut down. Whether it runs now is looked at below: one that cannot is powered off.
+  if (paused !== undefined) await wakeIsolated(context, { ...machine, paused }).catch(() => {})
   const cannotShutDown = async () => {
     const now = await look(context, id)
     return now.status === 'stopped' || (now.paused !== undefined && now.paused !== SHUTTING_DOWN)
@@ -204,6 +242,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
     const { stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
+      ...(isSession(settings) ? [] : releaseAddress(context, id)),
       ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
       // Only a refresh shows what libvirt wrote by itself: older parts of the console's log.
       ['pool-refresh', settings.kvmPool],
@@ -253,11 +292,11 @@ const reportedAddress = async ({ ask }: Context['virsh'], id: string, mac: strin
 }
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
-  const { virsh, settings } = context
+  const { virsh } = context
   const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
   const ids = [...states.keys()].filter(name => VM_ID.test(name))
   const [leases, ...answers] = await Promise.all([
-    isSession(settings) ? { stdout: '' } : virsh.ask([['net-dhcp-leases', settings.kvmNetwork]]),
+    virsh.ask(isolatorCommands(context)),
     ...inBatches(ids).map(batch => virsh.ask(batch.map(readMark))),
   ])
   const machines = answers
@@ -268,6 +307,7 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
     })
   for (const batch of inBatches(machines)) await completeMarks(context, batch)
   const addresses = parseLeases(leases.stdout)
+  await keepIsolated(context, leases, machines, addresses)
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
     return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...state }

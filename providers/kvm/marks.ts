@@ -15,12 +15,14 @@ export type Mark = {
   mac: string
   /** The port of this host that leads to the machine's SSH server. Null: the machine has an address of its own. */
   port: number | null
+  /** The address that the network keeps for it, and the only one that its filter lets it use. Null: it is not isolated. */
+  ip: string | null
 }
 
-export const markAttributes = ({ vmId, ticket, home, mac, port }: Mark): Piece => {
+export const markAttributes = ({ vmId, ticket, home, mac, port, ip }: Mark): Piece => {
   const optional = (name: string, value: string | number | null) =>
     value === null ? NOTHING : xml` ${name}="${value}"`
-  return xml`name="${vmId}"${optional('ticket', ticket)}${optional('home', home)} mac="${mac}"${optional('port', port)}`
+  return xml`name="${vmId}"${optional('ticket', ticket)}${optional('home', home)} mac="${mac}"${optional('port', port)}${optional('ip', ip)}`
 }
 
 /** The marks in what one or many `virsh metadata` printed. libvirt keeps no order of attributes. */
@@ -31,7 +33,12 @@ export const parseMarks = (text: string): Mark[] =>
     if (vmId === undefined || mac === undefined) return []
     // Earlier versions gave a machine that builds an image an empty ticket.
     const ticket = attribute('ticket') || null
-    return [{ vmId, ticket, home: attribute('home') ?? null, mac, port: port === undefined ? null : Number(port) }]
+    return [
+      {
+        ...{ vmId, ticket, home: attribute('home') ?? null, mac, ip: attribute('ip') ?? null },
+        port: port === undefined ? null : Number(port),
+      },
+    ]
   })
 
 export const readMark = (id: string): Command => ['metadata', id, NAMESPACE]

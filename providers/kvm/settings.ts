@@ -1,4 +1,12 @@
-import { oneOf, type Setting, type SettingValues, text } from '../../src/schema/forms.ts'
+import { check, pipe, string } from 'valibot'
+import { listOf, oneOf, type Setting, type SettingValues, text } from '../../src/schema/forms.ts'
+import { parseRange } from './addresses.ts'
+
+const RANGE_MESSAGE = 'is not a range of IPv4 addresses (write 10.1.0.0/16; one address is 10.1.0.5/32)'
+const range = pipe(
+  string(RANGE_MESSAGE),
+  check(text => (parseRange(text)?.bits ?? 0) >= 8, RANGE_MESSAGE),
+)
 
 export const kvmSettings = {
   kvmUri: {
@@ -35,6 +43,20 @@ export const kvmSettings = {
     default: 'agent-swarm',
     says: 'The network of the machines; it is created if missing. Unused with `qemu:///session`.',
     example: 'agents',
+  },
+  kvmAllow: {
+    env: 'AGENT_SWARM_KVM_ALLOW',
+    form: listOf(range),
+    default: [],
+    says: 'Private IPv4 ranges that machines may reach; all others are closed to them (docs/kvm.md, Isolation). The addresses of the host stay closed.',
+    example: ['10.1.0.0/16'],
+  },
+  kvmSessionNet: {
+    env: 'AGENT_SWARM_KVM_SESSION_NET',
+    form: oneOf('open', 'closed'),
+    default: 'open',
+    says: 'The network of machines with `qemu:///session`. `open`: they reach the internet, and what this host reaches. `closed`: they reach nothing.',
+    example: 'closed',
   },
 } as const satisfies Record<string, Setting>
 

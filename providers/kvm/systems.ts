@@ -16,39 +16,51 @@ export const debianPackages = {
   build: ['mmdebstrap', 'grub-pc-bin', 'grub-common', 'e2fsprogs', 'fdisk'],
 } as const
 
-type System = { install: string; start: string }
+/** `startFilters`: the part of libvirt that isolates machines. `restart`: libvirt then writes its rules of the firewall again. */
+type System = { install: string; start: string; startFilters: string; restart: string }
 
-const LIBVIRTD = 'sudo systemctl enable --now libvirtd'
+const LIBVIRTD = {
+  start: 'sudo systemctl enable --now libvirtd',
+  // A package of its own since Debian 13.
+  startFilters: 'sudo apt install libvirt-daemon-driver-nwfilter && sudo systemctl restart libvirtd',
+  restart: 'sudo systemctl restart libvirtd',
+}
 /** Where each part of libvirt has a daemon of its own. */
-const MODULAR = 'sudo systemctl enable --now virtqemud.socket virtnetworkd.socket virtstoraged.socket'
+const MODULAR = {
+  start: 'sudo systemctl enable --now virtqemud.socket virtnetworkd.socket virtstoraged.socket virtnwfilterd.socket',
+  startFilters: 'sudo systemctl enable --now virtnwfilterd.socket',
+  restart: 'sudo systemctl restart virtnetworkd virtnwfilterd',
+}
 
 /** `ids`: as in ID and ID_LIKE of os-release. */
 const systems: readonly (System & { ids: readonly string[] })[] = [
   {
     ids: ['debian', 'ubuntu'],
     install: `sudo apt install --no-install-recommends ${debianPackages.run.join(' ')}`,
-    start: LIBVIRTD,
+    ...LIBVIRTD,
   },
   {
     ids: ['fedora', 'rhel', 'centos'],
     install: 'sudo dnf install qemu-kvm qemu-img libvirt-daemon-kvm libvirt-client dnsmasq openssh-clients',
-    start: MODULAR,
+    ...MODULAR,
   },
   {
     ids: ['arch', 'archlinux'],
     install: 'sudo pacman -S --needed qemu-base libvirt dnsmasq iptables-nft openssh',
-    start: LIBVIRTD,
+    ...LIBVIRTD,
   },
   {
     ids: ['opensuse', 'suse', 'sles'],
     install: 'sudo zypper install patterns-server-kvm_server qemu-tools libvirt-client dnsmasq openssh-clients',
-    start: MODULAR,
+    ...MODULAR,
   },
 ]
 const otherSystem: System = {
   install:
     "Install your system's packages of libvirt with its QEMU driver and virsh, QEMU for x86-64, qemu-img, dnsmasq and the OpenSSH client.",
-  start: "Start libvirt's daemon: libvirtd, or virtqemud with virtnetworkd and virtstoraged.",
+  start: "Start libvirt's daemon: libvirtd, or virtqemud with virtnetworkd, virtstoraged and virtnwfilterd.",
+  startFilters: "Install and start libvirt's driver nwfilter (virtnwfilterd).",
+  restart: "Restart libvirt's daemon: libvirtd, or virtnetworkd and virtnwfilterd.",
 }
 
 /** `osRelease`: the text of /etc/os-release. Its ID counts before its ID_LIKE. */

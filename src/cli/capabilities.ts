@@ -8,6 +8,7 @@ export const capabilities = Object.keys({
   assign: true,
   liveCheckpoints: true,
   memoryCheckpoints: true,
+  isolated: true,
   deleteCheckpoint: true,
   hasLeftDisk: true,
   usage: true,

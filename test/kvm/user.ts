@@ -36,7 +36,7 @@ export const becomeUser = async (folder: string, groups: number[]): Promise<void
 
 const defaults = Object.fromEntries(
   Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
-) as KvmSettings
+) as unknown as KvmSettings
 
 type User = ReturnType<typeof userFolder>
 export const openAs = (

@@ -7,7 +7,8 @@ import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
-import { converge, observe, requireNoLeftDisk, undoCreate, waitUntilReady } from '../machine.ts'
+import { waitAndTell } from '../isolation-note.ts'
+import { converge, observe, requireNoLeftDisk, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, targetOf } from '../operation.ts'
 import { start } from './start.ts'
 
@@ -88,11 +89,10 @@ export const create: ActionRunner<'create'> = async (operation, { ticket, by, ma
     // An interrupted create may ask for more than is allowed now.
     const { size } = machineFor(context, ticket, machine)
     await converge({ ...target, size }, 'running')
-    await waitUntilReady(target)
+    return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${await waitAndTell(target)}` }
   } catch (error) {
     caller.onPhase('undoing')
     await undoCreate(target)
     throw error
   }
-  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}` }
 }

@@ -1,5 +1,6 @@
 /** Stops a machine and starts it again, under one lock. One that is stopped is started. */
-import { converge, observe, shutDown, waitUntilReady } from '../machine.ts'
+import { waitAndTell } from '../isolation-note.ts'
+import { converge, observe, shutDown } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
 export const restart: ActionRunner<'restart'> = async (operation, { ticket, by }) => {
@@ -10,7 +11,7 @@ export const restart: ActionRunner<'restart'> = async (operation, { ticket, by }
   const isRunning = (await observe(target.provider, target.row)) === 'running'
   if (isRunning) await shutDown(target)
   await converge(target, 'running')
-  await waitUntilReady(target)
+  const note = await waitAndTell(target)
   registry.setUnsavedWork(ticket, null)
-  return { summary: isRunning ? `Restarted ${ticket}` : `${ticket} was stopped, and is running again` }
+  return { summary: `${isRunning ? `Restarted ${ticket}` : `${ticket} was stopped, and is running again`}${note}` }
 }

@@ -2,7 +2,8 @@
 import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
-import { observe, waitUntilReady } from '../machine.ts'
+import { waitAndTell } from '../isolation-note.ts'
+import { observe } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { markMachine } from './move.ts'
 
@@ -55,9 +56,10 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
+  let note = ''
   if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
-    await waitUntilReady(target)
+    note = await waitAndTell(target)
   } else {
     registry.setDesired(ticket, 'stopped', by)
     registry.setStatus(ticket, 'stopped')
@@ -66,6 +68,6 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   const keeps = kept.size === 1 ? 'its previous state is' : 'its previous states are'
   const where = kept.size === 0 ? '' : `; ${keeps} kept as ${[...kept].join(' and ')}`
   return {
-    summary: `Restored ${ticket} to ${name}${where}`,
+    summary: `Restored ${ticket} to ${name}${where}${note}`,
   }
 }

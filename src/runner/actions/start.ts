@@ -1,5 +1,6 @@
 /** Starts a machine, or lets a paused one go on, and waits until it answers. */
-import { converge, observe, pausedReason, waitUntilReady } from '../machine.ts'
+import { waitAndTell } from '../isolation-note.ts'
+import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
@@ -12,14 +13,13 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   if (paused !== null) {
     operation.caller.onPhase('resume')
     await provider.startVm(row.vmId)
-    await waitUntilReady(target)
-    return { summary: `${ticket} is running again; it was paused (${paused})` }
+    return { summary: `${ticket} is running again; it was paused (${paused})${await waitAndTell(target)}` }
   }
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
     return { skipped: `${ticket} is already running` }
   await converge(target, 'running')
-  await waitUntilReady(target)
+  const note = await waitAndTell(target)
   registry.setUnsavedWork(ticket, null)
-  return { summary: `${ticket} is running` }
+  return { summary: `${ticket} is running${note}` }
 }

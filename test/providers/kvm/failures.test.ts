@@ -123,7 +123,7 @@ test('creating a machine names the missing daemon too', async () => {
     to,
     stderr: `error: failed to get ${what} 'agent-swarm'\nerror: Failed to connect socket to '/var/run/libvirt/${daemon}-sock': No such file or directory`,
   })
-  const network = missing('net-info', 'network', 'virtnetworkd')
+  const network = missing('net-list', 'network', 'virtnetworkd')
   expect(
     await failureOf(kvm([ABSENT, version('10.0.0'), pool(9_000), network]).provider.createVm('A-1', 'base', options)),
   ).toMatchObject({ kind: 'hypervisor-unreachable', message: expect.stringContaining('no answer from virtnetworkd') })

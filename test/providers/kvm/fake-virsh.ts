@@ -21,7 +21,7 @@ export const options: CreateOptions = {
 }
 const defaults = Object.fromEntries(
   Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
-) as KvmSettings
+) as unknown as KvmSettings
 
 export const mark = (attributes: Record<string, string> = {}): Answer => {
   const all = { name: VM, ticket: 'A-1', home: HOME_ID, mac: 'm', ...attributes }
@@ -44,6 +44,44 @@ export const pool = (mebibytesFree: number): Answer => ({
   stdout: `<pool type='dir'><name>agent-swarm</name><capacity unit='bytes'>9</capacity><available unit='bytes'>${mebibytesFree * 1024 ** 2}</available><target><path>/pool</path></target></pool>`,
 })
 
+export const MAC = '52:54:00:00:00:0a'
+type Kept = { mac: string; name: string; ip: string }
+/** A network of agent-swarm, with addresses that it keeps. */
+export const network = (hosts: readonly Kept[] = []): Answer => ({
+  to: 'net-dumpxml',
+  stdout: `<network>
+  <name>net</name>
+  <forward mode='nat'>
+    <nat>
+      <port start='1024' end='65535'/>
+    </nat>
+  </forward>
+  <bridge name='as814882' stp='off' delay='0'/>
+  <mac address='52:54:00:6b:28:9f'/>
+  <port isolated='yes'/>
+  <ip address='192.168.177.1' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='192.168.177.2' end='192.168.177.254'/>
+${hosts.map(({ mac, name, ip }) => `      <host mac='${mac}' name='${name}' ip='${ip}'/>\n`).join('')}    </dhcp>
+  </ip>
+</network>`,
+})
+export const noFilter: Answer = {
+  to: 'nwfilter-dumpxml',
+  stderr: "error: failed to get nwfilter 'x'\nerror: Network filter not found: no nwfilter with matching name 'x'",
+}
+/** The interface of a machine in `dumpxml`, as libvirt writes it. */
+export const isolated = (filter: string, ip: string): string => `<domain type='qemu'>
+    <interface type='network'>
+      <mac address='${MAC}'/>
+      <source network='net'/>
+      <port isolated='yes'/>
+      <model type='virtio'/>
+      <filterref filter='${filter}'>
+        <parameter name='IP' value='${ip}'/>
+      </filterref>
+    </interface>
+</domain>`
 /** `pool-list --all` with these pools, all active. */
 export const pools = (...names: string[]): Answer => ({
   to: 'pool-list',

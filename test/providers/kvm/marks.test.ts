@@ -33,21 +33,23 @@ test('a mark is read whatever the order of its attributes', () => {
       `<vm xmlns="urn:agent-swarm:1" name="as-a-1-00000001" ticket="A-1" mac="52:54:00:aa:bb:cc"/>\n\n<as:vm mac='m' home='00ff' ticket='T-1' port='20022' name='n'/>`,
     ),
   ).toEqual([
-    { vmId: 'as-a-1-00000001', ticket: 'A-1', home: null, mac: '52:54:00:aa:bb:cc', port: null },
-    { vmId: 'n', ticket: 'T-1', home: '00ff', mac: 'm', port: 20022 },
+    { vmId: 'as-a-1-00000001', ticket: 'A-1', home: null, mac: '52:54:00:aa:bb:cc', port: null, ip: null },
+    { vmId: 'n', ticket: 'T-1', home: '00ff', mac: 'm', port: 20022, ip: null },
   ])
   expect(parseMarks('<vm name="x"/>')).toEqual([])
 })
 
 test('a machine without a ticket has a mark without one; earlier versions wrote an empty ticket', () => {
-  const pool = { vmId: 'as-pool-00000001', ticket: null, home: HOME_ID, mac: 'm', port: null }
+  const pool = { vmId: 'as-pool-00000001', ticket: null, home: HOME_ID, mac: 'm', port: null, ip: null }
   expect(markAttributes(pool).piece).toBe(`name="as-pool-00000001" home="${HOME_ID}" mac="m"`)
   expect(parseMarks(`<vm ${markAttributes(pool).piece}/>`)).toEqual([pool])
   expect(parseMarks('<vm name="as-image-00000001" ticket="" mac="m"/>')).toMatchObject([{ ticket: null }])
 })
 
 test('every value of a mark is escaped', () => {
-  const text = writeMark({ vmId: VM, ticket: `A-1"/><x y='`, home: null, mac: 'm', port: 1 }, 'stopped').join(' ')
+  const text = writeMark({ vmId: VM, ticket: `A-1"/><x y='`, home: null, mac: 'm', port: 1, ip: null }, 'stopped').join(
+    ' ',
+  )
   expect(text).toContain('<vm name="as-a-1-0000000a" ticket="A-1&quot;/&gt;&lt;x y=&apos;" mac="m" port="1"/> --config')
 })
 

@@ -271,7 +271,7 @@ test('the last lines of a console have no escape sequences, and are few and shor
   expect(lastLines(Buffer.from([0xff, 0xfe, 0x0a]))).toEqual(['\ufffd\ufffd'])
 })
 
-const mark = { vmId: 'as-a-1-00000001', ticket: 'A-1', home: '00ff', mac: '52:54:00:00:00:01', port: null }
+const mark = { vmId: 'as-a-1-00000001', ticket: 'A-1', home: '00ff', mac: '52:54:00:00:00:01', port: null, ip: null }
 const machine = {
   mark,
   domainType: 'qemu',
@@ -282,6 +282,8 @@ const machine = {
   seedPath: '/pool/seed',
   consolePath: '/pool/console',
   network: 'net',
+  isolation: null,
+  closed: false,
 } as const
 
 test('every value of a definition is escaped', () => {

@@ -1,0 +1,45 @@
+/** Whether the filter's rules are on the host. Only root can read them; a connection shows them. */
+import { randomInt } from 'node:crypto'
+import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** Nothing listens there, and a refusal is an answer as good as any. */
+const PORT = 9
+const ANSWER_MS = 1_000
+/** A guest answers two packets of the same moment at nearly the same time. */
+const LATER_MS = 100
+
+/** Resolves with whether the guest answered: it accepted, or refused. */
+const answers = (host: string, from: { localAddress: string; localPort?: number }, signal: AbortSignal) =>
+  new Promise<boolean>(resolve => {
+    const socket = connect({ host, port: PORT, ...from })
+    const end = (answered: boolean) => {
+      socket.destroy()
+      resolve(answered)
+    }
+    socket.once('connect', () => end(true))
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code === 'ECONNREFUSED'))
+    signal.addEventListener('abort', () => end(false), { once: true })
+  })
+
+/**
+ * Whether the guest's answers reach a port of the gateway that the filter closes. Two connections of the host begin at the
+ * same time: one at a port whose answers the filter lets through, to see that the guest answers at all, and one at a port
+ * below those. Null: the guest did not answer.
+ */
+export const isUnfiltered = async (
+  host: string,
+  { gateway, ephemeral }: { gateway: string; ephemeral: { from: number } },
+): Promise<boolean | null> => {
+  const end = new AbortController()
+  const timer = setTimeout(() => end.abort(), ANSWER_MS)
+  try {
+    const low = randomInt(Math.min(20_000, Math.floor(ephemeral.from / 2)), ephemeral.from)
+    const closed = answers(host, { localAddress: gateway, localPort: low }, end.signal)
+    if (!(await answers(host, { localAddress: gateway }, end.signal))) return null
+    return await Promise.race([closed, delay(LATER_MS, false)])
+  } finally {
+    clearTimeout(timer)
+    end.abort()
+  }
+}

@@ -1,0 +1,40 @@
+/** What people are told once about the isolation of machines: that there is none, or how to open a private network. */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Provider } from '../../providers/provider.ts'
+import { writeFileAtomic } from '../files.ts'
+import { waitUntilReady } from './machine.ts'
+import type { Target } from './operation.ts'
+
+/** Who was told what, by provider. A damaged file: nobody was told anything. */
+const readTold = (file: string): Record<string, unknown> => {
+  try {
+    return existsSync(file) ? { ...JSON.parse(readFileSync(file, 'utf8')) } : {}
+  } catch {
+    return {}
+  }
+}
+
+/** The sentence, without a full stop; null when it was told before. It is told again when the reason is another. */
+export const isolationNote = async (home: string, provider: Provider): Promise<string | null> => {
+  const report = await provider.isolated?.()
+  if (report === undefined) return null
+  const file = join(home, 'isolation-told.json')
+  const told = readTold(file)
+  const now = report.isolated ? 'isolated' : report.reason
+  if (told[provider.name] === now) return null
+  writeFileAtomic(file, JSON.stringify({ ...told, [provider.name]: now }))
+  const text = report.isolated
+    ? report.note
+    : [`Machines are not isolated here: ${report.reason}`, report.remedy].filter(part => part !== null).join('. ')
+  return text.replace(/\.$/, '')
+}
+
+/** Waits until the guest answers. Returns what is added to the summary of the action: the note, when it was not told before. */
+export const waitAndTell = async (target: Target): Promise<string> => {
+  // The guest boots meanwhile. An isolation that cannot be asked for is no reason to fail.
+  const asked = isolationNote(target.context.home, target.provider).catch(() => null)
+  await waitUntilReady(target)
+  const note = await asked
+  return note === null ? '' : `. ${note}`
+}
