@@ -5,6 +5,7 @@
 import { styleText } from 'node:util'
 import { pino } from 'pino'
 import { isFailure } from './errors.ts'
+import { visibleJson } from './visible-json.ts'
 
 const REDACTED = '[redacted]'
 /** Matches names in lower case, without hyphens and underscores. */
@@ -197,7 +198,7 @@ export const openLog = (
     {
       write: (line: string) => {
         const clean = withoutSecrets(line)
-        const shown = process.stderr.isTTY ? present(clean) : clean
+        const shown = process.stderr.isTTY ? present(clean) : visibleJson(clean)
         if (shown !== null) process.stderr.write(shown)
       },
     },

@@ -264,3 +264,10 @@ describe('on a terminal', () => {
     expect(shown(log => log.info({ n: 123456 }, 'x'))).toMatch(/^\d\d:\d\d:\d\d \{.*"n":\[redacted\].*\}\n$/)
   })
 })
+
+test('a line of JSON moves no cursor and hides nothing, and its values are whole', () => {
+  const hostile = 'a\u009b2J\u007f\u202eb\u2028\u{e0001}c'
+  openLog('info').info({ branch: hostile }, hostile)
+  expect(written()).toMatch(/^[\x20-\x7e]+\n$/)
+  expect(JSON.parse(written())).toMatchObject({ branch: hostile, msg: hostile })
+})

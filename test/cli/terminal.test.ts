@@ -1,7 +1,7 @@
 /** What a person sees on a terminal, and what a pipe gets: phases, colors, symbols, tables, times, questions. */
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Terminal } from '../../src/cli/terminal/output.ts'
+import { print, printFailure, printJson, styled, type Terminal } from '../../src/cli/terminal/output.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
 import { duration, personVia, requesterName, shortIds, statusCell } from '../../src/cli/terminal/text.ts'
 import { openCli } from '../support/cli.ts'
@@ -245,4 +245,29 @@ test.for<[string, Parameters<typeof requesterName>[0], string, string]>([
 test('a paused machine is shown with the reason', () => {
   expect(statusCell('running', 'disk full')).toEqual(['paused (disk full)', 'yellow'])
   expect(statusCell('running', null)).toEqual(['running', 'green'])
+})
+
+describe('what a guest or a hypervisor wrote moves no cursor', () => {
+  const hostile = 'a\u001b[2J\u001b]0;x\u0007\u009b1A\r\u202eb'
+  const open = () => {
+    const written: string[] = []
+    const stream = { isTTY: true, write: (text: string) => written.push(text) }
+    return { written, terminal: { stdout: stream, stderr: stream, env: { FORCE_COLOR: '1' } } as unknown as Terminal }
+  }
+  test('in text, which keeps our colours and lines', () => {
+    const { written, terminal } = open()
+    print(`${styled(hostile, 'green', terminal.stdout, terminal)}\n\tx`, terminal)
+    expect(written).toEqual(['\u001b[32ma?[2J?]0;x??1A??b\u001b[39m\n\tx\n'])
+  })
+  test('in a failure', () => {
+    const { written, terminal } = open()
+    printFailure('stop', { kind: 'unknown', message: hostile, remedy: hostile }, terminal)
+    expect(written.join('').replaceAll(/\u001b\[(?:31|39)m/g, '')).toMatch(/^[\x20-\x7e\n]+$/)
+  })
+  test('in JSON, whose values are whole', () => {
+    const { written, terminal } = open()
+    printJson<'error'>({ error: { kind: 'unknown', message: hostile, remedy: null } }, terminal)
+    expect(written.join('')).toMatch(/^[\x20-\x7e\n]+$/)
+    expect(JSON.parse(written.join(''))).toMatchObject({ error: { message: hostile } })
+  })
 })

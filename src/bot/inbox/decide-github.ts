@@ -1,3 +1,4 @@
+import { possibleCommands } from '../../../handlers/command-lines.ts'
 import { type Decision, ignored, type PullRequestEvent, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { ownerOf } from '../../config/serving.ts'
@@ -169,7 +170,9 @@ const decideDelivery = async (
     },
     clock(),
   )
-  const shown = pullRequest === null ? [] : await pullRequestMessages(context, pullRequest)
+  // A comment changes what is shown only by the command of somebody who may.
+  const isNews = pullRequest !== null && (!isComment || settlement.verdict === 'actions')
+  const shown = isNews ? await pullRequestMessages(context, pullRequest) : []
   return {
     ...settlement,
     messages: [...settlement.messages, ...shown],
@@ -183,7 +186,10 @@ export const decideGitHub = async (context: GitHubContext, stored: StoredDeliver
   const payload: unknown = JSON.parse(body)
   const delivery = parseGitHub(name, payload)
   if ('ignored' in delivery) return ignoredSettlement(delivery.ignored)
-  const { installation, repository } = delivery
+  const { event, installation, repository } = delivery
+  // Talk, which anybody may write, costs neither a request nor a look into the store.
+  if (event.kind === 'comment' && possibleCommands(event.body).length === 0)
+    return ignoredSettlement('no command in the comment')
   const owner = ownerOf(repository.name)
   if (!context.isOwnerListed(owner)) return refusedSettlement(`GITHUB_REPOSITORIES lists nothing of ${owner}`)
   const settlement = await context.github.receive({ id, name, payload, installation }, octokit =>

@@ -97,6 +97,8 @@ export const escaped = (text: string): string =>
     // GitHub links bare addresses.
     .replaceAll('://', ':\\//')
     .replaceAll(/(www)\./gi, '$1\\.')
+    // It links `GH-12` to an issue, which then shows our comment.
+    .replaceAll(/\b(gh)-(?=\d)/gi, '$1-\u200b')
     // GitHub looks for mentions in the rendered text, where a backslash no longer helps.
     .replaceAll(/[@#]/g, '$&\u200b')
 

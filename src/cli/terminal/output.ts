@@ -1,6 +1,7 @@
 /** What a command of the CLI is given, and how it writes. */
 import type { Config } from '../../config/config.ts'
 import type { Failure } from '../../schema/failure.ts'
+import { visibleJson } from '../../visible-json.ts'
 import type { Output, outputs } from '../json.ts'
 
 // An import of node:util reads every member, and so loads everything behind them.
@@ -40,14 +41,20 @@ export type Invocation = {
 /** Returns the exit code. */
 export type RunCommand = (invocation: Invocation) => Promise<number>
 
-export const print = (text: string, { stdout }: Pick<Terminal, 'stdout'> = process) => void stdout.write(`${text}\n`)
+/** A colour or weight of `styled`, or a character that could move the cursor or hide text. Lines and tabs stay. */
+const STYLE_OR_CONTROL = /(\u001b\[(?:0|1|2|22|3[1-79])m)|(?![\n\t])[\p{Cc}\p{Cf}]/gu
+/** Text for a terminal. A guest, a hypervisor or a person may have written a part of it. */
+export const harmless = (text: string): string => text.replaceAll(STYLE_OR_CONTROL, (_, style) => style ?? '?')
+
+export const print = (text: string, { stdout }: Pick<Terminal, 'stdout'> = process) =>
+  void stdout.write(`${harmless(text)}\n`)
 export const printNote = (text: string, { stderr }: Pick<Terminal, 'stderr'> = process) =>
-  void stderr.write(`${text}\n`)
+  void stderr.write(`${harmless(text)}\n`)
 /** `printJson<'list'>(rows)`: the type argument names the command whose documented form the value has. */
 export const printJson = <Name extends keyof typeof outputs = never>(
   value: NoInfer<Output<Name>>,
   terminal: Pick<Terminal, 'stdout'> = process,
-) => print(JSON.stringify(value, null, 2), terminal)
+) => print(visibleJson(JSON.stringify(value, null, 2)), terminal)
 /** Replaces every character that could move the cursor, set a colour or hide text. */
 export const stripControls = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
 

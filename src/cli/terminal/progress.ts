@@ -1,5 +1,5 @@
 /** Work in progress on stderr: on a terminal a live line with the time of each phase, elsewhere plain lines. */
-import { showsUnicode, styled, type Terminal } from './output.ts'
+import { harmless, showsUnicode, styled, type Terminal } from './output.ts'
 
 export type ProgressView = {
   phase(name: string): void
@@ -20,7 +20,7 @@ const seconds = (since: number) => `${((performance.now() - since) / 1000).toFix
 /** For `--quiet`: shows nothing but notes. */
 const silent = ({ stderr }: Terminal): ProgressView => ({
   phase: () => {},
-  note: text => void stderr.write(`${text}\n`),
+  note: text => void stderr.write(`${harmless(text)}\n`),
   end: () => {},
 })
 
@@ -63,7 +63,7 @@ const live = (terminal: Terminal): ProgressView => {
     },
     note: text => {
       clear()
-      stderr.write(`${text}\n`)
+      stderr.write(`${harmless(text)}\n`)
       draw()
     },
     end: ok => {

@@ -1,7 +1,7 @@
 /** `--watch`: a page that is drawn again and again on the alternate screen. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../errors.ts'
-import { type Invocation, print } from './output.ts'
+import { harmless, type Invocation, print } from './output.ts'
 
 const EVERY_MS = 2_000
 const ENTER = '\x1b[?1049h\x1b[?25l'
@@ -29,7 +29,7 @@ export const draw = async (invocation: Invocation, page: () => Promise<string>):
   try {
     while (!signal.aborted) {
       const header = `${new Date().toLocaleTimeString()}  every ${EVERY_MS / 1000} s, Ctrl-C to end`
-      const lines = `${header}\n\n${await page()}`.split('\n')
+      const lines = harmless(`${header}\n\n${await page()}`).split('\n')
       stdout.write(`\x1b[H\x1b[J${lines.slice(0, Math.max((stdout.rows ?? 24) - 1, 3)).join('\n')}`)
       await delay(EVERY_MS, undefined, { signal }).catch(() => {})
     }

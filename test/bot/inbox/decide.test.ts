@@ -410,6 +410,20 @@ test.for([
   expect((await desk.store.requests.history(ticket, 5)).length).toBe(0)
 })
 
+test("talk costs no request, and a stranger's comment brings nothing that is shown up to date", async () => {
+  await machine()
+  const number = await pullRequest()
+  const shown = async () => (await desk.messages()).length
+  const before = { requests: desk.github.requests.length, shown: await shown() }
+  // The repository's file is due to be read again.
+  ahead += 60 * 60_000
+  await desk.github.comment(number, 'Looks good to me.', 'stranger')
+  const requests = desk.github.requests.length
+  await desk.decided()
+  expect(desk.github.requests.slice(requests)).toEqual([])
+  expect(await shown()).toBe(before.shown)
+})
+
 test('each line of a comment is one request, with its answer or its action', async () => {
   const number = await pullRequest()
   const commentId = await desk.github.comment(number, '/swarm help\n/swarm fly\n/swarm stop', 'dev')

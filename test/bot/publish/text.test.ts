@@ -29,6 +29,7 @@ const hostile = [
   '```\n@octocat out of the block\n```',
   'a\u202eb\u0000c\u200b',
   '*bold* _it_ ~~gone~~ $x$ #12 &amp;',
+  'see GH-12, closes gh-7',
   'closes #12, fixes acme/shop#12, resolves https://github.com/acme/shop/issues/12',
   '/swarm delete --force',
   'x\n/swarm delete --force\n',
@@ -63,7 +64,7 @@ const nodes = (node: AdfNode): AdfNode[] => [node, ...(node.content ?? []).flatM
 
 test.for(hostile)('outside text stays text: %j', text => {
   expect(nodeTypes(`it reads: ${escaped(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text']))
-  expect(escaped(text)).not.toMatch(/@(?!\u200b)|#(?!\u200b)|:\/\/|\n/)
+  expect(escaped(text)).not.toMatch(/@(?!\u200b)|#(?!\u200b)|:\/\/|\n|gh-\d/i)
   expect(nodeTypes(`it reads: ${inlineCode(text)}.`)).toEqual(new Set(['root', 'paragraph', 'text', 'inlineCode']))
   expect(nodeTypes(markdown([{ listing: text }]))).toEqual(new Set(['root', 'code']))
 })
