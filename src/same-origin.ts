@@ -13,11 +13,15 @@ const targetOf = (response: Response, from: string): string | null => {
 const openSameOriginFetch =
   (send: typeof fetch): typeof fetch =>
   async (input, init = {}) => {
-    if (init.redirect !== undefined && init.redirect !== 'follow') return send(input, init)
-    const method = (init.method ?? (input instanceof Request ? input.method : 'GET')).toUpperCase()
-    let url = input instanceof Request ? input.url : String(input)
+    const given = input instanceof Request ? new Request(input, init) : null
+    const { redirect = 'follow', method = 'GET' } = given ?? init
+    if (redirect !== 'follow') return send(given ?? input, init)
+    let url = given?.url ?? String(input)
     for (let count = 0; ; count += 1) {
-      const response = await send(count === 0 ? input : url, { ...init, redirect: 'manual' })
+      // Sending uses up the body of a request, which may be sent again.
+      const response = await (given === null
+        ? send(url, { ...init, redirect: 'manual' })
+        : send(new Request(url, given.clone()), { redirect: 'manual' }))
       const target = targetOf(response, url)
       if (target === null) return response
       const { origin } = new URL(target)
@@ -25,7 +29,7 @@ const openSameOriginFetch =
         await response.body?.cancel()
         throw new Error(`it redirects to ${origin}, which is another address`)
       }
-      const keepsMethod = method === 'GET' || method === 'HEAD' || response.status >= 307
+      const keepsMethod = /^(?:get|head)$/i.test(method) || response.status >= 307
       if (!keepsMethod || count >= MOST) return response
       await response.body?.cancel()
       url = target

@@ -56,6 +56,19 @@ describe('a redirect', () => {
     redirect = { status: 302, location: '/moved' }
     expect((await sameOriginFetch(here.url, { method: 'POST', body: 'x' })).status).toBe(302)
   })
+  test('of a whole Request is followed with all of it, or not, as it says', async () => {
+    redirect = { status: 308, location: '/moved' }
+    const write = () => new Request(here.url, { method: 'POST', body: 'all of it', headers: { authorization: 'x' } })
+    expect(await (await sameOriginFetch(write())).json()).toEqual({ moved: 1 })
+    expect(here.all.map(({ method, url, body, authorization }) => [method, url, body, authorization])).toEqual([
+      ['POST', '/', 'all of it', 'x'],
+      ['POST', '/moved', 'all of it', 'x'],
+    ])
+    expect((await sameOriginFetch(new Request(here.url, { redirect: 'manual' }))).status).toBe(308)
+    redirect = { status: 308, location: `${elsewhere.url}/x` }
+    await expect(sameOriginFetch(write())).rejects.toThrow('another address')
+    expect(elsewhere.all).toEqual([])
+  })
   test('that goes in circles ends', async () => {
     redirect = { status: 302, location: '/again' }
     expect((await sameOriginFetch(here.url)).status).toBe(302)

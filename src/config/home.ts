@@ -1,5 +1,15 @@
 /** AGENT_SWARM_HOME: whose it is, its file of settings, and its id. */
-import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, type Stats, statSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { fail } from '../errors.ts'
@@ -40,8 +50,9 @@ export const isOurs = (home: string): boolean => {
 
 /**
  * Makes sure that the home is for its owner alone: it holds keys and tokens, and code that we run. One of another user is
- * refused, also for root, who would leave files there that the owner cannot use, and run what the owner wrote. One of ours that
- * is open to others is narrowed, and that is returned as a sentence. Makes nothing.
+ * refused, also for root, who would leave files there that the owner cannot use, and run what the owner wrote; and so is another
+ * user's link to a folder of ours. One of ours that is open to others is narrowed, and that is returned as a sentence. Makes
+ * nothing.
  */
 export const secureHome = (home: string): string | null => {
   const [uid, stats] = [ourId(), isAbsolute(home) ? look(home) : undefined]
@@ -51,6 +62,13 @@ export const secureHome = (home: string): string | null => {
       'refused',
       `using AGENT_SWARM_HOME ${home}: it belongs to another user (${stats.uid})`,
       wayOn(`as that user: sudo -u '#${stats.uid}' agent-swarm …`, home),
+    )
+  const { uid: maker } = lstatSync(home)
+  if (maker !== uid && maker !== 0)
+    throw fail(
+      'refused',
+      `using AGENT_SWARM_HOME ${home}: it is a link that another user (${maker}) made`,
+      `Use the folder itself: AGENT_SWARM_HOME=${realpathSync(home)}`,
     )
   const mode = stats.mode & 0o777
   if ((mode & 0o077) === 0) return null

@@ -9,7 +9,8 @@ export const doneOutcome = v.object({
   result: v.literal('done'),
   summary: described(prose(5_000), 'What was done, as a sentence without a full stop.'),
   environment: environmentAfter,
-  seconds: described(v.number(), 'How long it took.'),
+  // JSON can say `1e999`, which is no number when it is written again.
+  seconds: described(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9)), 'How long it took.'),
   rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
 })
 export const skippedOutcome = v.object({

@@ -262,7 +262,7 @@ describe('what a guest or a hypervisor wrote moves no cursor', () => {
   test('in a failure', () => {
     const { written, terminal } = open()
     printFailure('stop', { kind: 'unknown', message: hostile, remedy: hostile }, terminal)
-    expect(written.join('').replaceAll(/\u001b\[(?:31|39)m/g, '')).toMatch(/^[\x20-\x7e\n]+$/)
+    expect(written.join('').replaceAll(`${ESCAPE}[31m`, '').replaceAll(`${ESCAPE}[39m`, '')).toMatch(/^[\x20-\x7e\n]+$/)
   })
   test('in JSON, whose values are whole', () => {
     const { written, terminal } = open()

@@ -3,12 +3,14 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -68,6 +70,23 @@ test.skipIf(!isRoot)("another user's is refused for root too, and nothing is wri
     expect(ran.stderr).toMatch(/AGENT_SWARM_HOME=\/\S+/)
   }
   expect(readdirSync(home)).toEqual([])
+})
+
+test.skipIf(!isRoot)("another user's link to a folder of ours is refused, and the folder stays as it is", async () => {
+  const folder = join(cli.home, 'documents')
+  mkdirSync(folder, { mode: 0o755 })
+  symlinkSync(folder, home)
+  lchownSync(home, OTHER, OTHER)
+  expect(await cli.swarm(['list'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(
+      /it is a link that another user \(65534\) made\nUse the folder itself: AGENT_SWARM_HOME=\//,
+    ),
+  })
+  expect([modeOf(folder), readdirSync(folder)]).toEqual([0o755, []])
+  // Our own is an ordinary way to use another disk.
+  lchownSync(home, 0, 0)
+  expect(await cli.swarm(['list', '--json'])).toMatchObject({ code: 0, stdout: '[]\n' })
 })
 
 test.skipIf(!isRoot)('code that another user compiled is not run', async () => {

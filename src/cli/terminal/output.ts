@@ -41,10 +41,15 @@ export type Invocation = {
 /** Returns the exit code. */
 export type RunCommand = (invocation: Invocation) => Promise<number>
 
-/** A colour or weight of `styled`, or a character that could move the cursor or hide text. Lines and tabs stay. */
-const STYLE_OR_CONTROL = /(\u001b\[(?:0|1|2|22|3[1-79])m)|(?![\n\t])[\p{Cc}\p{Cf}]/gu
+const ESCAPE = '\u001b'
+/** A colour or weight, as `styled` writes it, or a character that could move the cursor or hide text. Not line breaks and tabs. */
+const STYLE_OR_CONTROL = /(?![\n\t])(?:(\p{Cc})(\[(?:0|1|2|22|3[1-79])m)|[\p{Cc}\p{Cf}])/gu
 /** Text for a terminal. A guest, a hypervisor or a person may have written a part of it. */
-export const harmless = (text: string): string => text.replaceAll(STYLE_OR_CONTROL, (_, style) => style ?? '?')
+export const harmless = (text: string): string =>
+  text.replaceAll(STYLE_OR_CONTROL, (match, control, style) => {
+    if (control === undefined) return '?'
+    return control === ESCAPE ? match : `?${style}`
+  })
 
 export const print = (text: string, { stdout }: Pick<Terminal, 'stdout'> = process) =>
   void stdout.write(`${harmless(text)}\n`)

@@ -1,7 +1,9 @@
 /** A runner that attacks the bot: speaks for others, brings tickets, floods, sends huge bodies, ends what it does not hold. */
+import { safeParse } from 'valibot'
 import { expect, test } from 'vitest'
 import { tokenHash } from '../../../src/bot/http/signature.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
+import { completeRequest } from '../../../src/schema/runner-protocol.ts'
 import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS } from '../../../src/store/port.ts'
 import { environmentOf, timeAt } from '../../store/fixtures.ts'
 import { until } from '../../support/wait.ts'
@@ -242,6 +244,11 @@ test.for([
   const { malloryBeats, store } = await open()
   expect((await malloryBeats([], more)).status).toBe(400)
   expect(await store.runners.withMachine()).toEqual([])
+})
+
+test.for(['1e999', '-1', '1e300', '"1"'])('an outcome that took %s seconds is not taken', seconds => {
+  const text = `{"id":"x","token":"y","outcome":{"result":"done","summary":"ha","environment":null,"seconds":${seconds}}}`
+  expect(safeParse(completeRequest, JSON.parse(text)).success).toBe(false)
 })
 
 test('a token that is nearly right is refused, and no token is in the log', async () => {
