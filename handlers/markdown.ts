@@ -132,11 +132,19 @@ const asOnGitHub: Readonly<Record<string, (rule: BlockRule) => BlockRule>> = {
     )
   },
 }
+/** Rules that are tried on one text: quotes in quotes read the lines below them again and again. */
+const MAX_TRIES = 150_000
+const TOO_MUCH = new RangeError('the text needs more work than anybody means it to')
+
 /** -1 marks a line that an outer quote found to go on with its paragraph. Nothing ends it. */
-const unlessMarked =
+const bounded =
   (rule: BlockRule): BlockRule =>
-  (state, startLine, endLine, silent) =>
-    !(silent && (state.sCount[startLine] ?? 0) < 0) && rule(state, startLine, endLine, silent)
+  (state, startLine, endLine, silent) => {
+    const tries = Number(state.env.tries) + 1
+    if (tries > MAX_TRIES) throw TOO_MUCH
+    state.env.tries = tries
+    return !(silent && (state.sCount[startLine] ?? 0) < 0) && rule(state, startLine, endLine, silent)
+  }
 
 const openParser = () => {
   const parser = new MarkdownIt({ html: true, maxNesting: MAX_NESTING })
@@ -147,7 +155,7 @@ const openParser = () => {
   const { ruler } = parser.block
   ruler.before('reference', 'footnote', footnoteBlock, { alt: ['paragraph', 'reference', 'blockquote', 'list'] })
   ruler.before('lheading', 'table as on GitHub', table, { alt: ['paragraph', 'reference'] })
-  for (const row of ruler.__rules__) row.fn = unlessMarked(asOnGitHub[row.name]?.(row.fn) ?? row.fn)
+  for (const row of ruler.__rules__) row.fn = bounded(asOnGitHub[row.name]?.(row.fn) ?? row.fn)
   // The text of a paragraph is read only where a command may be in it. An escaped character must stay apart. An image is a link
   // here: it is markup all the same.
   return parser.disable(['inline', 'table', 'linkify', 'replacements', 'smartquotes', 'text_join', 'image'])
@@ -194,13 +202,23 @@ const readParagraph = (content: string, line: number, env: Env, before: readonly
   return { lines: isOneEach ? lines : [], open }
 }
 
+/** None when they need more work than anybody's text. */
+const blocksOf = (text: string, env: Env): Token[] => {
+  try {
+    return parser.parse(text, env)
+  } catch (error) {
+    if (error === TOO_MUCH) return []
+    throw error
+  }
+}
+
 /**
  * The lines of its paragraphs at the top level, in order. `isCut`: it goes on after `text`, so that its last block is unknown.
  * `isWanted`: whether a paragraph's lines are needed.
  */
 export const shownLines = (text: string, isCut: boolean, isWanted: (paragraph: string) => boolean): ShownLine[] => {
-  const env: Env = {}
-  const blocks = parser.parse(text, env)
+  const env: Env = { tries: 0 }
+  const blocks = blocksOf(text, env)
   const lastBlock = isCut ? blocks.findLastIndex(({ level, nesting }) => level === 0 && nesting >= 0) : blocks.length
   const lines: ShownLine[] = []
   let open: readonly string[] = []
