@@ -55,16 +55,24 @@ export const openLinkCheck = (context: Context) => {
   let isDone = false
   const checkAll = async (signal: AbortSignal): Promise<void> => {
     const isNewRule = (await store.cursors.get<Cursor>(CURSOR))?.rule !== RULE
+    // One that cannot be read now does not keep the links of others: these may no longer act on their tickets.
+    const unreadable = new Map<string, unknown>()
     for (const link of await store.pullRequests.all()) {
       if (signal.aborted) return
       const name = nameOf(link)
-      if (checked.has(name)) continue
-      const stays = await recheck(context, link, isNewRule)
-      checked.add(name)
-      if (stays) continue
+      if (checked.has(name) || unreadable.has(link.repo)) continue
+      try {
+        const stays = await recheck(context, link, isNewRule)
+        checked.add(name)
+        if (stays) continue
+      } catch (error) {
+        unreadable.set(link.repo, error)
+        continue
+      }
       log.info({ pullRequest: name }, `no longer linked to ${link.ticket}`)
       nudgePublisher()
     }
+    for (const error of unreadable.values()) throw error
     if (isNewRule) await store.cursors.set(CURSOR, { rule: RULE } satisfies Cursor)
     isDone = true
   }

@@ -69,10 +69,15 @@ test('they go at the first start, each status comment says so once, and that the
 test('while GitHub cannot be reached, what needs it waits, and the rest is not held up for ever', async () => {
   const { desk, start, link, linked } = await open()
   const number = await link('DROP-1', 'patch', 'x')
+  await link('DROP-2', 'drop-2-x', 'x', 'acme/unlisted')
+  await desk.store.pullRequests.unlink({ repo: desk.github.repo, number: number + 1 })
   const check = start()
+  expect((await desk.store.pullRequests.all()).map(({ ticket }) => ticket)).toEqual(['DROP-1', 'DROP-2'])
   desk.github.faults.push({ match: new RegExp(`/pulls/${number}$`), answer: { status: 502 } })
   await check(signal)
   expect(await linked('DROP-1')).toEqual([number])
+  // A repository that serves nothing loses its links at once.
+  expect(await linked('DROP-2')).toEqual([])
   await check(signal)
   expect(await linked('DROP-1')).toEqual([])
 })
