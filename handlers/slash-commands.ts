@@ -66,7 +66,7 @@ export const slashCommands = {
     maxWords: 1,
     interpret: named((name, base) => ({ kind: 'restore', name, ...base })),
   },
-  start: bare('start', 'Starts a stopped machine.', base => ({ action: { kind: 'start', ...base } })),
+  start: bare('start', 'Starts a stopped or paused machine.', base => ({ action: { kind: 'start', ...base } })),
   stop: bare('stop', 'Stops the machine. Its disk and its checkpoints are kept.', base => ({
     action: { kind: 'stop', ...base },
   })),

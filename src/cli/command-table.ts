@@ -77,7 +77,7 @@ const machineCommands = {
   },
   start: {
     arguments: [tickets],
-    summary: 'Start a stopped machine, and wait until SSH answers.',
+    summary: 'Start a stopped or paused machine, and wait until SSH answers.',
     example: 'agent-swarm start DROP-2100',
     options: changeOptions,
     load: change('start'),

@@ -1,7 +1,6 @@
 /** Files that hold secrets: nobody but their owner may change them, and at most their group may read them. */
 import { chmodSync, statSync } from 'node:fs'
-
-const quoted = (path: string) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)
+import { shellWord } from '../shell-word.ts'
 
 /**
  * What is wrong with the permissions of a secret file; null when nothing is. `isFinal`: the reader can correct it. A file whose
@@ -22,5 +21,5 @@ export const secretFileFault = (path: string): { text: string; isFinal: boolean 
       isFinal: false,
     }
   }
-  return { text: `${fault}. Run: chmod ${mode & 0o007 ? 600 : 640} ${quoted(path)}`, isFinal: true }
+  return { text: `${fault}. Run: chmod ${mode & 0o007 ? 600 : 640} ${shellWord(path)}`, isFinal: true }
 }

@@ -154,7 +154,9 @@ test('other repositories are typed; after an error they are chosen already', asy
     ...steps(['reach GitHub?', ''], ['Your GitHub token', 'token-dev']),
     // acme/shop, and the last: to type others.
     { prompt: 'may act on tickets?', text: '\u001b[B \u001b[B \r' },
-    ...steps(['separated by commas', ', acme/none'], ['Answer again?', '']),
+    // The hint comes before the question, which alone reads what is typed.
+    { prompt: 'separated by commas' },
+    ...steps(['may act on tickets?', ', acme/none'], ['Answer again?', '']),
     // acme/none is there now, below acme/shop.
     { prompt: 'may act on tickets?', text: '\u001b[B \r' },
     { prompt: 'reach Jira Cloud?', text: '\u0003' },

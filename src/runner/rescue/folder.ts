@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { type Ticket, timestamp } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
+import { shellWord } from '../../shell-word.ts'
 import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-report.ts'
 
 export const NOTE = 'rescued.json'
@@ -33,8 +34,6 @@ export const slugOf = (path: string): string =>
     .replace(/^[.-]+/, '')
     .slice(0, 40) || 'repository'
 
-const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
-
 /**
  * The shell commands that bring a repository back into the new folder `name`. `file`: the path of the bundle without its ending.
  * The only text of the guest in them is `name`, made by `slugOf`.
@@ -44,8 +43,8 @@ export const getBackCommands = (ticket: Ticket, name: string, file: string, repo
   const stashes = countStashes(report)
   return [
     `git init ${isSha256(report) ? '--object-format=sha256 ' : ''}${name}`,
-    ...(report.shallow.length === 0 ? [] : [`cp ${quoted(`${file}.shallow`)} ${name}/.git/shallow`]),
-    `git -C ${name} fetch ${quoted(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'`,
+    ...(report.shallow.length === 0 ? [] : [`cp ${shellWord(`${file}.shallow`)} ${name}/.git/shallow`]),
+    `git -C ${name} fetch ${shellWord(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'`,
     ...(has('head') ? [`git -C ${name} switch -c rescued-${ticket} refs/rescued/head`] : []),
     ...(has('worktree') ? [`git -C ${name} restore --source=refs/rescued/worktree --worktree .`] : []),
     ...(has('staged') ? [`git -C ${name} restore --source=refs/rescued/staged --staged .`] : []),
