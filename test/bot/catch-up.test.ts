@@ -8,10 +8,13 @@ import { openStage } from './stage.ts'
 let desk: Desk
 let ticket = ''
 let count = 0
+/** Added to the clock of this process. */
+let ahead = 0
 beforeAll(async () => {
   desk = await openDesk({
     people: { dev: 'push', reader: 'pull' },
     issues: tickets(30),
+    clock: () => Date.now() + ahead,
     before: async (github, jira) => {
       // What ends within the second after the first poll is taken for older than it.
       github.budget.behind = 2_000
@@ -223,6 +226,8 @@ test('a refused command takes effect when it is delivered again and permitted by
   const { guid, payload } = desk.github.deliveries.at(-1) ?? { guid: '', payload: {} }
   expect(await desk.verdict(guid)).toMatchObject({ verdict: 'refused' })
   await desk.github.api('acme', 'PUT', `/repos/${desk.github.repo}/collaborators/reader`, { permission: 'push' })
+  // A permission is remembered for ten minutes.
+  ahead += 10 * 60_000 + 1_000
   await desk.github.deliverBroken('issue_comment', payload, guid)
   await desk.decided()
   expect(await states()).toEqual(['stop pending'])

@@ -13,7 +13,7 @@ type Request = {
   /** The path, after the address. */
   url: string
   /** GET when absent. */
-  method?: 'POST' | 'PUT'
+  method?: 'POST' | 'PUT' | 'DELETE'
   /** A POST that changes nothing. */
   reads?: true
   searchParams?: Record<string, string | number>
@@ -30,13 +30,16 @@ const jiraFailure = (
   status: number | null = null,
   { wait = null, lacksScope = false }: { wait?: number | null; lacksScope?: boolean } = {},
 ): JiraFailure => {
-  const isFinal = status !== null && status < 500 && status !== 429
+  // A redirect is no answer of Jira.
+  const isFinal = status !== null && status >= 400 && status < 500 && status !== 429
   const allows = status === 401 ? 'pause' : isFinal ? 'never' : 'later'
   return Object.assign(failure, { status, lacksScope, allows, in: wait } as const)
 }
 
 const remedyFor = (status: number | null, lacksScope: boolean, url: string): string | null => {
   if (lacksScope) return MAKE_WITH_SCOPES
+  if (status !== null && status >= 300 && status < 400)
+    return 'JIRA_HOST redirects to another address: set JIRA_HOST to that address.'
   const check = 'Check JIRA_EMAIL and JIRA_API_TOKEN'
   if (status === 403) return `${check}, and the permissions of that account in the project.`
   if (status !== 401) return null
@@ -56,7 +59,7 @@ const failureOfClient = (jira: JiraModule, error: unknown, doing: string, url: s
   const status = jira.isApiError(error) ? error.status : null
   const wait = jira.isRateLimitError(error) ? (error.retryAfterMs ?? null) : null
   const lacksScope = jira.isScopeError(error)
-  const isTemporary = status === null || status === 429 || status >= 500
+  const isTemporary = status === null || status < 400 || status === 429 || status >= 500
   const kind = isTemporary ? 'network' : status === 401 || status === 403 ? 'permission' : 'refused'
   const code = jira.isNetworkError(error) && error.code !== undefined ? ` (${error.code})` : ''
   const what = status === null ? `Jira cannot be reached${code}` : `Jira answered ${status}`
@@ -106,6 +109,8 @@ export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask =
       (answer: unknown) => {
         // A login page, for example, would otherwise read as "there is nothing".
         if (typeof answer === 'object' && answer !== null) return answer
+        // A removal is answered with 204, without a body.
+        if (method === 'DELETE') return {}
         throw jiraFailure(fail('network', `${doing}: the response is not Jira's: it is not JSON`))
       },
       (error: unknown) => {

@@ -66,10 +66,13 @@ export const personOf = ({ who, name = '' }: Requester): Line | null => {
   if (name !== '') return line`${name}`
   return who === null ? null : [code(who)]
 }
-/** What made it happen, and who: `push by octocat`, `ticket moved by Dana Example`, `requested by ada with the CLI`. */
+/** What made it happen, and who: `push by octocat`, `ticket moved to In Progress by Dana Example`, `requested by ada with the CLI`. */
 export const requestedBy = (by: Requester): Line => {
   const person = personOf(by)
-  if (by.cause !== undefined) return person === null ? own(by.cause) : line`${own(by.cause)} by ${person}`
+  if (by.cause !== undefined) {
+    const to = by.movedTo === undefined ? [] : line` to ${by.movedTo}`
+    return person === null ? line`${own(by.cause)}${to}` : line`${own(by.cause)}${to} by ${person}`
+  }
   const origin = own(origins[by.via])
   return person === null ? line`requested ${origin}` : line`requested by ${person} ${origin}`
 }

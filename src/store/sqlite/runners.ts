@@ -3,13 +3,16 @@ import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
-import { statusMessage } from '../messages.ts'
+import { jiraNoteMessage, statusMessage } from '../messages.ts'
 import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
+
+/** What a runner tells of later than this is no news. Milliseconds. */
+const NEWS_MS = 24 * 60 * 60_000
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
@@ -42,6 +45,15 @@ export const bareAction = ({
   return kind === 'restore' ? { kind, ...common, name: null } : null
 }
 
+/** People read in Jira that somebody deleted the machine by hand, unless that is long ago. */
+const tellDelete = (sql: Sql, operation: ManualOperation, { id, at }: { id: string; at: number }): void => {
+  const { ticket, by, force = false, outcome } = operation
+  if (outcome === undefined || sql.clock() - at > NEWS_MS) return
+  const action = { kind: 'delete', ticket, by, at: operation.at, replyTo: null, force } as const
+  const { rescued = null } = outcome
+  putMessages(sql, [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })], null)
+}
+
 /** Tickets whose scheduled delivery the operation cancels: it is about an event before the operation. */
 const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: string): Ticket[] => {
   const { id, ticket, kind, by } = operation
@@ -54,6 +66,7 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
   })
   if (!isNew) return []
   sql.run('update request set ended_at = at, ok = 1 where id = ?', `cli:${runnerId}:${id}`)
+  tellDelete(sql, operation, { id: `cli:${runnerId}:${id}`, at })
   const cancelled = sql.run(
     `delete from scheduled where ticket = ? and iif(json_valid(body), body ->> '$.at', null) < ?`,
     ...[ticket, at],
