@@ -49,7 +49,11 @@ const causeText = ({ by: { via, who, name = '', cause, movedTo } }: OutcomeField
 }
 
 const seconds = (count: number | null): string =>
-  count === null ? '' : ` in ${count < 90 ? `${Math.round(count * 10) / 10} s` : `${Math.round(count / 60)} min`}`
+  count === null
+    ? ''
+    : count < 0.1
+      ? ' in less than 0.1 s'
+      : ` in ${count < 90 ? `${Math.round(count * 10) / 10} s` : `${Math.round(count / 60)} min`}`
 const withRemedy = (message: string, remedy: string | null): string =>
   remedy === null ? message : `${message.replace(/[.\s]+$/, '')}. ${remedy}`
 

@@ -34,6 +34,11 @@ test.for<[string, object, string | null]>([
     'created in 1.8 s (ticket moved by Dana Example)',
   ],
   [
+    'a start at once',
+    outcome('start', { seconds: 0.04 }),
+    'started in less than 0.1 s (ticket moved to In Progress by Dana Example)',
+  ],
+  [
     'a checkpoint',
     outcome('checkpoint', { checkpoint: 'push-abc1234', by: octocat('push') }),
     'checkpoint push-abc1234 made in 1.8 s (push by octocat)',

@@ -134,7 +134,7 @@ const addressOf = (publicUrl: string | null) => (publicUrl ?? 'https://<your add
 
 /** Jira shows its webhooks to nobody but its administrators, so this can only say what is needed. */
 const checkWebhook = ({ settings: { webhookSecret }, publicUrl }: Context) => [
-  webhookSecret === null ? null : checkSecret(webhookSecret),
+  webhookSecret === null ? null : checkSecret('webhook secret', webhookSecret),
   warning(
     'Jira needs a webhook: Settings, System, WebHooks',
     `URL: ${addressOf(publicUrl)}/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.`,
@@ -143,7 +143,7 @@ const checkWebhook = ({ settings: { webhookSecret }, publicUrl }: Context) => [
 
 /** Jira shows its rules to nobody but administrators of the project. */
 const checkAutomation = ({ settings: { automationSecret }, publicUrl }: Context) => [
-  automationSecret === null ? null : checkSecret(automationSecret),
+  automationSecret === null ? null : checkSecret('secret of the automation rule', automationSecret),
   warning(
     'Jira needs a rule: Project settings, Automation, Create rule; when: Work item transitioned; then: Send web request',
     `URL: ${addressOf(publicUrl)}/jira/automation. Method: POST. Body: Issue data. Header: X-Agent-Swarm-Secret, with jiraAutomationSecret in config.yaml. docs/jira.md has the rule to paste.`,

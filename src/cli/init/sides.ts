@@ -6,7 +6,13 @@ import {
   checkTokenRepositories,
   suggestRepositories,
 } from '../../bot/github/check.ts'
-import { checkJiraAccount, checkJiraAutomation, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../bot/jira/check.ts'
+import {
+  checkJiraAccount,
+  checkJiraAutomation,
+  checkJiraProjects,
+  checkJiraWebhook,
+  suggestProjects,
+} from '../../bot/jira/check.ts'
 import { SCOPE_LIST } from '../../bot/jira/gateway.ts'
 import { checkMachines } from './machines.ts'
 import { createNewApp } from './new-app.ts'
@@ -87,8 +93,8 @@ const jira: Side = {
       steps: [...jiraSteps, { ask: ['publicUrl', 'jiraWebhookSecret'], check: checkJiraWebhook }],
     },
     automation: {
-      label: 'With a rule of Jira automation',
-      hint: 'no administrator of Jira; Jira must reach the bot',
+      label: 'It polls, and a rule of Jira automation tells of moves at once',
+      hint: 'an administrator of the project makes the rule; Jira must reach the bot',
       forget: ['jiraWebhookSecret'],
       steps: [...jiraSteps, { ask: ['publicUrl', 'jiraAutomationSecret'], check: checkJiraAutomation }],
     },
@@ -99,7 +105,9 @@ const jira: Side = {
       ? 'webhook'
       : has('jiraAutomationSecret')
         ? 'automation'
-        : JIRA_ACCOUNT.some(has) || isFirstRun ? 'polling' : 'none',
+        : JIRA_ACCOUNT.some(has) || isFirstRun
+          ? 'polling'
+          : 'none',
 }
 export const sides = { github, jira }
 

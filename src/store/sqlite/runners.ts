@@ -38,10 +38,11 @@ export const bareAction = ({
   ticket,
   by,
   at,
-}: Pick<ManualOperation, 'ticket' | 'by' | 'at'> & { kind: ActionKind }): Action | null => {
+  force = false,
+}: Pick<ManualOperation, 'ticket' | 'by' | 'at' | 'force'> & { kind: ActionKind }): Action | null => {
   const common = { ticket, by, at, replyTo: null }
   if (kind === 'create' || kind === 'start' || kind === 'stop' || kind === 'restart') return { kind, ...common }
-  if (kind === 'delete') return { kind, ...common, force: false }
+  if (kind === 'delete') return { kind, ...common, force }
   return kind === 'restore' ? { kind, ...common, name: null } : null
 }
 
@@ -65,7 +66,11 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
     ...{ action: bareAction(operation), verdict: 'allowed', reason: null, answer: null, ok: null },
   })
   if (!isNew) return []
-  sql.run('update request set ended_at = at, ok = 1 where id = ?', `cli:${runnerId}:${id}`)
+  const { outcome } = operation
+  sql.run(
+    'update request set ended_at = at, ok = 1, outcome = ?, history = ? where id = ?',
+    ...[outcome === undefined ? null : JSON.stringify(outcome), Number(outcome !== undefined), `cli:${runnerId}:${id}`],
+  )
   tellDelete(sql, operation, { id: `cli:${runnerId}:${id}`, at })
   const cancelled = sql.run(
     `delete from scheduled where ticket = ? and iif(json_valid(body), body ->> '$.at', null) < ?`,

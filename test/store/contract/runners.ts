@@ -240,11 +240,18 @@ export const runnersContract = (open: Open) => {
             { ...stop, id: 6, ticket: 'DROP-3', kind: 'delete' },
           ],
         })
+      expect(await stage.store.requests.history('DROP-1', 9)).toMatchObject([
+        { what: 'delete', by: stop.by, ended: { ok: true, outcome: { result: 'done', rescued: 'in ~/x' } } },
+      ])
       const notes = (await stage.store.outbox.due(9)).flatMap(({ body }) => (body.kind === 'jira-note' ? [body] : []))
       expect(notes).toMatchObject([
         {
           ticket: 'DROP-1',
-          note: { kind: 'deleted', action: { kind: 'delete', ticket: 'DROP-1', by: stop.by, force: false }, rescued: 'in ~/x' },
+          note: {
+            kind: 'deleted',
+            action: { kind: 'delete', ticket: 'DROP-1', by: stop.by, force: false },
+            rescued: 'in ~/x',
+          },
         },
       ])
     })
