@@ -44,12 +44,14 @@ export type PullRequestEvent = {
 
 /**
  * `at`: when it happened, epoch ms of Jira's clock; null when the source does not say. `fromStatus`: the id of the status that it
- * was moved from; null when its status did not change or the source does not say.
+ * was moved from; null when its status did not change or the source does not say. `statusName`: of the status that it has, as
+ * people read it; null when the source does not say.
  */
 type TicketEvent = TicketNow & {
   kind: 'ticket'
   ticket: Ticket
   fromStatus: string | null
+  statusName: string | null
   by: Requester
   at: number | null
 }

@@ -25,8 +25,8 @@ export const getsMachines = (account: string | null, assignees: Rules['assignees
 }
 
 /**
- * A ticket in progress without a machine. It is told after a move into progress by or for somebody whose tickets get machines,
- * so that nobody waits in vain. `why` null: nobody expects one.
+ * A ticket in progress without a machine. It is told after a move into progress by or for somebody whose tickets get machines, and
+ * after an assignment to one of them, so that nobody waits in vain. `why` null: nobody expects one.
  */
 export const withoutMachine = (
   { change }: Pick<StatusEvent, 'change'>,
@@ -34,7 +34,7 @@ export const withoutMachine = (
   why: WhyNoMachine | null,
   reason: string,
 ): Decision => {
-  const isExpected = change === 'status' && from !== 'indeterminate' && isOurs
+  const isExpected = isOurs && (change === 'assignee' || (change === 'status' && from !== 'indeterminate'))
   return { verdict: 'ignored', reason, noMachine: { tell: isExpected ? why : null } }
 }
 
@@ -107,6 +107,12 @@ const causes = {
   deleted: 'ticket deleted',
 } as const satisfies Record<StatusEvent['change'], Cause>
 
+/** The event's status names the cause only while its category still holds. */
+const movedBy = ({ by, change, category, statusName }: StatusEvent, now: TicketNow): ActionBase['by'] => ({
+  ...{ ...by, cause: causes[change] },
+  ...(change === 'status' && statusName !== null && category === now.category ? { movedTo: statusName } : {}),
+})
+
 export const ticketStatus = (event: StatusEvent, facts: Facts['ticket'], rules: Rules): Decision => {
   const { ticket } = event
   const now = presentState(event, facts.now)
@@ -120,6 +126,6 @@ export const ticketStatus = (event: StatusEvent, facts: Facts['ticket'], rules: 
       : decision
   }
   if (facts.now === 'outdated') return ignored(`a newer state of ${ticket} is known, and Jira cannot be read now`)
-  const base: ActionBase = { ticket, by: { ...event.by, cause: causes[event.change] }, replyTo: null }
+  const base: ActionBase = { ticket, by: movedBy(event, now), replyTo: null }
   return byCategory[now.category]({ event, facts, rules, now, base })
 }

@@ -21,15 +21,15 @@ const mayNot = (reason: string): Permission => ({ may: false, reason })
 
 /** Whether they may give commands at all. */
 export const mayCommand = (who: Commander, { jiraCommanders }: Rules): Permission => {
-  if (who.isBot) return mayNot('bots cannot give commands')
+  if (who.isBot) return mayNot('bots cannot give commands: only people may')
   if (who.via === 'github')
     return who.permission === 'admin' || who.permission === 'write'
       ? may(`${who.login} has ${who.permission} access`)
-      : mayNot(`${who.login} has no write access`)
+      : mayNot(`${who.login} has no write access: only people with write access may give commands`)
   if (who.isAssignee) return may('the assignee of the ticket')
   return who.account !== null && jiraCommanders.includes(who.account)
     ? may('a listed account')
-    : mayNot('neither the assignee of the ticket nor a listed account')
+    : mayNot('only the assignee of the ticket and the accounts in JIRA_COMMANDERS may give commands')
 }
 
 /** Rules name people by login, teams as `org/team`, and Jira accounts as `jira:<account id>`. */

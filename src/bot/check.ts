@@ -42,10 +42,10 @@ export const runChecks = async <Context>(
   return findings
 }
 
-export const checkSecret = (secret: string): Finding =>
+export const checkSecret = (name: string, secret: string): Finding =>
   secret.length >= MIN_SECRET_LENGTH && new Set(secret).size > 4
-    ? ok('the webhook secret is long enough')
+    ? ok(`the ${name} is long enough`)
     : problem(
-        `the webhook secret is easy to guess: it has ${secret.length} characters`,
+        `the ${name} is easy to guess: it has ${secret.length} characters`,
         `Use a long random one. ${MAKE_SECRET}`,
       )

@@ -277,8 +277,11 @@ const setUpCommands = {
       'private-key-file': valued('FILE', 'The file with the private key of the App. It stays where it is.'),
       'webhook-secret-file': secretFile('the webhook secret of the App', 'WEBHOOK_SECRET'),
       jira: {
-        ...valued('WAY', 'How to reach Jira Cloud: poll it every minute, a webhook, or not at all.'),
-        values: ['polling', 'webhook', 'none'],
+        ...valued(
+          'WAY',
+          'How to reach Jira Cloud: poll it every minute, a webhook, polling and a rule of Jira automation, or not at all.',
+        ),
+        values: ['polling', 'webhook', 'automation', 'none'],
       },
       'jira-host': valued('NAME', 'The site, for example example.atlassian.net.'),
       'jira-email': valued('ADDRESS', 'The account of the API token.'),
@@ -289,6 +292,7 @@ const setUpCommands = {
       ),
       'jira-assignees': valued('WHO', 'Whose tickets get machines: me, any, or account ids.'),
       'jira-webhook-secret-file': secretFile('the secret of the Jira webhook', 'JIRA_WEBHOOK_SECRET'),
+      'jira-automation-secret-file': secretFile('the secret of the automation rule', 'JIRA_AUTOMATION_SECRET'),
       provider,
       'dry-run': flag('Check everything and show what would be written, without writing it.'),
       json,

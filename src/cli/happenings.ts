@@ -41,17 +41,19 @@ const doneTexts: Record<ActionKind, ((fields: OutcomeFields) => string) | null> 
   status: null,
 }
 
-/** Jira's own names of the categories that these actions follow. */
-const MOVED_TO: Partial<Record<ActionKind, string>> = { create: ' to In Progress', start: ' to In Progress' }
-const causeText = ({ kind, by: { via, who, name = '', cause } }: OutcomeFields): string => {
+const causeText = ({ by: { via, who, name = '', cause, movedTo } }: OutcomeFields): string => {
   // A Jira account's id says nothing to people.
   const person = name !== '' ? name : via === 'jira' ? null : who
-  const what = cause === undefined ? 'requested' : `${cause}${cause === 'ticket moved' ? (MOVED_TO[kind] ?? '') : ''}`
+  const what = cause === undefined ? 'requested' : `${cause}${movedTo === undefined ? '' : ` to ${movedTo}`}`
   return person === null ? what : `${what} by ${person}`
 }
 
 const seconds = (count: number | null): string =>
-  count === null ? '' : ` in ${count < 90 ? `${Math.round(count * 10) / 10} s` : `${Math.round(count / 60)} min`}`
+  count === null
+    ? ''
+    : count < 0.1
+      ? ' in less than 0.1 s'
+      : ` in ${count < 90 ? `${Math.round(count * 10) / 10} s` : `${Math.round(count / 60)} min`}`
 const withRemedy = (message: string, remedy: string | null): string =>
   remedy === null ? message : `${message.replace(/[.\s]+$/, '')}. ${remedy}`
 

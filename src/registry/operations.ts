@@ -30,9 +30,17 @@ const operationFrom = (row: Row) =>
     outcome: readJson(row.outcome),
   }) as OperationRow
 
-const manualOperationFrom = (row: Row) =>
+/** How a delete ended that deleted a machine. */
+const deleteIn = ({ detail = null, outcome = null }: Row): Pick<ManualOperation, 'force' | 'outcome'> => {
+  const ended = readJson<Outcome>(outcome)
+  if (ended?.result !== 'done') return {}
+  return { force: readJson<OperationDetail>(detail)?.force === true, outcome: { ...ended, environment: null } }
+}
+
+const manualOperationFrom = ({ detail = null, outcome = null, ...row }: Row) =>
   ({
     ...row,
+    ...(row.kind === 'delete' ? deleteIn({ detail, outcome }) : {}),
     // To others, whoever restarts a machine wants it to run.
     kind: row.kind === 'restart' ? 'start' : row.kind,
     by: readRequester(row.by),
@@ -89,14 +97,14 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   /** What a person last did to each ticket by the CLI, of the last `limit` tickets. */
   manualOperations: (limit: number): ManualOperation[] =>
     all(
-      `select max(id) as id, ticket, kind, asked_by as "by", started_at as at from operation
-       where ${BY_HAND}
+      `select max(id) as id, ticket, kind, asked_by as "by", started_at as at, detail, outcome
+       from operation where ${BY_HAND}
        group by ticket order by id desc limit ?`,
       limit,
     ).map(manualOperationFrom),
   lastManualOperation: (ticket: Ticket): ManualOperation | null => {
     const row = first(
-      `select id, ticket, kind, asked_by as "by", started_at as at from operation
+      `select id, ticket, kind, asked_by as "by", started_at as at, detail, outcome from operation
        where ticket = ? and ${BY_HAND} order by id desc limit 1`,
       ticket,
     )

@@ -7,7 +7,7 @@ import {
   described,
   fullCommit,
   imageName,
-  personName,
+  oneName,
   prose,
   repository,
   shortText,
@@ -31,17 +31,18 @@ export type Cause = v.InferOutput<typeof cause>
 
 /**
  * Who asked. `who` is a GitHub login, a Jira account or the user of the CLI; null when the source does not say. `name` is the
- * display name of a Jira account: outside text, for people only.
+ * display name of a Jira account, `movedTo` that of a status: outside text, for people only.
  */
 export const requester = v.pipe(
   v.object({
     via: v.picklist(['github', 'jira', 'cli', 'clock']),
     who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
-    name: described(v.optional(personName), "A Jira account's display name."),
+    name: described(v.optional(oneName), "A Jira account's display name."),
     cause: described(
       v.optional(cause),
       'What they did; absent when they asked on the command line, or an earlier version recorded it.',
     ),
+    movedTo: described(v.optional(oneName), 'The status that they moved the ticket to, by its name in Jira.'),
   }),
   v.title('requester'),
 )

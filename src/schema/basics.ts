@@ -17,8 +17,8 @@ export const prose = (most: number) =>
     v.string(),
     v.transform(text => text.slice(0, most)),
   )
-/** How a person is called: one line, without control and invisible characters. */
-export const personName = v.pipe(
+/** How a person or a status is called: one line, without control and invisible characters. */
+export const oneName = v.pipe(
   v.string(),
   v.transform(name =>
     name

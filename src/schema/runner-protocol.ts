@@ -8,7 +8,7 @@ import { action, progress, requester } from './action.ts'
 import { count, imageName, prose, providerName, shortText, ticket, time } from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
-import { outcome } from './outcome.ts'
+import { doneOutcome, outcome } from './outcome.ts'
 
 /** Milliseconds. A runner renews every 2 s; the bot gives an expired lease's action to the next claim. */
 export const LEASE_MS = 10_000
@@ -105,6 +105,10 @@ const manualOperation = v.object({
   kind: v.picklist(['create', 'start', 'stop', 'restore', 'delete']),
   by: requester,
   at: time,
+  /** Of a delete: unsaved work was not looked for. */
+  force: v.optional(v.boolean()),
+  /** Of a delete that deleted a machine. */
+  outcome: v.optional(doneOutcome),
 })
 export type ManualOperation = v.InferOutput<typeof manualOperation>
 

@@ -50,6 +50,10 @@ export const jiraLinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket
   key: `jira-link:${repo}:${number}`,
   body: { kind: 'jira-link', ticket, pullRequest: { repo, number } },
 })
+export const jiraUnlinkMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
+  key: `jira-unlink:${repo}:${number}:${ticket}`,
+  body: { kind: 'jira-unlink', ticket, pullRequest: { repo, number } },
+})
 export const unlinkedMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
   key: `unlinked:${repo}:${number}:${ticket}`,
   body: { kind: 'unlinked', ticket, pullRequest: { repo, number } },

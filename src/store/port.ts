@@ -212,6 +212,8 @@ export type MessageBody =
   | { kind: 'jira-waiting'; ticket: Ticket; action: string }
   /** The status comment of the ticket on a pull request that is no longer linked to it. */
   | { kind: 'unlinked'; ticket: Ticket; pullRequest: PullRequestRef }
+  /** The link from the ticket to a pull request that is no longer linked to it. */
+  | { kind: 'jira-unlink'; ticket: Ticket; pullRequest: PullRequestRef }
   /** The link from the ticket to its pull request. */
   | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */

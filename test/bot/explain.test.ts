@@ -87,7 +87,10 @@ test('a rule of automation makes the machine at once, and polling goes on for wh
   await stage.decided()
   expect(await stage.states('DROP-1')).toEqual(['create pending'])
   const [{ action } = {}] = await stage.actionsOf('DROP-1')
-  expect(action?.by).toEqual({ via: 'jira', who: stage.jira.me.accountId, name: 'Dev', cause: 'ticket moved' })
+  expect(action?.by).toEqual({
+    ...{ via: 'jira', who: stage.jira.me.accountId, name: 'Dev' },
+    ...{ cause: 'ticket moved', movedTo: 'In Progress' },
+  })
   await stage.jira.assign('DROP-2', null)
   await stage.jira.move('DROP-2', 'In Progress', { send: false })
   await stage.jira.automate('DROP-2')

@@ -106,13 +106,13 @@ test('the audit as a table and as JSON', async () => {
     {
       ...{ at: TIME, who: 'mallory', name: 'mallory Example', place: 'DROP-1', ticket: 'DROP-1', verdict: 'refused' },
       what: '/swarm delete --force; /swarm stop \u202e',
-      reason: expect.stringContaining('neither the assignee'),
+      reason: expect.stringContaining('only the assignee of the ticket'),
     },
   ])
   const { stdout } = await swarm('audit')
   expect(stdout.split('\n')[0]).toMatch(/ VERDICT +WHO +WHERE +TICKET +COMMAND +WHY$/)
   expect(stdout).toMatch(
-    /refused +mallory Example \(mallory\) +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +neither/,
+    /refused +mallory Example \(mallory\) +DROP-1 +DROP-1 +\/swarm delete --force; \/swarm stop \? +only the assignee/,
   )
   expect((await swarm('audit', '--ticket', 'DROP-9')).stderr).toContain('DROP-9')
 })

@@ -9,7 +9,7 @@ const shown = (fields: object) => {
   const line = happening(JSON.stringify({ level: 30, time: at, msg: 'outcome recorded', ...fields }))
   return line === null ? null : stripVTControlCharacters(line)
 }
-const dana = { via: 'jira', who: '557058:dana', name: 'Dana Example', cause: 'ticket moved' }
+const dana = { via: 'jira', who: '557058:dana', name: 'Dana Example', cause: 'ticket moved', movedTo: 'In Progress' }
 const octocat = (cause: string) => ({ via: 'github', who: 'octocat', cause })
 const outcome = (kind: string, more: object) => ({
   ...{ happened: 'outcome', kind, ticket: 'DROP-1', result: 'done', seconds: 1.84, by: dana },
@@ -23,7 +23,21 @@ test.for<[string, object, string | null]>([
     outcome('create', { by: { ...dana, name: undefined } }),
     'created in 1.8 s (ticket moved to In Progress)',
   ],
-  ['a stop', outcome('stop', {}), 'stopped in 1.8 s (ticket moved by Dana Example)'],
+  [
+    'a stop',
+    outcome('stop', { by: { ...dana, movedTo: 'To Do' } }),
+    'stopped in 1.8 s (ticket moved to To Do by Dana Example)',
+  ],
+  [
+    'a status without its name',
+    outcome('create', { by: { ...dana, movedTo: undefined } }),
+    'created in 1.8 s (ticket moved by Dana Example)',
+  ],
+  [
+    'a start at once',
+    outcome('start', { seconds: 0.04 }),
+    'started in less than 0.1 s (ticket moved to In Progress by Dana Example)',
+  ],
   [
     'a checkpoint',
     outcome('checkpoint', { checkpoint: 'push-abc1234', by: octocat('push') }),
@@ -39,7 +53,11 @@ test.for<[string, object, string | null]>([
     outcome('delete', { rescued: 'unsaved work is rescued in ~/x', by: octocat('merge') }),
     'deleted in 1.8 s; unsaved work is rescued in ~/x (merge by octocat)',
   ],
-  ['a move', outcome('move', { from: 'SHOP-7' }), 'moved from SHOP-7 in 1.8 s (ticket moved by Dana Example)'],
+  [
+    'a move',
+    outcome('move', { from: 'SHOP-7', by: { ...dana, cause: 'key changed', movedTo: undefined } }),
+    'moved from SHOP-7 in 1.8 s (key changed by Dana Example)',
+  ],
   ['a question', outcome('status', {}), null],
   [
     'nothing to do',
@@ -54,7 +72,7 @@ test.for<[string, object, string | null]>([
   [
     'hostile text',
     outcome('checkpoint', { checkpoint: null, by: { ...dana, name: 'Da\u001b[2Jna\u202e\nEx' } }),
-    'checkpoint made in 1.8 s (ticket moved by Da [2Jna Ex)',
+    'checkpoint made in 1.8 s (ticket moved to In Progress by Da [2Jna Ex)',
   ],
 ])('%s', ([, fields, expected]) => {
   expect(shown(fields)).toBe(expected === null ? null : `11:17:15  DROP-1  ${expected}\n`)

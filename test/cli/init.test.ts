@@ -139,6 +139,25 @@ describe('without a terminal', () => {
     expect(result.stdout + result.stderr).not.toContain(jiraWebhookSecret)
   })
 
+  test('a rule of Jira automation comes beside polling: its secret is made, kept, and the address is shown', async () => {
+    const words = [...laptop, '--jira', 'automation', '--public-url', 'https://swarm.example.org']
+    const result = await init(words, credentials())
+    expect(result).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('the secret of the automation rule is long'),
+    })
+    expect(result.stdout).toContain('URL: https://swarm.example.org/jira/automation.')
+    expect(result.stdout).toContain('Header: X-Agent-Swarm-Secret, with jiraAutomationSecret in config.yaml')
+    const { jiraAutomationSecret, jiraWebhookSecret } = parse(readFile())
+    expect([jiraAutomationSecret, jiraWebhookSecret]).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/), undefined])
+    expect(result.stdout + result.stderr).not.toContain(jiraAutomationSecret)
+    const again = await init([], credentials())
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('already has these settings') })
+    writeFileSync(join(cli.home, 'rule'), 'a secret that somebody else has chosen\n')
+    await init(['--jira-automation-secret-file', join(cli.home, 'rule')], credentials())
+    expect(parse(readFile()).jiraAutomationSecret).toBe('a secret that somebody else has chosen')
+  })
+
   test('the public address is remembered, and shown where it must be entered', async () => {
     const webhook = credentials({ JIRA_WEBHOOK_SECRET: 'a secret of the webhook that is long enough' })
     const first = await init([...laptop, '--jira', 'webhook', '--public-url', 'https://swarm.example.org'], webhook)

@@ -251,7 +251,9 @@ test('bot and runner do what waited, and publish it', async () => {
   expect(notes[4]).toEqual([expect.stringContaining('DROP-5 has a machine')])
 
   // What people requested before. The refusal was decided twice, and is recorded once.
-  expect(await cli.json(['bot', 'inbox', 'refused'])).toMatchObject([{ reason: 'mallory has no write access' }])
+  expect(await cli.json(['bot', 'inbox', 'refused'])).toMatchObject([
+    { reason: 'mallory has no write access: only people with write access may give commands' },
+  ])
   const audit: { verdict: string; who: string; what: string }[] = await cli.json(['bot', 'audit'])
   expect(audit.map(({ verdict, who, what }) => `${who} ${what}: ${verdict}`)).toEqual([
     'dev /swarm stop: allowed',

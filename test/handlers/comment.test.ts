@@ -38,15 +38,25 @@ test.for<[string, string, Partial<Facts['comment']>, string]>([
   ['no word after /swarm', '/swarm', {}, 'reply'],
   ['no command', 'nice', {}, 'ignored: no command in the comment'],
   ['an admin', '/swarm stop', { permission: 'admin' }, 'stop DROP-1'],
-  ['a reader', '/swarm stop', { permission: 'read' }, 'refused: dev has no write access'],
-  ['a stranger', '/swarm help', { permission: 'none' }, 'refused: dev has no write access'],
+  [
+    'a reader',
+    '/swarm stop',
+    { permission: 'read' },
+    'refused: dev has no write access: only people with write access may give commands',
+  ],
+  [
+    'a stranger',
+    '/swarm help',
+    { permission: 'none' },
+    'refused: dev has no write access: only people with write access may give commands',
+  ],
   ['no ticket', '/swarm create', branch('x'), 'no: This pull request names no tic'],
   ['a pull request that is gone', '/swarm create', { now: null }, 'ignored: the pull request does not exist any more'],
   [
     'a stranger, on a pull request that is gone',
     '/swarm create',
     { now: null, permission: 'read' },
-    'refused: dev has no write access',
+    'refused: dev has no write access: only people with write access may give commands',
   ],
 ])('comment: %s', ([, body, more, expected]) =>
   expect(summarize(handlers.comment(event(body), facts(more), rules))).toBe(expected),
@@ -54,7 +64,7 @@ test.for<[string, string, Partial<Facts['comment']>, string]>([
 
 test('a bot with write access is refused', () =>
   expect(summarize(handlers.comment(event('/swarm stop', { authorIsBot: true }), facts(), rules))).toBe(
-    'refused: bots cannot give commands',
+    'refused: bots cannot give commands: only people may',
   ))
 
 const head = 'a'.repeat(40)
@@ -86,7 +96,12 @@ test.for<[string, string, Facts['comment'], string]>([
   ],
   ['a short commit id', `/swarm allow ${head.slice(0, 12)}`, fork(), 'no: Give the full commit id (40 di'],
   ['no commit id', '/swarm allow', fork(), 'no: Give the full commit id (40 di'],
-  ['a reader', `/swarm allow ${head}`, fork({ permission: 'read' }), 'refused: dev has no write access'],
+  [
+    'a reader',
+    `/swarm allow ${head}`,
+    fork({ permission: 'read' }),
+    'refused: dev has no write access: only people with write access may give commands',
+  ],
   ['a pull request that is not from a fork', `/swarm allow ${head}`, facts(), 'no: This pull request is not from '],
 ])('from a fork: %s', ([, body, given, expected]) => {
   const decision = handlers.comment(event(body), given, rules)
@@ -149,7 +164,7 @@ test('somebody who is named in any case may, and only with write access', () => 
   const boss = event('/swarm delete', { author: 'boss' })
   expect(summarize(handlers.comment(boss, facts(), narrowed))).toBe('delete DROP-1')
   expect(summarize(handlers.comment(boss, facts({ permission: 'read' }), narrowed))).toBe(
-    'refused: boss has no write access',
+    'refused: boss has no write access: only people with write access may give commands',
   )
 })
 
@@ -163,13 +178,13 @@ test('a comment that cannot give commands is refused, whoever wrote it; without 
 test('a refusal is recorded for the audit log, with who and what', () => {
   expect(handlers.comment(event('/swarm delete --force\n/swarm stop'), facts({ permission: 'none' }), rules)).toEqual({
     verdict: 'refused',
-    reason: 'dev has no write access',
+    reason: 'dev has no write access: only people with write access may give commands',
     refusals: [
       {
         by: { via: 'github', who: 'dev', cause: 'command' },
         line: null,
         what: '/swarm delete --force; /swarm stop',
-        reason: 'dev has no write access',
+        reason: 'dev has no write access: only people with write access may give commands',
         ticket: null,
       },
     ],

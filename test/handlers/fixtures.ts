@@ -82,6 +82,7 @@ export const ticketEvent = (category: StatusEvent['category'], more: Partial<Sta
   assignee: 'me',
   labels: [],
   fromStatus: null,
+  statusName: null,
   by: { via: 'jira', who: 'me' },
   at: null,
   ...more,

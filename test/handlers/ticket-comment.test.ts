@@ -28,7 +28,7 @@ const facts = (text: string, now: Partial<NonNullable<CommentFacts['now']>> = {}
 })
 const listed: Rules = { ...rules, jiraCommanders: ['boss'], commands: { delete: ['dev', 'jira:boss'] } }
 const create = '/swarm create'
-const NOT_LISTED = 'refused: neither the assignee of the ticket nor a listed account'
+const NOT_LISTED = 'refused: only the assignee of the ticket and the accounts in JIRA_COMMANDERS may give commands'
 
 test.for<[string, EventOf<'ticket-comment'>, CommentFacts, string]>([
   ['the assignee', event(create), facts(create), 'create DROP-1'],
@@ -40,7 +40,12 @@ test.for<[string, EventOf<'ticket-comment'>, CommentFacts, string]>([
     { ...facts(create, { author: by(null) }), assignee: null },
     NOT_LISTED,
   ],
-  ['an app as the assignee', event(create), facts(create, { authorIsApp: true }), 'refused: bots cannot give commands'],
+  [
+    'an app as the assignee',
+    event(create),
+    facts(create, { authorIsApp: true }),
+    'refused: bots cannot give commands: only people may',
+  ],
   ["the bot's own comment", event(create), { ...facts(create), isOwnComment: true }, `refused: ${UNFIT_OWN}`],
   ['edited before it was read', event(create), facts(create, { edited: true }), `refused: ${UNFIT_EDITED}`],
   ['an edit', event(create, 'edited'), facts(create), `refused: ${UNFIT_EDITED}`],

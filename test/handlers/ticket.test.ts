@@ -194,7 +194,7 @@ test.for<[string, EventOf<'ticket'>, Facts['ticket'], ReturnType<typeof told>, P
     'it was assigned while in progress',
     ticketEvent('indeterminate', { change: 'assignee' }),
     { ...mine, from: null, endedSinceNew: true },
-    { tell: null },
+    { tell: 'ended' },
   ],
   ['it has its machine', moved, { ...mine, ...has('running') }, undefined],
   ['it left progress meanwhile', moved, ticketFacts('new', { from: 'new' }), undefined],

@@ -230,6 +230,13 @@ const remoteLink = ({ state, self }: RouteContext, { key }: Issue, { body }: Inc
   }
 }
 
+const removeLink = ({ state }: RouteContext, { key }: Issue, { url }: Incoming): Answer => {
+  const kept = state.links.get(key) ?? []
+  const others = kept.filter(({ globalId }) => globalId !== url.searchParams.get('globalId'))
+  state.links.set(key, others)
+  return others.length < kept.length ? { status: 204, body: null } : NO_ISSUE
+}
+
 const issueRoute = (context: RouteContext, issue: Issue, rest: string, incoming: Incoming): Answer | null => {
   const { method } = incoming
   if (rest === '' && method === 'GET') return ok(context.describe.issue(issue))
@@ -237,6 +244,7 @@ const issueRoute = (context: RouteContext, issue: Issue, rest: string, incoming:
   if (rest === 'changelog' && method === 'GET') return changelog(context, issue, incoming)
   if (rest === 'comment') return comments(context, issue, incoming)
   if (rest === 'remotelink' && method === 'POST') return remoteLink(context, issue, incoming)
+  if (rest === 'remotelink' && method === 'DELETE') return removeLink(context, issue, incoming)
   const comment = issue.comments.find(({ id }) => rest === `comment/${id}`)
   if (comment !== undefined) return oneComment(context, issue, comment, incoming)
   return rest.startsWith('comment/') ? NO_ISSUE : null

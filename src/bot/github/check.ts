@@ -291,7 +291,7 @@ export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
     : runChecks(
         await openApp(github),
         [
-          ['checking the webhook secret', ({ settings }) => checkSecret(settings.webhookSecret)],
+          ['checking the webhook secret', ({ settings }) => checkSecret('webhook secret', settings.webhookSecret)],
           ['checking the private key', checkKey],
           ['reading the App from GitHub', checkIdentity],
           ['reading the permissions of the App', checkPermissions],

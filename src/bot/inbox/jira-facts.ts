@@ -1,5 +1,13 @@
 /** Gathers what handlers need to know beyond an event of Jira. See github-facts.ts. */
-import type { EventOf, Facts, MovedEvent, Rules, StatusCategory, StatusEvent } from '../../../handlers/handler.ts'
+import type {
+  EventOf,
+  Facts,
+  MovedEvent,
+  Rules,
+  StatusCategory,
+  StatusEvent,
+  TicketNow,
+} from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
 import { getsMachines } from '../../../handlers/ticket-status.ts'
 import type { Ticket } from '../../domain.ts'
@@ -79,6 +87,10 @@ export const recordMove = async (
   if (to !== null) await store.tickets.sawCategory(ticket, to, at)
 }
 
+/** Whether an answer of Jira is another than the event told. `category`: of the event; null when it does not say. */
+const contradicts = (event: StatusEvent, now: TicketNow, category: StatusCategory | null): boolean =>
+  event.change === 'assignee' ? now.assignee !== event.assignee : category !== null && now.category !== category
+
 type Reading = { now: Facts['ticket']['now']; from: StatusCategory | null }
 
 /** Reads the ticket in Jira, and records what the event and the answer say about its category. */
@@ -110,6 +122,8 @@ const readTicket = async (context: FactsContext, event: StatusEvent, at: number)
   // Jira answers alike for an issue that is gone and for one that it no longer shows to us. Only the event of its deletion
   // proves that it is gone.
   if (answer === null) return { now: change === 'deleted' ? null : unread, from }
+  if (contradicts(event, answer, category) && answer.updatedAt < at && clock() - at < BEHIND_MS)
+    throw fail('busy', `reading ${ticket}: Jira does not show yet what an event told of it; asking again`)
   await store.tickets.sawCategory(ticket, answer.category, clock())
   if (category === null) await recordTransition(answer.category)
   return { now: answer, from }
@@ -127,9 +141,11 @@ const historyOf = async (
   const isMeNeeded = [rules.assignees, rules.onlyAssignees, standard.assignees].includes('me')
   const me = isMeNeeded && jira !== null ? await jira.me() : null
   const { assignee } = now === null || typeof now === 'string' ? event : now
+  // Whoever gives a ticket away waits for no machine.
+  const waiting = event.change === 'assignee' ? [assignee] : [assignee, event.by.who]
   return {
     ...{ endedSinceNew, hadPullRequest, me },
-    isOurs: [assignee, event.by.who].some(account => getsMachines(account, standard.assignees, me)),
+    isOurs: waiting.some(account => getsMachines(account, standard.assignees, me)),
     closedSince: await wasClosedAfter(context, ticket, at),
     laterRequest: await requestAfter(context, ticket, at),
   }
@@ -172,10 +188,13 @@ export const ticketCommentFacts = async (
   context: FactsContext,
   { ticket, commentId, body, change, at }: EventOf<'ticket-comment'>,
 ): Promise<Facts['ticket-comment']> => {
-  const { store, jira } = context
+  const { store, jira, clock } = context
   const unread = { now: null, isOwnComment: false, assignee: null, since: NOTHING_SINCE }
   if (jira === null || jiraCommandLines(body).length === 0) return unread
   const now = await jira.readComment(ticket, commentId)
+  // Right after its event, Jira may not show the comment yet.
+  if (now === null && at !== null && change === 'created' && clock() - at < BEHIND_MS)
+    throw fail('busy', `reading a comment on ${ticket}: an event told of it, and Jira does not show it; asking again`)
   if (now === null) return unread
   const isOwnComment = await store.comments.isOwn({ side: 'jira', id: commentId })
   // The assignee matters only for a comment that may command.

@@ -3,13 +3,16 @@ import * as v from 'valibot'
 import type { StatusCategory, TicketNow } from '../../../handlers/handler.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
 import type { Requester } from '../../schema/action.ts'
-import { personName } from '../../schema/basics.ts'
+import { oneName } from '../../schema/basics.ts'
 
-/** An issue at this moment. `ticket` is its present key; an issue is also found by the keys that it had before. */
-export type JiraIssue = TicketNow & { ticket: Ticket }
+/**
+ * An issue at this moment. `ticket` is its present key; an issue is also found by the keys that it had before. `updatedAt`: epoch
+ * ms of Jira's clock; NaN when the answer does not say.
+ */
+export type JiraIssue = TicketNow & { ticket: Ticket; statusName: string | null; updatedAt: number }
 /**
  * A change of an issue's status, assignee or key. `at` is epoch ms of Jira's clock, `fromStatus` and `to` the ids of the previous
- * and the new status and `from` the previous key, when these changed.
+ * and the new status, `toName` the new one's name and `from` the previous key, when these changed.
  */
 export type Change = {
   id: string
@@ -18,6 +21,7 @@ export type Change = {
   fromStatus: string | null
   fields: ('status' | 'assignee' | 'Key')[]
   to: string | null
+  toName: string | null
   from: Ticket | null
 }
 /** An issue with the changes that came with it, the newest 40 at most, oldest first. */
@@ -65,7 +69,7 @@ export const requesterOf = (account: string | null, name: string | null): Reques
 })
 const authorOf = (entry: unknown): Requester => {
   const name = text(member(entry, 'author', 'displayName'))
-  return requesterOf(text(member(entry, 'author', 'accountId')), name === null ? null : v.parse(personName, name))
+  return requesterOf(text(member(entry, 'author', 'accountId')), name === null ? null : v.parse(oneName, name))
 }
 
 /** For `sort`. Ids grow, which tells apart what happened in the same millisecond. */
@@ -80,8 +84,10 @@ export const categoryOf = (key: unknown): StatusCategory => CATEGORIES.find(cate
 export const issueIn = (answer: unknown, key: Ticket): JiraIssue => ({
   ticket: ticketIn(member(answer, 'key')) ?? key,
   category: categoryOf(member(answer, 'fields', 'status', 'statusCategory', 'key')),
+  statusName: text(member(answer, 'fields', 'status', 'name')),
   assignee: text(member(answer, 'fields', 'assignee', 'accountId')),
   labels: list(member(answer, 'fields', 'labels')).filter(label => typeof label === 'string'),
+  updatedAt: time(member(answer, 'fields', 'updated')),
 })
 
 const changeIn = (history: unknown): Change | null => {
@@ -97,6 +103,7 @@ const changeIn = (history: unknown): Change | null => {
     by: authorOf(history),
     fromStatus: text(member(item('status'), 'from')),
     to: text(member(item('status'), 'to')),
+    toName: text(member(item('status'), 'toString')),
     from: ticketIn(member(item('Key'), 'fromString')),
   }
 }

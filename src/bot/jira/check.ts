@@ -130,12 +130,23 @@ const checkProjects = async ({ jira, projects }: Context) => {
   return (await Promise.all(projects.map(check))).flat()
 }
 
+const addressOf = (publicUrl: string | null) => (publicUrl ?? 'https://<your address>').replace(/\/$/, '')
+
 /** Jira shows its webhooks to nobody but its administrators, so this can only say what is needed. */
 const checkWebhook = ({ settings: { webhookSecret }, publicUrl }: Context) => [
-  webhookSecret === null ? null : checkSecret(webhookSecret),
+  webhookSecret === null ? null : checkSecret('webhook secret', webhookSecret),
   warning(
     'Jira needs a webhook: Settings, System, WebHooks',
-    `URL: ${(publicUrl ?? 'https://<your address>').replace(/\/$/, '')}/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.`,
+    `URL: ${addressOf(publicUrl)}/jira/webhook. Events: issue created, updated, deleted; comment created, updated. Secret: jiraWebhookSecret in config.yaml.`,
+  ),
+]
+
+/** Jira shows its rules to nobody but administrators of the project. */
+const checkAutomation = ({ settings: { automationSecret }, publicUrl }: Context) => [
+  automationSecret === null ? null : checkSecret('secret of the automation rule', automationSecret),
+  warning(
+    'Jira needs a rule: Project settings, Automation, Create rule; when: Work item transitioned; then: Send web request',
+    `URL: ${addressOf(publicUrl)}/jira/automation. Method: POST. Body: Issue data. Header: X-Agent-Swarm-Secret, with jiraAutomationSecret in config.yaml. docs/jira.md has the rule to paste.`,
   ),
 ]
 
@@ -150,5 +161,6 @@ const withJira =
 export const checkJiraAccount = withJira('checking the Jira account', checkAccount)
 export const checkJiraProjects = withJira('checking the Jira projects', checkProjects)
 export const checkJiraWebhook = withJira('checking the webhook', checkWebhook)
+export const checkJiraAutomation = withJira('checking the automation rule', checkAutomation)
 export const suggestProjects = async ({ jira }: JiraConfig): Promise<string[]> =>
   jira === null ? [] : openJira(jira).projects()

@@ -4,7 +4,7 @@ import { fail } from '../../errors.ts'
 import type { Adf } from './adf.ts'
 import { type Audience, member, plain, text, time } from './answers.ts'
 import { commentsOf } from './issues.ts'
-import { type Ask, isJiraFailure } from './request.ts'
+import { type Ask, isJiraFailure, unlessGone } from './request.ts'
 
 /** `me`: our account. `isDryRun`: nothing is sent, so that no answer has an id. */
 export const openComments = (ask: Ask, me: () => Promise<string>, isDryRun: boolean) => {
@@ -66,6 +66,13 @@ export const openComments = (ask: Ask, me: () => Promise<string>, isDryRun: bool
     link: async (ticket: Ticket, link: object): Promise<void> => {
       const doing = `linking the pull request of ${ticket} in Jira`
       createdId(await ask(doing, { url: `/rest/api/3/issue/${ticket}/remotelink`, method: 'POST', body: link }), doing)
+    },
+    /** Removes the remote link with this globalId, if there is one. */
+    unlink: async (ticket: Ticket, globalId: string): Promise<void> => {
+      const url = `/rest/api/3/issue/${ticket}/remotelink`
+      await ask(`removing a link to a pull request from ${ticket} in Jira`, {
+        ...{ url, method: 'DELETE', searchParams: { globalId } },
+      }).catch(unlessGone)
     },
   }
 }

@@ -6,7 +6,7 @@
 import * as v from 'valibot'
 import type { EventOf } from '../../../handlers/handler.ts'
 import { isTicket, type Ticket } from '../../domain.ts'
-import { personName, shortText } from '../../schema/basics.ts'
+import { oneName, shortText } from '../../schema/basics.ts'
 import { categoryOf, requesterOf } from './answers.ts'
 
 export type JiraEvent = EventOf<'ticket' | 'ticket-comment'>
@@ -24,7 +24,7 @@ const short = orNull(shortText(255))
 /** Cloud names people by accountId, Data Center by name or key. */
 const person = v.fallback(
   v.pipe(
-    v.object({ accountId: short, name: short, key: short, displayName: orNull(personName) }),
+    v.object({ accountId: short, name: short, key: short, displayName: orNull(oneName) }),
     v.transform(({ accountId, name, key, displayName }) => ({ id: accountId ?? name ?? key, name: displayName })),
   ),
   { id: null, name: null },
@@ -64,13 +64,14 @@ const ticketPayload = v.object({
     key,
     fields: v.fallback(
       v.object({
-        status: v.fallback(v.object({ statusCategory: v.fallback(v.object({ key: short }), { key: null }) }), {
-          statusCategory: { key: null },
-        }),
+        status: v.fallback(
+          v.object({ name: orNull(oneName), statusCategory: v.fallback(v.object({ key: short }), { key: null }) }),
+          { name: null, statusCategory: { key: null } },
+        ),
         assignee: person,
         labels,
       }),
-      { status: { statusCategory: { key: null } }, assignee: { id: null, name: null }, labels: [] },
+      { status: { name: null, statusCategory: { key: null } }, assignee: { id: null, name: null }, labels: [] },
     ),
   }),
   changelog: v.fallback(v.object({ id: orNull(id), items: v.fallback(v.array(item), []) }), { id: null, items: [] }),
@@ -128,6 +129,7 @@ const ticketEvent = (payload: TicketPayload): EventOf<'ticket'> | null => {
     ticket: issue.key,
     category: categoryOf(issue.fields.status.statusCategory.key),
     fromStatus: status?.from ?? null,
+    statusName: issue.fields.status.name,
     assignee: issue.fields.assignee.id,
     labels: issue.fields.labels,
     by: requesterOf(user.id, user.name),

@@ -99,7 +99,7 @@ export const openIssues = (ask: Ask) => {
     issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
       const answer = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
-        searchParams: { fields: 'status,assignee,labels' },
+        searchParams: { fields: 'status,assignee,labels,updated' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
     },

@@ -20,7 +20,7 @@ const delivery = (id: string, body: { webhookEvent: string; [more: string]: unkn
 const issueDelivery = (
   id: string,
   { ticket, assignee, labels }: IssueWithChanges,
-  category: StatusCategory,
+  status: { category: StatusCategory; name: string | null },
   {
     at,
     by,
@@ -34,22 +34,36 @@ const issueDelivery = (
     user: { accountId: by?.who ?? null, displayName: by?.name ?? null },
     issue: {
       key: ticket,
-      fields: { status: { statusCategory: { key: category } }, assignee: { accountId: assignee }, labels },
+      fields: {
+        status: { name: status.name, statusCategory: { key: status.category } },
+        assignee: { accountId: assignee },
+        labels,
+      },
     },
     changelog,
     ...(late ? { late } : {}),
   })
 
 const changeDelivery = (issue: IssueWithChanges, change: Change, category: StatusCategory, late: boolean) => {
-  const { id, at, by, fields, fromStatus, from } = change
+  const { id, at, by, fields, fromStatus, toName, from } = change
   const previous = { status: { from: fromStatus }, assignee: {}, Key: { fromString: from } }
   const items = fields.map(field => ({ field, ...previous[field] }))
-  return issueDelivery(`poll:${issue.ticket}:${id}`, issue, category, { at, by, changelog: { id, items }, late })
+  return issueDelivery(
+    `poll:${issue.ticket}:${id}`,
+    issue,
+    { category, name: toName },
+    { at, by, changelog: { id, items }, late },
+  )
 }
 const createdDelivery = (issue: IssueWithChanges, late: boolean) =>
-  issueDelivery(`poll:${issue.ticket}:created`, issue, issue.category, {
-    ...{ at: issue.createdAt, by: null, changelog: null, late },
-  })
+  issueDelivery(
+    `poll:${issue.ticket}:created`,
+    issue,
+    { category: issue.category, name: issue.statusName },
+    {
+      ...{ at: issue.createdAt, by: null, changelog: null, late },
+    },
+  )
 const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment) =>
   delivery(`poll:${ticket}:comment:${id}`, {
     webhookEvent: 'comment_created',
@@ -59,11 +73,16 @@ const commentDelivery = (ticket: Ticket, { id, at, body }: JiraComment) =>
 
 /** `at`: of Jira's clock, epoch ms. */
 export const firstLookDelivery = (issue: IssueWithChanges, at: number): PolledDelivery => ({
-  ...issueDelivery(`first:${issue.ticket}`, issue, issue.category, {
-    at,
-    by: null,
-    changelog: { items: [{ field: 'status' }] },
-  }),
+  ...issueDelivery(
+    `first:${issue.ticket}`,
+    issue,
+    { category: issue.category, name: issue.statusName },
+    {
+      at,
+      by: null,
+      changelog: { items: [{ field: 'status' }] },
+    },
+  ),
   event: FIRST_LOOK,
 })
 

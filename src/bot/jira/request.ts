@@ -13,7 +13,7 @@ type Request = {
   /** The path, after the address. */
   url: string
   /** GET when absent. */
-  method?: 'POST' | 'PUT'
+  method?: 'POST' | 'PUT' | 'DELETE'
   /** A POST that changes nothing. */
   reads?: true
   searchParams?: Record<string, string | number>
@@ -38,6 +38,8 @@ const jiraFailure = (
 
 const remedyFor = (status: number | null, lacksScope: boolean, url: string): string | null => {
   if (lacksScope) return MAKE_WITH_SCOPES
+  if (status !== null && status >= 300 && status < 400)
+    return 'JIRA_HOST redirects to another address: set JIRA_HOST to that address.'
   const check = 'Check JIRA_EMAIL and JIRA_API_TOKEN'
   if (status === 403) return `${check}, and the permissions of that account in the project.`
   if (status !== 401) return null
@@ -106,6 +108,8 @@ export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask =
       (answer: unknown) => {
         // A login page, for example, would otherwise read as "there is nothing".
         if (typeof answer === 'object' && answer !== null) return answer
+        // A removal is answered with 204, without a body.
+        if (method === 'DELETE') return {}
         throw jiraFailure(fail('network', `${doing}: the response is not Jira's: it is not JSON`))
       },
       (error: unknown) => {

@@ -1,5 +1,6 @@
 /** What the bot writes in Jira without a command: notes on a ticket, and links to its pull requests. Pure. */
 import { projectOf, type Ticket } from '../../domain.ts'
+import type { PullRequestRef } from '../../schema/action.ts'
 import type { ActionRow, JiraNote, PullRequestLink } from '../../store/port.ts'
 import { type Block, code, type Line, line, own, plainBlocks } from './text.ts'
 import { type WaitingView, waitingLine } from './waiting.ts'
@@ -123,10 +124,13 @@ export const waitingNote = (row: ActionRow, wait: WaitingView | null): Rendered 
     },
   ])
 
+/** By which Jira finds the link to a pull request. */
+export const linkId = ({ repo, number }: PullRequestRef, webUrl: string): string =>
+  `agent-swarm:${webUrl}/${repo}/pull/${number}`.slice(0, 255)
 /** A pull request as Jira shows it beside the ticket. `webUrl`: GitHub's, for people. */
 export const remoteLink = ({ repo, number, branch, state }: PullRequestLink, webUrl: string) => ({
   // Jira keeps one link of each id: the same id again updates it.
-  globalId: `agent-swarm:${webUrl}/${repo}/pull/${number}`.slice(0, 255),
+  globalId: linkId({ repo, number }, webUrl),
   relationship: 'pull request',
   object: {
     url: `${webUrl}/${repo}/pull/${number}`,

@@ -1,5 +1,6 @@
 /** Our comments and links in Jira. A comment there has no hidden marker: a reply is found by its first line, a note by its text. */
 import type { Ticket } from '../../domain.ts'
+import type { PullRequestRef } from '../../schema/action.ts'
 import { waitingAbout } from '../../store/messages.ts'
 import type { ActionRow, PullRequestLink } from '../../store/port.ts'
 import type { Jira } from '../jira/client.ts'
@@ -62,12 +63,15 @@ export const jiraWaiting = (jira: Jira, ticket: Ticket, row: ActionRow, over: bo
   } satisfies OwnCommentSide<Rendered>
 }
 
+export const linkKey = (ticket: Ticket, { repo, number }: PullRequestRef) =>
+  ({ side: 'jira', kind: 'link', ticket, about: `${repo}#${number}` }) as const
+
 /** Jira itself finds the link by its global id. */
 export const jiraLink = (jira: Jira, link: PullRequestLink, webUrl: string) => {
-  const { ticket, repo, number } = link
+  const { ticket } = link
   const shown = remoteLink(link, webUrl)
   const side: OwnCommentSide<{ fingerprint: string }> = {
-    key: { side: 'jira', kind: 'link', ticket, about: `${repo}#${number}` },
+    key: linkKey(ticket, link),
     find: async () => null,
     edit: async () => false,
     post: async () => {

@@ -7,8 +7,8 @@ import type { Jira } from '../jira/client.ts'
 import { replyMarker, statusMarker } from '../markers.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { githubComment, react } from './github-side.ts'
-import { jiraNote, waitingNote } from './jira-notes.ts'
-import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting } from './jira-side.ts'
+import { jiraNote, linkId, waitingNote } from './jira-notes.ts'
+import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting, linkKey } from './jira-side.ts'
 import { outdatedBy, publishOutdated } from './outdated.ts'
 import { type OwnCommentSide, upsert } from './own-comment.ts'
 import { unlinkedComment } from './status-comment.ts'
@@ -115,6 +115,8 @@ const publishUnlinked = async (
 }
 
 const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
+  // A delete by hand is told where there is Jira.
+  if (context.jira === null) return false
   // It may have got one while the comment was on its way.
   if (note.kind === 'no-machine' && (await presentEnvironment(context.store, ticket)) !== null) return false
   const text = jiraNote(ticket, note)
@@ -147,6 +149,18 @@ const publishLink = (context: PublishContext, { ticket, pullRequest }: Body<'jir
     return upsert(store.comments, side, text)
   })
 
+/** The link in Jira to a pull request that went to another ticket, or to none. */
+const publishUnlink = async (
+  context: PublishContext,
+  { ticket, pullRequest }: Body<'jira-unlink'>,
+): Promise<boolean> => {
+  const { store, webUrl } = context
+  if ((await store.pullRequests.get(pullRequest))?.ticket === ticket) return false
+  await jiraOf(context).unlink(ticket, linkId(pullRequest, webUrl))
+  await store.comments.forget(linkKey(ticket, pullRequest))
+  return true
+}
+
 export const publishBody = async (context: PublishContext, body: MessageBody): Promise<boolean> => {
   switch (body.kind) {
     case 'reaction':
@@ -164,6 +178,8 @@ export const publishBody = async (context: PublishContext, body: MessageBody): P
       return publishNote(context, body)
     case 'jira-waiting':
       return publishWaiting(context, body)
+    case 'jira-unlink':
+      return publishUnlink(context, body)
     case 'jira-link':
       return publishLink(context, body)
   }

@@ -66,17 +66,23 @@ export const personOf = ({ who, name = '' }: Requester): Line | null => {
   if (name !== '') return line`${name}`
   return who === null ? null : [code(who)]
 }
-/** What made it happen, and who: `push by octocat`, `ticket moved by Dana Example`, `requested by ada with the CLI`. */
+/** What made it happen, and who: `push by octocat`, `ticket moved to In Progress by Dana Example`, `requested by ada with the CLI`. */
 export const requestedBy = (by: Requester): Line => {
   const person = personOf(by)
-  if (by.cause !== undefined) return person === null ? own(by.cause) : line`${own(by.cause)} by ${person}`
+  if (by.cause !== undefined) {
+    const to = by.movedTo === undefined ? [] : line` to ${by.movedTo}`
+    return person === null ? line`${own(by.cause)}${to}` : line`${own(by.cause)}${to} by ${person}`
+  }
   const origin = own(origins[by.via])
   return person === null ? line`requested ${origin}` : line`requested by ${person} ${origin}`
 }
 
-/** A command line that a comment can replace: the command, the ticket, and what follows. */
+/**
+ * A command line that a comment can replace: the command, the ticket or `<TICKET>` in its place, and what follows. A question that
+ * names no ticket is about this one.
+ */
 const CLI_COMMAND =
-  /agent-swarm (create|start|stop|delete|restart|restore|checkpoints|checkpoint|status|ssh) ([A-Z][A-Z0-9_]+-\d+)((?: (?:--force|\[name\]))*)/
+  /agent-swarm (?:(create|start|stop|delete|restart|restore|checkpoints|checkpoint|status|ssh) ([A-Z][A-Z0-9_]+-\d+|<TICKET>)((?: (?:--force|\[name\]|<NAME>))*)|(checkpoints|status)(?=[.,;)]|$))/
 /** Outside text loses the spaces at its ends, which a text in several pieces needs. */
 const spaced = (text: string): Line => {
   const [before, after] = [/^\s/.test(text) ? ' ' : '', /\s$/.test(text) ? ' ' : '']
@@ -89,9 +95,10 @@ const spaced = (text: string): Line => {
 export const remedyLine = (remedy: string, ticket: Ticket): Line => {
   const match = remedy.match(CLI_COMMAND)
   if (match === null) return spaced(remedy)
-  const [whole, command, about, more = ''] = match
+  const [whole, named, about = ticket, more = '', question] = match
+  const command = named ?? question
   const after = remedy.slice((match.index ?? 0) + whole.length)
-  const shown = about === ticket && command !== 'ssh' ? `/swarm ${command}${more}` : whole
+  const shown = [ticket, '<TICKET>'].includes(about) && command !== 'ssh' ? `/swarm ${command}${more}` : whole
   return [...spaced(remedy.slice(0, match.index)), code(shown), ...(after === '' ? [] : remedyLine(after, ticket))]
 }
 

@@ -18,7 +18,7 @@ type Question = {
 export const APP = ['appId', 'privateKey', 'privateKeyPath', 'webhookSecret'] as const
 export const TOKEN = ['githubToken', 'githubRepositories'] as const
 export const JIRA_ACCOUNT = ['jiraHost', 'jiraEmail', 'jiraApiToken'] as const
-export const JIRA = [...JIRA_ACCOUNT, 'jiraWebhookSecret', 'jiraAssignees'] as const
+export const JIRA = [...JIRA_ACCOUNT, 'jiraWebhookSecret', 'jiraAutomationSecret', 'jiraAssignees'] as const
 export const answerNames = [...APP, ...TOKEN, ...JIRA, 'githubApiUrl', 'jiraProjects', 'provider', 'publicUrl'] as const
 export type AnswerName = (typeof answerNames)[number] & SettingName
 
@@ -68,6 +68,10 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
   jiraWebhookSecret: {
     ...{ flag: 'jira-webhook-secret-file', question: 'The secret of the webhook', empty: 'a new secret' },
     hint: 'The same as in Jira (Settings, System, WebHooks).',
+  },
+  jiraAutomationSecret: {
+    ...{ flag: 'jira-automation-secret-file', question: 'The secret of the automation rule', empty: 'a new secret' },
+    hint: 'The rule sends it in the header X-Agent-Swarm-Secret.',
   },
   provider: { flag: 'provider' },
   publicUrl: {

@@ -6,7 +6,13 @@ import {
   checkTokenRepositories,
   suggestRepositories,
 } from '../../bot/github/check.ts'
-import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../bot/jira/check.ts'
+import {
+  checkJiraAccount,
+  checkJiraAutomation,
+  checkJiraProjects,
+  checkJiraWebhook,
+  suggestProjects,
+} from '../../bot/jira/check.ts'
 import { SCOPE_LIST } from '../../bot/jira/gateway.ts'
 import { checkMachines } from './machines.ts'
 import { createNewApp } from './new-app.ts'
@@ -78,7 +84,7 @@ const jira: Side = {
     polling: {
       label: 'It polls every minute',
       hint: 'no public address, no webhook',
-      forget: ['jiraWebhookSecret'],
+      forget: ['jiraWebhookSecret', 'jiraAutomationSecret'],
       steps: jiraSteps,
     },
     webhook: {
@@ -86,10 +92,22 @@ const jira: Side = {
       hint: 'Jira must reach the bot',
       steps: [...jiraSteps, { ask: ['publicUrl', 'jiraWebhookSecret'], check: checkJiraWebhook }],
     },
+    automation: {
+      label: 'It polls, and a rule of Jira automation tells of moves at once',
+      hint: 'an administrator of the project makes the rule; Jira must reach the bot',
+      forget: ['jiraWebhookSecret'],
+      steps: [...jiraSteps, { ask: ['publicUrl', 'jiraAutomationSecret'], check: checkJiraAutomation }],
+    },
     none: { label: 'Not at all', hint: 'GitHub only', forget: JIRA },
   },
   current: (has, isFirstRun) =>
-    has('jiraWebhookSecret') ? 'webhook' : JIRA_ACCOUNT.some(has) || isFirstRun ? 'polling' : 'none',
+    has('jiraWebhookSecret')
+      ? 'webhook'
+      : has('jiraAutomationSecret')
+        ? 'automation'
+        : JIRA_ACCOUNT.some(has) || isFirstRun
+          ? 'polling'
+          : 'none',
 }
 export const sides = { github, jira }
 

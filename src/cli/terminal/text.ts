@@ -21,10 +21,13 @@ export const personName = ({ who, name }: { who: string | null; name?: string | 
   if (who === null) return named === null ? null : stripControls(named)
   return stripControls(named === null ? who : `${named} (${who})`)
 }
-/** `push by ada`, `ticket moved by Dana Example (557058:1a2b)`; without a cause, `ada (cli)`. */
+/** `push by ada`, `ticket moved to In Progress by Dana Example (557058:1a2b)`; without a cause, `ada (cli)`. */
 export const requesterName = (by: Requester): string => {
   const person = personName(by)
-  if (by.cause !== undefined) return person === null ? by.cause : `${by.cause} by ${person}`
+  if (by.cause !== undefined) {
+    const cause = by.movedTo === undefined ? by.cause : `${by.cause} to ${stripControls(by.movedTo)}`
+    return person === null ? cause : `${cause} by ${person}`
+  }
   return person === null ? by.via : `${person} (${by.via})`
 }
 /** `(push by ada)`, `by ada (cli)`. */

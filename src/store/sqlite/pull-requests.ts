@@ -1,6 +1,6 @@
 import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
-import { unlinkedMessage } from '../messages.ts'
+import { jiraUnlinkMessage, unlinkedMessage } from '../messages.ts'
 import type { KnownPullRequest, PullRequestLink, PullRequestState, Store } from '../port.ts'
 import { putMessages } from './outbox.ts'
 import type { Sql } from './sql.ts'
@@ -21,7 +21,7 @@ export const pullRequestDecided = (sql: Sql, { repo, number }: PullRequestRef, s
 export const allowCommit = (sql: Sql, { repo, number }: PullRequestRef, commit: string): void =>
   sql.put('allowed_commit', { repo, number }, { commitId: commit })
 
-/** The status comment for the previous ticket would go on to say what is not so any more. */
+/** The status comment for the previous ticket, and the link in Jira, would go on to say what is not so any more. */
 const tellUnlinked = (sql: Sql, { repo, number }: PullRequestRef, present: Ticket | null): void => {
   const before = sql.get<{ ticket: Ticket }>(
     'select ticket from pull_request where repo = ? and number = ?',
@@ -33,7 +33,18 @@ const tellUnlinked = (sql: Sql, { repo, number }: PullRequestRef, present: Ticke
     `select 1 as n from own_comment where side = 'github' and kind = 'status' and place = ? and number = ? and about = ?`,
     ...[repo, number, before.ticket],
   )
-  if (comment !== undefined) putMessages(sql, [unlinkedMessage({ repo, number }, before.ticket)], null)
+  const jiraLink = sql.get(
+    `select 1 as n from own_comment where side = 'jira' and kind = 'link' and place = ? and about = ?`,
+    ...[before.ticket, `${repo}#${number}`],
+  )
+  putMessages(
+    sql,
+    [
+      ...(comment === undefined ? [] : [unlinkedMessage({ repo, number }, before.ticket)]),
+      ...(jiraLink === undefined ? [] : [jiraUnlinkMessage({ repo, number }, before.ticket)]),
+    ],
+    null,
+  )
 }
 
 export const openPullRequests = (sql: Sql): Store['pullRequests'] => ({

@@ -3,13 +3,16 @@ import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
-import { statusMessage } from '../messages.ts'
+import { jiraNoteMessage, statusMessage } from '../messages.ts'
 import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
+
+/** What a runner tells of later than this is no news. Milliseconds. */
+const NEWS_MS = 24 * 60 * 60_000
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
@@ -35,11 +38,21 @@ export const bareAction = ({
   ticket,
   by,
   at,
-}: Pick<ManualOperation, 'ticket' | 'by' | 'at'> & { kind: ActionKind }): Action | null => {
+  force = false,
+}: Pick<ManualOperation, 'ticket' | 'by' | 'at' | 'force'> & { kind: ActionKind }): Action | null => {
   const common = { ticket, by, at, replyTo: null }
   if (kind === 'create' || kind === 'start' || kind === 'stop' || kind === 'restart') return { kind, ...common }
-  if (kind === 'delete') return { kind, ...common, force: false }
+  if (kind === 'delete') return { kind, ...common, force }
   return kind === 'restore' ? { kind, ...common, name: null } : null
+}
+
+/** People read in Jira that somebody deleted the machine by hand, unless that is long ago. */
+const tellDelete = (sql: Sql, operation: ManualOperation, { id, at }: { id: string; at: number }): void => {
+  const { ticket, by, force = false, outcome } = operation
+  if (outcome === undefined || sql.clock() - at > NEWS_MS) return
+  const action = { kind: 'delete', ticket, by, at: operation.at, replyTo: null, force } as const
+  const { rescued = null } = outcome
+  putMessages(sql, [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })], null)
 }
 
 /** Tickets whose scheduled delivery the operation cancels: it is about an event before the operation. */
@@ -53,7 +66,12 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
     ...{ action: bareAction(operation), verdict: 'allowed', reason: null, answer: null, ok: null },
   })
   if (!isNew) return []
-  sql.run('update request set ended_at = at, ok = 1 where id = ?', `cli:${runnerId}:${id}`)
+  const { outcome } = operation
+  sql.run(
+    'update request set ended_at = at, ok = 1, outcome = ?, history = ? where id = ?',
+    ...[outcome === undefined ? null : JSON.stringify(outcome), Number(outcome !== undefined), `cli:${runnerId}:${id}`],
+  )
+  tellDelete(sql, operation, { id: `cli:${runnerId}:${id}`, at })
   const cancelled = sql.run(
     `delete from scheduled where ticket = ? and iif(json_valid(body), body ->> '$.at', null) < ?`,
     ...[ticket, at],

@@ -263,7 +263,10 @@ describe('a whole bot with a token', () => {
   test('a collaborator without write access gets a sign that it was read, and nothing else', async () => {
     const commentId = await stage.github.comment(number, '/swarm delete', 'mallory')
     const verdict = await stage.verdict(`poll:acme/shop:comment:${commentId}`)
-    expect(verdict).toEqual({ verdict: 'refused', reason: 'mallory has no write access' })
+    expect(verdict).toEqual({
+      verdict: 'refused',
+      reason: 'mallory has no write access: only people with write access may give commands',
+    })
     await until('the reaction', () => stage.github.reactions(commentId).length > 0)
     expect(stage.github.reactions(commentId)).toEqual(['confused'])
   })

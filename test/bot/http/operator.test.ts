@@ -157,7 +157,7 @@ describe('an operator', () => {
     const at = expect.any(Number)
     const mallory = {
       ...{ at, who: 'mallory', name: 'mallory Example', verdict: 'refused' },
-      reason: 'neither the assignee of the ticket nor a listed account',
+      reason: 'only the assignee of the ticket and the accounts in JIRA_COMMANDERS may give commands',
     }
     const me = { at, who: jira.me.accountId, name: 'Dev', place: 'DROP-1', ticket: 'DROP-1' }
     const lines = [

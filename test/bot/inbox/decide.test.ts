@@ -38,7 +38,7 @@ const lastMoveAt = () => desk.jira.issue(ticket)?.histories.at(-1)?.at ?? 0
 test('a ticket that moves to In Progress gets a create', async () => {
   expect(await desk.jira.move(ticket, 'In Progress')).toBe(202)
   await desk.decided()
-  const by = { via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved' }
+  const by = { via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved', movedTo: 'In Progress' }
   expect(await desk.actionsOf(ticket)).toEqual([
     { kind: 'create', machine: {}, ticket, by, replyTo: null, at: new Date(lastMoveAt()).toISOString() },
   ])

@@ -104,6 +104,23 @@ test('whoever moves a ticket of nobody is told, and the assignment then makes th
   expect(await states()).toEqual(['create pending'])
 })
 
+test('whoever gets a ticket in progress whose machine was deleted is told, and whoever gives one away is not', async () => {
+  await desk.jira.assign(ticket, 'another')
+  await desk.jira.move(ticket, 'In Progress')
+  await desk.decided()
+  await tryOut()
+  await desk.jira.assign(ticket, desk.jira.me.accountId)
+  await desk.decided()
+  // The mover, whose tickets get machines, read before that it was somebody else's.
+  expect([await states(), await notes()]).toEqual([[], ['assigned-to-other', 'ended']])
+  await desk.jira.assign(ticket, 'another')
+  await desk.decided()
+  expect([await states(), await notes()]).toEqual([[], ['assigned-to-other', 'ended']])
+  expect((await desk.store.tickets.get(ticket)).decided?.noMachine?.reason).toBe(
+    `${ticket} is assigned to somebody else`,
+  )
+})
+
 test("other people's tickets are not commented", async () => {
   await desk.jira.assign(ticket, 'another')
   await desk.jira.move(ticket, 'In Progress', { send: false })
@@ -140,7 +157,10 @@ test('automation reports what is new, once, whichever way it is reported besides
   expect(await states()).toEqual(['create pending'])
   expect((await desk.store.inbox.list([], 1))[0]?.reason).toBe(`read again: nothing new happened to ${ticket}`)
   const [{ action } = {}] = await desk.store.queue.list({ ticket })
-  expect(action?.by).toEqual({ via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved' })
+  expect(action?.by).toEqual({
+    ...{ via: 'jira', who: desk.jira.me.accountId, name: 'Dev' },
+    ...{ cause: 'ticket moved', movedTo: 'In Progress' },
+  })
 })
 
 test('automation does not undo what a person did', async () => {
@@ -201,4 +221,34 @@ test('a move that waits because the rules cannot be read is told, once', async (
   await desk.store.inbox.release(delivery.seq)
   await desk.decided()
   expect(await states()).toEqual(['create pending'])
+})
+
+test('a state that Jira shows only after its event is waited for, a minute at most', async () => {
+  const issue = desk.jira.issue(ticket)
+  if (issue === undefined) throw new Error('no such issue')
+  await desk.jira.move(ticket, 'In Progress', { send: false })
+  const payload = desk.jira.payloadOf(ticket, lastItems())
+  const shown = issue.histories.splice(0)
+  issue.status = 'To Do'
+  await desk.jira.deliver({ ...payload, timestamp: Date.now() + ahead })
+  const late = `reading ${ticket}: Jira does not show yet what an event told of it; asking again`
+  expect([await desk.decided(), await states()]).toEqual([[late], []])
+  issue.histories.push(...shown)
+  issue.status = 'In Progress'
+  expect([await desk.decided(), await states()]).toEqual([[], ['create pending']])
+  // Who it is assigned to, likewise. Here Jira shows it never.
+  count += 1
+  ticket = `DROP-${count}`
+  await desk.jira.assign(ticket, 'another')
+  await desk.jira.move(ticket, 'In Progress', { send: false })
+  await desk.caughtUp()
+  const assigned = desk.jira.payloadOf(ticket, [{ field: 'assignee' }])
+  const { fields } = assigned.issue
+  await desk.jira.deliver({
+    ...{ ...assigned, timestamp: Date.now() + ahead, changelog: { id: '1', items: [{ field: 'assignee' }] } },
+    issue: { ...assigned.issue, fields: { ...fields, assignee: { accountId: desk.jira.me.accountId } } },
+  })
+  expect(await desk.decided()).toHaveLength(1)
+  ahead += 61_000
+  expect([await desk.decided(), await states()]).toEqual([[], []])
 })

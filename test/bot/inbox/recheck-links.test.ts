@@ -41,6 +41,9 @@ test('they go at the first start, each status comment says so once, and that the
   const version = await link('DROP-4', 'core-drop-4.1', 'x')
   const revert = await link('DROP-5', 'revert-4-drop-5', 'Revert DROP-5')
   const elsewhere = await link('DROP-6', 'drop-6-x', 'x', 'acme/elsewhere')
+  // Jira shows this one.
+  const about = `acme/shop#${byDescription}`
+  await desk.store.comments.set({ side: 'jira', kind: 'link', ticket: 'DROP-3', about }, null, 'before')
   for (const n of [1, 2, 3, 4, 5, 6]) await desk.machine(`DROP-${n}`)
   const check = start()
   await check(signal)
@@ -52,6 +55,9 @@ test('they go at the first start, each status comment says so once, and that the
     `unlinked:acme/shop:${byDescription}:DROP-3`,
     `unlinked:acme/shop:${version}:DROP-4`,
     `unlinked:acme/shop:${revert}:DROP-5`,
+  ])
+  expect((await desk.messages()).filter(key => key.startsWith('jira-unlink'))).toEqual([
+    `jira-unlink:acme/shop:${byDescription}:DROP-3`,
   ])
   expect(nudged()).toBe(4)
   // Once a start, and never again for what is gone.
@@ -90,7 +96,7 @@ test('a pull request that is closed to us keeps its link', async () => {
   expect(await linked('DROP-1')).toEqual([number])
 })
 
-test('the status comment on a pull request that goes to another ticket says so', async () => {
+test('the status comment on a pull request that goes to another ticket says so, and Jira shows it there no longer', async () => {
   const stage = await openStage({ people: { dev: 'push' }, issues: tickets(2) })
   onTestFinished(() => stage.close())
   const { github } = stage
@@ -99,6 +105,7 @@ test('the status comment on a pull request that goes to another ticket says so',
   const number = await github.open('patch', 'DROP-1: x')
   const says = async (text: string) => (await github.comments(number)).some(({ body }) => body.includes(text))
   await until('the status comment', () => says('DROP-1: running'))
+  await until('the link in Jira', () => stage.jira.links('DROP-1').length === 1)
   await github.api('acme', 'PATCH', `/repos/${github.repo}/pulls/${number}`, { title: 'x' })
   await github.deliver('pull_request', {
     ...{ action: 'edited', number, changes: { title: { from: 'DROP-1: x' } }, pull_request: await github.pull(number) },
@@ -106,5 +113,6 @@ test('the status comment on a pull request that goes to another ticket says so',
   })
   await until('the comment about the end of the link', () => says('DROP-1: not linked to this pull request'))
   expect(await says('DROP-1: running')).toBe(false)
+  await until('the end of the link in Jira', () => stage.jira.links('DROP-1').length === 0)
   expect((await stage.store.tickets.get('DROP-1')).hadPullRequest).toBe(true)
 })

@@ -11,8 +11,9 @@ const settings = { JIRA_COMMANDERS: LISTED }
 
 describe('what is decided', () => {
   let desk: Desk
+  let ahead = 0
   beforeAll(async () => {
-    desk = await openDesk({ people: {}, issues: tickets(9), jiraCommanders: [LISTED] })
+    desk = await openDesk({ people: {}, issues: tickets(9), jiraCommanders: [LISTED], clock: () => Date.now() + ahead })
     for (const ticket of Object.keys(tickets(9))) await desk.jira.assign(ticket, ASSIGNEE)
     await desk.decided()
   })
@@ -75,11 +76,28 @@ describe('what is decided', () => {
     await desk.jira.write('DROP-6', '/swarm create', { by: ASSIGNEE, edited: true })
     const talk = await desk.jira.write('DROP-6', 'hello', { by: ASSIGNEE })
     await desk.jira.rewrite('DROP-6', talk, '/swarm create')
-    await desk.decided()
+    // Jira may not show it yet.
+    expect(await desk.decided()).toEqual([
+      'reading a comment on DROP-6: an event told of it, and Jira does not show it; asking again',
+    ])
+    ahead += 61_000
+    expect(await desk.decided()).toEqual([])
     expect(await desk.states('DROP-6')).toEqual([])
     expect(await desk.store.outbox.due(100)).not.toContainEqual(
       expect.objectContaining({ key: expect.stringContaining('DROP-6') }),
     )
+  })
+
+  test('a comment that Jira shows only after its event takes effect', async () => {
+    const id = await desk.jira.write('DROP-9', '/swarm create', { by: ASSIGNEE, send: false })
+    const payload = desk.jira.commentPayloadOf('DROP-9', id)
+    const issue = desk.jira.issue('DROP-9')
+    const late = issue?.comments.splice(0) ?? []
+    await desk.jira.deliver({ ...payload, comment: { ...payload.comment, created: new Date(Date.now() + ahead) } })
+    expect(await desk.decided()).toHaveLength(1)
+    issue?.comments.push(...late)
+    expect(await desk.decided()).toEqual([])
+    expect(await desk.states('DROP-9')).toEqual(['create pending'])
   })
 
   test('talk costs no request', async () => {

@@ -82,7 +82,7 @@ describe('what a poll finds', () => {
     expect((await look()).events).toEqual([
       {
         ...{ ...status('DROP-2', 'indeterminate'), assignee: accountId, labels: [], at },
-        ...{ by: { via: 'jira', who: accountId, name: 'Dev' }, fromStatus: '10000' },
+        ...{ by: { via: 'jira', who: accountId, name: 'Dev' }, fromStatus: '10000', statusName: 'In Progress' },
       },
     ])
     expect((await look()).events).toEqual([])

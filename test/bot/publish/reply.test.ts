@@ -113,6 +113,22 @@ test.for([
     ],
   ],
   [
+    'a remedy that names no ticket, or leaves it to the reader',
+    view(
+      failed(
+        'capacity',
+        'restoring DROP-1',
+        'Stop it, and restore it then: agent-swarm stop <TICKET>, agent-swarm restore <TICKET> <NAME>. See: agent-swarm status',
+      ),
+    ),
+    ['What to do: Stop it, and restore it then: `/swarm stop`, `/swarm restore <NAME>`. See: `/swarm status`'],
+  ],
+  [
+    'a remedy about the host',
+    view(failed('capacity', 'creating DROP-1', 'See: agent-swarm status DROP-2, agent-swarm providers')),
+    ['What to do: See: `agent-swarm status DROP-2`, agent-swarm providers'],
+  ],
+  [
     'nothing to do',
     view({ result: 'skipped', reason: 'DROP-1 is already running', environment: null }),
     ['Nothing to do: DROP-1 is already running.'],

@@ -227,6 +227,35 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.requests.audit(null, 9)).toEqual([])
     })
 
+    test('a delete by hand is told in Jira once, with the work that was rescued, and not when it is long ago', async () => {
+      const stage = await openStage(open)
+      const outcome = { result: 'done', summary: 'Deleted', environment: null, seconds: 1, rescued: 'in ~/x' } as const
+      const deleted = { ...stop, kind: 'delete', force: false, outcome } as const
+      for (const _ of [1, 2])
+        await beats(stage)([], {
+          manualOperations: [
+            deleted,
+            { ...deleted, id: 5, ticket: 'DROP-2', at: timeAt(-25 * 3600) },
+            // There was nothing to delete.
+            { ...stop, id: 6, ticket: 'DROP-3', kind: 'delete' },
+          ],
+        })
+      expect(await stage.store.requests.history('DROP-1', 9)).toMatchObject([
+        { what: 'delete', by: stop.by, ended: { ok: true, outcome: { result: 'done', rescued: 'in ~/x' } } },
+      ])
+      const notes = (await stage.store.outbox.due(9)).flatMap(({ body }) => (body.kind === 'jira-note' ? [body] : []))
+      expect(notes).toMatchObject([
+        {
+          ticket: 'DROP-1',
+          note: {
+            kind: 'deleted',
+            action: { kind: 'delete', ticket: 'DROP-1', by: stop.by, force: false },
+            rescued: 'in ~/x',
+          },
+        },
+      ])
+    })
+
     test.for([
       ['an event before it', START - 20_000, null],
       ['an event after it', START - 5_000, START + MINUTE],
