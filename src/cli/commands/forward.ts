@@ -114,10 +114,12 @@ const printOpen = ({ json, quiet, terminal }: Invocation, ticket: Ticket, forwar
 }
 
 const sshForward = (home: string, vmId: string, ssh: SshInfo, forwards: readonly Forward[]): string[] => [
+  // Before the options: of two values, ssh takes the first.
+  '-N',
   ...asArguments(SSH_OPTIONS),
   ...sshArguments(home, vmId, ssh),
   ...forwards.flatMap(({ local, remote }) => ['-L', `${LOOPBACK}:${local}:localhost:${remote}`]),
-  ...['-N', '--', ssh.host],
+  ...['--', ssh.host],
 ]
 
 export const run: RunCommand = async invocation => {
