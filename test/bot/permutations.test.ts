@@ -22,10 +22,10 @@ import { environmentOf, offer } from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
 import { type JiraStandIn, type JiraStatus, startJira } from '../support/jira.ts'
 import { randomFrom } from '../support/payload-mutations.ts'
+import { isLong } from '../support/samples.ts'
 
 /** How many orders of a life are tried, and how many of them with deliveries that come twice or are missing. */
-const [ORDERS, VARIED] =
-  process.env.AGENT_SWARM_ALL_ORDERS === '1' ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [6, 2]
+const [ORDERS, VARIED] = isLong ? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] : [6, 2]
 const START = Date.parse('2026-11-24T09:00:00Z')
 const MINUTE = 60_000
 
