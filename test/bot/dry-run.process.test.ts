@@ -37,6 +37,8 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   child.stderr.on('data', chunk => (output.stderr += chunk))
 
   jira.sendTo(await until('up', () => output.stderr.match(/listens on (http:[^\s,]+)/)?.[1]))
+  // What is in progress at the first look is reported.
+  await until('the first look', () => output.stderr.includes('watching DROP in Jira'))
   expect(await jira.move('DROP-1', 'In Progress')).toBe(202)
   await until('the action', () => /would queue: \{"kind":"create","ticket":"DROP-1"/.test(output.stdout))
   expect(output.stdout).toMatch(/^jira jira:issue_updated \S+: actions\n/)

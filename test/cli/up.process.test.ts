@@ -38,7 +38,8 @@ test('on a terminal: a first hint, one line for what happened, and a last line',
   const { screen, code } = await cli.processes.terminal(['up'], {
     environment: settings(port),
     type: [
-      { prompt: 'Ctrl-C ends this.', does: move },
+      // What is in progress at the first look is reported.
+      { prompt: 'watching DROP in Jira', does: move },
       { prompt: '(ticket moved to In Progress', text: CTRL_C },
     ],
   })

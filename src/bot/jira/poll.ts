@@ -130,7 +130,7 @@ const beginProjects = async (context: PollContext, projects: readonly string[], 
     { projects: searched, tickets, happened: 'watching' },
     tickets.length === 0
       ? `${what}; every ticket in progress has a machine`
-      : `${what}. In progress without a machine, and left as they are: ${listed(tickets)}. agent-swarm bot inbox jira shows which of them would get one. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>`,
+      : `${what}. In progress without a machine: ${listed(tickets)}. What was so before gets none by itself; agent-swarm bot inbox jira shows which would. To make one: move the ticket again, agent-swarm bot replay first:<TICKET>, or agent-swarm create <TICKET>`,
   )
   return searched
 }
