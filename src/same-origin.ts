@@ -36,9 +36,13 @@ const openSameOriginFetch =
     }
   }
 
-export const sameOriginFetch = openSameOriginFetch(globalThis.fetch)
+/** Uses the `fetch` of the moment of the call. */
+export const sameOriginFetch = openSameOriginFetch((input, init) => globalThis.fetch(input, init))
 
+const guarded = new WeakSet<typeof fetch>()
 /** For a package that calls the global `fetch` and takes no other. */
 export const guardGlobalFetch = (): void => {
-  globalThis.fetch = sameOriginFetch
+  if (guarded.has(globalThis.fetch)) return
+  globalThis.fetch = openSameOriginFetch(globalThis.fetch)
+  guarded.add(globalThis.fetch)
 }
