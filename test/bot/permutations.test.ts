@@ -102,7 +102,6 @@ const lives: Record<string, Life> = {
 // ── The world ──
 
 let hub: GitHubStandIn
-let repositoryId = 0
 let board: JiraStandIn
 let github: GitHub
 let jira: Jira
@@ -132,7 +131,6 @@ const cachedFetch: typeof fetch = async (url, init = {}) => {
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: START })
   hub = await startGitHub()
-  repositoryId = Number((await hub.api('acme', 'GET', `/repos/${hub.repo}`)).id)
   board = await startJira({ issues: Object.fromEntries(titles.map(title => [`${projectOf(title)}-1`, title])) })
   hub.lose('failed')
   vi.stubGlobal('fetch', cachedFetch)
@@ -221,8 +219,6 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const ticket = `${project}-1`
   const store = openStore(':memory:', clock, open)
   const began = new Date(START).toISOString()
-  // Each store would read the name once, and the simulator answers 5,000 requests an hour.
-  await store.repositories.rename(repositoryId, hub.repo)
   await store.cursors.set('jira', { at: START, began: { [project]: START } })
   await store.cursors.set(`github-app:${hub.repo}`, { began, comments: began, pulls: began })
   const rules = standardRules({ projects: [project], assignees: 'me', jiraCommanders: [] })
