@@ -133,7 +133,7 @@ const asOnGitHub: Readonly<Record<string, (rule: BlockRule) => BlockRule>> = {
   },
 }
 /** Rules that are tried on one text: quotes in quotes read the lines below them again and again. */
-const MAX_TRIES = 150_000
+const MAX_TRIES = 100_000
 const TOO_MUCH = new RangeError('the text needs more work than anybody means it to')
 
 /** -1 marks a line that an outer quote found to go on with its paragraph. Nothing ends it. */

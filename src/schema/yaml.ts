@@ -3,7 +3,9 @@ import type * as v from 'valibot'
 import { issuePath, issueText } from './forms.ts'
 
 const MAX_PROBLEMS = 20
-const MAX_BRACKETS = 500
+/** What YAML's syntax is made of. The parser's time grows faster than their number, and a file of settings needs few. */
+const MARKS = /[[{*&!?%"':]|-\s/g
+const MAX_MARKS = 2_000
 const limitProblems = (problems: string[]): string[] =>
   problems.length <= MAX_PROBLEMS
     ? problems
@@ -22,9 +24,8 @@ export type YamlFile = {
 export const readYaml = async (content: string, name: string, limit: number): Promise<YamlFile> => {
   const unreadable = (problems: string[]): YamlFile => ({ value: undefined, problems, at: () => name })
   if (content.length > limit) return unreadable([`${name} is larger than ${limit} characters.`])
-  // The parser's time grows faster than their number, and a file of settings needs few.
-  if ((content.match(/[[{]|^%/gm)?.length ?? 0) > MAX_BRACKETS)
-    return unreadable([`${name} has more than ${MAX_BRACKETS} opening brackets and directives.`])
+  if ((content.match(MARKS)?.length ?? 0) > MAX_MARKS)
+    return unreadable([`${name} has more than ${MAX_MARKS} colons, quotes, brackets and other marks of YAML.`])
   const { LineCounter, parseDocument } = await import('yaml')
   const counter = new LineCounter()
   const lineAt = (offset: number) => `${name}:${counter.linePos(offset).line}`
