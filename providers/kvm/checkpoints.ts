@@ -49,15 +49,17 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const { virsh, homeId } = context
   const machine = await lookAndConnect(context, id, [['snapshot-info', id, `--snapshotname=${checkName(name)}`]])
   const { mark, isolator, stdout } = machine
-  if (mark.port !== null) await adaptSnapshot(context, id, name)
   // Only a guest that runs or is paused in the checkpoint has a process afterwards; its definition is that of the capture.
   const state = stdout.match(/^State:\s+(running|paused)/m)?.[1] ?? null
   const isHeld = isolator !== null && state !== null
-  await virsh
-    .run(['snapshot-revert', id, `--snapshotname=${name}`, ...(isHeld ? ['--paused'] : [])], {
+  const revert = async () => {
+    if (mark.port !== null) await adaptSnapshot(context, id, name)
+    await virsh.run(['snapshot-revert', id, `--snapshotname=${name}`, ...(isHeld ? ['--paused'] : [])], {
       deadline: DEADLINE_MS,
       doing: `restoring ${id} to ${name}`,
     })
+  }
+  await revert()
     .catch(async error => {
       if ((await listCheckpoints(context, id)).includes(name)) throw error
       throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)

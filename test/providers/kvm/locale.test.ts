@@ -93,6 +93,11 @@ describe.each(Object.entries(languages))('libvirtd speaks %s', (_language, says)
     const answers = [mark(), RUNNING, SNAPSHOTS, error('snapshotname=zz', says.noCheckpoint)]
     await kvm(answers).provider.deleteCheckpoint?.(VM, 'zz')
     expect(await failureOf(kvm(answers).provider.restore(VM, 'zz'))).toMatchObject({ kind: 'no-such-checkpoint' })
+    // In a session, the checkpoint is read before it is restored.
+    const session = fakeKvm([mark({ port: '20022' }), ...answers.slice(1)], {
+      ...{ home, settings: { kvmUri: 'qemu:///session' } },
+    })
+    expect(await failureOf(session.provider.restore(VM, 'zz'))).toMatchObject({ kind: 'no-such-checkpoint' })
   })
 
   test('stop of a paused machine that cannot go on powers it off, at once', async () => {
