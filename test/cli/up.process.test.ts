@@ -48,7 +48,9 @@ test('on a terminal: a first hint, one line for what happened, and a last line',
   const hint = lines.findIndex(line => line.startsWith('Move a ticket to In Progress to create its machine'))
   expect(hint).toBeGreaterThan(0)
   expect(lines.slice(hint + 1).filter(line => /DROP-1/.test(line))).toEqual([
-    expect.stringMatching(/^\d\d:\d\d:\d\d {2}DROP-1 {2}created in (?:less than )?\d+(\.\d)? s \(ticket moved to In Progress.*\)$/),
+    expect.stringMatching(
+      /^\d\d:\d\d:\d\d {2}DROP-1 {2}created in (?:less than )?\d+(\.\d)? s \(ticket moved to In Progress.*\)$/,
+    ),
   ])
   expect(lines.at(-1)).toBe('Ended. Machines keep their state: agent-swarm list shows them.')
   expect(screen).not.toMatch(/\bdecided\b|\bpublished\b|correlation|"level"/)
