@@ -104,7 +104,7 @@ const rulesXml = (surroundings: Surroundings): Piece[] =>
   )
 
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
-/** libvirt gives a filter a new form, so the comment on its last rule says what it was made of. */
+/** libvirt gives a filter a new form, so the comment on its last rule holds a hash of its source. */
 const digestOf = (surroundings: Surroundings): string =>
   hash(
     rulesXml(surroundings)

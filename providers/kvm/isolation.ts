@@ -18,7 +18,7 @@ import type { Answer, Command } from './virsh.ts'
 const FILTER_DEADLINE_MS = 5 * 60_000
 const BIND_DEADLINE_MS = 120_000
 
-/** What isolates machines here: a network of ours, and our filter as it must be now. */
+/** What isolates machines here: our network, and our filter in its present form. */
 export type Isolator = { network: Network; filter: string; surroundings: Surroundings; leases: string }
 
 /** The commands whose answer `readIsolator` reads. */

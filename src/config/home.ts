@@ -51,7 +51,7 @@ export const isOurs = (home: string): boolean => {
 /**
  * Makes sure that the home is for its owner alone: it holds keys and tokens, and code that we run. One of another user is
  * refused, also for root, who would leave files there that the owner cannot use, and run what the owner wrote; and so is another
- * user's link to a folder of ours. One of ours that is open to others is narrowed, and that is returned as a sentence. Makes
+ * user's link to our folder. Our own home, when it is open to others, is narrowed, and the returned sentence says so. Makes
  * nothing.
  */
 export const secureHome = (home: string): string | null => {

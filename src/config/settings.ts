@@ -112,7 +112,7 @@ const jira = {
   jiraAutomationSecret: {
     env: 'JIRA_AUTOMATION_SECRET',
     form: text,
-    says: 'The secret that rules of Jira automation send in the header `X-Agent-Swarm-Secret` to `/jira/automation`, at least 16 characters. Without it, there is no such address. Jira is polled all the same, unless it has a webhook.',
+    says: 'The secret that rules of Jira automation send in the header `X-Agent-Swarm-Secret` to `/jira/automation`, at least 16 characters. Without it, requests there get a 404. Jira is polled all the same, unless it has a webhook.',
     example: 'a long random text',
     secret: true,
   },

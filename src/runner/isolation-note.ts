@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../files.ts'
 import { waitUntilReady } from './machine.ts'
 import type { Target } from './operation.ts'
 
-/** Who was told what, by provider. A damaged file: nobody was told anything. */
+/** The last note that was printed, by provider. Without a readable file, none was. */
 const readTold = (file: string): Record<string, unknown> => {
   try {
     return existsSync(file) ? { ...JSON.parse(readFileSync(file, 'utf8')) } : {}
@@ -15,7 +15,7 @@ const readTold = (file: string): Record<string, unknown> => {
   }
 }
 
-/** The sentence, without a full stop; null when it was told before. It is told again when the reason is another. */
+/** The sentence, without a full stop; null when it was printed before. Another reason is printed again. */
 export const isolationNote = async (home: string, provider: Provider): Promise<string | null> => {
   const report = await provider.isolated?.()
   if (report === undefined) return null

@@ -75,7 +75,7 @@ const presentDecision = async (context: GitHubContext, decision: Decision, rules
   }
 }
 
-/** `askUntil`: until then (epoch ms), an answer of GitHub that is behind the event is asked for again. */
+/** `askUntil`: until then (epoch ms), what GitHub does not show yet is read again. */
 const decideEvent = async (
   context: GitHubContext,
   event: GitHubEvent,

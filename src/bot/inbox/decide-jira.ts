@@ -172,7 +172,7 @@ const withoutComment = (decision: Decision): Decision =>
 const isNews = ({ explain }: JiraContext, { late }: JiraDelivery, { event }: StoredDelivery): boolean =>
   explain && !late && event !== FIRST_LOOK
 
-/** A move into progress that could not be decided for half a minute is told to whoever waits for its machine. */
+/** A move into progress that could not be decided for half a minute gets a note for whoever waits for its machine. */
 const tellDelay = async (context: JiraContext, delivery: JiraDelivery, stored: StoredDelivery): Promise<void> => {
   const { event } = delivery
   const { store, jira, standard } = context

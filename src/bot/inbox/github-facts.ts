@@ -96,7 +96,7 @@ const wasStoppedByClose = async ({ store }: FactsContext, ticket: Ticket): Promi
   return last?.action?.kind === 'stop' && last.by.via === 'github' && !last.person
 }
 
-/** `askUntil`: until then (epoch ms), an answer that is behind the event is asked for again. */
+/** `askUntil`: until then (epoch ms), what GitHub does not show yet is read again. */
 export const pullRequestFacts = async (
   context: FactsContext,
   event: EventOf<'pull-request'>,

@@ -9,7 +9,7 @@ import type { Jira } from '../jira/client.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { ticketOf } from '../present-ticket.ts'
 
-/** GitHub's and Jira's APIs may lag behind their events by as much: what contradicts an event is asked for again. Milliseconds. */
+/** GitHub's and Jira's APIs may lag behind their events by as much: what contradicts an event is read again. Milliseconds. */
 export const BEHIND_MS = 60_000
 
 export type FactsContext = {

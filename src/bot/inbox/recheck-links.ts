@@ -32,7 +32,7 @@ const readAgain = async ({ octokitFor, clock }: Context, link: KnownPullRequest)
   }
 }
 
-/** The branch is known, and GitHub is asked for a title where the branch has no key. True: the link stays. */
+/** The branch is known, and where it has no key, the title is read from GitHub. True: the link stays. */
 const recheck = async (context: Context, link: KnownPullRequest, isNewRule: boolean): Promise<boolean> => {
   const { store, rulesOf } = context
   const rules = await rulesOf(link.repo)

@@ -115,7 +115,7 @@ const publishUnlinked = async (
 }
 
 const publishNote = async (context: PublishContext, { ticket, about, note }: Body<'jira-note'>): Promise<boolean> => {
-  // A delete by hand is told where there is Jira.
+  // Jira gets a note about a delete by hand, where it is configured.
   if (context.jira === null) return false
   // It may have got one while the comment was on its way.
   if (note.kind === 'no-machine' && (await presentEnvironment(context.store, ticket)) !== null) return false

@@ -9,7 +9,7 @@ import { fingerprintOf } from './words.ts'
 
 /** A command that takes longer gets a reply on its progress. */
 const PATIENCE_MS = 5_000
-/** An action that waits longer for a runner is told. */
+/** People learn of an action that has waited longer than this for a runner. */
 const WAITING_TOLD_MS = 30_000
 /** At most so many comments with unfinished commands, and waiting actions, are kept up to date. */
 const WATCHED = 200
@@ -40,10 +40,10 @@ const waitingForRunner = async ({ store }: Pick<Views, 'store'>): Promise<Action
   })
 }
 
-/** An action that waits. `since`: when nothing but a runner was missing any more, epoch ms. `why`: as it was told, if it was. */
+/** An action that waits. `since`: when nothing but a runner was missing any more, epoch ms. `why`: the reason that was published, if any. */
 type Wait = { row: ActionRow; since: number; why: string | null }
 
-/** Where people look: on the pull requests, and in Jira when that is where it came from. A command is told in its reply. */
+/** Where people look: on the pull requests, and in Jira when that is where it came from. The reply to a command says it there. */
 const waitMessages = ({ id, action }: ActionRow, toJira: boolean): Message[] => [
   statusMessage(action.ticket),
   ...(toJira && action.replyTo === null && action.by.via === 'jira' ? [jiraWaitingMessage(action.ticket, id)] : []),

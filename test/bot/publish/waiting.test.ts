@@ -117,7 +117,8 @@ test('the status comment says what waits and why, while it does', async () => {
   expect(await status()).not.toContain('waits since')
 })
 
-test('a comment in Jira says it, and is edited when the wait is over; one that somebody deleted stays deleted', async () => {
+/** A publisher that writes to Jira alone. */
+const jiraStage = async () => {
   const jira = await startJira({ issues: { 'DROP-1': 'one' } })
   onTestFinished(() => jira.stop())
   const { store, enqueue, claim, clock } = stage()
@@ -131,6 +132,11 @@ test('a comment in Jira says it, and is edited when the wait is over; one that s
   const log = openLog('silent')
   const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
   onTestFinished(() => publisher.close())
+  return { jira, publisher, store, enqueue, claim }
+}
+
+test('a comment in Jira says it, and is edited when the wait is over; one that somebody deleted stays deleted', async () => {
+  const { jira, publisher, store, enqueue, claim } = await jiraStage()
   const publish = async () => {
     await store.outbox.put([jiraWaitingMessage('DROP-1', 'a')])
     publisher.nudge()
@@ -155,19 +161,7 @@ test('a comment in Jira says it, and is edited when the wait is over; one that s
 })
 
 test('whoever was not told of the wait is not told of its end', async () => {
-  const jira = await startJira({ issues: { 'DROP-1': 'one' } })
-  onTestFinished(() => jira.stop())
-  const { store, enqueue, claim, clock } = stage()
-  const client = openJira({
-    url: jira.url,
-    email: jira.me.emailAddress,
-    apiToken: jira.token,
-    webhookSecret: null,
-    automationSecret: null,
-  })
-  const log = openLog('silent')
-  const publisher = openPublisher({ store, github: null, jira: client, webUrl: '', jiraUrl: jira.url, clock, log })
-  onTestFinished(() => publisher.close())
+  const { jira, publisher, store, enqueue, claim } = await jiraStage()
   await enqueue('a', create)
   await claim()
   await store.outbox.put([jiraWaitingMessage('DROP-1', 'a')])
