@@ -9,7 +9,10 @@ const targetOf = (response: Response, from: string): string | null => {
   return location !== null && URL.canParse(location, from) ? new URL(location, from).href : null
 }
 
-/** Throws for a redirect to another origin. A redirect of a request that writes, other than 307 and 308, is its response. */
+/**
+ * Throws for a redirect to another origin; for one of a request that writes, other than 307 and 308, because Octokit would take it
+ * for success; and for too many.
+ */
 const openSameOriginFetch =
   (send: typeof fetch): typeof fetch =>
   async (input, init = {}) => {
@@ -30,8 +33,9 @@ const openSameOriginFetch =
         throw new Error(`it redirects to ${origin}, which is another address`)
       }
       const keepsMethod = /^(?:get|head)$/i.test(method) || response.status >= 307
-      if (!keepsMethod || count >= MOST) return response
       await response.body?.cancel()
+      if (!keepsMethod) throw new Error(`it redirects a ${method} (${response.status}), and nothing was written`)
+      if (count >= MOST) throw new Error(`it redirects more than ${MOST} times`)
       url = target
     }
   }
