@@ -8,7 +8,7 @@ const settingSchema = ({ form, says, example, env, secret, default: fallback }: 
   const { $schema: _, ...schema } = toSchema(form)
   return {
     ...schema,
-    description: `${says} Environment variable ${env}.`,
+    description: env === null ? says : `${says} Environment variable ${env}.`,
     ...(fallback === undefined ? {} : { default: fallback as string | number }),
     ...(secret ? {} : { examples: [example as string | number | string[]] }),
   }
@@ -37,7 +37,7 @@ const settingsTable = (rows: Readonly<Record<string, Setting>>): string =>
     ['Setting', 'Environment variable', 'Value', 'Default', 'Meaning', 'Example'],
     ...Object.entries(rows).map(([name, { env, form, says, example, default: fallback }]) => [
       `\`${name}\``,
-      `\`${env}\``,
+      env === null ? '' : `\`${env}\``,
       valueText(toSchema(form)),
       code(fallback),
       says,
@@ -64,7 +64,7 @@ There are two files. The operator's file says where GitHub, Jira and the hypervi
 
 ## The operator's file
 
-\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; default \`~/.agent-swarm\`). \`agent-swarm init\` asks for what is needed, tries it, and writes the file; comments and everything else in it stay. Every setting is also an environment variable, and some are options of commands: an option wins over the environment, and the environment over the file. In an environment variable, commas separate the members of a list. While the file holds secrets, only you may change it, and at most its group may read it: otherwise every command stops with the \`chmod\` to run. A file whose permissions cannot be changed, for example a mounted one, is taken; \`bot\`, \`runner\` and \`up\` then log a warning. The same holds for the file of \`PRIVATE_KEY_PATH\`, which only \`bot\` and \`up\` need.
+\`config.yaml\` in \`AGENT_SWARM_HOME\` (an absolute path; default \`~/.agent-swarm\`). \`agent-swarm init\` asks for what is needed, tries it, and writes the file; comments and everything else in it stay. Every setting without members is also an environment variable, and some are options of commands: an option wins over the environment, and the environment over the file. In an environment variable, commas separate the members of a list. While the file holds secrets, only you may change it, and at most its group may read it: otherwise every command stops with the \`chmod\` to run. A file whose permissions cannot be changed, for example a mounted one, is taken; \`bot\`, \`runner\` and \`up\` then log a warning. The same holds for the file of \`PRIVATE_KEY_PATH\`, which only \`bot\` and \`up\` need.
 
 \`\`\`yaml
 # yaml-language-server: $schema=docs/config.schema.json

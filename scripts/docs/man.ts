@@ -50,7 +50,9 @@ const version = (): string =>
 
 const settingItems = (): string[] =>
   Object.entries<Setting>(settings).flatMap(([name, { env, says }]) =>
-    environment.some(([variable]) => variable === env) ? [] : item(env, `${name}: ${says.replaceAll('`', '')}`),
+    env === null || environment.some(([variable]) => variable === env)
+      ? []
+      : item(env, `${name}: ${says.replaceAll('`', '')}`),
   )
 
 export const manPage = (): string =>

@@ -52,6 +52,8 @@ const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   restart: 'no longer waiting. The machine may be stopped.',
   restore: 'no longer waiting. The hypervisor may still finish it.',
   'delete-checkpoint': 'no longer waiting. The hypervisor may still finish it.',
+  tell: 'stopping. See whether the agent got it: agent-swarm status',
+  agent: 'stopping. See the state of the agent: agent-swarm status',
   delete: 'stopping. Nothing is deleted.',
 }
 

@@ -31,7 +31,10 @@ const argvFor = ({ words, flags }: Invocation, command: string, ticket: Ticket):
 
 /** What a command on a machine reads: no secret, since only the bot and the runner need one. */
 const passedOn = [
-  ...['AGENT_SWARM_HOME', ...Object.values<Setting>(settings).flatMap(({ env, secret }) => (secret ? [] : [env]))],
+  ...[
+    'AGENT_SWARM_HOME',
+    ...Object.values<Setting>(settings).flatMap(({ env, secret }) => (secret || env === null ? [] : [env])),
+  ],
   ...providers.flatMap(({ environment }) => environment),
 ]
 

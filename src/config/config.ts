@@ -49,14 +49,14 @@ export type Config = PlainValues & Readonly<Derived>
 export const settingsInEnvironment = (): Flags =>
   Object.fromEntries(
     Object.entries(settings).flatMap(([name, { env }]) => {
-      const value = process.env[env]?.trim() ?? ''
+      const value = env === null ? '' : (process.env[env]?.trim() ?? '')
       return value === '' ? [] : [[name, value]]
     }),
   )
 
 /** The configuration that a file with this content would give, without the settings in the environment. */
 export const readCandidate = (content: string): Promise<Config> => {
-  const names = new Set(Object.values(settings).map(({ env }) => env))
+  const names = new Set<string | null>(Object.values(settings).map(({ env }) => env))
   return readConfig({}, Object.fromEntries(Object.entries(process.env).filter(([name]) => !names.has(name))), content)
 }
 

@@ -19,6 +19,7 @@ import {
   servedProject,
   text,
 } from '../schema/forms.ts'
+import { operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
 
 export type { Setting } from '../schema/forms.ts'
 
@@ -253,8 +254,32 @@ const sizes = {
   },
 } as const satisfies Record<string, Setting>
 
+/** They have members, so they stand in config.yaml alone. */
+const projects = {
+  workspace: {
+    env: null,
+    form: workspaces,
+    default: {},
+    says: "How machines get the project, by repository. It wins over `workspace` in the repository's own `.github/agent-swarm.yml`, which has the same members.",
+    example: { 'acme/shop': { setup: 'npm ci', start: 'npm run dev', ports: [3000] } },
+  },
+  agent: {
+    env: null,
+    form: operatorAgent,
+    says: 'The coding agent that works in the machines. Without this, none does. The key of its model is a file in `model-keys/` of AGENT_SWARM_HOME, on the host of the runner.',
+    example: { use: 'claude', minutes: 60, budget: { usd: 5 } },
+  },
+  transitions: {
+    env: null,
+    form: transitions,
+    default: {},
+    says: 'What events of GitHub do to the ticket in Jira, and whether pushes of people open pull requests. Without it, nothing.',
+    example: { review: 'In Review', done: true },
+  },
+} as const satisfies Record<string, Setting>
+
 /** Those that Config has under their own names, as they are. */
-export const plainSettings = { ...processes, ...machines }
+export const plainSettings = { ...processes, ...machines, ...projects }
 export type PlainValues = SettingValues<typeof plainSettings>
 const general = { ...githubApp, ...githubToken, ...githubBoth, ...jira, ...plainSettings, ...sizes }
 export type SettingName = keyof typeof general
@@ -272,6 +297,7 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Setting>>>>
   Jira: jira,
   'Bot and runner': processes,
   Machines: { ...machines, ...sizes },
+  'Projects and agents': projects,
   ...Object.fromEntries(providerGroups),
 }
 export const settings: typeof general & Readonly<Record<string, Setting>> = Object.assign(

@@ -74,7 +74,7 @@ export const openValues = async (
   const given = (name: string, { env }: Setting): { value: unknown; where: string } | null => {
     const flag = flags[name as SettingName]
     if (flag !== undefined) return { value: flag, where: `--${kebab(name)}` }
-    if (environment[env] !== undefined) return { value: environment[env], where: env }
+    if (env !== null && environment[env] !== undefined) return { value: environment[env], where: env }
     // A line without a value is given, and empty.
     return lines.has(name) ? { value: lines.get(name) ?? '', where: whereIs(name) } : null
   }

@@ -5,11 +5,20 @@ import type { Requester } from '../schema/action.ts'
 import type { Checkpoint, Environment, EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
 import { type Cell, type Database, type Row, readJson, readRequester } from './database.ts'
 
+/** Those with a ticket. */
+const TABLES = [
+  ...['environment', 'checkpoint', 'operation', 'waiting', 'alias'],
+  ...['project', 'push', 'pushed_commit', 'note', 'agent', 'agent_message'],
+]
+
 /** The state that people and events want a machine in. */
 export type Desired = 'running' | 'stopped' | 'absent'
 
 /** `unsavedWork`: the result of the last stop or delete; null when there was none since the machine last ran. */
-export type EnvironmentRow = Omit<Environment, 'checkpoints' | 'observedAt'> & {
+export type EnvironmentRow = Omit<
+  Environment,
+  'checkpoints' | 'observedAt' | 'project' | 'agent' | 'pushes' | 'note'
+> & {
   desired: Desired
   desiredBy: Requester
 }
@@ -98,8 +107,7 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
       checkName('ticket', to)
       // The checkpoints refer to their environment's key until both have the new one.
       db.exec('pragma defer_foreign_keys = on')
-      for (const table of ['environment', 'checkpoint', 'operation', 'waiting', 'alias'])
-        run(`update ${table} set ticket = ? where ticket = ?`, to, from)
+      for (const table of TABLES) run(`update ${table} set ticket = ? where ticket = ?`, to, from)
       run('delete from alias where alias = ?', to)
       run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
     }),

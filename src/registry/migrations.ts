@@ -158,4 +158,61 @@ export const migrations = [
   drop index operation_by_hand;
   create index operation_by_hand on operation (ticket, id, kind, asked_by, started_at) where ${BY_HAND};
   `,
+  // What a machine works on, and the agent in it.
+  `
+  create table project (
+    ticket text primary key not null references environment (ticket) on delete cascade,
+    repo text not null,
+    branch text,
+    summary text,
+    path text not null,
+    -- JSON: numbers, and ProjectStep or null.
+    ports text not null,
+    setup text,
+    start text,
+    problem text
+  ) without rowid;
+  create table push (
+    id integer primary key autoincrement,
+    ticket text not null references environment (ticket) on delete cascade,
+    repo text not null,
+    branch text not null,
+    commit_id text not null,
+    by_agent integer not null,
+    at text not null
+  );
+  create index push_ticket on push (ticket, id);
+  -- What a machine pushed itself, it may drop again.
+  create table pushed_commit (
+    ticket text not null references environment (ticket) on delete cascade,
+    repo text not null,
+    commit_id text not null,
+    primary key (ticket, repo, commit_id)
+  ) without rowid;
+  create table note (
+    ticket text primary key not null references environment (ticket) on delete cascade,
+    text text not null,
+    at text not null
+  ) without rowid;
+  create table agent (
+    ticket text primary key not null references environment (ticket) on delete cascade,
+    -- JSON of AgentReport and of Task.
+    report text not null,
+    task text not null,
+    session text,
+    worked_ms integer not null
+  ) without rowid;
+  create table agent_message (
+    id integer primary key autoincrement,
+    ticket text not null references environment (ticket) on delete cascade,
+    text text not null,
+    -- JSON of Requester.
+    asked_by text not null,
+    at text not null,
+    round integer,
+    -- The run that has it; null while it waits.
+    run text
+  );
+  create index agent_message_ticket on agent_message (ticket, id);
+  `,
 ] as const

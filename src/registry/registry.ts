@@ -4,14 +4,18 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { agentQueries } from './agents.ts'
 import { openRegistryDatabase } from './database.ts'
 import { checkpointQueries, environmentQueries } from './environments.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
 import { operationQueries, waitingQueries } from './operations.ts'
+import { projectQueries } from './projects.ts'
 
+export type { AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Attempt } from './operations.ts'
+export type { ProjectRow } from './projects.ts'
 
 export type Registry = ReturnType<typeof openRegistry>
 
@@ -24,6 +28,8 @@ export const openRegistry = (path: string) => {
     ...checkpointQueries(database),
     ...operationQueries(database),
     ...machineQueries(database),
+    ...projectQueries(database),
+    ...agentQueries(database),
     ...waitingQueries(database),
     ...metaQueries(database),
     /** Runs `work` while no other process writes here. */

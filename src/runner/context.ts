@@ -8,7 +8,7 @@ import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
-import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
+import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 
 export type RunnerContext = {
@@ -107,14 +107,27 @@ export const requireEnvironment = (context: RunnerContext, ticket: Ticket): Envi
 }
 
 /** A row as others get it. Written out, since leaving members out of a thousand objects takes ten times as long. */
-const reported = (row: EnvironmentRow): Omit<Environment, 'checkpoints' | 'observedAt'> => {
+const reported = (row: EnvironmentRow) => {
   const { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork } = row
   return { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork }
 }
 
+/** What the machine works on, of one ticket; members that it has not are missing. */
+const workOf = (
+  registry: Registry,
+  ticket: Ticket,
+  projects = registry.projectsByTicket(),
+  agent = registry.agent(ticket),
+): Pick<Environment, 'project' | 'pushes' | 'note' | 'agent'> => ({
+  ...projects.get(ticket),
+  ...(agent === null ? {} : { agent: agentReportOf(agent) }),
+})
+const agentReportOf = ({ task: _task, session: _session, workedMs: _workedMs, ...report }: AgentRow) => report
+
 /** A row of the registry as the bot and the CLI get it. */
 export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
   ...reported(row),
+  ...workOf(registry, row.ticket),
   checkpoints: registry.checkpoints(row.ticket),
   observedAt: observedAt.toISOString(),
 })
@@ -147,6 +160,8 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
   const { registry } = context
   const rows = registry.environments()
   const checkpoints = registry.checkpointsByTicket()
+  const projects = registry.projectsByTicket()
+  const agents = new Map(registry.agents().map(row => [row.ticket, row]))
   const observedAt = context.clock().toISOString()
   const unread: Listing['unread'] = []
   const reports = new Map(
@@ -174,6 +189,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     return [
       {
         ...reported(row),
+        ...workOf(registry, row.ticket, projects, agents.get(row.ticket) ?? null),
         ...(report === null || isNewer ? {} : stateOf(row, vm)),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,

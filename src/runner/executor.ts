@@ -29,6 +29,8 @@ const afterCancel = {
   restore: 'the machine is unchanged, or its previous state is a checkpoint: see agent-swarm checkpoints',
   'delete-checkpoint': 'the checkpoint may be deleted: see agent-swarm checkpoints',
   delete: 'the machine still exists',
+  tell: 'the agent may have been told: see agent-swarm status',
+  agent: 'the agent may already have changed: see agent-swarm status',
   move: 'the machine may already have the new key: see agent-swarm list',
   status: 'nothing was changed',
 } satisfies Record<ActionKind, string>

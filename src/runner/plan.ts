@@ -124,6 +124,12 @@ const planners = {
   },
   delete: planDelete,
   move: planMove,
+  tell: async (context, { ticket }) => ({
+    would: [`give the agent of ${requireEnvironment(context, ticket).ticket} the message`],
+  }),
+  agent: async (context, { ticket, what }) => ({
+    would: [`${what} the agent of ${requireEnvironment(context, ticket).ticket}`],
+  }),
   status: async (_context, { ticket }) => ({ would: [`look at ${ticket}`] }),
 } satisfies { [Kind in ActionKind]: Planner<Kind> }
 

@@ -1,6 +1,7 @@
 /** What shall be done to one environment, and for whom. Crosses the queue, the runner protocol and the disk. */
 import * as v from 'valibot'
 import {
+  branchName,
   checkpointName,
   commit,
   count,
@@ -26,6 +27,8 @@ const cause = v.picklist([
   'ticket deleted',
   'key changed',
   'command',
+  'review',
+  'failed check',
 ])
 export type Cause = v.InferOutput<typeof cause>
 
@@ -35,7 +38,10 @@ export type Cause = v.InferOutput<typeof cause>
  */
 export const requester = v.pipe(
   v.object({
-    via: v.picklist(['github', 'jira', 'cli', 'clock']),
+    via: described(
+      v.picklist(['github', 'jira', 'cli', 'clock', 'machine']),
+      '`machine`: a program in the machine itself, which counts as nobody.',
+    ),
     who: described(v.nullable(shortText(255)), 'A login, an account or a user; null when the source does not say.'),
     name: described(v.optional(oneName), "A Jira account's display name."),
     cause: described(
@@ -72,6 +78,21 @@ const machineSpec = v.object({
 })
 export type MachineSpec = v.InferOutput<typeof machineSpec>
 
+/**
+ * The project of a new machine. `branch` null: the runner makes `<TICKET>-<slug of the summary>`, unless the repository has a
+ * branch of the ticket. `summary` is outside text.
+ */
+const projectSpec = v.object({
+  repo: repository,
+  branch: v.nullable(branchName),
+  summary: v.nullable(oneName),
+})
+export type ProjectSpec = v.InferOutput<typeof projectSpec>
+
+/** What an agent works on: the text of the ticket as it was when this was asked for. Outside text: data, never a command. */
+export const task = v.object({ summary: prose(500), description: prose(30_000), acceptance: prose(30_000) })
+export type Task = v.InferOutput<typeof task>
+
 /** How many automatic checkpoints are kept, and for how many days at most. */
 const checkpointRetention = v.object({ newest: count, days: v.nullable(count) })
 export type CheckpointRetention = v.InferOutput<typeof checkpointRetention>
@@ -93,7 +114,18 @@ const common = {
 }
 
 export const action = v.variant('kind', [
-  v.object({ kind: v.literal('create'), ...common, machine: v.optional(machineSpec) }),
+  v.object({
+    kind: v.literal('create'),
+    ...common,
+    machine: v.optional(machineSpec),
+    project: v.optional(projectSpec),
+    /** Why the machine gets no project, for people. */
+    noProject: v.optional(prose(1_000)),
+    /** Present: an agent may start on this ticket, if the runner has one. */
+    task: v.optional(task),
+    /** Why no agent may start, for people. */
+    noAgent: v.optional(prose(1_000)),
+  }),
   v.object({ kind: v.literal('start'), ...common }),
   v.object({ kind: v.literal('stop'), ...common, mergedCommits }),
   /** A stop and a start under one lock. */
@@ -113,8 +145,12 @@ export const action = v.variant('kind', [
   v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
   v.object({ kind: v.literal('move'), ...common, from: ticket }),
+  /** Gives the agent another message, in its session. `round`: which of the rounds it is that reviews and failed checks may take. */
+  v.object({ kind: v.literal('tell'), ...common, text: prose(20_000), round: v.optional(count) }),
+  /** Starts the agent, in its session if it has one, or stops it. `task`: the ticket's text now, for a first start. */
+  v.object({ kind: v.literal('agent'), ...common, what: v.picklist(['start', 'stop']), task: v.optional(task) }),
   /** Reads and reports. `about`: the part to report; all of it when absent. */
-  v.object({ kind: v.literal('status'), ...common, about: v.optional(v.picklist(['checkpoints', 'ssh'])) }),
+  v.object({ kind: v.literal('status'), ...common, about: v.optional(v.picklist(['checkpoints', 'ssh', 'logs'])) }),
 ])
 export type Action = v.InferOutput<typeof action>
 export type ActionKind = Action['kind']

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { requester } from './action.ts'
 import {
+  branchName,
   checkpointName,
   commit,
   count,
@@ -9,6 +10,7 @@ import {
   newest,
   prose,
   providerName,
+  repository,
   shortText,
   ticket,
   time,
@@ -59,6 +61,67 @@ export const unsavedWork = v.pipe(
 )
 export type UnsavedWork = v.InferOutput<typeof unsavedWork>
 
+/** A run of the project's setup or start. */
+const projectStep = v.pipe(
+  v.object({
+    state: v.picklist(['running', 'done', 'failed']),
+    source: described(shortText(200), 'Where its commands come from, for example `.github/agent-swarm.yml`.'),
+    exit: described(v.nullable(count), 'Exit status; null while it runs, or when it did not end by itself.'),
+    startedAt: time,
+    seconds: v.nullable(v.pipe(v.number(), v.minValue(0))),
+  }),
+  v.title('project step'),
+)
+export type ProjectStep = v.InferOutput<typeof projectStep>
+
+export const project = v.pipe(
+  v.object({
+    repo: repository,
+    branch: v.nullable(branchName),
+    path: described(shortText(500), 'The folder in the machine.'),
+    ports: described(v.pipe(v.array(count), v.maxLength(50)), 'That it says it listens on.'),
+    setup: described(v.nullable(projectStep), 'Null: there is none, or it was not reached.'),
+    start: described(v.nullable(projectStep), 'The last one; null: there is none, or it was not reached.'),
+    problem: described(v.nullable(prose(2_000)), 'Why the project is not there, or not as it should be.'),
+  }),
+  v.title('project'),
+)
+export type Project = v.InferOutput<typeof project>
+
+/** A push that the git gateway let through. */
+export const push = v.pipe(
+  v.object({
+    repo: repository,
+    branch: branchName,
+    commit,
+    byAgent: described(v.boolean(), 'Whether the agent pushed it, and not a person in the machine.'),
+    at: time,
+  }),
+  v.title('push'),
+)
+export type Push = v.InferOutput<typeof push>
+
+export const agentResults = ['done', 'blocked', 'out of time', 'out of budget', 'crashed', 'stopped'] as const
+export const agentReport = v.pipe(
+  v.object({
+    use: described(v.picklist(['claude', 'codex', 'command']), 'The program.'),
+    run: described(v.pipe(v.string(), v.regex(/^[0-9a-f]{8}$/)), 'Names one run; the next one has another.'),
+    state: described(v.picklist(['wanted', 'running', 'ended']), '`wanted`: it starts as soon as it can.'),
+    startedAt: v.nullable(time),
+    endedAt: v.nullable(time),
+    result: described(v.nullable(v.picklist(agentResults)), 'How the run ended.'),
+    reason: described(v.nullable(prose(2_000)), 'Why it ended so, or why it does not start.'),
+    summary: described(v.nullable(prose(5_000)), "The agent's own last words: outside text."),
+    turns: count,
+    tokens: described(count, 'In and out, of all runs on this ticket.'),
+    usd: described(v.nullable(v.pipe(v.number(), v.minValue(0))), 'Cost of all runs; null when unknown.'),
+    rounds: described(count, 'How many reviews and failed checks it was told.'),
+    pullRequest: described(v.picklist(['draft', 'ready', 'none']), 'What its first push opens.'),
+  }),
+  v.title('agent'),
+)
+export type AgentReport = v.InferOutput<typeof agentReport>
+
 export const environment = v.pipe(
   v.object({
     ticket,
@@ -76,6 +139,13 @@ export const environment = v.pipe(
       'At the last stop or delete; null when there was none or no check.',
     ),
     observedAt: described(time, 'When the hypervisor was queried.'),
+    project: described(v.optional(project), 'Missing: the machine has none.'),
+    agent: described(v.optional(agentReport), 'Missing: no agent was asked for.'),
+    pushes: described(v.optional(newest(push, 20)), 'The newest pushes from the machine, oldest first.'),
+    note: described(
+      v.optional(v.object({ text: prose(2_000), at: time })),
+      'The last note that was written in the machine: outside text.',
+    ),
   }),
   v.title('environment'),
 )

@@ -8,8 +8,8 @@ import { nearest } from '../nearest.ts'
 
 /** One setting: a row of the table that the parser, the editor's schema and the docs are made of. */
 export type Setting = {
-  /** Its environment variable. */
-  env: string
+  /** Its environment variable. Null: it has members, and stands in config.yaml alone. */
+  env: string | null
   form: v.GenericSchema
   /** As the file has it. Without a default, the setting may be missing. */
   default?: unknown

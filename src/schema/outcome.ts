@@ -11,6 +11,7 @@ export const doneOutcome = v.object({
   environment: environmentAfter,
   // JSON can say `1e999`, which is no number when it is written again.
   seconds: described(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9)), 'How long it took.'),
+  log: described(v.optional(prose(20_000)), 'The last lines of the logs that were asked for: outside text.'),
   rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
 })
 export const skippedOutcome = v.object({

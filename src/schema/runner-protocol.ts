@@ -5,7 +5,7 @@
  */
 import * as v from 'valibot'
 import { action, progress, requester } from './action.ts'
-import { count, imageName, prose, providerName, shortText, ticket, time } from './basics.ts'
+import { count, imageName, prose, providerName, repository, shortText, ticket, time } from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
 import { doneOutcome, outcome } from './outcome.ts'
@@ -135,3 +135,19 @@ export const heartbeatResponse = v.object({
   ),
 })
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
+
+/**
+ * A runner asks for access to one repository, for one ticket that is pinned to it. The answer is 403 (refusedResponse) when the
+ * repository does not serve the ticket's project, the ticket is another runner's or has no machine, or there is no credential that
+ * may leave the bot. `to: write` needs a token that can write the contents; a token to read may be null: the repository is public.
+ */
+export const gitTokenRequest = v.object({ runnerId, ticket, repo: repository, to: v.picklist(['read', 'write']) })
+export type GitTokenRequest = v.InferOutput<typeof gitTokenRequest>
+export const gitTokenResponse = v.object({
+  /** For HTTP basic authentication with the user `x-access-token`. */
+  token: v.nullable(shortText(2_000)),
+  /** The web address of the host, for example `https://github.com`. */
+  host: shortText(500),
+  expiresAt: time,
+})
+export type GitTokenResponse = v.InferOutput<typeof gitTokenResponse>

@@ -63,7 +63,7 @@ const accessBlock = (environment: Environment, host: string | null): Block => {
 
 /** The answer to a question: the part that was asked for, with its age. */
 const statusBlocks = (
-  about: 'checkpoints' | 'ssh' | 'all',
+  about: 'checkpoints' | 'ssh' | 'logs' | 'all',
   environment: Environment,
   { host, deleteAt, links }: Pick<ReplyView, 'host' | 'deleteAt' | 'links'>,
   times: TimeTexts,
@@ -78,7 +78,8 @@ const statusBlocks = (
     ...unsavedWorkBlocks(environment),
   ]
   const checkpoints = () => checkpointBlocks(environment, times, links)
-  return { ssh: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
+  // The log itself comes with the outcome.
+  return { ssh: state, logs: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
 }
 
 type Done = Extract<Outcome, { result: 'done' }>
@@ -111,7 +112,10 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
             ? []
             : [{ line: line`It got none in Jira at ${own(moment(view.noMachine.at))}: ${view.noMachine.reason}.` }]),
         ]
-      : statusBlocks(action.about ?? 'all', environment, view, times)
+      : [
+          ...statusBlocks(action.about ?? 'all', environment, view, times),
+          ...(outcome.log === undefined ? [] : [{ listing: outcome.log }]),
+        ]
   const { at, ended } = view.request
   const total = ended === null ? 0 : Math.round((ended.at - at) / 1000)
   const waited = total > seconds + 5 ? line` (${own(duration(total))} including the wait)` : []

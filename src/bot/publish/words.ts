@@ -52,6 +52,7 @@ const byteSize = (bytes: number): string => {
 /** An action, written as its command without `/swarm`. */
 export const commandOf = (action: Action): string => {
   if (action.kind === 'status') return action.about ?? 'status'
+  if (action.kind === 'agent') return `agent ${action.what}`
   if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
   return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
 }
@@ -60,6 +61,7 @@ const origins = {
   jira: 'in Jira',
   cli: 'with the CLI',
   clock: 'by schedule',
+  machine: 'from inside the machine',
 } satisfies Record<Requester['via'], string>
 /** A display name, else a login or an account, which notify nobody. Null when nobody is known. */
 export const personOf = ({ who, name = '' }: Requester): Line | null => {

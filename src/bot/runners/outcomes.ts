@@ -31,6 +31,8 @@ const TOLD_ON_TICKET = {
   move: true,
   checkpoint: false,
   'delete-checkpoint': false,
+  tell: true,
+  agent: true,
   status: false,
 } as const satisfies Record<ActionKind, boolean>
 /** A shorter secret would also match ordinary text. */
@@ -131,7 +133,8 @@ const happenedFields = (action: Action, outcome: Outcome) => {
   if (outcome.result === 'skipped') return common
   const named = 'name' in action ? (action.name ?? outcome.environment?.checkpoints.at(-1)?.name) : undefined
   const from = action.kind === 'move' ? action.from : undefined
-  return { ...common, checkpoint: named, from, seconds: outcome.seconds, rescued: outcome.rescued }
+  const what = action.kind === 'agent' ? action.what : undefined
+  return { ...common, checkpoint: named, from, what, seconds: outcome.seconds, rescued: outcome.rescued }
 }
 
 const report = (context: OutcomeContext, row: ActionRow, outcome: Outcome): void => {

@@ -1,6 +1,7 @@
 /** What each kind of action does. */
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { ActionRunner, Operation, Result } from '../operation.ts'
+import { agent } from './agent.ts'
 import { checkpoint } from './checkpoint.ts'
 import { create } from './create.ts'
 import { deleteEnvironment } from './delete.ts'
@@ -11,6 +12,7 @@ import { restore } from './restore.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
 import { stop } from './stop.ts'
+import { tell } from './tell.ts'
 
 const runners = {
   create,
@@ -21,6 +23,8 @@ const runners = {
   restore,
   'delete-checkpoint': deleteCheckpoint,
   delete: deleteEnvironment,
+  tell,
+  agent,
   move,
   status,
 } satisfies { [Kind in ActionKind]: ActionRunner<Kind> }

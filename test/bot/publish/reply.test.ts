@@ -392,6 +392,8 @@ const every = {
   restore,
   'delete-checkpoint': { kind: 'delete-checkpoint', name: 'before', ...common },
   delete: { kind: 'delete', force: false, ...common },
+  tell: { kind: 'tell', text: 'Use the other queue.', ...common },
+  agent: { kind: 'agent', what: 'stop', ...common },
   move: { kind: 'move', from: 'SHOP-7', ...common },
   status: { kind: 'status', ...common },
 } satisfies Record<ActionKind, Action>

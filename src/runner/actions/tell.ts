@@ -1,0 +1,24 @@
+/** Gives the agent of a machine another message. It is written down, and the runner hands it over in the agent's session. */
+import { fail } from '../../errors.ts'
+import { MAX_WAITING_MESSAGES } from '../../registry/agents.ts'
+import { requireEnvironment } from '../context.ts'
+import type { ActionRunner } from '../operation.ts'
+
+export const tell: ActionRunner<'tell'> = async ({ context, by }, { ticket, text, round }) => {
+  const { registry, clock } = context
+  requireEnvironment(context, ticket)
+  const agent = registry.agent(ticket)
+  if (agent === null)
+    throw fail('not-configured', `${ticket} has no agent`, `Start one: agent-swarm agent start ${ticket}`)
+  if (registry.waitingMessages(ticket).length >= MAX_WAITING_MESSAGES)
+    throw fail(
+      'capacity',
+      `${MAX_WAITING_MESSAGES} messages already wait for the agent of ${ticket}`,
+      'Wait until it has read them.',
+    )
+  registry.addMessage(ticket, { text, by, at: clock().toISOString(), round: round ?? null })
+  if (round !== undefined) registry.setAgent(ticket, { ...agent, rounds: agent.rounds + 1 })
+  return {
+    summary: `The agent of ${ticket} gets the message ${agent.state === 'ended' ? 'now' : 'when it ends its present turn'}`,
+  }
+}
