@@ -1,6 +1,81 @@
-/** The text of the shell scripts beside this file, which turn a machine into a base image. */
-import { readFileSync } from 'node:fs'
+/** The shell scripts beside this file, which turn a machine into a base image, as texts to run in it. */
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fail } from '../src/errors.ts'
 
-export const baseScript = (file: 'setup-base.sh' | 'contents.sh' | 'seal.sh'): string =>
-  readFileSync(join(import.meta.dirname, file), 'utf8')
+export const PROFILES = ['minimal', 'full'] as const
+export type Profile = (typeof PROFILES)[number]
+
+export type ImageStep = { name: string; summary: string; profiles: Profile[] }
+
+type SetupOptions = {
+  profile: Profile
+  /** The project's own steps, in order: what lies in its `base-image.d/`. `name` is the file's, `50-elixir.sh`. */
+  extra: { name: string; text: string }[]
+  /** Names of steps; see `imageSteps`, and the names of `extra` without `.sh`. */
+  only?: string[]
+  skip?: string[]
+  /** SHA-256 in hexadecimal, by the names that setup-base.sh knows, for files that no checksum is pinned for. */
+  sha256?: Record<string, string>
+  /** Mirrors and other sources, by the names of setup-base.sh: `{SWARM_APT_MIRROR: 'http://mirror.example/debian'}`. */
+  mirrors?: Record<string, string>
+}
+
+const read = (...path: string[]): string => readFileSync(join(import.meta.dirname, ...path), 'utf8')
+const stepFiles = (): string[] => readdirSync(join(import.meta.dirname, 'steps')).sort()
+
+/** contents.sh lists the packages; seal.sh removes what belongs to one machine. */
+export const baseScript = (file: 'contents.sh' | 'seal.sh'): string => read(file)
+
+/** What setup-base.sh does, in order. Each step's file begins with its line `step NAME PROFILES 'SUMMARY'`. */
+export const imageSteps = (): ImageStep[] =>
+  stepFiles().map(file => {
+    const [, name = '', profiles = '', summary = ''] =
+      read('steps', file).match(/^step ([a-z]+) '?([a-z ]+?)'? '(.*)'$/m) ?? []
+    return { name, summary, profiles: PROFILES.filter(profile => profiles.split(' ').includes(profile)) }
+  })
+
+/**
+ * The whole of setup-base.sh as one text for `sh -s`, as root. On standard output it prints `step NAME` as each step begins; the
+ * rest is on standard error. Exit code 1: a step failed; 2: wrong options.
+ */
+export const setupScript = ({ profile, extra, only = [], skip = [], sha256 = {}, mirrors = {} }: SetupOptions): string =>
+  [
+    ...Object.entries(mirrors).map(([name, value]) => `export ${checkedName(name)}=${quote(value)}`),
+    ...(extra.length === 0 ? [] : ['swarm_extra=$(mktemp -d)', ...extra.map(embedded)]),
+    `set -- ${[
+      ...['--profile', profile],
+      ...only.flatMap(name => ['--only', name]),
+      ...skip.flatMap(name => ['--skip', name]),
+      ...Object.entries(sha256).flatMap(([name, hex]) => ['--sha256', `${name}=${hex}`]),
+    ]
+      .map(quote)
+      .join(' ')}${extra.length === 0 ? '' : ' --extra "$swarm_extra"'}`,
+    wholeScript(),
+  ].join('\n')
+
+/**
+ * Proves each piece of the image by use, in the machine, as root. It prints a line a piece: `proven PIECE HOW` or
+ * `unproven PIECE WHY`. Exit code 1: a piece that was set up does not work. What was left out of the image is `unproven` and no
+ * failure.
+ */
+export const verifyScript = (profile: Profile): string => `set -- verify --profile ${profile}\n${wholeScript()}`
+
+const wholeScript = (): string =>
+  ['swarm_steps=here', read('lib.sh'), ...stepFiles().map(file => read('steps', file)), read('setup-base.sh')].join('\n')
+
+const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
+
+const checkedName = (name: string): string => {
+  if (!/^SWARM_[A-Z0-9_]+$/.test(name))
+    throw fail('usage', `"${name}" is not a setting of setup-base.sh`, 'Names begin with SWARM_.')
+  return name
+}
+
+/** Writes the step's text to a file in the machine. The text itself never stands in the script. */
+const embedded = ({ name, text }: { name: string; text: string }): string => {
+  if (!/^[a-z0-9][a-z0-9-]{0,60}\.sh$/.test(name))
+    throw fail('usage', `"${name}" is not a step's file`, 'Use a name of lower-case letters, digits and -, that ends in .sh.')
+  const lines = Buffer.from(text).toString('base64').match(/.{1,76}/g) ?? []
+  return [`base64 -d >"$swarm_extra/${name}" <<'END'`, ...lines, 'END'].join('\n')
+}

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, mkdirSync, mkdtempSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { baseScript } from '../../base-image/scripts.ts'
+import { baseScript, setupScript } from '../../base-image/scripts.ts'
 import { seedImage } from '../../base-image/seed.ts'
 import { allow, fail, isFailure } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase } from '../provider.ts'
@@ -191,7 +191,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
   await startMachine(context, builder)
   await runInMachine(build, builder, 'true', BOOT_DEADLINE_MS)
   onPhase('set up')
-  await runInMachine(build, builder, `set -- minimal\n${baseScript('setup-base.sh')}`, SETUP_DEADLINE_MS)
+  await runInMachine(build, builder, setupScript({ profile: 'minimal', extra: [] }), SETUP_DEADLINE_MS)
   const packages = await runInMachine(build, builder, baseScript('contents.sh'), LIST_DEADLINE_MS)
   onPhase('seal')
   await runInMachine(build, builder, baseScript('seal.sh'), SEAL_DEADLINE_MS)
