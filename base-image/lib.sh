@@ -30,7 +30,7 @@ die() {
 }
 
 missing() { for program in "$@"; do command -v "$program" >/dev/null 2>&1 || echo "$program"; done; }
-one_line() { tr -s '[:space:][:cntrl:]' ' ' | cut -c1-300; }
+one_line() { tr -s '[:space:][:cntrl:]' ' ' | sed 's/^ //; s/ $//' | cut -c1-300; }
 
 # Whether systemd runs here. A chroot has none.
 is_booted() { [ -d /run/systemd/system ]; }
@@ -57,7 +57,7 @@ run_apt() {
   shift 2
   log=$DOWNLOADS/apt.log
   code=0
-  apt-get -q -y -o Acquire::Retries=3 "$@" >"$log" 2>&1 || code=$?
+  apt-get -q -y -o Acquire::Retries=2 "$@" >"$log" 2>&1 || code=$?
   cat "$log" >&2
   [ "$code" = 0 ] || die "$what: $(grep -E '^(E|Err|W):' "$log" | tail -n 3 | one_line)" "$way_on"
 }
@@ -70,7 +70,7 @@ apt_update() {
       -o APT::Update::Error-Mode=any update
     apt_is_updated=yes
   else
-    run_apt "$2 cannot be used" "Give a mirror that this machine reaches ($3), or leave the step out: --skip $current_step" \
+    run_apt "$2 cannot be used" "Another address of it: $3. Without the step: --skip $current_step" \
       -o APT::Update::Error-Mode=any -o "Dir::Etc::sourcelist=$1" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 update
   fi
 }

@@ -41,7 +41,7 @@ parse() {
       --profile | --only | --skip | --extra | --sha256) ;;
       *) usage "unexpected argument \"$option\"" ;;
     esac
-    [ $# -gt 1 ] || usage "$option needs a value"
+    [ -n "${2:-}" ] || usage "$option needs a value"
     case $option in
       --profile) profile=$2 ;;
       --only) only="$only $(echo "$2" | tr , ' ')" ;;
@@ -145,7 +145,7 @@ verify() {
     chmod 711 "$work"
     # Not in a condition: there, the shell would not stop at the first command that fails.
     set +e
-    how=$(set -e; HOME=$work; export HOME; "prove_$name" 2>"$work/errors")
+    how=$(set -e; export HOME="$work" TMPDIR="$work"; "prove_$name" 2>"$work/errors")
     code=$?
     set -e
     if [ "$code" = 0 ]; then

@@ -9,12 +9,13 @@ NPM_VERSION=11.21.2
 NPM_INTEGRITY='sha512-7HPApk+AflMUavSseL1Pm6CnYqMIHk53x+KmuhqmTDqPkjPMgxIpTPcTqsE91EKNw4gFBJV9fnXiSdGm1DXq9A=='
 
 set_up_node() {
-  case $(node --version 2>/dev/null) in v24.*) if npm --version >/dev/null 2>&1; then return; fi ;; esac
+  case $(node --version 2>/dev/null) in v24.*) if TMPDIR=$DOWNLOADS npm --version >/dev/null 2>&1; then return; fi ;; esac
   need curl
   if [ -n "${SWARM_NODE_URL:-}" ]; then node_of_url; else node_of_npm; fi
   hash -r
   case $(node --version) in v24.*) ;; *) die "this is not Node 24: $(node --version | one_line)" ;; esac
-  npm --version >/dev/null
+  # Node caches compiled scripts there.
+  TMPDIR=$DOWNLOADS npm --version >/dev/null
 }
 
 # nodejs.org's own file, or a mirror's copy of it. It holds npm.

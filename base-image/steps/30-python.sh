@@ -18,5 +18,5 @@ prove_python() {
   poetry install --quiet --no-interaction
   answer=$(.venv/bin/python -c 'import verified; print(6 * 7)')
   [ "$answer" = 42 ] || { echo "the project's Python answered \"$answer\"" >&2; return 1; }
-  echo "$(python3 --version) imported a project that $(poetry --version 2>/dev/null | one_line)made, checked and installed"
+  echo "$(python3 --version) imported a project that $(poetry --version 2>/dev/null | one_line) made, checked and installed"
 }

@@ -88,6 +88,6 @@ SQL
 )
   psql_as_postgres -c 'drop database swarm_verify'
   case $answer in *'Index Scan using item_place_idx'*) ;; *) echo "the query did not use the index: $answer" >&2; return 1 ;; esac
-  [ "$(echo "$answer" | tail -n 3 | one_line)" = '1 2 UTF8 ' ] || { echo "the query answered: $(echo "$answer" | one_line)" >&2; return 1; }
+  [ "$(echo "$answer" | tail -n 3 | one_line)" = '1 2 UTF8' ] || { echo "the query answered: $(echo "$answer" | one_line)" >&2; return 1; }
   echo "PostgreSQL $(postgres_major) found the nearest vectors by an index (UTF8)"
 }
