@@ -10,9 +10,9 @@ export type ImageStep = { name: string; summary: string; profiles: Profile[] }
 
 type SetupOptions = {
   profile: Profile
-  /** The project's own steps, in order: what lies in its `base-image.d/`. `name` is the file's, `50-elixir.sh`. */
+  /** The project's own steps, in order: what lies in its `base-image.d/`. `name` is the file's, without `.sh`. */
   extra: { name: string; text: string }[]
-  /** Names of steps; see `imageSteps`, and the names of `extra` without `.sh`. */
+  /** Names of steps; see `imageSteps`, and the names of `extra`. */
   only?: string[]
   skip?: string[]
   /** SHA-256 in hexadecimal, by the names that setup-base.sh knows, for files that no checksum is pinned for. */
@@ -39,7 +39,14 @@ export const imageSteps = (): ImageStep[] =>
  * The whole of setup-base.sh as one text for `sh -s`, as root. On standard output it prints `step NAME` as each step begins; the
  * rest is on standard error. Exit code 1: a step failed; 2: wrong options.
  */
-export const setupScript = ({ profile, extra, only = [], skip = [], sha256 = {}, mirrors = {} }: SetupOptions): string =>
+export const setupScript = ({
+  profile,
+  extra,
+  only = [],
+  skip = [],
+  sha256 = {},
+  mirrors = {},
+}: SetupOptions): string =>
   [
     ...Object.entries(mirrors).map(([name, value]) => `export ${checkedName(name)}=${quote(value)}`),
     ...(extra.length === 0 ? [] : ['swarm_extra=$(mktemp -d)', ...extra.map(embedded)]),
@@ -62,7 +69,9 @@ export const setupScript = ({ profile, extra, only = [], skip = [], sha256 = {},
 export const verifyScript = (profile: Profile): string => `set -- verify --profile ${profile}\n${wholeScript()}`
 
 const wholeScript = (): string =>
-  ['swarm_steps=here', read('lib.sh'), ...stepFiles().map(file => read('steps', file)), read('setup-base.sh')].join('\n')
+  ['swarm_steps=here', read('lib.sh'), ...stepFiles().map(file => read('steps', file)), read('setup-base.sh')].join(
+    '\n',
+  )
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
@@ -74,8 +83,15 @@ const checkedName = (name: string): string => {
 
 /** Writes the step's text to a file in the machine. The text itself never stands in the script. */
 const embedded = ({ name, text }: { name: string; text: string }): string => {
-  if (!/^[a-z0-9][a-z0-9-]{0,60}\.sh$/.test(name))
-    throw fail('usage', `"${name}" is not a step's file`, 'Use a name of lower-case letters, digits and -, that ends in .sh.')
-  const lines = Buffer.from(text).toString('base64').match(/.{1,76}/g) ?? []
-  return [`base64 -d >"$swarm_extra/${name}" <<'END'`, ...lines, 'END'].join('\n')
+  if (!/^[a-z0-9][a-z0-9._-]{0,36}$/.test(name))
+    throw fail(
+      'usage',
+      `"${name}" is not a name of a step`,
+      'Use lower-case letters, digits, and . _ - after the first one.',
+    )
+  const lines =
+    Buffer.from(text)
+      .toString('base64')
+      .match(/.{1,76}/g) ?? []
+  return [`base64 -d >"$swarm_extra/${name}.sh" <<'END'`, ...lines, 'END'].join('\n')
 }

@@ -13,7 +13,7 @@ rm -f /etc/udev/rules.d/70-persistent-net.rules /etc/systemd/network/10-cloud-in
 rm -rf /var/lib/dhcp/* /var/lib/systemd/network /run/systemd/netif/leases
 if command -v apt-get >/dev/null; then apt-get clean; rm -rf /var/lib/apt/lists/*; fi
 find /var/log -type f -exec truncate -s 0 {} +
-rm -rf /tmp/* /var/tmp/* /root/.bash_history /home/*/.bash_history
+rm -rf /tmp/* /var/tmp/* /root/.bash_history /home/*/.bash_history /root/.cache /root/.npm /root/.config/gcloud
 # Frees the space of deleted files in the image.
 fstrim -a 2>/dev/null || true
 sync

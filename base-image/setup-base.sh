@@ -72,7 +72,7 @@ find_extras() {
   for file in "$extra"/*.sh; do
     [ -e "$file" ] || continue
     name=$(basename "$file" .sh)
-    case $name in '' | -* | *[!a-z0-9-]*) usage "--extra: \"$name.sh\" is not a name of a step; use lower-case letters, digits and -" ;; esac
+    case $name in '' | [!a-z0-9]* | *[!a-z0-9._-]*) usage "--extra: \"$name.sh\" is not a name of a step; use lower-case letters, digits, and . _ - after the first one" ;; esac
     if is_in "$name" "$names"; then usage "--extra: a step named $name exists already"; fi
     extras="$extras${extras:+ }$name"
   done

@@ -103,7 +103,7 @@ test.skipIf(!isPossible).for(['trixie', 'bookworm'])(
     const without = hasGoogle ? [] : ['gcloud', 'pubsub']
     const setup = setupScript({
       profile: 'full',
-      extra: [{ name: '50-greeting.sh', text: 'echo "it\'s $SWARM_PROFILE" > /etc/greeting\n' }],
+      extra: [{ name: '50-greeting', text: 'echo "it\'s $SWARM_PROFILE" > /etc/greeting\n' }],
       skip: without,
       mirrors: { SWARM_GCLOUD_APT: google.url, SWARM_GCLOUD_FINGERPRINTS: fingerprint },
     })

@@ -23,6 +23,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { baseScript, setupScript } from '../../base-image/scripts.ts'
 import { until } from '../support/wait.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -200,9 +201,9 @@ test('a stack names the lines of the TypeScript', async () => {
 })
 
 test('it finds the installed scripts of the base image', async () => {
-  const { baseScript } = await import(pathToFileURL(join(installed, 'dist/base-image/scripts.js')).href)
-  for (const file of readdirSync(join(root, 'base-image')).filter(name => name.endsWith('.sh')))
-    expect(baseScript(file)).toBe(readFileSync(join(root, 'base-image', file), 'utf8'))
+  const scripts = await import(pathToFileURL(join(installed, 'dist/base-image/scripts.js')).href)
+  for (const file of ['contents.sh', 'seal.sh'] as const) expect(scripts.baseScript(file)).toBe(baseScript(file))
+  expect(scripts.setupScript({ profile: 'full', extra: [] })).toBe(setupScript({ profile: 'full', extra: [] }))
 })
 
 test('up is healthy, and ends at SIGTERM', async () => {
