@@ -104,6 +104,7 @@ add_repository() {
   need curl gpg
   fetch "$4" "$DOWNLOADS/$1.key" "$3"
   keys=$DOWNLOADS/$1.gnupg
+  rm -rf "$keys"
   mkdir -m 700 "$keys"
   gpg --batch --quiet --no-autostart --homedir "$keys" --import "$DOWNLOADS/$1.key" >&2 ||
     die "$4 holds no key" "Give the address of the repository's key, or leave the step out: --skip $current_step"

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fail } from '../src/errors.ts'
 
-export const PROFILES = ['minimal', 'full'] as const
+const PROFILES = ['minimal', 'full'] as const
 export type Profile = (typeof PROFILES)[number]
 
 export type ImageStep = { name: string; summary: string; profiles: Profile[] }

@@ -88,7 +88,7 @@ const inRoot = (root: string, net: 'shared' | 'none', script: string) =>
   runWith(
     'nice',
     [
-      ...['-n', '10', 'unshare', '--mount', '--pid', '--fork', ...(net === 'none' ? ['--net'] : [])],
+      ...['-n', '10', 'unshare', '--mount', '--pid', '--fork', '--kill-child', ...(net === 'none' ? ['--net'] : [])],
       ...['sh', '-c', `${MOUNT}; exec chroot "$0" env -i PATH="${PATH}" LANG=de_DE.UTF-8 HOME=/root sh -s`, root],
     ],
     script,

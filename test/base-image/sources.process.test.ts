@@ -13,7 +13,8 @@ const NOWHERE = 'http://127.0.0.1:9'
 
 let folder: string
 let server: Awaited<ReturnType<typeof serveFolder>>
-let arch: string
+/** As npm names it. */
+const arch = process.arch
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'agent-swarm-sources-'))
@@ -41,7 +42,6 @@ describe.skipIf(!isPossible)('Node', () => {
   const file = () => `${server.url}/node-${arch}.tar.gz`
 
   beforeAll(() => {
-    arch = execFileSync('dpkg', ['--print-architecture']).toString().trim() === 'arm64' ? 'arm64' : 'x64'
     const web = join(folder, 'web')
     writeIn(join(folder, 'node'), 'package/bin/node', '#!/bin/sh\necho v24.0.0-stand-in\n', 0o755)
     writeIn(join(folder, 'npm'), 'package/bin/npm-cli.js', '#!/bin/sh\necho 11.0.0-stand-in\n', 0o755)
