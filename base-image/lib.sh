@@ -57,7 +57,8 @@ run_apt() {
   shift 2
   log=$DOWNLOADS/apt.log
   code=0
-  apt-get -q -y -o Acquire::Retries=2 "$@" >"$log" 2>&1 || code=$?
+  # A system that has just booted may be installing its own updates.
+  apt-get -q -y -o Acquire::Retries=2 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 || code=$?
   cat "$log" >&2
   [ "$code" = 0 ] || die "$what: $(grep -E '^(E|Err|W):' "$log" | tail -n 3 | one_line)" "$way_on"
 }

@@ -171,7 +171,7 @@ clean_up() {
 main() {
   parse "$@"
   # Whatever the caller's locale is: PostgreSQL makes its cluster in this one.
-  export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 LANG=C.UTF-8
+  export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C.UTF-8 LANG=C.UTF-8
   export SWARM_PROFILE="$profile"
   DOWNLOADS=$(mktemp -d)
   trap clean_up EXIT

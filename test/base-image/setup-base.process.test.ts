@@ -99,8 +99,8 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     expect(ran).toMatchObject({ code: 1, stdout: 'step base\n' })
     expect(ran.stderr).toBe(
       `${[
-        'apt-get -q -y -o Acquire::Retries=2 -o APT::Update::Error-Mode=any update',
-        'apt-get -q -y -o Acquire::Retries=2 install --no-install-recommends --no-remove openssh-server git cloud-init qemu-guest-agent sudo rsync tmux cloud-guest-utils e2fsprogs',
+        'apt-get -q -y -o Acquire::Retries=2 -o DPkg::Lock::Timeout=300 -o APT::Update::Error-Mode=any update',
+        'apt-get -q -y -o Acquire::Retries=2 -o DPkg::Lock::Timeout=300 install --no-install-recommends --no-remove openssh-server git cloud-init qemu-guest-agent sudo rsync tmux cloud-guest-utils e2fsprogs',
         'setup-base.sh: step base: still missing: sshd git',
         'setup-base.sh: step base failed',
       ].join('\n')}\n`,
