@@ -37,7 +37,8 @@ done
 for program in $WITHOUT; do rm "$BIN/$program"; done
 mount -t tmpfs none /mnt
 for file in passwd group nsswitch.conf ld.so.cache ld.so.conf ld.so.conf.d ssl alternatives os-release; do
-  if [ -e "/etc/$file" ]; then cp -a "/etc/$file" /mnt/; fi
+  # Not every file is readable, and not every owner exists in the namespace.
+  cp -dR "/etc/$file" /mnt/ 2>/dev/null || true
 done
 mkdir -p /mnt/systemd/system /mnt/apt/apt.conf.d /mnt/apt/sources.list.d /mnt/apt/preferences.d
 echo 'APT::Sandbox::User "root";' >/mnt/apt/apt.conf.d/sandbox
