@@ -143,9 +143,9 @@ check() {
   algorithm=$3 expected=$4
   given=$(given_checksum "$2")
   [ -z "$given" ] || { algorithm=sha256 expected=$given; }
-  [ -n "$expected" ] || die "no checksum of this file is pinned here" "Give it: --sha256 $2=…. $5"
+  [ -n "$expected" ] || die "no checksum of the file of $2 is pinned here" "Give it: --sha256 $2=…. $5"
   has_checksum "$1" "$algorithm" "$expected" ||
-    die "the file has another $algorithm checksum: expected $expected, got $("${algorithm}sum" "$1" | cut -d ' ' -f 1)" \
+    die "the file of $2 has another $algorithm checksum: expected $expected, got $("${algorithm}sum" "$1" | cut -d ' ' -f 1)" \
       "It was not installed. $5"
 }
 

@@ -69,7 +69,10 @@ const makeRoot = (suite: string): string => {
   const mirrors = ['', '-updates'].map(part => `deb http://deb.debian.org/debian ${suite}${part} main`)
   const security = `deb http://deb.debian.org/debian-security ${suite}-security main`
   const include = 'systemd-sysv,udev,dbus,ca-certificates,iproute2,netbase,procps'
+  // Its mounts, /dev/shm of this system among them, are seen by nobody else, and end with it.
+  const apart = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'mmdebstrap']
   const args = [
+    ...apart,
     '--quiet',
     '--mode=root',
     '--variant=minbase',
@@ -81,7 +84,8 @@ const makeRoot = (suite: string): string => {
   ]
   execFileSync('unshare', args, { stdio: ['ignore', 'ignore', 'inherit'] })
   // Certificates that this system trusts in addition, for its way to the registries.
-  cpSync('/usr/local/share/ca-certificates', join(root, 'usr/local/share/ca-certificates'), { recursive: true })
+  const own = 'usr/local/share/ca-certificates'
+  if (existsSync(`/${own}`)) cpSync(`/${own}`, join(root, own), { recursive: true })
   execFileSync('chroot', [root, 'update-ca-certificates'], { stdio: 'ignore' })
   return root
 }

@@ -67,7 +67,7 @@ describe.skipIf(!isPossible)('Node', () => {
       stdout: 'step node\n',
       stderr: expect.stringMatching(
         new RegExp(
-          `step node: the file has another sha512 checksum: expected [0-9a-f]{128}, got [0-9a-f]{128}\n  It was not installed. npm publishes it: npm view node-linux-${arch}@24.21.0 dist.integrity\n`,
+          `step node: the file of node has another sha512 checksum: expected [0-9a-f]{128}, got [0-9a-f]{128}\n  It was not installed. npm publishes it: npm view node-linux-${arch}@24.21.0 dist.integrity\n`,
         ),
       ),
     })
@@ -93,7 +93,7 @@ describe.skipIf(!isPossible)('Node', () => {
     expect(await setUp('node', { mirrors })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining(
-        'no checksum of this file is pinned here\n  Give it: --sha256 node=…. nodejs.org publishes it in SHASUMS256.txt',
+        'no checksum of the file of node is pinned here\n  Give it: --sha256 node=…. nodejs.org publishes it in SHASUMS256.txt',
       ),
     })
     expect(await setUp('node', { mirrors, sha256: { node: 'a'.repeat(64) } })).toMatchObject({ code: 1 })
