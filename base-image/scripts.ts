@@ -1,24 +1,24 @@
 /** The shell scripts beside this file, which turn a machine into a base image, as texts to run in it. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { IMAGE_PROFILES, type ImageProfile } from '../src/domain.ts'
 import { fail } from '../src/errors.ts'
 
-const PROFILES = ['minimal', 'full'] as const
-export type Profile = (typeof PROFILES)[number]
+export type Profile = ImageProfile
 
 export type ImageStep = { name: string; summary: string; profiles: Profile[] }
 
-type SetupOptions = {
+export type SetupOptions = {
   profile: Profile
   /** The project's own steps, in order: what lies in its `base-image.d/`. `name` is the file's, without `.sh`. */
-  extra: { name: string; text: string }[]
+  extra: readonly { name: string; text: string }[]
   /** Names of steps; see `imageSteps`, and the names of `extra`. */
-  only?: string[]
-  skip?: string[]
+  only?: readonly string[]
+  skip?: readonly string[]
   /** SHA-256 in hexadecimal, by the names that setup-base.sh knows, for files that no checksum is pinned for. */
-  sha256?: Record<string, string>
+  sha256?: Readonly<Record<string, string>>
   /** Mirrors and other sources, by the names of setup-base.sh: `{SWARM_APT_MIRROR: 'http://mirror.example/debian'}`. */
-  mirrors?: Record<string, string>
+  mirrors?: Readonly<Record<string, string>>
 }
 
 const read = (...path: string[]): string => readFileSync(join(import.meta.dirname, ...path), 'utf8')
@@ -32,7 +32,7 @@ export const imageSteps = (): ImageStep[] =>
   stepFiles().map(file => {
     const [, name = '', profiles = '', summary = ''] =
       read('steps', file).match(/^step ([a-z]+) '?([a-z ]+?)'? '(.*)'$/m) ?? []
-    return { name, summary, profiles: PROFILES.filter(profile => profiles.split(' ').includes(profile)) }
+    return { name, summary, profiles: IMAGE_PROFILES.filter(profile => profiles.split(' ').includes(profile)) }
   })
 
 /**
@@ -67,6 +67,15 @@ export const setupScript = ({
  * failure.
  */
 export const verifyScript = (profile: Profile): string => `set -- verify --profile ${profile}\n${wholeScript()}`
+
+/** The names of the settings that say where things come from: those that setup-base.sh describes. */
+export const sourceSettings = (): string[] => [
+  ...new Set(
+    read('setup-base.sh')
+      .match(/^# .*$/gm)
+      ?.flatMap(line => line.match(/\bSWARM_[A-Z0-9_]+/g) ?? []),
+  ),
+]
 
 const wholeScript = (): string =>
   ['swarm_steps=here', read('lib.sh'), ...stepFiles().map(file => read('steps', file)), read('setup-base.sh')].join(

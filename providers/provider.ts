@@ -11,6 +11,7 @@
  *
  * Failures are those of src/errors.ts.
  */
+import type { SetupOptions } from '../base-image/scripts.ts'
 import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
 import type { SshAddress } from '../src/schema/environment.ts'
@@ -160,8 +161,17 @@ export type Provider = {
   consoleTail?(id: string): Promise<string[]>
   /** The names of the base images. */
   listBaseImages?(): Promise<string[]>
-  /** Builds, seals and proves a base image. A failed build leaves no image and no machine behind. */
+  /** The base images with their manifests, and what uses them. */
+  describeBaseImages?(): Promise<BaseImage[]>
+  /** Builds, seals and proves a base image; never overwrites one. A failed build leaves no image and no machine behind. */
   buildBase?(request: BuildBase): Promise<BaseManifest>
+  /** The cloud image that a build begins with when nobody names one. */
+  cloudImage?: CloudImage
+  /**
+   * Deletes an image, or what a killed build left of one. `refused` while a machine or a checkpoint of any home depends on it,
+   * `busy` while it is being built, `no-such-image` when nothing of it is there.
+   */
+  deleteBaseImage?(name: string): Promise<void>
   /**
    * Runs a shell script in a guest that is not reached over SSH. A guest whose files do not begin at `/` names their folder in
    * AGENT_SWARM_GUEST_ROOTS.
@@ -178,11 +188,29 @@ export type Provider = {
   ): Promise<{ program: string; argv: string[]; env: Record<string, string> }>
 }
 
+/** A base image. */
+export type BaseImage = {
+  name: string
+  /** Null: it cannot be read. */
+  manifest: BaseManifest | null
+  /** The vmIds of machines of any home that depend on it, also of machines that exist only as a disk. */
+  machines: string[]
+}
+/** Where a vendor publishes an image. Both addresses are https. */
+export type CloudImage = {
+  label: string
+  url: string
+  /** A file of the same server, as sha256sum writes it, that names the image. */
+  checksums: string
+}
+
 export type BuildBase = {
   /** The image's name. */
   name: string
+  /** What goes into it. */
+  setup: SetupOptions
   /** A cloud image on disk, or the recipe that makes one of the system's own packages. */
-  from: { kind: 'file'; path: string } | { kind: 'debian-packages' }
+  from: BaseSource
   /** Chooses and journals the vmId (`newVmId('base', …)`) of a machine without a ticket; called before it is made. */
   newMachine(): string
   onPhase: OnPhase
@@ -190,10 +218,25 @@ export type BuildBase = {
   signal: AbortSignal
   guest: GuestAccess
 }
+/**
+ * `open` makes the file ready, which may take a download: it is called once, when nothing else keeps the build from beginning.
+ * `source`: what the manifest calls the file.
+ */
+export type BaseSource =
+  | { kind: 'file'; open(): Promise<{ path: string; source: string }> }
+  | { kind: 'debian-packages' }
 /** How a build reaches its machines. Given by the caller, so that providers need no SSH of their own. */
 export type GuestAccess = {
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
-  /** Runs `script` as root once SSH answers with the pinned key. `guest-unreachable` after `deadline` milliseconds. */
-  run(ssh: SshInfo, script: string, deadline: number): Promise<string>
+  /**
+   * Runs `script` as root once SSH answers with the pinned key, and calls `onLine` with each line of its output.
+   * `guest-unreachable` after `deadline` milliseconds; how the script ends is its caller's matter.
+   */
+  run(
+    ssh: SshInfo,
+    script: string,
+    options: Pick<RunOptions, 'deadline' | 'onLine'> & { deadline: number },
+  ): Promise<GuestAnswer>
 }
+export type GuestAnswer = { stdout: string; stderr: string; exitCode: number }

@@ -14,6 +14,10 @@ export const IMAGE_NAME = /^[a-z0-9][a-z0-9-]{0,40}$/
 /** A machine's identity: `as-<slug>-<8 hex digits>`, at most 63 characters. Never read a ticket out of it. */
 export const VM_ID = /^as-[a-z0-9-]{1,51}-[0-9a-f]{8}$/
 
+/** What a base image contains: what every machine needs, or a project's usual tools besides. */
+export const IMAGE_PROFILES = ['minimal', 'full'] as const
+export type ImageProfile = (typeof IMAGE_PROFILES)[number]
+
 export const isTicket = (text: string): text is Ticket => TICKET.test(text)
 export const projectOf = (ticket: Ticket): string => ticket.slice(0, ticket.lastIndexOf('-'))
 

@@ -23,6 +23,8 @@ export type RunOptions = {
   into?: { file: string; limit: number }
   /** Characters of standard output, and of standard error, that are read; more is a failure. 16 Mi by default. */
   maxOutput?: number
+  /** Called with each line of standard output as the program prints it, without its end and cut after 1,000 characters. */
+  onLine?: (line: string) => void
   /** What each process of the program may take, for a program that reads what a guest sent. Not on Windows. */
   limits?: { memoryBytes: number; cpuSeconds: number; fileBytes: number }
 }
@@ -85,6 +87,34 @@ const limitBytes = (limit: number, onExcess: () => void) => {
       bytes += (chunk as Uint8Array).length
       if (bytes > limit) onExcess()
       else yield chunk
+    },
+  } as const
+}
+
+const MAX_LINE = 1_000
+
+/** Passes bytes on, and calls `onLine` with each line of them. Keeps no more of a line than it shows. */
+const showLines = (onLine: (line: string) => void) => {
+  const decoder = new TextDecoder()
+  let line = ''
+  const take = (text: string) => {
+    const [first = '', ...more] = text.split('\n')
+    line = (line + first).slice(0, MAX_LINE)
+    for (const next of more) {
+      onLine(line)
+      line = next.slice(0, MAX_LINE)
+    }
+  }
+  return {
+    binary: true,
+    transform: function* (chunk: unknown) {
+      take(decoder.decode(chunk as Uint8Array, { stream: true }))
+      yield chunk
+    },
+    final: function* () {
+      take(decoder.decode())
+      if (line !== '') onLine(line)
+      yield* []
     },
   } as const
 }
@@ -162,7 +192,7 @@ export const openRun =
     }: { onCommand?: OnCommand; interrupt?: AbortSignal; passOn?: readonly string[] } = {},
   ): Run =>
   async (program, argv, options = {}) => {
-    const { into, input, signal, deadline = DEFAULT_DEADLINE_MS, maxOutput = MAX_OUTPUT } = options
+    const { into, input, signal, deadline = DEFAULT_DEADLINE_MS, maxOutput = MAX_OUTPUT, onLine } = options
     const tooLong = new AbortController()
     // Ctrl-C ends the commands that run now, not those that undo them afterwards.
     const signals = [signal, interrupt?.aborted ? undefined : interrupt, tooLong.signal].filter(
@@ -180,7 +210,9 @@ export const openRun =
       ...(input === undefined ? { stdin: 'ignore' } : { input }),
       cancelSignal: AbortSignal.any(signals),
       ...(into === undefined
-        ? {}
+        ? onLine === undefined
+          ? {}
+          : { stdout: showLines(onLine) }
         : { stdout: [limitBytes(into.limit, () => tooLong.abort()), { file: into.file }], buffer: { stdout: false } }),
     } satisfies Options
     const execa = await loadExeca()

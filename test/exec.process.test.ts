@@ -90,3 +90,18 @@ test('a failure shows only the end of a long standard error', async () => {
   expect(failure?.message).toMatch(/x+because$/)
   expect(failure?.message.length).toBeLessThan(5_000)
 })
+
+test('lines are shown as the program prints them, each cut, and the output is whole', async () => {
+  const lines: string[] = []
+  const script = 'echo step git; read go; printf "%03000d\\n" 0; printf "end \\303\\251"'
+  const { stdout } = await run('sh', ['-c', script], { input: 'go\n', onLine: line => lines.push(line) })
+  expect(lines).toEqual(['step git', '0'.repeat(1_000), 'end é'])
+  expect(stdout).toBe(`step git\n${'0'.repeat(3_000)}\nend é`)
+})
+
+test('a program that prints lines without end is stopped', async () => {
+  let count = 0
+  const failure = await failureOf(run('yes', [], { maxOutput: 10_000, onLine: () => (count += 1) }))
+  expect(failure).toMatchObject({ kind: 'refused', message: expect.stringContaining('more than 10000 characters') })
+  expect(count).toBeGreaterThan(1_000)
+})

@@ -1,5 +1,5 @@
 /** The note of a build under way, in a file. Two builds of one image would take each other's volumes for leftovers. */
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import { isProcessAlive } from '../../src/exec.ts'
@@ -18,10 +18,10 @@ const PREFIX = 'building-'
 /** The name of an image has no dot, unlike that of an unfinished file. */
 const NOTE = /^building-[^.]+$/
 
-const busy = (name: string, pid: number) =>
+const busy = (doing: string, pid: number) =>
   fail(
     'busy',
-    `building ${name}: another init-base is building it (process ${pid})`,
+    `${doing}: another init-base is building it (process ${pid})`,
     'Wait until it ends, or end it and try again.',
   )
 
@@ -36,10 +36,18 @@ export const beginBuild = async (context: Context, name: string, folder: string)
       for (const machine of machines) await deleteMachine({ ...context, knows: id => id === machine }, machine)
       rmSync(note.folder, { recursive: true, force: true })
       rmSync(join(root, file))
-    } else if (file === `${PREFIX}${name}`) throw busy(name, pid)
+    } else if (file === `${PREFIX}${name}`) throw busy(`building ${name}`, pid)
   }
   const file = join(root, `${PREFIX}${name}`)
   if (!createFileAtomic(file, JSON.stringify({ pid: process.pid, folder } satisfies BuildNote)))
-    throw busy(name, JSON.parse(readFileSync(file, 'utf8')).pid)
+    throw busy(`building ${name}`, JSON.parse(readFileSync(file, 'utf8')).pid)
   return () => rmSync(file, { force: true })
+}
+
+/** Fails with `busy` while a process of this home builds the image. */
+export const failIfBuilding = ({ home }: Pick<Context, 'home'>, name: string, doing: string): void => {
+  const file = join(home, 'kvm', `${PREFIX}${name}`)
+  if (!existsSync(file)) return
+  const { pid } = JSON.parse(readFileSync(file, 'utf8')) as BuildNote
+  if (isProcessAlive(pid)) throw busy(doing, pid)
 }

@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, mkdirSync, mkdtempSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { baseScript, setupScript } from '../../base-image/scripts.ts'
 import { seedImage } from '../../base-image/seed.ts'
-import { allow, fail, isFailure } from '../../src/errors.ts'
+import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
+import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase } from '../provider.ts'
+import { inMachine, waitForMachine } from './build-machine.ts'
 import { beginBuild } from './build-note.ts'
 import type { Context } from './context.ts'
 import { debianDisk } from './debian-image.ts'
@@ -17,23 +17,19 @@ import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './expla
 import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
 import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
 import { openIsolator } from './isolation.ts'
-import { createMachine, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
+import { createMachine, deleteMachine, startMachine, stopMachine } from './machines.ts'
 import { ensureNetwork } from './network.ts'
 import { type Pool, parseVersions } from './parse.ts'
 import { proveIsolation } from './proof.ts'
-import { consoleTail } from './usage.ts'
 
-/** A first boot under software emulation takes one to three minutes, and several times that on a busy host. */
-const BOOT_DEADLINE_MS = 20 * 60_000
-const SETUP_DEADLINE_MS = 20 * 60_000
-const SEAL_DEADLINE_MS = 5 * 60_000
-const LIST_DEADLINE_MS = 60_000
-const POLL_MS = 500
+const CHECK_DEADLINE_MS = 60_000
 /** No system fits into less. */
 const SMALLEST_DISK_BYTES = 64 * 1024 ** 2
-/** What the set-up installs and writes. */
-const SETUP_BYTES = 512 * 1024 ** 2
-const BUILD_SIZE = { cpus: 2, memoryMiB: 1024 }
+/** What the set-up takes: in the image, on the machine's disk, and in memory. The disk has room for what is only needed meanwhile. */
+const NEEDS = {
+  minimal: { bytes: 512 * 1024 ** 2, diskBytes: 0, size: { cpus: 2, memoryMiB: 1024 } },
+  full: { bytes: 4 * 1024 ** 3, diskBytes: 8 * 1024 ** 3, size: { cpus: 2, memoryMiB: 2048 } },
+}
 /** Added to the image's size, for the disk of the machine that proves it. */
 const PROOF_EXTRA_GIB = 4
 
@@ -83,9 +79,19 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     await deleteVolume(context, volumes.image)
     isUnproven = true
     await publishVolume(context, volumes.image, file)
-    await prove(build, file)
-    const [createdAt, sizeBytes] = [new Date().toISOString(), statSync(file).size]
-    const manifest = { name, provider: 'kvm', sha256: await sha256(file), source, contents, createdAt, sizeBytes }
+    const proof = await prove(build, file)
+    const manifest: BaseManifest = {
+      ...{
+        name,
+        provider: 'kvm',
+        sha256: await sha256(file),
+        source,
+        profile: request.setup.profile,
+        contents,
+        ...proof,
+      },
+      ...{ createdAt: new Date().toISOString(), sizeBytes: statSync(file).size },
+    }
     await withFile(context, JSON.stringify(manifest, null, 2), path => publishVolume(context, volumes.manifest, path))
     isUnproven = false
     return manifest
@@ -126,12 +132,17 @@ const prepareDisk = async (build: Build): Promise<{ disk: string; source: string
   const { context, request, folder } = build
   const { from, onPhase } = request
   const raw = join(folder, 'disk.img')
-  const source = from.kind === 'debian-packages' ? await debianDisk(context.run, folder, raw, onPhase) : from.path
-  const input = from.kind === 'debian-packages' ? raw : from.path
+  const { path: input, source } =
+    from.kind === 'debian-packages'
+      ? { path: raw, source: await debianDisk(context.run, folder, raw, onPhase) }
+      : await from.open()
   onPhase('convert')
   const format = await checkDisk(build, input)
   const disk = join(folder, 'begun.qcow2')
   await convert(context, format, input, disk)
+  const { diskBytes } = NEEDS[request.setup.profile]
+  if ((await sizeOf(context, disk)) < diskBytes)
+    await context.run('qemu-img', ['resize', '-q', '-f', 'qcow2', disk, String(diskBytes)], { explain: explainQemuImg })
   return { disk, source }
 }
 
@@ -140,6 +151,13 @@ const convert = (context: Context, format: string, from: string, to: string) =>
     deadline: COPY_DEADLINE_MS,
     explain: explainQemuImg,
   })
+
+/** The size that a guest sees, in bytes. */
+const sizeOf = async (context: Context, disk: string): Promise<number> => {
+  const argv = ['info', '-f', 'qcow2', '--output=json', disk]
+  const { stdout } = await context.run('qemu-img', argv, { explain: explainQemuImg })
+  return (JSON.parse(stdout) as { 'virtual-size': number })['virtual-size']
+}
 
 /** Returns the disk's format, which the conversion must name: qemu-img does not trust a raw disk that a guest could have written. */
 const checkDisk = async ({ context, request, pool, folder }: Build, input: string): Promise<string> => {
@@ -159,7 +177,7 @@ const checkDisk = async ({ context, request, pool, folder }: Build, input: strin
   if (info['backing-filename'] !== undefined)
     throw fail('usage', `${input} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
   // The machine's copy and the image exist at the same time.
-  const needed = 2 * info['actual-size'] + SETUP_BYTES
+  const needed = 2 * (info['actual-size'] + NEEDS[request.setup.profile].bytes)
   const { bavail, bsize } = statfsSync(folder)
   requireSpace(`building ${request.name}`, needed, { folder: context.home, available: bavail * bsize })
   requireSpace(`building ${request.name}`, needed, pool)
@@ -169,7 +187,7 @@ const checkDisk = async ({ context, request, pool, folder }: Build, input: strin
 /** Boots the disk, sets the system up and seals it. Returns its packages; the machine is stopped then. */
 const setUp = async (build: Build, disk: string): Promise<string[]> => {
   const { context, request, builder, pool, versions } = build
-  const { onPhase, guest } = request
+  const { name, setup, onPhase, guest } = request
   const { virsh, settings } = context
   const volume = volumesOf(builder).disk
   onPhase('boot')
@@ -183,23 +201,20 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     ticket: null,
     mac,
     domainType: await findDomainType(context, versions),
-    ...BUILD_SIZE,
+    ...NEEDS[setup.profile].size,
     seed: seedImage({ hostname: builder, mac, publicKey: guest.publicKey, hostKey: guest.hostKey }),
     folder: pool.folder,
     isolator: await openIsolator(context),
   })
   await startMachine(context, builder)
-  await runInMachine(build, builder, 'true', BOOT_DEADLINE_MS)
-  onPhase('set up')
-  await runInMachine(build, builder, setupScript({ profile: 'minimal', extra: [] }), SETUP_DEADLINE_MS)
-  const packages = await runInMachine(build, builder, baseScript('contents.sh'), LIST_DEADLINE_MS)
+  await waitForMachine(build, builder)
+  const inGuest = inMachine(build, builder)
+  await setUpGuest(inGuest, setup, { name, onPhase })
+  const contents = await listContents(inGuest, name)
   onPhase('seal')
-  await runInMachine(build, builder, baseScript('seal.sh'), SEAL_DEADLINE_MS)
+  await sealGuest(inGuest, name)
   await stopMachine(context, builder)
-  return packages
-    .split('\n')
-    .filter(line => /^\S+ \S+$/.test(line))
-    .sort()
+  return contents
 }
 
 /** The image's file: the machine's disk without the blocks that it wrote and freed. */
@@ -214,58 +229,33 @@ const downloadDisk = async ({ context, folder, builder }: Build): Promise<string
   return compact
 }
 
-/** A machine cloned from the image must boot, take its own name and key, and have git. */
-const prove = async (build: Build, file: string): Promise<void> => {
+/** A machine cloned from the image must boot, take its own name and key, and work. */
+const prove = async (build: Build, file: string): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
   const { context, request, prover } = build
-  const { name, onPhase, guest } = request
+  const { name, setup, onPhase, guest } = request
   onPhase('prove')
+  const bytes = Math.max(statSync(file).size, await sizeOf(context, file))
   const options = {
-    ...{ vmId: prover, ...BUILD_SIZE, publicKey: guest.publicKey, hostKey: guest.hostKey },
-    diskGiB: Math.ceil(statSync(file).size / 1024 ** 3) + PROOF_EXTRA_GIB,
+    ...{ vmId: prover, ...NEEDS[setup.profile].size, publicKey: guest.publicKey, hostKey: guest.hostKey },
+    diskGiB: Math.ceil(bytes / 1024 ** 3) + PROOF_EXTRA_GIB,
   }
   await createMachine(context, null, name, options, () => {})
   await startMachine(context, prover)
-  const script = 'git --version && cat /etc/machine-id && hostname'
-  const answer = await runInMachine(build, prover, script, BOOT_DEADLINE_MS)
-  if (!answer.includes('git version') || !answer.includes(prover))
-    throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
-  const isolator = await openIsolator(context)
-  if (isolator !== null)
-    await proveIsolation(context, isolator, text => runInMachine(build, prover, text, LIST_DEADLINE_MS))
-  await deleteMachine(context, prover)
-}
-
-/** Waits until the machine answers over SSH, runs `script` in it as root, and returns its output. */
-const runInMachine = async (build: Build, vmId: string, script: string, deadline: number): Promise<string> => {
-  const { context, request } = build
-  const { name, guest, signal } = request
-  const end = performance.now() + deadline
-  while (performance.now() < end) {
-    if (signal.aborted) throw fail('cancelled', `building ${name}: cancelled`)
-    const ssh = await sshInfo(context, vmId).catch(allow('no-address-yet'))
-    if (ssh !== undefined)
-      return await guest.run(ssh, script, end - performance.now()).catch(async error => {
-        const isUnreachable =
-          isFailure(error) && ['guest-unreachable', 'refused', 'timeout'].includes(error.failure.kind)
-        throw isUnreachable ? await noAnswer(build, vmId, deadline, error) : error
-      })
-    await delay(POLL_MS)
+  await waitForMachine(build, prover)
+  const inGuest = inMachine(build, prover)
+  const ask = async (script: string): Promise<string> => {
+    const { stdout, stderr, exitCode } = await inGuest(script, { deadline: CHECK_DEADLINE_MS })
+    if (exitCode === 0) return stdout
+    throw fail('unknown', `proving ${name}: the machine answered "${(stderr || stdout).slice(-200)}"`)
   }
-  throw await noAnswer(build, vmId, deadline)
-}
-
-const noAnswer = async ({ context, request }: Build, vmId: string, deadline: number, cause?: unknown) => {
-  const lines = await consoleTail(context, vmId).catch(() => [])
-  const console =
-    lines.length === 0
-      ? ', and it wrote nothing on its console'
-      : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
-  return fail(
-    'guest-unreachable',
-    `building ${request.name}: its machine did not answer over SSH within ${Math.round(deadline / 60_000)} minutes${console}`,
-    'An image needs cloud-init (with its NoCloud source) and an SSH server, both started at boot.',
-    cause,
-  )
+  const answer = await ask('cat /etc/machine-id && hostname')
+  if (!answer.includes(prover)) throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
+  onPhase('verify')
+  const proof = await proveGuest(inGuest, name, setup.profile)
+  const isolator = await openIsolator(context)
+  if (isolator !== null) await proveIsolation(context, isolator, ask)
+  await deleteMachine(context, prover)
+  return proof
 }
 
 const sha256 = async (path: string): Promise<string> => {

@@ -33,6 +33,8 @@ const PACKAGES = [
   'netbase',
   'git',
   'rsync',
+  // A person joins the agent's terminal with it.
+  'tmux',
 ]
 const SUITE = 'bookworm'
 const GRUB = '/usr/lib/grub/i386-pc'

@@ -51,7 +51,11 @@ const checkHost = async (context: Context): Promise<void> => {
 export const available = async (context: Context): ReturnType<Provider['available']> => {
   const { platform, arch } = process
   if (platform !== 'linux' || arch !== 'x64')
-    return { available: false, reason: `it needs Linux on x86-64, and this is ${platform} on ${arch}.`, remedy: null }
+    return {
+      available: false,
+      reason: `it makes x86-64 machines on Linux, and this is ${platform} on ${arch}.`,
+      remedy: 'Run the runner on a host with Linux on x86-64.',
+    }
   try {
     await checkHost(context)
     return { available: true }

@@ -12,7 +12,8 @@ import { volumeXml } from './libvirt-xml.ts'
 /** For copying an image to or from the pool, or converting it. */
 export const COPY_DEADLINE_MS = 10 * 60_000
 
-const MANIFEST = '.manifest.json'
+export const MANIFEST = '.manifest.json'
+export const DISK = '.qcow2'
 
 /** The volumes of an image. Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
 export const imageVolumes = (name: string) => {
@@ -22,14 +23,14 @@ export const imageVolumes = (name: string) => {
       `"${name}" is not an image name`,
       'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
     )
-  return { image: `${name}.qcow2`, manifest: `${name}${MANIFEST}` }
+  return { image: `${name}${DISK}`, manifest: `${name}${MANIFEST}` }
 }
 
 /** Without a pool there are no images. Fails when the pool cannot be read: a build would take that for permission to begin. */
 export const listImages = async (context: Context): Promise<string[]> => {
   const volumes = await listVolumes(context)
   const names = volumes.filter(name => name.endsWith(MANIFEST)).map(name => name.slice(0, -MANIFEST.length))
-  return names.filter(name => IMAGE_NAME.test(name) && volumes.includes(`${name}.qcow2`))
+  return names.filter(name => IMAGE_NAME.test(name) && volumes.includes(`${name}${DISK}`))
 }
 
 /** Copies a file into the pool as a read-only volume. libvirt finds out its format when it refreshes the pool. */

@@ -4,6 +4,7 @@ import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, look } from './context.ts'
 import { available } from './host.ts'
+import { deleteImage, describeImages } from './image-list.ts'
 import { listImages } from './images.ts'
 import { isolationReport } from './isolated.ts'
 import {
@@ -17,6 +18,7 @@ import {
   stopMachine,
 } from './machines.ts'
 import type { KvmSettings } from './settings.ts'
+import { ubuntu } from './ubuntu.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
 import { openVirsh } from './virsh.ts'
 
@@ -46,6 +48,9 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     capacity: () => capacityOfHost(context),
     consoleTail: id => consoleTail(context, id),
     listBaseImages: () => listImages(context),
+    describeBaseImages: () => describeImages(context),
     buildBase: request => buildBase(context, request),
+    cloudImage: ubuntu,
+    deleteBaseImage: name => deleteImage(context, name),
   }
 }

@@ -118,20 +118,30 @@ const createDisk = async (
   const create = () =>
     withFile(context, text, file =>
       virsh.all([
-        ['vol-info', '--pool', settings.kvmPool, image],
+        ['vol-info', '--pool', settings.kvmPool, image, '--bytes'],
         ['vol-create', settings.kvmPool, file],
       ]),
     )
-  try {
-    await create()
-  } catch (error) {
+  const info = await create().catch(async error => {
     const volumes = await listVolumes(context)
     // There is no such machine, so the volume is what an interrupted call left.
     if (volumes.includes(volumesOf(vmId).disk)) await deleteMachine(context, vmId)
     else if (!volumes.includes(image)) await requireImage(context, baseImage)
     else throw error
-    await create()
-  }
+    return create()
+  })
+  requireDisk(`creating ${vmId}`, baseImage, info, gibibytes)
+}
+
+/** A guest whose disk ends before its file system does not boot. `info`: of the image, as `vol-info --bytes` prints it. */
+const requireDisk = (doing: string, baseImage: string, info: string, gibibytes: number): void => {
+  const needed = Math.ceil(Number(info.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0) / 1024 ** 3)
+  if (needed > gibibytes)
+    throw fail(
+      'usage',
+      `${doing}: its disk of ${gibibytes} GiB is smaller than that of the base image ${baseImage}, ${needed} GiB`,
+      `Give machines a larger disk: AGENT_SWARM_DISK_GIB=${needed}`,
+    )
 }
 
 /** Also makes libvirt read the pool again, which may not know an image yet. */

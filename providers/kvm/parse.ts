@@ -195,3 +195,15 @@ export const parseVolumes = (text: string): Map<string, number> => {
   }
   return volumes
 }
+
+/** What each volume depends on, both by their file names, of one or many `vol-dumpxml`. */
+export const parseBacking = (text: string): Map<string, string> =>
+  new Map(
+    [...text.matchAll(/<volume[\s>][\s\S]*?<\/volume>/g)].flatMap(([volume]) => {
+      const name = volume.match(/<name>([^<]*)<\/name>/)?.[1]
+      const path = volume.match(/<backingStore>\s*<path>([^<]*)<\/path>/)?.[1]
+      if (name === undefined || path === undefined) return []
+      const below = unescapeXml(path)
+      return [[unescapeXml(name), below.slice(below.lastIndexOf('/') + 1)] as const]
+    }),
+  )

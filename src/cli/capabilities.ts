@@ -15,7 +15,10 @@ export const capabilities = Object.keys({
   capacity: true,
   consoleTail: true,
   listBaseImages: true,
+  describeBaseImages: true,
   buildBase: true,
+  cloudImage: true,
+  deleteBaseImage: true,
   runInGuest: true,
   shellInGuest: true,
 } satisfies Record<Capability, true>) as Capability[]

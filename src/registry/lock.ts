@@ -16,13 +16,9 @@ const SQLITE_BUSY = 5
 
 const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
 
-/** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
-const tryLock = (home: string, name: string): (() => void) | null => {
-  if (!isTicket(name) && !VM_ID.test(name))
-    throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
-  const folder = join(home, 'locks')
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const db = new DatabaseSync(join(folder, `${name}.lock`), { timeout: 0 })
+/** Makes the file when it is missing. Returns how to release the lock; null when another holds it. */
+export const lockFile = (path: string): (() => void) | null => {
+  const db = new DatabaseSync(path, { timeout: 0 })
   try {
     db.exec('begin exclusive')
     return () => db.close()
@@ -31,6 +27,15 @@ const tryLock = (home: string, name: string): (() => void) | null => {
     if (isBusy(error)) return null
     throw error
   }
+}
+
+/** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
+const tryLock = (home: string, name: string): (() => void) | null => {
+  if (!isTicket(name) && !VM_ID.test(name))
+    throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
+  const folder = join(home, 'locks')
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  return lockFile(join(folder, `${name}.lock`))
 }
 
 type Waiting = { signal: AbortSignal; onWait: () => void }

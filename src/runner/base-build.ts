@@ -7,15 +7,22 @@ import { ifUnlocked, lockNewMachine } from '../registry/lock.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { RunnerContext } from './context.ts'
+import { openSource, type SourceTools, type Wanted } from './images/source.ts'
 import { guestForBuild } from './ssh/guest.ts'
 
 const random = (): string => randomBytes(4).toString('hex')
+
+type Request = Pick<BuildBase, 'name' | 'setup'> &
+  Omit<SourceTools, 'home'> & {
+    wanted: Wanted
+    by: Requester
+  }
 
 /** Removes first what a killed build left. Each machine of this build is journalled, and locked by this process, before the provider creates it. */
 export const buildBaseImage = async (
   context: RunnerContext,
   provider: Provider,
-  { by, ...request }: Pick<BuildBase, 'name' | 'from' | 'signal' | 'onPhase'> & { by: Requester },
+  { by, wanted, onBytes, onNote, ...request }: Request,
 ): Promise<BaseManifest> => {
   const { home, run, registry, clock } = context
   if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
@@ -41,8 +48,12 @@ export const buildBaseImage = async (
     }
   }
   const guest = await guestForBuild(run, home, `build-${random()}`, request.signal)
+  const { signal, onPhase } = request
+  const source = openSource(wanted, { home, signal, onPhase, onBytes, onNote })
+  let isBuilt = false
   try {
-    const manifest = await provider.buildBase({ ...request, newMachine, guest: guest.access })
+    const manifest = await provider.buildBase({ ...request, from: source.from, newMachine, guest: guest.access })
+    isBuilt = true
     await end('done')
     return manifest
   } catch (error) {
@@ -50,6 +61,7 @@ export const buildBaseImage = async (
     await end('failed').catch(() => {})
     throw error
   } finally {
+    source.end(isBuilt)
     guest.forget()
   }
 }

@@ -1,5 +1,6 @@
 /** What a provider reports about its machines and images. */
 import * as v from 'valibot'
+import { IMAGE_PROFILES } from '../domain.ts'
 import { count, described, imageName, providerName, time } from './basics.ts'
 
 const text = v.string()
@@ -17,12 +18,25 @@ export const vmUsage = v.object({
 })
 export type VmUsage = v.InferOutput<typeof vmUsage>
 
+const piece = described(text, 'A part of the image, for example postgresql.')
+/** What the check of a build showed. Manifests of earlier versions have none. */
+const checks = {
+  proven: v.array(v.object({ piece, how: described(text, 'How it was used.') })),
+  unproven: v.array(v.object({ piece, why: described(text, 'Why it could not be used there.') })),
+}
+
 export const baseManifest = v.object({
   name: imageName,
   provider: providerName,
   sha256: described(text, 'SHA-256 of the image file.'),
   source: text,
+  profile: described(
+    v.optional(v.nullable(v.picklist(IMAGE_PROFILES)), null),
+    'Null: an earlier version built it, and it is minimal.',
+  ),
   contents: described(v.array(text), 'Packages with versions.'),
+  proven: described(v.optional(checks.proven, []), 'What was used in a machine that was cloned from it.'),
+  unproven: described(v.optional(checks.unproven, []), 'What it contains and could not be used there.'),
   createdAt: time,
   sizeBytes: count,
 })

@@ -1,4 +1,9 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { BaseManifest, BuildBase, Provider } from '../../providers/provider.ts'
 import { fail } from '../../src/errors.ts'
 import { buildBaseImage } from '../../src/runner/base-build.ts'
@@ -12,16 +17,22 @@ const manifest: BaseManifest = {
     provider: 'synthetic',
     sha256: '',
     source: 'a file',
+    profile: 'minimal',
     contents: [],
+    proven: [],
+    unproven: [],
     createdAt: '',
     sizeBytes: 1,
   },
 }
 const request: Parameters<typeof buildBaseImage>[2] = {
   name: 'node-24',
-  from: { kind: 'file', path: '/image' },
+  setup: { profile: 'minimal', extra: [] },
+  wanted: { kind: 'file', path: '/image', sha256: null },
   signal: new AbortController().signal,
   onPhase: () => {},
+  onBytes: () => {},
+  onNote: () => {},
   by: { via: 'cli', who: 'tester' },
 }
 
@@ -107,4 +118,51 @@ test('a machine of the pool is never removed by the recovery', async () => {
   it.context.registry.beginMachine(machine, { kind: 'build-base', by: request.by, at: '' })
   await recoverAll(it.context)
   expect(it.context.registry.machines()).toEqual([machine])
+})
+
+describe('an image that is downloaded', () => {
+  const image = 'an image'
+  const sha256 = createHash('sha256').update(image).digest('hex')
+  const downloads = () => readdirSync(join(it.home, 'downloads'))
+  const buildFrom = async (provider: (from: BuildBase['from']) => Promise<void>) => {
+    const server = createServer((_, response) => void response.end(image))
+    await new Promise<void>(done => server.listen(0, '127.0.0.1', done))
+    onTestFinished(() => void server.close())
+    const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/noble.img`)
+    wrapProviders(it.context, opened => ({
+      ...opened,
+      buildBase: async ({ from }: BuildBase) => {
+        await provider(from)
+        return manifest
+      },
+    }))
+    return buildBaseImage(it.context, await it.provider(), { ...request, wanted: { kind: 'download', url, sha256 } })
+  }
+  const open = async (from: BuildBase['from']) => (from.kind === 'file' ? await from.open() : { path: '', source: '' })
+
+  test('is there while the provider reads it, and removed once it is built', async () => {
+    await buildFrom(async from => {
+      const { path, source } = await open(from)
+      expect(readFileSync(path, 'utf8')).toBe(image)
+      expect(source).toMatch(/noble\.img \(sha256 [0-9a-f]{64}\)$/)
+    })
+    expect(downloads()).toEqual([])
+  })
+
+  test('is kept when the build fails, for the next one', async () => {
+    const failing = buildFrom(async from => {
+      await open(from)
+      throw fail('disk-full', 'no space')
+    })
+    await expect(failing).rejects.toThrow('no space')
+    expect(downloads()).toContain(`${sha256}.part`)
+  })
+
+  test('is not downloaded for a build that cannot begin', async () => {
+    const failing = buildFrom(async () => {
+      throw fail('already-exists', 'it exists')
+    })
+    await expect(failing).rejects.toThrow('it exists')
+    expect(existsSync(join(it.home, 'downloads'))).toBe(false)
+  })
 })

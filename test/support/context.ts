@@ -211,13 +211,19 @@ export const openTestContext = async ({ guest = 'in-process' }: { guest?: Guest 
 }
 
 /** Adds a running KVM machine to the registry that answers at `host`. */
-export const knownMachine = (registry: Registry, ticket: string, host: string, port = 22): void => {
+export const knownMachine = (
+  registry: Registry,
+  ticket: string,
+  host: string,
+  port = 22,
+  baseImage = 'agent-swarm-base',
+): void => {
   const at = new Date().toISOString()
   const operation = registry.startOperation({
     ...{ actionId: null, correlation: null, ticket, kind: 'create', by, at },
   })
   const vmId = `as-${ticket.toLowerCase()}-00000001`
-  registry.begin({ ticket, provider: 'kvm', vmId, baseImage: 'agent-swarm-base', by, operation })
+  registry.begin({ ticket, provider: 'kvm', vmId, baseImage, by, operation })
   registry.setAddress(ticket, { host, port, user: 'agent' })
   registry.setStatus(ticket, 'running')
   registry.endOperation(operation, at, 'done', null)

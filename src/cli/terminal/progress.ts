@@ -3,12 +3,16 @@ import { harmless, showsUnicode, styled, type Terminal } from './output.ts'
 
 export type ProgressView = {
   phase(name: string): void
+  /** How far the phase is: beside its name; in a pipe at most every few seconds a line. */
+  detail(text: string): void
   /** Prints a line of its own above the live one. */
   note(text: string): void
   end(ok: boolean): void
 }
 
 const FRAME_MS = 100
+/** Between two details in a pipe. */
+const DETAIL_MS = 5_000
 /** The phase that undoes what failed before it. */
 export const UNDOING = 'undoing'
 
@@ -20,27 +24,40 @@ const seconds = (since: number) => `${((performance.now() - since) / 1000).toFix
 /** For `--quiet`: shows nothing but notes. */
 const silent = ({ stderr }: Terminal): ProgressView => ({
   phase: () => {},
+  detail: () => {},
   note: text => void stderr.write(`${harmless(text)}\n`),
   end: () => {},
 })
 
 const plain = (terminal: Terminal): ProgressView => {
   const startedAt = performance.now()
+  let phase = ''
+  let shownAt = startedAt
+  const write = (text: string) => {
+    shownAt = performance.now()
+    terminal.stderr.write(harmless(`${seconds(startedAt).padStart(8)}  ${text}\n`))
+  }
   return {
     ...silent(terminal),
-    phase: name => void terminal.stderr.write(`${seconds(startedAt).padStart(8)}  ${name}\n`),
+    phase: name => {
+      phase = name
+      write(name)
+    },
+    detail: text => {
+      if (performance.now() - shownAt >= DETAIL_MS) write(`${phase}: ${text}`)
+    },
   }
 }
 
 const live = (terminal: Terminal): ProgressView => {
   const { stderr } = terminal
   const symbols = showsUnicode(terminal) ? unicode : ascii
-  let current: { name: string; since: number } | null = null
+  let current: { name: string; since: number; detail: string } | null = null
   let frame = 0
   const line = (symbol: string, style: 'cyan' | 'green' | 'red') =>
     current === null
       ? ''
-      : `${styled(symbol, style, stderr, terminal)} ${current.name.padEnd(10)} ${seconds(current.since).padStart(8)}`
+      : `${styled(symbol, style, stderr, terminal)} ${current.name.padEnd(10)} ${seconds(current.since).padStart(8)}${current.detail === '' ? '' : `  ${current.detail}`}`
   const clear = () => stderr.write('\r\x1b[K')
   const draw = () => {
     if (current !== null) stderr.write(`\r\x1b[K${line(symbols.frames[frame % symbols.frames.length] ?? '', 'cyan')}`)
@@ -58,8 +75,12 @@ const live = (terminal: Terminal): ProgressView => {
   return {
     phase: name => {
       finish(name !== UNDOING)
-      current = { name, since: performance.now() }
+      current = { name, since: performance.now(), detail: '' }
       draw()
+    },
+    detail: text => {
+      // Drawn with the next frame: details may come thousands a second.
+      if (current !== null) current.detail = harmless(text)
     },
     note: text => {
       clear()

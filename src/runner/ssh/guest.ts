@@ -29,6 +29,13 @@ const explainSsh = explainBy([
     'guest-unreachable',
     'Check whether the machine runs: agent-swarm status',
   ],
+  // ssh prints no reason when a connection ends that was there, as when a guest that boots starts its SSH server again.
+  [
+    /^Command failed with exit code 255/,
+    'guest-unreachable',
+    'Check whether the machine runs: agent-swarm status',
+    'the connection over SSH ended',
+  ],
 ])
 
 /** Runs one command line in the guest. */
@@ -141,7 +148,7 @@ export const guestForBuild = async (
   const access: GuestAccess = {
     publicKey,
     hostKey,
-    run: async (ssh, script, deadline) => {
+    run: async (ssh, script, { deadline, onLine }) => {
       const until = performance.now() + deadline
       while (true) {
         try {
@@ -153,8 +160,11 @@ export const guestForBuild = async (
           await delay(POLL_MS)
         }
       }
-      const left = Math.max(1_000, until - performance.now())
-      return (await runOverSsh(run, home, alias, ssh, ROOT_SHELL, { input: script, deadline: left })).stdout
+      const { stdout, stderr, exitCode } = await runOverSsh(run, home, alias, ssh, ROOT_SHELL, {
+        ...{ input: script, deadline: Math.max(1_000, until - performance.now()), answers: ANY_EXIT_CODE },
+        ...(onLine === undefined ? {} : { onLine }),
+      })
+      return { stdout, stderr, exitCode }
     },
   }
   return { access, forget: () => forgetHostKey(home, alias) }

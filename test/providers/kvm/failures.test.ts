@@ -319,10 +319,11 @@ const request = (): BuildBase => {
   const machines = [BUILDER, PROVER]
   return {
     name: 'base',
-    from: { kind: 'file', path: '/x' },
+    setup: { profile: 'minimal', extra: [] },
+    from: { kind: 'file', open: async () => ({ path: '/x', source: 'x' }) },
     newMachine: () => machines.shift() ?? '',
     onPhase: () => {},
-    guest: { publicKey: '', hostKey: options.hostKey, run: async () => '' },
+    guest: { publicKey: '', hostKey: options.hostKey, run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) },
     signal: new AbortController().signal,
   }
 }

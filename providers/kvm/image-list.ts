@@ -1,0 +1,92 @@
+/** Base images with their manifests and what depends on them, and their deletion. */
+import { readFileSync } from 'node:fs'
+import * as v from 'valibot'
+import { IMAGE_NAME } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
+import type { BaseImage } from '../provider.ts'
+import { failIfBuilding } from './build-note.ts'
+import type { Context } from './context.ts'
+import { machineOf } from './definition.ts'
+import { ensurePool, listVolumes, withFile } from './host.ts'
+import { DISK, deleteVolume, imageVolumes, MANIFEST } from './images.ts'
+import { parseBacking } from './parse.ts'
+import { type Command, inBatches } from './virsh.ts'
+
+/** Bytes. The list of packages takes 50 KiB. */
+const MAX_MANIFEST = 4 * 1024 ** 2
+
+/** Names of volumes that a machine cannot have: of images, finished or not. */
+const imageNames = (volumes: readonly string[]): string[] => [
+  ...new Set(
+    volumes.flatMap(volume => {
+      const name = [MANIFEST, DISK].flatMap(end => (volume.endsWith(end) ? [volume.slice(0, -end.length)] : []))[0]
+      return name !== undefined && IMAGE_NAME.test(name) && !name.startsWith('as-') ? [name] : []
+    }),
+  ),
+]
+
+/** The machines whose disks depend on each volume, also through another disk. */
+const dependents = async ({ virsh, settings }: Context, volumes: readonly string[]): Promise<Map<string, string[]>> => {
+  const disks = volumes.filter(volume => volume.endsWith(DISK))
+  const show = (volume: string): Command => ['vol-dumpxml', '--pool', settings.kvmPool, volume]
+  const answers = await Promise.all(inBatches(disks).map(batch => virsh.all(batch.map(show))))
+  const backing = parseBacking(answers.join('\n'))
+  const found = new Map<string, string[]>()
+  for (const disk of disks) {
+    const seen = new Set<string>()
+    for (let below = backing.get(disk); below !== undefined && !seen.has(below); below = backing.get(below)) {
+      seen.add(below)
+      found.set(below, [...(found.get(below) ?? []), machineOf(disk) ?? disk])
+    }
+  }
+  return found
+}
+
+const readManifest = (context: Context, name: string): Promise<BaseManifest | null> =>
+  withFile(context, '', async path => {
+    const { settings, virsh } = context
+    const { manifest } = imageVolumes(name)
+    const length = ['--length', String(MAX_MANIFEST)]
+    await virsh.run(['vol-download', '--pool', settings.kvmPool, manifest, path, ...length])
+    try {
+      const read = v.safeParse(baseManifest, JSON.parse(readFileSync(path, 'utf8')))
+      return read.success && read.output.name === name ? read.output : null
+    } catch {
+      return null
+    }
+  })
+
+/** Also what a killed build left of an image: it has no manifest. */
+export const describeImages = async (context: Context): Promise<BaseImage[]> => {
+  const volumes = await listVolumes(context)
+  const names = imageNames(volumes)
+  if (names.length === 0) return []
+  const using = await dependents(context, volumes)
+  const images: BaseImage[] = []
+  for (const name of names.sort()) {
+    const { image, manifest } = imageVolumes(name)
+    const isWhole = volumes.includes(image) && volumes.includes(manifest)
+    images.push({
+      name,
+      manifest: isWhole ? await readManifest(context, name) : null,
+      machines: using.get(image) ?? [],
+    })
+  }
+  return images
+}
+
+/** Deletes the manifest first: an image without one does not count. */
+export const deleteImage = async (context: Context, name: string): Promise<void> => {
+  const { image, manifest } = imageVolumes(name)
+  const doing = `deleting the base image ${name}`
+  failIfBuilding(context, name, doing)
+  // libvirt reads what each disk depends on when it refreshes the pool.
+  await ensurePool(context)
+  const volumes = await listVolumes(context)
+  if (!volumes.includes(image) && !volumes.includes(manifest))
+    throw fail('no-such-image', `${doing}: it does not exist`)
+  const machines = (await dependents(context, volumes)).get(image) ?? []
+  if (machines.length > 0) throw fail('refused', `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`)
+  for (const volume of [manifest, image]) await deleteVolume(context, volume)
+}
