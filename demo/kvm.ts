@@ -63,7 +63,17 @@ const buildBaseImage = async (): Promise<number> => {
   if (spawnSync('virsh', manifest, { stdio: 'ignore' }).status === 0) return 0
   say("Building a base image of this system's packages. This takes a few minutes, once.")
   const entry = resolve(root, 'bin/agent-swarm.js')
-  return runAsRoot([process.execPath, entry, 'init-base', '--from', 'debian-packages', '--provider', 'kvm'])
+  return runAsRoot([
+    process.execPath,
+    entry,
+    'init-base',
+    '--from',
+    'debian-packages',
+    '--profile',
+    'minimal',
+    '--provider',
+    'kvm',
+  ])
 }
 
 /** Null: continue. A number: the exit code of the demo, which ran in namespaces, or of a failed preparation. */

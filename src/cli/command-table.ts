@@ -1,4 +1,5 @@
 /** The table of commands: arguments, options, help and file of each. Parsing, help, completion and docs come out of it. */
+import { IMAGE_PROFILES } from '../domain.ts'
 import type { EnvironmentStatus } from '../schema/environment.ts'
 import type { ChangeCommand } from './change-kinds.ts'
 import type { Argument, Command, Option } from './command.ts'
@@ -309,15 +310,29 @@ const setUpCommands = {
   'init-base': {
     arguments: [{ name: 'name', kind: 'image' }],
     summary: 'Build the base image that machines are cloned from.',
+    details:
+      'Images stand side by side under their names, and none replaces another. Scripts in base-image.d of AGENT_SWARM_HOME run last in the set-up.',
     example: 'agent-swarm init-base --from debian-12-genericcloud-amd64.qcow2',
     options: {
       from: {
         ...valued(
-          'FILE|debian-packages',
-          "A cloud image on disk, or debian-packages to build from this host's package mirror.",
+          'FILE|URL|debian-packages',
+          "A cloud image on disk or at an https address, or debian-packages to build from this host's package mirror. Default: the cloud image of Ubuntu 24.04.",
         ),
         kind: 'source',
       },
+      sha256: valued(
+        'HEX',
+        'The checksum of the image. Required with a URL; compared before anything reads the image. NAME=HEX is that of a file of a step; several with commas.',
+      ),
+      profile: {
+        ...valued('NAME', 'minimal: what every machine needs. full (default): databases, languages and tools besides.'),
+        values: IMAGE_PROFILES,
+      },
+      skip: valued('STEP,...', 'Steps of the set-up to leave out, for example gcloud,pubsub.'),
+      steps: valued('DIR', 'The folder with scripts of your own, instead of base-image.d.'),
+      list: flag('List the base images, and what uses them.'),
+      delete: { ...valued('NAME', 'Delete a base image that nothing uses.'), kind: 'image' },
       provider,
       'dry-run': dryRun,
       json,

@@ -191,6 +191,21 @@ const ticketStatus = v.object({
   operations: described(v.array(operation), 'Its history, newest first.'),
 })
 
+const manifest = v.omit(baseManifest, ['contents', 'name', 'provider']).entries
+const listedImage = v.object({
+  name: imageName,
+  provider: providerName,
+  sizeBytes: described(v.nullable(count), 'Null, like the following members, when the image cannot be used.'),
+  sha256: described(v.nullable(text), 'SHA-256 of the image file.'),
+  profile: manifest.profile,
+  source: v.nullable(text),
+  createdAt: v.nullable(time),
+  proven: manifest.proven,
+  unproven: manifest.unproven,
+  tickets: described(v.array(ticket), 'The environments of this home that use it.'),
+  machines: described(v.array(text), 'What else uses it: machines of other homes, or without a ticket.'),
+})
+
 const check = v.object({
   subject: described(text, 'What was checked.'),
   status: described(
@@ -270,8 +285,13 @@ export const outputs = {
     v.object({
       name: imageName,
       result: described(v.literal('planned'), 'With --dry-run.'),
-      would: described(v.array(v.picklist(['build', 'seal', 'prove'])), 'Empty when the image exists.'),
+      would: described(
+        v.array(v.picklist(['download', 'build', 'seal', 'prove', 'delete'])),
+        'Empty when the image to build exists.',
+      ),
     }),
+    v.object({ name: imageName, result: described(v.literal('deleted'), 'With --delete.') }),
+    described(v.array(listedImage), 'With --list.'),
   ]),
   bot: shown,
   'bot audit': v.array(judged),

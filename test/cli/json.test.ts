@@ -95,7 +95,7 @@ test.for([
   [['create', 'no ticket'], 2, 'error'],
   [['init'], 1, 'init'],
   [['init', '--github', 'new-app'], 2, 'error'],
-  [['init-base'], 2, 'error'],
+  [['init-base'], 1, 'error'],
   [['bot'], 1, 'error'],
 ] as const)('a failure: %j', async ([words, code, as]) => {
   await printed(words, { code, as })

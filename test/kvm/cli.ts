@@ -78,7 +78,7 @@ export const ensureBase = async (): Promise<void> => {
   mkdirSync(home, { recursive: true, mode: 0o700 })
   if ((await volumes()).includes(`${BASE}.manifest.json`)) return
   const environment = { AGENT_SWARM_HOME: join(dirname(home), 'build') }
-  await succeed(swarmWith(environment, 'init-base', '--from', 'debian-packages'))
+  await succeed(swarmWith(environment, 'init-base', '--from', 'debian-packages', '--profile', 'minimal'))
 }
 
 export const [FIRST, SECOND] = ['KEEP-1', 'KEEP-2'] as const

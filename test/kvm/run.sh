@@ -4,7 +4,7 @@
 #     The tests, or those of the named files. --install installs missing packages (Debian, Ubuntu), as CI=true does.
 #   run.sh --run CMD...
 #     Any command in the namespaces, with a home and the sizes that the tests use:
-#     test/kvm/run.sh --run node bin/agent-swarm.js init-base --from debian-packages
+#     test/kvm/run.sh --run node bin/agent-swarm.js init-base --from debian-packages --profile minimal
 #     test/kvm/run.sh --run npm run bench -- f
 # AGENT_SWARM_TEST_STATE names a folder that keeps images and machines from one run to the next. While
 # `run.sh --run sleep infinity` holds the namespaces open, every other run enters them and finds the same guests.

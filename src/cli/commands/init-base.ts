@@ -1,36 +1,99 @@
-import { resolve } from 'node:path'
-import type { Provider } from '../../../providers/provider.ts'
-import { IMAGE_NAME } from '../../domain.ts'
+import { join, resolve } from 'node:path'
+import type { SetupOptions } from '../../../base-image/scripts.ts'
+import type { BaseManifest, Provider } from '../../../providers/provider.ts'
+import { IMAGE_NAME, type ImageProfile } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { buildBaseImage } from '../../runner/base-build.ts'
 import type { RunnerContext } from '../../runner/context.ts'
+import { readChecksums, readSetup } from '../../runner/images/setup.ts'
+import { describeWanted, readWanted, type Wanted } from '../../runner/images/source.ts'
+import { deleteImage, listImages } from '../base-images.ts'
 import { cliUser } from '../change.ts'
-import { type Invocation, print, printJson, type RunCommand } from '../terminal/output.ts'
-import { openProgress, type ProgressView } from '../terminal/progress.ts'
+import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
+import { openProgress } from '../terminal/progress.ts'
+import { openAsk } from '../terminal/prompt.ts'
 import { size } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
-const fromOption = ({ flags: { from } }: Invocation): string => {
-  if (typeof from === 'string' && from !== '') return from
-  throw fail(
-    'usage',
-    '--from is missing',
-    'Name a cloud image on disk (--from debian-12-genericcloud-amd64.qcow2), or use --from debian-packages.',
+/** The operator's own steps. */
+const STEPS_FOLDER = 'base-image.d'
+
+const textOf = ({ flags }: Invocation, name: string): string | null => {
+  const value = flags[name]
+  return typeof value === 'string' ? value : null
+}
+
+/** Asks on a terminal when the command line does not say it. */
+const profileOf = async (invocation: Invocation): Promise<ImageProfile> => {
+  const { json, quiet, signal, terminal } = invocation
+  const given = textOf(invocation, 'profile')
+  if (given !== null) return given as ImageProfile
+  if (json || quiet || terminal.stdin.isTTY !== true) return 'full'
+  const ask = await openAsk(signal)
+  return (
+    ask?.choose(
+      'What shall the machines have?',
+      [
+        {
+          value: 'full',
+          label: 'full',
+          hint: 'PostgreSQL, Redis, Pub/Sub, Node.js, Python and Rust; takes several GiB',
+        },
+        { value: 'minimal', label: 'minimal', hint: 'SSH, git and what every machine needs' },
+      ],
+      'full',
+    ) ?? 'full'
   )
 }
 
-type Build = { provider: Provider; name: string; from: string }
+type Build = { provider: Provider; name: string; wanted: Wanted; setup: Omit<SetupOptions, 'profile'> }
 
-const plan = async ({ json, terminal }: Invocation, { provider, name, from }: Build): Promise<number> => {
+const readBuild = async (context: RunnerContext, invocation: Invocation): Promise<Build> => {
+  const provider = await context.chosenProvider()
+  if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
+  const name = invocation.words[0] ?? context.config.baseImage
+  if (!IMAGE_NAME.test(name))
+    throw fail(
+      'usage',
+      `"${name}" is not an image name`,
+      'Use lower-case letters, digits and hyphens, at most 41 characters.',
+    )
+  const folder = textOf(invocation, 'steps')
+  const checksums = readChecksums(textOf(invocation, 'sha256'))
+  return {
+    provider,
+    name,
+    wanted: readWanted(textOf(invocation, 'from'), checksums.image, provider.cloudImage ?? null),
+    setup: readSetup({
+      folder: { path: resolve(folder ?? join(context.home, STEPS_FOLDER)), required: folder !== null },
+      skip: textOf(invocation, 'skip'),
+      checksums: checksums.files,
+      environment: context.config.environment,
+    }),
+  }
+}
+
+const plan = async (
+  { json, terminal }: Invocation,
+  { provider, name, wanted, setup }: Build,
+  profile: ImageProfile,
+) => {
   const exists = (await provider.listBaseImages?.())?.includes(name) === true
-  if (json)
-    printJson<'init-base'>({ name, result: 'planned', would: exists ? [] : ['build', 'seal', 'prove'] }, terminal)
-  else if (exists) print(`Nothing to do: the base image ${name} already exists.`, terminal)
+  const download = wanted.kind === 'download' || wanted.kind === 'cloud-image'
+  if (json) {
+    const would = [...(download ? (['download'] as const) : []), ...(['build', 'seal', 'prove'] as const)]
+    printJson<'init-base'>({ name, result: 'planned', would: exists ? [] : would }, terminal)
+  } else if (exists) print(`Nothing to do: the base image ${name} already exists.`, terminal)
   else
     print(
       [
         `Dry run: \`init-base ${name}\` would:`,
-        `  - build it from ${from} on ${provider.name}`,
+        ...(download ? [`  - download ${describeWanted(wanted)}`] : []),
+        `  - build it from ${describeWanted(wanted)} on ${provider.name}, with the profile ${profile}`,
+        ...(setup.skip?.length ? [`  - leave out ${setup.skip.join(', ')}`] : []),
+        ...(setup.extra.length === 0
+          ? []
+          : [`  - run your own steps: ${setup.extra.map(each => each.name).join(', ')}`]),
         '  - seal it',
         '  - boot a machine from it as a test',
       ].join('\n'),
@@ -39,49 +102,77 @@ const plan = async ({ json, terminal }: Invocation, { provider, name, from }: Bu
   return 0
 }
 
+const showBuilt = ({ json, quiet, terminal }: Invocation, manifest: BaseManifest): void => {
+  if (json) printJson<'init-base'>(manifest, terminal)
+  if (json || quiet) return
+  const { name, profile, sizeBytes, source, proven, unproven } = manifest
+  print(`Built the base image ${name} (${profile}, ${size(sizeBytes)}, from ${source}).`, terminal)
+  for (const { piece, how } of proven) print(`  proven    ${piece}: ${how}`, terminal)
+  for (const { piece, why } of unproven) print(`  unproven  ${piece}: ${why}`, terminal)
+}
+
+const bytes = (done: number, total: number | null): string =>
+  total === null ? size(done) : `${size(done)} of ${size(total)} (${Math.floor((100 * done) / Math.max(1, total))} %)`
+
 const build = async (
   context: RunnerContext,
-  { json, quiet, signal, terminal }: Invocation,
-  { provider, name, from }: Build,
-  progress: ProgressView,
-): Promise<number> => {
-  const source =
-    from === 'debian-packages' ? ({ kind: from } as const) : ({ kind: 'file', path: resolve(from) } as const)
+  invocation: Invocation,
+  { provider, setup, ...request }: Build,
+  profile: ImageProfile,
+) => {
+  const { signal } = invocation
+  const progress = openProgress(invocation)
+  let phase = ''
+  const onPhase = (name: string) => {
+    phase = name
+    progress.phase(name)
+  }
   try {
     const manifest = await buildBaseImage(context, provider, {
-      ...{ name, from: source, signal, onPhase: progress.phase, by: cliUser() },
+      ...{ ...request, setup: { ...setup, profile }, signal, by: cliUser(), onPhase, onNote: progress.note },
+      onBytes: (done, total) => progress.detail(bytes(done, total)),
     })
     progress.end(true)
-    if (json) printJson<'init-base'>(manifest, terminal)
-    else if (!quiet)
-      print(`Built the base image ${manifest.name} (${size(manifest.sizeBytes)}, from ${manifest.source}).`, terminal)
+    showBuilt(invocation, manifest)
     return 0
   } catch (error) {
     progress.end(false)
-    throw signal.aborted ? fail('cancelled', `building ${name}: cancelled; everything it made is removed`) : error
+    if (!signal.aborted) throw error
+    const left =
+      phase === 'download'
+        ? 'what was downloaded is kept, and the same command continues there'
+        : 'everything it made is removed'
+    throw fail('cancelled', `building ${request.name}: cancelled; ${left}`)
   }
 }
 
-export const run: RunCommand = async invocation => {
-  const from = fromOption(invocation)
-  const progress = openProgress(invocation)
-  return withRunnerContext(
+const requireAlone = ({ words, flags }: Invocation, flag: 'list' | 'delete'): void => {
+  const others = ['from', 'sha256', 'profile', 'skip', 'steps', 'list', 'delete'].filter(
+    name => name !== flag && flags[name] !== undefined,
+  )
+  const extra = words[0] === undefined ? others.map(name => `--${name}`)[0] : `the name ${words[0]}`
+  if (extra !== undefined) throw fail('usage', `--${flag} cannot be combined with ${extra}`)
+}
+
+export const run: RunCommand = invocation =>
+  withRunnerContext(
     invocation,
     async context => {
-      const name = invocation.words[0] ?? context.config.baseImage
-      if (!IMAGE_NAME.test(name))
-        throw fail(
-          'usage',
-          `"${name}" is not an image name`,
-          'Use lower-case letters, digits and hyphens, at most 41 characters.',
-        )
-      const provider = await context.chosenProvider()
-      if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
-      const request = { provider, name, from }
-      return invocation.flags['dry-run'] === true
-        ? plan(invocation, request)
-        : build(context, invocation, request, progress)
+      const { flags } = invocation
+      if (flags.list === true) {
+        requireAlone(invocation, 'list')
+        return listImages(context, invocation)
+      }
+      const name = textOf(invocation, 'delete')
+      if (name !== null) {
+        requireAlone(invocation, 'delete')
+        return deleteImage(context, invocation, name)
+      }
+      const request = await readBuild(context, invocation)
+      const profile = await profileOf(invocation)
+      return flags['dry-run'] === true
+        ? plan(invocation, request, profile)
+        : build(context, invocation, request, profile)
     },
-    progress.note,
+    text => printNote(text, invocation.terminal),
   )
-}
