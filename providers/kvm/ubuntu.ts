@@ -4,7 +4,7 @@ import type { CloudImage } from '../provider.ts'
 const FOLDER = 'https://cloud-images.ubuntu.com/releases/noble/release'
 
 export const ubuntu: CloudImage = {
-  label: 'Ubuntu 24.04 LTS',
+  label: 'Ubuntu 24.04 LTS (unproven)',
   url: `${FOLDER}/ubuntu-24.04-server-cloudimg-amd64.img`,
   checksums: `${FOLDER}/SHA256SUMS`,
 }
