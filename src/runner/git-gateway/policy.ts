@@ -1,5 +1,7 @@
 /** What a machine may push. Pure: first the name of each ref, then what its change would drop. */
+import * as v from 'valibot'
 import { ticketOfBranch } from '../../branches.ts'
+import { branchName } from '../../schema/basics.ts'
 
 /** One line of a push. An id is null for a ref that does not exist: before it is made, or after it is deleted. */
 export type RefUpdate = { ref: string; from: string | null; to: string | null }
@@ -17,8 +19,6 @@ export type PushRules = {
   currentKey(ticket: string): string
 }
 
-/** git and file systems end at 255 bytes for each part; GitHub at 244 for a branch. */
-const MAX_REF_BYTES = 255
 /** A push of more is a mistake or an attack. */
 export const MAX_UPDATES = 50
 /** Commits that a rewrite may drop. */
@@ -50,9 +50,8 @@ const exampleOf = (key: string): string => {
 export const refuseName = ({ ref, to }: RefUpdate, rules: PushRules): string | null => {
   if (ref.startsWith('refs/tags/')) return 'a machine pushes no tags. Make the tag outside of it.'
   if (!ref.startsWith(BRANCH)) return 'a machine pushes branches only.'
-  if (Buffer.byteLength(ref) > MAX_REF_BYTES) return `the name is longer than ${MAX_REF_BYTES} bytes. Use a shorter one.`
-  if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(ref)) return 'the name has characters that cannot be seen. Use another one.'
   const branch = ref.slice(BRANCH.length)
+  if (!v.is(branchName, branch)) return 'the name is too long, or has characters that cannot be seen. Use another one.'
   if (branch === rules.defaultBranch) return 'a machine does not push to the default branch. Open a pull request.'
   if (ownerOfBranch(branch, rules) !== rules.key)
     return `the branch does not belong to ${rules.key}. Use one that names it first, for example ${exampleOf(rules.key)}.`
