@@ -27,7 +27,7 @@ export const gitEnvironment = (home: string): Record<string, string> => ({
 
 type Rights = 'read' | 'write'
 type Repository = { isPrivate: boolean; path: string }
-export type GitRequest = { method: string; url: string; token: string | null; status: number }
+type GitRequest = { method: string; url: string; token: string | null; status: number }
 
 const readToken = ({ headers }: IncomingMessage): string | null => {
   const encoded = headers.authorization?.match(/^Basic (.+)$/)?.[1]
@@ -164,4 +164,3 @@ export const startGitServer = async () => {
     },
   }
 }
-export type GitServer = Awaited<ReturnType<typeof startGitServer>>

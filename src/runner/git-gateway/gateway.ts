@@ -4,7 +4,7 @@ import { atMost, type Clock } from '../../clock.ts'
 import { fail, failureOf, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { type BackendRequest, serveBackend } from './backend.ts'
-import { openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
+import { explainRemote, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
 import { type Mirrors, openMirrors, type Remote } from './mirrors.ts'
 import type { PushRules } from './policy.ts'
 import type { Answer, Question } from './pre-receive.ts'
@@ -115,6 +115,12 @@ const answerFailure = (context: Context, machine: Machine, response: ServerRespo
   return response.end(`agent-swarm: ${text.replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ').slice(0, 2_000)}\n`)
 }
 
+/** Whether the remote refused the token: git's own line says so, which no name of a branch can. */
+const isDenied = ({ lines }: Answer): boolean =>
+  lines.some(
+    line => line.startsWith('agent-swarm: fatal: ') && explainRemote('pushing', line).failure.kind === 'permission',
+  )
+
 const serve = async (context: Context, machine: Machine, exchange: BackendRequest): Promise<void> => {
   const { mirrors, rulesOf, isAgentRun, signal, log } = context
   const { route, request } = exchange
@@ -131,11 +137,9 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
     const rules = { ...rulesOf(machine.ticket, repo), key: machine.ticket, defaultBranch: mirrors.defaultBranch(repo) }
     const push = { machine, repo, mirror: mirrors.path(repo), remote, byAgent, rules }
     const answer = await decidePush(context.push, push, question)
-    if (!answer.isAllowed) {
-      // The remote may have refused the token, or have something newer.
-      context.tokens.forget(machine.ticket)
-      mirrors.expire(repo)
-    }
+    // The remote may have something newer, or refuse the token.
+    if (!answer.isAllowed) mirrors.expire(repo)
+    if (isDenied(answer)) context.tokens.forget(machine.ticket)
     return answer
   }
   try {

@@ -107,7 +107,7 @@ const forward = async (
   { repo, mirror, remote }: PushRequest,
   updates: readonly RefUpdate[],
   env: Record<string, string>,
-): Promise<{ isTaken: boolean; lines: string[] }> => {
+): Promise<{ isTaken: boolean; isRefused: boolean; lines: string[] }> => {
   const leases = updates.map(({ ref, from }) => `--force-with-lease=${ref}:${from ?? ''}`)
   const { stdout, stderr, exitCode } = await git(
     `forwarding a push to ${repo}`,
@@ -128,7 +128,12 @@ const forward = async (
     const [flag, refs = '', summary = ''] = line.split('\t')
     return flag === '!' ? shown(`${refs.slice(refs.indexOf(':') + 1)}: ${summary}`, remote) : []
   })
-  return { isTaken: exitCode === 0, lines: [...words.map(line => line.replace(/^remote: ?/, '')), ...reasons] }
+  const isRefused = reasons.length > 0
+  return {
+    isTaken: exitCode === 0,
+    isRefused,
+    lines: [...words.map(line => line.replace(/^remote: ?/, '')), ...reasons],
+  }
 }
 
 const journalForm = v.strictObject({
@@ -168,55 +173,82 @@ const no = (lines: readonly string[]): Answer => ({
   lines: lines.map(line => `agent-swarm: ${line}`),
 })
 
+/** Lines of the audit log, and the answer for the person. */
+const openAudit = ({ log }: PushContext, { machine, repo, remote }: PushRequest, updates: readonly RefUpdate[]) => {
+  const about = { ticket: machine.ticket, vmId: machine.vmId, repo }
+  return {
+    refused: (reasons: Refusals): Answer => {
+      for (const [{ ref, from, to }, reason] of reasons) log.warn({ ...about, ref, from, to, reason }, 'push refused')
+      const lines = updates.map(update => {
+        const name = shown(update.ref, remote)[0] ?? ''
+        return `${name}: ${reasons.get(update) ?? 'not pushed, because another ref of this push is refused.'}`
+      })
+      return no(lines)
+    },
+    tooMany: (): Answer => {
+      log.warn({ ...about, refs: updates.length }, 'push refused: too many refs')
+      return no([`a push changes at most ${MAX_UPDATES} refs, and this one ${updates.length}. Push fewer at once.`])
+    },
+    failed: (lines: readonly string[]): Answer => {
+      for (const { ref, from, to } of updates)
+        log.warn({ ...about, ref, from, to, reason: lines }, 'push not forwarded')
+      return no(lines)
+    },
+    forwarded: (byAgent: boolean): void => {
+      for (const { ref, from, to } of updates) log.info({ ...about, ref, from, to, byAgent }, 'push forwarded')
+    },
+  }
+}
+
+/** What will be recorded: the changes, and the commits that they bring, the newest first. */
+const journalOf = async (
+  { clock }: PushContext,
+  { machine, repo, byAgent }: PushRequest,
+  updates: readonly RefUpdate[],
+  read: Read,
+): Promise<Journal> => {
+  const tips = updates.flatMap(({ to }) => (to === null ? [] : [to]))
+  const commits = await read('rev-list', `--max-count=${MAX_NEW}`, ...tips, '--not', '--all')
+  const at = new Date(clock()).toISOString()
+  const pushes = updates.map(({ ref, to }) => ({
+    ...{ repo, branch: ref.slice(BRANCH.length), commit: to ?? '', byAgent, at },
+  }))
+  return { ticket: machine.ticket, pushes, commits }
+}
+
 /** Under the mirror's lock, which is held until git has ended. */
 export const decidePush = async (context: PushContext, push: PushRequest, question: Question): Promise<Answer> => {
-  const { git, clock, log } = context
-  const { machine, repo, mirror, remote, byAgent, rules } = push
+  const { git, log } = context
+  const { repo, mirror, remote, byAgent, rules } = push
   const { updates } = question
-  const audit = { ticket: machine.ticket, vmId: machine.vmId, repo }
-  const refused = (reasons: Refusals): Answer => {
-    for (const [{ ref, from, to }, reason] of reasons) log.warn({ ...audit, ref, from, to, reason }, 'push refused')
-    const lines = updates.map(update => {
-      const name = shown(update.ref, remote)[0] ?? ''
-      return `${name}: ${reasons.get(update) ?? 'not pushed, because another ref of this push is refused.'}`
-    })
-    return no(lines)
-  }
-  const failed = (lines: readonly string[]): Answer => {
-    for (const { ref, from, to } of updates) log.warn({ ...audit, ref, from, to, reason: lines }, 'push not forwarded')
-    return no(lines)
-  }
-  if (updates.length > MAX_UPDATES) {
-    log.warn({ ...audit, refs: updates.length }, 'push refused: too many refs')
-    return no([`a push changes at most ${MAX_UPDATES} refs, and this one ${updates.length}. Push fewer at once.`])
-  }
+  const audit = openAudit(context, push, updates)
+  if (updates.length > MAX_UPDATES) return audit.tooMany()
   const names = refuse(updates, update => refuseName(update, rules))
-  if (names.size > 0) return refused(names)
+  if (names.size > 0) return audit.refused(names)
   try {
     const env = quarantineOf(mirror, question)
     const read: Read = async (...argv) =>
       (await git('reading a push', mirror, argv, { env })).stdout.split('\n').filter(line => line !== '')
     const history = await refuseHistory(context, push, updates, read)
-    if (history.size > 0) return refused(history)
-    const tips = updates.flatMap(({ to }) => (to === null ? [] : [to]))
-    const commits = await read('rev-list', `--max-count=${MAX_NEW}`, ...tips, '--not', '--all')
-    const at = new Date(clock()).toISOString()
-    const pushes = updates.map(({ ref, to }) => ({
-      ...{ repo, branch: ref.slice(BRANCH.length), commit: to ?? '', byAgent, at },
-    }))
-    const journal = { ticket: machine.ticket, pushes, commits }
+    if (history.size > 0) return audit.refused(history)
+    const journal = await journalOf(context, push, updates, read)
     writeFileAtomic(join(mirror, JOURNAL), JSON.stringify(journal))
-    const { isTaken, lines } = await forward(context, push, updates, env)
+    const { isTaken, isRefused, lines } = await forward(context, push, updates, env)
     if (!isTaken) {
-      rmSync(join(mirror, JOURNAL), { force: true })
-      return failed(lines.length === 0 ? ['the remote refused the push.'] : lines)
+      // Where the connection was lost, the remote may have it: the next update finds out.
+      if (isRefused) rmSync(join(mirror, JOURNAL), { force: true })
+      return audit.failed(lines.length === 0 ? ['the remote refused the push.'] : lines)
     }
-    writeRecord(context, mirror, journal)
-    for (const { ref, from, to } of updates) log.info({ ...audit, ref, from, to, byAgent }, 'push forwarded')
+    audit.forwarded(byAgent)
+    try {
+      writeRecord(context, mirror, journal)
+    } catch (error) {
+      // The remote has it, so the answer is yes. The next update records it.
+      log.warn({ err: error, repo }, 'a push could not be recorded yet')
+    }
     return { isAllowed: true, lines }
   } catch (error) {
-    // After a deadline the remote may have it: the journal is settled at the next update.
     const { message, remedy } = failureOf(error, `pushing to ${repo}`)
-    return failed(shown(`${message}. ${remedy ?? 'Run git fetch, then try again.'}`, remote))
+    return audit.failed(shown(`${message}. ${remedy ?? 'Run git fetch, then try again.'}`, remote))
   }
 }

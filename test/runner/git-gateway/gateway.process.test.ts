@@ -1,6 +1,6 @@
 /** Real git on both sides: machines that clone and push through the gateway, and a git server with tokens. */
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
@@ -111,6 +111,52 @@ test("another's commits on the branch are not dropped, also when they came meanw
   // On top of it, it goes.
   await one.git('pull', '-q', '--rebase', 'origin', 'DROP-1-login')
   expect(await one.git('push', '-q', 'origin', 'DROP-1-login')).toMatchObject({ code: 0 })
+})
+
+test('what arrives at the remote during a push is not overwritten', async () => {
+  const stage = await openStage()
+  const one = await branch(stage, 'DROP-1-login')
+  await one.commit('login')
+  await one.git('push', '-q', 'origin', 'DROP-1-login')
+  const dana = await stage.colleague()
+  await dana.git('checkout', '-q', 'DROP-1-login')
+  await dana.git('commit', '-q', '--allow-empty', '-m', 'review')
+  // git runs this hook after it has read the refs, and before it sends.
+  const hook = join(one.shop, '.git/hooks/pre-push')
+  mkdirSync(dirname(hook), { recursive: true })
+  const pushOfDana = `git -C '${dana.shop}' push -q origin DROP-1-login`
+  writeFileSync(hook, `#!/bin/sh\nexec env -i PATH="$PATH" HOME=/nonexistent ${pushOfDana}\n`, { mode: 0o755 })
+  await one.git('commit', '-q', '--amend', '-m', 'mine')
+  const { code, stderr } = await one.git('push', '--force', 'origin', 'DROP-1-login')
+  expect(code).toBe(1)
+  expect(stderr).toContain('remote: agent-swarm: refs/heads/DROP-1-login: [rejected] (stale info)')
+  expect(stage.server.git('acme/shop', 'log', '-1', '--format=%s', 'DROP-1-login')).toBe('review')
+  expect(await stage.mirrorGit('log', '-1', '--format=%s', 'DROP-1-login')).toBe('login')
+  // The next fetch has it, however short that was ago.
+  await one.git('fetch', '-q')
+  expect((await one.git('log', '-1', '--format=%s', 'origin/DROP-1-login')).stdout).toBe('review')
+})
+
+test('a registry that fails does not turn a taken push into a refused one: it is recorded at the next update', async () => {
+  let isBroken = true
+  const recorded: string[] = []
+  const stage = await openStage({
+    record: {
+      recordPush: (_ticket, { branch }) => {
+        if (isBroken) throw new Error('the disk is full')
+        recorded.push(branch)
+      },
+      pushedAll: () => false,
+    },
+  })
+  const one = await branch(stage, 'DROP-1-login')
+  await one.commit('login')
+  expect(await one.git('push', '-q', 'origin', 'DROP-1-login')).toMatchObject({ code: 0 })
+  expect(recorded).toEqual([])
+  isBroken = false
+  await stage.restart()
+  await one.git('fetch', '-q')
+  expect(recorded).toEqual(['DROP-1-login'])
 })
 
 test('a rebase onto main drops merged commits of main, which stay in main', async () => {
