@@ -2,6 +2,7 @@
 import { accepting } from './accepting.ts'
 import { against } from './against.ts'
 import { create } from './create.ts'
+import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
 import { isolation } from './isolation.ts'
@@ -24,6 +25,7 @@ const rows = {
   h: flood,
   i: against,
   k: isolation,
+  l: gitGateway,
   p: polling,
 } satisfies Record<string, () => Promise<Row[]>>
 

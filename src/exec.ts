@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createWriteStream, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Options, Result } from 'execa'
 import { type Explain, explainBy, fail } from './errors.ts'
 
@@ -289,6 +290,48 @@ export const watchProgram = async (
   const [ran] = await Promise.all([child, readLines().catch(() => {})])
   if (ran.code === 'ENOENT') throw notInstalled(program)
   return exitStatus(ran)
+}
+
+export type StreamedProgram = {
+  stdin: Writable
+  stdout: Readable
+  /** The program's descriptor 3, both ways: what it asks us, and our answers. All that it starts has it too. */
+  channel: Duplex
+  /** `stderr` is cut. `isEnded`: we ended it, or its deadline did. Does not throw. */
+  ended: Promise<{ exitCode: number; stderr: string; isEnded: boolean }>
+}
+
+/**
+ * Starts a program with streams. It sees the general variables and `env`. The deadline, the limits and `signal` hold for all that it
+ * starts. Whoever calls this reads `stdout` to its end.
+ */
+export const streamProgram = async (
+  environment: Environment,
+  program: string,
+  argv: readonly string[],
+  {
+    env,
+    deadline,
+    limits,
+    signal,
+  }: Required<Pick<RunOptions, 'env' | 'deadline' | 'limits'>> & { signal: AbortSignal },
+): Promise<StreamedProgram> => {
+  const execa = await loadExeca()
+  const child = execa(...limited(program, argv, limits), {
+    ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...env } },
+    ...{ stdio: ['pipe', 'pipe', 'pipe', 'pipe'], encoding: 'buffer', buffer: false },
+    ...{ killDescendants: true, timeout: deadline, forceKillAfterDelay: FORCE_KILL_AFTER_MS, cancelSignal: signal },
+  })
+  const { stdin, stdout, stderr, stdio } = child.nodeChildProcess
+  if (stdin === null || stdout === null || stderr === null) throw notInstalled(program)
+  let message = ''
+  stderr.on('data', chunk => {
+    message = `${message}${chunk}`.slice(-MAX_MESSAGE)
+  })
+  const ended = child.then(({ exitCode = 1, isCanceled, timedOut }) => ({
+    ...{ exitCode, stderr: message.trim(), isEnded: isCanceled || timedOut },
+  }))
+  return { stdin, stdout, channel: stdio[3] as Duplex, ended }
 }
 
 /** Whether a process with this id runs, ours or another user's. */

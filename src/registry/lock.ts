@@ -4,7 +4,7 @@
  * dies, kill -9 included.
  */
 import { mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isTicket, VM_ID } from '../domain.ts'
@@ -16,9 +16,10 @@ const SQLITE_BUSY = 5
 
 const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
 
-/** Makes the file when it is missing. Returns how to release the lock; null when another holds it. */
-export const lockFile = (path: string): (() => void) | null => {
-  const db = new DatabaseSync(path, { timeout: 0 })
+/** Returns how to release the lock; null when another holds it. Makes the folders of `file`. */
+export const lockFile = (file: string): (() => void) | null => {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(file, { timeout: 0 })
   try {
     db.exec('begin exclusive')
     return () => db.close()
@@ -29,32 +30,39 @@ export const lockFile = (path: string): (() => void) | null => {
   }
 }
 
-/** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
+/** `name` is a ticket or a vmId. */
 const tryLock = (home: string, name: string): (() => void) | null => {
   if (!isTicket(name) && !VM_ID.test(name))
     throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
-  const folder = join(home, 'locks')
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  return lockFile(join(folder, `${name}.lock`))
+  return lockFile(join(home, 'locks', `${name}.lock`))
 }
 
 type Waiting = { signal: AbortSignal; onWait: () => void }
 
-/** Runs `work` while no other process or task works on `name`. `onWait` is called once when it has to wait. */
-export const withLock = async <T>(
-  home: string,
+/** Waits until `attempt` gets the lock. */
+const getLock = async (
+  attempt: () => (() => void) | null,
   name: string,
   { signal, onWait }: Waiting,
-  work: () => Promise<T>,
-): Promise<T> => {
-  let release = tryLock(home, name)
+): Promise<() => void> => {
+  let release = attempt()
   if (release === null) onWait()
   while (release === null) {
     await delay(RETRY_MS, undefined, { signal }).catch(() => {
       throw fail('cancelled', `waiting for another command on ${name}: cancelled`)
     })
-    release = tryLock(home, name)
+    release = attempt()
   }
+  return release
+}
+
+/** The same, when nobody else holds it any more. */
+export const waitForLockFile = (file: string, name: string, signal: AbortSignal): Promise<() => void> =>
+  getLock(() => lockFile(file), name, { signal, onWait: () => {} })
+
+/** Runs `work` while no other process or task works on `name`. `onWait` is called once when it has to wait. */
+export const withLock = async <T>(home: string, name: string, waiting: Waiting, work: () => Promise<T>): Promise<T> => {
+  const release = await getLock(() => tryLock(home, name), name, waiting)
   try {
     return await work()
   } finally {
