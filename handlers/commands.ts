@@ -1,7 +1,8 @@
 /** Turns the command lines of one comment into a decision, in order: the same on a pull request and on a Jira ticket. */
+
+import { isBranchOfBot, isBranchServed } from '../src/branches.ts'
 import type { Ticket } from '../src/domain.ts'
 import type { Action, ActionKind, ReplyTo, Requester } from '../src/schema/action.ts'
-import { isBranchOfBot, isBranchServed } from './branches.ts'
 import { type CommandLine, MAX_COMMANDS } from './command-lines.ts'
 import {
   act,

@@ -1,4 +1,4 @@
-import { ticketOfPullRequest } from './branches.ts'
+import { ticketOfPullRequest } from '../src/branches.ts'
 import { commandLines, possibleCommands } from './command-lines.ts'
 import { refuseAll, runCommands } from './commands.ts'
 import { type Handler, ignored } from './handler.ts'

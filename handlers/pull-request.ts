@@ -1,6 +1,6 @@
+import { isBranchOfBot, isBranchServed, ticketOfPullRequest } from '../src/branches.ts'
 import type { Ticket } from '../src/domain.ts'
 import type { Cause } from '../src/schema/action.ts'
-import { isBranchOfBot, isBranchServed, ticketOfPullRequest } from './branches.ts'
 import {
   type ActionBase,
   act,

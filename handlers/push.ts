@@ -1,5 +1,5 @@
+import { isBranchOfBot, isBranchServed, ticketOfBranch } from '../src/branches.ts'
 import { pushCheckpoint } from '../src/domain.ts'
-import { isBranchOfBot, isBranchServed, ticketOfBranch } from './branches.ts'
 import { act, type Handler, ignored, OF_A_BOT } from './handler.ts'
 
 const BRANCH = 'refs/heads/'

@@ -3,9 +3,9 @@
  * of the same length, measured in the same run.
  */
 import { describe, expect, test } from 'vitest'
-import { ticketOfPullRequest } from '../handlers/branches.ts'
 import { commandLines, possibleCommands } from '../handlers/command-lines.ts'
 import { jiraCommandLines } from '../handlers/jira-lines.ts'
+import { ticketOfPullRequest } from '../src/branches.ts'
 import { readYaml } from '../src/schema/yaml.ts'
 import { rules } from './handlers/fixtures.ts'
 import { isLong } from './support/samples.ts'

@@ -1,6 +1,7 @@
 /** Which ticket a pull request is about now: an issue that was moved has another key than its branch. */
-import { ticketOfPullRequest } from '../../handlers/branches.ts'
+
 import type { Rules } from '../../handlers/handler.ts'
+import { ticketOfPullRequest } from '../branches.ts'
 import { projectOf, type Ticket } from '../domain.ts'
 import type { Store } from '../store/port.ts'
 

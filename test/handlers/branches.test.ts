@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { isBranchServed } from '../../handlers/branches.ts'
 import { handlers } from '../../handlers/index.ts'
+import { isBranchServed } from '../../src/branches.ts'
 import {
   pullRequestEvent,
   pullRequestFacts,

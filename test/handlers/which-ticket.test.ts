@@ -1,6 +1,6 @@
 /** The rule which ticket a pull request or a push is about, as a table of branches and titles. */
 import { describe, expect, test } from 'vitest'
-import { ticketOfBranch, ticketOfPullRequest } from '../../handlers/branches.ts'
+import { ticketOfBranch, ticketOfPullRequest } from '../../src/branches.ts'
 
 const projects = ['DROP', 'WEB_2', 'JS', 'PR', 'UTF']
 const rules = { projects, branches: [] }

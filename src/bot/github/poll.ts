@@ -3,9 +3,10 @@
  * requests a round, and one for its rules when a branch has moved. A response without news is a 304, which counts against no
  * limit. That something is absent proves nothing.
  */
-import { ticketOfBranch } from '../../../handlers/branches.ts'
+
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'

@@ -2,11 +2,12 @@
  * Gathers what handlers need to know beyond an event of GitHub. What is read here is true now; the event says only what was
  * true when it was sent. What cannot be read fails with a kind that the inbox tries again.
  */
-import { ticketOfBranch } from '../../../handlers/branches.ts'
+
 import { commandLines, MAX_COMMANDS, possibleCommands } from '../../../handlers/command-lines.ts'
 import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/handler.ts'
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'

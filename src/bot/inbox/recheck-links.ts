@@ -2,8 +2,9 @@
  * At each start, once GitHub can be reached: links between pull requests and tickets that the rules do not allow go. An earlier
  * version read tickets out of descriptions, and versions as keys; and the operator may have changed which repository serves what.
  */
-import { isBranchOfBot, ticketOfBranch } from '../../../handlers/branches.ts'
+
 import type { PullRequestNow } from '../../../handlers/handler.ts'
+import { isBranchOfBot, ticketOfBranch } from '../../branches.ts'
 import { projectOf } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'

@@ -1,6 +1,8 @@
 /** Which branches are served, and which ticket a pull request or a push is about. */
-import { isTicket, type Ticket } from '../src/domain.ts'
-import type { Rules } from './handler.ts'
+import { isTicket, type Ticket } from './domain.ts'
+
+/** Which branches count: patterns where `*` stands for any text, none for all; and the projects that the repository serves. */
+type BranchRules = { branches: readonly string[]; projects: readonly string[] }
 
 /** Whether the whole of `text` matches `pattern`, where `*` stands for any text. Takes time of at most their lengths' product. */
 const matches = (text: string, pattern: string): boolean => {
@@ -24,7 +26,7 @@ const matches = (text: string, pattern: string): boolean => {
   return /^\**$/.test(pattern.slice(next))
 }
 
-export const isBranchServed = (branch: string, { branches }: Pick<Rules, 'branches'>): boolean =>
+export const isBranchServed = (branch: string, { branches }: Pick<BranchRules, 'branches'>): boolean =>
   branches.length === 0 || branches.some(pattern => matches(branch, pattern))
 
 /** Branches that bots make: of dependencies, of a revert, and of GitHub's merge queue. What they quote is about no ticket. */
@@ -53,12 +55,12 @@ const firstKey = (text: string, projects: readonly string[]): Ticket | null => {
  */
 export const ticketOfPullRequest = (
   { branch, title }: { branch: string; title: string },
-  rules: Pick<Rules, 'branches' | 'projects'>,
+  rules: BranchRules,
 ): Ticket | null => {
   if (rules.projects.length === 0 || isBranchOfBot(branch) || !isBranchServed(branch, rules)) return null
   return firstKey(branch, rules.projects) ?? firstKey(title, rules.projects)
 }
 
 /** The ticket that a push to this branch is about. */
-export const ticketOfBranch = (branch: string, rules: Pick<Rules, 'branches' | 'projects'>): Ticket | null =>
+export const ticketOfBranch = (branch: string, rules: BranchRules): Ticket | null =>
   ticketOfPullRequest({ branch, title: '' }, rules)
