@@ -81,7 +81,7 @@ const withProject = async (target: Target, { project, noProject }: Create): Prom
   // A create without one loads nothing of it.
   const sentences =
     project === undefined
-      ? [`It has no project: ${noProject}`]
+      ? [noProject ?? '']
       : await (await import('../project/project.ts')).prepareProject(target, project)
   return sentences.map(sentence => `. ${sentence.replace(/\.$/, '')}`).join('')
 }

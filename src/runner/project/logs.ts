@@ -1,6 +1,6 @@
 /** The logs of setup and start in a machine. Outside text: nothing of it moves a cursor. */
 import type { Target } from '../operation.ts'
-import { askGuest, type Guest, shown } from './guest.ts'
+import { answered, askGuest, type Guest, shown } from './guest.ts'
 
 export const LOGS = ['setup', 'start'] as const
 export type LogName = (typeof LOGS)[number]
@@ -17,10 +17,13 @@ export const readLogs = async (
   path: string,
   names: readonly LogName[],
   signal: AbortSignal,
-): Promise<{ name: string; text: string }[]> => {
+): Promise<{ name: LogName; text: string }[]> => {
   const variables = { path, names: names.join(' '), bytes: String(MAX_BYTES) }
   const answer = await askGuest(guest, 'logs.sh', { variables }, { signal })
-  return answer.map(({ word, text }) => ({ name: word, text: shown(text, MAX_BYTES) }))
+  return names.flatMap(name => {
+    const text = answered(answer, name)
+    return text === null ? [] : [{ name, text: shown(text, MAX_BYTES) }]
+  })
 }
 
 /** What follows the last `most` lines' begin. */

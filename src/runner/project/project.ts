@@ -8,6 +8,7 @@ import { fail, failureOf } from '../../errors.ts'
 import type { ProjectRow } from '../../registry/registry.ts'
 import type { ProjectSpec } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
+import { REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.ts'
 import { waitUntilReady } from '../machine.ts'
 import { type Target, throwIfCancelled } from '../operation.ts'
 import type { ProjectAccess } from './access.ts'
@@ -15,19 +16,7 @@ import { cloneProject, gitConfig } from './clone.ts'
 import { copyFiles } from './files.ts'
 import { answered, askGuest, shown } from './guest.ts'
 import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
-import {
-  type Found,
-  LOOKED_AT,
-  MAX_FILE,
-  type Plan,
-  parseRepositoryWorkspace,
-  planWorkspace,
-  REPOSITORY_FILE,
-} from './workspace.ts'
-
-/** The phases, after the machine answers. */
-export const PROJECT_PHASES: readonly string[] = ['clone', 'setup', 'start of the project']
-const [CLONE, SETUP, START] = PROJECT_PHASES as [string, string, string]
+import { type Found, LOOKED_AT, MAX_FILE, type Plan, planWorkspace } from './workspace.ts'
 
 /** The operator's `workspace` of a repository, whose name has no case. */
 const operatorWorkspace = ({ context }: Target, repo: string) =>
@@ -52,7 +41,7 @@ const readPlan = async (target: Target, access: ProjectAccess, repo: string, pat
     answer.flatMap(({ word, text }) => (word.startsWith('file ') ? [[word.slice('file '.length), text] as const] : [])),
   )
   const found: Found = { files, hasMise: answered(answer, 'mise') !== null }
-  const file = await parseRepositoryWorkspace(ownFile ?? answered(answer, 'default'))
+  const file = await readProjectFile(ownFile ?? answered(answer, 'default') ?? '')
   return planWorkspace(repo, operatorWorkspace(target, repo), file, found)
 }
 
@@ -87,7 +76,7 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
   await installSteps(target, plan, signal)
   let reached = project
   if (plan.setup !== null) {
-    caller.onPhase(SETUP)
+    caller.onPhase('setup')
     const { source } = plan.setup
     const startedAt = context.clock().toISOString()
     reached = record(target, { ...reached, setup: { state: 'running', source, exit: null, startedAt, seconds: null } })
@@ -101,7 +90,7 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
     reached = record(target, { ...reached, setup })
   }
   if (plan.start !== null) {
-    caller.onPhase(START)
+    caller.onPhase('start of the project')
     const start = await beginStart(target, plan.path, plan.start, { signal, clock: context.clock })
     reached = record(target, { ...reached, start })
   }
@@ -127,7 +116,7 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
   const { ticket } = row
   const served = servedProjects([begun.repo], context.config.serving)
   const projects = served.length === 0 ? [projectOf(ticket)] : served
-  caller.onPhase(CLONE)
+  caller.onPhase('clone')
   const branch = await cloneProject(target, access, { ticket, ...begun }, { projects, signal: caller.signal })
   let project = record(target, { ...begun, branch: branch.name })
   const plan = await readPlan(target, access, project.repo, project.path)

@@ -1,14 +1,11 @@
 /** What setup and start of a project are, and who says so: the operator, the repository's file, or what is there. Pure. */
 import { type ParseError, parse as parseJson } from 'jsonc-parser'
 import * as v from 'valibot'
-import { issueText } from '../../schema/forms.ts'
-import { type Workspace, workspace } from '../../schema/workspace.ts'
-import { readYaml } from '../../schema/yaml.ts'
+import { REPOSITORY_FILE } from '../../schema/repository-file.ts'
+import type { Workspace } from '../../schema/workspace.ts'
 import { shellWord } from '../../shell-word.ts'
 
-export const REPOSITORY_FILE = '.github/agent-swarm.yml'
-/** Characters of a file that is read. Of the repository's own: as the bot takes it. */
-const MAX_REPOSITORY_FILE = 16_000
+/** Characters of a file that is read. */
 export const MAX_FILE = 100_000
 /** Characters of setup or start. */
 const MAX_COMMANDS = 100_000
@@ -30,22 +27,6 @@ export type Plan = {
 /** What the machine has: the text of files that may say how to set up. */
 export type Found = { files: ReadonlyMap<string, string>; hasMise: boolean }
 
-/** The `workspace` of a repository's file. The bot reads the rest of it. */
-export const parseRepositoryWorkspace = async (
-  content: string | null,
-): Promise<{ workspace: Workspace; problems: string[] }> => {
-  if (content === null) return { workspace: {}, problems: [] }
-  const { value, problems } = await readYaml(content, REPOSITORY_FILE, MAX_REPOSITORY_FILE)
-  if (problems.length > 0) return { workspace: {}, problems }
-  const own = typeof value === 'object' && value !== null && 'workspace' in value ? value.workspace : {}
-  const parsed = v.safeParse(workspace, own ?? {})
-  if (parsed.success) return { workspace: parsed.output, problems: [] }
-  return {
-    workspace: {},
-    problems: parsed.issues.slice(0, 5).map(issue => issueText(`${REPOSITORY_FILE}: workspace: `, issue)),
-  }
-}
-
 // ── What is there ──
 
 const command = v.pipe(
@@ -62,7 +43,7 @@ const devcontainer = v.object({
       oneCommand,
       v.pipe(
         v.record(v.string(), oneCommand),
-        v.check(all => Object.keys(all).length <= MAX_PARALLEL),
+        v.check(all => !Array.isArray(all) && Object.keys(all).length <= MAX_PARALLEL),
       ),
     ]),
   ),
@@ -144,7 +125,7 @@ const OPERATOR = 'config.yaml'
 export const planWorkspace = (
   repo: string,
   operator: Workspace | undefined,
-  file: { workspace: Workspace; problems: readonly string[] },
+  file: { workspace: Workspace | undefined; problems: readonly string[] },
   found: Found,
 ): Plan => {
   const all = { ...file.workspace, ...operator }

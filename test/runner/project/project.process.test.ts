@@ -46,9 +46,9 @@ describe('the branch', () => {
   test('a new one is made of the ticket and its summary, from the default branch', async () => {
     remote.push('main', { a: '1' })
     expect(await summaryOf(createWith())).toContain('. acme/shop is in ~/shop on the branch DROP-1-fix-the-login')
-    expect(await inside('cd shop && git symbolic-ref --short HEAD && cat a && echo && git config remote.origin.url')).toBe(
-      'DROP-1-fix-the-login\n1\nhttps://github.com/acme/shop.git',
-    )
+    expect(
+      await inside('cd shop && git symbolic-ref --short HEAD && cat a && echo && git config remote.origin.url'),
+    ).toBe('DROP-1-fix-the-login\n1\nhttps://github.com/acme/shop.git')
   })
 
   test('the one on the remote that names the ticket, and not one of an attempt or another ticket', async () => {
@@ -157,7 +157,7 @@ describe('setup and start', () => {
 
   test('a mistake in the file is told, and the machine has its project', async () => {
     remote.push('main', file('  prots: [1]\n'))
-    expect(await summaryOf(createWith())).toContain('.github/agent-swarm.yml: workspace: ')
+    expect(await summaryOf(createWith())).toContain('.github/agent-swarm.yml:2: ')
     expect(project()?.problem).toContain('prots')
   })
 
@@ -169,7 +169,7 @@ describe('setup and start', () => {
   })
 
   test('a log is bounded, and its end is kept', async () => {
-    remote.push('main', file('  setup: head -c 12000000 /dev/zero | tr '\\0' x; echo; echo the end\n'))
+    remote.push('main', file('  setup: head -c 12000000 /dev/zero | tr "\\\\0" x; echo; echo the end\n'))
     await it.do(createWith())
     const size = (name: string) => fileIn(it, 'DROP-1', `var/lib/agent-swarm/${name}`)?.length ?? 0
     expect(size('setup.log') + size('setup.log.1')).toBeLessThanOrEqual(10_000_000)
@@ -309,9 +309,9 @@ test('a machine without a project is as it was, and the reason is told', async (
       ...createWith(),
       kind: 'create',
       project: undefined,
-      noProject: 'two repositories serve DROP',
+      noProject: 'No project was cloned: two serve it.',
     } as Action),
-  ).toMatch(/It has no project: two repositories serve DROP$/)
+  ).toMatch(/\. No project was cloned: two serve it$/)
   expect(project()).toBeNull()
 })
 
