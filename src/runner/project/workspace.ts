@@ -42,8 +42,9 @@ const devcontainer = v.object({
     v.union([
       oneCommand,
       v.pipe(
+        v.custom<object>(value => typeof value === 'object' && value !== null && !Array.isArray(value)),
         v.record(v.string(), oneCommand),
-        v.check(all => !Array.isArray(all) && Object.keys(all).length <= MAX_PARALLEL),
+        v.check(all => Object.keys(all).length <= MAX_PARALLEL),
       ),
     ]),
   ),
