@@ -133,6 +133,7 @@ export const run: RunCommand = async invocation => {
   const { signal, terminal, verbose, words } = invocation
   const [word, ...ports] = words
   const typed = await machineArgument(word, terminal)
+  const named = forwardArguments(typed, ports)
   const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
@@ -145,7 +146,7 @@ export const run: RunCommand = async invocation => {
           `${ticket} is ${provider.name} and has no ports of its own`,
           'Its programs listen on this host.',
         )
-      const forwards = forwardArguments(ticket, ports.length > 0 ? ports : projectPorts(context, ticket))
+      const forwards = ports.length > 0 ? named : forwardArguments(ticket, projectPorts(context, ticket))
       // Checked before a machine is started for it.
       for (const forward of forwards) await requireFree(ticket, forward)
       const { vmId } = await runningMachine(invocation, 'forward', context, ticket, progress)
