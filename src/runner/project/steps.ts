@@ -6,7 +6,7 @@ import { answered, askGuest, type Guest, readScript } from './guest.ts'
 import type { Plan, Step } from './workspace.ts'
 
 /** How long setup may take. */
-export const SETUP_MINUTES = 30
+const SETUP_MINUTES = 30
 /** How long one look waits in the machine. */
 const WAIT_SECONDS = 40
 /** A start that fails does so soon. */

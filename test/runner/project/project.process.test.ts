@@ -296,6 +296,34 @@ describe("the operator's files", () => {
   })
 })
 
+test("on synthetic, the project is cloned, and nothing of it is run on the owner's system", async () => {
+  const { provider } = it.context
+  it.context.provider = async name => ({ ...(await provider(name)), ownSystem: true })
+  remote.push('main', file('  setup: touch ran\n  start: touch ran\n'))
+  put('.env', 'x')
+  const reason = 'setup and start (.github/agent-swarm.yml) are not run: machines of synthetic are folders'
+  expect(await summaryOf(createWith())).toContain(reason)
+  expect(project()).toMatchObject({ setup: null, start: null, problem: expect.stringContaining(reason) })
+  expect([fileIn(it, 'DROP-1', 'shop/.env'), fileIn(it, 'DROP-1', 'shop/ran')]).toEqual(['x', null])
+  expect(await inside('ls etc/systemd 2>/dev/null')).toBe('')
+})
+
+test('a ticket that gets a new key keeps its project', async () => {
+  remote.push('main', file('  setup: "true"\n'))
+  await it.do(createWith())
+  await it.do(actions.move('DROP-1', 'WEB-5'))
+  expect(it.context.registry.project('WEB-5')).toMatchObject({ repo: 'acme/shop', setup: { exit: 0 } })
+})
+
+test('hostile branches of the remote are data', async () => {
+  remote.push('main', { a: '1' })
+  for (const name of ["DROP-1-$(touch$IFS../ran)'", 'DROP-1-;touch$IFS../ran;', 'DROP-1-\u202e'])
+    remote.git('push', '-q', 'origin', `HEAD:refs/heads/${name}`)
+  await it.do(createWith())
+  expect(project()).toMatchObject({ branch: expect.stringMatching(/^DROP-1-/), problem: null })
+  expect([fileIn(it, 'DROP-1', 'ran'), fileIn(it, 'DROP-1', 'shop/ran')]).toEqual([null, null])
+})
+
 test('without a link that stays, git is left with the plain remote', async () => {
   remote.push('main', { a: '1' })
   access = { ...access, stays: false, note: 'git push needs agent-swarm up' }

@@ -1,7 +1,9 @@
+import { is } from 'valibot'
 import { expect, test } from 'vitest'
 import { parseAnswer, shown } from '../../../src/runner/project/guest.ts'
 import { parseStep } from '../../../src/runner/project/steps.ts'
 import { planWorkspace } from '../../../src/runner/project/workspace.ts'
+import { repository } from '../../../src/schema/basics.ts'
 import { readProjectFile } from '../../../src/schema/repository-file.ts'
 
 const NOTHING = { workspace: undefined, problems: [] }
@@ -100,3 +102,7 @@ test('the reason of a machine moves no cursor', () => {
   expect(() => parseAnswer(`failed\t${reason}\nend\n`)).toThrow('[31mno\n way')
   expect(shown('x'.repeat(50), 10)).toHaveLength(10)
 })
+
+test.for(['acme/..', 'acme/.', '../shop', 'acme/shop/x', '-acme/shop'])('%s is not a repository', name =>
+  expect(is(repository, name)).toBe(false),
+)
