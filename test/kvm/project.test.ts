@@ -12,7 +12,6 @@ const WORKSPACE = `workspace:
   setup: |
     sudo -n true
     echo "$NAME $PWD $(whoami)"
-    node --version
     echo x >> ../setups
   start: |
     echo x >> ../starts
@@ -57,11 +56,12 @@ test('it is cloned, set up and started as the ssh user, and its shells begin the
       project: {
         ...{ repo: 'acme/shop', branch: `${TICKET}-fix-the-login`, path: '~/shop', ports: [3000], problem: null },
         setup: { state: 'done', exit: 0, source: '.github/agent-swarm.yml' },
-        start: { state: 'done', exit: 0 },
+        // Under software emulation it may still be at work.
+        start: { state: expect.stringMatching(/^(?:running|done)$/) },
       },
     },
   })
-  expect(await succeed(swarm('logs', TICKET, '--setup'))).toMatch(/^it's \/home\/agent\/shop agent\nv\d+/)
+  expect(await succeed(swarm('logs', TICKET, '--setup'))).toBe(`it's /home/agent/shop agent`)
   expect(await inside(TICKET, 'pwd; echo $NAME; git symbolic-ref --short HEAD')).toBe(
     `/home/agent/shop\nit's\n${TICKET}-fix-the-login`,
   )
@@ -69,7 +69,8 @@ test('it is cloned, set up and started as the ssh user, and its shells begin the
   expect(await inside(TICKET, 'git commit -q --allow-empty -m x && git push -q && git status -sb')).toBe(
     `## ${TICKET}-fix-the-login...origin/${TICKET}-fix-the-login`,
   )
-  expect(await inside(TICKET, 'pgrep -c sleep')).toBe('1')
+  await until('the program of start', async () => (await times('starts')) === '1', { within: 120_000, every: 500 })
+  expect(await inside(TICKET, 'pgrep -fc "^sleep 100000"')).toBe('1')
 })
 
 test('start runs at each boot, and setup does not', async () => {

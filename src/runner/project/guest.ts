@@ -16,7 +16,8 @@ export type Guest = {
 
 /** Characters of an answer. */
 const MAX_ANSWER = 2_000_000
-const DEADLINE_MS = 120_000
+/** A machine under software emulation, next to others, takes minutes for what takes a second elsewhere. */
+const DEADLINE_MS = 5 * 60_000
 const LINE = /^([a-z]+(?: [\x20-\x7e]{1,200})?)\t([A-Za-z0-9+/=]*)$/
 
 export const readScript = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8')
