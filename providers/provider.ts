@@ -137,6 +137,9 @@ export type Provider = {
   /** All our machines, with a number of outside commands that does not grow with them. */
   listVms(): Promise<VmInfo[]>
 
+  /** Its machines are folders of this host: what runs in one runs on the owner's own system, and nothing confines it. */
+  ownSystem?: true
+
   // Optional members: their presence is the capability.
   /** Gives the machine a ticket, or another one. Idempotent. */
   assign?(id: string, ticket: Ticket): Promise<void>

@@ -137,6 +137,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
   }
   return {
     name: 'synthetic',
+    ownSystem: true,
     liveCheckpoints: true,
     available: async () => ({ available: true }),
     createVm: async (ticket, _baseImage, { vmId }, onPhase = () => {}) => {

@@ -39,6 +39,12 @@ export const machineArguments = async (words: readonly string[], terminal: Termi
   return [...new Set(tickets)]
 }
 
+/** `owner/name` on GitHub. */
+export const repositoryArgument = (text: string): string => {
+  if (/^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/.test(text)) return text
+  throw fail('usage', `"${text}" is not a repository`, 'Use owner/name, for example acme/shop.')
+}
+
 export const checkpointArgument = (text: string): string => {
   const name = parseCheckpointName(text)
   if (name !== null) return name

@@ -1,8 +1,11 @@
 import type { Provider } from '../../providers/provider.ts'
 
-/** An optional member of a provider. Having it is the capability. */
-export type Capability = NonNullable<
-  { [Member in keyof Provider]: Provider extends Required<Pick<Provider, Member>> ? never : Member }[keyof Provider]
+/** An optional member of a provider. Having it is the capability; that there is no machine is none. */
+export type Capability = Exclude<
+  NonNullable<
+    { [Member in keyof Provider]: Provider extends Required<Pick<Provider, Member>> ? never : Member }[keyof Provider]
+  >,
+  'ownSystem'
 >
 export const capabilities = Object.keys({
   assign: true,

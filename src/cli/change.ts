@@ -4,6 +4,7 @@ import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { type RunnerContext, resolveTicket } from '../runner/context.ts'
 import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
+import { PROJECT_PHASES } from '../runner/project/phases.ts'
 import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
@@ -59,6 +60,8 @@ const interruptNotes: Readonly<Record<Change['kind'], string>> = {
 
 const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, phase: string | null): string => {
   const row = registry.environment(ticket)
+  if (kind === 'create' && PROJECT_PHASES.includes(phase ?? ''))
+    return `the machine stays. To go on with its project: agent-swarm create ${ticket}`
   if (phase === WAITING_PHASE) return 'nothing was started.'
   if (row?.status === 'deleting') return `the delete has been decided and is being finished. ${AGAIN}`
   return interruptNotes[effectiveKind(kind, row)]

@@ -46,8 +46,14 @@ const machineCommands = {
   create: {
     arguments: [tickets],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
+    details:
+      "The project is cloned into it, on the ticket's branch, set up and started (docs/projects.md). Again on a machine whose project is not complete, it goes on.",
     example: 'agent-swarm create DROP-2100',
-    options: { provider, ...changeOptions },
+    options: {
+      provider,
+      repo: valued('OWNER/NAME', "The repository to clone. Default: the one that serves the ticket's project."),
+      ...changeOptions,
+    },
     load: change('create'),
   },
   list: {
@@ -163,12 +169,25 @@ const reachCommands = {
     load: () => import('./commands/ssh.ts'),
   },
   forward: {
-    arguments: [machine, { name: 'port', kind: 'port', required: true, many: true }],
+    arguments: [machine, { name: 'port', kind: 'port', many: true }],
     summary: 'Forward ports of the machine to localhost, until Ctrl-C.',
-    details: "8080:3000 forwards the machine's port 3000 to the local port 8080.",
+    details: "8080:3000 forwards the machine's port 3000 to the local port 8080. Without ports: those of its project.",
     example: 'agent-swarm forward DROP-2100 3000 15432:5432',
     options: { start, json },
     load: () => import('./commands/forward.ts'),
+  },
+  logs: {
+    arguments: [machine],
+    summary: "Show the logs of the project's setup and start.",
+    details: 'Without --setup and --start, both.',
+    example: 'agent-swarm logs DROP-2100 --setup',
+    options: {
+      follow: { ...flag('Go on with what is added, until Ctrl-C.'), short: 'f' },
+      setup: flag('Show the log of setup.'),
+      start: flag('Show the log of start.'),
+      json,
+    },
+    load: () => import('./commands/logs.ts'),
   },
 } satisfies Record<string, Command>
 

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providers } from '../../providers/index.ts'
 import { type Setting, settings } from '../config/settings.ts'
-import type { Ticket } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
@@ -17,16 +16,18 @@ const POLL_MS = 20
 const QUOTED_LINES = 5
 
 /** These concern this process alone. Nobody can answer the other one. */
-const OWN_FLAGS = ['detach', 'stopped', 'older-than', 'yes']
+const OWN_FLAGS = ['detach', 'stopped', 'older-than', 'yes', 'repo']
 
 /** The command for one ticket, in the foreground. */
-const argvFor = ({ words, flags }: Invocation, command: string, ticket: Ticket): string[] => [
+const argvFor = ({ words, flags }: Invocation, command: string, change: Change): string[] => [
   ...process.argv.slice(1, 2),
-  ...[command, ticket, ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
+  ...[command, change.ticket, ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
   ...Object.entries(flags).flatMap(([flag, value]) => {
     if (OWN_FLAGS.includes(flag) || value === undefined || value === false) return []
     return [value === true ? `--${flag}` : `--${flag}=${value}`]
   }),
+  // The other process does not see the settings of GitHub that it was chosen by.
+  ...(change.kind === 'create' && change.project !== undefined ? [`--repo=${change.project.repo}`] : []),
 ]
 
 /** What a command on a machine reads: no secret, since only the bot and the runner need one. */
@@ -42,14 +43,15 @@ const passedOn = [
 export const detach = async (
   invocation: Invocation,
   { registry, home, config }: RunnerContext,
-  { kind, ticket }: Change,
+  change: Change,
 ): Promise<Extract<Output<'checkpoint'>, { result: 'detached' }>> => {
+  const { kind, ticket } = change
   const folder = join(home, 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const log = join(folder, `${checkName('ticket', ticket)}.log`)
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
-  const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, ticket)
+  const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, change)
   const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, {
     output: log,
     passOn: passedOn,

@@ -169,6 +169,7 @@ const hostStatus = v.object({
       vmId,
       status: environment.entries.status,
       usage: v.nullable(vmUsage),
+      project: described(environment.entries.project, 'Missing: the machine has none.'),
       cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
   ),
@@ -249,6 +250,18 @@ export const outputs = {
     forwards: described(
       v.array(v.object({ host: text, port: count, to: described(count, "The machine's port.") })),
       'Printed once all ports are open.',
+    ),
+  }),
+  logs: v.object({
+    ticket,
+    logs: described(
+      v.array(
+        v.object({
+          name: v.picklist(['setup', 'start']),
+          text: described(text, 'Its end, at most 64 KiB: outside text.'),
+        }),
+      ),
+      'Those that are there.',
     ),
   }),
   checkpoint: change,

@@ -1,6 +1,6 @@
 /** A command line becomes a command with its words and options, or a usage failure. */
 import { fail } from '../errors.ts'
-import { allowedValues, type Command, usageOf } from './command.ts'
+import { allowedValues, type Command, type Option, usageOf } from './command.ts'
 import { commands, commonOptions } from './command-table.ts'
 import type { Invocation } from './terminal/output.ts'
 
@@ -43,7 +43,8 @@ export const parseOptions = async (
   name: string,
   command: Command,
 ): Promise<Pick<Invocation, 'words' | 'flags'>> => {
-  const known = { ...command.options, ...commonOptions }
+  // Of names that are equally near, the common one is suggested.
+  const known: Readonly<Record<string, Option>> = { ...commonOptions, ...command.options }
   const usage = usageLine(name, command)
   const options = Object.fromEntries(
     Object.entries(known).map(([flag, { type, short }]) => [flag, short === undefined ? { type } : { type, short }]),

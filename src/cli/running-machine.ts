@@ -41,7 +41,7 @@ const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow =
 
 export const runningMachine = async (
   invocation: Invocation,
-  command: 'ssh' | 'forward',
+  command: 'ssh' | 'forward' | 'logs',
   context: RunnerContext,
   ticket: Ticket,
   progress: ProgressView,

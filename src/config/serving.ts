@@ -8,6 +8,8 @@ export type Serving = {
   repositories: readonly string[]
   /** By project: the repositories that serve it. */
   projects: Readonly<Record<string, readonly string[]>>
+  /** The projects whose repositories a map names, in the operator's order. */
+  mapped: readonly string[]
 }
 
 export const ownerOf = (repository: string): string => repository.slice(0, repository.indexOf('/')).toLowerCase()
@@ -41,10 +43,21 @@ export const projectKeys = (entries: readonly string[]): string[] => [
 export const readServing = (repositories: readonly string[], entries: readonly string[]): Serving => {
   const named = repositories.filter(entry => !isWildcard(entry))
   const projects: Record<string, string[]> = {}
-  for (const { key, map } of entries.map(parseEntry))
-    projects[key] = [...new Set([...(projects[key] ?? []), ...(map ?? named)])]
-  return { repositories, projects }
+  const parsed = entries.map(parseEntry)
+  for (const { key, map } of parsed) projects[key] = [...new Set([...(projects[key] ?? []), ...(map ?? named)])]
+  return { repositories, projects, mapped: parsed.flatMap(({ key, map }) => (map === null ? [] : [key])) }
 }
+
+/** The repositories that serve a project, in the operator's order; `acme/*` where all of an owner's do. */
+export const servingRepositories = (project: string, { repositories, projects }: Serving): string[] => [
+  ...new Set(
+    (projects[project] ?? []).flatMap(entry => {
+      if (!isWildcard(entry)) return isListed([entry], repositories) ? [entry] : []
+      const listed = repositories.filter(repository => ownerOf(repository) === ownerOf(entry))
+      return listed.some(isWildcard) ? [entry] : listed
+    }),
+  ),
+]
 
 /** What of the lists cannot be meant, one sentence each. */
 export const servingProblems = ({ repositories, projects }: Serving): string[] =>

@@ -166,8 +166,9 @@ export const migrations = [
     branch text,
     summary text,
     path text not null,
-    -- JSON: numbers, and ProjectStep or null.
+    -- JSON: numbers, texts, and ProjectStep or null.
     ports text not null,
+    save text not null,
     setup text,
     start text,
     problem text

@@ -4,21 +4,22 @@ import type { ProjectSpec } from '../schema/action.ts'
 import type { Environment, Project, Push } from '../schema/environment.ts'
 import { type Cell, type Database, type Row, readJson } from './database.ts'
 
-/** `summary`: of the ticket, for the name of a branch. Outside text. */
-export type ProjectRow = Project & Pick<ProjectSpec, 'summary'>
+/** `summary`: of the ticket, for the name of a branch; outside text. `save`: patterns of ignored files that count as work. */
+export type ProjectRow = Project & Pick<ProjectSpec, 'summary'> & { save: string[] }
 
 /** Commits of one push that are remembered as the machine's own. */
 export const MAX_PUSHED_COMMITS = 10_000
 /** Pushes of one ticket that are kept. */
 const MAX_PUSHES = 20
 
-const COLUMNS = 'ticket, repo, branch, summary, path, ports, setup, start, problem'
+const COLUMNS = 'ticket, repo, branch, summary, path, ports, save, setup, start, problem'
 const projectFrom = (row: Row): ProjectRow => ({
   repo: row.repo as string,
   branch: row.branch as string | null,
   summary: row.summary as string | null,
   path: row.path as string,
   ports: readJson<number[]>(row.ports) ?? [],
+  save: readJson<string[]>(row.save) ?? [],
   setup: readJson<Project['setup']>(row.setup),
   start: readJson<Project['start']>(row.start),
   problem: row.problem as string | null,
@@ -34,11 +35,11 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
   },
   /** Writes all of it. The ticket has an environment. */
   setProject: (ticket: Ticket, project: ProjectRow): void => {
-    const { repo, branch, summary, path, ports, setup, start, problem } = project
+    const { repo, branch, summary, path, ports, save, setup, start, problem } = project
     const json = (value: unknown): Cell => (value === null ? null : JSON.stringify(value))
     run(
-      `insert or replace into project (${COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      ...[ticket, repo, branch, summary, path, json(ports), json(setup), json(start), problem],
+      `insert or replace into project (${COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ...[ticket, repo, branch, summary, path, json(ports), json(save), json(setup), json(start), problem],
     )
   },
   /** Of the tickets that have one, in a constant number of queries. */
@@ -47,7 +48,7 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
     const add = (ticket: Cell | undefined, part: Pick<Environment, 'project' | 'pushes' | 'note'>) =>
       found.set(ticket as Ticket, { ...found.get(ticket as Ticket), ...part })
     for (const row of all(`select ${COLUMNS} from project`)) {
-      const { summary: _, ...project } = projectFrom(row)
+      const { summary: _, save: _save, ...project } = projectFrom(row)
       add(row.ticket, { project })
     }
     for (const [ticket, rows] of Map.groupBy(all(`${PUSHES} order by id`), row => row.ticket))

@@ -10,6 +10,7 @@ import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
+import { plainAccess, type WithProjectAccess } from './project/access.ts'
 
 export type RunnerContext = {
   config: Config
@@ -17,6 +18,8 @@ export type RunnerContext = {
   registry: Registry
   run: Run
   clock: () => Date
+  /** How git in a machine reaches its repository. */
+  projectAccess: WithProjectAccess
   /** Each provider is opened once. */
   provider(name: ProviderName): Promise<Provider>
   /** The configured provider, or the first one that is available. */
@@ -78,6 +81,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     registry,
     run: openRun(config.environment, tools),
     clock: () => new Date(),
+    projectAccess: plainAccess(config.github?.apiUrl ?? null),
     provider,
     chosenProvider: () => {
       chosen ??= chooseProvider(config, provider).catch(error => {

@@ -81,9 +81,10 @@ const runResolved = async (operation: Operation, { action, from }: Resolved): Pr
 const endedOutcome = (context: RunnerContext, { ticket }: Action, result: Result, began: number): Outcome => {
   const environment = environmentOf(context, ticket)
   if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
-  const { summary, rescued } = result
+  const { summary, rescued, log } = result
   const seconds = Math.round((performance.now() - began) / 100) / 10
-  return { result: 'done', summary, environment, seconds, ...(rescued === undefined ? {} : { rescued }) }
+  const more = { ...(rescued === undefined ? {} : { rescued }), ...(log === undefined ? {} : { log }) }
+  return { result: 'done', summary, environment, seconds, ...more }
 }
 
 const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action, error: unknown): Outcome => {

@@ -159,7 +159,7 @@ export const findUnsavedWork = async (
   context.registry.setUnsavedWork(row.ticket, null)
   try {
     const options = { deadline: UNSAVED_WORK_DEADLINE_MS, signal: caller.signal, maxOutput: MAX_UNSAVED_WORK }
-    const script = unsavedWorkScript(mergedCommits)
+    const script = unsavedWorkScript(mergedCommits, context.registry.project(row.ticket))
     return parseUnsavedWork((await runInGuest(context, provider, row.vmId, script, options)).stdout)
   } catch (error) {
     const failure = failureOf(error, 'running a script in the machine')

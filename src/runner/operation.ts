@@ -31,8 +31,11 @@ export const targetOf = async (
   row = requireEnvironment(operation.context, ticket),
 ): Promise<Target> => ({ ...operation, row, provider: await operation.context.provider(row.provider) })
 
-/** `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. */
-export type Result = { summary: string; rescued?: string | undefined } | { skipped: string }
+/**
+ * `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. `log`: the last lines of
+ * the logs that were asked for.
+ */
+export type Result = { summary: string; rescued?: string | undefined; log?: string } | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
   operation: Operation,
   action: Extract<Action, { kind: Kind }>,

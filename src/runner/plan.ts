@@ -3,7 +3,7 @@ import type { Provider } from '../../providers/provider.ts'
 import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
-import type { Action, ActionKind } from '../schema/action.ts'
+import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
 import { noSuchCheckpoint } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
@@ -38,12 +38,22 @@ const planStart: Planner<'start'> = async (context, { ticket }) => {
     : { would: [...(state === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
 }
 
-const planCreate: Planner<'create'> = async (context, { ticket }) => {
+const planProject = ({ registry }: RunnerContext, ticket: Ticket, project: ProjectSpec | undefined): string[] => {
+  const known = registry.project(ticket)
+  if (project === undefined || (known !== null && known.problem === null)) return []
+  return [`clone ${(known ?? project).repo} into it, set it up and start it, where that was not done yet`]
+}
+
+const planCreate: Planner<'create'> = async (context, { ticket, project, noProject }) => {
   const row = context.registry.environment(ticket)
   const { size, baseImage } = context.config
   if (row !== null && row.status !== 'failed' && row.status !== 'lost') {
     const start = await planStart(context, { kind: 'start', ticket, by: row.createdBy, replyTo: null })
-    return 'skipped' in start ? { skipped: `${ticket} already has a machine: ${row.vmId} on ${row.provider}` } : start
+    const more = planProject(context, ticket, project)
+    if (!('skipped' in start)) return { would: [...start.would, ...more] }
+    return more.length > 0
+      ? { would: more }
+      : { skipped: `${ticket} already has a machine: ${row.vmId} on ${row.provider}` }
   }
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
   const images = await provider.listBaseImages?.()
@@ -59,6 +69,8 @@ const planCreate: Planner<'create'> = async (context, { ticket }) => {
       `create a machine from the base image ${baseImage} on ${provider.name}: ${size.cpus} CPUs, ${size.memoryMiB} MiB of memory, ${size.diskGiB} GiB of disk`,
       'start it',
       WAIT_FOR_SSH,
+      ...planProject(context, ticket, project),
+      ...(noProject === undefined ? [] : [noProject]),
     ],
   }
 }

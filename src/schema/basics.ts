@@ -48,7 +48,10 @@ export const commit = v.pipe(v.string(), v.regex(/^[0-9a-f]{7,64}$/i))
 /** A whole commit id. */
 export const fullCommit = v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/))
 /** `owner/name` on GitHub. */
-export const repository = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/[A-Za-z0-9._-]{1,100}$/))
+export const repository = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/),
+)
 /** A branch by git's own rules for names (git-check-ref-format): nothing invisible, and nothing that a program takes for an option. */
 const BRANCH_NAME =
   /^(?![-./])(?!.*(?:\.\.|@\{|\/\/|\/\.|\.lock(?:\/|$)))(?!@$)[^\0- \x7f-\xa0~^:?*[\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,250}(?<![./])$/

@@ -90,7 +90,8 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
     [['version'], 2, 'Did you mean --version?'],
     [['list', '--sort'], 2, '--sort needs a value: --sort COLUMN'],
     [['list', '--sort', 'sise'], 2, '--sort must be one of ticket, provider, state,'],
-    [['forward', 'DROP-1'], 2, 'agent-swarm forward <TICKET> <port>...'],
+    [['forward', 'DROP-1'], 1, 'DROP-1 has no machine'],
+    [['create', 'DROP-1', '--repo', 'acme/..'], 2, '"acme/.." is not a repository'],
     [['forward', 'DROP-1', '0'], 2, '"0" is not a port'],
     [['forward', 'DROP-1', '70000'], 2, '"70000" is not a port'],
     [['forward', 'DROP-1', '80:90:100'], 2, '"80:90:100" is not a port'],
@@ -200,7 +201,7 @@ describe('help', () => {
         stdout: expect.stringContaining(`Example: ${command.example}\n`),
       })
       expect(command.example).toMatch(new RegExp(`^agent-swarm ${name}( |$)`))
-      for (const option of Object.keys(command.options)) expect(help.stdout).toContain(`  --${option}`)
+      for (const option of Object.keys(command.options)) expect(help.stdout).toMatch(new RegExp(`(?:  |, )--${option}`))
       const mistyped = await swarm(...words, '--hepl')
       expect(mistyped).toMatchObject({ code: 2, stdout: '' })
       expect(mistyped.stderr).toContain(`agent-swarm ${name}: Unknown option --hepl. Did you mean --help?\n`)
@@ -213,7 +214,7 @@ describe('help', () => {
       [[], ...Object.keys(commands).map(name => name.split(' '))].map(words => swarm(...words, '--help')),
     )
     const named = new Set(texts.flatMap(({ stdout }) => stdout.match(/docs\/[\w-]+\.md/g) ?? []))
-    expect([...named].sort()).toEqual(['docs/cli.md', 'docs/configuration.md'])
+    expect([...named].sort()).toEqual(['docs/cli.md', 'docs/configuration.md', 'docs/projects.md'])
     for (const file of named) expect(existsSync(join(root, file))).toBe(true)
     expect(texts[0]?.stdout).toContain(`\nDocumentation: ${root}/docs/cli.md\n`)
     expect(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).files).toContain('docs')

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands } from '../../src/cli/command-table.ts'
 import { dryRunShow } from '../../src/cli/dry-run.ts'
 import { outputs } from '../../src/cli/json.ts'
+import type { ProjectRow } from '../../src/registry/registry.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
 import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/context.ts'
@@ -65,6 +66,23 @@ test('a command has a schema exactly when it has --json', () => {
   expect([...printing, 'error'].sort()).toEqual([...names].sort())
 })
 
+const SHOP: ProjectRow = {
+  ...{
+    repo: 'acme/shop',
+    branch: 'DROP-1-x',
+    summary: null,
+    path: '~/shop',
+    ports: [3000, 8080],
+    save: [],
+    start: null,
+  },
+  ...{ problem: 'a\u001b[2J problem' },
+  setup: {
+    ...{ state: 'failed', source: '.github/agent-swarm.yml', exit: 3, seconds: 12 },
+    startedAt: '2026-11-23T09:45:00.000Z',
+  },
+}
+
 test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['list'])).toEqual([])
   expect(await printed(['create', 'DROP-1', '--dry-run'])).toMatchObject({ result: 'planned' })
@@ -82,6 +100,27 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['start', 'DROP-1', 'DROP-1'])).toMatchObject({ result: 'skipped' })
   for (const words of [['list'], ['status'], ['status', 'DROP-1'], ['checkpoints', 'DROP-1'], ['providers']])
     await printed(words)
+  cli.know(registry => registry.setProject('DROP-1', SHOP))
+  await cli.inside(
+    'DROP-1',
+    'mkdir -p var/lib/agent-swarm && printf "one\\033[2J\\ntwo\\n" > var/lib/agent-swarm/setup.log',
+  )
+  expect(await printed(['logs', 'DROP-1'])).toEqual({
+    ticket: 'DROP-1',
+    logs: [{ name: 'setup', text: 'one [2J\ntwo' }],
+  })
+  expect((await cli.swarm(['logs', 'DROP-1', '--setup'])).stdout).toBe('one [2J\ntwo\n')
+  expect((await cli.swarm(['logs', 'DROP-1', '--start'])).stderr).toContain('DROP-1 has no logs of start yet.')
+  expect(await printed(['status'])).toMatchObject({ environments: [{ project: { repo: 'acme/shop' } }] })
+  const page = (await cli.swarm(['status', 'DROP-1'])).stdout
+  for (const text of [
+    'acme/shop in ~/shop',
+    'failed with exit status 3 after 12 s (.github/agent-swarm.yml, began 2026-11-23T09:45:00.000Z)',
+    '3000, 8080 (agent-swarm forward DROP-1)',
+    'a?[2J problem',
+  ])
+    expect(page).toContain(text)
+  expect((await cli.swarm(['status'])).stdout).toMatch(/DROP-1 +acme\/shop +DROP-1-x +failed \(3\) +-/)
   expect(await printed(['delete', 'DROP-1'])).toMatchObject({ result: 'done', rescued: expect.any(String) })
   const rescued = [{ ticket: 'DROP-1', bytes: expect.any(Number), repositories: [expect.stringMatching(/work$/)] }]
   expect(await printed(['status', 'DROP-1'])).toMatchObject({ environment: null, rescued })

@@ -1,8 +1,15 @@
 /** The commands that change an environment: what each makes of its words and options. */
 import { fail } from '../../errors.ts'
-import { checkpointArgument, machineArgument, machineArguments, ticketArgument } from '../arguments.ts'
+import {
+  checkpointArgument,
+  machineArgument,
+  machineArguments,
+  repositoryArgument,
+  ticketArgument,
+} from '../arguments.ts'
 import { runChange, runChanges } from '../change.ts'
 import type { ChangeCommand } from '../change-kinds.ts'
+import { projectFor, projectIn } from '../project-choice.ts'
 import type { Invocation, RunCommand } from '../terminal/output.ts'
 
 const ticketOf = ({ words: [word], terminal }: Invocation) => machineArgument(word, terminal)
@@ -23,9 +30,14 @@ const onEach =
 export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
   create: async invocation => {
     const tickets = [...new Set(invocation.words.map(ticketArgument))]
+    const { serving, github } = await invocation.config()
+    const repo = typeof invocation.flags.repo === 'string' ? repositoryArgument(invocation.flags.repo) : null
     return runChanges(
       invocation,
-      tickets.map(ticket => ({ kind: 'create', ticket })),
+      tickets.map(ticket => ({
+        ...{ kind: 'create', ticket },
+        ...(repo === null ? (github === null ? {} : projectFor(ticket, serving)) : projectIn(repo)),
+      })),
       tickets.length > 1,
     )
   },

@@ -5,7 +5,7 @@ import type { SshInfo } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { watchProgram } from '../../exec.ts'
-import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
+import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { asArguments, sshArguments } from '../../runner/ssh/options.ts'
 import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
@@ -122,11 +122,18 @@ const sshForward = (home: string, vmId: string, ssh: SshInfo, forwards: readonly
   ...['--', ssh.host],
 ]
 
+/** Those that its project names. */
+const projectPorts = ({ registry }: RunnerContext, ticket: Ticket): string[] => {
+  const ports = registry.project(ticket)?.ports ?? []
+  if (ports.length > 0) return ports.map(String)
+  throw fail('usage', 'Missing argument <port>: the project names none', `Usage: agent-swarm forward ${ticket} 3000`)
+}
+
 export const run: RunCommand = async invocation => {
   const { signal, terminal, verbose, words } = invocation
   const [word, ...ports] = words
   const typed = await machineArgument(word, terminal)
-  const forwards = forwardArguments(typed, ports)
+  const named = forwardArguments(typed, ports)
   const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
@@ -139,6 +146,7 @@ export const run: RunCommand = async invocation => {
           `${ticket} is ${provider.name} and has no ports of its own`,
           'Its programs listen on this host.',
         )
+      const forwards = ports.length > 0 ? named : forwardArguments(ticket, projectPorts(context, ticket))
       // Checked before a machine is started for it.
       for (const forward of forwards) await requireFree(ticket, forward)
       const { vmId } = await runningMachine(invocation, 'forward', context, ticket, progress)

@@ -9,6 +9,7 @@ import { type Invocation, printNote, type RunCommand } from '../terminal/output.
 import { openProgress } from '../terminal/progress.ts'
 import { shellCommand, withRunnerContext } from '../with-context.ts'
 
+const PROFILE = '/etc/profile.d/agent-swarm-project.sh'
 const CONFIG_FLAGS = ['install', 'uninstall', 'dry-run', 'json']
 
 /** Runs `line`, or a shell, on our own terminal. Returns its exit code. */
@@ -31,6 +32,13 @@ const attach = async (
   return attachProgram(environment, 'ssh', argv)
 }
 
+/**
+ * The command line, in the project and with its environment where the machine has one. Shells get there by their profile; scp and
+ * rsync begin in the home folder.
+ */
+const inProject = ({ registry }: RunnerContext, ticket: string, line: string): string =>
+  registry.project(ticket) === null ? line : `[ ! -r ${PROFILE} ] || . ${PROFILE}; ${line}`
+
 export const run: RunCommand = async invocation => {
   const { flags, terminal } = invocation
   if (flags.config === true) return (await import('./ssh-config.ts')).run(invocation)
@@ -48,7 +56,8 @@ export const run: RunCommand = async invocation => {
       const { vmId, provider } = await runningMachine(invocation, 'ssh', context, ticket, progress)
       progress.end(true)
       // Joined as ssh joins them: the shell in the machine parses the line.
-      const line = command.length === 0 ? null : command.join(' ')
+      const typedLine = command.length === 0 ? null : command.join(' ')
+      const line = typedLine === null ? null : inProject(context, ticket, typedLine)
       return attach(context, invocation, await context.provider(provider), { ticket, vmId, line })
     },
     progress.note,

@@ -5,9 +5,11 @@ import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Output } from '../json.ts'
+import { stripControls } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
 import { counted, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { busyBetween, type Reading, readAgain, readingOf } from './processors.ts'
+import { stepWord } from './project.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
 
 export type HostStatus = Extract<Output<'status'>, { host: string }>
@@ -70,8 +72,9 @@ export const hostStatus = async (
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
       fits: fitting(context, freeMemory, capacity.diskBytes.available),
-      environments: environments.map(({ ticket, provider, vmId, status, usage }) => ({
+      environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
+        ...(project === undefined ? {} : { project }),
         cpusBusy: busy(vmId),
       })),
       underWay,
@@ -117,6 +120,26 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
     terminal,
   )
 
+/** Of the machines that have one. A project that is not as it should be is told. */
+const projectTable = (environments: HostStatus['environments'], { terminal }: View): string =>
+  table(
+    [{ title: 'TICKET', whole: true }, 'REPOSITORY', 'BRANCH', 'SETUP', 'START'],
+    environments.flatMap(({ ticket, project }) =>
+      project === undefined
+        ? []
+        : [
+            [
+              ticket,
+              project.repo,
+              stripControls(project.branch ?? '-'),
+              stepWord(project.setup),
+              stepWord(project.start),
+            ],
+          ],
+    ),
+    terminal,
+  )
+
 const runningTable = ({ underWay }: HostStatus, { now, terminal }: View): string =>
   table(
     [{ title: 'TICKET', whole: true }, 'OPERATION', 'BY', 'STARTED', 'PHASE'],
@@ -150,6 +173,9 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     '',
     paragraph(fitsLine(status.fits), view.terminal),
     ...(status.environments.length === 0 ? ['No machines.'] : section('MACHINES', machinesTable(status, view))),
+    ...(status.environments.every(({ project }) => project === undefined)
+      ? []
+      : section('PROJECTS', projectTable(status.environments, view))),
     ...(status.underWay.length === 0 ? [] : section('IN PROGRESS', runningTable(status, view))),
     ...(status.waiting.length === 0 ? [] : section('WAITING', waitingTable(status, view))),
     ...rescuedSection(status.rescued, home, view),

@@ -8,6 +8,7 @@ import type { Output } from '../json.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
 import { address, askedFor, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { projectRows } from './project.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
 
 export type TicketStatus = Extract<Output<'status'>, { operations: unknown }>
@@ -63,6 +64,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
           ['memory', `up to ${size(usage.memoryBytes)}, uses ${size(usage.memoryUsedBytes)} of the host`],
           ['disk', size(usage.diskBytes)],
         ] as const)),
+    ...projectRows(environment, { now, terminal }),
     ...(hasUnsavedWork ? [['unsaved work', describeUnsavedWork(unsavedWork)] as const] : []),
   ]
 }

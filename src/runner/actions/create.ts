@@ -4,12 +4,12 @@ import { is } from 'valibot'
 import { newVmId, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
-import type { MachineSpec } from '../../schema/action.ts'
+import type { Action, MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, requireNoLeftDisk, undoCreate } from '../machine.ts'
-import { type ActionRunner, type Operation, targetOf } from '../operation.ts'
+import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
 import { start } from './start.ts'
 
 const limits = {
@@ -73,26 +73,48 @@ const beginEnvironment = async (
   return requireEnvironment(context, ticket)
 }
 
-export const create: ActionRunner<'create'> = async (operation, { ticket, by, machine = {} }) => {
+type Create = Extract<Action, { kind: 'create' }>
+
+/** Brings the project in, or goes on with it. What is told of it follows the summary. */
+const withProject = async (target: Target, { project, noProject }: Create): Promise<string> => {
+  if (project === undefined && noProject === undefined) return ''
+  // A create without one loads nothing of it.
+  const sentences =
+    project === undefined
+      ? [noProject ?? '']
+      : await (await import('../project/project.ts')).prepareProject(target, project)
+  return sentences.map(sentence => `. ${sentence.replace(/\.$/, '')}`).join('')
+}
+
+/** A machine that exists is started. What is missing of its project is done. */
+const createAgain = async (operation: Operation, row: EnvironmentRow, action: Create): Promise<Result> => {
+  const { ticket, by } = action
+  const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
+  const project = action.project === undefined ? '' : await withProject(await targetOf(operation, ticket), action)
+  const sentence = `${ticket} already has a machine: ${row.vmId} on ${row.provider}`
+  if ('skipped' in result) return project === '' ? { skipped: sentence } : { summary: `${sentence}${project}` }
+  return { summary: `${sentence}. It was stopped, and is running again${project}` }
+}
+
+export const create: ActionRunner<'create'> = async (operation, action) => {
+  const { ticket, machine = {} } = action
   const { context, caller } = operation
   const existing = await existingEnvironment(operation, ticket)
-  if (existing !== null && existing.status !== 'creating') {
-    const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
-    const sentence = `${ticket} already has a machine: ${existing.vmId} on ${existing.provider}`
-    return 'skipped' in result
-      ? { skipped: sentence }
-      : { summary: `${sentence}. It was stopped, and is running again` }
-  }
+  if (existing !== null && existing.status !== 'creating') return createAgain(operation, existing, action)
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
   const target = await targetOf(operation, ticket, row)
+  let note: string
   try {
     // An interrupted create may ask for more than is allowed now.
     const { size } = machineFor(context, ticket, machine)
     await converge({ ...target, size }, 'running')
-    return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${await waitAndTell(target)}` }
+    note = await waitAndTell(target)
   } catch (error) {
     caller.onPhase('undoing')
     await undoCreate(target)
     throw error
   }
+  // From here on people may work in it: it stays, whatever becomes of its project.
+  const project = await withProject(await targetOf(operation, ticket), action)
+  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}` }
 }

@@ -49,7 +49,7 @@ const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Pr
   const { rescue } = await import('../rescue/rescue.ts')
   const { signal, onPhase } = caller
   const folder = await rescue(context, row, unsaved.repositories, {
-    ...{ by, signal, onPhase },
+    ...{ by, signal, onPhase, saved: context.registry.project(row.ticket) },
     stream: (script, into, deadline) => runInGuest(context, provider, row.vmId, script, { into, deadline, signal }),
   })
   return `unsaved work (${describeUnsavedWork(unsaved)}) is rescued in ${underHome(context, folder)}`

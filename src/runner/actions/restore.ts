@@ -5,6 +5,7 @@ import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoint
 import { waitAndTell } from '../isolation-note.ts'
 import { observe } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
+import { followProject } from '../project/follow.ts'
 import { markMachine } from './move.ts'
 
 /** Two restores within one second do not share a name. */
@@ -60,6 +61,7 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
     note = await waitAndTell(target)
+    await followProject(await targetOf(operation, ticket))
   } else {
     registry.setDesired(ticket, 'stopped', by)
     registry.setStatus(ticket, 'stopped')

@@ -2,6 +2,7 @@
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
+import { followProject } from '../project/follow.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
   const { registry } = operation.context
@@ -21,5 +22,6 @@ export const start: ActionRunner<'start'> = async (operation, { ticket, by }) =>
   await converge(target, 'running')
   const note = await waitAndTell(target)
   registry.setUnsavedWork(ticket, null)
+  await followProject(await targetOf(operation, ticket))
   return { summary: `${ticket} is running${note}` }
 }

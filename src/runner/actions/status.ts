@@ -2,8 +2,9 @@
 import { syncCheckpoints } from '../checkpoints.ts'
 import { observe, recordObserved } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
+import { followProject } from '../project/follow.ts'
 
-export const status: ActionRunner<'status'> = async (operation, { ticket }) => {
+export const status: ActionRunner<'status'> = async (operation, { ticket, about }) => {
   const { context } = operation
   const row = context.registry.environment(ticket)
   if (row === null) return { summary: `${ticket} has no machine` }
@@ -14,5 +15,8 @@ export const status: ActionRunner<'status'> = async (operation, { ticket }) => {
   if (observed !== 'unmade' && observed !== 'creating' && ['running', 'stopped', 'lost'].includes(row.status))
     recordObserved(context, row, observed)
   await syncCheckpoints(target)
-  return { summary: `${ticket} is ${observed}` }
+  const summary = `${ticket} is ${observed}`
+  if (observed !== 'running') return { summary }
+  await followProject(target)
+  return about === 'logs' ? { summary, log: await (await import('../project/logs.ts')).lastLines(target) } : { summary }
 }

@@ -106,6 +106,7 @@ save_changes() {
 
   index=$scratch/index
   store_git add -A --ignore-errors >/dev/null
+  ! is_project || save_ignored
   # Only repositories inside this one may remain; they have bundles of their own.
   left=$(store_git ls-files --others --exclude-standard) || fail "$NO_FILE"
   left=$(printf '%s\n' "$left" | grep -v '/"\{0,1\}$' || :)
@@ -114,6 +115,14 @@ save_changes() {
   tree=$(store_git write-tree) || fail "$NOT_WRITTEN"
   [ "$tree" = "$head_tree" ] || save_tree worktree "$tree" 'The working tree'
   [ "$staged" = "$head_tree" ] || [ "$staged" = "$tree" ] || save_tree staged "$staged" 'The staged changes'
+}
+
+# Those that the project names go into the working tree's commit, too.
+save_ignored() {
+  with_saved store_git ls-files -z --others --ignored --exclude-standard -- >"$scratch/all-ignored" || fail "$NO_FILE"
+  # A repository inside this one has a bundle of its own.
+  grep -zv '/$' <"$scratch/all-ignored" >"$scratch/ignored" || :
+  store_git update-index -z --add --stdin <"$scratch/ignored" || fail "$NO_FILE"
 }
 
 print_bundle() {

@@ -60,7 +60,7 @@ export const HOW = [
   'Each bundle is complete: it needs no remote, and holds every branch, tag and stash with its history (of a shallow clone: as far as the clone had it).',
   'The working tree is the commit refs/agent-swarm/rescued/worktree. The staged changes, where they differ from it, are the commit refs/agent-swarm/rescued/staged. Both have the parent refs/agent-swarm/rescued/head, the commit that was checked out.',
   'Files are as they were on disk: no filter or line-ending conversion was applied.',
-  'Not included: files that git ignores, the configuration and hooks of the repository, remote-tracking branches.',
+  'Not included: files that git ignores (but those of `workspace.save`), the configuration and hooks of the repository, remote-tracking branches.',
   'A submodule, another work tree or a repository inside another one has a bundle of its own when it had unsaved work.',
   'The commands in "getBack" make a new repository. To use a clone that you have, leave out "git init" and "cp".',
 ].join(' ')

@@ -1,14 +1,17 @@
 # shellcheck shell=sh
 # The first part of both scripts. It finds the git repositories of the machine, and runs git in one of them.
 #
-# Set beforehand: max_repositories.
+# Set beforehand: max_repositories; as base64, save_path_64, the folder of the project, and save_64, patterns of files in it that
+# are saved although git ignores them, one a line.
 # Sets $repositories: the `.git` of each repository, one a line, sorted.
 
 set -u
-: "${max_repositories:?}"
+: "${max_repositories:?}" "${save_64?}" "${save_path_64?}"
+user_home=${HOME:-}
 export LC_ALL=C HOME=/nonexistent XDG_CONFIG_HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_NO_REPLACE_OBJECTS=1 GIT_ALLOW_PROTOCOL=none
 me=$(id -u)
+save_path=$(printf '%s' "$save_path_64" | base64 -d)
 
 # Where people and agents work, one folder a line. A guest whose files do not begin at / names its folder itself.
 guest_roots() {
@@ -16,6 +19,8 @@ guest_roots() {
     printf '%s\n' "$AGENT_SWARM_GUEST_ROOTS"
   else
     printf '%s\n' /home /root /srv /opt /work /workspace
+    # A project may be elsewhere.
+    case $save_path in /*) printf '%s\n' "$save_path" ;; esac
   fi
 }
 repositories=$(guest_roots | while IFS= read -r root; do find "$root" -xdev -name .git -prune 2>/dev/null; done | sort -u)
@@ -57,3 +62,28 @@ safe_git() {
 repository_git() {
   safe_git -c safe.directory='*' -c core.quotePath=true -C "$repository" "$@" 2>/dev/null </dev/null
 }
+
+# Whether the repository is the project whose ignored files are saved.
+is_project() {
+  [ -n "$save_64" ] || return 1
+  # shellcheck disable=SC2088 # the tilde is ours
+  case $save_path in
+  /*) [ "$repository" = "${AGENT_SWARM_GUEST_ROOTS:-}$save_path" ] ;;
+  '~/'*) [ "$repository" = "$(home_of "$owner")/${save_path#??}" ] ;;
+  *) [ "$repository" = "$(home_of "$owner")/$save_path" ] ;;
+  esac
+}
+home_of() {
+  if [ "$1" = "$me" ]; then printf '%s' "$user_home"; else getent passwd "$1" | cut -d: -f6; fi
+}
+
+# Runs a git command with the patterns as its last arguments: `with_saved store_git ls-files …`.
+with_saved() { (
+  patterns=$(printf '%s' "$save_64" | base64 -d)
+  set -f
+  IFS='
+'
+  for pattern in $patterns; do set -- "$@" ":(top,glob)$pattern"; done
+  unset IFS
+  "$@"
+); }

@@ -15,7 +15,7 @@ import type { Requester } from '../../schema/action.ts'
 import { parseBundleReport } from './bundle-report.ts'
 import { folderName, getBackCommands, HOW, NOTE, rescuedFolder, slugOf, unfinishedName } from './folder.ts'
 import { type HostGit, openHostGit, proveBundle } from './proof.ts'
-import { bundleScript } from './scripts.ts'
+import { bundleScript, type Saved } from './scripts.ts'
 import type { UnsavedRepository } from './unsaved-work.ts'
 
 /** A guest cannot fill the disk of the host: all its bundles have at most this size, and this much stays free after each proof. */
@@ -30,6 +30,8 @@ const TRANSFER_DEADLINE_MS = 30 * 60_000
 
 type Machine = { ticket: Ticket; provider: string; vmId: string; baseImage: string }
 type Options = {
+  /** Ignored files that are saved too. */
+  saved?: Saved | null
   /** Runs a script in the guest, with its standard output in a new file of at most `limit` bytes. `deadline`: milliseconds. */
   stream: (script: string, into: { file: string; limit: number }, deadline: number) => Promise<{ stderr: string }>
   by: Requester
@@ -57,7 +59,7 @@ type Save = Options & {
 
 /** Saves one repository as `<number>-<name>.bundle`, and returns its entry in the note. */
 const saveRepository = async (
-  { git, left, machine, parent, unfinished, folder, stream, onPhase }: Save,
+  { git, left, machine, parent, unfinished, folder, saved = null, stream, onPhase }: Save,
   repository: UnsavedRepository,
   number: number,
   savedBytes: number,
@@ -68,7 +70,7 @@ const saveRepository = async (
   const bundle = join(unfinished, `${name}.bundle`)
   onPhase('saving unsaved work')
   const into = { file: bundle, limit: await bundleLimit(parent, savedBytes) }
-  const { stderr } = await stream(bundleScript(line), into, Math.min(TRANSFER_DEADLINE_MS, left()))
+  const { stderr } = await stream(bundleScript(line, saved), into, Math.min(TRANSFER_DEADLINE_MS, left()))
   const report = parseBundleReport(stderr, work.path)
   onPhase('checking the saved work')
   const proven = await proveBundle(git, unfinished, bundle, report, repository)

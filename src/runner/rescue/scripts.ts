@@ -2,10 +2,20 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import type { ProjectRow } from '../../registry/registry.ts'
 import { fullCommit } from '../../schema/basics.ts'
 import { MAX_REPOSITORIES } from './unsaved-work.ts'
 
 const readPart = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8')
+
+/** Ignored files that count as work: patterns below the folder of the project. */
+export type Saved = Pick<ProjectRow, 'path' | 'save'>
+
+/** As base64, of which no sign means something to a shell. */
+const savedLines = (saved: Saved | null): string => {
+  const line = (name: string, value: string) => `${name}='${Buffer.from(value).toString('base64')}'\n`
+  return line('save_path_64', saved?.path ?? '') + line('save_64', saved?.save.join('\n') ?? '')
+}
 
 /** These variables are whole numbers: nothing that a guest or a person wrote becomes part of a script. */
 const assemble = (part: string, variables: Record<string, number>): string => {
@@ -20,14 +30,14 @@ const assemble = (part: string, variables: Record<string, number>): string => {
  * Prints the unsaved work of all repositories; `parseUnsavedWork` reads it. `mergedCommits`: whole ids of commits that are saved
  * elsewhere, with their ancestors.
  */
-export const unsavedWorkScript = (mergedCommits: readonly string[] = []): string => {
+export const unsavedWorkScript = (mergedCommits: readonly string[] = [], saved: Saved | null = null): string => {
   for (const id of mergedCommits) if (!v.is(fullCommit, id)) throw new RangeError('a merged commit must be a whole id')
-  return `merged='${mergedCommits.join(' ')}'\n${assemble('unsaved-work.sh', { max_repositories: MAX_REPOSITORIES })}`
+  return `${savedLines(saved)}merged='${mergedCommits.join(' ')}'\n${assemble('unsaved-work.sh', { max_repositories: MAX_REPOSITORIES })}`
 }
 
 /**
  * Prints a bundle of one repository, and a report on standard error that `parseBundleReport` reads. `line`: the repository's line
  * in the guest's list, from 1.
  */
-export const bundleScript = (line: number): string =>
-  assemble('bundle.sh', { max_repositories: MAX_REPOSITORIES, line })
+export const bundleScript = (line: number, saved: Saved | null = null): string =>
+  savedLines(saved) + assemble('bundle.sh', { max_repositories: MAX_REPOSITORIES, line })

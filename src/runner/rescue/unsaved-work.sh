@@ -24,6 +24,10 @@ count_changes() {
   # Both the working tree and the index: a change that was staged and then undone in the file is in the index only.
   in_tree=$(changed_paths "$1" --) && in_index=$(changed_paths --cached "$1" --) || return 0
   others=$(repository_git ls-files --others --exclude-standard) || return 0
+  if is_project; then
+    ignored=$(with_saved repository_git ls-files --others --ignored --exclude-standard --) || return 0
+    others=$(printf '%s\n%s\n' "$others" "$ignored" | grep . || :)
+  fi
   changed=$(printf '%s\n%s\n' "$in_tree" "$in_index" | sort -u)
   # A path that ends with a slash is a repository inside this one.
   inner=$(printf '%s\n' "$others" | grep '/"\{0,1\}$' || :)

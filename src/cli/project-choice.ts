@@ -1,0 +1,23 @@
+/** The project of a machine that a person creates. Pure. */
+import { isWildcard, type Serving, servingRepositories } from '../config/serving.ts'
+import { projectOf, type Ticket } from '../domain.ts'
+import type { Action } from '../schema/action.ts'
+
+type Choice = Pick<Extract<Action, { kind: 'create' }>, 'project' | 'noProject'>
+
+/** The ticket's summary is in Jira, which the CLI does not ask. */
+export const projectIn = (repo: string): Choice => ({ project: { repo, branch: null, summary: null } })
+
+/** The first that serves the ticket's project by the operator's map, or the only one. Nothing where none serves it. */
+export const projectFor = (ticket: Ticket, serving: Serving): Choice => {
+  const project = projectOf(ticket)
+  const all = servingRepositories(project, serving)
+  const [first, ...others] = all.filter(name => !isWildcard(name))
+  if (all.length === 0) return {}
+  if (first !== undefined && (serving.mapped.includes(project) || (others.length === 0 && all.length === 1)))
+    return projectIn(first)
+  const named = all.slice(0, 5).join(', ')
+  return {
+    noProject: `No project was cloned: ${named}${all.length > 5 ? ' and others' : ''} ${all.length === 1 ? 'serves' : 'serve'} ${project}. To choose one: agent-swarm create ${ticket} --repo ${first ?? 'owner/name'}`,
+  }
+}

@@ -1,0 +1,36 @@
+/** How git in a machine reaches a repository. */
+import type { Ticket } from '../../domain.ts'
+
+export type ProjectAccess = {
+  /** What the remotes of the repository begin with: `https://github.com/`. */
+  remote: string
+  /** What git in the machine asks in its place while `work` runs; null: the remote itself. */
+  through: string | null
+  /** Whether `through` goes on answering afterwards. Otherwise git is left with the remote. */
+  stays: boolean
+  /** How people push from the machine, when not through us. */
+  note: string | null
+  /** A file of the default branch, or null when there is none. Null: what the machine has cloned is read. */
+  readDefaultFile: ((path: string) => Promise<string | null>) | null
+}
+
+/** Gives the access to `work`, and takes it back afterwards unless it stays. */
+export type WithProjectAccess = <T>(
+  machine: { ticket: Ticket; vmId: string; repo: string; signal: AbortSignal },
+  work: (access: ProjectAccess) => Promise<T>,
+) => Promise<T>
+
+/** The web address that belongs to the API's: github.com, or a GitHub Enterprise Server. */
+export const remoteOf = (apiUrl: string | null): string => {
+  const { protocol, host } = new URL(apiUrl ?? 'https://api.github.com')
+  return host === 'api.github.com' ? 'https://github.com/' : `${protocol}//${host}/`
+}
+
+/** Without a link: what everybody may read can be cloned. */
+export const plainAccess =
+  (apiUrl: string | null): WithProjectAccess =>
+  (_machine, work) =>
+    work({
+      ...{ remote: remoteOf(apiUrl), through: null, stays: true, readDefaultFile: null },
+      note: 'git push needs agent-swarm up on this host, or your own key: ssh -A',
+    })

@@ -1,0 +1,68 @@
+/** The project's clone in a machine: git set up, cloned, and the ticket's branch checked out. */
+import type { Ticket } from '../../domain.ts'
+import { explainBy, isFailure } from '../../errors.ts'
+import type { ProjectAccess } from './access.ts'
+import { type Branch, chooseBranch } from './branch.ts'
+import { answered, askGuest, type Guest } from './guest.ts'
+
+const CLONE_DEADLINE_MS = 30 * 60_000
+
+/** What git's message means for people. git 2.39 */
+const explainClone = explainBy([
+  [
+    /could not read Username|Authentication failed|Repository not found|returned error: 40[134]|terminal prompts disabled/i,
+    'permission',
+    'Check its name. A private repository needs GitHub settings on this host, or a bot that has them (docs/projects.md).',
+  ],
+  [/Could not resolve host|Failed to connect|Couldn't connect|timed out|returned error: 5\d\d/i, 'network', null],
+  [/No space left on device/i, 'disk-full', 'Give machines a larger disk.'],
+])
+
+/** A value in a configuration file of git. */
+const quoted = (value: string): string => `"${value.replaceAll(/["\\]/g, '\\$&')}"`
+
+/** The forms in which a remote of this host is written. */
+const formsOf = (remote: string): string[] => {
+  const { host } = new URL(remote)
+  return [remote, `git@${host}:`, `ssh://git@${host}/`]
+}
+
+/**
+ * Settings of git for the whole machine: through whom remotes are reached, that a first push needs no options, and who commits
+ * unless a person has said it in a configuration of their own.
+ */
+export const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>): string =>
+  [
+    '# Written by agent-swarm at each create. Your own settings win: git config --global …',
+    '[user]',
+    `\tname = ${quoted(`${ticket} (agent-swarm)`)}`,
+    `\temail = ${quoted(`${ticket.toLowerCase()}@agent-swarm.invalid`)}`,
+    '[push]',
+    '\tautoSetupRemote = true',
+    ...(through === null
+      ? []
+      : [`[url ${quoted(through)}]`, ...formsOf(remote).map(form => `\tinsteadOf = ${quoted(form)}`)]),
+    '',
+  ].join('\n')
+
+export const cloneProject = async (
+  guest: Guest,
+  access: ProjectAccess,
+  spec: { ticket: Ticket; repo: string; branch: string | null; summary: string | null; path: string },
+  { projects, signal }: { projects: readonly string[]; signal: AbortSignal },
+): Promise<Branch> => {
+  const { ticket, repo, path } = spec
+  const url = `${access.remote}${repo}.git`
+  const variables = { path, url, ticket, wanted: spec.branch ?? '', gitconfig: gitConfig(ticket, access) }
+  const answer = await askGuest(guest, 'clone.sh', { variables }, { signal, deadline: CLONE_DEADLINE_MS }).catch(
+    error => {
+      if (!isFailure(error) || error.failure.kind !== 'unknown') throw error
+      throw explainClone(`cloning ${repo}`, error.failure.message)
+    },
+  )
+  const remote = (answered(answer, 'branches') ?? '').split('\n').filter(name => name !== '')
+  const branch = chooseBranch({ ticket, wanted: spec.branch, summary: spec.summary }, remote, projects)
+  const checkout = { path, branch: branch.name, remote: branch.isRemote ? '1' : '' }
+  await askGuest(guest, 'checkout.sh', { variables: checkout }, { signal })
+  return branch
+}

@@ -1,0 +1,10 @@
+# shellcheck shell=sh disable=SC2154
+# Replaces our settings of git, when the link that they name has ended.
+#
+# Set beforehand: gitconfig.
+
+main() {
+  of "$gitconfig_64" | write_file "$library/gitconfig" 644 || refuse 'git in the machine cannot be set up'
+  echo end
+}
+main </dev/null

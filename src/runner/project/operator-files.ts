@@ -1,0 +1,63 @@
+/** The operator's own files for a project, `AGENT_SWARM_HOME/files/<owner>/<repo>/**`: secrets that go into a machine on purpose. */
+import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { secretFileFault } from '../../config/secret-file.ts'
+
+const MAX_FILES = 200
+const MAX_BYTES = 1024 * 1024
+const MAX_ALL_BYTES = 8 * 1024 * 1024
+/** Only signs that neither a shell nor git gives a meaning, so that each can be excluded by its name. */
+const NAME = /^[A-Za-z0-9._@+=,-]{1,100}$/
+
+type Found = { files: { name: string; content: Uint8Array }[]; problems: string[] }
+
+/** Why it is not taken; null when it is. */
+const fault = (path: string): string | null => {
+  const stats = lstatSync(path)
+  if (stats.isSymbolicLink()) return `${path} is a symbolic link`
+  if (!stats.isFile()) return `${path} is not a file`
+  if (process.geteuid !== undefined && stats.uid !== process.geteuid()) return `${path} belongs to another user`
+  if (stats.size > MAX_BYTES) return `${path} is larger than ${MAX_BYTES / 1024} KiB`
+  return secretFileFault(path)?.text ?? null
+}
+
+/** Opened without following a link that took its place meanwhile. */
+const read = (path: string): Uint8Array => {
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0))
+  try {
+    return fstatSync(file).size > MAX_BYTES ? new Uint8Array() : readFileSync(file)
+  } finally {
+    closeSync(file)
+  }
+}
+
+const walk = (folder: string, prefix: string, found: Found): void => {
+  for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(folder, entry.name)
+    if (found.files.length + found.problems.length >= MAX_FILES) return
+    if (!NAME.test(entry.name) || entry.name === '.git')
+      found.problems.push(`${JSON.stringify(path)} has a name that is not copied (letters, digits and ._@+=,-)`)
+    else if (entry.isDirectory()) walk(path, `${prefix}${entry.name}/`, found)
+    else {
+      const reason = fault(path)
+      if (reason === null) found.files.push({ name: `${prefix}${entry.name}`, content: read(path) })
+      else found.problems.push(reason)
+    }
+  }
+}
+
+/** What an operator put down for this repository. What is not safe is left out, and `problems` says why. `repo` is checked. */
+export const operatorFiles = (home: string, repo: string): Found => {
+  const found: Found = { files: [], problems: [] }
+  const folder = join(home, 'files', ...repo.split('/'))
+  if (!existsSync(folder)) return found
+  for (const part of [join(home, 'files'), join(home, 'files', repo.split('/')[0] ?? ''), folder])
+    if (lstatSync(part).isSymbolicLink())
+      return { files: [], problems: [`${part.replace(home, 'AGENT_SWARM_HOME')} is a symbolic link`] }
+  walk(folder, '', found)
+  // Problems are published: they do not show where the home is.
+  found.problems = found.problems.map(text => text.replaceAll(home, 'AGENT_SWARM_HOME'))
+  const total = found.files.reduce((sum, { content }) => sum + content.length, 0)
+  if (total <= MAX_ALL_BYTES) return found
+  return { files: [], problems: [`AGENT_SWARM_HOME/files/${repo} holds more than ${MAX_ALL_BYTES / 1024 ** 2} MiB`] }
+}

@@ -1,0 +1,193 @@
+/**
+ * The project of a machine: cloned on the ticket's branch, the operator's files in it, set up once, started at each boot. Each step
+ * may be done again: an interrupted create goes on where it was. Whatever fails leaves the machine usable, and is recorded.
+ */
+import { servedProjects } from '../../config/serving.ts'
+import { projectOf } from '../../domain.ts'
+import { fail, failureOf } from '../../errors.ts'
+import type { ProjectRow } from '../../registry/registry.ts'
+import type { ProjectSpec } from '../../schema/action.ts'
+import type { Failure } from '../../schema/failure.ts'
+import { REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.ts'
+import { waitUntilReady } from '../machine.ts'
+import { type Target, throwIfCancelled } from '../operation.ts'
+import type { ProjectAccess } from './access.ts'
+import { cloneProject, gitConfig } from './clone.ts'
+import { copyFiles } from './files.ts'
+import { answered, askGuest, shown } from './guest.ts'
+import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
+import { type Found, LOOKED_AT, MAX_FILE, type Plan, planWorkspace } from './workspace.ts'
+
+/** The operator's `workspace` of a repository, whose name has no case. */
+const operatorWorkspace = ({ context }: Target, repo: string) =>
+  Object.entries(context.config.workspace).find(([name]) => name.toLowerCase() === repo.toLowerCase())?.[1]
+
+/** Writes what is known now. */
+const record = ({ context, row }: Target, project: ProjectRow): ProjectRow => {
+  context.registry.setProject(row.ticket, project)
+  return project
+}
+
+/** How setup and start are decided. `path`: where the project is now. */
+const readPlan = async (target: Target, access: ProjectAccess, repo: string, path: string): Promise<Plan> => {
+  const { signal } = target.caller
+  const ownFile = access.readDefaultFile === null ? null : await access.readDefaultFile(REPOSITORY_FILE)
+  const variables = {
+    ...{ path, names: LOOKED_AT.join('\n'), limit: String(MAX_FILE) },
+    default_file: access.readDefaultFile === null ? REPOSITORY_FILE : '',
+  }
+  const answer = await askGuest(target, 'look.sh', { variables }, { signal })
+  const files = new Map(
+    answer.flatMap(({ word, text }) => (word.startsWith('file ') ? [[word.slice('file '.length), text] as const] : [])),
+  )
+  const found: Found = { files, hasMise: answered(answer, 'mise') !== null }
+  const file = await readProjectFile(ownFile ?? answered(answer, 'default') ?? '')
+  return planWorkspace(repo, operatorWorkspace(target, repo), file, found)
+}
+
+const sentenceOf = ({ message, remedy }: Failure): string =>
+  [shown(message, 1_500), remedy]
+    .filter(part => part !== null)
+    .join('. ')
+    .replace(/\.$/, '')
+
+/** The ticket's project on the way, for as long as nothing else is known. */
+const unfinished = (ticket: string) =>
+  `It is being cloned and set up, or this was interrupted. To go on: agent-swarm create ${ticket}`
+
+const cancelled = (ticket: string, error: unknown) =>
+  // The outcome says this, and not that a machine is removed.
+  Object.assign(
+    fail(
+      'cancelled',
+      `create of ${ticket}: cancelled; the machine exists, and its project is not complete`,
+      `To go on: agent-swarm create ${ticket}`,
+      error,
+    ),
+    { halfDone: true },
+  )
+
+/** What is told in the summary besides the row. */
+type Told = { project: ProjectRow; notes: string[] }
+
+const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<ProjectRow> => {
+  const { caller, context } = target
+  const { signal } = caller
+  await installSteps(target, plan, signal)
+  let reached = project
+  if (plan.setup !== null) {
+    caller.onPhase('setup')
+    const { source } = plan.setup
+    const startedAt = context.clock().toISOString()
+    reached = record(target, { ...reached, setup: { state: 'running', source, exit: null, startedAt, seconds: null } })
+    const onLost = () => waitUntilReady(target)
+    const setup = await runSetup(target, plan.path, plan.setup, { signal, clock: context.clock, onLost }).catch(
+      async error => {
+        if (signal.aborted) await stopSetup(target, plan.path)
+        throw error
+      },
+    )
+    reached = record(target, { ...reached, setup })
+  }
+  if (plan.start !== null) {
+    caller.onPhase('start of the project')
+    const start = await beginStart(target, plan.path, plan.start, { signal, clock: context.clock })
+    reached = record(target, { ...reached, start })
+  }
+  return reached
+}
+
+/** A cancelled create leaves no setup running. */
+const stopSetup = async (target: Target, path: string): Promise<void> => {
+  const signal = AbortSignal.timeout(20_000)
+  await askGuest(target, 'stop.sh', { variables: { path } }, { signal }).catch(() => null)
+}
+
+/** Why setup and start are not run here; null when they are. */
+const refusal = ({ provider }: Target, { setup, start }: Plan): string | null => {
+  const sources = [...new Set([setup, start].flatMap(step => step?.source ?? []))]
+  return provider.ownSystem !== true || sources.length === 0
+    ? null
+    : `setup and start (${sources.join(', ')}) are not run: machines of ${provider.name} are folders, and the commands would run on this host itself`
+}
+
+const prepareThrough = async (target: Target, begun: ProjectRow, access: ProjectAccess): Promise<Told> => {
+  const { caller, context, provider, row } = target
+  const { ticket } = row
+  const served = servedProjects([begun.repo], context.config.serving)
+  const projects = served.length === 0 ? [projectOf(ticket)] : served
+  caller.onPhase('clone')
+  const branch = await cloneProject(target, access, { ticket, ...begun }, { projects, signal: caller.signal })
+  let project = record(target, { ...begun, branch: branch.name })
+  const plan = await readPlan(target, access, project.repo, project.path)
+  if (plan.path !== project.path) {
+    await askGuest(target, 'move.sh', { variables: { path: plan.path, from: project.path } }, caller)
+    project = { ...project, path: plan.path }
+  }
+  project = record(target, { ...project, ports: plan.ports, save: plan.save })
+  const problems = [
+    ...plan.problems,
+    ...(await copyFiles(target, project, { onlyMissing: false, signal: caller.signal })),
+  ]
+  await throwIfCancelled(target)
+  const refused = refusal(target, plan)
+  if (refused !== null) problems.push(refused)
+  else if (provider.ownSystem !== true) project = await setUp(target, project, plan)
+  project = record(target, { ...project, problem: problems.length === 0 ? null : problems.join('. ').slice(0, 2_000) })
+  return { project, notes: [branch.note, access.note].filter(note => note !== null) }
+}
+
+/** Git in the machine is left with what answers after this command. */
+const leaveGit = async (target: Target, access: ProjectAccess, path: string): Promise<void> => {
+  if (access.stays || access.through === null) return
+  const gitconfig = gitConfig(target.row.ticket, { ...access, through: null })
+  const signal = AbortSignal.timeout(20_000)
+  await askGuest(target, 'git-config.sh', { variables: { path, gitconfig } }, { signal }).catch(() => null)
+}
+
+const clauses = (ticket: string, { project, notes }: Told): string[] =>
+  [
+    `${project.repo} is in ${project.path} on the branch ${project.branch}`,
+    describeStep(ticket, 'setup', project.setup),
+    describeStep(ticket, 'start', project.start),
+    project.problem,
+    ...notes,
+  ].filter(clause => clause !== null)
+
+const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): ProjectRow => {
+  const problem = unfinished(target.row.ticket)
+  if (known !== null) return record(target, { ...known, problem })
+  const { repo } = spec
+  const path = operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
+  return record(target, { ...spec, path, ports: [], save: [], setup: null, start: null, problem })
+}
+
+/**
+ * Brings the project into a machine that answers, or goes on with it. Returns sentences for the summary; none when it was complete.
+ * Throws only when it is cancelled.
+ */
+export const prepareProject = async (target: Target, spec: ProjectSpec): Promise<string[]> => {
+  const { caller, context, row } = target
+  const { ticket, vmId } = row
+  const known = context.registry.project(ticket)
+  if (known !== null && known.repo.toLowerCase() !== spec.repo.toLowerCase())
+    return [`Its project is ${known.repo}, and stays so`]
+  if (known !== null && known.problem === null) return []
+  const begun = begin(target, spec, known)
+  try {
+    const machine = { ticket, vmId, repo: begun.repo, signal: caller.signal }
+    const told = await context.projectAccess(machine, async access => {
+      try {
+        return await prepareThrough(target, begun, access)
+      } finally {
+        await leaveGit(target, access, begun.path)
+      }
+    })
+    return clauses(ticket, told)
+  } catch (error) {
+    if (caller.signal.aborted) throw cancelled(ticket, error)
+    const problem = sentenceOf(failureOf(error, `preparing ${begun.repo}`))
+    record(target, { ...(context.registry.project(ticket) ?? begun), problem })
+    return [`The project is not complete: ${problem}. To try again: agent-swarm create ${ticket}`]
+  }
+}

@@ -1,0 +1,109 @@
+/** Setup and start of a project in a machine: put there, begun, waited for, and how they ended. */
+import type { Ticket } from '../../domain.ts'
+import { fail, failureOf } from '../../errors.ts'
+import type { Project, ProjectStep } from '../../schema/environment.ts'
+import { answered, askGuest, type Guest, readScript } from './guest.ts'
+import type { Plan, Step } from './workspace.ts'
+
+/** How long setup may take. */
+const SETUP_MINUTES = 30
+/** How long one look waits in the machine. */
+const WAIT_SECONDS = 40
+/** A start that fails does so soon. */
+const START_SECONDS = 3
+/** Setup may restart the network or the machine. */
+const LOST_CONNECTIONS = 5
+
+const STATE = /^(?:(ended) (\d{1,3})|(running|gone) -) (\d{1,11}) (?:\d{1,11}|-)$/
+
+/** What the machine says of a step. Anything unforeseen counts as a failure without an exit status. */
+export const parseStep = (text: string, source: string, now: Date): ProjectStep => {
+  const [, ended, exit, other, began] = text.match(STATE) ?? []
+  const startedAt = began === undefined ? now.toISOString() : new Date(Number(began) * 1000).toISOString()
+  if (other === 'running') return { state: 'running', source, exit: null, startedAt, seconds: null }
+  if (ended === undefined || Number(exit) > 255)
+    return { state: 'failed', source, exit: null, startedAt, seconds: null }
+  const seconds = Math.max(0, Number(text.slice(text.lastIndexOf(' ') + 1)) - Number(began))
+  return { state: exit === '0' ? 'done' : 'failed', source, exit: Number(exit), startedAt, seconds }
+}
+
+/** Shell lines that set the variables. Names and values are checked by the form. */
+const exportLines = (env: Plan['env']): string =>
+  Object.entries(env)
+    .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
+    .join('')
+
+export const installSteps = async (guest: Guest, plan: Plan, signal: AbortSignal): Promise<void> => {
+  const { path, env, setup, start } = plan
+  const variables = {
+    ...{ path, env: exportLines(env), setup: setup?.commands ?? '', start: start?.commands ?? '' },
+    ...{ minutes: String(SETUP_MINUTES), runner: readScript('step.sh'), shell: readScript('profile.sh') },
+  }
+  await askGuest(guest, 'install.sh', { variables }, { signal })
+}
+
+type Name = 'setup' | 'start'
+/** `branch` null: none is checked out. A step that is not there, or did not begin, is null. */
+export type Reached = { branch: string | null } & Record<Name, string | null>
+
+/** Begins a step unless it began, and waits for one. */
+export const lookAtSteps = async (
+  guest: Guest,
+  path: string,
+  { begin = '', wait = '', seconds = 0 }: { begin?: Name | ''; wait?: Name | ''; seconds?: number },
+  signal: AbortSignal,
+): Promise<Reached> => {
+  const variables = { path, begin, wait, seconds: String(seconds) }
+  const answer = await askGuest(guest, 'state.sh', { variables }, { signal })
+  const text = (word: string) => answered(answer, word) || null
+  return { branch: text('branch'), setup: text('setup'), start: text('start') }
+}
+
+const neverBegan = (name: Name) => fail('unknown', `${name} did not begin`)
+
+/** Runs setup to its end. What an interrupted attempt began is waited for, or done again when the machine was restarted. */
+export const runSetup = async (
+  guest: Guest,
+  path: string,
+  { source }: Step,
+  { signal, clock, onLost }: { signal: AbortSignal; clock: () => Date; onLost: () => Promise<void> },
+): Promise<ProjectStep> => {
+  let lost = 0
+  while (true) {
+    try {
+      const { setup } = await lookAtSteps(guest, path, { begin: 'setup', wait: 'setup', seconds: WAIT_SECONDS }, signal)
+      if (setup === null) throw neverBegan('setup')
+      const step = parseStep(setup, source, clock())
+      if (step.state !== 'running') return step
+    } catch (error) {
+      lost += 1
+      if (failureOf(error, '').kind !== 'guest-unreachable' || lost > LOST_CONNECTIONS) throw error
+      await onLost()
+    }
+  }
+}
+
+/** Begins start, and waits a moment, so that what cannot start is noticed. */
+export const beginStart = async (
+  guest: Guest,
+  path: string,
+  { source }: Step,
+  { signal, clock }: { signal: AbortSignal; clock: () => Date },
+): Promise<ProjectStep> => {
+  const { start } = await lookAtSteps(guest, path, { begin: 'start', wait: 'start', seconds: START_SECONDS }, signal)
+  if (start === null) throw neverBegan('start')
+  return parseStep(start, source, clock())
+}
+
+const titles = { setup: 'Setup', start: 'Start' } as const
+
+/** `Setup (config.yaml) failed with exit status 1 after 12 s`, and where its log is. */
+export const describeStep = (ticket: Ticket, name: Name, step: Project['setup']): string | null => {
+  if (step === null) return null
+  const what = `${titles[name]} (${step.source})`
+  if (step.state === 'running') return `${what} is running`
+  if (step.state === 'done') return `${what} ended after ${step.seconds} s`
+  const how =
+    step.exit === null ? 'did not end by itself' : `failed with exit status ${step.exit} after ${step.seconds} s`
+  return `${what} ${how}: agent-swarm logs ${ticket} --${name}`
+}

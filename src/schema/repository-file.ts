@@ -1,0 +1,39 @@
+/**
+ * `.github/agent-swarm.yml`: its name, its size, and the members that say how a machine gets its project. The bot reads the whole
+ * file (src/bot/rules/repository-file.ts) and reports its errors; the runner reads these members from its mirror.
+ */
+import * as v from 'valibot'
+import { member, type RepositoryAgent, repositoryAgent, type Workspace, workspace } from './workspace.ts'
+import { problemsOf, readYaml } from './yaml.ts'
+
+export const REPOSITORY_FILE = '.github/agent-swarm.yml'
+/** Characters. */
+export const MAX_REPOSITORY_FILE = 16_000
+
+export const projectMembers = {
+  workspace: member(
+    workspace,
+    "How a machine gets this project. The operator's own `workspace` of this repository wins over it.",
+    { setup: 'npm ci', ports: [3000] },
+  ),
+  agent: member(
+    repositoryAgent,
+    "What this repository takes away from the operator's agent, and its prompt. Without an agent of the operator, it means nothing.",
+    { rounds: 1 },
+  ),
+}
+
+const projectFile = v.object(projectMembers, 'must be lines of "name: value"')
+
+/** Missing members are not in the file. With problems, nothing of the file counts. */
+type ProjectFile = { workspace: Workspace | undefined; agent: RepositoryAgent | undefined; problems: string[] }
+
+/** The two members of a file. The others are the bot's. */
+export const readProjectFile = async (content: string, name = REPOSITORY_FILE): Promise<ProjectFile> => {
+  const file = await readYaml(content, name, MAX_REPOSITORY_FILE)
+  const nothing = (problems: string[]): ProjectFile => ({ workspace: undefined, agent: undefined, problems })
+  if (file.problems.length > 0) return nothing(file.problems)
+  const parsed = v.safeParse(projectFile, file.value)
+  if (!parsed.success) return nothing(problemsOf(file, parsed.issues))
+  return { workspace: parsed.output.workspace, agent: parsed.output.agent, problems: [] }
+}
