@@ -1,10 +1,10 @@
 /**
- * One lock for each ticket, and one for each machine without one, across all processes of this home: runner, CLI, a second
+ * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home: runner, CLI, a second
  * runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when its process
  * dies, kill -9 included.
  */
 import { mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isTicket, VM_ID } from '../domain.ts'
@@ -16,13 +16,10 @@ const SQLITE_BUSY = 5
 
 const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
 
-/** `name` is a ticket or a vmId. Returns how to release the lock; null when another holds it. */
-const tryLock = (home: string, name: string): (() => void) | null => {
-  if (!isTicket(name) && !VM_ID.test(name))
-    throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
-  const folder = join(home, 'locks')
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const db = new DatabaseSync(join(folder, `${name}.lock`), { timeout: 0 })
+/** Returns how to release the lock; null when another holds it. */
+const tryFile = (path: string): (() => void) | null => {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(path, { timeout: 0 })
   try {
     db.exec('begin exclusive')
     return () => db.close()
@@ -32,6 +29,17 @@ const tryLock = (home: string, name: string): (() => void) | null => {
     throw error
   }
 }
+
+/** `name` is a ticket or a vmId. */
+const tryLock = (home: string, name: string): (() => void) | null => {
+  if (!isTicket(name) && !VM_ID.test(name))
+    throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
+  return tryFile(join(home, 'locks', `${name}.lock`))
+}
+
+/** The lock of a machine's link, which is held as long as the link. Null when another process has it. */
+export const tryLinkLock = (home: string, vmId: string): (() => void) | null =>
+  tryFile(join(home, 'links', `${checkName('machine', vmId)}.lock`))
 
 type Waiting = { signal: AbortSignal; onWait: () => void }
 
