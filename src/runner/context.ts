@@ -10,6 +10,7 @@ import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
+import { GUEST, type GuestLayout } from './link/guest-files.ts'
 
 export type RunnerContext = {
   config: Config
@@ -17,6 +18,8 @@ export type RunnerContext = {
   registry: Registry
   run: Run
   clock: () => Date
+  /** Where our files lie in a machine. */
+  guest: GuestLayout
   /** Each provider is opened once. */
   provider(name: ProviderName): Promise<Provider>
   /** The configured provider, or the first one that is available. */
@@ -78,6 +81,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     registry,
     run: openRun(config.environment, tools),
     clock: () => new Date(),
+    guest: GUEST,
     provider,
     chosenProvider: () => {
       chosen ??= chooseProvider(config, provider).catch(error => {
