@@ -24,7 +24,7 @@ export const gitGateway = (): Promise<Row[]> =>
     const direct = `${server.url.replace('//', `//x:${TOKEN}@`)}/acme/shop`
     const openGateway = async (name: string) => {
       const gateway = openGitGateway({
-        ...{ home: join(home, name), environment: process.env, clock: Date.now, log: openLog('silent') },
+        ...{ home: join(home, name), environment: process.env, clock: Date.now, log: openLog('warn') },
         tokens: {
           tokenFor: async ({ repo }) => ({
             ...{ token: TOKEN, username: 'x', expiresAt: null, remoteUrl: `${server.url}/${repo}` },
@@ -91,6 +91,8 @@ export const gitGateway = (): Promise<Row[]> =>
       for (const name of n % 2 === 0 ? (['direct', 'through'] as const) : (['through', 'direct'] as const)) {
         const shop = shops[name]
         await fill(shop)
+        // What the other one pushed is no part of this push.
+        await git(shop, 'fetch', '-q')
         pushes[name].push(await git(shop, 'push', '-q', 'origin', `HEAD:DROP-1-${name}-${n}`))
       }
     await gateway.close()
