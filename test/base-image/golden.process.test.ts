@@ -86,6 +86,8 @@ const makeRoot = (suite: string): string => {
   // Certificates that this system trusts in addition, for its way to the registries.
   const own = 'usr/local/share/ca-certificates'
   if (existsSync(`/${own}`)) cpSync(`/${own}`, join(root, own), { recursive: true })
+  // A root that is thrown away need not survive a power failure.
+  writeFileSync(join(root, 'etc/dpkg/dpkg.cfg.d/unsafe-io'), 'force-unsafe-io\n')
   execFileSync('chroot', [root, 'update-ca-certificates'], { stdio: 'ignore' })
   return root
 }
