@@ -152,7 +152,7 @@ test.skipIf(!isPossible).for(['trixie', 'bookworm'])(
     const broken = await inRoot(root, 'none', verifyScript('full'))
     expect(broken.code).toBe(1)
     expect(broken.stdout).toMatch(/^unproven base sshd -T does not say "passwordauthentication no"$/m)
-    expect(broken.stdout).toMatch(/^unproven rust .*link/m)
+    expect(broken.stdout).toMatch(/^unproven rust .*could not compile/m)
     expect(broken.stdout).toMatch(/^unproven postgres .*vector/m)
     expect(broken.stdout).toMatch(/^unproven redis /m)
     remove(root)
