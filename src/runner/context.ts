@@ -8,9 +8,10 @@ import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
-import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
+import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
+import type { Program } from './agent/programs.ts'
 
 export type RunnerContext = {
   config: Config
@@ -24,6 +25,8 @@ export type RunnerContext = {
   provider(name: ProviderName): Promise<Provider>
   /** The configured provider, or the first one that is available. */
   chosenProvider(): Promise<Provider>
+  /** The demo's own agent, which takes the place of the configured program and may run on this very system. */
+  scriptedAgent?: Program
   close(): void
 }
 
@@ -121,12 +124,11 @@ const workOf = (
   registry: Registry,
   ticket: Ticket,
   projects = registry.projectsByTicket(),
-  agent = registry.agent(ticket),
+  agents = registry.agentReports(),
 ): Pick<Environment, 'project' | 'pushes' | 'note' | 'agent'> => ({
   ...projects.get(ticket),
-  ...(agent === null ? {} : { agent: agentReportOf(agent) }),
+  ...(agents.has(ticket) ? { agent: agents.get(ticket) } : {}),
 })
-const agentReportOf = ({ task: _task, session: _session, workedMs: _workedMs, ...report }: AgentRow) => report
 
 /** A row of the registry as the bot and the CLI get it. */
 export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
@@ -165,7 +167,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
   const rows = registry.environments()
   const checkpoints = registry.checkpointsByTicket()
   const projects = registry.projectsByTicket()
-  const agents = new Map(registry.agents().map(row => [row.ticket, row]))
+  const agents = registry.agentReports()
   const observedAt = context.clock().toISOString()
   const unread: Listing['unread'] = []
   const reports = new Map(
@@ -193,7 +195,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     return [
       {
         ...reported(row),
-        ...workOf(registry, row.ticket, projects, agents.get(row.ticket) ?? null),
+        ...workOf(registry, row.ticket, projects, agents),
         ...(report === null || isNewer ? {} : stateOf(row, vm)),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,
