@@ -5,9 +5,11 @@ import * as v from 'valibot'
 import { GUEST_USER } from '../../../base-image/seed.ts'
 import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../errors.ts'
+import type { LinkService } from '../../schema/link.ts'
 import type { RunnerContext } from '../context.ts'
 import type { Link } from '../link/types.ts'
 import { runInGuest } from '../ssh/guest.ts'
+import { AGENT_STATE } from './prompt.ts'
 
 const GUEST_FOLDER = join(import.meta.dirname, '../../../guest')
 const DEADLINE_MS = 60_000
@@ -47,8 +49,10 @@ export type AgentGuest = {
   /** Stops the units of all runs: a checkpoint may have brought an old one back. */
   stopAll(): Promise<void>
   follow: Link['follow']
-  /** What paths on the machine's ports begin with. */
-  prefix: string
+  /** Where the machine reaches a service of the link: an address without a slash at its end. */
+  address(service: LinkService): string
+  /** The agents' folder in the machine. */
+  state: string
 }
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
@@ -74,13 +78,12 @@ const exports = (environment: Readonly<Record<string, string>>): string =>
     .join('')
 
 type Verb = 'start' | 'look' | 'stop' | 'stop-all'
-const agentScript = (verb: Verb, run: string, user: string, more = ''): string => {
+const agentScript = (verb: Verb, run: string, more = ''): string => {
   if (!RUN.test(run)) throw new RangeError(`${run} is not a run`)
-  if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new RangeError(`${user} is not a user`)
-  return `verb=${verb}\nrun=${run}\nuser=${user}\n${more}${script('agent.sh')}`
+  return `verb=${verb}\nrun=${run}\nuser=${GUEST_USER}\n${more}${script('agent.sh')}`
 }
 
-export const startScript = (run: string, user: string, spec: UnitSpec): string => {
+export const startScript = (run: string, spec: UnitSpec): string => {
   const [program = 'false', ...words] = spec.words
   const files = [
     writeFile('$folder', 'unit', script('agent-unit.sh')),
@@ -95,7 +98,6 @@ export const startScript = (run: string, user: string, spec: UnitSpec): string =
   return agentScript(
     'start',
     run,
-    user,
     [
       `seconds=${Math.ceil(spec.seconds)}`,
       `sessions=${sessions === null ? '' : quoted(`${sessions.home ? 'home/' : ''}${sessions.folder}`)}`,
@@ -140,26 +142,26 @@ export const parseUnitState = (vmId: string, stdout: string): UnitState => {
   }
 }
 
-/** `link` null: the provider needs none, and `follow` is its own. */
 export const openAgentGuest = (
   context: Pick<RunnerContext, 'run' | 'home'>,
   provider: Provider,
   vmId: string,
-  { follow, prefix, user = GUEST_USER }: Pick<AgentGuest, 'follow' | 'prefix'> & { user?: string },
+  { follow, address, state = AGENT_STATE }: Pick<AgentGuest, 'follow' | 'address'> & { state?: string },
 ): AgentGuest => {
   const ask = async (text: string): Promise<string> =>
     (await runInGuest(context, provider, vmId, text, { deadline: DEADLINE_MS, maxOutput: 100_000 })).stdout
   return {
     start: async (run, spec) => {
-      const lines = (await ask(startScript(run, user, spec))).trim().split('\n')
+      const lines = (await ask(startScript(run, spec))).trim().split('\n')
       const read = v.safeParse(started, lines.slice(-2))
       if (!read.success) throw unreadable(vmId)
       return { how: read.output[0], boot: read.output[1] }
     },
-    look: async run => parseUnitState(vmId, await ask(agentScript('look', run, user))),
-    stop: async run => void (await ask(agentScript('stop', run, user))),
-    stopAll: async () => void (await ask(agentScript('stop-all', '00000000', user))),
+    look: async run => parseUnitState(vmId, await ask(agentScript('look', run))),
+    stop: async run => void (await ask(agentScript('stop', run))),
+    stopAll: async () => void (await ask(agentScript('stop-all', '00000000'))),
     follow,
-    prefix,
+    address,
+    state,
   }
 }

@@ -6,7 +6,6 @@ import { GUEST_STATE } from '../../schema/link.ts'
 
 /** The agents' folder in the machine. */
 export const AGENT_STATE = `${GUEST_STATE}/agent`
-export const TASK_FILE = `${AGENT_STATE}/task.md`
 
 export const DEFAULT_PROMPT = `You work on the ticket {ticket}, alone, in a machine that was made for it. The project {repository} is in the present folder, on the branch {branch}.
 
@@ -23,14 +22,14 @@ When you are done, and everything is pushed, say in a few sentences what you did
 BLOCKED: the reason, in one sentence`
 
 /** Names of git and Jira alone: no placeholder stands for text that somebody wrote freely. */
-type Names = { ticket: string; repository: string | null; branch: string | null }
+type Names = { ticket: string; repository: string | null; branch: string | null; task: string }
 
-export const promptText = (template: string | undefined, { ticket, repository, branch }: Names): string => {
+export const promptText = (template: string | undefined, { ticket, repository, branch, task }: Names): string => {
   const values: Readonly<Record<string, string>> = {
     ticket,
     repository: repository ?? '(none)',
     branch: branch ?? '(none)',
-    task: TASK_FILE,
+    task,
   }
   return (template ?? DEFAULT_PROMPT).replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
 }

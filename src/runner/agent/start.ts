@@ -3,14 +3,13 @@ import type { Provider } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { AgentRow, EnvironmentRow } from '../../registry/registry.ts'
-import { LINK_PORTS } from '../../schema/link.ts'
 import { type AgentRules, narrowAgent, type RepositoryAgent } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
 import { overBudget, placeholderKey } from '../model-gateway/gateway.ts'
 import { modelKey } from '../model-gateway/keys.ts'
-import type { UnitSpec } from './guest.ts'
+import type { AgentGuest, UnitSpec } from './guest.ts'
 import { type Program, programs } from './programs.ts'
-import { AGENT_STATE, messagesText, promptText, taskText } from './prompt.ts'
+import { messagesText, promptText, taskText } from './prompt.ts'
 
 export type StartContext = Pick<
   RunnerContext,
@@ -77,7 +76,13 @@ export const limitsOf = ({ minutes, budget, rounds }: AgentRules): NonNullable<A
 })
 
 /** What one run is told: the task at first, then what it was sent. */
-const promptOf = ({ registry }: StartContext, ticket: Ticket, row: AgentRow, rules: AgentRules): string => {
+const promptOf = (
+  { registry }: StartContext,
+  ticket: Ticket,
+  row: AgentRow,
+  rules: AgentRules,
+  state: string,
+): string => {
   const messages = registry.messagesOf(ticket, row.run)
   if (row.session !== null) return messagesText(messages)
   const project = registry.project(ticket)
@@ -85,36 +90,36 @@ const promptOf = ({ registry }: StartContext, ticket: Ticket, row: AgentRow, rul
     ticket,
     repository: project?.repo ?? null,
     branch: project?.branch ?? null,
+    task: `${state}/task.md`,
   })
   return messages.length === 0 ? prompt : `${prompt}\n\n---\n\n${messagesText(messages)}`
 }
 
-/** `prefix`: what paths on the machine's ports begin with. */
 export const specOf = (
   context: StartContext,
   ticket: Ticket,
   row: AgentRow,
   rules: AgentRules,
-  prefix: string,
+  { address, state }: Pick<AgentGuest, 'address' | 'state'>,
 ): UnitSpec => {
   const program = programOf(context, row)
-  const model = { url: `http://127.0.0.1:${LINK_PORTS.model}${prefix}`, key: placeholderKey(row.run) }
+  const model = { url: address('model'), key: placeholderKey(row.run) }
   const path = context.registry.project(ticket)?.path
   return {
     words: program.words({ command: rules.command ?? null, session: row.session }),
     environment: {
-      ...program.environment(model, AGENT_STATE),
+      ...program.environment(model, state),
       AGENT_SWARM_PROJECT: path ?? '~/.',
       AGENT_SWARM_RUN: row.run,
       AGENT_SWARM_TICKET: ticket,
       // Tells the gateway which pushes are the agent's.
       GIT_CONFIG_COUNT: '1',
-      GIT_CONFIG_KEY_0: `http.http://127.0.0.1:${LINK_PORTS.git}/.extraHeader`,
+      GIT_CONFIG_KEY_0: `http.${address('git')}/.extraHeader`,
       GIT_CONFIG_VALUE_0: `X-Agent-Swarm-Run: ${row.run}`,
       // Nothing here may wait for a person.
       GIT_TERMINAL_PROMPT: '0',
     },
-    prompt: promptOf(context, ticket, row, rules),
+    prompt: promptOf(context, ticket, row, rules, state),
     task: taskText(ticket, row.task),
     files: program.files(model),
     // Twice its time: what this process does not see, for example a machine that sleeps, is not its work.

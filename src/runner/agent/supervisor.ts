@@ -17,7 +17,6 @@ import { type Following, followRun } from './following.ts'
 import type { AgentGuest, UnitState } from './guest.ts'
 import { limitsOf, programOf, type StartContext, specOf, verdictOf } from './start.ts'
 
-/** Milliseconds between two looks at the registry. */
 const TICK_MS = 1_000
 /** Between two looks at a unit that seems to run. Its end shows at once, by a file that is followed. */
 const LOOK_MS = 20_000
@@ -36,6 +35,8 @@ export type SupervisorContext = StartContext &
     /** Null: this process holds no link to the machine. */
     guestOf: (environment: EnvironmentRow) => Promise<AgentGuest | null>
     log: Pick<Log, 'info' | 'warn'>
+    /** Milliseconds between two looks at the registry. */
+    every?: number
   }
 
 type Looking = { ticket: Ticket; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
@@ -80,7 +81,7 @@ const start = async (context: SupervisorContext, { ticket, row, environment, gue
     progress: { ...known.progress, limits: limitsOf(rules), operation: registry.lastOperation(ticket) },
   }))
   if (!isPresent) return
-  const spec = specOf(context, ticket, row, rules, guest.prefix)
+  const spec = specOf(context, ticket, row, rules, guest)
   const { how, boot } = await guest.start(row.run, spec)
   // The conversation is not there in this state of the machine: the next look begins a new one.
   if (how === 'no-session') return void registry.updateAgent(ticket, row.run, () => ({ session: null }))
@@ -186,7 +187,7 @@ const handOver = ({ registry }: SupervisorContext, ticket: Ticket, row: AgentRow
 
 /** `nudge`: something changed. `close` leaves the agents at work; the next process goes on. */
 export const openSupervisor = (context: SupervisorContext) => {
-  const { registry, home, log } = context
+  const { registry, home, log, every = TICK_MS } = context
   const ending = new AbortController()
   const busy = new Set<Ticket>()
   const followings = new Map<Ticket, Following>()
@@ -259,7 +260,7 @@ export const openSupervisor = (context: SupervisorContext) => {
         void look.finally(() => looks.delete(look))
       }
       const signal = AbortSignal.any([woken.signal, ending.signal])
-      await delay(TICK_MS, undefined, { signal }).catch(() => {})
+      await delay(every, undefined, { signal }).catch(() => {})
     }
     await Promise.allSettled(looks)
   }
