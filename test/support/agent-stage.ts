@@ -16,11 +16,11 @@ import { AGENT_STATE } from '../../src/runner/agent/prompt.ts'
 import { openSupervisor } from '../../src/runner/agent/supervisor.ts'
 import { transcriptFile } from '../../src/runner/agent/transcript.ts'
 import { openRunnerContext, type RunnerContext } from '../../src/runner/context.ts'
+import { execute } from '../../src/runner/executor.ts'
 import { MAX_CHUNK } from '../../src/runner/link/types.ts'
 import { openModelGateway } from '../../src/runner/model-gateway/gateway.ts'
 import type { Action, Task } from '../../src/schema/action.ts'
 import type { OperatorAgent } from '../../src/schema/workspace.ts'
-import { execute } from '../../src/runner/executor.ts'
 import { configFor, knownMachine } from './context.ts'
 import { until } from './wait.ts'
 
@@ -106,7 +106,9 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
 
   /** One runner's life. */
   const runner = async (own = context) => {
-    const server = createServer((request, response) => void gateway.handle({ ticket: TICKET, vmId: VM }, request, response))
+    const server = createServer(
+      (request, response) => void gateway.handle({ ticket: TICKET, vmId: VM }, request, response),
+    )
     await new Promise<void>(done => server.listen(0, '127.0.0.1', done))
     const port = (server.address() as AddressInfo).port
     const guest = openAgentGuest(own, { runInGuest } as Provider, VM, {
@@ -173,10 +175,18 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     transcript: (run: string) => readFileSync(transcriptFile(context.home, TICKET, run), 'utf8'),
     /** Units that were started, in order. */
     started: () =>
-      existsSync(join(home, 'units', 'started')) ? readFileSync(join(home, 'units', 'started'), 'utf8').trim().split('\n') : [],
+      existsSync(join(home, 'units', 'started'))
+        ? readFileSync(join(home, 'units', 'started'), 'utf8')
+            .trim()
+            .split('\n')
+        : [],
     print: (run: string, text: string) => appendFileSync(join(state, run, 'out.jsonl'), text),
     close: async () => {
-      const guest = openAgentGuest(context, { runInGuest } as Provider, VM, { follow: () => () => {}, address: () => '', state })
+      const guest = openAgentGuest(context, { runInGuest } as Provider, VM, {
+        follow: () => () => {},
+        address: () => '',
+        state,
+      })
       await guest.stopAll()
       context.close()
       rmSync(home, { recursive: true, force: true })

@@ -93,8 +93,9 @@ const streamOpenai = (response: ServerResponse, reply: Spoken, model: unknown, n
   response.end()
 }
 
-/** Without tools a request is not the agent's own turn: a title, for example. */
-const isTurn = ({ tools }: Record<string, unknown>) => Array.isArray(tools) && tools.length > 0
+/** Claude Code's requests without tools are not the agent's own turn: a title, for example. */
+const isTurn = ({ url, body: { tools } }: Pick<Asked, 'url' | 'body'>) =>
+  url.startsWith('/v1/responses') || (Array.isArray(tools) && tools.length > 0)
 
 export type ModelServer = Awaited<ReturnType<typeof openModelServer>>
 
@@ -107,7 +108,7 @@ export const openModelServer = async (replies: Reply[] = []) => {
     const body = await bodyOf(request)
     asked.push({ method, url, headers, body })
     n += 1
-    const reply: Reply = (isTurn(body) ? replies.shift() : null) ?? { says: 'Done.' }
+    const reply: Reply = (isTurn({ url, body }) ? replies.shift() : null) ?? { says: 'Done.' }
     if ('status' in reply)
       return void response
         .writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers })
@@ -125,7 +126,7 @@ export const openModelServer = async (replies: Reply[] = []) => {
     replies,
     asked,
     /** The agent's own turns. */
-    turns: () => asked.filter(({ body }) => isTurn(body)),
+    turns: () => asked.filter(isTurn),
     close: () => {
       server.closeAllConnections()
       server.close()

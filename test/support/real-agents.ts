@@ -19,7 +19,10 @@ export const realAgents = async (): Promise<typeof programs | string> => {
   try {
     mkdirSync(FOLDER, { recursive: true })
     writeFileSync(join(FOLDER, 'package.json'), '{"private":true}')
-    await promisify(execFile)('npm', ['install', '--no-audit', '--no-fund', ...PACKAGES], { cwd: FOLDER, timeout: 600_000 })
+    await promisify(execFile)('npm', ['install', '--no-audit', '--no-fund', ...PACKAGES], {
+      cwd: FOLDER,
+      timeout: 600_000,
+    })
   } catch (error) {
     return `the agents cannot be installed: ${error instanceof Error ? error.message.slice(0, 300) : error}`
   }

@@ -55,7 +55,10 @@ describe.skipIf(typeof programs === 'string').each(['claude', 'codex'] as const)
     expect(row.usd === null).toBe(use === 'codex')
     expect(row.session).toMatch(/^[0-9a-f-]{36}$/)
     expect(git(stage.project, 'log', '--format=%s')).toBe('A greeting')
-    const lines = stage.transcript(row.run).split('\n').flatMap(line => readableLine(line, use))
+    const lines = stage
+      .transcript(row.run)
+      .split('\n')
+      .flatMap(line => readableLine(line, use))
     expect(lines.filter(line => line.startsWith('> ')).join()).toContain('greeting')
     expect(lines.at(-1)).toBe('I made a greeting.')
 
@@ -68,7 +71,9 @@ describe.skipIf(typeof programs === 'string').each(['claude', 'codex'] as const)
     expect(last).toContain('I made a greeting.')
     expect(last).toContain('Use tabs.')
     for (const { headers } of stage.model.turns())
-      expect(use === 'claude' ? headers['x-api-key'] : headers.authorization).toBe(use === 'claude' ? KEY : `Bearer ${KEY}`)
+      expect(use === 'claude' ? headers['x-api-key'] : headers.authorization).toBe(
+        use === 'claude' ? KEY : `Bearer ${KEY}`,
+      )
     expect(everything(stage.root)).not.toContain(KEY)
     expect(stage.lines.join('\n')).not.toContain(KEY)
   })
@@ -87,11 +92,11 @@ describe.skipIf(typeof programs === 'string').each(['claude', 'codex'] as const)
   })
 
   test('the budget ends it, by the numbers of the maker', async () => {
-    const stage = await stageOf(use, [
-      { runs: 'echo one', usage: { input: 600, output: 500 } },
-      { runs: 'echo two' },
-      { says: 'Never asked for.' },
-    ], { budget: { tokens: 1_000 } })
+    const stage = await stageOf(
+      use,
+      [{ runs: 'echo one', usage: { input: 600, output: 500 } }, { runs: 'echo two' }, { says: 'Never asked for.' }],
+      { budget: { tokens: 1_000 } },
+    )
     await stage.start()
     const row = await stage.ended()
     expect(row).toMatchObject({ result: 'out of budget', reason: expect.stringContaining('its budget is 1000') })
@@ -102,13 +107,18 @@ describe.skipIf(typeof programs === 'string').each(['claude', 'codex'] as const)
     const stage = await stageOf(use, [])
     stage.model.close()
     await stage.start()
-    expect(await stage.ended()).toMatchObject({ result: 'crashed', reason: expect.stringMatching(/5\d\d|reach|ECONNREFUSED/) })
+    expect(await stage.ended()).toMatchObject({
+      result: 'crashed',
+      reason: expect.stringMatching(/5\d\d|reach|ECONNREFUSED/),
+    })
   })
 
   test('a refused key is told to the operator, without the key', async () => {
-    const stage = await stageOf(use, [
-      { status: 401, body: { error: { type: 'authentication_error', message: `Incorrect API key: ${KEY}` } } },
-    ])
+    const refusal = {
+      status: 401,
+      body: { error: { type: 'authentication_error', message: `Incorrect API key: ${KEY}` } },
+    }
+    const stage = await stageOf(use, Array(10).fill(refusal))
     await stage.start()
     const row = await stage.ended()
     expect(row).toMatchObject({ result: 'crashed', reason: expect.stringContaining("does not accept this host's key") })

@@ -27,7 +27,9 @@ const words = (stage: AgentStage, text: string) =>
   })
 
 test('a program that ends with 0 is done; it works in the project, with the prompt on standard input and the task in a file', async () => {
-  const stage = await stageOf('pwd; cat; cat "$(dirname "$0")/../task.md" "$HOME"/var/lib/agent-swarm/agent/task.md; echo "Made it."')
+  const stage = await stageOf(
+    'pwd; cat; cat "$(dirname "$0")/../task.md" "$HOME"/var/lib/agent-swarm/agent/task.md; echo "Made it."',
+  )
   await running(stage)
   expect(await stage.start()).toMatchObject({ result: 'done', summary: 'The agent of DROP-1 starts' })
   const row = await stage.ended()
@@ -40,10 +42,30 @@ test('a program that ends with 0 is done; it works in the project, with the prom
 })
 
 test.for([
-  ['another exit status is a crash, with what it printed last', 'echo no disk >&2; exit 3', 'crashed', 'no disk (exit status 3)'],
-  ['a last line that says so is "blocked"', 'echo "Tried."; printf "BLOCKED: no access to the registry"', 'blocked', 'no access to the registry'],
-  ['a program that is not there', 'no-such-agent', 'crashed', expect.stringContaining('its program is not in the machine')],
-  ['terminal sequences stay out of the reason', `printf '\\033]0;x\\007\\033[31mred\\033[0m' >&2; exit 1`, 'crashed', 'red (exit status 1)'],
+  [
+    'another exit status is a crash, with what it printed last',
+    'echo no disk >&2; exit 3',
+    'crashed',
+    'no disk (exit status 3)',
+  ],
+  [
+    'a last line that says so is "blocked"',
+    'echo "Tried."; printf "BLOCKED: no access to the registry"',
+    'blocked',
+    'no access to the registry',
+  ],
+  [
+    'a program that is not there',
+    'no-such-agent',
+    'crashed',
+    expect.stringContaining('its program is not in the machine'),
+  ],
+  [
+    'terminal sequences stay out of the reason',
+    `printf '\\033]0;x\\007\\033[31mred\\033[0m' >&2; exit 1`,
+    'crashed',
+    'red (exit status 1)',
+  ],
 ] as const)('%s', async ([, command, result, reason]) => {
   const stage = await stageOf(command)
   await running(stage)
@@ -56,7 +78,9 @@ test('a message waits for the end of the run, and begins the next one', async ()
   await running(stage)
   await stage.start()
   await words(stage, 'You work on the ticket')
-  expect(await stage.tell('Use tabs.')).toMatchObject({ summary: expect.stringContaining('when it ends its present turn') })
+  expect(await stage.tell('Use tabs.')).toMatchObject({
+    summary: expect.stringContaining('when it ends its present turn'),
+  })
   const first = stage.row()?.run ?? ''
   writeFileSync(join(stage.project, 'go'), '')
   const row = await stage.ended(first)
@@ -189,11 +213,16 @@ test('a unit that is gone in the same boot is a crash', async () => {
   const stage = await stageOf('echo begun; pkill -KILL -s "$(ps -o sid= -p $$ | tr -d " ")"')
   await running(stage)
   await stage.start()
-  expect(await stage.ended()).toMatchObject({ result: 'crashed', reason: expect.stringContaining('without an exit status') })
+  expect(await stage.ended()).toMatchObject({
+    result: 'crashed',
+    reason: expect.stringContaining('without an exit status'),
+  })
 })
 
 test('output without end and without lines costs the guest 64 MB and the runner no memory; the agent goes on', async () => {
-  const stage = await stageOf(`head -c 3000000 /dev/zero; echo; head -c 70000000 /dev/zero | tr '\\0' x; echo; echo end; touch ended`)
+  const stage = await stageOf(
+    `head -c 3000000 /dev/zero; echo; head -c 70000000 /dev/zero | tr '\\0' x; echo; echo end; touch ended`,
+  )
   await running(stage)
   await stage.start()
   const row = await stage.ended()
@@ -218,6 +247,8 @@ test('without the key of its model it waits, and says what the operator has to d
   onTestFinished(stage.close)
   await running(stage)
   await stage.start()
-  expect(await until('the reason', () => stage.row()?.reason)).toMatch(/the key of the model is missing: .*model-keys\/anthropic/)
+  expect(await until('the reason', () => stage.row()?.reason)).toMatch(
+    /the key of the model is missing: .*model-keys\/anthropic/,
+  )
   expect(stage.row()?.state).toBe('wanted')
 })
