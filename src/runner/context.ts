@@ -11,7 +11,11 @@ import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
+import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
+
+/** `guestOf`: where it runs, by the machine. */
+export type ScriptedAgent = { program: Program; guestOf: (vmId: string) => AgentGuest }
 
 export type RunnerContext = {
   config: Config
@@ -26,7 +30,7 @@ export type RunnerContext = {
   /** The configured provider, or the first one that is available. */
   chosenProvider(): Promise<Provider>
   /** The demo's own agent, which takes the place of the configured program and may run on this very system. */
-  scriptedAgent?: Program
+  scriptedAgent?: ScriptedAgent
   close(): void
 }
 

@@ -31,6 +31,7 @@ export const openAgents = (
   { log, links, repositoryAgent = async () => undefined }: AgentsOptions,
 ): Agents => {
   const guestOf = async ({ provider: name, vmId }: EnvironmentRow): Promise<AgentGuest | null> => {
+    if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId)
     const link = links()?.of(vmId) ?? null
     if (link?.connected() !== true) return null
     const address = (service: LinkService) => `http://127.0.0.1:${LINK_PORTS[service]}${link.prefix}`

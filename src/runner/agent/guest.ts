@@ -11,7 +11,6 @@ import type { Link } from '../link/types.ts'
 import { runInGuest } from '../ssh/guest.ts'
 import { AGENT_STATE } from './prompt.ts'
 
-const GUEST_FOLDER = join(import.meta.dirname, '../../../guest')
 const DEADLINE_MS = 60_000
 
 /** All text for one run: it reaches the machine as base64, in files. */
@@ -57,7 +56,7 @@ export type AgentGuest = {
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 const base64 = (text: string) => Buffer.from(text).toString('base64')
-const script = (name: string) => readFileSync(join(GUEST_FOLDER, name), 'utf8')
+const script = (name: string) => readFileSync(join(import.meta.dirname, name), 'utf8')
 
 const RUN = /^[0-9a-f]{8}$/
 const FILE = /^[a-z][a-z0-9./-]{0,60}$/
@@ -86,11 +85,12 @@ const agentScript = (verb: Verb, run: string, more = ''): string => {
 export const startScript = (run: string, spec: UnitSpec): string => {
   const [program = 'false', ...words] = spec.words
   const files = [
-    writeFile('$folder', 'unit', script('agent-unit.sh')),
+    writeFile('$folder', 'unit', script('unit.sh')),
     writeFile('$folder', 'environment', exports(spec.environment)),
     writeFile('$folder', 'command', [program, ...words.map(quoted)].join(' ')),
     writeFile('$folder', 'prompt', spec.prompt),
     writeFile('$state', 'task.md', spec.task),
+    writeFile('$state', 'follow', script('follow.sh')),
     ...Object.entries(spec.files).map(([name, content]) => writeFile('$state', name, content)),
   ]
   const { session, sessions } = spec
@@ -105,6 +105,12 @@ export const startScript = (run: string, spec: UnitSpec): string => {
       `write_files() {\n${files.join('\n')}\n}\n`,
     ].join('\n'),
   )
+}
+
+/** A command line for a terminal in the machine: tmux with a window that follows the run, and a shell. */
+export const attachLine = (run: string): string => {
+  if (!RUN.test(run)) throw new RangeError(`${run} is not a run`)
+  return `run=${run}\n${script('attach.sh')}`
 }
 
 const unitState = v.object({

@@ -29,7 +29,7 @@ export const OWN_SYSTEM = 'its machine is a folder on the owner’s own system, 
 export const programOf = (
   { scriptedAgent }: Pick<RunnerContext, 'scriptedAgent'>,
   { use }: Pick<AgentRow, 'use'>,
-): Program => scriptedAgent ?? programs[use]
+): Program => scriptedAgent?.program ?? programs[use]
 
 const unisolated = async (provider: Provider): Promise<string | null> => {
   const report = await provider.isolated?.()
