@@ -209,15 +209,15 @@ const agentCommands = {
   },
   tell: {
     arguments: [machine, { name: 'text', kind: 'text', required: true, many: true }],
-    summary: 'Give the agent of a machine a message; it goes on in its session.',
+    summary: 'Give the agent a message; it goes on in its session.',
     example: "agent-swarm tell DROP-2100 'Use the existing helper.'",
     options: { json },
     load: async () => ({ run: (await import('./commands/agent.ts')).tellAgent }),
   },
   attach: {
     arguments: [machine],
-    summary: 'Watch the agent in its machine, beside a shell (tmux).',
-    details: 'Ctrl-b d leaves; the agent goes on.',
+    summary: 'Watch the agent in its machine, with a shell beside it.',
+    details: 'In tmux: Ctrl-b d leaves, and the agent goes on.',
     example: 'agent-swarm attach DROP-2100',
     options: { start },
     load: () => import('./commands/attach.ts'),

@@ -2,20 +2,21 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { openCli as Open } from '../support/cli.ts'
 import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/context.ts'
 import { outputValidator } from '../support/json-outputs.ts'
 
-let cli: ReturnType<typeof Open>
+let cli: ReturnType<typeof openCli>
 beforeEach(() => {
   cli = openCli()
 })
 afterEach(() => cli.close())
 
 const withAgent = () => {
-  mkdirSync(cli.home, { recursive: true, mode: 0o700 })
-  writeFileSync(join(cli.home, 'config.yaml'), 'agent:\n  use: command\n  command: my-agent\n', { mode: 0o600 })
+  mkdirSync(join(cli.home, 'state'), { recursive: true, mode: 0o700 })
+  writeFileSync(join(cli.home, 'state', 'config.yaml'), 'agent:\n  use: command\n  command: my-agent\n', {
+    mode: 0o600,
+  })
 }
 const machine = () => cli.know(registry => knownMachine(registry, 'DROP-8', '192.0.2.8'))
 

@@ -5,8 +5,8 @@ import * as v from 'valibot'
 import { GUEST_USER } from '../../../base-image/seed.ts'
 import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../errors.ts'
+import type { Run } from '../../exec.ts'
 import type { LinkService } from '../../schema/link.ts'
-import type { RunnerContext } from '../context.ts'
 import type { Link } from '../link/types.ts'
 import { runInGuest } from '../ssh/guest.ts'
 import { AGENT_STATE } from './prompt.ts'
@@ -38,7 +38,7 @@ export type UnitState = {
   boot: string
   errors: string
 }
-export type Started = { how: 'started' | 'already' | 'no-session'; boot: string }
+type Started = { how: 'started' | 'already' | 'no-session'; boot: string }
 
 export type AgentGuest = {
   /** Starts the unit once, however often it is called. */
@@ -149,7 +149,7 @@ export const parseUnitState = (vmId: string, stdout: string): UnitState => {
 }
 
 export const openAgentGuest = (
-  context: Pick<RunnerContext, 'run' | 'home'>,
+  context: { run: Run; home: string },
   provider: Provider,
   vmId: string,
   { follow, address, state = AGENT_STATE }: Pick<AgentGuest, 'follow' | 'address'> & { state?: string },

@@ -18,7 +18,7 @@ export type Reading = {
   result?: { isError: boolean; text: string }
 }
 
-export type Call = {
+type Call = {
   /** The operator's own command, or null. */
   command: string | null
   /** The conversation to go on with; null for a new one. */
@@ -123,7 +123,7 @@ const claudeLines = [
   })),
 ]
 
-export const claude: Program = {
+const claude: Program = {
   name: 'Claude Code',
   api: 'anthropic',
   words: ({ command, session: known }) => [
@@ -186,7 +186,7 @@ const codexLines = [
 const toml = (value: string) => JSON.stringify(value)
 const CODEX_KEY = 'AGENT_SWARM_MODEL_KEY'
 
-export const codex: Program = {
+const codex: Program = {
   name: 'Codex',
   api: 'openai',
   words: ({ command, session: known }) => [
@@ -214,7 +214,7 @@ export const codex: Program = {
 
 // ── Any other program ──
 
-export const command: Program = {
+const command: Program = {
   name: 'the command',
   api: null,
   words: call => ['bash', '-c', call.command ?? 'false'],
