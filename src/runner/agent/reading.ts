@@ -15,7 +15,7 @@ export type RunReading = {
 }
 
 /** Cuts bytes into lines. Calls `onLine` with each, and with null for one that is too long. */
-const openLines = (onLine: (line: string | null) => void) => {
+export const openLines = (onLine: (line: string | null) => void) => {
   let parts: Buffer[] = []
   let length = 0
   const add = (bytes: Buffer) => {
