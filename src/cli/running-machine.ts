@@ -41,8 +41,7 @@ const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow =
 
 export const runningMachine = async (
   invocation: Invocation,
-  command: 'ssh' | 'forward' | 'logs',
-  command: 'ssh' | 'forward' | 'attach',
+  command: 'ssh' | 'forward' | 'logs' | 'attach',
   context: RunnerContext,
   ticket: Ticket,
   progress: ProgressView,

@@ -10,9 +10,9 @@ import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
-import { plainAccess, type WithProjectAccess } from './project/access.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
+import { plainAccess, type WithProjectAccess } from './project/access.ts'
 
 /** `guestOf`: where it runs, by the machine. */
 export type ScriptedAgent = { program: Program; guestOf: (vmId: string) => AgentGuest }

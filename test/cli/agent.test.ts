@@ -64,6 +64,6 @@ test('attach needs a terminal', async () => {
   machine()
   expect(await cli.swarm(['attach', 'DROP-8'])).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining('attach needs a terminal\nWithout one: agent-swarm logs DROP-8 --agent'),
+    stderr: expect.stringContaining('attach needs a terminal\nWithout one: agent-swarm status DROP-8'),
   })
 })

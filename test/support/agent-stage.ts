@@ -83,7 +83,7 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
   const context = contextOf()
   knownMachine(context.registry, TICKET, '127.0.0.1')
   context.registry.setProject(TICKET, {
-    ...{ repo: 'acme/shop', branch: 'DROP-1-greeting', summary: null, path: join(root, 'shop'), ports: [] },
+    ...{ repo: 'acme/shop', branch: 'DROP-1-greeting', summary: null, path: join(root, 'shop'), ports: [], save: [] },
     ...{ setup: null, start: null, problem: null },
   })
   const runInGuest: NonNullable<Provider['runInGuest']> = async (_, script) =>

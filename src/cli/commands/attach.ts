@@ -14,7 +14,7 @@ export const run: RunCommand = async invocation => {
   const { terminal, verbose } = invocation
   const typed = await machineArgument(invocation.words[0], terminal)
   if (terminal.stdin.isTTY !== true)
-    throw fail('usage', 'attach needs a terminal', `Without one: agent-swarm logs ${typed} --agent`)
+    throw fail('usage', 'attach needs a terminal', `Without one: agent-swarm status ${typed}`)
   const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
