@@ -191,6 +191,39 @@ const reachCommands = {
   },
 } satisfies Record<string, Command>
 
+const agentCommands = {
+  'agent start': {
+    arguments: [machine],
+    summary: 'Start the agent of a machine, in its session if it has one.',
+    details: 'The runner starts it (agent-swarm up, or agent-swarm runner).',
+    example: 'agent-swarm agent start DROP-2100',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/agent.ts')).startAgent }),
+  },
+  'agent stop': {
+    arguments: [machine],
+    summary: 'Stop the agent of a machine; the machine runs on.',
+    example: 'agent-swarm agent stop DROP-2100',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/agent.ts')).stopAgent }),
+  },
+  tell: {
+    arguments: [machine, { name: 'text', kind: 'text', required: true, many: true }],
+    summary: 'Give the agent a message; it goes on in its session.',
+    example: "agent-swarm tell DROP-2100 'Use the existing helper.'",
+    options: { json },
+    load: async () => ({ run: (await import('./commands/agent.ts')).tellAgent }),
+  },
+  attach: {
+    arguments: [machine],
+    summary: 'Watch the agent in its machine, with a shell beside it.',
+    details: 'In tmux: Ctrl-b d leaves, and the agent goes on.',
+    example: 'agent-swarm attach DROP-2100',
+    options: { start },
+    load: () => import('./commands/attach.ts'),
+  },
+} satisfies Record<string, Command>
+
 const serverCommands = {
   up: {
     arguments: [],
@@ -383,6 +416,7 @@ export const commandGroups: Readonly<Record<string, Readonly<Record<string, Comm
   Machines: machineCommands,
   Checkpoints: checkpointCommands,
   'Reach a machine': reachCommands,
+  Agents: agentCommands,
   'Bot and runner': serverCommands,
   'Set-up': setUpCommands,
 }

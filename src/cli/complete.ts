@@ -32,6 +32,7 @@ const candidatesOf = {
   port: async () => [],
   delivery: async () => [],
   runner: async () => [],
+  text: async () => [],
   'delivery id': async () => [],
 } satisfies Record<ArgumentKind, (env: Env, line: Line) => Promise<Candidate[]>>
 

@@ -1,4 +1,4 @@
-/** A running machine for `ssh` and `forward`, started first when the person agrees. */
+/** A running machine for `ssh`, `forward` and `attach`, started first when the person agrees. */
 import type { Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
@@ -41,7 +41,7 @@ const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow =
 
 export const runningMachine = async (
   invocation: Invocation,
-  command: 'ssh' | 'forward' | 'logs',
+  command: 'ssh' | 'forward' | 'logs' | 'attach',
   context: RunnerContext,
   ticket: Ticket,
   progress: ProgressView,

@@ -4,55 +4,120 @@ import type { Requester, Task } from '../schema/action.ts'
 import type { AgentReport } from '../schema/environment.ts'
 import { type Database, type Row, readJson } from './database.ts'
 
+/** What one ticket's agent may use: tokens and US dollars of all its runs (null: no bound), minutes of one run. */
+export type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
+/** How a run shall end. It is written down before its unit is stopped. */
+export type AgentEnding = Pick<AgentReport, 'result' | 'reason'>
+export type AgentProgress = {
+  /** Those of the present run; null before the first start. */
+  limits: AgentLimits | null
+  /** Turns of earlier runs. */
+  turnsBefore: number
+  /** The last operation on the ticket that the run knows of: a later restore ends it. */
+  operation: number
+  /** The machine's boot that the unit was started in. */
+  boot: string | null
+  /** How often this work was started again without being asked: after a restore, or a restart of the machine. */
+  restarts: number
+  ending: AgentEnding | null
+}
 /** `session`: the program's own name for the conversation, null before it has one. `workedMs`: how long the present run has worked. */
-export type AgentRow = AgentReport & { task: Task; session: string | null; workedMs: number }
+export type AgentRow = AgentReport & { task: Task; session: string | null; workedMs: number; progress: AgentProgress }
 export type AgentMessage = { id: number; text: string; by: Requester; at: string; round: number | null }
 
 /** Messages that wait for one agent. */
 export const MAX_WAITING_MESSAGES = 50
 
-const agentFrom = ({ report, task, session, workedMs }: Row): AgentRow => ({
+export const NEW_PROGRESS: AgentProgress = {
+  ...{ limits: null, turnsBefore: 0, operation: 0, boot: null, restarts: 0, ending: null },
+}
+
+const agentFrom = ({ report, task, session, workedMs, progress }: Row): AgentRow => ({
   ...(readJson<AgentReport>(report) as AgentReport),
   task: readJson<Task>(task) as Task,
   session: session as string | null,
   workedMs: workedMs as number,
+  progress: { ...NEW_PROGRESS, ...readJson<AgentProgress>(progress) },
 })
 const messageFrom = ({ id, text, by, at, round }: Row) =>
   ({ id, text, by: readJson<Requester>(by), at, round }) as AgentMessage
-const COLUMNS = 'report, task, session, worked_ms as workedMs'
+const COLUMNS = 'report, task, session, worked_ms as workedMs, progress'
+const MESSAGES = `select id, text, asked_by as "by", at, round from agent_message`
 
-export const agentQueries = ({ all, first, run }: Database) => ({
-  agent: (ticket: Ticket): AgentRow | null => {
+export const agentQueries = ({ all, first, run, transaction }: Database) => {
+  const agent = (ticket: Ticket): AgentRow | null => {
     const row = first(`select ${COLUMNS} from agent where ticket = ?`, ticket)
     return row === undefined ? null : agentFrom(row)
-  },
-  /** In the order of their tickets. */
-  agents: (): (AgentRow & { ticket: Ticket })[] =>
-    all(`select ticket, ${COLUMNS} from agent order by ticket`).map(row => ({
-      ...agentFrom(row),
-      ticket: row.ticket as Ticket,
-    })),
+  }
   /** Writes all of it. The ticket has an environment. */
-  setAgent: (ticket: Ticket, { task, session, workedMs, ...report }: AgentRow): void =>
+  const setAgent = (ticket: Ticket, { task, session, workedMs, progress, ...report }: AgentRow): void =>
     void run(
-      `insert into agent (ticket, report, task, session, worked_ms) values (?, ?, ?, ?, ?)
+      `insert into agent (ticket, report, task, session, worked_ms, progress) values (?, ?, ?, ?, ?, ?)
        on conflict (ticket) do update set report = excluded.report, task = excluded.task, session = excluded.session,
-         worked_ms = excluded.worked_ms`,
-      ...[ticket, JSON.stringify(report), JSON.stringify(task), session, workedMs],
-    ),
-
-  addMessage: (ticket: Ticket, { text, by, at, round }: Omit<AgentMessage, 'id'>): number =>
-    run(
-      'insert into agent_message (ticket, text, asked_by, at, round) values (?, ?, ?, ?, ?)',
-      ...[ticket, text, JSON.stringify(by), at, round],
-    ),
-  /** That no run was given yet, oldest first. */
-  waitingMessages: (ticket: Ticket): AgentMessage[] =>
-    all(
-      `select id, text, asked_by as "by", at, round from agent_message where ticket = ? and run is null order by id`,
-      ticket,
-    ).map(messageFrom),
+         worked_ms = excluded.worked_ms, progress = excluded.progress`,
+      ...[ticket, JSON.stringify(report), JSON.stringify(task), session, workedMs, JSON.stringify(progress)],
+    )
   /** `agentRun` has this message. */
-  takeMessage: (id: number, agentRun: string): void =>
-    void run('update agent_message set run = ? where id = ?', agentRun, id),
-})
+  const takeMessage = (id: number, agentRun: string): void =>
+    void run('update agent_message set run = ? where id = ?', agentRun, id)
+  return {
+    agent,
+    setAgent,
+    /** By ticket. */
+    agentReports: (): Map<Ticket, AgentReport> =>
+      new Map(
+        all('select ticket, report from agent').map(row => [
+          row.ticket as Ticket,
+          readJson<AgentReport>(row.report) as AgentReport,
+        ]),
+      ),
+    /** Tickets whose agent is at work or wanted, has messages waiting, or knows nothing of a restore since. */
+    agentsToLookAt: (): Ticket[] =>
+      all(
+        `select ticket from agent where json_extract(report, '$.state') <> 'ended'
+           or exists (select 1 from agent_message m where m.ticket = agent.ticket and m.run is null)
+           or exists (select 1 from operation o where o.ticket = agent.ticket and o.kind = 'restore' and o.result = 'done'
+             and o.id > json_extract(progress, '$.operation'))
+         order by ticket`,
+      ).map(row => row.ticket as Ticket),
+    /**
+     * Changes members of the agent while it is at `agentRun`; false when it is not any more. Others write meanwhile: a person who
+     * stops it, the gateway that counts.
+     */
+    updateAgent: (ticket: Ticket, agentRun: string, change: (row: AgentRow) => Partial<AgentRow>): boolean =>
+      transaction(() => {
+        const row = agent(ticket)
+        if (row === null || row.run !== agentRun) return false
+        setAgent(ticket, { ...row, ...change(row) })
+        return true
+      }),
+    /** The next run, with its messages: both or neither. */
+    nextRun: (ticket: Ticket, row: AgentRow, messages: readonly AgentMessage[]): void =>
+      transaction(() => {
+        setAgent(ticket, row)
+        for (const { id } of messages) takeMessage(id, row.run)
+      }),
+
+    addMessage: (ticket: Ticket, { text, by, at, round }: Omit<AgentMessage, 'id'>): number =>
+      run(
+        'insert into agent_message (ticket, text, asked_by, at, round) values (?, ?, ?, ?, ?)',
+        ...[ticket, text, JSON.stringify(by), at, round],
+      ),
+    /** That no run was given yet, oldest first. */
+    waitingMessages: (ticket: Ticket): AgentMessage[] =>
+      all(`${MESSAGES} where ticket = ? and run is null order by id`, ticket).map(messageFrom),
+    /** That this run was given, oldest first. */
+    messagesOf: (ticket: Ticket, agentRun: string): AgentMessage[] =>
+      all(`${MESSAGES} where ticket = ? and run = ? order by id`, ticket, agentRun).map(messageFrom),
+    /** The newest operation on the ticket; 0 when there is none. */
+    lastOperation: (ticket: Ticket): number =>
+      Number(first('select coalesce(max(id), 0) as id from operation where ticket = ?', ticket)?.id ?? 0),
+    /** The newest restore after that operation: its id and the checkpoint's name. */
+    restoredSince: (ticket: Ticket, operation: number): { id: number; name: string | null } | null =>
+      first<{ id: number; name: string | null }>(
+        `select id, json_extract(detail, '$.name') as name from operation
+         where ticket = ? and kind = 'restore' and result = 'done' and id > ? order by id desc limit 1`,
+        ...[ticket, operation],
+      ) ?? null,
+  }
+}

@@ -201,7 +201,9 @@ export const migrations = [
     report text not null,
     task text not null,
     session text,
-    worked_ms integer not null
+    worked_ms integer not null,
+    -- JSON of AgentProgress: what the runner must remember of the present run.
+    progress text not null
   ) without rowid;
   create table agent_message (
     id integer primary key autoincrement,

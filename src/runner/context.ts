@@ -8,10 +8,15 @@ import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
-import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
+import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
+import type { AgentGuest } from './agent/guest.ts'
+import type { Program } from './agent/programs.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
+
+/** `guestOf`: where it runs, by the machine. */
+export type ScriptedAgent = { program: Program; guestOf: (vmId: string) => AgentGuest }
 
 export type RunnerContext = {
   config: Config
@@ -27,6 +32,8 @@ export type RunnerContext = {
   provider(name: ProviderName): Promise<Provider>
   /** The configured provider, or the first one that is available. */
   chosenProvider(): Promise<Provider>
+  /** The demo's own agent, which takes the place of the configured program and may run on this very system. */
+  scriptedAgent?: ScriptedAgent
   close(): void
 }
 
@@ -125,12 +132,11 @@ const workOf = (
   registry: Registry,
   ticket: Ticket,
   projects = registry.projectsByTicket(),
-  agent = registry.agent(ticket),
+  agents = registry.agentReports(),
 ): Pick<Environment, 'project' | 'pushes' | 'note' | 'agent'> => ({
   ...projects.get(ticket),
-  ...(agent === null ? {} : { agent: agentReportOf(agent) }),
+  ...(agents.has(ticket) ? { agent: agents.get(ticket) } : {}),
 })
-const agentReportOf = ({ task: _task, session: _session, workedMs: _workedMs, ...report }: AgentRow) => report
 
 /** A row of the registry as the bot and the CLI get it. */
 export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
@@ -169,7 +175,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
   const rows = registry.environments()
   const checkpoints = registry.checkpointsByTicket()
   const projects = registry.projectsByTicket()
-  const agents = new Map(registry.agents().map(row => [row.ticket, row]))
+  const agents = registry.agentReports()
   const observedAt = context.clock().toISOString()
   const unread: Listing['unread'] = []
   const reports = new Map(
@@ -197,7 +203,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     return [
       {
         ...reported(row),
-        ...workOf(registry, row.ticket, projects, agents.get(row.ticket) ?? null),
+        ...workOf(registry, row.ticket, projects, agents),
         ...(report === null || isNewer ? {} : stateOf(row, vm)),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,

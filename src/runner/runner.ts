@@ -6,6 +6,7 @@ import { atMost } from '../clock.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
+import { openAgents } from './agent/agents.ts'
 import { openBotClient } from './bot-client.ts'
 import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
@@ -48,7 +49,9 @@ export const startRunner = async (
   const bot = openBotClient({ url: botUrl, token, log })
   const offer = openOffer(context, running)
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
+  const agents = openAgents(context, { log, links: () => links })
   const onEnded = () => {
+    agents.nudge()
     offer.refresh()
     heartbeat.nudge()
     links.nudge()
@@ -66,6 +69,7 @@ export const startRunner = async (
       ending.abort()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
       await Promise.all([claims.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
+      await agents.close()
       await atMost(LINKS_END_MS, [links.close()])
       await atMost(HEARTBEAT_END_MS, [heartbeat.ended])
     },

@@ -82,7 +82,7 @@ const limits = {
           v.minValue(0.01, 'must be at least 0.01'),
           v.maxValue(10_000, 'must be at most 10000'),
         ),
-        'What it may cost in US dollars. Claude alone reports its cost.',
+        'What it may cost in US dollars, at list prices. For Claude alone.',
         5,
       ),
     }),

@@ -128,6 +128,9 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
 })
 
 test.for([
+  [['agent', 'start', 'DROP-9'], 1, 'agent start'],
+  [['agent', 'stop', 'DROP-9'], 1, 'agent stop'],
+  [['tell', 'DROP-9', 'hello'], 1, 'tell'],
   [['start', 'DROP-9'], 1, 'start'],
   [['checkpoints', 'DROP-99'], 1, 'error'],
   [['status', 'DROP-99'], 1, 'error'],

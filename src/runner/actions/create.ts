@@ -10,6 +10,7 @@ import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, requireNoLeftDisk, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
+import { wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
 
 const limits = {
@@ -100,7 +101,12 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   const { ticket, machine = {} } = action
   const { context, caller } = operation
   const existing = await existingEnvironment(operation, ticket)
-  if (existing !== null && existing.status !== 'creating') return createAgain(operation, existing, action)
+  if (existing !== null && existing.status !== 'creating') {
+    const again = await createAgain(operation, existing, action)
+    // An earlier attempt may have died before it came to the agent.
+    if (context.registry.agent(ticket) === null) wantAgentAfterSetup(await targetOf(operation, ticket), action)
+    return again
+  }
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
   const target = await targetOf(operation, ticket, row)
   let note: string
@@ -116,5 +122,6 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   }
   // From here on people may work in it: it stays, whatever becomes of its project.
   const project = await withProject(await targetOf(operation, ticket), action)
-  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}` }
+  const agent = wantAgentAfterSetup(target, action)
+  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}${agent}` }
 }

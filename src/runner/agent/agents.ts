@@ -1,0 +1,54 @@
+/** The agents of this host: their supervisor, and the way to their models. */
+import type { Log } from '../../log.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
+import { LINK_PORTS, type LinkService } from '../../schema/link.ts'
+import type { RepositoryAgent } from '../../schema/workspace.ts'
+import type { RunnerContext } from '../context.ts'
+import type { LinkHandler, Links } from '../link/types.ts'
+import { openModelGateway } from '../model-gateway/gateway.ts'
+import { type AgentGuest, openAgentGuest } from './guest.ts'
+import { openSupervisor } from './supervisor.ts'
+
+export type AgentsOptions = {
+  log: Log
+  /** Of this process; null before they are there. */
+  links: () => Pick<Links, 'of'> | null
+  /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
+  repositoryAgent?: (repo: string) => Promise<RepositoryAgent | undefined>
+}
+
+export type Agents = {
+  /** Answers the requests of machines on the port of models. */
+  model: LinkHandler
+  /** Looks at the registry now. */
+  nudge(): void
+  /** Leaves the agents at work. */
+  close(): Promise<void>
+}
+
+export const openAgents = (
+  context: RunnerContext,
+  { log, links, repositoryAgent = async () => undefined }: AgentsOptions,
+): Agents => {
+  const guestOf = async ({ provider: name, vmId }: EnvironmentRow): Promise<AgentGuest | null> => {
+    if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId)
+    const link = links()?.of(vmId) ?? null
+    if (link?.connected() !== true) return null
+    const address = (service: LinkService) => `http://127.0.0.1:${LINK_PORTS[service]}${link.prefix}`
+    return openAgentGuest(context, await context.provider(name), vmId, { follow: link.follow, address })
+  }
+  const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
+  const gateway = openModelGateway({
+    ...context,
+    onUse: supervisor.nudge,
+    warn: (fields, message) => log.warn(fields, message),
+  })
+  return {
+    model: gateway.handle,
+    nudge: supervisor.nudge,
+    close: async () => {
+      gateway.close()
+      await supervisor.close()
+    },
+  }
+}

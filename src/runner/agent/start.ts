@@ -1,0 +1,130 @@
+/** Whether the agent of a ticket may start now, and how it is started. */
+import type { Provider } from '../../../providers/provider.ts'
+import type { Ticket } from '../../domain.ts'
+import { failureOf } from '../../errors.ts'
+import type { AgentRow, EnvironmentRow } from '../../registry/registry.ts'
+import { type AgentRules, narrowAgent, type RepositoryAgent } from '../../schema/workspace.ts'
+import type { RunnerContext } from '../context.ts'
+import { overBudget, placeholderKey } from '../model-gateway/gateway.ts'
+import { modelKey } from '../model-gateway/keys.ts'
+import type { AgentGuest, UnitSpec } from './guest.ts'
+import { type Program, programs } from './programs.ts'
+import { messagesText, promptText, taskText } from './prompt.ts'
+
+export type StartContext = Pick<
+  RunnerContext,
+  'config' | 'home' | 'registry' | 'clock' | 'provider' | 'scriptedAgent'
+> & {
+  /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
+  repositoryAgent: (repo: string) => Promise<RepositoryAgent | undefined>
+}
+
+/** `wait`: it starts when this has changed; null: without a word. `end`: it does not start at all. */
+type Verdict = { start: AgentRules } | { wait: string | null } | { end: Pick<AgentRow, 'result' | 'reason'> }
+
+/** A machine that is reached without SSH is a folder of the host: an agent there would work on the owner's own system. */
+export const isOwnSystem = ({ runInGuest }: Pick<Provider, 'runInGuest'>): boolean => runInGuest !== undefined
+export const OWN_SYSTEM = 'its machine is a folder on the owner’s own system, where agents do not run'
+
+export const programOf = (
+  { scriptedAgent }: Pick<RunnerContext, 'scriptedAgent'>,
+  { use }: Pick<AgentRow, 'use'>,
+): Program => scriptedAgent?.program ?? programs[use]
+
+const unisolated = async (provider: Provider): Promise<string | null> => {
+  const report = await provider.isolated?.()
+  if (report?.isolated === true) return null
+  const reason = report === undefined ? `${provider.name} does not isolate its machines` : report.reason
+  return `The isolation of machines is not in force: ${reason}. See agent-swarm providers. Or accept it: allowUnisolated: true in config.yaml, under agent`
+}
+
+export const verdictOf = async (
+  context: StartContext,
+  row: AgentRow,
+  environment: EnvironmentRow,
+): Promise<Verdict> => {
+  const { config, home, registry, scriptedAgent } = context
+  if (config.agent === null) return { wait: 'This host has no agent any more: add `agent:` to config.yaml' }
+  const project = registry.project(environment.ticket)
+  const rules = narrowAgent(config.agent, project === null ? undefined : await context.repositoryAgent(project.repo))
+  if (rules === null)
+    return { end: { result: 'stopped', reason: `${project?.repo} wants no agent (.github/agent-swarm.yml)` } }
+  const over = overBudget({ ...row, progress: { ...row.progress, limits: limitsOf(rules) } })
+  if (over !== null) return { end: { result: 'out of budget', reason: over } }
+  // It works in what setup makes.
+  if (project?.setup?.state === 'running') return { wait: null }
+  const provider = await context.provider(environment.provider)
+  if (scriptedAgent === undefined) {
+    if (isOwnSystem(provider)) return { end: { result: 'stopped', reason: OWN_SYSTEM } }
+    const fault = config.agent.allowUnisolated === true ? null : await unisolated(provider)
+    if (fault !== null) return { wait: fault }
+    const { api } = programs[row.use]
+    try {
+      if (api !== null) modelKey(home, api)
+    } catch (error) {
+      const { message, remedy } = failureOf(error, 'reading the key of the model')
+      return { wait: [message, remedy].filter(text => text !== null).join('. ') }
+    }
+  }
+  return { start: rules }
+}
+
+export const limitsOf = ({ minutes, budget, rounds }: AgentRules): NonNullable<AgentRow['progress']['limits']> => ({
+  ...{ minutes, rounds },
+  tokens: budget.tokens,
+  usd: budget.usd ?? null,
+})
+
+/** What one run is told: the task at first, then what it was sent. */
+const promptOf = (
+  { registry }: StartContext,
+  ticket: Ticket,
+  row: AgentRow,
+  rules: AgentRules,
+  state: string,
+): string => {
+  const messages = registry.messagesOf(ticket, row.run)
+  if (row.session !== null) return messagesText(messages)
+  const project = registry.project(ticket)
+  const prompt = promptText(rules.prompt, {
+    ticket,
+    repository: project?.repo ?? null,
+    branch: project?.branch ?? null,
+    task: `${state}/task.md`,
+  })
+  return messages.length === 0 ? prompt : `${prompt}\n\n---\n\n${messagesText(messages)}`
+}
+
+export const specOf = (
+  context: StartContext,
+  ticket: Ticket,
+  row: AgentRow,
+  rules: AgentRules,
+  { address, state }: Pick<AgentGuest, 'address' | 'state'>,
+): UnitSpec => {
+  const program = programOf(context, row)
+  const model = { url: address('model'), key: placeholderKey(row.run) }
+  const path = context.registry.project(ticket)?.path
+  return {
+    words: program.words({ command: rules.command ?? null, session: row.session }),
+    environment: {
+      ...program.environment(model, state),
+      AGENT_SWARM_PROJECT: path ?? '~/.',
+      AGENT_SWARM_RUN: row.run,
+      AGENT_SWARM_TICKET: ticket,
+      // Tells the gateway which pushes are the agent's.
+      GIT_CONFIG_COUNT: '1',
+      GIT_CONFIG_KEY_0: `http.${address('git')}/.extraHeader`,
+      GIT_CONFIG_VALUE_0: `X-Agent-Swarm-Run: ${row.run}`,
+      // Nothing here may wait for a person.
+      GIT_TERMINAL_PROMPT: '0',
+    },
+    prompt: promptOf(context, ticket, row, rules, state),
+    task: taskText(ticket, row.task),
+    files: program.files(model),
+    // Twice its time: what this process does not see, for example a machine that sleeps, is not its work.
+    seconds: rules.minutes * 120,
+    session: row.session,
+    sessions: program.sessions,
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * Does what the registry says of agents: starts those that are wanted, follows what they print, ends them in time, and hands
+ * messages over. All that matters is in the registry and in the machine, so that after kill -9 another process goes on: a unit's
+ * name is that of its run, and one run is started once.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { atMost } from '../../clock.ts'
+import type { Ticket } from '../../domain.ts'
+import { failureOf } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import { ifUnlocked } from '../../registry/lock.ts'
+import type { AgentEnding, AgentRow, EnvironmentRow } from '../../registry/registry.ts'
+import type { RunnerContext } from '../context.ts'
+import { overBudget } from '../model-gateway/gateway.ts'
+import { judge, nextRunOf, outOfTime, startAgain } from './ending.ts'
+import { type Following, followRun } from './following.ts'
+import type { AgentGuest, UnitState } from './guest.ts'
+import { limitsOf, programOf, type StartContext, specOf, verdictOf } from './start.ts'
+
+const TICK_MS = 1_000
+/** Between two looks at a unit that seems to run. Its end shows at once, by a file that is followed. */
+const LOOK_MS = 20_000
+/** A gap between two ticks that is longer was no work that this process saw: the host slept, or the machine did. */
+const MAX_GAP_MS = 30_000
+/** Between two writes of counters: each one is a heartbeat. */
+const WRITE_MS = 10_000
+/** How long the last output may take after the unit's end. */
+const DRAIN_MS = 30_000
+const END_MS = 2_000
+/** After a look that failed. */
+const RETRY_MS = 5_000
+
+export type SupervisorContext = StartContext &
+  RunnerContext & {
+    /** Null: this process holds no link to the machine. */
+    guestOf: (environment: EnvironmentRow) => Promise<AgentGuest | null>
+    log: Pick<Log, 'info' | 'warn'>
+    /** Milliseconds between two looks at the registry. */
+    every?: number
+  }
+
+type Looking = { ticket: Ticket; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
+
+/** Writes how the run ended. */
+const finish = (
+  { registry, clock, log }: SupervisorContext,
+  { ticket, row }: Looking,
+  ending: AgentEnding,
+  following: Following | null,
+) => {
+  const isWritten = registry.updateAgent(ticket, row.run, known => ({
+    ...ending,
+    state: 'ended',
+    endedAt: clock().toISOString(),
+    ...(following === null ? {} : countersOf(known, following)),
+    summary: following === null ? null : following.words() || null,
+    progress: { ...known.progress, ending: null },
+  }))
+  if (isWritten) log.info({ ticket, run: row.run, result: ending.result }, 'the agent ended')
+}
+
+const countersOf = (known: AgentRow, following: Following): Partial<AgentRow> => ({
+  turns: known.progress.turnsBefore + following.turns(),
+  session: following.session() ?? known.session,
+  workedMs: Math.max(known.workedMs, following.workedMs),
+})
+
+const start = async (context: SupervisorContext, { ticket, row, environment, guest }: Looking): Promise<void> => {
+  const { registry, clock, log } = context
+  const verdict = await verdictOf(context, row, environment)
+  if ('wait' in verdict) {
+    if (row.reason !== verdict.wait) registry.updateAgent(ticket, row.run, () => ({ reason: verdict.wait }))
+    return
+  }
+  if ('end' in verdict) return finish(context, { ticket, row, environment, guest }, verdict.end as AgentEnding, null)
+  const { start: rules } = verdict
+  // Before the unit: its first request must find a run at work. Without a boot, the next look starts the same run again.
+  const isPresent = registry.updateAgent(ticket, row.run, known => ({
+    ...{ state: 'running', reason: null, pullRequest: rules.pullRequest },
+    startedAt: known.startedAt ?? clock().toISOString(),
+    progress: { ...known.progress, limits: limitsOf(rules), operation: registry.lastOperation(ticket) },
+  }))
+  if (!isPresent) return
+  const spec = specOf(context, ticket, row, rules, guest)
+  const { how, boot } = await guest.start(row.run, spec)
+  // The conversation is not there in this state of the machine: the next look begins a new one.
+  if (how === 'no-session') return void registry.updateAgent(ticket, row.run, () => ({ session: null }))
+  registry.updateAgent(ticket, row.run, known => ({ progress: { ...known.progress, boot } }))
+  log.info({ ticket, run: row.run, how }, 'the agent is at work')
+}
+
+/** Nothing else happens to the machine meanwhile. A lock that is not free is tried again at the next look. */
+const startUnlocked = async (context: SupervisorContext, looking: Looking): Promise<void> => {
+  await ifUnlocked(context.home, looking.ticket, () => start(context, looking))
+}
+
+/** A unit that does not run: how the run ended, or that its work begins again. Null: its last output is on the way. */
+const afterUnit = (
+  { registry, clock }: SupervisorContext,
+  { ticket, row }: Looking,
+  unit: UnitState,
+  following: Following,
+): AgentEnding | 'again' | null => {
+  const isGone = unit.exit === null && (!unit.folder || unit.boot !== row.progress.boot)
+  if (isGone && row.progress.ending === null) {
+    const what = unit.folder ? 'The machine was restarted.' : 'The machine is in another state than before.'
+    if (startAgain(registry, ticket, row, what, clock())) return 'again'
+    return { result: 'crashed', reason: `${what} That happened too often.` }
+  }
+  following.drainSince ??= performance.now()
+  if (following.size() < unit.size && performance.now() - following.drainSince < DRAIN_MS) return null
+  following.end()
+  return row.progress.ending ?? judge(row, unit, following.reading())
+}
+
+/** A decision to end it, written down first. */
+const decideEnd = ({ registry }: SupervisorContext, { ticket, row }: Looking, workedMs: number): AgentEnding | null => {
+  if (row.progress.ending !== null) return row.progress.ending
+  const { limits } = row.progress
+  const over = overBudget(row)
+  const isLate = limits !== null && workedMs >= limits.minutes * 60_000
+  if (over === null && !isLate) return null
+  const ending: AgentEnding = over === null ? outOfTime(row) : { result: 'out of budget', reason: over }
+  registry.updateAgent(ticket, row.run, known => ({
+    progress: { ...known.progress, ending: known.progress.ending ?? ending },
+  }))
+  return ending
+}
+
+/** What is known of the run that works now. */
+const keepCounters = ({ registry }: SupervisorContext, { ticket, row }: Looking, following: Following): void => {
+  const now = performance.now()
+  const isNew = following.session() !== null && row.session === null
+  if (!isNew && now - following.writtenAt < WRITE_MS) return
+  following.writtenAt = now
+  registry.updateAgent(ticket, row.run, known => countersOf(known, following))
+}
+
+const atWork = async (context: SupervisorContext, looking: Looking, following: Following): Promise<void> => {
+  const { guest } = looking
+  const now = context.clock().getTime()
+  const gap = now - (following.seenAt ?? now)
+  if (gap > 0) following.workedMs += Math.min(gap, MAX_GAP_MS)
+  following.seenAt = now
+  const ending = decideEnd(context, looking, following.workedMs)
+  keepCounters(context, looking, following)
+  const isDue = following.hasEnded() || performance.now() - following.lookedAt >= LOOK_MS
+  if (ending === null && !isDue && following.drainSince === null) return
+  if (ending !== null) await guest.stop(looking.row.run)
+  const unit = await guest.look(looking.row.run)
+  following.lookedAt = performance.now()
+  if (unit.active) return
+  const row = context.registry.agent(looking.ticket)
+  if (row === null || row.run !== looking.row.run) return
+  const ended = afterUnit(context, { ...looking, row }, unit, following)
+  if (ended === null) return
+  following.stop()
+  if (ended !== 'again') finish(context, looking, ended, following)
+}
+
+/** A restore took the machine back, and may have brought the unit of an old run to life. */
+const afterRestore = async (
+  { registry, clock, log }: SupervisorContext,
+  { ticket, row, guest }: Looking,
+  { id, name }: { id: number; name: string | null },
+): Promise<void> => {
+  await guest.stopAll()
+  const isAtWork = row.state === 'running' && row.progress.ending === null
+  const what = `The machine was restored to the checkpoint ${name ?? '(unknown)'}.`
+  if (isAtWork && startAgain(registry, ticket, row, what, clock())) {
+    log.info({ ticket, checkpoint: name }, 'the agent starts again after a restore')
+    return
+  }
+  registry.updateAgent(ticket, row.run, known => ({
+    progress: {
+      ...known.progress,
+      operation: id,
+      ...(isAtWork ? { ending: { result: 'crashed', reason: `${what} That happened too often.` } as const } : {}),
+    },
+  }))
+}
+
+const handOver = ({ registry }: SupervisorContext, ticket: Ticket, row: AgentRow): void => {
+  const messages = registry.waitingMessages(ticket)
+  if (messages.length > 0) registry.nextRun(ticket, nextRunOf(row), messages)
+}
+
+/** `nudge`: something changed. `close` leaves the agents at work; the next process goes on. */
+export const openSupervisor = (context: SupervisorContext) => {
+  const { registry, home, log, every = TICK_MS } = context
+  const ending = new AbortController()
+  const busy = new Set<Ticket>()
+  const followings = new Map<Ticket, Following>()
+  const problems = new Map<Ticket, { message: string; again: number }>()
+  let woken = new AbortController()
+
+  const stopFollowing = (ticket: Ticket): void => {
+    followings.get(ticket)?.stop()
+    followings.delete(ticket)
+  }
+  const followingOf = async ({ ticket, row, guest }: Looking): Promise<Following> => {
+    const known = followings.get(ticket)
+    if (known?.run === row.run && known.isActive()) return known
+    stopFollowing(ticket)
+    const following = await followRun({ home, guest, ticket, row, program: programOf(context, row), nudge })
+    followings.set(ticket, following)
+    return following
+  }
+  const lookAt = async (ticket: Ticket): Promise<void> => {
+    const [row, environment] = [registry.agent(ticket), registry.environment(ticket)]
+    if (row === null || environment?.status !== 'running') return stopFollowing(ticket)
+    const guest = await context.guestOf(environment)
+    if (guest === null) return stopFollowing(ticket)
+    const looking: Looking = { ticket, row, environment, guest }
+    const restored = registry.restoredSince(ticket, row.progress.operation)
+    if (restored !== null) {
+      stopFollowing(ticket)
+      return afterRestore(context, looking, restored)
+    }
+    if (row.state === 'ended') return handOver(context, ticket, row)
+    if (row.progress.ending !== null && row.progress.boot === null) {
+      // Its start may have been cut off after the unit was there.
+      await guest.stop(row.run)
+      return finish(context, looking, row.progress.ending, null)
+    }
+    if (row.state === 'wanted' || row.progress.boot === null) return startUnlocked(context, looking)
+    return atWork(context, looking, await followingOf(looking))
+  }
+  /** What fails now is tried at the next look; it is reported once. */
+  const report = (ticket: Ticket, error: unknown): void => {
+    const { message } = failureOf(error, `looking after the agent of ${ticket}`)
+    const isKnown = problems.get(ticket)?.message === message
+    problems.set(ticket, { message, again: performance.now() + RETRY_MS })
+    if (!isKnown && !ending.signal.aborted) log.warn({ ticket }, message)
+  }
+  const tick = (): Promise<void>[] => {
+    const tickets = registry.agentsToLookAt()
+    for (const ticket of followings.keys()) if (!tickets.includes(ticket)) stopFollowing(ticket)
+    return tickets
+      .filter(ticket => !busy.has(ticket) && (problems.get(ticket)?.again ?? 0) <= performance.now())
+      .map(async ticket => {
+        busy.add(ticket)
+        try {
+          await lookAt(ticket)
+          problems.delete(ticket)
+        } catch (error) {
+          report(ticket, error)
+        } finally {
+          busy.delete(ticket)
+        }
+      })
+  }
+  const nudge = () => woken.abort()
+  const loop = async (): Promise<void> => {
+    const looks = new Set<Promise<void>>()
+    while (!ending.signal.aborted) {
+      woken = new AbortController()
+      for (const look of tick()) {
+        looks.add(look)
+        void look.finally(() => looks.delete(look))
+      }
+      const signal = AbortSignal.any([woken.signal, ending.signal])
+      await delay(every, undefined, { signal }).catch(() => {})
+    }
+    await Promise.allSettled(looks)
+  }
+  const ended = loop()
+  return {
+    nudge,
+    close: async (): Promise<void> => {
+      ending.abort()
+      for (const ticket of [...followings.keys()]) stopFollowing(ticket)
+      await atMost(END_MS, [ended])
+    },
+  }
+}

@@ -1,0 +1,54 @@
+/** What the runs of agents printed, on the runner's disk: AGENT_SWARM_HOME/transcripts/<ticket>/<run>.jsonl. Outside text. */
+import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { appendFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Ticket } from '../../domain.ts'
+import { checkName } from '../../errors.ts'
+
+/** Bytes of one transcript; the machine keeps no more either. */
+const MAX_TRANSCRIPT = 64 * 1024 * 1024
+/** Runs of a ticket whose transcripts are kept. */
+const KEPT_RUNS = 20
+const RUN = /^[0-9a-f]{8}$/
+
+const folderOf = (home: string, ticket: Ticket) => join(home, 'transcripts', checkName('ticket', ticket))
+export const transcriptFile = (home: string, ticket: Ticket, run: string): string => {
+  if (!RUN.test(run)) throw new RangeError(`${run} is not a run`)
+  return join(folderOf(home, ticket), `${run}.jsonl`)
+}
+
+/** Bytes that are there already: the offset to follow the machine's own file from. */
+export const transcriptSize = (home: string, ticket: Ticket, run: string): number =>
+  statSync(transcriptFile(home, ticket, run), { throwIfNoEntry: false })?.size ?? 0
+
+/** Makes room for a run: the oldest transcripts of the ticket go. */
+export const beginTranscript = (home: string, ticket: Ticket, run: string): void => {
+  const folder = folderOf(home, ticket)
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const files = readdirSync(folder)
+    .filter(name => name.endsWith('.jsonl') && name !== `${run}.jsonl`)
+    .map(name => ({ name, at: statSync(join(folder, name)).mtimeMs }))
+    .sort((a, b) => b.at - a.at)
+  for (const { name } of files.slice(KEPT_RUNS - 1)) rmSync(join(folder, name), { force: true })
+}
+
+export const appendTranscript = async (file: string, bytes: Buffer, offset: number): Promise<void> => {
+  if (offset + bytes.length <= MAX_TRANSCRIPT) await appendFile(file, bytes, { mode: 0o600 })
+}
+
+/** All that is there, in pieces. Nothing when there is none. */
+export const readTranscript = async (file: string, onBytes: (bytes: Buffer) => void): Promise<void> => {
+  if (!existsSync(file)) return
+  for await (const bytes of createReadStream(file)) onBytes(bytes as Buffer)
+}
+
+/** The transcript that was written last, for people who look at a ticket; null when there is none. */
+export const newestTranscript = (home: string, ticket: Ticket): string | null => {
+  const folder = folderOf(home, ticket)
+  if (!existsSync(folder)) return null
+  const [newest] = readdirSync(folder)
+    .filter(name => name.endsWith('.jsonl'))
+    .map(name => ({ file: join(folder, name), at: statSync(join(folder, name)).mtimeMs }))
+    .sort((a, b) => b.at - a.at)
+  return newest?.file ?? null
+}

@@ -1,0 +1,205 @@
+/**
+ * The way to a model, behind the link: what a machine asks for on its port 17702. The key is added here, tokens are counted here
+ * from what the maker reports, and the budget holds here, whatever the machine does. Bodies are neither kept nor logged.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { failureOf } from '../../errors.ts'
+import type { AgentRow, Registry } from '../../registry/registry.ts'
+import type { OperatorAgent } from '../../schema/workspace.ts'
+import type { LinkedMachine } from '../link/types.ts'
+import { type Api, anthropic, apisOf, openai, type Route, requestHeaders, responseHeaders, routeOf } from './apis.ts'
+import { keyFile, modelKey } from './keys.ts'
+import { costOf } from './prices.ts'
+import { openUsageCounter, totalTokens, type Usage } from './usage.ts'
+
+/** Requests of one machine at once. */
+const MAX_CONCURRENT = 8
+/** Bytes; what Anthropic takes at most. */
+const MAX_REQUEST = 32 * 1024 * 1024
+/** Milliseconds for one answer, from its request to its last byte. */
+const DEADLINE_MS = 10 * 60_000
+
+export type ModelGatewayContext = {
+  home: string
+  registry: Pick<Registry, 'agent' | 'updateAgent'>
+  config: { agent: OperatorAgent | null }
+  /** Called when a run may have used up its budget. */
+  onUse?: () => void
+  /** For a report without bodies and keys. */
+  warn?: (fields: { ticket: string; status: number }, message: string) => void
+}
+
+/** What a run's programs send instead of a key. It names the run and is no secret: a request without it is not the agent's. */
+export const placeholderKey = (run: string): string => `agent-swarm-run-${run}`
+
+type Refusal = { status: number; message: string; after?: number }
+
+export const overBudget = ({ tokens, usd, progress: { limits } }: AgentRow): string | null => {
+  if (limits === null) return null
+  if (tokens >= limits.tokens)
+    return `the agent of this ticket has used ${tokens} tokens, and its budget is ${limits.tokens}`
+  if (limits.usd !== null && (usd ?? 0) >= limits.usd)
+    return `the agent of this ticket has cost ${(usd ?? 0).toFixed(2)} US dollars, and its budget is ${limits.usd}`
+  return null
+}
+
+const sentKey = ({ headers }: IncomingMessage): string | null => {
+  const apiKey = headers['x-api-key']
+  if (typeof apiKey === 'string') return apiKey
+  return /^Bearer (.{1,500})$/i.exec(headers.authorization ?? '')?.[1] ?? null
+}
+
+/** Null: this request may pass. */
+const refusalOf = (row: AgentRow | null, request: IncomingMessage, route: Route | null): Refusal | null => {
+  if (row === null || row.state !== 'running' || row.progress.ending !== null)
+    return { status: 403, message: 'no agent is at work in this machine, and the model is there for its agent alone' }
+  if (sentKey(request) !== placeholderKey(row.run))
+    return { status: 403, message: `this is not a request of the agent's present run (${row.run})` }
+  if (route === null) return { status: 404, message: 'the gateway of agent-swarm does not pass this request on' }
+  if (!apisOf[row.use].includes(route.api.name))
+    return {
+      status: 403,
+      message: `the agent of this machine is ${row.use}: it may not use the API of ${route.api.name}`,
+    }
+  const over = overBudget(row)
+  // 400: both agents take it for final. They try again after most others.
+  return over === null ? null : { status: 400, message: `out of budget: ${over}` }
+}
+
+const answer = (response: ServerResponse, api: Api, { status, message, after }: Refusal): void => {
+  if (response.headersSent) return void response.destroy()
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    // The body of the request may not have been read.
+    connection: 'close',
+    ...(after === undefined ? {} : { 'retry-after': String(after) }),
+  })
+  response.end(JSON.stringify(api.error(status, `agent-swarm: ${message}`)))
+}
+
+/** Passes bytes on and counts them; more than `limit` is an error. */
+const counted = (limit: number, onBytes: (chunk: Buffer) => void) => {
+  let bytes = 0
+  const stream = new Transform({
+    transform: (chunk: Buffer, _, done) => {
+      bytes += chunk.length
+      if (bytes > limit) return done(new Error(`more than ${limit} bytes`))
+      onBytes(chunk)
+      done(null, chunk)
+    },
+  })
+  return { stream, bytes: () => bytes }
+}
+
+const record = ({ registry, onUse }: ModelGatewayContext, { ticket }: LinkedMachine, api: Api, usage: Usage): void => {
+  // The ticket pays, also when another run has begun meanwhile.
+  const present = registry.agent(ticket)
+  if (present === null) return
+  registry.updateAgent(ticket, present.run, row => ({
+    tokens: row.tokens + totalTokens(usage),
+    usd: api.name === 'anthropic' ? (row.usd ?? 0) + costOf(usage) : row.usd,
+  }))
+  onUse?.()
+}
+
+/** An answer of the maker that the machine gets in other words: it may quote the key, or lead elsewhere. */
+const replaced = (home: string, api: Api, status: number): Refusal | null => {
+  if (status === 401 || status === 403)
+    return {
+      status,
+      message: `the API of ${api.name} does not accept this host's key. The operator has to look at ${keyFile(home, api.name)}`,
+    }
+  return status >= 300 && status < 400
+    ? { status: 502, message: `the API of ${api.name} redirects to another address, which is refused` }
+    : null
+}
+
+const send = async (
+  context: ModelGatewayContext,
+  { api, path }: Route,
+  request: IncomingMessage,
+  key: string,
+  body: Transform | null,
+  signal: AbortSignal,
+): Promise<Response> => {
+  const url = new URL(path, context.config.agent?.modelUrl ?? api.origin)
+  return fetch(url, {
+    method: request.method ?? 'GET',
+    headers: { ...requestHeaders(request.headers), 'accept-encoding': 'identity', ...api.credential(key) },
+    ...(body === null ? {} : { body: Readable.toWeb(body) as ReadableStream, duplex: 'half' as const }),
+    redirect: 'manual',
+    signal,
+  } as RequestInit)
+}
+
+const forward = async (
+  context: ModelGatewayContext,
+  machine: LinkedMachine,
+  route: Route,
+  [request, response]: [IncomingMessage, ServerResponse],
+  closing: AbortSignal,
+): Promise<void> => {
+  const { api } = route
+  const key = modelKey(context.home, api.name)
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  const signal = AbortSignal.any([gone.signal, closing, AbortSignal.timeout(DEADLINE_MS)])
+  const sent = counted(MAX_REQUEST, () => {})
+  const hasBody = request.method === 'POST'
+  // How the request's body ends shows in the answer to it.
+  if (hasBody) void pipeline(request, sent.stream).catch(() => {})
+  const upstream = await send(context, route, request, key, hasBody ? sent.stream : null, signal)
+  const refusal = replaced(context.home, api, upstream.status)
+  if (refusal !== null) {
+    await upstream.body?.cancel()
+    context.warn?.({ ticket: machine.ticket, status: upstream.status }, refusal.message)
+    return answer(response, api, refusal)
+  }
+  const isCounted = upstream.ok && hasBody && !route.path.includes('/count_tokens')
+  const usage = openUsageCounter(upstream.headers.get('content-type')?.includes('event-stream') ?? false)
+  try {
+    response.writeHead(upstream.status, responseHeaders(upstream.headers))
+    if (upstream.body === null) return void response.end()
+    const passing = counted(Number.POSITIVE_INFINITY, usage.read)
+    await pipeline(Readable.fromWeb(upstream.body as never), passing.stream, response, { signal })
+  } finally {
+    if (isCounted) record(context, machine, api, usage.end(sent.bytes()))
+  }
+}
+
+/** `handle` answers everything itself, and throws nothing. `close` ends what is under way. */
+export const openModelGateway = (context: ModelGatewayContext) => {
+  const closing = new AbortController()
+  const active = new Map<string, number>()
+  const handle = async (machine: LinkedMachine, request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const { method = 'GET', url = '/' } = request
+    // Claude Code asks whether its address answers.
+    if ((method === 'HEAD' || method === 'GET') && url === '/') return void response.writeHead(200).end()
+    const route = routeOf(method, url, 'anthropic-version' in request.headers)
+    const api = route?.api ?? ('anthropic-version' in request.headers ? anthropic : openai)
+    const running = active.get(machine.vmId) ?? 0
+    const refusal =
+      refusalOf(context.registry.agent(machine.ticket), request, route) ??
+      (running >= MAX_CONCURRENT
+        ? { status: 429, message: `${running} requests of this machine are under way`, after: 1 }
+        : null)
+    if (refusal !== null || route === null)
+      return answer(response, api, refusal ?? { status: 404, message: 'unknown request' })
+    active.set(machine.vmId, running + 1)
+    try {
+      await forward(context, machine, route, [request, response], closing.signal)
+    } catch (error) {
+      const { kind, message, remedy } = failureOf(error, `reaching the API of ${api.name}`)
+      const status = kind === 'not-configured' ? 401 : 502
+      context.warn?.({ ticket: machine.ticket, status }, message)
+      answer(response, api, { status, message: remedy === null ? message : `${message}. ${remedy}` })
+    } finally {
+      const left = (active.get(machine.vmId) ?? 1) - 1
+      if (left > 0) active.set(machine.vmId, left)
+      else active.delete(machine.vmId)
+    }
+  }
+  return { handle, close: () => closing.abort() }
+}
