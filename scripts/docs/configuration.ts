@@ -1,7 +1,8 @@
 /** docs/configuration.md and the editor's schema of config.yaml, from the tables of settings. */
 import type { JsonSchema } from '@valibot/to-json-schema'
-import { REPOSITORY_FILE, repositoryFile } from '../../src/bot/rules/repository-file.ts'
+import { repositoryFile } from '../../src/bot/rules/repository-file.ts'
 import { groups, type Setting, settings } from '../../src/config/settings.ts'
+import { REPOSITORY_FILE } from '../../src/schema/repository-file.ts'
 import { table, toSchema, valueText } from './words.ts'
 
 const settingSchema = ({ form, says, example, env, secret, default: fallback }: Setting): JsonSchema => {

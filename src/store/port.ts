@@ -351,6 +351,8 @@ type Repositories = {
   nameOf(id: number): Promise<string | null>
   /** This name, and the others that its repository has or had under the same owner. */
   namesOf(repo: string): Promise<string[]>
+  /** The name that the repository has now, as GitHub writes it. `repo`: a name that it has or had, in any case. */
+  presentName(repo: string): Promise<string>
   /**
    * Records GitHub's number and current name. Under a new name, what is known of the repository goes along; what is known of
    * another one that had this name before is dropped.

@@ -64,6 +64,12 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
     const others = [present, ...former.map(row => row.former)].filter(name => name !== repo)
     return [repo, ...others.filter(name => owner(name) === owner(repo))]
   },
+  presentName: async repo =>
+    sql.get<{ repo: string }>(
+      `select repo from repository_name where repo = ?1 collate nocase
+       union all select repo from repository_former where former = ?1 collate nocase limit 1`,
+      repo,
+    )?.repo ?? repo,
   rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),
   setInstallation: async (repo, id) =>
     void sql.run(

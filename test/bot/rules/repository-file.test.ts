@@ -40,6 +40,7 @@ keep: { pushCheckpoints: 3, days: 14 }
     graceMinutes: 30,
     commands: { delete: ['octocat', 'mona_acme', 'acme/platform', 'jira:5b10'] },
     jiraCommanders: [],
+    agent: null,
     keep: { newest: 3, days: 14 },
   })
 })
@@ -59,6 +60,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
   const operator: Rules = {
     ...standard,
     ...{ projects: ['DROP'], assignees: ['5b10a', '5b10b'], jiraCommanders: ['boss'], keep: { newest: 4, days: null } },
+    agent: { reporters: 'me' },
   }
   /** A file that asks for more, and the rules that come of it. */
   const table: Record<keyof (typeof repositoryFile)['entries'], [asks: string, gets: Partial<Rules>]> = {
@@ -78,6 +80,10 @@ test('what the file names is less than, or as much as, the operator allows: ever
     // Write access is required all the same.
     commands: ['{ delete: [mallory] }', { commands: { delete: ['mallory'] } }],
     keep: ['{ pushCheckpoints: 100, days: 365 }', { keep: { newest: 4, days: 365 } }],
+    // The runner's: it runs in the machine.
+    workspace: ['{ setup: npm ci }', {}],
+    // Members of limits are the runner's; no agent is nobody's.
+    agent: ['{ minutes: 1440, rounds: 20, budget: { tokens: 1000000000 } }', {}],
   }
   for (const [name, [asks, gets]] of Object.entries(table)) {
     const { rules } = await readRepositoryFile(`${name}: ${asks}\n`, operator)
