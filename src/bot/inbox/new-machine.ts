@@ -51,7 +51,7 @@ const repositoryWithBranch = async (
     try {
       const octokit = await octokitFor(repo)
       if (octokit === null) return false
-      const { data } = await octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: `heads/${ticket}`, per_page: 100 })
+      const { data } = await octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: `heads/${ticket}` })
       return data.some(({ ref }) => ticketOfBranch(ref.slice(HEADS.length), rules) === ticket)
     } catch (error) {
       const failure = githubFailure(error, `looking for a branch of ${ticket} in ${repo}`, clock())

@@ -28,8 +28,7 @@ const inlineText = (node: unknown): string => {
   return text(member(attrs, 'text')) ?? text(member(attrs, 'url')) ?? text(member(attrs, 'shortName')) ?? ''
 }
 const INLINE: readonly unknown[] = ['text', 'hardBreak', 'mention', 'emoji', 'inlineCard', 'status', 'date']
-const indented = (block: string, mark: string): string =>
-  mark + block.replaceAll('\n', `\n${' '.repeat(mark.length)}`)
+const indented = (block: string, mark: string): string => mark + block.replaceAll('\n', `\n${' '.repeat(mark.length)}`)
 
 /** The text of an ADF document, or text as it is; an empty one for anything else. At most 30,000 characters. */
 export const plainText = (value: unknown): string => {

@@ -4,12 +4,19 @@
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
-import { isListed, isOwnerListed, isWildcard, type Serving, servedProjects, servingRepositories } from '../../config/serving.ts'
+import {
+  isListed,
+  isOwnerListed,
+  isWildcard,
+  type Serving,
+  servedProjects,
+  servingRepositories,
+} from '../../config/serving.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
+import { REPOSITORY_FILE } from '../../schema/repository-file.ts'
 import type { KnownPullRequest, RepositoryFile, Store } from '../../store/port.ts'
 import { githubFailure, type Octokit, parts, statusOf } from '../github/client.ts'
-import { REPOSITORY_FILE } from '../../schema/repository-file.ts'
 import { type ParsedRules, readRepositoryFile } from './repository-file.ts'
 
 /** How long a file is used before it is read again. Milliseconds. */
