@@ -9,6 +9,7 @@ import { sameOriginFetch } from '../../same-origin.ts'
 import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
 import type { RemoteFailure } from '../remote-failure.ts'
+import type { GiveGitAccess } from './git-access.ts'
 
 /** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -35,6 +36,8 @@ export type GitHub = {
   isOurs(comment: WrittenBy): Promise<boolean>
   /** Null before the first request. */
   rate(): RateLeft | null
+  /** Access to the contents of one repository, for git. */
+  gitAccess: GiveGitAccess
   /** A client for the App's own resources, for example its deliveries; null without an App. */
   asApp: (() => Promise<Octokit>) | null
 }
