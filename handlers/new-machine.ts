@@ -15,7 +15,10 @@ const covers = (entry: string, repo: string): boolean =>
 
 const MAX_NAMES = 5
 const listed = (names: readonly string[]): string => {
-  const shown = names.slice(0, MAX_NAMES).join(', ')
+  const shown = names
+    .slice(0, MAX_NAMES)
+    .map(name => `\`${name}\``)
+    .join(', ')
   return names.length > MAX_NAMES ? `${shown} and ${names.length - MAX_NAMES} more` : shown
 }
 
@@ -28,7 +31,7 @@ const whyNone = (ticket: Ticket, { repositories }: NewMachine): string => {
   const example = isWildcard(first) ? `${first.slice(0, -1)}shop` : first
   const who =
     repositories.length === 1
-      ? `every repository of ${first.slice(0, -2)} serves ${projectOf(ticket)}`
+      ? `every repository of \`${first.slice(0, -2)}\` serves ${projectOf(ticket)}`
       : `${listed(repositories)} serve ${projectOf(ticket)}`
   return `No project was cloned: ${who}, and none of them has a branch of ${ticket}. ${howToChoose(ticket, example)}`
 }
@@ -49,7 +52,7 @@ const projectFor = (ticket: Ticket, named: string | null, facts: NewMachine): Pr
   const { pullRequest, withBranch, repositories, summary } = facts
   if (named === null && pullRequest?.fromFork === true)
     return {
-      noProject: `No project was cloned: the pull request is from a fork, so its branch is not in ${pullRequest.repo}. For a new branch of ${pullRequest.repo}: \`/swarm create ${pullRequest.repo}\`.`,
+      noProject: `No project was cloned: the pull request is from a fork, so its branch is not in \`${pullRequest.repo}\`. For a new branch there: \`/swarm create ${pullRequest.repo}\`.`,
     }
   const repo = named ?? pullRequest?.repo ?? withBranch ?? mappedRepository(facts)
   if (repo === null) return repositories.length === 0 ? {} : { noProject: whyNone(ticket, facts) }
@@ -95,8 +98,5 @@ export const refusedRepository = (ticket: Ticket, repo: string, { repositories }
   const project = projectOf(ticket)
   return repositories.length === 0
     ? `\`${repo}\` does not serve ${project}: no repository does.`
-    : `\`${repo}\` does not serve ${project}. These do: ${repositories
-        .slice(0, MAX_NAMES)
-        .map(name => `\`${name}\``)
-        .join(', ')}${repositories.length > MAX_NAMES ? ' and others' : ''}.`
+    : `\`${repo}\` does not serve ${project}. These do: ${listed(repositories)}.`
 }

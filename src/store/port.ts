@@ -186,7 +186,8 @@ type Queue = {
 
 /** A text for Jira that no command asked for. It is rendered when it is published. */
 export type JiraNote =
-  | { kind: 'ready'; environment: Environment; host: string | null }
+  /** `without`: what it lacks and why, one sentence each: a project, an agent. Absent: an earlier version wrote it. */
+  | { kind: 'ready'; environment: Environment; host: string | null; without?: readonly string[] }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
   /** Written by an earlier version. */

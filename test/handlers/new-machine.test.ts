@@ -65,15 +65,15 @@ test.for<[what: string, facts: Partial<NewMachine>, named: string | null, gets: 
 test.for<[Partial<NewMachine>, string]>([
   [
     { repositories: two },
-    'No project was cloned: acme/shop, acme/api serve DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: `acme/shop`, `acme/api` serve DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { repositories: ['acme/*'], isMapped: true },
-    'No project was cloned: every repository of acme serves DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: every repository of `acme` serves DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { pullRequest: { repo: 'acme/shop', branch: null, fromFork: true } },
-    'No project was cloned: the pull request is from a fork, so its branch is not in acme/shop. For a new branch of acme/shop: `/swarm create acme/shop`.',
+    'No project was cloned: the pull request is from a fork, so its branch is not in `acme/shop`. For a new branch there: `/swarm create acme/shop`.',
   ],
 ])('without a project, people read how to choose one: %j', ([facts, text]) =>
   expect(createAction(create, newMachine(facts), rules).noProject).toBe(text),
