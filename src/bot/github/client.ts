@@ -9,7 +9,6 @@ import { sameOriginFetch } from '../../same-origin.ts'
 import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
 import type { RemoteFailure } from '../remote-failure.ts'
-import type { GiveGitAccess } from './git-access.ts'
 
 /** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -22,6 +21,12 @@ export type Octokit = Pick<Rest, 'rest' | 'paginate' | 'request' | 'graphql'>
 type GitHubPayload = { id: string; name: string; payload: unknown; installation: number | null }
 /** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */
 type RateLeft = { limit: number; remaining: number; resetAt: number }
+
+export type GitNeed = 'read' | 'write'
+/** `token` null: what everybody may read. `expiresAt` is epoch ms. */
+export type GitAccess = { token: string | null; expiresAt: number }
+/** `isOwn`: who asks is this process, which holds our own credential anyway. Fails with `permission` when there is no access. */
+export type GiveGitAccess = (repo: string, need: GitNeed, isOwn: boolean) => Promise<GitAccess>
 
 export type GitHub = {
   /** The login that our comments carry. Proves that the credentials are right. */

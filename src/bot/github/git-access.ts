@@ -4,13 +4,15 @@
  */
 import { fail } from '../../errors.ts'
 import type { Store } from '../../store/port.ts'
-import { githubFailure, type Octokit, parts, statusOf } from './client.ts'
-
-export type GitNeed = 'read' | 'write'
-/** `token` null: what everybody may read. `expiresAt` is epoch ms. */
-export type GitAccess = { token: string | null; expiresAt: number }
-/** `isOwn`: who asks is this process, which holds our own credential anyway. Fails with `permission` when there is no access. */
-export type GiveGitAccess = (repo: string, need: GitNeed, isOwn: boolean) => Promise<GitAccess>
+import {
+  type GitAccess,
+  type GitNeed,
+  type GiveGitAccess,
+  githubFailure,
+  type Octokit,
+  parts,
+  statusOf,
+} from './client.ts'
 
 /** A token is not given any more when it ends sooner. Milliseconds. */
 const LEFT_MS = 5 * 60_000

@@ -88,9 +88,12 @@ const decideTicket = async (
 ): Promise<Decided> => {
   const facts = await ticketFacts(context, event, at, rules)
   const summary = facts.now === null || typeof facts.now === 'string' ? undefined : facts.now.summary
-  const decided = await withNewMachine(context, { ticket: event.ticket, rules, summary, askUntil }, newMachine =>
-    handlers.ticket(event, { ...facts, ...newMachine }, rules),
-  )
+  const decide = (newMachine: { newMachine?: NewMachine }) => handlers.ticket(event, { ...facts, ...newMachine }, rules)
+  // A first look creates nothing, and may be about many tickets.
+  const decided =
+    firstLook === null
+      ? await withNewMachine(context, { ticket: event.ticket, rules, summary, askUntil }, decide)
+      : decide({})
   const decision = firstLook === null ? decided : showOnly(decided, firstLook)
   return { decision, effects: decidedEffect(event, facts.now, decision, at) }
 }

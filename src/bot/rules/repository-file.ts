@@ -16,9 +16,9 @@ import {
   pattern,
   projectKey,
 } from '../../schema/forms.ts'
-import { MAX_REPOSITORY_FILE, projectMembers, REPOSITORY_FILE } from '../../schema/repository-file.ts'
+import { projectMembers, REPOSITORY_FILE, readFileOfRepository } from '../../schema/repository-file.ts'
 import { member as described, type OperatorAgent } from '../../schema/workspace.ts'
-import { problemsOf, readYaml } from '../../schema/yaml.ts'
+import { problemsOf } from '../../schema/yaml.ts'
 
 const ending = oneOf('stop', 'delete', 'nothing')
 const branch = pattern(/^[^\s~^:?[\\]{1,200}$/, 'is not a branch pattern (`*` stands for any text)')
@@ -112,10 +112,8 @@ export const readRepositoryFile = async (
   standard: Rules,
   name = REPOSITORY_FILE,
 ): Promise<ParsedRules> => {
-  const file = await readYaml(content, name, MAX_REPOSITORY_FILE)
-  const isMapping = typeof file.value === 'object' && !Array.isArray(file.value)
-  const problems = file.problems.length > 0 || isMapping ? file.problems : [`${name} must be lines of "name: value".`]
-  if (problems.length > 0) return { rules: null, projects: [], problems }
+  const file = await readFileOfRepository(content, name)
+  if (file.problems.length > 0) return { rules: null, projects: [], problems: file.problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, projects: [], problems: problemsOf(file, parsed.issues) }
   // The runner reads `workspace` and `agent` itself.

@@ -7,7 +7,7 @@ import type { Log } from '../../log.ts'
 import type { EnvironmentStatus } from '../../schema/environment.ts'
 import type { GitTokenRequest, GitTokenResponse } from '../../schema/runner-protocol.ts'
 import type { Store } from '../../store/port.ts'
-import type { GiveGitAccess } from '../github/git-access.ts'
+import type { GiveGitAccess } from '../github/client.ts'
 import { respond } from '../http/respond.ts'
 
 export type GitTokenOptions = {

@@ -66,8 +66,9 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
   },
   presentName: async repo =>
     sql.get<{ repo: string }>(
-      `select repo from repository_name where repo = ?1 collate nocase
-       union all select repo from repository_former where former = ?1 collate nocase limit 1`,
+      `select coalesce(
+         (select repo from repository_name where repo = ?1 collate nocase),
+         (select repo from repository_former where former = ?1 collate nocase)) as repo`,
       repo,
     )?.repo ?? repo,
   rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),

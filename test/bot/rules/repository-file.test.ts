@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Rules } from '../../../handlers/handler.ts'
 import { documents } from '../../../scripts/docs.ts'
 import { readRepositoryFile, type repositoryFile, standardRules } from '../../../src/bot/rules/repository-file.ts'
+import { readProjectFile } from '../../../src/schema/repository-file.ts'
 
 const standard = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jiraCommanders: [] })
 const read = (content: string) => readRepositoryFile(content, standard)
@@ -166,4 +167,34 @@ describe('agent-swarm.schema.json judges as the parser does', () => {
     expect(valid(given)).toBe(expected)
     expect((await read(JSON.stringify(given))).rules !== null).toBe(expected)
   })
+})
+
+test('workspace and agent: their errors are reported with the others, and the runner reads the same members', async () => {
+  const bad = 'workspace:\n  setup: [npm]\n  path: ../x\nagent:\n  use: claude\n  minute: 5\nclosed: never\n'
+  const { rules, problems } = await read(bad)
+  expect(rules).toBeNull()
+  expect(
+    problems
+      .map(problem =>
+        problem
+          .replace(/^[^:]*:/, '')
+          .split(' ')
+          .slice(0, 2)
+          .join(' '),
+      )
+      .sort(),
+  ).toEqual(['2: workspace.setup', '3: workspace.path', '5: agent.use', '6: agent.minute', '7: closed'])
+  expect((await readProjectFile(bad)).problems).toHaveLength(4)
+  expect(
+    await readProjectFile('workspace: { setup: npm ci }\nagent: { rounds: 1 }\ncommands: { nonsense: 5 }\n'),
+  ).toEqual({
+    ...{ workspace: { setup: 'npm ci' }, agent: { rounds: 1 }, problems: [] },
+  })
+  expect(await readProjectFile('')).toEqual({ workspace: undefined, agent: undefined, problems: [] })
+  expect((await readProjectFile('- a\n')).problems).toHaveLength(1)
+})
+
+test('a repository that wants no agent gets none', async () => {
+  const operator: Rules = { ...standard, agent: { reporters: 'any' } }
+  expect((await readRepositoryFile('agent: { use: none }\n', operator)).rules?.agent).toBeNull()
 })
