@@ -50,8 +50,8 @@ export const slashCommands = {
   create: {
     usage: 'create [owner/name]',
     summary:
-      'Creates the machine of the ticket, with a clone of its project: of this repository, on a pull request by default its own.',
-    example: '/swarm create',
+      'Creates the machine of the ticket, with a clone of its project. Without a name, the bot chooses the repository; on a pull request, it is that of the pull request.',
+    example: '/swarm create acme/shop',
     maxWords: 1,
     interpret: ([repo], base) =>
       repo === undefined || REPOSITORY.test(repo)

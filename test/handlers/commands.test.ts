@@ -48,7 +48,10 @@ test.for([
   ['/swarm create shop', 'no: `shop` is not a repository. Write its full name, for example `acme/shop`.'],
   ['/swarm create acme/..', 'no: `acme/..` is not a repository. Write its full name, for example `acme/shop`.'],
   ['/swarm create acme/$(id)', 'no: `acme/??id?` is not a repository. Write its full name, for example `acme/shop`.'],
-  ['/swarm create acme/shop acme/api', 'no: Usage: `/swarm create [owner/name]`, for example `/swarm create`.'],
+  [
+    '/swarm create acme/shop acme/api',
+    'no: Usage: `/swarm create [owner/name]`, for example `/swarm create acme/shop`.',
+  ],
 ])('%s', ([line = '', expected]) => {
   const decision = runCommands(commandLines(line), {
     who: { via: 'jira', account: 'me', isBot: false, isAssignee: true },

@@ -5,7 +5,7 @@ import type { Decision, NewMachine, Rules } from '../../../handlers/handler.ts'
 import { isWildcard } from '../../config/serving.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Task } from '../../schema/action.ts'
-import { branchName } from '../../schema/basics.ts'
+import { branchName, oneName } from '../../schema/basics.ts'
 import { githubFailure, parts } from '../github/client.ts'
 import { isFinal } from '../remote-failure.ts'
 import type { FactsContext } from './known.ts'
@@ -97,7 +97,7 @@ export const newMachineFacts = async (context: FactsContext, about: AboutNewMach
   const withBranch =
     pullRequest === null && named.length > 1 ? await repositoryWithBranch(context, named, present) : null
   const { text, me } = await agentFacts(context, present)
-  const told = text === null || text === 'unreadable' ? about.summary : text.task.summary
+  const told = text === null || text === 'unreadable' ? about.summary : v.parse(oneName, text.task.summary)
   const summary = repositories.length === 0 || told !== undefined ? (told ?? null) : await readSummary(context, ticket)
   return { repositories, isMapped, pullRequest, withBranch, summary, text, me }
 }

@@ -137,7 +137,7 @@ const doc = (...content: unknown[]) => ({ type: 'doc', version: 1, content })
 const heading = (text: string) => ({ type: 'heading', attrs: { level: 2 }, content: [{ type: 'text', text }] })
 
 test('the task is the text of the ticket when the move is decided', async () => {
-  const desk = await openDesk({ agent, issues: { 'DROP-1': 'Pay by card' } })
+  const desk = await openDesk({ agent, issues: { 'DROP-1': `Pay by card ${'x'.repeat(200)}` } })
   const issue = desk.jira.issue('DROP-1')
   Object.assign(issue?.fields ?? {}, {
     description: doc(
@@ -147,8 +147,10 @@ test('the task is the text of the ticket when the move is decided', async () => 
       heading('Notes'),
     ),
   })
-  expect((await moved(desk)).task).toEqual({
-    summary: 'Pay by card',
+  const create = await moved(desk)
+  expect(create.project?.summary).toHaveLength(100)
+  expect(create.task).toEqual({
+    summary: `Pay by card ${'x'.repeat(200)}`,
     description: 'Customers pay.\n\n## Acceptance criteria\n\nIt works.\n\n## Notes',
     acceptance: 'It works.',
   })
