@@ -1,7 +1,8 @@
 /** Gathers what decides which project a new machine gets, and whether an agent starts in it. Nothing waits for it for long. */
 import * as v from 'valibot'
-import { ticketOfBranch } from '../../../handlers/branches.ts'
+
 import type { Decision, NewMachine, Rules } from '../../../handlers/handler.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import { isWildcard } from '../../config/serving.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Task } from '../../schema/action.ts'
