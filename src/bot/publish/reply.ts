@@ -122,7 +122,9 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
   return [
     { line: line`${summary}. It took ${own(duration(seconds))}${waited}.` },
     // A runner may have said it already.
-    ...lacksOf(action).flatMap((text): Block[] => (summary.includes(text) ? [] : [{ line: own(text) }])),
+    ...lacksOf(action).flatMap((text): Block[] =>
+      summary.includes(text.replace(/\.$/, '')) ? [] : [{ line: own(text) }],
+    ),
     ...nextSteps(action, outcome, view.host),
   ]
 }
