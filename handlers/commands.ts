@@ -8,12 +8,14 @@ import {
   act,
   type Decision,
   type Judgement,
+  type NewMachine,
   type RefusedDecision,
   type Reply,
   type Rules,
   type SinceCommand,
   STATE_CHANGING_ACTIONS,
 } from './handler.ts'
+import { createAction, refusedRepository } from './new-machine.ts'
 import { readCommand } from './slash-commands.ts'
 import { type Commander, mayCommand, mayRun } from './who-may.ts'
 
@@ -29,6 +31,7 @@ type CommandContext = {
   /** Set for a pull request from a fork: its head, and the commit that somebody allowed. */
   fork: { head: string; allowed: string | null } | null
   since: SinceCommand
+  newMachine?: NewMachine | undefined
   rules: Rules
 }
 
@@ -123,10 +126,13 @@ const judge = (words: readonly string[], line: number, allowed: string | null, c
   const { action } = meaning
   const later = laterEvent(action.kind, since)
   if (later !== null) return { answer: `Skipped: ${later} after this command.` }
-  return {
-    action: action.kind === 'create' ? { ...action, machine: rules.machine } : action,
-    granted: permission.reason,
-  }
+  if (action.kind !== 'create') return { action, granted: permission.reason }
+  const { newMachine } = context
+  const { repo = null } = meaning
+  const refused = repo === null || newMachine === undefined ? null : refusedRepository(ticket, repo, newMachine)
+  if (refused !== null) return { answer: `Not allowed: ${refused}`, refused }
+  const create = createAction({ ...action, machine: rules.machine }, newMachine, rules, repo)
+  return { action: create, granted: permission.reason }
 }
 
 export const runCommands = (lines: readonly CommandLine[], context: CommandContext): Decision => {

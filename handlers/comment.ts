@@ -7,7 +7,7 @@ import { mayCommand } from './who-may.ts'
 /** Runs the commands of a comment on a pull request, for people who have write access at this moment. */
 export const comment: Handler<'comment'> = (
   event,
-  { permission, isColleague, lines: read, teams, now, allowed, since },
+  { permission, isColleague, lines: read, teams, now, allowed, since, newMachine },
   rules,
 ) => {
   const possible = possibleCommands(event.body)
@@ -30,6 +30,7 @@ export const comment: Handler<'comment'> = (
     branch: now.branch,
     fork: now.fromFork ? { head: now.headSha.toLowerCase(), allowed } : null,
     since,
+    newMachine,
     rules,
   })
 }

@@ -12,6 +12,7 @@ import type {
   PullRequestRef,
   ReplyTo,
   Requester,
+  Task,
 } from '../src/schema/action.ts'
 import type { Environment } from '../src/schema/environment.ts'
 import type { CommandLine } from './command-lines.ts'
@@ -20,8 +21,13 @@ import type { CommandName } from './slash-commands.ts'
 /** Jira's status categories, by key: their names can be renamed and translated. `undefined` is Jira's own fourth key. */
 export type StatusCategory = 'new' | 'indeterminate' | 'done' | 'undefined'
 
-/** Where a ticket stands in Jira. */
-export type TicketNow = { category: StatusCategory; assignee: string | null; labels: readonly string[] }
+/** Where a ticket stands in Jira. `summary`: its title, where the source tells it. */
+export type TicketNow = {
+  category: StatusCategory
+  assignee: string | null
+  labels: readonly string[]
+  summary?: string | null
+}
 
 export type PullRequestEvent = {
   kind: 'pull-request'
@@ -126,6 +132,30 @@ export type SinceCommand = {
   moves: readonly ('new' | 'indeterminate')[]
 }
 
+/** What decides which project a new machine gets, and whether an agent starts in it. */
+export type NewMachine = {
+  /**
+   * The repositories that serve the ticket's project, in the operator's order, by their present names; `acme/*` stands for all of
+   * an owner.
+   */
+  repositories: readonly string[]
+  /** The operator's map names them for this project, so that the first is preferred. */
+  isMapped: boolean
+  /**
+   * The ticket's open pull request, or the one on which the command was given. `branch` null: it is closed, or its head is in
+   * another repository (`fromFork`).
+   */
+  pullRequest: { repo: string; branch: string | null; fromFork: boolean } | null
+  /** A repository that has a branch of the ticket. Looked for only where several could. */
+  withBranch: string | null
+  /** The ticket's title; null when Jira does not tell it. */
+  summary: string | null
+  /** Read only where the operator has an agent. `null`: there is no Jira, or no such ticket. */
+  text: { task: Task; reporter: string | null } | 'unreadable' | null
+  /** The Jira account of the bot's token, where `agent.reporters` needs it. */
+  me: string | null
+}
+
 /** What a handler needs to know beyond the event, read beforehand. `null` where the thing does not exist. */
 export type Facts = {
   /** `live`: its provider makes checkpoints without stopping the machine. */
@@ -160,6 +190,8 @@ export type Facts = {
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
     since: SinceCommand
+    /** Absent: not read, because nothing is created. */
+    newMachine?: NewMachine
   }
   'ticket-comment': {
     /** Read again just now: its document, and whether it was edited since it was written. */
@@ -169,6 +201,8 @@ export type Facts = {
     /** The ticket's assignee at this moment. */
     assignee: string | null
     since: SinceCommand
+    /** Absent: not read, because nothing is created. */
+    newMachine?: NewMachine
   }
   /**
    * After a move, `environment` is the one under the new key; the members that tell history (`endedSinceNew`, `hadPullRequest`,
@@ -196,6 +230,8 @@ export type Facts = {
     /** The Jira account of the bot's token. */
     me: string | null
     laterRequest: LaterRequest | null
+    /** Absent: not read, because nothing is created. */
+    newMachine?: NewMachine
   }
 }
 
@@ -228,6 +264,8 @@ export type Rules = {
   commands: Readonly<Partial<Record<CommandName, readonly string[]>>>
   /** Jira accounts that may command on every ticket, besides its assignee. */
   jiraCommanders: readonly string[]
+  /** Whose tickets start an agent, by who reported them. Null: there is no agent. */
+  agent: { reporters: Assignees } | null
 }
 
 /**

@@ -5,8 +5,11 @@ import type { Action, ReplyTo, Requester } from '../src/schema/action.ts'
 
 /** What every action of a command line has in common. */
 type CommandBase = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
-/** An action; a commit of a fork to allow; the table of commands; or an answer that needs none of these. */
-type Meaning = { action: Action } | { allow: string } | { help: true } | { answer: string }
+/**
+ * An action (`repo`: the repository that a create names); a commit of a fork to allow; the table of commands; or an answer that
+ * needs none of these.
+ */
+type Meaning = { action: Action; repo?: string } | { allow: string } | { help: true } | { answer: string }
 export type SlashCommand = {
   usage: string
   summary: string
@@ -38,11 +41,23 @@ const named =
         }
       : { action: toAction(name, base) }
   }
+/** `owner/name` on GitHub. */
+const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/
 /** A full SHA-1 or SHA-256: somebody can make another commit that has the same short id. */
 const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
 
 export const slashCommands = {
-  create: bare('create', 'Creates the machine of the ticket.', base => ({ action: { kind: 'create', ...base } })),
+  create: {
+    usage: 'create [owner/name]',
+    summary:
+      'Creates the machine of the ticket, with a clone of its project. Without a name, the bot chooses the repository; on a pull request, it is that of the pull request.',
+    example: '/swarm create acme/shop',
+    maxWords: 1,
+    interpret: ([repo], base) =>
+      repo === undefined || REPOSITORY.test(repo)
+        ? { action: { kind: 'create', ...base }, ...(repo === undefined ? {} : { repo }) }
+        : { answer: `\`${quoted(repo)}\` is not a repository. Write its full name, for example \`acme/shop\`.` },
+  },
   status: bare('status', 'Shows the state of the machine, its address and its checkpoints.', base => ({
     action: { kind: 'status', ...base },
   })),

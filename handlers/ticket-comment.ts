@@ -3,7 +3,11 @@ import { type Handler, ignored, UNFIT_EDITED, UNFIT_OWN } from './handler.ts'
 import { jiraCommandLines } from './jira-lines.ts'
 
 /** Runs the commands of a comment on a ticket, for the ticket's assignee at this moment and for the listed accounts. */
-export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOwnComment, assignee, since }, rules) => {
+export const ticketComment: Handler<'ticket-comment'> = (
+  event,
+  { now, isOwnComment, assignee, since, newMachine },
+  rules,
+) => {
   if (jiraCommandLines(event.body).length === 0) return ignored('no command in the comment')
   if (now === null) return ignored('the comment does not exist any more')
   // The present document counts, not the text that the event made of it.
@@ -26,6 +30,7 @@ export const ticketComment: Handler<'ticket-comment'> = (event, { now, isOwnComm
     branch: null,
     fork: null,
     since,
+    newMachine,
     rules,
   })
 }

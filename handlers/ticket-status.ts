@@ -1,5 +1,6 @@
 /** A ticket in progress has a running machine; back in the backlog it is stopped; done, it is stopped or deleted. */
 import type { Cause } from '../src/schema/action.ts'
+import { isAmong } from './accounts.ts'
 import {
   type ActionBase,
   act,
@@ -14,15 +15,9 @@ import {
   type TicketNow,
   type WhyNoMachine,
 } from './handler.ts'
+import { createAction } from './new-machine.ts'
 
 type Context = { event: StatusEvent; facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
-
-/** Whether tickets of this Jira account get machines by this list. `me`: the account of the bot's token. */
-export const getsMachines = (account: string | null, assignees: Rules['assignees'], me: string | null): boolean => {
-  if (assignees === 'any') return true
-  if (account === null) return false
-  return assignees === 'me' ? account === me : assignees.includes(account)
-}
 
 /**
  * A ticket in progress without a machine. It is told after a move into progress by or for somebody whose tickets get machines, and
@@ -40,7 +35,7 @@ export const withoutMachine = (
 
 /** The operator's list, and the repository's, which only narrows it. */
 const isForUs = (account: string | null, { assignees, onlyAssignees }: Rules, me: string | null): boolean =>
-  [assignees, onlyAssignees].every(list => getsMachines(account, list, me))
+  [assignees, onlyAssignees].every(list => isAmong(account, list, me))
 
 const hasLabel = (labels: readonly string[], rules: Rules): boolean =>
   rules.labels.length === 0 ||
@@ -70,7 +65,7 @@ const inProgress = (context: Context): Decision => {
   }
   if (!hasLabel(now.labels, rules))
     return withoutMachine(event, facts, null, `${ticket} has none of the labels ${rules.labels.join(', ')}`)
-  const create = { kind: 'create', ...base, machine: rules.machine } as const
+  const create = createAction({ kind: 'create', ...base, machine: rules.machine }, facts.newMachine, rules)
   if (!closed) return act([create])
   return rules.closed === 'stop' ? act([create, { kind: 'stop', ...base }]) : pullRequestClosed()
 }

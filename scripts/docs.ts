@@ -1,8 +1,9 @@
 /** npm run docs: writes every page and schema that is made from tables in the code. A test fails when one is stale. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { REPOSITORY_FILE, repositoryFile } from '../src/bot/rules/repository-file.ts'
+import { repositoryFile } from '../src/bot/rules/repository-file.ts'
 import { outputs } from '../src/cli/json.ts'
+import { REPOSITORY_FILE } from '../src/schema/repository-file.ts'
 import { cliPage } from './docs/cli.ts'
 import { configurationPage, settingsSchema } from './docs/configuration.ts'
 import { outputSchema, schemaFile } from './docs/json.ts'

@@ -1,7 +1,8 @@
 /** docs/configuration.md and the editor's schema of config.yaml, from the tables of settings. */
 import type { JsonSchema } from '@valibot/to-json-schema'
-import { REPOSITORY_FILE, repositoryFile } from '../../src/bot/rules/repository-file.ts'
+import { repositoryFile } from '../../src/bot/rules/repository-file.ts'
 import { groups, type Setting, settings } from '../../src/config/settings.ts'
+import { REPOSITORY_FILE } from '../../src/schema/repository-file.ts'
 import { table, toSchema, valueText } from './words.ts'
 
 const settingSchema = ({ form, says, example, env, secret, default: fallback }: Setting): JsonSchema => {
@@ -99,6 +100,16 @@ A repository that was renamed is still the one that is listed, as long as its ow
 
 **Tickets.** A pull request is about the first key of such a project in its branch, or else in its title, in any case. The description names nothing. Before a key stands no letter or digit, and after it no letter or digit, and no point with a digit: \`core-js-3.30.1\` is a version, and \`DROP-7a\` is not DROP-7. A push is about the key in its branch. Branches that begin with \`dependabot/\`, \`renovate/\`, \`revert-<number>-\` or \`gh-readonly-queue/\` are about no ticket, whatever the title says. When a Jira issue was moved, its previous key still counts, where the repository serves the new project too.
 
+**The repository of a new machine** is cloned into it. It is the first of these:
+
+1. The one that somebody named: \`/swarm create acme/api\`. It must serve the ticket; otherwise the command is refused, and the reply says which repositories do. On a pull request, \`/swarm create\` means the repository of that pull request.
+2. The one of the ticket's open pull request, whose branch is then checked out; or, where several repositories could be meant, one with a branch that begins with the ticket's key.
+3. The first that \`jiraProjects\` names for the project: \`DROP:acme/shop+acme/api\` means \`acme/shop\`.
+4. The only one that serves the project.
+5. None: several serve the project and \`jiraProjects\` names none of them for it, or all of an owner do (\`DROP:acme/*\`). The comment about the machine says how to choose one.
+
+A repository whose own file leaves the project out is passed over. A pull request from a fork has its branch elsewhere: its machine gets no project, and the reply says so; \`/swarm create acme/shop\` gives it a new branch of \`acme/shop\`. Where GitHub cannot be reached, the bot asks again for a minute, and then goes by \`jiraProjects\`.
+
 ## The repository's file
 
 \`${REPOSITORY_FILE}\` on the default branch: a pull request cannot change the rules that it is judged by. It narrows what the operator allows, and never widens it: projects, assignees and checkpoints are at most the operator's, sizes are within the runner's limits, and a rule for a command is required besides write access. The bot reads a new version after each push to the default branch, and at least every five minutes while something happens in the repository. Every setting is optional.
@@ -114,6 +125,8 @@ graceMinutes: 30
 ${table([['Setting', 'Value', 'Meaning', 'Example'], ...repositoryRows(toSchema(repositoryFile))])}
 
 A file with an error has no effect: the previous version stays in effect, or the defaults when there was none. The errors appear in the status comments on the repository's pull requests and in the bot's log.
+
+\`workspace\` and \`agent\` are for the host of the machines: the runner reads them from the default branch when it makes a machine, and an error elsewhere in the file does not hold them up. The bot reports their errors with the others.
 
 **Whose file.** A pull request follows the file of its repository. A ticket with pull requests follows the file of the newest one's repository. A ticket without a pull request follows the repository that serves its project and whose file lists it under \`projects\` (the first by name when several do), and otherwise the bot's own configuration.
 `

@@ -8,6 +8,7 @@ import type { Failure } from '../schema/failure.ts'
 import { statusMessage } from '../store/messages.ts'
 import { openStore } from '../store/sqlite/index.ts'
 import { openDryStore, type Show } from './dry-run.ts'
+import { needsMore } from './github/app-needs.ts'
 import { type GitHub, githubFailure, webUrlOf } from './github/client.ts'
 import { githubLane } from './github/events.ts'
 import { checkFork } from './github/fork.ts'
@@ -77,6 +78,7 @@ export const startBot = async (
       nudgePublisher()
     },
   })
+  const webUrl = webUrlOf(config.github?.apiUrl ?? null)
   const metrics = openMetrics({ store, rate: () => late.github?.rate() ?? null, clock })
   const runnerApi = openRunnerApi({
     ...{ store, metrics, clock, log },
@@ -90,6 +92,7 @@ export const startBot = async (
       nudgeInbox()
     },
     dryRun: isDryRun,
+    git: { access: () => late.github?.gitAccess ?? null, servesNow: rules.servesNow, webUrl },
   })
   const server = await openServer({
     ...{ store, metrics, clock, log, host: config.host, port: config.port },
@@ -111,7 +114,6 @@ export const startBot = async (
       repositories: store.repositories,
     })
   const { github } = late
-  const webUrl = webUrlOf(config.github?.apiUrl ?? null)
   const jiraUrl = config.jira === null || isGateway(config.jira.url) ? null : config.jira.url
   const publisher = openPublisher({ store, github, jira, webUrl, jiraUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
@@ -138,6 +140,7 @@ export const startBot = async (
     log,
   })
   reportCredentials(github, jira, clock, log)
+  reportMissing(config, clock, log)
   for (const warning of servingWarnings(config.serving)) log.warn(warning)
   const schedule = openSchedule(
     scheduleRows({
@@ -176,4 +179,18 @@ const reportCredentials = (
   const warn = ({ message, remedy }: Failure) => log.warn({ remedy }, message)
   github?.login().catch(error => warn(githubFailure(error, 'reading our account on GitHub', clock()).failure))
   jira?.me().catch(error => warn(failureOf(error, 'reading our account in Jira')))
+}
+
+/** What an existing App lacks for what the operator turned on. Without such a feature, nothing is asked. */
+const reportMissing = ({ github, agent, transitions, workspace }: Config, clock: () => number, log: Log): void => {
+  const look = async () => {
+    const { missingForFeatures } = await import('./github/check.ts')
+    for (const { text, remedy } of await missingForFeatures({ github, agent, transitions, workspace }))
+      log.warn({ remedy }, text)
+  }
+  if (!needsMore({ agent, transitions, workspace })) return
+  look().catch(error => {
+    const { message, remedy } = githubFailure(error, 'reading the permissions of the App', clock()).failure
+    log.warn({ remedy }, message)
+  })
 }

@@ -163,3 +163,7 @@ export const progress = v.pipe(
   v.title('progress'),
 )
 export type Progress = v.InferOutput<typeof progress>
+
+/** What a new machine lacks and why, one text each, for people. */
+export const lacksOf = (action: Action): string[] =>
+  action.kind === 'create' ? [action.noProject, action.noAgent].filter(text => text !== undefined) : []

@@ -4,11 +4,11 @@
  */
 import * as v from 'valibot'
 import { member, type RepositoryAgent, repositoryAgent, type Workspace, workspace } from './workspace.ts'
-import { problemsOf, readYaml } from './yaml.ts'
+import { problemsOf, readYaml, type YamlFile } from './yaml.ts'
 
 export const REPOSITORY_FILE = '.github/agent-swarm.yml'
 /** Characters. */
-export const MAX_REPOSITORY_FILE = 16_000
+const MAX_LENGTH = 16_000
 
 export const projectMembers = {
   workspace: member(
@@ -23,14 +23,23 @@ export const projectMembers = {
   ),
 }
 
-const projectFile = v.object(projectMembers, 'must be lines of "name: value"')
+/** The file as YAML; one that is no mapping is a problem. */
+export const readFileOfRepository = async (content: string, name: string): Promise<YamlFile> => {
+  const file = await readYaml(content, name, MAX_LENGTH)
+  const isMapping = typeof file.value === 'object' && !Array.isArray(file.value)
+  return file.problems.length > 0 || isMapping
+    ? file
+    : { ...file, problems: [`${name} must be lines of "name: value".`] }
+}
+
+const projectFile = v.object(projectMembers)
 
 /** Missing members are not in the file. With problems, nothing of the file counts. */
 type ProjectFile = { workspace: Workspace | undefined; agent: RepositoryAgent | undefined; problems: string[] }
 
 /** The two members of a file. The others are the bot's. */
 export const readProjectFile = async (content: string, name = REPOSITORY_FILE): Promise<ProjectFile> => {
-  const file = await readYaml(content, name, MAX_REPOSITORY_FILE)
+  const file = await readFileOfRepository(content, name)
   const nothing = (problems: string[]): ProjectFile => ({ workspace: undefined, agent: undefined, problems })
   if (file.problems.length > 0) return nothing(file.problems)
   const parsed = v.safeParse(projectFile, file.value)

@@ -186,7 +186,8 @@ type Queue = {
 
 /** A text for Jira that no command asked for. It is rendered when it is published. */
 export type JiraNote =
-  | { kind: 'ready'; environment: Environment; host: string | null }
+  /** `without`: what it lacks and why, one sentence each: a project, an agent. Absent: an earlier version wrote it. */
+  | { kind: 'ready'; environment: Environment; host: string | null; without?: readonly string[] }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
   /** Written by an earlier version. */
@@ -351,6 +352,8 @@ type Repositories = {
   nameOf(id: number): Promise<string | null>
   /** This name, and the others that its repository has or had under the same owner. */
   namesOf(repo: string): Promise<string[]>
+  /** The name that the repository has now, as GitHub writes it. `repo`: a name that it has or had, in any case. */
+  presentName(repo: string): Promise<string>
   /**
    * Records GitHub's number and current name. Under a new name, what is known of the repository goes along; what is known of
    * another one that had this name before is dropped.

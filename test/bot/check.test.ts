@@ -3,12 +3,13 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Check } from '../../src/bot/check.ts'
+import { type Features, readManifest } from '../../src/bot/github/app-needs.ts'
 import {
   checkApp,
   checkAppRepositories,
   checkToken,
   checkTokenRepositories,
-  readManifest,
+  missingForFeatures,
 } from '../../src/bot/github/check.ts'
 import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
@@ -26,7 +27,7 @@ const complaintsOf = (findings: readonly Finding[]) => {
 }
 const configWith = (part: Partial<Config>) => ({ github: null, jira: null, projects: [], ...part }) as Config
 
-const manifest = await readManifest()
+const manifest = await readManifest({})
 
 describe('GitHub', () => {
   let github: GitHubStandIn
@@ -149,7 +150,7 @@ describe('GitHub', () => {
   })
 
   describe('an App', () => {
-    const check = (changes: Partial<AppSettings> = {}) => {
+    const check = (changes: Partial<AppSettings> = {}, features: Features = {}) => {
       const { id: appId, privateKey } = github.app
       const settings = {
         via: 'app',
@@ -159,7 +160,7 @@ describe('GitHub', () => {
         repositories: ['acme/shop'],
         apiUrl: github.url,
       } as const
-      const config = configWith({ github: { ...settings, ...changes } })
+      const config = configWith({ github: { ...settings, ...changes }, ...features })
       return checkApp(config)
     }
     const { default_permissions: permissions, default_events: events } = manifest
@@ -254,6 +255,57 @@ describe('GitHub', () => {
     ] as const)('an installation with %j', async ([changes, text]) => {
       answerOnce(/^GET \/app\/installations/, installation(changes))
       expect(complaintsOf(await check())).toEqual([text])
+    })
+    test.for<[Features, string[]]>([
+      [{ agent: null, transitions: {}, workspace: {} }, []],
+      [{ transitions: { review: true, done: true } }, []],
+      [
+        { agent: { use: 'claude' } },
+        [
+          'error: the App lacks the permission contents: write (it has read); the agent (`agent`) pushes with it',
+          'error: the installation on acme lacks the permission contents: write (it has read); the agent (`agent`) pushes with it',
+        ],
+      ],
+      [
+        { transitions: { pullRequest: 'draft' } },
+        [
+          'error: the App lacks the permission contents: write (it has read); pull requests of pushes (`transitions.pullRequest`) need it',
+          'error: the installation on acme lacks the permission contents: write (it has read); pull requests of pushes (`transitions.pullRequest`) need it',
+        ],
+      ],
+      [
+        { workspace: { 'acme/shop': {} } },
+        [
+          'warning: the App lacks the permission contents: write (it has read); people in a machine push with it (`workspace`)',
+          'warning: the installation on acme lacks the permission contents: write (it has read); people in a machine push with it (`workspace`)',
+        ],
+      ],
+    ])('what an existing App lacks for %j', async ([features, complaints]) => {
+      expect(complaintsOf(await check({}, features))).toEqual(complaints)
+    })
+    test('reviews and checks are asked for with rounds alone', async () => {
+      answerOnce(/^GET \/app$/, app({ permissions: { ...permissions, contents: 'write' } }))
+      answerOnce(/^GET \/app\/installations/, installation({ permissions: { ...permissions, contents: 'write' } }))
+      const use = 'reviews and failed checks (`agent.rounds`) need it'
+      expect(complaintsOf(await check({}, { agent: { use: 'claude', rounds: 2 } }))).toEqual([
+        `error: the App lacks the permission checks: read (it has none); ${use}`,
+        `error: the App is not subscribed to the event pull_request_review; ${use}`,
+        `error: the App is not subscribed to the event check_suite; ${use}`,
+        `error: the installation on acme lacks the permission checks: read (it has none); ${use}`,
+      ])
+    })
+    test('the start names what the App lacks, with the link', async () => {
+      const { id: appId, privateKey } = github.app
+      const settings = { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories: [] } as const
+      expect(
+        await missingForFeatures({ github: { ...settings, apiUrl: github.url }, agent: { use: 'codex' } }),
+      ).toEqual([
+        {
+          status: 'error',
+          text: expect.stringContaining('lacks the permission contents: write'),
+          remedy: expect.stringMatching(/Permissions & events.*https?:\/\//),
+        },
+      ])
     })
     test('not installed anywhere', async () => {
       answerOnce(/^GET \/app\/installations/, [])

@@ -227,7 +227,8 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const context = {
     ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
     ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged, standard: rules, explain: true },
-    ...{ isListed: async () => true, isOwnerListed: () => true },
+    ...{ isListed: async () => true, isOwnerListed: () => true, servesNow: async () => true },
+    repositoriesFor: async () => ({ repositories: ['acme/shop'], isMapped: false }),
   }
 
   let machine: Machine = null

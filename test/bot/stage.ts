@@ -1,5 +1,5 @@
 /** A whole bot with a GitHub, a Jira and a runner that the test plays, in a home of its own. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startBot } from '../../src/bot/index.ts'
@@ -47,6 +47,8 @@ export const openStage = async ({
   level = 'silent',
   clock = Date.now,
   settings = {},
+  file = null,
+  permissions = {},
   before = async () => {},
 }: {
   people: Parameters<typeof startGitHub>[0] extends { people?: infer P } | undefined ? P : never
@@ -55,11 +57,15 @@ export const openStage = async ({
   clock?: () => number
   /** More of the environment; null takes a variable away. */
   settings?: Settings | ((jira: JiraStandIn) => Settings)
+  /** The content of config.yaml. */
+  file?: string | null
+  /** Of the App, besides those of app.yml. */
+  permissions?: Record<string, string>
   /** Runs before the bot starts for the first time. */
   before?: (github: GitHubStandIn, jira: JiraStandIn) => Promise<void>
 }) => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-bot-'))
-  const github: GitHubStandIn = await startGitHub({ ...(people === undefined ? {} : { people }) })
+  const github: GitHubStandIn = await startGitHub({ ...(people === undefined ? {} : { people }), permissions })
   const jira: JiraStandIn = await startJira({ issues })
   await before(github, jira)
   const given: Record<string, string | null> = {
@@ -72,6 +78,7 @@ export const openStage = async ({
     AGENT_SWARM_POLL_SECONDS: '1',
     ...(typeof settings === 'function' ? settings(jira) : settings),
   }
+  if (file !== null) writeFileSync(join(home, 'config.yaml'), file, { mode: 0o600 })
   const environment = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null))
   const config = await readConfig({}, environment as Record<string, string>)
   const log = openLog(level)
@@ -118,6 +125,7 @@ export const openStage = async ({
     published: () => until('an empty outbox', async () => (await store.counts()).outbox === 0),
     /** The deliveries that could not be decided yet. */
     postponed: async () => (await deliveries()).filter(({ verdict, attempt }) => verdict === 'waiting' && attempt > 0),
+    runner,
     heartbeat: (environments: Environment[], more: Partial<HeartbeatRequest> = {}) =>
       runner('heartbeat', fixtures.heartbeatOf(environments, { offer, ...more })),
     /** Takes the next action and ends it with `outcome`. */

@@ -331,6 +331,18 @@ describe('an App that GitHub creates', () => {
     for (const secret of [WEBHOOK_SECRET, 'PRIVATE KEY']) expect(stdout + stderr).not.toContain(secret)
   })
 
+  test('asks for what the operator turned on', async () => {
+    writeFile('agent: { use: codex, rounds: 2 }\n')
+    const { run, page } = await begin()
+    await consent(page)
+    run.interrupt()
+    await run.ended
+    expect(github.manifests.at(-1)).toMatchObject({
+      default_permissions: { contents: 'write', checks: 'read' },
+      default_events: expect.arrayContaining(['push', 'pull_request_review', 'check_suite']),
+    })
+  })
+
   test('belongs to the named organization; Ctrl-C before consent creates nothing', async () => {
     const { run, page } = await begin(['--organization', 'acme'])
     expect((await consent(page)).action).toMatch(/\/organizations\/acme\/settings\/apps\/new\?state=/)

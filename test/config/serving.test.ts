@@ -1,7 +1,14 @@
 /** Which repositories may act, and on which projects. */
 import { expect, test } from 'vitest'
 import { readConfig } from '../../src/config/config.ts'
-import { isListed, readServing, servedProjects, servingProblems, servingWarnings } from '../../src/config/serving.ts'
+import {
+  isListed,
+  readServing,
+  servedProjects,
+  servingProblems,
+  servingRepositories,
+  servingWarnings,
+} from '../../src/config/serving.ts'
 
 test.for<[string, string[], string[], string, string[]]>([
   [
@@ -26,6 +33,30 @@ test.for<[string, string[], string[], string, string[]]>([
 ])('%s', ([, repositories, projects, repo, served]) =>
   expect(servedProjects([repo], readServing(repositories, projects))).toEqual(served),
 )
+
+test.for<[string, string[], string[], string[], string[]]>([
+  [
+    'in the order of the map',
+    ['acme/api', 'acme/shop'],
+    ['DROP:acme/shop+acme/api'],
+    ['acme/shop', 'acme/api'],
+    ['DROP'],
+  ],
+  ['without a map, those that are listed by name', ['acme/*', 'acme/shop'], ['DROP'], ['acme/shop'], []],
+  ['all of an owner', ['acme/*'], ['DROP:acme/*'], ['acme/*'], ['DROP']],
+  [
+    'all of an owner, of whom two are listed',
+    ['acme/a', 'acme/b', 'x/c'],
+    ['DROP:acme/*'],
+    ['acme/a', 'acme/b'],
+    ['DROP'],
+  ],
+  ['what is not listed serves nothing', ['acme/a'], ['DROP:acme/b+acme/a'], ['acme/a'], ['DROP']],
+  ['another project', ['acme/a'], ['WEB'], [], []],
+])('who serves DROP: %s', ([, repositories, projects, served, mapped]) => {
+  const serving = readServing(repositories, projects)
+  expect([servingRepositories('DROP', serving), serving.mapped]).toEqual([served, mapped])
+})
 
 test('a repository is listed under a name that it had', () => {
   expect(isListed(['acme/new', 'acme/shop'], ['acme/shop'])).toBe(true)

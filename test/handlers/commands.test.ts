@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { commandLines } from '../../handlers/command-lines.ts'
 import { runCommands } from '../../handlers/commands.ts'
-import type { LaterRequest, SinceCommand } from '../../handlers/handler.ts'
+import type { LaterRequest, NewMachine, SinceCommand } from '../../handlers/handler.ts'
 import { rules, summarize } from './fixtures.ts'
 
 const by = (kind: LaterRequest['kind']): LaterRequest => ({ who: 'boss', kind })
@@ -35,4 +35,32 @@ test.for<[string, string, Partial<SinceCommand>, string]>([
     rules,
   })
   expect(summarize(decision)).toBe(expected)
+})
+
+const newMachine: NewMachine = {
+  ...{ repositories: ['acme/shop', 'acme/api'], isMapped: true, pullRequest: null, withBranch: null },
+  ...{ summary: 'Pay by card', text: null, me: null },
+}
+test.for([
+  ['/swarm create', 'acme/shop'],
+  ['/swarm create acme/api', 'acme/api'],
+  ['/swarm create evil/shop', 'no: Not allowed: `evil/shop` does not serve DROP. These do: `acme/shop`, `acme/api`.'],
+  ['/swarm create shop', 'no: `shop` is not a repository. Write its full name, for example `acme/shop`.'],
+  ['/swarm create acme/..', 'no: `acme/..` is not a repository. Write its full name, for example `acme/shop`.'],
+  ['/swarm create acme/$(id)', 'no: `acme/??id?` is not a repository. Write its full name, for example `acme/shop`.'],
+  [
+    '/swarm create acme/shop acme/api',
+    'no: Usage: `/swarm create [owner/name]`, for example `/swarm create acme/shop`.',
+  ],
+])('%s', ([line = '', expected]) => {
+  const decision = runCommands(commandLines(line), {
+    who: { via: 'jira', account: 'me', isBot: false, isAssignee: true },
+    by: { via: 'jira', who: 'me' },
+    replyTo: index => ({ ticket: 'DROP-1', commentId: '9', line: index }),
+    ...{ ticket: 'DROP-1', branch: null, fork: null, newMachine, rules },
+    since: { personRequest: null, lastRequest: null, moves: [] },
+  })
+  const { actions: [action] = [], replies: [reply] = [] } = decision.verdict === 'act' ? decision : {}
+  const gets = action?.kind === 'create' ? action.project?.repo : `no: ${reply?.text}`
+  expect(gets).toBe(expected)
 })

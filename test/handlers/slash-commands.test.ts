@@ -18,7 +18,7 @@ test('the example of each command is a line of that command', () => {
 
 const action = (kind: string, more: object = {}) => ({ action: { kind, ...base, ...more } })
 test.for<[CommandName, object]>([
-  ['create', action('create')],
+  ['create', { ...action('create'), repo: 'acme/shop' }],
   ['status', action('status')],
   ['ssh', action('status', { about: 'ssh' })],
   ['checkpoint', action('checkpoint', { name: 'before-refactor', why: 'command', commit: null })],

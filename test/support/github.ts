@@ -41,7 +41,7 @@ const privateKeyOfApp = (): string => {
   return appKey
 }
 
-const startEmulator = (repositories: readonly string[], logins: readonly string[]) =>
+const startEmulator = (repositories: readonly string[], logins: readonly string[], more: Record<string, string>) =>
   createEmulator({
     service: 'github',
     port: 0,
@@ -57,7 +57,7 @@ const startEmulator = (repositories: readonly string[], logins: readonly string[
             private_key: privateKeyOfApp(),
             slug: 'agent-swarm',
             name: 'agent-swarm',
-            permissions: default_permissions,
+            permissions: { ...default_permissions, ...more },
             events: default_events,
             installations: [{ installation_id: INSTALLATION, account: OWNER, repository_selection: 'all' }],
           },
@@ -210,10 +210,12 @@ export const startGitHub = async ({
   repo = 'shop',
   more = [] as string[],
   people = { dev: 'push' } as Record<string, Permission | null>,
+  /** Of the App, besides those of app.yml. */
+  permissions = {} as Record<string, string>,
 } = {}) => {
   const full = `${OWNER}/${repo}`
   const repositories = [repo, ...more]
-  const emulator = await startEmulator(repositories, Object.keys(people))
+  const emulator = await startEmulator(repositories, Object.keys(people), permissions)
   const privateKey = privateKeyOfApp()
   const app = { id: APP_ID, privateKey, installation: INSTALLATION }
   const api = openApi(emulator.url)

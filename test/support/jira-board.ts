@@ -49,6 +49,8 @@ export type Issue = {
   createdAt: number
   /** Oldest first. */
   histories: History[]
+  /** More of its fields, by id, in place of what the board gives. */
+  fields: Record<string, unknown>
 }
 
 /** A search shows this many of an issue's changes. */
@@ -95,7 +97,7 @@ export const openBoard = (issues: Record<string, string>, clock: () => number) =
     created += 1
     const id = String(10_000 + created)
     known.set(key, {
-      ...{ id, key, summary, status, assignee: ME.accountId, comments: [], createdAt, histories: [] },
+      ...{ id, key, summary, status, assignee: ME.accountId, comments: [], createdAt, histories: [], fields: {} },
     })
   }
   for (const [key, summary] of Object.entries(issues)) create(key, summary, 'To Do', clock() - WEEK_MS)
@@ -241,6 +243,8 @@ export const openDescriptions = (self: string) => {
         project: { id: '10000', key: projectOf(issue.key), name: 'Project' },
         ...{ labels: [], created: timeOf(issue.createdAt), updated: timeOf(updatedAt(issue)) },
         ...(withComments ? { comment: commentField(issue) } : {}),
+        ...{ reporter: person(ME.accountId), description: null },
+        ...issue.fields,
       },
     }),
     changelog: ({ histories }: Issue) => {

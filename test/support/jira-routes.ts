@@ -33,6 +33,8 @@ export const openJiraState = () => ({
   /** The scopes of the token with scopes. */
   scopes: new Set<string | null>([null, 'read:jira-user', 'read:jira-work', 'write:jira-work']),
   links: new Map<string, Link[]>(),
+  /** The fields of issues, as Jira lists them. */
+  fields: [{ id: 'summary', key: 'summary', name: 'Summary', custom: false }] as object[],
   /** Project permissions that our account does not have. */
   lacks: new Set<string>(),
   /** Issues that our account may not see any more. */
@@ -144,6 +146,7 @@ const siteRoutes: Record<string, (context: RouteContext, incoming: Incoming) => 
   '/rest/api/3/serverInfo': serverInfo,
   '/rest/api/3/project/search': projects,
   '/rest/api/3/mypermissions': permissions,
+  '/rest/api/3/field': ({ state }) => ok(state.fields),
   '/rest/api/3/status': ({ describe }) => ok(statusNames.map(describe.status)),
 }
 

@@ -204,6 +204,7 @@ export const startJira = async ({
       state.tenantInfo = answer
     },
     requests: state.requests,
+    fields: state.fields,
     lacks: state.lacks,
     ...webhooks,
     ...openPeople(board, describe, webhooks, clock),

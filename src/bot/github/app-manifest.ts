@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net'
 import { Octokit } from '@octokit/rest'
 import { fail } from '../../errors.ts'
 import { isToken } from '../http/signature.ts'
-import { readManifest } from './check.ts'
+import { type Features, readManifest } from './app-needs.ts'
 import { githubFailure, watchedFetch, webUrlOf } from './client.ts'
 
 /** GitHub accepts the code for an hour. */
@@ -42,11 +42,16 @@ const exchangeCode = async (apiUrl: string | null, code: string): Promise<Create
 }
 
 /**
- * `publicUrl` is the address at which GitHub reaches the bot. `organization` owns the App; null: whoever is signed in.
+ * `features` decide what it asks for. `publicUrl` is the address at which GitHub reaches the bot. `organization` owns the App; null: whoever is signed in.
  * `onAddress` gets the address to open in a browser.
  */
 export const createApp = async (
-  { apiUrl, publicUrl, organization }: { apiUrl: string | null; publicUrl: string; organization: string | null },
+  {
+    apiUrl,
+    publicUrl,
+    organization,
+    features,
+  }: { apiUrl: string | null; publicUrl: string; organization: string | null; features: Features },
   onAddress: (address: string) => void,
   signal: AbortSignal,
 ): Promise<CreatedApp> => {
@@ -54,7 +59,7 @@ export const createApp = async (
   const start = `/${randomBytes(16).toString('base64url')}`
   const web = webUrlOf(apiUrl)
   const owner = organization === null ? '' : `/organizations/${encodeURIComponent(organization)}`
-  const manifest = await readManifest()
+  const manifest = await readManifest(features)
   const { promise: created, resolve, reject } = Promise.withResolvers<CreatedApp>()
   let origin = ''
   let used = false

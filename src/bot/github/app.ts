@@ -6,6 +6,7 @@ import type { Log } from '../../log.ts'
 import { remembered } from '../remembered.ts'
 import { type GitHub, type GitHubTools, type Octokit, openPace, watchedFetch } from './client.ts'
 import { githubEventNames } from './events.ts'
+import { openAppAccess } from './git-access.ts'
 
 /** How many repositories are watched at most: those pushed to last. */
 const MAX_WATCHED = 100
@@ -153,6 +154,11 @@ export const openApp = async (settings: AppSettings, tools: GitHubTools): Promis
       return user?.type === 'Bot' && user.login === (await login())
     },
     rate: watched.rate,
+    gitAccess: openAppAccess({
+      asApp: () => auth(),
+      repositories: tools.repositories ?? { installation: async () => null },
+      clock: Date.now,
+    }),
     asApp: () => auth(),
   }
 }

@@ -1,15 +1,12 @@
 /** Checks of a GitHub token and of a GitHub App: who it is, what it may do, which repositories it reaches. */
 import { createPrivateKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { findPackageJSON } from 'node:module'
-import { join } from 'node:path'
-import * as v from 'valibot'
 import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
 import { isListed, isWildcard } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
 import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
 import { remembered } from '../remembered.ts'
+import { type Features, LEVELS, levelOf, readManifest, useOf } from './app-needs.ts'
 import { AUTHORIZE_TOKEN, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
@@ -169,21 +166,6 @@ export const suggestRepositories = async ({ github }: GitHubConfig): Promise<str
 
 // ── An App ──
 
-const manifest = v.looseObject({
-  name: v.string(),
-  default_permissions: v.record(v.string(), v.picklist(['read', 'write', 'admin'])),
-  default_events: v.array(v.string()),
-})
-type Manifest = v.InferOutput<typeof manifest>
-
-/** app.yml: the permissions and events that the App needs. */
-export const readManifest = async (): Promise<Manifest> => {
-  const root = findPackageJSON(import.meta.url)
-  if (root === undefined) throw new Error('package.json is missing: this copy of agent-swarm is incomplete')
-  const { parse } = await import('yaml')
-  return v.parse(manifest, parse(readFileSync(join(root, '../app.yml'), 'utf8')))
-}
-
 const asApp = async (settings: AppSettings) => (await (await open(settings)).asApp?.()) as Octokit
 const readApp = async (settings: AppSettings) => {
   const octokit = await asApp(settings)
@@ -193,9 +175,10 @@ const readApp = async (settings: AppSettings) => {
   const remedy = `Change it in the settings of the App (Permissions & events), and accept the change where it is installed: ${page}`
   return { ...data, octokit, page, remedy, clockError: Math.abs(Date.parse(headers.date ?? '') - Date.now()) }
 }
-const openApp = async (settings: AppSettings) => ({
+const openApp = async (settings: AppSettings, features: Features) => ({
   settings,
-  needed: await readManifest(),
+  features,
+  needed: await readManifest(features),
   app: remembered(() => readApp(settings)),
 })
 type AppContext = Awaited<ReturnType<typeof openApp>>
@@ -222,28 +205,38 @@ const checkIdentity = async ({ app }: AppContext) => {
   ]
 }
 
-const LEVELS = ['none', 'read', 'write', 'admin']
-const levelOf = (value: unknown) => Math.max(0, LEVELS.indexOf(String(value)))
-/** Permissions that one feature needs. */
-const OPTIONAL: Readonly<Record<string, string>> = { members: 'rules that name teams need it' }
-
-const missingPermissions = (owner: string, granted: Record<string, unknown>, needed: Manifest, remedy: string) =>
+const missingPermissions = (
+  owner: string,
+  granted: Record<string, unknown>,
+  { needed, features }: Pick<AppContext, 'needed' | 'features'>,
+  remedy: string,
+) =>
   Object.entries(needed.default_permissions)
     .filter(([permission, level]) => levelOf(granted[permission]) < levelOf(level))
     .map(([permission, level]) => {
       const text = `${owner} lacks the permission ${permission}: ${level} (it has ${LEVELS[levelOf(granted[permission])]})`
-      const use = OPTIONAL[permission]
-      return use === undefined ? problem(text, remedy) : warning(`${text}; ${use}`, remedy)
+      const why = useOf(features, { permission, granted: granted[permission] })
+      const told = why === null ? text : `${text}; ${why.use}`
+      return why?.isOptional === true ? warning(told, remedy) : problem(told, remedy)
     })
 
-const checkPermissions = async ({ needed, app }: AppContext) => {
+const missingInApp = async ({ needed, features, app }: AppContext) => {
   const { permissions, events, remedy } = await app()
   const missingEvents = needed.default_events.filter(event => !events.includes(event))
-  const missing = [
-    ...missingPermissions('the App', permissions, needed, remedy),
-    ...missingEvents.map(event => problem(`the App is not subscribed to the event ${event}`, remedy)),
+  return [
+    ...missingPermissions('the App', permissions, { needed, features }, remedy),
+    ...missingEvents.map(event => {
+      const why = useOf(features, { event })
+      const text = `the App is not subscribed to the event ${event}`
+      return problem(why === null ? text : `${text}; ${why.use}`, remedy)
+    }),
   ]
-  const unused = Object.keys(permissions).filter(name => needed.default_permissions[name] === undefined)
+}
+
+const checkPermissions = async (context: AppContext) => {
+  const { needed, app } = context
+  const missing = await missingInApp(context)
+  const unused = Object.keys((await app()).permissions).filter(name => needed.default_permissions[name] === undefined)
   return [
     ...missing,
     hasError(missing) ? null : ok('the App has the permissions and events that it needs'),
@@ -269,8 +262,8 @@ const checkWebhook = async ({ app }: AppContext) => {
   return ok(`the webhook of the App points to ${url}`)
 }
 
-const checkInstallations = async ({ needed, app }: AppContext) => {
-  const { octokit, page } = await app()
+const checkInstallations = async (context: AppContext) => {
+  const { octokit, page } = await context.app()
   const { data } = await octokit.rest.apps.listInstallations({ per_page: 100 })
   if (data.length === 0)
     return problem('the App is not installed anywhere', `Install it on your repositories: ${page}/installations/new`)
@@ -279,17 +272,17 @@ const checkInstallations = async ({ needed, app }: AppContext) => {
     if (suspended_at) return [problem(`the App is suspended on ${name}`, `Lift the suspension: ${html_url}`)]
     const remedy = `Accept the new permissions: ${html_url}`
     return [
-      ...missingPermissions(`the installation on ${name}`, permissions, needed, remedy),
+      ...missingPermissions(`the installation on ${name}`, permissions, context, remedy),
       ok(`the App is installed on ${name}, for ${repository_selection} repositories`),
     ]
   })
 }
 
-export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
+export const checkApp = async ({ github, ...features }: GitHubConfig & Features): Promise<Finding[]> =>
   github?.via !== 'app'
     ? []
     : runChecks(
-        await openApp(github),
+        await openApp(github, features),
         [
           ['checking the webhook secret', ({ settings }) => checkSecret('webhook secret', settings.webhookSecret)],
           ['checking the private key', checkKey],
@@ -306,6 +299,10 @@ export const checkApp = async ({ github }: GitHubConfig): Promise<Finding[]> =>
               )
             : explain(error, doing),
       )
+
+/** What the App lacks for what the operator turned on, at the start of a bot. */
+export const missingForFeatures = async ({ github, ...features }: GitHubConfig & Features): Promise<Finding[]> =>
+  github?.via === 'app' ? missingInApp(await openApp(github, features)) : []
 
 export const checkAppRepositories = async ({ github }: GitHubConfig): Promise<Finding[]> =>
   github?.via !== 'app'

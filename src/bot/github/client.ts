@@ -22,6 +22,12 @@ type GitHubPayload = { id: string; name: string; payload: unknown; installation:
 /** The requests that GitHub still grants, according to its last response. `resetAt` is epoch ms. */
 type RateLeft = { limit: number; remaining: number; resetAt: number }
 
+export type GitNeed = 'read' | 'write'
+/** `token` null: what everybody may read. `expiresAt` is epoch ms. */
+export type GitAccess = { token: string | null; expiresAt: number }
+/** `isOwn`: who asks is this process, which holds our own credential anyway. Fails with `permission` when there is no access. */
+export type GiveGitAccess = (repo: string, need: GitNeed, isOwn: boolean) => Promise<GitAccess>
+
 export type GitHub = {
   /** The login that our comments carry. Proves that the credentials are right. */
   login(): Promise<string>
@@ -35,6 +41,8 @@ export type GitHub = {
   isOurs(comment: WrittenBy): Promise<boolean>
   /** Null before the first request. */
   rate(): RateLeft | null
+  /** Access to the contents of one repository, for git. */
+  gitAccess: GiveGitAccess
   /** A client for the App's own resources, for example its deliveries; null without an App. */
   asApp: (() => Promise<Octokit>) | null
 }

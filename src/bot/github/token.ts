@@ -6,6 +6,7 @@ import { isWildcard, ownerOf } from '../../config/serving.ts'
 import { remembered } from '../remembered.ts'
 import { isFinal } from '../remote-failure.ts'
 import { type GitHub, type GitHubTools, githubFailure, openPace, parts, statusOf, watchedFetch } from './client.ts'
+import { openTokenAccess } from './git-access.ts'
 
 /** How many repositories of a `*` are watched: those pushed to last. */
 const MAX_WATCHED = 20
@@ -113,6 +114,7 @@ export const openToken = ({ token, repositories, apiUrl }: TokenSettings, tools:
     clientFor: async () => octokit(),
     isOurs: async ({ user }) => user?.login === (await login()),
     rate: watched.rate,
+    gitAccess: openTokenAccess(token, octokit),
     asApp: null,
   }
 }

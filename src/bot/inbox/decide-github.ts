@@ -1,5 +1,13 @@
 import { possibleCommands } from '../../../handlers/command-lines.ts'
-import { type Decision, ignored, type PullRequestEvent, type Rules, UNFIT_OWN } from '../../../handlers/handler.ts'
+import {
+  type Decision,
+  type EventOf,
+  type Facts,
+  ignored,
+  type PullRequestEvent,
+  type Rules,
+  UNFIT_OWN,
+} from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { ownerOf } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
@@ -15,6 +23,7 @@ import { isFinal } from '../remote-failure.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
 import { BEHIND_MS, type FactsContext } from './known.ts'
+import { branchOrNull, newMachineFacts } from './new-machine.ts'
 import { ignoredSettlement, refusedSettlement, settlementOf } from './settlement.ts'
 
 export type GitHubContext = FactsContext & {
@@ -51,6 +60,27 @@ const decidePullRequest = async (
       ? [{ kind: 'pull-request-decided', pullRequest: event.pullRequest, state }]
       : []
   return { decision, at, effects }
+}
+
+/** A comment that creates a machine is decided once more, with what that needs to know. */
+const decideComment = async (
+  context: GitHubContext,
+  event: EventOf<'comment'>,
+  facts: Facts['comment'],
+  rules: Rules,
+  askUntil: number,
+): Promise<Decision> => {
+  const decision = handlers.comment(event, facts, rules)
+  const create = decision.verdict === 'act' ? decision.actions.find(({ kind }) => kind === 'create') : undefined
+  if (create === undefined || facts.now === null) return decision
+  const { state, branch, fromFork } = facts.now
+  const here = {
+    repo: event.pullRequest.repo,
+    branch: state === 'open' && !fromFork ? branchOrNull(branch) : null,
+    fromFork,
+  }
+  const newMachine = await newMachineFacts(context, { ticket: create.ticket, rules, here, askUntil })
+  return handlers.comment(event, { ...facts, newMachine }, rules)
 }
 
 /** The decision, about the present keys of tickets. */
@@ -91,7 +121,8 @@ const decideEvent = async (
     return { decision: await present(decision), at: context.clock(), effects: [] }
   }
   if (event.kind === 'comment') {
-    const decision = handlers.comment(event, await commentFacts(context, event, octokit, rules, askUntil), rules)
+    const facts = await commentFacts(context, event, octokit, rules, askUntil)
+    const decision = await decideComment(context, event, facts, rules, askUntil)
     return { decision: await present(decision), at: past(event.at), effects: [] }
   }
   const { decision, at, effects } = await decidePullRequest(context, event, octokit, rules, askUntil)

@@ -1,15 +1,16 @@
+import { isAmong } from '../../../handlers/accounts.ts'
 import {
   type Decision,
   type EventOf,
   type Facts,
   ignored,
   type MovedEvent,
+  type NewMachine,
   type Rules,
   type StatusCategory,
   type StatusEvent,
 } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
-import { getsMachines } from '../../../handlers/ticket-status.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { Action } from '../../schema/action.ts'
@@ -22,7 +23,8 @@ import { FIRST_LOOK } from '../jira/polled.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { isRemoteFailure } from '../remote-failure.ts'
 import { categoryBefore, movedTicketFacts, recordMove, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
-import type { FactsContext } from './known.ts'
+import { BEHIND_MS, type FactsContext } from './known.ts'
+import { type AboutNewMachine, createsMachine, newMachineFacts } from './new-machine.ts'
 import { ignoredSettlement, type Occasion, settlementOf } from './settlement.ts'
 
 export type JiraContext = FactsContext & {
@@ -31,6 +33,8 @@ export type JiraContext = FactsContext & {
   /** Comments explain why a move into progress made no machine. */
   explain: boolean
 }
+/** `askUntil`: until then (epoch ms), what a new machine needs and cannot be read is read again. */
+type Rereading = { rules: Rules; askUntil: number }
 type Decided = { decision: Decision; effects: Effect[]; comment?: Occasion['comment'] }
 
 /** Jira writes a transition down a moment after its post functions. Its clock and ours may differ. Milliseconds. */
@@ -63,16 +67,33 @@ const decidedEffect = (
     : []
 }
 
+/** Decides, and once more with what a create needs to know when there is one. */
+const withNewMachine = async (
+  context: JiraContext,
+  about: Omit<AboutNewMachine, 'here'>,
+  decide: (facts: { newMachine?: NewMachine }) => Decision,
+): Promise<Decision> => {
+  const decision = decide({})
+  if (!createsMachine(decision)) return decision
+  return decide({ newMachine: await newMachineFacts(context, { ...about, here: null }) })
+}
+
 const decideTicket = async (
   context: JiraContext,
   event: StatusEvent,
   at: number,
-  rules: Rules,
+  { rules, askUntil }: Rereading,
   /** The delivery is the first look at its project. */
   firstLook: string | null,
 ): Promise<Decided> => {
   const facts = await ticketFacts(context, event, at, rules)
-  const decided = handlers.ticket(event, facts, rules)
+  const summary = facts.now === null || typeof facts.now === 'string' ? undefined : facts.now.summary
+  const decide = (newMachine: { newMachine?: NewMachine }) => handlers.ticket(event, { ...facts, ...newMachine }, rules)
+  // A first look creates nothing, and may be about many tickets.
+  const decided =
+    firstLook === null
+      ? await withNewMachine(context, { ticket: event.ticket, rules, summary, askUntil }, decide)
+      : decide({})
   const decision = firstLook === null ? decided : showOnly(decided, firstLook)
   return { decision, effects: decidedEffect(event, facts.now, decision, at) }
 }
@@ -104,7 +125,12 @@ const withMove = async ({ store }: JiraContext, decision: Decision, { ticket, fr
   return { ...decision, actions: [move, ...decision.actions] }
 }
 
-const decideMoved = async (context: JiraContext, event: MovedEvent, at: number, rules: Rules): Promise<Decided> => {
+const decideMoved = async (
+  context: JiraContext,
+  event: MovedEvent,
+  at: number,
+  { rules, askUntil }: Rereading,
+): Promise<Decided> => {
   const { store, jira } = context
   const isServed = rules.projects.includes(projectOf(event.ticket))
   const issue = isServed && jira !== null ? await jira.issue(event.ticket) : null
@@ -116,19 +142,25 @@ const decideMoved = async (context: JiraContext, event: MovedEvent, at: number, 
   const category = present.category === 'undefined' ? (issue?.category ?? 'undefined') : present.category
   const before = isServed ? await noteMovedStatus(context, present, category, at) : null
   const facts = await movedTicketFacts(context, present, at, { now: issue ?? 'unreadable', from: before }, rules)
-  const decision = await withMove(context, handlers.ticket(present, facts, rules), present)
+  const { summary } = issue ?? {}
+  const decided = await withNewMachine(context, { ticket: present.ticket, rules, summary, askUntil }, newMachine =>
+    handlers.ticket(present, { ...facts, ...newMachine }, rules),
+  )
+  const decision = await withMove(context, decided, present)
   return { decision, effects: isServed ? decidedEffect(present, facts.now, decision, at) : [] }
 }
 
 const decideComment = async (
   context: JiraContext,
   event: EventOf<'ticket-comment'>,
-  rules: Rules,
+  { rules, askUntil }: Rereading,
 ): Promise<Decided> => {
   const facts = await ticketCommentFacts(context, event)
   const { ticket, commentId } = event
   return {
-    decision: handlers['ticket-comment'](event, facts, rules),
+    decision: await withNewMachine(context, { ticket, rules, askUntil }, newMachine =>
+      handlers['ticket-comment'](event, { ...facts, ...newMachine }, rules),
+    ),
     effects: [],
     comment: { ref: { ticket, commentId }, by: { via: 'jira', who: null, ...facts.now?.author, cause: 'command' } },
   }
@@ -182,7 +214,7 @@ const tellDelay = async (context: JiraContext, delivery: JiraDelivery, stored: S
   if (!standard.projects.includes(projectOf(ticket))) return
   // Where Jira cannot be read, no comment can be written either.
   const me = standard.assignees === 'me' && jira !== null ? await jira.me().catch(() => null) : null
-  if (![event.assignee, event.by.who].some(account => getsMachines(account, standard.assignees, me))) return
+  if (![event.assignee, event.by.who].some(account => isAmong(account, standard.assignees, me))) return
   await store.outbox.put([noMachineMessage(ticket, 'unreadable')])
 }
 
@@ -223,11 +255,12 @@ const decideEvent = async (
   const isComment = event.kind === 'ticket-comment'
   // An operator who replays a first look wants what it leads to.
   const firstLook = name === FIRST_LOOK && dueSince <= receivedAt ? id : null
+  const rereading = { rules, askUntil: dueSince + BEHIND_MS }
   const decided = isComment
-    ? await decideComment(context, event, rules)
+    ? await decideComment(context, event, rereading)
     : event.change === 'moved'
-      ? await decideMoved(context, event, at, rules)
-      : await decideTicket(context, event, at, rules, firstLook)
+      ? await decideMoved(context, event, at, rereading)
+      : await decideTicket(context, event, at, rereading, firstLook)
   const occasion: Occasion = {
     // A webhook and a poll may both report a comment.
     about: `jira:${isComment ? (change ?? id) : id}`,

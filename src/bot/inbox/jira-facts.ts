@@ -1,4 +1,5 @@
 /** Gathers what handlers need to know beyond an event of Jira. See github-facts.ts. */
+import { isAmong } from '../../../handlers/accounts.ts'
 import type {
   EventOf,
   Facts,
@@ -9,7 +10,6 @@ import type {
   TicketNow,
 } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
-import { getsMachines } from '../../../handlers/ticket-status.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { githubFailure } from '../github/client.ts'
@@ -145,7 +145,7 @@ const historyOf = async (
   const waiting = event.change === 'assignee' ? [assignee] : [assignee, event.by.who]
   return {
     ...{ endedSinceNew, hadPullRequest, me },
-    isOurs: waiting.some(account => getsMachines(account, standard.assignees, me)),
+    isOurs: waiting.some(account => isAmong(account, standard.assignees, me)),
     closedSince: await wasClosedAfter(context, ticket, at),
     laterRequest: await requestAfter(context, ticket, at),
   }

@@ -23,6 +23,9 @@ export type FactsContext = {
   rulesOf: (repo: string) => Promise<Rules>
   /** The operator's rules, which those of a repository narrow. */
   standard: Rules
+  /** The repositories that serve a project, as repository-rules.ts gives them. */
+  repositoriesFor: (project: string) => Promise<{ repositories: string[]; isMapped: boolean }>
+  servesNow: (repo: string, project: string) => Promise<boolean>
   clock: () => number
 }
 

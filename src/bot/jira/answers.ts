@@ -9,7 +9,13 @@ import { oneName } from '../../schema/basics.ts'
  * An issue at this moment. `ticket` is its present key; an issue is also found by the keys that it had before. `updatedAt`: epoch
  * ms of Jira's clock; NaN when the answer does not say.
  */
-export type JiraIssue = TicketNow & { ticket: Ticket; statusName: string | null; updatedAt: number }
+export type JiraIssue = TicketNow & {
+  ticket: Ticket
+  statusName: string | null
+  updatedAt: number
+  /** One line; null when the answer does not say. */
+  summary: string | null
+}
 /**
  * A change of an issue's status, assignee or key. `at` is epoch ms of Jira's clock, `fromStatus` and `to` the ids of the previous
  * and the new status, `toName` the new one's name and `from` the previous key, when these changed.
@@ -76,6 +82,11 @@ const authorOf = (entry: unknown): Requester => {
 export const byTime = (a: { id: string; at: number }, b: { id: string; at: number }): number =>
   a.at - b.at || Number(a.id) - Number(b.id)
 
+const lineOf = (value: unknown): string | null => {
+  const line = text(value)
+  return line === null ? null : v.parse(oneName, line)
+}
+
 const CATEGORIES: readonly StatusCategory[] = ['new', 'indeterminate', 'done', 'undefined']
 /** By the key of a status category. */
 export const categoryOf = (key: unknown): StatusCategory => CATEGORIES.find(category => category === key) ?? 'undefined'
@@ -88,6 +99,7 @@ export const issueIn = (answer: unknown, key: Ticket): JiraIssue => ({
   assignee: text(member(answer, 'fields', 'assignee', 'accountId')),
   labels: list(member(answer, 'fields', 'labels')).filter(label => typeof label === 'string'),
   updatedAt: time(member(answer, 'fields', 'updated')),
+  summary: lineOf(member(answer, 'fields', 'summary')),
 })
 
 const changeIn = (history: unknown): Change | null => {

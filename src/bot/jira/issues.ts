@@ -1,6 +1,9 @@
 /** Reads issues: one, those that a search finds, and their changes and comments. */
+import * as v from 'valibot'
 import type { StatusCategory } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
+import { type Task, task } from '../../schema/action.ts'
+import { remembered } from '../remembered.ts'
 import {
   byTime,
   type Change,
@@ -17,9 +20,11 @@ import {
   text,
   time,
 } from './answers.ts'
+import { acceptanceSection, isAcceptanceField, plainText } from './plain-text.ts'
 import { type Ask, isJiraFailure, unlessGone } from './request.ts'
 
 const PAGE = 100
+const MAX_ACCEPTANCE_FIELDS = 5
 /** The fields that `issueWithChangesIn` reads. */
 const FIELDS = ['status', 'assignee', 'labels', 'created']
 
@@ -84,6 +89,13 @@ const commentsSince = async (ask: Ask, ticket: Ticket, field: unknown, since: nu
 
 export const openIssues = (ask: Ask) => {
   let categories = new Map<string, StatusCategory>()
+  const acceptanceFields = remembered(async () => {
+    const answer = await ask("reading Jira's fields", { url: '/rest/api/3/field' })
+    return list(answer)
+      .filter(field => isAcceptanceField(text(member(field, 'name')) ?? ''))
+      .flatMap(field => text(member(field, 'id'))?.match(/^[A-Za-z0-9_]{1,100}$/)?.[0] ?? [])
+      .slice(0, MAX_ACCEPTANCE_FIELDS)
+  })
   const readCategories = async () => {
     const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status' })
     categories = new Map(
@@ -99,9 +111,27 @@ export const openIssues = (ask: Ask) => {
     issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
       const answer = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
-        searchParams: { fields: 'status,assignee,labels,updated' },
+        searchParams: { fields: 'status,assignee,labels,updated,summary' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
+    },
+    /** What the ticket asks for, and the account that reported it; null when there is no such issue, or none that we may see. */
+    taskOf: async (ticket: Ticket): Promise<{ task: Task; reporter: string | null } | null> => {
+      // Where its fields cannot be read, the section of the description counts.
+      const fields = await acceptanceFields().catch(() => [])
+      const answer = await ask(`reading the text of ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}`,
+        searchParams: { fields: ['summary', 'description', 'reporter', ...fields].join(',') },
+      }).catch(unlessGone)
+      if (answer === null) return null
+      const field = (name: string) => member(answer, 'fields', name)
+      const description = plainText(field('description'))
+      const own = fields.map(name => plainText(field(name))).find(written => written !== '')
+      const acceptance = own ?? acceptanceSection(description)
+      return {
+        task: v.parse(task, { summary: plainText(field('summary')), description, acceptance }),
+        reporter: text(member(answer, 'fields', 'reporter', 'accountId')),
+      }
     },
     /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
     search: async (jql: string, since: number): Promise<SearchedIssue[]> => {

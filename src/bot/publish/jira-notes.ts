@@ -19,7 +19,7 @@ import {
 
 type Note<Kind extends JiraNote['kind']> = Extract<JiraNote, { kind: Kind }>
 
-const ready = ({ environment, host }: Note<'ready'>): Block[] => {
+const ready = ({ environment, host, without = [] }: Note<'ready'>): Block[] => {
   const { ticket, vmId, provider, createdBy } = environment
   const command = sshCommand(environment)
   return [
@@ -27,6 +27,7 @@ const ready = ({ environment, host }: Note<'ready'>): Block[] => {
       line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}; ${requestedBy(createdBy)}). Log in ${runnersHost(host)}:`,
     },
     { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
+    ...without.map((text): Block => ({ line: own(text) })),
   ]
 }
 const failed = ({ action, failure }: Note<'failed'>): Block[] => [

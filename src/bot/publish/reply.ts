@@ -1,6 +1,6 @@
 /** The reply to the commands of one comment. Pure. */
 import { commandsFor } from '../../../handlers/slash-commands.ts'
-import type { Action, CommentRef } from '../../schema/action.ts'
+import { type Action, type CommentRef, lacksOf } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
@@ -121,6 +121,10 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
   const waited = total > seconds + 5 ? line` (${own(duration(total))} including the wait)` : []
   return [
     { line: line`${summary}. It took ${own(duration(seconds))}${waited}.` },
+    // A runner may have said it already.
+    ...lacksOf(action).flatMap((text): Block[] =>
+      summary.includes(text.replace(/\.$/, '')) ? [] : [{ line: own(text) }],
+    ),
     ...nextSteps(action, outcome, view.host),
   ]
 }

@@ -16,15 +16,9 @@ import {
   pattern,
   projectKey,
 } from '../../schema/forms.ts'
-import { problemsOf, readYaml } from '../../schema/yaml.ts'
-
-export const REPOSITORY_FILE = '.github/agent-swarm.yml'
-/** Characters. */
-const MAX_LENGTH = 16_000
-
-/** A member with its meaning and an example, for editors and the documentation. */
-const described = <Form extends v.GenericSchema>(form: Form, description: string, example: v.InferInput<Form>) =>
-  v.optional(v.pipe(form, v.description(description), v.examples([example])))
+import { projectMembers, REPOSITORY_FILE, readFileOfRepository } from '../../schema/repository-file.ts'
+import { member as described, type OperatorAgent } from '../../schema/workspace.ts'
+import { problemsOf } from '../../schema/yaml.ts'
 
 const ending = oneOf('stop', 'delete', 'nothing')
 const branch = pattern(/^[^\s~^:?[\\]{1,200}$/, 'is not a branch pattern (`*` stands for any text)')
@@ -106,6 +100,7 @@ export const repositoryFile = closedObject({
     'How long automatic checkpoints are kept. Checkpoints that people make are kept until somebody deletes them.',
     { pushCheckpoints: 3 },
   ),
+  ...projectMembers,
 })
 
 /** `rules` null: the file has errors, and none of it counts. `projects`: those that it names. */
@@ -117,13 +112,12 @@ export const readRepositoryFile = async (
   standard: Rules,
   name = REPOSITORY_FILE,
 ): Promise<ParsedRules> => {
-  const file = await readYaml(content, name, MAX_LENGTH)
-  const isMapping = typeof file.value === 'object' && !Array.isArray(file.value)
-  const problems = file.problems.length > 0 || isMapping ? file.problems : [`${name} must be lines of "name: value".`]
-  if (problems.length > 0) return { rules: null, projects: [], problems }
+  const file = await readFileOfRepository(content, name)
+  if (file.problems.length > 0) return { rules: null, projects: [], problems: file.problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, projects: [], problems: problemsOf(file, parsed.issues) }
-  const { projects, assignees, baseImage, size, keep, ...rest } = parsed.output
+  // The runner reads `workspace` and `agent` itself.
+  const { projects, assignees, baseImage, size, keep, workspace: _, agent, ...rest } = parsed.output
   const named = projects?.map(key => key.toUpperCase())
   return {
     projects: named ?? [],
@@ -133,6 +127,7 @@ export const readRepositoryFile = async (
       // The file can take away, and never add: projects, assignees, checkpoints.
       projects: named === undefined ? standard.projects : standard.projects.filter(key => named.includes(key)),
       onlyAssignees: assignees ?? standard.onlyAssignees,
+      agent: agent?.use === 'none' ? null : standard.agent,
       machine: { ...(baseImage === undefined ? {} : { baseImage }), ...size },
       keep: {
         newest: Math.min(keep?.pushCheckpoints ?? standard.keep.newest, standard.keep.newest),
@@ -154,7 +149,8 @@ export const standardRules = ({
   projects,
   assignees,
   jiraCommanders,
-}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'>): Rules => ({
+  agent = null,
+}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'> & { agent?: OperatorAgent | null }): Rules => ({
   projects,
   assignees,
   onlyAssignees: 'any',
@@ -168,4 +164,5 @@ export const standardRules = ({
   keep: { newest: 5, days: null },
   commands: {},
   jiraCommanders,
+  agent: agent === null ? null : { reporters: agent.reporters ?? 'me' },
 })

@@ -4,12 +4,20 @@
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
-import { isListed, isOwnerListed, type Serving, servedProjects } from '../../config/serving.ts'
+import {
+  isListed,
+  isOwnerListed,
+  isWildcard,
+  type Serving,
+  servedProjects,
+  servingRepositories,
+} from '../../config/serving.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
+import { REPOSITORY_FILE } from '../../schema/repository-file.ts'
 import type { KnownPullRequest, RepositoryFile, Store } from '../../store/port.ts'
 import { githubFailure, type Octokit, parts, statusOf } from '../github/client.ts'
-import { type ParsedRules, REPOSITORY_FILE, readRepositoryFile } from './repository-file.ts'
+import { type ParsedRules, readRepositoryFile } from './repository-file.ts'
 
 /** How long a file is used before it is read again. Milliseconds. */
 const FRESH_MS = 5 * 60_000
@@ -148,9 +156,29 @@ export const openRepositoryRules = (context: RulesContext) => {
     return (served.findLast(({ state }) => state === 'open') ?? served.at(-1))?.repo ?? null
   }
 
+  /** Whether the repository serves the project, by the operator's word and by its own file as it was last read. No request. */
+  const servesNow = async (repo: string, project: string): Promise<boolean> => {
+    if (!(await serves(repo, project))) return false
+    const good = (await store.repositories.file(repo))?.good ?? null
+    return good === null || (await parse(repo, good)).rules?.projects.includes(project) !== false
+  }
+
   return {
     standard,
     rulesOf,
+    servesNow,
+    /**
+     * The repositories that serve a project, in the operator's order, by their present names; `acme/*` for all of an owner.
+     * `isMapped`: the operator named them for this project. No request.
+     */
+    repositoriesFor: async (project: string): Promise<{ repositories: string[]; isMapped: boolean }> => {
+      const repositories: string[] = []
+      for (const entry of servingRepositories(project, serving)) {
+        const name = isWildcard(entry) ? entry : await store.repositories.presentName(entry)
+        if (isWildcard(entry) || (await servesNow(name, project))) repositories.push(name)
+      }
+      return { repositories: [...new Set(repositories)], isMapped: serving.mapped.includes(project) }
+    },
     /**
      * The rules of the repository with the ticket's pull request, or else of the one whose file names its project. Which projects
      * exist is the operator's word alone.

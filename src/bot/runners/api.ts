@@ -1,5 +1,5 @@
 /** The runner API: work by long poll, leases, outcomes and heartbeats. Bodies are hostile until they are parsed, token or not. */
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
@@ -7,6 +7,7 @@ import {
   acquireRequest,
   completeRequest,
   failRequest,
+  gitTokenRequest,
   type HeartbeatRequest,
   type HeartbeatResponse,
   heartbeatRequest,
@@ -18,6 +19,7 @@ import { jsonObject, readBody } from '../http/body.ts'
 import { openRefusalLog } from '../http/refusal-log.ts'
 import { type Handle, refuse, respond } from '../http/respond.ts'
 import { type DispatchContext, type Dispatcher, openDispatcher } from './dispatch.ts'
+import { type GitTokenOptions, giveGitToken } from './git-token.ts'
 import { type IdentityOptions, openIdentity } from './identity.ts'
 import { openLeaseWatch } from './leases.ts'
 import { completeAction, failAction } from './outcomes.ts'
@@ -30,6 +32,8 @@ const HEARTBEAT_LIMIT = 32 * 1024 * 1024
 const BUDGET = 128 * 1024 * 1024
 
 export const LOOK_MS = 500
+/** The newest tokens that were given: their texts are taken out of what runners report. */
+const MAX_HIDDEN = 200
 
 export type RunnerApi = {
   /** By path. */
@@ -47,12 +51,14 @@ export type RunnerApiOptions = DispatchContext &
   IdentityOptions & {
     /** No work is given, and none is taken back: a runner that is at work waits for a real bot. */
     dryRun?: boolean
+    git: GitTokenOptions
   }
 type Context = RunnerApiOptions & {
   dispatcher: Dispatcher
   presence: ReturnType<typeof openPresence>
   /** Runners whose heartbeat is being written; the signal aborts when the token is revoked. */
   beating: Map<string, AbortController>
+  hide: (secret: string) => void
 }
 
 // ── The end of a lease ──
@@ -121,11 +127,12 @@ type Run<Schema extends v.GenericSchema> = (
   body: v.InferOutput<Schema>,
   runnerId: string,
   response: ServerResponse,
+  request: IncomingMessage,
 ) => void | Promise<void>
 
 const routesOf = (context: Context): Record<string, Handle> => {
   const { dryRun = false, store, dispatcher, log } = context
-  const { admit, identify } = openIdentity(context)
+  const { admit, identify, isOwn } = openIdentity(context)
   const budget = { left: BUDGET }
   const warnUnknown = openRefusalLog(
     log,
@@ -151,7 +158,7 @@ const routesOf = (context: Context): Record<string, Handle> => {
       }
       // After the body has arrived: a token that was revoked meanwhile counts no more.
       const runnerId = await identify(request, response, instanceIn(parsed.output))
-      if (runnerId !== null) return run(parsed.output, runnerId, response)
+      if (runnerId !== null) return run(parsed.output, runnerId, response, request)
     }
   return {
     '/runner/v1/acquire': route(acquireRequest, (body, runnerId, response) =>
@@ -172,6 +179,9 @@ const routesOf = (context: Context): Record<string, Handle> => {
         failAction(context, row, token, failed),
       ),
     ),
+    '/runner/v1/git-token': route(gitTokenRequest, (body, runnerId, response, request) =>
+      giveGitToken({ ...context, ...context.git }, body, runnerId, isOwn(request), response),
+    ),
     '/runner/v1/heartbeat': route(
       heartbeatRequest,
       (body, runnerId, response) => heartbeat(context, { ...body, runnerId }, response),
@@ -180,14 +190,21 @@ const routesOf = (context: Context): Record<string, Handle> => {
   }
 }
 
-export const openRunnerApi = (options: RunnerApiOptions): RunnerApi => {
+export const openRunnerApi = (given: RunnerApiOptions): RunnerApi => {
+  const secrets = [...given.secrets]
+  const hide = (secret: string) => {
+    if (secrets.includes(secret)) return
+    secrets.push(secret)
+    if (secrets.length > given.secrets.length + MAX_HIDDEN) secrets.splice(given.secrets.length, 1)
+  }
+  const options = { ...given, secrets }
   const { store, clock, log } = options
   const dispatcher = openDispatcher(options)
   const presence = openPresence(log)
   const leases = openLeaseWatch(options)
   const beating = new Map<string, AbortController>()
   return {
-    routes: routesOf({ ...options, dispatcher, presence, beating }),
+    routes: routesOf({ ...options, dispatcher, presence, beating, hide }),
     dispatch: dispatcher.dispatch,
     look: async () => {
       await leases.look()

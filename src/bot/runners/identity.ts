@@ -73,5 +73,10 @@ export const openIdentity = ({ store, sharedToken, ownToken, log }: IdentityOpti
     else await identify(request, response, null)
     return isKnown
   }
-  return { admit, identify }
+  /** Whether the request comes from the runner in this process. */
+  const isOwn = (request: IncomingMessage): boolean => {
+    const token = bearerOf(request.headers.authorization)
+    return ownToken !== null && token !== null && isToken(ownToken, token)
+  }
+  return { admit, identify, isOwn }
 }

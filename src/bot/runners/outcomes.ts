@@ -1,7 +1,7 @@
 /** How actions end: the messages for those who wait, and one call to the store. */
 import type { Clock } from '../../clock.ts'
 import type { Log } from '../../log.ts'
-import type { Action, ActionKind } from '../../schema/action.ts'
+import { type Action, type ActionKind, lacksOf } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { type Outcome, reasonOf } from '../../schema/outcome.ts'
@@ -79,9 +79,11 @@ const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outc
       ? []
       : [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })]
   }
-  if (kind !== 'create' || environment === null || environment.status !== 'running') return []
+  if (action.kind !== 'create' || environment === null || environment.status !== 'running') return []
   const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null
-  return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host })]
+  // A reply on the ticket tells it already.
+  const without = replyTo !== null && !('repo' in replyTo) ? [] : lacksOf(action)
+  return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host, without })]
 }
 
 /** The comment that says that the action waits is brought up to date. */

@@ -42,7 +42,12 @@ export const createNewApp = async (setup: Setup): Promise<boolean> => {
     return false
   }
   const { createApp } = await import('../../bot/github/app-manifest.ts')
-  const options = { apiUrl: apiUrlOf(answers), publicUrl: v.parse(originUrl, publicUrl), organization: owner || null }
+  const options = {
+    apiUrl: apiUrlOf(answers),
+    publicUrl: v.parse(originUrl, publicUrl),
+    organization: owner || null,
+    features: await candidateOf(answers),
+  }
   const { appId, privateKey, webhookSecret, page } = await createApp(
     options,
     address => showAddress(invocation.terminal, address),

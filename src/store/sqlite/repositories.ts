@@ -64,6 +64,13 @@ export const openRepositories = (sql: Sql): Store['repositories'] => ({
     const others = [present, ...former.map(row => row.former)].filter(name => name !== repo)
     return [repo, ...others.filter(name => owner(name) === owner(repo))]
   },
+  presentName: async repo =>
+    sql.get<{ repo: string }>(
+      `select coalesce(
+         (select repo from repository_name where repo = ?1 collate nocase),
+         (select repo from repository_former where former = ?1 collate nocase)) as repo`,
+      repo,
+    )?.repo ?? repo,
   rename: async (id, repo) => sql.transaction(() => rename(sql, id, repo)),
   setInstallation: async (repo, id) =>
     void sql.run(

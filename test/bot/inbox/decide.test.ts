@@ -39,8 +39,9 @@ test('a ticket that moves to In Progress gets a create', async () => {
   expect(await desk.jira.move(ticket, 'In Progress')).toBe(202)
   await desk.decided()
   const by = { via: 'jira', who: desk.jira.me.accountId, name: 'Dev', cause: 'ticket moved', movedTo: 'In Progress' }
+  const create = { kind: 'create', project: { repo: 'acme/shop', branch: null, summary: 'a ticket' } }
   expect(await desk.actionsOf(ticket)).toEqual([
-    { kind: 'create', machine: {}, ticket, by, replyTo: null, at: new Date(lastMoveAt()).toISOString() },
+    { ...create, machine: {}, ticket, by, replyTo: null, at: new Date(lastMoveAt()).toISOString() },
   ])
   const [{ id = '' } = {}] = await desk.store.queue.list({ ticket })
   expect(await desk.store.requests.get(id)).toMatchObject({

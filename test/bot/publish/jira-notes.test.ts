@@ -25,6 +25,18 @@ test.for([
   ],
   [
     {
+      ...{ kind: 'ready', environment: environment({ provider: 'synthetic', ssh: null }), host: null },
+      without: ['No project was cloned: choose one: `/swarm create acme/shop`.', 'No agent was started: no project.'],
+    },
+    [
+      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine; requested by dev in Jira). Log in on the runner's host:",
+      'codeBlock: agent-swarm ssh DROP-1',
+      'paragraph: No project was cloned: choose one: /swarm create acme/shop.',
+      'paragraph: No agent was started: no project.',
+    ],
+  ],
+  [
+    {
       kind: 'failed',
       action: { ...create, by: dana },
       failure: { kind: 'capacity', message: 'creating DROP-1:\n4 GiB needed', remedy: 'Stop another.' },

@@ -434,3 +434,14 @@ test.for(actionKinds)('%s: done and failed are told on GitHub and in Jira', kind
   expect(shown).toContain(`failed: \`the cause of ${kind}\``)
   expect(shown).toContain('done in 4 s')
 })
+
+test('what a new machine lacks is told once, whoever tells it', () => {
+  // A runner's summary ends without a full stop.
+  const noProject = 'No project was cloned: choose one'
+  const lacking = { ...create, noProject: `${noProject}.`, noAgent: 'No agent was started.' } as Action
+  const times = (text: string, part: string) => text.split(part).length - 1
+  const plain = replied(view(done('DROP-1 has a machine'), {}, lacking))
+  const told = replied(view(done(`DROP-1 has a machine. ${noProject}`), {}, lacking))
+  for (const text of [plain, told])
+    expect([times(text, noProject), times(text, 'No agent was started.')]).toEqual([1, 1])
+})

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Rules } from '../../../handlers/handler.ts'
 import { documents } from '../../../scripts/docs.ts'
 import { readRepositoryFile, type repositoryFile, standardRules } from '../../../src/bot/rules/repository-file.ts'
+import { readProjectFile } from '../../../src/schema/repository-file.ts'
 
 const standard = standardRules({ projects: ['DROP', 'WEB'], assignees: 'me', jiraCommanders: [] })
 const read = (content: string) => readRepositoryFile(content, standard)
@@ -40,6 +41,7 @@ keep: { pushCheckpoints: 3, days: 14 }
     graceMinutes: 30,
     commands: { delete: ['octocat', 'mona_acme', 'acme/platform', 'jira:5b10'] },
     jiraCommanders: [],
+    agent: null,
     keep: { newest: 3, days: 14 },
   })
 })
@@ -59,6 +61,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
   const operator: Rules = {
     ...standard,
     ...{ projects: ['DROP'], assignees: ['5b10a', '5b10b'], jiraCommanders: ['boss'], keep: { newest: 4, days: null } },
+    agent: { reporters: 'me' },
   }
   /** A file that asks for more, and the rules that come of it. */
   const table: Record<keyof (typeof repositoryFile)['entries'], [asks: string, gets: Partial<Rules>]> = {
@@ -78,6 +81,10 @@ test('what the file names is less than, or as much as, the operator allows: ever
     // Write access is required all the same.
     commands: ['{ delete: [mallory] }', { commands: { delete: ['mallory'] } }],
     keep: ['{ pushCheckpoints: 100, days: 365 }', { keep: { newest: 4, days: 365 } }],
+    // The runner's: it runs in the machine.
+    workspace: ['{ setup: npm ci }', {}],
+    // Members of limits are the runner's; no agent is nobody's.
+    agent: ['{ minutes: 1440, rounds: 20, budget: { tokens: 1000000000 } }', {}],
   }
   for (const [name, [asks, gets]] of Object.entries(table)) {
     const { rules } = await readRepositoryFile(`${name}: ${asks}\n`, operator)
@@ -160,4 +167,34 @@ describe('agent-swarm.schema.json judges as the parser does', () => {
     expect(valid(given)).toBe(expected)
     expect((await read(JSON.stringify(given))).rules !== null).toBe(expected)
   })
+})
+
+test('workspace and agent: their errors are reported with the others, and the runner reads the same members', async () => {
+  const bad = 'workspace:\n  setup: [npm]\n  path: ../x\nagent:\n  use: claude\n  minute: 5\nclosed: never\n'
+  const { rules, problems } = await read(bad)
+  expect(rules).toBeNull()
+  expect(
+    problems
+      .map(problem =>
+        problem
+          .replace(/^[^:]*:/, '')
+          .split(' ')
+          .slice(0, 2)
+          .join(' '),
+      )
+      .sort(),
+  ).toEqual(['2: workspace.setup', '3: workspace.path', '5: agent.use', '6: agent.minute', '7: closed'])
+  expect((await readProjectFile(bad)).problems).toHaveLength(4)
+  expect(
+    await readProjectFile('workspace: { setup: npm ci }\nagent: { rounds: 1 }\ncommands: { nonsense: 5 }\n'),
+  ).toEqual({
+    ...{ workspace: { setup: 'npm ci' }, agent: { rounds: 1 }, problems: [] },
+  })
+  expect(await readProjectFile('')).toEqual({ workspace: undefined, agent: undefined, problems: [] })
+  expect((await readProjectFile('- a\n')).problems).toHaveLength(1)
+})
+
+test('a repository that wants no agent gets none', async () => {
+  const operator: Rules = { ...standard, agent: { reporters: 'any' } }
+  expect((await readRepositoryFile('agent: { use: none }\n', operator)).rules?.agent).toBeNull()
 })

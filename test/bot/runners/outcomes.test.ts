@@ -150,3 +150,21 @@ test('a secret in an outcome is stored nowhere', async () => {
   expect(JSON.stringify(stored)).toContain('dev:[redacted]')
   expect(JSON.stringify(stored)).not.toContain('hunter22')
 })
+
+test('the note in Jira tells what a new machine lacks; where a reply on the ticket does, it does not', async () => {
+  const { store } = await openRunnerStage()
+  const noteOf = async (replyTo: Action['replyTo']) => {
+    const action = {
+      ...actionOn('DROP-1', 'create'),
+      replyTo,
+      noProject: 'No project.',
+      noAgent: 'No agent.',
+    } as Action
+    const messages = await outcomeMessages({ store, toJira: true }, rowOf(action), done())
+    return messages.flatMap(({ body }) =>
+      body.kind === 'jira-note' && body.note.kind === 'ready' ? [body.note.without] : [],
+    )
+  }
+  expect(await noteOf(null)).toEqual([['No project.', 'No agent.']])
+  expect(await noteOf({ ticket: 'DROP-1', commentId: '5', line: 0 })).toEqual([[]])
+})

@@ -44,6 +44,7 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
     },
     whyOutdated: async () => null,
     onMessages: () => {},
+    git: { access: () => null, servesNow: async () => false, webUrl: 'https://github.com' },
     ...options,
   }
   const api = openRunnerApi(context)

@@ -155,6 +155,21 @@ export const knowledgeContract = (open: Open) => {
       expect(await namesOf('evil/shop')).toEqual(['evil/shop'])
     })
 
+    test('a repository has one present name, whichever of its names is asked for, in any case', async () => {
+      const { store } = await openStage(open)
+      const { rename, presentName } = store.repositories
+      await rename(1, 'acme/one')
+      await rename(1, 'acme/two')
+      for (const name of ['acme/one', 'ACME/One', 'acme/two', 'acme/TWO'])
+        expect(await presentName(name)).toBe('acme/two')
+      expect(await presentName('acme/unknown')).toBe('acme/unknown')
+      // Somebody makes a repository of the first name.
+      await rename(2, 'acme/one')
+      expect(await presentName('acme/one')).toBe('acme/one')
+      await rename(1, 'evil/shop')
+      expect(await presentName('acme/two')).toBe('evil/shop')
+    })
+
     test('the end of a link is told where a status comment stands, once', async () => {
       const { store } = await openStage(open)
       const { pullRequests, comments, outbox } = store

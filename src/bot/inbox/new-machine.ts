@@ -1,0 +1,104 @@
+/** Gathers what decides which project a new machine gets, and whether an agent starts in it. Nothing waits for it for long. */
+import * as v from 'valibot'
+
+import type { Decision, NewMachine, Rules } from '../../../handlers/handler.ts'
+import { ticketOfBranch } from '../../branches.ts'
+import { isWildcard } from '../../config/serving.ts'
+import { projectOf, type Ticket } from '../../domain.ts'
+import type { Task } from '../../schema/action.ts'
+import { branchName, oneName } from '../../schema/basics.ts'
+import { githubFailure, parts } from '../github/client.ts'
+import { isFinal } from '../remote-failure.ts'
+import type { FactsContext } from './known.ts'
+
+/** So many repositories are looked through for a branch of the ticket. */
+const MAX_LOOKED_THROUGH = 10
+const HEADS = 'refs/heads/'
+
+export type AboutNewMachine = {
+  ticket: Ticket
+  rules: Rules
+  /** Of the pull request on which somebody commands; null when there is none. */
+  here: NewMachine['pullRequest']
+  /** When Jira told the title just now. */
+  summary?: string | null | undefined
+  /** Until then (epoch ms), what cannot be read is read again; after that, it is decided without. */
+  askUntil: number
+}
+
+export const createsMachine = (decision: Decision): boolean =>
+  decision.verdict === 'act' && decision.actions.some(({ kind }) => kind === 'create')
+
+/** A branch as the runner takes it; null for one with signs that git itself would refuse. */
+export const branchOrNull = (name: string): string | null => (v.is(branchName, name) ? name : null)
+
+const openPullRequest = async (
+  { store, servesNow }: FactsContext,
+  ticket: Ticket,
+): Promise<NewMachine['pullRequest']> => {
+  const links = (await store.pullRequests.ofTicket(ticket)).filter(({ state }) => state === 'open')
+  for (const { repo, branch } of links.reverse())
+    if (await servesNow(repo, projectOf(ticket))) return { repo, branch: branchOrNull(branch), fromFork: false }
+  return null
+}
+
+/** The first of these repositories with a branch that begins with the ticket's key: such a branch is what a machine makes. */
+const repositoryWithBranch = async (
+  { octokitFor, clock }: FactsContext,
+  repositories: readonly string[],
+  { ticket, rules, askUntil }: AboutNewMachine,
+): Promise<string | null> => {
+  const has = async (repo: string): Promise<boolean> => {
+    try {
+      const octokit = await octokitFor(repo)
+      if (octokit === null) return false
+      const { data } = await octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: `heads/${ticket}` })
+      return data.some(({ ref }) => ticketOfBranch(ref.slice(HEADS.length), rules) === ticket)
+    } catch (error) {
+      const failure = githubFailure(error, `looking for a branch of ${ticket} in ${repo}`, clock())
+      if (!isFinal(failure) && clock() < askUntil) throw failure
+      return false
+    }
+  }
+  const found = await Promise.all(repositories.map(has))
+  return repositories.find((_, n) => found[n]) ?? null
+}
+
+/** The ticket's text and who reported it, as Jira has them now; null when Jira is not configured or shows no such ticket. */
+export const readTask = async (
+  { jira }: Pick<FactsContext, 'jira'>,
+  ticket: Ticket,
+): Promise<{ task: Task; reporter: string | null } | null> => (jira === null ? null : jira.taskOf(ticket))
+
+const agentFacts = async (
+  context: FactsContext,
+  { ticket, rules, askUntil }: AboutNewMachine,
+): Promise<Pick<NewMachine, 'text' | 'me'>> => {
+  const { jira, clock } = context
+  if (rules.agent === null || jira === null) return { text: null, me: null }
+  try {
+    const me = rules.agent.reporters === 'me' ? await jira.me() : null
+    return { text: await readTask(context, ticket), me }
+  } catch (error) {
+    if (clock() < askUntil) throw error
+    return { text: 'unreadable', me: null }
+  }
+}
+
+/** The title, when the text did not tell it. A machine does not wait for it. */
+const readSummary = async ({ jira }: FactsContext, ticket: Ticket): Promise<string | null> =>
+  jira === null ? null : ((await jira.issue(ticket).catch(() => null))?.summary ?? null)
+
+export const newMachineFacts = async (context: FactsContext, about: AboutNewMachine): Promise<NewMachine> => {
+  const ticket = await context.store.tickets.current(about.ticket)
+  const present = { ...about, ticket }
+  const { repositories, isMapped } = await context.repositoriesFor(projectOf(ticket))
+  const pullRequest = about.here ?? (await openPullRequest(context, ticket))
+  const named = repositories.filter(name => !isWildcard(name)).slice(0, MAX_LOOKED_THROUGH)
+  const withBranch =
+    pullRequest === null && named.length > 1 ? await repositoryWithBranch(context, named, present) : null
+  const { text, me } = await agentFacts(context, present)
+  const told = text === null || text === 'unreadable' ? about.summary : v.parse(oneName, text.task.summary)
+  const summary = repositories.length === 0 || told !== undefined ? (told ?? null) : await readSummary(context, ticket)
+  return { repositories, isMapped, pullRequest, withBranch, summary, text, me }
+}
