@@ -117,7 +117,8 @@ export const startBot = async (
   late.publisher = publisher
   const hasGitHub = config.github !== null
   const { explain } = config
-  const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, explain, clock }
+  const readTask = jira === null ? null : jira.task
+  const decideContext = { store, jira, github, hasGitHub, octokitFor, ...rules, explain, readTask, clock }
   const inbox = openInbox({
     ...{ store, clock, log },
     decide: delivery => decide(decideContext, delivery),

@@ -226,7 +226,7 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const rulesChanged = async () => {}
   const context = {
     ...{ store, jira, github, hasGitHub: true, octokitFor: github.clientFor, clock },
-    ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged, standard: rules, explain: true },
+    ...{ rulesOf, rulesOfTicket: rulesOf, rulesChanged, standard: rules, explain: true, readTask: null },
     ...{ isListed: async () => true, isOwnerListed: () => true },
   }
 

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createEmulator } from 'emulate'
 import { parse } from 'yaml'
+import { type AgentState, openAgentPeople } from './github-agents.ts'
 import { openFrontState, type Permission, startFront } from './github-front.ts'
 import { type Json, openWebhooks, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
 import { askSimulator } from './simulator.ts'
@@ -28,7 +29,7 @@ const NO_COMMIT = '0'.repeat(40)
 export type Comment = { id: number; body: string; author: string; authorType: string }
 type Api = (login: string, method: string, path: string, body?: unknown) => Promise<Json>
 type Commit = { sha: string; message: string }
-type Context = { full: string; api: Api; webhooks: Webhooks }
+type Context = { full: string; api: Api; webhooks: Webhooks; agents: AgentState }
 
 let appKey: string | null = null
 /** Our App's private key, PEM: one for all simulators of this process, since making one takes longer than a start. */
@@ -153,6 +154,7 @@ const openPeople = (context: Context) => {
     common,
     pull,
     issueOf,
+    ...openAgentPeople(context.agents, { webhooks, common, pull, headOf }),
     /** Pushes a new commit to `branch`, which is made of main when it does not exist. Returns the commit. */
     push: async (branch: string, login = 'dev'): Promise<string> => {
       const main = await headOf('main')
@@ -180,6 +182,8 @@ const openPeople = (context: Context) => {
       await api(OWNER, 'PUT', `/repos/${full}/pulls/${number}/merge`, {})
       return pullEvent('closed', number, login)
     },
+    /** Makes a draft ready for review. The simulator knows no way to. */
+    ready: async (number: number, login = 'dev') => pullEvent('ready_for_review', number, login),
     close: async (number: number, login = 'dev') => {
       await api(OWNER, 'PATCH', `/repos/${full}/pulls/${number}`, { state: 'closed' })
       return pullEvent('closed', number, login)
@@ -239,7 +243,7 @@ export const startGitHub = async ({
     api,
     ...shown,
     ...webhooks,
-    ...openPeople({ full, api, webhooks }),
+    ...openPeople({ full, api, webhooks, agents: state.agents }),
     comments: async (number: number): Promise<Comment[]> => {
       type Listed = { id: number; body: string; user: { login: string; type: string } }
       const path = `/repos/${full}/issues/${number}/comments?per_page=100`

@@ -1,6 +1,8 @@
 /** Reads issues: one, those that a search finds, and their changes and comments. */
+import * as v from 'valibot'
 import type { StatusCategory } from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
+import { type Task, task } from '../../schema/action.ts'
 import {
   byTime,
   type Change,
@@ -14,6 +16,7 @@ import {
   type JiraIssue,
   list,
   member,
+  plain,
   text,
   time,
 } from './answers.ts'
@@ -102,6 +105,20 @@ export const openIssues = (ask: Ask) => {
         searchParams: { fields: 'status,assignee,labels,updated' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
+    },
+    /** Its text, as people wrote it; null when there is no such issue, or none that we may see. */
+    task: async (ticket: Ticket): Promise<Task | null> => {
+      const answer = await ask(`reading the text of ${ticket} in Jira`, {
+        url: `/rest/api/3/issue/${ticket}`,
+        searchParams: { fields: 'summary,description' },
+      }).catch(unlessGone)
+      if (answer === null) return null
+      const fields = member(answer, 'fields')
+      return v.parse(task, {
+        summary: text(member(fields, 'summary')) ?? '',
+        description: plain(member(fields, 'description')),
+        acceptance: '',
+      })
     },
     /** What JQL finds, with changes and comments since `since` (epoch ms). What it does not find may exist all the same. */
     search: async (jql: string, since: number): Promise<SearchedIssue[]> => {

@@ -26,6 +26,8 @@ export type Block =
   | { line: Line }
   | { heading: Line }
   | { listing: string }
+  /** Of a long text, the last lines. */
+  | { log: string }
   /** Somebody's words. */
   | { quote: Line }
   | { list: readonly Line[] }
@@ -88,6 +90,17 @@ const lines = (text: string) =>
       .trim(),
   )
 
+/** Longest log that is shown, in characters. */
+const MAX_LOG = 8_000
+/** Its last lines, whole ones; they keep their spaces. */
+const lastLines = (text: string) => {
+  const rows = text.split(/\r\n|\r|\n/).map(row => row.replaceAll('\t', '  ').replaceAll(INVISIBLE, ''))
+  const all = rows.join('\n').replace(/^\n+|\s+$/g, '')
+  if (all.length <= MAX_LOG) return all
+  const end = all.slice(-MAX_LOG)
+  return `… ${end.includes('\n') ? end.slice(end.indexOf('\n')) : end}`
+}
+
 // ── Markdown ──
 
 /** Outside text inside a sentence. */
@@ -132,8 +145,8 @@ const markdownBlock = (block: Block): string => {
   if ('small' in block) return `<sub>${markdownLine(block.small)}</sub>`
   if ('rule' in block) return '---'
   if ('list' in block) return block.list.map(item => `- ${markdownLine(item)}`).join('\n')
-  if ('listing' in block) {
-    const clean = lines(block.listing)
+  if ('listing' in block || 'log' in block) {
+    const clean = 'log' in block ? lastLines(block.log) : lines(block.listing)
     const ticks = fence(clean, 3)
     return `${ticks}text\n${clean}\n${ticks}`
   }
@@ -172,6 +185,7 @@ const adfBlock = (block: Block): AdfNode => {
   if ('heading' in block) return { type: 'heading', attrs: { level: 3 }, content: adfLine(block.heading) }
   if ('rule' in block) return { type: 'rule' }
   if ('quote' in block) return { type: 'blockquote', content: [paragraph(block.quote)] }
+  if ('log' in block) return { type: 'codeBlock', content: textNode(lastLines(block.log)) }
   if ('listing' in block) return { type: 'codeBlock', content: textNode(lines(block.listing)) }
   if ('list' in block)
     return {

@@ -16,6 +16,7 @@ import {
   pattern,
   projectKey,
 } from '../../schema/forms.ts'
+import { repositoryAgent, type Transitions } from '../../schema/workspace.ts'
 import { problemsOf, readYaml } from '../../schema/yaml.ts'
 
 export const REPOSITORY_FILE = '.github/agent-swarm.yml'
@@ -106,6 +107,11 @@ export const repositoryFile = closedObject({
     'How long automatic checkpoints are kept. Checkpoints that people make are kept until somebody deletes them.',
     { pushCheckpoints: 3 },
   ),
+  agent: described(
+    repositoryAgent,
+    "What the agents of this repository's tickets may do, within what the operator's `agent` allows.",
+    { minutes: 30, rounds: 1 },
+  ),
 })
 
 /** `rules` null: the file has errors, and none of it counts. `projects`: those that it names. */
@@ -123,7 +129,7 @@ export const readRepositoryFile = async (
   if (problems.length > 0) return { rules: null, projects: [], problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, projects: [], problems: problemsOf(file, parsed.issues) }
-  const { projects, assignees, baseImage, size, keep, ...rest } = parsed.output
+  const { projects, assignees, baseImage, size, keep, agent, ...rest } = parsed.output
   const named = projects?.map(key => key.toUpperCase())
   return {
     projects: named ?? [],
@@ -133,6 +139,7 @@ export const readRepositoryFile = async (
       // The file can take away, and never add: projects, assignees, checkpoints.
       projects: named === undefined ? standard.projects : standard.projects.filter(key => named.includes(key)),
       onlyAssignees: assignees ?? standard.onlyAssignees,
+      agentRounds: agent?.use === 'none' ? 0 : Math.min(standard.agentRounds, agent?.rounds ?? standard.agentRounds),
       machine: { ...(baseImage === undefined ? {} : { baseImage }), ...size },
       keep: {
         newest: Math.min(keep?.pushCheckpoints ?? standard.keep.newest, standard.keep.newest),
@@ -154,7 +161,12 @@ export const standardRules = ({
   projects,
   assignees,
   jiraCommanders,
-}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'>): Rules => ({
+  agent = null,
+  transitions = null,
+}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'> & {
+  agent?: { rounds?: number | undefined } | null
+  transitions?: Transitions | null
+}): Rules => ({
   projects,
   assignees,
   onlyAssignees: 'any',
@@ -168,4 +180,6 @@ export const standardRules = ({
   keep: { newest: 5, days: null },
   commands: {},
   jiraCommanders,
+  agentRounds: agent?.rounds ?? 0,
+  transitions: transitions ?? {},
 })

@@ -14,6 +14,7 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   deleteAt: null,
   waiting: null,
   links: noLinks,
+  skippedMoves: [],
   fileProblems: [],
   ...more,
 })

@@ -59,6 +59,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
   const operator: Rules = {
     ...standard,
     ...{ projects: ['DROP'], assignees: ['5b10a', '5b10b'], jiraCommanders: ['boss'], keep: { newest: 4, days: null } },
+    agentRounds: 2,
   }
   /** A file that asks for more, and the rules that come of it. */
   const table: Record<keyof (typeof repositoryFile)['entries'], [asks: string, gets: Partial<Rules>]> = {
@@ -77,6 +78,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
     graceMinutes: ['10080', { graceMinutes: 10_080 }],
     // Write access is required all the same.
     commands: ['{ delete: [mallory] }', { commands: { delete: ['mallory'] } }],
+    agent: ['{ rounds: 20 }', { agentRounds: 2 }],
     keep: ['{ pushCheckpoints: 100, days: 365 }', { keep: { newest: 4, days: 365 } }],
   }
   for (const [name, [asks, gets]] of Object.entries(table)) {
