@@ -93,7 +93,7 @@ test('an agent ends with one draft pull request and one comment on it', async ()
   const end = comments.filter(({ body }) => body.includes('has ended'))
   expect(end).toHaveLength(1)
   const { body } = end[0] ?? { body: '' }
-  for (const shown of ['Result: done', `acme/shop#${pull?.number}`, '12 turns', '1.23 US dollars', '34,567 tokens'])
+  for (const shown of ['Result: done', `shop/pull/${pull?.number})`, '12 turns', '1.23 US dollars', '34,567 tokens'])
     expect(body).toContain(shown)
   expect(body).toContain('Time: 12 min 30 s')
   expect(body).not.toMatch(/<img|\/swarm|@octocat|(?<!\\)\]\(https:\/\/evil/)
@@ -331,7 +331,8 @@ test('an agent that a command starts gets the text of the ticket; tell takes the
   const number = await withAgent(desk)
   await desk.github.comment(number, '/swarm agent start\n/swarm tell --force "it", and\tgo on\n/swarm logs')
   await desk.decided()
-  expect(await desk.actionsOf('DROP-1')).toMatchObject([
+  const asked = (await desk.actionsOf('DROP-1')).filter(({ kind }) => kind !== 'checkpoint')
+  expect(asked).toMatchObject([
     { kind: 'agent', what: 'start', task: { summary: 'A ticket' } },
     { kind: 'tell', text: '--force "it", and go on' },
     { kind: 'status', about: 'logs' },

@@ -93,7 +93,7 @@ export const openAgentPeople = (
       const example = exampleOf('pull_request_review', 2).review as { user: Json }
       const sent = { ...example, id, body, state, submitted_at: at, user: { ...example.user, login, type } }
       await webhooks.deliver('pull_request_review', {
-        ...{ action: 'submitted', review: sent, pull_request: await pull(number) },
+        ...{ action: 'submitted', review: sent, pull_request: { ...(await pull(number)), active_lock_reason: null } },
         ...(await common('dev')),
       })
       return id

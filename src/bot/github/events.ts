@@ -9,7 +9,7 @@ import { repositoryName } from '../../schema/forms.ts'
 
 /** An event, or why the payload is none. */
 export type Parsed<Event> = Event | { ignored: string }
-export type GitHubEvent = Extract<SwarmEvent, { kind: 'push' | 'pull-request' | 'comment' | 'review' | 'checks' }>
+export type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' | 'agent-ended' | 'pushed' }>
 /** `id` is GitHub's number of the repository. What the payload does not say is null. */
 export type GitHubDelivery = {
   event: GitHubEvent

@@ -16,7 +16,7 @@ type Ended = Extract<MessageBody, { kind: 'agent-ended' }>
 type Context = Views & { github: GitHub | null; jira: Jira | null }
 
 /** While its pull request is on its way, the comment waits for it. */
-const OPENING_MS = 5_000
+const OPENING_MS = 1_000
 
 /** Where the comment was begun already; else the open pull request of the project's branch, or the last open one. */
 const placeOf = async (
