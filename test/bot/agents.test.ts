@@ -1,5 +1,7 @@
 /** What runners report of agents and pushes, and what becomes of it on GitHub and in Jira; reviews and checks that come back. */
 import { afterEach, expect, test } from 'vitest'
+import { acceptPolled } from '../../src/bot/catch-up.ts'
+import { openGitHubPoll } from '../../src/bot/github/poll.ts'
 import { openPublisher } from '../../src/bot/publish/publisher.ts'
 import { openLog } from '../../src/log.ts'
 import type { AgentReport, Push } from '../../src/schema/environment.ts'
@@ -96,7 +98,7 @@ test('an agent ends with one draft pull request and one comment on it', async ()
   for (const shown of ['Result: done', `shop/pull/${pull?.number})`, '12 turns', '1.23 US dollars', '34,567 tokens'])
     expect(body).toContain(shown)
   expect(body).toContain('Time: 12 min 30 s')
-  expect(body).not.toMatch(/<img|\/swarm|@octocat|(?<!\\)\]\(https:\/\/evil/)
+  expect(body).not.toMatch(/(?<!\\)<img|^\s*\/swarm|\/swarm|@octocat|(?<!\\)\]\(https:\/\/evil/)
   const status = comments.find(({ body }) => body.includes('agent-swarm:status'))?.body
   expect(status).toContain('`acme/shop` on `DROP-1-login`')
   expect(status).toContain('setup (`mise.toml`) failed after 4 s, exit status 3')
@@ -211,6 +213,27 @@ test('ready for review moves the ticket to In Review and a merge to Done, and ne
   expect((await desk.actionsOf('DROP-1')).map(({ kind }) => kind)).toContain('delete')
 })
 
+test('a draft of an agent moves its ticket when a person makes it ready', async () => {
+  const desk = await openOffice({ transitions: { review: 'in review' } })
+  await desk.jira.move('DROP-1', 'In Progress', { send: false })
+  await desk.machine('DROP-1', { agent: agentOf(), pushes: [await pushOf(desk)] })
+  await desk.settled()
+  const [pull] = await pullsOf(desk)
+  const number = pull?.number ?? 0
+  const title = pull?.title ?? ''
+  // Its event comes after the bot knows it.
+  const opened = { ...(await desk.github.pull(number)), title }
+  await desk.github.deliver('pull_request', {
+    ...{ action: 'opened', number, pull_request: opened },
+    ...(await desk.github.common('dev')),
+  })
+  await desk.settled()
+  expect(statusOf(desk)).toBe('In Progress')
+  await desk.github.ready(number)
+  await desk.settled()
+  expect(statusOf(desk)).toBe('In Review')
+})
+
 test('a ticket that had no machine here is not moved', async () => {
   const desk = await openOffice({ transitions: { review: true, done: true } })
   await desk.jira.move('DROP-1', 'In Progress', { send: false })
@@ -322,6 +345,37 @@ test('rounds are off by default, and then nothing is read for a review', async (
   await desk.decided()
   expect(await tellsOf(desk)).toEqual([])
   expect(desk.github.requests.slice(before).filter(({ path }) => /pulls|reviews|collaborators/.test(path))).toEqual([])
+})
+
+test('a poll finds what no webhook told, and both have one effect', async () => {
+  const desk = await openOffice({ agent: { rounds: 5 } })
+  const number = await withAgent(desk)
+  desk.github.lose('untold')
+  await desk.github.review(number, 'Please add a test.')
+  await desk.github.check(BRANCH, [{ name: 'lint', conclusion: 'failure' }])
+  const { store, context } = desk
+  const accept = acceptPolled(store, Date.now, () => {})
+  const poll = openGitHubPoll({
+    ...{ store, github: context.github, accept, everyMs: 60_000, clock: Date.now, log: openLog('silent') },
+    ...{ rulesOf: context.rulesOf, rulesChanged: context.rulesChanged, parts: ['agents'] as const },
+  })
+  await poll.round()
+  await desk.settled()
+  expect(await tellsOf(desk)).toMatchObject([{ round: 1 }, { round: 2 }])
+  const polled = desk.github.requests.length
+  await poll.round()
+  await desk.settled()
+  const again = desk.github.requests.slice(polled).filter(({ path }) => /reviews|check-suites/.test(path))
+  expect(again.map(({ path }) => path.split('/').at(-1)?.split('?')[0])).toEqual(['reviews', 'check-suites'])
+  // GitHub sends late what was lost.
+  desk.github.lose(null)
+  const names = ['pull_request_review', 'check_suite'] as const
+  for (const [index, payload] of desk.github.lost().entries())
+    await desk.github.deliver(names[index] ?? 'push', payload, `late-${index}`)
+  await desk.settled()
+  expect(await desk.verdict('late-0')).toMatchObject({ verdict: 'ignored', reason: 'it was passed on already' })
+  expect(await desk.verdict('late-1')).toMatchObject({ verdict: 'ignored', reason: 'it was passed on already' })
+  expect(await tellsOf(desk)).toHaveLength(2)
 })
 
 // ── Commands ──

@@ -124,7 +124,7 @@ describe('payloads of GitHub that were not recorded', () => {
       'made a draft',
       'pull_request',
       example('pull_request', 'converted_to_draft'),
-      { ignored: 'nothing to do when a pull request is converted_to_draft' },
+      { event: { change: 'converted_to_draft' } },
     ],
     ['a comment on a pull request', 'issue_comment', comment(), { event: { authorIsBot: false, unfit: null } }],
     [

@@ -44,6 +44,8 @@ export const openFrontState = () => ({
   agents: openAgentState(),
   /** Whether the plan of the repository allows drafts. */
   drafts: { allowed: true },
+  /** Drafts that somebody made ready for review: the simulator leaves them as they are. */
+  readied: new Set<number>(),
   /** Pull requests that come from another repository, with the commit that is their head there. */
   forks: new Map<number, string>(),
   budget: {
@@ -256,6 +258,8 @@ const correct = async (
     const permissions = { pull: true, push: permission === 'admin' || permission === 'push' }
     return { text: JSON.stringify({ ...JSON.parse(text), permissions }) }
   }
+  const single = Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1])
+  if (state.readied.has(single)) return { text: JSON.stringify({ ...JSON.parse(text), draft: false }) }
   const fork = state.forks.get(Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1]))
   if (fork !== undefined) {
     const pull = JSON.parse(text) as { head: { repo: object } }

@@ -79,7 +79,7 @@ export const agentEnd = (ticket: Ticket, run: AgentReport, pullRequest: Place | 
     },
     ...(summary === null || summary.trim() === ''
       ? []
-      : [{ line: own('Its last words, as it wrote them:') }, { quote: line`${summary}` }]),
+      : [{ line: own('Its last words, as it wrote them:') }, { words: summary }]),
     ...(result === 'blocked'
       ? [{ line: own('To answer: `/swarm tell <answer>`. It goes on in the same session.') }]
       : []),

@@ -30,6 +30,8 @@ export type Block =
   | { log: string }
   /** Somebody's words. */
   | { quote: Line }
+  /** Somebody's words in several paragraphs: outside text. */
+  | { words: string }
   | { list: readonly Line[] }
   | { table: readonly (readonly Line[])[] }
   | { small: Line }
@@ -90,6 +92,16 @@ const lines = (text: string) =>
       .trim(),
   )
 
+/** Paragraphs of somebody's words that are shown. */
+const MAX_PARAGRAPHS = 30
+/** Its lines that are not empty, at least one. */
+const paragraphs = (text: string): string[] => {
+  const rows = lines(text)
+    .split('\n')
+    .filter(row => row.trim() !== '')
+  return rows.length === 0 ? ['(empty)'] : rows.slice(0, MAX_PARAGRAPHS)
+}
+
 /** Longest log that is shown, in characters. */
 const MAX_LOG = 8_000
 /** Its last lines, whole ones; they keep their spaces. */
@@ -142,6 +154,10 @@ const markdownBlock = (block: Block): string => {
   if ('line' in block) return markdownLine(block.line)
   if ('heading' in block) return `### ${markdownLine(block.heading)}`
   if ('quote' in block) return `> ${markdownLine(block.quote)}`
+  if ('words' in block)
+    return paragraphs(block.words)
+      .map(row => `> ${escaped(row)}`)
+      .join('\n>\n')
   if ('small' in block) return `<sub>${markdownLine(block.small)}</sub>`
   if ('rule' in block) return '---'
   if ('list' in block) return block.list.map(item => `- ${markdownLine(item)}`).join('\n')
@@ -184,6 +200,8 @@ const adfBlock = (block: Block): AdfNode => {
   if ('small' in block) return paragraph(block.small)
   if ('heading' in block) return { type: 'heading', attrs: { level: 3 }, content: adfLine(block.heading) }
   if ('rule' in block) return { type: 'rule' }
+  if ('words' in block)
+    return { type: 'blockquote', content: paragraphs(block.words).map(row => paragraph([{ outside: row }])) }
   if ('quote' in block) return { type: 'blockquote', content: [paragraph(block.quote)] }
   if ('log' in block) return { type: 'codeBlock', content: textNode(lastLines(block.log)) }
   if ('listing' in block) return { type: 'codeBlock', content: textNode(lines(block.listing)) }

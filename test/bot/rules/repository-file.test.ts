@@ -25,6 +25,7 @@ done: delete
 graceMinutes: 30
 commands: { delete: [octocat, mona_acme, acme/platform, 'jira:5b10'] }
 keep: { pushCheckpoints: 3, days: 14 }
+agent: { minutes: 30, rounds: 1 }
 `)
   expect(problems).toEqual([])
   expect(rules).toEqual({
@@ -41,7 +42,18 @@ keep: { pushCheckpoints: 3, days: 14 }
     commands: { delete: ['octocat', 'mona_acme', 'acme/platform', 'jira:5b10'] },
     jiraCommanders: [],
     keep: { newest: 3, days: 14 },
+    agentRounds: 0,
+    transitions: {},
   })
+})
+
+test('a repository takes rounds away from its agents, or all of them', async () => {
+  const operator = { ...standard, agentRounds: 3 }
+  const roundsOf = async (content: string) => (await readRepositoryFile(content, operator)).rules?.agentRounds
+  expect(await roundsOf('agent: { rounds: 1 }\n')).toBe(1)
+  expect(await roundsOf('agent: { rounds: 9 }\n')).toBe(3)
+  expect(await roundsOf('agent: { use: none }\n')).toBe(0)
+  expect(await roundsOf('closed: stop\n')).toBe(3)
 })
 
 test('a project that the bot does not serve is left out, with a message', async () => {
