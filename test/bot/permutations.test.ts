@@ -14,6 +14,7 @@ import { jiraLane } from '../../src/bot/jira/events.ts'
 import { openJiraPoll } from '../../src/bot/jira/poll.ts'
 import { standardRules } from '../../src/bot/rules/repository-file.ts'
 import { openLog } from '../../src/log.ts'
+import type { AgentReport } from '../../src/schema/environment.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
 import { type Database, type OpenDatabase, openDatabase } from '../../src/sqlite.ts'
 import { AGENT_ENDED, type Delivery, PUSHED } from '../../src/store/port.ts'
@@ -155,10 +156,10 @@ afterAll(async () => {
   process.stderr.write(`permutations: ${runs} runs of ${titles.length} lives\n`)
 })
 
-const agent = {
+const agent: AgentReport = {
   ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
   ...{ summary: null, turns: 1, tokens: 1, usd: null, rounds: 0, pullRequest: 'draft' },
-} as const
+}
 /** What a runner reports of the agent. */
 const reported = async (ticket: string, what: string, receivedAt: number): Promise<Delivery> => {
   const common = { source: 'runner', lane: `runner:${ticket}`, receivedAt } as const

@@ -3,7 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { AgentReport, Environment, Project, ProjectStep } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
-import { duration, moment, type Rendered, rendered } from './words.ts'
+import { duration, moment, type Rendered, rendered, type TimeTexts } from './words.ts'
 
 const seconds = (from: string | null, to: string | null): number | null => {
   const between = (Date.parse(to ?? '') - Date.parse(from ?? '')) / 1000
@@ -25,16 +25,16 @@ const RESULTS = {
   stopped: 'stopped',
 } as const
 
-/** One line about an agent, for the status comment and for answers. */
-export const agentLine = (agent: AgentReport): Line => {
+/** One line about an agent, for the status comment and for answers. `observedAt`: when its numbers were so. */
+export const agentLine = (agent: AgentReport, observedAt: string, { at, growing }: TimeTexts): Line => {
   const { use, state, result, reason, startedAt, rounds } = agent
   const why = reason === null ? [] : line`: ${reason}`
   const told = rounds === 0 ? '' : `; reviews and failed checks that it was told: ${rounds}`
   if (state === 'wanted') return line`${own(PROGRAMS[use])} starts as soon as it can${why}`
-  if (state === 'running')
-    return own(
-      `${PROGRAMS[use]} is at work${startedAt === null ? '' : ` since ${moment(startedAt)}`} (${spent(agent)}${told})`,
-    )
+  if (state === 'running') {
+    const since = startedAt === null ? '' : ` since ${moment(startedAt)}`
+    return own(`${PROGRAMS[use]} is at work${since} (${growing(spent(agent))} as of ${at(observedAt)}${told})`)
+  }
   return line`${own(`${PROGRAMS[use]}: ${RESULTS[result ?? 'stopped']}`)}${why}${own(` (${spent(agent)}${told})`)}`
 }
 
@@ -51,9 +51,9 @@ export const projectLine = ({ repo, branch, path, setup, start, problem }: Proje
   line`${code(repo)}${branch === null ? [] : line` on ${code(branch)}`} in ${code(path)}${stepLine('setup', setup)}${stepLine('start', start)}${problem === null ? [] : line`. Problem: ${problem}`}`
 
 /** For the answer to a question about the machine. */
-export const projectBlocks = ({ project, agent }: Environment): Block[] => [
+export const projectBlocks = ({ project, agent, observedAt }: Environment, times: TimeTexts): Block[] => [
   ...(project === undefined ? [] : [{ line: line`Project: ${projectLine(project)}.` }]),
-  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent)}.` }]),
+  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent, observedAt, times)}.` }]),
 ]
 
 /** A pull request as a comment names it; `webUrl` is GitHub's, for people. */

@@ -75,7 +75,7 @@ const statusBlocks = (
   const state = (): Block[] => [
     { line: line`${own(ticket)} is ${own(status)} as of ${own(times.at(observedAt))}.${address}` },
     ...(status === 'running' || status === 'stopped' ? [accessBlock(environment, host)] : []),
-    ...projectBlocks(environment),
+    ...projectBlocks(environment, times),
     ...graceBlocks(deleteAt),
     ...unsavedWorkBlocks(environment),
   ]

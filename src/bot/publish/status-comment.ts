@@ -67,7 +67,8 @@ const waitingBlocks = (waiting: WaitingView | null): Block[] => {
 }
 
 type Row = [name: string, value: Line]
-const rows = ({ ticket, known: { environment }, runner, links }: StatusView, { at }: TimeTexts): Row[] => {
+const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
+  const { at } = times
   const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent } = environment
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
@@ -86,7 +87,7 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, { a
       line`${code(vmId)}, created ${own(moment(createdAt))} from ${code(baseImage)}, ${requestedBy(createdBy)}`,
     ],
     ...(project === undefined ? [] : [['Project', projectLine(project)] satisfies Row]),
-    ...(agent === undefined ? [] : [['Agent', agentLine(agent)] satisfies Row]),
+    ...(agent === undefined ? [] : [['Agent', agentLine(agent, observedAt, times)] satisfies Row]),
     ...unsaved,
   ]
 }
