@@ -37,8 +37,9 @@ const placeOf = async (
   return own ?? open.at(-1) ?? null
 }
 
-export const publishAgentEnd = async (context: Context, { ticket, run }: Ended): Promise<boolean> => {
+export const publishAgentEnd = async (context: Context, { ticket: named, run }: Ended): Promise<boolean> => {
   const { store, github, jira, webUrl } = context
+  const ticket = await store.tickets.current(named)
   const environment = await presentEnvironment(store, ticket)
   for (const { repo, branch } of environment?.pushes ?? [])
     if (await store.outbox.has(pullRequestKey(repo, branch))) throw tooSoon(OPENING_MS)

@@ -10,7 +10,7 @@ import type { Sql } from './sql.ts'
 const idOf = (ticket: Ticket, { repo, branch, commit }: Push): string => `push:${ticket}:${repo}:${branch}:${commit}`
 
 /** Pushes first, oldest first: what a run pushed is told before its end. */
-export const reportDeliveries = (before: Environment | null, now: Environment, at: number): Delivery[] => {
+const reportDeliveries = (before: Environment | null, now: Environment, at: number): Delivery[] => {
   const { ticket, agent, pushes = [] } = now
   const common = { source: 'runner', lane: `runner:${ticket}`, receivedAt: at } as const
   const known = new Set(before?.pushes?.map(push => idOf(ticket, push)))
