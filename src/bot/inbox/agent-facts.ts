@@ -1,8 +1,8 @@
 /** Gathers what handlers need to know to pass a review or failed checks on to an agent. See github-facts.ts. */
 import { whyNotTold } from '../../../handlers/agent-message.ts'
-import { ticketOfBranch } from '../../../handlers/branches.ts'
 import type { EventOf, Facts, FailedCheck, ReviewComment, Rules } from '../../../handlers/handler.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'

@@ -1,8 +1,8 @@
 /** Deliveries of runners: what they reported for the first time. */
 import * as v from 'valibot'
-import { ticketOfBranch } from '../../../handlers/branches.ts'
 import type { Decision, EventOf, Facts, Rules } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import { ticket } from '../../schema/basics.ts'
 import { agentReport, push } from '../../schema/environment.ts'
 import { PUSHED, type Settlement, type StoredDelivery } from '../../store/port.ts'
