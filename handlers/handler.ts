@@ -14,7 +14,8 @@ import type {
   Requester,
   Task,
 } from '../src/schema/action.ts'
-import type { Environment } from '../src/schema/environment.ts'
+import type { AgentReport, Environment, Push } from '../src/schema/environment.ts'
+import type { Transitions } from '../src/schema/workspace.ts'
 import type { CommandLine } from './command-lines.ts'
 import type { CommandName } from './slash-commands.ts'
 
@@ -35,7 +36,7 @@ export type PullRequestEvent = {
    * `closed` covers a merge too: the present state tells them apart. `grace over`: the minutes of grace after a merge have passed
    * (a scheduled event).
    */
-  change: 'opened' | 'reopened' | 'ready_for_review' | 'edited' | 'closed' | 'grace over'
+  change: 'opened' | 'reopened' | 'ready_for_review' | 'converted_to_draft' | 'edited' | 'closed' | 'grace over'
   pullRequest: PullRequestRef
   branch: string
   title: string
@@ -95,6 +96,23 @@ export type SwarmEvent =
     }
   | StatusEvent
   | MovedEvent
+  /** A run of the ticket's agent has ended, as its runner reports it. */
+  | { kind: 'agent-ended'; ticket: Ticket; run: AgentReport }
+  /** The git gateway let a push from the ticket's machine through. `agentOpens`: what the first push of its agent opens. */
+  | { kind: 'pushed'; ticket: Ticket; push: Push; agentOpens: AgentReport['pullRequest'] }
+  /** A review that asks for changes. */
+  | {
+      kind: 'review'
+      pullRequest: PullRequestRef
+      reviewId: number
+      body: string
+      author: string
+      authorIsBot: boolean
+      /** When it was submitted, epoch ms; null when the source does not say. */
+      at: number | null
+    }
+  /** Checks of a commit have failed. `branch`: its branch in this repository; null when it has none. */
+  | { kind: 'checks'; repo: string; branch: string | null; commit: string; at: number | null }
 export type EventKind = SwarmEvent['kind']
 export type EventOf<Kind extends EventKind> = Extract<SwarmEvent, { kind: Kind }>
 
@@ -104,6 +122,7 @@ export type PullRequestNow = {
   branch: string
   title: string
   fromFork: boolean
+  isDraft: boolean
   headSha: string
   /** Epoch ms; null while it is open. */
   closedAt: number | null
@@ -168,6 +187,10 @@ export type Facts = {
     stateDecided: boolean
     /** The last that happened to its machine is that the close of a pull request stopped it. */
     stoppedByClose: boolean
+    /** An earlier event was already decided on a pull request that was ready for review, and it was no draft since. */
+    readyDecided: boolean
+    /** Its ticket has or had a machine here. */
+    hadMachine: boolean
     /** Other open pull requests of the same ticket. */
     others: PullRequestRef[]
     /** The ticket was moved in progress after the pull request was closed; after a merge, by way of category `new`. */
@@ -233,7 +256,48 @@ export type Facts = {
     /** Absent: not read, because nothing is created. */
     newMachine?: NewMachine
   }
+  'agent-ended': Record<never, never>
+  pushed: {
+    /** GITHUB_REPOSITORIES lets the repository act. */
+    isListed: boolean
+    /** The ticket that the branch names there, by its present key. */
+    named: Ticket | null
+    /** A pull request that the branch has, or had. */
+    pullRequest: PullRequestRef | null
+  }
+  review: {
+    /** See `comment`. */
+    permission: 'admin' | 'write' | 'read' | 'none'
+    teams: readonly string[] | null
+    now: PullRequestNow | null
+    /** The ticket of the pull request, by its present key. */
+    ticket: Ticket | null
+    environment: Environment | null
+    /** Of this review, in the order of the code. Outside text. */
+    comments: readonly ReviewComment[]
+    /** How many reviews and failed checks its agent was told already. */
+    told: number
+    /** This review was passed on already. */
+    isPassedOn: boolean
+  }
+  checks: {
+    ticket: Ticket | null
+    environment: Environment | null
+    /** The commit is the head of its branch at this moment. */
+    isHead: boolean
+    /** Outside text. */
+    failed: readonly FailedCheck[]
+    /** An open pull request of the branch. */
+    pullRequest: PullRequestRef | null
+    /** See `review`. */
+    told: number
+    isPassedOn: boolean
+  }
 }
+
+/** A comment on a line of the code. `line` null: on the file, or the line is gone. */
+export type ReviewComment = { path: string; line: number | null; body: string }
+export type FailedCheck = { name: string; conclusion: string; url: string | null; summary: string | null }
 
 /** `me`: the account of the bot's token. Otherwise Jira accounts. */
 type Assignees = 'me' | 'any' | readonly string[]
@@ -264,9 +328,16 @@ export type Rules = {
   commands: Readonly<Partial<Record<CommandName, readonly string[]>>>
   /** Jira accounts that may command on every ticket, besides its assignee. */
   jiraCommanders: readonly string[]
-  /** Whose tickets start an agent, by who reported them. Null: there is no agent. */
-  agent: { reporters: Assignees } | null
+  /**
+   * Whose tickets start an agent, by who reported them, and how many reviews and failed checks it is told. Null: there is no agent.
+   */
+  agent: { reporters: Assignees; rounds: number } | null
+  /** What GitHub's events do to the ticket in Jira. */
+  transitions: Transitions
 }
+
+/** How many reviews and failed checks an agent is told. */
+export const roundsOf = ({ agent }: Rules): number => agent?.rounds ?? 0
 
 /**
  * An answer that needs no action. `text` is ours: what it quotes of others holds only letters, digits and harmless signs; code is
@@ -299,9 +370,26 @@ export type WhyNoMachine =
 /** A ticket in progress gets no machine. `tell`: what a comment on the ticket says of it, null when nothing does. */
 export type NoMachine = { tell: WhyNoMachine | null }
 
+/** What is done on GitHub or in Jira besides the answers to commands. Each is done once. */
+export type Announcement =
+  /** One comment on how the run ended. */
+  | { kind: 'agent-ended'; ticket: Ticket; run: AgentReport }
+  | { kind: 'open-pull-request'; ticket: Ticket; repo: string; branch: string; draft: boolean; byAgent: boolean }
+  /** Moves the ticket in Jira. `status`: the name of the status, or true: whichever fits. */
+  | { kind: 'move-ticket'; ticket: Ticket; pullRequest: PullRequestRef; to: 'review' | 'done'; status: string | true }
+  /** The agent was told as many reviews and failed checks as the rules allow. */
+  | { kind: 'rounds-over'; ticket: Ticket; pullRequest: PullRequestRef; told: number }
+
 export type Decision =
   /** Decide `event` after so many minutes, by what is true then. */
-  | { verdict: 'later'; ticket: Ticket; minutes: number; event: SwarmEvent; reason: string }
+  | {
+      verdict: 'later'
+      ticket: Ticket
+      minutes: number
+      event: SwarmEvent
+      reason: string
+      announcements?: readonly Announcement[]
+    }
   | {
       verdict: 'act'
       /** Jira issues that got a new key. Their records are renamed before `actions` are queued. */
@@ -309,6 +397,7 @@ export type Decision =
       actions: Action[]
       replies: Reply[]
       notes: MoveNote[]
+      announcements: readonly Announcement[]
       /** Requests that people made by command. */
       granted: Judgement[]
       refusals: Judgement[]
@@ -331,6 +420,7 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
   actions,
   replies: [],
   notes: [],
+  announcements: [],
   granted: [],
   refusals: [],
   allow: null,

@@ -3,6 +3,7 @@ import type { Ticket } from '../src/domain.ts'
 import type { Cause } from '../src/schema/action.ts'
 import {
   type ActionBase,
+  type Announcement,
   act,
   type Decision,
   type Facts,
@@ -28,7 +29,32 @@ export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
   if (now === null) return ignored('the pull request does not exist any more')
   const by = { via: 'github', who: event.sender, cause: causes[now.state] } as const
   const base: ActionBase = { ticket, by, replyTo: null }
-  return now.state === 'open' ? whileOpen(event, facts, base) : whenEnded(event, facts, base, rules, now.state)
+  const decision =
+    now.state === 'open' ? whileOpen(event, facts, base) : whenEnded(event, facts, base, rules, now.state)
+  return withMove(decision, moveOf(event, facts, rules, ticket))
+}
+
+/** Where the pull request moves its ticket in Jira: once for each time that it gets ready, and once for its merge. */
+const moveOf = (
+  { pullRequest }: PullRequestEvent,
+  { now, readyDecided, stateDecided, hadMachine, others }: Facts['pull-request'],
+  { transitions: { review = false, done = false } }: Rules,
+  ticket: Ticket,
+): Announcement | null => {
+  // Tickets that were never worked on here are none of our business.
+  if (!hadMachine) return null
+  if (now?.state === 'open' && review !== false && !now.isDraft && !readyDecided)
+    return { kind: 'move-ticket', ticket, pullRequest, to: 'review', status: review }
+  // Another open pull request: the work goes on.
+  if (now?.state === 'merged' && done !== false && !stateDecided && others.length === 0)
+    return { kind: 'move-ticket', ticket, pullRequest, to: 'done', status: done }
+  return null
+}
+
+const withMove = (decision: Decision, move: Announcement | null): Decision => {
+  if (move === null || decision.verdict === 'refused') return decision
+  if (decision.verdict === 'ignored') return act([], { announcements: [move] })
+  return { ...decision, announcements: [move] }
 }
 
 /** By the state that the pull request is in now: an open one acts only when it was reopened. */
@@ -48,7 +74,8 @@ const whileOpen = (
 ): Decision => {
   if (isEnd(event)) return ignored('the pull request is open again')
   // A branch that is renamed closes its pull request, and another one is opened: the work goes on there.
-  if (event.change === 'edited' || environment?.status !== 'stopped' || !stoppedByClose) return nothingToDo(base.ticket)
+  const isNoStart = event.change === 'edited' || event.change === 'converted_to_draft'
+  if (isNoStart || environment?.status !== 'stopped' || !stoppedByClose) return nothingToDo(base.ticket)
   return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...base }])
 }
 

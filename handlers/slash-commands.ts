@@ -16,6 +16,8 @@ export type SlashCommand = {
   example: string
   /** How many arguments it takes at most, besides its flag. */
   maxWords: number
+  /** The rest of the line is text, whatever is in it. */
+  takesText?: true
   flag?: string
   /** Set for a command that exists only on pull requests. */
   onlyOn?: 'github'
@@ -74,6 +76,33 @@ export const slashCommands = {
   checkpoints: bare('checkpoints', 'Lists the checkpoints, newest first.', base => ({
     action: { kind: 'status', about: 'checkpoints', ...base },
   })),
+  logs: bare('logs', "Shows the last lines of the project's setup and of the agent's output.", base => ({
+    action: { kind: 'status', about: 'logs', ...base },
+  })),
+  tell: {
+    usage: 'tell <text>',
+    summary: 'Gives the agent another message: the rest of the line. It goes on in the same session.',
+    example: '/swarm tell Use the existing table, and add a test.',
+    maxWords: Number.POSITIVE_INFINITY,
+    takesText: true,
+    interpret: (words, base) =>
+      words.length === 0
+        ? { answer: 'Usage: `/swarm tell <text>`, for example `/swarm tell Use the existing table.`' }
+        : { action: { kind: 'tell', text: words.join(' '), ...base } },
+  },
+  agent: {
+    usage: 'agent stop|start',
+    summary:
+      'Stops the agent, or starts it: in its session if it has one, else on the text of the ticket as it is now.',
+    example: '/swarm agent stop',
+    maxWords: 1,
+    interpret: ([word = ''], base) => {
+      const what = word.toLowerCase()
+      return what === 'start' || what === 'stop'
+        ? { action: { kind: 'agent', what, ...base } }
+        : { answer: 'Usage: `/swarm agent stop` or `/swarm agent start`.' }
+    },
+  },
   restore: {
     usage: 'restore [name]',
     summary: 'Restores a checkpoint, by default the newest. The previous state is kept as `pre-restore-…`.',
@@ -136,8 +165,9 @@ export const readCommand = (
     return { answer: `Unknown command \`${quoted(first)}\`.${hint}`, help: near === null }
   }
   const command: SlashCommand = slashCommands[name]
-  const flags = rest.filter(word => word.startsWith('-'))
-  const args = rest.filter(word => !word.startsWith('-'))
+  const isFlag = (word: string) => command.takesText !== true && word.startsWith('-')
+  const flags = rest.filter(isFlag)
+  const args = rest.filter(word => !isFlag(word))
   if (args.length > command.maxWords || flags.some(flag => flag !== command.flag)) {
     const usage = `/swarm ${command.usage}`
     const example = command.example === usage ? ', without arguments' : `, for example \`${command.example}\``

@@ -25,10 +25,14 @@ const operations: Readonly<Record<string, Needs>> = {
   'apps.listReposAccessibleToInstallation': { metadata: 'read' },
   'repos.get': { metadata: 'read' },
   'repos.getCollaboratorPermissionLevel': { metadata: 'read' },
+  'git.getRef': { contents: 'read' },
   'git.listMatchingRefs': { contents: 'read' },
   'pulls.get': { pull_requests: 'read' },
   'pulls.list': { pull_requests: 'read' },
   'pulls.listCommits': { pull_requests: 'read' },
+  'pulls.listReviews': { pull_requests: 'read' },
+  'pulls.listCommentsForReview': { pull_requests: 'read' },
+  'pulls.create': { pull_requests: 'write' },
   'issues.getComment': { issues: 'read' },
   'issues.listComments': { issues: 'read' },
   'issues.listCommentsForRepo': { issues: 'read' },
@@ -61,6 +65,12 @@ const neededFor = (all: readonly Needs[]): Record<string, 'read' | 'write'> => {
   return needed
 }
 
+/** What only a set-up needs that passes reviews and failed checks on to agents (`agent.rounds`): it is asked for there. */
+const operationsOfRounds: Readonly<Record<string, Needs>> = {
+  'checks.listForRef': { checks: 'read' },
+  'checks.listSuitesForRef': { checks: 'read' },
+}
+
 test('it subscribes to the events that the bot handles', async () => {
   const { default_events: all } = await readManifest(everything)
   expect(all).toEqual(expect.arrayContaining([...githubEventNames]))
@@ -70,9 +80,10 @@ test('it subscribes to the events that the bot handles', async () => {
 
 test('it asks for the permissions that operations and events require', async () => {
   expect(operationsUsed.length).toBeGreaterThan(10)
-  expect(operationsUsed.filter(name => operations[name] === undefined)).toEqual([])
+  expect(operationsUsed.filter(name => (operations[name] ?? operationsOfRounds[name]) === undefined)).toEqual([])
   const { default_permissions, default_events } = await readManifest(everything)
   const used = [
+    ...operationsUsed.map(name => operationsOfRounds[name] ?? {}),
     ...operationsUsed.map(name => operations[name] ?? {}),
     ...default_events.map(name => events[name] ?? {}),
   ]

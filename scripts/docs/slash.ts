@@ -28,6 +28,14 @@ ${table([['Command', 'Effect', 'Example', 'Where'], ...rows.map(row => [usageOf(
 
 A repository can reserve commands for some of these people: \`commands\` in \`.github/agent-swarm.yml\`, see [configuration.md](configuration.md).
 
+## Agents
+
+\`/swarm tell\` and \`/swarm agent\` obey the same rules as every other command, and so do reviews: with \`agent.rounds\`, a review that asks for changes is told to the agent of its ticket when its author may give \`/swarm tell\` there. Failed checks are told when their commit is the head of the ticket's branch in the repository itself. Reviews of bots, and everything about a pull request from a fork, are left alone.
+
+Whoever may give \`/swarm logs\` puts the last lines of the logs into a comment. On a public repository everybody can read it: setup scripts and agents may print what was meant for the machine alone. Where that matters, reserve the command (\`{ logs: [acme/platform] }\` in \`.github/agent-swarm.yml\`, or \`logs: []\` for nobody), and read the logs with \`agent-swarm logs\` on the runner's host.
+
+How an agent ended is told in one comment, on the ticket's open pull request, or on the ticket when it has none. What the agent wrote is quoted there and shown as plain text; nothing in it notifies anybody or gives a command.
+
 ## Answers
 
 On a pull request: 👀 when the command is accepted, 🚀 or 😕 when it has ended, and one reply that is edited while the work goes on. On a ticket in Jira: one comment, edited in the same way, with the visibility of the command's comment. Notes without a command, for example that a machine is ready, are visible to everybody who sees the ticket; in a service project that includes its customers. A mistyped command is answered with the nearest one. \`agent-swarm bot audit\` lists who gave which command, and whether it was allowed.

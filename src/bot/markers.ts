@@ -5,5 +5,7 @@ const PREFIX = '<!-- agent-swarm:'
 
 export const statusMarker = (ticket: Ticket): string => `${PREFIX}status:${ticket} -->`
 export const replyMarker = (commentId: number): string => `${PREFIX}reply:${commentId} -->`
+export const agentMarker = (run: string): string => `${PREFIX}agent:${run} -->`
+export const roundsMarker = (ticket: Ticket): string => `${PREFIX}rounds:${ticket} -->`
 /** Anybody can copy a marker: it proves nothing about the author. */
 export const isMarked = (body: string): boolean => body.startsWith(PREFIX)

@@ -46,7 +46,7 @@ const polls = (context: Context): { name: string; poll: Poll; isPolled: boolean 
   const everyMs = config.pollSeconds * 1000
   const common = { store, accept: acceptPolled(store, clock, nudgeInbox), everyMs, clock, log }
   const hasToken = config.github?.via === 'token'
-  const parts = hasToken ? (['pushes', 'comments', 'pulls'] as const) : (['pulls'] as const)
+  const parts = hasToken ? (['pushes', 'comments', 'pulls', 'agents'] as const) : (['pulls'] as const)
   const { projects, assignees } = config
   // Automation alone reports no comments and no moves to the backlog.
   const hasWebhook = config.jira !== null && config.jira.webhookSecret !== null

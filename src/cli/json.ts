@@ -49,7 +49,7 @@ const changes = v.union([
 ])
 
 const delivery = v.object({
-  source: v.picklist(['github', 'jira', 'clock']),
+  source: v.picklist(['github', 'jira', 'clock', 'runner']),
   id: text,
   event: text,
   about: described(

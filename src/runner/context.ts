@@ -12,8 +12,8 @@ import { type EnvironmentRow, openRegistry, type Registry } from '../registry/re
 import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
-import { plainAccess, type WithProjectAccess } from './project/access.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
+import { plainAccess, type WithProjectAccess } from './project/access.ts'
 
 /** `guestOf`: where it runs, by the machine. */
 export type ScriptedAgent = { program: Program; guestOf: (vmId: string) => AgentGuest }

@@ -1,5 +1,5 @@
 /** Messages for the outbox, each with the key by which a newer one replaces it. */
-import type { WhyNoMachine } from '../../handlers/handler.ts'
+import type { Announcement, WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import { type CommentRef, type PullRequestRef, threadOf } from '../schema/action.ts'
 import type { JiraNote, Message } from './port.ts'
@@ -57,4 +57,23 @@ export const jiraUnlinkMessage = ({ repo, number }: PullRequestRef, ticket: Tick
 export const unlinkedMessage = ({ repo, number }: PullRequestRef, ticket: Ticket): Message => ({
   key: `unlinked:${repo}:${number}:${ticket}`,
   body: { kind: 'unlinked', ticket, pullRequest: { repo, number } },
+})
+/** Of a branch there is one at a time. */
+export const pullRequestKey = (repo: string, branch: string): string => `pull-request:${repo}:${branch}`
+const announcementKey = (announcement: Announcement): string => {
+  switch (announcement.kind) {
+    case 'agent-ended':
+      return `agent-ended:${announcement.run.run}`
+    case 'open-pull-request':
+      return pullRequestKey(announcement.repo, announcement.branch)
+    case 'move-ticket':
+      // A later move takes the place of an earlier one.
+      return `move-ticket:${announcement.ticket}`
+    case 'rounds-over':
+      return `rounds-over:${announcement.pullRequest.repo}:${announcement.pullRequest.number}`
+  }
+}
+export const announcementMessage = (announcement: Announcement): Message => ({
+  key: announcementKey(announcement),
+  body: announcement,
 })

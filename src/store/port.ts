@@ -6,7 +6,7 @@
  * no callbacks. One contract suite (test/store/contract.ts) holds for every backend. Times are epoch milliseconds from the
  * injected clock unless a comment says otherwise.
  */
-import type { MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
+import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
 import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
@@ -27,10 +27,14 @@ export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
 
 // ── Inbox ──
 
+/** The events of what a runner reported for the first time: the end of an agent's run, and a push. */
+export const AGENT_ENDED = 'agent-ended'
+export const PUSHED = 'pushed'
+
 /** What arrived from outside, verified. `lane` groups what must keep its order (a ticket, a pull request, a ref). */
 export type Delivery = {
-  /** `clock`: what was scheduled for now. */
-  source: 'github' | 'jira' | 'clock'
+  /** `clock`: what was scheduled for now. `runner`: what a runner reported for the first time. */
+  source: 'github' | 'jira' | 'clock' | 'runner'
   id: string
   event: string
   lane: string
@@ -64,6 +68,8 @@ export type Effect =
   | { kind: 'allow-commit'; pullRequest: PullRequestRef; commit: string }
   /** An event about it was decided, which found it in this state. */
   | { kind: 'pull-request-decided'; pullRequest: PullRequestRef; state: PullRequestState }
+  /** An event was decided while the open pull request was ready for review, or a draft. */
+  | { kind: 'pull-request-ready'; pullRequest: PullRequestRef; ready: boolean }
   | { kind: 'ticket-decided'; ticket: Ticket; state: TicketState }
   /** This delivery was the first to report the change. */
   | { kind: 'change-reported'; change: string; delivery: string }
@@ -217,6 +223,7 @@ export type MessageBody =
   | { kind: 'jira-unlink'; ticket: Ticket; pullRequest: PullRequestRef }
   /** The link from the ticket to its pull request. */
   | { kind: 'jira-link'; ticket: Ticket; pullRequest: PullRequestRef }
+  | Announcement
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */
 export type Message = { key: string; body: MessageBody }
 /** `version` changes when the message is replaced. `correlation`: the delivery that caused it; null when none did. */
@@ -224,6 +231,8 @@ export type OutboxRow = Message & { seq: number; version: number; attempt: numbe
 
 type Outbox = {
   put(messages: readonly Message[]): Promise<void>
+  /** Whether a message of this key is not published yet. */
+  has(key: string): Promise<boolean>
   /** Due messages with a `seq` above `after`, oldest first, at most `limit`. A key has one at a time. */
   due(limit: number, after?: number): Promise<OutboxRow[]>
   /** Published. A message that was replaced since it was taken stays, and is published again. */
@@ -329,8 +338,14 @@ export type PullRequestLink = PullRequestRef & {
   /** Null while it is open. */
   closedAt: number | null
 }
-/** `decided`: the state that the last decided event found, and when; null when none was decided. */
-export type KnownPullRequest = PullRequestLink & { decided: { state: PullRequestState; at: number } | null }
+/**
+ * `decided`: the state that the last decided event found, and when; null when none was decided. `ready`: whether it was ready for review, or a draft, when the
+ * last event was decided while it was open; null when none was.
+ */
+export type KnownPullRequest = PullRequestLink & {
+  decided: { state: PullRequestState; at: number } | null
+  ready: boolean | null
+}
 type PullRequests = {
   link(link: PullRequestLink): Promise<void>
   /** A status comment there says so. That the ticket had a pull request stays known. */
@@ -381,10 +396,10 @@ type Cursors = {
 
 /**
  * Our own comment (or link). `about`: the ticket of a status comment, the id of the comment that a reply answers, the `about`
- * of a note, the pull request of a link (`acme/shop#7`).
+ * of a note, the pull request of a link (`acme/shop#7`). A move of a ticket that we made is a note too.
  */
 export type OwnCommentKey =
-  | { side: 'github'; kind: 'status' | 'reply'; repo: string; number: number; about: string }
+  | { side: 'github'; kind: 'status' | 'reply' | 'note'; repo: string; number: number; about: string }
   | { side: 'jira'; kind: 'reply' | 'note' | 'link'; ticket: Ticket; about: string }
 /** `begunAt`: recorded before it was sent, so that a crash in between shows. `id` null: not known to have arrived. */
 export type OwnComment = { begunAt: number; id: string | null; fingerprint: string | null }

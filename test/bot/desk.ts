@@ -14,7 +14,7 @@ import { projectKeys, readServing } from '../../src/config/serving.ts'
 import { openLog } from '../../src/log.ts'
 import type { Environment } from '../../src/schema/environment.ts'
 import type { ManualOperation } from '../../src/schema/runner-protocol.ts'
-import type { OperatorAgent } from '../../src/schema/workspace.ts'
+import type { OperatorAgent, Transitions } from '../../src/schema/workspace.ts'
 import { statusMessage } from '../../src/store/messages.ts'
 import type { Delivery } from '../../src/store/port.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
@@ -38,7 +38,9 @@ export const openDesk = async ({
   /** Repositories of GitHub besides acme/shop. */
   more = [] as string[],
   jiraCommanders = [] as string[],
+  /** As in config.yaml. */
   agent = null as OperatorAgent | null,
+  transitions = null as Transitions | null,
   clock = Date.now as () => number,
   before = async (_github: GitHubStandIn, _jira: JiraStandIn): Promise<void> => {},
 } = {}) => {
@@ -69,7 +71,7 @@ export const openDesk = async ({
   const rules = openRepositoryRules({
     ...{ store, clock, log, clientFor: octokitFor },
     onProblems: async repo => store.outbox.put((await store.pullRequests.ticketsIn(repo)).map(statusMessage)),
-    standard: standardRules({ projects, assignees: 'me', jiraCommanders, agent }),
+    standard: standardRules({ projects, assignees: 'me', jiraCommanders, agent, transitions }),
     serving: readServing(repositories, entries),
   })
   const context = {

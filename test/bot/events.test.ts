@@ -4,7 +4,7 @@ import examples from '@octokit/webhooks-examples' with { type: 'json' }
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { UNFIT_EDITED } from '../../handlers/handler.ts'
-import { githubEventNames, githubLane, parseGitHub } from '../../src/bot/github/events.ts'
+import { allGitHubEventNames, githubLane, githubRoundsEventNames, parseGitHub } from '../../src/bot/github/events.ts'
 import { jiraLane, parseJira } from '../../src/bot/jira/events.ts'
 import { faultsOfPayload } from '../support/github-payloads.ts'
 
@@ -65,9 +65,14 @@ test('mutated payloads are parsed without an exception', () => {
     { numRuns: 300, seed: 20_261_127 },
   )
   for (const value of [null, 1, 'x', [], true, undefined]) {
-    for (const name of githubEventNames) expect(parseGitHub(name, value)).toHaveProperty('ignored')
+    for (const name of allGitHubEventNames) expect(parseGitHub(name, value)).toHaveProperty('ignored')
     expect(parseJira(value)).toHaveProperty('ignored')
   }
+})
+
+test('the events that only agents need are others than those of every set-up', () => {
+  expect(githubRoundsEventNames).toEqual(['pull_request_review', 'check_suite'])
+  expect(allGitHubEventNames).toEqual(['push', 'pull_request', 'issue_comment', ...githubRoundsEventNames])
 })
 
 describe('payloads of GitHub that were not recorded', () => {
@@ -106,7 +111,56 @@ describe('payloads of GitHub that were not recorded', () => {
     }
   }
 
+  type Side = { repo: object }
+  const review = (more: Record<string, unknown> = {}): Payload => {
+    const payload = example('pull_request_review', 'submitted')
+    // The recorded one is from before GitHub had drafts.
+    const { head, base, ...rest } = example('pull_request', 'opened').pull_request as { head: Side; base: Side }
+    const side = (known: Side) => ({ ...known, repo: { ...known.repo, has_discussions: false } })
+    const pull_request = { ...rest, head: side(head), base: side(base) }
+    return { ...payload, pull_request, review: { ...(payload.review as object), ...more } }
+  }
+  const checkSuite = (more: Record<string, unknown> = {}): Payload => {
+    const payload = example('check_suite', 'completed')
+    return { ...payload, check_suite: { ...(payload.check_suite as object), ...more } }
+  }
+  const noChanges = { ignored: 'nothing to do for a review that asks for no changes' }
+  const noFailure = { ignored: 'nothing to do for checks that did not fail' }
+
   test.for<[string, string, Payload, object]>([
+    [
+      'a review that asks for changes',
+      'pull_request_review',
+      review({ state: 'changes_requested', body: 'No.' }),
+      { event: { kind: 'review', reviewId: 237895671, author: 'Codertocat', authorIsBot: false, body: 'No.' } },
+    ],
+    [
+      'a review of a deleted account',
+      'pull_request_review',
+      review({ state: 'changes_requested', user: null }),
+      { event: { author: 'ghost', authorIsBot: true } },
+    ],
+    ['a review that comments', 'pull_request_review', review(), noChanges],
+    [
+      'a review that was dismissed',
+      'pull_request_review',
+      { ...review({ state: 'changes_requested' }), action: 'dismissed' },
+      noChanges,
+    ],
+    [
+      'checks that failed',
+      'check_suite',
+      checkSuite({ conclusion: 'failure' }),
+      { event: { kind: 'checks', branch: 'changes', commit: 'ec26c3e57ca3a959ca5aad62de7213c562f8c821' } },
+    ],
+    [
+      'checks of a commit without a branch',
+      'check_suite',
+      checkSuite({ conclusion: 'timed_out', head_branch: null }),
+      { event: { branch: null } },
+    ],
+    ['checks that passed', 'check_suite', checkSuite(), noFailure],
+    ['checks that somebody cancelled', 'check_suite', checkSuite({ conclusion: 'cancelled' }), noFailure],
     [
       'a merge',
       'pull_request',
@@ -124,7 +178,7 @@ describe('payloads of GitHub that were not recorded', () => {
       'made a draft',
       'pull_request',
       example('pull_request', 'converted_to_draft'),
-      { ignored: 'nothing to do when a pull request is converted_to_draft' },
+      { event: { change: 'converted_to_draft' } },
     ],
     ['a comment on a pull request', 'issue_comment', comment(), { event: { authorIsBot: false, unfit: null } }],
     [

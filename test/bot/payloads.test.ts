@@ -1,14 +1,20 @@
 /** Everything that GitHub is known to send, whole and broken, decided at the desk. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { AgentReport } from '../../src/schema/environment.ts'
 import { mutations, nameOf, recorded, type Sent, tempting } from '../support/payload-mutations.ts'
 import { type Desk, openDesk } from './desk.ts'
 
 const MUTATIONS = 250
+/** It could be told of every review and check. */
+const agent: AgentReport = {
+  ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
+  ...{ summary: null, turns: 0, tokens: 0, usd: null, rounds: 0, pullRequest: 'draft' },
+}
 
 let desk: Desk
 beforeAll(async () => {
-  desk = await openDesk()
+  desk = await openDesk({ agent: { use: 'claude', rounds: 20 } })
   // DROP-1 runs and has an open pull request, the close of its own stopped DROP-2, the one of DROP-3 is merged.
   for (const [n, branch] of ['drop-1', 'drop-2', 'drop-3'].entries()) {
     await desk.github.push(branch)
@@ -16,7 +22,7 @@ beforeAll(async () => {
   }
   await desk.decided()
   await desk.github.api('acme', 'PUT', `/repos/${desk.github.repo}/pulls/3/merge`, {})
-  await desk.machine('DROP-1')
+  await desk.machine('DROP-1', { agent })
   await desk.machine('DROP-2')
   await desk.machine('DROP-3')
   await desk.github.close(2)

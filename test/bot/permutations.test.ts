@@ -14,9 +14,10 @@ import { jiraLane } from '../../src/bot/jira/events.ts'
 import { openJiraPoll } from '../../src/bot/jira/poll.ts'
 import { standardRules } from '../../src/bot/rules/repository-file.ts'
 import { openLog } from '../../src/log.ts'
+import type { AgentReport } from '../../src/schema/environment.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
 import { type Database, type OpenDatabase, openDatabase } from '../../src/sqlite.ts'
-import type { Delivery } from '../../src/store/port.ts'
+import { AGENT_ENDED, type Delivery, PUSHED } from '../../src/store/port.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
 import { environmentOf, offer } from '../store/fixtures.ts'
 import { type GitHubStandIn, startGitHub } from '../support/github.ts'
@@ -93,6 +94,10 @@ const lives: Record<string, Life> = {
     steps: ['In Progress', 'open one', 'say one /swarm stop', 'merge one'],
     end: null,
   },
+  'an agent pushes, is reviewed and ends, and its work is merged': {
+    steps: ['In Progress', 'agent pushes', 'open one', 'review one', 'agent ends', 'merge one'],
+    end: null,
+  },
   'deleted by a person, and wanted again by a move': {
     steps: ['In Progress', 'open one', 'say one /swarm delete', 'To Do', 'In Progress'],
     end: 'running',
@@ -151,6 +156,24 @@ afterAll(async () => {
   process.stderr.write(`permutations: ${runs} runs of ${titles.length} lives\n`)
 })
 
+const agent: AgentReport = {
+  ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
+  ...{ summary: null, turns: 1, tokens: 1, usd: null, rounds: 0, pullRequest: 'draft' },
+}
+/** What a runner reports of the agent. */
+const reported = async (ticket: string, what: string, receivedAt: number): Promise<Delivery> => {
+  const common = { source: 'runner', lane: `runner:${ticket}`, receivedAt } as const
+  if (what === 'ends') {
+    const body = JSON.stringify({ ticket, run: { ...agent, state: 'ended', result: 'done' } })
+    return { ...common, id: `run:${ticket}:${agent.run}:ended`, event: AGENT_ENDED, body }
+  }
+  const branch = `${ticket}-one`
+  const commit = await hub.push(branch)
+  const push = { repo: hub.repo, branch, commit, byAgent: true, at: new Date(receivedAt).toISOString() }
+  const body = JSON.stringify({ ticket, push, agentOpens: agent.pullRequest })
+  return { ...common, id: `push:${ticket}:${hub.repo}:${branch}:${commit}`, event: PUSHED, body }
+}
+
 /** Lets the next step happen, a minute later, and returns the delivery that reports it. */
 const perform = async (ticket: string, step: string, pulls: Map<string, number>): Promise<Delivery> => {
   vi.setSystemTime(Date.now() + MINUTE)
@@ -168,8 +191,10 @@ const perform = async (ticket: string, step: string, pulls: Map<string, number>)
     close: () => hub.close(number),
     reopen: () => hub.reopen(number),
     say: () => hub.comment(number, words.join(' ')),
+    review: () => hub.review(number, 'Add a test.'),
   }
   responses.clear()
+  if (verb === 'agent') return reported(ticket, which, receivedAt)
   const act = steps[verb]
   if (act === undefined) {
     await board.move(ticket, step as JiraStatus, { send: false })
@@ -221,7 +246,13 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
   const began = new Date(START).toISOString()
   await store.cursors.set('jira', { at: START, began: { [project]: START } })
   await store.cursors.set(`github-app:${hub.repo}`, { began, comments: began, pulls: began })
-  const rules = standardRules({ projects: [project], assignees: 'me', jiraCommanders: [] })
+  const rules = standardRules({
+    projects: [project],
+    assignees: 'me',
+    jiraCommanders: [],
+    agent: { use: 'claude', rounds: 1 },
+  })
+  const hasAgent = lives[title]?.steps.includes('agent ends') === true
   const rulesOf = async () => rules
   const rulesChanged = async () => {}
   const context = {
@@ -244,7 +275,8 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
       machine = MACHINE_AFTER[action.kind]?.(machine) ?? (action.kind in MACHINE_AFTER ? null : machine)
       if (before === null && machine !== null) made += 1
       const vmId = `as-${ticket.toLowerCase()}-${made.toString(16).padStart(8, '0')}`
-      const environment = machine === null ? null : environmentOf(ticket, { status: machine, vmId })
+      const environment =
+        machine === null ? null : environmentOf(ticket, { status: machine, vmId, ...(hasAgent ? { agent } : {}) })
       const outcome: Outcome =
         before === machine
           ? { result: 'skipped', reason: 'it is so already', environment }
@@ -267,6 +299,15 @@ const openBot = async (title: string, chance: () => number, open: OpenDatabase =
         await store.inbox.accept([delivery])
         await decideAll()
       }
+    },
+    /** What is to be told of the agent, and what it is told, each by its name. */
+    told: async (): Promise<string[]> => {
+      const messages = (await store.outbox.due(1_000)).map(({ key }) => key)
+      const tells = (await store.queue.list({ ticket })).filter(({ action }) => action.kind === 'tell')
+      return [
+        ...messages.filter(key => /^(agent-ended|pull-request|rounds-over):/.test(key)),
+        ...tells.map(() => 'tell'),
+      ]
     },
     /** The machine, after one look for what was missed. */
     end: async (): Promise<Machine> => {
@@ -309,6 +350,10 @@ test.for(titles)('%s', { timeout: 600_000 }, async title => {
     const lost = steps.find(step => !delivered.includes(step) && Object.hasOwn(without, step))
     const wanted = lost === undefined ? expected : (without[lost] ?? null)
     if (machine !== wanted) wrong.push(`${how}: ${machine}, and not ${wanted}`)
+    const told = await bot.told()
+    const isTold = told.some(name => name.startsWith('agent-ended'))
+    if (isTold !== delivered.includes('agent ends') || new Set(told).size < told.length)
+      wrong.push(`${how}: told ${told.join(', ')}`)
   }
 
   // Bots that are away from each step on. They decide the steps before it as they happen.

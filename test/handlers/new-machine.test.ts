@@ -96,7 +96,7 @@ test.for<[string, string[], string | null]>([
 )
 
 const task = { summary: 'Pay by card', description: 'As a customer …', acceptance: '- it works' }
-const withAgent = (reporters: 'me' | 'any' | string[]): Rules => ({ ...rules, agent: { reporters } })
+const withAgent = (reporters: 'me' | 'any' | string[]): Rules => ({ ...rules, agent: { reporters, rounds: 0 } })
 test.for<[what: string, rules: Rules, facts: Partial<NewMachine>, gets: 'a task' | RegExp | null]>([
   ['no agent', rules, { text: { task, reporter: 'me' } }, null],
   ['a ticket of the token', withAgent('me'), { text: { task, reporter: 'me' } }, 'a task'],

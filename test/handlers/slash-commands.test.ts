@@ -23,6 +23,9 @@ test.for<[CommandName, object]>([
   ['ssh', action('status', { about: 'ssh' })],
   ['checkpoint', action('checkpoint', { name: 'before-refactor', why: 'command', commit: null })],
   ['checkpoints', action('status', { about: 'checkpoints' })],
+  ['logs', action('status', { about: 'logs' })],
+  ['tell', action('tell', { text: 'Use the existing table, and add a test.' })],
+  ['agent', action('agent', { what: 'stop' })],
   ['restore', action('restore', { name: 'before-refactor' })],
   ['start', action('start')],
   ['stop', action('stop')],
@@ -65,4 +68,21 @@ test('a command of pull requests does not exist in Jira', () => {
   })
   expect(readCommand(['alow', 'a'.repeat(40)], 'jira')).toMatchObject({ help: true })
   expect(commandsFor('jira').map(({ usage }) => usage)).not.toContain('allow <commit>')
+})
+
+test.for<[string, object | string]>([
+  ['tell', 'Usage: `/swarm tell <text>`'],
+  ['tell --force -x "quoted" /swarm stop', { kind: 'tell', text: '--force -x "quoted" /swarm stop' }],
+  ['agent', 'Usage: `/swarm agent stop` or `/swarm agent start`.'],
+  ['agent kill', 'Usage: `/swarm agent stop` or `/swarm agent start`.'],
+  ['agent START', { kind: 'agent', what: 'start' }],
+  ['agent stop now', 'Usage: `/swarm agent stop|start`'],
+  ['logs setup', 'Usage: `/swarm logs`'],
+])('/swarm %s', ([text, expected]) => {
+  for (const via of ['github', 'jira'] as const) {
+    const command = readCommand(text.split(' '), via)
+    const meaning = 'name' in command ? command.meaning(base) : command
+    if (typeof expected === 'string') expect('answer' in meaning ? meaning.answer : '').toContain(expected)
+    else expect(meaning).toMatchObject({ action: expected })
+  }
 })

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { agentAnswer, openAgentState } from './github-agents.ts'
 import { answerGraphql } from './github-graphql.ts'
 import { faultsOfRequest } from './github-requests.ts'
 import { type Json, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
@@ -39,6 +40,12 @@ export const openFrontState = () => ({
   graphql: { answers: 'as usual' as 'as usual' | 'no-rights' | 'no-schema' },
   /** Permissions by login, in place of the simulator's. */
   roles: new Map<string, Role>(),
+  /** Reviews and checks. */
+  agents: openAgentState(),
+  /** Whether the plan of the repository allows drafts. */
+  drafts: { allowed: true },
+  /** Drafts that somebody made ready for review: the simulator leaves them as they are. */
+  readied: new Set<number>(),
   /** Pull requests that come from another repository, with the commit that is their head there. */
   forks: new Map<number, string>(),
   budget: {
@@ -178,6 +185,20 @@ const graphqlAnswer = async (context: FrontContext, { note, url }: Incoming): Pr
   return answer
 }
 
+const reviewsAndChecks = ({ state }: FrontContext, { request, url }: Incoming): Answer | null =>
+  agentAnswer(state.agents, { method: request.method ?? '', pathname: url.pathname })
+
+const draftAnswer = ({ state }: FrontContext, { note, url }: Incoming): Answer | null => {
+  const isCreate = note.method === 'POST' && /^\/repos\/[^/]+\/[^/]+\/pulls$/.test(url.pathname)
+  if (!isCreate || state.drafts.allowed || (note.body as { draft?: boolean } | null)?.draft !== true) return null
+  // As people quote it: https://github.com/orgs/community/discussions
+  const message = 'Draft pull requests are not supported in this repository.'
+  return {
+    status: 422,
+    body: { message: 'Validation Failed', errors: [{ resource: 'PullRequest', code: 'custom', message }] },
+  }
+}
+
 // ── What the simulator answers differently ──
 
 const COMMENTS_OF_REPOSITORY = /^\/repos\/([^/]+\/[^/]+)\/issues\/comments$/
@@ -237,6 +258,8 @@ const correct = async (
     const permissions = { pull: true, push: permission === 'admin' || permission === 'push' }
     return { text: JSON.stringify({ ...JSON.parse(text), permissions }) }
   }
+  const single = Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1])
+  if (state.readied.has(single)) return { text: JSON.stringify({ ...JSON.parse(text), draft: false }) }
   const fork = state.forks.get(Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1]))
   if (fork !== undefined) {
     const pull = JSON.parse(text) as { head: { repo: object } }
@@ -317,7 +340,8 @@ const respond = async (context: FrontContext, request: IncomingMessage, response
   const login = loginOf(context, request.headers.authorization)
   if (login === null) return sendJson(response, { status: 401, body: { message: 'Bad credentials' } })
   const incoming: Incoming = { request, note, url, raw, login }
-  for (const answer of [createApp, appAnswer, roleAnswer, reactionAnswer, graphqlAnswer, deliveriesAnswer]) {
+  const answers = [createApp, appAnswer, roleAnswer, reactionAnswer, graphqlAnswer, deliveriesAnswer]
+  for (const answer of [...answers, reviewsAndChecks, draftAnswer]) {
     const found = await answer(context, incoming)
     if (found !== null) return sendJson(response, found)
   }

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createEmulator } from 'emulate'
 import { parse } from 'yaml'
+import { type AgentState, openAgentPeople } from './github-agents.ts'
 import { openFrontState, type Permission, startFront } from './github-front.ts'
 import { type Json, openWebhooks, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
 import { askSimulator } from './simulator.ts'
@@ -28,7 +29,7 @@ const NO_COMMIT = '0'.repeat(40)
 export type Comment = { id: number; body: string; author: string; authorType: string }
 type Api = (login: string, method: string, path: string, body?: unknown) => Promise<Json>
 type Commit = { sha: string; message: string }
-type Context = { full: string; api: Api; webhooks: Webhooks }
+type Context = { full: string; api: Api; webhooks: Webhooks; agents: AgentState; readied: Set<number> }
 
 let appKey: string | null = null
 /** Our App's private key, PEM: one for all simulators of this process, since making one takes longer than a start. */
@@ -130,7 +131,10 @@ const openCommon = ({ full, api }: Context) => {
 const openPeople = (context: Context) => {
   const { full, api, webhooks } = context
   const common = openCommon(context)
-  const pull = (number: number) => api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)
+  const pull = async (number: number): Promise<Json> => ({
+    ...(await api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)),
+    ...(context.readied.has(number) ? { draft: false } : {}),
+  })
   const pullEvent = async (action: string, number: number, login: string) =>
     webhooks.deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
   const headOf = async (branch: string): Promise<string> => {
@@ -153,6 +157,7 @@ const openPeople = (context: Context) => {
     common,
     pull,
     issueOf,
+    ...openAgentPeople(context.agents, { webhooks, common, pull, headOf }),
     /** Pushes a new commit to `branch`, which is made of main when it does not exist. Returns the commit. */
     push: async (branch: string, login = 'dev'): Promise<string> => {
       const main = await headOf('main')
@@ -179,6 +184,11 @@ const openPeople = (context: Context) => {
     merge: async (number: number, login = 'dev') => {
       await api(OWNER, 'PUT', `/repos/${full}/pulls/${number}/merge`, {})
       return pullEvent('closed', number, login)
+    },
+    /** Makes a draft ready for review. The simulator knows no way to. */
+    ready: async (number: number, login = 'dev') => {
+      context.readied.add(number)
+      return pullEvent('ready_for_review', number, login)
     },
     close: async (number: number, login = 'dev') => {
       await api(OWNER, 'PATCH', `/repos/${full}/pulls/${number}`, { state: 'closed' })
@@ -241,7 +251,7 @@ export const startGitHub = async ({
     api,
     ...shown,
     ...webhooks,
-    ...openPeople({ full, api, webhooks }),
+    ...openPeople({ full, api, webhooks, agents: state.agents, readied: state.readied }),
     comments: async (number: number): Promise<Comment[]> => {
       type Listed = { id: number; body: string; user: { login: string; type: string } }
       const path = `/repos/${full}/issues/${number}/comments?per_page=100`

@@ -6,6 +6,7 @@ import {
   type Comment,
   type Descriptions,
   type Issue,
+  type Item,
   ME,
   projectOf,
   queryOf,
@@ -35,6 +36,10 @@ export const openJiraState = () => ({
   links: new Map<string, Link[]>(),
   /** The fields of issues, as Jira lists them. */
   fields: [{ id: 'summary', key: 'summary', name: 'Summary', custom: false }] as object[],
+  /** Fields that the transition to a status asks for, by its name. `untold`: only the refusal names them. */
+  required: new Map<string, { field: string; untold?: true }>(),
+  /** Statuses that no transition leads to. */
+  unreachable: new Set<string>(),
   /** Project permissions that our account does not have. */
   lacks: new Set<string>(),
   /** Issues that our account may not see any more. */
@@ -51,7 +56,15 @@ export const openJiraState = () => ({
 })
 type JiraState = ReturnType<typeof openJiraState>
 
-export type RouteContext = { board: Board; describe: Descriptions; state: JiraState; clock: () => number; self: string }
+export type RouteContext = {
+  board: Board
+  describe: Descriptions
+  state: JiraState
+  clock: () => number
+  self: string
+  /** Our account moved an issue: Jira sends its webhook, as for everybody. */
+  moved: (issue: Issue, items: Item[]) => void
+}
 type Incoming = { method: string; url: URL; body: Json | null }
 type Json = { [name: string]: unknown } & {
   body?: { type?: unknown; version?: unknown; content?: unknown }
@@ -164,18 +177,43 @@ const documentIn = (body: Json | null): Comment['body'] | null => {
   return type === 'doc' && version === 1 && Array.isArray(content) ? { type, version, content } : null
 }
 
-const transitions = ({ board, describe }: RouteContext, issue: Issue, { method, body }: Incoming): Answer => {
+const transitions = (
+  { board, describe, state, moved }: RouteContext,
+  issue: Issue,
+  { method, url, body }: Incoming,
+): Answer => {
+  const { required, unreachable } = state
   if (method === 'POST') {
     const name = statusNames[Number(body?.transition?.id) - 1]
-    if (name === undefined) return refuse(400, 'no such transition')
-    board.moveTo(issue, name)
+    if (name === undefined || unreachable.has(name))
+      return refuse(400, 'It seems that you have tried to perform an illegal workflow operation.')
+    const asked = required.get(name)
+    if (asked !== undefined)
+      return { status: 400, body: { errorMessages: [], errors: { [asked.field]: `${asked.field} is required.` } } }
+    moved(issue, board.moveTo(issue, name))
     return { status: 204 }
   }
-  const all = statusNames.map((name, n) => ({
-    ...{ id: String(n + 1), name, to: describe.status(name), hasScreen: false, isGlobal: true, isInitial: false },
-    ...{ isAvailable: true, isConditional: false },
-  }))
-  return ok({ expand: 'transitions', transitions: all })
+  const withFields = url.searchParams.get('expand') === 'transitions.fields'
+  const all = statusNames.map((name, n) => {
+    const asked = required.get(name)
+    const fields =
+      asked === undefined || asked.untold
+        ? {}
+        : {
+            [asked.field.toLowerCase()]: {
+              required: true,
+              hasDefaultValue: false,
+              name: asked.field,
+              key: asked.field,
+            },
+          }
+    return {
+      ...{ id: String(n + 1), name: `To ${name}`, to: describe.status(name), hasScreen: asked !== undefined },
+      ...{ isGlobal: true, isInitial: false, isAvailable: true, isConditional: false },
+      ...(withFields ? { fields } : {}),
+    }
+  })
+  return ok({ expand: 'transitions', transitions: all.filter(({ to }) => !unreachable.has(to.name)) })
 }
 
 const changelog = ({ describe, self }: RouteContext, { histories }: Issue, { url }: Incoming): Answer => {

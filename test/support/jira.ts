@@ -19,7 +19,7 @@ import {
   paragraphOf,
   textOf,
 } from './jira-board.ts'
-import { GATEWAY_PATH, openJiraState, respond, SCOPED_TOKEN, TOKEN } from './jira-routes.ts'
+import { GATEWAY_PATH, openJiraState, type RouteContext, respond, SCOPED_TOKEN, TOKEN } from './jira-routes.ts'
 
 export type { JiraStatus } from './jira-board.ts'
 export const JIRA_SECRET = 'a secret between Jira and the bot'
@@ -179,12 +179,17 @@ export const startJira = async ({
   const board = openBoard(issues, clock)
   const state = openJiraState()
   const server = createServer((request, response) => {
-    respond({ board, describe, state, clock, self }, request, response).catch(() => request.socket.destroy())
+    respond({ board, describe, state, clock, self, moved }, request, response).catch(() => request.socket.destroy())
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const describe = openDescriptions(self)
   const webhooks = openWebhooks()
+  const payloads = openPayloads(describe, clock)
+  const moved: RouteContext['moved'] = (issue, items) => {
+    // Jira answers before it sends.
+    setImmediate(() => webhooks.deliver(payloads.issue(issue, items)).catch(() => {}))
+  }
 
   return {
     url: self,
@@ -206,6 +211,8 @@ export const startJira = async ({
     requests: state.requests,
     fields: state.fields,
     lacks: state.lacks,
+    required: state.required,
+    unreachable: state.unreachable,
     ...webhooks,
     ...openPeople(board, describe, webhooks, clock),
     issue: (key: string) => board.known.get(key),

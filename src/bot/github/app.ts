@@ -5,7 +5,7 @@ import { isListed, isOwnerListed } from '../../config/serving.ts'
 import type { Log } from '../../log.ts'
 import { remembered } from '../remembered.ts'
 import { type GitHub, type GitHubTools, type Octokit, openPace, watchedFetch } from './client.ts'
-import { githubEventNames } from './events.ts'
+import { allGitHubEventNames } from './events.ts'
 import { openAppAccess } from './git-access.ts'
 
 /** How many repositories are watched at most: those pushed to last. */
@@ -46,7 +46,9 @@ const loadProbot = async (
   })
   await probot.load(app => {
     // The type is Probot's list of all events; events.ts alone knows which of them matter.
-    app.on(githubEventNames as ('push' | 'pull_request' | 'issue_comment')[], ({ id, octokit }) => onEvent(id, octokit))
+    app.on(allGitHubEventNames as ('push' | 'pull_request' | 'issue_comment')[], ({ id, octokit }) =>
+      onEvent(id, octokit),
+    )
   })
   return probot
 }

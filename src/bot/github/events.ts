@@ -9,7 +9,7 @@ import { repositoryName } from '../../schema/forms.ts'
 
 /** An event, or why the payload is none. */
 export type Parsed<Event> = Event | { ignored: string }
-export type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' }>
+export type GitHubEvent = Exclude<SwarmEvent, { kind: 'ticket' | 'ticket-comment' | 'agent-ended' | 'pushed' }>
 /** `id` is GitHub's number of the repository. What the payload does not say is null. */
 export type GitHubDelivery = {
   event: GitHubEvent
@@ -81,7 +81,7 @@ const pushEvent = ({ ref, after, deleted, repository, sender }: v.InferOutput<ty
   deleted: deleted || NO_COMMIT.test(after),
 })
 
-const CHANGES = ['opened', 'reopened', 'ready_for_review', 'edited', 'closed'] as const
+const CHANGES = ['opened', 'reopened', 'ready_for_review', 'converted_to_draft', 'edited', 'closed'] as const
 const pullRequestEvent = ({
   action,
   repository,
@@ -127,6 +127,67 @@ const commentEvent = (payload: v.InferOutput<typeof commentPayload>): Parsed<Git
   }
 }
 
+const reviewPayload = v.object({
+  ...origin,
+  action: shortText(100),
+  pull_request: v.object({ number: id }),
+  review: v.object({
+    id,
+    body,
+    state: v.fallback(shortText(100), ''),
+    user: v.nullable(person),
+    submitted_at: time,
+  }),
+})
+const reviewEvent = ({
+  action,
+  repository,
+  pull_request: { number },
+  review: { id, body, state, user, submitted_at },
+}: v.InferOutput<typeof reviewPayload>): Parsed<GitHubEvent> => {
+  // In webhooks it is written small, and in the API large.
+  if (action !== 'submitted' || state.toLowerCase() !== 'changes_requested')
+    return { ignored: 'nothing to do for a review that asks for no changes' }
+  return {
+    kind: 'review',
+    pullRequest: { repo: repository.full_name, number },
+    reviewId: id,
+    body: body ?? '',
+    author: user?.login ?? 'ghost',
+    // A deleted account may do nothing either.
+    authorIsBot: user === null || user.type === 'Bot',
+    at: submitted_at,
+  }
+}
+
+const checksPayload = v.object({
+  ...origin,
+  action: shortText(100),
+  check_suite: v.object({
+    head_branch: v.fallback(v.nullable(name), null),
+    head_sha: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
+    conclusion: v.fallback(v.nullable(shortText(100)), null),
+    updated_at: time,
+  }),
+})
+/** https://docs.github.com/rest/checks/suites: the conclusions that stand for a failure of the code. */
+const FAILED: readonly (string | null)[] = ['failure', 'timed_out']
+export const hasFailed = (conclusion: string | null): boolean => FAILED.includes(conclusion)
+const checksEvent = ({
+  action,
+  repository,
+  check_suite: { head_branch, head_sha, conclusion, updated_at },
+}: v.InferOutput<typeof checksPayload>): Parsed<GitHubEvent> =>
+  action === 'completed' && hasFailed(conclusion)
+    ? {
+        kind: 'checks',
+        repo: repository.full_name,
+        branch: head_branch,
+        commit: head_sha.toLowerCase(),
+        at: updated_at,
+      }
+    : { ignored: 'nothing to do for checks that did not fail' }
+
 /** Parses a payload by its schema, and makes an event of it. */
 const reader =
   <Payload extends v.GenericSchema<unknown, v.InferOutput<v.ObjectSchema<typeof origin, undefined>>>>(
@@ -146,17 +207,26 @@ const reader =
       installation: installation?.id ?? null,
     }
   }
-/** The events that mean something here. app.yml subscribes to the same. */
-const events: Readonly<Record<string, (payload: unknown) => Parsed<GitHubDelivery>>> = {
+type Reader = (payload: unknown) => Parsed<GitHubDelivery>
+/** The events that mean something in every set-up. app.yml subscribes to the same. */
+const events: Readonly<Record<string, Reader>> = {
   push: reader('a push', pushPayload, pushEvent),
   pull_request: reader('a pull request', pullRequestPayload, pullRequestEvent),
   issue_comment: reader('a comment', commentPayload, commentEvent),
 }
+/** The events that only a set-up needs whose agents are told reviews and failed checks (`agent.rounds`). */
+const roundsEvents: Readonly<Record<string, Reader>> = {
+  pull_request_review: reader('a review', reviewPayload, reviewEvent),
+  check_suite: reader('a check suite', checksPayload, checksEvent),
+}
 export const githubEventNames = Object.keys(events)
+export const githubRoundsEventNames = Object.keys(roundsEvents)
+const allEvents = { ...events, ...roundsEvents }
+export const allGitHubEventNames = Object.keys(allEvents)
 
 /** `name` is the value of X-GitHub-Event. */
 export const parseGitHub = (name: string, payload: unknown): Parsed<GitHubDelivery> => {
-  const parse = Object.hasOwn(events, name) ? events[name] : undefined
+  const parse = Object.hasOwn(allEvents, name) ? allEvents[name] : undefined
   return parse === undefined ? { ignored: `the event ${name.slice(0, 40)} is not handled` } : parse(payload)
 }
 
@@ -166,13 +236,16 @@ const laneMembers = v.object({
   ref: v.fallback(v.nullable(v.string()), null),
   issue: v.fallback(v.nullable(number), null),
   pull_request: v.fallback(v.nullable(number), null),
+  check_suite: v.fallback(v.nullable(v.object({ head_branch: v.nullable(v.string()) })), null),
 })
 
 /** What must keep its order: a pull request with its comments, or a branch. */
 export const githubLane = (_name: string, payload: unknown): string => {
   const parsed = v.safeParse(laneMembers, payload)
   if (!parsed.success) return 'github:other'
-  const { repository, ref, issue, pull_request } = parsed.output
+  const { repository, issue, pull_request, check_suite } = parsed.output
+  const branch = check_suite?.head_branch ?? null
+  const ref = parsed.output.ref ?? (branch === null ? null : `refs/heads/${branch}`)
   const repo = `github:${repository.full_name.slice(0, 150)}`
   const pullRequest = pull_request?.number ?? issue?.number ?? null
   if (pullRequest !== null) return `${repo}:pr:${pullRequest}`

@@ -12,6 +12,7 @@ import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
+import { pollAgents } from './poll-agents.ts'
 import { isRateLow, openPollRequests, type PollContext, readPages } from './poll-requests.ts'
 import { commentDelivery, iso, missedChange, pullRequestDelivery, pushDelivery } from './polled.ts'
 import { pullRequestNow } from './pull-request.ts'
@@ -26,7 +27,8 @@ const OVERLAP_MS = 2 * 60_000
 const MOVE_CURSOR_MS = 60 * 60_000
 const HEADS = 'refs/heads/'
 
-export type PolledPart = 'pushes' | 'comments' | 'pulls'
+/** `agents`: what agents are told (poll-agents.ts). */
+export type PolledPart = 'pushes' | 'comments' | 'pulls' | 'agents'
 /** How far a repository was read, ISO 8601 of GitHub's clock. What is older than `began` existed before us, and is not acted on. */
 type Cursor = { began: string; comments: string; pulls: string }
 
@@ -206,6 +208,7 @@ export const openGitHubPoll = ({
         }
       }
       await Promise.all(Array.from({ length: LIMIT }, worker))
+      if (wanted.includes('agents')) await pollAgents(context)
       const rate = github.rate()
       if (rate !== null && isRateLow(github, clock())) {
         log.warn({ ...rate }, 'few GitHub requests are left: polling pauses until the rate limit resets')

@@ -57,7 +57,44 @@ export const commentDelivery = (repo: string, comment: ListedComment): PolledDel
   })
 }
 
-export type MissedChange = 'opened' | 'reopened' | 'edited' | 'closed'
+type ListedReview = {
+  id: number
+  body: string
+  state: string
+  user: { login: string; type: string } | null
+  submitted_at?: string
+}
+/** `installation`: the App's, by which the delivery is decided. */
+export const reviewDelivery = (
+  repo: string,
+  number: number,
+  { id, body, state, user, submitted_at }: ListedReview,
+  installation: number | null,
+): PolledDelivery =>
+  delivery(`${repo}:review:${id}`, 'pull_request_review', {
+    action: 'submitted',
+    repository: { full_name: repo },
+    pull_request: { number },
+    review: { id, body, state, submitted_at, user: user === null ? null : { login: user.login, type: user.type } },
+    installation: installation === null ? null : { id: installation },
+  })
+
+type ListedSuite = { id: number; head_sha: string; conclusion: string | null; updated_at: string | null }
+/** `branch`: of the repository, whose head was asked about. */
+export const checksDelivery = (
+  repo: string,
+  branch: string,
+  { id, head_sha, conclusion, updated_at }: ListedSuite,
+  installation: number | null,
+): PolledDelivery =>
+  delivery(`${repo}:checks:${id}`, 'check_suite', {
+    action: 'completed',
+    repository: { full_name: repo },
+    check_suite: { head_branch: branch, head_sha, conclusion, updated_at },
+    installation: installation === null ? null : { id: installation },
+  })
+
+export type MissedChange = 'opened' | 'reopened' | 'ready_for_review' | 'converted_to_draft' | 'edited' | 'closed'
 /**
  * How the pull request differs from what the last decided event found, as a webhook's action; null when it does not. A pull
  * request that ended before `began` (epoch ms) and was never known is ignored.
@@ -78,6 +115,7 @@ export const missedChange = (
   if (now.state !== 'open') return decided === now.state ? null : 'closed'
   if (decided === null) return 'opened'
   if (decided !== 'open') return 'reopened'
+  if (known.ready === now.isDraft) return now.isDraft ? 'converted_to_draft' : 'ready_for_review'
   return known.ticket === ticket ? null : 'edited'
 }
 

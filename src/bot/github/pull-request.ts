@@ -14,6 +14,7 @@ export type PullRequestData = {
   closed_at?: string | null
   updated_at?: string | null
   title: string
+  draft?: boolean
   head: { ref: string; sha: string; repo: { full_name: string } | null }
   base: { repo: { full_name: string } }
 }
@@ -32,6 +33,7 @@ export const pullRequestNow = (data: PullRequestData): PullRequestNow => ({
   branch: data.head.ref,
   title: data.title,
   fromFork: data.head.repo?.full_name !== data.base.repo.full_name,
+  isDraft: data.draft === true,
   headSha: data.head.sha,
   closedAt: timeOf(data.closed_at),
   updatedAt: timeOf(data.updated_at),

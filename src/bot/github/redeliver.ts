@@ -3,7 +3,7 @@ import type { Log } from '../../log.ts'
 import type { Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
 import { type GitHub, githubFailure, type Octokit } from './client.ts'
-import { githubEventNames } from './events.ts'
+import { allGitHubEventNames } from './events.ts'
 import { isRateLow } from './poll-requests.ts'
 
 /** GitHub redelivers only what is not older than this. */
@@ -55,7 +55,7 @@ const failedSince = async (
     for (const { id, guid, event, status_code, delivered_at } of data) {
       const hasArrived = status_code >= 200 && status_code < 300
       if (hasArrived) byGuid.set(guid, null)
-      else if (!byGuid.has(guid) && githubEventNames.includes(event))
+      else if (!byGuid.has(guid) && allGitHubEventNames.includes(event))
         byGuid.set(guid, { id, guid, at: Date.parse(delivered_at) })
     }
     cursor = nextCursor(headers.link)

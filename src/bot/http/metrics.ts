@@ -3,9 +3,9 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Clock } from '../../clock.ts'
 import type { ActionKind } from '../../schema/action.ts'
 import type { Outcome } from '../../schema/outcome.ts'
-import type { Counts, Delivery, Store, Verdict } from '../../store/port.ts'
+import { AGENT_ENDED, type Counts, type Delivery, PUSHED, type Store, type Verdict } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
-import { githubEventNames } from '../github/events.ts'
+import { allGitHubEventNames } from '../github/events.ts'
 import { LATER } from '../inbox/clock.ts'
 import { jiraEventNames } from '../jira/events.ts'
 import { FIRST_LOOK } from '../jira/polled.ts'
@@ -15,7 +15,7 @@ export type Metrics = ReturnType<typeof openMetrics>
 export type Acceptance = 'accepted' | 'bad_signature' | 'bad_request' | 'too_large' | 'store_failed'
 
 /** Senders choose the names of their events: every other name is counted as `other`. */
-const EVENTS = new Set([...githubEventNames, ...jiraEventNames, FIRST_LOOK, LATER])
+const EVENTS = new Set([...allGitHubEventNames, ...jiraEventNames, FIRST_LOOK, LATER, AGENT_ENDED, PUSHED])
 
 const counters = (registers: Registry[]) => ({
   deliveries: new Counter({

@@ -20,7 +20,15 @@ export const clockDelivery = (ticket: Ticket, event: SwarmEvent, at: number): De
 
 const scheduledEvent = v.object({
   kind: v.literal('pull-request'),
-  change: v.picklist(['opened', 'reopened', 'ready_for_review', 'edited', 'closed', 'grace over']),
+  change: v.picklist([
+    'opened',
+    'reopened',
+    'ready_for_review',
+    'converted_to_draft',
+    'edited',
+    'closed',
+    'grace over',
+  ]),
   pullRequest: v.object({ repo: repository, number: count }),
   branch: v.string(),
   title: v.string(),

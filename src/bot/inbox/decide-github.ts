@@ -20,6 +20,7 @@ import { nameOf } from '../github/pull-request.ts'
 import { isMarked } from '../markers.ts'
 import { presentTicket } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
+import { aboutChecks, aboutReview, checksFacts, reviewFacts } from './agent-facts.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
 import { BEHIND_MS, type FactsContext } from './known.ts'
@@ -55,10 +56,13 @@ const decidePullRequest = async (
   if (state === undefined) return { decision, at, effects: [] }
   const about = state === 'open' ? ['opened', 'reopened'] : ['closed', 'grace over']
   // An event about something else that saw the state did not act on it: the event about the state still must.
-  const effects: Effect[] =
-    about.includes(event.change) || facts.stateDecided
-      ? [{ kind: 'pull-request-decided', pullRequest: event.pullRequest, state }]
-      : []
+  const { pullRequest } = event
+  const effects: Effect[] = [
+    ...(about.includes(event.change) || facts.stateDecided
+      ? [{ kind: 'pull-request-decided', pullRequest, state } as const]
+      : []),
+    ...(state === 'open' ? [{ kind: 'pull-request-ready', pullRequest, ready: !facts.now?.isDraft } as const] : []),
+  ]
   return { decision, at, effects }
 }
 
@@ -90,17 +94,20 @@ const presentDecision = async (context: GitHubContext, decision: Decision, rules
   const named =
     decision.verdict === 'later'
       ? decision.ticket
-      : ([...decision.actions, ...decision.granted, ...decision.refusals].find(({ ticket }) => ticket !== null)
-          ?.ticket ?? null)
+      : ([...decision.actions, ...decision.granted, ...decision.refusals, ...decision.announcements].find(
+          ({ ticket }) => ticket !== null,
+        )?.ticket ?? null)
   const present = await presentTicket(context, named, rules)
   if (named === null || named === present) return decision
   if (present === null) return ignored(`${named} was moved to a project that is not served here`)
-  if (decision.verdict === 'later') return { ...decision, ticket: present }
+  const announcements = decision.announcements?.map(announcement => ({ ...announcement, ticket: present })) ?? []
+  if (decision.verdict === 'later') return { ...decision, ticket: present, announcements }
   const judged = <Judged extends { ticket: string | null }>(all: Judged[]) =>
     all.map(judgement => (judgement.ticket === named ? { ...judgement, ticket: present } : judgement))
   return {
     ...decision,
     actions: decision.actions.map(action => ({ ...action, ticket: present })),
+    announcements,
     ...{ granted: judged(decision.granted), refusals: judged(decision.refusals) },
   }
 }
@@ -123,6 +130,14 @@ const decideEvent = async (
   if (event.kind === 'comment') {
     const facts = await commentFacts(context, event, octokit, rules, askUntil)
     const decision = await decideComment(context, event, facts, rules, askUntil)
+    return { decision: await present(decision), at: past(event.at), effects: [] }
+  }
+  if (event.kind === 'review') {
+    const decision = handlers.review(event, await reviewFacts(context, event, octokit, rules), rules)
+    return { decision: await present(decision), at: past(event.at), effects: [] }
+  }
+  if (event.kind === 'checks') {
+    const decision = handlers.checks(event, await checksFacts(context, event, octokit, rules), rules)
     return { decision: await present(decision), at: past(event.at), effects: [] }
   }
   const { decision, at, effects } = await decidePullRequest(context, event, octokit, rules, askUntil)
@@ -166,6 +181,14 @@ const learnName = async (
   }
 }
 
+/** What is decided twice under one name takes effect once. A webhook and a poll may both report a comment, a review or checks. */
+const aboutOf = (event: GitHubEvent, id: string): string => {
+  // What happened to the comment later is something else.
+  if (event.kind === 'comment' && event.unfit === null) return `github:comment:${event.commentId}`
+  if (event.kind === 'review') return aboutReview(event)
+  return event.kind === 'checks' ? aboutChecks(event) : `github:${id}`
+}
+
 const decideDelivery = async (
   context: GitHubContext,
   { id, dueSince }: Pick<StoredDelivery, 'id' | 'dueSince'>,
@@ -188,8 +211,7 @@ const decideDelivery = async (
     store,
     decision,
     {
-      // A webhook and a poll may both report a comment. What happened to the comment later is something else.
-      about: isComment && event.unfit === null ? `github:comment:${event.commentId}` : `github:${id}`,
+      about: aboutOf(event, id),
       ...{ correlation: id, at, ticket: link?.ticket ?? null },
       place: pullRequest === null ? repository.name : nameOf(pullRequest),
       comment: isComment
@@ -201,8 +223,8 @@ const decideDelivery = async (
     },
     clock(),
   )
-  // A comment changes what is shown only by the command of somebody who may.
-  const isNews = pullRequest !== null && (!isComment || settlement.verdict === 'actions')
+  // A comment or a review changes what is shown only when it is by somebody who may.
+  const isNews = pullRequest !== null && (event.kind === 'pull-request' || settlement.verdict === 'actions')
   const shown = isNews ? await pullRequestMessages(context, pullRequest) : []
   return {
     ...settlement,

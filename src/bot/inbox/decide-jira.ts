@@ -20,6 +20,7 @@ import { acceptPolled } from '../catch-up.ts'
 import { type JiraDelivery, type JiraEvent, type JiraUpdate, parseJira } from '../jira/events.ts'
 import { readChanges } from '../jira/poll.ts'
 import { FIRST_LOOK } from '../jira/polled.ts'
+import { isOwnMove } from '../own-moves.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { isRemoteFailure } from '../remote-failure.ts'
 import { categoryBefore, movedTicketFacts, recordMove, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
@@ -78,6 +79,16 @@ const withNewMachine = async (
   return decide({ newMachine: await newMachineFacts(context, { ...about, here: null }) })
 }
 
+/** A move that the bot made, by `transitions`: with a personal token, a person and the bot move tickets under one name. */
+const isOurMove = async (
+  context: JiraContext,
+  { change, ticket, by, statusName }: StatusEvent,
+  at: number,
+): Promise<boolean> => {
+  if (change !== 'status' || !(await isOwnMove(context, ticket, statusName, at))) return false
+  return by.who === null || by.who === (await context.jira?.me())
+}
+
 const decideTicket = async (
   context: JiraContext,
   event: StatusEvent,
@@ -86,6 +97,12 @@ const decideTicket = async (
   /** The delivery is the first look at its project. */
   firstLook: string | null,
 ): Promise<Decided> => {
+  if (await isOurMove(context, event, at)) {
+    const { ticket, category, assignee } = event
+    await context.store.tickets.sawCategory(ticket, category, at)
+    const decision = ignored(`our own move of ${ticket}, because of its pull request`)
+    return { decision, effects: [{ kind: 'ticket-decided', ticket, state: { category, assignee, noMachine: null } }] }
+  }
   const facts = await ticketFacts(context, event, at, rules)
   const summary = facts.now === null || typeof facts.now === 'string' ? undefined : facts.now.summary
   const decide = (newMachine: { newMachine?: NewMachine }) => handlers.ticket(event, { ...facts, ...newMachine }, rules)

@@ -124,6 +124,8 @@ export const pullRequestFacts = async (
   return {
     environment: ticket === null ? null : await expectedEnvironment(context, ticket),
     now,
+    readyDecided: before?.ready ?? before?.decided?.state === 'open',
+    hadMachine: ticket !== null && (await store.runners.environment(ticket)) !== null,
     stoppedByClose: ticket !== null && (await wasStoppedByClose(context, ticket)),
     stateDecided: before?.decided?.state === now?.state,
     others,

@@ -3,7 +3,7 @@ import { isTicket } from '../../domain.ts'
 import type { Store } from '../../store/port.ts'
 
 const SHAPES: readonly [shape: RegExp, name: (...parts: string[]) => string][] = [
-  [/^(?:jira|clock):([A-Z][A-Z0-9_]*-\d+)$/, (ticket = '') => ticket],
+  [/^(?:jira|clock|runner):([A-Z][A-Z0-9_]*-\d+)$/, (ticket = '') => ticket],
   [/^github:([^:]+):pr:(\d+)$/, (repo, number) => `${repo}#${number}`],
   [/^github:([^:]+):ref:refs\/(?:heads|tags)\/(.+)$/, (repo, name) => `${repo} ${name}`],
 ]
@@ -27,5 +27,5 @@ export const lanesOf = async ({ pullRequests }: Pick<Store, 'pullRequests'>, wor
     `github:${repo}:pr:${number}`,
     `github:${repo}:ref:refs/heads/${branch}`,
   ])
-  return [`jira:${ticket}`, `clock:${ticket}`, ...linked]
+  return [`jira:${ticket}`, `clock:${ticket}`, `runner:${ticket}`, ...linked]
 }

@@ -64,12 +64,6 @@ const repositoryWithBranch = async (
   return repositories.find((_, n) => found[n]) ?? null
 }
 
-/** The ticket's text and who reported it, as Jira has them now; null when Jira is not configured or shows no such ticket. */
-export const readTask = async (
-  { jira }: Pick<FactsContext, 'jira'>,
-  ticket: Ticket,
-): Promise<{ task: Task; reporter: string | null } | null> => (jira === null ? null : jira.taskOf(ticket))
-
 const agentFacts = async (
   context: FactsContext,
   { ticket, rules, askUntil }: AboutNewMachine,
@@ -78,7 +72,7 @@ const agentFacts = async (
   if (rules.agent === null || jira === null) return { text: null, me: null }
   try {
     const me = rules.agent.reporters === 'me' ? await jira.me() : null
-    return { text: await readTask(context, ticket), me }
+    return { text: await jira.taskOf(ticket), me }
   } catch (error) {
     if (clock() < askUntil) throw error
     return { text: 'unreadable', me: null }

@@ -1,8 +1,15 @@
 /** Turns a decision into what the store settles, with ids that a redelivery repeats. */
-import { type Decision, type Judgement, type NoMachine, STATE_CHANGING_ACTIONS } from '../../../handlers/handler.ts'
+import {
+  type Announcement,
+  type Decision,
+  type Judgement,
+  type NoMachine,
+  STATE_CHANGING_ACTIONS,
+} from '../../../handlers/handler.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, CommentRef, Requester } from '../../schema/action.ts'
 import {
+  announcementMessage,
   jiraNoteMessage,
   noMachineMessage,
   reactionMessages,
@@ -130,12 +137,27 @@ const queuedActions = async (
   return { actions, effects, kept }
 }
 
-const actReason = ({ actions, replies, renames, notes }: ActDecision): string | null => {
+const announced = (announcement: Announcement): string => {
+  switch (announcement.kind) {
+    case 'agent-ended':
+      return 'how the agent ended is told'
+    case 'open-pull-request':
+      return 'a pull request is opened for the branch'
+    case 'move-ticket':
+      return `${announcement.ticket} is moved in Jira: ${announcement.to}`
+    case 'rounds-over':
+      return `not passed on: the agent was told ${announcement.told} times, which is the most`
+  }
+}
+
+const actReason = ({ actions, replies, renames, notes, announcements }: ActDecision): string | null => {
   if (actions.length > 0) return null
   const [rename] = renames
   if (rename !== undefined) return `${rename.from} is ${rename.to} now`
   const [note] = notes
   if (note !== undefined) return `the machine of ${note.from} stays with its key`
+  const [announcement] = announcements
+  if (announcement !== undefined) return announced(announcement)
   return replies.length > 0 ? 'answered; no action was needed' : 'no action was needed'
 }
 
@@ -187,6 +209,7 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
         jiraNoteMessage(ticket, `not-moved:${correlation}`, { kind: 'not-moved', from, reason }),
       ),
       ...noMachineMessages(decision, occasion),
+      ...decision.announcements.map(announcementMessage),
     ],
     requests: [
       ...refusedRequests(occasion, silent),
@@ -214,9 +237,9 @@ export const settlementOf = async (
       messages: decision.isShown === true && comment !== null ? reactionMessages(comment.ref, 'confused') : [],
     })
   }
-  const { ticket, event, minutes, reason } = decision
+  const { ticket, event, minutes, reason, announcements = [] } = decision
   return settlement('actions', reason, {
-    messages: [statusMessage(ticket)],
+    messages: [statusMessage(ticket), ...announcements.map(announcementMessage)],
     effects: [{ kind: 'schedule', ticket, delivery: clockDelivery(ticket, event, now + minutes * 60_000) }],
   })
 }

@@ -7,6 +7,7 @@ import { list, member, text, time } from './answers.ts'
 import { openComments } from './comments.ts'
 import { openIssues } from './issues.ts'
 import { type Ask, isJiraFailure, openJiraClient, unlessGone } from './request.ts'
+import { openTransitions } from './transitions.ts'
 
 export type Jira = ReturnType<typeof openJira>
 
@@ -70,5 +71,6 @@ export const openJira = (settings: JiraSettings, show: Show | null = null) => {
     ...openIssues(ask),
     ...openComments(ask, me, show !== null),
     ...openProjects(ask),
+    ...openTransitions(ask),
   }
 }

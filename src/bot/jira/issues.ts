@@ -17,6 +17,7 @@ import {
   type JiraIssue,
   list,
   member,
+  plain,
   text,
   time,
 } from './answers.ts'

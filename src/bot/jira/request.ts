@@ -16,6 +16,8 @@ type Request = {
   method?: 'POST' | 'PUT' | 'DELETE'
   /** A POST that changes nothing. */
   reads?: true
+  /** A POST that is answered with 204, without a body. */
+  answersNothing?: true
   searchParams?: Record<string, string | number>
   body?: unknown
 }
@@ -91,7 +93,7 @@ const loadClient = async ({ url, email, apiToken }: JiraSettings) => {
 export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask => {
   let loading: ReturnType<typeof loadClient> | null = null
 
-  return async (doing, { reads, method, ...request }) => {
+  return async (doing, { reads, answersNothing, method, ...request }) => {
     if (show !== null && method !== undefined && reads !== true) {
       show({ what: 'request', to: 'Jira', method, path: request.url, body: request.body })
       return {}
@@ -109,7 +111,7 @@ export const openJiraClient = (settings: JiraSettings, show: Show | null): Ask =
         // A login page, for example, would otherwise read as "there is nothing".
         if (typeof answer === 'object' && answer !== null) return answer
         // A removal is answered with 204, without a body.
-        if (method === 'DELETE') return {}
+        if (method === 'DELETE' || (answersNothing === true && !answer)) return {}
         throw jiraFailure(fail('network', `${doing}: the response is not Jira's: it is not JSON`))
       },
       (error: unknown) => {

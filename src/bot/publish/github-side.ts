@@ -34,7 +34,12 @@ const findMarked = async (github: GitHub | null, { repo, number }: PullRequestRe
 /** `mayPost` false: an existing comment is edited, and no new one is posted. */
 export const githubComment = (
   github: GitHub | null,
-  { kind, about, marker, ...pullRequest }: PullRequestRef & { kind: 'status' | 'reply'; about: string; marker: string },
+  {
+    kind,
+    about,
+    marker,
+    ...pullRequest
+  }: PullRequestRef & { kind: 'status' | 'reply' | 'note'; about: string; marker: string },
   mayPost: boolean,
 ): OwnCommentSide<Rendered> => {
   const { repo, number } = pullRequest

@@ -4,11 +4,15 @@ import { type CommentRef, threadOf } from '../../schema/action.ts'
 import { type MessageBody, OUTDATED } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
 import type { Jira } from '../jira/client.ts'
-import { replyMarker, statusMarker } from '../markers.ts'
+import { replyMarker, roundsMarker, statusMarker } from '../markers.ts'
 import { presentEnvironment } from '../present-environment.ts'
+import { publishAgentEnd } from './agent-end.ts'
+import { roundsOver } from './agent-words.ts'
 import { githubComment, react } from './github-side.ts'
 import { jiraNote, linkId, waitingNote } from './jira-notes.ts'
 import { jiraLink, jiraNoteComment, jiraReply, jiraWaiting, linkKey } from './jira-side.ts'
+import { publishMove } from './move-ticket.ts'
+import { publishPullRequest } from './open-pull-request.ts'
 import { outdatedBy, publishOutdated } from './outdated.ts'
 import { type OwnCommentSide, upsert } from './own-comment.ts'
 import { unlinkedComment } from './status-comment.ts'
@@ -161,6 +165,15 @@ const publishUnlink = async (
   return true
 }
 
+/** Once on a pull request. */
+const publishRoundsOver = (
+  { store, github }: PublishContext,
+  { ticket, pullRequest, told }: Body<'rounds-over'>,
+): Promise<boolean> => {
+  const comment = { kind: 'note', ...pullRequest, about: `rounds:${ticket}`, marker: roundsMarker(ticket) } as const
+  return upsert(store.comments, githubComment(github, comment, true), roundsOver(ticket, told))
+}
+
 export const publishBody = async (context: PublishContext, body: MessageBody): Promise<boolean> => {
   switch (body.kind) {
     case 'reaction':
@@ -182,5 +195,13 @@ export const publishBody = async (context: PublishContext, body: MessageBody): P
       return publishUnlink(context, body)
     case 'jira-link':
       return publishLink(context, body)
+    case 'agent-ended':
+      return publishAgentEnd(context, body)
+    case 'open-pull-request':
+      return publishPullRequest(context, body)
+    case 'move-ticket':
+      return publishMove(context, jiraOf(context), body)
+    case 'rounds-over':
+      return publishRoundsOver(context, body)
   }
 }

@@ -32,6 +32,9 @@ const JIRA_LANE = 'jira'
 /** A repository, or Jira. */
 const laneOf = async (store: Store, body: MessageBody): Promise<string> => {
   if (body.kind === 'status') return (await store.pullRequests.ofTicket(body.ticket))[0]?.repo ?? ''
+  if (body.kind === 'agent-ended') return (await store.pullRequests.ofTicket(body.ticket))[0]?.repo ?? JIRA_LANE
+  if (body.kind === 'rounds-over') return body.pullRequest.repo
+  if (body.kind === 'open-pull-request') return body.repo
   if (body.kind === 'reply') return 'repo' in body.comment ? body.comment.repo : JIRA_LANE
   return body.kind === 'reaction' || body.kind === 'outdated-reply' ? body.repo : JIRA_LANE
 }

@@ -5,6 +5,7 @@ import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { ActionRow, Request } from '../../store/port.ts'
+import { projectBlocks } from './agent-words.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
 import { type WaitingView, waitingLine } from './waiting.ts'
 import {
@@ -74,6 +75,7 @@ const statusBlocks = (
   const state = (): Block[] => [
     { line: line`${own(ticket)} is ${own(status)} as of ${own(times.at(observedAt))}.${address}` },
     ...(status === 'running' || status === 'stopped' ? [accessBlock(environment, host)] : []),
+    ...projectBlocks(environment, times),
     ...graceBlocks(deleteAt),
     ...unsavedWorkBlocks(environment),
   ]
@@ -102,6 +104,13 @@ const nextSteps = (action: Action, { environment, rescued }: Done, host: string 
   return action.kind === 'delete-checkpoint' ? [] : access
 }
 
+const logBlocks = ({ replyTo }: Action, log: string): Block[] => [
+  ...(log.trim() === '' ? [{ line: own('The logs are empty.') }] : [{ log }]),
+  ...(replyTo !== null && 'repo' in replyTo
+    ? [{ small: own('Everybody who can see this pull request can read these lines.') }]
+    : []),
+]
+
 const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeTexts): Block[] => {
   const { environment, summary, seconds } = outcome
   if (action.kind === 'status')
@@ -114,7 +123,7 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
         ]
       : [
           ...statusBlocks(action.about ?? 'all', environment, view, times),
-          ...(outcome.log === undefined ? [] : [{ listing: outcome.log }]),
+          ...(outcome.log === undefined ? [] : logBlocks(action, outcome.log)),
         ]
   const { at, ended } = view.request
   const total = ended === null ? 0 : Math.round((ended.at - at) / 1000)

@@ -2,6 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
+import { agentLine, projectLine } from './agent-words.ts'
 import { type Block, code, type Line, line, link, own, strong } from './text.ts'
 import { type WaitingView, waitingLine } from './waiting.ts'
 import {
@@ -34,6 +35,8 @@ export type StatusView = {
   /** Its oldest action, when that has waited for a runner for a while. */
   waiting: WaitingView | null
   links: Links
+  /** Why the ticket was not moved in Jira, by `transitions`. */
+  skippedMoves: readonly string[]
   /** Errors in the configuration file of the comment's repository. */
   fileProblems: readonly string[]
 }
@@ -64,8 +67,9 @@ const waitingBlocks = (waiting: WaitingView | null): Block[] => {
 }
 
 type Row = [name: string, value: Line]
-const rows = ({ ticket, known: { environment }, runner, links }: StatusView, { at }: TimeTexts): Row[] => {
-  const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt } = environment
+const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
+  const { at } = times
+  const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent } = environment
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
     runner === null ? [] : [['Runner', line`${code(runner.host)}, last contact ${own(at(runner.seenAt))}`]]
@@ -82,12 +86,14 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, { a
       'Machine',
       line`${code(vmId)}, created ${own(moment(createdAt))} from ${code(baseImage)}, ${requestedBy(createdBy)}`,
     ],
+    ...(project === undefined ? [] : [['Project', projectLine(project)] satisfies Row]),
+    ...(agent === undefined ? [] : [['Agent', agentLine(agent, observedAt, times)] satisfies Row]),
     ...unsaved,
   ]
 }
 
 const existing = (view: StatusView, times: TimeTexts): Block[] => {
-  const { ticket, known, runner, history, deleteAt, waiting, links, fileProblems } = view
+  const { ticket, known, runner, history, deleteAt, waiting, links, skippedMoves, fileProblems } = view
   const { environment } = known
   const away: Block[] =
     runner === null || runner.connected
@@ -110,6 +116,7 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     ...away,
     ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
+    ...skippedMoves.map(reason => ({ line: line`The ticket was not moved in Jira: ${reason}.` })),
     ...checkpointBlocks(environment, times, links),
     ...historyBlocks(history),
     ...problems,

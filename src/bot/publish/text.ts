@@ -26,8 +26,12 @@ export type Block =
   | { line: Line }
   | { heading: Line }
   | { listing: string }
+  /** Of a long text, the last lines. */
+  | { log: string }
   /** Somebody's words. */
   | { quote: Line }
+  /** Somebody's words in several paragraphs: outside text. */
+  | { words: string }
   | { list: readonly Line[] }
   | { table: readonly (readonly Line[])[] }
   | { small: Line }
@@ -88,6 +92,27 @@ const lines = (text: string) =>
       .trim(),
   )
 
+/** Paragraphs of somebody's words that are shown. */
+const MAX_PARAGRAPHS = 30
+/** Its lines that are not empty, at least one. */
+const paragraphs = (text: string): string[] => {
+  const rows = lines(text)
+    .split('\n')
+    .filter(row => row.trim() !== '')
+  return rows.length === 0 ? ['(empty)'] : rows.slice(0, MAX_PARAGRAPHS)
+}
+
+/** Longest log that is shown, in characters. */
+const MAX_LOG = 8_000
+/** Its last lines, whole ones; they keep their spaces. */
+const lastLines = (text: string) => {
+  const rows = text.split(/\r\n|\r|\n/).map(row => row.replaceAll('\t', '  ').replaceAll(INVISIBLE, ''))
+  const all = rows.join('\n').replace(/^\n+|\s+$/g, '')
+  if (all.length <= MAX_LOG) return all
+  const end = all.slice(-MAX_LOG)
+  return `… ${end.includes('\n') ? end.slice(end.indexOf('\n')) : end}`
+}
+
 // ── Markdown ──
 
 /** Outside text inside a sentence. */
@@ -129,11 +154,15 @@ const markdownBlock = (block: Block): string => {
   if ('line' in block) return markdownLine(block.line)
   if ('heading' in block) return `### ${markdownLine(block.heading)}`
   if ('quote' in block) return `> ${markdownLine(block.quote)}`
+  if ('words' in block)
+    return paragraphs(block.words)
+      .map(row => `> ${escaped(row)}`)
+      .join('\n>\n')
   if ('small' in block) return `<sub>${markdownLine(block.small)}</sub>`
   if ('rule' in block) return '---'
   if ('list' in block) return block.list.map(item => `- ${markdownLine(item)}`).join('\n')
-  if ('listing' in block) {
-    const clean = lines(block.listing)
+  if ('listing' in block || 'log' in block) {
+    const clean = 'log' in block ? lastLines(block.log) : lines(block.listing)
     const ticks = fence(clean, 3)
     return `${ticks}text\n${clean}\n${ticks}`
   }
@@ -171,7 +200,10 @@ const adfBlock = (block: Block): AdfNode => {
   if ('small' in block) return paragraph(block.small)
   if ('heading' in block) return { type: 'heading', attrs: { level: 3 }, content: adfLine(block.heading) }
   if ('rule' in block) return { type: 'rule' }
+  if ('words' in block)
+    return { type: 'blockquote', content: paragraphs(block.words).map(row => paragraph([{ outside: row }])) }
   if ('quote' in block) return { type: 'blockquote', content: [paragraph(block.quote)] }
+  if ('log' in block) return { type: 'codeBlock', content: textNode(lastLines(block.log)) }
   if ('listing' in block) return { type: 'codeBlock', content: textNode(lines(block.listing)) }
   if ('list' in block)
     return {

@@ -2,6 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { CommentRef } from '../../schema/action.ts'
 import { type ActionRow, HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
+import { movesOf } from '../own-moves.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
 import type { WaitingView } from './waiting.ts'
@@ -71,6 +72,7 @@ export const statusOfTicket = async (
     deleteAt: await store.inbox.scheduledAt(ticket),
     waiting: waitingId === undefined ? null : await waitOf(views, waitingId),
     links: await linksOf(views, ticket),
+    skippedMoves: (await movesOf(views, ticket)).flatMap(move => ('skipped' in move ? move.skipped : [])),
     fileProblems: (await store.repositories.file(repo))?.problems ?? [],
   })
   return { text, exists: known.goneAt === null }

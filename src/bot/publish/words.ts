@@ -13,6 +13,8 @@ export type TimeTexts = {
   at: (time: number | string) => string
   /** From `from` until `now`, epoch ms. In the fingerprint it changes once a minute. */
   elapsed: (from: number, now: number) => string
+  /** What grows all the time. It is news for nobody. */
+  growing: (text: string) => string
 }
 /** `fingerprint` stays the same as long as a reader learns nothing new. */
 export type Rendered = { blocks: Block[]; fingerprint: string }
@@ -20,9 +22,17 @@ export type Rendered = { blocks: Block[]; fingerprint: string }
 export const fingerprintOf = (value: unknown): string =>
   createHash('sha256').update(JSON.stringify(value)).digest('hex')
 export const rendered = (build: (times: TimeTexts) => Block[]): Rendered => ({
-  blocks: build({ at: moment, elapsed: (from, now) => duration(Math.max(0, Math.round((now - from) / 1000))) }),
+  blocks: build({
+    at: moment,
+    elapsed: (from, now) => duration(Math.max(0, Math.round((now - from) / 1000))),
+    growing: text => text,
+  }),
   fingerprint: fingerprintOf(
-    build({ at: () => '', elapsed: (from, now) => String(Math.floor(Math.max(0, now - from) / 60_000)) }),
+    build({
+      at: () => '',
+      elapsed: (from, now) => String(Math.floor(Math.max(0, now - from) / 60_000)),
+      growing: () => '',
+    }),
   ),
 })
 

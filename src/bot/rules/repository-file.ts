@@ -17,7 +17,12 @@ import {
   projectKey,
 } from '../../schema/forms.ts'
 import { projectMembers, REPOSITORY_FILE, readFileOfRepository } from '../../schema/repository-file.ts'
-import { member as described, type OperatorAgent } from '../../schema/workspace.ts'
+import {
+  member as described,
+  type OperatorAgent,
+  type RepositoryAgent,
+  type Transitions,
+} from '../../schema/workspace.ts'
 import { problemsOf } from '../../schema/yaml.ts'
 
 const ending = oneOf('stop', 'delete', 'nothing')
@@ -106,6 +111,11 @@ export const repositoryFile = closedObject({
 /** `rules` null: the file has errors, and none of it counts. `projects`: those that it names. */
 export type ParsedRules = { rules: Rules | null; projects: readonly string[]; problems: string[] }
 
+const narrowed = (ours: Rules['agent'], theirs: RepositoryAgent | undefined): Rules['agent'] =>
+  ours === null || theirs?.use === 'none'
+    ? null
+    : { ...ours, rounds: Math.min(ours.rounds, theirs?.rounds ?? ours.rounds) }
+
 /** Applies the file to the operator's rules. `name`: the file's name in error messages. */
 export const readRepositoryFile = async (
   content: string,
@@ -116,7 +126,7 @@ export const readRepositoryFile = async (
   if (file.problems.length > 0) return { rules: null, projects: [], problems: file.problems }
   const parsed = v.safeParse(repositoryFile, file.value)
   if (!parsed.success) return { rules: null, projects: [], problems: problemsOf(file, parsed.issues) }
-  // The runner reads `workspace` and `agent` itself.
+  // The runner reads `workspace` and the limits of `agent` itself.
   const { projects, assignees, baseImage, size, keep, workspace: _, agent, ...rest } = parsed.output
   const named = projects?.map(key => key.toUpperCase())
   return {
@@ -127,7 +137,7 @@ export const readRepositoryFile = async (
       // The file can take away, and never add: projects, assignees, checkpoints.
       projects: named === undefined ? standard.projects : standard.projects.filter(key => named.includes(key)),
       onlyAssignees: assignees ?? standard.onlyAssignees,
-      agent: agent?.use === 'none' ? null : standard.agent,
+      agent: narrowed(standard.agent, agent),
       machine: { ...(baseImage === undefined ? {} : { baseImage }), ...size },
       keep: {
         newest: Math.min(keep?.pushCheckpoints ?? standard.keep.newest, standard.keep.newest),
@@ -150,7 +160,11 @@ export const standardRules = ({
   assignees,
   jiraCommanders,
   agent = null,
-}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'> & { agent?: OperatorAgent | null }): Rules => ({
+  transitions = null,
+}: Pick<Rules, 'projects' | 'assignees' | 'jiraCommanders'> & {
+  agent?: OperatorAgent | null
+  transitions?: Transitions | null
+}): Rules => ({
   projects,
   assignees,
   onlyAssignees: 'any',
@@ -164,5 +178,6 @@ export const standardRules = ({
   keep: { newest: 5, days: null },
   commands: {},
   jiraCommanders,
-  agent: agent === null ? null : { reporters: agent.reporters ?? 'me' },
+  agent: agent === null ? null : { reporters: agent.reporters ?? 'me', rounds: agent.rounds ?? 0 },
+  transitions: transitions ?? {},
 })

@@ -1,6 +1,6 @@
 /** The effects of a decision, besides its actions, messages and requests. */
 import type { Effect } from '../port.ts'
-import { allowCommit, pullRequestDecided } from './pull-requests.ts'
+import { allowCommit, pullRequestDecided, pullRequestReady } from './pull-requests.ts'
 import { cancelDeletes } from './queue.ts'
 import { renameTicket } from './rename-ticket.ts'
 import type { Sql } from './sql.ts'
@@ -17,6 +17,7 @@ const apply: Apply = {
   'cancel-deletes': (sql, { ticket, before }) => cancelDeletes(sql, ticket, before),
   'allow-commit': (sql, { pullRequest, commit }) => allowCommit(sql, pullRequest, commit),
   'pull-request-decided': (sql, { pullRequest, state }) => pullRequestDecided(sql, pullRequest, state),
+  'pull-request-ready': (sql, { pullRequest, ready }) => pullRequestReady(sql, pullRequest, ready),
   'ticket-decided': (sql, { ticket, state }) => ticketDecided(sql, ticket, state),
   'change-reported': (sql, { change, delivery }) =>
     void sql.add('reported_change', { id: change, delivery, at: sql.clock() }),

@@ -3,6 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { KnownEnvironment } from '../port.ts'
 import { decideAgain } from './decide-again.ts'
+import { acceptReports } from './reports.ts'
 import type { Sql } from './sql.ts'
 import { ticketEnded } from './tickets.ts'
 
@@ -21,7 +22,7 @@ export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | n
   return { environment: JSON.parse(body), ...known }
 }
 
-/** Records a runner's report of one environment. True when a reader would see a difference. */
+/** Records a runner's report of one environment, and what is new in it as deliveries. True when a reader would see a difference. */
 export const recordEnvironment = (sql: Sql, environment: Environment, runnerId: string | null): boolean => {
   const { ticket, vmId, observedAt } = environment
   // A heartbeat that was under way while the machine was deleted.
@@ -40,6 +41,7 @@ export const recordEnvironment = (sql: Sql, environment: Environment, runnerId: 
        body = excluded.body, heard_at = excluded.heard_at, missing = 0, gone_at = null`,
     ...[ticket, vmId, runnerId, JSON.stringify(isOlder ? present : environment), sql.clock()],
   )
+  if (!isOlder) acceptReports(sql, known?.environment ?? null, environment)
   return !isOlder && (present === null || visible(present) !== visible(environment))
 }
 

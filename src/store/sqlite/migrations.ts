@@ -246,4 +246,6 @@ export const migrations: readonly Migration[] = [
   update pin set given = 1;
   create index pin_brought on pin (runner_id) where given = 0;
   `,
+  // Whether it was ready for review when an event was last decided while it was open.
+  'alter table pull_request add column ready integer',
 ]

@@ -24,6 +24,7 @@ export const putMessages = (sql: Sql, messages: readonly Message[], correlation:
 
 export const openOutbox = (sql: Sql): Store['outbox'] => ({
   put: async messages => sql.transaction(() => putMessages(sql, messages, null)),
+  has: async key => sql.get('select 1 as n from outbox where key = ?', key) !== undefined,
   due: async (limit, after = 0) =>
     sql
       .all<Row>(

@@ -6,9 +6,10 @@ import { putMessages } from './outbox.ts'
 import type { Sql } from './sql.ts'
 
 /** `decided` and `decidedAt` are set together. */
-type Row = PullRequestLink & { decided: PullRequestState | null; decidedAt: number }
-const pullRequestOf = ({ decided, decidedAt, ...link }: Row): KnownPullRequest => ({
+type Row = PullRequestLink & { decided: PullRequestState | null; decidedAt: number; ready: number | null }
+const pullRequestOf = ({ decided, decidedAt, ready, ...link }: Row): KnownPullRequest => ({
   ...link,
+  ready: ready === null ? null : ready === 1,
   decided: decided === null ? null : { state: decided, at: decidedAt },
 })
 
@@ -17,6 +18,9 @@ export const pullRequestDecided = (sql: Sql, { repo, number }: PullRequestRef, s
     'update pull_request set decided = ?, decided_at = ? where repo = ? and number = ?',
     ...[state, sql.clock(), repo, number],
   )
+
+export const pullRequestReady = (sql: Sql, { repo, number }: PullRequestRef, ready: boolean): void =>
+  void sql.run('update pull_request set ready = ? where repo = ? and number = ?', Number(ready), repo, number)
 
 export const allowCommit = (sql: Sql, { repo, number }: PullRequestRef, commit: string): void =>
   sql.put('allowed_commit', { repo, number }, { commitId: commit })

@@ -62,6 +62,7 @@ export const purge = (sql: Sql, limits: Parameters<Store['purge']>[0]): void => 
        and place not in (${PRESENT})`,
     before,
   )
+  sql.run(`delete from own_comment where side = 'github' and kind = 'note' and set_at < ?`, before)
   sql.run(
     `delete from runner where seen_at < ? and id not in (
        select runner_id from environment where gone_at is null and runner_id is not null)`,

@@ -29,10 +29,10 @@ test('a ticket names its own lanes, and those of its pull requests and their bra
   const link = { repo: 'acme/shop', number: 7, ticket: 'DROP-1', state: 'open', closedAt: null } as const
   await store.pullRequests.link({ ...link, branch: 'feature/DROP-1:pr:2' })
   expect((await lanesOf(store, 'drop-1')).sort()).toEqual(
-    [lanes.pull, lanes.push, lanes.ticket, lanes.scheduled].sort(),
+    [lanes.pull, lanes.push, lanes.ticket, lanes.scheduled, 'runner:DROP-1'].sort(),
   )
   expect(await lanesOf(store, 'acme/shop#7')).toEqual([lanes.pull])
-  expect(await lanesOf(store, 'DROP-2')).toEqual(['jira:DROP-2', 'clock:DROP-2'])
+  expect(await lanesOf(store, 'DROP-2')).toEqual(['jira:DROP-2', 'clock:DROP-2', 'runner:DROP-2'])
   expect(await lanesOf(store, 'ignored')).toEqual([])
   await store.close()
 })

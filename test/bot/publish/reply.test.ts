@@ -7,7 +7,7 @@ import { type ReplyView, replyTo } from '../../../src/bot/publish/reply.ts'
 import { statusComment } from '../../../src/bot/publish/status-comment.ts'
 import { adf } from '../../../src/bot/publish/text.ts'
 import { type Action, type ActionKind, actionKinds } from '../../../src/schema/action.ts'
-import type { Environment } from '../../../src/schema/environment.ts'
+import type { AgentReport, Environment, Project } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { ActionRow } from '../../../src/store/port.ts'
 import { at, dev, environment, known, links, markdownOf, noLinks, offer, runner } from './fixtures.ts'
@@ -428,7 +428,7 @@ test.for(actionKinds)('%s: done and failed are told on GitHub and in Jira', kind
   const shown = markdownOf(
     statusComment({
       ...{ ticket: 'DROP-1', known: known(), runner: runner(), history: [{ ...request, action }, success.request] },
-      ...{ deleteAt: null, waiting: null, links, fileProblems: [] },
+      ...{ deleteAt: null, waiting: null, links, skippedMoves: [], fileProblems: [] },
     }),
   )
   expect(shown).toContain(`failed: \`the cause of ${kind}\``)
@@ -444,4 +444,40 @@ test('what a new machine lacks is told once, whoever tells it', () => {
   const told = replied(view(done(`DROP-1 has a machine. ${noProject}`), {}, lacking))
   for (const text of [plain, told])
     expect([times(text, noProject), times(text, 'No agent was started.')]).toEqual([1, 1])
+})
+
+test('the answer to logs says who can read it where that is everybody', () => {
+  const logs: Action = { kind: 'status', about: 'logs', ...common }
+  const outcome = done('', { environment: environment(), log: 'npm ci\nadded 3 packages' })
+  const shown = replied(view(outcome, {}, logs))
+  expect(shown).toContain('```text\nnpm ci\nadded 3 packages\n```')
+  expect(shown).toContain('Everybody who can see this pull request can read these lines.')
+  const inJira: Action = { ...logs, replyTo: { ticket: 'DROP-1', commentId: '5', line: 0 } }
+  expect(replied(view(outcome, {}, inJira))).not.toContain('Everybody')
+  expect(replied(view(done('', { environment: environment(), log: ' \n' }), {}, logs))).toContain('The logs are empty.')
+})
+
+test('the answer to status tells of the project and the agent at work', () => {
+  const status: Action = { kind: 'status', ...common }
+  const project: Omit<Project, 'problem'> = {
+    repo: 'acme/shop',
+    branch: null,
+    path: '/home/agent/shop',
+    ports: [],
+    setup: null,
+    start: null,
+  }
+  const agent: AgentReport = {
+    ...{ use: 'codex', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
+    ...{ summary: null, turns: 3, tokens: 1_000, usd: null, rounds: 0, pullRequest: 'draft' },
+  }
+  const shown = replied(
+    view(
+      done('', { environment: environment({ project: { ...project, problem: 'no such <b>branch</b>' }, agent }) }),
+      {},
+      status,
+    ),
+  )
+  expect(shown).toContain('Project: `acme/shop` in `/home/agent/shop`. Problem: no such \\<b\\>branch\\</b\\>.')
+  expect(shown).toContain('Agent: Codex is at work (3 turns, 1,000 tokens as of 2026-11-24 09:45:10 UTC).')
 })

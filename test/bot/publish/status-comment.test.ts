@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { type StatusView, statusComment } from '../../../src/bot/publish/status-comment.ts'
 import type { Action } from '../../../src/schema/action.ts'
-import type { Checkpoint } from '../../../src/schema/environment.ts'
+import type { AgentReport, Checkpoint } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import type { Request } from '../../../src/store/port.ts'
 import { at, dev, environment, known, markdownOf, noLinks, runner } from './fixtures.ts'
@@ -14,6 +14,7 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   deleteAt: null,
   waiting: null,
   links: noLinks,
+  skippedMoves: [],
   fileProblems: [],
   ...more,
 })
@@ -153,5 +154,24 @@ test('errors of the configuration file are listed, and nothing in them works as 
   expect(body).toContain('`.github/agent-swarm.yml` has errors. The previous version stays in effect:')
   expect(body).toMatch(
     /````(text)?\n\.github\/agent-swarm\.yml:1: @everyone is not a setting <b>\nx ``` \[y\]\(http:\/\/evil\.example\)\n````/,
+  )
+})
+
+test('the work of an agent is news when its state changes, and not with every turn', () => {
+  const fingerprint = (more: object) => {
+    const agent = {
+      ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null },
+      ...{ reason: null, summary: null, turns: 1, tokens: 5, usd: 0.1, rounds: 0, pullRequest: 'draft', ...more },
+    } as AgentReport
+    return statusComment(view({ known: known({ environment: environment({ agent }) }) })).fingerprint
+  }
+  expect(fingerprint({ turns: 9, tokens: 99, usd: 3 })).toBe(fingerprint({}))
+  expect(fingerprint({ rounds: 1 })).not.toBe(fingerprint({}))
+  expect(fingerprint({ state: 'ended', result: 'done' })).not.toBe(fingerprint({}))
+})
+
+test('a move in Jira that could not be made is told', () => {
+  expect(statusOf({ skippedMoves: ['no transition leads to the status "<b>"'] })).toContain(
+    'The ticket was not moved in Jira: no transition leads to the status "\\<b\\>".',
   )
 })

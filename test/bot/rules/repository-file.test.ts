@@ -26,6 +26,7 @@ done: delete
 graceMinutes: 30
 commands: { delete: [octocat, mona_acme, acme/platform, 'jira:5b10'] }
 keep: { pushCheckpoints: 3, days: 14 }
+agent: { minutes: 30, rounds: 1 }
 `)
   expect(problems).toEqual([])
   expect(rules).toEqual({
@@ -43,7 +44,17 @@ keep: { pushCheckpoints: 3, days: 14 }
     jiraCommanders: [],
     agent: null,
     keep: { newest: 3, days: 14 },
+    transitions: {},
   })
+})
+
+test('a repository takes rounds away from its agents, or all of them', async () => {
+  const operator = { ...standard, agent: { reporters: 'me', rounds: 3 } } as const
+  const roundsOf = async (content: string) => (await readRepositoryFile(content, operator)).rules?.agent?.rounds ?? 0
+  expect(await roundsOf('agent: { rounds: 1 }\n')).toBe(1)
+  expect(await roundsOf('agent: { rounds: 9 }\n')).toBe(3)
+  expect(await roundsOf('agent: { use: none }\n')).toBe(0)
+  expect(await roundsOf('closed: stop\n')).toBe(3)
 })
 
 test('a project that the bot does not serve is left out, with a message', async () => {
@@ -61,7 +72,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
   const operator: Rules = {
     ...standard,
     ...{ projects: ['DROP'], assignees: ['5b10a', '5b10b'], jiraCommanders: ['boss'], keep: { newest: 4, days: null } },
-    agent: { reporters: 'me' },
+    agent: { reporters: 'me', rounds: 2 },
   }
   /** A file that asks for more, and the rules that come of it. */
   const table: Record<keyof (typeof repositoryFile)['entries'], [asks: string, gets: Partial<Rules>]> = {
@@ -83,8 +94,7 @@ test('what the file names is less than, or as much as, the operator allows: ever
     keep: ['{ pushCheckpoints: 100, days: 365 }', { keep: { newest: 4, days: 365 } }],
     // The runner's: it runs in the machine.
     workspace: ['{ setup: npm ci }', {}],
-    // Members of limits are the runner's; no agent is nobody's.
-    agent: ['{ minutes: 1440, rounds: 20, budget: { tokens: 1000000000 } }', {}],
+    agent: ['{ minutes: 1440, rounds: 20, budget: { tokens: 1000000000 } }', { agent: { reporters: 'me', rounds: 2 } }],
   }
   for (const [name, [asks, gets]] of Object.entries(table)) {
     const { rules } = await readRepositoryFile(`${name}: ${asks}\n`, operator)

@@ -110,7 +110,11 @@ export const knowledgeContract = (open: Open) => {
       await effects({ kind: 'pull-request-decided', pullRequest: link(7), state: 'open' })
       const merged = link(7, { state: 'merged', closedAt: START, ticket: 'DROP-2' })
       await store.pullRequests.link(merged)
-      expect(await store.pullRequests.get(link(7))).toEqual({ ...merged, decided: { state: 'open', at: now() } })
+      expect(await store.pullRequests.get(link(7))).toEqual({
+        ...merged,
+        ready: null,
+        decided: { state: 'open', at: now() },
+      })
     })
   })
 

@@ -12,6 +12,8 @@ export const outboxContract = (open: Open) => {
       await store.outbox.put([status('DROP-1'), status('DROP-2'), newer])
       expect(await messages()).toEqual(['status:DROP-1', 'status:DROP-2'])
       expect((await store.outbox.due(1))[0]?.body).toEqual(newer.body)
+      expect(await store.outbox.has('status:DROP-1')).toBe(true)
+      expect(await store.outbox.has('status:DROP-3')).toBe(false)
     })
 
     test.for([

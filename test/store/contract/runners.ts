@@ -1,7 +1,19 @@
 import { describe, expect, test } from 'vitest'
-import type { Environment } from '../../../src/schema/environment.ts'
+import type { AgentReport, Environment } from '../../../src/schema/environment.ts'
 import { type Delivery, RUNNER_AWAY_MS } from '../../../src/store/port.ts'
-import { delivery, dev, done, environmentOf, heartbeatOf, MINUTE, offer, queued, START, timeAt } from '../fixtures.ts'
+import {
+  delivery,
+  dev,
+  done,
+  environmentOf,
+  heartbeatOf,
+  MINUTE,
+  offer,
+  queued,
+  START,
+  settlement,
+  timeAt,
+} from '../fixtures.ts'
 import { type Open, openStage, type Stage } from './stage.ts'
 
 const running = environmentOf('DROP-1')
@@ -30,6 +42,56 @@ export const runnersContract = (open: Open) => {
       expect(await beat([{ ...running, observedAt: timeAt(5) }])).toEqual([])
       expect(await beat([{ ...running, status: 'stopped', observedAt: timeAt(10) }])).toEqual(['DROP-1'])
       expect(await stage.store.runners.withMachine()).toEqual(['DROP-1'])
+    })
+
+    const agent: AgentReport = {
+      ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: timeAt(0), endedAt: null, result: null },
+      ...{ reason: null, summary: null, turns: 1, tokens: 2, usd: null, rounds: 0, pullRequest: 'draft' },
+    }
+    const ended: AgentReport = { ...agent, state: 'ended', result: 'done', endedAt: timeAt(5) }
+    const pushed = (commit: string) => ({ repo: 'acme/shop', branch: 'DROP-1-x', commit, byAgent: true, at: timeAt(1) })
+    const reports = async ({ store }: Stage) =>
+      (await store.inbox.list([{ word: 'runner', lanes: [] }], 50)).map(({ id }) => id).reverse()
+
+    test('what a report says for the first time is a delivery, once, whether it comes with a heartbeat or an outcome', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([{ ...running, agent, pushes: [pushed('aaaaaaa')] }])
+      expect(await reports(stage)).toEqual(['push:DROP-1:acme/shop:DROP-1-x:aaaaaaa'])
+      const all = { ...running, agent: ended, pushes: [pushed('aaaaaaa'), pushed('bbbbbbb')], observedAt: timeAt(10) }
+      await finish(stage, 'stop', done(all))
+      const ids = ['aaaaaaa', 'bbbbbbb'].map(commit => `push:DROP-1:acme/shop:DROP-1-x:${commit}`)
+      expect(await reports(stage)).toEqual([...ids, 'run:DROP-1:0a1b2c3d:ended'])
+      // Decided without an effect, or long ago and forgotten: the same report is no news.
+      for (let due = await stage.store.inbox.due(5); due.length > 0; due = await stage.store.inbox.due(5))
+        await stage.store.inbox.settle(due.map(({ seq }) => ({ seq, ...settlement({ verdict: 'ignored' }) })))
+      await beat([{ ...all, observedAt: timeAt(15) }])
+      expect((await stage.store.counts()).inbox).toBe(0)
+      stage.pass(MINUTE)
+      await stage.store.purge({ queueBefore: stage.now(), knowledgeBefore: 0, payloadBytes: 0 })
+      await beat([{ ...all, observedAt: timeAt(20) }])
+      expect(await reports(stage)).toEqual([])
+      await beat([{ ...all, agent: { ...ended, run: 'ffffffff' }, observedAt: timeAt(25) }])
+      expect(await reports(stage)).toEqual(['run:DROP-1:ffffffff:ended'])
+    })
+
+    test('what another runner says of a machine that is not its own makes no delivery', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      await beat([{ ...running, agent: ended, pushes: [pushed('aaaaaaa')] }], { runnerId: 'runner-2' })
+      expect(await reports(stage)).toEqual([])
+    })
+
+    test('a ticket that got another key makes no second delivery of what was told under the first', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const report = { ...running, agent: ended, pushes: [pushed('aaaaaaa')] }
+      await beat([report])
+      await stage.effects({ kind: 'rename-ticket', from: 'DROP-1', to: 'WEB-7' })
+      await beat([{ ...report, observedAt: timeAt(5) }])
+      await beat([{ ...report, ticket: 'WEB-7', observedAt: timeAt(9) }])
+      expect(await reports(stage)).toHaveLength(2)
     })
 
     test('a heartbeat that is older than an outcome does not undo it', async () => {

@@ -108,13 +108,19 @@ export const settleContract = (open: Open) => {
       await effects(
         { kind: 'pull-request-decided', pullRequest, state: 'open' },
         { kind: 'pull-request-decided', pullRequest: { repo: 'acme/shop', number: 8 }, state: 'open' },
+        { kind: 'pull-request-ready', pullRequest, ready: false },
+        { kind: 'pull-request-ready', pullRequest, ready: true },
         { kind: 'allow-commit', pullRequest, commit: 'abc1234' },
         { kind: 'allow-commit', pullRequest, commit: 'def5678' },
         { kind: 'ticket-decided', ticket: 'DROP-1', state: { category: 'new', assignee: null } },
         { kind: 'change-reported', change: 'c1', delivery: '1' },
         { kind: 'change-reported', change: 'c1', delivery: '2' },
       )
-      expect(await store.pullRequests.get(pullRequest)).toEqual({ ...link, decided: { state: 'open', at: now() } })
+      expect(await store.pullRequests.get(pullRequest)).toEqual({
+        ...link,
+        ready: true,
+        decided: { state: 'open', at: now() },
+      })
       expect(await store.pullRequests.get({ repo: 'acme/shop', number: 8 })).toBeNull()
       expect(await store.pullRequests.allowedCommit(pullRequest)).toBe('def5678')
       expect((await store.tickets.get('DROP-1')).decided).toEqual({ category: 'new', assignee: null })

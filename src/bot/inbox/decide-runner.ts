@@ -1,0 +1,67 @@
+/** Deliveries of runners: what they reported for the first time. */
+import * as v from 'valibot'
+import type { Decision, EventOf, Facts, Rules } from '../../../handlers/handler.ts'
+import { handlers } from '../../../handlers/index.ts'
+import { ticketOfBranch } from '../../branches.ts'
+import { ticket } from '../../schema/basics.ts'
+import { agentReport, push } from '../../schema/environment.ts'
+import { PUSHED, type Settlement, type StoredDelivery } from '../../store/port.ts'
+import { presentTicket } from '../present-ticket.ts'
+import type { GitHubContext } from './decide-github.ts'
+import { ignoredSettlement, settlementOf } from './settlement.ts'
+
+const endedBody = v.object({ ticket, run: agentReport })
+const pushedBody = v.object({ ticket, push, agentOpens: agentReport.entries.pullRequest })
+
+const pushedFacts = async (
+  context: GitHubContext,
+  { ticket, push: { repo, branch } }: EventOf<'pushed'>,
+  rules: Rules,
+): Promise<Facts['pushed']> => {
+  const { store, isListed } = context
+  const known = (await store.pullRequests.ofTicket(ticket)).find(
+    candidate => candidate.repo === repo && candidate.branch === branch,
+  )
+  return {
+    isListed: await isListed(repo),
+    named: await presentTicket(context, ticketOfBranch(branch, rules), rules),
+    pullRequest: known === undefined ? null : { repo, number: known.number },
+  }
+}
+
+const decidePushed = async (context: GitHubContext, body: unknown): Promise<Decision> => {
+  const given = v.parse(pushedBody, body)
+  const event = { kind: 'pushed', ...given, ticket: await context.store.tickets.current(given.ticket) } as const
+  // The file of a repository that may not act is not read.
+  const { repo } = event.push
+  const rules = (await context.isListed(repo)) ? await context.rulesOf(repo) : context.standard
+  return handlers.pushed(event, await pushedFacts(context, event, rules), rules)
+}
+
+const decideEnded = async ({ store, standard }: GitHubContext, body: unknown): Promise<Decision> => {
+  const { ticket, run } = v.parse(endedBody, body)
+  return handlers['agent-ended'](
+    { kind: 'agent-ended', ticket: await store.tickets.current(ticket), run },
+    {},
+    standard,
+  )
+}
+
+export const decideRunner = async (
+  context: GitHubContext,
+  { id, event, body, receivedAt }: StoredDelivery,
+): Promise<Settlement> => {
+  const { store, hasGitHub, clock } = context
+  const isPush = event === PUSHED
+  if (isPush && !hasGitHub) return ignoredSettlement('GitHub is not configured')
+  const decision = await (isPush ? decidePushed : decideEnded)(context, JSON.parse(body))
+  const occasion = {
+    about: `runner:${id}`,
+    correlation: id,
+    at: receivedAt,
+    place: 'runner',
+    ticket: null,
+    comment: null,
+  }
+  return settlementOf(store, decision, occasion, clock())
+}

@@ -1,0 +1,41 @@
+/**
+ * What a runner reports for the first time, as deliveries. They are stored in the transaction that records the report, so that a
+ * crash loses none; what the report before said already makes none.
+ */
+import type { Ticket } from '../../domain.ts'
+import type { Environment, Push } from '../../schema/environment.ts'
+import { AGENT_ENDED, type Delivery, PUSHED } from '../port.ts'
+import type { Sql } from './sql.ts'
+
+const idOf = (ticket: Ticket, { repo, branch, commit }: Push): string => `push:${ticket}:${repo}:${branch}:${commit}`
+
+/** Pushes first, oldest first: what a run pushed is told before its end. */
+const reportDeliveries = (before: Environment | null, now: Environment, at: number): Delivery[] => {
+  const { ticket, agent, pushes = [] } = now
+  const common = { source: 'runner', lane: `runner:${ticket}`, receivedAt: at } as const
+  const known = new Set(before?.pushes?.map(push => idOf(ticket, push)))
+  const told = before?.agent?.state === 'ended' ? before.agent.run : null
+  return [
+    ...pushes
+      .filter(push => !known.has(idOf(ticket, push)))
+      .map(push => ({
+        ...common,
+        ...{ id: idOf(ticket, push), event: PUSHED },
+        body: JSON.stringify({ ticket, push, agentOpens: agent?.pullRequest ?? 'none' }),
+      })),
+    ...(agent?.state === 'ended' && agent.run !== told
+      ? [
+          {
+            ...common,
+            ...{ id: `run:${ticket}:${agent.run}:ended`, event: AGENT_ENDED },
+            body: JSON.stringify({ ticket, run: agent }),
+          },
+        ]
+      : []),
+  ]
+}
+
+/** One that is known is left as it is: nobody sent it again. */
+export const acceptReports = (sql: Sql, before: Environment | null, now: Environment): void => {
+  for (const delivery of reportDeliveries(before, now, sql.clock())) sql.add('delivery', delivery)
+}
