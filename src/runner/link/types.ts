@@ -1,0 +1,52 @@
+/** The link between the runner and one machine, as the rest of the runner sees it. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Ticket } from '../../domain.ts'
+import type { LinkService } from '../../schema/link.ts'
+
+/** Whose request it is. It comes from the socket that the request arrived at, never from what the request says. */
+export type LinkedMachine = { ticket: Ticket; vmId: string }
+
+/**
+ * Answers one request of the machine. The link bounds connections, headers, and idle time; the handler bounds the body and
+ * its own work. `request.url` begins with `/`, without the link's secret. What it throws becomes a 500 without a reason.
+ */
+export type LinkHandler = (
+  machine: LinkedMachine,
+  request: IncomingMessage,
+  response: ServerResponse,
+) => Promise<void> | void
+export type LinkServices = Readonly<Record<LinkService, LinkHandler>>
+
+/** Bytes of one chunk. */
+export const MAX_CHUNK = 32 * 1024
+
+export type Follower = {
+  /** Called in order, one at a time, with at most MAX_CHUNK bytes; the next chunk is read when it has ended. Hostile bytes. */
+  onChunk(bytes: Buffer, offset: number): void | Promise<void>
+  /** The file is shorter than what was read already: a restore took the machine back. Nothing is read until it is longer. */
+  onShorter?(size: number): void
+}
+
+export type Link = {
+  vmId: string
+  /** False while it is opened again. */
+  connected(): boolean
+  /**
+   * What every path on the machine's ports begins with: empty, or, on Windows, the link's secret (`/` and 64 hex digits). It
+   * differs in each link.
+   */
+  prefix: string
+  /**
+   * Reads a file of the machine from `offset` on, now and as it grows, across reconnections. `path` is relative to
+   * GUEST_STATE/agent, of letters, digits, `.`, `_`, `-` and `/`. A file that does not exist is empty. Returns how to stop.
+   */
+  follow(path: string, offset: number, follower: Follower): () => void
+}
+
+export type Links = {
+  /** Null: this process does not hold the machine's link. */
+  of(vmId: string): Link | null
+  /** Looks at the registry now: after an action. */
+  nudge(): void
+  close(): Promise<void>
+}
