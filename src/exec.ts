@@ -334,6 +334,41 @@ export const streamProgram = async (
   return { stdin, stdout, channel: stdio[3] as Duplex, ended }
 }
 
+/**
+ * Starts a program that is spoken to: `onOutput` gets its standard output as it comes, `write` goes to its standard input. It has
+ * no deadline; `end` and the end of this process end it. `ended` gives its exit code and the end of its standard error.
+ */
+export const openProgram = async (
+  environment: Environment,
+  program: string,
+  argv: readonly string[],
+  { limits, onOutput }: { limits: NonNullable<RunOptions['limits']>; onOutput: (bytes: Buffer) => void },
+): Promise<{
+  write: (text: string) => void
+  end: () => void
+  ended: Promise<{ exitCode: number; stderr: string }>
+}> => {
+  const execa = await loadExeca()
+  const ending = new AbortController()
+  const child = execa(...limited(program, argv, limits), {
+    ...{ reject: false, extendEnv: false, env: visibleEnvironment(environment, []) },
+    ...{ stdin: 'pipe', stdout: 'pipe', stderr: 'pipe', buffer: false },
+    ...{ cancelSignal: ending.signal, forceKillAfterDelay: FORCE_KILL_AFTER_MS },
+  })
+  let stderr = ''
+  child.stdout.on('data', onOutput)
+  child.stderr.on('data', (bytes: Buffer) => {
+    stderr = (stderr + bytes.toString('utf8')).slice(-MAX_MESSAGE)
+  })
+  // The program may have ended: then `ended` says so.
+  child.stdin.on('error', () => {})
+  const ended = child.then(ran => {
+    if (ran.code === 'ENOENT') throw notInstalled(program)
+    return { exitCode: exitStatus(ran), stderr: stderr.trim() }
+  })
+  return { write: text => void child.stdin.write(text), end: () => ending.abort(), ended }
+}
+
 /** Whether a process with this id runs, ours or another user's. */
 export const isProcessAlive = (pid: number): boolean => {
   try {

@@ -58,6 +58,10 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
     const [row] = arrays(`select ${COLUMNS} from environment where ticket = ?`, ticket)
     return row === undefined ? null : environmentFrom(row)
   },
+  environmentOfMachine: (vmId: string): EnvironmentRow | null => {
+    const [row] = arrays(`select ${COLUMNS} from environment where vm_id = ?`, vmId)
+    return row === undefined ? null : environmentFrom(row)
+  },
 
   /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
   begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>

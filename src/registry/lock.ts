@@ -1,5 +1,5 @@
 /**
- * One lock for each ticket, and one for each machine without one, across all processes of this home: runner, CLI, a second
+ * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home: runner, CLI, a second
  * runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when its process
  * dies, kill -9 included.
  */
@@ -36,6 +36,10 @@ const tryLock = (home: string, name: string): (() => void) | null => {
     throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
   return lockFile(join(home, 'locks', `${name}.lock`))
 }
+
+/** The lock of a machine's link, which is held as long as the link. Null when another process has it. */
+export const tryLinkLock = (home: string, vmId: string): (() => void) | null =>
+  lockFile(join(home, 'links', `${checkName('machine', vmId)}.lock`))
 
 type Waiting = { signal: AbortSignal; onWait: () => void }
 

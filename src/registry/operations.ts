@@ -94,6 +94,16 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   operations: (ticket: Ticket, limit: number): OperationRow[] =>
     all(`select ${COLUMNS} from operation where ticket = ? order by id desc limit ?`, ticket, limit).map(operationFrom),
 
+  /** The last restore that was done: when, and of which checkpoint. */
+  lastRestore: (ticket: Ticket): { at: string; name: string | null } | null => {
+    const row = first(
+      `select ended_at as at, json_extract(detail, '$.name') as name from operation
+       where ticket = ? and kind = 'restore' and result = 'done' order by id desc limit 1`,
+      ticket,
+    )
+    return row === undefined ? null : { at: row.at as string, name: row.name as string | null }
+  },
+
   /** What a person last did to each ticket by the CLI, of the last `limit` tickets. */
   manualOperations: (limit: number): ManualOperation[] =>
     all(

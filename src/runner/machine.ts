@@ -8,7 +8,7 @@ import { nextStep, type Observed, type Step } from './lifecycle.ts'
 import { type Target, throwIfCancelled } from './operation.ts'
 import { unsavedWorkScript } from './rescue/scripts.ts'
 import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
-import { runInGuest, waitForGuest } from './ssh/guest.ts'
+import { putGuestFiles, runInGuest, waitForGuest } from './ssh/guest.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
@@ -136,9 +136,15 @@ export const waitUntilReady = async (target: Target): Promise<void> => {
   const { context, caller, provider, row } = target
   caller.onPhase('address')
   const onAddress = () => caller.onPhase('ssh')
-  const ssh = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
+  const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
   await throwIfCancelled(target)
-  context.registry.setAddress(row.ticket, ssh)
+  if (answered?.hasOurFiles === false)
+    await putGuestFiles(context, provider, row.vmId, { signal: caller.signal }).catch(error => {
+      if (caller.signal.aborted) throw error
+      // The machine is of use without them; its link tries again.
+      caller.onPhase(`swarm is not in the machine: ${failureOf(error, 'putting it in').message}`)
+    })
+  context.registry.setAddress(row.ticket, answered?.ssh ?? null)
   context.registry.setStatus(row.ticket, 'running')
 }
 

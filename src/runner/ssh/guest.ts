@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { GuestAccess, Provider, SshInfo } from '../../../providers/provider.ts'
 import { allow, explainBy, fail, isFailure } from '../../errors.ts'
 import type { Run, RunOptions } from '../../exec.ts'
+import { type GuestLayout, guestHash, hashCommand, putScript } from '../link/guest-files.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './keys.ts'
 import { sshArguments } from './options.ts'
 
@@ -69,31 +70,39 @@ type WaitOptions = {
   onAddress?: (ssh: SshInfo) => void
 }
 
-const answers = async (
+const PUT_DEADLINE_MS = 120_000
+/** What a login and one word may print. */
+const MAX_HELLO = 64 * 1024
+
+/** What the guest says to the first command: the hash of our files in it, or nothing. Null while it does not answer. */
+const firstWords = async (
   { run, home }: Context,
   vmId: string,
   ssh: SshInfo,
   signal: AbortSignal | undefined,
-): Promise<boolean> => {
+): Promise<string | null> => {
   try {
-    await runOverSsh(run, home, vmId, ssh, 'true', { deadline: TRY_DEADLINE_MS, signal })
-    return true
+    const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
+    return (await runOverSsh(run, home, vmId, ssh, hashCommand(), options)).stdout.trim()
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
     // and an answer under another key does not count.
     const isFinal = !isFailure(error) || ['cancelled', 'provider-missing'].includes(error.failure.kind)
-    if (!isFinal) return false
+    if (!isFinal) return null
     throw error
   }
 }
 
-/** Waits until the guest answers over SSH with the pinned key. Returns its address; null when the provider needs no SSH. */
+/**
+ * Waits until the guest answers over SSH with the pinned key. Returns its address, and whether it has our files as they are now;
+ * null when the provider needs no SSH.
+ */
 export const waitForGuest = async (
   context: Context,
   provider: Provider,
   vmId: string,
   { deadline = READY_DEADLINE_MS, signal, onAddress = () => {} }: WaitOptions,
-): Promise<SshInfo | null> => {
+): Promise<{ ssh: SshInfo; hasOurFiles: boolean } | null> => {
   if (provider.runInGuest !== undefined) return null
   const until = performance.now() + deadline
   let reportedHost: string | null = null
@@ -103,7 +112,9 @@ export const waitForGuest = async (
       reportedHost = ssh.host
       onAddress(ssh)
     }
-    if (ssh !== null && (await answers(context, vmId, ssh, signal))) return ssh
+    const words = ssh === null ? null : await firstWords(context, vmId, ssh, signal)
+    // What a login prints stands before it.
+    if (ssh !== null && words !== null) return { ssh, hasOurFiles: words.endsWith(guestHash()) }
     if (performance.now() > until) {
       const reason = ssh === null ? 'it got no address' : `no SSH reply from ${ssh.host}`
       throw fail(
@@ -135,6 +146,28 @@ export const runInGuest = async (
     input: script,
     ...(options.into === undefined ? {} : { doing: `reading from ${vmId} over SSH`, answers: ANY_EXIT_CODE }),
   })
+}
+
+/** Runs one command line as the ssh user, in a guest that is reached over SSH. */
+export const runCommandInGuest = async (
+  { run, home }: Context,
+  provider: Provider,
+  vmId: string,
+  command: string,
+  options: Pick<RunOptions, 'deadline' | 'signal'>,
+): Promise<void> => {
+  await runOverSsh(run, home, vmId, await provider.sshInfo(vmId), command, { ...options, maxOutput: MAX_HELLO })
+}
+
+/** Puts our files into a guest that is reached over SSH, and removes nothing else. */
+export const putGuestFiles = async (
+  context: Context,
+  provider: Provider,
+  vmId: string,
+  { signal, guest }: { signal: AbortSignal; guest?: GuestLayout },
+): Promise<void> => {
+  const options = { deadline: PUT_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
+  await runInGuest(context, provider, vmId, putScript(guest), options)
 }
 
 /** How the build of a base image reaches its machine: with a host key under the name `alias`, which `forget` removes. */

@@ -1,0 +1,80 @@
+/** Reads what grows in a machine: a question for each chunk, so that nothing comes that was not asked for. */
+import { fail, failureOf } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { Conversation } from './conversation.ts'
+import { type Follower, MAX_CHUNK } from './types.ts'
+
+/** Between two looks at a file that has not grown. */
+const LOOK_MS = 1_000
+/** Between two questions when there is nothing to read. */
+const BEAT_MS = 15_000
+/** Below GUEST_STATE/agent. */
+const FILE = /^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/
+
+type Followed = Follower & { path: string; offset: number; lookAt: number; isShorter: boolean }
+
+/** The files that one link follows; they outlive its connections. */
+export const openFollowed = () => {
+  const all = new Set<Followed>()
+  let wake = Promise.withResolvers<void>()
+  return {
+    all,
+    add: (path: string, offset: number, follower: Follower): (() => void) => {
+      if (!FILE.test(path) || !Number.isSafeInteger(offset) || offset < 0)
+        throw fail('usage', `following ${JSON.stringify(path)} from ${offset}: it is not a file of an agent`)
+      const followed = { ...follower, path, offset, lookAt: 0, isShorter: false }
+      all.add(followed)
+      wake.resolve()
+      return () => void all.delete(followed)
+    },
+    /** Resolves after `wait` milliseconds, or when a file was added. */
+    pause: async (wait: number): Promise<void> => {
+      let timer: NodeJS.Timeout | undefined
+      const over = new Promise<void>(resolve => {
+        timer = setTimeout(resolve, wait)
+      })
+      await Promise.race([over, wake.promise])
+      clearTimeout(timer)
+      wake = Promise.withResolvers()
+    },
+  }
+}
+export type FollowedFiles = ReturnType<typeof openFollowed>
+
+type Talk = { conversation: Conversation; write: (text: string) => void; files: FollowedFiles; log: Log }
+
+const readOnce = async ({ conversation, write, files, log }: Talk, followed: Followed): Promise<void> => {
+  const { path, offset } = followed
+  const [, said = '', base64 = ''] = await conversation.ask(/^data (\d{1,15}) ([A-Za-z0-9+/]*={0,2})$/, {
+    send: () => write(`read ${offset} ${path}\n`),
+  })
+  const bytes = Buffer.from(base64, 'base64').subarray(0, MAX_CHUNK)
+  const size = Number(said)
+  if (!files.all.has(followed)) return
+  followed.lookAt = bytes.length > 0 ? 0 : performance.now() + LOOK_MS
+  try {
+    if (bytes.length > 0) await followed.onChunk(bytes, offset)
+    else if (size < offset && !followed.isShorter) followed.onShorter?.(size)
+    followed.isShorter = size < offset
+    followed.offset += bytes.length
+  } catch (error) {
+    files.all.delete(followed)
+    log.warn({ err: error, path }, `no longer following ${path}: ${failureOf(error, 'reading it').message}`)
+  }
+}
+
+/** Reads the files, and asks for a sign of life when there is nothing to read, until the conversation ends: it throws then. */
+export const talk = async (talking: Talk): Promise<never> => {
+  const { conversation, write, files } = talking
+  let beatAt = performance.now() + BEAT_MS
+  while (true) {
+    const now = performance.now()
+    const due = [...files.all].filter(({ lookAt }) => lookAt <= now)
+    for (const followed of due) await readOnce(talking, followed)
+    if (due.length === 0 && beatAt <= now) await conversation.ask(/^beat$/, { send: () => write('beat\n') })
+    if (due.length > 0 || beatAt <= now) beatAt = performance.now() + BEAT_MS
+    const next = Math.min(beatAt, ...[...files.all].map(({ lookAt }) => lookAt))
+    const wait = next - performance.now()
+    if (wait > 0) await files.pause(wait)
+  }
+}

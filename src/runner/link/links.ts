@@ -1,0 +1,151 @@
+/** Who holds the links: the runner those of all its running machines, a command the one of its machine while it needs it. */
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fail, failureOf } from '../../errors.ts'
+import type { ActionKind } from '../../schema/action.ts'
+import type { RunnerContext } from '../context.ts'
+import type { Target } from '../operation.ts'
+import { type HeldLink, holdLink, type LinkOptions, upFile } from './link.ts'
+import type { LinkServices, Links } from './types.ts'
+
+/** Between two looks at the registry, which other processes change. */
+const LOOK_MS = 2_000
+/** Connections that are opened at once: each is two handshakes' worth of computing. */
+const MAX_OPENING = 4
+/** A machine that an operation of this kind works on gets no link until it has ended. */
+const WITHOUT_LINK: readonly ActionKind[] = ['stop', 'restart', 'restore', 'delete']
+/** How long a command waits for a link: its own, or that of another process. */
+const UP_MS = 60_000
+const POLL_MS = 100
+
+const openGate = (places: number) => {
+  const waiting: (() => void)[] = []
+  let free = places
+  return async <T>(work: () => Promise<T>): Promise<T> => {
+    if (free > 0) free -= 1
+    else await new Promise<void>(resolve => waiting.push(resolve))
+    try {
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next === undefined) free += 1
+      else next()
+    }
+  }
+}
+
+/** Machines that shall have a link now. */
+const wanted = ({ registry }: Pick<RunnerContext, 'registry'>) => {
+  const without = new Set(
+    registry
+      .openOperations()
+      .filter(({ kind }) => WITHOUT_LINK.includes(kind))
+      .map(({ ticket }) => ticket),
+  )
+  return registry
+    .environments()
+    .filter(({ ticket, status, ssh }) => status === 'running' && ssh !== null && !without.has(ticket))
+}
+
+/** Removes the lock files of machines that are gone. */
+const sweep = ({ home, registry }: Pick<RunnerContext, 'home' | 'registry'>): void => {
+  const folder = join(home, 'links')
+  if (!existsSync(folder)) return
+  for (const name of readdirSync(folder)) {
+    const vmId = name.endsWith('.lock') ? name.slice(0, -'.lock'.length) : null
+    if (vmId !== null && !registry.knowsMachine(vmId)) rmSync(join(folder, name), { force: true })
+  }
+}
+
+/** Keeps a link to each running machine that is reached over SSH. Costs one ssh process for each. */
+export const openLinks = (
+  context: RunnerContext,
+  services: LinkServices,
+  options: Omit<LinkOptions, 'gate'> & { guest?: LinkOptions['guest'] },
+): Links => {
+  const { log } = options
+  const held = new Map<string, HeldLink>()
+  const ending = new AbortController()
+  const gate = openGate(MAX_OPENING)
+  let woken = new AbortController()
+  const look = async (): Promise<void> => {
+    const machines = new Map(wanted(context).map(({ vmId, provider }) => [vmId, provider]))
+    const gone = [...held.values()].filter(({ vmId }) => !machines.has(vmId))
+    for (const { vmId } of gone) held.delete(vmId)
+    await Promise.all(gone.map(link => link.close()))
+    for (const [vmId, provider] of machines) {
+      if (held.has(vmId)) continue
+      const link = await holdLink(context, { vmId, provider }, services, { ...options, gate })
+      if (link !== null) held.set(vmId, link)
+    }
+  }
+  const run = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      await look().catch(error => log.warn({ err: error }, failureOf(error, 'looking after the links').message))
+      woken = new AbortController()
+      await delay(LOOK_MS, undefined, { signal: AbortSignal.any([woken.signal, ending.signal]) }).catch(() => {})
+    }
+    await Promise.all([...held.values()].map(link => link.close()))
+  }
+  sweep(context)
+  const running = run()
+  return {
+    of: vmId => held.get(vmId) ?? null,
+    nudge: () => {
+      woken.abort()
+      for (const link of held.values()) if (!link.connected()) link.nudge()
+    },
+    close: async () => {
+      ending.abort()
+      await running
+    },
+  }
+}
+
+/** Waits until the process that has the link has opened it, or until nobody has it. */
+const waitForOther = async (
+  { context, caller, row }: Pick<Target, 'context' | 'caller' | 'row'>,
+  tryOwn: () => Promise<HeldLink | null>,
+): Promise<HeldLink | null> => {
+  const until = performance.now() + UP_MS
+  while (true) {
+    const own = await tryOwn()
+    if (own !== null || existsSync(upFile(context.home, row.vmId))) return own
+    caller.signal.throwIfAborted()
+    if (performance.now() > until)
+      throw fail(
+        'guest-unreachable',
+        `opening the link to ${row.vmId}: another process has it, and it is not open within ${UP_MS / 1000} s`,
+        'The log of the runner says why.',
+      )
+    await delay(POLL_MS)
+  }
+}
+
+/** Does `work` while the machine has a link: that of a process that has one, or else our own with these services. */
+export const withLink = async <T>(
+  target: Pick<Target, 'context' | 'caller' | 'row'>,
+  services: LinkServices,
+  options: LinkOptions,
+  work: () => Promise<T>,
+): Promise<T> => {
+  const { context, caller, row } = target
+  const own = await waitForOther(target, () => holdLink(context, row, services, options))
+  try {
+    if (own !== null) {
+      const timer = setTimeout(() => void own.close(), UP_MS)
+      const cancel = () => void own.close()
+      caller.signal.addEventListener('abort', cancel)
+      await own.up.catch(() => {
+        caller.signal.throwIfAborted()
+        throw fail('guest-unreachable', `opening the link to ${row.vmId}: it is not open within ${UP_MS / 1000} s`)
+      })
+      clearTimeout(timer)
+      caller.signal.removeEventListener('abort', cancel)
+    }
+    return await work()
+  } finally {
+    await own?.close()
+  }
+}

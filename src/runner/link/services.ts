@@ -1,0 +1,156 @@
+/** The runner's ends of a link: one HTTP server for each service, on a Unix socket of this machine alone. */
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { failureOf } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { LINK_PORTS, LinkService } from '../../schema/link.ts'
+import type { LinkedMachine, LinkHandler, LinkServices } from './types.ts'
+
+const MINUTE = 60_000
+/**
+ * What one machine may hold open. `connections` at once; `requestMs`: from the first byte of a request to the last of its
+ * body; `idleMs`: without a byte in either direction, while the handler works too.
+ */
+const BOUNDS: Record<LinkService, { connections: number; requestMs: number; idleMs: number }> = {
+  // A first push brings a whole history.
+  git: { connections: 16, requestMs: 60 * MINUTE, idleMs: 10 * MINUTE },
+  // A model may think for minutes before its first word.
+  model: { connections: 32, requestMs: 5 * MINUTE, idleMs: 15 * MINUTE },
+  // A checkpoint with memory takes minutes.
+  requests: { connections: 8, requestMs: 15_000, idleMs: 15 * MINUTE },
+}
+const HEADERS_MS = 10_000
+const KEEP_ALIVE_MS = 5_000
+const MAX_HEADER_BYTES = 32 * 1024
+/** Connections and requests of one machine in one period: no program needs as many, and more would keep the runner from others. */
+const FLOOD = { most: 2_000, periodMs: 10_000 }
+/** OpenSSH splits a forwarding at `:` and expands `%`; a socket's path has 103 bytes on macOS. */
+const PLAIN_PATH = /^[A-Za-z0-9/._-]{1,90}$/
+
+/** The machine's own folder below `links`, with a name that keeps the path of a socket short. */
+export const linkFolder = (home: string, vmId: string): string =>
+  join(home, 'links', createHash('sha256').update(vmId).digest('hex').slice(0, 16))
+
+const socketFolder = (home: string, vmId: string): string => {
+  const folder = linkFolder(home, vmId)
+  // What a killed process left. The caller holds the link's lock.
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  if (PLAIN_PATH.test(folder)) return folder
+  const temporary = PLAIN_PATH.test(tmpdir()) ? tmpdir() : '/tmp'
+  return mkdtempSync(join(temporary, 'agent-swarm-'))
+}
+
+/** Calls `onFlood` once when there are too many of what is counted. */
+const openMeter = (onFlood: () => void) => {
+  let since = performance.now()
+  let counted = 0
+  return () => {
+    if (performance.now() - since > FLOOD.periodMs) {
+      since = performance.now()
+      counted = 0
+    }
+    counted += 1
+    if (counted === FLOOD.most) onFlood()
+  }
+}
+
+type Serving = {
+  vmId: string
+  services: LinkServices
+  /** The machine as the registry has it now; null when it has none. */
+  machine: () => LinkedMachine | null
+  prefix: string
+  log: Log
+}
+
+const listener = ({ vmId, machine, services, prefix, log }: Serving, service: LinkService): RequestListener => {
+  const handler: LinkHandler = services[service]
+  return async (request, response) => {
+    const refuse = (status: number, text: string) => {
+      response.writeHead(status, { 'content-type': 'text/plain', connection: 'close' })
+      response.end(`${text}\n`)
+    }
+    const url = request.url ?? ''
+    // Whoever else found the port learns nothing.
+    if (!url.startsWith(`${prefix}/`)) return refuse(404, 'not found')
+    request.url = url.slice(prefix.length)
+    const linked = machine()
+    if (linked === null) return refuse(503, 'this machine is no longer known to the runner')
+    try {
+      await handler(linked, request, response)
+    } catch (error) {
+      log.warn({ vmId, service, err: error }, `a request of a machine failed: ${failureOf(error, service).message}`)
+      if (response.headersSent) response.destroy()
+      else refuse(500, 'the runner failed to answer; its log says why')
+    }
+  }
+}
+
+const listen = async (server: Server, at: { path: string } | { host: string; port: number }): Promise<void> => {
+  server.listen(at)
+  await once(server, 'listening')
+}
+
+export type Services = {
+  prefix: string
+  /** Arguments of ssh. */
+  forwards: string[]
+  close(): void
+}
+type ServicesOptions = Omit<Serving, 'prefix'> & {
+  home: string
+  ports: Readonly<Record<keyof typeof LINK_PORTS, number>>
+  /** Loopback ports behind a secret, where ssh reaches no Unix socket of Node's. */
+  loopback: boolean
+  onFlood: () => void
+}
+
+export const openServices = async (options: ServicesOptions): Promise<Services> => {
+  const { home, vmId, services, machine, log, ports, loopback, onFlood } = options
+  const prefix = loopback ? `/${randomBytes(32).toString('hex')}` : ''
+  const folder = loopback ? null : socketFolder(home, vmId)
+  const meter = openMeter(onFlood)
+  const servers: Server[] = []
+  const close = () => {
+    for (const server of servers) {
+      server.close()
+      server.closeAllConnections()
+    }
+    for (const made of [folder, linkFolder(home, vmId)])
+      if (made !== null) rmSync(made, { recursive: true, force: true })
+  }
+  try {
+    const forwards: string[] = []
+    for (const service of ['git', 'model', 'requests'] as const) {
+      const { connections, requestMs, idleMs } = BOUNDS[service]
+      const server = createServer(
+        {
+          ...{ requestTimeout: requestMs, headersTimeout: HEADERS_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+          ...{ maxHeaderSize: MAX_HEADER_BYTES, connectionsCheckingInterval: HEADERS_MS / 2 },
+        },
+        listener({ vmId, services, machine, prefix, log }, service),
+      )
+      server.maxConnections = connections
+      server.timeout = idleMs
+      server.on('connection', meter)
+      server.on('drop', meter)
+      server.on('request', meter)
+      servers.push(server)
+      const path = folder === null ? null : join(folder, `${service === 'requests' ? 'swarm' : service}.sock`)
+      await listen(server, path === null ? { host: '127.0.0.1', port: 0 } : { path })
+      if (path !== null) chmodSync(path, 0o600)
+      const end = path ?? `127.0.0.1:${(server.address() as AddressInfo).port}`
+      forwards.push('-R', `127.0.0.1:${ports[service]}:${end}`)
+    }
+    return { prefix, forwards, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
