@@ -28,6 +28,8 @@ export const parseCheckpointName = (text: string): CheckpointName | null => {
 }
 export const pushCheckpoint = (commit: string): CheckpointName => `push-${commit.slice(0, 7).toLowerCase()}`
 export const isPreRestore = (name: CheckpointName): boolean => name.startsWith('pre-restore-')
+/** A name that agent-swarm gives. */
+export const isAutomatic = (name: CheckpointName): boolean => isPreRestore(name) || name.startsWith('push-')
 /** `20261123-094500`, UTC. */
 export const timestamp = (at: Date): string =>
   at.toISOString().slice(0, 19).replaceAll('-', '').replaceAll(':', '').replace('T', '-')

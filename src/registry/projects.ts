@@ -85,6 +85,6 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
 
   setNote: (ticket: Ticket, note: NonNullable<Environment['note']>): void =>
     void run('insert or replace into note (ticket, text, at) values (?, ?, ?)', ticket, note.text, note.at),
-  note: (ticket: Ticket): Environment['note'] | null =>
+  note: (ticket: Ticket): NonNullable<Environment['note']> | null =>
     first<NonNullable<Environment['note']>>('select text, at from note where ticket = ?', ticket) ?? null,
 })

@@ -1,9 +1,14 @@
-import { type CheckpointName, isPreRestore, type Ticket } from '../domain.ts'
+import { type CheckpointName, isAutomatic, isPreRestore, type Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import { nearest } from '../nearest.ts'
+import type { CheckpointRetention } from '../schema/action.ts'
 import type { Checkpoint } from '../schema/environment.ts'
 import { observe, partialFailure } from './machine.ts'
 import type { Target } from './operation.ts'
+
+/** Of checkpoints that nobody asked for by command, as long as nothing else is configured. */
+export const DEFAULT_RETENTION: CheckpointRetention = { newest: 5, days: null }
+const DAY_MS = 24 * 60 * 60_000
 
 /** `names`: the checkpoints that exist. */
 export const noSuchCheckpoint = (
@@ -22,7 +27,7 @@ export const noSuchCheckpoint = (
 /** Why a checkpoint exists that only its provider knows. */
 const reasonOf = (name: CheckpointName): Checkpoint['why'] => {
   if (isPreRestore(name)) return 'before restore'
-  return name.startsWith('push-') ? 'push' : 'command'
+  return isAutomatic(name) ? 'push' : 'command'
 }
 
 /** Brings the rows of checkpoints in line with the provider: after a crash either may know more. Returns the names, oldest first. */
@@ -46,6 +51,23 @@ export const syncCheckpoints = async ({
     })
   }
   return names
+}
+
+/** Deletes the oldest of the checkpoints that exist for this reason; those in `spare` stay. */
+export const deleteOldest = async (
+  { context: { registry, clock }, provider, row: { ticket, vmId } }: Target,
+  why: Checkpoint['why'],
+  { newest, days }: CheckpointRetention,
+  spare: readonly CheckpointName[] = [],
+): Promise<void> => {
+  if (provider.deleteCheckpoint === undefined) return
+  const all = registry.checkpoints(ticket).filter(checkpoint => checkpoint.why === why)
+  const oldest = days === null ? '' : new Date(clock().getTime() - days * DAY_MS).toISOString()
+  for (const { name } of all.filter(({ createdAt }, n) => n < all.length - newest || createdAt < oldest)) {
+    if (spare.includes(name)) continue
+    await provider.deleteCheckpoint(vmId, name)
+    registry.removeCheckpoint(ticket, name)
+  }
 }
 
 export const makeCheckpoint = async (

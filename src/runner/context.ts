@@ -11,6 +11,7 @@ import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
+import { GUEST, type GuestLayout } from './link/guest-files.ts'
 
 export type RunnerContext = {
   config: Config
@@ -20,6 +21,8 @@ export type RunnerContext = {
   clock: () => Date
   /** How git in a machine reaches its repository. */
   projectAccess: WithProjectAccess
+  /** Where our files lie in a machine. */
+  guest: GuestLayout
   /** Each provider is opened once. */
   provider(name: ProviderName): Promise<Provider>
   /** The configured provider, or the first one that is available. */
@@ -82,6 +85,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     run: openRun(config.environment, tools),
     clock: () => new Date(),
     projectAccess: plainAccess(config.github?.apiUrl ?? null),
+    guest: GUEST,
     provider,
     chosenProvider: () => {
       chosen ??= chooseProvider(config, provider).catch(error => {

@@ -139,7 +139,7 @@ export const waitUntilReady = async (target: Target): Promise<void> => {
   const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
   await throwIfCancelled(target)
   if (answered?.hasOurFiles === false)
-    await putGuestFiles(context, provider, row.vmId, { signal: caller.signal }).catch(error => {
+    await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {
       if (caller.signal.aborted) throw error
       // The machine is of use without them; its link tries again.
       caller.onPhase(`swarm is not in the machine: ${failureOf(error, 'putting it in').message}`)

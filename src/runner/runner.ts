@@ -10,12 +10,16 @@ import { openBotClient } from './bot-client.ts'
 import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
 import { openHeartbeat } from './heartbeat.ts'
+import { openLinks } from './link/links.ts'
+import type { LinkHandler } from './link/types.ts'
 import { openOffer } from './offer.ts'
 import { recoverAll } from './recovery.ts'
+import { openRequests } from './requests/requests.ts'
 
 /** How long running actions may go on after the runner is closed. The queue hands out again what has not ended by then. */
 const DRAIN_MS = 5_000
 const HEARTBEAT_END_MS = 500
+const LINKS_END_MS = 1_500
 
 export type Runner = { close(): Promise<void> }
 
@@ -26,6 +30,12 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
   ])
   for (const { ticket, failure } of unrecovered)
     log.warn({ ticket, failure: failure.kind }, `an interrupted operation is not recovered yet: ${failure.message}`)
+}
+
+/** Answers for a service that this runner does not have. */
+const notHere: LinkHandler = (_machine, _request, response) => {
+  response.writeHead(503, { 'content-type': 'text/plain', connection: 'close' })
+  response.end('not part of this runner\n')
 }
 
 export const startRunner = async (
@@ -41,7 +51,10 @@ export const startRunner = async (
   const onEnded = () => {
     offer.refresh()
     heartbeat.nudge()
+    links.nudge()
   }
+  const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })
+  const links = openLinks(context, { git: notHere, model: notHere, requests: requests.handle }, { log })
   const { accepted } = heartbeat
   const claims = openClaimLoop({ context, bot, offer, log, running, accepted, onEnded })
   log.info(
@@ -52,7 +65,8 @@ export const startRunner = async (
     close: async () => {
       ending.abort()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
-      await claims.close(DRAIN_MS)
+      await Promise.all([claims.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
+      await atMost(LINKS_END_MS, [links.close()])
       await atMost(HEARTBEAT_END_MS, [heartbeat.ended])
     },
   }

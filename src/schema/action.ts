@@ -135,7 +135,8 @@ export const action = v.variant('kind', [
     ...common,
     /** Null: the runner names it after the time. */
     name: v.nullable(checkpointName),
-    why: v.picklist(['push', 'command']),
+    /** `machine`: a program in the machine asked for it. */
+    why: v.picklist(['push', 'command', 'machine']),
     commit: v.nullable(commit),
     keep: v.optional(checkpointRetention),
   }),

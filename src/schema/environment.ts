@@ -33,7 +33,10 @@ export type SshAddress = v.InferOutput<typeof sshAddress>
 export const checkpoint = v.pipe(
   v.object({
     name: checkpointName,
-    why: described(v.picklist(['push', 'command', 'before restore']), 'Why it was made.'),
+    why: described(
+      v.picklist(['push', 'command', 'before restore', 'machine']),
+      'Why it was made. `machine`: a program in the machine asked for it, or for the restore that it was made before.',
+    ),
     commit: described(v.nullable(commit), 'The commit that was pushed.'),
     createdAt: time,
     withMemory: described(v.boolean(), 'Whether a restore resumes the running guest instead of booting it.'),

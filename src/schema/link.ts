@@ -8,3 +8,5 @@ export type LinkService = keyof typeof LINK_PORTS
 export const GUEST_LIBRARY = '/usr/local/lib/agent-swarm'
 /** The ssh user's: logs of setup and start, and the agent's files. */
 export const GUEST_STATE = '/var/lib/agent-swarm'
+/** In GUEST_STATE: the note that was written before the last restore. */
+export const NOTE_BEFORE_RESTORE = 'note-before-restore.txt'

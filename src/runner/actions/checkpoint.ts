@@ -1,28 +1,9 @@
 /** Makes a checkpoint. Automatic ones that exceed the retention are deleted. */
 import { timestamp } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import type { CheckpointRetention } from '../../schema/action.ts'
-import { makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { observe, pausedReason } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
-
-const DEFAULT_RETENTION: CheckpointRetention = { newest: 5, days: null }
-const DAY_MS = 24 * 60 * 60_000
-
-const deleteOldPushes = async (
-  { context, provider, row }: Target,
-  { newest, days }: CheckpointRetention,
-): Promise<void> => {
-  const { registry, clock } = context
-  const { ticket, vmId } = row
-  if (provider.deleteCheckpoint === undefined) return
-  const pushes = registry.checkpoints(ticket).filter(({ why }) => why === 'push')
-  const oldest = days === null ? '' : new Date(clock().getTime() - days * DAY_MS).toISOString()
-  for (const { name } of pushes.filter((push, n) => n < pushes.length - newest || push.createdAt < oldest)) {
-    await provider.deleteCheckpoint(vmId, name)
-    registry.removeCheckpoint(ticket, name)
-  }
-}
+import { type ActionRunner, earlierAttempts, targetOf } from '../operation.ts'
 
 export const checkpoint: ActionRunner<'checkpoint'> = async (
   operation,
@@ -39,7 +20,8 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
     if (why === 'push') return { skipped: `${ticket} already has a checkpoint ${name}` }
     throw fail('already-exists', `${ticket} already has a checkpoint ${name}`, 'Choose another name.')
   }
-  if (why === 'push') {
+  // Nobody waits for a machine that stops for one of these.
+  if (why !== 'command') {
     if (provider.liveCheckpoints !== true)
       return { skipped: `${provider.name} cannot make a checkpoint without stopping the machine` }
     if ((await observe(provider, row)) !== 'running') return { skipped: `${ticket} is not running` }
@@ -49,6 +31,6 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   // From here on, a checkpoint of this name may be from this action.
   context.registry.setDetail(id, { name })
   await makeCheckpoint(target, { name, why, commit })
-  if (why === 'push') await deleteOldPushes(target, keep)
+  if (why !== 'command') await deleteOldest(target, why, keep)
   return made
 }

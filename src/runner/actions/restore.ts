@@ -1,12 +1,18 @@
 /** Restores a checkpoint. The state that it replaces becomes a checkpoint first. */
+import { join } from 'node:path'
 import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
-import { fail } from '../../errors.ts'
-import { makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import { fail, failureOf } from '../../errors.ts'
+import { NOTE_BEFORE_RESTORE } from '../../schema/link.ts'
+import { shellWord } from '../../shell-word.ts'
+import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { observe } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
+import { runCommandInGuest } from '../ssh/guest.ts'
 import { markMachine } from './move.ts'
+
+const NOTE_DEADLINE_MS = 30_000
 
 /** Two restores within one second do not share a name. */
 const unusedName = (name: CheckpointName, names: readonly CheckpointName[]): CheckpointName => {
@@ -21,10 +27,10 @@ const replaceState = async (
   name: CheckpointName,
   names: readonly CheckpointName[],
 ): Promise<CheckpointName> => {
-  const { context, caller, id, provider, row } = target
+  const { context, caller, id, by, provider, row } = target
   const keptAs = unusedName(`pre-restore-${timestamp(context.clock())}`, names)
   context.registry.setDetail(id, { name, keptAs })
-  await makeCheckpoint(target, { name: keptAs, why: 'before restore', commit: null })
+  await makeCheckpoint(target, { name: keptAs, why: by.via === 'machine' ? 'machine' : 'before restore', commit: null })
   // An earlier result is about another state of the disk.
   context.registry.setUnsavedWork(row.ticket, null)
   caller.onPhase('restore')
@@ -32,6 +38,19 @@ const replaceState = async (
   // Another attempt must not restore again: from now on people may work in the machine.
   context.registry.setDetail(id, { name, keptAs, reached: 'restored' })
   return keptAs
+}
+
+/** Writes the machine's last note into it: the restore took it back to a time before the note. */
+const leaveNote = async ({ context, caller, provider, row }: Target): Promise<void> => {
+  const note = context.registry.note(row.ticket)
+  if (note === null || provider.runInGuest !== undefined) return
+  const { state } = context.guest
+  const text = Buffer.from(`${note.text}\n`).toString('base64')
+  const command = `printf %s ${text} | base64 -d >${shellWord(join(state, NOTE_BEFORE_RESTORE))}`
+  const options = { deadline: NOTE_DEADLINE_MS, signal: caller.signal }
+  await runCommandInGuest(context, provider, row.vmId, command, options).catch(error => {
+    caller.onPhase(`the note is not in the machine: ${failureOf(error, 'writing it').message}`)
+  })
 }
 
 export const restore: ActionRunner<'restore'> = async (operation, { ticket, name: requested, by }) => {
@@ -57,10 +76,13 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
+  // A machine that restores itself again and again takes no more disk than one that makes checkpoints.
+  if (by.via === 'machine') await deleteOldest(target, 'machine', DEFAULT_RETENTION, [name, ...kept])
   let note = ''
   if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
     note = await waitAndTell(target)
+    await leaveNote(target)
     await followProject(await targetOf(operation, ticket))
   } else {
     registry.setDesired(ticket, 'stopped', by)

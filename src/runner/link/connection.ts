@@ -19,12 +19,11 @@ const LIMITS = { memoryBytes: 256 * 1024 ** 2, cpuSeconds: 6 * 3600, fileBytes: 
 const NO_FILES = 42
 const FREE_MS = 30_000
 
-export type LinkContext = Pick<RunnerContext, 'config' | 'home' | 'registry' | 'run' | 'provider'>
+export type LinkContext = Pick<RunnerContext, 'config' | 'home' | 'registry' | 'run' | 'provider' | 'guest'>
 export type Connecting = {
   context: LinkContext
   provider: Provider
   vmId: string
-  guest: GuestLayout
   services: Services
   files: FollowedFiles
   log: Log
@@ -41,10 +40,8 @@ const linkScript = ({ library }: GuestLayout) => shellWord(join(library, 'link.s
 /** Only tests have another state folder than the one that the script knows. */
 const environmentOf = ({ state }: GuestLayout) => `AGENT_SWARM_STATE=${shellWord(state)}; export AGENT_SWARM_STATE`
 
-const startSsh = async (
-  { context, provider, vmId, guest, services }: Connecting,
-  onOutput: (bytes: Buffer) => void,
-) => {
+const startSsh = async ({ context, provider, vmId, services }: Connecting, onOutput: (bytes: Buffer) => void) => {
+  const { guest } = context
   const ssh = await provider.sshInfo(vmId)
   const command = `test -r ${linkScript(guest)} || exit ${NO_FILES}; ${environmentOf(guest)}; exec sh ${linkScript(guest)}`
   const argv = [
@@ -61,9 +58,10 @@ export type Ended = { again: 'at once' | 'later'; reason: string }
 
 /** Puts right what kept the link from opening. */
 const repair = async (connecting: Connecting, exitCode: number, stderr: string): Promise<Ended> => {
-  const { context, provider, vmId, guest, signal } = connecting
+  const { context, provider, vmId, signal } = connecting
+  const { guest } = context
   if (exitCode === NO_FILES) {
-    await putGuestFiles(context, provider, vmId, { signal, guest })
+    await putGuestFiles(context, provider, vmId, signal)
     return { again: 'at once', reason: 'the machine had no files of ours' }
   }
   if (exitCode === 255 && PORT_TAKEN.test(stderr)) {
@@ -78,7 +76,7 @@ const repair = async (connecting: Connecting, exitCode: number, stderr: string):
 
 /** Holds the connection until it ends. Throws what kept it from being opened, or broke it. */
 export const connect = async (connecting: Connecting): Promise<Ended> => {
-  const { context, provider, vmId, guest, services, files, log, signal, onUp } = connecting
+  const { context, provider, vmId, services, files, log, signal, onUp } = connecting
   const conversation = openConversation()
   const program = await startSsh(connecting, conversation.onOutput)
   const onAbort = () => conversation.end(fail('cancelled', 'the link is closed'))
@@ -92,9 +90,9 @@ export const connect = async (connecting: Connecting): Promise<Ended> => {
   // It is awaited below, after what the conversation says.
   ended.catch(error => conversation.end(error))
   try {
-    const [, hash = ''] = await conversation.ask(/^hello 1 ([0-9a-f]{0,64})$/, { passOver: true })
+    const [, hash = ''] = await conversation.ask(/^hello 1 ([ -~]{0,64})$/, { passOver: true })
     if (hash !== guestHash()) {
-      await putGuestFiles(context, provider, vmId, { signal, guest })
+      await putGuestFiles(context, provider, vmId, signal)
       return { again: 'at once', reason: 'the machine had other files of ours' }
     }
     await conversation.ask(/^ok$/, { send: () => program.write(`prefix ${services.prefix}\n`) })

@@ -8,7 +8,6 @@ import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
 import { connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
-import { GUEST, type GuestLayout } from './guest-files.ts'
 import { linkFolder, openServices } from './services.ts'
 import type { Link, LinkServices } from './types.ts'
 
@@ -25,7 +24,6 @@ export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
   gate?: <T>(work: () => Promise<T>) => Promise<T>
-  guest?: GuestLayout
   /** Loopback ports behind a secret, for a system where ssh and Node share no Unix sockets. */
   loopback?: boolean
 }
@@ -43,9 +41,9 @@ export const holdLink = async (
   context: LinkContext,
   { vmId, provider: providerName }: Machine,
   services: LinkServices,
-  { log, gate = work => work(), guest = GUEST, loopback = process.platform === 'win32' }: LinkOptions,
+  { log, gate = work => work(), loopback = process.platform === 'win32' }: LinkOptions,
 ): Promise<HeldLink | null> => {
-  const { home, registry } = context
+  const { home, registry, guest } = context
   const release = tryLinkLock(home, vmId)
   if (release === null) return null
   const closing = new AbortController()
@@ -104,7 +102,7 @@ export const holdLink = async (
     await gate(async () => {
       if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
       const connection = Promise.resolve(context.provider(providerName)).then(provider =>
-        connect({ context, provider, vmId, guest, services: opened, files, log, signal, onUp }),
+        connect({ context, provider, vmId, services: opened, files, log, signal, onUp }),
       )
       connection.then(result.resolve, error =>
         result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),

@@ -62,7 +62,7 @@ const sweep = ({ home, registry }: Pick<RunnerContext, 'home' | 'registry'>): vo
 export const openLinks = (
   context: RunnerContext,
   services: LinkServices,
-  options: Omit<LinkOptions, 'gate'> & { guest?: LinkOptions['guest'] },
+  options: Omit<LinkOptions, 'gate'>,
 ): Links => {
   const { log } = options
   const held = new Map<string, HeldLink>()

@@ -61,7 +61,8 @@ const consoleClause = async (provider: Provider, vmId: string): Promise<string> 
   return lines.length === 0 ? '' : `. Its console ends with:\n${lines.map(line => `  ${line}`).join('\n')}`
 }
 
-type Context = { run: Run; home: string }
+/** `guest`: where our files lie in a machine, by default as everywhere. */
+type Context = { run: Run; home: string; guest?: GuestLayout }
 type WaitOptions = {
   /** Milliseconds. */
   deadline?: number
@@ -76,14 +77,14 @@ const MAX_HELLO = 64 * 1024
 
 /** What the guest says to the first command: the hash of our files in it, or nothing. Null while it does not answer. */
 const firstWords = async (
-  { run, home }: Context,
+  { run, home, guest }: Context,
   vmId: string,
   ssh: SshInfo,
   signal: AbortSignal | undefined,
 ): Promise<string | null> => {
   try {
     const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
-    return (await runOverSsh(run, home, vmId, ssh, hashCommand(), options)).stdout.trim()
+    return (await runOverSsh(run, home, vmId, ssh, hashCommand(guest), options)).stdout.trim()
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
     // and an answer under another key does not count.
@@ -164,10 +165,10 @@ export const putGuestFiles = async (
   context: Context,
   provider: Provider,
   vmId: string,
-  { signal, guest }: { signal: AbortSignal; guest?: GuestLayout },
+  signal: AbortSignal,
 ): Promise<void> => {
   const options = { deadline: PUT_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
-  await runInGuest(context, provider, vmId, putScript(guest), options)
+  await runInGuest(context, provider, vmId, putScript(context.guest), options)
 }
 
 /** How the build of a base image reaches its machine: with a host key under the name `alias`, which `forget` removes. */
