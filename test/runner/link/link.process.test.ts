@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { openLog } from '../../../src/log.ts'
 import { type HeldLink, holdLink, upFile } from '../../../src/runner/link/link.ts'
 import { openLinks, withLink } from '../../../src/runner/link/links.ts'
@@ -16,6 +16,7 @@ let guests: Awaited<ReturnType<typeof useSshd>>
 let vmId: string
 let held: HeldLink[]
 let lines: string[]
+let linkScript: string
 
 /** Says which service, machine and path it was. */
 const says =
@@ -49,21 +50,27 @@ const ourSsh = () => processesWith(`-R 127.0.0.1:${it.context.guest.ports.git}:`
 const guestFile = (name: string) => join(it.context.guest.state, 'agent', name)
 
 describe.skipIf(noSshd !== null)('the link', () => {
-  beforeEach(async () => {
-    lines = []
-    vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
-    held = []
+  beforeAll(async () => {
     it = await openTestContext({ guest: 'shell' })
     guests = await useSshd(it.context, it.home)
     expect(await it.do(actions.create('DROP-1'))).toMatchObject({ result: 'done' })
     vmId = it.vmIdOf('DROP-1')
     mkdirSync(join(it.context.guest.state, 'agent'), { recursive: true })
+    linkScript = readFileSync(join(it.context.guest.library, 'link.sh'), 'utf8')
+  })
+  beforeEach(() => {
+    lines = []
+    held = []
+    vi.spyOn(process.stderr, 'write').mockImplementation(line => lines.push(String(line)) > 0)
   })
   afterEach(async () => {
     await Promise.all(held.map(link => link.close()))
+    writeFileSync(join(it.context.guest.library, 'link.sh'), linkScript)
+    vi.restoreAllMocks()
+  })
+  afterAll(async () => {
     await guests.close()
     it.close()
-    vi.restoreAllMocks()
   })
 
   test('a create has put our files into the machine, and changes nothing else there', async () => {
