@@ -47,7 +47,7 @@ const leaveNote = async ({ context, caller, provider, row }: Target): Promise<vo
   const { state } = context.guest
   const text = Buffer.from(`${note.text}\n`).toString('base64')
   const command = `printf %s ${text} | base64 -d >${shellWord(join(state, NOTE_BEFORE_RESTORE))}`
-  const options = { deadline: NOTE_DEADLINE_MS, signal: caller.signal }
+  const options = { deadline: NOTE_DEADLINE_MS, signal: caller.signal, doing: 'writing it' }
   await runCommandInGuest(context, provider, row.vmId, command, options).catch(error => {
     caller.onPhase(`the note is not in the machine: ${failureOf(error, 'writing it').message}`)
   })

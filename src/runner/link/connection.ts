@@ -68,7 +68,9 @@ const repair = async (connecting: Connecting, exitCode: number, stderr: string):
     const command = withShell(
       `test ! -r ${linkScript(guest)} || { ${environmentOf(guest)}; sh ${linkScript(guest)} free; }`,
     )
-    await runCommandInGuest(context, provider, vmId, command, { deadline: FREE_MS, signal })
+    await runCommandInGuest(context, provider, vmId, command, {
+      ...{ deadline: FREE_MS, signal, doing: 'freeing the ports of the link' },
+    })
     return { again: 'at once', reason: 'another program in the machine has a port of the link' }
   }
   return { again: 'later', reason: stderr === '' ? `ssh ended with ${exitCode}` : stderr.slice(-300) }

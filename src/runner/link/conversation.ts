@@ -21,11 +21,13 @@ export const openConversation = () => {
   let parts: Buffer[] = []
   let length = 0
   let failure: Error | null = null
+  let onOver = () => {}
   const end = (error: Error) => {
     failure ??= error
     parts = []
     waiting?.reject(failure)
     waiting = null
+    onOver()
   }
   const breach = (what: string): void => end(fail('refused', `the machine broke the link's rules: ${what}`))
   /** `line` is ASCII, since the pattern allows nothing else. */
@@ -58,6 +60,13 @@ export const openConversation = () => {
     },
     /** The connection is gone. */
     end,
+    throwIfOver: (): void => {
+      if (failure !== null) throw failure
+    },
+    /** Calls back when the conversation is over, for whoever waits between two questions. */
+    onOver: (call: () => void): void => {
+      onOver = call
+    },
     /** One question at a time. `send` writes it. */
     ask: async (
       pattern: RegExp,

@@ -27,13 +27,14 @@ export const openFollowed = () => {
       wake.resolve()
       return () => void all.delete(followed)
     },
-    /** Resolves after `wait` milliseconds, or when a file was added. */
+    wake: () => wake.resolve(),
+    /** Resolves after `wait` milliseconds, when a file was added, or by `wake`. */
     pause: async (wait: number): Promise<void> => {
       let timer: NodeJS.Timeout | undefined
-      const over = new Promise<void>(resolve => {
+      const passed = new Promise<void>(resolve => {
         timer = setTimeout(resolve, wait)
       })
-      await Promise.race([over, wake.promise])
+      await Promise.race([passed, wake.promise])
       clearTimeout(timer)
       wake = Promise.withResolvers()
     },
@@ -66,6 +67,8 @@ const readOnce = async ({ conversation, write, files, log }: Talk, followed: Fol
 /** Reads the files, and asks for a sign of life when there is nothing to read, until the conversation ends: it throws then. */
 export const talk = async (talking: Talk): Promise<never> => {
   const { conversation, write, files } = talking
+  conversation.onOver(files.wake)
+  conversation.throwIfOver()
   let beatAt = performance.now() + BEAT_MS
   while (true) {
     const now = performance.now()
@@ -76,5 +79,6 @@ export const talk = async (talking: Talk): Promise<never> => {
     const next = Math.min(beatAt, ...[...files.all].map(({ lookAt }) => lookAt))
     const wait = next - performance.now()
     if (wait > 0) await files.pause(wait)
+    conversation.throwIfOver()
   }
 }

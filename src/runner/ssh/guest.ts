@@ -139,7 +139,7 @@ export const runInGuest = async (
   provider: Provider,
   vmId: string,
   script: string,
-  options: Pick<RunOptions, 'deadline' | 'signal' | 'into' | 'maxOutput'>,
+  options: Pick<RunOptions, 'deadline' | 'signal' | 'into' | 'maxOutput' | 'doing'>,
 ): Promise<{ stdout: string; stderr: string }> => {
   if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
   return runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, {
@@ -155,7 +155,7 @@ export const runCommandInGuest = async (
   provider: Provider,
   vmId: string,
   command: string,
-  options: Pick<RunOptions, 'deadline' | 'signal'>,
+  options: Pick<RunOptions, 'deadline' | 'signal' | 'doing'>,
 ): Promise<void> => {
   await runOverSsh(run, home, vmId, await provider.sshInfo(vmId), command, { ...options, maxOutput: MAX_HELLO })
 }
@@ -167,7 +167,8 @@ export const putGuestFiles = async (
   vmId: string,
   signal: AbortSignal,
 ): Promise<void> => {
-  const options = { deadline: PUT_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
+  const doing = `putting the files of swarm into ${vmId}`
+  const options = { deadline: PUT_DEADLINE_MS, signal, maxOutput: MAX_HELLO, doing }
   await runInGuest(context, provider, vmId, putScript(context.guest), options)
 }
 
