@@ -105,6 +105,8 @@ test('it holds the files that are needed, and no others', () => {
       ...filesIn(join(root, 'docs')).map(file => join('docs', file)),
       ...readdirSync(join(root, 'completions')).map(file => join('completions', file)),
       ...compiled.map(file => join('dist', file)),
+      // What the runner puts into each machine.
+      ...['link.sh', 'mcp.mjs', 'swarm'].map(file => join('dist/guest', file)),
     ].sort(),
   )
   expect(packed.size).toBeLessThan(1_300_000)

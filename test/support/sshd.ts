@@ -14,7 +14,7 @@ const SSHD = '/usr/sbin/sshd'
 export const noSshd: string | null = existsSync(SSHD) ? null : `${SSHD} is not installed (openssh-server)`
 
 /** Ports on loopback that were free just now. */
-export const freePorts = async (count: number): Promise<number[]> => {
+const freePorts = async (count: number): Promise<number[]> => {
   const servers = await Promise.all(
     Array.from(
       { length: count },
@@ -30,7 +30,7 @@ export const freePorts = async (count: number): Promise<number[]> => {
 }
 
 /** Folders of a machine below `root`, and ports of its own. */
-export const layoutIn = async (root: string): Promise<GuestLayout> => {
+const layoutIn = async (root: string): Promise<GuestLayout> => {
   const [git = 0, model = 0, requests = 0] = await freePorts(3)
   const folder = (name: string) => join(root, name)
   return {
@@ -40,7 +40,7 @@ export const layoutIn = async (root: string): Promise<GuestLayout> => {
 }
 
 /** Starts an sshd that is the machine `vmId` of this home. */
-export const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: string, vmId: string) => {
+const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: string, vmId: string) => {
   const [publicKey, hostKey, [port = 0]] = await Promise.all([
     loginKey(context.run, context.home),
     pinnedHostKey(context.run, context.home, vmId),
@@ -79,7 +79,7 @@ export const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, roo
     close: () => sshd.kill(),
   }
 }
-export type Sshd = Awaited<ReturnType<typeof openSshd>>
+type Sshd = Awaited<ReturnType<typeof openSshd>>
 
 /** The machines of a context on the synthetic provider are reached over SSH, each by an sshd that starts with the first look. */
 export const useSshd = async (context: RunnerContext, root: string) => {

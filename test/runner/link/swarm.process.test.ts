@@ -139,7 +139,7 @@ test.skipIf(!existsSync(join(guest, 'mcp.mjs')))(
     let id = 0
     const call = async (method: string, params: unknown) => {
       child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', id: ++id, method, params })}\n`)
-      return JSON.parse((await lines.next()).value).result
+      return JSON.parse(String((await lines.next()).value)).result
     }
     const client = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'test', version: '1' } }
     expect(await call('initialize', client)).toMatchObject({ serverInfo: { name: 'agent-swarm' } })
