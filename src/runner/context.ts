@@ -10,8 +10,8 @@ import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type AgentRow, type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
-import { plainAccess, type WithProjectAccess } from './project/access.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
+import { plainAccess, type WithProjectAccess } from './project/access.ts'
 
 export type RunnerContext = {
   config: Config

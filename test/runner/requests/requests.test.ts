@@ -53,7 +53,7 @@ afterEach(async () => {
 test('status shows ticket, machine, project, checkpoints and note', async () => {
   await it.do(actions.checkpoint('DROP-1', 'before-refactor'))
   it.context.registry.setProject('DROP-1', {
-    ...{ repo: 'acme/shop', branch: 'DROP-1-login', summary: null, path: '/home/agent/shop', ports: [] },
+    ...{ repo: 'acme/shop', branch: 'DROP-1-login', summary: null, path: '/home/agent/shop', ports: [], save: [] },
     setup: { state: 'failed', source: 'x', exit: 3, startedAt: now.toISOString(), seconds: 2 },
     ...{ start: null, problem: 'setup\u001b[31m failed' },
   })
