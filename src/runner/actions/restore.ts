@@ -82,6 +82,7 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
     note = await waitAndTell(target)
+    await leaveNote(target)
     await followProject(await targetOf(operation, ticket))
     await leaveNote(target)
   } else {
