@@ -21,7 +21,7 @@ export type WithProjectAccess = <T>(
 ) => Promise<T>
 
 /** The web address that belongs to the API's: github.com, or a GitHub Enterprise Server. */
-export const remoteOf = (apiUrl: string | null): string => {
+const remoteOf = (apiUrl: string | null): string => {
   const { protocol, host } = new URL(apiUrl ?? 'https://api.github.com')
   return host === 'api.github.com' ? 'https://github.com/' : `${protocol}//${host}/`
 }

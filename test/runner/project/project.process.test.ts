@@ -317,7 +317,7 @@ test('a ticket that gets a new key keeps its project', async () => {
 
 test('hostile branches of the remote are data', async () => {
   remote.push('main', { a: '1' })
-  for (const name of ["DROP-1-$(touch$IFS../ran)'", 'DROP-1-;touch$IFS../ran;', 'DROP-1-\u202e'])
+  for (const name of ['DROP-1-$(touch$IFS"ran")', 'DROP-1-;touch$IFS"ran";', 'DROP-1-\u202e'])
     remote.git('push', '-q', 'origin', `HEAD:refs/heads/${name}`)
   await it.do(createWith())
   expect(project()).toMatchObject({ branch: expect.stringMatching(/^DROP-1-/), problem: null })
