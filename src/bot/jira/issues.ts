@@ -17,7 +17,6 @@ import {
   type JiraIssue,
   list,
   member,
-  plain,
   text,
   time,
 } from './answers.ts'

@@ -205,6 +205,6 @@ test('workspace and agent: their errors are reported with the others, and the ru
 })
 
 test('a repository that wants no agent gets none', async () => {
-  const operator: Rules = { ...standard, agent: { reporters: 'any' } }
+  const operator: Rules = { ...standard, agent: { reporters: 'any', rounds: 0 } }
   expect((await readRepositoryFile('agent: { use: none }\n', operator)).rules?.agent).toBeNull()
 })
