@@ -31,7 +31,7 @@ export const gitGateway = (): Promise<Row[]> =>
           }),
         },
         record: { recordPush: () => {}, pushedAll: () => false },
-        ...{ mayFetch: () => true, remoteOf: () => '', isAgentRun: () => false, tickets: () => [] },
+        ...{ mayFetch: () => true, remoteOf: () => '', isAgentRun: () => false, repositories: () => [] },
         rulesOf: () => ({ projects: ['DROP'], attempts: [], currentKey: ticket => ticket }),
       })
       const listener = createServer(

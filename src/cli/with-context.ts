@@ -28,6 +28,9 @@ export const withRunnerContext = async <T>(
     interrupt: invocation.signal,
     ...(invocation.verbose ? { onCommand: showCommand(note) } : {}),
   })
+  // Loaded by the commands that bring a project alone.
+  context.projectAccess = async (machine, use) =>
+    (await import('./project-access.ts')).openProjectAccess(context)(machine, use)
   try {
     return await work(context)
   } finally {

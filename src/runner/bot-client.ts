@@ -17,7 +17,7 @@ const SAME_VERSION =
 /** A bot that is back is noticed before its pages need the next heartbeat. */
 export const botBackoff = backoff({ first: 250, most: HEARTBEAT_MS })
 
-type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat'
+type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat' | 'git-token'
 type RequestOptions = { signal: AbortSignal; deadlineMs?: number }
 type Post<Options> = <Schema extends v.GenericSchema>(
   path: Path,

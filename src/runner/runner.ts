@@ -6,13 +6,17 @@ import { atMost } from '../clock.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
+import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../schema/repository-file.ts'
+import type { RepositoryAgent } from '../schema/workspace.ts'
 import { openAgents } from './agent/agents.ts'
 import { openBotClient } from './bot-client.ts'
 import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
+import { botTokens, openGateway } from './gateway.ts'
+import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
+import { linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
-import type { LinkHandler } from './link/types.ts'
 import { openOffer } from './offer.ts'
 import { recoverAll } from './recovery.ts'
 import { openRequests } from './requests/requests.ts'
@@ -21,6 +25,8 @@ import { openRequests } from './requests/requests.ts'
 const DRAIN_MS = 5_000
 const HEARTBEAT_END_MS = 500
 const LINKS_END_MS = 1_500
+/** Between two looks for mirrors that no machine uses. */
+const SWEEP_MS = 10 * 60_000
 
 export type Runner = { close(): Promise<void> }
 
@@ -33,11 +39,13 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
     log.warn({ ticket, failure: failure.kind }, `an interrupted operation is not recovered yet: ${failure.message}`)
 }
 
-/** Answers for a service that this runner does not have. */
-const notHere: LinkHandler = (_machine, _request, response) => {
-  response.writeHead(503, { 'content-type': 'text/plain', connection: 'close' })
-  response.end('not part of this runner\n')
-}
+/** What `.github/agent-swarm.yml` of the default branch says of the agent, as the mirror has it. */
+const repositoryAgent =
+  (gateway: GitGateway) =>
+  async (repo: string): Promise<RepositoryAgent | undefined> => {
+    const content = await gateway.readMirrored({ repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
+    return content === null ? undefined : (await readProjectFile(content)).agent
+  }
 
 export const startRunner = async (
   context: RunnerContext,
@@ -49,7 +57,9 @@ export const startRunner = async (
   const bot = openBotClient({ url: botUrl, token, log })
   const offer = openOffer(context, running)
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
-  const agents = openAgents(context, { log, links: () => links })
+  const tokens = botTokens(bot, context.registry.runnerId(), ending.signal)
+  const gateway = openGateway(context, { log, tokens })
+  const agents = openAgents(context, { log, links: () => links, repositoryAgent: repositoryAgent(gateway) })
   const onEnded = () => {
     agents.nudge()
     offer.refresh()
@@ -57,9 +67,12 @@ export const startRunner = async (
     links.nudge()
   }
   const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })
-  const links = openLinks(context, { git: notHere, model: notHere, requests: requests.handle }, { log })
+  const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
+  const links = openLinks(context, services, { log })
+  const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
+  const sweeping = setInterval(() => void gateway.sweep(), SWEEP_MS).unref()
   const { accepted } = heartbeat
-  const claims = openClaimLoop({ context, bot, offer, log, running, accepted, onEnded })
+  const claims = openClaimLoop({ context: linked, bot, offer, log, running, accepted, onEnded })
   log.info(
     { runnerId: context.registry.runnerId(), bot: botUrl, slots: context.config.runnerSlots },
     'the runner is up',
@@ -69,7 +82,8 @@ export const startRunner = async (
       ending.abort()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
       await Promise.all([claims.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
-      await agents.close()
+      clearInterval(sweeping)
+      await Promise.all([agents.close(), gateway.close()])
       await atMost(LINKS_END_MS, [links.close()])
       await atMost(HEARTBEAT_END_MS, [heartbeat.ended])
     },

@@ -9,6 +9,8 @@ import { problemsOf, readYaml, type YamlFile } from './yaml.ts'
 export const REPOSITORY_FILE = '.github/agent-swarm.yml'
 /** Characters. */
 const MAX_LENGTH = 16_000
+/** Bytes. */
+export const MAX_REPOSITORY_FILE = 4 * MAX_LENGTH
 
 export const projectMembers = {
   workspace: member(

@@ -1,7 +1,6 @@
 /** The agents of this host: their supervisor, and the way to their models. */
 import type { Log } from '../../log.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
-import { LINK_PORTS, type LinkService } from '../../schema/link.ts'
 import type { RepositoryAgent } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
 import type { LinkHandler, Links } from '../link/types.ts'
@@ -34,8 +33,7 @@ export const openAgents = (
     if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId)
     const link = links()?.of(vmId) ?? null
     if (link?.connected() !== true) return null
-    const address = (service: LinkService) => `http://127.0.0.1:${LINK_PORTS[service]}${link.prefix}`
-    return openAgentGuest(context, await context.provider(name), vmId, { follow: link.follow, address })
+    return openAgentGuest(context, await context.provider(name), vmId, link)
   }
   const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
   const gateway = openModelGateway({

@@ -4,7 +4,7 @@ import { atMost, type Clock } from '../../clock.ts'
 import { fail, failureOf, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { type BackendRequest, serveBackend } from './backend.ts'
-import { explainRemote, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
+import { explainRemote, type Git, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
 import { type Mirrors, openMirrors, type Remote } from './mirrors.ts'
 import type { PushRules } from './policy.ts'
 import type { Answer, Question } from './pre-receive.ts'
@@ -32,7 +32,7 @@ export type GitGatewayOptions = {
   /** Whether this is the run of the ticket's agent that is at work. */
   isAgentRun(ticket: string, run: string): boolean
   /** Of all machines: their mirrors stay. */
-  tickets(): readonly string[]
+  repositories(): readonly string[]
   /** The operator's for this repository. */
   limitsOf?(repo: string): RepositoryLimits
   slots?: SlotLimits
@@ -62,22 +62,26 @@ const checkRemote = (text: string, repo: string): string => {
 }
 
 /** Throws `refused` or `permission` when the machine may not do this. Asked for each request: rights may have ended. */
-const authorize = async (context: Context, { ticket }: Machine, { repo, service }: Route): Promise<Remote> => {
+const authorize = async (
+  context: Context,
+  ticket: string,
+  { repo, need }: { repo: string; need: 'read' | 'write' },
+): Promise<Remote> => {
   if (!(await context.mayFetch(ticket, repo)))
     throw fail(
       'refused',
       `${repo} does not serve the project of ${ticket}`,
       'Ask the operator to list it for this project.',
     )
-  const need = service === 'git-receive-pack' ? 'write' : 'read'
-  const token = await context.tokens.tokenFor({ repo, ticket, need })
+  const given = await context.tokens.tokenFor({ repo, ticket, need })
+  const token = given === null || given.token === null ? null : { ...given, token: given.token }
   if (token === null && need === 'write')
     throw fail(
       'refused',
       `no token can be had for pushes to ${repo}`,
       'Check the GitHub settings of the bot, and that agent-swarm up runs.',
     )
-  return { url: checkRemote(token?.remoteUrl ?? context.remoteOf(repo), repo), token }
+  return { url: checkRemote(given?.remoteUrl ?? context.remoteOf(repo), repo), token }
 }
 
 const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].includes(error.failure.kind)
@@ -86,7 +90,8 @@ const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].in
 const prepare = async (context: Context, machine: Machine, route: Route): Promise<Remote | null> => {
   const { repo, service, isDiscovery } = route
   try {
-    const remote = await authorize(context, machine, route)
+    const need = service === 'git-receive-pack' ? 'write' : 'read'
+    const remote = await authorize(context, machine.ticket, { repo, need })
     if (isDiscovery) await context.mirrors.update(repo, remote)
     return remote
   } catch (error) {
@@ -149,6 +154,15 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   }
 }
 
+type ReadFile = { ticket: string; repo: string; path: string; most: number }
+
+const readDefault = async (git: Git, mirror: string, path: string, most: number): Promise<string | null> => {
+  const blob = `HEAD:${path}`
+  const found = await git(`looking for ${path}`, mirror, ['cat-file', '-s', blob], { answers: [128] })
+  if (found.exitCode !== 0 || Number(found.stdout) > most) return null
+  return (await git(`reading ${path}`, mirror, ['cat-file', 'blob', blob])).stdout
+}
+
 export const openGitGateway = (options: GitGatewayOptions) => {
   const { home, environment, clock, log, record, limitsOf = () => REPOSITORY_LIMITS, slots = SLOTS } = options
   const closing = new AbortController()
@@ -194,11 +208,19 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     /** A ticket was deleted, or may no longer have what it had. */
     forget: tokens.forget,
     /** Removes the mirrors that no machine uses, and what killed processes left. Call it now and then. */
-    sweep: (): Promise<void> =>
-      mirrors.sweep(async repo => {
-        const uses = await Promise.all(options.tickets().map(ticket => options.mayFetch(ticket, repo)))
-        return uses.includes(true)
-      }),
+    sweep: (): Promise<void> => {
+      const used = new Set(options.repositories().map(repo => repo.toLowerCase()))
+      return mirrors.sweep(async repo => used.has(repo))
+    },
+    /** A file of the default branch, as the remote has it now; null when there is none, or it is longer than `most` bytes. */
+    readFile: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {
+      const repo = typed.toLowerCase()
+      await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
+      return readDefault(git, mirrors.path(repo), path, most)
+    },
+    /** The same, as the mirror has it. */
+    readMirrored: ({ repo, path, most }: Omit<ReadFile, 'ticket'>): Promise<string | null> =>
+      readDefault(git, mirrors.path(repo.toLowerCase()), path, most),
     /** Ends what is under way; a push that is being forwarded may end by itself. */
     close: async (): Promise<void> => {
       closing.abort()

@@ -11,8 +11,11 @@ export type GitToken = {
 }
 type Need = { repo: string; ticket: string; need: 'read' | 'write' }
 
-/** Null: there is none to be had, and what is public can be read. Throws when this ticket may not have one. */
-export type TokenSource = { tokenFor(need: Need): Promise<GitToken | null> }
+/**
+ * Null: there is none to be had, and what is public can be read; `token` null: the same, and this is where the repository is. Throws
+ * when this ticket may not have one.
+ */
+export type TokenSource = { tokenFor(need: Need): Promise<(Omit<GitToken, 'token'> & { token: string | null }) | null> }
 
 const KEPT_MS = 5 * 60_000
 const BEFORE_EXPIRY_MS = 60_000
@@ -21,7 +24,7 @@ const BEFORE_EXPIRY_MS = 60_000
 export type Tokens = TokenSource & { forget(ticket: string): void }
 
 export const openTokens = (source: TokenSource, clock: Clock): Tokens => {
-  const kept = new Map<string, { ticket: string; until: number; token: GitToken | null }>()
+  const kept = new Map<string, { ticket: string; until: number; token: Awaited<ReturnType<TokenSource['tokenFor']>> }>()
   /** Counts what was forgotten: an answer that was under way meanwhile is not kept. */
   let forgotten = 0
   return {

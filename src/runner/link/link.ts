@@ -1,4 +1,5 @@
 /** A machine's link: held by one process at a time, and opened again whenever it breaks. */
+import { once } from 'node:events'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -36,6 +37,9 @@ export type HeldLink = Link & {
 }
 type Machine = { vmId: string; provider: string }
 
+const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
+  (await context.provider(name)).runInGuest !== undefined
+
 /** Null when another process, or another part of this one, has the machine's link. */
 export const holdLink = async (
   context: LinkContext,
@@ -46,6 +50,11 @@ export const holdLink = async (
   const { home, registry, guest } = context
   const release = tryLinkLock(home, vmId)
   if (release === null) return null
+  // A machine that is a part of this system needs no connection.
+  const isHere = await isOwnSystem(context, providerName).catch(error => {
+    release()
+    throw error
+  })
   const closing = new AbortController()
   const files = openFollowed()
   let broken = new AbortController()
@@ -75,7 +84,7 @@ export const holdLink = async (
     machine,
     log,
     ports: guest.ports,
-    loopback,
+    loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
     onFlood,
   }).catch(error => {
     release()
@@ -86,7 +95,7 @@ export const holdLink = async (
     if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
     lastReason = reason
   }
-  const once = async (): Promise<Ended> => {
+  const connectOnce = async (): Promise<Ended> => {
     broken = new AbortController()
     const signal = AbortSignal.any([closing.signal, broken.signal])
     // The place at the gate is given back when the connection is open, or has failed.
@@ -116,7 +125,7 @@ export const holdLink = async (
     let atOnce = 0
     while (!closing.signal.aborted) {
       const began = performance.now()
-      const { again, reason } = await once()
+      const { again, reason } = await connectOnce()
       setUp(false)
       if (closing.signal.aborted) return
       if (performance.now() - began > STABLE_MS) failures = 0
@@ -132,10 +141,16 @@ export const holdLink = async (
       await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing.signal]) }).catch(() => {})
     }
   }
-  const running = run().catch(error => log.error({ vmId, err: error }, 'a link ended'))
+  const stayUp = async (): Promise<void> => {
+    setUp(true)
+    up.resolve()
+    await once(closing.signal, 'abort')
+    setUp(false)
+  }
+  const running = (isHere ? stayUp() : run()).catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {
     vmId,
-    prefix: opened.prefix,
+    address: service => opened.addresses[service],
     connected: () => isUp,
     follow: files.add,
     nudge: () => awake.abort(),

@@ -3,11 +3,11 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail, failureOf } from '../../errors.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { ActionKind } from '../../schema/action.ts'
 import type { RunnerContext } from '../context.ts'
-import type { Target } from '../operation.ts'
 import { type HeldLink, holdLink, type LinkOptions, upFile } from './link.ts'
-import type { LinkServices, Links } from './types.ts'
+import type { Link, LinkServices, Links } from './types.ts'
 
 /** Between two looks at the registry, which other processes change. */
 const LOOK_MS = 2_000
@@ -43,9 +43,9 @@ const wanted = ({ registry }: Pick<RunnerContext, 'registry'>) => {
       .filter(({ kind }) => WITHOUT_LINK.includes(kind))
       .map(({ ticket }) => ticket),
   )
-  return registry
-    .environments()
-    .filter(({ ticket, status, ssh }) => status === 'running' && ssh !== null && !without.has(ticket))
+  // One without SSH, which is a part of this system, needs one for its project alone.
+  const hasEnds = ({ ticket, ssh }: EnvironmentRow) => ssh !== null || registry.project(ticket) !== null
+  return registry.environments().filter(row => row.status === 'running' && hasEnds(row) && !without.has(row.ticket))
 }
 
 /** Removes the lock files of machines that are gone. */
@@ -103,16 +103,19 @@ export const openLinks = (
   }
 }
 
+/** The machine whose link a command needs. */
+type Linking = { context: RunnerContext; row: Pick<EnvironmentRow, 'vmId' | 'provider'>; signal: AbortSignal }
+
 /** Waits until the process that has the link has opened it, or until nobody has it. */
 const waitForOther = async (
-  { context, caller, row }: Pick<Target, 'context' | 'caller' | 'row'>,
+  { context, row, signal }: Linking,
   tryOwn: () => Promise<HeldLink | null>,
 ): Promise<HeldLink | null> => {
   const until = performance.now() + UP_MS
   while (true) {
     const own = await tryOwn()
     if (own !== null || existsSync(upFile(context.home, row.vmId))) return own
-    caller.signal.throwIfAborted()
+    signal.throwIfAborted()
     if (performance.now() > until)
       throw fail(
         'guest-unreachable',
@@ -123,28 +126,34 @@ const waitForOther = async (
   }
 }
 
-/** Does `work` while the machine has a link: that of a process that has one, or else our own with these services. */
+const waitUntilUp = async (own: HeldLink, { row, signal }: Linking): Promise<void> => {
+  const timer = setTimeout(() => void own.close(), UP_MS)
+  const cancel = () => void own.close()
+  signal.addEventListener('abort', cancel)
+  await own.up.catch(() => {
+    signal.throwIfAborted()
+    throw fail('guest-unreachable', `opening the link to ${row.vmId}: it is not open within ${UP_MS / 1000} s`)
+  })
+  clearTimeout(timer)
+  signal.removeEventListener('abort', cancel)
+}
+
+/**
+ * Does `work` while the machine has a link: that of a process that has one, or else our own with these services. `address`: where the
+ * machine reaches a service of it.
+ */
 export const withLink = async <T>(
-  target: Pick<Target, 'context' | 'caller' | 'row'>,
+  linking: Linking,
   services: LinkServices,
   options: LinkOptions,
-  work: () => Promise<T>,
+  work: (link: { isOwn: boolean; address: Link['address'] }) => Promise<T>,
 ): Promise<T> => {
-  const { context, caller, row } = target
-  const own = await waitForOther(target, () => holdLink(context, row, services, options))
+  const { context, row } = linking
+  const own = await waitForOther(linking, () => holdLink(context, row, services, options))
   try {
-    if (own !== null) {
-      const timer = setTimeout(() => void own.close(), UP_MS)
-      const cancel = () => void own.close()
-      caller.signal.addEventListener('abort', cancel)
-      await own.up.catch(() => {
-        caller.signal.throwIfAborted()
-        throw fail('guest-unreachable', `opening the link to ${row.vmId}: it is not open within ${UP_MS / 1000} s`)
-      })
-      clearTimeout(timer)
-      caller.signal.removeEventListener('abort', cancel)
-    }
-    return await work()
+    if (own !== null) await waitUntilUp(own, linking)
+    const address: Link['address'] = own?.address ?? (service => `http://127.0.0.1:${context.guest.ports[service]}`)
+    return await work({ isOwn: own !== null, address })
   } finally {
     await own?.close()
   }

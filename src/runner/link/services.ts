@@ -99,6 +99,8 @@ const listen = async (server: Server, at: { path: string } | { host: string; por
 
 export type Services = {
   prefix: string
+  /** Where the machine reaches each. */
+  addresses: Readonly<Record<LinkService, string>>
   /** Arguments of ssh. */
   forwards: string[]
   close(): void
@@ -106,15 +108,18 @@ export type Services = {
 type ServicesOptions = Omit<Serving, 'prefix'> & {
   home: string
   ports: Readonly<Record<keyof typeof LINK_PORTS, number>>
-  /** Loopback ports behind a secret, where ssh reaches no Unix socket of Node's. */
-  loopback: boolean
+  /**
+   * Loopback ports behind a secret: `forwarded` where ssh reaches no Unix socket of Node's, `direct` for a machine that is a part of
+   * this system.
+   */
+  loopback: 'forwarded' | 'direct' | null
   onFlood: () => void
 }
 
 export const openServices = async (options: ServicesOptions): Promise<Services> => {
   const { home, vmId, services, machine, log, ports, loopback, onFlood } = options
-  const prefix = loopback ? `/${randomBytes(32).toString('hex')}` : ''
-  const folder = loopback ? null : socketFolder(home, vmId)
+  const prefix = loopback === null ? '' : `/${randomBytes(32).toString('hex')}`
+  const folder = loopback !== null ? null : socketFolder(home, vmId)
   const meter = openMeter(onFlood)
   const servers: Server[] = []
   const close = () => {
@@ -127,6 +132,7 @@ export const openServices = async (options: ServicesOptions): Promise<Services> 
   }
   try {
     const forwards: string[] = []
+    const addresses = { git: '', model: '', requests: '' }
     for (const service of ['git', 'model', 'requests'] as const) {
       const { connections, requestMs, idleMs } = BOUNDS[service]
       const server = createServer(
@@ -146,9 +152,10 @@ export const openServices = async (options: ServicesOptions): Promise<Services> 
       await listen(server, path === null ? { host: '127.0.0.1', port: 0 } : { path })
       if (path !== null) chmodSync(path, 0o600)
       const end = path ?? `127.0.0.1:${(server.address() as AddressInfo).port}`
+      addresses[service] = `http://${loopback === 'direct' ? end : `127.0.0.1:${ports[service]}`}${prefix}`
       forwards.push('-R', `127.0.0.1:${ports[service]}:${end}`)
     }
-    return { prefix, forwards, close }
+    return { prefix, addresses, forwards, close }
   } catch (error) {
     close()
     throw error

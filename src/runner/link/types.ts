@@ -32,10 +32,10 @@ export type Link = {
   /** False while it is opened again. */
   connected(): boolean
   /**
-   * What every path on the machine's ports begins with: empty, or, on Windows, the link's secret (`/` and 64 hex digits). It
-   * differs in each link.
+   * Where the machine reaches a service, without a slash at the end. Behind a loopback port of the host, each path begins with the
+   * link's secret (64 hex digits), which differs in each link.
    */
-  prefix: string
+  address(service: LinkService): string
   /**
    * Reads a file of the machine from `offset` on, now and as it grows, across reconnections. `path` is relative to
    * GUEST_STATE/agent, of letters, digits, `.`, `_`, `-` and `/`. A file that does not exist is empty. Returns how to stop.

@@ -1,5 +1,8 @@
 /** How git in a machine reaches a repository. */
+import type { Config } from '../../config/config.ts'
 import type { Ticket } from '../../domain.ts'
+import { MAX_REPOSITORY_FILE } from '../../schema/repository-file.ts'
+import type { GitGateway } from '../git-gateway/gateway.ts'
 
 export type ProjectAccess = {
   /** What the remotes of the repository begin with: `https://github.com/`. */
@@ -21,10 +24,22 @@ export type WithProjectAccess = <T>(
 ) => Promise<T>
 
 /** The web address that belongs to the API's: github.com, or a GitHub Enterprise Server. */
-const remoteOf = (apiUrl: string | null): string => {
+export const remoteOf = (apiUrl: string | null): string => {
   const { protocol, host } = new URL(apiUrl ?? 'https://api.github.com')
   return host === 'api.github.com' ? 'https://github.com/' : `${protocol}//${host}/`
 }
+
+/** Through the gateway, at an address of the machine's. */
+export const accessThrough = (
+  gateway: Pick<GitGateway, 'readFile'>,
+  { ticket, repo }: { ticket: Ticket; repo: string },
+  address: string,
+  { github }: Pick<Config, 'github'>,
+  { stays, note }: Pick<ProjectAccess, 'stays' | 'note'> = { stays: true, note: null },
+): ProjectAccess => ({
+  ...{ remote: remoteOf(github?.apiUrl ?? null), through: `${address}/`, stays, note },
+  readDefaultFile: path => gateway.readFile({ ticket, repo, path, most: MAX_REPOSITORY_FILE }),
+})
 
 /** Without a link: what everybody may read can be cloned. */
 export const plainAccess =

@@ -316,7 +316,7 @@ test('a mirror stays while a machine may use it, and is removed afterwards', asy
   now += 60 * 60_000
   await stage.gateway().sweep()
   expect(existsSync(stage.mirror())).toBe(true)
-  stage.setTickets(['WEB-1'])
+  stage.setRepositories(['acme/api'])
   await stage.gateway().sweep()
   expect(existsSync(stage.mirror())).toBe(false)
   // A machine that comes again has it made again.

@@ -20,7 +20,7 @@ const gateway = openGitGateway({
   remoteOf: repo => `${server}/${repo}`,
   rulesOf: () => ({ projects: ['DROP'], attempts: [], currentKey: ticket => ticket }),
   isAgentRun: () => false,
-  tickets: () => [],
+  repositories: () => [],
 })
 const machine = { ticket: 'DROP-1', vmId: 'as-drop-1-00000001' }
 const listener = createServer((request, response) => void gateway.handle(machine, request, response))

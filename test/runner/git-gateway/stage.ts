@@ -51,7 +51,7 @@ export const openStage = async (change: Partial<GitGatewayOptions> = {}) => {
       ]),
     ),
   } as ReturnType<typeof openLog>
-  let tickets = ['DROP-1', 'DROP-2']
+  let repositories = ['acme/shop', 'acme/api']
   const options: GitGatewayOptions = {
     ...{ home, environment: process.env, clock: Date.now, log },
     tokens: {
@@ -76,7 +76,7 @@ export const openStage = async (change: Partial<GitGatewayOptions> = {}) => {
     remoteOf: repo => `${server.url}/${repo}`,
     rulesOf: () => ({ projects: ['DROP', 'WEB'], attempts: [], currentKey: ticket => ticket }),
     isAgentRun: (_ticket, run) => run === 'the-run',
-    tickets: () => tickets,
+    repositories: () => repositories,
     ...change,
   }
   let gateway = openGitGateway(options)
@@ -143,8 +143,8 @@ export const openStage = async (change: Partial<GitGatewayOptions> = {}) => {
     ...{ server, home, lines, pushes, own, options, addressOf, machine, colleague, folder },
     gateway: () => gateway,
     refuseTokens: (ticket: string) => void refusedTickets.add(ticket),
-    setTickets: (next: string[]) => {
-      tickets = next
+    setRepositories: (next: string[]) => {
+      repositories = next
     },
     /** As after a start of the runner. */
     restart: async (more: Partial<GitGatewayOptions> = {}) => {

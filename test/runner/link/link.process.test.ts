@@ -108,16 +108,17 @@ describe.skipIf(noSshd !== null)('the link', () => {
 
   test('behind loopback ports, only the secret of this link is answered', async () => {
     const link = await open({ loopback: true })
-    expect(link.prefix).toMatch(/^\/[0-9a-f]{64}$/)
+    const prefix = new URL(link.address('git')).pathname
+    expect(prefix).toMatch(/^\/[0-9a-f]{64}$/)
     expect(await ask('git', '/acme/shop')).toBe('not found\n')
     expect(await ask('git', `/${'0'.repeat(64)}/acme/shop`)).toBe('not found\n')
-    expect(await ask('git', `${link.prefix.slice(0, -1)}/acme/shop`)).toBe('not found\n')
-    expect(await ask('git', `${link.prefix}/acme/shop`)).toBe('git DROP-1 /acme/shop\n')
-    expect(readFileSync(join(it.context.guest.state, 'link-prefix'), 'utf8')).toBe(`${link.prefix}\n`)
+    expect(await ask('git', `${prefix.slice(0, -1)}/acme/shop`)).toBe('not found\n')
+    expect(await ask('git', `${prefix}/acme/shop`)).toBe('git DROP-1 /acme/shop\n')
+    expect(readFileSync(join(it.context.guest.state, 'link-prefix'), 'utf8')).toBe(`${prefix}\n`)
     await link.close()
     const next = await open({ loopback: true })
-    expect(next.prefix).not.toBe(link.prefix)
-    expect(await ask('git', `${link.prefix}/acme/shop`)).toBe('not found\n')
+    expect(next.address('git')).not.toBe(link.address('git'))
+    expect(await ask('git', `${prefix}/acme/shop`)).toBe('not found\n')
   })
 
   test('it follows a file from an offset, as it grows, in chunks, and across a connection that breaks', async () => {
@@ -168,7 +169,7 @@ describe.skipIf(noSshd !== null)('the link', () => {
   })
 
   test('of two that want it one has it, and a command uses that of the other', async () => {
-    const target = { context: it.context, caller: callerNow(), row: environment() }
+    const target = { context: it.context, signal: new AbortController().signal, row: environment() }
     await open()
     expect(await holdLink(it.context, { vmId, provider: 'synthetic' }, services, { log })).toBe(null)
     const other: LinkServices = { ...services, git: says('another process') }

@@ -34,7 +34,7 @@ const open = async (ticket = 'DROP-1', folder = home): Promise<Record<'git' | 'm
   const vmId = `as-${ticket.toLowerCase()}-00000001`
   const services = await openServices({
     ...{ home: folder, vmId, services: { git: says, model: says, requests: says }, log: openLog('silent') },
-    ...{ machine: () => (known ? { ticket, vmId } : null), ports: { git: 1, model: 2, requests: 3 }, loopback: false },
+    ...{ machine: () => (known ? { ticket, vmId } : null), ports: { git: 1, model: 2, requests: 3 }, loopback: null },
     onFlood: () => {
       floods += 1
     },

@@ -1,0 +1,56 @@
+/** The git gateway of this home: its rules from the configuration and the registry, its tokens from the bot. */
+import { servedProjects } from '../config/serving.ts'
+import { projectOf } from '../domain.ts'
+import type { Log } from '../log.ts'
+import { type GitTokenRequest, gitTokenResponse } from '../schema/runner-protocol.ts'
+import type { BotClient } from './bot-client.ts'
+import { type RunnerContext, resolveTicket } from './context.ts'
+import { type GitGateway, openGitGateway } from './git-gateway/gateway.ts'
+import type { TokenSource } from './git-gateway/tokens.ts'
+import { remoteOf } from './project/access.ts'
+
+/** The user that goes with a token of GitHub. */
+const USERNAME = 'x-access-token'
+
+/** Where a runner has no list of its own, the bot decides, when it gives the token. */
+const served = ({ config: { serving } }: RunnerContext, ticket: string, repo: string): string[] =>
+  Object.keys(serving.projects).length === 0 ? [projectOf(ticket)] : servedProjects([repo], serving)
+
+export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log; tokens: TokenSource }): GitGateway => {
+  const { home, config, registry, clock } = context
+  return openGitGateway({
+    ...{ home, environment: config.environment, clock: () => clock().getTime(), log, tokens, record: registry },
+    mayFetch: (ticket, repo) => served(context, ticket, repo).includes(projectOf(ticket)),
+    remoteOf: repo => `${remoteOf(config.github?.apiUrl ?? null)}${repo}.git`,
+    rulesOf: (ticket, repo) => ({
+      projects: served(context, ticket, repo),
+      attempts: [],
+      currentKey: named => resolveTicket(context, named),
+    }),
+    isAgentRun: (ticket, run) => {
+      const agent = registry.agent(ticket)
+      return agent?.state === 'running' && agent.run === run
+    },
+    repositories: () => [...registry.projectsByTicket().values()].flatMap(({ project }) => project?.repo ?? []),
+  })
+}
+
+/** The bot's tokens. `signal` ends requests that are under way. */
+export const botTokens = (bot: Pick<BotClient, 'post'>, runnerId: string, signal: AbortSignal): TokenSource => ({
+  tokenFor: async ({ repo, ticket, need }) => {
+    const request: GitTokenRequest = { runnerId, ticket, repo, to: need }
+    const answer = await bot.post('git-token', request, gitTokenResponse, { signal })
+    if (answer === null) return null
+    const { token, host, expiresAt } = answer
+    const remoteUrl = `${host.replace(/\/$/, '')}/${repo}.git`
+    return { token, username: USERNAME, expiresAt: Date.parse(expiresAt), remoteUrl }
+  },
+})
+
+/** A token that this home has itself. */
+export const ownTokens = (apiUrl: string | null, token: (repo: string) => Promise<string | null>): TokenSource => ({
+  tokenFor: async ({ repo }) => ({
+    ...{ token: await token(repo), username: USERNAME, expiresAt: null },
+    remoteUrl: `${remoteOf(apiUrl)}${repo}.git`,
+  }),
+})
