@@ -3,7 +3,7 @@
  * GitHub and Jira are simulators on loopback; bot, queue, runner and provider are real.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -19,6 +19,7 @@ const { startGitHub } = await import('../test/support/github.ts')
 const { startJira } = await import('../test/support/jira.ts')
 const { until } = await import('../test/support/wait.ts')
 const { prepareKvm } = await import('./kvm.ts')
+const { agentSettings } = await import('./scripted-agent.ts')
 
 const { values: flags } = parseArgs({
   options: {
@@ -142,7 +143,8 @@ type Scene = {
 
 const introduce = () => {
   const lines = [
-    'GitHub and Jira are simulators on this host. Bot, queue and runner are real.',
+    'GitHub and Jira are simulators on this host. Bot, queue, runner and git are real.',
+    'The agent is a script, in place of Claude Code or Codex: no model is asked. How it starts, works and ends is real.',
     ...(real
       ? []
       : [
@@ -154,11 +156,15 @@ const introduce = () => {
 }
 
 const startAll = async (): Promise<Scene> => {
-  github = await startGitHub({ people: { dev: 'push' } })
+  github = await startGitHub({ people: { dev: 'push' }, permissions: { contents: 'write' } })
   jira = await startJira({ issues: { 'DEMO-1': 'Log in with a passkey', 'DEMO-2': 'Speed up the search' } })
+  Object.assign(jira.issue('DEMO-2').fields, { reporter: { accountId: 'somebody-else' } })
+  mkdirSync(join(home, 'state'), { mode: 0o700 })
+  // JSON is YAML.
+  writeFileSync(join(home, 'state', 'config.yaml'), JSON.stringify({ agent: agentSettings }), { mode: 0o600 })
   const log = openSync(logFile, 'w')
-  up = spawn(process.execPath, [entry, 'up', '--port', '0'], {
-    env: { ...environment, ...github.settings, ...jira.settings, JIRA_PROJECTS: 'DEMO' },
+  up = spawn(process.execPath, [resolve(import.meta.dirname, 'up.ts')], {
+    env: { ...environment, ...github.settings, ...jira.settings, JIRA_PROJECTS: 'DEMO', PORT: '0' },
     stdio: ['ignore', log, log],
   })
   const url = await until(
@@ -242,18 +248,51 @@ const twoServices = async () => {
   }
 }
 
-/** Returns the number of the pull request. */
-const pullRequest = async (scene: Scene): Promise<number> => {
+const textOf = (body: string) =>
+  linesOf(body)
+    .join(' ')
+    .replaceAll(/[*_`\\]|\[([^\]]*)\]\([^)]*\)/g, '$1')
+
+/** Waits until the agent has ended `times` times. */
+const agentEnd = async ({ hub }: Scene, number: number, times: number) => {
+  const ends = await until(
+    'the end of the agent',
+    async () => {
+      const all = (await hub.comments(number)).filter(({ body }) => body.includes('has ended'))
+      return all.length >= times ? all : null
+    },
+    PATIENCE,
+  )
+  line('github', `a comment: ${textOf(ends.at(-1)?.body ?? '')}`)
+}
+
+/** What the agent of DEMO-1 makes without anybody typing. Returns the number of its pull request. */
+const agentsPullRequest = async (scene: Scene): Promise<number> => {
   const { hub } = scene
-  const branch = 'DEMO-1-passkey'
-  await hub.push(branch)
-  const number = await hub.open(branch, 'Log in with a passkey')
-  line('dev', `opens pull request #${number} of ${branch}`)
-  await statusComment(scene, number, 'the machine is running', body => body.includes('DEMO-1'))
-  const checkpoint = `push-${(await hub.push(branch)).slice(0, 7)}`
-  line('dev', `pushes ${checkpoint.slice(5)}`)
+  type Pull = { number: number; title: string; draft: boolean; head: { ref: string; sha: string } }
+  const pull = await until(
+    'the pull request of the agent',
+    async () => ((await hub.api('dev', 'GET', `/repos/${hub.repo}/pulls`)) as unknown as Pull[])[0],
+    PATIENCE,
+  )
+  const { number, title, draft, head } = pull
+  line('agent', `commits in its clone, and pushes ${head.sha.slice(0, 7)} to ${head.ref} through the git gateway`)
+  line('github', `${draft ? 'draft ' : ''}pull request #${number} is open: ${title}`)
+  await agentEnd(scene, number, 1)
+  const checkpoint = `push-${head.sha.slice(0, 7)}`
   await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
+  const refused = await inMachine('DEMO-1', 'cd shop && git push origin HEAD:main 2>&1 | grep -m 1 agent-swarm:')
+  line('host', `in the machine, git push origin HEAD:main: ${refused}`)
+  if (refused === '') throw new Error('a push to main was not refused')
   return number
+}
+
+/** A review goes to the agent, which works again. */
+const reviewRound = async (scene: Scene, number: number) => {
+  const text = 'Please test the passkey of another site.'
+  await scene.hub.review(number, text)
+  line('dev', `reviews pull request #${number}, and asks for changes: ${text}`)
+  await agentEnd(scene, number, 2)
 }
 
 const checkpointAndRestore = async (scene: Scene, number: number) => {
@@ -268,8 +307,9 @@ const checkpointAndRestore = async (scene: Scene, number: number) => {
 
 const mergeAndFinish = async (scene: Scene, number: number) => {
   const { hub, board } = scene
+  await hub.ready(number)
   await hub.merge(number)
-  line('dev', `merges pull request #${number}`)
+  line('dev', `marks pull request #${number} ready for review, and merges it`)
   await statusComment(scene, number, 'the machine is deleted', body => /deleted/i.test(body))
   line('jira', `DEMO-2 moves back to "To Do" (answered ${await board.move('DEMO-2', 'To Do')})`)
   const isStopped = async () => (await list()).find(({ ticket }) => ticket === 'DEMO-2')?.status === 'stopped'
@@ -285,8 +325,9 @@ const run = async () => {
   const scene = await startAll()
   await twoMachines(scene)
   await twoServices()
-  const number = await pullRequest(scene)
+  const number = await agentsPullRequest(scene)
   await checkpointAndRestore(scene, number)
+  await reviewRound(scene, number)
   await mergeAndFinish(scene, number)
 }
 

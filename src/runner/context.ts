@@ -13,10 +13,11 @@ import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
+import type { Link } from './link/types.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
 
-/** `guestOf`: where it runs, by the machine. */
-export type ScriptedAgent = { program: Program; guestOf: (vmId: string) => AgentGuest }
+/** `guestOf`: where it runs, by the machine and its link. */
+export type ScriptedAgent = { program: Program; guestOf: (vmId: string, link: Pick<Link, 'address'>) => AgentGuest }
 
 export type RunnerContext = {
   config: Config

@@ -7,49 +7,26 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
 import { openRun } from '../../src/exec.ts'
 import { openLog } from '../../src/log.ts'
-import { type AgentGuest, openAgentGuest } from '../../src/runner/agent/guest.ts'
+import { openAgentGuest } from '../../src/runner/agent/guest.ts'
 import { AGENT_STATE } from '../../src/runner/agent/prompt.ts'
 import { openSupervisor } from '../../src/runner/agent/supervisor.ts'
 import { transcriptFile } from '../../src/runner/agent/transcript.ts'
 import { openRunnerContext, type RunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
-import { MAX_CHUNK } from '../../src/runner/link/types.ts'
 import { openModelGateway } from '../../src/runner/model-gateway/gateway.ts'
 import type { Action, Task } from '../../src/schema/action.ts'
 import type { OperatorAgent } from '../../src/schema/workspace.ts'
 import { configFor, knownMachine } from './context.ts'
+import { followFile } from './follow-file.ts'
 import { until } from './wait.ts'
 
 const TICKET = 'DROP-1'
 const VM = 'as-drop-1-00000001'
 const TASK: Task = { summary: 'A greeting', description: 'Say hello.', acceptance: 'It is said.' }
 const BIN = resolve(import.meta.dirname, 'guest-bin')
-
-/** Reads a file as the link does. */
-const followFile =
-  (state: string): AgentGuest['follow'] =>
-  (path, offset, { onChunk, onShorter }) => {
-    const ending = new AbortController()
-    const read = async () => {
-      let at = offset
-      for (; !ending.signal.aborted; await delay(20, undefined, { signal: ending.signal }).catch(() => {})) {
-        const file = join(state, path)
-        const bytes = existsSync(file) ? readFileSync(file) : Buffer.alloc(0)
-        if (bytes.length < at) onShorter?.(bytes.length)
-        while (at < bytes.length && !ending.signal.aborted) {
-          const chunk = bytes.subarray(at, at + MAX_CHUNK)
-          await onChunk(chunk, at)
-          at += chunk.length
-        }
-      }
-    }
-    void read()
-    return () => ending.abort()
-  }
 
 type Stage = {
   agent: OperatorAgent

@@ -47,8 +47,13 @@ while read -r old new ref; do
 done
 `
 
-/** The answer of `git http-backend`: its head, then its bytes. */
-const bridge = (root: string, request: IncomingMessage, response: ServerResponse) => {
+/** The answer of `git http-backend` for the bare repositories below `root`: its head, then its bytes. It ends after `beforeEnd`. */
+export const serveGit = (
+  root: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+  beforeEnd: () => Promise<void> = async () => {},
+): void => {
   const { pathname, search } = new URL(request.url ?? '/', 'http://server')
   const { headers } = request
   const child = spawn('git', ['http-backend'], {
@@ -74,9 +79,10 @@ const bridge = (root: string, request: IncomingMessage, response: ServerResponse
     const { Status: status = '200', ...rest } = fields
     response.writeHead(Number.parseInt(status, 10), rest)
     response.write(head.subarray(end + 4))
-    child.stdout.pipe(response)
+    child.stdout.pipe(response, { end: false })
   }
   child.stdout.on('data', readHead)
+  child.on('close', () => void beforeEnd().finally(() => response.end()))
   response.on('close', () => child.kill())
 }
 
@@ -112,7 +118,7 @@ export const startGitServer = async () => {
     if (status === 200) {
       const [, name = '', rest = ''] = request.url?.match(/^\/([^/]+\/[^/.]+)(?:\.git)?(\/.*)$/) ?? []
       request.url = `/${name.toLowerCase()}.git${rest}`
-      return bridge(root, request, response)
+      return serveGit(root, request, response)
     }
     request.resume()
     response.writeHead(status, {

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { agentAnswer, openAgentState } from './github-agents.ts'
+import type { GitSide } from './github-git.ts'
 import { answerGraphql } from './github-graphql.ts'
 import { faultsOfRequest } from './github-requests.ts'
 import { type Json, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
@@ -44,8 +45,8 @@ export const openFrontState = () => ({
   agents: openAgentState(),
   /** Whether the plan of the repository allows drafts. */
   drafts: { allowed: true },
-  /** Drafts that somebody made ready for review: the simulator leaves them as they are. */
-  readied: new Set<number>(),
+  /** The tokens that were given, with what each may do with the contents of repositories. */
+  gitTokens: new Map<string, 'read' | 'write'>(),
   /** Pull requests that come from another repository, with the commit that is their head there. */
   forks: new Map<number, string>(),
   budget: {
@@ -73,6 +74,7 @@ export type FrontContext = {
   /** The names of the owner's repositories; the first is the one that people work in. */
   repositories: readonly string[]
   emulatorUrl: string
+  git: Pick<GitSide, 'handle'>
   /** A request to the simulator as somebody. */
   api: (login: string, method: string, path: string, body?: unknown) => Promise<Json>
   frontUrl: () => string
@@ -249,6 +251,11 @@ const correct = async (
     const all = await Promise.all(repositories.map(repo => api(owner, 'GET', `/repos/${owner}/${repo}`)))
     return { text: JSON.stringify({ total_count: all.length, repositories: all }) }
   }
+  if (/^\/app\/installations\/\d+\/access_tokens$/.test(url.pathname)) {
+    const { token, permissions } = JSON.parse(text) as { token: string; permissions?: { contents?: 'read' | 'write' } }
+    if (permissions?.contents !== undefined) state.gitTokens.set(token, permissions.contents)
+    return { text }
+  }
   if (url.pathname === '/user/repos') {
     const all = JSON.parse(text) as object[]
     return { text: JSON.stringify(all.map(repository => ({ ...repository, permissions: { push: true } }))) }
@@ -258,8 +265,6 @@ const correct = async (
     const permissions = { pull: true, push: permission === 'admin' || permission === 'push' }
     return { text: JSON.stringify({ ...JSON.parse(text), permissions }) }
   }
-  const single = Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1])
-  if (state.readied.has(single)) return { text: JSON.stringify({ ...JSON.parse(text), draft: false }) }
   const fork = state.forks.get(Number(url.pathname.match(/^\/repos\/[^/]+\/[^/]+\/pulls\/(\d+)$/)?.[1]))
   if (fork !== undefined) {
     const pull = JSON.parse(text) as { head: { repo: object } }
@@ -352,6 +357,7 @@ export const startFront = async (context: Omit<FrontContext, 'frontUrl'>) => {
   let ending = false
   const frontUrl = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const server = createServer((request, response) => {
+    if (context.git.handle(request, response)) return
     respond({ ...context, frontUrl }, request, response).catch(error => {
       // The simulator ends during a request, or the client is gone.
       const isExpected = ending || response.destroyed

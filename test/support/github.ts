@@ -9,6 +9,7 @@ import { createEmulator } from 'emulate'
 import { parse } from 'yaml'
 import { type AgentState, openAgentPeople } from './github-agents.ts'
 import { openFrontState, type Permission, startFront } from './github-front.ts'
+import { type GitPush, openGitSide } from './github-git.ts'
 import { type Json, openWebhooks, WEBHOOK_SECRET, type Webhooks } from './github-webhooks.ts'
 import { askSimulator } from './simulator.ts'
 
@@ -29,7 +30,7 @@ const NO_COMMIT = '0'.repeat(40)
 export type Comment = { id: number; body: string; author: string; authorType: string }
 type Api = (login: string, method: string, path: string, body?: unknown) => Promise<Json>
 type Commit = { sha: string; message: string }
-type Context = { full: string; api: Api; webhooks: Webhooks; agents: AgentState; readied: Set<number> }
+type Context = { full: string; api: Api; webhooks: Webhooks; agents: AgentState }
 
 let appKey: string | null = null
 /** Our App's private key, PEM: one for all simulators of this process, since making one takes longer than a start. */
@@ -127,14 +128,23 @@ const openCommon = ({ full, api }: Context) => {
   })
 }
 
+/** What GitHub tells of a push that came by git with the App's token. The bot may be gone by then. */
+const pushed = async (context: Context, { branch, before, after, message }: GitPush): Promise<void> => {
+  const { repository, sender, installation } = await openCommon(context)(OWNER)
+  const login = 'agent-swarm[bot]'
+  const payload = pushPayload(context.full, branch, before, { sha: after, message }, login)
+  await context.webhooks
+    .deliver('push', { ...payload, repository, installation, sender: { ...sender, login, type: 'Bot' } })
+    .catch(error => {
+      if (!(error instanceof TypeError)) throw error
+    })
+}
+
 /** What people do in the repository. Each sends its event. */
 const openPeople = (context: Context) => {
   const { full, api, webhooks } = context
   const common = openCommon(context)
-  const pull = async (number: number): Promise<Json> => ({
-    ...(await api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)),
-    ...(context.readied.has(number) ? { draft: false } : {}),
-  })
+  const pull = (number: number): Promise<Json> => api(OWNER, 'GET', `/repos/${full}/pulls/${number}`)
   const pullEvent = async (action: string, number: number, login: string) =>
     webhooks.deliver('pull_request', { action, number, pull_request: await pull(number), ...(await common(login)) })
   const headOf = async (branch: string): Promise<string> => {
@@ -185,9 +195,9 @@ const openPeople = (context: Context) => {
       await api(OWNER, 'PUT', `/repos/${full}/pulls/${number}/merge`, {})
       return pullEvent('closed', number, login)
     },
-    /** Makes a draft ready for review. The simulator knows no way to. */
+    /** Makes a draft ready for review. GitHub has a mutation of GraphQL for it, the simulator this. */
     ready: async (number: number, login = 'dev') => {
-      context.readied.add(number)
+      await api(OWNER, 'PATCH', `/repos/${full}/pulls/${number}`, { draft: false })
       return pullEvent('ready_for_review', number, login)
     },
     close: async (number: number, login = 'dev') => {
@@ -231,8 +241,16 @@ export const startGitHub = async ({
   const api = openApi(emulator.url)
   const state = openFrontState()
   const webhooks = openWebhooks()
+  const git = openGitSide({
+    ...{ api, owner: OWNER, repositories: repositories.map(name => `${OWNER}/${name}`) },
+    rightOf: token => {
+      const permission = people[token.replace(/^token-/, '')] ?? null
+      return state.gitTokens.get(token) ?? (permission === null ? null : permission === 'pull' ? 'read' : 'write')
+    },
+    onPush: (name, push) => void pushed({ full: name, api, webhooks, agents: state.agents }, push),
+  })
   const front = await startFront({
-    ...{ state, webhooks, app, owner: OWNER, people, repositories, emulatorUrl: emulator.url, api },
+    ...{ state, webhooks, app, owner: OWNER, people, repositories, emulatorUrl: emulator.url, git, api },
   })
   for (const [login, permission] of Object.entries(people))
     for (const name of permission === null ? [] : repositories)
@@ -251,7 +269,7 @@ export const startGitHub = async ({
     api,
     ...shown,
     ...webhooks,
-    ...openPeople({ full, api, webhooks, agents: state.agents, readied: state.readied }),
+    ...openPeople({ full, api, webhooks, agents: state.agents }),
     comments: async (number: number): Promise<Comment[]> => {
       type Listed = { id: number; body: string; user: { login: string; type: string } }
       const path = `/repos/${full}/issues/${number}/comments?per_page=100`
@@ -268,6 +286,7 @@ export const startGitHub = async ({
     /** Throws when a request was not one that GitHub's description allows: every test that uses this proves its requests. */
     stop: async () => {
       await front.stop()
+      git.stop()
       await emulator.close()
       if (state.invalid.length > 0) throw new Error(`GitHub would refuse these requests:\n${state.invalid.join('\n')}`)
     },

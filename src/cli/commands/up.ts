@@ -3,13 +3,13 @@ import { startBot } from '../../bot/index.ts'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import { logCommands } from '../../runner/command-log.ts'
-import { openRunnerContext } from '../../runner/context.ts'
+import { openRunnerContext, type RunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
 import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
 import { happening } from '../happenings.ts'
 import { openServerLog, serveUntil, version } from '../serve.ts'
 import { sourcesText } from '../sources.ts'
-import { printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
+import { type Invocation, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 
 /** Whoever asks for so much detail reads the whole log. */
 const DETAILED = ['debug', 'trace']
@@ -29,7 +29,11 @@ const openSay = (terminal: Pick<Terminal, 'stderr'>, log: Log) => {
 
 const present = ({ logLevel }: Config) => (DETAILED.includes(logLevel) ? undefined : happening)
 
-export const run: RunCommand = async invocation => {
+/** `prepare`: the demo adds its scripted agent. */
+export const runUp = async (
+  invocation: Invocation,
+  prepare: (context: RunnerContext) => RunnerContext,
+): Promise<number> => {
   const config = await invocation.config()
   // Of this runner alone. The configured one is for a runner on another host.
   const token = randomBytes(32).toString('hex')
@@ -43,7 +47,7 @@ export const run: RunCommand = async invocation => {
     say(DRY_RUN_NOTE)
     return serveUntil(invocation.signal, log, () => bot.close())
   }
-  const context = openRunnerContext(config, { onCommand: logCommands(log) })
+  const context = prepare(openRunnerContext(config, { onCommand: logCommands(log) }))
   const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log })
   say(`The bot listens on ${bot.url}, with a runner on this host`)
   say(HINT)
@@ -56,3 +60,5 @@ export const run: RunCommand = async invocation => {
     say(END)
   })
 }
+
+export const run: RunCommand = invocation => runUp(invocation, context => context)

@@ -30,9 +30,9 @@ export const openAgents = (
   { log, links, repositoryAgent = async () => undefined }: AgentsOptions,
 ): Agents => {
   const guestOf = async ({ provider: name, vmId }: EnvironmentRow): Promise<AgentGuest | null> => {
-    if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId)
     const link = links()?.of(vmId) ?? null
     if (link?.connected() !== true) return null
+    if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId, link)
     return openAgentGuest(context, await context.provider(name), vmId, link)
   }
   const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
