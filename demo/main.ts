@@ -158,7 +158,7 @@ const introduce = () => {
 const startAll = async (): Promise<Scene> => {
   github = await startGitHub({ people: { dev: 'push' }, permissions: { contents: 'write' } })
   jira = await startJira({ issues: { 'DEMO-1': 'Log in with a passkey', 'DEMO-2': 'Speed up the search' } })
-  Object.assign(jira.issue('DEMO-2').fields, { reporter: { accountId: 'somebody-else' } })
+  Object.assign(jira.issue('DEMO-2')?.fields ?? {}, { reporter: { accountId: 'somebody-else' } })
   mkdirSync(join(home, 'state'), { mode: 0o700 })
   // JSON is YAML.
   writeFileSync(join(home, 'state', 'config.yaml'), JSON.stringify({ agent: agentSettings }), { mode: 0o600 })

@@ -104,6 +104,9 @@ const restore = async (context: Context, id: string, name: string): Promise<void
 
 const ANY_EXIT_CODE = Array.from({ length: 255 }, (_, code) => code + 1)
 
+/** Its own system-wide configuration of git, which leads through the gateway. */
+const guestEnvironment = (disk: string) => ({ HOME: disk, GIT_CONFIG_SYSTEM: join(disk, 'etc', 'gitconfig') })
+
 /** Runs in the machine's folder with the folder as HOME. This does not confine the script. */
 const runInGuest =
   (context: Context, run: Tools<unknown>['run']): NonNullable<Provider['runInGuest']> =>
@@ -112,7 +115,7 @@ const runInGuest =
     const { stdout, stderr, exitCode } = await run('/bin/sh', ['-c', 'cd "$HOME" && exec /bin/sh -s'], {
       ...options,
       input: script,
-      env: { HOME: disk, AGENT_SWARM_GUEST_ROOTS: disk },
+      env: { ...guestEnvironment(disk), AGENT_SWARM_GUEST_ROOTS: disk },
       doing: `running a script in ${id}`,
       answers: ANY_EXIT_CODE,
     })
@@ -126,7 +129,7 @@ const shellInGuest =
     return {
       program: '/bin/sh',
       argv: ['-c', `cd "$HOME" && ${command === null ? 'exec /bin/sh -i' : 'eval "$GUEST_COMMAND"'}`],
-      env: { HOME: disk, PWD: disk, ...(command === null ? {} : { GUEST_COMMAND: command }) },
+      env: { ...guestEnvironment(disk), PWD: disk, ...(command === null ? {} : { GUEST_COMMAND: command }) },
     }
   }
 

@@ -2,8 +2,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
+import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
-import { accessThrough, type WithProjectAccess } from '../project/access.ts'
+import { accessThrough, remoteOf, type WithProjectAccess } from '../project/access.ts'
+import { leadGit } from '../project/clone.ts'
+import type { LinkOptions } from './link.ts'
 import type { Link, Links } from './types.ts'
 
 /** How long a create waits for the link of its machine. */
@@ -26,6 +29,22 @@ const openLink = async (links: Pick<Links, 'of' | 'nudge'>, vmId: string, signal
     await delay(POLL_MS)
   }
 }
+
+/**
+ * Git in a machine with a project goes through its link from now on: a command that made the machine left it with the plain remote,
+ * and a link that is a port of this host has another address each time.
+ */
+export const leadGitThroughLink =
+  (context: RunnerContext): NonNullable<LinkOptions['beforeUp']> =>
+  async (vmId, address, signal) => {
+    const { config, registry } = context
+    const row = registry.environmentOfMachine(vmId)
+    const project = row === null ? null : registry.project(row.ticket)
+    if (row === null || project === null) return
+    const guest = { context, provider: await context.provider(row.provider), row }
+    const access = { remote: remoteOf(config.github?.apiUrl ?? null), through: `${address('git')}/` }
+    await leadGit(guest, project.path, access, signal)
+  }
 
 export const linkAccess =
   (links: Pick<Links, 'of' | 'nudge'>, gateway: GitGateway, config: Config): WithProjectAccess =>

@@ -25,6 +25,8 @@ export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
   gate?: <T>(work: () => Promise<T>) => Promise<T>
+  /** Done in the machine before the link counts as open. What fails in it is reported, and the link opens all the same. */
+  beforeUp?: (vmId: string, address: Link['address'], signal: AbortSignal) => Promise<void>
   /** Loopback ports behind a secret, for a system where ssh and Node share no Unix sockets. */
   loopback?: boolean
 }
@@ -45,7 +47,7 @@ export const holdLink = async (
   context: LinkContext,
   { vmId, provider: providerName }: Machine,
   services: LinkServices,
-  { log, gate = work => work(), loopback = process.platform === 'win32' }: LinkOptions,
+  { log, gate = work => work(), beforeUp = async () => {}, loopback = process.platform === 'win32' }: LinkOptions,
 ): Promise<HeldLink | null> => {
   const { home, registry, guest } = context
   const release = tryLinkLock(home, vmId)
@@ -95,12 +97,20 @@ export const holdLink = async (
     if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
     lastReason = reason
   }
+  const address: Link['address'] = service => opened.addresses[service]
+  const prepare = (): Promise<void> =>
+    beforeUp(vmId, address, closing.signal).catch(error => {
+      if (!closing.signal.aborted) log.warn({ vmId }, failureOf(error, 'preparing a machine for its link').message)
+    })
   const connectOnce = async (): Promise<Ended> => {
     broken = new AbortController()
     const signal = AbortSignal.any([closing.signal, broken.signal])
     // The place at the gate is given back when the connection is open, or has failed.
     const connected = Promise.withResolvers<void>()
-    const onUp = () => {
+    let isOver = false
+    const onUp = async () => {
+      await prepare()
+      if (isOver) return
       setUp(true)
       lastReason = ''
       log.debug({ vmId }, 'the link to a machine is open')
@@ -111,14 +121,16 @@ export const holdLink = async (
     await gate(async () => {
       if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
       const connection = Promise.resolve(context.provider(providerName)).then(provider =>
-        connect({ context, provider, vmId, services: opened, files, log, signal, onUp }),
+        connect({ context, provider, vmId, services: opened, files, log, signal, onUp: () => void onUp() }),
       )
       connection.then(result.resolve, error =>
         result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
       )
       await Promise.race([connected.promise, result.promise])
     })
-    return result.promise
+    const ended = await result.promise
+    isOver = true
+    return ended
   }
   const run = async (): Promise<void> => {
     let failures = 0
@@ -142,6 +154,8 @@ export const holdLink = async (
     }
   }
   const stayUp = async (): Promise<void> => {
+    await prepare()
+    if (closing.signal.aborted) return
     setUp(true)
     up.resolve()
     await once(closing.signal, 'abort')
@@ -150,7 +164,7 @@ export const holdLink = async (
   const running = (isHere ? stayUp() : run()).catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {
     vmId,
-    address: service => opened.addresses[service],
+    address,
     connected: () => isUp,
     follow: files.add,
     nudge: () => awake.abort(),

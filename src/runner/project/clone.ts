@@ -31,7 +31,7 @@ const formsOf = (remote: string): string[] => {
  * Settings of git for the whole machine: through whom remotes are reached, that a first push needs no options, and who commits
  * unless a person has said it in a configuration of their own.
  */
-export const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>): string =>
+const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>): string =>
   [
     '# Written by agent-swarm at each create. Your own settings win: git config --global …',
     '[user]',
@@ -44,6 +44,17 @@ export const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAcces
       : [`[url ${quoted(through)}]`, ...formsOf(remote).map(form => `\tinsteadOf = ${quoted(form)}`)]),
     '',
   ].join('\n')
+
+/** Changes through whom git in a machine reaches its remotes. */
+export const leadGit = async (
+  guest: Guest & { row: { ticket: Ticket } },
+  path: string,
+  access: Pick<ProjectAccess, 'remote' | 'through'>,
+  signal: AbortSignal,
+): Promise<void> => {
+  const variables = { path, gitconfig: gitConfig(guest.row.ticket, access) }
+  await askGuest(guest, 'git-config.sh', { variables }, { signal })
+}
 
 export const cloneProject = async (
   guest: Guest,
