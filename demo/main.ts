@@ -222,7 +222,12 @@ const twoMachines = async ({ board }: Scene) => {
   await Promise.all(
     tickets.map(async ticket => {
       const comment = await until(`the machine of ${ticket}`, () => board.comments(ticket)[0], PATIENCE)
-      line('jira', `a comment on ${ticket}: ${linesOf(comment)[0]}`)
+      const [machine = '', noAgent] = linesOf(comment)
+        .join(' ')
+        .split(/ (?=Log in )| (?=No agent )/)
+        .filter(part => !part.startsWith('Log in'))
+      line('jira', `a comment on ${ticket}: ${machine}`)
+      if (noAgent !== undefined) line('jira', `and: ${noAgent}`)
     }),
   )
 }
@@ -248,76 +253,74 @@ const twoServices = async () => {
   }
 }
 
-const textOf = (body: string) =>
-  linesOf(body)
-    .join(' ')
-    .replaceAll(/[*_`\\]|\[([^\]]*)\]\([^)]*\)/g, '$1')
-
-/** Waits until the agent has ended `times` times. */
+/** Waits for the comment that the agent has ended, which it has `times` times then. */
 const agentEnd = async ({ hub }: Scene, number: number, times: number) => {
-  const ends = await until(
+  const end = await until(
     'the end of the agent',
-    async () => {
-      const all = (await hub.comments(number)).filter(({ body }) => body.includes('has ended'))
-      return all.length >= times ? all : null
-    },
+    async () => (await hub.comments(number)).filter(({ body }) => body.includes('has ended'))[times - 1],
     PATIENCE,
   )
-  line('github', `a comment: ${textOf(ends.at(-1)?.body ?? '')}`)
+  const lines = linesOf(end.body)
+  const result = lines.find(each => each.startsWith('- Result: '))?.slice('- Result: '.length)
+  line('github', `a comment: the agent has ended, ${result}. Its last words: ${lines.at(-1)?.replace(/^> /, '')}`)
+  if (result !== 'done') throw new Error(`the agent did not do its work:\n${end.body}`)
 }
 
-/** What the agent of DEMO-1 makes without anybody typing. Returns the number of its pull request. */
-const agentsPullRequest = async (scene: Scene): Promise<number> => {
-  const { hub } = scene
-  type Pull = { number: number; title: string; draft: boolean; head: { ref: string; sha: string } }
+type Pull = { number: number; title: string; draft: boolean; head: { ref: string; sha: string } }
+/** What comes of DEMO-1 without anybody typing. */
+const agentsPullRequest = async ({ hub }: Scene): Promise<Pull> => {
   const pull = await until(
     'the pull request of the agent',
     async () => ((await hub.api('dev', 'GET', `/repos/${hub.repo}/pulls`)) as unknown as Pull[])[0],
     PATIENCE,
   )
   const { number, title, draft, head } = pull
-  line('agent', `commits in its clone, and pushes ${head.sha.slice(0, 7)} to ${head.ref} through the git gateway`)
-  line('github', `${draft ? 'draft ' : ''}pull request #${number} is open: ${title}`)
-  await agentEnd(scene, number, 1)
+  line('agent', `(a script) commits in the clone of ${hub.repo}, and pushes ${head.ref} through the git gateway`)
+  line('github', `agent-swarm opens ${draft ? 'draft ' : ''}pull request #${number}: ${title}`)
+  const refused = await inMachine('DEMO-1', 'cd ~/shop && git push origin HEAD:main 2>&1 | grep -m 1 agent-swarm:')
+  line('host', `in the machine, git push origin HEAD:main is refused: ${refused.replace('remote: agent-swarm: ', '')}`)
+  if (refused === '') throw new Error('a push to main was not refused')
+  return pull
+}
+
+const restore = async (scene: Scene, { number, head }: Pull) => {
   const checkpoint = `push-${head.sha.slice(0, 7)}`
   await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
-  const refused = await inMachine('DEMO-1', 'cd shop && git push origin HEAD:main 2>&1 | grep -m 1 agent-swarm:')
-  line('host', `in the machine, git push origin HEAD:main: ${refused}`)
-  if (refused === '') throw new Error('a push to main was not refused')
-  return number
+  await inMachine('DEMO-1', 'echo "all wrong" > ~/refactoring.txt')
+  line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat ~/refactoring.txt')}`)
+  await command(scene, number, `/swarm restore ${checkpoint}`)
+  const after = await inMachine('DEMO-1', 'test -e ~/refactoring.txt && echo present || echo gone')
+  line('host', `in the machine, refactoring.txt is ${after}`)
+  if (after !== 'gone') throw new Error('the file survived the restore')
 }
 
 /** A review goes to the agent, which works again. */
-const reviewRound = async (scene: Scene, number: number) => {
+const reviewRound = async (scene: Scene, { number }: Pull) => {
   const text = 'Please test the passkey of another site.'
   await scene.hub.review(number, text)
   line('dev', `reviews pull request #${number}, and asks for changes: ${text}`)
   await agentEnd(scene, number, 2)
 }
 
-const checkpointAndRestore = async (scene: Scene, number: number) => {
-  await command(scene, number, '/swarm checkpoint before-refactor')
-  await inMachine('DEMO-1', 'echo "all wrong" > refactoring.txt')
-  line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat refactoring.txt')}`)
-  await command(scene, number, '/swarm restore before-refactor')
-  const after = await inMachine('DEMO-1', 'test -e refactoring.txt && echo present || echo gone')
-  line('host', `in the machine, refactoring.txt is ${after}`)
-  if (after !== 'gone') throw new Error('the file survived the restore')
-}
-
-const mergeAndFinish = async (scene: Scene, number: number) => {
-  const { hub, board } = scene
+const merge = async (scene: Scene, { number }: Pull) => {
+  const { hub } = scene
   await hub.ready(number)
   await hub.merge(number)
-  line('dev', `marks pull request #${number} ready for review, and merges it`)
+  line('dev', `marks pull request #${number} as ready for review, and merges it`)
   await statusComment(scene, number, 'the machine is deleted', body => /deleted/i.test(body))
+  await until('no machines', async () => (await list()).length === 0, PATIENCE)
+  line('host', 'agent-swarm list: no machines')
+}
+
+/** A ticket that nobody works on any more. */
+const backToDo = async ({ board }: Scene) => {
   line('jira', `DEMO-2 moves back to "To Do" (answered ${await board.move('DEMO-2', 'To Do')})`)
-  const isStopped = async () => (await list()).find(({ ticket }) => ticket === 'DEMO-2')?.status === 'stopped'
-  await until('DEMO-2 to stop', isStopped, PATIENCE)
+  const statusOf = async () => (await list()).find(({ ticket }) => ticket === 'DEMO-2')?.status ?? 'gone'
+  await until('DEMO-2 to stop', async () => (await statusOf()) === 'stopped', PATIENCE)
   line('host', 'agent-swarm list: DEMO-2 is stopped')
   line('jira', `DEMO-2 moves to "Done" (answered ${await board.move('DEMO-2', 'Done')})`)
-  await until('DEMO-2 to be gone', async () => (await list()).length === 0, PATIENCE)
-  line('host', 'agent-swarm list: no machines')
+  await until('DEMO-2 to be gone', async () => (await statusOf()) === 'gone', PATIENCE)
+  line('host', 'agent-swarm list: DEMO-2 is gone')
 }
 
 const run = async () => {
@@ -325,10 +328,12 @@ const run = async () => {
   const scene = await startAll()
   await twoMachines(scene)
   await twoServices()
-  const number = await agentsPullRequest(scene)
-  await checkpointAndRestore(scene, number)
-  await reviewRound(scene, number)
-  await mergeAndFinish(scene, number)
+  const pull = await agentsPullRequest(scene)
+  await backToDo(scene)
+  await agentEnd(scene, pull.number, 1)
+  await restore(scene, pull)
+  await reviewRound(scene, pull)
+  await merge(scene, pull)
 }
 
 const before = real ? await (await import('./kvm.ts')).everything() : null
