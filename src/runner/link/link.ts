@@ -42,6 +42,32 @@ type Machine = { vmId: string; provider: string }
 const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
   (await context.provider(name)).runInGuest !== undefined
 
+/** Connects again whenever a connection has ended, until the link is closed. */
+const keepConnected = async (
+  connectOnce: () => Promise<Ended>,
+  closing: AbortSignal,
+  tools: { onBroken: () => void; report: (reason: string) => void; sleep: (milliseconds: number) => Promise<void> },
+): Promise<void> => {
+  let failures = 0
+  let atOnce = 0
+  while (!closing.aborted) {
+    const began = performance.now()
+    const { again, reason } = await connectOnce()
+    tools.onBroken()
+    if (closing.aborted) return
+    if (performance.now() - began > STABLE_MS) failures = 0
+    if (again === 'at once' && atOnce < MAX_AT_ONCE) {
+      atOnce += 1
+      continue
+    }
+    atOnce = 0
+    tools.report(reason)
+    const wait = RETRY(failures) * (0.5 + Math.random() / 2)
+    failures += 1
+    await tools.sleep(wait)
+  }
+}
+
 /** Null when another process, or another part of this one, has the machine's link. */
 export const holdLink = async (
   context: LinkContext,
@@ -132,27 +158,15 @@ export const holdLink = async (
     isOver = true
     return ended
   }
-  const run = async (): Promise<void> => {
-    let failures = 0
-    let atOnce = 0
-    while (!closing.signal.aborted) {
-      const began = performance.now()
-      const { again, reason } = await connectOnce()
-      setUp(false)
-      if (closing.signal.aborted) return
-      if (performance.now() - began > STABLE_MS) failures = 0
-      if (again === 'at once' && atOnce < MAX_AT_ONCE) {
-        atOnce += 1
-        continue
-      }
-      atOnce = 0
-      report(reason)
-      awake = new AbortController()
-      const wait = RETRY(failures) * (0.5 + Math.random() / 2)
-      failures += 1
-      await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing.signal]) }).catch(() => {})
-    }
-  }
+  const run = (): Promise<void> =>
+    keepConnected(connectOnce, closing.signal, {
+      onBroken: () => setUp(false),
+      report,
+      sleep: async wait => {
+        awake = new AbortController()
+        await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing.signal]) }).catch(() => {})
+      },
+    })
   const stayUp = async (): Promise<void> => {
     await prepare()
     if (closing.signal.aborted) return
