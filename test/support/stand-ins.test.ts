@@ -1,7 +1,13 @@
 /** The stand-ins answer as the clients of the real services expect. */
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { createCloudClient, isNotFoundError, isScopeError } from 'jira.js'
 import { Probot, ProbotOctokit } from 'probot'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { gitEnvironment } from './git-server.ts'
 import { type GitHubStandIn, startGitHub } from './github.ts'
 import { type JiraStandIn, startJira } from './jira.ts'
 
@@ -202,6 +208,22 @@ describe('GitHub, with Probot as the App', () => {
     await octokit.rest.issues.updateComment({ owner, repo, comment_id: data.id, body: 'second' })
     expect(await github.comments(number)).toEqual([expect.objectContaining({ body: 'second', authorType: 'Bot' })])
     expect((await octokit.rest.pulls.get({ owner, repo, pull_number: number })).data.head.ref).toBe('SHOP-1-x')
+  })
+  test('git has what the API wrote, and the API what was pushed, under the same ids', async () => {
+    const written = await github.push('SHOP-2-x')
+    const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const run = promisify(execFile)
+    const git = async (...argv: string[]) =>
+      (await run('git', argv, { cwd: folder, env: gitEnvironment(folder) })).stdout.trim()
+    const urlFor = (login: string) => `${github.url.replace('://', `://x:token-${login}@`)}/acme/shop.git`
+    await git('clone', '-q', '-b', 'SHOP-2-x', urlFor('dev'), '.')
+    expect(await git('rev-parse', 'HEAD')).toBe(written)
+    await git('commit', '-q', '--allow-empty', '-m', 'One more\n\nwith a body')
+    await expect(git('push', '-q', urlFor('reader'), 'HEAD')).rejects.toThrow('403')
+    await git('push', '-q', 'origin', 'HEAD')
+    const { data } = await octokit.rest.git.getRef({ owner, repo, ref: 'heads/SHOP-2-x' })
+    expect(data.object.sha).toBe(await git('rev-parse', 'HEAD'))
   })
   test("a reaction is kept once, and must be one of GitHub's", async () => {
     const react = (content: string) =>
