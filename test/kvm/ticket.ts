@@ -3,16 +3,17 @@
  * a process, with real machines. It has a home of its own.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import type { Environment } from '../../src/schema/environment.ts'
 import { gitEnvironment, startGitServer } from '../support/git-server.ts'
 import { startGitHub } from '../support/github.ts'
 import { startGitHubWithGit } from '../support/github-git.ts'
 import { startJira } from '../support/jira.ts'
 import { openModelServer, type Reply } from '../support/model-server.ts'
 import { until } from '../support/wait.ts'
-import { entry, home as sharedHome, succeed, swarmWith } from './cli.ts'
+import { entry, home as sharedHome, succeed, swarmEnvironment, swarmWith } from './cli.ts'
 
 export const REPO = 'acme/shop'
 export const MODEL_KEY = 'sk-canary-0123456789abcdef0123456789'
@@ -26,6 +27,21 @@ type Options = {
   /** `.github/agent-swarm.yml` of the default branch. */
   repositoryFile: string
   replies?: Reply[]
+}
+
+type Listed = Environment & { vmId: string }
+
+/** Which of these texts the bytes of a file have, wherever they lie in it. */
+export const searchBytes = async (file: string, texts: readonly string[]): Promise<string[]> => {
+  const found = new Set<string>()
+  const longest = Math.max(...texts.map(text => text.length))
+  let rest = Buffer.alloc(0)
+  for await (const chunk of createReadStream(file, { highWaterMark: 16 * 1024 ** 2 })) {
+    const bytes = Buffer.concat([rest, chunk as Buffer])
+    for (const text of texts) if (!found.has(text) && bytes.includes(text)) found.add(text)
+    rest = bytes.subarray(-longest)
+  }
+  return texts.filter(text => found.has(text))
 }
 
 /** A repository with one commit on main. */
@@ -57,6 +73,7 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
   const jira = await startJira({ issues })
   const environment = { AGENT_SWARM_HOME: home, AGENT_SWARM_CPUS: '2' }
   const swarm = (...words: string[]) => swarmWith(environment, ...words)
+  const must = (...words: string[]) => succeed(swarm(...words))
 
   let output = ''
   const start = async () => {
@@ -85,9 +102,7 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     up.kill(signal)
     await ended
   }
-  type Status = { ticket: string; vmId: string; status: string; agent?: Agent | null } & Record<string, unknown>
-  type Agent = { run: string; state: string; result: string | null; summary: string | null; session: string | null }
-  const rows = async (): Promise<Status[]> => JSON.parse(await succeed(swarm('list', '--json')))
+  const rows = async (): Promise<Listed[]> => JSON.parse(await must('list', '--json'))
   return {
     home,
     model,
@@ -95,10 +110,18 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     github,
     front,
     jira,
-    swarm,
     rows,
+    /** The output of a command of the CLI, which succeeds. */
+    must,
+    environment: { ...swarmEnvironment, ...environment },
     log: () => output,
-    inside: (ticket: string, command: string) => succeed(swarm('ssh', ticket, '--', command)),
+    inside: (ticket: string, command: string) => must('ssh', ticket, '--', command),
+    /** Somebody's commit on a branch of the git server. */
+    commitOf: (branch: string, subject: string): void => {
+      const tree = git.git(REPO, 'rev-parse', `${branch}^{tree}`)
+      const commit = git.git(REPO, 'commit-tree', tree, '-p', branch, '-m', subject)
+      git.git(REPO, 'update-ref', `refs/heads/${branch}`, commit)
+    },
     /** Ends `agent-swarm up` as kill -9 does, and starts it again. */
     crash: async () => {
       await stop('SIGKILL')
@@ -106,10 +129,11 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     },
     close: async () => {
       if (up.exitCode === null) await stop('SIGTERM')
-      for (const { ticket } of await rows()) await swarm('delete', ticket, '--force')
+      for (const { ticket } of await rows()) await swarm('delete', ticket, '--force', '--yes')
       model.close()
       await Promise.all([front.stop(), jira.stop(), git.stop()])
       await github.stop()
     },
   }
 }
+export type TicketStage = Awaited<ReturnType<typeof openTicketStage>>
