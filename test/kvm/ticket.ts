@@ -3,7 +3,7 @@
  * a process, with real machines. It has a home of its own.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Environment } from '../../src/schema/environment.ts'
@@ -76,6 +76,9 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
   const must = (...words: string[]) => succeed(swarm(...words))
 
   let output = ''
+  /** For whoever looks why a test failed: it stays. */
+  const logFile = `${home}.log`
+  rmSync(logFile, { force: true })
   const start = async () => {
     const before = output.length
     const child = spawn(process.execPath, [entry, 'up', '--port', '0'], {
@@ -90,7 +93,11 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (output += chunk))
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', chunk => {
+        output += chunk
+        appendFileSync(logFile, chunk)
+      })
     const url = await until('agent-swarm up', () => output.slice(before).match(/listens on (http:[^\s,]+)/)?.[1])
     github.sendTo(url)
     jira.sendTo(url)
