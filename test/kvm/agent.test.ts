@@ -37,14 +37,15 @@ const agentOf = (url: string) =>
   `agent:\n  use: claude\n  command: ~/claude\n  modelUrl: ${url}\n  budget: { tokens: ${BUDGET} }\n`
 
 let stage: TicketStage
-const row = async () => (await stage.rows()).find(({ ticket }) => ticket === TICKET)
-const agent = async () => (await row())?.agent
+const project = () => stage.registry.project(TICKET)
+const agent = () => stage.registry.agent(TICKET)
+const vmId = () => stage.registry.environment(TICKET)?.vmId
 const inside = (command: string) => stage.inside(TICKET, command)
 const onServer = (...argv: string[]) => stage.git.git(REPO, ...argv)
 
 /** The program comes into the machine while setup waits for it, as a base image would have brought it. */
 const copyProgram = async (file: string): Promise<void> => {
-  await until('the setup', async () => (await row())?.project?.setup?.state === 'running', {
+  await until('the setup', () => project()?.setup?.state === 'running', {
     ...PATIENCE,
     every: 1_000,
   })
@@ -72,7 +73,7 @@ beforeAll(async () => {
 afterAll(() => stage?.close())
 
 test('its project is cloned, set up and started as the ssh user, and shells begin there', async () => {
-  expect((await row())?.project).toMatchObject({
+  expect(project()).toMatchObject({
     ...{ repo: REPO, branch: BRANCH, path: '~/shop', ports: [3000], problem: null },
     setup: { state: 'done', exit: 0, source: '.github/agent-swarm.yml' },
     // Under software emulation it may still be at work.
@@ -88,7 +89,6 @@ test('its project is cloned, set up and started as the ssh user, and shells begi
 })
 
 test('swarm is in it, root owns it, and nothing listens but on its loopback', async () => {
-  const { vmId } = (await row()) ?? {}
   const [owners, ports, status] = (
     await inside(
       "stat -c %U:%a /usr/local/lib/agent-swarm/swarm /usr/local/lib/agent-swarm; echo --; ss -Hltn | awk '{print $4}' | grep ':1770' | sort; echo --; swarm status",
@@ -96,15 +96,15 @@ test('swarm is in it, root owns it, and nothing listens but on its loopback', as
   ).split('\n--\n')
   expect(owners).toBe('root:755\nroot:755')
   expect(ports).toBe('127.0.0.1:17701\n127.0.0.1:17702\n127.0.0.1:17703')
-  expect(status).toContain(`Ticket: ${TICKET}\nMachine: ${vmId} on kvm`)
+  expect(status).toContain(`Ticket: ${TICKET}\nMachine: ${vmId()} on kvm`)
 })
 
 describe.skipIf(!hasClaude)('Claude Code', () => {
   const ended = (before: string | undefined) =>
     until(
       'the end of the agent',
-      async () => {
-        const now = await agent()
+      () => {
+        const now = agent()
         return now?.state === 'ended' && now.run !== before ? now : null
       },
       { ...PATIENCE, every: 1_000 },
@@ -134,20 +134,25 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
   })
 
   test('/swarm tell goes on in the same session, also when the runner is killed meanwhile', async () => {
+    const before = agent()
     stage.model.replies.push({ runs: 'sleep 5' }, { says: 'I used tabs.' })
     await tell('Use tabs.')
     await stage.crash()
-    expect(await ended(first)).toMatchObject({ result: 'done', summary: 'I used tabs.' })
+    expect(await ended(before?.run)).toMatchObject({
+      result: 'done',
+      summary: 'I used tabs.',
+      session: before?.session,
+    })
     expect(conversation()).toMatch(/I made a greeting\..*Use tabs\./)
   })
 
   test('it restores its machine in the middle: it goes on in its session, and is told', async () => {
-    const before = await agent()
+    const before = agent()
     const wrong = 'echo bad > ../state; swarm note "tried bad; it is bad"; swarm restore good --yes; sleep 1000'
     const says = 'I go on.'
     stage.model.replies.push({ runs: 'echo good > ../state; swarm checkpoint good' }, { runs: wrong }, { says })
     await tell('Try something.')
-    expect(await ended(before?.run)).toMatchObject({ result: 'done', summary: says })
+    expect(await ended(before?.run)).toMatchObject({ result: 'done', summary: says, session: before?.session })
     expect(conversation()).toMatch(/I used tabs\..*Try something\..*The machine was restored to the checkpoint good/)
     expect(conversation()).toContain('tried bad; it is bad')
     const lines = 'cat ../state /var/lib/agent-swarm/note-before-restore.txt; pgrep -fc "^sleep 1000$"; swarm status'
@@ -160,8 +165,7 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
   test('no token and no key is on its disk, in a checkpoint of its memory, or in its processes', async () => {
     const processes = 'sync; sudo sh -c "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline" 2>/dev/null | base64 -w0'
     const text = Buffer.from(await inside(processes), 'base64').toString('latin1')
-    const { vmId } = (await row()) ?? {}
-    const disk = await virsh('vol-path', '--pool', 'agent-swarm', `${vmId}.qcow2`)
+    const disk = await virsh('vol-path', '--pool', 'agent-swarm', `${vmId()}.qcow2`)
     const { given } = stage.front
     const basic = given.map(token => Buffer.from(`x-access-token:${token}`).toString('base64'))
     const secrets = [MODEL_KEY, stage.jira.token, ...given, ...basic]
@@ -174,7 +178,7 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
   })
 
   test('out of budget: the model is closed to it, and its end says so', async () => {
-    const before = await agent()
+    const before = agent()
     const never = { says: 'Never asked for.' }
     stage.model.replies.push({ runs: 'true', usage: { input: BUDGET, output: 10 } }, never)
     await tell('Once more.')

@@ -6,7 +6,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { appendFileSync, createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { Environment } from '../../src/schema/environment.ts'
+import { openRegistry } from '../../src/registry/registry.ts'
 import { gitEnvironment, startGitServer } from '../support/git-server.ts'
 import { startGitHub } from '../support/github.ts'
 import { startGitHubWithGit } from '../support/github-git.ts'
@@ -28,8 +28,6 @@ type Options = {
   repositoryFile: string
   replies?: Reply[]
 }
-
-type Listed = Environment & { vmId: string }
 
 /** Which of these texts the bytes of a file have, wherever they lie in it. */
 export const searchBytes = async (file: string, texts: readonly string[]): Promise<string[]> => {
@@ -109,7 +107,8 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     up.kill(signal)
     await ended
   }
-  const rows = async (): Promise<Listed[]> => JSON.parse(await must('list', '--json'))
+  /** The runner's own. Read here, since a process of the CLI for each look takes what the guests need. */
+  const registry = openRegistry(join(home, 'registry.db'))
   return {
     home,
     model,
@@ -117,7 +116,7 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     github,
     front,
     jira,
-    rows,
+    registry,
     /** The output of a command of the CLI, which succeeds. */
     must,
     environment: { ...swarmEnvironment, ...environment },
@@ -136,7 +135,8 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     },
     close: async () => {
       if (up.exitCode === null) await stop('SIGTERM')
-      for (const { ticket } of await rows()) await swarm('delete', ticket, '--force', '--yes')
+      for (const { ticket } of registry.environments()) await swarm('delete', ticket, '--force', '--yes')
+      registry.close()
       model.close()
       await Promise.all([front.stop(), jira.stop(), git.stop()])
       await github.stop()
