@@ -18,23 +18,23 @@ const COMMIT = 'echo hello > greeting && git add greeting && git commit -qm "A g
 const BUDGET = 1_000_000
 
 const programs = await realAgents()
-const hasClaude = typeof programs !== 'string'
-if (!hasClaude) process.stderr.write(`The real Claude Code is left out: ${programs}\n`)
+const hasAgents = typeof programs !== 'string'
+if (!hasAgents) process.stderr.write(`The real agents are left out: ${programs}\n`)
 
 const WORKSPACE = `workspace:
   setup: |
     sudo -n true
     echo "$NAME $PWD $(whoami)"
     echo x >> ../setups
-    ${hasClaude ? 'until [ -x ~/claude ]; do sleep 1; done' : ':'}
+    ${hasAgents ? 'until [ -x ~/claude ]; do sleep 1; done' : ':'}
   start: |
     echo x >> ../starts
     sleep 100000 &
   env: {NAME: "it's"}
   ports: [3000]
 `
-const agentOf = (url: string) =>
-  `agent:\n  use: claude\n  command: ~/claude\n  modelUrl: ${url}\n  budget: { tokens: ${BUDGET} }\n`
+const agentOf = (use: 'claude' | 'codex', url: string, tokens: number) =>
+  `agent:\n  use: ${use}\n  command: ~/${use}\n  modelUrl: ${url}\n  budget: { tokens: ${tokens} }\n`
 
 let stage: TicketStage
 const project = () => stage.registry.project(TICKET)
@@ -43,13 +43,9 @@ const vmId = () => stage.registry.environment(TICKET)?.vmId
 const inside = (command: string) => stage.inside(TICKET, command)
 const onServer = (...argv: string[]) => stage.git.git(REPO, ...argv)
 
-/** The program comes into the machine while setup waits for it, as a base image would have brought it. */
-const copyProgram = async (file: string): Promise<void> => {
-  await until('the setup', () => project()?.setup?.state === 'running', {
-    ...PATIENCE,
-    every: 1_000,
-  })
-  const line = 'cat > ~/claude.new && chmod 755 ~/claude.new && mv ~/claude.new ~/claude'
+/** A program comes into the machine, as a base image would have brought it. */
+const copyProgram = async (file: string, to: 'claude' | 'codex'): Promise<void> => {
+  const line = `cat > ~/${to}.new && chmod 755 ~/${to}.new && mv ~/${to}.new ~/${to}`
   const child = spawn(process.execPath, [entry, 'ssh', TICKET, '--', line], {
     ...{ env: stage.environment, stdio: ['pipe', 'inherit', 'inherit'] },
   })
@@ -62,12 +58,16 @@ beforeAll(async () => {
   await ensureBase()
   stage = await openTicketStage({
     issues: { [TICKET]: 'Say hello' },
-    config: url => (hasClaude ? agentOf(url) : ''),
+    config: url => (hasAgents ? agentOf('claude', url, BUDGET) : ''),
     repositoryFile: WORKSPACE,
     replies: [{ runs: COMMIT }, { says: 'I made a greeting.' }],
   })
   await stage.jira.move(TICKET, 'In Progress')
-  if (hasClaude) await copyProgram(programs.claude)
+  if (hasAgents) {
+    // Setup waits for it.
+    await until('the setup', () => project()?.setup?.state === 'running', { ...PATIENCE, every: 1_000 })
+    await copyProgram(programs.claude, 'claude')
+  }
   await until('the machine', () => stage.jira.comments(TICKET)[0], PATIENCE)
 })
 afterAll(() => stage?.close())
@@ -99,26 +99,27 @@ test('swarm is in it, root owns it, and nothing listens but on its loopback', as
   expect(status).toContain(`Ticket: ${TICKET}\nMachine: ${vmId()} on kvm`)
 })
 
-describe.skipIf(!hasClaude)('Claude Code', () => {
-  const ended = (before: string | undefined) =>
-    until(
-      'the end of the agent',
-      () => {
-        const now = agent()
-        return now?.state === 'ended' && now.run !== before ? now : null
-      },
-      { ...PATIENCE, every: 1_000 },
-    )
-  const comments = async () => (await stage.github.comments(1)).map(({ body }) => body)
-  const told = (text: string) =>
-    until(text, async () => (await comments()).some(body => body.includes(`> ${text}`)), PATIENCE)
-  const tell = async (text: string) => {
-    const asked = stage.model.turns().length
-    await stage.github.comment(1, `/swarm tell ${text}`)
-    await until('its turn', () => stage.model.turns().length > asked, PATIENCE)
-  }
-  /** The whole conversation, as the model got it last. */
-  const conversation = () => JSON.stringify(stage.model.turns().at(-1)?.body)
+const ended = (before: string | undefined) =>
+  until(
+    'the end of the agent',
+    () => {
+      const now = agent()
+      return now?.state === 'ended' && now.run !== before ? now : null
+    },
+    { ...PATIENCE, every: 1_000 },
+  )
+const comments = async () => (await stage.github.comments(1)).map(({ body }) => body)
+const told = (text: string) =>
+  until(text, async () => (await comments()).some(body => body.includes(`> ${text}`)), PATIENCE)
+const tell = async (text: string) => {
+  const asked = stage.model.turns().length
+  await stage.github.comment(1, `/swarm tell ${text}`)
+  await until('its turn', () => stage.model.turns().length > asked, PATIENCE)
+}
+/** The whole conversation, as the model got it last. */
+const conversation = () => JSON.stringify(stage.model.turns().at(-1)?.body)
+
+describe.skipIf(!hasAgents)('Claude Code', () => {
   let first: string
 
   test('a commit of the agent arrives at the git server, with a draft pull request and its end', async () => {
@@ -185,6 +186,24 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
     expect(await ended(before?.run)).toMatchObject({ result: 'out of budget' })
     expect(stage.model.replies).toEqual([never])
     await until('its end', async () => (await comments()).some(body => body.includes('out of budget')), PATIENCE)
+  })
+})
+
+describe.skipIf(!hasAgents)('Codex', () => {
+  test('works on the ticket, and goes on in the same session', async () => {
+    await copyProgram((programs as { codexBinary: string }).codexBinary, 'codex')
+    await stage.configure(agentOf('codex', stage.model.url, 3 * BUDGET))
+    const before = agent()
+    const commit = 'echo codex > other && git add other && git commit -qm "By Codex" && git push -q'
+    stage.model.replies.splice(0, 9, { runs: commit }, { says: 'I am Codex.' })
+    await stage.must('agent', 'start', TICKET)
+    const end = await ended(before?.run)
+    expect(end).toMatchObject({ use: 'codex', result: 'done', summary: 'I am Codex.' })
+    expect(onServer('log', '-1', '--format=%s', BRANCH)).toBe('By Codex')
+    stage.model.replies.push({ says: 'I know.' })
+    await tell('What did you say?')
+    expect(await ended(end.run)).toMatchObject({ result: 'done', summary: 'I know.', session: end.session })
+    expect(conversation()).toMatch(/I am Codex\..*What did you say\?/)
   })
 })
 
