@@ -23,7 +23,7 @@ const DEADLINE_MS = 10 * 60_000
 
 export type ModelGatewayContext = {
   home: string
-  registry: Pick<Registry, 'agent' | 'updateAgent'>
+  registry: Pick<Registry, 'agent' | 'updateAgent' | 'restoredSince'>
   config: { agent: OperatorAgent | null }
   /** Called when a run may have used up its budget. */
   onUse?: () => void
@@ -52,9 +52,18 @@ const sentKey = ({ headers }: IncomingMessage): string | null => {
 }
 
 /** Null: this request may pass. */
-const refusalOf = (row: AgentRow | null, request: IncomingMessage, route: Route | null): Refusal | null => {
+const refusalOf = (
+  { registry }: ModelGatewayContext,
+  { ticket }: LinkedMachine,
+  request: IncomingMessage,
+  route: Route | null,
+): Refusal | null => {
+  const row = registry.agent(ticket)
   if (row === null || row.state !== 'running' || row.progress.ending !== null)
     return { status: 403, message: 'no agent is at work in this machine, and the model is there for its agent alone' }
+  // A restore brings a program back to life that knows nothing of it: it is replaced by one that is told.
+  if (registry.restoredSince(ticket, row.progress.operation) !== null)
+    return { status: 403, message: 'the machine was restored, and its agent is started again' }
   if (sentKey(request) !== placeholderKey(row.run))
     return { status: 403, message: `this is not a request of the agent's present run (${row.run})` }
   if (route === null) return { status: 404, message: 'the gateway of agent-swarm does not pass this request on' }
@@ -181,7 +190,7 @@ export const openModelGateway = (context: ModelGatewayContext) => {
     const api = route?.api ?? ('anthropic-version' in request.headers ? anthropic : openai)
     const running = active.get(machine.vmId) ?? 0
     const refusal =
-      refusalOf(context.registry.agent(machine.ticket), request, route) ??
+      refusalOf(context, machine, request, route) ??
       (running >= MAX_CONCURRENT
         ? { status: 429, message: `${running} requests of this machine are under way`, after: 1 }
         : null)

@@ -45,6 +45,8 @@ const openStage = async (modelUrl: string, row: Partial<AgentRow> = {}, key: str
     config: { agent: { use: 'command', command: 'x', modelUrl } },
     registry: {
       agent: () => present,
+      // A restore after operation 7.
+      restoredSince: (_, operation) => (operation === 7 ? { id: 8, name: 'middle' } : null),
       updateAgent: (_, run, change) => {
         present = { ...present, ...change(present) }
         return run === present.run
@@ -113,6 +115,7 @@ test.for([
     403,
     'no agent is at work',
   ],
+  ['a run from before a restore', { progress: { ...ROW.progress, operation: 7 } }, {}, 403, 'was restored'],
   ['used tokens', { tokens: 10_000 }, {}, 400, 'out of budget'],
   [
     'used dollars',
