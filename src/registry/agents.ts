@@ -5,7 +5,7 @@ import type { AgentReport } from '../schema/environment.ts'
 import { type Database, type Row, readJson } from './database.ts'
 
 /** What one ticket's agent may use: tokens and US dollars of all its runs (null: no bound), minutes of one run. */
-export type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
+type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
 /** How a run shall end. It is written down before its unit is stopped. */
 export type AgentEnding = Pick<AgentReport, 'result' | 'reason'>
 export type AgentProgress = {

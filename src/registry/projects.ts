@@ -8,7 +8,7 @@ import { type Cell, type Database, type Row, readJson } from './database.ts'
 export type ProjectRow = Project & Pick<ProjectSpec, 'summary'> & { save: string[] }
 
 /** Commits of one push that are remembered as the machine's own. */
-export const MAX_PUSHED_COMMITS = 10_000
+const MAX_PUSHED_COMMITS = 10_000
 /** Pushes of one ticket that are kept. */
 const MAX_PUSHES = 20
 

@@ -274,11 +274,6 @@ describe.skipIf(noSshd !== null)('the link', () => {
   })
 })
 
-const callerNow = () => ({
-  ...{ actionId: null, correlation: null },
-  signal: new AbortController().signal,
-  onPhase: () => {},
-})
 const environment = () => {
   const row = it.context.registry.environment('DROP-1')
   if (row === null) throw new Error('DROP-1 has no machine')
