@@ -8,7 +8,10 @@ import { configFor, wrapProviders } from './context.ts'
 const [home = '', vmId = '', ssh = '', guest = ''] = process.argv.slice(2)
 const context = openRunnerContext(await configFor(home))
 context.guest = JSON.parse(guest)
-wrapProviders(context, provider => ({ ...provider, sshInfo: async () => JSON.parse(ssh) }))
+wrapProviders(context, ({ runInGuest: _, shellInGuest: __, ...provider }) => ({
+  ...provider,
+  sshInfo: async () => JSON.parse(ssh),
+}))
 const says: LinkHandler = (_machine, _request, response) => void response.end('the other process\n')
 await holdLink(
   context,

@@ -7,7 +7,7 @@ import { backoff } from '../../backoff.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
-import { connect, type Ended, type LinkContext } from './connection.ts'
+import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices } from './services.ts'
 import type { Link, LinkServices } from './types.ts'
@@ -40,127 +40,159 @@ type Machine = { vmId: string; provider: string }
 const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
   (await context.provider(name)).runInGuest !== undefined
 
-/** Null when another process, or another part of this one, has the machine's link. */
-export const holdLink = async (
-  context: LinkContext,
-  { vmId, provider: providerName }: Machine,
-  services: LinkServices,
-  { log, gate = work => work(), loopback = process.platform === 'win32' }: LinkOptions,
-): Promise<HeldLink | null> => {
-  const { home, registry, guest } = context
-  const release = tryLinkLock(home, vmId)
-  if (release === null) return null
-  // A machine that is a part of this system needs no connection.
-  const isHere = await isOwnSystem(context, providerName).catch(error => {
-    release()
-    throw error
-  })
-  const closing = new AbortController()
-  const files = openFollowed()
-  let broken = new AbortController()
-  let isUp = false
-  let awake = new AbortController()
+/** Whether the link is open: for this process, for others, and for whoever waits for it. */
+const openState = (home: string, vmId: string, log: Log) => {
+  const file = upFile(home, vmId)
   const up = Promise.withResolvers<void>()
   up.promise.catch(() => {})
-  const machine = () => {
-    const row = registry.environmentOfMachine(vmId)
-    return row === null ? null : { ticket: row.ticket, vmId }
-  }
-  const onFlood = () => {
-    log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
-    broken.abort()
-  }
-  const setUp = (value: boolean) => {
-    isUp = value
-    const file = upFile(home, vmId)
-    if (!value) return rmSync(file, { force: true })
-    mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
-    writeFileSync(file, '', { mode: 0o600 })
-  }
-  const opened = await openServices({
-    home,
-    vmId,
-    services,
-    machine,
-    log,
-    ports: guest.ports,
-    loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
-    onFlood,
-  }).catch(error => {
-    release()
-    throw error
-  })
+  let isUp = false
   let lastReason = ''
-  const report = (reason: string) => {
-    if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
-    lastReason = reason
-  }
-  const connectOnce = async (): Promise<Ended> => {
-    broken = new AbortController()
-    const signal = AbortSignal.any([closing.signal, broken.signal])
-    // The place at the gate is given back when the connection is open, or has failed.
-    const connected = Promise.withResolvers<void>()
-    const onUp = () => {
-      setUp(true)
+  return {
+    up: up.promise,
+    isUp: () => isUp,
+    opened: () => {
+      mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
+      writeFileSync(file, '', { mode: 0o600 })
+      isUp = true
       lastReason = ''
       log.debug({ vmId }, 'the link to a machine is open')
       up.resolve()
-      connected.resolve()
-    }
-    const result = Promise.withResolvers<Ended>()
-    await gate(async () => {
-      if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
-      const connection = Promise.resolve(context.provider(providerName)).then(provider =>
-        connect({ context, provider, vmId, services: opened, files, log, signal, onUp }),
-      )
-      connection.then(result.resolve, error =>
-        result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
-      )
-      await Promise.race([connected.promise, result.promise])
-    })
-    return result.promise
+    },
+    lost: () => {
+      isUp = false
+      rmSync(file, { force: true })
+    },
+    waiting: (reason: string) => {
+      if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
+      lastReason = reason
+    },
+    closed: () => up.reject(new Error('the link is closed')),
   }
-  const run = async (): Promise<void> => {
+}
+type State = ReturnType<typeof openState>
+
+/** One connection. Its place at the gate is given back when it is open, or has failed. */
+const connectThrough = async (
+  gate: NonNullable<LinkOptions['gate']>,
+  connecting: Omit<Connecting, 'provider'>,
+  providerName: string,
+): Promise<Ended> => {
+  const { context, signal } = connecting
+  const connected = Promise.withResolvers<void>()
+  const result = Promise.withResolvers<Ended>()
+  const onUp = () => {
+    connecting.onUp()
+    connected.resolve()
+  }
+  await gate(async () => {
+    if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
+    const connection = Promise.resolve(context.provider(providerName)).then(provider =>
+      connect({ ...connecting, provider, onUp }),
+    )
+    connection.then(result.resolve, error =>
+      result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
+    )
+    await Promise.race([connected.promise, result.promise])
+  })
+  return result.promise
+}
+
+/** Connects again whenever a connection ended, until `closing`. */
+const keepConnected = (connectOnce: (signal: AbortSignal) => Promise<Ended>, state: State, closing: AbortSignal) => {
+  let broken = new AbortController()
+  let awake = new AbortController()
+  const keep = async (): Promise<void> => {
     let failures = 0
     let atOnce = 0
-    while (!closing.signal.aborted) {
+    while (!closing.aborted) {
       const began = performance.now()
-      const { again, reason } = await connectOnce()
-      setUp(false)
-      if (closing.signal.aborted) return
+      broken = new AbortController()
+      const { again, reason } = await connectOnce(AbortSignal.any([closing, broken.signal]))
+      state.lost()
+      if (closing.aborted) return
       if (performance.now() - began > STABLE_MS) failures = 0
       if (again === 'at once' && atOnce < MAX_AT_ONCE) {
         atOnce += 1
         continue
       }
       atOnce = 0
-      report(reason)
+      state.waiting(reason)
       awake = new AbortController()
       const wait = RETRY(failures) * (0.5 + Math.random() / 2)
       failures += 1
-      await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing.signal]) }).catch(() => {})
+      await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing]) }).catch(() => {})
     }
   }
-  const stayUp = async (): Promise<void> => {
-    setUp(true)
-    up.resolve()
-    await once(closing.signal, 'abort')
-    setUp(false)
+  return { ended: keep(), breakOff: () => broken.abort(), nudge: () => awake.abort() }
+}
+
+/** A machine that is a part of this system needs no connection. */
+const stayUp = (state: State, closing: AbortSignal): ReturnType<typeof keepConnected> => {
+  const stay = async (): Promise<void> => {
+    state.opened()
+    await once(closing, 'abort')
+    state.lost()
   }
-  const running = (isHere ? stayUp() : run()).catch(error => log.error({ vmId, err: error }, 'a link ended'))
+  return { ended: stay(), breakOff: () => {}, nudge: () => {} }
+}
+
+/** Null when another process, or another part of this one, has the machine's link. */
+export const holdLink = async (
+  context: LinkContext,
+  machine: Machine,
+  services: LinkServices,
+  options: LinkOptions,
+): Promise<HeldLink | null> => {
+  const release = tryLinkLock(context.home, machine.vmId)
+  if (release === null) return null
+  try {
+    return await openLink(context, machine, services, options, release)
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+const openLink = async (
+  context: LinkContext,
+  { vmId, provider }: Machine,
+  services: LinkServices,
+  { log, gate = work => work(), loopback = process.platform === 'win32' }: LinkOptions,
+  release: () => void,
+): Promise<HeldLink> => {
+  const { home, registry, guest } = context
+  const isHere = await isOwnSystem(context, provider)
+  const closing = new AbortController()
+  const files = openFollowed()
+  const state = openState(home, vmId, log)
+  let breakOff = () => {}
+  const opened = await openServices({
+    ...{ home, vmId, services, log, ports: guest.ports },
+    machine: () => {
+      const row = registry.environmentOfMachine(vmId)
+      return row === null ? null : { ticket: row.ticket, vmId }
+    },
+    loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
+    onFlood: () => {
+      log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
+      breakOff()
+    },
+  })
+  const connecting = { context, vmId, services: opened, files, log, onUp: state.opened }
+  const connection = isHere
+    ? stayUp(state, closing.signal)
+    : keepConnected(signal => connectThrough(gate, { ...connecting, signal }, provider), state, closing.signal)
+  breakOff = connection.breakOff
+  const ended = connection.ended.catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {
-    vmId,
-    address: service => opened.addresses[service],
-    connected: () => isUp,
-    follow: files.add,
-    nudge: () => awake.abort(),
-    up: up.promise,
+    ...{ vmId, address: service => opened.addresses[service], connected: state.isUp },
+    ...{ follow: files.add, nudge: connection.nudge, up: state.up },
     close: async () => {
       const isFirst = !closing.signal.aborted
       closing.abort()
-      await running
+      await ended
       if (!isFirst) return
-      up.reject(new Error('the link is closed'))
+      state.closed()
       opened.close()
       release()
     },
