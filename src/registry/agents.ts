@@ -63,13 +63,13 @@ export const agentQueries = ({ all, first, run, transaction }: Database) => {
   return {
     agent,
     setAgent,
-    /** By ticket. */
-    agentReports: (): Map<Ticket, AgentReport> =>
+    /** By ticket: all, or that of this ticket alone. */
+    agentReports: (ticket?: Ticket): Map<Ticket, AgentReport> =>
       new Map(
-        all('select ticket, report from agent').map(row => [
-          row.ticket as Ticket,
-          readJson<AgentReport>(row.report) as AgentReport,
-        ]),
+        all(
+          `select ticket, report from agent ${ticket === undefined ? '' : 'where ticket = ?'}`,
+          ...(ticket === undefined ? [] : [ticket]),
+        ).map(row => [row.ticket as Ticket, readJson<AgentReport>(row.report) as AgentReport]),
       ),
     /** Tickets whose agent is at work or wanted, has messages waiting, or knows nothing of a restore since. */
     agentsToLookAt: (): Ticket[] =>
