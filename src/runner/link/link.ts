@@ -7,6 +7,7 @@ import { backoff } from '../../backoff.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
+import { isOwnSystem } from '../agent/own-system.ts'
 import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices } from './services.ts'
@@ -36,9 +37,6 @@ export type HeldLink = Link & {
   close(): Promise<void>
 }
 type Machine = { vmId: string; provider: string }
-
-const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
-  (await context.provider(name)).runInGuest !== undefined
 
 /** Whether the link is open: for this process, for others, and for whoever waits for it. */
 const openState = (home: string, vmId: string, log: Log) => {
@@ -161,7 +159,7 @@ const openLink = async (
   release: () => void,
 ): Promise<HeldLink> => {
   const { home, registry, guest } = context
-  const isHere = await isOwnSystem(context, provider)
+  const isHere = isOwnSystem(await context.provider(provider))
   const closing = new AbortController()
   const files = openFollowed()
   const state = openState(home, vmId, log)
