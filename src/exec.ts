@@ -302,19 +302,19 @@ export type StreamedProgram = {
 }
 
 /**
- * Starts a program with streams. It sees the general variables and `env`. The deadline, the limits and `signal` hold for all that it
- * starts. Whoever calls this reads `stdout` to its end.
+ * Starts a program with streams. It sees the general variables and `env`. The deadline (0: none), the limits and `signal` hold for
+ * all that it starts; it ends with this process. Whoever calls this reads `stdout` to its end.
  */
 export const streamProgram = async (
   environment: Environment,
   program: string,
   argv: readonly string[],
   {
-    env,
+    env = {},
     deadline,
     limits,
     signal,
-  }: Required<Pick<RunOptions, 'env' | 'deadline' | 'limits'>> & { signal: AbortSignal },
+  }: Required<Pick<RunOptions, 'deadline' | 'limits'>> & Pick<RunOptions, 'env'> & { signal: AbortSignal },
 ): Promise<StreamedProgram> => {
   const execa = await loadExeca()
   const child = execa(...limited(program, argv, limits), {
@@ -328,45 +328,10 @@ export const streamProgram = async (
   stderr.on('data', chunk => {
     message = `${message}${chunk}`.slice(-MAX_MESSAGE)
   })
-  const ended = child.then(({ exitCode = 1, isCanceled, timedOut }) => ({
-    ...{ exitCode, stderr: message.trim(), isEnded: isCanceled || timedOut },
+  const ended = child.then(ran => ({
+    ...{ exitCode: exitStatus(ran), stderr: message.trim(), isEnded: ran.isCanceled || ran.timedOut },
   }))
   return { stdin, stdout, channel: stdio[3] as Duplex, ended }
-}
-
-/**
- * Starts a program that is spoken to: `onOutput` gets its standard output as it comes, `write` goes to its standard input. It has
- * no deadline; `end` and the end of this process end it. `ended` gives its exit code and the end of its standard error.
- */
-export const openProgram = async (
-  environment: Environment,
-  program: string,
-  argv: readonly string[],
-  { limits, onOutput }: { limits: NonNullable<RunOptions['limits']>; onOutput: (bytes: Buffer) => void },
-): Promise<{
-  write: (text: string) => void
-  end: () => void
-  ended: Promise<{ exitCode: number; stderr: string }>
-}> => {
-  const execa = await loadExeca()
-  const ending = new AbortController()
-  const child = execa(...limited(program, argv, limits), {
-    ...{ reject: false, extendEnv: false, env: visibleEnvironment(environment, []) },
-    ...{ stdin: 'pipe', stdout: 'pipe', stderr: 'pipe', buffer: false },
-    ...{ cancelSignal: ending.signal, forceKillAfterDelay: FORCE_KILL_AFTER_MS },
-  })
-  let stderr = ''
-  child.stdout.on('data', onOutput)
-  child.stderr.on('data', (bytes: Buffer) => {
-    stderr = (stderr + bytes.toString('utf8')).slice(-MAX_MESSAGE)
-  })
-  // The program may have ended: then `ended` says so.
-  child.stdin.on('error', () => {})
-  const ended = child.then(ran => {
-    if (ran.code === 'ENOENT') throw notInstalled(program)
-    return { exitCode: exitStatus(ran), stderr: stderr.trim() }
-  })
-  return { write: text => void child.stdin.write(text), end: () => ending.abort(), ended }
 }
 
 /** Whether a process with this id runs, ours or another user's. */

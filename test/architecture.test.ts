@@ -137,6 +137,51 @@ test('short commands load no schema: what they print is typed only', () => {
   expect(breaches(({ to }) => to === 'src/cli/json.ts').length).toBeGreaterThan(0)
 })
 
+/** What an import of this file loads at once: files of ours and packages; neither types nor what is imported later. */
+const loadedBy = (entry: string): string[] => {
+  const loaded = new Set<string>()
+  const visit = (file: string) => {
+    loaded.add(file)
+    const text = sources.get(file)?.replaceAll(/\/\*[\s\S]*?\*\//g, '') ?? ''
+    for (const [, names = '', name = ''] of text.matchAll(
+      /^(?:import|export) (?!type\b)(?:([\w\s{},*$]+?) from )?'([^']+)'/gm,
+    )) {
+      const isTypes =
+        /^\{[^}]*\}$/.test(names) &&
+        names
+          .slice(1, -1)
+          .split(',')
+          .every(each => /^\s*(type\s.*)?$/.test(each))
+      const target = name.startsWith('.') ? relative(root, resolve(root, dirname(file), name)) : name
+      if (!isTypes && !loaded.has(target)) visit(target)
+    }
+  }
+  visit(entry)
+  return [...loaded]
+}
+
+test('commands load projects, links and agents only where they are used', () => {
+  const parts = ['project', 'link', 'git-gateway', 'model-gateway', 'requests', 'agent'].map(
+    name => `src/runner/${name}`,
+  )
+  const schemas = ['workspace', 'repository-file', 'yaml'].map(name => `src/schema/${name}.ts`)
+  const small = ['src/runner/project/access.ts', 'src/runner/link/guest-files.ts']
+  const loading = (entry: string, ...packages: string[]) =>
+    loadedBy(entry).filter(
+      file =>
+        packages.includes(file) ||
+        (within(file, ...parts, ...schemas, 'src/cli/project-access.ts') && !small.includes(file)),
+    )
+  expect(loading('src/cli/main.ts', 'valibot', 'execa')).toEqual([])
+  for (const command of ['list', 'status'])
+    expect(loading(`src/cli/commands/${command}.ts`, 'yaml', 'execa'), command).toEqual([])
+  // Their own words for phases, and whether an agent may run there, are a few lines each.
+  const ofChanges = ['src/runner/project/phases.ts', 'src/runner/project/follow.ts', 'src/runner/agent/own-system.ts']
+  expect(loading('src/cli/commands/changes.ts').sort()).toEqual(ofChanges.sort())
+  // The measure itself.
+  expect(loadedBy('src/runner/project/read.ts')).toContain('valibot')
+})
+
 test('no class, no enum', () => {
   const found = [...sources].filter(([, text]) =>
     /^\s*(export\s+)?(abstract\s+)?(class|enum)\s/m.test(text.replaceAll(/\/\*[\s\S]*?\*\//g, '')),

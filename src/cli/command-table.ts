@@ -178,13 +178,15 @@ const reachCommands = {
   },
   logs: {
     arguments: [machine],
-    summary: "Show the logs of the project's setup and start.",
-    details: 'Without --setup and --start, both.',
+    summary: "Show the logs of the project's setup and start, and what the agent did.",
+    details:
+      "Without --setup, --start and --agent, all of them. The agent's log is on this host: its machine need not run.",
     example: 'agent-swarm logs DROP-2100 --setup',
     options: {
       follow: { ...flag('Go on with what is added, until Ctrl-C.'), short: 'f' },
       setup: flag('Show the log of setup.'),
       start: flag('Show the log of start.'),
+      agent: flag('Show what the agent did.'),
       json,
     },
     load: () => import('./commands/logs.ts'),

@@ -257,7 +257,7 @@ export const outputs = {
     logs: described(
       v.array(
         v.object({
-          name: v.picklist(['setup', 'start']),
+          name: v.picklist(['setup', 'start', 'agent']),
           text: described(text, 'Its end, at most 64 KiB: outside text.'),
         }),
       ),

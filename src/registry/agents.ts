@@ -5,7 +5,7 @@ import type { AgentReport } from '../schema/environment.ts'
 import { type Database, type Row, readJson } from './database.ts'
 
 /** What one ticket's agent may use: tokens and US dollars of all its runs (null: no bound), minutes of one run. */
-export type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
+type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
 /** How a run shall end. It is written down before its unit is stopped. */
 export type AgentEnding = Pick<AgentReport, 'result' | 'reason'>
 export type AgentProgress = {
@@ -63,13 +63,13 @@ export const agentQueries = ({ all, first, run, transaction }: Database) => {
   return {
     agent,
     setAgent,
-    /** By ticket. */
-    agentReports: (): Map<Ticket, AgentReport> =>
+    /** By ticket: all, or that of this ticket alone. */
+    agentReports: (ticket?: Ticket): Map<Ticket, AgentReport> =>
       new Map(
-        all('select ticket, report from agent').map(row => [
-          row.ticket as Ticket,
-          readJson<AgentReport>(row.report) as AgentReport,
-        ]),
+        all(
+          `select ticket, report from agent ${ticket === undefined ? '' : 'where ticket = ?'}`,
+          ...(ticket === undefined ? [] : [ticket]),
+        ).map(row => [row.ticket as Ticket, readJson<AgentReport>(row.report) as AgentReport]),
       ),
     /** Tickets whose agent is at work or wanted, has messages waiting, or knows nothing of a restore since. */
     agentsToLookAt: (): Ticket[] =>

@@ -1,7 +1,7 @@
 /**
- * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home: runner, CLI, a second
- * runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when its process
- * dies, kill -9 included.
+ * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home:
+ * runner, CLI, a second runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when
+ * its process dies, kill -9 included.
  */
 import { mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -43,30 +43,31 @@ export const tryLinkLock = (home: string, vmId: string): (() => void) | null =>
 
 type Waiting = { signal: AbortSignal; onWait: () => void }
 
-/** Waits until `attempt` gets the lock. */
-const getLock = async (
+/** Tries again until `attempt` gets the lock. */
+const waitForLock = async (
   attempt: () => (() => void) | null,
   name: string,
   { signal, onWait }: Waiting,
 ): Promise<() => void> => {
-  let release = attempt()
-  if (release === null) onWait()
-  while (release === null) {
+  onWait()
+  while (true) {
     await delay(RETRY_MS, undefined, { signal }).catch(() => {
       throw fail('cancelled', `waiting for another command on ${name}: cancelled`)
     })
-    release = attempt()
+    const release = attempt()
+    if (release !== null) return release
   }
-  return release
 }
 
-/** The same, when nobody else holds it any more. */
-export const waitForLockFile = (file: string, name: string, signal: AbortSignal): Promise<() => void> =>
-  getLock(() => lockFile(file), name, { signal, onWait: () => {} })
+/** The lock of `file`, when nobody else holds it any more. `name` is what others work on meanwhile. */
+export const waitForLockFile = async (file: string, name: string, signal: AbortSignal): Promise<() => void> =>
+  lockFile(file) ?? waitForLock(() => lockFile(file), name, { signal, onWait: () => {} })
 
 /** Runs `work` while no other process or task works on `name`. `onWait` is called once when it has to wait. */
 export const withLock = async <T>(home: string, name: string, waiting: Waiting, work: () => Promise<T>): Promise<T> => {
-  const release = await getLock(() => tryLock(home, name), name, waiting)
+  // A free lock is taken at once: whoever takes several of them has them all before anybody else is asked.
+  const attempt = () => tryLock(home, name)
+  const release = attempt() ?? (await waitForLock(attempt, name, waiting))
   try {
     return await work()
   } finally {

@@ -8,7 +8,7 @@ import { type Cell, type Database, type Row, readJson } from './database.ts'
 export type ProjectRow = Project & Pick<ProjectSpec, 'summary'> & { save: string[] }
 
 /** Commits of one push that are remembered as the machine's own. */
-export const MAX_PUSHED_COMMITS = 10_000
+const MAX_PUSHED_COMMITS = 10_000
 /** Pushes of one ticket that are kept. */
 const MAX_PUSHES = 20
 
@@ -42,19 +42,20 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
       ...[ticket, repo, branch, summary, path, json(ports), json(save), json(setup), json(start), problem],
     )
   },
-  /** Of the tickets that have one, in a constant number of queries. */
-  projectsByTicket: (): Map<Ticket, Pick<Environment, 'project' | 'pushes' | 'note'>> => {
+  /** Of the tickets that have one, or of this ticket alone, in a constant number of queries. */
+  projectsByTicket: (ticket?: Ticket): Map<Ticket, Pick<Environment, 'project' | 'pushes' | 'note'>> => {
     const found = new Map<Ticket, Pick<Environment, 'project' | 'pushes' | 'note'>>()
     const add = (ticket: Cell | undefined, part: Pick<Environment, 'project' | 'pushes' | 'note'>) =>
       found.set(ticket as Ticket, { ...found.get(ticket as Ticket), ...part })
-    for (const row of all(`select ${COLUMNS} from project`)) {
+    const [where, values] = ticket === undefined ? ['', []] : ['where ticket = ?', [ticket]]
+    for (const row of all(`select ${COLUMNS} from project ${where}`, ...values)) {
       const { summary: _, save: _save, ...project } = projectFrom(row)
       add(row.ticket, { project })
     }
-    for (const [ticket, rows] of Map.groupBy(all(`${PUSHES} order by id`), row => row.ticket))
-      add(ticket, { pushes: rows.map(pushFrom) })
-    for (const { ticket, text, at } of all('select ticket, text, at from note'))
-      add(ticket, { note: { text: text as string, at: at as string } })
+    for (const [pushed, rows] of Map.groupBy(all(`${PUSHES} ${where} order by id`, ...values), row => row.ticket))
+      add(pushed, { pushes: rows.map(pushFrom) })
+    for (const { ticket: noted, text, at } of all(`select ticket, text, at from note ${where}`, ...values))
+      add(noted, { note: { text: text as string, at: at as string } })
     return found
   },
 

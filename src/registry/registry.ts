@@ -12,7 +12,7 @@ import { metaQueries } from './meta.ts'
 import { operationQueries, waitingQueries } from './operations.ts'
 import { projectQueries } from './projects.ts'
 
-export type { AgentEnding, AgentLimits, AgentMessage, AgentProgress, AgentRow } from './agents.ts'
+export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Attempt } from './operations.ts'
 export type { ProjectRow } from './projects.ts'

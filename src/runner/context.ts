@@ -132,8 +132,8 @@ const reported = (row: EnvironmentRow) => {
 const workOf = (
   registry: Registry,
   ticket: Ticket,
-  projects = registry.projectsByTicket(),
-  agents = registry.agentReports(),
+  projects = registry.projectsByTicket(ticket),
+  agents = registry.agentReports(ticket),
 ): Pick<Environment, 'project' | 'pushes' | 'note' | 'agent'> => ({
   ...projects.get(ticket),
   ...(agents.has(ticket) ? { agent: agents.get(ticket) } : {}),

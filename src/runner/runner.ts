@@ -17,6 +17,7 @@ import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
 import { leadGitThroughLink, linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
+import type { Links } from './link/types.ts'
 import { openOffer } from './offer.ts'
 import { recoverAll } from './recovery.ts'
 import { openRequests } from './requests/requests.ts'
@@ -59,7 +60,9 @@ export const startRunner = async (
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
   const tokens = botTokens(bot, context.registry.runnerId(), ending.signal)
   const gateway = openGateway(context, { log, tokens })
-  const agents = openAgents(context, { log, links: () => links, repositoryAgent: repositoryAgent(gateway) })
+  // Each needs the other: the agents look for the links of their machines at once.
+  let opened: Links | null = null
+  const agents = openAgents(context, { log, links: () => opened, repositoryAgent: repositoryAgent(gateway) })
   const onEnded = () => {
     agents.nudge()
     offer.refresh()
@@ -69,6 +72,7 @@ export const startRunner = async (
   const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })
   const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
   const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context) })
+  opened = links
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
   const sweeping = setInterval(() => void gateway.sweep(), SWEEP_MS).unref()
   const { accepted } = heartbeat

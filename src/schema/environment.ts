@@ -77,7 +77,7 @@ const projectStep = v.pipe(
 )
 export type ProjectStep = v.InferOutput<typeof projectStep>
 
-export const project = v.pipe(
+const project = v.pipe(
   v.object({
     repo: repository,
     branch: v.nullable(branchName),
@@ -104,7 +104,7 @@ export const push = v.pipe(
 )
 export type Push = v.InferOutput<typeof push>
 
-export const agentResults = ['done', 'blocked', 'out of time', 'out of budget', 'crashed', 'stopped'] as const
+const agentResults = ['done', 'blocked', 'out of time', 'out of budget', 'crashed', 'stopped'] as const
 export const agentReport = v.pipe(
   v.object({
     use: described(v.picklist(['claude', 'codex', 'command']), 'The program.'),

@@ -9,7 +9,7 @@ const [home = '', vmId = '', ssh = '', guest = ''] = process.argv.slice(2)
 const context = openRunnerContext(await configFor(home))
 context.guest = JSON.parse(guest)
 // A machine that is reached over SSH alone.
-wrapProviders(context, ({ runInGuest: _, ownSystem: __, ...provider }) => ({
+wrapProviders(context, ({ runInGuest: _, shellInGuest: __, ownSystem: ___, ...provider }) => ({
   ...provider,
   sshInfo: async () => JSON.parse(ssh),
 }))

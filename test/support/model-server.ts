@@ -97,8 +97,6 @@ const streamOpenai = (response: ServerResponse, reply: Spoken, model: unknown, n
 const isTurn = ({ url, body: { tools } }: Pick<Asked, 'url' | 'body'>) =>
   url.startsWith('/v1/responses') || (Array.isArray(tools) && tools.length > 0)
 
-export type ModelServer = Awaited<ReturnType<typeof openModelServer>>
-
 /** `replies`: for the agent's turns, in order; when they are used up it says "Done.". */
 export const openModelServer = async (replies: Reply[] = []) => {
   const asked: Asked[] = []

@@ -5,7 +5,7 @@ import { fail, failureOf } from '../../errors.ts'
 import { NEW_PROGRESS } from '../../registry/agents.ts'
 import type { AgentRow } from '../../registry/registry.ts'
 import type { Action, Task } from '../../schema/action.ts'
-import { isOwnSystem, OWN_SYSTEM } from '../agent/start.ts'
+import { isOwnSystem, OWN_SYSTEM } from '../agent/own-system.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { type ActionRunner, type Target, targetOf } from '../operation.ts'
 

@@ -8,6 +8,7 @@ import type { RunnerContext } from '../context.ts'
 import { overBudget, placeholderKey } from '../model-gateway/gateway.ts'
 import { modelKey } from '../model-gateway/keys.ts'
 import type { AgentGuest, UnitSpec } from './guest.ts'
+import { isOwnSystem, OWN_SYSTEM } from './own-system.ts'
 import { type Program, programs } from './programs.ts'
 import { messagesText, promptText, taskText } from './prompt.ts'
 
@@ -21,10 +22,6 @@ export type StartContext = Pick<
 
 /** `wait`: it starts when this has changed; null: without a word. `end`: it does not start at all. */
 type Verdict = { start: AgentRules } | { wait: string | null } | { end: Pick<AgentRow, 'result' | 'reason'> }
-
-/** A machine that is reached without SSH is a folder of the host: an agent there would work on the owner's own system. */
-export const isOwnSystem = ({ runInGuest }: Pick<Provider, 'runInGuest'>): boolean => runInGuest !== undefined
-export const OWN_SYSTEM = 'its machine is a folder on the owner’s own system, where agents do not run'
 
 export const programOf = (
   { scriptedAgent }: Pick<RunnerContext, 'scriptedAgent'>,

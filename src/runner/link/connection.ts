@@ -1,8 +1,8 @@
 /** One SSH connection to a machine: three forwardings to the runner's services, and a conversation with `link.sh`. */
 import { join } from 'node:path'
 import type { Provider } from '../../../providers/provider.ts'
-import { fail, failureOf } from '../../errors.ts'
-import { openProgram } from '../../exec.ts'
+import { fail } from '../../errors.ts'
+import { streamProgram } from '../../exec.ts'
 import type { Log } from '../../log.ts'
 import { shellWord } from '../../shell-word.ts'
 import type { RunnerContext } from '../context.ts'
@@ -40,7 +40,7 @@ const linkScript = ({ library }: GuestLayout) => shellWord(join(library, 'link.s
 /** Only tests have another state folder than the one that the script knows. */
 const environmentOf = ({ state }: GuestLayout) => `AGENT_SWARM_STATE=${shellWord(state)}; export AGENT_SWARM_STATE`
 
-const startSsh = async ({ context, provider, vmId, services }: Connecting, onOutput: (bytes: Buffer) => void) => {
+const startSsh = async ({ context, provider, vmId, services }: Connecting, signal: AbortSignal) => {
   const { guest } = context
   const ssh = await provider.sshInfo(vmId)
   const command = `test -r ${linkScript(guest)} || exit ${NO_FILES}; ${environmentOf(guest)}; exec sh ${linkScript(guest)}`
@@ -50,7 +50,7 @@ const startSsh = async ({ context, provider, vmId, services }: Connecting, onOut
     ...services.forwards,
     ...['--', ssh.host, withShell(command)],
   ]
-  return openProgram(context.config.environment, 'ssh', argv, { limits: LIMITS, onOutput })
+  return streamProgram(context.config.environment, 'ssh', argv, { limits: LIMITS, deadline: 0, signal })
 }
 
 /** What to do after a connection that ended: another one at once, or later. `reason` may hold the machine's own words. */
@@ -80,7 +80,12 @@ const repair = async (connecting: Connecting, exitCode: number, stderr: string):
 export const connect = async (connecting: Connecting): Promise<Ended> => {
   const { context, provider, vmId, services, files, log, signal, onUp } = connecting
   const conversation = openConversation()
-  const program = await startSsh(connecting, conversation.onOutput)
+  const ending = new AbortController()
+  const program = await startSsh(connecting, ending.signal)
+  program.stdout.on('data', conversation.onOutput)
+  // The program may have ended: then `ended` says so.
+  program.stdin.on('error', () => {})
+  const write = (text: string) => void program.stdin.write(text)
   const onAbort = () => conversation.end(fail('cancelled', 'the link is closed'))
   signal.addEventListener('abort', onAbort)
   if (signal.aborted) onAbort()
@@ -89,24 +94,22 @@ export const connect = async (connecting: Connecting): Promise<Ended> => {
     conversation.end(over)
     return ran
   })
-  // It is awaited below, after what the conversation says.
-  ended.catch(error => conversation.end(error))
   try {
     const [, hash = ''] = await conversation.ask(/^hello 1 ([ -~]{0,64})$/, { passOver: true })
     if (hash !== guestHash()) {
       await putGuestFiles(context, provider, vmId, signal)
       return { again: 'at once', reason: 'the machine had other files of ours' }
     }
-    await conversation.ask(/^ok$/, { send: () => program.write(`prefix ${services.prefix}\n`) })
+    await conversation.ask(/^ok$/, { send: () => write(`prefix ${services.prefix}\n`) })
     onUp()
-    return await talk({ conversation, write: program.write, files, log })
+    return await talk({ conversation, write, files, log })
   } catch (error) {
     if (error !== over) throw error
     const { exitCode, stderr } = await ended
     return await repair(connecting, exitCode, stderr)
   } finally {
     signal.removeEventListener('abort', onAbort)
-    program.end()
-    await ended.catch(error => log.debug({ vmId }, failureOf(error, 'ssh').message))
+    ending.abort()
+    await ended
   }
 }

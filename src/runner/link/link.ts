@@ -1,15 +1,17 @@
 /** A machine's link: held by one process at a time, and opened again whenever it breaks. */
 import { once } from 'node:events'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { backoff } from '../../backoff.ts'
 import { failureOf } from '../../errors.ts'
+import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
-import { connect, type Ended, type LinkContext } from './connection.ts'
+import { isOwnSystem } from '../agent/own-system.ts'
+import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
-import { linkFolder, openServices } from './services.ts'
+import { linkFolder, openServices, type Services } from './services.ts'
 import type { Link, LinkServices } from './types.ts'
 
 const RETRY = backoff({ first: 1_000, most: 60_000 })
@@ -18,14 +20,14 @@ const STABLE_MS = 60_000
 /** Repairs that are tried at once, one after the other. */
 const MAX_AT_ONCE = 2
 
-/** Exists while the link is open, for other processes. */
+/** Exists while the link is open, with the addresses of its services, for other processes. */
 export const upFile = (home: string, vmId: string): string => join(linkFolder(home, vmId), 'up')
 
 export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
   gate?: <T>(work: () => Promise<T>) => Promise<T>
-  /** Done in the machine before the link counts as open. What fails in it is reported, and the link opens all the same. */
+  /** Puts right in the machine what depends on the link's addresses. What it throws is logged, and the link opens all the same. */
   beforeUp?: (vmId: string, address: Link['address'], signal: AbortSignal) => Promise<void>
   /** Loopback ports behind a secret, for a system where ssh and Node share no Unix sockets. */
   loopback?: boolean
@@ -39,156 +41,180 @@ export type HeldLink = Link & {
 }
 type Machine = { vmId: string; provider: string }
 
-const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
-  (await context.provider(name)).runInGuest !== undefined
-
-/** Connects again whenever a connection has ended, until the link is closed. */
-const keepConnected = async (
-  connectOnce: () => Promise<Ended>,
-  closing: AbortSignal,
-  tools: { onBroken: () => void; report: (reason: string) => void; sleep: (milliseconds: number) => Promise<void> },
-): Promise<void> => {
-  let failures = 0
-  let atOnce = 0
-  while (!closing.aborted) {
-    const began = performance.now()
-    const { again, reason } = await connectOnce()
-    tools.onBroken()
-    if (closing.aborted) return
-    if (performance.now() - began > STABLE_MS) failures = 0
-    if (again === 'at once' && atOnce < MAX_AT_ONCE) {
-      atOnce += 1
-      continue
-    }
-    atOnce = 0
-    tools.report(reason)
-    const wait = RETRY(failures) * (0.5 + Math.random() / 2)
-    failures += 1
-    await tools.sleep(wait)
+/** Whether the link is open: for this process, for others, and for whoever waits for it. */
+const openState = (home: string, vmId: string, addresses: Services['addresses'], log: Log) => {
+  const file = upFile(home, vmId)
+  const up = Promise.withResolvers<void>()
+  up.promise.catch(() => {})
+  let isUp = false
+  let lastReason = ''
+  return {
+    up: up.promise,
+    isUp: () => isUp,
+    opened: () => {
+      mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
+      // Others read it as soon as it is there.
+      writeFileAtomic(file, JSON.stringify(addresses))
+      isUp = true
+      lastReason = ''
+      log.debug({ vmId }, 'the link to a machine is open')
+      up.resolve()
+    },
+    lost: () => {
+      isUp = false
+      rmSync(file, { force: true })
+    },
+    waiting: (reason: string) => {
+      if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
+      lastReason = reason
+    },
+    closed: () => up.reject(new Error('the link is closed')),
   }
+}
+type State = ReturnType<typeof openState>
+
+/** Does what has to be done before the link is open. Never fails. */
+type Prepare = (signal: AbortSignal) => Promise<void>
+
+/** One connection. Its place at the gate is given back when it is open, or has failed. */
+const connectThrough = async (
+  { gate, prepare }: { gate: NonNullable<LinkOptions['gate']>; prepare: Prepare },
+  connecting: Omit<Connecting, 'provider'>,
+  providerName: string,
+): Promise<Ended> => {
+  const { context, signal } = connecting
+  const connected = Promise.withResolvers<void>()
+  const result = Promise.withResolvers<Ended>()
+  let isOver = false
+  const onUp = async () => {
+    await prepare(signal)
+    if (isOver) return
+    connecting.onUp()
+    connected.resolve()
+  }
+  await gate(async () => {
+    if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
+    const connection = Promise.resolve(context.provider(providerName)).then(provider =>
+      connect({ ...connecting, provider, onUp: () => void onUp() }),
+    )
+    connection.then(result.resolve, error =>
+      result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
+    )
+    await Promise.race([connected.promise, result.promise])
+  })
+  const ended = await result.promise
+  isOver = true
+  return ended
+}
+
+/** Connects again whenever a connection ended, until `closing`. */
+const keepConnected = (connectOnce: (signal: AbortSignal) => Promise<Ended>, state: State, closing: AbortSignal) => {
+  let broken = new AbortController()
+  let awake = new AbortController()
+  const keep = async (): Promise<void> => {
+    let failures = 0
+    let atOnce = 0
+    while (!closing.aborted) {
+      const began = performance.now()
+      broken = new AbortController()
+      const { again, reason } = await connectOnce(AbortSignal.any([closing, broken.signal]))
+      state.lost()
+      if (closing.aborted) return
+      if (performance.now() - began > STABLE_MS) failures = 0
+      if (again === 'at once' && atOnce < MAX_AT_ONCE) {
+        atOnce += 1
+        continue
+      }
+      atOnce = 0
+      state.waiting(reason)
+      awake = new AbortController()
+      const wait = RETRY(failures) * (0.5 + Math.random() / 2)
+      failures += 1
+      await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing]) }).catch(() => {})
+    }
+  }
+  return { ended: keep(), breakOff: () => broken.abort(), nudge: () => awake.abort() }
+}
+
+/** A machine that is a part of this system needs no connection. */
+const stayUp = (state: State, prepare: Prepare, closing: AbortSignal): ReturnType<typeof keepConnected> => {
+  const stay = async (): Promise<void> => {
+    await prepare(closing)
+    if (closing.aborted) return
+    state.opened()
+    await once(closing, 'abort')
+    state.lost()
+  }
+  return { ended: stay(), breakOff: () => {}, nudge: () => {} }
 }
 
 /** Null when another process, or another part of this one, has the machine's link. */
 export const holdLink = async (
   context: LinkContext,
-  { vmId, provider: providerName }: Machine,
+  machine: Machine,
   services: LinkServices,
-  { log, gate = work => work(), beforeUp = async () => {}, loopback = process.platform === 'win32' }: LinkOptions,
+  options: LinkOptions,
 ): Promise<HeldLink | null> => {
-  const { home, registry, guest } = context
-  const release = tryLinkLock(home, vmId)
+  const release = tryLinkLock(context.home, machine.vmId)
   if (release === null) return null
-  // A machine that is a part of this system needs no connection.
-  const isHere = await isOwnSystem(context, providerName).catch(error => {
+  try {
+    return await openLink(context, machine, services, options, release)
+  } catch (error) {
     release()
     throw error
-  })
+  }
+}
+
+const openLink = async (
+  context: LinkContext,
+  { vmId, provider }: Machine,
+  services: LinkServices,
+  { log, gate = work => work(), beforeUp, loopback = process.platform === 'win32' }: LinkOptions,
+  release: () => void,
+): Promise<HeldLink> => {
+  const { home, registry, guest } = context
+  const isHere = isOwnSystem(await context.provider(provider))
   const closing = new AbortController()
   const files = openFollowed()
-  let broken = new AbortController()
-  let isUp = false
-  let awake = new AbortController()
-  const up = Promise.withResolvers<void>()
-  up.promise.catch(() => {})
-  const machine = () => {
-    const row = registry.environmentOfMachine(vmId)
-    return row === null ? null : { ticket: row.ticket, vmId }
-  }
-  const onFlood = () => {
-    log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
-    broken.abort()
-  }
-  const setUp = (value: boolean) => {
-    isUp = value
-    const file = upFile(home, vmId)
-    if (!value) return rmSync(file, { force: true })
-    mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
-    writeFileSync(file, '', { mode: 0o600 })
-  }
+  let breakOff = () => {}
   const opened = await openServices({
-    home,
-    vmId,
-    services,
-    machine,
-    log,
-    ports: guest.ports,
+    ...{ home, vmId, services, log, ports: guest.ports },
+    machine: () => {
+      const row = registry.environmentOfMachine(vmId)
+      return row === null ? null : { ticket: row.ticket, vmId }
+    },
     loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
-    onFlood,
-  }).catch(error => {
-    release()
-    throw error
+    onFlood: () => {
+      log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
+      breakOff()
+    },
   })
-  let lastReason = ''
-  const report = (reason: string) => {
-    if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
-    lastReason = reason
-  }
+  const state = openState(home, vmId, opened.addresses, log)
   const address: Link['address'] = service => opened.addresses[service]
-  const prepare = (): Promise<void> =>
-    beforeUp(vmId, address, closing.signal).catch(error => {
-      if (!closing.signal.aborted) log.warn({ vmId }, failureOf(error, 'preparing a machine for its link').message)
+  const prepare: Prepare = async signal => {
+    await beforeUp?.(vmId, address, signal).catch(error => {
+      if (!signal.aborted) log.warn({ vmId }, failureOf(error, 'preparing a machine for its link').message)
     })
-  const connectOnce = async (): Promise<Ended> => {
-    broken = new AbortController()
-    const signal = AbortSignal.any([closing.signal, broken.signal])
-    // The place at the gate is given back when the connection is open, or has failed.
-    const connected = Promise.withResolvers<void>()
-    let isOver = false
-    const onUp = async () => {
-      await prepare()
-      if (isOver) return
-      setUp(true)
-      lastReason = ''
-      log.debug({ vmId }, 'the link to a machine is open')
-      up.resolve()
-      connected.resolve()
-    }
-    const result = Promise.withResolvers<Ended>()
-    await gate(async () => {
-      if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
-      const connection = Promise.resolve(context.provider(providerName)).then(provider =>
-        connect({ context, provider, vmId, services: opened, files, log, signal, onUp: () => void onUp() }),
-      )
-      connection.then(result.resolve, error =>
-        result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
-      )
-      await Promise.race([connected.promise, result.promise])
-    })
-    const ended = await result.promise
-    isOver = true
-    return ended
   }
-  const run = (): Promise<void> =>
-    keepConnected(connectOnce, closing.signal, {
-      onBroken: () => setUp(false),
-      report,
-      sleep: async wait => {
-        awake = new AbortController()
-        await delay(wait, undefined, { signal: AbortSignal.any([awake.signal, closing.signal]) }).catch(() => {})
-      },
-    })
-  const stayUp = async (): Promise<void> => {
-    await prepare()
-    if (closing.signal.aborted) return
-    setUp(true)
-    up.resolve()
-    await once(closing.signal, 'abort')
-    setUp(false)
-  }
-  const running = (isHere ? stayUp() : run()).catch(error => log.error({ vmId, err: error }, 'a link ended'))
+  const connecting = { context, vmId, services: opened, files, log, onUp: state.opened }
+  const connection = isHere
+    ? stayUp(state, prepare, closing.signal)
+    : keepConnected(
+        signal => connectThrough({ gate, prepare }, { ...connecting, signal }, provider),
+        state,
+        closing.signal,
+      )
+  breakOff = connection.breakOff
+  const ended = connection.ended.catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {
-    vmId,
-    address,
-    connected: () => isUp,
-    follow: files.add,
-    nudge: () => awake.abort(),
-    up: up.promise,
+    ...{ vmId, address, connected: state.isUp },
+    ...{ follow: files.add, nudge: connection.nudge, up: state.up },
     close: async () => {
       const isFirst = !closing.signal.aborted
       closing.abort()
-      await running
+      await ended
       if (!isFirst) return
-      up.reject(new Error('the link is closed'))
+      state.closed()
       opened.close()
       release()
     },

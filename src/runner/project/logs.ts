@@ -1,4 +1,6 @@
-/** The logs of setup and start in a machine. Outside text: nothing of it moves a cursor. */
+/** The logs of setup and start in a machine, and of its agent. Outside text: nothing of it moves a cursor. */
+import type { Ticket } from '../../domain.ts'
+import { lastAgentLines } from '../agent/agent-log.ts'
 import type { Target } from '../operation.ts'
 import { answered, askGuest, type Guest, shown } from './guest.ts'
 
@@ -26,16 +28,29 @@ export const readLogs = async (
   })
 }
 
-/** What follows the last `most` lines' begin. */
-export const lastOf = (text: string, most: number): string => text.split('\n').slice(-most).join('\n')
+const projectLogs = async ({ context, provider, row, caller }: Target): Promise<{ name: string; text: string }[]> => {
+  const project = context.registry.project(row.ticket)
+  return project === null ? [] : readLogs({ context, provider, row }, project.path, LOGS, caller.signal)
+}
 
-/** The last lines of setup and start, each under its name. */
+/** The agent's last steps, a line each, on the runner's own disk. */
+export const agentLogs = async (
+  { home, registry }: Pick<Target['context'], 'home' | 'registry'>,
+  ticket: Ticket,
+  most: number,
+): Promise<{ name: 'agent'; text: string }[]> => {
+  const agent = registry.agent(ticket)
+  const lines = agent === null ? [] : await lastAgentLines({ home, ticket, use: agent.use }, most)
+  return lines.length === 0 ? [] : [{ name: 'agent', text: lines.join('\n').slice(-MAX_BYTES) }]
+}
+
+/** The last lines of setup, start and agent, each under its name. */
 export const lastLines = async (target: Target): Promise<string> => {
-  const project = target.context.registry.project(target.row.ticket)
-  if (project === null) return 'This machine has no project, and so no logs.'
-  const logs = await readLogs(target, project.path, LOGS, target.caller.signal)
-  if (logs.length === 0) return 'There are no logs of setup and start yet.'
-  return logs
-    .map(({ name, text }) => `== ${name} ==\n${lastOf(text, LAST_LINES).slice(-MAX_LAST) || '(empty)'}`)
-    .join('\n\n')
+  const { context, row } = target
+  if (context.registry.project(row.ticket) === null && context.registry.agent(row.ticket) === null)
+    return 'This machine has no project, and so no logs.'
+  const logs = [...(await projectLogs(target)), ...(await agentLogs(context, row.ticket, LAST_LINES))]
+  if (logs.length === 0) return 'There are no logs of setup, start and agent yet.'
+  const lastOf = (text: string) => text.split('\n').slice(-LAST_LINES).join('\n').slice(-MAX_LAST)
+  return logs.map(({ name, text }) => `== ${name} ==\n${lastOf(text) || '(empty)'}`).join('\n\n')
 }

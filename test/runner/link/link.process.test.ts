@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openLog } from '../../../src/log.ts'
 import { type HeldLink, holdLink, upFile } from '../../../src/runner/link/link.ts'
 import { openLinks, withLink } from '../../../src/runner/link/links.ts'
@@ -193,6 +193,7 @@ describe.skipIf(noSshd !== null)('the link', () => {
       ],
       { stdio: ['ignore', 'inherit', 'inherit'] },
     )
+    onTestFinished(() => void child.kill('SIGKILL'))
     await until('its link', () => existsSync(upFile(it.home, vmId)))
     expect(await ask('git')).toBe('the other process\n')
     expect(await holdLink(it.context, { vmId, provider: 'synthetic' }, services, { log })).toBe(null)
@@ -274,11 +275,6 @@ describe.skipIf(noSshd !== null)('the link', () => {
   })
 })
 
-const callerNow = () => ({
-  ...{ actionId: null, correlation: null },
-  signal: new AbortController().signal,
-  onPhase: () => {},
-})
 const environment = () => {
   const row = it.context.registry.environment('DROP-1')
   if (row === null) throw new Error('DROP-1 has no machine')

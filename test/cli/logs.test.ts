@@ -1,0 +1,75 @@
+/** `agent-swarm logs` and `/swarm logs`: the logs of setup and start are in the machine, that of the agent is on this host. */
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { type AgentRow, NEW_PROGRESS } from '../../src/registry/agents.ts'
+import { transcriptFile } from '../../src/runner/agent/transcript.ts'
+import { openCli } from '../support/cli.ts'
+import { actions, knownMachine, openTestContext } from '../support/context.ts'
+import { outputValidator } from '../support/json-outputs.ts'
+
+let cli: ReturnType<typeof openCli>
+beforeEach(() => {
+  cli = openCli()
+})
+afterEach(() => cli.close())
+
+const AGENT: AgentRow = {
+  ...{ use: 'command', run: '0123abcd', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
+  ...{ summary: null, turns: 0, tokens: 0, usd: null, rounds: 0, pullRequest: 'draft' },
+  ...{ task: { summary: '', description: '', acceptance: '' }, session: null, workedMs: 0, progress: NEW_PROGRESS },
+}
+const transcript = () => transcriptFile(join(cli.home, 'state'), 'DROP-8', AGENT.run)
+const withAgent = (text: string) => {
+  cli.know(registry => {
+    knownMachine(registry, 'DROP-8', '192.0.2.8')
+    registry.setAgent('DROP-8', AGENT)
+  })
+  mkdirSync(dirname(transcript()), { recursive: true })
+  writeFileSync(transcript(), text)
+}
+
+test("the agent's log is shown without its machine, and moves no cursor", async () => {
+  withAgent('one\n\u001b[2Jtwo\n')
+  for (const words of [
+    ['logs', 'DROP-8'],
+    ['logs', 'DROP-8', '--agent'],
+  ])
+    expect(await cli.swarm(words)).toEqual({ code: 0, stdout: 'one\ntwo\n', stderr: '' })
+  const printed = await cli.json(['logs', 'DROP-8'])
+  expect(outputValidator('logs')(printed)).toBe('valid')
+  expect(printed).toEqual({ ticket: 'DROP-8', logs: [{ name: 'agent', text: 'one\ntwo' }] })
+})
+
+test('it is followed until Ctrl-C', async () => {
+  withAgent('one\n')
+  const following = cli.begin(['logs', 'DROP-8', '-f', '--agent'])
+  await following.says('one')
+  appendFileSync(transcript(), 'two\n')
+  await following.says('two')
+  following.interrupt()
+  expect(await following.ended).toMatchObject({ stdout: 'one\ntwo\n' })
+})
+
+test('what a machine has no log of, and why', async () => {
+  expect((await cli.swarm(['logs', 'DROP-8'])).stderr).toContain('DROP-8 has no machine')
+  cli.know(registry => knownMachine(registry, 'DROP-8', '192.0.2.8'))
+  expect((await cli.swarm(['logs', 'DROP-8'])).stderr).toContain('the machine of DROP-8 has no project')
+  expect((await cli.swarm(['logs', 'DROP-8', '--agent'])).stderr).toContain('the machine of DROP-8 has no agent')
+  cli.know(registry => registry.setAgent('DROP-8', AGENT))
+  expect((await cli.swarm(['logs', 'DROP-8', '--agent'])).stderr).toContain('DROP-8 has no logs of agent yet.')
+})
+
+test('/swarm logs has the last lines of the agent', async () => {
+  const it = await openTestContext()
+  onTestFinished(it.close)
+  await it.do(actions.create('DROP-1'))
+  const logs = async () => it.do({ ...actions.status('DROP-1'), kind: 'status', about: 'logs' })
+  expect(await logs()).toMatchObject({ log: 'This machine has no project, and so no logs.' })
+  it.context.registry.setAgent('DROP-1', AGENT)
+  expect(await logs()).toMatchObject({ log: 'There are no logs of setup, start and agent yet.' })
+  const file = transcriptFile(it.home, 'DROP-1', AGENT.run)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, 'one\n\u001b[2Jtwo\n')
+  expect(await logs()).toMatchObject({ log: '== agent ==\none\ntwo', environment: { agent: { run: AGENT.run } } })
+})
