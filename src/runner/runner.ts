@@ -15,7 +15,7 @@ import type { RunnerContext } from './context.ts'
 import { botTokens, openGateway } from './gateway.ts'
 import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
-import { linkAccess } from './link/access.ts'
+import { leadGit, linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
 import { openOffer } from './offer.ts'
 import { recoverAll } from './recovery.ts'
@@ -68,7 +68,7 @@ export const startRunner = async (
   }
   const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })
   const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
-  const links = openLinks(context, services, { log })
+  const links = openLinks(context, services, { log, onOpen: leadGit(context, ending.signal) })
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
   const sweeping = setInterval(() => void gateway.sweep(), SWEEP_MS).unref()
   const { accepted } = heartbeat

@@ -2,8 +2,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
+import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
-import { accessThrough, type WithProjectAccess } from '../project/access.ts'
+import { accessThrough, remoteOf, type WithProjectAccess } from '../project/access.ts'
+import { setGitUp } from '../project/clone.ts'
 import type { Link, Links } from './types.ts'
 
 /** How long a create waits for the link of its machine. */
@@ -32,4 +34,24 @@ export const linkAccess =
   async (machine, work) => {
     const link = await openLink(links, machine.vmId, machine.signal)
     return work(accessThrough(gateway, machine, link.address('git'), config))
+  }
+
+/** How long a machine may take to take over settings of git. */
+const GIT_SET_UP_MS = 5 * 60_000
+
+/**
+ * Leads git in a machine with a project through a link that has opened: another process made the project, or had the link before
+ * under another address.
+ */
+export const leadGit =
+  (context: RunnerContext, signal: AbortSignal) =>
+  async ({ vmId, address }: Pick<Link, 'vmId' | 'address'>): Promise<void> => {
+    const { registry, config } = context
+    const row = registry.environmentOfMachine(vmId)
+    const project = row === null ? null : registry.project(row.ticket)
+    if (row === null || project === null) return
+    const guest = { context, provider: await context.provider(row.provider), row }
+    const access = { remote: remoteOf(config.github?.apiUrl ?? null), through: `${address('git')}/` }
+    const until = AbortSignal.any([signal, AbortSignal.timeout(GIT_SET_UP_MS)])
+    await setGitUp(guest, { ticket: row.ticket, path: project.path }, access, until)
   }

@@ -25,6 +25,8 @@ export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
   gate?: <T>(work: () => Promise<T>) => Promise<T>
+  /** Called each time when the link has opened. What it throws is logged. */
+  onOpen?: (link: Pick<Link, 'vmId' | 'address'>) => Promise<void>
   /** Loopback ports behind a secret, for a system where ssh and Node share no Unix sockets. */
   loopback?: boolean
 }
@@ -45,7 +47,7 @@ export const holdLink = async (
   context: LinkContext,
   { vmId, provider: providerName }: Machine,
   services: LinkServices,
-  { log, gate = work => work(), loopback = process.platform === 'win32' }: LinkOptions,
+  { log, gate = work => work(), onOpen = async () => {}, loopback = process.platform === 'win32' }: LinkOptions,
 ): Promise<HeldLink | null> => {
   const { home, registry, guest } = context
   const release = tryLinkLock(home, vmId)
@@ -90,6 +92,14 @@ export const holdLink = async (
     release()
     throw error
   })
+  const address: Link['address'] = service => opened.addresses[service]
+  const hasOpened = () => {
+    setUp(true)
+    up.resolve()
+    onOpen({ vmId, address }).catch(error => {
+      if (!closing.signal.aborted) log.warn({ vmId, err: error }, failureOf(error, 'setting git up').message)
+    })
+  }
   let lastReason = ''
   const report = (reason: string) => {
     if (reason !== lastReason) log.warn({ vmId, reason }, 'the link to a machine is not open; it is tried again')
@@ -101,10 +111,9 @@ export const holdLink = async (
     // The place at the gate is given back when the connection is open, or has failed.
     const connected = Promise.withResolvers<void>()
     const onUp = () => {
-      setUp(true)
+      hasOpened()
       lastReason = ''
       log.debug({ vmId }, 'the link to a machine is open')
-      up.resolve()
       connected.resolve()
     }
     const result = Promise.withResolvers<Ended>()
@@ -142,15 +151,14 @@ export const holdLink = async (
     }
   }
   const stayUp = async (): Promise<void> => {
-    setUp(true)
-    up.resolve()
+    hasOpened()
     await once(closing.signal, 'abort')
     setUp(false)
   }
   const running = (isHere ? stayUp() : run()).catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {
     vmId,
-    address: service => opened.addresses[service],
+    address,
     connected: () => isUp,
     follow: files.add,
     nudge: () => awake.abort(),

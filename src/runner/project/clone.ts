@@ -31,7 +31,12 @@ const formsOf = (remote: string): string[] => {
  * Settings of git for the whole machine: through whom remotes are reached, that a first push needs no options, and who commits
  * unless a person has said it in a configuration of their own.
  */
-export const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>): string =>
+const gitConfig = (
+  ticket: Ticket,
+  { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>,
+  /** Whether the machine has our program for pushes, which says so when the runner is away. */
+  hasPushProgram: boolean,
+): string =>
   [
     '# Written by agent-swarm at each create. Your own settings win: git config --global …',
     '[user]',
@@ -42,8 +47,30 @@ export const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAcces
     ...(through === null
       ? []
       : [`[url ${quoted(through)}]`, ...formsOf(remote).map(form => `\tinsteadOf = ${quoted(form)}`)]),
+    ...(through === null || !hasPushProgram
+      ? []
+      : [
+          `[url ${quoted(`agent-swarm::${through}`)}]`,
+          ...formsOf(remote).map(form => `\tpushInsteadOf = ${quoted(form)}`),
+        ]),
     '',
   ].join('\n')
+
+/** A machine that is reached over SSH has our files. */
+const hasPushProgram = ({ provider }: Guest): boolean => provider.runInGuest === undefined
+
+/**
+ * Replaces our settings of git in a machine, by another `through`: the link that they name has ended, or has opened.
+ */
+export const setGitUp = async (
+  guest: Guest,
+  { ticket, path }: { ticket: Ticket; path: string },
+  access: Pick<ProjectAccess, 'remote' | 'through'>,
+  signal: AbortSignal,
+): Promise<void> => {
+  const gitconfig = gitConfig(ticket, access, hasPushProgram(guest))
+  await askGuest(guest, 'git-config.sh', { variables: { path, gitconfig } }, { signal })
+}
 
 export const cloneProject = async (
   guest: Guest,
@@ -53,7 +80,13 @@ export const cloneProject = async (
 ): Promise<Branch> => {
   const { ticket, repo, path } = spec
   const url = `${access.remote}${repo}.git`
-  const variables = { path, url, ticket, wanted: spec.branch ?? '', gitconfig: gitConfig(ticket, access) }
+  const variables = {
+    path,
+    url,
+    ticket,
+    wanted: spec.branch ?? '',
+    gitconfig: gitConfig(ticket, access, hasPushProgram(guest)),
+  }
   const answer = await askGuest(guest, 'clone.sh', { variables }, { signal, deadline: CLONE_DEADLINE_MS }).catch(
     error => {
       if (!isFailure(error) || error.failure.kind !== 'unknown') throw error

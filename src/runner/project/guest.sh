@@ -56,7 +56,7 @@ make_state() {
 
 # Writes standard input into the file $1 as a whole, with mode $2, for everybody to read and root to change.
 write_file() {
-  mkdir -p "$(dirname "$1")" && cat >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"
+  mkdir -p "$(dirname "$1")" && cat >"$1.new.$$" && chmod "$2" "$1.new.$$" && mv -f "$1.new.$$" "$1"
 }
 # The same for a file of the ssh user.
 write_own() {

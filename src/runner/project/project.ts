@@ -12,7 +12,7 @@ import { REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.t
 import { waitUntilReady } from '../machine.ts'
 import { type Target, throwIfCancelled } from '../operation.ts'
 import type { ProjectAccess } from './access.ts'
-import { cloneProject, gitConfig } from './clone.ts'
+import { cloneProject, setGitUp } from './clone.ts'
 import { copyFiles } from './files.ts'
 import { answered, askGuest, shown } from './guest.ts'
 import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
@@ -140,9 +140,8 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
 /** Git in the machine is left with what answers after this command. */
 const leaveGit = async (target: Target, access: ProjectAccess, path: string): Promise<void> => {
   if (access.stays || access.through === null) return
-  const gitconfig = gitConfig(target.row.ticket, { ...access, through: null })
-  const signal = AbortSignal.timeout(20_000)
-  await askGuest(target, 'git-config.sh', { variables: { path, gitconfig } }, { signal }).catch(() => null)
+  const { ticket } = target.row
+  await setGitUp(target, { ticket, path }, { ...access, through: null }, AbortSignal.timeout(20_000)).catch(() => null)
 }
 
 const clauses = (ticket: string, { project, notes }: Told): string[] =>
