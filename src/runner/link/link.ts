@@ -1,6 +1,6 @@
 /** A machine's link: held by one process at a time, and opened again whenever it breaks. */
 import { once } from 'node:events'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { backoff } from '../../backoff.ts'
@@ -18,7 +18,7 @@ const STABLE_MS = 60_000
 /** Repairs that are tried at once, one after the other. */
 const MAX_AT_ONCE = 2
 
-/** Exists while the link is open, for other processes. */
+/** Exists while the link is open, with the addresses of its services, for other processes. */
 export const upFile = (home: string, vmId: string): string => join(linkFolder(home, vmId), 'up')
 
 export type LinkOptions = {
@@ -77,7 +77,9 @@ export const holdLink = async (
     const file = upFile(home, vmId)
     if (!value) return rmSync(file, { force: true })
     mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
-    writeFileSync(file, '', { mode: 0o600 })
+    // As a whole: others read it as soon as it is there.
+    writeFileSync(`${file}.new`, JSON.stringify(opened.addresses), { mode: 0o600 })
+    renameSync(`${file}.new`, file)
   }
   const opened = await openServices({
     home,

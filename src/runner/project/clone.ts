@@ -1,6 +1,6 @@
 /** The project's clone in a machine: git set up, cloned, and the ticket's branch checked out. */
 import type { Ticket } from '../../domain.ts'
-import { explainBy, isFailure } from '../../errors.ts'
+import { explainBy, fail, isFailure } from '../../errors.ts'
 import type { ProjectAccess } from './access.ts'
 import { type Branch, chooseBranch } from './branch.ts'
 import { answered, askGuest, type Guest } from './guest.ts'
@@ -17,6 +17,13 @@ const explainClone = explainBy([
   [/Could not resolve host|Failed to connect|Couldn't connect|timed out|returned error: 5\d\d/i, 'network', null],
   [/No space left on device/i, 'disk-full', 'Give machines a larger disk.'],
 ])
+
+/** What the gateway says, which has what to do; else what git says, without the address of the link, which is a secret of it. */
+const reasonOf = (message: string, { remote, through }: ProjectAccess): string => {
+  const told = [...message.matchAll(/^remote: (agent-swarm: .*)$/gm)].map(([, line]) => line)
+  if (told.length > 0) return told.join('\n').trim()
+  return through === null ? message : message.replaceAll(through, remote)
+}
 
 /** A value in a configuration file of git. */
 const quoted = (value: string): string => `"${value.replaceAll(/["\\]/g, '\\$&')}"`
@@ -90,7 +97,11 @@ export const cloneProject = async (
   const answer = await askGuest(guest, 'clone.sh', { variables }, { signal, deadline: CLONE_DEADLINE_MS }).catch(
     error => {
       if (!isFailure(error) || error.failure.kind !== 'unknown') throw error
-      throw explainClone(`cloning ${repo}`, error.failure.message)
+      const reason = reasonOf(error.failure.message, access)
+      const explained = explainClone(`cloning ${repo}`, reason)
+      throw reason.startsWith('agent-swarm: ')
+        ? fail(explained.failure.kind, explained.failure.message, null)
+        : explained
     },
   )
   const remote = (answered(answer, 'branches') ?? '').split('\n').filter(name => name !== '')
