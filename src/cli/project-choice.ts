@@ -6,7 +6,8 @@ import type { Action } from '../schema/action.ts'
 type Choice = Pick<Extract<Action, { kind: 'create' }>, 'project' | 'noProject'>
 
 /** The ticket's summary is in Jira, which the CLI does not ask. */
-export const projectIn = (repo: string): Choice => ({ project: { repo, branch: null, summary: null } })
+const projectIn = (repo: string) => ({ project: { repo, branch: null, summary: null } })
+export const namedProject = (repo: string): Choice => ({ project: { ...projectIn(repo).project, named: true } })
 
 /** The first that serves the ticket's project by the operator's map, or the only one. Nothing where none serves it. */
 export const projectFor = (ticket: Ticket, serving: Serving): Choice => {

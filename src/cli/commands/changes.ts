@@ -9,7 +9,7 @@ import {
 } from '../arguments.ts'
 import { runChange, runChanges } from '../change.ts'
 import type { ChangeCommand } from '../change-kinds.ts'
-import { projectFor, projectIn } from '../project-choice.ts'
+import { namedProject, projectFor } from '../project-choice.ts'
 import type { Invocation, RunCommand } from '../terminal/output.ts'
 
 const ticketOf = ({ words: [word], terminal }: Invocation) => machineArgument(word, terminal)
@@ -36,7 +36,7 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
       invocation,
       tickets.map(ticket => ({
         ...{ kind: 'create', ticket },
-        ...(repo === null ? (github === null ? {} : projectFor(ticket, serving)) : projectIn(repo)),
+        ...(repo === null ? (github === null ? {} : projectFor(ticket, serving)) : namedProject(repo)),
       })),
       tickets.length > 1,
     )

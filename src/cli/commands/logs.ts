@@ -1,9 +1,10 @@
 /** The logs of a project's setup and start, from its machine. */
 import { fail } from '../../errors.ts'
 import { watchProgram } from '../../exec.ts'
-import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
+import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { LOGS, type LogName, readLogs } from '../../runner/project/logs.ts'
 import { sshArguments } from '../../runner/ssh/options.ts'
+import type { Project } from '../../schema/environment.ts'
 import { GUEST_STATE } from '../../schema/link.ts'
 import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
@@ -50,7 +51,7 @@ const show = async (
   context: RunnerContext,
   invocation: Invocation,
   machine: Machine,
-  path: string,
+  { path, problem }: Pick<Project, 'path' | 'problem'>,
 ): Promise<number> => {
   const { json, terminal, signal } = invocation
   const { ticket, vmId, names } = machine
@@ -58,7 +59,8 @@ const show = async (
   const row = { vmId, ssh: context.registry.environment(ticket)?.ssh ?? null }
   const logs = await readLogs({ context, provider, row }, path, names, signal)
   if (json) printJson<'logs'>({ ticket, logs }, terminal)
-  else if (logs.length === 0) printNote(`${ticket} has no logs of ${names.join(' and ')} yet.`, terminal)
+  else if (logs.length === 0)
+    printNote(`${ticket} has no logs of ${names.join(' and ')}${problem === null ? '' : `: ${problem}`}.`, terminal)
   else for (const { name, text } of logs) print(names.length === 1 ? text : `== ${name} ==\n${text}\n`, terminal)
   return 0
 }
@@ -74,18 +76,17 @@ export const run: RunCommand = async invocation => {
     async context => {
       const ticket = resolveTicket(context, typed)
       const project = context.registry.project(ticket)
+      requireEnvironment(context, ticket)
       if (project === null)
         throw fail(
-          'no-such-environment',
-          `${ticket} has no machine with a project`,
-          `See: agent-swarm status ${ticket}`,
+          'not-configured',
+          `the machine of ${ticket} has no project`,
+          `Give it one: agent-swarm create ${ticket} --repo OWNER/NAME`,
         )
       const { vmId, provider } = await runningMachine(invocation, 'logs', context, ticket, progress)
       progress.end(true)
       const machine = { ticket, vmId, provider, names }
-      return flags.follow === true
-        ? follow(context, invocation, machine)
-        : show(context, invocation, machine, project.path)
+      return flags.follow === true ? follow(context, invocation, machine) : show(context, invocation, machine, project)
     },
     progress.note,
   )

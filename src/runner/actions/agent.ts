@@ -22,6 +22,9 @@ const wantedAgent = (known: AgentRow | null, use: AgentRow['use'], task: Task | 
   progress: { ...NEW_PROGRESS, turnsBefore: known?.turns ?? 0, operation: known?.progress.operation ?? 0 },
 })
 
+export const noAgentHere = () =>
+  fail('not-configured', 'no agent is configured on this host', 'Add `agent:` to config.yaml: docs/agents.md')
+
 /** Fails with `not-configured` where this home has no agent, and with `unsupported` where agents do not run at all. */
 const wantAgent = (
   { config, registry, scriptedAgent }: RunnerContext,
@@ -29,8 +32,7 @@ const wantAgent = (
   ticket: string,
   task: Task | undefined,
 ): void => {
-  if (config.agent === null)
-    throw fail('not-configured', 'no agent is configured on this host', 'Add `agent:` to config.yaml: docs/agents.md')
+  if (config.agent === null) throw noAgentHere()
   if (scriptedAgent === undefined && isOwnSystem(provider))
     throw fail('unsupported', `no agent starts on ${ticket}: ${OWN_SYSTEM}`, 'Use a hypervisor: agent-swarm providers')
   registry.exclusively(() => {

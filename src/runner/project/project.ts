@@ -46,7 +46,7 @@ const readPlan = async (target: Target, access: ProjectAccess, repo: string, pat
 }
 
 const sentenceOf = ({ message, remedy }: Failure): string =>
-  [shown(message, 1_500), remedy]
+  [shown(message, 1_500).replaceAll(/\s*\n\s*/g, '; '), remedy]
     .filter(part => part !== null)
     .join('. ')
     .replace(/\.$/, '')
@@ -156,9 +156,9 @@ const clauses = (ticket: string, { project, notes }: Told): string[] =>
 const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): ProjectRow => {
   const problem = unfinished(target.row.ticket)
   if (known !== null) return record(target, { ...known, problem })
-  const { repo } = spec
+  const { repo, branch, summary } = spec
   const path = operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
-  return record(target, { ...spec, path, ports: [], save: [], setup: null, start: null, problem })
+  return record(target, { repo, branch, summary, path, ports: [], save: [], setup: null, start: null, problem })
 }
 
 /**
@@ -169,10 +169,12 @@ export const prepareProject = async (target: Target, spec: ProjectSpec): Promise
   const { caller, context, row } = target
   const { ticket, vmId } = row
   const known = context.registry.project(ticket)
-  if (known !== null && known.repo.toLowerCase() !== spec.repo.toLowerCase())
-    return [`Its project is ${known.repo}, and stays so`]
-  if (known !== null && known.problem === null) return []
-  const begun = begin(target, spec, known)
+  const isOther = known !== null && known.repo.toLowerCase() !== spec.repo.toLowerCase()
+  // One that was never cloned, for example because its name is wrong, gives way to one that a person names.
+  const isReplaced = isOther && spec.named === true && known.branch === null
+  if (isOther && spec.named === true && !isReplaced) return [`Its project is ${known.repo}, and stays so`]
+  if (!isReplaced && known !== null && known.problem === null) return []
+  const begun = begin(target, spec, isReplaced ? null : known)
   try {
     const machine = { ticket, vmId, repo: begun.repo, signal: caller.signal }
     const told = await context.projectAccess(machine, async access => {
