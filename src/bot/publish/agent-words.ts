@@ -26,8 +26,14 @@ const RESULTS = {
 } as const
 
 /** One line about an agent, for the status comment and for answers. `observedAt`: when its numbers were so. */
-export const agentLine = (agent: AgentReport, observedAt: string, { at, growing }: TimeTexts): Line => {
+export const agentLine = (
+  agent: AgentReport,
+  { status, observedAt }: Pick<Environment, 'status' | 'observedAt'>,
+  { at, growing }: TimeTexts,
+): Line => {
   const { use, state, result, reason, startedAt, rounds } = agent
+  if (state !== 'ended' && status !== 'running')
+    return own(`${PROGRAMS[use]} ${state === 'wanted' ? 'starts' : 'goes on'} when the machine runs again`)
   const why = reason === null ? [] : line`: ${reason}`
   const told = rounds === 0 ? '' : `; reviews and failed checks that it was told: ${rounds}`
   if (state === 'wanted') return line`${own(PROGRAMS[use])} starts as soon as it can${why}`
@@ -57,9 +63,12 @@ export const projectLine = (ticket: Ticket, { repo, branch, path, setup, start, 
   ].flat()
 
 /** For the answer to a question about the machine. */
-export const projectBlocks = ({ ticket, project, agent, observedAt }: Environment, times: TimeTexts): Block[] => [
+export const projectBlocks = (
+  { ticket, status, project, agent, observedAt }: Environment,
+  times: TimeTexts,
+): Block[] => [
   ...(project === undefined ? [] : [{ line: line`Project: ${projectLine(ticket, project)}.` }]),
-  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent, observedAt, times)}.` }]),
+  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent, { status, observedAt }, times)}.` }]),
 ]
 
 /** A pull request as a comment names it; `webUrl` is GitHub's, for people. */

@@ -87,7 +87,7 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
       line`${code(vmId)}, created ${own(moment(createdAt))} from ${code(baseImage)}, ${requestedBy(createdBy)}`,
     ],
     ...(project === undefined ? [] : [['Project', projectLine(ticket, project)] satisfies Row]),
-    ...(agent === undefined ? [] : [['Agent', agentLine(agent, observedAt, times)] satisfies Row]),
+    ...(agent === undefined ? [] : [['Agent', agentLine(agent, environment, times)] satisfies Row]),
     ...unsaved,
   ]
 }
