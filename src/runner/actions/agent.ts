@@ -70,7 +70,12 @@ export const agent: ActionRunner<'agent'> = async (operation, { ticket, what, ta
     const { provider } = await targetOf(operation, ticket, row)
     wantAgent(operation.context, provider, ticket, task)
     const isStopped = row.status === 'running' ? '' : ' when its machine runs'
-    return { summary: `The agent of ${ticket} starts${isStopped}` }
+    const { summary, description } = registry.agent(ticket)?.task ?? NO_TASK
+    const bare =
+      `${summary}${description}` === ''
+        ? '. It has no text of the ticket: /swarm agent start, in a comment, brings it'
+        : ''
+    return { summary: `The agent of ${ticket} starts${isStopped}${bare}` }
   }
   if (known === null || known.state === 'ended') return { skipped: `no agent is at work on ${ticket}` }
   const reason = `${by.name ?? by.who ?? by.via} stopped it`

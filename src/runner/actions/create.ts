@@ -108,8 +108,10 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   if (existing !== null && existing.status !== 'creating') {
     const again = await createAgain(operation, existing, action)
     // An earlier attempt may have died before it came to the agent.
-    if (context.registry.agent(ticket) === null) wantAgentAfterSetup(await targetOf(operation, ticket), action)
-    return again
+    if (action.task === undefined || context.registry.agent(ticket) !== null) return again
+    const agent = wantAgentAfterSetup(await targetOf(operation, ticket), action)
+    if (agent === '') return again
+    return { summary: `${'skipped' in again ? again.skipped : again.summary}${agent}` }
   }
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
   const target = await targetOf(operation, ticket, row)
