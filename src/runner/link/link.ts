@@ -7,6 +7,7 @@ import { backoff } from '../../backoff.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
+import type { LinkService } from '../../schema/link.ts'
 import { connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices } from './services.ts'
@@ -20,6 +21,16 @@ const MAX_AT_ONCE = 2
 
 /** Exists while the link is open, with the addresses of its services, for other processes. */
 export const upFile = (home: string, vmId: string): string => join(linkFolder(home, vmId), 'up')
+
+/** `addresses` null: the link is not open. */
+const markUp = (home: string, vmId: string, addresses: Record<LinkService, string> | null): void => {
+  const file = upFile(home, vmId)
+  if (addresses === null) return rmSync(file, { force: true })
+  mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
+  // As a whole: others read it as soon as it is there.
+  writeFileSync(`${file}.new`, JSON.stringify(addresses), { mode: 0o600 })
+  renameSync(`${file}.new`, file)
+}
 
 export type LinkOptions = {
   log: Log
@@ -74,12 +85,7 @@ export const holdLink = async (
   }
   const setUp = (value: boolean) => {
     isUp = value
-    const file = upFile(home, vmId)
-    if (!value) return rmSync(file, { force: true })
-    mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
-    // As a whole: others read it as soon as it is there.
-    writeFileSync(`${file}.new`, JSON.stringify(opened.addresses), { mode: 0o600 })
-    renameSync(`${file}.new`, file)
+    markUp(home, vmId, value ? opened.addresses : null)
   }
   const opened = await openServices({
     home,
