@@ -59,7 +59,7 @@ const projectFor = (ticket: Ticket, named: string | null, facts: NewMachine): Pr
   // As GitHub writes it.
   const known = [pullRequest?.repo, ...repositories].find(name => name !== undefined && same(name, repo)) ?? repo
   const branch = pullRequest !== null && same(pullRequest.repo, repo) ? pullRequest.branch : null
-  return { project: { repo: known, branch, summary } }
+  return { project: { repo: known, branch, summary, ...(named === null ? {} : { named: true }) } }
 }
 
 const START_ONE = 'To start one: `/swarm agent start`.'

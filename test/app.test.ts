@@ -18,6 +18,7 @@ const operations: Readonly<Record<string, Needs>> = {
   'apps.listWebhookDeliveries': {},
   'apps.redeliverWebhookDelivery': {},
   'apps.getInstallation': {},
+  'apps.getRepoInstallation': {},
   'apps.createInstallationAccessToken': {},
   // Only with a personal token.
   'users.getAuthenticated': {},

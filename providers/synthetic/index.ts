@@ -126,6 +126,8 @@ const shellInGuest =
   (context: Context): NonNullable<Provider['shellInGuest']> =>
   async (id, command) => {
     const disk = await requireRunning(context, id)
+    // Git of this machine, which leads through the runner.
+    const gitConfig = join(disk, 'etc/gitconfig')
     return {
       program: '/bin/sh',
       argv: ['-c', `cd "$HOME" && ${command === null ? 'exec /bin/sh -i' : 'eval "$GUEST_COMMAND"'}`],

@@ -18,6 +18,9 @@ const didYouMean = async (word: string, candidates: readonly string[]): Promise<
 export const commandNamed = async (name: string): Promise<Command> => {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command !== undefined) return command
+  const longer = Object.keys(commands).filter(known => known.startsWith(`${name} `))
+  if (longer.length > 0)
+    throw fail('usage', `"${name}" is one of ${longer.join(', ')}.`, `Help: agent-swarm ${longer[0]} --help`)
   const hint = await didYouMean(name, [...Object.keys(commands), '--version', '--help'])
   throw fail(
     'usage',

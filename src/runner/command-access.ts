@@ -7,7 +7,7 @@ import { withLink } from './link/links.ts'
 import type { LinkHandler } from './link/types.ts'
 import { accessThrough, type WithProjectAccess } from './project/access.ts'
 
-const NOTE = 'git push needs agent-swarm up on this host, or your own key: ssh -A'
+const NOTE = 'git push works while agent-swarm up runs on this host, or with your own key: ssh -A'
 
 /** Answers for what ends with the command. */
 const notNow: LinkHandler = (_machine, _request, response) => {

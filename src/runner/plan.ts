@@ -40,8 +40,11 @@ const planStart: Planner<'start'> = async (context, { ticket }) => {
 
 const planProject = ({ registry }: RunnerContext, ticket: Ticket, project: ProjectSpec | undefined): string[] => {
   const known = registry.project(ticket)
-  if (project === undefined || (known !== null && known.problem === null)) return []
-  return [`clone ${(known ?? project).repo} into it, set it up and start it, where that was not done yet`]
+  if (known === null ? project === undefined : known.problem === null) return []
+  const isReplaced = project?.named === true && known?.branch === null
+  return [
+    `clone ${((isReplaced ? project : known) ?? project)?.repo} into it, set it up and start it, where that was not done yet`,
+  ]
 }
 
 const planCreate: Planner<'create'> = async (context, { ticket, project, noProject }) => {

@@ -86,6 +86,8 @@ const projectSpec = v.object({
   repo: repository,
   branch: v.nullable(branchName),
   summary: v.nullable(oneName),
+  /** Whether a person named the repository, and the rules did not choose it. */
+  named: v.optional(v.literal(true)),
 })
 export type ProjectSpec = v.InferOutput<typeof projectSpec>
 

@@ -146,21 +146,22 @@ export const quoteValue = (value: unknown): string => {
 
 export const issuePath = ({ path }: v.BaseIssue<unknown>) => (path ?? []).map(item => item.key as PropertyKey)
 
-/** `size.cpus`, `projects[1]`. */
+/** `.size.cpus`, `[1]`. */
 const pathText = (path: readonly PropertyKey[]): string =>
-  path
-    .map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
-    .join('')
-    .replace(/^\./, '')
+  path.map(key => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
 
 /** An issue as a sentence. `where` says where the value stands. The value of a secret is left out. */
 export const issueText = (where: string, issue: v.BaseIssue<unknown>, secret = false): string => {
   const { message, input, type } = issue
+  const path = pathText(issuePath(issue))
+  // After the name of a setting, or at the beginning.
+  const what = `${where}${/\S$/.test(where) ? path : path.replace(/^\./, '')}`
+  if (input === undefined) return `${what} is missing.`
   const value =
     secret || type === 'raw_check'
       ? ''
       : message.startsWith('must')
         ? `, not ${quoteValue(input)}`
         : `: ${quoteValue(input)}`
-  return `${where}${pathText(issuePath(issue))} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
+  return `${what} ${message}${value}${/[?.]$/.test(message) ? '' : '.'}`
 }

@@ -67,3 +67,23 @@ test('attach needs a terminal', async () => {
     stderr: expect.stringContaining('attach needs a terminal\nWithout one: agent-swarm status DROP-8'),
   })
 })
+
+test('half a command, a machine without a project, and a message where there is no agent: what is missing is said', async () => {
+  machine()
+  expect(await cli.swarm(['agent'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('"agent" is one of agent start, agent stop.'),
+  })
+  expect(await cli.swarm(['logs', 'DROP-8'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(
+      'the machine of DROP-8 has no project\nGive it one: agent-swarm create DROP-8 --repo',
+    ),
+  })
+  expect(await cli.swarm(['logs', 'DROP-9'])).toMatchObject({
+    stderr: expect.stringContaining('DROP-9 has no machine'),
+  })
+  expect(await cli.swarm(['tell', 'DROP-8', 'hello'])).toMatchObject({
+    stderr: expect.stringContaining('no agent is configured on this host'),
+  })
+})

@@ -106,7 +106,7 @@ test('it holds the files that are needed, and no others', () => {
       ...readdirSync(join(root, 'completions')).map(file => join('completions', file)),
       ...compiled.map(file => join('dist', file)),
       // What the runner puts into each machine.
-      ...['link.sh', 'mcp.mjs', 'swarm'].map(file => join('dist/guest', file)),
+      ...['git-remote-agent-swarm', 'link.sh', 'mcp.mjs', 'swarm'].map(file => join('dist/guest', file)),
     ].sort(),
   )
   expect(packed.size).toBeLessThan(1_700_000)

@@ -3,7 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { AgentReport, Environment, Project, ProjectStep } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
-import { duration, moment, type Rendered, rendered, type TimeTexts } from './words.ts'
+import { duration, moment, type Rendered, remedyLine, rendered, type TimeTexts } from './words.ts'
 
 const seconds = (from: string | null, to: string | null): number | null => {
   const between = (Date.parse(to ?? '') - Date.parse(from ?? '')) / 1000
@@ -26,8 +26,14 @@ const RESULTS = {
 } as const
 
 /** One line about an agent, for the status comment and for answers. `observedAt`: when its numbers were so. */
-export const agentLine = (agent: AgentReport, observedAt: string, { at, growing }: TimeTexts): Line => {
+export const agentLine = (
+  agent: AgentReport,
+  { status, observedAt }: Pick<Environment, 'status' | 'observedAt'>,
+  { at, growing }: TimeTexts,
+): Line => {
   const { use, state, result, reason, startedAt, rounds } = agent
+  if (state !== 'ended' && status !== 'running')
+    return own(`${PROGRAMS[use]} ${state === 'wanted' ? 'starts' : 'goes on'} when the machine runs again`)
   const why = reason === null ? [] : line`: ${reason}`
   const told = rounds === 0 ? '' : `; reviews and failed checks that it was told: ${rounds}`
   if (state === 'wanted') return line`${own(PROGRAMS[use])} starts as soon as it can${why}`
@@ -46,14 +52,23 @@ const stepLine = (name: string, step: ProjectStep | null): Line => {
   return line`; ${own(name)} (${code(source)}) ${own(`${ended}${exit === null ? '' : `, exit status ${exit}`}`)}`
 }
 
-/** One line about a project. */
-export const projectLine = ({ repo, branch, path, setup, start, problem }: Project): Line =>
-  line`${code(repo)}${branch === null ? [] : line` on ${code(branch)}`} in ${code(path)}${stepLine('setup', setup)}${stepLine('start', start)}${problem === null ? [] : line`. Problem: ${problem}`}`
+const hasFailed = (step: ProjectStep | null): boolean => step?.state === 'failed'
+
+/** One line about the project of a ticket's machine. */
+export const projectLine = (ticket: Ticket, { repo, branch, path, setup, start, problem }: Project): Line =>
+  [
+    line`${code(repo)}${branch === null ? [] : line` on ${code(branch)}`} in ${code(path)}${stepLine('setup', setup)}${stepLine('start', start)}`,
+    hasFailed(setup) || hasFailed(start) ? own('. `/swarm logs` shows why') : [],
+    problem === null ? [] : line`. Problem: ${remedyLine(problem, ticket)}`,
+  ].flat()
 
 /** For the answer to a question about the machine. */
-export const projectBlocks = ({ project, agent, observedAt }: Environment, times: TimeTexts): Block[] => [
-  ...(project === undefined ? [] : [{ line: line`Project: ${projectLine(project)}.` }]),
-  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent, observedAt, times)}.` }]),
+export const projectBlocks = (
+  { ticket, status, project, agent, observedAt }: Environment,
+  times: TimeTexts,
+): Block[] => [
+  ...(project === undefined ? [] : [{ line: line`Project: ${projectLine(ticket, project)}.` }]),
+  ...(agent === undefined ? [] : [{ line: line`Agent: ${agentLine(agent, { status, observedAt }, times)}.` }]),
 ]
 
 /** A pull request as a comment names it; `webUrl` is GitHub's, for people. */

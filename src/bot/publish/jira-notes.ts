@@ -2,6 +2,7 @@
 import { projectOf, type Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { ActionRow, JiraNote, PullRequestLink } from '../../store/port.ts'
+import { projectBlocks } from './agent-words.ts'
 import { type Block, code, type Line, line, own, plainBlocks } from './text.ts'
 import { type WaitingView, waitingLine } from './waiting.ts'
 import {
@@ -15,11 +16,12 @@ import {
   requestedBy,
   runnersHost,
   sshCommand,
+  type TimeTexts,
 } from './words.ts'
 
 type Note<Kind extends JiraNote['kind']> = Extract<JiraNote, { kind: Kind }>
 
-const ready = ({ environment, host, without = [] }: Note<'ready'>): Block[] => {
+const ready = ({ environment, host, without = [] }: Note<'ready'>, times: TimeTexts): Block[] => {
   const { ticket, vmId, provider, createdBy } = environment
   const command = sshCommand(environment)
   return [
@@ -27,6 +29,7 @@ const ready = ({ environment, host, without = [] }: Note<'ready'>): Block[] => {
       line: line`${own(ticket)} has a machine: ${code(vmId)} (${own(providerName(provider))}; ${requestedBy(createdBy)}). Log in ${runnersHost(host)}:`,
     },
     { listing: [`agent-swarm ssh ${ticket}`, ...(command === null ? [] : [command])].join('\n') },
+    ...projectBlocks(environment, times),
     ...without.map((text): Block => ({ line: own(text) })),
   ]
 }
@@ -81,10 +84,10 @@ const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
   return [{ line: own(`${ticket} got no machine${why === 'unreadable' ? ' yet' : ''}: ${text}`) }]
 }
 
-const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
+const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => {
   switch (note.kind) {
     case 'ready':
-      return ready(note)
+      return ready(note, times)
     case 'failed':
       return failed(note)
     case 'deleted':
@@ -100,7 +103,7 @@ const blocksOf = (ticket: Ticket, note: JiraNote): Block[] => {
   }
 }
 /** `ticket`: where the note is posted. */
-export const jiraNote = (ticket: Ticket, note: JiraNote): Rendered => rendered(() => blocksOf(ticket, note))
+export const jiraNote = (ticket: Ticket, note: JiraNote): Rendered => rendered(times => blocksOf(ticket, note, times))
 
 /** Begins the comment about an action that waits, by which it is found again. */
 export const waitingLead = ({ action, createdAt }: ActionRow): string =>

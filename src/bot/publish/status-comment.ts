@@ -86,8 +86,8 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
       'Machine',
       line`${code(vmId)}, created ${own(moment(createdAt))} from ${code(baseImage)}, ${requestedBy(createdBy)}`,
     ],
-    ...(project === undefined ? [] : [['Project', projectLine(project)] satisfies Row]),
-    ...(agent === undefined ? [] : [['Agent', agentLine(agent, observedAt, times)] satisfies Row]),
+    ...(project === undefined ? [] : [['Project', projectLine(ticket, project)] satisfies Row]),
+    ...(agent === undefined ? [] : [['Agent', agentLine(agent, environment, times)] satisfies Row]),
     ...unsaved,
   ]
 }

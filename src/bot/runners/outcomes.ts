@@ -81,9 +81,11 @@ const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outc
   }
   if (action.kind !== 'create' || environment === null || environment.status !== 'running') return []
   const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null
-  // A reply on the ticket tells it already.
-  const without = replyTo !== null && !('repo' in replyTo) ? [] : lacksOf(action)
-  return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', environment, host, without })]
+  // A reply on the ticket tells of the project already.
+  const isTold = replyTo !== null && !('repo' in replyTo)
+  const { project: _, ...bare } = environment
+  const note = isTold ? { environment: bare, host, without: [] } : { environment, host, without: lacksOf(action) }
+  return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', ...note })]
 }
 
 /** The comment that says that the action waits is brought up to date. */

@@ -9,7 +9,7 @@ import {
 } from '../arguments.ts'
 import { runChange, runChanges } from '../change.ts'
 import type { ChangeCommand } from '../change-kinds.ts'
-import { projectFor, projectIn } from '../project-choice.ts'
+import { checkServes, namedProject, projectFor } from '../project-choice.ts'
 import type { Invocation, RunCommand } from '../terminal/output.ts'
 
 const ticketOf = ({ words: [word], terminal }: Invocation) => machineArgument(word, terminal)
@@ -32,11 +32,12 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
     const tickets = [...new Set(invocation.words.map(ticketArgument))]
     const { serving, github } = await invocation.config()
     const repo = typeof invocation.flags.repo === 'string' ? repositoryArgument(invocation.flags.repo) : null
+    if (repo !== null) for (const ticket of tickets) checkServes(ticket, repo, serving)
     return runChanges(
       invocation,
       tickets.map(ticket => ({
         ...{ kind: 'create', ticket },
-        ...(repo === null ? (github === null ? {} : projectFor(ticket, serving)) : projectIn(repo)),
+        ...(repo === null ? (github === null ? {} : projectFor(ticket, serving)) : namedProject(repo)),
       })),
       tickets.length > 1,
     )

@@ -3,6 +3,7 @@ import { fail } from '../../errors.ts'
 import { attachProgram } from '../../exec.ts'
 import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { sshArguments } from '../../runner/ssh/options.ts'
+import { shellWord } from '../../shell-word.ts'
 import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
 import { type Invocation, printNote, type RunCommand } from '../terminal/output.ts'
@@ -17,12 +18,11 @@ const attach = async (
   context: RunnerContext,
   { quiet, terminal, verbose }: Invocation,
   { name, shellInGuest, sshInfo }: Provider,
-  { ticket, vmId, line }: { ticket: string; vmId: string; line: string | null },
+  { ticket, vmId, isShell, line }: { ticket: string; vmId: string; isShell: boolean; line: string | null },
 ): Promise<number> => {
   const { environment } = context.config
   if (shellInGuest !== undefined) {
-    if (line === null && !quiet)
-      printNote(`${ticket} is ${name}: this shell runs in its folder on this host.`, terminal)
+    if (isShell && !quiet) printNote(`${ticket} is ${name}: this shell runs in its folder on this host.`, terminal)
     const { program, argv, env } = await shellInGuest(vmId, line)
     return attachProgram(environment, program, argv, env)
   }
@@ -38,6 +38,13 @@ const attach = async (
  */
 const inProject = ({ registry }: RunnerContext, ticket: string, line: string): string =>
   registry.project(ticket) === null ? line : `[ ! -r ${PROFILE} ] || . ${PROFILE}; ${line}`
+
+/** In a machine that is a folder of this host: it has no profile. The clone may have failed. */
+const inFolder = ({ registry }: RunnerContext, ticket: string, line: string | null): string | null => {
+  const path = registry.project(ticket)?.path
+  if (path === undefined) return line
+  return `cd -- ${shellWord(path.replace(/^~?\/+/, ''))} 2>/dev/null; ${line ?? 'exec /bin/sh -i'}`
+}
 
 export const run: RunCommand = async invocation => {
   const { flags, terminal } = invocation
@@ -57,8 +64,18 @@ export const run: RunCommand = async invocation => {
       progress.end(true)
       // Joined as ssh joins them: the shell in the machine parses the line.
       const typedLine = command.length === 0 ? null : command.join(' ')
+      const opened = await context.provider(provider)
+      if (opened.shellInGuest !== undefined) {
+        const isShell = typedLine === null
+        return attach(context, invocation, opened, {
+          ticket,
+          vmId,
+          isShell,
+          line: inFolder(context, ticket, typedLine),
+        })
+      }
       const line = typedLine === null ? null : inProject(context, ticket, typedLine)
-      return attach(context, invocation, await context.provider(provider), { ticket, vmId, line })
+      return attach(context, invocation, opened, { ticket, vmId, isShell: line === null, line })
     },
     progress.note,
   )

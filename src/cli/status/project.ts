@@ -1,5 +1,5 @@
 /** The project of a machine, on both status pages. Branches, sources and notes are outside text. */
-import type { Environment, ProjectStep } from '../../schema/environment.ts'
+import type { AgentReport, Environment, ProjectStep } from '../../schema/environment.ts'
 import { stripControls } from '../terminal/output.ts'
 import type { Cell } from '../terminal/table.ts'
 import { when } from '../terminal/text.ts'
@@ -25,9 +25,22 @@ const stepText = (step: ProjectStep, { now, terminal }: View): Cell => {
   ]
 }
 
+/** `claude, at work since 10:00: 12 turns, 340,000 tokens, 1.20 US dollars`. What ends it may be outside text. */
+const agentText = (agent: AgentReport, status: Environment['status'], { now, terminal }: View): string => {
+  const { use, state, result, reason, startedAt, turns, tokens, usd } = agent
+  const why = reason === null ? '' : `: ${stripControls(reason)}`
+  if (state !== 'ended' && status !== 'running')
+    return `${use}, ${state === 'wanted' ? 'starts' : 'goes on'} when the machine runs again`
+  if (state === 'wanted') return `${use}, starts as soon as it can${why}`
+  const cost = usd === null ? '' : `, ${usd.toFixed(2)} US dollars`
+  const used = `${turns} ${turns === 1 ? 'turn' : 'turns'}, ${tokens.toLocaleString('en-US')} tokens${cost}`
+  const since = startedAt === null ? '' : ` since ${when(startedAt, now, terminal)}`
+  return state === 'running' ? `${use}, at work${since} (${used})` : `${use}, ${result ?? 'ended'}${why} (${used})`
+}
+
 /** Rows of the page of one ticket. */
 export const projectRows = (
-  { ticket, project, pushes = [], note, agent }: Environment,
+  { ticket, status, project, pushes = [], note, agent }: Environment,
   view: View,
 ): (readonly [string, Cell])[] => {
   const { now, terminal } = view
@@ -41,10 +54,7 @@ export const projectRows = (
     if (project.ports.length > 0) rows.push(['ports', `${project.ports.join(', ')} (agent-swarm forward ${ticket})`])
     if (project.problem !== null) rows.push(['problem', [stripControls(project.problem), 'yellow']])
   }
-  if (agent !== undefined) {
-    const end = agent.result === null ? agent.state : agent.result
-    rows.push(['agent', `${agent.use}, ${end}${agent.reason === null ? '' : `: ${stripControls(agent.reason)}`}`])
-  }
+  if (agent !== undefined) rows.push(['agent', agentText(agent, status, view)])
   for (const { repo, branch, commit, byAgent, at } of pushes.slice(-PUSHES_SHOWN))
     rows.push([
       'pushed',

@@ -22,6 +22,9 @@ const wantedAgent = (known: AgentRow | null, use: AgentRow['use'], task: Task | 
   progress: { ...NEW_PROGRESS, turnsBefore: known?.turns ?? 0, operation: known?.progress.operation ?? 0 },
 })
 
+export const noAgentHere = () =>
+  fail('not-configured', 'no agent is configured on this host', 'Add `agent:` to config.yaml: docs/agents.md')
+
 /** Fails with `not-configured` where this home has no agent, and with `unsupported` where agents do not run at all. */
 const wantAgent = (
   { config, registry, scriptedAgent }: RunnerContext,
@@ -29,8 +32,7 @@ const wantAgent = (
   ticket: string,
   task: Task | undefined,
 ): void => {
-  if (config.agent === null)
-    throw fail('not-configured', 'no agent is configured on this host', 'Add `agent:` to config.yaml: docs/agents.md')
+  if (config.agent === null) throw noAgentHere()
   if (scriptedAgent === undefined && isOwnSystem(provider))
     throw fail('unsupported', `no agent starts on ${ticket}: ${OWN_SYSTEM}`, 'Use a hypervisor: agent-swarm providers')
   registry.exclusively(() => {
@@ -68,7 +70,12 @@ export const agent: ActionRunner<'agent'> = async (operation, { ticket, what, ta
     const { provider } = await targetOf(operation, ticket, row)
     wantAgent(operation.context, provider, ticket, task)
     const isStopped = row.status === 'running' ? '' : ' when its machine runs'
-    return { summary: `The agent of ${ticket} starts${isStopped}` }
+    const { summary, description } = registry.agent(ticket)?.task ?? NO_TASK
+    const bare =
+      `${summary}${description}` === ''
+        ? '. It has no text of the ticket: /swarm agent start, in a comment, brings it'
+        : ''
+    return { summary: `The agent of ${ticket} starts${isStopped}${bare}` }
   }
   if (known === null || known.state === 'ended') return { skipped: `no agent is at work on ${ticket}` }
   const reason = `${by.name ?? by.who ?? by.via} stopped it`

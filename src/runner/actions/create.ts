@@ -77,7 +77,10 @@ const beginEnvironment = async (
 type Create = Extract<Action, { kind: 'create' }>
 
 /** Brings the project in, or goes on with it. What is told of it follows the summary. */
-const withProject = async (target: Target, { project, noProject }: Create): Promise<string> => {
+const withProject = async (
+  target: Target,
+  { project, noProject }: Pick<Create, 'project' | 'noProject'>,
+): Promise<string> => {
   if (project === undefined && noProject === undefined) return ''
   // A create without one loads nothing of it.
   const sentences =
@@ -91,7 +94,8 @@ const withProject = async (target: Target, { project, noProject }: Create): Prom
 const createAgain = async (operation: Operation, row: EnvironmentRow, action: Create): Promise<Result> => {
   const { ticket, by } = action
   const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
-  const project = action.project === undefined ? '' : await withProject(await targetOf(operation, ticket), action)
+  const spec = action.project ?? operation.context.registry.project(ticket)
+  const project = spec === null ? '' : await withProject(await targetOf(operation, ticket), { project: spec })
   const sentence = `${ticket} already has a machine: ${row.vmId} on ${row.provider}`
   if ('skipped' in result) return project === '' ? { skipped: sentence } : { summary: `${sentence}${project}` }
   return { summary: `${sentence}. It was stopped, and is running again${project}` }
@@ -104,8 +108,10 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   if (existing !== null && existing.status !== 'creating') {
     const again = await createAgain(operation, existing, action)
     // An earlier attempt may have died before it came to the agent.
-    if (context.registry.agent(ticket) === null) wantAgentAfterSetup(await targetOf(operation, ticket), action)
-    return again
+    if (action.task === undefined || context.registry.agent(ticket) !== null) return again
+    const agent = wantAgentAfterSetup(await targetOf(operation, ticket), action)
+    if (agent === '') return again
+    return { summary: `${'skipped' in again ? again.skipped : again.summary}${agent}` }
   }
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
   const target = await targetOf(operation, ticket, row)

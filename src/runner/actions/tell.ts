@@ -3,11 +3,13 @@ import { fail } from '../../errors.ts'
 import { MAX_WAITING_MESSAGES } from '../../registry/agents.ts'
 import { requireEnvironment } from '../context.ts'
 import type { ActionRunner } from '../operation.ts'
+import { noAgentHere } from './agent.ts'
 
 export const tell: ActionRunner<'tell'> = async ({ context, by }, { ticket, text, round }) => {
   const { registry, clock, config } = context
   const { status } = requireEnvironment(context, ticket)
   const agent = registry.agent(ticket)
+  if (agent === null && config.agent === null) throw noAgentHere()
   if (agent === null)
     throw fail('not-configured', `${ticket} has no agent`, `Start one: agent-swarm agent start ${ticket}`)
   if (round !== undefined) {

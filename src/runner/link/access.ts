@@ -5,7 +5,7 @@ import { fail } from '../../errors.ts'
 import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
 import { accessThrough, remoteOf, type WithProjectAccess } from '../project/access.ts'
-import { leadGit } from '../project/clone.ts'
+import { setGitUp } from '../project/clone.ts'
 import type { LinkOptions } from './link.ts'
 import type { Link, Links } from './types.ts'
 
@@ -30,6 +30,9 @@ const openLink = async (links: Pick<Links, 'of' | 'nudge'>, vmId: string, signal
   }
 }
 
+/** How long a machine may take to take over settings of git. The link waits for it. */
+const GIT_SET_UP_MS = 30_000
+
 /**
  * Git in a machine with a project goes through its link from now on: a command that made the machine left it with the plain remote,
  * and a link that is a port of this host has another address each time.
@@ -43,7 +46,8 @@ export const leadGitThroughLink =
     if (row === null || project === null) return
     const guest = { context, provider: await context.provider(row.provider), row }
     const access = { remote: remoteOf(config.github?.apiUrl ?? null), through: `${address('git')}/` }
-    await leadGit(guest, project.path, access, signal)
+    const until = AbortSignal.any([signal, AbortSignal.timeout(GIT_SET_UP_MS)])
+    await setGitUp(guest, { ticket: row.ticket, path: project.path }, access, until)
   }
 
 export const linkAccess =

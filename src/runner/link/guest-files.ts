@@ -1,4 +1,4 @@
-/** Our files in a machine: `swarm`, its MCP server, and the machine's end of the link. */
+/** Our files in a machine: `swarm`, its MCP server, what git runs for pushes, and the machine's end of the link. */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,8 @@ export type GuestLayout = Omit<typeof GUEST, 'ports'> & { ports: Readonly<Record
 
 /** Beside the sources, and beside the compiled scripts in the package. */
 const FOLDER = join(import.meta.dirname, '../../../guest')
-const NAMES = ['link.sh', 'swarm', 'mcp.mjs']
+const COMMANDS = ['swarm', 'git-remote-agent-swarm']
+const NAMES = ['link.sh', ...COMMANDS, 'mcp.mjs']
 
 type GuestFiles = { hash: string; files: { name: string; content: Buffer }[] }
 let read: GuestFiles | null = null
@@ -55,7 +56,7 @@ export const putScript = ({ library, state, commands }: GuestLayout = GUEST): st
     // The ssh user's.
     `chown "\${SUDO_USER:-$(id -un)}" ${shellWord(state)}`,
     ...put,
-    `ln -sf ${at('swarm')} ${shellWord(join(commands, 'swarm'))}`,
+    ...COMMANDS.map(name => `ln -sf ${at(name)} ${shellWord(join(commands, name))}`),
     `echo ${hash} >${at('hash')}`,
     '',
   ].join('\n')

@@ -1,10 +1,11 @@
 /** Who holds the links: the runner those of all its running machines, a command the one of its machine while it needs it. */
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { ActionKind } from '../../schema/action.ts'
+import type { LinkService } from '../../schema/link.ts'
 import type { RunnerContext } from '../context.ts'
 import { type HeldLink, holdLink, type LinkOptions, upFile } from './link.ts'
 import type { Link, LinkServices, Links } from './types.ts'
@@ -138,6 +139,15 @@ const waitUntilUp = async (own: HeldLink, { row, signal }: Linking): Promise<voi
   signal.removeEventListener('abort', cancel)
 }
 
+/** Of a link that another process has. */
+const addressesOf = (
+  { home }: Pick<RunnerContext, 'home'>,
+  { vmId }: Pick<EnvironmentRow, 'vmId'>,
+): Link['address'] => {
+  const addresses = JSON.parse(readFileSync(upFile(home, vmId), 'utf8')) as Record<LinkService, string>
+  return service => addresses[service]
+}
+
 /**
  * Does `work` while the machine has a link: that of a process that has one, or else our own with these services. `address`: where the
  * machine reaches a service of it.
@@ -152,8 +162,7 @@ export const withLink = async <T>(
   const own = await waitForOther(linking, () => holdLink(context, row, services, options))
   try {
     if (own !== null) await waitUntilUp(own, linking)
-    const address: Link['address'] = own?.address ?? (service => `http://127.0.0.1:${context.guest.ports[service]}`)
-    return await work({ isOwn: own !== null, address })
+    return await work({ isOwn: own !== null, address: own?.address ?? addressesOf(context, row) })
   } finally {
     await own?.close()
   }

@@ -47,5 +47,5 @@ export const plainAccess =
   (_machine, work) =>
     work({
       ...{ remote: remoteOf(apiUrl), through: null, stays: true, readDefaultFile: null },
-      note: 'git push needs agent-swarm up on this host, or your own key: ssh -A',
+      note: 'git push works while agent-swarm up runs on this host, or with your own key: ssh -A',
     })

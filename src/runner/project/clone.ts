@@ -1,6 +1,6 @@
 /** The project's clone in a machine: git set up, cloned, and the ticket's branch checked out. */
 import type { Ticket } from '../../domain.ts'
-import { explainBy, isFailure } from '../../errors.ts'
+import { explainBy, fail, isFailure } from '../../errors.ts'
 import type { ProjectAccess } from './access.ts'
 import { type Branch, chooseBranch } from './branch.ts'
 import { answered, askGuest, type Guest } from './guest.ts'
@@ -18,6 +18,13 @@ const explainClone = explainBy([
   [/No space left on device/i, 'disk-full', 'Give machines a larger disk.'],
 ])
 
+/** What the gateway says, which has what to do; else what git says, without the address of the link, which is a secret of it. */
+const reasonOf = (message: string, { remote, through }: ProjectAccess): string => {
+  const told = [...message.matchAll(/^remote: (agent-swarm: .*)$/gm)].map(([, line]) => line)
+  if (told.length > 0) return told.join('\n').trim()
+  return through === null ? message : message.replaceAll(through, remote)
+}
+
 /** A value in a configuration file of git. */
 const quoted = (value: string): string => `"${value.replaceAll(/["\\]/g, '\\$&')}"`
 
@@ -31,7 +38,12 @@ const formsOf = (remote: string): string[] => {
  * Settings of git for the whole machine: through whom remotes are reached, that a first push needs no options, and who commits
  * unless a person has said it in a configuration of their own.
  */
-const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>): string =>
+const gitConfig = (
+  ticket: Ticket,
+  { remote, through }: Pick<ProjectAccess, 'remote' | 'through'>,
+  /** Whether the machine has our program for pushes, which says so when the runner is away. */
+  hasPushProgram: boolean,
+): string =>
   [
     '# Written by agent-swarm at each create. Your own settings win: git config --global …',
     '[user]',
@@ -42,18 +54,29 @@ const gitConfig = (ticket: Ticket, { remote, through }: Pick<ProjectAccess, 'rem
     ...(through === null
       ? []
       : [`[url ${quoted(through)}]`, ...formsOf(remote).map(form => `\tinsteadOf = ${quoted(form)}`)]),
+    ...(through === null || !hasPushProgram
+      ? []
+      : [
+          `[url ${quoted(`agent-swarm::${through}`)}]`,
+          ...formsOf(remote).map(form => `\tpushInsteadOf = ${quoted(form)}`),
+        ]),
     '',
   ].join('\n')
 
-/** Changes through whom git in a machine reaches its remotes. */
-export const leadGit = async (
-  guest: Guest & { row: { ticket: Ticket } },
-  path: string,
+/** A machine that is reached over SSH has our files. */
+const hasPushProgram = ({ provider }: Guest): boolean => provider.runInGuest === undefined
+
+/**
+ * Replaces our settings of git in a machine, by another `through`: the link that they name has ended, or has opened.
+ */
+export const setGitUp = async (
+  guest: Guest,
+  { ticket, path }: { ticket: Ticket; path: string },
   access: Pick<ProjectAccess, 'remote' | 'through'>,
   signal: AbortSignal,
 ): Promise<void> => {
-  const variables = { path, gitconfig: gitConfig(guest.row.ticket, access) }
-  await askGuest(guest, 'git-config.sh', { variables }, { signal })
+  const gitconfig = gitConfig(ticket, access, hasPushProgram(guest))
+  await askGuest(guest, 'git-config.sh', { variables: { path, gitconfig } }, { signal })
 }
 
 export const cloneProject = async (
@@ -64,11 +87,21 @@ export const cloneProject = async (
 ): Promise<Branch> => {
   const { ticket, repo, path } = spec
   const url = `${access.remote}${repo}.git`
-  const variables = { path, url, ticket, wanted: spec.branch ?? '', gitconfig: gitConfig(ticket, access) }
+  const variables = {
+    path,
+    url,
+    ticket,
+    wanted: spec.branch ?? '',
+    gitconfig: gitConfig(ticket, access, hasPushProgram(guest)),
+  }
   const answer = await askGuest(guest, 'clone.sh', { variables }, { signal, deadline: CLONE_DEADLINE_MS }).catch(
     error => {
       if (!isFailure(error) || error.failure.kind !== 'unknown') throw error
-      throw explainClone(`cloning ${repo}`, error.failure.message)
+      const reason = reasonOf(error.failure.message, access)
+      const explained = explainClone(`cloning ${repo}`, reason)
+      throw reason.startsWith('agent-swarm: ')
+        ? fail(explained.failure.kind, explained.failure.message, null)
+        : explained
     },
   )
   const remote = (answered(answer, 'branches') ?? '').split('\n').filter(name => name !== '')

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154
-# Replaces our settings of git, when the link that they name has ended.
+# Replaces our settings of git, when the link that they name has ended, or another one has opened.
 #
 # Set beforehand: gitconfig.
 

@@ -12,7 +12,7 @@ import { REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.t
 import { waitUntilReady } from '../machine.ts'
 import { type Target, throwIfCancelled } from '../operation.ts'
 import type { ProjectAccess } from './access.ts'
-import { cloneProject, leadGit } from './clone.ts'
+import { cloneProject, setGitUp } from './clone.ts'
 import { copyFiles } from './files.ts'
 import { answered, askGuest, shown } from './guest.ts'
 import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
@@ -46,7 +46,7 @@ const readPlan = async (target: Target, access: ProjectAccess, repo: string, pat
 }
 
 const sentenceOf = ({ message, remedy }: Failure): string =>
-  [shown(message, 1_500), remedy]
+  [shown(message, 1_500).replaceAll(/\s*\n\s*/g, '; '), remedy]
     .filter(part => part !== null)
     .join('. ')
     .replace(/\.$/, '')
@@ -140,8 +140,8 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
 /** Git in the machine is left with what answers after this command. */
 const leaveGit = async (target: Target, access: ProjectAccess, path: string): Promise<void> => {
   if (access.stays || access.through === null) return
-  const signal = AbortSignal.timeout(20_000)
-  await leadGit(target, path, { ...access, through: null }, signal).catch(() => null)
+  const { ticket } = target.row
+  await setGitUp(target, { ticket, path }, { ...access, through: null }, AbortSignal.timeout(20_000)).catch(() => null)
 }
 
 const clauses = (ticket: string, { project, notes }: Told): string[] =>
@@ -156,9 +156,9 @@ const clauses = (ticket: string, { project, notes }: Told): string[] =>
 const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): ProjectRow => {
   const problem = unfinished(target.row.ticket)
   if (known !== null) return record(target, { ...known, problem })
-  const { repo } = spec
+  const { repo, branch, summary } = spec
   const path = operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
-  return record(target, { ...spec, path, ports: [], save: [], setup: null, start: null, problem })
+  return record(target, { repo, branch, summary, path, ports: [], save: [], setup: null, start: null, problem })
 }
 
 /**
@@ -169,10 +169,12 @@ export const prepareProject = async (target: Target, spec: ProjectSpec): Promise
   const { caller, context, row } = target
   const { ticket, vmId } = row
   const known = context.registry.project(ticket)
-  if (known !== null && known.repo.toLowerCase() !== spec.repo.toLowerCase())
-    return [`Its project is ${known.repo}, and stays so`]
-  if (known !== null && known.problem === null) return []
-  const begun = begin(target, spec, known)
+  const isOther = known !== null && known.repo.toLowerCase() !== spec.repo.toLowerCase()
+  // One that was never cloned, for example because its name is wrong, gives way to one that a person names.
+  const isReplaced = isOther && spec.named === true && known.branch === null
+  if (isOther && spec.named === true && !isReplaced) return [`Its project is ${known.repo}, and stays so`]
+  if (!isReplaced && known !== null && known.problem === null) return []
+  const begun = begin(target, spec, isReplaced ? null : known)
   try {
     const machine = { ticket, vmId, repo: begun.repo, signal: caller.signal }
     const told = await context.projectAccess(machine, async access => {

@@ -70,8 +70,11 @@ test.for<[AgentReport['result'], string]>([
 
 test('an agent in one line', () => {
   const times = { at: moment, elapsed: () => '', growing: (text: string) => text }
-  const lineOf = (more: Partial<AgentReport>) =>
-    markdown([{ line: agentLine({ ...run, ...more }, '2026-11-24T10:05:00Z', times) }])
+  const lineOf = (more: Partial<AgentReport>, status: 'running' | 'stopped' = 'running') =>
+    markdown([{ line: agentLine({ ...run, ...more }, { status, observedAt: '2026-11-24T10:05:00Z' }, times) }])
+  // Nothing works in a machine that is stopped.
+  expect(lineOf({ state: 'running', result: null }, 'stopped')).toBe('Claude Code goes on when the machine runs again')
+  expect(lineOf({ state: 'wanted', result: null }, 'stopped')).toBe('Claude Code starts when the machine runs again')
   expect(lineOf({ state: 'wanted', result: null, reason: 'No isolation.' })).toBe(
     'Claude Code starts as soon as it can: No isolation.',
   )

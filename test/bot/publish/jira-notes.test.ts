@@ -37,6 +37,24 @@ test.for([
   ],
   [
     {
+      ...{ kind: 'ready', host: null },
+      environment: environment({
+        ...{ provider: 'synthetic', ssh: null },
+        project: {
+          ...{ repo: 'acme/shop', branch: 'DROP-1-x', path: '~/shop', ports: [], start: null },
+          setup: { state: 'failed', source: 'config.yaml', exit: 1, startedAt: '2026-11-24T10:00:00Z', seconds: 12 },
+          problem: 'To go on: agent-swarm create DROP-1',
+        },
+      }),
+    },
+    [
+      "paragraph: DROP-1 has a machine: as-drop-1-1a2b3c4d (synthetic: no real machine; requested by dev in Jira). Log in on the runner's host:",
+      'codeBlock: agent-swarm ssh DROP-1',
+      'paragraph: Project: acme/shop on DROP-1-x in ~/shop; setup (config.yaml) failed after 12 s, exit status 1. /swarm logs shows why. Problem: To go on: /swarm create.',
+    ],
+  ],
+  [
+    {
       kind: 'failed',
       action: { ...create, by: dana },
       failure: { kind: 'capacity', message: 'creating DROP-1:\n4 GiB needed', remedy: 'Stop another.' },

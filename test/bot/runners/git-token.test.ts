@@ -260,3 +260,15 @@ test('a token is given again until five minutes before its end', async () => {
   now += 2_000
   expect((await give('acme/shop', 'read', false)).token).not.toBe(first.token)
 })
+
+test('a home that has heard of no installation yet asks GitHub for it', async () => {
+  const github = await startGitHub()
+  onTestFinished(() => github.stop())
+  const { id: appId, privateKey } = github.app
+  const app = await openGitHub(
+    { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories: ['acme/shop'], apiUrl: github.url },
+    { log: openLog('silent'), paced: false },
+  )
+  expect((await app.gitAccess('acme/shop', 'read', true)).token).toMatch(/^ghs_/)
+  expect((await app.gitAccess('acme/elsewhere', 'read', true)).token).toBe(null)
+})

@@ -196,6 +196,30 @@ describe('failures', () => {
     expect(project()).toMatchObject({ repo: 'acme/other', problem: null })
   })
 
+  test('a name that was wrong gives way to one that a person names, and to nothing else', async () => {
+    remote.push('main', { a: '1' })
+    await summaryOf(createWith({ repo: 'acme/nope', named: true }))
+    expect(await summaryOf(createWith())).toContain('cloning acme/nope')
+    expect(await summaryOf(createWith({ named: true }))).toContain('acme/shop is in ~/shop')
+    expect(await summaryOf(createWith({ repo: 'acme/other', named: true }))).toContain('acme/shop, and stays so')
+    expect(await it.do(createWith({ repo: 'acme/other' }))).toMatchObject({ result: 'skipped' })
+  })
+
+  test('a create that names no repository goes on with the one that the machine has', async () => {
+    await summaryOf(createWith({ repo: 'acme/later' }))
+    openRemote(it.home, 'acme/later').push('main', { a: '1' })
+    expect(await summaryOf(actions.create('DROP-1'))).toContain('acme/later is in ~/later')
+    expect(await it.do(actions.create('DROP-1'))).toMatchObject({ result: 'skipped' })
+  })
+
+  test('why a clone failed is one line, without the address of the link', async () => {
+    access = { ...access, through: 'http://127.0.0.1:9/0123456789abcdef/' }
+    const summary = await summaryOf(createWith())
+    expect(summary).toContain('https://github.com/acme/shop')
+    expect(summary).not.toMatch(/0123456789abcdef|\n/)
+    expect(project()?.problem).not.toMatch(/0123456789abcdef|\n/)
+  })
+
   test.for(['clone', 'setup', 'start of the project'])(
     'a process that died at %s: the next create goes on',
     async phase => {
