@@ -31,6 +31,7 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
       const agent = registry.agent(ticket)
       return agent?.state === 'running' && agent.run === run
     },
+    isProjectOf: (ticket, repo) => registry.project(ticket)?.repo.toLowerCase() === repo,
     repositories: () => [...registry.projectsByTicket().values()].flatMap(({ project }) => project?.repo ?? []),
   })
 }

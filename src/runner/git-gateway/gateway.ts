@@ -33,6 +33,8 @@ export type GitGatewayOptions = {
   isAgentRun(ticket: string, run: string): boolean
   /** Of all machines: their mirrors stay. */
   repositories(): readonly string[]
+  /** Whether the ticket's machine has this repository as its project already. */
+  isProjectOf(ticket: string, repo: string): boolean
   /** The operator's for this repository. */
   limitsOf?(repo: string): RepositoryLimits
   slots?: SlotLimits
@@ -45,6 +47,8 @@ type Context = Omit<GitGatewayOptions, 'tokens'> & {
   tokens: Tokens
   slot: ReturnType<typeof openSlots>
   signal: AbortSignal
+  /** Tickets that were last allowed a repository: `DROP-1 acme/shop`. */
+  allowed: Set<string>
 }
 
 const SLOTS: SlotLimits = { total: 32, each: 2, waiting: 16 }
@@ -89,15 +93,21 @@ const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].in
 /** Access and an up-to-date mirror. A fetch gets what the mirror has when the remote, or who gives tokens, is away. */
 const prepare = async (context: Context, machine: Machine, route: Route): Promise<Remote | null> => {
   const { repo, service, isDiscovery } = route
+  const { ticket } = machine
+  const pair = `${ticket} ${repo}`
   try {
     const need = service === 'git-receive-pack' ? 'write' : 'read'
-    const remote = await authorize(context, machine.ticket, { repo, need })
+    const remote = await authorize(context, ticket, { repo, need })
+    context.allowed.add(pair)
     if (isDiscovery) await context.mirrors.update(repo, remote)
     return remote
   } catch (error) {
     const asOf = context.mirrors.updatedAt(repo)
-    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(machine.ticket)
+    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(ticket)
+    if (!isAway(error)) context.allowed.delete(pair)
     if (!isAway(error) || asOf === null || service === 'git-receive-pack') throw error
+    // Who gives tokens may be the only one who knows what serves a project. Another ticket's mirror is not for this one.
+    if (!context.allowed.has(pair) && !context.isProjectOf(ticket, repo)) throw error
     context.log.warn({ ...machine, repo, asOf, err: error }, 'the remote is away: the mirror is served as it was')
     return null
   }
@@ -177,7 +187,7 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     signal,
   )
   const tokens = openTokens(options.tokens, clock)
-  const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal }
+  const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal, allowed: new Set() }
   const running = new Set<Promise<void>>()
 
   const handleRequest = async (machine: Machine, request: IncomingMessage, response: ServerResponse) => {

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
 const branch = async (stage: Awaited<ReturnType<typeof openStage>>, name: string) => {
@@ -225,13 +226,37 @@ test('while the remote is away, the mirror is served as it was, and pushes are r
   await one.commit('login')
   await stage.restart()
   stage.server.setAway(true)
-  expect(await (await stage.machine('DROP-2')).clone()).toMatchObject({ code: 0 })
+  expect((await one.git('fetch')).code).toBe(0)
   expect(stage.lines).toContainEqual(
     expect.objectContaining({ msg: 'the remote is away: the mirror is served as it was' }),
   )
   expect((await one.git('push', 'origin', 'DROP-1-login')).stderr).toMatch(/remote: agent-swarm: .*503/)
   stage.server.setAway(false)
   expect(await one.git('push', '-q', 'origin', 'DROP-1-login')).toMatchObject({ code: 0 })
+})
+
+test('while nobody can say what a ticket may read, the mirror of another one is not served to it', async () => {
+  let isBotAway = false
+  const stage = await openStage({ mayFetch: () => true, isProjectOf: () => false })
+  const { tokenFor } = stage.options.tokens
+  const tokens: typeof stage.options.tokens = {
+    tokenFor: need => {
+      if (isBotAway) throw fail('network', 'the bot is away')
+      return tokenFor(need)
+    },
+  }
+  await stage.restart({ tokens })
+  const web = await stage.machine('WEB-1')
+  await web.clone()
+  isBotAway = true
+  const drop = await stage.machine('DROP-1')
+  expect(await drop.clone()).toMatchObject({ code: 128, stderr: expect.stringContaining('the bot is away') })
+  // A body without the question for refs first is no way around it.
+  const body = `0014command=ls-refs\n0000`
+  const headers = { 'content-type': 'application/x-git-upload-pack-request', 'git-protocol': 'version=2' }
+  const answer = await fetch(`${drop.address}/acme/shop/git-upload-pack`, { method: 'POST', headers, body })
+  expect(answer.status).toBe(503)
+  expect((await web.git('fetch')).code).toBe(0)
 })
 
 test('shallow and partial clones work, and pushes from them', async () => {
