@@ -104,8 +104,14 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     return ''
   })
 
-  /** One runner's life. */
-  const runner = async (own = context) => {
+  /** One runner's life. `lies`: what the guest does in place of what it is asked for. */
+  const runner = async (
+    own = context,
+    {
+      lies = guest => guest,
+      ...times
+    }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } = {},
+  ) => {
     const server = createServer(
       (request, response) => void gateway.handle({ ticket: TICKET, vmId: VM }, request, response),
     )
@@ -120,8 +126,9 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
       ...own,
       log,
       repositoryAgent: async () => undefined,
-      guestOf: async () => guest,
+      guestOf: async () => lies(guest),
       every: 100,
+      ...times,
     })
     const gateway = openModelGateway({ ...own, onUse: supervisor.nudge })
     return {
