@@ -3,6 +3,7 @@ import type { Log } from '../../log.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { RepositoryAgent } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
+import { openMachineLogs } from '../link/machine-log.ts'
 import type { LinkHandler, Links } from '../link/types.ts'
 import { openModelGateway } from '../model-gateway/gateway.ts'
 import { type AgentGuest, openAgentGuest } from './guest.ts'
@@ -36,10 +37,11 @@ export const openAgents = (
     return openAgentGuest(context, await context.provider(name), vmId, link)
   }
   const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
+  const logOf = openMachineLogs(log)
   const gateway = openModelGateway({
     ...context,
     onUse: supervisor.nudge,
-    warn: (fields, message) => log.warn(fields, message),
+    warn: (fields, message) => logOf(fields.ticket).warn(fields, message),
   })
   return {
     model: gateway.handle,

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { atMost, type Clock } from '../../clock.ts'
 import { fail, failureOf, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { openMachineLogs } from '../link/machine-log.ts'
 import { type BackendRequest, serveBackend } from './backend.ts'
 import { explainRemote, type Git, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
 import { type Mirrors, openMirrors, type Remote } from './mirrors.ts'
@@ -189,8 +190,11 @@ export const openGitGateway = (options: GitGatewayOptions) => {
   const tokens = openTokens(options.tokens, clock)
   const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal, allowed: new Set() }
   const running = new Set<Promise<void>>()
+  const logOf = openMachineLogs(log)
 
   const handleRequest = async (machine: Machine, request: IncomingMessage, response: ServerResponse) => {
+    const machineLog = logOf(machine.vmId)
+    const own: Context = { ...context, log: machineLog, push: { ...push, log: machineLog } }
     const route = readRoute(request.method, request.url)
     request.on('error', () => {})
     response.on('error', () => {})
@@ -203,9 +207,9 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     try {
       const exchange = { route, vmId: machine.vmId, limits: limitsOf(route.repo), request, response }
       const stop = AbortSignal.any([gone.signal, signal])
-      await context.slot(machine.vmId, stop, () => serve(context, machine, exchange))
+      await context.slot(machine.vmId, stop, () => serve(own, machine, exchange))
     } catch (error) {
-      answerFailure(context, machine, response, error, route.repo)
+      answerFailure(own, machine, response, error, route.repo)
     }
   }
   return {

@@ -259,6 +259,17 @@ test('while nobody can say what a ticket may read, the mirror of another one is 
   expect((await web.git('fetch')).code).toBe(0)
 })
 
+test('a machine that is refused without end does not fill the log', async () => {
+  const stage = await openStage()
+  const one = await stage.machine('DROP-1')
+  for (let n = 0; n < 150; n += 1) await fetch(`${one.address}/acme/secret-${n}/info/refs?service=git-upload-pack`)
+  expect(stage.lines.filter(({ msg }) => msg === 'request of git refused')).toHaveLength(100)
+  // What another one causes is written.
+  const two = await stage.machine('DROP-2')
+  await fetch(`${two.address}/acme/secret/info/refs?service=git-upload-pack`)
+  expect(stage.lines.at(-1)).toMatchObject({ msg: 'request of git refused', ticket: 'DROP-2' })
+})
+
 test('shallow and partial clones work, and pushes from them', async () => {
   const stage = await openStage()
   const dana = await stage.colleague()
