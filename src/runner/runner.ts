@@ -57,7 +57,7 @@ export const startRunner = async (
   const bot = openBotClient({ url: botUrl, token, log })
   const offer = openOffer(context, running)
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
-  const tokens = botTokens(bot, context.registry.runnerId(), ending.signal)
+  const tokens = botTokens(bot, { runnerId: context.registry.runnerId(), botUrl }, ending.signal)
   const gateway = openGateway(context, { log, tokens })
   const agents = openAgents(context, { log, links: () => links, repositoryAgent: repositoryAgent(gateway) })
   const onEnded = () => {
