@@ -13,8 +13,6 @@ import { withRunnerContext } from '../with-context.ts'
 
 /** Bytes before what is added. */
 const TAIL = 4_000
-/** Characters of a line. */
-const MAX_LINE = 10_000
 
 type Machine = { ticket: string; vmId: string; provider: string; names: readonly LogName[] }
 
@@ -36,7 +34,8 @@ const follow = async (
   const argv = ['-T', ...sshArguments(context.home, vmId, ssh), '--', ssh.host, line]
   const code = await watchProgram(context.config.environment, 'ssh', argv, {
     signal,
-    onLine: text => print(text.slice(0, MAX_LINE), terminal),
+    onLine: text => print(text, terminal),
+    onError: text => printNote(text, terminal),
   })
   if (signal.aborted) return 0
   throw fail(
