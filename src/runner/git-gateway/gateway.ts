@@ -54,6 +54,8 @@ type Context = Omit<GitGatewayOptions, 'tokens'> & {
 
 const SLOTS: SlotLimits = { total: 32, each: 2, waiting: 16 }
 const CLOSE_MS = 5_000
+/** A machine may wait between its two requests of a push. What came to the remote meanwhile is not its own. */
+const PUSH_FRESH_MS = 30_000
 
 /** Only where the repository itself is: the address may come from the bot. */
 const checkRemote = (text: string, repo: string): string => {
@@ -147,6 +149,10 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   let release = () => {}
   const decide = async (question: Question): Promise<Answer> => {
     if (remote === null) return { isAllowed: false, lines: ['agent-swarm: the remote is away. Try again.'] }
+    if (context.clock() - (mirrors.updatedAt(repo)?.getTime() ?? 0) > PUSH_FRESH_MS) {
+      mirrors.expire(repo)
+      await mirrors.update(repo, remote)
+    }
     release = await mirrors.lock(repo)
     const run = request.headers['x-agent-swarm-run']
     const byAgent = typeof run === 'string' && isAgentRun(machine.ticket, run)

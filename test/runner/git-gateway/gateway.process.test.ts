@@ -138,6 +138,27 @@ test('what arrives at the remote during a push is not overwritten', async () => 
   expect((await one.git('log', '-1', '--format=%s', 'origin/DROP-1-login')).stdout).toBe('review')
 })
 
+test('a machine that waits during a push does not make the commits of a colleague its own', async () => {
+  const stage = await openStage({ clock: () => Date.now() + 60_000 })
+  const one = await branch(stage, 'DROP-1-login')
+  const base = await one.commit('login')
+  await one.git('push', '-q', 'origin', 'DROP-1-login')
+  const dana = await stage.colleague()
+  await dana.git('checkout', '-q', 'DROP-1-login')
+  await dana.git('commit', '-q', '--allow-empty', '-m', 'review')
+  await one.git('fetch', '-q', dana.shop, 'DROP-1-login')
+  // git runs this hook after its first request.
+  const hook = join(one.shop, '.git/hooks/pre-push')
+  mkdirSync(dirname(hook), { recursive: true })
+  const pushOfDana = `git -C '${dana.shop}' push -q origin DROP-1-login`
+  writeFileSync(hook, `#!/bin/sh\nexec env -i PATH="$PATH" HOME=/nonexistent ${pushOfDana}\n`, { mode: 0o755 })
+  expect(await one.git('push', '-q', 'origin', 'FETCH_HEAD:refs/heads/DROP-1-other')).toMatchObject({ code: 0 })
+  writeFileSync(hook, '#!/bin/sh\n', { mode: 0o755 })
+  const forced = await one.git('push', '--force', 'origin', `${base}:refs/heads/DROP-1-login`)
+  expect(forced.stderr).toContain('which this machine did not push')
+  expect(stage.server.git('acme/shop', 'log', '-1', '--format=%s', 'DROP-1-login')).toBe('review')
+})
+
 test('a registry that fails does not turn a taken push into a refused one: it is recorded at the next update', async () => {
   let isBroken = true
   const recorded: string[] = []
