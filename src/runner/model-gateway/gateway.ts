@@ -116,6 +116,21 @@ const replaced = (home: string, api: Api, status: number): Refusal | null => {
     : null
 }
 
+/** Bytes of a maker's error that are passed on. */
+const MAX_ERROR = 64 * 1024
+
+/** The start of an error's text. Whatever quotes the key, a server at `agent.modelUrl` for example, quotes it no further. */
+const errorText = async (upstream: Response, key: string): Promise<string> => {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of upstream.body ?? []) {
+    parts.push(part)
+    bytes += part.length
+    if (bytes > MAX_ERROR) break
+  }
+  return Buffer.concat(parts).toString('utf8').replaceAll(key, '[redacted]').slice(0, MAX_ERROR)
+}
+
 const send = async (
   context: ModelGatewayContext,
   { api, path }: Route,
@@ -165,6 +180,7 @@ const forward = async (
       return answer(response, api, refusal)
     }
     response.writeHead(upstream.status, responseHeaders(upstream.headers))
+    if (!upstream.ok) return void response.end(await errorText(upstream, key))
     if (upstream.body === null) return void response.end()
     const passing = counted(Number.POSITIVE_INFINITY, usage.read)
     await pipeline(Readable.fromWeb(upstream.body as never), passing.stream, response, { signal })

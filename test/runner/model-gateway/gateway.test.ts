@@ -170,6 +170,14 @@ test.for([
   expect(stage.row().tokens).toBe(0)
 })
 
+test('no other error quotes the key either', async () => {
+  const model = await modelOf([{ status: 400, body: { error: `bad header x-api-key: ${KEY}`, more: 'kept' } }])
+  const stage = await openStage(model.url)
+  const answer = await post(stage.url, '/v1/messages', MESSAGE, claude)
+  expect(answer.status).toBe(400)
+  expect(await answer.text()).toBe('{"error":"bad header x-api-key: [redacted]","more":"kept"}')
+})
+
 test('what the answer says of the account stays here', async () => {
   const model = await modelOf([
     { status: 529, body: {}, headers: { 'set-cookie': 'a=b', 'anthropic-organization-id': 'o', 'retry-after': '3' } },
