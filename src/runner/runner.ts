@@ -3,6 +3,7 @@
  * died is handed out again by the queue, and continues from what is observed then.
  */
 import { atMost } from '../clock.ts'
+import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
@@ -42,8 +43,8 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
 /** What `.github/agent-swarm.yml` of the default branch says of the agent, as the mirror has it. */
 const repositoryAgent =
   (gateway: GitGateway) =>
-  async (repo: string): Promise<RepositoryAgent | undefined> => {
-    const content = await gateway.readMirrored({ repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
+  async (repo: string, ticket: Ticket): Promise<RepositoryAgent | undefined> => {
+    const content = await gateway.readMirrored({ ticket, repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
     return content === null ? undefined : (await readProjectFile(content)).agent
   }
 

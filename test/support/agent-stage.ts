@@ -13,7 +13,7 @@ import { openRun } from '../../src/exec.ts'
 import { openLog } from '../../src/log.ts'
 import { type AgentGuest, openAgentGuest } from '../../src/runner/agent/guest.ts'
 import { AGENT_STATE } from '../../src/runner/agent/prompt.ts'
-import { openSupervisor } from '../../src/runner/agent/supervisor.ts'
+import { openSupervisor, type SupervisorContext } from '../../src/runner/agent/supervisor.ts'
 import { transcriptFile } from '../../src/runner/agent/transcript.ts'
 import { openRunnerContext, type RunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
@@ -110,7 +110,9 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     {
       lies = guest => guest,
       ...times
-    }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } = {},
+    }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } & Partial<
+      Pick<SupervisorContext, 'repositoryAgent'>
+    > = {},
   ) => {
     const server = createServer(
       (request, response) => void gateway.handle({ ticket: TICKET, vmId: VM }, request, response),

@@ -238,9 +238,13 @@ export const openGitGateway = (options: GitGatewayOptions) => {
       await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
       return readDefault(git, mirrors.path(repo), path, most)
     },
-    /** The same, as the mirror has it. */
-    readMirrored: ({ repo, path, most }: Omit<ReadFile, 'ticket'>): Promise<string | null> =>
-      readDefault(git, mirrors.path(repo.toLowerCase()), path, most),
+    /** The same, as the mirror has it. Where there is none, it is made. */
+    readMirrored: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {
+      const repo = typed.toLowerCase()
+      if (mirrors.updatedAt(repo) === null)
+        await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
+      return readDefault(git, mirrors.path(repo), path, most)
+    },
     /** Ends what is under way; a push that is being forwarded may end by itself. */
     close: async (): Promise<void> => {
       closing.abort()

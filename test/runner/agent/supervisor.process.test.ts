@@ -311,6 +311,23 @@ test('where machines are not isolated it waits, and says why, until the operator
   expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
 })
 
+test('while nobody can read what its repository says of agents, it waits', async () => {
+  const stage = await stageOf('echo hi')
+  let isThere = false
+  const runner = await stage.runner(stage.context, {
+    repositoryAgent: async () => {
+      if (!isThere) throw fail('not-configured', 'there is no mirror of acme/shop on this host')
+      return { use: 'none' }
+    },
+  })
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('a reason', () => stage.row()?.reason?.includes('no mirror of acme/shop'))
+  expect(stage.started()).toEqual([])
+  isThere = true
+  expect(await stage.ended()).toMatchObject({ result: 'stopped', reason: expect.stringContaining('wants no agent') })
+})
+
 test('without the key of its model it waits, and says what the operator has to do', async () => {
   const stage = await openAgentStage({ agent: { use: 'claude' } })
   onTestFinished(stage.close)

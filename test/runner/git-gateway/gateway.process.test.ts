@@ -347,6 +347,16 @@ test('the default branch of the mirror follows that of the remote', async () => 
   expect((await two.git('symbolic-ref', '--short', 'HEAD')).stdout).toBe('trunk')
 })
 
+test('a file of a repository without a mirror is read all the same, or an error', async () => {
+  const stage = await openStage()
+  const file = { ticket: 'DROP-1', repo: 'Acme/Shop', path: 'readme', most: 100 }
+  stage.server.setAway(true)
+  await expect(stage.gateway().readMirrored(file)).rejects.toThrow('503')
+  stage.server.setAway(false)
+  expect((await stage.gateway().readMirrored(file))?.trim()).toBe('one')
+  expect(await stage.gateway().readMirrored({ ...file, path: 'other' })).toBeNull()
+})
+
 test('an empty repository is cloned, and gets a first branch', async () => {
   const stage = await openStage()
   const one = await stage.machine('DROP-1')
