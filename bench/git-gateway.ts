@@ -31,7 +31,13 @@ export const gitGateway = (): Promise<Row[]> =>
           }),
         },
         record: { recordPush: () => {}, pushedAll: () => false },
-        ...{ mayFetch: () => true, remoteOf: () => '', isAgentRun: () => false, repositories: () => [] },
+        ...{
+          mayFetch: () => true,
+          remoteOf: () => '',
+          isAgentRun: () => false,
+          repositories: () => [],
+          isProjectOf: () => true,
+        },
         rulesOf: () => ({ projects: ['DROP'], attempts: [], currentKey: ticket => ticket }),
       })
       const listener = createServer(

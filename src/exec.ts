@@ -95,15 +95,15 @@ const limitBytes = (limit: number, onExcess: () => void) => {
 const MAX_LINE = 1_000
 
 /** Passes bytes on, and calls `onLine` with each line of them. Keeps no more of a line than it shows. */
-const showLines = (onLine: (line: string) => void) => {
+const showLines = (onLine: (line: string) => void, most = MAX_LINE) => {
   const decoder = new TextDecoder()
   let line = ''
   const take = (text: string) => {
     const [first = '', ...more] = text.split('\n')
-    line = (line + first).slice(0, MAX_LINE)
+    line = (line + first).slice(0, most)
     for (const next of more) {
       onLine(line)
-      line = next.slice(0, MAX_LINE)
+      line = next.slice(0, most)
     }
   }
   return {
@@ -267,27 +267,29 @@ export const attachProgram = async (
   return exitStatus(ran)
 }
 
+/** Characters of a line of a program that is watched. */
+const MAX_WATCHED = 10_000
+
 /**
- * Runs a program until it ends or `signal` ends it, without a deadline. Calls `onLine` with each line of its standard
- * output; its standard error is ours. Returns its exit code.
+ * Runs a program until it ends or `signal` ends it, without a deadline. Calls `onLine` with each line of its standard output, and
+ * `onError` with each of its standard error, both cut: a machine may have written either. Returns its exit code.
  */
 export const watchProgram = async (
   environment: Environment,
   program: string,
   argv: readonly string[],
-  { signal, onLine }: { signal: AbortSignal; onLine: (line: string) => void },
+  { signal, onLine, onError }: { signal: AbortSignal; onLine: (line: string) => void; onError: (line: string) => void },
 ): Promise<number> => {
   const execa = await loadExeca()
   const child = execa(program, argv, {
     ...{ reject: false, extendEnv: false, env: visibleEnvironment(environment, []) },
-    ...{ stdin: 'ignore', stderr: 'inherit', buffer: false },
+    ...{ stdin: 'ignore', buffer: false },
+    ...{ stdout: showLines(onLine, MAX_WATCHED), stderr: showLines(onError, MAX_WATCHED) },
     ...{ cancelSignal: signal, forceKillAfterDelay: FORCE_KILL_AFTER_MS },
   })
-  const readLines = async () => {
-    for await (const line of child) onLine(String(line))
-  }
-  // How the program ended also explains why its lines stopped.
-  const [ran] = await Promise.all([child, readLines().catch(() => {})])
+  child.stdout.resume()
+  child.stderr.resume()
+  const ran = await child
   if (ran.code === 'ENOENT') throw notInstalled(program)
   return exitStatus(ran)
 }

@@ -105,7 +105,10 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
     `$1${REDACTED}`,
   ],
   [/\b(bearer|basic|token|jwt)([ :=]+)(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{8,}/gi, `$1$2${REDACTED}`],
-  [/\b(?:gh[pousr]_|github_pat_|ATATT|xox[abp]-|swarm_)[A-Za-z0-9_=-]{10,}|\bAKIA[0-9A-Z]{16}\b/g, REDACTED],
+  [
+    /\b(?:gh[pousr]_|github_pat_|ATATT|xox[abp]-|swarm_)[A-Za-z0-9_=-]{10,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b/g,
+    REDACTED,
+  ],
   [/\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+/g, REDACTED],
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?="))/g, REDACTED],
 ]

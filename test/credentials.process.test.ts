@@ -38,7 +38,12 @@ test.for([
   ["a person's program", () => attachProgram(environment, 'sh', dump()), ['TERM', 'LANG']],
   [
     'a program that is watched',
-    () => watchProgram(environment, 'sh', dump(), { signal: new AbortController().signal, onLine: () => {} }),
+    () =>
+      watchProgram(environment, 'sh', dump(), {
+        signal: new AbortController().signal,
+        onLine: () => {},
+        onError: () => {},
+      }),
     ['LC_ALL'],
   ],
   [

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { explainBy, isFailure } from '../src/errors.ts'
-import { openRun } from '../src/exec.ts'
+import { openRun, watchProgram } from '../src/exec.ts'
 
 const environment = {
   PATH: process.env.PATH,
@@ -104,4 +104,17 @@ test('a program that prints lines without end is stopped', async () => {
   const failure = await failureOf(run('yes', [], { maxOutput: 10_000, onLine: () => (count += 1) }))
   expect(failure).toMatchObject({ kind: 'refused', message: expect.stringContaining('more than 10000 characters') })
   expect(count).toBeGreaterThan(1_000)
+})
+
+test('what a watched program prints on either stream comes in lines that are cut, and reaches no terminal by itself', async () => {
+  const [lines, errors] = [[] as string[], [] as string[]]
+  const script = `printf '\\033]0;x\\007\\n' >&2; head -c 20000000 /dev/zero | tr '\\0' x; printf '\\nlast'; exit 3`
+  const code = await watchProgram(environment, 'sh', ['-c', script], {
+    signal: new AbortController().signal,
+    onLine: line => lines.push(line),
+    onError: line => errors.push(line),
+  })
+  expect(code).toBe(3)
+  expect(errors).toEqual(['\u001b]0;x\u0007'])
+  expect(lines.map(line => line.length)).toEqual([10_000, 4])
 })

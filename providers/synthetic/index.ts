@@ -127,7 +127,6 @@ const shellInGuest =
   async (id, command) => {
     const disk = await requireRunning(context, id)
     // Git of this machine, which leads through the runner.
-    const gitConfig = join(disk, 'etc/gitconfig')
     return {
       program: '/bin/sh',
       argv: ['-c', `cd "$HOME" && ${command === null ? 'exec /bin/sh -i' : 'eval "$GUEST_COMMAND"'}`],

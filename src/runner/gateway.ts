@@ -1,7 +1,9 @@
 /** The git gateway of this home: its rules from the configuration and the registry, its tokens from the bot. */
 import { servedProjects } from '../config/serving.ts'
 import { projectOf } from '../domain.ts'
+import { fail } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { isLoopback } from '../schema/forms.ts'
 import { type GitTokenRequest, gitTokenResponse } from '../schema/runner-protocol.ts'
 import type { BotClient } from './bot-client.ts'
 import { type RunnerContext, resolveTicket } from './context.ts'
@@ -31,17 +33,30 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
       const agent = registry.agent(ticket)
       return agent?.state === 'running' && agent.run === run
     },
+    isProjectOf: (ticket, repo) => registry.project(ticket)?.repo.toLowerCase() === repo,
     repositories: () => [...registry.projectsByTicket().values()].flatMap(({ project }) => project?.repo ?? []),
   })
 }
 
+/** A bot elsewhere does not lead git to a service of this host's loopback. A bot on this host may have its GitHub there. */
+const checkHost = (host: string, botUrl: string, repo: string): string => {
+  const [given, bot] = [URL.parse(host), URL.parse(botUrl)]
+  if (given !== null && (!isLoopback(given.hostname) || (bot !== null && isLoopback(bot.hostname)))) return host
+  throw fail('refused', `the address of ${repo} that the bot gave is on this host`)
+}
+
 /** The bot's tokens. `signal` ends requests that are under way. */
-export const botTokens = (bot: Pick<BotClient, 'post'>, runnerId: string, signal: AbortSignal): TokenSource => ({
+export const botTokens = (
+  bot: Pick<BotClient, 'post'>,
+  { runnerId, botUrl }: { runnerId: string; botUrl: string },
+  signal: AbortSignal,
+): TokenSource => ({
   tokenFor: async ({ repo, ticket, need }) => {
     const request: GitTokenRequest = { runnerId, ticket, repo, to: need }
     const answer = await bot.post('git-token', request, gitTokenResponse, { signal })
     if (answer === null) return null
-    const { token, host, expiresAt } = answer
+    const { token, expiresAt } = answer
+    const host = checkHost(answer.host, botUrl, repo)
     const remoteUrl = `${host.replace(/\/$/, '')}/${repo}.git`
     return { token, username: USERNAME, expiresAt: Date.parse(expiresAt), remoteUrl }
   },

@@ -3,6 +3,7 @@
  * died is handed out again by the queue, and continues from what is observed then.
  */
 import { atMost } from '../clock.ts'
+import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
@@ -43,8 +44,8 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
 /** What `.github/agent-swarm.yml` of the default branch says of the agent, as the mirror has it. */
 const repositoryAgent =
   (gateway: GitGateway) =>
-  async (repo: string): Promise<RepositoryAgent | undefined> => {
-    const content = await gateway.readMirrored({ repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
+  async (repo: string, ticket: Ticket): Promise<RepositoryAgent | undefined> => {
+    const content = await gateway.readMirrored({ ticket, repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
     return content === null ? undefined : (await readProjectFile(content)).agent
   }
 
@@ -58,7 +59,7 @@ export const startRunner = async (
   const bot = openBotClient({ url: botUrl, token, log })
   const offer = openOffer(context, running)
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
-  const tokens = botTokens(bot, context.registry.runnerId(), ending.signal)
+  const tokens = botTokens(bot, { runnerId: context.registry.runnerId(), botUrl }, ending.signal)
   const gateway = openGateway(context, { log, tokens })
   // Each needs the other: the agents look for the links of their machines at once.
   let opened: Links | null = null

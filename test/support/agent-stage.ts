@@ -12,7 +12,7 @@ import { openRun } from '../../src/exec.ts'
 import { openLog } from '../../src/log.ts'
 import { openAgentGuest } from '../../src/runner/agent/guest.ts'
 import { AGENT_STATE } from '../../src/runner/agent/prompt.ts'
-import { openSupervisor } from '../../src/runner/agent/supervisor.ts'
+import { openSupervisor, type SupervisorContext } from '../../src/runner/agent/supervisor.ts'
 import { transcriptFile } from '../../src/runner/agent/transcript.ts'
 import { openRunnerContext, type RunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
@@ -81,8 +81,16 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     return ''
   })
 
-  /** One runner's life. */
-  const runner = async (own = context) => {
+  /** One runner's life. `lies`: what the guest does in place of what it is asked for. */
+  const runner = async (
+    own = context,
+    {
+      lies = guest => guest,
+      ...times
+    }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } & Partial<
+      Pick<SupervisorContext, 'repositoryAgent'>
+    > = {},
+  ) => {
     const server = createServer(
       (request, response) => void gateway.handle({ ticket: TICKET, vmId: VM }, request, response),
     )
@@ -97,8 +105,9 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
       ...own,
       log,
       repositoryAgent: async () => undefined,
-      guestOf: async () => guest,
+      guestOf: async () => lies(guest),
       every: 100,
+      ...times,
     })
     const gateway = openModelGateway({ ...own, onUse: supervisor.nudge })
     return {

@@ -159,7 +159,10 @@ export const run: RunCommand = async invocation => {
         isOpen = true
         printOpen(invocation, ticket, forwards)
       }
-      const code = await watchProgram(context.config.environment, 'ssh', argv, { signal, onLine })
+      const code = await watchProgram(context.config.environment, 'ssh', argv, {
+        ...{ signal, onLine },
+        onError: line => printNote(line, terminal),
+      })
       if (signal.aborted) return 0
       const remedy = `See: agent-swarm status ${ticket}`
       throw isOpen

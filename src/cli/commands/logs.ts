@@ -17,8 +17,6 @@ import { withRunnerContext } from '../with-context.ts'
 
 /** Bytes before what is added. */
 const TAIL = 4_000
-/** Characters of a line. */
-const MAX_LINE = 10_000
 /** Lines of the agent's log. */
 const MAX_AGENT_LINES = 1_000
 
@@ -46,7 +44,7 @@ const followMachine = async (
   { context, provider, row }: Machine,
   { ticket, names }: Wanted,
   signal: AbortSignal,
-  onLine: (line: string) => void,
+  { onLine, onError }: Record<'onLine' | 'onError', (line: string) => void>,
 ): Promise<void> => {
   if (provider.runInGuest !== undefined)
     throw fail(
@@ -58,7 +56,7 @@ const followMachine = async (
   // The names are ours.
   const line = `exec tail -q -c ${TAIL} -F ${names.map(log => `${GUEST_STATE}/${log}.log`).join(' ')} 2>/dev/null`
   const argv = ['-T', ...sshArguments(context.home, row.vmId, ssh), '--', ssh.host, line]
-  const code = await watchProgram(context.config.environment, 'ssh', argv, { signal, onLine })
+  const code = await watchProgram(context.config.environment, 'ssh', argv, { signal, onLine, onError })
   if (signal.aborted) return
   throw fail(
     'guest-unreachable',
@@ -74,12 +72,13 @@ const follow = async (
   openMachine: OpenMachine,
 ): Promise<number> => {
   const { ticket, names, use } = wanted
-  const onLine = (line: string) => print(line.slice(0, MAX_LINE), terminal)
+  const onLine = (line: string) => print(line, terminal)
+  const onError = (line: string) => printNote(line, terminal)
   const guest = names.length === 0 ? null : await openMachine()
   // The one that fails ends the other.
   const ending = new AbortController()
   const both = AbortSignal.any([signal, ending.signal])
-  const machine = guest === null ? null : followMachine(guest, wanted, both, onLine)
+  const machine = guest === null ? null : followMachine(guest, wanted, both, { onLine, onError })
   const agent = use === null ? null : showAgentLog({ home: context.home, ticket, use }, onLine, both)
   try {
     await Promise.all([machine, agent])

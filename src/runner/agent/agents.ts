@@ -1,8 +1,10 @@
 /** The agents of this host: their supervisor, and the way to their models. */
+import type { Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { RepositoryAgent } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
+import { openMachineLogs } from '../link/machine-log.ts'
 import type { LinkHandler, Links } from '../link/types.ts'
 import { openModelGateway } from '../model-gateway/gateway.ts'
 import { type AgentGuest, openAgentGuest } from './guest.ts'
@@ -13,7 +15,7 @@ export type AgentsOptions = {
   /** Of this process; null before they are there. */
   links: () => Pick<Links, 'of'> | null
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
-  repositoryAgent?: (repo: string) => Promise<RepositoryAgent | undefined>
+  repositoryAgent?: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
 }
 
 export type Agents = {
@@ -36,10 +38,11 @@ export const openAgents = (
     return openAgentGuest(context, await context.provider(name), vmId, link)
   }
   const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
+  const logOf = openMachineLogs(log)
   const gateway = openModelGateway({
     ...context,
     onUse: supervisor.nudge,
-    warn: (fields, message) => log.warn(fields, message),
+    warn: (fields, message) => logOf(fields.ticket).warn(fields, message),
   })
   return {
     model: gateway.handle,

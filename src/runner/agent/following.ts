@@ -16,6 +16,8 @@ export type Following = {
   lookedAt: number
   writtenAt: number
   drainSince: number | null
+  /** Since when the machine was asked to end it. */
+  stoppingSince: number | null
   isActive(): boolean
   /** Whether the machine says that the program has ended. */
   hasEnded(): boolean
@@ -67,6 +69,7 @@ export const followRun = async ({ home, guest, ticket, row, program, nudge }: Op
     lookedAt: Number.NEGATIVE_INFINITY,
     writtenAt: Number.NEGATIVE_INFINITY,
     drainSince: null,
+    stoppingSince: null,
     isActive: () => isActive,
     hasEnded: () => hasEnded || isShorter,
     size: () => size,

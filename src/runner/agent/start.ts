@@ -17,7 +17,7 @@ export type StartContext = Pick<
   'config' | 'home' | 'registry' | 'clock' | 'provider' | 'scriptedAgent'
 > & {
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
-  repositoryAgent: (repo: string) => Promise<RepositoryAgent | undefined>
+  repositoryAgent: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
 }
 
 /** `wait`: it starts when this has changed; null: without a word. `end`: it does not start at all. */
@@ -35,6 +35,21 @@ const unisolated = async (provider: Provider): Promise<string | null> => {
   return `The isolation of machines is not in force: ${reason}. See agent-swarm providers. Or accept it: allowUnisolated: true in config.yaml, under agent`
 }
 
+/** What the repository takes away. It may want no agent at all, so none starts while that cannot be read. */
+const narrowingOf = async (
+  { registry, repositoryAgent }: StartContext,
+  ticket: Ticket,
+): Promise<{ narrowing: RepositoryAgent | undefined } | { wait: string }> => {
+  const repo = registry.project(ticket)?.repo
+  if (repo === undefined) return { narrowing: undefined }
+  try {
+    return { narrowing: await repositoryAgent(repo, ticket) }
+  } catch (error) {
+    const { message, remedy } = failureOf(error, `reading what ${repo} says of agents`)
+    return { wait: [message, remedy].filter(text => text !== null).join('. ') }
+  }
+}
+
 export const verdictOf = async (
   context: StartContext,
   row: AgentRow,
@@ -43,7 +58,9 @@ export const verdictOf = async (
   const { config, home, registry, scriptedAgent } = context
   if (config.agent === null) return { wait: 'This host has no agent any more: add `agent:` to config.yaml' }
   const project = registry.project(environment.ticket)
-  const rules = narrowAgent(config.agent, project === null ? undefined : await context.repositoryAgent(project.repo))
+  const narrowed = await narrowingOf(context, environment.ticket)
+  if ('wait' in narrowed) return narrowed
+  const rules = narrowAgent(config.agent, narrowed.narrowing)
   if (rules === null)
     return { end: { result: 'stopped', reason: `${project?.repo} wants no agent (.github/agent-swarm.yml)` } }
   const over = overBudget({ ...row, progress: { ...row.progress, limits: limitsOf(rules) } })

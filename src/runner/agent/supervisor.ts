@@ -27,6 +27,10 @@ const WRITE_MS = 10_000
 /** How long the last output may take after the unit's end. */
 const DRAIN_MS = 30_000
 const END_MS = 2_000
+/** How long a machine may say that an agent that was ended still runs. Its model is closed all the while. */
+const STOPPING_MS = 3 * 60_000
+/** How long a machine may not say that an agent was started. The model is open to it meanwhile, and its time is not counted. */
+const STARTING_MS = 5 * 60_000
 /** After a look that failed. */
 const RETRY_MS = 5_000
 
@@ -37,6 +41,10 @@ export type SupervisorContext = StartContext &
     log: Pick<Log, 'info' | 'warn'>
     /** Milliseconds between two looks at the registry. */
     every?: number
+    /** Milliseconds until a run that the machine does not end is over all the same. */
+    stoppingMs?: number
+    /** Milliseconds until a run whose start the machine does not confirm is over. */
+    startingMs?: number
   }
 
 type Looking = { ticket: Ticket; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
@@ -136,17 +144,29 @@ const keepCounters = ({ registry }: SupervisorContext, { ticket, row }: Looking,
   registry.updateAgent(ticket, row.run, known => countersOf(known, following))
 }
 
-const atWork = async (context: SupervisorContext, looking: Looking, following: Following): Promise<void> => {
-  const { guest } = looking
-  const now = context.clock().getTime()
+/** Counts the time since the last tick. A machine that keeps a look waiting works meanwhile. */
+const countWork = (following: Following, now: number): void => {
   const gap = now - (following.seenAt ?? now)
   if (gap > 0) following.workedMs += Math.min(gap, MAX_GAP_MS)
   following.seenAt = now
+}
+
+const atWork = async (context: SupervisorContext, looking: Looking, following: Following): Promise<void> => {
+  const { guest } = looking
+  countWork(following, context.clock().getTime())
   const ending = decideEnd(context, looking, following.workedMs)
   keepCounters(context, looking, following)
   const isDue = following.hasEnded() || performance.now() - following.lookedAt >= LOOK_MS
   if (ending === null && !isDue && following.drainSince === null) return
-  if (ending !== null) await guest.stop(looking.row.run)
+  if (ending !== null) {
+    following.stoppingSince ??= performance.now()
+    if (performance.now() - following.stoppingSince > (context.stoppingMs ?? STOPPING_MS)) {
+      // The machine lies, or cannot stop it. The run ends here: what goes on there has no model.
+      following.stop()
+      return finish(context, looking, ending, following)
+    }
+    await guest.stop(looking.row.run)
+  }
   const unit = await guest.look(looking.row.run)
   following.lookedAt = performance.now()
   if (unit.active) return
@@ -194,6 +214,18 @@ export const openSupervisor = (context: SupervisorContext) => {
   const problems = new Map<Ticket, { message: string; again: number }>()
   let woken = new AbortController()
 
+  /** By run: since when it is being started. Monotonic. */
+  const starting = new Map<string, number>()
+  /** A run that the machine does not say it started, for too long. */
+  const isStuck = ({ state, run, progress }: AgentRow): boolean => {
+    if (state !== 'running' || progress.boot !== null) {
+      starting.delete(run)
+      return false
+    }
+    const since = starting.get(run) ?? performance.now()
+    starting.set(run, since)
+    return performance.now() - since > (context.startingMs ?? STARTING_MS)
+  }
   const stopFollowing = (ticket: Ticket): void => {
     followings.get(ticket)?.stop()
     followings.delete(ticket)
@@ -223,6 +255,13 @@ export const openSupervisor = (context: SupervisorContext) => {
       await guest.stop(row.run)
       return finish(context, looking, row.progress.ending, null)
     }
+    if (isStuck(row)) {
+      starting.delete(row.run)
+      const minutes = Math.round((context.startingMs ?? STARTING_MS) / 60_000)
+      const reason = `the machine did not say within ${minutes} minutes that it was started`
+      finish(context, looking, { result: 'crashed', reason }, null)
+      return guest.stop(row.run)
+    }
     if (row.state === 'wanted' || row.progress.boot === null) return startUnlocked(context, looking)
     return atWork(context, looking, await followingOf(looking))
   }
@@ -236,6 +275,10 @@ export const openSupervisor = (context: SupervisorContext) => {
   const tick = (): Promise<void>[] => {
     const tickets = registry.agentsToLookAt()
     for (const ticket of followings.keys()) if (!tickets.includes(ticket)) stopFollowing(ticket)
+    for (const ticket of busy) {
+      const following = followings.get(ticket)
+      if (following !== undefined && following.seenAt !== null) countWork(following, context.clock().getTime())
+    }
     return tickets
       .filter(ticket => !busy.has(ticket) && (problems.get(ticket)?.again ?? 0) <= performance.now())
       .map(async ticket => {

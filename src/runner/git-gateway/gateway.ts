@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { atMost, type Clock } from '../../clock.ts'
 import { fail, failureOf, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { openMachineLogs } from '../link/machine-log.ts'
 import { type BackendRequest, serveBackend } from './backend.ts'
 import { explainRemote, type Git, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
 import { type Mirrors, openMirrors, type Remote } from './mirrors.ts'
@@ -33,6 +34,8 @@ export type GitGatewayOptions = {
   isAgentRun(ticket: string, run: string): boolean
   /** Of all machines: their mirrors stay. */
   repositories(): readonly string[]
+  /** Whether the ticket's machine has this repository as its project already. */
+  isProjectOf(ticket: string, repo: string): boolean
   /** The operator's for this repository. */
   limitsOf?(repo: string): RepositoryLimits
   slots?: SlotLimits
@@ -45,10 +48,14 @@ type Context = Omit<GitGatewayOptions, 'tokens'> & {
   tokens: Tokens
   slot: ReturnType<typeof openSlots>
   signal: AbortSignal
+  /** Tickets that were last allowed a repository: `DROP-1 acme/shop`. */
+  allowed: Set<string>
 }
 
 const SLOTS: SlotLimits = { total: 32, each: 2, waiting: 16 }
 const CLOSE_MS = 5_000
+/** A machine may wait between its two requests of a push. What came to the remote meanwhile is not its own. */
+const PUSH_FRESH_MS = 30_000
 
 /** Only where the repository itself is: the address may come from the bot. */
 const checkRemote = (text: string, repo: string): string => {
@@ -89,15 +96,21 @@ const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].in
 /** Access and an up-to-date mirror. A fetch gets what the mirror has when the remote, or who gives tokens, is away. */
 const prepare = async (context: Context, machine: Machine, route: Route): Promise<Remote | null> => {
   const { repo, service, isDiscovery } = route
+  const { ticket } = machine
+  const pair = `${ticket} ${repo}`
   try {
     const need = service === 'git-receive-pack' ? 'write' : 'read'
-    const remote = await authorize(context, machine.ticket, { repo, need })
+    const remote = await authorize(context, ticket, { repo, need })
+    context.allowed.add(pair)
     if (isDiscovery) await context.mirrors.update(repo, remote)
     return remote
   } catch (error) {
     const asOf = context.mirrors.updatedAt(repo)
-    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(machine.ticket)
+    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(ticket)
+    if (!isAway(error)) context.allowed.delete(pair)
     if (!isAway(error) || asOf === null || service === 'git-receive-pack') throw error
+    // Who gives tokens may be the only one who knows what serves a project. Another ticket's mirror is not for this one.
+    if (!context.allowed.has(pair) && !context.isProjectOf(ticket, repo)) throw error
     context.log.warn({ ...machine, repo, asOf, err: error }, 'the remote is away: the mirror is served as it was')
     return null
   }
@@ -136,6 +149,10 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   let release = () => {}
   const decide = async (question: Question): Promise<Answer> => {
     if (remote === null) return { isAllowed: false, lines: ['agent-swarm: the remote is away. Try again.'] }
+    if (context.clock() - (mirrors.updatedAt(repo)?.getTime() ?? 0) > PUSH_FRESH_MS) {
+      mirrors.expire(repo)
+      await mirrors.update(repo, remote)
+    }
     release = await mirrors.lock(repo)
     const run = request.headers['x-agent-swarm-run']
     const byAgent = typeof run === 'string' && isAgentRun(machine.ticket, run)
@@ -177,10 +194,13 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     signal,
   )
   const tokens = openTokens(options.tokens, clock)
-  const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal }
+  const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal, allowed: new Set() }
   const running = new Set<Promise<void>>()
+  const logOf = openMachineLogs(log)
 
   const handleRequest = async (machine: Machine, request: IncomingMessage, response: ServerResponse) => {
+    const machineLog = logOf(machine.vmId)
+    const own: Context = { ...context, log: machineLog, push: { ...push, log: machineLog } }
     const route = readRoute(request.method, request.url)
     request.on('error', () => {})
     response.on('error', () => {})
@@ -193,9 +213,9 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     try {
       const exchange = { route, vmId: machine.vmId, limits: limitsOf(route.repo), request, response }
       const stop = AbortSignal.any([gone.signal, signal])
-      await context.slot(machine.vmId, stop, () => serve(context, machine, exchange))
+      await context.slot(machine.vmId, stop, () => serve(own, machine, exchange))
     } catch (error) {
-      answerFailure(context, machine, response, error, route.repo)
+      answerFailure(own, machine, response, error, route.repo)
     }
   }
   return {
@@ -218,9 +238,13 @@ export const openGitGateway = (options: GitGatewayOptions) => {
       await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
       return readDefault(git, mirrors.path(repo), path, most)
     },
-    /** The same, as the mirror has it. */
-    readMirrored: ({ repo, path, most }: Omit<ReadFile, 'ticket'>): Promise<string | null> =>
-      readDefault(git, mirrors.path(repo.toLowerCase()), path, most),
+    /** The same, as the mirror has it. Where there is none, it is made. */
+    readMirrored: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {
+      const repo = typed.toLowerCase()
+      if (mirrors.updatedAt(repo) === null)
+        await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
+      return readDefault(git, mirrors.path(repo), path, most)
+    },
     /** Ends what is under way; a push that is being forwarded may end by itself. */
     close: async (): Promise<void> => {
       closing.abort()

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { LINK_PORTS, LinkService } from '../../schema/link.ts'
+import { openMachineLogs } from './machine-log.ts'
 import type { LinkedMachine, LinkHandler, LinkServices } from './types.ts'
 
 const MINUTE = 60_000
@@ -71,6 +72,7 @@ type Serving = {
 
 const listener = ({ vmId, machine, services, prefix, log }: Serving, service: LinkService): RequestListener => {
   const handler: LinkHandler = services[service]
+  const machineLog = openMachineLogs(log)(vmId)
   return async (request, response) => {
     const refuse = (status: number, text: string) => {
       response.writeHead(status, { 'content-type': 'text/plain', connection: 'close' })
@@ -85,7 +87,10 @@ const listener = ({ vmId, machine, services, prefix, log }: Serving, service: Li
     try {
       await handler(linked, request, response)
     } catch (error) {
-      log.warn({ vmId, service, err: error }, `a request of a machine failed: ${failureOf(error, service).message}`)
+      machineLog.warn(
+        { vmId, service, err: error },
+        `a request of a machine failed: ${failureOf(error, service).message}`,
+      )
       if (response.headersSent) response.destroy()
       else refuse(500, 'the runner failed to answer; its log says why')
     }

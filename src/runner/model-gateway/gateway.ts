@@ -125,6 +125,21 @@ const replaced = (home: string, api: Api, status: number): Refusal | null => {
     : null
 }
 
+/** Bytes of a maker's error that are passed on. */
+const MAX_ERROR = 64 * 1024
+
+/** The start of an error's text. Whatever quotes the key, a server at `agent.modelUrl` for example, quotes it no further. */
+const errorText = async (upstream: Response, key: string): Promise<string> => {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of upstream.body ?? []) {
+    parts.push(part)
+    bytes += part.length
+    if (bytes > MAX_ERROR) break
+  }
+  return Buffer.concat(parts).toString('utf8').replaceAll(key, '[redacted]').slice(0, MAX_ERROR)
+}
+
 const send = async (
   context: ModelGatewayContext,
   { api, path }: Route,
@@ -159,22 +174,30 @@ const forward = async (
   const hasBody = request.method === 'POST'
   // How the request's body ends shows in the answer to it.
   if (hasBody) void pipeline(request, sent.stream).catch(() => {})
-  const upstream = await send(context, route, request, key, hasBody ? sent.stream : null, signal)
-  const refusal = replaced(context.home, api, upstream.status)
-  if (refusal !== null) {
-    await upstream.body?.cancel()
-    context.warn?.({ ticket: machine.ticket, status: upstream.status }, refusal.message)
-    return answer(response, api, refusal)
-  }
-  const isCounted = upstream.ok && hasBody && !route.path.includes('/count_tokens')
-  const usage = openUsageCounter(upstream.headers.get('content-type')?.includes('event-stream') ?? false)
+  const mayCost = hasBody && !route.path.includes('/count_tokens')
+  const began = performance.now()
+  let usage = openUsageCounter(false)
+  let isAnswered: boolean | null = null
   try {
+    const upstream = await send(context, route, request, key, hasBody ? sent.stream : null, signal)
+    isAnswered = upstream.ok
+    usage = openUsageCounter(upstream.headers.get('content-type')?.includes('event-stream') ?? false)
+    const refusal = replaced(context.home, api, upstream.status)
+    if (refusal !== null) {
+      await upstream.body?.cancel()
+      context.warn?.({ ticket: machine.ticket, status: upstream.status }, refusal.message)
+      return answer(response, api, refusal)
+    }
     response.writeHead(upstream.status, responseHeaders(upstream.headers))
+    if (!upstream.ok) return void response.end(await errorText(upstream, key))
     if (upstream.body === null) return void response.end()
     const passing = counted(Number.POSITIVE_INFINITY, usage.read)
     await pipeline(Readable.fromWeb(upstream.body as never), passing.stream, response, { signal })
   } finally {
-    if (isCounted) record(context, machine, api, usage.end(sent.bytes()))
+    // A machine that leaves before the answer begins pays, too: the maker has its request, and may be at work on it.
+    const isDue = isAnswered ?? (gone.signal.aborted || signal.reason?.name === 'TimeoutError')
+    const seconds = (performance.now() - began) / 1000
+    if (mayCost && isDue) record(context, machine, api, usage.end({ requestBytes: sent.bytes(), seconds }))
   }
 }
 

@@ -27,7 +27,12 @@ const usageForm = v.object({
   completion_tokens: tokens,
 })
 const model = v.optional(v.nullable(v.pipe(v.string(), v.maxLength(200))))
-const withUsage = v.object({ model, usage: v.optional(v.nullable(usageForm)) })
+const withUsage = v.object({
+  model,
+  usage: v.optional(v.nullable(usageForm)),
+  /** OpenAI's: the model goes on after the answer, and nobody is told what that costs. */
+  background: v.optional(v.nullable(v.boolean())),
+})
 const answerForm = v.object({
   ...withUsage.entries,
   /** Anthropic's message_start. */
@@ -65,6 +70,11 @@ const readAnswer = (text: string): v.InferOutput<typeof answerForm> | null => {
   }
 }
 
+/** Tokens that a model writes in a second, at most: an answer that comes as a whole shows nothing of them before. */
+const TOKENS_PER_SECOND = 200
+/** Tokens that a model writes in one answer at most; what goes on out of our sight counts as much. */
+const MAX_OUTPUT = 128_000
+
 /** Counts one answer while it passes. */
 export const openUsageCounter = (isStream: boolean) => {
   const decoder = new TextDecoder()
@@ -73,11 +83,13 @@ export const openUsageCounter = (isStream: boolean) => {
   let usage = NOTHING
   let bytes = 0
   let isComplete = false
+  let goesOn = false
   const readEvent = (text: string): void => {
     // Only these hold numbers; most events hold a few letters of text.
-    if (!text.includes('usage')) return
+    if (!/"usage"|"background"/.test(text)) return
     const answer = readAnswer(text)
     if (answer === null) return
+    if (answer.background === true || answer.response?.background === true) goesOn = true
     for (const part of [answer.message, answer.response, answer]) if (part) usage = merge(usage, part)
     // The numbers of message_start are only those of the input.
     if (answer.response?.usage || (answer.usage && !answer.message)) isComplete = true
@@ -106,15 +118,16 @@ export const openUsageCounter = (isStream: boolean) => {
         add(line)
       }
     },
-    /** `requestBytes`: for an answer that did not say, or was cut off before it said, what it cost. */
-    end: (requestBytes: number): Usage => {
+    /** For an answer that did not say, or was cut off before it said, what it cost: the size of its request, and how long it took. */
+    end: ({ requestBytes, seconds }: { requestBytes: number; seconds: number }): Usage => {
       endLine()
       if (isComplete) return usage
+      const unseen = isStream ? 0 : Math.min(MAX_OUTPUT, Math.ceil(seconds * TOKENS_PER_SECOND))
       const isInputKnown = usage.input + usage.cacheRead + usage.cacheWrite > 0
       return {
         ...usage,
         input: isInputKnown ? usage.input : Math.ceil(requestBytes / BYTES_PER_TOKEN),
-        output: Math.max(usage.output, Math.ceil(bytes / BYTES_PER_TOKEN)),
+        output: Math.max(usage.output, Math.ceil(bytes / BYTES_PER_TOKEN), goesOn ? MAX_OUTPUT : unseen),
       }
     },
   }

@@ -32,6 +32,13 @@ case $path in
 *) folder=$home/$path ;;
 esac
 
+# Out of a guest that is a folder, a link that the repository has could lead elsewhere on its owner's system.
+part=$folder
+while [ -n "$root" ] && [ "$part" != "$root" ] && [ "${#part}" -gt "${#root}" ]; do
+  [ ! -L "$part" ] || refuse "the folder $path is behind a symbolic link"
+  part=$(dirname "$part")
+done
+
 export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0
 # A guest that is a folder has a system-wide configuration of its own.
 [ -z "$root" ] || export GIT_CONFIG_SYSTEM="$root/etc/gitconfig"

@@ -9,6 +9,19 @@ import type { Sql } from './sql.ts'
 
 const idOf = (ticket: Ticket, { repo, branch, commit }: Push): string => `push:${ticket}:${repo}:${branch}:${commit}`
 
+const DAY_MS = 24 * 60 * 60_000
+/** Reports of one ticket in a day that have an effect. A runner that lies would make as many comments as it likes. */
+const MAX_REPORTS = 300
+
+const reportsToday = (sql: Sql, ticket: Ticket): number => {
+  const count = (kind: 'push' | 'run') =>
+    sql.get<{ n: number }>(
+      "select count(*) as n from delivery where source = 'runner' and id >= ? and id < ? and received_at > ?",
+      ...[`${kind}:${ticket}:`, `${kind}:${ticket};`, sql.clock() - DAY_MS],
+    )?.n ?? 0
+  return count('push') + count('run')
+}
+
 /** Pushes first, oldest first: what a run pushed is told before its end. */
 const reportDeliveries = (before: Environment | null, now: Environment, at: number): Delivery[] => {
   const { ticket, agent, pushes = [] } = now
@@ -37,5 +50,8 @@ const reportDeliveries = (before: Environment | null, now: Environment, at: numb
 
 /** One that is known is left as it is: nobody sent it again. */
 export const acceptReports = (sql: Sql, before: Environment | null, now: Environment): void => {
-  for (const delivery of reportDeliveries(before, now, sql.clock())) sql.add('delivery', delivery)
+  const deliveries = reportDeliveries(before, now, sql.clock())
+  if (deliveries.length === 0) return
+  const left = Math.max(0, MAX_REPORTS - reportsToday(sql, now.ticket))
+  for (const delivery of deliveries.slice(0, left)) sql.add('delivery', delivery)
 }

@@ -204,7 +204,7 @@ describe('what an answer costs', () => {
     const counter = openUsageCounter(isStream)
     const bytes = Buffer.from(text)
     for (let at = 0; at < bytes.length; at += size) counter.read(bytes.subarray(at, at + size))
-    return counter.end(400)
+    return counter.end({ requestBytes: 400, seconds: 0 })
   }
   test('a message that streams: input at its start, output at its end, caches apart', () => {
     const text = [

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import type { OperatorAgent } from '../../../src/schema/workspace.ts'
 import { type AgentStage, openAgentStage } from '../../support/agent-stage.ts'
 import { until } from '../../support/wait.ts'
@@ -71,6 +72,74 @@ test.for([
   await running(stage)
   await stage.start()
   expect(await stage.ended()).toMatchObject({ result, reason })
+})
+
+test('a machine that never says that its agent has ended does not keep the run from ending', async () => {
+  const stage = await stageOf('echo "at work"; sleep 600')
+  const runner = await stage.runner(stage.context, {
+    stoppingMs: 300,
+    lies: guest => ({
+      ...guest,
+      stop: async () => {},
+      look: async run => ({ ...(await guest.look(run)), active: true }),
+    }),
+  })
+  onTestFinished(runner.close)
+  await stage.start()
+  await words(stage, 'at work')
+  await stage.stop()
+  expect(await stage.ended()).toMatchObject({ result: 'stopped', summary: 'at work' })
+})
+
+test('a machine that never says that its agent was started has no model for long', async () => {
+  const stage = await stageOf('sleep 600')
+  const runner = await stage.runner(stage.context, {
+    startingMs: 300,
+    lies: guest => ({
+      ...guest,
+      start: async (run, spec) => {
+        await guest.start(run, spec)
+        throw fail('guest-unreachable', 'an answer that cannot be read')
+      },
+    }),
+  })
+  onTestFinished(runner.close)
+  await stage.start()
+  expect(await stage.ended()).toMatchObject({
+    result: 'crashed',
+    reason: expect.stringContaining('did not say'),
+  })
+})
+
+test('a machine that keeps a look waiting works meanwhile: its time counts', async () => {
+  let now = Date.now()
+  const stage = await stageOf('sleep 600', { minutes: 1 })
+  const look = Promise.withResolvers<void>()
+  let isHeld = false
+  const runner = await stage.runner(
+    { ...stage.context, clock: () => new Date(now) },
+    {
+      lies: guest => ({
+        ...guest,
+        look: async run => {
+          isHeld = true
+          await look.promise
+          return guest.look(run)
+        },
+      }),
+    },
+  )
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('a look', () => isHeld)
+  // A tick sees at most 30 s: the host may have slept.
+  for (let n = 0; n < 3; n += 1) {
+    now += 30_000
+    const from = performance.now()
+    await until('a tick', () => performance.now() - from > 250)
+  }
+  look.resolve()
+  expect(await stage.ended()).toMatchObject({ result: 'out of time' })
 })
 
 test('a message waits for the end of the run, and begins the next one', async () => {
@@ -240,6 +309,23 @@ test('where machines are not isolated it waits, and says why, until the operator
   Object.assign(stage.context.config.agent ?? {}, { allowUnisolated: true })
   await running(stage)
   expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
+})
+
+test('while nobody can read what its repository says of agents, it waits', async () => {
+  const stage = await stageOf('echo hi')
+  let isThere = false
+  const runner = await stage.runner(stage.context, {
+    repositoryAgent: async () => {
+      if (!isThere) throw fail('not-configured', 'there is no mirror of acme/shop on this host')
+      return { use: 'none' }
+    },
+  })
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('a reason', () => stage.row()?.reason?.includes('no mirror of acme/shop'))
+  expect(stage.started()).toEqual([])
+  isThere = true
+  expect(await stage.ended()).toMatchObject({ result: 'stopped', reason: expect.stringContaining('wants no agent') })
 })
 
 test('without the key of its model it waits, and says what the operator has to do', async () => {

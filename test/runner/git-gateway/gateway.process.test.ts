@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
 const branch = async (stage: Awaited<ReturnType<typeof openStage>>, name: string) => {
@@ -137,6 +138,27 @@ test('what arrives at the remote during a push is not overwritten', async () => 
   expect((await one.git('log', '-1', '--format=%s', 'origin/DROP-1-login')).stdout).toBe('review')
 })
 
+test('a machine that waits during a push does not make the commits of a colleague its own', async () => {
+  const stage = await openStage({ clock: () => Date.now() + 60_000 })
+  const one = await branch(stage, 'DROP-1-login')
+  const base = await one.commit('login')
+  await one.git('push', '-q', 'origin', 'DROP-1-login')
+  const dana = await stage.colleague()
+  await dana.git('checkout', '-q', 'DROP-1-login')
+  await dana.git('commit', '-q', '--allow-empty', '-m', 'review')
+  await one.git('fetch', '-q', dana.shop, 'DROP-1-login')
+  // git runs this hook after its first request.
+  const hook = join(one.shop, '.git/hooks/pre-push')
+  mkdirSync(dirname(hook), { recursive: true })
+  const pushOfDana = `git -C '${dana.shop}' push -q origin DROP-1-login`
+  writeFileSync(hook, `#!/bin/sh\nexec env -i PATH="$PATH" HOME=/nonexistent ${pushOfDana}\n`, { mode: 0o755 })
+  expect(await one.git('push', '-q', 'origin', 'FETCH_HEAD:refs/heads/DROP-1-other')).toMatchObject({ code: 0 })
+  writeFileSync(hook, '#!/bin/sh\n', { mode: 0o755 })
+  const forced = await one.git('push', '--force', 'origin', `${base}:refs/heads/DROP-1-login`)
+  expect(forced.stderr).toContain('which this machine did not push')
+  expect(stage.server.git('acme/shop', 'log', '-1', '--format=%s', 'DROP-1-login')).toBe('review')
+})
+
 test('a registry that fails does not turn a taken push into a refused one: it is recorded at the next update', async () => {
   let isBroken = true
   const recorded: string[] = []
@@ -225,13 +247,48 @@ test('while the remote is away, the mirror is served as it was, and pushes are r
   await one.commit('login')
   await stage.restart()
   stage.server.setAway(true)
-  expect(await (await stage.machine('DROP-2')).clone()).toMatchObject({ code: 0 })
+  expect((await one.git('fetch')).code).toBe(0)
   expect(stage.lines).toContainEqual(
     expect.objectContaining({ msg: 'the remote is away: the mirror is served as it was' }),
   )
   expect((await one.git('push', 'origin', 'DROP-1-login')).stderr).toMatch(/remote: agent-swarm: .*503/)
   stage.server.setAway(false)
   expect(await one.git('push', '-q', 'origin', 'DROP-1-login')).toMatchObject({ code: 0 })
+})
+
+test('while nobody can say what a ticket may read, the mirror of another one is not served to it', async () => {
+  let isBotAway = false
+  const stage = await openStage({ mayFetch: () => true, isProjectOf: () => false })
+  const { tokenFor } = stage.options.tokens
+  const tokens: typeof stage.options.tokens = {
+    tokenFor: need => {
+      if (isBotAway) throw fail('network', 'the bot is away')
+      return tokenFor(need)
+    },
+  }
+  await stage.restart({ tokens })
+  const web = await stage.machine('WEB-1')
+  await web.clone()
+  isBotAway = true
+  const drop = await stage.machine('DROP-1')
+  expect(await drop.clone()).toMatchObject({ code: 128, stderr: expect.stringContaining('the bot is away') })
+  // A body without the question for refs first is no way around it.
+  const body = `0014command=ls-refs\n0000`
+  const headers = { 'content-type': 'application/x-git-upload-pack-request', 'git-protocol': 'version=2' }
+  const answer = await fetch(`${drop.address}/acme/shop/git-upload-pack`, { method: 'POST', headers, body })
+  expect(answer.status).toBe(503)
+  expect((await web.git('fetch')).code).toBe(0)
+})
+
+test('a machine that is refused without end does not fill the log', async () => {
+  const stage = await openStage()
+  const one = await stage.machine('DROP-1')
+  for (let n = 0; n < 150; n += 1) await fetch(`${one.address}/acme/secret-${n}/info/refs?service=git-upload-pack`)
+  expect(stage.lines.filter(({ msg }) => msg === 'request of git refused')).toHaveLength(100)
+  // What another one causes is written.
+  const two = await stage.machine('DROP-2')
+  await fetch(`${two.address}/acme/secret/info/refs?service=git-upload-pack`)
+  expect(stage.lines.at(-1)).toMatchObject({ msg: 'request of git refused', ticket: 'DROP-2' })
 })
 
 test('shallow and partial clones work, and pushes from them', async () => {
@@ -288,6 +345,16 @@ test('the default branch of the mirror follows that of the remote', async () => 
   const two = await stage.machine('DROP-2')
   await two.clone()
   expect((await two.git('symbolic-ref', '--short', 'HEAD')).stdout).toBe('trunk')
+})
+
+test('a file of a repository without a mirror is read all the same, or an error', async () => {
+  const stage = await openStage()
+  const file = { ticket: 'DROP-1', repo: 'Acme/Shop', path: 'readme', most: 100 }
+  stage.server.setAway(true)
+  await expect(stage.gateway().readMirrored(file)).rejects.toThrow('503')
+  stage.server.setAway(false)
+  expect((await stage.gateway().readMirrored(file))?.trim()).toBe('one')
+  expect(await stage.gateway().readMirrored({ ...file, path: 'other' })).toBeNull()
 })
 
 test('an empty repository is cloned, and gets a first branch', async () => {

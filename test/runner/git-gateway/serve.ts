@@ -21,6 +21,7 @@ const gateway = openGitGateway({
   rulesOf: () => ({ projects: ['DROP'], attempts: [], currentKey: ticket => ticket }),
   isAgentRun: () => false,
   repositories: () => [],
+  isProjectOf: () => true,
 })
 const machine = { ticket: 'DROP-1', vmId: 'as-drop-1-00000001' }
 const listener = createServer((request, response) => void gateway.handle(machine, request, response))

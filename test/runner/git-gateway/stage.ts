@@ -77,6 +77,7 @@ export const openStage = async (change: Partial<GitGatewayOptions> = {}) => {
     rulesOf: () => ({ projects: ['DROP', 'WEB'], attempts: [], currentKey: ticket => ticket }),
     isAgentRun: (_ticket, run) => run === 'the-run',
     repositories: () => repositories,
+    isProjectOf: ticket => ticket === 'DROP-1',
     ...change,
   }
   let gateway = openGitGateway(options)

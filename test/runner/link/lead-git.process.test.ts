@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { leadGit } from '../../../src/runner/link/access.ts'
+import { leadGitThroughLink } from '../../../src/runner/link/access.ts'
 import { actions, openTestContext } from '../../support/context.ts'
 import { gitEnvironment, startGitServer } from '../../support/git-server.ts'
 import { runGit } from '../git-gateway/stage.ts'
@@ -13,19 +13,19 @@ test('another process had the link under another address: git is led to the new 
   onTestFinished(() => it.close())
   await it.do(actions.create('DROP-1'))
   const vmId = it.vmIdOf('DROP-1')
-  const lead = leadGit(it.context, new AbortController().signal)
-  const address = (port: number) => ({ vmId, address: () => `http://127.0.0.1:${port}/secret` })
+  const lead = leadGitThroughLink(it.context)
+  const to = (port: number) => lead(vmId, () => `http://127.0.0.1:${port}/secret`, new AbortController().signal)
   const url = () =>
     it.inside(
       'DROP-1',
       'git config --file usr/local/lib/agent-swarm/gitconfig --get-regexp "^url.*insteadof" 2>/dev/null',
     )
-  await lead(address(1))
+  await to(1)
   expect(await url()).toBe('')
   const project = { repo: 'acme/shop', branch: null, summary: null, path: '~/shop', ports: [], save: [] }
   it.context.registry.setProject('DROP-1', { ...project, setup: null, start: null, problem: null })
   for (const port of [2, 3]) {
-    await lead(address(port))
+    await to(port)
     expect((await url())?.trim().split('\n')).toEqual(
       ['https://github.com/', 'git@github.com:', 'ssh://git@github.com/'].map(
         form => `url.http://127.0.0.1:${port}/secret/.insteadof ${form}`,

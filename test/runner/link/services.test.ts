@@ -73,6 +73,30 @@ test("the socket says whose request it is, and only this user's programs reach i
 })
 
 test.for([
+  ['an address of another host', 'GET http://127.0.0.1/x HTTP/1.1\r\nHost: x', 404],
+  ['a tunnel', 'CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x', null],
+  ['a server-wide request', 'OPTIONS * HTTP/1.1\r\nHost: x', 404],
+  ['an unknown expectation', 'POST /x HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 0', 417],
+  ['two lengths', 'POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 5', 400],
+  ['a length and chunks', 'POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked', 400],
+  ['an upgrade is a request like others', 'GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c', 200],
+] as const)('%s', async ([, head, status]) => {
+  const { git } = await open()
+  const socket = connect(git)
+  socket.on('error', () => {})
+  socket.write(`${head}\r\n\r\n`)
+  let said = ''
+  await new Promise<void>(resolve => {
+    socket.on('close', () => resolve())
+    socket.on('data', data => {
+      said += data
+      socket.destroy()
+    })
+  })
+  expect(/^HTTP\/1\.1 (\d+)/.exec(said)?.[1] ?? null).toBe(status === null ? null : String(status))
+})
+
+test.for([
   ['a long path', 'x'.repeat(100)],
   ['a path with characters of its own for ssh', 'a:b %d "c"'],
 ])('with %s the sockets lie in a folder of this user elsewhere', async ([, name = '']) => {

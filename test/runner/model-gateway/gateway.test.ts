@@ -173,6 +173,14 @@ test.for([
   expect(stage.row().tokens).toBe(0)
 })
 
+test('no other error quotes the key either', async () => {
+  const model = await modelOf([{ status: 400, body: { error: `bad header x-api-key: ${KEY}`, more: 'kept' } }])
+  const stage = await openStage(model.url)
+  const answer = await post(stage.url, '/v1/messages', MESSAGE, claude)
+  expect(answer.status).toBe(400)
+  expect(await answer.text()).toBe('{"error":"bad header x-api-key: [redacted]","more":"kept"}')
+})
+
 test('what the answer says of the account stays here', async () => {
   const model = await modelOf([
     { status: 529, body: {}, headers: { 'set-cookie': 'a=b', 'anthropic-organization-id': 'o', 'retry-after': '3' } },
@@ -210,6 +218,49 @@ test('a machine that breaks off before the numbers pays by the size of what it g
   } catch {}
   await until('the count', () => stage.row().tokens > 0)
   expect(stage.row().tokens).toBeGreaterThan(10_000)
+})
+
+test('a machine that leaves before the answer begins pays for its request', async () => {
+  let arrived = false
+  const url = await listen(request =>
+    request.resume().on('end', () => {
+      arrived = true
+    }),
+  )
+  const stage = await openStage(url)
+  const ending = new AbortController()
+  const asking = fetch(`${stage.url}/v1/messages`, {
+    method: 'POST',
+    headers: { ...claude, 'x-api-key': placeholderKey(RUN) },
+    body: 'x'.repeat(20_000),
+    signal: ending.signal,
+  })
+  await until('the request', () => arrived)
+  ending.abort()
+  await asking.catch(() => {})
+  await until('the count', () => stage.row().tokens > 0)
+  // Four bytes a token, and what the model may have written meanwhile.
+  expect(stage.row().tokens).toBeGreaterThan(5_000)
+})
+
+test('a model that goes on in the background counts as much as it may write', async () => {
+  const url = await listen((request, response) => {
+    request.resume()
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end('{"id":"resp_1","status":"queued","background":true,"usage":null}')
+  })
+  const stage = await openStage(url)
+  const key = { authorization: `Bearer ${placeholderKey(RUN)}` }
+  expect((await post(stage.url, '/v1/responses', { background: true }, key)).status).toBe(200)
+  await until('the count', () => stage.row().tokens > 0)
+  expect(stage.row().tokens).toBeGreaterThan(100_000)
+  expect((await post(stage.url, '/v1/responses', {}, key)).status).toBe(400)
+})
+
+test('a model that cannot be reached costs nothing', async () => {
+  const stage = await openStage('http://127.0.0.1:9')
+  expect((await post(stage.url, '/v1/messages', MESSAGE, claude)).status).toBe(502)
+  expect(stage.row().tokens).toBe(0)
 })
 
 test('at most eight requests of a machine at once; the ninth is told to wait', async () => {

@@ -1,5 +1,5 @@
 /** Creates with a project: a real git remote, and a guest that is a shell on this host. */
-import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ProjectAccess } from '../../../src/runner/project/access.ts'
@@ -330,6 +330,19 @@ test("on synthetic, the project is cloned, and nothing of it is run on the owner
   expect(project()).toMatchObject({ setup: null, start: null, problem: expect.stringContaining(reason) })
   expect([fileIn(it, 'DROP-1', 'shop/.env'), fileIn(it, 'DROP-1', 'shop/ran')]).toEqual(['x', null])
   expect(await inside('ls etc/systemd 2>/dev/null')).toBe('')
+})
+
+test('the folder that a repository names does not lead out of a machine that is a folder', async () => {
+  const { provider } = it.context
+  it.context.provider = async name => ({ ...(await provider(name)), ownSystem: true })
+  const outside = join(it.home, 'outside')
+  mkdirSync(outside)
+  remote.push('main', file('  path: ~/shop/way/autostart\n'))
+  symlinkSync(outside, join(it.home, 'remotes/work/acme/shop/way'))
+  remote.push('main', { 'evil.desktop': 'x' })
+  expect(await summaryOf(createWith())).toContain('behind a symbolic link')
+  expect(readdirSync(outside)).toEqual([])
+  expect(fileIn(it, 'DROP-1', 'shop/evil.desktop')).toBe('x')
 })
 
 test('a ticket that gets a new key keeps its project', async () => {

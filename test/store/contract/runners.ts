@@ -75,6 +75,23 @@ export const runnersContract = (open: Open) => {
       expect(await reports(stage)).toEqual(['run:DROP-1:ffffffff:ended'])
     })
 
+    test('a runner that reports pushes and ends without end has 300 of them heard in a day', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      for (let n = 0; n < 30; n += 1) {
+        const pushes = Array.from({ length: 20 }, (_, at) => pushed((0xaaaaaaa + n * 20 + at).toString(16)))
+        const run = (0x10000000 + n).toString(16)
+        await beat([{ ...running, agent: { ...ended, run }, pushes, observedAt: timeAt(10 + n) }])
+      }
+      expect((await stage.store.counts()).inbox).toBe(300)
+      // Another ticket's are heard.
+      await beat([{ ...running, ticket: 'DROP-12', vmId: 'as-drop-12-00000001', agent: ended, observedAt: timeAt(60) }])
+      expect((await stage.store.counts()).inbox).toBe(301)
+      stage.pass(25 * 60 * MINUTE)
+      await beat([{ ...running, agent: { ...ended, run: 'ffffffff' }, observedAt: timeAt(90_000) }])
+      expect((await stage.store.counts()).inbox).toBe(302)
+    })
+
     test('what another runner says of a machine that is not its own makes no delivery', async () => {
       const stage = await openStage(open)
       const beat = beats(stage)

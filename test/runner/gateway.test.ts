@@ -1,0 +1,27 @@
+/** What a runner takes from a bot for git. */
+import { expect, test } from 'vitest'
+import type { BotClient } from '../../src/runner/bot-client.ts'
+import { botTokens } from '../../src/runner/gateway.ts'
+
+const answering = (host: string, botUrl: string) => {
+  const bot = {
+    post: async () => ({ token: 'ghs_x', host, expiresAt: '2026-11-28T12:00:00.000Z' }),
+  } as unknown as BotClient
+  const source = botTokens(bot, { runnerId: 'runner-1', botUrl }, new AbortController().signal)
+  return source.tokenFor({ repo: 'acme/shop', ticket: 'DROP-1', need: 'read' })
+}
+
+test.for([
+  ['https://github.com', 'https://bot.example.org', 'https://github.com/acme/shop.git'],
+  ['https://git.example.org/', 'https://bot.example.org', 'https://git.example.org/acme/shop.git'],
+  ['http://127.0.0.1:3000', 'http://127.0.0.1:4000', 'http://127.0.0.1:3000/acme/shop.git'],
+] as const)('%s from %s', async ([host, botUrl, remoteUrl]) => {
+  expect(await answering(host, botUrl)).toMatchObject({ token: 'ghs_x', remoteUrl })
+})
+
+test.for(['http://127.0.0.1:3000', 'https://localhost', 'http://[::1]:80', 'http://0x7f.1', 'no address'] as const)(
+  'a bot elsewhere does not lead git to this host: %s',
+  async host => {
+    await expect(answering(host, 'https://bot.example.org')).rejects.toThrow('is on this host')
+  },
+)
