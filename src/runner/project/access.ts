@@ -1,7 +1,6 @@
 /** How git in a machine reaches a repository. */
 import type { Config } from '../../config/config.ts'
 import type { Ticket } from '../../domain.ts'
-import { MAX_REPOSITORY_FILE } from '../../schema/repository-file.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
 
 export type ProjectAccess = {
@@ -13,8 +12,8 @@ export type ProjectAccess = {
   stays: boolean
   /** How people push from the machine, when not through us. */
   note: string | null
-  /** A file of the default branch, or null when there is none. Null: what the machine has cloned is read. */
-  readDefaultFile: ((path: string) => Promise<string | null>) | null
+  /** A file of the default branch, or null when there is none of at most so many bytes. Null: what the machine has cloned is read. */
+  readDefaultFile: ((path: string, most: number) => Promise<string | null>) | null
 }
 
 /** Gives the access to `work`, and takes it back afterwards unless it stays. */
@@ -38,7 +37,7 @@ export const accessThrough = (
   { stays, note }: Pick<ProjectAccess, 'stays' | 'note'> = { stays: true, note: null },
 ): ProjectAccess => ({
   ...{ remote: remoteOf(github?.apiUrl ?? null), through: `${address}/`, stays, note },
-  readDefaultFile: path => gateway.readFile({ ticket, repo, path, most: MAX_REPOSITORY_FILE }),
+  readDefaultFile: (path, most) => gateway.readFile({ ticket, repo, path, most }),
 })
 
 /** Without a link: what everybody may read can be cloned. */

@@ -8,7 +8,7 @@ import { fail, failureOf } from '../../errors.ts'
 import type { ProjectRow } from '../../registry/registry.ts'
 import type { ProjectSpec } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
-import { REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.ts'
+import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.ts'
 import { waitUntilReady } from '../machine.ts'
 import { type Target, throwIfCancelled } from '../operation.ts'
 import type { ProjectAccess } from './access.ts'
@@ -31,7 +31,8 @@ const record = ({ context, row }: Target, project: ProjectRow): ProjectRow => {
 /** How setup and start are decided. `path`: where the project is now. */
 const readPlan = async (target: Target, access: ProjectAccess, repo: string, path: string): Promise<Plan> => {
   const { signal } = target.caller
-  const ownFile = access.readDefaultFile === null ? null : await access.readDefaultFile(REPOSITORY_FILE)
+  const ownFile =
+    access.readDefaultFile === null ? null : await access.readDefaultFile(REPOSITORY_FILE, MAX_REPOSITORY_FILE)
   const variables = {
     ...{ path, names: LOOKED_AT.join('\n'), limit: String(MAX_FILE) },
     default_file: access.readDefaultFile === null ? REPOSITORY_FILE : '',
