@@ -1,7 +1,6 @@
 /** How git in a machine reaches a repository. */
 import type { Config } from '../../config/config.ts'
 import type { Ticket } from '../../domain.ts'
-import { MAX_REPOSITORY_FILE } from '../../schema/repository-file.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
 
 export type ProjectAccess = {
@@ -38,7 +37,11 @@ export const accessThrough = (
   { stays, note }: Pick<ProjectAccess, 'stays' | 'note'> = { stays: true, note: null },
 ): ProjectAccess => ({
   ...{ remote: remoteOf(github?.apiUrl ?? null), through: `${address}/`, stays, note },
-  readDefaultFile: path => gateway.readFile({ ticket, repo, path, most: MAX_REPOSITORY_FILE }),
+  readDefaultFile: async path => {
+    // Every command loads this file; the schemas are for those that bring a project.
+    const { MAX_REPOSITORY_FILE } = await import('../../schema/repository-file.ts')
+    return gateway.readFile({ ticket, repo, path, most: MAX_REPOSITORY_FILE })
+  },
 })
 
 /** Without a link: what everybody may read can be cloned. */
