@@ -178,7 +178,7 @@ const reachCommands = {
   },
   logs: {
     arguments: [machine],
-    summary: "Show the logs of the project's setup and start, and what the agent did.",
+    summary: 'Show the logs of setup and start, and what the agent did.',
     details:
       "Without --setup, --start and --agent, all of them. The agent's log is on this host: its machine need not run.",
     example: 'agent-swarm logs DROP-2100 --setup',

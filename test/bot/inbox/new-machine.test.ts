@@ -98,7 +98,12 @@ test('/swarm create on GitHub: its own repository, another that serves, and one 
   await commanded('DROP-1', '/swarm create')
   expect((await createOf(desk)).project).toEqual({ repo: 'acme/shop', branch: 'DROP-1-x', summary: 'a ticket' })
   await commanded('DROP-2', '/swarm create acme/api')
-  expect((await createOf(desk, 'DROP-2')).project).toEqual({ repo: 'acme/api', branch: null, summary: 'a ticket' })
+  expect((await createOf(desk, 'DROP-2')).project).toEqual({
+    repo: 'acme/api',
+    branch: null,
+    summary: 'a ticket',
+    named: true,
+  })
   await commanded('DROP-3', '/swarm create evil/shop')
   expect(await desk.states('DROP-3')).toEqual([])
   const [refused] = await desk.store.requests.audit('DROP-3', 1)
@@ -114,7 +119,7 @@ test('/swarm create in Jira, where Jira tells no title at that moment', async ()
   const desk = await openDesk({ ...twoMapped })
   await desk.jira.write('DROP-1', '/swarm create acme/api')
   await desk.decided()
-  expect((await createOf(desk)).project).toEqual({ repo: 'acme/api', branch: null, summary: 'a ticket' })
+  expect((await createOf(desk)).project).toEqual({ repo: 'acme/api', branch: null, summary: 'a ticket', named: true })
 })
 
 test("a fork's pull request: no project, and why", async () => {
