@@ -21,6 +21,12 @@ const MAX_AT_ONCE = 2
 /** Exists while the link is open, for other processes. */
 export const upFile = (home: string, vmId: string): string => join(linkFolder(home, vmId), 'up')
 
+const markUp = (home: string, vmId: string, isUp: boolean) => {
+  if (!isUp) return rmSync(upFile(home, vmId), { force: true })
+  mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
+  writeFileSync(upFile(home, vmId), '', { mode: 0o600 })
+}
+
 export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
@@ -100,18 +106,10 @@ export const holdLink = async (
   }
   const setUp = (value: boolean) => {
     isUp = value
-    const file = upFile(home, vmId)
-    if (!value) return rmSync(file, { force: true })
-    mkdirSync(linkFolder(home, vmId), { recursive: true, mode: 0o700 })
-    writeFileSync(file, '', { mode: 0o600 })
+    markUp(home, vmId, value)
   }
   const opened = await openServices({
-    home,
-    vmId,
-    services,
-    machine,
-    log,
-    ports: guest.ports,
+    ...{ home, vmId, services, machine, log, ports: guest.ports },
     loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
     onFlood,
   }).catch(error => {
