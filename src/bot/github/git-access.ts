@@ -59,6 +59,17 @@ const makeToken = async ({ asApp, clock }: AppTools, installation: number, repo:
   }
 }
 
+/** A bot that has just started may not know yet where its App is installed. */
+const installationNow = async ({ asApp, clock }: AppTools, repo: string): Promise<number | null> => {
+  try {
+    const octokit = await asApp()
+    return (await octokit.rest.apps.getRepoInstallation(parts(repo))).data.id
+  } catch (error) {
+    if (statusOf(error) === 404) return null
+    throw githubFailure(error, `looking for the App's installation on ${repo}`, clock())
+  }
+}
+
 /** Of an App. A token is given again until five minutes before its end. */
 export const openAppAccess = (tools: AppTools): GiveGitAccess => {
   const { repositories, clock } = tools
@@ -77,7 +88,7 @@ export const openAppAccess = (tools: AppTools): GiveGitAccess => {
   }
 
   return async (repo, need) => {
-    const installation = await repositories.installation(repo)
+    const installation = (await repositories.installation(repo)) ?? (await installationNow(tools, repo))
     if (installation === null && need === 'read') return nobodys()
     if (installation === null)
       throw fail(
