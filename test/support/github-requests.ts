@@ -124,7 +124,7 @@ export const faultsOfRequest = ({
   const isPublic = operation.description.id === 'apps/create-from-manifest'
   if (headers.authorization === undefined) {
     if (!isPublic) faults.push('there is no Authorization')
-  } else if (isJwt !== /^\/app(\/|$)/.test(pathname))
+  } else if (isJwt !== /^\/app(\/|$)|^\/repos\/[^/]+\/[^/]+\/installation$/.test(pathname))
     faults.push("the App's own resources need its JWT, and everything else a token")
   return faults.map(fault => `${method} ${path}: ${fault}`)
 }

@@ -260,3 +260,18 @@ test('a token is given again until five minutes before its end', async () => {
   now += 2_000
   expect((await give('acme/shop', 'read', false)).token).not.toBe(first.token)
 })
+
+test('a bot that does not know yet where its App is installed asks GitHub', async () => {
+  const github = await startGitHub()
+  onTestFinished(() => github.stop())
+  const { id: appId, privateKey } = github.app
+  const app = await openGitHub(
+    { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories: ['acme/shop'], apiUrl: github.url },
+    { log: openLog('silent'), paced: false },
+  )
+  if (app.asApp === null) throw new Error('no App')
+  const give = openAppAccess({ asApp: app.asApp, repositories: { installation: async () => null }, clock: Date.now })
+  expect((await give('acme/shop', 'read', false)).token).toMatch(/^ghs_/)
+  github.faults.push({ match: /access_tokens|installation$/, answer: { status: 502 } })
+  await expect(give('acme/shop', 'write', false)).rejects.toThrow('502')
+})
