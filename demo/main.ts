@@ -283,22 +283,24 @@ const agentsPullRequest = async ({ hub }: Scene): Promise<Pull> => {
   return pull
 }
 
-const restore = async (scene: Scene, { number, head }: Pull) => {
-  const checkpoint = `push-${head.sha.slice(0, 7)}`
-  await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
+const breakMachine = async () => {
   await inMachine('DEMO-1', 'echo "all wrong" > ~/refactoring.txt')
   line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat ~/refactoring.txt')}`)
-  await command(scene, number, `/swarm restore ${checkpoint}`)
-  const after = await inMachine('DEMO-1', 'test -e ~/refactoring.txt && echo present || echo gone')
-  line('host', `in the machine, refactoring.txt is ${after}`)
-  if (after !== 'gone') throw new Error('the file survived the restore')
 }
 
-/** A review goes to the agent, which works again. */
-const reviewRound = async (scene: Scene, { number }: Pull) => {
-  const text = 'Please test the passkey of another site.'
-  await scene.hub.review(number, text)
-  line('dev', `reviews pull request #${number}, and asks for changes: ${text}`)
+/** Takes the machine back. Then a review goes to the agent, which works again; the bot writes a comment every 3 s at most. */
+const restoreAndReview = async (scene: Scene, { number, head }: Pull) => {
+  const checkpoint = `push-${head.sha.slice(0, 7)}`
+  await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
+  const isGone = async () => (await inMachine('DEMO-1', 'test -e ~/refactoring.txt || echo gone')) === 'gone'
+  const review = async () => {
+    await until('the restore', isGone, PATIENCE)
+    line('host', 'in the machine, refactoring.txt is gone')
+    const text = 'Please test the passkey of another site.'
+    await scene.hub.review(number, text)
+    line('dev', `reviews pull request #${number}, and asks for changes: ${text}`)
+  }
+  await Promise.all([command(scene, number, `/swarm restore ${checkpoint}`), review()])
   await agentEnd(scene, number, 2)
 }
 
@@ -330,9 +332,9 @@ const run = async () => {
   await twoServices()
   const pull = await agentsPullRequest(scene)
   await backToDo(scene)
+  await breakMachine()
   await agentEnd(scene, pull.number, 1)
-  await restore(scene, pull)
-  await reviewRound(scene, pull)
+  await restoreAndReview(scene, pull)
   await merge(scene, pull)
 }
 

@@ -76,9 +76,15 @@ export const scriptedAgent = (home: string): ScriptedAgent => {
         })
         running.set(run, child)
         child.stdin?.end(prompt)
-        child.on('exit', code => {
+        const ended = (code: number | null) => {
           running.delete(run)
           writeFileSync(join(folder, 'exit'), `${code ?? 1}\n`)
+        }
+        child.on('exit', ended)
+        // Without a clone there is no folder to start in.
+        child.on('error', error => {
+          writeFileSync(join(folder, 'err'), `${error.message}\n`)
+          ended(126)
         })
         return { how: 'started', boot }
       },

@@ -28,16 +28,6 @@ type AppTools = {
   clock: () => number
 }
 
-/** Of a repository that no event of the bot has named yet: a command may have the App's settings, and no bot beside it. */
-const askInstallation = async (octokit: Octokit, repo: string): Promise<number | null> => {
-  try {
-    return (await octokit.rest.apps.getRepoInstallation(parts(repo))).data.id
-  } catch (error) {
-    if (statusOf(error) === 404) return null
-    throw githubFailure(error, `looking for the App's installation on ${repo}`, Date.now())
-  }
-}
-
 /** Why GitHub gave no token: the installation says what it was granted. */
 const explain = async (octokit: Octokit, installation: number, repo: string, need: GitNeed): Promise<void> => {
   const { data } = await octokit.rest.apps.getInstallation({ installation_id: installation })
@@ -69,6 +59,17 @@ const makeToken = async ({ asApp, clock }: AppTools, installation: number, repo:
   }
 }
 
+/** A bot that has just started may not know yet where its App is installed. */
+const installationNow = async ({ asApp, clock }: AppTools, repo: string): Promise<number | null> => {
+  try {
+    const octokit = await asApp()
+    return (await octokit.rest.apps.getRepoInstallation(parts(repo))).data.id
+  } catch (error) {
+    if (statusOf(error) === 404) return null
+    throw githubFailure(error, `looking for the App's installation on ${repo}`, clock())
+  }
+}
+
 /** Of an App. A token is given again until five minutes before its end. */
 export const openAppAccess = (tools: AppTools): GiveGitAccess => {
   const { repositories, clock } = tools
@@ -87,7 +88,7 @@ export const openAppAccess = (tools: AppTools): GiveGitAccess => {
   }
 
   return async (repo, need) => {
-    const installation = (await repositories.installation(repo)) ?? (await askInstallation(await tools.asApp(), repo))
+    const installation = (await repositories.installation(repo)) ?? (await installationNow(tools, repo))
     if (installation === null && need === 'read') return nobodys()
     if (installation === null)
       throw fail(

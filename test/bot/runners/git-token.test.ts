@@ -261,7 +261,7 @@ test('a token is given again until five minutes before its end', async () => {
   expect((await give('acme/shop', 'read', false)).token).not.toBe(first.token)
 })
 
-test('a home that has heard of no installation yet asks GitHub for it', async () => {
+test('a bot that does not know yet where its App is installed asks GitHub', async () => {
   const github = await startGitHub()
   onTestFinished(() => github.stop())
   const { id: appId, privateKey } = github.app
@@ -271,4 +271,8 @@ test('a home that has heard of no installation yet asks GitHub for it', async ()
   )
   expect((await app.gitAccess('acme/shop', 'read', true)).token).toMatch(/^ghs_/)
   expect((await app.gitAccess('acme/elsewhere', 'read', true)).token).toBe(null)
+  if (app.asApp === null) throw new Error('no App')
+  const give = openAppAccess({ asApp: app.asApp, repositories: { installation: async () => null }, clock: Date.now })
+  github.faults.push({ match: /access_tokens|installation$/, answer: { status: 502 } })
+  await expect(give('acme/shop', 'write', false)).rejects.toThrow('502')
 })
