@@ -189,24 +189,6 @@ describe.skipIf(!hasAgents)('Claude Code', () => {
   })
 })
 
-describe.skipIf(!hasAgents)('Codex', () => {
-  test('works on the ticket, and goes on in the same session', async () => {
-    await copyProgram((programs as { codexBinary: string }).codexBinary, 'codex')
-    await stage.configure(agentOf('codex', stage.model.url, 3 * BUDGET))
-    const before = agent()
-    const commit = 'echo codex > other && git add other && git commit -qm "By Codex" && git push -q'
-    stage.model.replies.splice(0, 9, { runs: commit }, { says: 'I am Codex.' })
-    await stage.must('agent', 'start', TICKET)
-    const end = await ended(before?.run)
-    expect(end).toMatchObject({ use: 'codex', result: 'done', summary: 'I am Codex.' })
-    expect(onServer('log', '-1', '--format=%s', BRANCH)).toBe('By Codex')
-    stage.model.replies.push({ says: 'I know.' })
-    await tell('What did you say?')
-    expect(await ended(end.run)).toMatchObject({ result: 'done', summary: 'I know.', session: end.session })
-    expect(conversation()).toMatch(/I am Codex\..*What did you say\?/)
-  })
-})
-
 test('it pushes its own branch and rewrites what it pushed, and nothing else', async () => {
   const tryPush = async (command: string) => (await inside(`(${command}) 2>&1 || :`)).replaceAll(/\s+/g, ' ')
   const own = 'git commit -q --allow-empty -m Mine && git push -q && git commit -q --amend --allow-empty -m Better'

@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { parse } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Log, openLog } from '../../src/log.ts'
+import { NEW_PROGRESS } from '../../src/registry/agents.ts'
 import { type Runner, startRunner } from '../../src/runner/runner.ts'
 import type { Action } from '../../src/schema/action.ts'
 import { acquireRequest, completeRequest, failRequest, heartbeatRequest } from '../../src/schema/runner-protocol.ts'
@@ -82,6 +83,19 @@ test('it claims with its offer, does the work, and reports the outcome', async (
     offer: { defaults: { provider: 'synthetic', baseImage: 'agent-swarm-base' } },
   })
   expect(received.every(({ authorization }) => authorization === 'Bearer a-token-for-tests')).toBe(true)
+})
+
+test('a runner that starts while an agent is at work looks after it without a complaint', async () => {
+  await it.do(actions.create('DROP-1'))
+  it.context.registry.setAgent('DROP-1', {
+    ...{ use: 'claude', run: '0123abcd', state: 'running', startedAt: null, endedAt: null, result: null },
+    ...{ reason: null, summary: null, turns: 0, tokens: 0, usd: null, rounds: 0, pullRequest: 'draft', workedMs: 0 },
+    ...{ task: { summary: '', description: '', acceptance: '' }, session: null, progress: NEW_PROGRESS },
+  })
+  const lines: string[] = []
+  await start(openLog('warn', [], line => `${lines.push(line)}`))
+  await until('a heartbeat', () => of('heartbeat').length > 0)
+  expect(lines).toEqual([])
 })
 
 test('a heartbeat has the environments, what people did by the CLI, and the offer', async () => {
