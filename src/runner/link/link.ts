@@ -88,14 +88,8 @@ export const holdLink = async (
     markUp(home, vmId, value ? opened.addresses : null)
   }
   const opened = await openServices({
-    home,
-    vmId,
-    services,
-    machine,
-    log,
-    ports: guest.ports,
+    ...{ home, vmId, services, machine, log, onFlood, ports: guest.ports },
     loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
-    onFlood,
   }).catch(error => {
     release()
     throw error
