@@ -53,6 +53,11 @@ type Machine = { vmId: string; provider: string }
 const isOwnSystem = async (context: LinkContext, name: string): Promise<boolean> =>
   (await context.provider(name)).runInGuest !== undefined
 
+const linkedMachine = ({ registry }: LinkContext, vmId: string) => {
+  const row = registry.environmentOfMachine(vmId)
+  return row === null ? null : { ticket: row.ticket, vmId }
+}
+
 /** Null when another process, or another part of this one, has the machine's link. */
 export const holdLink = async (
   context: LinkContext,
@@ -60,7 +65,7 @@ export const holdLink = async (
   services: LinkServices,
   { log, gate = work => work(), onOpen = async () => {}, loopback = process.platform === 'win32' }: LinkOptions,
 ): Promise<HeldLink | null> => {
-  const { home, registry, guest } = context
+  const { home, guest } = context
   const release = tryLinkLock(home, vmId)
   if (release === null) return null
   // A machine that is a part of this system needs no connection.
@@ -75,10 +80,7 @@ export const holdLink = async (
   let awake = new AbortController()
   const up = Promise.withResolvers<void>()
   up.promise.catch(() => {})
-  const machine = () => {
-    const row = registry.environmentOfMachine(vmId)
-    return row === null ? null : { ticket: row.ticket, vmId }
-  }
+  const machine = () => linkedMachine(context, vmId)
   const onFlood = () => {
     log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
     broken.abort()
