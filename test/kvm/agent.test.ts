@@ -19,7 +19,7 @@ const BUDGET = 1_000_000
 
 const programs = await realAgents()
 const hasAgents = typeof programs !== 'string'
-if (!hasAgents) process.stderr.write(`The real agents are left out: ${programs}\n`)
+if (!hasAgents) process.stderr.write(`The real Claude Code is left out: ${programs}\n`)
 
 const WORKSPACE = `workspace:
   setup: |
@@ -33,8 +33,8 @@ const WORKSPACE = `workspace:
   env: {NAME: "it's"}
   ports: [3000]
 `
-const agentOf = (use: 'claude' | 'codex', url: string, tokens: number) =>
-  `agent:\n  use: ${use}\n  command: ~/${use}\n  modelUrl: ${url}\n  budget: { tokens: ${tokens} }\n`
+const agentOf = (url: string) =>
+  `agent:\n  use: claude\n  command: ~/claude\n  modelUrl: ${url}\n  budget: { tokens: ${BUDGET} }\n`
 
 let stage: TicketStage
 const project = () => stage.registry.project(TICKET)
@@ -43,9 +43,9 @@ const vmId = () => stage.registry.environment(TICKET)?.vmId
 const inside = (command: string) => stage.inside(TICKET, command)
 const onServer = (...argv: string[]) => stage.git.git(REPO, ...argv)
 
-/** A program comes into the machine, as a base image would have brought it. */
-const copyProgram = async (file: string, to: 'claude' | 'codex'): Promise<void> => {
-  const line = `cat > ~/${to}.new && chmod 755 ~/${to}.new && mv ~/${to}.new ~/${to}`
+/** The program comes into the machine, as a base image would have brought it. */
+const copyProgram = async (file: string): Promise<void> => {
+  const line = 'cat > ~/claude.new && chmod 755 ~/claude.new && mv ~/claude.new ~/claude'
   const child = spawn(process.execPath, [entry, 'ssh', TICKET, '--', line], {
     ...{ env: stage.environment, stdio: ['pipe', 'inherit', 'inherit'] },
   })
@@ -58,7 +58,7 @@ beforeAll(async () => {
   await ensureBase()
   stage = await openTicketStage({
     issues: { [TICKET]: 'Say hello' },
-    config: url => (hasAgents ? agentOf('claude', url, BUDGET) : ''),
+    config: url => (hasAgents ? agentOf(url) : ''),
     repositoryFile: WORKSPACE,
     replies: [{ runs: COMMIT }, { says: 'I made a greeting.' }],
   })
@@ -66,7 +66,7 @@ beforeAll(async () => {
   if (hasAgents) {
     // Setup waits for it.
     await until('the setup', () => project()?.setup?.state === 'running', { ...PATIENCE, every: 1_000 })
-    await copyProgram(programs.claude, 'claude')
+    await copyProgram(programs.claude)
   }
   await until('the machine', () => stage.jira.comments(TICKET)[0], PATIENCE)
 })

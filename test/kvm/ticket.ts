@@ -133,12 +133,6 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
       await stop('SIGKILL')
       up = await start()
     },
-    /** Starts it again with another config.yaml. */
-    configure: async (text: string) => {
-      await stop('SIGTERM')
-      writeFileSync(join(home, 'config.yaml'), text, { mode: 0o600 })
-      up = await start()
-    },
     close: async () => {
       if (up.exitCode === null) await stop('SIGTERM')
       for (const { ticket } of registry.environments()) await swarm('delete', ticket, '--force', '--yes')

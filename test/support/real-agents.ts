@@ -10,8 +10,6 @@ const PACKAGES = ['@anthropic-ai/claude-code@2.1.197', '@openai/codex@0.171.0']
 const programs = {
   claude: join(FOLDER, 'node_modules/@anthropic-ai/claude-code-linux-x64/claude'),
   codex: join(FOLDER, 'node_modules/.bin/codex'),
-  /** Codex without Node, as a machine can run it. */
-  codexBinary: join(FOLDER, 'node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex'),
 }
 
 /** Their programs; a sentence when they cannot be had here. */
