@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { realAgents } from '../support/real-agents.ts'
+import { realAgent } from '../support/real-agents.ts'
 import { until } from '../support/wait.ts'
 import { ensureBase, entry, virsh } from './cli.ts'
 import { MODEL_KEY, openTicketStage, PATIENCE, REPO, searchBytes, type TicketStage } from './ticket.ts'
@@ -17,9 +17,9 @@ const COMMIT = 'echo hello > greeting && git add greeting && git commit -qm "A g
 /** Tokens. */
 const BUDGET = 1_000_000
 
-const programs = await realAgents()
-const hasAgents = typeof programs !== 'string'
-if (!hasAgents) process.stderr.write(`The real Claude Code is left out: ${programs}\n`)
+const claude = await realAgent('claude')
+const hasAgents = typeof claude !== 'string'
+if (!hasAgents) process.stderr.write(`The real Claude Code is left out: ${claude}\n`)
 
 const WORKSPACE = `workspace:
   setup: |
@@ -63,10 +63,10 @@ beforeAll(async () => {
     replies: [{ runs: COMMIT }, { says: 'I made a greeting.' }],
   })
   await stage.jira.move(TICKET, 'In Progress')
-  if (hasAgents) {
+  if (typeof claude !== 'string') {
     // Setup waits for it.
     await until('the setup', () => project()?.setup?.state === 'running', { ...PATIENCE, every: 1_000 })
-    await copyProgram(programs.claude)
+    await copyProgram(claude.path)
   }
   await until('the machine', () => stage.jira.comments(TICKET)[0], PATIENCE)
 })

@@ -1,30 +1,40 @@
-/** The real Claude Code and Codex from the npm registry, in a folder that stays between runs. Hundreds of megabytes. */
+/** The real Claude Code and Codex from the npm registry, in a folder that stays between runs. Hundreds of megabytes each. */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-const FOLDER = '/var/tmp/agent-swarm-agents'
-const PACKAGES = ['@anthropic-ai/claude-code@2.1.197', '@openai/codex@0.171.0']
-
+const uid = process.getuid?.() ?? 0
 const programs = {
-  claude: join(FOLDER, 'node_modules/@anthropic-ai/claude-code-linux-x64/claude'),
-  codex: join(FOLDER, 'node_modules/.bin/codex'),
+  claude: {
+    package: '@anthropic-ai/claude-code@2.1.197',
+    path: 'node_modules/@anthropic-ai/claude-code-linux-x64/claude',
+  },
+  codex: { package: '@openai/codex@0.171.0', path: 'node_modules/.bin/codex' },
+} as const
+type Name = keyof typeof programs
+
+/** A folder of this user alone: what lies in it is run. */
+const ownFolder = (name: Name): string => {
+  const folder = `/var/tmp/agent-swarm-agents-${uid}-${name}`
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { uid: owner, mode } = statSync(folder)
+  if (owner !== uid || (mode & 0o077) !== 0) throw new Error(`${folder} is not this user's alone`)
+  return folder
 }
 
-/** Their programs; a sentence when they cannot be had here. */
-export const realAgents = async (): Promise<typeof programs | string> => {
+/** The path of the program; a sentence when it cannot be had here. */
+export const realAgent = async (name: Name): Promise<{ path: string } | string> => {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'the agents are tried on Linux on x86-64'
-  if (Object.values(programs).every(existsSync)) return programs
   try {
-    mkdirSync(FOLDER, { recursive: true })
-    writeFileSync(join(FOLDER, 'package.json'), '{"private":true}')
-    await promisify(execFile)('npm', ['install', '--no-audit', '--no-fund', ...PACKAGES], {
-      cwd: FOLDER,
-      timeout: 600_000,
-    })
+    const folder = ownFolder(name)
+    const path = join(folder, programs[name].path)
+    if (existsSync(path)) return { path }
+    writeFileSync(join(folder, 'package.json'), '{"private":true}')
+    const argv = ['install', '--no-audit', '--no-fund', programs[name].package]
+    await promisify(execFile)('npm', argv, { cwd: folder, timeout: 600_000 })
+    return existsSync(path) ? { path } : 'the package has another program than expected'
   } catch (error) {
-    return `the agents cannot be installed: ${error instanceof Error ? error.message.slice(0, 300) : error}`
+    return `${name} cannot be installed: ${error instanceof Error ? error.message.slice(0, 300) : error}`
   }
-  return Object.values(programs).every(existsSync) ? programs : 'the packages have other programs than expected'
 }

@@ -143,6 +143,7 @@ export const runInGuest = async (
 ): Promise<{ stdout: string; stderr: string }> => {
   if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
   return runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, {
+    doing: `running a script in ${vmId} over SSH`,
     ...options,
     input: script,
     ...(options.into === undefined ? {} : { doing: `reading from ${vmId} over SSH`, answers: ANY_EXIT_CODE }),

@@ -5,17 +5,22 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { test as baseTest, describe, expect, onTestFinished } from 'vitest'
 import { readableLine } from '../../../src/runner/agent/readable.ts'
 import type { OperatorAgent } from '../../../src/schema/workspace.ts'
 import { openAgentStage } from '../../support/agent-stage.ts'
 import { openModelServer, type Reply } from '../../support/model-server.ts'
-import { realAgents } from '../../support/real-agents.ts'
+import { realAgent } from '../../support/real-agents.ts'
 import { until } from '../../support/wait.ts'
 
 const isWanted = process.env.AGENT_SWARM_TEST_AGENTS === '1'
-const programs = isWanted ? await realAgents() : 'AGENT_SWARM_TEST_AGENTS is not 1'
-if (isWanted && typeof programs === 'string') process.stderr.write(`The real agents are left out: ${programs}\n`)
+const LEFT_OUT = 'AGENT_SWARM_TEST_AGENTS is not 1'
+const programs = {
+  claude: isWanted ? await realAgent('claude') : LEFT_OUT,
+  codex: isWanted ? await realAgent('codex') : LEFT_OUT,
+}
+for (const program of Object.values(programs))
+  if (isWanted && typeof program === 'string') process.stderr.write(`A real agent is left out: ${program}\n`)
 
 const KEY = 'sk-test-0123456789abcdef0123456789'
 const COMMIT = 'echo hello > greeting && git add . && git -c user.name=a -c user.email=a@b.c commit -qm "A greeting"'
@@ -26,7 +31,7 @@ const stageOf = async (use: 'claude' | 'codex', replies: Reply[], more: Partial<
   const model = await openModelServer(replies)
   onTestFinished(model.close)
   const stage = await openAgentStage({
-    agent: { use, command: (programs as Record<typeof use, string>)[use], modelUrl: model.url, ...more },
+    agent: { use, command: (programs[use] as { path: string }).path, modelUrl: model.url, ...more },
     keys: { anthropic: KEY, openai: KEY },
     // Its ten tries take minutes.
     environment: { CLAUDE_CODE_MAX_RETRIES: '1' },
@@ -45,7 +50,9 @@ const everything = (folder: string): string =>
     .map(entry => readFileSync(join(entry.parentPath, entry.name), 'latin1'))
     .join('\n')
 
-describe.skipIf(typeof programs === 'string').each(['claude', 'codex'] as const)('%s', use => {
+describe.for(['claude', 'codex'] as const)('%s', use => {
+  const test = baseTest.skipIf(typeof programs[use] === 'string')
+
   test('works on the ticket and commits; a message goes on in the same conversation; the key stays here', async () => {
     const stage = await stageOf(use, [{ runs: COMMIT }, { says: 'I made a greeting.' }])
     await stage.start()
