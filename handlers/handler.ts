@@ -275,7 +275,7 @@ export type Facts = {
     environment: Environment | null
     /** Of this review, in the order of the code. Outside text. */
     comments: readonly ReviewComment[]
-    /** How many reviews and failed checks its agent was told already. */
+    /** How many reviews and failed checks were passed on to its agent already. */
     told: number
     /** This review was passed on already. */
     isPassedOn: boolean
@@ -336,7 +336,7 @@ export type Rules = {
   transitions: Transitions
 }
 
-/** How many reviews and failed checks an agent is told. */
+/** How many reviews and failed checks are passed on to an agent. */
 export const roundsOf = ({ agent }: Rules): number => agent?.rounds ?? 0
 
 /**

@@ -30,11 +30,11 @@ A repository can reserve commands for some of these people: \`commands\` in \`.g
 
 ## Agents
 
-\`/swarm tell\` and \`/swarm agent\` obey the same rules as every other command, and so do reviews: with \`agent.rounds\`, a review that asks for changes is told to the agent of its ticket when its author may give \`/swarm tell\` there. Failed checks are told when their commit is the head of the ticket's branch in the repository itself. Reviews of bots, and everything about a pull request from a fork, are left alone.
+\`/swarm tell\` and \`/swarm agent\` obey the same rules as every other command, and so do reviews: with \`agent.rounds\`, a review that asks for changes is passed on to the agent of its ticket when its author may give \`/swarm tell\` there. Failed checks are told when their commit is the head of the ticket's branch in the repository itself. Reviews of bots, and everything about a pull request from a fork, are left alone.
 
 Whoever may give \`/swarm logs\` puts the last lines of the logs into a comment. On a public repository everybody can read it: setup scripts and agents may print what was meant for the machine alone. Where that matters, reserve the command (\`{ logs: [acme/platform] }\` in \`.github/agent-swarm.yml\`, or \`logs: []\` for nobody), and read the logs with \`agent-swarm logs\` on the runner's host.
 
-How an agent ended is told in one comment, on the ticket's open pull request, or on the ticket when it has none. What the agent wrote is quoted there and shown as plain text; nothing in it notifies anybody or gives a command.
+One comment says how an agent ended, on the ticket's open pull request, or on the ticket when it has none. What the agent wrote is quoted there and shown as plain text; nothing in it notifies anybody or gives a command.
 
 ## Answers
 

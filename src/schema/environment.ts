@@ -118,7 +118,7 @@ export const agentReport = v.pipe(
     turns: count,
     tokens: described(count, 'In and out, of all runs on this ticket.'),
     usd: described(v.nullable(v.pipe(v.number(), v.minValue(0))), 'Cost of all runs; null when unknown.'),
-    rounds: described(count, 'How many reviews and failed checks it was told.'),
+    rounds: described(count, 'How many reviews and failed checks were passed on to it.'),
     pullRequest: described(v.picklist(['draft', 'ready', 'none']), 'What its first push opens.'),
   }),
   v.title('agent'),

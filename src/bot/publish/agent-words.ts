@@ -106,7 +106,7 @@ export const roundsOver = (ticket: Ticket, told: number): Rendered =>
   rendered(() => [
     {
       line: own(
-        `The agent of ${ticket} was told ${plural(told, 'time')} of a review or of failed checks, which is the most that \`agent.rounds\` allows. It is not told of further ones. \`/swarm tell <text>\` still reaches it.`,
+        `Reviews and failed checks were passed on to the agent of ${ticket} ${plural(told, 'time')}, the most that \`agent.rounds\` allows. It gets no more of them. \`/swarm tell <text>\` still reaches it.`,
       ),
     },
   ])
