@@ -127,8 +127,12 @@ describe.skipIf(!hasAgents)('Claude Code', () => {
     expect(end).toMatchObject({ result: 'done', summary: 'I made a greeting.', turns: 2 })
     first = end.run
     expect(onServer('log', '--format=%s', BRANCH)).toContain('A greeting\nThe beginning')
+    // The agent may end before the bot has opened it.
+    const pulls = await until('the pull request', async () => {
+      const all = (await stage.github.api('acme', 'GET', `/repos/${REPO}/pulls?state=all`)) as unknown as unknown[]
+      return all.length > 0 ? all : null
+    })
     await told('I made a greeting.')
-    const pulls = await stage.github.api('acme', 'GET', `/repos/${REPO}/pulls?state=all`)
     expect(pulls).toMatchObject([{ number: 1, draft: true, title: `${TICKET} Say hello`, head: { ref: BRANCH } }])
     for (const { headers } of stage.model.turns()) expect(headers['x-api-key']).toBe(MODEL_KEY)
     expect(conversation()).toContain('/var/lib/agent-swarm/agent/task.md')
