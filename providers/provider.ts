@@ -63,7 +63,13 @@ export type VmInfo = {
   status: VmStatus
   /** The hypervisor's reason why a running machine is paused. */
   paused?: string
+  /** With `paused`. */
+  pauseCause?: PauseCause
 }
+/** No room for what it writes; an operation of ours that died; or somebody asked for it, who alone may end it. */
+export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
+/** What is left on the host of a machine that does not exist. `hasDisk`: it may hold somebody's work. */
+export type Leftover = { vmId: string; hasDisk: boolean; bytes: number }
 export type SshInfo = SshAddress
 
 export type CreateOptions = {
@@ -92,6 +98,9 @@ export type Capacity = {
 export type IsolationReport =
   | { isolated: true; note: string }
   | { isolated: false; reason: string; remedy: string | null }
+
+/** `cold`: brings the disk back and not the memory; the machine is stopped afterwards. */
+export type RestoreOptions = { cold?: boolean }
 
 /** Called as `createVm` reaches `disk`, `seed`, `define`. */
 type OnPhase = (phase: string) => void
@@ -129,7 +138,7 @@ export type Provider = {
    * Restores a checkpoint: the machine is then as it was at the capture (running with its memory, or stopped), but keeps its
    * present mark. Idempotent. After an interrupted call the mark may be that of the capture: the caller assigns the ticket again.
    */
-  restore(id: string, name: CheckpointName): Promise<void>
+  restore(id: string, name: CheckpointName, options?: RestoreOptions): Promise<void>
   /** Oldest first. */
   listCheckpoints(id: string): Promise<CheckpointName[]>
   /** Fails with `no-such-vm` when there is no such machine. */
@@ -147,12 +156,21 @@ export type Provider = {
   liveCheckpoints?: true
   /** A checkpoint of a running guest holds its memory: a restore resumes it. */
   memoryCheckpoints?: true
+  /** `restore` takes `cold`. */
+  coldRestores?: true
   /** Whether its guests are isolated here and now. Changes nothing. Without it, they are not. */
   isolated?(): Promise<IsolationReport>
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */
   hasLeftDisk?(id: string): Promise<boolean>
+  /** What machines of any home left that do not exist any more. Constant number of commands. */
+  leftovers?(): Promise<Leftover[]>
+  /**
+   * Makes a machine again, stopped, from the disk that it left, with the same vmId and a mark of this home. Idempotent. Fails
+   * with `no-such-vm` when no disk is left.
+   */
+  recoverVm?(id: string, ticket: Ticket | null, options: CreateOptions): Promise<void>
   /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
   /** The host where the machines are, which may not be this one. Constant number of commands. */
