@@ -9,6 +9,7 @@ import { isolation } from './isolation.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { polling } from './polling.ts'
+import { project } from './project.ts'
 import { start } from './start.ts'
 
 /** One line of the table. `ok` null: there is no target. */
@@ -26,6 +27,7 @@ const rows = {
   i: against,
   k: isolation,
   l: gitGateway,
+  m: project,
   p: polling,
 } satisfies Record<string, () => Promise<Row[]>>
 
