@@ -19,7 +19,7 @@ import {
   servedProject,
   text,
 } from '../schema/forms.ts'
-import { operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
+import { gitSettings, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
 
 export type { Setting } from '../schema/forms.ts'
 
@@ -262,6 +262,13 @@ const projects = {
     default: {},
     says: "How machines get the project, by repository. It wins over `workspace` in the repository's own `.github/agent-swarm.yml`, which has the same members.",
     example: { 'acme/shop': { setup: 'npm ci', start: 'npm run dev', ports: [3000] } },
+  },
+  git: {
+    env: null,
+    form: gitSettings,
+    default: {},
+    says: 'Limits of the git gateway (docs/git-gateway.md), by repository.',
+    example: { 'acme/assets': { pushMiB: 2048, mirrorGiB: 40 }, 'acme/infra': { push: false } },
   },
   agent: {
     env: null,

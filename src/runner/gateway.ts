@@ -5,9 +5,11 @@ import { fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { isLoopback } from '../schema/forms.ts'
 import { type GitTokenRequest, gitTokenResponse } from '../schema/runner-protocol.ts'
+import type { GitSettings } from '../schema/workspace.ts'
 import type { BotClient } from './bot-client.ts'
 import { type RunnerContext, resolveTicket } from './context.ts'
 import { type GitGateway, openGitGateway } from './git-gateway/gateway.ts'
+import { REPOSITORY_LIMITS, type RepositoryLimits } from './git-gateway/git.ts'
 import type { TokenSource } from './git-gateway/tokens.ts'
 import { remoteOf } from './project/access.ts'
 
@@ -18,10 +20,24 @@ const USERNAME = 'x-access-token'
 const served = ({ config: { serving } }: RunnerContext, ticket: string, repo: string): string[] =>
   Object.keys(serving.projects).length === 0 ? [projectOf(ticket)] : servedProjects([repo], serving)
 
+const [MIB, GIB] = [1024 ** 2, 1024 ** 3]
+
+/** `repo` in lower case. */
+export const repositoryLimits = (settings: GitSettings, repo: string): RepositoryLimits => {
+  const name = Object.keys(settings).find(key => key.toLowerCase() === repo)
+  const { push, pushMiB, mirrorGiB } = (name === undefined ? undefined : settings[name]) ?? {}
+  return {
+    push: push ?? REPOSITORY_LIMITS.push,
+    pushBytes: pushMiB === undefined ? REPOSITORY_LIMITS.pushBytes : pushMiB * MIB,
+    mirrorBytes: mirrorGiB === undefined ? REPOSITORY_LIMITS.mirrorBytes : mirrorGiB * GIB,
+  }
+}
+
 export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log; tokens: TokenSource }): GitGateway => {
   const { home, config, registry, clock } = context
   return openGitGateway({
     ...{ home, environment: config.environment, clock: () => clock().getTime(), log, tokens, record: registry },
+    limitsOf: repo => repositoryLimits(config.git, repo),
     mayFetch: (ticket, repo) => served(context, ticket, repo).includes(projectOf(ticket)),
     remoteOf: repo => `${remoteOf(config.github?.apiUrl ?? null)}${repo}.git`,
     rulesOf: (ticket, repo) => ({

@@ -71,6 +71,26 @@ export type Workspace = v.InferOutput<typeof workspace>
 /** The operator's own, by repository. It wins over the repository's. */
 export const workspaces = v.record(repositoryName, workspace, 'must be lines of "owner/name: …"')
 
+/** The operator's limits for what machines do with a repository through the runner's git, by repository. */
+export const gitSettings = v.record(
+  repositoryName,
+  closedObject({
+    push: member(
+      v.boolean('must be true or false'),
+      'Whether machines may push to it at all. Default: true, to the branches of their tickets.',
+      false,
+    ),
+    pushMiB: member(integer(1, 102_400), 'The largest push, in MiB. Default: 1024.', 2_048),
+    mirrorGiB: member(
+      integer(1, 10_240),
+      'The largest mirror of it on the host of the runner, in GiB. Default: 10.',
+      40,
+    ),
+  }),
+  'must be lines of "owner/name: …"',
+)
+export type GitSettings = v.InferOutput<typeof gitSettings>
+
 const limits = {
   minutes: member(integer(1, 1_440), 'How long the agent may work without a break. Default: 60.', 60),
   budget: member(

@@ -1,7 +1,8 @@
-/** What a runner takes from a bot for git. */
+/** What a runner takes for git from a bot, and from its operator. */
 import { expect, test } from 'vitest'
 import type { BotClient } from '../../src/runner/bot-client.ts'
-import { botTokens } from '../../src/runner/gateway.ts'
+import { botTokens, repositoryLimits } from '../../src/runner/gateway.ts'
+import { REPOSITORY_LIMITS } from '../../src/runner/git-gateway/git.ts'
 
 const answering = (host: string, botUrl: string) => {
   const bot = {
@@ -25,3 +26,14 @@ test.for(['http://127.0.0.1:3000', 'https://localhost', 'http://[::1]:80', 'http
     await expect(answering(host, 'https://bot.example.org')).rejects.toThrow('is on this host')
   },
 )
+
+test("an operator's limits hold for their repository, in whatever case it is written, and for no other", () => {
+  const settings = { 'Acme/Assets': { pushMiB: 2, mirrorGiB: 40 }, 'acme/infra': { push: false } }
+  expect(repositoryLimits(settings, 'acme/assets')).toEqual({
+    push: true,
+    pushBytes: 2 * 1024 ** 2,
+    mirrorBytes: 40 * 1024 ** 3,
+  })
+  expect(repositoryLimits(settings, 'acme/infra')).toEqual({ ...REPOSITORY_LIMITS, push: false })
+  expect(repositoryLimits(settings, 'acme/shop')).toEqual(REPOSITORY_LIMITS)
+})

@@ -43,6 +43,7 @@ export type GitGatewayOptions = {
   stallMs?: number
 }
 type Context = Omit<GitGatewayOptions, 'tokens'> & {
+  limitsOf(repo: string): RepositoryLimits
   push: PushContext
   mirrors: Mirrors
   tokens: Tokens
@@ -80,6 +81,8 @@ const authorize = async (
       `${repo} does not serve the project of ${ticket}`,
       'Ask the operator to list it for this project.',
     )
+  if (need === 'write' && !context.limitsOf(repo).push)
+    throw fail('refused', `machines may not push to ${repo}`, 'Ask the operator: `git` in config.yaml says so.')
   const given = await context.tokens.tokenFor({ repo, ticket, need })
   const token = given === null || given.token === null ? null : { ...given, token: given.token }
   if (token === null && need === 'write')
@@ -194,7 +197,16 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     signal,
   )
   const tokens = openTokens(options.tokens, clock)
-  const context: Context = { ...options, push, mirrors, tokens, slot: openSlots(slots), signal, allowed: new Set() }
+  const context: Context = {
+    ...options,
+    limitsOf,
+    push,
+    mirrors,
+    tokens,
+    slot: openSlots(slots),
+    signal,
+    allowed: new Set(),
+  }
   const running = new Set<Promise<void>>()
   const logOf = openMachineLogs(log)
 

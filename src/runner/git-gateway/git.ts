@@ -7,22 +7,26 @@ import { PRE_RECEIVE } from './pre-receive.ts'
 import type { GitToken } from './tokens.ts'
 
 const MIB = 1024 ** 2
-/** Bytes on the disk of the runner. `push`: of what one push sends. */
-export type RepositoryLimits = { mirrorBytes: number; pushBytes: number }
+/** Bytes on the disk of the runner; `pushBytes`: of what one push sends. `push`: whether machines may push at all. */
+export type RepositoryLimits = { mirrorBytes: number; pushBytes: number; push: boolean }
 /** GitHub's own limit for a push is 2 GiB. */
-export const REPOSITORY_LIMITS: RepositoryLimits = { mirrorBytes: 10 * 1024 * MIB, pushBytes: 1024 * MIB }
+export const REPOSITORY_LIMITS: RepositoryLimits = {
+  mirrorBytes: 10 * 1024 * MIB,
+  pushBytes: 1024 * MIB,
+  push: true,
+}
 
 /** What each git process may take that reads what a guest sends, or answers it. Packs unfold a thousandfold. */
 export const guestLimits = (fileBytes: number) => ({ memoryBytes: 1024 * MIB, cpuSeconds: 300, fileBytes })
 /** A pack, and its index. */
-export const pushLimits = ({ pushBytes }: RepositoryLimits) => guestLimits(pushBytes + 64 * MIB)
+export const pushLimits = ({ pushBytes }: Pick<RepositoryLimits, 'pushBytes'>) => guestLimits(pushBytes + 64 * MIB)
 
 /** How a remote away differs from one that refuses. git 2.39 with curl 7.88 */
 export const explainRemote: Explain = explainBy([
   [
     /SIGXFSZ|File too large|died of signal 25/i,
     'capacity',
-    'Raise the limit for its mirror on the host of the runner.',
+    "Raise the limits of the repository in config.yaml on the runner's host: `git`.",
   ],
   [
     /Could not resolve host|Failed to connect|Couldn't connect|Connection (?:refused|reset|timed out)|timed out|timeout|early EOF|unexpected disconnect|remote end hung up|SSL|TLS|returned error: (?:429|5\d\d)|Empty reply|transfer closed/i,

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
+import { REPOSITORY_LIMITS } from '../../../src/runner/git-gateway/git.ts'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
 const branch = async (stage: Awaited<ReturnType<typeof openStage>>, name: string) => {
@@ -224,6 +225,16 @@ test('only repositories of the project are served, and rights are asked for at e
   expect((await one.git('fetch')).stderr).toContain('DROP-1 is not pinned to this runner')
   const two = await stage.machine('DROP-2')
   expect(await two.clone()).toMatchObject({ code: 0 })
+})
+
+test('a repository that the operator closed to pushes is cloned, and says so to a push', async () => {
+  const stage = await openStage({ limitsOf: () => ({ ...REPOSITORY_LIMITS, push: false }) })
+  const one = await stage.machine('DROP-1')
+  expect(await one.clone()).toMatchObject({ code: 0 })
+  expect((await one.git('push', 'origin', 'HEAD:DROP-1-login')).stderr).toContain(
+    'remote: agent-swarm: machines may not push to acme/shop. Ask the operator',
+  )
+  expect(stage.pushes).toEqual([])
 })
 
 test('a revoked token ends fetches and pushes at once, with words; a new one is asked for', async () => {

@@ -183,7 +183,7 @@ test('thousands of refs are refused at once', async () => {
 })
 
 test('a body without end, and one that unfolds, end at the limit of a push', async () => {
-  const limitsOf = () => ({ mirrorBytes: 100 * MIB, pushBytes: 2 * MIB })
+  const limitsOf = () => ({ mirrorBytes: 100 * MIB, pushBytes: 2 * MIB, push: true })
   const { stage, one, address } = await openMirror({ limitsOf })
   const tip = stage.server.git('acme/shop', 'rev-parse', 'main')
   const { port } = new URL(address)
@@ -296,7 +296,7 @@ test('one machine has two requests at once, and does not keep another from being
 })
 
 test('a repository over the limit of its mirror is not served, and leaves nothing', async () => {
-  const limitsOf = () => ({ mirrorBytes: MIB / 2, pushBytes: MIB })
+  const limitsOf = () => ({ mirrorBytes: MIB / 2, pushBytes: MIB, push: true })
   const stage = await openStage({ limitsOf })
   const dana = await stage.colleague()
   writeFileSync(join(dana.shop, 'large'), randomBytes(2 * MIB))
