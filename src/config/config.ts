@@ -32,6 +32,8 @@ type Derived = {
   /** Comments explain why a move into progress made no machine. */
   explain: boolean
   github: AppSettings | TokenSettings | null
+  /** Where repositories are, also for a runner that has no credential. Null: github.com. */
+  githubApiUrl: string | null
   jira: JiraSettings | null
   /** Why `bot` and `up` cannot start, one sentence each. */
   botProblems: readonly string[]
@@ -150,6 +152,7 @@ export const readConfig = async (
     jiraCommanders: read('jiraCommanders') ?? [],
     explain: read('jiraExplain') === 'on',
     ...sides,
+    githubApiUrl: read('githubApiUrl'),
     notices: values.notices,
     secrets: readSecrets(values, sides.github),
     environment,

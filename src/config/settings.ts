@@ -72,7 +72,7 @@ const githubBoth = {
   githubApiUrl: {
     env: 'GITHUB_API_URL',
     form: originUrl,
-    says: "The address of GitHub's API, for GitHub Enterprise Server: https, or http on loopback. By default, github.com.",
+    says: "The address of GitHub's API, for GitHub Enterprise Server: https, or http on loopback. A runner on a host of its own needs it too. By default, github.com.",
     example: 'https://github.example.org/api/v3',
   },
 } as const satisfies Record<string, Setting>

@@ -92,7 +92,7 @@ export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerC
     registry,
     run: openRun(config.environment, tools),
     clock: () => new Date(),
-    projectAccess: plainAccess(config.github?.apiUrl ?? null),
+    projectAccess: plainAccess(config.githubApiUrl),
     guest: GUEST,
     provider,
     chosenProvider: () => {

@@ -39,7 +39,7 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
     ...{ home, environment: config.environment, clock: () => clock().getTime(), log, tokens, record: registry },
     limitsOf: repo => repositoryLimits(config.git, repo),
     mayFetch: (ticket, repo) => served(context, ticket, repo).includes(projectOf(ticket)),
-    remoteOf: repo => `${remoteOf(config.github?.apiUrl ?? null)}${repo}.git`,
+    remoteOf: repo => `${remoteOf(config.githubApiUrl)}${repo}.git`,
     rulesOf: (ticket, repo) => ({
       projects: served(context, ticket, repo),
       attempts: [],

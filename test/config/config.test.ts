@@ -7,6 +7,7 @@ import { readConfig } from '../../src/config/config.ts'
 import { homeId } from '../../src/config/home.ts'
 import { groups } from '../../src/config/settings.ts'
 import { PROVIDER_NAME } from '../../src/domain.ts'
+import { plainAccess } from '../../src/runner/project/access.ts'
 
 let home: string
 beforeEach(() => {
@@ -42,6 +43,15 @@ test('without settings, the CLI works, and the bot reports everything that it la
     jira: null,
   })
   expect(config.botProblems.join()).toMatch(/APP_ID.*WEBHOOK_SECRET.*JIRA_HOST/)
+})
+
+test('a runner without a credential of GitHub knows where the repositories are', async () => {
+  const config = await read({ GITHUB_API_URL: 'https://github.example.org/api/v3' })
+  expect(config).toMatchObject({ github: null, githubApiUrl: 'https://github.example.org/api/v3' })
+  await plainAccess(config.githubApiUrl)(
+    { ticket: 'DROP-1', vmId: 'as-drop-1-00000001', repo: 'acme/shop', signal: AbortSignal.abort() },
+    async ({ remote }) => expect(remote).toBe('https://github.example.org/'),
+  )
 })
 
 test('the private key may be base64, as Probot accepts it', async () => {

@@ -45,7 +45,7 @@ export const leadGitThroughLink =
     const project = row === null ? null : registry.project(row.ticket)
     if (row === null || project === null) return
     const guest = { context, provider: await context.provider(row.provider), row }
-    const access = { remote: remoteOf(config.github?.apiUrl ?? null), through: `${address('git')}/` }
+    const access = { remote: remoteOf(config.githubApiUrl), through: `${address('git')}/` }
     const until = AbortSignal.any([signal, AbortSignal.timeout(GIT_SET_UP_MS)])
     await setGitUp(guest, { ticket: row.ticket, path: project.path }, access, until)
   }

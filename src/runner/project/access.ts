@@ -33,10 +33,10 @@ export const accessThrough = (
   gateway: Pick<GitGateway, 'readFile'>,
   { ticket, repo }: { ticket: Ticket; repo: string },
   address: string,
-  { github }: Pick<Config, 'github'>,
+  { githubApiUrl }: Pick<Config, 'githubApiUrl'>,
   { stays, note }: Pick<ProjectAccess, 'stays' | 'note'> = { stays: true, note: null },
 ): ProjectAccess => ({
-  ...{ remote: remoteOf(github?.apiUrl ?? null), through: `${address}/`, stays, note },
+  ...{ remote: remoteOf(githubApiUrl), through: `${address}/`, stays, note },
   readDefaultFile: (path, most) => gateway.readFile({ ticket, repo, path, most }),
 })
 
