@@ -10,6 +10,7 @@ import { HEARTBEAT_MS, refusedResponse } from '../schema/runner-protocol.ts'
 const REQUEST_DEADLINE_MS = 15_000
 /** A response is a lease or a list of at most a hundred waiting actions. */
 const MAX_RESPONSE_BYTES = 1024 * 1024
+const UNAUTHORIZED = 401
 /** Characters of an error response in the log. */
 const MAX_ERROR_TEXT = 400
 const SAME_VERSION =
@@ -36,6 +37,8 @@ export type BotClient = {
   insist: Post<AbortSignal>
   /** Logs, once for each kind of problem, that the bot gives no work, and that it does again (null). */
   report(error: unknown): void
+  /** Why this runner may do nothing for the bot's tickets: it does not accept the token any more. Null: it does, as far as is known. */
+  closed(): string | null
 }
 
 const readText = async (response: Response): Promise<string> => {
@@ -65,7 +68,7 @@ const refusal = (path: Path, status: number, text: string): FailureError => {
   const refused = v.safeParse(refusedResponse, body)
   const why = oneLine(refused.success ? refused.output.error : text)
   const remedy = refused.success && refused.output.remedy !== null ? oneLine(refused.output.remedy) : null
-  if (status === 401)
+  if (status === UNAUTHORIZED)
     return fail(
       'refused',
       'HTTP 401: AGENT_SWARM_RUNNER_TOKEN is not one that the bot knows',
@@ -82,9 +85,16 @@ const parse = <Schema extends v.GenericSchema>(path: Path, text: string, schema:
   }
 }
 
-type Bot = { url: string; token: string; log: Log }
+type Bot = {
+  url: string
+  token: string
+  log: Log
+  /** The bot does not accept the token any more: it was revoked. */
+  onClosed?: () => void
+}
+type Sending = Pick<Bot, 'url' | 'token'>
 
-const send = async ({ url, token }: Bot, path: Path, body: unknown, options: RequestOptions) => {
+const send = async ({ url, token }: Sending, path: Path, body: unknown, options: RequestOptions) => {
   const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
   try {
     const response = await sameOriginFetch(new URL(`/runner/v1/${path}`, url), {
@@ -100,9 +110,16 @@ const send = async ({ url, token }: Bot, path: Path, body: unknown, options: Req
 }
 
 export const openBotClient = (bot: Bot): BotClient => {
-  const { url, log } = bot
+  const { url, log, onClosed = () => {} } = bot
   /** The last problem; null while the bot answers. */
   let problem: string | null = null
+  let isAccepted = true
+  const note = (status: number, ok: boolean): void => {
+    const wasAccepted = isAccepted
+    if (ok) isAccepted = true
+    if (status === UNAUTHORIZED) isAccepted = false
+    if (wasAccepted && !isAccepted) onClosed()
+  }
   const report = (error: unknown) => {
     const failure = error === null ? null : failureOf(error, 'requesting work')
     // The text of a connection's end differs from one to the next.
@@ -115,6 +132,7 @@ export const openBotClient = (bot: Bot): BotClient => {
   }
   const post: BotClient['post'] = async (path, body, schema, options) => {
     const { status, ok, text } = await send(bot, path, body, options)
+    note(status, ok)
     if (!ok) throw refusal(path, status, text)
     return status === 204 ? null : parse(path, text, schema)
   }
@@ -135,5 +153,7 @@ export const openBotClient = (bot: Bot): BotClient => {
     }
     return null
   }
-  return { post, insist, report }
+  const closed = () =>
+    isAccepted ? null : 'the bot does not accept the token of this runner: it was revoked, or is not the right one'
+  return { post, insist, report, closed }
 }

@@ -56,15 +56,19 @@ export const startRunner = async (
   await recover(context, log)
   const ending = new AbortController()
   const running = new Set<Action>()
-  const bot = openBotClient({ url: botUrl, token, log })
+  const bot = openBotClient({ url: botUrl, token, log, onClosed: () => gateway.forget(() => true) })
   const offer = openOffer(context, running)
   const heartbeat = openHeartbeat(context, { bot, offer, version }, ending.signal)
   const tokens = botTokens(bot, { runnerId: context.registry.runnerId(), botUrl }, ending.signal)
   const gateway = openGateway(context, { log, tokens })
   // Each needs the other: the agents look for the links of their machines at once.
   let opened: Links | null = null
-  const agents = openAgents(context, { log, links: () => opened, repositoryAgent: repositoryAgent(gateway) })
+  const agents = openAgents(context, {
+    ...{ log, links: () => opened, closed: bot.closed },
+    repositoryAgent: repositoryAgent(gateway),
+  })
   const onEnded = () => {
+    gateway.forget(ticket => context.registry.environment(ticket) === null)
     agents.nudge()
     offer.refresh()
     heartbeat.nudge()

@@ -1,40 +1,58 @@
 /**
  * A ticket moves, and nobody types: its machine has the project through the link and the gateway, the real Claude Code works on it,
- * pushes, and a draft pull request is there. The model, GitHub, its git server and Jira are stand-ins on the host. One machine for
- * all of it: a boot takes longest.
+ * pushes, and a draft pull request is there; then everything that may happen to an agent happens to it, and to the real Codex. The
+ * model, GitHub, its git server and Jira are stand-ins on the host. One machine for all of it: a boot takes longest.
  */
 import { spawn } from 'node:child_process'
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { realAgent } from '../support/real-agents.ts'
 import { until } from '../support/wait.ts'
 import { ensureBase, entry, virsh } from './cli.ts'
-import { MODEL_KEY, openTicketStage, PATIENCE, REPO, searchBytes, type TicketStage } from './ticket.ts'
+import {
+  grepWords,
+  MODEL_KEY,
+  openTicketStage,
+  PATIENCE,
+  REPO,
+  RUNNER,
+  searchBytes,
+  type TicketStage,
+} from './ticket.ts'
 
 const TICKET = 'DROP-1'
 const BRANCH = `${TICKET}-say-hello`
 const COMMIT = 'echo hello > greeting && git add greeting && git commit -qm "A greeting" && git push -q -u origin HEAD'
+const CODEX_BRANCH = `${TICKET}-codex`
+const CODEX_COMMIT = `git switch -qc ${CODEX_BRANCH} && git commit -q --allow-empty -m "From Codex" && git push -q -u origin HEAD`
 /** Tokens. */
 const BUDGET = 1_000_000
 
 const claude = await realAgent('claude')
-const hasAgents = typeof claude !== 'string'
-if (!hasAgents) process.stderr.write(`The real Claude Code is left out: ${claude}\n`)
+const codex = await realAgent('codex')
+const hasClaude = typeof claude !== 'string'
+const hasCodex = typeof codex !== 'string'
+for (const program of [claude, codex])
+  if (typeof program === 'string') process.stderr.write(`A real agent is left out: ${program}\n`)
 
-const WORKSPACE = `workspace:
+const workspace = (agent = '') => `workspace:
   setup: |
     sudo -n true
     echo "$NAME $PWD $(whoami)"
     echo x >> ../setups
-    ${hasAgents ? 'until [ -x ~/claude ]; do sleep 1; done' : ':'}
+    printf '%s\\n' '#!/bin/sh' 'case $1 in exec) exec ~/codex "$@" ;; *) exec ~/claude "$@" ;; esac' > ~/program
+    chmod 755 ~/program
+    ${hasClaude ? 'until [ -x ~/claude ]; do sleep 1; done' : ':'}
   start: |
     echo x >> ../starts
     sleep 100000 &
-  env: {NAME: "it's"}
+  # Ten tries, its own number, take minutes.
+  env: {NAME: "it's", CLAUDE_CODE_MAX_RETRIES: "1"}
   ports: [3000]
-`
-const agentOf = (url: string) =>
-  `agent:\n  use: claude\n  command: ~/claude\n  modelUrl: ${url}\n  budget: { tokens: ${BUDGET} }\n`
+${agent}`
+const agentOf = (use: 'claude' | 'codex', url: string, tokens: number) =>
+  `agent:\n  use: ${use}\n  command: ~/program\n  modelUrl: ${url}\n  budget: { tokens: ${tokens} }\n`
 
 let stage: TicketStage
 const project = () => stage.registry.project(TICKET)
@@ -42,10 +60,12 @@ const agent = () => stage.registry.agent(TICKET)
 const vmId = () => stage.registry.environment(TICKET)?.vmId
 const inside = (command: string) => stage.inside(TICKET, command)
 const onServer = (...argv: string[]) => stage.git.git(REPO, ...argv)
+/** What a command prints, in one line, however it ends. */
+const tried = async (command: string) => (await inside(`(${command}) 2>&1 || :`)).replaceAll(/\s+/g, ' ')
 
 /** The program comes into the machine, as a base image would have brought it. */
-const copyProgram = async (file: string): Promise<void> => {
-  const line = 'cat > ~/claude.new && chmod 755 ~/claude.new && mv ~/claude.new ~/claude'
+const copyProgram = async (file: string, name: 'claude' | 'codex'): Promise<void> => {
+  const line = `cat > ~/${name}.new && chmod 755 ~/${name}.new && mv ~/${name}.new ~/${name}`
   const child = spawn(process.execPath, [entry, 'ssh', TICKET, '--', line], {
     ...{ env: stage.environment, stdio: ['pipe', 'inherit', 'inherit'] },
   })
@@ -58,15 +78,15 @@ beforeAll(async () => {
   await ensureBase()
   stage = await openTicketStage({
     issues: { [TICKET]: 'Say hello' },
-    config: url => (hasAgents ? agentOf(url) : ''),
-    repositoryFile: WORKSPACE,
+    config: url => (hasClaude ? agentOf('claude', url, BUDGET) : ''),
+    repositoryFile: workspace(),
     replies: [{ runs: COMMIT }, { says: 'I made a greeting.' }],
   })
   await stage.jira.move(TICKET, 'In Progress')
   if (typeof claude !== 'string') {
     // Setup waits for it.
     await until('the setup', () => project()?.setup?.state === 'running', { ...PATIENCE, every: 1_000 })
-    await copyProgram(claude.path)
+    await copyProgram(claude.path, 'claude')
   }
   await until('the machine', () => stage.jira.comments(TICKET)[0], PATIENCE)
 })
@@ -106,11 +126,29 @@ const ended = (before: string | undefined) =>
       const now = agent()
       return now?.state === 'ended' && now.run !== before ? now : null
     },
-    { ...PATIENCE, every: 1_000 },
+    PATIENCE,
   )
-const comments = async () => (await stage.github.comments(1)).map(({ body }) => body)
+type Pull = { number: number; draft: boolean; title: string; head: { ref: string } }
+const pullRequests = async () =>
+  (await stage.github.api('acme', 'GET', `/repos/${REPO}/pulls?state=all`)) as unknown as Pull[]
+/** The bot may open it after the agent has ended. */
+const pullRequest = (branch: string) =>
+  until(
+    `the pull request of ${branch}`,
+    async () => (await pullRequests()).find(({ head }) => head.ref === branch),
+    PATIENCE,
+  )
+/** A comment on a pull request has this text: its end is told. */
 const told = (text: string) =>
-  until(text, async () => (await comments()).some(body => body.includes(`> ${text}`)), PATIENCE)
+  until(
+    `a comment with "${text}"`,
+    async () => {
+      const all = await Promise.all((await pullRequests()).map(({ number }) => stage.github.comments(number)))
+      return all.flat().some(({ body }) => body.includes(text))
+    },
+    { ...PATIENCE, every: 500 },
+  )
+/** Resolves when the model was asked. */
 const tell = async (text: string) => {
   const asked = stage.model.turns().length
   await stage.github.comment(1, `/swarm tell ${text}`)
@@ -118,8 +156,13 @@ const tell = async (text: string) => {
 }
 /** The whole conversation, as the model got it last. */
 const conversation = () => JSON.stringify(stage.model.turns().at(-1)?.body)
+/** What the repository says of agents; the runner reads its mirror, which a fetch brings up to date. */
+const narrow = async (text: string) => {
+  stage.commitFile(workspace(text))
+  await inside('git fetch -q')
+}
 
-describe.skipIf(!hasAgents)('Claude Code', () => {
+describe.skipIf(!hasClaude)('Claude Code', () => {
   let first: string
 
   test('a commit of the agent arrives at the git server, with a draft pull request and its end', async () => {
@@ -127,26 +170,22 @@ describe.skipIf(!hasAgents)('Claude Code', () => {
     expect(end).toMatchObject({ result: 'done', summary: 'I made a greeting.', turns: 2 })
     first = end.run
     expect(onServer('log', '--format=%s', BRANCH)).toContain('A greeting\nThe beginning')
-    // The agent may end before the bot has opened it.
-    const pulls = await until('the pull request', async () => {
-      const all = (await stage.github.api('acme', 'GET', `/repos/${REPO}/pulls?state=all`)) as unknown as unknown[]
-      return all.length > 0 ? all : null
-    })
-    await told('I made a greeting.')
-    expect(pulls).toMatchObject([{ number: 1, draft: true, title: `${TICKET} Say hello`, head: { ref: BRANCH } }])
+    expect(await pullRequest(BRANCH)).toMatchObject({ number: 1, draft: true, title: `${TICKET} Say hello` })
+    await told('> I made a greeting.')
     for (const { headers } of stage.model.turns()) expect(headers['x-api-key']).toBe(MODEL_KEY)
     expect(conversation()).toContain('/var/lib/agent-swarm/agent/task.md')
   })
 
-  test('/swarm tell goes on in the same session, also when the runner is killed meanwhile', async () => {
+  test('/swarm tell goes on in the same session, also when the runner is killed meanwhile; git says that it is away', async () => {
     const before = agent()
-    stage.model.replies.push({ runs: 'sleep 5' }, { says: 'I used tabs.' })
+    stage.model.replies.push({ runs: 'until [ -e ../go ]; do sleep 0.2; done' }, { says: 'I used tabs.' })
     await tell('Use tabs.')
-    await stage.crash()
+    await stage.endRunner()
+    expect(await tried('git push origin HEAD')).toContain('agent-swarm: the runner is away')
+    await stage.startRunner()
+    await inside('until swarm status; do sleep 1; done; touch ../go')
     expect(await ended(before?.run)).toMatchObject({
-      result: 'done',
-      summary: 'I used tabs.',
-      session: before?.session,
+      ...{ result: 'done', summary: 'I used tabs.', session: before?.session },
     })
     // Claude Code may end before it has written its own last words.
     expect(conversation()).toMatch(/A greeting.*Use tabs\./)
@@ -168,19 +207,69 @@ describe.skipIf(!hasAgents)('Claude Code', () => {
     expect(status.join('\n')).toMatch(/good .* machine\n {2}pre-restore-\S+ .* machine/)
   })
 
-  test('no token and no key is on its disk, in a checkpoint of its memory, or in its processes', async () => {
-    const processes = 'sync; sudo sh -c "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline" 2>/dev/null | base64 -w0'
-    const text = Buffer.from(await inside(processes), 'base64').toString('latin1')
-    const disk = await virsh('vol-path', '--pool', 'agent-swarm', `${vmId()}.qcow2`)
-    const { given } = stage.front
-    const basic = given.map(token => Buffer.from(`x-access-token:${token}`).toString('base64'))
-    const secrets = [MODEL_KEY, stage.jira.token, ...given, ...basic]
-    expect(secrets.length).toBeGreaterThan(4)
-    // What the agent has instead of a key shows that the search finds what is there, on the disk and in memory.
-    const found = await searchBytes(disk, [...secrets, `agent-swarm-run-${first}`, 'ANTHROPIC_API_KEY='])
-    expect(found).toEqual([`agent-swarm-run-${first}`, 'ANTHROPIC_API_KEY='])
-    expect(text).toContain('PATH=')
-    for (const secret of secrets) expect(text).not.toContain(secret)
+  describe('in the minute that its repository gives it', () => {
+    let before: string | undefined
+    let copied: Promise<void>
+
+    beforeAll(async () => {
+      before = agent()?.run
+      await narrow('agent: {minutes: 1}')
+      stage.model.replies.push({ runs: 'sleep 1000' })
+      await tell('Take your time.')
+      copied = typeof codex === 'string' ? Promise.resolve() : copyProgram(codex.path, 'codex')
+    })
+
+    test('no token and no key is on its disk, in a checkpoint of its memory, in its processes, or where root looks', async () => {
+      const disk = await virsh('vol-path', '--pool', 'agent-swarm', `${vmId()}.qcow2`)
+      const { given } = stage.front
+      const basic = given.map(token => Buffer.from(`x-access-token:${token}`).toString('base64'))
+      const secrets = [MODEL_KEY, stage.jira.token, ...stage.tokens, ...given, ...basic]
+      expect(secrets.length).toBeGreaterThan(5)
+      // What the agent has instead of a key shows that the search finds what is there.
+      const own = `agent-swarm-run-${agent()?.run}`
+      const processes = '/proc/[0-9]*/environ /proc/[0-9]*/cmdline'
+      const folders = '/boot /dev/shm /etc /home /opt /root /run /srv /tmp /usr/local /var'
+      // The programs themselves are large.
+      const files = `-rs --devices=skip --exclude=claude --exclude='codex*' ${folders}`
+      const search = (where: string, texts: string[]) =>
+        inside(`sudo sh -c "grep -las ${grepWords(texts).replaceAll('"', '\\"')} ${where}" || :`)
+      expect(await search(processes, [own])).toMatch(/environ/)
+      expect(await search(processes, secrets)).toBe('')
+      expect(await search(files, [own])).toContain(`/var/lib/agent-swarm/agent/${agent()?.run}/environment`)
+      expect(await search(files, secrets)).toBe('')
+      // The same with the bytes of the disk and of the memory that its checkpoints have.
+      const found = await searchBytes(disk, [...secrets, `agent-swarm-run-${first}`, 'ANTHROPIC_API_KEY='])
+      expect(found).toEqual([`agent-swarm-run-${first}`, 'ANTHROPIC_API_KEY='])
+    })
+
+    test('out of time: it is ended, and its end says so', async () => {
+      expect(await ended(before)).toMatchObject({ result: 'out of time', reason: 'it worked for 1 minutes' })
+      await told('out of time')
+      await copied
+      await narrow('')
+      expect(await inside('pgrep -fc "^sleep 1000$" || :')).toBe('0')
+    })
+  })
+
+  test('the model cannot be reached: its end says so', async () => {
+    const before = agent()
+    stage.model.close()
+    await stage.github.comment(1, '/swarm tell Is anybody there?')
+    const end = await ended(before?.run)
+    await stage.model.reopen()
+    expect(end).toMatchObject({ result: 'crashed', reason: expect.stringContaining('reaching the API of anthropic') })
+    await told('reaching the API of anthropic')
+  })
+
+  test('it crashes: its end says so, and what it had started is gone', async () => {
+    const before = agent()
+    stage.model.replies.push({ runs: 'sleep 1000' })
+    await tell('Crash.')
+    await inside('pkill -KILL -x claude')
+    const end = await ended(before?.run)
+    expect(end).toMatchObject({ result: 'crashed', reason: expect.stringContaining('exit status 137') })
+    await told('exit status 137')
+    expect(await inside('pgrep -fc "^sleep 1000$" || :')).toBe('0')
   })
 
   test('out of budget: the model is closed to it, and its end says so', async () => {
@@ -188,19 +277,19 @@ describe.skipIf(!hasAgents)('Claude Code', () => {
     const never = { says: 'Never asked for.' }
     stage.model.replies.push({ runs: 'true', usage: { input: BUDGET, output: 10 } }, never)
     await tell('Once more.')
-    expect(await ended(before?.run)).toMatchObject({ result: 'out of budget' })
+    expect(await ended(before?.run)).toMatchObject({ result: 'out of budget', session: before?.session })
     expect(stage.model.replies).toEqual([never])
-    await until('its end', async () => (await comments()).some(body => body.includes('out of budget')), PATIENCE)
+    stage.model.replies.length = 0
+    await told('out of budget')
   })
 })
 
 test('it pushes its own branch and rewrites what it pushed, and nothing else', async () => {
-  const tryPush = async (command: string) => (await inside(`(${command}) 2>&1 || :`)).replaceAll(/\s+/g, ' ')
   const own = 'git commit -q --allow-empty -m Mine && git push -q && git commit -q --amend --allow-empty -m Better'
   await inside(`${own} && git push -qf`)
   expect(onServer('log', '-1', '--format=%s', BRANCH)).toBe('Better')
   const before = onServer('for-each-ref')
-  const refused = await tryPush(
+  const refused = await tried(
     `git push origin HEAD:main; git push origin HEAD:DROP-2-x; git push origin --delete ${BRANCH}; git push origin HEAD:refs/tags/v1`,
   )
   expect(refused).toContain('a machine does not push to the default branch')
@@ -210,12 +299,52 @@ test('it pushes its own branch and rewrites what it pushed, and nothing else', a
   expect(onServer('for-each-ref')).toBe(before)
   stage.commitOf(BRANCH, "Dana's")
   const rewrite = 'git push -f; git pull -q --rebase && git commit -q --allow-empty -m "After Dana" && git push -q'
-  expect(await tryPush(rewrite)).toContain('which this machine did not push')
+  expect(await tried(rewrite)).toContain('which this machine did not push')
   expect(onServer('log', '-2', '--format=%s', BRANCH)).toBe("After Dana\nDana's")
-  // What GitHub takes back is gone at once, also for a token that the runner holds.
-  stage.front.given.forEach(stage.git.revoke)
-  expect(await tryPush('git push origin HEAD:DROP-1-later')).toMatch(/error|fatal/)
-  expect(onServer('branch', '--list', 'DROP-1-later')).toBe('')
+})
+
+describe.skipIf(!hasClaude)('the agent of a runner whose configuration has changed', () => {
+  beforeAll(async () => {
+    await stage.endRunner('SIGTERM')
+    stage.configure(agentOf(hasCodex ? 'codex' : 'claude', stage.model.url, 10 * BUDGET))
+    await stage.startRunner()
+  })
+
+  test.skipIf(!hasCodex)('is Codex: its commit arrives, with a draft pull request; /swarm tell goes on', async () => {
+    const before = agent()?.run
+    stage.model.replies.push({ runs: CODEX_COMMIT }, { says: 'Codex was here.' })
+    await stage.must('agent', 'start', TICKET)
+    const first = await ended(before)
+    expect(first).toMatchObject({ use: 'codex', result: 'done', summary: 'Codex was here.' })
+    expect(onServer('log', '-1', '--format=%s', CODEX_BRANCH)).toBe('From Codex')
+    expect(await pullRequest(CODEX_BRANCH)).toMatchObject({ draft: true })
+    await told('> Codex was here.')
+    expect(stage.model.turns().at(-1)?.headers.authorization).toBe(`Bearer ${MODEL_KEY}`)
+    stage.model.replies.push({ says: 'Codex goes on.' })
+    await tell('Go on, Codex.')
+    expect(await ended(first.run)).toMatchObject({ result: 'done', summary: 'Codex goes on.', session: first.session })
+    expect(conversation()).toMatch(/Codex was here\..*Go on, Codex\./)
+  })
+
+  test('loses pushes and its model when the token of its runner is revoked; its end is told when it has another', async () => {
+    const before = agent()?.run
+    const never = { says: 'Never asked for.' }
+    stage.model.replies.push({ runs: 'until [ -e ../on ]; do sleep 0.2; done' }, never)
+    await tell('Wait.')
+    await inside('git commit -q --allow-empty -m "With access" && git push -q')
+    await stage.mustBot('bot', 'runner', 'revoke', RUNNER)
+    expect(await tried('git commit -q --allow-empty -m "Without" && git push')).toContain('AGENT_SWARM_RUNNER_TOKEN')
+    await inside('touch ../on')
+    const reason = expect.stringContaining('the bot does not accept the token of this runner')
+    expect(await ended(before)).toMatchObject({ result: 'crashed', reason })
+    expect(stage.model.replies).toEqual([never])
+    stage.model.replies.length = 0
+    await stage.endRunner('SIGTERM')
+    await stage.newToken()
+    await stage.startRunner()
+    await told('the bot does not accept the token of this runner')
+    await inside('until git push -q; do sleep 1; done')
+  })
 })
 
 test('start runs at each boot, and setup does not', async () => {
@@ -223,4 +352,38 @@ test('start runs at each boot, and setup does not', async () => {
   const count = () => inside('cat ../setups | wc -l; cat ../starts | wc -l')
   await until('the start of the project', async () => (await count()) === '1\n2', { ...PATIENCE, every: 1_000 })
   expect(await stage.must('status', TICKET)).toContain('acme/shop in ~/shop')
+})
+
+test('what GitHub takes back is gone at once, also for a token that the runner holds', async () => {
+  stage.front.given.forEach(stage.git.revoke)
+  expect(await tried('git push origin HEAD:DROP-1-later')).toMatch(/error|fatal/)
+  expect(onServer('branch', '--list', 'DROP-1-later')).toBe('')
+})
+
+test('deleted while its agent works: nothing is left, and its runner gets no token for it', async () => {
+  const id = vmId() ?? ''
+  const ask = async () => {
+    const body = { runnerId: stage.registry.runnerId(), ticket: TICKET, repo: REPO, to: 'write' }
+    const authorization = `Bearer ${stage.tokens.at(-1)}`
+    const headers = { authorization, 'content-type': 'application/json' }
+    const url = `${stage.botUrl}/runner/v1/git-token`
+    return (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).status
+  }
+  if (hasClaude) {
+    stage.model.replies.push({ runs: 'sleep 1000' })
+    await tell('Once more.')
+  }
+  expect(await ask()).toBe(200)
+  await stage.jira.move(TICKET, 'Done')
+  await until('the end of the machine', () => stage.registry.environment(TICKET) === null, PATIENCE)
+  await until('the refusal of tokens', async () => (await ask()) === 403)
+  expect([project(), agent()]).toEqual([null, null])
+  expect(await virsh('list', '--all', '--name')).not.toContain(id)
+  expect(await virsh('vol-list', 'agent-swarm')).not.toContain(id)
+  const left = readdirSync(stage.home, { recursive: true, encoding: 'utf8' })
+  expect(left.filter(name => name.includes(id))).toEqual([])
+  await until(
+    'the end of its link',
+    () => !existsSync(join(stage.home, 'links')) || readdirSync(join(stage.home, 'links')).length === 0,
+  )
 })

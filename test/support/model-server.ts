@@ -118,16 +118,21 @@ export const openModelServer = async (replies: Reply[] = []) => {
     response.end(JSON.stringify(anthropicMessage(reply, body.model, n).message))
   }
   const server = createServer((request, response) => void answer(request, response))
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const listen = (port: number) => new Promise<void>(resolve => server.listen(port, '127.0.0.1', resolve))
+  await listen(0)
+  const { port } = server.address() as AddressInfo
+  const close = (): void => {
+    server.closeAllConnections()
+    server.close()
+  }
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     replies,
     asked,
     /** The agent's own turns. */
     turns: () => asked.filter(isTurn),
-    close: () => {
-      server.closeAllConnections()
-      server.close()
-    },
+    close,
+    /** After `close`: it is back at its address. */
+    reopen: () => listen(port),
   }
 }

@@ -1,4 +1,7 @@
-/** The real Claude Code and Codex from the npm registry, in a folder that stays between runs. Hundreds of megabytes each. */
+/**
+ * The real Claude Code and Codex from the npm registry, in a folder that stays between runs. Hundreds of megabytes each. Their
+ * programs themselves, which need no Node: a machine may have none.
+ */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +13,10 @@ const programs = {
     package: '@anthropic-ai/claude-code@2.1.197',
     path: 'node_modules/@anthropic-ai/claude-code-linux-x64/claude',
   },
-  codex: { package: '@openai/codex@0.171.0', path: 'node_modules/.bin/codex' },
+  codex: {
+    package: '@openai/codex@0.171.0',
+    path: 'node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex',
+  },
 } as const
 type Name = keyof typeof programs
 

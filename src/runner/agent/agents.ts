@@ -16,6 +16,8 @@ export type AgentsOptions = {
   links: () => Pick<Links, 'of'> | null
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
   repositoryAgent?: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
+  /** Why no agent of this runner may work now; null: they may. */
+  closed?: () => string | null
 }
 
 export type Agents = {
@@ -29,7 +31,7 @@ export type Agents = {
 
 export const openAgents = (
   context: RunnerContext,
-  { log, links, repositoryAgent = async () => undefined }: AgentsOptions,
+  { log, links, repositoryAgent = async () => undefined, closed = () => null }: AgentsOptions,
 ): Agents => {
   const guestOf = async ({ provider: name, vmId }: EnvironmentRow): Promise<AgentGuest | null> => {
     const link = links()?.of(vmId) ?? null
@@ -37,10 +39,11 @@ export const openAgents = (
     if (context.scriptedAgent !== undefined) return context.scriptedAgent.guestOf(vmId, link)
     return openAgentGuest(context, await context.provider(name), vmId, link)
   }
-  const supervisor = openSupervisor({ ...context, repositoryAgent, guestOf, log })
+  const supervisor = openSupervisor({ ...context, repositoryAgent, closed, guestOf, log })
   const logOf = openMachineLogs(log)
   const gateway = openModelGateway({
     ...context,
+    closed,
     onUse: supervisor.nudge,
     warn: (fields, message) => logOf(fields.ticket).warn(fields, message),
   })

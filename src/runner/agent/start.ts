@@ -18,6 +18,8 @@ export type StartContext = Pick<
 > & {
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
   repositoryAgent: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
+  /** Why no agent of this runner may work now; null: they may. */
+  closed: () => string | null
 }
 
 /** `wait`: it starts when this has changed; null: without a word. `end`: it does not start at all. */
@@ -56,6 +58,8 @@ export const verdictOf = async (
   environment: EnvironmentRow,
 ): Promise<Verdict> => {
   const { config, home, registry, scriptedAgent } = context
+  const closed = context.closed()
+  if (closed !== null) return { wait: closed }
   if (config.agent === null) return { wait: 'This host has no agent any more: add `agent:` to config.yaml' }
   const project = registry.project(environment.ticket)
   const narrowed = await narrowingOf(context, environment.ticket)

@@ -109,7 +109,7 @@ const prepare = async (context: Context, machine: Machine, route: Route): Promis
     return remote
   } catch (error) {
     const asOf = context.mirrors.updatedAt(repo)
-    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(ticket)
+    if (isFailure(error) && error.failure.kind === 'permission') context.tokens.forget(other => other === ticket)
     if (!isAway(error)) context.allowed.delete(pair)
     if (!isAway(error) || asOf === null || service === 'git-receive-pack') throw error
     // Who gives tokens may be the only one who knows what serves a project. Another ticket's mirror is not for this one.
@@ -164,7 +164,7 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
     const answer = await decidePush(context.push, push, question)
     // The remote may have something newer, or refuse the token.
     if (!answer.isAllowed) mirrors.expire(repo)
-    if (isDenied(answer)) context.tokens.forget(machine.ticket)
+    if (isDenied(answer)) context.tokens.forget(ticket => ticket === machine.ticket)
     return answer
   }
   try {
@@ -237,7 +237,7 @@ export const openGitGateway = (options: GitGatewayOptions) => {
       running.add(work)
       return work.finally(() => running.delete(work))
     },
-    /** A ticket was deleted, or may no longer have what it had. */
+    /** Tickets were deleted, or may no longer have what they had. */
     forget: tokens.forget,
     /** Removes the mirrors that no machine uses, and what killed processes left. Call it now and then. */
     sweep: (): Promise<void> => {

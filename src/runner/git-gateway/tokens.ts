@@ -20,8 +20,8 @@ export type TokenSource = { tokenFor(need: Need): Promise<(Omit<GitToken, 'token
 const KEPT_MS = 5 * 60_000
 const BEFORE_EXPIRY_MS = 60_000
 
-/** `forget`: a ticket was deleted, or a remote refused its token. */
-export type Tokens = TokenSource & { forget(ticket: string): void }
+/** `forget`: tickets were deleted, a remote refused a token, or the bot does not accept this runner any more. */
+export type Tokens = TokenSource & { forget(which: (ticket: string) => boolean): void }
 
 export const openTokens = (source: TokenSource, clock: Clock): Tokens => {
   const kept = new Map<string, { ticket: string; until: number; token: Awaited<ReturnType<TokenSource['tokenFor']>> }>()
@@ -41,9 +41,9 @@ export const openTokens = (source: TokenSource, clock: Clock): Tokens => {
       if (before === forgotten && until > clock()) kept.set(name, { ticket: need.ticket, until, token })
       return token
     },
-    forget: ticket => {
+    forget: which => {
       forgotten += 1
-      for (const [key, one] of kept) if (one.ticket === ticket) kept.delete(key)
+      for (const [key, one] of kept) if (which(one.ticket)) kept.delete(key)
     },
   }
 }

@@ -75,6 +75,7 @@ export const openLinks = (
     const gone = [...held.values()].filter(({ vmId }) => !machines.has(vmId))
     for (const { vmId } of gone) held.delete(vmId)
     await Promise.all(gone.map(link => link.close()))
+    sweep(context)
     for (const [vmId, provider] of machines) {
       if (held.has(vmId)) continue
       const link = await holdLink(context, { vmId, provider }, services, { ...options, gate })
@@ -89,7 +90,6 @@ export const openLinks = (
     }
     await Promise.all([...held.values()].map(link => link.close()))
   }
-  sweep(context)
   const running = run()
   return {
     of: vmId => held.get(vmId) ?? null,

@@ -25,6 +25,8 @@ export type ModelGatewayContext = {
   home: string
   registry: Pick<Registry, 'agent' | 'updateAgent' | 'restoredSince'>
   config: { agent: OperatorAgent | null }
+  /** Why no agent of this runner may use a model now; null: they may. */
+  closed?: () => string | null
   /** Called when a run may have used up its budget. */
   onUse?: () => void
   /** For a report without bodies and keys. */
@@ -53,11 +55,13 @@ const sentKey = ({ headers }: IncomingMessage): string | null => {
 
 /** Null: this request may pass. */
 const refusalOf = (
-  { registry }: ModelGatewayContext,
+  { registry, closed = () => null }: ModelGatewayContext,
   { ticket }: LinkedMachine,
   request: IncomingMessage,
   route: Route | null,
 ): Refusal | null => {
+  const why = closed()
+  if (why !== null) return { status: 403, message: why }
   const row = registry.agent(ticket)
   if (row === null || row.state !== 'running' || row.progress.ending !== null)
     return { status: 403, message: 'no agent is at work in this machine, and the model is there for its agent alone' }
