@@ -88,7 +88,7 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
       lies = guest => guest,
       ...times
     }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } & Partial<
-      Pick<SupervisorContext, 'repositoryAgent'>
+      Pick<SupervisorContext, 'repositoryAgent' | 'closed'>
     > = {},
   ) => {
     const server = createServer(

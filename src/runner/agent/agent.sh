@@ -34,9 +34,10 @@ start() {
   write_files
   chown -R "$user" "$state"
   systemctl reset-failed 'agent-swarm-agent-*' 2> /dev/null || true
-  # RuntimeMaxSec is the second line of defence: the runner ends the agent first.
+  # RuntimeMaxSec is the second line of defence: the runner ends the agent first. It follows the file `exit`, which is empty but for
+  # a line feed when the unit ended before it was written.
   systemd-run --quiet --unit="$unit" --uid="$user" --property=KillMode=control-group --property=RuntimeMaxSec="$seconds" \
-    --property=TimeoutStopSec=10 --property=WorkingDirectory="$home" /bin/bash -l "$folder/unit" "$folder" < /dev/null
+    --property=ExecStopPost="/bin/sh -c 'test -s $folder/exit || echo >$folder/exit'" --property=TimeoutStopSec=10 --property=WorkingDirectory="$home" /bin/bash -l "$folder/unit" "$folder" < /dev/null
   echo started && boot
 }
 

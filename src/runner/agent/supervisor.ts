@@ -18,7 +18,7 @@ import type { AgentGuest, UnitState } from './guest.ts'
 import { limitsOf, programOf, type StartContext, specOf, verdictOf } from './start.ts'
 
 const TICK_MS = 1_000
-/** Between two looks at a unit that seems to run. Its end shows at once, by a file that is followed. */
+/** Between two looks at a unit that seems to run. Its end shows at once, by a file that is followed, unless its machine cannot write. */
 const LOOK_MS = 20_000
 /** A gap between two ticks that is longer was no work that this process saw: the host slept, or the machine did. */
 const MAX_GAP_MS = 30_000

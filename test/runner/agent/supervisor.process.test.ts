@@ -278,14 +278,29 @@ test('a machine that was restarted: the work goes on in another run; too many of
   expect(await stage.ended()).toMatchObject({ result: 'crashed', reason: expect.stringContaining('too often') })
 })
 
-test('a unit that is gone in the same boot is a crash', async () => {
-  const stage = await stageOf('echo begun; pkill -KILL -s "$(ps -o sid= -p $$ | tr -d " ")"')
-  await running(stage)
+test('a unit that is gone in the same boot is a crash, without a second look at one that works', async () => {
+  const stage = await stageOf(
+    'until [ -e looked ]; do sleep 0.1; done; pkill -KILL -s "$(ps -o sid= -p $$ | tr -d " ")"',
+  )
+  let looks = 0
+  const runner = await stage.runner(stage.context, {
+    lies: guest => ({
+      ...guest,
+      look: async run => {
+        const state = await guest.look(run)
+        if (state.active) looks += 1
+        writeFileSync(join(stage.project, 'looked'), '')
+        return state
+      },
+    }),
+  })
+  onTestFinished(runner.close)
   await stage.start()
   expect(await stage.ended()).toMatchObject({
     result: 'crashed',
     reason: expect.stringContaining('without an exit status'),
   })
+  expect(looks).toBe(1)
 })
 
 test('output without end and without lines costs the guest 64 MB and the runner no memory; the agent goes on', async () => {
@@ -326,6 +341,18 @@ test('while nobody can read what its repository says of agents, it waits', async
   expect(stage.started()).toEqual([])
   isThere = true
   expect(await stage.ended()).toMatchObject({ result: 'stopped', reason: expect.stringContaining('wants no agent') })
+})
+
+test('while the bot does not accept this runner, it waits', async () => {
+  const stage = await stageOf('echo hi')
+  let why: string | null = 'the token of this runner was revoked'
+  const runner = await stage.runner(stage.context, { closed: () => why })
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('a reason', () => stage.row()?.reason?.includes('was revoked'))
+  expect(stage.started()).toEqual([])
+  why = null
+  expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
 })
 
 test('without the key of its model it waits, and says what the operator has to do', async () => {

@@ -58,3 +58,11 @@ test('what a ticket had is forgotten, also what is under way', async () => {
   tokens.forget(ticket => ticket === 'DROP-2')
   expect(await tokens.tokenFor(need)).toMatchObject({ token: 'token-2' })
 })
+
+test('what all tickets had is forgotten', async () => {
+  const { tokens, count } = openStage(null)
+  for (const ticket of ['DROP-1', 'DROP-2']) await tokens.tokenFor({ ...need, ticket })
+  tokens.forget(() => true)
+  for (const ticket of ['DROP-1', 'DROP-2']) await tokens.tokenFor({ ...need, ticket })
+  expect(count()).toBe(4)
+})

@@ -31,7 +31,12 @@ const listen = async (handle: (request: IncomingMessage, response: ServerRespons
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-const openStage = async (modelUrl: string, row: Partial<AgentRow> = {}, key: string | null = KEY) => {
+const openStage = async (
+  modelUrl: string,
+  row: Partial<AgentRow> = {},
+  key: string | null = KEY,
+  closed: () => string | null = () => null,
+) => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-model-'))
   onTestFinished(() => rmSync(home, { recursive: true, force: true }))
   mkdirSync(join(home, 'model-keys'))
@@ -41,7 +46,7 @@ const openStage = async (modelUrl: string, row: Partial<AgentRow> = {}, key: str
   let present: AgentRow = { ...ROW, ...row }
   const warnings: string[] = []
   const gateway = openModelGateway({
-    home,
+    ...{ home, closed },
     config: { agent: { use: 'command', command: 'x', modelUrl } },
     registry: {
       agent: () => present,
@@ -103,6 +108,17 @@ test('an answer of OpenAI counts tokens, and no dollars', async () => {
   expect(model.asked[0]?.headers).toMatchObject({ authorization: `Bearer ${KEY}` })
   await until('the count', () => stage.row().tokens > 0)
   expect(stage.row()).toMatchObject({ tokens: 15, usd: null })
+})
+
+test('nothing passes while the bot does not accept this runner', async () => {
+  const model = await modelOf()
+  const why: { text: string | null } = { text: 'the token of this runner was revoked' }
+  const stage = await openStage(model.url, {}, KEY, () => why.text)
+  const refused = await post(stage.url, '/v1/messages', MESSAGE, claude)
+  expect([refused.status, await refused.text()]).toEqual([403, expect.stringContaining('was revoked')])
+  expect(model.asked).toEqual([])
+  why.text = null
+  expect((await post(stage.url, '/v1/messages', MESSAGE, claude)).status).toBe(200)
 })
 
 test.for([
