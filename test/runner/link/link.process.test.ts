@@ -206,6 +206,11 @@ describe.skipIf(noSshd !== null)('the link', () => {
   test('the runner links each running machine, and closes the link for as long as an operation needs it closed', async () => {
     const links = openLinks(it.context, services, { log })
     await until('the link', () => links.of(vmId)?.connected())
+    const lockOf = (machine: string) => join(it.context.home, 'links', `${machine}.lock`)
+    writeFileSync(lockOf('as-gone-1-00000000'), '')
+    links.nudge()
+    await until('no lock of a machine that is gone', () => !existsSync(lockOf('as-gone-1-00000000')))
+    expect(existsSync(lockOf(vmId))).toBe(true)
     const { registry } = it.context
     const at = new Date().toISOString()
     const by = { via: 'cli', who: 'tester' } as const
