@@ -115,6 +115,19 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     child.kill(signal)
     await ended
   }
+  /** The runner's own. Read here, since a process of the CLI for each look takes what the guests need. */
+  const registry = openRegistry(join(home, 'registry.db'))
+  const tokens: string[] = []
+  let id: string | null = null
+  /** A runner whose token was revoked gets a new one, and keeps its tickets. */
+  const newToken = async (): Promise<void> => {
+    const as = id === null ? [] : ['--as', id]
+    const added = JSON.parse(await mustBot('bot', 'runner', 'add', RUNNER, '--json', ...as))
+    id = added.id
+    tokens.push(added.token)
+  }
+  // A bot without one does not start.
+  await newToken()
   const bot = await launch(
     ['bot', '--port', '0'],
     {
@@ -128,14 +141,6 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
   )
   github.sendTo(bot.url)
   jira.sendTo(bot.url)
-  /** The runner's own. Read here, since a process of the CLI for each look takes what the guests need. */
-  const registry = openRegistry(join(home, 'registry.db'))
-  const tokens: string[] = []
-  /** A runner whose token was revoked gets a new one, and keeps its tickets. */
-  const newToken = async (): Promise<void> => {
-    const as = tokens.length === 0 ? [] : ['--as', registry.runnerId()]
-    tokens.push(await mustBot('bot', 'runner', 'add', RUNNER, ...as))
-  }
   const startRunner = async (): Promise<ChildProcess> => {
     const settings = {
       ...{ AGENT_SWARM_BOT_URL: bot.url, AGENT_SWARM_RUNNER_TOKEN: tokens.at(-1), AGENT_SWARM_PROVIDER: 'kvm' },
@@ -143,7 +148,6 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
     }
     return (await launch(['runner'], settings, /takes work from (http:[^\s,]+)/)).child
   }
-  await newToken()
   let runner = await startRunner()
   return {
     home,

@@ -74,7 +74,8 @@ const streamOpenai = (response: ServerResponse, reply: Spoken, model: unknown, n
       ? { id: `msg_${n}`, type: 'message', role: 'assistant', content: [{ type: 'output_text', text: reply.says }] }
       : {
           ...{ id: `fc_${n}`, type: 'function_call', call_id: `call_${n}`, name: 'exec_command' },
-          arguments: JSON.stringify({ cmd: reply.runs }),
+          // As long as it waits for a command at most.
+          arguments: JSON.stringify({ cmd: reply.runs, yield_time_ms: 30_000 }),
         }
   const base = { id: `resp_${n}`, model }
   response.writeHead(200, { 'content-type': 'text/event-stream' })

@@ -38,10 +38,10 @@ export const judge = (row: AgentRow, unit: UnitState, reading: RunReading): Agen
   return { result: 'crashed', reason: `${said === '' ? '' : `${said} `}(exit status ${unit.exit})` }
 }
 
-export const outOfTime = ({ progress }: AgentRow): AgentEnding => ({
-  result: 'out of time',
-  reason: `it worked for ${progress.limits?.minutes ?? 0} minutes`,
-})
+export const outOfTime = ({ progress }: AgentRow): AgentEnding => {
+  const minutes = progress.limits?.minutes ?? 0
+  return { result: 'out of time', reason: `it worked for ${minutes} minute${minutes === 1 ? '' : 's'}` }
+}
 
 const CLOCK = { via: 'clock', who: null } as const
 

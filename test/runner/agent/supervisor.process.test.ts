@@ -189,7 +189,7 @@ test('it ends after its minutes of work; the time that another process saw count
     now += 5_000
   }, 300)
   onTestFinished(() => clearInterval(moving))
-  expect(await stage.ended()).toMatchObject({ result: 'out of time', reason: 'it worked for 1 minutes' })
+  expect(await stage.ended()).toMatchObject({ result: 'out of time', reason: 'it worked for 1 minute' })
 })
 
 test('another process goes on with a run; nothing is started twice, and no line is lost or doubled', async () => {
