@@ -86,7 +86,7 @@ export const openTicketStage = async ({ issues, config, repositoryFile, replies 
   const github = await startGitHub({ people: { dev: 'push' }, permissions: { contents: 'write', checks: 'read' } })
   const front = await startGitHubWithGit(github, git)
   const jira = await startJira({ issues })
-  const environment = { AGENT_SWARM_HOME: home, AGENT_SWARM_CPUS: '2' }
+  const environment = { AGENT_SWARM_HOME: home, AGENT_SWARM_CPUS: '2', GITHUB_API_URL: front.url }
   const swarm = (...words: string[]) => swarmWith(environment, ...words)
   const must = (...words: string[]) => succeed(swarm(...words))
   const mustBot = (...words: string[]) => succeed(swarmWith({ AGENT_SWARM_HOME: botHome }, ...words))
