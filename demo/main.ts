@@ -283,15 +283,19 @@ const agentsPullRequest = async ({ hub }: Scene): Promise<Pull> => {
   return pull
 }
 
-const breakMachine = async () => {
+const checkpointOf = ({ head }: Pull) => `push-${head.sha.slice(0, 7)}`
+
+/** What it breaks was well when the push made its checkpoint. */
+const breakMachine = async (scene: Scene, pull: Pull) => {
+  const checkpoint = checkpointOf(pull)
+  await statusComment(scene, pull.number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
   await inMachine('DEMO-1', 'echo "all wrong" > ~/refactoring.txt')
   line('host', `in the machine, refactoring.txt says: ${await inMachine('DEMO-1', 'cat ~/refactoring.txt')}`)
 }
 
 /** Takes the machine back. Then a review goes to the agent, which works again; the bot writes a comment every 3 s at most. */
-const restoreAndReview = async (scene: Scene, { number, head }: Pull) => {
-  const checkpoint = `push-${head.sha.slice(0, 7)}`
-  await statusComment(scene, number, `checkpoint ${checkpoint}`, body => body.includes(checkpoint))
+const restoreAndReview = async (scene: Scene, pull: Pull) => {
+  const { number } = pull
   const isGone = async () => (await inMachine('DEMO-1', 'test -e ~/refactoring.txt || echo gone')) === 'gone'
   const review = async () => {
     await until('the restore', isGone, PATIENCE)
@@ -300,7 +304,7 @@ const restoreAndReview = async (scene: Scene, { number, head }: Pull) => {
     await scene.hub.review(number, text)
     line('dev', `reviews pull request #${number}, and asks for changes: ${text}`)
   }
-  await Promise.all([command(scene, number, `/swarm restore ${checkpoint}`), review()])
+  await Promise.all([command(scene, number, `/swarm restore ${checkpointOf(pull)}`), review()])
   await agentEnd(scene, number, 2)
 }
 
@@ -332,7 +336,7 @@ const run = async () => {
   await twoServices()
   const pull = await agentsPullRequest(scene)
   await backToDo(scene)
-  await breakMachine()
+  await breakMachine(scene, pull)
   await agentEnd(scene, pull.number, 1)
   await restoreAndReview(scene, pull)
   await merge(scene, pull)
