@@ -380,7 +380,8 @@ test('deleted while its agent works: nothing is left, and its runner gets no tok
     const url = `${stage.botUrl}/runner/v1/git-token`
     return (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).status
   }
-  if (hasClaude) {
+  // Claude Code has used up its budget.
+  if (hasClaude && (hasCodex || isLong)) {
     stage.model.replies.push(...BUSY)
     await tell('Go on for ever.')
   }
