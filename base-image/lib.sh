@@ -178,6 +178,12 @@ forbid_services() {
   }
 }
 
+# is_on UNIT: whether it starts at boot. turn_on and turn_off leave a unit alone that is so already: systemctl reads all units
+# again after a change, which takes 20 seconds in a guest under emulation.
+is_on() { [ "$(systemctl is-enabled "$1" 2>/dev/null || true)" = enabled ]; }
+turn_on() { is_on "$1" || systemctl enable "$1" >/dev/null 2>&1; }
+turn_off() { ! is_on "$1" || systemctl disable "$1" >/dev/null 2>&1; }
+
 # until_answers SECONDS COMMAND...
 until_answers() {
   tries=$(($1 * 2))

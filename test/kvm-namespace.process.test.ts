@@ -1,6 +1,16 @@
-/** The folder in which root keeps the state of a libvirt of its own (test/kvm/namespace.sh, also for the demo). */
+/** The folder in which root keeps the state of a libvirt of its own (test/kvm/namespace.sh, also for the demo), and who may run it. */
 import { execFile } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -61,4 +71,18 @@ test.skipIf(!isRoot).for([
   expect(code).toBe(1)
   expect(stderr).toMatch(/^namespace\.sh: .*root's alone\nName a folder that only root can make and change/)
   expect(existsSync(join(state, 'lock'))).toBe(false)
+})
+
+test('where they cannot run, the tests on real libvirt fail, or are left out with the reason when that was asked for', async () => {
+  writeFileSync(join(parent, 'id'), '#!/bin/sh\necho 1000\n', { mode: 0o755 })
+  const run = (...args: string[]): Promise<{ code: number; stderr: string }> =>
+    new Promise(done => {
+      const env = { ...process.env, PATH: `${parent}:${process.env.PATH}` }
+      execFile('bash', [resolve(import.meta.dirname, 'kvm/run.sh'), ...args], { env }, (error, _stdout, stderr) =>
+        done({ code: error === null ? 0 : Number(error.code), stderr }),
+      )
+    })
+  const reason = 'The tests on real libvirt need root: sudo npm run test:kvm\n'
+  expect(await run('some.test.ts')).toEqual({ code: 1, stderr: reason })
+  expect(await run('--if-possible', 'some.test.ts')).toEqual({ code: 0, stderr: `Left out: some.test.ts\n${reason}` })
 })

@@ -22,7 +22,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin no
 AuthenticationMethods publickey
 CONF
-  systemctl enable ssh >/dev/null 2>&1 || systemctl enable sshd >/dev/null 2>&1
+  turn_on ssh || turn_on sshd
   host_keys_without_cloud_init
   # PostgreSQL, for example, makes its databases in this locale.
   [ -s /etc/default/locale ] || { mkdir -p /etc/default && echo 'LANG=C.UTF-8' >/etc/default/locale; }
@@ -78,7 +78,7 @@ ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_k
 [Install]
 WantedBy=multi-user.target
 UNIT
-  systemctl enable swarm-host-key.service >/dev/null 2>&1 || true
+  turn_on swarm-host-key.service || true
 }
 
 prove_base() {

@@ -9,7 +9,7 @@ datasource_list: [NoCloud, None]
 CFG
   if [ -d /etc/default/grub.d ] || [ -e /etc/default/grub ]; then trim_grub; fi
   for unit in apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service; do
-    systemctl disable "$unit" >/dev/null 2>&1 || true
+    turn_off "$unit" || true
   done
 }
 
@@ -28,7 +28,7 @@ CFG
 
 prove_boot() {
   for unit in apt-daily.timer apt-daily-upgrade.timer; do
-    if [ "$(systemctl is-enabled "$unit" 2>/dev/null || true)" = enabled ]; then echo "$unit is on" >&2; return 1; fi
+    if is_on "$unit"; then echo "$unit is on" >&2; return 1; fi
   done
   grep -q '^datasource_list: \[NoCloud, None\]' /etc/cloud/cloud.cfg.d/90-agent-swarm.cfg
   echo 'daily timers are off; cloud-init reads the seed only'

@@ -19,7 +19,7 @@ set_up_postgres() {
   esac
   [ -n "$(postgres_major)" ] || apt_install postgresql
   has_pgvector || install_pgvector
-  systemctl enable postgresql >/dev/null 2>&1 || true
+  turn_on postgresql || true
 }
 
 # The newest installed one.

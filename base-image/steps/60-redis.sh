@@ -3,7 +3,7 @@ step redis full 'Redis on localhost, active after boot'
 
 set_up_redis() {
   [ -z "$(missing redis-server redis-cli)" ] || apt_install redis-server
-  systemctl enable redis-server >/dev/null 2>&1 || true
+  turn_on redis-server || true
 }
 
 prove_redis() {

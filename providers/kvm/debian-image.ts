@@ -16,7 +16,8 @@ import type { Run } from '../../src/exec.ts'
 import { explainMmdebstrap } from './explain.ts'
 import { debianPackages } from './systems.ts'
 
-const PACKAGES = [
+/** What a machine needs to boot, to be reached, and what `minimal` has. */
+export const BOOTABLE_PACKAGES: readonly string[] = [
   'linux-image-cloud-amd64',
   'systemd-sysv',
   'libpam-systemd',
@@ -70,15 +71,23 @@ export const debianDisk = async (
   await checkTools(run)
   onPhase('packages')
   const root = join(folder, 'root')
-  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, SUITE, root], {
+  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${BOOTABLE_PACKAGES.join(',')}`, SUITE, root], {
     deadline: DEBOOTSTRAP_DEADLINE_MS,
     explain: explainMmdebstrap,
   })
   onPhase('disk')
+  await bootableDisk(run, { folder, root, disk })
+  return `debian-packages (${SUITE})`
+}
+
+/** Makes a disk that boots from the files of a system in `root`, which has the packages above. */
+export const bootableDisk = async (
+  run: Run,
+  { folder, root, disk }: { folder: string; root: string; disk: string },
+): Promise<void> => {
   addBootFiles(root)
   await makeFilesystem(run, root, disk)
   await installBootLoader(run, folder, disk)
-  return `debian-packages (${SUITE})`
 }
 
 const checkTools = async (run: Run): Promise<void> => {

@@ -2,6 +2,8 @@
 # npm run test:kvm: the tests on real libvirt, in namespaces (namespace.sh) that nothing outside sees.
 #   run.sh [--install] [arguments of vitest]
 #     The tests, or those of the named files. --install installs missing packages (Debian, Ubuntu), as CI=true does.
+#   run.sh --if-possible [arguments of vitest]
+#     The same; where they cannot run, it prints why, and succeeds.
 #   run.sh --run CMD...
 #     Any command in the namespaces, with a home and the sizes that the tests use:
 #     test/kvm/run.sh --run node bin/agent-swarm.js init-base --from debian-packages --profile minimal
@@ -10,7 +12,18 @@
 # `run.sh --run sleep infinity` holds the namespaces open, every other run enters them and finds the same guests.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-[ "$(id -u)" = 0 ] || { echo "The tests on real libvirt need root: sudo npm run test:kvm" >&2; exit 1; }
+refusal=1
+[ "${1:-}" != --if-possible ] || { shift; refusal=0; }
+words=$*
+# cannot REASON [WAY_ON]
+cannot() {
+  [ "$refusal" = 1 ] || echo "Left out: $words" >&2
+  printf '%s\n' "$@" >&2
+  exit "$refusal"
+}
+[ "$(id -u)" = 0 ] || cannot 'The tests on real libvirt need root: sudo npm run test:kvm'
+[ "$(uname -m)" = x86_64 ] || cannot 'The machines of the tests on real libvirt are x86-64.'
+unshare --mount --net --pid --fork true || cannot 'The tests on real libvirt need namespaces of their own, which this system does not let root make.'
 
 # The project's Node, since the system's may be too old.
 export PATH=$PWD/node_modules/.bin:$PATH
@@ -25,9 +38,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || exit 1
   else
-    echo "Missing: ${missing[*]}" >&2
-    echo "Install them with: sudo npm run test:kvm -- --install" >&2
-    exit 1
+    cannot "Missing: ${missing[*]}" 'Install them with: sudo npm run test:kvm -- --install'
   fi
 fi
 [ "${1:-}" = --install ] && shift

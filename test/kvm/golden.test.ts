@@ -1,0 +1,137 @@
+/**
+ * The profile `full` on real libvirt: npm run test:long. Its packages are installed in a chroot, at this processor's speed; then
+ * init-base takes the disk for a cloud image, in a guest that reaches no source.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { imageSteps } from '../../base-image/scripts.ts'
+import { isLong } from '../support/samples.ts'
+import { until } from '../support/wait.ts'
+import { home, inside, list, listed, program, succeed, swarm, swarmWith } from './cli.ts'
+
+/** The release of init-base --from debian-packages, or the other one that `full` is for. */
+const SUITE = process.env.AGENT_SWARM_TEST_SUITE ?? 'bookworm'
+const IMAGE = `golden-${SUITE}`
+const TICKETS = ['GOLD-1', 'GOLD-2', 'GOLD-3']
+const state = dirname(home)
+const disk = join(state, 'golden', `${SUITE}.img`)
+
+/** The disk, which is kept with the state, and the steps that this system had no packages for. */
+const ensureDisk = async (): Promise<string[]> => {
+  const left = `${disk}.without`
+  if (!existsSync(left)) {
+    mkdirSync(dirname(disk), { recursive: true, mode: 0o700 })
+    const maker = resolve(import.meta.dirname, '../base-image/golden-disk.ts')
+    // The namespaces have no network outside.
+    const outside = [`--net=${join(state, 'outside-net')}`, process.execPath, maker, SUITE, disk]
+    writeFileSync(left, await succeed(program('nsenter', outside)))
+  }
+  return readFileSync(left, 'utf8').trim().split(',').filter(Boolean)
+}
+const images = async (): Promise<Image[]> => JSON.parse(await succeed(swarm('init-base', '--list', '--json')))
+type Image = { name: string; proven: { piece: string; how: string }[]; unproven: { piece: string }[] }
+
+/** Builds the image, unless the state has it. */
+const ensureImage = async (): Promise<void> => {
+  if ((await images()).some(({ name }) => name === IMAGE)) return
+  const from = ['--from', disk, '--profile', 'full', ...(without.length === 0 ? [] : ['--skip', without.join(',')])]
+  const built = await swarm('init-base', IMAGE, ...from)
+  console.log(`${built.stderr}\n${built.stdout}`)
+  if (built.code !== 0) throw new Error(built.stderr)
+}
+const deleteMachines = async () => {
+  for (const { ticket } of await list()) if (TICKETS.includes(ticket)) await succeed(swarm('delete', ticket, '--force'))
+}
+
+let without: string[] = []
+beforeAll(async () => {
+  if (!isLong) return
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  without = await ensureDisk()
+  await deleteMachines()
+  await ensureImage()
+}, 90 * 60_000)
+afterAll(async () => {
+  if (isLong) await deleteMachines()
+})
+
+test.skipIf(!isLong)(
+  'init-base set the image up without any source, since all was there, and proved each piece in a machine',
+  async () => {
+    const image = (await images()).find(({ name }) => name === IMAGE)
+    const names = imageSteps().map(({ name }) => name)
+    expect(image?.proven.map(({ piece }) => piece)).toEqual(names.filter(name => !without.includes(name)))
+    expect(image?.unproven.map(({ piece }) => piece)).toEqual(without)
+  },
+)
+
+/** Answers with what this machine's PostgreSQL and Redis hold, over TCP. */
+const WEB = `import { execFileSync } from 'node:child_process'
+import { createServer } from 'node:http'
+const ask = (program, ...words) => execFileSync(program, words).toString().trim()
+createServer((_, response) => {
+  const postgres = ask('psql', '-XAtc', 'select name from ticket', 'postgresql://web:web@127.0.0.1:5432/postgres')
+  const redis = ask('redis-cli', '-h', '127.0.0.1', '-p', '6379', 'get', 'ticket')
+  response.end(JSON.stringify({ postgres, redis }))
+}).listen(3000)
+`
+const startServices = (ticket: string) => `set -eu
+sudo -u postgres psql -qX -p 5432 <<'SQL'
+create role web login password 'web';
+create table ticket (name text);
+insert into ticket values ('${ticket}');
+grant select on ticket to web;
+SQL
+redis-cli -p 6379 set ticket '${ticket}'
+cat >web.mjs <<'WEB'
+${WEB}WEB
+sudo systemd-run --quiet --unit web --uid agent node "$PWD/web.mjs"`
+
+test.skipIf(!isLong)(
+  'three machines run PostgreSQL, Redis and a web service on the same ports at once, each with its own data',
+  { timeout: 40 * 60_000 },
+  async () => {
+    const settings = { AGENT_SWARM_BASE_IMAGE: IMAGE, AGENT_SWARM_DISK_GIB: '10' }
+    await Promise.all(TICKETS.map(ticket => succeed(swarmWith(settings, 'create', ticket))))
+    const rows = await Promise.all(TICKETS.map(listed))
+    expect(new Set(rows.map(({ ip }) => ip)).size).toBe(TICKETS.length)
+    // Active after boot, without anybody's doing.
+    await Promise.all(
+      TICKETS.map(async ticket => {
+        expect(await inside(ticket, 'systemctl is-system-running --wait || systemctl --failed')).toBe('running')
+        expect(await inside(ticket, 'systemctl is-active postgresql postgresql@*-main redis-server ssh')).toBe(
+          'active\nactive\nactive\nactive',
+        )
+        await inside(ticket, startServices(ticket))
+      }),
+    )
+    const answers = await Promise.all(
+      rows.map(({ ticket, ip }) =>
+        until(
+          `the web service of ${ticket}`,
+          () =>
+            fetch(`http://${ip}:3000/`, { signal: AbortSignal.timeout(30_000) }).then(
+              response => response.json(),
+              () => null,
+            ),
+          { within: 300_000, every: 500 },
+        ),
+      ),
+    )
+    expect(answers).toEqual(TICKETS.map(ticket => ({ postgres: ticket, redis: ticket })))
+  },
+)
+
+test.skipIf(!isLong)('the emulator of Pub/Sub is off until it is started, and answers then', async () => {
+  const [ticket = ''] = TICKETS
+  if (without.includes('pubsub')) return
+  expect(await inside(ticket, 'systemctl is-enabled swarm-pubsub; systemctl is-active swarm-pubsub; true')).toBe(
+    'disabled\ninactive',
+  )
+  await inside(ticket, 'sudo systemctl start swarm-pubsub')
+  const topic = 'http://127.0.0.1:8085/v1/projects/shop/topics/orders'
+  expect(
+    JSON.parse(await inside(ticket, `curl -sSf -X PUT -H 'Content-Type: application/json' -d '{}' ${topic}`)),
+  ).toEqual({ name: 'projects/shop/topics/orders' })
+})
