@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
-import { freePort, withFile } from './host.ts'
+import { freePort, listVolumes, withFile } from './host.ts'
 import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import { isSession } from './settings.ts'
@@ -75,12 +75,14 @@ const convertNvram = async (context: Context, vmId: string, path: string): Promi
   const template = nvramTemplate(defined)
   if (template === null) return
   const { nvram } = volumesOf(vmId)
-  await withFile(context, '', async file => {
-    await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
-    await virsh.all([
-      ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
-      ['vol-upload', '--pool', settings.kvmPool, nvram, file],
-    ])
-  })
+  // A machine that is made again from its disk keeps its variables, and the checkpoints in them.
+  if (!(await listVolumes(context)).includes(nvram))
+    await withFile(context, '', async file => {
+      await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
+      await virsh.all([
+        ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
+        ['vol-upload', '--pool', settings.kvmPool, nvram, file],
+      ])
+    })
   await withFile(context, withNvram(defined, path), file => virsh.run(['define', file]))
 }

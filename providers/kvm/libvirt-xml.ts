@@ -163,3 +163,21 @@ export const probeXml = (name: string): string =>
   <devices><memballoon model="none"/></devices>
 </domain>
 `.piece
+
+/** A checkpoint that is in the disk, for `snapshot-create --redefine`: of the disk alone. `definition`: the machine's. */
+export const snapshotXml = (name: string, createdAt: Date, definition: string): string =>
+  xml`<domainsnapshot>
+  <name>${name}</name>
+  <state>shutoff</state>
+  <creationTime>${Math.floor(createdAt.getTime() / 1000)}</creationTime>
+  <memory snapshot="no"/>
+  <disks><disk name="vda" snapshot="internal"/><disk name="sda" snapshot="no"/></disks>
+  ${{ piece: definition }}
+</domainsnapshot>
+`.piece
+
+/** The same checkpoint without its memory. */
+export const withoutMemory = (snapshot: string): string =>
+  snapshot
+    .replace(/<state>\w+<\/state>/, '<state>shutoff</state>')
+    .replace(/<memory snapshot=(["'])internal\1\/>/, '<memory snapshot="no"/>')

@@ -1,11 +1,12 @@
 /** What virsh prints, parsed. Shapes of virsh 9.0. Columns vary in width, so rows are split on whitespace. */
-import type { VmStatus, VmUsage } from '../provider.ts'
+import type { PauseCause, VmStatus, VmUsage } from '../provider.ts'
 import { unescapeXml } from './xml.ts'
 
 export type State = {
   status: VmStatus
   /** Why a running machine is paused. */
   paused?: string
+  pauseCause?: PauseCause
 }
 
 /** virDomainState: 0 no state, 5 shut off, 6 crashed. All others still have a process with the guest's memory. */
@@ -17,23 +18,26 @@ export const DISK_FULL = 'disk full'
 export const SHUTTING_DOWN = 'shutting down'
 /** The guest went to sleep: it goes on when it is woken, not when it is resumed. */
 export const SUSPENDED = 'suspended by the guest'
-/** virDomainPausedReason, by number. */
-const PAUSED_REASONS = [
-  'unknown',
-  'by a user',
-  'migration',
-  'saving',
-  'core dump',
-  DISK_FULL,
-  'watchdog',
-  'restored as paused',
-  SHUTTING_DOWN,
-  'making a checkpoint',
-  'the guest crashed',
-  'starting',
-  'migration',
-  'failed migration',
-  'failed command',
+/**
+ * virDomainPausedReason, by number, and who may end it. libvirt pauses a machine itself while it saves, dumps, migrates or starts
+ * one: a machine that stays so lost its libvirtd meanwhile. After a crash or a watchdog, a person decides.
+ */
+const PAUSES: readonly (readonly [reason: string, cause: PauseCause])[] = [
+  ['unknown', 'asked'],
+  ['by a user', 'asked'],
+  ['migration', 'interrupted'],
+  ['saving', 'interrupted'],
+  ['core dump', 'interrupted'],
+  [DISK_FULL, 'disk-full'],
+  ['watchdog', 'asked'],
+  ['restored as paused', 'asked'],
+  [SHUTTING_DOWN, 'asked'],
+  ['making a checkpoint', 'interrupted'],
+  ['the guest crashed', 'asked'],
+  ['starting', 'interrupted'],
+  ['migration', 'interrupted'],
+  ['failed migration', 'interrupted'],
+  ['failed command', 'interrupted'],
 ]
 
 /** The numbers in the output of `domstats`, by machine and name. */
@@ -55,9 +59,10 @@ const parseStats = (text: string): Map<string, Map<string, number>> => {
 const stateOf = (stats: Map<string, number>): State => {
   const state = stats.get('state.state')
   if (STOPPED.includes(state)) return { status: 'stopped' }
-  if (state === PM_SUSPENDED) return { status: 'running', paused: SUSPENDED }
+  if (state === PM_SUSPENDED) return { status: 'running', paused: SUSPENDED, pauseCause: 'asked' }
   if (state !== PAUSED) return { status: 'running' }
-  return { status: 'running', paused: PAUSED_REASONS[stats.get('state.reason') ?? 0] ?? 'unknown' }
+  const [paused, pauseCause] = PAUSES[stats.get('state.reason') ?? 0] ?? ['unknown', 'asked']
+  return { status: 'running', paused, pauseCause }
 }
 
 /** `domstats --state` */

@@ -1,0 +1,38 @@
+/**
+ * What libvirt is doing with a machine. It goes on with a checkpoint whose virsh was killed, and lets nothing else change the
+ * machine meanwhile: a command then fails after 30 s with "cannot acquire state change lock".
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { fail } from '../../src/errors.ts'
+import { type Context, look, type Machine } from './context.ts'
+import type { Answer, Command } from './virsh.ts'
+
+/** Writing a guest's memory to the disk takes seconds, and minutes where disk and processors have much else to do. */
+const DEADLINE_MS = 10 * 60_000
+const POLL_MS = 250
+
+/** `domjobinfo`: the operation's name; null when there is none. It has no answer for a machine that is off. */
+const parseJob = (text: string): string | null =>
+  /^Job type:\s+(?!None)\S/m.test(text) ? (text.match(/^Operation:\s+(\S.*?)\s*$/m)?.[1] ?? 'operation') : null
+
+/** `look`, as soon as libvirt does nothing else with the machine. */
+export const lookWhenIdle = async (
+  context: Context,
+  id: string,
+  doing: string,
+  more: readonly Command[] = [],
+): Promise<Machine & Answer> => {
+  const end = performance.now() + DEADLINE_MS
+  while (true) {
+    const machine = await look(context, id, [['domjobinfo', id], ...more])
+    const job = parseJob(machine.stdout)
+    if (job === null) return machine
+    if (performance.now() > end)
+      throw fail(
+        'busy',
+        `${doing}: libvirt is still busy with another command on it (${job}), after ${DEADLINE_MS / 60_000} minutes`,
+        `See what it does: virsh -c ${context.settings.kvmUri} domjobinfo ${id}`,
+      )
+    await delay(POLL_MS)
+  }
+}
