@@ -1,7 +1,7 @@
 /** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
 import { parseCheckpointName } from '../../src/domain.ts'
 import { fail, unless } from '../../src/errors.ts'
-import type { RestoreOptions, VmUsage } from '../provider.ts'
+import type { RestoreOptions } from '../provider.ts'
 import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { diskCommand, requireDiskFile } from './disk-file.ts'
@@ -13,7 +13,7 @@ import { lookWhenIdle } from './jobs.ts'
 import { withoutMemory, withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
 import { writeMark } from './marks.ts'
-import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
+import { parseMemoryInUse, parsePool, parseSnapshots, parseVolumes } from './parse.ts'
 import type { Command } from './virsh.ts'
 
 /** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
@@ -28,13 +28,6 @@ const checkName = (name: string): string => {
 
 /** Of the machine's state besides the guest's memory: devices, and the disk's own tables. */
 const STATE_BYTES = 16 * 1024 ** 2
-
-/** What the checkpoint writes: all memory that the guest used since it began, of which the host has the most recent figures. */
-const roomFor = (usage: Pick<VmUsage, 'memoryBytes' | 'memoryUsedBytes'> | undefined): number => {
-  if (usage === undefined || usage.memoryUsedBytes === 0) return 0
-  // Unknown is not nothing.
-  return Math.min(usage.memoryUsedBytes ?? usage.memoryBytes, usage.memoryBytes) + STATE_BYTES
-}
 
 export const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const { virsh, settings } = context
@@ -51,7 +44,8 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
   await requireDiskFile(context, machine, doing)
   const [before, pool] = [parseVolumes(stdout).get(disk), parsePool(stdout)]
-  if (pool !== null) requireSpace(doing, roomFor(parseUsage(stdout).get(id)), pool)
+  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  if (pool !== null && memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
   const output = await virsh
     .all([['snapshot-create-as', id, `--name=${name}`, '--atomic'], measure], { deadline: DEADLINE_MS, doing })
     .catch(withFreeSpace(context))

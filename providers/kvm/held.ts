@@ -1,6 +1,6 @@
 /**
- * A note that we hold a machine paused, for as long as it takes to isolate it. libvirt says "by a user" of such a machine, so
- * without the note one whose process died would look as if a person had paused it.
+ * A note that we hold a machine paused, for as long as it takes to isolate it. libvirt says of such a machine
+ * what it says of one that a person started or restored paused, so the note tells one whose process died.
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

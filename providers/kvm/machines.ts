@@ -22,6 +22,7 @@ import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
 import { forgetHeld, noteHeld, withHeld } from './held.ts'
 import { ensurePool, freePort, freshMac, isFreePort, listVolumes, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
+import { removeUnfinished } from './in-disk.ts'
 import {
   definitionCommands,
   type Isolator,
@@ -209,7 +210,7 @@ const wakeCommand = (id: string, paused: string): Command => [paused === SUSPEND
 
 /** A full disk is reported instead: the guest would pause again at once. */
 const resumeMachine = async (context: Context, machine: Paused, isolator: Isolator | null): Promise<void> => {
-  const { paused } = machine
+  const { paused, pauseCause } = machine
   const id = machine.mark.vmId
   const doing = `resuming ${id}, which is paused (${paused})`
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
@@ -219,6 +220,8 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
   forgetHeld(context, id)
+  // The machine runs, which matters more than the room that it takes up.
+  if (pauseCause === 'interrupted') await removeUnfinished(context, id).catch(() => {})
   if ((await look(context, id)).paused === DISK_FULL)
     return withFreeSpace(context)(fail('disk-full', `${doing}: its disk is still full`, FREE_DISK_SPACE))
 }
@@ -257,7 +260,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   const machine = await lookIfExists(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
   let volumes: string[] = Object.values(volumesOf(id))
-  while (true) {
+  for (let pass = 1; ; pass += 1) {
     const { stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
@@ -268,7 +271,9 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
     ])
     const left = (await listEverything(context)).filter(name => name === id || machineOf(name) === id)
     if (left.length === 0) return forgetHeld(context, id)
-    if (left.some(name => name === id || volumes.includes(name))) throw virsh.failed(`deleting ${id}`, stderr)
+    // At the first pass, libvirt may not have known a file that somebody had moved away and back.
+    if (left.some(name => name === id || (pass > 1 && volumes.includes(name))))
+      throw virsh.failed(`deleting ${id}`, stderr)
     volumes = left
   }
 }

@@ -19,13 +19,14 @@ export const SHUTTING_DOWN = 'shutting down'
 /** The guest went to sleep: it goes on when it is woken, not when it is resumed. */
 export const SUSPENDED = 'suspended by the guest'
 /**
- * virDomainPausedReason, by number, and who may end it. libvirt pauses a machine itself while it saves, dumps, migrates or starts
- * one: a machine that stays so lost its libvirtd meanwhile. After a crash or a watchdog, a person decides.
+ * virDomainPausedReason, by number, and who may end it. libvirt pauses a machine itself while it saves, dumps or starts one; an
+ * internal checkpoint is "saving" (libvirt 9.0). One that stays so lost its libvirtd meanwhile. After a crash or a watchdog, a
+ * person decides.
  */
 const PAUSES: readonly (readonly [reason: string, cause: PauseCause])[] = [
   ['unknown', 'asked'],
   ['by a user', 'asked'],
-  ['migration', 'interrupted'],
+  ['migration', 'asked'],
   ['saving', 'interrupted'],
   ['core dump', 'interrupted'],
   [DISK_FULL, 'disk-full'],
@@ -35,8 +36,8 @@ const PAUSES: readonly (readonly [reason: string, cause: PauseCause])[] = [
   ['making a checkpoint', 'interrupted'],
   ['the guest crashed', 'asked'],
   ['starting', 'interrupted'],
-  ['migration', 'interrupted'],
-  ['failed migration', 'interrupted'],
+  ['migration', 'asked'],
+  ['failed migration', 'asked'],
   ['failed command', 'interrupted'],
 ]
 
@@ -86,6 +87,24 @@ export const parseUsage = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>
       ]
     }),
   )
+
+/** Guests that say how much memory they use do so at least this often; what is older is of their boot. */
+const FRESH_SECONDS = 60
+
+/**
+ * How much of a running guest's memory a checkpoint writes, at most about, of `domstats --balloon`. What the guest says of itself
+ * counts, and a quarter of what it calls free: not all of that went back to the host. QEMU's own size has more in it, under
+ * emulation several times as much. `now`: seconds. Null when it is not running or not known.
+ */
+export const parseMemoryInUse = (text: string, id: string, now: number): number | null => {
+  const stats = parseStats(text).get(id)
+  const [most, rss] = [stats?.get('balloon.maximum'), stats?.get('balloon.rss')]
+  if (stats === undefined || most === undefined || stateOf(stats).status === 'stopped') return null
+  const [unused, at] = [stats.get('balloon.unused'), stats.get('balloon.last-update') ?? 0]
+  const isFresh = unused !== undefined && now - at <= FRESH_SECONDS
+  const inUse = isFresh ? most - unused * 0.75 : most
+  return Math.min(inUse, rss ?? most, most) * 1024
+}
 
 /** Bytes of a pool, and the folder of its volumes. */
 export type Pool = { folder: string; total: number; available: number }

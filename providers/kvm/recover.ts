@@ -1,19 +1,17 @@
 /** What is left of machines that libvirt does not have any more, and a machine made again from the disk that it left. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { seedImage } from '../../base-image/seed.ts'
-import { parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
+import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { CreateOptions, Leftover } from '../provider.ts'
 import { type Context, lookIfExists } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { findDomainType } from './domain-type.ts'
-import { ensurePool, freshMac, listVolumes, withFile } from './host.ts'
+import { ensurePool, freshMac, listVolumes } from './host.ts'
+import { downloadPart, keepCheckpoints } from './in-disk.ts'
 import { openIsolator } from './isolation.ts'
-import { snapshotXml } from './libvirt-xml.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
 import { parseBacking, parseNames, parseVersions, parseVolumes } from './parse.ts'
-import { HEADER_BYTES, parseSnapshotTable, snapshotTable } from './qcow2.ts'
 import { isSession } from './settings.ts'
 import { type Command, inBatches } from './virsh.ts'
 
@@ -44,16 +42,6 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   return [...leftovers.values()]
 }
 
-/** Part of a volume. */
-const download = (context: Context, volume: string, offset: number, length: number): Promise<Buffer> =>
-  withFile(context, '', async file => {
-    await context.virsh.run([
-      ...['vol-download', '--pool', context.settings.kvmPool, volume, file],
-      ...['--offset', String(offset), '--length', String(length)],
-    ])
-    return readFileSync(file)
-  })
-
 const MAX_SEED_BYTES = 1024 ** 2
 
 /**
@@ -62,27 +50,8 @@ const MAX_SEED_BYTES = 1024 ** 2
 const macInSeed = async (context: Context, id: string, volumes: readonly string[]): Promise<string | null> => {
   const { seed } = volumesOf(id)
   if (!volumes.includes(seed)) return null
-  const text = (await download(context, seed, 0, MAX_SEED_BYTES)).toString('latin1')
+  const text = (await downloadPart(context, seed, 0, MAX_SEED_BYTES)).toString('latin1')
   return text.match(/"macaddress":"([0-9a-f]{2}(?::[0-9a-f]{2}){5})"/)?.[1] ?? null
-}
-
-/**
- * Tells libvirt of the checkpoints in the disk again. Their memory is of a definition that is gone, with another host key, so they
- * are checkpoints of the disk from now on: a restore boots it.
- */
-const keepCheckpoints = async (context: Context, id: string): Promise<void> => {
-  const { virsh } = context
-  const { disk } = volumesOf(id)
-  const table = snapshotTable(await download(context, disk, 0, HEADER_BYTES))
-  if (table === null) return
-  const snapshots = parseSnapshotTable(await download(context, disk, table.offset, table.length), table.count)
-  const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
-  for (const { name, createdAt } of snapshots) {
-    if (parseCheckpointName(name) !== name) continue
-    await withFile(context, snapshotXml(name, createdAt, definition), file =>
-      virsh.run(['snapshot-create', id, file, '--redefine'], { doing: `keeping the checkpoint ${name} of ${id}` }),
-    )
-  }
 }
 
 /** Fails when the image that the disk is on top of is gone. */
