@@ -4,18 +4,24 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../src/errors.ts'
-import { type Context, look, type Machine } from './context.ts'
+import { type Context, lookCommands, type Machine, machineIn } from './context.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** Writing a guest's memory to the disk takes seconds, and minutes where disk and processors have much else to do. */
-const DEADLINE_MS = 10 * 60_000
+const DEADLINE_MS = 5 * 60_000
 const POLL_MS = 250
 
-/** `domjobinfo`: the operation's name; null when there is none. It has no answer for a machine that is off. */
-const parseJob = (text: string): string | null =>
-  /^Job type:\s+(?!None)\S/m.test(text) ? (text.match(/^Operation:\s+(\S.*?)\s*$/m)?.[1] ?? 'operation') : null
+/**
+ * `domjobinfo`: the operation's name; null when there is none. For a running machine it waits while QEMU writes an internal
+ * checkpoint, and has no answer after 30 s. It has none for a machine that is off.
+ */
+const parseJob = (text: string, { status }: Machine): string | null => {
+  const type = text.match(/^Job type:\s+(\S+)/m)?.[1]
+  if (type === 'None' || (type === undefined && status !== 'running')) return null
+  return text.match(/^Operation:\s+(\S.*?)\s*$/m)?.[1] ?? 'a checkpoint'
+}
 
-/** `look`, as soon as libvirt does nothing else with the machine. */
+/** As `look`, as soon as libvirt does nothing else with the machine. */
 export const lookWhenIdle = async (
   context: Context,
   id: string,
@@ -24,9 +30,11 @@ export const lookWhenIdle = async (
 ): Promise<Machine & Answer> => {
   const end = performance.now() + DEADLINE_MS
   while (true) {
-    const machine = await look(context, id, [['domjobinfo', id], ...more])
-    const job = parseJob(machine.stdout)
-    if (job === null) return machine
+    // First, since it may wait: the rest shall be of the time after it.
+    const answer = await context.virsh.ask([['domjobinfo', id], ...lookCommands(id), ...more])
+    const machine = await machineIn(context, id, answer)
+    const job = parseJob(answer.stdout, machine)
+    if (job === null) return { ...machine, ...answer }
     if (performance.now() > end)
       throw fail(
         'busy',

@@ -110,12 +110,13 @@ export const fakeKvm = (
     calls.push(text)
     for (const path of text.match(/\S+\/tmp-\w+\/file/g) ?? []) files.push(readFileSync(path, 'utf8'))
     onCall(text)
-    // Our pool and the machine's disk are there, unless an answer says otherwise.
+    // Our pool and the machine's disk are there, and libvirt has nothing else to do, unless an answer says otherwise.
     const has = (command: string) => answers.some(({ to }) => to.includes(command))
     const known = [
       ...answers,
       ...(answers.some(({ to }) => to === 'pool-list') ? [] : [pools('agent-swarm')]),
       ...(has('vol-info') ? [] : [disk(1)]),
+      ...(has('domjobinfo') ? [] : [{ to: 'domjobinfo', stdout: 'Job type:         None' }]),
     ]
     const matching = known.filter(({ to }) => `${text};`.includes(to))
     const printed = (stream: 'stdout' | 'stderr') =>

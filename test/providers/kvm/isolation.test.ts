@@ -247,6 +247,17 @@ test('a memory that was saved when the host shut down does not run before it is 
   ])
 })
 
+test('one whose start died before it went on is interrupted, and not paused by a person', async () => {
+  const saved = { to: 'dominfo', stdout: 'Managed save:   yes' }
+  const dead = { to: `resume ${VM}`, stderr: 'error: Disconnected from qemu:///system due to end of file' }
+  const answers = [MARK, STOPPED, ...ground, ACTIVE, definition(isolated(FILTER, IP)), saved, dead]
+  await failureOf(fakeKvm(answers, { home }).provider.startVm(VM))
+  const causes = async (folder: string) =>
+    (await fakeKvm([MARK, state(3, VM, 2), ...ground], { home: folder }).provider.listVms()).map(vm => vm.pauseCause)
+  expect(await causes(home)).toEqual(['interrupted'])
+  expect(await causes(join(home, 'another'))).toEqual(['asked'])
+})
+
 test('a paused machine goes on when it is isolated: an interrupted restore may have left it without', async () => {
   const { provider, calls } = fakeKvm([OLD_MARK, state(3), ...ground, ACTIVE], { home })
   await provider.startVm(VM)
