@@ -19,6 +19,7 @@ import { debianPackages } from './systems.ts'
 const PACKAGES = [
   'linux-image-cloud-amd64',
   'systemd-sysv',
+  'systemd-timesyncd',
   'libpam-systemd',
   'dbus',
   'udev',

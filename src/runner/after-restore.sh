@@ -1,5 +1,8 @@
+# shellcheck shell=sh
 # What a guest needs whose memory came back, as root: random numbers that no other restore has, and the time. The runner puts
 # the line `fresh=…` in front: random bytes in base64. Prints what it did and what does not work, a line each.
+
+: "${fresh?}"
 
 seed() { printf %s "$fresh" | base64 -d; }
 
