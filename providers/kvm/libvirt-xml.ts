@@ -83,7 +83,7 @@ export const isIsolated = (text: string, { filter, ip }: Isolation): boolean => 
 }
 
 /** How often a guest says how much memory it uses. */
-export const STATS_SECONDS = 20
+const STATS_SECONDS = 20
 
 /**
  * With a generation id, libvirt tells the guest of each restore, and Linux (5.18 or newer) makes its random numbers new before

@@ -7,7 +7,7 @@
  * old or the new state.
  */
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
@@ -112,12 +112,26 @@ const restore = async (context: Context, id: string, name: string, { cold = fals
 const listFolders = async ({ root }: Context): Promise<string[]> =>
   existsSync(root) ? (await readdir(root)).filter(name => VM_ID.test(name)) : []
 
+const bytesIn = async (folder: string): Promise<number> => {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const sizes = entries
+    .filter(entry => entry.isFile())
+    .map(async entry => (await stat(join(entry.parentPath, entry.name))).size)
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+}
+
 const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   const folders = await listFolders(context)
   const machines = new Set(allMarked(context.marks))
-  return folders
-    .filter(vmId => !machines.has(vmId))
-    .map(vmId => ({ vmId, hasDisk: existsSync(folderOf(context, vmId, 'disk')), bytes: 0 }))
+  return Promise.all(
+    folders
+      .filter(vmId => !machines.has(vmId))
+      .map(async vmId => ({
+        vmId,
+        hasDisk: existsSync(folderOf(context, vmId, 'disk')),
+        bytes: await bytesIn(folderOf(context, vmId)),
+      })),
+  )
 }
 
 const recover = async (context: Context, vmId: string, ticket: Ticket | null): Promise<void> => {
