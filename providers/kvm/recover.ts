@@ -15,9 +15,11 @@ import { parseBacking, parseNames, parseVersions, parseVolumes } from './parse.t
 import { isSession } from './settings.ts'
 import { type Command, inBatches } from './virsh.ts'
 
-/** Somebody may have undefined the machine and kept its volumes. */
-export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> =>
-  (await listVolumes(context)).includes(volumesOf(id).disk)
+/** Somebody may have undefined the machine and kept its volumes. libvirt's list of them is as old as its last refresh. */
+export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
+  await context.virsh.ask([['pool-refresh', context.settings.kvmPool]])
+  return (await listVolumes(context)).includes(volumesOf(id).disk)
+}
 
 const infoOf = ({ settings }: Context, volume: string): Command => [
   ...['vol-info', '--pool', settings.kvmPool, volume, '--bytes'],
@@ -25,7 +27,9 @@ const infoOf = ({ settings }: Context, volume: string): Command => [
 
 /** A machine that is made at this moment may be among them: its volumes come first. */
 export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
-  const { virsh } = context
+  const { virsh, settings } = context
+  // While an image is copied into the pool, the list is that of before.
+  await virsh.ask([['pool-refresh', settings.kvmPool]])
   const volumes = await listVolumes(context)
   const machines = new Set(parseNames(await virsh.run(['list', '--all', '--name'])))
   const left = volumes.filter(name => {

@@ -154,7 +154,6 @@ describe('a machine with a system', () => {
 
   test('libvirtd is killed in the middle of a checkpoint: the machine is interrupted, and start lets it go on', async () => {
     const path = `/var/lib/libvirt/agent-swarm/${vmId}.qcow2`
-    const qemu = await pidOf(vmId)
     const making = program('virsh', ['-q', 'snapshot-create-as', vmId, '--name=cut-off', '--atomic'])
     await until(
       'QEMU to write',
@@ -164,10 +163,10 @@ describe('a machine with a system', () => {
         every: 1,
       },
     )
-    process.kill(qemu, 'SIGSTOP')
     process.kill(Number(readFileSync('/run/libvirt/libvirtd.pid', 'utf8')), 'SIGKILL')
     await making
-    process.kill(qemu, 'SIGCONT')
+    // QEMU goes on alone. A new libvirtd that meets it in the middle ends the machine (libvirt 9.0).
+    await until('QEMU to end', async () => (await inDisk(path)).includes('cut-off'), { within: 60_000 })
     await succeed(program('rm', ['-f', '/run/libvirt/libvirtd.pid']))
     await succeed(program('libvirtd', ['-d', '-p', '/run/libvirt/libvirtd.pid']))
     const paused = await until(
@@ -179,7 +178,6 @@ describe('a machine with a system', () => {
       { within: 60_000, every: 500 },
     )
     expect(paused).toBe('saving')
-    expect(await inDisk(path)).toContain('cut-off')
     expect(await swarm('start', TICKET)).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('it was paused (saving)'),
