@@ -6,7 +6,7 @@ import { type Context, look, lookCommands, type Machine, machineIn } from './con
 import { volumesOf } from './definition.ts'
 import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
-import { forgetHeld, noteHeld } from './held.ts'
+import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
 import { poolCommands, withFile } from './host.ts'
 import { type Isolator, isolatePaused } from './isolation.ts'
 import { lookWhenIdle } from './jobs.ts'
@@ -130,7 +130,9 @@ export const restoreCheckpoint = async (
   const ip = await (cold && state !== null
     ? revertDisk(revert, machine).then(() => null)
     : revertMemory(revert, machine, state)
-  ).catch(withFreeSpace(context))
+  )
+    .catch(unlessStillPaused(context, id, () => look(context, id)))
+    .catch(withFreeSpace(context))
   forgetHeld(context, id)
   const answer = await virsh.ask([
     // A memory that libvirt saved belongs to the disk of before: the next start would resume it.

@@ -19,6 +19,15 @@ export const noteHeld = (context: Home, vmId: string): void => {
 /** The machine runs, is stopped or is gone. */
 export const forgetHeld = (context: Home, vmId: string): void => rmSync(noteOf(context, vmId), { force: true })
 
+/** For `.catch()`: of work that failed, the note stays only while the machine is paused. */
+export const unlessStillPaused =
+  (context: Home, vmId: string, look: () => Promise<State>) =>
+  async (error: unknown): Promise<never> => {
+    const now = await look().catch(() => null)
+    if (now !== null && now.paused === undefined) forgetHeld(context, vmId)
+    throw error
+  }
+
 /** The state with the cause that only this home knows. */
 export const withHeld = <T extends State>(context: Home, vmId: string, state: T): T =>
   state.pauseCause === 'asked' && existsSync(noteOf(context, vmId)) ? { ...state, pauseCause: 'interrupted' } : state

@@ -19,7 +19,7 @@ import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
-import { forgetHeld, noteHeld, withHeld } from './held.ts'
+import { forgetHeld, noteHeld, unlessStillPaused, withHeld } from './held.ts'
 import { ensurePool, freePort, freshMac, isFreePort, listVolumes, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
 import { removeUnfinished } from './in-disk.ts'
@@ -186,6 +186,7 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
   await virsh
     .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(unless(async () => (await look(context, id)).status === 'running'))
+    .catch(unlessStillPaused(context, id, () => look(context, id)))
     .catch(withFreeSpace(context))
   if (isolator === null || !isHeld) return
   await isolatePaused(context, isolator, machine)

@@ -26,6 +26,12 @@ export const noSuchCheckpoint = (
   )
 }
 
+/** Fails where a disk cannot come back without its memory. */
+export const requireColdRestores = ({ name, coldRestores }: Provider): void => {
+  if (coldRestores !== true)
+    throw fail('unsupported', `${name} cannot restore a disk without its memory`, 'Leave out --cold.')
+}
+
 /** Why a checkpoint exists that only its provider knows. */
 const reasonOf = (name: CheckpointName): Checkpoint['why'] => {
   if (isPreRestore(name)) return 'before restore'

@@ -4,7 +4,7 @@ import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
-import { listCheckpoints, noSuchCheckpoint } from './checkpoints.ts'
+import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
 import { observe } from './machine.ts'
@@ -126,6 +126,7 @@ const planners = {
   },
   restore: async (context, { ticket, name: requested, cold }) => {
     const { row, provider } = await observed(context, ticket)
+    if (cold === true) requireColdRestores(provider)
     const names = await listCheckpoints(provider, row)
     const name = requested ?? names.findLast(existing => !isPreRestore(existing)) ?? null
     if (name === null || !names.includes(name)) throw noSuchCheckpoint(ticket, name ?? 'to restore', names)

@@ -4,7 +4,14 @@ import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { NOTE_BEFORE_RESTORE } from '../../schema/link.ts'
 import { shellWord } from '../../shell-word.ts'
-import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import {
+  DEFAULT_RETENTION,
+  deleteOldest,
+  makeCheckpoint,
+  noSuchCheckpoint,
+  requireColdRestores,
+  syncCheckpoints,
+} from '../checkpoints.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
@@ -41,9 +48,12 @@ const afterFailure = async (target: Target, { name, keptAs }: Restore, wasRunnin
   } catch (failure) {
     if (caller.signal.aborted) return failure
     const now = await state().catch(() => 'in an unknown state')
+    const cold = provider.coldRestores === true ? ' --cold' : ''
+    const other =
+      cold === '' ? '' : ` Or restore the other one without its memory: agent-swarm restore ${ticket} ${name}${cold}`
     return failed(
       `The machine is ${now}: it could not be brought back either (${failureOf(failure, 'restoring it').message})`,
-      `Its state before is kept as ${keptAs}: agent-swarm restore ${ticket} ${keptAs} --cold. Or restore the other one without its memory: agent-swarm restore ${ticket} ${name} --cold`,
+      `Its state before is kept as ${keptAs}: agent-swarm restore ${ticket} ${keptAs}${cold}.${other}`,
     )
   }
 }
@@ -87,7 +97,7 @@ const bringUp = async (target: Target, name: CheckpointName, kept: ReadonlySet<s
     throw fail(
       kind,
       `${ticket}: the checkpoint ${name} is back, and the machine does not answer: ${message}`,
-      `${cold ? '' : `Restore its disk alone, and boot it: agent-swarm restore ${ticket} ${name} --cold. `}${back === '' ? '' : `Its state before is kept: ${back}`}`,
+      `${cold || target.provider.coldRestores !== true ? '' : `Restore its disk alone, and boot it: agent-swarm restore ${ticket} ${name} --cold. `}${back === '' ? '' : `Its state before is kept: ${back}`}`,
       error,
     )
   }
@@ -110,8 +120,7 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   const { context, id } = operation
   const { registry } = context
   const target = await targetOf(operation, ticket)
-  if (cold && target.provider.coldRestores !== true)
-    throw fail('unsupported', `${target.provider.name} cannot restore a disk without its memory`, 'Leave out --cold.')
+  if (cold) requireColdRestores(target.provider)
   const earlier = earlierAttempts(operation)
   const last = earlier.at(-1)?.detail
   const names = await syncCheckpoints(target)

@@ -4,7 +4,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseMemoryInUse } from '../../../providers/kvm/parse.ts'
-import { type Answer, disk, failureOf, fakeKvm, mark, pool, RUNNING, STOPPED, state, VM } from './fake-virsh.ts'
+import {
+  type Answer,
+  disk,
+  failureOf,
+  fakeKvm,
+  mark,
+  network,
+  pool,
+  RUNNING,
+  STOPPED,
+  state,
+  VM,
+} from './fake-virsh.ts'
 
 let home: string
 beforeEach(() => {
@@ -35,6 +47,21 @@ test('the note of a held machine goes when it goes on, is stopped or deleted', a
   expect(notes()).toEqual([])
   await noteHeld()
   await kvm([{ to: 'metadata', stderr: `error: failed to get domain '${VM}'` }]).provider.deleteVm(VM)
+  expect(notes()).toEqual([])
+})
+
+test('a restore that is refused leaves no note: the machine runs as before', async () => {
+  const refused = { to: 'snapshot-revert', stderr: 'error: revert requires force: definitions differ' }
+  const snapshot = { to: 'snapshot-info', stdout: 'State:          running' }
+  const { provider } = kvm([
+    mark(),
+    RUNNING,
+    SNAPSHOTS,
+    snapshot,
+    refused,
+    network([{ mac: 'm', name: VM, ip: '192.168.177.9' }]),
+  ])
+  expect(await failureOf(provider.restore(VM, 'one'))).toMatchObject({ kind: 'needs-stop' })
   expect(notes()).toEqual([])
 })
 
