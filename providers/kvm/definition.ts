@@ -26,8 +26,8 @@ export type Definition = {
   domainType: DomainType
   cpus: number
   memoryMiB: number
-  /** The bytes of the cloud-init seed. */
-  seed: Buffer
+  /** The bytes of the cloud-init seed. Null: its volume is there. */
+  seed: Buffer | null
   /** The folder of the pool's volumes. */
   folder: string
   isolator: Isolator | null
@@ -51,13 +51,15 @@ export const defineMachine = async (context: Context, definition: Definition): P
     seedPath: `${folder}/${volumes.seed}`,
     consolePath: `${folder}/${volumes.console}`,
   })
-  await withFile(context, seed, seedFile =>
+  await withFile(context, seed ?? '', seedFile =>
     withFile(context, text, textFile =>
       virsh.all([
-        ['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw'],
+        ...(seed === null
+          ? []
+          : [['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw']]),
         // A volume, so that it is deleted like the others.
         ['vol-create-as', settings.kvmPool, volumes.console, '0B', '--format', 'raw'],
-        ['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile],
+        ...(seed === null ? [] : [['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile]]),
         ['define', textFile],
       ]),
     ),

@@ -33,8 +33,8 @@ const unknownInDisk = async (context: Context, id: string): Promise<DiskSnapshot
 }
 
 /**
- * Tells libvirt of them, as checkpoints of the disk: their memory is of a definition that is gone, with another host key. A restore
- * boots them. Returns their names.
+ * Tells libvirt of them, as checkpoints of the disk: their memory is of a definition that is gone. A restore boots them. Returns
+ * their names.
  */
 export const keepCheckpoints = async (context: Context, id: string): Promise<string[]> => {
   const { virsh } = context

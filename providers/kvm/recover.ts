@@ -48,9 +48,7 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
 
 const MAX_SEED_BYTES = 1024 ** 2
 
-/**
- * The MAC in the seed that the machine left: a memory or a configuration that knows it needs no other one. Null without a seed.
- */
+/** The MAC in the seed that the machine left. Null without a seed that can be read. */
 const macInSeed = async (context: Context, id: string, volumes: readonly string[]): Promise<string | null> => {
   const { seed } = volumesOf(id)
   if (!volumes.includes(seed)) return null
@@ -72,8 +70,9 @@ const requireBacking = async (context: Context, id: string, volumes: readonly st
 }
 
 /**
- * The guest's cloud-init takes the machine for a new one at its next boot, and installs the login key and the host key of
- * `options`. The disk is never removed, whatever fails.
+ * With the seed that it left, the guest is what it was: its MAC, its host key and its login key stay, and those of `options` are
+ * not used. Without one, cloud-init takes it for a new machine at its next boot, and installs the keys of `options`. The disk is
+ * never removed, whatever fails.
  */
 export const recoverMachine = async (
   context: Context,
@@ -91,15 +90,14 @@ export const recoverMachine = async (
   await requireBacking(context, id, volumes)
   const oldMac = await macInSeed(context, id, volumes)
   const mac = oldMac ?? freshMac()
+  const instanceId = `${id}-${randomBytes(4).toString('hex')}`
+  const seed = oldMac === null ? seedImage({ hostname: id, instanceId, mac, publicKey, hostKey }) : null
   await ensureNetwork(context)
   if (oldMac === null && !isSession(settings)) await virsh.ask(releaseAddress(context, id))
-  const [isolator, domainType] = [
-    await openIsolator(context),
-    await findDomainType(context, parseVersions(await virsh.run(['version', '--daemon'])).all),
-  ]
-  await virsh.ask([seedVolume, console].map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))
-  const instanceId = `${id}-${randomBytes(4).toString('hex')}`
-  const seed = seedImage({ hostname: id, instanceId, mac, publicKey, hostKey })
+  const isolator = await openIsolator(context)
+  const domainType = await findDomainType(context, parseVersions(await virsh.run(['version', '--daemon'])).all)
+  const replaced = [console, ...(seed === null ? [] : [seedVolume])]
+  await virsh.ask(replaced.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))
   const kvmFirmware = volumes.includes(nvram) ? ('uefi' as const) : ('bios' as const)
   await defineMachine(
     { ...context, settings: { ...settings, kvmFirmware } },

@@ -7,7 +7,6 @@ import type { Provider } from '../../providers/provider.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { isFailure } from '../../src/errors.ts'
 import { openRunnerContext } from '../../src/runner/context.ts'
-import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
 import { until } from '../support/wait.ts'
 import { ensureBase, home, inside, listed, program, succeed, swarm, swarmEnvironment, virsh } from './cli.ts'
 import { openSectors, optionsOf, type Sectors } from './sectors.ts'
@@ -194,7 +193,7 @@ describe('a machine with a system', () => {
     expect((await listed(TICKET)).checkpoints).toContain('with-nonce')
   })
 
-  test('a machine that somebody undefined comes back from its disk, with the key that is pinned then', async () => {
+  test('a machine that somebody undefined comes back from its disk, with its pinned host key', async () => {
     await inside(TICKET, 'echo work >work; sync')
     await virsh('destroy', vmId)
     await virsh('undefine', vmId, '--snapshots-metadata')
@@ -204,7 +203,8 @@ describe('a machine with a system', () => {
     })
     const context = openRunnerContext(await readConfig({}, swarmEnvironment))
     const provider = await context.provider('kvm')
-    const keys = { publicKey: await loginKey(context.run, home), hostKey: await pinnedHostKey(context.run, home, vmId) }
+    // It has its own.
+    const keys = { publicKey: 'ssh-ed25519 A x', hostKey: { privateKey: 'p', publicKey: 'q' } }
     await provider.recoverVm?.(vmId, TICKET, { vmId, cpus: 2, memoryMiB: 1024, diskGiB: 8, ...keys })
     context.close()
     expect(await swarm('start', TICKET)).toMatchObject({ code: 0 })

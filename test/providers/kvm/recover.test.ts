@@ -98,7 +98,7 @@ const downloads = (files: Record<string, (offset: number) => Buffer>) => (text: 
   if (content !== undefined) writeFileSync(path, content)
 }
 
-test('a machine is made again from its disk, with its MAC, a mark of this home, new keys and its checkpoints', async () => {
+test('a machine is made again from its disk and its seed, with its MAC, a mark of this home and its checkpoints', async () => {
   const seed = seedImage({ hostname: VM, mac: MAC, publicKey: 'old', hostKey: { privateKey: 'x', publicKey: 'y' } })
   const backing = {
     to: 'vol-dumpxml',
@@ -119,10 +119,8 @@ test('a machine is made again from its disk, with its MAC, a mark of this home, 
   const definition = files.find(text => text.includes('<domain type="qemu"')) ?? ''
   expect(definition).toContain(`name="${VM}" ticket="A-1" home="${HOME_ID}" mac="${MAC}"`)
   expect(definition).toContain(`<source file="/pool/${VM}.qcow2"/>`)
-  const newSeed = files.find(text => text.includes('"instance-id"')) ?? ''
-  expect(newSeed).toMatch(new RegExp(`"instance-id":"${VM}-[0-9a-f]{8}"`))
-  expect(newSeed).toContain(options.publicKey)
-  expect(newSeed).toContain(`"macaddress":"${MAC}"`)
+  // The seed stays: the guest is the machine that it was.
+  expect(calls.join('\n')).not.toMatch(/vol-(?:delete|create-as|upload) [^;]*\.seed\.iso/)
   const snapshots = files.filter(text => text.includes('<domainsnapshot>'))
   expect(snapshots).toHaveLength(1)
   expect(snapshots[0]).toMatch(
@@ -130,6 +128,21 @@ test('a machine is made again from its disk, with its MAC, a mark of this home, 
   )
   expect(calls.join('\n')).not.toMatch(new RegExp(`vol-delete --pool agent-swarm ${VM}\\.qcow2`))
   expect(calls.join('\n')).not.toMatch(/ start /)
+})
+
+test('without its seed, the guest becomes a new machine with the given keys', async () => {
+  const backing = {
+    to: 'vol-dumpxml',
+    stdout: `<volume><name>${VM}.qcow2</name><backingStore><path>/pool/base.qcow2</path></backingStore></volume>`,
+  }
+  const answers = [...common, volumes(`${VM}.qcow2`, 'base.qcow2'), backing, { to: 'dumpxml', stdout: '<domain/>' }]
+  const { provider, files } = fakeKvm(answers, { home }, downloads({ [`${VM}.qcow2`]: () => header(0, 0) }))
+  await provider.recoverVm?.(VM, null, options)
+  const seed = files.find(text => text.includes('"instance-id"')) ?? ''
+  expect(seed).toMatch(new RegExp(`"instance-id":"${VM}-[0-9a-f]{8}"`))
+  expect(seed).toContain(options.publicKey)
+  const mac = seed.match(/"macaddress":"([^"]*)"/)?.[1] ?? ''
+  expect(files.find(text => text.includes('<domain type="qemu"'))).toContain(`<mac address="${mac}"/>`)
 })
 
 test('without a disk, and without the image below it, nothing is made, and nothing is removed', async () => {
