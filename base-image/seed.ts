@@ -5,8 +5,9 @@ import { isoImage } from './iso.ts'
 export const GUEST_USER = 'agent'
 
 export type Seed = {
-  /** Also the instance id: cloud-init runs again when it changes. */
   hostname: string
+  /** cloud-init runs again when it changes. The host name when absent. */
+  instanceId?: string
   /** Of the one network interface. */
   mac: string
   publicKey: string
@@ -34,7 +35,7 @@ const networkConfig = (mac: string) => ({
 })
 
 /** The bytes of a CD-ROM with the label CIDATA. */
-export const seedImage = ({ hostname, mac, publicKey, hostKey }: Seed): Buffer => {
+export const seedImage = ({ hostname, instanceId = hostname, mac, publicKey, hostKey }: Seed): Buffer => {
   if (/[\r\n]/.test(publicKey)) throw fail('usage', "the machine's public key has more than one line")
   const userData = {
     hostname,
@@ -64,7 +65,7 @@ export const seedImage = ({ hostname, mac, publicKey, hostKey }: Seed): Buffer =
   }
   const file = (name: string, text: string) => ({ name, content: Buffer.from(text) })
   return isoImage('CIDATA', [
-    file('meta-data', JSON.stringify({ 'instance-id': hostname, 'local-hostname': hostname })),
+    file('meta-data', JSON.stringify({ 'instance-id': instanceId, 'local-hostname': hostname })),
     file('user-data', `#cloud-config\n${JSON.stringify(userData)}\n`),
     file('network-config', JSON.stringify(networkConfig(mac))),
   ])

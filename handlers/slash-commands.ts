@@ -34,14 +34,14 @@ const bare = (name: string, summary: string, meaning: (base: CommandBase) => Mea
 })
 /** A command with an optional checkpoint name. */
 const named =
-  (toAction: (name: string | null, base: CommandBase) => Action): SlashCommand['interpret'] =>
-  ([word], base) => {
+  (toAction: (name: string | null, base: CommandBase, flagged: boolean) => Action): SlashCommand['interpret'] =>
+  ([word], base, flagged) => {
     const name = word === undefined ? null : parseCheckpointName(word)
     return word !== undefined && name === null
       ? {
           answer: `\`${quoted(word)}\` is not a valid checkpoint name. A name has up to 41 letters, digits and hyphens, and starts with a letter or a digit.`,
         }
-      : { action: toAction(name, base) }
+      : { action: toAction(name, base, flagged) }
   }
 /** `owner/name` on GitHub. */
 const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/
@@ -104,11 +104,13 @@ export const slashCommands = {
     },
   },
   restore: {
-    usage: 'restore [name]',
-    summary: 'Restores a checkpoint, by default the newest. The previous state is kept as `pre-restore-…`.',
+    usage: 'restore [name] [--cold]',
+    summary:
+      'Restores a checkpoint, by default the newest. The previous state is kept as `pre-restore-…`. `--cold` restores the disk alone and boots it, for a memory that does not come back.',
     example: '/swarm restore before-refactor',
     maxWords: 1,
-    interpret: named((name, base) => ({ kind: 'restore', name, ...base })),
+    flag: '--cold',
+    interpret: named((name, base, cold) => ({ kind: 'restore', name, ...(cold ? { cold } : {}), ...base })),
   },
   start: bare('start', 'Starts a stopped or paused machine.', base => ({ action: { kind: 'start', ...base } })),
   stop: bare('stop', 'Stops the machine. Its disk and its checkpoints are kept.', base => ({

@@ -167,8 +167,9 @@ export type Provider = {
   /** What machines of any home left that do not exist any more. Constant number of commands. */
   leftovers?(): Promise<Leftover[]>
   /**
-   * Makes a machine again, stopped, from the disk that it left, with the same vmId and a mark of this home. Idempotent. Fails
-   * with `no-such-vm` when no disk is left.
+   * Makes a machine again, stopped, from the disk that it left, with the same vmId and a mark of this home. The guest keeps its
+   * host key and its login key where enough of it is left, and else takes those of `options`. Idempotent. Fails with `no-such-vm`
+   * when no disk is left.
    */
   recoverVm?(id: string, ticket: Ticket | null, options: CreateOptions): Promise<void>
   /** All our machines, by vmId, with a constant number of commands. */

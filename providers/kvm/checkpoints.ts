@@ -1,15 +1,19 @@
 /** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
 import { parseCheckpointName } from '../../src/domain.ts'
-import { fail } from '../../src/errors.ts'
-import { type Context, look, lookCommands, machineIn } from './context.ts'
+import { fail, unless } from '../../src/errors.ts'
+import type { RestoreOptions } from '../provider.ts'
+import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
 import { volumesOf } from './definition.ts'
+import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
+import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
 import { poolCommands, withFile } from './host.ts'
-import { isolatePaused } from './isolation.ts'
-import { withSessionNet } from './libvirt-xml.ts'
+import { type Isolator, isolatePaused } from './isolation.ts'
+import { lookWhenIdle } from './jobs.ts'
+import { withoutMemory, withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
 import { writeMark } from './marks.ts'
-import { parsePool, parseSnapshots, parseUsage, parseVolumes } from './parse.ts'
+import { parseMemoryInUse, parsePool, parseSnapshots, parseVolumes } from './parse.ts'
 import type { Command } from './virsh.ts'
 
 /** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
@@ -22,22 +26,26 @@ const checkName = (name: string): string => {
   return name
 }
 
+/** Of the machine's state besides the guest's memory: devices, and the disk's own tables. */
+const STATE_BYTES = 16 * 1024 ** 2
+
 export const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const { virsh, settings } = context
   const doing = `making the checkpoint ${checkName(name)} of ${id}`
   const { disk } = volumesOf(id)
-  const measure = ['vol-info', '--pool', settings.kvmPool, disk, '--bytes']
-  const { stdout } = await look(context, id, [
+  const measure = diskCommand(context, id)
+  const machine = await lookWhenIdle(context, id, doing, [
     measure,
     ...poolCommands(settings),
     ['domstats', id, '--state', '--balloon', '--nowait'],
     listSnapshots(id),
   ])
+  const { stdout } = machine
   if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
-  const [before, pool, usage] = [parseVolumes(stdout).get(disk), parsePool(stdout), parseUsage(stdout).get(id)]
-  // All memory that the guest ever used goes to the disk.
-  const needed = Math.min(usage?.memoryUsedBytes ?? 0, usage?.memoryBytes ?? 0)
-  if (pool !== null) requireSpace(doing, needed, pool)
+  await requireDiskFile(context, machine, doing)
+  const [before, pool] = [parseVolumes(stdout).get(disk), parsePool(stdout)]
+  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  if (pool !== null && memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
   const output = await virsh
     .all([['snapshot-create-as', id, `--name=${name}`, '--atomic'], measure], { deadline: DEADLINE_MS, doing })
     .catch(withFreeSpace(context))
@@ -45,30 +53,94 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   return { sizeBytes: before === undefined || after === undefined ? null : Math.max(0, after - before) }
 }
 
-export const restoreCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
-  const { virsh, homeId } = context
-  const machine = await lookAndConnect(context, id, [['snapshot-info', id, `--snapshotname=${checkName(name)}`]])
-  const { mark, isolator, stdout } = machine
-  // Only a guest that runs or is paused in the checkpoint has a process afterwards; its definition is that of the capture.
-  const state = stdout.match(/^State:\s+(running|paused)/m)?.[1] ?? null
-  const isHeld = isolator !== null && state !== null
-  const revert = async () => {
-    if (mark.port !== null) await adaptSnapshot(context, id, name)
-    await virsh.run(['snapshot-revert', id, `--snapshotname=${name}`, ...(isHeld ? ['--paused'] : [])], {
-      deadline: DEADLINE_MS,
-      doing: `restoring ${id} to ${name}`,
-    })
-  }
-  await revert()
+// ── Restore ──
+
+type Revert = { context: Context; id: string; name: string; doing: string }
+
+/** Runs a command on the checkpoint, and says so when it does not exist. */
+const onCheckpoint = async ({ context, id, name, doing }: Revert, command: string, options: readonly string[] = []) =>
+  context.virsh
+    .run([command, id, `--snapshotname=${name}`, ...options], { deadline: DEADLINE_MS, doing })
     .catch(async error => {
       if ((await listCheckpoints(context, id)).includes(name)) throw error
       throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
     })
+
+/** The memory comes back with the disk, and goes on. */
+const revertMemory = async (
+  revert: Revert,
+  machine: Machine & { isolator: Isolator | null },
+  state: 'running' | 'paused' | null,
+): Promise<string | null> => {
+  const { context, id, doing } = revert
+  const { virsh } = context
+  const { mark, isolator } = machine
+  // Only a guest that runs or is paused in the checkpoint has a process afterwards; its definition is that of the capture.
+  const isHeld = isolator !== null && state !== null
+  if (mark.port !== null) await adaptSnapshot(revert)
+  if (isHeld) noteHeld(context, id)
+  await onCheckpoint(revert, 'snapshot-revert', isHeld ? ['--paused'] : [])
+  if (!isHeld) return null
+  const { ip } = await isolatePaused(context, isolator, machine)
+  if (state === 'running') await virsh.run(['resume', id], { doing })
+  return ip
+}
+
+/**
+ * Brings only the disk back. libvirt restores a memory wherever a checkpoint has one, so this one has none meanwhile. Killed in
+ * between, it stays a checkpoint of the disk.
+ */
+const revertDisk = async (revert: Revert, { status }: Machine): Promise<void> => {
+  const { context, id, name, doing } = revert
+  const { virsh } = context
+  const original = await onCheckpoint(revert, 'snapshot-dumpxml', ['--security-info'])
+  const redefine = (text: string) =>
+    withFile(context, text, file =>
+      virsh.all(
+        [
+          ['snapshot-delete', id, `--snapshotname=${name}`, '--metadata'],
+          ['snapshot-create', id, file, '--redefine'],
+        ],
+        { doing },
+      ),
+    )
+  const isStopped = async () => (await look(context, id)).status === 'stopped'
+  if (status === 'running') await virsh.run(['destroy', id], { doing }).catch(unless(isStopped))
+  try {
+    await redefine(withoutMemory(original))
+    await onCheckpoint(revert, 'snapshot-revert')
+  } finally {
+    await redefine(original)
+  }
+}
+
+export const restoreCheckpoint = async (
+  context: Context,
+  id: string,
+  name: string,
+  { cold = false }: RestoreOptions = {},
+): Promise<void> => {
+  const { virsh, homeId } = context
+  const revert: Revert = { context, id, name, doing: `restoring ${id} to ${name}` }
+  const machine = await lookAndConnect(context, id, revert.doing, [
+    ['snapshot-info', id, `--snapshotname=${checkName(name)}`],
+  ])
+  const { mark, stdout } = machine
+  const state = (stdout.match(/^State:\s+(running|paused)/m)?.[1] as 'running' | 'paused' | undefined) ?? null
+  const ip = await (cold && state !== null
+    ? revertDisk(revert, machine).then(() => null)
+    : revertMemory(revert, machine, state)
+  )
+    .catch(unlessStillPaused(context, id, () => look(context, id)))
     .catch(withFreeSpace(context))
-  const ip = isHeld ? (await isolatePaused(context, isolator, machine)).ip : null
-  if (isHeld && state === 'running') await virsh.run(['resume', id], { doing: `restoring ${id} to ${name}` })
-  // The guest's clock shows the time of the capture, and only an agent in a running guest can set it.
-  const answer = await virsh.ask([['domtime', id, '--now'], ...lookCommands(id)])
+  forgetHeld(context, id)
+  const answer = await virsh.ask([
+    // A memory that libvirt saved belongs to the disk of before: the next start would resume it.
+    ['managedsave-remove', id],
+    // The guest's clock shows the time of the capture. Whoever asked for the restore looks at it, and sets it without an agent.
+    ['domtime', id, '--now'],
+    ...lookCommands(id),
+  ])
   // libvirt brings the mark of the capture back, which may have another ticket, or no home. Its port is right: the
   // definition that it belongs to came back with it.
   const restored = await machineIn({ ...context, knows: () => true }, id, answer)
@@ -80,9 +152,10 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
 }
 
 /** A checkpoint of a machine in a session has the network of its time; the present setting counts. */
-const adaptSnapshot = async (context: Context, id: string, name: string): Promise<void> => {
+const adaptSnapshot = async (revert: Revert): Promise<void> => {
+  const { context, id } = revert
   const { virsh, settings } = context
-  const before = await virsh.run(['snapshot-dumpxml', id, `--snapshotname=${name}`, '--security-info'])
+  const before = await onCheckpoint(revert, 'snapshot-dumpxml', ['--security-info'])
   const text = withSessionNet(before, settings.kvmSessionNet === 'closed')
   if (text !== before) await withFile(context, text, path => virsh.run(['snapshot-create', id, path, '--redefine']))
 }
@@ -96,9 +169,11 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
-  if (!(await listCheckpoints(context, id)).includes(checkName(name))) return
+  const doing = `deleting the checkpoint ${checkName(name)} of ${id}`
+  await lookWhenIdle(context, id, doing)
+  if (!(await listCheckpoints(context, id)).includes(name)) return
   await context.virsh.run(['snapshot-delete', id, `--snapshotname=${name}`], {
     deadline: DEADLINE_MS,
-    doing: `deleting the checkpoint ${name} of ${id}`,
+    doing,
   })
 }

@@ -20,6 +20,7 @@ import { debianPackages } from './systems.ts'
 export const BOOTABLE_PACKAGES: readonly string[] = [
   'linux-image-cloud-amd64',
   'systemd-sysv',
+  'systemd-timesyncd',
   'libpam-systemd',
   'dbus',
   'udev',

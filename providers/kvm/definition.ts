@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
-import { freePort, withFile } from './host.ts'
+import { freePort, listVolumes, withFile } from './host.ts'
 import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import { isSession } from './settings.ts'
@@ -26,8 +26,8 @@ export type Definition = {
   domainType: DomainType
   cpus: number
   memoryMiB: number
-  /** The bytes of the cloud-init seed. */
-  seed: Buffer
+  /** The bytes of the cloud-init seed. Null: its volume is there. */
+  seed: Buffer | null
   /** The folder of the pool's volumes. */
   folder: string
   isolator: Isolator | null
@@ -51,13 +51,15 @@ export const defineMachine = async (context: Context, definition: Definition): P
     seedPath: `${folder}/${volumes.seed}`,
     consolePath: `${folder}/${volumes.console}`,
   })
-  await withFile(context, seed, seedFile =>
+  await withFile(context, seed ?? '', seedFile =>
     withFile(context, text, textFile =>
       virsh.all([
-        ['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw'],
+        ...(seed === null
+          ? []
+          : [['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw']]),
         // A volume, so that it is deleted like the others.
         ['vol-create-as', settings.kvmPool, volumes.console, '0B', '--format', 'raw'],
-        ['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile],
+        ...(seed === null ? [] : [['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile]]),
         ['define', textFile],
       ]),
     ),
@@ -75,12 +77,14 @@ const convertNvram = async (context: Context, vmId: string, path: string): Promi
   const template = nvramTemplate(defined)
   if (template === null) return
   const { nvram } = volumesOf(vmId)
-  await withFile(context, '', async file => {
-    await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
-    await virsh.all([
-      ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
-      ['vol-upload', '--pool', settings.kvmPool, nvram, file],
-    ])
-  })
+  // A machine that is made again from its disk keeps its variables, and the checkpoints in them.
+  if (!(await listVolumes(context)).includes(nvram))
+    await withFile(context, '', async file => {
+      await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
+      await virsh.all([
+        ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
+        ['vol-upload', '--pool', settings.kvmPool, nvram, file],
+      ])
+    })
   await withFile(context, withNvram(defined, path), file => virsh.run(['define', file]))
 }

@@ -11,12 +11,12 @@ import {
   assignTicket,
   createMachine,
   deleteMachine,
-  hasLeftDisk,
   listMachines,
   sshInfo,
   startMachine,
   stopMachine,
 } from './machines.ts'
+import { hasLeftDisk, listLeftovers, recoverMachine } from './recover.ts'
 import type { KvmSettings } from './settings.ts'
 import { ubuntu } from './ubuntu.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
@@ -28,6 +28,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     name: 'kvm',
     liveCheckpoints: true,
     memoryCheckpoints: true,
+    coldRestores: true,
     available: () => available(context),
     createVm: (ticket, baseImage, options, onPhase = () => {}) =>
       createMachine(context, ticket, baseImage, options, onPhase),
@@ -39,11 +40,13 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     status: async id => (await look(context, id)).status,
     listVms: () => listMachines(context),
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
-    restore: (id, name) => restoreCheckpoint(context, id, name),
+    restore: (id, name, options) => restoreCheckpoint(context, id, name, options),
     listCheckpoints: id => listCheckpoints(context, id),
     isolated: () => isolationReport(context),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
     hasLeftDisk: id => hasLeftDisk(context, id),
+    leftovers: () => listLeftovers(context),
+    recoverVm: (id, ticket, options) => recoverMachine(context, id, ticket, options),
     usage: () => usageOfMachines(context),
     capacity: () => capacityOfHost(context),
     consoleTail: id => consoleTail(context, id),

@@ -82,12 +82,18 @@ export const isIsolated = (text: string, { filter, ip }: Isolation): boolean => 
   )
 }
 
-/** The seed is behind virtio-scsi, because Debian's cloud kernel has no SATA. Memory and disk that the guest frees go back to the host. */
+/** How often a guest says how much memory it uses. */
+const STATS_SECONDS = 20
+
+/**
+ * With a generation id, libvirt tells the guest of each restore, and Linux (5.18 or newer) makes its random numbers new before
+ * anything in the guest runs. The seed is behind virtio-scsi, because Debian's cloud kernel has no SATA. Memory and disk that the guest frees go back to the host. */
 export const domainXml = (machine: DomainXml): string => {
   const { mark, network, isolation } = machine
   const { mac, port } = mark
   return xml`<domain type="${machine.domainType}" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
   <name>${mark.vmId}</name>
+  <genid/>
   <metadata><as:vm xmlns:as="${NAMESPACE}" ${markAttributes(mark)}/></metadata>
   <memory unit="MiB">${machine.memoryMiB}</memory>
   <vcpu>${machine.cpus}</vcpu>
@@ -114,7 +120,7 @@ export const domainXml = (machine: DomainXml): string => {
     ${port === null ? interfaceXml(mac, network, isolation) : NOTHING}
     <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>
     <rng model="virtio"><backend model="random">/dev/urandom</backend></rng>
-    <memballoon model="virtio" freePageReporting="on"/>
+    <memballoon model="virtio" freePageReporting="on"><stats period="${STATS_SECONDS}"/></memballoon>
     <serial type="pty"><log file="${machine.consolePath}" append="off"/></serial>
     <console type="pty"/>
   </devices>
@@ -163,3 +169,21 @@ export const probeXml = (name: string): string =>
   <devices><memballoon model="none"/></devices>
 </domain>
 `.piece
+
+/** A checkpoint that is in the disk, for `snapshot-create --redefine`: of the disk alone. `definition`: the machine's. */
+export const snapshotXml = (name: string, createdAt: Date, definition: string): string =>
+  xml`<domainsnapshot>
+  <name>${name}</name>
+  <state>shutoff</state>
+  <creationTime>${Math.floor(createdAt.getTime() / 1000)}</creationTime>
+  <memory snapshot="no"/>
+  <disks><disk name="vda" snapshot="internal"/><disk name="sda" snapshot="no"/></disks>
+  ${{ piece: definition }}
+</domainsnapshot>
+`.piece
+
+/** The same checkpoint without its memory. */
+export const withoutMemory = (snapshot: string): string =>
+  snapshot
+    .replace(/<state>\w+<\/state>/, '<state>shutoff</state>')
+    .replace(/<memory snapshot=(["'])internal\1\/>/, '<memory snapshot="no"/>')

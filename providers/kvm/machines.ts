@@ -15,11 +15,14 @@ import {
   machineIn,
 } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
+import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
+import { forgetHeld, noteHeld, unlessStillPaused, withHeld } from './held.ts'
 import { ensurePool, freePort, freshMac, isFreePort, listVolumes, poolCommands, withFile } from './host.ts'
 import { imageVolumes, listImages } from './images.ts'
+import { removeUnfinished } from './in-disk.ts'
 import {
   definitionCommands,
   type Isolator,
@@ -30,6 +33,7 @@ import {
   openIsolator,
   prepareIsolator,
 } from './isolation.ts'
+import { lookWhenIdle } from './jobs.ts'
 import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
@@ -165,26 +169,29 @@ const connect = async (context: Context, answer: Answer): Promise<Isolator | nul
 }
 
 /** Looks at the machine, and makes sure of what it needs before it runs next. */
-export const lookAndConnect = async (context: Context, id: string, more: readonly Command[] = []) => {
+export const lookAndConnect = async (context: Context, id: string, doing: string, more: readonly Command[] = []) => {
   const commands: Command[] = [['net-info', context.settings.kvmNetwork], ...isolatorCommands(context)]
-  const machine = await look(context, id, [...commands, ...more])
+  const machine = await lookWhenIdle(context, id, doing, [...commands, ...more])
   return { ...machine, isolator: await connect(context, machine) }
 }
 
 export const startMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const machine = await lookAndConnect(context, id, definitionCommands(id))
+  const machine = await lookAndConnect(context, id, `starting ${id}`, definitionCommands(id))
   const { status, paused, mark, isolator, stdout } = machine
   if (paused !== undefined) return resumeMachine(context, { ...machine, paused }, isolator)
   if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port)
   const isHeld = isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout))
+  if (isHeld) noteHeld(context, id)
   await virsh
     .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(unless(async () => (await look(context, id)).status === 'running'))
+    .catch(unlessStillPaused(context, id, () => look(context, id)))
     .catch(withFreeSpace(context))
   if (isolator === null || !isHeld) return
   await isolatePaused(context, isolator, machine)
   await virsh.run(['resume', id])
+  forgetHeld(context, id)
 }
 
 /** Another program may have taken the port in the meantime, and the setting may be another. All else in the definition stays. */
@@ -204,7 +211,7 @@ const wakeCommand = (id: string, paused: string): Command => [paused === SUSPEND
 
 /** A full disk is reported instead: the guest would pause again at once. */
 const resumeMachine = async (context: Context, machine: Paused, isolator: Isolator | null): Promise<void> => {
-  const { paused } = machine
+  const { paused, pauseCause } = machine
   const id = machine.mark.vmId
   const doing = `resuming ${id}, which is paused (${paused})`
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
@@ -213,6 +220,9 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
+  forgetHeld(context, id)
+  // The machine runs, which matters more than the room that it takes up.
+  if (pauseCause === 'interrupted') await removeUnfinished(context, id).catch(() => {})
   if ((await look(context, id)).paused === DISK_FULL)
     return withFreeSpace(context)(fail('disk-full', `${doing}: its disk is still full`, FREE_DISK_SPACE))
 }
@@ -226,9 +236,11 @@ const wakeIsolated = async (context: Context, machine: Paused): Promise<void> =>
 
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const machine = await look(context, id)
+  const doing = `stopping ${id}`
+  const machine = await lookWhenIdle(context, id, doing, [diskCommand(context, id)])
   const { status, paused } = machine
   if (status === 'stopped') return
+  await requireDiskFile(context, machine, doing)
   // Only a guest that runs can shut down. Whether it runs now is looked at below: one that cannot is powered off.
   if (paused !== undefined) await wakeIsolated(context, { ...machine, paused }).catch(() => {})
   const cannotShutDown = async () => {
@@ -240,6 +252,7 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
   while (performance.now() < end && !(await cannotShutDown())) await delay(POLL_MS)
   const isStopped = async () => (await look(context, id)).status === 'stopped'
   if (!(await isStopped())) await virsh.run(['destroy', id]).catch(unless(isStopped))
+  forgetHeld(context, id)
 }
 
 /** Deletes the machine and its volumes. Done when libvirt lists nothing of it any more. */
@@ -248,7 +261,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   const machine = await lookIfExists(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
   let volumes: string[] = Object.values(volumesOf(id))
-  while (true) {
+  for (let pass = 1; ; pass += 1) {
     const { stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
@@ -258,8 +271,10 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
       ['pool-refresh', settings.kvmPool],
     ])
     const left = (await listEverything(context)).filter(name => name === id || machineOf(name) === id)
-    if (left.length === 0) return
-    if (left.some(name => name === id || volumes.includes(name))) throw virsh.failed(`deleting ${id}`, stderr)
+    if (left.length === 0) return forgetHeld(context, id)
+    // At the first pass, libvirt may not have known a file that somebody had moved away and back.
+    if (left.some(name => name === id || (pass > 1 && volumes.includes(name))))
+      throw virsh.failed(`deleting ${id}`, stderr)
     volumes = left
   }
 }
@@ -272,10 +287,6 @@ const listEverything = async (context: Context): Promise<string[]> => {
   ])
   return stderr === '' ? parseNames(stdout) : [...parseNames(stdout), ...(await listVolumes(context))]
 }
-
-/** Somebody may have undefined the machine and kept its volumes. */
-export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> =>
-  (await listVolumes(context)).includes(volumesOf(id).disk)
 
 // ── Look ──
 
@@ -320,7 +331,7 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   await keepIsolated(context, leases, machines, addresses)
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
-    return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...state }
+    return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...withHeld(context, vmId, state) }
   })
 }
 

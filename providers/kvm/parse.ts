@@ -1,11 +1,12 @@
 /** What virsh prints, parsed. Shapes of virsh 9.0. Columns vary in width, so rows are split on whitespace. */
-import type { VmStatus, VmUsage } from '../provider.ts'
+import type { PauseCause, VmStatus, VmUsage } from '../provider.ts'
 import { unescapeXml } from './xml.ts'
 
 export type State = {
   status: VmStatus
   /** Why a running machine is paused. */
   paused?: string
+  pauseCause?: PauseCause
 }
 
 /** virDomainState: 0 no state, 5 shut off, 6 crashed. All others still have a process with the guest's memory. */
@@ -17,23 +18,27 @@ export const DISK_FULL = 'disk full'
 export const SHUTTING_DOWN = 'shutting down'
 /** The guest went to sleep: it goes on when it is woken, not when it is resumed. */
 export const SUSPENDED = 'suspended by the guest'
-/** virDomainPausedReason, by number. */
-const PAUSED_REASONS = [
-  'unknown',
-  'by a user',
-  'migration',
-  'saving',
-  'core dump',
-  DISK_FULL,
-  'watchdog',
-  'restored as paused',
-  SHUTTING_DOWN,
-  'making a checkpoint',
-  'the guest crashed',
-  'starting',
-  'migration',
-  'failed migration',
-  'failed command',
+/**
+ * virDomainPausedReason, by number, and who may end it. libvirt pauses a machine itself while it saves, dumps or starts one; an
+ * internal checkpoint is "saving" (libvirt 9.0). One that stays so lost its libvirtd meanwhile. After a crash or a watchdog, a
+ * person decides.
+ */
+const PAUSES: readonly (readonly [reason: string, cause: PauseCause])[] = [
+  ['unknown', 'asked'],
+  ['by a user', 'asked'],
+  ['migration', 'asked'],
+  ['saving', 'interrupted'],
+  ['core dump', 'interrupted'],
+  [DISK_FULL, 'disk-full'],
+  ['watchdog', 'asked'],
+  ['restored as paused', 'asked'],
+  [SHUTTING_DOWN, 'asked'],
+  ['making a checkpoint', 'interrupted'],
+  ['the guest crashed', 'asked'],
+  ['starting', 'interrupted'],
+  ['migration', 'asked'],
+  ['failed migration', 'asked'],
+  ['failed command', 'interrupted'],
 ]
 
 /** The numbers in the output of `domstats`, by machine and name. */
@@ -55,9 +60,10 @@ const parseStats = (text: string): Map<string, Map<string, number>> => {
 const stateOf = (stats: Map<string, number>): State => {
   const state = stats.get('state.state')
   if (STOPPED.includes(state)) return { status: 'stopped' }
-  if (state === PM_SUSPENDED) return { status: 'running', paused: SUSPENDED }
+  if (state === PM_SUSPENDED) return { status: 'running', paused: SUSPENDED, pauseCause: 'asked' }
   if (state !== PAUSED) return { status: 'running' }
-  return { status: 'running', paused: PAUSED_REASONS[stats.get('state.reason') ?? 0] ?? 'unknown' }
+  const [paused, pauseCause] = PAUSES[stats.get('state.reason') ?? 0] ?? ['unknown', 'asked']
+  return { status: 'running', paused, pauseCause }
 }
 
 /** `domstats --state` */
@@ -81,6 +87,24 @@ export const parseUsage = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>
       ]
     }),
   )
+
+/** Guests that say how much memory they use do so at least this often; what is older is of their boot. */
+const FRESH_SECONDS = 60
+
+/**
+ * How much of a running guest's memory a checkpoint writes, at most about, of `domstats --balloon`. What the guest says of itself
+ * counts, and a quarter of what it calls free: not all of that went back to the host. QEMU's own size has more in it, under
+ * emulation several times as much. `now`: seconds. Null when it is not running or not known.
+ */
+export const parseMemoryInUse = (text: string, id: string, now: number): number | null => {
+  const stats = parseStats(text).get(id)
+  const [most, rss] = [stats?.get('balloon.maximum'), stats?.get('balloon.rss')]
+  if (stats === undefined || most === undefined || stateOf(stats).status === 'stopped') return null
+  const [unused, at] = [stats.get('balloon.unused'), stats.get('balloon.last-update') ?? 0]
+  const isFresh = unused !== undefined && now - at <= FRESH_SECONDS
+  const inUse = isFresh ? most - unused * 0.75 : most
+  return Math.min(inUse, rss ?? most, most) * 1024
+}
 
 /** Bytes of a pool, and the folder of its volumes. */
 export type Pool = { folder: string; total: number; available: number }

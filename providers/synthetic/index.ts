@@ -7,12 +7,12 @@
  * old or the new state.
  */
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
+import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import type { Provider, Tools, VmInfo } from '../provider.ts'
-import { listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
+import type { Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
+import { allMarked, listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -91,15 +91,54 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   return { sizeBytes: null }
 }
 
-const restore = async (context: Context, id: string, name: string): Promise<void> => {
+const restore = async (context: Context, id: string, name: string, { cold = false }: RestoreOptions): Promise<void> => {
   const checkpoint = (await readCheckpoints(context, id)).find(each => each.name === name)
   if (checkpoint === undefined) throw fail('no-such-checkpoint', `${id} has no checkpoint ${name}`)
+  const disk = folderOf(context, id, 'disk')
   const unfinished = folderOf(context, id, 'disk.new')
+  const former = folderOf(context, id, 'disk.old')
   await rm(unfinished, { recursive: true, force: true })
   await copyDisk(join(checkpointFolder(context, id, name), 'disk'), unfinished)
-  await rm(folderOf(context, id, 'disk'), { recursive: true, force: true })
-  await rename(unfinished, folderOf(context, id, 'disk'))
-  await setStatus(context, id, checkpoint.status)
+  await rm(former, { recursive: true, force: true })
+  // A restore that was killed between the two renames left no disk.
+  if (existsSync(disk)) await rename(disk, former)
+  await rename(unfinished, disk)
+  await rm(former, { recursive: true, force: true })
+  await setStatus(context, id, cold ? 'stopped' : checkpoint.status)
+}
+
+// ── What is left of machines without a mark ──
+
+const listFolders = async ({ root }: Context): Promise<string[]> =>
+  existsSync(root) ? (await readdir(root)).filter(name => VM_ID.test(name)) : []
+
+const bytesIn = async (folder: string): Promise<number> => {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const sizes = entries
+    .filter(entry => entry.isFile())
+    .map(async entry => (await stat(join(entry.parentPath, entry.name))).size)
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+}
+
+const listLeftovers = async (context: Context): Promise<Leftover[]> => {
+  const folders = await listFolders(context)
+  const machines = new Set(allMarked(context.marks))
+  return Promise.all(
+    folders
+      .filter(vmId => !machines.has(vmId))
+      .map(async vmId => ({
+        vmId,
+        hasDisk: existsSync(folderOf(context, vmId, 'disk')),
+        bytes: await bytesIn(folderOf(context, vmId)),
+      })),
+  )
+}
+
+const recover = async (context: Context, vmId: string, ticket: Ticket | null): Promise<void> => {
+  if ((await readMark(context.marks, vmId)) !== null) return
+  if (!existsSync(folderOf(context, vmId, 'disk')))
+    throw fail('no-such-vm', `making ${vmId} again from its disk: no disk of it is left`)
+  await create(context, vmId, ticket)
 }
 
 const ANY_EXIT_CODE = Array.from({ length: 255 }, (_, code) => code + 1)
@@ -143,6 +182,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     name: 'synthetic',
     ownSystem: true,
     liveCheckpoints: true,
+    coldRestores: true,
     available: async () => ({ available: true }),
     createVm: async (ticket, _baseImage, { vmId }, onPhase = () => {}) => {
       onPhase('disk')
@@ -153,6 +193,8 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     stopVm: id => setStatus(context, id, 'stopped'),
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
+    leftovers: () => listLeftovers(context),
+    recoverVm: (id, ticket) => recover(context, id, ticket),
     sshInfo: async id => {
       await requireMark(context, id)
       throw fail(
@@ -165,7 +207,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     listVms: async () =>
       (await listMarks(context.marks)).map(({ vmId, ticket, status }) => ({ vmId, ticket, ip: null, status })),
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
-    restore: (id, name) => restore(context, id, name),
+    restore: (id, name, options = {}) => restore(context, id, name, options),
     listCheckpoints: async id => (await readCheckpoints(context, id)).map(({ name }) => name),
     deleteCheckpoint: async (id, name) => {
       await requireMark(context, id)

@@ -59,6 +59,9 @@ const complete = async (marks: Marks, mark: MarkFile): Promise<void> => {
   await rename(join(marks.folder, mark.file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
 }
 
+/** The machines of any home. */
+export const allMarked = (marks: Marks): string[] => readFiles(marks).map(({ vmId }) => vmId)
+
 /** The marks of our machines. */
 export const listMarks = async (marks: Marks): Promise<readonly Mark[]> => {
   const ours = readFiles(marks).filter(file => isOurs(marks, file))

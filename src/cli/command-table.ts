@@ -142,7 +142,10 @@ const checkpointCommands = {
     details:
       'The previous state is kept as checkpoint pre-restore-<time>. Pushed commits and sent messages are not undone.',
     example: 'agent-swarm restore DROP-2100 before-refactor',
-    options: changeOptions,
+    options: {
+      cold: flag('Restore the disk alone and boot it: for a memory that does not come back.'),
+      ...changeOptions,
+    },
     load: change('restore'),
   },
 } satisfies Record<string, Command>

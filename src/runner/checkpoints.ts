@@ -1,9 +1,11 @@
+import type { Provider } from '../../providers/provider.ts'
 import { type CheckpointName, isAutomatic, isPreRestore, type Ticket } from '../domain.ts'
-import { type FailureError, fail } from '../errors.ts'
+import { type FailureError, fail, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
 import type { CheckpointRetention } from '../schema/action.ts'
 import type { Checkpoint } from '../schema/environment.ts'
-import { observe, partialFailure } from './machine.ts'
+import { machineGone, observe, partialFailure } from './machine.ts'
 import type { Target } from './operation.ts'
 
 /** Of checkpoints that nobody asked for by command, as long as nothing else is configured. */
@@ -24,11 +26,27 @@ export const noSuchCheckpoint = (
   )
 }
 
+/** Fails where a disk cannot come back without its memory. */
+export const requireColdRestores = ({ name, coldRestores }: Provider): void => {
+  if (coldRestores !== true)
+    throw fail('unsupported', `${name} cannot restore a disk without its memory`, 'Leave out --cold.')
+}
+
 /** Why a checkpoint exists that only its provider knows. */
 const reasonOf = (name: CheckpointName): Checkpoint['why'] => {
   if (isPreRestore(name)) return 'before restore'
   return isAutomatic(name) ? 'push' : 'command'
 }
+
+/** Oldest first. Says that the machine is gone, and what to do, where it is. */
+export const listCheckpoints = (
+  provider: Provider,
+  row: Pick<EnvironmentRow, 'ticket' | 'vmId' | 'status'>,
+): Promise<CheckpointName[]> =>
+  provider.listCheckpoints(row.vmId).catch(error => {
+    const isGone = isFailure(error) && error.failure.kind === 'no-such-vm' && row.status !== 'creating'
+    throw isGone ? machineGone(row) : error
+  })
 
 /** Brings the rows of checkpoints in line with the provider: after a crash either may know more. Returns the names, oldest first. */
 export const syncCheckpoints = async ({
@@ -36,7 +54,7 @@ export const syncCheckpoints = async ({
   provider,
   row,
 }: Pick<Target, 'context' | 'provider' | 'row'>): Promise<CheckpointName[]> => {
-  const names = await provider.listCheckpoints(row.vmId)
+  const names = await listCheckpoints(provider, row)
   const rows = registry.checkpoints(row.ticket)
   for (const { name } of rows) if (!names.includes(name)) registry.removeCheckpoint(row.ticket, name)
   for (const name of names) {

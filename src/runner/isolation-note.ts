@@ -31,10 +31,10 @@ export const isolationNote = async (home: string, provider: Provider): Promise<s
 }
 
 /** Waits until the guest answers. Returns what is added to the summary of the action: the note, when it was not told before. */
-export const waitAndTell = async (target: Target): Promise<string> => {
+export const waitAndTell = async (target: Target, deadline?: number): Promise<string> => {
   // The guest boots meanwhile. An isolation that cannot be asked for is no reason to fail.
   const asked = isolationNote(target.context.home, target.provider).catch(() => null)
-  await waitUntilReady(target)
+  await waitUntilReady(target, deadline)
   const note = await asked
   return note === null ? '' : `. ${note}`
 }

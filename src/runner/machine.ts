@@ -34,7 +34,7 @@ export const pausedReason = async (
   { vmId }: Pick<EnvironmentRow, 'vmId'>,
 ): Promise<string | null> => (await provider.listVms()).find(vm => vm.vmId === vmId)?.paused ?? null
 
-export const machineGone = (row: EnvironmentRow): FailureError =>
+export const machineGone = (row: Pick<EnvironmentRow, 'ticket' | 'vmId'>): FailureError =>
   fail(
     'no-such-vm',
     `${row.ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it`,
@@ -131,12 +131,13 @@ export const converge = async (target: Target, desired: Desired): Promise<void> 
   }
 }
 
-/** Waits until the guest answers, and records its address. */
-export const waitUntilReady = async (target: Target): Promise<void> => {
+/** Waits until the guest answers, and records its address. `deadline`: milliseconds; by default what a first boot may take. */
+export const waitUntilReady = async (target: Target, deadline?: number): Promise<void> => {
   const { context, caller, provider, row } = target
   caller.onPhase('address')
   const onAddress = () => caller.onPhase('ssh')
-  const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
+  const limit = deadline === undefined ? {} : { deadline }
+  const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress, ...limit })
   await throwIfCancelled(target)
   if (answered?.hasOurFiles === false)
     await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {

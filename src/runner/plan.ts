@@ -4,7 +4,7 @@ import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
-import { noSuchCheckpoint } from './checkpoints.ts'
+import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
 import { observe } from './machine.ts'
@@ -119,21 +119,29 @@ const planners = {
   },
   checkpoint: async (context, { ticket, name }) => {
     const { row, provider, state } = await observed(context, ticket)
-    if (name !== null && (await provider.listCheckpoints(row.vmId)).includes(name))
+    if (name !== null && (await listCheckpoints(provider, row)).includes(name))
       throw fail('already-exists', `${ticket} already has a checkpoint ${name}`, 'Choose another name.')
     const parts = state === 'running' && provider.memoryCheckpoints === true ? 'memory and disk' : 'its disk'
     return { would: [`make the checkpoint ${name ?? 'named after the time'} of ${row.vmId}, ${parts}`] }
   },
-  restore: async (context, { ticket, name: requested }) => {
+  restore: async (context, { ticket, name: requested, cold }) => {
     const { row, provider } = await observed(context, ticket)
-    const names = await provider.listCheckpoints(row.vmId)
+    if (cold === true) requireColdRestores(provider)
+    const names = await listCheckpoints(provider, row)
     const name = requested ?? names.findLast(existing => !isPreRestore(existing)) ?? null
     if (name === null || !names.includes(name)) throw noSuchCheckpoint(ticket, name ?? 'to restore', names)
-    return { would: [`keep ${row.vmId} as it is now as pre-restore-<time>`, `restore the checkpoint ${name}`] }
+    return {
+      would: [
+        `keep ${row.vmId} as it is now as pre-restore-<time>`,
+        ...(cold === true
+          ? [`restore the disk of the checkpoint ${name}`, 'start it']
+          : [`restore the checkpoint ${name}`]),
+      ],
+    }
   },
   'delete-checkpoint': async (context, { ticket, name }) => {
     const { row, provider } = await observed(context, ticket)
-    const names = await provider.listCheckpoints(row.vmId)
+    const names = await listCheckpoints(provider, row)
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
     return { would: [`delete the checkpoint ${name} of ${row.vmId}; the machine stays as it is`] }
   },

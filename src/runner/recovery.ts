@@ -12,7 +12,7 @@ import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
 import { converge, observe, recordObserved, undoCreate } from './machine.ts'
-import { type Operation, targetOf } from './operation.ts'
+import { type Operation, type Target, targetOf } from './operation.ts'
 import { sweepKeys } from './ssh/keys.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
@@ -37,6 +37,17 @@ const recoverEnvironment = async (operation: Operation, { ticket, kind }: Operat
   await syncCheckpoints(target)
   // Until it ended, the mark may have been the former one, or that of the checkpoint.
   if (kind === 'move' || kind === 'restore') await markMachine(target)
+  // Its clock is that of the checkpoint.
+  if (kind === 'restore' && observed === 'running') await setRightAgain(target)
+}
+
+/** A restore that was killed may have left the machine paused, and with the clock of the checkpoint. */
+const setRightAgain = async (target: Target): Promise<void> => {
+  const { provider, row } = target
+  const vm = (await provider.listVms()).find(({ vmId }) => vmId === row.vmId)
+  if (vm?.pauseCause === 'interrupted') await provider.startVm(row.vmId)
+  else if (vm?.paused !== undefined) return
+  await (await import('./after-restore.ts')).setRight(target)
 }
 
 /** Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. */

@@ -142,8 +142,13 @@ export const action = v.variant('kind', [
     commit: v.nullable(commit),
     keep: v.optional(checkpointRetention),
   }),
-  /** `name` null: the newest checkpoint that a restore did not make. */
-  v.object({ kind: v.literal('restore'), ...common, name: v.nullable(checkpointName) }),
+  /** `name` null: the newest checkpoint that a restore did not make. `cold`: only its disk, which boots. */
+  v.object({
+    kind: v.literal('restore'),
+    ...common,
+    name: v.nullable(checkpointName),
+    cold: v.optional(v.boolean()),
+  }),
   v.object({ kind: v.literal('delete-checkpoint'), ...common, name: checkpointName }),
   v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */

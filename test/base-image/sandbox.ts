@@ -44,6 +44,8 @@ mkdir -p /mnt/systemd/system /mnt/apt/apt.conf.d /mnt/apt/sources.list.d /mnt/ap
 echo 'APT::Sandbox::User "root";' >/mnt/apt/apt.conf.d/sandbox
 mount --bind /mnt /etc
 for folder in /usr/local /run /var/lib/dpkg /var/lib/apt /var/cache/apt; do mount -t tmpfs none "$folder"; done
+# No service of this system.
+[ ! -d /usr/lib/systemd ] || mount -t tmpfs none /usr/lib/systemd
 # As if systemd ran, so that nothing is written to keep services from starting.
 mkdir -p /run/systemd/system /usr/local/bin /usr/local/share /usr/local/sbin /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers
 touch /var/lib/dpkg/status

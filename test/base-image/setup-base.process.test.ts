@@ -8,7 +8,7 @@ import { imageSteps, setupScript, verifyScript } from '../../base-image/scripts.
 import { hasSandbox, inSandbox } from './sandbox.ts'
 
 const SCRIPT = join(import.meta.dirname, '../../base-image/setup-base.sh')
-const PROGRAMS = ['sshd', 'git', 'cloud-init', 'qemu-ga', 'sudo', 'rsync']
+const PROGRAMS = ['sshd', 'git', 'cloud-init', 'qemu-ga', 'sudo', 'rsync', 'chronyd']
 const minimal = (options: Partial<Parameters<typeof setupScript>[0]> = {}) =>
   setupScript({ profile: 'minimal', extra: [], ...options })
 
@@ -28,7 +28,11 @@ test('each step has a name, a summary and profiles, and comes in the order of it
   const files = readdirSync(join(import.meta.dirname, '../../base-image/steps'))
   const steps = imageSteps()
   expect(steps.map(step => step.name)).toEqual(files.sort().map(file => file.replace(/^\d\d-(.*)\.sh$/, '$1')))
-  expect(steps.filter(step => step.profiles.includes('minimal')).map(step => step.name)).toEqual(['base', 'boot'])
+  expect(steps.filter(step => step.profiles.includes('minimal')).map(step => step.name)).toEqual([
+    'base',
+    'time',
+    'boot',
+  ])
   expect(steps.every(step => step.profiles.includes('full') && step.summary !== '')).toBe(true)
 })
 
@@ -46,7 +50,7 @@ test('--list as a file says the same as imageSteps', () => {
 
 test.for([
   [['--profile', 'huge'], 'unknown profile "huge"; known: minimal, full'],
-  [['--only', 'docker'], 'unknown step "docker"; known: base boot node'],
+  [['--only', 'docker'], 'unknown step "docker"; known: base time boot node'],
   [['--skip', 'base,gui'], 'unknown step "gui"'],
   [['--only'], '--only needs a value'],
   [['--skip', ''], '--skip needs a value'],
@@ -90,7 +94,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     const ran = await run(minimal(), { stubs: [...PROGRAMS, 'apt-get'], after })
     expect(ran).toMatchObject({ code: 0, stderr: 'setup-base.sh: minimal is set up\n' })
     expect(ran.stdout).toMatch(
-      /^step base\nstep boot\n[\s\S]*PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin no\nAuthenticationMethods publickey\n90-agent-swarm.cfg\nLANG=C.UTF-8\n$/,
+      /^step base\nstep time\nstep boot\n[\s\S]*PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin no\nAuthenticationMethods publickey\n90-agent-swarm.cfg\nLANG=C.UTF-8\n$/,
     )
   })
 
@@ -122,6 +126,16 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     })
   })
 
+  test('without a time client, one is installed', async () => {
+    const others = PROGRAMS.filter(name => name !== 'chronyd')
+    const ran = await run(minimal({ only: ['time'] }), { stubs: ['apt-get', ...others] })
+    expect(ran.stderr).toContain('install --no-install-recommends --no-remove systemd-timesyncd')
+    expect(await run(minimal({ only: ['time'] }), { stubs: others, without: ['apt-get'] })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('or leave the step out: --skip time'),
+    })
+  })
+
   test('full is refused where there is no apt-get', async () => {
     const script = setupScript({ profile: 'full', extra: [] })
     expect(await run(script, { without: ['apt-get'] })).toMatchObject({ code: 2, stdout: '' })
@@ -134,7 +148,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     ]
     const options = { stubs: PROGRAMS, after: 'cat /etc/a /usr/local/share/agent-swarm/base-image' }
     expect((await run(minimal({ extra, skip: ['boot'] }), options)).stdout).toMatch(
-      /^step base\nstep 10-a\nstep 20-b\nit's "\$HOME" \$\{x\} `id`\nminimal \S+\/20-b\.sh\nstep base\nextra 10-a\nextra 20-b\n$/,
+      /^step base\nstep time\nstep 10-a\nstep 20-b\nit's "\$HOME" \$\{x\} `id`\nminimal \S+\/20-b\.sh\nstep base\nstep time\nextra 10-a\nextra 20-b\n$/,
     )
     const proofs = await run(`${minimal({ extra, only: ['10-a'] })}`, {
       after: `sh <<'SCRIPT'\n${verifyScript('minimal')}\nSCRIPT`,
@@ -142,7 +156,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     expect(proofs).toMatchObject({
       code: 0,
       stdout:
-        'step 10-a\nunproven base it is not set up in this image\nunproven boot it is not set up in this image\nunproven 10-a it is a step of the project, which nothing here can prove\n',
+        'step 10-a\nunproven base it is not set up in this image\nunproven time it is not set up in this image\nunproven boot it is not set up in this image\nunproven 10-a it is a step of the project, which nothing here can prove\n',
     })
   })
 

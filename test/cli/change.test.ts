@@ -1,6 +1,6 @@
 /** Commands that change machines: dry runs, Ctrl-C at each point, commands that wait for each other, rescued work. */
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { stripVTControlCharacters } from 'node:util'
@@ -38,6 +38,20 @@ const everything = (folder = join(cli.home, 'state')): Record<string, string> =>
       ]),
   )
 
+test('checkpoints of a machine that is gone says so, and what to do', async () => {
+  await swarm('create', 'DROP-1')
+  await swarm('checkpoint', 'DROP-1', 'one')
+  const marks = join(cli.home, 'state', 'synthetic-state')
+  for (const name of readdirSync(marks)) rmSync(join(marks, name))
+  for (const words of [['checkpoints'], ['restore', '--dry-run'], ['restore', '--cold']])
+    expect(await swarm(words[0] ?? '', 'DROP-1', ...words.slice(1))).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /DROP-1: its machine as-drop-1-\S+ no longer exists[\s\S]*agent-swarm create DROP-1/,
+      ),
+    })
+})
+
 test('--dry-run changes nothing, shows what would be done, and fails where the command would', async () => {
   await swarm('create', 'DROP-1')
   await swarm('checkpoint', 'DROP-1', 'one')
@@ -50,6 +64,7 @@ test('--dry-run changes nothing, shows what would be done, and fails where the c
     [['checkpoint', 'DROP-1', 'two'], /^Dry run: `checkpoint DROP-1` would:\n {2}- .*two/],
     [['checkpoint', 'DROP-1', 'one', '--delete'], /^Dry run: `checkpoint --delete DROP-1` would:\n {2}- .*one/],
     [['restore', 'DROP-1'], /pre-restore.*\n {2}- .*one/],
+    [['restore', 'DROP-1', 'one', '--cold'], /pre-restore.*\n {2}- .*disk of .*one\n {2}- start it/],
     [['delete', 'DROP-1'], /1 checkpoint/],
     [['delete', 'DROP-9'], /^Nothing to do: .*DROP-9/],
   ] as const)

@@ -36,6 +36,19 @@ test.for<[CommandName, object]>([
   expect(readExample(slashCommands[name])[1]).toEqual(meaning),
 )
 
+test('restore takes --cold, before or after the name', () => {
+  const meaningOf = (...words: string[]) => {
+    const read = readCommand(words, 'github')
+    return 'meaning' in read ? read.meaning(base) : read
+  }
+  expect(meaningOf('restore', 'one', '--cold')).toMatchObject({ action: { kind: 'restore', name: 'one', cold: true } })
+  expect(meaningOf('restore', '--cold')).toMatchObject({ action: { kind: 'restore', name: null, cold: true } })
+  expect(meaningOf('restore', 'one')).not.toMatchObject({ action: { cold: true } })
+  expect(meaningOf('restore', 'one', '--warm')).toMatchObject({
+    answer: expect.stringContaining('restore [name] [--cold]'),
+  })
+})
+
 test.for<[string, string]>([
   ['chekpoint', 'Did you mean `/swarm checkpoint`?'],
   ['sttaus', 'Did you mean `/swarm status`?'],

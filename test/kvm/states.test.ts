@@ -3,50 +3,21 @@
  * sector, so that they are there within a second. With AGENT_SWARM_NAMESPACE_LANG=de_DE.UTF-8 (and Debian's libvirt-l10n and
  * that locale) libvirtd speaks another language, and all of this ends alike.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openKvm } from '../../providers/kvm/index.ts'
-import { type KvmSettings, kvmSettings } from '../../providers/kvm/settings.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { isFailure } from '../../src/errors.ts'
 import { openRun } from '../../src/exec.ts'
 import { until } from '../support/wait.ts'
 import { program, succeed } from './cli.ts'
+import { defaults, type Kind, openSectors, type Sectors } from './sectors.ts'
 
-const POOL = 'agent-swarm-states'
-const FOLDER = `/var/lib/libvirt/${POOL}`
-const defaults = Object.fromEntries(
-  Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
-) as unknown as KvmSettings
-
-/** What the BIOS loads to 0x7c00 and runs. */
-const sectors = {
-  /** hlt, again and again */
-  idle: [0xf4, 0xeb, 0xfd],
-  /** Writes SLP_TYP 1 and SLP_EN to the power management of q35: the guest sleeps (S3). */
-  sleeper: [0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd],
-  /** Writes 32 KiB of its memory after the other to the disk, by the BIOS: `add dword [7c30], 64; int 13h, ah=43h`, DAP at 7c28. */
-  writer: [
-    ...[0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x28, 0x7c, 0xb8, 0x00, 0x43, 0xb2, 0x80, 0xcd, 0x13],
-    ...[0x66, 0x83, 0x06, 0x30, 0x7c, 0x40, 0xeb, 0xec],
-  ],
-}
-const DAP = [0x10, 0, 64, 0, 0x00, 0x7c, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]
-type Kind = keyof typeof sectors
-
-const diskOf = (kind: Kind): Buffer => {
-  const disk = Buffer.alloc(1024 ** 2)
-  disk.set(sectors[kind], 0)
-  disk.set(DAP, 0x28)
-  disk.set([0x55, 0xaa], 510)
-  return disk
-}
-
-const vmIds = { idle: 'as-state-1-00000001', sleeper: 'as-state-2-00000002', writer: 'as-state-3-00000003' } as const
+let stage: Sectors
 let home: string
 let provider: Provider
+let vmIds: Sectors['vmIds']
 const virsh = (...words: string[]) => succeed(program('virsh', ['-q', ...words]))
 
 const listed = async (kind: Kind) => (await provider.listVms()).find(({ vmId }) => vmId === vmIds[kind])
@@ -67,33 +38,12 @@ const withoutIsolation = async (vmId: string) => {
   await virsh('update-device', vmId, file, '--live')
   expect(await virsh('dumpxml', vmId)).not.toMatch(FILTERED)
 }
-const sizeOfFolder = (size: string) => succeed(program('mount', ['-o', `remount,size=${size}`, FOLDER]))
 
 beforeAll(async () => {
-  home = mkdtempSync(join(tmpdir(), 'agent-swarm-states-'))
-  mkdirSync(FOLDER, { recursive: true })
-  await succeed(program('mount', ['-t', 'tmpfs', '-o', 'mode=711,size=600m', 'states', FOLDER]))
-  const settings = { ...defaults, kvmPool: POOL, kvmDomainType: 'qemu' } as const
-  const run = openRun({ PATH: process.env.PATH, HOME: home })
-  provider = openKvm({ run, home, homeId: '00112233445566ff', knows: () => false, settings })
-  // Makes the pool.
-  await provider.capacity?.()
-  for (const kind of Object.keys(sectors) as Kind[]) {
-    const raw = join(home, kind)
-    writeFileSync(raw, diskOf(kind))
-    await succeed(program('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, join(FOLDER, `${kind}.qcow2`)]))
-    writeFileSync(join(FOLDER, `${kind}.manifest.json`), '{}')
-    const options = { vmId: vmIds[kind], cpus: 1, memoryMiB: 64, diskGiB: 1, publicKey: 'ssh-ed25519 A x' }
-    await provider.createVm(null, kind, { ...options, hostKey: { privateKey: 'p', publicKey: 'q' } })
-  }
+  stage = await openSectors('agent-swarm-states', 1)
+  ;({ home, provider, vmIds } = stage)
 })
-afterAll(async () => {
-  for (const vmId of Object.values(vmIds)) await provider.deleteVm(vmId)
-  await virsh('pool-destroy', POOL)
-  await virsh('pool-undefine', POOL)
-  await succeed(program('umount', [FOLDER]))
-  rmSync(home, { recursive: true })
-})
+afterAll(() => stage.close())
 
 test('a machine that somebody paused is shown as that, and start lets it go on, isolated', async () => {
   const vmId = vmIds.idle
@@ -101,7 +51,7 @@ test('a machine that somebody paused is shown as that, and start lets it go on, 
   expect(await listed('idle')).toMatchObject({ status: 'running' })
   expect(await listed('idle')).not.toHaveProperty('paused')
   await virsh('suspend', vmId)
-  expect(await listed('idle')).toMatchObject({ status: 'running', paused: 'by a user' })
+  expect(await listed('idle')).toMatchObject({ status: 'running', paused: 'by a user', pauseCause: 'asked' })
   await withoutIsolation(vmId)
   await provider.startVm(vmId)
   expect(await listed('idle')).not.toHaveProperty('paused')
@@ -133,16 +83,16 @@ test('a guest that sleeps is shown as that, and start wakes it, isolated', async
 
 test('a guest whose disk is full is shown as that; start says so first, and then lets it go on', async () => {
   const vmId = vmIds.writer
-  await sizeOfFolder('12m')
+  await stage.sizeOfFolder('12m')
   await provider.startVm(vmId)
   await until('the disk to be full', async () => (await listed('writer'))?.paused !== undefined, { within: 60_000 })
-  expect(await listed('writer')).toMatchObject({ status: 'running', paused: 'disk full' })
+  expect(await listed('writer')).toMatchObject({ status: 'running', paused: 'disk full', pauseCause: 'disk-full' })
   expect(await failure(provider.startVm(vmId))).toMatchObject({
     kind: 'disk-full',
     message: expect.stringContaining(`resuming ${vmId}, which is paused (disk full): it needs about 64 MiB`),
   })
   expect(await listed('writer')).toMatchObject({ paused: 'disk full' })
-  await sizeOfFolder('600m')
+  await stage.sizeOfFolder('600m')
   await provider.startVm(vmId)
   expect(await listed('writer')).not.toHaveProperty('paused')
   await provider.deleteVm(vmId)

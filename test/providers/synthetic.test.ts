@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -70,5 +70,44 @@ test('a ticket that is not one never becomes part of a path', async () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
   const creating = openIn(home).createVm('../../x', 'none', optionsOf('as-a-1-00000001'))
   await expect(creating).rejects.toMatchObject({ failure: { kind: 'usage' } })
+  rmSync(home, { recursive: true })
+})
+
+test('a machine whose mark somebody removed is left over, and is made again with its disk and checkpoints', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const provider = openIn(home)
+  const [lost, other] = ['as-a-1-00000001', 'as-b-2-00000002']
+  for (const vmId of [lost, other]) await provider.createVm('AB-1', 'none', optionsOf(vmId))
+  writeFileSync(join(home, 'synthetic', lost, 'disk', 'work'), 'hello')
+  await provider.checkpoint(lost, 'one')
+  expect(await provider.leftovers?.()).toEqual([])
+  rmSync(join(home, 'synthetic-state', `${lost}.AB-1.${HOME_ID}.stopped`))
+  // Another home's mark is a mark.
+  const expected = [{ vmId: lost, hasDisk: true, bytes: expect.any(Number) }]
+  expect(await openIn(home, { homeId: 'ffff000011112222' }).leftovers?.()).toEqual(expected)
+  expect((await provider.leftovers?.())?.[0]?.bytes).toBeGreaterThan(10)
+  await provider.recoverVm?.(lost, 'AB-1', optionsOf(lost))
+  await provider.recoverVm?.(lost, 'AB-1', optionsOf(lost))
+  expect((await provider.listVms()).find(vm => vm.vmId === lost)).toMatchObject({ ticket: 'AB-1', status: 'stopped' })
+  expect(readFileSync(join(home, 'synthetic', lost, 'disk', 'work'), 'utf8')).toBe('hello')
+  expect(await provider.listCheckpoints(lost)).toEqual(['one'])
+  await expect(provider.recoverVm?.('as-c-3-00000003', null, optionsOf('as-c-3-00000003'))).rejects.toMatchObject({
+    failure: { kind: 'no-such-vm' },
+  })
+  rmSync(home, { recursive: true })
+})
+
+test('a restore that was killed between its two renames is made whole by the next', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const provider = openIn(home)
+  const vmId = 'as-a-1-00000001'
+  await provider.createVm('AB-1', 'none', optionsOf(vmId))
+  const folder = join(home, 'synthetic', vmId)
+  writeFileSync(join(folder, 'disk', 'work'), 'one')
+  await provider.checkpoint(vmId, 'one')
+  renameSync(join(folder, 'disk'), join(folder, 'disk.old'))
+  await provider.restore(vmId, 'one')
+  expect(readFileSync(join(folder, 'disk', 'work'), 'utf8')).toBe('one')
+  expect(readdirSync(folder).sort()).toEqual(['checkpoints', 'disk'])
   rmSync(home, { recursive: true })
 })

@@ -79,7 +79,11 @@ const statusBlocks = (
     ...graceBlocks(deleteAt),
     ...unsavedWorkBlocks(environment),
   ]
-  const checkpoints = () => checkpointBlocks(environment, times, links)
+  const gone = line`${own(ticket)} has lost its machine. None of these can be restored now.`
+  const checkpoints = () => [
+    ...(about === 'checkpoints' && status === 'lost' ? [{ line: gone }] : []),
+    ...checkpointBlocks(environment, times, links),
+  ]
   // The log itself comes with the outcome.
   return { ssh: state, logs: state, checkpoints, all: () => [...state(), ...checkpoints()] }[about]()
 }

@@ -46,7 +46,10 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
   stop: onEach('stop'),
   restart: onEach('restart'),
   restore: async invocation =>
-    runChange(invocation, { kind: 'restore', ticket: await ticketOf(invocation), name: nameOf(invocation) }),
+    runChange(invocation, {
+      ...{ kind: 'restore', ticket: await ticketOf(invocation), name: nameOf(invocation) },
+      ...(invocation.flags.cold === true ? { cold: true } : {}),
+    }),
   checkpoint: async invocation => {
     const ticket = await ticketOf(invocation)
     const name = nameOf(invocation)

@@ -1,4 +1,5 @@
 import type { CheckpointName } from '../../domain.ts'
+import { listCheckpoints } from '../../runner/checkpoints.ts'
 import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { machineArgument } from '../arguments.ts'
 import type { Output } from '../json.ts'
@@ -33,8 +34,8 @@ export const run: RunCommand = async invocation => {
   const typed = await machineArgument(words[0], terminal)
   return withRunnerContext(invocation, async context => {
     const ticket = resolveTicket(context, typed)
-    const { provider, vmId } = requireEnvironment(context, ticket)
-    const names = await (await context.provider(provider)).listCheckpoints(vmId)
+    const row = requireEnvironment(context, ticket)
+    const names = await listCheckpoints(await context.provider(row.provider), row)
     const known = new Map(context.registry.checkpoints(ticket).map(checkpoint => [checkpoint.name, checkpoint]))
     const rows = names.map(name => known.get(name) ?? unknown(name))
     if (json) printJson<'checkpoints'>(rows, terminal)

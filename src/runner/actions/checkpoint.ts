@@ -1,6 +1,6 @@
 /** Makes a checkpoint. Automatic ones that exceed the retention are deleted. */
 import { timestamp } from '../../domain.ts'
-import { fail } from '../../errors.ts'
+import { fail, isFailure } from '../../errors.ts'
 import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, targetOf } from '../operation.ts'
@@ -30,7 +30,13 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   }
   // From here on, a checkpoint of this name may be from this action.
   context.registry.setDetail(id, { name })
-  await makeCheckpoint(target, { name, why, commit })
+  try {
+    await makeCheckpoint(target, { name, why, commit })
+  } catch (error) {
+    // The hypervisor went on with the checkpoint of an attempt that was killed, and has ended it by now.
+    const isOurs = isFailure(error) && error.failure.kind === 'already-exists' && earlier?.name === name
+    if (!isOurs || !(await syncCheckpoints(target)).includes(name)) throw error
+  }
   if (why !== 'command') await deleteOldest(target, why, keep)
   return made
 }

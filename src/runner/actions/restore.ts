@@ -4,9 +4,16 @@ import { type CheckpointName, isPreRestore, timestamp } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { NOTE_BEFORE_RESTORE } from '../../schema/link.ts'
 import { shellWord } from '../../shell-word.ts'
-import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import {
+  DEFAULT_RETENTION,
+  deleteOldest,
+  makeCheckpoint,
+  noSuchCheckpoint,
+  requireColdRestores,
+  syncCheckpoints,
+} from '../checkpoints.ts'
 import { waitAndTell } from '../isolation-note.ts'
-import { observe } from '../machine.ts'
+import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 import { runCommandInGuest } from '../ssh/guest.ts'
@@ -21,23 +28,79 @@ const unusedName = (name: CheckpointName, names: readonly CheckpointName[]): Che
   return unused
 }
 
+type Restore = { name: CheckpointName; keptAs: CheckpointName; cold: boolean }
+
+/** A restore that failed leaves the machine as it was, or says where it stands and how to go on. */
+const afterFailure = async (target: Target, { name, keptAs }: Restore, wasRunning: boolean, error: unknown) => {
+  const { caller, provider, row } = target
+  const { ticket } = row
+  if (caller.signal.aborted) return error
+  const { kind, message, remedy } = failureOf(error, `restoring ${name}`)
+  const failed = (text: string, way: string | null) => fail(kind, `${message}. ${text}`, way, error)
+  const state = async () => ((await pausedReason(provider, row)) === null ? observe(provider, row) : 'paused')
+  // A hypervisor that refused at once changed nothing.
+  if (wasRunning && (await state().catch(() => null)) === 'running') return failed('The machine runs as before', remedy)
+  try {
+    caller.onPhase('back to the state before')
+    await provider.restore(row.vmId, keptAs)
+    if (wasRunning) await (await import('../after-restore.ts')).setRight(target)
+    return failed('The machine is as it was before', remedy)
+  } catch (failure) {
+    if (caller.signal.aborted) return failure
+    const now = await state().catch(() => 'in an unknown state')
+    const cold = provider.coldRestores === true ? ' --cold' : ''
+    const other =
+      cold === '' ? '' : ` Or restore the other one without its memory: agent-swarm restore ${ticket} ${name}${cold}`
+    return failed(
+      `The machine is ${now}: it could not be brought back either (${failureOf(failure, 'restoring it').message})`,
+      `Its state before is kept as ${keptAs}: agent-swarm restore ${ticket} ${keptAs}${cold}.${other}`,
+    )
+  }
+}
+
 /** Keeps the present state and restores `name`. Returns the checkpoint that has the present state. */
 const replaceState = async (
   target: Target,
-  name: CheckpointName,
+  { name, cold }: Pick<Restore, 'name' | 'cold'>,
   names: readonly CheckpointName[],
 ): Promise<CheckpointName> => {
   const { context, caller, id, by, provider, row } = target
   const keptAs = unusedName(`pre-restore-${timestamp(context.clock())}`, names)
   context.registry.setDetail(id, { name, keptAs })
+  const wasRunning = (await observe(provider, row)) === 'running'
   await makeCheckpoint(target, { name: keptAs, why: by.via === 'machine' ? 'machine' : 'before restore', commit: null })
   // An earlier result is about another state of the disk.
   context.registry.setUnsavedWork(row.ticket, null)
   caller.onPhase('restore')
-  await provider.restore(row.vmId, name)
+  await provider.restore(row.vmId, name, cold ? { cold } : {}).catch(async error => {
+    throw await afterFailure(target, { name, keptAs, cold }, wasRunning, error)
+  })
   // Another attempt must not restore again: from now on people may work in the machine.
   context.registry.setDetail(id, { name, keptAs, reached: 'restored' })
   return keptAs
+}
+
+/** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
+const MEMORY_DEADLINE_MS = 3 * 60_000
+
+/** Waits until the restored machine answers under its pinned host key, and sets it right. Returns what is told of it. */
+const bringUp = async (target: Target, name: CheckpointName, kept: ReadonlySet<string>, cold: boolean) => {
+  const { ticket } = target.row
+  try {
+    const note = await waitAndTell(target, cold ? undefined : MEMORY_DEADLINE_MS)
+    const { setRight } = await import('../after-restore.ts')
+    return [note, ...(await setRight(target)).map(text => `. ${text}`)].join('')
+  } catch (error) {
+    if (target.caller.signal.aborted) throw error
+    const { kind, message } = failureOf(error, `waiting for ${ticket}`)
+    const back = [...kept].map(keptAs => `agent-swarm restore ${ticket} ${keptAs}`).join(', or ')
+    throw fail(
+      kind,
+      `${ticket}: the checkpoint ${name} is back, and the machine does not answer: ${message}`,
+      `${cold || target.provider.coldRestores !== true ? '' : `Restore its disk alone, and boot it: agent-swarm restore ${ticket} ${name} --cold. `}${back === '' ? '' : `Its state before is kept: ${back}`}`,
+      error,
+    )
+  }
 }
 
 /** Writes the machine's last note into it: the restore took it back to a time before the note. */
@@ -53,10 +116,11 @@ const leaveNote = async ({ context, caller, provider, row }: Target): Promise<vo
   })
 }
 
-export const restore: ActionRunner<'restore'> = async (operation, { ticket, name: requested, by }) => {
+export const restore: ActionRunner<'restore'> = async (operation, { ticket, name: requested, by, cold = false }) => {
   const { context, id } = operation
   const { registry } = context
   const target = await targetOf(operation, ticket)
+  if (cold) requireColdRestores(target.provider)
   const earlier = earlierAttempts(operation)
   const last = earlier.at(-1)?.detail
   const names = await syncCheckpoints(target)
@@ -69,22 +133,32 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
     )
   // An attempt that was interrupted may have changed the machine, or not: each attempt keeps the state that it finds.
   const kept = new Set(earlier.flatMap(({ detail }) => detail.keptAs ?? []).filter(keptAs => names.includes(keptAs)))
+  const { withMemory = false } = registry.checkpoints(ticket).find(checkpoint => checkpoint.name === name) ?? {}
   if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
-    kept.add(await replaceState(target, name, names))
+    kept.add(await replaceState(target, { name, cold }, names))
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
   // A machine that restores itself again and again takes no more disk than one that makes checkpoints.
   if (by.via === 'machine') await deleteOldest(target, 'machine', DEFAULT_RETENTION, [name, ...kept])
+  // A checkpoint of a running machine may have lost its memory with its former definition: its disk boots, too.
+  const boots = cold || withMemory
+  if (boots) {
+    registry.setDesired(ticket, 'running', by)
+    await converge(target, 'running')
+  }
   let note = ''
   if ((await observe(target.provider, target.row)) === 'running') {
     registry.setDesired(ticket, 'running', by)
-    note = await waitAndTell(target)
-    await leaveNote(target)
-    await followProject(await targetOf(operation, ticket))
-    await leaveNote(target)
+    const paused = await pausedReason(target.provider, target.row)
+    if (paused === null) {
+      note = await bringUp(target, name, kept, cold)
+      await leaveNote(target)
+      await followProject(await targetOf(operation, ticket))
+      await leaveNote(target)
+    } else note = `. It is paused (${paused}), as it was then: agent-swarm start ${ticket}`
   } else {
     registry.setDesired(ticket, 'stopped', by)
     registry.setStatus(ticket, 'stopped')
@@ -93,6 +167,6 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   const keeps = kept.size === 1 ? 'its previous state is' : 'its previous states are'
   const where = kept.size === 0 ? '' : `; ${keeps} kept as ${[...kept].join(' and ')}`
   return {
-    summary: `Restored ${ticket} to ${name}${where}${note}`,
+    summary: `Restored ${ticket} to ${name}${cold ? ', its disk alone' : ''}${where}${note}`,
   }
 }

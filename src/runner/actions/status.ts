@@ -10,6 +10,8 @@ export const status: ActionRunner<'status'> = async (operation, { ticket, about 
   if (row === null) return { summary: `${ticket} has no machine` }
   const target = await targetOf(operation, ticket, row)
   const observed = await observe(target.provider, row)
+  if (observed === 'gone' && (row.status === 'running' || row.status === 'stopped'))
+    context.registry.setStatus(ticket, 'lost')
   if (observed === 'gone')
     return { summary: `${ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it` }
   if (observed !== 'unmade' && observed !== 'creating' && ['running', 'stopped', 'lost'].includes(row.status))

@@ -139,7 +139,7 @@ export const runInGuest = async (
   provider: Provider,
   vmId: string,
   script: string,
-  options: Pick<RunOptions, 'deadline' | 'signal' | 'into' | 'maxOutput' | 'doing'>,
+  options: Pick<RunOptions, 'deadline' | 'signal' | 'into' | 'maxOutput' | 'doing' | 'onLine'>,
 ): Promise<{ stdout: string; stderr: string }> => {
   if (provider.runInGuest !== undefined) return provider.runInGuest(vmId, script, options)
   return runOverSsh(run, home, vmId, await provider.sshInfo(vmId), ROOT_SHELL, {

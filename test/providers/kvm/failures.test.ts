@@ -257,7 +257,7 @@ test('a full disk is reported before anything is written, with the space that is
   expect(create.calls.join()).not.toMatch(CREATES)
   const checkpoint = kvm([MARK, RUNNING, pool(300)])
   expect((await failureOf(checkpoint.provider.checkpoint(VM, 'one'))).message).toBe(
-    `making the checkpoint one of ${VM}: it needs about 700 MiB, but /pool has 300 MiB free (400 MiB missing)`,
+    `making the checkpoint one of ${VM}: it needs about 716 MiB, but /pool has 300 MiB free (416 MiB missing)`,
   )
   expect(checkpoint.calls.join()).not.toMatch(CREATES)
   // libvirt's figures are as old as its last refresh of the pool.

@@ -19,6 +19,12 @@ export const options: CreateOptions = {
   publicKey: 'ssh-ed25519 AAAA x',
   hostKey: { privateKey: 'p', publicKey: 'q' },
 }
+/** The machine's disk, of this many MiB. */
+export const disk = (mebibytes: number): Answer => ({
+  to: `vol-info --pool agent-swarm ${VM}.qcow2`,
+  stdout: `Name:           ${VM}.qcow2\nType:           file\nAllocation:     ${mebibytes * 1024 ** 2} bytes`,
+})
+
 const defaults = Object.fromEntries(
   Object.entries(kvmSettings).map(([name, row]) => [name, row.default]),
 ) as unknown as KvmSettings
@@ -104,8 +110,14 @@ export const fakeKvm = (
     calls.push(text)
     for (const path of text.match(/\S+\/tmp-\w+\/file/g) ?? []) files.push(readFileSync(path, 'utf8'))
     onCall(text)
-    // Our pool is there, unless an answer says otherwise.
-    const known = answers.some(({ to }) => to === 'pool-list') ? answers : [...answers, pools('agent-swarm')]
+    // Our pool and the machine's disk are there, and libvirt has nothing else to do, unless an answer says otherwise.
+    const has = (command: string) => answers.some(({ to }) => to.includes(command))
+    const known = [
+      ...answers,
+      ...(answers.some(({ to }) => to === 'pool-list') ? [] : [pools('agent-swarm')]),
+      ...(has('vol-info') ? [] : [disk(1)]),
+      ...(has('domjobinfo') ? [] : [{ to: 'domjobinfo', stdout: 'Job type:         None' }]),
+    ]
     const matching = known.filter(({ to }) => `${text};`.includes(to))
     const printed = (stream: 'stdout' | 'stderr') =>
       matching.flatMap(answer => (answer[stream] === undefined ? [] : [`${answer[stream]}\n`])).join('')

@@ -116,7 +116,7 @@ test('a list has our machines, with and without a ticket, in a number of command
 test('a paused machine is running, with the reason', async () => {
   const paused = { to: 'domstats', stdout: `Domain: '${VM}'\n  state.state=3\n  state.reason=5\n` }
   expect(await fakeKvm([mark(), paused], { home }).provider.listVms()).toEqual([
-    { vmId: VM, ticket: 'A-1', ip: null, status: 'running', paused: 'disk full' },
+    { vmId: VM, ticket: 'A-1', ip: null, status: 'running', paused: 'disk full', pauseCause: 'disk-full' },
   ])
 })
 

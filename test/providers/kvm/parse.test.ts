@@ -76,10 +76,17 @@ test.for<[string, number, number, object]>([
   ['is off', 5, 1, { status: 'stopped' }],
   ['is off, with its memory saved', 5, 5, { status: 'stopped' }],
   ['crashed', 6, 1, { status: 'stopped' }],
-  ['was paused by a person', 3, 1, { status: 'running', paused: 'by a user' }],
-  ['was paused because the disk is full', 3, 5, { status: 'running', paused: 'disk full' }],
-  ['was paused for a reason of a later libvirt', 3, 99, { status: 'running', paused: 'unknown' }],
-  ['sleeps', 7, 0, { status: 'running', paused: 'suspended by the guest' }],
+  ['was paused by a person', 3, 1, { status: 'running', paused: 'by a user', pauseCause: 'asked' }],
+  ['was paused because the disk is full', 3, 5, { status: 'running', paused: 'disk full', pauseCause: 'disk-full' }],
+  [
+    'was paused by libvirt, which died in a checkpoint',
+    3,
+    9,
+    { status: 'running', paused: 'making a checkpoint', pauseCause: 'interrupted' },
+  ],
+  ['was paused for a reason of a later libvirt', 3, 99, { status: 'running', paused: 'unknown', pauseCause: 'asked' }],
+  ['crashed and is kept', 3, 10, { status: 'running', paused: 'the guest crashed', pauseCause: 'asked' }],
+  ['sleeps', 7, 0, { status: 'running', paused: 'suspended by the guest', pauseCause: 'asked' }],
 ])('a machine that %s', ([, state, reason, expected]) => {
   expect(parseStates(`Domain: 'x'\n  state.state=${state}\n  state.reason=${reason}\n`).get('x')).toEqual(expected)
 })

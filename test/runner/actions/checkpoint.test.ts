@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+import { fail } from '../../../src/errors.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
 beforeEach(async () => {
@@ -41,4 +42,22 @@ test('a cancelled checkpoint that cannot be undone is reported', async () => {
   expect(outcome).toMatchObject({
     failure: { kind: 'unknown', message: expect.stringMatching(/^undoing the checkpoint one of DROP-1: /) },
   })
+})
+
+test('the checkpoint of a killed attempt, which the hypervisor ends meanwhile, is that of the next attempt', async () => {
+  expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1', 'one'), 'github:1:0')).toBe(true)
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    checkpoint: async (id, name) => {
+      // It waits for what the hypervisor still does.
+      await provider.checkpoint(id, name)
+      throw fail('already-exists', `making the checkpoint ${name}: it already exists`)
+    },
+  }))
+  expect(await it.do(actions.checkpoint('DROP-1', 'one'), queued)).toMatchObject({
+    result: 'done',
+    environment: { checkpoints: [{ name: 'one' }] },
+  })
+  // Nobody else's.
+  expect(await it.do(actions.checkpoint('DROP-1', 'two'))).toMatchObject({ failure: { kind: 'already-exists' } })
 })

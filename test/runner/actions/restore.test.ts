@@ -1,7 +1,9 @@
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
+import type { Action } from '../../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
@@ -71,4 +73,152 @@ test('after an interrupted restore, the mark is written again: by the next start
   expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'), 'github:1:0')).toBe(true)
   await it.do(actions.restore('DROP-1', 'one'), { actionId: 'github:1:0' })
   expect(assigned).toEqual(['DROP-1', 'DROP-1'])
+})
+
+// ── When it fails ──
+
+const failing = (fails: (name: string) => boolean, before: () => Promise<unknown> = async () => {}) =>
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    restore: async (id, name, options) => {
+      if (!fails(name)) return provider.restore(id, name, options)
+      await before()
+      throw fail('unknown', `restoring ${name}: load of migration failed`)
+    },
+  }))
+
+test('a restore that fails leaves the machine as it was: it is brought back when it stopped on the way', async () => {
+  failing(
+    name => name === 'one',
+    async () => {
+      write('half')
+      await it.losePower('DROP-1')
+    },
+  )
+  const outcome = await it.do(actions.restore('DROP-1', 'one'))
+  expect(outcome).toMatchObject({
+    result: 'failed',
+    failure: { message: 'restoring one: load of migration failed. The machine is as it was before' },
+  })
+  expect(state()).toBe('two')
+  expect(await (await it.provider()).status(it.vmIdOf('DROP-1'))).toBe('running')
+})
+
+test('one that the hypervisor refused changed nothing', async () => {
+  failing(name => name === 'one')
+  expect(await it.do(actions.restore('DROP-1', 'one'))).toMatchObject({
+    failure: { message: 'restoring one: load of migration failed. The machine runs as before' },
+  })
+  expect(state()).toBe('two')
+})
+
+test('one that cannot be brought back says where it stands, and how to go on', async () => {
+  failing(
+    () => true,
+    () => it.losePower('DROP-1'),
+  )
+  const { failure } = (await it.do(actions.restore('DROP-1', 'one'))) as {
+    failure: { message: string; remedy: string }
+  }
+  expect(failure.message).toContain('The machine is stopped: it could not be brought back either')
+  expect(failure.remedy).toBe(
+    `Its state before is kept as ${preRestores()[0]}: agent-swarm restore DROP-1 ${preRestores()[0]} --cold. Or restore the other one without its memory: agent-swarm restore DROP-1 one --cold`,
+  )
+})
+
+test('a machine that does not answer after it is not called restored', async () => {
+  wrapProviders(it.context, ({ runInGuest: _, ...provider }) => ({
+    ...provider,
+    memoryCheckpoints: true,
+    sshInfo: async () => {
+      throw fail('guest-unreachable', 'no SSH reply from 192.0.2.1')
+    },
+  }))
+  const { failure } = (await it.do(actions.restore('DROP-1', 'one'))) as {
+    failure: { message: string; remedy: string }
+  }
+  expect(failure.message).toBe(
+    'DROP-1: the checkpoint one is back, and the machine does not answer: no SSH reply from 192.0.2.1',
+  )
+  expect(failure.remedy).toBe(
+    `Restore its disk alone, and boot it: agent-swarm restore DROP-1 one --cold. Its state before is kept: agent-swarm restore DROP-1 ${preRestores()[0]}`,
+  )
+})
+
+// ── Without the memory ──
+
+const cold = (name: string): Action => ({ ...actions.restore('DROP-1', name), cold: true }) as Action
+
+test('--cold brings the disk back and starts the machine', async () => {
+  const calls: string[] = []
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    restore: async (id, name, options) => {
+      calls.push(`restore ${JSON.stringify(options)}`)
+      await provider.restore(id, name, options)
+    },
+    startVm: async id => {
+      calls.push('start')
+      await provider.startVm(id)
+    },
+  }))
+  expect(await it.do(cold('one'))).toMatchObject({
+    result: 'done',
+    summary: expect.stringMatching(
+      /^Restored DROP-1 to one, its disk alone; its previous state is kept as pre-restore-/,
+    ),
+    environment: { status: 'running' },
+  })
+  expect(calls).toEqual(['restore {"cold":true}', 'start'])
+  expect(state()).toBe('one')
+})
+
+test('a checkpoint that lost its memory boots all the same', async () => {
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    memoryCheckpoints: true,
+    restore: (id, name) => provider.restore(id, name, { cold: true }),
+  }))
+  await it.do(actions.checkpoint('DROP-1', 'with-memory'))
+  expect(await it.do(actions.restore('DROP-1', 'with-memory'))).toMatchObject({ environment: { status: 'running' } })
+})
+
+test('a provider that cannot says so, and keeps no state for it', async () => {
+  wrapProviders(it.context, ({ coldRestores: _, ...provider }) => provider)
+  expect(await it.do(cold('one'))).toMatchObject({ failure: { kind: 'unsupported' } })
+  expect(preRestores()).toEqual([])
+})
+
+test('a machine that was paused when the checkpoint was made is restored as that', async () => {
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    listVms: async () => (await provider.listVms()).map(vm => ({ ...vm, paused: 'restored as paused' })),
+  }))
+  expect(await it.do(actions.restore('DROP-1', 'one'))).toMatchObject({
+    summary: expect.stringContaining('It is paused (restored as paused), as it was then: agent-swarm start DROP-1'),
+  })
+})
+
+test('after a restore that was killed, the machine goes on, and its clock is looked at', async () => {
+  const calls: string[] = []
+  wrapProviders(it.context, ({ ownSystem: _, ...provider }) => ({
+    ...provider,
+    listVms: async () =>
+      (await provider.listVms()).map(vm => ({
+        ...vm,
+        paused: 'restored as paused',
+        pauseCause: 'interrupted' as const,
+      })),
+    startVm: async id => {
+      calls.push('start')
+      await provider.startVm(id)
+    },
+    runInGuest: async (_id, script) => {
+      calls.push(script.includes('RNDADDENTROPY') ? 'set right' : 'another script')
+      return { stdout: `clock ${Date.now() / 1000}\n`, stderr: '', exitCode: 0 }
+    },
+  }))
+  expect(await it.dieAt('restore', actions.restore('DROP-1', 'one'))).toBe(true)
+  expect(await recoverAll(it.context)).toEqual([])
+  expect(calls).toEqual(['start', 'set right'])
 })
