@@ -7,12 +7,12 @@
  * old or the new state.
  */
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import type { Provider, Tools, VmInfo } from '../provider.ts'
-import { listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
+import type { Leftover, Provider, Tools, VmInfo } from '../provider.ts'
+import { listMarks, type Mark, type Marks, markedMachines, readMark, removeMark, writeMark } from './marks.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -102,6 +102,31 @@ const restore = async (context: Context, id: string, name: string): Promise<void
   await setStatus(context, id, checkpoint.status)
 }
 
+/** Folders without a mark. */
+const listLeftovers = async ({ root, marks }: Context): Promise<Leftover[]> => {
+  const machines = markedMachines(marks)
+  const left = (existsSync(root) ? await readdir(root) : []).filter(name => VM_ID.test(name) && !machines.has(name))
+  return Promise.all(
+    left.map(async vmId => {
+      const hasDisk = existsSync(join(root, vmId, 'disk'))
+      return { vmId, hasDisk, bytes: await folderBytes(join(root, vmId)) }
+    }),
+  )
+}
+const folderBytes = async (folder: string): Promise<number> => {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const files = entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+  const sizes = await Promise.all(files.map(async file => (await lstat(file)).size))
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
+
+const recover = async (context: Context, vmId: string, ticket: string | null): Promise<void> => {
+  if ((await readMark(context.marks, vmId)) !== null) return
+  if (!existsSync(folderOf(context, vmId, 'disk')))
+    throw fail('no-such-vm', `the synthetic machine ${vmId} left no folder`)
+  await create(context, vmId, ticket)
+}
+
 const ANY_EXIT_CODE = Array.from({ length: 255 }, (_, code) => code + 1)
 
 /** Its own system-wide configuration of git, which leads through the gateway. */
@@ -153,6 +178,8 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     stopVm: id => setStatus(context, id, 'stopped'),
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
+    leftovers: () => listLeftovers(context),
+    recoverVm: (id, ticket) => recover(context, id, ticket),
     sshInfo: async id => {
       await requireMark(context, id)
       throw fail(

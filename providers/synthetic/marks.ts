@@ -66,6 +66,9 @@ export const listMarks = async (marks: Marks): Promise<readonly Mark[]> => {
   return ours
 }
 
+/** The machines of any home. */
+export const markedMachines = (marks: Marks): Set<string> => new Set(readFiles(marks).map(({ vmId }) => vmId))
+
 /** Null when there is no such machine. Fails with `not-ours` when it is another home's. */
 export const readMark = async (marks: Marks, vmId: string): Promise<Mark | null> => {
   const file = readFiles(marks).find(each => each.vmId === vmId)

@@ -150,6 +150,7 @@ export const unsavedWorkLine = (work: UnsavedWork): Line => {
       [repository.untracked, 'untracked'],
       [repository.stashes, 'stashed'],
       [repository.unpushed, 'unpushed'],
+      [repository.reflog ?? 0, 'in the reflog alone'],
     ] as const
     return line`${code(path)}: ${own(counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', '))}`
   })

@@ -92,6 +92,12 @@ const countChangedFiles = async (
   return changed.size
 }
 
+/** The number of commits that no branch, tag or stash holds. */
+const countLost = async (git: (...argv: string[]) => Promise<string>): Promise<number> => {
+  const held = ['--branches', '--tags', `--glob=${RESCUED}head`, `--glob=${RESCUED}stash-*`]
+  return Number(await git('rev-list', '--count', `--glob=${RESCUED}reflog-*`, '--not', ...held))
+}
+
 /**
  * Fetches a bundle into an empty repository below `folder`: git hashes every object again (index-pack) and checks that each
  * object a ref needs exists (fsck). The refs must be those that the guest reported, and hold at least the unsaved work that was
@@ -131,6 +137,9 @@ export const proveBundle = async (
     if (stashes < unsaved.stashes) throw unproven(`it has ${stashes} of ${unsaved.stashes} stashes`)
     const commits = Number(await git('rev-list', '--count', '--all'))
     if (!(commits >= unsaved.unpushed)) throw unproven(`it has ${commits} of ${unsaved.unpushed} unpushed commits`)
+    const { reflog = 0 } = unsaved
+    const lost = reflog === 0 ? 0 : await countLost(git)
+    if (!(lost >= reflog)) throw unproven(`it has ${lost} of ${reflog} commits of the reflog`)
     const files = await countChangedFiles(git, report)
     const expected = unsaved.uncommitted + unsaved.untracked
     if (files < expected) throw unproven(`it has ${files} of ${expected} changed files`)
