@@ -6,11 +6,8 @@ import { isNothingUnsaved } from './rescue/unsaved-work.ts'
 import { hostKeyOfDisk, loginKey } from './ssh/keys.ts'
 
 /** Whether a search found nothing unsaved when the machine stopped. */
-const wasChecked = ({ unsavedWork }: EnvironmentRow): boolean => unsavedWork !== null && isNothingUnsaved(unsavedWork)
-
-/** Whether the machine, which is gone, left a disk that nobody looked at. */
-export const hasUnreadDisk = async ({ provider, row }: Pick<Target, 'provider' | 'row'>): Promise<boolean> =>
-  !wasChecked(row) && (await provider.hasLeftDisk?.(row.vmId)) === true
+export const wasChecked = ({ unsavedWork }: EnvironmentRow): boolean =>
+  unsavedWork !== null && isNothingUnsaved(unsavedWork)
 
 const keptDisk = ({ ticket, vmId }: EnvironmentRow, reason: string, cause?: unknown): FailureError =>
   fail(
@@ -21,13 +18,21 @@ const keptDisk = ({ ticket, vmId }: EnvironmentRow, reason: string, cause?: unkn
   )
 
 /**
+ * Whether the machine, which is gone, left a disk that nobody looked at. Fails where the provider cannot make a machine of it.
+ */
+export const requireRecoverable = async ({ provider, row }: Pick<Target, 'provider' | 'row'>): Promise<boolean> => {
+  if (wasChecked(row) || (await provider.hasLeftDisk?.(row.vmId)) !== true) return false
+  if (provider.recoverVm === undefined) throw keptDisk(row, '')
+  return true
+}
+
+/**
  * Makes a machine again, stopped, from the disk that it left. False when it left none that may hold work. Fails where the provider
  * cannot, and keeps the disk.
  */
 export const recoverLost = async (target: Target): Promise<boolean> => {
   const { context, caller, provider, row } = target
-  if (!(await hasUnreadDisk(target))) return false
-  if (provider.recoverVm === undefined) throw keptDisk(row, '')
+  if (!(await requireRecoverable(target))) return false
   caller.onPhase('making the machine again from its disk')
   const { ticket, vmId } = row
   try {
@@ -35,7 +40,7 @@ export const recoverLost = async (target: Target): Promise<boolean> => {
       loginKey(context.run, context.home),
       hostKeyOfDisk(context.run, context.home, vmId),
     ])
-    await provider.recoverVm(vmId, ticket, { vmId, ...context.config.size, publicKey, hostKey })
+    await provider.recoverVm?.(vmId, ticket, { vmId, ...context.config.size, publicKey, hostKey })
   } catch (error) {
     throw keptDisk(row, `. Making the machine again from it: ${failureOf(error, 'recovering it').message}`, error)
   }

@@ -5,7 +5,7 @@ import type { Attempt } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { RunnerContext } from '../context.ts'
-import { recoverLost } from '../lost.ts'
+import { recoverLost, wasChecked } from '../lost.ts'
 import {
   converge,
   findUnsavedWork,
@@ -35,8 +35,7 @@ const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[
   if (observed === 'unmade') return nothing
   if (observed === 'gone' && !(await recoverLost(target))) return nothing
   if (observed === 'running') return findUnsavedWork(target, mergedCommits)
-  const isKnownClean = row.unsavedWork !== null && isNothingUnsaved(row.unsavedWork)
-  if (observed === 'stopped' && isKnownClean) return nothing
+  if (observed === 'stopped' && wasChecked(row)) return nothing
   caller.onPhase('starting it to look for unsaved work')
   await converge(target, 'running')
   await waitUntilReady(target)
