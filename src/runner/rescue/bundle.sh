@@ -99,7 +99,7 @@ save_refs() {
 # Names the newest commits of those that only reflogs hold.
 save_reflogs() {
   # shellcheck disable=SC2046 # each id is a word
-  lost=$(reflog_commits ${head:+HEAD} --all $(stash_commits)) || fail "$NO_REFLOG"
+  lost=$(reflog_commits ${head:+HEAD} --branches --tags --remotes $(stash_commits)) || fail "$NO_REFLOG"
   [ -n "$lost" ] || return 0
   printf '%s\n' "$lost" |
     awk '{ own[$1] = 1; for (n = 2; n <= NF; n++) older[$n] = 1 } END { for (id in own) if (!(id in older)) print id }' | sort |

@@ -77,7 +77,12 @@ const run = (ticket: string, action: Action) =>
     context,
     // The bot names the commits of merged pull requests.
     { ...action, ticket, ...(action.kind === 'delete' ? { mergedCommits: merged } : {}) } as Action,
-    { actionId: `github:${ticket}:${action.kind}`, correlation: null, signal: new AbortController().signal, onPhase: () => {} },
+    {
+      actionId: `github:${ticket}:${action.kind}`,
+      correlation: null,
+      signal: new AbortController().signal,
+      onPhase: () => {},
+    },
   )
 
 /** Returns whether the machine was deleted. */
