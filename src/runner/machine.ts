@@ -126,6 +126,8 @@ export const waitUntilReady = async (target: Target): Promise<void> => {
   caller.onPhase('address')
   const onAddress = () => caller.onPhase('ssh')
   const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress })
+  // A guest that is not reached over SSH gave no answer.
+  if (answered === null) await throwIfCancelled(target)
   // From here on people may work in it: a create is no longer undone.
   context.registry.setAddress(row.ticket, answered?.ssh ?? null)
   context.registry.setStatus(row.ticket, 'running')

@@ -20,7 +20,7 @@ const intoFolder = async (tools: RestoreTools, name: string, folder: string): Pr
   const restored = await restoreIntoFolder(tools, name, folder)
   return {
     ...{ name, ticket: null },
-    repositories: restored.map(repository => ({ ...repository, branches: [] })),
+    repositories: restored.map(({ path, folder: place, links }) => ({ path, folder: place, branches: [], links })),
   }
 }
 
