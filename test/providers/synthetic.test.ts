@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -63,6 +63,27 @@ test('a machine of an earlier version, without a home, is ours when the registry
   await expect(provider.deleteVm(unknown)).rejects.toMatchObject({ failure: { kind: 'not-ours' } })
   // Once its mark names the home, nobody has to know it.
   expect(await openIn(home).status(known)).toBe('running')
+  rmSync(home, { recursive: true })
+})
+
+test('what is left of a machine without a mark is listed for all homes, and a machine is made of its disk again', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const provider = openIn(home)
+  const [kept, lost, empty] = ['as-a-1-00000001', 'as-b-2-00000002', 'as-c-3-00000003'] as const
+  for (const vmId of [kept, lost]) await provider.createVm('AB-1', 'none', optionsOf(vmId))
+  writeFileSync(join(home, 'synthetic', lost, 'disk', 'work'), '12345')
+  mkdirSync(join(home, 'synthetic', empty))
+  rmSync(join(home, 'synthetic-state', `${lost}.AB-1.${HOME_ID}.stopped`))
+  expect((await provider.leftovers?.())?.sort((a, b) => (a.vmId < b.vmId ? -1 : 1))).toEqual([
+    { vmId: lost, hasDisk: true, bytes: 5 },
+    { vmId: empty, hasDisk: false, bytes: 0 },
+  ])
+  const recover = (vmId: string) => provider.recoverVm?.(vmId, 'AB-1', optionsOf(vmId))
+  for (const _ of [1, 2]) await recover(lost)
+  expect(await provider.status(lost)).toBe('stopped')
+  expect(readFileSync(join(home, 'synthetic', lost, 'disk', 'work'), 'utf8')).toBe('12345')
+  await expect(recover(empty)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
+  expect(await provider.leftovers?.()).toMatchObject([{ vmId: empty }])
   rmSync(home, { recursive: true })
 })
 

@@ -194,7 +194,7 @@ export const graceBlocks = (scheduledAt: number | null): Block[] =>
       ]
 
 /** How to restore the work that a delete saved. */
-export const RESTORE_RESCUED = '`rescued.json` there lists the commands that restore it.'
+export const RESTORE_RESCUED = '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
 
 // ── Checkpoints ──
 
