@@ -8,7 +8,7 @@ const path = v.pipe(v.string(), v.regex(/^\/[\x20-\x7e]{0,500}$/))
 const bundleFile = v.pipe(v.string(), v.regex(/^[1-9]\d{0,5}-[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}\.bundle$/))
 const refName = v.pipe(v.string(), v.regex(/^refs\/[^\0-\x20\x7f~^:?*[\\]{1,500}$/))
 
-export const noteEntry = v.object({
+const noteEntry = v.object({
   ...{ path, uncommitted: count, untracked: count, stashes: count, unpushed: count, reflog: v.optional(count) },
   ...{ commits: count, files: count },
   /** The branch that was checked out; null when none was. Earlier versions did not record it. */

@@ -194,7 +194,8 @@ export const graceBlocks = (scheduledAt: number | null): Block[] =>
       ]
 
 /** How to restore the work that a delete saved. */
-export const RESTORE_RESCUED = '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
+export const RESTORE_RESCUED =
+  '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
 
 // ── Checkpoints ──
 

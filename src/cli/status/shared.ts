@@ -1,6 +1,7 @@
 /** What both status pages show. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { MAX_RESCUES_LISTED } from '../../domain.ts'
 import type { RunnerContext } from '../../runner/context.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Rescued } from '../../schema/operation.ts'
@@ -52,7 +53,7 @@ export const rescuedSection = (all: readonly Rescued[], home: string, { now, ter
     ),
     ...(older > 0 ? [`and ${older} older`] : []),
     paragraph(
-      `${counted(all.length, 'rescue')}, ${size(bytes)}, in ${folder}. To bring one back: agent-swarm rescued restore NAME`,
+      `${all.length === MAX_RESCUES_LISTED ? 'The newest ' : ''}${counted(all.length, 'rescue')}, ${size(bytes)}, in ${folder}. To bring one back: agent-swarm rescued restore NAME`,
       terminal,
     ),
   ]

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { lstat, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { Ticket } from '../../domain.ts'
+import { MAX_RESCUES_LISTED, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Rescued } from '../../schema/operation.ts'
 import { rescueNote } from '../../schema/rescue-note.ts'
@@ -11,7 +11,6 @@ import { NOTE, parseFolderName, parseUnfinishedName, rescuedFolder, unfinishedNa
 
 type RescueNoteRead = v.InferOutput<typeof rescueNote>
 
-const MAX_LISTED = 200
 const MAX_NOTE_BYTES = 16 * 1024 * 1024
 
 /** The part of a note that the list shows. */
@@ -62,7 +61,7 @@ const known = async (home: string) => {
 
 /** The newest 200, newest first. */
 export const listRescued = async (home: string): Promise<Rescued[]> => {
-  const newest = (await known(home)).sort((a, b) => (a.savedAt < b.savedAt ? 1 : -1)).slice(0, MAX_LISTED)
+  const newest = (await known(home)).sort((a, b) => (a.savedAt < b.savedAt ? 1 : -1)).slice(0, MAX_RESCUES_LISTED)
   return Promise.all(newest.map(async entry => ({ ...entry, ...(await readNote(entry.folder)) })))
 }
 

@@ -1,6 +1,7 @@
 /** When a machine is deleted, and when it is kept. delete.process.test.ts has real repositories and what is rescued of them. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
+import { planAction } from '../../../src/runner/plan.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
@@ -214,6 +215,35 @@ test('a machine that somebody else removed after a stop that found nothing unsav
   it.forgetMachine('DROP-1')
   expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
   expect(it.machines()).toEqual([])
+})
+
+describe('a plan of a delete, and of a create, tells', () => {
+  const LOOK = 'look for unsaved work; if there is some, save it first, or keep the machine'
+  const READY = 'wait until it answers over SSH'
+  const plan = (action = actions.delete('DROP-1')) => planAction(it.context, action)
+
+  test('that a stopped machine is started to be asked, unless it was asked at its stop', async () => {
+    const vmId = it.vmIdOf('DROP-1')
+    await it.losePower('DROP-1')
+    const last = `delete ${vmId} with its disk`
+    expect(await plan()).toEqual({ would: [`start ${vmId}`, READY, LOOK, last] })
+    expect(await plan(actions.delete('DROP-1', true))).toEqual({ would: [last] })
+    await it.do(actions.start('DROP-1'))
+    await it.do(actions.stop('DROP-1'))
+    expect(await plan()).toEqual({ would: [last] })
+  })
+
+  test('that a lost machine is made again from its disk', async () => {
+    const vmId = it.vmIdOf('DROP-1')
+    it.forgetMachine('DROP-1')
+    const again = [`make ${vmId} again from the disk that it left`, `start ${vmId}`, READY]
+    expect(await plan()).toEqual({ would: [...again, LOOK, `delete ${vmId} with its disk`] })
+    await it.do(actions.start('DROP-1'))
+    expect(await plan(actions.create('DROP-1'))).toEqual({ would: again })
+    wrapProviders(it.context, ({ recoverVm: _, ...provider }) => provider)
+    await expect(plan()).rejects.toThrow('Its disk is kept')
+    await expect(plan(actions.create('DROP-1'))).rejects.toThrow('Its disk is kept')
+  })
 })
 
 describe('a delete that was decided when its process died', () => {
