@@ -34,6 +34,9 @@ export const isAutomatic = (name: CheckpointName): boolean => isPreRestore(name)
 export const timestamp = (at: Date): string =>
   at.toISOString().slice(0, 19).replaceAll('-', '').replaceAll(':', '').replace('T', '-')
 
+/** Rescues that are listed: the newest. */
+export const MAX_RESCUES_LISTED = 200
+
 /** A new machine's identity, from its ticket or from why it exists without one, and 8 random hex digits. */
 export const newVmId = (purpose: Ticket | 'pool' | 'base', random: string): string =>
   `as-${purpose.toLowerCase().replaceAll('_', '-')}-${random}`

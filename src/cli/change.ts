@@ -74,7 +74,9 @@ export const perform = async (
   change: Change,
   progress: ProgressView,
 ): Promise<Outcome> => {
-  for (const { ticket, failure } of await recoverAll(context)) {
+  const onFinished = (_: Ticket, summary: string) =>
+    progress.note(`An interrupted operation is finished: ${sentence(summary)}`)
+  for (const { ticket, failure } of await recoverAll(context, onFinished)) {
     // The command reports on its own ticket itself.
     if (ticket !== change.ticket)
       progress.note(

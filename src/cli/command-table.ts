@@ -196,6 +196,38 @@ const reachCommands = {
   },
 } satisfies Record<string, Command>
 
+const rescuedCommands = {
+  'rescued list': {
+    arguments: [],
+    summary: 'List the work that was saved before deletes.',
+    example: 'agent-swarm rescued list',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/rescued.ts')).list }),
+  },
+  'rescued show': {
+    arguments: [{ name: 'NAME', kind: 'rescued', required: true }],
+    summary: 'Show what one rescue holds, and how to restore it by hand.',
+    example: 'agent-swarm rescued show DROP-2100-20261123-094500',
+    options: { json },
+    load: async () => ({ run: (await import('./commands/rescued.ts')).show }),
+  },
+  'rescued restore': {
+    arguments: [
+      { name: 'NAME', kind: 'rescued', required: true },
+      { name: 'DIR', kind: 'folder' },
+    ],
+    summary: 'Bring rescued work back; it overwrites nothing.',
+    details:
+      'Each repository becomes a new one in DIR, with its branches, stashes and uncommitted changes as they were. Default of DIR: a folder named NAME here. With --into, they become branches rescued/NAME/… of the project in a running machine.',
+    example: 'agent-swarm rescued restore DROP-2100-20261123-094500 --into DROP-2100',
+    options: {
+      into: { ...valued('TICKET', "Restore into the project's clone in this running machine."), kind: 'machine' },
+      json,
+    },
+    load: () => import('./commands/rescued-restore.ts'),
+  },
+} satisfies Record<string, Command>
+
 const agentCommands = {
   'agent start': {
     arguments: [machine],
@@ -421,6 +453,7 @@ export const commandGroups: Readonly<Record<string, Readonly<Record<string, Comm
   Machines: machineCommands,
   Checkpoints: checkpointCommands,
   'Reach a machine': reachCommands,
+  'Rescued work': rescuedCommands,
   Agents: agentCommands,
   'Bot and runner': serverCommands,
   'Set-up': setUpCommands,

@@ -12,6 +12,8 @@ export const argumentHelp = {
   'command line': 'Everything after -- is passed on unchanged.',
   port: "A port of the machine (3000), or a local port and the machine's (8080:3000).",
   delivery: 'A word that a delivery must match. With several, it must match all of them.',
+  rescued: 'The name of a rescue, as rescued list shows it, for example DROP-2100-20261123-094500.',
+  folder: 'A folder of this host.',
   runner: 'A name for the runner: lower-case letters, digits, dots and hyphens, at most 63 characters.',
   text: 'What it shall know or do.',
   'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',

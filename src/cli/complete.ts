@@ -1,6 +1,6 @@
 /** Candidates for the next word of a command line. Reads the registry, and asks no hypervisor. */
 import { type ArgumentKind, allowedValues, type CommandTable, type Option, splitName } from './command.ts'
-import { knownCheckpoints, knownEnvironments, knownImages } from './known.ts'
+import { knownCheckpoints, knownEnvironments, knownImages, knownRescues } from './known.ts'
 import type { Terminal } from './terminal/output.ts'
 
 type Env = Terminal['env']
@@ -31,6 +31,8 @@ const candidatesOf = {
   'command line': async () => [],
   port: async () => [],
   delivery: async () => [],
+  rescued: async env => toCandidates(await knownRescues(env)),
+  folder: async () => [],
   runner: async () => [],
   text: async () => [],
   'delivery id': async () => [],
@@ -91,7 +93,9 @@ const complete = async (table: CommandTable, env: Env, typed: readonly string[])
   const known = { ...command.options, ...commonOptions }
   const line = read(rest, known)
   const ofKind = async (kind: ArgumentKind | undefined, prefix = '') =>
-    kind === undefined ? startingWith([]) : startingWith(await candidatesOf[kind](env, line), prefix, kind === 'source')
+    kind === undefined
+      ? startingWith([])
+      : startingWith(await candidatesOf[kind](env, line), prefix, kind === 'source' || kind === 'folder')
   const ofOption = async (option: Option | undefined, prefix = '') => {
     if (option?.kind !== undefined) return ofKind(option.kind, prefix)
     const values = option === undefined ? null : await allowedValues(option)

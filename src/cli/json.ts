@@ -217,6 +217,35 @@ const check = v.object({
   remedy: v.nullable(text),
 }) satisfies v.GenericSchema<Check>
 
+const work = unsavedWork.pipe[0].options[0].entries.repositories.pipe[0].item.entries
+const rescuedDetails = v.object({
+  ...v.pick(rescued, ['name', 'ticket', 'savedAt', 'folder']).entries,
+  by: described(requester, 'Who deleted the machine.'),
+  machine: v.object({ provider: text, vmId: text, baseImage: text }),
+  repositories: v.array(
+    v.object({
+      ...work,
+      branch: described(v.nullable(text), 'The branch that was checked out; null when none was, or it is not known.'),
+      bundle: described(text, 'The file in the folder.'),
+      bytes: count,
+      branches: v.array(text),
+      getBack: described(v.array(text), 'Shell commands that restore it by hand.'),
+    }),
+  ),
+})
+const rescuedRestored = v.object({
+  name: text,
+  ticket: described(v.nullable(ticket), 'With --into: whose machine it is.'),
+  repositories: v.array(
+    v.object({
+      path: described(text, 'In the deleted machine.'),
+      folder: described(v.nullable(text), 'The new repository on this host; null with --into.'),
+      branches: described(v.array(text), 'With --into: the new branches, and tags as `tags/…`.'),
+      links: described(count, 'Symbolic links that were written as files with their targets.'),
+    }),
+  ),
+})
+
 /** By the names of the table of commands. */
 export const outputs = {
   init: v.object({
@@ -279,6 +308,9 @@ export const outputs = {
     }),
   ),
   restore: change,
+  'rescued list': v.array(rescued),
+  'rescued show': rescuedDetails,
+  'rescued restore': rescuedRestored,
   'agent start': change,
   'agent stop': change,
   tell: change,

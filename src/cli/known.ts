@@ -3,7 +3,7 @@
  * migrating anything, and asks no hypervisor; an unreadable registry counts as empty. Only values of the expected form are
  * returned, whatever the file holds, because a shell gets them.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { homeIn, isOurs } from '../config/home.ts'
 import { IMAGE_NAME, isTicket, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
@@ -53,6 +53,18 @@ export const knownImages = async (env: Env): Promise<string[]> =>
   (await rows(env, 'select distinct base_image as image from environment order by 1'))
     .map(({ image }) => String(image))
     .filter(image => IMAGE_NAME.test(image))
+
+/** Names of rescued work, the newest first of each ticket. */
+export const knownRescues = async (env: Env): Promise<string[]> => {
+  const home = homeIn(env)
+  const folder = join(home, 'rescued')
+  if (!isOurs(home) || !existsSync(folder)) return []
+  const { parseFolderName } = await import('../runner/rescue/folder.ts')
+  return readdirSync(folder)
+    .filter(name => parseFolderName(name) !== null)
+    .sort()
+    .reverse()
+}
 
 /** Tickets whose key or machine id begins with `prefix`. */
 export const ticketsByPrefix = async (env: Env, prefix: string): Promise<Ticket[]> =>

@@ -41,17 +41,6 @@ export const machineGone = (row: Pick<EnvironmentRow, 'ticket' | 'vmId'>): Failu
     `Make a new one: agent-swarm create ${row.ticket}. Or forget it: agent-swarm delete ${row.ticket} --force`,
   )
 
-/** A machine that somebody else removed may have left its disk. It is kept, since nobody looked for work in it. */
-export const requireNoLeftDisk = async ({ provider, row }: Target): Promise<void> => {
-  const wasChecked = row.unsavedWork !== null && isNothingUnsaved(row.unsavedWork)
-  if (wasChecked || (await provider.hasLeftDisk?.(row.vmId)) !== true) return
-  throw fail(
-    'no-such-vm',
-    `${row.ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it. Its disk is kept: it may hold unsaved work`,
-    `Save what you need from the disk. Then delete it: agent-swarm delete ${row.ticket} --force`,
-  )
-}
-
 /** Deletes the row last, so that a crash leaves an owner for what remains. */
 export const forgetEnvironment = ({ home, registry }: RunnerContext, row: EnvironmentRow): void => {
   forgetHostKey(home, row.vmId)
@@ -138,6 +127,11 @@ export const waitUntilReady = async (target: Target, deadline?: number): Promise
   const onAddress = () => caller.onPhase('ssh')
   const limit = deadline === undefined ? {} : { deadline }
   const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress, ...limit })
+  // A guest that is not reached over SSH gave no answer.
+  if (answered === null) await throwIfCancelled(target)
+  // From here on people may work in it: a create is no longer undone.
+  context.registry.setAddress(row.ticket, answered?.ssh ?? null)
+  context.registry.setStatus(row.ticket, 'running')
   await throwIfCancelled(target)
   if (answered?.hasOurFiles === false)
     await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {
@@ -145,8 +139,6 @@ export const waitUntilReady = async (target: Target, deadline?: number): Promise
       // The machine is of use without them; its link tries again.
       caller.onPhase(`swarm is not in the machine: ${failureOf(error, 'putting it in').message}`)
     })
-  context.registry.setAddress(row.ticket, answered?.ssh ?? null)
-  context.registry.setStatus(row.ticket, 'running')
 }
 
 export const shutDown = async (target: Target): Promise<void> => {

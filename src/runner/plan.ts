@@ -7,6 +7,7 @@ import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
+import { requireRecoverable, wasChecked } from './lost.ts'
 import { observe } from './machine.ts'
 
 /**
@@ -19,6 +20,7 @@ type Planner<Kind extends ActionKind> = (
   action: Extract<Action, { kind: Kind }>,
 ) => Promise<Plan>
 
+const fromDisk = ({ vmId }: EnvironmentRow) => `make ${vmId} again from the disk that it left`
 const WAIT_FOR_SSH = 'wait until it answers over SSH'
 const LOOK = 'look for unsaved work'
 
@@ -59,6 +61,12 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
       : { skipped: `${ticket} already has a machine: ${row.vmId} on ${row.provider}` }
   }
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
+  if (
+    row?.status === 'lost' &&
+    (await observe(provider, row)) === 'gone' &&
+    (await requireRecoverable({ provider, row }))
+  )
+    return { would: [fromDisk(row), `start ${row.vmId}`, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
   const images = await provider.listBaseImages?.()
   if (images !== undefined && !images.includes(baseImage))
     throw fail(
@@ -80,14 +88,18 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
 
 const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
   if (context.registry.environment(ticket) === null) return { skipped: `${ticket} has no machine` }
-  const { row, state } = await observed(context, ticket)
+  const { row, provider, state } = await observed(context, ticket)
+  const isRecovered = state === 'gone' && !force && (await requireRecoverable({ provider, row }))
+  const isStarted = isRecovered || (state === 'stopped' && !force && !wasChecked(row))
   const count = context.registry.checkpoints(ticket).length
   const checkpoints = count === 0 ? '' : ` and its ${count} ${count === 1 ? 'checkpoint' : 'checkpoints'}`
   return {
     would: [
-      ...(force || (state !== 'running' && state !== 'stopped')
-        ? []
-        : [`${LOOK}; if there is some, save it first, or keep the machine`]),
+      ...(isRecovered ? [fromDisk(row)] : []),
+      ...(isStarted ? [`start ${row.vmId}`, WAIT_FOR_SSH] : []),
+      ...(!force && (state === 'running' || isStarted)
+        ? [`${LOOK}; if there is some, save it first, or keep the machine`]
+        : []),
       `delete ${row.vmId} with its disk${checkpoints}`,
     ],
   }

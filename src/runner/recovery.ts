@@ -6,39 +6,41 @@ import { failureOf } from '../errors.ts'
 import { ifUnlocked } from '../registry/lock.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { OperationRow } from '../schema/operation.ts'
+import type { Outcome } from '../schema/outcome.ts'
+import { finishDelete } from './actions/delete.ts'
 import { markMachine } from './actions/move.ts'
 import { removeDeadBuilds } from './base-build.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
-import { converge, observe, recordObserved, undoCreate } from './machine.ts'
+import { observe, recordObserved, undoCreate } from './machine.ts'
 import { type Operation, type Target, targetOf } from './operation.ts'
 import { sweepKeys } from './ssh/keys.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
 
-const recoverEnvironment = async (operation: Operation, { ticket, kind }: OperationRow): Promise<void> => {
+/** Returns the outcome of an operation that is finished; null when it is not. */
+const recoverEnvironment = async (operation: Operation, interrupted: OperationRow): Promise<Outcome | null> => {
   const { context } = operation
+  const { ticket, kind } = interrupted
+  const finished = kind === 'delete' ? await finishDelete(operation, interrupted) : null
   const row = context.registry.environment(ticket)
-  if (row === null) return
+  if (row === null) return finished
   const target = await targetOf(operation, ticket, row)
   const observed = await observe(target.provider, row)
   if (row.status === 'creating' || (row.status === 'failed' && kind === 'create')) {
     await undoCreate(target)
-    return
+    return null
   }
-  if (kind === 'delete' && row.desired === 'absent' && row.status === 'deleting') {
-    await converge(target, 'absent')
-    return
-  }
-  if (observed !== 'running' && observed !== 'stopped') return
+  if (observed !== 'running' && observed !== 'stopped') return null
   recordObserved(context, row, observed)
   await syncCheckpoints(target)
   // Until it ended, the mark may have been the former one, or that of the checkpoint.
   if (kind === 'move' || kind === 'restore') await markMachine(target)
   // Its clock is that of the checkpoint.
   if (kind === 'restore' && observed === 'running') await setRightAgain(target)
+  return null
 }
 
 /** A restore that was killed may have left the machine paused, and with the clock of the checkpoint. */
@@ -50,19 +52,24 @@ const setRightAgain = async (target: Target): Promise<void> => {
   await (await import('./after-restore.ts')).setRight(target)
 }
 
-/** Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. */
+/**
+ * Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. Returns its
+ * outcome when it was finished, and null when it stays interrupted.
+ */
 export const recoverInterrupted = async (
   context: RunnerContext,
   interrupted: OperationRow,
   isSame: boolean,
-): Promise<void> => {
+): Promise<Outcome | null> => {
   const { id, by } = interrupted
   const onPhase = (phase: string) => context.registry.addPhase(id, { phase, at: context.clock().toISOString() })
+  let outcome: Outcome | null = null
   if (!isSame) {
     const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase }
-    await recoverEnvironment({ context, caller, id, by }, interrupted)
+    outcome = await recoverEnvironment({ context, caller, id, by }, interrupted)
   }
-  endOperation(context, { id, onPhase }, 'interrupted', null)
+  endOperation(context, { id, onPhase }, outcome?.result ?? 'interrupted', outcome)
+  return outcome
 }
 
 /** `ticket` null: what could not be recovered belongs to none, for example the machine of a killed build. */
@@ -70,9 +77,13 @@ export type Unrecovered = { ticket: Ticket | null; failure: Failure }
 
 /**
  * Recovers what other processes left when they died: called at every start of a runner, and before every command of the CLI
- * that changes something. Returns what cannot be recovered now; the next call tries it again.
+ * that changes something. Returns what cannot be recovered now; the next call tries it again. `onFinished`: what was finished, as a
+ * sentence without a full stop.
  */
-export const recoverAll = async (context: RunnerContext): Promise<Unrecovered[]> => {
+export const recoverAll = async (
+  context: RunnerContext,
+  onFinished: (ticket: Ticket, summary: string) => void = () => {},
+): Promise<Unrecovered[]> => {
   const { registry, home, clock } = context
   sweepKeys(home)
   if (existsSync(join(home, 'rescued'))) {
@@ -85,7 +96,8 @@ export const recoverAll = async (context: RunnerContext): Promise<Unrecovered[]>
     try {
       await ifUnlocked(home, ticket, async () => {
         const open = registry.openOperations(ticket).find(row => row.id === id)
-        if (open !== undefined) await recoverInterrupted(context, open, false)
+        const outcome = open === undefined ? null : await recoverInterrupted(context, open, false)
+        if (outcome?.result === 'done') onFinished(ticket, outcome.summary)
       })
     } catch (error) {
       unrecovered.push({ ticket, failure: failureOf(error, `recovering ${ticket} after a crash`) })

@@ -34,7 +34,9 @@ export type Runner = { close(): Promise<void> }
 
 /** Recovers what an earlier process left. A hypervisor that does not answer now keeps the runner from nothing. */
 const recover = async (context: RunnerContext, log: Log): Promise<void> => {
-  const unrecovered = await recoverAll(context).catch(error => [
+  const onFinished = (ticket: Ticket, summary: string) =>
+    log.info({ ticket }, `an interrupted operation is finished: ${summary}`)
+  const unrecovered = await recoverAll(context, onFinished).catch(error => [
     { ticket: null, failure: failureOf(error, 'recovering interrupted operations') },
   ])
   for (const { ticket, failure } of unrecovered)

@@ -53,7 +53,10 @@ export const unsavedWork = v.pipe(
       known: v.literal(true),
       repositories: v.pipe(
         v.array(
-          v.object({ path: shortText(500), uncommitted: count, untracked: count, stashes: count, unpushed: count }),
+          v.object({
+            ...{ path: shortText(500), uncommitted: count, untracked: count, stashes: count, unpushed: count },
+            reflog: described(v.optional(count), 'Commits that no branch, tag or stash holds any more.'),
+          }),
         ),
         v.maxLength(200),
       ),

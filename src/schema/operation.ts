@@ -54,9 +54,10 @@ export const waitingAction = v.object({
 export type WaitingAction = v.InferOutput<typeof waitingAction>
 
 export const rescued = v.object({
+  name: described(text, 'For `rescued show` and `rescued restore`.'),
   ticket,
   savedAt: time,
-  folder: described(text, 'Holds the bundles, and rescued.json with the commands that restore the work.'),
+  folder: described(text, 'Holds the bundles, and rescued.json with commands that restore the work by hand.'),
   bytes: described(v.nullable(count), 'Size of its bundles; null when rescued.json cannot be read.'),
   repositories: described(v.nullable(v.array(text)), 'Their paths in the deleted machine.'),
 })

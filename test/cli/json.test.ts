@@ -53,7 +53,7 @@ const judge = (name: Name, value: unknown) => {
   return value
 }
 const nameOf = (words: readonly string[]) =>
-  words.slice(0, words[1] === 'runner' ? 3 : words[0] === 'bot' ? 2 : 1).join(' ') as Name
+  words.slice(0, words[1] === 'runner' ? 3 : ['bot', 'rescued'].includes(words[0] ?? '') ? 2 : 1).join(' ') as Name
 /** Runs a command with `--json`, and returns the one value that it printed. */
 const printed = async (words: readonly string[], { code = 0, as = nameOf(words), environment = {} } = {}) => {
   const ran = await cli.swarm([...words, '--json'], environment)
@@ -127,6 +127,16 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   const rescued = [{ ticket: 'DROP-1', bytes: expect.any(Number), repositories: [expect.stringMatching(/work$/)] }]
   expect(await printed(['status', 'DROP-1'])).toMatchObject({ environment: null, rescued })
   expect(await printed(['status'])).toMatchObject({ environments: [], rescued })
+  const [{ name } = { name: '' }] = (await printed(['rescued', 'list'])) as { name: string }[]
+  expect(await printed(['rescued', 'show', name])).toMatchObject({
+    name,
+    repositories: [{ untracked: 1, branches: [] }],
+  })
+  const into = join(cli.home, 'back')
+  expect(await printed(['rescued', 'restore', name, into])).toMatchObject({
+    ...{ name, ticket: null },
+    repositories: [{ folder: join(into, 'work'), branches: [], links: 0 }],
+  })
 })
 
 test.for([

@@ -65,7 +65,7 @@ const keygenRun: Run = async (program, argv) => {
 const guestOf =
   (home: string): NonNullable<Provider['runInGuest']> =>
   async vmId => ({
-    stdout: existsSync(join(home, 'synthetic', vmId, 'disk', UNSAVED)) ? '0\t1\t0\t0\t/work\nend\n' : 'end\n',
+    stdout: existsSync(join(home, 'synthetic', vmId, 'disk', UNSAVED)) ? '0\t1\t0\t0\t0\t/work\nend\n' : 'end\n',
     stderr: '',
     exitCode: 0,
   })

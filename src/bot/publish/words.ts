@@ -150,6 +150,7 @@ export const unsavedWorkLine = (work: UnsavedWork): Line => {
       [repository.untracked, 'untracked'],
       [repository.stashes, 'stashed'],
       [repository.unpushed, 'unpushed'],
+      [repository.reflog ?? 0, 'in the reflog alone'],
     ] as const
     return line`${code(path)}: ${own(counts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`])).join(', '))}`
   })
@@ -193,7 +194,8 @@ export const graceBlocks = (scheduledAt: number | null): Block[] =>
       ]
 
 /** How to restore the work that a delete saved. */
-export const RESTORE_RESCUED = '`rescued.json` there lists the commands that restore it.'
+export const RESTORE_RESCUED =
+  '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
 
 // ── Checkpoints ──
 

@@ -1,12 +1,13 @@
 /** What both status pages show. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { MAX_RESCUES_LISTED } from '../../domain.ts'
 import type { RunnerContext } from '../../runner/context.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Rescued } from '../../schema/operation.ts'
 import { stripControls, type Terminal } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
-import { duration, size, when } from '../terminal/text.ts'
+import { counted, duration, size, when } from '../terminal/text.ts'
 
 /** How a page is rendered. */
 export type View = { now: Date; terminal: Terminal }
@@ -26,11 +27,18 @@ export const rescuedSection = (all: readonly Rescued[], home: string, { now, ter
   const folder = rescuedFolder(home)
   const onTerminal = terminal.stdout.isTTY === true
   const older = all.length - RESCUES_SHOWN
+  const bytes = all.reduce((sum, rescue) => sum + (rescue.bytes ?? 0), 0)
   return [
     ...section(
       'RESCUED',
       table(
-        [{ title: 'TICKET', whole: true }, 'SAVED', 'SIZE', 'REPOSITORIES', { title: 'FOLDER', whole: true }],
+        [
+          { title: 'TICKET', whole: true },
+          'SAVED',
+          'SIZE',
+          'REPOSITORIES',
+          { title: onTerminal ? 'NAME' : 'FOLDER', whole: true },
+        ],
         all
           .slice(0, RESCUES_SHOWN)
           .map(rescued => [
@@ -38,14 +46,14 @@ export const rescuedSection = (all: readonly Rescued[], home: string, { now, ter
             when(rescued.savedAt, now, terminal),
             size(rescued.bytes),
             stripControls(rescued.repositories?.join(', ') ?? 'rescued.json cannot be read'),
-            onTerminal ? rescued.folder.slice(folder.length + 1) : rescued.folder,
+            onTerminal ? rescued.name : rescued.folder,
           ]),
         terminal,
       ),
     ),
     ...(older > 0 ? [`and ${older} older`] : []),
     paragraph(
-      `The folders are in ${folder}. The rescued.json in each has the commands that restore the work.`,
+      `${all.length === MAX_RESCUES_LISTED ? 'The newest ' : ''}${counted(all.length, 'rescue')}, ${size(bytes)}, in ${folder}. To bring one back: agent-swarm rescued restore NAME`,
       terminal,
     ),
   ]

@@ -8,7 +8,8 @@ import type { Action, MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { waitAndTell } from '../isolation-note.ts'
-import { converge, observe, requireNoLeftDisk, undoCreate } from '../machine.ts'
+import { recoverLost } from '../lost.ts'
+import { converge, observe, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
 import { wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
@@ -56,7 +57,8 @@ const existingEnvironment = async (operation: Operation, ticket: Ticket): Promis
     return null
   }
   if ((await observe(target.provider, row)) !== 'gone') return row
-  await requireNoLeftDisk(target)
+  // Its disk may hold somebody's work: the machine is made again from it.
+  if (await recoverLost(target)) return requireEnvironment(operation.context, ticket)
   await converge(target, 'absent')
   return null
 }
@@ -122,6 +124,8 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
     await converge({ ...target, size }, 'running')
     note = await waitAndTell(target)
   } catch (error) {
+    // One that answered may hold somebody's work.
+    if (context.registry.environment(ticket)?.status === 'running') throw error
     caller.onPhase('undoing')
     await undoCreate(target)
     throw error

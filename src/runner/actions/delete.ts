@@ -1,33 +1,42 @@
 /** Deletes a machine with its disk and its checkpoints. Its unsaved work is rescued first, or the machine is kept. */
+import type { Ticket } from '../../domain.ts'
 import { type FailureError, fail, failureOf } from '../../errors.ts'
 import type { Attempt } from '../../registry/registry.ts'
+import type { OperationRow } from '../../schema/operation.ts'
+import type { Outcome } from '../../schema/outcome.ts'
 import type { RunnerContext } from '../context.ts'
+import { recoverLost, wasChecked } from '../lost.ts'
 import {
   converge,
   findUnsavedWork,
   forgetEnvironment,
   observe,
   partialFailure,
-  requireNoLeftDisk,
   shutDown,
   waitUntilReady,
 } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, type Target, targetOf, throwIfCancelled } from '../operation.ts'
+import {
+  type ActionRunner,
+  earlierAttempts,
+  type Operation,
+  type Result,
+  type Target,
+  targetOf,
+  throwIfCancelled,
+} from '../operation.ts'
 import { describeUnsavedWork, isNothingUnsaved, toUnsavedWork, type UnsavedWorkReport } from '../rescue/unsaved-work.ts'
 import { runInGuest } from '../ssh/guest.ts'
 
-/** Starts a machine that was stopped with unsaved work in it. */
+/** A machine that is off is started to be asked, unless a search found nothing when it stopped. */
 const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[]): Promise<UnsavedWorkReport> => {
-  const { provider, row } = target
+  const { caller, provider, row } = target
+  const nothing: UnsavedWorkReport = { known: true, repositories: [] }
   const observed = await observe(provider, row)
-  if (observed === 'gone') await requireNoLeftDisk(target)
-  if (observed === 'gone' || observed === 'unmade') return { known: true, repositories: [] }
+  if (observed === 'unmade') return nothing
+  if (observed === 'gone' && !(await recoverLost(target))) return nothing
   if (observed === 'running') return findUnsavedWork(target, mergedCommits)
-  const earlier = row.unsavedWork
-  if (earlier === null) return { known: false, reason: 'the machine is stopped, and was not checked when it stopped' }
-  if (!earlier.known) return earlier
-  if (isNothingUnsaved(earlier)) return { known: true, repositories: [] }
-  target.caller.onPhase('starting it to save its work')
+  if (observed === 'stopped' && wasChecked(row)) return nothing
+  caller.onPhase('starting it to look for unsaved work')
   await converge(target, 'running')
   await waitUntilReady(target)
   return findUnsavedWork(target, mergedCommits)
@@ -42,7 +51,7 @@ const underHome = ({ config }: RunnerContext, path: string): string => {
 /** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
 const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Promise<string | null> => {
   const { context, caller, by, provider, row } = target
-  const unsaved = await findBeforeDelete(target, mergedCommits)
+  let unsaved = await findBeforeDelete(target, mergedCommits)
   if (isNothingUnsaved(unsaved)) return null
   context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
   if (!unsaved.known) throw fail('unsaved-work', describeUnsavedWork(unsaved))
@@ -51,6 +60,11 @@ const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Pr
   const folder = await rescue(context, row, unsaved.repositories, {
     ...{ by, signal, onPhase, saved: context.registry.project(row.ticket) },
     stream: (script, into, deadline) => runInGuest(context, provider, row.vmId, script, { into, deadline, signal }),
+    lookAgain: async () => {
+      unsaved = await findUnsavedWork(target, mergedCommits)
+      context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
+      return unsaved
+    },
   })
   return `unsaved work (${describeUnsavedWork(unsaved)}) is rescued in ${underHome(context, folder)}`
 }
@@ -104,6 +118,14 @@ const deleted = (ticket: string, rescued: string | null) => ({
   rescued: rescued ?? undefined,
 })
 
+/** Why there is nothing to delete. The last delete may have rescued work, which its caller was perhaps never told. */
+const noMachine = ({ context, id }: Operation, ticket: Ticket): Result => {
+  const last = context.registry.operations(ticket, 2).find(operation => operation.id !== id)
+  const outcome = last?.kind === 'delete' ? last.outcome : null
+  const where = outcome?.result === 'done' && outcome.rescued !== undefined ? `. Its ${outcome.rescued}` : ''
+  return { skipped: `${ticket} has no machine${where}` }
+}
+
 export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { ticket, force, by, mergedCommits }) => {
   const { context, id, caller } = operation
   const { registry } = context
@@ -111,13 +133,19 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const earlier = earlierAttempts(operation).at(-1)
   let rescued = earlier?.detail.rescued ?? null
   const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
-  if (row === null) return rescued === null ? { skipped: `${ticket} has no machine` } : deleted(ticket, rescued)
+  if (row === null) {
+    // An earlier attempt died when the machine was gone and its end was not recorded.
+    const isDone = rescued !== null || (earlier?.detail.reached === 'decided' && earlier.result === 'interrupted')
+    return isDone ? deleted(ticket, rescued) : noMachine(operation, ticket)
+  }
   const target = await targetOf(operation, ticket, row)
   if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())
     try {
       const saved = await rescueWork(target, mergedCommits)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
+      // Told by the next attempt, should this one end here.
+      registry.setDetail(id, detail())
     } catch (error) {
       // There is nothing to stop when the machine does not exist.
       if (caller.signal.aborted || ['cancelled', 'no-such-vm'].includes(failureOf(error, '').kind)) throw error
@@ -131,4 +159,22 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   registry.setStatus(ticket, 'deleting')
   await removeMachine(target)
   return deleted(ticket, rescued)
+}
+
+/**
+ * Finishes the delete of a process that died after it was decided. Its outcome is the one that the process would have recorded;
+ * null when the delete was not decided.
+ */
+export const finishDelete = async (
+  operation: Operation,
+  { ticket, detail, startedAt }: Pick<OperationRow, 'ticket' | 'detail' | 'startedAt'>,
+): Promise<Outcome | null> => {
+  if (detail?.reached !== 'decided') return null
+  const { context } = operation
+  const row = context.registry.environment(ticket)
+  if (row !== null && (row.desired !== 'absent' || row.status !== 'deleting')) return null
+  if (row !== null) await converge(await targetOf(operation, ticket, row), 'absent')
+  const { summary, rescued } = deleted(ticket, detail.rescued ?? null)
+  const seconds = Math.max(0, (context.clock().getTime() - Date.parse(startedAt)) / 1000)
+  return { result: 'done', summary, environment: null, seconds, ...(rescued === undefined ? {} : { rescued }) }
 }

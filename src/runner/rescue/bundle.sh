@@ -2,12 +2,14 @@
 # The second part: prints a git bundle of one repository on standard output, with every branch, tag and stash and their whole
 # history. What no commit holds goes into commits in a store of its own, so that the repository itself is not changed.
 #
-# Set beforehand: line, the line of the repository in $repositories.
+# Set beforehand: line, the line of the repository in $repositories; saved_at, the time of the commits that it makes, in seconds, so
+# that the same work gets the same ids again; report_only, 1 to print the report without a bundle.
 #
-# Reports on standard error, tab-separated: `path`, one `ref` (object id, name) for each ref of the bundle, one `shallow` (object
-# id) for each commit whose parents the repository does not have, and `end`; or `failed` with the reason.
+# Reports on standard error, tab-separated: `path`, `branch` when one is checked out, one `ref` (object id, name) for each ref of
+# the bundle, one `shallow` (object id) for each commit whose parents the repository does not have, and `end`; or `failed` with the
+# reason.
 
-: "${line:?}"
+: "${line:?}" "${saved_at:?}" "${report_only:?}"
 
 fail() {
   printf 'failed\t%s\n' "$1" >&2
@@ -17,6 +19,7 @@ NO_SPACE='the machine has no space for temporary files'
 UNREADABLE='git cannot read the repository'
 NOT_WRITTEN='git cannot write the uncommitted changes'
 NO_STAGED='git cannot read the staged changes'
+NO_REFLOG='git cannot read the reflogs'
 NO_FILE='not every changed file can be read'
 
 # The path of a part of the repository, for example its index.
@@ -52,6 +55,7 @@ make_store() {
   store=$scratch/store index=$scratch/index
   export GIT_AUTHOR_NAME=agent-swarm GIT_AUTHOR_EMAIL=agent-swarm@localhost
   export GIT_COMMITTER_NAME=agent-swarm GIT_COMMITTER_EMAIL=agent-swarm@localhost
+  export GIT_AUTHOR_DATE="@$saved_at +0000" GIT_COMMITTER_DATE="@$saved_at +0000"
 
   top=$(repository_git rev-parse --show-toplevel) || fail "$UNREADABLE"
   objects=$(path_of objects) || fail "$UNREADABLE"
@@ -77,21 +81,33 @@ save_refs() {
   [ -z "$refs" ] || printf '%s\n' "$refs" | store_git update-ref --stdin || fail "$UNREADABLE"
   head=$(repository_git rev-parse -q --verify 'HEAD^{commit}') || head=
   if branch=$(repository_git symbolic-ref -q HEAD); then
+    printf 'branch\t%s\n' "$branch" >&2
     store_git symbolic-ref HEAD "$branch"
   elif [ -n "$head" ]; then
     store_git update-ref --no-deref HEAD "$head"
   fi
   [ -z "$head" ] || save_ref head "$head"
-  repository_git rev-parse -q --verify refs/stash >/dev/null || return 0
   n=0
-  for stash in $(repository_git rev-list -g refs/stash || repository_git rev-parse refs/stash); do
+  for stash in $(stash_commits); do
     save_ref "stash-$n" "$stash"
     n=$((n + 1))
   done
-  [ "$n" != 0 ] || save_ref stash-0 "$(repository_git rev-parse refs/stash)"
+  # A stash without its log.
+  [ "$n" != 0 ] || ! stash=$(repository_git rev-parse -q --verify refs/stash) || save_ref stash-0 "$stash"
 }
 
-# Saves the staged changes and the working tree, each where it differs from what is saved already.
+# Names the newest commits of those that only reflogs hold.
+save_reflogs() {
+  # shellcheck disable=SC2046 # each id is a word
+  lost=$(reflog_commits ${head:+HEAD} --branches --tags --remotes $(stash_commits)) || fail "$NO_REFLOG"
+  [ -n "$lost" ] || return 0
+  printf '%s\n' "$lost" |
+    awk '{ own[$1] = 1; for (n = 2; n <= NF; n++) older[$n] = 1 } END { for (id in own) if (!(id in older)) print id }' | sort |
+    awk '{ print "create refs/agent-swarm/rescued/reflog-" NR - 1 " " $1 }' |
+    store_git update-ref --stdin || fail "$NO_REFLOG"
+}
+
+# Saves the staged changes and the working tree, each where it differs from the checked-out commit.
 save_changes() {
   head_tree=$(repository_git hash-object -t tree --stdin) || fail "$UNREADABLE"
   [ -z "$head" ] || head_tree=$(store_git rev-parse -q --verify "$head^{tree}") || fail "$UNREADABLE"
@@ -114,7 +130,7 @@ save_changes() {
   store_git diff-files --quiet --ignore-submodules=dirty || fail "$NO_FILE"
   tree=$(store_git write-tree) || fail "$NOT_WRITTEN"
   [ "$tree" = "$head_tree" ] || save_tree worktree "$tree" 'The working tree'
-  [ "$staged" = "$head_tree" ] || [ "$staged" = "$tree" ] || save_tree staged "$staged" 'The staged changes'
+  [ "$staged" = "$head_tree" ] || save_tree staged "$staged" 'The staged changes'
 }
 
 # Those that the project names go into the working tree's commit, too.
@@ -129,7 +145,7 @@ print_bundle() {
   printf 'path\t%s\n' "$printable_path" >&2
   store_git for-each-ref --format='%(objectname) %(refname)' | awk '{ print "ref\t" $1 "\t" $2 }' >&2
   [ ! -f "$store/shallow" ] || awk '{ print "shallow\t" $1 }' "$store/shallow" >&2
-  store_git bundle create -q - --all || fail 'git cannot write the bundle'
+  [ "$report_only" = 1 ] || store_git bundle create -q - --all || fail 'git cannot write the bundle'
   printf 'end\n' >&2
 }
 
@@ -139,6 +155,7 @@ main() {
   select_repository "$dotgit"
   make_store
   save_refs
+  save_reflogs
   save_changes
   print_bundle
 }

@@ -58,7 +58,8 @@ export const getBackCommands = (ticket: Ticket, name: string, file: string, repo
 /** The explanation in each note. */
 export const HOW = [
   'Each bundle is complete: it needs no remote, and holds every branch, tag and stash with its history (of a shallow clone: as far as the clone had it).',
-  'The working tree is the commit refs/agent-swarm/rescued/worktree. The staged changes, where they differ from it, are the commit refs/agent-swarm/rescued/staged. Both have the parent refs/agent-swarm/rescued/head, the commit that was checked out.',
+  'The working tree is the commit refs/agent-swarm/rescued/worktree. The staged changes are the commit refs/agent-swarm/rescued/staged. Both are there where they differ from their parent refs/agent-swarm/rescued/head, the commit that was checked out.',
+  'Commits that only reflogs held are refs/agent-swarm/rescued/reflog-0 and on, and their ancestors.',
   'Files are as they were on disk: no filter or line-ending conversion was applied.',
   'Not included: files that git ignores (but those of `workspace.save`), the configuration and hooks of the repository, remote-tracking branches.',
   'A submodule, another work tree or a repository inside another one has a bundle of its own when it had unsaved work.',

@@ -1,12 +1,16 @@
-/** Work that was rescued earlier. */
-import { readdir, readFile, rm, stat } from 'node:fs/promises'
+/** Work that was rescued earlier: listed, read and removed. */
+import { randomBytes } from 'node:crypto'
+import { lstat, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { Ticket } from '../../domain.ts'
+import { MAX_RESCUES_LISTED, type Ticket } from '../../domain.ts'
+import { fail, failureOf } from '../../errors.ts'
 import type { Rescued } from '../../schema/operation.ts'
-import { NOTE, parseFolderName, parseUnfinishedName, rescuedFolder } from './folder.ts'
+import { rescueNote } from '../../schema/rescue-note.ts'
+import { NOTE, parseFolderName, parseUnfinishedName, rescuedFolder, unfinishedName } from './folder.ts'
 
-const MAX_LISTED = 200
+type RescueNoteRead = v.InferOutput<typeof rescueNote>
+
 const MAX_NOTE_BYTES = 16 * 1024 * 1024
 
 /** The part of a note that the list shows. */
@@ -47,13 +51,56 @@ const readNote = async (folder: string): Promise<Pick<Rescued, 'bytes' | 'reposi
   }
 }
 
+const known = async (home: string) => {
+  const parent = rescuedFolder(home)
+  return (await namesIn(parent)).flatMap(name => {
+    const parsed = parseFolderName(name)
+    return parsed === null ? [] : [{ name, ...parsed, folder: join(parent, name) }]
+  })
+}
+
 /** The newest 200, newest first. */
 export const listRescued = async (home: string): Promise<Rescued[]> => {
-  const parent = rescuedFolder(home)
-  const known = (await namesIn(parent)).flatMap(name => {
-    const parsed = parseFolderName(name)
-    return parsed === null ? [] : [{ ...parsed, folder: join(parent, name) }]
-  })
-  const newest = known.sort((a, b) => (a.savedAt < b.savedAt ? 1 : -1)).slice(0, MAX_LISTED)
+  const newest = (await known(home)).sort((a, b) => (a.savedAt < b.savedAt ? 1 : -1)).slice(0, MAX_RESCUES_LISTED)
   return Promise.all(newest.map(async entry => ({ ...entry, ...(await readNote(entry.folder)) })))
+}
+
+/** One rescue with its note. Fails when there is none of this name, or its note cannot be read. */
+export const readRescued = async (home: string, name: string): Promise<{ folder: string; note: RescueNoteRead }> => {
+  const folder = join(rescuedFolder(home), name)
+  const doing = `reading the rescued work ${JSON.stringify(name.slice(0, 100))}`
+  if (parseFolderName(name) === null || (await lstat(folder).catch(() => null))?.isDirectory() !== true)
+    throw fail('usage', `${doing}: there is none of this name`, 'See: agent-swarm rescued list')
+  try {
+    const file = join(folder, NOTE)
+    if ((await stat(file)).size > MAX_NOTE_BYTES) throw new Error('it is too large')
+    return { folder, note: v.parse(rescueNote, JSON.parse(await readFile(file, 'utf8'))) }
+  } catch (error) {
+    const { message } = failureOf(error, 'reading it')
+    throw fail(
+      'unsaved-work',
+      `${doing}: ${NOTE}: ${message}`,
+      `The bundles are in ${folder}; git clones each of them.`,
+    )
+  }
+}
+
+/**
+ * Removes the rescues that were saved before this time, and returns them; with `dryRun`, it removes none. A process that dies here
+ * leaves what the next sweep removes.
+ */
+export const pruneRescued = async (
+  home: string,
+  { before, dryRun }: { before: Date; dryRun: boolean },
+): Promise<Rescued[]> => {
+  const old = (await known(home)).filter(({ savedAt }) => Date.parse(savedAt) < before.getTime())
+  const pruned: Rescued[] = []
+  for (const entry of old) {
+    pruned.push({ ...entry, ...(await readNote(entry.folder)) })
+    if (dryRun) continue
+    const unfinished = join(rescuedFolder(home), unfinishedName(entry.ticket, randomBytes(4).toString('hex')))
+    await rename(entry.folder, unfinished)
+    await rm(unfinished, { recursive: true, force: true })
+  }
+  return pruned
 }

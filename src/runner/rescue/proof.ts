@@ -45,8 +45,13 @@ const readHeader = (file: string): string => {
   }
 }
 
-/** `bundleBytes`: the size of the bundle that it reads. Returns git's standard output. */
-export type HostGit = (doing: string, argv: readonly string[], bundleBytes: number) => Promise<string>
+/** `bundleBytes`: the size of the bundle that it reads. `maxOutput`: characters. Returns git's standard output. */
+export type HostGit = (
+  doing: string,
+  argv: readonly string[],
+  bundleBytes: number,
+  maxOutput?: number,
+) => Promise<string>
 
 /** Every object stays in its pack: loose objects would be written as large as they unfold. */
 const GIT_CONFIG = [
@@ -56,20 +61,24 @@ const GIT_CONFIG = [
 
 /**
  * git on this host under limits, with no configuration, hook or protocol that a bundle could use. `left` gives the milliseconds
- * that are left for everything.
+ * that are left for everything. `more`: environment variables.
  */
 export const openHostGit =
-  (run: Run, signal: AbortSignal, left: () => number): HostGit =>
-  async (doing, argv, bundleBytes) => {
+  (run: Run, signal: AbortSignal, left: () => number, more: Record<string, string> = {}): HostGit =>
+  async (doing, argv, bundleBytes, maxOutput) => {
     const env = {
       GIT_CONFIG_GLOBAL: devNull,
       GIT_CONFIG_NOSYSTEM: '1',
       GIT_TERMINAL_PROMPT: '0',
       GIT_NO_REPLACE_OBJECTS: '1',
       GIT_ALLOW_PROTOCOL: 'file',
+      ...more,
     }
     const deadline = Math.min(DEADLINE_MS, left())
-    const options = { doing, deadline, signal, env, explain: explainGit, limits: limitsFor(bundleBytes) }
+    const options = {
+      ...{ doing, deadline, signal, env, explain: explainGit, limits: limitsFor(bundleBytes) },
+      ...(maxOutput === undefined ? {} : { maxOutput }),
+    }
     return (await run('git', [...GIT_CONFIG, ...argv], options)).stdout
   }
 
@@ -90,6 +99,12 @@ const countChangedFiles = async (
     for (const name of names.split('\0')) if (name !== '') changed.add(name)
   }
   return changed.size
+}
+
+/** The number of commits that no branch, tag or stash holds. */
+const countLost = async (git: (...argv: string[]) => Promise<string>): Promise<number> => {
+  const held = ['--branches', '--tags', `--glob=${RESCUED}head`, `--glob=${RESCUED}stash-*`]
+  return Number(await git('rev-list', '--count', `--glob=${RESCUED}reflog-*`, '--not', ...held))
 }
 
 /**
@@ -131,6 +146,9 @@ export const proveBundle = async (
     if (stashes < unsaved.stashes) throw unproven(`it has ${stashes} of ${unsaved.stashes} stashes`)
     const commits = Number(await git('rev-list', '--count', '--all'))
     if (!(commits >= unsaved.unpushed)) throw unproven(`it has ${commits} of ${unsaved.unpushed} unpushed commits`)
+    const { reflog = 0 } = unsaved
+    const lost = reflog === 0 ? 0 : await countLost(git)
+    if (!(lost >= reflog)) throw unproven(`it has ${lost} of ${reflog} commits of the reflog`)
     const files = await countChangedFiles(git, report)
     const expected = unsaved.uncommitted + unsaved.untracked
     if (files < expected) throw unproven(`it has ${files} of ${expected} changed files`)

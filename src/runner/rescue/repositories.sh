@@ -1,12 +1,12 @@
 # shellcheck shell=sh
 # The first part of both scripts. It finds the git repositories of the machine, and runs git in one of them.
 #
-# Set beforehand: max_repositories; as base64, save_path_64, the folder of the project, and save_64, patterns of files in it that
+# Set beforehand: max_repositories; max_reflog, the most ids in the reflogs of a repository; as base64, save_path_64, the folder of the project, and save_64, patterns of files in it that
 # are saved although git ignores them, one a line.
 # Sets $repositories: the `.git` of each repository, one a line, sorted.
 
 set -u
-: "${max_repositories:?}" "${save_64?}" "${save_path_64?}"
+: "${max_repositories:?}" "${max_reflog:?}" "${save_64?}" "${save_path_64?}"
 user_home=${HOME:-}
 export LC_ALL=C HOME=/nonexistent XDG_CONFIG_HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_NO_REPLACE_OBJECTS=1 GIT_ALLOW_PROTOCOL=none
@@ -87,3 +87,43 @@ with_saved() { (
   unset IFS
   "$@"
 ); }
+
+# Of the ids on standard input, those of commits that this repository has.
+existing_commits() {
+  safe_git -c safe.directory='*' -C "$repository" cat-file --batch-check='%(objecttype) %(objectname)' 2>/dev/null |
+    sed -n 's/^commit \([0-9a-f]*\)$/\1/p'
+}
+
+# The ids of all stashes.
+stash_commits() {
+  repository_git rev-parse -q --verify refs/stash >/dev/null || return 0
+  repository_git rev-list -g refs/stash
+}
+
+# The ids in the reflogs of HEAD and the branches, of branches that were deleted as far as git kept them, and of work trees whose
+# folder is gone.
+reflog_ids() {
+  git_dir=$(repository_git rev-parse --absolute-git-dir) && common=$(repository_git rev-parse --git-common-dir) || return 1
+  case $common in /*) ;; *) common=$repository/$common ;; esac
+  if [ -d "$common/reftable" ]; then
+    # These are in no files of their own. The reflogs of remotes are among them.
+    repository_git rev-list --no-walk=unsorted --reflog
+    return
+  fi
+  as_owner find "$git_dir/logs/HEAD" "$common/logs/refs/heads" -type f -exec cat {} + 2>/dev/null | cut -d ' ' -f 1,2 | tr ' ' '\n'
+  for tree in "$common"/worktrees/*; do
+    if [ ! -f "$tree/HEAD" ] || [ ! -f "$tree/gitdir" ]; then continue; fi
+    [ ! -e "$(as_owner head -c 4096 "$tree/gitdir" 2>/dev/null)" ] || continue
+    as_owner cat "$tree/HEAD" "$tree/logs/HEAD" 2>/dev/null | cut -d ' ' -f 1,2 | tr ' ' '\n'
+  done
+}
+
+# The commits that only reflogs hold, one a line, each followed by its parents: what these arguments reach is not one of them.
+reflog_commits() {
+  ids=$(reflog_ids) || return 1
+  ids=$(printf '%s\n' "$ids" | grep -Ex '[0-9a-f]{40}([0-9a-f]{24})?' | sort -u | existing_commits)
+  [ -n "$ids" ] || return 0
+  [ "$(printf '%s\n' "$ids" | wc -l)" -le "$max_reflog" ] || return 1
+  printf '%s\n' "$ids" |
+    safe_git -c safe.directory='*' -C "$repository" rev-list --parents --stdin --not "$@" 2>/dev/null
+}

@@ -12,11 +12,12 @@ import { fail, failureOf } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { flush } from '../../files.ts'
 import type { Requester } from '../../schema/action.ts'
-import { parseBundleReport } from './bundle-report.ts'
+import type { NoteEntry, RescueNote } from '../../schema/rescue-note.ts'
+import { type BundleReport, isSameWork, parseBundleReport } from './bundle-report.ts'
 import { folderName, getBackCommands, HOW, NOTE, rescuedFolder, slugOf, unfinishedName } from './folder.ts'
 import { type HostGit, openHostGit, proveBundle } from './proof.ts'
-import { bundleScript, type Saved } from './scripts.ts'
-import type { UnsavedRepository } from './unsaved-work.ts'
+import { bundleReportScript, bundleScript, type Saved } from './scripts.ts'
+import type { UnsavedRepository, UnsavedWorkReport } from './unsaved-work.ts'
 
 /** A guest cannot fill the disk of the host: all its bundles have at most this size, and this much stays free after each proof. */
 const MAX_SAVED_BYTES = 20 * 1024 ** 3
@@ -28,12 +29,17 @@ const MAX_NOTED_REFS = 100_000
 const DEADLINE_MS = 60 * 60_000
 const TRANSFER_DEADLINE_MS = 30 * 60_000
 
+/** How often new work is saved that came while other work was being saved. */
+const MAX_ROUNDS = 3
+
 type Machine = { ticket: Ticket; provider: string; vmId: string; baseImage: string }
 type Options = {
   /** Ignored files that are saved too. */
   saved?: Saved | null
   /** Runs a script in the guest, with its standard output in a new file of at most `limit` bytes. `deadline`: milliseconds. */
   stream: (script: string, into: { file: string; limit: number }, deadline: number) => Promise<{ stderr: string }>
+  /** Looks for unsaved work again. */
+  lookAgain: () => Promise<UnsavedWorkReport>
   by: Requester
   signal: AbortSignal
   onPhase: (phase: string) => void
@@ -55,60 +61,115 @@ type Save = Options & {
   parent: string
   unfinished: string
   folder: string
+  savedAt: Date
 }
 
-/** Saves one repository as `<number>-<name>.bundle`, and returns its entry in the note. */
+/** What was saved of one repository, and its entry in the note. */
+type SavedRepository = { report: BundleReport; entry: NoteEntry }
+
+/** Saves one repository as `<number>-<name>.bundle`. */
 const saveRepository = async (
-  { git, left, machine, parent, unfinished, folder, saved = null, stream, onPhase }: Save,
+  { git, left, machine, parent, unfinished, folder, savedAt, saved = null, stream, onPhase }: Save,
   repository: UnsavedRepository,
   number: number,
   savedBytes: number,
-) => {
+): Promise<SavedRepository> => {
   const { line, ...work } = repository
   const slug = slugOf(work.path)
   const name = `${number}-${slug}`
   const bundle = join(unfinished, `${name}.bundle`)
   onPhase('saving unsaved work')
   const into = { file: bundle, limit: await bundleLimit(parent, savedBytes) }
-  const { stderr } = await stream(bundleScript(line, saved), into, Math.min(TRANSFER_DEADLINE_MS, left()))
+  const { stderr } = await stream(bundleScript(line, saved, savedAt), into, Math.min(TRANSFER_DEADLINE_MS, left()))
   const report = parseBundleReport(stderr, work.path)
   onPhase('checking the saved work')
   const proven = await proveBundle(git, unfinished, bundle, report, repository)
   flush(bundle)
   if (report.shallow.length > 0)
     await writeFile(join(unfinished, `${name}.shallow`), `${report.shallow.join('\n')}\n`, { mode: 0o600, flush: true })
-  return {
+  const entry = {
     ...work,
     ...proven,
+    branch: report.branch,
     bundle: `${name}.bundle`,
     bytes: (await stat(bundle)).size,
     refs: Object.fromEntries(report.refs),
     getBack: getBackCommands(machine.ticket, slug, join(folder, name), report),
   }
+  return { report, entry }
 }
 
-const saveAll = async (save: Save, repositories: readonly UnsavedRepository[], savedAt: Date): Promise<void> => {
-  const entries: Awaited<ReturnType<typeof saveRepository>>[] = []
-  for (const [index, repository] of repositories.entries()) {
+/** Whether all work that the repository has now is in this bundle. */
+const isSaved = async (
+  { left, unfinished, savedAt, saved = null, stream }: Save,
+  { line, path }: UnsavedRepository,
+  earlier: SavedRepository | undefined,
+): Promise<boolean> => {
+  if (earlier === undefined) return false
+  const file = join(unfinished, 'report')
+  try {
+    const script = bundleReportScript(line, saved, savedAt)
+    const { stderr } = await stream(script, { file, limit: 1 }, Math.min(TRANSFER_DEADLINE_MS, left()))
+    return isSameWork(parseBundleReport(stderr, path), earlier.report)
+  } finally {
+    await rm(file, { force: true })
+  }
+}
+
+/** Saves these repositories, each in place of what was saved of it earlier. */
+const saveThese = async (
+  save: Save,
+  repositories: readonly UnsavedRepository[],
+  done: Map<string, SavedRepository>,
+): Promise<void> => {
+  for (const repository of repositories) {
+    const entries = [...done.values()].map(({ entry }) => entry)
     const savedBytes = entries.reduce((sum, { bytes }) => sum + bytes, 0)
     const refs = entries.reduce((sum, entry) => sum + Object.keys(entry.refs).length, 0)
     if (refs > MAX_NOTED_REFS)
       throw fail('unsaved-work', `the machine has more than ${MAX_NOTED_REFS} branches, tags and stashes to save`)
-    const entry = await saveRepository(save, repository, index + 1, savedBytes).catch(error => {
+    const earlier = done.get(repository.path)?.entry.bundle
+    const number = 1 + Math.max(0, ...entries.map(({ bundle }) => Number.parseInt(bundle, 10)))
+    const saved = await saveRepository(save, repository, number, savedBytes).catch(error => {
       const { kind, message, remedy } = failureOf(error, 'saving it')
       throw fail(kind, `${repository.path}: ${message}`, remedy, error)
     })
-    entries.push(entry)
+    done.set(repository.path, saved)
+    if (earlier === undefined) continue
+    for (const name of [earlier, earlier.replace(/bundle$/, 'shallow')])
+      await rm(join(save.unfinished, name), { force: true })
   }
+}
+
+/** Saves what people and programs add while other work is being saved, until nothing is new. */
+const saveNew = async (save: Save, done: Map<string, SavedRepository>): Promise<void> => {
+  for (let round = 1; ; round += 1) {
+    const now = await save.lookAgain()
+    if (!now.known) throw fail('unsaved-work', `looking again after saving: ${now.reason}`)
+    const unsaved: UnsavedRepository[] = []
+    for (const repository of now.repositories)
+      if (!(await isSaved(save, repository, done.get(repository.path)))) unsaved.push(repository)
+    const [first] = unsaved
+    if (first === undefined) return
+    if (round > MAX_ROUNDS)
+      throw fail('unsaved-work', `work in ${first.path} still changed after it was saved ${MAX_ROUNDS + 1} times`)
+    await saveThese(save, unsaved, done)
+  }
+}
+
+const saveAll = async (save: Save, repositories: readonly UnsavedRepository[]): Promise<void> => {
+  const done = new Map<string, SavedRepository>()
+  await saveThese(save, repositories, done)
+  await saveNew(save, done)
   const { ticket, provider, vmId, baseImage } = save.machine
-  const note = {
+  const note: RescueNote = {
     ticket,
-    savedAt: savedAt.toISOString(),
+    savedAt: save.savedAt.toISOString(),
     by: save.by,
     host: hostname(),
     machine: { provider, vmId, baseImage },
     how: HOW,
-    repositories: entries,
+    repositories: [...done.values()].map(({ entry }) => entry),
   }
   await writeFile(join(save.unfinished, NOTE), `${JSON.stringify(note, null, 2)}\n`, { mode: 0o600, flush: true })
 }
@@ -121,7 +182,8 @@ const unusedFolder = (parent: string, ticket: Ticket, savedAt: Date): string => 
 }
 
 /**
- * Saves all these repositories, and returns the folder that then holds them, proven and flushed. When it throws, it leaves
+ * Saves all these repositories, and what is new in the machine after that. Returns the folder that then holds them, proven and
+ * flushed. When it throws, it leaves
  * nothing; when the process dies, `sweepRescues` removes the unfinished folder. The caller holds the ticket's lock.
  */
 export const rescue = async (
@@ -146,7 +208,7 @@ export const rescue = async (
   const unfinished = join(parent, unfinishedName(machine.ticket, randomBytes(4).toString('hex')))
   await mkdir(unfinished, { mode: 0o700 })
   try {
-    await saveAll({ ...options, git, left, machine, parent, unfinished, folder }, repositories, savedAt)
+    await saveAll({ ...options, git, left, machine, parent, unfinished, folder, savedAt }, repositories)
     flush(unfinished)
     await rename(unfinished, folder)
     flush(parent)

@@ -1,10 +1,11 @@
 # shellcheck shell=sh disable=SC2154
 # The second part: prints what would be lost with the machine, one line for each repository, tab-separated:
 #
-#   uncommitted  untracked  stashes  unpushed  path
+#   uncommitted  untracked  stashes  unpushed  reflog  path
 #
 # A count is `?` where git cannot read the repository. A last line `end` shows that the answer is complete. A repository inside
-# another one, submodule or not, has a line of its own; the outer one counts only the commit that it points to.
+# another one, submodule or not, has a line of its own; the outer one counts only the commit that it points to. `reflog`: commits
+# that no branch, tag or stash holds any more.
 
 # Set beforehand: merged, the ids of commits that merged pull requests hold. They and their ancestors are saved.
 : "${merged?}"
@@ -50,9 +51,19 @@ has_unlisted() {
 merged_here() {
   [ -n "$merged" ] || return 0
   # shellcheck disable=SC2086 # one id a line
-  printf '%s\n' $merged |
-    safe_git -c safe.directory='*' -C "$repository" cat-file --batch-check='%(objecttype) %(objectname)' 2>/dev/null |
-    sed -n 's/^commit \([0-9a-f]*\)$/\1/p'
+  printf '%s\n' $merged | existing_commits
+}
+
+# Sets $unpushed and $reflog.
+count_commits() {
+  # shellcheck disable=SC2046 # each id is a word
+  unpushed=$(count rev-list ${head:+HEAD} --branches --tags --not --remotes $(merged_here))
+  # shellcheck disable=SC2046
+  if lost=$(reflog_commits ${head:+HEAD} --branches --tags --remotes $(merged_here) $(stash_commits)); then
+    reflog=$(count_lines "$lost")
+  else
+    reflog='?'
+  fi
 }
 
 printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
@@ -72,8 +83,7 @@ printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
     # A stash without its log counts as one.
     [ "$stashes" != 0 ] || stashes=1
   fi
-  # shellcheck disable=SC2046 # each id is a word
-  unpushed=$(count rev-list ${head:+HEAD} --branches --tags --not --remotes $(merged_here))
-  printf '%s\t%s\t%s\t%s\t%s\n' "$uncommitted" "$untracked" "$stashes" "$unpushed" "$printable_path"
+  count_commits
+  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$uncommitted" "$untracked" "$stashes" "$unpushed" "$reflog" "$printable_path"
 done
 echo end

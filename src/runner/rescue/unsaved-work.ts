@@ -4,7 +4,10 @@ import type { UnsavedWork } from '../../schema/environment.ts'
 /** A guest with more git repositories than this is not searched. */
 export const MAX_REPOSITORIES = 200
 
-const LINE = /^(\d{1,9})\t(\d{1,9})\t(\d{1,9})\t(\d{1,9})\t(\/[\x20-\x7e]{0,200})$/
+/** Commits that the reflogs of one repository name. With more, nothing is known of it. */
+export const MAX_REFLOG = 50_000
+
+const LINE = /^(\d{1,9})\t(\d{1,9})\t(\d{1,9})\t(\d{1,9})\t(\d{1,9})\t(\/[\x20-\x7e]{0,200})$/
 
 export type UnsavedRepository = Extract<UnsavedWork, { known: true }>['repositories'][number] & {
   /** The repository's line in the guest's list, from 1. */
@@ -24,9 +27,9 @@ export const parseUnsavedWork = (stdout: string): UnsavedWorkReport => {
   for (const [index, text] of lines.entries()) {
     const match = text.match(LINE)
     if (match === null) return unknown('git could not read a repository')
-    const [uncommitted = 0, untracked = 0, stashes = 0, unpushed = 0] = match.slice(1, 5).map(Number)
-    const repository = { line: index + 1, path: match[5] ?? '', uncommitted, untracked, stashes, unpushed }
-    if (uncommitted + untracked + stashes + unpushed > 0) repositories.push(repository)
+    const [uncommitted = 0, untracked = 0, stashes = 0, unpushed = 0, reflog = 0] = match.slice(1, 6).map(Number)
+    const repository = { line: index + 1, path: match[6] ?? '', uncommitted, untracked, stashes, unpushed, reflog }
+    if (uncommitted + untracked + stashes + unpushed + reflog > 0) repositories.push(repository)
   }
   return { known: true, repositories }
 }
@@ -46,12 +49,14 @@ const counted = (count: number, singular: string, plural: string): string[] =>
 /** `2 uncommitted changes, 1 unpushed commit in /home/agent/shop`. */
 export const describeUnsavedWork = (work: UnsavedWork): string => {
   if (!work.known) return `could not check for unsaved work: ${work.reason}`
-  const named = work.repositories.slice(0, MAX_NAMED).map(({ path, uncommitted, untracked, stashes, unpushed }) => {
+  const named = work.repositories.slice(0, MAX_NAMED).map(entry => {
+    const { path, uncommitted, untracked, stashes, unpushed, reflog = 0 } = entry
     const parts = [
       ...counted(uncommitted, 'uncommitted change', 'uncommitted changes'),
       ...counted(untracked, 'untracked file', 'untracked files'),
       ...counted(stashes, 'stash', 'stashes'),
       ...counted(unpushed, 'unpushed commit', 'unpushed commits'),
+      ...counted(reflog, 'commit in the reflog alone', 'commits in the reflog alone'),
     ]
     return `${parts.join(', ')} in ${path}`
   })

@@ -63,16 +63,25 @@ export const loginKey = async (run: Run, home: string): Promise<string> => {
   return readPublicKey(folder)
 }
 
-/** Makes a host key for one machine, and pins its public half: every later connection requires it. */
-export const pinnedHostKey = async (run: Run, home: string, vmId: string) => {
+type HostKey = { privateKey: string; publicKey: string }
+
+const makeHostKey = async (run: Run, home: string): Promise<HostKey> => {
   const folder = await makeKey(run, home)
   try {
-    const publicKey = readPublicKey(folder)
-    const [type, body] = publicKey.split(' ')
-    writeFileAtomic(knownHostsFile(home, vmId), `${vmId} ${type} ${body}\n`)
-    return { privateKey: readFileSync(join(folder, 'key'), 'utf8'), publicKey }
+    return { privateKey: readFileSync(join(folder, 'key'), 'utf8'), publicKey: readPublicKey(folder) }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
+
+/** Makes a host key for one machine, and pins its public half: every later connection requires it. */
+export const pinnedHostKey = async (run: Run, home: string, vmId: string): Promise<HostKey> => {
+  const made = await makeHostKey(run, home)
+  const [type, body] = made.publicKey.split(' ')
+  writeFileAtomic(knownHostsFile(home, vmId), `${vmId} ${type} ${body}\n`)
+  return made
+}
+/** For a machine that is made again from its disk, which holds its host key already: what is pinned for it stays. */
+export const hostKeyOfDisk = (run: Run, home: string, vmId: string): Promise<HostKey> =>
+  existsSync(knownHostsFile(home, vmId)) ? makeHostKey(run, home) : pinnedHostKey(run, home, vmId)
 export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHostsFile(home, vmId), { force: true })

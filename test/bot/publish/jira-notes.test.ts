@@ -82,7 +82,7 @@ test.for([
     [
       "paragraph: The machine of DROP-1, its disk and its checkpoints were deleted (merge by octocat). Its unsaved work was rescued on the runner's host:",
       'codeBlock: unsaved work is in ~/x',
-      'paragraph: rescued.json there lists the commands that restore it.',
+      'paragraph: agent-swarm rescued list there shows it, and agent-swarm rescued restore brings it back.',
     ],
   ],
   [
@@ -90,7 +90,7 @@ test.for([
     [
       "paragraph: The machine of DROP-1 was deleted. Rescued on the runner's host:",
       'codeBlock: unsaved work is in ~/x',
-      'paragraph: rescued.json there lists the commands that restore it.',
+      'paragraph: agent-swarm rescued list there shows it, and agent-swarm rescued restore brings it back.',
     ],
   ],
   [

@@ -91,7 +91,7 @@ test.for([
   [
     'a delete that saved work',
     view(done('DROP-1 is deleted', { rescued: 'x' }), {}, { kind: 'delete', force: false, ...common }),
-    ['`rescued.json` there lists the commands that restore it.'],
+    ['`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'],
   ],
   [
     'a failure',

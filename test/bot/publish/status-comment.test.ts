@@ -93,7 +93,7 @@ test('a deleted machine, with the work that was saved first', () => {
   })
   expect(body).toContain('### DROP-1: deleted')
   expect(body).toContain(
-    "Rescued before the delete, on the runner's host (`studio`): unsaved work \\(1 stash in /home/@\u200ball\\) is in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `rescued.json` there lists the commands that restore it.",
+    "Rescued before the delete, on the runner's host (`studio`): unsaved work \\(1 stash in /home/@\u200ball\\) is in \\~/.agent-swarm/rescued/DROP-1-20261124-094500. `agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.",
   )
 })
 

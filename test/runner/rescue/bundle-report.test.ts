@@ -7,6 +7,7 @@ const report = (...lines: string[]) => [`path\t${PATH}`, `ref\t${ID}\trefs/heads
 
 test('a complete report is read, among messages of other programs', () => {
   expect(parseBundleReport(`sudo: unable to resolve host x\n${report(`shallow\t${ID}`)}`, PATH)).toEqual({
+    branch: null,
     refs: new Map([['refs/heads/main', ID]]),
     shallow: [ID],
   })

@@ -52,6 +52,7 @@ const save = (bundle: Buffer, report: string) =>
       writeFileSync(file, bundle, { mode: 0o600 })
       return { stderr: report }
     },
+    lookAgain: async () => ({ known: true, repositories: [] }),
     by: { via: 'cli', who: 'dev' },
     signal: new AbortController().signal,
     onPhase: () => {},
@@ -126,7 +127,7 @@ test('the machine that sends such a bundle is stopped and kept, and that is told
     writeFileSync(join(guest, 'bomb'), bundle)
     writeFileSync(join(guest, 'report'), report)
     const evil = (isBundle: boolean) =>
-      isBundle ? `cat ${guest}/bomb; cat ${guest}/report >&2` : `printf '0\\t0\\t0\\t1\\t${unsaved.path}\\nend\\n'`
+      isBundle ? `cat ${guest}/bomb; cat ${guest}/report >&2` : `printf '0\\t0\\t0\\t1\\t0\\t${unsaved.path}\\nend\\n'`
     it.context.provider = async () => ({
       ...provider,
       runInGuest: (id, _script, options = {}) =>
@@ -174,6 +175,7 @@ test('the bundles of one machine have 20 GiB together', async () => {
       writeFileSync(file, bundle, { mode: 0o600 })
       return { stderr: report }
     },
+    lookAgain: async () => ({ known: true, repositories: [] }),
     by: { via: 'cli', who: 'dev' },
     signal: new AbortController().signal,
     onPhase: () => {},

@@ -39,6 +39,7 @@ test('the list shows the newest first, also where a note cannot be read, and no 
     bytes: number | null,
     repositories: string[] | null,
   ) => ({
+    name,
     ticket,
     savedAt,
     folder: join(folder, name),

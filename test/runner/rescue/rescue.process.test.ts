@@ -82,7 +82,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
         /^Deleted the machine of DROP-1, its disk and its checkpoints; unsaved work \(2 uncommitted changes, 4 untracked files, 2 stashes, 1 unpushed commit in \/.*\/shop\) is rescued in ~\/rescued\/DROP-1-\d{8}-\d{6}$/,
       ),
     })
-    expect(phases).toEqual([LOOKING, SAVING, CHECKING, 'delete'])
+    expect(phases).toEqual([LOOKING, SAVING, CHECKING, LOOKING, 'delete'])
     expect(it.machines()).toEqual([])
     const folder = await newest()
     expect(readdirSync(folder)).toEqual(['1-shop.bundle', 'rescued.json'])
@@ -194,7 +194,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
     expect(await it.do(actions.delete('DROP-1'), { onPhase: phase => phases.push(phase) })).toMatchObject({
       result: 'done',
     })
-    expect(phases[0]).toBe('starting it to save its work')
+    expect(phases[0]).toBe('starting it to look for unsaved work')
     expect(await (await getBack(await newest()))('cat f')).toBe('x\n')
   })
 
@@ -249,7 +249,7 @@ describe('the scripts in a guest', () => {
       printf '#!/bin/sh\\ntouch ${disk()}/ran-$1\\n' > ../evil; chmod +x ../evil
       for key in core.fsmonitor filter.f.clean filter.f.process diff.external diff.d.textconv gpg.program core.pager core.sshCommand; do g config $key "${disk()}/evil $key"; done
       g config log.showSignature true; g config filter.f.required true`)
-    const bundled = await runInGuest(bundleScript(1), { file: join(it.home, 'out'), limit: 1e6 })
+    const bundled = await runInGuest(bundleScript(1, null, new Date()), { file: join(it.home, 'out'), limit: 1e6 })
     expect(bundled.stderr).toMatch(/end$/)
     expect(readdirSync(disk()).filter(name => name.startsWith('ran'))).toEqual([])
     expect((await runInGuest(unsavedWorkScript())).stdout).toMatch(/end$/)
@@ -266,7 +266,7 @@ describe('the scripts in a guest', () => {
   })
 
   test('a repository that disappeared since the search is reported', async () => {
-    const { stderr } = await runInGuest(bundleScript(3), { file: join(it.home, 'out'), limit: 1e6 })
+    const { stderr } = await runInGuest(bundleScript(3, null, new Date()), { file: join(it.home, 'out'), limit: 1e6 })
     expect(stderr).toBe('failed\tthe repository no longer exists')
   })
 

@@ -55,6 +55,7 @@ const save = (
       writeFileSync(file, bundle, { mode: 0o600 })
       return { stderr: report }
     },
+    lookAgain: async () => ({ known: true, repositories: [] }),
     by: { via: 'cli', who: 'dev' },
     signal: new AbortController().signal,
     onPhase: () => {},

@@ -1,0 +1,50 @@
+/** A machine that somebody else removed from the hypervisor, and the disk that it may have left: it may hold somebody's work. */
+import { type FailureError, fail, failureOf } from '../errors.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import type { Target } from './operation.ts'
+import { isNothingUnsaved } from './rescue/unsaved-work.ts'
+import { hostKeyOfDisk, loginKey } from './ssh/keys.ts'
+
+/** Whether a search found nothing unsaved when the machine stopped. */
+export const wasChecked = ({ unsavedWork }: EnvironmentRow): boolean =>
+  unsavedWork !== null && isNothingUnsaved(unsavedWork)
+
+const keptDisk = ({ ticket, vmId }: EnvironmentRow, reason: string, cause?: unknown): FailureError =>
+  fail(
+    'no-such-vm',
+    `${ticket}: its machine ${vmId} no longer exists, and agent-swarm did not delete it. Its disk is kept: it may hold unsaved work${reason}`,
+    `Save what you need from the disk. Then delete it: agent-swarm delete ${ticket} --force`,
+    cause,
+  )
+
+/**
+ * Whether the machine, which is gone, left a disk that nobody looked at. Fails where the provider cannot make a machine of it.
+ */
+export const requireRecoverable = async ({ provider, row }: Pick<Target, 'provider' | 'row'>): Promise<boolean> => {
+  if (wasChecked(row) || (await provider.hasLeftDisk?.(row.vmId)) !== true) return false
+  if (provider.recoverVm === undefined) throw keptDisk(row, '')
+  return true
+}
+
+/**
+ * Makes a machine again, stopped, from the disk that it left. False when it left none that may hold work. Fails where the provider
+ * cannot, and keeps the disk.
+ */
+export const recoverLost = async (target: Target): Promise<boolean> => {
+  const { context, caller, provider, row } = target
+  if (!(await requireRecoverable(target))) return false
+  caller.onPhase('making the machine again from its disk')
+  const { ticket, vmId } = row
+  try {
+    const [publicKey, hostKey] = await Promise.all([
+      loginKey(context.run, context.home),
+      hostKeyOfDisk(context.run, context.home, vmId),
+    ])
+    await provider.recoverVm?.(vmId, ticket, { vmId, ...context.config.size, publicKey, hostKey })
+  } catch (error) {
+    throw keptDisk(row, `. Making the machine again from it: ${failureOf(error, 'recovering it').message}`, error)
+  }
+  context.registry.setUnsavedWork(ticket, null)
+  context.registry.setStatus(ticket, 'stopped')
+  return true
+}
