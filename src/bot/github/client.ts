@@ -169,10 +169,11 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
   // https://docs.github.com/rest/authentication/authenticating-to-the-rest-api, "Personal access tokens and SAML SSO"
   if (status === 403 && header(error, 'x-github-sso') !== null)
     return { kind: 'permission', allows: 'never', remedy: AUTHORIZE_TOKEN }
+  // It may pass: right after a change of the App's permissions or installation, GitHub still answers by the old ones.
   if (status === 403)
     return {
       kind: 'permission',
-      allows: 'never',
+      allows: 'for-a-day',
       remedy:
         'Give the App the permissions of app.yml in its settings, and accept them in the organization. A token needs read and write access to the repository.',
     }

@@ -75,7 +75,7 @@ export const teamsOf = async (
       // Not a member, or there is no such team.
       if (statusOf(error) === 404) continue
       const failure = githubFailure(error, `reading whether ${username} is in ${team}`, now)
-      if (failure.failure.kind === 'permission') return null
+      if (statusOf(error) === 403 && failure.failure.kind === 'permission') return null
       throw failure
     }
   }

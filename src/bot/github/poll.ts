@@ -9,7 +9,7 @@ import { boundedWait } from '../../backoff.ts'
 import { ticketOfBranch } from '../../branches.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import { ticketOf } from '../present-ticket.ts'
-import { isFinal } from '../remote-failure.ts'
+import { isRefused } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
 import { pollAgents } from './poll-agents.ts'
@@ -140,7 +140,7 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
       return await poll()
     } catch (error) {
       const failure = githubFailure(error, `polling ${repo}`, clock())
-      if (!isFinal(failure)) throw failure
+      if (!isRefused(failure)) throw failure
       firstFailure ??= failure
       return null
     }

@@ -31,8 +31,8 @@ export type InboxContext = {
   onSettled: (delivery: StoredDelivery, settlement: Settlement) => void
 }
 
-/** Our credentials are refused. Somebody will correct that, and nobody sends again what arrives until then. */
-const isCredentialFailure = (error: unknown) => isRemoteFailure(error) && error.allows === 'pause'
+/** GitHub or Jira refuses us for now. Somebody will correct that, and nobody sends again what arrives until then. */
+const mayPass = (error: unknown) => isRemoteFailure(error) && error.allows !== 'never'
 
 /** `began`: when the inbox was opened. Nobody tried while the bot was away. */
 const retry = async (
@@ -44,7 +44,7 @@ const retry = async (
 ): Promise<void> => {
   const { id, seq, source, event, attempt, dueSince } = delivery
   const { kind, message } = failureOf(error, `deciding ${source} ${event}`)
-  const isExpected = (kind !== 'unknown' && isRetryable(kind)) || isCredentialFailure(error)
+  const isExpected = (kind !== 'unknown' && isRetryable(kind)) || mayPass(error)
   const isOver = isExpected ? clock() - Math.max(dueSince, began) > GIVE_UP_MS : attempt + 1 >= UNEXPECTED_ATTEMPTS
   if (isOver) {
     log.error({ correlation: id, kind }, `given up: ${message}`)

@@ -15,6 +15,8 @@ const LIMITS = { limit: 16, laneLimit: 3 }
 const PAGE_SIZE = 500
 const POLL_MS = 1_000
 const retryAfter = backoff({ first: 1_000, most: 10 * 60_000 })
+/** A message that is refused is tried so many times, which takes a day. */
+const REFUSED_ATTEMPTS = 150
 /** How long a side rests that refuses our credentials. */
 const REFUSED_MS = 60_000
 const CLOSE_MS = 2_500
@@ -61,7 +63,7 @@ const postpone = async (context: Context, { row, lane }: Item, trouble: Trouble)
   const { allows, failure, isPaced = false } = trouble
   const { correlation, key, attempt, seq } = row
   const fields = { correlation, key, attempt, ...(failure.remedy === null ? {} : { remedy: failure.remedy }) }
-  if (allows === 'never') {
+  if (allows === 'never' || (allows === 'for-a-day' && attempt + 1 >= REFUSED_ATTEMPTS)) {
     log.warn(fields, `a message is dropped: ${failure.message}`)
     await store.outbox.drop(seq)
     return
