@@ -29,8 +29,8 @@ export const readWhole = async (response: Response, most = MAX_BYTES): Promise<R
 const difference = ([issue]: readonly v.BaseIssue<unknown>[]): string => {
   const path = (issue?.path ?? []).map(({ key }) => String(key)).join('.')
   const { expected, received } = issue ?? { expected: null, received: '' }
-  const what = expected === null ? 'another value' : `${expected} but ${received.slice(0, 60)}`
-  return `${path === '' ? 'it' : path.slice(0, 100)} is not ${what}`
+  const found = `${path === '' ? 'it' : path.slice(0, 100)} is ${received === 'undefined' ? 'missing' : received.slice(0, 60)}`
+  return issue?.type === 'object' && received === 'undefined' ? found : `${found}, not ${expected}`
 }
 /** Throws a NoAnswer unless the answer has this shape. */
 export const requireShape = (schema: v.GenericSchema, answer: unknown): void => {

@@ -9,12 +9,13 @@ const { object, array, optional, nullable, nullish, string, number, boolean, pic
 const flags = v.record(string(), v.unknown())
 
 const account = nullable(object({ login: string(), type: optional(string()) }))
-const repository = object({
-  ...{ id: number(), full_name: string(), private: boolean() },
+const listedRepository = object({
+  ...{ id: number(), full_name: string() },
   ...{ archived: optional(boolean()), disabled: optional(boolean()), pushed_at: nullish(string()) },
   permissions: optional(object({ push: optional(boolean()) })),
   default_branch: optional(string()),
 })
+const repository = object({ ...listedRepository.entries, private: boolean() })
 const pullRequest = object({
   ...{ number: number(), title: string(), state: picklist(['open', 'closed']), draft: optional(boolean()) },
   // Without it, what was merged would read as closed.
@@ -39,7 +40,7 @@ const conclusion = nullable(string())
 const shapes: Readonly<Record<string, v.GenericSchema | null>> = {
   'GET /repos/{owner}/{repo}': repository,
   'GET /user': object({ login: string() }),
-  'GET /user/repos': array(repository),
+  'GET /user/repos': array(listedRepository),
   'GET /repos/{owner}/{repo}/collaborators/{username}/permission': object({
     permission: picklist(['admin', 'maintain', 'write', 'triage', 'read', 'none']),
     role_name: optional(string()),
@@ -105,7 +106,7 @@ const shapes: Readonly<Record<string, v.GenericSchema | null>> = {
     ...{ token: string(), expires_at: string(), permissions: optional(flags) },
     repositories: optional(array(object({ full_name: string() }))),
   }),
-  'GET /installation/repositories': object({ repositories: array(repository) }),
+  'GET /installation/repositories': object({ repositories: array(listedRepository) }),
   'GET /repos/{owner}/{repo}/installation': object({ id: number() }),
   'GET /app/hook/config': object({ url: optional(string()), content_type: optional(string()) }),
   'GET /app/hook/deliveries': array(
