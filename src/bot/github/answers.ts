@@ -86,8 +86,8 @@ const shapes: Readonly<Record<string, v.GenericSchema | null>> = {
   'GET /repos/{owner}/{repo}/issues/{issue_number}/comments': array(comment),
   'POST /repos/{owner}/{repo}/issues/{issue_number}/comments': object({ id: number() }),
   'GET /repos/{owner}/{repo}/issues/comments/{comment_id}': object({ ...comment.entries, node_id: string() }),
-  'PATCH /repos/{owner}/{repo}/issues/comments/{comment_id}': object({ id: number() }),
-  'POST /repos/{owner}/{repo}/issues/comments/{comment_id}/reactions': object({ id: number() }),
+  'PATCH /repos/{owner}/{repo}/issues/comments/{comment_id}': null,
+  'POST /repos/{owner}/{repo}/issues/comments/{comment_id}/reactions': null,
   // It is sent without what it needs, to see how it is refused.
   'POST /repos/{owner}/{repo}/issues': null,
   // GitHub answers 200 to what it cannot do.
@@ -97,8 +97,7 @@ const shapes: Readonly<Record<string, v.GenericSchema | null>> = {
   ]),
 
   'GET /app': object({
-    ...{ id: number(), slug: string(), html_url: string() },
-    ...{ permissions: flags, events: array(string()) },
+    ...{ slug: string(), html_url: string(), permissions: flags, events: array(string()) },
   }),
   'GET /app/installations': array(installation),
   'GET /app/installations/{installation_id}': installation,

@@ -224,7 +224,8 @@ test('a personal token stays in the process of the bot', async () => {
 test('with a personal token, public repositories can be read elsewhere, and private ones cannot', async () => {
   const { ask, github } = await openTokens({ credential: 'dev' })
   expect(await ask({ to: 'read' })).toMatchObject({ status: 200, token: null })
-  github.faults.push({ match: /^GET \/repos\/acme\/shop$/, answer: { status: 200, body: { private: true } } })
+  const repository = { id: 1, full_name: 'acme/shop', private: true }
+  github.faults.push({ match: /^GET \/repos\/acme\/shop$/, answer: { status: 200, body: repository } })
   expect((await ask({ to: 'read' })).status).toBe(403)
 })
 
