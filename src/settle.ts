@@ -2,9 +2,10 @@
  * Waits for a program that may never end: one that something outlives which holds its pipes, or that cannot be killed. On Linux
  * what it started is found by a mark in its environment, also in a session of its own, and ended with it.
  */
+
+import type { ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import type { ChildProcess } from 'node:child_process'
 
 /** How often the pipes of a program that has ended are looked at, while something else holds them. Milliseconds. */
 const LOOK_MS = 500

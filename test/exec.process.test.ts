@@ -193,11 +193,16 @@ test('a file that something else goes on writing is not taken for whole: the dea
 test('watching ends with its signal, whatever holds the pipes', async () => {
   const time = seconds()
   const stop = new AbortController()
-  const code = await watchProgram(environment, 'sh', ['-c', `setsid sh -c 'trap "" TERM; sleep ${time}' & echo on; sleep ${time}`], {
-    signal: stop.signal,
-    onLine: () => stop.abort(),
-    onError: () => {},
-  })
+  const code = await watchProgram(
+    environment,
+    'sh',
+    ['-c', `setsid sh -c 'trap "" TERM; sleep ${time}' & echo on; sleep ${time}`],
+    {
+      signal: stop.signal,
+      onLine: () => stop.abort(),
+      onError: () => {},
+    },
+  )
   expect(code).toBe(143)
   if (process.platform === 'linux') expect(await runs(`sleep ${time}`)).toBe(false)
 })

@@ -114,7 +114,7 @@ type Inbox = {
   /** Of these, the ids that are known and wait or were decided. One that failed counts as not known. */
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
-  due(limit: number): Promise<StoredDelivery[]>
+  due(limit: number, sources?: readonly Delivery['source'][]): Promise<StoredDelivery[]>
   /**
    * All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. Fails with
    * `busy` when the ticket of an action or a schedule got another key since it was decided: it must be decided again.
@@ -131,8 +131,8 @@ type Inbox = {
   list(filters: readonly { word: string; lanes: readonly string[] }[], limit: number): Promise<DeliveryRow[]>
   /** Decides a delivery again that had no effect. `id` may be `<source>:<id>`. */
   replay(id: string): Promise<ReplayResult>
-  /** When the next delivery is due; null when none waits. */
-  nextDueAt(): Promise<number | null>
+  /** When the next delivery, of these sources, is due; null when none waits. */
+  nextDueAt(sources?: readonly Delivery['source'][]): Promise<number | null>
 }
 
 // ── Queue ──

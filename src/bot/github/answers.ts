@@ -53,7 +53,13 @@ const shapes: Readonly<Record<string, v.GenericSchema | null>> = {
   'POST /repos/{owner}/{repo}/pulls': object({ number: number() }),
   'GET /repos/{owner}/{repo}/pulls/{pull_number}/commits': array(object({ sha: string() })),
   'GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews': array(
-    object({ id: number(), body: nullable(string()), state: string(), user: account, submitted_at: optional(string()) }),
+    object({
+      id: number(),
+      body: nullable(string()),
+      state: string(),
+      user: account,
+      submitted_at: optional(string()),
+    }),
   ),
   'GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}/comments': array(
     object({ path: string(), body: string(), line: nullish(number()), original_line: nullish(number()) }),

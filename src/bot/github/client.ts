@@ -190,7 +190,10 @@ export const githubFailure = (error: unknown, doing: string, now: number): Remot
   const { kind, allows, in: wait = null, remedy = null } = meaningOf(error, status, now)
   const isUnusable = error instanceof Error && isNoAnswer(error.cause)
   const what = isUnusable ? "GitHub's answer cannot be used" : 'GitHub cannot be reached'
-  return Object.assign(fail(kind, `${doing}: ${status === null ? what : `GitHub answered ${status}`}: ${message}`, remedy), {
-    ...{ allows, in: wait },
-  })
+  return Object.assign(
+    fail(kind, `${doing}: ${status === null ? what : `GitHub answered ${status}`}: ${message}`, remedy),
+    {
+      ...{ allows, in: wait },
+    },
+  )
 }

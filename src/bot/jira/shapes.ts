@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 
-const { object, array, optional, nullable, nullish, string, number, boolean } = v
+const { object, array, optional, nullish, string, number, boolean } = v
 
 const status = object({ id: optional(string()), name: string(), statusCategory: object({ key: string() }) })
 const person = nullish(object({ accountId: optional(string()), displayName: optional(string()) }))
@@ -14,7 +14,9 @@ const author = nullish(
 )
 const history = object({
   ...{ id: string(), author, created: string() },
-  items: array(object({ field: string(), from: nullish(string()), to: nullish(string()), fromString: nullish(string()) })),
+  items: array(
+    object({ field: string(), from: nullish(string()), to: nullish(string()), fromString: nullish(string()) }),
+  ),
 })
 const changelog = object({ histories: array(history), total: optional(number()) })
 export const comment = object({
@@ -63,7 +65,4 @@ export const permissions = object({ permissions: v.record(string(), object({ hav
 export const serverInfo = object({ serverTime: string() })
 
 /** A refusal by Jira itself. A proxy or the gateway in front of it has other words. */
-export const refusal = v.union([
-  object({ errorMessages: array(string()) }),
-  object({ errors: v.looseObject({}) }),
-])
+export const refusal = v.union([object({ errorMessages: array(string()) }), object({ errors: v.looseObject({}) })])

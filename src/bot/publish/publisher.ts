@@ -10,8 +10,8 @@ import { type PublishContext, publishBody } from './kinds.ts'
 import { type Trouble, troubleOf } from './trouble.ts'
 import { openWaitWatch, watchReplies } from './watch.ts'
 
-/** At once in all, and for one repository: a slow one leaves slots to the others. */
-const LIMITS = { limit: 16, laneLimit: 3 }
+/** At once in all, for one repository, and for one side: what is slow or hangs leaves slots to the others. */
+const LIMITS = { limit: 16, laneLimit: 3, sideLimit: 13 }
 const PAGE_SIZE = 500
 const POLL_MS = 1_000
 const retryAfter = backoff({ first: 1_000, most: 10 * 60_000 })
@@ -107,6 +107,7 @@ export const openPublisher = (options: Omit<PublishContext, 'edited' | 'waiting'
     take: () => dueMessages(context),
     run: (item, signal) => publish(context, item, signal),
     laneOf: ({ lane }) => lane,
+    sideOf: ({ lane }) => sideOf(lane),
     keyOf: ({ row }) => row.key,
     dueIn: async () => {
       const at = await store.outbox.nextDueAt()
