@@ -139,7 +139,7 @@ const limitWait = (error: Error, status: number, now: number): number | null => 
   const after = header(error, 'retry-after')
   const spent = header(error, 'x-ratelimit-remaining') === '0'
   if (status !== 403 && status !== 429) return null
-  if (after === null && !spent && !/rate limit|abuse/i.test(error.message)) return null
+  if (status === 403 && after === null && !spent && !/rate limit|abuse/i.test(error.message)) return null
   const reset = header(error, 'x-ratelimit-reset')
   const wait =
     after !== null
