@@ -5,6 +5,7 @@ import { constants } from 'node:os'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Options, Result } from 'execa'
 import { type Explain, explainBy, fail } from './errors.ts'
+import { beginCommand } from './running-commands.ts'
 import { newMark, settled } from './settle.ts'
 
 export type RunOptions = {
@@ -231,7 +232,9 @@ export const openRun =
     const child = execa(...limited(program, argv, options.limits), execaOptions)
     const ending = AbortSignal.any([late, ...signals])
     // The disk may be slow.
-    const ran = await settled(child, { mark, ending, graceMs: FORCE_KILL_AFTER_MS, isSlow: into !== undefined })
+    const end = beginCommand(program, argv, deadline)
+    const terms = { mark, ending, graceMs: FORCE_KILL_AFTER_MS, isSlow: into !== undefined }
+    const ran = await settled(child, terms).finally(end)
     const milliseconds = performance.now() - start
     onCommand({ program, argv, milliseconds, exitCode: ran?.exitCode ?? null, input: input !== undefined })
     const doing = options.doing ?? [program, ...argv].join(' ').slice(0, 300)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { explainBy, isFailure } from '../src/errors.ts'
 import { openRun, watchProgram } from '../src/exec.ts'
+import { type RunningCommand, withRunningCommands } from '../src/running-commands.ts'
 
 const environment = {
   PATH: process.env.PATH,
@@ -205,4 +206,18 @@ test('watching ends with its signal, whatever holds the pipes', async () => {
   )
   expect(code).toBe(143)
   if (process.platform === 'linux') expect(await runs(`sleep ${time}`)).toBe(false)
+})
+
+test('a piece of work knows which of its commands run, by program and first word', async () => {
+  const commands = new Set<RunningCommand>()
+  const seen: string[][] = []
+  const look = () => void seen.push([...commands].map(({ what }) => what))
+  await withRunningCommands(commands, async () => {
+    await run('sh', ['-c', 'echo one'], { onLine: look })
+    await run('env', ['-u', 'X', 'sleep', '0'], {})
+    await failureOf(run('sh', ['-c', 'echo two; sleep 100'], { deadline: 100, onLine: look }))
+  })
+  await run('sh', ['-c', 'echo three'], { onLine: look })
+  expect(seen).toEqual([['sh'], ['sh'], []])
+  expect(commands.size).toBe(0)
 })

@@ -8,7 +8,7 @@
  */
 import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
-import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
+import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
@@ -148,7 +148,7 @@ export type ActionRow = QueuedAction & {
   /** The active attempt's fencing token. */
   token: string | null
   leaseUntil: number | null
-  progress: Progress | null
+  progress: AttemptProgress | null
   createdAt: number
   notBefore: number
   outcome: Outcome | null
@@ -162,7 +162,7 @@ type Queue = {
    * ticket when it is a create.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
-  renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>
+  renew(id: string, token: string, progress: AttemptProgress | null): Promise<'ok' | 'lost'>
   /**
    * Ends an action with its outcome and its messages, and records what the outcome says: the request's end, the environment, or
    * that it is gone.

@@ -19,34 +19,33 @@ export type Fault =
 
 const LOGIN = '<!doctype html><title>Log in</title><p>Log in to the network'
 
-/** Answers with a fault. `own`: how this API writes a refusal. The returned function stops what goes on. */
-const answer = (fault: Fault, response: ServerResponse, right: string, own: object): void => {
-  const json = (text: string, status = 200) =>
-    void response.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length }).end(text)
-  if (fault === 'hangs') return
-  if (fault === 'is reset') return void response.socket?.resetAndDestroy()
+/** Answers with a fault. `own`: how this API writes a refusal. */
+const answer = (fault: Fault, response: ServerResponse, right: string, own: object): unknown => {
+  const json = (text: string, status = 200): void => {
+    response.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length }).end(text)
+  }
+  if (fault === 'hangs') return null
+  if (fault === 'is reset') return response.socket?.resetAndDestroy()
   if (fault === 'is empty') return json('')
   if (fault === 'is cut off, and its length fits') return json(right.slice(0, -2))
   if (fault === 'is a page that calls itself JSON') return json(LOGIN)
   if (fault === 'is an error with status 200') return json(JSON.stringify(own))
   if (fault === 'is null') return json('null')
   if (fault === 'is a list of numbers') return json('[1,2]')
-  if (fault === 'is a page') return void response.writeHead(200, { 'content-type': 'text/html' }).end(LOGIN)
+  if (fault === 'is a page') return response.writeHead(200, { 'content-type': 'text/html' }).end(LOGIN)
   if (fault === 'is cut off') {
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': right.length })
-    response.write(right.slice(0, Math.ceil(right.length / 2)), () => response.socket?.end())
-    return
+    return response.write(right.slice(0, Math.ceil(right.length / 2)), () => response.socket?.end())
   }
   if (fault === 'drips' || fault === 'is endless') {
     response.writeHead(200, { 'content-type': 'application/json' })
     const piece = fault === 'drips' ? ' ' : ' '.repeat(4 * 1024 * 1024)
     const timer = setInterval(() => response.write(piece), fault === 'drips' ? 20 : 1)
-    response.on('close', () => clearInterval(timer))
-    return
+    return response.on('close', () => clearInterval(timer))
   }
   const status = Number(fault.slice(0, 3))
   if (fault.endsWith('of its own')) return json(JSON.stringify(own), status)
-  response.writeHead(status, { 'content-type': 'text/html' }).end(LOGIN)
+  return response.writeHead(status, { 'content-type': 'text/html' }).end(LOGIN)
 }
 
 /** `right`: what a working API answers, by the request. */
@@ -57,8 +56,8 @@ export const startFaultyApi = async (own: object, right: (request: IncomingMessa
     request.resume()
     requests.push(`${request.method} ${request.url}`)
     const text = JSON.stringify(right(request))
-    if (fault !== null) return answer(fault, response, text, own)
-    response.writeHead(200, { 'content-type': 'application/json' }).end(text)
+    if (fault !== null) answer(fault, response, text, own)
+    else response.writeHead(200, { 'content-type': 'application/json' }).end(text)
   })
   await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening))
   return {
