@@ -3,7 +3,6 @@
  * what it started is found by a mark in its environment, also in a session of its own, and ended with it.
  */
 
-import type { ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 
@@ -52,7 +51,10 @@ const endMarked = (mark: Readonly<Record<string, string>>): void => {
 }
 
 type Ended = { timedOut: boolean; isCanceled: boolean; isMaxBuffer: boolean }
-type Child<Ran> = PromiseLike<Ran> & { nodeChildProcess: ChildProcess }
+type Pipe = { destroy(): unknown; bytesRead?: number } | null | undefined
+/** What is used of Node's own object. */
+type Process = { stdio?: readonly Pipe[]; stdout?: Pipe; stderr?: Pipe; once(event: 'exit', act: () => void): unknown }
+type Child<Ran> = PromiseLike<Ran> & { nodeChildProcess: Process }
 
 /** `isSlow`: what reads the output may stop for long, so that a quiet pipe shows nothing. */
 type Terms = { mark: Readonly<Record<string, string>>; ending: AbortSignal; graceMs: number; isSlow?: boolean }
@@ -72,10 +74,7 @@ export const settled = async <Ran extends Ended>(
   const closePipes = () => {
     for (const stream of nodeChildProcess.stdio ?? []) stream?.destroy()
   }
-  const bytesRead = (): string => {
-    const { stdout, stderr } = nodeChildProcess as { stdout: { bytesRead?: number } | null; stderr: typeof stdout }
-    return `${stdout?.bytesRead} ${stderr?.bytesRead}`
-  }
+  const bytesRead = (): string => `${nodeChildProcess.stdout?.bytesRead} ${nodeChildProcess.stderr?.bytesRead}`
   const watchPipes = (before: string, looks: number, quiet: number) =>
     after(LOOK_MS, () => {
       const now = bytesRead()

@@ -68,8 +68,7 @@ const fittingMachines = (sql: Sql, offer: Offer): string[] => {
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
 // previous key and has the new one since: until it is done, the runner has no machine under the new key.
 const CLAIM = `
-  update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3,
-    progress = null
+  update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3
   where seq = (
     select a.seq from action a left join pin p on p.ticket = a.ticket
     where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
