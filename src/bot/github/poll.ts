@@ -7,6 +7,7 @@
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
 import { ticketOfBranch } from '../../branches.ts'
+import { isWithin } from '../../clock.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import { ticketOf } from '../present-ticket.ts'
 import { isRefused } from '../remote-failure.ts'
@@ -189,7 +190,7 @@ export const openGitHubPoll = ({
   let comparedTo = ''
 
   const choose = async (): Promise<void> => {
-    if (clock() - choseAt < CHOOSE_EVERY_MS) return
+    if (isWithin(choseAt, CHOOSE_EVERY_MS, clock())) return
     const chosen = await github.repositories()
     choseAt = clock()
     if (chosen.join() !== watched.join()) log.info({ repositories: chosen }, 'watching on GitHub')

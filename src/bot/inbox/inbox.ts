@@ -22,6 +22,8 @@ const retryWait = backoff({ first: 1_000, most: 5 * 60_000 })
 /** Retryable failures are retried for 24 h, unexpected errors 10 times. */
 const GIVE_UP_MS = 24 * 60 * 60_000
 const UNEXPECTED_ATTEMPTS = 10
+/** A clock that was set is no day: it is given up after so many attempts at least (three hours), and at most (a day and a half). */
+const ATTEMPTS = { least: 40, most: 400 }
 
 export type InboxContext = {
   store: Pick<Store, 'inbox'>
@@ -47,7 +49,8 @@ const retry = async (
   const { id, seq, source, event, attempt, dueSince } = delivery
   const { kind, message } = failureOf(error, `deciding ${source} ${event}`)
   const isExpected = (kind !== 'unknown' && isRetryable(kind)) || mayPass(error)
-  const isOver = isExpected ? clock() - Math.max(dueSince, began) > GIVE_UP_MS : attempt + 1 >= UNEXPECTED_ATTEMPTS
+  const isDayOver = attempt >= ATTEMPTS.least && clock() - Math.max(dueSince, began) > GIVE_UP_MS
+  const isOver = isExpected ? isDayOver || attempt >= ATTEMPTS.most : attempt + 1 >= UNEXPECTED_ATTEMPTS
   if (isOver) {
     log.error({ correlation: id, kind }, `given up: ${message}`)
     return settle(delivery, settlement('failed', message))

@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
+import { isWithin } from '../../clock.ts'
 import {
   isListed,
   isOwnerListed,
@@ -146,11 +147,8 @@ export const openRepositoryRules = (context: RulesContext) => {
     // What serves nothing has nothing to say.
     if (ofRepository.projects.length === 0) return ofRepository
     const known = await store.repositories.file(repo)
-    // A clock that was set back must not make it fresh for long.
-    const isWithin = (at: number, ms: number) => Math.abs(clock() - at) <= ms
-    const failedAt = failed.get(repo)
-    const isUnreadable = failedAt !== undefined && isWithin(failedAt, UNREADABLE_MS)
-    if (known === null || !(isUnreadable || isWithin(known.checkedAt, FRESH_MS))) await refreshOnce(repo)
+    const isUnreadable = isWithin(failed.get(repo) ?? Number.NEGATIVE_INFINITY, UNREADABLE_MS, clock())
+    if (known === null || !(isUnreadable || isWithin(known.checkedAt, FRESH_MS, clock()))) await refreshOnce(repo)
     const good = (await store.repositories.file(repo))?.good ?? null
     return (good === null ? null : (await parse(repo, good)).rules) ?? ofRepository
   }

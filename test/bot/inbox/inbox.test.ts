@@ -227,3 +227,15 @@ test('deliveries that are decided in one turn are settled in one transaction', a
   await until('all', async () => (await verdict('c1')) === 'ignored')
   expect(batches).toEqual([3])
 })
+
+test.for([1, 400])('a clock that jumps ahead by %i days gives up nothing', async days => {
+  decide = () => {
+    throw fail('network', 'reading DROP-1: Jira cannot be reached')
+  }
+  await accept('a')
+  await tried('a', 1)
+  now += days * 24 * 60 * 60_000
+  inbox.nudge()
+  await tried('a', 2)
+  expect(await verdict('a')).toBe('waiting')
+})
