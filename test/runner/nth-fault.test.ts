@@ -73,8 +73,11 @@ test.for(faults)(
         reached += 1
         expect(first.failure.message, `call ${nth}`).not.toBe('')
         await recoverAll(it.context)
-        // The queue repeats it.
-        const again = await it.do(action, { actionId })
+        // A machine that could not be asked for its work is kept, stopped: a person starts it, and deletes it again.
+        const isKept = first.failure.kind === 'unsaved-work'
+        if (isKept) expect(await it.do(actions.start('DROP-1'))).toMatchObject({ result: 'done' })
+        // Anything else the queue repeats.
+        const again = await it.do(action, isKept ? {} : { actionId })
         expect(again.result, `call ${nth}: ${JSON.stringify([first, again])}`).not.toBe('failed')
       }
       const [environment] = it.context.registry.environments()
