@@ -65,10 +65,11 @@ const rightFrom =
 type Api = Awaited<ReturnType<typeof startFaultyApi>>
 let [hub, board] = [null as unknown as Api, null as unknown as Api]
 let octokit = null as unknown as Octokit
+/** What hangs is waited for until the deadline, here a fiftieth of it. */
+let isWaitedFor = false
 beforeAll(async () => {
   const timeout = AbortSignal.timeout.bind(AbortSignal)
-  // What hangs is waited for until the deadline, here a fiftieth of it.
-  vi.spyOn(AbortSignal, 'timeout').mockImplementation(ms => timeout(ms / 50))
+  vi.spyOn(AbortSignal, 'timeout').mockImplementation(ms => timeout(isWaitedFor ? ms / 50 : ms))
   hub = await startFaultyApi({ message: 'refused', documentation_url: 'https://docs' }, rightFrom(onGitHub))
   board = await startFaultyApi({ errorMessages: ['refused'], errors: {} }, rightFrom(inJira))
   const settings = { via: 'token', token: 't', repositories: [], apiUrl: hub.url } as const
@@ -137,11 +138,15 @@ const jiraUses: Readonly<Record<string, [use: () => Promise<unknown>, expected: 
   'a project': [async () => (await jira().project('DROP'))?.name, 'Drop'],
 }
 
-const failureFrom = async (use: () => Promise<unknown>): Promise<unknown> =>
-  use().then(
+const failureFrom = async (use: () => Promise<unknown>, fault: Fault | null = null): Promise<unknown> => {
+  isWaitedFor = fault === 'hangs' || fault === 'drips'
+  const failure = await use().then(
     result => ({ decided: result }),
     (error: unknown) => error,
   )
+  isWaitedFor = false
+  return failure
+}
 /** It is tried again, at once or when somebody has acted. */
 const isTriedAgain = (error: unknown): boolean => {
   if (!(error instanceof Error)) return false
@@ -154,7 +159,7 @@ test.for(FAULTS)('GitHub: a response that %s decides nothing, and is asked for a
     // A token may lack the permission to read members; their answer says so.
     if (name === 'who is in a team' && fault === '403 of its own') continue
     hub.answerWith(fault)
-    const failure = await failureFrom(use)
+    const failure = await failureFrom(use, fault)
     expect(isTriedAgain(failure), `${name}: ${JSON.stringify(failure)}`).toBe(true)
     hub.answerWith(null)
     expect(await use(), name).toEqual(expected)
@@ -164,7 +169,7 @@ test.for(FAULTS)('GitHub: a response that %s decides nothing, and is asked for a
 test.for(FAULTS)('Jira: a response that %s decides nothing, and is asked for again', async fault => {
   for (const [name, [use, expected]] of Object.entries(jiraUses)) {
     board.answerWith(fault)
-    const failure = await failureFrom(use)
+    const failure = await failureFrom(use, fault)
     expect(isTriedAgain(failure), `${name}: ${JSON.stringify(failure)}`).toBe(true)
     board.answerWith(null)
     expect(await use(), name).toEqual(expected)
