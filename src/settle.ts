@@ -4,7 +4,7 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 /** How often the pipes of a program that has ended are looked at, while something else holds them. Milliseconds. */
 const LOOK_MS = 500
@@ -20,12 +20,17 @@ const MARK = 'AGENT_SWARM_COMMAND'
 /** An environment variable by which everything that a program starts is known. */
 export const newMark = (): Record<string, string> => ({ [MARK]: randomUUID() })
 
+/** A daemon writes into no pipe, for example libvirt's own of a user, which the first virsh starts and the next ones use. */
+const isDaemon = (pid: string): boolean =>
+  ['1', '2'].every(descriptor => !/^(?:pipe|socket):/.test(readlinkSync(`/proc/${pid}/fd/${descriptor}`)))
+
 const markedProcesses = (mark: string): number[] =>
   readdirSync('/proc').flatMap(name => {
     const pid = Number(name)
     if (!Number.isInteger(pid) || pid === process.pid) return []
     try {
-      return readFileSync(`/proc/${name}/environ`, 'latin1').split('\0').includes(mark) ? [pid] : []
+      const isMarked = readFileSync(`/proc/${name}/environ`, 'latin1').split('\0').includes(mark)
+      return isMarked && !isDaemon(name) ? [pid] : []
     } catch {
       // It is gone, or another user's.
       return []

@@ -158,6 +158,16 @@ test('cancelling ends a program that ignores SIGTERM, with what it started', asy
   if (process.platform === 'linux') expect(await runs(`sleep ${time}`)).toBe(false)
 })
 
+test('a daemon that a program started, and that writes into no pipe of ours, outlives its deadline', async () => {
+  const time = seconds()
+  const script = `setsid sleep ${time} </dev/null >/dev/null 2>&1 & sleep 1000`
+  expect(await failureOf(run('sh', ['-c', script], { deadline: 300 }))).toMatchObject({ kind: 'timeout' })
+  const { stdout } = await run('ps', ['-eo', 'pid,args'])
+  const pid = Number(stdout.match(new RegExp(`(\\d+) sleep ${time}`))?.[1])
+  expect(pid).toBeGreaterThan(0)
+  process.kill(pid, 'SIGKILL')
+})
+
 test('a program that ended well is not waited for because of what it left behind, which goes on', async () => {
   const time = seconds()
   const { stdout } = await run('sh', ['-c', `setsid sleep ${time} & echo $!; printf whole`])
