@@ -19,6 +19,9 @@ export const openJumpWatch = (
   }
 }
 
+/** Whether `at` is less than `ms` ago. A time that lies further ahead than that was noted before the clock was set back. */
+export const isWithin = (at: number, ms: number, now: number): boolean => Math.abs(now - at) < ms
+
 /** Waits for the work, at most `ms`. How it ends is not reported. */
 export const atMost = async (ms: number, work: readonly (Promise<unknown> | null | undefined)[]): Promise<void> => {
   const { promise: late, resolve } = Promise.withResolvers<void>()

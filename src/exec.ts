@@ -5,6 +5,8 @@ import { constants } from 'node:os'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Options, Result } from 'execa'
 import { type Explain, explainBy, fail } from './errors.ts'
+import { beginCommand } from './running-commands.ts'
+import { newMark, settled } from './settle.ts'
 
 export type RunOptions = {
   /** Milliseconds until the whole process group is ended; 60,000 by default. */
@@ -146,6 +148,13 @@ const notInstalled = (program: string, doing?: string) =>
     `Install ${program}.`,
   )
 
+const cannotBeEnded = (program: string, doing: string) =>
+  fail(
+    'timeout',
+    `${doing}: ${program} hangs, and SIGKILL does not end it`,
+    'It may wait for a disk or a mount that does not answer: check these (dmesg, mount).',
+  )
+
 /** Loaded with the first command: importing it takes longer than Node's own start. */
 const loadExeca = async () => (await import('execa')).execa
 
@@ -199,11 +208,11 @@ export const openRun =
     const signals = [signal, interrupt?.aborted ? undefined : interrupt, tooLong.signal].filter(
       each => each !== undefined,
     )
+    const mark = newMark()
     const execaOptions = {
       reject: false,
       extendEnv: false,
-      env: { ...visibleEnvironment(environment, passOn), ...options.env },
-      // A grandchild that holds stdout open would keep us waiting past the deadline.
+      env: { ...visibleEnvironment(environment, passOn), ...options.env, ...mark },
       killDescendants: true,
       timeout: Math.ceil(deadline),
       forceKillAfterDelay: FORCE_KILL_AFTER_MS,
@@ -219,11 +228,20 @@ export const openRun =
     const execa = await loadExeca()
     if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
     const start = performance.now()
-    const ran = await execa(...limited(program, argv, options.limits), execaOptions)
+    const late = AbortSignal.timeout(Math.ceil(deadline))
+    const child = execa(...limited(program, argv, options.limits), execaOptions)
+    const ending = AbortSignal.any([late, ...signals])
+    // The disk may be slow.
+    const end = beginCommand(program, argv, deadline)
+    const terms = { mark, ending, graceMs: FORCE_KILL_AFTER_MS, isSlow: into !== undefined }
+    const ran = await settled(child, terms).finally(end)
     const milliseconds = performance.now() - start
-    onCommand({ program, argv, milliseconds, exitCode: ran.exitCode ?? null, input: input !== undefined })
+    onCommand({ program, argv, milliseconds, exitCode: ran?.exitCode ?? null, input: input !== undefined })
     const doing = options.doing ?? [program, ...argv].join(' ').slice(0, 300)
-    check(program, doing, options, ran, tooLong.signal.aborted)
+    if (ran === null) throw cannotBeEnded(program, doing)
+    // It ended, and what it left behind went on writing into the file.
+    const timedOut = ran.timedOut || (into !== undefined && late.aborted)
+    check(program, doing, options, { ...ran, timedOut }, tooLong.signal.aborted)
     return { stdout: String(ran.stdout ?? ''), stderr: ran.stderr, exitCode: ran.exitCode ?? 1, milliseconds }
   }
 
@@ -281,15 +299,17 @@ export const watchProgram = async (
   { signal, onLine, onError }: { signal: AbortSignal; onLine: (line: string) => void; onError: (line: string) => void },
 ): Promise<number> => {
   const execa = await loadExeca()
+  const mark = newMark()
   const child = execa(program, argv, {
-    ...{ reject: false, extendEnv: false, env: visibleEnvironment(environment, []) },
+    ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...mark } },
     ...{ stdin: 'ignore', buffer: false },
     ...{ stdout: showLines(onLine, MAX_WATCHED), stderr: showLines(onError, MAX_WATCHED) },
     ...{ cancelSignal: signal, forceKillAfterDelay: FORCE_KILL_AFTER_MS },
   })
   child.stdout.resume()
   child.stderr.resume()
-  const ran = await child
+  const ran = await settled(child, { mark, ending: signal, graceMs: FORCE_KILL_AFTER_MS })
+  if (ran === null) throw cannotBeEnded(program, program)
   if (ran.code === 'ENOENT') throw notInstalled(program)
   return exitStatus(ran)
 }
@@ -319,8 +339,9 @@ export const streamProgram = async (
   }: Required<Pick<RunOptions, 'deadline' | 'limits'>> & Pick<RunOptions, 'env'> & { signal: AbortSignal },
 ): Promise<StreamedProgram> => {
   const execa = await loadExeca()
+  const mark = newMark()
   const child = execa(...limited(program, argv, limits), {
-    ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...env } },
+    ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...env, ...mark } },
     ...{ stdio: ['pipe', 'pipe', 'pipe', 'pipe'], encoding: 'buffer', buffer: false },
     ...{ killDescendants: true, timeout: deadline, forceKillAfterDelay: FORCE_KILL_AFTER_MS, cancelSignal: signal },
   })
@@ -330,8 +351,10 @@ export const streamProgram = async (
   stderr.on('data', chunk => {
     message = `${message}${chunk}`.slice(-MAX_MESSAGE)
   })
-  const ended = child.then(ran => ({
-    ...{ exitCode: exitStatus(ran), stderr: message.trim(), isEnded: ran.isCanceled || ran.timedOut },
+  const ending = deadline === 0 ? signal : AbortSignal.any([AbortSignal.timeout(deadline), signal])
+  const ended = settled(child, { mark, ending, graceMs: FORCE_KILL_AFTER_MS, isSlow: true }).then(ran => ({
+    ...{ exitCode: ran === null ? 1 : exitStatus(ran), stderr: message.trim() },
+    isEnded: ran === null || ran.isCanceled || ran.timedOut,
   }))
   return { stdin, stdout, channel: stdio[3] as Duplex, ended }
 }

@@ -30,6 +30,9 @@ export type PumpOptions<Item> = {
   /** Items of one lane share `laneLimit` slots. Without it, each item has a lane of its own. */
   laneOf?: (item: Item) => string
   laneLimit?: number
+  /** Lanes of one side (an API that may hang) share `sideLimit` slots, so that the other sides always have the rest. */
+  sideOf?: (item: Item) => string
+  sideLimit?: number
   /** Items with the same key never run at once. */
   keyOf?: (item: Item) => string
   /** After how many milliseconds something is due that is not now; null: nothing is known of. Not asked while all slots are taken. */
@@ -48,6 +51,8 @@ export const openPump = <Item>({
   limit,
   laneOf,
   laneLimit = 1,
+  sideOf,
+  sideLimit = 1,
   keyOf,
   dueIn,
   pollMs,
@@ -56,7 +61,8 @@ export const openPump = <Item>({
 }: PumpOptions<Item>): Pump => {
   const closing = new AbortController()
   const cut = new AbortController()
-  const running = new Map<Promise<void>, { lane: string | null; key: string | null }>()
+  type Taken = { lane: string | null; side: string | null; key: string | null }
+  const running = new Map<Promise<void>, Taken>()
   let nudged = false
   let pauseMs = 0
   let failures = 0
@@ -77,14 +83,15 @@ export const openPump = <Item>({
     clearTimeout(timer)
   }
 
-  const hasSlot = (lane: string | null, key: string | null): boolean => {
+  const hasSlot = ({ lane, side, key }: Taken): boolean => {
     const all = [...running.values()]
     if (key !== null && all.some(other => other.key === key)) return false
+    if (side !== null && all.filter(other => other.side === side).length >= sideLimit) return false
     return lane === null || all.filter(other => other.lane === lane).length < laneLimit
   }
   const start = (item: Item): boolean => {
-    const [lane, key] = [laneOf?.(item) ?? null, keyOf?.(item) ?? null]
-    if (!hasSlot(lane, key)) return false
+    const taken = { lane: laneOf?.(item) ?? null, side: sideOf?.(item) ?? null, key: keyOf?.(item) ?? null }
+    if (!hasSlot(taken)) return false
     const task: Promise<void> = run(item, cut.signal)
       .catch((error: unknown) => {
         pauseMs = Math.max(pauseMs, backoff(0))
@@ -94,7 +101,7 @@ export const openPump = <Item>({
         running.delete(task)
         nudge()
       })
-    running.set(task, { lane, key })
+    running.set(task, taken)
     return true
   }
 

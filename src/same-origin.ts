@@ -44,9 +44,9 @@ const openSameOriginFetch =
 export const sameOriginFetch = openSameOriginFetch((input, init) => globalThis.fetch(input, init))
 
 const guarded = new WeakSet<typeof fetch>()
-/** For a package that calls the global `fetch` and takes no other. */
-export const guardGlobalFetch = (): void => {
+/** For a package that calls the global `fetch` and takes no other. `around` adds to it. */
+export const guardGlobalFetch = (around: (send: typeof fetch) => typeof fetch): void => {
   if (guarded.has(globalThis.fetch)) return
-  globalThis.fetch = openSameOriginFetch(globalThis.fetch)
+  globalThis.fetch = around(openSameOriginFetch(globalThis.fetch))
   guarded.add(globalThis.fetch)
 }

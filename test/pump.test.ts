@@ -117,6 +117,14 @@ test('items of one lane share its slots, and a key runs once at a time', async (
   expect(began).toEqual(['x1', 'x2', 'y1', 'x3'])
 })
 
+test('however many lanes of one side hang, the other side has slots', async () => {
+  const { began } = await setUp([], {
+    ...{ limit: 4, laneOf: item => item, laneLimit: 1, sideOf: item => item[0] ?? '', sideLimit: 3 },
+    take: async () => ['x1', 'x2', 'x3', 'x4', 'y1'],
+  })
+  expect(began).toEqual(['x1', 'x2', 'x3', 'y1'])
+})
+
 test('a source that gives one after the other is read as far as there are slots', async () => {
   let given = 0
   const { began } = await setUp([], {

@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isRetryable } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Progress } from '../schema/action.ts'
+import { type RunningCommand, withRunningCommands } from '../running-commands.ts'
+import type { AttemptProgress, Progress } from '../schema/action.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import {
   type CompleteRequest,
@@ -16,7 +17,31 @@ import {
 import type { BotClient } from './bot-client.ts'
 import { withCommandLog } from './command-log.ts'
 import type { RunnerContext } from './context.ts'
-import { execute } from './executor.ts'
+import { execute, WAITING_PHASE } from './executor.ts'
+
+/** What has lasted longer is told where people look. Milliseconds. */
+const LONG_MS = 30_000
+
+/** The phase, with the command that it has waited for too long, or the lock. */
+export const progressNow = (
+  { clock }: Pick<RunnerContext, 'clock'>,
+  progress: Progress | null,
+  commands: ReadonlySet<RunningCommand>,
+): AttemptProgress | null => {
+  if (progress === null) return null
+  const now = clock().getTime()
+  const moment = (at: number) => new Date(now + at - performance.now()).toISOString()
+  const [command] = commands
+  if (command !== undefined && performance.now() - command.since >= LONG_MS)
+    return {
+      ...progress,
+      waitsFor: { what: command.what, since: moment(command.since), until: moment(command.until) },
+    }
+  const isLocked = progress.phase === WAITING_PHASE && now - Date.parse(progress.at) >= LONG_MS
+  return isLocked
+    ? { ...progress, waitsFor: { what: 'another command on this ticket', since: progress.at, until: null } }
+    : progress
+}
 
 /** Renews the lease until `done`. Calls `onLost` when the bot has given the action to another runner. */
 const renewUntil = async (
@@ -60,7 +85,9 @@ export const workOn = async (
   let progress: Progress | null = null
   const actionLog = log.child({ correlation, action: id, ticket: action.ticket, kind: action.kind })
   actionLog.info({ attempt }, 'begins')
-  const renewing = renewUntil(bot, () => ({ id, token, progress }), { done: done.signal, onLost: () => lost.abort() })
+  const commands = new Set<RunningCommand>()
+  const report = () => ({ id, token, progress: progressNow(context, progress, commands) })
+  const renewing = renewUntil(bot, report, { done: done.signal, onLost: () => lost.abort() })
   const onPhase = (phase: string) => {
     progress = { phase, at: context.clock().toISOString() }
     actionLog.debug({ phase }, 'phase')
@@ -68,7 +95,9 @@ export const workOn = async (
   let outcome: Outcome
   try {
     outcome = await withCommandLog(actionLog, () =>
-      execute(context, action, { actionId: id, correlation, signal: lost.signal, onPhase }),
+      withRunningCommands(commands, () =>
+        execute(context, action, { actionId: id, correlation, signal: lost.signal, onPhase }),
+      ),
     )
   } finally {
     done.abort()

@@ -171,6 +171,19 @@ export const progress = v.pipe(
 )
 export type Progress = v.InferOutput<typeof progress>
 
+/** What a running action waits for, and has waited for longer than usual. */
+const waitsFor = v.object({
+  /** `virsh define`, or another command on the ticket. */
+  what: prose(200),
+  since: time,
+  /** When it is given up; null when it is not. */
+  until: v.nullable(time),
+})
+/** How far the attempt under way is, as its runner reports it. */
+export const attemptProgress = v.object({ ...progress.entries, waitsFor: v.optional(v.nullable(waitsFor)) })
+/** `failed`: why the attempt before it failed. */
+export type AttemptProgress = v.InferOutput<typeof attemptProgress> & { failed?: string }
+
 /** What a new machine lacks and why, one text each, for people. */
 export const lacksOf = (action: Action): string[] =>
   action.kind === 'create' ? [action.noProject, action.noAgent].filter(text => text !== undefined) : []

@@ -4,7 +4,7 @@
  * the answer, and stops.
  */
 import * as v from 'valibot'
-import { action, progress, requester } from './action.ts'
+import { action, attemptProgress, requester } from './action.ts'
 import { count, imageName, prose, providerName, repository, shortText, ticket, time } from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
@@ -81,7 +81,7 @@ export type Lease = v.InferOutput<typeof lease>
 
 /** What proves that a runner still has its lease. */
 export const fence = v.object({ id: lease.entries.id, token: lease.entries.token })
-export const renewRequest = v.object({ ...fence.entries, progress: v.nullable(progress) })
+export const renewRequest = v.object({ ...fence.entries, progress: v.nullable(attemptProgress) })
 export type RenewRequest = v.InferOutput<typeof renewRequest>
 export const completeRequest = v.object({ ...fence.entries, outcome })
 export type CompleteRequest = v.InferOutput<typeof completeRequest>

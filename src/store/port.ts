@@ -8,7 +8,7 @@
  */
 import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
 import type { Ticket } from '../domain.ts'
-import type { Action, ActionKind, CommentRef, Progress, PullRequestRef, Requester } from '../schema/action.ts'
+import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
@@ -114,7 +114,7 @@ type Inbox = {
   /** Of these, the ids that are known and wait or were decided. One that failed counts as not known. */
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */
-  due(limit: number): Promise<StoredDelivery[]>
+  due(limit: number, sources?: readonly Delivery['source'][]): Promise<StoredDelivery[]>
   /**
    * All of them or none: effects, requests, actions, messages. One that is settled already, or unknown, is left out. Fails with
    * `busy` when the ticket of an action or a schedule got another key since it was decided: it must be decided again.
@@ -131,8 +131,8 @@ type Inbox = {
   list(filters: readonly { word: string; lanes: readonly string[] }[], limit: number): Promise<DeliveryRow[]>
   /** Decides a delivery again that had no effect. `id` may be `<source>:<id>`. */
   replay(id: string): Promise<ReplayResult>
-  /** When the next delivery is due; null when none waits. */
-  nextDueAt(): Promise<number | null>
+  /** When the next delivery, of these sources, is due; null when none waits. */
+  nextDueAt(sources?: readonly Delivery['source'][]): Promise<number | null>
 }
 
 // ── Queue ──
@@ -148,7 +148,7 @@ export type ActionRow = QueuedAction & {
   /** The active attempt's fencing token. */
   token: string | null
   leaseUntil: number | null
-  progress: Progress | null
+  progress: AttemptProgress | null
   createdAt: number
   notBefore: number
   outcome: Outcome | null
@@ -162,7 +162,7 @@ type Queue = {
    * ticket when it is a create.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
-  renew(id: string, token: string, progress: Progress | null): Promise<'ok' | 'lost'>
+  renew(id: string, token: string, progress: AttemptProgress | null): Promise<'ok' | 'lost'>
   /**
    * Ends an action with its outcome and its messages, and records what the outcome says: the request's end, the environment, or
    * that it is gone.

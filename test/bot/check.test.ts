@@ -135,7 +135,8 @@ describe('GitHub', () => {
       expect(complaintsOf((await check('token-reader')).repositories)).toEqual([
         'error: acme/shop can be read but not written',
       ])
-      answerOnce(/^GET \/repos\/acme\/shop$/, { full_name: 'acme/shop', archived: true, permissions: { push: true } })
+      const archived = { id: 1, full_name: 'acme/shop', private: false, archived: true, permissions: { push: true } }
+      answerOnce(/^GET \/repos\/acme\/shop$/, archived)
       expect(complaintsOf((await check('token-dev')).repositories)).toEqual([
         'error: acme/shop is archived: nothing happens there',
       ])
@@ -174,6 +175,7 @@ describe('GitHub', () => {
     })
     const installation = (changes: object = {}) => [
       {
+        id: 100,
         account: { login: 'acme' },
         permissions,
         html_url: 'https://x/i/1',

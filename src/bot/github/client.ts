@@ -9,6 +9,8 @@ import { sameOriginFetch } from '../../same-origin.ts'
 import type { Store } from '../../store/port.ts'
 import { type Show, showingFetch } from '../dry-run.ts'
 import type { RemoteFailure } from '../remote-failure.ts'
+import { isNoAnswer, noAnswer, readWhole } from '../whole-answer.ts'
+import { checkAnswer } from './answers.ts'
 
 /** From sending a request to the last byte of its response. Milliseconds. */
 const DEADLINE_MS = 15_000
@@ -90,29 +92,33 @@ export const openPace = (): (() => string) => {
   }
 }
 
-/** `fetch` with a deadline, which notes what GitHub reports about its limits. */
+/** `fetch` of whole answers of GitHub, with a deadline, which notes what GitHub reports about its limits. */
 export const watchedFetch = (show: Show | null) => {
   let rate: RateLeft | null = null
-  const send = show === null ? sameOriginFetch : showingFetch(show, sameOriginFetch)
-  return {
-    rate: () => rate,
-    fetch: async (url: string | URL, init: RequestInit = {}): Promise<Response> => {
-      const response = await send(url, {
-        ...init,
-        signal: AbortSignal.any([AbortSignal.timeout(DEADLINE_MS), ...(init.signal ? [init.signal] : [])]),
-      })
-      // A login page, for example, would otherwise read as "nobody may do anything".
-      const type = response.headers.get('content-type')
-      if (response.ok && type !== null && !/json/i.test(type))
-        throw new Error(`the response is not GitHub's: its content type is ${type.slice(0, 60)}`)
-      const number = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
-      const [limit, remaining, reset] = [number('limit'), number('remaining'), number('reset')]
-      // Searches, for example, have a budget of their own.
-      const isCore = (response.headers.get('x-ratelimit-resource') ?? 'core') === 'core'
-      if (isCore && [limit, remaining, reset].every(Number.isFinite)) rate = { limit, remaining, resetAt: reset * 1000 }
-      return response
-    },
+  const noteRate = (headers: Headers): void => {
+    const number = (name: string) => Number(headers.get(`x-ratelimit-${name}`) ?? Number.NaN)
+    const [limit, remaining, reset] = [number('limit'), number('remaining'), number('reset')]
+    // Searches, for example, have a budget of their own.
+    const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core'
+    if (isCore && [limit, remaining, reset].every(Number.isFinite)) rate = { limit, remaining, resetAt: reset * 1000 }
   }
+  const send: typeof fetch = async (input, init = {}) => {
+    const url = input instanceof Request ? input.url : String(input)
+    const { method = 'GET' } = init
+    const late = AbortSignal.timeout(DEADLINE_MS)
+    try {
+      const signal = AbortSignal.any([late, ...(init.signal ? [init.signal] : [])])
+      const response = await readWhole(await sameOriginFetch(input, { ...init, signal }))
+      await checkAnswer(response, method, url)
+      noteRate(response.headers)
+      return response
+    } catch (error) {
+      const request = `${method} ${new URL(url).pathname}`
+      if (late.aborted) throw noAnswer(`${request}: no whole answer within ${DEADLINE_MS / 1000} s`)
+      throw isNoAnswer(error) ? noAnswer(`${request}: ${error.message}`) : error
+    }
+  }
+  return { rate: () => rate, fetch: show === null ? send : showingFetch(show, send) }
 }
 
 /** An organization with single sign-on hides itself from a classic token until the token is authorized for it. */
@@ -133,7 +139,7 @@ const limitWait = (error: Error, status: number, now: number): number | null => 
   const after = header(error, 'retry-after')
   const spent = header(error, 'x-ratelimit-remaining') === '0'
   if (status !== 403 && status !== 429) return null
-  if (after === null && !spent && !/rate limit|abuse/i.test(error.message)) return null
+  if (status === 403 && after === null && !spent && !/rate limit|abuse/i.test(error.message)) return null
   const reset = header(error, 'x-ratelimit-reset')
   const wait =
     after !== null
@@ -163,10 +169,11 @@ const meaningOf = (error: unknown, status: number | null, now: number): Meaning 
   // https://docs.github.com/rest/authentication/authenticating-to-the-rest-api, "Personal access tokens and SAML SSO"
   if (status === 403 && header(error, 'x-github-sso') !== null)
     return { kind: 'permission', allows: 'never', remedy: AUTHORIZE_TOKEN }
+  // It may pass: right after a change of the App's permissions or installation, GitHub still answers by the old ones.
   if (status === 403)
     return {
       kind: 'permission',
-      allows: 'never',
+      allows: 'for-a-day',
       remedy:
         'Give the App the permissions of app.yml in its settings, and accept them in the organization. A token needs read and write access to the repository.',
     }
@@ -181,6 +188,12 @@ export const githubFailure = (error: unknown, doing: string, now: number): Remot
   const status = error instanceof Error && 'response' in error && error.response !== undefined ? statusOf(error) : null
   const message = error instanceof Error ? error.message.split('\n')[0]?.slice(0, 300) : String(error)
   const { kind, allows, in: wait = null, remedy = null } = meaningOf(error, status, now)
-  const what = status === null ? 'GitHub cannot be reached' : `GitHub answered ${status}`
-  return Object.assign(fail(kind, `${doing}: ${what}: ${message}`, remedy), { allows, in: wait })
+  const isUnusable = error instanceof Error && isNoAnswer(error.cause)
+  const what = isUnusable ? "GitHub's answer cannot be used" : 'GitHub cannot be reached'
+  return Object.assign(
+    fail(kind, `${doing}: ${status === null ? what : `GitHub answered ${status}`}: ${message}`, remedy),
+    {
+      ...{ allows, in: wait },
+    },
+  )
 }

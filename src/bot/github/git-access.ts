@@ -17,6 +17,8 @@ import {
 /** A token is not given any more when it ends sooner. Milliseconds. */
 const LEFT_MS = 5 * 60_000
 const HOUR_MS = 60 * 60_000
+/** GitHub's tokens of an App end after an hour. One that seems to live longer was made before the clock was set back. */
+const MAX_LEFT_MS = HOUR_MS + LEFT_MS
 /** A cache of tokens has a bound: a wildcard lets in any number of repositories. */
 const MAX_KEPT = 500
 
@@ -43,7 +45,7 @@ const explain = async (octokit: Octokit, installation: number, repo: string, nee
 const makeToken = async ({ asApp, clock }: AppTools, installation: number, repo: string, need: GitNeed) => {
   const octokit = await asApp()
   try {
-    const { data } = await octokit.rest.apps.createInstallationAccessToken({
+    const { data, headers } = await octokit.rest.apps.createInstallationAccessToken({
       installation_id: installation,
       repositories: [parts(repo).repo],
       permissions: { contents: need },
@@ -51,7 +53,9 @@ const makeToken = async ({ asApp, clock }: AppTools, installation: number, repo:
     const others = (data.repositories ?? []).filter(({ full_name }) => full_name.toLowerCase() !== repo.toLowerCase())
     if (others.length > 0 || (data.permissions?.contents ?? need) !== need)
       throw fail('refused', `giving git access to ${repo}: GitHub made a token for more than that`)
-    return { token: data.token, expiresAt: Date.parse(data.expires_at) }
+    // Its end is by GitHub's clock, and counts by ours.
+    const ahead = clock() - Date.parse(headers.date ?? '')
+    return { token: data.token, expiresAt: Date.parse(data.expires_at) + (Number.isNaN(ahead) ? 0 : ahead) }
   } catch (error) {
     // GitHub answers 422 to what was not granted, and to a repository that the installation does not reach.
     if ([403, 404, 422].includes(statusOf(error) ?? 0)) await explain(octokit, installation, repo, need)
@@ -98,7 +102,9 @@ export const openAppAccess = (tools: AppTools): GiveGitAccess => {
       )
     const key = `${installation} ${repo} ${need}`
     const known = kept.get(key)
-    if (known !== undefined && known.expiresAt - clock() > LEFT_MS) return known.access
+    const left = known === undefined ? 0 : known.expiresAt - clock()
+    const isAsked = left === Number.POSITIVE_INFINITY
+    if (known !== undefined && left > LEFT_MS && (isAsked || left <= MAX_LEFT_MS)) return known.access
     kept.delete(key)
     return make(key, makeToken(tools, installation, repo, need))
   }

@@ -1,5 +1,6 @@
 /** What somebody may do in a repository, and the teams they belong to. */
 import type { Facts } from '../../../handlers/handler.ts'
+import { isWithin } from '../../clock.ts'
 import { githubFailure, type Octokit, parts, statusOf } from './client.ts'
 
 type Permission = Facts['comment']['permission']
@@ -33,7 +34,7 @@ const readAccess = async (octokit: Octokit, repo: string, username: string, now:
 
 const REMEMBERED_MS = 10 * 60_000
 const MOST_REMEMBERED = 1_000
-type Memory = Map<string, { access: Access; until: number }>
+type Memory = Map<string, { access: Access; at: number }>
 /** Anybody can comment as often as they like: each account is asked about once in ten minutes. By the bot's store. */
 const memories = new WeakMap<object, Memory>()
 
@@ -49,10 +50,10 @@ export const accessOf = async (
   memories.set(owner, memory)
   const key = `${repo} ${username}`.toLowerCase()
   const known = memory.get(key)
-  if (known !== undefined && known.until > now) return known.access
+  if (known !== undefined && isWithin(known.at, REMEMBERED_MS, now)) return known.access
   const access = await readAccess(octokit, repo, username, now)
   memory.delete(key)
-  memory.set(key, { access, until: now + REMEMBERED_MS })
+  memory.set(key, { access, at: now })
   const [oldest] = memory.keys()
   if (memory.size > MOST_REMEMBERED && oldest !== undefined) memory.delete(oldest)
   return access
@@ -75,7 +76,7 @@ export const teamsOf = async (
       // Not a member, or there is no such team.
       if (statusOf(error) === 404) continue
       const failure = githubFailure(error, `reading whether ${username} is in ${team}`, now)
-      if (failure.failure.kind === 'permission') return null
+      if (statusOf(error) === 403 && failure.failure.kind === 'permission') return null
       throw failure
     }
   }

@@ -1,5 +1,6 @@
 /** Requests whose response is 304 when nothing changed since the response that was taken over. Those cost nothing of GitHub's limit. */
 import type { Rules } from '../../../handlers/handler.ts'
+import { MAX_WAIT_MS } from '../../backoff.ts'
 import type { Log } from '../../log.ts'
 import type { Store } from '../../store/port.ts'
 import type { PolledDelivery } from '../catch-up.ts'
@@ -116,6 +117,8 @@ export const openPollRequests = ({
       }
     },
     attempt: async (doing, work) => {
+      // A longer rest is a clock that was set back.
+      if (notBefore - clock() > MAX_WAIT_MS) notBefore = 0
       if (clock() < notBefore) return
       try {
         await work()

@@ -7,9 +7,10 @@
 import type { Rules } from '../../../handlers/handler.ts'
 import { boundedWait } from '../../backoff.ts'
 import { ticketOfBranch } from '../../branches.ts'
+import { isWithin } from '../../clock.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import { ticketOf } from '../present-ticket.ts'
-import { isFinal } from '../remote-failure.ts'
+import { isRefused } from '../remote-failure.ts'
 import { githubFailure, type Octokit, parts } from './client.ts'
 import { compareOnGitHub } from './compare.ts'
 import { pollAgents } from './poll-agents.ts'
@@ -140,7 +141,7 @@ const pollRepository = async (context: PollContext, wanted: readonly PolledPart[
       return await poll()
     } catch (error) {
       const failure = githubFailure(error, `polling ${repo}`, clock())
-      if (!isFinal(failure)) throw failure
+      if (!isRefused(failure)) throw failure
       firstFailure ??= failure
       return null
     }
@@ -189,7 +190,7 @@ export const openGitHubPoll = ({
   let comparedTo = ''
 
   const choose = async (): Promise<void> => {
-    if (clock() - choseAt < CHOOSE_EVERY_MS) return
+    if (isWithin(choseAt, CHOOSE_EVERY_MS, clock())) return
     const chosen = await github.repositories()
     choseAt = clock()
     if (chosen.join() !== watched.join()) log.info({ repositories: chosen }, 'watching on GitHub')

@@ -37,10 +37,10 @@ const nextCursor = (link: string | undefined): string | undefined => {
   return cursor === undefined ? undefined : decodeURIComponent(cursor)
 }
 
-/** What was delivered since `since` and never arrived, oldest first. `now` is GitHub's clock. */
+/** What was delivered since `sinceOf(now)` and never arrived, oldest first. `now` is GitHub's clock: ours may be wrong. */
 const failedSince = async (
   app: Octokit,
-  since: number,
+  sinceOf: (now: number) => number,
   clock: () => number,
 ): Promise<{ failed: FailedDelivery[]; now: number }> => {
   const byGuid = new Map<string, FailedDelivery | null>()
@@ -58,10 +58,12 @@ const failedSince = async (
       else if (!byGuid.has(guid) && allGitHubEventNames.includes(event))
         byGuid.set(guid, { id, guid, at: Date.parse(delivered_at) })
     }
+    const since = sinceOf(now)
     cursor = nextCursor(headers.link)
     const oldest = data.at(-1)
     if (cursor === undefined || oldest === undefined || Date.parse(oldest.delivered_at) < since) break
   }
+  const since = sinceOf(now)
   const failed = [...byGuid.values()].filter(delivery => delivery !== null).filter(({ at }) => at >= since)
   return { failed: failed.sort((a, b) => a.at - b.at || a.id - b.id), now }
 }
@@ -69,8 +71,9 @@ const failedSince = async (
 const redeliver = async ({ store, clock, log }: RedeliverContext, app: Octokit, signal: AbortSignal): Promise<void> => {
   const { cursors, inbox } = store
   const cursor = await cursors.get<Cursor>(CURSOR)
-  const from = cursor === null ? clock() : Math.max(cursor.began, cursor.since - OVERLAP_MS, clock() - REDELIVERABLE_MS)
-  const { failed, now } = await failedSince(app, from, clock)
+  const sinceOf = (now: number) =>
+    cursor === null ? now : Math.max(cursor.began, cursor.since - OVERLAP_MS, now - REDELIVERABLE_MS)
+  const { failed, now } = await failedSince(app, sinceOf, clock)
   if (cursor === null) return cursors.set(CURSOR, { began: now, since: now, asked: {} } satisfies Cursor)
   const requested = new Map(Object.entries(cursor.asked).filter(([, { at }]) => clock() - at < REDELIVERABLE_MS))
   const known = await inbox.known(

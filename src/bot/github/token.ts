@@ -4,7 +4,7 @@ import { Octokit } from '@octokit/rest'
 import type { TokenSettings } from '../../config/config.ts'
 import { isWildcard, ownerOf } from '../../config/serving.ts'
 import { remembered } from '../remembered.ts'
-import { isFinal } from '../remote-failure.ts'
+import { isRefused } from '../remote-failure.ts'
 import { type GitHub, type GitHubTools, githubFailure, openPace, parts, statusOf, watchedFetch } from './client.ts'
 import { openTokenAccess } from './git-access.ts'
 
@@ -38,7 +38,7 @@ const namedRepositories = async (
     } catch (error) {
       const failure = githubFailure(error, `reading the repository ${repo}`, Date.now())
       // A repository that is closed to us must not hold up the others.
-      if (!isFinal(failure)) throw error
+      if (!isRefused(failure)) throw error
       log.warn(
         { repo, remedy: 'Check GITHUB_REPOSITORIES, and which repositories the token may access.' },
         statusOf(error) === 404 ? `GitHub shows no repository ${repo}` : failure.failure.message,

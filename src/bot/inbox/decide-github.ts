@@ -23,7 +23,7 @@ import { isFinal } from '../remote-failure.ts'
 import { aboutChecks, aboutReview, checksFacts, reviewFacts } from './agent-facts.ts'
 import { parseScheduled } from './clock.ts'
 import { commentFacts, pullRequestFacts, pushFacts } from './github-facts.ts'
-import { BEHIND_MS, type FactsContext } from './known.ts'
+import { askingUntil, type FactsContext } from './known.ts'
 import { branchOrNull, newMachineFacts } from './new-machine.ts'
 import { ignoredSettlement, refusedSettlement, settlementOf } from './settlement.ts'
 
@@ -203,7 +203,7 @@ const decideDelivery = async (
   const event = await withoutOwnCommands(context, delivery.event)
   if (installation !== null) await store.repositories.setInstallation(repository.name, installation)
   if (event.kind === 'push' && event.ref === `refs/heads/${repository.defaultBranch}`) await rulesChanged(event.repo)
-  const { decision, at, effects } = await decideEvent(context, event, octokit, dueSince + BEHIND_MS)
+  const { decision, at, effects } = await decideEvent(context, event, octokit, askingUntil(dueSince, clock()))
   const pullRequest = 'pullRequest' in event ? event.pullRequest : null
   const link = pullRequest === null ? null : await store.pullRequests.get(pullRequest)
   const isComment = event.kind === 'comment'

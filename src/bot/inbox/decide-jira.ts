@@ -11,6 +11,7 @@ import {
   type StatusEvent,
 } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
+import { isWithin } from '../../clock.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { Action } from '../../schema/action.ts'
@@ -24,7 +25,7 @@ import { isOwnMove } from '../own-moves.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { isRemoteFailure } from '../remote-failure.ts'
 import { categoryBefore, movedTicketFacts, recordMove, ticketCommentFacts, ticketFacts } from './jira-facts.ts'
-import { BEHIND_MS, type FactsContext } from './known.ts'
+import { askingUntil, type FactsContext } from './known.ts'
 import { type AboutNewMachine, createsMachine, newMachineFacts } from './new-machine.ts'
 import { ignoredSettlement, type Occasion, settlementOf } from './settlement.ts'
 
@@ -204,7 +205,7 @@ const decideUpdate = async (
   if (changes === null) return ignoredSettlement(`Jira does not show ${ticket}`)
   const { found, movedAt } = changes
   const isThere = movedAt !== null && movedAt > receivedAt - TRANSITION_MS
-  if (transition && !isThere && clock() - receivedAt < TRANSITION_MS)
+  if (transition && !isThere && isWithin(receivedAt, TRANSITION_MS, clock()))
     throw fail('network', `reading ${ticket} in Jira: it does not show the transition yet`)
   await acceptPolled(store, clock, () => {})(found)
   return ignoredSettlement(
@@ -272,7 +273,7 @@ const decideEvent = async (
   const isComment = event.kind === 'ticket-comment'
   // An operator who replays a first look wants what it leads to.
   const firstLook = name === FIRST_LOOK && dueSince <= receivedAt ? id : null
-  const rereading = { rules, askUntil: dueSince + BEHIND_MS }
+  const rereading = { rules, askUntil: askingUntil(dueSince, clock()) }
   const decided = isComment
     ? await decideComment(context, event, rereading)
     : event.change === 'moved'

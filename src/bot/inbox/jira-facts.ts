@@ -10,6 +10,7 @@ import type {
   TicketNow,
 } from '../../../handlers/handler.ts'
 import { jiraCommandLines } from '../../../handlers/jira-lines.ts'
+import { isWithin } from '../../clock.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { githubFailure } from '../github/client.ts'
@@ -117,12 +118,12 @@ const readTicket = async (context: FactsContext, event: StatusEvent, at: number)
     return { now: unread, from }
   }
   // Right after its event, Jira may not show the issue yet.
-  if (answer === null && event.change !== 'deleted' && clock() - at < BEHIND_MS)
+  if (answer === null && event.change !== 'deleted' && isWithin(at, BEHIND_MS, clock()))
     throw fail('busy', `reading ${ticket}: an event told of it, and Jira shows no such issue; asking again`)
   // Jira answers alike for an issue that is gone and for one that it no longer shows to us. Only the event of its deletion
   // proves that it is gone.
   if (answer === null) return { now: change === 'deleted' ? null : unread, from }
-  if (contradicts(event, answer, category) && answer.updatedAt < at && clock() - at < BEHIND_MS)
+  if (contradicts(event, answer, category) && answer.updatedAt < at && isWithin(at, BEHIND_MS, clock()))
     throw fail('busy', `reading ${ticket}: Jira does not show yet what an event told of it; asking again`)
   await store.tickets.sawCategory(ticket, answer.category, clock())
   if (category === null) await recordTransition(answer.category)
@@ -193,7 +194,7 @@ export const ticketCommentFacts = async (
   if (jira === null || jiraCommandLines(body).length === 0) return unread
   const now = await jira.readComment(ticket, commentId)
   // Right after its event, Jira may not show the comment yet.
-  if (now === null && at !== null && change === 'created' && clock() - at < BEHIND_MS)
+  if (now === null && at !== null && change === 'created' && isWithin(at, BEHIND_MS, clock()))
     throw fail('busy', `reading a comment on ${ticket}: an event told of it, and Jira does not show it; asking again`)
   if (now === null) return unread
   const isOwnComment = await store.comments.isOwn({ side: 'jira', id: commentId })

@@ -11,6 +11,9 @@ import { ticketOf } from '../present-ticket.ts'
 
 /** GitHub's and Jira's APIs may lag behind their events by as much: what contradicts an event is read again. Milliseconds. */
 export const BEHIND_MS = 60_000
+/** Until when an answer that contradicts a delivery is asked for again; 0 where the clock was set back since it arrived. */
+export const askingUntil = (dueSince: number, now: number): number =>
+  dueSince > now + BEHIND_MS ? 0 : dueSince + BEHIND_MS
 
 export type FactsContext = {
   store: Store

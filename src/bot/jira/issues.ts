@@ -21,7 +21,8 @@ import {
   time,
 } from './answers.ts'
 import { acceptanceSection, isAcceptanceField, plainText } from './plain-text.ts'
-import { type Ask, isJiraFailure, unlessGone } from './request.ts'
+import { type Ask, refusalOf, unlessGone } from './request.ts'
+import * as shapes from './shapes.ts'
 
 const PAGE = 100
 const MAX_ACCEPTANCE_FIELDS = 5
@@ -33,26 +34,34 @@ export type SearchedIssue = IssueWithChanges & { comments: JiraComment[] }
 
 async function* searchIssues(ask: Ask, jql: string, fields: readonly string[]): AsyncGenerator<unknown> {
   for (let nextPageToken: string | null = null; ; ) {
-    const answer = await ask('searching Jira', {
+    const answer: v.InferOutput<typeof shapes.foundIssues> = await ask('searching Jira', {
+      shape: shapes.foundIssues,
       url: '/rest/api/3/search/jql',
       searchParams: {
         ...{ jql, fields: fields.join(','), expand: 'changelog', maxResults: PAGE },
         ...(nextPageToken === null ? {} : { nextPageToken }),
       },
     })
-    yield* list(member(answer, 'issues'))
-    nextPageToken = text(member(answer, 'nextPageToken'))
-    if (nextPageToken === null || member(answer, 'isLast') === true) return
+    yield* answer.issues
+    nextPageToken = answer.nextPageToken ?? null
+    if (nextPageToken === null || answer.isLast === true) return
   }
 }
 
 /** All pages of a list that is counted from `startAt`. Not every such list marks its last page. */
-async function* pagesOf(ask: Ask, doing: string, url: string, name: string, more: { orderBy?: string } = {}) {
+async function* pagesOf<Name extends 'values' | 'comments'>(
+  ask: Ask,
+  doing: string,
+  url: string,
+  name: Name,
+  more: { orderBy?: string } = {},
+): AsyncGenerator<unknown> {
+  const shape = name === 'values' ? shapes.changes : shapes.comments
   for (let startAt = 0; ; startAt += PAGE) {
-    const answer = await ask(doing, { url, searchParams: { startAt, maxResults: PAGE, ...more } })
+    const answer = await ask(doing, { url, shape, searchParams: { startAt, maxResults: PAGE, ...more } })
     const items = list(member(answer, name))
     yield* items
-    if (items.length === 0 || (member(answer, 'isLast') ?? items.length < PAGE) === true) return
+    if (items.length === 0 || (answer.isLast ?? items.length < PAGE)) return
   }
 }
 
@@ -90,20 +99,15 @@ const commentsSince = async (ask: Ask, ticket: Ticket, field: unknown, since: nu
 export const openIssues = (ask: Ask) => {
   let categories = new Map<string, StatusCategory>()
   const acceptanceFields = remembered(async () => {
-    const answer = await ask("reading Jira's fields", { url: '/rest/api/3/field' })
-    return list(answer)
-      .filter(field => isAcceptanceField(text(member(field, 'name')) ?? ''))
-      .flatMap(field => text(member(field, 'id'))?.match(/^[A-Za-z0-9_]{1,100}$/)?.[0] ?? [])
+    const answer = await ask("reading Jira's fields", { url: '/rest/api/3/field', shape: shapes.allFields })
+    return answer
+      .filter(({ name }) => isAcceptanceField(name))
+      .flatMap(({ id }) => id.match(/^[A-Za-z0-9_]{1,100}$/)?.[0] ?? [])
       .slice(0, MAX_ACCEPTANCE_FIELDS)
   })
   const readCategories = async () => {
-    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status' })
-    categories = new Map(
-      list(answer).flatMap(status => {
-        const id = text(member(status, 'id'))
-        return id === null ? [] : [[id, categoryOf(member(status, 'statusCategory', 'key'))] as const]
-      }),
-    )
+    const answer = await ask("reading Jira's statuses", { url: '/rest/api/3/status', shape: shapes.statuses })
+    categories = new Map(answer.map(({ id, statusCategory }) => [id, categoryOf(statusCategory.key)] as const))
   }
 
   return {
@@ -111,6 +115,7 @@ export const openIssues = (ask: Ask) => {
     issue: async (ticket: Ticket): Promise<JiraIssue | null> => {
       const answer = await ask(`reading ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
+        shape: shapes.issue,
         searchParams: { fields: 'status,assignee,labels,updated,summary' },
       }).catch(unlessGone)
       return answer === null ? null : issueIn(answer, ticket)
@@ -121,6 +126,7 @@ export const openIssues = (ask: Ask) => {
       const fields = await acceptanceFields().catch(() => [])
       const answer = await ask(`reading the text of ${ticket} in Jira`, {
         url: `/rest/api/3/issue/${ticket}`,
+        shape: shapes.issueText,
         searchParams: { fields: ['summary', 'description', 'reporter', ...fields].join(',') },
       }).catch(unlessGone)
       if (answer === null) return null
@@ -146,7 +152,7 @@ export const openIssues = (ask: Ask) => {
           issues.push({ ...issue, changes, comments })
         } catch (error) {
           // The search lags behind: an issue that is gone or hidden by now must not hide the others.
-          if (!isJiraFailure(error) || (error.status !== 404 && error.status !== 403)) throw error
+          if (refusalOf(error) !== 404 && refusalOf(error) !== 403) throw error
         }
       }
       return issues
@@ -166,9 +172,10 @@ export const openIssues = (ask: Ask) => {
           url: '/rest/api/3/issue/bulkfetch',
           method: 'POST',
           reads: true,
+          shape: shapes.issues,
           body: { issueIdsOrKeys, fields: FIELDS, expand: ['changelog'] },
         })
-        issues.push(...list(member(answer, 'issues')).flatMap(issue => issueWithChangesIn(issue) ?? []))
+        issues.push(...answer.issues.flatMap(issue => issueWithChangesIn(issue) ?? []))
       }
       return issues
     },
@@ -180,7 +187,8 @@ export const openIssues = (ask: Ask) => {
     /** Null when it is gone. */
     readComment: async (ticket: Ticket, id: string): Promise<JiraComment | null> => {
       const url = `/rest/api/3/issue/${ticket}/comment/${id}`
-      const answer = await ask(`reading a comment on ${ticket} in Jira`, { url }).catch(unlessGone)
+      const doing = `reading a comment on ${ticket} in Jira`
+      const answer = await ask(doing, { url, shape: shapes.comment }).catch(unlessGone)
       return answer === null ? null : commentIn(answer)
     },
   }

@@ -16,7 +16,7 @@ import type { IssueWithChanges } from './answers.ts'
 import type { Jira } from './client.ts'
 import type { SearchedIssue } from './issues.ts'
 import { deliveriesOf, firstLookDelivery } from './polled.ts'
-import { isJiraFailure } from './request.ts'
+import { isJiraFailure, refusalOf } from './request.ts'
 
 /** A search may be this late. */
 const OVERLAP_MS = 5 * 60_000
@@ -81,7 +81,7 @@ const searchProjects = async <Issue>(
   search: (projects: readonly string[]) => Promise<Issue[]>,
 ): Promise<{ issues: Issue[]; searched: string[] }> => {
   const doing = (project: string) => `searching the project ${project} in Jira`
-  const isRefused = (error: unknown) => isJiraFailure(error) && error.status === 400
+  const isRefused = (error: unknown) => refusalOf(error) === 400
   try {
     const issues = await search(projects)
     for (const project of projects) problems.clear(doing(project))

@@ -111,10 +111,10 @@ export const waitingLead = ({ action, createdAt }: ActionRow): string =>
 
 const afterWaiting = ({ action, state, outcome }: ActionRow): Line => {
   if (state === 'cancelled') return own('cancelled before it started.')
-  if (outcome?.result === 'failed') return line`it waited for a runner, and failed: ${outcome.failure.message}`
-  if (outcome?.result === 'skipped') return line`it waited for a runner. Nothing to do: ${outcome.reason}.`
-  if (outcome?.result === 'done') return own(`it waited for a runner, and is done.`)
-  return state === 'active' ? own('it waited for a runner, and is in progress.') : line`${own(action.kind)} is over.`
+  if (outcome?.result === 'failed') return line`it waited, and failed: ${outcome.failure.message}`
+  if (outcome?.result === 'skipped') return line`it waited. Nothing to do: ${outcome.reason}.`
+  if (outcome?.result === 'done') return own(`it waited, and is done.`)
+  return state === 'active' ? own('it waited, and is in progress.') : line`${own(action.kind)} is over.`
 }
 /** `wait` null: it waits no longer. */
 export const waitingNote = (row: ActionRow, wait: WaitingView | null): Rendered =>

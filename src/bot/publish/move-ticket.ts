@@ -83,7 +83,9 @@ export const publishMove = async (context: Context, jira: Jira, move: Move): Pro
     return true
   } catch (error) {
     const trouble = troubleOf(error, clock())
-    if (trouble.allows !== 'never') throw error
-    return skip(context, move, trouble.failure.message)
+    if (trouble.allows === 'never') return skip(context, move, trouble.failure.message)
+    // It is told now, and tried again: the permission may be given.
+    if (trouble.allows === 'for-a-day') await skip(context, move, trouble.failure.message)
+    throw error
   }
 }

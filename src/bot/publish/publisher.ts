@@ -10,11 +10,13 @@ import { type PublishContext, publishBody } from './kinds.ts'
 import { type Trouble, troubleOf } from './trouble.ts'
 import { openWaitWatch, watchReplies } from './watch.ts'
 
-/** At once in all, and for one repository: a slow one leaves slots to the others. */
-const LIMITS = { limit: 16, laneLimit: 3 }
+/** At once in all, for one repository, and for one side: what is slow or hangs leaves slots to the others. */
+const LIMITS = { limit: 16, laneLimit: 3, sideLimit: 13 }
 const PAGE_SIZE = 500
 const POLL_MS = 1_000
 const retryAfter = backoff({ first: 1_000, most: 10 * 60_000 })
+/** A message that is refused is tried so many times, which takes a day. */
+const REFUSED_ATTEMPTS = 150
 /** How long a side rests that refuses our credentials. */
 const REFUSED_MS = 60_000
 const CLOSE_MS = 2_500
@@ -61,7 +63,7 @@ const postpone = async (context: Context, { row, lane }: Item, trouble: Trouble)
   const { allows, failure, isPaced = false } = trouble
   const { correlation, key, attempt, seq } = row
   const fields = { correlation, key, attempt, ...(failure.remedy === null ? {} : { remedy: failure.remedy }) }
-  if (allows === 'never') {
+  if (allows === 'never' || (allows === 'for-a-day' && attempt + 1 >= REFUSED_ATTEMPTS)) {
     log.warn(fields, `a message is dropped: ${failure.message}`)
     await store.outbox.drop(seq)
     return
@@ -105,6 +107,7 @@ export const openPublisher = (options: Omit<PublishContext, 'edited' | 'waiting'
     take: () => dueMessages(context),
     run: (item, signal) => publish(context, item, signal),
     laneOf: ({ lane }) => lane,
+    sideOf: ({ lane }) => sideOf(lane),
     keyOf: ({ row }) => row.key,
     dueIn: async () => {
       const at = await store.outbox.nextDueAt()

@@ -7,7 +7,7 @@ import type { Outcome } from '../../schema/outcome.ts'
 import type { ActionRow, Request } from '../../store/port.ts'
 import { projectBlocks } from './agent-words.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
-import { type WaitingView, waitingLine } from './waiting.ts'
+import { slowLine, type WaitingView, waitingLine } from './waiting.ts'
 import {
   checkpointBlocks,
   commandOf,
@@ -48,7 +48,7 @@ const progressLine = (view: ReplyView, { at, elapsed }: TimeTexts): Line => {
   if (row.state === 'cancelled') return own('Cancelled before it started.')
   if (row.state !== 'active') return line`${waitingLine({ ...view, row })} (${own(at(now))})`
   const phase = row.progress === null ? [] : line`: ${code(row.progress.phase)} since ${own(moment(row.progress.at))}`
-  return line`In progress${phase} (${own(at(now))}, ${own(elapsed(request.at, now))} after the command).`
+  return line`In progress${phase} (${own(at(now))}, ${own(elapsed(request.at, now))} after the command).${slowLine(row)}`
 }
 
 // ── When it has ended ──

@@ -58,7 +58,9 @@ const historyBlocks = (history: readonly Request[]): Block[] =>
 
 const waitingBlocks = (waiting: WaitingView | null): Block[] => {
   if (waiting === null) return []
-  const { action, createdAt } = waiting.row
+  const { action, createdAt, state } = waiting.row
+  if (state === 'active')
+    return [{ line: line`${code(commandOf(action))}, ${requestedBy(action.by)}: ${waitingLine(waiting)}` }]
   return [
     {
       line: line`${code(commandOf(action))}, ${requestedBy(action.by)}, waits since ${own(moment(createdAt))}: ${waitingLine(waiting)}`,

@@ -5,7 +5,7 @@ import { type ActionRow, HISTORY_LENGTH, type KnownRunner, type Request, type St
 import { movesOf } from '../own-moves.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
-import type { WaitingView } from './waiting.ts'
+import { isSlow, type WaitingView } from './waiting.ts'
 import { type Links, linksTo, type Rendered } from './words.ts'
 
 export type Views = {
@@ -47,10 +47,12 @@ const waitingView = async (
     now: clock(),
   }
 }
-/** Null: it does not wait. */
+/** Null: it neither waits for a runner nor takes long. */
 export const waitOf = async (views: Pick<Views, 'store' | 'clock'>, id: string): Promise<WaitingView | null> => {
   const row = await views.store.queue.get(id)
-  return row === null || row.state !== 'pending' ? null : waitingView(views, row, await views.store.runners.list())
+  return row === null || (row.state !== 'pending' && !isSlow(row))
+    ? null
+    : waitingView(views, row, await views.store.runners.list())
 }
 
 /** Null: the ticket never had a machine. `repo`: where the comment stands. */

@@ -27,6 +27,20 @@ const stateOfEarlier = ({ action, state, progress }: ActionRow): Line => {
     : line`${command}, which is in progress (${code(progress.phase)} since ${own(moment(progress.at))})`
 }
 
+/** An attempt that is under way. Empty when it goes on as usual. */
+export const slowLine = ({ attempt, progress }: Pick<ActionRow, 'attempt' | 'progress'>): Line => {
+  const { waitsFor = null, failed } = progress ?? {}
+  const ends =
+    waitsFor === null || waitsFor.until === null ? [] : line` It is given up at ${own(moment(waitsFor.until))}.`
+  const waits =
+    waitsFor === null ? [] : line` Waiting for ${code(waitsFor.what)} since ${own(moment(waitsFor.since))}.${ends}`
+  const before = failed === undefined ? [] : line` The attempt before (${attempt - 1}) failed: ${code(failed)}`
+  return [...waits, ...before]
+}
+/** Whether people are told of an attempt that is under way. */
+export const isSlow = ({ state, progress }: Pick<ActionRow, 'state' | 'progress'>): boolean =>
+  state === 'active' && (progress?.failed !== undefined || (progress?.waitsFor ?? null) !== null)
+
 /** It is the oldest of its ticket, and only a runner with free memory is missing. */
 const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners: readonly KnownRunner[]): boolean => {
   // With a machine, a create changes nothing.
@@ -37,6 +51,7 @@ const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners:
 
 export const waitingLine = ({ row, ahead, pinned, runners, known, now }: WaitingView): Line => {
   const [next] = ahead
+  if (row.state === 'active') return line`Attempt ${row.attempt} is in progress.${slowLine(row)}`
   if (next?.state !== 'active' && pinned !== null && !pinned.connected)
     return line`Waiting for the runner on ${code(pinned.host)}, which has this machine and does not respond. It starts when that runner is back.`
   if (next?.state !== 'active' && runners.length === 0)
@@ -46,7 +61,7 @@ export const waitingLine = ({ row, ahead, pinned, runners, known, now }: Waiting
     return line`Waiting for ${stateOfEarlier(next)}${more}.`
   }
   if (row.notBefore > now)
-    return line`Attempt ${row.attempt} failed. The next attempt is at ${own(moment(row.notBefore))}.`
+    return line`Attempt ${row.attempt} failed${row.progress?.failed === undefined ? [] : line`: ${code(row.progress.failed)}`}. The next attempt is at ${own(moment(row.notBefore))}.`
   if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
     return own('Waiting for free memory on a runner. It starts when another machine is stopped or deleted.')
   return own('Next in the queue: it starts as soon as a runner has a free slot.')

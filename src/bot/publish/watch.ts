@@ -4,12 +4,12 @@ import { threadOf } from '../../schema/action.ts'
 import { jiraWaitingMessage, replyMessage, statusMessage } from '../../store/messages.ts'
 import type { ActionRow, Message } from '../../store/port.ts'
 import { replyOfComment, type Views, waitOf } from './views.ts'
-import { waitingLine } from './waiting.ts'
+import { isSlow, waitingLine } from './waiting.ts'
 import { fingerprintOf } from './words.ts'
 
 /** A command that takes longer gets a reply on its progress. */
 const PATIENCE_MS = 5_000
-/** People learn of an action that has waited longer than this for a runner. */
+/** People learn of an action that has waited longer than this for a runner, or that has gone on failing for so long. */
 const WAITING_TOLD_MS = 30_000
 /** At most so many comments with unfinished commands, and waiting actions, are kept up to date. */
 const WATCHED = 200
@@ -28,19 +28,23 @@ export const watchReplies = async (views: Views, shown: Map<string, string>): Pr
   }
 }
 
-/** The pending actions that only a runner is missing for: the oldest of each ticket that has none active. */
-const waitingForRunner = async ({ store }: Pick<Views, 'store'>): Promise<ActionRow[]> => {
+/** Actions that take long, and the pending ones that only a runner is missing for: the oldest of each ticket with none active. */
+const waitingActions = async ({ store }: Pick<Views, 'store'>): Promise<ActionRow[]> => {
+  const active = await store.queue.list({ state: 'active' })
   const pending = await store.queue.list({ state: 'pending' })
-  if (pending.length === 0) return []
-  const seen = new Set((await store.queue.list({ state: 'active' })).map(({ action }) => action.ticket))
-  return pending.filter(({ action: { ticket } }) => {
+  const seen = new Set(active.map(({ action }) => action.ticket))
+  const oldest = pending.filter(({ action: { ticket } }) => {
     const isOldest = !seen.has(ticket)
     seen.add(ticket)
     return isOldest
   })
+  return [...active.filter(isSlow), ...oldest]
 }
+/** What a runner has waited for is told at once: it waited for as long before it reported that. */
+const sinceOf = ({ state, progress }: ActionRow, now: number): number =>
+  state === 'active' && (progress?.waitsFor ?? null) !== null ? now - WAITING_TOLD_MS : now
 
-/** An action that waits. `since`: when nothing but a runner was missing any more, epoch ms. `why`: the reason that was published, if any. */
+/** An action that waits or takes long. `since`: since when, epoch ms. `why`: the reason that was published, if any. */
 type Wait = { row: ActionRow; since: number; why: string | null }
 
 /** Where people look: on the pull requests, and in Jira when that is where it came from. The reply to a command says it there. */
@@ -49,7 +53,7 @@ const waitMessages = ({ id, action }: ActionRow, toJira: boolean): Message[] => 
   ...(toJira && action.replyTo === null && action.by.via === 'jira' ? [jiraWaitingMessage(action.ticket, id)] : []),
 ]
 
-/** Tells of each action that has waited for a runner for WAITING_TOLD_MS, of another reason, and of the end of the wait. */
+/** Tells of each action that has waited, or has taken long, for WAITING_TOLD_MS, of another reason, and of the end of that. */
 export const openWaitWatch = (views: Omit<Views, 'waiting'> & { waiting: Map<Ticket, string> }, toJira: boolean) => {
   const { store, clock, waiting } = views
   const waits = new Map<string, Wait>()
@@ -59,7 +63,7 @@ export const openWaitWatch = (views: Omit<Views, 'waiting'> & { waiting: Map<Tic
     if (why !== null) await store.outbox.put(waitMessages(row, toJira))
   }
   return async (): Promise<void> => {
-    const rows = await waitingForRunner(views)
+    const rows = await waitingActions(views)
     const ids = new Set(rows.map(({ id }) => id))
     for (const wait of [...waits.values()]) if (!ids.has(wait.row.id)) await end(wait)
     let looked = 0
@@ -67,7 +71,7 @@ export const openWaitWatch = (views: Omit<Views, 'waiting'> & { waiting: Map<Tic
       const wait = waits.get(row.id) ?? { row, since: clock(), why: null }
       waits.set(row.id, wait)
       // A clock that was set back would make the wait endless.
-      wait.since = Math.min(wait.since, clock())
+      wait.since = Math.min(wait.since, sinceOf(row, clock()))
       if (clock() - wait.since < WAITING_TOLD_MS || looked >= WATCHED) continue
       looked += 1
       const view = await waitOf(views, row.id)

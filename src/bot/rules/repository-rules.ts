@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import type { Rules } from '../../../handlers/handler.ts'
+import { isWithin } from '../../clock.ts'
 import {
   isListed,
   isOwnerListed,
@@ -21,6 +22,8 @@ import { type ParsedRules, readRepositoryFile } from './repository-file.ts'
 
 /** How long a file is used before it is read again. Milliseconds. */
 const FRESH_MS = 5 * 60_000
+/** After a failure the last known file is used for as long: a GitHub that hangs is not waited for at each event. */
+const UNREADABLE_MS = 60_000
 
 type RulesContext = {
   store: Pick<Store, 'repositories' | 'pullRequests'>
@@ -87,10 +90,11 @@ const recordOf = async (
   return { ...previous, problems, good: rules === null ? previous.good : fetched.content }
 }
 
-const refresh = async (context: RulesContext, repo: string): Promise<void> => {
+/** False: it could not be read, and what is known of it stays in effect. */
+const refresh = async (context: RulesContext, repo: string): Promise<boolean> => {
   const { store, clientFor, onProblems, clock, log } = context
   const octokit = await clientFor(repo)
-  if (octokit === null) return
+  if (octokit === null) return true
   const known = await store.repositories.file(repo)
   const fetched = await fetchFile(octokit, repo, known?.etag ?? null).catch(error => {
     const failure = githubFailure(error, `reading ${REPOSITORY_FILE} of ${repo}`, clock())
@@ -98,22 +102,25 @@ const refresh = async (context: RulesContext, repo: string): Promise<void> => {
     log.warn({ repo }, `${failure.message}; its last known version stays in effect`)
     return 'unreadable' as const
   })
-  if (fetched === 'unreadable') return
+  if (fetched === 'unreadable') return false
   if (fetched === 'unchanged') {
     if (known !== null) await store.repositories.setFile(repo, { ...known, checkedAt: clock() })
-    return
+    return true
   }
   const record = await recordOf(fetched, known, await standardOf(context, repo), clock())
   await store.repositories.setFile(repo, record)
-  if (JSON.stringify(record.problems) === JSON.stringify(known?.problems ?? [])) return
+  if (JSON.stringify(record.problems) === JSON.stringify(known?.problems ?? [])) return true
   for (const problem of record.problems) log.warn({ repo }, problem)
   await onProblems(repo)
+  return true
 }
 
 export const openRepositoryRules = (context: RulesContext) => {
   const { store, standard, serving, clock } = context
   const parsed = new Map<string, { content: string; projects: string; result: ParsedRules }>()
   const refreshing = new Map<string, Promise<void>>()
+  /** When a file could not be read, epoch ms. */
+  const failed = new Map<string, number>()
 
   const parse = async (repo: string, content: string): Promise<ParsedRules> => {
     const ofRepository = await standardOf(context, repo)
@@ -126,7 +133,12 @@ export const openRepositoryRules = (context: RulesContext) => {
   }
   /** One request at a time. */
   const refreshOnce = (repo: string): Promise<void> => {
-    const running = refreshing.get(repo) ?? refresh(context, repo).finally(() => refreshing.delete(repo))
+    const note = (isRead: boolean) => void (isRead ? failed.delete(repo) : failed.set(repo, clock()))
+    const running =
+      refreshing.get(repo) ??
+      refresh(context, repo)
+        .then(note)
+        .finally(() => refreshing.delete(repo))
     refreshing.set(repo, running)
     return running
   }
@@ -135,7 +147,8 @@ export const openRepositoryRules = (context: RulesContext) => {
     // What serves nothing has nothing to say.
     if (ofRepository.projects.length === 0) return ofRepository
     const known = await store.repositories.file(repo)
-    if (known === null || clock() - known.checkedAt > FRESH_MS) await refreshOnce(repo)
+    const isUnreadable = isWithin(failed.get(repo) ?? Number.NEGATIVE_INFINITY, UNREADABLE_MS, clock())
+    if (known === null || !(isUnreadable || isWithin(known.checkedAt, FRESH_MS, clock()))) await refreshOnce(repo)
     const good = (await store.repositories.file(repo))?.good ?? null
     return (good === null ? null : (await parse(repo, good)).rules) ?? ofRepository
   }

@@ -31,7 +31,7 @@ export const openTokens = (source: TokenSource, clock: Clock): Tokens => {
     tokenFor: async need => {
       const name = JSON.stringify([need.ticket, need.repo, need.need])
       const now = clock()
-      for (const [key, { until }] of kept) if (until <= now) kept.delete(key)
+      for (const [key, { until }] of kept) if (until <= now || until > now + KEPT_MS) kept.delete(key)
       const known = kept.get(name)
       if (known !== undefined) return known.token
       const before = forgotten

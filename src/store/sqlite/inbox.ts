@@ -79,12 +79,15 @@ function* heads({ sql, inProgress, served }: Inbox): Generator<Row> {
   }
 }
 
-const takeDue = (inbox: Inbox, limit: number): StoredDelivery[] => {
+type Sources = readonly Delivery['source'][] | undefined
+
+const takeDue = (inbox: Inbox, limit: number, sources: Sources): StoredDelivery[] => {
   const now = inbox.sql.clock()
   const taken: StoredDelivery[] = []
   for (const row of heads(inbox)) {
     if (taken.length >= limit) break
     const { seq, source, id, event, lane, body, receivedAt, attempt, notBefore, since } = row
+    if (sources?.includes(source) === false) continue
     inbox.served = lane
     if (!isDueAt(notBefore, now)) continue
     inbox.inProgress.set(seq, lane)
@@ -167,10 +170,11 @@ const replay = ({ sql, inProgress }: Inbox, id: string): ReplayResult => {
   return 'again'
 }
 
-const nextDueAt = (inbox: Inbox): number | null => {
+const nextDueAt = (inbox: Inbox, sources: Sources): number | null => {
   const now = inbox.sql.clock()
   let next: number | null = null
-  for (const { notBefore } of heads(inbox)) {
+  for (const { source, notBefore } of heads(inbox)) {
+    if (sources?.includes(source) === false) continue
     if (isDueAt(notBefore, now)) return now
     next = Math.min(next ?? notBefore, notBefore)
   }
@@ -194,7 +198,7 @@ export const openInbox = (sql: Sql): Store['inbox'] => {
           )
           .map(row => row.id),
       ),
-    due: async limit => takeDue(inbox, limit),
+    due: async (limit, sources) => takeDue(inbox, limit, sources),
     settle: async settled => {
       sql.transaction(() => {
         for (const item of settled) settleDelivery(sql, item)
@@ -211,6 +215,6 @@ export const openInbox = (sql: Sql): Store['inbox'] => {
     release: async seq => void inbox.inProgress.delete(seq),
     list: async (filters, limit) => listDeliveries(sql, filters, limit),
     replay: async id => sql.transaction(() => replay(inbox, id)),
-    nextDueAt: async () => nextDueAt(inbox),
+    nextDueAt: async sources => nextDueAt(inbox, sources),
   }
 }

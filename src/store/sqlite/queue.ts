@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { backoff } from '../../backoff.ts'
 import type { Ticket } from '../../domain.ts'
-import type { Action, ActionKind, Progress } from '../../schema/action.ts'
+import type { Action, ActionKind, AttemptProgress } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
@@ -30,7 +30,7 @@ const actionRowOf = (row: Row): ActionRow => {
     ...{ seq, id, correlation, state, attempt, runnerId, leaseUntil, createdAt, notBefore },
     action: JSON.parse(row.payload),
     token: row.leaseToken,
-    progress: json<Progress>(row.progress),
+    progress: json<AttemptProgress>(row.progress),
     outcome: json<Outcome>(row.outcome),
   }
 }
@@ -68,8 +68,7 @@ const fittingMachines = (sql: Sql, offer: Offer): string[] => {
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
 // previous key and has the new one since: until it is done, the runner has no machine under the new key.
 const CLAIM = `
-  update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3,
-    progress = null
+  update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3
   where seq = (
     select a.seq from action a left join pin p on p.ticket = a.ticket
     where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
@@ -135,12 +134,23 @@ const failedOutcome = (failure: Failure, environment: Outcome['environment']): O
   environment,
 })
 
-const toPending = (sql: Sql, id: string, token: string, notBefore: number): boolean =>
+const toPending = (
+  sql: Sql,
+  id: string,
+  token: string,
+  notBefore: number,
+  progress: AttemptProgress | null = null,
+): boolean =>
   sql.run(
-    `update action set state = 'pending', not_before = ?, progress = null, lease_token = null, lease_until = null
+    `update action set state = 'pending', not_before = ?, progress = ?, lease_token = null, lease_until = null
      where id = ? and state = 'active' and lease_token = ?`,
-    ...[notBefore, id, token],
+    ...[notBefore, progress === null ? null : JSON.stringify(progress), id, token],
   ) === 1
+
+/** People read why an attempt failed while the next one waits, and runs. */
+const afterFailure = (sql: Sql, { message }: Failure): AttemptProgress => ({
+  ...{ phase: 'after a failed attempt', at: new Date(sql.clock()).toISOString(), failed: message.slice(0, 500) },
+})
 
 const cancelAction = (sql: Sql, id: string): boolean => {
   const isPending =
@@ -165,9 +175,10 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
   claim: async (runnerId, offer) => sql.transaction(() => claim(sql, runnerId, offer)),
   renew: async (id, token, progress) =>
     sql.run(
-      `update action set lease_until = ?, progress = coalesce(?, progress)
+      // What it waits for is reported each time; why the attempt before it failed stays.
+      `update action set lease_until = ?, progress = json_patch(coalesce(progress, '{}'), ?)
        where id = ? and state = 'active' and lease_token = ?`,
-      ...[sql.clock() + LEASE_MS, progress === null ? null : JSON.stringify(progress), id, token],
+      ...[sql.clock() + LEASE_MS, JSON.stringify({ waitsFor: null, ...progress }), id, token],
     ) === 1
       ? 'ok'
       : 'lost',
@@ -176,8 +187,10 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
   fail: async (id, token, { failure, retry, environment, messages }) =>
     sql.transaction(() => {
       const attempt = rowOf(sql, id)?.attempt ?? 0
-      if (retry && attempt < MAX_ATTEMPTS)
-        return toPending(sql, id, token, sql.clock() + retryAfter(Math.max(0, attempt - 1))) ? 'retry' : 'lost'
+      if (retry && attempt < MAX_ATTEMPTS) {
+        const notBefore = sql.clock() + retryAfter(Math.max(0, attempt - 1))
+        return toPending(sql, id, token, notBefore, afterFailure(sql, failure)) ? 'retry' : 'lost'
+      }
       return end(sql, { id, token }, 'dead', failedOutcome(failure, environment), messages) ? 'dead' : 'lost'
     }),
   reject: async (id, failure, messages) =>

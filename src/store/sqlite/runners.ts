@@ -16,7 +16,7 @@ const NEWS_MS = 24 * 60 * 60_000
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
-const isConnected = (sql: Sql, seenAt: number): boolean => sql.clock() - seenAt <= RUNNER_AWAY_MS
+const isConnected = (sql: Sql, seenAt: number): boolean => Math.abs(sql.clock() - seenAt) <= RUNNER_AWAY_MS
 
 type Pin = { runnerId: string; given: number }
 const pinOf = (sql: Sql, ticket: Ticket) => sql.get<Pin>('select runner_id, given from pin where ticket = ?', ticket)

@@ -51,3 +51,13 @@ test('an answer is remembered for ten minutes, for one account in one repository
   await ask('acme/shop', 'dev', 600_000)
   expect(asked.permission).toBe(4)
 })
+
+test.for([1, 400])('a clock that is set back or ahead by %i days keeps no permission for long', async days => {
+  const { octokit, asked } = github('read')
+  const owner = {}
+  const now = 1_000 * 24 * 60 * 60_000
+  await accessOf(owner, octokit, 'acme/shop', 'dev', now)
+  await accessOf(owner, octokit, 'acme/shop', 'dev', now - days * 24 * 60 * 60_000)
+  await accessOf(owner, octokit, 'acme/shop', 'dev', now + days * 24 * 60 * 60_000)
+  expect(asked.permission).toBe(3)
+})

@@ -102,3 +102,15 @@ test('a schedule that closes stops it, and the next round goes on', async () => 
   await redeliver(closed.signal)
   expect((await round()).attempts).toHaveLength(1)
 })
+
+test.for([-400, -1, 4, 400])('with a clock that is %i days off, what never arrived is delivered again', async days => {
+  await round()
+  const right = now
+  const id = listed('lost', 502, 'push', right + 1_000)
+  vi.setSystemTime(right + 60_000)
+  now = right + 60_000 + days * 24 * 60 * 60_000
+  const before = hub.requests.length
+  await redeliver(new AbortController().signal)
+  const paths = hub.requests.slice(before).map(({ path }) => path)
+  expect(paths.filter(path => path.endsWith('/attempts'))).toEqual([expect.stringContaining(`/${id}/`)])
+})

@@ -68,7 +68,7 @@ test('an installation of another owner is refused, and logged once', async () =>
 })
 
 test('a repository that was renamed is found under its listed name, which is told', async () => {
-  const moved = { status: 200, body: { id: 900, full_name: 'acme/new-shop' } }
+  const moved = { status: 200, body: { id: 900, full_name: 'acme/new-shop', private: true } }
   const { log, warnings } = openWarnings()
   const store = openStore(':memory:', Date.now)
   hub.faults.push({ match: /^GET \/repos\/acme\/old-shop$/, answer: moved })

@@ -65,6 +65,28 @@ const accept = async (...names: string[]) => {
   await store.inbox.accept(names.map(id => delivery(id, id.slice(0, 1), { receivedAt: now })))
   inbox.nudge()
 }
+test('a GitHub that hangs holds no ticket of Jira', async () => {
+  const hanging = Promise.withResolvers<Settlement>()
+  const open = openInbox({
+    store,
+    clock: () => now,
+    log: openLog('silent'),
+    isBusy: () => false,
+    onSettled: ({ id }) => void decided.push(id),
+    decide: ({ source }) => (source === 'github' ? hanging.promise : Promise.resolve(ignoredSettlement('nothing'))),
+  })
+  await inbox.close(1_000)
+  const many = Array.from({ length: 20 }, (_, n) => delivery(`hangs-${n}`, `github:${n}`, { receivedAt: now }))
+  await store.inbox.accept(many)
+  await store.inbox.accept([delivery('moved', 'jira:DROP-1', { source: 'jira', receivedAt: now })])
+  open.nudge()
+  await until('the ticket is decided', () => decided.includes('moved'))
+  expect(decided).toEqual(['moved'])
+  hanging.resolve(ignoredSettlement('nothing'))
+  await until('the rest is decided', () => decided.length === 21)
+  await open.close(1_000)
+})
+
 const row = async (id: string): Promise<DeliveryRow> => {
   const [found] = await store.inbox.list([{ word: id, lanes: [] }], 1)
   if (found === undefined) throw new Error(`there is no delivery ${id}`)
@@ -204,4 +226,16 @@ test('deliveries that are decided in one turn are settled in one transaction', a
   await accept('a1', 'b1', 'c1')
   await until('all', async () => (await verdict('c1')) === 'ignored')
   expect(batches).toEqual([3])
+})
+
+test.for([1, 400])('a clock that jumps ahead by %i days gives up nothing', async days => {
+  decide = () => {
+    throw fail('network', 'reading DROP-1: Jira cannot be reached')
+  }
+  await accept('a')
+  await tried('a', 1)
+  now += days * 24 * 60 * 60_000
+  inbox.nudge()
+  await tried('a', 2)
+  expect(await verdict('a')).toBe('waiting')
 })

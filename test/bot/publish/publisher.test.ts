@@ -258,7 +258,7 @@ test("a stranger's comment with our marker is never touched", async () => {
 
 test('where GitHub does not name the app, our login shows that a comment is ours', async () => {
   const { comments } = github()
-  nock(API).get('/app').reply(200, { slug: 'agent-swarm' })
+  nock(API).get('/app').reply(200, { slug: 'agent-swarm', html_url: API, permissions: {}, events: [] })
   const by = (login: string, type: string) => ({ user: { login, type }, performed_via_github_app: null })
   comments.push(
     { id: 1, body: `${marker}old`, ...by('agent-swarm[bot]', 'User') },
@@ -517,7 +517,7 @@ test('a refused key pauses the whole side for a while, and the log says what to 
   expect(comments).toHaveLength(1)
 })
 
-test.for([403, 404, 410, 422])(
+test.for([404, 410, 422])(
   'a message that can never be published (%i) is dropped, and delays no other',
   async status => {
     const { calls, faults } = github()
@@ -536,6 +536,29 @@ test.for([403, 404, 410, 422])(
       expect(lines.join('')).not.toContain(secret)
   },
 )
+
+test('what is refused (403) is tried for a day, since the permission may be given, and is dropped then', async () => {
+  const { calls, faults } = github()
+  const lines = logged()
+  const { put, published, later, postponed } = await stage({ log: openLog('info') })
+  faults.push({ status: 403 })
+  await put(...reactionMessages(to, 'eyes'))
+  await postponed()
+  later(1_000)
+  await published()
+  expect(calls).toEqual(Array(2).fill('POST /issues/comments/500/reactions'))
+  expect(lines.join('')).not.toContain('a message is dropped')
+  faults.push(...Array(150).fill({ status: 403 }))
+  await put(...reactionMessages({ ...to, commentId: 501 }, 'eyes'))
+  for (let tries = 1; tries < 150; tries += 1) {
+    await until('the next attempt', () => calls.length === 2 + tries)
+    await postponed()
+    later(10 * 60_000)
+  }
+  await published()
+  expect(calls).toHaveLength(152)
+  expect(lines.join('')).toContain('a message is dropped: publishing: GitHub answered 403')
+})
 
 // ── Many messages ──
 
@@ -615,6 +638,7 @@ test('a note in Jira is posted once, also when its response was lost', async () 
         id: '10',
         author: account,
         created: '2026-11-24T10:00:00.000+0000',
+        updated: '2026-11-24T10:00:00.000+0000',
       })),
     }))
   const { put, published, postponed, later } = await stage()

@@ -117,6 +117,53 @@ test('the status comment says what waits and why, while it does', async () => {
   expect(await status()).not.toContain('waits since')
 })
 
+const hanging = {
+  ...{ phase: 'clone', at: '2026-11-24T10:00:01.000Z' },
+  waitsFor: { what: 'virsh define', since: '2026-11-24T10:00:02.000Z', until: '2026-11-24T10:01:02.000Z' },
+}
+
+test('a command that hangs is told when its runner has waited for 30 s, and what failed before with it', async () => {
+  const { enqueue, runner, claim, after, status, store } = stage()
+  await runner(offer(8_192), [environment()])
+  await enqueue('a', { ...create, by: { ...dev, cause: 'merge' } })
+  const first = await claim()
+  expect(await after(1)).toEqual([])
+  await store.queue.renew('a', first?.token ?? '', { phase: 'clone', at: hanging.at })
+  expect(await after(31)).toEqual([])
+  await store.queue.renew('a', first?.token ?? '', hanging)
+  expect(await after(2)).toEqual(['status:DROP-1'])
+  expect(await status()).toContain(
+    '`create`, merge by `octocat`: Attempt 1 is in progress. Waiting for `virsh define` since 2026-11-24 10:00:02 UTC. It is given up at 2026-11-24 10:01:02 UTC.',
+  )
+  expect(await after(2)).toEqual([])
+  const failure = { kind: 'timeout', message: 'creating DROP-1: no answer within 60 s', remedy: null } as const
+  await store.queue.fail('a', first?.token ?? '', { failure, retry: true, environment: null, messages: [] })
+  await runner(offer(8_192), [environment()])
+  expect(await after(1)).toEqual(['status:DROP-1'])
+  expect(await status()).toContain('Attempt 1 failed: `creating DROP-1: no answer within 60 s`. The next attempt is at')
+  await runner(offer(8_192), [environment()])
+  await after(2)
+  const second = await claim()
+  await store.queue.renew('a', second?.token ?? '', { phase: 'clone', at: hanging.at })
+  expect(await after(1)).toEqual(['status:DROP-1'])
+  expect(await status()).toContain('Attempt 2 is in progress. The attempt before (1) failed: `creating DROP-1')
+  expect(await after(10)).toEqual([])
+  await store.queue.complete('a', second?.token ?? '', { result: 'skipped', reason: 'x', environment: null }, [])
+  expect(await after(1)).toEqual(['status:DROP-1'])
+  expect(await status()).not.toContain('in progress')
+})
+
+test('what hangs no more is not told any more', async () => {
+  const { enqueue, claim, after, store } = stage()
+  await enqueue('a', create)
+  const lease = await claim()
+  await store.queue.renew('a', lease?.token ?? '', hanging)
+  expect(await after(1)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+  await store.queue.renew('a', lease?.token ?? '', { phase: 'boot', at: hanging.at })
+  expect(await after(1)).toEqual(['jira-waiting:a', 'status:DROP-1'])
+  expect((await store.queue.get('a'))?.progress).toEqual({ phase: 'boot', at: hanging.at })
+})
+
 /** A publisher that writes to Jira alone. */
 const jiraStage = async () => {
   const jira = await startJira({ issues: { 'DROP-1': 'one' } })
@@ -151,7 +198,7 @@ test('a comment in Jira says it, and is edited when the wait is over; one that s
   expect(await publish()).toEqual([waits])
   const lease = await claim()
   expect((await publish()).map(text => text.replaceAll(' :', ':'))).toEqual([
-    `${lead.replace(' :', ':')} it waited for a runner, and is in progress.`,
+    `${lead.replace(' :', ':')} it waited, and is in progress.`,
   ])
   const outcome = { result: 'done', summary: 'x', environment: environment(), seconds: 1 } as const
   await store.queue.complete('a', lease?.token ?? '', outcome, [])

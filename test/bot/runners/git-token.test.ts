@@ -224,7 +224,8 @@ test('a personal token stays in the process of the bot', async () => {
 test('with a personal token, public repositories can be read elsewhere, and private ones cannot', async () => {
   const { ask, github } = await openTokens({ credential: 'dev' })
   expect(await ask({ to: 'read' })).toMatchObject({ status: 200, token: null })
-  github.faults.push({ match: /^GET \/repos\/acme\/shop$/, answer: { status: 200, body: { private: true } } })
+  const repository = { id: 1, full_name: 'acme/shop', private: true }
+  github.faults.push({ match: /^GET \/repos\/acme\/shop$/, answer: { status: 200, body: repository } })
   expect((await ask({ to: 'read' })).status).toBe(403)
 })
 
@@ -276,3 +277,28 @@ test('a bot that does not know yet where its App is installed asks GitHub', asyn
   github.faults.push({ match: /access_tokens|installation$/, answer: { status: 502 } })
   await expect(give('acme/shop', 'write', false)).rejects.toThrow('502')
 })
+
+test.for([-400, -1, 1, 400])(
+  'with a clock that is %i days off, a token is given for as long as it is good',
+  async days => {
+    const DAY = 24 * 60 * 60_000
+    let now = Date.now() + days * DAY
+    const github = await startGitHub()
+    onTestFinished(() => github.stop())
+    const { id: appId, privateKey } = github.app
+    const app = await openGitHub(
+      { via: 'app', appId, privateKey, webhookSecret: WEBHOOK_SECRET, repositories: ['acme/shop'], apiUrl: github.url },
+      { log: openLog('silent'), paced: false },
+    )
+    if (app.asApp === null) throw new Error('no App')
+    const give = openAppAccess({ asApp: app.asApp, repositories: { installation: async () => 100 }, clock: () => now })
+    const first = await give('acme/shop', 'read', false)
+    expect(Math.abs(first.expiresAt - now - 60 * 60_000)).toBeLessThan(60_000)
+    expect(await give('acme/shop', 'read', false)).toBe(first)
+    // The clock is corrected: a token that seems to live for days does not.
+    now -= days * DAY
+    const second = await give('acme/shop', 'read', false)
+    expect(second.token).not.toBe(first.token)
+    expect(await give('acme/shop', 'read', false)).toBe(second)
+  },
+)

@@ -1,0 +1,156 @@
+/** A virsh that remembers: domains with marks, volumes and snapshots, as far as machines need them. Its calls can fail in turn. */
+import { readFileSync } from 'node:fs'
+import { fail } from '../../../src/errors.ts'
+import type { Run } from '../../../src/exec.ts'
+import { pool } from './fake-virsh.ts'
+
+type Domain = { running: boolean; mark: string; xml: string }
+type Snapshot = Domain & { name: string }
+
+/** `nth`: from 0, of the processes of virsh. `after`: it did its work, and its answer is lost. */
+export type VirshFault = { nth: number; when: 'before' | 'after'; as: 'refused' | 'timeout' }
+
+const words = (line: string): string[] =>
+  [...line.matchAll(/'((?:[^']|'\\'')*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '')
+/** Commands of one process; a quoted mark has a semicolon of its own nowhere. */
+const commandsIn = (argv: readonly string[]): string[][] => {
+  const rest = argv.slice(3)
+  const [only = ''] = rest
+  return rest.length === 1 ? only.split('; ').map(words) : [[...rest]]
+}
+
+export const statefulVirsh = (image: string) => {
+  const domains = new Map<string, Domain>()
+  const volumes = new Set<string>([image])
+  const snapshots = new Map<string, Snapshot[]>()
+  let fault: VirshFault | null = null
+  let calls = 0
+
+  const domain = (id: string): Domain => {
+    const found = domains.get(id)
+    if (found === undefined) throw new Error(`failed to get domain '${id}'`)
+    return found
+  }
+  const snapshot = (id: string, flag = ''): Snapshot => {
+    const found = snapshots.get(id)?.find(({ name }) => flag === `--snapshotname=${name}`)
+    if (found === undefined) throw new Error('Domain snapshot not found: no domain snapshot with matching name')
+    return found
+  }
+  const stats = (id: string, { running }: Domain) =>
+    `Domain: '${id}'\n  state.state=${running ? 1 : 5}\n  state.reason=1\n`
+  const addVolume = (name: string): string => {
+    if (volumes.has(name)) throw new Error(`storage volume '${name}' exists already`)
+    volumes.add(name)
+    return ''
+  }
+  const nameIn = (file: string): string => readFileSync(file, 'utf8').match(/<name>([^<]*)<\/name>/)?.[1] ?? ''
+
+  const commands: Record<string, (...words: string[]) => string> = {
+    metadata: (id = '', ...more) => {
+      const found = domain(id)
+      const set = more[more.indexOf('--set') + 1]
+      if (more.includes('--set')) found.mark = set ?? ''
+      return more.includes('--set') ? '' : found.mark
+    },
+    domstats: (id = '') =>
+      id.startsWith('--') ? [...domains].map(([name, each]) => stats(name, each)).join('\n') : stats(id, domain(id)),
+    list: () => [...domains.keys()].join('\n'),
+    'vol-list': () => [...volumes].map(name => ` ${name}   /pool/${name}`).join('\n'),
+    'vol-info': () => 'Capacity:       1024\nAllocation:     1024',
+    'vol-create': (_pool, file = '') => addVolume(nameIn(file)),
+    'vol-create-as': (_pool, name = '') => addVolume(name),
+    'vol-delete': (_flag, _pool, name = '') => {
+      if (!volumes.delete(name)) throw new Error(`failed to get vol '${name}'`)
+      return ''
+    },
+    define: (file = '') => {
+      const xml = readFileSync(file, 'utf8')
+      const id = nameIn(file)
+      const mark = xml.match(/<(?:\w+:)?vm\s[^>]*>/)?.[0] ?? ''
+      domains.set(id, { running: domains.get(id)?.running ?? false, mark, xml })
+      return ''
+    },
+    undefine: (id = '') => {
+      domain(id)
+      domains.delete(id)
+      snapshots.delete(id)
+      return ''
+    },
+    start: (id = '') => {
+      if (domain(id).running) throw new Error('Domain is already active')
+      domain(id).running = true
+      return ''
+    },
+    shutdown: (id = '') => {
+      if (!domain(id).running) throw new Error('Requested operation is not valid: domain is not running')
+      domain(id).running = false
+      return ''
+    },
+    'snapshot-list': id =>
+      (snapshots.get(id ?? '') ?? []).map(({ name }) => ` ${name}   2026-11-24 10:00:00 +0000   running`).join('\n'),
+    'snapshot-create-as': (id = '', flag = '') => {
+      const name = flag.replace('--name=', '')
+      const kept = snapshots.get(id) ?? []
+      if (kept.some(each => each.name === name)) throw new Error(`domain snapshot ${name} already exists`)
+      snapshots.set(id, [...kept, { ...domain(id), name }])
+      return ''
+    },
+    'snapshot-info': (id = '', flag = '') =>
+      `Name: x\nState:          ${snapshot(id, flag).running ? 'running' : 'shutoff'}`,
+    'snapshot-revert': (id = '', flag = '') => {
+      const { name: _, ...state } = snapshot(id, flag)
+      domains.set(id, { ...state })
+      return ''
+    },
+    'snapshot-delete': (id = '', flag = '') => {
+      const gone = snapshot(id, flag)
+      snapshots.set(
+        id,
+        (snapshots.get(id) ?? []).filter(each => each !== gone),
+      )
+      return ''
+    },
+    dumpxml: (id = '') => domain(id).xml,
+    'net-info': () => 'Active:         yes',
+    'net-dumpxml': () => '<network><name>net</name></network>',
+    version: () => 'Running against daemon: 9.0.0',
+    'pool-dumpxml': () => pool(90_000).stdout ?? '',
+    'pool-list': () => ' agent-swarm   active   yes',
+  }
+  commands.destroy = commands.shutdown ?? (() => '')
+
+  const run: Run = async (program, argv, { doing = 'virsh' } = {}) => {
+    if (program !== 'virsh') return { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 }
+    const isNow = fault?.nth === calls
+    calls += 1
+    const break_ = () => {
+      if (fault?.as === 'timeout') throw fail('timeout', `${doing}: no answer within 60 s`)
+      const stderr = 'error: failed to connect to the hypervisor\nerror: Failed to connect socket'
+      return { stdout: '', stderr, exitCode: 1, milliseconds: 0 }
+    }
+    if (isNow && fault?.when === 'before') return break_()
+    const [out, errors] = [[] as string[], [] as string[]]
+    for (const [name = '', ...rest] of commandsIn(argv)) {
+      try {
+        out.push(commands[name]?.(...rest) ?? '')
+      } catch (error) {
+        errors.push(`error: ${error instanceof Error ? error.message : error}`)
+      }
+    }
+    if (isNow) return break_()
+    const print = (lines: string[]) => lines.map(line => `${line}\n`).join('')
+    return { stdout: print(out), stderr: print(errors), exitCode: errors.length === 0 ? 0 : 1, milliseconds: 0 }
+  }
+  return {
+    run,
+    /** Begins to count anew. */
+    failAt: (next: VirshFault | null) => {
+      fault = next
+      calls = 0
+    },
+    calls: () => calls,
+    volumes: () => [...volumes].filter(name => name !== image).sort(),
+    domains: () => Object.fromEntries([...domains].map(([id, { running }]) => [id, running ? 'running' : 'stopped'])),
+    snapshots: (id: string) => (snapshots.get(id) ?? []).map(({ name }) => name),
+  }
+}
