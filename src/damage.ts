@@ -1,0 +1,97 @@
+/**
+ * Notices that a database is not what was written last, and says what to do. SQLite finds damage where it reads; a whole look
+ * (`damageOf`) reads everything. Damage that is found in the middle of work ends a server: `damage` tells it.
+ */
+import { channel } from 'node:diagnostics_channel'
+import { statSync } from 'node:fs'
+import { basename } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { listBackups } from './backups.ts'
+import { type FailureError, fail } from './errors.ts'
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB. */
+const DAMAGED = [11, 26]
+const SQLITE_BUSY = 5
+const BUSY_MS = 60_000
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+const sizeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.size ?? null
+
+/**
+ * Of what is missing, SQLite would make an empty file, or take an older state for the present one. A process that dies leaves
+ * the log (`-wal`) with its index (`-shm`); one that closes removes the index first. So an index without a log is a log that
+ * was lost.
+ */
+export const lossOf = (path: string): string | null => {
+  const size = sizeOf(path)
+  if (size === null || size === 0) {
+    if (listBackups(path).length === 0) return null
+    return size === null ? 'the file is missing, and there are backups of it' : 'the file is empty'
+  }
+  const isLogLost = () => sizeOf(`${path}-shm`) !== null && sizeOf(`${path}-wal`) === null
+  // Asked twice: another process may be opening or closing it.
+  return isLogLost() && isLogLost() ? `its log, ${basename(path)}-wal, is missing: the newest changes are lost` : null
+}
+
+/** Reads the whole file, about a gigabyte in two seconds. Null when nothing is wrong with it, or when it does not exist. */
+export const damageOf = (path: string): string | null => {
+  const loss = lossOf(path)
+  if (loss !== null || sizeOf(path) === null) return loss
+  try {
+    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })
+    try {
+      const found = db.prepare('pragma quick_check(1)').get()?.quick_check
+      return found === 'ok' ? null : String(found)
+    } finally {
+      db.close()
+    }
+  } catch (error) {
+    if (isDamage(error)) return messageOf(error)
+    throw error
+  }
+}
+
+const codeOf = (error: unknown): number =>
+  error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
+export const isDamage = (error: unknown): boolean => DAMAGED.includes(codeOf(error))
+/** Another process has the lock. */
+export const isLocked = (error: unknown): boolean => codeOf(error) === SQLITE_BUSY
+
+/** Without a backup. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  'bot.db':
+    'It has no backup. Move it away with its -wal and -shm files: the bot then starts without its queue, and learns of all machines from their runners.',
+  'registry.db':
+    'It has no backup. Move it away with its -wal and -shm files, and make a new one from the machines that the hypervisor has: agent-swarm doctor --rebuild-registry',
+}
+
+const wayOn = (path: string): string => {
+  const [newest] = listBackups(path)
+  if (newest === undefined) return REMEDIES[basename(path)] ?? 'Move the file away.'
+  const made = new Date(newest.madeAt).toISOString()
+  return `Go on from its newest backup, of ${made}: start agent-swarm up (or bot, or runner) with --from-backup. The damaged file is kept beside it. What was queued then is not carried out, but listed.`
+}
+
+/** `doing` says what was being done. */
+export const damaged = (doing: string, path: string, what: string): FailureError =>
+  fail('damaged', `${doing} ${path}: it is damaged: ${what}`, wayOn(path))
+
+const found = channel('agent-swarm:damage')
+/** Called for each database that is found to be damaged in this process. */
+export const onDamage = (listener: (failure: FailureError) => void): void =>
+  found.subscribe(message => listener(message as FailureError))
+/** Tells this process that a database of it is damaged. Returns the failure, to throw. */
+export const damage = (path: string, what: string): FailureError => {
+  const failure = damaged('using', path, what)
+  found.publish(failure)
+  return failure
+}
+
+/** Runs `work` on the open database at `path`. Damage becomes a failure that names the file, and is told to the process. */
+export const noticing = <T>(path: string, work: () => T): T => {
+  try {
+    return work()
+  } catch (error) {
+    throw isDamage(error) ? damage(path, messageOf(error)) : error
+  }
+}
