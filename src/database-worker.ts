@@ -2,8 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { writeBackup } from './backups.ts'
 import { damageOf } from './damage.ts'
-import { failureOf } from './errors.ts'
 import type { WholeRead, WholeReadResult } from './database-care.ts'
+import { failureOf } from './errors.ts'
 
 const { path, what, now } = workerData as WholeRead
 const read = (): WholeReadResult => {

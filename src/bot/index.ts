@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'
+import { careFor } from '../database-care.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Failure } from '../schema/failure.ts'
 import { statusMessage } from '../store/messages.ts'
+import type { Store } from '../store/port.ts'
 import { openStore } from '../store/sqlite/index.ts'
 import { openDryStore, type Show } from './dry-run.ts'
 import { needsMore } from './github/app-needs.ts'
@@ -46,19 +48,22 @@ export type BotOptions = {
   /** Set: a dry run, which shows here what it would do. */
   show?: Show | null
   clock?: () => number
+  /** What else of this process is looked at before it is ready. */
+  checked?: Promise<unknown>
 }
 
 /** Throws `not-configured` with everything that is missing, and `busy` when a bot runs there already. */
 export const startBot = async (
   config: Config,
   log: Log,
-  { runnerToken = null, show = null, clock = Date.now }: BotOptions = {},
+  { runnerToken = null, show = null, clock = Date.now, checked }: BotOptions = {},
 ): Promise<Bot> => {
   const isDryRun = show !== null
   await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
   const path = join(config.home, 'bot.db')
   const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
+  const care = isDryRun ? null : careFor(path, { clock, log })
   const jira = config.jira === null ? null : openJira(config.jira, show)
   /** Opened after the server, which already needs them. */
   const late: { github: GitHub | null; inbox: ReturnType<typeof openInbox> | null; publisher: Publisher | null } = {
@@ -103,7 +108,9 @@ export const startBot = async (
     runnerRoutes: runnerApi.routes,
     isExempt: exemptFrom(config.proxies ?? []),
     onAccepted: nudgeInbox,
+    checked: Promise.all([care?.checked, checked]),
   }).catch(async error => {
+    care?.close()
     await store.close()
     throw error
   })
@@ -135,10 +142,15 @@ export const startBot = async (
   const operator = await openOperator({
     home: config.home,
     store,
-    onReplay: inbox.nudge,
+    onReplay: () => {
+      inbox.nudge()
+      runnerApi.dispatch()
+      publisher.nudge()
+    },
     onRevoke: runnerApi.revoke,
     log,
   })
+  await reportHeld(store, log)
   reportCredentials(github, jira, clock, log)
   reportMissing(config, clock, log)
   for (const warning of servingWarnings(config.serving)) log.warn(warning)
@@ -156,6 +168,7 @@ export const startBot = async (
     port: server.port,
     catchUp: () => schedule.run(CATCHING_UP),
     close: async () => {
+      care?.close()
       runnerApi.close()
       await Promise.all([
         schedule.close(CLOSE_MS),
@@ -167,6 +180,16 @@ export const startBot = async (
       await store.close()
     },
   }
+}
+
+/** After a restore, the operator decides what of the former queue still matters. */
+const reportHeld = async ({ held }: Store, log: Log): Promise<void> => {
+  const restoredAt = await held.restoredAt()
+  if (restoredAt === null || (await held.list(1)).length === 0) return
+  log.warn(
+    { restoredAt: new Date(restoredAt).toISOString() },
+    'the store was restored from a backup. What was queued in it is not carried out: agent-swarm bot held lists it. What happened before the restore is only reported: agent-swarm bot inbox',
+  )
 }
 
 /** Wrong credentials are reported at the start, not with the first event. A side that is only out of reach is asked again later. */

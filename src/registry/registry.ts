@@ -25,7 +25,9 @@ export type Registry = ReturnType<typeof openRegistry>
  * or undone, no machine is deleted for it, and no agent starts for it: the reconciler looks at what is there now.
  */
 const distrust = ({ run }: Database): void => {
-  run(`update operation set ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = 'interrupted' where ended_at is null`)
+  run(
+    `update operation set ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = 'interrupted' where ended_at is null`,
+  )
   run(`update environment set desired = 'stopped' where desired = 'absent'`)
   run(`update environment set status = 'running' where status in ('creating','deleting')`)
   run(

@@ -245,6 +245,8 @@ type Outbox = {
 
 // ── Held ──
 
+const HELD_ID = /^held:\d{1,15}$/
+export const isHeldId = (id: string): boolean => HELD_ID.test(id)
 /** What was queued in a backup that took the store's place: an action, or a message of the outbox. */
 export type HeldRow = { id: string; createdAt: number | null } & (
   | { action: Action; message: null }

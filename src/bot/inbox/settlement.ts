@@ -229,7 +229,10 @@ const reportedOnly = (decision: Decision, correlation: string): Settlement => {
   if (decision.verdict === 'ignored' || decision.verdict === 'refused') return settlement('ignored', decision.reason)
   const actions = decision.verdict === 'act' ? decision.actions : []
   const would = actions.length === 0 ? 'take effect' : actions.map(({ kind, ticket }) => `${kind} ${ticket}`).join(', ')
-  return settlement('ignored', `would ${would}; ${BEFORE_RESTORE}. To do it anyway: agent-swarm bot replay ${correlation}`)
+  return settlement(
+    'ignored',
+    `would ${would}; ${BEFORE_RESTORE}. To do it anyway: agent-swarm bot replay ${correlation}`,
+  )
 }
 
 /** `now` is epoch ms. */

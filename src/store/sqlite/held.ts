@@ -34,7 +34,13 @@ export const holdQueued = (sql: Sql, madeAt: number): void => {
   sql.put('meta', { name: RESTORED }, { value: JSON.stringify({ madeAt, at: now }) })
 }
 
-type Row = Omit<HeldRow, 'action' | 'message'> & { seq: number; kind: 'action' | 'message'; name: string; correlation: string | null; body: string }
+type Row = Omit<HeldRow, 'action' | 'message'> & {
+  seq: number
+  kind: 'action' | 'message'
+  name: string
+  correlation: string | null
+  body: string
+}
 const heldFrom = ({ seq, kind, body, createdAt }: Row): HeldRow => ({
   id: `held:${seq}`,
   ...(kind === 'action'

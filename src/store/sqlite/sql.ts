@@ -28,8 +28,7 @@ export const openSql = ({ db, transaction, noticing }: Database, clock: () => nu
     return statement
   }
   /** Returns the number of rows that it changed. */
-  const run = (sql: string, ...values: Cell[]): number =>
-    noticing(() => Number(prepare(sql).run(...values).changes))
+  const run = (sql: string, ...values: Cell[]): number => noticing(() => Number(prepare(sql).run(...values).changes))
   const insert = (table: string, row: Cells, onConflict: string): number => {
     const columns = Object.keys(row).map(columnOf)
     return run(
