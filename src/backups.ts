@@ -3,7 +3,7 @@
  * which it gets when it is whole, checked and on disk. Each carries a mark, so that whoever opens it in the database's place
  * knows that time has gone on since.
  */
-import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { timestamp } from './domain.ts'
@@ -126,8 +126,7 @@ export const writeBackup = (path: string, now: number): Backup => {
   } catch (error) {
     throw failureOfBackup(path, error)
   } finally {
-    rmSync(copy, { force: true })
-    rmSync(`${copy}-journal`, { force: true })
+    for (const left of [copy, `${copy}-journal`]) if (existsSync(left)) rmSync(left)
   }
   for (const old of listBackups(path).slice(KEPT_BACKUPS)) rmSync(old.file, { force: true })
   return { file, madeAt }

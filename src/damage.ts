@@ -3,7 +3,7 @@
  * (`damageOf`) reads everything. Damage that is found in the middle of work ends a server: `damage` tells it.
  */
 import { channel } from 'node:diagnostics_channel'
-import { statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { listBackups } from './backups.ts'
@@ -16,6 +16,19 @@ const BUSY_MS = 60_000
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 const sizeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.size ?? null
+
+/** Whether the file has no log, as a backup: SQLite would read the log that lies beside it into it. */
+const isBackup = (path: string): boolean => {
+  const file = openSync(path, 'r')
+  try {
+    // "File format write version": 1 is a rollback journal, 2 a write-ahead log. https://www.sqlite.org/fileformat.html
+    const header = Buffer.alloc(19)
+    readSync(file, header, 0, 19, 0)
+    return header[18] === 1
+  } finally {
+    closeSync(file)
+  }
+}
 
 /**
  * Of what is missing, SQLite would make an empty file, or take an older state for the present one. A process that dies leaves
@@ -30,7 +43,10 @@ export const lossOf = (path: string): string | null => {
   }
   const isLogLost = () => sizeOf(`${path}-shm`) !== null && sizeOf(`${path}-wal`) === null
   // Asked twice: another process may be opening or closing it.
-  return isLogLost() && isLogLost() ? `its log, ${basename(path)}-wal, is missing: the newest changes are lost` : null
+  if (isLogLost() && isLogLost()) return `its log, ${basename(path)}-wal, is missing: the newest changes are lost`
+  return sizeOf(`${path}-wal`) !== null && isBackup(path)
+    ? `a backup took its place, and ${basename(path)}-wal and -shm are of the former file. Move them away`
+    : null
 }
 
 /** Reads the whole file, about a gigabyte in two seconds. Null when nothing is wrong with it, or when it does not exist. */

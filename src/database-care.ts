@@ -1,56 +1,52 @@
 /**
  * What a server does for a database of its own: a look at all of it at the start, and a backup once a day, which looks at it
- * too. Both read the whole file, so they run in a thread of their own; readers and writers go on meanwhile.
+ * too. Both read the whole file: of a large one in a process of its own, so that this one answers meanwhile, and ends when it is
+ * told to.
  */
+import { statSync } from 'node:fs'
 import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
 import { backupDueIn } from './backups.ts'
 import type { Clock } from './clock.ts'
-import { damage } from './damage.ts'
+import { damage, damaged, damageOf } from './damage.ts'
+import { openRun } from './exec.ts'
 import type { Log } from './log.ts'
 import type { Failure } from './schema/failure.ts'
 
-/** `now`: epoch ms. */
-export type WholeRead = { path: string; what: 'check' | 'backup'; now: number }
-export type WholeReadResult = { damage: string | null; failure: Failure | null }
+export type WholeRead = { damage: string | null; failure: Failure | null }
 
+/** Read at once in a few milliseconds: no process is worth that. Bytes. */
+const SMALL = 16 * 1024 * 1024
 /** A process that ends soon makes no backup. Milliseconds. */
 const FIRST_BACKUP_MS = 60_000
 /** After a backup that failed, and at most between two looks whether one is due: the clock may be set. Milliseconds. */
 const AGAIN_MS = 60 * 60_000
+const DEADLINE_MS = 60 * 60_000
 
-// In a package, this file and the worker's are JavaScript.
-const worker = new URL(`./database-worker${extname(import.meta.filename)}`, import.meta.url)
-
-const readWhole = (work: WholeRead, signal: AbortSignal): Promise<WholeReadResult> =>
-  new Promise((resolve, reject) => {
-    const thread = new Worker(worker, { workerData: work })
-    thread.unref()
-    const stop = () => void thread.terminate()
-    signal.addEventListener('abort', stop, { once: true })
-    thread.once('message', resolve)
-    thread.once('error', reject)
-    thread.once('exit', () => {
-      signal.removeEventListener('abort', stop)
-      reject(new Error(`reading ${work.path} was stopped`))
-    })
-  })
+// In a package, this file and the other are JavaScript.
+const program = fileURLToPath(new URL(`./read-database${extname(import.meta.url)}`, import.meta.url))
 
 export type DatabaseCare = {
-  /** Resolves when the look at the start is over. Damage was told by then (`damage`). */
+  /** Resolves when the look at the start is over. What it found is told by then (`onDamage`). */
   checked: Promise<void>
   close(): void
 }
 
-export const careFor = (path: string, { clock, log }: { clock: Clock; log: Log }): DatabaseCare => {
+/** Throws `damaged` when a small database is. `firstBackupMs`: when the first backup may begin. */
+export const careFor = (
+  path: string,
+  { clock, log, firstBackupMs = FIRST_BACKUP_MS }: { clock: Clock; log: Log; firstBackupMs?: number },
+): DatabaseCare => {
   const closing = new AbortController()
   const { signal } = closing
-  const read = async (what: WholeRead['what']): Promise<void> => {
+  const run = openRun({})
+  const read = async (what: 'check' | 'backup'): Promise<void> => {
     try {
-      const result = await readWhole({ path, what, now: clock() }, signal)
-      if (signal.aborted) return
-      if (result.damage !== null) damage(path, result.damage)
-      else if (result.failure !== null) log.error({ remedy: result.failure.remedy }, result.failure.message)
+      const argv = [program, what, path, String(clock())]
+      const { stdout } = await run(process.execPath, argv, { signal, deadline: DEADLINE_MS })
+      const found: WholeRead = JSON.parse(stdout)
+      if (found.damage !== null) damage(path, found.damage)
+      else if (found.failure !== null) log.error({ remedy: found.failure.remedy }, found.failure.message)
       else if (what === 'backup') log.info(`backed up ${path}`)
     } catch (error) {
       if (!signal.aborted) log.error({ err: error }, `reading ${path}`)
@@ -59,17 +55,19 @@ export const careFor = (path: string, { clock, log }: { clock: Clock; log: Log }
   let timer: NodeJS.Timeout | undefined
   const later = (wait: number) => {
     if (signal.aborted) return
-    timer = setTimeout(look, Math.min(Math.max(wait, FIRST_BACKUP_MS), AGAIN_MS))
+    timer = setTimeout(look, wait)
     timer.unref()
   }
   const look = async () => {
-    if (backupDueIn(path, clock()) > 0) return later(backupDueIn(path, clock()))
-    await read('backup')
-    later(backupDueIn(path, clock()) || AGAIN_MS)
+    if (backupDueIn(path, clock()) === 0) await read('backup')
+    later(Math.min(backupDueIn(path, clock()) || AGAIN_MS, AGAIN_MS))
   }
-  later(FIRST_BACKUP_MS)
+  const isSmall = (statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= SMALL
+  const found = isSmall ? damageOf(path) : null
+  if (found !== null) throw damaged('opening', path, found)
+  later(firstBackupMs)
   return {
-    checked: read('check'),
+    checked: isSmall ? Promise.resolve() : read('check'),
     close: () => {
       closing.abort()
       clearTimeout(timer)

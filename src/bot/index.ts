@@ -62,8 +62,8 @@ export const startBot = async (
   await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
   const path = join(config.home, 'bot.db')
-  const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
   const care = isDryRun ? null : careFor(path, { clock, log })
+  const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
   const jira = config.jira === null ? null : openJira(config.jira, show)
   /** Opened after the server, which already needs them. */
   const late: { github: GitHub | null; inbox: ReturnType<typeof openInbox> | null; publisher: Publisher | null } = {
