@@ -69,7 +69,15 @@ export type MovedEvent = TicketEvent & { change: 'moved'; from: Ticket; statusCh
 
 export type SwarmEvent =
   /** `at`: epoch ms; missing or null when GitHub does not say. */
-  | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null; at?: number | null }
+  | {
+      kind: 'push'
+      repo: string
+      ref: string
+      after: string
+      deleted: boolean
+      pusher: string | null
+      at?: number | null
+    }
   | PullRequestEvent
   | {
       kind: 'comment'
