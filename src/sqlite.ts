@@ -5,7 +5,7 @@ import { damaged, isDamage, lossOf, noticing } from './damage.ts'
 import { fail, isFailure } from './errors.ts'
 
 /** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
-const BUSY_MS = 60_000
+export const BUSY_MS = 60_000
 
 /** SQL, or a function where SQL alone cannot do it. */
 export type Migration = string | ((db: DatabaseSync) => void)

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'
-import { careFor } from '../database-care.ts'
+import { careFor, type DatabaseCare } from '../database-care.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Failure } from '../schema/failure.ts'
@@ -52,6 +52,30 @@ export type BotOptions = {
   checked?: Promise<unknown>
 }
 
+/** `care` null: a dry run, which writes no backups. */
+const openOwnStore = (
+  { home }: Config,
+  { isDryRun, clock, log }: { isDryRun: boolean; clock: () => number; log: Log },
+): { store: Store; care: DatabaseCare | null } => {
+  const path = join(home, 'bot.db')
+  if (isDryRun) return { store: openDryStore(path, clock), care: null }
+  const care = careFor(path, { clock, log })
+  return { store: openStore(path, clock), care }
+}
+
+const openOwnGitHub = async (
+  { github }: Config,
+  { log, show, repositories }: { log: Log; show: Show | null; repositories: Store['repositories'] },
+): Promise<GitHub | null> =>
+  github === null ? null : openGitHub(github, { log, show, repositories, paced: show === null })
+
+/** The secrets of the webhooks; null: there is no such route. */
+const webhooksOf = ({ github, jira }: Config) => ({
+  github: github?.via === 'app' ? { secret: github.webhookSecret } : null,
+  jira: typeof jira?.webhookSecret === 'string' ? { secret: jira.webhookSecret } : null,
+  automation: typeof jira?.automationSecret === 'string' ? { secret: jira.automationSecret } : null,
+})
+
 /** Throws `not-configured` with everything that is missing, and `busy` when a bot runs there already. */
 export const startBot = async (
   config: Config,
@@ -61,9 +85,7 @@ export const startBot = async (
   const isDryRun = show !== null
   await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
-  const path = join(config.home, 'bot.db')
-  const care = isDryRun ? null : careFor(path, { clock, log })
-  const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
+  const { store, care } = openOwnStore(config, { isDryRun, clock, log })
   const jira = config.jira === null ? null : openJira(config.jira, show)
   /** Opened after the server, which already needs them. */
   const late: { github: GitHub | null; inbox: ReturnType<typeof openInbox> | null; publisher: Publisher | null } = {
@@ -71,6 +93,11 @@ export const startBot = async (
   }
   const nudgeInbox = () => late.inbox?.nudge()
   const nudgePublisher = () => late.publisher?.nudge()
+  const nudgeAll = () => {
+    nudgeInbox()
+    nudgePublisher()
+    runnerApi.dispatch()
+  }
 
   const octokitFor = async (repo: string) => (await late.github?.clientFor(repo)) ?? null
   const rules = openRepositoryRules({
@@ -101,9 +128,7 @@ export const startBot = async (
   })
   const server = await openServer({
     ...{ store, metrics, clock, log, host: config.host, port: config.port },
-    github: config.github?.via === 'app' ? { secret: config.github.webhookSecret } : null,
-    jira: typeof config.jira?.webhookSecret === 'string' ? { secret: config.jira.webhookSecret } : null,
-    automation: typeof config.jira?.automationSecret === 'string' ? { secret: config.jira.automationSecret } : null,
+    ...webhooksOf(config),
     lanes: { github: githubLane, jira: jiraLane },
     runnerRoutes: runnerApi.routes,
     isExempt: exemptFrom(config.proxies ?? []),
@@ -115,12 +140,8 @@ export const startBot = async (
     throw error
   })
 
-  if (config.github !== null)
-    late.github = await openGitHub(config.github, {
-      ...{ log, show, paced: !isDryRun },
-      repositories: store.repositories,
-    })
-  const { github } = late
+  const github = await openOwnGitHub(config, { log, show, repositories: store.repositories })
+  late.github = github
   const jiraUrl = config.jira === null || isGateway(config.jira.url) ? null : config.jira.url
   const publisher = openPublisher({ store, github, jira, webUrl, jiraUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
@@ -142,18 +163,11 @@ export const startBot = async (
   const operator = await openOperator({
     home: config.home,
     store,
-    onReplay: () => {
-      inbox.nudge()
-      runnerApi.dispatch()
-      publisher.nudge()
-    },
+    onReplay: nudgeAll,
     onRevoke: runnerApi.revoke,
     log,
   })
-  await reportHeld(store, log)
-  reportCredentials(github, jira, clock, log)
-  reportMissing(config, clock, log)
-  for (const warning of servingWarnings(config.serving)) log.warn(warning)
+  await reportAtStart(config, { store, github, jira }, clock, log)
   const schedule = openSchedule(
     scheduleRows({
       ...{ config, store, github, jira, ...rules, nudgeInbox, clock, log },
@@ -180,6 +194,18 @@ export const startBot = async (
       await store.close()
     },
   }
+}
+
+const reportAtStart = async (
+  config: Config,
+  { store, github, jira }: { store: Store; github: GitHub | null; jira: ReturnType<typeof openJira> | null },
+  clock: () => number,
+  log: Log,
+): Promise<void> => {
+  await reportHeld(store, log)
+  reportCredentials(github, jira, clock, log)
+  reportMissing(config, clock, log)
+  for (const warning of servingWarnings(config.serving)) log.warn(warning)
 }
 
 /** After a restore, the operator decides what of the former queue still matters. */

@@ -5,6 +5,8 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { settleRestored } from '../backups.ts'
+import { openLockWait } from '../free-lock.ts'
+import { BUSY_MS } from '../sqlite.ts'
 import { agentQueries } from './agents.ts'
 import { type Database, openRegistryDatabase } from './database.ts'
 import { checkpointQueries, environmentQueries } from './environments.ts'
@@ -53,6 +55,15 @@ export const openRegistry = (path: string) => {
     ...agentQueries(database),
     ...waitingQueries(database),
     ...metaQueries(database),
+    /** Resolves when no other process writes here: before work that would wait for that where nothing else goes on. */
+    unlocked: openLockWait(path, () => {
+      database.db.exec('pragma busy_timeout = 0')
+      try {
+        database.db.exec('begin immediate; rollback')
+      } finally {
+        database.db.exec(`pragma busy_timeout = ${BUSY_MS}`)
+      }
+    }),
     /** Runs `work` while no other process writes here. */
     exclusively: database.transaction,
     close: () => database.db.close(),

@@ -234,6 +234,7 @@ const leaveDeliveries = async () => {
 test('deliveries and commands in comments', async () => {
   expect(await printed(['bot', 'inbox'])).toEqual([])
   expect(await printed(['bot', 'audit'])).toEqual([])
+  expect(await printed(['bot', 'held'])).toEqual([])
   await leaveDeliveries()
   const deliveries = (await printed(['bot', 'inbox'])) as { id: string }[]
   expect(deliveries.map(({ id }) => id).sort()).toEqual(['decided', 'postponed-1234'])
