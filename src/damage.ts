@@ -8,6 +8,7 @@ import { basename } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { listBackups } from './backups.ts'
 import { type FailureError, fail } from './errors.ts'
+import { isLogDamaged } from './wal.ts'
 
 /** SQLITE_CORRUPT and SQLITE_NOTADB. */
 const DAMAGED = [11, 26]
@@ -33,9 +34,9 @@ const isBackup = (path: string): boolean => {
 /**
  * Of what is missing, SQLite would make an empty file, or take an older state for the present one. A process that dies leaves
  * the log (`-wal`) with its index (`-shm`); one that closes removes the index first. So an index without a log is a log that
- * was lost.
+ * was lost. `whole`: reads all of the log.
  */
-export const lossOf = (path: string): string | null => {
+export const lossOf = (path: string, { whole = false } = {}): string | null => {
   const size = sizeOf(path)
   if (size === null || size === 0) {
     if (listBackups(path).length === 0) return null
@@ -44,6 +45,7 @@ export const lossOf = (path: string): string | null => {
   const isLogLost = () => sizeOf(`${path}-shm`) !== null && sizeOf(`${path}-wal`) === null
   // Asked twice: another process may be opening or closing it.
   if (isLogLost() && isLogLost()) return `its log, ${basename(path)}-wal, is missing: the newest changes are lost`
+  if (isLogDamaged(path, { whole })) return `its log, ${basename(path)}-wal, is damaged: the newest changes are lost`
   return sizeOf(`${path}-wal`) !== null && isBackup(path)
     ? `a backup took its place, and ${basename(path)}-wal and -shm are of the former file. Move them away`
     : null
@@ -51,7 +53,7 @@ export const lossOf = (path: string): string | null => {
 
 /** Reads the whole file, about a gigabyte in two seconds. Null when nothing is wrong with it, or when it does not exist. */
 export const damageOf = (path: string): string | null => {
-  const loss = lossOf(path)
+  const loss = lossOf(path, { whole: true })
   if (loss !== null || sizeOf(path) === null) return loss
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })

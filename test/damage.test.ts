@@ -75,10 +75,10 @@ test('a good database is left as it is', () => {
 })
 
 /** A copy of what a killed process leaves. */
-const killed = (): string => {
+const killed = (rows = 1): string => {
   const [alive, dead] = [join(newHome(), 'bot.db'), join(newHome(), 'bot.db')]
   const { db } = openDatabase(alive, ['create table thing (name text)'])
-  db.exec(`insert into thing values ('a')`)
+  for (let n = 0; n < rows; n++) db.exec('insert into thing values (hex(zeroblob(3000)))')
   for (const end of ['', '-wal', '-shm']) copyFileSync(`${alive}${end}`, `${dead}${end}`)
   db.close()
   return dead
@@ -91,6 +91,38 @@ test('what a killed process left is whole, and without its log it is not', () =>
   loseLog(lost)
   expect(damageOf(lost)).toMatch(/bot\.db-wal, is missing/)
   expect(() => openDatabase(lost, [])).toThrow(/opening .*bot\.db: it is damaged: its log/)
+})
+
+test.for([
+  ['cut off', (log: string) => truncateSync(log, 5_000)],
+  ['emptied', (log: string) => truncateSync(log, 0)],
+  ['damaged at its head', (log: string) => harms['its head']?.(log)],
+  ['damaged at its end', (log: string) => harms['its end']?.(log)],
+] as const)('a log that was %s after a kill is noticed, also when it is opened once more', ([, harm]) => {
+  const path = killed(20)
+  harm(`${path}-wal`)
+  for (let n = 0; n < 2; n++)
+    expect(() => openDatabase(path, [])).toThrow(/bot\.db: it is damaged: its log, bot\.db-wal, is damaged/)
+})
+
+test('a log that was damaged in its middle is noticed by whoever reads all of it', () => {
+  const path = killed(20)
+  harms['its middle']?.(`${path}-wal`)
+  expect(damageOf(path)).toMatch(/its log, bot\.db-wal, is damaged/)
+})
+
+test('a log that is in use is whole, whatever is written meanwhile', () => {
+  const path = join(newHome(), 'bot.db')
+  const { db } = openDatabase(path, ['create table thing (name text)'])
+  for (let n = 0; n < 50; n++) {
+    db.exec('insert into thing values (hex(zeroblob(5000)))')
+    if (n % 7 === 0) db.exec('pragma wal_checkpoint(passive)')
+    if (n % 11 === 0) db.exec('pragma wal_checkpoint(restart)')
+    if (n % 13 === 0) db.exec('pragma wal_checkpoint(truncate)')
+    expect(damageOf(path)).toBeNull()
+  }
+  db.close()
+  expect(damageOf(path)).toBeNull()
 })
 
 test.for([
