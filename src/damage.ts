@@ -18,6 +18,15 @@ const BUSY_MS = 60_000
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 const sizeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.size ?? null
 
+/**
+ * The connections of this process, by path. While one is open, nobody here may open and close the file or the index of its log in
+ * another way: the system would release the locks of the connection. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+ */
+const connections = new Map<string, DatabaseSync[]>()
+const openHere = (path: string): DatabaseSync[] => (connections.get(path) ?? []).filter(db => db.isOpen)
+export const rememberConnection = (path: string, db: DatabaseSync): void =>
+  void connections.set(path, [...openHere(path), db])
+
 /** Whether the file has no log, as a backup: SQLite would read the log that lies beside it into it. */
 const isBackup = (path: string): boolean => {
   const file = openSync(path, 'r')
@@ -45,6 +54,8 @@ export const lossOf = (path: string, { whole = false } = {}): string | null => {
   const isLogLost = () => sizeOf(`${path}-shm`) !== null && sizeOf(`${path}-wal`) === null
   // Asked twice: another process may be opening or closing it.
   if (isLogLost() && isLogLost()) return `its log, ${basename(path)}-wal, is missing: the newest changes are lost`
+  // It was looked at before it was opened.
+  if (openHere(path).length > 0) return null
   if (isLogDamaged(path, { whole })) return `its log, ${basename(path)}-wal, is damaged: the newest changes are lost`
   return sizeOf(`${path}-wal`) !== null && isBackup(path)
     ? `a backup took its place, and ${basename(path)}-wal and -shm are of the former file. Move them away`

@@ -1,7 +1,7 @@
 /** How each SQLite file is opened: write-ahead log, full sync, migrations after a backup, transactions. */
 import { DatabaseSync } from 'node:sqlite'
 import { writeBackup } from './backups.ts'
-import { damaged, isDamage, lossOf, noticing } from './damage.ts'
+import { damaged, isDamage, lossOf, noticing, rememberConnection } from './damage.ts'
 import { fail, isFailure } from './errors.ts'
 
 /** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
@@ -102,6 +102,7 @@ export const openDatabase: OpenDatabase = (path, migrations) => {
     const loss = path === ':memory:' ? null : lossOf(path)
     if (loss !== null) throw damaged('opening', path, loss)
     db = new DatabaseSync(path, { timeout: BUSY_MS })
+    if (path !== ':memory:') rememberConnection(path, db)
     db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
     return databaseOf(db, path)

@@ -7,6 +7,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { backupsFolder, listBackups } from '../src/backups.ts'
 import { onDamage } from '../src/damage.ts'
 import { careFor } from '../src/database-care.ts'
+import { openRun } from '../src/exec.ts'
 import { openDatabase } from '../src/sqlite.ts'
 import { harms } from './support/harm.ts'
 import { until } from './support/wait.ts'
@@ -79,4 +80,17 @@ test('a small one is looked at before anything starts', () => {
   fill(path, 1).close()
   harms['its middle']?.(path)
   expect(() => careFor(path, { clock: () => AT, log })).toThrow(/bot\.db: it is damaged/)
+})
+
+test('a second look at a database in use takes no lock away from this process', async () => {
+  const { path, log } = stage()
+  const db = fill(path, 1)
+  db.exec('begin immediate')
+  openDatabase(path, ['']).db.close()
+  careFor(path, { clock: () => AT, log }).close()
+  const other = `new (require('node:sqlite').DatabaseSync)(process.argv[1], { timeout: 0 }).exec('begin immediate')`
+  await expect(openRun({})(process.execPath, ['-e', other, path])).rejects.toThrow(/database is locked/)
+  db.exec('commit')
+  await openRun({})(process.execPath, ['-e', other, path])
+  db.close()
 })

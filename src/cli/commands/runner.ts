@@ -31,8 +31,8 @@ export const run: RunCommand = async invocation => {
     )
   const log = openServerLog(config)
   await restoreDatabases(invocation, config, ['registry.db'], log)
-  const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
+  const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const runner = await startRunner(context, { botUrl, token: runnerToken, version: version(), log })
   printNote(`The runner takes work from ${botUrl}`, invocation.terminal)
   return serveUntil(invocation.signal, log, async () => {

@@ -52,8 +52,8 @@ export const runUp = async (
     return serveUntil(invocation.signal, log, () => bot.close())
   }
   // A registry that cannot be used keeps the bot from taking deliveries that nobody would carry out.
-  const context = prepare(openRunnerContext(config, { onCommand: logCommands(log) }))
   const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
+  const context = prepare(openRunnerContext(config, { onCommand: logCommands(log) }))
   const bot = await startBot(config, log, { runnerToken: token, checked: care.checked })
   say(sourcesText(config))
   const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log }).catch(async error => {
