@@ -1,11 +1,9 @@
 /** How each SQLite file is opened: write-ahead log, full sync, migrations after a backup, transactions. */
 import { DatabaseSync } from 'node:sqlite'
 import { writeBackup } from './backups.ts'
-import { damaged, isDamage, lossOf, noticing, rememberConnection } from './damage.ts'
+import { damaged, isDamage, isLocked, lossOf, noticing, rememberConnection } from './damage.ts'
 import { fail, isFailure } from './errors.ts'
-
-/** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
-export const BUSY_MS = 60_000
+import { lockedTooLong, PATIENCE_MS } from './free-lock.ts'
 
 /** SQL, or a function where SQL alone cannot do it. */
 export type Migration = string | ((db: DatabaseSync) => void)
@@ -71,6 +69,7 @@ export const openDatabaseCopy: OpenDatabase = (path, migrations) => {
 const cannotOpen = (path: string, error: unknown): unknown => {
   if (isFailure(error) || !(error instanceof Error)) return error
   if (isDamage(error)) return damaged('opening', path, error.message)
+  if (isLocked(error)) return lockedTooLong('opening', path, error)
   const remedy = 'Check that this user may write there, and that the disk is not full.'
   return fail('unknown', `opening ${path}: ${error.message}`, remedy, error)
 }
@@ -101,7 +100,7 @@ export const openDatabase: OpenDatabase = (path, migrations) => {
   try {
     const loss = path === ':memory:' ? null : lossOf(path)
     if (loss !== null) throw damaged('opening', path, loss)
-    db = new DatabaseSync(path, { timeout: BUSY_MS })
+    db = new DatabaseSync(path, { timeout: PATIENCE_MS })
     if (path !== ':memory:') rememberConnection(path, db)
     db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)

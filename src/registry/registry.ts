@@ -5,8 +5,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { settleRestored } from '../backups.ts'
-import { openLockWait } from '../free-lock.ts'
-import { BUSY_MS } from '../sqlite.ts'
+import { openLockWait, PATIENCE_MS } from '../free-lock.ts'
 import { agentQueries } from './agents.ts'
 import { type Database, openRegistryDatabase } from './database.ts'
 import { checkpointQueries, environmentQueries } from './environments.ts'
@@ -61,7 +60,7 @@ export const openRegistry = (path: string) => {
       try {
         database.db.exec('begin immediate; rollback')
       } finally {
-        database.db.exec(`pragma busy_timeout = ${BUSY_MS}`)
+        database.db.exec(`pragma busy_timeout = ${PATIENCE_MS}`)
       }
     }),
     /** Runs `work` while no other process writes here. */
