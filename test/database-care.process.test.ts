@@ -1,11 +1,12 @@
 /** What a server does for its databases beside its work, in processes of their own. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
-import { backupsFolder, listBackups } from '../src/backups.ts'
-import { onDamage } from '../src/damage.ts'
+import { backupsFolder, listBackups, writeBackup } from '../src/backups.ts'
+import { damageOf, onDamage } from '../src/damage.ts'
 import { careFor } from '../src/database-care.ts'
 import { openRun } from '../src/exec.ts'
 import { openDatabase } from '../src/sqlite.ts'
@@ -93,4 +94,28 @@ test('a second look at a database in use takes no lock away from this process', 
   db.exec('commit')
   await openRun({})(process.execPath, ['-e', other, path])
   db.close()
+})
+
+test.for([
+  ['as soon as it has a file', 0],
+  ['while it copies', 1],
+  ['while it copies on', 8_000_000],
+  ['when it is about to be checked', 19_000_000],
+] as const)('a backup that is killed (-9) %s counts as none, or is whole', async ([, size]) => {
+  const { path } = stage()
+  fill(path, 20).close()
+  const program = join(import.meta.dirname, '../src/read-database.ts')
+  const child = spawn(process.execPath, [program, 'backup', path, String(AT)], { stdio: 'ignore' })
+  const ended = new Promise(resolve => child.once('exit', resolve))
+  const sizes = () => {
+    const folder = backupsFolder(path)
+    return existsSync(folder) ? readdirSync(folder).map(name => statSync(join(folder, name)).size) : []
+  }
+  await until('the copy', () => child.exitCode !== null || sizes().some(bytes => bytes >= size), { every: 1 })
+  child.kill('SIGKILL')
+  await ended
+  for (const { file } of listBackups(path)) expect(damageOf(file)).toBeNull()
+  writeBackup(path, AT + 1_000)
+  expect(damageOf(listBackups(path)[0]?.file ?? '')).toBeNull()
+  expect(readdirSync(backupsFolder(path)).filter(name => !name.endsWith('.db'))).toEqual([])
 })
