@@ -6,7 +6,7 @@ import { channel } from 'node:diagnostics_channel'
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { listBackups } from './backups.ts'
+import { type Backup, listBackups } from './backups.ts'
 import { type FailureError, fail } from './errors.ts'
 import { isLogDamaged } from './wal.ts'
 
@@ -86,24 +86,32 @@ export const isDamage = (error: unknown): boolean => DAMAGED.includes(codeOf(err
 /** Another process has the lock. */
 export const isLocked = (error: unknown): boolean => codeOf(error) === SQLITE_BUSY
 
-/** Without a backup. */
+/** Without a good backup. */
 const REMEDIES: Readonly<Record<string, string>> = {
   'bot.db':
-    'It has no backup. Move it away with its -wal and -shm files: the bot then starts without its queue, and learns of all machines from their runners.',
+    'Move it away with its -wal and -shm files: the bot then starts without its queue, and learns of all machines from their runners.',
   'registry.db':
-    'It has no backup. Move it away with its -wal and -shm files, and make a new one from the machines that the hypervisor has: agent-swarm doctor --rebuild-registry',
+    'Move it away with its -wal and -shm files, and make a new one from the machines that the hypervisor has: agent-swarm doctor --rebuild-registry',
 }
 
-const wayOn = (path: string): string => {
-  const [newest] = listBackups(path)
-  if (newest === undefined) return REMEDIES[basename(path)] ?? 'Move the file away.'
+const wayOn = (path: string, backups: readonly Backup[]): string => {
+  const [newest] = backups
+  if (newest === undefined) {
+    const none =
+      listBackups(path).length === 0 ? 'It has no backup.' : 'None of its backups is good: move them out of backups/.'
+    return `${none} ${REMEDIES[basename(path)] ?? 'Move the file away.'}`
+  }
   const made = new Date(newest.madeAt).toISOString()
   return `Go on from its newest backup, of ${made}: start agent-swarm up (or bot, or runner) with --from-backup. The damaged file is kept beside it. What was queued then is not carried out, but listed.`
 }
 
-/** `doing` says what was being done. */
-export const damaged = (doing: string, path: string, what: string): FailureError =>
-  fail('damaged', `${doing} ${path}: it is damaged: ${what}`, wayOn(path))
+/** `doing` says what was being done. `backups`: those that may be good. */
+export const damaged = (
+  doing: string,
+  path: string,
+  what: string,
+  backups: readonly Backup[] = listBackups(path),
+): FailureError => fail('damaged', `${doing} ${path}: it is damaged: ${what}`, wayOn(path, backups))
 
 const found = channel('agent-swarm:damage')
 /** Called for each database that is found to be damaged in this process. */

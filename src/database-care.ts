@@ -62,7 +62,11 @@ export const careFor = (
     if (backupDueIn(path, clock()) === 0) await read('backup')
     later(Math.min(backupDueIn(path, clock()) || AGAIN_MS, AGAIN_MS))
   }
-  const isSmall = (statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= SMALL
+  const size = [path, `${path}-wal`].reduce(
+    (sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0),
+    0,
+  )
+  const isSmall = size <= SMALL
   const found = isSmall ? damageOf(path) : null
   if (found !== null) throw damaged('opening', path, found)
   later(firstBackupMs)

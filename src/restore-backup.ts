@@ -44,7 +44,7 @@ export const restoreDamaged = (path: string, now: number): Restored | null => {
   const what = damageOf(path)
   if (what === null) return null
   const backup = listBackups(path).find(isGood)
-  if (backup === undefined) throw damaged('opening', path, what)
+  if (backup === undefined) throw damaged('opening', path, what, [])
   return { backup, what, kept: replace(path, backup, now) }
 }
 

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
-import { backupsFolder, writeBackup } from '../src/backups.ts'
+import { backupsFolder, listBackups, writeBackup } from '../src/backups.ts'
 import { damageOf, onDamage } from '../src/damage.ts'
 import { openRegistry } from '../src/registry/registry.ts'
 import { restoreDamaged } from '../src/restore-backup.ts'
@@ -148,8 +148,17 @@ test('a damaged backup is passed over, and without a good one the failure keeps 
   writeFileSync(newest.file, 'no database'.repeat(1_000))
   harms['its head']?.(path)
   expect(restoreDamaged(path, 3_000_000)).toMatchObject({ backup: old })
-  rmSync(backupsFolder(path), { recursive: true })
+  const badBackups = () => restoreDamaged(path, 4_000_000)
   harms['its head']?.(path)
+  for (const { file } of listBackups(path)) writeFileSync(file, 'no database'.repeat(1_000))
+  expect(badBackups).toThrow(
+    expect.objectContaining({
+      failure: expect.objectContaining({
+        remedy: expect.stringMatching(/^None of its backups is good: .*rebuild-reg/),
+      }),
+    }),
+  )
+  rmSync(backupsFolder(path), { recursive: true })
   expect(() => restoreDamaged(path, 4_000_000)).toThrow(
     expect.objectContaining({
       failure: {
