@@ -68,7 +68,16 @@ export type StatusEvent = TicketEvent & { change: 'status' | 'assignee' | 'delet
 export type MovedEvent = TicketEvent & { change: 'moved'; from: Ticket; statusChanged: boolean }
 
 export type SwarmEvent =
-  | { kind: 'push'; repo: string; ref: string; after: string; deleted: boolean; pusher: string | null }
+  /** `at`: epoch ms; missing or null when GitHub does not say. */
+  | {
+      kind: 'push'
+      repo: string
+      ref: string
+      after: string
+      deleted: boolean
+      pusher: string | null
+      at?: number | null
+    }
   | PullRequestEvent
   | {
       kind: 'comment'

@@ -57,6 +57,7 @@ export const failureKinds = {
   busy: 'later',
   capacity: 'never',
   'disk-full': 'never',
+  damaged: 'never',
   permission: 'never',
   'hypervisor-unreachable': 'later',
   'provider-missing': 'never',

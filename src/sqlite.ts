@@ -1,9 +1,9 @@
-/** How each SQLite file is opened: write-ahead log, full sync, migrations, transactions. */
+/** How each SQLite file is opened: write-ahead log, full sync, migrations after a backup, transactions. */
 import { DatabaseSync } from 'node:sqlite'
+import { writeBackup } from './backups.ts'
+import { damaged, isDamage, isLocked, lossOf, noticing, rememberConnection } from './damage.ts'
 import { fail, isFailure } from './errors.ts'
-
-/** How long a writer waits for the others. SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. */
-const BUSY_MS = 60_000
+import { lockedTooLong, PATIENCE_MS } from './free-lock.ts'
 
 /** SQL, or a function where SQL alone cannot do it. */
 export type Migration = string | ((db: DatabaseSync) => void)
@@ -21,6 +21,7 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly Migration[
   }
   refuseNewer()
   if (version() === migrations.length) return
+  if (version() > 0 && path !== ':memory:') writeBackup(path, Date.now())
   db.exec('begin immediate')
   try {
     // Another process may have migrated it while this one waited for the lock.
@@ -38,8 +39,13 @@ const migrate = (db: DatabaseSync, path: string, migrations: readonly Migration[
   }
 }
 
-/** `transaction` within a transaction is part of it. */
-export type Database = { db: DatabaseSync; transaction: <T>(work: () => T) => T }
+export type Database = {
+  db: DatabaseSync
+  /** One within another is part of it. */
+  transaction: <T>(work: () => T) => T
+  /** Runs statements outside of a transaction; see `noticing` in damage.ts. */
+  noticing: <T>(work: () => T) => T
+}
 
 /** `openDatabase` or `openDatabaseCopy`. */
 export type OpenDatabase = (path: string, migrations: readonly Migration[]) => Database
@@ -59,45 +65,46 @@ export const openDatabaseCopy: OpenDatabase = (path, migrations) => {
   return copy
 }
 
-/** SQLITE_CORRUPT and SQLITE_NOTADB. */
-const DAMAGED = [11, 26]
-
 /** SQLite's message names neither the file nor the remedy. */
 const cannotOpen = (path: string, error: unknown): unknown => {
   if (isFailure(error) || !(error instanceof Error)) return error
-  const code = 'errcode' in error && typeof error.errcode === 'number' ? error.errcode & 0xff : null
-  const remedy =
-    code !== null && DAMAGED.includes(code)
-      ? 'The file is damaged: restore it from a backup. If you move it away, with its -wal and -shm files, a new one is made, and its contents are lost.'
-      : 'Check that this user may write there, and that the disk is not full.'
+  if (isDamage(error)) return damaged('opening', path, error.message)
+  if (isLocked(error)) return lockedTooLong('opening', path, error)
+  const remedy = 'Check that this user may write there, and that the disk is not full.'
   return fail('unknown', `opening ${path}: ${error.message}`, remedy, error)
 }
 
-const databaseOf = (db: DatabaseSync): Database => ({
+const databaseOf = (db: DatabaseSync, path: string): Database => ({
   db,
+  noticing: work => noticing(path, work),
   transaction: work => {
     if (db.isTransaction) return work()
-    db.exec('begin immediate')
-    try {
-      const result = work()
-      db.exec('commit')
-      return result
-    } catch (error) {
-      // On a full disk SQLite may have rolled back already.
-      if (db.isTransaction) db.exec('rollback')
-      throw error
-    }
+    return noticing(path, () => {
+      db.exec('begin immediate')
+      try {
+        const result = work()
+        db.exec('commit')
+        return result
+      } catch (error) {
+        // On a full disk SQLite may have rolled back already.
+        if (db.isTransaction) db.exec('rollback')
+        throw error
+      }
+    })
   },
 })
 
-/** Opens `path` (or `:memory:`) and migrates it. Fails with the file's name and a remedy. */
+/** Opens `path` (or `:memory:`) and migrates it. Fails with the file's name and a remedy, `damaged` when something of it is lost. */
 export const openDatabase: OpenDatabase = (path, migrations) => {
   let db: DatabaseSync | null = null
   try {
-    db = new DatabaseSync(path, { timeout: BUSY_MS })
+    const loss = path === ':memory:' ? null : lossOf(path)
+    if (loss !== null) throw damaged('opening', path, loss)
+    db = new DatabaseSync(path, { timeout: PATIENCE_MS })
+    if (path !== ':memory:') rememberConnection(path, db)
     db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
-    return databaseOf(db)
+    return databaseOf(db, path)
   } catch (error) {
     db?.close()
     throw cannotOpen(path, error)

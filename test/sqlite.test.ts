@@ -21,24 +21,25 @@ const harmed = (harm: (path: string) => void): string => {
 }
 
 test.for([
-  ['is something else', (path: string) => writeFileSync(path, 'hello '.repeat(1_000)), /damaged/],
-  ['was cut', (path: string) => truncateSync(path, 6_000), /damaged/],
+  ['is something else', (path: string) => writeFileSync(path, 'hello '.repeat(1_000)), 'damaged', /Move the file away/],
+  ['was cut', (path: string) => truncateSync(path, 6_000), 'damaged', /Move the file away/],
   [
     'is a folder',
     (path: string) => {
       rmSync(path)
       mkdirSync(path)
     },
+    'unknown',
     /Check that this user may write there/,
   ],
-] as [string, (path: string) => void, RegExp][])(
+] as [string, (path: string) => void, string, RegExp][])(
   'the failure for a file that %s names it, with a remedy',
-  ([, harm, remedy]) => {
+  ([, harm, kind, remedy]) => {
     const path = harmed(harm)
     expect(() => openDatabase(path, migrations)).toThrow(
       expect.objectContaining({
         failure: {
-          kind: 'unknown',
+          kind,
           message: expect.stringContaining(`opening ${path}: `),
           remedy: expect.stringMatching(remedy),
         },

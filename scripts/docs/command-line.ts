@@ -18,6 +18,7 @@ export const environment: Rows = [
 export const files: Rows = [
   ['~/.agent-swarm/config.yaml', 'The settings.'],
   ['~/.agent-swarm/registry.db', 'The environments, and the journal of operations.'],
+  ['~/.agent-swarm/backups/', 'Backups of both databases, the newest seven of each.'],
   ['~/.agent-swarm/rescued/', 'Unsaved work that was rescued before a delete.'],
   ['~/.agent-swarm/logs/', 'The output of commands in the background (--detach).'],
   ['~/.ssh/agent-swarm.config', 'The machines as hosts of ssh (ssh --config --install).'],

@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'
+import { careFor, type DatabaseCare } from '../database-care.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Failure } from '../schema/failure.ts'
 import { statusMessage } from '../store/messages.ts'
+import type { Store } from '../store/port.ts'
 import { openStore } from '../store/sqlite/index.ts'
 import { openDryStore, type Show } from './dry-run.ts'
 import { needsMore } from './github/app-needs.ts'
@@ -46,19 +48,44 @@ export type BotOptions = {
   /** Set: a dry run, which shows here what it would do. */
   show?: Show | null
   clock?: () => number
+  /** What else of this process is looked at before it is ready. */
+  checked?: Promise<unknown>
 }
+
+/** `care` null: a dry run, which writes no backups. */
+const openOwnStore = (
+  { home }: Config,
+  { isDryRun, clock, log }: { isDryRun: boolean; clock: () => number; log: Log },
+): { store: Store; care: DatabaseCare | null } => {
+  const path = join(home, 'bot.db')
+  if (isDryRun) return { store: openDryStore(path, clock), care: null }
+  const care = careFor(path, { clock, log })
+  return { store: openStore(path, clock), care }
+}
+
+const openOwnGitHub = async (
+  { github }: Config,
+  { log, show, repositories }: { log: Log; show: Show | null; repositories: Store['repositories'] },
+): Promise<GitHub | null> =>
+  github === null ? null : openGitHub(github, { log, show, repositories, paced: show === null })
+
+/** The secrets of the webhooks; null: there is no such route. */
+const webhooksOf = ({ github, jira }: Config) => ({
+  github: github?.via === 'app' ? { secret: github.webhookSecret } : null,
+  jira: typeof jira?.webhookSecret === 'string' ? { secret: jira.webhookSecret } : null,
+  automation: typeof jira?.automationSecret === 'string' ? { secret: jira.automationSecret } : null,
+})
 
 /** Throws `not-configured` with everything that is missing, and `busy` when a bot runs there already. */
 export const startBot = async (
   config: Config,
   log: Log,
-  { runnerToken = null, show = null, clock = Date.now }: BotOptions = {},
+  { runnerToken = null, show = null, clock = Date.now, checked }: BotOptions = {},
 ): Promise<Bot> => {
   const isDryRun = show !== null
   await requireConfigured(config, runnerToken)
   await takeHome(config.home, { isDryRun })
-  const path = join(config.home, 'bot.db')
-  const store = isDryRun ? openDryStore(path, clock) : openStore(path, clock)
+  const { store, care } = openOwnStore(config, { isDryRun, clock, log })
   const jira = config.jira === null ? null : openJira(config.jira, show)
   /** Opened after the server, which already needs them. */
   const late: { github: GitHub | null; inbox: ReturnType<typeof openInbox> | null; publisher: Publisher | null } = {
@@ -66,6 +93,11 @@ export const startBot = async (
   }
   const nudgeInbox = () => late.inbox?.nudge()
   const nudgePublisher = () => late.publisher?.nudge()
+  const nudgeAll = () => {
+    nudgeInbox()
+    nudgePublisher()
+    runnerApi.dispatch()
+  }
 
   const octokitFor = async (repo: string) => (await late.github?.clientFor(repo)) ?? null
   const rules = openRepositoryRules({
@@ -96,24 +128,20 @@ export const startBot = async (
   })
   const server = await openServer({
     ...{ store, metrics, clock, log, host: config.host, port: config.port },
-    github: config.github?.via === 'app' ? { secret: config.github.webhookSecret } : null,
-    jira: typeof config.jira?.webhookSecret === 'string' ? { secret: config.jira.webhookSecret } : null,
-    automation: typeof config.jira?.automationSecret === 'string' ? { secret: config.jira.automationSecret } : null,
+    ...webhooksOf(config),
     lanes: { github: githubLane, jira: jiraLane },
     runnerRoutes: runnerApi.routes,
     isExempt: exemptFrom(config.proxies ?? []),
     onAccepted: nudgeInbox,
+    checked: Promise.all([care?.checked, checked]),
   }).catch(async error => {
+    care?.close()
     await store.close()
     throw error
   })
 
-  if (config.github !== null)
-    late.github = await openGitHub(config.github, {
-      ...{ log, show, paced: !isDryRun },
-      repositories: store.repositories,
-    })
-  const { github } = late
+  const github = await openOwnGitHub(config, { log, show, repositories: store.repositories })
+  late.github = github
   const jiraUrl = config.jira === null || isGateway(config.jira.url) ? null : config.jira.url
   const publisher = openPublisher({ store, github, jira, webUrl, jiraUrl, dryRun: isDryRun, clock, log })
   late.publisher = publisher
@@ -135,13 +163,11 @@ export const startBot = async (
   const operator = await openOperator({
     home: config.home,
     store,
-    onReplay: inbox.nudge,
+    onReplay: nudgeAll,
     onRevoke: runnerApi.revoke,
     log,
   })
-  reportCredentials(github, jira, clock, log)
-  reportMissing(config, clock, log)
-  for (const warning of servingWarnings(config.serving)) log.warn(warning)
+  await reportAtStart(config, { store, github, jira }, clock, log)
   const schedule = openSchedule(
     scheduleRows({
       ...{ config, store, github, jira, ...rules, nudgeInbox, clock, log },
@@ -156,6 +182,7 @@ export const startBot = async (
     port: server.port,
     catchUp: () => schedule.run(CATCHING_UP),
     close: async () => {
+      care?.close()
       runnerApi.close()
       await Promise.all([
         schedule.close(CLOSE_MS),
@@ -167,6 +194,28 @@ export const startBot = async (
       await store.close()
     },
   }
+}
+
+const reportAtStart = async (
+  config: Config,
+  { store, github, jira }: { store: Store; github: GitHub | null; jira: ReturnType<typeof openJira> | null },
+  clock: () => number,
+  log: Log,
+): Promise<void> => {
+  await reportHeld(store, log)
+  reportCredentials(github, jira, clock, log)
+  reportMissing(config, clock, log)
+  for (const warning of servingWarnings(config.serving)) log.warn(warning)
+}
+
+/** After a restore, the operator decides what of the former queue still matters. */
+const reportHeld = async ({ held }: Store, log: Log): Promise<void> => {
+  const restoredAt = await held.restoredAt()
+  if (restoredAt === null || (await held.list(1)).length === 0) return
+  log.warn(
+    { restoredAt: new Date(restoredAt).toISOString() },
+    'the store was restored from a backup. What was queued in it is not carried out: agent-swarm bot held lists it. What happened before the restore is only reported: agent-swarm bot inbox',
+  )
 }
 
 /** Wrong credentials are reported at the start, not with the first event. A side that is only out of reach is asked again later. */

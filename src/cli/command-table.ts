@@ -26,6 +26,9 @@ const host = valued('ADDRESS', 'The address to listen on (127.0.0.1).')
 const botDryRun = flag(
   'Decide everything and do nothing: show each delivery with its verdict, its actions and what would be written. Deliveries are kept; the next start without this option decides them again, and acts.',
 )
+const fromBackup = flag(
+  'Put the newest good backup in the place of a damaged database, and go on. The damaged file is kept. What the backup had queued is not carried out (bot held).',
+)
 const botDryRunJson = flag('With --dry-run: print JSON, one value a line.')
 const secretFile = (secret: string, variable: string): Option =>
   valued('FILE', `File with ${secret} (- reads standard input). Default: ${variable}.`)
@@ -266,14 +269,14 @@ const serverCommands = {
     arguments: [],
     summary: 'Run bot and runner in one process.',
     example: 'agent-swarm up',
-    options: { port, host, provider, 'dry-run': botDryRun, json: botDryRunJson },
+    options: { port, host, provider, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/up.ts'),
   },
   bot: {
     arguments: [],
     summary: 'Run the bot: events of GitHub and Jira become actions.',
     example: 'agent-swarm bot --port 3000',
-    options: { port, host, 'dry-run': botDryRun, json: botDryRunJson },
+    options: { port, host, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/bot.ts'),
   },
   'bot inbox': {
@@ -293,10 +296,20 @@ const serverCommands = {
     options: { ticket: { ...valued('TICKET', 'Show only this ticket.'), kind: 'ticket' }, limit, json },
     load: () => import('./commands/bot-audit.ts'),
   },
+  'bot held': {
+    arguments: [],
+    summary: 'List what was queued in a restored backup, oldest first.',
+    details:
+      'After a restore, nothing that the backup had queued is carried out by itself: it may be done long ago. To carry out one: agent-swarm bot replay ID.',
+    example: 'agent-swarm bot held',
+    options: { limit, json },
+    load: () => import('./commands/bot-held.ts'),
+  },
   'bot replay': {
     arguments: [{ name: 'id', kind: 'delivery id', required: true }],
-    summary: 'Decide a delivery again.',
-    details: 'A delivery without an effect takes effect now. One that had an effect does nothing a second time.',
+    summary: 'Decide a delivery again, or carry out what is held.',
+    details:
+      'A delivery without an effect takes effect now. One that had an effect does nothing a second time. What bot held lists is queued again.',
     example: 'agent-swarm bot replay 0b7e2a52-8f5c-11f0-9d1c-6d4d3a1f0b11',
     options: { json },
     load: () => import('./commands/bot-replay.ts'),
@@ -332,7 +345,11 @@ const serverCommands = {
     arguments: [],
     summary: "Run the runner, which does the bot's actions on this host.",
     example: 'agent-swarm runner --bot-url https://swarm.example.org',
-    options: { 'bot-url': valued('URL', 'The address of the bot (AGENT_SWARM_BOT_URL).'), provider },
+    options: {
+      'bot-url': valued('URL', 'The address of the bot (AGENT_SWARM_BOT_URL).'),
+      provider,
+      'from-backup': fromBackup,
+    },
     load: () => import('./commands/runner.ts'),
   },
 } satisfies Record<string, Command>

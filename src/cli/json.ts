@@ -344,12 +344,21 @@ export const outputs = {
   bot: shown,
   'bot audit': v.array(judged),
   'bot inbox': v.array(delivery),
+  'bot held': v.array(
+    v.object({
+      id: described(text, 'For bot replay.'),
+      createdAt: described(v.nullable(time), 'When it was queued.'),
+      kind: described(v.picklist(['action', 'message']), '`message`: a comment, a reaction or a link.'),
+      about: described(text, 'The ticket or the pull request.'),
+      what: described(text, 'The kind of the action or message.'),
+    }),
+  ),
   'bot replay': v.object({
     replayed: described(
       v.picklist(['again', 'had-effect', 'in-progress']),
-      '`again`: it is decided again. `had-effect`: nothing is done. `in-progress`: it is already being decided.',
+      '`again`: it is decided again, or queued again when it was held. `had-effect`: nothing is done. `in-progress`: it is already being decided.',
     ),
-    delivery: v.nullable(delivery),
+    delivery: described(v.nullable(delivery), 'Null for what was held.'),
   }),
   'bot runner add': v.object({
     name: v.string(),

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import type { Config } from '../config/config.ts'
+import { onDamage } from '../damage.ts'
 import { type Log, openLog } from '../log.ts'
 
 /** From SIGTERM to the exit, at most. The next start continues with what is left. Milliseconds. */
@@ -14,12 +15,16 @@ export const version = (): string => {
   return JSON.parse(readFileSync(path, 'utf8')).version
 }
 
-/** The log of a server; `present`: see openLog. An uncaught exception goes there without secrets, and ends the process: Node would print all of it. */
+/** The log of a server; `present`: see openLog. An uncaught exception goes there without secrets, and ends the process: Node would print all of it. So does a damaged database. */
 export const openServerLog = (config: Config, token?: string, present?: Parameters<typeof openLog>[2]): Log => {
   const log = openLog(config.logLevel, [...config.secrets, ...(token === undefined ? [] : [token])], present)
   for (const notice of config.notices) log.warn(notice)
   process.on('uncaughtException', error => {
     log.fatal({ err: error }, 'unexpected error; the next start continues from what is on disk')
+    process.exit(1)
+  })
+  onDamage(({ failure: { message, remedy } }) => {
+    log.fatal({ remedy }, `${message}. ${remedy}`)
     process.exit(1)
   })
   return log

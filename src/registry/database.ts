@@ -17,17 +17,18 @@ export type Database = SqliteFile & {
 
 export const openRegistryDatabase = (path: string): Database => {
   const file = openDatabase(path, migrations)
-  const { db } = file
+  const { db, noticing } = file
   return {
     ...file,
-    all: <T>(sql: string, ...values: Cell[]) => db.prepare(sql).all(...values) as T[],
-    arrays: (sql, ...values) => {
-      const statement = db.prepare(sql)
-      statement.setReturnArrays(true)
-      return statement.all(...values) as unknown as Cell[][]
-    },
-    first: <T>(sql: string, ...values: Cell[]) => db.prepare(sql).get(...values) as T | undefined,
-    run: (sql, ...values) => Number(db.prepare(sql).run(...values).lastInsertRowid),
+    all: <T>(sql: string, ...values: Cell[]) => noticing(() => db.prepare(sql).all(...values) as T[]),
+    arrays: (sql, ...values) =>
+      noticing(() => {
+        const statement = db.prepare(sql)
+        statement.setReturnArrays(true)
+        return statement.all(...values) as unknown as Cell[][]
+      }),
+    first: <T>(sql: string, ...values: Cell[]) => noticing(() => db.prepare(sql).get(...values) as T | undefined),
+    run: (sql, ...values) => noticing(() => Number(db.prepare(sql).run(...values).lastInsertRowid)),
   }
 }
 

@@ -25,7 +25,8 @@ export const metaQueries = ({ first, run }: Database) => {
       installed === null ? drop('ssh-config') : write('ssh-config', installed),
     /** This registry's name for the bot, made once. */
     runnerId: (): string => {
-      run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', crypto.randomUUID())
+      if (read('runner-id') === undefined)
+        run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', crypto.randomUUID())
       return read('runner-id') as string
     },
     /** Changes whenever another process has written. */

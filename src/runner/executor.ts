@@ -109,6 +109,7 @@ const runJournalled = async (
   const { actionId, correlation, signal } = caller
   const finished = actionId === null ? null : registry.outcomeOf(actionId)
   if (finished !== null) return finished
+  await registry.unlocked()
   if (signal.aborted) throw fail('cancelled', `${kind} of ${ticket}: cancelled; nothing had begun`)
   const interrupted = [ticket, ...(from === null ? [] : [from])].flatMap(key => registry.openOperations(key))
   const now = () => context.clock().toISOString()

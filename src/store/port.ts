@@ -243,6 +243,25 @@ type Outbox = {
   nextDueAt(): Promise<number | null>
 }
 
+// ── Held ──
+
+const HELD_ID = /^held:\d{1,15}$/
+export const isHeldId = (id: string): boolean => HELD_ID.test(id)
+/** What was queued in a backup that took the store's place: an action, or a message of the outbox. */
+export type HeldRow = { id: string; createdAt: number | null } & (
+  | { action: Action; message: null }
+  | { action: null; message: MessageBody }
+)
+/** Nothing of it is carried out by itself. */
+type Held = {
+  /** When a backup took the store's place; null when none did. What happened before is only reported. */
+  restoredAt(): Promise<number | null>
+  /** Oldest first. */
+  list(limit: number): Promise<HeldRow[]>
+  /** Queues it again: `had-effect` when its action has been queued again already. */
+  replay(id: string): Promise<'again' | 'had-effect' | 'unknown'>
+}
+
 // ── Requests ──
 
 /** The record of who asked for what, where and when, how it was judged and how it ended. */
@@ -506,6 +525,7 @@ export type Store = {
   inbox: Inbox
   queue: Queue
   outbox: Outbox
+  held: Held
   requests: Requests
   tickets: Tickets
   pullRequests: PullRequests
@@ -521,7 +541,7 @@ export type Store = {
    * last state change of each ticket, unanswered commands, comments and runners of existing machines.
    */
   purge(limits: { queueBefore: number; knowledgeBefore: number; payloadBytes: number }): Promise<void>
-  /** Fails when the store cannot be written. */
+  /** Fails when the store cannot be written. It is written for that, at most once a second. */
   probe(): Promise<void>
   close(): Promise<void>
 }

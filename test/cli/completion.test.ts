@@ -42,7 +42,7 @@ describe('candidates', () => {
     ['nothing yet', [''], [...new Set(Object.keys(commands).map(name => name.split(' ')[0])), 'help']],
     ['options of the program', ['--'], ['--help', '--version']],
     ['a command to show help for', ['help', 'ini'], ['init', 'init-base']],
-    ['a command of two words', ['bot', ''], ['inbox', 'audit', 'replay', 'runner']],
+    ['a command of two words', ['bot', ''], ['inbox', 'audit', 'held', 'replay', 'runner']],
     ['a command of three words', ['bot', 'runner', ''], ['add', 'list', 'revoke']],
     ['the last of them to show help for', ['help', 'bot', 'runner', 'r'], ['revoke']],
     ['an option of a command of three words', ['bot', 'runner', 'add', 'x', '--a'], ['--as']],

@@ -1,11 +1,13 @@
 /** What commands print with `--json`, judged by the schemas in docs/json. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { writeBackup } from '../../src/backups.ts'
 import { commands } from '../../src/cli/command-table.ts'
 import { dryRunShow } from '../../src/cli/dry-run.ts'
 import { outputs } from '../../src/cli/json.ts'
 import type { ProjectRow } from '../../src/registry/registry.ts'
+import { replyMessage } from '../../src/store/messages.ts'
 import { openStore } from '../../src/store/sqlite/index.ts'
 import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/context.ts'
@@ -253,6 +255,25 @@ test('deliveries and commands in comments', async () => {
   // A beginning of the id is enough.
   expect(await printed(['bot', 'replay', 'postponed'])).toMatchObject({ replayed: 'again' })
   await printed(['bot', 'replay', 'unknown'], { code: 1, as: 'error' })
+})
+
+test('what a restored backup had queued', async () => {
+  expect(await printed(['bot', 'held'])).toEqual([])
+  const path = join(cli.home, 'state/bot.db')
+  const store = openStore(path, Date.now)
+  const by = { via: 'github', who: 'ada' } as const
+  const stop = { kind: 'stop', ticket: 'DROP-1', by, replyTo: null } as const
+  await store.queue.enqueue({ id: 'a', correlation: 'a', action: stop })
+  await store.outbox.put([replyMessage({ repo: 'acme/shop', number: 7, commentId: 1 })])
+  const { file } = writeBackup(path, Date.now())
+  await store.close()
+  copyFileSync(file, path)
+  expect(await printed(['bot', 'held'])).toMatchObject([
+    { id: 'held:1', kind: 'action', about: 'DROP-1', what: 'stop' },
+    { id: 'held:2', kind: 'message', about: 'acme/shop#7', what: 'reply' },
+  ])
+  expect(await printed(['bot', 'replay', 'held:1'])).toEqual({ replayed: 'again', delivery: null })
+  await printed(['bot', 'replay', 'held:1'], { code: 1, as: 'error' })
 })
 
 test('a bot that only shows what it would do', () => {

@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Action, CheckpointRetention } from '../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext } from '../support/context.ts'
@@ -32,6 +35,21 @@ describe('an action', () => {
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done', environment: null })
     expect(it.machines()).toEqual([])
     expect(it.context.registry.environments()).toEqual([])
+  })
+
+  test('begins when no other process has the registry locked, and the event loop goes on until then', async () => {
+    const other = new DatabaseSync(join(it.home, 'registry.db'))
+    other.exec('begin exclusive')
+    let ended = false
+    const created = it.do(actions.create('DROP-1')).finally(() => {
+      ended = true
+    })
+    // A wait of SQLite's own would stop these turns of the event loop.
+    for (let turn = 0; turn < 100; turn++) await nextTurn()
+    expect(ended).toBe(false)
+    other.exec('commit')
+    other.close()
+    expect(await created).toMatchObject({ result: 'done' })
   })
 
   test('what is impossible fails with a remedy', async () => {

@@ -43,6 +43,8 @@ const origin = {
 
 const pushPayload = v.object({
   ...origin,
+  // Of a push, GitHub gives the time in whole seconds.
+  repository: v.object({ ...origin.repository.entries, pushed_at: v.fallback(v.nullable(v.number()), null) }),
   ref: name,
   after: v.pipe(v.string(), v.regex(/^[0-9a-f]{40,64}$/i)),
   deleted: v.fallback(v.boolean(), false),
@@ -79,6 +81,7 @@ const NO_COMMIT = /^0+$/
 const pushEvent = ({ ref, after, deleted, repository, sender }: v.InferOutput<typeof pushPayload>): GitHubEvent => ({
   ...{ kind: 'push', repo: repository.full_name, ref, after, pusher: sender?.login ?? null },
   deleted: deleted || NO_COMMIT.test(after),
+  ...(repository.pushed_at === null ? {} : { at: repository.pushed_at * 1000 + 999 }),
 })
 
 const CHANGES = ['opened', 'reopened', 'ready_for_review', 'converted_to_draft', 'edited', 'closed'] as const

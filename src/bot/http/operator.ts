@@ -13,7 +13,15 @@ import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
-import type { DeliveryRow, ListedRunner, ReplayResult, Request, Store } from '../../store/port.ts'
+import {
+  type DeliveryRow,
+  type HeldRow,
+  isHeldId,
+  type ListedRunner,
+  type ReplayResult,
+  type Request,
+  type Store,
+} from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
 import { jsonObject, readBody } from './body.ts'
 import { refuse, respond } from './respond.ts'
@@ -45,6 +53,7 @@ const questions = v.variant('ask', [
   v.object({ ask: v.literal('deliveries'), words: v.pipe(v.array(word), v.maxLength(10)), limit }),
   v.object({ ask: v.literal('audit'), ticket: v.nullable(word), limit }),
   v.object({ ask: v.literal('replay'), id: word }),
+  v.object({ ask: v.literal('held'), limit }),
   v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
   v.object({ ask: v.literal('list-runners') }),
   v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
@@ -55,6 +64,7 @@ type Answers = {
   deliveries: DeliveryRow[]
   audit: AuditLine[]
   replay: ReplayResult
+  held: HeldRow[]
   'add-runner': { runnerId: string; token: string } | Problem
   'list-runners': ListedRunner[]
   /** The runner's id; null when no runner has this name. */
@@ -76,7 +86,8 @@ const answers: {
     return store.inbox.list(filters, limit)
   },
   audit: async (store, { ticket, limit }) => (await store.requests.audit(ticket, limit)).map(auditLine),
-  replay: (store, { id }) => store.inbox.replay(id),
+  replay: (store, { id }) => (isHeldId(id) ? store.held.replay(id) : store.inbox.replay(id)),
+  held: (store, { limit }) => store.held.list(limit),
   'add-runner': async (store, { name, as }) => {
     const token = newRunnerToken()
     const added = await store.runnerTokens.add({ name, as, hash: tokenHash(token) })

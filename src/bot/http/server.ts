@@ -12,6 +12,8 @@ const BUDGET = 128 * 1024 * 1024
 const HEADERS_MS = 10_000
 /** Deadline for the whole request. Milliseconds. */
 const REQUEST_MS = 30_000
+/** How long a question whether the bot is ready waits for the store. Milliseconds. */
+const PROBE_MS = 1_000
 /** After this, connections that are still open are cut. Milliseconds. */
 const CLOSE_MS = 500
 
@@ -21,6 +23,8 @@ export type ServerOptions = WebhookOptions &
     port: number
     /** Routes of the runner API, by path. */
     runnerRoutes: Readonly<Record<string, Handle>>
+    /** The databases are looked at as a whole: until this resolves, the bot is not ready. */
+    checked?: Promise<unknown>
     /** Deadline for a request's headers. Milliseconds. */
     headersMs?: number
   }
@@ -32,17 +36,30 @@ export type Server = {
   close(): Promise<void>
 }
 
-const readiness =
-  ({ store, log }: ServerOptions): Handle =>
-  async (_request, response) => {
+/** Ready: the databases are whole, and the store can be written now. */
+const readiness = ({ store, log, checked = Promise.resolve() }: ServerOptions): Handle => {
+  let isChecked = false
+  checked.then(
+    () => {
+      isChecked = true
+    },
+    () => {},
+  )
+  return async (_request, response) => {
+    const answer = respond(response)
+    if (!isChecked) return answer(503, { status: 'the databases are being checked' })
+    const late = setTimeout(() => answer(503, { status: 'another process has locked the store' }), PROBE_MS)
     try {
       await store.probe()
-      respond(response)(200, { status: 'ready' })
+      answer(200, { status: 'ready' })
     } catch (error) {
       log.error({ err: error }, 'the store cannot be written')
-      respond(response)(503, { status: 'the store cannot be written' })
+      answer(503, { status: 'the store cannot be written' })
+    } finally {
+      clearTimeout(late)
     }
   }
+}
 const metricsPage =
   ({ metrics }: ServerOptions): Handle =>
   async (_request, response) => {

@@ -117,7 +117,7 @@ const decideEvent = async (
   context: GitHubContext,
   event: GitHubEvent,
   octokit: Octokit,
-  askUntil: number,
+  { askUntil, receivedAt }: { askUntil: number; receivedAt: number },
 ): Promise<Decided> => {
   const rules = await context.rulesOf(repositoryOf(event))
   // Not later than now, or it would make every later event look old.
@@ -125,7 +125,7 @@ const decideEvent = async (
   const present = (decision: Decision) => presentDecision(context, decision, rules)
   if (event.kind === 'push') {
     const decision = handlers.push(event, await pushFacts(context, event, rules), rules)
-    return { decision: await present(decision), at: context.clock(), effects: [] }
+    return { decision: await present(decision), at: past(event.at ?? receivedAt), effects: [] }
   }
   if (event.kind === 'comment') {
     const facts = await commentFacts(context, event, octokit, rules, askUntil)
@@ -191,7 +191,7 @@ const aboutOf = (event: GitHubEvent, id: string): string => {
 
 const decideDelivery = async (
   context: GitHubContext,
-  { id, dueSince }: Pick<StoredDelivery, 'id' | 'dueSince'>,
+  { id, receivedAt, dueSince }: Pick<StoredDelivery, 'id' | 'receivedAt' | 'dueSince'>,
   delivery: GitHubDelivery,
   octokit: Octokit,
 ): Promise<Settlement> => {
@@ -203,7 +203,8 @@ const decideDelivery = async (
   const event = await withoutOwnCommands(context, delivery.event)
   if (installation !== null) await store.repositories.setInstallation(repository.name, installation)
   if (event.kind === 'push' && event.ref === `refs/heads/${repository.defaultBranch}`) await rulesChanged(event.repo)
-  const { decision, at, effects } = await decideEvent(context, event, octokit, askingUntil(dueSince, clock()))
+  const askUntil = askingUntil(dueSince, clock())
+  const { decision, at, effects } = await decideEvent(context, event, octokit, { askUntil, receivedAt })
   const pullRequest = 'pullRequest' in event ? event.pullRequest : null
   const link = pullRequest === null ? null : await store.pullRequests.get(pullRequest)
   const isComment = event.kind === 'comment'
@@ -212,7 +213,7 @@ const decideDelivery = async (
     decision,
     {
       about: aboutOf(event, id),
-      ...{ correlation: id, at, ticket: link?.ticket ?? null },
+      ...{ correlation: id, at, isReplay: dueSince > receivedAt, ticket: link?.ticket ?? null },
       place: pullRequest === null ? repository.name : nameOf(pullRequest),
       comment: isComment
         ? {
@@ -253,13 +254,16 @@ export const decideGitHub = async (context: GitHubContext, stored: StoredDeliver
 
 export const decideScheduled = async (
   context: GitHubContext,
-  { id, body }: Pick<StoredDelivery, 'id' | 'body'>,
+  { id, body, receivedAt, dueSince }: Pick<StoredDelivery, 'id' | 'body' | 'receivedAt' | 'dueSince'>,
 ): Promise<Settlement> => {
   const event = parseScheduled(body)
   const octokit = await context.octokitFor(event.pullRequest.repo)
   if (octokit === null) return ignoredSettlement(`${event.pullRequest.repo} can no longer be read`)
-  const { decision, at, effects } = await decideEvent(context, event, octokit, 0)
-  const occasion = { about: `clock:${id}`, correlation: id, at, place: 'clock', ticket: null, comment: null }
+  const { decision, at, effects } = await decideEvent(context, event, octokit, { askUntil: 0, receivedAt })
+  const occasion = {
+    about: `clock:${id}`,
+    ...{ correlation: id, at, isReplay: dueSince > receivedAt, place: 'clock', ticket: null, comment: null },
+  }
   const settlement = await settlementOf(context.store, decision, occasion, context.clock())
   return { ...settlement, effects: [...effects, ...settlement.effects] }
 }

@@ -282,7 +282,7 @@ const decideEvent = async (
   const occasion: Occasion = {
     // A webhook and a poll may both report a comment.
     about: `jira:${isComment ? (change ?? id) : id}`,
-    ...{ correlation: id, at, place: ticket, ticket },
+    ...{ correlation: id, at, isReplay: dueSince > receivedAt, place: ticket, ticket },
     comment: decided.comment ?? null,
   }
   const reported: Effect[] = change === null ? [] : [{ kind: 'change-reported', change, delivery: id }]

@@ -11,6 +11,10 @@ import type { GitHubContext } from './decide-github.ts'
 import { ignoredSettlement, settlementOf } from './settlement.ts'
 
 const endedBody = v.object({ ticket, run: agentReport })
+const reportTimes = v.object({
+  push: v.optional(v.object({ at: v.optional(v.string()) })),
+  run: v.optional(v.object({ endedAt: v.nullish(v.string()) })),
+})
 const pushedBody = v.object({ ticket, push, agentOpens: agentReport.entries.pullRequest })
 
 const pushedFacts = async (
@@ -47,18 +51,27 @@ const decideEnded = async ({ store, standard }: GitHubContext, body: unknown): P
   )
 }
 
+/** When what it reports happened, epoch ms; null when the report does not say. */
+const happenedAt = (payload: unknown): number | null => {
+  const { push: pushed, run } = v.parse(reportTimes, payload)
+  const at = Date.parse(pushed?.at ?? run?.endedAt ?? '')
+  return Number.isNaN(at) ? null : at
+}
+
 export const decideRunner = async (
   context: GitHubContext,
-  { id, event, body, receivedAt }: StoredDelivery,
+  { id, event, body, receivedAt, dueSince }: StoredDelivery,
 ): Promise<Settlement> => {
   const { store, hasGitHub, clock } = context
   const isPush = event === PUSHED
   if (isPush && !hasGitHub) return ignoredSettlement('GitHub is not configured')
-  const decision = await (isPush ? decidePushed : decideEnded)(context, JSON.parse(body))
+  const payload: unknown = JSON.parse(body)
+  const decision = await (isPush ? decidePushed : decideEnded)(context, payload)
   const occasion = {
     about: `runner:${id}`,
     correlation: id,
-    at: receivedAt,
+    at: Math.min(happenedAt(payload) ?? receivedAt, receivedAt),
+    isReplay: dueSince > receivedAt,
     place: 'runner',
     ticket: null,
     comment: null,

@@ -20,6 +20,8 @@ import type { Effect, Message, NewRequest, QueuedAction, Settlement, Store } fro
 import { presentEnvironment } from '../present-environment.ts'
 import { clockDelivery } from './clock.ts'
 
+const BEFORE_RESTORE = 'skipped, because it happened before the store was restored from a backup'
+
 type ActDecision = Extract<Decision, { verdict: 'act' }>
 
 /** What a decision is about. */
@@ -34,6 +36,8 @@ export type Occasion = {
   place: string
   /** The place's ticket, when it is known. */
   ticket: Ticket | null
+  /** An operator asked for it once more. */
+  isReplay: boolean
   /** The comment with the commands, and its author; null when no person asked. */
   comment: { ref: CommentRef; by: Requester } | null
 }
@@ -220,6 +224,17 @@ const actSettlement = async (store: Store, decision: ActDecision, occasion: Occa
   }
 }
 
+/** A backup took the store's place since: it may be done long ago, so it is only reported. */
+const reportedOnly = (decision: Decision, correlation: string): Settlement => {
+  if (decision.verdict === 'ignored' || decision.verdict === 'refused') return settlement('ignored', decision.reason)
+  const actions = decision.verdict === 'act' ? decision.actions : []
+  const would = actions.length === 0 ? 'take effect' : actions.map(({ kind, ticket }) => `${kind} ${ticket}`).join(', ')
+  return settlement(
+    'ignored',
+    `would ${would}; ${BEFORE_RESTORE}. To do it anyway: agent-swarm bot replay ${correlation}`,
+  )
+}
+
 /** `now` is epoch ms. */
 export const settlementOf = async (
   store: Store,
@@ -227,6 +242,9 @@ export const settlementOf = async (
   occasion: Occasion,
   now: number,
 ): Promise<Settlement> => {
+  const restoredAt = await store.held.restoredAt()
+  if (restoredAt !== null && occasion.at < restoredAt && !occasion.isReplay)
+    return reportedOnly(decision, occasion.correlation)
   if (decision.verdict === 'ignored')
     return settlement('ignored', decision.reason, { messages: noMachineMessages(decision, occasion) })
   if (decision.verdict === 'act') return actSettlement(store, decision, occasion)

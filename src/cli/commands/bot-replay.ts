@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../errors.ts'
-import type { DeliveryRow } from '../../store/port.ts'
+import { type DeliveryRow, isHeldId } from '../../store/port.ts'
 import { type Inbox, resultText, toJson, withInbox } from '../inbox.ts'
-import { print, printJson, type RunCommand } from '../terminal/output.ts'
+import { type Invocation, print, printJson, type RunCommand } from '../terminal/output.ts'
 import { counted } from '../terminal/text.ts'
 
 /** How long the command waits for the decision. Milliseconds. */
@@ -34,11 +34,23 @@ const wholeId = async (inbox: Inbox, typed: string): Promise<string> => {
   return id ?? typed
 }
 
+/** What a restored backup had queued. */
+const replayHeld = async (inbox: Inbox, id: string, { json, terminal }: Invocation): Promise<number> => {
+  const replayed = await inbox.ask({ ask: 'replay', id })
+  if (replayed !== 'again' && replayed !== 'had-effect')
+    throw fail('refused', `nothing is held as ${id}`, 'See: agent-swarm bot held')
+  if (json) printJson<'bot replay'>({ replayed, delivery: null }, terminal)
+  else if (replayed === 'had-effect') print(`${id} is queued already; nothing is repeated.`, terminal)
+  else print(inbox.runs ? `${id} is queued again.` : `${id} will be carried out when the bot runs.`, terminal)
+  return 0
+}
+
 export const run: RunCommand = invocation =>
   withInbox(invocation, async inbox => {
     const { json, terminal } = invocation
     const [typed = ''] = invocation.words
     if (inbox === null) throw fail('refused', `no delivery has the id ${typed}`)
+    if (isHeldId(typed)) return replayHeld(inbox, typed, invocation)
     const id = await wholeId(inbox, typed)
     const replayed = await inbox.ask({ ask: 'replay', id })
     if (replayed === 'unknown') throw fail('refused', `no delivery has the id ${id}`, 'See: agent-swarm bot inbox')

@@ -1,5 +1,6 @@
 import { startBot } from '../../bot/index.ts'
 import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
+import { restoreDatabases } from '../from-backup.ts'
 import { openServerLog, serveUntil } from '../serve.ts'
 import { sourcesText } from '../sources.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
@@ -7,6 +8,7 @@ import { printNote, type RunCommand } from '../terminal/output.ts'
 export const run: RunCommand = async invocation => {
   const config = await invocation.config()
   const log = openServerLog(config)
+  await restoreDatabases(invocation, config, ['bot.db'], log)
   const show = dryRunShow(invocation)
   const bot = await startBot(config, log, { show })
   printNote(sourcesText(config), invocation.terminal)

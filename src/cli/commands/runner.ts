@@ -1,8 +1,11 @@
+import { join } from 'node:path'
 import { MIN_SECRET_LENGTH } from '../../config/secrets.ts'
+import { careFor } from '../../database-care.ts'
 import { fail } from '../../errors.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
+import { restoreDatabases } from '../from-backup.ts'
 import { openServerLog, serveUntil, version } from '../serve.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
 
@@ -27,10 +30,13 @@ export const run: RunCommand = async invocation => {
       "Make one on the bot's host: agent-swarm bot runner add NAME",
     )
   const log = openServerLog(config)
+  await restoreDatabases(invocation, config, ['registry.db'], log)
+  const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
   const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const runner = await startRunner(context, { botUrl, token: runnerToken, version: version(), log })
   printNote(`The runner takes work from ${botUrl}`, invocation.terminal)
   return serveUntil(invocation.signal, log, async () => {
+    care.close()
     await runner.close()
     context.close()
   })

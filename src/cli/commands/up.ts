@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { startBot } from '../../bot/index.ts'
 import type { Config } from '../../config/config.ts'
+import { careFor } from '../../database-care.ts'
 import type { Log } from '../../log.ts'
 import { logCommands } from '../../runner/command-log.ts'
 import { openRunnerContext, type RunnerContext } from '../../runner/context.ts'
 import { startRunner } from '../../runner/runner.ts'
 import { DRY_RUN_NOTE, dryRunShow } from '../dry-run.ts'
+import { restoreDatabases } from '../from-backup.ts'
 import { happening } from '../happenings.ts'
 import { openServerLog, serveUntil, version } from '../serve.ts'
 import { sourcesText } from '../sources.ts'
@@ -39,19 +42,28 @@ export const runUp = async (
   const token = randomBytes(32).toString('hex')
   const log = openServerLog(config, token, present(config))
   const say = openSay(invocation.terminal, log)
+  await restoreDatabases(invocation, config, ['bot.db', 'registry.db'], log)
   const show = dryRunShow(invocation)
-  const bot = await startBot(config, log, { runnerToken: token, show })
-  say(sourcesText(config))
   if (show !== null) {
+    const bot = await startBot(config, log, { runnerToken: token, show })
+    say(sourcesText(config))
     say(`The bot listens on ${bot.url}, without a runner`)
     say(DRY_RUN_NOTE)
     return serveUntil(invocation.signal, log, () => bot.close())
   }
+  // A registry that cannot be used keeps the bot from taking deliveries that nobody would carry out.
+  const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
   const context = prepare(openRunnerContext(config, { onCommand: logCommands(log) }))
-  const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log })
+  const bot = await startBot(config, log, { runnerToken: token, checked: care.checked })
+  say(sourcesText(config))
+  const runner = await startRunner(context, { botUrl: bot.url, token, version: version(), log }).catch(async error => {
+    await bot.close()
+    throw error
+  })
   say(`The bot listens on ${bot.url}, with a runner on this host`)
   say(HINT)
   return serveUntil(invocation.signal, log, async () => {
+    care.close()
     await runner.close()
     await bot.close()
     context.close()

@@ -1,12 +1,16 @@
 /** The store on node:sqlite, in one file. Lease, order and retry are in the SQL, so that they hold whoever asks. */
+import { settleRestored } from '../../backups.ts'
+import { isLocked } from '../../damage.ts'
 import { type OpenDatabase, openDatabase } from '../../sqlite.ts'
 import type { Counts, Store } from '../port.ts'
 import { openComments } from './comments.ts'
 import { openCursors } from './cursors.ts'
+import { holdQueued, openHeld } from './held.ts'
 import { importMemory } from './import-memory.ts'
 import { openInbox } from './inbox.ts'
 import { migrations } from './migrations.ts'
 import { openOutbox } from './outbox.ts'
+import { patient } from './patience.ts'
 import { openPullRequests } from './pull-requests.ts'
 import { purge } from './purge.ts'
 import { openQueue } from './queue.ts'
@@ -31,6 +35,26 @@ const counts = (sql: Sql): Counts => {
   }
 }
 
+/** A row is written, at most once in this time. Milliseconds. */
+const PROBE_MS = 1_000
+
+const openProbe = (sql: Sql): Store['probe'] => {
+  let last = { at: Number.NEGATIVE_INFINITY, problem: null as unknown }
+  return async () => {
+    if (performance.now() - last.at >= PROBE_MS) {
+      try {
+        sql.put('meta', { name: 'probe' }, { value: String(sql.clock()) })
+        last = { at: performance.now(), problem: null }
+      } catch (error) {
+        // Another process's lock says nothing about the disk.
+        if (isLocked(error)) throw error
+        last = { at: performance.now(), problem: error }
+      }
+    }
+    if (last.problem !== null) throw last.problem
+  }
+}
+
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
 export const openStore = (path: string, clock: () => number, open: OpenDatabase = openDatabase): Store => {
   importMemory(path, clock)
@@ -39,10 +63,14 @@ export const openStore = (path: string, clock: () => number, open: OpenDatabase 
   // A longer log between checkpoints: a flood writes each delivery once, and not at once again.
   db.exec('pragma wal_autocheckpoint = 8000')
   const sql = openSql(database, clock)
-  return {
+  settleRestored(database, madeAt => holdQueued(sql, madeAt))
+  // From here on, calls wait where the event loop goes on.
+  db.exec('pragma busy_timeout = 0')
+  const store: Store = {
     inbox: openInbox(sql),
     queue: openQueue(sql),
     outbox: openOutbox(sql),
+    held: openHeld(sql),
     requests: openRequests(sql),
     tickets: openTickets(sql),
     pullRequests: openPullRequests(sql),
@@ -53,7 +81,8 @@ export const openStore = (path: string, clock: () => number, open: OpenDatabase 
     runnerTokens: openRunnerTokens(sql),
     counts: async () => counts(sql),
     purge: async limits => sql.transaction(() => purge(sql, limits)),
-    probe: async () => db.exec('begin immediate; rollback'),
+    probe: openProbe(sql),
     close: async () => db.close(),
   }
+  return patient(store, path, () => db.exec('begin immediate; rollback'))
 }

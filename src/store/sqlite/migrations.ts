@@ -248,4 +248,18 @@ export const migrations: readonly Migration[] = [
   `,
   // Whether it was ready for review when an event was last decided while it was open.
   'alter table pull_request add column ready integer',
+  `
+  -- What was queued in a backup that took the store's place: nothing of it is carried out by itself.
+  create table held (
+    seq integer primary key autoincrement,
+    kind text not null check (kind in ('action','message')),
+    -- The action's id, or the message's key.
+    name text not null,
+    correlation text,
+    -- JSON of Action, or of MessageBody.
+    body text not null,
+    created_at integer,
+    held_at integer not null
+  ) strict;
+  `,
 ]

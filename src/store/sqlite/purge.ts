@@ -57,6 +57,7 @@ export const purge = (sql: Sql, limits: Parameters<Store['purge']>[0]): void => 
   purgeRequests(sql, before)
   sql.run('delete from reported_change where at < ?', before)
   sql.run('delete from deleted_machine where at < ?', before)
+  sql.run('delete from held where held_at < ?', before)
   sql.run(
     `delete from own_comment where side = 'jira' and kind in ('reply','note') and id is not null and set_at < ?
        and place not in (${PRESENT})`,

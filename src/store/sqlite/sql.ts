@@ -18,7 +18,7 @@ const renamed = (cells: object, nameOf: (name: string) => string) =>
 export type Sql = ReturnType<typeof openSql>
 
 /** `clock` gives epoch milliseconds. `R` is a row as the statement returns it. */
-export const openSql = ({ db, transaction }: Database, clock: () => number) => {
+export const openSql = ({ db, transaction, noticing }: Database, clock: () => number) => {
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
     const known = prepared.get(sql)
@@ -28,7 +28,7 @@ export const openSql = ({ db, transaction }: Database, clock: () => number) => {
     return statement
   }
   /** Returns the number of rows that it changed. */
-  const run = (sql: string, ...values: Cell[]): number => Number(prepare(sql).run(...values).changes)
+  const run = (sql: string, ...values: Cell[]): number => noticing(() => Number(prepare(sql).run(...values).changes))
   const insert = (table: string, row: Cells, onConflict: string): number => {
     const columns = Object.keys(row).map(columnOf)
     return run(
@@ -43,13 +43,11 @@ export const openSql = ({ db, transaction }: Database, clock: () => number) => {
     transaction,
     run,
     get: <R>(sql: string, ...values: Cell[]) => {
-      const row = prepare(sql).get(...values)
+      const row = noticing(() => prepare(sql).get(...values))
       return row && (renamed(row, memberOf) as R)
     },
     all: <R>(sql: string, ...values: Cell[]) =>
-      prepare(sql)
-        .all(...values)
-        .map(row => renamed(row, memberOf) as R),
+      noticing(() => prepare(sql).all(...values)).map(row => renamed(row, memberOf) as R),
     /** Adds a row unless its key exists. True when it was added. */
     add: (table: string, row: Cells): boolean => insert(table, row, 'nothing') === 1,
     /** Adds a row, or sets these cells of the row with this key. */

@@ -27,6 +27,7 @@ const open = async ({
   path = ':memory:',
   headersMs = 10_000,
   clock = Date.now as () => number,
+  checked = Promise.resolve(),
 } = {}) => {
   lines = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
@@ -44,6 +45,7 @@ const open = async ({
     isExempt: exemptFrom([]),
     metrics: openMetrics({ store, rate: () => null, clock: Date.now }),
     clock,
+    checked,
     log: log as never,
     onAccepted: () => {},
   })
@@ -227,6 +229,25 @@ describe('a webhook', () => {
     expect((await fetch(`${server.url}/healthz`)).status).toBe(200)
   })
 
+  test('waits for the lock of another process, while everything else is answered', async () => {
+    await close()
+    const home = mkdtempSync(join(tmpdir(), 'agent-swarm-locked-'))
+    onTestFinished(() => rmSync(home, { recursive: true }))
+    await open({ path: join(home, 'bot.db') })
+    const other = new DatabaseSync(join(home, 'bot.db'))
+    other.exec('begin exclusive')
+    const delivered = github('{}')
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200)
+    expect((await fetch(`${server.url}/metrics`)).status).toBe(200)
+    const unready = await fetch(`${server.url}/readyz`)
+    expect([unready.status, await unready.json()]).toEqual([503, { status: 'another process has locked the store' }])
+    other.exec('commit')
+    other.close()
+    expect((await delivered).status).toBe(202)
+    expect(await stored()).toBe(1)
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200)
+  })
+
   test('of a side that is not configured has no route', async () => {
     await close()
     await open({ jira: false })
@@ -319,6 +340,16 @@ describe('limits', () => {
 })
 
 describe('health and metrics', () => {
+  test('are not ready before the databases are looked at as a whole', async () => {
+    await close()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    await open({ checked: promise })
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(503)
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200)
+    resolve()
+    await until('being ready', async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  })
+
   test('show the state', async () => {
     expect(await (await fetch(`${server.url}/healthz`)).json()).toEqual({ status: 'alive' })
     expect(await (await fetch(`${server.url}/readyz`)).json()).toEqual({ status: 'ready' })
