@@ -10,6 +10,7 @@ import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { polling } from './polling.ts'
 import { project } from './project.ts'
+import { reconciling } from './reconciling.ts'
 import { start } from './start.ts'
 
 /** One line of the table. `ok` null: there is no target. */
@@ -29,6 +30,7 @@ const rows = {
   l: gitGateway,
   m: project,
   p: polling,
+  r: reconciling,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const names = process.argv.slice(2)

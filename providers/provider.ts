@@ -70,6 +70,8 @@ export type VmInfo = {
 export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
 /** What is left on the host of a machine that does not exist. `hasDisk`: it may hold somebody's work. */
 export type Leftover = { vmId: string; hasDisk: boolean; bytes: number }
+/** A machine of another AGENT_SWARM_HOME. `homeId` null: its mark names none, and our registry does not know it. */
+export type ForeignMachine = { vmId: string; ticket: Ticket | null; homeId: string | null }
 export type SshInfo = SshAddress
 
 export type CreateOptions = {
@@ -152,6 +154,10 @@ export type Provider = {
   // Optional members: their presence is the capability.
   /** Gives the machine a ticket, or another one. Idempotent. */
   assign?(id: string, ticket: Ticket): Promise<void>
+  /** Whether the processors of its guests are emulated by software, which is several times slower. */
+  emulated?(): Promise<boolean>
+  /** The machines of other homes: reported, and never touched. Constant number of commands. */
+  listForeign?(): Promise<ForeignMachine[]>
   /** A checkpoint of a running guest never stops it (it may pause). */
   liveCheckpoints?: true
   /** A checkpoint of a running guest holds its memory: a restore resumes it. */

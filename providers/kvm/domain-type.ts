@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../../src/files.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
 import { probeXml } from './libvirt-xml.ts'
+import { parseVersions } from './parse.ts'
 
 export type DomainType = 'kvm' | 'qemu'
 
@@ -29,6 +30,12 @@ export const findDomainType = async (context: Context, versions: string): Promis
   const type = (await bootsWithKvm(context)) ? 'kvm' : 'qemu'
   writeFileAtomic(file, JSON.stringify({ key, type }))
   return type
+}
+
+/** Whether machines run without the help of the host's processors. */
+export const isEmulated = async (context: Context): Promise<boolean> => {
+  const { all } = parseVersions(await context.virsh.run(['version', '--daemon']))
+  return (await findDomainType(context, all)) === 'qemu'
 }
 
 const bootsWithKvm = async (context: Context): Promise<boolean> => {

@@ -3,6 +3,7 @@ import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, look } from './context.ts'
+import { isEmulated } from './domain-type.ts'
 import { available } from './host.ts'
 import { deleteImage, describeImages } from './image-list.ts'
 import { listImages } from './images.ts'
@@ -11,6 +12,7 @@ import {
   assignTicket,
   createMachine,
   deleteMachine,
+  listForeignMachines,
   listMachines,
   sshInfo,
   startMachine,
@@ -39,6 +41,8 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     sshInfo: id => sshInfo(context, id),
     status: async id => (await look(context, id)).status,
     listVms: () => listMachines(context),
+    listForeign: () => listForeignMachines(context),
+    emulated: () => isEmulated(context),
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name, options) => restoreCheckpoint(context, id, name, options),
     listCheckpoints: id => listCheckpoints(context, id),

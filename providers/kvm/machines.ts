@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { allow, fail, unless } from '../../src/errors.ts'
-import type { CreateOptions, SshInfo, VmInfo } from '../provider.ts'
+import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
 import {
   type Context,
   completeMarks,
@@ -333,6 +333,18 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
     return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...withHeld(context, vmId, state) }
   })
+}
+
+/** Machines with our mark and another home's id. */
+export const listForeignMachines = async (context: Context): Promise<ForeignMachine[]> => {
+  const { virsh } = context
+  const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
+  const ids = [...states.keys()].filter(name => VM_ID.test(name))
+  const answers = await Promise.all(inBatches(ids).map(batch => virsh.ask(batch.map(readMark))))
+  return answers
+    .flatMap(({ stdout }) => parseMarks(stdout))
+    .filter(mark => states.has(mark.vmId) && !isOurs(context, mark))
+    .map(({ vmId, ticket, home }) => ({ vmId, ticket, homeId: home }))
 }
 
 export const assignTicket = async (context: Context, id: string, ticket: Ticket): Promise<void> => {

@@ -12,7 +12,16 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
-import { allMarked, listMarks, type Mark, type Marks, readMark, removeMark, writeMark } from './marks.ts'
+import {
+  allMarked,
+  listForeignMarks,
+  listMarks,
+  type Mark,
+  type Marks,
+  readMark,
+  removeMark,
+  writeMark,
+} from './marks.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -193,6 +202,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
     stopVm: id => setStatus(context, id, 'stopped'),
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
+    listForeign: async () => listForeignMarks(context.marks),
     leftovers: () => listLeftovers(context),
     recoverVm: (id, ticket) => recover(context, id, ticket),
     sshInfo: async id => {

@@ -7,7 +7,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isTicket, TICKET, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import type { Tools } from '../provider.ts'
+import type { ForeignMachine, Tools } from '../provider.ts'
 
 export type Mark = { vmId: string; ticket: Ticket | null; status: 'running' | 'stopped' }
 export type Marks = { folder: string } & Pick<Tools<unknown>, 'homeId' | 'knows'>
@@ -58,6 +58,12 @@ const complete = async (marks: Marks, mark: MarkFile): Promise<void> => {
   if (mark.home !== null) return
   await rename(join(marks.folder, mark.file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
 }
+
+/** Machines of other homes. */
+export const listForeignMarks = (marks: Marks): ForeignMachine[] =>
+  readFiles(marks)
+    .filter(file => !isOurs(marks, file))
+    .map(({ vmId, ticket, home }) => ({ vmId, ticket, homeId: home }))
 
 /** The machines of any home. */
 export const allMarked = (marks: Marks): string[] => readFiles(marks).map(({ vmId }) => vmId)

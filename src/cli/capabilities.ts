@@ -12,6 +12,8 @@ export const capabilities = Object.keys({
   liveCheckpoints: true,
   memoryCheckpoints: true,
   isolated: true,
+  emulated: true,
+  listForeign: true,
   deleteCheckpoint: true,
   coldRestores: true,
   hasLeftDisk: true,

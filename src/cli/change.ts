@@ -76,12 +76,10 @@ export const perform = async (
 ): Promise<Outcome> => {
   const onFinished = (_: Ticket, summary: string) =>
     progress.note(`An interrupted operation is finished: ${sentence(summary)}`)
-  for (const { ticket, failure } of await recoverAll(context, onFinished)) {
-    // The command reports on its own ticket itself.
-    if (ticket !== change.ticket)
-      progress.note(
-        `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
-      )
+  for (const { ticket, failure } of await recoverAll(context, onFinished, change.ticket)) {
+    progress.note(
+      `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
+    )
   }
   let phase: string | null = null
   const onInterrupt = () => progress.note(`Interrupted: ${interruptNote(context, change, phase)}`)

@@ -85,6 +85,15 @@ const machineCommands = {
     options: { watch, json },
     load: () => import('./commands/status.ts'),
   },
+  reconcile: {
+    arguments: [],
+    summary: 'Bring registry and hypervisor together, as the runner does.',
+    details:
+      'Machines come back to what was last asked for; what is gone is marked lost; what nobody knows is adopted, or kept and listed. Nothing that may hold work is removed.',
+    example: 'agent-swarm reconcile --dry-run',
+    options: { 'dry-run': dryRun, json },
+    load: () => import('./commands/reconcile.ts'),
+  },
   start: {
     arguments: [tickets],
     summary: 'Start a stopped or paused machine, and wait until SSH answers.',

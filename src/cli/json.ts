@@ -258,6 +258,14 @@ export const outputs = {
     next: described(v.array(text), 'Commands to continue with; none while something is wrong.'),
   }),
   create: changes,
+  reconcile: v.array(
+    v.object({
+      ticket: described(v.nullable(ticket), 'Null: it is about no ticket.'),
+      vmId: v.nullable(vmId),
+      finding: described(text, 'What differs.'),
+      step: described(text, 'What is done; with --dry-run, what would be. `none: …`: it is kept, or waits.'),
+    }),
+  ),
   list: v.array(
     v.object({
       ticket,

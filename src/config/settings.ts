@@ -216,6 +216,13 @@ const machines = {
     says: 'The base image that machines are cloned from.',
     example: 'node-24',
   },
+  bootMinutes: {
+    env: 'AGENT_SWARM_BOOT_MINUTES',
+    form: integer(1, 240),
+    default: 10,
+    says: 'Minutes that a machine may take until it answers over SSH; three times as many where its processors are emulated by software. A new machine that takes longer is removed again.',
+    example: 30,
+  },
 } as const satisfies Record<string, Setting>
 
 const sizes = {

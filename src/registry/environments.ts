@@ -29,6 +29,9 @@ export type NewEnvironment = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 
   operation: number
 }
 
+/** What it is now is what it is wanted. */
+export type AdoptedEnvironment = Omit<NewEnvironment, 'by' | 'operation'> & { status: 'running' | 'stopped' }
+
 const COLUMNS = `ticket, provider, vm_id, base_image, ip, status,
   iif(instr(created_at, 'T'), created_at, replace(created_at, ' ', 'T') || 'Z'), created_by, desired, desired_by,
   ssh_host, ssh_port, ssh_user, work_at_risk`
@@ -78,6 +81,19 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
       )
       run('delete from alias where alias = ?', ticket)
       run('update operation set vm_id = ? where id = ?', vmId, operation)
+    }),
+  /** A machine that exists without a row, for example since the registry was lost. Nobody knows who wanted it. */
+  adopt: ({ ticket, provider, vmId, baseImage, status }: AdoptedEnvironment): void =>
+    transaction(() => {
+      checkName('ticket', ticket)
+      checkName('provider', provider)
+      checkName('machine', vmId)
+      checkName('image', baseImage)
+      run(
+        'insert into environment (ticket, provider, vm_id, base_image, status, desired) values (?, ?, ?, ?, ?, ?)',
+        ...[ticket, provider, vmId, baseImage, status, status],
+      )
+      run('delete from alias where alias = ?', ticket)
     }),
   setStatus: (ticket: Ticket, status: EnvironmentStatus) =>
     void run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status),

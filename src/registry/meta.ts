@@ -23,10 +23,10 @@ export const metaQueries = ({ first, run }: Database) => {
     sshConfig: (): InstalledSshConfig | null => readJson(read('ssh-config')),
     setSshConfig: (installed: InstalledSshConfig | null): void =>
       installed === null ? drop('ssh-config') : write('ssh-config', installed),
-    /** This registry's name for the bot, made once. */
-    runnerId: (): string => {
+    /** This registry's name for the bot, made once. `former`: that of a registry that was lost. */
+    runnerId: (former: string | null = null): string => {
       if (read('runner-id') === undefined)
-        run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', crypto.randomUUID())
+        run('insert or ignore into meta (key, value) values (?, ?)', 'runner-id', former ?? crypto.randomUUID())
       return read('runner-id') as string
     },
     /** Changes whenever another process has written. */

@@ -39,10 +39,12 @@ export type RunnerContext = {
 }
 
 type RunTools = { onCommand?: OnCommand; interrupt?: AbortSignal }
+/** For a registry that is rebuilt, beside the one of the home; and for the machines of another home. */
+type Instead = { registryFile?: string; homeId?: string; knows?: (vmId: string) => boolean }
 
 const openProvider = async (
   { config, home, registry }: Pick<RunnerContext, 'config' | 'home' | 'registry'>,
-  tools: RunTools,
+  tools: RunTools & Instead,
   name: ProviderName,
 ): Promise<Provider> => {
   const { open, environment } = providerRow(name)
@@ -51,11 +53,13 @@ const openProvider = async (
   return open({
     run: openRun(config.environment, { ...tools, passOn: environment }),
     home,
-    homeId: await homeId(home),
-    knows: registry.knowsMachine,
+    homeId: tools.homeId ?? (await homeId(home)),
+    knows: tools.knows ?? registry.knowsMachine,
     settings: config.providerSettings[name] ?? {},
   })
 }
+
+export const registryFile = (home: string): string => join(home, 'registry.db')
 
 const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
   const reasons: string[] = []
@@ -75,10 +79,10 @@ const chooseProvider = async ({ provider }: Config, open: RunnerContext['provide
   )
 }
 
-export const openRunnerContext = (config: Config, tools: RunTools = {}): RunnerContext => {
+export const openRunnerContext = (config: Config, tools: RunTools & Instead = {}): RunnerContext => {
   const { home } = config
   mkdirSync(home, { recursive: true, mode: 0o700 })
-  const registry = openRegistry(join(home, 'registry.db'))
+  const registry = openRegistry(tools.registryFile ?? registryFile(home))
   const opened = new Map<ProviderName, Promise<Provider>>()
   const provider = (name: ProviderName): Promise<Provider> => {
     const existing = opened.get(name) ?? openProvider({ config, home, registry }, tools, name)

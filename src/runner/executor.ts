@@ -7,6 +7,7 @@ import { fail, failureOf } from '../errors.ts'
 import { withLocks } from '../registry/lock.ts'
 import type { Action, ActionKind } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
+import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { runAction } from './actions/index.ts'
 import { moveEnvironment } from './actions/move.ts'
@@ -96,6 +97,11 @@ const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action,
   return { result: 'failed', failure, environment }
 }
 
+/** Another attempt of an action goes on, and a create goes on with the machine of one that was interrupted. */
+const goesOnWith = (interrupted: OperationRow, { kind }: Action, actionId: string | null): boolean =>
+  (interrupted.actionId !== null && interrupted.actionId === actionId) ||
+  (interrupted.kind === 'create' && kind === 'create')
+
 /** Runs the action under its locks, as an operation of the journal. */
 const runJournalled = async (
   context: RunnerContext,
@@ -122,8 +128,7 @@ const runJournalled = async (
   let outcome: Outcome
   try {
     // Only now: until this operation was in the journal, the interrupted ones owned what they had left half-done.
-    for (const open of interrupted)
-      await recoverInterrupted(context, open, open.actionId !== null && open.actionId === actionId)
+    for (const open of interrupted) await recoverInterrupted(context, open, goesOnWith(open, action, actionId))
     outcome = endedOutcome(context, action, await runResolved(operation, resolved), began)
   } catch (error) {
     outcome = failedOutcome(operation, action, error)
@@ -131,6 +136,10 @@ const runJournalled = async (
   endOperation(context, { id, onPhase }, outcome.result, outcome)
   return outcome
 }
+
+/** `execute` for a caller that holds the lock of the action's ticket. */
+export const executeLocked = (context: RunnerContext, action: Action, caller: Caller): Promise<Outcome> =>
+  runJournalled(context, { action, from: null }, caller, performance.now())
 
 /** Records, for others to see, that the action waits for a lock. */
 const openWaiting = (context: RunnerContext, { ticket, kind, by }: Action, onPhase: Caller['onPhase']) => {

@@ -24,14 +24,18 @@ const openSnapshot = (context: RunnerContext) => {
   let last: { at: number; version: number; environments: Environment[] } | null = null
   let isStale = true
   const look = async (version: number): Promise<Environment[]> => {
+    // An operation may pause a machine for a moment: that is no news.
+    const busy = new Set(registry.openOperations().map(({ ticket }) => ticket))
     const { environments, unread } = await listEnvironments(context, { usage: false })
+    for (const { ticket } of registry.openOperations()) busy.add(ticket)
     const before = new Map(last?.environments.map(({ ticket, observedAt }) => [ticket, observedAt]))
     const unreadProviders = new Set(unread.map(({ provider }) => provider))
-    const observed = environments.map(({ usage: _usage, paused: _paused, ...environment }) =>
-      unreadProviders.has(environment.provider)
+    const observed = environments.map(({ usage: _usage, paused, ...rest }) => {
+      const environment = paused === null || busy.has(rest.ticket) ? rest : { ...rest, paused }
+      return unreadProviders.has(environment.provider)
         ? { ...environment, observedAt: before.get(environment.ticket) ?? environment.createdAt }
-        : environment,
-    )
+        : environment
+    })
     last = { at: performance.now(), version, environments: observed }
     return observed
   }

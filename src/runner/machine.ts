@@ -19,7 +19,10 @@ const WAIT_MS = 250
 /** How long a hypervisor may report `creating`. */
 const CREATING_DEADLINE_MS = 5 * 60_000
 
-export const observe = async (provider: Provider, row: EnvironmentRow): Promise<Observed> => {
+export const observe = async (
+  provider: Provider,
+  row: EnvironmentRow,
+): Promise<Exclude<Observed, 'stuck' | 'held'>> => {
   try {
     return await provider.status(row.vmId)
   } catch (error) {
@@ -59,6 +62,11 @@ export const recordObserved = (context: RunnerContext, row: EnvironmentRow, obse
   context.registry.setStatus(row.ticket, observed)
 }
 
+/** Notes what the machine shall be. A clock that only follows that changes nobody's wish. */
+export const want = ({ context, row, by }: Target, desired: Desired): void => {
+  if (by.via !== 'clock' || row.desired !== desired) context.registry.setDesired(row.ticket, desired, by)
+}
+
 const take = {
   create: async ({ context, caller, provider, row, size = context.config.size }) => {
     const { ticket, vmId, baseImage } = row
@@ -70,7 +78,19 @@ const take = {
   },
   start: async ({ context, caller, provider, row }) => {
     caller.onPhase('start')
+    // Before it runs, so that a crash leaves no earlier finding about a machine that has run since.
     clearUnsavedWork(context, row)
+    try {
+      await provider.startVm(row.vmId)
+    } catch (error) {
+      // Nobody can have worked in it: what was found before still holds.
+      if ((await observe(provider, row).catch(() => null)) === 'stopped')
+        context.registry.setUnsavedWork(row.ticket, row.unsavedWork)
+      throw error
+    }
+  },
+  resume: async ({ caller, provider, row }) => {
+    caller.onPhase('resume')
     await provider.startVm(row.vmId)
   },
   stop: async ({ caller, provider, row }) => {
@@ -120,13 +140,19 @@ export const converge = async (target: Target, desired: Desired): Promise<void> 
   }
 }
 
-/** Waits until the guest answers, and records its address. `deadline`: milliseconds; by default what a first boot may take. */
-export const waitUntilReady = async (target: Target, deadline?: number): Promise<void> => {
+/** Waits until the guest answers, and records its address. `deadline`: milliseconds; by default what a boot may take. */
+export const waitUntilReady = async (
+  target: Target,
+  deadline = target.context.config.bootMinutes * 60_000,
+): Promise<void> => {
   const { context, caller, provider, row } = target
   caller.onPhase('address')
-  const onAddress = () => caller.onPhase('ssh')
-  const limit = deadline === undefined ? {} : { deadline }
-  const answered = await waitForGuest(context, provider, row.vmId, { signal: caller.signal, onAddress, ...limit })
+  const answered = await waitForGuest(context, provider, row.vmId, {
+    signal: caller.signal,
+    deadline,
+    isSlow: async () => (await provider.emulated?.()) === true,
+    onAddress: () => caller.onPhase('ssh'),
+  })
   // A guest that is not reached over SSH gave no answer.
   if (answered === null) await throwIfCancelled(target)
   // From here on people may work in it: a create is no longer undone.

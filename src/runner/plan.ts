@@ -49,6 +49,23 @@ const planProject = ({ registry }: RunnerContext, ticket: Ticket, project: Proje
   ]
 }
 
+/** What there is of a machine that the registry does not have: there is never a second one. */
+const planLeft = async (
+  { registry }: RunnerContext,
+  provider: Provider,
+  ticket: Ticket,
+  row: EnvironmentRow | null,
+): Promise<string[] | null> => {
+  if (row !== null) {
+    const isLost = row.status === 'lost' && (await observe(provider, row)) === 'gone'
+    return isLost && (await requireRecoverable({ provider, row })) ? [fromDisk(row), `start ${row.vmId}`] : null
+  }
+  const vm = (await provider.listVms()).find(each => each.ticket === ticket && !registry.knowsMachine(each.vmId))
+  if (vm === undefined) return null
+  const start = vm.status === 'stopped' ? [`start ${vm.vmId}`] : []
+  return [`adopt ${vm.vmId}, which the registry does not know`, ...start]
+}
+
 const planCreate: Planner<'create'> = async (context, { ticket, project, noProject }) => {
   const row = context.registry.environment(ticket)
   const { size, baseImage } = context.config
@@ -61,12 +78,8 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
       : { skipped: `${ticket} already has a machine: ${row.vmId} on ${row.provider}` }
   }
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
-  if (
-    row?.status === 'lost' &&
-    (await observe(provider, row)) === 'gone' &&
-    (await requireRecoverable({ provider, row }))
-  )
-    return { would: [fromDisk(row), `start ${row.vmId}`, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
+  const left = await planLeft(context, provider, ticket, row)
+  if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
   const images = await provider.listBaseImages?.()
   if (images !== undefined && !images.includes(baseImage))
     throw fail(

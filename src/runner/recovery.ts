@@ -13,12 +13,16 @@ import { removeDeadBuilds } from './base-build.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
+import { recoveryStep } from './lifecycle.ts'
 import { observe, recordObserved, undoCreate } from './machine.ts'
 import { type Operation, type Target, targetOf } from './operation.ts'
 import { sweepKeys } from './ssh/keys.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
+
+export const isLeftToQueue = ({ actionId, startedAt }: OperationRow, now: Date): boolean =>
+  actionId !== null && now.getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS
 
 /** Returns the outcome of an operation that is finished; null when it is not. */
 const recoverEnvironment = async (operation: Operation, interrupted: OperationRow): Promise<Outcome | null> => {
@@ -28,11 +32,11 @@ const recoverEnvironment = async (operation: Operation, interrupted: OperationRo
   const row = context.registry.environment(ticket)
   if (row === null) return finished
   const target = await targetOf(operation, ticket, row)
-  const observed = await observe(target.provider, row)
-  if (row.status === 'creating' || (row.status === 'failed' && kind === 'create')) {
+  if (recoveryStep(row, interrupted) === 'undo') {
     await undoCreate(target)
     return null
   }
+  const observed = await observe(target.provider, row)
   if (observed !== 'running' && observed !== 'stopped') return null
   recordObserved(context, row, observed)
   await syncCheckpoints(target)
@@ -53,8 +57,8 @@ const setRightAgain = async (target: Target): Promise<void> => {
 }
 
 /**
- * Recovers one operation under its ticket's lock. `isSame`: the action that is about to run is a new attempt of it. Returns its
- * outcome when it was finished, and null when it stays interrupted.
+ * Recovers one operation under its ticket's lock. `isSame`: the action that is about to run goes on with it. Returns its outcome
+ * when it was finished, and null when it stays interrupted.
  */
 export const recoverInterrupted = async (
   context: RunnerContext,
@@ -63,11 +67,8 @@ export const recoverInterrupted = async (
 ): Promise<Outcome | null> => {
   const { id, by } = interrupted
   const onPhase = (phase: string) => context.registry.addPhase(id, { phase, at: context.clock().toISOString() })
-  let outcome: Outcome | null = null
-  if (!isSame) {
-    const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase }
-    outcome = await recoverEnvironment({ context, caller, id, by }, interrupted)
-  }
+  const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase }
+  const outcome = isSame ? null : await recoverEnvironment({ context, caller, id, by }, interrupted)
   endOperation(context, { id, onPhase }, outcome?.result ?? 'interrupted', outcome)
   return outcome
 }
@@ -78,11 +79,12 @@ export type Unrecovered = { ticket: Ticket | null; failure: Failure }
 /**
  * Recovers what other processes left when they died: called at every start of a runner, and before every command of the CLI
  * that changes something. Returns what cannot be recovered now; the next call tries it again. `onFinished`: what was finished, as a
- * sentence without a full stop.
+ * sentence without a full stop. `except`: the ticket of the command, which recovers it itself.
  */
 export const recoverAll = async (
   context: RunnerContext,
   onFinished: (ticket: Ticket, summary: string) => void = () => {},
+  except: Ticket | null = null,
 ): Promise<Unrecovered[]> => {
   const { registry, home, clock } = context
   sweepKeys(home)
@@ -91,8 +93,9 @@ export const recoverAll = async (
     await sweepRescues(home, (ticket, work) => ifUnlocked(home, ticket, work))
   }
   const unrecovered: Unrecovered[] = await removeDeadBuilds(context)
-  for (const { id, ticket, actionId, startedAt } of registry.openOperations()) {
-    if (actionId !== null && clock().getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS) continue
+  for (const operation of registry.openOperations()) {
+    const { id, ticket } = operation
+    if (ticket === except || isLeftToQueue(operation, clock())) continue
     try {
       await ifUnlocked(home, ticket, async () => {
         const open = registry.openOperations(ticket).find(row => row.id === id)

@@ -2,9 +2,12 @@
  * The runner: takes actions from the bot, executes them, and reports outcomes and environments. What it was doing when it
  * died is handed out again by the queue, and continues from what is observed then.
  */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { atMost } from '../clock.ts'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
+import { writeFileAtomic } from '../files.ts'
 import type { Log } from '../log.ts'
 import type { Action } from '../schema/action.ts'
 import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../schema/repository-file.ts'
@@ -20,6 +23,7 @@ import { leadGitThroughLink, linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
 import type { Links } from './link/types.ts'
 import { openOffer } from './offer.ts'
+import { openReconciler } from './reconciler/reconciler.ts'
 import { recoverAll } from './recovery.ts'
 import { openRequests } from './requests/requests.ts'
 
@@ -31,6 +35,15 @@ const LINKS_END_MS = 1_500
 const SWEEP_MS = 10 * 60_000
 
 export type Runner = { close(): Promise<void> }
+
+const RUNNER_ID = /^[A-Za-z0-9-]{1,64}$/
+/** The name that this runner has for the bot outlives the registry: the bot pins tickets to it. */
+const keepRunnerId = ({ home, registry }: RunnerContext): void => {
+  const file = join(home, 'runner-id')
+  const former = existsSync(file) ? readFileSync(file, 'utf8').trim() : null
+  const id = registry.runnerId(former !== null && RUNNER_ID.test(former) ? former : null)
+  if (id !== former) writeFileAtomic(file, `${id}\n`)
+}
 
 /** Recovers what an earlier process left. A hypervisor that does not answer now keeps the runner from nothing. */
 const recover = async (context: RunnerContext, log: Log): Promise<void> => {
@@ -55,6 +68,7 @@ export const startRunner = async (
   context: RunnerContext,
   { botUrl, token, version, log }: { botUrl: string; token: string; version: string; log: Log },
 ): Promise<Runner> => {
+  keepRunnerId(context)
   await recover(context, log)
   const ending = new AbortController()
   const running = new Set<Action>()
@@ -81,6 +95,7 @@ export const startRunner = async (
   const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context) })
   opened = links
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
+  const reconciler = openReconciler(linked, { log, onChange: onEnded })
   const sweeping = setInterval(() => void gateway.sweep(), SWEEP_MS).unref()
   const { accepted } = heartbeat
   const claims = openClaimLoop({ context: linked, bot, offer, log, running, accepted, onEnded })
@@ -92,7 +107,7 @@ export const startRunner = async (
     close: async () => {
       ending.abort()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
-      await Promise.all([claims.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
+      await Promise.all([claims.close(DRAIN_MS), reconciler.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
       clearInterval(sweeping)
       await Promise.all([agents.close(), gateway.close()])
       await atMost(LINKS_END_MS, [links.close()])

@@ -145,6 +145,10 @@ export const environment = v.pipe(
       'At the last stop or delete; null when there was none or no check.',
     ),
     observedAt: described(time, 'When the hypervisor was queried.'),
+    paused: described(
+      v.optional(v.nullable(shortText(200))),
+      "The hypervisor's reason why a running machine is paused, outside an operation.",
+    ),
     project: described(v.optional(project), 'Missing: the machine has none.'),
     agent: described(v.optional(agentReport), 'Missing: no agent was asked for.'),
     pushes: described(v.optional(newest(push, 20)), 'The newest pushes from the machine, oldest first.'),

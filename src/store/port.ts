@@ -7,7 +7,7 @@
  * injected clock unless a comment says otherwise.
  */
 import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
-import type { Ticket } from '../domain.ts'
+import type { ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
@@ -202,6 +202,10 @@ export type JiraNote =
   | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
   /** A move into progress made no machine. */
   | { kind: 'no-machine'; why: WhyNoMachine }
+  /** Its machine no longer exists, and nobody deleted it. */
+  | { kind: 'lost'; vmId: string; provider: ProviderName }
+  /** `reason`: the hypervisor's. */
+  | { kind: 'paused'; reason: string }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 

@@ -65,7 +65,7 @@ export const benchAs = (user: User, settings: Partial<KvmSettings>, baseImage: s
       publicKey: await loginKey(run, home),
       hostKey: await pinnedHostKey(run, home, vmId),
     }),
-    ready: async vmId => void (await waitForGuest({ run, home }, provider, vmId, {})),
+    ready: async vmId => void (await waitForGuest({ run, home }, provider, vmId, { deadline: 600_000 })),
     script: async (vmId, text) =>
       (await runInGuest({ run, home }, provider, vmId, text, { deadline: 60_000 })).stdout.trimEnd(),
   }

@@ -1,5 +1,5 @@
 /** A process dies in the middle of an action, and the next start recovers. recovery.process.test.ts does so with kill -9. */
-import { existsSync, mkdirSync, utimesSync } from 'node:fs'
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -188,6 +188,18 @@ test('a checkpoint of a machine whose delete had failed: nothing is deleted', as
   expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1'))).toBe(true)
   await recoverAll(it.context)
   expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', status: 'running' }])
+})
+
+test('the host key of a build that died a day ago is removed, and that of a machine is not', async () => {
+  const folder = join(it.home, 'ssh')
+  mkdirSync(folder, { recursive: true })
+  const names = ['build-0a1b2c3d', 'as-drop-1-0a1b2c3d'].map(name => join(folder, `${name}.known_hosts`))
+  for (const name of names) {
+    writeFileSync(name, '')
+    utimesSync(name, new Date(0), new Date(0))
+  }
+  await recoverAll(it.context)
+  expect(names.map(name => existsSync(name))).toEqual([false, true])
 })
 
 test('a key that was being generated is removed', async () => {

@@ -66,6 +66,22 @@ const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] 
   return [{ line: own(`${why} It will be stopped and kept; \`agent-swarm list\` shows it.`) }]
 }
 
+const lost = (ticket: Ticket, { vmId, provider }: Note<'lost'>): Block[] => [
+  {
+    line: line`The machine of ${own(ticket)}, ${code(vmId)} (${own(providerName(provider))}), no longer exists, and agent-swarm did not delete it.`,
+  },
+  {
+    line: own(
+      '`/swarm create` makes it again from its disk if that is left, or else a new one. `/swarm delete` gives it up; unsaved work on a disk that is left is saved first.',
+    ),
+  },
+]
+const paused = (ticket: Ticket, { reason }: Note<'paused'>): Block[] => [
+  {
+    line: line`The machine of ${own(ticket)} is paused: ${reason}. One that ran out of disk space goes on by itself when there is room again. What a person paused stays paused until ${code('/swarm start')}.`,
+  },
+]
+
 const FILE = '`.github/agent-swarm.yml`'
 /** Why a move into progress made no machine, and the way to one. */
 const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
@@ -98,6 +114,10 @@ const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => 
       return notMoved(ticket, note)
     case 'no-machine':
       return noMachine(ticket, note)
+    case 'lost':
+      return lost(ticket, note)
+    case 'paused':
+      return paused(ticket, note)
     case 'text':
       return plainBlocks(note.text)
   }

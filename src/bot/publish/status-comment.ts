@@ -68,10 +68,12 @@ const waitingBlocks = (waiting: WaitingView | null): Block[] => {
   ]
 }
 
+const pausedClause = (reason: string | null): Line => (reason === null ? [] : line`, and paused: ${reason},`)
+
 type Row = [name: string, value: Line]
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
-  const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent } = environment
+  const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent, paused } = environment
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
     runner === null ? [] : [['Runner', line`${code(runner.host)}, last contact ${own(at(runner.seenAt))}`]]
@@ -80,7 +82,7 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
   const jira: Row[] = page === null ? [] : [['Ticket', [link(ticket, page)]]]
   return [
     ...jira,
-    ['State', line`${strong(status)} as of ${own(at(observedAt))}`],
+    ['State', line`${strong(status)}${pausedClause(paused ?? null)} as of ${own(at(observedAt))}`],
     ...logIn,
     ...contact,
     ['Provider', own(providerName(environment.provider))],

@@ -4,6 +4,7 @@ import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
+import type { EnvironmentStatus } from '../../schema/environment.ts'
 import type { Output } from '../json.ts'
 import { stripControls } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
@@ -30,6 +31,9 @@ const readCapacity = async (context: RunnerContext): Promise<Capacity> => {
   }
 }
 
+/** One that boots for the first time has its memory already. */
+const TAKES_MEMORY: readonly EnvironmentStatus[] = ['creating', 'running', 'deleting']
+
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
@@ -55,7 +59,7 @@ export const hostStatus = async (
   const first = readingOf(environments)
   const reading = before !== null || first.seconds.size === 0 ? first : await readAgain(context, environments)
   const busy = busyBetween(before ?? first, reading)
-  const running = environments.filter(({ status }) => status === 'running')
+  const running = environments.filter(({ status }) => TAKES_MEMORY.includes(status))
   const memory = {
     ...capacity.memoryBytes,
     allocated: sum(running, usage => usage.memoryBytes),

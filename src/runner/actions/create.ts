@@ -11,6 +11,7 @@ import { waitAndTell } from '../isolation-note.ts'
 import { recoverLost } from '../lost.ts'
 import { converge, observe, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
+import { adoptMachine } from '../reconciler/adopt.ts'
 import { wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
 
@@ -63,6 +64,21 @@ const existingEnvironment = async (operation: Operation, ticket: Ticket): Promis
   return null
 }
 
+/** A machine of this ticket that the registry does not know, for example since it was lost. There is never a second one. */
+const adoptExisting = async ({ context }: Operation, ticket: Ticket): Promise<EnvironmentRow | null> => {
+  const provider = await context.chosenProvider()
+  const [vm, second] = (await provider.listVms()).filter(
+    each => each.ticket === ticket && !context.registry.knowsMachine(each.vmId),
+  )
+  if (second !== undefined)
+    throw fail(
+      'already-exists',
+      `creating ${ticket}: ${provider.name} has several machines of it that the registry does not know`,
+      'See: agent-swarm reconcile --dry-run',
+    )
+  return vm === undefined ? null : adoptMachine(context, provider, vm, ticket)
+}
+
 /** Journals the machine before the first outside command. */
 const beginEnvironment = async (
   { context, id, by }: Operation,
@@ -106,7 +122,7 @@ const createAgain = async (operation: Operation, row: EnvironmentRow, action: Cr
 export const create: ActionRunner<'create'> = async (operation, action) => {
   const { ticket, machine = {} } = action
   const { context, caller } = operation
-  const existing = await existingEnvironment(operation, ticket)
+  const existing = (await existingEnvironment(operation, ticket)) ?? (await adoptExisting(operation, ticket))
   if (existing !== null && existing.status !== 'creating') {
     const again = await createAgain(operation, existing, action)
     // An earlier attempt may have died before it came to the agent.

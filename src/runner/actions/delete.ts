@@ -113,6 +113,7 @@ const removeMachine = async (target: Target): Promise<void> => {
   }
 }
 
+/** How a delete ends. */
 const deleted = (ticket: string, rescued: string | null) => ({
   summary: `Deleted the machine of ${ticket}, its disk and its checkpoints${rescued === null ? '' : `; ${rescued}`}`,
   rescued: rescued ?? undefined,

@@ -1,13 +1,13 @@
 /** Stops a machine and starts it again, under one lock. One that is stopped is started. */
 import { waitAndTell } from '../isolation-note.ts'
-import { converge, observe, shutDown } from '../machine.ts'
+import { converge, observe, shutDown, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 
-export const restart: ActionRunner<'restart'> = async (operation, { ticket, by }) => {
+export const restart: ActionRunner<'restart'> = async (operation, { ticket }) => {
   const { registry } = operation.context
   const target = await targetOf(operation, ticket)
   // First, so that a machine that a crash leaves stopped is known to be wanted.
-  registry.setDesired(ticket, 'running', by)
+  want(target, 'running')
   const isRunning = (await observe(target.provider, target.row)) === 'running'
   if (isRunning) await shutDown(target)
   await converge(target, 'running')

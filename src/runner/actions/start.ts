@@ -1,15 +1,15 @@
 /** Starts a machine, or lets a paused one go on, and waits until it answers. */
 import { waitAndTell } from '../isolation-note.ts'
-import { converge, observe, pausedReason } from '../machine.ts'
+import { converge, observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 
-export const start: ActionRunner<'start'> = async (operation, { ticket, by }) => {
+export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
   const observed = await observe(provider, row)
-  registry.setDesired(ticket, 'running', by)
+  want(target, 'running')
   const paused = observed === 'running' ? await pausedReason(provider, row) : null
   if (paused !== null) {
     operation.caller.onPhase('resume')

@@ -1,13 +1,13 @@
 /** Stops a machine, and records what unsaved work is in it. */
-import { findUnsavedWork, observe, recordObserved, shutDown } from '../machine.ts'
+import { findUnsavedWork, observe, recordObserved, shutDown, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { toUnsavedWork } from '../rescue/unsaved-work.ts'
 
-export const stop: ActionRunner<'stop'> = async (operation, { ticket, by, mergedCommits }) => {
+export const stop: ActionRunner<'stop'> = async (operation, { ticket, mergedCommits }) => {
   const { context } = operation
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
-  context.registry.setDesired(ticket, 'stopped', by)
+  want(target, 'stopped')
   const observed = await observe(provider, row)
   if (observed === 'stopped') {
     recordObserved(context, row, 'stopped')

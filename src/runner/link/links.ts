@@ -7,6 +7,7 @@ import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { ActionKind } from '../../schema/action.ts'
 import type { LinkService } from '../../schema/link.ts'
 import type { RunnerContext } from '../context.ts'
+import { openGate } from '../gate.ts'
 import { type HeldLink, holdLink, type LinkOptions, upFile } from './link.ts'
 import type { Link, LinkServices, Links } from './types.ts'
 
@@ -19,22 +20,6 @@ const WITHOUT_LINK: readonly ActionKind[] = ['stop', 'restart', 'restore', 'dele
 /** How long a command waits for a link: its own, or that of another process. */
 const UP_MS = 60_000
 const POLL_MS = 100
-
-const openGate = (places: number) => {
-  const waiting: (() => void)[] = []
-  let free = places
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (free > 0) free -= 1
-    else await new Promise<void>(resolve => waiting.push(resolve))
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      if (next === undefined) free += 1
-      else next()
-    }
-  }
-}
 
 /** Machines that shall have a link now. */
 const wanted = ({ registry }: Pick<RunnerContext, 'registry'>) => {

@@ -10,8 +10,8 @@ import { sshArguments } from './options.ts'
 /** Between two tries to reach a guest that boots. */
 const POLL_MS = 250
 const TRY_DEADLINE_MS = 15_000
-/** A first boot under software emulation, next to other machines, takes minutes. */
-const READY_DEADLINE_MS = 10 * 60_000
+/** How many times longer a guest may take whose processors are emulated by software. */
+const SLOW_FACTOR = 3
 
 const explainSsh = explainBy([
   // OpenSSH 9.2
@@ -65,7 +65,9 @@ const consoleClause = async (provider: Provider, vmId: string): Promise<string> 
 type Context = { run: Run; home: string; guest?: GuestLayout }
 type WaitOptions = {
   /** Milliseconds. */
-  deadline?: number
+  deadline: number
+  /** Whether this guest takes several times as long. Asked only when the deadline has passed. */
+  isSlow?: () => Promise<boolean>
   signal?: AbortSignal
   /** Called when the guest has an address. */
   onAddress?: (ssh: SshInfo) => void
@@ -102,10 +104,12 @@ export const waitForGuest = async (
   context: Context,
   provider: Provider,
   vmId: string,
-  { deadline = READY_DEADLINE_MS, signal, onAddress = () => {} }: WaitOptions,
+  { deadline, isSlow = async () => false, signal, onAddress = () => {} }: WaitOptions,
 ): Promise<{ ssh: SshInfo; hasOurFiles: boolean } | null> => {
   if (provider.runInGuest !== undefined) return null
-  const until = performance.now() + deadline
+  const began = performance.now()
+  let allowed = deadline
+  let isExtended = false
   let reportedHost: string | null = null
   while (true) {
     const ssh = (await provider.sshInfo(vmId).catch(allow('no-address-yet'))) ?? null
@@ -116,12 +120,17 @@ export const waitForGuest = async (
     const words = ssh === null ? null : await firstWords(context, vmId, ssh, signal)
     // What a login prints stands before it.
     if (ssh !== null && words !== null) return { ssh, hasOurFiles: words.endsWith(guestHash()) }
-    if (performance.now() > until) {
+    if (performance.now() > began + allowed) {
+      if (!isExtended && (await isSlow().catch(() => false))) {
+        isExtended = true
+        allowed *= SLOW_FACTOR
+        continue
+      }
       const reason = ssh === null ? 'it got no address' : `no SSH reply from ${ssh.host}`
       throw fail(
         'guest-unreachable',
-        `waiting for ${vmId}: ${reason} within ${Math.round(deadline / 1000)} s${await consoleClause(provider, vmId)}`,
-        'Look at the console of the machine for the reason.',
+        `waiting for ${vmId}: ${reason} within ${Math.round(allowed / 1000)} s${await consoleClause(provider, vmId)}`,
+        'Look at the console of the machine for the reason. If it only boots slowly, allow more time: AGENT_SWARM_BOOT_MINUTES.',
       )
     }
     await delay(POLL_MS, undefined, { signal }).catch(() => {

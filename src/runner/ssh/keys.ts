@@ -20,16 +20,20 @@ const UNFINISHED = 'new-'
 const KEYGEN_DEADLINE_MS = 10_000
 /** An unfinished key that is older than this belongs to a process that died. */
 const UNFINISHED_MAX_AGE_MS = 60_000
+/** The host key of a machine that builds an image. No build takes a day. */
+const BUILD_KEY = /^build-[0-9a-f]+\.known_hosts$/
+const BUILD_MAX_AGE_MS = 24 * 60 * 60_000
 
-/** Removes unfinished keys of processes that died. */
+/** Removes unfinished keys of processes that died, and host keys of builds that did. */
 export const sweepKeys = (home: string): void => {
   const folder = sshFolder(home)
   if (!existsSync(folder)) return
-  for (const name of readdirSync(folder).filter(name => name.startsWith(UNFINISHED))) {
+  for (const name of readdirSync(folder)) {
+    const most = name.startsWith(UNFINISHED) ? UNFINISHED_MAX_AGE_MS : BUILD_KEY.test(name) ? BUILD_MAX_AGE_MS : null
+    if (most === null) continue
     const path = join(folder, name)
     const stats = statSync(path, { throwIfNoEntry: false })
-    if (stats !== undefined && Date.now() - stats.mtimeMs > UNFINISHED_MAX_AGE_MS)
-      rmSync(path, { recursive: true, force: true })
+    if (stats !== undefined && Date.now() - stats.mtimeMs > most) rmSync(path, { recursive: true, force: true })
   }
 }
 
@@ -84,4 +88,7 @@ export const pinnedHostKey = async (run: Run, home: string, vmId: string): Promi
 /** For a machine that is made again from its disk, which holds its host key already: what is pinned for it stays. */
 export const hostKeyOfDisk = (run: Run, home: string, vmId: string): Promise<HostKey> =>
   existsSync(knownHostsFile(home, vmId)) ? makeHostKey(run, home) : pinnedHostKey(run, home, vmId)
+export const hasHostKey = (home: string, vmId: string): boolean => existsSync(knownHostsFile(home, vmId))
+/** Whether this home can log in to machines at all. */
+export const hasLoginKey = (home: string): boolean => existsSync(loginKeyFile(home))
 export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHostsFile(home, vmId), { force: true })

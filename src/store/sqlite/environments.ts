@@ -1,8 +1,10 @@
 /** Environments as the runners report them. One that is gone stays until its ticket has another. */
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
-import type { KnownEnvironment } from '../port.ts'
+import { jiraNoteMessage } from '../messages.ts'
+import type { KnownEnvironment, Message } from '../port.ts'
 import { decideAgain } from './decide-again.ts'
+import { putMessages } from './outbox.ts'
 import { acceptReports } from './reports.ts'
 import type { Sql } from './sql.ts'
 import { ticketEnded } from './tickets.ts'
@@ -20,6 +22,24 @@ export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | n
   if (row === undefined) return null
   const { body, ...known } = row
   return { environment: JSON.parse(body), ...known }
+}
+
+/** What people read in Jira of a machine to which something happened that nobody asked for. */
+const newsOf = (
+  before: Environment | null,
+  { ticket, vmId, provider, status, paused, observedAt }: Environment,
+): Message[] => {
+  if (before?.vmId !== vmId) return []
+  const isLost = status === 'lost' && before.status !== 'lost'
+  const reason = before.paused == null ? (paused ?? null) : null
+  // The report of an action does not say that it is still paused.
+  const day = observedAt.slice(0, 10)
+  return [
+    ...(isLost ? [jiraNoteMessage(ticket, `lost:${vmId}`, { kind: 'lost', vmId, provider })] : []),
+    ...(reason === null
+      ? []
+      : [jiraNoteMessage(ticket, `paused:${vmId}:${reason}:${day}`, { kind: 'paused', reason })]),
+  ]
 }
 
 /** Records a runner's report of one environment, and what is new in it as deliveries. True when a reader would see a difference. */
@@ -41,7 +61,10 @@ export const recordEnvironment = (sql: Sql, environment: Environment, runnerId: 
        body = excluded.body, heard_at = excluded.heard_at, missing = 0, gone_at = null`,
     ...[ticket, vmId, runnerId, JSON.stringify(isOlder ? present : environment), sql.clock()],
   )
-  if (!isOlder) acceptReports(sql, known?.environment ?? null, environment)
+  if (!isOlder) {
+    acceptReports(sql, known?.environment ?? null, environment)
+    putMessages(sql, newsOf(present, environment), null)
+  }
   return !isOlder && (present === null || visible(present) !== visible(environment))
 }
 

@@ -120,6 +120,19 @@ test.for([
     ['paragraph: DROP-1 got no machine: the rules of its repository (.github/agent-swarm.yml) do not serve DROP.'],
   ],
   [
+    { kind: 'lost', vmId: 'as-drop-1-1a2b3c4d', provider: 'synthetic' },
+    [
+      'paragraph: The machine of DROP-1, as-drop-1-1a2b3c4d (synthetic: no real machine), no longer exists, and agent-swarm did not delete it.',
+      'paragraph: /swarm create makes it again from its disk if that is left, or else a new one. /swarm delete gives it up; unsaved work on a disk that is left is saved first.',
+    ],
+  ],
+  [
+    { kind: 'paused', reason: 'disk full' },
+    [
+      'paragraph: The machine of DROP-1 is paused: disk full. One that ran out of disk space goes on by itself when there is room again. What a person paused stays paused until /swarm start.',
+    ],
+  ],
+  [
     { kind: 'text', text: 'DROP-1 has its machine\n    agent-swarm ssh DROP-1' },
     ['paragraph: DROP-1 has its machine', 'codeBlock: agent-swarm ssh DROP-1'],
   ],

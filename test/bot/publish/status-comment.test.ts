@@ -128,6 +128,12 @@ test('a runner that is away, with its last contact', () => {
   expect(body).toContain('last contact 2026-11-24 09:45:11 UTC')
 })
 
+test('a paused machine', () => {
+  expect(statusOf({ known: known({ environment: environment({ paused: 'disk full' }) }) })).toContain(
+    '**running**, and paused: disk full, as of',
+  )
+})
+
 test('the minutes of grace after a merge', () => {
   expect(statusOf({ deleteAt: at('10:30:00') })).toContain(
     'The pull request is merged. The machine will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',

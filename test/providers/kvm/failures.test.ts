@@ -312,6 +312,18 @@ test('a guest that never answers: the failure ends with the last lines of its co
   })
 })
 
+test.for([
+  [true, 'it got no address within 1 s'],
+  [false, 'it got no address within 0 s'],
+] as const)('a guest whose processors are emulated (%s) may take three times as long', async ([isSlow, message]) => {
+  const { provider } = fakeKvm([MARK, RUNNING], { home })
+  expect(await provider.emulated?.()).toBe(true)
+  const options = { deadline: 300, isSlow: async () => isSlow }
+  expect(await failureOf(waitForGuest({ run: notInstalled, home }, provider, VM, options))).toMatchObject({
+    message: expect.stringContaining(message),
+  })
+})
+
 // ── Builds ──
 
 const [BUILDER, PROVER] = ['as-base-0000000b', 'as-base-0000000c']

@@ -46,6 +46,12 @@ test('a machine without a ticket has a mark without one; earlier versions wrote 
   expect(parseMarks('<vm name="as-image-00000001" ticket="" mac="m"/>')).toMatchObject([{ ticket: null }])
 })
 
+test('machines of other homes are listed with the id of their home, and ours are not', async () => {
+  const { provider } = fakeKvm([mark({ home: 'ffff000011112222' }), RUNNING], { home })
+  expect(await provider.listForeign?.()).toEqual([{ vmId: VM, ticket: 'A-1', homeId: 'ffff000011112222' }])
+  expect(await fakeKvm([mark(), RUNNING], { home }).provider.listForeign?.()).toEqual([])
+})
+
 test('every value of a mark is escaped', () => {
   const text = writeMark({ vmId: VM, ticket: `A-1"/><x y='`, home: null, mac: 'm', port: 1, ip: null }, 'stopped').join(
     ' ',

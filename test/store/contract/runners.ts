@@ -44,6 +44,29 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.runners.withMachine()).toEqual(['DROP-1'])
     })
 
+    test('a machine that is lost, or paused, is told on the ticket once', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      await beat([running])
+      const paused = { ...running, paused: 'disk full' }
+      await beat([{ ...paused, observedAt: timeAt(5) }])
+      await beat([{ ...paused, observedAt: timeAt(10) }])
+      expect(await stage.messages()).toEqual([
+        'status:DROP-1',
+        `jira:paused:${running.vmId}:disk full:${timeAt(5).slice(0, 10)}`,
+      ])
+      await beat([{ ...running, status: 'lost', observedAt: timeAt(15) }])
+      await beat([{ ...running, status: 'lost', observedAt: timeAt(20) }])
+      expect(await stage.messages()).toContain(`jira:lost:${running.vmId}`)
+      expect(await stage.messages()).toHaveLength(3)
+    })
+
+    test('a machine that a runner reports as lost at once is no news', async () => {
+      const stage = await openStage(open)
+      await beats(stage)([{ ...running, status: 'lost' }])
+      expect(await stage.messages()).toEqual(['status:DROP-1'])
+    })
+
     const agent: AgentReport = {
       ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: timeAt(0), endedAt: null, result: null },
       ...{ reason: null, summary: null, turns: 1, tokens: 2, usd: null, rounds: 0, pullRequest: 'draft' },

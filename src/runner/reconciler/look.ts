@@ -1,0 +1,131 @@
+/** Registry and hypervisors at one time, with a number of commands that does not grow with the machines. */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Leftover, VmInfo } from '../../../providers/provider.ts'
+import { type ProviderName, type Ticket, VM_ID } from '../../domain.ts'
+import { failureOf } from '../../errors.ts'
+import { isProcessAlive } from '../../exec.ts'
+import type { EnvironmentRow } from '../../registry/registry.ts'
+import type { OperationRow } from '../../schema/operation.ts'
+import { type RunnerContext, resolveTicket } from '../context.ts'
+import { isLeftToQueue } from '../recovery.ts'
+import {
+  type Found,
+  findingOfBuild,
+  findingOfKey,
+  findingOfLeftover,
+  findingOfMachine,
+  findingOfWaiting,
+  findingsOfTicket,
+  findingsWithoutRow,
+  type Interrupted,
+} from './findings.ts'
+
+/** What one hypervisor has. */
+type Listing = { vms: readonly VmInfo[]; leftovers: readonly Leftover[]; canAssign: boolean }
+export type Unread = { provider: ProviderName; message: string }
+/** `listings`: by provider, of those that answered. */
+export type Listings = { at: Date; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
+
+/** Those that have machines of ours according to the registry, and the one that would get the next machine. */
+const providersToAsk = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
+  const known = [...registry.environments(), ...registry.machines()].map(({ provider }) => provider)
+  const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name ?? null
+  return [...new Set([...known, ...(chosen === null ? [] : [chosen])])]
+}
+
+const readListing = async (context: RunnerContext, name: ProviderName): Promise<Listing> => {
+  const provider = await context.provider(name)
+  const [vms, leftovers = []] = await Promise.all([provider.listVms(), provider.leftovers?.()])
+  return { vms, leftovers, canAssign: provider.assign !== undefined }
+}
+
+export const readListings = async (context: RunnerContext): Promise<Listings> => {
+  const unread: Unread[] = []
+  const listings = new Map<ProviderName, Listing>()
+  const at = context.clock()
+  await Promise.all(
+    (await providersToAsk(context)).map(async name => {
+      try {
+        listings.set(name, await readListing(context, name))
+      } catch (error) {
+        unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })
+      }
+    }),
+  )
+  return { at, listings, unread }
+}
+
+/** Open operations. One whose process lives has its ticket's lock. */
+export const interruptedOf = (
+  { registry, clock }: RunnerContext,
+  ticket?: Ticket,
+): Map<Ticket, (OperationRow & Interrupted)[]> =>
+  Map.groupBy(
+    registry
+      .openOperations(ticket)
+      .map(operation => ({ ...operation, isLeftToQueue: isLeftToQueue(operation, clock()) })),
+    operation => operation.ticket,
+  )
+
+/** Machines that have a host key in this home. */
+const pinnedMachines = (home: string): string[] => {
+  const folder = join(home, 'ssh')
+  const suffix = '.known_hosts'
+  return (existsSync(folder) ? readdirSync(folder) : [])
+    .filter(name => name.endsWith(suffix))
+    .map(name => name.slice(0, -suffix.length))
+    .filter(name => VM_ID.test(name))
+}
+
+const ticketFindings = (context: RunnerContext, rows: readonly EnvironmentRow[], { listings }: Listings): Found[] => {
+  const interrupted = interruptedOf(context)
+  const vmsOf = new Map([...listings].map(([name, { vms }]) => [name, new Map(vms.map(vm => [vm.vmId, vm]))]))
+  const withRow = new Set(rows.map(({ ticket }) => ticket))
+  const withoutRow = [...interrupted].flatMap(([ticket, operations]) =>
+    withRow.has(ticket) ? [] : findingsWithoutRow(ticket, operations),
+  )
+  const withRows = rows.flatMap(row => {
+    const listing = listings.get(row.provider)
+    if (listing === undefined) return []
+    return findingsOfTicket({
+      ...{ row, vm: vmsOf.get(row.provider)?.get(row.vmId), interrupted: interrupted.get(row.ticket) ?? [] },
+      hasDisk: listing.leftovers.some(({ vmId, hasDisk }) => hasDisk && vmId === row.vmId),
+      canAssign: listing.canAssign,
+    })
+  })
+  return [...withRows, ...withoutRow]
+}
+
+/** What differs. The listings are older than the registry is now: each step looks again. */
+export const findingsIn = (context: RunnerContext, all: Listings): Found[] => {
+  const { registry, home } = context
+  const rows = registry.environments()
+  const builds = registry.machines()
+  const known = new Set([...rows, ...builds].map(({ vmId }) => vmId))
+  const exists = new Set([
+    ...known,
+    ...[...all.listings.values()].flatMap(({ vms, leftovers }) => [...vms, ...leftovers].map(({ vmId }) => vmId)),
+  ])
+  const holderOf = (ticket: Ticket | null) =>
+    ticket === null ? null : (registry.environment(resolveTicket(context, ticket))?.vmId ?? null)
+  const unknown = <T extends { vmId: string }>(items: readonly T[]) => items.filter(({ vmId }) => !known.has(vmId))
+  return [
+    ...ticketFindings(context, rows, all),
+    ...[...all.listings].flatMap(([name, { vms, leftovers }]) => [
+      ...unknown(vms).map(vm => findingOfMachine(name, vm, holderOf(vm.ticket))),
+      ...unknown(leftovers).map(leftover => findingOfLeftover(name, leftover)),
+    ]),
+    ...builds.filter(({ purpose }) => purpose === 'base').map(findingOfBuild),
+    // Of a hypervisor that does not answer, the machines are not known.
+    ...(all.unread.length > 0 || all.listings.size === 0
+      ? []
+      : pinnedMachines(home)
+          .filter(vmId => !exists.has(vmId))
+          .map(findingOfKey)),
+    ...registry
+      .waiting()
+      .filter(({ pid }) => !isProcessAlive(pid))
+      .map(({ ticket, kind }) => findingOfWaiting(ticket, kind)),
+  ]
+}

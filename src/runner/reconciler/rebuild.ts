@@ -1,0 +1,224 @@
+/**
+ * A registry from what the hypervisors have: for a registry that is damaged or lost, and for a home that is lost. A plan is shown
+ * first, and carried out when the operator says so.
+ */
+import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { providers } from '../../../providers/index.ts'
+import type { ForeignMachine, Provider, VmInfo, VmStatus } from '../../../providers/provider.ts'
+import type { Config } from '../../config/config.ts'
+import { homeId as ownId } from '../../config/home.ts'
+import { type ProviderName, type Ticket, timestamp } from '../../domain.ts'
+import { fail, failureOf } from '../../errors.ts'
+import { writeFileAtomic } from '../../files.ts'
+import { ifUnlocked } from '../../registry/lock.ts'
+import { openRunnerContext, type RunnerContext, registryFile } from '../context.ts'
+import { hasHostKey, hasLoginKey } from '../ssh/keys.ts'
+import { adoptMachine } from './adopt.ts'
+import type { Unread } from './look.ts'
+
+/** A machine of the home that the registry does not have. */
+type RebuiltMachine = {
+  ticket: Ticket | null
+  vmId: string
+  provider: ProviderName
+  status: VmStatus
+  /** Whether this home has its host key and the key to log in with. */
+  canLogIn: boolean
+  /** Why it gets no row, as a sentence without a full stop; null when it gets one. */
+  kept: string | null
+}
+export type RebuildPlan = {
+  /** The id that the machines' marks hold. */
+  homeId: string
+  machines: RebuiltMachine[]
+  /** Hypervisors that could not be asked: run it again when they answer. */
+  unread: Unread[]
+  /** What carrying it out does besides, as phrases without a subject or full stop: `move registry.db away, which is damaged`. */
+  would: string[]
+}
+/** `homeId`: that of a lost home, which this home becomes; null: this home's own. */
+export type RebuildRequest = { homeId: string | null }
+
+const HOME_ID = /^[0-9a-f]{16}$/
+/** What a hypervisor that is not on this host says. */
+const ABSENT = ['provider-missing', 'unsupported']
+
+// ── The old registry ──
+
+const isSound = (path: string): boolean => {
+  let db: DatabaseSync | null = null
+  try {
+    db = new DatabaseSync(path, { readOnly: true })
+    return db.prepare('pragma quick_check(1)').get()?.quick_check === 'ok'
+  } catch {
+    return false
+  } finally {
+    db?.close()
+  }
+}
+
+/** `none`: there is no file. */
+const stateOfRegistry = (home: string): 'none' | 'sound' | 'damaged' => {
+  const path = registryFile(home)
+  if (!existsSync(path)) return 'none'
+  return isSound(path) ? 'sound' : 'damaged'
+}
+
+/** Its log and index go along: with them, somebody may still read it. */
+const moveAway = (path: string, now: Date): void => {
+  const to = `${path}.damaged-${timestamp(now)}`
+  for (const suffix of ['-wal', '-shm', ''])
+    if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${to}${suffix}`)
+}
+
+/** A machine without a home's id in its mark is ours when this home pinned its host key. */
+const openContext = (config: Config, { homeId }: RebuildRequest, file: string): RunnerContext =>
+  openRunnerContext(config, {
+    registryFile: file,
+    knows: vmId => hasHostKey(config.home, vmId),
+    ...(homeId === null ? {} : { homeId }),
+  })
+
+/** Opens the registry, or an empty one in its place that is removed afterwards. */
+const reading = async <T>(config: Config, request: RebuildRequest, work: (context: RunnerContext) => Promise<T>) => {
+  const state = stateOfRegistry(config.home)
+  const folder = state === 'sound' ? null : mkdtempSync(join(config.home, 'rebuild-'))
+  const context = openContext(
+    config,
+    request,
+    folder === null ? registryFile(config.home) : join(folder, 'registry.db'),
+  )
+  try {
+    return await work(context)
+  } finally {
+    context.close()
+    if (folder !== null) rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+// ── The machines ──
+
+type Read = { provider: Provider; vms: readonly VmInfo[] }
+
+/** Every hypervisor of this host is asked: the registry does not say which ones have machines. */
+const readAll = async (context: RunnerContext): Promise<{ read: Read[]; unread: Unread[] }> => {
+  const read: Read[] = []
+  const unread: Unread[] = []
+  for (const { name, open } of providers) {
+    if (open === null) continue
+    try {
+      const provider = await context.provider(name)
+      read.push({ provider, vms: await provider.listVms() })
+    } catch (error) {
+      const { kind, message } = failureOf(error, `listing the machines of ${name}`)
+      if (!ABSENT.includes(kind) || context.config.provider === name) unread.push({ provider: name, message })
+    }
+  }
+  return { read, unread }
+}
+
+const machinesOf = ({ registry, home }: RunnerContext, read: readonly Read[]): RebuiltMachine[] => {
+  const holders = new Map(registry.environments().map(({ ticket, vmId }) => [ticket, vmId]))
+  return read.flatMap(({ provider, vms }) =>
+    vms
+      .filter(({ vmId }) => !registry.knowsMachine(vmId))
+      .map(({ vmId, ticket, status }) => {
+        const holder = ticket === null ? null : (holders.get(ticket) ?? null)
+        if (ticket !== null && holder === null) holders.set(ticket, vmId)
+        const canLogIn = provider.runInGuest !== undefined || (hasLoginKey(home) && hasHostKey(home, vmId))
+        const kept = ticket === null ? 'it has no ticket' : holder === null ? null : `${ticket} has ${holder}`
+        return { ticket, vmId, provider: provider.name, status, canLogIn, kept }
+      }),
+  )
+}
+
+// ── The home ──
+
+/** A home has one id: machines of its own would become another home's. */
+const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
+  if (!HOME_ID.test(homeId))
+    throw fail(
+      'usage',
+      `"${homeId}" is not the id of a home`,
+      'It has 16 hex digits: agent-swarm doctor lists those of other homes.',
+    )
+  if (homeId === (await ownId(config.home))) return
+  const own = await reading(config, { homeId: null }, async context => {
+    const { read } = await readAll(context)
+    return [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)].map(({ vmId }) => vmId)
+  })
+  if (own.length > 0)
+    throw fail(
+      'refused',
+      `taking over the home ${homeId}: ${config.home} has machines of its own (${own.slice(0, 3).join(', ')})`,
+      'Use an empty one: AGENT_SWARM_HOME=/a/new/folder agent-swarm doctor …',
+    )
+}
+
+const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promise<RebuildPlan> => {
+  const { read, unread } = await readAll(context)
+  const own = await ownId(context.home)
+  return {
+    homeId: homeId ?? own,
+    machines: machinesOf(context, read),
+    unread,
+    would: [
+      ...(stateOfRegistry(context.home) === 'damaged' ? ['move registry.db away, which is damaged'] : []),
+      ...(homeId === null || homeId === own ? [] : [`make ${context.home} the home ${homeId}`]),
+    ],
+  }
+}
+
+/** Reads, and changes nothing. */
+export const planRebuild = async (config: Config, request: RebuildRequest): Promise<RebuildPlan> => {
+  if (request.homeId !== null) await requireEmpty(config, request.homeId)
+  return reading(config, request, context => planIn(context, request))
+}
+
+/**
+ * Carries out what `planRebuild` returns now, and returns it. Idempotent. No runner of this home may run meanwhile when the
+ * registry is damaged: it would go on with the old file.
+ */
+export const rebuild = async (config: Config, request: RebuildRequest): Promise<RebuildPlan> => {
+  const plan = await planRebuild(config, request)
+  const path = registryFile(config.home)
+  if (stateOfRegistry(config.home) === 'damaged') moveAway(path, new Date())
+  const context = openContext(config, request, path)
+  try {
+    // First, so that a home that is taken over by half is not another one.
+    if (request.homeId !== null) writeFileAtomic(join(config.home, 'id'), `${request.homeId}\n`)
+    for (const { ticket, vmId, provider, status, kept } of plan.machines) {
+      if (ticket === null || kept !== null) continue
+      await ifUnlocked(context.home, ticket, async () => {
+        if (context.registry.environment(ticket) !== null) return
+        await adoptMachine(context, await context.provider(provider), { vmId, status }, ticket)
+      })
+    }
+  } finally {
+    context.close()
+  }
+  return plan
+}
+
+// ── Other homes ──
+
+export type OtherHome = {
+  homeId: string | null
+  machines: (Omit<ForeignMachine, 'homeId'> & { provider: ProviderName })[]
+}
+
+/** The homes that other machines of these hypervisors belong to. One of them may be a home that was lost. */
+export const listOtherHomes = async (context: RunnerContext): Promise<OtherHome[]> => {
+  const { read } = await readAll(context)
+  const foreign = await Promise.all(
+    read.map(async ({ provider }) =>
+      ((await provider.listForeign?.()) ?? []).map(machine => ({ ...machine, provider: provider.name })),
+    ),
+  )
+  return [...Map.groupBy(foreign.flat(), ({ homeId }) => homeId)].map(([homeId, machines]) => ({
+    homeId,
+    machines: machines.map(({ vmId, ticket, provider }) => ({ vmId, ticket, provider })),
+  }))
+}

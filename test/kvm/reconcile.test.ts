@@ -1,0 +1,63 @@
+/** Registry and libvirt apart: a host that restarted, machines behind our back, a registry that was lost. */
+import { join } from 'node:path'
+import { beforeAll, expect, test } from 'vitest'
+import { openRegistry } from '../../src/registry/registry.ts'
+import { ensureMachines, everything, FIRST, home, inside, listed, succeed, swarm, virsh } from './cli.ts'
+
+type Finding = { ticket: string | null; vmId: string | null; finding: string; step: string }
+const plan = async (): Promise<Finding[]> => JSON.parse(await succeed(swarm('reconcile', '--dry-run', '--json')))
+/** Of the machine; others may have left something in the pool. */
+const about = (findings: readonly Finding[]) => findings.filter(({ ticket }) => ticket === FIRST)
+const reconcile = async () => about(JSON.parse(await succeed(swarm('reconcile', '--json'))))
+
+let vmId: string
+beforeAll(async () => {
+  await ensureMachines(FIRST)
+  vmId = (await listed(FIRST)).vmId
+})
+
+test('a machine that lost its power comes back', async () => {
+  await virsh('destroy', vmId)
+  const findings = about(await plan())
+  expect(findings).toMatchObject([{ ticket: FIRST, vmId, step: 'start it' }])
+  expect(await reconcile()).toEqual(findings)
+  expect(await inside(FIRST, 'echo back')).toBe('back')
+  expect(about(await plan())).toEqual([])
+})
+
+test('a machine that a person paused stays paused', async () => {
+  await virsh('suspend', vmId)
+  expect(await reconcile()).toEqual([])
+  expect(await virsh('domstate', vmId)).toBe('paused')
+  await succeed(swarm('start', FIRST))
+})
+
+test('a registry without its row: the machine is adopted, and a create makes no second one', async () => {
+  const [before, { checkpoints }] = [await everything(), await listed(FIRST)]
+  const forget = () => {
+    const registry = openRegistry(join(home, 'registry.db'))
+    registry.remove(FIRST)
+    registry.close()
+  }
+  forget()
+  expect(await reconcile()).toMatchObject([{ ticket: FIRST, vmId }])
+  expect(await listed(FIRST)).toMatchObject({ vmId, status: 'running', checkpoints })
+  forget()
+  await succeed(swarm('create', FIRST))
+  expect(await everything()).toEqual(before)
+  expect(await inside(FIRST, 'echo same')).toBe('same')
+})
+
+test('a machine whose domain is undefined is lost, and made again from its disk', async () => {
+  await inside(FIRST, 'echo work >work && sync')
+  await virsh('destroy', vmId)
+  await virsh('undefine', vmId, '--nvram', '--snapshots-metadata', '--managed-save')
+  expect(await reconcile()).toMatchObject([
+    { ticket: FIRST, vmId, finding: expect.stringContaining('no longer exists') },
+  ])
+  expect(await listed(FIRST)).toMatchObject({ vmId, status: 'lost' })
+  expect(about(await plan())).toEqual([])
+  await succeed(swarm('create', FIRST))
+  expect(await listed(FIRST)).toMatchObject({ vmId, status: 'running' })
+  expect(await inside(FIRST, 'cat work')).toBe('work')
+})
