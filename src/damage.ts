@@ -2,7 +2,6 @@
  * Notices that a database is not what was written last, and says what to do. SQLite finds damage where it reads; a whole look
  * (`damageOf`) reads everything. Damage that is found in the middle of work ends a server: `damage` tells it.
  */
-import { channel } from 'node:diagnostics_channel'
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -113,14 +112,15 @@ export const damaged = (
   backups: readonly Backup[] = listBackups(path),
 ): FailureError => fail('damaged', `${doing} ${path}: it is damaged: ${what}`, wayOn(path, backups))
 
-const found = channel('agent-swarm:damage')
-/** Called for each database that is found to be damaged in this process. */
-export const onDamage = (listener: (failure: FailureError) => void): void =>
-  found.subscribe(message => listener(message as FailureError))
+let listener: (failure: FailureError) => void = () => {}
+/** Called for each database that is found to be damaged in this process. The last listener counts. */
+export const onDamage = (listen: (failure: FailureError) => void): void => {
+  listener = listen
+}
 /** Tells this process that a database of it is damaged. Returns the failure, to throw. */
 export const damage = (path: string, what: string): FailureError => {
   const failure = damaged('using', path, what)
-  found.publish(failure)
+  listener(failure)
   return failure
 }
 
