@@ -111,6 +111,7 @@ export const statefulVirsh = (image: string) => {
       return ''
     },
     dumpxml: (id = '') => domain(id).xml,
+    domjobinfo: () => 'Job type:         None',
     'net-info': () => 'Active:         yes',
     'net-dumpxml': () => '<network><name>net</name></network>',
     version: () => 'Running against daemon: 9.0.0',
