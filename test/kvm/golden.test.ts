@@ -32,9 +32,9 @@ const ensureDisk = async (): Promise<string[]> => {
 const images = async (): Promise<Image[]> => JSON.parse(await succeed(swarm('init-base', '--list', '--json')))
 type Image = { name: string; proven: { piece: string; how: string }[]; unproven: { piece: string }[] }
 
-/** Builds the image, unless the state has it. */
+/** Builds the image, unless the state has it. What a killed build left has no proof. */
 const ensureImage = async (): Promise<void> => {
-  if ((await images()).some(({ name }) => name === IMAGE)) return
+  if ((await images()).some(({ name, proven }) => name === IMAGE && proven.length > 0)) return
   const from = ['--from', disk, '--profile', 'full', ...(without.length === 0 ? [] : ['--skip', without.join(',')])]
   const built = await swarm('init-base', IMAGE, ...from)
   console.log(`${built.stderr}\n${built.stdout}`)
