@@ -5,6 +5,7 @@ import { create } from './create.ts'
 import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
+import { idle } from './idle.ts'
 import { isolation } from './isolation.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
@@ -29,6 +30,7 @@ const rows = {
   k: isolation,
   l: gitGateway,
   m: project,
+  n: idle,
   p: polling,
   r: reconciling,
 } satisfies Record<string, () => Promise<Row[]>>

@@ -61,6 +61,15 @@ export const resident = (pid: number | undefined): number => {
   return Math.round(Number(kib) / 1024)
 }
 
+/** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: ticks of a hundredth of a second. */
+const TICKS = 100
+/** Processor time of a process so far, of all its threads. Linux only. */
+export const processorSeconds = (pid: number | undefined): number => {
+  const [, stat = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')
+  const [user, system] = stat.split(' ').slice(11, 13).map(Number)
+  return ((user ?? 0) + (system ?? 0)) / TICKS
+}
+
 /** The environment of a bot with both sides configured. Nothing listens at their addresses. */
 export const botEnvironment = (home: string, privateKey: string): Record<string, string | undefined> => ({
   PATH: process.env.PATH,

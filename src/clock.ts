@@ -5,17 +5,18 @@ export type Clock = () => number
 
 /**
  * Notices that the clock was set, or that the machine slept. Each call says whether since the last one the clock moved on by
- * more than `ahead`, or back by more than `behind` milliseconds. `ahead` needs calls at regular intervals.
+ * more than `ahead`, or back by more than `behind` milliseconds. With `ahead`, a call says by which time it was `planned` to come
+ * at the latest, in milliseconds after the last one.
  */
 export const openJumpWatch = (
   clock: Clock,
   { ahead = Number.POSITIVE_INFINITY, behind = 0 }: { ahead?: number; behind?: number },
-): (() => boolean) => {
+): ((planned?: number) => boolean) => {
   let last = clock()
-  return () => {
+  return (planned = 0) => {
     const gap = clock() - last
     last += gap
-    return gap > ahead || gap < -behind
+    return gap > ahead + planned || gap < -behind
   }
 }
 

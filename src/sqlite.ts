@@ -102,7 +102,8 @@ export const openDatabase: OpenDatabase = (path, migrations) => {
     if (loss !== null) throw damaged('opening', path, loss)
     db = new DatabaseSync(path, { timeout: PATIENCE_MS })
     if (path !== ':memory:') rememberConnection(path, db)
-    db.exec('pragma journal_mode = wal; pragma synchronous = full;')
+    // Of a new file: compact.ts gives free pages back step by step.
+    db.exec('pragma auto_vacuum = incremental; pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
     return databaseOf(db, path)
   } catch (error) {

@@ -30,8 +30,8 @@ import { openPublisher, type Publisher } from './publish/publisher.ts'
 import { standardRules } from './rules/repository-file.ts'
 import { openRepositoryRules } from './rules/repository-rules.ts'
 import { openRunnerApi } from './runners/api.ts'
-import { openSchedule } from './schedule.ts'
-import { CATCHING_UP, scheduleRows } from './schedule-rows.ts'
+import { openSchedule, type Schedule } from './schedule.ts'
+import { ACCEPTING_SCHEDULED, CATCHING_UP, LOOKING_AFTER_RUNNERS, scheduleRows } from './schedule-rows.ts'
 
 const CLOSE_MS = 2_500
 
@@ -76,6 +76,14 @@ const webhooksOf = ({ github, jira }: Config) => ({
   automation: typeof jira?.automationSecret === 'string' ? { secret: jira.automationSecret } : null,
 })
 
+/** Opened after the server, which already needs them. */
+type Late = {
+  github: GitHub | null
+  inbox: ReturnType<typeof openInbox> | null
+  publisher: Publisher | null
+  schedule: Schedule | null
+}
+
 /** Throws `not-configured` with everything that is missing, and `busy` when a bot runs there already. */
 export const startBot = async (
   config: Config,
@@ -87,10 +95,7 @@ export const startBot = async (
   await takeHome(config.home, { isDryRun })
   const { store, care } = openOwnStore(config, { isDryRun, clock, log })
   const jira = config.jira === null ? null : openJira(config.jira, show)
-  /** Opened after the server, which already needs them. */
-  const late: { github: GitHub | null; inbox: ReturnType<typeof openInbox> | null; publisher: Publisher | null } = {
-    ...{ github: null, inbox: null, publisher: null },
-  }
+  const late: Late = { github: null, inbox: null, publisher: null, schedule: null }
   const nudgeInbox = () => late.inbox?.nudge()
   const nudgePublisher = () => late.publisher?.nudge()
   const nudgeAll = () => {
@@ -123,6 +128,7 @@ export const startBot = async (
       // What was ignored may be due again, because a machine is gone.
       nudgeInbox()
     },
+    lookSoon: () => late.schedule?.soon(LOOKING_AFTER_RUNNERS),
     dryRun: isDryRun,
     git: { access: () => late.github?.gitAccess ?? null, servesNow: rules.servesNow, webUrl },
   })
@@ -156,6 +162,7 @@ export const startBot = async (
       show?.({ what: 'delivery', source, event, id, verdict, reason, actions: [...actions] })
       metrics.decided(source, event, verdict)
       runnerApi.dispatch()
+      late.schedule?.soon(ACCEPTING_SCHEDULED)
       publisher.nudge()
     },
   })
@@ -176,6 +183,7 @@ export const startBot = async (
     }),
     { clock, log },
   )
+  late.schedule = schedule
   log.info({ url: server.url, github: hasGitHub, jira: jira !== null }, 'the bot is up')
   return {
     url: server.url,

@@ -1,5 +1,6 @@
 /** What the bot does by the clock. */
 import type { Rules } from '../../handlers/handler.ts'
+import { MAX_WAIT_MS } from '../backoff.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Log } from '../log.ts'
@@ -21,7 +22,10 @@ const KNOWLEDGE_MS = 90 * DAY_MS
 export const KEPT_PAYLOADS = 64 * 1024 * 1024
 const SCHEDULED_EVERY_MS = 5_000
 const LINKS_EVERY_MS = 60_000
+/** The names of rows that others ask for. */
 export const CATCHING_UP = 'catching up'
+export const LOOKING_AFTER_RUNNERS = 'looking after runners'
+export const ACCEPTING_SCHEDULED = 'accepting scheduled deliveries'
 
 type Context = {
   config: Config
@@ -30,9 +34,10 @@ type Context = {
   jira: Jira | null
   rulesOf: (repo: string) => Promise<Rules>
   rulesChanged: (repo: string) => Promise<void>
-  lookAfterRunners: () => Promise<void>
+  /** Returns the wait until its next run, in milliseconds. */
+  lookAfterRunners: () => Promise<number>
   /** Drops links between pull requests and tickets that the rules do not allow; does nothing after that. */
-  checkLinks: (signal: AbortSignal) => Promise<void>
+  checkLinks: (signal: AbortSignal) => Promise<number | undefined>
   /** There is something in the inbox. */
   nudgeInbox: () => void
   clock: Clock
@@ -81,24 +86,29 @@ export const scheduleRows = (context: Context): ScheduleRow[] => {
     ...all.flatMap(({ poll, isPolled }) => (isPolled ? [poll.compare] : [poll.round, poll.compare])),
   ]
   return [
-    { name: 'looking after runners', every: LOOK_MS, run: lookAfterRunners },
+    { name: LOOKING_AFTER_RUNNERS, every: LOOK_MS, run: lookAfterRunners },
     ...(github === null ? [] : [{ name: 'checking links', every: LINKS_EVERY_MS, run: checkLinks, atStart: true }]),
     {
-      name: 'accepting scheduled deliveries',
+      name: ACCEPTING_SCHEDULED,
       every: SCHEDULED_EVERY_MS,
       run: async () => {
         if ((await store.inbox.acceptScheduled(clock())) > 0) nudgeInbox()
+        const next = await store.inbox.nextScheduledAt()
+        return next === null ? MAX_WAIT_MS : Math.max(SCHEDULED_EVERY_MS, next - clock())
       },
     },
     {
       name: 'purging the store',
       every: '17 * * * *',
-      run: () =>
-        store.purge({
-          queueBefore: clock() - QUEUE_MS,
-          knowledgeBefore: clock() - KNOWLEDGE_MS,
-          payloadBytes: KEPT_PAYLOADS,
-        }),
+      run: signal =>
+        store.purge(
+          {
+            queueBefore: clock() - QUEUE_MS,
+            knowledgeBefore: clock() - KNOWLEDGE_MS,
+            payloadBytes: KEPT_PAYLOADS,
+          },
+          () => signal.aborted,
+        ),
     },
     { name: CATCHING_UP, every: '7,22,37,52 * * * *', run: catchUp(steps), atStart: true, afterJump: true },
     ...all

@@ -5,7 +5,7 @@ import { atMost, type Clock, openJumpWatch } from '../clock.ts'
 import type { Log } from '../log.ts'
 
 /** How often the clock is checked for a jump. Milliseconds. */
-const JUMP_CHECK_MS = 5_000
+const JUMP_CHECK_MS = 15_000
 /** The clock moved on by more: the machine slept, or its clock was set. */
 const JUMP_MS = 60_000
 /** The pause after a run that threw. */
@@ -30,6 +30,8 @@ export type ScheduleRow = {
 export type Schedule = {
   /** Runs a row now, or waits for the run that is under way. */
   run(name: string): Promise<void>
+  /** Something changed: the row's next run is at most its interval away. */
+  soon(name: string): void
   /** Starts nothing more, and waits for what runs, at most `withinMs`. */
   close(withinMs: number): Promise<void>
 }
@@ -47,17 +49,23 @@ const openRow = (
 ) => {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | null = null
+  /** When the next run is due, by performance.now(). */
+  let dueAt = Number.POSITIVE_INFINITY
+  let isWanted = false
   const later = (wait: number) => {
     clearTimeout(timer)
     if (signal.aborted) return
+    dueAt = performance.now() + wait
     timer = setTimeout(runNow, Math.min(wait, MAX_WAIT_MS))
     timer.unref()
   }
   const usualWait = () => (typeof every === 'number' ? every : untilNext(every))
   const runOnce = async () => {
+    isWanted = false
     try {
-      const wait = await run(signal)
-      later(typeof wait === 'number' ? wait : usualWait())
+      const result = await run(signal)
+      const wait = typeof result === 'number' ? result : usualWait()
+      later(isWanted ? Math.min(wait, usualWait()) : wait)
     } catch (error) {
       log.error({ err: error }, name)
       later(Math.max(AFTER_ERROR_MS, usualWait()))
@@ -74,6 +82,10 @@ const openRow = (
   else later(usualWait())
   return {
     run: runNow,
+    soon: () => {
+      if (running !== null) isWanted = true
+      else if (dueAt - performance.now() > usualWait()) later(usualWait())
+    },
     running: () => running,
     stop: () => clearTimeout(timer),
     jumped: () => {
@@ -89,11 +101,12 @@ export const openSchedule = (rows: readonly ScheduleRow[], { clock, log }: { clo
   const all = new Map(rows.map(row => [row.name, openRow(row, log, closing.signal)]))
   const jumped = openJumpWatch(clock, { ahead: JUMP_MS })
   const watch = setInterval(() => {
-    if (jumped()) for (const row of all.values()) row.jumped()
+    if (jumped(JUMP_CHECK_MS)) for (const row of all.values()) row.jumped()
   }, JUMP_CHECK_MS)
   watch.unref()
   return {
     run: async name => all.get(name)?.run(),
+    soon: name => all.get(name)?.soon(),
     close: async withinMs => {
       closing.abort()
       clearInterval(watch)

@@ -218,4 +218,11 @@ export const migrations = [
   );
   create index agent_message_ticket on agent_message (ticket, id);
   `,
+  // What is asked often is found by an index, and so is what is old.
+  `
+  create index environment_machine on environment (vm_id);
+  create index alias_ticket on alias (ticket);
+  create index operation_newest_by_hand on operation (id) where ${BY_HAND};
+  create index operation_ended on operation (ended_at) where ended_at is not null;
+  `,
 ] as const

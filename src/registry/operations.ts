@@ -46,6 +46,9 @@ const manualOperationFrom = ({ detail = null, outcome = null, ...row }: Row) =>
     by: readRequester(row.by),
   }) as ManualOperation
 
+/** How many operations by hand a ticket has at most, on the average, when the last of each are looked for. */
+const LOOKED_AT = 10
+
 /** Operations on tickets. Those on machines without a ticket are in machines.ts. */
 export const operationQueries = ({ all, first, run }: Database) => ({
   /** Journals an intent and returns its id. */
@@ -87,7 +90,10 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     ),
   openOperations: (ticket?: Ticket): OperationRow[] =>
     (ticket === undefined
-      ? all(`select ${COLUMNS} from operation where ended_at is null and ticket is not null order by id`)
+      ? all(
+          `select ${COLUMNS} from operation indexed by operation_open
+           where ended_at is null and ticket is not null order by id`,
+        )
       : all(`select ${COLUMNS} from operation where ended_at is null and ticket = ? order by id`, ticket)
     ).map(operationFrom),
   /** The newest first. */
@@ -104,13 +110,13 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     return row === undefined ? null : { at: row.at as string, name: row.name as string | null }
   },
 
-  /** What a person last did to each ticket by the CLI, of the last `limit` tickets. */
+  /** What a person last did to each ticket by the CLI, of the last `limit` tickets, among the newest operations by hand. */
   manualOperations: (limit: number): ManualOperation[] =>
     all(
       `select max(id) as id, ticket, kind, asked_by as "by", started_at as at, detail, outcome
-       from operation where ${BY_HAND}
+       from (select * from operation indexed by operation_newest_by_hand where ${BY_HAND} order by id desc limit ?)
        group by ticket order by id desc limit ?`,
-      limit,
+      ...[LOOKED_AT * limit, limit],
     ).map(manualOperationFrom),
   lastManualOperation: (ticket: Ticket): ManualOperation | null => {
     const row = first(

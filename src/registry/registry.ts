@@ -13,6 +13,7 @@ import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
 import { operationQueries, waitingQueries } from './operations.ts'
 import { projectQueries } from './projects.ts'
+import { purgeRegistry } from './purge.ts'
 
 export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
@@ -63,6 +64,7 @@ export const openRegistry = (path: string) => {
         database.db.exec(`pragma busy_timeout = ${PATIENCE_MS}`)
       }
     }),
+    purge: (before: string, isStopped: () => boolean) => purgeRegistry(database, before, isStopped),
     /** Runs `work` while no other process writes here. */
     exclusively: database.transaction,
     close: () => database.db.close(),

@@ -5,14 +5,16 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { atMost } from '../clock.ts'
-import type { Ticket } from '../domain.ts'
+import { isTicket, type Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Log } from '../log.ts'
+import { watchRegistry } from '../registry/watch.ts'
 import type { Action } from '../schema/action.ts'
 import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../schema/repository-file.ts'
 import type { RepositoryAgent } from '../schema/workspace.ts'
 import { openAgents } from './agent/agents.ts'
+import { sweepTranscripts } from './agent/transcript.ts'
 import { openBotClient } from './bot-client.ts'
 import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
@@ -31,8 +33,10 @@ import { openRequests } from './requests/requests.ts'
 const DRAIN_MS = 5_000
 const HEARTBEAT_END_MS = 500
 const LINKS_END_MS = 1_500
-/** Between two looks for mirrors that no machine uses. */
+/** Between two looks for mirrors that no machine uses, and for what is old. */
 const SWEEP_MS = 10 * 60_000
+/** How long the journal and transcripts of agents are kept. */
+const KEPT_MS = 90 * 24 * 60 * 60_000
 
 export type Runner = { close(): Promise<void> }
 
@@ -54,6 +58,18 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
   ])
   for (const { ticket, failure } of unrecovered)
     log.warn({ ticket, failure: failure.kind }, `an interrupted operation is not recovered yet: ${failure.message}`)
+}
+
+/** Removes old operations, and old transcripts of agents whose machine is gone. */
+const purgeOld = async ({ registry, home, clock }: RunnerContext, ending: AbortSignal, log: Log): Promise<void> => {
+  const before = clock().getTime() - KEPT_MS
+  try {
+    await registry.purge(new Date(before).toISOString(), () => ending.aborted)
+    if (ending.aborted) return
+    sweepTranscripts(home, ticket => !isTicket(ticket) || registry.environment(ticket) !== null, before)
+  } catch (error) {
+    if (!ending.aborted) log.warn({ err: error }, 'removing old operations and transcripts')
+  }
 }
 
 /** What `.github/agent-swarm.yml` of the default branch says of the agent, as the mirror has it. */
@@ -94,9 +110,16 @@ export const startRunner = async (
   const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
   const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context) })
   opened = links
+  const unwatch = watchRegistry(context.home, () => {
+    links.look()
+    agents.nudge()
+  })
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
   const reconciler = openReconciler(linked, { log, onChange: onEnded })
-  const sweeping = setInterval(() => void gateway.sweep(), SWEEP_MS).unref()
+  const sweeping = setInterval(() => {
+    void gateway.sweep()
+    void purgeOld(context, ending.signal, log)
+  }, SWEEP_MS).unref()
   const { accepted } = heartbeat
   const claims = openClaimLoop({ context: linked, bot, offer, log, running, accepted, onEnded })
   log.info(
@@ -106,6 +129,7 @@ export const startRunner = async (
   return {
     close: async () => {
       ending.abort()
+      unwatch()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
       await Promise.all([claims.close(DRAIN_MS), reconciler.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
       clearInterval(sweeping)

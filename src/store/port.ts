@@ -109,6 +109,8 @@ type Inbox = {
   accept(deliveries: readonly Delivery[]): Promise<number>
   /** Accepts the scheduled deliveries that are due at `now`, and removes their schedule. Returns how many. */
   acceptScheduled(now: number): Promise<number>
+  /** When the next scheduled delivery is due; null when there is none. */
+  nextScheduledAt(): Promise<number | null>
   /** When a delivery is scheduled for the ticket; null when none is. */
   scheduledAt(ticket: Ticket): Promise<number | null>
   /** Of these, the ids that are known and wait or were decided. One that failed counts as not known. */
@@ -139,7 +141,7 @@ type Inbox = {
 
 /** `id` is `<source>:<delivery id>:<index>`, so that a redelivery makes the same ids. */
 export type QueuedAction = { id: string; correlation: string; action: Action }
-type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
+export type ActionState = 'pending' | 'active' | 'done' | 'dead' | 'cancelled'
 export type ActionRow = QueuedAction & {
   seq: number
   state: ActionState
@@ -180,12 +182,14 @@ type Queue = {
   cancel(id: string): Promise<'cancelled' | 'too-late'>
   /** Active actions whose lease ran out. */
   expired(): Promise<ActionRow[]>
+  /** When the next lease runs out, or the next wait between two attempts is over; null when there is neither. */
+  nextDueAt(): Promise<number | null>
   /** Returns an active action to pending, for its next attempt. */
   giveBack(id: string, token: string): Promise<'ok' | 'lost'>
   pinnedTo(ticket: Ticket): Promise<string | null>
   get(id: string): Promise<ActionRow | null>
-  /** Oldest first. */
-  list(filter?: { ticket?: Ticket; state?: ActionState }): Promise<ActionRow[]>
+  /** Oldest first. With a ticket or a state: without them, it reads all that ever ended. */
+  list(filter?: { ticket?: Ticket; kind?: ActionKind; state?: ActionState }): Promise<ActionRow[]>
 }
 
 // ── Outbox ──
@@ -231,19 +235,32 @@ export type MessageBody =
 /** `key` orders and replaces: a newer unpublished message of the same key takes its place. messages.ts makes them. */
 export type Message = { key: string; body: MessageBody }
 /** `version` changes when the message is replaced. `correlation`: the delivery that caused it; null when none did. */
-export type OutboxRow = Message & { seq: number; version: number; attempt: number; correlation: string | null }
+export type OutboxRow = Message & {
+  seq: number
+  version: number
+  attempt: number
+  correlation: string | null
+  /** `jira`, or `github` with its installation and repository: `github:7:acme/shop`. */
+  lane: string
+  /** A person waits for it. */
+  isAnswer: boolean
+}
 
 type Outbox = {
   put(messages: readonly Message[]): Promise<void>
   /** Whether a message of this key is not published yet. */
   has(key: string): Promise<boolean>
-  /** Due messages with a `seq` above `after`, oldest first, at most `limit`. A key has one at a time. */
-  due(limit: number, after?: number): Promise<OutboxRow[]>
+  /**
+   * Due messages, those that a person waits for first, then oldest first; of each lane at most `limit` of either. Lanes that are
+   * named by `resting`, or whose side is, are left out. A key has one message at a time.
+   */
+  due(limit: number, resting?: readonly string[]): Promise<OutboxRow[]>
   /** Published. A message that was replaced since it was taken stays, and is published again. */
   ack(row: Pick<OutboxRow, 'seq' | 'version'>): Promise<void>
   /** Again at `at`, within MAX_WAIT_MS. */
   postpone(seq: number, at: number, reason: string): Promise<void>
   drop(seq: number): Promise<void>
+  /** When the next message becomes due that is not now; null when there is none. */
   nextDueAt(): Promise<number | null>
 }
 
@@ -518,7 +535,6 @@ export type Counts = {
   inbox: number
   pending: number
   active: number
-  dead: number
   outbox: number
   oldestDeliveryAt: number | null
   oldestPendingAt: number | null
@@ -542,9 +558,13 @@ export type Store = {
   /**
    * Drops what ended before: deliveries and actions before `queueBefore`, everything else before `knowledgeBefore`. Payloads of
    * settled deliveries without an effect stay for a replay, the newest `payloadBytes` of them. What still matters stays: the
-   * last state change of each ticket, unanswered commands, comments and runners of existing machines.
+   * last state change of each ticket, unanswered commands, comments and runners of existing machines. Done in steps, with other
+   * work between them; `isStopped` is asked between them, and ends it. What is free then goes back to the disk.
    */
-  purge(limits: { queueBefore: number; knowledgeBefore: number; payloadBytes: number }): Promise<void>
+  purge(
+    limits: { queueBefore: number; knowledgeBefore: number; payloadBytes: number },
+    isStopped?: () => boolean,
+  ): Promise<void>
   /** Fails when the store cannot be written. It is written for that, at most once a second. */
   probe(): Promise<void>
   close(): Promise<void>

@@ -300,7 +300,7 @@ test('it pushes its own branch and rewrites what it pushed, and nothing else', a
   expect(onServer('log', '-1', '--format=%s', BRANCH)).toBe('Better')
   const before = onServer('for-each-ref')
   const refused = await tried(
-    `git push origin HEAD:main; git push origin HEAD:DROP-2-x; git push origin --delete ${BRANCH}; git push origin HEAD:refs/tags/v1`,
+    `git push -f origin HEAD:main; git push origin HEAD:DROP-2-x; git push origin --delete ${BRANCH}; git push origin HEAD:refs/tags/v1`,
   )
   expect(refused).toContain('a machine does not push to the default branch')
   expect(refused).toContain(`the branch does not belong to ${TICKET}`)
@@ -386,7 +386,8 @@ test('deleted while its agent works: nothing is left, and its runner gets no tok
     await tell('Go on for ever.')
   }
   expect(await ask()).toBe(200)
-  await stage.jira.move(TICKET, 'Done')
+  // A ticket that ever had a pull request keeps its machine when it is done.
+  await (hasClaude ? stage.github.comment(1, '/swarm delete --force') : stage.jira.move(TICKET, 'Done'))
   await until('the end of the machine', () => stage.registry.environment(TICKET) === null, PATIENCE)
   await until('the refusal of tokens', async () => (await ask()) === 403)
   expect([project(), agent()]).toEqual([null, null])

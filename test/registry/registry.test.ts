@@ -4,6 +4,10 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openRegistry, type Registry } from '../../src/registry/registry.ts'
+import type { ActionKind } from '../../src/schema/action.ts'
+import { plansOf, recordStatements, scansIn } from '../support/query-plans.ts'
+
+recordStatements('/src/registry/')
 
 let home: string
 let path: string
@@ -153,4 +157,48 @@ test.for([
   const checkpoint = { why: 'command', commit: null, createdAt: '', withMemory: false, sizeBytes: null } as const
   expect(() => registry.addCheckpoint('DROP-1', { ...checkpoint, name: '../disk' })).toThrow('is not the name')
   expect(registry.environments().map(({ ticket }) => ticket)).toEqual(['DROP-1'])
+})
+
+test('the journal forgets what ended long ago, but not what was asked of a machine that exists', async () => {
+  const { registry } = withEnvironment()
+  const ended = (ticket: string, kind: ActionKind, endedAt: string) =>
+    registry.endOperation(
+      registry.startOperation({ actionId: null, correlation: null, ticket, kind, by, at }),
+      ...([endedAt, 'done', null] as const),
+    )
+  for (const kind of ['stop', 'checkpoint'] as const) {
+    ended('DROP-1', kind, '2026-11-01T00:00:00.000Z')
+    ended('DROP-1', kind, '2026-11-24T00:00:00.000Z')
+    ended('DROP-2', kind, '2026-11-01T00:00:00.000Z')
+  }
+  await registry.purge('2026-11-23T00:00:00.000Z', () => false)
+  expect(registry.operations('DROP-1', 9).map(({ kind, endedAt }) => `${kind} ${endedAt?.slice(0, 10) ?? ''}`)).toEqual(
+    [...['checkpoint 2026-11-24', 'stop 2026-11-24', 'stop 2026-11-01', 'create ']],
+  )
+  expect(registry.operations('DROP-2', 9)).toEqual([])
+})
+
+/** Of machines that exist, and of processes that run: what ended adds nothing to them. */
+const BOUNDED = [
+  ...['environment', 'checkpoint', 'project', 'push', 'note', 'agent', 'machine', 'waiting', 'operation_open'],
+  // The newest of them alone.
+  'operation_newest_by_hand',
+]
+
+test('no statement reads a whole table that grows', async () => {
+  const registry = open()
+  await registry.purge(at, () => false)
+  // Each query prepares its statements, whatever it is asked.
+  for (const [name, query] of Object.entries(registry)) {
+    if (['close', 'exclusively', 'purge'].includes(name)) continue
+    for (const values of [['DROP-1', 'DROP-2', 'x'], ['DROP-1', 7, 'x'], [7, 'x', 'x', null], []])
+      try {
+        ;(query as (...values: unknown[]) => unknown)(...values)
+      } catch {
+        // These are not its arguments.
+      }
+  }
+  const plans = [...plansOf(path)]
+  expect(plans.length).toBeGreaterThan(50)
+  expect(plans.flatMap(([sql, steps]) => scansIn(steps, BOUNDED).map(step => `${step}: ${sql}`))).toEqual([])
 })

@@ -4,9 +4,11 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
 import { openStore } from '../../src/store/sqlite/index.ts'
+import { plansOf, recordStatements, scansIn } from '../support/query-plans.ts'
 import { storeContract } from './contract.ts'
 import { delivery, MINUTE, offer, queued } from './fixtures.ts'
 
+recordStatements('/src/store/sqlite/')
 storeContract('node:sqlite', async clock => openStore(':memory:', clock))
 
 const file = () => {
@@ -50,4 +52,27 @@ test('a store of a newer version is refused', async () => {
   db.exec('pragma user_version = 99')
   db.close()
   expect(() => openStore(path, Date.now)).toThrow(/written by a newer agent-swarm/)
+})
+
+/** Of operators' settings, of runners, or of what has not ended: what ended adds nothing to them. */
+const BOUNDED = [
+  ...['runner', 'r', 't', 'runner_token', 'repository_file', 'repository_name', 'repository_former', 'cursor', 'pin'],
+  ...['action', 'a', 'outbox', 'delivery_lane', 'environment_runner', 'request_unfinished'],
+  // At most the newest payloads, and the newest lines of the audit log.
+  ...['delivery_payload', 'request_audited', 'request_audit'],
+]
+const EXCEPTIONS = [
+  // Once a start, until the links are checked.
+  'select * from pull_request order by repo, number',
+  // Tests alone ask for what ended without naming a ticket.
+  'select * from ended_action where true order by seq',
+  'select * from ended_action where true and state = ? order by seq',
+]
+
+test('no statement reads a whole table that grows', () => {
+  const path = file()
+  void openStore(path, Date.now).close()
+  const plans = [...plansOf(path)].filter(([sql]) => !EXCEPTIONS.includes(sql))
+  expect(plans.length).toBeGreaterThan(100)
+  expect(plans.flatMap(([sql, steps]) => scansIn(steps, BOUNDED).map(step => `${step}: ${sql}`))).toEqual([])
 })

@@ -85,14 +85,15 @@ const routerOf = (options: ServerOptions, webhooks: ReturnType<typeof openWebhoo
 }
 
 export const openServer = async (options: ServerOptions): Promise<Server> => {
-  const { log } = options
+  const { log, headersMs = HEADERS_MS } = options
   const webhooks = openWebhooks(options, { left: BUDGET })
   const router = routerOf(options, webhooks)
   const server = createServer({
-    headersTimeout: options.headersMs ?? HEADERS_MS,
+    headersTimeout: headersMs,
     requestTimeout: REQUEST_MS,
     keepAliveTimeout: 75_000,
-    connectionsCheckingInterval: 1_000,
+    // An idle bot wakes up for this, too.
+    connectionsCheckingInterval: headersMs / 2,
     maxHeaderSize: 16 * 1024,
   })
   limitConnections(server, options)

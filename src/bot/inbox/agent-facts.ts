@@ -31,7 +31,7 @@ const wasPassedOn = async ({ store }: FactsContext, about: string): Promise<bool
 
 /** How many reviews and failed checks the agent was told: as its runner reports it, and what is on its way to it. */
 const toldOf = async ({ store }: FactsContext, ticket: Ticket, { agent, createdAt }: Environment): Promise<number> => {
-  const rounds = (await store.queue.list({ ticket })).flatMap(({ action, state, createdAt: at }) =>
+  const rounds = (await store.queue.list({ ticket, kind: 'tell' })).flatMap(({ action, state, createdAt: at }) =>
     action.kind === 'tell' && state !== 'dead' && state !== 'cancelled' && at >= Date.parse(createdAt)
       ? (action.round ?? 0)
       : [],

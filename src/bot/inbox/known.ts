@@ -44,8 +44,9 @@ const plannedEnvironment = (ticket: Ticket, now: string): Environment => ({
  */
 export const expectedEnvironment = async (context: FactsContext, ticket: Ticket): Promise<Environment | null> => {
   let expected = await presentEnvironment(context.store, ticket)
-  for (const { action, state } of await context.store.queue.list({ ticket })) {
-    if (state !== 'pending' && state !== 'active') continue
+  const { queue } = context.store
+  const active = await queue.list({ ticket, state: 'active' })
+  for (const { action } of [...active, ...(await queue.list({ ticket, state: 'pending' }))]) {
     if (action.kind === 'delete') expected = null
     else if (action.kind === 'stop') expected = expected && { ...expected, status: 'stopped' }
     else if (action.kind === 'start' || action.kind === 'restart')

@@ -4,6 +4,7 @@
  */
 
 import type { PullRequestNow } from '../../../handlers/handler.ts'
+import { MAX_WAIT_MS } from '../../backoff.ts'
 import { isBranchOfBot, ticketOfBranch } from '../../branches.ts'
 import { projectOf } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
@@ -77,13 +78,14 @@ export const openLinkCheck = (context: Context) => {
     if (isNewRule) await store.cursors.set(CURSOR, { rule: RULE } satisfies Cursor)
     isDone = true
   }
-  return async (signal: AbortSignal): Promise<void> => {
-    if (isDone) return
+  return async (signal: AbortSignal): Promise<number | undefined> => {
+    if (isDone) return MAX_WAIT_MS
     try {
       await checkAll(signal)
       problems.clear(doing)
     } catch (error) {
       problems.report(doing, failureOf(error, doing))
     }
+    return isDone ? MAX_WAIT_MS : undefined
   }
 }

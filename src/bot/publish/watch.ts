@@ -28,6 +28,12 @@ export const watchReplies = async (views: Views, shown: Map<string, string>): Pr
   }
 }
 
+/** Whether an action or a command goes on, which may have news at any time. */
+export const hasUnfinished = async ({ store, clock }: Pick<Views, 'store' | 'clock'>): Promise<boolean> => {
+  const { pending, active } = await store.counts()
+  return pending + active > 0 || (await store.requests.unfinishedComments(clock(), 1)).length > 0
+}
+
 /** Actions that take long, and the pending ones that only a runner is missing for: the oldest of each ticket with none active. */
 const waitingActions = async ({ store }: Pick<Views, 'store'>): Promise<ActionRow[]> => {
   const active = await store.queue.list({ state: 'active' })

@@ -40,8 +40,8 @@ export type RunnerApi = {
   routes: Readonly<Record<string, Handle>>
   /** There may be work for a runner that waits. */
   dispatch(): void
-  /** Looks after leases and runners. The schedule calls it every LOOK_MS. */
-  look(): Promise<void>
+  /** Looks after leases and runners. Returns when it has to be called again, in milliseconds, unless `lookSoon` is called. */
+  look(): Promise<number>
   /** A runner's token was revoked: its open requests end at once. */
   revoke(runnerId: string): void
   /** Lets waiting runners go. */
@@ -52,6 +52,8 @@ export type RunnerApiOptions = DispatchContext &
     /** No work is given, and none is taken back: a runner that is at work waits for a real bot. */
     dryRun?: boolean
     git: GitTokenOptions
+    /** A look is due within LOOK_MS: a lease was given or has ended, or a runner has come. */
+    lookSoon?: () => void
   }
 type Context = RunnerApiOptions & {
   dispatcher: Dispatcher
@@ -93,14 +95,14 @@ const endLease = async (
 }
 
 const heartbeat = async (context: Context, body: HeartbeatRequest, response: ServerResponse): Promise<void> => {
-  const { store, presence, dispatcher, clock, onMessages, beating } = context
+  const { store, presence, dispatcher, clock, onMessages, beating, lookSoon } = context
   const { runnerId } = body
   if (beating.has(runnerId))
     return respond(response)(429, { error: 'the previous heartbeat of this runner is still being written' })
   const controller = new AbortController()
   beating.set(runnerId, controller)
   try {
-    presence.record(body, clock())
+    if (presence.record(body, clock())) lookSoon?.()
     const { changed, heldElsewhere, tooMany } = await store.runners.heartbeat(body, () => controller.signal.aborted)
     presence.conflicts(body, heldElsewhere)
     presence.tooMany(body, tooMany)
@@ -199,7 +201,15 @@ export const openRunnerApi = (given: RunnerApiOptions): RunnerApi => {
   }
   const options = { ...given, secrets }
   const { store, clock, log } = options
-  const dispatcher = openDispatcher(options)
+  const lookSoon = options.lookSoon ?? (() => {})
+  const inner = openDispatcher({ ...options, onLease: lookSoon })
+  const dispatcher: Dispatcher = {
+    ...inner,
+    dispatch: () => {
+      inner.dispatch()
+      lookSoon()
+    },
+  }
   const presence = openPresence(log)
   const leases = openLeaseWatch(options)
   const beating = new Map<string, AbortController>()
@@ -209,7 +219,8 @@ export const openRunnerApi = (given: RunnerApiOptions): RunnerApi => {
     look: async () => {
       await leases.look()
       await presence.look(store, clock(), leases.hereSince())
-      dispatcher.dispatch()
+      inner.dispatch()
+      return leases.nextLook(presence.nextLook(clock()))
     },
     revoke: runnerId => {
       beating.get(runnerId)?.abort()

@@ -57,8 +57,8 @@ const handOut = async (context: DispatchContext, lease: Lease, response: ServerR
   }
 }
 
-export const openDispatcher = (context: DispatchContext): Dispatcher => {
-  const { store, log } = context
+export const openDispatcher = (context: DispatchContext & { onLease: () => void }): Dispatcher => {
+  const { store, log, onLease } = context
   const waiters = new Set<Waiter>()
   /** Those that have an action which is being checked. */
   const served = new Set<Waiter>()
@@ -72,6 +72,7 @@ export const openDispatcher = (context: DispatchContext): Dispatcher => {
     if (isGone(waiter)) return remove(waiter)
     const lease = await store.queue.claim(runnerId, offer)
     if (lease === null) return
+    onLease()
     if (isGone(waiter) || !waiters.has(waiter)) {
       remove(waiter)
       await store.queue.giveBack(lease.id, lease.token)

@@ -33,9 +33,7 @@ const isPinned = async ({ store }: Context, ticket: Ticket, runnerId: string): P
   const known = await store.runners.environment(ticket)
   if (known !== null && known.goneAt === null)
     return known.runnerId === runnerId && LIVE.includes(known.environment.status)
-  return (await store.queue.list({ ticket })).some(
-    row => row.state === 'active' && row.action.kind === 'create' && row.runnerId === runnerId,
-  )
+  return (await store.queue.list({ ticket, kind: 'create', state: 'active' })).some(row => row.runnerId === runnerId)
 }
 
 type Refusal = { status: 403 | 503; error: string; remedy: string | null }

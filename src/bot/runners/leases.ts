@@ -12,6 +12,8 @@ const GAP_MS = LEASE_MS / 2
 /** A create is rejected after this: every runner that is there has sent a heartbeat by then. */
 const GRACE_MS = 2 * HEARTBEAT_MS
 const REJECT_EVERY_MS = HEARTBEAT_MS
+/** Between two looks: what is due may not be ended yet. */
+const SHORTEST_MS = 500
 
 // ── Lost runners ──
 
@@ -72,18 +74,22 @@ const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
   }
 }
 
-/** `look` is called about twice a second. `hereSince`: since when the bot has run without a gap, epoch ms. */
+/**
+ * `look` is called when `nextLook`, the milliseconds until then, has passed, or before. `hereSince`: since when the bot has run
+ * without a gap, epoch ms.
+ */
 export const openLeaseWatch = (context: OutcomeContext) => {
   const { clock } = context
   const jumped = openJumpWatch(clock, { ahead: GAP_MS })
   let hereSince = clock()
   let rejectedAt = clock()
+  let planned = 0
   return {
     hereSince: () => hereSince,
     look: async (): Promise<void> => {
       const now = clock()
       // While the bot was away, nobody could renew a lease.
-      if (jumped()) {
+      if (jumped(planned)) {
         hereSince = now
         rejectedAt = now
       }
@@ -91,6 +97,16 @@ export const openLeaseWatch = (context: OutcomeContext) => {
       if (now - hereSince < GRACE_MS || now - rejectedAt < REJECT_EVERY_MS) return
       rejectedAt = now
       await rejectImpossible(context)
+    },
+    nextLook: async (most: number): Promise<number> => {
+      const { active, pending } = await context.store.counts()
+      const at = await context.store.queue.nextDueAt()
+      const waits = [most, ...(at === null ? [] : [at - clock()])]
+      // A clock that was set back makes a lease long.
+      if (active > 0) waits.push(LEASE_MS)
+      if (pending > 0) waits.push(REJECT_EVERY_MS)
+      planned = Math.max(SHORTEST_MS, Math.min(...waits))
+      return planned
     },
   }
 }

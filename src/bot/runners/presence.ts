@@ -4,7 +4,7 @@ import type { Log } from '../../log.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../../schema/runner-protocol.ts'
 import { MAX_WAITING_ACTIONS } from '../../schema/runner-protocol.ts'
 import { hasRoom, whyNever } from '../../store/fits.ts'
-import { type ActionRow, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
+import { type ActionRow, MAX_BROUGHT, MAX_WAIT_MS, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
 
 /** Conflicts of one runner that the log names. */
@@ -18,9 +18,12 @@ export const openPresence = (log: Log) => {
   const conflicts = new Map<string, Set<string>>()
   const problems = openProblemLog(log)
   return {
-    record: ({ runnerId, host, version }: HeartbeatRequest, now: number): void => {
-      if (!present.has(runnerId)) log.info({ host, version, happened: 'connection' }, 'a runner is connected')
+    /** True when it was not there before. */
+    record: ({ runnerId, host, version }: HeartbeatRequest, now: number): boolean => {
+      const isNew = !present.has(runnerId)
+      if (isNew) log.info({ host, version, happened: 'connection' }, 'a runner is connected')
       present.set(runnerId, { host, at: now })
+      return isNew
     },
     /** `hereSince`: heartbeats before that found no bot. */
     look: async (store: Store, now: number, hereSince: number): Promise<void> => {
@@ -31,6 +34,9 @@ export const openPresence = (log: Log) => {
         log.warn({ host, pending }, 'a runner no longer responds; its actions wait until it is back')
       }
     },
+    /** Milliseconds until a runner that sends nothing more counts as away. */
+    nextLook: (now: number): number =>
+      Math.min(MAX_WAIT_MS, ...[...present.values()].map(({ at }) => at + RUNNER_AWAY_MS + 1 - now)),
     conflicts: ({ runnerId, host }: HeartbeatRequest, current: readonly Conflict[]): void => {
       const subjects = new Map(
         current.slice(0, MAX_CONFLICTS).map(conflict => [`${conflict.ticket} on ${host}`, conflict]),

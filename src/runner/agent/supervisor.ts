@@ -18,6 +18,8 @@ import type { AgentGuest, UnitState } from './guest.ts'
 import { limitsOf, programOf, type StartContext, specOf, verdictOf } from './start.ts'
 
 const TICK_MS = 1_000
+/** So many times as long between two looks at the registry while there is no agent. */
+const IDLE = 30
 /** Between two looks at a unit that seems to run. Its end shows at once, by a file that is followed, unless its machine cannot write. */
 const LOOK_MS = 20_000
 /** A gap between two ticks that is longer was no work that this process saw: the host slept, or the machine did. */
@@ -298,12 +300,14 @@ export const openSupervisor = (context: SupervisorContext) => {
     const looks = new Set<Promise<void>>()
     while (!ending.signal.aborted) {
       woken = new AbortController()
-      for (const look of tick()) {
+      const begun = tick()
+      for (const look of begun) {
         looks.add(look)
         void look.finally(() => looks.delete(look))
       }
       const signal = AbortSignal.any([woken.signal, ending.signal])
-      await delay(every, undefined, { signal }).catch(() => {})
+      const isIdle = begun.length === 0 && busy.size === 0 && registry.agentsToLookAt().length === 0
+      await delay(isIdle ? IDLE * every : every, undefined, { signal }).catch(() => {})
     }
     await Promise.allSettled(looks)
   }

@@ -32,6 +32,17 @@ export const beginTranscript = (home: string, ticket: Ticket, run: string): void
   for (const { name } of files.slice(KEPT_RUNS - 1)) rmSync(join(folder, name), { force: true })
 }
 
+/** Removes the transcripts of tickets without a machine whose newest one is older than `before`, epoch ms. */
+export const sweepTranscripts = (home: string, hasMachine: (ticket: string) => boolean, before: number): void => {
+  const folder = join(home, 'transcripts')
+  for (const ticket of existsSync(folder) ? readdirSync(folder) : []) {
+    if (hasMachine(ticket)) continue
+    const path = join(folder, ticket)
+    const newest = Math.max(0, ...readdirSync(path).map(name => statSync(join(path, name)).mtimeMs))
+    if (newest < before) rmSync(path, { recursive: true, force: true })
+  }
+}
+
 export const appendTranscript = async (file: string, bytes: Buffer, offset: number): Promise<void> => {
   if (offset + bytes.length <= MAX_TRANSCRIPT) await appendFile(file, bytes, { mode: 0o600 })
 }

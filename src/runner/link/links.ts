@@ -11,8 +11,8 @@ import { openGate } from '../gate.ts'
 import { type HeldLink, holdLink, type LinkOptions, upFile } from './link.ts'
 import type { Link, LinkServices, Links } from './types.ts'
 
-/** Between two looks at the registry, which other processes change. */
-const LOOK_MS = 2_000
+/** Between two looks at the registry when nobody writes there. */
+const LOOK_MS = 30_000
 /** Connections that are opened at once: each is two handshakes' worth of computing. */
 const MAX_OPENING = 4
 /** A machine that an operation of this kind works on gets no link until it has ended. */
@@ -69,8 +69,8 @@ export const openLinks = (
   }
   const run = async (): Promise<void> => {
     while (!ending.signal.aborted) {
-      await look().catch(error => log.warn({ err: error }, failureOf(error, 'looking after the links').message))
       woken = new AbortController()
+      await look().catch(error => log.warn({ err: error }, failureOf(error, 'looking after the links').message))
       await delay(LOOK_MS, undefined, { signal: AbortSignal.any([woken.signal, ending.signal]) }).catch(() => {})
     }
     await Promise.all([...held.values()].map(link => link.close()))
@@ -78,6 +78,7 @@ export const openLinks = (
   const running = run()
   return {
     of: vmId => held.get(vmId) ?? null,
+    look: () => woken.abort(),
     nudge: () => {
       woken.abort()
       for (const link of held.values()) if (!link.connected()) link.nudge()

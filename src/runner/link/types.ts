@@ -46,7 +46,9 @@ export type Link = {
 export type Links = {
   /** Null: this process does not hold the machine's link. */
   of(vmId: string): Link | null
-  /** Looks at the registry now: after an action. */
+  /** Looks at the registry now. */
+  look(): void
+  /** The same after an action; links that wait before they try again try now. */
   nudge(): void
   close(): Promise<void>
 }

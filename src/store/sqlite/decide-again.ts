@@ -13,7 +13,7 @@ export const decideAgain = (sql: Sql, ticket: Ticket, since: number): void =>
   void sql.run(
     `update delivery set verdict = null, reason = null, settled_at = null, attempt = 0, not_before = 0
      where seq in (
-       select seq from delivery where seq > (select max(seq) from delivery) - ${LOOKED_AT} and lane = ? and source = 'jira' and event = 'jira:issue_updated'
+       select seq from delivery where seq > (select max(seq) from delivery) - ${LOOKED_AT} and lane = ? and +source = 'jira' and event = 'jira:issue_updated'
          and verdict = 'ignored' and body is not null and received_at >= ? order by seq desc limit ?)`,
     ...[`jira:${ticket}`, since, MOST],
   )

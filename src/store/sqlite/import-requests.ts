@@ -85,7 +85,9 @@ const importActions = (sql: Sql, former: Sql, commands: readonly Command[]): voi
     const by = JSON.parse(askedBy) as Requester
     const command = byAction.get(id)
     byAction.delete(id)
-    const queued = sql.get<Queued>('select payload, state, outcome, ended_at from action where id = ?', id)
+    const queued =
+      sql.get<Queued>('select payload, state, outcome, ended_at from ended_action where id = ?', id) ??
+      sql.get<Queued>('select payload, state, null as outcome, null as ended_at from action where id = ?', id)
     const text = (command?.action && translate(command.action)) ?? queued?.payload ?? null
     const action = json<Action>(text) ?? bareAction({ kind, ticket, by, at: new Date(at).toISOString() })
     if (action !== null) importAction(sql, { id, at, by, person, action }, command, queued)

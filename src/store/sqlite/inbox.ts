@@ -142,22 +142,33 @@ const deliveryRowOf = (sql: Sql, row: Row): DeliveryRow => {
 
 const MATCHES = `(? in (coalesce(verdict, 'waiting'), source, event, id, source || ':' || id)
   or lane in (select value from json_each(?))
-  or exists (select 1 from action where correlation = delivery.id and ticket = upper(?)))`
+  or exists (select 1 from action where correlation = delivery.id and ticket = upper(?))
+  or exists (select 1 from ended_action where correlation = delivery.id and ticket = upper(?)))`
+/** A list looks at so many of the newest deliveries. */
+const LISTED = 100_000
 
 const listDeliveries = (sql: Sql, filters: Parameters<Store['inbox']['list']>[0], limit: number): DeliveryRow[] =>
   sql
     .all<Row>(
-      `select * from delivery where ${['true', ...filters.map(() => MATCHES)].join(' and ')} order by seq desc limit ?`,
-      ...filters.flatMap(({ word, lanes }) => [word, JSON.stringify(lanes), word]),
+      `select * from delivery where seq > (select max(seq) from delivery) - ${LISTED}
+         ${filters.map(() => `and ${MATCHES}`).join('\n')} order by seq desc limit ?`,
+      ...filters.flatMap(({ word, lanes }) => [word, JSON.stringify(lanes), word, word]),
       limit,
     )
     .map(row => deliveryRowOf(sql, row))
 
+const SOURCES: readonly Delivery['source'][] = ['github', 'jira', 'clock', 'runner']
+/** The newest delivery with this id, which may stand after its source. */
+const newestNamed = (sql: Sql, name: string): Row | undefined =>
+  SOURCES.flatMap(source => {
+    const bare = name.startsWith(`${source}:`) ? [name.slice(source.length + 1)] : []
+    return [name, ...bare].map(id => sql.get<Row>('select * from delivery where source = ? and id = ?', source, id))
+  })
+    .filter(row => row !== undefined)
+    .sort((one, other) => other.seq - one.seq)[0]
+
 const replay = ({ sql, inProgress }: Inbox, id: string): ReplayResult => {
-  const row = sql.get<Row>(
-    `select * from delivery where id = ?1 or source || ':' || id = ?1 order by seq desc limit 1`,
-    id,
-  )
+  const row = newestNamed(sql, id)
   if (row === undefined) return 'unknown'
   if (row.verdict === 'actions') return 'had-effect'
   if (inProgress.has(row.seq)) return 'in-progress'
@@ -186,6 +197,7 @@ export const openInbox = (sql: Sql): Store['inbox'] => {
   return {
     accept: async deliveries => sql.transaction(() => accept(sql, deliveries)),
     acceptScheduled: async now => sql.transaction(() => acceptScheduled(sql, now)),
+    nextScheduledAt: async () => sql.get<{ at: number | null }>('select min(at) as at from scheduled')?.at ?? null,
     scheduledAt: async ticket =>
       sql.get<{ at: number }>('select at from scheduled where ticket = ?', ticket)?.at ?? null,
     known: async (source, ids) =>

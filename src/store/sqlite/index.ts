@@ -1,5 +1,6 @@
 /** The store on node:sqlite, in one file. Lease, order and retry are in the SQL, so that they hold whoever asks. */
 import { settleRestored } from '../../backups.ts'
+import { compact } from '../../compact.ts'
 import { isLocked } from '../../damage.ts'
 import { type OpenDatabase, openDatabase } from '../../sqlite.ts'
 import type { Counts, Store } from '../port.ts'
@@ -27,7 +28,6 @@ const counts = (sql: Sql): Counts => {
     inbox: number('select count(*) as n from delivery where verdict is null') ?? 0,
     pending: number(`select count(*) as n from action where state = 'pending'`) ?? 0,
     active: number(`select count(*) as n from action where state = 'active'`) ?? 0,
-    dead: number(`select count(*) as n from action where state = 'dead'`) ?? 0,
     outbox: number('select count(*) as n from outbox') ?? 0,
     oldestDeliveryAt: number('select min(received_at) as n from delivery where verdict is null'),
     oldestPendingAt: number(`select min(created_at) as n from action where state = 'pending'`),
@@ -80,7 +80,10 @@ export const openStore = (path: string, clock: () => number, open: OpenDatabase 
     runners: openRunners(sql),
     runnerTokens: openRunnerTokens(sql),
     counts: async () => counts(sql),
-    purge: async limits => sql.transaction(() => purge(sql, limits)),
+    purge: async (limits, isStopped = () => false) => {
+      await purge(sql, limits, isStopped)
+      if (!isStopped()) await compact(db, isStopped)
+    },
     probe: openProbe(sql),
     close: async () => db.close(),
   }

@@ -262,4 +262,59 @@ export const migrations: readonly Migration[] = [
     held_at integer not null
   ) strict;
   `,
+  `
+  -- Actions that ended, so that what is asked all the time reads those alone that have not.
+  create table ended_action (
+    seq integer primary key not null,
+    id text unique not null,
+    correlation text not null,
+    ticket text not null,
+    kind text not null,
+    payload text not null,
+    state text not null check (state in ('done','dead','cancelled')),
+    attempt integer not null,
+    not_before integer not null,
+    runner_id text,
+    outcome text,
+    created_at integer not null,
+    ended_at integer not null
+  ) strict;
+  insert into ended_action
+    select seq, id, correlation, ticket, kind, payload, state, attempt, not_before, runner_id, outcome, created_at,
+      coalesce(ended_at, created_at)
+    from action where state not in ('pending','active');
+  delete from action where state not in ('pending','active');
+  alter table action drop column outcome;
+  alter table action drop column ended_at;
+  create index ended_action_ticket on ended_action (ticket, kind, seq);
+  create index ended_action_correlation on ended_action (correlation);
+  create index ended_action_at on ended_action (ended_at);
+  -- lane: jira, or github with an installation and a repository (github:7:acme/shop). urgency: 0 answers a person, 1 is everything else.
+  alter table outbox add column lane text not null default 'github::';
+  alter table outbox add column urgency integer not null default 1;
+  update outbox set lane = 'jira' where key like 'jira%' or key like 'reply:jira:%' or key like 'move-ticket:%';
+  update outbox set urgency = 0 where body ->> '$.kind' in ('reaction','reply','jira-note','jira-waiting');
+  create index outbox_due on outbox (lane, urgency, not_before, seq);
+  create index outbox_wait on outbox (not_before);
+  create index outbox_age on outbox (created_at);
+  -- What purge looks for.
+  create index delivery_settled on delivery (settled_at) where settled_at is not null;
+  create index delivery_payload on delivery (seq, octet_length(body)) where verdict is not null and body is not null;
+  create index request_ended on request (ended_at) where audit = 0;
+  create index request_answered on request (ended_at) where thread is not null;
+  create index reported_change_at on reported_change (at);
+  create index deleted_machine_at on deleted_machine (at);
+  create index environment_gone on environment (gone_at) where gone_at is not null;
+  create index scheduled_at on scheduled (at);
+  create index held_at on held (held_at);
+  -- All requests of a ticket, and its last state change.
+  drop index request_ticket;
+  create index request_ticket on request (ticket, at);
+  create index request_state_change on request (ticket, person, at)
+    where kind in ('create', 'start', 'stop', 'restart', 'restore', 'delete');
+  create index request_audited on request (seq) where audit = 1;
+  create index own_comment_set on own_comment (set_at) where set_at is not null;
+  create index own_comment_status on own_comment (about) where kind = 'status';
+  create index own_comment_link on own_comment (about) where kind = 'link';
+  `,
 ]

@@ -6,7 +6,7 @@ import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
 import { hasRoom, whyNever } from '../fits.ts'
-import { type ActionRow, MAX_ATTEMPTS, type Message, type QueuedAction, type Store } from '../port.ts'
+import { type ActionRow, type ActionState, MAX_ATTEMPTS, type Message, type QueuedAction, type Store } from '../port.ts'
 import { isDue } from './due.ts'
 import { environmentDeleted, environmentGone, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
@@ -16,33 +16,51 @@ import { withCurrentTicket } from './tickets.ts'
 
 const retryAfter = backoff({ first: 2_000, most: 5 * 60_000 })
 
-type Row = Omit<ActionRow, 'action' | 'token' | 'progress' | 'outcome'> & {
+/** A row of `action`, or of `ended_action`, which has no lease and no progress, but an outcome. */
+type Row = Omit<ActionRow, 'action' | 'token' | 'leaseUntil' | 'progress' | 'outcome'> & {
   ticket: Ticket
   kind: ActionKind
   payload: string
-  leaseToken: string | null
-  progress: string | null
-  outcome: string | null
+  leaseToken?: string | null
+  leaseUntil?: number | null
+  progress?: string | null
+  outcome?: string | null
 }
 const actionRowOf = (row: Row): ActionRow => {
-  const { seq, id, correlation, state, attempt, runnerId, leaseUntil, createdAt, notBefore } = row
+  const { seq, id, correlation, state, attempt, runnerId, leaseUntil = null, createdAt, notBefore } = row
   return {
     ...{ seq, id, correlation, state, attempt, runnerId, leaseUntil, createdAt, notBefore },
     action: JSON.parse(row.payload),
-    token: row.leaseToken,
+    token: row.leaseToken ?? null,
     progress: json<AttemptProgress>(row.progress),
     outcome: json<Outcome>(row.outcome),
   }
 }
-const rowOf = (sql: Sql, id: string) => sql.get<Row>('select * from action where id = ?', id)
+/** One that has not ended. */
+const openRow = (sql: Sql, id: string) => sql.get<Row>('select * from action where id = ?', id)
+
+const isOpen = (state: ActionState): boolean => state === 'pending' || state === 'active'
+
+type Filter = { ticket?: Ticket; kind?: ActionKind; state?: ActionState; correlation?: string }
+/** Reads what ended only where it is asked for. */
+const listActions = (sql: Sql, { ticket, kind, state, correlation }: Filter = {}): ActionRow[] => {
+  const given = Object.entries({ ticket, kind, state, correlation }).filter(entry => entry[1] !== undefined)
+  const where = ['true', ...given.map(([column]) => `${column} = ?`)].join(' and ')
+  const values = given.map(([, value]) => value ?? null)
+  const tables = state === undefined ? ['ended_action', 'action'] : [isOpen(state) ? 'action' : 'ended_action']
+  return tables
+    .flatMap(table => sql.all<Row>(`select * from ${table} where ${where} order by seq`, ...values))
+    .sort((one, other) => one.seq - other.seq)
+    .map(actionRowOf)
+}
 
 /** The actions of a delivery, in their order. */
-export const actionsOf = (sql: Sql, correlation: string): ActionRow[] =>
-  sql.all<Row>('select * from action where correlation = ? order by seq', correlation).map(actionRowOf)
+export const actionsOf = (sql: Sql, correlation: string): ActionRow[] => listActions(sql, { correlation })
 
 export const enqueue = (sql: Sql, { id, correlation, action }: QueuedAction): boolean =>
   sql.run(
-    `insert into action (id, correlation, ticket, kind, payload, machine, created_at) values (?, ?, ?, ?, ?, ?, ?)
+    `insert into action (id, correlation, ticket, kind, payload, machine, created_at)
+     select ?1, ?2, ?3, ?4, ?5, ?6, ?7 where not exists (select 1 from ended_action where id = ?1)
      on conflict (id) do nothing`,
     ...[id, correlation, action.ticket, action.kind, JSON.stringify(action)],
     action.kind === 'create' ? JSON.stringify(action.machine ?? {}) : null,
@@ -92,6 +110,18 @@ const claim = (sql: Sql, runnerId: string, offer: Offer): Lease | null => {
   return { id, correlation, action: JSON.parse(payload), attempt, token }
 }
 
+/** Moves an action to those that ended. */
+const moveToEnded = (sql: Sql, id: string, state: 'done' | 'dead' | 'cancelled', outcome: Outcome | null): void => {
+  sql.run(
+    `insert into ended_action (seq, id, correlation, ticket, kind, payload, state, attempt, not_before, runner_id, outcome,
+       created_at, ended_at)
+     select seq, id, correlation, ticket, kind, payload, ?2, attempt, not_before, runner_id, ?3, created_at, ?4
+     from action where id = ?1`,
+    ...[id, state, outcome === null ? null : JSON.stringify(outcome), sql.clock()],
+  )
+  sql.run('delete from action where id = ?', id)
+}
+
 /** Ends an active action of this token, or a pending one (`token` null). False when it is neither. */
 const end = (
   sql: Sql,
@@ -100,15 +130,12 @@ const end = (
   outcome: Outcome,
   messages: readonly Message[],
 ): boolean => {
-  const row = rowOf(sql, id)
+  const row = openRow(sql, id)
   if (row === undefined || row.state !== (token === null ? 'pending' : 'active') || row.leaseToken !== token)
     return false
   const { ticket, correlation, kind, runnerId } = row
   const known = { ...outcome, environment: outcome.environment && withCurrentTicket(sql, outcome.environment) }
-  sql.run(
-    `update action set state = ?, outcome = ?, ended_at = ?, lease_token = null, lease_until = null where id = ?`,
-    ...[state, JSON.stringify(known), sql.clock(), id],
-  )
+  moveToEnded(sql, id, state, known)
   recordAfter(sql, { id, ticket, kind, runnerId }, known)
   endRequest(sql, id, known)
   putMessages(sql, messages, correlation)
@@ -153,14 +180,10 @@ const afterFailure = (sql: Sql, { message }: Failure): AttemptProgress => ({
 })
 
 const cancelAction = (sql: Sql, id: string): boolean => {
-  const isPending =
-    sql.run(
-      `update action set state = 'cancelled', ended_at = ? where id = ? and state = 'pending'`,
-      sql.clock(),
-      id,
-    ) === 1
-  if (isPending) endRequest(sql, id, null)
-  return isPending
+  if (openRow(sql, id)?.state !== 'pending') return false
+  moveToEnded(sql, id, 'cancelled', null)
+  endRequest(sql, id, null)
+  return true
 }
 
 /** Pending deletes that an event before `before` (ISO 8601) asked for. */
@@ -186,7 +209,7 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     sql.transaction(() => (end(sql, { id, token }, 'done', outcome, messages) ? 'ok' : 'lost')),
   fail: async (id, token, { failure, retry, environment, messages }) =>
     sql.transaction(() => {
-      const attempt = rowOf(sql, id)?.attempt ?? 0
+      const attempt = openRow(sql, id)?.attempt ?? 0
       if (retry && attempt < MAX_ATTEMPTS) {
         const notBefore = sql.clock() + retryAfter(Math.max(0, attempt - 1))
         return toPending(sql, id, token, notBefore, afterFailure(sql, failure)) ? 'retry' : 'lost'
@@ -205,20 +228,19 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
         sql.clock(),
       )
       .map(actionRowOf),
+  nextDueAt: async () =>
+    sql.get<{ at: number | null }>(
+      `select min(at) as at from (
+         select min(lease_until) as at from action where state = 'active'
+         union all select min(not_before) from action where state = 'pending' and not_before > ?)`,
+      sql.clock(),
+    )?.at ?? null,
   giveBack: async (id, token) => (toPending(sql, id, token, 0) ? 'ok' : 'lost'),
   pinnedTo: async ticket =>
     sql.get<{ runnerId: string }>('select runner_id from pin where ticket = ?', ticket)?.runnerId ?? null,
   get: async id => {
-    const row = rowOf(sql, id)
+    const row = openRow(sql, id) ?? sql.get<Row>('select * from ended_action where id = ?', id)
     return row === undefined ? null : actionRowOf(row)
   },
-  list: async ({ ticket, state } = {}) => {
-    const filters = [...(ticket === undefined ? [] : ['ticket = ?']), ...(state === undefined ? [] : ['state = ?'])]
-    return sql
-      .all<Row>(
-        `select * from action where ${['true', ...filters].join(' and ')} order by seq`,
-        ...[ticket, state].filter(value => value !== undefined),
-      )
-      .map(actionRowOf)
-  },
+  list: async filter => listActions(sql, filter),
 })

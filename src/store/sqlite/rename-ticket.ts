@@ -12,7 +12,8 @@ const renamed = (text: string, from: Ticket, to: Ticket): string =>
 
 /** Columns of JSON that names the ticket, in rows that have it in the column `ticket`. */
 const TABLES: readonly { table: string; key: string; columns: readonly string[] }[] = [
-  { table: 'action', key: 'seq', columns: ['payload', 'outcome'] },
+  { table: 'action', key: 'seq', columns: ['payload'] },
+  { table: 'ended_action', key: 'seq', columns: ['payload', 'outcome'] },
   { table: 'request', key: 'seq', columns: ['action', 'outcome'] },
   { table: 'environment', key: 'ticket', columns: ['body'] },
 ]
@@ -34,11 +35,16 @@ const renameRows = (sql: Sql, from: Ticket, to: Ticket): void => {
   }
 }
 
+/** The range of the names of threads in the ticket's comments: from the first, to below the second. */
+const threadsOf = (ticket: Ticket): [string, string] => [
+  threadOf({ ticket, commentId: '' }),
+  threadOf({ ticket, commentId: '' }).replace(/:$/, ';'),
+]
 /** Commands in comments of the ticket, which may be about another one. */
 const renameThreads = (sql: Sql, from: Ticket, to: Ticket): void => {
   const rows = sql.all<{ seq: number; comment: string }>(
-    `select seq, comment from request where thread is not null and comment ->> '$.ticket' = ?`,
-    from,
+    'select seq, comment from request where thread >= ? and thread < ?',
+    ...threadsOf(from),
   )
   for (const { seq, comment } of rows) {
     const moved = JSON.parse(renamed(comment, from, to)) as CommentRef
@@ -120,7 +126,7 @@ export const renameTicket = (sql: Sql, from: Ticket, to: Ticket): void => {
   move('pin', 'ticket')
   move('pull_request', 'ticket')
   move('scheduled', 'ticket')
-  move('own_comment', 'place', `side = 'jira'`)
+  move('own_comment', 'place', `side = 'jira' and kind in ('status','reply','note','link')`)
   move('own_comment', 'about', `side = 'github' and kind = 'status'`)
   // An issue may move on, or back.
   move('ticket_alias', 'ticket')

@@ -23,7 +23,7 @@ const dropKnowledge = (sql: Sql, repo: string): void => {
   for (const [table, column, which] of OF_A_REPOSITORY)
     sql.run(`delete from ${table} where ${column} = ? and ${which}`, repo)
   for (const prefix of CURSORS) sql.run('delete from cursor where name = ?', prefix + repo)
-  sql.run(`delete from own_comment where kind = 'link' and substr(about, 1, length(?1) + 1) = ?1 || '#'`, repo)
+  sql.run("delete from own_comment where kind = 'link' and about >= ?1 || '#' and about < ?1 || '$'", repo)
   sql.run('delete from repository_name where repo = ?', repo)
   sql.run('delete from repository_former where repo = ?', repo)
 }
@@ -35,7 +35,7 @@ const moveKnowledge = (sql: Sql, from: string, to: string): void => {
     sql.run('update or replace cursor set name = ? where name = ?', prefix + to, prefix + from)
   sql.run(
     `update or replace own_comment set about = ?2 || substr(about, length(?1) + 1)
-     where kind = 'link' and substr(about, 1, length(?1) + 1) = ?1 || '#'`,
+     where kind = 'link' and about >= ?1 || '#' and about < ?1 || '$'`,
     ...[from, to],
   )
 }

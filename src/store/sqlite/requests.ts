@@ -101,19 +101,23 @@ export const openRequests = ({ get, all }: Sql): Store['requests'] => {
   const orNull = (row: Row | undefined) => (row === undefined ? null : requestOf(row))
   return {
     get: async id => orNull(get<Row>('select * from request where id = ?', id)),
-    lastStateChange: async (ticket, by) =>
-      orNull(
-        get<Row>(
-          `select * from request where ticket = ? and person >= ? and ${STATE_CHANGES} order by at desc, seq desc limit 1`,
-          ticket,
-          by === 'person' ? 1 : 0,
-        ),
-      ),
+    lastStateChange: async (ticket, by) => {
+      const lastBy = (person: 0 | 1) =>
+        get<Row & { seq: number }>(
+          `select * from request where ticket = ? and person = ? and ${STATE_CHANGES} order by at desc, seq desc limit 1`,
+          ...[ticket, person],
+        )
+      const byPerson = lastBy(1)
+      const byEvent = by === 'person' ? undefined : lastBy(0)
+      if (byPerson === undefined || byEvent === undefined) return orNull(byPerson ?? byEvent)
+      const isLater = byEvent.at > byPerson.at || (byEvent.at === byPerson.at && byEvent.seq > byPerson.seq)
+      return requestOf(isLater ? byEvent : byPerson)
+    },
     ofComment: async comment =>
       all<Row>('select * from request where thread = ? order by line', threadOf(comment)).map(requestOf),
     unfinishedComments: async (before, limit) =>
       all<{ comment: string }>(
-        `select comment, max(recorded_at) as recorded from request
+        `select comment, max(recorded_at) as recorded from request indexed by request_unfinished
          where thread is not null and ended_at is null and recorded_at <= ?
          group by thread order by recorded desc limit ?`,
         before,

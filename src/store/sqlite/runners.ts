@@ -227,6 +227,8 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
   environment: async ticket => knownEnvironment(sql, ticket),
   withMachine: async () =>
     sql
-      .all<{ ticket: Ticket }>('select ticket from environment where gone_at is null order by ticket')
+      .all<{ ticket: Ticket }>(
+        'select ticket from environment indexed by environment_runner where gone_at is null order by ticket',
+      )
       .map(row => row.ticket),
 })

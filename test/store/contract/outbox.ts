@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { jiraNoteMessage, reactionMessages, replyMessage } from '../../../src/store/messages.ts'
 import { MAX_WAIT_MS } from '../../../src/store/port.ts'
 import { MINUTE, queued, status } from '../fixtures.ts'
 import { type Open, openStage } from './stage.ts'
@@ -54,17 +55,69 @@ export const outboxContract = (open: Open) => {
       await store.outbox.postpone(seq, now() + MINUTE, 'GitHub does not answer')
       pass(-MAX_WAIT_MS)
       expect(await store.outbox.due(10)).toHaveLength(1)
-      expect(await store.outbox.nextDueAt()).toBeLessThanOrEqual(now())
+      expect(await store.outbox.nextDueAt()).toBeNull()
     })
 
-    test('messages come page by page, oldest first', async () => {
-      const { store } = await openStage(open)
+    test('messages come oldest first, at most so many', async () => {
+      const { store, messages } = await openStage(open)
       await store.outbox.put(['DROP-1', 'DROP-2', 'DROP-3'].map(status))
-      const [first, second] = await store.outbox.due(2)
-      expect([first?.key, second?.key]).toEqual(['status:DROP-1', 'status:DROP-2'])
-      expect((await store.outbox.due(2, second?.seq)).map(({ key }) => key)).toEqual(['status:DROP-3'])
+      const [first, second, ...more] = await store.outbox.due(2)
+      expect([first?.key, second?.key, more]).toEqual(['status:DROP-1', 'status:DROP-2', []])
       await store.outbox.drop(first?.seq ?? 0)
-      expect((await store.outbox.due(9)).map(({ key }) => key)).toEqual(['status:DROP-2', 'status:DROP-3'])
+      expect(await messages()).toEqual(['status:DROP-2', 'status:DROP-3'])
+    })
+
+    /** One pull request in a repository of each installation, with a status comment for each of its tickets. */
+    const twoInstallations = async () => {
+      const stage = await openStage(open)
+      const { store } = stage
+      for (const [installation, repo] of [
+        [1, 'acme/shop'],
+        [2, 'other/site'],
+      ] as const) {
+        await store.repositories.setInstallation(repo, installation)
+        for (const number of [1, 2, 3])
+          await store.pullRequests.link({
+            ...{ repo, number, ticket: `DROP-${installation}${number}`, branch: 'x', state: 'open', closedAt: null },
+          })
+      }
+      await store.outbox.put(['DROP-11', 'DROP-12', 'DROP-13', 'DROP-21', 'DROP-22'].map(status))
+      return stage
+    }
+    const told = { repo: 'acme/shop', number: 1, commentId: 7 }
+
+    test('what a person waits for comes before everything that is older', async () => {
+      const { store, messages } = await twoInstallations()
+      const note = { kind: 'no-machine', why: 'opt-in' } as never
+      await store.outbox.put([
+        replyMessage(told),
+        ...reactionMessages(told, 'rocket'),
+        jiraNoteMessage('DROP-1', 'x', note),
+      ])
+      expect((await messages()).slice(0, 4)).toEqual([
+        ...['reply:github:acme/shop:7', 'reaction:acme/shop:7:done', 'jira:x', 'status:DROP-11'],
+      ])
+      expect((await store.outbox.due(9)).map(({ isAnswer }) => isAnswer)).toEqual([
+        ...[true, true, true, false, false, false, false, false],
+      ])
+    })
+
+    test('each repository has its share, however many messages another has', async () => {
+      const { store } = await twoInstallations()
+      expect((await store.outbox.due(1)).map(({ key, lane }) => [key, lane])).toEqual([
+        ['status:DROP-11', 'github:1:acme/shop'],
+        ['status:DROP-21', 'github:2:other/site'],
+      ])
+    })
+
+    test.for([
+      ['a repository', 'github:1:acme/shop', ['reply:jira:DROP-1:5', 'status:DROP-21', 'status:DROP-22']],
+      ['a side', 'github', ['reply:jira:DROP-1:5']],
+      ['Jira', 'jira', ['status:DROP-11', 'status:DROP-12', 'status:DROP-13', 'status:DROP-21', 'status:DROP-22']],
+    ] as const)('the messages of %s that rests are left out', async ([, name, left]) => {
+      const { store } = await twoInstallations()
+      await store.outbox.put([replyMessage({ ticket: 'DROP-1', commentId: '5' })])
+      expect((await store.outbox.due(9, [name])).map(({ key }) => key)).toEqual(left)
     })
 
     test('a message keeps the delivery that caused it, unless a later delivery replaces it', async () => {
