@@ -1,7 +1,6 @@
 /** (n) What an idle `up` costs: how often it wakes up, and how much of a processor it takes. */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../test/support/wait.ts'
 import type { Row } from './main.ts'

@@ -52,8 +52,8 @@ export const runnersContract = (open: Open) => {
       await beat([{ ...paused, observedAt: timeAt(5) }])
       await beat([{ ...paused, observedAt: timeAt(10) }])
       expect(await stage.messages()).toEqual([
-        'status:DROP-1',
         `jira:paused:${running.vmId}:disk full:${timeAt(5).slice(0, 10)}`,
+        'status:DROP-1',
       ])
       await beat([{ ...running, status: 'lost', observedAt: timeAt(15) }])
       await beat([{ ...running, status: 'lost', observedAt: timeAt(20) }])
