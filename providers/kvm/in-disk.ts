@@ -41,8 +41,8 @@ export const keepCheckpoints = async (context: Context, id: string): Promise<str
   const snapshots = await unknownInDisk(context, id)
   if (snapshots.length === 0) return []
   const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
-  for (const { name, createdAt } of snapshots)
-    await withFile(context, snapshotXml(name, createdAt, definition), file =>
+  for (const [at, { name, createdAt }] of snapshots.entries())
+    await withFile(context, snapshotXml(name, createdAt, snapshots[at - 1]?.name ?? null, definition), file =>
       virsh.run(['snapshot-create', id, file, '--redefine'], { doing: `keeping the checkpoint ${name} of ${id}` }),
     )
   return snapshots.map(({ name }) => name)

@@ -170,10 +170,14 @@ export const probeXml = (name: string): string =>
 </domain>
 `.piece
 
-/** A checkpoint that is in the disk, for `snapshot-create --redefine`: of the disk alone. `definition`: the machine's. */
-export const snapshotXml = (name: string, createdAt: Date, definition: string): string =>
+/**
+ * A checkpoint that is in the disk, for `snapshot-create --redefine`: of the disk alone. `parent`: the one before it, which keeps
+ * their order within a second. `definition`: the machine's.
+ */
+export const snapshotXml = (name: string, createdAt: Date, parent: string | null, definition: string): string =>
   xml`<domainsnapshot>
   <name>${name}</name>
+  ${parent === null ? NOTHING : xml`<parent><name>${parent}</name></parent>`}
   <state>shutoff</state>
   <creationTime>${Math.floor(createdAt.getTime() / 1000)}</creationTime>
   <memory snapshot="no"/>

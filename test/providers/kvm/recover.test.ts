@@ -106,13 +106,13 @@ test('a machine is made again from its disk and its seed, with its MAC, a mark o
   }
   const defined = { to: 'dumpxml', stdout: `<domain type='qemu'><name>${VM}</name></domain>` }
   const answers = [...common, volumes(`${VM}.qcow2`, `${VM}.seed.iso`, 'base.qcow2'), backing, defined]
-  const table = Buffer.concat([entry('one', 1_795_919_406), entry('Not Ours', 1)])
+  const table = Buffer.concat([entry('one', 1_795_919_406), entry('Not Ours', 1), entry('later', 1_795_919_406)])
   const { provider, calls, files } = fakeKvm(
     answers,
     { home },
     downloads({
       [`${VM}.seed.iso`]: () => seed,
-      [`${VM}.qcow2`]: offset => (offset === 0 ? header(2, 65_536) : table),
+      [`${VM}.qcow2`]: offset => (offset === 0 ? header(3, 65_536) : table),
     }),
   )
   await provider.recoverVm?.(VM, 'A-1', options)
@@ -122,7 +122,10 @@ test('a machine is made again from its disk and its seed, with its MAC, a mark o
   // The seed stays: the guest is the machine that it was.
   expect(calls.join('\n')).not.toMatch(/vol-(?:delete|create-as|upload) [^;]*\.seed\.iso/)
   const snapshots = files.filter(text => text.includes('<domainsnapshot>'))
-  expect(snapshots).toHaveLength(1)
+  expect(snapshots).toHaveLength(2)
+  // Of one second: the parent tells which came first.
+  expect(snapshots[0]).not.toContain('<parent>')
+  expect(snapshots[1]).toMatch(/<name>later<\/name>\s+<parent><name>one<\/name><\/parent>/)
   expect(snapshots[0]).toMatch(
     /<name>one<\/name>\s+<state>shutoff<\/state>\s+<creationTime>1795919406<\/creationTime>\s+<memory snapshot="no"\/>[\s\S]*<domain type='qemu'>/,
   )
