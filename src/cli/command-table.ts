@@ -415,6 +415,23 @@ const setUpCommands = {
     },
     load: () => import('./commands/init.ts'),
   },
+  doctor: {
+    arguments: [],
+    summary: 'Check this host, and show a remedy for each problem.',
+    details:
+      'Only what is configured is checked, and nothing is changed. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
+    example: 'agent-swarm doctor',
+    options: {
+      'rebuild-registry': flag('Show which machines a new registry would have, for one that is damaged or lost.'),
+      'home-id': valued(
+        'ID',
+        'With --rebuild-registry, in an empty home: take over the machines of a lost home, which doctor lists with its id.',
+      ),
+      yes: { ...flag('Rebuild it; the damaged file is kept beside it.'), short: 'y' },
+      json,
+    },
+    load: () => import('./commands/doctor.ts'),
+  },
   providers: {
     arguments: [],
     summary: 'List the known hypervisors, and whether they work on this host.',

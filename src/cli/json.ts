@@ -336,6 +336,31 @@ export const outputs = {
       provenOn: described(v.nullable(text), 'Where its tests ran on a real hypervisor.'),
     }),
   ),
+  doctor: v.union([
+    v.object({ checks: v.array(check) }),
+    v.object({
+      result: described(v.picklist(['planned', 'done']), 'With --rebuild-registry; `done` with --yes.'),
+      homeId: described(text, 'The id in the marks of the machines.'),
+      machines: described(
+        v.array(
+          v.object({
+            ticket: v.nullable(ticket),
+            vmId: text,
+            provider: providerName,
+            status: v.picklist(['running', 'stopped', 'creating']),
+            canLogIn: described(v.boolean(), 'Whether this home has its keys.'),
+            kept: described(v.nullable(text), 'Why it gets no row, and is left as it is; null when it gets one.'),
+          }),
+        ),
+        'Machines of the home that the registry does not have.',
+      ),
+      unread: described(
+        v.array(v.object({ provider: providerName, message: text })),
+        'Hypervisors that could not be queried.',
+      ),
+      would: described(v.array(text), 'What it does besides.'),
+    }),
+  ]),
   'init-base': v.union([
     baseManifest,
     v.object({

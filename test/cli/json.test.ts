@@ -144,6 +144,12 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   })
 })
 
+test('doctor', async () => {
+  const environment = { PATH: '/nowhere' }
+  expect(await printed(['doctor'], { environment })).toMatchObject({ checks: expect.any(Array) })
+  expect(await printed(['doctor', '--rebuild-registry'], { environment })).toMatchObject({ result: 'planned' })
+})
+
 test.for([
   [['agent', 'start', 'DROP-9'], 1, 'agent start'],
   [['agent', 'stop', 'DROP-9'], 1, 'agent stop'],

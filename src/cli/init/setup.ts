@@ -1,7 +1,8 @@
 /** The context of one run of `agent-swarm init`. */
 import type { Check } from '../../bot/check.ts'
 import { fail } from '../../errors.ts'
-import { type Invocation, print, printNote, stripControls, styled } from '../terminal/output.ts'
+import { checkLine } from '../terminal/checks.ts'
+import { type Invocation, print, printNote } from '../terminal/output.ts'
 import { type Ask, openAsk } from '../terminal/prompt.ts'
 import { type Answers, openAnswers } from './answers.ts'
 
@@ -28,13 +29,10 @@ export const openSetup = async (invocation: Invocation, home: string): Promise<S
   },
 })
 
-const MARKS = { ok: ['✓', 'green'], warning: ['!', 'yellow'], error: ['✗', 'red'] } as const
-const onOneLine = (text: string) => stripControls(text.replaceAll(/\s+/g, ' '))
 export const show = ({ invocation: { json, quiet, terminal }, say }: Setup, checks: readonly Check[]) => {
-  const stream = json || quiet ? terminal.stderr : terminal.stdout
-  for (const { subject, status, text, remedy } of checks) {
-    const [mark, style] = MARKS[status]
-    const line = `${styled(mark, style, stream, terminal)} ${subject}: ${onOneLine(text)}${remedy === null ? '' : `\n  ${onOneLine(remedy)}`}`
+  for (const check of checks) {
+    const { status } = check
+    const line = checkLine(check, { json, quiet, terminal })
     if (!quiet) say(line)
     else if (status === 'error') printNote(line, terminal)
   }

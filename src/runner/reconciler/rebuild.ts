@@ -2,13 +2,13 @@
  * A registry from what the hypervisors have: for a registry that is damaged or lost, and for a home that is lost. A plan is shown
  * first, and carried out when the operator says so.
  */
-import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { providers } from '../../../providers/index.ts'
 import type { ForeignMachine, Provider, VmInfo, VmStatus } from '../../../providers/provider.ts'
 import type { Config } from '../../config/config.ts'
 import { homeId as ownId } from '../../config/home.ts'
+import { damageOf } from '../../damage.ts'
 import { type ProviderName, type Ticket, timestamp } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
@@ -47,23 +47,11 @@ const ABSENT = ['provider-missing', 'unsupported']
 
 // ── The old registry ──
 
-const isSound = (path: string): boolean => {
-  let db: DatabaseSync | null = null
-  try {
-    db = new DatabaseSync(path, { readOnly: true })
-    return db.prepare('pragma quick_check(1)').get()?.quick_check === 'ok'
-  } catch {
-    return false
-  } finally {
-    db?.close()
-  }
-}
-
-/** `none`: there is no file. */
+/** `none`: there is no file, and no backup of one. What is missing beside its backups is damaged. */
 const stateOfRegistry = (home: string): 'none' | 'sound' | 'damaged' => {
   const path = registryFile(home)
-  if (!existsSync(path)) return 'none'
-  return isSound(path) ? 'sound' : 'damaged'
+  if (damageOf(path) !== null) return 'damaged'
+  return existsSync(path) ? 'sound' : 'none'
 }
 
 /** Its log and index go along: with them, somebody may still read it. */
@@ -81,22 +69,35 @@ const openContext = (config: Config, { homeId }: RebuildRequest, file: string): 
     ...(homeId === null ? {} : { homeId }),
   })
 
-/** Opens the registry, or an empty one in its place that is removed afterwards. */
-const reading = async <T>(config: Config, request: RebuildRequest, work: (context: RunnerContext) => Promise<T>) => {
-  const state = stateOfRegistry(config.home)
-  const folder = state === 'sound' ? null : mkdtempSync(join(config.home, 'rebuild-'))
-  const context = openContext(
-    config,
-    request,
-    folder === null ? registryFile(config.home) : join(folder, 'registry.db'),
-  )
+/**
+ * Runs `work` with the registry, or with a new one beside it when it is damaged or missing; `place` puts that one in its place
+ * afterwards.
+ */
+const withRegistry = async <T>(
+  config: Config,
+  request: RebuildRequest,
+  work: (context: RunnerContext) => Promise<T>,
+  place: (file: string) => void = () => {},
+): Promise<T> => {
+  if (stateOfRegistry(config.home) === 'sound') {
+    const context = openContext(config, request, registryFile(config.home))
+    return work(context).finally(context.close)
+  }
+  mkdirSync(config.home, { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(config.home, 'rebuild-'))
+  const file = join(folder, 'registry.db')
   try {
-    return await work(context)
+    const context = openContext(config, request, file)
+    const result = await work(context).finally(context.close)
+    place(file)
+    return result
   } finally {
-    context.close()
-    if (folder !== null) rmSync(folder, { recursive: true, force: true })
+    rmSync(folder, { recursive: true, force: true })
   }
 }
+/** For what reads. Works with a registry that is damaged or missing, and leaves nothing behind. */
+export const readRegistry = <T>(config: Config, work: (context: RunnerContext) => Promise<T>): Promise<T> =>
+  withRegistry(config, { homeId: null }, work)
 
 // ── The machines ──
 
@@ -145,7 +146,7 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
       'It has 16 hex digits: agent-swarm doctor lists those of other homes.',
     )
   if (homeId === (await ownId(config.home))) return
-  const own = await reading(config, { homeId: null }, async context => {
+  const own = await readRegistry(config, async context => {
     const { read } = await readAll(context)
     return [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)].map(({ vmId }) => vmId)
   })
@@ -157,6 +158,13 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
     )
 }
 
+const wouldMove = (home: string): string[] => {
+  if (stateOfRegistry(home) !== 'damaged') return []
+  return existsSync(registryFile(home))
+    ? ['move registry.db away, which is damaged']
+    : ['make registry.db, which is missing']
+}
+
 const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promise<RebuildPlan> => {
   const { read, unread } = await readAll(context)
   const own = await ownId(context.home)
@@ -165,7 +173,7 @@ const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promi
     machines: machinesOf(context, read),
     unread,
     would: [
-      ...(stateOfRegistry(context.home) === 'damaged' ? ['move registry.db away, which is damaged'] : []),
+      ...wouldMove(context.home),
       ...(homeId === null || homeId === own ? [] : [`make ${context.home} the home ${homeId}`]),
     ],
   }
@@ -174,7 +182,7 @@ const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promi
 /** Reads, and changes nothing. */
 export const planRebuild = async (config: Config, request: RebuildRequest): Promise<RebuildPlan> => {
   if (request.homeId !== null) await requireEmpty(config, request.homeId)
-  return reading(config, request, context => planIn(context, request))
+  return withRegistry(config, request, context => planIn(context, request))
 }
 
 /**
@@ -184,21 +192,28 @@ export const planRebuild = async (config: Config, request: RebuildRequest): Prom
 export const rebuild = async (config: Config, request: RebuildRequest): Promise<RebuildPlan> => {
   const plan = await planRebuild(config, request)
   const path = registryFile(config.home)
-  if (stateOfRegistry(config.home) === 'damaged') moveAway(path, new Date())
-  const context = openContext(config, request, path)
-  try {
-    // First, so that a home that is taken over by half is not another one.
-    if (request.homeId !== null) writeFileAtomic(join(config.home, 'id'), `${request.homeId}\n`)
-    for (const { ticket, vmId, provider, status, kept } of plan.machines) {
-      if (ticket === null || kept !== null) continue
-      await ifUnlocked(context.home, ticket, async () => {
-        if (context.registry.environment(ticket) !== null) return
-        await adoptMachine(context, await context.provider(provider), { vmId, status }, ticket)
-      })
-    }
-  } finally {
-    context.close()
+  // First, so that a home that is taken over by half is not another one.
+  if (request.homeId !== null) {
+    mkdirSync(config.home, { recursive: true, mode: 0o700 })
+    writeFileAtomic(join(config.home, 'id'), `${request.homeId}\n`)
   }
+  await withRegistry(
+    config,
+    request,
+    async context => {
+      for (const { ticket, vmId, provider, status, kept } of plan.machines) {
+        if (ticket === null || kept !== null) continue
+        await ifUnlocked(context.home, ticket, async () => {
+          if (context.registry.environment(ticket) !== null) return
+          await adoptMachine(context, await context.provider(provider), { vmId, status }, ticket)
+        })
+      }
+    },
+    file => {
+      moveAway(path, new Date())
+      renameSync(file, path)
+    },
+  )
   return plan
 }
 

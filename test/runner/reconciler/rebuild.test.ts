@@ -2,6 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { writeBackup } from '../../../src/backups.ts'
 import { openRunnerContext } from '../../../src/runner/context.ts'
 import { listOtherHomes, planRebuild, rebuild } from '../../../src/runner/reconciler/rebuild.ts'
 import { actions, configFor, openTestContext, type TestContext } from '../../support/context.ts'
@@ -83,6 +84,19 @@ test('a registry that is lost', async () => {
   expect(existsSync(path())).toBe(false)
   await rebuild(await config(), own)
   expect(await rows()).toEqual(both)
+})
+
+test('a registry that is lost, or without a good backup, beside its backups', async () => {
+  closeRegistry()
+  const { file } = writeBackup(path(), Date.now())
+  for (const harm of [() => rmSync(path()), () => truncateSync(path(), 0), () => truncateSync(path(), 8192)]) {
+    truncateSync(file, 4096)
+    harm()
+    expect((await planRebuild(await config(), own)).machines).toHaveLength(2)
+    await rebuild(await config(), own)
+    expect(await rows()).toEqual(both)
+    expect(await planRebuild(await config(), own)).toMatchObject({ machines: [], would: [] })
+  }
 })
 
 test('two machines of one ticket: the second is kept, and told', async () => {

@@ -1,0 +1,94 @@
+/** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
+import { existsSync, lstatSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { listBackups } from '../backups.ts'
+import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import type { Config } from '../config/config.ts'
+import { damaged, damageOf } from '../damage.ts'
+import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
+import { shellWord } from '../shell-word.ts'
+import type { Row } from './rows.ts'
+
+const DAY_MS = 24 * 60 * 60_000
+const DATABASES = ['registry.db', 'bot.db'] as const
+/** Files and folders with keys, tokens or what people wrote. */
+const PRIVATE =
+  /^(config\.yaml|.*\.pem|.*\.db|.*\.db-(wal|shm)|operator\.json|ssh|files|rescued|backups|model-keys|logs)$/
+/** Files of `ssh/` that are looked at. */
+const MOST = 10_000
+
+const isOpen = (path: string): boolean => {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  return stats !== undefined && !stats.isSymbolicLink() && (stats.mode & 0o077) !== 0
+}
+
+/** `secureHome` narrowed the home itself before any command began. */
+const checkModes = ({ home }: Config): Finding => {
+  const keys = join(home, 'ssh')
+  const paths = [
+    ...readdirSync(home).filter(name => PRIVATE.test(name)),
+    ...(existsSync(keys) ? readdirSync(keys).filter(name => !name.endsWith('.pub')) : [])
+      .slice(0, MOST)
+      .map(name => join('ssh', name)),
+  ].map(name => join(home, name))
+  const open = process.platform === 'win32' ? [] : paths.filter(isOpen)
+  if (open.length === 0) return ok(`${home} is for its user alone`)
+  const words = open.slice(0, 10).map(shellWord).join(' ')
+  return warning(
+    `${open.length} of its files could be read by other users if the home were open: ${open[0]}`,
+    `chmod go= ${words}`,
+  )
+}
+
+const checkDatabase = (path: string): Finding | null => {
+  const what = damageOf(path)
+  if (what !== null) {
+    const { message, remedy } = damaged('reading', path, what).failure
+    return problem(message, remedy)
+  }
+  return existsSync(path) ? ok(`${path} is whole`) : null
+}
+
+const checkBackups = (path: string): Finding | null => {
+  if (!existsSync(path)) return null
+  const [newest] = listBackups(path)
+  const start = 'A server that runs makes one a day: agent-swarm up'
+  if (newest === undefined) return warning(`${path} has no backup yet`, start)
+  const days = (Date.now() - newest.madeAt) / DAY_MS
+  const text = `the newest backup of ${path} is of ${new Date(newest.madeAt).toISOString()}`
+  return days < 2 ? ok(text) : warning(`${text}, ${Math.floor(days)} days ago`, start)
+}
+
+/** Also when the registry is damaged or lost. */
+const checkOtherHomes = (config: Config): Promise<Finding[]> =>
+  readRegistry(config, async context =>
+    (await listOtherHomes(context)).map(({ homeId, machines }) => {
+      const names = machines.slice(0, 5).map(({ vmId, ticket }) => (ticket === null ? vmId : `${ticket} (${vmId})`))
+      const more = machines.length > 5 ? `, and ${machines.length - 5} more` : ''
+      const count = `${machines.length} ${machines.length === 1 ? 'machine' : 'machines'}`
+      return homeId === null
+        ? warning(`${count} on this host name no home: ${names.join(', ')}${more}`)
+        : warning(
+            `${count} on this host belong to the home ${homeId}: ${names.join(', ')}${more}`,
+            `Only if that home is lost, take them over: agent-swarm doctor --rebuild-registry --home-id ${homeId}`,
+          )
+    }),
+  )
+
+export const homeRows = (config: Config): Row[] => {
+  const { home } = config
+  if (!existsSync(home)) return []
+  const row = (doing: string, run: Row['run'], more: Partial<Row> = {}): Row => ({
+    subject: 'Home',
+    doing,
+    run,
+    ...more,
+  })
+  const paths = DATABASES.map(name => join(home, name))
+  return [
+    row('looking at who may read the home', () => checkModes(config)),
+    ...paths.map(path => row(`reading ${path}`, () => checkDatabase(path))),
+    ...paths.map(path => row(`looking for backups of ${path}`, () => checkBackups(path))),
+    row('looking for machines of other homes', () => checkOtherHomes(config), { deadlineMs: 60_000 }),
+  ]
+}

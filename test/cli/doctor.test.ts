@@ -1,0 +1,73 @@
+/** `doctor`, as a person sees it: what it says of a host, and how a registry is made again. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openCli } from '../support/cli.ts'
+
+let cli: ReturnType<typeof openCli>
+/** On a host without another hypervisor. */
+const swarm = (...words: string[]) => cli.swarm(words, { PATH: '/nowhere', COLUMNS: '300' })
+const path = (name = 'registry.db') => join(cli.home, 'state', name)
+beforeEach(async () => {
+  cli = openCli()
+  expect(await cli.swarm(['create', 'DROP-1'])).toMatchObject({ code: 0 })
+})
+afterEach(() => cli.close())
+
+test('a damaged registry: doctor names the command, which shows what it would do, and does it with --yes', async () => {
+  const id = JSON.parse((await cli.swarm(['list', '--json'])).stdout)[0].vmId
+  for (const suffix of ['-wal', '-shm']) rmSync(path(`registry.db${suffix}`), { force: true })
+  writeFileSync(path(), 'no database')
+  expect(await swarm('list')).toMatchObject({ code: 1, stderr: expect.stringContaining('--rebuild-registry') })
+  const { code, stdout } = await swarm('doctor')
+  expect({ code, stdout }).toEqual({
+    code: 1,
+    stdout: expect.stringMatching(
+      /✗ Home: reading .*registry\.db: it is damaged: .*\n .*agent-swarm doctor --rebuild-registry\n/,
+    ),
+  })
+  const planned = await swarm('doctor', '--rebuild-registry')
+  expect(planned).toMatchObject({ code: 0, stdout: expect.stringMatching(`DROP-1 +${id} +synthetic +running +yes`) })
+  expect(planned.stderr).toMatch(
+    /This would move registry\.db away, which is damaged; record 1 machine of the home [0-9a-f]{16}\.\nNothing was changed\./,
+  )
+  expect(readFileSync(path(), 'utf8')).toBe('no database')
+  expect(await swarm('doctor', '--rebuild-registry', '--yes')).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/^Done: /),
+  })
+  expect((await swarm('list')).stdout).toMatch(/DROP-1 .*running/)
+  expect((await swarm('doctor', '--rebuild-registry')).stderr).toBe(
+    'The registry is whole, and has all machines of this home.\n',
+  )
+})
+
+test('a lost home: doctor lists its machines with its id, and another home takes them over', async () => {
+  const id = readFileSync(path('id'), 'utf8').trim()
+  writeFileSync(path('id'), '0123456789abcdef\n')
+  rmSync(path('ssh'), { recursive: true })
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path(`registry.db${suffix}`), { force: true })
+  const { stdout } = await swarm('doctor')
+  expect(stdout).toContain(`1 machine on this host belong to the home ${id}: DROP-1 (`)
+  const words = ['doctor', '--rebuild-registry', '--home-id', id]
+  expect(stdout).toContain(`agent-swarm ${words.join(' ')}\n`)
+  expect((await swarm(...words)).stderr).toContain(`make ${path('')} the home ${id}`.replace('/ the', ' the'))
+  expect(readFileSync(path('id'), 'utf8')).toBe('0123456789abcdef\n')
+  expect(await swarm(...words, '--yes')).toMatchObject({ code: 0 })
+  expect((await swarm('list')).stdout).toContain('DROP-1')
+})
+
+test.for([
+  [['doctor', '--yes'], '--yes needs --rebuild-registry'],
+  [['doctor', '--home-id', 'mine'], '"mine" is not the id of a home'],
+] as const)('%j is refused', async ([words, text]) => {
+  expect(await swarm(...words)).toMatchObject({ code: 2, stderr: expect.stringContaining(text) })
+})
+
+test('what others could read is named, with the command that closes it', async () => {
+  mkdirSync(path('files'), { recursive: true })
+  chmodSync(path('files'), 0o755)
+  const command = `chmod go= ${path('files')}`
+  expect((await swarm('doctor')).stdout).toContain(command)
+  expect(existsSync(path('rebuild-'))).toBe(false)
+})
