@@ -417,9 +417,9 @@ const setUpCommands = {
   },
   doctor: {
     arguments: [],
-    summary: 'Check this host, and show a remedy for each problem.',
+    summary: 'Check the home of agent-swarm, and show a remedy for each problem.',
     details:
-      'Only what is configured is checked, and nothing is changed. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
+      'Modes of files, damage of databases, backups, and machines of other homes are checked; nothing is changed. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
     example: 'agent-swarm doctor',
     options: {
       'rebuild-registry': flag('Show which machines a new registry would have, for one that is damaged or lost.'),

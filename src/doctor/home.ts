@@ -65,11 +65,12 @@ const checkOtherHomes = (config: Config): Promise<Finding[]> =>
     (await listOtherHomes(context)).map(({ homeId, machines }) => {
       const names = machines.slice(0, 5).map(({ vmId, ticket }) => (ticket === null ? vmId : `${ticket} (${vmId})`))
       const more = machines.length > 5 ? `, and ${machines.length - 5} more` : ''
-      const count = `${machines.length} ${machines.length === 1 ? 'machine' : 'machines'}`
+      const isOne = machines.length === 1
+      const count = `${machines.length} ${isOne ? 'machine' : 'machines'}`
       return homeId === null
-        ? warning(`${count} on this host name no home: ${names.join(', ')}${more}`)
+        ? warning(`${count} on this host ${isOne ? 'names' : 'name'} no home: ${names.join(', ')}${more}`)
         : warning(
-            `${count} on this host belong to the home ${homeId}: ${names.join(', ')}${more}`,
+            `${count} on this host ${isOne ? 'belongs' : 'belong'} to the home ${homeId}: ${names.join(', ')}${more}`,
             `Only if that home is lost, take them over: agent-swarm doctor --rebuild-registry --home-id ${homeId}`,
           )
     }),

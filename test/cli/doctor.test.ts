@@ -48,7 +48,7 @@ test('a lost home: doctor lists its machines with its id, and another home takes
   rmSync(path('ssh'), { recursive: true })
   for (const suffix of ['', '-wal', '-shm']) rmSync(path(`registry.db${suffix}`), { force: true })
   const { stdout } = await swarm('doctor')
-  expect(stdout).toContain(`1 machine on this host belong to the home ${id}: DROP-1 (`)
+  expect(stdout).toContain(`1 machine on this host belongs to the home ${id}: DROP-1 (`)
   const words = ['doctor', '--rebuild-registry', '--home-id', id]
   expect(stdout).toContain(`agent-swarm ${words.join(' ')}\n`)
   expect((await swarm(...words)).stderr).toContain(`make ${path('')} the home ${id}`.replace('/ the', ' the'))
