@@ -102,8 +102,9 @@ export const openDatabase: OpenDatabase = (path, migrations) => {
     if (loss !== null) throw damaged('opening', path, loss)
     db = new DatabaseSync(path, { timeout: PATIENCE_MS })
     if (path !== ':memory:') rememberConnection(path, db)
-    // Of a new file: compact.ts gives free pages back step by step.
-    db.exec('pragma auto_vacuum = incremental; pragma journal_mode = wal; pragma synchronous = full;')
+    // Of a new file: compact.ts gives free pages back step by step. On an old one this takes the lock of a writer, and does nothing.
+    if (db.prepare('pragma page_count').get()?.page_count === 0) db.exec('pragma auto_vacuum = incremental')
+    db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
     return databaseOf(db, path)
   } catch (error) {

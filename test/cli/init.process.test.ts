@@ -14,6 +14,9 @@ let jira: JiraStandIn
 let cli: ReturnType<typeof openCli>
 beforeAll(async () => {
   github = await startGitHub({ more: ['web'], people: { dev: 'push' } })
+  // Both may have been made in one millisecond.
+  const file = { message: 'Newer', content: Buffer.from('x').toString('base64') }
+  await github.api('acme', 'PUT', '/repos/acme/web/contents/newer', file)
   jira = await startJira({ issues: { 'DROP-1': 'one' } })
 })
 afterAll(() => Promise.all([github.stop(), jira.stop()]))
