@@ -60,17 +60,22 @@ const openSnapshot = (context: RunnerContext) => {
 const GONE_AGAIN_MS = 60_000
 
 type Sent = { vmId: string; text: string }
-type News = Pick<HeartbeatRequest, 'environments' | 'changes'>
+type Operations = HeartbeatRequest['manualOperations']
+type News = Pick<HeartbeatRequest, 'environments' | 'changes' | 'manualOperations'>
 
 /** What the bot has not recorded yet. All of it until the bot says that it recorded a heartbeat, and whenever it does not. */
 const openChanges = () => {
   let follows: string | null = null
   let sent = new Map<Ticket, Sent>()
+  let sentOperations = new Set<string>()
   const gone = new Map<Ticket, { vmId: string; at: number }>()
   const again = new Set<Ticket>()
   return {
     again: (ticket: Ticket) => void again.add(ticket),
-    since: (environments: readonly Environment[]): { members: News; recorded: (id: string) => void } => {
+    since: (
+      environments: readonly Environment[],
+      operations: Operations,
+    ): { members: News; recorded: (id: string) => void } => {
       const now = new Map(
         environments.map(environment => {
           const { ticket, vmId } = environment
@@ -85,12 +90,16 @@ const openChanges = () => {
       )
       const members: News =
         follows === null
-          ? { environments: [...environments] }
-          : { changes: { follows, changed, gone: [...gone].map(([ticket, { vmId }]) => ({ ticket, vmId })) } }
+          ? { environments: [...environments], manualOperations: operations }
+          : {
+              changes: { follows, changed, gone: [...gone].map(([ticket, { vmId }]) => ({ ticket, vmId })) },
+              manualOperations: operations.filter(operation => !sentOperations.has(JSON.stringify(operation))),
+            }
       again.clear()
       // A lost answer makes the next one full.
       follows = null
       sent = now
+      sentOperations = new Set(operations.map(operation => JSON.stringify(operation)))
       return {
         members,
         recorded: id => {
@@ -113,7 +122,7 @@ export const openHeartbeat = (
   const beat = async (): Promise<void> => {
     const id = randomUUID()
     // Before the offer: what changes meanwhile is noticed then, and the offer read again.
-    const news = changes.since(await snapshot.read())
+    const news = changes.since(await snapshot.read(), registry.manualOperations(MAX_MANUAL_OPERATIONS))
     const request: HeartbeatRequest = {
       runnerId,
       id,
@@ -121,7 +130,6 @@ export const openHeartbeat = (
       version,
       ...news.members,
       offer: await offer.read(),
-      manualOperations: registry.manualOperations(MAX_MANUAL_OPERATIONS),
     }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
     if (response?.recorded === id) news.recorded(id)
