@@ -172,7 +172,7 @@ export const openHeartbeat = (
   }
   /**
    * `nudge`: an environment changed, so the next heartbeat is due now. `ticket`: the bot has its environment from elsewhere, too.
-   `accepted` waits while the bot has not accepted a heartbeat,
+   * `accepted` waits while the bot has not accepted a heartbeat,
    * or refused the last one, for example because its version is another one. `ended`: after `ending`.
    */
   return {

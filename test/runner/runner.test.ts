@@ -133,7 +133,7 @@ test('a heartbeat has what changed since the one that the bot recorded; when it 
   })
   expect(Buffer.byteLength(JSON.stringify(unchanged))).toBeLessThan(2_048)
   const vmId = it.context.registry.environment('DROP-2')?.vmId
-  leases = [leaseOf(queued(actions.stop('DROP-1'))), leaseOf(queued(actions.delete('DROP-2')))]
+  leases = [leaseOf(queued(actions.stop('DROP-1'))), leaseOf(queued(actions.delete('DROP-2')), 'jira:1:1')]
   await until('the change', () =>
     beats().some(({ changes }) =>
       changes?.changed.some(({ ticket, status }) => ticket === 'DROP-1' && status === 'stopped'),
