@@ -1,5 +1,6 @@
 /** Claims actions from the bot while there is a free slot, and works on them side by side. */
 import * as v from 'valibot'
+import type { Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openPump, type Pump } from '../pump.ts'
@@ -24,7 +25,7 @@ export type ClaimContext = {
   /** Waits until the bot understands this runner. An outcome that it did not understand would be lost. */
   accepted: () => Promise<void>
   /** An action ended: environments and room may have changed. */
-  onEnded: () => void
+  onEnded: (ticket: Ticket) => void
 }
 
 /** Refuses a lease that does not parse: nothing runs, and the bot learns why if its id and token can be read. */
@@ -75,7 +76,7 @@ const work = async (claims: ClaimContext, claimed: Lease, cut: AbortSignal): Pro
     await workOn(claims, claimed, cut)
   } finally {
     running.delete(claimed.action)
-    onEnded()
+    onEnded(claimed.action.ticket)
   }
 }
 

@@ -1,6 +1,8 @@
 /** Tells the bot what this runner has, so that its pages are right whoever changed a machine. */
+import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Ticket } from '../domain.ts'
 import { isFailure } from '../errors.ts'
 import type { Environment } from '../schema/environment.ts'
 import {
@@ -54,6 +56,60 @@ const openSnapshot = (context: RunnerContext) => {
   }
 }
 
+/** How long what is gone is named again: the bot believes it the second time. */
+const GONE_AGAIN_MS = 60_000
+
+type Sent = { vmId: string; text: string }
+type Operations = HeartbeatRequest['manualOperations']
+type News = Pick<HeartbeatRequest, 'environments' | 'changes' | 'manualOperations'>
+
+/** What the bot has not recorded yet. All of it until the bot says that it recorded a heartbeat, and whenever it does not. */
+const openChanges = () => {
+  let follows: string | null = null
+  let sent = new Map<Ticket, Sent>()
+  let sentOperations = new Set<string>()
+  const gone = new Map<Ticket, { vmId: string; at: number }>()
+  const again = new Set<Ticket>()
+  return {
+    again: (ticket: Ticket) => void again.add(ticket),
+    since: (
+      environments: readonly Environment[],
+      operations: Operations,
+    ): { members: News; recorded: (id: string) => void } => {
+      const now = new Map(
+        environments.map(environment => {
+          const { ticket, vmId } = environment
+          return [ticket, { vmId, text: JSON.stringify({ ...environment, observedAt: null }) }] as const
+        }),
+      )
+      for (const [ticket, { vmId }] of sent) if (!now.has(ticket)) gone.set(ticket, { vmId, at: performance.now() })
+      for (const [ticket, { at }] of gone)
+        if (now.has(ticket) || performance.now() - at > GONE_AGAIN_MS) gone.delete(ticket)
+      const changed = environments.filter(
+        ({ ticket }) => again.has(ticket) || sent.get(ticket)?.text !== now.get(ticket)?.text,
+      )
+      const members: News =
+        follows === null
+          ? { environments: [...environments], manualOperations: operations }
+          : {
+              changes: { follows, changed, gone: [...gone].map(([ticket, { vmId }]) => ({ ticket, vmId })) },
+              manualOperations: operations.filter(operation => !sentOperations.has(JSON.stringify(operation))),
+            }
+      again.clear()
+      // A lost answer makes the next one full.
+      follows = null
+      sent = now
+      sentOperations = new Set(operations.map(operation => JSON.stringify(operation)))
+      return {
+        members,
+        recorded: id => {
+          follows = id
+        },
+      }
+    },
+  }
+}
+
 export const openHeartbeat = (
   context: RunnerContext,
   { bot, offer, version }: { bot: BotClient; offer: OfferSource; version: string },
@@ -62,17 +118,23 @@ export const openHeartbeat = (
   const { registry } = context
   const runnerId = registry.runnerId()
   const snapshot = openSnapshot(context)
+  const changes = openChanges()
   const beat = async (): Promise<void> => {
+    const id = randomUUID()
+    // Before the offer: what changes meanwhile is noticed then, and the offer read again.
+    const news = changes.since(await snapshot.read(), registry.manualOperations(MAX_MANUAL_OPERATIONS))
     const request: HeartbeatRequest = {
       runnerId,
+      id,
       host: hostname(),
       version,
-      // Before the offer: what changes meanwhile is noticed then, and the offer read again.
-      environments: await snapshot.read(),
+      ...news.members,
       offer: await offer.read(),
-      manualOperations: registry.manualOperations(MAX_MANUAL_OPERATIONS),
     }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
+    if (response?.recorded === id) news.recorded(id)
+    // It missed something, or was started again: it needs all of it.
+    else if (news.members.changes !== undefined) return beat()
     registry.setQueued(context.clock().toISOString(), response?.waiting ?? [])
   }
   let accepted = Promise.withResolvers<void>()
@@ -109,8 +171,16 @@ export const openHeartbeat = (
     }
   }
   /**
-   * `nudge`: an environment changed, so the next heartbeat is due now. `accepted` waits while the bot has not accepted a heartbeat,
+   * `nudge`: an environment changed, so the next heartbeat is due now. `ticket`: the bot has its environment from elsewhere, too.
+   * `accepted` waits while the bot has not accepted a heartbeat,
    * or refused the last one, for example because its version is another one. `ended`: after `ending`.
    */
-  return { nudge: snapshot.invalidate, accepted: () => accepted.promise, ended: loop() }
+  return {
+    nudge: (ticket: Ticket | null = null) => {
+      if (ticket !== null) changes.again(ticket)
+      snapshot.invalidate()
+    },
+    accepted: () => accepted.promise,
+    ended: loop(),
+  }
 }

@@ -99,11 +99,11 @@ export const startRunner = async (
     ...{ log, links: () => opened, closed: bot.closed },
     repositoryAgent: repositoryAgent(gateway),
   })
-  const onEnded = () => {
+  const onEnded = (ticket: Ticket | null = null) => {
     gateway.forget(ticket => context.registry.environment(ticket) === null)
     agents.nudge()
     offer.refresh()
-    heartbeat.nudge()
+    heartbeat.nudge(ticket)
     links.nudge()
   }
   const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })

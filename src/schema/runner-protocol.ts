@@ -112,27 +112,54 @@ const manualOperation = v.object({
 })
 export type ManualOperation = v.InferOutput<typeof manualOperation>
 
-/** Everything that the runner has: an environment that is absent here is gone from this runner. */
-export const heartbeatRequest = v.object({
-  runnerId,
-  host: v.pipe(shortText(255), v.regex(/^\P{C}*$/u, 'has control characters')),
-  version: v.pipe(shortText(64), v.regex(/^\P{C}*$/u, 'has control characters')),
-  offer,
-  // The length first: parsing stops at the first mistake, and a million wrong members are no work.
-  environments: v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(environment)),
-  manualOperations: v.optional(
-    v.pipe(v.array(v.unknown()), v.maxLength(MAX_MANUAL_OPERATIONS), v.array(manualOperation)),
-    [],
-  ),
+// The length first: parsing stops at the first mistake, and a million wrong members are no work.
+const environments = v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(environment))
+
+/**
+ * What changed since the heartbeat `follows`: environments that differ, and by name those that the runner has no more. What it
+ * does not name is unchanged.
+ */
+const changes = v.object({
+  follows: shortText(64),
+  changed: environments,
+  gone: v.pipe(v.array(v.object({ ticket, vmId: shortText(64) })), v.maxLength(10_000)),
 })
+
+/**
+ * A full heartbeat has `environments`: one that is absent there is gone from this runner. A partial one has `changes` instead, so
+ * that a bot that knows no partial ones refuses it. `id`: a new name each time; a runner without it sends only full ones.
+ */
+export const heartbeatRequest = v.pipe(
+  v.object({
+    runnerId,
+    id: v.optional(shortText(64)),
+    host: v.pipe(shortText(255), v.regex(/^\P{C}*$/u, 'has control characters')),
+    version: v.pipe(shortText(64), v.regex(/^\P{C}*$/u, 'has control characters')),
+    offer,
+    manualOperations: v.optional(
+      v.pipe(v.array(v.unknown()), v.maxLength(MAX_MANUAL_OPERATIONS), v.array(manualOperation)),
+      [],
+    ),
+    environments: v.optional(environments),
+    changes: v.optional(changes),
+  }),
+  v.check(
+    ({ environments, changes }) => (environments === undefined) !== (changes === undefined),
+    'has neither environments nor changes, or both',
+  ),
+)
 export type HeartbeatRequest = v.InferOutput<typeof heartbeatRequest>
 
-/** An action that waits for this runner, or for any, and why. Oldest first. The answer is 204 when there is none. */
+/**
+ * Actions that wait for this runner, or for any, and why. Oldest first. `recorded`: the heartbeat that the next one may follow;
+ * null asks for a full one. The answer to a runner that sends only full ones is 204 when nothing waits.
+ */
 export const heartbeatResponse = v.object({
   waiting: v.pipe(
     v.array(v.object({ ticket, kind: shortText(64), by: requester, since: time, why: prose(1_000) })),
     v.maxLength(MAX_WAITING_ACTIONS),
   ),
+  recorded: v.optional(v.nullable(shortText(64)), null),
 })
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
 

@@ -94,7 +94,7 @@ test('the interrupted operation is still open, and the journal continues after i
 })
 
 test('manual operations are reported as before', () => {
-  const { manualOperations } = pick(heartbeatRequest, ['manualOperations']).entries
+  const { manualOperations } = pick(heartbeatRequest.pipe[0], ['manualOperations']).entries
   const reported = registry.manualOperations(10)
   expect(parse(manualOperations, reported)).toEqual(reported)
   expect(reported.find(({ ticket }) => ticket === 'DROP-4')).toMatchObject({ id: 15, kind: 'start' })

@@ -24,6 +24,8 @@ let received: Received[]
 let problem: { path: string; status: number; body?: unknown } | null
 /** The bot's answer to a heartbeat. */
 let waiting: unknown
+/** The bot says that it recorded the heartbeat. */
+let isRecording: boolean
 
 const of = (path: string) => received.filter(request => request.path === path).map(({ body }) => body)
 
@@ -34,6 +36,7 @@ beforeEach(async () => {
   received = []
   problem = null
   waiting = null
+  isRecording = false
   server = createServer(async (request, response) => {
     const path = request.url?.replace('/runner/v1/', '') ?? ''
     const body: unknown = JSON.parse(await text(request))
@@ -44,6 +47,8 @@ beforeEach(async () => {
     }
     if (problem?.path === path) return answer(problem.status, problem.body)
     if (path === 'complete' || path === 'fail' || path === 'renew') return answer(200, { lease: 'ok' })
+    if (path === 'heartbeat' && isRecording)
+      return answer(200, { waiting: [], recorded: parse(heartbeatRequest, body).id })
     if (path === 'heartbeat') return waiting === null ? answer(204) : answer(200, waiting)
     const lease = leases.shift()
     if (lease !== undefined) return answer(200, lease)
@@ -108,6 +113,50 @@ test('a heartbeat has the environments, what people did by the CLI, and the offe
     manualOperations: [{ ticket: 'DROP-1', kind: 'create', by: { via: 'cli', who: 'tester' } }],
     offer: { providers: expect.arrayContaining([expect.objectContaining({ name: 'synthetic', live: true })]) },
   })
+})
+
+test('a heartbeat has what changed since the one that the bot recorded; when it recorded none, all of it', async () => {
+  for (let n = 1; n <= 30; n += 1) await it.do(actions.create(`DROP-${n}`))
+  isRecording = true
+  await start()
+  const beats = () => of('heartbeat').map(body => parse(heartbeatRequest, body))
+  const next = (what: string) => {
+    const count = beats().length
+    return until(what, () => beats()[count], { within: 20_000 })
+  }
+  const first = await until('a full one', () => beats()[0])
+  expect(first.environments).toHaveLength(30)
+  const unchanged = await next('a partial one')
+  expect(unchanged).toMatchObject({
+    changes: { follows: first.id, changed: [], gone: [] },
+    manualOperations: [],
+  })
+  expect(Buffer.byteLength(JSON.stringify(unchanged))).toBeLessThan(2_048)
+  const vmId = it.context.registry.environment('DROP-2')?.vmId
+  leases = [leaseOf(queued(actions.stop('DROP-1'))), leaseOf(queued(actions.delete('DROP-2')), 'jira:1:1')]
+  await until('the change', () =>
+    beats().some(({ changes }) =>
+      changes?.changed.some(({ ticket, status }) => ticket === 'DROP-1' && status === 'stopped'),
+    ),
+  )
+  await until(
+    'the name of what is gone, twice',
+    () =>
+      beats().filter(({ changes }) => changes?.gone.some(gone => gone.ticket === 'DROP-2' && gone.vmId === vmId))
+        .length > 1,
+    { within: 20_000 },
+  )
+  isRecording = false
+  const full = await until(
+    'all of it',
+    () => {
+      const last = beats().at(-1)
+      return last?.environments === undefined ? null : last
+    },
+    { within: 20_000 },
+  )
+  expect(full.environments).toHaveLength(29)
+  expect(full.manualOperations).not.toEqual([])
 })
 
 test.for<[string, Action | Record<string, unknown>]>([

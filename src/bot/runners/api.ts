@@ -102,7 +102,10 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
   const controller = new AbortController()
   beating.set(runnerId, controller)
   try {
+    if (!presence.follows(body))
+      return respond(response)(200, { waiting: [], recorded: null } satisfies HeartbeatResponse)
     if (presence.record(body, clock())) lookSoon?.()
+    presence.recorded(runnerId, null)
     const { changed, heldElsewhere, tooMany } = await store.runners.heartbeat(body, () => controller.signal.aborted)
     presence.conflicts(body, heldElsewhere)
     presence.tooMany(body, tooMany)
@@ -110,8 +113,11 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
     if (controller.signal.aborted) return respond(response)(401, { error: 'the token was revoked' })
     dispatcher.update(runnerId, body.offer)
     const waiting = await waitingFor(store, body, clock())
-    if (waiting.length === 0) respond(response)(204)
-    else respond(response)(200, { waiting } satisfies HeartbeatResponse)
+    // One that was left out is looked at again when its other holder is gone: only a full heartbeat names it again.
+    const recorded = heldElsewhere.length + tooMany.length > 0 ? null : (body.id ?? null)
+    presence.recorded(runnerId, recorded)
+    if (waiting.length === 0 && body.id === undefined) respond(response)(204)
+    else respond(response)(200, { waiting, recorded } satisfies HeartbeatResponse)
   } finally {
     beating.delete(runnerId)
   }

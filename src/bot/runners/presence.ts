@@ -14,7 +14,7 @@ type Conflict = Awaited<ReturnType<Store['runners']['heartbeat']>>['heldElsewher
 
 /** Logs runners that come and go, and machines that two runners have for one ticket. Times are epoch ms. */
 export const openPresence = (log: Log) => {
-  const present = new Map<string, { host: string; at: number }>()
+  const present = new Map<string, { host: string; at: number; recorded: string | null }>()
   const conflicts = new Map<string, Set<string>>()
   const problems = openProblemLog(log)
   return {
@@ -22,8 +22,16 @@ export const openPresence = (log: Log) => {
     record: ({ runnerId, host, version }: HeartbeatRequest, now: number): boolean => {
       const isNew = !present.has(runnerId)
       if (isNew) log.info({ host, version, happened: 'connection' }, 'a runner is connected')
-      present.set(runnerId, { host, at: now })
+      present.set(runnerId, { host, at: now, recorded: present.get(runnerId)?.recorded ?? null })
       return isNew
+    },
+    /** Whether what it says changed is all that changed: nothing was missed since the bot wrote the one that it follows. */
+    follows: ({ runnerId, changes }: HeartbeatRequest): boolean =>
+      changes === undefined || present.get(runnerId)?.recorded === changes.follows,
+    /** The heartbeat that is written now, whole; null: the next one has to be full. */
+    recorded: (runnerId: string, id: string | null): void => {
+      const runner = present.get(runnerId)
+      if (runner !== undefined) runner.recorded = id
     },
     /** `hereSince`: heartbeats before that found no bot. */
     look: async (store: Store, now: number, hereSince: number): Promise<void> => {

@@ -88,31 +88,38 @@ const pinTo = (sql: Sql, ticket: Ticket, runnerId: string): boolean => {
   return true
 }
 
-/** A ticket whose machine is gone and that has nothing queued is free. */
-const unpinMissing = (sql: Sql, reported: ReadonlySet<Ticket>, runnerId: string): void =>
+/** A ticket whose machine is gone and that has nothing queued is free. `missing`: those to look at; null: all. */
+const unpinMissing = (
+  sql: Sql,
+  reported: ReadonlySet<Ticket>,
+  missing: readonly Ticket[] | null,
+  runnerId: string,
+): void =>
   void sql.run(
     `delete from pin where runner_id = ? and ticket not in (select value from json_each(?))
+       and (? is null or ticket in (select value from json_each(?)))
        and not exists (
          select 1 from action indexed by action_head where action.ticket = pin.ticket and state in ('pending','active'))`,
-    ...[runnerId, JSON.stringify([...reported])],
+    ...[runnerId, JSON.stringify([...reported]), missing && JSON.stringify(missing), JSON.stringify(missing ?? [])],
   )
 
 /** Whether a ticket looks different now: its environment is gone, or its runner is back after an absence. */
 const compareWithHeartbeat = (
   sql: Sql,
-  { ticket, missing }: Present,
+  row: Present,
   reported: ReadonlySet<Ticket>,
-  wasAway: boolean,
+  { before, wasAway, isMissing }: { before: number; wasAway: boolean; isMissing: (row: Present) => boolean },
 ): boolean => {
+  const { ticket, missing } = row
   // Its status comment said that the runner was away.
-  if (reported.has(ticket)) return wasAway
+  if (reported.has(ticket) || !isMissing(row)) return wasAway
   if (missing === 1) return environmentGone(sql, ticket)
   // This heartbeat may have been written before the machine was created; the next one is not.
-  sql.run('update environment set missing = 1 where ticket = ?', ticket)
+  sql.run('update environment set missing = 1, heard_at = max(heard_at, ?) where ticket = ?', before, ticket)
   return false
 }
 
-type Present = { ticket: Ticket; missing: number }
+type Present = { ticket: Ticket; vmId: string; missing: number }
 type Result = Awaited<ReturnType<Store['runners']['heartbeat']>>
 /** A heartbeat that is being written: what its transactions found so far. */
 type Progress = Omit<Result, 'changed'> & {
@@ -128,11 +135,11 @@ const note = (sql: Sql, progress: Progress, changed: readonly Ticket[]): void =>
   for (const ticket of news) progress.changed.add(ticket)
 }
 
-/** Returns whether the runner was away. */
-const recordRunner = (sql: Sql, { heartbeat: { runnerId, host, offer } }: Progress): boolean => {
-  const wasAway = !isConnected(sql, hostOf(sql, runnerId)?.seenAt ?? 0)
+/** Returns when the runner was heard before; 0 when never. */
+const recordRunner = (sql: Sql, { heartbeat: { runnerId, host, offer } }: Progress): number => {
+  const before = hostOf(sql, runnerId)?.seenAt ?? 0
   sql.put('runner', { id: runnerId }, { host, offer: JSON.stringify(offer), seenAt: sql.clock() })
-  return wasAway
+  return before
 }
 
 const recordOperations = (sql: Sql, progress: Progress, operations: readonly ManualOperation[]): void => {
@@ -167,18 +174,25 @@ const recordEnvironments = (sql: Sql, progress: Progress, environments: readonly
   note(sql, progress, changed)
 }
 
+/** Under its present key: a machine that was moved is gone under its former one only. */
+const goneOf = (sql: Sql, given: { ticket: Ticket; vmId: string }): [Ticket, string] => [
+  withCurrentTicket(sql, given).ticket,
+  given.vmId,
+]
+
 const chunksOf = <T>(items: readonly T[]): T[][] =>
   Array.from({ length: Math.ceil(items.length / HEARTBEAT_CHUNK) }, (_, index) =>
     items.slice(index * HEARTBEAT_CHUNK, (index + 1) * HEARTBEAT_CHUNK),
   )
 
 const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped: () => boolean): Promise<Result> => {
-  const { runnerId, environments, manualOperations } = heartbeat
+  const { runnerId, changes, manualOperations } = heartbeat
+  const environments = heartbeat.environments ?? changes?.changed ?? []
   const progress: Progress = {
     ...{ heartbeat, changed: new Set(), heldElsewhere: [], tooMany: [], own: new Set() },
     reported: new Set(environments.map(({ ticket }) => ticket)),
   }
-  let wasAway = false
+  let before = 0
   /** Each item in a transaction of its own, with other work before the next. */
   const each = async <T>(items: readonly T[], write: (item: T) => void): Promise<void> => {
     for (const item of items) {
@@ -192,23 +206,36 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   // A small heartbeat, the usual case, is two transactions.
   await each([first], chunk => {
     recordOperations(sql, progress, operations)
-    wasAway = recordRunner(sql, progress)
+    before = recordRunner(sql, progress)
     recordEnvironments(sql, progress, chunk)
   })
   await each(otherOperations, chunk => recordOperations(sql, progress, chunk))
   await each(others, chunk => recordEnvironments(sql, progress, chunk))
+  const wasAway = !isConnected(sql, before)
+  const gone = changes === undefined ? null : new Map(changes.gone.map(given => goneOf(sql, given)))
+  const isMissing = ({ ticket, vmId }: Present): boolean => gone === null || gone.get(ticket) === vmId
   const present = isStopped()
     ? []
-    : sql.all<Present>('select ticket, missing from environment where runner_id = ? and gone_at is null', runnerId)
-  const [last = [], ...more] = chunksOf(present.filter(({ ticket }) => wasAway || !progress.own.has(ticket)))
+    : sql.all<Present>(
+        'select ticket, vm_id, missing from environment where runner_id = ? and gone_at is null',
+        runnerId,
+      )
+  // A ticket keeps its pin while another machine of it is here.
+  const kept = new Set(present.filter(row => !isMissing(row)).map(({ ticket }) => ticket))
+  const free = gone && [...gone.keys()].filter(ticket => !kept.has(ticket))
+  const [last = [], ...more] = chunksOf(
+    present.filter(row => wasAway || (isMissing(row) && !progress.own.has(row.ticket))),
+  )
   const compare = (chunk: readonly Present[]) =>
     note(
       sql,
       progress,
-      chunk.filter(row => compareWithHeartbeat(sql, row, progress.own, wasAway)).map(({ ticket }) => ticket),
+      chunk
+        .filter(row => compareWithHeartbeat(sql, row, progress.own, { before, wasAway, isMissing }))
+        .map(({ ticket }) => ticket),
     )
   await each([last], chunk => {
-    unpinMissing(sql, progress.own, runnerId)
+    unpinMissing(sql, progress.own, free, runnerId)
     compare(chunk)
   })
   await each(more, compare)

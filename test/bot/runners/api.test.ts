@@ -1,5 +1,6 @@
 /** What a runner may say and gets, over HTTP. */
 import { describe, expect, test } from 'vitest'
+import type { Environment } from '../../../src/schema/environment.ts'
 import type { Outcome } from '../../../src/schema/outcome.ts'
 import { environmentOf } from '../../store/fixtures.ts'
 import { until } from '../../support/wait.ts'
@@ -197,6 +198,29 @@ describe('heartbeats', () => {
     expect(nudges).toBe(1)
   })
 
+  test('a partial heartbeat counts when it follows the last one that was recorded; after a start the bot asks for a full one', async () => {
+    const { heartbeat, store } = await openRunnerStage()
+    const beat = async (id: string, changes?: { follows: string; changed?: Environment[]; gone?: object[] }) => {
+      const partial = { environments: undefined, changes: { changed: [], gone: [], ...changes } as never }
+      const response = await heartbeat([environmentOf('DROP-1'), environmentOf('DROP-2')], {
+        id,
+        ...(changes && partial),
+      })
+      return ((await response.json()) as { recorded: string | null }).recorded
+    }
+    const gone = [{ ticket: 'DROP-2', vmId: environmentOf('DROP-2').vmId }]
+    // A bot that has just started.
+    expect(await beat('b', { follows: 'a', gone })).toBe(null)
+    expect(await beat('c')).toBe('c')
+    expect(await beat('d', { follows: 'c' })).toBe('d')
+    // The answer was lost: the runner does not know that the bot recorded `d`.
+    expect(await beat('e', { follows: 'c', gone })).toBe(null)
+    expect(await store.runners.withMachine()).toEqual(['DROP-1', 'DROP-2'])
+    expect(await beat('f', { follows: 'd', gone })).toBe('f')
+    expect(await beat('g', { follows: 'f', gone })).toBe('g')
+    expect(await store.runners.withMachine()).toEqual(['DROP-1'])
+  })
+
   test('the answer lists what waits for this runner, and why', async () => {
     const { heartbeat, acquire, enqueue } = await openRunnerStage()
     await enqueue('a', actionOn('WAIT-1', 'create'))
@@ -204,6 +228,7 @@ describe('heartbeats', () => {
     expect((await acquire()).id).toBe('a')
     const response = await heartbeat()
     expect(await response.json()).toEqual({
+      recorded: null,
       waiting: [
         {
           ...{ ticket: 'WAIT-1', kind: 'stop', by: { via: 'github', who: 'dev' } },

@@ -44,6 +44,30 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.runners.withMachine()).toEqual(['DROP-1'])
     })
 
+    test('a partial heartbeat says nothing of what it does not name; what it names is gone the second time', async () => {
+      const stage = await openStage(open)
+      const { store } = stage
+      const beat = beats(stage)
+      const partial = (changed: Environment[], gone: { ticket: string; vmId: string }[], runnerId = 'runner-1') =>
+        beat([], { runnerId, environments: undefined, changes: { follows: 'x', changed, gone } })
+      const other = environmentOf('DROP-2')
+      await beat([running, other])
+      expect(await partial([], [])).toEqual([])
+      expect(await partial([], [])).toEqual([])
+      expect(await store.runners.withMachine()).toEqual(['DROP-1', 'DROP-2'])
+      // Another runner frees nothing, and neither does the name of a former machine.
+      for (let n = 0; n < 2; n += 1) {
+        await partial([], [running, other], 'runner-2')
+        await partial([], [{ ticket: 'DROP-1', vmId: 'a-former-one' }])
+      }
+      expect(await store.runners.withMachine()).toEqual(['DROP-1', 'DROP-2'])
+      expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
+      expect(await partial([{ ...other, status: 'stopped', observedAt: timeAt(5) }], [running])).toEqual(['DROP-2'])
+      expect(await partial([], [running])).toEqual(['DROP-1'])
+      expect(await store.runners.withMachine()).toEqual(['DROP-2'])
+      expect(await store.queue.pinnedTo('DROP-1')).toBe(null)
+    })
+
     test('a machine that is lost, or paused, is told on the ticket once', async () => {
       const stage = await openStage(open)
       const beat = beats(stage)
