@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { fail } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { requireNoRunner } from '../registry/lock.ts'
 import type { Invocation } from './terminal/output.ts'
 
 /** `databases`: those that the process is going to open. Does nothing without the flag. */
@@ -20,6 +21,7 @@ export const restoreDatabases = async (
     import('../bot/preconditions.ts'),
   ])
   if (databases.includes('bot.db')) await takeHome(home, { isDryRun: false })
+  if (databases.includes('registry.db')) requireNoRunner(home, 'restoring registry.db')
   for (const name of databases) {
     const path = join(home, name)
     const restored = restoreDamaged(path, Date.now())

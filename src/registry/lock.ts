@@ -16,13 +16,15 @@ const SQLITE_BUSY = 5
 
 const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
 
-/** Returns how to release the lock; null when another holds it. Makes the folders of `file`. */
+/** Returns how to release the lock, which may be done twice; null when another holds it. Makes the folders of `file`. */
 export const lockFile = (file: string): (() => void) | null => {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
   const db = new DatabaseSync(file, { timeout: 0 })
   try {
     db.exec('begin exclusive')
-    return () => db.close()
+    return () => {
+      if (db.isOpen) db.close()
+    }
   } catch (error) {
     db.close()
     if (isBusy(error)) return null
@@ -40,6 +42,21 @@ const tryLock = (home: string, name: string): (() => void) | null => {
 /** The lock of a machine's link, which is held as long as the link. Null when another process has it. */
 export const tryLinkLock = (home: string, vmId: string): (() => void) | null =>
   lockFile(join(home, 'links', `${checkName('machine', vmId)}.lock`))
+
+/** Held by a runner as long as it lives. Null when another runner of this home has it. */
+export const tryRunnerLock = (home: string): (() => void) | null => lockFile(join(home, 'runner.lock'))
+
+/** Throws `busy` while a runner of this home runs. It would go on with the file of the registry that is replaced. */
+export const requireNoRunner = (home: string, doing: string): void => {
+  const release = tryRunnerLock(home)
+  if (release === null)
+    throw fail(
+      'busy',
+      `${doing}: a runner of AGENT_SWARM_HOME ${home} has it open`,
+      'Stop agent-swarm up, or agent-swarm runner, and try again.',
+    )
+  release()
+}
 
 type Waiting = { signal: AbortSignal; onWait: () => void }
 

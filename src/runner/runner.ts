@@ -9,6 +9,7 @@ import { isTicket, type Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Log } from '../log.ts'
+import { tryRunnerLock } from '../registry/lock.ts'
 import { watchRegistry } from '../registry/watch.ts'
 import type { Action } from '../schema/action.ts'
 import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../schema/repository-file.ts'
@@ -120,6 +121,8 @@ export const startRunner = async (
     void gateway.sweep()
     void purgeOld(context, ending.signal, log)
   }, SWEEP_MS).unref()
+  // A second runner of one home is a mistake that hurts nothing.
+  const release = tryRunnerLock(context.home)
   const { accepted } = heartbeat
   const claims = openClaimLoop({ context: linked, bot, offer, log, running, accepted, onEnded })
   log.info(
@@ -136,6 +139,7 @@ export const startRunner = async (
       await Promise.all([agents.close(), gateway.close()])
       await atMost(LINKS_END_MS, [links.close()])
       await atMost(HEARTBEAT_END_MS, [heartbeat.ended])
+      release?.()
     },
   }
 }

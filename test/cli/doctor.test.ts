@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { tryRunnerLock } from '../../src/registry/lock.ts'
 import { openCli } from '../support/cli.ts'
 
 let cli: ReturnType<typeof openCli>
@@ -40,6 +41,25 @@ test('a damaged registry: doctor names the command, which shows what it would do
   expect((await swarm('doctor', '--rebuild-registry')).stderr).toBe(
     'The registry is whole, and has all machines of this home.\n',
   )
+})
+
+test('while a runner has the registry open, it is not replaced', async () => {
+  for (const suffix of ['-wal', '-shm']) rmSync(path(`registry.db${suffix}`), { force: true })
+  writeFileSync(path(), 'no database')
+  const release = tryRunnerLock(path(''))
+  for (const words of [
+    ['doctor', '--rebuild-registry', '--yes'],
+    ['runner', '--from-backup'],
+  ])
+    expect(
+      await cli.swarm(words, { AGENT_SWARM_BOT_URL: 'http://127.0.0.1:9', AGENT_SWARM_RUNNER_TOKEN: 'x'.repeat(20) }),
+    ).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/a runner of AGENT_SWARM_HOME .* has it open[\s\S]*Stop agent-swarm up/),
+    })
+  expect(readFileSync(path(), 'utf8')).toBe('no database')
+  release?.()
+  expect(await swarm('doctor', '--rebuild-registry', '--yes')).toMatchObject({ code: 0 })
 })
 
 test('a lost home: doctor lists its machines with its id, and another home takes them over', async () => {

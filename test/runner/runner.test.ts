@@ -7,6 +7,7 @@ import { parse } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Log, openLog } from '../../src/log.ts'
 import { NEW_PROGRESS } from '../../src/registry/agents.ts'
+import { tryRunnerLock } from '../../src/registry/lock.ts'
 import { type Runner, startRunner } from '../../src/runner/runner.ts'
 import type { Action } from '../../src/schema/action.ts'
 import { acquireRequest, completeRequest, failRequest, heartbeatRequest } from '../../src/schema/runner-protocol.ts'
@@ -113,6 +114,15 @@ test('a heartbeat has the environments, what people did by the CLI, and the offe
     manualOperations: [{ ticket: 'DROP-1', kind: 'create', by: { via: 'cli', who: 'tester' } }],
     offer: { providers: expect.arrayContaining([expect.objectContaining({ name: 'synthetic', live: true })]) },
   })
+})
+
+test('it holds the registry while it runs, so that nobody replaces it', async () => {
+  await start()
+  expect(tryRunnerLock(it.context.home)).toBeNull()
+  await runner?.close()
+  const release = tryRunnerLock(it.context.home)
+  expect(release).not.toBeNull()
+  release?.()
 })
 
 test('a heartbeat has what changed since the one that the bot recorded; when it recorded none, all of it', async () => {

@@ -12,7 +12,7 @@ import { damageOf } from '../../damage.ts'
 import { type ProviderName, type Ticket, timestamp } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
-import { ifUnlocked } from '../../registry/lock.ts'
+import { ifUnlocked, requireNoRunner } from '../../registry/lock.ts'
 import { openRunnerContext, type RunnerContext, registryFile } from '../context.ts'
 import { hasHostKey, hasLoginKey } from '../ssh/keys.ts'
 import { adoptMachine } from './adopt.ts'
@@ -185,11 +185,9 @@ export const planRebuild = async (config: Config, request: RebuildRequest): Prom
   return withRegistry(config, request, context => planIn(context, request))
 }
 
-/**
- * Carries out what `planRebuild` returns now, and returns it. Idempotent. No runner of this home may run meanwhile when the
- * registry is damaged: it would go on with the old file.
- */
+/** Carries out what `planRebuild` returns now, and returns it. Idempotent. Throws `busy` while a runner of this home runs. */
 export const rebuild = async (config: Config, request: RebuildRequest): Promise<RebuildPlan> => {
+  requireNoRunner(config.home, 'making the registry again')
   const plan = await planRebuild(config, request)
   const path = registryFile(config.home)
   // First, so that a home that is taken over by half is not another one.
