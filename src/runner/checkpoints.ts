@@ -57,13 +57,17 @@ export const syncCheckpoints = async ({
   const names = await listCheckpoints(provider, row)
   const rows = registry.checkpoints(row.ticket)
   for (const { name } of rows) if (!names.includes(name)) registry.removeCheckpoint(row.ticket, name)
-  for (const name of names) {
-    if (rows.some(known => known.name === name)) continue
+  // The provider knows the order, and no time: each gets the last moment before that of its successor.
+  let before = clock().getTime()
+  for (const name of names.toReversed()) {
+    const known = rows.find(other => other.name === name)
+    before = known === undefined ? before - 1 : Math.min(before, Date.parse(known.createdAt))
+    if (known !== undefined) continue
     registry.addCheckpoint(row.ticket, {
       name,
       why: reasonOf(name),
       commit: null,
-      createdAt: clock().toISOString(),
+      createdAt: new Date(before).toISOString(),
       withMemory: provider.memoryCheckpoints === true,
       sizeBytes: null,
     })

@@ -79,12 +79,16 @@ test('a create makes a lost machine again from its disk, with the work in it', a
 
 test('a machine whose row is gone is adopted with the ticket of its mark', async () => {
   const vmId = it.vmIdOf('DROP-1')
-  await it.do(actions.checkpoint('DROP-1', 'one'))
+  for (const name of ['second', 'first', 'third']) await it.do(actions.checkpoint('DROP-1', name))
+  const names = () => it.context.registry.checkpoints('DROP-1').map(({ name }) => name)
   it.context.registry.remove('DROP-1')
   expect(await settle()).toMatchObject([{ ticket: 'DROP-1', vmId, step: expect.stringContaining('adopt it') }])
   expect(row()).toMatchObject({ vmId, status: 'running', desired: 'running' })
-  expect(it.context.registry.checkpoints('DROP-1')).toMatchObject([{ name: 'one' }])
+  expect(names()).toEqual(['second', 'first', 'third'])
   expect(await run()).toEqual(nothing)
+  it.context.registry.removeCheckpoint('DROP-1', 'first')
+  await it.do(actions.restore('DROP-1', 'third'))
+  expect(names().slice(0, 3)).toEqual(['second', 'first', 'third'])
 })
 
 test('a create after the registry was lost takes the machine that is there', async () => {
