@@ -166,6 +166,16 @@ export type Provider = {
   coldRestores?: true
   /** Whether its guests are isolated here and now. Changes nothing. Without it, they are not. */
   isolated?(): Promise<IsolationReport>
+  /**
+   * What this host lacks for its machines, or has: tools, versions, permissions, acceleration proven by a boot, network,
+   * storage, snapshots with this firmware, clock, room. Changes nothing that stays. `signal` ends it.
+   */
+  diagnose?(signal: AbortSignal): Promise<Diagnosis[]>
+  /**
+   * Writes the memory of a running machine to the disk and turns it off; `start` goes on with it. Idempotent: does nothing when
+   * it does not run.
+   */
+  save?(id: string): Promise<void>
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */
@@ -215,6 +225,9 @@ export type Provider = {
     command: string | null,
   ): Promise<{ program: string; argv: string[]; env: Record<string, string> }>
 }
+
+/** `error`: machines will not work. `remedy`: what to do, a command to paste where one does it. */
+export type Diagnosis = { status: 'ok' | 'warning' | 'error'; text: string; remedy: string | null }
 
 /** A base image. */
 export type BaseImage = {

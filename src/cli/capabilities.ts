@@ -16,6 +16,8 @@ export const capabilities = Object.keys({
   listForeign: true,
   deleteCheckpoint: true,
   coldRestores: true,
+  diagnose: true,
+  save: true,
   hasLeftDisk: true,
   leftovers: true,
   recoverVm: true,
