@@ -350,6 +350,15 @@ const serverCommands = {
     options: { json },
     load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
   },
+  'bot runner forget': {
+    arguments: [{ name: 'NAME|ID', kind: 'runner', required: true }],
+    summary: 'Give up a runner that is gone for good; its tickets are free.',
+    details:
+      'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, each ticket is told, and its token is no longer valid. Refused while it is connected.',
+    example: 'agent-swarm bot runner forget studio --yes',
+    options: { 'dry-run': dryRun, yes: { ...flag('Do it without asking.'), short: 'y' }, json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).forget }),
+  },
   runner: {
     arguments: [],
     summary: "Run the runner, which does the bot's actions on this host.",

@@ -412,6 +412,29 @@ export const outputs = {
     }),
   ),
   'bot runner revoke': v.object({ name: v.string(), id: v.string() }),
+  'bot runner forget': v.object({
+    result: described(v.picklist(['planned', 'done']), '`planned`: without --yes.'),
+    name: v.nullable(text),
+    id: text,
+    host: v.nullable(text),
+    seenAt: v.nullable(time),
+    machines: described(
+      v.array(
+        v.object({
+          ticket,
+          vmId,
+          provider: providerName,
+          status: environment.entries.status,
+          unsavedWork: v.nullable(unsavedWork),
+          heardAt: time,
+        }),
+      ),
+      'As it last reported them.',
+    ),
+    tickets: described(v.array(ticket), 'Without a machine, and pinned to it.'),
+    released: described(v.array(v.object({ kind, ticket })), 'Queued actions that any runner can do now.'),
+    ended: described(v.array(v.object({ kind, ticket })), 'Queued actions that end as failed.'),
+  }),
   up: shown,
   /** Not a command: printed instead of a command's output when it fails before it has an outcome. */
   error: v.object({ error: failure }),
