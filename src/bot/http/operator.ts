@@ -19,9 +19,9 @@ import {
   type HeldRow,
   isHeldId,
   type ListedRunner,
-  RUNNER_AWAY_MS,
   type ReplayResult,
   type Request,
+  RUNNER_AWAY_MS,
   type Store,
 } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
