@@ -94,6 +94,15 @@ const machineCommands = {
     options: { 'dry-run': dryRun, json },
     load: () => import('./commands/reconcile.ts'),
   },
+  prune: {
+    arguments: [],
+    summary: 'Remove disks, images, rescued work, logs and keys that nobody needs.',
+    details:
+      "Shows what it would remove, why, and what it keeps, and does it when you agree, or with --yes. A disk that no machine has is read first, and unsaved work in it is rescued. What is another home's stays. How long things stay: `retention` in config.yaml.",
+    example: 'agent-swarm prune --dry-run',
+    options: { 'dry-run': dryRun, yes: { ...flag('Remove it without asking.'), short: 'y' }, json },
+    load: () => import('./commands/prune.ts'),
+  },
   start: {
     arguments: [tickets],
     summary: 'Start a stopped or paused machine, and wait until SSH answers.',
