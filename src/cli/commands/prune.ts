@@ -59,11 +59,15 @@ const bare = ({ kind, name, bytes, reason }: PruneItem): PruneItem => ({ kind, n
 export const run: RunCommand = invocation =>
   withRunnerContext(invocation, async context => {
     const { json, signal, terminal } = invocation
-    const { planPrune, prune } = await import('../../runner/prune/prune.ts')
+    const [{ planPrune, prune }, { recoverAll }] = await Promise.all([
+      import('../../runner/prune/prune.ts'),
+      import('../../runner/recovery.ts'),
+    ])
     const plan = await planPrune(context)
     if (!json) showPlan(plan, invocation)
     const agreed = await isAgreed(plan, invocation)
     const progress = agreed ? openProgress(invocation) : null
+    if (agreed) await recoverAll(context)
     const planned: Pruned = { removed: plan.prunable.map(item => ({ ...bare(item), rescued: null })), failed: [] }
     const pruned = agreed
       ? await prune(plan.prunable, { by: cliUser(), signal, onPhase: phase => progress?.phase(phase) }).finally(() =>

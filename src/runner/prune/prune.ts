@@ -1,11 +1,13 @@
 /** Housekeeping: what nobody needs any more is shown, and removed when a person says so. */
+import { join } from 'node:path'
+import { providers } from '../../../providers/index.ts'
 import type { Leftover, Provider, VmInfo } from '../../../providers/provider.ts'
+import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { PruneItem } from '../../schema/prune.ts'
 import type { RunnerContext } from '../context.ts'
 import type { Unread } from '../reconciler/look.ts'
-import { askAll } from '../reconciler/rebuild.ts'
 import { sortLeftovers } from './disks.ts'
 import {
   sortCompiled,
@@ -18,7 +20,7 @@ import {
   sortTranscripts,
 } from './home-files.ts'
 import { sortImages } from './images.ts'
-import type { Prunable, Removing, Sorted } from './items.ts'
+import { isFolder, type Prunable, type Removing, type Sorted } from './items.ts'
 
 export type PrunePlan = Sorted & { unread: Unread[] }
 /** `rescued`: a clause about the work that was saved first. */
@@ -29,10 +31,32 @@ export type Pruned = {
 
 type Read = { provider: Provider; vms: readonly VmInfo[]; leftovers: readonly Leftover[] }
 
+/** Those that this home uses, or has files of: without a registry, these alone tell where something was left. */
+const providersToAsk = async ({ config, home, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
+  const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name
+  const known = new Set<string | undefined>([chosen, ...registry.environments().map(({ provider }) => provider)])
+  return providers
+    .filter(({ name, open }) => open !== null && (known.has(name) || isFolder(join(home, name))))
+    .map(({ name }) => name)
+}
+
 /** First what is left: a machine that is made in between is among the machines. */
 const readProvider = async (provider: Provider): Promise<Read> => {
   const leftovers = (await provider.leftovers?.()) ?? []
   return { provider, leftovers, vms: await provider.listVms() }
+}
+
+const readAll = async (context: RunnerContext): Promise<{ read: Read[]; unread: Unread[] }> => {
+  const read: Read[] = []
+  const unread: Unread[] = []
+  for (const name of await providersToAsk(context)) {
+    try {
+      read.push(await readProvider(await context.provider(name)))
+    } catch (error) {
+      unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })
+    }
+  }
+  return { read, unread }
 }
 
 const sortRead = async (context: RunnerContext, { provider, leftovers }: Read): Promise<Sorted[]> => [
@@ -42,7 +66,7 @@ const sortRead = async (context: RunnerContext, { provider, leftovers }: Read): 
 
 /** Reads, and changes nothing. */
 export const planPrune = async (context: RunnerContext): Promise<PrunePlan> => {
-  const { read, unread } = await askAll(context, readProvider)
+  const { read, unread } = await readAll(context)
   const exists = new Set(read.flatMap(({ vms, leftovers }) => [...vms, ...leftovers].map(({ vmId }) => vmId)))
   const all: Sorted[] = []
   for (const each of read) all.push(...(await sortRead(context, each)))

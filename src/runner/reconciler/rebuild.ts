@@ -104,16 +104,14 @@ export const readRegistry = <T>(config: Config, work: (context: RunnerContext) =
 type Read = { provider: Provider; vms: readonly VmInfo[] }
 
 /** Every hypervisor of this host is asked: the registry does not say which ones have machines. */
-export const askAll = async <T>(
-  context: RunnerContext,
-  ask: (provider: Provider) => Promise<T>,
-): Promise<{ read: T[]; unread: Unread[] }> => {
-  const read: T[] = []
+const readAll = async (context: RunnerContext): Promise<{ read: Read[]; unread: Unread[] }> => {
+  const read: Read[] = []
   const unread: Unread[] = []
   for (const { name, open } of providers) {
     if (open === null) continue
     try {
-      read.push(await ask(await context.provider(name)))
+      const provider = await context.provider(name)
+      read.push({ provider, vms: await provider.listVms() })
     } catch (error) {
       const { kind, message } = failureOf(error, `listing the machines of ${name}`)
       if (!ABSENT.includes(kind) || context.config.provider === name) unread.push({ provider: name, message })
@@ -121,8 +119,6 @@ export const askAll = async <T>(
   }
   return { read, unread }
 }
-const readAll = (context: RunnerContext): Promise<{ read: Read[]; unread: Unread[] }> =>
-  askAll(context, async provider => ({ provider, vms: await provider.listVms() }))
 
 const machinesOf = ({ registry, home }: RunnerContext, read: readonly Read[]): RebuiltMachine[] => {
   const holders = new Map(registry.environments().map(({ ticket, vmId }) => [ticket, vmId]))
