@@ -228,7 +228,7 @@ const machines = {
     env: null,
     form: retention,
     default: RETENTION,
-    says: 'How long things stay that `agent-swarm prune` removes.',
+    says: 'Days that things stay which `agent-swarm prune` removes: `rescuedDays` (rescued work), `imageDays` (base images of this home that nothing uses), `logDays` (output of commands in the background, transcripts of agents whose machine is gone, damaged databases that a backup replaced).',
     example: { rescuedDays: 365, imageDays: 7 },
   },
 } as const satisfies Record<string, Setting>
