@@ -90,7 +90,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
         contents,
         ...proof,
       },
-      ...{ createdAt: new Date().toISOString(), sizeBytes: statSync(file).size },
+      ...{ homeId: context.homeId, createdAt: new Date().toISOString(), sizeBytes: statSync(file).size },
     }
     await withFile(context, JSON.stringify(manifest, null, 2), path => publishVolume(context, volumes.manifest, path))
     isUnproven = false

@@ -172,7 +172,9 @@ export const startBot = async (
     store,
     onReplay: nudgeAll,
     onRevoke: runnerApi.revoke,
-    log,
+    onForget: nudgeAll,
+    hereSince: runnerApi.hereSince,
+    ...{ clock, log },
   })
   await reportAtStart(config, { store, github, jira }, clock, log)
   const schedule = openSchedule(

@@ -94,6 +94,15 @@ const machineCommands = {
     options: { 'dry-run': dryRun, json },
     load: () => import('./commands/reconcile.ts'),
   },
+  prune: {
+    arguments: [],
+    summary: 'Remove disks, images, rescued work, logs and keys that nobody needs.',
+    details:
+      "Shows what it would remove, why, and what it keeps, and does it when you agree, or with --yes. A disk that no machine has is read first, and unsaved work in it is rescued. What is another home's stays. How long things stay: `retention` in config.yaml.",
+    example: 'agent-swarm prune --dry-run',
+    options: { 'dry-run': dryRun, yes: { ...flag('Remove it without asking.'), short: 'y' }, json },
+    load: () => import('./commands/prune.ts'),
+  },
   start: {
     arguments: [tickets],
     summary: 'Start a stopped or paused machine, and wait until SSH answers.',
@@ -349,6 +358,15 @@ const serverCommands = {
     example: 'agent-swarm bot runner revoke studio',
     options: { json },
     load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
+  },
+  'bot runner forget': {
+    arguments: [{ name: 'NAME|ID', kind: 'runner', required: true }],
+    summary: 'Give up a runner that is gone for good; its tickets are free.',
+    details:
+      'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, each ticket is told, and its token is no longer valid. Refused while it is connected.',
+    example: 'agent-swarm bot runner forget studio --yes',
+    options: { 'dry-run': dryRun, yes: { ...flag('Do it without asking.'), short: 'y' }, json },
+    load: async () => ({ run: (await import('./commands/bot-runner.ts')).forget }),
   },
   runner: {
     arguments: [],

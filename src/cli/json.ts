@@ -12,6 +12,7 @@ import { failure } from '../schema/failure.ts'
 import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
+import { pruneItem } from '../schema/prune.ts'
 import { machineSize } from '../schema/runner-protocol.ts'
 import { capabilities } from './capabilities.ts'
 
@@ -258,6 +259,19 @@ export const outputs = {
     next: described(v.array(text), 'Commands to continue with; none while something is wrong.'),
   }),
   create: changes,
+  prune: v.object({
+    result: described(v.picklist(['planned', 'done']), '`planned`: without --yes.'),
+    bytes: described(count, 'Of all that is removed, or would be.'),
+    removed: v.array(
+      v.object({
+        ...pruneItem.entries,
+        rescued: described(v.nullable(text), 'The unsaved work that was saved first, and where.'),
+      }),
+    ),
+    failed: described(v.array(v.object({ ...pruneItem.entries, failure })), 'What stays after all.'),
+    kept: v.array(pruneItem),
+    unread: described(v.array(v.object({ provider: providerName, message: text })), 'Hypervisors that did not answer.'),
+  }),
   reconcile: v.array(
     v.object({
       ticket: described(v.nullable(ticket), 'Null: it is about no ticket.'),
@@ -412,6 +426,29 @@ export const outputs = {
     }),
   ),
   'bot runner revoke': v.object({ name: v.string(), id: v.string() }),
+  'bot runner forget': v.object({
+    result: described(v.picklist(['planned', 'done']), '`planned`: without --yes.'),
+    name: v.nullable(text),
+    id: text,
+    host: v.nullable(text),
+    seenAt: v.nullable(time),
+    machines: described(
+      v.array(
+        v.object({
+          ticket,
+          vmId,
+          provider: providerName,
+          status: environment.entries.status,
+          unsavedWork: v.nullable(unsavedWork),
+          heardAt: time,
+        }),
+      ),
+      'As it last reported them.',
+    ),
+    tickets: described(v.array(ticket), 'Without a machine, and pinned to it.'),
+    released: described(v.array(v.object({ kind, ticket })), 'Queued actions that any runner can do now.'),
+    ended: described(v.array(v.object({ kind, ticket })), 'Queued actions that end as failed.'),
+  }),
   up: shown,
   /** Not a command: printed instead of a command's output when it fails before it has an outcome. */
   error: v.object({ error: failure }),

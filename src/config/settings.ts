@@ -19,6 +19,7 @@ import {
   servedProject,
   text,
 } from '../schema/forms.ts'
+import { RETENTION, retention } from '../schema/retention.ts'
 import { gitSettings, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
 
 export type { Setting } from '../schema/forms.ts'
@@ -222,6 +223,13 @@ const machines = {
     default: 10,
     says: 'Minutes that a machine may take until it answers over SSH; three times as many where its processors are emulated by software. A new machine that takes longer is removed again.',
     example: 30,
+  },
+  retention: {
+    env: null,
+    form: retention,
+    default: RETENTION,
+    says: 'Days that things stay which `agent-swarm prune` removes: `rescuedDays` (rescued work), `imageDays` (base images of this home that nothing uses), `logDays` (output of commands in the background, transcripts of agents whose machine is gone, damaged databases that a backup replaced).',
+    example: { rescuedDays: 365, imageDays: 7 },
   },
 } as const satisfies Record<string, Setting>
 

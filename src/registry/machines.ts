@@ -1,5 +1,5 @@
 /** Machines without a ticket, and the operations on them. */
-import type { ProviderName } from '../domain.ts'
+import type { ProviderName, Ticket } from '../domain.ts'
 import { checkName } from '../errors.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Database } from './database.ts'
@@ -14,6 +14,19 @@ export const machineQueries = ({ all, first, run, transaction }: Database) => ({
       'select 1 from environment where vm_id = ? union all select 1 from machine where vm_id = ?',
       ...[vmId, vmId],
     ) !== undefined,
+  /** For what the journal has it made: its ticket, or null for one that builds an image. Null: the journal does not have it. */
+  madeFor: (vmId: string): { kind: string; ticket: Ticket | null } | null =>
+    (first('select kind, ticket from operation where vm_id = ? order by id desc limit 1', vmId) as
+      | { kind: string; ticket: Ticket | null }
+      | undefined) ?? null,
+  /** When a machine was last made from an image of this name (ISO 8601), among the newest 5,000 operations. */
+  imageUsedAt: (name: string): string | null =>
+    (first(
+      `select max(started_at) as at from operation
+       where id > (select max(id) from operation) - 5000 and kind = 'create'
+         and json_extract(outcome, '$.environment.baseImage') = ?`,
+      name,
+    )?.at as string | null | undefined) ?? null,
   /** The intent to create the machine for an operation, on disk before the first outside command. */
   beginMachine: (
     { vmId, provider, purpose }: MachineRow,

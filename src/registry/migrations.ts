@@ -225,4 +225,6 @@ export const migrations = [
   create index operation_newest_by_hand on operation (id) where ${BY_HAND};
   create index operation_ended on operation (ended_at) where ended_at is not null;
   `,
+  // Whose a disk is that no machine has.
+  'create index operation_machine on operation (vm_id) where vm_id is not null',
 ] as const

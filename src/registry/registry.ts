@@ -64,7 +64,8 @@ export const openRegistry = (path: string) => {
         database.db.exec(`pragma busy_timeout = ${PATIENCE_MS}`)
       }
     }),
-    purge: (before: string, isStopped: () => boolean) => purgeRegistry(database, before, isStopped),
+    purge: (limits: { before: string; pinned: readonly string[] }, isStopped: () => boolean) =>
+      purgeRegistry(database, limits, isStopped),
     /** Runs `work` while no other process writes here. */
     exclusively: database.transaction,
     close: () => database.db.close(),

@@ -1,6 +1,9 @@
 /** A machine that somebody else removed from the hypervisor, and the disk that it may have left: it may hold somebody's work. */
+import type { Provider } from '../../providers/provider.ts'
+import type { Ticket } from '../domain.ts'
 import { type FailureError, fail, failureOf } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
+import type { RunnerContext } from './context.ts'
 import type { Target } from './operation.ts'
 import { isNothingUnsaved } from './rescue/unsaved-work.ts'
 import { hostKeyOfDisk, loginKey } from './ssh/keys.ts'
@@ -26,6 +29,17 @@ export const requireRecoverable = async ({ provider, row }: Pick<Target, 'provid
   return true
 }
 
+/** Makes a machine again, stopped, from the disk that it left. The caller holds the lock of its ticket. */
+export const makeAgain = async (
+  { config, home, run }: RunnerContext,
+  provider: Provider,
+  vmId: string,
+  ticket: Ticket,
+): Promise<void> => {
+  const [publicKey, hostKey] = await Promise.all([loginKey(run, home), hostKeyOfDisk(run, home, vmId)])
+  await provider.recoverVm?.(vmId, ticket, { vmId, ...config.size, publicKey, hostKey })
+}
+
 /**
  * Makes a machine again, stopped, from the disk that it left. False when it left none that may hold work. Fails where the provider
  * cannot, and keeps the disk.
@@ -36,11 +50,7 @@ export const recoverLost = async (target: Target): Promise<boolean> => {
   caller.onPhase('making the machine again from its disk')
   const { ticket, vmId } = row
   try {
-    const [publicKey, hostKey] = await Promise.all([
-      loginKey(context.run, context.home),
-      hostKeyOfDisk(context.run, context.home, vmId),
-    ])
-    await provider.recoverVm?.(vmId, ticket, { vmId, ...context.config.size, publicKey, hostKey })
+    await makeAgain(context, provider, vmId, ticket)
   } catch (error) {
     throw keptDisk(row, `. Making the machine again from it: ${failureOf(error, 'recovering it').message}`, error)
   }

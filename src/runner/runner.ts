@@ -29,6 +29,7 @@ import { openOffer } from './offer.ts'
 import { openReconciler } from './reconciler/reconciler.ts'
 import { recoverAll } from './recovery.ts'
 import { openRequests } from './requests/requests.ts'
+import { pinnedMachines } from './ssh/keys.ts'
 
 /** How long running actions may go on after the runner is closed. The queue hands out again what has not ended by then. */
 const DRAIN_MS = 5_000
@@ -36,8 +37,9 @@ const HEARTBEAT_END_MS = 500
 const LINKS_END_MS = 1_500
 /** Between two looks for mirrors that no machine uses, and for what is old. */
 const SWEEP_MS = 10 * 60_000
-/** How long the journal and transcripts of agents are kept. */
-const KEPT_MS = 90 * 24 * 60 * 60_000
+/** How long the journal is kept. */
+const DAY_MS = 24 * 60 * 60_000
+const KEPT_MS = 90 * DAY_MS
 
 export type Runner = { close(): Promise<void> }
 
@@ -62,12 +64,18 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
 }
 
 /** Removes old operations, and old transcripts of agents whose machine is gone. */
-const purgeOld = async ({ registry, home, clock }: RunnerContext, ending: AbortSignal, log: Log): Promise<void> => {
-  const before = clock().getTime() - KEPT_MS
+const purgeOld = async (
+  { registry, home, config, clock }: RunnerContext,
+  ending: AbortSignal,
+  log: Log,
+): Promise<void> => {
+  const now = clock().getTime()
   try {
-    await registry.purge(new Date(before).toISOString(), () => ending.aborted)
+    const before = new Date(now - KEPT_MS).toISOString()
+    await registry.purge({ before, pinned: pinnedMachines(home) }, () => ending.aborted)
     if (ending.aborted) return
-    sweepTranscripts(home, ticket => !isTicket(ticket) || registry.environment(ticket) !== null, before)
+    const hasMachine = (ticket: string) => !isTicket(ticket) || registry.environment(ticket) !== null
+    sweepTranscripts(home, hasMachine, now - config.retention.logDays * DAY_MS)
   } catch (error) {
     if (!ending.aborted) log.warn({ err: error }, 'removing old operations and transcripts')
   }

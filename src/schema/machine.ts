@@ -38,6 +38,10 @@ export const baseManifest = v.object({
   proven: described(v.optional(checks.proven, []), 'What was used in a machine that was cloned from it.'),
   unproven: described(v.optional(checks.unproven, []), 'What it contains and could not be used there.'),
   createdAt: time,
+  homeId: described(
+    v.optional(v.nullable(text), null),
+    'The home that built it. Null: an earlier version did not note it.',
+  ),
   sizeBytes: count,
 })
 export type BaseManifest = v.InferOutput<typeof baseManifest>

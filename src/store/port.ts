@@ -210,6 +210,13 @@ export type JiraNote =
   | { kind: 'lost'; vmId: string; provider: ProviderName }
   /** `reason`: the hypervisor's. */
   | { kind: 'paused'; reason: string }
+  /** An operator forgot the runner that had the machine, or was to do these actions. */
+  | {
+      kind: 'runner-gone'
+      host: string
+      machine: { vmId: string; provider: ProviderName } | null
+      ended: readonly ActionKind[]
+    }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 
@@ -463,6 +470,8 @@ export type KnownEnvironment = {
   heardAt: number
   /** When it was found to be gone; null while it exists. */
   goneAt: number | null
+  /** It went with its runner, which an operator forgot: it may still exist there. */
+  runnerForgotten?: true
 }
 export type KnownRunner = { id: string; host: string; seenAt: number; connected: boolean; offer: Offer | null }
 /** Environments that one transaction of a heartbeat writes. */
@@ -493,6 +502,22 @@ type Runners = {
   environment(ticket: Ticket): Promise<KnownEnvironment | null>
   /** Tickets that have a machine. */
   withMachine(): Promise<Ticket[]>
+  /**
+   * A runner that is gone for good: its machines count as gone, its tickets and creates are free, its other actions end as failed,
+   * its token and its id are no longer valid, and each ticket is told. `nameOrId`: the name of its token, or its id. Returns what it
+   * was; `dryRun`: what it would be. `connected`: it was heard within RUNNER_AWAY_MS.
+   */
+  forget(
+    nameOrId: string,
+    options: { dryRun: boolean },
+  ): Promise<ForgottenRunner | { problem: 'unknown-runner' } | { problem: 'connected'; host: string | null }>
+}
+/** `machines`: as they were last reported. `tickets`: those that it alone had, without a machine. `released`: any runner can do them now. */
+export type ForgottenRunner = Pick<ListedRunner, 'id' | 'name' | 'host' | 'seenAt'> & {
+  machines: (Pick<Environment, 'ticket' | 'vmId' | 'provider' | 'status' | 'unsavedWork'> & { heardAt: number })[]
+  tickets: Ticket[]
+  released: { kind: ActionKind; ticket: Ticket }[]
+  ended: { kind: ActionKind; ticket: Ticket }[]
 }
 
 /** `another`: the token belongs to another runner, `runnerId`. */

@@ -6,16 +6,18 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Bot, startBot } from '../../src/bot/index.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
-import { offer } from '../store/fixtures.ts'
+import { environmentOf, offer } from '../store/fixtures.ts'
 import { openCli } from '../support/cli.ts'
 
 let home: string
+let ahead: number
 let bot: Bot | null
 let cli: ReturnType<typeof openCli>
 beforeEach(() => {
   home = join(mkdtempSync(join(tmpdir(), 'agent-swarm-runners-')), 'home')
   cli = openCli()
   bot = null
+  ahead = 0
 })
 afterEach(async () => {
   await bot?.close()
@@ -25,16 +27,16 @@ afterEach(async () => {
 const start = async (more: Record<string, string> = {}) => {
   const jira = { JIRA_HOST: 'http://127.0.0.1:1', JIRA_EMAIL: 'dev@example.org', JIRA_API_TOKEN: 'jira-token' }
   const config = await readConfig({}, { AGENT_SWARM_HOME: home, ...jira, JIRA_PROJECTS: 'DROP', PORT: '0', ...more })
-  bot = await startBot(config, openLog('silent'))
+  bot = await startBot(config, openLog('silent'), { clock: () => Date.now() + ahead })
 }
 const swarm = (...words: string[]) => cli.swarm(['bot', 'runner', ...words], { AGENT_SWARM_HOME: home })
 const add = async (...words: string[]) => (await swarm('add', ...words)).stdout.trim()
-const beat = async (token: string, instance: string, host = 'studio') =>
+const beat = async (token: string, instance: string, host = 'studio', environments: object[] = []) =>
   (
     await fetch(`${bot?.url}/runner/v1/heartbeat`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ runnerId: instance, host, version: '1', offer, environments: [] }),
+      body: JSON.stringify({ runnerId: instance, host, version: '1', offer, environments }),
     })
   ).status
 
@@ -103,4 +105,52 @@ test('a home without a bot has no runners, and listing them makes nothing', asyn
   expect(await swarm('list')).toMatchObject({ code: 0, stderr: expect.stringContaining('No bot has run') })
   expect(await swarm('revoke', 'x')).toMatchObject({ code: 1 })
   expect(() => statSync(home)).toThrow()
+})
+
+const MINUTE = 60_000
+const forget = (...words: string[]) => swarm('forget', ...words)
+
+test('a runner that is gone for good is shown, and forgotten with --yes, which ends its token', async () => {
+  const token = await add('studio')
+  await start()
+  expect(await beat(token, 'a', 'studio', [environmentOf('DROP-1')])).toBe(204)
+  expect(await forget('studio', '--yes')).toMatchObject({ code: 1, stderr: expect.stringContaining('it is connected') })
+  expect(await forget('nobody')).toMatchObject({ code: 1, stderr: expect.stringContaining('no runner has this name') })
+  expect(await forget('../x')).toMatchObject({ code: 1, stderr: expect.stringContaining('no runner has this name') })
+
+  ahead += MINUTE
+  const shown = await forget('studio')
+  expect(shown).toMatchObject({ code: 0, stderr: expect.stringContaining('Nothing was changed. To forget it: --yes') })
+  expect(shown.stdout).toMatch(/The runner studio on studio, last seen .*\nTICKET .*\nDROP-1 +as-drop-1-1a2b3c4d/)
+  expect(JSON.parse((await forget('studio', '--json')).stdout)).toMatchObject({
+    ...{ result: 'planned', name: 'studio', host: 'studio' },
+    machines: [{ ticket: 'DROP-1', status: 'running' }],
+  })
+  expect((await swarm('list')).stdout).toContain('studio')
+
+  expect(await forget('studio', '--yes')).toMatchObject({ code: 0, stderr: expect.stringContaining('1 machine') })
+  expect(await beat(token, 'a')).toBe(401)
+  expect(await swarm('list')).toMatchObject({ stderr: expect.stringContaining('No runners yet') })
+  expect(await forget('studio', '--yes')).toMatchObject({ code: 1 })
+})
+
+test('nobody is forgotten without a bot that could have heard it: one that does not run, or has just started', async () => {
+  await start({ AGENT_SWARM_RUNNER_TOKEN: 'the-token-of-the-runners' })
+  await beat('the-token-of-the-runners', 'one')
+  const end = async () => {
+    await bot?.close()
+    bot = null
+  }
+  await end()
+  expect((await forget('one', '--yes')).stderr).toContain('it is connected')
+  ahead = MINUTE
+  await start({ AGENT_SWARM_RUNNER_TOKEN: 'the-token-of-the-runners' })
+  expect((await forget('one', '--yes')).stderr).toContain('the bot has just started')
+  await end()
+  await add('attic')
+  expect((await forget('attic', '--yes')).stderr).toContain('the bot does not run')
+  await start()
+  ahead += MINUTE
+  expect(await forget('attic', '--yes')).toMatchObject({ code: 0 })
+  expect(await forget('one', '--yes')).toMatchObject({ code: 0 })
 })

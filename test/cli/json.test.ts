@@ -97,6 +97,7 @@ test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['stop', 'DROP-1'])).toMatchObject({ environment: { unsavedWork: { known: true } } })
   expect(await printed(['start', 'DROP-1', '--dry-run'])).toMatchObject({ result: 'planned' })
   expect(await printed(['reconcile', '--dry-run'])).toEqual([])
+  expect(await printed(['prune'])).toMatchObject({ result: 'planned', removed: [] })
   cli.know(registry => registry.setDesired('DROP-1', 'running', { via: 'cli', who: null }))
   expect(await printed(['reconcile', '--dry-run'])).toMatchObject([{ ticket: 'DROP-1', step: 'start it' }])
   expect(await printed(['start', 'DROP-1'])).toMatchObject({ result: 'done' })
@@ -304,6 +305,7 @@ test('a bot that only shows what it would do', () => {
 test('bot runner', async () => {
   await printed(['bot', 'runner', 'add', 'studio'])
   expect(await printed(['bot', 'runner', 'list'])).toMatchObject([{ name: 'studio', token: 'own', host: null }])
+  expect(await printed(['bot', 'runner', 'forget', 'studio', '--dry-run'])).toMatchObject({ result: 'planned' })
   await printed(['bot', 'runner', 'revoke', 'studio'])
   await printed(['bot', 'runner', 'revoke', 'studio'], { code: 1, as: 'error' })
 })

@@ -61,3 +61,26 @@ test('a machine whose domain is undefined is lost, and made again from its disk'
   expect(await listed(FIRST)).toMatchObject({ vmId, status: 'running' })
   expect(await inside(FIRST, 'cat work')).toBe('work')
 })
+
+test('a disk without a machine and a row: prune saves the work in it, and removes it', async () => {
+  await inside(FIRST, 'git init -q left && echo of-a-day >left/work && sync')
+  await virsh('destroy', vmId)
+  await virsh('undefine', vmId, '--nvram', '--snapshots-metadata', '--managed-save')
+  const registry = openRegistry(join(home, 'registry.db'))
+  registry.remove(FIRST)
+  registry.close()
+  const planned = JSON.parse(await succeed(swarm('prune', '--dry-run', '--json')))
+  expect(planned.removed).toContainEqual(expect.objectContaining({ kind: 'disk', name: vmId, rescued: null }))
+  expect((await everything()).volumes).toContain(`${vmId}.qcow2`)
+  const { removed, failed } = JSON.parse(await succeed(swarm('prune', '--yes', '--json')))
+  expect(failed).toEqual([])
+  const { rescued } = removed.find(({ name }: { name: string }) => name === vmId)
+  expect(rescued).toContain('is rescued in')
+  const [name = ''] = rescued.match(/DROP-\d+-\d{8}-\d{6}(?:-\d+)?/) ?? []
+  expect(JSON.parse(await succeed(swarm('rescued', 'show', name, '--json')))).toMatchObject({
+    machine: { vmId },
+    repositories: expect.arrayContaining([expect.objectContaining({ path: expect.stringMatching(/left$/) })]),
+  })
+  const { domains, volumes } = await everything()
+  expect([...domains, ...volumes].filter(each => each.includes(vmId))).toEqual([])
+})

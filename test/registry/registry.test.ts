@@ -171,7 +171,7 @@ test('the journal forgets what ended long ago, but not what was asked of a machi
     ended('DROP-1', kind, '2026-11-24T00:00:00.000Z')
     ended('DROP-2', kind, '2026-11-01T00:00:00.000Z')
   }
-  await registry.purge('2026-11-23T00:00:00.000Z', () => false)
+  await registry.purge({ before: '2026-11-23T00:00:00.000Z', pinned: [] }, () => false)
   expect(registry.operations('DROP-1', 9).map(({ kind, endedAt }) => `${kind} ${endedAt?.slice(0, 10) ?? ''}`)).toEqual(
     [...['checkpoint 2026-11-24', 'stop 2026-11-24', 'stop 2026-11-01', 'create ']],
   )
@@ -187,7 +187,7 @@ const BOUNDED = [
 
 test('no statement reads a whole table that grows', async () => {
   const registry = open()
-  await registry.purge(at, () => false)
+  await registry.purge({ before: at, pinned: [] }, () => false)
   // Each query prepares its statements, whatever it is asked.
   for (const [name, query] of Object.entries(registry)) {
     if (['close', 'exclusively', 'purge'].includes(name)) continue

@@ -21,6 +21,7 @@ const manifest: BaseManifest = {
     contents: [],
     proven: [],
     unproven: [],
+    homeId: null,
     createdAt: '',
     sizeBytes: 1,
   },

@@ -1,5 +1,6 @@
 /** What every store promises (src/store/port.ts), as tests. Each backend's test file calls this with a way to open it. */
 import { describe, expect, test } from 'vitest'
+import { forgetRunnerContract } from './contract/forget-runner.ts'
 import { inboxContract } from './contract/inbox.ts'
 import { knowledgeContract } from './contract/knowledge.ts'
 import { outboxContract } from './contract/outbox.ts'
@@ -25,6 +26,7 @@ export const storeContract = (backend: string, open: Open) => {
       knowledgeContract,
       runnersContract,
       runnerTokensContract,
+      forgetRunnerContract,
       renameContract,
     ])
       part(open)

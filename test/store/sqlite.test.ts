@@ -56,7 +56,18 @@ test('a store of a newer version is refused', async () => {
 
 /** Of operators' settings, of runners, or of what has not ended: what ended adds nothing to them. */
 const BOUNDED = [
-  ...['runner', 'r', 't', 'runner_token', 'repository_file', 'repository_name', 'repository_former', 'cursor', 'pin'],
+  ...[
+    'runner',
+    'r',
+    't',
+    'runner_token',
+    'repository_file',
+    'repository_name',
+    'repository_former',
+    'cursor',
+    'pin',
+    'forgotten_runner',
+  ],
   ...['action', 'a', 'outbox', 'delivery_lane', 'environment_runner', 'request_unfinished'],
   // At most the newest payloads, and the newest lines of the audit log.
   ...['delivery_payload', 'request_audited', 'request_audit'],

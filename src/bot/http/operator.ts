@@ -9,6 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import type { Clock } from '../../clock.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
@@ -20,6 +21,7 @@ import {
   type ListedRunner,
   type ReplayResult,
   type Request,
+  RUNNER_AWAY_MS,
   type Store,
 } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
@@ -49,6 +51,8 @@ const limit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))
 const word = v.pipe(v.string(), v.maxLength(1_000))
 /** The name of a runner, as its operator knows it. */
 export const runnerName = v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{0,62}$/))
+/** The id of a runner whose token has no name. */
+export const runnerNameOrId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$/))
 const questions = v.variant('ask', [
   v.object({ ask: v.literal('deliveries'), words: v.pipe(v.array(word), v.maxLength(10)), limit }),
   v.object({ ask: v.literal('audit'), ticket: v.nullable(word), limit }),
@@ -57,6 +61,7 @@ const questions = v.variant('ask', [
   v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
   v.object({ ask: v.literal('list-runners') }),
   v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
+  v.object({ ask: v.literal('forget-runner'), runner: runnerNameOrId, dryRun: v.boolean() }),
 ])
 type Question = v.InferOutput<typeof questions>
 type Problem = Extract<Awaited<ReturnType<Store['runnerTokens']['add']>>, { problem: string }>
@@ -69,6 +74,8 @@ type Answers = {
   'list-runners': ListedRunner[]
   /** The runner's id; null when no runner has this name. */
   'revoke-runner': { runnerId: string | null }
+  /** `not-known`: nobody can know yet, or at all, whether it is connected. */
+  'forget-runner': Awaited<ReturnType<Store['runners']['forget']>> | { problem: 'not-known' }
 }
 
 const auditLine = ({ at, by, place, ticket, what, verdict, reason }: Request): AuditLine => ({
@@ -95,6 +102,9 @@ const answers: {
   },
   'list-runners': store => store.runnerTokens.list(),
   'revoke-runner': async (store, { name }) => ({ runnerId: await store.runnerTokens.revoke(name) }),
+  // Runners report to a bot that runs.
+  'forget-runner': async (store, { runner, dryRun }) =>
+    dryRun ? store.runners.forget(runner, { dryRun }) : { problem: 'not-known' },
 }
 /** Answers from the store, whether a bot runs or not. */
 export const answerFrom = <Q extends Question>(store: Store, question: Q): Promise<Answers[Q['ask']]> =>
@@ -109,11 +119,32 @@ type OperatorOptions = {
   onReplay: () => void
   /** The token of this runner was revoked. */
   onRevoke: (runnerId: string) => void
+  /** A runner was forgotten: actions, deliveries and messages are due. */
+  onForget: () => void
+  /** Since when every runner that is there could report, epoch ms. */
+  hereSince: () => number
+  clock: Clock
   log: Log
 }
 
+const forgetRunner = async (
+  { store, onRevoke, onForget, hereSince, clock, log }: OperatorOptions,
+  { runner, dryRun }: Extract<Question, { ask: 'forget-runner' }>,
+): Promise<Answers['forget-runner']> => {
+  if (!dryRun && clock() - hereSince() <= RUNNER_AWAY_MS) return { problem: 'not-known' }
+  const result = await store.runners.forget(runner, { dryRun })
+  if (dryRun || 'problem' in result) return result
+  const { id, host, machines } = result
+  log.info({ runner: id, host, machines: machines.map(({ ticket }) => ticket) }, 'an operator forgot a runner')
+  onRevoke(id)
+  onForget()
+  return result
+}
+
 /** Answers, and tells the rest of the bot what changed. */
-const carryOut = async ({ store, onReplay, onRevoke, log }: OperatorOptions, question: Question): Promise<unknown> => {
+const carryOut = async (options: OperatorOptions, question: Question): Promise<unknown> => {
+  const { store, onReplay, onRevoke, log } = options
+  if (question.ask === 'forget-runner') return forgetRunner(options, question)
   if (question.ask === 'replay') {
     const result = await answerFrom(store, question)
     log.info({ correlation: question.id, result }, 'an operator asked for a replay')

@@ -82,6 +82,17 @@ const paused = (ticket: Ticket, { reason }: Note<'paused'>): Block[] => [
   },
 ]
 
+const runnerGone = (ticket: Ticket, { host, machine, ended }: Note<'runner-gone'>): Block[] => [
+  {
+    line:
+      machine === null
+        ? line`The runner on ${host}, which was to work on ${own(ticket)}, is gone for good, according to an operator.`
+        : line`The machine of ${own(ticket)}, ${code(machine.vmId)} (${own(providerName(machine.provider))}), is out of reach: the runner on ${host} is gone for good, according to an operator.`,
+  },
+  ...(ended.length === 0 ? [] : [{ line: own(`Not done: ${ended.map(kind => `\`${kind}\``).join(', ')}.`) }]),
+  { line: own('`/swarm create` makes a new machine. Work that was not pushed is on the old one alone.') },
+]
+
 const FILE = '`.github/agent-swarm.yml`'
 /** Why a move into progress made no machine, and the way to one. */
 const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
@@ -118,6 +129,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => 
       return lost(ticket, note)
     case 'paused':
       return paused(ticket, note)
+    case 'runner-gone':
+      return runnerGone(ticket, note)
     case 'text':
       return plainBlocks(note.text)
   }

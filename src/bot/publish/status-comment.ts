@@ -134,13 +134,15 @@ const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[]
   return [{ line: line`Rescued before the delete, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
 }
 const gone = (
-  { ticket, runner, history, waiting }: StatusView,
+  { ticket, runner, history, waiting, known: { runnerForgotten } }: StatusView,
   { vmId, provider }: Environment,
   goneAt: number,
 ): Block[] => [
-  { heading: own(`${ticket}: deleted`) },
+  { heading: own(`${ticket}: ${runnerForgotten ? 'out of reach' : 'deleted'}`) },
   {
-    line: line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
+    line: runnerForgotten
+      ? line`The machine ${code(vmId)} (${own(providerName(provider))}) is out of reach as of ${own(moment(goneAt))}: an operator forgot its runner, which is gone for good. ${code('/swarm create')} makes a new one.`
+      : line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
   ...rescuedBlocks(history, runner?.host ?? null),
   ...waitingBlocks(waiting),

@@ -44,6 +44,8 @@ export type RunnerApi = {
   look(): Promise<number>
   /** A runner's token was revoked: its open requests end at once. */
   revoke(runnerId: string): void
+  /** Since when every runner that is there could report: the bot has run without a gap, epoch ms. */
+  hereSince(): number
   /** Lets waiting runners go. */
   close(): void
 }
@@ -222,6 +224,7 @@ export const openRunnerApi = (given: RunnerApiOptions): RunnerApi => {
   return {
     routes: routesOf({ ...options, dispatcher, presence, beating, hide }),
     dispatch: dispatcher.dispatch,
+    hereSince: leases.hereSince,
     look: async () => {
       await leases.look()
       await presence.look(store, clock(), leases.hereSince())

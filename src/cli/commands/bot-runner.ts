@@ -1,11 +1,12 @@
 import * as v from 'valibot'
-import { runnerName } from '../../bot/http/operator.ts'
+import { runnerName, runnerNameOrId } from '../../bot/http/operator.ts'
 import { fail } from '../../errors.ts'
-import { RUNNER_AWAY_MS } from '../../store/port.ts'
-import { iso, withInbox, withStore } from '../inbox.ts'
-import { print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
+import { type ForgottenRunner, RUNNER_AWAY_MS } from '../../store/port.ts'
+import { type Inbox, iso, withInbox, withStore } from '../inbox.ts'
+import { canAsk, confirm } from '../terminal/confirm.ts'
+import { type Invocation, print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 import { table } from '../terminal/table.ts'
-import { when } from '../terminal/text.ts'
+import { counted, when } from '../terminal/text.ts'
 
 const nameOf = ([typed = '']: readonly string[]): string => {
   const name = v.safeParse(runnerName, typed)
@@ -103,3 +104,88 @@ export const revoke: RunCommand = invocation => {
     return 0
   })
 }
+
+// ── Forget ──
+
+const askToForget = async (inbox: Inbox | null, typed: string, dryRun: boolean): Promise<ForgottenRunner> => {
+  const doing = `forgetting the runner ${typed}`
+  const runner = v.safeParse(runnerNameOrId, typed)
+  const answer =
+    inbox === null || !runner.success
+      ? ({ problem: 'unknown-runner' } as const)
+      : await inbox.ask({ ask: 'forget-runner', runner: runner.output, dryRun })
+  if (!('problem' in answer)) return answer
+  if (answer.problem === 'unknown-runner')
+    throw fail('refused', `${doing}: no runner has this name or id`, 'See: agent-swarm bot runner list')
+  if (answer.problem === 'connected')
+    throw fail(
+      'refused',
+      `${doing}: it is connected`,
+      'Stop it first. To end its token alone: agent-swarm bot runner revoke NAME',
+    )
+  throw fail(
+    'refused',
+    `${doing}: ${inbox?.runs ? 'the bot has just started, and' : 'the bot does not run, so'} it is not known whether the runner is connected`,
+    `${inbox?.runs ? 'Wait' : 'Start the bot (agent-swarm bot), wait'} ${RUNNER_AWAY_MS / 1000} s, and try again.`,
+  )
+}
+
+const actionsText = (actions: ForgottenRunner['ended']): string =>
+  actions.map(({ kind, ticket }) => `${kind} ${ticket}`).join(', ')
+
+const showForgotten = (
+  { name, id, host, seenAt, machines, tickets, released, ended }: ForgottenRunner,
+  { terminal }: Invocation,
+): void => {
+  const now = new Date()
+  const seen = seenAt === null ? 'never seen' : `last seen ${when(iso(seenAt), now, terminal)}`
+  print(`The runner ${name ?? id}${host === null ? '' : ` on ${stripControls(host)}`}, ${seen}:`, terminal)
+  if (machines.length > 0)
+    print(
+      table(
+        [{ title: 'TICKET', whole: true }, { title: 'MACHINE', whole: true }, 'PROVIDER', 'STATE', 'AS OF'],
+        machines.map(({ ticket, vmId, provider, status, heardAt }) => [
+          ...[ticket, vmId, provider, status],
+          when(iso(heardAt), now, terminal),
+        ]),
+        terminal,
+      ),
+      terminal,
+    )
+  else print('  no machines', terminal)
+  if (tickets.length > 0) print(`Tickets that wait for it, without a machine: ${tickets.join(', ')}`, terminal)
+  if (released.length > 0) print(`Any runner can then do: ${actionsText(released)}`, terminal)
+  if (ended.length > 0) print(`Ends as failed: ${actionsText(ended)}`, terminal)
+}
+
+export const forget: RunCommand = invocation =>
+  withInbox(invocation, async inbox => {
+    const { flags, json, terminal, words } = invocation
+    const [typed = ''] = words
+    const plan = await askToForget(inbox, typed, true)
+    if (!json) showForgotten(plan, invocation)
+    const isAgreed =
+      flags['dry-run'] !== true &&
+      (flags.yes === true ||
+        (!json &&
+          canAsk(terminal) &&
+          (await confirm('Forget it? Its machines count as gone, and each ticket is told.', 'no', invocation))))
+    const forgotten = isAgreed ? await askToForget(inbox, typed, false) : plan
+    if (json)
+      printJson<'bot runner forget'>(
+        {
+          ...forgotten,
+          result: isAgreed ? 'done' : 'planned',
+          seenAt: forgotten.seenAt === null ? null : iso(forgotten.seenAt),
+          machines: forgotten.machines.map(({ heardAt, ...machine }) => ({ ...machine, heardAt: iso(heardAt) })),
+        },
+        terminal,
+      )
+    else if (isAgreed)
+      printNote(
+        `Forgotten: ${counted(forgotten.machines.length, 'machine')} counted as gone, ${counted(forgotten.ended.length, 'action')} ended. Its token is no longer valid.`,
+        terminal,
+      )
+    else printNote('Nothing was changed. To forget it: --yes', terminal)
+    return 0
+  })

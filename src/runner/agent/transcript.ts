@@ -1,5 +1,5 @@
 /** What the runs of agents printed, on the runner's disk: AGENT_SWARM_HOME/transcripts/<ticket>/<run>.jsonl. Outside text. */
-import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Ticket } from '../../domain.ts'
@@ -38,7 +38,8 @@ export const sweepTranscripts = (home: string, hasMachine: (ticket: string) => b
   for (const ticket of existsSync(folder) ? readdirSync(folder) : []) {
     if (hasMachine(ticket)) continue
     const path = join(folder, ticket)
-    const newest = Math.max(0, ...readdirSync(path).map(name => statSync(join(path, name)).mtimeMs))
+    if (!lstatSync(path).isDirectory()) continue
+    const newest = Math.max(0, ...readdirSync(path).map(name => lstatSync(join(path, name)).mtimeMs))
     if (newest < before) rmSync(path, { recursive: true, force: true })
   }
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { allow, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import { waitForLockFile } from '../../registry/lock.ts'
+import { lockFile, waitForLockFile } from '../../registry/lock.ts'
 import { type Git, guestLimits, hooksFolder, mirrorsFolder } from './git.ts'
 import { writeHook } from './pre-receive.ts'
 import { canonicalRepository } from './route.ts'
@@ -38,6 +38,7 @@ export type MirrorContext = {
 type Context = MirrorContext & { signal: AbortSignal }
 
 const pathOf = (home: string, repo: string) => join(mirrorsFolder(home), `${repo}.git`)
+export const mirrorPath = pathOf
 const lockMirror = ({ home, signal }: Pick<Context, 'home' | 'signal'>, repo: string): Promise<() => void> =>
   waitForLockFile(`${pathOf(home, repo)}.lock`, `the mirror of ${repo}`, signal)
 
@@ -148,7 +149,7 @@ const bringUpToDate = async (context: Context, repo: string, remote: Remote): Pr
 }
 
 /** Mirrors on disk: `owner/name`. */
-const listMirrors = async (home: string): Promise<string[]> => {
+export const listMirrors = async (home: string): Promise<string[]> => {
   const folder = mirrorsFolder(home)
   const owners = (await readdir(folder).catch(() => [])).filter(name => !name.startsWith('.'))
   const names = await Promise.all(
@@ -157,12 +158,38 @@ const listMirrors = async (home: string): Promise<string[]> => {
   return names.flat().flatMap(name => (name.endsWith('.git') ? (canonicalRepository(name.slice(0, -4)) ?? []) : []))
 }
 
+const isOld = (mirror: string, now: number): boolean => {
+  const last = updatedAt(mirror) ?? statSync(mirror, { throwIfNoEntry: false })?.mtime
+  return last === undefined || now - last.getTime() > KEPT_MS
+}
+/** One that is removed by half is made anew, because it was never complete without its mark. */
+const removeFiles = async (mirror: string): Promise<void> => {
+  await rm(join(mirror, MARK), { force: true })
+  await rm(mirror, { recursive: true, force: true })
+}
+/** False: it is in use, or was just now. `now`: epoch ms. */
+export const removeMirror = async (
+  home: string,
+  repo: string,
+  { now, isUsed }: { now: number; isUsed: () => boolean },
+): Promise<boolean> => {
+  const mirror = pathOf(home, repo)
+  const release = lockFile(`${mirror}.lock`)
+  if (release === null) return false
+  try {
+    if (isUsed() || !isOld(mirror, now)) return false
+    await removeFiles(mirror)
+    return true
+  } finally {
+    release()
+  }
+}
+
 const sweepMirror = async (context: Context, repo: string, isUsed: boolean): Promise<void> => {
   const { home, git, clock, log } = context
   const mirror = pathOf(home, repo)
-  const last = updatedAt(mirror) ?? statSync(mirror).mtime
-  if (!isUsed && clock() - last.getTime() > KEPT_MS) {
-    await rm(mirror, { recursive: true, force: true })
+  if (!isUsed && isOld(mirror, clock())) {
+    await removeFiles(mirror)
     log.info({ repo }, 'the mirror was removed: no machine uses it')
     return
   }

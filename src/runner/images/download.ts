@@ -52,21 +52,35 @@ type File = {
 const folderOf = (home: string) => join(home, 'downloads')
 const lockOf = (path: string) => `${path}.lock`
 
+/** The names of all downloads. */
+const namesOf = (home: string): string[] => {
+  const folder = folderOf(home)
+  const names = (existsSync(folder) ? readdirSync(folder) : []).filter(name => FILE.test(name))
+  return [...new Set(names.map(name => name.replace(/\.lock.*$/, '')))]
+}
+/** False: a process uses it. */
+export const removeDownload = (home: string, name: string): boolean => {
+  const path = join(folderOf(home), name)
+  const unlock = lockFile(lockOf(path))
+  if (unlock === null) return false
+  rmSync(path, { force: true })
+  unlock()
+  rmSync(lockOf(path), { force: true })
+  return true
+}
 /** Removes what no process uses, but the file `keep`. */
 export const removeUnusedDownloads = (home: string, keep: string | null = null): void => {
-  const folder = folderOf(home)
-  if (!existsSync(folder)) return
-  const names = readdirSync(folder).filter(name => FILE.test(name))
-  for (const file of new Set(names.map(name => name.replace(/\.lock.*$/, '')))) {
-    if (file === keep) continue
-    const path = join(folder, file)
-    const unlock = lockFile(lockOf(path))
-    if (unlock === null) continue
-    rmSync(path, { force: true })
-    unlock()
-    rmSync(lockOf(path), { force: true })
-  }
+  for (const name of namesOf(home)) if (name !== keep) removeDownload(home, name)
 }
+/** Those that no process uses now. */
+export const listDownloads = (home: string): { name: string; path: string }[] =>
+  namesOf(home)
+    .map(name => ({ name, path: join(folderOf(home), name) }))
+    .filter(({ path }) => {
+      const unlock = existsSync(lockOf(path)) ? lockFile(lockOf(path)) : () => {}
+      unlock?.()
+      return unlock !== null && existsSync(path)
+    })
 
 export const sha256Of = async (path: string, signal?: AbortSignal): Promise<string> => {
   const hash = createHash('sha256')

@@ -140,15 +140,18 @@ export const findingOfMachine = (
   return found(subject, 'keep', `a second machine of ${ticket}, which has ${holder}`)
 }
 
+const SEE_PRUNE = '; to see whether it may go: agent-swarm prune'
+
 /** What a machine left that no row has. */
 export const findingOfLeftover = (provider: ProviderName, { vmId, hasDisk }: Leftover): Found =>
   found(
     { ticket: null, vmId, provider },
     'keep',
     hasDisk ? 'a disk that no machine has; it may hold work' : 'files of a machine that does not exist',
+    SEE_PRUNE,
   )
 export const findingOfKey = (vmId: string): Found =>
-  found({ ticket: null, vmId, provider: null }, 'keep', 'the host key of a machine that does not exist')
+  found({ ticket: null, vmId, provider: null }, 'keep', 'the host key of a machine that does not exist', SEE_PRUNE)
 export const findingOfBuild = ({ vmId, provider }: MachineRow): Found =>
   found({ ticket: null, vmId, provider }, 'remove-build', 'the build of an image was interrupted: the process died')
 export const findingOfWaiting = (ticket: Ticket, kind: string): Found =>

@@ -1,14 +1,13 @@
 /** Registry and hypervisors at one time, with a number of commands that does not grow with the machines. */
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Leftover, VmInfo } from '../../../providers/provider.ts'
-import { type ProviderName, type Ticket, VM_ID } from '../../domain.ts'
+import type { ProviderName, Ticket } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import { isProcessAlive } from '../../exec.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
 import { type RunnerContext, resolveTicket } from '../context.ts'
 import { isLeftToQueue } from '../recovery.ts'
+import { pinnedMachines } from '../ssh/keys.ts'
 import {
   type Found,
   findingOfBuild,
@@ -67,16 +66,6 @@ export const interruptedOf = (
       .map(operation => ({ ...operation, isLeftToQueue: isLeftToQueue(operation, clock()) })),
     operation => operation.ticket,
   )
-
-/** Machines that have a host key in this home. */
-const pinnedMachines = (home: string): string[] => {
-  const folder = join(home, 'ssh')
-  const suffix = '.known_hosts'
-  return (existsSync(folder) ? readdirSync(folder) : [])
-    .filter(name => name.endsWith(suffix))
-    .map(name => name.slice(0, -suffix.length))
-    .filter(name => VM_ID.test(name))
-}
 
 const ticketFindings = (context: RunnerContext, rows: readonly EnvironmentRow[], { listings }: Listings): Found[] => {
   const interrupted = interruptedOf(context)

@@ -85,22 +85,16 @@ export const readRescued = async (home: string, name: string): Promise<{ folder:
   }
 }
 
-/**
- * Removes the rescues that were saved before this time, and returns them; with `dryRun`, it removes none. A process that dies here
- * leaves what the next sweep removes.
- */
-export const pruneRescued = async (
-  home: string,
-  { before, dryRun }: { before: Date; dryRun: boolean },
-): Promise<Rescued[]> => {
-  const old = (await known(home)).filter(({ savedAt }) => Date.parse(savedAt) < before.getTime())
-  const pruned: Rescued[] = []
-  for (const entry of old) {
-    pruned.push({ ...entry, ...(await readNote(entry.folder)) })
-    if (dryRun) continue
-    const unfinished = join(rescuedFolder(home), unfinishedName(entry.ticket, randomBytes(4).toString('hex')))
-    await rename(entry.folder, unfinished)
-    await rm(unfinished, { recursive: true, force: true })
-  }
-  return pruned
+/** All of them, oldest first, with their folders. */
+export const rescueFolders = async (home: string) =>
+  (await known(home)).sort((a, b) => (a.savedAt < b.savedAt ? -1 : 1))
+
+/** A process that dies here leaves what the next sweep removes. The caller holds the lock of the ticket. */
+export const removeRescue = async (home: string, { name, ticket }: Pick<Rescued, 'name' | 'ticket'>): Promise<void> => {
+  const unfinished = join(rescuedFolder(home), unfinishedName(ticket, randomBytes(4).toString('hex')))
+  await rename(join(rescuedFolder(home), name), unfinished).catch(error => {
+    // Somebody removed it meanwhile.
+    if (error.code !== 'ENOENT') throw error
+  })
+  await rm(unfinished, { recursive: true, force: true })
 }

@@ -88,6 +88,14 @@ export const pinnedHostKey = async (run: Run, home: string, vmId: string): Promi
 /** For a machine that is made again from its disk, which holds its host key already: what is pinned for it stays. */
 export const hostKeyOfDisk = (run: Run, home: string, vmId: string): Promise<HostKey> =>
   existsSync(knownHostsFile(home, vmId)) ? makeHostKey(run, home) : pinnedHostKey(run, home, vmId)
+/** Machines that have a host key in this home. */
+export const pinnedMachines = (home: string): string[] => {
+  const suffix = '.known_hosts'
+  return (existsSync(sshFolder(home)) ? readdirSync(sshFolder(home)) : [])
+    .filter(name => name.endsWith(suffix))
+    .map(name => name.slice(0, -suffix.length))
+    .filter(name => VM_ID.test(name))
+}
 export const hasHostKey = (home: string, vmId: string): boolean => existsSync(knownHostsFile(home, vmId))
 /** Whether this home can log in to machines at all. */
 export const hasLoginKey = (home: string): boolean => existsSync(loginKeyFile(home))

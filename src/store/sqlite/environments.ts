@@ -12,16 +12,21 @@ import { ticketEnded } from './tickets.ts'
 /** How far a runner's clock and ours may differ. */
 const CLOCKS_DIFFER_MS = 60_000
 
-type Row = Omit<KnownEnvironment, 'environment'> & { body: string }
+type Row = Omit<KnownEnvironment, 'environment' | 'runnerForgotten'> & { body: string; forgotten: number }
 
 /** Everything that a reader would see differently: not when it was observed. */
 const visible = (environment: Environment): string => JSON.stringify({ ...environment, observedAt: null })
 
 export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | null => {
-  const row = sql.get<Row>('select runner_id, body, heard_at, gone_at from environment where ticket = ?', ticket)
+  const row = sql.get<Row>(
+    `select runner_id, body, heard_at, gone_at, runner_id in (select id from forgotten_runner) as forgotten
+     from environment where ticket = ?`,
+    ticket,
+  )
   if (row === undefined) return null
-  const { body, ...known } = row
-  return { environment: JSON.parse(body), ...known }
+  const { body, forgotten, ...known } = row
+  const isForgotten = forgotten === 1 && known.goneAt !== null
+  return { environment: JSON.parse(body), ...known, ...(isForgotten ? { runnerForgotten: true } : {}) }
 }
 
 /** What people read in Jira of a machine to which something happened that nobody asked for. */

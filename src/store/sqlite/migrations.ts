@@ -317,4 +317,8 @@ export const migrations: readonly Migration[] = [
   create index own_comment_status on own_comment (about) where kind = 'status';
   create index own_comment_link on own_comment (about) where kind = 'link';
   `,
+  `
+  -- Runners that are gone for good: without a token made since, they do not come back.
+  create table forgotten_runner (id text primary key not null, at integer not null) strict, without rowid;
+  `,
 ]

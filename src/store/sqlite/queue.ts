@@ -122,6 +122,19 @@ const moveToEnded = (sql: Sql, id: string, state: 'done' | 'dead' | 'cancelled',
   sql.run('delete from action where id = ?', id)
 }
 
+/**
+ * A create that made nothing pins nothing: another runner may do the next attempt. A runner that was lost, whose lease ran out, may
+ * have made something.
+ */
+const unpinUnmade = (sql: Sql, { ticket, kind, leaseUntil }: Row, environment: Outcome['environment']): void => {
+  if (kind !== 'create' || environment !== null || (leaseUntil ?? 0) <= sql.clock()) return
+  sql.run(
+    `delete from pin where ticket = ?1
+       and not exists (select 1 from environment where environment.ticket = ?1 and gone_at is null)`,
+    ticket,
+  )
+}
+
 /** Ends an active action of this token, or a pending one (`token` null). False when it is neither. */
 const end = (
   sql: Sql,
@@ -134,6 +147,7 @@ const end = (
   if (row === undefined || row.state !== (token === null ? 'pending' : 'active') || row.leaseToken !== token)
     return false
   const { ticket, correlation, kind, runnerId } = row
+  unpinUnmade(sql, row, outcome.environment)
   const known = { ...outcome, environment: outcome.environment && withCurrentTicket(sql, outcome.environment) }
   moveToEnded(sql, id, state, known)
   recordAfter(sql, { id, ticket, kind, runnerId }, known)
@@ -160,6 +174,19 @@ const failedOutcome = (failure: Failure, environment: Outcome['environment']): O
   failure,
   environment,
 })
+
+/** Ends an action that nobody can do any more, whoever has it. The caller tells it. */
+export const endFailed = (sql: Sql, id: string, failure: Failure): void => {
+  const outcome = failedOutcome(failure, null)
+  moveToEnded(sql, id, 'dead', outcome)
+  endRequest(sql, id, outcome)
+}
+/** Any runner can do it now, also when one that is gone has it. */
+export const releaseAction = (sql: Sql, id: string): void =>
+  void sql.run(
+    `update action set state = 'pending', not_before = 0, lease_token = null, lease_until = null where id = ?`,
+    id,
+  )
 
 const toPending = (
   sql: Sql,
@@ -209,10 +236,13 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     sql.transaction(() => (end(sql, { id, token }, 'done', outcome, messages) ? 'ok' : 'lost')),
   fail: async (id, token, { failure, retry, environment, messages }) =>
     sql.transaction(() => {
-      const attempt = openRow(sql, id)?.attempt ?? 0
+      const row = openRow(sql, id)
+      const attempt = row?.attempt ?? 0
       if (retry && attempt < MAX_ATTEMPTS) {
         const notBefore = sql.clock() + retryAfter(Math.max(0, attempt - 1))
-        return toPending(sql, id, token, notBefore, afterFailure(sql, failure)) ? 'retry' : 'lost'
+        if (!toPending(sql, id, token, notBefore, afterFailure(sql, failure))) return 'lost'
+        if (row !== undefined) unpinUnmade(sql, row, environment)
+        return 'retry'
       }
       return end(sql, { id, token }, 'dead', failedOutcome(failure, environment), messages) ? 'dead' : 'lost'
     }),

@@ -1,6 +1,7 @@
 /** The tokens of runners, each as its SHA-256 alone, and which runner a token stands for. */
 import { randomUUID } from 'node:crypto'
 import type { Store, TokenHolder } from '../port.ts'
+import { isForgotten } from './forget-runner.ts'
 import type { Sql } from './sql.ts'
 
 /** `name` is empty for the token of AGENT_SWARM_RUNNER_TOKEN. `instance`: the installation that showed it first. */
@@ -22,7 +23,7 @@ const holderOf = (sql: Sql, row: Row, instance: string | null): TokenHolder => {
 const sharedHolder = (sql: Sql, hash: string, instance: string | null): TokenHolder => {
   const row = sql.get<Row>('select * from runner_token where name = ?', SHARED)
   if (row?.hash === hash) return holderOf(sql, row, instance)
-  if (instance === null) return { who: 'unknown' }
+  if (instance === null || isForgotten(sql, instance)) return { who: 'unknown' }
   const owner = sql.get<Row>(
     'select * from runner_token where ?1 in (runner_id, instance) and name <> ?2',
     instance,

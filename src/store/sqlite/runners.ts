@@ -6,6 +6,7 @@ import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runn
 import { jiraNoteMessage, statusMessage } from '../messages.ts'
 import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
+import { forgetRunner } from './forget-runner.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
@@ -258,4 +259,5 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
         'select ticket from environment indexed by environment_runner where gone_at is null order by ticket',
       )
       .map(row => row.ticket),
+  forget: async (nameOrId, { dryRun }) => forgetRunner(sql, nameOrId, dryRun),
 })

@@ -133,6 +133,24 @@ test.for([
     ],
   ],
   [
+    {
+      ...{ kind: 'runner-gone', host: '*studio*', ended: ['restore', 'stop'] },
+      machine: { vmId: 'as-drop-1-1a2b3c4d', provider: 'kvm' },
+    },
+    [
+      'paragraph: The machine of DROP-1, as-drop-1-1a2b3c4d (kvm), is out of reach: the runner on *studio* is gone for good, according to an operator.',
+      'paragraph: Not done: restore, stop.',
+      'paragraph: /swarm create makes a new machine. Work that was not pushed is on the old one alone.',
+    ],
+  ],
+  [
+    { kind: 'runner-gone', host: 'studio', machine: null, ended: [] },
+    [
+      'paragraph: The runner on studio, which was to work on DROP-1, is gone for good, according to an operator.',
+      'paragraph: /swarm create makes a new machine. Work that was not pushed is on the old one alone.',
+    ],
+  ],
+  [
     { kind: 'text', text: 'DROP-1 has its machine\n    agent-swarm ssh DROP-1' },
     ['paragraph: DROP-1 has its machine', 'codeBlock: agent-swarm ssh DROP-1'],
   ],

@@ -97,6 +97,13 @@ test('a deleted machine, with the work that was saved first', () => {
   )
 })
 
+test('the machine of a runner that an operator forgot is not said to be deleted', () => {
+  const body = statusOf({ known: known({ goneAt: at('10:00:00'), runnerForgotten: true }) })
+  expect(body).toContain('### DROP-1: out of reach')
+  expect(body).toContain('an operator forgot its runner')
+  expect(body).not.toContain('no longer exist')
+})
+
 const unsaved = (count: number) => ({
   known: true as const,
   repositories: Array.from({ length: count }, (_, n) => ({

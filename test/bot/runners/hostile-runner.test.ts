@@ -183,10 +183,11 @@ test('other requests are answered while a large heartbeat is written, and nothin
   const { heartbeat, ask, store } = await openRunnerStage()
   const all = many(8 * HEARTBEAT_CHUNK)
   // Given by the bot: their number has no limit.
-  for (const { ticket } of all) {
+  for (const environment of all) {
+    const { ticket } = environment
     await store.queue.enqueue({ id: ticket, correlation: 'd', action: actionOn(ticket, 'create') })
     const lease = await store.queue.claim('one', offer())
-    await store.queue.complete(ticket, lease?.token ?? '', { result: 'skipped', reason: '', environment: null }, [])
+    await store.queue.complete(ticket, lease?.token ?? '', { result: 'skipped', reason: '', environment }, [])
   }
   await heartbeat(all)
   let isDone = false

@@ -1,9 +1,9 @@
 /** Rescued work comes back: real git, and bundles that a hostile machine made. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { pruneRescued, readRescued } from '../../../src/runner/rescue/list.ts'
+import { readRescued } from '../../../src/runner/rescue/list.ts'
 import { restoreIntoFolder } from '../../../src/runner/rescue/restore.ts'
 import { restoreIntoMachine } from '../../../src/runner/rescue/restore-into.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
@@ -227,17 +227,4 @@ describe('into a machine', () => {
     await restoreInto(name)
     expect(await inside(`cd shop; git show rescued/${name}/worktree:f`, 'DROP-2')).toBe('x')
   })
-})
-
-test('pruning removes what was saved before a time, and shows it first', async () => {
-  const name = await rescue(`${PUSHED} echo 2 > a`)
-  const later = new Date(Date.now() + 60_000)
-  const prune = (before: Date, dryRun: boolean) => pruneRescued(it.home, { before, dryRun })
-  expect(await prune(new Date(0), false)).toEqual([])
-  const expected = [{ name, ticket: 'DROP-1', bytes: statSync(join(it.home, 'rescued', name, '1-shop.bundle')).size }]
-  expect(await prune(later, true)).toMatchObject(expected)
-  expect(names()).toEqual([name])
-  expect(await prune(later, false)).toMatchObject(expected)
-  expect(names()).toEqual([])
-  expect(await prune(later, false)).toEqual([])
 })
