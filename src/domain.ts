@@ -37,8 +37,8 @@ export const timestamp = (at: Date): string =>
 /** Rescues that are listed: the newest. */
 export const MAX_RESCUES_LISTED = 200
 
-/** A new machine's identity, from its ticket or from why it exists without one, and 8 random hex digits. */
-export const newVmId = (purpose: Ticket | 'pool' | 'base', random: string): string =>
+/** A new machine's identity, from its ticket or from why it exists without one (`pool`, `base`), and 8 random hex digits. */
+export const newVmId = (purpose: string, random: string): string =>
   `as-${purpose.toLowerCase().replaceAll('_', '-')}-${random}`
 
 /** The kinds of failures. `later`: the queue retries with back-off. `never`: the failure is reported at once. */

@@ -437,9 +437,13 @@ const setUpCommands = {
     arguments: [],
     summary: 'Check the home of agent-swarm, and show a remedy for each problem.',
     details:
-      'Modes of files, damage of databases, backups, and machines of other homes are checked; nothing is changed. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
+      'Modes of files, damage of databases, backups, and machines of other homes are checked; nothing is changed. With --selftest, it proves a hypervisor by machines of its own, which it makes from the base image, tries and removes; it does not touch yours. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
     example: 'agent-swarm doctor',
     options: {
+      selftest: flag(
+        'Try everything that agent-swarm needs of the hypervisor, with throw-away machines. Takes minutes; the transcript is kept in proven/ of AGENT_SWARM_HOME.',
+      ),
+      provider,
       'rebuild-registry': flag('Show which machines a new registry would have, for one that is damaged or lost.'),
       'home-id': valued(
         'ID',

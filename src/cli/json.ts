@@ -353,6 +353,21 @@ export const outputs = {
   doctor: v.union([
     v.object({ checks: v.array(check) }),
     v.object({
+      provider: described(providerName, 'With --selftest, like the following members.'),
+      promises: described(
+        v.array(
+          v.object({
+            name: text,
+            result: v.picklist(['ok', 'failed', 'left-out']),
+            milliseconds: count,
+            why: described(v.nullable(text), 'Why it is broken or was left out.'),
+          }),
+        ),
+        'In the order in which they were tried.',
+      ),
+      transcript: described(text, 'The file with the outside commands that each promise took.'),
+    }),
+    v.object({
       result: described(v.picklist(['planned', 'done']), 'With --rebuild-registry; `done` with --yes.'),
       homeId: described(text, 'The id in the marks of the machines.'),
       machines: described(

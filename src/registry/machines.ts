@@ -4,7 +4,9 @@ import { checkName } from '../errors.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Database } from './database.ts'
 
-export type MachineRow = { vmId: string; provider: ProviderName; purpose: 'base' | 'pool' }
+export type MachineRow = { vmId: string; provider: ProviderName; purpose: 'base' | 'pool' | 'selftest' }
+/** The operation that creates one. */
+export type MachineOperation = { kind: 'build-base' | 'selftest'; by: Requester; at: string }
 
 export const machineQueries = ({ all, first, run, transaction }: Database) => ({
   machines: (): MachineRow[] => all<MachineRow>('select vm_id as vmId, provider, purpose from machine order by vm_id'),
@@ -30,7 +32,7 @@ export const machineQueries = ({ all, first, run, transaction }: Database) => ({
   /** The intent to create the machine for an operation, on disk before the first outside command. */
   beginMachine: (
     { vmId, provider, purpose }: MachineRow,
-    { kind, by, at }: { kind: 'build-base'; by: Requester; at: string },
+    { kind, by, at }: MachineOperation,
   ): void =>
     transaction(() => {
       checkName('machine', vmId)

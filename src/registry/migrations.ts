@@ -227,4 +227,16 @@ export const migrations = [
   `,
   // Whose a disk is that no machine has.
   'create index operation_machine on operation (vm_id) where vm_id is not null',
+  // A machine may be there for a selftest.
+  `
+  create table new_machine (
+    vm_id text primary key not null,
+    provider text not null,
+    purpose text not null check (purpose in ('base','pool','selftest')),
+    created_at text not null default (datetime('now'))
+  ) without rowid;
+  insert into new_machine select vm_id, provider, purpose, created_at from machine;
+  drop table machine;
+  alter table new_machine rename to machine;
+  `,
 ] as const

@@ -66,6 +66,17 @@ const planLeft = async (
   return [`adopt ${vm.vmId}, which the registry does not know`, ...start]
 }
 
+/** Fails with `no-such-image` where a machine needs the image and it is not there. */
+export const requireBaseImage = async (provider: Provider, baseImage: string): Promise<void> => {
+  const images = await provider.listBaseImages?.()
+  if (images !== undefined && !images.includes(baseImage))
+    throw fail(
+      'no-such-image',
+      `the base image ${baseImage} does not exist; available images: ${images.length === 0 ? 'none' : images.join(', ')}`,
+      `Make it: agent-swarm init-base ${baseImage} --from …`,
+    )
+}
+
 const planCreate: Planner<'create'> = async (context, { ticket, project, noProject }) => {
   const row = context.registry.environment(ticket)
   const { size, baseImage } = context.config
@@ -80,13 +91,7 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
   const left = await planLeft(context, provider, ticket, row)
   if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
-  const images = await provider.listBaseImages?.()
-  if (images !== undefined && !images.includes(baseImage))
-    throw fail(
-      'no-such-image',
-      `the base image ${baseImage} does not exist; available images: ${images.length === 0 ? 'none' : images.join(', ')}`,
-      `Make it: agent-swarm init-base ${baseImage} --from …`,
-    )
+  await requireBaseImage(provider, baseImage)
   return {
     would: [
       ...(row === null ? [] : [`remove what is left of ${row.vmId}`]),

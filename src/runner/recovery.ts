@@ -9,7 +9,6 @@ import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { finishDelete } from './actions/delete.ts'
 import { markMachine } from './actions/move.ts'
-import { removeDeadBuilds } from './base-build.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation } from './journal.ts'
@@ -17,6 +16,7 @@ import { recoveryStep } from './lifecycle.ts'
 import { observe, recordObserved, undoCreate } from './machine.ts'
 import { type Operation, type Target, targetOf } from './operation.ts'
 import { sweepKeys } from './ssh/keys.ts'
+import { removeDeadMachines } from './temporary-machines.ts'
 
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
@@ -92,7 +92,7 @@ export const recoverAll = async (
     const { sweepRescues } = await import('./rescue/list.ts')
     await sweepRescues(home, (ticket, work) => ifUnlocked(home, ticket, work))
   }
-  const unrecovered: Unrecovered[] = await removeDeadBuilds(context)
+  const unrecovered: Unrecovered[] = await removeDeadMachines(context)
   for (const operation of registry.openOperations()) {
     const { id, ticket } = operation
     if (ticket === except || isLeftToQueue(operation, clock())) continue

@@ -9,7 +9,7 @@ import type { Provider } from '../../providers/provider.ts'
 import { openRun, type Run } from '../../src/exec.ts'
 import { runInGuest, waitForGuest } from '../../src/runner/ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
-import type { Bench } from '../providers/conformance.ts'
+import type { TestBench } from '../providers/conformance.ts'
 
 /** Debian's `nobody`. */
 export const USER = 65_534
@@ -50,7 +50,7 @@ export const openAs = (
 }
 
 /** What the conformance tests need, as this user. */
-export const benchAs = (user: User, settings: Partial<KvmSettings>, baseImage: string): Omit<Bench, 'close'> => {
+export const benchAs = (user: User, settings: Partial<KvmSettings>, baseImage: string): Omit<TestBench, 'close'> => {
   const { home } = user
   const { provider, run } = openAs(user, settings)
   return {

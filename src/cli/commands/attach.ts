@@ -1,4 +1,6 @@
 /** A tmux session in the machine: what the agent does, and a shell beside it. */
+
+import { shellCommand } from '../../command-line.ts'
 import { fail } from '../../errors.ts'
 import { attachProgram } from '../../exec.ts'
 import { attachLine } from '../../runner/agent/guest.ts'
@@ -8,7 +10,7 @@ import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
-import { shellCommand, withRunnerContext } from '../with-context.ts'
+import { withRunnerContext } from '../with-context.ts'
 
 export const run: RunCommand = async invocation => {
   const { terminal, verbose } = invocation

@@ -7,7 +7,7 @@ import { type Invocation, print, printJson, printNote, type RunCommand } from '.
 import { table } from '../terminal/table.ts'
 import { counted } from '../terminal/text.ts'
 
-const USAGE = 'Usage: agent-swarm doctor [--rebuild-registry [--home-id ID] [--yes]]'
+const USAGE = 'Usage: agent-swarm doctor [--selftest | --rebuild-registry [--home-id ID] [--yes]]'
 
 const showChecks = (checks: readonly Check[], invocation: Invocation): void => {
   const { json, quiet, terminal } = invocation
@@ -73,6 +73,7 @@ const rebuildRegistry = async (invocation: Invocation): Promise<number> => {
 
 export const run: RunCommand = invocation => {
   const { flags } = invocation
+  if (flags.selftest === true) return import('../selftest.ts').then(({ showSelftest }) => showSelftest(invocation))
   if (flags['rebuild-registry'] === true || typeof flags['home-id'] === 'string') return rebuildRegistry(invocation)
   if (flags.yes === true) throw fail('usage', '--yes needs --rebuild-registry', USAGE)
   return examine(invocation)

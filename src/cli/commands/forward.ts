@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { SshInfo } from '../../../providers/provider.ts'
+import { shellCommand } from '../../command-line.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { watchProgram } from '../../exec.ts'
@@ -11,7 +12,7 @@ import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
-import { shellCommand, withRunnerContext } from '../with-context.ts'
+import { withRunnerContext } from '../with-context.ts'
 
 const LOOPBACK = '127.0.0.1'
 /**

@@ -1,4 +1,5 @@
 import type { Provider } from '../../../providers/provider.ts'
+import { shellCommand } from '../../command-line.ts'
 import { fail } from '../../errors.ts'
 import { attachProgram } from '../../exec.ts'
 import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
@@ -8,7 +9,7 @@ import { machineArgument } from '../arguments.ts'
 import { runningMachine } from '../running-machine.ts'
 import { type Invocation, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
-import { shellCommand, withRunnerContext } from '../with-context.ts'
+import { withRunnerContext } from '../with-context.ts'
 
 const PROFILE = '/etc/profile.d/agent-swarm-project.sh'
 const CONFIG_FLAGS = ['install', 'uninstall', 'dry-run', 'json']

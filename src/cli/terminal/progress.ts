@@ -7,6 +7,8 @@ export type ProgressView = {
   detail(text: string): void
   /** Prints a line of its own above the live one. */
   note(text: string): void
+  /** Ends the phase without a line: its result is shown elsewhere. */
+  drop(): void
   end(ok: boolean): void
 }
 
@@ -26,6 +28,7 @@ const silent = ({ stderr }: Terminal): ProgressView => ({
   phase: () => {},
   detail: () => {},
   note: text => void stderr.write(`${harmless(text)}\n`),
+  drop: () => {},
   end: () => {},
 })
 
@@ -86,6 +89,10 @@ const live = (terminal: Terminal): ProgressView => {
       clear()
       stderr.write(`${harmless(text)}\n`)
       draw()
+    },
+    drop: () => {
+      clear()
+      current = null
     },
     end: ok => {
       clearInterval(timer)

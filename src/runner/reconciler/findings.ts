@@ -19,7 +19,7 @@ const steps = {
   record: 'record it',
   mark: 'write the ticket into the mark',
   adopt: 'adopt it',
-  'remove-build': 'delete its machine',
+  'remove-temporary': 'delete its machine',
   'remove-waiting': 'remove its row',
   wait: 'none yet: the queue of the bot gives the action out again',
   keep: 'none: it is kept',
@@ -152,7 +152,17 @@ export const findingOfLeftover = (provider: ProviderName, { vmId, hasDisk }: Lef
   )
 export const findingOfKey = (vmId: string): Found =>
   found({ ticket: null, vmId, provider: null }, 'keep', 'the host key of a machine that does not exist', SEE_PRUNE)
-export const findingOfBuild = ({ vmId, provider }: MachineRow): Found =>
-  found({ ticket: null, vmId, provider }, 'remove-build', 'the build of an image was interrupted: the process died')
+const WORK = { base: 'the build of an image', selftest: 'a selftest' } as const
+/** A machine that its command would have removed. Those of the pool are kept. */
+export const findingsOfTemporary = ({ vmId, provider, purpose }: MachineRow): Found[] =>
+  purpose === 'pool'
+    ? []
+    : [
+        found(
+          { ticket: null, vmId, provider },
+          'remove-temporary',
+          `${WORK[purpose]} was interrupted: the process died`,
+        ),
+      ]
 export const findingOfWaiting = (ticket: Ticket, kind: string): Found =>
   found({ ticket, vmId: null, provider: null }, 'remove-waiting', `a ${kind} waits whose process is gone`)

@@ -10,11 +10,11 @@ import { isLeftToQueue } from '../recovery.ts'
 import { pinnedMachines } from '../ssh/keys.ts'
 import {
   type Found,
-  findingOfBuild,
   findingOfKey,
   findingOfLeftover,
   findingOfMachine,
   findingOfWaiting,
+  findingsOfTemporary,
   findingsOfTicket,
   findingsWithoutRow,
   type Interrupted,
@@ -90,8 +90,8 @@ const ticketFindings = (context: RunnerContext, rows: readonly EnvironmentRow[],
 export const findingsIn = (context: RunnerContext, all: Listings): Found[] => {
   const { registry, home } = context
   const rows = registry.environments()
-  const builds = registry.machines()
-  const known = new Set([...rows, ...builds].map(({ vmId }) => vmId))
+  const machines = registry.machines()
+  const known = new Set([...rows, ...machines].map(({ vmId }) => vmId))
   const exists = new Set([
     ...known,
     ...[...all.listings.values()].flatMap(({ vms, leftovers }) => [...vms, ...leftovers].map(({ vmId }) => vmId)),
@@ -105,7 +105,7 @@ export const findingsIn = (context: RunnerContext, all: Listings): Found[] => {
       ...unknown(vms).map(vm => findingOfMachine(name, vm, holderOf(vm.ticket))),
       ...unknown(leftovers).map(leftover => findingOfLeftover(name, leftover)),
     ]),
-    ...builds.filter(({ purpose }) => purpose === 'base').map(findingOfBuild),
+    ...machines.flatMap(findingsOfTemporary),
     // Of a hypervisor that does not answer, the machines are not known.
     ...(all.unread.length > 0 || all.listings.size === 0
       ? []

@@ -7,7 +7,6 @@ import { ifUnlocked } from '../../registry/lock.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { markMachine } from '../actions/move.ts'
-import { removeDeadBuilds } from '../base-build.ts'
 import type { RunnerContext } from '../context.ts'
 import { executeLocked } from '../executor.ts'
 import { openGate } from '../gate.ts'
@@ -15,6 +14,7 @@ import { forgetEnvironment, recordObserved, undoCreate } from '../machine.ts'
 import { type Caller, type Target, targetOf } from '../operation.ts'
 import { recoverInterrupted } from '../recovery.ts'
 import { refreshSshConfig } from '../ssh/config-file.ts'
+import { removeDeadMachines } from '../temporary-machines.ts'
 import { adoptMachine } from './adopt.ts'
 import { type Found, findingsOfTicket, type StepKind } from './findings.ts'
 import { findingsIn, interruptedOf, type Listings, readListings, type Unread } from './look.ts'
@@ -117,8 +117,8 @@ const removeDeadWaiting = ({ registry }: RunnerContext): void => {
   for (const { id, pid } of registry.waiting()) if (!isProcessAlive(pid)) registry.endWaiting(id)
 }
 
-const removeBuilds = async (context: RunnerContext): Promise<void> => {
-  const [first] = await removeDeadBuilds(context)
+const removeTemporary = async (context: RunnerContext): Promise<void> => {
+  const [first] = await removeDeadMachines(context)
   if (first !== undefined) throw fail(first.failure.kind, first.failure.message, first.failure.remedy)
 }
 
@@ -127,7 +127,7 @@ export const takeStep = async (context: RunnerContext, finding: Found, options: 
   const { ticket, does } = finding
   if (!changesSomething(finding)) return
   if (does === 'remove-waiting') removeDeadWaiting(context)
-  else if (does === 'remove-build') await removeBuilds(context)
+  else if (does === 'remove-temporary') await removeTemporary(context)
   else if (ticket !== null)
     await ifUnlocked(context.home, ticket, () =>
       does === 'adopt' ? adopt(context, finding) : settleTicket(context, ticket, options),
@@ -138,7 +138,7 @@ export const takeStep = async (context: RunnerContext, finding: Found, options: 
 
 /** Whether nobody works on what the finding is about. */
 const isFree = async ({ home }: RunnerContext, { ticket, vmId, does }: Found): Promise<boolean> => {
-  const name = does === 'remove-build' ? vmId : ticket
+  const name = does === 'remove-temporary' ? vmId : ticket
   return name === null || (await ifUnlocked(home, name, async () => true)) === true
 }
 
