@@ -27,7 +27,7 @@ export type Bench = Omit<BenchTools, 'newMachine'> & {
   first: Machine
   /** Characters that nothing else on this host is named after. */
   random: string
-  forEach(work: (machine: Machine) => Promise<unknown>): Promise<void>
+  forAll(work: (machine: Machine) => Promise<unknown>): Promise<void>
   /** What the provider lists of it. */
   listed(machine: Machine): Promise<VmInfo | undefined>
   /** The ticket at the creation. */
@@ -58,7 +58,7 @@ export const openBench = (description: Described, { newMachine, ...tools }: Benc
       options.set(vmId, known)
       return known
     },
-    forEach: async work => void (await Promise.all(machines.map(work))),
+    forAll: async work => void (await Promise.all(machines.map(work))),
     listed: async ({ vmId }) => (await provider.listVms()).find(vm => vm.vmId === vmId),
     initialTicket: machine => (machine === first && provider.assign !== undefined ? null : machine.ticket),
   }

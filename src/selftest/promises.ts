@@ -48,8 +48,8 @@ const absent = async ({ provider, random }: Bench): Promise<void> => {
 }
 
 const created = async (bench: Bench): Promise<void> => {
-  const { provider, baseImage, machines, forEach } = bench
-  await forEach(async machine => {
+  const { provider, baseImage, machines, forAll } = bench
+  await forAll(async machine => {
     const { vmId } = machine
     const ticket = bench.initialTicket(machine)
     const info = await provider.createVm(ticket, baseImage, await bench.options(vmId))
@@ -57,8 +57,8 @@ const created = async (bench: Bench): Promise<void> => {
     await provider.startVm(vmId)
     await provider.startVm(vmId)
   })
-  await forEach(({ vmId }) => bench.ready(vmId))
-  await forEach(({ vmId }) => bench.script(vmId, `printf %s ${vmId} > "$HOME/who"; sync`))
+  await forAll(({ vmId }) => bench.ready(vmId))
+  await forAll(({ vmId }) => bench.script(vmId, `printf %s ${vmId} > "$HOME/who"; sync`))
   for (const { vmId } of machines)
     expectEqual(`the file that was written in ${vmId}`, await bench.script(vmId, 'cat "$HOME/who"'), vmId)
 }
@@ -204,9 +204,9 @@ const hostileNames = async ({ provider, random }: Bench): Promise<void> => {
 }
 
 const deleted = async (bench: Bench): Promise<void> => {
-  const { provider, machines, forEach } = bench
-  await forEach(({ vmId }) => provider.deleteVm(vmId))
-  await forEach(({ vmId }) => provider.deleteVm(vmId))
+  const { provider, machines, forAll } = bench
+  await forAll(({ vmId }) => provider.deleteVm(vmId))
+  await forAll(({ vmId }) => provider.deleteVm(vmId))
   for (const machine of machines)
     expectEqual(`${machine.vmId} in listVms after its delete`, await bench.listed(machine), undefined)
 }

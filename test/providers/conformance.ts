@@ -24,7 +24,7 @@ export const keepsItsPromises = (
       bench = openBench(description, { ...tools, newMachine }, machines)
     }, timeout)
     afterAll(async () => {
-      await bench.forEach(({ vmId }) => bench.provider.deleteVm(vmId))
+      await bench.forAll(({ vmId }) => bench.provider.deleteVm(vmId))
       await close()
     }, timeout)
 

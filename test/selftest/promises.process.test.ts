@@ -1,0 +1,148 @@
+/** Each promise can be broken: a provider that breaks one is found out, by that promise. */
+import { expect, test } from 'vitest'
+import type { Provider } from '../../providers/provider.ts'
+import { newVmId } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import { openBench } from '../../src/selftest/bench.ts'
+import { promises } from '../../src/selftest/promises.ts'
+import { runPromises } from '../../src/selftest/run.ts'
+import { openSyntheticBench, syntheticOptions } from '../support/synthetic-bench.ts'
+
+const { cpus, memoryMiB } = syntheticOptions('')
+const GIB = 1024 ** 3
+const CONSOLE = 'login:'
+
+/** Synthetic, with what it lacks. */
+const whole = (provider: Provider): Provider => ({
+  ...provider,
+  usage: async () =>
+    new Map(
+      await Promise.all(
+        (await provider.listVms()).map(async ({ vmId, status }) => {
+          const isRunning = status === 'running'
+          const size = { cpus, memoryBytes: memoryMiB * 1024 ** 2, diskBytes: GIB }
+          const used = { memoryUsedBytes: isRunning ? GIB : 0, cpuSeconds: isRunning ? 1 : null }
+          return [vmId, { ...size, ...used }] as const
+        }),
+      ),
+    ),
+  capacity: async () => ({
+    cpus: 2,
+    memoryBytes: { total: 2 * GIB, available: GIB },
+    diskBytes: { total: GIB, available: GIB },
+  }),
+  consoleTail: async () => [CONSOLE],
+})
+
+const brokenBy = async (breakIt: (provider: Provider) => Partial<Provider>): Promise<string[]> => {
+  const { close, ...tools } = await openSyntheticBench(whole)
+  const changed = (provider: Provider): Provider => ({ ...provider, ...breakIt(provider) })
+  let count = 0
+  const newMachine = (ticket: string) => {
+    count += 1
+    return newVmId(ticket, String(count).padStart(8, '0'))
+  }
+  const broken = { ...tools, provider: changed(tools.provider), otherHome: changed(tools.otherHome), newMachine }
+  const bench = openBench({ name: 'synthetic', live: true }, broken, 2)
+  const signal = new AbortController().signal
+  const limits = { signal, deadlineMs: 60_000, abort: () => {} }
+  const results = await runPromises(promises, bench, { begin: () => {}, end: () => {} }, limits)
+  for (const { vmId } of bench.machines) await tools.provider.deleteVm(vmId)
+  await close()
+  expect(results.filter(({ result, why }) => (result === 'ok') !== (why === null))).toEqual([])
+  return results.filter(({ result }) => result === 'failed').map(({ name }) => name)
+}
+
+test('a provider that keeps all of them breaks none', async () => expect(await brokenBy(() => ({}))).toEqual([]))
+
+test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
+  ['a wrong name', () => ({ name: 'other' }), 'it is available'],
+  ['a wrong `live`', () => ({ liveCheckpoints: undefined as never }), 'it is available'],
+  [
+    'a stop of nothing that succeeds',
+    provider => ({ stopVm: id => (id.includes('-99-') ? Promise.resolve() : provider.stopVm(id)) }),
+    'a machine that does not exist',
+  ],
+  [
+    'machines that share their files',
+    provider => {
+      let first: string | null = null
+      return {
+        createVm: (ticket, image, options) => {
+          first ??= options.vmId
+          return provider.createVm(ticket, image, { ...options, vmId: first })
+        },
+      }
+    },
+    'machines are created',
+  ],
+  [
+    'a second create that fails',
+    provider => {
+      const made = new Set<string>()
+      return {
+        createVm: async (ticket, image, options) => {
+          if (made.has(options.vmId)) throw fail('already-exists', 'it is there')
+          made.add(options.vmId)
+          return provider.createVm(ticket, image, options)
+        },
+      }
+    },
+    'creating a machine that exists',
+  ],
+  [
+    'a list without tickets',
+    provider => ({ listVms: async () => (await provider.listVms()).map(vm => ({ ...vm, ticket: null })) }),
+    'all machines are listed',
+  ],
+  ["a list of other homes' machines", () => ({ listForeign: async () => [] }), 'a machine of another home is reported'],
+  [
+    'a list with the newest checkpoint first',
+    provider => ({ listCheckpoints: async id => (await provider.listCheckpoints(id)).reverse() }),
+    'a checkpoint restores the disk',
+  ],
+  ['a restore that does nothing', () => ({ restore: async () => {} }), 'a checkpoint restores the disk'],
+  ['a checkpoint that stays', () => ({ deleteCheckpoint: async () => {} }), 'a checkpoint can be deleted'],
+  ['a stop that does nothing', () => ({ stopVm: async () => {} }), 'stopping keeps everything'],
+  ['usage of nothing', () => ({ usage: async () => new Map() }), 'the usage of machines'],
+  [
+    'more available than there is',
+    () => ({
+      capacity: async () => ({
+        cpus: 1,
+        memoryBytes: { total: 1, available: 2 },
+        diskBytes: { total: 1, available: 1 },
+      }),
+    }),
+    'the capacity of their host',
+  ],
+  ['a console that moves the cursor', () => ({ consoleTail: async () => ['\x1b[2J'] }), 'the console of a stopped'],
+  ['an endless console', () => ({ consoleTail: async () => Array(21).fill('x') }), 'the console of a stopped'],
+  [
+    'any name is deleted',
+    provider => ({ deleteVm: id => provider.deleteVm(id).catch(() => {}) }),
+    'a name that is not',
+  ],
+  ['a delete that does nothing', () => ({ deleteVm: async () => {} }), 'deleting removes everything'],
+  [
+    'a disk that stays',
+    provider => ({
+      leftovers: async () => {
+        const left = await provider.leftovers?.()
+        return [...(left ?? []), { vmId: 'as-selftest-1-00000001', hasDisk: true, bytes: 1 }]
+      },
+    }),
+    'a deleted machine leaves',
+  ],
+])('%s', async ([, breakIt, promise]) => {
+  expect((await brokenBy(breakIt)).filter(name => name.startsWith(promise))).toHaveLength(1)
+})
+
+test('a provider that takes every machine for its own touches those of another home', async () => {
+  const home = { of: null as Provider | null }
+  const broken = await brokenBy(provider => {
+    home.of ??= provider
+    return home.of === provider ? {} : home.of
+  })
+  expect(broken).toContain('a machine of another home is not listed, and never touched')
+})
