@@ -119,6 +119,10 @@ test('the runner holds no client of GitHub or Jira, and bot and runner do not kn
   expect(mayNotImport('src/store', 'src/bot', 'src/runner', 'src/registry', 'providers')).toEqual([])
 })
 
+test('the selftest knows neither the bot nor the command line', () => {
+  expect(mayNotImport('src/selftest', 'src/bot', 'src/store', 'src/cli')).toEqual([])
+})
+
 test('one door to other programs', () => {
   const doors = ['execa', 'node:child_process', 'child_process']
   expect(breaches(({ from, to }) => doors.includes(to) && from !== 'src/exec.ts')).toEqual([])
@@ -161,9 +165,10 @@ const loadedBy = (entry: string): string[] => {
 }
 
 test('commands load projects, links and agents only where they are used', () => {
-  const parts = ['project', 'link', 'git-gateway', 'model-gateway', 'requests', 'agent'].map(
-    name => `src/runner/${name}`,
-  )
+  const parts = [
+    ...['project', 'link', 'git-gateway', 'model-gateway', 'requests', 'agent'].map(name => `src/runner/${name}`),
+    'src/selftest',
+  ]
   const schemas = ['workspace', 'repository-file', 'yaml'].map(name => `src/schema/${name}.ts`)
   const small = ['src/runner/project/access.ts', 'src/runner/link/guest-files.ts']
   const loading = (entry: string, ...packages: string[]) =>
@@ -178,7 +183,9 @@ test('commands load projects, links and agents only where they are used', () => 
   // Their own words for phases, and whether an agent may run there, are a few lines each.
   const ofChanges = ['src/runner/project/phases.ts', 'src/runner/project/follow.ts', 'src/runner/agent/own-system.ts']
   expect(loading('src/cli/commands/changes.ts').sort()).toEqual(ofChanges.sort())
+  expect(loadedBy('src/cli/commands/doctor.ts').filter(file => within(file, 'src/selftest'))).toEqual([])
   // The measure itself.
+  expect(loadedBy('src/cli/selftest.ts')).toContain('src/selftest/promises.ts')
   expect(loadedBy('src/runner/project/read.ts')).toContain('valibot')
 })
 

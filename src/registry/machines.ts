@@ -30,10 +30,7 @@ export const machineQueries = ({ all, first, run, transaction }: Database) => ({
       name,
     )?.at as string | null | undefined) ?? null,
   /** The intent to create the machine for an operation, on disk before the first outside command. */
-  beginMachine: (
-    { vmId, provider, purpose }: MachineRow,
-    { kind, by, at }: MachineOperation,
-  ): void =>
+  beginMachine: ({ vmId, provider, purpose }: MachineRow, { kind, by, at }: MachineOperation): void =>
     transaction(() => {
       checkName('machine', vmId)
       checkName('provider', provider)

@@ -18,7 +18,7 @@ export type BenchTools = {
   script(vmId: string, text: string): Promise<string>
 }
 
-export type Machine = { ticket: Ticket; vmId: string }
+type Machine = { ticket: Ticket; vmId: string }
 
 export type Bench = Omit<BenchTools, 'newMachine'> & {
   description: Described
@@ -37,7 +37,7 @@ export type Bench = Omit<BenchTools, 'newMachine'> & {
 type Described = Pick<ProviderDescription<never>, 'name' | 'live'>
 
 /** The ticket of the n-th machine. No machine of a person's is found by it: what counts is the vmId. */
-export const ticketOf = (n: number): Ticket => `SELFTEST-${n}`
+const ticketOf = (n: number): Ticket => `SELFTEST-${n}`
 
 /** `count`: machines that run at the same time, at least one. */
 export const openBench = (description: Described, { newMachine, ...tools }: BenchTools, count: number): Bench => {

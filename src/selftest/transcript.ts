@@ -41,7 +41,7 @@ const systemLine = (): string => {
   return `${distribution()}${type()} ${release()} ${arch()}, ${processors.length} CPUs (${model}), ${memory} GiB of memory, Node ${process.versions.node}`
 }
 
-export const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['result'], number> => {
+const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['result'], number> => {
   const count = (result: PromiseResult['result']) => results.filter(each => each.result === result).length
   return { ok: count('ok'), failed: count('failed'), 'left-out': count('left-out') }
 }
@@ -61,7 +61,7 @@ const triedLines = ({ name, result, milliseconds, why, commands }: Tried): strin
   ]
 }
 
-export const transcriptText = ({ version, at, provider, machines, host, tried }: Transcript): string =>
+const transcriptText = ({ version, at, provider, machines, host, tried }: Transcript): string =>
   [
     'agent-swarm doctor --selftest',
     `version   ${version}`,
