@@ -208,6 +208,11 @@ test('it finds the installed scripts of the base image', async () => {
   expect(scripts.setupScript({ profile: 'full', extra: [] })).toBe(setupScript({ profile: 'full', extra: [] }))
 })
 
+test('it proves a provider by itself', async () => {
+  const { code, stdout } = await swarm('doctor', '--selftest')
+  expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/✓ .*deleting removes everything/) })
+})
+
 test('up is healthy, and ends at SIGTERM', async () => {
   const child = spawn(command, ['up', '--port', '0'], {
     env: {
