@@ -96,7 +96,7 @@ const machineCommands = {
   },
   prune: {
     arguments: [],
-    summary: 'Remove disks, images, rescued work, logs and keys that nobody needs.',
+    summary: 'Remove disks, images, logs and more that nobody needs.',
     details:
       "Shows what it would remove, why, and what it keeps, and does it when you agree, or with --yes. A disk that no machine has is read first, and unsaved work in it is rescued. What is another home's stays. How long things stay: `retention` in config.yaml.",
     example: 'agent-swarm prune --dry-run',
@@ -361,7 +361,7 @@ const serverCommands = {
   },
   'bot runner forget': {
     arguments: [{ name: 'NAME|ID', kind: 'runner', required: true }],
-    summary: 'Give up a runner that is gone for good; its tickets are free.',
+    summary: 'Give up a runner that is gone; its tickets are free.',
     details:
       'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, each ticket is told, and its token is no longer valid. Refused while it is connected.',
     example: 'agent-swarm bot runner forget studio --yes',

@@ -43,7 +43,7 @@ describe('candidates', () => {
     ['options of the program', ['--'], ['--help', '--version']],
     ['a command to show help for', ['help', 'ini'], ['init', 'init-base']],
     ['a command of two words', ['bot', ''], ['inbox', 'audit', 'held', 'replay', 'runner']],
-    ['a command of three words', ['bot', 'runner', ''], ['add', 'list', 'revoke']],
+    ['a command of three words', ['bot', 'runner', ''], ['add', 'list', 'revoke', 'forget']],
     ['the last of them to show help for', ['help', 'bot', 'runner', 'r'], ['revoke']],
     ['an option of a command of three words', ['bot', 'runner', 'add', 'x', '--a'], ['--as']],
     ['one of them to show help for', ['help', 'bot', 'i'], ['inbox']],

@@ -42,7 +42,7 @@ const WEB = 'as-web-1-0000000b'
 
 test('an image of an earlier version has no profile, and nothing was proven', async () => {
   const { provider } = open([volumes(...IMAGE), disk('node-24.qcow2', null)])
-  const expected = { ...manifest, profile: null, proven: [], unproven: [] }
+  const expected = { ...manifest, profile: null, proven: [], unproven: [], homeId: null }
   expect(await provider.describeBaseImages?.()).toEqual([{ name: 'node-24', manifest: expected, machines: [] }])
 })
 
