@@ -12,7 +12,7 @@ import { failure } from '../schema/failure.ts'
 import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
-import { machineSize } from '../schema/runner-protocol.ts'
+import { machineSize } from '../schema/basics.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()
@@ -157,7 +157,7 @@ const hostStatus = v.object({
   fits: described(
     v.object({
       environments: count,
-      endsFirst: v.picklist(['memory', 'disk']),
+      endsFirst: v.picklist(['memory', 'cpus', 'disk']),
       size: machineSize,
     }),
     'How many more machines of this size fit, and what runs out first.',

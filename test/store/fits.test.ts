@@ -24,7 +24,7 @@ describe('why a runner can never take a create', () => {
     [
       'a host that is too small',
       { memoryMiB: 8192 },
-      { ...offer, room: { free: { memoryMiB: 0, diskGiB: 0 }, empty: { memoryMiB: 8191, diskGiB: 9 } } },
+      { ...offer, room: { free: { cpus: 64, memoryMiB: 0, diskGiB: 0 }, empty: { cpus: 64, memoryMiB: 8191, diskGiB: 9 } } },
       /has 8191 MiB in all/,
     ],
     ['a host that is full for now', { memoryMiB: 8192 }, withFree(0), null],

@@ -2,6 +2,7 @@
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
+import { needOfMachine, reserveRoom } from '../room.ts'
 import { followProject } from '../project/follow.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
@@ -9,6 +10,10 @@ export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
   const observed = await observe(provider, row)
+  if (observed === 'stopped' && provider.capacity !== undefined) {
+    const need = await needOfMachine(operation.context, provider, row.vmId)
+    await reserveRoom(operation, provider, { kind: 'start', ticket, vmId: row.vmId, need })
+  }
   want(target, 'running')
   const paused = observed === 'running' ? await pausedReason(provider, row) : null
   if (paused !== null) {
