@@ -71,21 +71,24 @@ export const needOf = ({ cpus, memoryMiB }: Pick<MachineSize, 'cpus' | 'memoryMi
 export const lackOf = (need: MachineSize, room: MachineSize): keyof MachineSize | null =>
   (['memoryMiB', 'cpus', 'diskGiB'] as const).find(member => need[member] > room[member]) ?? null
 
-const gib = (mib: number): string => `${Math.round((mib / 1024) * 10) / 10}`
+const memory = (mib: number): string => (mib % 1024 === 0 ? `${mib / 1024} GiB` : `${mib} MiB`)
 export const amountOf = (member: keyof MachineSize, amount: number): string =>
   ({
     cpus: `${amount} virtual CPUs`,
-    memoryMiB: `${gib(amount)} GiB of memory`,
+    memoryMiB: `${memory(amount)} of memory`,
     diskGiB: `${amount} GiB of disk`,
   })[member]
 
-/** What has the room that is missing, for example `KEEP-1, KEEP-2 use 8 of 8 GiB of memory`. */
-export const behindWhat = (lack: keyof MachineSize, { free, empty, held }: Omit<Room, 'held'> & { held?: Held }) => {
-  if (lack === 'diskGiB' || held === undefined || held.machines === 0)
-    return `${amountOf(lack, free[lack])} ${lack === 'cpus' ? 'are' : 'is'} free, of ${amountOf(lack, empty[lack])}`
+/** What has the room that is missing, for example `KEEP-1, KEEP-2 use 8 GiB of 9 GiB of memory`. The same until a machine changes. */
+export const behindWhat = (
+  lack: keyof MachineSize,
+  { empty, held }: { empty: MachineSize; held?: Held | undefined },
+) => {
+  if (lack === 'diskGiB') return `the disk has less than that free, of ${amountOf(lack, empty[lack])}`
+  if (held === undefined || held.machines === 0) return 'other programs of the host use its memory'
   const names = held.tickets.slice(0, NAMED)
   const more = held.machines - names.length
   const who = `${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
-  const used = lack === 'cpus' ? `${held.cpus}` : gib(held.memoryMiB)
-  return `${who} ${held.machines === 1 ? 'uses' : 'use'} ${used} of ${amountOf(lack, empty[lack])}, and ${amountOf(lack, free[lack])} ${lack === 'cpus' ? 'are' : 'is'} free`
+  const used = lack === 'cpus' ? `${held.cpus}` : memory(held.memoryMiB)
+  return `${who} ${held.machines === 1 ? 'uses' : 'use'} ${used} of ${amountOf(lack, empty[lack])}`
 }

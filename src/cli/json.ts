@@ -6,13 +6,22 @@
 import * as v from 'valibot'
 import type { Check } from '../bot/check.ts'
 import { action, actionKinds, progress, requester } from '../schema/action.ts'
-import { checkpointName, count, described, imageName, providerName, ticket, time, vmId } from '../schema/basics.ts'
+import {
+  checkpointName,
+  count,
+  described,
+  imageName,
+  machineSize,
+  providerName,
+  ticket,
+  time,
+  vmId,
+} from '../schema/basics.ts'
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
 import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
-import { machineSize } from '../schema/basics.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()

@@ -3,10 +3,10 @@
 import { is } from 'valibot'
 import { providers } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
+import { needOf } from '../room.ts'
 import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
-import { needOf } from '../room.ts'
 import type { RunnerContext } from './context.ts'
 import { type HostReading, readHost, roomNow } from './room.ts'
 
@@ -42,9 +42,7 @@ const readOffer = async (context: RunnerContext): Promise<Reading> => {
 /** What creates will reserve that were given to this runner just now. */
 const expectedBy = ({ config }: RunnerContext, running: ReadonlySet<Action>) =>
   [...running].flatMap(action =>
-    action.kind === 'create'
-      ? [{ ticket: action.ticket, ...needOf({ ...config.size, ...action.machine }) }]
-      : [],
+    action.kind === 'create' ? [{ ticket: action.ticket, ...needOf({ ...config.size, ...action.machine }) }] : [],
   )
 
 export type OfferSource = ReturnType<typeof openOffer>

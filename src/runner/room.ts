@@ -118,7 +118,7 @@ export const whyNoRoom = async (
   const missing = need[lack] - room.free[lack]
   const error = fail(
     'capacity',
-    `${doing}: it needs ${amountOf(lack, need[lack])}; ${behindWhat(lack, room)}`,
+    `${doing}: it needs ${amountOf(lack, need[lack])}, and ${amountOf(lack, room.free[lack])} ${lack === 'cpus' ? 'are' : 'is'} free; ${behindWhat(lack, room)}`,
     remedyFor(context, provider.name, reading, { kind, ticket, lack, missing }),
   )
   error.failure.needs = need
@@ -126,11 +126,8 @@ export const whyNoRoom = async (
 }
 
 /** What a machine of this size, or this machine, needs to begin with. */
-export const needOfMachine = async (
-  context: RunnerContext,
-  provider: Provider,
-  vmId: string,
-): Promise<MachineSize> => needOf(sizeOf(context, (await provider.usage?.().catch(() => null))?.get(vmId)))
+export const needOfMachine = async (context: RunnerContext, provider: Provider, vmId: string): Promise<MachineSize> =>
+  needOf(sizeOf(context, (await provider.usage?.().catch(() => null))?.get(vmId)))
 
 /**
  * Reserves room until the operation ends. Fails with `capacity` where there is none; `isGoingOn`: the machine has its room

@@ -2,8 +2,8 @@
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
-import { needOfMachine, reserveRoom } from '../room.ts'
 import { followProject } from '../project/follow.ts'
+import { needOfMachine, reserveRoom } from '../room.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context

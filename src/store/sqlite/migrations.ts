@@ -317,4 +317,6 @@ export const migrations: readonly Migration[] = [
   create index own_comment_status on own_comment (about) where kind = 'status';
   create index own_comment_link on own_comment (about) where kind = 'link';
   `,
+  // JSON of MachineSize: the room that its runner did not have for it.
+  'alter table action add column needs text',
 ]

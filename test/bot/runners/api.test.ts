@@ -109,7 +109,12 @@ describe('work', () => {
   test('a create waits for room, and begins when a heartbeat reports some', async () => {
     const { acquire, heartbeat, enqueue, store } = await openRunnerStage()
     const room = (freeMiB: number) =>
-      offer({ room: { free: { cpus: 64, memoryMiB: freeMiB, diskGiB: 50 }, empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 50 } } })
+      offer({
+        room: {
+          free: { cpus: 64, memoryMiB: freeMiB, diskGiB: 50 },
+          empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 50 },
+        },
+      })
     await enqueue('1', actionOn('DROP-1', 'create'))
     const waiting = acquire('one', room(1_024))
     const response = await heartbeat([], { offer: room(1_024) })
