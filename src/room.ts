@@ -85,7 +85,8 @@ export const behindWhat = (
   { empty, held }: { empty: MachineSize; held?: Held | undefined },
 ) => {
   if (lack === 'diskGiB') return `the disk has less than that free, of ${amountOf(lack, empty[lack])}`
-  if (held === undefined || held.machines === 0) return 'other programs of the host use its memory'
+  if (held === undefined) return 'the host has no room for another machine of this size'
+  if (held.machines === 0) return 'other programs of the host use its memory'
   const names = held.tickets.slice(0, NAMED)
   const more = held.machines - names.length
   const who = `${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`

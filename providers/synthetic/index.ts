@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
+import type { SyntheticSettings } from './description.ts'
 import {
   allMarked,
   listForeignMarks,
@@ -182,7 +183,21 @@ const shellInGuest =
     }
   }
 
-export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>, 'settings'>): Provider => {
+/** No disk of it ever fills up. */
+const capacityWith = async (memoryMiB: number) => {
+  const memory = memoryMiB * 1024 ** 2
+  const disk = Number.MAX_SAFE_INTEGER
+  return {
+    cpus: 64,
+    memoryBytes: { total: memory, available: memory },
+    diskBytes: { total: disk, available: disk },
+  }
+}
+
+type Opened = Omit<Tools<SyntheticSettings>, 'settings'> & { settings?: SyntheticSettings }
+
+export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opened): Provider => {
+  const memoryMiB = settings.syntheticMemoryMiB ?? null
   const context: Context = {
     root: join(home, 'synthetic'),
     marks: { folder: join(home, 'synthetic-state'), homeId, knows },
@@ -190,6 +205,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
   return {
     name: 'synthetic',
     ownSystem: true,
+    ...(memoryMiB === null ? {} : { capacity: () => capacityWith(memoryMiB) }),
     liveCheckpoints: true,
     coldRestores: true,
     available: async () => ({ available: true }),

@@ -225,4 +225,6 @@ export const migrations = [
   create index operation_newest_by_hand on operation (id) where ${BY_HAND};
   create index operation_ended on operation (ended_at) where ended_at is not null;
   `,
+  // What a command waits for; null: another one on its ticket.
+  'alter table waiting add column why text',
 ] as const

@@ -128,20 +128,28 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   },
 })
 
-export type WaitingRow = { pid: number; ticket: Ticket; kind: ActionKind; by: Requester; since: string }
+/** `why` null: another command on the ticket is running. */
+export type WaitingRow = {
+  pid: number
+  ticket: Ticket
+  kind: ActionKind
+  by: Requester
+  since: string
+  why: string | null
+}
 
 /** Commands and actions that wait for another one on the same ticket. */
 export const waitingQueries = ({ all, run }: Database) => ({
   /** Returns the row's id. */
-  beginWaiting: ({ pid, ticket, kind, by, since }: WaitingRow): number =>
+  beginWaiting: ({ pid, ticket, kind, by, since, why }: WaitingRow): number =>
     run(
-      'insert into waiting (pid, ticket, kind, asked_by, since) values (?, ?, ?, ?, ?)',
-      ...[pid, ticket, kind, JSON.stringify(by), since],
+      'insert into waiting (pid, ticket, kind, asked_by, since, why) values (?, ?, ?, ?, ?, ?)',
+      ...[pid, ticket, kind, JSON.stringify(by), since, why],
     ),
   endWaiting: (id: number) => void run('delete from waiting where id = ?', id),
   /** Oldest first, those of dead processes too. */
   waiting: (): (WaitingRow & { id: number })[] =>
     all<WaitingRow & { id: number; by: string }>(
-      'select id, pid, ticket, kind, asked_by as "by", since from waiting order by id',
+      'select id, pid, ticket, kind, asked_by as "by", since, why from waiting order by id',
     ).map(row => ({ ...row, by: readRequester(row.by) })),
 })

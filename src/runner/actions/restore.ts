@@ -142,7 +142,9 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
   // A machine that restores itself again and again takes no more disk than one that makes checkpoints.
-  if (by.via === 'machine') await deleteOldest(target, 'machine', DEFAULT_RETENTION, [name, ...kept])
+  // Nobody looks after the states that restores keep, either.
+  const why = by.via === 'machine' ? 'machine' : 'before restore'
+  await deleteOldest(target, why, DEFAULT_RETENTION, [name, ...kept])
   // A checkpoint of a running machine may have lost its memory with its former definition: its disk boots, too.
   const boots = cold || withMemory
   if (boots) {

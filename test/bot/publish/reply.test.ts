@@ -210,7 +210,9 @@ test.for([
   [
     'a create that only waits for free memory',
     view(null, { runners: [runner({ offer: offer(1_024) })] }, create),
-    ['Waiting for free memory on a runner. It starts when another machine is stopped or deleted.'],
+    [
+      'Waiting for room: the host has no room for another machine of this size on `studio`. It starts when another machine is stopped or deleted.',
+    ],
   ],
   [
     'a create with free memory on one of two runners',

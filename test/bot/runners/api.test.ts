@@ -119,7 +119,7 @@ describe('work', () => {
     const waiting = acquire('one', room(1_024))
     const response = await heartbeat([], { offer: room(1_024) })
     expect(await response.json()).toMatchObject({
-      waiting: [{ ticket: 'DROP-1', why: 'the host has no room for another machine of this size' }],
+      waiting: [{ ticket: 'DROP-1', why: 'waits for room: the host has no room for another machine of this size' }],
     })
     expect(await store.queue.get('1')).toMatchObject({ state: 'pending' })
     await heartbeat([], { offer: room(8_192) })
