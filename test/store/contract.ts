@@ -7,6 +7,7 @@ import { outcomesContract } from './contract/outcomes.ts'
 import { queueContract } from './contract/queue.ts'
 import { renameContract } from './contract/rename.ts'
 import { requestsContract } from './contract/requests.ts'
+import { roomContract } from './contract/room.ts'
 import { runnerTokensContract } from './contract/runner-tokens.ts'
 import { runnersContract } from './contract/runners.ts'
 import { settleContract } from './contract/settle.ts'
@@ -26,6 +27,7 @@ export const storeContract = (backend: string, open: Open) => {
       runnersContract,
       runnerTokensContract,
       renameContract,
+      roomContract,
     ])
       part(open)
 
