@@ -234,7 +234,10 @@ test('a create that waits for room says behind which machines, and the same unti
   }
   await runner(full(1_024))
   await enqueue('a', create)
+  await after(0)
   await after(30)
+  await runner(full(1_024))
+  await after(1)
   expect(await jira('a')).toContain(
     'Waiting for room: KEEP-1, KEEP-2 use 8 GiB of 16 GiB of memory on `studio`. It starts when another machine is stopped or deleted.',
   )
@@ -245,11 +248,10 @@ test('a create that waits for room says behind which machines, and the same unti
 })
 
 test('a create beyond the limit of its person names the machines', async () => {
-  const { enqueue, runner, after, jira } = stage({ machinesPerPerson: 1 })
+  const { enqueue, runner, jira } = stage({ machinesPerPerson: 1 })
   const by = create.by
   await runner(offer(8_192), [{ ...environment(), ticket: 'KEEP-1', createdBy: by }])
   await enqueue('a', create)
-  await after(30)
   expect(await jira('a')).toContain(
     'Waiting: its person has 1 machine, as many as one may have: KEEP-1. It starts when one of them is deleted.',
   )

@@ -8,7 +8,7 @@ const create = (id: string, ticket: string, more: object = {}) => queued(id, 'cr
 const ada = { via: 'jira', who: 'ada' } as const
 const needs = { cpus: 2, memoryMiB: 4096, diskGiB: 4 }
 const noRoom = {
-  ...{ failure: { kind: 'capacity', message: 'no room', remedy: null, needs }, retry: false },
+  ...{ failure: { kind: 'capacity', message: 'no room', remedy: null, needs } as const, retry: false },
   ...{ environment: null, messages: [] },
 } as const
 
