@@ -12,7 +12,6 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
-import type { SyntheticSettings } from './description.ts'
 import {
   allMarked,
   listForeignMarks,
@@ -23,6 +22,7 @@ import {
   removeMark,
   writeMark,
 } from './marks.ts'
+import type { SyntheticSettings } from './settings.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
