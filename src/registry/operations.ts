@@ -57,8 +57,12 @@ export const operationQueries = ({ all, first, run }: Database) => ({
       'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
       ...[actionId, correlation, checkName('ticket', ticket), kind, JSON.stringify(by), at],
     ),
+  /** Members that it does not name stay. */
   setDetail: (id: number, detail: OperationDetail) =>
-    void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),
+    void run(
+      `update operation set detail = json_patch(coalesce(detail, '{}'), ?) where id = ?`,
+      ...[JSON.stringify(detail), id],
+    ),
   addPhase: (id: number, { phase, at }: Progress) =>
     void run(
       `update operation set phases = json_insert(phases, '$[#]', json_object('phase', ?, 'at', ?)) where id = ?`,

@@ -153,7 +153,8 @@ const planners = {
       : { skipped: `${ticket} is already stopped` }
   },
   restart: async (context, { ticket }) => {
-    const { row, state } = await observed(context, ticket)
+    const { row, provider, state } = await observed(context, ticket)
+    if (state === 'stopped') await requireRoom(context, provider, { kind: 'start', ticket, vmId: row.vmId })
     const stop = state === 'running' ? [`shut ${row.vmId} down; its disk and checkpoints are kept`] : []
     return { would: [...stop, `start ${row.vmId}`, WAIT_FOR_SSH] }
   },

@@ -7,7 +7,7 @@ import type { EnvironmentRow } from '../registry/registry.ts'
 import { amountOf, behindWhat, lackOf, needOf, type Room, type Running, roomOf } from '../room.ts'
 import type { MachineSize } from '../schema/basics.ts'
 import type { RunnerContext } from './context.ts'
-import type { Operation } from './operation.ts'
+import type { Operation, Target } from './operation.ts'
 
 const MIB = 1024 ** 2
 
@@ -144,4 +144,12 @@ export const reserveRoom = async (
     if (failure !== null) throw failure
     context.registry.setDetail(id, { reserves: { vmId, ...wanted.need } })
   })
+}
+
+/** The same for a machine that is stopped and is about to run. */
+export const reserveToStart = async (target: Target): Promise<void> => {
+  const { context, provider, row } = target
+  if (provider.capacity === undefined) return
+  const need = await needOfMachine(context, provider, row.vmId)
+  await reserveRoom(target, provider, { kind: 'start', ticket: row.ticket, vmId: row.vmId, need })
 }

@@ -19,6 +19,8 @@ import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../
 export { MAX_WAIT_MS } from '../backoff.ts'
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
+/** Milliseconds after which an action that found no room may be taken again, where an offer has as much. */
+export const ROOM_RETRY_MS = 2_000
 /** Milliseconds that younger creates may overtake one that waits for room. */
 export const ROOM_PATIENCE_MS = 10 * 60_000
 /** How many requests of each verdict the audit log keeps: strangers push out only strangers. */

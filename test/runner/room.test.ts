@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Capacity } from '../../providers/provider.ts'
 import { openOffer } from '../../src/runner/offer.ts'
 import { planAction } from '../../src/runner/plan.ts'
+import type { Action } from '../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../support/context.ts'
 
 const GIB = 1024 ** 3
@@ -60,6 +61,19 @@ test('room that a stop or a delete makes is there at once, and a stopped machine
   expect(it.context.registry.environment('KEEP-1')).toMatchObject({ status: 'stopped' })
   await it.do(actions.delete('KEEP-2', true))
   expect(await it.do(actions.start('KEEP-1'))).toMatchObject({ result: 'done' })
+})
+
+test('a restart and a restore that would start a stopped machine need room too, and touch nothing without', async () => {
+  await it.do(actions.create('KEEP-1'))
+  await it.do(actions.checkpoint('KEEP-1', 'one'))
+  await it.do(actions.stop('KEEP-1'))
+  for (const ticket of ['KEEP-2', 'KEEP-3']) await it.do(actions.create(ticket))
+  const restart = { ...actions.start('KEEP-1'), kind: 'restart' } as Action
+  const restore = { ...actions.restore('KEEP-1', 'one'), cold: true } as Action
+  for (const action of [restart, restore])
+    expect(await it.do(action)).toMatchObject(noRoom('starting KEEP-1', 'agent-swarm stop KEEP-2'))
+  expect(it.context.registry.checkpoints('KEEP-1')).toHaveLength(1)
+  expect(await (await it.provider()).status(it.vmIdOf('KEEP-1'))).toBe('stopped')
 })
 
 test('of two creates at the same time, one gets the last room', async () => {

@@ -91,10 +91,11 @@ export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, n
     const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
     return line`Waiting for ${stateOfEarlier(next)}${more}.`
   }
-  if (row.notBefore > now)
+  if (row.notBefore > now && row.needs === null)
     return line`Attempt ${row.attempt} failed${row.progress?.failed === undefined ? [] : line`: ${code(row.progress.failed)}`}. The next attempt is at ${own(moment(row.notBefore))}.`
   if (beyondLimit !== null && known === null) return limitLine(beyondLimit)
   const reasons = behind(row, known, pinned === null ? runners : [pinned])
   if (reasons !== null) return roomLine(reasons)
+  if (row.needs !== null) return own('Waiting for room on the host of its machine.')
   return own('Next in the queue: it starts as soon as a runner has a free slot.')
 }

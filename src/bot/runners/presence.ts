@@ -76,7 +76,7 @@ const whyWaiting = (
   now: number,
 ): string => {
   if (active !== undefined) return `${active.kind} of the same ticket is in progress`
-  if (notBefore > now) return `the next attempt is at ${new Date(notBefore).toISOString()}`
+  if (notBefore > now && needs === null) return `the next attempt is at ${new Date(notBefore).toISOString()}`
   const obstacle = action.kind === 'create' ? whyNever(action, offer) : null
   if (obstacle !== null) return `this runner cannot take it: ${obstacle.reason}`
   const need = action.kind === 'create' ? needAt(action, offer) : needs

@@ -16,6 +16,7 @@ import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
+import { reserveToStart } from '../room.ts'
 import { runCommandInGuest } from '../ssh/guest.ts'
 import { markMachine } from './move.ts'
 
@@ -137,6 +138,8 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
+    const isStopped = (cold || withMemory) && (await observe(target.provider, target.row)) === 'stopped'
+    if (isStopped) await reserveToStart(target)
     kept.add(await replaceState(target, { name, cold }, names))
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.

@@ -3,17 +3,14 @@ import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
-import { needOfMachine, reserveRoom } from '../room.ts'
+import { reserveToStart } from '../room.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
   const observed = await observe(provider, row)
-  if (observed === 'stopped' && provider.capacity !== undefined) {
-    const need = await needOfMachine(operation.context, provider, row.vmId)
-    await reserveRoom(operation, provider, { kind: 'start', ticket, vmId: row.vmId, need })
-  }
+  if (observed === 'stopped') await reserveToStart(target)
   want(target, 'running')
   const paused = observed === 'running' ? await pausedReason(provider, row) : null
   if (paused !== null) {

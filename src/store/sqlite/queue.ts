@@ -14,6 +14,7 @@ import {
   type Message,
   type QueuedAction,
   ROOM_PATIENCE_MS,
+  ROOM_RETRY_MS,
   type Store,
   type StoreLimits,
 } from '../port.ts'
@@ -280,7 +281,8 @@ export const openQueue = (sql: Sql, limits: StoreLimits = {}): Store['queue'] =>
       const row = openRow(sql, id)
       const attempt = row?.attempt ?? 0
       if (failure.needs !== undefined) {
-        if (!toPending(sql, id, token, 0, { needs: failure.needs })) return 'lost'
+        // The offer may be of another hypervisor than the machine's.
+        if (!toPending(sql, id, token, sql.clock() + ROOM_RETRY_MS, { needs: failure.needs })) return 'lost'
         if (row?.kind === 'create' && environment === null) unpinUnmade(sql, row.ticket)
         return 'retry'
       }

@@ -1,6 +1,6 @@
 /** What waits: for room on a host, or for one of its person's machines to go. */
 import { describe, expect, test } from 'vitest'
-import { ROOM_PATIENCE_MS } from '../../../src/store/port.ts'
+import { ROOM_PATIENCE_MS, ROOM_RETRY_MS } from '../../../src/store/port.ts'
 import { done, environmentOf, failure, heartbeatOf, queued, withFree } from '../fixtures.ts'
 import { type Open, openStage } from './stage.ts'
 
@@ -15,15 +15,17 @@ const noRoom = {
 export const roomContract = (open: Open) => {
   describe('room', () => {
     test('an action that found no room waits until there is as much, which counts as no attempt', async () => {
-      const { store, add, claim } = await openStage(open)
+      const { store, add, claim, pass } = await openStage(open)
       await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1')]))
       await add(queued('1', 'start', 'DROP-1'))
       for (let n = 0; n < 20; n += 1) {
         const lease = await claim('runner-1', withFree(8192))
         expect(lease.attempt).toBe(1)
         expect(await store.queue.fail(lease.id, lease.token, noRoom)).toBe('retry')
+        expect(await store.queue.claim('runner-1', withFree(8192))).toBeNull()
+        pass(ROOM_RETRY_MS)
       }
-      expect(await store.queue.get('1')).toMatchObject({ state: 'pending', attempt: 0, needs, notBefore: 0 })
+      expect(await store.queue.get('1')).toMatchObject({ state: 'pending', attempt: 0, needs })
       expect(await store.queue.claim('runner-1', withFree(4095))).toBeNull()
       expect(await claim('runner-1', withFree(4096))).toMatchObject({ id: '1' })
     })
