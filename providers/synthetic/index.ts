@@ -22,6 +22,7 @@ import {
   removeMark,
   writeMark,
 } from './marks.ts'
+import type { SyntheticSettings } from './settings.ts'
 
 type Context = { root: string; marks: Marks }
 type Checkpoint = { name: CheckpointName; createdAt: string; order: number; status: Mark['status'] }
@@ -182,7 +183,21 @@ const shellInGuest =
     }
   }
 
-export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>, 'settings'>): Provider => {
+/** No disk of it ever fills up. */
+const capacityWith = async (memoryMiB: number) => {
+  const memory = memoryMiB * 1024 ** 2
+  const disk = Number.MAX_SAFE_INTEGER
+  return {
+    cpus: 64,
+    memoryBytes: { total: memory, available: memory },
+    diskBytes: { total: disk, available: disk },
+  }
+}
+
+type Opened = Omit<Tools<SyntheticSettings>, 'settings'> & { settings?: SyntheticSettings }
+
+export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opened): Provider => {
+  const memoryMiB = settings.syntheticMemoryMiB ?? null
   const context: Context = {
     root: join(home, 'synthetic'),
     marks: { folder: join(home, 'synthetic-state'), homeId, knows },
@@ -190,6 +205,7 @@ export const openSynthetic = ({ run, home, homeId, knows }: Omit<Tools<unknown>,
   return {
     name: 'synthetic',
     ownSystem: true,
+    ...(memoryMiB === null ? {} : { capacity: () => capacityWith(memoryMiB) }),
     liveCheckpoints: true,
     coldRestores: true,
     available: async () => ({ available: true }),

@@ -54,13 +54,13 @@ export type BotOptions = {
 
 /** `care` null: a dry run, which writes no backups. */
 const openOwnStore = (
-  { home }: Config,
+  { home, machinesPerPerson }: Config,
   { isDryRun, clock, log }: { isDryRun: boolean; clock: () => number; log: Log },
 ): { store: Store; care: DatabaseCare | null } => {
   const path = join(home, 'bot.db')
   if (isDryRun) return { store: openDryStore(path, clock), care: null }
   const care = careFor(path, { clock, log })
-  return { store: openStore(path, clock), care }
+  return { store: openStore(path, clock, undefined, { machinesPerPerson }), care }
 }
 
 const openOwnGitHub = async (

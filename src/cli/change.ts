@@ -67,13 +67,32 @@ const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, ph
   return interruptNotes[effectiveKind(kind, row)]
 }
 
+/** `create --wait`. Null: there is room, as far as that can be told beforehand. */
+const waitIfAsked = async (
+  context: RunnerContext,
+  { flags, signal }: Invocation,
+  change: Change,
+  progress: ProgressView,
+): Promise<Outcome | null> => {
+  if (flags.wait !== true || change.kind !== 'create') return null
+  const { waitForRoom } = await import('./room-wait.ts')
+  try {
+    await waitForRoom(context, toAction(change), { signal, onWait: why => progress.phase(`waits for room (${why})`) })
+    return null
+  } catch (error) {
+    progress.end(false)
+    return { result: 'failed', failure: failureOf(error, `create of ${change.ticket}`), environment: null }
+  }
+}
+
 /** Runs the change under the ticket's lock, and shows its phases. */
 export const perform = async (
   context: RunnerContext,
-  { signal }: Invocation,
+  invocation: Invocation,
   change: Change,
   progress: ProgressView,
 ): Promise<Outcome> => {
+  const { signal, flags } = invocation
   const onFinished = (_: Ticket, summary: string) =>
     progress.note(`An interrupted operation is finished: ${sentence(summary)}`)
   for (const { ticket, failure } of await recoverAll(context, onFinished, change.ticket)) {
@@ -81,6 +100,8 @@ export const perform = async (
       `An interrupted ${ticket === null ? 'image build' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
     )
   }
+  const cancelled = await waitIfAsked(context, invocation, change, progress)
+  if (cancelled !== null) return cancelled
   let phase: string | null = null
   const onInterrupt = () => progress.note(`Interrupted: ${interruptNote(context, change, phase)}`)
   signal.addEventListener('abort', onInterrupt, { once: true })
@@ -94,6 +115,11 @@ export const perform = async (
         progress.phase(name)
       },
     })
+    // Another one took the room.
+    if (flags.wait === true && outcome.result === 'failed' && outcome.failure.needs !== undefined && !signal.aborted) {
+      signal.removeEventListener('abort', onInterrupt)
+      return await perform(context, invocation, change, progress)
+    }
     progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
     return outcome
   } finally {
@@ -109,7 +135,12 @@ const planOrDetach = async (invocation: Invocation, context: RunnerContext, chan
   const { ticket } = change
   // Planned first, so that a foreseeable failure and a change that does nothing are reported before anything runs in the background.
   const { planAction } = await import('../runner/plan.ts')
-  const plan = await planAction(context, toAction(change))
+  const isWaiting = invocation.flags.wait === true
+  const noRoom = isWaiting ? await (await import('./room-wait.ts')).missingRoom(context, toAction(change)) : null
+  const plan =
+    noRoom === null
+      ? await planAction(context, toAction(change))
+      : { would: [`wait for room (${noRoom.message})`, `create the machine of ${ticket}`] }
   if ('skipped' in plan) return { ticket, result: 'skipped', reason: plan.skipped }
   if (invocation.flags['dry-run'] === true) return { ticket, result: 'planned', would: plan.would }
   return (await import('./detach.ts')).detach(invocation, context, change)

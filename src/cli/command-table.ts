@@ -54,6 +54,7 @@ const machineCommands = {
     example: 'agent-swarm create DROP-2100',
     options: {
       provider,
+      wait: flag('Wait while the host has no room for the machine, and show behind what.'),
       repo: valued('OWNER/NAME', "The repository to clone. Default: the one that serves the ticket's project."),
       ...changeOptions,
     },

@@ -6,14 +6,23 @@
 import * as v from 'valibot'
 import type { Check } from '../bot/check.ts'
 import { action, actionKinds, progress, requester } from '../schema/action.ts'
-import { checkpointName, count, described, imageName, providerName, ticket, time, vmId } from '../schema/basics.ts'
+import {
+  checkpointName,
+  count,
+  described,
+  imageName,
+  machineSize,
+  providerName,
+  ticket,
+  time,
+  vmId,
+} from '../schema/basics.ts'
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
 import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
 import { pruneItem } from '../schema/prune.ts'
-import { machineSize } from '../schema/runner-protocol.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()
@@ -158,7 +167,7 @@ const hostStatus = v.object({
   fits: described(
     v.object({
       environments: count,
-      endsFirst: v.picklist(['memory', 'disk']),
+      endsFirst: v.picklist(['memory', 'cpus', 'disk']),
       size: machineSize,
     }),
     'How many more machines of this size fit, and what runs out first.',

@@ -194,6 +194,12 @@ const processes = {
     example: 'a long random text',
     secret: true,
   },
+  machinesPerPerson: {
+    env: 'AGENT_SWARM_MACHINES_PER_PERSON',
+    form: integer(1, 1_000),
+    says: "The most machines that one person may have, stopped ones included: a machine is its ticket's assignee's, or, where the bot knows none, whoever's move or command asked for it. A create beyond it waits, and its ticket says which machines the person has. The command line is the operator's, and not limited. By default, no limit.",
+    example: 3,
+  },
   runnerSlots: {
     env: 'AGENT_SWARM_RUNNER_SLOTS',
     form: integer(1, 64),

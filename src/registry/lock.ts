@@ -43,6 +43,16 @@ const tryLock = (home: string, name: string): (() => void) | null => {
 export const tryLinkLock = (home: string, vmId: string): (() => void) | null =>
   lockFile(join(home, 'links', `${checkName('machine', vmId)}.lock`))
 
+/** Held while it is decided whether a machine fits on the host, so that two never take the same room. */
+export const withRoomLock = async <T>(home: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
+  const release = await waitForLockFile(join(home, 'locks', 'room.lock'), 'the room of this host', signal)
+  try {
+    return await work()
+  } finally {
+    release()
+  }
+}
+
 /** Held by a runner as long as it lives. Null when another runner of this home has it. */
 export const tryRunnerLock = (home: string): (() => void) | null => lockFile(join(home, 'runner.lock'))
 

@@ -239,4 +239,6 @@ export const migrations = [
   drop table machine;
   alter table new_machine rename to machine;
   `,
+  // What a command waits for; null: another one on its ticket.
+  'alter table waiting add column why text',
 ] as const

@@ -57,8 +57,12 @@ export const operationQueries = ({ all, first, run }: Database) => ({
       'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
       ...[actionId, correlation, checkName('ticket', ticket), kind, JSON.stringify(by), at],
     ),
+  /** Members that it does not name stay. */
   setDetail: (id: number, detail: OperationDetail) =>
-    void run('update operation set detail = ? where id = ?', JSON.stringify(detail), id),
+    void run(
+      `update operation set detail = json_patch(coalesce(detail, '{}'), ?) where id = ?`,
+      ...[JSON.stringify(detail), id],
+    ),
   addPhase: (id: number, { phase, at }: Progress) =>
     void run(
       `update operation set phases = json_insert(phases, '$[#]', json_object('phase', ?, 'at', ?)) where id = ?`,
@@ -128,20 +132,28 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   },
 })
 
-export type WaitingRow = { pid: number; ticket: Ticket; kind: ActionKind; by: Requester; since: string }
+/** `why` null: another command on the ticket is running. */
+export type WaitingRow = {
+  pid: number
+  ticket: Ticket
+  kind: ActionKind
+  by: Requester
+  since: string
+  why: string | null
+}
 
 /** Commands and actions that wait for another one on the same ticket. */
 export const waitingQueries = ({ all, run }: Database) => ({
   /** Returns the row's id. */
-  beginWaiting: ({ pid, ticket, kind, by, since }: WaitingRow): number =>
+  beginWaiting: ({ pid, ticket, kind, by, since, why }: WaitingRow): number =>
     run(
-      'insert into waiting (pid, ticket, kind, asked_by, since) values (?, ?, ?, ?, ?)',
-      ...[pid, ticket, kind, JSON.stringify(by), since],
+      'insert into waiting (pid, ticket, kind, asked_by, since, why) values (?, ?, ?, ?, ?, ?)',
+      ...[pid, ticket, kind, JSON.stringify(by), since, why],
     ),
   endWaiting: (id: number) => void run('delete from waiting where id = ?', id),
   /** Oldest first, those of dead processes too. */
   waiting: (): (WaitingRow & { id: number })[] =>
     all<WaitingRow & { id: number; by: string }>(
-      'select id, pid, ticket, kind, asked_by as "by", since from waiting order by id',
+      'select id, pid, ticket, kind, asked_by as "by", since, why from waiting order by id',
     ).map(row => ({ ...row, by: readRequester(row.by) })),
 })

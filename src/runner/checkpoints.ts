@@ -75,7 +75,10 @@ export const syncCheckpoints = async ({
   return names
 }
 
-/** Deletes the oldest of the checkpoints that exist for this reason; those in `spare` stay. */
+/**
+ * Deletes the oldest of the checkpoints that exist for this reason. Those in `spare` stay, and so does the machine's last one,
+ * however old.
+ */
 export const deleteOldest = async (
   { context: { registry, clock }, provider, row: { ticket, vmId } }: Target,
   why: Checkpoint['why'],
@@ -83,10 +86,12 @@ export const deleteOldest = async (
   spare: readonly CheckpointName[] = [],
 ): Promise<void> => {
   if (provider.deleteCheckpoint === undefined) return
-  const all = registry.checkpoints(ticket).filter(checkpoint => checkpoint.why === why)
+  const every = registry.checkpoints(ticket)
+  const last = every.at(-1)?.name
+  const all = every.filter(checkpoint => checkpoint.why === why)
   const oldest = days === null ? '' : new Date(clock().getTime() - days * DAY_MS).toISOString()
   for (const { name } of all.filter(({ createdAt }, n) => n < all.length - newest || createdAt < oldest)) {
-    if (spare.includes(name)) continue
+    if (name === last || spare.includes(name)) continue
     await provider.deleteCheckpoint(vmId, name)
     registry.removeCheckpoint(ticket, name)
   }

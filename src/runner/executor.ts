@@ -148,7 +148,14 @@ const openWaiting = (context: RunnerContext, { ticket, kind, by }: Action, onPha
   return {
     begin: () => {
       if (id !== null) return
-      id = registry.beginWaiting({ pid: process.pid, ticket, kind, by, since: context.clock().toISOString() })
+      id = registry.beginWaiting({
+        pid: process.pid,
+        ticket,
+        kind,
+        by,
+        since: context.clock().toISOString(),
+        why: null,
+      })
       onPhase(WAITING_PHASE)
     },
     end: () => {

@@ -3,39 +3,25 @@
 import { is } from 'valibot'
 import { providers } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
+import { needOf } from '../room.ts'
 import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
+import { type HostReading, readHost, roomNow } from './room.ts'
 
 /** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
 const REUSE_MS = 30_000
-const MIB = 1024 ** 2
-const GIB = 1024 ** 3
-
-type Room = NonNullable<Offer['room']>
-
 /** Null when the provider does not list its images. Fails where it does not work. */
 const imagesOf = async (provider: Provider): Promise<string[] | null> =>
   (await provider.listBaseImages?.())?.filter(name => is(imageName, name)) ?? null
 
-const roomOf = async (provider: Provider | null): Promise<Room | null> => {
-  const capacity = await provider?.capacity?.()
-  if (capacity === undefined) return null
-  const { memoryBytes: memory, diskBytes: disk } = capacity
-  // A hypervisor that could not tell: without room, every create would be rejected.
-  if (memory.total === 0) return null
-  const room = (memoryBytes: number, diskBytes: number) => ({
-    memoryMiB: Math.max(0, Math.floor(memoryBytes / MIB)),
-    diskGiB: Math.max(0, Math.floor(diskBytes / GIB)),
-  })
-  return { free: room(memory.available, disk.available), empty: room(memory.total, disk.total) }
-}
+type Reading = { offer: Offer; host: HostReading | null }
 
-const readOffer = async (context: RunnerContext): Promise<Offer> => {
+const readOffer = async (context: RunnerContext): Promise<Reading> => {
   const { baseImage, size, limits } = context.config
   const chosen = await context.chosenProvider().catch(() => null)
-  const [rows, room] = await Promise.all([
+  const [rows, host] = await Promise.all([
     Promise.all(
       providers
         .filter(({ open }) => open !== null)
@@ -47,31 +33,31 @@ const readOffer = async (context: RunnerContext): Promise<Offer> => {
             .catch(() => null),
         })),
     ),
-    roomOf(chosen).catch(() => null),
+    chosen === null ? null : readHost(chosen).catch(() => null),
   ])
-  return { providers: rows, defaults: { provider: chosen?.name ?? null, baseImage, size }, limits, room }
+  const defaults = { provider: chosen?.name ?? null, baseImage, size }
+  return { offer: { providers: rows, defaults, limits, room: null }, host }
 }
 
-/** Memory for machines that are being created, which the host may not report as used yet. */
-const pendingMemoryMiB = ({ config }: RunnerContext, running: ReadonlySet<Action>): number =>
-  [...running]
-    .filter(action => action.kind === 'create')
-    .reduce((sum, { machine }) => sum + (machine?.memoryMiB ?? config.size.memoryMiB), 0)
+/** What creates will reserve that were given to this runner just now. */
+const expectedBy = ({ config }: RunnerContext, running: ReadonlySet<Action>) =>
+  [...running].flatMap(action =>
+    action.kind === 'create' ? [{ ticket: action.ticket, ...needOf({ ...config.size, ...action.machine }) }] : [],
+  )
 
 export type OfferSource = ReturnType<typeof openOffer>
 
 /** `running`: the actions that are being worked on. */
 export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
-  let last: { at: number; offer: Promise<Offer> } | null = null
+  let last: { at: number; reading: Promise<Reading> } | null = null
   return {
     read: async (): Promise<Offer> => {
       if (last === null || performance.now() - last.at >= REUSE_MS)
-        last = { at: performance.now(), offer: readOffer(context) }
-      const offer = await last.offer
-      if (offer.room === null) return offer
-      const { free, empty } = offer.room
-      const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB(context, running))
-      return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
+        last = { at: performance.now(), reading: readOffer(context) }
+      const { offer, host } = await last.reading
+      const provider = offer.defaults.provider
+      if (host === null || provider === null) return offer
+      return { ...offer, room: roomNow(context, provider, host, { expected: expectedBy(context, running) }) }
     },
     /** The next read asks the host again. */
     refresh: () => {

@@ -3,12 +3,14 @@ import type { Provider } from '../../providers/provider.ts'
 import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
+import { needOf } from '../room.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
 import { requireRecoverable, wasChecked } from './lost.ts'
 import { observe } from './machine.ts'
+import { needOfMachine, whyNoRoom } from './room.ts'
 
 /**
  * Steps as sentences without a subject, for example `start it`; or why there are none. A plan throws the failure that
@@ -33,8 +35,20 @@ const observed = async (
   return { row, provider, state: await observe(provider, row) }
 }
 
-const planStart: Planner<'start'> = async (context, { ticket }) => {
-  const { row, state } = await observed(context, ticket)
+const requireRoom = async (
+  context: RunnerContext,
+  provider: Provider,
+  { kind, ticket, vmId }: { kind: ActionKind; ticket: Ticket; vmId: string | null },
+): Promise<void> => {
+  if (provider.capacity === undefined) return
+  const need = vmId === null ? needOf(context.config.size) : await needOfMachine(context, provider, vmId)
+  const failure = await whyNoRoom(context, provider, { kind, ticket, need })
+  if (failure !== null) throw failure
+}
+
+const planStart: Planner<'start'> = async (context, { kind, ticket }) => {
+  const { row, provider, state } = await observed(context, ticket)
+  if (state === 'stopped') await requireRoom(context, provider, { kind, ticket, vmId: row.vmId })
   return state === 'running' && row.status === 'running'
     ? { skipped: `${ticket} is already running` }
     : { would: [...(state === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
@@ -92,6 +106,7 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
   const left = await planLeft(context, provider, ticket, row)
   if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
   await requireBaseImage(provider, baseImage)
+  await requireRoom(context, provider, { kind: 'create', ticket, vmId: null })
   return {
     would: [
       ...(row === null ? [] : [`remove what is left of ${row.vmId}`]),
@@ -143,7 +158,8 @@ const planners = {
       : { skipped: `${ticket} is already stopped` }
   },
   restart: async (context, { ticket }) => {
-    const { row, state } = await observed(context, ticket)
+    const { row, provider, state } = await observed(context, ticket)
+    if (state === 'stopped') await requireRoom(context, provider, { kind: 'start', ticket, vmId: row.vmId })
     const stop = state === 'running' ? [`shut ${row.vmId} down; its disk and checkpoints are kept`] : []
     return { would: [...stop, `start ${row.vmId}`, WAIT_FOR_SSH] }
   },

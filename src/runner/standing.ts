@@ -22,9 +22,9 @@ export const waitingActions = ({ registry }: RunnerContext): WaitingAction[] => 
   const commands = registry
     .waiting()
     .filter(({ pid }) => isProcessAlive(pid))
-    .map(({ ticket, kind, by, since }) => ({
+    .map(({ ticket, kind, by, since, why }) => ({
       ...{ ticket, kind, by, since },
-      why: 'another command on this ticket is running',
+      why: why ?? 'another command on this ticket is running',
     }))
   const last = registry.queued()
   const queued =

@@ -29,6 +29,9 @@ export const oneName = v.pipe(
   ),
 )
 export const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+export const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
+/** What a machine may take, or needs, in MiB of memory and GiB of disk. */
+export type MachineSize = v.InferOutput<typeof machineSize>
 /** ISO 8601, UTC. */
 export const time = v.pipe(v.string(), v.maxLength(40), v.title('time'))
 /** The newest `most` members of a list whose last is the newest. */

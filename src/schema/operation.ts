@@ -1,7 +1,7 @@
 /** The journal's operations, what runs or waits now, and the work that was rescued, as the registry and the CLI have them. */
 import * as v from 'valibot'
 import { actionKinds, progress, requester } from './action.ts'
-import { checkpointName, count, described, ticket, time, vmId } from './basics.ts'
+import { checkpointName, count, described, machineSize, ticket, time, vmId } from './basics.ts'
 import { outcome } from './outcome.ts'
 
 const text = v.string()
@@ -11,6 +11,10 @@ const operationDetail = v.object({
   name: described(v.optional(checkpointName), 'Name of the checkpoint.'),
   keptAs: described(v.optional(checkpointName), 'The checkpoint that a restore made first.'),
   force: v.optional(v.boolean()),
+  reserves: described(
+    v.optional(v.object({ vmId, ...machineSize.entries })),
+    'Room that nobody else gets while the operation runs.',
+  ),
   rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
   reached: described(
     v.optional(v.picklist(['decided', 'restored'])),

@@ -5,7 +5,7 @@
  */
 import * as v from 'valibot'
 import { action, attemptProgress, requester } from './action.ts'
-import { count, imageName, prose, providerName, repository, shortText, ticket, time } from './basics.ts'
+import { count, imageName, machineSize, prose, providerName, repository, shortText, ticket, time } from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
 import { doneOutcome, outcome } from './outcome.ts'
@@ -24,9 +24,10 @@ export const MAX_WAITING_ACTIONS = 100
 
 const runnerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,64}$/))
 
-export const machineSize = v.object({ cpus: count, memoryMiB: count, diskGiB: count })
-/** What a machine may take, in MiB of memory and GiB of disk. */
-export type MachineSize = v.InferOutput<typeof machineSize>
+/** The most tickets that an offer names. */
+export const MAX_HOLDERS = 10
+/** A runner that knows no limit of CPUs names none. */
+const room = v.object({ ...machineSize.entries, cpus: v.optional(count, 1_000_000) })
 
 /**
  * What a runner can take on. `images` null: this provider does not list them. `room`: for new machines now and when the
@@ -51,8 +52,15 @@ const offer = v.object({
   limits: machineSize,
   room: v.nullable(
     v.object({
-      free: v.object({ memoryMiB: count, diskGiB: count }),
-      empty: v.object({ memoryMiB: count, diskGiB: count }),
+      free: room,
+      empty: room,
+      /** The machines that take it; `tickets`: the largest. */
+      held: v.optional(
+        v.object({
+          tickets: v.pipe(v.array(ticket), v.maxLength(MAX_HOLDERS)),
+          ...{ machines: count, cpus: count, memoryMiB: count },
+        }),
+      ),
     }),
   ),
 })

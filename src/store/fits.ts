@@ -1,5 +1,7 @@
 /** Which runner can take which create. Only room is waited for: everything else fails with its remedy. */
+import { amountOf, behindWhat, lackOf, needOf } from '../room.ts'
 import type { Action } from '../schema/action.ts'
+import type { MachineSize } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 
 type Create = Pick<Extract<Action, { kind: 'create' }>, 'machine'>
@@ -34,19 +36,26 @@ export const whyNever = (action: Create, offer: Offer): { reason: string; remedy
       reason: `${over} ${size[over]} is above its limit of ${limits[over]}`,
       remedy: 'Ask for less in .github/agent-swarm.yml, or raise the limit in the configuration of that runner.',
     }
-  if (room !== null && size.memoryMiB > room.empty.memoryMiB)
-    return {
-      reason: `the machine needs ${size.memoryMiB} MiB of memory, and the host has ${room.empty.memoryMiB} MiB in all`,
-      remedy: 'Ask for less memory.',
-    }
-  return null
+  const need = needOf(size)
+  const lack = room === null ? null : lackOf(need, room.empty)
+  return room === null || lack === null
+    ? null
+    : {
+        reason: `the machine needs ${amountOf(lack, need[lack])}, and the host has ${amountOf(lack, room.empty[lack])} in all`,
+        remedy: `Ask for less ${lack === 'diskGiB' ? 'memory, which a checkpoint takes on the disk' : lack === 'cpus' ? 'CPUs' : 'memory'}.`,
+      }
 }
 
-/** Whether the runner has room for it now. */
-export const hasRoom = (action: Create, offer: Offer): boolean => {
-  const { size } = machineOf(action, offer)
-  return offer.room === null || size.memoryMiB <= offer.room.free.memoryMiB
+/** What has the room that is missing there; null when nothing is missing. */
+export const whyNoRoom = (need: MachineSize, { room }: Offer): string | null => {
+  const lack = room === null ? null : lackOf(need, room.free)
+  return room === null || lack === null ? null : behindWhat(lack, room)
 }
+/** What the machine of this create needs there. */
+export const needAt = (action: Create, offer: Offer): MachineSize => needOf(machineOf(action, offer).size)
+
+/** Whether the runner has room for it now. */
+export const hasRoom = (action: Create, offer: Offer): boolean => whyNoRoom(needAt(action, offer), offer) === null
 
 /** Whether a runner with this offer may take the action now. Actions on an existing machine fit the runner that has it. */
 export const fits = (action: Action, offer: Offer): boolean =>

@@ -9,6 +9,7 @@
 import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
+import type { MachineSize } from '../schema/basics.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
@@ -18,6 +19,10 @@ import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../
 export { MAX_WAIT_MS } from '../backoff.ts'
 /** How often an action is tried before it ends as failed. */
 export const MAX_ATTEMPTS = 6
+/** Milliseconds after which an action that found no room may be taken again, where an offer has as much. */
+export const ROOM_RETRY_MS = 2_000
+/** Milliseconds that younger creates may overtake one that waits for room. */
+export const ROOM_PATIENCE_MS = 10 * 60_000
 /** How many requests of each verdict the audit log keeps: strangers push out only strangers. */
 export const AUDIT_ROWS = 5_000
 /** How much of a ticket's history its status comment shows; purge keeps as much while the ticket has its machine. */
@@ -151,26 +156,38 @@ export type ActionRow = QueuedAction & {
   token: string | null
   leaseUntil: number | null
   progress: AttemptProgress | null
+  /** Room that its runner did not have for it: it waits for as much. */
+  needs: MachineSize | null
   createdAt: number
   notBefore: number
   outcome: Outcome | null
 }
 
+/** `machinesPerPerson`: as many machines as one person may have; null or absent: any number. */
+export type StoreLimits = { machinesPerPerson?: number | null }
+
 type Queue = {
   enqueue(action: QueuedAction): Promise<'added' | 'duplicate'>
   /**
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
-   * (fits.ts; a create of a ticket that has its machine fits). A move goes ahead of its ticket's other pending actions. Pins the
-   * ticket when it is a create.
+   * (fits.ts; a create of a ticket that has its machine fits). One that has waited for room for ROOM_PATIENCE_MS goes ahead of
+   * younger creates. A move goes ahead of its ticket's other pending actions. Pins the ticket when it is a create. A create of
+   * a person who has as many machines as one may have waits.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
+  /** The machines of the person whose limit keeps this pending create waiting; null when no limit does. */
+  beyondLimit(id: string): Promise<Ticket[] | null>
   renew(id: string, token: string, progress: AttemptProgress | null): Promise<'ok' | 'lost'>
   /**
    * Ends an action with its outcome and its messages, and records what the outcome says: the request's end, the environment, or
    * that it is gone.
    */
   complete(id: string, token: string, outcome: Outcome, messages: readonly Message[]): Promise<'ok' | 'lost'>
-  /** Tries again with back-off; ends as `complete` does when it may not be retried or was tried MAX_ATTEMPTS times. */
+  /**
+   * A failure that says what room was missing counts as no attempt: the action waits until there is as much. A create that made
+   * nothing leaves its ticket to any runner. Tries again with back-off;
+   * ends as `complete` does when it may not be retried or was tried MAX_ATTEMPTS times.
+   */
   fail(
     id: string,
     token: string,

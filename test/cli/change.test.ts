@@ -164,3 +164,55 @@ test('a second command on a ticket waits, status shows who waits and since when,
   expect(await stop.ended).toMatchObject({ code: 0 })
   expect((await cli.json(['status'])).waiting).toEqual([])
 })
+
+describe('a host that is full', () => {
+  // Machines have 4 GiB: two fit.
+  const full = { AGENT_SWARM_SYNTHETIC_MEMORY_MIB: '9000' }
+  const create = (...words: string[]) => cli.swarm(['create', ...words], full)
+  beforeEach(async () => {
+    await create('KEEP-1')
+    await create('KEEP-2')
+  })
+
+  test('create fails with `capacity` and names what to stop, and so do --dry-run, --detach and --json', async () => {
+    for (const words of [[], ['--dry-run'], ['--detach']])
+      expect(await create('DROP-1', ...words)).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(
+          /KEEP-1, KEEP-2 use 8 GiB of 8550 MiB[\s\S]*agent-swarm stop KEEP-1[\s\S]*agent-swarm create DROP-1 --wait/,
+        ),
+      })
+    expect(await cli.json(['create', 'DROP-1'], full)).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'capacity', needs: { memoryMiB: 4096 } },
+    })
+    expect(await list()).toHaveLength(2)
+  })
+
+  test('--wait waits, shows behind what, also in status, and goes on when there is room', async () => {
+    const waiting = cli.begin(['create', 'DROP-1', '--wait'], full)
+    await waiting.says('KEEP-1, KEEP-2 use 8 GiB')
+    expect((await cli.json(['status'], full)).waiting).toMatchObject([
+      { ticket: 'DROP-1', kind: 'create', why: expect.stringContaining('KEEP-1, KEEP-2 use') },
+    ])
+    await cli.swarm(['stop', 'KEEP-2'], full)
+    expect(await waiting.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('DROP-1 has a machine') })
+    expect((await cli.json(['status'], full)).waiting).toEqual([])
+  })
+
+  test('Ctrl-C while it waits makes nothing', async () => {
+    const waiting = cli.begin(['create', 'DROP-1', '--wait'], full)
+    await waiting.says('KEEP-1, KEEP-2 use 8 GiB')
+    waiting.interrupt()
+    expect(await waiting.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing was made') })
+    expect(await list()).toHaveLength(2)
+    expect((await cli.json(['status'], full)).waiting).toEqual([])
+  })
+
+  test('--dry-run --wait shows that it would wait', async () => {
+    expect(await create('DROP-1', '--wait', '--dry-run')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('wait for room'),
+    })
+  })
+})

@@ -254,7 +254,7 @@ test("a provider's settings come from its own folder", async () => {
   const { providerSettings } = await read({ AGENT_SWARM_KVM_URI: 'qemu:///session' })
   expect(Object.keys(providerSettings)).toEqual(providerNames)
   expect(providerSettings.kvm).toMatchObject({ kvmUri: 'qemu:///session', kvmPool: 'agent-swarm' })
-  expect(providerSettings.synthetic).toEqual({})
+  expect(providerSettings.synthetic).toEqual({ syntheticMemoryMiB: null })
   expect(await mistakes({ AGENT_SWARM_KVM_FIRMWARE: 'coreboot' })).toEqual([
     'AGENT_SWARM_KVM_FIRMWARE must be one of bios, uefi, not "coreboot".',
   ])

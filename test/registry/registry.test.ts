@@ -114,7 +114,7 @@ test('everything of a ticket gets its new key in one step, and a failure changes
   registry.addCheckpoint('DROP-1', {
     ...{ name: 'one', why: 'command', commit: null, createdAt: at, withMemory: true, sizeBytes: null },
   })
-  registry.beginWaiting({ pid: 1, ticket: 'DROP-1', kind: 'stop', by, since: at })
+  registry.beginWaiting({ pid: 1, ticket: 'DROP-1', kind: 'stop', by, since: at, why: null })
   registry.renameTicket('DROP-1', 'WEB-7')
   expect(registry.environments()).toMatchObject([{ ticket: 'WEB-7', vmId }])
   expect(registry.checkpoints('WEB-7')).toHaveLength(1)

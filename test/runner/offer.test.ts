@@ -39,7 +39,8 @@ test('it has providers with their images, defaults, limits and room', async () =
   expect(offer).toMatchObject({
     defaults: { provider: 'kvm', baseImage: 'agent-swarm-base', size: it.context.config.size },
     limits: it.context.config.limits,
-    room: { free: { memoryMiB: 10 * 1024, diskGiB: 200 }, empty: { memoryMiB: 32 * 1024, diskGiB: 500 } },
+    // Without the reserve: a twentieth of 32 GiB, and 10 GiB of disk.
+    room: { free: { cpus: 64, memoryMiB: 8601, diskGiB: 190 }, empty: { cpus: 64, memoryMiB: 31_129, diskGiB: 490 } },
   })
   expect(offer.providers.find(({ name }) => name === 'kvm')).toMatchObject({
     label: expect.any(String),
@@ -73,16 +74,16 @@ test('machines that are being created take their memory from the free one', asyn
   const source = openOffer(it.context, running)
   const freeWith = async (...memoryMiB: number[]) => {
     running.clear()
-    for (const memory of memoryMiB)
+    for (const [n, memory] of memoryMiB.entries())
       running.add({
-        ...{ kind: 'create', ticket: 'DROP-1', by: { via: 'cli', who: null }, replyTo: null },
+        ...{ kind: 'create', ticket: `DROP-${n + 1}`, by: { via: 'cli', who: null }, replyTo: null },
         machine: { memoryMiB: memory },
       })
     return (await source.read()).room?.free.memoryMiB
   }
-  expect(await freeWith(1024, 3 * 1024)).toBe(6 * 1024)
+  expect(await freeWith(1024, 3 * 1024)).toBe(8601 - 4096)
   expect(await freeWith(100 * 1024)).toBe(0)
-  expect(await freeWith()).toBe(10 * 1024)
+  expect(await freeWith()).toBe(8601)
 })
 
 test('memory that the host could not tell is unknown, not none', async () => {

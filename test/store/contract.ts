@@ -8,6 +8,7 @@ import { outcomesContract } from './contract/outcomes.ts'
 import { queueContract } from './contract/queue.ts'
 import { renameContract } from './contract/rename.ts'
 import { requestsContract } from './contract/requests.ts'
+import { roomContract } from './contract/room.ts'
 import { runnerTokensContract } from './contract/runner-tokens.ts'
 import { runnersContract } from './contract/runners.ts'
 import { settleContract } from './contract/settle.ts'
@@ -28,6 +29,7 @@ export const storeContract = (backend: string, open: Open) => {
       runnerTokensContract,
       forgetRunnerContract,
       renameContract,
+      roomContract,
     ])
       part(open)
 

@@ -24,8 +24,11 @@ describe('why a runner can never take a create', () => {
     [
       'a host that is too small',
       { memoryMiB: 8192 },
-      { ...offer, room: { free: { memoryMiB: 0, diskGiB: 0 }, empty: { memoryMiB: 8191, diskGiB: 9 } } },
-      /has 8191 MiB in all/,
+      {
+        ...offer,
+        room: { free: { cpus: 64, memoryMiB: 0, diskGiB: 0 }, empty: { cpus: 64, memoryMiB: 8191, diskGiB: 9 } },
+      },
+      /has 8191 MiB of memory in all/,
     ],
     ['a host that is full for now', { memoryMiB: 8192 }, withFree(0), null],
   ] as [string, MachineSpec, Offer, RegExp | null][])('%s', ([, machine, offered, expected]) => {

@@ -109,7 +109,7 @@ export const offer: Offer = {
 /** An offer with this much memory free on a host of 16 GiB. */
 export const withFree = (memoryMiB: number): Offer => ({
   ...offer,
-  room: { free: { memoryMiB, diskGiB: 100 }, empty: { memoryMiB: 16_384, diskGiB: 100 } },
+  room: { free: { cpus: 64, memoryMiB, diskGiB: 100 }, empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 100 } },
 })
 
 export const heartbeatOf = (environments: Environment[], more: Partial<HeartbeatRequest> = {}): HeartbeatRequest => ({

@@ -9,7 +9,7 @@ import { storeContract } from './contract.ts'
 import { delivery, MINUTE, offer, queued } from './fixtures.ts'
 
 recordStatements('/src/store/sqlite/')
-storeContract('node:sqlite', async clock => openStore(':memory:', clock))
+storeContract('node:sqlite', async (clock, limits) => openStore(':memory:', clock, undefined, limits))
 
 const file = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-store-'))

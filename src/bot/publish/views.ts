@@ -44,6 +44,7 @@ const waitingView = async (
     pinned: runners.find(({ id }) => id === pin) ?? null,
     runners: runners.filter(runner => runner.connected),
     known: known === null || known.goneAt !== null ? null : known.environment,
+    beyondLimit: await store.queue.beyondLimit(row.id),
     now: clock(),
   }
 }
@@ -90,6 +91,7 @@ const replyView = async (views: Views, request: Request, runners: readonly Known
         row: null,
         ahead: [],
         pinned: null,
+        beyondLimit: null,
         known: null,
         host: null,
         deleteAt: null,
@@ -107,6 +109,7 @@ const replyView = async (views: Views, request: Request, runners: readonly Known
     row,
     ahead: wait?.ahead ?? [],
     pinned: wait?.pinned ?? null,
+    beyondLimit: wait?.beyondLimit ?? null,
     runners: runners.filter(runner => runner.connected),
     known: known === null || known.goneAt !== null ? null : known.environment,
     host: runners.find(({ id }) => id === known?.runnerId)?.host ?? null,

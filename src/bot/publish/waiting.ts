@@ -1,6 +1,7 @@
 /** Why an action waits. Pure. */
+import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
-import { hasRoom, whyNever } from '../../store/fits.ts'
+import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
 import type { ActionRow, KnownRunner } from '../../store/port.ts'
 import { code, type Line, line, own } from './text.ts'
 import { commandOf, moment } from './words.ts'
@@ -15,6 +16,8 @@ export type WaitingView = {
   runners: readonly KnownRunner[]
   /** The environment as it was last reported. */
   known: Environment | null
+  /** The machines of the person whose limit it waits for; null when it waits for none. */
+  beyondLimit: readonly Ticket[] | null
   /** Epoch ms. */
   now: number
 }
@@ -41,15 +44,43 @@ export const slowLine = ({ attempt, progress }: Pick<ActionRow, 'attempt' | 'pro
 export const isSlow = ({ state, progress }: Pick<ActionRow, 'state' | 'progress'>): boolean =>
   state === 'active' && (progress?.failed !== undefined || (progress?.waitsFor ?? null) !== null)
 
-/** It is the oldest of its ticket, and only a runner with free memory is missing. */
-const waitsForRoom = ({ action }: ActionRow, known: Environment | null, runners: readonly KnownRunner[]): boolean => {
+/** What has the room that it waits for, by host, when it is the oldest of its ticket and only room is missing; null otherwise. */
+const behind = (
+  { action, needs }: ActionRow,
+  known: Environment | null,
+  runners: readonly KnownRunner[],
+): { host: string; why: string }[] | null => {
   // With a machine, a create changes nothing.
-  if (action.kind !== 'create' || known !== null) return false
-  const offers = runners.flatMap(({ offer }) => (offer !== null && whyNever(action, offer) === null ? [offer] : []))
-  return offers.length > 0 && offers.every(offer => !hasRoom(action, offer))
+  const isCreate = action.kind === 'create' && known === null
+  if (!isCreate && needs === null) return null
+  const able = runners.flatMap(({ host, offer }) =>
+    offer !== null && (!isCreate || whyNever(action, offer) === null) ? [{ host, offer }] : [],
+  )
+  const reasons = able.map(({ host, offer }) => ({
+    host,
+    why: (isCreate ? whyNoRoom(needAt(action, offer), offer) : null) ?? (needs && whyNoRoom(needs, offer)),
+  }))
+  return reasons.length > 0 && reasons.every((each): each is { host: string; why: string } => each.why !== null)
+    ? reasons
+    : null
 }
 
-export const waitingLine = ({ row, ahead, pinned, runners, known, now }: WaitingView): Line => {
+/** Hosts that a line names. */
+const MAX_HOSTS = 3
+const roomLine = (reasons: readonly { host: string; why: string }[]): Line => [
+  ...own('Waiting for room'),
+  ...reasons
+    .slice(0, MAX_HOSTS)
+    .flatMap(({ host, why }, n) => line`${own(`${n === 0 ? ': ' : '; '}${why}`)} on ${code(host)}`),
+  ...own('. It starts when another machine is stopped or deleted.'),
+]
+
+const limitLine = (tickets: readonly Ticket[]): Line =>
+  own(
+    `Waiting: its person has ${tickets.length} ${tickets.length === 1 ? 'machine' : 'machines'}, as many as one may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
+  )
+
+export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, now }: WaitingView): Line => {
   const [next] = ahead
   if (row.state === 'active') return line`Attempt ${row.attempt} is in progress.${slowLine(row)}`
   if (next?.state !== 'active' && pinned !== null && !pinned.connected)
@@ -60,9 +91,11 @@ export const waitingLine = ({ row, ahead, pinned, runners, known, now }: Waiting
     const more = ahead.length === 1 ? [] : line`, and ${ahead.length - 1} more of ${own(row.action.ticket)}`
     return line`Waiting for ${stateOfEarlier(next)}${more}.`
   }
-  if (row.notBefore > now)
+  if (row.notBefore > now && row.needs === null)
     return line`Attempt ${row.attempt} failed${row.progress?.failed === undefined ? [] : line`: ${code(row.progress.failed)}`}. The next attempt is at ${own(moment(row.notBefore))}.`
-  if (waitsForRoom(row, known, pinned === null ? runners : [pinned]))
-    return own('Waiting for free memory on a runner. It starts when another machine is stopped or deleted.')
+  if (beyondLimit !== null && known === null) return limitLine(beyondLimit)
+  const reasons = behind(row, known, pinned === null ? runners : [pinned])
+  if (reasons !== null) return roomLine(reasons)
+  if (row.needs !== null) return own('Waiting for room on the host of its machine.')
   return own('Next in the queue: it starts as soon as a runner has a free slot.')
 }

@@ -3,7 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../../schema/runner-protocol.ts'
 import { MAX_WAITING_ACTIONS } from '../../schema/runner-protocol.ts'
-import { hasRoom, whyNever } from '../../store/fits.ts'
+import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
 import { type ActionRow, MAX_BROUGHT, MAX_WAIT_MS, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
 
@@ -70,17 +70,18 @@ export const openPresence = (log: Log) => {
 }
 
 const whyWaiting = (
-  { action, notBefore }: ActionRow,
+  { action, notBefore, needs }: ActionRow,
   { offer }: HeartbeatRequest,
   active: ActionRow['action'] | undefined,
   now: number,
 ): string => {
   if (active !== undefined) return `${active.kind} of the same ticket is in progress`
-  if (notBefore > now) return `the next attempt is at ${new Date(notBefore).toISOString()}`
+  if (notBefore > now && needs === null) return `the next attempt is at ${new Date(notBefore).toISOString()}`
   const obstacle = action.kind === 'create' ? whyNever(action, offer) : null
   if (obstacle !== null) return `this runner cannot take it: ${obstacle.reason}`
-  if (action.kind === 'create' && !hasRoom(action, offer))
-    return 'the host has no room for another machine of this size'
+  const need = action.kind === 'create' ? needAt(action, offer) : needs
+  const behind = need === null ? null : whyNoRoom(need, offer)
+  if (behind !== null) return `waits for room: ${behind}`
   return 'all slots of the runner are in use'
 }
 
@@ -99,7 +100,11 @@ export const waitingFor = async (
     const { ticket, kind, by } = row.action
     const pin = await store.queue.pinnedTo(ticket)
     if (pin !== null && pin !== heartbeat.runnerId) continue
-    const why = whyWaiting(row, heartbeat, active.get(ticket), now)
+    const owned = await store.queue.beyondLimit(row.id)
+    const why =
+      owned === null
+        ? whyWaiting(row, heartbeat, active.get(ticket), now)
+        : `its person has as many machines as one may have: ${owned.join(', ')}`
     waiting.push({ ticket, kind, by, since: new Date(row.createdAt).toISOString(), why })
   }
   return waiting

@@ -2,8 +2,10 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
+import { needOf, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
+import type { MachineSize } from '../../schema/basics.ts'
 import type { EnvironmentStatus } from '../../schema/environment.ts'
 import type { Output } from '../json.ts'
 import { stripControls } from '../terminal/output.ts'
@@ -38,11 +40,12 @@ const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number 
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
 /** How many more machines of the configured size fit. */
-const fitting = ({ config }: RunnerContext, freeMemory: number, freeDisk: number): HostStatus['fits'] => {
-  const { size } = config
-  const memory = Math.max(0, Math.floor(freeMemory / (size.memoryMiB * 1024 ** 2)))
-  const disk = Math.max(0, Math.floor(freeDisk / (size.diskGiB * 1024 ** 3)))
-  return { environments: Math.min(memory, disk), endsFirst: memory <= disk ? 'memory' : 'disk', size }
+const fitting = ({ config: { size } }: RunnerContext, free: MachineSize): HostStatus['fits'] => {
+  const need = needOf(size)
+  const times = (member: keyof MachineSize) => Math.floor(free[member] / need[member])
+  const [memory, cpus, disk] = [times('memoryMiB'), times('cpus'), times('diskGiB')]
+  const environments = Math.min(memory, cpus, disk)
+  return { environments, endsFirst: memory === environments ? 'memory' : cpus === environments ? 'cpus' : 'disk', size }
 }
 
 /** `before`: the reading of the previous page, when pages follow each other. */
@@ -65,8 +68,10 @@ export const hostStatus = async (
     allocated: sum(running, usage => usage.memoryBytes),
     used: sum(running, usage => usage.memoryUsedBytes),
   }
-  // Memory that running machines may still take is not free.
-  const freeMemory = memory.available - Math.max(0, memory.allocated - memory.used)
+  const machines = running.map(({ ticket, usage }) => ({
+    ...{ ticket, cpus: usage?.cpus ?? 0, memoryBytes: usage?.memoryBytes ?? 0 },
+    usedBytes: usage?.memoryUsedBytes ?? null,
+  }))
   return {
     reading,
     status: {
@@ -75,7 +80,7 @@ export const hostStatus = async (
       cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: fitting(context, freeMemory, capacity.diskBytes.available),
+      fits: fitting(context, roomOf(capacity, machines).free),
       environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(project === undefined ? {} : { project }),
@@ -107,7 +112,7 @@ const capacityTable = (status: HostStatus, { terminal }: View): string => {
 }
 
 const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
-  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * 1024 ** 2)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst} runs out first.`
+  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * 1024 ** 2)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
 
 const machinesTable = ({ environments }: HostStatus, { terminal }: View): string =>
   table(

@@ -4,6 +4,7 @@ import { is } from 'valibot'
 import { newVmId, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
+import { needOf } from '../../room.ts'
 import type { Action, MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
@@ -12,6 +13,7 @@ import { recoverLost } from '../lost.ts'
 import { converge, observe, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
 import { adoptMachine } from '../reconciler/adopt.ts'
+import { reserveRoom } from '../room.ts'
 import { wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
 
@@ -81,14 +83,16 @@ const adoptExisting = async ({ context }: Operation, ticket: Ticket): Promise<En
 
 /** Journals the machine before the first outside command. */
 const beginEnvironment = async (
-  { context, id, by }: Operation,
+  operation: Operation,
   ticket: Ticket,
   machine: MachineSpec,
 ): Promise<EnvironmentRow> => {
-  const { baseImage } = machineFor(context, ticket, machine)
-  const provider = (await context.chosenProvider()).name
+  const { context, id, by } = operation
+  const { baseImage, size } = machineFor(context, ticket, machine)
+  const provider = await context.chosenProvider()
   const vmId = newVmId(ticket, randomBytes(4).toString('hex'))
-  context.registry.begin({ ticket, provider, vmId, baseImage, by, operation: id })
+  await reserveRoom(operation, provider, { kind: 'create', ticket, vmId, need: needOf(size) })
+  context.registry.begin({ ticket, provider: provider.name, vmId, baseImage, by, operation: id })
   return requireEnvironment(context, ticket)
 }
 
@@ -137,6 +141,10 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   try {
     // An interrupted create may ask for more than is allowed now.
     const { size } = machineFor(context, ticket, machine)
+    if (existing !== null) {
+      const wanted = { kind: 'create', ticket, vmId: row.vmId, need: needOf(size), isGoingOn: true }
+      await reserveRoom(operation, target.provider, wanted)
+    }
     await converge({ ...target, size }, 'running')
     note = await waitAndTell(target)
   } catch (error) {

@@ -2,13 +2,16 @@
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, shutDown, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
+import { reserveToStart } from '../room.ts'
 
 export const restart: ActionRunner<'restart'> = async (operation, { ticket }) => {
   const { registry } = operation.context
   const target = await targetOf(operation, ticket)
+  const observed = await observe(target.provider, target.row)
+  const isRunning = observed === 'running'
+  if (observed === 'stopped') await reserveToStart(target)
   // First, so that a machine that a crash leaves stopped is known to be wanted.
   want(target, 'running')
-  const isRunning = (await observe(target.provider, target.row)) === 'running'
   if (isRunning) await shutDown(target)
   await converge(target, 'running')
   const note = await waitAndTell(target)

@@ -16,6 +16,7 @@ import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
+import { reserveToStart } from '../room.ts'
 import { runCommandInGuest } from '../ssh/guest.ts'
 import { markMachine } from './move.ts'
 
@@ -137,12 +138,16 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
+    const isStopped = (cold || withMemory) && (await observe(target.provider, target.row)) === 'stopped'
+    if (isStopped) await reserveToStart(target)
     kept.add(await replaceState(target, { name, cold }, names))
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
   // A machine that restores itself again and again takes no more disk than one that makes checkpoints.
-  if (by.via === 'machine') await deleteOldest(target, 'machine', DEFAULT_RETENTION, [name, ...kept])
+  // Nobody looks after the states that restores keep, either.
+  const why = by.via === 'machine' ? 'machine' : 'before restore'
+  await deleteOldest(target, why, DEFAULT_RETENTION, [name, ...kept])
   // A checkpoint of a running machine may have lost its memory with its former definition: its disk boots, too.
   const boots = cold || withMemory
   if (boots) {

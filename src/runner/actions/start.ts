@@ -3,12 +3,14 @@ import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
+import { reserveToStart } from '../room.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
   const observed = await observe(provider, row)
+  if (observed === 'stopped') await reserveToStart(target)
   want(target, 'running')
   const paused = observed === 'running' ? await pausedReason(provider, row) : null
   if (paused !== null) {

@@ -3,7 +3,7 @@ import { settleRestored } from '../../backups.ts'
 import { compact } from '../../compact.ts'
 import { isLocked } from '../../damage.ts'
 import { type OpenDatabase, openDatabase } from '../../sqlite.ts'
-import type { Counts, Store } from '../port.ts'
+import type { Counts, Store, StoreLimits } from '../port.ts'
 import { openComments } from './comments.ts'
 import { openCursors } from './cursors.ts'
 import { holdQueued, openHeld } from './held.ts'
@@ -56,7 +56,12 @@ const openProbe = (sql: Sql): Store['probe'] => {
 }
 
 /** `path` may be `:memory:`. `clock` gives epoch milliseconds. */
-export const openStore = (path: string, clock: () => number, open: OpenDatabase = openDatabase): Store => {
+export const openStore = (
+  path: string,
+  clock: () => number,
+  open: OpenDatabase = openDatabase,
+  limits: StoreLimits = {},
+): Store => {
   importMemory(path, clock)
   const database = open(path, migrations)
   const { db } = database
@@ -68,7 +73,7 @@ export const openStore = (path: string, clock: () => number, open: OpenDatabase 
   db.exec('pragma busy_timeout = 0')
   const store: Store = {
     inbox: openInbox(sql),
-    queue: openQueue(sql),
+    queue: openQueue(sql, limits),
     outbox: openOutbox(sql),
     held: openHeld(sql),
     requests: openRequests(sql),

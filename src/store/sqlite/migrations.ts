@@ -321,4 +321,6 @@ export const migrations: readonly Migration[] = [
   -- Runners that are gone for good: without a token made since, they do not come back.
   create table forgotten_runner (id text primary key not null, at integer not null) strict, without rowid;
   `,
+  // JSON of MachineSize: the room that its runner did not have for it.
+  'alter table action add column needs text',
 ]

@@ -2,14 +2,26 @@ import { randomBytes } from 'node:crypto'
 import { backoff } from '../../backoff.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind, AttemptProgress } from '../../schema/action.ts'
+import type { MachineSize } from '../../schema/basics.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
-import { hasRoom, whyNever } from '../fits.ts'
-import { type ActionRow, type ActionState, MAX_ATTEMPTS, type Message, type QueuedAction, type Store } from '../port.ts'
+import { needAt, whyNever, whyNoRoom } from '../fits.ts'
+import {
+  type ActionRow,
+  type ActionState,
+  MAX_ATTEMPTS,
+  type Message,
+  type QueuedAction,
+  ROOM_PATIENCE_MS,
+  ROOM_RETRY_MS,
+  type Store,
+  type StoreLimits,
+} from '../port.ts'
 import { isDue } from './due.ts'
 import { environmentDeleted, environmentGone, recordEnvironment } from './environments.ts'
 import { putMessages } from './outbox.ts'
+import { beyondLimit, machinesOfOwner } from './owners.ts'
 import { endRequest } from './requests.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
@@ -17,13 +29,14 @@ import { withCurrentTicket } from './tickets.ts'
 const retryAfter = backoff({ first: 2_000, most: 5 * 60_000 })
 
 /** A row of `action`, or of `ended_action`, which has no lease and no progress, but an outcome. */
-type Row = Omit<ActionRow, 'action' | 'token' | 'leaseUntil' | 'progress' | 'outcome'> & {
+type Row = Omit<ActionRow, 'action' | 'token' | 'leaseUntil' | 'progress' | 'needs' | 'outcome'> & {
   ticket: Ticket
   kind: ActionKind
   payload: string
   leaseToken?: string | null
   leaseUntil?: number | null
   progress?: string | null
+  needs?: string | null
   outcome?: string | null
 }
 const actionRowOf = (row: Row): ActionRow => {
@@ -33,6 +46,7 @@ const actionRowOf = (row: Row): ActionRow => {
     action: JSON.parse(row.payload),
     token: row.leaseToken ?? null,
     progress: json<AttemptProgress>(row.progress),
+    needs: json<MachineSize>(row.needs),
     outcome: json<Outcome>(row.outcome),
   }
 }
@@ -67,21 +81,43 @@ export const enqueue = (sql: Sql, { id, correlation, action }: QueuedAction): bo
     sql.clock(),
   ) === 1
 
-/** Machines of pending creates that the offer fits, as the column `machine` has them. One step in an index for each. */
-const fittingMachines = (sql: Sql, offer: Offer): string[] => {
+/**
+ * Machines of pending creates that the offer fits, as the column `machine` has them, and those for which only room is missing. One
+ * step in an index for each.
+ */
+const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: string[] } => {
   const fitting: string[] = []
+  const roomless: string[] = []
   for (let machine = ''; ; ) {
     const next = sql.get<{ machine: string }>(
       `select machine from action indexed by action_machine
        where state = 'pending' and machine is not null and machine > ? order by machine limit 1`,
       machine,
     )
-    if (next === undefined) return fitting
+    if (next === undefined) return { fitting, roomless }
     machine = next.machine
     const create = { machine: JSON.parse(machine) }
-    if (whyNever(create, offer) === null && hasRoom(create, offer)) fitting.push(machine)
+    if (whyNever(create, offer) !== null) continue
+    const list = whyNoRoom(needAt(create, offer), offer) === null ? fitting : roomless
+    list.push(machine)
   }
 }
+
+const HAS_MACHINE = 'exists (select 1 from environment e where e.ticket = a.ticket and e.gone_at is null)'
+
+/** The oldest create that this runner could take, and that has waited long enough for its room to go ahead of younger ones. */
+const FIRST_FOR_ROOM = `
+  select min(a.seq) as seq from action a left join pin p on p.ticket = a.ticket
+  where a.state = 'pending' and a.machine in (select value from json_each(?1)) and a.created_at <= ?2
+    and (p.runner_id is null or p.runner_id = ?3) and not ${HAS_MACHINE}
+    and a.seq not in (select value from json_each(?4))
+    and not exists (
+      select 1 from action b indexed by action_head
+      where b.ticket = a.ticket and b.state in ('pending','active') and b.seq < a.seq)`
+
+const FITS_ROOM = (['cpus', 'memoryMiB', 'diskGiB'] as const)
+  .map(member => `(a.needs ->> '$.${member}') <= (?6 ->> '$.${member}')`)
+  .join(' and ')
 
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
 // previous key and has the new one since: until it is done, the runner has no machine under the new key.
@@ -90,8 +126,9 @@ const CLAIM = `
   where seq = (
     select a.seq from action a left join pin p on p.ticket = a.ticket
     where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
-      and (a.machine is null or a.machine in (select value from json_each(?5))
-        or exists (select 1 from environment e where e.ticket = a.ticket and e.gone_at is null))
+      and (a.needs is null or ?6 is null or (${FITS_ROOM}))
+      and (a.machine is null or ${HAS_MACHINE}
+        or (a.machine in (select value from json_each(?5)) and a.seq < ?7 and a.seq not in (select value from json_each(?8))))
       and not exists (
         select 1 from action b indexed by action_head
         where b.ticket = a.ticket and b.state in ('pending','active') and (b.state = 'active'
@@ -99,10 +136,23 @@ const CLAIM = `
     order by a.seq limit 1)
   returning *`
 
-const claim = (sql: Sql, runnerId: string, offer: Offer): Lease | null => {
+const claim = (sql: Sql, runnerId: string, offer: Offer, { machinesPerPerson = null }: StoreLimits): Lease | null => {
   const token = randomBytes(16).toString('hex')
   const now = sql.clock()
-  const row = sql.get<Row>(CLAIM, runnerId, token, now + LEASE_MS, now, JSON.stringify(fittingMachines(sql, offer)))
+  const { fitting, roomless } = machinesFor(sql, offer)
+  const beyond = JSON.stringify(machinesPerPerson === null ? [] : beyondLimit(sql, machinesPerPerson))
+  const first =
+    roomless.length === 0
+      ? null
+      : sql.get<{ seq: number | null }>(
+          FIRST_FOR_ROOM,
+          ...[JSON.stringify(roomless), now - ROOM_PATIENCE_MS, runnerId, beyond],
+        )?.seq
+  const row = sql.get<Row>(
+    CLAIM,
+    ...[runnerId, token, now + LEASE_MS, now, JSON.stringify(fitting)],
+    ...[offer.room === null ? null : JSON.stringify(offer.room.free), first ?? Number.MAX_SAFE_INTEGER, beyond],
+  )
   if (row === undefined) return null
   if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId, given: 1 })
   else sql.run('update pin set given = 1 where ticket = ? and runner_id = ?', row.ticket, runnerId)
@@ -193,18 +243,27 @@ const toPending = (
   id: string,
   token: string,
   notBefore: number,
-  progress: AttemptProgress | null = null,
+  { progress = null, needs = null }: { progress?: AttemptProgress | null; needs?: MachineSize | null } = {},
 ): boolean =>
   sql.run(
-    `update action set state = 'pending', not_before = ?, progress = ?, lease_token = null, lease_until = null
-     where id = ? and state = 'active' and lease_token = ?`,
-    ...[notBefore, progress === null ? null : JSON.stringify(progress), id, token],
+    // Waiting for room is no attempt.
+    `update action set state = 'pending', not_before = ?1, progress = ?2, lease_token = null, lease_until = null,
+       needs = ?3, attempt = attempt - (?3 is not null)
+     where id = ?4 and state = 'active' and lease_token = ?5`,
+    ...[notBefore, progress === null ? null : JSON.stringify(progress)],
+    ...[needs === null ? null : JSON.stringify(needs), id, token],
   ) === 1
 
 /** People read why an attempt failed while the next one waits, and runs. */
 const afterFailure = (sql: Sql, { message }: Failure): AttemptProgress => ({
   ...{ phase: 'after a failed attempt', at: new Date(sql.clock()).toISOString(), failed: message.slice(0, 500) },
 })
+
+const whyBeyondLimit = (sql: Sql, id: string, { machinesPerPerson = null }: StoreLimits): Ticket[] | null => {
+  const row = machinesPerPerson === null ? undefined : openRow(sql, id)
+  if (row === undefined || machinesPerPerson === null || row.kind !== 'create' || row.state !== 'pending') return null
+  return beyondLimit(sql, machinesPerPerson).includes(row.seq) ? machinesOfOwner(sql, row.seq) : null
+}
 
 const cancelAction = (sql: Sql, id: string): boolean => {
   if (openRow(sql, id)?.state !== 'pending') return false
@@ -220,9 +279,10 @@ export const cancelDeletes = (sql: Sql, ticket: Ticket, before: string): void =>
     if (action.replyTo === null && (action.at ?? '') < before) cancelAction(sql, id)
 }
 
-export const openQueue = (sql: Sql): Store['queue'] => ({
+export const openQueue = (sql: Sql, limits: StoreLimits = {}): Store['queue'] => ({
   enqueue: async action => (enqueue(sql, action) ? 'added' : 'duplicate'),
-  claim: async (runnerId, offer) => sql.transaction(() => claim(sql, runnerId, offer)),
+  claim: async (runnerId, offer) => sql.transaction(() => claim(sql, runnerId, offer, limits)),
+  beyondLimit: async id => whyBeyondLimit(sql, id, limits),
   renew: async (id, token, progress) =>
     sql.run(
       // What it waits for is reported each time; why the attempt before it failed stays.
@@ -238,9 +298,15 @@ export const openQueue = (sql: Sql): Store['queue'] => ({
     sql.transaction(() => {
       const row = openRow(sql, id)
       const attempt = row?.attempt ?? 0
+      if (failure.needs !== undefined) {
+        // The offer may be of another hypervisor than the machine's.
+        if (!toPending(sql, id, token, sql.clock() + ROOM_RETRY_MS, { needs: failure.needs })) return 'lost'
+        if (row !== undefined) unpinUnmade(sql, row, environment)
+        return 'retry'
+      }
       if (retry && attempt < MAX_ATTEMPTS) {
         const notBefore = sql.clock() + retryAfter(Math.max(0, attempt - 1))
-        if (!toPending(sql, id, token, notBefore, afterFailure(sql, failure))) return 'lost'
+        if (!toPending(sql, id, token, notBefore, { progress: afterFailure(sql, failure) })) return 'lost'
         if (row !== undefined) unpinUnmade(sql, row, environment)
         return 'retry'
       }

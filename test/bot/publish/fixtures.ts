@@ -40,7 +40,7 @@ export const offer = (freeMiB: number, more: Partial<Offer> = {}): Offer => ({
     size: { cpus: 2, memoryMiB: 4_096, diskGiB: 20 },
   },
   limits: { cpus: 8, memoryMiB: 32_768, diskGiB: 100 },
-  room: { free: { memoryMiB: freeMiB, diskGiB: 100 }, empty: { memoryMiB: 16_384, diskGiB: 100 } },
+  room: { free: { cpus: 64, memoryMiB: freeMiB, diskGiB: 100 }, empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 100 } },
   ...more,
 })
 export const runner = (more: Partial<KnownRunner> = {}): KnownRunner => ({

@@ -27,7 +27,7 @@ const actionRow = (action: Action, more: Partial<ActionRow> = {}): ActionRow => 
     runnerId: null,
     token: null,
   },
-  ...{ leaseUntil: null, progress: null, createdAt: 0, notBefore: 0, outcome: null },
+  ...{ leaseUntil: null, progress: null, needs: null, createdAt: 0, notBefore: 0, outcome: null },
   ...more,
 })
 const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Action = restore): ReplyView => ({
@@ -37,7 +37,16 @@ const view = (outcome: Outcome | null, more: Partial<ReplyView> = {}, action: Ac
     ended: outcome === null ? null : { at: at('09:59:04'), ok: outcome.result !== 'failed', outcome },
   },
   row: actionRow(action),
-  ...{ ahead: [], pinned: null, runners: [runner()], known: null, host: null, deleteAt: null, noMachine: null },
+  ...{
+    ahead: [],
+    pinned: null,
+    runners: [runner()],
+    known: null,
+    host: null,
+    deleteAt: null,
+    noMachine: null,
+    beyondLimit: null,
+  },
   now: at('10:00:00'),
   links: noLinks,
   ...more,
@@ -201,7 +210,9 @@ test.for([
   [
     'a create that only waits for free memory',
     view(null, { runners: [runner({ offer: offer(1_024) })] }, create),
-    ['Waiting for free memory on a runner. It starts when another machine is stopped or deleted.'],
+    [
+      'Waiting for room: the host has no room for another machine of this size on `studio`. It starts when another machine is stopped or deleted.',
+    ],
   ],
   [
     'a create with free memory on one of two runners',

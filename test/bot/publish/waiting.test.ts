@@ -2,12 +2,15 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { openJira } from '../../../src/bot/jira/client.ts'
 import { openPublisher } from '../../../src/bot/publish/publisher.ts'
-import { statusOfTicket } from '../../../src/bot/publish/views.ts'
+import { statusOfTicket, waitOf } from '../../../src/bot/publish/views.ts'
+import { waitingLine } from '../../../src/bot/publish/waiting.ts'
 import { openWaitWatch } from '../../../src/bot/publish/watch.ts'
+import { rendered } from '../../../src/bot/publish/words.ts'
 import { openLog } from '../../../src/log.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import type { Offer } from '../../../src/schema/runner-protocol.ts'
 import { jiraWaitingMessage } from '../../../src/store/messages.ts'
+import type { StoreLimits } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import { startJira } from '../../support/jira.ts'
 import { until } from '../../support/wait.ts'
@@ -18,10 +21,10 @@ const dana = { via: 'jira', who: '557058:dana', name: 'Dana Example', cause: 'ti
 const create: Action = { kind: 'create', ticket: 'DROP-1', by: dana, replyTo: null }
 const stop: Action = { kind: 'stop', ticket: 'DROP-1', by: { ...dev, cause: 'merge' }, replyTo: null }
 
-const stage = () => {
+const stage = (limits: StoreLimits = {}) => {
   let now = START
   const clock = () => now
-  const store = openStore(':memory:', clock)
+  const store = openStore(':memory:', clock, undefined, limits)
   onTestFinished(() => store.close())
   const waiting = new Map<string, string>()
   const views = { store, webUrl: 'https://github.com', jiraUrl: null, waiting, clock }
@@ -41,6 +44,11 @@ const stage = () => {
       for (const row of await store.outbox.due(50)) await store.outbox.ack(row)
       await watch()
       return (await store.outbox.due(50)).map(({ key }) => key).sort()
+    },
+    /** The line in Jira. */
+    jira: async (id: string) => {
+      const view = await waitOf(views, id)
+      return view === null ? null : markdownOf(rendered(() => [{ line: waitingLine(view) }]))
     },
     status: async () => {
       const status = await statusOfTicket(views, 'DROP-1', 'acme/shop')
@@ -215,4 +223,36 @@ test('whoever was not told of the wait is not told of its end', async () => {
   publisher.nudge()
   await until('an empty outbox', async () => (await store.counts()).outbox === 0)
   expect(jira.comments('DROP-1')).toEqual([])
+})
+
+test('a create that waits for room says behind which machines, and the same until one changes', async () => {
+  const { enqueue, runner, after, jira } = stage()
+  const full = (freeMiB: number) => {
+    const offered = offer(freeMiB)
+    const held = { tickets: ['KEEP-1', 'KEEP-2'], machines: 2, cpus: 4, memoryMiB: 8_192 }
+    return { ...offered, room: offered.room && { ...offered.room, held } }
+  }
+  await runner(full(1_024))
+  await enqueue('a', create)
+  await after(0)
+  await after(30)
+  await runner(full(1_024))
+  await after(1)
+  expect(await jira('a')).toContain(
+    'Waiting for room: KEEP-1, KEEP-2 use 8 GiB of 16 GiB of memory on `studio`. It starts when another machine is stopped or deleted.',
+  )
+  await runner(full(900))
+  expect(await after(1)).toEqual([])
+  await runner(full(8_192))
+  expect(await jira('a')).toContain('Next in the queue')
+})
+
+test('a create beyond the limit of its person names the machines', async () => {
+  const { enqueue, runner, jira } = stage({ machinesPerPerson: 1 })
+  const by = create.by
+  await runner(offer(8_192), [{ ...environment(), ticket: 'KEEP-1', createdBy: by }])
+  await enqueue('a', create)
+  expect(await jira('a')).toContain(
+    'Waiting: its person has 1 machine, as many as one may have: KEEP-1. It starts when one of them is deleted.',
+  )
 })

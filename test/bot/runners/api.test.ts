@@ -109,12 +109,17 @@ describe('work', () => {
   test('a create waits for room, and begins when a heartbeat reports some', async () => {
     const { acquire, heartbeat, enqueue, store } = await openRunnerStage()
     const room = (freeMiB: number) =>
-      offer({ room: { free: { memoryMiB: freeMiB, diskGiB: 50 }, empty: { memoryMiB: 16_384, diskGiB: 50 } } })
+      offer({
+        room: {
+          free: { cpus: 64, memoryMiB: freeMiB, diskGiB: 50 },
+          empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 50 },
+        },
+      })
     await enqueue('1', actionOn('DROP-1', 'create'))
     const waiting = acquire('one', room(1_024))
     const response = await heartbeat([], { offer: room(1_024) })
     expect(await response.json()).toMatchObject({
-      waiting: [{ ticket: 'DROP-1', why: 'the host has no room for another machine of this size' }],
+      waiting: [{ ticket: 'DROP-1', why: 'waits for room: the host has no room for another machine of this size' }],
     })
     expect(await store.queue.get('1')).toMatchObject({ state: 'pending' })
     await heartbeat([], { offer: room(8_192) })

@@ -39,13 +39,17 @@ test('a lease runs out only while it could be renewed: not while the bot was dow
 })
 
 const without = (images: string[]) => offer({ providers: [{ name: 'kvm', label: 'KVM', live: true, images }] })
-const small = offer({ room: { free: { memoryMiB: 0, diskGiB: 0 }, empty: { memoryMiB: 1_024, diskGiB: 50 } } })
-const full = offer({ room: { free: { memoryMiB: 0, diskGiB: 0 }, empty: { memoryMiB: 16_384, diskGiB: 50 } } })
+const small = offer({
+  room: { free: { cpus: 64, memoryMiB: 0, diskGiB: 0 }, empty: { cpus: 64, memoryMiB: 1_024, diskGiB: 50 } },
+})
+const full = offer({
+  room: { free: { cpus: 64, memoryMiB: 0, diskGiB: 0 }, empty: { cpus: 64, memoryMiB: 16_384, diskGiB: 50 } },
+})
 
 test.for([
   ['the base image is missing', without(['other']), {}, 'studio: it has no base image agent-swarm-base (it has other)'],
   ['it is above the limit', offer(), { cpus: 9 }, 'studio: cpus 9 is above its limit of 8'],
-  ['the empty host is too small', small, {}, 'studio: the machine needs 2048 MiB of memory, and the host has 1024 MiB'],
+  ['the empty host is too small', small, {}, 'studio: the machine needs 2 GiB of memory, and the host has 1 GiB'],
 ] as const)(
   'a create that no runner can take is rejected within 30 s, with what to do: %s',
   async ([, offered, machine, reason]) => {

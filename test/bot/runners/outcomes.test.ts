@@ -13,7 +13,7 @@ const remove: Action = { kind: 'delete', force: false, ticket: 'DROP-1', by: dev
 const running = environmentOf('DROP-1', { observedAt: '2026-11-24T10:00:00.000Z' })
 const rowOf = (action: Action, id = 'a'): ActionRow => ({
   ...{ id, action, correlation: 'd', seq: 1, state: 'active', attempt: 1, runnerId: 'one', token: 't' },
-  ...{ leaseUntil: null, progress: null, createdAt: START, notBefore: 0, outcome: null },
+  ...{ leaseUntil: null, progress: null, needs: null, createdAt: START, notBefore: 0, outcome: null },
 })
 const requestOf = (id: string, action: Action, line: number): NewRequest => ({
   ...{ id, at: START, by: dev, person: true, place: 'acme/shop#7', ticket: 'DROP-1', what: '/swarm', action },

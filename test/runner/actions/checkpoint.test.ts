@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
+import type { Action } from '../../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
@@ -60,4 +61,18 @@ test('the checkpoint of a killed attempt, which the hypervisor ends meanwhile, i
   })
   // Nobody else's.
   expect(await it.do(actions.checkpoint('DROP-1', 'two'))).toMatchObject({ failure: { kind: 'already-exists' } })
+})
+
+test('the last checkpoint of a machine is kept, however old; older automatic ones and no named ones are deleted', async () => {
+  let now = Date.now()
+  it.context.clock = () => new Date(now)
+  const names = () => it.context.registry.checkpoints('DROP-1').map(({ name }) => name)
+  const push = (commit: string) => it.do({ ...actions.push('DROP-1', commit), keep: { newest: 0, days: 1 } } as Action)
+  await it.do(actions.checkpoint('DROP-1', 'named'))
+  now += 1_000
+  await push('aaaaaaa')
+  expect(names()).toEqual(['named', 'push-aaaaaaa'])
+  now += 3 * 24 * 60 * 60_000
+  await push('bbbbbbb')
+  expect(names()).toEqual(['named', 'push-bbbbbbb'])
 })

@@ -222,3 +222,35 @@ test('after a restore that was killed, the machine goes on, and its clock is loo
   expect(await recoverAll(it.context)).toEqual([])
   expect(calls).toEqual(['start', 'set right'])
 })
+
+test('states that restores keep have a retention; named checkpoints have none', async () => {
+  let now = Date.now()
+  it.context.clock = () => new Date(now)
+  for (let n = 0; n < 8; n += 1) {
+    now += 1_000
+    await it.do(actions.restore('DROP-1', 'one'))
+  }
+  expect(preRestores()).toHaveLength(5)
+  expect(it.context.registry.checkpoints('DROP-1').map(({ name }) => name)).toContain('one')
+})
+
+test('a restore whose present state cannot be kept for lack of room touches nothing', async () => {
+  let restored = 0
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    checkpoint: async () => {
+      throw fail('disk-full', 'making a checkpoint: it needs about 4096 MiB, but the pool has 12 MiB free')
+    },
+    restore: async (...given) => {
+      restored += 1
+      return provider.restore(...given)
+    },
+  }))
+  expect(await it.do(actions.restore('DROP-1', 'one'))).toMatchObject({
+    result: 'failed',
+    failure: { kind: 'disk-full', message: expect.stringContaining('12 MiB free') },
+  })
+  expect(restored).toBe(0)
+  expect(state()).toBe('two')
+  expect(it.context.registry.environment('DROP-1')).toMatchObject({ status: 'running' })
+})

@@ -253,6 +253,7 @@ test('what waits of a dead process is removed', async () => {
     pid: 2 ** 22 + 1,
     ticket: 'DROP-1',
     kind: 'stop',
+    why: null,
     by: { via: 'cli', who: null },
     since,
   })

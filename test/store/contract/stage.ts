@@ -1,11 +1,11 @@
 /** A store with a clock of its own, and the few steps that most tests take. */
 import { onTestFinished } from 'vitest'
 import type { Lease, Offer } from '../../../src/schema/runner-protocol.ts'
-import type { Effect, QueuedAction, Settlement, Store, StoredDelivery } from '../../../src/store/port.ts'
+import type { Effect, QueuedAction, Settlement, Store, StoredDelivery, StoreLimits } from '../../../src/store/port.ts'
 import { delivery, offer, START, settlement } from '../fixtures.ts'
 
 /** How a backend opens an empty store. */
-export type Open = (clock: () => number) => Promise<Store>
+export type Open = (clock: () => number, limits?: StoreLimits) => Promise<Store>
 
 export const openStage = async (open: Open) => {
   let now = START

@@ -1,0 +1,55 @@
+/** `create --wait`: waits until the machine fits on the host. Nothing is made or locked meanwhile. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { fail, isFailure } from '../errors.ts'
+import type { RunnerContext } from '../runner/context.ts'
+import { planAction } from '../runner/plan.ts'
+import type { Action } from '../schema/action.ts'
+import type { Failure } from '../schema/failure.ts'
+
+/** Milliseconds between two looks whether another process of this home did something, and between two looks at the host. */
+const CHANGE_MS = 500
+const LOOK_MS = 15_000
+
+/** The failure when only room is missing. Everything else is found out by the action itself. */
+export const missingRoom = async (context: RunnerContext, action: Action): Promise<Failure | null> => {
+  try {
+    await planAction(context, action)
+    return null
+  } catch (error) {
+    return isFailure(error) && error.failure.needs !== undefined ? error.failure : null
+  }
+}
+
+/** `onWait` is called with each new reason. */
+export const waitForRoom = async (
+  context: RunnerContext,
+  action: Action,
+  { signal, onWait }: { signal: AbortSignal; onWait: (why: string) => void },
+): Promise<void> => {
+  const { registry, clock } = context
+  const { ticket, kind, by } = action
+  const since = clock().toISOString()
+  let waiting = null as { id: number; why: string } | null
+  try {
+    while (true) {
+      signal.throwIfAborted()
+      const version = registry.dataVersion()
+      const failure = await missingRoom(context, action)
+      if (failure === null) return
+      const why = failure.message
+      if (waiting?.why !== why) {
+        if (waiting !== null) registry.endWaiting(waiting.id)
+        waiting = { id: registry.beginWaiting({ pid: process.pid, ticket, kind, by, since, why }), why }
+        onWait(why)
+      }
+      const until = performance.now() + LOOK_MS
+      while (registry.dataVersion() === version && performance.now() < until)
+        await delay(CHANGE_MS, undefined, { signal })
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+    throw fail('cancelled', `${kind} of ${ticket}: cancelled while it waited for room; nothing was made`)
+  } finally {
+    if (waiting !== null) registry.endWaiting(waiting.id)
+  }
+}

@@ -1,0 +1,95 @@
+/** Whether a machine fits on its host: one rule for the runner, its offer, the CLI and the bot. Pure. */
+import type { Ticket } from './domain.ts'
+import type { MachineSize } from './schema/basics.ts'
+import { MAX_HOLDERS } from './schema/runner-protocol.ts'
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+/** Virtual CPUs for each processor of the host: machines wait most of the time. */
+const CPUS_EACH = 8
+/** Tickets that a text names. */
+const NAMED = 5
+/** Of the host's memory and disk, this share stays free, at most so many bytes. */
+const RESERVE = { memory: { share: 0.05, most: 2 * GIB }, disk: { share: 0.05, most: 10 * GIB } } as const
+
+/** `usedBytes`: of its memory, what the host has given it; null when it is not known. */
+export type Running = { ticket: Ticket; cpus: number; memoryBytes: number; usedBytes: number | null }
+type Amount = { total: number; available: number }
+type Host = { cpus: number; memoryBytes: Amount; diskBytes: Amount }
+/** The machines that run or are about to. `tickets`: the largest first, at most MAX_HOLDERS. */
+export type Held = { tickets: Ticket[]; machines: number; cpus: number; memoryMiB: number }
+/** For machines, now and when the host is empty. */
+export type Room = { free: MachineSize; empty: MachineSize; held: Held }
+
+const reserveOf = (what: keyof typeof RESERVE, total: number): number =>
+  Math.min(RESERVE[what].share * total, RESERVE[what].most)
+const whole = (bytes: number, unit: number): number => Math.max(0, Math.floor(bytes / unit))
+
+/**
+ * `needs`: of machines that are about to run. Memory that a running machine may still take is not free, and neither is the
+ * reserve.
+ */
+export const roomOf = (
+  { cpus, memoryBytes, diskBytes }: Host,
+  running: readonly Running[],
+  needs: readonly (MachineSize & { ticket: Ticket })[] = [],
+): Room => {
+  const promised = running.reduce((sum, each) => sum + Math.max(0, each.memoryBytes - (each.usedBytes ?? 0)), 0)
+  const pending = (member: keyof MachineSize) => needs.reduce((sum, need) => sum + need[member], 0)
+  const reserve = { memory: reserveOf('memory', memoryBytes.total), disk: reserveOf('disk', diskBytes.total) }
+  const holders = [
+    ...running.map(({ ticket, memoryBytes: bytes, cpus: each }) => ({ ticket, cpus: each, memoryMiB: bytes / MIB })),
+    ...needs,
+  ].sort((one, other) => other.memoryMiB - one.memoryMiB)
+  const held = {
+    tickets: holders.slice(0, MAX_HOLDERS).map(({ ticket }) => ticket),
+    machines: holders.length,
+    cpus: holders.reduce((sum, each) => sum + each.cpus, 0),
+    memoryMiB: Math.ceil(holders.reduce((sum, each) => sum + each.memoryMiB, 0)),
+  }
+  return {
+    free: {
+      cpus: Math.max(0, cpus * CPUS_EACH - held.cpus),
+      memoryMiB: whole(memoryBytes.available - promised - reserve.memory - pending('memoryMiB') * MIB, MIB),
+      diskGiB: whole(diskBytes.available - reserve.disk - pending('diskGiB') * GIB, GIB),
+    },
+    empty: {
+      cpus: cpus * CPUS_EACH,
+      memoryMiB: whole(memoryBytes.total - reserve.memory, MIB),
+      diskGiB: whole(diskBytes.total - reserve.disk, GIB),
+    },
+    held,
+  }
+}
+
+/** What a machine of this size needs to begin with. Its disk grows as data is written; a checkpoint needs as much as its memory. */
+export const needOf = ({ cpus, memoryMiB }: Pick<MachineSize, 'cpus' | 'memoryMiB'>): MachineSize => ({
+  ...{ cpus, memoryMiB, diskGiB: Math.ceil(memoryMiB / 1024) },
+})
+
+/** The first that is missing; null when the need fits. */
+export const lackOf = (need: MachineSize, room: MachineSize): keyof MachineSize | null =>
+  (['memoryMiB', 'cpus', 'diskGiB'] as const).find(member => need[member] > room[member]) ?? null
+
+const memory = (mib: number): string => (mib % 1024 === 0 ? `${mib / 1024} GiB` : `${mib} MiB`)
+export const amountOf = (member: keyof MachineSize, amount: number): string =>
+  ({
+    cpus: `${amount} virtual CPUs`,
+    memoryMiB: `${memory(amount)} of memory`,
+    diskGiB: `${amount} GiB of disk`,
+  })[member]
+
+/** What has the room that is missing, for example `KEEP-1, KEEP-2 use 8 GiB of 9 GiB of memory`. The same until a machine changes. */
+export const behindWhat = (
+  lack: keyof MachineSize,
+  { empty, held }: { empty: MachineSize; held?: Held | undefined },
+) => {
+  if (lack === 'diskGiB') return `the disk has less than that free, of ${amountOf(lack, empty[lack])}`
+  if (held === undefined) return 'the host has no room for another machine of this size'
+  if (held.machines === 0) return 'other programs of the host use its memory'
+  const names = held.tickets.slice(0, NAMED)
+  const more = held.machines - names.length
+  const who = `${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+  const used = lack === 'cpus' ? `${held.cpus}` : memory(held.memoryMiB)
+  return `${who} ${held.machines === 1 ? 'uses' : 'use'} ${used} of ${amountOf(lack, empty[lack])}`
+}

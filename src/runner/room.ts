@@ -1,0 +1,155 @@
+/** Decides whether a machine may begin to run on this host: the one place for creates and starts, of the bot and of the CLI. */
+import type { Provider, VmUsage } from '../../providers/provider.ts'
+import type { Ticket } from '../domain.ts'
+import { type FailureError, fail } from '../errors.ts'
+import { withRoomLock } from '../registry/lock.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import { amountOf, behindWhat, lackOf, needOf, type Room, type Running, roomOf } from '../room.ts'
+import type { MachineSize } from '../schema/basics.ts'
+import type { RunnerContext } from './context.ts'
+import type { Operation, Target } from './operation.ts'
+
+const MIB = 1024 ** 2
+
+/** One that boots for the first time has its memory already. */
+const TAKES_ROOM: readonly EnvironmentRow['status'][] = ['creating', 'running', 'deleting']
+
+export type HostReading = {
+  capacity: Awaited<ReturnType<NonNullable<Provider['capacity']>>>
+  usage: ReadonlyMap<string, VmUsage>
+}
+
+/** A constant number of outside commands. Null when the provider has no limits, or the host could not tell. */
+export const readHost = async (provider: Provider): Promise<HostReading | null> => {
+  const [capacity, usage] = await Promise.all([provider.capacity?.(), provider.capacity && provider.usage?.()])
+  // Without the host's memory, every create would be rejected.
+  if (capacity === undefined || capacity.memoryBytes.total === 0) return null
+  return { capacity, usage: usage ?? new Map() }
+}
+
+const sizeOf = ({ config }: RunnerContext, usage: VmUsage | undefined) =>
+  usage === undefined
+    ? config.size
+    : { cpus: usage.cpus, memoryMiB: Math.ceil((usage.memoryBytes ?? 0) / MIB), diskGiB: config.size.diskGiB }
+
+const runningMachines = (context: RunnerContext, provider: string, { usage }: HostReading): Running[] =>
+  context.registry.environments().flatMap(({ ticket, vmId, status, provider: its }) => {
+    const known = usage.get(vmId)
+    // One that the host does not know yet is reserved by its operation.
+    if (its !== provider || !TAKES_ROOM.includes(status) || (known === undefined && status === 'creating')) return []
+    const { cpus, memoryMiB } = sizeOf(context, known)
+    return [{ ticket, cpus, memoryBytes: memoryMiB * MIB, usedBytes: known?.memoryUsedBytes ?? null }]
+  })
+
+type Need = MachineSize & { ticket: Ticket }
+/** What open operations have reserved for machines that are not running yet. */
+const reservations = ({ registry }: RunnerContext, running: readonly Running[], except: number | null): Need[] =>
+  registry.openOperations().flatMap(({ id, ticket, detail }) => {
+    const reserved = detail?.reserves
+    if (id === except || reserved === undefined || running.some(each => each.ticket === ticket)) return []
+    return [{ ticket, cpus: reserved.cpus, memoryMiB: reserved.memoryMiB, diskGiB: reserved.diskGiB }]
+  })
+
+/** `expected`: machines that will be reserved soon. `except`: an operation whose own reservation does not count. */
+export const roomNow = (
+  context: RunnerContext,
+  provider: string,
+  reading: HostReading,
+  { expected = [], except = null }: { expected?: readonly Need[]; except?: number | null } = {},
+): Room => {
+  const running = runningMachines(context, provider, reading)
+  const reserved = reservations(context, running, except)
+  const known = new Set([...running, ...reserved].map(({ ticket }) => ticket))
+  return roomOf(reading.capacity, running, [...reserved, ...expected.filter(({ ticket }) => !known.has(ticket))])
+}
+
+/** Machines whose stop makes enough room: the largest first, of equal ones those to which nothing happened for longest. */
+const toStop = (context: RunnerContext, provider: string, reading: HostReading, missing: number): Ticket[] => {
+  const last = (ticket: Ticket) => context.registry.operations(ticket, 1)[0]?.id ?? 0
+  const candidates = runningMachines(context, provider, reading)
+    .map(each => ({ ...each, last: last(each.ticket) }))
+    .sort((one, other) => other.memoryBytes - one.memoryBytes || one.last - other.last)
+  const chosen: Ticket[] = []
+  let left = missing
+  for (const { ticket, memoryBytes } of candidates) {
+    if (left <= 0) break
+    chosen.push(ticket)
+    left -= memoryBytes / MIB
+  }
+  return chosen
+}
+
+const remedyFor = (
+  context: RunnerContext,
+  provider: string,
+  reading: HostReading,
+  { kind, ticket, lack, missing }: { kind: string; ticket: Ticket; lack: keyof MachineSize; missing: number },
+): string => {
+  const wait = kind === 'create' ? ` To wait for room: agent-swarm create ${ticket} --wait` : ''
+  if (lack === 'diskGiB')
+    return `Free disk space: delete checkpoints (agent-swarm checkpoint TICKET NAME --delete) or a machine (agent-swarm delete TICKET).${wait}`
+  const running = runningMachines(context, provider, reading).length
+  const stops = toStop(context, provider, reading, lack === 'cpus' ? 1 : missing)
+  if (running === 0) return `Other programs use it: end some of them, or ask for less memory.${wait}`
+  return `Stop: agent-swarm stop ${stops.join(' ')}${wait}`
+}
+
+type Wanted = { kind: string; ticket: Ticket; need: MachineSize; except?: number | null }
+
+/** The failure of an action whose machine does not fit now; null when it does, or when the host cannot tell. */
+export const whyNoRoom = async (
+  context: RunnerContext,
+  provider: Provider,
+  { kind, ticket, need, except = null }: Wanted,
+): Promise<FailureError | null> => {
+  const reading = await readHost(provider).catch(() => null)
+  if (reading === null) return null
+  const room = roomNow(context, provider.name, reading, { except })
+  const doing = kind === 'create' ? `creating ${ticket}` : `starting ${ticket}`
+  const never = lackOf(need, room.empty)
+  if (never !== null)
+    return fail(
+      'capacity',
+      `${doing}: it needs ${amountOf(never, need[never])}, and the host has ${amountOf(never, room.empty[never])} for machines in all`,
+      'Ask for a smaller machine: agent-swarm status shows what the host has.',
+    )
+  const lack = lackOf(need, room.free)
+  if (lack === null) return null
+  const missing = need[lack] - room.free[lack]
+  const error = fail(
+    'capacity',
+    `${doing}: it needs ${amountOf(lack, need[lack])}, and ${amountOf(lack, room.free[lack])} ${lack === 'cpus' ? 'are' : 'is'} free; ${behindWhat(lack, room)}`,
+    remedyFor(context, provider.name, reading, { kind, ticket, lack, missing }),
+  )
+  error.failure.needs = need
+  return error
+}
+
+/** What a machine of this size, or this machine, needs to begin with. */
+export const needOfMachine = async (context: RunnerContext, provider: Provider, vmId: string): Promise<MachineSize> =>
+  needOf(sizeOf(context, (await provider.usage?.().catch(() => null))?.get(vmId)))
+
+/**
+ * Reserves room until the operation ends. Fails with `capacity` where there is none; `isGoingOn`: the machine has its room
+ * already.
+ */
+export const reserveRoom = async (
+  { context, caller, id }: Operation,
+  provider: Provider,
+  { vmId, isGoingOn = false, ...wanted }: Omit<Wanted, 'except'> & { vmId: string; isGoingOn?: boolean },
+): Promise<void> => {
+  if (provider.capacity === undefined) return
+  await withRoomLock(context.home, caller.signal, async () => {
+    const failure = isGoingOn ? null : await whyNoRoom(context, provider, { ...wanted, except: id })
+    if (failure !== null) throw failure
+    context.registry.setDetail(id, { reserves: { vmId, ...wanted.need } })
+  })
+}
+
+/** The same for a machine that is stopped and is about to run. */
+export const reserveToStart = async (target: Target): Promise<void> => {
+  const { context, provider, row } = target
+  if (provider.capacity === undefined) return
+  const need = await needOfMachine(context, provider, row.vmId)
+  await reserveRoom(target, provider, { kind: 'start', ticket: row.ticket, vmId: row.vmId, need })
+}
