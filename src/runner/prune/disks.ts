@@ -87,7 +87,7 @@ const whyKept = (
   if (row !== null) return `it is the lost machine of ${row.ticket}: agent-swarm create or delete ${row.ticket}`
   if (registry.knowsMachine(vmId)) return 'it is being built'
   if (made === null && !hasHostKey(home, vmId)) return 'another home has it, or nobody knows whose it is'
-  if (!hasDisk || made?.kind === 'build-base') return null
+  if (!hasDisk || made?.kind === 'build-base' || made?.kind === 'selftest') return null
   const ticket = made?.ticket ?? null
   if (ticket === null) return 'it may hold work, and the journal does not have its ticket any more'
   if (provider.recoverVm === undefined) return `it may hold work, and ${provider.name} cannot read it`
