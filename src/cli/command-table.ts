@@ -435,9 +435,9 @@ const setUpCommands = {
   },
   doctor: {
     arguments: [],
-    summary: 'Check the home of agent-swarm, and show a remedy for each problem.',
+    summary: 'Check this host, and show a remedy for each problem.',
     details:
-      'Modes of files, damage of databases, backups, and machines of other homes are checked; nothing is changed. With --selftest, it proves a hypervisor by machines of its own, which it makes from the base image, tries and removes; it does not touch yours. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
+      'It looks at the home (modes of files, databases, backups), the hypervisors (tools, permissions, a test guest that boots, network, storage, room, isolation), the runner, and the bot (credentials, webhooks, deliveries, what waits). Nothing is changed. It exits with 1 when there is a problem. With --selftest, it proves a hypervisor by machines of its own, which it makes from the base image, tries and removes; it does not touch yours. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
     example: 'agent-swarm doctor',
     options: {
       selftest: flag(
