@@ -1,7 +1,4 @@
 /** The checks of the hypervisors: those that this home uses are diagnosed; of the others, one line says that they are not used. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Provider } from '../../providers/provider.ts'
 import { type Finding, failed, hasError, ok, problem, warning } from '../bot/check.ts'
 import type { Config } from '../config/config.ts'
@@ -13,17 +10,6 @@ import type { DoctorFinding, Row } from './rows.ts'
 
 /** The proof that a guest boots takes long where the processors do not work: libvirt stalls for 95 s then. */
 const DEADLINE_MS = 4 * 60_000
-/** Runs `work` with the registry, or, without a home, with one that is gone afterwards. */
-const withRegistry = async <T>(config: Config, work: (context: RunnerContext) => Promise<T>): Promise<T> => {
-  if (existsSync(config.home)) return readRegistry(config, work)
-  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-doctor-'))
-  try {
-    return await readRegistry({ ...config, home }, work)
-  } finally {
-    rmSync(home, { recursive: true, force: true })
-  }
-}
-
 /** Whether a machine could be created now: its base image, and room for the configured size. */
 const checkCreate = async (provider: Provider, { baseImage, size }: Config): Promise<Finding[]> => {
   const images = await provider.listBaseImages?.()
@@ -109,6 +95,6 @@ export const machineRows = (config: Config): Row[] => [
     subject: 'Machines',
     doing: 'looking at the hypervisors',
     deadlineMs: DEADLINE_MS,
-    run: signal => withRegistry(config, context => examine(context, signal)),
+    run: signal => readRegistry(config, context => examine(context, signal)),
   },
 ]
