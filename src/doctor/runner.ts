@@ -1,17 +1,25 @@
 /** The checks of a runner on a host of its own: whether the bot can be reached, knows its token and speaks its protocol. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import * as v from 'valibot'
 import { type Finding, ok, problem, warning } from '../bot/check.ts'
 import type { Config } from '../config/config.ts'
 import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
-import { failureOf, isFailure } from '../errors.ts'
-import { openLog } from '../log.ts'
+import { failureOf } from '../errors.ts'
 import { tryRunnerLock } from '../registry/lock.ts'
-import { openBotClient } from '../runner/bot-client.ts'
+import { refusal, send } from '../runner/bot-client.ts'
 import { heardAt, NOTE_MS } from '../runner/heard.ts'
 import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
 import type { Row } from './rows.ts'
 import { ago } from './words.ts'
+
+const jsonIn = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
 
 const MAKE_TOKEN =
   "On the bot's host: agent-swarm bot runner add NAME. Set what it prints as AGENT_SWARM_RUNNER_TOKEN here."
@@ -28,20 +36,32 @@ const checkToken = ({ runnerToken }: Config): Finding => {
 
 /** A lease that nobody has: the bot says so to a runner that it knows, and changes nothing. */
 const NO_LEASE: RenewRequest = { id: 'doctor', token: 'doctor', progress: null }
+const UNAUTHORIZED = 401
+const BAD_REQUEST = 400
 
-const checkBot = async ({ botUrl, runnerToken }: Config, signal: AbortSignal): Promise<Finding[]> => {
-  if (botUrl === null || runnerToken === null) return []
-  const bot = openBotClient({ url: botUrl, token: runnerToken, log: openLog('silent') })
+const askBot = async (bot: { url: string; token: string }, signal: AbortSignal): Promise<Finding> => {
+  const answer = await send(bot, 'renew', NO_LEASE, { signal })
+  if (answer.ok)
+    return v.safeParse(leaseResponse, jsonIn(answer.text)).success
+      ? ok(`the bot at ${bot.url} answers, knows this token and speaks this protocol`)
+      : problem(
+          `what answers at ${bot.url} is not a bot of this version`,
+          'Install the same version of agent-swarm on both hosts, and check AGENT_SWARM_BOT_URL.',
+        )
+  // A token that no runner has shown yet belongs to nobody: the bot reads its requests, and refuses one that says nothing.
+  const isNew = answer.status === UNAUTHORIZED && (await send(bot, 'renew', {}, { signal })).status === BAD_REQUEST
+  if (isNew) return ok(`the bot at ${bot.url} answers and knows this token, which no runner has used yet`)
+  throw refusal('renew', answer.status, answer.text)
+}
+
+const checkBot = async ({ botUrl, runnerToken }: Config, signal: AbortSignal): Promise<Finding | null> => {
+  if (botUrl === null || runnerToken === null) return null
   try {
-    await bot.post('renew', NO_LEASE, leaseResponse, { signal })
-    return [ok(`the bot at ${botUrl} answers, knows this token and speaks this protocol`)]
+    return await askBot({ url: botUrl, token: runnerToken }, signal)
   } catch (error) {
-    const { message, remedy } = failureOf(error, `asking the bot at ${botUrl}`)
-    const isAway = isFailure(error) && error.failure.kind === 'network'
-    const text = isAway
-      ? `the bot at ${botUrl} cannot be reached: ${message}`
-      : `the bot at ${botUrl} refuses: ${message}`
-    return [problem(text, remedy ?? `Try it: curl -i -X POST ${new URL('/runner/v1/renew', botUrl).href}`)]
+    const { kind, message, remedy } = failureOf(error, 'asking the bot')
+    const text = `the bot at ${botUrl} ${kind === 'network' ? 'cannot be reached' : 'refuses this runner'}: ${message}`
+    return problem(text, remedy ?? `Try it: curl -i -X POST ${new URL('/runner/v1/renew', botUrl).href}`)
   }
 }
 
