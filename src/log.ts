@@ -130,7 +130,8 @@ const formsOf = (secret: string): string[] => [
   inJson(inJson(secret)),
   encodeURIComponent(secret),
   ...inBase64(secret),
-  ...secret.split('\n').filter(line => line.length >= 32 && line !== secret),
+  // The first and the last line of a key are no secret, and show where another key is.
+  ...secret.split('\n').filter(line => line.length >= 32 && line !== secret && !line.startsWith('-----')),
 ]
 
 /** Returns what replaces these secrets in a text, in all their forms, and whatever else looks like a credential. */
