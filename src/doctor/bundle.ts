@@ -118,6 +118,9 @@ const storeOf = ({ config }: Context) => {
 
 // ── Logs ──
 
+/** The end of a key whose beginning was cut off. */
+const END_OF_KEY = /^(?:(?!-----BEGIN )[\s\S])*?-----END [A-Z ]*PRIVATE KEY-----/
+
 const tailOf = (path: string): string => {
   const file = openSync(path, 'r')
   try {
@@ -125,8 +128,8 @@ const tailOf = (path: string): string => {
     const bytes = Buffer.alloc(Math.min(size, LOG_BYTES))
     readSync(file, bytes, 0, bytes.length, Math.max(0, size - bytes.length))
     const text = bytes.toString('utf8')
-    // The first line may be half a secret.
-    return size > LOG_BYTES ? text.slice(text.indexOf('\n') + 1) : text
+    // The first line may be half a secret, and the first lines half a key.
+    return size > LOG_BYTES ? text.slice(text.indexOf('\n') + 1).replace(END_OF_KEY, '[redacted]') : text
   } finally {
     closeSync(file)
   }

@@ -27,7 +27,7 @@ const isSmallFile = (path: string): boolean => {
 const secretsIn = (path: string): string[] => {
   if (!isSmallFile(path)) return []
   const text = readFileSync(path, 'utf8').trim()
-  const values = [...text.matchAll(/[:=]\s*["']?([^\s"',}]+)/g)].map(([, value = '']) => value)
+  const values = [...text.matchAll(/[:=][ \t]*["']?([^\s"',}]+)/g)].map(([, value = '']) => value)
   return [text, ...values].filter(secret => secret.length >= SHORTEST)
 }
 

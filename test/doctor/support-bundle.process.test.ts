@@ -158,6 +158,11 @@ beforeAll(async () => {
   // What this host knows stands in a log too.
   const known = ['the key of a model', 'the token of the operator', 'a file for machines', 'the key of a cloud']
   inHome('logs/DROP-2.log', known.map(what => `it printed ${canaries.get(what)}`).join('\n'))
+  // It begins in the middle of a key.
+  inHome(
+    'logs/DROP-3.log',
+    `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(1000)}\n${canary('the end of a long key')}\n-----END PRIVATE KEY-----\n${'a line of it\n'.repeat(20_150)}`,
+  )
   printed = await cli.processes.swarm(['support-bundle', file], { environment })
   mkdirSync(out)
   execFileSync('tar', ['-xzf', file, '-C', out])
@@ -225,6 +230,7 @@ test('it has what helps: checks, settings by an allow list, machines, the journa
     actions: [{ kind: 'tell', ticket: 'DROP-1' }],
     messages: [{ kind: 'jira-note' }],
   })
+  expect(read('logs/DROP-3.log')).toMatch(/^\[redacted\]\na line of it\n/)
   expect(read('logs/DROP-1.log')).toMatch(/^created the disk\n[\s\S]*\nready$/)
 })
 
