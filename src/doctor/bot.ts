@@ -22,7 +22,7 @@ const RECENT_MS = 7 * 24 * 60 * 60_000
 const databaseOf = ({ home }: Pick<Config, 'home'>) => join(home, 'bot.db')
 
 /** A bot was begun to be set up here, or has run here. */
-export const isBotHere = (config: Config): boolean =>
+const isBotHere = (config: Config): boolean =>
   config.github !== null ||
   config.jira !== null ||
   config.botProblems.some(text => /^(GitHub|Jira): /.test(text)) ||

@@ -29,7 +29,7 @@ const runRow = async (
   const both = AbortSignal.any([signal, ending.signal])
   const tooLong = problem(
     `${doing}: no answer after ${deadlineMs / 1000} s`,
-    remedy ?? 'See what hangs: agent-swarm doctor --verbose',
+    remedy ?? 'Try again. If it stays, see what hangs: ps axf',
   )
   const work = async (): Promise<Findings> => run(both)
   const ended = delay(deadlineMs, tooLong, { signal: both, ref: true })
