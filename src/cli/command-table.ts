@@ -456,7 +456,7 @@ const setUpCommands = {
   },
   'support-bundle': {
     arguments: [{ name: 'FILE', kind: 'folder' }],
-    summary: 'Collect versions, checks, state and logs into one file, without secrets.',
+    summary: 'Collect checks, state and logs in one file, no secrets.',
     details:
       'The file is a .tar.gz that its owner alone can read, by default in this folder. It holds what doctor says, the settings that are no secret, machines, the journal, counts and rows of the queue without bodies, and logs. Secrets are not collected, and what looks like one is replaced. It says what is in it; look through it before you send it.',
     example: 'agent-swarm support-bundle',
