@@ -456,7 +456,7 @@ const setUpCommands = {
   },
   'support-bundle': {
     arguments: [{ name: 'FILE', kind: 'folder' }],
-    summary: 'Collect checks, state and logs in one file, no secrets.',
+    summary: 'Collect checks, state and logs in one file, without secrets.',
     details:
       'The file is a .tar.gz that its owner alone can read, by default in this folder. It holds what doctor says, the settings that are no secret, machines, the journal, counts and rows of the queue without bodies, and logs. Secrets are not collected, and what looks like one is replaced. It says what is in it; look through it before you send it.',
     example: 'agent-swarm support-bundle',
@@ -465,7 +465,7 @@ const setUpCommands = {
   },
   providers: {
     arguments: [],
-    summary: 'List the known hypervisors, and whether they work on this host.',
+    summary: 'List the known hypervisors, and whether they work here.',
     example: 'agent-swarm providers',
     options: { json },
     load: () => import('./commands/providers.ts'),
