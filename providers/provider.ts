@@ -227,7 +227,7 @@ export type Provider = {
 }
 
 /** `error`: machines will not work. `remedy`: what to do, a command to paste where one does it. */
-type Diagnosis = { status: 'ok' | 'warning' | 'error'; text: string; remedy: string | null }
+export type Diagnosis = { status: 'ok' | 'warning' | 'error'; text: string; remedy: string | null }
 
 /** A base image. */
 export type BaseImage = {

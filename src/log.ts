@@ -22,7 +22,7 @@ const MIN_SECRET_LENGTH = 6
 export type Log = ReturnType<typeof openLog>
 
 const plainName = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '')
-const isSecret = (name: unknown): boolean => typeof name === 'string' && SECRET_NAME.test(plainName(name))
+export const isSecretName = (name: unknown): boolean => typeof name === 'string' && SECRET_NAME.test(plainName(name))
 
 /** The useful members of an error. Octokit's also carry the request with its headers, and others may carry anything. */
 const errorFields = (error: Error): Record<string, unknown> => {
@@ -61,7 +61,7 @@ const cleanObject = (value: object, parents: readonly unknown[], budget: Budget,
   if (Array.isArray(value) || value instanceof Set) {
     // Raw headers of node:http: a name, then its value.
     return [...value].slice(0, LIMITS.members).map((member, n, all) => {
-      const isNamedSecret = typeof member === 'string' && n > 0 && isSecret(all[n - 1])
+      const isNamedSecret = typeof member === 'string' && n > 0 && isSecretName(all[n - 1])
       return isNamedSecret ? REDACTED : clean(member)
     })
   }
@@ -70,7 +70,8 @@ const cleanObject = (value: object, parents: readonly unknown[], budget: Budget,
   return Object.fromEntries(
     entries.slice(0, LIMITS.members).map(([key, member]) => {
       const name = cut(String(key), budget, hide)
-      if (isSecret(name) || (name === 'value' && pair !== undefined && isSecret(pair[1]))) return [name, REDACTED]
+      if (isSecretName(name) || (name === 'value' && pair !== undefined && isSecretName(pair[1])))
+        return [name, REDACTED]
       if (PAYLOAD_NAME.test(plainName(name))) return [name, '[left out]']
       return [name, clean(member)]
     }),
@@ -110,7 +111,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
     REDACTED,
   ],
   [/\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+/g, REDACTED],
-  [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?="))/g, REDACTED],
+  [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=")|$)/g, REDACTED],
 ]
 
 /** A secret in base64, at any offset in a longer text. */
@@ -129,8 +130,19 @@ const formsOf = (secret: string): string[] => [
   inJson(inJson(secret)),
   encodeURIComponent(secret),
   ...inBase64(secret),
-  ...secret.split('\n').filter(line => line.length >= 32 && line !== secret),
+  // The first and the last line of a key are no secret, and show where another key is.
+  ...secret.split('\n').filter(line => line.length >= 32 && line !== secret && !line.startsWith('-----')),
 ]
+
+/** Returns what replaces these secrets in a text, in all their forms, and whatever else looks like a credential. */
+export const openHide = (secrets: readonly string[]): ((text: string) => string) => {
+  const hidden = [...new Set(secrets.filter(secret => secret.length >= MIN_SECRET_LENGTH).flatMap(formsOf))]
+  return text =>
+    SHAPES.reduce(
+      (rest, [shape, replacement]) => rest.replaceAll(shape, replacement),
+      hidden.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text),
+    )
+}
 
 // ── On a terminal ──
 
@@ -175,12 +187,7 @@ export const openLog = (
   secrets: readonly string[] = [],
   present: (line: string) => string | null = readable,
 ) => {
-  const hidden = [...new Set(secrets.filter(secret => secret.length >= MIN_SECRET_LENGTH).flatMap(formsOf))]
-  const withoutSecrets = (line: string) =>
-    SHAPES.reduce(
-      (rest, [shape, replacement]) => rest.replaceAll(shape, replacement),
-      hidden.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), line),
-    )
+  const withoutSecrets = openHide(secrets)
   const safely = (value: unknown) => cleaned(value, withoutSecrets)
   const log = pino(
     {

@@ -1,4 +1,5 @@
 /** How each SQLite file is opened: write-ahead log, full sync, migrations after a backup, transactions. */
+import { chmodSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { writeBackup } from './backups.ts'
 import { damaged, isDamage, isLocked, lossOf, noticing, rememberConnection } from './damage.ts'
@@ -102,8 +103,11 @@ export const openDatabase: OpenDatabase = (path, migrations) => {
     if (loss !== null) throw damaged('opening', path, loss)
     db = new DatabaseSync(path, { timeout: PATIENCE_MS })
     if (path !== ':memory:') rememberConnection(path, db)
+    const isNew = db.prepare('pragma page_count').get()?.page_count === 0
+    // SQLite gives its log and index the same mode.
+    if (isNew && path !== ':memory:') chmodSync(path, 0o600)
     // Of a new file: compact.ts gives free pages back step by step. On an old one this takes the lock of a writer, and does nothing.
-    if (db.prepare('pragma page_count').get()?.page_count === 0) db.exec('pragma auto_vacuum = incremental')
+    if (isNew) db.exec('pragma auto_vacuum = incremental')
     db.exec('pragma journal_mode = wal; pragma synchronous = full;')
     migrate(db, path, migrations)
     return databaseOf(db, path)

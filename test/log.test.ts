@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { fail } from '../src/errors.ts'
-import { openLog, readable } from '../src/log.ts'
+import { openHide, openLog, readable } from '../src/log.ts'
 
 let lines: string[] = []
 const write = vi.spyOn(process.stderr, 'write').mockImplementation(line => {
@@ -182,6 +182,20 @@ describe('an unknown secret', () => {
     expect(written()).toContain('[redacted]')
   })
 })
+
+test('another key is hidden beside our own, which has the same first line', () => {
+  openLog('info', [KEY]).info(`-----BEGIN RSA PRIVATE KEY-----\nx1y2z3\n-----END RSA PRIVATE KEY-----\nand ${KEY}`)
+  expect(written()).not.toMatch(/x1y2z3|MIIEow/)
+})
+
+test.for([
+  [
+    'a text that ends within a key',
+    `it printed\n-----BEGIN PRIVATE KEY-----\nx1y2z3\nx1y2z3`,
+    'it printed\n[redacted]',
+  ],
+  ['a secret in a text of several lines', 'one\nx1y2z3\ntwo', 'one\n[redacted]\ntwo'],
+] as const)('%s, outside of a log', ([, text, clean]) => expect(openHide(['x1y2z3'])(text)).toBe(clean))
 
 test('no payload is written, and lines are short', () => {
   const log = openLog('info')

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -47,6 +47,17 @@ test.for([
     )
   },
 )
+
+test('a new file, its log and its index are for their owner alone, whatever the umask; an old one keeps its mode', () => {
+  const path = newPath()
+  const { db } = openDatabase(path, migrations)
+  const modes = () => ['', '-wal', '-shm'].map(suffix => statSync(`${path}${suffix}`).mode & 0o777)
+  expect(modes()).toEqual([0o600, 0o600, 0o600])
+  db.close()
+  chmodSync(path, 0o640)
+  openDatabase(path, migrations).db.close()
+  expect(statSync(path).mode & 0o777).toBe(0o640)
+})
 
 test('a migration runs once, and none of those that are missing takes effect when one fails', () => {
   const path = newPath()

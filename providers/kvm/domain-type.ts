@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { allow, failureOf } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
@@ -18,17 +19,27 @@ const CAPABILITIES_DEADLINE_MS = 180_000
 const POLL_MS = 100
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
+const cacheFile = ({ home }: Context) => join(home, 'kvm', 'domain-type.json')
+const cacheKey = ({ settings }: Context, versions: string): string => {
+  const boot = existsSync(BOOT_ID) ? readFileSync(BOOT_ID, 'utf8').trim() : ''
+  return `${settings.kvmUri} ${boot} ${versions}`
+}
+
+/** What was found before, with its file; null when nothing is remembered for these versions since the host booted. */
+export const rememberedType = (context: Context, versions: string): { type: DomainType; file: string } | null => {
+  const file = cacheFile(context)
+  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
+  return known?.key === cacheKey(context, versions) ? { type: known.type, file } : null
+}
+
 /** `versions`: of libvirt and QEMU. A result is remembered until they change or the host boots. */
 export const findDomainType = async (context: Context, versions: string): Promise<DomainType> => {
-  const { home, settings } = context
+  const { settings } = context
   if (settings.kvmDomainType !== 'auto') return settings.kvmDomainType
-  const boot = existsSync(BOOT_ID) ? readFileSync(BOOT_ID, 'utf8').trim() : ''
-  const key = `${settings.kvmUri} ${boot} ${versions}`
-  const file = join(home, 'kvm', 'domain-type.json')
-  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
-  if (known?.key === key) return known.type
-  const type = (await bootsWithKvm(context)) ? 'kvm' : 'qemu'
-  writeFileAtomic(file, JSON.stringify({ key, type }))
+  const known = rememberedType(context, versions)
+  if (known !== null) return known.type
+  const type = (await proveKvm(context)).boots ? 'kvm' : 'qemu'
+  writeFileAtomic(cacheFile(context), JSON.stringify({ key: cacheKey(context, versions), type }))
   return type
 }
 
@@ -38,23 +49,36 @@ export const isEmulated = async (context: Context): Promise<boolean> => {
   return (await findDomainType(context, all)) === 'qemu'
 }
 
-const bootsWithKvm = async (context: Context): Promise<boolean> => {
+/** `why`: a sentence without a full stop. */
+export type BootProof = { boots: true } | { boots: false; why: string }
+
+const not = (error: unknown, doing: string): BootProof => ({ boots: false, why: failureOf(error, doing).message })
+
+/** Boots a test guest with the help of the processors, now. `cleanUp` removes it, also when the commands of `context` are cancelled. */
+export const proveKvm = async (context: Context, cleanUp: Context = context): Promise<BootProof> => {
   const { virsh } = context
   const deadline = CAPABILITIES_DEADLINE_MS
-  const capabilities = await virsh.run(['domcapabilities', '--virttype', 'kvm'], { deadline }).catch(() => null)
-  if (capabilities === null) return false
   const name = `as-probe-${randomBytes(4).toString('hex')}`
+  const doing = 'starting a test guest'
   try {
-    await withFile(context, probeXml(name), path => virsh.run(['create', path], { deadline }))
+    await virsh.run(['domcapabilities', '--virttype', 'kvm'], { deadline, doing: 'asking libvirt for KVM' })
+  } catch (error) {
+    return not(error, doing)
+  }
+  try {
+    await withFile(context, probeXml(name), path => virsh.run(['create', path], { deadline, doing }))
     const end = performance.now() + PROBE_DEADLINE_MS
     while (performance.now() < end) {
-      if ((await virsh.run(['domstate', name]).catch(() => null)) === null) return true
+      if ((await virsh.run(['domstate', name]).catch(allow('no-such-vm'))) === undefined) return { boots: true }
       await delay(POLL_MS)
     }
-    return false
-  } catch {
-    return false
+    return {
+      boots: false,
+      why: `the BIOS of a test guest did not come to its end within ${PROBE_DEADLINE_MS / 1000} s`,
+    }
+  } catch (error) {
+    return not(error, doing)
   } finally {
-    await virsh.run(['destroy', name]).catch(() => {})
+    await cleanUp.virsh.run(['destroy', name]).catch(() => {})
   }
 }

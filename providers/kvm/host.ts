@@ -80,7 +80,7 @@ export const poolCommands = (settings: Context['settings']): Command[] => [
 ]
 
 /** Whether each pool of this libvirt is active. */
-const listPools = async ({ virsh }: Context) => parsePoolList(await virsh.run(['pool-list', '--all']))
+export const listPools = async ({ virsh }: Context) => parsePoolList(await virsh.run(['pool-list', '--all']))
 
 /** The names of the pool's volumes; none without a pool. A pool that cannot be read is not an empty pool. */
 export const listVolumes = async (context: Context): Promise<string[]> => {
@@ -91,11 +91,11 @@ export const listVolumes = async (context: Context): Promise<string[]> => {
   return parseNames(names ?? '')
 }
 
-const poolFolder = ({ home, settings }: Context): string =>
+export const poolFolder = ({ home, settings }: Context): string =>
   isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${settings.kvmPool}`
 
 /** Fails when the pool cannot be used, or cannot be made. Changes nothing. */
-const checkPool = async (context: Context): Promise<void> => {
+export const checkPool = async (context: Context): Promise<void> => {
   const { virsh, settings } = context
   const { kvmPool } = settings
   const { stdout } = await virsh.ask([...(await listPools(context)).keys()].map(name => ['pool-dumpxml', name]))

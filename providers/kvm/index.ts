@@ -3,6 +3,7 @@ import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, look } from './context.ts'
+import { diagnose } from './diagnose.ts'
 import { isEmulated } from './domain-type.ts'
 import { available } from './host.ts'
 import { deleteImage, describeImages } from './image-list.ts'
@@ -47,6 +48,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     restore: (id, name, options) => restoreCheckpoint(context, id, name, options),
     listCheckpoints: id => listCheckpoints(context, id),
     isolated: () => isolationReport(context),
+    diagnose: signal => diagnose(context, signal),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
     hasLeftDisk: id => hasLeftDisk(context, id),
     leftovers: () => listLeftovers(context),

@@ -6,7 +6,7 @@ import { type Context, isOurs } from './context.ts'
 import { describeRanges } from './filter.ts'
 import { hasNoFilters, type Isolator, isolatorCommands, readIsolator } from './isolation.ts'
 import { parseMarks, readMark } from './marks.ts'
-import { parseLeases, parseStates, parseVersions } from './parse.ts'
+import { parseLeases, parseStates, parseVersions, versionNumber } from './parse.ts'
 import { readProof } from './proof.ts'
 import { isSession, type KvmSettings } from './settings.ts'
 import { thisSystem } from './systems.ts'
@@ -27,12 +27,6 @@ const inSession = ({ kvmSessionNet }: KvmSettings): IsolationReport =>
         "a machine in a user's own libvirt reaches everything that this host reaches, and what listens on its loopback",
         "Use the system's libvirt (AGENT_SWARM_KVM_URI=qemu:///system), or close the network: AGENT_SWARM_KVM_SESSION_NET=closed",
       )
-
-/** `9.0.0` as 9.00, `10.10.0` as 10.10. */
-const versionNumber = (text: string): number => {
-  const [major = 0, minor = 0] = text.split('.').map(Number)
-  return major + minor / 100
-}
 
 /** Why nothing can isolate machines here; null when something can. */
 const whyImpossible = ({ settings }: Context, { stdout, stderr }: Answer, isolator: Isolator | null) => {

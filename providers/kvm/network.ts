@@ -14,7 +14,7 @@ import { xml } from './xml.ts'
 const SUBNETS = ['192.168.177', '192.168.178', '10.177.0', '172.27.77']
 
 /** Whether the network is active; null when there is none. Asked of the list, because libvirtd may speak another language. */
-const stateOfNetwork = async ({ virsh, settings }: Context): Promise<'active' | 'inactive' | null> => {
+export const stateOfNetwork = async ({ virsh, settings }: Context): Promise<'active' | 'inactive' | null> => {
   const rows = (await virsh.run(['net-list', '--all'])).split('\n').map(line => line.trim().split(/\s+/))
   const row = rows.find(([name]) => name === settings.kvmNetwork)
   return row === undefined ? null : row[1] === 'active' ? 'active' : 'inactive'

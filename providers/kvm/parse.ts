@@ -149,11 +149,18 @@ export const parseNode = (text: string) => {
   }
 }
 
-/** `version --daemon`: all versions on one line, and that of the running libvirt. */
-export const parseVersions = (text: string): { all: string; libvirt: string } => ({
+/** `version --daemon`: all versions on one line, and those of the running libvirt and QEMU. */
+export const parseVersions = (text: string): { all: string; libvirt: string; qemu: string } => ({
   all: (text.match(/^(?:Compiled|Using|Running) .*$/gm) ?? []).join(', '),
   libvirt: text.match(/^Running against daemon: ([\d.]+)/m)?.[1] ?? '',
+  qemu: text.match(/^Running hypervisor: QEMU ([\d.]+)/m)?.[1] ?? '',
 })
+
+/** `9.0.0` as 9.00, `10.10.0` as 10.10. */
+export const versionNumber = (text: string): number => {
+  const [major = 0, minor = 0] = text.split('.').map(Number)
+  return major + minor / 100
+}
 
 /** The first column of a list. */
 export const parseNames = (text: string): string[] =>

@@ -7,11 +7,12 @@
  * old or the new state.
  */
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { access, constants, cp, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import type { Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
+import { roomLeft, runDiagnosis } from '../diagnosis.ts'
+import type { Diagnosis, Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
 import {
   allMarked,
   listForeignMarks,
@@ -194,6 +195,13 @@ const capacityWith = async (memoryMiB: number) => {
   }
 }
 
+/** Machines need the room of their files alone. */
+const checkRoom = async (home: string): Promise<Diagnosis> => {
+  await access(home, constants.W_OK)
+  const { bavail, blocks, bsize } = await statfs(home)
+  return roomLeft(home, { available: bavail * bsize, total: blocks * bsize }, null)
+}
+
 type Opened = Omit<Tools<SyntheticSettings>, 'settings'> & { settings?: SyntheticSettings }
 
 export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opened): Provider => {
@@ -209,6 +217,7 @@ export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opene
     liveCheckpoints: true,
     coldRestores: true,
     available: async () => ({ available: true }),
+    diagnose: () => runDiagnosis([[`looking for room in ${home}`, () => checkRoom(home)]]),
     createVm: async (ticket, _baseImage, { vmId }, onPhase = () => {}) => {
       onPhase('disk')
       return create(context, vmId, ticket)

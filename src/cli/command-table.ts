@@ -436,9 +436,9 @@ const setUpCommands = {
   },
   doctor: {
     arguments: [],
-    summary: 'Check the home of agent-swarm, and show a remedy for each problem.',
+    summary: 'Check this host, and show a remedy for each problem.',
     details:
-      'Modes of files, damage of databases, backups, and machines of other homes are checked; nothing is changed. With --selftest, it proves a hypervisor by machines of its own, which it makes from the base image, tries and removes; it does not touch yours. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
+      'It looks at the home (modes of files, databases, backups), the hypervisors (tools, permissions, a test guest that boots, network, storage, room, isolation), the runner, and the bot (credentials, webhooks, deliveries, what waits). Nothing is changed. It exits with 1 when there is a problem. With --selftest, it proves a hypervisor by machines of its own, which it makes from the base image, tries and removes; it does not touch yours. With --rebuild-registry, it makes a registry from the machines that the hypervisors have: it shows them first, and does it with --yes. A machine needs the keys in ssh/ of AGENT_SWARM_HOME to be logged in to.',
     example: 'agent-swarm doctor',
     options: {
       selftest: flag(
@@ -455,9 +455,18 @@ const setUpCommands = {
     },
     load: () => import('./commands/doctor.ts'),
   },
+  'support-bundle': {
+    arguments: [{ name: 'FILE', kind: 'folder' }],
+    summary: 'Collect checks, state and logs in one file, without secrets.',
+    details:
+      'The file is a .tar.gz that its owner alone can read, by default in this folder. It holds what doctor says, the settings that are no secret, machines, the journal, counts and rows of the queue without bodies, and logs. Secrets are not collected, and what looks like one is replaced. It says what is in it; look through it before you send it.',
+    example: 'agent-swarm support-bundle',
+    options: { json },
+    load: () => import('./commands/support-bundle.ts'),
+  },
   providers: {
     arguments: [],
-    summary: 'List the known hypervisors, and whether they work on this host.',
+    summary: 'List the known hypervisors, and whether they work here.',
     example: 'agent-swarm providers',
     options: { json },
     load: () => import('./commands/providers.ts'),

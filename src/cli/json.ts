@@ -399,6 +399,13 @@ export const outputs = {
       would: described(v.array(text), 'What it does besides.'),
     }),
   ]),
+  'support-bundle': v.object({
+    file: described(text, 'The path of the .tar.gz.'),
+    bytes: count,
+    contents: v.array(v.object({ name: text, holds: text, bytes: count })),
+    missing: v.array(v.object({ name: text, why: text })),
+    leftOut: described(v.array(text), 'What is not in it.'),
+  }),
   'init-base': v.union([
     baseManifest,
     v.object({

@@ -48,10 +48,10 @@ type Derived = {
 export type Config = PlainValues & Readonly<Derived>
 
 /** The settings that the environment gives a value. */
-export const settingsInEnvironment = (): Flags =>
+export const settingsInEnvironment = (environment: Environment = process.env): Flags =>
   Object.fromEntries(
     Object.entries(settings).flatMap(([name, { env }]) => {
-      const value = env === null ? '' : (process.env[env]?.trim() ?? '')
+      const value = env === null ? '' : (environment[env]?.trim() ?? '')
       return value === '' ? [] : [[name, value]]
     }),
   )

@@ -1,5 +1,5 @@
 /** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
-import { existsSync, lstatSync, readdirSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { listBackups } from '../backups.ts'
 import { type Finding, ok, problem, warning } from '../bot/check.ts'
@@ -53,7 +53,10 @@ const checkBackups = (path: string): Finding | null => {
   if (!existsSync(path)) return null
   const [newest] = listBackups(path)
   const start = 'A server that runs makes one a day: agent-swarm up'
-  if (newest === undefined) return warning(`${path} has no backup yet`, start)
+  if (newest === undefined)
+    return Date.now() - statSync(path).birthtimeMs < DAY_MS
+      ? ok(`${path} is less than a day old, and has no backup yet`)
+      : warning(`${path} has no backup yet`, start)
   const days = (Date.now() - newest.madeAt) / DAY_MS
   const text = `the newest backup of ${path} is of ${new Date(newest.madeAt).toISOString()}`
   return days < 2 ? ok(text) : warning(`${text}, ${Math.floor(days)} days ago`, start)

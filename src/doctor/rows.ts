@@ -3,7 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Check, type Finding, failed, problem } from '../bot/check.ts'
 import { failureOf } from '../errors.ts'
 
-type Findings = Finding | null | readonly (Finding | null)[]
+/** `subject`: in place of the row's. */
+export type DoctorFinding = Finding & Partial<Pick<Check, 'subject'>>
+type Findings = DoctorFinding | null | readonly (DoctorFinding | null)[]
 /** A check that does not apply gives null. */
 export type Row = {
   /** What is checked, for example `Hypervisor`. */
@@ -19,12 +21,15 @@ export type Row = {
 
 const DEADLINE_MS = 20_000
 
-const runRow = async ({ doing, remedy, deadlineMs = DEADLINE_MS, run }: Row, signal: AbortSignal) => {
+const runRow = async (
+  { doing, remedy, deadlineMs = DEADLINE_MS, run }: Row,
+  signal: AbortSignal,
+): Promise<DoctorFinding[]> => {
   const ending = new AbortController()
   const both = AbortSignal.any([signal, ending.signal])
   const tooLong = problem(
     `${doing}: no answer after ${deadlineMs / 1000} s`,
-    remedy ?? 'See what hangs: agent-swarm doctor --verbose',
+    remedy ?? 'Try again. If it stays, see what hangs: ps axf',
   )
   const work = async (): Promise<Findings> => run(both)
   const ended = delay(deadlineMs, tooLong, { signal: both, ref: true })
@@ -46,8 +51,8 @@ export const runRows = async (rows: readonly Row[], signal: AbortSignal): Promis
       rows.map(async row =>
         (
           await runRow(row, signal)
-        ).map(({ status, text, remedy }): Check => {
-          return { subject: row.subject, status, text, remedy }
+        ).map(({ subject = row.subject, status, text, remedy }): Check => {
+          return { subject, status, text, remedy }
         }),
       ),
     )

@@ -104,6 +104,12 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   operations: (ticket: Ticket, limit: number): OperationRow[] =>
     all(`select ${COLUMNS} from operation where ticket = ? order by id desc limit ?`, ticket, limit).map(operationFrom),
 
+  /** Of all tickets and machines, the newest last. */
+  journalTail: (limit: number): OperationRow[] =>
+    all(`select ${COLUMNS} from operation where id > (select max(id) from operation) - ? order by id`, limit).map(
+      operationFrom,
+    ),
+
   /** The last restore that was done: when, and of which checkpoint. */
   lastRestore: (ticket: Ticket): { at: string; name: string | null } | null => {
     const row = first(

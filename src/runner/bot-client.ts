@@ -56,7 +56,8 @@ const readText = async (response: Response): Promise<string> => {
 /** Text of the bot for one line of the log. */
 const oneLine = (text: string): string => text.slice(0, MAX_ERROR_TEXT).replaceAll(/[\p{C}\s]+/gu, ' ')
 
-const refusal = (path: Path, status: number, text: string): FailureError => {
+/** What an answer other than 2xx means. */
+export const refusal = (path: Path, status: number, text: string): FailureError => {
   // 429: the bot is still at work on what this runner sent before.
   if (status >= 500 || status === 429) return fail('network', `${path}: HTTP ${status}`)
   let body: unknown = null
@@ -94,7 +95,8 @@ type Bot = {
 }
 type Sending = Pick<Bot, 'url' | 'token'>
 
-const send = async ({ url, token }: Sending, path: Path, body: unknown, options: RequestOptions) => {
+/** One request. Fails with `network` without an answer. */
+export const send = async ({ url, token }: Sending, path: Path, body: unknown, options: RequestOptions) => {
   const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
   try {
     const response = await sameOriginFetch(new URL(`/runner/v1/${path}`, url), {

@@ -61,10 +61,14 @@ const openProvider = async (
 
 export const registryFile = (home: string): string => join(home, 'registry.db')
 
+/** Those that are chosen when they are available and none is configured. */
+export const detectedProviders: readonly ProviderName[] = providers
+  .filter(row => row.detected && row.open !== null)
+  .map(({ name }) => name)
+
 const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
   const reasons: string[] = []
-  const detected = providers.filter(row => row.detected && row.open !== null).map(({ name }) => name)
-  for (const name of provider === null ? detected : [provider]) {
+  for (const name of provider === null ? detectedProviders : [provider]) {
     const opened = await open(name)
     const state = await opened.available()
     if (state.available) return opened

@@ -13,6 +13,7 @@ import {
 } from '../schema/runner-protocol.ts'
 import type { BotClient } from './bot-client.ts'
 import { listEnvironments, type RunnerContext } from './context.ts'
+import { openHeard } from './heard.ts'
 import type { OfferSource } from './offer.ts'
 
 /** Milliseconds between two looks at the hypervisor when nothing changed here. */
@@ -119,6 +120,7 @@ export const openHeartbeat = (
   const runnerId = registry.runnerId()
   const snapshot = openSnapshot(context)
   const changes = openChanges()
+  const noteHeard = openHeard(context.home, () => performance.now())
   const beat = async (): Promise<void> => {
     const id = randomUUID()
     // Before the offer: what changes meanwhile is noticed then, and the offer read again.
@@ -132,6 +134,7 @@ export const openHeartbeat = (
       offer: await offer.read(),
     }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
+    noteHeard()
     if (response?.recorded === id) news.recorded(id)
     // It missed something, or was started again: it needs all of it.
     else if (news.members.changes !== undefined) return beat()

@@ -151,6 +151,11 @@ test('doctor', async () => {
   expect(await printed(['doctor', '--rebuild-registry'], { environment })).toMatchObject({ result: 'planned' })
 })
 
+test('support-bundle', async () => {
+  const file = join(cli.home, 'bundle.tar.gz')
+  expect(await printed(['support-bundle', file])).toMatchObject({ file, leftOut: expect.any(Array) })
+})
+
 test.for([
   [['agent', 'start', 'DROP-9'], 1, 'agent start'],
   [['agent', 'stop', 'DROP-9'], 1, 'agent stop'],

@@ -16,6 +16,25 @@ beforeAll(async () => {
   vmId = (await listed(FIRST)).vmId
 })
 
+test('doctor has no errors on this host, and leaves nothing of its test guest', async () => {
+  const before = await everything()
+  const { checks } = JSON.parse(await succeed(swarm('doctor', '--json')))
+  const ofKvm = (checks as { subject: string; status: string; text: string }[]).filter(
+    ({ subject }) => subject === 'kvm',
+  )
+  expect(ofKvm.filter(({ status }) => status === 'error')).toEqual([])
+  for (const text of [
+    'this user may use libvirt',
+    'a test guest boots|no guest boots',
+    'the network .* is active',
+    'the storage pool .* is active',
+    'are free in',
+    'machines are isolated',
+  ])
+    expect(ofKvm.map(check => check.text).join('\n')).toMatch(new RegExp(text))
+  expect(await everything()).toEqual(before)
+})
+
 test('a machine that lost its power comes back', async () => {
   await virsh('destroy', vmId)
   const findings = about(await plan())

@@ -19,7 +19,9 @@ const showChecks = (checks: readonly Check[], invocation: Invocation): void => {
 }
 
 const examine = async (invocation: Invocation): Promise<number> => {
+  const { json, quiet, terminal } = invocation
   const { examine } = await import('../../doctor/doctor.ts')
+  if (!json && !quiet && terminal.stderr.isTTY === true) printNote('Checking this host…', terminal)
   const checks = await examine(await invocation.config(), invocation.signal)
   showChecks(checks, invocation)
   return hasError(checks) ? 1 : 0

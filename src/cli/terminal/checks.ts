@@ -1,6 +1,7 @@
 /** Checks as lines: a mark, what was checked, and what to do below it. */
 import type { Check } from '../../bot/check.ts'
-import { type Invocation, stripControls, styled } from './output.ts'
+import { type Invocation, stripControls, styled, textWidth } from './output.ts'
+import { wrap } from './table.ts'
 
 const MARKS = { ok: ['✓', 'green'], warning: ['!', 'yellow'], error: ['✗', 'red'] } as const
 const onOneLine = (text: string) => stripControls(text.replaceAll(/\s+/g, ' '))
@@ -11,6 +12,9 @@ export const checkLine = (
 ): string => {
   const stream = json || quiet ? terminal.stderr : terminal.stdout
   const [mark, style] = MARKS[status]
-  const line = `${styled(mark, style, stream, terminal)} ${subject}: ${onOneLine(text)}`
+  const words = `${subject}: ${onOneLine(text)}`
+  // A remedy stays on one line: it may be a command to paste.
+  const shown = stream.isTTY === true ? wrap(words, textWidth(terminal) - 2, '  ') : words
+  const line = `${styled(mark, style, stream, terminal)} ${shown}`
   return remedy === null ? line : `${line}\n  ${onOneLine(remedy)}`
 }

@@ -6,7 +6,7 @@ import type { CreateOptions, Provider, Tools } from '../../../providers/provider
 import { explainBy, fail, isFailure } from '../../../src/errors.ts'
 import type { Run } from '../../../src/exec.ts'
 
-/** What virsh prints when its arguments contain `to`. With `stderr`, it also fails. */
+/** What virsh prints when its arguments contain `to`, or another program when its command line begins with it. With `stderr`, it also fails. */
 export type Answer = { to: string; stdout?: string; stderr?: string }
 
 export const VM = 'as-a-1-0000000a'
@@ -106,7 +106,12 @@ export const fakeKvm = (
   const files: string[] = []
   const run: Run = async (program, argv, { explain = explainBy([]) } = {}) => {
     const text = argv.join(' ')
-    if (program !== 'virsh') throw explain(`${program} ${text}`, `${program}: Could not open '${argv.at(-1)}'`)
+    if (program !== 'virsh') {
+      const answer = answers.find(({ to }) => `${program} ${text}`.startsWith(to))
+      if (answer === undefined) throw explain(`${program} ${text}`, `${program}: Could not open '${argv.at(-1)}'`)
+      const { stdout = '', stderr = '' } = answer
+      return { stdout, stderr, exitCode: stderr === '' ? 0 : 1, milliseconds: 0 }
+    }
     calls.push(text)
     for (const path of text.match(/\S+\/tmp-\w+\/file/g) ?? []) files.push(readFileSync(path, 'utf8'))
     onCall(text)

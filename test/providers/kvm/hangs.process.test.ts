@@ -1,11 +1,12 @@
 /** Each call of kvm with a real program in place of virsh: one that is missing, sleeps for ever or ignores SIGTERM. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { isRetryable } from '../../../src/errors.ts'
 import { openRun, type Run } from '../../../src/exec.ts'
+import { until } from '../../support/wait.ts'
 import { failureOf, fakeKvm, options, VM } from './fake-virsh.ts'
 
 let home: string
@@ -18,14 +19,14 @@ beforeEach(() => {
 afterEach(() => rmSync(home, { recursive: true, force: true }))
 
 /** kvm with this script as its virsh. Deadlines are short. */
-const kvm = (script: string | null): Provider => {
+const kvm = (script: string | null, kvmDomainType: 'auto' | 'qemu' = 'qemu'): Provider => {
   if (script !== null) {
     writeFileSync(join(bin, 'virsh'), `#!/bin/sh\n${script}\n`)
     chmodSync(join(bin, 'virsh'), 0o755)
   }
   const real = openRun({ PATH: script === null ? bin : `${bin}:${process.env.PATH}`, HOME: home })
   const run: Run = (program, argv, more) => real(program, argv, { ...more, deadline: 300 })
-  return fakeKvm([], { home, run }).provider
+  return fakeKvm([], { home, run, settings: { kvmDomainType } }).provider
 }
 
 const calls = (provider: Provider): Record<string, Promise<unknown> | undefined> => ({
@@ -61,4 +62,42 @@ test.for<[what: string, script: string | null, kind: string]>([
   }
   // What hangs may answer the next time.
   expect(isRetryable('timeout')).toBe(true)
+})
+
+test.for<[what: string, script: string | null, text: RegExp, remedy: RegExp]>([
+  ['is missing', null, /virsh, the client of libvirt, is not installed/, /[Ii]nstall/],
+  ['sleeps for ever', 'exec sleep 1000', /no answer within/, /sudo systemctl restart (libvirtd|virtqemud)/],
+  ['ignores SIGTERM', 'trap "" TERM; sleep 1000 & while :; do wait; done', /no answer within/, /restart/],
+  [
+    'may not use the socket',
+    `echo "error: failed to connect to the hypervisor
+error: Failed to connect socket to '/var/run/libvirt/libvirt-sock': Permission denied" >&2; exit 1`,
+    /this user may not use qemu:\/\/\/system/,
+    /sudo usermod -aG libvirt "\$USER"/,
+  ],
+])('doctor, of a virsh that %s: one error with its remedy', async ([, script, text, remedy]) => {
+  const findings = (await kvm(script).diagnose?.(new AbortController().signal)) ?? []
+  const errors = findings.filter(({ status }) => status === 'error')
+  expect(errors).toEqual([
+    { status: 'error', text: expect.stringMatching(text), remedy: expect.stringMatching(remedy) },
+  ])
+})
+
+test('what ends doctor ends the test guest too', async () => {
+  const log = join(home, 'log')
+  const ending = new AbortController()
+  const provider = kvm(
+    `echo "$*" >>${log}
+case "$*" in
+  *version*) echo 'Running against daemon: 9.0.0' ;;
+  *domstate*) sleep 0.05; echo running ;;
+esac`,
+    'auto',
+  )
+  const diagnosed = provider.diagnose?.(ending.signal)
+  const calls = () => (existsSync(log) ? readFileSync(log, 'utf8') : '')
+  await until('the test guest to run', () => calls().includes('domstate as-probe-'))
+  ending.abort()
+  await diagnosed
+  expect(calls()).toMatch(/destroy as-probe-[0-9a-f]{8}\n$/)
 })

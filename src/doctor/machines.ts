@@ -1,0 +1,100 @@
+/** The checks of the hypervisors: those that this home uses are diagnosed; of the others, one line says that they are not used. */
+import type { Provider } from '../../providers/provider.ts'
+import { type Finding, failed, hasError, ok, problem, warning } from '../bot/check.ts'
+import type { Config } from '../config/config.ts'
+import type { ProviderName } from '../domain.ts'
+import { failureOf } from '../errors.ts'
+import { detectedProviders, type RunnerContext } from '../runner/context.ts'
+import { readRegistry } from '../runner/reconciler/rebuild.ts'
+import type { DoctorFinding, Row } from './rows.ts'
+
+/** The proof that a guest boots takes long where the processors do not work: libvirt stalls for 95 s then. */
+const DEADLINE_MS = 4 * 60_000
+/** Whether a machine could be created now: its base image, and room for the configured size. */
+const checkCreate = async (provider: Provider, { baseImage, size }: Config): Promise<Finding[]> => {
+  const images = await provider.listBaseImages?.()
+  if (images === undefined) return []
+  if (!images.includes(baseImage))
+    return [
+      warning(
+        `the base image ${baseImage} does not exist${images.length === 0 ? '' : ` (there are ${images.slice(0, 5).join(', ')})`}: no machine can be created from it`,
+        `agent-swarm init-base ${baseImage} --from debian-packages`,
+      ),
+    ]
+  const capacity = await provider.capacity?.()
+  if (capacity === undefined) return [ok(`the base image ${baseImage} is there`)]
+  const { memoryMiB, diskGiB } = size
+  const lacks = capacity.memoryBytes.available < memoryMiB * 1024 ** 2
+  const text = `the base image ${baseImage} is there, and a machine has ${memoryMiB} MiB of memory and up to ${diskGiB} GiB of disk`
+  return [
+    lacks
+      ? warning(
+          `${text}: there is no memory for another one now`,
+          'Stop a machine (agent-swarm list --status running), or ask for less: AGENT_SWARM_MEMORY_MIB',
+        )
+      : ok(text),
+  ]
+}
+
+const diagnose = async (provider: Provider, config: Config, signal: AbortSignal): Promise<Finding[]> => {
+  if (provider.diagnose === undefined) {
+    const state = await provider.available()
+    if (!state.available) return [problem(state.reason, state.remedy)]
+  }
+  const findings: Finding[] = (await provider.diagnose?.(signal)) ?? []
+  return hasError(findings) ? findings : [...findings, ...(await checkCreate(provider, config))]
+}
+
+/** The hypervisors that this home uses: that of the settings, or those that are detected; and those of its machines. */
+const usedBy = ({ config, registry }: RunnerContext, available: readonly ProviderName[]): Set<ProviderName> =>
+  new Set([
+    ...registry.environments().map(({ provider }) => provider),
+    ...(config.provider === null ? available : [config.provider]),
+  ])
+
+type Availability = { name: ProviderName } & Awaited<ReturnType<Provider['available']>>
+
+/** A hypervisor that this home does not use. */
+const notUsed = (state: Availability, isAnyUsed: boolean, { provider, runnerToken }: Config): Finding => {
+  if (state.available) return ok(`it works here, and is not used: AGENT_SWARM_PROVIDER is ${provider}`)
+  if (isAnyUsed) return ok(`not used here: ${state.reason}`)
+  // Runners on other hosts take the work of this bot.
+  return runnerToken === null
+    ? problem(`no hypervisor works here: ${state.reason}`, state.remedy)
+    : ok(`not used here, so runners on other hosts create the machines: ${state.reason}`)
+}
+
+const examine = async (context: RunnerContext, signal: AbortSignal): Promise<DoctorFinding[]> => {
+  const { config } = context
+  const states = await Promise.all(
+    detectedProviders.map(
+      async (name): Promise<Availability> => ({ name, ...(await (await context.provider(name)).available()) }),
+    ),
+  )
+  const used = usedBy(
+    context,
+    states.filter(({ available }) => available).map(({ name }) => name),
+  )
+  const diagnosed = [...used].map(async (name): Promise<DoctorFinding[]> => {
+    try {
+      const findings = await diagnose(await context.provider(name), config, signal)
+      return findings.map(finding => ({ ...finding, subject: name }))
+    } catch (error) {
+      return [{ ...failed(failureOf(error, `looking at ${name}`)), subject: name }]
+    }
+  })
+  const others = states.filter(({ name }) => !used.has(name))
+  return [
+    ...(await Promise.all(diagnosed)).flat(),
+    ...others.map(state => ({ ...notUsed(state, used.size > 0, config), subject: state.name })),
+  ]
+}
+
+export const machineRows = (config: Config): Row[] => [
+  {
+    subject: 'Machines',
+    doing: 'looking at the hypervisors',
+    deadlineMs: DEADLINE_MS,
+    run: signal => readRegistry(config, context => examine(context, signal)),
+  },
+]
