@@ -3,6 +3,7 @@
 import { is } from 'valibot'
 import { providers } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
+import { atMost } from '../clock.ts'
 import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
@@ -10,6 +11,8 @@ import type { RunnerContext } from './context.ts'
 
 /** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
 const REUSE_MS = 30_000
+/** How long a heartbeat waits for a new offer before it has the one before. */
+const SOON_MS = 1_000
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 
@@ -63,15 +66,27 @@ export type OfferSource = ReturnType<typeof openOffer>
 /** `running`: the actions that are being worked on. */
 export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
   let last: { at: number; offer: Promise<Offer> } | null = null
+  let known: Offer | null = null
+  const read = async (): Promise<Offer> => {
+    if (last === null || performance.now() - last.at >= REUSE_MS)
+      last = { at: performance.now(), offer: readOffer(context) }
+    known = await last.offer
+    return withPending(known)
+  }
+  const withPending = (offer: Offer): Offer => {
+    if (offer.room === null) return offer
+    const { free, empty } = offer.room
+    const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB(context, running))
+    return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
+  }
   return {
-    read: async (): Promise<Offer> => {
-      if (last === null || performance.now() - last.at >= REUSE_MS)
-        last = { at: performance.now(), offer: readOffer(context) }
-      const offer = await last.offer
-      if (offer.room === null) return offer
-      const { free, empty } = offer.room
-      const memoryMiB = Math.max(0, free.memoryMiB - pendingMemoryMiB(context, running))
-      return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
+    read,
+    /** A host that hangs delays no heartbeat, but for the first. */
+    soon: async (): Promise<Offer> => {
+      const reading = read()
+      if (known === null) return reading
+      await atMost(SOON_MS, [reading])
+      return withPending(known)
     },
     /** The next read asks the host again. */
     refresh: () => {

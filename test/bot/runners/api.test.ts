@@ -228,7 +228,7 @@ describe('heartbeats', () => {
     expect((await acquire()).id).toBe('a')
     const response = await heartbeat()
     expect(await response.json()).toEqual({
-      recorded: null,
+      ...{ recorded: null, leftOut: [] },
       waiting: [
         {
           ...{ ticket: 'WAIT-1', kind: 'stop', by: { via: 'github', who: 'dev' } },
