@@ -84,15 +84,20 @@ type Sending = Pick<Bot, 'url' | 'token'>
 
 const send = async ({ url, token }: Sending, path: Path, body: unknown, options: RequestOptions) => {
   const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
+  const late = new AbortController()
+  // AbortSignal.timeout would wake the process also when the bot has answered long ago.
+  const timer = setTimeout(() => late.abort(new Error(`no answer within ${deadlineMs / 1000} s`)), deadlineMs)
   try {
     const { status, text } = await post(new URL(`/runner/v1/${path}`, url), JSON.stringify(body), {
       headers: { authorization: `Bearer ${token}` },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
+      signal: AbortSignal.any([signal, late.signal]),
       maxBytes: MAX_RESPONSE_BYTES,
     })
     return { status, ok: status >= 200 && status < 300, text }
   } catch (error) {
-    throw fail('network', failureOf(error, path).message, null, error)
+    throw fail('network', failureOf(late.signal.reason ?? error, path).message, null, error)
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -72,12 +72,17 @@ export const openHeartbeat = (
     note(null)
   }
   const sleep = async (until: number, signal: AbortSignal): Promise<void> => {
-    const ms = until - performance.now()
+    // Rounded up: a timer that is early by a part of a millisecond is another wake-up.
+    const ms = Math.ceil(until - performance.now())
     if (ms > 0) await delay(ms, undefined, { signal }).catch(() => {})
   }
   const loop = async (): Promise<void> => {
-    known.read()
-    await atMost(FIRST_LOOK_MS, [known.looked()])
+    try {
+      known.read()
+      await atMost(FIRST_LOOK_MS, [known.looked()])
+    } catch {
+      // A registry that cannot be read is told of below.
+    }
     while (!ending.aborted) {
       woken = new AbortController()
       try {

@@ -66,12 +66,11 @@ export type OfferSource = ReturnType<typeof openOffer>
 /** `running`: the actions that are being worked on. */
 export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
   let last: { at: number; offer: Promise<Offer> } | null = null
-  let known: Offer | null = null
-  const read = async (): Promise<Offer> => {
+  let known: { offer: Offer; of: Promise<Offer> } | null = null
+  const reading = (): Promise<Offer> => {
     if (last === null || performance.now() - last.at >= REUSE_MS)
       last = { at: performance.now(), offer: readOffer(context) }
-    known = await last.offer
-    return withPending(known)
+    return last.offer
   }
   const withPending = (offer: Offer): Offer => {
     if (offer.room === null) return offer
@@ -80,13 +79,16 @@ export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) 
     return { ...offer, room: { free: { ...free, memoryMiB }, empty } }
   }
   return {
-    read,
+    read: async (): Promise<Offer> => withPending(await reading()),
     /** A host that hangs delays no heartbeat, but for the first. */
     soon: async (): Promise<Offer> => {
-      const reading = read()
-      if (known === null) return reading
-      await atMost(SOON_MS, [reading])
-      return withPending(known)
+      const of = reading()
+      const remember = of.then(offer => {
+        known = { offer, of }
+      })
+      if (known === null) await remember
+      else if (known.of !== of) await atMost(SOON_MS, [remember])
+      return withPending(known?.offer ?? (await of))
     },
     /** The next read asks the host again. */
     refresh: () => {

@@ -156,6 +156,8 @@ const routesOf = (context: Context): Record<string, Handle> => {
       { inDryRun = false, limit = BODY_LIMIT } = {},
     ): Handle =>
     async (request, response) => {
+      // Node keeps the text of the date for the rest of its second, and wakes up at the end of that.
+      response.sendDate = false
       if (!(await admit(request, response))) return
       if (dryRun && !inDryRun)
         return refuse(request, response, 503, 'this bot runs with --dry-run: it gives no work and takes none back')
