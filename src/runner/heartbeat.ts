@@ -24,6 +24,7 @@ export const openHeartbeat = (
 ) => {
   const { registry } = context
   const runnerId = registry.runnerId()
+  let [sentAt, dueAt] = [Number.NEGATIVE_INFINITY, 0]
   let woken = new AbortController()
   const wake = () => woken.abort()
   const known = openKnown(context, wake, ending)
@@ -33,7 +34,10 @@ export const openHeartbeat = (
     const id = randomUUID()
     const request: HeartbeatRequest = { runnerId, id, host: hostname(), version, ...members, offer: await offer.soon() }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
-    registry.setQueued(context.clock().toISOString(), response?.waiting ?? [])
+    const waiting = response?.waiting ?? []
+    registry.setQueued(context.clock().toISOString(), waiting)
+    // Nothing is refused for what was true minutes ago.
+    if (offer.needed(waiting.length > 0)) dueAt = performance.now() + GAP_MS
     const isRecorded = response?.recorded === id
     if (isRecorded) news.recorded(id, response.leftOut)
     return isRecorded
@@ -59,7 +63,6 @@ export const openHeartbeat = (
     bot.report(error)
   }
   ending.addEventListener('abort', () => accepted.resolve(), { once: true })
-  let [sentAt, dueAt] = [Number.NEGATIVE_INFINITY, 0]
   const sendIfDue = async (): Promise<void> => {
     const isWritten = known.hasWritten()
     // Before the offer: what changes meanwhile is noticed then, and the offer read again.

@@ -9,8 +9,9 @@ import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
 
-/** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
+/** How long an offer is reused unless something changes here, while actions wait for it, and while none do. */
 const REUSE_MS = 30_000
+const IDLE_REUSE_MS = 5 * 60_000
 /** How long a heartbeat waits for a new offer before it has the one before. */
 const SOON_MS = 1_000
 const MIB = 1024 ** 2
@@ -67,8 +68,10 @@ export type OfferSource = ReturnType<typeof openOffer>
 export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
   let last: { at: number; offer: Promise<Offer> } | null = null
   let known: { offer: Offer; of: Promise<Offer> } | null = null
+  let isNeeded = false
+  const isOld = () => last === null || performance.now() - last.at >= (isNeeded ? REUSE_MS : IDLE_REUSE_MS)
   const reading = (): Promise<Offer> => {
-    if (last === null || performance.now() - last.at >= REUSE_MS)
+    if (last === null || isOld())
       last = { at: performance.now(), offer: readOffer(context) }
     return last.offer
   }
@@ -89,6 +92,11 @@ export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) 
       if (known === null) await remember
       else if (known.of !== of) await atMost(SOON_MS, [remember])
       return withPending(known?.offer ?? (await of))
+    },
+    /** Whether actions wait for a runner. True when the bot's knowledge of this one is too old for them. */
+    needed: (isWaitedFor: boolean): boolean => {
+      isNeeded = isWaitedFor
+      return isOld()
     },
     /** The next read asks the host again. */
     refresh: () => {
