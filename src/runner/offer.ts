@@ -71,8 +71,7 @@ export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) 
   let isNeeded = false
   const isOld = () => last === null || performance.now() - last.at >= (isNeeded ? REUSE_MS : IDLE_REUSE_MS)
   const reading = (): Promise<Offer> => {
-    if (last === null || isOld())
-      last = { at: performance.now(), offer: readOffer(context) }
+    if (last === null || isOld()) last = { at: performance.now(), offer: readOffer(context) }
     return last.offer
   }
   const withPending = (offer: Offer): Offer => {
