@@ -73,7 +73,7 @@ export const latency = (): Promise<Row[]> =>
     // The machine does not exist, and the provider is available and has an image. All other failures are final, so that no retry overlaps the next round.
     writeFileSync(
       join(bin, 'virsh'),
-      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in\n  *metadata*) echo "error: failed to get domain" >&2;;\n  *nodeinfo*) exit 1;;\n  *version*|*pool-list*) echo ' agent-swarm   active   yes'; exit 0;;\n  *vol-list*) echo ' agent-swarm-base.qcow2 /pool/agent-swarm-base.qcow2'; exit 0;;\n  *) echo "error: No space left on device" >&2;;\nesac\nexit 1\n`,
+      `#!/bin/bash\nn=\${EPOCHREALTIME/./}\necho "$n $*" >> ${log}\ncase "$*" in\n  *metadata*) echo "error: failed to get domain" >&2;;\n  *nodeinfo*) exit 1;;\n  *version*|*pool-list*) echo ' agent-swarm   active   yes'; exit 0;;\n  *vol-list*) printf ' %s /pool/x\\n' agent-swarm-base.qcow2 agent-swarm-base.manifest.json; exit 0;;\n  *) echo "error: No space left on device" >&2;;\nesac\nexit 1\n`,
     )
     chmodSync(join(bin, 'virsh'), 0o755)
     const tickets = Object.fromEntries(Array.from({ length: ROUNDS + 2 }, (_, n) => [`BENCH-${n + 1}`, 'a ticket']))

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 
 /** SQLite writes several times for one commit. Milliseconds. */
 const SETTLE_MS = 100
-/** Between two calls. After the last write one more follows: the write is seen before its commit is, on a slow disk. */
+/** Between two calls, unless the caller says otherwise. After the last write one more follows: the write is seen before its commit is, on a slow disk. */
 const GAP_MS = 2_000
 /** Where the system does not tell of writes. */
 const POLL_MS = 5_000
 
 /** Calls `onChange` after writes to the registry of `home`, which this process has open. Returns how to end that. */
-export const watchRegistry = (home: string, onChange: () => void): (() => void) => {
+export const watchRegistry = (home: string, onChange: () => void, { gapMs = GAP_MS } = {}): (() => void) => {
   let timer: NodeJS.Timeout | null = null
   let polling: NodeJS.Timeout | null = null
   let calledAt = Number.NEGATIVE_INFINITY
@@ -21,11 +21,11 @@ export const watchRegistry = (home: string, onChange: () => void): (() => void) 
     isWritten = false
     calledAt = performance.now()
     onChange()
-    if (wasWritten) timer ??= setTimeout(call, GAP_MS).unref()
+    if (wasWritten) timer ??= setTimeout(call, gapMs).unref()
   }
   const written = (): void => {
     isWritten = true
-    timer ??= setTimeout(call, Math.max(SETTLE_MS, calledAt + GAP_MS - performance.now())).unref()
+    timer ??= setTimeout(call, Math.max(SETTLE_MS, calledAt + gapMs - performance.now())).unref()
   }
   const poll = () => {
     polling ??= setInterval(onChange, POLL_MS).unref()

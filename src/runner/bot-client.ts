@@ -4,8 +4,8 @@ import * as v from 'valibot'
 import { backoff } from '../backoff.ts'
 import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { sameOriginFetch } from '../same-origin.ts'
 import { HEARTBEAT_MS, refusedResponse } from '../schema/runner-protocol.ts'
+import { post } from './post.ts'
 
 const REQUEST_DEADLINE_MS = 15_000
 /** A response is a lease or a list of at most a hundred waiting actions. */
@@ -39,18 +39,6 @@ export type BotClient = {
   report(error: unknown): void
   /** Why this runner may do nothing for the bot's tickets: it does not accept the token any more. Null: it does, as far as is known. */
   closed(): string | null
-}
-
-const readText = async (response: Response): Promise<string> => {
-  let text = ''
-  let bytes = 0
-  const decoder = new TextDecoder()
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length
-    if (bytes > MAX_RESPONSE_BYTES) throw new Error(`the response is larger than ${MAX_RESPONSE_BYTES} bytes`)
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text
 }
 
 /** Text of the bot for one line of the log. */
@@ -98,16 +86,20 @@ type Sending = Pick<Bot, 'url' | 'token'>
 /** One request. Fails with `network` without an answer. */
 export const send = async ({ url, token }: Sending, path: Path, body: unknown, options: RequestOptions) => {
   const { signal, deadlineMs = REQUEST_DEADLINE_MS } = options
+  const late = new AbortController()
+  // AbortSignal.timeout would wake the process also when the bot has answered long ago.
+  const timer = setTimeout(() => late.abort(new Error(`no answer within ${deadlineMs / 1000} s`)), deadlineMs)
   try {
-    const response = await sameOriginFetch(new URL(`/runner/v1/${path}`, url), {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-      signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
+    const { status, text } = await post(new URL(`/runner/v1/${path}`, url), JSON.stringify(body), {
+      headers: { authorization: `Bearer ${token}` },
+      signal: AbortSignal.any([signal, late.signal]),
+      maxBytes: MAX_RESPONSE_BYTES,
     })
-    return { status: response.status, ok: response.ok, text: await readText(response) }
+    return { status, ok: status >= 200 && status < 300, text }
   } catch (error) {
-    throw fail('network', failureOf(error, path).message, null, error)
+    throw fail('network', failureOf(late.signal.reason ?? error, path).message, null, error)
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -132,7 +124,7 @@ export const openBotClient = (bot: Bot): BotClient => {
     const { message, remedy } = failure
     log.warn({ bot: url, ...(remedy === null ? {} : { remedy }) }, `no work from the bot: ${message}`)
   }
-  const post: BotClient['post'] = async (path, body, schema, options) => {
+  const postParsed: BotClient['post'] = async (path, body, schema, options) => {
     const { status, ok, text } = await send(bot, path, body, options)
     note(status, ok)
     if (!ok) throw refusal(path, status, text)
@@ -141,7 +133,7 @@ export const openBotClient = (bot: Bot): BotClient => {
   const insist: BotClient['insist'] = async (path, body, schema, signal) => {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
-        const answer = await post(path, body, schema, { signal })
+        const answer = await postParsed(path, body, schema, { signal })
         report(null)
         return answer
       } catch (error) {
@@ -157,5 +149,5 @@ export const openBotClient = (bot: Bot): BotClient => {
   }
   const closed = () =>
     isAccepted ? null : 'the bot does not accept the token of this runner: it was revoked, or is not the right one'
-  return { post, insist, report, closed }
+  return { post: postParsed, insist, report, closed }
 }

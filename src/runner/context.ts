@@ -168,6 +168,35 @@ const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentR
   }
 }
 
+/** What one hypervisor had, beside the rows that the registry had just before. */
+export type Seen = { at: Date; rows: ReadonlyMap<Ticket, EnvironmentRow>; vms: ReadonlyMap<string, VmInfo> }
+
+/**
+ * A row, as the hypervisor had it. A row that changed meanwhile, for example because its create ended, is newer than that. `seen`
+ * null: the hypervisor was not asked, or did not answer.
+ */
+export const seenState = (
+  row: EnvironmentRow,
+  seen: Seen | null,
+): { state: ReturnType<typeof stateOf> | null; paused: string | null } => {
+  const before = seen?.rows.get(row.ticket)
+  const vm = seen?.vms.get(row.vmId)
+  const isNewer = before === undefined || row.vmId !== before.vmId || row.status !== before.status
+  return { state: seen === null || isNewer ? null : stateOf(row, vm), paused: vm?.paused ?? null }
+}
+
+/** Rows, and what is needed to report them: read at one time. */
+export const openReport = ({ registry }: Pick<RunnerContext, 'registry'>) => {
+  const checkpoints = registry.checkpointsByTicket()
+  const projects = registry.projectsByTicket()
+  const agents = registry.agentReports()
+  return (row: EnvironmentRow) => ({
+    ...reported(row),
+    ...workOf(registry, row.ticket, projects, agents),
+    checkpoints: checkpoints.get(row.ticket) ?? [],
+  })
+}
+
 export type Listing = {
   /** `paused`: the hypervisor's reason why a running machine is paused. */
   environments: (Environment & { usage: VmUsage | null; paused: string | null })[]
@@ -182,10 +211,9 @@ export type Listing = {
 export const listEnvironments = async (context: RunnerContext, { usage }: { usage: boolean }): Promise<Listing> => {
   const { registry } = context
   const rows = registry.environments()
-  const checkpoints = registry.checkpointsByTicket()
-  const projects = registry.projectsByTicket()
-  const agents = registry.agentReports()
-  const observedAt = context.clock().toISOString()
+  const report = openReport(context)
+  const at = context.clock()
+  const rowOf = new Map(rows.map(row => [row.ticket, row]))
   const unread: Listing['unread'] = []
   const reports = new Map(
     await Promise.all(
@@ -193,7 +221,8 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
         try {
           const provider = await context.provider(name)
           const [vms, usages] = await Promise.all([provider.listVms(), usage ? provider.usage?.() : undefined])
-          return [name, { vms: new Map(vms.map(vm => [vm.vmId, vm])), usages }] as const
+          const seen: Seen = { at, rows: rowOf, vms: new Map(vms.map(vm => [vm.vmId, vm])) }
+          return [name, { seen, usages }] as const
         } catch (error) {
           unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })
           return [name, null] as const
@@ -202,24 +231,12 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     ),
   )
   const environments = rows.flatMap(read => {
-    const report = reports.get(read.provider) ?? null
-    const vm = report?.vms.get(read.vmId)
+    const { seen = null, usages } = reports.get(read.provider) ?? {}
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
-    const row = report === null || vm !== undefined ? read : registry.environment(read.ticket)
+    const row = seen === null || seen.vms.has(read.vmId) ? read : registry.environment(read.ticket)
     if (row === null) return []
-    // A row that changed meanwhile, for example because its create ended, is newer than the hypervisor's list.
-    const isNewer = row.vmId !== read.vmId || row.status !== read.status
-    return [
-      {
-        ...reported(row),
-        ...workOf(registry, row.ticket, projects, agents),
-        ...(report === null || isNewer ? {} : stateOf(row, vm)),
-        checkpoints: checkpoints.get(row.ticket) ?? [],
-        observedAt,
-        usage: report?.usages?.get(row.vmId) ?? null,
-        paused: vm?.paused ?? null,
-      },
-    ]
+    const { state, paused } = seenState(row, seen)
+    return [{ ...report(row), ...state, observedAt: at.toISOString(), usage: usages?.get(row.vmId) ?? null, paused }]
   })
   return { environments, unread }
 }

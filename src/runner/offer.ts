@@ -3,6 +3,7 @@
 import { is } from 'valibot'
 import { providers } from '../../providers/index.ts'
 import type { Provider } from '../../providers/provider.ts'
+import { atMost } from '../clock.ts'
 import { needOf } from '../room.ts'
 import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
@@ -10,8 +11,12 @@ import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
 import { type HostReading, readHost, roomNow } from './room.ts'
 
-/** How long an offer is reused unless something changes here: claims and heartbeats of an idle runner ask no hypervisor. */
+/** How long an offer is reused unless something changes here, while actions wait for it, and while none do. */
 const REUSE_MS = 30_000
+const IDLE_REUSE_MS = 5 * 60_000
+/** How long a heartbeat waits for a new offer before it has the one before. */
+const SOON_MS = 1_000
+
 /** Null when the provider does not list its images. Fails where it does not work. */
 const imagesOf = async (provider: Provider): Promise<string[] | null> =>
   (await provider.listBaseImages?.())?.filter(name => is(imageName, name)) ?? null
@@ -50,14 +55,34 @@ export type OfferSource = ReturnType<typeof openOffer>
 /** `running`: the actions that are being worked on. */
 export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) => {
   let last: { at: number; reading: Promise<Reading> } | null = null
+  let known: { reading: Reading; of: Promise<Reading> } | null = null
+  let isNeeded = false
+  const isOld = () => last === null || performance.now() - last.at >= (isNeeded ? REUSE_MS : IDLE_REUSE_MS)
+  const reading = (): Promise<Reading> => {
+    if (last === null || isOld()) last = { at: performance.now(), reading: readOffer(context) }
+    return last.reading
+  }
+  const withRoom = ({ offer, host }: Reading): Offer => {
+    const { provider } = offer.defaults
+    if (host === null || provider === null) return offer
+    return { ...offer, room: roomNow(context, provider, host, { expected: expectedBy(context, running) }) }
+  }
   return {
-    read: async (): Promise<Offer> => {
-      if (last === null || performance.now() - last.at >= REUSE_MS)
-        last = { at: performance.now(), reading: readOffer(context) }
-      const { offer, host } = await last.reading
-      const provider = offer.defaults.provider
-      if (host === null || provider === null) return offer
-      return { ...offer, room: roomNow(context, provider, host, { expected: expectedBy(context, running) }) }
+    read: async (): Promise<Offer> => withRoom(await reading()),
+    /** A host that hangs delays no heartbeat, but for the first. */
+    soon: async (): Promise<Offer> => {
+      const of = reading()
+      const remember = of.then(read => {
+        known = { reading: read, of }
+      })
+      if (known === null) await remember
+      else if (known.of !== of) await atMost(SOON_MS, [remember])
+      return withRoom(known?.reading ?? (await of))
+    },
+    /** Whether actions wait for a runner. True when the bot's knowledge of this one is too old for them. */
+    needed: (isWaitedFor: boolean): boolean => {
+      isNeeded = isWaitedFor
+      return isOld()
     },
     /** The next read asks the host again. */
     refresh: () => {

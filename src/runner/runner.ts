@@ -26,6 +26,7 @@ import { leadGitThroughLink, linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
 import type { Links } from './link/types.ts'
 import { openOffer } from './offer.ts'
+import type { Listings } from './reconciler/look.ts'
 import { openReconciler } from './reconciler/reconciler.ts'
 import { recoverAll } from './recovery.ts'
 import { openRequests } from './requests/requests.ts'
@@ -119,12 +120,18 @@ export const startRunner = async (
   const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
   const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context) })
   opened = links
-  const unwatch = watchRegistry(context.home, () => {
-    links.look()
-    agents.nudge()
-  })
+  const unwatch = [
+    watchRegistry(context.home, () => {
+      links.look()
+      agents.nudge()
+    }),
+    watchRegistry(context.home, heartbeat.look, { gapMs: 500 }),
+  ]
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
-  const reconciler = openReconciler(linked, { log, onChange: onEnded })
+  const onLook = ({ before, listings }: Listings) => {
+    for (const [name, { vms }] of listings) heartbeat.observe(name, before, vms)
+  }
+  const reconciler = openReconciler(linked, { log, onChange: onEnded, onLook })
   const sweeping = setInterval(() => {
     void gateway.sweep()
     void purgeOld(context, ending.signal, log)
@@ -140,7 +147,7 @@ export const startRunner = async (
   return {
     close: async () => {
       ending.abort()
-      unwatch()
+      for (const end of unwatch) end()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
       await Promise.all([claims.close(DRAIN_MS), reconciler.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
       clearInterval(sweeping)

@@ -123,6 +123,8 @@ export type ManualOperation = v.InferOutput<typeof manualOperation>
 // The length first: parsing stops at the first mistake, and a million wrong members are no work.
 const environments = v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(environment))
 
+const named = v.pipe(v.array(v.object({ ticket, vmId: shortText(64) })), v.maxLength(10_000))
+
 /**
  * What changed since the heartbeat `follows`: environments that differ, and by name those that the runner has no more. What it
  * does not name is unchanged.
@@ -130,12 +132,15 @@ const environments = v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(e
 const changes = v.object({
   follows: shortText(64),
   changed: environments,
-  gone: v.pipe(v.array(v.object({ ticket, vmId: shortText(64) })), v.maxLength(10_000)),
+  gone: named,
 })
 
+/** Of a full heartbeat that is too large for one body. The runner has the others, too: the next partial ones say how they are. */
+const beginning = v.object({ environments, others: named })
+
 /**
- * A full heartbeat has `environments`: one that is absent there is gone from this runner. A partial one has `changes` instead, so
- * that a bot that knows no partial ones refuses it. `id`: a new name each time; a runner without it sends only full ones.
+ * A full heartbeat has `environments` or `beginning`: one that is absent there is gone from this runner. A partial one has `changes`
+ * instead, so that a bot that knows no partial ones refuses it. `id`: a new name each time; a runner without it sends only full ones.
  */
 export const heartbeatRequest = v.pipe(
   v.object({
@@ -149,18 +154,20 @@ export const heartbeatRequest = v.pipe(
       [],
     ),
     environments: v.optional(environments),
+    beginning: v.optional(beginning),
     changes: v.optional(changes),
   }),
   v.check(
-    ({ environments, changes }) => (environments === undefined) !== (changes === undefined),
-    'has neither environments nor changes, or both',
+    ({ environments, beginning, changes }) =>
+      [environments, beginning, changes].filter(member => member !== undefined).length === 1,
+    'has not exactly one of environments, beginning and changes',
   ),
 )
 export type HeartbeatRequest = v.InferOutput<typeof heartbeatRequest>
 
 /**
  * Actions that wait for this runner, or for any, and why. Oldest first. `recorded`: the heartbeat that the next one may follow;
- * null asks for a full one. The answer to a runner that sends only full ones is 204 when nothing waits.
+ * null asks for a full one. `leftOut`: tickets of it that another runner has, or that are too many; they count when they are sent again. The answer to a runner that sends only full ones is 204 when nothing waits.
  */
 export const heartbeatResponse = v.object({
   waiting: v.pipe(
@@ -168,6 +175,7 @@ export const heartbeatResponse = v.object({
     v.maxLength(MAX_WAITING_ACTIONS),
   ),
   recorded: v.optional(v.nullable(shortText(64)), null),
+  leftOut: v.optional(v.pipe(v.array(ticket), v.maxLength(10_000)), []),
 })
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
 

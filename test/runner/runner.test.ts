@@ -1,17 +1,23 @@
 /** The runner against a bot that answers as the test says. */
+import { createHook } from 'node:async_hooks'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { StatementSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { parse } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { homeId } from '../../src/config/home.ts'
 import { type Log, openLog } from '../../src/log.ts'
 import { NEW_PROGRESS } from '../../src/registry/agents.ts'
 import { tryRunnerLock } from '../../src/registry/lock.ts'
+import { openRegistry } from '../../src/registry/registry.ts'
 import { type Runner, startRunner } from '../../src/runner/runner.ts'
 import type { Action } from '../../src/schema/action.ts'
 import { acquireRequest, completeRequest, failRequest, heartbeatRequest } from '../../src/schema/runner-protocol.ts'
-import { actions, openTestContext, type TestContext } from '../support/context.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../support/context.ts'
 import { until } from '../support/wait.ts'
 
 type Received = { path: string; body: unknown; authorization: string | undefined }
@@ -27,6 +33,9 @@ let problem: { path: string; status: number; body?: unknown } | null
 let waiting: unknown
 /** The bot says that it recorded the heartbeat. */
 let isRecording: boolean
+/** The bot has no work: it keeps the request for it open. */
+let isIdle: boolean
+let onHeartbeat: () => void
 
 const of = (path: string) => received.filter(request => request.path === path).map(({ body }) => body)
 
@@ -38,6 +47,8 @@ beforeEach(async () => {
   problem = null
   waiting = null
   isRecording = false
+  isIdle = false
+  onHeartbeat = () => {}
   server = createServer(async (request, response) => {
     const path = request.url?.replace('/runner/v1/', '') ?? ''
     const body: unknown = JSON.parse(await text(request))
@@ -48,11 +59,13 @@ beforeEach(async () => {
     }
     if (problem?.path === path) return answer(problem.status, problem.body)
     if (path === 'complete' || path === 'fail' || path === 'renew') return answer(200, { lease: 'ok' })
+    if (path === 'heartbeat') onHeartbeat()
     if (path === 'heartbeat' && isRecording)
       return answer(200, { waiting: [], recorded: parse(heartbeatRequest, body).id })
     if (path === 'heartbeat') return waiting === null ? answer(204) : answer(200, waiting)
     const lease = leases.shift()
     if (lease !== undefined) return answer(200, lease)
+    if (isIdle) return
     // An idle bot keeps the request open.
     setTimeout(() => answer(204), 100)
   }).listen(0, '127.0.0.1')
@@ -167,6 +180,110 @@ test('a heartbeat has what changed since the one that the bot recorded; when it 
   )
   expect(full.environments).toHaveLength(29)
   expect(full.manualOperations).not.toEqual([])
+})
+
+/** Machines that run, without the time that creating them takes. */
+const adopt = async (count: number): Promise<void> => {
+  const marks = join(it.home, 'synthetic-state')
+  mkdirSync(marks, { recursive: true })
+  const id = await homeId(it.home)
+  for (let n = 1; n <= count; n += 1) {
+    const [ticket, vmId] = [`DROP-${n}`, `as-drop-${n}-00000001`]
+    writeFileSync(join(marks, `${vmId}.${ticket}.${id}.running`), '')
+    it.context.registry.adopt({ ticket, provider: 'synthetic', vmId, baseImage: 'base', status: 'running' })
+  }
+}
+/** What an idle runner does from one heartbeat to the next: timers, statements of SQLite, and lists of machines. */
+const idleWork = async (machines: number) => {
+  await adopt(machines)
+  isRecording = true
+  isIdle = true
+  const work = { timers: 0, statements: 0, lists: 0 }
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    listVms: () => {
+      work.lists += 1
+      return provider.listVms()
+    },
+  }))
+  let beats = 0
+  const beat = Promise.withResolvers<void>()
+  const settled = Promise.withResolvers<void>()
+  onHeartbeat = () => {
+    beats += 1
+    if (beats === 2) settled.resolve()
+    if (beats === 4) beat.resolve()
+  }
+  await start()
+  await settled.promise
+  const timers = createHook({
+    init: (_id, type) => {
+      if (type === 'Timeout') work.timers += 1
+    },
+  })
+  const { all, get, run } = StatementSync.prototype
+  const counted = (method: (...values: never[]) => unknown) =>
+    function (this: StatementSync, ...values: never[]) {
+      work.statements += 1
+      return method.apply(this, values)
+    }
+  Object.assign(work, { timers: 0, statements: 0, lists: 0 })
+  Object.assign(StatementSync.prototype, {
+    ...{ all: counted(all as never), get: counted(get as never), run: counted(run as never) },
+  })
+  timers.enable()
+  try {
+    await beat.promise
+  } finally {
+    timers.disable()
+    Object.assign(StatementSync.prototype, { all, get, run })
+  }
+  return work
+}
+
+test('an idle runner with 500 machines asks no hypervisor, and hardly does anything', async () => {
+  const { timers, statements, lists } = await idleWork(500)
+  expect(lists).toBe(0)
+  // Two heartbeats: each has a timer, a deadline, and a few of the connection. A look each half second would be 20 more.
+  expect(timers).toBeLessThan(16)
+  expect(statements).toBeLessThan(10)
+})
+
+test('a hypervisor that hangs delays no heartbeat: it has what the registry knows, and says how old that is', async () => {
+  await it.do(actions.create('DROP-1'))
+  const { promise, resolve } = Promise.withResolvers<never[]>()
+  wrapProviders(it.context, provider => ({ ...provider, listVms: () => promise }))
+  isRecording = true
+  await start()
+  const beats = () => of('heartbeat').map(body => parse(heartbeatRequest, body))
+  const [first] = await until('a heartbeat', () => (beats().length > 0 ? beats() : null))
+  const row = it.context.registry.environment('DROP-1')
+  expect(first?.environments).toMatchObject([{ ticket: 'DROP-1', status: 'running', observedAt: row?.createdAt }])
+  it.context.registry.setStatus('DROP-1', 'stopped')
+  const other = openRegistry(join(it.home, 'registry.db'))
+  other.setSshConfig({ folder: '/home/dev/.ssh', made: [] })
+  other.close()
+  await until('the change', () => beats().some(({ changes }) => changes?.changed[0]?.status === 'stopped'))
+  resolve([])
+})
+
+test('what the hypervisor has is sent once it has answered', async () => {
+  await it.do(actions.create('DROP-1'))
+  isRecording = true
+  const answer = Promise.withResolvers<void>()
+  it.forgetMachine('DROP-1')
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    listVms: async () => {
+      await answer.promise
+      return provider.listVms()
+    },
+  }))
+  await start()
+  const beats = () => of('heartbeat').map(body => parse(heartbeatRequest, body))
+  await until('a heartbeat', () => beats()[0]?.environments?.[0]?.status === 'running')
+  answer.resolve()
+  await until('the news', () => beats().some(({ changes }) => changes?.changed[0]?.status === 'lost'))
 })
 
 test.for<[string, Action | Record<string, unknown>]>([

@@ -92,8 +92,8 @@ export const openServer = async (options: ServerOptions): Promise<Server> => {
     headersTimeout: headersMs,
     requestTimeout: REQUEST_MS,
     keepAliveTimeout: 75_000,
-    // An idle bot wakes up for this, too.
-    connectionsCheckingInterval: headersMs / 2,
+    // An idle bot wakes up for this, too. Until then, the limits for connections hold.
+    connectionsCheckingInterval: 3 * headersMs,
     maxHeaderSize: 16 * 1024,
   })
   limitConnections(server, options)

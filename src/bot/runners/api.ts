@@ -105,7 +105,7 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
   beating.set(runnerId, controller)
   try {
     if (!presence.follows(body))
-      return respond(response)(200, { waiting: [], recorded: null } satisfies HeartbeatResponse)
+      return respond(response)(200, { waiting: [], recorded: null, leftOut: [] } satisfies HeartbeatResponse)
     if (presence.record(body, clock())) lookSoon?.()
     presence.recorded(runnerId, null)
     const { changed, heldElsewhere, tooMany } = await store.runners.heartbeat(body, () => controller.signal.aborted)
@@ -115,11 +115,12 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
     if (controller.signal.aborted) return respond(response)(401, { error: 'the token was revoked' })
     dispatcher.update(runnerId, body.offer)
     const waiting = await waitingFor(store, body, clock())
-    // One that was left out is looked at again when its other holder is gone: only a full heartbeat names it again.
-    const recorded = heldElsewhere.length + tooMany.length > 0 ? null : (body.id ?? null)
+    // It is looked at again when its other holder is gone: the runner sends it again and again.
+    const leftOut = [...heldElsewhere.map(({ ticket }) => ticket), ...tooMany]
+    const recorded = body.id ?? null
     presence.recorded(runnerId, recorded)
     if (waiting.length === 0 && body.id === undefined) respond(response)(204)
-    else respond(response)(200, { waiting, recorded } satisfies HeartbeatResponse)
+    else respond(response)(200, { waiting, recorded, leftOut } satisfies HeartbeatResponse)
   } finally {
     beating.delete(runnerId)
   }
@@ -155,6 +156,8 @@ const routesOf = (context: Context): Record<string, Handle> => {
       { inDryRun = false, limit = BODY_LIMIT } = {},
     ): Handle =>
     async (request, response) => {
+      // Node keeps the text of the date for the rest of its second, and wakes up at the end of that.
+      response.sendDate = false
       if (!(await admit(request, response))) return
       if (dryRun && !inDryRun)
         return refuse(request, response, 503, 'this bot runs with --dry-run: it gives no work and takes none back')

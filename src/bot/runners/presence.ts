@@ -12,10 +12,22 @@ const MAX_CONFLICTS = 20
 
 type Conflict = Awaited<ReturnType<Store['runners']['heartbeat']>>['heldElsewhere'][number]
 
+/** Whether the heartbeat says something of the ticket: a full one does of each, if only that it is gone. */
+const namedIn = ({ changes, beginning }: HeartbeatRequest): ((ticket: Ticket) => boolean) => {
+  if (changes !== undefined) {
+    const named = new Set([...changes.changed, ...changes.gone].map(({ ticket }) => ticket))
+    return ticket => named.has(ticket)
+  }
+  const others = new Set(beginning?.others.map(({ ticket }) => ticket))
+  return ticket => !others.has(ticket)
+}
+
 /** Logs runners that come and go, and machines that two runners have for one ticket. Times are epoch ms. */
 export const openPresence = (log: Log) => {
   const present = new Map<string, { host: string; at: number; recorded: string | null }>()
-  const conflicts = new Map<string, Set<string>>()
+  /** By runner: the tickets that are ignored, and their subjects in the log. */
+  const conflicts = new Map<string, Map<Ticket, string>>()
+  const ignored = new Map<string, Set<Ticket>>()
   const problems = openProblemLog(log)
   return {
     /** True when it was not there before. */
@@ -45,21 +57,31 @@ export const openPresence = (log: Log) => {
     /** Milliseconds until a runner that sends nothing more counts as away. */
     nextLook: (now: number): number =>
       Math.min(MAX_WAIT_MS, ...[...present.values()].map(({ at }) => at + RUNNER_AWAY_MS + 1 - now)),
-    conflicts: ({ runnerId, host }: HeartbeatRequest, current: readonly Conflict[]): void => {
-      const subjects = new Map(
-        current.slice(0, MAX_CONFLICTS).map(conflict => [`${conflict.ticket} on ${host}`, conflict]),
-      )
-      for (const subject of conflicts.get(runnerId) ?? []) if (!subjects.has(subject)) problems.clear(subject)
-      for (const [subject, { ticket, vmId, host: holder }] of subjects)
+    conflicts: (heartbeat: HeartbeatRequest, current: readonly Conflict[]): void => {
+      const { runnerId, host } = heartbeat
+      const former = conflicts.get(runnerId) ?? new Map<Ticket, string>()
+      const isNamed = namedIn(heartbeat)
+      const left = new Map([...former].filter(([ticket]) => !isNamed(ticket)))
+      for (const { ticket, vmId, host: holder } of current) {
+        if (left.size >= MAX_CONFLICTS) break
+        const subject = `${ticket} on ${host}`
+        left.set(ticket, subject)
         problems.report(subject, {
           message: `${subject}: ${vmId} is ignored, because the runner on ${holder} has the machine of this ticket`,
           remedy: `Delete one of the two, on its own host: agent-swarm delete ${ticket}`,
         })
-      conflicts.set(runnerId, new Set(subjects.keys()))
+      }
+      for (const [ticket, subject] of former) if (!left.has(ticket)) problems.clear(subject)
+      conflicts.set(runnerId, left)
     },
-    tooMany: ({ host }: HeartbeatRequest, tickets: readonly Ticket[]): void => {
+    tooMany: (heartbeat: HeartbeatRequest, tickets: readonly Ticket[]): void => {
+      const { runnerId, host } = heartbeat
+      const isNamed = namedIn(heartbeat)
+      const left = new Set([...(ignored.get(runnerId) ?? [])].filter(ticket => !isNamed(ticket)))
+      for (const ticket of tickets) left.add(ticket)
+      ignored.set(runnerId, left)
       const subject = `machines on ${host} that the bot did not ask for`
-      if (tickets.length === 0) problems.clear(subject)
+      if (left.size === 0) problems.clear(subject)
       else
         problems.report(subject, {
           message: `${subject}: a runner may bring ${MAX_BROUGHT} of them; the others are ignored`,

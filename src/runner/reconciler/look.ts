@@ -6,6 +6,7 @@ import { isProcessAlive } from '../../exec.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
 import { type RunnerContext, resolveTicket } from '../context.ts'
+import { type Before, beforeLook } from '../known-environments.ts'
 import { isLeftToQueue } from '../recovery.ts'
 import { pinnedMachines } from '../ssh/keys.ts'
 import {
@@ -23,8 +24,8 @@ import {
 /** What one hypervisor has. */
 type Listing = { vms: readonly VmInfo[]; leftovers: readonly Leftover[]; canAssign: boolean }
 export type Unread = { provider: ProviderName; message: string }
-/** `listings`: by provider, of those that answered. */
-export type Listings = { at: Date; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
+/** `before`: the registry then. `listings`: by provider, of those that answered. */
+export type Listings = { before: Before; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
 
 /** Those that have machines of ours according to the registry, and the one that would get the next machine. */
 const providersToAsk = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
@@ -42,7 +43,7 @@ const readListing = async (context: RunnerContext, name: ProviderName): Promise<
 export const readListings = async (context: RunnerContext): Promise<Listings> => {
   const unread: Unread[] = []
   const listings = new Map<ProviderName, Listing>()
-  const at = context.clock()
+  const before = beforeLook(context)
   await Promise.all(
     (await providersToAsk(context)).map(async name => {
       try {
@@ -52,7 +53,7 @@ export const readListings = async (context: RunnerContext): Promise<Listings> =>
       }
     }),
   )
-  return { at, listings, unread }
+  return { before, listings, unread }
 }
 
 /** Open operations. One whose process lives has its ticket's lock. */

@@ -14,8 +14,6 @@ const EVERY_MS = 60_000
 const MOST_MS = 10 * 60_000
 
 export type Reconciler = {
-  /** What the hypervisors had at the last look; null before the first. */
-  latest(): Listings | null
   /** Takes no more steps, and waits at most `withinMs` for those that run. */
   close(withinMs: number): Promise<void>
 }
@@ -44,10 +42,10 @@ const openPatience = () => {
   }
 }
 
-/** `onChange`: a step was taken. */
+/** `onChange`: a step was taken. `onLook`: what the hypervisors had. */
 export const openReconciler = (
   context: RunnerContext,
-  { log, onChange }: { log: Log; onChange: () => void },
+  { log, onChange, onLook = () => {} }: { log: Log; onChange: () => void; onLook?: (listings: Listings) => void },
 ): Reconciler => {
   const ending = new AbortController()
   const { signal } = ending
@@ -55,7 +53,6 @@ export const openReconciler = (
   const running = new Map<string, Promise<void>>()
   const tell = openTelling(log)
   const patience = openPatience()
-  let latest: Listings | null = null
 
   const take = async (finding: Found): Promise<void> => {
     const { ticket, vmId, finding: what, step } = finding
@@ -75,7 +72,7 @@ export const openReconciler = (
   }
   const look = async (): Promise<void> => {
     const { found, ...listings } = await findAll(context)
-    latest = listings
+    onLook(listings)
     tell([
       ...listings.unread.map(({ provider, message }) => ({ key: provider, fields: { provider }, text: message })),
       ...found
@@ -104,7 +101,6 @@ export const openReconciler = (
   }
   const looking = run()
   return {
-    latest: () => latest,
     close: async withinMs => {
       ending.abort()
       await atMost(withinMs, [looking, ...running.values()])

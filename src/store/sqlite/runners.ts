@@ -89,19 +89,15 @@ const pinTo = (sql: Sql, ticket: Ticket, runnerId: string): boolean => {
   return true
 }
 
-/** A ticket whose machine is gone and that has nothing queued is free. `missing`: those to look at; null: all. */
-const unpinMissing = (
-  sql: Sql,
-  reported: ReadonlySet<Ticket>,
-  missing: readonly Ticket[] | null,
-  runnerId: string,
-): void =>
+const NOTHING_QUEUED = `not exists (
+  select 1 from action indexed by action_head where action.ticket = pin.ticket and state in ('pending','active'))`
+/** A ticket whose machine is gone and that has nothing queued is free. */
+const unpin = (sql: Sql, ticket: Ticket, runnerId: string): void =>
+  void sql.run(`delete from pin where ticket = ? and runner_id = ? and ${NOTHING_QUEUED}`, ticket, runnerId)
+const unpinAllBut = (sql: Sql, kept: ReadonlySet<Ticket>, runnerId: string): void =>
   void sql.run(
-    `delete from pin where runner_id = ? and ticket not in (select value from json_each(?))
-       and (? is null or ticket in (select value from json_each(?)))
-       and not exists (
-         select 1 from action indexed by action_head where action.ticket = pin.ticket and state in ('pending','active'))`,
-    ...[runnerId, JSON.stringify([...reported]), missing && JSON.stringify(missing), JSON.stringify(missing ?? [])],
+    `delete from pin where runner_id = ? and ticket not in (select value from json_each(?)) and ${NOTHING_QUEUED}`,
+    ...[runnerId, JSON.stringify([...kept])],
   )
 
 /** Whether a ticket looks different now: its environment is gone, or its runner is back after an absence. */
@@ -186,9 +182,40 @@ const chunksOf = <T>(items: readonly T[]): T[][] =>
     items.slice(index * HEARTBEAT_CHUNK, (index + 1) * HEARTBEAT_CHUNK),
   )
 
+const PRESENT = 'select ticket, vm_id, missing from environment where runner_id = ? and gone_at is null'
+
+/** What the runner does not have any more. A partial heartbeat names it; a full one has all the rest. */
+const openMissing = (sql: Sql, { runnerId, changes, beginning }: HeartbeatRequest, own: ReadonlySet<Ticket>) => {
+  if (changes === undefined) {
+    const others = new Map((beginning?.others ?? []).map(given => goneOf(sql, given)))
+    return {
+      isMissing: ({ ticket, vmId }: Present) => others.get(ticket) !== vmId,
+      rows: () => sql.all<Present>(PRESENT, runnerId),
+      unpin: () => unpinAllBut(sql, new Set([...own, ...others.keys()]), runnerId),
+    }
+  }
+  const gone = new Map(changes.gone.map(given => goneOf(sql, given)))
+  const rows = () => [...gone.keys()].flatMap(ticket => sql.all<Present>(`${PRESENT} and ticket = ?`, runnerId, ticket))
+  const isMissing = ({ ticket, vmId }: Present) => gone.get(ticket) === vmId
+  return {
+    isMissing,
+    rows,
+    unpin: () => {
+      // A ticket keeps its pin while another machine of it is here.
+      const kept = new Set(
+        rows()
+          .filter(row => !isMissing(row))
+          .map(({ ticket }) => ticket),
+      )
+      for (const ticket of gone.keys()) if (!own.has(ticket) && !kept.has(ticket)) unpin(sql, ticket, runnerId)
+    },
+  }
+}
+
+/** Work in proportion to what the heartbeat names: nothing is read of what it does not. */
 const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped: () => boolean): Promise<Result> => {
-  const { runnerId, changes, manualOperations } = heartbeat
-  const environments = heartbeat.environments ?? changes?.changed ?? []
+  const { runnerId, changes, beginning, manualOperations } = heartbeat
+  const environments = heartbeat.environments ?? beginning?.environments ?? changes?.changed ?? []
   const progress: Progress = {
     ...{ heartbeat, changed: new Set(), heldElsewhere: [], tooMany: [], own: new Set() },
     reported: new Set(environments.map(({ ticket }) => ticket)),
@@ -204,7 +231,7 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   }
   const [first = [], ...others] = chunksOf(environments)
   const [operations = [], ...otherOperations] = chunksOf(manualOperations)
-  // A small heartbeat, the usual case, is two transactions.
+  // A small heartbeat, the usual case, is one transaction, or two.
   await each([first], chunk => {
     recordOperations(sql, progress, operations)
     before = recordRunner(sql, progress)
@@ -213,17 +240,8 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   await each(otherOperations, chunk => recordOperations(sql, progress, chunk))
   await each(others, chunk => recordEnvironments(sql, progress, chunk))
   const wasAway = !isConnected(sql, before)
-  const gone = changes === undefined ? null : new Map(changes.gone.map(given => goneOf(sql, given)))
-  const isMissing = ({ ticket, vmId }: Present): boolean => gone === null || gone.get(ticket) === vmId
-  const present = isStopped()
-    ? []
-    : sql.all<Present>(
-        'select ticket, vm_id, missing from environment where runner_id = ? and gone_at is null',
-        runnerId,
-      )
-  // A ticket keeps its pin while another machine of it is here.
-  const kept = new Set(present.filter(row => !isMissing(row)).map(({ ticket }) => ticket))
-  const free = gone && [...gone.keys()].filter(ticket => !kept.has(ticket))
+  const { isMissing, rows, unpin } = openMissing(sql, heartbeat, progress.own)
+  const present = isStopped() ? [] : wasAway ? sql.all<Present>(PRESENT, runnerId) : rows()
   const [last = [], ...more] = chunksOf(
     present.filter(row => wasAway || (isMissing(row) && !progress.own.has(row.ticket))),
   )
@@ -235,8 +253,9 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
         .filter(row => compareWithHeartbeat(sql, row, progress.own, { before, wasAway, isMissing }))
         .map(({ ticket }) => ticket),
     )
-  await each([last], chunk => {
-    unpinMissing(sql, progress.own, free, runnerId)
+  const mayMiss = changes === undefined || changes.gone.length > 0 || wasAway
+  await each(mayMiss ? [last] : [], chunk => {
+    unpin()
     compare(chunk)
   })
   await each(more, compare)

@@ -226,6 +226,27 @@ describe('heartbeats', () => {
     expect(await store.runners.withMachine()).toEqual(['DROP-1'])
   })
 
+  test('a full heartbeat in pieces, and a machine that the bot leaves out: it is named, and sent again it counts', async () => {
+    const { heartbeat, store, messages } = await openRunnerStage()
+    await heartbeat([environmentOf('DROP-3', { vmId: 'as-drop-3-99999999' })], { runnerId: 'two', host: 'laptop' })
+    const [first, second, third] = [1, 2, 3].map(n => environmentOf(`DROP-${n}`))
+    const beat = async (more: object) =>
+      (await heartbeat(undefined, { environments: undefined, ...more } as never)).json() as Promise<object>
+    const others = [second, third].map(item => ({ ticket: item?.ticket, vmId: item?.vmId }))
+    expect(await beat({ id: 'a', beginning: { environments: [first], others } })).toMatchObject({ recorded: 'a' })
+    const changes = (follows: string, changed: object[]) => ({ changes: { follows, changed, gone: [] } })
+    const left = { leftOut: ['DROP-3'] }
+    expect(await beat({ id: 'b', ...changes('a', [second, third] as object[]) })).toMatchObject({
+      recorded: 'b',
+      ...left,
+    })
+    expect(await store.runners.withMachine()).toEqual(['DROP-1', 'DROP-2', 'DROP-3'])
+    // A heartbeat that does not name it says nothing of the problem.
+    expect(await beat({ id: 'c', ...changes('b', []) })).toMatchObject({ recorded: 'c', leftOut: [] })
+    expect(await beat({ id: 'd', ...changes('c', [third] as object[]) })).toMatchObject({ recorded: 'd', ...left })
+    expect(messages().filter(message => message.startsWith('DROP-3 on studio'))).toHaveLength(1)
+  })
+
   test('the answer lists what waits for this runner, and why', async () => {
     const { heartbeat, acquire, enqueue } = await openRunnerStage()
     await enqueue('a', actionOn('WAIT-1', 'create'))
@@ -233,7 +254,7 @@ describe('heartbeats', () => {
     expect((await acquire()).id).toBe('a')
     const response = await heartbeat()
     expect(await response.json()).toEqual({
-      recorded: null,
+      ...{ recorded: null, leftOut: [] },
       waiting: [
         {
           ...{ ticket: 'WAIT-1', kind: 'stop', by: { via: 'github', who: 'dev' } },

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
+import type { Listings } from '../../../src/runner/reconciler/look.ts'
 import { openReconciler, type Reconciler } from '../../../src/runner/reconciler/reconciler.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 import { until } from '../../support/wait.ts'
@@ -12,11 +13,13 @@ let it: TestContext
 let reconciler: Reconciler
 let lines: { level: number; msg: string }[]
 let changes: number
+let looks: Listings[]
 beforeEach(async () => {
   it = await openTestContext()
   await it.do(actions.create('DROP-1'))
   lines = []
   changes = 0
+  looks = []
 })
 afterEach(async () => {
   await reconciler.close(5_000)
@@ -27,7 +30,7 @@ const open = () => {
   const onChange = () => {
     changes += 1
   }
-  reconciler = openReconciler(it.context, { log, onChange })
+  reconciler = openReconciler(it.context, { log, onChange, onLook: listings => void looks.push(listings) })
 }
 const status = async () => (await it.provider()).status(it.vmIdOf('DROP-1'))
 
@@ -38,7 +41,7 @@ test('it brings machines back, says so, and tells the rest of the runner', async
   expect(lines).toMatchObject([
     { level: 30, msg: 'it is stopped, and nobody stopped it: it is wanted running; start it' },
   ])
-  expect(reconciler.latest()?.listings.get('synthetic')?.vms).toMatchObject([{ ticket: 'DROP-1' }])
+  expect(looks[0]?.listings.get('synthetic')?.vms).toMatchObject([{ ticket: 'DROP-1' }])
 })
 
 test('what is kept, and a step that fails, are warnings', async () => {
