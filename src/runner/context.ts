@@ -8,7 +8,7 @@ import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
-import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
+import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
@@ -147,10 +147,28 @@ const workOf = (
   ...(agents.has(ticket) ? { agent: agents.get(ticket) } : {}),
 })
 
+/**
+ * `vm`: as the hypervisor lists it, null when it was not asked. A memory is saved when the hypervisor has it, and what is told of
+ * a running machine is not told of another.
+ */
+const idleOf = (
+  status: EnvironmentRow['status'],
+  idleness: Idleness | null | undefined,
+  vm: VmInfo | null | undefined,
+): Pick<Environment, 'idle'> => {
+  const report = idleness?.report ?? null
+  if (status === 'running') return report?.state === 'warned' ? { idle: report } : {}
+  if (status !== 'stopped') return {}
+  if (vm?.saved === true) return { idle: report?.state === 'saved' ? report : { state: 'saved', at: null } }
+  const isThere = report?.state === 'stopped' || (report?.state === 'saved' && vm === null)
+  return isThere ? { idle: report } : {}
+}
+
 /** A row of the registry as the bot and the CLI get it. */
 export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
   ...reported(row),
   ...workOf(registry, row.ticket),
+  ...idleOf(row.status, registry.idleness(row.ticket), null),
   checkpoints: registry.checkpoints(row.ticket),
   observedAt: observedAt.toISOString(),
 })
@@ -185,6 +203,7 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
   const checkpoints = registry.checkpointsByTicket()
   const projects = registry.projectsByTicket()
   const agents = registry.agentReports()
+  const idleness = registry.idlenessByTicket()
   const observedAt = context.clock().toISOString()
   const unread: Listing['unread'] = []
   const reports = new Map(
@@ -209,11 +228,14 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     if (row === null) return []
     // A row that changed meanwhile, for example because its create ended, is newer than the hypervisor's list.
     const isNewer = row.vmId !== read.vmId || row.status !== read.status
+    const isKnownNow = report !== null && !isNewer
+    const state = isKnownNow ? stateOf(row, vm) : { status: row.status }
     return [
       {
         ...reported(row),
         ...workOf(registry, row.ticket, projects, agents),
-        ...(report === null || isNewer ? {} : stateOf(row, vm)),
+        ...state,
+        ...idleOf(state.status, idleness.get(row.ticket), isKnownNow ? vm : null),
         checkpoints: checkpoints.get(row.ticket) ?? [],
         observedAt,
         usage: report?.usages?.get(row.vmId) ?? null,
