@@ -44,7 +44,8 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
   const machine = await lookWhenIdle(context, id, doing, measure)
   const { status, paused, stdout } = machine
   if (status !== 'running') return
-  if (paused !== undefined) throw fail('busy', `${doing}: it is paused (${paused})`, 'Start it: agent-swarm start <TICKET>')
+  if (paused !== undefined)
+    throw fail('busy', `${doing}: it is paused (${paused})`, 'Start it: agent-swarm start <TICKET>')
   await requireDiskFile(context, machine, doing)
   const folder = saveFolder(settings)
   const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)

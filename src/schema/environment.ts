@@ -141,7 +141,10 @@ export const idleReport = v.pipe(
       at: v.nullable(time),
       reason: v.nullable(prose(1_000)),
     }),
-    v.object({ state: v.picklist(['saved', 'stopped']), at: described(v.nullable(time), 'Since when; null: unknown.') }),
+    v.object({
+      state: v.picklist(['saved', 'stopped']),
+      at: described(v.nullable(time), 'Since when; null: unknown.'),
+    }),
   ]),
   v.title('idle'),
 )

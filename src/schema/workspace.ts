@@ -102,7 +102,7 @@ export const idleRule = closedObject({
   ),
   stop: member(
     v.boolean('must be true or false'),
-    "Whether a machine is shut down where its provider cannot save its memory. Default: false, then it is only warned of.",
+    'Whether a machine is shut down where its provider cannot save its memory. Default: false, then it is only warned of.',
     true,
   ),
 })

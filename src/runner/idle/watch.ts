@@ -57,7 +57,9 @@ const giveUp = ({ context, onChange }: Watching, ticket: Ticket, reason: string)
   const idleness = context.registry.idleness(ticket)
   if (idleness?.report?.state !== 'warned') return
   const report: IdleReport = { ...idleness.report, then: 'left running', at: null, reason: reason.slice(0, 1_000) }
-  context.registry.setIdleness(ticket, { ...idleness, report })
+  // The operation that failed was no use of it.
+  const operation = context.registry.lastOperation(ticket)
+  context.registry.setIdleness(ticket, { ...idleness, operation, report })
   onChange(ticket)
 }
 

@@ -76,9 +76,12 @@ const readOnce = async ({ conversation, write, files, log }: Talk, followed: Fol
 }
 
 const askActivity = async ({ conversation, write }: Talk, { ports, heard }: AskActivity): Promise<void> => {
-  const [, sessions, connections, load] = await conversation.ask(/^activity (\d{1,6}) (\d{1,6}) (\d{1,6}(?:\.\d{1,2})?)$/, {
-    send: () => write(`activity ${ports().join(',') || '-'}\n`),
-  })
+  const [, sessions, connections, load] = await conversation.ask(
+    /^activity (\d{1,6}) (\d{1,6}) (\d{1,6}(?:\.\d{1,2})?)$/,
+    {
+      send: () => write(`activity ${ports().join(',') || '-'}\n`),
+    },
+  )
   heard({ sessions: Number(sessions), connections: Number(connections), load: Number(load) })
 }
 
