@@ -129,7 +129,7 @@ export const agentReport = v.pipe(
 export type AgentReport = v.InferOutput<typeof agentReport>
 
 /**
- * A machine that nobody uses (setting `idle`), and one whose memory is saved for whatever reason. `then`: what becomes of it at `at`,
+ * A machine that nobody uses (setting `idle`), and one whose memory is saved for whatever reason. `becomes`: what it is at `at`,
  * unless somebody uses it; `reason`: why it stays as it is.
  */
 export const idleReport = v.pipe(
@@ -137,7 +137,7 @@ export const idleReport = v.pipe(
     v.object({
       state: v.literal('warned'),
       since: described(time, 'When it was used last.'),
-      then: v.picklist(['saved', 'stopped', 'left running']),
+      becomes: v.picklist(['saved', 'stopped', 'left running']),
       at: v.nullable(time),
       reason: v.nullable(prose(1_000)),
     }),

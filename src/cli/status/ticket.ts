@@ -50,7 +50,7 @@ const idleText = (ticket: Ticket, idle: IdleReport, { now, terminal }: View): st
   const time = (at: string) => when(at, now, terminal)
   if (idle.state === 'warned') {
     const after =
-      idle.then === 'left running' ? `it runs on: ${idle.reason ?? ''}` : `it is ${idle.then} at about ${idle.at}`
+      idle.becomes === 'left running' ? `it runs on: ${idle.reason ?? ''}` : `it is ${idle.becomes} at about ${idle.at}`
     return `nobody has used it since ${time(idle.since)}; ${after}`
   }
   const since = idle.at === null ? '' : ` since ${time(idle.at)}`

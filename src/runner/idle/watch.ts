@@ -35,10 +35,10 @@ const warningOf = async (
   const since = new Date(now - idleMs).toISOString()
   const provider = await context.provider(name)
   const at = new Date(now + WARNING_MS).toISOString()
-  if (provider.save !== undefined) return { state: 'warned', since, then: 'saved', at, reason: null }
-  if (stop) return { state: 'warned', since, then: 'stopped', at, reason: null }
+  if (provider.save !== undefined) return { state: 'warned', since, becomes: 'saved', at, reason: null }
+  if (stop) return { state: 'warned', since, becomes: 'stopped', at, reason: null }
   const reason = `${name} cannot save the memory of a machine, and the setting idle.stop is not on`
-  return { state: 'warned', since, then: 'left running', at: null, reason }
+  return { state: 'warned', since, becomes: 'left running', at: null, reason }
 }
 
 type Watching = {
@@ -56,7 +56,7 @@ type Watching = {
 const giveUp = ({ context, onChange }: Watching, ticket: Ticket, reason: string): void => {
   const idleness = context.registry.idleness(ticket)
   if (idleness?.report?.state !== 'warned') return
-  const report: IdleReport = { ...idleness.report, then: 'left running', at: null, reason: reason.slice(0, 1_000) }
+  const report: IdleReport = { ...idleness.report, becomes: 'left running', at: null, reason: reason.slice(0, 1_000) }
   // The operation that failed was no use of it.
   const operation = context.registry.lastOperation(ticket)
   context.registry.setIdleness(ticket, { ...idleness, operation, report })
@@ -68,7 +68,7 @@ const putToSleep = async (watching: Watching, ticket: Ticket): Promise<void> => 
   const { context, log, onChange, signal } = watching
   const { registry, home } = context
   const report = registry.idleness(ticket)?.report
-  if (report?.state !== 'warned' || report.then === 'left running') return
+  if (report?.state !== 'warned' || report.becomes === 'left running') return
   const action = { kind: 'stop', ticket, by, replyTo: null, idle: true } as const
   const outcome = await ifUnlocked(home, ticket, () =>
     executeLocked(context, action, { actionId: null, correlation: null, signal, onPhase: () => {} }),

@@ -81,7 +81,7 @@ describe.skipIf(noSshd !== null)('a machine that nobody uses', () => {
     await watch.looks(45)
     expect(await idleOf()).toBeUndefined()
     await watch.looks(1)
-    expect(await idleOf()).toMatchObject({ state: 'warned', then: 'saved', at: expect.any(String) })
+    expect(await idleOf()).toMatchObject({ state: 'warned', becomes: 'saved', at: expect.any(String) })
     expect(watch.changed).toEqual([T])
     await watch.looks(14)
     expect(await environment()).toMatchObject({ status: 'running' })
@@ -155,7 +155,7 @@ describe.skipIf(noSshd !== null)('a machine that nobody uses', () => {
     await watch.looks(40)
     expect(await environment()).toMatchObject({
       status: 'running',
-      idle: { state: 'warned', then: 'left running', at: null, reason: expect.stringContaining('900 MiB') },
+      idle: { state: 'warned', becomes: 'left running', at: null, reason: expect.stringContaining('900 MiB') },
     })
     expect(it.context.registry.environment(T)).toMatchObject({ desired: 'running' })
     expect(it.context.registry.operations(T, 10).filter(({ kind }) => kind === 'stop')).toHaveLength(1)
@@ -193,7 +193,7 @@ describe.skipIf(noSshd !== null)('where the provider cannot save', () => {
     await open({ minutes: 20 }).looks(60)
     expect(await environment()).toMatchObject({
       status: 'running',
-      idle: { state: 'warned', then: 'left running', reason: expect.stringContaining('idle.stop') },
+      idle: { state: 'warned', becomes: 'left running', reason: expect.stringContaining('idle.stop') },
     })
   })
 

@@ -64,10 +64,9 @@ describe.skipIf(noSshd !== null)('a machine', () => {
 
   test('counts logins and forwardings', async () => {
     const { ssh } = await guests.sshdOf(it.vmIdOf('DROP-1'))
-    const login: ChildProcess = spawn('ssh', [
-      ...sshArguments(it.home, it.vmIdOf('DROP-1'), ssh),
-      ...['-N', '--', ssh.host],
-    ])
+    // First: of two values, ssh takes the first.
+    const argv = ['-N', ...sshArguments(it.home, it.vmIdOf('DROP-1'), ssh), '--', ssh.host]
+    const login: ChildProcess = spawn('ssh', argv)
     onTestFinished(() => void login.kill())
     await until('the login', async () => (await ask([])).sessions === 1)
     login.kill()
