@@ -188,8 +188,8 @@ type Warned = Extract<IdleReport, { state: 'warned' }>
 export const idleWarning = (ticket: Ticket, { since, becomes, at, reason }: Warned): Line => {
   const idle = line`Nobody has used the machine of ${own(ticket)} since ${own(moment(since))}.`
   if (becomes === 'left running') return line`${idle} It runs on: ${reason ?? ''}. ${code('/swarm stop')} stops it.`
-  const becomes = becomes === 'saved' ? 'Its memory will be saved, and the machine turned off,' : 'It will be stopped'
-  return line`${idle} ${own(becomes)} ${own(at === null ? 'soon' : `at about ${moment(at)}`)}, unless somebody uses it: a login or any work in it is enough.`
+  const fate = becomes === 'saved' ? 'Its memory will be saved, and the machine turned off,' : 'It will be stopped'
+  return line`${idle} ${own(fate)} ${own(at === null ? 'soon' : `at about ${moment(at)}`)}, unless somebody uses it: a login or any work in it is enough.`
 }
 const WAKES = '`/swarm start`, `agent-swarm ssh` or `ssh` by its ticket'
 export const idleSleep = (state: 'saved' | 'stopped'): Line =>

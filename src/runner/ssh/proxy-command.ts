@@ -16,7 +16,8 @@ const ENTRY = ['../../../bin/agent-swarm.js', '../../../../bin/agent-swarm.js']
  */
 export const commandWord = (word: string, platform = process.platform): string => {
   const text = printable(word).replaceAll('%', '%%')
-  if (platform !== 'win32') return `'${text.replaceAll("'", `'\\''`)}'`
+  // ssh itself reads a backslash before a quote as an escape, so that none stands within quotes.
+  if (platform !== 'win32') return `'${text.replaceAll(/['\\]/g, "'\\$&'")}'`
   if (!text.includes('"')) return `"${text.replace(/\\+$/, '$&$&')}"`
   throw fail('not-configured', `ssh cannot be given the path ${JSON.stringify(word)}`, 'Use a path without quotes.')
 }

@@ -85,7 +85,7 @@ test('a host has the options of agent-swarm ssh, whatever else is configured and
     expect(options).toContain(`hostname ${ADDRESS.host}`)
     expect(options.filter(line => line.startsWith('proxycommand '))).toEqual([
       expect.stringMatching(
-        /^proxycommand '\/.*' '\/.*\/bin\/agent-swarm\.js' ssh --stdio DROP-2100 --home '\/.* home, 100%% of "mine"\\'$/,
+        /^proxycommand '\/.*' '\/.*\/bin\/agent-swarm\.js' ssh --stdio DROP-2100 --home '\/.* home, 100%% of "mine"'\\\\''$/,
       ),
     ])
     expect(options.some(line => line.startsWith('proxyjump '))).toBe(false)
@@ -106,6 +106,7 @@ test('a machine that sleeps is a host, and one that a person stopped is none', (
 test.for([
   ['linux', "/home/o'neil/100% mine", `'/home/o'\\''neil/100%% mine'`],
   ['darwin', '/Users/me/Library/a "b"', `'/Users/me/Library/a "b"'`],
+  ['linux', 'a\\', `'a'\\\\''`],
   ['win32', 'C:\\Program Files\\node.exe', '"C:\\Program Files\\node.exe"'],
   ['win32', 'C:\\home\\', '"C:\\home\\\\"'],
 ] as const)('on %s, a path of the ProxyCommand is one word: %s', ([platform, path, expected]) =>
