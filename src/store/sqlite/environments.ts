@@ -37,10 +37,12 @@ const idleNews = (
   { ticket, vmId, status, idle }: Pick<Environment, 'ticket' | 'vmId' | 'status' | 'idle'>,
 ): Message[] => {
   const note = (idle: IdleNote): Message[] => {
-    const about = `idle:${vmId}:${idle.state}:${idle.state === 'warned' ? idle.since : (idle.at ?? '')}`
-    return [jiraNoteMessage(ticket, about, { kind: 'idle', idle })]
+    const when = idle.state === 'warned' ? `${idle.becomes}:${idle.since}` : (idle.at ?? '')
+    return [jiraNoteMessage(ticket, `idle:${vmId}:${idle.state}:${when}`, { kind: 'idle', idle })]
   }
-  if (idle?.state === 'warned') return before.idle?.state === 'warned' ? [] : note(idle)
+  // One that could not be saved runs on, which is no longer what was said.
+  if (idle?.state === 'warned')
+    return before.idle?.state === 'warned' && before.idle.becomes === idle.becomes ? [] : note(idle)
   if (idle !== undefined) return isAsleep(before) ? [] : note(idle)
   const slept = before.idle
   // The saved memory of a machine whose sleep nobody was told of is no news either.
