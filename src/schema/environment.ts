@@ -132,7 +132,7 @@ export type AgentReport = v.InferOutput<typeof agentReport>
  * A machine that nobody uses (setting `idle`), and one whose memory is saved for whatever reason. `becomes`: what it is at `at`,
  * unless somebody uses it; `reason`: why it stays as it is.
  */
-export const idleReport = v.pipe(
+const idleReport = v.pipe(
   v.variant('state', [
     v.object({
       state: v.literal('warned'),
