@@ -33,7 +33,7 @@ const runners = {
 /** Starts a machine that sleeps, for an action that needs it. Returns what is told of it, or nothing. */
 const wake = async (operation: Operation, { ticket, by }: Action): Promise<string> => {
   const row = operation.context.registry.environment(ticket)
-  // It tells each row's observed state itself: one that runs costs nothing here.
+  // A machine that runs costs nothing here.
   if (row?.status !== 'stopped') return ''
   const provider = await operation.context.provider(row.provider)
   if (!(await isAsleep(operation.context, provider, row))) return ''
