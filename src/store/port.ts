@@ -10,7 +10,6 @@ import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../..
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { MachineSize } from '../schema/basics.ts'
-import type { Environment } from '../schema/environment.ts'
 import type { Environment, IdleReport } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
