@@ -65,6 +65,8 @@ export type VmInfo = {
   paused?: string
   /** With `paused`. */
   pauseCause?: PauseCause
+  /** A stopped machine whose memory is saved: `startVm` goes on with it. */
+  saved?: true
 }
 /** No room for what it writes; an operation of ours that died; or somebody asked for it, who alone may end it. */
 export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
@@ -104,6 +106,8 @@ export type IsolationReport =
 /** `cold`: brings the disk back and not the memory; the machine is stopped afterwards. */
 export type RestoreOptions = { cold?: boolean }
 
+export type StartOptions = { cold?: boolean }
+
 /** Called as `createVm` reaches `disk`, `seed`, `define`. */
 type OnPhase = (phase: string) => void
 
@@ -122,9 +126,10 @@ export type Provider = {
   createVm(ticket: Ticket | null, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
   /**
    * Idempotent. Returns when the hypervisor runs the machine; the guest may not answer yet. A paused or suspended machine goes
-   * on; `disk-full` when it would pause again at once.
+   * on; `disk-full` when it would pause again at once. One whose memory is saved goes on with it, and keeps its present mark;
+   * `cold`: boots it, and gives that memory up.
    */
-  startVm(id: string): Promise<void>
+  startVm(id: string, options?: StartOptions): Promise<void>
   /** Shuts the guest down, and powers it off after a grace period, or when it is paused and does not go on. Idempotent. */
   stopVm(id: string): Promise<void>
   /** Removes the machine, its disks and its checkpoints. Idempotent: does nothing when there is no such machine. */
@@ -173,7 +178,7 @@ export type Provider = {
   diagnose?(signal: AbortSignal): Promise<Diagnosis[]>
   /**
    * Writes the memory of a running machine to the disk and turns it off; `start` goes on with it. Idempotent: does nothing when
-   * it does not run.
+   * it is stopped. A failure leaves it running; `disk-full` when its memory does not fit. `listVms` tells which are `saved`.
    */
   save?(id: string): Promise<void>
   /** Idempotent. */

@@ -20,6 +20,7 @@ import {
   stopMachine,
 } from './machines.ts'
 import { hasLeftDisk, listLeftovers, recoverMachine } from './recover.ts'
+import { saveMachine } from './saved.ts'
 import type { KvmSettings } from './settings.ts'
 import { ubuntu } from './ubuntu.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
@@ -36,7 +37,8 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     createVm: (ticket, baseImage, options, onPhase = () => {}) =>
       createMachine(context, ticket, baseImage, options, onPhase),
     assign: (id, ticket) => assignTicket(context, id, ticket),
-    startVm: id => startMachine(context, id),
+    startVm: (id, options) => startMachine(context, id, options),
+    save: id => saveMachine(context, id),
     stopVm: id => stopMachine(context, id),
     deleteVm: id => deleteMachine(context, id),
     sshInfo: id => sshInfo(context, id),

@@ -10,7 +10,7 @@ import { withFile } from './host.ts'
 import { type Isolation, interfaceXml, isIsolated } from './libvirt-xml.ts'
 import { writeMark } from './marks.ts'
 import { type Network, parseNetwork, reserveAddress } from './network.ts'
-import { parseLeases } from './parse.ts'
+import { isSavedIn, parseLeases } from './parse.ts'
 import { isSession } from './settings.ts'
 import type { Answer, Command } from './virsh.ts'
 
@@ -118,7 +118,7 @@ export const isolateStopped = async (
   const isolation = await isolationOf(context, isolator, machine.mark)
   if (!isIsolated(definition, isolation) || machine.mark.ip !== isolation.ip)
     await isolateMachine(context, isolator, machine, isolation)
-  return /^Managed save:\s+yes/m.test(definition)
+  return isSavedIn(definition)
 }
 
 /**

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { allow, fail, unless } from '../../src/errors.ts'
-import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
+import type { CreateOptions, ForeignMachine, SshInfo, StartOptions, VmInfo } from '../provider.ts'
 import {
   type Context,
   completeMarks,
@@ -40,15 +40,18 @@ import { ensureNetwork, releaseAddress } from './network.ts'
 import {
   DISK_FULL,
   isActive,
+  isSavedIn,
   parseAddresses,
   parseLeases,
   parseNames,
   parsePool,
+  parseSaved,
   parseStates,
   parseVersions,
   SHUTTING_DOWN,
   SUSPENDED,
 } from './parse.ts'
+import { LIST_SAVED, settleWoken, unreadableMemory } from './saved.ts'
 import { isSession } from './settings.ts'
 import { type Answer, type Command, inBatches } from './virsh.ts'
 import { keepIsolated } from './watch.ts'
@@ -175,34 +178,52 @@ export const lookAndConnect = async (context: Context, id: string, doing: string
   return { ...machine, isolator: await connect(context, machine) }
 }
 
-export const startMachine = async (context: Context, id: string): Promise<void> => {
+export const startMachine = async (
+  context: Context,
+  id: string,
+  { cold = false }: StartOptions = {},
+): Promise<void> => {
   const { virsh } = context
   const machine = await lookAndConnect(context, id, `starting ${id}`, definitionCommands(id))
   const { status, paused, mark, isolator, stdout } = machine
   if (paused !== undefined) return resumeMachine(context, { ...machine, paused }, isolator)
-  if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port)
-  const isHeld = isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout))
+  const isSaved = status === 'stopped' && !cold && isSavedIn(stdout)
+  if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port, isSaved)
+  const isHeld =
+    isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout)) && !cold
   if (isHeld) noteHeld(context, id)
+  const options = [...(isHeld ? ['--paused'] : []), ...(cold ? ['--force-boot'] : [])]
   await virsh
-    .run(['start', id, ...(isHeld ? ['--paused'] : [])], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
+    .run(['start', id, ...options], { deadline: START_DEADLINE_MS, doing: `starting ${id}` })
     .catch(unless(async () => (await look(context, id)).status === 'running'))
     .catch(unlessStillPaused(context, id, () => look(context, id)))
     .catch(withFreeSpace(context))
-  if (isolator === null || !isHeld) return
-  await isolatePaused(context, isolator, machine)
-  await virsh.run(['resume', id])
-  forgetHeld(context, id)
+    .catch(error => {
+      throw isSaved ? unreadableMemory(id, error) : error
+    })
+  if (isolator !== null && isHeld) {
+    await isolatePaused(context, isolator, machine)
+    await virsh.run(['resume', id])
+    forgetHeld(context, id)
+  }
+  if (isSaved) await settleWoken(context, machine)
 }
 
-/** Another program may have taken the port in the meantime, and the setting may be another. All else in the definition stays. */
-const adaptSessionNet = async (context: Context, id: string, port: number): Promise<void> => {
+/**
+ * Another program may have taken the port in the meantime, and the setting may be another. All else in the definition stays. A
+ * saved memory has a definition of its own, with the port that the mark names.
+ */
+const adaptSessionNet = async (context: Context, id: string, port: number, isSaved: boolean): Promise<void> => {
   const { virsh, settings } = context
-  const before = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
+  const before = await virsh.run(
+    isSaved ? ['managedsave-dumpxml', id, '--security-info'] : ['dumpxml', id, '--inactive', '--security-info'],
+  )
   const text = withSessionNet(
     (await isFreePort(port)) ? before : withPort(before, await freePort()),
     settings.kvmSessionNet === 'closed',
   )
-  if (text !== before) await withFile(context, text, path => virsh.run(['define', path]))
+  if (text !== before)
+    await withFile(context, text, path => virsh.run(isSaved ? ['managedsave-define', id, path] : ['define', path]))
 }
 
 type Paused = Machine & { paused: string }
@@ -317,9 +338,10 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
   const ids = [...states.keys()].filter(name => VM_ID.test(name))
   const [leases, ...answers] = await Promise.all([
-    virsh.ask(isolatorCommands(context)),
+    virsh.ask([...isolatorCommands(context), LIST_SAVED]),
     ...inBatches(ids).map(batch => virsh.ask(batch.map(readMark))),
   ])
+  const saved = parseSaved(leases.stdout)
   const machines = answers
     .flatMap(({ stdout }) => parseMarks(stdout))
     .flatMap(mark => {
@@ -331,7 +353,10 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   await keepIsolated(context, leases, machines, addresses)
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
-    return { vmId, ticket, ip: state.status === 'running' ? ip : null, ...withHeld(context, vmId, state) }
+    return {
+      ...{ vmId, ticket, ip: state.status === 'running' ? ip : null, ...withHeld(context, vmId, state) },
+      ...(state.status === 'stopped' && saved.has(vmId) ? { saved: true as const } : {}),
+    }
   })
 }
 

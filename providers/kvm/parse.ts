@@ -1,4 +1,5 @@
 /** What virsh prints, parsed. Shapes of virsh 9.0. Columns vary in width, so rows are split on whitespace. */
+import { VM_ID } from '../../src/domain.ts'
 import type { PauseCause, VmStatus, VmUsage } from '../provider.ts'
 import { unescapeXml } from './xml.ts'
 
@@ -237,4 +238,16 @@ export const parseBacking = (text: string): Map<string, string> =>
       const below = unescapeXml(path)
       return [[unescapeXml(name), below.slice(below.lastIndexOf('/') + 1)] as const]
     }),
+  )
+
+/** `dominfo`: whether libvirt has saved the memory of a machine that is off. */
+export const isSavedIn = (text: string): boolean => /^Managed save:\s+yes/m.test(text)
+
+/** `list --with-managed-save --name`, among other output: the lines that are nothing but the name of a machine of ours. */
+export const parseSaved = (text: string): Set<string> =>
+  new Set(
+    text
+      .split('\n')
+      .map(line => line.trim())
+      .filter(line => VM_ID.test(line)),
   )

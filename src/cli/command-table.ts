@@ -190,6 +190,10 @@ const reachCommands = {
       uninstall: flag('With --config: remove that file and its line in ~/.ssh/config.'),
       'dry-run': flag('With --install or --uninstall: show what would be written, without writing it.'),
       json: flag('With --config: print JSON.'),
+      stdio: flag(
+        "Carry bytes between standard input and output and the machine's SSH server, and wake it first: for ProxyCommand of ssh.",
+      ),
+      home: valued('DIR', 'With --stdio: the AGENT_SWARM_HOME.'),
     },
     load: () => import('./commands/ssh.ts'),
   },

@@ -4,6 +4,7 @@ import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { type RunnerContext, requireEnvironment } from '../runner/context.ts'
 import { machineGone, observe } from '../runner/machine.ts'
+import { isAsleep } from '../runner/wake.ts'
 import { perform } from './change.ts'
 import { confirm } from './terminal/confirm.ts'
 import type { Invocation } from './terminal/output.ts'
@@ -49,7 +50,11 @@ export const runningMachine = async (
   const row = requireUsable(context, ticket)
   const observed = row.status === 'creating' ? 'creating' : await observe(await context.provider(row.provider), row)
   if (observed === 'gone' || observed === 'unmade') throw machineGone(row)
-  if (observed !== 'running') {
+  const provider = await context.provider(row.provider)
+  // A machine that sleeps starts by itself when somebody needs it.
+  const sleeps = observed === 'stopped' && (await isAsleep(context, provider, row))
+  if (sleeps) progress.note(`${ticket} sleeps, since nobody used it. It is being woken.`)
+  else if (observed !== 'running') {
     const { state, question, remedy } = offers[observed]
     if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, 'yes', invocation)))
       throw fail('not-running', `${ticket} ${state}`, remedy(ticket, command))

@@ -20,7 +20,7 @@ import {
   text,
 } from '../schema/forms.ts'
 import { RETENTION, retention } from '../schema/retention.ts'
-import { gitSettings, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
+import { gitSettings, idleRule, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
 
 export type { Setting } from '../schema/forms.ts'
 
@@ -236,6 +236,12 @@ const machines = {
     default: RETENTION,
     says: 'Days that things stay which `agent-swarm prune` removes: `rescuedDays` (rescued work), `imageDays` (base images of this home that nothing uses), `logDays` (output of commands in the background, transcripts of agents whose machine is gone, damaged databases that a backup replaced).',
     example: { rescuedDays: 365, imageDays: 7 },
+  },
+  idle: {
+    env: null,
+    form: idleRule,
+    says: 'Saves the memory of machines that nobody uses, and turns them off (docs/idle.md). Without it, machines run until somebody stops them.',
+    example: { minutes: 120 },
   },
 } as const satisfies Record<string, Setting>
 

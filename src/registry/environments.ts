@@ -8,7 +8,7 @@ import { type Cell, type Database, type Row, readJson, readRequester } from './d
 /** Those with a ticket. */
 const TABLES = [
   ...['environment', 'checkpoint', 'operation', 'waiting', 'alias'],
-  ...['project', 'push', 'pushed_commit', 'note', 'agent', 'agent_message'],
+  ...['project', 'push', 'pushed_commit', 'note', 'agent', 'agent_message', 'idleness'],
 ]
 
 /** The state that people and events want a machine in. */
@@ -95,8 +95,12 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
       )
       run('delete from alias where alias = ?', ticket)
     }),
-  setStatus: (ticket: Ticket, status: EnvironmentStatus) =>
-    void run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status),
+  setStatus: (ticket: Ticket, status: EnvironmentStatus): void => {
+    run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status)
+    // What runs does not sleep any more, and of what does not run nobody needs a warning.
+    const isOver = status === 'running' ? '<>' : '='
+    run(`delete from idleness where ticket = ? and coalesce(report ->> '$.state', 'warned') ${isOver} 'warned'`, ticket)
+  },
   setDesired: (ticket: Ticket, desired: Desired, by: Requester) =>
     void run(
       'update environment set desired = ?, desired_by = ? where ticket = ?',

@@ -241,4 +241,18 @@ export const migrations = [
   `,
   // What a command waits for; null: another one on its ticket.
   'alter table waiting add column why text',
+  // Machines that nobody uses.
+  `
+  create table idleness (
+    ticket text primary key not null references environment (ticket) on delete cascade,
+    -- Milliseconds that it was seen idle, in one piece.
+    idle_ms integer not null,
+    -- The newest operation on it when that began.
+    operation integer not null,
+    -- JSON of IdleReport, once it was warned.
+    report text,
+    -- JSON of SshAddress: that of a machine whose memory is saved.
+    ssh text
+  ) without rowid;
+  `,
 ] as const

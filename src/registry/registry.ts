@@ -9,6 +9,7 @@ import { openLockWait, PATIENCE_MS } from '../free-lock.ts'
 import { agentQueries } from './agents.ts'
 import { type Database, openRegistryDatabase } from './database.ts'
 import { checkpointQueries, environmentQueries } from './environments.ts'
+import { idlenessQueries } from './idleness.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
 import { operationQueries, waitingQueries } from './operations.ts'
@@ -17,6 +18,7 @@ import { purgeRegistry } from './purge.ts'
 
 export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
+export type { Idleness } from './idleness.ts'
 export type { Attempt } from './operations.ts'
 export type { ProjectRow } from './projects.ts'
 
@@ -50,6 +52,7 @@ export const openRegistry = (path: string) => {
     ...environmentQueries(database),
     ...checkpointQueries(database),
     ...operationQueries(database),
+    ...idlenessQueries(database),
     ...machineQueries(database),
     ...projectQueries(database),
     ...agentQueries(database),

@@ -8,7 +8,7 @@ import { homeId } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
-import { type EnvironmentRow, openRegistry, type Registry } from '../registry/registry.ts'
+import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
@@ -147,10 +147,28 @@ const workOf = (
   ...(agents.has(ticket) ? { agent: agents.get(ticket) } : {}),
 })
 
+/**
+ * `vm`: as the hypervisor lists it, null when it was not asked. A memory is saved when the hypervisor has it, and what is told of
+ * a running machine is not told of another.
+ */
+const idleOf = (
+  status: EnvironmentRow['status'],
+  idleness: Idleness | null | undefined,
+  vm: VmInfo | null | undefined,
+): Pick<Environment, 'idle'> => {
+  const report = idleness?.report ?? null
+  if (status === 'running') return report?.state === 'warned' ? { idle: report } : {}
+  if (status !== 'stopped') return {}
+  if (vm?.saved === true) return { idle: report?.state === 'saved' ? report : { state: 'saved', at: null } }
+  const isThere = report?.state === 'stopped' || (report?.state === 'saved' && vm === null)
+  return isThere ? { idle: report } : {}
+}
+
 /** A row of the registry as the bot and the CLI get it. */
 export const toEnvironment = ({ registry }: RunnerContext, row: EnvironmentRow, observedAt: Date): Environment => ({
   ...reported(row),
   ...workOf(registry, row.ticket),
+  ...idleOf(row.status, registry.idleness(row.ticket), null),
   checkpoints: registry.checkpoints(row.ticket),
   observedAt: observedAt.toISOString(),
 })
@@ -171,18 +189,20 @@ const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentR
 /** What one hypervisor had, beside the rows that the registry had just before. */
 export type Seen = { at: Date; rows: ReadonlyMap<Ticket, EnvironmentRow>; vms: ReadonlyMap<string, VmInfo> }
 
+/** `vm`: null when the hypervisor was not asked, undefined when it has none. */
+type SeenState = { state: ReturnType<typeof stateOf> | null; vm: VmInfo | null | undefined; paused: string | null }
+export const UNSEEN: SeenState = { state: null, vm: null, paused: null }
+
 /**
  * A row, as the hypervisor had it. A row that changed meanwhile, for example because its create ended, is newer than that. `seen`
  * null: the hypervisor was not asked, or did not answer.
  */
-export const seenState = (
-  row: EnvironmentRow,
-  seen: Seen | null,
-): { state: ReturnType<typeof stateOf> | null; paused: string | null } => {
+export const seenState = (row: EnvironmentRow, seen: Seen | null): SeenState => {
   const before = seen?.rows.get(row.ticket)
   const vm = seen?.vms.get(row.vmId)
   const isNewer = before === undefined || row.vmId !== before.vmId || row.status !== before.status
-  return { state: seen === null || isNewer ? null : stateOf(row, vm), paused: vm?.paused ?? null }
+  const paused = vm?.paused ?? null
+  return seen === null || isNewer ? { ...UNSEEN, paused } : { state: stateOf(row, vm), vm, paused }
 }
 
 /** Rows, and what is needed to report them: read at one time. */
@@ -190,9 +210,12 @@ export const openReport = ({ registry }: Pick<RunnerContext, 'registry'>) => {
   const checkpoints = registry.checkpointsByTicket()
   const projects = registry.projectsByTicket()
   const agents = registry.agentReports()
-  return (row: EnvironmentRow) => ({
+  const idleness = registry.idlenessByTicket()
+  return (row: EnvironmentRow, { state, vm }: SeenState) => ({
     ...reported(row),
     ...workOf(registry, row.ticket, projects, agents),
+    ...state,
+    ...idleOf(state?.status ?? row.status, idleness.get(row.ticket), vm),
     checkpoints: checkpoints.get(row.ticket) ?? [],
   })
 }
@@ -235,8 +258,9 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
     const row = seen === null || seen.vms.has(read.vmId) ? read : registry.environment(read.ticket)
     if (row === null) return []
-    const { state, paused } = seenState(row, seen)
-    return [{ ...report(row), ...state, observedAt: at.toISOString(), usage: usages?.get(row.vmId) ?? null, paused }]
+    const found = seenState(row, seen)
+    const { paused } = found
+    return [{ ...report(row, found), observedAt: at.toISOString(), usage: usages?.get(row.vmId) ?? null, paused }]
   })
   return { environments, unread }
 }

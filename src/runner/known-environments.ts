@@ -7,7 +7,7 @@ import type { ProviderName, Ticket } from '../domain.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { ManualOperation } from '../schema/runner-protocol.ts'
 import { MAX_MANUAL_OPERATIONS } from '../schema/runner-protocol.ts'
-import { openReport, type RunnerContext, type Seen, seenState } from './context.ts'
+import { openReport, type RunnerContext, type Seen, seenState, UNSEEN } from './context.ts'
 
 /** The registry just before a hypervisor is asked. `busy`: an operation works on the machine. */
 export type Before = Pick<Seen, 'at' | 'rows'> & { busy: ReadonlySet<Ticket>; startedAt: number }
@@ -71,9 +71,10 @@ export const openKnown = (context: RunnerContext, onNews: () => void, ending: Ab
     const environments = rows.map((row): Environment => {
       const had = seen.get(row.provider) ?? null
       // During an operation, the machine may be stopped or paused for a moment: that is no news.
-      const { state, paused } = had?.busy.has(row.ticket) ? { state: null, paused: null } : seenState(row, had)
+      const found = had?.busy.has(row.ticket) ? UNSEEN : seenState(row, had)
+      const { state, paused } = found
       const observedAt = state !== null ? had?.at.toISOString() : had === null ? row.createdAt : now
-      return { ...report(row), ...state, ...(paused === null ? {} : { paused }), observedAt: observedAt ?? now }
+      return { ...report(row, found), ...(paused === null ? {} : { paused }), observedAt: observedAt ?? now }
     })
     const since = writtenAt
     return {

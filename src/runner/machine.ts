@@ -76,12 +76,12 @@ const take = {
     ])
     await provider.createVm(ticket, baseImage, { vmId, ...size, publicKey, hostKey }, caller.onPhase)
   },
-  start: async ({ context, caller, provider, row }) => {
+  start: async ({ context, caller, provider, row, coldStart = false }) => {
     caller.onPhase('start')
     // Before it runs, so that a crash leaves no earlier finding about a machine that has run since.
     clearUnsavedWork(context, row)
     try {
-      await provider.startVm(row.vmId)
+      await provider.startVm(row.vmId, { cold: coldStart })
     } catch (error) {
       // Nobody can have worked in it: what was found before still holds.
       if ((await observe(provider, row).catch(() => null)) === 'stopped')

@@ -22,6 +22,8 @@ export type Operation = {
   by: Requester
   /** Of a machine that is created; the configured size when absent. */
   size?: RunnerContext['config']['size']
+  /** A start boots the machine, and gives up a memory that was saved. */
+  coldStart?: boolean
 }
 /** An operation on an environment that exists. */
 export type Target = Operation & { row: EnvironmentRow; provider: Provider }

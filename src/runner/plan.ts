@@ -11,6 +11,7 @@ import type { Observed } from './lifecycle.ts'
 import { requireRecoverable, wasChecked } from './lost.ts'
 import { observe } from './machine.ts'
 import { needOfMachine, whyNoRoom } from './room.ts'
+import { isSaved } from './wake.ts'
 
 /**
  * Steps as sentences without a subject, for example `start it`; or why there are none. A plan throws the failure that
@@ -46,12 +47,15 @@ const requireRoom = async (
   if (failure !== null) throw failure
 }
 
+const startStep = async (provider: Provider, row: EnvironmentRow): Promise<string> =>
+  (await isSaved(provider, row)) ? `start ${row.vmId}, which goes on with its saved memory` : `start ${row.vmId}`
+
 const planStart: Planner<'start'> = async (context, { kind, ticket }) => {
   const { row, provider, state } = await observed(context, ticket)
   if (state === 'stopped') await requireRoom(context, provider, { kind, ticket, vmId: row.vmId })
   return state === 'running' && row.status === 'running'
     ? { skipped: `${ticket} is already running` }
-    : { would: [...(state === 'running' ? [] : [`start ${row.vmId}`]), WAIT_FOR_SSH] }
+    : { would: [...(state === 'running' ? [] : [await startStep(provider, row)]), WAIT_FOR_SSH] }
 }
 
 const planProject = ({ registry }: RunnerContext, ticket: Ticket, project: ProjectSpec | undefined): string[] => {

@@ -22,6 +22,7 @@ import type { RunnerContext } from './context.ts'
 import { botTokens, openGateway } from './gateway.ts'
 import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
+import { openIdleWatch } from './idle/watch.ts'
 import { leadGitThroughLink, linkAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
 import type { Links } from './link/types.ts'
@@ -118,7 +119,11 @@ export const startRunner = async (
   }
   const requests = openRequests({ context, log, onChange: onEnded, signal: ending.signal })
   const services = { git: gateway.handle, model: agents.model, requests: requests.handle }
-  const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context) })
+  const activity = openIdleWatch({
+    ...{ context, log, rule: context.config.idle, onChange: onEnded, signal: ending.signal },
+    now: () => performance.now(),
+  })
+  const links = openLinks(context, services, { log, beforeUp: leadGitThroughLink(context), activity })
   opened = links
   const unwatch = [
     watchRegistry(context.home, () => {

@@ -129,7 +129,8 @@ export const action = v.variant('kind', [
     noAgent: v.optional(prose(1_000)),
   }),
   v.object({ kind: v.literal('start'), ...common }),
-  v.object({ kind: v.literal('stop'), ...common, mergedCommits }),
+  /** `idle`: nobody uses it. Its memory is saved where the provider can. */
+  v.object({ kind: v.literal('stop'), ...common, mergedCommits, idle: v.optional(v.literal(true)) }),
   /** A stop and a start under one lock. */
   v.object({ kind: v.literal('restart'), ...common }),
   v.object({

@@ -128,6 +128,28 @@ export const agentReport = v.pipe(
 )
 export type AgentReport = v.InferOutput<typeof agentReport>
 
+/**
+ * A machine that nobody uses (setting `idle`), and one whose memory is saved for whatever reason. `becomes`: what it is at `at`,
+ * unless somebody uses it; `reason`: why it stays as it is.
+ */
+const idleReport = v.pipe(
+  v.variant('state', [
+    v.object({
+      state: v.literal('warned'),
+      since: described(time, 'When it was used last.'),
+      becomes: v.picklist(['saved', 'stopped', 'left running']),
+      at: v.nullable(time),
+      reason: v.nullable(prose(1_000)),
+    }),
+    v.object({
+      state: v.picklist(['saved', 'stopped']),
+      at: described(v.nullable(time), 'Since when; null: unknown.'),
+    }),
+  ]),
+  v.title('idle'),
+)
+export type IdleReport = v.InferOutput<typeof idleReport>
+
 export const environment = v.pipe(
   v.object({
     ticket,
@@ -148,6 +170,10 @@ export const environment = v.pipe(
     paused: described(
       v.optional(v.nullable(shortText(200))),
       "The hypervisor's reason why a running machine is paused, outside an operation.",
+    ),
+    idle: described(
+      v.optional(idleReport),
+      'Whether the machine was warned as idle, saved or stopped for it. Missing: none of these.',
     ),
     project: described(v.optional(project), 'Missing: the machine has none.'),
     agent: described(v.optional(agentReport), 'Missing: no agent was asked for.'),

@@ -91,6 +91,23 @@ export const gitSettings = v.record(
 )
 export type GitSettings = v.InferOutput<typeof gitSettings>
 
+/** When a machine that nobody uses is put to sleep. */
+export const idleRule = closedObject({
+  minutes: v.pipe(
+    integer(1, 40_320),
+    v.description(
+      'How long nobody may have used the machine. Its ticket is warned 15 minutes before, so that at least 15 minutes pass.',
+    ),
+    v.examples([120]),
+  ),
+  stop: member(
+    v.boolean('must be true or false'),
+    'Whether a machine is shut down where its provider cannot save its memory. Default: false, then it is only warned of.',
+    true,
+  ),
+})
+export type IdleRule = v.InferOutput<typeof idleRule>
+
 const limits = {
   minutes: member(integer(1, 1_440), 'How long the agent may work without a break. Default: 60.', 60),
   budget: member(

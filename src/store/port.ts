@@ -10,7 +10,7 @@ import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../..
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { MachineSize } from '../schema/basics.ts'
-import type { Environment } from '../schema/environment.ts'
+import type { Environment, IdleReport } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../schema/runner-protocol.ts'
@@ -211,6 +211,9 @@ type Queue = {
 
 // ── Outbox ──
 
+/** `awake`: it slept since `at`. */
+export type IdleNote = IdleReport | { state: 'awake'; at: string | null }
+
 /** A text for Jira that no command asked for. It is rendered when it is published. */
 export type JiraNote =
   /** `without`: what it lacks and why, one sentence each: a project, an agent. Absent: an earlier version wrote it. */
@@ -234,6 +237,7 @@ export type JiraNote =
       machine: { vmId: string; provider: ProviderName } | null
       ended: readonly ActionKind[]
     }
+  | { kind: 'idle'; idle: IdleNote }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 

@@ -180,7 +180,18 @@ test('the journal forgets what ended long ago, but not what was asked of a machi
 
 /** Of machines that exist, and of processes that run: what ended adds nothing to them. */
 const BOUNDED = [
-  ...['environment', 'checkpoint', 'project', 'push', 'note', 'agent', 'machine', 'waiting', 'operation_open'],
+  ...[
+    'environment',
+    'checkpoint',
+    'project',
+    'push',
+    'note',
+    'agent',
+    'machine',
+    'waiting',
+    'operation_open',
+    'idleness',
+  ],
   // The newest of them alone.
   'operation_newest_by_hand',
 ]

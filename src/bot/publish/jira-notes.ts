@@ -7,6 +7,8 @@ import { type Block, code, type Line, line, own, plainBlocks } from './text.ts'
 import { type WaitingView, waitingLine } from './waiting.ts'
 import {
   commandOf,
+  idleSleep,
+  idleWarning,
   moment,
   providerName,
   RESTORE_RESCUED,
@@ -93,6 +95,14 @@ const runnerGone = (ticket: Ticket, { host, machine, ended }: Note<'runner-gone'
   { line: own('`/swarm create` makes a new machine. Work that was not pushed is on the old one alone.') },
 ]
 
+const idle = (ticket: Ticket, { idle }: Note<'idle'>): Block[] => {
+  const since = (at: string | null): Line => (at === null ? [] : line` since ${own(moment(at))}`)
+  if (idle.state === 'warned') return [{ line: idleWarning(ticket, idle) }]
+  if (idle.state === 'awake')
+    return [{ line: line`The machine of ${own(ticket)} is awake again. It slept${since(idle.at)}.` }]
+  return [{ line: line`The machine of ${own(ticket)} sleeps${since(idle.at)}: ${idleSleep(idle.state)}` }]
+}
+
 const FILE = '`.github/agent-swarm.yml`'
 /** Why a move into progress made no machine, and the way to one. */
 const noMachine = (ticket: Ticket, { why }: Note<'no-machine'>): Block[] => {
@@ -131,6 +141,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => 
       return paused(ticket, note)
     case 'runner-gone':
       return runnerGone(ticket, note)
+    case 'idle':
+      return idle(ticket, note)
     case 'text':
       return plainBlocks(note.text)
   }

@@ -13,6 +13,7 @@ import {
   commandOf,
   duration,
   graceBlocks,
+  idleSleep,
   type Links,
   loginLine,
   moment,
@@ -59,6 +60,8 @@ const unsavedWorkBlocks = ({ unsavedWork }: Environment): Block[] =>
 const accessBlock = (environment: Environment, host: string | null): Block => {
   const { status } = environment
   if (status === 'running') return { line: line`Log in with ${loginLine(environment, host)}.` }
+  const { idle } = environment
+  if (idle !== undefined && idle.state !== 'warned') return { line: line`It sleeps: ${idleSleep(idle.state)}` }
   return { line: own(status === 'stopped' ? 'It is stopped. `/swarm start` starts it.' : `It is ${status}.`) }
 }
 

@@ -1,6 +1,6 @@
 /** The status comment on each pull request of a ticket. Pure. */
 import type { Ticket } from '../../domain.ts'
-import type { Environment } from '../../schema/environment.ts'
+import type { Environment, IdleReport } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
 import { agentLine, projectLine } from './agent-words.ts'
 import { type Block, code, type Line, line, link, own, strong } from './text.ts'
@@ -10,6 +10,8 @@ import {
   commandOf,
   duration,
   graceBlocks,
+  idleSleep,
+  idleWarning,
   type Links,
   loginLine,
   moment,
@@ -70,10 +72,16 @@ const waitingBlocks = (waiting: WaitingView | null): Block[] => {
 
 const pausedClause = (reason: string | null): Line => (reason === null ? [] : line`, and paused: ${reason},`)
 
+const idleLine = (ticket: Ticket, idle: IdleReport): Line =>
+  idle.state === 'warned'
+    ? idleWarning(ticket, idle)
+    : line`asleep${own(idle.at === null ? '' : ` since ${moment(idle.at)}`)}: ${idleSleep(idle.state)}`
+
 type Row = [name: string, value: Line]
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
   const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent, paused } = environment
+  const idle: Row[] = environment.idle === undefined ? [] : [['Idle', idleLine(ticket, environment.idle)]]
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
     runner === null ? [] : [['Runner', line`${code(runner.host)}, last contact ${own(at(runner.seenAt))}`]]
@@ -83,6 +91,7 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
   return [
     ...jira,
     ['State', line`${strong(status)}${pausedClause(paused ?? null)} as of ${own(at(observedAt))}`],
+    ...idle,
     ...logIn,
     ...contact,
     ['Provider', own(providerName(environment.provider))],

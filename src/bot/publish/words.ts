@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Ticket } from '../../domain.ts'
 import type { Action, Requester } from '../../schema/action.ts'
-import type { Checkpoint, Environment, UnsavedWork } from '../../schema/environment.ts'
+import type { Checkpoint, Environment, IdleReport, UnsavedWork } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
 
 // ── Rendering ──
@@ -182,6 +182,22 @@ export const loginLine = (environment: Environment, host: string | null): Line =
   const alternative = command === null ? [] : line`, or ${code(command)} from there`
   return line`${code(`agent-swarm ssh ${environment.ticket}`)} ${runnersHost(host)}${alternative}`
 }
+
+type Warned = Extract<IdleReport, { state: 'warned' }>
+/** That nobody uses the machine, and what becomes of it. */
+export const idleWarning = (ticket: Ticket, { since, becomes, at, reason }: Warned): Line => {
+  const idle = line`Nobody has used the machine of ${own(ticket)} since ${own(moment(since))}.`
+  if (becomes === 'left running') return line`${idle} It runs on: ${reason ?? ''}. ${code('/swarm stop')} stops it.`
+  const fate = becomes === 'saved' ? 'Its memory will be saved, and the machine turned off,' : 'It will be stopped'
+  return line`${idle} ${own(fate)} ${own(at === null ? 'soon' : `at about ${moment(at)}`)}, unless somebody uses it: a login or any work in it is enough.`
+}
+const WAKES = '`/swarm start`, `agent-swarm ssh` or `ssh` by its ticket'
+export const idleSleep = (state: 'saved' | 'stopped'): Line =>
+  own(
+    state === 'saved'
+      ? `its memory is saved, and it goes on where it was. ${WAKES} wakes it, and so does every command that needs it.`
+      : `it was stopped, since nobody used it. ${WAKES} starts it, and so does every command that needs it.`,
+  )
 
 /** `scheduledAt` (epoch ms): when a merge's delete is due; null when none is scheduled. */
 export const graceBlocks = (scheduledAt: number | null): Block[] =>

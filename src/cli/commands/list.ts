@@ -43,7 +43,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
     rows.map(row => [
       row.ticket,
       row.provider,
-      statusCell(row.status, row.paused),
+      statusCell(row.status, row.paused, row.idle),
       address(row),
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),

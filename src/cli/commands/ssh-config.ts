@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fail } from '../../errors.ts'
 import { listEnvironments, type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { installSshConfig, uninstallSshConfig } from '../../runner/ssh/config-file.ts'
-import { hostsText, noHostReason, toHost } from '../../runner/ssh/config-text.ts'
+import { hostOf, hostsText, noHostReason, toHost } from '../../runner/ssh/config-text.ts'
 import { machineArgument } from '../arguments.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { withRunnerContext } from '../with-context.ts'
@@ -15,7 +15,10 @@ const show = async ({ words: [word], json, terminal }: Invocation, context: Runn
   const { environments, unread } = await listEnvironments(context, { usage: false })
   for (const { message } of unread)
     printNote(`${message}\nIts machines are shown with their last known state.`, terminal)
-  const rows = environments.filter(environment => ticket === null || environment.ticket === ticket)
+  const idleness = context.registry.idlenessByTicket()
+  const rows = environments
+    .filter(environment => ticket === null || environment.ticket === ticket)
+    .map(environment => hostOf(environment, idleness.get(environment.ticket)))
   const [first] = rows
   const reason = first === undefined ? null : noHostReason(first)
   if (ticket !== null && reason !== null)

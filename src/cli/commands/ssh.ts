@@ -49,6 +49,8 @@ const inFolder = ({ registry }: RunnerContext, ticket: string, line: string | nu
 
 export const run: RunCommand = async invocation => {
   const { flags, terminal } = invocation
+  if (flags.stdio === true) return (await import('./ssh-stdio.ts')).run(invocation)
+  if (flags.home !== undefined) throw fail('usage', '--home needs --stdio')
   if (flags.config === true) return (await import('./ssh-config.ts')).run(invocation)
   const configFlag = CONFIG_FLAGS.find(flag => flags[flag] === true)
   if (configFlag !== undefined) throw fail('usage', `--${configFlag} needs --config`)

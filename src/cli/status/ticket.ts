@@ -4,6 +4,7 @@ import { listEnvironments, type RunnerContext, requireEnvironment } from '../../
 import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
+import type { IdleReport } from '../../schema/environment.ts'
 import type { Output } from '../json.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
@@ -45,12 +46,26 @@ export const ticketStatus = async (
 
 // ── As text ──
 
+const idleText = (ticket: Ticket, idle: IdleReport, { now, terminal }: View): string => {
+  const time = (at: string) => when(at, now, terminal)
+  if (idle.state === 'warned') {
+    const after =
+      idle.becomes === 'left running' ? `it runs on: ${idle.reason ?? ''}` : `it is ${idle.becomes} at about ${idle.at}`
+    return `nobody has used it since ${time(idle.since)}; ${after}`
+  }
+  const since = idle.at === null ? '' : ` since ${time(idle.at)}`
+  return `${idle.state}${since}; agent-swarm ssh ${ticket} wakes it, and so does every command that needs it`
+}
+
 const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
   const { ticket, provider, ssh, usage, unsavedWork, paused } = environment
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
-    ['state', statusCell(environment.status, paused)],
+    ['state', statusCell(environment.status, paused, environment.idle)],
+    ...(environment.idle === undefined
+      ? []
+      : [['idle', idleText(ticket, environment.idle, { now, terminal })] as const]),
     ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
     ['machine', environment.vmId],
     ['address', address(environment)],

@@ -1,6 +1,6 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
-import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
+import type { Environment, EnvironmentStatus, IdleReport } from '../../schema/environment.ts'
 import { type Style, stripControls, type Terminal } from './output.ts'
 import type { Cell } from './table.ts'
 
@@ -12,8 +12,11 @@ const statusStyles = {
   failed: 'red',
   lost: 'red',
 } as const satisfies Record<EnvironmentStatus, Style>
-export const statusCell = (status: EnvironmentStatus, paused: string | null): Cell =>
-  paused === null ? [status, statusStyles[status]] : [`paused (${paused})`, 'yellow']
+export const statusCell = (status: EnvironmentStatus, paused: string | null, idle?: IdleReport): Cell => {
+  if (paused !== null) return [`paused (${paused})`, 'yellow']
+  if (status === 'stopped' && idle?.state === 'saved') return ['stopped (memory saved)', statusStyles[status]]
+  return [status, statusStyles[status]]
+}
 
 /** `Dana Example (557058:1a2b)`: an account stands behind its name; null when nobody is known. */
 export const personName = ({ who, name }: { who: string | null; name?: string | null | undefined }): string | null => {

@@ -1,9 +1,10 @@
 /** Starts a machine, or lets a paused one go on, and waits until it answers. */
 import { waitAndTell } from '../isolation-note.ts'
-import { converge, observe, pausedReason, want } from '../machine.ts'
+import { observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 import { reserveToStart } from '../room.ts'
+import { startMachine } from '../wake.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context
@@ -21,9 +22,8 @@ export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)
     return { skipped: `${ticket} is already running` }
-  await converge(target, 'running')
-  const note = await waitAndTell(target)
+  const { wasSaved, note } = await startMachine(target)
   registry.setUnsavedWork(ticket, null)
   await followProject(await targetOf(operation, ticket))
-  return { summary: `${ticket} is running${note}` }
+  return { summary: `${ticket} is running${wasSaved ? ' again, with its saved memory' : ''}${note}` }
 }

@@ -9,7 +9,7 @@ import type { RunnerContext } from '../context.ts'
 import { putGuestFiles, runCommandInGuest } from '../ssh/guest.ts'
 import { sshArguments } from '../ssh/options.ts'
 import { openConversation } from './conversation.ts'
-import { type FollowedFiles, talk } from './following.ts'
+import { type AskActivity, type FollowedFiles, talk } from './following.ts'
 import { type GuestLayout, guestHash } from './guest-files.ts'
 import type { Services } from './services.ts'
 
@@ -26,6 +26,7 @@ export type Connecting = {
   vmId: string
   services: Services
   files: FollowedFiles
+  activity: AskActivity | null
   log: Log
   signal: AbortSignal
   /** Called when the machine has answered. */
@@ -78,7 +79,7 @@ const repair = async (connecting: Connecting, exitCode: number, stderr: string):
 
 /** Holds the connection until it ends. Throws what kept it from being opened, or broke it. */
 export const connect = async (connecting: Connecting): Promise<Ended> => {
-  const { context, provider, vmId, services, files, log, signal, onUp } = connecting
+  const { context, provider, vmId, services, files, activity, log, signal, onUp } = connecting
   const conversation = openConversation()
   const ending = new AbortController()
   const program = await startSsh(connecting, ending.signal)
@@ -102,7 +103,7 @@ export const connect = async (connecting: Connecting): Promise<Ended> => {
     }
     await conversation.ask(/^ok$/, { send: () => write(`prefix ${services.prefix}\n`) })
     onUp()
-    return await talk({ conversation, write, files, log })
+    return await talk({ conversation, write, files, log, activity })
   } catch (error) {
     if (error !== over) throw error
     const { exitCode, stderr } = await ended

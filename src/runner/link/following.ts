@@ -2,12 +2,14 @@
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Conversation } from './conversation.ts'
-import { type Follower, MAX_CHUNK } from './types.ts'
+import { type Activity, type Follower, MAX_CHUNK } from './types.ts'
 
 /** Between two looks at a file that has not grown. */
 const LOOK_MS = 1_000
 /** Between two questions when there is nothing to read. */
 const BEAT_MS = 15_000
+/** Between two questions how the machine is used, at a beat. */
+const ACTIVITY_MS = 55_000
 /** Below GUEST_STATE/agent. */
 const FILE = /^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/
 
@@ -42,7 +44,16 @@ export const openFollowed = () => {
 }
 export type FollowedFiles = ReturnType<typeof openFollowed>
 
-type Talk = { conversation: Conversation; write: (text: string) => void; files: FollowedFiles; log: Log }
+/** `ports`: those whose connections count. */
+export type AskActivity = { ports: () => readonly number[]; heard: (activity: Activity) => void }
+type Talk = {
+  conversation: Conversation
+  write: (text: string) => void
+  files: FollowedFiles
+  log: Log
+  /** Null: nobody asks how the machine is used. */
+  activity: AskActivity | null
+}
 
 const readOnce = async ({ conversation, write, files, log }: Talk, followed: Followed): Promise<void> => {
   const { path, offset } = followed
@@ -64,17 +75,40 @@ const readOnce = async ({ conversation, write, files, log }: Talk, followed: Fol
   }
 }
 
+const askActivity = async ({ conversation, write }: Talk, { ports, heard }: AskActivity): Promise<void> => {
+  const [, sessions, connections, load] = await conversation.ask(
+    /^activity (\d{1,6}) (\d{1,6}) (\d{1,6}(?:\.\d{1,2})?)$/,
+    {
+      send: () => write(`activity ${ports().join(',') || '-'}\n`),
+    },
+  )
+  heard({ sessions: Number(sessions), connections: Number(connections), load: Number(load) })
+}
+
+/** A sign of life, which says how the machine is used when that is due. Returns whether it did. */
+const beat = async (talking: Talk, isActivityDue: boolean): Promise<boolean> => {
+  const { conversation, write, activity } = talking
+  if (activity !== null && isActivityDue) {
+    await askActivity(talking, activity)
+    return true
+  }
+  await conversation.ask(/^beat$/, { send: () => write('beat\n') })
+  return false
+}
+
 /** Reads the files, and asks for a sign of life when there is nothing to read, until the conversation ends: it throws then. */
 export const talk = async (talking: Talk): Promise<never> => {
-  const { conversation, write, files } = talking
+  const { conversation, files } = talking
   conversation.onOver(files.wake)
   conversation.throwIfOver()
-  let beatAt = performance.now() + BEAT_MS
+  let beatAt = performance.now() + (talking.activity === null ? BEAT_MS : 0)
+  let activityAt = beatAt
   while (true) {
     const now = performance.now()
     const due = [...files.all].filter(({ lookAt }) => lookAt <= now)
     for (const followed of due) await readOnce(talking, followed)
-    if (due.length === 0 && beatAt <= now) await conversation.ask(/^beat$/, { send: () => write('beat\n') })
+    if (due.length === 0 && beatAt <= now && (await beat(talking, activityAt <= now)))
+      activityAt = performance.now() + ACTIVITY_MS
     if (due.length > 0 || beatAt <= now) beatAt = performance.now() + BEAT_MS
     const next = Math.min(beatAt, ...[...files.all].map(({ lookAt }) => lookAt))
     const wait = next - performance.now()

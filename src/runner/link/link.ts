@@ -12,7 +12,7 @@ import { isOwnSystem } from '../agent/own-system.ts'
 import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices, type Services } from './services.ts'
-import type { Link, LinkServices } from './types.ts'
+import type { Activity, Link, LinkServices, OnActivity } from './types.ts'
 
 const RETRY = backoff({ first: 1_000, most: 60_000 })
 /** A connection that held for so long starts the waits anew. */
@@ -29,6 +29,8 @@ export type LinkOptions = {
   gate?: <T>(work: () => Promise<T>) => Promise<T>
   /** Puts right in the machine what depends on the link's addresses. What it throws is logged, and the link opens all the same. */
   beforeUp?: (vmId: string, address: Link['address'], signal: AbortSignal) => Promise<void>
+  /** Who learns how the machine is used; by default nobody, and it is not asked. */
+  activity?: OnActivity | null
   /** Loopback ports behind a secret, for a system where ssh and Node share no Unix sockets. */
   loopback?: boolean
 }
@@ -169,7 +171,7 @@ const openLink = async (
   context: LinkContext,
   { vmId, provider }: Machine,
   services: LinkServices,
-  { log, gate = work => work(), beforeUp, loopback = process.platform === 'win32' }: LinkOptions,
+  { log, gate = work => work(), beforeUp, activity = null, loopback = process.platform === 'win32' }: LinkOptions,
   release: () => void,
 ): Promise<HeldLink> => {
   const { home, registry, guest } = context
@@ -196,7 +198,11 @@ const openLink = async (
       if (!signal.aborted) log.warn({ vmId }, failureOf(error, 'preparing a machine for its link').message)
     })
   }
-  const connecting = { context, vmId, services: opened, files, log, onUp: state.opened }
+  const asking =
+    activity === null
+      ? null
+      : { ports: () => activity.ports(vmId), heard: (said: Activity) => void activity.heard(vmId, said) }
+  const connecting = { context, vmId, services: opened, files, activity: asking, log, onUp: state.opened }
   const connection = isHere
     ? stayUp(state, prepare, closing.signal)
     : keepConnected(

@@ -17,6 +17,20 @@ export type LinkHandler = (
 ) => Promise<void> | void
 export type LinkServices = Readonly<Record<LinkService, LinkHandler>>
 
+/** What a machine says of its last minute. `load`: on average. Hostile, like all that it says. */
+export type Activity = {
+  /** Logins besides the link, forwardings among them. */
+  sessions: number
+  /** Connections to its `workspace.ports`. */
+  connections: number
+  load: number
+}
+/** Asks machines how they are used, once a minute. `heard` never fails. */
+export type OnActivity = {
+  ports(vmId: string): readonly number[]
+  heard(vmId: string, activity: Activity): Promise<void>
+}
+
 /** Bytes of one chunk. */
 export const MAX_CHUNK = 32 * 1024
 

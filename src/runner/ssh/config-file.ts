@@ -19,10 +19,13 @@ import { fail } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { InstalledSshConfig } from '../../registry/meta.ts'
 import type { Registry } from '../../registry/registry.ts'
-import { hostsText } from './config-text.ts'
+import { hostOf, hostsText } from './config-text.ts'
 import { printable } from './options.ts'
 
-type Context = { home: string; registry: Pick<Registry, 'environments' | 'sshConfig' | 'setSshConfig' | 'exclusively'> }
+type Context = {
+  home: string
+  registry: Pick<Registry, 'environments' | 'idlenessByTicket' | 'sshConfig' | 'setSshConfig' | 'exclusively'>
+}
 
 const USE_OWN_FILE = 'Or write a file of your own: agent-swarm ssh --config > FILE, and use ssh -F FILE.'
 
@@ -31,13 +34,18 @@ const USE_OWN_FILE = 'Or write a file of your own: agent-swarm ssh --config > FI
 const ourFile = (folder: string) => join(folder, 'agent-swarm.config')
 const HEADER = /^# agent-swarm keeps this file, for its home (.+)\n/
 
-const ourText = ({ home, registry }: Context) =>
-  [
+const ourText = ({ home, registry }: Context) => {
+  const idleness = registry.idlenessByTicket()
+  return [
     printable(`# agent-swarm keeps this file, for its home ${home}`),
     '# It is written again after each change. Remove it with: agent-swarm ssh --config --uninstall',
     '',
-    hostsText(home, registry.environments()),
+    hostsText(
+      home,
+      registry.environments().map(row => hostOf(row, idleness.get(row.ticket))),
+    ),
   ].join('\n')
+}
 
 /** The text of our file; null when there is none. Throws for a file of somebody else or of another home. */
 const readOurFile = (folder: string, home: string): string | null => {

@@ -2,7 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import { jiraNoteMessage } from '../messages.ts'
-import type { KnownEnvironment, Message } from '../port.ts'
+import type { IdleNote, KnownEnvironment, Message } from '../port.ts'
 import { decideAgain } from './decide-again.ts'
 import { putMessages } from './outbox.ts'
 import { acceptReports } from './reports.ts'
@@ -29,10 +29,32 @@ export const knownEnvironment = (sql: Sql, ticket: Ticket): KnownEnvironment | n
   return { environment: JSON.parse(body), ...known, ...(isForgotten ? { runnerForgotten: true } : {}) }
 }
 
+const isAsleep = ({ idle }: Pick<Environment, 'idle'>): boolean => idle !== undefined && idle.state !== 'warned'
+
+/** That nobody uses the machine, that it went to sleep, and that it is awake again. */
+const idleNews = (
+  before: Environment,
+  { ticket, vmId, status, idle }: Pick<Environment, 'ticket' | 'vmId' | 'status' | 'idle'>,
+): Message[] => {
+  const note = (idle: IdleNote): Message[] => {
+    const when = idle.state === 'warned' ? `${idle.becomes}:${idle.since}` : (idle.at ?? '')
+    return [jiraNoteMessage(ticket, `idle:${vmId}:${idle.state}:${when}`, { kind: 'idle', idle })]
+  }
+  // One that could not be saved runs on, which is no longer what was said.
+  if (idle?.state === 'warned')
+    return before.idle?.state === 'warned' && before.idle.becomes === idle.becomes ? [] : note(idle)
+  if (idle !== undefined) return isAsleep(before) ? [] : note(idle)
+  const slept = before.idle
+  // The saved memory of a machine whose sleep nobody was told of is no news either.
+  return slept !== undefined && slept.state !== 'warned' && status === 'running'
+    ? note({ state: 'awake', at: slept.at })
+    : []
+}
+
 /** What people read in Jira of a machine to which something happened that nobody asked for. */
 const newsOf = (
   before: Environment | null,
-  { ticket, vmId, provider, status, paused, observedAt }: Environment,
+  { ticket, vmId, provider, status, paused, observedAt, idle }: Environment,
 ): Message[] => {
   if (before?.vmId !== vmId) return []
   const isLost = status === 'lost' && before.status !== 'lost'
@@ -44,6 +66,7 @@ const newsOf = (
     ...(reason === null
       ? []
       : [jiraNoteMessage(ticket, `paused:${vmId}:${reason}:${day}`, { kind: 'paused', reason })]),
+    ...idleNews(before, { ticket, vmId, status, idle }),
   ]
 }
 

@@ -127,6 +127,40 @@ test.for([
     ],
   ],
   [
+    {
+      kind: 'idle',
+      idle: {
+        state: 'warned',
+        since: '2026-11-24T08:00:00Z',
+        becomes: 'saved',
+        at: '2026-11-24T10:00:00Z',
+        reason: null,
+      },
+    },
+    [
+      'paragraph: Nobody has used the machine of DROP-1 since 2026-11-24 08:00:00 UTC. Its memory will be saved, and the machine turned off, at about 2026-11-24 10:00:00 UTC, unless somebody uses it: a login or any work in it is enough.',
+    ],
+  ],
+  [
+    {
+      kind: 'idle',
+      idle: { state: 'warned', since: '2026-11-24T08:00:00Z', becomes: 'left running', at: null, reason: 'no room' },
+    },
+    [
+      'paragraph: Nobody has used the machine of DROP-1 since 2026-11-24 08:00:00 UTC. It runs on: no room. /swarm stop stops it.',
+    ],
+  ],
+  [
+    { kind: 'idle', idle: { state: 'saved', at: '2026-11-24T10:00:00Z' } },
+    [
+      'paragraph: The machine of DROP-1 sleeps since 2026-11-24 10:00:00 UTC: its memory is saved, and it goes on where it was. /swarm start, agent-swarm ssh or ssh by its ticket wakes it, and so does every command that needs it.',
+    ],
+  ],
+  [
+    { kind: 'idle', idle: { state: 'awake', at: '2026-11-24T10:00:00Z' } },
+    ['paragraph: The machine of DROP-1 is awake again. It slept since 2026-11-24 10:00:00 UTC.'],
+  ],
+  [
     { kind: 'paused', reason: 'disk full' },
     [
       'paragraph: The machine of DROP-1 is paused: disk full. One that ran out of disk space goes on by itself when there is room again. What a person paused stays paused until /swarm start.',

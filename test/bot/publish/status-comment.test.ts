@@ -135,6 +135,18 @@ test('a runner that is away, with its last contact', () => {
   expect(body).toContain('last contact 2026-11-24 09:45:11 UTC')
 })
 
+test('a machine that nobody uses, and one that sleeps', () => {
+  const since = '2026-11-24T08:00:00Z'
+  const warned = { state: 'warned', since, becomes: 'stopped', at: '2026-11-24T10:00:00Z', reason: null } as const
+  expect(statusOf({ known: known({ environment: environment({ idle: warned }) }) })).toContain(
+    'It will be stopped at about 2026-11-24 10:00:00 UTC, unless somebody uses it',
+  )
+  const asleep = environment({ status: 'stopped', ssh: null, idle: { state: 'saved', at: since } })
+  expect(statusOf({ known: known({ environment: asleep }) })).toContain(
+    'asleep since 2026-11-24 08:00:00 UTC: its memory is saved',
+  )
+})
+
 test('a paused machine', () => {
   expect(statusOf({ known: known({ environment: environment({ paused: 'disk full' }) }) })).toContain(
     '**running**, and paused: disk full, as of',

@@ -244,6 +244,7 @@ test('a memory that was saved when the host shut down does not run before it is 
     `start ${VM} --paused`,
     `update-device ${VM} FILE --live --config`,
     `resume ${VM}`,
+    `domtime ${VM} --now; metadata ${VM} urn:agent-swarm:1; domstats ${VM} --state --nowait`,
   ])
 })
 

@@ -4,8 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Host, hostsText } from '../../../src/runner/ssh/config-text.ts'
+import type { Idleness } from '../../../src/registry/registry.ts'
+import { type Host, hostOf, hostsText } from '../../../src/runner/ssh/config-text.ts'
 import { sshArguments } from '../../../src/runner/ssh/options.ts'
+import { commandWord } from '../../../src/runner/ssh/proxy-command.ts'
 
 let root: string
 beforeEach(() => {
@@ -20,6 +22,7 @@ const host = (ticket: string, status: Host['status'], ssh: Host['ssh'] = null): 
   vmId: 'as-drop-1-00000001',
   status,
   ssh,
+  isAsleep: false,
 })
 
 /** What somebody's configuration may say for all hosts. */
@@ -57,7 +60,9 @@ Host *
 const ssh = (...words: string[]): string[] =>
   execFileSync('ssh', ['-G', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
 // A command that PermitLocalCommand does not permit stays written, and is not run.
-const withoutNames = (options: string[]) => options.filter(line => !/^(host|hostname|localcommand) /.test(line))
+// The connection of a host goes through us.
+const withoutNames = (options: string[]) =>
+  options.filter(line => !/^(host|hostname|localcommand|proxycommand) /.test(line))
 
 test('a host has the options of agent-swarm ssh, whatever else is configured and whatever the path of the home', () => {
   const home = join(root, 'a home, 100% of "mine"\\')
@@ -78,10 +83,35 @@ test('a host has the options of agent-swarm ssh, whatever else is configured and
     const options = ssh('-F', file, name)
     expect(withoutNames(options)).toEqual(expected)
     expect(options).toContain(`hostname ${ADDRESS.host}`)
+    expect(options.filter(line => line.startsWith('proxycommand '))).toEqual([
+      expect.stringMatching(
+        /^proxycommand '\/.*' '\/.*\/bin\/agent-swarm\.js' ssh --stdio DROP-2100 --home '\/.* home, 100%% of "mine"'\\\\''$/,
+      ),
+    ])
+    expect(options.some(line => line.startsWith('proxyjump '))).toBe(false)
   }
   // The comparison can fail: another host has the options of `Host *`.
   expect(ssh('-F', file, 'DROP-21')).toContain('stricthostkeychecking false')
 })
+
+test('a machine that sleeps is a host, and one that a person stopped is none', () => {
+  const sleeping: Idleness = {
+    ...{ idleMs: 0, operation: 1, ssh: ADDRESS },
+    report: { state: 'saved', at: '2026-11-24T10:00:00.000Z' },
+  }
+  const hosts = [hostOf(host('DROP-1', 'stopped'), sleeping), hostOf(host('DROP-2', 'stopped'), undefined)]
+  expect(hostsText(root, hosts)).toMatch(/^Host DROP-1 drop-1\n {2}HostName 192\.0\.2\.7\n[\s\S]*# DROP-2 is stopped/)
+})
+
+test.for([
+  ['linux', "/home/o'neil/100% mine", `'/home/o'\\''neil/100%% mine'`],
+  ['darwin', '/Users/me/Library/a "b"', `'/Users/me/Library/a "b"'`],
+  ['linux', 'a\\', `'a'\\\\''`],
+  ['win32', 'C:\\Program Files\\node.exe', '"C:\\Program Files\\node.exe"'],
+  ['win32', 'C:\\home\\', '"C:\\home\\\\"'],
+] as const)('on %s, a path of the ProxyCommand is one word: %s', ([platform, path, expected]) =>
+  expect(commandWord(path, platform)).toBe(expected),
+)
 
 test('machines that nobody can log in to are comments with the reason', () => {
   const text = hostsText(root, [

@@ -85,6 +85,32 @@ export const runnersContract = (open: Open) => {
       expect(await stage.messages()).toHaveLength(3)
     })
 
+    test('that nobody uses a machine, that it sleeps, and that it is awake again, is told on the ticket once', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { vmId } = running
+      await beat([running])
+      const warned = { state: 'warned', since: timeAt(1), becomes: 'saved', at: timeAt(60), reason: null } as const
+      await beat([{ ...running, idle: warned, observedAt: timeAt(5) }])
+      await beat([{ ...running, idle: warned, observedAt: timeAt(10) }])
+      const notes = async () => (await stage.messages()).filter(key => key.startsWith('jira:')).toSorted()
+      expect(await notes()).toEqual([`jira:idle:${vmId}:warned:saved:${timeAt(1)}`])
+      const asleep = { ...running, status: 'stopped', ssh: null, idle: { state: 'saved', at: timeAt(12) } } as const
+      await beat([{ ...asleep, observedAt: timeAt(15) }])
+      await beat([{ ...asleep, observedAt: timeAt(20) }])
+      await beat([{ ...running, observedAt: timeAt(25) }])
+      await beat([{ ...running, observedAt: timeAt(30) }])
+      expect(await notes()).toEqual([
+        `jira:idle:${vmId}:awake:${timeAt(12)}`,
+        `jira:idle:${vmId}:saved:${timeAt(12)}`,
+        `jira:idle:${vmId}:warned:saved:${timeAt(1)}`,
+      ])
+      const stays = { ...warned, becomes: 'left running', at: null, reason: 'no room' } as const
+      await beat([{ ...running, idle: warned, observedAt: timeAt(35) }])
+      await beat([{ ...running, idle: stays, observedAt: timeAt(40) }])
+      expect(await notes()).toContain(`jira:idle:${vmId}:warned:left running:${timeAt(1)}`)
+    })
+
     test('a machine that a runner reports as lost at once is no news', async () => {
       const stage = await openStage(open)
       await beats(stage)([{ ...running, status: 'lost' }])

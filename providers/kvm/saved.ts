@@ -1,0 +1,83 @@
+/** Machines whose memory libvirt has in a file of its own (managed save): saved by us, or by the host as it shut down. */
+import { statfs } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
+import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
+import { diskCommand, requireDiskFile } from './disk-file.ts'
+import { addFreeSpace, requireSpace } from './disk-space.ts'
+import { lookWhenIdle } from './jobs.ts'
+import { writeMark } from './marks.ts'
+import { parseMemoryInUse } from './parse.ts'
+import { isSession } from './settings.ts'
+import type { Command } from './virsh.ts'
+
+/** Writes the guest's memory to the disk. */
+const DEADLINE_MS = 10 * 60_000
+/** Of the state besides the guest's memory, and for others who write there. */
+const MORE_BYTES = 256 * 1024 ** 2
+
+/** The names of those that have one. */
+export const LIST_SAVED: Command = ['list', '--all', '--with-managed-save', '--name']
+/** Where this host's libvirt keeps them (its qemu_conf.c); null for the libvirt of another host. */
+const saveFolder = (settings: Context['settings']): string | null => {
+  if (!URL.canParse(settings.kvmUri) || new URL(settings.kvmUri).hostname !== '') return null
+  return isSession(settings) ? join(homedir(), '.config/libvirt/qemu/save') : '/var/lib/libvirt/qemu/save'
+}
+
+/** Of the folder, or of the nearest one above it that exists and that we may look at. */
+const spaceIn = async (folder: string): Promise<{ folder: string; available: number }> => {
+  try {
+    const { bavail, bsize } = await statfs(folder)
+    return { folder, available: bavail * bsize }
+  } catch (error) {
+    if (dirname(folder) === folder) throw error
+    return spaceIn(dirname(folder))
+  }
+}
+
+/** libvirt keeps the machine running when its memory cannot be written. */
+export const saveMachine = async (context: Context, id: string): Promise<void> => {
+  const { virsh, settings } = context
+  const doing = `saving the memory of ${id}`
+  const measure: Command[] = [diskCommand(context, id), ['domstats', id, '--state', '--balloon', '--nowait']]
+  const machine = await lookWhenIdle(context, id, doing, measure)
+  const { status, paused, stdout } = machine
+  if (status !== 'running') return
+  if (paused !== undefined)
+    throw fail('busy', `${doing}: it is paused (${paused})`, 'Start it: agent-swarm start <TICKET>')
+  await requireDiskFile(context, machine, doing)
+  const folder = saveFolder(settings)
+  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  if (folder !== null && memory !== null) requireSpace(doing, memory + MORE_BYTES, await spaceIn(folder))
+  await virsh
+    .run(['managedsave', id, '--running'], { deadline: DEADLINE_MS, doing })
+    .catch(unless(async () => (await look(context, id)).status === 'stopped'))
+    .catch(folder === null ? rethrow : addFreeSpace(() => spaceIn(folder)))
+}
+const rethrow = (error: unknown): never => {
+  throw error
+}
+
+/** The start of a machine whose saved memory libvirt did not bring back. */
+export const unreadableMemory = (id: string, error: unknown): FailureError => {
+  const { kind, message, remedy } = failureOf(error, `starting ${id}`)
+  const cold = 'To boot it without that memory, as after a power cut: agent-swarm restart <TICKET>'
+  return fail(
+    kind,
+    `${message}. Its memory was saved, and is kept`,
+    remedy === null ? cold : `${remedy} ${cold}`,
+    error,
+  )
+}
+
+/** The memory brought the mark of its time back, which may have another ticket, and its clock shows that time. */
+export const settleWoken = async (context: Context, { mark }: Machine): Promise<void> => {
+  const { vmId, ticket, home } = mark
+  const answer = await context.virsh.ask([['domtime', vmId, '--now'], ...lookCommands(vmId)])
+  const woken = await machineIn({ ...context, knows: () => true }, vmId, answer)
+  if (woken.mark.ticket !== ticket || woken.mark.home !== home)
+    await context.virsh.all([writeMark({ ...woken.mark, ticket, home }, woken.status)], {
+      doing: `writing the mark of ${vmId} again`,
+    })
+}

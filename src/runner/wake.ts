@@ -1,0 +1,66 @@
+/** Machines whose memory is saved, and those that were stopped because nobody used them: whoever needs one wakes it. */
+import type { Provider } from '../../providers/provider.ts'
+import { fail, failureOf } from '../errors.ts'
+import type { EnvironmentRow } from '../registry/registry.ts'
+import type { Action } from '../schema/action.ts'
+import type { RunnerContext } from './context.ts'
+import { waitAndTell } from './isolation-note.ts'
+import { converge } from './machine.ts'
+import type { Target } from './operation.ts'
+
+/** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
+const MEMORY_DEADLINE_MS = 3 * 60_000
+
+/** Whether the hypervisor has the memory of the machine, which is off: a start goes on with it. */
+export const isSaved = async (provider: Provider, { vmId }: Pick<EnvironmentRow, 'vmId'>): Promise<boolean> =>
+  provider.save !== undefined && (await provider.listVms()).find(vm => vm.vmId === vmId)?.saved === true
+
+/** Whether a machine that is off was put to sleep: nobody is asked before it is started. */
+export const isAsleep = async (
+  { registry }: Pick<RunnerContext, 'registry'>,
+  provider: Provider,
+  row: Pick<EnvironmentRow, 'ticket' | 'vmId'>,
+): Promise<boolean> => {
+  const state = registry.idleness(row.ticket)?.report?.state
+  return state === 'saved' || state === 'stopped' || (await isSaved(provider, row))
+}
+
+/** What an action does to its machine needs it awake. A delete looks for itself, and a push comes from a machine that runs. */
+export const needsWake = (action: Action): boolean => {
+  switch (action.kind) {
+    case 'checkpoint':
+      return action.why !== 'push'
+    case 'restore':
+    case 'tell':
+      return true
+    case 'agent':
+      return action.what === 'start'
+    case 'status':
+      return action.about === 'logs'
+    default:
+      return false
+  }
+}
+
+/** Starts a machine that is off, and waits until it answers. Returns what is told of it: sentences with a space before each, or nothing. */
+export const startMachine = async (target: Target): Promise<{ wasSaved: boolean; note: string }> => {
+  const { caller, provider, row } = target
+  const wasSaved = await isSaved(provider, row)
+  await converge(target, 'running')
+  if (!wasSaved) return { wasSaved, note: await waitAndTell(target) }
+  try {
+    const note = await waitAndTell(target, MEMORY_DEADLINE_MS)
+    // To the guest, no time has passed since.
+    const { setRight } = await import('./after-restore.ts')
+    return { wasSaved, note: [note, ...(await setRight(target)).map(text => `. ${text}`)].join('') }
+  } catch (error) {
+    if (caller.signal.aborted) throw error
+    const { kind, message } = failureOf(error, `waiting for ${row.ticket}`)
+    throw fail(
+      kind,
+      `${row.ticket}: its saved memory is back, and the machine does not answer: ${message}`,
+      `Boot it: agent-swarm restart ${row.ticket}`,
+      error,
+    )
+  }
+}
