@@ -5,8 +5,8 @@
 import { rmSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { planOf, playRound } from './matrix.ts'
-import { prepare, scenarios } from './scenarios.ts'
 import { openMatrix } from './rounds.ts'
+import { prepare, scenarios } from './scenarios.ts'
 
 test.for(scenarios.map(scenario => [scenario.name, scenario] as const))('%s', async ([name, scenario]) => {
   const template = await prepare(scenario)
@@ -14,7 +14,8 @@ test.for(scenarios.map(scenario => [scenario.name, scenario] as const))('%s', as
     const plan = await planOf(scenario, template)
     expect(plan.points.length).toBeGreaterThan(0)
     const matrix = openMatrix(name, plan.points)
-    for (const { at, sample } of matrix.rounds({ all: 50, some: 1, points: 6 })) matrix.played(at, sample, await playRound(plan, at, sample))
+    for (const { at, sample } of matrix.rounds({ all: 50, some: 1, points: 6 }))
+      matrix.played(at, sample, await playRound(plan, at, sample))
     expect(matrix.end()).toEqual([])
   } finally {
     rmSync(template, { recursive: true, force: true })

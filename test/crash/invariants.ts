@@ -82,4 +82,3 @@ export const problemsOf = async (context: RunnerContext): Promise<string[]> => {
     ...unread.map(({ message }) => message),
   ]
 }
-

@@ -5,8 +5,8 @@ import { actions, openContext } from '../support/context.ts'
 import type { Sample } from '../support/samples.ts'
 import { bury, runWith, type Trouble, watchCalls } from './crash.ts'
 import { problemsOf } from './invariants.ts'
-import { act, copyOf, perform, reconcileNow, type Scenario, TICKET, view } from './scenarios.ts'
 import type { OnPoint, Point } from './points.ts'
+import { act, copyOf, perform, reconcileNow, type Scenario, TICKET, view } from './scenarios.ts'
 
 type View = ReturnType<typeof view>
 type Context = Awaited<ReturnType<typeof openContext>>
@@ -23,7 +23,11 @@ const within = async <T>(home: string, work: (context: Context) => Promise<T> | 
     if (context.registry !== undefined) context.close()
   }
 }
-const dieIn = async (home: string, trouble: Trouble, work: (context: Context) => Promise<unknown>): Promise<Point | null> => {
+const dieIn = async (
+  home: string,
+  trouble: Trouble,
+  work: (context: Context) => Promise<unknown>,
+): Promise<Point | null> => {
   const { died } = await runWith(home, trouble, async on => {
     const context = await openContext(home, 'in-process')
     watchCalls(context, on)
@@ -52,12 +56,20 @@ export const planOf = async (scenario: Scenario, template: string): Promise<Plan
 /** How long until the queue has given up, and more. */
 const HOUR_AND_MORE = 61 * 60_000
 
-type Way = { name: string; viaQueue: boolean; expect: 'after' | 'either' | 'absent'; go: (context: Context, scenario: Scenario) => Promise<unknown> }
+type Way = {
+  name: string
+  viaQueue: boolean
+  expect: 'after' | 'either' | 'absent'
+  go: (context: Context, scenario: Scenario) => Promise<unknown>
+}
 const again = async (context: Context, scenario: Scenario, actionId: string | null) => {
   const outcome = await act(context, scenario, actionId)
   // What a killed command had done already is refused as done: that is an answer, too.
-  const isDone = outcome?.result === 'failed' && ['already-exists', 'no-such-checkpoint', 'no-such-environment'].includes(outcome.failure.kind)
-  if (outcome?.result === 'failed' && (actionId !== null || !isDone)) throw new Error(`again: ${JSON.stringify(outcome)}`)
+  const isDone =
+    outcome?.result === 'failed' &&
+    ['already-exists', 'no-such-checkpoint', 'no-such-environment'].includes(outcome.failure.kind)
+  if (outcome?.result === 'failed' && (actionId !== null || !isDone))
+    throw new Error(`again: ${JSON.stringify(outcome)}`)
   return outcome
 }
 const ways: readonly Way[] = [
@@ -78,6 +90,7 @@ const ways: readonly Way[] = [
     viaQueue: true,
     expect: 'after',
     go: async (context, scenario) => {
+      await recoverAll(context)
       await reconcileNow(context)
       await again(context, scenario, 'jira:1:0')
     },
@@ -92,7 +105,15 @@ const ways: readonly Way[] = [
       await recoverAll(context)
     },
   },
-  { name: 'the command again', viaQueue: false, expect: 'after', go: (context, scenario) => again(context, scenario, null) },
+  {
+    name: 'the command again',
+    viaQueue: false,
+    expect: 'after',
+    go: async (context, scenario) => {
+      await recoverAll(context, () => {}, TICKET)
+      await again(context, scenario, null)
+    },
+  },
   {
     name: 'a command on another ticket',
     viaQueue: false,
@@ -101,14 +122,35 @@ const ways: readonly Way[] = [
       await recoverAll(context, () => {}, 'OTHER-1')
     },
   },
-  { name: 'the reconciler', viaQueue: false, expect: 'either', go: reconcileNow },
+  {
+    name: 'the reconciler',
+    viaQueue: false,
+    expect: 'either',
+    go: async context => {
+      await recoverAll(context)
+      await reconcileNow(context)
+    },
+  },
   {
     name: 'a delete by force',
     viaQueue: false,
     expect: 'absent',
-    go: context => perform(context, actions.delete(TICKET, true)),
+    go: async context => {
+      await recoverAll(context, () => {}, TICKET)
+      await perform(context, actions.delete(TICKET, true))
+    },
   },
 ]
+
+/** A process that was killed beside a runner that goes on leaves its files to the next command. */
+const useAgain = async (context: Context): Promise<void> => {
+  await recoverAll(context)
+  const [row] = context.registry.environments()
+  if (row === undefined) return
+  // It works: what was half made of it is gone with the next change.
+  const outcome = await perform(context, actions.checkpoint(row.ticket, 'last'))
+  if (outcome.result !== 'done') throw new Error(`a checkpoint afterwards: ${JSON.stringify(outcome)}`)
+}
 
 /** Closes what is left to do, as the runner does every minute. */
 const settle = async (context: Context): Promise<void> => {
@@ -116,6 +158,26 @@ const settle = async (context: Context): Promise<void> => {
     const { failed } = await reconcileNow(context)
     if (failed.length > 0) throw new Error(`reconciling: ${JSON.stringify(failed)}`)
   }
+}
+
+/**
+ * Of an action that nobody repeats, some steps were taken: the machine may be back and still be off. What a restore replaced is
+ * kept, and what exceeds a retention goes with the next checkpoint.
+ */
+const isBetween = (now: View, before: View, after: View): boolean => {
+  if (now === null || before === null || after === null) return false
+  const either = (name: 'ticket' | 'status' | 'state') => now[name] === before[name] || now[name] === after[name]
+  const isKept = now.state === before.state || (before.state !== null && now.kept.includes(before.state))
+  const names = new Set([...before.checkpoints, ...after.checkpoints])
+  const always = before.checkpoints.filter(name => after.checkpoints.includes(name))
+  return (
+    either('ticket') &&
+    either('status') &&
+    either('state') &&
+    isKept &&
+    now.checkpoints.every(name => names.has(name)) &&
+    always.every(name => now.checkpoints.includes(name))
+  )
 }
 
 const isSame = (plan: Plan, way: Way, now: View): boolean => {
@@ -126,12 +188,14 @@ const isSame = (plan: Plan, way: Way, now: View): boolean => {
       now === null ? null : { ...now, kept: [] },
       expected === null ? null : { ...expected, kept: [] },
     ) && (expected?.kept ?? []).every(state => now?.kept.includes(state))
-  return same(plan.after) || (way.expect === 'either' && same(plan.before))
+  return same(plan.after) || (way.expect === 'either' && (same(plan.before) || isBetween(now, plan.before, plan.after)))
 }
 
 /** What is done is told once: an action of the queue has one outcome. */
 const toldTwice = ({ registry }: Context): string[] => {
-  const ended = registry.operations(TICKET, 100).filter(({ actionId, result }) => actionId !== null && (result === 'done' || result === 'skipped'))
+  const ended = registry
+    .operations(TICKET, 100)
+    .filter(({ actionId, result }) => actionId !== null && (result === 'done' || result === 'skipped'))
   return ended.length > 1 ? [`the action has ${ended.length} outcomes`] : []
 }
 
@@ -139,7 +203,9 @@ const toldTwice = ({ registry }: Context): string[] => {
 export const playRound = async (plan: Plan, at: number, { next }: Pick<Sample, 'next'>): Promise<string[]> => {
   const { scenario, template } = plan
   const { home, close } = copyOf(template)
-  const suited = ways.filter(({ viaQueue, expect }) => scenario.action !== null || (!viaQueue && expect !== 'absent'))
+  const suited = ways.filter(way =>
+    scenario.action === null ? !way.viaQueue && way.expect !== 'absent' : way.viaQueue || scenario.fromQueue !== true,
+  )
   const way = suited[next(suited.length)]
   if (way === undefined) throw new Error('there is no way on')
   let story = way.name
@@ -153,7 +219,10 @@ export const playRound = async (plan: Plan, at: number, { next }: Pick<Sample, '
       await way.go(context, scenario)
       await settle(context)
       const now = view(context)
-      const state = isSame(plan, way, now) ? [] : [`it is ${JSON.stringify(now)}; before ${JSON.stringify(plan.before)}, after ${JSON.stringify(plan.after)}`]
+      const state = isSame(plan, way, now)
+        ? []
+        : [`it is ${JSON.stringify(now)}; before ${JSON.stringify(plan.before)}, after ${JSON.stringify(plan.after)}`]
+      await useAgain(context)
       const problems = [...state, ...(await problemsOf(context)), ...toldTwice(context)]
       return problems.map(problem => `${story}: ${problem}`)
     })

@@ -66,8 +66,7 @@ const halfOf = (operation: string, values: readonly unknown[]): (() => void) | u
   if (operation === 'rm' && typeof path === 'string' && fs.existsSync(path) && fs.statSync(path).isDirectory())
     return () => {
       const [first] = fs.readdirSync(path)
-      if (first !== undefined)
-        original.rmSync?.(...([join(path, first), { recursive: true, force: true }] as never[]))
+      if (first !== undefined) original.rmSync?.(...([join(path, first), { recursive: true, force: true }] as never[]))
     }
   return undefined
 }
@@ -103,7 +102,8 @@ const patchFiles = (home: string, on: OnPoint): (() => void) => {
 // ── Databases ──
 
 const verbOf = (sql: string): string => sql.trim().split(/\s+/).slice(0, 3).join(' ').toLowerCase()
-const WRITING = /^\s*(insert|update|delete|replace|vacuum|create|drop|alter|pragma user_version|commit|begin exclusive)/i
+const WRITING =
+  /^\s*(insert|update|delete|replace|vacuum|create|drop|alter|pragma user_version|commit|begin exclusive)/i
 /** Statements that a change of a table begins with, and those that only look. */
 const isWriting = (sql: string): boolean => WRITING.test(sql)
 
@@ -143,7 +143,11 @@ const patchDatabases = (home: string, on: OnPoint, opened: Set<DatabaseSync>): (
       const work = () => real.apply(this, values)
       return made === undefined ? work() : step(made.db, made.sql, work)
     }
-  Object.assign(StatementSync.prototype, { run: patched(run as Method), get: patched(get as Method), all: patched(all as Method) })
+  Object.assign(StatementSync.prototype, {
+    run: patched(run as Method),
+    get: patched(get as Method),
+    all: patched(all as Method),
+  })
   return () => {
     Object.assign(DatabaseSync.prototype, { exec, prepare })
     Object.assign(StatementSync.prototype, { run, get, all })

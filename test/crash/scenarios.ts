@@ -17,19 +17,25 @@ export const perform = (context: RunnerContext, action: Action, actionId: string
 /** `write`: the file that shows which state the machine has. */
 type Before = readonly (Action | { write: string } | { powerOff: true })[]
 /** `action` null: the reconciler does what is needed. */
-export type Scenario = { name: string; before: Before; action: Action | null }
+/** `fromQueue`: nobody gives it as a command. */
+export type Scenario = { name: string; before: Before; action: Action | null; fromQueue?: true }
 
 const { create, checkpoint, push, restore, stop, start, move } = actions
 const made: Before = [create(TICKET), { write: 'one' }]
 const kept: Before = [...made, checkpoint(TICKET, 'one'), { write: 'two' }]
 const pushes = [1, 2, 3, 4, 5].map(n => push(TICKET, `000000${n}`))
-const restart: Action = { ...stop(TICKET), kind: 'restart' } as Action
-const drop: Action = { ...stop(TICKET), kind: 'delete-checkpoint', name: 'one' } as Action
+const restart: Action = { ...stop(TICKET), kind: 'restart' }
+const drop: Action = { ...stop(TICKET), kind: 'delete-checkpoint', name: 'one' }
 
 export const scenarios: readonly Scenario[] = [
   { name: 'create', before: [], action: create(TICKET) },
   { name: 'checkpoint', before: made, action: checkpoint(TICKET, 'two') },
-  { name: 'checkpoint of a push, which removes the oldest', before: [...made, ...pushes], action: push(TICKET, '0000006') },
+  {
+    name: 'checkpoint of a push, which removes the oldest',
+    before: [...made, ...pushes],
+    action: push(TICKET, '0000006'),
+    fromQueue: true,
+  },
   { name: 'restore', before: kept, action: restore(TICKET, 'one') },
   { name: 'restore of a stopped machine', before: [...kept, stop(TICKET)], action: restore(TICKET, 'one') },
   { name: 'stop', before: made, action: stop(TICKET) },
@@ -80,7 +86,11 @@ export const copyOf = (home: string): { home: string; close: () => void } => {
 
 export const reconcileNow = (context: RunnerContext) => reconcile(context, { dryRun: false, signal })
 /** Does what the scenario is about. */
-export const act = async (context: RunnerContext, { action }: Scenario, actionId: string | null): Promise<Outcome | null> => {
+export const act = async (
+  context: RunnerContext,
+  { action }: Scenario,
+  actionId: string | null,
+): Promise<Outcome | null> => {
   if (action !== null) return perform(context, action, actionId)
   const { failed } = await reconcileNow(context)
   if (failed.length > 0) throw new Error(JSON.stringify(failed))
@@ -102,7 +112,9 @@ export const view = (context: RunnerContext) => {
       ...new Set(
         names
           .filter(name => name.startsWith('pre-restore-'))
-          .map(name => readFileSync(join(context.home, 'synthetic', row.vmId, 'checkpoints', name, 'disk', 'state'), 'utf8')),
+          .map(name =>
+            readFileSync(join(context.home, 'synthetic', row.vmId, 'checkpoints', name, 'disk', 'state'), 'utf8'),
+          ),
       ),
     ].toSorted(),
   }
