@@ -2,11 +2,10 @@
  * The crash matrix in this process: each action dies before, in the middle of and after each of its steps. How, and what this can
  * show: crash.ts.
  */
-import { rmSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { planOf, playRound } from './matrix.ts'
 import { openMatrix } from './rounds.ts'
-import { prepare, scenarios } from './scenarios.ts'
+import { prepare, remove, scenarios } from './scenarios.ts'
 
 test.for(scenarios.map(scenario => [scenario.name, scenario] as const))('%s', async ([name, scenario]) => {
   const template = await prepare(scenario)
@@ -18,6 +17,6 @@ test.for(scenarios.map(scenario => [scenario.name, scenario] as const))('%s', as
       matrix.played(at, sample, await playRound(plan, at, sample))
     expect(matrix.end()).toEqual([])
   } finally {
-    rmSync(template, { recursive: true, force: true })
+    remove(template)
   }
 })

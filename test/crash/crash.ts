@@ -1,9 +1,10 @@
 /**
- * A process that dies, played in this one: from the n-th step on, no step does anything any more. What waits for one waits for
- * ever, what cannot wait fails, and the connections are closed, as the kernel does. It shows what the files say after each step;
- * it does not show torn writes, locks of the kernel, or what modules remember: the process tests do, with kill -9.
+ * A process that dies, played in this one: at the n-th step its home is copied as it is then, write-ahead logs included, and life
+ * goes on in the copy. No step of the dead one does anything any more: what waits for one waits for ever, what cannot wait fails.
+ * It shows what the files say after each step. It does not show writes that the disk had not got, locks that the kernel releases,
+ * or what modules of one process remember: the process tests kill (-9) for that.
  */
-import { existsSync, readdirSync, renameSync, utimesSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Provider } from '../../providers/provider.ts'
@@ -33,8 +34,10 @@ export const watchCalls = (context: RunnerContext, on: OnPoint): void => {
 
 /** What happens at the n-th step, counted from 0: the process dies, or the step fails once. */
 export type Trouble = { at: number; error?: () => Error }
-type Ended<T> = { points: Point[]; died: Point | null; result: T | null }
+/** `home`: where life goes on. */
+type Ended<T> = { points: Point[]; died: Point | null; result: T | null; home: string }
 
+/** `onDeath` is called once, when everything is as the dead process left it. */
 const openTrouble = (trouble: Trouble | null, onDeath: () => void) => {
   const points: Point[] = []
   let died: Point | null = null
@@ -42,13 +45,17 @@ const openTrouble = (trouble: Trouble | null, onDeath: () => void) => {
   let half: Point | null = null
   let isOver = false
   const die = (point: Point, isAsync: boolean) => {
-    died ??= point
-    onDeath()
+    if (died === null) {
+      isOver = true
+      onDeath()
+      isOver = false
+      died = point
+    }
     if (isAsync) return new Promise<never>(() => {})
     throw new Error('the process died here')
   }
   const on: OnPoint = (point, isAsync) => {
-    if (died !== null) return die(point, isAsync)
+    if (died !== null && !isOver) return die(point, isAsync)
     if (isOver || point.name === '') return undefined
     if (half !== null) return die(half, isAsync)
     const n = points.push(point) - 1
@@ -64,36 +71,8 @@ const openTrouble = (trouble: Trouble | null, onDeath: () => void) => {
   return { on, points, died: () => died, end: () => (isOver = true) }
 }
 
-/** Runs `work` with trouble on its way; without, it records the steps. */
-export const runWith = async <T>(
-  home: string,
-  trouble: Trouble | null,
-  work: (on: OnPoint) => Promise<T>,
-): Promise<Ended<T>> => {
-  const opened = new Set<DatabaseSync>()
-  let onDeath = () => {}
-  const death = new Promise<void>(resolve => {
-    onDeath = resolve
-  })
-  const { on, points, died, end } = openTrouble(trouble, () => onDeath())
-  const undo = watchPoints(home, on, opened)
-  try {
-    const result = await Promise.race([work(on), death.then(() => null)])
-    return { points, died: died(), result: died() === null ? result : null }
-  } catch (error) {
-    if (died() === null) throw error
-    return { points, died: died(), result: null }
-  } finally {
-    // What is under way in other tasks of the dead one comes to its own next step, and no further.
-    if (died() !== null) await new Promise(resolve => setImmediate(resolve))
-    undo()
-    if (died() !== null) for (const db of opened) if (db.isOpen) db.close()
-    end()
-  }
-}
-
 /** Makes what the dead process left belong to no process that lives, and old. */
-export const bury = (home: string): void => {
+const bury = (home: string): void => {
   const folders = [home, join(home, 'ssh'), join(home, 'backups'), join(home, 'synthetic-state')]
   for (const folder of folders.filter(each => existsSync(each))) {
     for (const name of readdirSync(folder)) {
@@ -111,4 +90,38 @@ export const bury = (home: string): void => {
   } finally {
     db.close()
   }
+}
+
+/** Runs `work` with trouble on its way; without, it records the steps. */
+export const runWith = async <T>(
+  home: string,
+  trouble: Trouble | null,
+  work: (on: OnPoint) => Promise<T>,
+): Promise<Ended<T>> => {
+  const opened = new Set<DatabaseSync>()
+  let onDeath = () => {}
+  const death = new Promise<void>(resolve => {
+    onDeath = resolve
+  })
+  const copy = `${home}+`
+  const { on, points, died, end } = openTrouble(trouble, () => {
+    cpSync(home, copy, { recursive: true })
+    onDeath()
+  })
+  const undo = watchPoints(home, on, opened)
+  try {
+    const result = await Promise.race([work(on), death.then(() => null)])
+    if (died() === null) return { points, died: null, result, home }
+  } catch (error) {
+    if (died() === null) throw error
+  } finally {
+    // What is under way in other tasks of the dead one comes to its own next step, and no further.
+    if (died() !== null) await new Promise(resolve => setImmediate(resolve))
+    undo()
+    if (died() !== null) for (const db of opened) if (db.isOpen) db.close()
+    end()
+  }
+  rmSync(home, { recursive: true, force: true })
+  bury(copy)
+  return { points, died: died(), result: null, home: copy }
 }

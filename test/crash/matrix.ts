@@ -3,10 +3,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { recoverAll } from '../../src/runner/recovery.ts'
 import { actions, openContext } from '../support/context.ts'
 import type { Sample } from '../support/samples.ts'
-import { bury, runWith, type Trouble, watchCalls } from './crash.ts'
+import { runWith, type Trouble, watchCalls } from './crash.ts'
 import { problemsOf } from './invariants.ts'
 import type { OnPoint, Point } from './points.ts'
-import { act, copyOf, perform, reconcileNow, type Scenario, TICKET, view } from './scenarios.ts'
+import { act, copyOf, perform, reconcileNow, remove, type Scenario, TICKET, view } from './scenarios.ts'
 
 type View = ReturnType<typeof view>
 type Context = Awaited<ReturnType<typeof openContext>>
@@ -23,24 +23,18 @@ const within = async <T>(home: string, work: (context: Context) => Promise<T> | 
     if (context.registry !== undefined) context.close()
   }
 }
-const dieIn = async (
-  home: string,
-  trouble: Trouble,
-  work: (context: Context) => Promise<unknown>,
-): Promise<Point | null> => {
-  const { died } = await runWith(home, trouble, async on => {
+/** Returns where it died, and the home in which life goes on. */
+const dieIn = (home: string, trouble: Trouble, work: (context: Context) => Promise<unknown>) =>
+  runWith(home, trouble, async on => {
     const context = await openContext(home, 'in-process')
     watchCalls(context, on)
     await work(context)
     context.close()
   })
-  bury(home)
-  return died
-}
 
 /** Runs the scenario once without trouble. */
 export const planOf = async (scenario: Scenario, template: string): Promise<Plan> => {
-  const { home, close } = copyOf(template)
+  const home = copyOf(template)
   try {
     const before = await within(home, view)
     const { points } = await runWith(home, null, async on =>
@@ -49,7 +43,7 @@ export const planOf = async (scenario: Scenario, template: string): Promise<Plan
     const after = await within(home, view)
     return { scenario, template, points, before, after }
   } finally {
-    close()
+    remove(home)
   }
 }
 
@@ -202,7 +196,7 @@ const toldTwice = ({ registry }: Context): string[] => {
 /** Returns what is wrong afterwards; empty when nothing is. `at`: the step, counted from 0. */
 export const playRound = async (plan: Plan, at: number, { next }: Pick<Sample, 'next'>): Promise<string[]> => {
   const { scenario, template } = plan
-  const { home, close } = copyOf(template)
+  let home = copyOf(template)
   const suited = ways.filter(way =>
     scenario.action === null ? !way.viaQueue && way.expect !== 'absent' : way.viaQueue || scenario.fromQueue !== true,
   )
@@ -210,10 +204,11 @@ export const playRound = async (plan: Plan, at: number, { next }: Pick<Sample, '
   if (way === undefined) throw new Error('there is no way on')
   let story = way.name
   try {
-    await dieIn(home, { at }, context => act(context, scenario, way.viaQueue ? 'jira:1:0' : null))
+    home = (await dieIn(home, { at }, context => act(context, scenario, way.viaQueue ? 'jira:1:0' : null))).home
     if (next(3) === 0) {
-      const died = await dieIn(home, { at: next(20) }, context => way.go(context, scenario))
-      if (died !== null) story += `, killed ${died.when} ${died.name}, and once more`
+      const second = await dieIn(home, { at: next(20) }, context => way.go(context, scenario))
+      home = second.home
+      if (second.died !== null) story += `, killed ${second.died.when} ${second.died.name}, and once more`
     }
     return await within(home, async context => {
       await way.go(context, scenario)
@@ -229,6 +224,6 @@ export const playRound = async (plan: Plan, at: number, { next }: Pick<Sample, '
   } catch (error) {
     return [`${story}: ${error instanceof Error ? error.message : error}`]
   } finally {
-    close()
+    remove(home)
   }
 }

@@ -78,11 +78,12 @@ export const prepare = async ({ before }: Scenario): Promise<string> => {
   return home
 }
 
-export const copyOf = (home: string): { home: string; close: () => void } => {
+export const copyOf = (home: string): string => {
   const copy = mkdtempSync(`${home}-`)
   cpSync(home, copy, { recursive: true })
-  return { home: copy, close: () => rmSync(copy, { recursive: true, force: true }) }
+  return copy
 }
+export const remove = (home: string): void => rmSync(home, { recursive: true, force: true })
 
 export const reconcileNow = (context: RunnerContext) => reconcile(context, { dryRun: false, signal })
 /** Does what the scenario is about. */
