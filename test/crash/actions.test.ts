@@ -14,7 +14,7 @@ test.for(scenarios.map(scenario => [scenario.name, scenario] as const))('%s', as
     expect(plan.points.length).toBeGreaterThan(0)
     const matrix = openMatrix(name, plan.points)
     for (const { at, sample } of matrix.rounds({ all: 50, some: 1, points: 6 }))
-      matrix.played(at, sample, await playRound(plan, at, sample))
+      matrix.played(at, await playRound(plan, at, sample))
     expect(matrix.end()).toEqual([])
   } finally {
     remove(template)

@@ -8,6 +8,7 @@ import { cpSync, existsSync, readdirSync, renameSync, rmSync, utimesSync } from 
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Provider } from '../../providers/provider.ts'
+import { damageOf } from '../../src/damage.ts'
 import type { RunnerContext } from '../../src/runner/context.ts'
 import { wrapProviders } from '../support/context.ts'
 import { asyncStep, type OnPoint, type Point, watchPoints } from './points.ts'
@@ -72,7 +73,7 @@ const openTrouble = (trouble: Trouble | null, onDeath: () => void) => {
 }
 
 /** Makes what the dead process left belong to no process that lives, and old. */
-const bury = (home: string): void => {
+export const bury = (home: string): void => {
   const folders = [home, join(home, 'ssh'), join(home, 'backups'), join(home, 'synthetic-state')]
   for (const folder of folders.filter(each => existsSync(each))) {
     for (const name of readdirSync(folder)) {
@@ -82,7 +83,8 @@ const bury = (home: string): void => {
     }
   }
   const path = join(home, 'registry.db')
-  if (!existsSync(path)) return
+  // A damaged one has no rows to change.
+  if (!existsSync(path) || damageOf(path) !== null) return
   const db = new DatabaseSync(path)
   try {
     const hasTable = db.prepare(`select 1 from sqlite_schema where name = 'waiting'`).get() !== undefined

@@ -180,3 +180,7 @@ export const watchPoints = (home: string, on: OnPoint, opened = new Set<Database
     syncBuiltinESMExports()
   }
 }
+
+/** The steps that others see at once, or that need a process: commits, locks, outside commands, and files that get their name. */
+export const isAcrossProcesses = ({ name, when }: Point): boolean =>
+  when !== 'during' && /^(run|rename|link) |: /.test(name) && !name.endsWith(', in a transaction')

@@ -62,7 +62,7 @@ export const openMatrix = (name: string, points: readonly Point[]) => {
         if (!failing.has(at)) played.add(key)
       }
     },
-    played: (at: number, _sample: Sample, found: readonly string[]) => {
+    played: (at: number, found: readonly string[]) => {
       count += 1
       if (found.length > 0) failing.add(at)
       const point = points[at]
