@@ -32,7 +32,7 @@ const openBoth = async (home: string): Promise<void> => {
   await openStore(join(home, 'bot.db'), () => START).close()
   openRegistry(join(home, 'registry.db')).close()
 }
-/** Everything that the databases hold, but the times at which a migration ran. */
+/** Everything that the databases hold, but times: some are those of the migration or of the restore. */
 const contentOf = (home: string): string =>
   DATABASES.map(name => {
     const db = new DatabaseSync(join(home, name))
@@ -45,6 +45,7 @@ const contentOf = (home: string): string =>
         )
         .toSorted()
         .join('\n')
+        .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z|\b1[78]\d{11}\b/g, '<time>')
     } finally {
       db.close()
     }
