@@ -1,6 +1,6 @@
 /**
  * The rounds of a crash matrix: points × rounds, each with a seed. `npm test` plays a few that the seed chooses, `npm run
- * test:long` all. AGENT_SWARM_TEST_SEED is the seed; AGENT_SWARM_TEST_STATE a folder that remembers what was played whole with it,
+ * test:long` all. AGENT_SWARM_TEST_SEED is the seed; AGENT_SWARM_TEST_PLAYED a folder that remembers what was played whole with it,
  * so that another run of the same seed goes on there. AGENT_SWARM_TEST_ROUNDS plays fewer rounds a point.
  */
 import { createHash } from 'node:crypto'
@@ -10,7 +10,7 @@ import { isLong, numbers, type Sample } from '../support/samples.ts'
 import type { Point } from './points.ts'
 
 const seed = Number(process.env.AGENT_SWARM_TEST_SEED ?? 0)
-const folder = process.env.AGENT_SWARM_TEST_STATE
+const folder = process.env.AGENT_SWARM_TEST_PLAYED
 const most = Number(process.env.AGENT_SWARM_TEST_ROUNDS ?? Number.POSITIVE_INFINITY)
 
 /** The numbers of one round do not depend on those before it. */
