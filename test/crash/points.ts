@@ -48,6 +48,7 @@ export const asyncStep = async (on: OnPoint, { name, work, half }: Step): Promis
 const VARIABLE = [
   [/as-([a-z0-9-]+?)-[0-9a-f]{8}/g, 'as-$1-#'],
   [/\d{8}-\d{6}/g, '<time>'],
+  [/\.[0-9a-f]{16}\./g, '.<home>.'],
   [/\.\d+\.new/g, '.<pid>.new'],
   [/new-[A-Za-z0-9]{6}(?=\/|$)/g, 'new-#'],
 ] as const
