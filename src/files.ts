@@ -4,6 +4,7 @@
  */
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
@@ -34,12 +35,12 @@ const kinds: Readonly<Record<string, FailureKind>> = {
 
 const isMissing = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) === undefined
 
-/** Removes what a killed process left beside `path`. */
-const removeLeftovers = (path: string): void => {
-  const prefix = `${basename(path)}.`
-  for (const name of readdirSync(dirname(path))) {
-    const pid = name.startsWith(prefix) ? /^(\d+)\.new$/.exec(name.slice(prefix.length))?.[1] : undefined
-    if (pid !== undefined && !isProcessAlive(Number(pid))) rmSync(join(dirname(path), name), { force: true })
+/** Removes what processes that were killed left of files that they wrote into this folder; `of`: of this file alone. */
+export const removeUnfinished = (folder: string, of?: string): void => {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const [, file, pid] = /^(.+)\.(\d+)\.new$/.exec(name) ?? []
+    if (pid === undefined || (of !== undefined && file !== of) || isProcessAlive(Number(pid))) continue
+    rmSync(join(folder, name), { force: true })
   }
 }
 
@@ -64,7 +65,7 @@ const write = (
   const temporary = `${path}.${process.pid}.new`
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    removeLeftovers(path)
+    removeUnfinished(dirname(path), basename(path))
     rmSync(temporary, { force: true })
     const file = openSync(temporary, 'wx', 0o600)
     try {

@@ -1,10 +1,10 @@
 /** Puts the newest good backup in the place of a damaged database. */
 import { copyFileSync, existsSync, linkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { type Backup, listBackups } from './backups.ts'
 import { damaged, damageOf } from './damage.ts'
 import { timestamp } from './domain.ts'
-import { flush } from './files.ts'
+import { flush, removeUnfinished } from './files.ts'
 
 /** `kept`: the damaged file, null when it was missing. */
 export type Restored = { backup: Backup; what: string; kept: string | null }
@@ -24,13 +24,16 @@ const isGood = ({ file }: Backup): boolean => {
 const replace = (path: string, backup: Backup, now: number): string | null => {
   const kept = `${path}.damaged-${timestamp(new Date(now))}`
   const copy = `${path}.${process.pid}.new`
+  // Of a restore that was killed.
+  removeUnfinished(dirname(path), basename(path))
   rmSync(copy, { force: true })
   copyFileSync(backup.file, copy)
   flush(copy)
   if (!existsSync(`${path}-shm`)) writeFileSync(`${path}-shm`, '', { mode: 0o600 })
   if (existsSync(`${path}-wal`)) renameSync(`${path}-wal`, `${kept}-wal`)
   const isThere = existsSync(path)
-  if (isThere) linkSync(path, kept)
+  // A restore that was killed within this second kept it already.
+  if (isThere && !existsSync(kept)) linkSync(path, kept)
   renameSync(copy, path)
   rmSync(`${path}-shm`)
   return isThere ? kept : null

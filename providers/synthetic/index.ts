@@ -85,14 +85,26 @@ const readCheckpoints = async (context: Context, id: string): Promise<Checkpoint
   return checkpoints.sort((a, b) => a.order - b.order)
 }
 
+const UNFINISHED = /^(?:new-.*|disk\.new|disk\.old)$/
+/** Removes what a process that was killed left of a checkpoint or restore. The caller is about to change the machine: nobody else does. */
+const settle = async (context: Context, id: string): Promise<void> => {
+  await requireMark(context, id)
+  const folder = folderOf(context, id)
+  // A restore that was killed between its two renames.
+  if (!existsSync(join(folder, 'disk')) && existsSync(join(folder, 'disk.old')))
+    await rename(join(folder, 'disk.old'), join(folder, 'disk'))
+  for (const name of await readdir(folder))
+    if (UNFINISHED.test(name)) await rm(join(folder, name), { recursive: true, force: true })
+}
+
 const makeCheckpoint = async (context: Context, id: string, name: string) => {
+  await settle(context, id)
   const { status } = await requireMark(context, id)
   const earlier = await readCheckpoints(context, id)
   if (earlier.some(checkpoint => checkpoint.name === name))
     throw fail('already-exists', `${id} already has a checkpoint ${name}`)
   const folder = checkpointFolder(context, id, name)
   const unfinished = folderOf(context, id, `new-${name}`)
-  await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { mode: 0o700 })
   await copyDisk(folderOf(context, id, 'disk'), join(unfinished, 'disk'))
   const order = (earlier.at(-1)?.order ?? 0) + 1
@@ -103,16 +115,14 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
 }
 
 const restore = async (context: Context, id: string, name: string, { cold = false }: RestoreOptions): Promise<void> => {
+  await settle(context, id)
   const checkpoint = (await readCheckpoints(context, id)).find(each => each.name === name)
   if (checkpoint === undefined) throw fail('no-such-checkpoint', `${id} has no checkpoint ${name}`)
   const disk = folderOf(context, id, 'disk')
   const unfinished = folderOf(context, id, 'disk.new')
   const former = folderOf(context, id, 'disk.old')
-  await rm(unfinished, { recursive: true, force: true })
   await copyDisk(join(checkpointFolder(context, id, name), 'disk'), unfinished)
-  await rm(former, { recursive: true, force: true })
-  // A restore that was killed between the two renames left no disk.
-  if (existsSync(disk)) await rename(disk, former)
+  await rename(disk, former)
   await rename(unfinished, disk)
   await rm(former, { recursive: true, force: true })
   await setStatus(context, id, cold ? 'stopped' : checkpoint.status)
@@ -222,9 +232,18 @@ export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opene
       onPhase('disk')
       return create(context, vmId, ticket)
     },
-    assign: async (id, ticket) => writeMark(context.marks, { ...(await requireMark(context, id)), ticket }),
-    startVm: id => setStatus(context, id, 'running'),
-    stopVm: id => setStatus(context, id, 'stopped'),
+    assign: async (id, ticket) => {
+      await settle(context, id)
+      await writeMark(context.marks, { ...(await requireMark(context, id)), ticket })
+    },
+    startVm: async id => {
+      await settle(context, id)
+      await setStatus(context, id, 'running')
+    },
+    stopVm: async id => {
+      await settle(context, id)
+      await setStatus(context, id, 'stopped')
+    },
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
     listForeign: async () => listForeignMarks(context.marks),

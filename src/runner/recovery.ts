@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
+import { removeUnfinished } from '../files.ts'
 import { ifUnlocked } from '../registry/lock.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { OperationRow } from '../schema/operation.ts'
@@ -87,6 +88,7 @@ export const recoverAll = async (
   except: Ticket | null = null,
 ): Promise<Unrecovered[]> => {
   const { registry, home, clock } = context
+  removeUnfinished(home)
   sweepKeys(home)
   if (existsSync(join(home, 'rescued'))) {
     const { sweepRescues } = await import('./rescue/list.ts')

@@ -79,7 +79,7 @@ export const wrapProviders = (context: RunnerContext, wrap: (provider: Provider)
 
 type Guest = 'in-process' | 'shell'
 
-const openContext = async (home: string, guest: Guest): Promise<RunnerContext> => {
+export const openContext = async (home: string, guest: Guest): Promise<RunnerContext> => {
   const context = openRunnerContext(await configFor(home))
   if (guest === 'in-process') {
     context.run = keygenRun

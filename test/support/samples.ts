@@ -5,7 +5,7 @@
 export type Sample = { seed: number /** A whole number from 0, below `below`. */; next: (below: number) => number }
 
 /** https://en.wikipedia.org/wiki/Xorshift, spread by a multiplication so that neighbouring seeds differ. */
-const numbers = (seed: number) => {
+export const numbers = (seed: number) => {
   let state = Math.imul(seed + 1, 0x9e3779b1) | 1
   return (below: number): number => {
     state ^= state << 13

@@ -15,8 +15,12 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   const name = requested ?? earlier?.name ?? timestamp(context.clock())
   const made = { summary: `Made checkpoint ${name} of ${ticket}` }
   if ((await syncCheckpoints(target)).includes(name)) {
-    // An earlier attempt of this action made it, or the same push was reported before.
-    if (earlier?.name === name) return made
+    // An earlier attempt of this action made it, and may have died before it deleted the oldest.
+    if (earlier?.name === name) {
+      if (why !== 'command') await deleteOldest(target, why, keep)
+      return made
+    }
+    // The same push was reported before.
     if (why === 'push') return { skipped: `${ticket} already has a checkpoint ${name}` }
     throw fail('already-exists', `${ticket} already has a checkpoint ${name}`, 'Choose another name.')
   }

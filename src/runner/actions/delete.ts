@@ -154,10 +154,13 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
     }
   }
   await throwIfCancelled(operation)
-  // From here on the delete is decided: after a crash it continues without looking for work again.
-  registry.setDetail(id, { ...detail(), reached: 'decided' })
-  registry.setDesired(ticket, 'absent', by)
-  registry.setStatus(ticket, 'deleting')
+  // From here on the delete is decided: after a crash it continues without looking for work again. One commit: half of it would
+  // be a machine that nobody wants and nobody deletes.
+  registry.exclusively(() => {
+    registry.setDetail(id, { ...detail(), reached: 'decided' })
+    registry.setDesired(ticket, 'absent', by)
+    registry.setStatus(ticket, 'deleting')
+  })
   await removeMachine(target)
   return deleted(ticket, rescued)
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { VM_ID } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
-import { writeFileAtomic } from '../../files.ts'
+import { removeUnfinished, writeFileAtomic } from '../../files.ts'
 
 const sshFolder = (home: string) => join(home, 'ssh')
 const loginFolder = (home: string) => join(sshFolder(home), 'login')
@@ -28,6 +28,7 @@ const BUILD_MAX_AGE_MS = 24 * 60 * 60_000
 export const sweepKeys = (home: string): void => {
   const folder = sshFolder(home)
   if (!existsSync(folder)) return
+  removeUnfinished(folder)
   for (const name of readdirSync(folder)) {
     const most = name.startsWith(UNFINISHED) ? UNFINISHED_MAX_AGE_MS : BUILD_KEY.test(name) ? BUILD_MAX_AGE_MS : null
     if (most === null) continue

@@ -1,0 +1,45 @@
+#!/bin/bash
+# npm run test:long: everything that takes longer than `npm test` may: the whole crash matrix, soak, all hostile texts and orders of
+# events, real agents, base images, and a sample of the crash matrix on real libvirt.
+#   AGENT_SWARM_TEST_SEED=N        the seed of everything that is random; printed first, and today's date without one
+#   AGENT_SWARM_TEST_PLAYED=FOLDER remembers which steps and points passed with this seed: another run goes on there. Without it,
+#                                  a folder of the seed in /var/tmp, which is removed when all has passed
+#   AGENT_SWARM_TEST_ROUNDS=N      fewer rounds a point of the crash matrix
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export PATH=$PWD/node_modules/.bin:$PATH
+export AGENT_SWARM_TEST_LONG=1
+seed=${AGENT_SWARM_TEST_SEED:-$(date +%Y%m%d)}
+played=${AGENT_SWARM_TEST_PLAYED:-/var/tmp/agent-swarm-long-$seed}
+mkdir -p "$played" || exit 1
+echo "seed $seed, what passed is in $played. To go on after an interruption: AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played npm run test:long"
+failed=
+
+# step NAME COMMAND...: unless it passed before.
+step() {
+  local name=$1
+  shift
+  if [ -e "$played/passed-$seed-$name" ]; then
+    echo "$name: passed before"
+  elif "$@"; then
+    touch "$played/passed-$seed-$name"
+  else
+    failed="$failed $name"
+  fi
+}
+
+# The points that the crash matrix has played are in $played, too: an interrupted step goes on where it was.
+crash() { AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played vitest run "$@"; }
+step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/crash/publish.test.ts
+step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
+# These count their cases from 0: their seed says where to begin.
+step concurrency env -u AGENT_SWARM_TEST_SEED vitest run test/crash/concurrency.test.ts test/crash/soak.test.ts
+step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
+step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
+step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix.process.test.ts
+step images vitest run test/base-image/golden.process.test.ts
+step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts
+
+[ -z "$failed" ] || { echo "seed $seed failed:$failed" >&2; exit 1; }
+[ -n "${AGENT_SWARM_TEST_PLAYED:-}" ] || rm -r "$played"
+echo "seed $seed: all passed"

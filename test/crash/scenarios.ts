@@ -1,0 +1,122 @@
+/** What the matrix kills: an action on a home that is the same each time. */
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { RunnerContext } from '../../src/runner/context.ts'
+import { execute } from '../../src/runner/executor.ts'
+import { reconcile } from '../../src/runner/reconciler/reconcile.ts'
+import type { Action } from '../../src/schema/action.ts'
+import type { Outcome } from '../../src/schema/outcome.ts'
+import { actions, openContext } from '../support/context.ts'
+
+export const TICKET = 'DROP-1'
+const signal = new AbortController().signal
+export const perform = (context: RunnerContext, action: Action, actionId: string | null = null): Promise<Outcome> =>
+  execute(context, action, { actionId, correlation: null, signal, onPhase: () => {} })
+
+/** `write`: the file that shows which state the machine has. */
+type Before = readonly (Action | { write: string } | { powerOff: true })[]
+/** `action` null: the reconciler does what is needed. */
+/** `fromQueue`: nobody gives it as a command. */
+export type Scenario = { name: string; before: Before; action: Action | null; fromQueue?: true }
+
+const { create, checkpoint, push, restore, stop, start, move } = actions
+const made: Before = [create(TICKET), { write: 'one' }]
+const kept: Before = [...made, checkpoint(TICKET, 'one'), { write: 'two' }]
+const pushes = [1, 2, 3, 4, 5].map(n => push(TICKET, `000000${n}`))
+const restart: Action = { ...stop(TICKET), kind: 'restart' }
+const drop: Action = { ...stop(TICKET), kind: 'delete-checkpoint', name: 'one' }
+
+export const scenarios: readonly Scenario[] = [
+  { name: 'create', before: [], action: create(TICKET) },
+  { name: 'checkpoint', before: made, action: checkpoint(TICKET, 'two') },
+  {
+    name: 'checkpoint of a push, which removes the oldest',
+    before: [...made, ...pushes],
+    action: push(TICKET, '0000006'),
+    fromQueue: true,
+  },
+  { name: 'restore', before: kept, action: restore(TICKET, 'one') },
+  { name: 'restore of a stopped machine', before: [...kept, stop(TICKET)], action: restore(TICKET, 'one') },
+  { name: 'stop', before: made, action: stop(TICKET) },
+  { name: 'start', before: [...made, stop(TICKET)], action: start(TICKET) },
+  { name: 'restart', before: made, action: restart },
+  { name: 'delete', before: kept, action: actions.delete(TICKET) },
+  { name: 'delete of a stopped machine', before: [...kept, stop(TICKET)], action: actions.delete(TICKET, true) },
+  { name: 'delete-checkpoint', before: kept, action: drop },
+  { name: 'move', before: [create('OLD-1'), { write: 'one' }], action: move('OLD-1', TICKET) },
+  { name: 'reconcile after the host went down', before: [...kept, { powerOff: true }], action: null },
+]
+
+const machineOf = (context: RunnerContext): string | null => context.registry.environments()[0]?.vmId ?? null
+const stateFile = (context: RunnerContext): string =>
+  join(context.home, 'synthetic', machineOf(context) ?? '', 'disk', 'state')
+
+/** Every machine is off, and no action stopped it. */
+export const powerOff = (home: string): void => {
+  const marks = join(home, 'synthetic-state')
+  for (const name of existsSync(marks) ? readdirSync(marks) : [])
+    renameSync(join(marks, name), join(marks, name.replace(/running$/, 'stopped')))
+}
+
+/** A home in which all of `before` has been done. */
+export const prepare = async ({ before }: Scenario): Promise<string> => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-crash-'))
+  const context = await openContext(home, 'in-process')
+  try {
+    for (const step of before) {
+      if ('write' in step) writeFileSync(stateFile(context), step.write)
+      else if ('powerOff' in step) powerOff(home)
+      else {
+        const outcome = await perform(context, step)
+        if (outcome.result !== 'done') throw new Error(JSON.stringify(outcome))
+      }
+    }
+  } finally {
+    context.close()
+  }
+  return home
+}
+
+export const copyOf = (home: string): string => {
+  const copy = mkdtempSync(`${home}-`)
+  cpSync(home, copy, { recursive: true })
+  return copy
+}
+export const remove = (home: string): void => rmSync(home, { recursive: true, force: true })
+
+export const reconcileNow = (context: RunnerContext) => reconcile(context, { dryRun: false, signal })
+/** Does what the scenario is about. */
+export const act = async (
+  context: RunnerContext,
+  { action }: Scenario,
+  actionId: string | null,
+): Promise<Outcome | null> => {
+  if (action !== null) return perform(context, action, actionId)
+  const { failed } = await reconcileNow(context)
+  if (failed.length > 0) throw new Error(JSON.stringify(failed))
+  return null
+}
+
+/** What people see of the ticket. Checkpoints that restores made are told by what is in them, not by their time. */
+export const view = (context: RunnerContext) => {
+  const [row] = context.registry.environments()
+  if (row === undefined) return null
+  const names = context.registry.checkpoints(row.ticket).map(({ name }) => name)
+  const file = stateFile(context)
+  return {
+    ...{ ticket: row.ticket, status: row.status },
+    state: existsSync(file) ? readFileSync(file, 'utf8') : null,
+    checkpoints: names.filter(name => !name.startsWith('pre-restore-')).toSorted(),
+    // Each attempt keeps what it finds.
+    kept: [
+      ...new Set(
+        names
+          .filter(name => name.startsWith('pre-restore-'))
+          .map(name =>
+            readFileSync(join(context.home, 'synthetic', row.vmId, 'checkpoints', name, 'disk', 'state'), 'utf8'),
+          ),
+      ),
+    ].toSorted(),
+  }
+}

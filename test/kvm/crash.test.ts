@@ -1,0 +1,86 @@
+/**
+ * A seeded sample of the crash matrix on real libvirt: commands on a running machine are killed (-9) at one of their commits or
+ * commands of virsh. What virsh had begun goes on. The same command again, and the machine is as asked, with nothing left over.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Point, When } from '../crash/points.ts'
+import { openMatrix } from '../crash/rounds.ts'
+import { ensureMachines, everything, FIRST, inside, listed, succeed, swarm, swarmWith, virsh } from './cli.ts'
+
+const preload = resolve(import.meta.dirname, '../crash/preload.ts')
+const watched = (more: Record<string, string>, words: readonly string[]) =>
+  swarmWith({ NODE_OPTIONS: `--import=${preload}`, ...more }, ...words)
+const SAVED = 'crash'
+
+let before: Awaited<ReturnType<typeof everything>>
+let log: string
+beforeAll(async () => {
+  await ensureMachines(FIRST)
+  await inside(FIRST, 'echo saved >state; sync')
+  await succeed(swarm('checkpoint', FIRST, SAVED))
+  before = await everything()
+  log = mkdtempSync(join(tmpdir(), 'agent-swarm-crash-log-'))
+})
+afterAll(async () => {
+  rmSync(log, { recursive: true, force: true })
+  await swarm('start', FIRST)
+  const { vmId, checkpoints } = await listed(FIRST)
+  for (const name of checkpoints.filter(each => /^(crash|pre-restore-)/.test(each)))
+    await virsh('snapshot-delete', vmId, name)
+})
+
+const record = async (words: readonly string[]): Promise<Point[]> => {
+  const file = join(log, 'points')
+  await succeed(watched({ CRASH_LOG: file }, words))
+  const lines = readFileSync(file, 'utf8').trim().split('\n')
+  rmSync(file)
+  return lines.map(line => {
+    const [when = '', ...name] = line.split(' ')
+    return { when: when as When, name: name.join(' ') }
+  })
+}
+
+/** Each begins with the saved machine running. */
+const commands = [
+  ['restore', ['restore', FIRST, SAVED], 'running'],
+  ['stop', ['stop', FIRST], 'shut off'],
+  // Each time another name: a checkpoint stays.
+  ['checkpoint', ['checkpoint', FIRST], 'running'],
+] as const
+
+const problemsOf = async (state: string): Promise<string[]> => {
+  const { vmId } = await listed(FIRST)
+  const now = await virsh('domstate', vmId)
+  const after = await everything()
+  const plan: unknown[] = JSON.parse(await succeed(swarm('reconcile', '--dry-run', '--json')))
+  const rest = { domains: before.domains, volumes: before.volumes }
+  return [
+    ...(now === state ? [] : [`it is ${now}, not ${state}`]),
+    ...plan.map(finding => `reconcile: ${JSON.stringify(finding)}`),
+    ...(JSON.stringify(rest) === JSON.stringify({ domains: after.domains, volumes: after.volumes })
+      ? []
+      : [`left over: ${JSON.stringify(after)}, before ${JSON.stringify(before)}`]),
+    ...(state === 'running' && (await inside(FIRST, 'cat state')) !== 'saved' ? ['it has another state'] : []),
+  ]
+}
+
+test.for(commands)('%s', async ([name, given, state]) => {
+  const back = () => succeed(swarm('restore', FIRST, SAVED))
+  const wordsFor = (at: number) => (name === 'checkpoint' ? [...given, `${SAVED}-${at + 1}`] : given)
+  await back()
+  const points = await record(wordsFor(-1))
+  const matrix = openMatrix(`libvirt: ${name}`, points)
+  for (const { at, sample } of matrix.rounds({ all: 1, some: 1, points: 2 })) {
+    await back()
+    const words = wordsFor(at)
+    const late: Record<string, string> = sample.next(2) === 0 ? {} : { CRASH_AFTER_US: String(sample.next(200_000)) }
+    await watched({ CRASH_AT: String(at), ...late }, words)
+    const again = await swarm(...words)
+    const isDone = again.code === 0 || again.stderr.includes('already has a checkpoint')
+    matrix.played(at, isDone ? await problemsOf(state) : [`the command again: ${again.stderr}`])
+  }
+  expect(matrix.end()).toEqual([])
+})
