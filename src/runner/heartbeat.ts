@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { atMost } from '../clock.ts'
 import type { Ticket } from '../domain.ts'
 import { isFailure } from '../errors.ts'
-import { HEARTBEAT_MS, type HeartbeatRequest, heartbeatResponse } from '../schema/runner-protocol.ts'
+import { HEARTBEAT_MS, type HeartbeatRequest, heartbeatResponse, IDLE_HEARTBEAT_MS } from '../schema/runner-protocol.ts'
 import type { BotClient } from './bot-client.ts'
 import type { RunnerContext } from './context.ts'
 import { openHeard } from './heard.ts'
@@ -70,10 +70,11 @@ export const openHeartbeat = (
     const isWritten = known.hasWritten()
     // Before the offer: what changes meanwhile is noticed then, and the offer read again.
     news.compare(known.read())
-    if (!isWritten && !news.hasNews() && performance.now() < dueAt) return
+    const isNews = isWritten || news.hasNews()
+    if (!isNews && performance.now() < dueAt) return
     if (isWritten) offer.refresh()
     sentAt = performance.now()
-    dueAt = sentAt + HEARTBEAT_MS
+    dueAt = sentAt + (isNews ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)
     await beat()
     note(null)
   }

@@ -15,8 +15,10 @@ export const LEASE_MS = 10_000
 export const RENEW_MS = 2_000
 /** How long `acquire` waits for work before it answers 204. */
 export const ACQUIRE_WAIT_MS = 25_000
-/** A runner sends all its environments at least this often, and soon after one changed. */
+/** A runner sends a heartbeat soon after something changed, and then at least this often. */
 export const HEARTBEAT_MS = 5_000
+/** The same while nothing changes. */
+export const IDLE_HEARTBEAT_MS = 10_000
 /** A heartbeat reports manual operations of this many tickets, the newest. */
 export const MAX_MANUAL_OPERATIONS = 500
 /** The bot's answer to a heartbeat lists this many waiting actions. */

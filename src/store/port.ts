@@ -13,7 +13,7 @@ import type { MachineSize } from '../schema/basics.ts'
 import type { Environment, IdleReport } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import { HEARTBEAT_MS, type HeartbeatRequest, type Lease, type Offer } from '../schema/runner-protocol.ts'
+import { type HeartbeatRequest, IDLE_HEARTBEAT_MS, type Lease, type Offer } from '../schema/runner-protocol.ts'
 
 /** A wait longer than this is a clock that was set back: the thing is due. Milliseconds. */
 export { MAX_WAIT_MS } from '../backoff.ts'
@@ -28,7 +28,7 @@ export const AUDIT_ROWS = 5_000
 /** How much of a ticket's history its status comment shows; purge keeps as much while the ticket has its machine. */
 export const HISTORY_LENGTH = 5
 /** A runner that sent no heartbeat for this long is away. Milliseconds. */
-export const RUNNER_AWAY_MS = 3 * HEARTBEAT_MS
+export const RUNNER_AWAY_MS = 2 * IDLE_HEARTBEAT_MS
 
 // ── Inbox ──
 

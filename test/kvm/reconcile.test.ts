@@ -95,7 +95,7 @@ test('a disk without a machine and a row: prune saves the work in it, and remove
   expect(failed).toEqual([])
   const { rescued } = removed.find(({ name }: { name: string }) => name === vmId)
   expect(rescued).toContain('is rescued in')
-  const [name = ''] = rescued.match(/DROP-\d+-\d{8}-\d{6}(?:-\d+)?/) ?? []
+  const [name = ''] = rescued.match(/KEEP-\d+-\d{8}-\d{6}(?:-\d+)?/) ?? []
   expect(JSON.parse(await succeed(swarm('rescued', 'show', name, '--json')))).toMatchObject({
     machine: { vmId },
     repositories: expect.arrayContaining([expect.objectContaining({ path: expect.stringMatching(/left$/) })]),

@@ -186,7 +186,7 @@ describe('heartbeats', () => {
     await heartbeat()
     await looks(10)
     expect(runners()).toEqual(['a runner is connected'])
-    await looks(10)
+    await looks(11)
     expect(runners()).toEqual(['a runner is connected', lost])
     await heartbeat()
     // The bot was asleep, not the runner.
