@@ -92,6 +92,8 @@ test('killed before the remote has a push: nothing is recorded, and the push is 
   child.kill()
   await pushing
   hold.release()
+  // The git of the killed process asks on: it is refused while the branch is protected.
+  await until('the answer of the remote', hold.isDecided)
   // What a git killed with it leaves: a lock of the ref, and objects that nobody needs.
   const leftovers = ['refs/heads/DROP-1-x.lock', 'packed-refs.lock', 'objects/pack/tmp_pack_abc'].map(name =>
     join(stage.mirror(), name),
