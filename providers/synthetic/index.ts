@@ -197,7 +197,7 @@ const shellInGuest =
 /** No disk of it ever fills up. */
 const capacityWith = async (memoryMiB: number) => {
   const memory = memoryMiB * 1024 ** 2
-  const disk = Number.MAX_SAFE_INTEGER
+  const disk = 16 * 1024 ** 4
   return {
     cpus: 64,
     memoryBytes: { total: memory, available: memory },

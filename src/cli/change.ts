@@ -140,7 +140,7 @@ const planOrDetach = async (invocation: Invocation, context: RunnerContext, chan
   const plan =
     noRoom === null
       ? await planAction(context, toAction(change))
-      : { would: [`wait for room (${noRoom.message})`, `create the machine of ${ticket}`] }
+      : { would: [`wait for room (${noRoom})`, `create the machine of ${ticket}`] }
   if ('skipped' in plan) return { ticket, result: 'skipped', reason: plan.skipped }
   if (invocation.flags['dry-run'] === true) return { ticket, result: 'planned', would: plan.would }
   return (await import('./detach.ts')).detach(invocation, context, change)

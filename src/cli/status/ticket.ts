@@ -27,8 +27,12 @@ export const ticketStatus = async (
   const { environments, unread } = await listEnvironments(context, { usage: true })
   const listed = environments.find(environment => environment.ticket === ticket)
   const operations = registry.operations(ticket, OPERATIONS_SHOWN)
+  const underWay = await runningOperations(context, ticket)
+  const waiting = waitingActions(context).filter(action => action.ticket === ticket)
+  const rescued = (await listRescued(context)).filter(each => each.ticket === ticket)
+  const isKnown = [operations, underWay, waiting, rescued].some(({ length }) => length > 0)
   // Fails when nothing is known of the ticket.
-  const row = operations.length === 0 ? requireEnvironment(context, ticket) : registry.environment(ticket)
+  const row = isKnown ? registry.environment(ticket) : requireEnvironment(context, ticket)
   return {
     unread: unread.map(({ message }) => message),
     status: {
@@ -36,10 +40,7 @@ export const ticketStatus = async (
       environment: listed === undefined ? null : listed,
       desired: row?.desired ?? null,
       desiredBy: row?.desiredBy ?? null,
-      underWay: await runningOperations(context, ticket),
-      waiting: waitingActions(context).filter(action => action.ticket === ticket),
-      rescued: (await listRescued(context)).filter(rescued => rescued.ticket === ticket),
-      operations,
+      ...{ underWay, waiting, rescued, operations },
     },
   }
 }
@@ -86,7 +87,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
 
 const checkpointTable = ({ checkpoints }: Details, { now, terminal }: View): string =>
   table(
-    [{ title: 'NAME', whole: true }, 'CREATED', 'WHY', 'SIZE'],
+    [{ title: 'NAME', whole: true }, 'CREATED', 'REASON', 'SIZE'],
     checkpoints.map(({ name, createdAt, why, sizeBytes }) => [
       name,
       when(createdAt, now, terminal),
