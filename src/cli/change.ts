@@ -44,6 +44,10 @@ const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outc
 const sshLine = (environment: Environment | null): string[] =>
   environment?.status === 'running' ? [`Open a shell: agent-swarm ssh ${environment.ticket}`] : []
 
+/** The name is that of the folder in the line before. */
+const bringBackLine = ({ rescued }: { rescued?: string | undefined }): string[] =>
+  rescued === undefined ? [] : ['To bring it back: agent-swarm rescued restore NAME (agent-swarm rescued list)']
+
 const AGAIN = 'Press Ctrl-C again to exit now; the next command or the runner recovers the operation.'
 const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   create: `undoing what was started. ${AGAIN}`,
@@ -161,7 +165,11 @@ const textOf = (change: Change, shown: Exclude<Shown, { result: 'failed' }>): st
       return sentence('environment' in shown ? shown.reason : `Nothing to do: ${shown.reason}`)
     case 'done': {
       const text = `${shown.summary} (${shown.seconds < 0.1 ? 'less than 0.1' : shown.seconds} s)`
-      return [sentence(text), ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : [])].join('\n')
+      return [
+        sentence(text),
+        ...bringBackLine(shown),
+        ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : []),
+      ].join('\n')
     }
   }
 }

@@ -35,7 +35,7 @@ export type RebuildPlan = {
   machines: RebuiltMachine[]
   /** Hypervisors that could not be asked: run it again when they answer. */
   unread: Unread[]
-  /** What carrying it out does besides, as phrases without a subject or full stop: `move registry.db away, which is damaged`. */
+  /** What carrying it out does besides, as phrases without a subject or full stop: `move the damaged registry.db away`. */
   would: string[]
 }
 /** `homeId`: that of a lost home, which this home becomes; null: this home's own. */
@@ -160,9 +160,7 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
 
 const wouldMove = (home: string): string[] => {
   if (stateOfRegistry(home) !== 'damaged') return []
-  return existsSync(registryFile(home))
-    ? ['move registry.db away, which is damaged']
-    : ['make registry.db, which is missing']
+  return existsSync(registryFile(home)) ? ['move the damaged registry.db away'] : ['make the missing registry.db']
 }
 
 const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promise<RebuildPlan> => {
