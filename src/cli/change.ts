@@ -74,14 +74,19 @@ const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, ph
 /** `create --wait`. Null: there is room, as far as that can be told beforehand. */
 const waitIfAsked = async (
   context: RunnerContext,
-  { flags, signal }: Invocation,
+  { flags, quiet, signal }: Invocation,
   change: Change,
   progress: ProgressView,
 ): Promise<Outcome | null> => {
   if (flags.wait !== true || change.kind !== 'create') return null
   const { waitForRoom } = await import('./room-wait.ts')
+  // In a line of its own: the live one is cut at the width of the terminal.
+  const onWait = (why: string) => {
+    if (!quiet) progress.note(`No room yet: ${why}`)
+    progress.phase('waiting for room')
+  }
   try {
-    await waitForRoom(context, toAction(change), { signal, onWait: why => progress.phase(`waits for room (${why})`) })
+    await waitForRoom(context, toAction(change), { signal, onWait })
     return null
   } catch (error) {
     progress.end(false)
