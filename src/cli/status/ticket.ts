@@ -67,6 +67,14 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
     ...(environment.idle === undefined
       ? []
       : [['idle', idleText(ticket, environment.idle, { now, terminal })] as const]),
+    ...(environment.status === 'lost'
+      ? [
+          [
+            'lost',
+            `its machine no longer exists, and agent-swarm did not delete it; agent-swarm create ${ticket} makes it again from its disk, or makes a new one`,
+          ] as const,
+        ]
+      : []),
     ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
     ['machine', environment.vmId],
     ['address', address(environment)],
