@@ -148,7 +148,8 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
   if (homeId === (await ownId(config.home))) return
   const own = await readRegistry(config, async context => {
     const { read } = await readAll(context)
-    return [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)].map(({ vmId }) => vmId)
+    const all = [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)]
+    return [...new Set(all.map(({ vmId }) => vmId))]
   })
   if (own.length > 0)
     throw fail(
