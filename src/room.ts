@@ -71,7 +71,8 @@ export const needOf = ({ cpus, memoryMiB }: Pick<MachineSize, 'cpus' | 'memoryMi
 export const lackOf = (need: MachineSize, room: MachineSize): keyof MachineSize | null =>
   (['memoryMiB', 'cpus', 'diskGiB'] as const).find(member => need[member] > room[member]) ?? null
 
-const memory = (mib: number): string => (mib % 1024 === 0 ? `${mib / 1024} GiB` : `${mib} MiB`)
+/** Rounded down, so that what is missing never looks as if it were there: `8 GiB`, `8.3 GiB`, `358 MiB`. */
+const memory = (mib: number): string => (mib < 1024 ? `${mib} MiB` : `${Math.floor((mib / 1024) * 10) / 10} GiB`)
 export const amountOf = (member: keyof MachineSize, amount: number): string =>
   ({
     cpus: `${amount} virtual CPUs`,

@@ -77,7 +77,7 @@ const roomLine = (reasons: readonly { host: string; why: string }[]): Line => [
 
 const limitLine = (tickets: readonly Ticket[]): Line =>
   own(
-    `Waiting: its person has ${tickets.length} ${tickets.length === 1 ? 'machine' : 'machines'}, as many as one may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
+    `Waiting: the person of this ticket has ${tickets.length} ${tickets.length === 1 ? 'machine' : 'machines'}, the most that one person may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
   )
 
 export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, now }: WaitingView): Line => {

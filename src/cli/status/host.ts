@@ -2,8 +2,9 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
-import { needOf, roomOf } from '../../room.ts'
+import { needOf, type Room, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { roomNow } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { MachineSize } from '../../schema/basics.ts'
 import type { EnvironmentStatus } from '../../schema/environment.ts'
@@ -19,25 +20,47 @@ export type HostStatus = Extract<Output<'status'>, { host: string }>
 type Listed = Listing['environments'][number]
 
 /** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
-const readCapacity = async (context: RunnerContext): Promise<Capacity> => {
+const readCapacity = async (context: RunnerContext): Promise<{ capacity: Capacity; provider: string | null }> => {
   const { provider: name } = context.config
   // A configured provider is asked without checking first: its answer shows whether it works.
   const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
   const capacity = await provider?.capacity?.().catch(() => null)
-  if (capacity != null) return capacity
+  if (provider !== null && capacity != null) return { capacity, provider: provider.name }
   const disk = await statfs(context.home)
   return {
-    cpus: availableParallelism(),
-    memoryBytes: { total: totalmem(), available: freemem() },
-    diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+    capacity: {
+      cpus: availableParallelism(),
+      memoryBytes: { total: totalmem(), available: freemem() },
+      diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+    },
+    provider: null,
   }
 }
 
+const MIB = 1024 ** 2
 /** One that boots for the first time has its memory already. */
 const TAKES_MEMORY: readonly EnvironmentStatus[] = ['creating', 'running', 'deleting']
 
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
+
+/** By the rule that decides about creates and starts; with what is reserved for machines that are about to run. */
+const readRoom = (
+  context: RunnerContext,
+  environments: readonly Listed[],
+  { capacity, provider }: Awaited<ReturnType<typeof readCapacity>>,
+): Room => {
+  if (provider !== null) {
+    const usage = new Map(environments.flatMap(each => (each.usage === null ? [] : [[each.vmId, each.usage] as const])))
+    return roomNow(context, provider, { capacity, usage })
+  }
+  const running = environments.flatMap(({ ticket, status, usage }) =>
+    usage === null || !TAKES_MEMORY.includes(status)
+      ? []
+      : [{ ticket, cpus: usage.cpus, memoryBytes: usage.memoryBytes ?? 0, usedBytes: usage.memoryUsedBytes }],
+  )
+  return roomOf(capacity, running)
+}
 
 /** How many more machines of the configured size fit. */
 const fitting = ({ config: { size } }: RunnerContext, free: MachineSize): HostStatus['fits'] => {
@@ -53,7 +76,7 @@ export const hostStatus = async (
   context: RunnerContext,
   before: Reading | null,
 ): Promise<{ reading: Reading; status: HostStatus }> => {
-  const [{ environments, unread }, capacity, underWay, rescued] = await Promise.all([
+  const [{ environments, unread }, host, underWay, rescued] = await Promise.all([
     listEnvironments(context, { usage: true }),
     readCapacity(context),
     runningOperations(context),
@@ -62,25 +85,23 @@ export const hostStatus = async (
   const first = readingOf(environments)
   const reading = before !== null || first.seconds.size === 0 ? first : await readAgain(context, environments)
   const busy = busyBetween(before ?? first, reading)
+  const { capacity } = host
+  const { free, held } = readRoom(context, environments, host)
   const running = environments.filter(({ status }) => TAKES_MEMORY.includes(status))
   const memory = {
     ...capacity.memoryBytes,
-    allocated: sum(running, usage => usage.memoryBytes),
+    allocated: held.memoryMiB * MIB,
     used: sum(running, usage => usage.memoryUsedBytes),
   }
-  const machines = running.map(({ ticket, usage }) => ({
-    ...{ ticket, cpus: usage?.cpus ?? 0, memoryBytes: usage?.memoryBytes ?? 0 },
-    usedBytes: usage?.memoryUsedBytes ?? null,
-  }))
   return {
     reading,
     status: {
       host: hostname(),
       load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
-      cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
+      cpus: { total: capacity.cpus, allocated: held.cpus },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: fitting(context, roomOf(capacity, machines).free),
+      fits: fitting(context, free),
       environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(project === undefined ? {} : { project }),
@@ -112,7 +133,7 @@ const capacityTable = (status: HostStatus, { terminal }: View): string => {
 }
 
 const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
-  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * 1024 ** 2)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
+  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * MIB)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
 
 const machinesTable = ({ environments }: HostStatus, { terminal }: View): string =>
   table(
