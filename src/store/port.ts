@@ -516,6 +516,8 @@ type Runners = {
     heldElsewhere: { ticket: Ticket; vmId: string; host: string }[]
     /** Tickets that were left out, because the runner has MAX_BROUGHT others that the bot never gave it. */
     tooMany: Ticket[]
+    /** A full heartbeat lacks a machine for the first time: another full one tells whether it is gone. */
+    isUnsure: boolean
   }>
   /** The one that was heard last first. */
   list(): Promise<KnownRunner[]>
