@@ -26,7 +26,7 @@ const userName = (): string | null => {
   }
 }
 
-const toAction = (change: Change) => ({ ...change, by: cliUser(), replyTo: null }) as Action
+const toAction = (change: Change, by: Requester = cliUser()) => ({ ...change, by, replyTo: null }) as Action
 
 const commandOf = ({ kind }: Change): string => (kind === 'delete-checkpoint' ? 'checkpoint --delete' : kind)
 
@@ -94,12 +94,13 @@ const waitIfAsked = async (
   }
 }
 
-/** Runs the change under the ticket's lock, and shows its phases. */
+/** Runs the change under the ticket's lock, and shows its phases. `by`: where it is not the person's own wish. */
 export const perform = async (
   context: RunnerContext,
   invocation: Invocation,
   change: Change,
   progress: ProgressView,
+  by?: Requester,
 ): Promise<Outcome> => {
   const { signal, flags } = invocation
   const onFinished = (_: Ticket, summary: string) =>
@@ -115,7 +116,7 @@ export const perform = async (
   const onInterrupt = () => progress.note(`Interrupted: ${interruptNote(context, change, phase)}`)
   signal.addEventListener('abort', onInterrupt, { once: true })
   try {
-    const outcome = await execute(context, toAction(change), {
+    const outcome = await execute(context, toAction(change, by), {
       actionId: null,
       correlation: null,
       signal,
@@ -127,7 +128,7 @@ export const perform = async (
     // Another one took the room.
     if (flags.wait === true && outcome.result === 'failed' && outcome.failure.needs !== undefined && !signal.aborted) {
       signal.removeEventListener('abort', onInterrupt)
-      return await perform(context, invocation, change, progress)
+      return await perform(context, invocation, change, progress, by)
     }
     progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
     return outcome

@@ -40,6 +40,12 @@ const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow =
   return row
 }
 
+/**
+ * A login is no wish about the machine, and an editor connects again by itself: the machine that it wakes is deleted or stopped by
+ * earlier events all the same, as one that was running.
+ */
+const WOKEN_BY = { via: 'clock', who: null } as const
+
 export const runningMachine = async (
   invocation: Invocation,
   command: 'ssh' | 'forward' | 'logs' | 'attach',
@@ -61,7 +67,8 @@ export const runningMachine = async (
   }
   // A machine that another command started, or is starting, must answer first.
   if (observed === 'running' && row.status === 'running') return row
-  const outcome = await perform(context, invocation, { kind: 'start', ticket }, progress)
+  const by = sleeps ? WOKEN_BY : undefined
+  const outcome = await perform(context, invocation, { kind: 'start', ticket }, progress, by)
   if (outcome.result === 'failed') throw fail(outcome.failure.kind, outcome.failure.message, outcome.failure.remedy)
   return requireEnvironment(context, ticket)
 }

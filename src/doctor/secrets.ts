@@ -23,11 +23,25 @@ const isSmallFile = (path: string): boolean => {
   return stats?.isFile() === true && stats.size <= MOST_BYTES
 }
 
-/** A whole file, and its values: of lines `NAME=value`, and of JSON. */
+/**
+ * What may be a secret in a file: what follows `:` or `=`, as a word or in quotes; the rest of such a word after each further
+ * `:` and `=`, to its end or to an `@`, as in `host:5432:shop:user:password`, `//registry/:_authToken=…` and addresses with a
+ * password; and the words of `.netrc`.
+ */
+const VALUES = [
+  /[:=][ \t]*["']?([^\s"',}]+)/g,
+  /[:=][ \t]*"([^"\n]+)"/g,
+  /[:=][ \t]*'([^'\n]+)'/g,
+  /(?=[:=]([^\s"',}]{8,200})(?:[\s"',}]|$))/g,
+  /(?=[:=]([^\s"',}@]{8,200})@)/g,
+  /\b(?:login|account|password)\s+(\S+)/g,
+] as const
+
+/** A whole file, and its values. */
 const secretsIn = (path: string): string[] => {
   if (!isSmallFile(path)) return []
   const text = readFileSync(path, 'utf8').trim()
-  const values = [...text.matchAll(/[:=][ \t]*["']?([^\s"',}]+)/g)].map(([, value = '']) => value)
+  const values = VALUES.flatMap(pattern => [...text.matchAll(pattern)].map(([, value = '']) => value))
   return [text, ...values].filter(secret => secret.length >= SHORTEST)
 }
 

@@ -154,10 +154,13 @@ export const reserveRoom = async (
   })
 }
 
-/** The same for a machine that is stopped and is about to run. */
-export const reserveToStart = async (target: Target): Promise<void> => {
+const reserveStopped = async (target: Target, needOfSize: (size: MachineSize) => MachineSize): Promise<void> => {
   const { context, provider, row } = target
   if (provider.capacity === undefined) return
-  const need = await needOfMachine(context, provider, row.vmId)
+  const need = needOfSize(await needOfMachine(context, provider, row.vmId))
   await reserveRoom(target, provider, { kind: 'start', ticket: row.ticket, vmId: row.vmId, need })
 }
+/** The same for a machine that is stopped and is about to run. */
+export const reserveToStart = (target: Target): Promise<void> => reserveStopped(target, size => size)
+/** For one that is started to be asked before it is deleted: it makes no checkpoint, and what it has of the disk becomes free. */
+export const reserveToAsk = (target: Target): Promise<void> => reserveStopped(target, size => ({ ...size, diskGiB: 0 }))

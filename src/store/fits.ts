@@ -51,6 +51,15 @@ export const whyNoRoom = (need: MachineSize, { room }: Offer): string | null => 
   const lack = room === null ? null : lackOf(need, room.free)
   return room === null || lack === null ? null : behindWhat(lack, room)
 }
+/**
+ * Whether it would fit there if all machines stopped. What other programs use, and a full disk, may stay so for ever; nobody else
+ * is kept waiting for that.
+ */
+export const fitsOnceStopped = (need: MachineSize, { free, empty, held }: NonNullable<Offer['room']>): boolean => {
+  const { cpus, memoryMiB } = held ?? {}
+  if (cpus === undefined || memoryMiB === undefined) return lackOf(need, empty) === null
+  return lackOf(need, { ...free, cpus: free.cpus + cpus, memoryMiB: free.memoryMiB + memoryMiB }) === null
+}
 /** What the machine of this create needs there. */
 export const needAt = (action: Create, offer: Offer): MachineSize => needOf(machineOf(action, offer).size)
 

@@ -171,8 +171,8 @@ type Queue = {
   /**
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
    * (fits.ts; a create of a ticket that has its machine fits). One that has waited for room for ROOM_PATIENCE_MS goes ahead of
-   * younger creates. A move goes ahead of its ticket's other pending actions. Pins the ticket when it is a create. A create of
-   * a person who has as many machines as one may have waits.
+   * younger creates, unless the host would lack the room without any machine, too. A move goes ahead of its ticket's other
+   * pending actions. Pins the ticket when it is a create. A create of a person who has as many machines as one may have waits.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
   /** The machines of the person whose limit keeps this pending create waiting; null when no limit does. */
@@ -516,6 +516,8 @@ type Runners = {
     heldElsewhere: { ticket: Ticket; vmId: string; host: string }[]
     /** Tickets that were left out, because the runner has MAX_BROUGHT others that the bot never gave it. */
     tooMany: Ticket[]
+    /** A full heartbeat lacks a machine for the first time: another full one tells whether it is gone. */
+    isUnsure: boolean
   }>
   /** The one that was heard last first. */
   list(): Promise<KnownRunner[]>

@@ -88,6 +88,14 @@ test('the shared token stays with the first runner that showed it, across restar
   expect(await beat('another-token-of-the-runners', 'two')).toBe(204)
 })
 
+test('a runner that was heard before the clock was set back is not connected', async () => {
+  const token = await add('studio')
+  await start()
+  ahead = 60 * 60_000
+  expect(await beat(token, 'a')).toBe(204)
+  expect(JSON.parse((await swarm('list', '--json')).stdout)).toMatchObject([{ name: 'studio', connected: false }])
+})
+
 test('what cannot be added says what to do', async () => {
   await add('studio')
   for (const [words, reason] of [

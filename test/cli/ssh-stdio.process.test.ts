@@ -136,6 +136,8 @@ describe.skipIf(noSshd !== null)('ssh --stdio', () => {
     cli.know(registry => {
       expect(registry.environment(T)).toMatchObject({ status: 'running', desired: 'running' })
       expect(registry.idleness(T)).toBe(null)
+      // An editor connects again by itself. A merge that nobody heard of yet still deletes the machine.
+      expect(registry.lastManualOperation(T)?.kind).toBe('create')
     })
   })
 

@@ -76,6 +76,25 @@ test('a restart and a restore that would start a stopped machine need room too, 
   expect(await (await it.provider()).status(it.vmIdOf('KEEP-1'))).toBe('stopped')
 })
 
+test('a delete that has to start the machine to ask it needs memory too, and waits for it; one by force needs none', async () => {
+  await it.do(actions.create('KEEP-1'))
+  await it.do(actions.stop('KEEP-1'))
+  it.context.registry.setUnsavedWork('KEEP-1', null)
+  for (const ticket of ['KEEP-2', 'KEEP-3']) await it.do(actions.create(ticket))
+  expect(await it.do(actions.delete('KEEP-1'))).toMatchObject({
+    result: 'failed',
+    failure: { kind: 'capacity', needs: { cpus: 2, memoryMiB: 4096, diskGiB: 0 } },
+  })
+  expect(it.context.registry.environment('KEEP-1')).toMatchObject({ status: 'stopped', unsavedWork: null })
+  await it.do(actions.stop('KEEP-2'))
+  // A full disk is no reason to keep it.
+  host = hostOf(10, 0)
+  expect(await it.do(actions.delete('KEEP-1'))).toMatchObject({ result: 'done' })
+  host = hostOf(5)
+  it.context.registry.setUnsavedWork('KEEP-2', null)
+  expect(await it.do(actions.delete('KEEP-2', true))).toMatchObject({ result: 'done' })
+})
+
 test('of two creates at the same time, one gets the last room', async () => {
   host = hostOf(5)
   const outcomes = await Promise.all([it.do(actions.create('DROP-1')), it.do(actions.create('DROP-2'))])

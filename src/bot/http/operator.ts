@@ -31,6 +31,8 @@ import { isBearer, newRunnerToken, tokenHash } from './signature.ts'
 
 const BODY_LIMIT = 16 * 1024
 const DEADLINE_MS = 10_000
+/** Every user of the host reaches loopback, and each connection is an open file of the bot. */
+const MAX_CONNECTIONS = 32
 
 // ── Questions and answers ──
 
@@ -188,6 +190,7 @@ export const openOperator = async (options: OperatorOptions): Promise<{ close():
   const { home, log } = options
   const token = randomBytes(32).toString('hex')
   const server = createServer({ requestTimeout: DEADLINE_MS, headersTimeout: DEADLINE_MS })
+  server.maxConnections = MAX_CONNECTIONS
   server.on('request', async (request, response) => {
     try {
       await handle(options, token, request, response)

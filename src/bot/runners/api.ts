@@ -108,7 +108,8 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
       return respond(response)(200, { waiting: [], recorded: null, leftOut: [] } satisfies HeartbeatResponse)
     if (presence.record(body, clock())) lookSoon?.()
     presence.recorded(runnerId, null)
-    const { changed, heldElsewhere, tooMany } = await store.runners.heartbeat(body, () => controller.signal.aborted)
+    const isStopped = () => controller.signal.aborted
+    const { changed, heldElsewhere, tooMany, isUnsure } = await store.runners.heartbeat(body, isStopped)
     presence.conflicts(body, heldElsewhere)
     presence.tooMany(body, tooMany)
     if (changed.length > 0) onMessages()
@@ -117,7 +118,8 @@ const heartbeat = async (context: Context, body: HeartbeatRequest, response: Ser
     const waiting = await waitingFor(store, body, clock())
     // It is looked at again when its other holder is gone: the runner sends it again and again.
     const leftOut = [...heldElsewhere.map(({ ticket }) => ticket), ...tooMany]
-    const recorded = body.id ?? null
+    // The runner sends all of it again: what is missing in that one too is gone.
+    const recorded = isUnsure ? null : (body.id ?? null)
     presence.recorded(runnerId, recorded)
     if (waiting.length === 0 && body.id === undefined) respond(response)(204)
     else respond(response)(200, { waiting, recorded, leftOut } satisfies HeartbeatResponse)

@@ -59,7 +59,8 @@ export const list: RunCommand = invocation =>
     const now = new Date()
     const rows = runners.map(({ seenAt, ...runner }) => ({
       ...runner,
-      connected: seenAt !== null && now.getTime() - seenAt <= RUNNER_AWAY_MS,
+      // One that was heard in the future was heard before the clock was set back.
+      connected: seenAt !== null && Math.abs(now.getTime() - seenAt) <= RUNNER_AWAY_MS,
       seenAt: seenAt === null ? null : iso(seenAt),
     }))
     if (json) printJson<'bot runner list'>(rows, terminal)

@@ -25,6 +25,7 @@ import {
   throwIfCancelled,
 } from '../operation.ts'
 import { describeUnsavedWork, isNothingUnsaved, toUnsavedWork, type UnsavedWorkReport } from '../rescue/unsaved-work.ts'
+import { reserveToAsk } from '../room.ts'
 import { runInGuest } from '../ssh/guest.ts'
 
 /** A machine that is off is started to be asked, unless a search found nothing when it stopped. */
@@ -36,6 +37,7 @@ const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[
   if (observed === 'gone' && !(await recoverLost(target))) return nothing
   if (observed === 'running') return findUnsavedWork(target, mergedCommits)
   if (observed === 'stopped' && wasChecked(row)) return nothing
+  await reserveToAsk(target)
   caller.onPhase('starting it to look for unsaved work')
   await converge(target, 'running')
   await waitUntilReady(target)
@@ -46,6 +48,12 @@ const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[
 const underHome = ({ config }: RunnerContext, path: string): string => {
   const { HOME } = config.environment
   return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
+}
+
+/** There is nothing to stop: the machine does not exist, or was not started, for example because there is no room now. */
+const changedNothing = (error: unknown): boolean => {
+  const { kind, needs } = failureOf(error, '')
+  return kind === 'cancelled' || kind === 'no-such-vm' || needs !== undefined
 }
 
 /** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
@@ -148,8 +156,7 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
       // Told by the next attempt, should this one end here.
       registry.setDetail(id, detail())
     } catch (error) {
-      // There is nothing to stop when the machine does not exist.
-      if (caller.signal.aborted || ['cancelled', 'no-such-vm'].includes(failureOf(error, '').kind)) throw error
+      if (caller.signal.aborted || changedNothing(error)) throw error
       throw await keepMachine(target, error)
     }
   }

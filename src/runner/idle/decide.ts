@@ -31,10 +31,13 @@ export type Verdict = {
 /** How long it must have been idle before it is warned. */
 const warnAfter = ({ minutes }: IdleRule): number => Math.max(0, minutes * MINUTE - WARNING_MS)
 
-/** `passedMs`: since it was looked at before; null: it was not. */
+/**
+ * `passedMs`: since it was looked at before; null: it was not. `withdrawnMs`: since a warning was withdrawn; null: none was. A
+ * machine that is used now and then, or pretends to be, is warned no more often than every WARNING_MS: each warning is a comment.
+ */
 export const decide = (
   before: Idle | null,
-  { used, passedMs }: { used: boolean; passedMs: number | null },
+  { used, passedMs, withdrawnMs = null }: { used: boolean; passedMs: number | null; withdrawnMs?: number | null },
   rule: IdleRule,
 ): Verdict => {
   const warnedMs = before?.warnedMs ?? null
@@ -43,7 +46,8 @@ export const decide = (
   const idleMs = (before?.idleMs ?? 0) + (isSeen ? passedMs : 0)
   if (warnedMs !== null)
     return { idle: { idleMs, warnedMs }, does: idleMs - warnedMs >= WARNING_MS ? 'sleep' : 'nothing' }
-  return idleMs >= warnAfter(rule)
+  const isWarnedEnough = withdrawnMs !== null && withdrawnMs < WARNING_MS
+  return idleMs >= warnAfter(rule) && !isWarnedEnough
     ? { idle: { idleMs, warnedMs: idleMs }, does: 'warn' }
     : { idle: { idleMs, warnedMs: null }, does: 'nothing' }
 }

@@ -19,8 +19,17 @@ import { decide, isUsed, type Verdict, WARNING_MS } from './decide.ts'
 const KEPT_EVERY_MS = 5 * 60_000
 const MOST_SEEN = 20_000
 
-/** In memory, of one machine: what it was at the last look, which is newer than the registry. */
-type Seen = { at: number; idleness: Idleness | null; warnedMs: number | null; keptMs: number }
+/**
+ * In memory, of one machine: what it was at the last look, which is newer than the registry. `withdrawnAt`: when a warning was
+ * withdrawn last.
+ */
+type Seen = {
+  at: number
+  idleness: Idleness | null
+  warnedMs: number | null
+  keptMs: number
+  withdrawnAt: number | null
+}
 
 const by = { via: 'clock', who: null } as const
 
@@ -107,8 +116,9 @@ const firstSight = ({ registry }: RunnerContext, ticket: Ticket): Omit<Seen, 'at
   const idleness = registry.idleness(ticket)
   const { idleMs, report } = idleness ?? { idleMs: 0, report: null }
   // The machine answers on its link: whatever put it to sleep is over.
-  if (report !== null && report.state !== 'warned') return { idleness: null, warnedMs: null, keptMs: 0 }
-  return { idleness, warnedMs: report === null ? null : idleMs, keptMs: idleMs }
+  if (report !== null && report.state !== 'warned')
+    return { idleness: null, warnedMs: null, keptMs: 0, withdrawnAt: null }
+  return { idleness, warnedMs: report === null ? null : idleMs, keptMs: idleMs, withdrawnAt: null }
 }
 
 export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule | null }): OnActivity | null => {
@@ -130,6 +140,7 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
       {
         used: isUsed(activity, hostSide(context, ticket, before)),
         passedMs: last === undefined ? null : at - last.at,
+        withdrawnMs: known.withdrawnAt === null ? null : at - known.withdrawnAt,
       },
       rule,
     )
@@ -140,7 +151,8 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
     const isDue = idleness !== null && idleness.idleMs - known.keptMs >= KEPT_EVERY_MS
     if (isNews || isDue) registry.setIdleness(ticket, idleness)
     const keptMs = isNews || isDue ? (idleness?.idleMs ?? 0) : known.keptMs
-    seen.set(vmId, { at, idleness, warnedMs: verdict.idle?.warnedMs ?? null, keptMs })
+    const withdrawnAt = verdict.does === 'withdraw' ? at : known.withdrawnAt
+    seen.set(vmId, { at, idleness, warnedMs: verdict.idle?.warnedMs ?? null, keptMs, withdrawnAt })
     if (verdict.does === 'warn') log.info({ ticket, report: idleness?.report }, 'nobody uses this machine')
     if (verdict.does === 'warn' || verdict.does === 'withdraw') onChange(ticket)
     if (verdict.does !== 'sleep') return

@@ -178,8 +178,11 @@ export const sortCompiled = async ({ home }: RunnerContext): Promise<Sorted> => 
 }
 
 const DAMAGED = /^(?:bot|registry)\.db\.damaged-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-wal|-shm)?$/
-/** What a rebuild of the registry that was killed left. */
-const REBUILD = /^rebuild-[A-Za-z0-9]{6}$/
+/** What a process that was killed left, by the names of its folders: a rebuild of the registry, a support bundle. */
+const UNFINISHED = [
+  ['unfinished rebuild', /^rebuild-[A-Za-z0-9]{6}$/],
+  ['unfinished bundle', /^support-[A-Za-z0-9]{6}$/],
+] as const
 
 /** In the home itself. */
 export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
@@ -200,8 +203,9 @@ export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
     const replacedAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
     if (replacedAt < beforeOf(context, logDays) && isFile(path))
       await add('damaged database', name, `replaced more than ${daysText(logDays)} ago; nothing reads it`)
-    if (REBUILD.test(name) && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
-      await add('unfinished rebuild', name, 'the process that made it is gone')
+    const [kind] = UNFINISHED.find(([, pattern]) => pattern.test(name)) ?? []
+    if (kind !== undefined && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
+      await add(kind, name, 'the process that made it is gone')
   }
   return { prunable, kept: [] }
 }

@@ -6,7 +6,7 @@ import type { MachineSize } from '../../schema/basics.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
-import { needAt, whyNever, whyNoRoom } from '../fits.ts'
+import { fitsOnceStopped, needAt, whyNever, whyNoRoom } from '../fits.ts'
 import {
   type ActionRow,
   type ActionState,
@@ -82,8 +82,8 @@ export const enqueue = (sql: Sql, { id, correlation, action }: QueuedAction): bo
   ) === 1
 
 /**
- * Machines of pending creates that the offer fits, as the column `machine` has them, and those for which only room is missing. One
- * step in an index for each.
+ * Machines of pending creates that the offer fits, as the column `machine` has them, and those for which only room is missing that
+ * machines have. One step in an index for each.
  */
 const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: string[] } => {
   const fitting: string[] = []
@@ -98,8 +98,9 @@ const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: str
     machine = next.machine
     const create = { machine: JSON.parse(machine) }
     if (whyNever(create, offer) !== null) continue
-    const list = whyNoRoom(needAt(create, offer), offer) === null ? fitting : roomless
-    list.push(machine)
+    const need = needAt(create, offer)
+    if (whyNoRoom(need, offer) === null) fitting.push(machine)
+    else if (offer.room !== null && fitsOnceStopped(need, offer.room)) roomless.push(machine)
   }
 }
 
@@ -115,9 +116,18 @@ const FIRST_FOR_ROOM = `
       select 1 from action b indexed by action_head
       where b.ticket = a.ticket and b.state in ('pending','active') and b.seq < a.seq)`
 
-const FITS_ROOM = (['cpus', 'memoryMiB', 'diskGiB'] as const)
-  .map(member => `(a.needs ->> '$.${member}') <= (?6 ->> '$.${member}')`)
-  .join(' and ')
+/** SQL: whether what the action found missing is there now. `free`: the name of a parameter. */
+const fitsRoom = (free: string): string =>
+  (['cpus', 'memoryMiB', 'diskGiB'] as const)
+    .map(member => `(a.needs ->> '$.${member}') <= (${free} ->> '$.${member}')`)
+    .join(' and ')
+
+/** Starts and the like that found no room for the runner's own machines, and have waited for it as long. */
+const WAITING_FOR_ROOM = `
+  select a.needs, a.seq from action a join pin p on p.ticket = a.ticket
+  where a.state = 'pending' and a.needs is not null and a.machine is null and a.created_at <= ?1
+    and p.runner_id = ?2 and not (${fitsRoom('?3')})
+  order by a.seq`
 
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
 // previous key and has the new one since: until it is done, the runner has no machine under the new key.
@@ -126,7 +136,7 @@ const CLAIM = `
   where seq = (
     select a.seq from action a left join pin p on p.ticket = a.ticket
     where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
-      and (a.needs is null or ?6 is null or (${FITS_ROOM}))
+      and (a.needs is null or ?6 is null or (${fitsRoom('?6')}))
       and (a.machine is null or ${HAS_MACHINE}
         or (a.machine in (select value from json_each(?5)) and a.seq < ?7 and a.seq not in (select value from json_each(?8))))
       and not exists (
@@ -136,22 +146,34 @@ const CLAIM = `
     order by a.seq limit 1)
   returning *`
 
+/** Younger creates wait for this one, by its `seq`: MAX_SAFE_INTEGER when there is none. */
+const firstForRoom = (
+  sql: Sql,
+  runnerId: string,
+  { room }: Offer,
+  { roomless, beyond, before }: { roomless: readonly string[]; beyond: string; before: number },
+): number => {
+  if (room === null) return Number.MAX_SAFE_INTEGER
+  const waiting = sql
+    .all<{ seq: number; needs: string }>(WAITING_FOR_ROOM, before, runnerId, JSON.stringify(room.free))
+    .find(({ needs }) => fitsOnceStopped(JSON.parse(needs), room))
+  const create =
+    roomless.length === 0
+      ? undefined
+      : sql.get<{ seq: number | null }>(FIRST_FOR_ROOM, JSON.stringify(roomless), before, runnerId, beyond)
+  return Math.min(waiting?.seq ?? Number.MAX_SAFE_INTEGER, create?.seq ?? Number.MAX_SAFE_INTEGER)
+}
+
 const claim = (sql: Sql, runnerId: string, offer: Offer, { machinesPerPerson = null }: StoreLimits): Lease | null => {
   const token = randomBytes(16).toString('hex')
   const now = sql.clock()
   const { fitting, roomless } = machinesFor(sql, offer)
   const beyond = JSON.stringify(machinesPerPerson === null ? [] : beyondLimit(sql, machinesPerPerson))
-  const first =
-    roomless.length === 0
-      ? null
-      : sql.get<{ seq: number | null }>(
-          FIRST_FOR_ROOM,
-          ...[JSON.stringify(roomless), now - ROOM_PATIENCE_MS, runnerId, beyond],
-        )?.seq
+  const first = firstForRoom(sql, runnerId, offer, { roomless, beyond, before: now - ROOM_PATIENCE_MS })
   const row = sql.get<Row>(
     CLAIM,
     ...[runnerId, token, now + LEASE_MS, now, JSON.stringify(fitting)],
-    ...[offer.room === null ? null : JSON.stringify(offer.room.free), first ?? Number.MAX_SAFE_INTEGER, beyond],
+    ...[offer.room === null ? null : JSON.stringify(offer.room.free), first, beyond],
   )
   if (row === undefined) return null
   if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId, given: 1 })

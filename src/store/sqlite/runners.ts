@@ -100,12 +100,14 @@ const unpinAllBut = (sql: Sql, kept: ReadonlySet<Ticket>, runnerId: string): voi
     ...[runnerId, JSON.stringify([...kept])],
   )
 
+/** `before`: when the runner was heard before. `onUnsure`: a machine is missing for the first time. */
+type Comparison = { before: number; wasAway: boolean; isMissing: (row: Present) => boolean; onUnsure: () => void }
 /** Whether a ticket looks different now: its environment is gone, or its runner is back after an absence. */
 const compareWithHeartbeat = (
   sql: Sql,
   row: Present,
   reported: ReadonlySet<Ticket>,
-  { before, wasAway, isMissing }: { before: number; wasAway: boolean; isMissing: (row: Present) => boolean },
+  { before, wasAway, isMissing, onUnsure }: Comparison,
 ): boolean => {
   const { ticket, missing } = row
   // Its status comment said that the runner was away.
@@ -113,6 +115,7 @@ const compareWithHeartbeat = (
   if (missing === 1) return environmentGone(sql, ticket)
   // This heartbeat may have been written before the machine was created; the next one is not.
   sql.run('update environment set missing = 1, heard_at = max(heard_at, ?) where ticket = ?', before, ticket)
+  onUnsure()
   return false
 }
 
@@ -217,7 +220,7 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   const { runnerId, changes, beginning, manualOperations } = heartbeat
   const environments = heartbeat.environments ?? beginning?.environments ?? changes?.changed ?? []
   const progress: Progress = {
-    ...{ heartbeat, changed: new Set(), heldElsewhere: [], tooMany: [], own: new Set() },
+    ...{ heartbeat, changed: new Set(), heldElsewhere: [], tooMany: [], isUnsure: false, own: new Set() },
     reported: new Set(environments.map(({ ticket }) => ticket)),
   }
   let before = 0
@@ -245,12 +248,16 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   const [last = [], ...more] = chunksOf(
     present.filter(row => wasAway || (isMissing(row) && !progress.own.has(row.ticket))),
   )
+  const onUnsure = () => {
+    // A partial one is followed by others that name it again.
+    progress.isUnsure = changes === undefined
+  }
   const compare = (chunk: readonly Present[]) =>
     note(
       sql,
       progress,
       chunk
-        .filter(row => compareWithHeartbeat(sql, row, progress.own, { before, wasAway, isMissing }))
+        .filter(row => compareWithHeartbeat(sql, row, progress.own, { before, wasAway, isMissing, onUnsure }))
         .map(({ ticket }) => ticket),
     )
   const mayMiss = changes === undefined || changes.gone.length > 0 || wasAway
@@ -259,8 +266,8 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
     compare(chunk)
   })
   await each(more, compare)
-  const { changed, heldElsewhere, tooMany } = progress
-  return { changed: [...changed], heldElsewhere, tooMany }
+  const { changed, heldElsewhere, tooMany, isUnsure } = progress
+  return { changed: [...changed], heldElsewhere, tooMany, isUnsure }
 }
 
 export const openRunners = (sql: Sql): Store['runners'] => ({

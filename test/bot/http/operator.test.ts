@@ -1,5 +1,6 @@
 /** What an operator asks of a bot, while it runs and while it does not. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -59,6 +60,17 @@ const ask: AskBot = async question => {
 const inbox = (...words: string[]) => ask({ ask: 'deliveries', words, limit: 50 })
 const replay = (id: string) => ask({ ask: 'replay', id })
 const decided = () => until('a decision', async () => (await inbox('waiting')).length === 0)
+
+test('another user of the host cannot use up the open files of the bot', async () => {
+  await start('DROP')
+  const { url } = JSON.parse(readFileSync(join(home, 'operator.json'), 'utf8')) as { url: string }
+  const sockets = Array.from({ length: 100 }, () => connect({ port: Number(new URL(url).port), host: '127.0.0.1' }))
+  let closed = 0
+  for (const socket of sockets) socket.on('error', () => {}).on('close', () => (closed += 1))
+  await until('a refusal', () => closed >= 60)
+  for (const socket of sockets) socket.destroy()
+  await until('an answer', async () => (await findBot(home)) !== null)
+})
 
 describe('an operator', () => {
   test('sees why a delivery had no effect, corrects that, and has it decided again', async () => {

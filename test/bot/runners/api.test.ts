@@ -226,6 +226,24 @@ describe('heartbeats', () => {
     expect(await store.runners.withMachine()).toEqual(['DROP-1'])
   })
 
+  test('a machine that went away while nobody heard of it is gone soon: the bot asks for a second full heartbeat', async () => {
+    const { heartbeat, store } = await openRunnerStage()
+    const beat = async (id: string, tickets: string[], more: object = {}) => {
+      const response = await heartbeat(
+        tickets.map(ticket => environmentOf(ticket)),
+        { id, ...more } as never,
+      )
+      return ((await response.json()) as { recorded: string | null }).recorded
+    }
+    expect(await beat('a', ['DROP-1', 'DROP-2'])).toBe('a')
+    // The runner was away, and does not name what it does not know.
+    expect(await beat('b', ['DROP-1'])).toBe(null)
+    expect(await store.runners.withMachine()).toEqual(['DROP-1', 'DROP-2'])
+    expect(await beat('c', ['DROP-1'])).toBe('c')
+    expect(await store.runners.withMachine()).toEqual(['DROP-1'])
+    expect(await beat('d', ['DROP-1'])).toBe('d')
+  })
+
   test('a full heartbeat in pieces, and a machine that the bot leaves out: it is named, and sent again it counts', async () => {
     const { heartbeat, store, messages } = await openRunnerStage()
     await heartbeat([environmentOf('DROP-3', { vmId: 'as-drop-3-99999999' })], { runnerId: 'two', host: 'laptop' })

@@ -23,6 +23,18 @@ test.for([
   ['a clock that goes back adds nothing', idle(40), unused(-5), hour, 'nothing', idle(40)],
   ['after a restart of the runner, what was kept counts', idle(44), unused(null), hour, 'nothing', idle(44)],
   ['a short time is warned of at once', null, unused(null), { minutes: 5 }, 'warn', idle(0, 0)],
+  [
+    ...([
+      'soon after a warning was withdrawn, no other comes',
+      idle(8),
+      { ...unused(1), withdrawnMs: 9 * MINUTE },
+    ] as const),
+    ...([{ minutes: 5 }, 'nothing', idle(9)] as const),
+  ],
+  [
+    ...(['15 minutes after it, one does', idle(13), { ...unused(1), withdrawnMs: 15 * MINUTE }] as const),
+    ...([{ minutes: 5 }, 'warn', idle(14, 14)] as const),
+  ],
   ['and leaves 15 minutes all the same', idle(14, 0), unused(0.5), { minutes: 5 }, 'nothing', idle(14.5, 0)],
 ] as const)('%s', ([, before, look, rule, does, after]) =>
   expect(decide(before, look, rule)).toEqual({ does, idle: after }),

@@ -117,6 +117,17 @@ describe.skipIf(noSshd !== null)('a machine that nobody uses', () => {
     expect(third.changed).toEqual([T])
   })
 
+  test('one that seems to be used now and then is warned of every 15 minutes at most', async () => {
+    const watch = open({ minutes: 5 })
+    for (let n = 0; n < 45; n += 1) {
+      await watch.looks(1)
+      await watch.looks(1, { ...rest, load: 0.9 })
+    }
+    // A warning, and its end.
+    expect(watch.changed.length).toBeGreaterThan(2)
+    expect(watch.changed.length).toBeLessThanOrEqual(2 * 6)
+  })
+
   test('a command on it, and an agent, are a use', async () => {
     const watch = open({ minutes: 60 })
     await watch.looks(44)

@@ -142,10 +142,15 @@ test('code of other versions of Node, replaced databases and killed rebuilds go'
   setAge(join(it.home, 'rebuild-aB3dE6'), 2)
   file('rebuild-running/registry.db', 2)
   file('rebuild-aB3dE7/registry.db', 0)
+  file('support-aB3dE6/agent-swarm-support-20261123-094500/bot.json', 2)
+  for (const name of ['support-aB3dE6/agent-swarm-support-20261123-094500', 'support-aB3dE6'])
+    setAge(join(it.home, name), 2)
+  file('support-aB3dE7/bundle.tar', 0)
   expect(await names()).toEqual([
     'compiled code v20.0.0-x64-abc-0',
     ...[`damaged database bot.db.damaged-${stamp(91)}`, `damaged database bot.db.damaged-${stamp(91)}-wal`],
     'unfinished rebuild rebuild-aB3dE6',
+    'unfinished bundle support-aB3dE6',
   ])
   expect(await run()).toMatchObject({ failed: [] })
   expect(await names()).toEqual([])

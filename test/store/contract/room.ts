@@ -1,5 +1,6 @@
 /** What waits: for room on a host, or for one of its person's machines to go. */
 import { describe, expect, test } from 'vitest'
+import type { Offer } from '../../../src/schema/runner-protocol.ts'
 import { ROOM_PATIENCE_MS, ROOM_RETRY_MS } from '../../../src/store/port.ts'
 import { done, environmentOf, failure, heartbeatOf, queued, withFree } from '../fixtures.ts'
 import { type Open, openStage } from './stage.ts'
@@ -64,6 +65,44 @@ export const roomContract = (open: Open) => {
       expect(await store.queue.claim('runner-1', withFree(4096))).toBeNull()
       expect(await claim('runner-1', withFree(8192))).toMatchObject({ id: 'large' })
       expect(await claim('runner-1', withFree(4096))).toMatchObject({ id: 'small-2' })
+    })
+
+    test('a start that has waited for room for long is not overtaken by creates any more', async () => {
+      const { add, claim, pass, store } = await openStage(open)
+      await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1')]))
+      await add(queued('start', 'start', 'DROP-1'))
+      const lease = await claim('runner-1', withFree(2048))
+      expect(await store.queue.fail(lease.id, lease.token, noRoom)).toBe('retry')
+      await add(create('small-1', 'DROP-2'), create('small-2', 'DROP-3'))
+      expect(await claim('runner-1', withFree(2048))).toMatchObject({ id: 'small-1' })
+      pass(ROOM_PATIENCE_MS)
+      expect(await store.queue.claim('runner-1', withFree(2048))).toBeNull()
+      // It waits for the room of its own host.
+      expect(await claim('runner-2', withFree(2048))).toMatchObject({ id: 'small-2' })
+      expect(await claim('runner-1', withFree(4096))).toMatchObject({ id: 'start' })
+    })
+
+    test('nobody waits behind what cannot have its room although all machines stop', async () => {
+      const { add, claim, pass, store } = await openStage(open)
+      const busy = (memoryMiB: number, diskGiB = 100): Offer => {
+        const { room, ...offer } = withFree(4096)
+        if (room === null) throw new Error('unreachable')
+        const held = { tickets: ['DROP-9'], machines: 1, cpus: 2, memoryMiB }
+        return { ...offer, room: { ...room, free: { ...room.free, diskGiB }, held } }
+      }
+      await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1')]))
+      await add(queued('start', 'start', 'DROP-1'))
+      const lease = await claim()
+      const needs = { cpus: 2, memoryMiB: 8192, diskGiB: 8 }
+      await store.queue.fail(lease.id, lease.token, { ...noRoom, failure: { ...noRoom.failure, needs } })
+      await add(create('large', 'DROP-2', { machine: { memoryMiB: 8192 } }))
+      for (let n = 3; n <= 5; n += 1) await add(create(`small-${n}`, `DROP-${n}`))
+      pass(ROOM_PATIENCE_MS)
+      expect(await store.queue.claim('runner-1', busy(4096))).toBeNull()
+      // Other programs have the memory, or the disk is full.
+      expect(await claim('runner-1', busy(2048))).toMatchObject({ id: 'small-3' })
+      expect(await claim('runner-1', busy(4096, 4))).toMatchObject({ id: 'small-4' })
+      expect(await store.queue.claim('runner-1', busy(4096))).toBeNull()
     })
   })
 

@@ -345,11 +345,17 @@ export const runnersContract = (open: Open) => {
         changed: [],
         heldElsewhere: [{ ticket: 'DROP-1', vmId: copy.vmId, host: 'studio' }],
         tooMany: [],
+        isUnsure: false,
       })
       expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-1')
       expect(await store.requests.lastStateChange('DROP-1', 'anything')).toBeNull()
       stage.pass(RUNNER_AWAY_MS + 1)
-      expect(await store.runners.heartbeat(other)).toEqual({ changed: ['DROP-1'], heldElsewhere: [], tooMany: [] })
+      expect(await store.runners.heartbeat(other)).toEqual({
+        changed: ['DROP-1'],
+        heldElsewhere: [],
+        tooMany: [],
+        isUnsure: false,
+      })
       expect(await store.runners.environment('DROP-1')).toMatchObject({ runnerId: 'runner-2', environment: copy })
       expect(await store.queue.pinnedTo('DROP-1')).toBe('runner-2')
     })
