@@ -67,10 +67,15 @@ test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
     'machines that share their files',
     provider => {
       let first: string | null = null
+      let before: Promise<unknown> = Promise.resolve()
       return {
         createVm: (ticket, image, options) => {
-          first ??= options.vmId
-          return provider.createVm(ticket, image, { ...options, vmId: first })
+          const vmId = first ?? options.vmId
+          first = vmId
+          // One after the other: nobody promises two creates of one machine at the same time.
+          const made = before.then(() => provider.createVm(ticket, image, { ...options, vmId }))
+          before = made
+          return made
         },
       }
     },
