@@ -2,11 +2,11 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
-import { needOf, roomOf } from '../../room.ts'
+import type { ProviderName } from '../../domain.ts'
+import { fitting, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { roomNow, TAKES_ROOM } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
-import type { MachineSize } from '../../schema/basics.ts'
-import type { EnvironmentStatus } from '../../schema/environment.ts'
 import type { Output } from '../json.ts'
 import { stripControls } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
@@ -18,34 +18,39 @@ import { listRescued, phaseText, rescuedSection, section, type View } from './sh
 export type HostStatus = Extract<Output<'status'>, { host: string }>
 type Listed = Listing['environments'][number]
 
-/** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
-const readCapacity = async (context: RunnerContext): Promise<Capacity> => {
+/** `provider`: the hypervisor whose capacity it is, and which would get the next machine; null when none knows its host. */
+type Host = { provider: ProviderName | null; capacity: Capacity }
+
+const readCapacity = async (context: RunnerContext): Promise<Host> => {
   const { provider: name } = context.config
   // A configured provider is asked without checking first: its answer shows whether it works.
   const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
-  const capacity = await provider?.capacity?.().catch(() => null)
-  if (capacity != null) return capacity
+  const known = await provider?.capacity?.().catch(() => null)
+  if (provider !== null && known != null) return { provider: provider.name, capacity: known }
   const disk = await statfs(context.home)
-  return {
+  const capacity = {
     cpus: availableParallelism(),
     memoryBytes: { total: totalmem(), available: freemem() },
     diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
   }
+  return { provider: null, capacity }
 }
-
-/** One that boots for the first time has its memory already. */
-const TAKES_MEMORY: readonly EnvironmentStatus[] = ['creating', 'running', 'deleting']
 
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
-/** How many more machines of the configured size fit. */
-const fitting = ({ config: { size } }: RunnerContext, free: MachineSize): HostStatus['fits'] => {
-  const need = needOf(size)
-  const times = (member: keyof MachineSize) => Math.floor(free[member] / need[member])
-  const [memory, cpus, disk] = [times('memoryMiB'), times('cpus'), times('diskGiB')]
-  const environments = Math.min(memory, cpus, disk)
-  return { environments, endsFirst: memory === environments ? 'memory' : cpus === environments ? 'cpus' : 'disk', size }
+const RESOURCES = { memoryMiB: 'memory', cpus: 'cpus', diskGiB: 'disk' } as const
+/** How many more machines of the configured size fit: as many as creates would find room for. */
+const fits = (
+  context: RunnerContext,
+  { provider, capacity }: Host,
+  environments: readonly Listed[],
+): HostStatus['fits'] => {
+  const { size } = context.config
+  const usage = new Map(environments.flatMap(({ vmId, usage }) => (usage === null ? [] : [[vmId, usage] as const])))
+  const room = provider === null ? roomOf(capacity, []) : roomNow(context, provider, { capacity, usage })
+  const { machines, endsFirst } = fitting(size, room.free)
+  return { environments: machines, endsFirst: RESOURCES[endsFirst], size }
 }
 
 /** `before`: the reading of the previous page, when pages follow each other. */
@@ -53,25 +58,22 @@ export const hostStatus = async (
   context: RunnerContext,
   before: Reading | null,
 ): Promise<{ reading: Reading; status: HostStatus }> => {
-  const [{ environments, unread }, capacity, underWay, rescued] = await Promise.all([
+  const [{ environments, unread }, host, underWay, rescued] = await Promise.all([
     listEnvironments(context, { usage: true }),
     readCapacity(context),
     runningOperations(context),
     listRescued(context),
   ])
+  const { capacity } = host
   const first = readingOf(environments)
   const reading = before !== null || first.seconds.size === 0 ? first : await readAgain(context, environments)
   const busy = busyBetween(before ?? first, reading)
-  const running = environments.filter(({ status }) => TAKES_MEMORY.includes(status))
+  const running = environments.filter(({ status }) => TAKES_ROOM.includes(status))
   const memory = {
     ...capacity.memoryBytes,
     allocated: sum(running, usage => usage.memoryBytes),
     used: sum(running, usage => usage.memoryUsedBytes),
   }
-  const machines = running.map(({ ticket, usage }) => ({
-    ...{ ticket, cpus: usage?.cpus ?? 0, memoryBytes: usage?.memoryBytes ?? 0 },
-    usedBytes: usage?.memoryUsedBytes ?? null,
-  }))
   return {
     reading,
     status: {
@@ -80,7 +82,7 @@ export const hostStatus = async (
       cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: fitting(context, roomOf(capacity, machines).free),
+      fits: fits(context, host, environments),
       environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(project === undefined ? {} : { project }),
