@@ -8,10 +8,10 @@ import { findBot } from '../bot/http/operator.ts'
 import { checkJiraAccount, checkJiraProjects } from '../bot/jira/check.ts'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'
-import { RUNNER_AWAY_MS } from '../store/port.ts'
+import { isConnected } from '../store/port.ts'
 import { lookAtStore, type StoreLook } from '../store/sqlite/look.ts'
+import { ago, counted } from '../words.ts'
 import type { Row } from './rows.ts'
-import { ago, counted } from './words.ts'
 
 /** GitHub and Jira are asked one thing after the other, once for each repository and project. */
 const REMOTE_DEADLINE_MS = 60_000
@@ -130,7 +130,7 @@ const arrivals = ({ github, jira, pollSeconds }: Config, { newest }: StoreLook, 
 }
 
 const queue = ({ actions, pendingActions, activeActions, runners }: StoreLook, now: number): Finding[] => {
-  const connected = runners.filter(({ seenAt }) => Math.abs(now - Number(seenAt)) <= RUNNER_AWAY_MS)
+  const connected = runners.filter(({ seenAt }) => isConnected(Number(seenAt), now))
   const hosts = connected.map(({ host }) => host).join(', ')
   const oldest = actions.find(({ state }) => state === 'pending')
   const runnerRow =

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts'
 import { damaged, damageOf } from '../damage.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
 import { shellWord } from '../shell-word.ts'
+import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
 
 const DAY_MS = 24 * 60 * 60_000
@@ -69,7 +70,7 @@ const checkOtherHomes = (config: Config): Promise<Finding[]> =>
       const names = machines.slice(0, 5).map(({ vmId, ticket }) => (ticket === null ? vmId : `${ticket} (${vmId})`))
       const more = machines.length > 5 ? `, and ${machines.length - 5} more` : ''
       const isOne = machines.length === 1
-      const count = `${machines.length} ${isOne ? 'machine' : 'machines'}`
+      const count = counted(machines.length, 'machine')
       return homeId === null
         ? warning(`${count} on this host ${isOne ? 'names' : 'name'} no home: ${names.join(', ')}${more}`)
         : warning(

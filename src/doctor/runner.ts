@@ -10,8 +10,8 @@ import { tryRunnerLock } from '../registry/lock.ts'
 import { refusal, send } from '../runner/bot-client.ts'
 import { heardAt, NOTE_MS } from '../runner/heard.ts'
 import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
+import { ago } from '../words.ts'
 import type { Row } from './rows.ts'
-import { ago } from './words.ts'
 
 const jsonIn = (text: string): unknown => {
   try {

@@ -4,6 +4,7 @@ import { arch, cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { timestamp } from '../domain.ts'
 import { writeFileAtomic } from '../files.ts'
+import { counted } from '../words.ts'
 import type { PromiseResult } from './run.ts'
 
 /** `commands`: the outside commands that the promise took, as lines. */
@@ -48,7 +49,7 @@ const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['resu
 /** `14 promises kept, 1 broken, 2 left out`. */
 export const summaryOf = (results: readonly PromiseResult[]): string => {
   const { ok, failed, 'left-out': leftOut } = countsOf(results)
-  return `${ok} ${ok === 1 ? 'promise' : 'promises'} kept, ${failed} broken, ${leftOut} left out`
+  return `${counted(ok, 'promise')} kept, ${failed} broken, ${leftOut} left out`
 }
 
 const triedLines = ({ name, result, milliseconds, why, commands }: Tried): string[] => {

@@ -227,7 +227,7 @@ test('a runner: its token, the bot that it asks, and its heartbeat', async () =>
   const long = new Date(Date.now() - HOUR_MS)
   utimesSync(join(context.home, 'runner-heard'), long, long)
   expect((await doctor(runner)).lines).toContainEqual(
-    'error Runner: the runner runs, but the bot accepted its heartbeat 60 min ago',
+    'error Runner: the runner runs, but the bot accepted its heartbeat 1 h ago',
   )
   const unknown = await doctor({ ...runner, AGENT_SWARM_RUNNER_TOKEN: 'another-token-of-nobody' })
   expect(unknown.code).toBe(1)

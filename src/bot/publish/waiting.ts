@@ -1,8 +1,10 @@
 /** Why an action waits. Pure. */
+
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
 import type { ActionRow, KnownRunner } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { code, type Line, line, own } from './text.ts'
 import { commandOf, moment } from './words.ts'
 
@@ -77,7 +79,7 @@ const roomLine = (reasons: readonly { host: string; why: string }[]): Line => [
 
 const limitLine = (tickets: readonly Ticket[]): Line =>
   own(
-    `Waiting: its person has ${tickets.length} ${tickets.length === 1 ? 'machine' : 'machines'}, as many as one may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
+    `Waiting: its person has ${counted(tickets.length, 'machine')}, as many as one may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
   )
 
 export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, now }: WaitingView): Line => {

@@ -1,12 +1,13 @@
 import * as v from 'valibot'
 import { runnerName, runnerNameOrId } from '../../bot/http/operator.ts'
 import { fail } from '../../errors.ts'
-import { type ForgottenRunner, RUNNER_AWAY_MS } from '../../store/port.ts'
+import { type ForgottenRunner, isConnected, RUNNER_AWAY_MS } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { type Inbox, iso, withInbox, withStore } from '../inbox.ts'
 import { canAsk, confirm } from '../terminal/confirm.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 import { table } from '../terminal/table.ts'
-import { counted, when } from '../terminal/text.ts'
+import { when } from '../terminal/text.ts'
 
 const nameOf = ([typed = '']: readonly string[]): string => {
   const name = v.safeParse(runnerName, typed)
@@ -59,7 +60,7 @@ export const list: RunCommand = invocation =>
     const now = new Date()
     const rows = runners.map(({ seenAt, ...runner }) => ({
       ...runner,
-      connected: seenAt !== null && now.getTime() - seenAt <= RUNNER_AWAY_MS,
+      connected: seenAt !== null && isConnected(seenAt, now.getTime()),
       seenAt: seenAt === null ? null : iso(seenAt),
     }))
     if (json) printJson<'bot runner list'>(rows, terminal)

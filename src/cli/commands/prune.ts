@@ -1,6 +1,7 @@
 /** Housekeeping: shows what nobody needs any more, and removes it when the person says so. */
 import type { Pruned, PrunePlan } from '../../runner/prune/prune.ts'
 import type { PruneItem } from '../../schema/prune.ts'
+import { counted } from '../../words.ts'
 import { cliUser } from '../change.ts'
 import { canAsk, confirm } from '../terminal/confirm.ts'
 import {
@@ -14,7 +15,7 @@ import {
 } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { table } from '../terminal/table.ts'
-import { counted, size } from '../terminal/text.ts'
+import { size } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 const sumOf = (items: readonly PruneItem[]): number => items.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0)

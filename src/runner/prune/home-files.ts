@@ -6,13 +6,14 @@ import { isTicket, VM_ID } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
+import { counted } from '../../words.ts'
 import { sweepTranscripts } from '../agent/transcript.ts'
 import type { RunnerContext } from '../context.ts'
 import { listMirrors, mirrorPath, removeMirror } from '../git-gateway/mirrors.ts'
 import { listDownloads, removeDownload } from '../images/download.ts'
 import { removeRescue, rescueFolders } from '../rescue/list.ts'
 import { forgetHostKey, knownHostsFile } from '../ssh/keys.ts'
-import { bytesOf, changedAt, DAY_MS, daysText, isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
+import { bytesOf, changedAt, DAY_MS, isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
 
 const beforeOf = ({ clock }: RunnerContext, days: number): number => clock().getTime() - days * DAY_MS
 const busy = (what: string) => fail('busy', `removing ${what}: it is in use`, 'Try again later: agent-swarm prune')
@@ -55,7 +56,7 @@ export const sortRescued = async (context: RunnerContext): Promise<Sorted> => {
     if (Date.parse(savedAt) >= beforeOf(context, rescuedDays)) young.push(bytes)
     else
       prunable.push({
-        ...{ kind, name, bytes, reason: `saved more than ${daysText(rescuedDays)} ago` },
+        ...{ kind, name, bytes, reason: `saved more than ${counted(rescuedDays, 'day')} ago` },
         remove: async () => {
           // Nobody brings it back at this moment.
           const done = await ifUnlocked(home, ticket, async () => {
@@ -71,7 +72,7 @@ export const sortRescued = async (context: RunnerContext): Promise<Sorted> => {
   if (young.length > 0)
     kept.push({
       ...{ kind, name: `${young.length} in rescued/`, bytes: young.reduce((sum, bytes) => sum + bytes, 0) },
-      reason: `saved within ${daysText(rescuedDays)}; see: agent-swarm rescued list`,
+      reason: `saved within ${counted(rescuedDays, 'day')}; see: agent-swarm rescued list`,
     })
   return { prunable, kept }
 }
@@ -88,7 +89,7 @@ export const sortLogs = async (context: RunnerContext): Promise<Sorted> => {
     const isOld = async () => ((await changedAt(path)) ?? 0) < beforeOf(context, logDays)
     if (!(await isOld())) continue
     prunable.push({
-      ...{ kind: 'log', name, bytes: await bytesOf(path), reason: `written more than ${daysText(logDays)} ago` },
+      ...{ kind: 'log', name, bytes: await bytesOf(path), reason: `written more than ${counted(logDays, 'day')} ago` },
       remove: async () => {
         if (!(await isOld())) throw busy(name)
         rmSync(path, { force: true })
@@ -110,7 +111,7 @@ export const sortTranscripts = async (context: RunnerContext): Promise<Sorted> =
     if (((await changedAt(path)) ?? 0) >= beforeOf(context, logDays)) continue
     prunable.push({
       ...{ kind: 'transcript', name, bytes: await bytesOf(path) },
-      reason: `${name} has no machine, and its agent wrote it more than ${daysText(logDays)} ago`,
+      reason: `${name} has no machine, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
       remove: async () => {
         const hasMachine = (ticket: string) => ticket !== name || registry.environment(ticket) !== null
         sweepTranscripts(home, hasMachine, beforeOf(context, logDays))
@@ -199,7 +200,7 @@ export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
     const [, year, month, day, hour, minute, second] = DAMAGED.exec(name) ?? []
     const replacedAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
     if (replacedAt < beforeOf(context, logDays) && isFile(path))
-      await add('damaged database', name, `replaced more than ${daysText(logDays)} ago; nothing reads it`)
+      await add('damaged database', name, `replaced more than ${counted(logDays, 'day')} ago; nothing reads it`)
     if (REBUILD.test(name) && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
       await add('unfinished rebuild', name, 'the process that made it is gone')
   }

@@ -16,9 +16,6 @@ export type Sorted = { prunable: Prunable[]; kept: PruneItem[] }
 
 export const DAY_MS = 24 * 60 * 60_000
 
-/** `90 days`, `1 day`. */
-export const daysText = (days: number): string => `${days} ${days === 1 ? 'day' : 'days'}`
-
 const statOf = (path: string) => lstatSync(path, { throwIfNoEntry: false })
 export const isFolder = (path: string): boolean => statOf(path)?.isDirectory() === true
 export const isFile = (path: string): boolean => statOf(path)?.isFile() === true

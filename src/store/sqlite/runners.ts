@@ -4,7 +4,7 @@ import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { jiraNoteMessage, statusMessage } from '../messages.ts'
-import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
+import { HEARTBEAT_CHUNK, isConnected, MAX_BROUGHT, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
 import { forgetRunner } from './forget-runner.ts'
 import { putMessages } from './outbox.ts'
@@ -17,8 +17,6 @@ const NEWS_MS = 24 * 60 * 60_000
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
-const isConnected = (sql: Sql, seenAt: number): boolean => Math.abs(sql.clock() - seenAt) <= RUNNER_AWAY_MS
-
 type Pin = { runnerId: string; given: number }
 const pinOf = (sql: Sql, ticket: Ticket) => sql.get<Pin>('select runner_id, given from pin where ticket = ?', ticket)
 const hostOf = (sql: Sql, runnerId: string | null) => sql.get<Row>('select * from runner where id = ?', runnerId)
@@ -30,7 +28,7 @@ const holderOf = (sql: Sql, ticket: Ticket, runnerId: string): string | null => 
   const known = knownEnvironment(sql, ticket)
   if (known === null || known.goneAt !== null || known.runnerId === runnerId) return null
   const other = hostOf(sql, known.runnerId)
-  return other !== undefined && isConnected(sql, other.seenAt) ? other.host : null
+  return other !== undefined && isConnected(other.seenAt, sql.clock()) ? other.host : null
 }
 
 /** The action that a state change stands for; null for other kinds. */
@@ -239,7 +237,7 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   })
   await each(otherOperations, chunk => recordOperations(sql, progress, chunk))
   await each(others, chunk => recordEnvironments(sql, progress, chunk))
-  const wasAway = !isConnected(sql, before)
+  const wasAway = !isConnected(before, sql.clock())
   const { isMissing, rows, unpin } = openMissing(sql, heartbeat, progress.own)
   const present = isStopped() ? [] : wasAway ? sql.all<Present>(PRESENT, runnerId) : rows()
   const [last = [], ...more] = chunksOf(
@@ -268,7 +266,7 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
   list: async () =>
     sql.all<Row>('select * from runner order by seen_at desc, id').map(({ id, host, seenAt, offer }) => ({
       ...{ id, host, seenAt },
-      connected: isConnected(sql, seenAt),
+      connected: isConnected(seenAt, sql.clock()),
       offer: json<Offer>(offer),
     })),
   environment: async ticket => knownEnvironment(sql, ticket),
