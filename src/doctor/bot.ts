@@ -1,4 +1,5 @@
 /** The checks of the bot: its settings, the accounts on GitHub and Jira, whether deliveries arrive, and what waits. */
+
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Finding, hasError, ok, problem, warning } from '../bot/check.ts'
@@ -6,6 +7,7 @@ import { checkApp, checkAppRepositories, checkToken, checkTokenRepositories } fr
 import { checkAppDeliveries } from '../bot/github/deliveries-check.ts'
 import { findBot } from '../bot/http/operator.ts'
 import { checkJiraAccount, checkJiraProjects } from '../bot/jira/check.ts'
+import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'
 import { isConnected } from '../store/port.ts'
@@ -17,7 +19,7 @@ import type { Row } from './rows.ts'
 const REMOTE_DEADLINE_MS = 60_000
 /** What waits longer than this is told. Milliseconds. */
 const LONG_MS = 10 * 60_000
-const RECENT_MS = 7 * 24 * 60 * 60_000
+const RECENT_MS = 7 * DAY_MS
 
 const databaseOf = ({ home }: Pick<Config, 'home'>) => join(home, 'bot.db')
 

@@ -1,8 +1,10 @@
 /** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
+
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { listBackups } from '../backups.ts'
 import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { damaged, damageOf } from '../damage.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
@@ -10,7 +12,6 @@ import { shellWord } from '../shell-word.ts'
 import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
 
-const DAY_MS = 24 * 60 * 60_000
 const DATABASES = ['registry.db', 'bot.db'] as const
 /** Files and folders with keys, tokens or what people wrote. */
 const PRIVATE =

@@ -13,14 +13,6 @@ import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
 import { ago } from '../words.ts'
 import type { Row } from './rows.ts'
 
-const jsonIn = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
-
 const MAKE_TOKEN =
   "On the bot's host: agent-swarm bot runner add NAME. Set what it prints as AGENT_SWARM_RUNNER_TOKEN here."
 
@@ -42,7 +34,7 @@ const BAD_REQUEST = 400
 const askBot = async (bot: { url: string; token: string }, signal: AbortSignal): Promise<Finding> => {
   const answer = await send(bot, 'renew', NO_LEASE, { signal })
   if (answer.ok)
-    return v.safeParse(leaseResponse, jsonIn(answer.text)).success
+    return v.safeParse(v.pipe(v.string(), v.parseJson(), leaseResponse), answer.text).success
       ? ok(`the bot at ${bot.url} answers, knows this token and speaks this protocol`)
       : problem(
           `what answers at ${bot.url} is not a bot of this version`,

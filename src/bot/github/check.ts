@@ -1,5 +1,7 @@
 /** Checks of a GitHub token and of a GitHub App: who it is, what it may do, which repositories it reaches. */
+
 import { createPrivateKey } from 'node:crypto'
+import { DAY_MS } from '../../clock.ts'
 import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
 import { isListed, isWildcard } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
@@ -10,7 +12,7 @@ import { type Features, LEVELS, levelOf, readManifest, useOf } from './app-needs
 import { AUTHORIZE_TOKEN, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
-const EXPIRES_SOON_MS = 7 * 24 * 60 * 60_000
+const EXPIRES_SOON_MS = 7 * DAY_MS
 /** GitHub refuses what an App signs when the clocks differ more. */
 const MAX_CLOCK_ERROR_MS = 30_000
 const MAX_SUGGESTED = 20

@@ -2,7 +2,8 @@
 import { existsSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isTicket, VM_ID } from '../../domain.ts'
+import { DAY_MS } from '../../clock.ts'
+import { isTicket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
@@ -11,9 +12,10 @@ import { sweepTranscripts } from '../agent/transcript.ts'
 import type { RunnerContext } from '../context.ts'
 import { listMirrors, mirrorPath, removeMirror } from '../git-gateway/mirrors.ts'
 import { listDownloads, removeDownload } from '../images/download.ts'
+import { bytesOf, changedAt } from '../measure.ts'
 import { removeRescue, rescueFolders } from '../rescue/list.ts'
-import { forgetHostKey, knownHostsFile } from '../ssh/keys.ts'
-import { bytesOf, changedAt, DAY_MS, isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
+import { forgetHostKey, knownHostsFile, pinnedMachines } from '../ssh/keys.ts'
+import { isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
 
 const beforeOf = ({ clock }: RunnerContext, days: number): number => clock().getTime() - days * DAY_MS
 const busy = (what: string) => fail('busy', `removing ${what}: it is in use`, 'Try again later: agent-swarm prune')
@@ -24,13 +26,11 @@ const sorted = (kind: PruneItem['kind'], name: string, linked: boolean, prunable
 
 /** `exists`: machines of any kind that some hypervisor has. */
 export const sortKeys = ({ home, registry }: RunnerContext, exists: ReadonlySet<string>): Sorted => {
-  const suffix = '.known_hosts'
-  const { names, linked } = namesIn(home, 'ssh')
-  const vmIds = names.filter(name => name.endsWith(suffix)).map(name => name.slice(0, -suffix.length))
+  const { linked } = namesIn(home, 'ssh')
   return sorted(
     ...(['host key', 'ssh', linked] as const),
-    vmIds
-      .filter(vmId => VM_ID.test(vmId) && !exists.has(vmId) && !registry.knowsMachine(vmId))
+    (linked ? [] : pinnedMachines(home).sort())
+      .filter(vmId => !exists.has(vmId) && !registry.knowsMachine(vmId))
       .map(vmId => ({
         ...{ kind: 'host key', name: vmId, bytes: null, reason: 'its machine does not exist' },
         remove: async () => {

@@ -1,11 +1,12 @@
 /** Base images of this home that nothing uses. */
 import type { BaseImage, Provider } from '../../../providers/provider.ts'
+import { DAY_MS } from '../../clock.ts'
 import { homeId } from '../../config/home.ts'
 import { fail } from '../../errors.ts'
 import type { PruneItem } from '../../schema/prune.ts'
 import { counted } from '../../words.ts'
 import type { RunnerContext } from '../context.ts'
-import { DAY_MS, type Prunable, type Sorted } from './items.ts'
+import type { Prunable, Sorted } from './items.ts'
 
 type View = { context: RunnerContext; provider: Provider; ownHome: string }
 

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { DAY_MS } from '../../clock.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
@@ -13,7 +14,7 @@ import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
 /** What a runner tells of later than this is no news. Milliseconds. */
-const NEWS_MS = 24 * 60 * 60_000
+const NEWS_MS = DAY_MS
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
 
