@@ -27,6 +27,7 @@ import { openHide } from '../log.ts'
 import { listEnvironments } from '../runner/context.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
 import { lookAtStore } from '../store/sqlite/look.ts'
+import { systemName } from '../system-name.ts'
 import { examine } from './doctor.ts'
 import { knownSecrets } from './secrets.ts'
 import { shownSettings } from './shown-settings.ts'
@@ -62,16 +63,13 @@ export const NAMED = 'It names tickets, repositories, hosts, folders and the acc
 
 // ── Versions and machines ──
 
-const OS_RELEASE = '/etc/os-release'
 const versionsOf = ({ version }: Context) => ({
   agentSwarm: version,
   node: process.version,
   platform: process.platform,
   arch: process.arch,
   kernel: `${release()} ${kernel()}`,
-  system: existsSync(OS_RELEASE)
-    ? (readFileSync(OS_RELEASE, 'utf8').match(/^PRETTY_NAME="?([^"\n]*)/m)?.[1] ?? null)
-    : null,
+  system: systemName(),
   collectedAt: new Date().toISOString(),
 })
 

@@ -13,9 +13,16 @@ import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
 
 const DATABASES = ['registry.db', 'bot.db'] as const
-/** Files and folders with keys, tokens or what people wrote. */
-const PRIVATE =
-  /^(config\.yaml|.*\.pem|.*\.db|.*\.db-(wal|shm)|operator\.json|ssh|files|rescued|backups|model-keys|logs)$/
+/** With keys, tokens, ways to them, or what people and machines wrote. Images, downloads and empty files of locks are left out. */
+const PRIVATE_FOLDERS = [
+  ...['backups', 'files', 'links', 'logs', 'mirrors', 'model-keys', 'proven', 'rescued', 'ssh', 'transcripts'],
+]
+const PRIVATE_NAMES = [
+  ...[/^config\.yaml$/, /\.pem$/, /^operator\.json$/],
+  ...[/\.db(-wal|-shm)?$/, /\.db\.damaged-/, /^(rebuild|support)-/],
+]
+const isPrivate = (name: string): boolean =>
+  PRIVATE_FOLDERS.includes(name) || PRIVATE_NAMES.some(pattern => pattern.test(name))
 /** Files of `ssh/` that are looked at. */
 const MOST = 10_000
 
@@ -28,7 +35,7 @@ const isOpen = (path: string): boolean => {
 const checkModes = ({ home }: Config): Finding => {
   const keys = join(home, 'ssh')
   const paths = [
-    ...readdirSync(home).filter(name => PRIVATE.test(name)),
+    ...readdirSync(home).filter(isPrivate),
     ...(existsSync(keys) ? readdirSync(keys).filter(name => !name.endsWith('.pub')) : [])
       .slice(0, MOST)
       .map(name => join('ssh', name)),

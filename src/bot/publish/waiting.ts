@@ -2,7 +2,7 @@
 
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
-import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
+import { needAt, roomTakenBy, whyNever } from '../../store/fits.ts'
 import type { ActionRow, KnownRunner } from '../../store/port.ts'
 import { counted } from '../../words.ts'
 import { code, type Line, line, own } from './text.ts'
@@ -60,7 +60,7 @@ const behind = (
   )
   const reasons = able.map(({ host, offer }) => ({
     host,
-    why: (isCreate ? whyNoRoom(needAt(action, offer), offer) : null) ?? (needs && whyNoRoom(needs, offer)),
+    why: (isCreate ? roomTakenBy(needAt(action, offer), offer) : null) ?? (needs && roomTakenBy(needs, offer)),
   }))
   return reasons.length > 0 && reasons.every((each): each is { host: string; why: string } => each.why !== null)
     ? reasons

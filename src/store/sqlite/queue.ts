@@ -6,7 +6,7 @@ import type { MachineSize } from '../../schema/basics.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
-import { needAt, whyNever, whyNoRoom } from '../fits.ts'
+import { needAt, roomTakenBy, whyNever } from '../fits.ts'
 import {
   type ActionRow,
   type ActionState,
@@ -98,7 +98,7 @@ const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: str
     machine = next.machine
     const create = { machine: JSON.parse(machine) }
     if (whyNever(create, offer) !== null) continue
-    const list = whyNoRoom(needAt(create, offer), offer) === null ? fitting : roomless
+    const list = roomTakenBy(needAt(create, offer), offer) === null ? fitting : roomless
     list.push(machine)
   }
 }
