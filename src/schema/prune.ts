@@ -4,7 +4,7 @@ import { count, described } from './basics.ts'
 
 const kinds = [
   ...(['disk', 'machine files', 'base image', 'host key', 'rescued work', 'log', 'transcript', 'mirror'] as const),
-  ...(['download', 'compiled code', 'damaged database', 'unfinished rebuild', 'folder'] as const),
+  ...(['download', 'compiled code', 'damaged database', 'unfinished rebuild', 'unfinished bundle'] as const),
 ] as const
 
 export const pruneItem = v.object({

@@ -179,8 +179,8 @@ export const sortCompiled = async ({ home }: RunnerContext): Promise<Sorted> => 
 }
 
 const DAMAGED = /^(?:bot|registry)\.db\.damaged-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-wal|-shm)?$/
-/** What a rebuild of the registry that was killed left. */
-const REBUILD = /^rebuild-[A-Za-z0-9]{6}$/
+/** What a rebuild of the registry, or a support bundle, that was killed left. */
+const UNFINISHED = /^(rebuild|support)-[A-Za-z0-9]{6}$/
 
 /** In the home itself. */
 export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
@@ -201,8 +201,9 @@ export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
     const replacedAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
     if (replacedAt < beforeOf(context, logDays) && isFile(path))
       await add('damaged database', name, `replaced more than ${counted(logDays, 'day')} ago; nothing reads it`)
-    if (REBUILD.test(name) && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
-      await add('unfinished rebuild', name, 'the process that made it is gone')
+    const [, of] = UNFINISHED.exec(name) ?? []
+    if (of !== undefined && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
+      await add(of === 'rebuild' ? 'unfinished rebuild' : 'unfinished bundle', name, 'the process that made it is gone')
   }
   return { prunable, kept: [] }
 }
