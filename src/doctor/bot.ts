@@ -2,11 +2,11 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Finding, hasError, ok, problem, warning } from '../bot/check.ts'
 import { checkApp, checkAppRepositories, checkToken, checkTokenRepositories } from '../bot/github/check.ts'
 import { checkAppDeliveries } from '../bot/github/deliveries-check.ts'
 import { findBot } from '../bot/http/operator.ts'
 import { checkJiraAccount, checkJiraProjects } from '../bot/jira/check.ts'
+import { type Finding, hasError, ok, problem, warning } from '../check.ts'
 import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { servingWarnings } from '../config/serving.ts'

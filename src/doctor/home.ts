@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { listBackups } from '../backups.ts'
-import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, ok, problem, warning } from '../check.ts'
 import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { damaged, damageOf } from '../damage.ts'

@@ -1,6 +1,6 @@
 /** The checks of the hypervisors: those that this home uses are diagnosed; of the others, one line says that they are not used. */
 import type { Provider } from '../../providers/provider.ts'
-import { type Finding, failed, hasError, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, failed, hasError, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import type { ProviderName } from '../domain.ts'
 import { failureOf } from '../errors.ts'

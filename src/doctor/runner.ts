@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import { failureOf } from '../errors.ts'

@@ -1,5 +1,5 @@
 /** Checks a host, with the way on for each problem; and makes a registry from what the hypervisors have. */
-import { type Check, hasError } from '../../bot/check.ts'
+import { type Check, hasError } from '../../check.ts'
 import { fail } from '../../errors.ts'
 import type { RebuildPlan } from '../../runner/reconciler/rebuild.ts'
 import { counted } from '../../words.ts'
