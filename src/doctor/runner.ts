@@ -8,7 +8,7 @@ import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import { failureOf } from '../errors.ts'
 import { tryRunnerLock } from '../registry/lock.ts'
 import { refusal, send } from '../runner/bot-client.ts'
-import { heardAt, NOTE_MS } from '../runner/heard.ts'
+import { lastHeartbeatAt, NOTE_MS } from '../runner/last-heartbeat.ts'
 import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
 import { ago } from '../words.ts'
 import type { Row } from './rows.ts'
@@ -58,10 +58,10 @@ const checkBot = async ({ botUrl, runnerToken }: Config, signal: AbortSignal): P
 }
 
 const checkProcess = ({ home }: Config, now: number): Finding => {
-  const heard = heardAt(home)
+  const at = lastHeartbeatAt(home)
   const last =
-    heard === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(heard, now)}`
-  if (heard !== null && now - heard < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
+    at === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(at, now)}`
+  if (at !== null && now - at < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
   const release = existsSync(join(home, 'runner.lock')) ? tryRunnerLock(home) : () => {}
   if (release === null)
     return problem(`the runner runs, but ${last}`, 'See its log. As a service: journalctl -u agent-swarm -n 50')

@@ -9,7 +9,7 @@ import type { Check } from '../../src/check.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
 import { openRunnerContext } from '../../src/runner/context.ts'
-import { heardAt } from '../../src/runner/heard.ts'
+import { lastHeartbeatAt } from '../../src/runner/last-heartbeat.ts'
 import { startRunner } from '../../src/runner/runner.ts'
 import { statusMessage } from '../../src/store/messages.ts'
 import type { Store } from '../../src/store/port.ts'
@@ -216,7 +216,7 @@ test('a runner: its token, the bot that it asks, and its heartbeat', async () =>
     await running.close()
     context.close()
   })
-  await until('a heartbeat', () => heardAt(context.home) !== null)
+  await until('a heartbeat', () => lastHeartbeatAt(context.home) !== null)
   expect((await doctor(runner)).lines).toEqual(
     expect.arrayContaining([
       `ok Runner: the bot at ${bot.url} answers, knows this token and speaks this protocol`,
