@@ -1,7 +1,6 @@
 /** The checks of the bot: its settings, the accounts on GitHub and Jira, whether deliveries arrive, and what waits. */
 
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { checkApp, checkAppRepositories, checkToken, checkTokenRepositories } from '../bot/github/check.ts'
 import { checkAppDeliveries } from '../bot/github/deliveries-check.ts'
 import { findBot } from '../bot/http/operator.ts'
@@ -9,6 +8,7 @@ import { checkJiraAccount, checkJiraProjects } from '../bot/jira/check.ts'
 import { type Finding, hasError, ok, problem, warning } from '../check.ts'
 import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { servingWarnings } from '../config/serving.ts'
 import { isConnected } from '../store/port.ts'
 import { lookAtStore, type StoreLook } from '../store/sqlite/look.ts'
@@ -21,14 +21,12 @@ const REMOTE_DEADLINE_MS = 60_000
 const LONG_MS = 10 * 60_000
 const RECENT_MS = 7 * DAY_MS
 
-const databaseOf = ({ home }: Pick<Config, 'home'>) => join(home, 'bot.db')
-
 /** A bot was begun to be set up here, or has run here. */
 const isBotHere = (config: Config): boolean =>
   config.github !== null ||
   config.jira !== null ||
   config.botProblems.some(text => /^(GitHub|Jira): /.test(text)) ||
-  existsSync(databaseOf(config))
+  existsSync(storeFile(config.home))
 
 const checkSettings = (config: Config): Finding[] => [
   ...config.botProblems.map(text => problem(text.replace(/\.$/, ''), 'agent-swarm init')),
@@ -194,7 +192,7 @@ const outbox = ({ messages, waitingMessages, held }: StoreLook, now: number): Fi
 }
 
 const checkStore = (config: Config, now: number): Finding[] => {
-  const path = databaseOf(config)
+  const path = storeFile(config.home)
   if (!existsSync(path)) return []
   const look = lookAtStore(path)
   if (look === null)
@@ -218,6 +216,6 @@ export const botRows = (config: Config): Row[] => {
       ? []
       : [{ subject: 'Jira', doing: 'checking Jira', run: () => checkJira(config), ...remote }]),
     { subject: 'Webhooks', doing: 'trying the public address', run: signal => checkPublic(config, signal) },
-    { subject: 'Queue', doing: `reading ${databaseOf(config)}`, run: () => checkStore(config, Date.now()) },
+    { subject: 'Queue', doing: `reading ${storeFile(config.home)}`, run: () => checkStore(config, Date.now()) },
   ]
 }

@@ -2,6 +2,7 @@
  * What a support bundle holds: facts that help to find a fault, chosen one by one. Bodies of deliveries and comments, names of
  * people, addresses and secrets are not among them; each text is searched for every secret of this host besides.
  */
+
 import {
   closeSync,
   existsSync,
@@ -20,6 +21,7 @@ import { version as kernel, release } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { failureOf } from '../errors.ts'
 import { openRun, type Run } from '../exec.ts'
 import { createFileAtomic } from '../files.ts'
@@ -100,7 +102,7 @@ const journalOf = ({ config }: Context) =>
 // ── The bot ──
 
 const storeOf = ({ config }: Context) => {
-  const path = join(config.home, 'bot.db')
+  const path = storeFile(config.home)
   if (!existsSync(path)) return null
   const look = lookAtStore(path)
   if (look === null) return { unread: 'it was written by another version' }

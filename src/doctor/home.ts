@@ -6,13 +6,13 @@ import { listBackups } from '../backups.ts'
 import { type Finding, ok, problem, warning } from '../check.ts'
 import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { registryFile, storeFile } from '../config/home.ts'
 import { damaged, damageOf } from '../damage.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
 import { shellWord } from '../shell-word.ts'
 import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
 
-const DATABASES = ['registry.db', 'bot.db'] as const
 /** With keys, tokens, ways to them, or what people and machines wrote. Images, downloads and empty files of locks are left out. */
 const PRIVATE_FOLDERS = [
   ...['backups', 'files', 'links', 'logs', 'mirrors', 'model-keys', 'proven', 'rescued', 'ssh', 'transcripts'],
@@ -97,7 +97,7 @@ export const homeRows = (config: Config): Row[] => {
     run,
     ...more,
   })
-  const paths = DATABASES.map(name => join(home, name))
+  const paths = [registryFile(home), storeFile(home)]
   return [
     row('looking at who may read the home', () => checkModes(config)),
     ...paths.map(path => row(`reading ${path}`, () => checkDatabase(path))),

@@ -120,7 +120,7 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
 
   const look = async (row: EnvironmentRow, activity: Activity): Promise<void> => {
     const { ticket, vmId } = row
-    // Somebody reads the registry between two looks: a wake, a stop, another key of the ticket.
+    // A wake or a stop between two looks is an operation, and so it counts as use.
     const last = looks.get(vmId)
     const known = last ?? { ...firstLook(context, ticket), at: null }
     const at = now()
