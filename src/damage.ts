@@ -89,8 +89,7 @@ export const isLocked = (error: unknown): boolean => codeOf(error) === SQLITE_BU
 const REMEDIES: Readonly<Record<string, string>> = {
   'bot.db':
     'Move it away with its -wal and -shm files: the bot then starts without its queue, and learns of all machines from their runners.',
-  'registry.db':
-    'Move it away with its -wal and -shm files, and make a new one from the machines that the hypervisor has: agent-swarm doctor --rebuild-registry',
+  'registry.db': 'Make a new one from the machines that the hypervisor has: agent-swarm doctor --rebuild-registry',
 }
 
 const wayOn = (path: string, backups: readonly Backup[]): string => {

@@ -81,7 +81,8 @@ export const fitting = (size: MachineSize, room: MachineSize): { machines: numbe
   return { machines: times(endsFirst), endsFirst }
 }
 
-const memory = (mib: number): string => (mib % 1024 === 0 ? `${mib / 1024} GiB` : `${mib} MiB`)
+/** Rounded down, so that what is missing never looks as if it were there: `8 GiB`, `8.3 GiB`, `358 MiB`. */
+const memory = (mib: number): string => (mib < 1024 ? `${mib} MiB` : `${Math.floor((mib / 1024) * 10) / 10} GiB`)
 export const amountOf = (member: keyof MachineSize, amount: number): string =>
   ({
     cpus: `${amount} virtual CPUs`,

@@ -41,7 +41,9 @@ const checkpointFolder = (context: Context, id: string, name: string): string =>
 const requireMark = async (context: Context, id: string): Promise<Mark> => {
   folderOf(context, id)
   const mark = await readMark(context.marks, id)
-  if (mark === null) throw fail('no-such-vm', `the synthetic machine ${id} does not exist`)
+  // Somebody may have removed the folder and left the mark.
+  if (mark === null || !existsSync(folderOf(context, id)))
+    throw fail('no-such-vm', `the synthetic machine ${id} does not exist`)
   return mark
 }
 const requireRunning = async (context: Context, id: string): Promise<string> => {
@@ -197,7 +199,7 @@ const shellInGuest =
 /** No disk of it ever fills up. */
 const capacityWith = async (memoryMiB: number) => {
   const memory = memoryMiB * 1024 ** 2
-  const disk = Number.MAX_SAFE_INTEGER
+  const disk = 16 * 1024 ** 4
   return {
     cpus: 64,
     memoryBytes: { total: memory, available: memory },
@@ -258,8 +260,11 @@ export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opene
       )
     },
     status: async id => (await requireMark(context, id)).status,
-    listVms: async () =>
-      (await listMarks(context.marks)).map(({ vmId, ticket, status }) => ({ vmId, ticket, ip: null, status })),
+    listVms: async () => {
+      const folders = new Set(await listFolders(context))
+      const marks = (await listMarks(context.marks)).filter(({ vmId }) => folders.has(vmId))
+      return marks.map(({ vmId, ticket, status }) => ({ vmId, ticket, ip: null, status }))
+    },
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name, options = {}) => restore(context, id, name, options),
     listCheckpoints: async id => (await readCheckpoints(context, id)).map(({ name }) => name),

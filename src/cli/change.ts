@@ -44,6 +44,10 @@ const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outc
 const sshLine = (environment: Environment | null): string[] =>
   environment?.status === 'running' ? [`Open a shell: agent-swarm ssh ${environment.ticket}`] : []
 
+/** The name is that of the folder in the line before. */
+const bringBackLine = ({ rescued }: { rescued?: string | undefined }): string[] =>
+  rescued === undefined ? [] : ['To bring it back: agent-swarm rescued restore NAME (agent-swarm rescued list)']
+
 const AGAIN = 'Press Ctrl-C again to exit now; the next command or the runner recovers the operation.'
 const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   create: `undoing what was started. ${AGAIN}`,
@@ -70,14 +74,19 @@ const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, ph
 /** `create --wait`. Null: there is room, as far as that can be told beforehand. */
 const waitIfAsked = async (
   context: RunnerContext,
-  { flags, signal }: Invocation,
+  { flags, quiet, signal }: Invocation,
   change: Change,
   progress: ProgressView,
 ): Promise<Outcome | null> => {
   if (flags.wait !== true || change.kind !== 'create') return null
   const { waitForRoom } = await import('./room-wait.ts')
+  // In a line of its own: the live one is cut at the width of the terminal.
+  const onWait = (why: string) => {
+    if (!quiet) progress.note(`No room yet: ${why}`)
+    progress.phase('waiting for room')
+  }
   try {
-    await waitForRoom(context, toAction(change), { signal, onWait: why => progress.phase(`waits for room (${why})`) })
+    await waitForRoom(context, toAction(change), { signal, onWait })
     return null
   } catch (error) {
     progress.end(false)
@@ -140,7 +149,7 @@ const planOrDetach = async (invocation: Invocation, context: RunnerContext, chan
   const plan =
     noRoom === null
       ? await planAction(context, toAction(change))
-      : { would: [`wait for room (${noRoom.message})`, `create the machine of ${ticket}`] }
+      : { would: [`wait for room (${noRoom})`, `create the machine of ${ticket}`] }
   if ('skipped' in plan) return { ticket, result: 'skipped', reason: plan.skipped }
   if (invocation.flags['dry-run'] === true) return { ticket, result: 'planned', would: plan.would }
   return (await import('./detach.ts')).detach(invocation, context, change)
@@ -161,7 +170,11 @@ const textOf = (change: Change, shown: Exclude<Shown, { result: 'failed' }>): st
       return sentence('environment' in shown ? shown.reason : `Nothing to do: ${shown.reason}`)
     case 'done': {
       const text = `${shown.summary} (${shown.seconds < 0.1 ? 'less than 0.1' : shown.seconds} s)`
-      return [sentence(text), ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : [])].join('\n')
+      return [
+        sentence(text),
+        ...bringBackLine(shown),
+        ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : []),
+      ].join('\n')
     }
   }
 }

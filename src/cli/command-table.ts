@@ -365,7 +365,7 @@ const serverCommands = {
     load: async () => ({ run: (await import('./commands/bot-runner.ts')).revoke }),
   },
   'bot runner forget': {
-    arguments: [{ name: 'NAME|ID', kind: 'runner', required: true }],
+    arguments: [{ name: 'NAME|ID', kind: 'known runner', required: true }],
     summary: 'Give up a runner that is gone; its tickets are free.',
     details:
       'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, each ticket is told, and its token is no longer valid. Refused while it is connected.',
@@ -460,7 +460,7 @@ const setUpCommands = {
     load: () => import('./commands/doctor.ts'),
   },
   'support-bundle': {
-    arguments: [{ name: 'FILE', kind: 'folder' }],
+    arguments: [{ name: 'FILE', kind: 'bundle' }],
     summary: 'Collect checks, state and logs in one file, without secrets.',
     details:
       'The file is a .tar.gz that its owner alone can read, by default in this folder. It holds what doctor says, the settings that are no secret, machines, the journal, counts and rows of the queue without bodies, and logs. Secrets are not collected, and what looks like one is replaced. It says what is in it; look through it before you send it.',

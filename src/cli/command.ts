@@ -14,7 +14,9 @@ export const argumentHelp = {
   delivery: 'A word that a delivery must match. With several, it must match all of them.',
   rescued: 'The name of a rescue, as rescued list shows it, for example DROP-2100-20261123-094500.',
   folder: 'A folder of this host.',
-  runner: 'A name for the runner: lower-case letters, digits, dots and hyphens, at most 63 characters.',
+  bundle: 'The file to write, which must not exist yet.',
+  runner: 'The name of a runner: lower-case letters, digits, dots and hyphens, at most 63 characters.',
+  'known runner': 'The name of a runner, or its id where it has none, as bot runner list shows them.',
   text: 'What it shall know or do.',
   'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
 }

@@ -33,7 +33,9 @@ const candidatesOf = {
   delivery: async () => [],
   rescued: async env => toCandidates(await knownRescues(env)),
   folder: async () => [],
+  bundle: async () => [],
   runner: async () => [],
+  'known runner': async () => [],
   text: async () => [],
   'delivery id': async () => [],
 } satisfies Record<ArgumentKind, (env: Env, line: Line) => Promise<Candidate[]>>
@@ -95,7 +97,7 @@ const complete = async (table: CommandTable, env: Env, typed: readonly string[])
   const ofKind = async (kind: ArgumentKind | undefined, prefix = '') =>
     kind === undefined
       ? startingWith([])
-      : startingWith(await candidatesOf[kind](env, line), prefix, kind === 'source' || kind === 'folder')
+      : startingWith(await candidatesOf[kind](env, line), prefix, ['source', 'folder', 'bundle'].includes(kind))
   const ofOption = async (option: Option | undefined, prefix = '') => {
     if (option?.kind !== undefined) return ofKind(option.kind, prefix)
     const values = option === undefined ? null : await allowedValues(option)

@@ -1,7 +1,7 @@
 /** `--help`: the overview of all commands, and the help of one. */
 import { dirname, join } from 'node:path'
 import { argumentHelp, type Command, descriptionOf, optionHelp, optionNames, usageOf } from './command.ts'
-import { commandGroups, commonOptions } from './command-table.ts'
+import { commandGroups, commands, commonOptions } from './command-table.ts'
 import { type Terminal, textWidth } from './terminal/output.ts'
 import { pairs, wrap } from './terminal/table.ts'
 
@@ -27,6 +27,20 @@ export const overview = (terminal: Terminal): string => {
     'One ticket, one virtual machine.',
     'Usage: agent-swarm <command> [arguments] [options]',
     ...sections,
+    wrap('agent-swarm <command> --help shows arguments, options and an example.', textWidth(terminal)),
+    `Documentation: ${docsFile('cli.md')}`,
+  ].join('\n\n')
+}
+
+/** The commands that begin with this word. */
+export const groupHelp = (group: string, terminal: Terminal): string => {
+  const rows = Object.entries(commands).filter(([name]) => name.startsWith(`${group} `))
+  return [
+    `Usage: agent-swarm ${group} <command> [arguments] [options]`,
+    list(
+      rows.map(([name, { summary }]) => [name, summary] as const),
+      terminal,
+    ),
     wrap('agent-swarm <command> --help shows arguments, options and an example.', textWidth(terminal)),
     `Documentation: ${docsFile('cli.md')}`,
   ].join('\n\n')

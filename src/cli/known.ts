@@ -85,5 +85,5 @@ export const nearestTicket = async (env: Env, ticket: Ticket): Promise<Ticket | 
 export const withNearestTicket = async (env: Env, failure: Failure, ticket: Ticket): Promise<Failure> => {
   if (failure.kind !== 'no-such-environment') return failure
   const near = await nearestTicket(env, ticket)
-  return near === null ? failure : { ...failure, remedy: `Did you mean ${near}? ${failure.remedy}` }
+  return near === null || near === ticket ? failure : { ...failure, remedy: `Did you mean ${near}? ${failure.remedy}` }
 }

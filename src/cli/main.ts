@@ -3,7 +3,7 @@ import { homeIn, secureHome } from '../config/home.ts'
 import { failureOf } from '../errors.ts'
 import { splitName } from './command.ts'
 import { commands } from './command-table.ts'
-import { checkWords, commandNamed, parseOptions } from './parse.ts'
+import { checkWords, commandNamed, commandsOf, parseOptions } from './parse.ts'
 import { type Invocation, print, printFailure, printJson, printNote, type Terminal } from './terminal/output.ts'
 
 /** Aborts at Ctrl-C and SIGTERM: running work undoes or finishes itself. The second signal exits at once. */
@@ -37,9 +37,21 @@ const handleStreamErrors = () => {
   process.stderr.on('error', () => {})
 }
 
+/** `rescued`: not a command, and the beginning of some. */
+const isGroup = (name: string) => !Object.hasOwn(commands, name) && commandsOf(name).length > 0
+
+/** Splits off the name of a command, or of a group of two words: `bot runner`. */
+const splitWords = (argv: readonly string[]): ReturnType<typeof splitName> => {
+  const [name, ...rest] = splitName(commands, argv)
+  const group = `${name} ${rest[0] ?? ''}`
+  return isGroup(group) ? [group, ...rest.slice(1)] : [name, ...rest]
+}
+
 const showHelp = async (name: string | undefined, terminal: Terminal): Promise<number> => {
-  const { helpOf, overview } = await import('./help.ts')
-  print(name === undefined ? overview(terminal) : await helpOf(name, await commandNamed(name), terminal), terminal)
+  const { groupHelp, helpOf, overview } = await import('./help.ts')
+  if (name === undefined) print(overview(terminal), terminal)
+  else if (isGroup(name)) print(groupHelp(name, terminal), terminal)
+  else print(await helpOf(name, await commandNamed(name), terminal), terminal)
   return 0
 }
 
@@ -57,6 +69,7 @@ const configFor = (flags: Invocation['flags'], terminal: Terminal) => async () =
 type Reading = { name: string; words: string[]; json: boolean }
 
 const run = async (name: string, args: string[], terminal: Terminal, reading: Reading): Promise<number> => {
+  if (isGroup(name) && (args[0] === '--help' || args[0] === '-h')) return showHelp(name, terminal)
   const command = await commandNamed(name)
   const { words, flags } = await parseOptions(args, name, command)
   if (flags.help === true) return showHelp(name, terminal)
@@ -82,14 +95,14 @@ const run = async (name: string, args: string[], terminal: Terminal, reading: Re
 /** Returns the exit code: 0 done, 1 failed, 2 wrong usage, or that of a command run in a machine. */
 export const main = async (argv: string[], terminal: Terminal = process): Promise<number> => {
   if (terminal === process) handleStreamErrors()
-  const [name, ...args] = splitName(commands, argv)
+  const [name, ...args] = splitWords(argv)
   const reading: Reading = { name: name ?? '', words: [], json: false }
   try {
     if (name === undefined) {
       await showHelp(undefined, terminal)
       return 2
     }
-    if (name === 'help') return await showHelp(splitName(commands, args)[0], terminal)
+    if (name === 'help') return await showHelp(splitWords(args)[0], terminal)
     if (name === '--help' || name === '-h') return await showHelp(undefined, terminal)
     return await run(name, args, terminal, reading)
   } catch (error) {

@@ -14,11 +14,15 @@ const didYouMean = async (word: string, candidates: readonly string[]): Promise<
   return near === null ? '' : ` Did you mean ${near}?`
 }
 
+/** The commands that begin with this word, for example `rescued list`. */
+export const commandsOf = (name: string): string[] =>
+  Object.keys(commands).filter(known => known.startsWith(`${name} `))
+
 /** Throws a usage failure for an unknown name. */
 export const commandNamed = async (name: string): Promise<Command> => {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command !== undefined) return command
-  const longer = Object.keys(commands).filter(known => known.startsWith(`${name} `))
+  const longer = commandsOf(name)
   if (longer.length > 0)
     throw fail('usage', `"${name}" is one of ${longer.join(', ')}.`, `Help: agent-swarm ${longer[0]} --help`)
   const hint = await didYouMean(name, [...Object.keys(commands), '--version', '--help'])

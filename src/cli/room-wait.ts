@@ -3,20 +3,22 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fail, isFailure } from '../errors.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import { planAction } from '../runner/plan.ts'
+import { reasonOf } from '../runner/room.ts'
 import type { Action } from '../schema/action.ts'
-import type { Failure } from '../schema/failure.ts'
 
 /** Milliseconds between two looks whether another process of this home did something, and between two looks at the host. */
 const CHANGE_MS = 500
 const LOOK_MS = 15_000
 
-/** The failure when only room is missing. Everything else is found out by the action itself. */
-export const missingRoom = async (context: RunnerContext, action: Action): Promise<Failure | null> => {
+/** Why it does not fit, when only room is missing. Everything else is found out by the action itself. */
+export const missingRoom = async (context: RunnerContext, action: Action): Promise<string | null> => {
   try {
     await planAction(context, action)
     return null
   } catch (error) {
-    return isFailure(error) && error.failure.needs !== undefined ? error.failure : null
+    return isFailure(error) && error.failure.needs !== undefined
+      ? reasonOf(error.failure, action.kind, action.ticket)
+      : null
   }
 }
 
@@ -34,9 +36,8 @@ export const waitForRoom = async (
     while (true) {
       signal.throwIfAborted()
       const version = registry.dataVersion()
-      const failure = await missingRoom(context, action)
-      if (failure === null) return
-      const why = failure.message
+      const why = await missingRoom(context, action)
+      if (why === null) return
       if (waiting?.why !== why) {
         if (waiting !== null) registry.endWaiting(waiting.id)
         waiting = { id: registry.beginWaiting({ pid: process.pid, ticket, kind, by, since, why }), why }

@@ -197,7 +197,7 @@ const processes = {
   machinesPerPerson: {
     env: 'AGENT_SWARM_MACHINES_PER_PERSON',
     form: integer(1, 1_000),
-    says: "The most machines that one person may have, stopped ones included: a machine is its ticket's assignee's, or, where the bot knows none, whoever's move or command asked for it. A create beyond it waits, and its ticket says which machines the person has. The command line is the operator's, and not limited. By default, no limit.",
+    says: "The most machines that one person may have, stopped ones included. A machine belongs to its ticket's assignee or, where the bot knows none, to the person whose move or command asked for it. A create beyond the limit waits, and its ticket names the person's machines. The command line has no limit. By default, no limit.",
     example: 3,
   },
   runnerSlots: {
@@ -240,7 +240,7 @@ const machines = {
   idle: {
     env: null,
     form: idleRule,
-    says: 'Saves the memory of machines that nobody uses, and turns them off (docs/idle.md). Without it, machines run until somebody stops them.',
+    says: 'Saves the memory of machines that nobody has used for `minutes` (1 to 40320), and turns them off. `stop: true`: a machine whose memory the provider cannot save is shut down instead (docs/idle.md). Without it, machines run until somebody stops them.',
     example: { minutes: 120 },
   },
 } as const satisfies Record<string, Setting>

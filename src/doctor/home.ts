@@ -44,7 +44,7 @@ const checkModes = ({ home }: Config): Finding => {
   if (open.length === 0) return ok(`${home} is for its user alone`)
   const words = open.slice(0, 10).map(shellWord).join(' ')
   return warning(
-    `${open.length} of its files could be read by other users if the home were open: ${open[0]}`,
+    `other users may read ${open.length === 1 ? 'a file' : `${open.length} files`} in it, and only the closed home keeps them out: ${open[0]}`,
     `chmod go= ${words}`,
   )
 }

@@ -13,9 +13,12 @@ const SHOWN = {
   port: ({ port }) => port,
   logLevel: ({ logLevel }) => logLevel,
   runnerSlots: ({ runnerSlots }) => runnerSlots,
+  machinesPerPerson: ({ machinesPerPerson }) => machinesPerPerson,
   provider: ({ provider }) => provider,
   baseImage: ({ baseImage }) => baseImage,
   bootMinutes: ({ bootMinutes }) => bootMinutes,
+  retention: ({ retention }) => retention,
+  idle: ({ idle }) => idle,
   cpus: ({ size }) => size.cpus,
   memoryMiB: ({ size }) => size.memoryMiB,
   diskGiB: ({ size }) => size.diskGiB,
@@ -25,7 +28,7 @@ const SHOWN = {
 } satisfies Partial<Record<SettingName, (config: Config) => unknown>>
 /** Of the providers. */
 const SHOWN_OF_PROVIDERS: readonly string[] = [
-  ...['kvmDomainType', 'kvmFirmware', 'kvmPool', 'kvmNetwork', 'kvmSessionNet'],
+  ...['kvmDomainType', 'kvmFirmware', 'kvmPool', 'kvmNetwork', 'kvmSessionNet', 'syntheticMemoryMiB'],
 ]
 
 /** The known settings in the file, whatever else is in it. */

@@ -6,6 +6,7 @@ import { withRoomLock } from '../registry/lock.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { amountOf, behindWhat, lackOf, needOf, type Room, type Running, roomOf } from '../room.ts'
 import type { MachineSize } from '../schema/basics.ts'
+import type { Failure } from '../schema/failure.ts'
 import type { RunnerContext } from './context.ts'
 import type { Operation, Target } from './operation.ts'
 
@@ -85,13 +86,20 @@ const remedyFor = (
   reading: HostReading,
   { kind, ticket, lack, missing }: { kind: string; ticket: Ticket; lack: keyof MachineSize; missing: number },
 ): string => {
-  const wait = kind === 'create' ? ` To wait for room: agent-swarm create ${ticket} --wait` : ''
+  const wait = kind === 'create' ? `. Or wait for room: agent-swarm create ${ticket} --wait` : ''
   if (lack === 'diskGiB')
-    return `Free disk space: delete checkpoints (agent-swarm checkpoint TICKET NAME --delete) or a machine (agent-swarm delete TICKET).${wait}`
+    return `Free disk space: delete checkpoints (agent-swarm checkpoint TICKET NAME --delete) or a machine (agent-swarm delete TICKET)${wait}`
   const running = runningMachines(context, provider, reading).length
   const stops = toStop(context, provider, reading, lack === 'cpus' ? 1 : missing)
-  if (running === 0) return `Other programs use it: end some of them, or ask for less memory.${wait}`
+  if (running === 0) return `Other programs use it: end some of them, or ask for less memory${wait}`
   return `Stop: agent-swarm stop ${stops.join(' ')}${wait}`
+}
+
+const doingOf = (kind: string, ticket: Ticket) => `${kind === 'create' ? 'creating' : 'starting'} ${ticket}`
+/** What such a failure says of the host, for a text that names the ticket already. */
+export const reasonOf = ({ message }: Pick<Failure, 'message'>, kind: string, ticket: Ticket): string => {
+  const doing = `${doingOf(kind, ticket)}: `
+  return message.startsWith(doing) ? message.slice(doing.length) : message
 }
 
 type Wanted = { kind: string; ticket: Ticket; need: MachineSize; except?: number | null }
@@ -105,7 +113,7 @@ export const whyNoRoom = async (
   const reading = await readHost(provider).catch(() => null)
   if (reading === null) return null
   const room = roomNow(context, provider.name, reading, { except })
-  const doing = kind === 'create' ? `creating ${ticket}` : `starting ${ticket}`
+  const doing = doingOf(kind, ticket)
   const never = lackOf(need, room.empty)
   if (never !== null)
     return fail(

@@ -179,7 +179,7 @@ describe('a host that is full', () => {
       expect(await create('DROP-1', ...words)).toMatchObject({
         code: 1,
         stderr: expect.stringMatching(
-          /KEEP-1, KEEP-2 use 8 GiB of 8550 MiB[\s\S]*agent-swarm stop KEEP-1[\s\S]*agent-swarm create DROP-1 --wait/,
+          /KEEP-1, KEEP-2 use 8 GiB of 8.3 GiB[\s\S]*agent-swarm stop KEEP-1[\s\S]*agent-swarm create DROP-1 --wait/,
         ),
       })
     expect(await cli.json(['create', 'DROP-1'], full)).toMatchObject({
@@ -193,8 +193,12 @@ describe('a host that is full', () => {
     const waiting = cli.begin(['create', 'DROP-1', '--wait'], full)
     await waiting.says('KEEP-1, KEEP-2 use 8 GiB')
     expect((await cli.json(['status'], full)).waiting).toMatchObject([
-      { ticket: 'DROP-1', kind: 'create', why: expect.stringContaining('KEEP-1, KEEP-2 use') },
+      { ticket: 'DROP-1', kind: 'create', why: expect.stringMatching(/^it needs 4 GiB.*KEEP-1, KEEP-2 use/) },
     ])
+    expect((await cli.swarm(['status', 'DROP-1'], full)).stdout).toMatch(
+      /^DROP-1 has no machine[\s\S]*create by .* has waited for .*: it needs 4 GiB/,
+    )
+    expect(await cli.swarm(['status'], full)).toMatchObject({ stdout: expect.stringContaining('Room for no more') })
     await cli.swarm(['stop', 'KEEP-2'], full)
     expect(await waiting.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('DROP-1 has a machine') })
     expect((await cli.json(['status'], full)).waiting).toEqual([])

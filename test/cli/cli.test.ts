@@ -103,6 +103,7 @@ describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', 
     [['init-base', '--delete', 'B'], 2, '"B" is not an image name'],
     [['init-base', '--profile', 'huge'], 2, '--profile must be one of minimal, full'],
     [['ssh'], 2, 'Missing argument <TICKET>.'],
+    [['bot', 'runner'], 2, '"bot runner" is one of bot runner add, bot runner list'],
     [['start', 'DROP-1'], 1, 'agent-swarm create DROP-1'],
     [['ssh', 'DROP-1'], 1, 'agent-swarm create DROP-1'],
     [['bot'], 1, 'APP_ID'],
@@ -207,6 +208,18 @@ describe('help', () => {
       expect(mistyped.stderr).toContain(`agent-swarm ${name}: Unknown option --hepl. Did you mean --help?\n`)
     }
   })
+
+  test.for([
+    [['rescued', '--help'], 'rescued show'],
+    [['help', 'agent'], 'agent stop'],
+    [['bot', 'runner', '-h'], 'bot runner forget'],
+    [['help', 'bot', 'runner'], 'bot runner add'],
+  ] as const)('%j lists the commands of the group', async ([words, name]) =>
+    expect(await swarm(...words)).toMatchObject({
+      ...{ code: 0, stderr: '' },
+      stdout: expect.stringMatching(new RegExp(`^  ${name} +\\w`, 'm')),
+    }),
+  )
 
   test('the docs that it names exist, and are in the package', async () => {
     const root = resolve(import.meta.dirname, '../..')

@@ -30,7 +30,7 @@ test('a damaged registry: doctor names the command, which shows what it would do
   const planned = await swarm('doctor', '--rebuild-registry')
   expect(planned).toMatchObject({ code: 0, stdout: expect.stringMatching(`DROP-1 +${id} +synthetic +running +yes`) })
   expect(planned.stderr).toMatch(
-    /This would move registry\.db away, which is damaged; record 1 machine of the home [0-9a-f]{16}\.\nNothing was changed\./,
+    /This would move the damaged registry\.db away, and record 1 machine of the home [0-9a-f]{16}\.\nNothing was changed\./,
   )
   expect(readFileSync(path(), 'utf8')).toBe('no database')
   expect(await swarm('doctor', '--rebuild-registry', '--yes')).toMatchObject({

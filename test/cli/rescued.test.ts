@@ -70,8 +70,8 @@ test('restore into a machine needs its project', async () => {
 })
 
 test.for([
-  [['rescued', 'show', '../..'], 2, 'there is none of this name'],
-  [['rescued', 'restore', 'DROP-9-20260101-000000'], 2, 'See: agent-swarm rescued list'],
+  [['rescued', 'show', '../..'], 1, 'there is none of this name'],
+  [['rescued', 'restore', 'DROP-9-20260101-000000'], 1, 'See: agent-swarm rescued list'],
   [['rescued', 'restore', 'DROP-1-20260101-000000', 'x', '--into', 'DROP-2'], 2, 'cannot be used together'],
 ] as const)('%j is refused', async ([words, code, text]) => {
   expect(await swarm(...words)).toMatchObject({ code, stderr: expect.stringContaining(text) })

@@ -28,6 +28,15 @@ describe('phases', () => {
     expect(lines).toContain('Open a shell: agent-swarm ssh DROP-1')
   })
 
+  test('a live line never wraps, since it is drawn over; its time stays visible', async () => {
+    const { screen } = await cli.terminal(['doctor', '--selftest'], { columns: 60 })
+    const drawn = stripVTControlCharacters(screen)
+      .split(/[\r\n]+/)
+      .filter(line => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/u.test(line))
+    expect(drawn).toContainEqual(expect.stringMatching(/… +\d\.\d s$/))
+    expect(Math.max(...drawn.map(({ length }) => length))).toBeLessThan(60)
+  })
+
   test('in a pipe they are plain lines on stderr, and the result alone is on stdout', async () => {
     const { stdout, stderr } = await cli.swarm(['create', 'DROP-1'])
     expect(stderr).toMatch(/^ +\d+\.\d s {2}disk\n +\d+\.\d s {2}start\n +\d+\.\d s {2}address\n$/)

@@ -256,6 +256,15 @@ test('an existing file is not replaced', async () => {
   expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining(`writing ${file}: it exists`) })
 })
 
+test('a folder that does not exist is not made', async () => {
+  const folder = join(cli.home, 'mistyped')
+  expect(await cli.swarm(['support-bundle', join(folder, 'x.tar.gz')])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`there is no folder ${folder}`),
+  })
+  expect(existsSync(folder)).toBe(false)
+})
+
 test('without a program that packs, the failure says so and leaves nothing', async () => {
   const bin = join(cli.home, 'bin')
   mkdirSync(bin)

@@ -40,7 +40,7 @@ test('a create of an event waits without an attempt, says behind what, and goes 
   jira.sendTo(await startUp())
   expect(await jira.move('DROP-1', 'In Progress')).toBe(202)
   const why = await until('the reason', async () => (await waiting()).find(({ ticket }) => ticket === 'DROP-1')?.why)
-  expect(why).toContain('waits for room: KEEP-1, KEEP-2 use 8 GiB of 8550 MiB of memory')
+  expect(why).toContain('waits for room: KEEP-1, KEEP-2 use 8 GiB of 8.3 GiB of memory')
   expect(await cli.json(['list'], full)).toHaveLength(2)
   await cli.swarm(['stop', 'KEEP-1'], full)
   await until('the machine', async () =>

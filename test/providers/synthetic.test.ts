@@ -69,6 +69,21 @@ test('a machine whose mark somebody removed is left over, and is made again with
   rmSync(home, { recursive: true })
 })
 
+test('a machine whose folder somebody removed does not exist, and can be deleted and made again', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const provider = openSyntheticIn(home)
+  const vmId = 'as-ab-1-00000001'
+  await provider.createVm('AB-1', 'none', syntheticOptions(vmId))
+  rmSync(join(home, 'synthetic', vmId), { recursive: true })
+  expect(await provider.listVms()).toEqual([])
+  await expect(provider.listCheckpoints(vmId)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
+  await provider.deleteVm(vmId)
+  expect(readdirSync(join(home, 'synthetic-state'))).toEqual([])
+  await provider.createVm('AB-1', 'none', syntheticOptions(vmId))
+  expect(await provider.listVms()).toMatchObject([{ vmId, status: 'stopped' }])
+  rmSync(home, { recursive: true })
+})
+
 test('a restore that was killed between its two renames is made whole by the next', async () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
   const provider = openSyntheticIn(home)

@@ -44,7 +44,7 @@ test('a create without room fails, names what has it and what to stop, and makes
   await it.do(actions.create('KEEP-1'))
   await it.do(actions.create('KEEP-2'))
   expect(await it.do(actions.create('DROP-1'))).toMatchObject(
-    noRoom('KEEP-1, KEEP-2 use 8 GiB of 9728 MiB of memory', 'agent-swarm stop KEEP-1 To wait'),
+    noRoom('KEEP-1, KEEP-2 use 8 GiB of 9.5 GiB of memory', 'agent-swarm stop KEEP-1. Or wait for room: '),
   )
   expect(it.machines()).toHaveLength(2)
   expect(it.context.registry.environment('DROP-1')).toBeNull()

@@ -28,7 +28,7 @@ describe('why a runner can never take a create', () => {
         ...offer,
         room: { free: { cpus: 64, memoryMiB: 0, diskGiB: 0 }, empty: { cpus: 64, memoryMiB: 8191, diskGiB: 9 } },
       },
-      /has 8191 MiB of memory in all/,
+      /has 7.9 GiB of memory in all/,
     ],
     ['a host that is full for now', { memoryMiB: 8192 }, withFree(0), null],
   ] as [string, MachineSpec, Offer, RegExp | null][])('%s', ([, machine, offered, expected]) => {

@@ -38,6 +38,7 @@ const PROTECTION = `#!/bin/sh
 if [ -e hold ]; then
   : > held
   while [ -e hold ]; do sleep 0.05; done
+  trap ': > decided' EXIT
 fi
 while read -r old new ref; do
   if grep -qxF "$ref" protected 2>/dev/null; then
@@ -161,7 +162,11 @@ export const startGitServer = async () => {
     hold: (repo: string) => {
       const path = repositories.get(repo)?.path ?? ''
       writeFileSync(join(path, 'hold'), '')
-      return { isHeld: () => existsSync(join(path, 'held')), release: () => rmSync(join(path, 'hold')) }
+      return {
+        isHeld: () => existsSync(join(path, 'held')),
+        release: () => rmSync(join(path, 'hold')),
+        isDecided: () => existsSync(join(path, 'decided')),
+      }
     },
     stop: async () => {
       server.closeAllConnections()

@@ -79,7 +79,7 @@ const roomLine = (reasons: readonly { host: string; why: string }[]): Line => [
 
 const limitLine = (tickets: readonly Ticket[]): Line =>
   own(
-    `Waiting: its person has ${counted(tickets.length, 'machine')}, as many as one may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
+    `Waiting: the person of this ticket has ${counted(tickets.length, 'machine')}, the most that one person may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
   )
 
 export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, now }: WaitingView): Line => {

@@ -126,7 +126,7 @@ export const waitingFor = async (
     const why =
       owned === null
         ? whyWaiting(row, heartbeat, active.get(ticket), now)
-        : `its person has as many machines as one may have: ${owned.join(', ')}`
+        : `the person of this ticket has the most machines that one person may have: ${owned.join(', ')}`
     waiting.push({ ticket, kind, by, since: new Date(row.createdAt).toISOString(), why })
   }
   return waiting

@@ -55,10 +55,10 @@ const showPlan = (plan: RebuildPlan, isDone: boolean, { json, quiet, terminal }:
   const adopted = machines.filter(({ kept }) => kept === null).length
   const steps = [...would, ...(adopted === 0 ? [] : [`record ${counted(adopted, 'machine')} of the home ${homeId}`])]
   if (steps.length === 0) printNote('The registry is whole, and has all machines of this home.', terminal)
-  else if (isDone) printNote(`Done: ${steps.join('; ')}.`, terminal)
+  else if (isDone) printNote(`Done: ${steps.join(', and ')}.`, terminal)
   else
     printNote(
-      `This would ${steps.join('; ')}.\nNothing was changed. Stop agent-swarm up and runner of this home first, then do it with --yes.`,
+      `This would ${steps.join(', and ')}.\nNothing was changed. Stop agent-swarm up and runner of this home first, then do it with --yes.`,
       terminal,
     )
 }

@@ -2,8 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
-import type { ProviderName } from '../../domain.ts'
-import { fitting, roomOf } from '../../room.ts'
+import { fitting, type Room, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { roomNow, TAKES_ROOM } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
@@ -19,40 +18,47 @@ import { listRescued, phaseText, rescuedSection, section, type View } from './sh
 export type HostStatus = Extract<Output<'status'>, { host: string }>
 type Listed = Listing['environments'][number]
 
-/** `provider`: the hypervisor whose capacity it is, and which would get the next machine; null when none knows its host. */
-type Host = { provider: ProviderName | null; capacity: Capacity }
-
-const readCapacity = async (context: RunnerContext): Promise<Host> => {
+/** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
+const readCapacity = async (context: RunnerContext): Promise<{ capacity: Capacity; provider: string | null }> => {
   const { provider: name } = context.config
   // A configured provider is asked without checking first: its answer shows whether it works.
   const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
-  const known = await provider?.capacity?.().catch(() => null)
-  if (provider !== null && known != null) return { provider: provider.name, capacity: known }
+  const capacity = await provider?.capacity?.().catch(() => null)
+  if (provider !== null && capacity != null) return { capacity, provider: provider.name }
   const disk = await statfs(context.home)
-  const capacity = {
-    cpus: availableParallelism(),
-    memoryBytes: { total: totalmem(), available: freemem() },
-    diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+  return {
+    capacity: {
+      cpus: availableParallelism(),
+      memoryBytes: { total: totalmem(), available: freemem() },
+      diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
+    },
+    provider: null,
   }
-  return { provider: null, capacity }
 }
 
+const MIB = 1024 ** 2
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
-const RESOURCES = { memoryMiB: 'memory', cpus: 'cpus', diskGiB: 'disk' } as const
-/** How many more machines of the configured size fit: as many as creates would find room for. */
-const fits = (
+/** By the rule that decides about creates and starts; with what is reserved for machines that are about to run. */
+const readRoom = (
   context: RunnerContext,
-  { provider, capacity }: Host,
   environments: readonly Listed[],
-): HostStatus['fits'] => {
-  const { size } = context.config
-  const usage = new Map(environments.flatMap(({ vmId, usage }) => (usage === null ? [] : [[vmId, usage] as const])))
-  const room = provider === null ? roomOf(capacity, []) : roomNow(context, provider, { capacity, usage })
-  const { machines, endsFirst } = fitting(size, room.free)
-  return { environments: machines, endsFirst: RESOURCES[endsFirst], size }
+  { capacity, provider }: Awaited<ReturnType<typeof readCapacity>>,
+): Room => {
+  if (provider !== null) {
+    const usage = new Map(environments.flatMap(each => (each.usage === null ? [] : [[each.vmId, each.usage] as const])))
+    return roomNow(context, provider, { capacity, usage })
+  }
+  const running = environments.flatMap(({ ticket, status, usage }) =>
+    usage === null || !TAKES_ROOM.includes(status)
+      ? []
+      : [{ ticket, cpus: usage.cpus, memoryBytes: usage.memoryBytes ?? 0, usedBytes: usage.memoryUsedBytes }],
+  )
+  return roomOf(capacity, running)
 }
+
+const RESOURCES = { memoryMiB: 'memory', cpus: 'cpus', diskGiB: 'disk' } as const
 
 /** `before`: the reading of the previous page, when pages follow each other. */
 export const hostStatus = async (
@@ -65,14 +71,16 @@ export const hostStatus = async (
     runningOperations(context),
     listRescued(context),
   ])
-  const { capacity } = host
   const first = readingOf(environments)
   const reading = before !== null || first.seconds.size === 0 ? first : await readAgain(context, environments)
   const busy = busyBetween(before ?? first, reading)
+  const { capacity } = host
+  const { free, held } = readRoom(context, environments, host)
+  const { machines, endsFirst } = fitting(context.config.size, free)
   const running = environments.filter(({ status }) => TAKES_ROOM.includes(status))
   const memory = {
     ...capacity.memoryBytes,
-    allocated: sum(running, usage => usage.memoryBytes),
+    allocated: held.memoryMiB * MIB,
     used: sum(running, usage => usage.memoryUsedBytes),
   }
   return {
@@ -80,10 +88,10 @@ export const hostStatus = async (
     status: {
       host: hostname(),
       load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
-      cpus: { total: capacity.cpus, allocated: sum(running, usage => usage.cpus) },
+      cpus: { total: capacity.cpus, allocated: held.cpus },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: fits(context, host, environments),
+      fits: { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
       environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(project === undefined ? {} : { project }),
@@ -115,7 +123,7 @@ const capacityTable = (status: HostStatus, { terminal }: View): string => {
 }
 
 const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
-  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * 1024 ** 2)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
+  `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * MIB)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
 
 const machinesTable = ({ environments }: HostStatus, { terminal }: View): string =>
   table(

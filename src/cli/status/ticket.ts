@@ -28,8 +28,12 @@ export const ticketStatus = async (
   const { environments, unread } = await listEnvironments(context, { usage: true })
   const listed = environments.find(environment => environment.ticket === ticket)
   const operations = registry.operations(ticket, OPERATIONS_SHOWN)
+  const underWay = await runningOperations(context, ticket)
+  const waiting = waitingActions(context).filter(action => action.ticket === ticket)
+  const rescued = (await listRescued(context)).filter(each => each.ticket === ticket)
+  const isKnown = [operations, underWay, waiting, rescued].some(({ length }) => length > 0)
   // Fails when nothing is known of the ticket.
-  const row = operations.length === 0 ? requireEnvironment(context, ticket) : registry.environment(ticket)
+  const row = isKnown ? registry.environment(ticket) : requireEnvironment(context, ticket)
   return {
     unread: unread.map(({ message }) => message),
     status: {
@@ -37,10 +41,7 @@ export const ticketStatus = async (
       environment: listed === undefined ? null : listed,
       desired: row?.desired ?? null,
       desiredBy: row?.desiredBy ?? null,
-      underWay: await runningOperations(context, ticket),
-      waiting: waitingActions(context).filter(action => action.ticket === ticket),
-      rescued: (await listRescued(context)).filter(rescued => rescued.ticket === ticket),
-      operations,
+      ...{ underWay, waiting, rescued, operations },
     },
   }
 }
@@ -67,6 +68,14 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
     ...(environment.idle === undefined
       ? []
       : [['idle', idleText(ticket, environment.idle, { now, terminal })] as const]),
+    ...(environment.status === 'lost'
+      ? [
+          [
+            'lost',
+            `its machine no longer exists, and agent-swarm did not delete it; agent-swarm create ${ticket} makes it again from its disk, or makes a new one`,
+          ] as const,
+        ]
+      : []),
     ['provider', provider === 'synthetic' ? 'synthetic (a folder, not a machine)' : provider],
     ['machine', environment.vmId],
     ['address', address(environment)],
@@ -87,7 +96,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
 
 const checkpointTable = ({ checkpoints }: Details, { now, terminal }: View): string =>
   table(
-    [{ title: 'NAME', whole: true }, 'CREATED', 'WHY', 'SIZE'],
+    [{ title: 'NAME', whole: true }, 'CREATED', 'REASON', 'SIZE'],
     checkpoints.map(({ name, createdAt, why, sizeBytes }) => [
       name,
       when(createdAt, now, terminal),

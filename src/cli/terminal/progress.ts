@@ -18,8 +18,8 @@ const DETAIL_MS = 5_000
 /** The phase that undoes what failed before it. */
 export const UNDOING = 'undoing'
 
-const unicode = { frames: ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'], ok: '✔', failed: '✖' }
-const ascii = { frames: ['-', '\\', '|', '/'], ok: '+', failed: 'x' }
+const unicode = { frames: ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'], ok: '✔', failed: '✖', cut: '…' }
+const ascii = { frames: ['-', '\\', '|', '/'], ok: '+', failed: 'x', cut: '...' }
 
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
@@ -57,13 +57,21 @@ const live = (terminal: Terminal): ProgressView => {
   const symbols = showsUnicode(terminal) ? unicode : ascii
   let current: { name: string; since: number; detail: string } | null = null
   let frame = 0
-  const line = (symbol: string, style: 'cyan' | 'green' | 'red') =>
-    current === null
-      ? ''
-      : `${styled(symbol, style, stderr, terminal)} ${current.name.padEnd(10)} ${seconds(current.since).padStart(8)}${current.detail === '' ? '' : `  ${current.detail}`}`
+  const line = (symbol: string, style: 'cyan' | 'green' | 'red', columns = Number.POSITIVE_INFINITY) => {
+    if (current === null) return ''
+    const { name, since, detail } = current
+    const time = ` ${seconds(since).padStart(8)}`
+    const left = columns - 2 - time.length
+    const shown = name.length > left ? `${name.slice(0, Math.max(0, left - symbols.cut.length))}${symbols.cut}` : name
+    const text = `${shown.padEnd(10)}${time}${detail === '' ? '' : `  ${detail}`}`
+    return `${styled(symbol, style, stderr, terminal)} ${text.slice(0, columns - 2)}`
+  }
   const clear = () => stderr.write('\r\x1b[K')
   const draw = () => {
-    if (current !== null) stderr.write(`\r\x1b[K${line(symbols.frames[frame % symbols.frames.length] ?? '', 'cyan')}`)
+    if (current === null) return
+    const symbol = symbols.frames[frame % symbols.frames.length] ?? ''
+    // A line that wraps cannot be drawn over.
+    stderr.write(`\r\x1b[K${line(symbol, 'cyan', (stderr.columns || 80) - 1)}`)
   }
   const timer = setInterval(() => {
     frame += 1

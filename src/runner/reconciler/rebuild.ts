@@ -35,7 +35,7 @@ export type RebuildPlan = {
   machines: RebuiltMachine[]
   /** Hypervisors that could not be asked: run it again when they answer. */
   unread: Unread[]
-  /** What carrying it out does besides, as phrases without a subject or full stop: `move registry.db away, which is damaged`. */
+  /** What carrying it out does besides, as phrases without a subject or full stop: `move the damaged registry.db away`. */
   would: string[]
 }
 /** `homeId`: that of a lost home, which this home becomes; null: this home's own. */
@@ -148,7 +148,8 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
   if (homeId === (await ownId(config.home))) return
   const own = await readRegistry(config, async context => {
     const { read } = await readAll(context)
-    return [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)].map(({ vmId }) => vmId)
+    const all = [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)]
+    return [...new Set(all.map(({ vmId }) => vmId))]
   })
   if (own.length > 0)
     throw fail(
@@ -160,9 +161,7 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
 
 const wouldMove = (home: string): string[] => {
   if (stateOfRegistry(home) !== 'damaged') return []
-  return existsSync(registryFile(home))
-    ? ['move registry.db away, which is damaged']
-    : ['make registry.db, which is missing']
+  return existsSync(registryFile(home)) ? ['move the damaged registry.db away'] : ['make the missing registry.db']
 }
 
 const planIn = async (context: RunnerContext, { homeId }: RebuildRequest): Promise<RebuildPlan> => {

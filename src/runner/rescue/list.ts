@@ -70,7 +70,7 @@ export const readRescued = async (home: string, name: string): Promise<{ folder:
   const folder = join(rescuedFolder(home), name)
   const doing = `reading the rescued work ${JSON.stringify(name.slice(0, 100))}`
   if (parseFolderName(name) === null || (await lstat(folder).catch(() => null))?.isDirectory() !== true)
-    throw fail('usage', `${doing}: there is none of this name`, 'See: agent-swarm rescued list')
+    throw fail('refused', `${doing}: there is none of this name`, 'See: agent-swarm rescued list')
   try {
     const file = join(folder, NOTE)
     if ((await stat(file)).size > MAX_NOTE_BYTES) throw new Error('it is too large')

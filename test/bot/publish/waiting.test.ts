@@ -253,6 +253,6 @@ test('a create beyond the limit of its person names the machines', async () => {
   await runner(offer(8_192), [{ ...environment(), ticket: 'KEEP-1', createdBy: by }])
   await enqueue('a', create)
   expect(await jira('a')).toContain(
-    'Waiting: its person has 1 machine, as many as one may have: KEEP-1. It starts when one of them is deleted.',
+    'Waiting: the person of this ticket has 1 machine, the most that one person may have: KEEP-1. It starts when one of them is deleted.',
   )
 })

@@ -63,7 +63,7 @@ test.for<[string, () => void]>([
   damage()
   const before = readFileSync(path())
   const plan = await planRebuild(await config(), own)
-  expect(plan.would).toEqual(['move registry.db away, which is damaged'])
+  expect(plan.would).toEqual(['move the damaged registry.db away'])
   expect(plan.machines).toMatchObject([
     { ticket: 'DROP-1', vmId, status: 'running', canLogIn: true, kept: null },
     { ticket: 'DROP-2', status: 'stopped', kept: null },
