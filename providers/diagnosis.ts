@@ -1,10 +1,7 @@
-/** What a provider's `diagnose` is made of: findings, and checks of which one that fails does not keep the next from running. */
+/** What a provider's `diagnose` is made of: checks of which one that fails does not keep the next from running. */
+import { failed, ok, problem, warning } from '../src/check.ts'
 import { failureOf } from '../src/errors.ts'
 import type { Diagnosis } from './provider.ts'
-
-export const ok = (text: string): Diagnosis => ({ status: 'ok', text, remedy: null })
-export const warning = (text: string, remedy: string | null = null): Diagnosis => ({ status: 'warning', text, remedy })
-export const problem = (text: string, remedy: string | null): Diagnosis => ({ status: 'error', text, remedy })
 
 const gib = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 
@@ -14,14 +11,7 @@ export type DiagnosisCheck = readonly [doing: string, run: () => Promise<Diagnos
 /** In this order; they run at the same time. */
 export const runDiagnosis = async (checks: readonly DiagnosisCheck[]): Promise<Diagnosis[]> =>
   (
-    await Promise.all(
-      checks.map(([doing, run]) =>
-        run().catch((error: unknown) => {
-          const { message, remedy } = failureOf(error, doing)
-          return problem(message, remedy)
-        }),
-      ),
-    )
+    await Promise.all(checks.map(([doing, run]) => run().catch((error: unknown) => failed(failureOf(error, doing)))))
   ).filter(finding => finding !== null)
 
 type Room = { available: number; total: number }

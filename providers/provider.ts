@@ -11,7 +11,9 @@
  *
  * Failures are those of src/errors.ts.
  */
+
 import type { SetupOptions } from '../base-image/scripts.ts'
+import type { Check } from '../src/check.ts'
 import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
 import type { SshAddress } from '../src/schema/environment.ts'
@@ -232,7 +234,7 @@ export type Provider = {
 }
 
 /** `error`: machines will not work. `remedy`: what to do, a command to paste where one does it. */
-export type Diagnosis = { status: 'ok' | 'warning' | 'error'; text: string; remedy: string | null }
+export type Diagnosis = Omit<Check, 'subject'>
 
 /** A base image. */
 export type BaseImage = {

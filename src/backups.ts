@@ -3,9 +3,11 @@
  * which it gets when it is whole, checked and on disk. Each carries a mark, so that whoever opens it in the database's place
  * knows that time has gone on since.
  */
+
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { DAY_MS } from './clock.ts'
 import { timestamp } from './domain.ts'
 import { fail } from './errors.ts'
 import { isProcessAlive } from './exec.ts'
@@ -13,7 +15,6 @@ import { flush } from './files.ts'
 
 /** How many backups of one database are kept. */
 export const KEPT_BACKUPS = 7
-const DAY_MS = 24 * 60 * 60_000
 /** How long a backup waits for a lock of another process. Milliseconds. */
 const BUSY_MS = 60_000
 const SQLITE_FULL = 13

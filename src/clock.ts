@@ -3,6 +3,8 @@
 /** Epoch milliseconds. */
 export type Clock = () => number
 
+export const DAY_MS = 24 * 60 * 60_000
+
 /**
  * Notices that the clock was set, or that the machine slept. Each call says whether since the last one the clock moved on by
  * more than `ahead`, or back by more than `behind` milliseconds. With `ahead`, a call says by which time it was `planned` to come

@@ -7,6 +7,8 @@ const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 /** Virtual CPUs for each processor of the host: machines wait most of the time. */
 const CPUS_EACH = 8
+/** In the order in which they are named when they are missing. */
+const MEMBERS = ['memoryMiB', 'cpus', 'diskGiB'] as const
 /** Tickets that a text names. */
 const NAMED = 5
 /** Of the host's memory and disk, this share stays free, at most so many bytes. */
@@ -69,7 +71,15 @@ export const needOf = ({ cpus, memoryMiB }: Pick<MachineSize, 'cpus' | 'memoryMi
 
 /** The first that is missing; null when the need fits. */
 export const lackOf = (need: MachineSize, room: MachineSize): keyof MachineSize | null =>
-  (['memoryMiB', 'cpus', 'diskGiB'] as const).find(member => need[member] > room[member]) ?? null
+  MEMBERS.find(member => need[member] > room[member]) ?? null
+
+/** How many machines of this size fit into the room beside each other, and what runs out first. */
+export const fitting = (size: MachineSize, room: MachineSize): { machines: number; endsFirst: keyof MachineSize } => {
+  const need = needOf(size)
+  const times = (member: keyof MachineSize) => Math.floor(room[member] / need[member])
+  const endsFirst = MEMBERS.reduce((least, member) => (times(member) < times(least) ? member : least))
+  return { machines: times(endsFirst), endsFirst }
+}
 
 /** Rounded down, so that what is missing never looks as if it were there: `8 GiB`, `8.3 GiB`, `358 MiB`. */
 const memory = (mib: number): string => (mib < 1024 ? `${mib} MiB` : `${Math.floor((mib / 1024) * 10) / 10} GiB`)

@@ -67,7 +67,9 @@ test('handlers are pure: words, failures, schemas and helpers in; no disk, netwo
 })
 
 test('providers know the words, the failures, the door to programs, schema forms and the base image', () => {
-  expect(mayImport('providers', ...PURE, 'src/exec.ts', 'src/files.ts', 'src/shell-word.ts', 'base-image')).toEqual([])
+  expect(
+    mayImport('providers', ...PURE, 'src/check.ts', 'src/exec.ts', 'src/files.ts', 'src/shell-word.ts', 'base-image'),
+  ).toEqual([])
 })
 
 test('no provider knows another', () => {

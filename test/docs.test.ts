@@ -1,13 +1,17 @@
 /** Generated docs are up to date, and the editor's schemas accept what the parser accepts. */
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { Ajv } from 'ajv'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { documents } from '../scripts/docs.ts'
 import { usageOf } from '../src/cli/command.ts'
 import { commands } from '../src/cli/command-table.ts'
 import { type Setting, settings } from '../src/config/settings.ts'
+import { openRegistry } from '../src/registry/registry.ts'
+import { openStore } from '../src/store/sqlite/index.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
@@ -28,6 +32,25 @@ test('every object in docs/json is closed', () => {
   }
   for (const [name, content] of Object.entries(documents))
     if (name.startsWith('docs/json/')) expect([name, open(JSON.parse(content()))]).toEqual([name, []])
+})
+
+test('docs/operating.md says of every table how long its rows are kept', () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-docs-'))
+  onTestFinished(() => rmSync(home, { recursive: true }))
+  const page = readFileSync(join(root, 'docs/operating.md'), 'utf8')
+  const [, section = ''] = page.match(/^## What is kept, and for how long\n([\s\S]*?)^##/m) ?? []
+  const rows = section.split('\n')
+  const missingIn = (name: string): string[] => {
+    const db = new DatabaseSync(join(home, name), { readOnly: true })
+    onTestFinished(() => db.close())
+    const tables = db.prepare(`select name from sqlite_master where type = 'table' and name not glob 'sqlite_*'`).all()
+    return tables
+      .map(table => String(table.name))
+      .filter(table => !rows.some(row => row.includes(`\`${name}\``) && row.includes(`\`${table}\``)))
+  }
+  openRegistry(join(home, 'registry.db')).close()
+  openStore(join(home, 'bot.db'), Date.now).close()
+  expect([missingIn('registry.db'), missingIn('bot.db')]).toEqual([[], []])
 })
 
 const has = (program: string) => spawnSync(program, ['--version']).status === 0

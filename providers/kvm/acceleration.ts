@@ -1,7 +1,7 @@
 /** What `doctor` says of hardware virtualization: it boots a guest now, whatever is remembered. */
 import { existsSync, readFileSync } from 'node:fs'
+import { ok, problem, warning } from '../../src/check.ts'
 import { shellWord } from '../../src/shell-word.ts'
-import { ok, problem, warning } from '../diagnosis.ts'
 import type { Diagnosis } from '../provider.ts'
 import type { Context } from './context.ts'
 import { proveKvm, rememberedType } from './domain-type.ts'

@@ -1,9 +1,10 @@
 /** What this host has and lacks for machines of libvirt. Reads alone, but for a test guest that ends by itself. */
 import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { ok, problem, warning } from '../../src/check.ts'
 import { failureOf, isFailure } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
-import { type DiagnosisCheck, ok, problem, roomLeft, runDiagnosis, warning } from '../diagnosis.ts'
+import { type DiagnosisCheck, roomLeft, runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis } from '../provider.ts'
 import { checkAcceleration } from './acceleration.ts'
 import type { Context } from './context.ts'

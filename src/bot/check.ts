@@ -1,26 +1,7 @@
 /** Checks of credentials and permissions for `agent-swarm init`: rows that are tried for real, and change nothing outside. */
+import { type Finding, ok, problem } from '../check.ts'
 import { MAKE_SECRET, MIN_SECRET_LENGTH } from '../config/secrets.ts'
-import type { Failure } from '../schema/failure.ts'
 
-export type Check = {
-  /** The side that was checked, for example `GitHub`. */
-  subject: string
-  /** `error`: something will not work. `warning`: it works, but somebody should know. */
-  status: 'ok' | 'warning' | 'error'
-  text: string
-  remedy: string | null
-}
-/** `correction`: the value that a setting should have instead. `next`: a command to run after init. */
-export type Finding = Omit<Check, 'subject'> & { correction?: readonly ['jiraHost', string]; next?: string }
-
-export const ok = (text: string): Finding => ({ status: 'ok', text, remedy: null })
-export const warning = (text: string, remedy: string | null = null): Finding => ({ status: 'warning', text, remedy })
-export const problem = (text: string, remedy: string | null): Finding => ({ status: 'error', text, remedy })
-/** `remedy` is used when the failure has none. */
-export const failed = (failure: Failure, remedy: string | null = null): Finding =>
-  problem(failure.message, failure.remedy ?? remedy)
-
-export const hasError = (findings: readonly Pick<Check, 'status'>[]) => findings.some(row => row.status === 'error')
 type Findings = Finding | null | readonly (Finding | null)[]
 /** `doing` says what is being done, and begins the text of a check that throws. */
 type CheckRow<Context> = readonly [doing: string, run: (context: Context) => Findings | Promise<Findings>]

@@ -1,6 +1,7 @@
 /** Wires the bot: the server listens first, and whatever is slow to load or far away comes after. */
-import { join } from 'node:path'
+
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { servingWarnings } from '../config/serving.ts'
 import { careFor, type DatabaseCare } from '../database-care.ts'
 import { failureOf } from '../errors.ts'
@@ -57,7 +58,7 @@ const openOwnStore = (
   { home, machinesPerPerson }: Config,
   { isDryRun, clock, log }: { isDryRun: boolean; clock: () => number; log: Log },
 ): { store: Store; care: DatabaseCare | null } => {
-  const path = join(home, 'bot.db')
+  const path = storeFile(home)
   if (isDryRun) return { store: openDryStore(path, clock), care: null }
   const care = careFor(path, { clock, log })
   return { store: openStore(path, clock, undefined, { machinesPerPerson }), care }

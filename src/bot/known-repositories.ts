@@ -1,7 +1,8 @@
 /** The repositories that a list can be filled with: those that GitHub shows, or else those that an earlier version watched. */
+
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { openLog } from '../log.ts'
 import { openStore } from '../store/sqlite/index.ts'
 import { openGitHub } from './github/open.ts'
@@ -30,6 +31,6 @@ export const knownRepositories = async ({ github, home }: Pick<Config, 'github' 
   const { promise: late, resolve } = Promise.withResolvers<string[]>()
   const timer = setTimeout(() => resolve([]), DEADLINE_MS)
   const shown = await Promise.race([onGitHub(github).catch(() => []), late]).finally(() => clearTimeout(timer))
-  const known = shown.length > 0 ? shown : await inStore(join(home, 'bot.db'))
+  const known = shown.length > 0 ? shown : await inStore(storeFile(home))
   return known.sort().slice(0, MAX_REPOSITORIES)
 }

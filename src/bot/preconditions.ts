@@ -1,7 +1,8 @@
 /** What must be true before a bot starts. */
+
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Config, REPOSITORIES_MISSING } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { fail } from '../errors.ts'
 import { openStore } from '../store/sqlite/index.ts'
 import { findBot } from './http/operator.ts'
@@ -19,7 +20,7 @@ const toPaste = async (config: Config): Promise<string[]> => {
 
 /** Whether a runner has a token of its own in the store of this home. */
 const hasRunners = async (home: string): Promise<boolean> => {
-  const path = join(home, 'bot.db')
+  const path = storeFile(home)
   if (!existsSync(path)) return false
   const store = openStore(path, Date.now)
   try {

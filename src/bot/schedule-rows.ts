@@ -1,7 +1,7 @@
 /** What the bot does by the clock. */
 import type { Rules } from '../../handlers/handler.ts'
 import { MAX_WAIT_MS } from '../backoff.ts'
-import type { Clock } from '../clock.ts'
+import { type Clock, DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/port.ts'
@@ -14,7 +14,6 @@ import { openJiraPoll } from './jira/poll.ts'
 import { LOOK_MS } from './runners/api.ts'
 import type { ScheduleRow } from './schedule.ts'
 
-const DAY_MS = 24 * 60 * 60_000
 /** GitHub delivers again for at most three days. */
 const QUEUE_MS = 14 * DAY_MS
 const KNOWLEDGE_MS = 90 * DAY_MS

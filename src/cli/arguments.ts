@@ -1,8 +1,8 @@
 /** Arguments as people type them. */
 import { isTicket, parseCheckpointName, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
+import { counted } from '../words.ts'
 import type { Terminal } from './terminal/output.ts'
-import { counted } from './terminal/text.ts'
 
 /** Shorter beginnings match too much. */
 const LEAST_PREFIX = 4

@@ -1,4 +1,5 @@
 /** `init-base --list` and `--delete`. */
+
 import { IMAGE_NAME } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { RunnerContext } from '../runner/context.ts'
@@ -8,6 +9,7 @@ import {
   deleteImage as removeImage,
   type UsedImage,
 } from '../runner/images/images.ts'
+import { counted } from '../words.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, printJson, printNote, stripControls, type Terminal } from './terminal/output.ts'
 import { table } from './terminal/table.ts'
@@ -29,7 +31,7 @@ const toJson = (provider: string, { name, manifest, tickets, machines }: UsedIma
 
 /** `DROP-1, DROP-2, 1 other`. */
 const users = ({ tickets, machines }: UsedImage): string => {
-  const others = machines.length === 0 ? [] : [`${machines.length} other${machines.length === 1 ? '' : 's'}`]
+  const others = machines.length === 0 ? [] : [counted(machines.length, 'other')]
   return [...tickets, ...others].join(', ') || '-'
 }
 

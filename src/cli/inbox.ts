@@ -1,9 +1,10 @@
 /** What the `bot …` commands share: access to the bot's inbox whether it runs or not, and deliveries as text and JSON. */
+
 import { existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { type AskBot, answerFrom, findBot } from '../bot/http/operator.ts'
 import { aboutOf } from '../bot/inbox/lanes.ts'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { fail } from '../errors.ts'
 import type { DeliveryRow } from '../store/port.ts'
 import { openStore } from '../store/sqlite/index.ts'
@@ -16,7 +17,7 @@ const openInbox = async ({ home }: Config): Promise<Inbox> => {
   const ask = await findBot(home)
   if (ask !== null) return { runs: true, ask, close: async () => {} }
   mkdirSync(home, { recursive: true, mode: 0o700 })
-  const store = openStore(join(home, 'bot.db'), Date.now)
+  const store = openStore(storeFile(home), Date.now)
   return { runs: false, ask: question => answerFrom(store, question), close: store.close }
 }
 
@@ -33,7 +34,7 @@ export const withStore = async <T>(invocation: Invocation, work: (inbox: Inbox) 
 /** Runs `work` on the inbox of the bot; `work` gets null, after a note, when no bot ever ran. */
 export const withInbox = async <T>(invocation: Invocation, work: (inbox: Inbox | null) => Promise<T>): Promise<T> => {
   const { home } = await invocation.config()
-  if (existsSync(join(home, 'bot.db'))) return withStore(invocation, work)
+  if (existsSync(storeFile(home))) return withStore(invocation, work)
   printNote(`No bot has run with AGENT_SWARM_HOME ${home} yet.`, invocation.terminal)
   return work(null)
 }

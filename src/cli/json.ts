@@ -4,7 +4,7 @@
  * from it.
  */
 import * as v from 'valibot'
-import type { Check } from '../bot/check.ts'
+import type { Check } from '../check.ts'
 import { action, actionKinds, progress, requester } from '../schema/action.ts'
 import {
   checkpointName,

@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { homeIn, isOurs } from '../config/home.ts'
+import { homeIn, isOurs, registryFile } from '../config/home.ts'
 import { IMAGE_NAME, isTicket, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 import type { Failure } from '../schema/failure.ts'
@@ -19,7 +19,7 @@ const WORD = /^[a-z]{1,20}$/
 
 const rows = async (env: Env, sql: string, ...values: string[]): Promise<Record<string, unknown>[]> => {
   const home = homeIn(env)
-  const path = join(home, 'registry.db')
+  const path = registryFile(home)
   if (!isOurs(home) || !existsSync(path)) return []
   try {
     const { DatabaseSync } = await import('node:sqlite')

@@ -1,7 +1,8 @@
 /** How a command's machine reaches its repository: with a token of this home's own GitHub settings, or of the bot. */
-import { join } from 'node:path'
+
 import { atMost } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { openLog } from '../log.ts'
 import { openBotClient } from '../runner/bot-client.ts'
 import { commandAccess } from '../runner/command-access.ts'
@@ -24,7 +25,7 @@ const appToken = async ({ home }: RunnerContext, settings: AppSettings, repo: st
     import('../bot/github/open.ts'),
     import('../store/sqlite/index.ts'),
   ])
-  const store = openStore(join(home, 'bot.db'), Date.now)
+  const store = openStore(storeFile(home), Date.now)
   try {
     const log = openLog('silent')
     const github = await openGitHub(settings, { log, show: null, paced: true, repositories: store.repositories })

@@ -4,11 +4,12 @@ import { fail } from '../errors.ts'
 import type { PromiseResult } from '../selftest/run.ts'
 import { type Plan, type Selftest, selftest } from '../selftest/selftest.ts'
 import { summaryOf } from '../selftest/transcript.ts'
+import { counted } from '../words.ts'
 import { cliUser } from './change.ts'
 import { version } from './serve.ts'
 import { type Invocation, print, printJson, printNote, styled } from './terminal/output.ts'
 import { openProgress } from './terminal/progress.ts'
-import { counted, size as sizeText } from './terminal/text.ts'
+import { size as sizeText } from './terminal/text.ts'
 
 const MIB = 1024 ** 2
 const MARKS = { ok: ['✓', 'green'], failed: ['✗', 'red'], 'left-out': ['-', 'dim'] } as const

@@ -18,6 +18,10 @@ import { fail } from '../errors.ts'
 export const homeIn = (environment: Readonly<Record<string, string | undefined>>): string =>
   environment.AGENT_SWARM_HOME || join(homedir(), '.agent-swarm')
 
+/** The bot's database, and the runner's. */
+export const storeFile = (home: string): string => join(home, 'bot.db')
+export const registryFile = (home: string): string => join(home, 'registry.db')
+
 /** Null on Windows, where a profile is private by its access list. */
 const ourId = (): number | null => process.geteuid?.() ?? null
 const octal = (mode: number) => mode.toString(8).padStart(4, '0')

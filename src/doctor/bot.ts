@@ -1,32 +1,32 @@
 /** The checks of the bot: its settings, the accounts on GitHub and Jira, whether deliveries arrive, and what waits. */
+
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { type Finding, hasError, ok, problem, warning } from '../bot/check.ts'
 import { checkApp, checkAppRepositories, checkToken, checkTokenRepositories } from '../bot/github/check.ts'
 import { checkAppDeliveries } from '../bot/github/deliveries-check.ts'
 import { findBot } from '../bot/http/operator.ts'
 import { checkJiraAccount, checkJiraProjects } from '../bot/jira/check.ts'
+import { type Finding, hasError, ok, problem, warning } from '../check.ts'
+import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { servingWarnings } from '../config/serving.ts'
-import { RUNNER_AWAY_MS } from '../store/port.ts'
+import { isConnected } from '../store/port.ts'
 import { lookAtStore, type StoreLook } from '../store/sqlite/look.ts'
+import { ago, counted } from '../words.ts'
 import type { Row } from './rows.ts'
-import { ago, counted } from './words.ts'
 
 /** GitHub and Jira are asked one thing after the other, once for each repository and project. */
 const REMOTE_DEADLINE_MS = 60_000
 /** What waits longer than this is told. Milliseconds. */
 const LONG_MS = 10 * 60_000
-const RECENT_MS = 7 * 24 * 60 * 60_000
-
-const databaseOf = ({ home }: Pick<Config, 'home'>) => join(home, 'bot.db')
+const RECENT_MS = 7 * DAY_MS
 
 /** A bot was begun to be set up here, or has run here. */
 const isBotHere = (config: Config): boolean =>
   config.github !== null ||
   config.jira !== null ||
   config.botProblems.some(text => /^(GitHub|Jira): /.test(text)) ||
-  existsSync(databaseOf(config))
+  existsSync(storeFile(config.home))
 
 const checkSettings = (config: Config): Finding[] => [
   ...config.botProblems.map(text => problem(text.replace(/\.$/, ''), 'agent-swarm init')),
@@ -130,7 +130,7 @@ const arrivals = ({ github, jira, pollSeconds }: Config, { newest }: StoreLook, 
 }
 
 const queue = ({ actions, pendingActions, activeActions, runners }: StoreLook, now: number): Finding[] => {
-  const connected = runners.filter(({ seenAt }) => Math.abs(now - Number(seenAt)) <= RUNNER_AWAY_MS)
+  const connected = runners.filter(({ seenAt }) => isConnected(Number(seenAt), now))
   const hosts = connected.map(({ host }) => host).join(', ')
   const oldest = actions.find(({ state }) => state === 'pending')
   const runnerRow =
@@ -192,7 +192,7 @@ const outbox = ({ messages, waitingMessages, held }: StoreLook, now: number): Fi
 }
 
 const checkStore = (config: Config, now: number): Finding[] => {
-  const path = databaseOf(config)
+  const path = storeFile(config.home)
   if (!existsSync(path)) return []
   const look = lookAtStore(path)
   if (look === null)
@@ -216,6 +216,6 @@ export const botRows = (config: Config): Row[] => {
       ? []
       : [{ subject: 'Jira', doing: 'checking Jira', run: () => checkJira(config), ...remote }]),
     { subject: 'Webhooks', doing: 'trying the public address', run: signal => checkPublic(config, signal) },
-    { subject: 'Queue', doing: `reading ${databaseOf(config)}`, run: () => checkStore(config, Date.now()) },
+    { subject: 'Queue', doing: `reading ${storeFile(config.home)}`, run: () => checkStore(config, Date.now()) },
   ]
 }

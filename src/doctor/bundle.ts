@@ -2,6 +2,7 @@
  * What a support bundle holds: facts that help to find a fault, chosen one by one. Bodies of deliveries and comments, names of
  * people, addresses and secrets are not among them; each text is searched for every secret of this host besides.
  */
+
 import {
   closeSync,
   existsSync,
@@ -20,6 +21,7 @@ import { version as kernel, release } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import type { Config } from '../config/config.ts'
+import { storeFile } from '../config/home.ts'
 import { failureOf } from '../errors.ts'
 import { openRun, type Run } from '../exec.ts'
 import { createFileAtomic } from '../files.ts'
@@ -27,6 +29,7 @@ import { openHide } from '../log.ts'
 import { listEnvironments } from '../runner/context.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
 import { lookAtStore } from '../store/sqlite/look.ts'
+import { systemName } from '../system-name.ts'
 import { examine } from './doctor.ts'
 import { knownSecrets } from './secrets.ts'
 import { shownSettings } from './shown-settings.ts'
@@ -62,16 +65,13 @@ export const NAMED = 'It names tickets, repositories, hosts, folders and the acc
 
 // ── Versions and machines ──
 
-const OS_RELEASE = '/etc/os-release'
 const versionsOf = ({ version }: Context) => ({
   agentSwarm: version,
   node: process.version,
   platform: process.platform,
   arch: process.arch,
   kernel: `${release()} ${kernel()}`,
-  system: existsSync(OS_RELEASE)
-    ? (readFileSync(OS_RELEASE, 'utf8').match(/^PRETTY_NAME="?([^"\n]*)/m)?.[1] ?? null)
-    : null,
+  system: systemName(),
   collectedAt: new Date().toISOString(),
 })
 
@@ -102,7 +102,7 @@ const journalOf = ({ config }: Context) =>
 // ── The bot ──
 
 const storeOf = ({ config }: Context) => {
-  const path = join(config.home, 'bot.db')
+  const path = storeFile(config.home)
   if (!existsSync(path)) return null
   const look = lookAtStore(path)
   if (look === null) return { unread: 'it was written by another version' }

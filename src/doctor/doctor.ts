@@ -1,5 +1,5 @@
 /** What `agent-swarm doctor` checks. Nothing is changed, here or outside; what is not configured is left out. */
-import type { Check } from '../bot/check.ts'
+import type { Check } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import { botRows } from './bot.ts'
 import { homeRows } from './home.ts'

@@ -1,19 +1,28 @@
 /** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
+
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { listBackups } from '../backups.ts'
-import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, ok, problem, warning } from '../check.ts'
+import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { registryFile, storeFile } from '../config/home.ts'
 import { damaged, damageOf } from '../damage.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
 import { shellWord } from '../shell-word.ts'
+import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
 
-const DAY_MS = 24 * 60 * 60_000
-const DATABASES = ['registry.db', 'bot.db'] as const
-/** Files and folders with keys, tokens or what people wrote. */
-const PRIVATE =
-  /^(config\.yaml|.*\.pem|.*\.db|.*\.db-(wal|shm)|operator\.json|ssh|files|rescued|backups|model-keys|logs)$/
+/** With keys, tokens, ways to them, or what people and machines wrote. Images, downloads and empty files of locks are left out. */
+const PRIVATE_FOLDERS = [
+  ...['backups', 'files', 'links', 'logs', 'mirrors', 'model-keys', 'proven', 'rescued', 'ssh', 'transcripts'],
+]
+const PRIVATE_NAMES = [
+  ...[/^config\.yaml$/, /\.pem$/, /^operator\.json$/],
+  ...[/\.db(-wal|-shm)?$/, /\.db\.damaged-/, /^(rebuild|support)-/],
+]
+const isPrivate = (name: string): boolean =>
+  PRIVATE_FOLDERS.includes(name) || PRIVATE_NAMES.some(pattern => pattern.test(name))
 /** Files of `ssh/` that are looked at. */
 const MOST = 10_000
 
@@ -26,7 +35,7 @@ const isOpen = (path: string): boolean => {
 const checkModes = ({ home }: Config): Finding => {
   const keys = join(home, 'ssh')
   const paths = [
-    ...readdirSync(home).filter(name => PRIVATE.test(name)),
+    ...readdirSync(home).filter(isPrivate),
     ...(existsSync(keys) ? readdirSync(keys).filter(name => !name.endsWith('.pub')) : [])
       .slice(0, MOST)
       .map(name => join('ssh', name)),
@@ -69,7 +78,7 @@ const checkOtherHomes = (config: Config): Promise<Finding[]> =>
       const names = machines.slice(0, 5).map(({ vmId, ticket }) => (ticket === null ? vmId : `${ticket} (${vmId})`))
       const more = machines.length > 5 ? `, and ${machines.length - 5} more` : ''
       const isOne = machines.length === 1
-      const count = `${machines.length} ${isOne ? 'machine' : 'machines'}`
+      const count = counted(machines.length, 'machine')
       return homeId === null
         ? warning(`${count} on this host ${isOne ? 'names' : 'name'} no home: ${names.join(', ')}${more}`)
         : warning(
@@ -88,7 +97,7 @@ export const homeRows = (config: Config): Row[] => {
     run,
     ...more,
   })
-  const paths = DATABASES.map(name => join(home, name))
+  const paths = [registryFile(home), storeFile(home)]
   return [
     row('looking at who may read the home', () => checkModes(config)),
     ...paths.map(path => row(`reading ${path}`, () => checkDatabase(path))),

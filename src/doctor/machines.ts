@@ -1,17 +1,21 @@
 /** The checks of the hypervisors: those that this home uses are diagnosed; of the others, one line says that they are not used. */
 import type { Provider } from '../../providers/provider.ts'
-import { type Finding, failed, hasError, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, failed, hasError, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import type { ProviderName } from '../domain.ts'
 import { failureOf } from '../errors.ts'
+import { amountOf, lackOf, needOf } from '../room.ts'
 import { detectedProviders, type RunnerContext } from '../runner/context.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
+import { readHost, roomNow } from '../runner/room.ts'
 import type { DoctorFinding, Row } from './rows.ts'
 
 /** The proof that a guest boots takes long where the processors do not work: libvirt stalls for 95 s then. */
 const DEADLINE_MS = 4 * 60_000
+
 /** Whether a machine could be created now: its base image, and room for the configured size. */
-const checkCreate = async (provider: Provider, { baseImage, size }: Config): Promise<Finding[]> => {
+const checkCreate = async (context: RunnerContext, provider: Provider): Promise<Finding[]> => {
+  const { baseImage, size } = context.config
   const images = await provider.listBaseImages?.()
   if (images === undefined) return []
   if (!images.includes(baseImage))
@@ -21,28 +25,30 @@ const checkCreate = async (provider: Provider, { baseImage, size }: Config): Pro
         `agent-swarm init-base ${baseImage} --from debian-packages`,
       ),
     ]
-  const capacity = await provider.capacity?.()
-  if (capacity === undefined) return [ok(`the base image ${baseImage} is there`)]
-  const { memoryMiB, diskGiB } = size
-  const lacks = capacity.memoryBytes.available < memoryMiB * 1024 ** 2
-  const text = `the base image ${baseImage} is there, and a machine has ${memoryMiB} MiB of memory and up to ${diskGiB} GiB of disk`
+  const exists = `the base image ${baseImage} is there`
+  const host = await readHost(provider)
+  if (host === null) return [ok(exists)]
+  const text = `${exists}, and a machine has ${size.memoryMiB} MiB of memory and up to ${size.diskGiB} GiB of disk`
+  const need = needOf(size)
+  const { free } = roomNow(context, provider.name, host)
+  const lack = lackOf(need, free)
   return [
-    lacks
-      ? warning(
-          `${text}: there is no memory for another one now`,
+    lack === null
+      ? ok(text)
+      : warning(
+          `${text}: another one needs ${amountOf(lack, need[lack])}, with ${amountOf(lack, free[lack])} free`,
           'Stop a machine (agent-swarm list --status running), or ask for less: AGENT_SWARM_MEMORY_MIB',
-        )
-      : ok(text),
+        ),
   ]
 }
 
-const diagnose = async (provider: Provider, config: Config, signal: AbortSignal): Promise<Finding[]> => {
+const diagnose = async (context: RunnerContext, provider: Provider, signal: AbortSignal): Promise<Finding[]> => {
   if (provider.diagnose === undefined) {
     const state = await provider.available()
     if (!state.available) return [problem(state.reason, state.remedy)]
   }
   const findings: Finding[] = (await provider.diagnose?.(signal)) ?? []
-  return hasError(findings) ? findings : [...findings, ...(await checkCreate(provider, config))]
+  return hasError(findings) ? findings : [...findings, ...(await checkCreate(context, provider))]
 }
 
 /** The hypervisors that this home uses: that of the settings, or those that are detected; and those of its machines. */
@@ -77,7 +83,7 @@ const examine = async (context: RunnerContext, signal: AbortSignal): Promise<Doc
   )
   const diagnosed = [...used].map(async (name): Promise<DoctorFinding[]> => {
     try {
-      const findings = await diagnose(await context.provider(name), config, signal)
+      const findings = await diagnose(context, await context.provider(name), signal)
       return findings.map(finding => ({ ...finding, subject: name }))
     } catch (error) {
       return [{ ...failed(failureOf(error, `looking at ${name}`)), subject: name }]

@@ -1,6 +1,6 @@
 /** How the checks of `agent-swarm doctor` run: at the same time, and each with a deadline. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Check, type Finding, failed, problem } from '../bot/check.ts'
+import { type Check, type Finding, failed, problem } from '../check.ts'
 import { failureOf } from '../errors.ts'
 
 /** `subject`: in place of the row's. */

@@ -2,24 +2,16 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { type Finding, ok, problem, warning } from '../bot/check.ts'
+import { type Finding, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import { failureOf } from '../errors.ts'
 import { tryRunnerLock } from '../registry/lock.ts'
 import { refusal, send } from '../runner/bot-client.ts'
-import { heardAt, NOTE_MS } from '../runner/heard.ts'
+import { lastHeartbeatAt, NOTE_MS } from '../runner/last-heartbeat.ts'
 import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
+import { ago } from '../words.ts'
 import type { Row } from './rows.ts'
-import { ago } from './words.ts'
-
-const jsonIn = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
 
 const MAKE_TOKEN =
   "On the bot's host: agent-swarm bot runner add NAME. Set what it prints as AGENT_SWARM_RUNNER_TOKEN here."
@@ -42,7 +34,7 @@ const BAD_REQUEST = 400
 const askBot = async (bot: { url: string; token: string }, signal: AbortSignal): Promise<Finding> => {
   const answer = await send(bot, 'renew', NO_LEASE, { signal })
   if (answer.ok)
-    return v.safeParse(leaseResponse, jsonIn(answer.text)).success
+    return v.safeParse(v.pipe(v.string(), v.parseJson(), leaseResponse), answer.text).success
       ? ok(`the bot at ${bot.url} answers, knows this token and speaks this protocol`)
       : problem(
           `what answers at ${bot.url} is not a bot of this version`,
@@ -66,10 +58,10 @@ const checkBot = async ({ botUrl, runnerToken }: Config, signal: AbortSignal): P
 }
 
 const checkProcess = ({ home }: Config, now: number): Finding => {
-  const heard = heardAt(home)
+  const at = lastHeartbeatAt(home)
   const last =
-    heard === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(heard, now)}`
-  if (heard !== null && now - heard < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
+    at === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(at, now)}`
+  if (at !== null && now - at < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
   const release = existsSync(join(home, 'runner.lock')) ? tryRunnerLock(home) : () => {}
   if (release === null)
     return problem(`the runner runs, but ${last}`, 'See its log. As a service: journalctl -u agent-swarm -n 50')

@@ -48,13 +48,8 @@ const oneLine = (text: string): string => text.slice(0, MAX_ERROR_TEXT).replaceA
 export const refusal = (path: Path, status: number, text: string): FailureError => {
   // 429: the bot is still at work on what this runner sent before.
   if (status >= 500 || status === 429) return fail('network', `${path}: HTTP ${status}`)
-  let body: unknown = null
-  try {
-    body = JSON.parse(text)
-  } catch {
-    // A proxy answers in HTML.
-  }
-  const refused = v.safeParse(refusedResponse, body)
+  // A proxy answers in HTML.
+  const refused = v.safeParse(v.pipe(v.string(), v.parseJson(), refusedResponse), text)
   const why = oneLine(refused.success ? refused.output.error : text)
   const remedy = refused.success && refused.output.remedy !== null ? oneLine(refused.output.remedy) : null
   if (status === UNAUTHORIZED)

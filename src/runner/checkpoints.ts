@@ -1,4 +1,5 @@
 import type { Provider } from '../../providers/provider.ts'
+import { DAY_MS } from '../clock.ts'
 import { type CheckpointName, isAutomatic, isPreRestore, type Ticket } from '../domain.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
@@ -10,7 +11,6 @@ import type { Target } from './operation.ts'
 
 /** Of checkpoints that nobody asked for by command, as long as nothing else is configured. */
 export const DEFAULT_RETENTION: CheckpointRetention = { newest: 5, days: null }
-const DAY_MS = 24 * 60 * 60_000
 
 /** `names`: the checkpoints that exist. */
 export const noSuchCheckpoint = (

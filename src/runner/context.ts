@@ -1,10 +1,9 @@
 /** What the executor works with: configuration, registry and providers. Opened once in a process. */
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { providerRow, providers } from '../../providers/index.ts'
 import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
-import { homeId } from '../config/home.ts'
+import { homeId, registryFile } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
@@ -58,8 +57,6 @@ const openProvider = async (
     settings: config.providerSettings[name] ?? {},
   })
 }
-
-export const registryFile = (home: string): string => join(home, 'registry.db')
 
 /** Those that are chosen when they are available and none is configured. */
 export const detectedProviders: readonly ProviderName[] = providers

@@ -11,7 +11,7 @@ const CHUNK_BYTES = 2 * 1024 * 1024
 
 type Item = { vmId: string; text: string; environment: Environment }
 /** `text` null: the bot knows that it is there, and no more. */
-type Told = { vmId: string; text: string | null }
+type Sent = { vmId: string; text: string | null }
 export type News = Pick<HeartbeatRequest, 'environments' | 'beginning' | 'changes' | 'manualOperations'>
 
 const itemsOf = ({ environments }: Known): Map<Ticket, Item> =>
@@ -29,7 +29,7 @@ export const openHeartbeatNews = (chunkBytes = CHUNK_BYTES) => {
   let items = new Map<Ticket, Item>()
   let operations: string[] = []
   let sentOperations = new Set<string>()
-  const told = new Map<Ticket, Told>()
+  const sent = new Map<Ticket, Sent>()
   const gone = new Map<Ticket, { vmId: string; at: number }>()
   /** To be sent, the first ones first. */
   const pending = new Set<Ticket>()
@@ -42,9 +42,9 @@ export const openHeartbeatNews = (chunkBytes = CHUNK_BYTES) => {
     known = now
     items = itemsOf(now)
     operations = now.manualOperations.map(operation => JSON.stringify(operation))
-    for (const [ticket, { vmId }] of told) {
+    for (const [ticket, { vmId }] of sent) {
       if (items.has(ticket)) continue
-      told.delete(ticket)
+      sent.delete(ticket)
       pending.delete(ticket)
       unsure.delete(ticket)
       gone.set(ticket, { vmId, at: performance.now() })
@@ -52,7 +52,7 @@ export const openHeartbeatNews = (chunkBytes = CHUNK_BYTES) => {
     for (const [ticket, { text, environment }] of items) {
       const isSure = unsure.has(ticket) && now.isSettled(environment)
       if (isSure) unsure.delete(ticket)
-      if (isSure || told.get(ticket)?.text !== text) pending.add(ticket)
+      if (isSure || sent.get(ticket)?.text !== text) pending.add(ticket)
     }
   }
   const dropOldGone = (): void => {
@@ -70,20 +70,20 @@ export const openHeartbeatNews = (chunkBytes = CHUNK_BYTES) => {
       pending.delete(ticket)
       if (item === undefined) continue
       const { vmId, text, environment } = item
-      told.set(ticket, { vmId, text })
+      sent.set(ticket, { vmId, text })
       if (known?.isSettled(environment) === false) unsure.add(ticket)
       taken.push(environment)
     }
     return taken
   }
   const full = (): News => {
-    told.clear()
+    sent.clear()
     unsure.clear()
     leftOut.clear()
     for (const ticket of items.keys()) pending.add(ticket)
     const environments = take()
     const others = [...pending].map(ticket => ({ ticket, vmId: items.get(ticket)?.vmId ?? '' }))
-    for (const { ticket, vmId } of others) told.set(ticket, { vmId, text: null })
+    for (const { ticket, vmId } of others) sent.set(ticket, { vmId, text: null })
     const manualOperations = [...(known?.manualOperations ?? [])]
     return others.length === 0
       ? { environments, manualOperations }
@@ -107,8 +107,8 @@ export const openHeartbeatNews = (chunkBytes = CHUNK_BYTES) => {
     },
     /** The bot has this environment from elsewhere, too. */
     again: (ticket: Ticket): void => {
-      const known = told.get(ticket)
-      if (known !== undefined) told.set(ticket, { ...known, text: null })
+      const known = sent.get(ticket)
+      if (known !== undefined) sent.set(ticket, { ...known, text: null })
     },
     /** Something is to be sent now. */
     hasNews: (): boolean => pending.size > 0,

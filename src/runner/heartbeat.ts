@@ -8,9 +8,9 @@ import { isFailure } from '../errors.ts'
 import { HEARTBEAT_MS, type HeartbeatRequest, heartbeatResponse, IDLE_HEARTBEAT_MS } from '../schema/runner-protocol.ts'
 import type { BotClient } from './bot-client.ts'
 import type { RunnerContext } from './context.ts'
-import { openHeard } from './heard.ts'
 import { type News, openHeartbeatNews } from './heartbeat-news.ts'
 import { openKnown } from './known-environments.ts'
+import { openHeartbeatNote } from './last-heartbeat.ts'
 import type { OfferSource } from './offer.ts'
 
 /** Milliseconds at least between two heartbeats, also when much changes. */
@@ -30,13 +30,13 @@ export const openHeartbeat = (
   const wake = () => woken.abort()
   const known = openKnown(context, wake, ending)
   const news = openHeartbeatNews()
-  const noteHeard = openHeard(context.home, () => performance.now())
+  const noteAccepted = openHeartbeatNote(context.home, () => performance.now())
   /** Whether the bot recorded it. */
   const send = async (members: News): Promise<boolean> => {
     const id = randomUUID()
     const request: HeartbeatRequest = { runnerId, id, host: hostname(), version, ...members, offer: await offer.soon() }
     const response = await bot.post('heartbeat', request, heartbeatResponse, { signal: ending })
-    noteHeard()
+    noteAccepted()
     const waiting = response?.waiting ?? []
     registry.setQueued(context.clock().toISOString(), waiting)
     // Nothing is refused for what was true minutes ago.

@@ -1,10 +1,12 @@
 /** What an action would do now, for `--dry-run`. Reads the registry and the hypervisor, and changes neither. */
+
 import type { Provider } from '../../providers/provider.ts'
 import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { needOf } from '../room.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
+import { counted } from '../words.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
@@ -129,7 +131,7 @@ const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
   const isRecovered = state === 'gone' && !force && (await requireRecoverable({ provider, row }))
   const isStarted = isRecovered || (state === 'stopped' && !force && !wasChecked(row))
   const count = context.registry.checkpoints(ticket).length
-  const checkpoints = count === 0 ? '' : ` and its ${count} ${count === 1 ? 'checkpoint' : 'checkpoints'}`
+  const checkpoints = count === 0 ? '' : ` and its ${counted(count, 'checkpoint')}`
   return {
     would: [
       ...(isRecovered ? [fromDisk(row)] : []),

@@ -13,7 +13,7 @@ import type { Operation, Target } from './operation.ts'
 const MIB = 1024 ** 2
 
 /** One that boots for the first time has its memory already. */
-const TAKES_ROOM: readonly EnvironmentRow['status'][] = ['creating', 'running', 'deleting']
+export const TAKES_ROOM: readonly EnvironmentRow['status'][] = ['creating', 'running', 'deleting']
 
 export type HostReading = {
   capacity: Awaited<ReturnType<NonNullable<Provider['capacity']>>>

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { atMost } from '../clock.ts'
+import { atMost, DAY_MS } from '../clock.ts'
 import { isTicket, type Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
@@ -40,7 +40,6 @@ const LINKS_END_MS = 1_500
 /** Between two looks for mirrors that no machine uses, and for what is old. */
 const SWEEP_MS = 10 * 60_000
 /** How long the journal is kept. */
-const DAY_MS = 24 * 60 * 60_000
 const KEPT_MS = 90 * DAY_MS
 
 export type Runner = { close(): Promise<void> }

@@ -5,7 +5,6 @@ import { count, described } from './basics.ts'
 const kinds = [
   ...(['disk', 'machine files', 'base image', 'host key', 'rescued work', 'log', 'transcript', 'mirror'] as const),
   ...(['download', 'compiled code', 'damaged database', 'unfinished rebuild', 'unfinished bundle'] as const),
-  'folder',
 ] as const
 
 export const pruneItem = v.object({

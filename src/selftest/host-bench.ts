@@ -1,31 +1,29 @@
 /** The bench of a selftest: machines of the configured size on this host, reached as every machine is. */
 import type { Provider } from '../../providers/provider.ts'
-import type { Config } from '../config/config.ts'
 import { fail } from '../errors.ts'
+import { fitting } from '../room.ts'
 import type { RunnerContext } from '../runner/context.ts'
+import { readHost, roomNow } from '../runner/room.ts'
 import { runInGuest, waitForGuest } from '../runner/ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../runner/ssh/keys.ts'
 import type { BenchTools } from './bench.ts'
 
-const MIB = 1024 ** 2
-const GIB = 1024 ** 3
 const SCRIPT_DEADLINE_MS = 60_000
 
-/** Two show that each has a state of its own. Where they would be slow, or memory or disk are short, one. */
-export const machineCount = async (provider: Provider, { size }: Config, isSlow: boolean): Promise<number> => {
-  const capacity = await provider.capacity?.()
-  if (capacity === undefined || capacity.memoryBytes.total === 0) return isSlow ? 1 : 2
-  const { memoryBytes, diskBytes } = capacity
-  const room = Math.floor(
-    Math.min(memoryBytes.available / (size.memoryMiB * MIB), diskBytes.available / (size.diskGiB * GIB)),
-  )
-  if (room < 1)
+/** Two show that each has a state of its own. Where they would be slow, or the host has no room for two, one. */
+export const machineCount = async (context: RunnerContext, provider: Provider, isSlow: boolean): Promise<number> => {
+  const most = isSlow ? 1 : 2
+  const host = await readHost(provider)
+  if (host === null) return most
+  const { size } = context.config
+  const { machines } = fitting(size, roomNow(context, provider.name, host).free)
+  if (machines < 1)
     throw fail(
       'capacity',
-      `a machine of ${size.memoryMiB} MiB of memory and ${size.diskGiB} GiB of disk does not fit beside what runs on this host`,
-      'Stop a machine (agent-swarm list), or set a smaller size: AGENT_SWARM_MEMORY_MIB, AGENT_SWARM_DISK_GIB.',
+      `a machine of ${size.memoryMiB} MiB of memory and ${size.cpus} CPUs does not fit beside what runs on this host`,
+      'Stop a machine (agent-swarm list), or set a smaller size: AGENT_SWARM_MEMORY_MIB, AGENT_SWARM_CPUS.',
     )
-  return isSlow ? 1 : Math.min(room, 2)
+  return Math.min(machines, most)
 }
 
 /** `isSlow`: the guests' processors are emulated. */

@@ -101,7 +101,7 @@ const tryPromises = async (
   const { config } = context
   const { signal } = limits
   const isSlow = (await provider.emulated?.().catch(() => false)) === true
-  const count = await machineCount(provider, config, isSlow)
+  const count = await machineCount(context, provider, isSlow)
   const baseImage = provider.listBaseImages === undefined ? null : config.baseImage
   const plan = { provider: provider.name, machines: count, size: config.size, baseImage }
   onBegin(plan)

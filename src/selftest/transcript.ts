@@ -1,9 +1,11 @@
 /** What a selftest leaves in AGENT_SWARM_HOME/proven/: one file a run, for its reader to judge or to hand on. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { arch, cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { timestamp } from '../domain.ts'
 import { writeFileAtomic } from '../files.ts'
+import { systemName } from '../system-name.ts'
+import { counted } from '../words.ts'
 import type { PromiseResult } from './run.ts'
 
 /** `commands`: the outside commands that the promise took, as lines. */
@@ -29,16 +31,12 @@ const MAX_COMMANDS = 500
 const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?').slice(0, MAX_LINE)
 const indented = (text: string): string[] => text.split('\n').map(line => `    ${plain(line)}`)
 
-const distribution = (): string => {
-  const path = '/etc/os-release'
-  const name = existsSync(path) ? /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(readFileSync(path, 'utf8'))?.[1] : undefined
-  return name === undefined ? '' : `${name}, `
-}
 const systemLine = (): string => {
   const processors = cpus()
   const model = processors[0]?.model.trim() ?? 'unknown'
   const memory = (totalmem() / 1024 ** 3).toFixed(1)
-  return `${distribution()}${type()} ${release()} ${arch()}, ${processors.length} CPUs (${model}), ${memory} GiB of memory, Node ${process.versions.node}`
+  const name = systemName()
+  return `${name === null ? '' : `${name}, `}${type()} ${release()} ${arch()}, ${processors.length} CPUs (${model}), ${memory} GiB of memory, Node ${process.versions.node}`
 }
 
 const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['result'], number> => {
@@ -48,7 +46,7 @@ const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['resu
 /** `14 promises kept, 1 broken, 2 left out`. */
 export const summaryOf = (results: readonly PromiseResult[]): string => {
   const { ok, failed, 'left-out': leftOut } = countsOf(results)
-  return `${ok} ${ok === 1 ? 'promise' : 'promises'} kept, ${failed} broken, ${leftOut} left out`
+  return `${counted(ok, 'promise')} kept, ${failed} broken, ${leftOut} left out`
 }
 
 const triedLines = ({ name, result, milliseconds, why, commands }: Tried): string[] => {

@@ -47,7 +47,7 @@ export const whyNever = (action: Create, offer: Offer): { reason: string; remedy
 }
 
 /** What has the room that is missing there; null when nothing is missing. */
-export const whyNoRoom = (need: MachineSize, { room }: Offer): string | null => {
+export const roomTakenBy = (need: MachineSize, { room }: Offer): string | null => {
   const lack = room === null ? null : lackOf(need, room.free)
   return room === null || lack === null ? null : behindWhat(lack, room)
 }
@@ -64,7 +64,7 @@ export const fitsOnceStopped = (need: MachineSize, { free, empty, held }: NonNul
 export const needAt = (action: Create, offer: Offer): MachineSize => needOf(machineOf(action, offer).size)
 
 /** Whether the runner has room for it now. */
-export const hasRoom = (action: Create, offer: Offer): boolean => whyNoRoom(needAt(action, offer), offer) === null
+export const hasRoom = (action: Create, offer: Offer): boolean => roomTakenBy(needAt(action, offer), offer) === null
 
 /** Whether a runner with this offer may take the action now. Actions on an existing machine fit the runner that has it. */
 export const fits = (action: Action, offer: Offer): boolean =>

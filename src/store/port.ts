@@ -29,6 +29,8 @@ export const AUDIT_ROWS = 5_000
 export const HISTORY_LENGTH = 5
 /** A runner that sent no heartbeat for this long is away. Milliseconds. */
 export const RUNNER_AWAY_MS = 2 * IDLE_HEARTBEAT_MS
+/** Epoch ms. A heartbeat that lies ahead came before the clock was set back. */
+export const isConnected = (seenAt: number, now: number): boolean => Math.abs(now - seenAt) <= RUNNER_AWAY_MS
 
 // ── Inbox ──
 

@@ -2,7 +2,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { Check } from '../../src/bot/check.ts'
 import { type Features, readManifest } from '../../src/bot/github/app-needs.ts'
 import {
   checkApp,
@@ -13,6 +12,7 @@ import {
 } from '../../src/bot/github/check.ts'
 import { checkJiraAccount, checkJiraProjects, checkJiraWebhook, suggestProjects } from '../../src/bot/jira/check.ts'
 import { gatewayOf } from '../../src/bot/jira/gateway.ts'
+import type { Check } from '../../src/check.ts'
 import type { AppSettings, Config, JiraSettings } from '../../src/config/config.ts'
 import { type GitHubStandIn, startGitHub, WEBHOOK_SECRET } from '../support/github.ts'
 import { type JiraStandIn, startJira } from '../support/jira.ts'

@@ -1,5 +1,5 @@
 /** `doctor`, as a person sees it: what it says of a host, and how a registry is made again. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tryRunnerLock } from '../../src/registry/lock.ts'
@@ -87,7 +87,11 @@ test.for([
 test('what others could read is named, with the command that closes it', async () => {
   mkdirSync(path('files'), { recursive: true })
   chmodSync(path('files'), 0o755)
-  const command = `chmod go= ${path('files')}`
-  expect((await swarm('doctor')).stdout).toContain(command)
-  expect(existsSync(path('rebuild-'))).toBe(false)
+  expect((await swarm('doctor')).stdout).toContain(`chmod go= ${path('files')}`)
+  const open = ['links', 'logs', 'mirrors', 'proven', 'support-a1B2c3', 'transcripts'].map(path)
+  for (const folder of open) mkdirSync(folder, { recursive: true })
+  for (const folder of open) chmodSync(folder, 0o755)
+  const { stdout } = await swarm('doctor')
+  expect(open.filter(folder => !stdout.includes(folder))).toEqual([])
+  expect(readdirSync(path('')).filter(name => name.startsWith('rebuild-'))).toEqual([])
 })

@@ -3,7 +3,8 @@ import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { print, printFailure, printJson, styled, type Terminal } from '../../src/cli/terminal/output.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
-import { duration, personVia, requesterName, shortIds, statusCell } from '../../src/cli/terminal/text.ts'
+import { personVia, requesterName, shortIds, statusCell } from '../../src/cli/terminal/text.ts'
+import { timeBetween } from '../../src/words.ts'
 import { openCli } from '../support/cli.ts'
 import { CTRL_C, CTRL_D } from '../support/terminal.ts'
 
@@ -174,7 +175,7 @@ test('times are relative on a terminal, and ISO 8601 in a pipe', async () => {
     ['2026-11-20T11:00:00Z', '3 d'],
     ['2026-11-23T12:00:09Z', '0 s'],
   ] as const)
-    expect(duration(time, now)).toBe(text)
+    expect(timeBetween(Date.parse(time), now.getTime())).toBe(text)
 })
 
 describe('a stopped machine is offered to be started', () => {

@@ -4,12 +4,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
-import type { Check } from '../../src/bot/check.ts'
 import { startBot } from '../../src/bot/index.ts'
+import type { Check } from '../../src/check.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { openLog } from '../../src/log.ts'
 import { openRunnerContext } from '../../src/runner/context.ts'
-import { heardAt } from '../../src/runner/heard.ts'
+import { lastHeartbeatAt } from '../../src/runner/last-heartbeat.ts'
 import { startRunner } from '../../src/runner/runner.ts'
 import { statusMessage } from '../../src/store/messages.ts'
 import type { Store } from '../../src/store/port.ts'
@@ -216,7 +216,7 @@ test('a runner: its token, the bot that it asks, and its heartbeat', async () =>
     await running.close()
     context.close()
   })
-  await until('a heartbeat', () => heardAt(context.home) !== null)
+  await until('a heartbeat', () => lastHeartbeatAt(context.home) !== null)
   expect((await doctor(runner)).lines).toEqual(
     expect.arrayContaining([
       `ok Runner: the bot at ${bot.url} answers, knows this token and speaks this protocol`,
@@ -227,7 +227,7 @@ test('a runner: its token, the bot that it asks, and its heartbeat', async () =>
   const long = new Date(Date.now() - HOUR_MS)
   utimesSync(join(context.home, 'runner-heard'), long, long)
   expect((await doctor(runner)).lines).toContainEqual(
-    'error Runner: the runner runs, but the bot accepted its heartbeat 60 min ago',
+    'error Runner: the runner runs, but the bot accepted its heartbeat 1 h ago',
   )
   const unknown = await doctor({ ...runner, AGENT_SWARM_RUNNER_TOKEN: 'another-token-of-nobody' })
   expect(unknown.code).toBe(1)

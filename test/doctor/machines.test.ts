@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Check } from '../../src/bot/check.ts'
+import type { Check } from '../../src/check.ts'
 import { openCli } from '../support/cli.ts'
 import { knownMachine } from '../support/context.ts'
 

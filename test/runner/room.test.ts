@@ -1,6 +1,7 @@
 /** Whether a machine fits on its host: room, reserve, and who gets the last of it. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Capacity } from '../../providers/provider.ts'
+import { hostStatus } from '../../src/cli/status/host.ts'
 import { openOffer } from '../../src/runner/offer.ts'
 import { planAction } from '../../src/runner/plan.ts'
 import type { Action } from '../../src/schema/action.ts'
@@ -50,6 +51,15 @@ test('a create without room fails, names what has it and what to stop, and makes
   await expect(planAction(it.context, actions.create('DROP-1'))).rejects.toMatchObject({
     failure: { kind: 'capacity' },
   })
+})
+
+test('status counts as many machines as creates find room for', async () => {
+  const fits = async () => (await hostStatus(it.context, null)).status.fits
+  expect(await fits()).toMatchObject({ environments: 2, endsFirst: 'memory' })
+  await it.do(actions.create('KEEP-1'))
+  expect(await fits()).toMatchObject({ environments: 1 })
+  await it.do(actions.create('KEEP-2'))
+  expect(await fits()).toMatchObject({ environments: 0 })
 })
 
 test('room that a stop or a delete makes is there at once, and a stopped machine needs room to start', async () => {

@@ -1,16 +1,19 @@
 /** Checks of a GitHub token and of a GitHub App: who it is, what it may do, which repositories it reaches. */
+
 import { createPrivateKey } from 'node:crypto'
+import { type Finding, failed, hasError, ok, problem, warning } from '../../check.ts'
+import { DAY_MS } from '../../clock.ts'
 import type { AppSettings, Config, TokenSettings } from '../../config/config.ts'
 import { isListed, isWildcard } from '../../config/serving.ts'
 import { fail } from '../../errors.ts'
 import { openLog } from '../../log.ts'
-import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
+import { checkSecret, runChecks } from '../check.ts'
 import { remembered } from '../remembered.ts'
 import { type Features, LEVELS, levelOf, readManifest, useOf } from './app-needs.ts'
 import { AUTHORIZE_TOKEN, githubFailure, type Octokit, parts, statusOf, webUrlOf } from './client.ts'
 import { openGitHub } from './open.ts'
 
-const EXPIRES_SOON_MS = 7 * 24 * 60 * 60_000
+const EXPIRES_SOON_MS = 7 * DAY_MS
 /** GitHub refuses what an App signs when the clocks differ more. */
 const MAX_CLOCK_ERROR_MS = 30_000
 const MAX_SUGGESTED = 20

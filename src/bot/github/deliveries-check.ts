@@ -1,7 +1,8 @@
 /** What GitHub says of its last deliveries to the App's webhook: only GitHub sees whether it reaches the bot. */
+
+import { type Finding, failed, ok, problem, warning } from '../../check.ts'
 import type { Config } from '../../config/config.ts'
 import { openLog } from '../../log.ts'
-import { type Finding, failed, ok, problem, warning } from '../check.ts'
 import { githubFailure, type Octokit } from './client.ts'
 import { openGitHub } from './open.ts'
 

@@ -1,4 +1,5 @@
 /** Asks GitHub to deliver again what never arrived. https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveries */
+import { DAY_MS } from '../../clock.ts'
 import type { Log } from '../../log.ts'
 import type { Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
@@ -7,7 +8,7 @@ import { allGitHubEventNames } from './events.ts'
 import { isRateLow } from './poll-requests.ts'
 
 /** GitHub redelivers only what is not older than this. */
-const REDELIVERABLE_MS = 3 * 24 * 60 * 60_000
+const REDELIVERABLE_MS = 3 * DAY_MS
 /** GitHub's list may be this late. */
 const OVERLAP_MS = 5 * 60_000
 /** Redeliveries of one round; the next round goes on after them. */

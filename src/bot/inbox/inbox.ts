@@ -1,6 +1,8 @@
 /** Takes deliveries out of the inbox, lane by lane, and settles each with what its decision leads to. */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { backoff } from '../../backoff.ts'
+import { DAY_MS } from '../../clock.ts'
 import { failureOf, isRetryable } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { openPump } from '../../pump.ts'
@@ -20,7 +22,7 @@ const BUSY_LOOK_MS = 10
 const POLL_MS = 60_000
 const retryWait = backoff({ first: 1_000, most: 5 * 60_000 })
 /** Retryable failures are retried for 24 h, unexpected errors 10 times. */
-const GIVE_UP_MS = 24 * 60 * 60_000
+const GIVE_UP_MS = DAY_MS
 const UNEXPECTED_ATTEMPTS = 10
 /** A clock that was set is no day: it is given up after so many attempts at least (three hours), and at most (a day and a half). */
 const ATTEMPTS = { least: 40, most: 400 }

@@ -1,7 +1,9 @@
 /** Checks of a Jira account: whether its token is accepted and where, its scopes, and its permissions in the projects. */
+
+import { type Finding, failed, hasError, ok, problem, warning } from '../../check.ts'
 import type { Config, JiraSettings } from '../../config/config.ts'
 import { failureOf } from '../../errors.ts'
-import { checkSecret, type Finding, failed, hasError, ok, problem, runChecks, warning } from '../check.ts'
+import { checkSecret, runChecks } from '../check.ts'
 import { type Jira, openJira } from './client.ts'
 import {
   GATEWAY_FORM,

@@ -4,6 +4,7 @@
  * no part. The search lags behind, so polls overlap. A deleted issue is found by no search, and that something is not found
  * proves nothing.
  */
+import { DAY_MS } from '../../clock.ts'
 import type { Config } from '../../config/config.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
@@ -21,7 +22,6 @@ import { isJiraFailure, refusalOf } from './request.ts'
 /** A search may be this late. */
 const OVERLAP_MS = 5 * 60_000
 const MINUTE_MS = 60_000
-const DAY_MS = 24 * 60 * MINUTE_MS
 /** A larger difference between our clock and Jira's is reported. It includes the time of the request. Seconds. */
 const MAX_CLOCK_DIFFERENCE_S = 30
 

@@ -2,6 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { AgentReport, Environment, Project, ProjectStep } from '../../schema/environment.ts'
+import { counted } from '../../words.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
 import { duration, moment, type Rendered, remedyLine, rendered, type TimeTexts } from './words.ts'
 
@@ -11,10 +12,9 @@ const seconds = (from: string | null, to: string | null): number | null => {
 }
 const PROGRAMS = { claude: 'Claude Code', codex: 'Codex', command: 'a command of the operator' } as const
 
-const plural = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`
 /** A cost where one is known, else tokens. */
 const spent = ({ turns, tokens, usd }: AgentReport): string =>
-  `${plural(turns, 'turn')}, ${usd === null ? '' : `${usd.toFixed(2)} US dollars, `}${tokens.toLocaleString('en-US')} tokens`
+  `${counted(turns, 'turn')}, ${usd === null ? '' : `${usd.toFixed(2)} US dollars, `}${tokens.toLocaleString('en-US')} tokens`
 
 const RESULTS = {
   done: 'done',
@@ -106,7 +106,7 @@ export const roundsOver = (ticket: Ticket, told: number): Rendered =>
   rendered(() => [
     {
       line: own(
-        `Reviews and failed checks were passed on to the agent of ${ticket} ${plural(told, 'time')}, the most that \`agent.rounds\` allows. It gets no more of them. \`/swarm tell <text>\` still reaches it.`,
+        `Reviews and failed checks were passed on to the agent of ${ticket} ${counted(told, 'time')}, the most that \`agent.rounds\` allows. It gets no more of them. \`/swarm tell <text>\` still reaches it.`,
       ),
     },
   ])

@@ -1,8 +1,10 @@
 /** Why an action waits. Pure. */
+
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
-import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
+import { needAt, roomTakenBy, whyNever } from '../../store/fits.ts'
 import type { ActionRow, KnownRunner } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { code, type Line, line, own } from './text.ts'
 import { commandOf, moment } from './words.ts'
 
@@ -58,7 +60,7 @@ const behind = (
   )
   const reasons = able.map(({ host, offer }) => ({
     host,
-    why: (isCreate ? whyNoRoom(needAt(action, offer), offer) : null) ?? (needs && whyNoRoom(needs, offer)),
+    why: (isCreate ? roomTakenBy(needAt(action, offer), offer) : null) ?? (needs && roomTakenBy(needs, offer)),
   }))
   return reasons.length > 0 && reasons.every((each): each is { host: string; why: string } => each.why !== null)
     ? reasons
@@ -77,7 +79,7 @@ const roomLine = (reasons: readonly { host: string; why: string }[]): Line => [
 
 const limitLine = (tickets: readonly Ticket[]): Line =>
   own(
-    `Waiting: the person of this ticket has ${tickets.length} ${tickets.length === 1 ? 'machine' : 'machines'}, the most that one person may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
+    `Waiting: the person of this ticket has ${counted(tickets.length, 'machine')}, the most that one person may have: ${tickets.join(', ')}. It starts when one of them is deleted.`,
   )
 
 export const waitingLine = ({ row, ahead, pinned, runners, known, beyondLimit, now }: WaitingView): Line => {

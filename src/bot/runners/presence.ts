@@ -3,7 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../../schema/runner-protocol.ts'
 import { MAX_WAITING_ACTIONS } from '../../schema/runner-protocol.ts'
-import { needAt, whyNever, whyNoRoom } from '../../store/fits.ts'
+import { needAt, roomTakenBy, whyNever } from '../../store/fits.ts'
 import { type ActionRow, MAX_BROUGHT, MAX_WAIT_MS, RUNNER_AWAY_MS, type Store } from '../../store/port.ts'
 import { openProblemLog } from '../problem-log.ts'
 
@@ -102,7 +102,7 @@ const whyWaiting = (
   const obstacle = action.kind === 'create' ? whyNever(action, offer) : null
   if (obstacle !== null) return `this runner cannot take it: ${obstacle.reason}`
   const need = action.kind === 'create' ? needAt(action, offer) : needs
-  const behind = need === null ? null : whyNoRoom(need, offer)
+  const behind = need === null ? null : roomTakenBy(need, offer)
   if (behind !== null) return `waits for room: ${behind}`
   return 'all slots of the runner are in use'
 }

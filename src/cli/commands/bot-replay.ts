@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../errors.ts'
 import { type DeliveryRow, isHeldId } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { type Inbox, resultText, toJson, withInbox } from '../inbox.ts'
 import { type Invocation, print, printJson, type RunCommand } from '../terminal/output.ts'
-import { counted } from '../terminal/text.ts'
 
 /** How long the command waits for the decision. Milliseconds. */
 const DECIDED_WITHIN_MS = 15_000

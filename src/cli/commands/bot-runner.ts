@@ -1,12 +1,13 @@
 import * as v from 'valibot'
 import { runnerName, runnerNameOrId } from '../../bot/http/operator.ts'
 import { fail } from '../../errors.ts'
-import { type ForgottenRunner, RUNNER_AWAY_MS } from '../../store/port.ts'
+import { type ForgottenRunner, isConnected, RUNNER_AWAY_MS } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { type Inbox, iso, withInbox, withStore } from '../inbox.ts'
-import { canAsk, confirm } from '../terminal/confirm.ts'
+import { isAgreed } from '../terminal/confirm.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand, stripControls } from '../terminal/output.ts'
 import { table } from '../terminal/table.ts'
-import { counted, when } from '../terminal/text.ts'
+import { when } from '../terminal/text.ts'
 
 const nameOf = ([typed = '']: readonly string[]): string => {
   const name = v.safeParse(runnerName, typed)
@@ -59,8 +60,7 @@ export const list: RunCommand = invocation =>
     const now = new Date()
     const rows = runners.map(({ seenAt, ...runner }) => ({
       ...runner,
-      // One that was heard in the future was heard before the clock was set back.
-      connected: seenAt !== null && Math.abs(now.getTime() - seenAt) <= RUNNER_AWAY_MS,
+      connected: seenAt !== null && isConnected(seenAt, now.getTime()),
       seenAt: seenAt === null ? null : iso(seenAt),
     }))
     if (json) printJson<'bot runner list'>(rows, terminal)
@@ -161,28 +161,23 @@ const showForgotten = (
 
 export const forget: RunCommand = invocation =>
   withInbox(invocation, async inbox => {
-    const { flags, json, terminal, words } = invocation
+    const { json, terminal, words } = invocation
     const [typed = ''] = words
     const plan = await askToForget(inbox, typed, true)
     if (!json) showForgotten(plan, invocation)
-    const isAgreed =
-      flags['dry-run'] !== true &&
-      (flags.yes === true ||
-        (!json &&
-          canAsk(terminal) &&
-          (await confirm('Forget it? Its machines count as gone, and each ticket is told.', 'no', invocation))))
-    const forgotten = isAgreed ? await askToForget(inbox, typed, false) : plan
+    const agreed = await isAgreed('Forget it? Its machines count as gone, and each ticket is told.', invocation)
+    const forgotten = agreed ? await askToForget(inbox, typed, false) : plan
     if (json)
       printJson<'bot runner forget'>(
         {
           ...forgotten,
-          result: isAgreed ? 'done' : 'planned',
+          result: agreed ? 'done' : 'planned',
           seenAt: forgotten.seenAt === null ? null : iso(forgotten.seenAt),
           machines: forgotten.machines.map(({ heardAt, ...machine }) => ({ ...machine, heardAt: iso(heardAt) })),
         },
         terminal,
       )
-    else if (isAgreed)
+    else if (agreed)
       printNote(
         `Forgotten: ${counted(forgotten.machines.length, 'machine')} counted as gone, ${counted(forgotten.ended.length, 'action')} ended. Its token is no longer valid.`,
         terminal,

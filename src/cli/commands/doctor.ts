@@ -1,11 +1,11 @@
 /** Checks a host, with the way on for each problem; and makes a registry from what the hypervisors have. */
-import { type Check, hasError } from '../../bot/check.ts'
+import { type Check, hasError } from '../../check.ts'
 import { fail } from '../../errors.ts'
 import type { RebuildPlan } from '../../runner/reconciler/rebuild.ts'
+import { counted } from '../../words.ts'
 import { checkLine } from '../terminal/checks.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { table } from '../terminal/table.ts'
-import { counted } from '../terminal/text.ts'
 
 const USAGE = 'Usage: agent-swarm doctor [--selftest | --rebuild-registry [--home-id ID] [--yes]]'
 

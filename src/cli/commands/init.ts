@@ -1,5 +1,5 @@
 /** Setup: asks for GitHub, Jira and the hypervisor (or takes flags), tries every answer for real, and writes config.yaml. */
-import { type Check, hasError, problem, warning } from '../../bot/check.ts'
+import { type Check, hasError, problem, warning } from '../../check.ts'
 import { homeIn } from '../../config/home.ts'
 import { servingWarnings } from '../../config/serving.ts'
 import { fail, isFailure } from '../../errors.ts'

@@ -1,8 +1,9 @@
 /** Housekeeping: shows what nobody needs any more, and removes it when the person says so. */
 import type { Pruned, PrunePlan } from '../../runner/prune/prune.ts'
 import type { PruneItem } from '../../schema/prune.ts'
+import { counted } from '../../words.ts'
 import { cliUser } from '../change.ts'
-import { canAsk, confirm } from '../terminal/confirm.ts'
+import { isAgreed } from '../terminal/confirm.ts'
 import {
   type Invocation,
   print,
@@ -14,7 +15,7 @@ import {
 } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { table } from '../terminal/table.ts'
-import { counted, size } from '../terminal/text.ts'
+import { size } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 const sumOf = (items: readonly PruneItem[]): number => items.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0)
@@ -46,14 +47,6 @@ const showPruned = ({ removed, failed }: Pruned, { quiet, terminal }: Invocation
     )
 }
 
-const isAgreed = async ({ prunable }: PrunePlan, invocation: Invocation): Promise<boolean> => {
-  const { flags, json, terminal } = invocation
-  if (flags['dry-run'] === true || prunable.length === 0) return false
-  if (flags.yes === true) return true
-  if (json || !canAsk(terminal)) return false
-  return confirm('Remove these?', 'no', invocation)
-}
-
 const bare = ({ kind, name, bytes, reason }: PruneItem): PruneItem => ({ kind, name, bytes, reason })
 
 export const run: RunCommand = invocation =>
@@ -65,7 +58,7 @@ export const run: RunCommand = invocation =>
     ])
     const plan = await planPrune(context)
     if (!json) showPlan(plan, invocation)
-    const agreed = await isAgreed(plan, invocation)
+    const agreed = plan.prunable.length > 0 && (await isAgreed('Remove these?', invocation))
     const progress = agreed ? openProgress(invocation) : null
     if (agreed) await recoverAll(context)
     const planned: Pruned = { removed: plan.prunable.map(item => ({ ...bare(item), rescued: null })), failed: [] }

@@ -6,11 +6,11 @@ import { withLock } from '../../registry/lock.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { observe } from '../../runner/machine.ts'
 import type { RestoreTools } from '../../runner/rescue/restore.ts'
+import { counted } from '../../words.ts'
 import { machineArgument } from '../arguments.ts'
 import type { Output } from '../json.ts'
 import { type Invocation, print, printJson, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
-import { counted } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 type Restored = Output<'rescued restore'>

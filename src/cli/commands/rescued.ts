@@ -1,9 +1,10 @@
 /** What was rescued: the list, and one of them. A machine wrote the paths and the names of branches. */
 import type { Rescued } from '../../schema/operation.ts'
+import { counted } from '../../words.ts'
 import type { Output } from '../json.ts'
 import { print, printJson, printNote, type RunCommand, stripControls, type Terminal } from '../terminal/output.ts'
 import { pairs, table } from '../terminal/table.ts'
-import { counted, requesterName, size, when } from '../terminal/text.ts'
+import { requesterName, size, when } from '../terminal/text.ts'
 
 const listTable = (all: readonly Rescued[], now: Date, terminal: Terminal): string =>
   table(

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { registryFile } from '../../config/home.ts'
 import { MIN_SECRET_LENGTH } from '../../config/secrets.ts'
 import { careFor } from '../../database-care.ts'
 import { fail } from '../../errors.ts'
@@ -31,7 +31,7 @@ export const run: RunCommand = async invocation => {
     )
   const log = openServerLog(config)
   await restoreDatabases(invocation, config, ['registry.db'], log)
-  const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
+  const care = careFor(registryFile(config.home), { clock: Date.now, log })
   const context = openRunnerContext(config, { onCommand: logCommands(log) })
   const runner = await startRunner(context, { botUrl, token: runnerToken, version: version(), log })
   printNote(`The runner takes work from ${botUrl}`, invocation.terminal)

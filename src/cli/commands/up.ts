@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import { startBot } from '../../bot/index.ts'
 import type { Config } from '../../config/config.ts'
+import { registryFile } from '../../config/home.ts'
 import { careFor } from '../../database-care.ts'
 import type { Log } from '../../log.ts'
 import { logCommands } from '../../runner/command-log.ts'
@@ -52,7 +52,7 @@ export const runUp = async (
     return serveUntil(invocation.signal, log, () => bot.close())
   }
   // A registry that cannot be used keeps the bot from taking deliveries that nobody would carry out.
-  const care = careFor(join(config.home, 'registry.db'), { clock: Date.now, log })
+  const care = careFor(registryFile(config.home), { clock: Date.now, log })
   const context = prepare(openRunnerContext(config, { onCommand: logCommands(log) }))
   const bot = await startBot(config, log, { runnerToken: token, checked: care.checked })
   say(sourcesText(config))

@@ -1,7 +1,8 @@
 /** The side of `agent-swarm init` that is about machines: which hypervisor, and whether it has a base image. */
 import { providerNames, providerRow } from '../../../providers/index.ts'
 import type { Provider } from '../../../providers/provider.ts'
-import { type Finding, ok, problem, runChecks, warning } from '../../bot/check.ts'
+import { runChecks } from '../../bot/check.ts'
+import { type Finding, ok, problem, warning } from '../../check.ts'
 import type { Config } from '../../config/config.ts'
 import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'

@@ -1,5 +1,5 @@
 /** The context of one run of `agent-swarm init`. */
-import type { Check } from '../../bot/check.ts'
+import type { Check } from '../../check.ts'
 import { fail } from '../../errors.ts'
 import { checkLine } from '../terminal/checks.ts'
 import { type Invocation, print, printNote } from '../terminal/output.ts'

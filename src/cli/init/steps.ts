@@ -1,7 +1,7 @@
 /** Takes one side of `agent-swarm init` through its questions and checks, until the answers work or the person goes on. */
 import { randomBytes } from 'node:crypto'
-import { type Check, type Finding, hasError, problem } from '../../bot/check.ts'
 import { webUrlOf } from '../../bot/github/client.ts'
+import { type Check, type Finding, hasError, problem } from '../../check.ts'
 import type { Config } from '../../config/config.ts'
 import { settings } from '../../config/settings.ts'
 import { parseSetting } from '../../config/values.ts'

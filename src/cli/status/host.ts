@@ -2,16 +2,15 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node:os'
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
-import { needOf, type Room, roomOf } from '../../room.ts'
+import { fitting, type Room, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
-import { roomNow } from '../../runner/room.ts'
+import { roomNow, TAKES_ROOM } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
-import type { MachineSize } from '../../schema/basics.ts'
-import type { EnvironmentStatus } from '../../schema/environment.ts'
+import { counted } from '../../words.ts'
 import type { Output } from '../json.ts'
 import { stripControls } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
-import { counted, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { busyBetween, type Reading, readAgain, readingOf } from './processors.ts'
 import { stepWord } from './project.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
@@ -38,9 +37,6 @@ const readCapacity = async (context: RunnerContext): Promise<{ capacity: Capacit
 }
 
 const MIB = 1024 ** 2
-/** One that boots for the first time has its memory already. */
-const TAKES_MEMORY: readonly EnvironmentStatus[] = ['creating', 'running', 'deleting']
-
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
@@ -55,21 +51,14 @@ const readRoom = (
     return roomNow(context, provider, { capacity, usage })
   }
   const running = environments.flatMap(({ ticket, status, usage }) =>
-    usage === null || !TAKES_MEMORY.includes(status)
+    usage === null || !TAKES_ROOM.includes(status)
       ? []
       : [{ ticket, cpus: usage.cpus, memoryBytes: usage.memoryBytes ?? 0, usedBytes: usage.memoryUsedBytes }],
   )
   return roomOf(capacity, running)
 }
 
-/** How many more machines of the configured size fit. */
-const fitting = ({ config: { size } }: RunnerContext, free: MachineSize): HostStatus['fits'] => {
-  const need = needOf(size)
-  const times = (member: keyof MachineSize) => Math.floor(free[member] / need[member])
-  const [memory, cpus, disk] = [times('memoryMiB'), times('cpus'), times('diskGiB')]
-  const environments = Math.min(memory, cpus, disk)
-  return { environments, endsFirst: memory === environments ? 'memory' : cpus === environments ? 'cpus' : 'disk', size }
-}
+const RESOURCES = { memoryMiB: 'memory', cpus: 'cpus', diskGiB: 'disk' } as const
 
 /** `before`: the reading of the previous page, when pages follow each other. */
 export const hostStatus = async (
@@ -87,7 +76,8 @@ export const hostStatus = async (
   const busy = busyBetween(before ?? first, reading)
   const { capacity } = host
   const { free, held } = readRoom(context, environments, host)
-  const running = environments.filter(({ status }) => TAKES_MEMORY.includes(status))
+  const { machines, endsFirst } = fitting(context.config.size, free)
+  const running = environments.filter(({ status }) => TAKES_ROOM.includes(status))
   const memory = {
     ...capacity.memoryBytes,
     allocated: held.memoryMiB * MIB,
@@ -101,7 +91,7 @@ export const hostStatus = async (
       cpus: { total: capacity.cpus, allocated: held.cpus },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: fitting(context, free),
+      fits: { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
       environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(project === undefined ? {} : { project }),

@@ -1,5 +1,7 @@
 /** The project of a machine, on both status pages. Branches, sources and notes are outside text. */
+
 import type { AgentReport, Environment, ProjectStep } from '../../schema/environment.ts'
+import { counted } from '../../words.ts'
 import { stripControls } from '../terminal/output.ts'
 import type { Cell } from '../terminal/table.ts'
 import { when } from '../terminal/text.ts'
@@ -33,7 +35,7 @@ const agentText = (agent: AgentReport, status: Environment['status'], { now, ter
     return `${use}, ${state === 'wanted' ? 'starts' : 'goes on'} when the machine runs again`
   if (state === 'wanted') return `${use}, starts as soon as it can${why}`
   const cost = usd === null ? '' : `, ${usd.toFixed(2)} US dollars`
-  const used = `${turns} ${turns === 1 ? 'turn' : 'turns'}, ${tokens.toLocaleString('en-US')} tokens${cost}`
+  const used = `${counted(turns, 'turn')}, ${tokens.toLocaleString('en-US')} tokens${cost}`
   const since = startedAt === null ? '' : ` since ${when(startedAt, now, terminal)}`
   return state === 'running' ? `${use}, at work${since} (${used})` : `${use}, ${result ?? 'ended'}${why} (${used})`
 }

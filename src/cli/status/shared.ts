@@ -5,9 +5,10 @@ import { MAX_RESCUES_LISTED } from '../../domain.ts'
 import type { RunnerContext } from '../../runner/context.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Rescued } from '../../schema/operation.ts'
+import { counted, timeBetween } from '../../words.ts'
 import { stripControls, type Terminal } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
-import { counted, duration, size, when } from '../terminal/text.ts'
+import { size, when } from '../terminal/text.ts'
 
 /** How a page is rendered. */
 export type View = { now: Date; terminal: Terminal }
@@ -64,5 +65,5 @@ export const phaseText = (
   now: Date,
 ): string => {
   if (interrupted) return 'interrupted; the next command on the ticket, or the runner, recovers it'
-  return phase === null ? 'starting' : `${phase.phase}, for ${duration(phase.at, now)}`
+  return phase === null ? 'starting' : `${phase.phase}, for ${timeBetween(Date.parse(phase.at), now.getTime())}`
 }

@@ -5,10 +5,11 @@ import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { IdleReport } from '../../schema/environment.ts'
+import { timeBetween } from '../../words.ts'
 import type { Output } from '../json.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
-import { address, askedFor, duration, requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { address, askedFor, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { projectRows } from './project.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
 
@@ -149,7 +150,8 @@ export const ticketPage = (status: TicketStatus, home: string, view: View): stri
         `\n${operation.kind} ${askedFor(operation.by)} ${operation.interrupted ? 'was' : 'in progress:'} ${phaseText(operation, now)}.`,
     ),
     ...waiting.map(
-      ({ kind, by, since, why }) => `\n${kind} ${askedFor(by)} has waited for ${duration(since, now)}: ${why}.`,
+      ({ kind, by, since, why }) =>
+        `\n${kind} ${askedFor(by)} has waited for ${timeBetween(Date.parse(since), now.getTime())}: ${why}.`,
     ),
     ...rescuedSection(rescued, home, view),
     ...(operations.length === 0 ? [] : section('OPERATIONS', operationTable(status, view))),

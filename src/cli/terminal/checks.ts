@@ -1,5 +1,5 @@
 /** Checks as lines: a mark, what was checked, and what to do below it. */
-import type { Check } from '../../bot/check.ts'
+import type { Check } from '../../check.ts'
 import { type Invocation, stripControls, styled, textWidth } from './output.ts'
 import { wrap } from './table.ts'
 

@@ -39,3 +39,10 @@ export const confirm = async (
   if (signal.aborted) throw fail('cancelled', 'cancelled; nothing was changed')
   return false
 }
+
+/** Of a command that shows its plan first: whether it may be carried out. `--yes` agrees; `--dry-run`, and nobody there to ask, do not. */
+export const isAgreed = async (question: string, invocation: Invocation): Promise<boolean> => {
+  const { flags, json } = invocation
+  if (flags['dry-run'] === true) return false
+  return flags.yes === true || (!json && (await confirm(question, 'no', invocation)))
+}

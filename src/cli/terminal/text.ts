@@ -1,6 +1,7 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
 import type { Environment, EnvironmentStatus, IdleReport } from '../../schema/environment.ts'
+import { ago } from '../../words.ts'
 import { type Style, stripControls, type Terminal } from './output.ts'
 import type { Cell } from './table.ts'
 
@@ -46,27 +47,15 @@ export const personVia = ({ via, who, name = '' }: Requester): string => {
 export const address = ({ ip, ssh }: Pick<Environment, 'ip' | 'ssh'>): string =>
   ssh !== null && ssh.port !== 22 ? `${ssh.host}:${ssh.port}` : (ip ?? '-')
 
-/** `3 d`, `2 h`, `5 min`, `10 s`. */
-export const duration = (since: string, now: Date): string => {
-  const seconds = Math.max(0, Math.round((now.getTime() - Date.parse(since)) / 1000))
-  if (seconds < 60) return `${seconds} s`
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`
-  return `${Math.floor(seconds / 86_400)} d`
-}
-
 /** A time in the past: `3 min ago` on a terminal, ISO 8601 in a pipe. */
 export const when = (time: string, now: Date, { stdout }: Pick<Terminal, 'stdout'>): string =>
-  stdout.isTTY === true ? `${duration(time, now)} ago` : time
+  stdout.isTTY === true ? ago(Date.parse(time), now.getTime()) : time
 
 export const size = (bytes: number | null): string => {
   if (bytes === null) return '-'
   if (bytes > 0 && bytes < 1024 ** 2) return `${Math.ceil(bytes / 1024)} KiB`
   return bytes < 1024 ** 3 ? `${Math.round(bytes / 1024 ** 2)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 }
-
-/** `1 checkpoint`, `2 checkpoints`. */
-export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
 
 /** On a terminal, ids shortened to as many characters, at least 8, as tell them apart; in a pipe whole. */
 export const shortIds = (ids: readonly string[], { stdout }: Pick<Terminal, 'stdout'>): ((id: string) => string) => {

@@ -1,7 +1,9 @@
 /** How a run ended, and whether its work is started again. */
+
 import { randomBytes } from 'node:crypto'
 import type { Ticket } from '../../domain.ts'
 import type { AgentEnding, AgentMessage, AgentRow, Registry } from '../../registry/registry.ts'
+import { counted } from '../../words.ts'
 import { overBudget } from '../model-gateway/gateway.ts'
 import type { UnitState } from './guest.ts'
 import { plainLine } from './readable.ts'
@@ -40,7 +42,7 @@ export const judge = (row: AgentRow, unit: UnitState, reading: RunReading): Agen
 
 export const outOfTime = ({ progress }: AgentRow): AgentEnding => {
   const minutes = progress.limits?.minutes ?? 0
-  return { result: 'out of time', reason: `it worked for ${minutes} minute${minutes === 1 ? '' : 's'}` }
+  return { result: 'out of time', reason: `it worked for ${counted(minutes, 'minute')}` }
 }
 
 const CLOCK = { via: 'clock', who: null } as const

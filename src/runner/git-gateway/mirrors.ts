@@ -6,6 +6,7 @@ import type { Clock } from '../../clock.ts'
 import { allow, fail, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { lockFile, waitForLockFile } from '../../registry/lock.ts'
+import { bytesOf, filesIn } from '../measure.ts'
 import { type Git, guestLimits, hooksFolder, mirrorsFolder } from './git.ts'
 import { writeHook } from './pre-receive.ts'
 import { canonicalRepository } from './route.ts'
@@ -37,26 +38,13 @@ export type MirrorContext = {
 }
 type Context = MirrorContext & { signal: AbortSignal }
 
-const pathOf = (home: string, repo: string) => join(mirrorsFolder(home), `${repo}.git`)
-export const mirrorPath = pathOf
+export const mirrorPath = (home: string, repo: string) => join(mirrorsFolder(home), `${repo}.git`)
 const lockMirror = ({ home, signal }: Pick<Context, 'home' | 'signal'>, repo: string): Promise<() => void> =>
-  waitForLockFile(`${pathOf(home, repo)}.lock`, `the mirror of ${repo}`, signal)
+  waitForLockFile(`${mirrorPath(home, repo)}.lock`, `the mirror of ${repo}`, signal)
 
 /** When the mirror was last up to date; null when it never was. */
 const updatedAt = (mirror: string): Date | null =>
   statSync(join(mirror, MARK), { throwIfNoEntry: false })?.mtime ?? null
-
-const filesIn = async (folder: string): Promise<{ file: string; bytes: number; changedAt: number }[]> => {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
-  const files = entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
-  const found = await Promise.all(
-    files.map(async file => {
-      const info = await stat(file).catch(() => null)
-      return info === null ? null : { file, bytes: info.size, changedAt: info.mtimeMs }
-    }),
-  )
-  return found.filter(one => one !== null)
-}
 
 /** Removes the locks of refs that a killed git left. */
 const removeStaleLocks = async (mirror: string, now: number): Promise<void> => {
@@ -127,7 +115,7 @@ const tooLarge = (repo: string, limit: number) =>
 /** Under the lock. */
 const bringUpToDate = async (context: Context, repo: string, remote: Remote): Promise<void> => {
   const { home, git, clock, mirrorBytes, onUpdated } = context
-  const mirror = pathOf(home, repo)
+  const mirror = mirrorPath(home, repo)
   const isNew = updatedAt(mirror) === null
   if (isNew) {
     mkdirSync(mirror, { recursive: true, mode: 0o700 })
@@ -136,7 +124,7 @@ const bringUpToDate = async (context: Context, repo: string, remote: Remote): Pr
   try {
     await fetchInto(context, repo, mirror, remote)
     if (isNew) await git('packing refs', mirror, ['pack-refs', '--all'])
-    const bytes = (await filesIn(join(mirror, 'objects'))).reduce((sum, file) => sum + file.bytes, 0)
+    const bytes = await bytesOf(join(mirror, 'objects'))
     if (bytes > mirrorBytes(repo)) throw tooLarge(repo, mirrorBytes(repo))
   } catch (error) {
     const isTooLarge = isFailure(error) && error.failure.kind === 'capacity'
@@ -173,7 +161,7 @@ export const removeMirror = async (
   repo: string,
   { now, isUsed }: { now: number; isUsed: () => boolean },
 ): Promise<boolean> => {
-  const mirror = pathOf(home, repo)
+  const mirror = mirrorPath(home, repo)
   const release = lockFile(`${mirror}.lock`)
   if (release === null) return false
   try {
@@ -187,7 +175,7 @@ export const removeMirror = async (
 
 const sweepMirror = async (context: Context, repo: string, isUsed: boolean): Promise<void> => {
   const { home, git, clock, log } = context
-  const mirror = pathOf(home, repo)
+  const mirror = mirrorPath(home, repo)
   if (!isUsed && isOld(mirror, clock())) {
     await removeFiles(mirror)
     log.info({ repo }, 'the mirror was removed: no machine uses it')
@@ -211,7 +199,7 @@ export const openMirrors = (given: MirrorContext, signal: AbortSignal) => {
   writeHook(hooksFolder(home))
 
   const updateNow = async (repo: string, remote: Remote): Promise<void> => {
-    mkdirSync(dirname(pathOf(home, repo)), { recursive: true, mode: 0o700 })
+    mkdirSync(dirname(mirrorPath(home, repo)), { recursive: true, mode: 0o700 })
     const release = await lockMirror(context, repo)
     try {
       await bringUpToDate(context, repo, remote)
@@ -221,7 +209,7 @@ export const openMirrors = (given: MirrorContext, signal: AbortSignal) => {
     }
   }
   const update = async (repo: string, remote: Remote): Promise<void> => {
-    if (existsSync(pathOf(home, repo)) && (freshUntil.get(repo) ?? 0) > performance.now()) return
+    if (existsSync(mirrorPath(home, repo)) && (freshUntil.get(repo) ?? 0) > performance.now()) return
     const other = underWay.get(repo)
     // The other one may lack rights that this one has.
     const shared = await other?.then(() => true).catch(allow('permission', 'refused'))
@@ -231,9 +219,9 @@ export const openMirrors = (given: MirrorContext, signal: AbortSignal) => {
     await mine.finally(() => underWay.get(repo) === mine && underWay.delete(repo))
   }
   return {
-    path: (repo: string) => pathOf(home, repo),
-    updatedAt: (repo: string) => updatedAt(pathOf(home, repo)),
-    defaultBranch: (repo: string) => readHead(pathOf(home, repo))?.slice('refs/heads/'.length) ?? null,
+    path: (repo: string) => mirrorPath(home, repo),
+    updatedAt: (repo: string) => updatedAt(mirrorPath(home, repo)),
+    defaultBranch: (repo: string) => readHead(mirrorPath(home, repo))?.slice('refs/heads/'.length) ?? null,
     /** Brings the mirror up to date, at most once a second. Several callers share one fetch. */
     update,
     /** The next update asks the remote, however short ago it was asked. */

@@ -17,13 +17,13 @@ import { decide, isUsed, type Verdict, WARNING_MS } from './decide.ts'
 
 /** Idle time that a kill -9 may forget. */
 const KEPT_EVERY_MS = 5 * 60_000
-const MOST_SEEN = 20_000
+const MOST_LOOKS = 20_000
 
 /**
  * In memory, of one machine: what it was at the last look, which is newer than the registry. `withdrawnAt`: when a warning was
  * withdrawn last.
  */
-type Seen = {
+type Look = {
   at: number
   idleness: Idleness | null
   warnedMs: number | null
@@ -112,7 +112,7 @@ const idlenessOf = (
       }
 
 /** Of a machine that this process has not seen before, what an earlier one kept. */
-const firstSight = ({ registry }: RunnerContext, ticket: Ticket): Omit<Seen, 'at'> => {
+const firstLook = ({ registry }: RunnerContext, ticket: Ticket): Omit<Look, 'at'> => {
   const idleness = registry.idleness(ticket)
   const { idleMs, report } = idleness ?? { idleMs: 0, report: null }
   // The machine answers on its link: whatever put it to sleep is over.
@@ -126,13 +126,13 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
   if (rule === null) return null
   const { registry } = context
   const watching: Watching = { ...options, rule }
-  const seen = new Map<string, Seen>()
+  const looks = new Map<string, Look>()
 
-  const heard = async (row: EnvironmentRow, activity: Activity): Promise<void> => {
+  const look = async (row: EnvironmentRow, activity: Activity): Promise<void> => {
     const { ticket, vmId } = row
-    // Somebody reads the registry between two looks: a wake, a stop, another key of the ticket.
-    const last = seen.get(vmId)
-    const known = last ?? { ...firstSight(context, ticket), at: null }
+    // A wake or a stop between two looks is an operation, and so it counts as use.
+    const last = looks.get(vmId)
+    const known = last ?? { ...firstLook(context, ticket), at: null }
     const at = now()
     const before = known.idleness
     const verdict = decide(
@@ -152,12 +152,12 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
     if (isNews || isDue) registry.setIdleness(ticket, idleness)
     const keptMs = isNews || isDue ? (idleness?.idleMs ?? 0) : known.keptMs
     const withdrawnAt = verdict.does === 'withdraw' ? at : known.withdrawnAt
-    seen.set(vmId, { at, idleness, warnedMs: verdict.idle?.warnedMs ?? null, keptMs, withdrawnAt })
+    looks.set(vmId, { at, idleness, warnedMs: verdict.idle?.warnedMs ?? null, keptMs, withdrawnAt })
     if (verdict.does === 'warn') log.info({ ticket, report: idleness?.report }, 'nobody uses this machine')
     if (verdict.does === 'warn' || verdict.does === 'withdraw') onChange(ticket)
     if (verdict.does !== 'sleep') return
     // A machine that wakes begins anew.
-    seen.delete(vmId)
+    looks.delete(vmId)
     await putToSleep(watching, ticket)
   }
 
@@ -166,14 +166,14 @@ export const openIdleWatch = (options: Omit<Watching, 'rule'> & { rule: IdleRule
       const ticket = registry.environmentOfMachine(vmId)?.ticket
       return ticket === undefined ? [] : (registry.project(ticket)?.ports ?? [])
     },
-    heard: async (vmId, activity) => {
+    report: async (vmId, activity) => {
       try {
         // What this forgets, the registry has, but for minutes.
-        if (seen.size > MOST_SEEN) seen.clear()
+        if (looks.size > MOST_LOOKS) looks.clear()
         const row = registry.environmentOfMachine(vmId)
         // What runs in a folder runs on the owner's own system, which is not idle because of it.
         if (row?.status !== 'running' || isOwnSystem(await context.provider(row.provider))) return
-        await heard(row, activity)
+        await look(row, activity)
       } catch (error) {
         log.warn({ vmId, err: error }, failureOf(error, 'looking whether a machine is used').message)
       }

@@ -45,7 +45,7 @@ export const openFollowed = () => {
 export type FollowedFiles = ReturnType<typeof openFollowed>
 
 /** `ports`: those whose connections count. */
-export type AskActivity = { ports: () => readonly number[]; heard: (activity: Activity) => void }
+export type AskActivity = { ports: () => readonly number[]; report: (activity: Activity) => void }
 type Talk = {
   conversation: Conversation
   write: (text: string) => void
@@ -75,14 +75,14 @@ const readOnce = async ({ conversation, write, files, log }: Talk, followed: Fol
   }
 }
 
-const askActivity = async ({ conversation, write }: Talk, { ports, heard }: AskActivity): Promise<void> => {
+const askActivity = async ({ conversation, write }: Talk, { ports, report }: AskActivity): Promise<void> => {
   const [, sessions, connections, load] = await conversation.ask(
     /^activity (\d{1,6}) (\d{1,6}) (\d{1,6}(?:\.\d{1,2})?)$/,
     {
       send: () => write(`activity ${ports().join(',') || '-'}\n`),
     },
   )
-  heard({ sessions: Number(sessions), connections: Number(connections), load: Number(load) })
+  report({ sessions: Number(sessions), connections: Number(connections), load: Number(load) })
 }
 
 /** A sign of life, which says how the machine is used when that is due. Returns whether it did. */

@@ -201,7 +201,7 @@ const openLink = async (
   const asking =
     activity === null
       ? null
-      : { ports: () => activity.ports(vmId), heard: (said: Activity) => void activity.heard(vmId, said) }
+      : { ports: () => activity.ports(vmId), report: (reported: Activity) => void activity.report(vmId, reported) }
   const connecting = { context, vmId, services: opened, files, activity: asking, log, onUp: state.opened }
   const connection = isHere
     ? stayUp(state, prepare, closing.signal)

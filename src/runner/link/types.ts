@@ -25,10 +25,10 @@ export type Activity = {
   connections: number
   load: number
 }
-/** Asks machines how they are used, once a minute. `heard` never fails. */
+/** Asks machines how they are used, once a minute. `report` never fails. */
 export type OnActivity = {
   ports(vmId: string): readonly number[]
-  heard(vmId: string, activity: Activity): Promise<void>
+  report(vmId: string, activity: Activity): Promise<void>
 }
 
 /** Bytes of one chunk. */

@@ -2,17 +2,20 @@
 import { existsSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isTicket, VM_ID } from '../../domain.ts'
+import { DAY_MS } from '../../clock.ts'
+import { isTicket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
+import { counted } from '../../words.ts'
 import { sweepTranscripts } from '../agent/transcript.ts'
 import type { RunnerContext } from '../context.ts'
 import { listMirrors, mirrorPath, removeMirror } from '../git-gateway/mirrors.ts'
 import { listDownloads, removeDownload } from '../images/download.ts'
+import { bytesOf, changedAt } from '../measure.ts'
 import { removeRescue, rescueFolders } from '../rescue/list.ts'
-import { forgetHostKey, knownHostsFile } from '../ssh/keys.ts'
-import { bytesOf, changedAt, DAY_MS, daysText, isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
+import { forgetHostKey, knownHostsFile, pinnedMachines } from '../ssh/keys.ts'
+import { isFile, isFolder, namesIn, type Prunable, type Sorted } from './items.ts'
 
 const beforeOf = ({ clock }: RunnerContext, days: number): number => clock().getTime() - days * DAY_MS
 const busy = (what: string) => fail('busy', `removing ${what}: it is in use`, 'Try again later: agent-swarm prune')
@@ -23,13 +26,11 @@ const sorted = (kind: PruneItem['kind'], name: string, linked: boolean, prunable
 
 /** `exists`: machines of any kind that some hypervisor has. */
 export const sortKeys = ({ home, registry }: RunnerContext, exists: ReadonlySet<string>): Sorted => {
-  const suffix = '.known_hosts'
-  const { names, linked } = namesIn(home, 'ssh')
-  const vmIds = names.filter(name => name.endsWith(suffix)).map(name => name.slice(0, -suffix.length))
+  const { linked } = namesIn(home, 'ssh')
   return sorted(
     ...(['host key', 'ssh', linked] as const),
-    vmIds
-      .filter(vmId => VM_ID.test(vmId) && !exists.has(vmId) && !registry.knowsMachine(vmId))
+    (linked ? [] : pinnedMachines(home).sort())
+      .filter(vmId => !exists.has(vmId) && !registry.knowsMachine(vmId))
       .map(vmId => ({
         ...{ kind: 'host key', name: vmId, bytes: null, reason: 'its machine does not exist' },
         remove: async () => {
@@ -55,7 +56,7 @@ export const sortRescued = async (context: RunnerContext): Promise<Sorted> => {
     if (Date.parse(savedAt) >= beforeOf(context, rescuedDays)) young.push(bytes)
     else
       prunable.push({
-        ...{ kind, name, bytes, reason: `saved more than ${daysText(rescuedDays)} ago` },
+        ...{ kind, name, bytes, reason: `saved more than ${counted(rescuedDays, 'day')} ago` },
         remove: async () => {
           // Nobody brings it back at this moment.
           const done = await ifUnlocked(home, ticket, async () => {
@@ -71,7 +72,7 @@ export const sortRescued = async (context: RunnerContext): Promise<Sorted> => {
   if (young.length > 0)
     kept.push({
       ...{ kind, name: `${young.length} in rescued/`, bytes: young.reduce((sum, bytes) => sum + bytes, 0) },
-      reason: `saved within ${daysText(rescuedDays)}; see: agent-swarm rescued list`,
+      reason: `saved within ${counted(rescuedDays, 'day')}; see: agent-swarm rescued list`,
     })
   return { prunable, kept }
 }
@@ -88,7 +89,7 @@ export const sortLogs = async (context: RunnerContext): Promise<Sorted> => {
     const isOld = async () => ((await changedAt(path)) ?? 0) < beforeOf(context, logDays)
     if (!(await isOld())) continue
     prunable.push({
-      ...{ kind: 'log', name, bytes: await bytesOf(path), reason: `written more than ${daysText(logDays)} ago` },
+      ...{ kind: 'log', name, bytes: await bytesOf(path), reason: `written more than ${counted(logDays, 'day')} ago` },
       remove: async () => {
         if (!(await isOld())) throw busy(name)
         rmSync(path, { force: true })
@@ -110,7 +111,7 @@ export const sortTranscripts = async (context: RunnerContext): Promise<Sorted> =
     if (((await changedAt(path)) ?? 0) >= beforeOf(context, logDays)) continue
     prunable.push({
       ...{ kind: 'transcript', name, bytes: await bytesOf(path) },
-      reason: `${name} has no machine, and its agent wrote it more than ${daysText(logDays)} ago`,
+      reason: `${name} has no machine, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
       remove: async () => {
         const hasMachine = (ticket: string) => ticket !== name || registry.environment(ticket) !== null
         sweepTranscripts(home, hasMachine, beforeOf(context, logDays))
@@ -202,7 +203,7 @@ export const sortHome = async (context: RunnerContext): Promise<Sorted> => {
     const [, year, month, day, hour, minute, second] = DAMAGED.exec(name) ?? []
     const replacedAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
     if (replacedAt < beforeOf(context, logDays) && isFile(path))
-      await add('damaged database', name, `replaced more than ${daysText(logDays)} ago; nothing reads it`)
+      await add('damaged database', name, `replaced more than ${counted(logDays, 'day')} ago; nothing reads it`)
     const [kind] = UNFINISHED.find(([, pattern]) => pattern.test(name)) ?? []
     if (kind !== undefined && isFolder(path) && ((await changedAt(path)) ?? 0) < beforeOf(context, 1))
       await add(kind, name, 'the process that made it is gone')

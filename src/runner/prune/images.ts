@@ -1,10 +1,12 @@
 /** Base images of this home that nothing uses. */
 import type { BaseImage, Provider } from '../../../providers/provider.ts'
+import { DAY_MS } from '../../clock.ts'
 import { homeId } from '../../config/home.ts'
 import { fail } from '../../errors.ts'
 import type { PruneItem } from '../../schema/prune.ts'
+import { counted } from '../../words.ts'
 import type { RunnerContext } from '../context.ts'
-import { DAY_MS, daysText, type Prunable, type Sorted } from './items.ts'
+import type { Prunable, Sorted } from './items.ts'
 
 type View = { context: RunnerContext; provider: Provider; ownHome: string }
 
@@ -24,7 +26,7 @@ const whyKept = ({ context, ownHome }: View, { name, manifest, machines }: BaseI
   if (manifest.homeId !== ownHome) return 'this home did not build it'
   const usedAt = registry.imageUsedAt(name)
   if (Math.max(Date.parse(manifest.createdAt), usedAt === null ? 0 : Date.parse(usedAt)) > before)
-    return `built or used within ${daysText(imageDays)}`
+    return `built or used within ${counted(imageDays, 'day')}`
   return null
 }
 
@@ -53,7 +55,7 @@ export const sortImages = async (context: RunnerContext, provider: Provider): Pr
     else
       prunable.push({
         ...item,
-        reason: `nothing uses it, for ${daysText(context.config.retention.imageDays)}`,
+        reason: `nothing uses it, for ${counted(context.config.retention.imageDays, 'day')}`,
         remove: () => remove(view, name),
       })
   }

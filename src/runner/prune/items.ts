@@ -1,6 +1,5 @@
-/** What may be pruned and what is kept, and how files are measured. No link is followed: it may lead to somebody else's. */
+/** What may be pruned and what is kept, and what a folder has. No link is followed: it may lead to somebody else's. */
 import { lstatSync, readdirSync } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Requester } from '../../schema/action.ts'
 import type { PruneItem } from '../../schema/prune.ts'
@@ -13,11 +12,6 @@ export type Removing = { by: Requester; signal: AbortSignal; onPhase: (phase: st
  */
 export type Prunable = PruneItem & { remove: (removing: Removing) => Promise<string | null> }
 export type Sorted = { prunable: Prunable[]; kept: PruneItem[] }
-
-export const DAY_MS = 24 * 60 * 60_000
-
-/** `90 days`, `1 day`. */
-export const daysText = (days: number): string => `${days} ${days === 1 ? 'day' : 'days'}`
 
 const statOf = (path: string) => lstatSync(path, { throwIfNoEntry: false })
 export const isFolder = (path: string): boolean => statOf(path)?.isDirectory() === true
@@ -33,28 +27,4 @@ export const namesIn = (home: string, ...parts: string[]): { names: string[]; li
     if (!stats.isDirectory()) return { names: [], linked: stats.isSymbolicLink() }
   }
   return { names: readdirSync(path).sort(), linked: false }
-}
-
-/** When it changed last, epoch ms; a folder: when anything in it did. Null when it is gone. */
-export const changedAt = async (path: string): Promise<number | null> => {
-  const stats = await lstat(path).catch(() => null)
-  if (stats === null || !stats.isDirectory()) return stats?.mtimeMs ?? null
-  const times = await Promise.all(
-    (await entriesIn(path)).map(async each => (await lstat(each).catch(() => null))?.mtimeMs),
-  )
-  return Math.max(stats.mtimeMs, ...times.map(time => time ?? 0))
-}
-const entriesIn = async (folder: string): Promise<string[]> =>
-  (await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
-    .filter(entry => !entry.isDirectory())
-    .map(entry => join(entry.parentPath, entry.name))
-
-/** Of a file, or of all files in a folder. */
-export const bytesOf = async (path: string): Promise<number> => {
-  const stats = await lstat(path).catch(() => null)
-  if (stats === null || !stats.isDirectory()) return stats?.size ?? 0
-  const sizes = await Promise.all(
-    (await entriesIn(path)).map(async each => (await lstat(each).catch(() => null))?.size),
-  )
-  return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0)
 }

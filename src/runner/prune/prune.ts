@@ -7,7 +7,7 @@ import { failureOf } from '../../errors.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { PruneItem } from '../../schema/prune.ts'
 import type { RunnerContext } from '../context.ts'
-import type { Unread } from '../reconciler/look.ts'
+import { type Unread, usedProviders } from '../reconciler/look.ts'
 import { sortLeftovers } from './disks.ts'
 import {
   sortCompiled,
@@ -32,11 +32,10 @@ export type Pruned = {
 type Read = { provider: Provider; vms: readonly VmInfo[]; leftovers: readonly Leftover[] }
 
 /** Those that this home uses, or has files of: without a registry, these alone tell where something was left. */
-const providersToAsk = async ({ config, home, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
-  const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name
-  const known = new Set<string | undefined>([chosen, ...registry.environments().map(({ provider }) => provider)])
+const providersToAsk = async (context: RunnerContext): Promise<ProviderName[]> => {
+  const used = await usedProviders(context)
   return providers
-    .filter(({ name, open }) => open !== null && (known.has(name) || isFolder(join(home, name))))
+    .filter(({ name, open }) => open !== null && (used.includes(name) || isFolder(join(context.home, name))))
     .map(({ name }) => name)
 }
 

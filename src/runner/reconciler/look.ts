@@ -28,7 +28,7 @@ export type Unread = { provider: ProviderName; message: string }
 export type Listings = { before: Before; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
 
 /** Those that have machines of ours according to the registry, and the one that would get the next machine. */
-const providersToAsk = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
+export const usedProviders = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
   const known = [...registry.environments(), ...registry.machines()].map(({ provider }) => provider)
   const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name ?? null
   return [...new Set([...known, ...(chosen === null ? [] : [chosen])])]
@@ -45,7 +45,7 @@ export const readListings = async (context: RunnerContext): Promise<Listings> =>
   const listings = new Map<ProviderName, Listing>()
   const before = beforeLook(context)
   await Promise.all(
-    (await providersToAsk(context)).map(async name => {
+    (await usedProviders(context)).map(async name => {
       try {
         listings.set(name, await readListing(context, name))
       } catch (error) {

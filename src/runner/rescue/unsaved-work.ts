@@ -1,5 +1,6 @@
 /** Unsaved work, as the guest prints it. The guest is hostile: anything unforeseen in its answer means that nothing is known. */
 import type { UnsavedWork } from '../../schema/environment.ts'
+import { counted } from '../../words.ts'
 
 /** A guest with more git repositories than this is not searched. */
 export const MAX_REPOSITORIES = 200
@@ -43,8 +44,8 @@ export const toUnsavedWork = (report: UnsavedWorkReport): UnsavedWork =>
 export const isNothingUnsaved = (work: UnsavedWork): boolean => work.known && work.repositories.length === 0
 
 const MAX_NAMED = 5
-const counted = (count: number, singular: string, plural: string): string[] =>
-  count === 0 ? [] : [`${count} ${count === 1 ? singular : plural}`]
+const some = (count: number, noun: string, plural?: string): string[] =>
+  count === 0 ? [] : [counted(count, noun, plural)]
 
 /** `2 uncommitted changes, 1 unpushed commit in /home/agent/shop`. */
 export const describeUnsavedWork = (work: UnsavedWork): string => {
@@ -52,16 +53,16 @@ export const describeUnsavedWork = (work: UnsavedWork): string => {
   const named = work.repositories.slice(0, MAX_NAMED).map(entry => {
     const { path, uncommitted, untracked, stashes, unpushed, reflog = 0 } = entry
     const parts = [
-      ...counted(uncommitted, 'uncommitted change', 'uncommitted changes'),
-      ...counted(untracked, 'untracked file', 'untracked files'),
-      ...counted(stashes, 'stash', 'stashes'),
-      ...counted(unpushed, 'unpushed commit', 'unpushed commits'),
-      ...counted(reflog, 'commit in the reflog alone', 'commits in the reflog alone'),
+      ...some(uncommitted, 'uncommitted change'),
+      ...some(untracked, 'untracked file'),
+      ...some(stashes, 'stash', 'stashes'),
+      ...some(unpushed, 'unpushed commit'),
+      ...some(reflog, 'commit in the reflog alone', 'commits in the reflog alone'),
     ]
     return `${parts.join(', ')} in ${path}`
   })
   const more = work.repositories.length - named.length
-  return [...named, ...(more > 0 ? [`work in ${more} more ${more === 1 ? 'repository' : 'repositories'}`] : [])].join(
+  return [...named, ...(more > 0 ? [`work in ${counted(more, 'more repository', 'more repositories')}`] : [])].join(
     '; ',
   )
 }

@@ -2,8 +2,10 @@
  * The SSH keys of a home: one login key for all its machines, and for each machine the public half of its host key. OpenSSH's own
  * private format is the one that sshd and cloud-init take, so ssh-keygen makes the keys.
  */
+
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { DAY_MS } from '../../clock.ts'
 import { VM_ID } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
@@ -22,7 +24,7 @@ const KEYGEN_DEADLINE_MS = 10_000
 const UNFINISHED_MAX_AGE_MS = 60_000
 /** The host key of a machine that builds an image. No build takes a day. */
 const BUILD_KEY = /^build-[0-9a-f]+\.known_hosts$/
-const BUILD_MAX_AGE_MS = 24 * 60 * 60_000
+const BUILD_MAX_AGE_MS = DAY_MS
 
 /** Removes unfinished keys of processes that died, and host keys of builds that did. */
 export const sweepKeys = (home: string): void => {

@@ -4,7 +4,7 @@ import { type Action, threadOf } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../messages.ts'
-import { type ForgottenRunner, type Message, RUNNER_AWAY_MS, type Store } from '../port.ts'
+import { type ForgottenRunner, isConnected, type Message, type Store } from '../port.ts'
 import { environmentGone } from './environments.ts'
 import { putMessages } from './outbox.ts'
 import { endFailed, releaseAction } from './queue.ts'
@@ -130,8 +130,7 @@ export const forgetRunner = (
     const known = findRunner(sql, nameOrId)
     if (known === null) return { problem: 'unknown-runner' }
     const { seenAt } = known
-    if (seenAt !== null && Math.abs(sql.clock() - seenAt) <= RUNNER_AWAY_MS)
-      return { problem: 'connected', host: known.host }
+    if (seenAt !== null && isConnected(seenAt, sql.clock())) return { problem: 'connected', host: known.host }
     const plan = planOf(sql, known)
     if (!dryRun) forget(sql, plan)
     return plan

@@ -6,7 +6,7 @@ import type { MachineSize } from '../../schema/basics.ts'
 import type { Failure } from '../../schema/failure.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import { LEASE_MS, type Lease, type Offer } from '../../schema/runner-protocol.ts'
-import { fitsOnceStopped, needAt, whyNever, whyNoRoom } from '../fits.ts'
+import { fitsOnceStopped, needAt, roomTakenBy, whyNever } from '../fits.ts'
 import {
   type ActionRow,
   type ActionState,
@@ -99,7 +99,7 @@ const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: str
     const create = { machine: JSON.parse(machine) }
     if (whyNever(create, offer) !== null) continue
     const need = needAt(create, offer)
-    if (whyNoRoom(need, offer) === null) fitting.push(machine)
+    if (roomTakenBy(need, offer) === null) fitting.push(machine)
     else if (offer.room !== null && fitsOnceStopped(need, offer.room)) roomless.push(machine)
   }
 }

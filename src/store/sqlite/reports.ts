@@ -2,6 +2,7 @@
  * What a runner reports for the first time, as deliveries. They are stored in the transaction that records the report, so that a
  * crash loses none; what the report before said already makes none.
  */
+import { DAY_MS } from '../../clock.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Environment, Push } from '../../schema/environment.ts'
 import { AGENT_ENDED, type Delivery, PUSHED } from '../port.ts'
@@ -9,7 +10,6 @@ import type { Sql } from './sql.ts'
 
 const idOf = (ticket: Ticket, { repo, branch, commit }: Push): string => `push:${ticket}:${repo}:${branch}:${commit}`
 
-const DAY_MS = 24 * 60 * 60_000
 /** Reports of one ticket in a day that have an effect. A runner that lies would make as many comments as it likes. */
 const MAX_REPORTS = 300
 

@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { DAY_MS } from '../../clock.ts'
 import type { Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { jiraNoteMessage, statusMessage } from '../messages.ts'
-import { HEARTBEAT_CHUNK, MAX_BROUGHT, RUNNER_AWAY_MS, type Store } from '../port.ts'
+import { HEARTBEAT_CHUNK, isConnected, MAX_BROUGHT, type Store } from '../port.ts'
 import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
 import { forgetRunner } from './forget-runner.ts'
 import { putMessages } from './outbox.ts'
@@ -13,11 +14,9 @@ import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
 /** What a runner tells of later than this is no news. Milliseconds. */
-const NEWS_MS = 24 * 60 * 60_000
+const NEWS_MS = DAY_MS
 
 type Row = { id: string; host: string; seenAt: number; offer: string | null }
-
-const isConnected = (sql: Sql, seenAt: number): boolean => Math.abs(sql.clock() - seenAt) <= RUNNER_AWAY_MS
 
 type Pin = { runnerId: string; given: number }
 const pinOf = (sql: Sql, ticket: Ticket) => sql.get<Pin>('select runner_id, given from pin where ticket = ?', ticket)
@@ -30,7 +29,7 @@ const holderOf = (sql: Sql, ticket: Ticket, runnerId: string): string | null => 
   const known = knownEnvironment(sql, ticket)
   if (known === null || known.goneAt !== null || known.runnerId === runnerId) return null
   const other = hostOf(sql, known.runnerId)
-  return other !== undefined && isConnected(sql, other.seenAt) ? other.host : null
+  return other !== undefined && isConnected(other.seenAt, sql.clock()) ? other.host : null
 }
 
 /** The action that a state change stands for; null for other kinds. */
@@ -242,7 +241,7 @@ const recordHeartbeat = async (sql: Sql, heartbeat: HeartbeatRequest, isStopped:
   })
   await each(otherOperations, chunk => recordOperations(sql, progress, chunk))
   await each(others, chunk => recordEnvironments(sql, progress, chunk))
-  const wasAway = !isConnected(sql, before)
+  const wasAway = !isConnected(before, sql.clock())
   const { isMissing, rows, unpin } = openMissing(sql, heartbeat, progress.own)
   const present = isStopped() ? [] : wasAway ? sql.all<Present>(PRESENT, runnerId) : rows()
   const [last = [], ...more] = chunksOf(
@@ -275,7 +274,7 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
   list: async () =>
     sql.all<Row>('select * from runner order by seen_at desc, id').map(({ id, host, seenAt, offer }) => ({
       ...{ id, host, seenAt },
-      connected: isConnected(sql, seenAt),
+      connected: isConnected(seenAt, sql.clock()),
       offer: json<Offer>(offer),
     })),
   environment: async ticket => knownEnvironment(sql, ticket),

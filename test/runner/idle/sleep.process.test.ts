@@ -51,7 +51,7 @@ const open = (rule: IdleRule, changed: string[] = []) => {
     looks: async (count: number, activity = rest) => {
       for (let n = 0; n < count; n += 1) {
         now += MINUTE
-        await watch.heard(it.vmIdOf(T), activity)
+        await watch.report(it.vmIdOf(T), activity)
       }
     },
     ports: () => watch.ports(it.vmIdOf(T)),

@@ -25,7 +25,7 @@ const ask = async (ports: readonly number[]): Promise<Activity> => {
     { git: nothing, model: nothing, requests: nothing },
     {
       log: openLog('silent'),
-      activity: { ports: () => ports, heard: async (_vmId, activity) => void answers.push(activity) },
+      activity: { ports: () => ports, report: async (_vmId, activity) => void answers.push(activity) },
     },
   )
   try {

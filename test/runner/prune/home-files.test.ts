@@ -130,7 +130,7 @@ test('a broken download goes, but not one that goes on', async () => {
   expect(readdirSync(join(it.home, 'downloads')).filter(name => name.endsWith('.part'))).toEqual([running])
 })
 
-test('code of other versions of Node, replaced databases and killed rebuilds go', async () => {
+test('code of other versions of Node, replaced databases, killed rebuilds and killed support bundles go', async () => {
   file('cache/compile/v20.0.0-x64-abc-0/code', 0)
   file(`cache/compile/${process.version}-${process.arch}-abc-0/code`, 0)
   file('cache/compile/mine/code', 0)
@@ -141,16 +141,14 @@ test('code of other versions of Node, replaced databases and killed rebuilds go'
   file('rebuild-aB3dE6/registry.db', 2)
   setAge(join(it.home, 'rebuild-aB3dE6'), 2)
   file('rebuild-running/registry.db', 2)
+  file('support-aB3dE6/doctor.json', 2)
+  setAge(join(it.home, 'support-aB3dE6'), 2)
+  file('support-aB3dE7/doctor.json', 0)
   file('rebuild-aB3dE7/registry.db', 0)
-  file('support-aB3dE6/agent-swarm-support-20261123-094500/bot.json', 2)
-  for (const name of ['support-aB3dE6/agent-swarm-support-20261123-094500', 'support-aB3dE6'])
-    setAge(join(it.home, name), 2)
-  file('support-aB3dE7/bundle.tar', 0)
   expect(await names()).toEqual([
     'compiled code v20.0.0-x64-abc-0',
     ...[`damaged database bot.db.damaged-${stamp(91)}`, `damaged database bot.db.damaged-${stamp(91)}-wal`],
-    'unfinished rebuild rebuild-aB3dE6',
-    'unfinished bundle support-aB3dE6',
+    ...['unfinished rebuild rebuild-aB3dE6', 'unfinished bundle support-aB3dE6'],
   ])
   expect(await run()).toMatchObject({ failed: [] })
   expect(await names()).toEqual([])

@@ -8,7 +8,7 @@ export const NOTE_MS = 60_000
 const fileIn = (home: string) => join(home, 'runner-heard')
 
 /** Returns what notes a heartbeat. */
-export const openHeard = (home: string, now: () => number): (() => void) => {
+export const openHeartbeatNote = (home: string, now: () => number): (() => void) => {
   let last = Number.NEGATIVE_INFINITY
   return () => {
     if (now() - last < NOTE_MS) return
@@ -22,5 +22,5 @@ export const openHeard = (home: string, now: () => number): (() => void) => {
 }
 
 /** Epoch ms; null when none was accepted yet. */
-export const heardAt = (home: string): number | null =>
+export const lastHeartbeatAt = (home: string): number | null =>
   statSync(fileIn(home), { throwIfNoEntry: false })?.mtimeMs ?? null

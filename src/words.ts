@@ -1,0 +1,15 @@
+/** Numbers and times for people, in texts of commands, checks, logs and comments. */
+
+/** `1 delivery`, `2 deliveries`. */
+export const counted = (count: number, noun: string, plural = `${noun}s`): string =>
+  `${count} ${count === 1 ? noun : plural}`
+
+/** `10 s`, `5 min`, `2 h`, `3 d`: the time from `from` until `to`, epoch ms. */
+export const timeBetween = (from: number, to: number): string => {
+  const seconds = Math.max(0, Math.round((to - from) / 1000))
+  if (seconds < 60) return `${seconds} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`
+  return `${Math.floor(seconds / 86_400)} d`
+}
+export const ago = (at: number, now: number): string => `${timeBetween(at, now)} ago`
