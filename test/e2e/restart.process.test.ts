@@ -57,7 +57,8 @@ const end = async (child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL') => {
   child.kill(signal)
   return code
 }
-const noteOn = (ticket: string) => until(`the machine of ${ticket}`, () => jira.comments(ticket)[0])
+const noteOn = (ticket: string) =>
+  until(`the machine of ${ticket}`, () => jira.comments(ticket).find(text => text.includes('has a machine')))
 const machines = () => {
   try {
     return readdirSync(join(home, 'state', 'synthetic'))

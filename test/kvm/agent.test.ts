@@ -96,7 +96,7 @@ beforeAll(async () => {
     await until('the setup', () => project()?.setup?.state === 'running', { ...PATIENCE, every: 1_000 })
     await copyProgram(claude.path, 'claude')
   }
-  await until('the machine', () => stage.jira.comments(TICKET)[0], PATIENCE)
+  await until('the machine', () => stage.jira.comments(TICKET).some(text => text.includes('has a machine')), PATIENCE)
 })
 afterAll(() => stage?.close())
 
