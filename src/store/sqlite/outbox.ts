@@ -76,6 +76,15 @@ const endWrongWaits = (sql: Sql): void => {
   if (latest > most) sql.run('update outbox set not_before = 0 where not_before > ?', most)
 }
 
+/**
+ * Whether it is the reaction of a command that has ended (src/store/messages.ts), and the reply has not said that yet: people who
+ * see 🚀 read the reply. A reply that cannot be published holds it back for MOST_HELD attempts.
+ */
+const MOST_HELD = 4
+const IS_BEFORE_REPLY = `(key glob 'reaction:*:done' and exists (
+  select 1 from outbox reply
+  where reply.key = 'reply:github:' || substr(outbox.key, 10, length(outbox.key) - 14) and reply.attempt < ${MOST_HELD}))`
+
 const due = (sql: Sql, limit: number, resting: readonly string[]): OutboxRow[] => {
   endWrongWaits(sql)
   const lanes = lanesOf(sql).filter(lane => !resting.some(name => lane === name || lane.startsWith(`${name}:`)))
@@ -84,7 +93,7 @@ const due = (sql: Sql, limit: number, resting: readonly string[]): OutboxRow[] =
       .flatMap(lane =>
         sql.all<Omit<OutboxRow, 'body'> & { body: string }>(
           `select seq, key, lane, body, version, attempt, correlation from outbox
-           where lane = ? and urgency = ? and not_before <= ? order by not_before, seq limit ?`,
+           where lane = ? and urgency = ? and not_before <= ? and not ${IS_BEFORE_REPLY} order by not_before, seq limit ?`,
           ...[lane, urgency, sql.clock(), limit],
         ),
       )

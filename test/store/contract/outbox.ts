@@ -33,6 +33,33 @@ export const outboxContract = (open: Open) => {
       expect(await store.counts()).toMatchObject({ outbox: 0 })
     })
 
+    test('the reaction to a command that has ended comes after the reply, unless that cannot be published', async () => {
+      const { store, now } = await openStage(open)
+      const comment = { repo: 'acme/shop', number: 1, commentId: 3 }
+      const keys = async () => (await store.outbox.due(10)).map(({ key }) => key)
+      const eyes = reactionMessages(comment, 'eyes')
+      await store.outbox.put([...reactionMessages(comment, 'rocket'), ...eyes, replyMessage(comment)])
+      await store.outbox.put(reactionMessages({ ...comment, commentId: 33 }, 'rocket'))
+      const [heard, done, other] = [
+        'reaction:acme/shop:3:heard',
+        'reaction:acme/shop:3:done',
+        'reaction:acme/shop:33:done',
+      ]
+      const reply = 'reply:github:acme/shop:3'
+      expect(await keys()).toEqual([heard, reply, other])
+      const row = (await store.outbox.due(10)).find(({ key }) => key === reply)
+      for (let attempt = 1; attempt <= 4; attempt += 1) {
+        expect(await keys()).not.toContain(done)
+        await store.outbox.postpone(row?.seq ?? 0, now() + MINUTE, 'it is away')
+      }
+      expect(await keys()).toEqual([done, heard, other])
+      await store.outbox.put([replyMessage(comment)])
+      const again = (await store.outbox.due(10)).find(({ key }) => key === reply)
+      expect(await keys()).toEqual([heard, reply, other])
+      if (again !== undefined) await store.outbox.ack(again)
+      expect(await keys()).toContain(done)
+    })
+
     test('a postponed message comes at its time, and a newer one in its place at once', async () => {
       const { store, now, pass } = await openStage(open)
       expect(await store.outbox.nextDueAt()).toBeNull()
@@ -91,11 +118,11 @@ export const outboxContract = (open: Open) => {
       const note = { kind: 'no-machine', why: 'opt-in' } as never
       await store.outbox.put([
         replyMessage(told),
-        ...reactionMessages(told, 'rocket'),
+        ...reactionMessages(told, 'eyes'),
         jiraNoteMessage('DROP-1', 'x', note),
       ])
       expect((await messages()).slice(0, 4)).toEqual([
-        ...['reply:github:acme/shop:7', 'reaction:acme/shop:7:done', 'jira:x', 'status:DROP-11'],
+        ...['reply:github:acme/shop:7', 'reaction:acme/shop:7:heard', 'jira:x', 'status:DROP-11'],
       ])
       expect((await store.outbox.due(9)).map(({ isAnswer }) => isAnswer)).toEqual([
         ...[true, true, true, false, false, false, false, false],
