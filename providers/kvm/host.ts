@@ -1,6 +1,6 @@
 /** What our machines need on the host: a storage pool, created if missing, and ports. The network is in network.ts. */
 import { randomBytes, randomInt } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,6 +16,16 @@ import type { Command } from './virsh.ts'
 const REFRESH_DEADLINE_MS = 5 * 60_000
 const POLL_MS = 250
 
+/** What a process that was killed left: no command reads its file for so long. It may hold a seed. Milliseconds. */
+const LEFT_MS = 24 * 60 * 60_000
+const removeLeft = (root: string): void => {
+  for (const name of readdirSync(root).filter(each => each.startsWith('tmp-'))) {
+    const folder = join(root, name)
+    const { mtimeMs = Date.now() } = statSync(folder, { throwIfNoEntry: false }) ?? {}
+    if (Date.now() - mtimeMs > LEFT_MS) rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 /** Calls `use` with the path of a temporary file: virsh reads definitions only from files. */
 export const withFile = async <T>(
   { home }: Pick<Context, 'home'>,
@@ -24,6 +34,7 @@ export const withFile = async <T>(
 ): Promise<T> => {
   const root = join(home, 'kvm')
   mkdirSync(root, { recursive: true, mode: 0o700 })
+  removeLeft(root)
   const folder = mkdtempSync(join(root, 'tmp-'))
   try {
     const path = join(folder, 'file')
