@@ -44,7 +44,9 @@ const requireRoom = async (
   { kind, ticket, vmId }: { kind: ActionKind; ticket: Ticket; vmId: string | null },
 ): Promise<void> => {
   if (provider.capacity === undefined) return
-  const need = vmId === null ? needOf(context.config.size) : await needOfMachine(context, provider, vmId)
+  const size = vmId === null ? needOf(context.config.size) : await needOfMachine(context, provider, vmId)
+  // A machine that is started only to be asked for its work makes no checkpoint.
+  const need = kind === 'delete' ? { ...size, diskGiB: 0 } : size
   const failure = await whyNoRoom(context, provider, { kind, ticket, need })
   if (failure !== null) throw failure
 }
@@ -130,6 +132,7 @@ const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
   const { row, provider, state } = await observed(context, ticket)
   const isRecovered = state === 'gone' && !force && (await requireRecoverable({ provider, row }))
   const isStarted = isRecovered || (state === 'stopped' && !force && !wasChecked(row))
+  if (isStarted) await requireRoom(context, provider, { kind: 'delete', ticket, vmId: row.vmId })
   const count = context.registry.checkpoints(ticket).length
   const checkpoints = count === 0 ? '' : ` and its ${counted(count, 'checkpoint')}`
   return {

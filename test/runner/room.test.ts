@@ -91,6 +91,9 @@ test('a delete that has to start the machine to ask it needs memory too, and wai
   await it.do(actions.stop('KEEP-1'))
   it.context.registry.setUnsavedWork('KEEP-1', null)
   for (const ticket of ['KEEP-2', 'KEEP-3']) await it.do(actions.create(ticket))
+  // The plan foresees it.
+  await expect(planAction(it.context, actions.delete('KEEP-1'))).rejects.toThrow('starting KEEP-1: it needs')
+  expect(await planAction(it.context, actions.delete('KEEP-1', true))).toMatchObject({ would: [expect.any(String)] })
   expect(await it.do(actions.delete('KEEP-1'))).toMatchObject({
     result: 'failed',
     failure: { kind: 'capacity', needs: { cpus: 2, memoryMiB: 4096, diskGiB: 0 } },
