@@ -1,6 +1,6 @@
 #!/bin/bash
 # npm run test:long: everything that takes longer than `npm test` may: the whole crash matrix, soak, all hostile texts and orders of
-# events, real agents, base images, and a sample of the crash matrix on real libvirt.
+# events, old and large stores, real agents, base images, and what takes long on real libvirt.
 #   AGENT_SWARM_TEST_SEED=N        the seed of everything that is random; printed first, and today's date without one
 #   AGENT_SWARM_TEST_PLAYED=FOLDER remembers which steps and points passed with this seed: another run goes on there. Without it,
 #                                  a folder of the seed in /var/tmp, which is removed when all has passed
@@ -34,10 +34,12 @@ step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/cr
 step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
 # These count their cases from 0: their seed says where to begin.
 step concurrency env -u AGENT_SWARM_TEST_SEED vitest run test/crash/concurrency.test.ts test/crash/soak.test.ts
-step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
+step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts test/handlers/command-lines.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
-step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix.process.test.ts
+step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
+step stores env -u AGENT_SWARM_TEST_SEED vitest run test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
+step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
 step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts
 
 [ -z "$failed" ] || { echo "seed $seed failed:$failed" >&2; exit 1; }
