@@ -34,7 +34,7 @@ step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/cr
 step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
 # These count their cases from 0: their seed says where to begin.
 step concurrency env -u AGENT_SWARM_TEST_SEED vitest run test/crash/concurrency.test.ts test/crash/soak.test.ts
-step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts test/handlers/command-lines.test.ts
+step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
 step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
 step stores env -u AGENT_SWARM_TEST_SEED vitest run test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
