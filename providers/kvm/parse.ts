@@ -243,7 +243,7 @@ export const parseBacking = (text: string): Map<string, string> =>
 /** `dominfo`: whether libvirt has saved the memory of a machine that is off. */
 export const isSavedIn = (text: string): boolean => /^Managed save:\s+yes/m.test(text)
 
-/** `list --with-managed-save --name`, among other output: the lines that are nothing but the name of a machine of ours. */
+/** `list --with-managed-save --name`, among other output: the lines that hold only the name of one of our machines. */
 export const parseSaved = (text: string): Set<string> =>
   new Set(
     text

@@ -368,7 +368,7 @@ const serverCommands = {
     arguments: [{ name: 'NAME|ID', kind: 'known runner', required: true }],
     summary: 'Give up a runner that is gone; its tickets are free.',
     details:
-      'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, each ticket is told, and its token is no longer valid. Refused while it is connected.',
+      'Shows its machines and what waits for it, and does it when you agree, or with --yes. Its machines count as gone, a comment on each ticket says so, and its token stops working. Refused while it is connected.',
     example: 'agent-swarm bot runner forget studio --yes',
     options: { 'dry-run': dryRun, yes: { ...flag('Do it without asking.'), short: 'y' }, json },
     load: async () => ({ run: (await import('./commands/bot-runner.ts')).forget }),

@@ -17,7 +17,7 @@ import type { Row } from './rows.ts'
 
 /** GitHub and Jira are asked one thing after the other, once for each repository and project. */
 const REMOTE_DEADLINE_MS = 60_000
-/** What waits longer than this is told. Milliseconds. */
+/** Whatever waits longer than this is reported. Milliseconds. */
 const LONG_MS = 10 * 60_000
 const RECENT_MS = 7 * DAY_MS
 

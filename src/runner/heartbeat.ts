@@ -88,7 +88,7 @@ export const openHeartbeat = (
       known.read()
       await atMost(FIRST_LOOK_MS, [known.looked()])
     } catch {
-      // A registry that cannot be read is told of below.
+      // An unreadable registry is reported below.
     }
     while (!ending.aborted) {
       woken = new AbortController()

@@ -2,7 +2,7 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Everything in it that is no folder, at any depth. What goes meanwhile is left out. */
+/** The files in it, at any depth. A file that disappears meanwhile is left out. */
 export const filesIn = async (folder: string): Promise<{ file: string; bytes: number; changedAt: number }[]> => {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
   const files = entries.filter(entry => !entry.isDirectory()).map(entry => join(entry.parentPath, entry.name))

@@ -42,7 +42,7 @@ export const needsWake = (action: Action): boolean => {
   }
 }
 
-/** Starts a machine that is off, and waits until it answers. Returns what is told of it: sentences with a space before each, or nothing. */
+/** Starts a machine that is off, and waits until it answers. Returns sentences about it, with a space before each, or nothing. */
 export const startMachine = async (target: Target): Promise<{ wasSaved: boolean; note: string }> => {
   const { caller, provider, row } = target
   const wasSaved = await isSaved(provider, row)

@@ -24,12 +24,12 @@ export const expectMore = (what: string, actual: number | null | undefined, than
     throw new Error(`${what}: expected more than ${than}, got ${shown(actual)}`)
 }
 
-/** The work must fail with this kind. What it throws that is no failure of ours is its own message. */
+/** The work must fail with this kind. For any other error, the text is its own message. */
 export const expectFailure = async (what: string, work: () => unknown, kind: string): Promise<void> => {
   try {
     await work()
   } catch (error) {
-    const actual = isFailure(error) ? error.failure.kind : `not a failure of ours: ${error}`
+    const actual = isFailure(error) ? error.failure.kind : `an unexpected error: ${error}`
     if (actual === kind) return
     throw new Error(`${what}: expected the failure ${kind}, got ${actual}`, { cause: error })
   }

@@ -245,7 +245,7 @@ export const promises: readonly ProviderPromise[] = [
   { name: 'the usage of machines', needs: 'usage', run: usage },
   { name: 'the capacity of their host', needs: 'capacity', run: capacity },
   { name: 'the console of a stopped machine can be read', needs: 'consoleTail', run: consoleOfStopped },
-  { name: 'a name that is not a vmId of ours is never touched', run: hostileNames },
+  { name: 'a name that is not one of our vmIds is never touched', run: hostileNames },
   { name: 'deleting removes everything, and may be done twice', run: deleted },
   { name: 'a deleted machine leaves no disk and no files', needs: 'leftovers', run: nothingLeft },
 ]

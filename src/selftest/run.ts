@@ -43,7 +43,7 @@ export const endingWith = (
 
 export type Limits = { signal: AbortSignal; deadlineMs: number; abort: (reason: Error) => void }
 
-/** A person's Ctrl-C has no reason of ours. */
+/** Ctrl-C gives no failure as its reason. */
 const endedBy = ({ reason }: AbortSignal): string =>
   reason instanceof Error && reason.name !== 'AbortError' ? reason.message : 'cancelled'
 

@@ -122,7 +122,7 @@ const tryPromises = async (
 const machinesLine = ({ machines, size, baseImage }: Plan): string =>
   `${machines} of ${size.cpus} CPUs, ${size.memoryMiB} MiB of memory, ${size.diskGiB} GiB of disk${baseImage === null ? '' : `, from the base image ${baseImage}`}`
 
-/** Fails before the first machine when the provider does not work here, the base image is missing, or there is no room. */
+/** Fails before the first machine when the provider does not work here, the base image is missing, or the host is full. */
 export const selftest = async (config: Config, options: SelftestOptions): Promise<Selftest> => {
   const ending = new AbortController()
   const signal = AbortSignal.any([options.signal, ending.signal])

@@ -529,7 +529,7 @@ type Runners = {
   withMachine(): Promise<Ticket[]>
   /**
    * A runner that is gone for good: its machines count as gone, its tickets and creates are free, its other actions end as failed,
-   * its token and its id are no longer valid, and each ticket is told. `nameOrId`: the name of its token, or its id. Returns what it
+   * its token and its id stop working, and a comment on each ticket says so. `nameOrId`: the name of its token, or its id. Returns what it
    * was; `dryRun`: what it would be. `connected`: it was heard within RUNNER_AWAY_MS.
    */
   forget(

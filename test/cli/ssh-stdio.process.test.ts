@@ -69,7 +69,7 @@ describe.skipIf(noSshd !== null)('ssh --stdio', () => {
     const sshd = await guests.sshdOf(VM)
     user = sshd.ssh.user
     address = { host: sshd.ssh.host, port: sshd.ssh.port }
-    // Nothing of ours is put into the system of this test.
+    // The test installs nothing on this system.
     writeFileSync(join(cli.home, 'guest', `sshd-${VM}`, 'tools', 'sudo'), '#!/bin/sh\ncat >/dev/null\n')
     tools = join(cli.home, 'tools')
     machine = machineVirsh(tools, { vmId: VM, ticket: T, home: await homeId(state), port: address.port })
@@ -110,7 +110,7 @@ describe.skipIf(noSshd !== null)('ssh --stdio', () => {
     expect(hashOf(through.stdout)).toBe(hashOf(bytes))
   })
 
-  test('it works without AGENT_SWARM_HOME and PATH of ours, as an editor starts it', async () => {
+  test('it works without AGENT_SWARM_HOME and our PATH, as an editor starts it', async () => {
     const { AGENT_SWARM_HOME: _, ...rest } = environment()
     const child = spawn(
       'ssh',

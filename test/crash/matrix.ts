@@ -185,7 +185,7 @@ const isSame = (plan: Plan, way: Way, now: View): boolean => {
   return same(plan.after) || (way.expect === 'either' && (same(plan.before) || isBetween(now, plan.before, plan.after)))
 }
 
-/** What is done is told once: an action of the queue has one outcome. */
+/** Each outcome is reported once: an action of the queue has one outcome. */
 const toldTwice = ({ registry }: Context): string[] => {
   const ended = registry
     .operations(TICKET, 100)

@@ -104,7 +104,7 @@ const problemsOf = async (home: string, stand: JiraStandIn, clock: () => number)
   ]
 }
 
-test('what is told is told once', async () => {
+test('each outcome is reported once', async () => {
   const issues = { 'DROP-1': 'one', 'DROP-2': 'two' }
   let now = Date.parse('2026-11-24T10:00:00Z')
   const clock = () => now

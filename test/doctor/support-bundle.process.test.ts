@@ -83,7 +83,7 @@ const fillStore = async (secret: string) => {
   ])
   const tell = { kind: 'tell' as const, ticket: 'DROP-1', text: canary('a message to an agent'), by, at, replyTo: null }
   await store.queue.enqueue({ id: 'a', correlation: 'one', action: tell })
-  const note = { kind: 'text' as const, text: canary('a comment of ours') }
+  const note = { kind: 'text' as const, text: canary('one of our comments') }
   await store.outbox.put([{ key: 'jira:note', body: { kind: 'jira-note', ticket: 'DROP-1', about: 'x', note } }])
   await store.close()
 }

@@ -165,7 +165,10 @@ export const forget: RunCommand = invocation =>
     const [typed = ''] = words
     const plan = await askToForget(inbox, typed, true)
     if (!json) showForgotten(plan, invocation)
-    const agreed = await isAgreed('Forget it? Its machines count as gone, and each ticket is told.', invocation)
+    const agreed = await isAgreed(
+      'Forget it? Its machines count as gone, and a comment on each ticket says so.',
+      invocation,
+    )
     const forgotten = agreed ? await askToForget(inbox, typed, false) : plan
     if (json)
       printJson<'bot runner forget'>(
@@ -179,7 +182,7 @@ export const forget: RunCommand = invocation =>
       )
     else if (agreed)
       printNote(
-        `Forgotten: ${counted(forgotten.machines.length, 'machine')} counted as gone, ${counted(forgotten.ended.length, 'action')} ended. Its token is no longer valid.`,
+        `Forgotten: ${counted(forgotten.machines.length, 'machine')} counted as gone, ${counted(forgotten.ended.length, 'action')} ended. Its token has stopped working.`,
         terminal,
       )
     else printNote('Nothing was changed. To forget it: --yes', terminal)

@@ -50,7 +50,7 @@ const underHome = ({ config }: RunnerContext, path: string): string => {
   return HOME !== undefined && path.startsWith(`${HOME}/`) ? `~${path.slice(HOME.length)}` : path
 }
 
-/** There is nothing to stop: the machine does not exist, or was not started, for example because there is no room now. */
+/** There is nothing to stop: the machine does not exist, or was not started, for example because the host is full. */
 const changedNothing = (error: unknown): boolean => {
   const { kind, needs } = failureOf(error, '')
   return kind === 'cancelled' || kind === 'no-such-vm' || needs !== undefined

@@ -30,7 +30,7 @@ const runners = {
   status,
 } satisfies { [Kind in ActionKind]: ActionRunner<Kind> }
 
-/** Starts a machine that sleeps, for an action that needs it. Returns what is told of it, or nothing. */
+/** Starts a machine that sleeps, for an action that needs it. Returns a sentence about it, or nothing. */
 const wake = async (operation: Operation, { ticket, by }: Action): Promise<string> => {
   const row = operation.context.registry.environment(ticket)
   // A machine that runs costs nothing here.

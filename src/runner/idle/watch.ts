@@ -20,7 +20,7 @@ const KEPT_EVERY_MS = 5 * 60_000
 const MOST_LOOKS = 20_000
 
 /**
- * In memory, of one machine: what it was at the last look, which is newer than the registry. `withdrawnAt`: when a warning was
+ * In memory, of one machine: its state at the last look, which is newer than the registry. `withdrawnAt`: when a warning was
  * withdrawn last.
  */
 type Look = {

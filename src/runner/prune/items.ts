@@ -17,7 +17,7 @@ const statOf = (path: string) => lstatSync(path, { throwIfNoEntry: false })
 export const isFolder = (path: string): boolean => statOf(path)?.isDirectory() === true
 export const isFile = (path: string): boolean => statOf(path)?.isFile() === true
 
-/** The names in a folder of the home. `linked`: it is no folder but a link, which is left as it is. */
+/** The names in a folder of the home. `linked`: it is a link, which is left alone. */
 export const namesIn = (home: string, ...parts: string[]): { names: string[]; linked: boolean } => {
   let path = home
   for (const part of parts) {

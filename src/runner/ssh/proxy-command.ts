@@ -1,4 +1,4 @@
-/** The command that ssh runs for its connection to a machine: this installation, by absolute paths, since an editor has no PATH of ours. */
+/** The command that ssh runs for its connection to a machine: this installation, by absolute paths, since an editor does not have our PATH. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Ticket } from '../../domain.ts'

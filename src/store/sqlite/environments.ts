@@ -40,7 +40,7 @@ const idleNews = (
     const when = idle.state === 'warned' ? `${idle.becomes}:${idle.since}` : (idle.at ?? '')
     return [jiraNoteMessage(ticket, `idle:${vmId}:${idle.state}:${when}`, { kind: 'idle', idle })]
   }
-  // One that could not be saved runs on, which is no longer what was said.
+  // A machine that could not be saved runs on: the earlier warning is out of date.
   if (idle?.state === 'warned')
     return before.idle?.state === 'warned' && before.idle.becomes === idle.becomes ? [] : note(idle)
   if (idle !== undefined) return isAsleep(before) ? [] : note(idle)

@@ -124,7 +124,7 @@ describe('the command', () => {
     expect(again).toMatchObject({ removed: [], bytes: 0, kept: [{ kind: 'rescued work', name: '1 in rescued/' }] })
   })
 
-  test('a failure is told with the way on, and gives status 1', async () => {
+  test('a failure says what to do next, and gives status 1', async () => {
     const vmId = await leave()
     // A guest whose repositories cannot be listed.
     writeFileSync(state('synthetic', vmId, 'disk', 'shop', '.git', 'HEAD'), 'broken')

@@ -85,7 +85,7 @@ export const runnersContract = (open: Open) => {
       expect(await stage.messages()).toHaveLength(3)
     })
 
-    test('that nobody uses a machine, that it sleeps, and that it is awake again, is told on the ticket once', async () => {
+    test('the ticket says once that nobody uses a machine, that it sleeps, and that it is awake again', async () => {
       const stage = await openStage(open)
       const beat = beats(stage)
       const { vmId } = running
