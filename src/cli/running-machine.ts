@@ -1,4 +1,5 @@
 /** A running machine for `ssh`, `forward` and `attach`, started first when the person agrees. */
+import type { Provider } from '../../providers/provider.ts'
 import type { Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
@@ -24,6 +25,18 @@ const offers = {
     remedy: (ticket: Ticket, command: string) =>
       `Progress: agent-swarm status ${ticket}. Or wait for it and continue: agent-swarm ${command} --start ${ticket}`,
   },
+}
+
+/** The provider of the ticket's machine. Fails where the machine is a folder of this host, without SSH and ports of its own. */
+export const providerWithSsh = async (
+  context: RunnerContext,
+  ticket: Ticket,
+  { lacks, remedy }: { lacks: string; remedy: string },
+): Promise<Provider> => {
+  const provider = await context.provider(requireEnvironment(context, ticket).provider)
+  if (provider.shellInGuest !== undefined)
+    throw fail('unsupported', `${ticket} is ${provider.name} and has no ${lacks}`, remedy)
+  return provider
 }
 
 /** Throws when the ticket has no machine that could run. */

@@ -145,8 +145,8 @@ const workOf = (
 })
 
 /**
- * `vm`: as the hypervisor lists it, null when it was not asked. A memory is saved when the hypervisor has it, and what is told of
- * a running machine is not told of another.
+ * `vm`: as the hypervisor lists it, null when it was not asked. A memory counts as saved when the hypervisor
+ * has it; a warning belongs to a running machine alone.
  */
 const idleOf = (
   status: EnvironmentRow['status'],

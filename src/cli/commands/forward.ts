@@ -6,10 +6,10 @@ import { shellCommand } from '../../command-line.ts'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { watchProgram } from '../../exec.ts'
-import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
+import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { asArguments, sshArguments } from '../../runner/ssh/options.ts'
 import { machineArgument } from '../arguments.ts'
-import { runningMachine } from '../running-machine.ts'
+import { providerWithSsh, runningMachine } from '../running-machine.ts'
 import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { withRunnerContext } from '../with-context.ts'
@@ -140,13 +140,10 @@ export const run: RunCommand = async invocation => {
     invocation,
     async context => {
       const ticket = resolveTicket(context, typed)
-      const provider = await context.provider(requireEnvironment(context, ticket).provider)
-      if (provider.shellInGuest !== undefined)
-        throw fail(
-          'unsupported',
-          `${ticket} is ${provider.name} and has no ports of its own`,
-          'Its programs listen on this host.',
-        )
+      const provider = await providerWithSsh(context, ticket, {
+        lacks: 'ports of its own',
+        remedy: 'Its programs listen on this host.',
+      })
       const forwards = ports.length > 0 ? named : forwardArguments(ticket, projectPorts(context, ticket))
       // Checked before a machine is started for it.
       for (const forward of forwards) await requireFree(ticket, forward)

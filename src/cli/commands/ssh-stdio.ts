@@ -8,9 +8,9 @@ import type { SshInfo } from '../../../providers/provider.ts'
 import { readConfig } from '../../config/config.ts'
 import { secureHome } from '../../config/home.ts'
 import { fail, failureOf } from '../../errors.ts'
-import { requireEnvironment, resolveTicket } from '../../runner/context.ts'
+import { resolveTicket } from '../../runner/context.ts'
 import { machineArgument } from '../arguments.ts'
-import { runningMachine } from '../running-machine.ts'
+import { providerWithSsh, runningMachine } from '../running-machine.ts'
 import { type Invocation, printNote, type RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { withRunnerContext } from '../with-context.ts'
@@ -38,13 +38,8 @@ const addressOf = async (invocation: Invocation): Promise<SshInfo> => {
     invocation,
     async context => {
       const ticket = resolveTicket(context, typed)
-      const provider = await context.provider(requireEnvironment(context, ticket).provider)
-      if (provider.shellInGuest !== undefined)
-        throw fail(
-          'unsupported',
-          `${ticket} is ${provider.name}, and has no SSH`,
-          `Open a shell in its folder: agent-swarm ssh ${ticket}`,
-        )
+      const remedy = `Open a shell in its folder: agent-swarm ssh ${ticket}`
+      const provider = await providerWithSsh(context, ticket, { lacks: 'SSH server', remedy })
       const { vmId } = await runningMachine(invocation, 'ssh', context, ticket, progress)
       return provider.sshInfo(vmId)
     },
