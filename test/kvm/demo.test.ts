@@ -10,7 +10,9 @@ test('the whole story on real machines: Jira, pushes, comments and a merge', asy
   expect(stderr).toBe('')
   expect(stdout).toMatch(/:8000\/ answers: I am DEMO-1[\s\S]*:8000\/ answers: I am DEMO-2/)
   expect(stdout).toMatch(/opens draft pull request[\s\S]*the agent has ended, done\.[\s\S]*the agent has ended, done\./)
-  expect(stdout).toMatch(/🚀 and a reply[\s\S]*refactoring\.txt is gone/)
+  // The bot writes a comment every few seconds at most, so that its reply may come after the look into the machine.
+  expect(stdout).toContain('🚀 and a reply')
+  expect(stdout).toContain('refactoring.txt is gone')
   expect(stdout).toContain('nothing is left')
   expect(code).toBe(0)
 })
