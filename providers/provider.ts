@@ -27,6 +27,8 @@ export type ProviderDescription<Settings = Readonly<Record<string, unknown>>> = 
   name: ProviderName
   /** Its name for people. */
   label: string
+  /** The system of the hosts that it is for. Null: any. It is never asked on others. */
+  platform: 'linux' | 'darwin' | 'win32' | null
   /** Whether it is chosen when none is configured and it is available. */
   detected: boolean
   /** The systems on which its tests have run for real. */

@@ -3,6 +3,7 @@ import type { ProviderDescription } from '../provider.ts'
 export const aws: ProviderDescription = {
   name: 'aws',
   label: 'AWS EC2',
+  platform: null,
   detected: false,
   provenOn: null,
   live: false,

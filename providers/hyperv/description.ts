@@ -3,6 +3,7 @@ import type { ProviderDescription } from '../provider.ts'
 export const hyperv: ProviderDescription = {
   name: 'hyperv',
   label: 'Hyper-V',
+  platform: 'win32',
   detected: true,
   provenOn: null,
   live: false,

@@ -202,7 +202,12 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     mac,
     domainType: await findDomainType(context, versions),
     ...NEEDS[setup.profile].size,
-    seed: seedImage({ hostname: builder, mac, publicKey: guest.publicKey, hostKey: guest.hostKey }),
+    seed: seedImage({
+      hostname: builder,
+      network: { by: 'mac', mac },
+      publicKey: guest.publicKey,
+      hostKey: guest.hostKey,
+    }),
     folder: pool.folder,
     isolator: await openIsolator(context),
   })

@@ -4,6 +4,7 @@ import { type KvmSettings, kvmSettings } from './settings.ts'
 export const kvm: ProviderDescription<KvmSettings> = {
   name: 'kvm',
   label: 'KVM',
+  platform: 'linux',
   detected: true,
   provenOn: 'Debian 12, libvirt 9.0, QEMU 7.2, software emulation',
   live: true,

@@ -102,7 +102,7 @@ export const createMachine = async (
     await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
     onPhase('seed')
     const mac = freshMac()
-    const seed = seedImage({ hostname: vmId, mac, publicKey, hostKey })
+    const seed = seedImage({ hostname: vmId, network: { by: 'mac', mac }, publicKey, hostKey })
     const made = { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator }
     await defineMachine(context, made)
   } catch (error) {

@@ -91,7 +91,8 @@ export const recoverMachine = async (
   const oldMac = await macInSeed(context, id, volumes)
   const mac = oldMac ?? freshMac()
   const instanceId = `${id}-${randomBytes(4).toString('hex')}`
-  const seed = oldMac === null ? seedImage({ hostname: id, instanceId, mac, publicKey, hostKey }) : null
+  const seed =
+    oldMac === null ? seedImage({ hostname: id, instanceId, network: { by: 'mac', mac }, publicKey, hostKey }) : null
   await ensureNetwork(context)
   if (oldMac === null && !isSession(settings)) await virsh.ask(releaseAddress(context, id))
   const isolator = await openIsolator(context)

@@ -4,6 +4,7 @@ import { type SyntheticSettings, settings } from './settings.ts'
 export const synthetic: ProviderDescription<SyntheticSettings> = {
   name: 'synthetic',
   label: 'synthetic (directories instead of machines)',
+  platform: null,
   detected: false,
   provenOn: 'any system with Node 24 (it makes directories instead of machines)',
   live: true,

@@ -3,6 +3,7 @@ import type { ProviderDescription } from '../provider.ts'
 export const tart: ProviderDescription = {
   name: 'tart',
   label: 'Tart',
+  platform: 'darwin',
   detected: true,
   provenOn: null,
   live: false,

@@ -6,8 +6,8 @@ import { count, described, imageName, providerName, time } from './basics.ts'
 const text = v.string()
 
 /**
- * What a machine takes of its host. `memoryUsedBytes`: the hypervisor's overhead included; 0 when stopped, null when unknown.
- * `cpuSeconds`: null when stopped or unknown.
+ * What a machine takes of its host. `memoryUsedBytes`: the hypervisor's overhead included; 0 when stopped, null where the platform
+ * has no such figure. `cpuSeconds`: null when stopped, and where the platform has no such figure.
  */
 export const vmUsage = v.object({
   diskBytes: described(count, "On the host's disk, with its checkpoints."),

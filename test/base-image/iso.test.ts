@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { isoImage } from '../../base-image/iso.ts'
-import { seedImage } from '../../base-image/seed.ts'
+import { type SeedNetwork, seedImage } from '../../base-image/seed.ts'
 
 const SECTOR = 2048
 /** Reads the Joliet tree by the offsets of the specification, with nothing of the writer. */
@@ -68,7 +68,7 @@ test("the seed has the machine's name, login key and host key, and no value of i
   const files = read(
     seedImage({
       hostname: 'as-drop-1-00000001',
-      mac: '52:54:00:12:34:56',
+      network: { by: 'mac', mac: '52:54:00:12:34:56' },
       publicKey: hostile,
       hostKey: { privateKey: 'PRIVATE\nLINES\n', publicKey: 'ssh-ed25519 BBBB' },
     }),
@@ -92,6 +92,35 @@ test("the seed has the machine's name, login key and host key, and no value of i
     eth0: { match: { macaddress: '52:54:00:12:34:56' }, 'set-name': 'eth0', dhcp4: true, 'dhcp-identifier': 'mac' },
   })
   expect(() =>
-    seedImage({ hostname: 'x', mac: '', publicKey: 'a\nb', hostKey: { privateKey: '', publicKey: '' } }),
+    seedImage({
+      hostname: 'x',
+      network: { by: 'mac', mac: '' },
+      publicKey: 'a\nb',
+      hostKey: { privateKey: '', publicKey: '' },
+    }),
   ).toThrow(/more than one line/)
+})
+
+test('the network of a guest: found by its MAC or its name, with DHCP or a fixed address', () => {
+  const network = (value: SeedNetwork) => {
+    const seed = { hostname: 'x', publicKey: 'a', hostKey: { privateKey: '', publicKey: '' }, network: value }
+    return JSON.parse(read(seedImage(seed)).get('network-config')?.toString() ?? '').ethernets.eth0
+  }
+  expect(network({ by: 'name', pattern: 'e*' })).toEqual({
+    match: { name: 'e*' },
+    dhcp4: true,
+    'dhcp-identifier': 'mac',
+    dhcp6: false,
+    'accept-ra': false,
+    optional: false,
+  })
+  const fixed = { address: '172.30.0.5/20', gateway: '172.30.0.1', nameservers: ['1.1.1.1'] }
+  expect(network({ by: 'mac', mac: '00:15:5d:00:00:05', fixed })).toMatchObject({
+    match: { macaddress: '00:15:5d:00:00:05' },
+    'set-name': 'eth0',
+    dhcp4: false,
+    addresses: ['172.30.0.5/20'],
+    gateway4: '172.30.0.1',
+    nameservers: { addresses: ['1.1.1.1'] },
+  })
 })

@@ -99,7 +99,12 @@ const downloads = (files: Record<string, (offset: number) => Buffer>) => (text: 
 }
 
 test('a machine is made again from its disk and its seed, with its MAC, a mark of this home and its checkpoints', async () => {
-  const seed = seedImage({ hostname: VM, mac: MAC, publicKey: 'old', hostKey: { privateKey: 'x', publicKey: 'y' } })
+  const seed = seedImage({
+    hostname: VM,
+    network: { by: 'mac', mac: MAC },
+    publicKey: 'old',
+    hostKey: { privateKey: 'x', publicKey: 'y' },
+  })
   const backing = {
     to: 'vol-dumpxml',
     stdout: `<volume type='file'><name>${VM}.qcow2</name><backingStore>\n<path>/pool/base.qcow2</path></backingStore></volume>`,
