@@ -21,6 +21,8 @@ const look = (count: number): Promise<{ milliseconds: number; calls: number }> =
     for (let n = 1; n <= count; n += 1) {
       const [ticket, vmId] = [`DROP-${n}`, `as-drop-${n}-00000001`]
       writeFileSync(join(marks, `${vmId}.${ticket}.${id}.running`), '')
+      for (const folder of ['disk', 'checkpoints'])
+        mkdirSync(join(home, 'synthetic', vmId, folder), { recursive: true, mode: 0o700 })
       context.registry.adopt({ ticket, provider: 'synthetic', vmId, baseImage: 'base', status: 'running' })
     }
     let calls = 0

@@ -40,7 +40,7 @@ step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix
 step stores env -u AGENT_SWARM_TEST_SEED vitest run test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
 step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
-step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts
+step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts
 
 [ -z "$failed" ] || { echo "seed $seed failed:$failed" >&2; exit 1; }
 [ -n "${AGENT_SWARM_TEST_PLAYED:-}" ] || rm -r "$played"

@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { isLong } from '../support/samples.ts'
 import { BASE, ensureBase, everything, home, inside, program, succeed, swarm, swarmWith, virsh } from './cli.ts'
 
 let before: Awaited<ReturnType<typeof everything>>
@@ -61,7 +62,7 @@ const images = async () =>
     ({ name }: { name: string }) => !name.startsWith('golden-'),
   )
 
-test('a second image stands beside the first, with a step of its own, and goes when nothing uses it', async () => {
+test.skipIf(!isLong)('a second image stands beside the first, with a step of its own, and goes when nothing uses it', async () => {
   const { url, sha256 } = await publishBase()
   const steps = join(home, 'base-image.d')
   mkdirSync(steps, { mode: 0o700 })
