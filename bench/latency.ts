@@ -41,13 +41,34 @@ const floorOf = async (home: string, { issue, virsh, log }: { issue: Request; vi
 /** What the log calls the ends of the phases, in their order. */
 const PHASES = { decision: 'decided', lease: 'leased', 'journal of the runner': 'begins' } as const
 
+type Line = { msg: string; time: string; actions?: unknown; ticket?: string; argv?: string }
+const linesIn = (output: string): Line[] =>
+  output
+    .split('\n')
+    .filter(line => line.startsWith('{') && line.endsWith('}'))
+    .map(line => JSON.parse(line))
+
 /** When the log said so, epoch ms; null when it did not. The line of the decision names its actions in place of the ticket. */
 const timeIn = (output: string, message: string, ticket: string): number | null => {
-  const lines = output.split('\n').filter(line => line.startsWith('{') && line.endsWith('}'))
-  const found = lines
-    .map(line => JSON.parse(line))
-    .find(line => line.msg === message && (message !== 'decided' || String(line.actions).includes(ticket)))
+  const found = linesIn(output).find(
+    line => line.msg === message && (message !== 'decided' || String(line.actions).includes(ticket)),
+  )
   return found === undefined ? null : Date.parse(found.time)
+}
+
+/**
+ * When the first virsh of the ticket's action began, epoch ms; undefined while it has not ended. `output` says which command it was:
+ * the runner also looks at all its machines from time to time. `started`: the lines of the virsh.
+ */
+const firstIn = (output: string, started: string, ticket: string): number | undefined => {
+  const command = linesIn(output).find(line => line.msg === 'command' && line.ticket === ticket)
+  if (command === undefined) return undefined
+  const ended = Date.parse(command.time)
+  return started
+    .split('\n')
+    .filter(line => line.endsWith(` ${command.argv}`))
+    .map(line => Number(line.split(' ')[0]) / 1000)
+    .findLast(began => began <= ended)
 }
 
 /** What follows a round's failure is over: a heartbeat, and a look at what is free now. */
@@ -105,23 +126,19 @@ export const latency = (): Promise<Row[]> =>
         output = ''
         await jira.move(ticket, 'In Progress')
         const answered = performance.timeOrigin + performance.now()
-        // The runner also looks at its machines from time to time: the first command about this one counts.
-        const name = `as-${ticket.toLowerCase()}-`
-        const firstLine = () =>
-          readFileSync(log, 'utf8')
-            .split('\n')
-            .find(line => line.includes(name))
-        const first = (await until('the first virsh', firstLine, { every: 2 })).split(' ')[0]
+        const first = await until('the first virsh', () => firstIn(output, readFileSync(log, 'utf8'), ticket), {
+          every: 2,
+        })
         // The first two rounds load what is loaded only once.
         if (round < 2) continue
-        times.push(Number(first) / 1000 - answered)
+        times.push(first - answered)
         let last = answered
         const add = (phase: string, at: number) => {
           phases.set(phase, [...(phases.get(phase) ?? []), at - last])
           last = at
         }
         for (const [phase, message] of Object.entries(PHASES)) add(phase, timeIn(output, message, ticket) ?? last)
-        add('to the first process', Number(first) / 1000)
+        add('to the first process', first)
       }
       const milliseconds = median(times)
       const { JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN } = jira.settings
