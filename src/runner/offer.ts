@@ -26,20 +26,14 @@ type Reading = { offer: Offer; host: HostReading | null }
 const readOffer = async (context: RunnerContext): Promise<Reading> => {
   const { baseImage, size, limits } = context.config
   const chosen = await context.chosenProvider().catch(() => null)
-  const [rows, host] = await Promise.all([
-    Promise.all(
-      providers
-        .filter(({ open }) => open !== null)
-        .map(async ({ name, label, live }) => ({
-          ...{ name, label, live },
-          images: await context
-            .provider(name)
-            .then(imagesOf)
-            .catch(() => null),
-        })),
-    ),
-    chosen === null ? null : readHost(chosen).catch(() => null),
-  ])
+  // The images of the others are nobody's business, and asking may be slow.
+  const [images, host] =
+    chosen === null
+      ? [null, null]
+      : await Promise.all([imagesOf(chosen).catch(() => null), readHost(chosen).catch(() => null)])
+  const rows = providers
+    .filter(({ open }) => open !== null)
+    .map(({ name, label, live }) => ({ name, label, live, images: name === chosen?.name ? images : null }))
   const defaults = { provider: chosen?.name ?? null, baseImage, size }
   return { offer: { providers: rows, defaults, limits, room: null }, host }
 }
