@@ -14,6 +14,8 @@ played=${AGENT_SWARM_TEST_PLAYED:-/var/tmp/agent-swarm-long-$seed}
 mkdir -p "$played" || exit 1
 echo "seed $seed, what passed is in $played. To go on after an interruption: AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played npm run test:long"
 failed=
+# A test with all its samples takes up to two hours; one that hangs ends all the same.
+long() { vitest run --testTimeout=7200000 "$@"; }
 
 # step NAME COMMAND...: unless it passed before.
 step() {
@@ -29,15 +31,16 @@ step() {
 }
 
 # The points that the crash matrix has played are in $played, too: an interrupted step goes on where it was.
-crash() { AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played vitest run "$@"; }
+crash() { AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played long "$@"; }
+# These count their cases from 0: their seed says where to begin.
+counted() (unset AGENT_SWARM_TEST_SEED; long "$@")
 step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/crash/publish.test.ts
 step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
-# These count their cases from 0: their seed says where to begin.
-step concurrency env -u AGENT_SWARM_TEST_SEED vitest run test/crash/concurrency.test.ts test/crash/soak.test.ts
-step texts env -u AGENT_SWARM_TEST_SEED vitest run test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
+step concurrency counted test/crash/concurrency.test.ts test/crash/soak.test.ts
+step texts counted test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
-step work env -u AGENT_SWARM_TEST_SEED vitest run test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
-step stores env -u AGENT_SWARM_TEST_SEED vitest run test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
+step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
+step stores counted test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
 step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
 step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts
