@@ -31,8 +31,8 @@ export type ProviderDescription<Settings = Readonly<Record<string, unknown>>> = 
   platform: 'linux' | 'darwin' | 'win32' | null
   /** Whether it is chosen when none is configured and it is available. */
   detected: boolean
-  /** The systems on which its tests have run for real. */
-  provenOn: string | null
+  /** What its host must have, for people: `libvirt with QEMU`. Null: nothing. */
+  needs: string | null
   /** Whether it makes checkpoints without stopping the guest. MUST agree with `Provider.liveCheckpoints`. */
   live: boolean
   /** Its settings, by their name in config.yaml. */
@@ -118,8 +118,8 @@ type OnPhase = (phase: string) => void
 export type Provider = {
   name: ProviderName
   /**
-   * Whether a machine could be made here, apart from its base image; if not, why and what to do. Changes nothing, and answers
-   * within seconds.
+   * Whether a machine could be made here, apart from its base image; if not, why and what to do. Changes nothing, takes at most
+   * one outside command, and answers within seconds.
    */
   available(): Promise<{ available: true } | { available: false; reason: string; remedy: string | null }>
   /**
@@ -177,7 +177,8 @@ export type Provider = {
   isolated?(): Promise<IsolationReport>
   /**
    * What this host lacks for its machines, or has: tools, versions, permissions, acceleration proven by a boot, network,
-   * storage, snapshots with this firmware, clock, room. Changes nothing that stays. `signal` ends it.
+   * storage, snapshots with this firmware, clock, room. The first finding names the tools with their versions, `tart 2.35.0`.
+   * Changes nothing that stays. `signal` ends it.
    */
   diagnose?(signal: AbortSignal): Promise<Diagnosis[]>
   /**

@@ -5,7 +5,7 @@ export const aws: ProviderDescription = {
   label: 'AWS EC2',
   platform: null,
   detected: false,
-  provenOn: null,
+  needs: 'the program aws, and an account',
   live: false,
   settings: {},
   environment: [],

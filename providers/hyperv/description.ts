@@ -5,7 +5,7 @@ export const hyperv: ProviderDescription = {
   label: 'Hyper-V',
   platform: 'win32',
   detected: true,
-  provenOn: null,
+  needs: 'Hyper-V',
   live: false,
   settings: {},
   environment: [],

@@ -6,7 +6,7 @@ export const kvm: ProviderDescription<KvmSettings> = {
   label: 'KVM',
   platform: 'linux',
   detected: true,
-  provenOn: 'Debian 12, libvirt 9.0, QEMU 7.2, software emulation',
+  needs: 'libvirt with QEMU',
   live: true,
   settings: kvmSettings,
   // A user's own libvirt has its sockets and its definitions in the XDG folders.

@@ -47,18 +47,29 @@ export const withFile = async <T>(
 
 // ── Whether it works here ──
 
-/** Each command asks another part of libvirt, which may have a daemon of its own. */
-const checkHost = async (context: Context): Promise<void> => {
-  const { virsh, settings } = context
-  const options = { deadline: 10_000, doing: 'connecting to libvirt' }
+/** The last command fails without a pool; these are virsh's own words. */
+const NO_POOL = /^error: failed to get pool /m
+
+/** One process. Each command asks another part of libvirt, which may have a daemon of its own. */
+const checkHost = async ({ virsh, settings }: Context): Promise<void> => {
+  const { kvmPool, kvmFirmware } = settings
+  const doing = 'connecting to libvirt'
   const network: Command[] = isSession(settings) ? [] : [['net-list', '--all']]
-  const output = await virsh.all([['version', '--daemon'], ...network, ['pool-list', '--all']], options)
-  await checkPool(context)
-  const noUefi = settings.kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(output).libvirt) : null
+  const { stdout, stderr } = await virsh.ask(
+    [['version', '--daemon'], ...network, ['pool-list', '--all'], ['pool-dumpxml', kvmPool]],
+    { deadline: 10_000, doing },
+  )
+  const errors = parsePoolList(stdout).has(kvmPool) ? stderr : (stderr.split(NO_POOL)[0] ?? '')
+  if (/^error: /m.test(errors)) throw virsh.failed(doing, errors)
+  requireFolder(parsePools(stdout).find(({ name }) => name === kvmPool))
+  const noUefi = kvmFirmware === 'uefi' ? whyNoUefi(parseVersions(stdout).libvirt) : null
   if (noUefi !== null) throw fail('unsupported', noUefi, USE_BIOS)
 }
 
-/** Whether a machine could be made, apart from its base image. A pool or a network that does not exist is made with the first one. */
+/**
+ * Whether a machine could be made, apart from its base image. A pool or a network that does not exist is made with the first one;
+ * what is in the way of that, `checkPool` finds then, and `diagnose` before.
+ */
 export const available = async (context: Context): ReturnType<Provider['available']> => {
   const { platform, arch } = process
   if (platform !== 'linux' || arch !== 'x64')
@@ -105,6 +116,11 @@ export const listVolumes = async (context: Context): Promise<string[]> => {
 export const poolFolder = ({ home, settings }: Context): string =>
   isSession(settings) ? join(home, 'kvm', 'pool') : `/var/lib/libvirt/${settings.kvmPool}`
 
+const requireFolder = (pool: { name: string; folder: string | null } | undefined): void => {
+  if (pool !== undefined && pool.folder === null)
+    throw fail('unsupported', `the pool ${pool.name} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
+}
+
 /** Fails when the pool cannot be used, or cannot be made. Changes nothing. */
 export const checkPool = async (context: Context): Promise<void> => {
   const { virsh, settings } = context
@@ -112,8 +128,7 @@ export const checkPool = async (context: Context): Promise<void> => {
   const { stdout } = await virsh.ask([...(await listPools(context)).keys()].map(name => ['pool-dumpxml', name]))
   const pools = parsePools(stdout)
   const own = pools.find(({ name }) => name === kvmPool)
-  if (own !== undefined && own.folder === null)
-    throw fail('unsupported', `the pool ${kvmPool} is not a folder`, 'Name a pool of type dir: AGENT_SWARM_KVM_POOL.')
+  requireFolder(own)
   const folder = poolFolder(context)
   const inTheWay = pools.find(pool => pool.folder === folder)
   if (own === undefined && inTheWay !== undefined)

@@ -6,7 +6,7 @@ export const synthetic: ProviderDescription<SyntheticSettings> = {
   label: 'synthetic (directories instead of machines)',
   platform: null,
   detected: false,
-  provenOn: 'any system with Node 24 (it makes directories instead of machines)',
+  needs: null,
   live: true,
   settings,
   environment: [],

@@ -5,7 +5,7 @@ export const tart: ProviderDescription = {
   label: 'Tart',
   platform: 'darwin',
   detected: true,
-  provenOn: null,
+  needs: 'Tart',
   live: false,
   settings: {},
   environment: ['TART_HOME'],

@@ -7,28 +7,43 @@ export type Capability = Exclude<
   >,
   'ownSystem'
 >
-export const capabilities = Object.keys({
-  assign: true,
-  liveCheckpoints: true,
-  memoryCheckpoints: true,
-  isolated: true,
-  emulated: true,
-  listForeign: true,
-  deleteCheckpoint: true,
-  coldRestores: true,
-  diagnose: true,
-  save: true,
-  hasLeftDisk: true,
-  leftovers: true,
-  recoverVm: true,
-  usage: true,
-  capacity: true,
-  consoleTail: true,
-  listBaseImages: true,
-  describeBaseImages: true,
-  buildBase: true,
-  cloudImage: true,
-  deleteBaseImage: true,
-  runInGuest: true,
-  shellInGuest: true,
-} satisfies Record<Capability, true>) as Capability[]
+/** Each in the words of people. Null: a way of doing something, which nobody misses for itself. */
+const words: Readonly<Record<Capability, string | null>> = {
+  isolated: 'isolated machines',
+  liveCheckpoints: 'checkpoints without a stop',
+  memoryCheckpoints: 'checkpoints with memory',
+  coldRestores: 'restores without memory',
+  deleteCheckpoint: 'deleting checkpoints',
+  save: 'saving the memory of idle machines',
+  recoverVm: 'recovering a machine from its disk',
+  assign: 'new keys of moved tickets',
+  listForeign: 'listing machines of other homes',
+  usage: 'usage of machines',
+  capacity: 'room of the host',
+  consoleTail: 'the console',
+  diagnose: 'checks of the host',
+  buildBase: 'building base images',
+  cloudImage: 'a cloud image to begin with',
+  emulated: null,
+  hasLeftDisk: null,
+  leftovers: null,
+  listBaseImages: null,
+  describeBaseImages: null,
+  deleteBaseImage: null,
+  runInGuest: null,
+  shellInGuest: null,
+}
+export const capabilities = Object.keys(words) as Capability[]
+
+/** What it can do, and what it cannot: `With isolated machines, the console. Without checkpoints with memory.` */
+export const capabilityText = (present: readonly Capability[]): string => {
+  const named = capabilities.filter(name => words[name] !== null)
+  const list = (names: readonly Capability[]) => names.map(name => words[name]).join(', ')
+  const missing = named.filter(name => !present.includes(name))
+  return [
+    ['With', named.filter(name => present.includes(name))] as const,
+    ['Without', missing] as const,
+  ]
+    .flatMap(([word, names]) => (names.length === 0 ? [] : [`${word} ${list(names)}.`]))
+    .join(' ')
+}

@@ -356,7 +356,10 @@ export const outputs = {
       available: v.boolean(),
       reason: described(v.nullable(text), 'Why it is not available.'),
       capabilities: described(v.array(v.picklist(capabilities)), 'What it can do beyond what every provider can.'),
-      provenOn: described(v.nullable(text), 'Where its tests ran on a real hypervisor.'),
+      provenOn: described(
+        v.nullable(text),
+        'Where and when it kept its promises on a real hypervisor: the newest transcript of docs/proven/, else of this home (`here, 2026-11-28`). Null: unproven.',
+      ),
     }),
   ),
   doctor: v.union([

@@ -11,6 +11,7 @@ export const withRunnerContext = async <T>(
 ): Promise<T> => {
   const context = openRunnerContext(await invocation.config(), {
     interrupt: invocation.signal,
+    platform: invocation.terminal.platform,
     ...(invocation.verbose ? { onCommand: command => note(commandLine(command)) } : {}),
   })
   // Loaded by the commands that bring a project alone.

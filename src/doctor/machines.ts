@@ -5,7 +5,8 @@ import type { Config } from '../config/config.ts'
 import type { ProviderName } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { amountOf, lackOf, needOf } from '../room.ts'
-import { detectedProviders, type RunnerContext } from '../runner/context.ts'
+import type { RunnerContext } from '../runner/context.ts'
+import { detectedProviders } from '../runner/detection.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
 import { readHost, roomNow } from '../runner/room.ts'
 import type { DoctorFinding, Row } from './rows.ts'
@@ -73,7 +74,7 @@ const notUsed = (state: Availability, isAnyUsed: boolean, { provider, runnerToke
 const examine = async (context: RunnerContext, signal: AbortSignal): Promise<DoctorFinding[]> => {
   const { config } = context
   const states = await Promise.all(
-    detectedProviders.map(
+    detectedProviders(context.platform).map(
       async (name): Promise<Availability> => ({ name, ...(await (await context.provider(name)).available()) }),
     ),
   )

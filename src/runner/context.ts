@@ -1,6 +1,6 @@
 /** What the executor works with: configuration, registry and providers. Opened once in a process. */
 import { mkdirSync } from 'node:fs'
-import { providerRow, providers } from '../../providers/index.ts'
+import { providerRow } from '../../providers/index.ts'
 import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
 import { homeId, registryFile } from '../config/home.ts'
@@ -11,6 +11,7 @@ import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from 
 import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
+import { detectProvider, forgetDetected, watched } from './detection.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
 import type { Link } from './link/types.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
@@ -22,6 +23,8 @@ export type RunnerContext = {
   config: Config
   home: string
   registry: Registry
+  /** The system of this host. */
+  platform: NodeJS.Platform
   run: Run
   clock: () => Date
   /** How git in a machine reaches its repository. */
@@ -37,7 +40,7 @@ export type RunnerContext = {
   close(): void
 }
 
-type RunTools = { onCommand?: OnCommand; interrupt?: AbortSignal }
+type RunTools = { onCommand?: OnCommand; interrupt?: AbortSignal; platform?: NodeJS.Platform }
 /** For a registry that is rebuilt, beside the one of the home; and for the machines of another home. */
 type Instead = { registryFile?: string; homeId?: string; knows?: (vmId: string) => boolean }
 
@@ -58,50 +61,50 @@ const openProvider = async (
   })
 }
 
-/** Those that are chosen when they are available and none is configured. */
-export const detectedProviders: readonly ProviderName[] = providers
-  .filter(row => row.detected && row.open !== null)
-  .map(({ name }) => name)
-
-const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
-  const reasons: string[] = []
-  for (const name of provider === null ? detectedProviders : [provider]) {
-    const opened = await open(name)
-    const state = await opened.available()
-    if (state.available) return opened
-    if (provider !== null)
-      throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)
-    reasons.push(`${name}: ${[state.reason, state.remedy].filter(text => text !== null).join(' ')}`)
-  }
-  throw fail(
-    'provider-missing',
-    `no hypervisor is available here. ${reasons.join(' ')}`,
-    'To try everything out without machines, set AGENT_SWARM_PROVIDER=synthetic.',
-  )
+/** The configured provider, which must be available. */
+const configuredProvider = async (name: ProviderName, open: RunnerContext['provider']): Promise<Provider> => {
+  const provider = await open(name)
+  const state = await provider.available()
+  if (state.available) return provider
+  throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)
 }
 
 export const openRunnerContext = (config: Config, tools: RunTools & Instead = {}): RunnerContext => {
   const { home } = config
+  const { platform = process.platform } = tools
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const registry = openRegistry(tools.registryFile ?? registryFile(home))
+  const clock = () => new Date()
+  let chosen: Promise<Provider> | null = null
+  /** The next choice looks again, in this process and in others. */
+  const forget = () => {
+    chosen = null
+    if (config.provider === null) forgetDetected(home)
+  }
   const opened = new Map<ProviderName, Promise<Provider>>()
   const provider = (name: ProviderName): Promise<Provider> => {
-    const existing = opened.get(name) ?? openProvider({ config, home, registry }, tools, name)
+    const existing =
+      opened.get(name) ??
+      openProvider({ config, home, registry }, tools, name).then(provider => watched(provider, forget))
     opened.set(name, existing)
     return existing
   }
-  let chosen: Promise<Provider> | null = null
+  const choose = () =>
+    config.provider === null
+      ? detectProvider({ config, home, platform, clock }, provider)
+      : configuredProvider(config.provider, provider)
   return {
     config,
     home,
     registry,
+    platform,
     run: openRun(config.environment, tools),
-    clock: () => new Date(),
+    clock,
     projectAccess: plainAccess(config.githubApiUrl),
     guest: GUEST,
     provider,
     chosenProvider: () => {
-      chosen ??= chooseProvider(config, provider).catch(error => {
+      chosen ??= choose().catch(error => {
         // The next call tries again: what was missing may be installed by then.
         chosen = null
         throw error

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { Provider } from '../../providers/provider.ts'
 import { commandLine } from '../command-line.ts'
 import type { Config } from '../config/config.ts'
+import { homeId } from '../config/home.ts'
 import type { ProviderName } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import type { OnCommand } from '../exec.ts'
@@ -12,6 +13,7 @@ import { openTemporaryMachines, removeDeadMachines } from '../runner/temporary-m
 import type { Requester } from '../schema/action.ts'
 import { type Bench, openBench } from './bench.ts'
 import { benchTools, machineCount } from './host-bench.ts'
+import { ownerOf } from './owner.ts'
 import { promises } from './promises.ts'
 import { endingWith, type Limits, type OnPromise, type PromiseResult, runPromises } from './run.ts'
 import { type Tried, writeTranscript } from './transcript.ts'
@@ -94,13 +96,12 @@ type Opened = { context: RunnerContext; other: RunnerContext; limits: Pick<Limit
 
 const tryPromises = async (
   { context, other, limits }: Opened,
-  provider: Provider,
+  { provider, isSlow }: { provider: Provider; isSlow: boolean },
   { tried, onPromise }: ReturnType<typeof openRecorder>,
   { by, describe, onBegin }: Pick<SelftestOptions, 'by' | 'describe' | 'onBegin'>,
 ): Promise<Plan> => {
   const { config } = context
   const { signal } = limits
-  const isSlow = (await provider.emulated?.().catch(() => false)) === true
   const count = await machineCount(context, provider, isSlow)
   const baseImage = provider.listBaseImages === undefined ? null : config.baseImage
   const plan = { provider: provider.name, machines: count, size: config.size, baseImage }
@@ -138,10 +139,15 @@ export const selftest = async (config: Config, options: SelftestOptions): Promis
     const at = context.clock()
     const host = await hostLines(provider, signal)
     const limits = { signal, abort: (reason: Error) => ending.abort(reason) }
-    const plan = await tryPromises({ context, other, limits }, provider, recorder, options)
+    const isEmulated = (await provider.emulated?.().catch(() => false)) === true
+    const plan = await tryPromises({ context, other, limits }, { provider, isSlow: isEmulated }, recorder, options)
     const { tried } = recorder
-    const written = { version: options.version, at, provider: provider.name, machines: machinesLine(plan), host, tried }
-    const transcript = writeTranscript(config.home, written, randomBytes(2).toString('hex'))
+    const written = {
+      ...{ version: options.version, at, provider: provider.name, isEmulated, host, tried },
+      machines: machinesLine(plan),
+    }
+    const owner = ownerOf(config.home, await homeId(config.home))
+    const transcript = writeTranscript(owner, written, randomBytes(2).toString('hex'))
     return { provider: provider.name, results: tried.map(({ commands: _, ...result }) => result), transcript }
   } finally {
     other.close()

@@ -6,6 +6,7 @@ import { timestamp } from '../domain.ts'
 import { writeFileAtomic } from '../files.ts'
 import { systemName } from '../system-name.ts'
 import { counted } from '../words.ts'
+import { hideOwner, type Owner } from './owner.ts'
 import type { PromiseResult } from './run.ts'
 
 /** `commands`: the outside commands that the promise took, as lines. */
@@ -16,11 +17,14 @@ export type Transcript = {
   provider: string
   /** What its machines are made of. */
   machines: string
+  /** Whether the processors of its machines are emulated by software. */
+  isEmulated: boolean
   /** What the provider says of the host: versions of its tools, and what is missing. */
   host: readonly string[]
   tried: readonly Tried[]
 }
 
+export const FIRST_LINE = 'agent-swarm doctor --selftest'
 const KEPT = 20
 const NAME = /^\d{8}-\d{6}-[a-z][a-z0-9-]{1,15}-[0-9a-f]{4}\.txt$/
 const MAX_LINE = 500
@@ -30,6 +34,18 @@ const MAX_COMMANDS = 500
 /** Tools and guests wrote parts of it. */
 const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?').slice(0, MAX_LINE)
 const indented = (text: string): string[] => text.split('\n').map(line => `    ${plain(line)}`)
+
+/** Words that stand before a version, `libvirt 9.0.0`. */
+const toolsIn = (text: string): string[] =>
+  [...text.matchAll(/\b([A-Za-z][A-Za-z-]*) v?(\d+(?:\.\d+)+)/g)].slice(0, 4).map(([, name, version]) => `${name} ${version}`)
+
+/** Where the promises were tried, in few words. The first finding of `diagnose` names the tools. */
+const onLine = ({ host: [first = ''], isEmulated }: Pick<Transcript, 'host' | 'isEmulated'>): string =>
+  [
+    systemName() ?? `${type()} ${release()}`,
+    ...toolsIn(first),
+    ...(isEmulated ? ['processors emulated by software'] : []),
+  ].join(', ')
 
 const systemLine = (): string => {
   const processors = cpus()
@@ -59,11 +75,12 @@ const triedLines = ({ name, result, milliseconds, why, commands }: Tried): strin
   ]
 }
 
-const transcriptText = ({ version, at, provider, machines, host, tried }: Transcript): string =>
+const transcriptText = ({ version, at, provider, machines, isEmulated, host, tried }: Transcript): string =>
   [
-    'agent-swarm doctor --selftest',
+    FIRST_LINE,
     `version   ${version}`,
     `date      ${at.toISOString()}`,
+    `on        ${plain(onLine({ host, isEmulated }))}`,
     `system    ${plain(systemLine())}`,
     `provider  ${provider}`,
     `machines  ${machines}`,
@@ -76,13 +93,27 @@ const transcriptText = ({ version, at, provider, machines, host, tried }: Transc
     '',
   ].join('\n')
 
+/** Without what tells whose host it was. */
+const toHandOn = (transcript: Transcript, owner: Owner): Transcript => {
+  const hide = hideOwner(owner)
+  return {
+    ...transcript,
+    host: transcript.host.map(hide),
+    tried: transcript.tried.map(({ why, commands, ...each }) => ({
+      ...each,
+      why: why === null ? null : hide(why),
+      commands: commands.map(hide),
+    })),
+  }
+}
+
 /** Writes it, and removes all but the newest. Returns its path. `random`: four hex digits. */
-export const writeTranscript = (home: string, transcript: Transcript, random: string): string => {
-  const folder = join(home, 'proven')
+export const writeTranscript = (owner: Owner, transcript: Transcript, random: string): string => {
+  const folder = join(owner.home, 'proven')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   chmodSync(folder, 0o700)
   const path = join(folder, `${timestamp(transcript.at)}-${transcript.provider}-${random}.txt`)
-  writeFileAtomic(path, transcriptText(transcript), { mode: 0o600 })
+  writeFileAtomic(path, transcriptText(toHandOn(transcript, owner)), { mode: 0o600 })
   const old = readdirSync(folder).filter(name => NAME.test(name))
   for (const name of old.sort().slice(0, -KEPT)) rmSync(join(folder, name), { force: true })
   return path

@@ -120,7 +120,9 @@ test('a pool that is in the way is named; the folder of a pool that is gone is b
   await virsh('pool-define-as', 'swarm-old', 'dir', '--target', folder)
   const refused = { kind: 'not-configured', remedy: expect.stringContaining('AGENT_SWARM_KVM_POOL=swarm-old') }
   expect(await failure(other.capacity?.() ?? Promise.resolve())).toMatchObject(refused)
-  expect(await other.available()).toMatchObject({ available: false, reason: expect.stringContaining('swarm-old') })
+  expect(await other.diagnose?.(new AbortController().signal)).toContainEqual(
+    expect.objectContaining({ status: 'error', text: expect.stringContaining('swarm-old') }),
+  )
   await virsh('pool-undefine', 'swarm-old')
   expect(await other.available()).toEqual({ available: true })
   await other.capacity?.()

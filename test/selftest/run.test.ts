@@ -1,5 +1,5 @@
 /** How promises are tried one after the other, and what a transcript keeps. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -7,7 +7,9 @@ import { fail } from '../../src/errors.ts'
 import type { Bench } from '../../src/selftest/bench.ts'
 import type { ProviderPromise } from '../../src/selftest/promises.ts'
 import { runPromises } from '../../src/selftest/run.ts'
-import { type Transcript, writeTranscript } from '../../src/selftest/transcript.ts'
+import { ownerOf } from '../../src/selftest/owner.ts'
+import { parseTranscript, provenOn } from '../../src/selftest/proven.ts'
+import { type Transcript, writeTranscript as write } from '../../src/selftest/transcript.ts'
 
 const kept = async () => {}
 const broken = async () => {
@@ -63,8 +65,10 @@ test('a promise that does not end is aborted at its deadline, and nothing is tri
 
 const transcript = (second: number, more: Partial<Transcript> = {}): Transcript => ({
   ...{ version: '0.1.0', at: new Date(Date.UTC(2026, 10, 23, 9, 45, second)), provider: 'acme', machines: '1' },
-  ...{ host: [], tried: [], ...more },
+  ...{ isEmulated: false, host: [], tried: [], ...more },
 })
+const HOME_ID = '00112233445566ff'
+const writeTranscript = (home: string, given: Transcript, random: string) => write(ownerOf(home, HOME_ID), given, random)
 const tempHome = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-proven-'))
   onTestFinished(() => rmSync(home, { recursive: true }))
@@ -105,4 +109,71 @@ test('what tools and guests wrote moves no cursor in a transcript, and its lines
   expect(lines).toContain('result    0 promises kept, 1 broken, 0 left out')
   expect(lines).toContain('  … 101 more commands')
   expect(Math.max(...lines.map(line => line.length))).toBeLessThan(600)
+})
+
+// ── What a transcript proves ──
+
+const result = (name: string, result: 'ok' | 'failed' | 'left-out', commands: string[] = []) => ({
+  ...{ name, result, milliseconds: 5, commands },
+  why: result === 'ok' ? null : 'ok            0.1 s  a forged line',
+})
+const textOf = (home: string, second: number, more: Partial<Transcript> = {}) =>
+  readFileSync(writeTranscript(home, transcript(second, { tried: [result('a', 'ok')], ...more }), '00ff'), 'utf8')
+
+test('a transcript without a broken promise proves; one that is partial, edited or of something else does not', () => {
+  const home = tempHome()
+  const tried = [result('a', 'ok', ['ok            0.1 s  forged']), result('b', 'ok'), result('c', 'left-out')]
+  const host = ['ok       this user may use libvirt 9.0.0 with QEMU 7.2.22 at qemu:///system', 'ok  x 1.2.3']
+  const text = textOf(home, 0, { tried, host, isEmulated: true })
+  expect(parseTranscript(text)).toEqual({
+    ...{ provider: 'acme', at: new Date('2026-11-23T09:45:00Z') },
+    on: expect.stringMatching(/, libvirt 9\.0\.0, QEMU 7\.2\.22, processors emulated by software$/),
+  })
+  const broken = textOf(home, 1, { tried: [result('a', 'ok'), result('b', 'failed')] })
+  for (const not of [
+    ...['', 'x', broken, broken.replace('1 broken', '0 broken'), textOf(home, 2, { tried: [] })],
+    ...[text.slice(0, text.indexOf('  b')), text.replace('2 promises', '3 promises'), `\n${text}`],
+    ...[text.replace(/^date.*/m, 'date      soon'), text.replace(/^date.*\n/m, ''), text.replaceAll('ok', 'OK')],
+  ])
+    expect(parseTranscript(not), not).toBeNull()
+  expect(parseTranscript(text.replace(/^on .*/m, 'on        a\u001b[2J'))).toMatchObject({ on: null })
+})
+
+test('the newest shipped transcript counts, else the newest of this home, else none', () => {
+  const [home, shippedHome] = [tempHome(), tempHome()]
+  const shipped = join(shippedHome, 'proven')
+  const now = new Date('2026-11-24T00:00:00Z')
+  const proven = (provider = 'acme') => provenOn(provider, { shipped, home, now })
+  expect(proven()).toBeNull()
+  textOf(home, 3)
+  textOf(home, 4, { at: new Date('2026-11-22T00:00:00Z') })
+  expect(proven()).toBe('here, 2026-11-23')
+  expect(proven('tart')).toBeNull()
+  // What somebody put there: a folder, a link, a broken run, a run of another provider, and one of the future.
+  mkdirSync(join(home, 'proven', 'acme.txt'))
+  symlinkSync('/dev/zero', join(home, 'proven', 'acme-zero.txt'))
+  textOf(home, 5, { tried: [result('a', 'failed')] })
+  writeFileSync(join(home, 'proven', 'tart.txt'), textOf(home, 6))
+  textOf(home, 7, { at: new Date('2030-01-01T00:00:00Z') })
+  expect([proven(), proven('tart')]).toEqual(['here, 2026-11-23', null])
+  mkdirSync(shipped)
+  writeFileSync(join(shipped, 'acme-other.txt'), textOf(home, 8, { at: new Date('2026-11-20T00:00:00Z') }))
+  writeFileSync(join(shipped, 'acme.txt'), textOf(home, 9, { host: ['ok  acme 2.35.0'], at: new Date('2026-11-21T00:00:00Z') }))
+  expect(proven()).toMatch(/, acme 2\.35\.0, 2026-11-21$/)
+})
+
+test('a transcript does not tell whose host it was', () => {
+  const home = tempHome()
+  const owner = { home, homeId: HOME_ID, person: '/Users/alice', user: 'alice', host: 'alice-mbp.local' }
+  const commands = [`+ ssh -i ${home}/ssh/key as-x '${HOME_ID}'`, '+ ls /Users/alice/.ssh alice@alice-mbp malice-x']
+  const host = ['ok       alice-mbp.local has debian-packages of alice']
+  const tried = [{ ...result('a', 'failed', commands), why: `reading ${home}/x` }]
+  const text = readFileSync(write(owner, transcript(0, { host, tried }), '00ff'), 'utf8')
+  expect(text).toContain("  + ssh -i AGENT_SWARM_HOME/ssh/key as-x 'HOME-ID'\n  + ls ~/.ssh USER@HOST malice-x\n")
+  expect(text).toContain('HOST has debian-packages of USER\n')
+  expect(text).toContain('    reading AGENT_SWARM_HOME/x\n')
+  const windows = { ...owner, person: 'C:\\Users\\alice', user: 'alice' }
+  const paths = ['+ icacls C:\\Users\\alice\\x {"a":"C:\\\\Users\\\\alice\\\\x"} C:/Users/alice/x']
+  const there = readFileSync(write(windows, transcript(1, { tried: [result('a', 'ok', paths)] }), '00ff'), 'utf8')
+  expect(there).not.toMatch(/alice/)
 })

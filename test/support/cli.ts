@@ -21,7 +21,7 @@ type Environment = Record<string, string | undefined>
 type Size = { columns: number; rows: number }
 
 /** A pipe, or with `size` a terminal of 256 colors. `screen` is all output, in order. */
-const openTestTerminal = (env: Environment, size: Size | null, steps: readonly Step[]) => {
+const openTestTerminal = (env: Environment, size: Size | null, steps: readonly Step[], platform = process.platform) => {
   const output = { stdout: '', stderr: '', screen: '' }
   const listeners = new Set<() => void>()
   const stdin = Object.assign(new PassThrough(), { isTTY: size !== null }) as unknown as Terminal['stdin'] & PassThrough
@@ -52,7 +52,7 @@ const openTestTerminal = (env: Environment, size: Size | null, steps: readonly S
     },
   })
   const terminal: Terminal = {
-    ...{ stdin, stdout: stream('stdout'), stderr: stream('stderr'), env },
+    ...{ stdin, stdout: stream('stdout'), stderr: stream('stderr'), env, platform },
     on: (_, listener) => listeners.add(listener),
     off: (_, listener) => listeners.delete(listener),
   }
@@ -70,8 +70,8 @@ export const openCli = () => {
     ...more,
   })
   /** Starts a command in a pipe, and does not wait for its end. */
-  const begin = (words: string[], more: Environment = {}, steps: readonly Step[] = []) => {
-    const { terminal, output, interrupt } = openTestTerminal(environment(more), null, steps)
+  const begin = (words: string[], more: Environment = {}, steps: readonly Step[] = [], platform = process.platform) => {
+    const { terminal, output, interrupt } = openTestTerminal(environment(more), null, steps, platform)
     const ended = main(words, terminal).then((code): Ran => ({ code, stdout: output.stdout, stderr: output.stderr }))
     return {
       output,
@@ -86,6 +86,9 @@ export const openCli = () => {
     environment,
     begin,
     swarm,
+    /** A command on a host with another system. */
+    swarmOn: (platform: NodeJS.Platform, words: string[], more: Environment = {}): Promise<Ran> =>
+      begin(words, more, [], platform).ended,
     json: async (words: string[], more: Environment = {}) => {
       const { stdout } = await swarm([...words, '--json'], more)
       return JSON.parse(stdout)

@@ -1,14 +1,18 @@
+import { findPackageJSON } from 'node:module'
+import { dirname, join } from 'node:path'
 import { providerNames, providerRow } from '../../../providers/index.ts'
-import type { IsolationReport } from '../../../providers/provider.ts'
+import type { IsolationReport, Provider } from '../../../providers/provider.ts'
 import type { ProviderName } from '../../domain.ts'
 import type { RunnerContext } from '../../runner/context.ts'
-import { type Capability, capabilities } from '../capabilities.ts'
+import { isForeign, platformName } from '../../runner/detection.ts'
+import { provenOn } from '../../selftest/proven.ts'
+import { type Capability, capabilities, capabilityText } from '../capabilities.ts'
 import type { Output } from '../json.ts'
 import { print, printJson, type RunCommand, type Terminal, textWidth } from '../terminal/output.ts'
 import { pairs } from '../terminal/table.ts'
 import { withRunnerContext } from '../with-context.ts'
 
-type Row = Output<'providers'>[number] & { remedy: string | null; isolation: string }
+type Row = Output<'providers'>[number] & { remedy: string | null; isolation: string | null }
 
 /** Whether guests are kept from each other, the host and private networks. */
 const isolationText = (report: IsolationReport | undefined): string => {
@@ -17,38 +21,65 @@ const isolationText = (report: IsolationReport | undefined): string => {
   return [`Machines are not isolated: ${report.reason}.`, report.remedy].filter(text => text !== null).join(' ')
 }
 
+/** The transcripts of the package. */
+const shipped = join(dirname(findPackageJSON(import.meta.url) ?? '.'), 'docs', 'proven')
+
+/** The optional members that it has. One whose isolation was asked for has it only where it is in force. */
+const capabilitiesOf = (provider: Provider, isIsolated: boolean): Capability[] =>
+  capabilities.filter(member => provider[member] !== undefined && (member !== 'isolated' || isIsolated))
+
 const look = async (context: RunnerContext, name: ProviderName): Promise<Row> => {
-  const { open, provenOn } = providerRow(name)
-  if (open === null) {
-    const reason = 'not part of this version'
-    return { name, available: false, reason, remedy: null, capabilities: [] as Capability[], provenOn, isolation: '' }
-  }
+  const row = providerRow(name)
+  const proven = provenOn(name, { shipped, home: context.home, now: context.clock() })
+  const none = { name, available: false, remedy: null, isolation: null, provenOn: proven }
+  if (row.open === null) return { ...none, reason: 'not part of this version', capabilities: [] }
   const provider = await context.provider(name)
+  if (isForeign(row, context.platform)) {
+    const reason = `for ${platformName(row.platform ?? context.platform)}`
+    return { ...none, reason, capabilities: capabilitiesOf(provider, true) }
+  }
   const answer = await provider.available()
-  const report = answer.available ? await provider.isolated?.() : undefined
+  if (!answer.available)
+    return { ...none, reason: answer.reason, remedy: answer.remedy, capabilities: capabilitiesOf(provider, true) }
+  const report = await provider.isolated?.()
   return {
-    name,
-    available: answer.available,
-    reason: answer.available ? null : answer.reason,
-    remedy: answer.available ? null : answer.remedy,
-    capabilities: capabilities.filter(
-      member => provider[member] !== undefined && (member !== 'isolated' || report?.isolated === true),
-    ),
-    provenOn,
+    ...{ name, available: true, reason: null, remedy: null, provenOn: proven },
+    capabilities: capabilitiesOf(provider, report?.isolated === true),
     isolation: isolationText(report),
   }
 }
 
+/** The day of its proof stands at the end of `provenOn`. */
+const provenDay = (proven: string | null): string => proven?.slice(-'2026-11-29'.length) ?? 'unproven'
+const provenText = (proven: string | null): string | null => {
+  if (proven === null) return null
+  const [, where] = /^(.*), \S+$/.exec(proven) ?? []
+  return where === 'here' ? 'Proven here.' : `Proven on ${where}.`
+}
+const sentence = (text: string) => (/[.:!?]$/.test(text) ? text : `${text}.`)
+
+const noteOf = ({ reason, remedy, isolation, provenOn: proven, capabilities: present }: Row): string =>
+  [
+    reason === null ? null : sentence(reason),
+    remedy,
+    isolation,
+    provenText(proven),
+    present.length === 0 ? null : capabilityText(present),
+  ]
+    .filter(text => text !== null)
+    .join(' ')
+
 /** One line a provider; on a terminal its note wraps, because it may say what to install. */
 const page = (rows: readonly Row[], terminal: Terminal): string => {
   const longest = Math.max(...rows.map(({ name }) => name.length), 'PROVIDER'.length)
-  const lineOf = ({ name, available, provenOn, reason, remedy, isolation }: Row) =>
-    [
-      `${name.padEnd(longest)}  ${available ? 'yes' : 'no'}`,
-      available ? `tested on ${provenOn}. ${isolation}` : [reason, remedy].filter(Boolean).join(' '),
-    ] as const
-  const header = [`${'PROVIDER'.padEnd(longest)}  AVAILABLE`, 'NOTE'] as const
-  return pairs([header, ...rows.map(lineOf)], terminal, terminal.stdout.isTTY === true ? textWidth(terminal) : null)
+  const start = (name: string, available: string, proven: string) =>
+    `${name.padEnd(longest)}  ${available.padEnd('AVAILABLE'.length)}  ${proven.padEnd('2026-11-29'.length)}`
+  const lines = rows.map(row => {
+    const { name, available, provenOn: proven } = row
+    return [start(name, available ? 'yes' : 'no', provenDay(proven)), noteOf(row)] as const
+  })
+  const all = [[start('PROVIDER', 'AVAILABLE', 'PROVEN'), 'NOTE'] as const, ...lines]
+  return pairs(all, terminal, terminal.stdout.isTTY === true ? textWidth(terminal) : null)
 }
 
 export const run: RunCommand = invocation =>

@@ -24,10 +24,10 @@ const inHome = (invocation: Invocation): Invocation => {
   const notice = secureHome(flags.home)
   if (notice !== null) printNote(notice, terminal)
   const env = { ...terminal.env, AGENT_SWARM_HOME: flags.home }
-  const { stdin, stdout, stderr } = terminal
+  const { stdin, stdout, stderr, platform } = terminal
   const on = terminal.on.bind(terminal)
   const off = terminal.off.bind(terminal)
-  return { ...invocation, terminal: { stdin, stdout, stderr, env, on, off }, config: () => readConfig({}, env) }
+  return { ...invocation, terminal: { stdin, stdout, stderr, env, platform, on, off }, config: () => readConfig({}, env) }
 }
 
 /** Of a machine that runs by now. The registry is closed again: a login may last for days. */

@@ -7,6 +7,7 @@ import type { Config } from '../../config/config.ts'
 import type { ProviderName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import { openRun } from '../../exec.ts'
+import { detectedProviders, isForeign } from '../../runner/detection.ts'
 import type { Ask } from '../terminal/prompt.ts'
 import { candidateOf } from './answers.ts'
 import { type Setup, unlessCancelled } from './setup.ts'
@@ -27,12 +28,16 @@ const probe = async (names: readonly ProviderName[], config: Config, signal: Abo
   })
   return (await Promise.all(probes)).flat()
 }
-const detectable = providerNames.filter(name => providerRow(name).detected)
+/** None for another system than this one. */
+const ofPlatform = (platform: NodeJS.Platform): ProviderName[] =>
+  providerNames.filter(name => !isForeign(providerRow(name), platform))
 
 export const chooseProvider = async (setup: Setup, ask: Ask): Promise<void> => {
   const { answers, invocation } = setup
+  const { platform } = invocation.terminal
   const config = await candidateOf(answers)
-  const probes = await unlessCancelled(setup, probe(providerNames, config, invocation.signal))
+  const probes = await unlessCancelled(setup, probe(ofPlatform(platform), config, invocation.signal))
+  const detectable = detectedProviders(platform)
   const detected = probes.find(({ name, available }) => available && detectable.includes(name))?.name
   const choices = probes.map(({ name, ...result }) => ({
     value: name,
@@ -64,8 +69,13 @@ const checkBaseImage = async ({ config: { baseImage }, usable }: Context) => {
   return { ...warning(`the base image ${baseImage} does not exist yet; machines cannot be created without it`), next }
 }
 
-export const checkMachines = async (config: Config, signal: AbortSignal): Promise<Finding[]> => {
-  const probes = await probe(config.provider === null ? detectable : [config.provider], config, signal)
+export const checkMachines = async (
+  config: Config,
+  signal: AbortSignal,
+  platform: NodeJS.Platform,
+): Promise<Finding[]> => {
+  const names = config.provider === null ? detectedProviders(platform) : [config.provider]
+  const probes = await probe(names, config, signal)
   return runChecks<Context>(
     { config, probes, usable: probes.find(({ available }) => available) },
     [

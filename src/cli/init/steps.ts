@@ -29,7 +29,7 @@ export type Step = {
   first?: (setup: Setup, ask: Ask) => Promise<void>
   /** Has the answers made instead of asking for them. Returns whether it did. */
   create?: (setup: Setup) => Promise<boolean>
-  check?: (config: Config, signal: AbortSignal) => Promise<Finding[]>
+  check?: (config: Config, signal: AbortSignal, platform: NodeJS.Platform) => Promise<Finding[]>
   /** The check relies on the steps before it. */
   needsEarlier?: true
   /** Values that are known to work, offered in the question. */
@@ -68,7 +68,7 @@ const checkStep = async (setup: Setup, subject: string, step: Step, isUsable: bo
         ? incomplete.map(text => problem(text.slice(subject.length + 2), null))
         : needsEarlier && !isUsable
           ? []
-          : ((await check?.(config, invocation.signal)) ?? [])
+          : ((await check?.(config, invocation.signal, invocation.terminal.platform)) ?? [])
   return findings.map(({ correction, next: command, ...finding }: Finding): Check => {
     if (correction !== undefined) answers.values.set(...correction)
     if (command !== undefined) next.add(command)

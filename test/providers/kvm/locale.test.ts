@@ -157,7 +157,11 @@ describe.each(Object.entries(languages))('libvirtd speaks %s', (_language, says)
       'making the pool agent-swarm: the pool swarm-old already has its folder /var/lib/libvirt/agent-swarm'
     const remedy = expect.stringMatching(/AGENT_SWARM_KVM_POOL=swarm-old\..*pool-destroy swarm-old/)
     expect(await failureOf(provider.capacity?.())).toEqual({ kind: 'not-configured', message: expected, remedy })
-    expect(await provider.available()).toEqual({ available: false, reason: `${expected}.`, remedy })
+    expect(await provider.diagnose?.(new AbortController().signal)).toContainEqual({
+      status: 'error',
+      text: expected,
+      remedy,
+    })
     expect(calls.join()).not.toContain('pool-define-as')
   })
 
