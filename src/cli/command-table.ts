@@ -179,7 +179,8 @@ const reachCommands = {
       { name: '-- command', kind: 'command line', many: true },
     ],
     summary: 'Open a shell in a machine, or run a command there.',
-    details: 'With --config, print or install the ssh configuration of the machines, for scp, rsync and editors too.',
+    details:
+      'With --config, print or install the ssh configuration of the machines, for scp, rsync and editors too. With --via, of a runner on another host, through your own ssh.',
     example: 'agent-swarm ssh DROP-2100 -- git status',
     options: {
       start,
@@ -194,6 +195,10 @@ const reachCommands = {
         "Carry bytes between standard input and output and the machine's SSH server, and wake it first: for ProxyCommand of ssh.",
       ),
       home: valued('DIR', 'With --stdio: the AGENT_SWARM_HOME.'),
+      via: valued(
+        'HOST',
+        "The host of the runner, as your own ssh names it: agent-swarm ssh runs there. With --config --install: keep a file with that host's machines in ~/.ssh; you log in to them with your own key (authorizedKeys).",
+      ),
     },
     load: () => import('./commands/ssh.ts'),
   },

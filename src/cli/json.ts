@@ -146,6 +146,7 @@ const hosts = v.array(
     ticket,
     names: described(v.array(text), 'Host names for ssh; empty when ssh cannot reach it.'),
     options: described(v.nullable(v.record(text, text)), 'Options for ssh_config.'),
+    hostKey: described(v.nullable(text), 'The public key that its SSH server must show.'),
     reason: described(v.nullable(text), 'Why ssh cannot reach it.'),
   }),
 )

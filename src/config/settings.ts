@@ -19,6 +19,7 @@ import {
   servedProject,
   text,
 } from '../schema/forms.ts'
+import { keyOrFile } from '../schema/public-key.ts'
 import { RETENTION, retention } from '../schema/retention.ts'
 import { gitSettings, idleRule, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
 
@@ -229,6 +230,12 @@ const machines = {
     default: 10,
     says: 'Minutes that a machine may take until it answers over SSH; three times as many where its processors are emulated by software. A new machine that takes longer is removed again.',
     example: 30,
+  },
+  authorizedKeys: {
+    env: 'AGENT_SWARM_AUTHORIZED_KEYS',
+    form: listOf(keyOrFile),
+    says: "People's own public SSH keys, or files with some by their absolute path: whoever has one of these keys logs in to every machine of this home, from any host (`ssh --via`). They are put into a machine when it is created, started or restored, and those that stand here no more are taken out then. An empty list takes all out; without the setting, machines keep what they have. Providers without SSH have none.",
+    example: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample alice@example.org'],
   },
   retention: {
     env: null,

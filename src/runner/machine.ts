@@ -9,6 +9,7 @@ import { type Target, throwIfCancelled } from './operation.ts'
 import { unsavedWorkScript } from './rescue/scripts.ts'
 import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from './ssh/guest.ts'
+import { putPeopleKeys } from './ssh/people-keys.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
@@ -159,12 +160,19 @@ export const waitUntilReady = async (
   context.registry.setAddress(row.ticket, answered?.ssh ?? null)
   context.registry.setStatus(row.ticket, 'running')
   await throwIfCancelled(target)
-  if (answered?.hasOurFiles === false)
-    await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {
+  /** The machine is of use without it. */
+  const unlessItFails = (work: Promise<void>, what: string) =>
+    work.catch(error => {
       if (caller.signal.aborted) throw error
-      // The machine is of use without them; its link tries again.
-      caller.onPhase(`swarm is not in the machine: ${failureOf(error, 'putting it in').message}`)
+      caller.onPhase(`${what}: ${failureOf(error, 'putting it in').message}`)
     })
+  // The link tries again.
+  if (answered?.hasOurFiles === false)
+    await unlessItFails(putGuestFiles(context, provider, row.vmId, caller.signal), 'swarm is not in the machine')
+  await unlessItFails(
+    putPeopleKeys(context, provider, row.vmId, caller.signal),
+    'the keys of people (authorizedKeys) are not in the machine',
+  )
 }
 
 export const shutDown = async (target: Target): Promise<void> => {

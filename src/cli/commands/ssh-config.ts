@@ -1,12 +1,13 @@
 /** `ssh --config`: machines as hosts of ssh's own configuration, printed or kept in a file. */
-import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fail } from '../../errors.ts'
 import { listEnvironments, type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { installSshConfig, uninstallSshConfig } from '../../runner/ssh/config-file.ts'
 import { hostOf, hostsText, noHostReason, toHost } from '../../runner/ssh/config-text.ts'
+import { publicHostKey } from '../../runner/ssh/keys.ts'
 import { machineArgument } from '../arguments.ts'
-import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
+import { personHome, type SshWay, showSteps } from '../person-ssh.ts'
+import { type Invocation, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 const show = async ({ words: [word], json, terminal }: Invocation, context: RunnerContext): Promise<number> => {
@@ -30,6 +31,7 @@ const show = async ({ words: [word], json, terminal }: Invocation, context: Runn
         ticket: row.ticket,
         names: host?.names ?? [],
         options: host === null ? null : Object.fromEntries(host.options),
+        hostKey: publicHostKey(context.home, row.vmId),
         reason: noHostReason(row),
       }
     })
@@ -39,55 +41,23 @@ const show = async ({ words: [word], json, terminal }: Invocation, context: Runn
   return 0
 }
 
-/** The home folder whose configuration ssh reads, when it is not HOME: ssh asks the system for it. */
-const otherSshHome = (home: string): string | null => {
-  try {
-    const { homedir } = userInfo()
-    return homedir === home ? null : homedir
-  } catch {
-    // The user id has no name.
-    return null
-  }
-}
-
-type Way = 'install' | 'uninstall'
-
 const doneText = {
   install: (folder: string) =>
-    `Every running machine is now a host of ssh by its ticket (ssh DROP-2100; scp and rsync too). The hosts are kept in ${folder}/agent-swarm.config.`,
+    `Every running machine is now a host of ssh by its ticket (ssh DROP-2100; scp and rsync too). The hosts are kept in ${join(folder, 'agent-swarm.config')}.`,
   uninstall: (folder: string) => `Removed what agent-swarm had added to ${folder}.`,
 }
-const skippedText = { install: 'It is installed and up to date.', uninstall: 'It is not installed.' }
 
-const keep = (invocation: Invocation, context: RunnerContext, way: Way): number => {
-  const { flags, json, quiet, terminal } = invocation
-  const dryRun = flags['dry-run'] === true
-  const home = context.config.environment.HOME || homedir()
+const keep = (invocation: Invocation, context: RunnerContext, way: SshWay): number => {
+  const dryRun = invocation.flags['dry-run'] === true
+  const home = personHome(context.config.environment, context.platform)
   const change = way === 'install' ? installSshConfig : uninstallSshConfig
-  const { folder, steps: all, text } = change(context, { folder: join(home, '.ssh'), dryRun })
-  const steps = all.map(step => step.description)
-  const result = steps.length === 0 ? 'skipped' : dryRun ? 'planned' : 'done'
-  if (json) printJson<'ssh'>({ result, steps, ...(dryRun ? { text } : {}) }, terminal)
-  else if (!quiet) {
-    const plan = [`Dry run: \`ssh --config --${way}\` would:`, ...steps.map(step => `  - ${step}`)].join('\n')
-    const texts = {
-      skipped: skippedText[way],
-      planned: text === null ? plan : `${plan}\n\nThe file:\n\n${text.trimEnd()}`,
-      done: doneText[way](folder),
-    }
-    print(texts[result], terminal)
-    const other = way === 'install' ? otherSshHome(home) : null
-    if (other !== null)
-      printNote(
-        `ssh reads the configuration in ${other}/.ssh, whatever HOME is. To use this one: ssh -F ${folder}/config …`,
-        terminal,
-      )
-  }
+  const plan = change(context, { folder: join(home, '.ssh'), dryRun })
+  showSteps(invocation, { ...plan, command: `ssh --config --${way}`, done: doneText[way](plan.folder), way })
   return 0
 }
 
 /** The flag that keeps or removes the file; null without one. */
-const wayOf = ({ flags, words }: Invocation): Way | null => {
+const wayOf = ({ flags, words }: Invocation): SshWay | null => {
   const usage = (message: string) => fail('usage', message, 'Usage: agent-swarm ssh --config [TICKET]')
   if (words.length > 1) throw usage(`Unexpected argument "${words[1]}".`)
   if (flags.start === true) throw usage('--start cannot be used with --config')

@@ -49,6 +49,7 @@ const inFolder = ({ registry }: RunnerContext, ticket: string, line: string | nu
 
 export const run: RunCommand = async invocation => {
   const { flags, terminal } = invocation
+  if (typeof flags.via === 'string') return (await import('./ssh-via.ts')).run(invocation)
   if (flags.stdio === true) return (await import('./ssh-stdio.ts')).run(invocation)
   if (flags.home !== undefined) throw fail('usage', '--home needs --stdio')
   if (flags.config === true) return (await import('./ssh-config.ts')).run(invocation)

@@ -170,6 +170,18 @@ export const runCommandInGuest = async (
   await runOverSsh(run, home, vmId, await provider.sshInfo(vmId), command, { ...options, maxOutput: MAX_HELLO })
 }
 
+/** Runs a shell script as the ssh user, in a guest that is reached over SSH. */
+export const runAsUserInGuest = async (
+  { run, home }: Context,
+  provider: Provider,
+  vmId: string,
+  script: string,
+  options: Pick<RunOptions, 'deadline' | 'signal' | 'doing'>,
+): Promise<void> => {
+  const ssh = await provider.sshInfo(vmId)
+  await runOverSsh(run, home, vmId, ssh, 'sh -s', { ...options, input: script, maxOutput: MAX_HELLO })
+}
+
 /** Puts our files into a guest that is reached over SSH, and removes nothing else. */
 export const putGuestFiles = async (
   context: Context,

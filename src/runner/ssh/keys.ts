@@ -99,6 +99,12 @@ export const pinnedMachines = (home: string): string[] => {
     .map(name => name.slice(0, -suffix.length))
     .filter(name => VM_ID.test(name))
 }
+/** The public half of the machine's host key, type and key; null when none is pinned. */
+export const publicHostKey = (home: string, vmId: string): string | null => {
+  const file = knownHostsFile(home, vmId)
+  const [, key] = (existsSync(file) ? readFileSync(file, 'utf8') : '').match(/^\S+ (\S+ \S+)$/m) ?? []
+  return key ?? null
+}
 export const hasHostKey = (home: string, vmId: string): boolean => existsSync(knownHostsFile(home, vmId))
 /** Whether this home can log in to machines at all. */
 export const hasLoginKey = (home: string): boolean => existsSync(loginKeyFile(home))

@@ -12,15 +12,19 @@ export const printable = (text: string): string => {
   throw fail('refused', `ssh must not get ${JSON.stringify(text.slice(0, 100))}: it has control characters`)
 }
 
+/** A path as OpenSSH reads it: on Windows with slashes, since it takes a backslash for an escape. */
+export const sshPath = (path: string, platform: NodeJS.Platform = process.platform): string =>
+  platform === 'win32' ? path.replaceAll('\\', '/') : path
+
 /** A path as the value of an option: in quotes, with `%` escaped. OpenSSH has no way to write `${` or a line break. */
-const pathValue = (path: string) => {
+export const pathValue = (path: string, platform: NodeJS.Platform = process.platform) => {
   if (path.includes('${') || UNPRINTABLE.test(path))
     throw fail(
       'not-configured',
       `an ssh option cannot hold the path ${JSON.stringify(path)}`,
       'Move AGENT_SWARM_HOME to a path without "${" and control characters.',
     )
-  return `"${path.replaceAll('%', '%%').replaceAll(/["\\]/g, '\\$&')}"`
+  return `"${sshPath(path, platform).replaceAll('%', '%%').replaceAll(/["\\]/g, '\\$&')}"`
 }
 
 /**

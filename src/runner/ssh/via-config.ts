@@ -1,0 +1,85 @@
+/**
+ * The machines of another host in a person's own ssh configuration: `agent-swarm-HOST.config` in their `.ssh`, which their `config`
+ * includes, and the host keys of the machines in a file beside it. Each is as it was when the person installed it last.
+ */
+import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { checkName, fail } from '../../errors.ts'
+import { pathValue, printable } from './options.ts'
+import { asBytes, excludeSteps, includeSteps, removal, type Step, write } from './person-config.ts'
+import { type ViaHost, type ViaMachine, viaProxyCommand } from './via.ts'
+
+const fileName = (host: ViaHost, end: string) => `agent-swarm-${host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}.${end}`
+const HEADER = '# agent-swarm keeps this file, for the machines of '
+
+/** Logs in with the person's own keys, and requires the pinned host key. The machine gets nothing else of the person's. */
+const block = (host: ViaHost, knownHosts: string, { ticket, vmId, user }: ViaMachine): string => {
+  checkName('ticket', ticket)
+  const options = [
+    ['User', user],
+    ['ProxyCommand', viaProxyCommand(host, ticket)],
+    ['HostKeyAlias', vmId],
+    ['UserKnownHostsFile', pathValue(knownHosts)],
+    ['GlobalKnownHostsFile', 'none'],
+    ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
+    ['KnownHostsCommand', 'none'],
+    ['StrictHostKeyChecking', 'yes'],
+    ['VerifyHostKeyDNS', 'no'],
+    ['UpdateHostKeys', 'no'],
+    ['ControlPath', 'none'],
+    ['RemoteCommand', 'none'],
+    ['SessionType', 'default'],
+    ['PermitLocalCommand', 'no'],
+    ['Tunnel', 'no'],
+    ['ForwardAgent', 'no'],
+    ['ForwardX11', 'no'],
+    ['GSSAPIDelegateCredentials', 'no'],
+    ['ServerAliveInterval', '15'],
+    ['ServerAliveCountMax', '4'],
+  ]
+  const lines = [`Host ${ticket} ${ticket.toLowerCase()}`, ...options.map(words => `  ${words.join(' ')}`)]
+  return lines.map(printable).join('\n')
+}
+
+export const viaText = (host: ViaHost, knownHosts: string, machines: readonly ViaMachine[]): string =>
+  [
+    `${HEADER}${host}`,
+    `# Write it again when machines have come or gone: agent-swarm ssh --config --via ${host} --install`,
+    `# Remove it: agent-swarm ssh --config --via ${host} --uninstall`,
+    ...machines.flatMap(machine => ['', block(host, knownHosts, machine)]),
+    '',
+  ].join('\n')
+
+export const viaKnownHosts = (machines: readonly ViaMachine[]): string =>
+  machines.map(({ vmId, hostKey }) => `${vmId} ${hostKey}\n`).join('')
+
+/** The text of a file of ours, null when there is none. Throws for a file of somebody else. */
+const readOurs = (path: string): string | null => {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  if (stats === undefined) return null
+  const text = stats.isFile() ? readFileSync(path, 'utf8') : ''
+  if (text.startsWith(HEADER)) return text
+  throw fail('not-ours', `${path} exists and was not written by agent-swarm`, 'Move or rename it first.')
+}
+
+type Plan = { folder: string; steps: Step[]; text: string | null }
+
+/** `folder`: the person's `.ssh`. Has no steps when everything is installed already. */
+export const planViaInstall = (folder: string, host: ViaHost, machines: readonly ViaMachine[]): Plan => {
+  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [string, string]
+  const [text, keys] = [viaText(host, knownHosts, machines), viaKnownHosts(machines)]
+  const steps: Step[] = []
+  if (!existsSync(folder))
+    steps.push({ description: `make ${folder}`, run: () => mkdirSync(folder, { recursive: true, mode: 0o700 }) })
+  if ((existsSync(knownHosts) ? readFileSync(knownHosts, 'utf8') : null) !== keys)
+    steps.push({ description: `write ${knownHosts}`, run: () => write(knownHosts, asBytes(keys)) })
+  if (readOurs(config) !== text) steps.push({ description: `write ${config}`, run: () => write(config, asBytes(text)) })
+  return { folder, steps: [...steps, ...includeSteps(config).steps], text }
+}
+
+export const planViaUninstall = (folder: string, host: ViaHost): Plan => {
+  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [string, string]
+  if (readOurs(config) === null) return { folder, steps: [], text: null }
+  const files = [config, knownHosts].filter(path => existsSync(path))
+  return { folder, steps: [...excludeSteps(config, false), ...files.map(removal)], text: null }
+}
