@@ -11,6 +11,8 @@ Register-ArgumentCompleter -Native -CommandName agent-swarm -ScriptBlock {
       [System.Management.Automation.CompletionCompleters]::CompleteFilename("$word")
     } else {
       $value, $help = $_ -split "`t", 2
+      # A result must have a help text.
+      if (-not $help) { $help = $value }
       [System.Management.Automation.CompletionResult]::new($value, $value, 'ParameterValue', $help)
     }
   }

@@ -7,6 +7,7 @@ import type { Options, Result } from 'execa'
 import { type Explain, explainBy, fail } from './errors.ts'
 import { beginCommand } from './running-commands.ts'
 import { newMark, settled } from './settle.ts'
+import { programFile, variableIn, WINDOWS_VARIABLES } from './windows.ts'
 
 export type RunOptions = {
   /** Milliseconds until the whole process group is ended; 60,000 by default. */
@@ -123,10 +124,14 @@ const showLines = (onLine: (line: string) => void, most = MAX_LINE) => {
 }
 
 /** The general variables and these. */
-export const pick = (environment: Environment, names: readonly string[]): Record<string, string> =>
+export const pick = (
+  environment: Environment,
+  names: readonly string[],
+  platform: NodeJS.Platform = process.platform,
+): Record<string, string> =>
   Object.fromEntries(
-    [...PASSED_ON, ...names].flatMap(name => {
-      const value = environment[name]
+    [...PASSED_ON, ...(platform === 'win32' ? WINDOWS_VARIABLES : []), ...names].flatMap(name => {
+      const value = variableIn(environment, name, platform)
       return value === undefined ? [] : [[name, value]]
     }),
   )
@@ -145,8 +150,14 @@ const notInstalled = (program: string, doing?: string) =>
   fail(
     'provider-missing',
     `${doing === undefined ? '' : `${doing}: `}${program} is not installed`,
-    `Install ${program}.`,
+    process.platform === 'win32' && program.startsWith('ssh')
+      ? 'Install the optional feature "OpenSSH Client" of Windows.'
+      : `Install ${program}.`,
   )
+
+/** The program as it is started here. */
+const fileOf = (program: string, environment: Environment): string =>
+  programFile(program, environment, process.platform)
 
 const cannotBeEnded = (program: string, doing: string) =>
   fail(
@@ -229,7 +240,7 @@ export const openRun =
     if (into !== undefined) writeFileSync(into.file, '', { mode: 0o600, flag: 'wx' })
     const start = performance.now()
     const late = AbortSignal.timeout(Math.ceil(deadline))
-    const child = execa(...limited(program, argv, options.limits), execaOptions)
+    const child = execa(...limited(fileOf(program, environment), argv, options.limits), execaOptions)
     const ending = AbortSignal.any([late, ...signals])
     // The disk may be slow.
     const end = beginCommand(program, argv, deadline)
@@ -280,7 +291,9 @@ export const attachProgram = async (
 ): Promise<number> => {
   const execa = await loadExeca()
   const env = { ...pick(environment, ON_TERMINAL), ...more }
-  const ran = await execa(program, argv, { reject: false, extendEnv: false, env, stdio: 'inherit' })
+  const ran = await execa(fileOf(program, environment), argv, {
+    ...{ reject: false, extendEnv: false, env, stdio: 'inherit' },
+  })
   if (ran.code === 'ENOENT') throw notInstalled(program)
   return exitStatus(ran)
 }
@@ -300,7 +313,7 @@ export const watchProgram = async (
 ): Promise<number> => {
   const execa = await loadExeca()
   const mark = newMark()
-  const child = execa(program, argv, {
+  const child = execa(fileOf(program, environment), argv, {
     ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...mark } },
     ...{ stdin: 'ignore', buffer: false },
     ...{ stdout: showLines(onLine, MAX_WATCHED), stderr: showLines(onError, MAX_WATCHED) },
@@ -340,7 +353,7 @@ export const streamProgram = async (
 ): Promise<StreamedProgram> => {
   const execa = await loadExeca()
   const mark = newMark()
-  const child = execa(...limited(program, argv, limits), {
+  const child = execa(...limited(fileOf(program, environment), argv, limits), {
     ...{ reject: false, extendEnv: false, env: { ...visibleEnvironment(environment, []), ...env, ...mark } },
     ...{ stdio: ['pipe', 'pipe', 'pipe', 'pipe'], encoding: 'buffer', buffer: false },
     ...{ killDescendants: true, timeout: deadline, forceKillAfterDelay: FORCE_KILL_AFTER_MS, cancelSignal: signal },

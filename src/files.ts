@@ -55,6 +55,32 @@ export const flush = (path: string): void => {
   }
 }
 
+/** What Windows refuses a rename with while another program, often a scanner of viruses, has the file open for a moment. */
+const HELD = ['EPERM', 'EACCES', 'EBUSY']
+/** Milliseconds between tries: 1.2 s in all. */
+const RENAME_WAITS = [5, 10, 20, 40, 80, 150, 300, 600]
+const pause = (milliseconds: number): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
+}
+
+/** Renames over a file that others may have open. Elsewhere than on Windows that always works at once. */
+export const renameOver = (
+  from: string,
+  to: string,
+  { platform = process.platform, rename = renameSync, wait = pause } = {},
+): void => {
+  for (const milliseconds of platform === 'win32' ? RENAME_WAITS : []) {
+    try {
+      rename(from, to)
+      return
+    } catch (error) {
+      if (!HELD.includes(errorCode(error))) throw error
+    }
+    wait(milliseconds)
+  }
+  rename(from, to)
+}
+
 /** Writes a flushed file beside `path`, which `publish` then renames or links. */
 const write = (
   path: string,
@@ -70,7 +96,11 @@ const write = (
     const file = openSync(temporary, 'wx', 0o600)
     try {
       const { mode, owner } = permissions
-      if (owner !== null && (owner.uid !== process.getuid?.() || owner.gid !== process.getgid?.()))
+      if (
+        owner !== null &&
+        process.getuid !== undefined &&
+        (owner.uid !== process.getuid() || owner.gid !== process.getgid?.())
+      )
         fchownSync(file, owner.uid, owner.gid)
       fchmodSync(file, mode)
       writeFileSync(file, content)
@@ -97,7 +127,7 @@ export const writeFileAtomic = (path: string, content: string | Uint8Array, { mo
   const target = isMissing(path) ? path : realpathSync(path)
   const old = statSync(target, { throwIfNoEntry: false })
   const permissions = { mode: mode ?? (old === undefined ? 0o600 : old.mode & 0o7777), owner: old ?? null }
-  write(target, content, permissions, temporary => renameSync(temporary, target))
+  write(target, content, permissions, temporary => renameOver(temporary, target))
 }
 
 /** Makes the file `path` (0600) unless it exists. Of several processes that do so at once, one gets true. */

@@ -5,18 +5,25 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isLocked } from './damage.ts'
 import { type FailureError, fail } from './errors.ts'
+import { shellWord } from './shell-word.ts'
 
 /** Between two attempts to get the lock. Milliseconds. */
 const RETRY_MS = 25
 /** SQLite's queue is not fair: with fifty commands at once on a busy disk 5 s were too few. Milliseconds. */
 export const PATIENCE_MS = 60_000
 
+/** How to find the program that has a file open. */
+export const findHolder = (path: string, platform: NodeJS.Platform): string => {
+  if (platform === 'win32') return 'Find it in the Task Manager (node.exe), and end it.'
+  return `Find that process and end it: ${platform === 'darwin' ? 'lsof' : 'fuser'} ${shellWord(path)}`
+}
+
 /** `doing` says what was being done. */
 export const lockedTooLong = (doing: string, path: string, cause: unknown): FailureError =>
   fail(
     'busy',
     `${doing} ${path}: another process has had its lock for ${PATIENCE_MS / 1000} s`,
-    `Find that process and end it: fuser ${path}`,
+    findHolder(path, process.platform),
     cause,
   )
 

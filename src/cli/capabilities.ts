@@ -40,10 +40,7 @@ export const capabilityText = (present: readonly Capability[]): string => {
   const named = capabilities.filter(name => words[name] !== null)
   const list = (names: readonly Capability[]) => names.map(name => words[name]).join(', ')
   const missing = named.filter(name => !present.includes(name))
-  return [
-    ['With', named.filter(name => present.includes(name))] as const,
-    ['Without', missing] as const,
-  ]
+  return [['With', named.filter(name => present.includes(name))] as const, ['Without', missing] as const]
     .flatMap(([word, names]) => (names.length === 0 ? [] : [`${word} ${list(names)}.`]))
     .join(' ')
 }

@@ -4,7 +4,15 @@ import { failureOf } from '../errors.ts'
 import { splitName } from './command.ts'
 import { commands } from './command-table.ts'
 import { checkWords, commandNamed, commandsOf, parseOptions } from './parse.ts'
-import { type Invocation, print, printFailure, printJson, printNote, type Terminal } from './terminal/output.ts'
+import {
+  endSignals,
+  type Invocation,
+  print,
+  printFailure,
+  printJson,
+  printNote,
+  type Terminal,
+} from './terminal/output.ts'
 
 /** Aborts at Ctrl-C and SIGTERM: running work undoes or finishes itself. The second signal exits at once. */
 const interruptSignal = (terminal: Terminal): { signal: AbortSignal; release: () => void } => {
@@ -16,7 +24,7 @@ const interruptSignal = (terminal: Terminal): { signal: AbortSignal; release: ()
     }
     controller.abort()
   }
-  const signals = ['SIGINT', 'SIGTERM'] as const
+  const signals = endSignals(terminal.platform)
   for (const signal of signals) terminal.on(signal, interrupt)
   return {
     signal: controller.signal,

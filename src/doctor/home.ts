@@ -1,6 +1,7 @@
 /** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
 
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { listBackups } from '../backups.ts'
 import { type Finding, ok, problem, warning } from '../check.ts'
@@ -31,8 +32,20 @@ const isOpen = (path: string): boolean => {
   return stats !== undefined && !stats.isSymbolicLink() && (stats.mode & 0o077) !== 0
 }
 
+/** A profile is private by its access list, which is not read; elsewhere, what is above the home decides. */
+export const checkWindowsHome = (home: string, profile: string): Finding => {
+  const isWithin = `${home.toLowerCase()}\\`.startsWith(`${profile.toLowerCase()}\\`)
+  return isWithin
+    ? ok(`${home} is in this user's profile, which Windows keeps from other users`)
+    : warning(
+        `${home} is not in this user's profile, and other users of this computer may be able to read it`,
+        `icacls "${home}" /inheritance:r /grant:r "%USERNAME%:(OI)(CI)F" "*S-1-5-18:(OI)(CI)F"`,
+      )
+}
+
 /** `secureHome` narrowed the home itself before any command began. */
 const checkModes = ({ home }: Config): Finding => {
+  if (process.platform === 'win32') return checkWindowsHome(home, homedir())
   const keys = join(home, 'ssh')
   const paths = [
     ...readdirSync(home).filter(isPrivate),
@@ -40,7 +53,7 @@ const checkModes = ({ home }: Config): Finding => {
       .slice(0, MOST)
       .map(name => join('ssh', name)),
   ].map(name => join(home, name))
-  const open = process.platform === 'win32' ? [] : paths.filter(isOpen)
+  const open = paths.filter(isOpen)
   if (open.length === 0) return ok(`${home} is for its user alone`)
   const words = open.slice(0, 10).map(shellWord).join(' ')
   return warning(

@@ -84,7 +84,7 @@ const GONE: readonly FailureKind[] = ['provider-missing', 'hypervisor-unreachabl
 /** The same provider. Calls `onGone` when one of its methods says that the hypervisor does not work here any more. */
 export const watched = (provider: Provider, onGone: () => void): Provider => ({
   ...(Object.fromEntries(
-    Object.entries(provider).map(([name, member]) => [
+    Object.entries<unknown>(provider).map(([name, member]) => [
       name,
       typeof member !== 'function'
         ? member
@@ -115,7 +115,9 @@ const whatToInstall = (platform: Platform): string => {
   const here = all.filter(row => !isForeign(row, platform))
   if (here.length > 0)
     return `On ${platformName(platform)}, agent-swarm needs ${here.map(({ needs }) => needs).join(' or ')}.`
-  const elsewhere = all.map(({ platform: other, needs }) => `${needs}${other === null ? '' : ` on ${platformName(other)}`}`)
+  const elsewhere = all.map(
+    ({ platform: other, needs }) => `${needs}${other === null ? '' : ` on ${platformName(other)}`}`,
+  )
   return `agent-swarm makes machines with ${elsewhere.join(', ')}, and not on ${platformName(platform)}.`
 }
 

@@ -9,8 +9,8 @@ import { type Target, throwIfCancelled } from './operation.ts'
 import { unsavedWorkScript } from './rescue/scripts.ts'
 import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from './ssh/guest.ts'
-import { putPeopleKeys } from './ssh/people-keys.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
+import { putPeopleKeys } from './ssh/people-keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
 const UNSAVED_WORK_DEADLINE_MS = 60_000

@@ -8,7 +8,10 @@ const TYPES = [
   'sk-ssh-ed25519@openssh\\.com',
   'sk-ecdsa-sha2-nistp256@openssh\\.com',
 ]
-const PUBLIC_KEY = new RegExp(`^(?:${TYPES.join('|')}) [A-Za-z0-9+/]{40,2000}={0,3}(?: [^\\p{C}\\p{Zl}\\p{Zp}]{1,200})?$`, 'u')
+const PUBLIC_KEY = new RegExp(
+  `^(?:${TYPES.join('|')}) [A-Za-z0-9+/]{40,2000}={0,3}(?: [^\\p{C}\\p{Zl}\\p{Zp}]{1,200})?$`,
+  'u',
+)
 
 export const isPublicKey = (text: string): boolean => PUBLIC_KEY.test(text)
 

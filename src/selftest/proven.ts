@@ -27,7 +27,10 @@ export const parseTranscript = (text: string): Proof | null => {
   const end = lines.indexOf('')
   const [head, body] = [lines.slice(1, end), lines.slice(end)]
   const row = (name: string) =>
-    head.find(line => line.startsWith(`${name.padEnd(10)}`))?.slice(10).trim()
+    head
+      .find(line => line.startsWith(`${name.padEnd(10)}`))
+      ?.slice(10)
+      .trim()
   const [, kept, leftOut] = /^(\d{1,4}) promises? kept, 0 broken, (\d{1,4}) left out$/.exec(row('result') ?? '') ?? []
   const isWhole =
     Number(kept) > 0 &&

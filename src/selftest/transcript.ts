@@ -37,7 +37,9 @@ const indented = (text: string): string[] => text.split('\n').map(line => `    $
 
 /** Words that stand before a version, `libvirt 9.0.0`. */
 const toolsIn = (text: string): string[] =>
-  [...text.matchAll(/\b([A-Za-z][A-Za-z-]*) v?(\d+(?:\.\d+)+)/g)].slice(0, 4).map(([, name, version]) => `${name} ${version}`)
+  [...text.matchAll(/\b([A-Za-z][A-Za-z-]*) v?(\d+(?:\.\d+)+)/g)]
+    .slice(0, 4)
+    .map(([, name, version]) => `${name} ${version}`)
 
 /** Where the promises were tried, in few words. The first finding of `diagnose` names the tools. */
 const onLine = ({ host: [first = ''], isEmulated }: Pick<Transcript, 'host' | 'isEmulated'>): string =>

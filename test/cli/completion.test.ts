@@ -22,7 +22,7 @@ const printed = async (shell: string, ...words: string[]) => {
   const stream = (name: keyof typeof output) => ({ write: (text: string) => (output[name] += text) })
   const code = await main(['completion', shell, ...words], {
     ...{ stdin: Object.assign(new PassThrough(), { isTTY: false }) as never, env: home.environment },
-    ...{ stdout: stream('stdout'), stderr: stream('stderr'), on: () => {}, off: () => {} },
+    ...{ stdout: stream('stdout'), stderr: stream('stderr'), platform: process.platform, on: () => {}, off: () => {} },
   })
   return { ...output, code }
 }

@@ -1,14 +1,23 @@
 /** How promises are tried one after the other, and what a transcript keeps. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { fail } from '../../src/errors.ts'
 import type { Bench } from '../../src/selftest/bench.ts'
-import type { ProviderPromise } from '../../src/selftest/promises.ts'
-import { runPromises } from '../../src/selftest/run.ts'
 import { ownerOf } from '../../src/selftest/owner.ts'
+import type { ProviderPromise } from '../../src/selftest/promises.ts'
 import { parseTranscript, provenOn } from '../../src/selftest/proven.ts'
+import { runPromises } from '../../src/selftest/run.ts'
 import { type Transcript, writeTranscript as write } from '../../src/selftest/transcript.ts'
 
 const kept = async () => {}
@@ -68,7 +77,8 @@ const transcript = (second: number, more: Partial<Transcript> = {}): Transcript 
   ...{ isEmulated: false, host: [], tried: [], ...more },
 })
 const HOME_ID = '00112233445566ff'
-const writeTranscript = (home: string, given: Transcript, random: string) => write(ownerOf(home, HOME_ID), given, random)
+const writeTranscript = (home: string, given: Transcript, random: string) =>
+  write(ownerOf(home, HOME_ID), given, random)
 const tempHome = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-proven-'))
   onTestFinished(() => rmSync(home, { recursive: true }))
@@ -158,7 +168,10 @@ test('the newest shipped transcript counts, else the newest of this home, else n
   expect([proven(), proven('tart')]).toEqual(['here, 2026-11-23', null])
   mkdirSync(shipped)
   writeFileSync(join(shipped, 'acme-other.txt'), textOf(home, 8, { at: new Date('2026-11-20T00:00:00Z') }))
-  writeFileSync(join(shipped, 'acme.txt'), textOf(home, 9, { host: ['ok  acme 2.35.0'], at: new Date('2026-11-21T00:00:00Z') }))
+  writeFileSync(
+    join(shipped, 'acme.txt'),
+    textOf(home, 9, { host: ['ok  acme 2.35.0'], at: new Date('2026-11-21T00:00:00Z') }),
+  )
   expect(proven()).toMatch(/, acme 2\.35\.0, 2026-11-21$/)
 })
 

@@ -27,7 +27,11 @@ const inHome = (invocation: Invocation): Invocation => {
   const { stdin, stdout, stderr, platform } = terminal
   const on = terminal.on.bind(terminal)
   const off = terminal.off.bind(terminal)
-  return { ...invocation, terminal: { stdin, stdout, stderr, env, platform, on, off }, config: () => readConfig({}, env) }
+  return {
+    ...invocation,
+    terminal: { stdin, stdout, stderr, env, platform, on, off },
+    config: () => readConfig({}, env),
+  }
 }
 
 /** Of a machine that runs by now. The registry is closed again: a login may last for days. */

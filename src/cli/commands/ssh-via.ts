@@ -13,7 +13,11 @@ import { type Invocation, printNote, type RunCommand } from '../terminal/output.
 const NOT_FOUND = 127
 
 const usage = (message: string) =>
-  fail('usage', message, 'Usage: agent-swarm ssh --via HOST <TICKET> [-- command], or ssh --config --via HOST --install')
+  fail(
+    'usage',
+    message,
+    'Usage: agent-swarm ssh --via HOST <TICKET> [-- command], or ssh --config --via HOST --install',
+  )
 
 const attach = async (invocation: Invocation, host: ViaHost): Promise<number> => {
   const { flags, quiet, terminal, verbose } = invocation
@@ -37,7 +41,8 @@ const attach = async (invocation: Invocation, host: ViaHost): Promise<number> =>
 const keep = async (invocation: Invocation, host: ViaHost): Promise<number> => {
   const { flags, signal, words } = invocation
   if (words.length > 0) throw usage('--config --via is for all machines of the host, and takes no ticket.')
-  if ((flags.install === true) === (flags.uninstall === true)) throw usage('--config --via needs --install or --uninstall')
+  if ((flags.install === true) === (flags.uninstall === true))
+    throw usage('--config --via needs --install or --uninstall')
   const { environment } = await invocation.config()
   const folder = join(personHome(environment, invocation.terminal.platform), '.ssh')
   const way = flags.install === true ? 'install' : 'uninstall'

@@ -14,6 +14,14 @@ type OutputStream = {
   rows?: number
   getColorDepth?(environment?: object): number
 }
+export type EndSignal = 'SIGINT' | 'SIGTERM' | 'SIGBREAK' | 'SIGHUP'
+/**
+ * What asks us to end. Windows has no SIGTERM: Ctrl-C, Ctrl-Break and the closed window arrive as these, and after the last one it
+ * leaves us a few seconds.
+ */
+export const endSignals = (platform: NodeJS.Platform): readonly EndSignal[] =>
+  platform === 'win32' ? ['SIGINT', 'SIGBREAK', 'SIGHUP'] : ['SIGINT', 'SIGTERM']
+
 /** The members of `process` that the CLI uses to meet its user. Tests pass an object of their own. */
 export type Terminal = {
   stdin: Pick<NodeJS.ReadStream, 'isTTY' | 'on' | 'off' | 'pause'>
@@ -21,8 +29,8 @@ export type Terminal = {
   stderr: OutputStream
   env: Readonly<Record<string, string | undefined>>
   platform: NodeJS.Platform
-  on(signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown
-  off(signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown
+  on(signal: EndSignal, listener: () => void): unknown
+  off(signal: EndSignal, listener: () => void): unknown
 }
 
 export type Invocation = {
@@ -31,7 +39,7 @@ export type Invocation = {
   terminal: Terminal
   /** The configuration from file, environment and flags. */
   config(): Promise<Config>
-  /** Aborted by Ctrl-C and SIGTERM. */
+  /** Aborted by Ctrl-C and SIGTERM, on Windows by what is there in their place. */
   signal: AbortSignal
   json: boolean
   /** Print only data and errors. */
@@ -83,9 +91,16 @@ const hasColors = ({ isTTY, getColorDepth }: OutputStream, { env }: Pick<Termina
 export const styled = (text: string, style: Style, stream: OutputStream, terminal: Pick<Terminal, 'env'>): string =>
   hasColors(stream, terminal) ? styleText(style, text, { validateStream: false }) : text
 
+/** Windows has no locale in the environment: its new terminal, and that of VS Code, show everything. */
+const isUnicodeOnWindows = ({ WT_SESSION, TERM_PROGRAM, TERM }: Terminal['env']): boolean =>
+  WT_SESSION !== undefined || TERM_PROGRAM === 'vscode' || TERM?.startsWith('xterm') === true
 /** Whether locale and terminal show more than ASCII. */
-export const showsUnicode = ({ env }: Pick<Terminal, 'env'>): boolean =>
-  env.TERM !== 'dumb' && /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || '')
+export const showsUnicode = ({ env, platform }: Pick<Terminal, 'env' | 'platform'>): boolean => {
+  if (env.TERM === 'dumb') return false
+  return (
+    /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || '') || (platform === 'win32' && isUnicodeOnWindows(env))
+  )
+}
 
 /** The columns that text may fill: the terminal's; in a pipe COLUMNS, else 80. */
 export const textWidth = ({ stdout, env }: Pick<Terminal, 'stdout' | 'env'>): number => {

@@ -5,6 +5,7 @@
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { keepPrivate } from '../../access-list.ts'
 import { DAY_MS } from '../../clock.ts'
 import { VM_ID } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
@@ -44,6 +45,7 @@ export const sweepKeys = (home: string): void => {
 const makeKey = async (run: Run, home: string): Promise<string> => {
   mkdirSync(sshFolder(home), { recursive: true, mode: 0o700 })
   const folder = mkdtempSync(join(sshFolder(home), UNFINISHED))
+  await keepPrivate(run, folder)
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'agent-swarm', '-f', join(folder, 'key')], {
     deadline: KEYGEN_DEADLINE_MS,
   }).catch(error => {

@@ -21,7 +21,9 @@ const keysInFile = (path: string): string[] => {
   const stats = statSync(path, { throwIfNoEntry: false })
   if (stats?.isFile() !== true) throw fail('not-configured', `${doing}: it is not a file`, 'Correct authorizedKeys.')
   if (stats.size > MAX_FILE) throw fail('not-configured', `${doing}: it has more than ${MAX_FILE / 1024} KiB`)
-  const lines = readFileSync(path, 'utf8').split(/\r?\n/).map(line => line.trim())
+  const lines = readFileSync(path, 'utf8')
+    .split(/\r?\n/)
+    .map(line => line.trim())
   return lines.flatMap((line, at) => {
     if (line === '' || line.startsWith('#')) return []
     if (isPublicKey(line)) return [line]

@@ -66,7 +66,10 @@ type Plan = { folder: string; steps: Step[]; text: string | null }
 
 /** `folder`: the person's `.ssh`. Has no steps when everything is installed already. */
 export const planViaInstall = (folder: string, host: ViaHost, machines: readonly ViaMachine[]): Plan => {
-  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [string, string]
+  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [
+    string,
+    string,
+  ]
   const [text, keys] = [viaText(host, knownHosts, machines), viaKnownHosts(machines)]
   const steps: Step[] = []
   if (!existsSync(folder))
@@ -78,7 +81,10 @@ export const planViaInstall = (folder: string, host: ViaHost, machines: readonly
 }
 
 export const planViaUninstall = (folder: string, host: ViaHost): Plan => {
-  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [string, string]
+  const [config, knownHosts] = ['config', 'known_hosts'].map(end => join(folder, fileName(host, end))) as [
+    string,
+    string,
+  ]
   if (readOurs(config) === null) return { folder, steps: [], text: null }
   const files = [config, knownHosts].filter(path => existsSync(path))
   return { folder, steps: [...excludeSteps(config, false), ...files.map(removal)], text: null }

@@ -50,7 +50,8 @@ export const viaArguments = (
 ]
 
 /** The connection of ssh to a machine: it has no characters that ssh or a shell would read, on any system. */
-export const viaProxyCommand = (host: ViaHost, ticket: Ticket): string => `ssh ${host} agent-swarm ssh --stdio ${ticket}`
+export const viaProxyCommand = (host: ViaHost, ticket: Ticket): string =>
+  `ssh ${host} agent-swarm ssh --stdio ${ticket}`
 
 // ── The machines there ──
 
@@ -65,7 +66,9 @@ const answer = v.pipe(
   v.array(
     v.object({
       ticket: v.pipe(v.string(), v.check(isTicket)),
-      options: v.nullable(v.looseObject({ HostKeyAlias: v.pipe(v.string(), v.regex(VM_ID)), User: v.pipe(v.string(), v.regex(USER)) })),
+      options: v.nullable(
+        v.looseObject({ HostKeyAlias: v.pipe(v.string(), v.regex(VM_ID)), User: v.pipe(v.string(), v.regex(USER)) }),
+      ),
       hostKey: v.optional(v.nullable(v.pipe(text, v.check(isPublicKey))), null),
     }),
   ),
@@ -78,7 +81,14 @@ export const parseViaMachines = (json: string): ViaMachine[] =>
     .flatMap(({ ticket, options, hostKey }) =>
       options === null || hostKey === null
         ? []
-        : [{ ticket, vmId: options.HostKeyAlias, user: options.User, hostKey: hostKey.split(' ').slice(0, 2).join(' ') }],
+        : [
+            {
+              ticket,
+              vmId: options.HostKeyAlias,
+              user: options.User,
+              hostKey: hostKey.split(' ').slice(0, 2).join(' '),
+            },
+          ],
     )
 
 const ASK_DEADLINE_MS = 60_000
