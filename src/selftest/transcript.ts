@@ -35,9 +35,9 @@ const MAX_COMMANDS = 500
 const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?').slice(0, MAX_LINE)
 const indented = (text: string): string[] => text.split('\n').map(line => `    ${plain(line)}`)
 
-/** Words that stand before a version, `libvirt 9.0.0`. */
+/** Words that stand before a version, `libvirt 9.0.0`, and not before an amount, `of 9.0 GiB`. */
 const toolsIn = (text: string): string[] =>
-  [...text.matchAll(/\b([A-Za-z][A-Za-z-]*) v?(\d+(?:\.\d+)+)/g)]
+  [...text.matchAll(/\b([A-Za-z][A-Za-z-]*) v?(\d+(?:\.\d+)+)(?![\d.]*\s*(?:[KMGT]i?B|%))/g)]
     .slice(0, 4)
     .map(([, name, version]) => `${name} ${version}`)
 
@@ -54,7 +54,7 @@ const systemLine = (): string => {
   const model = processors[0]?.model.trim() ?? 'unknown'
   const memory = (totalmem() / 1024 ** 3).toFixed(1)
   const name = systemName()
-  return `${name === null ? '' : `${name}, `}${type()} ${release()} ${arch()}, ${processors.length} CPUs (${model}), ${memory} GiB of memory, Node ${process.versions.node}`
+  return `${name === null ? '' : `${name}, `}${type()} ${/^[\d.]+/.exec(release())?.[0] ?? release()} ${arch()}, ${processors.length} CPUs (${model}), ${memory} GiB of memory, Node ${process.versions.node}`
 }
 
 const countsOf = (results: readonly PromiseResult[]): Record<PromiseResult['result'], number> => {

@@ -133,7 +133,7 @@ const textOf = (home: string, second: number, more: Partial<Transcript> = {}) =>
 test('a transcript without a broken promise proves; one that is partial, edited or of something else does not', () => {
   const home = tempHome()
   const tried = [result('a', 'ok', ['ok            0.1 s  forged']), result('b', 'ok'), result('c', 'left-out')]
-  const host = ['ok       this user may use libvirt 9.0.0 with QEMU 7.2.22 at qemu:///system', 'ok  x 1.2.3']
+  const host = ['ok  12.5 of 252.0 GiB, libvirt 9.0.0 with QEMU 7.2.22 at qemu:///system', 'ok  x 1.2.3']
   const text = textOf(home, 0, { tried, host, isEmulated: true })
   expect(parseTranscript(text)).toEqual({
     ...{ provider: 'acme', at: new Date('2026-11-23T09:45:00Z') },
