@@ -39,8 +39,8 @@ const layoutIn = async (root: string): Promise<GuestLayout> => {
   }
 }
 
-/** Starts an sshd that is the machine `vmId` of this home. */
-const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: string, vmId: string) => {
+/** Starts an sshd that is the machine `vmId` of this home. `hasHome`: its user has a home folder there, with authorized_keys. */
+const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: string, vmId: string, hasHome: boolean) => {
   const [publicKey, hostKey, [port = 0]] = await Promise.all([
     loginKey(context.run, context.home),
     pinnedHostKey(context.run, context.home, vmId),
@@ -57,12 +57,13 @@ const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: stri
     [
       `ListenAddress 127.0.0.1:${port}`,
       `HostKey ${at('host-key')}`,
-      `AuthorizedKeysFile ${at('authorized_keys')}`,
+      `AuthorizedKeysFile ${at('authorized_keys')}${hasHome ? ` ${at('home/.ssh/authorized_keys')}` : ''}`,
       ...['PidFile none', 'UsePAM no', 'StrictModes no', 'PasswordAuthentication no', 'PermitRootLogin yes'],
-      ...['MaxStartups 100', `SetEnv PATH=${at('tools')}:/usr/bin:/bin`],
+      ...['MaxStartups 100', `SetEnv PATH=${at('tools')}:/usr/bin:/bin${hasHome ? ` HOME=${at('home')}` : ''}`],
       '',
     ].join('\n'),
   )
+  if (hasHome) mkdirSync(at('home'))
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 })
   const sshd: ChildProcess = spawn(SSHD, ['-D', '-e', '-f', at('sshd_config')], { stdio: ['ignore', 'ignore', 'pipe'] })
   let log = ''
@@ -82,11 +83,11 @@ const openSshd = async (context: Pick<RunnerContext, 'run' | 'home'>, root: stri
 type Sshd = Awaited<ReturnType<typeof openSshd>>
 
 /** The machines of a context on the synthetic provider are reached over SSH, each by an sshd that starts with the first look. */
-export const useSshd = async (context: RunnerContext, root: string) => {
+export const useSshd = async (context: RunnerContext, root: string, { hasHome = false } = {}) => {
   context.guest = await layoutIn(join(root, 'guest'))
   const started = new Map<string, Promise<Sshd>>()
   const sshdOf = (vmId: string): Promise<Sshd> => {
-    const sshd = started.get(vmId) ?? openSshd(context, join(root, `sshd-${vmId}`), vmId)
+    const sshd = started.get(vmId) ?? openSshd(context, join(root, `sshd-${vmId}`), vmId, hasHome)
     started.set(vmId, sshd)
     return sshd
   }
