@@ -71,9 +71,18 @@ test('providers lists every known hypervisor, and whether it works here', async 
     capabilities: expect.arrayContaining(['liveCheckpoints']),
   })
   expect(rows.find(({ name }) => name === 'tart')).toMatchObject({
-    available: false,
-    reason: 'not part of this version',
+    ...{ available: false, provenOn: null },
+    reason: expect.stringMatching(/^(not part of this version|for macOS)$/),
   })
+})
+
+test('the table of providers says what each can do, and where it was proven', async () => {
+  const { stdout } = await swarm('providers')
+  expect(stdout).toMatch(/^PROVIDER {3}AVAILABLE {2}PROVEN {6}NOTE$/m)
+  expect(stdout).toMatch(/^synthetic {2}yes {8}\d{4}-\d\d-\d\d {2}Machines are not isolated\.$/m)
+  expect(stdout).toMatch(/^ {34}Proven on .+\. With checkpoints without a stop, .+\. Without isolated machines, .+\.$/m)
+  expect(stdout).toMatch(/^kvm .* {2}\d{4}-\d\d-\d\d {2}/m)
+  expect(stdout).toMatch(/^tart +no +unproven /m)
 })
 
 describe('wrong usage is exit 2, a failure is exit 1, and both say what to do', () => {

@@ -58,25 +58,25 @@ const provenText = (proven: string | null): string | null => {
 }
 const sentence = (text: string) => (/[.:!?]$/.test(text) ? text : `${text}.`)
 
-const noteOf = ({ reason, remedy, isolation, provenOn: proven, capabilities: present }: Row): string =>
+/** Lines: whether it works here, and why not; then what it can do, and where that was tried. */
+const notesOf = ({ reason, remedy, isolation, provenOn: proven, capabilities: present }: Row): string[] =>
   [
-    reason === null ? null : sentence(reason),
-    remedy,
-    isolation,
-    provenText(proven),
-    present.length === 0 ? null : capabilityText(present),
+    [reason === null ? null : sentence(reason), remedy, isolation],
+    [provenText(proven), present.length === 0 ? null : capabilityText(present)],
   ]
-    .filter(text => text !== null)
-    .join(' ')
+    .map(parts => parts.filter(text => text !== null).join(' '))
+    .filter(text => text !== '')
 
-/** One line a provider; on a terminal its note wraps, because it may say what to install. */
+/** On a terminal the notes wrap, because they may say what to install. */
 const page = (rows: readonly Row[], terminal: Terminal): string => {
   const longest = Math.max(...rows.map(({ name }) => name.length), 'PROVIDER'.length)
   const start = (name: string, available: string, proven: string) =>
     `${name.padEnd(longest)}  ${available.padEnd('AVAILABLE'.length)}  ${proven.padEnd('2026-11-29'.length)}`
-  const lines = rows.map(row => {
+  const lines = rows.flatMap(row => {
     const { name, available, provenOn: proven } = row
-    return [start(name, available ? 'yes' : 'no', provenDay(proven)), noteOf(row)] as const
+    const [first = '', ...more] = notesOf(row)
+    const line = [start(name, available ? 'yes' : 'no', provenDay(proven)), first] as const
+    return [line, ...more.map(note => ['', note] as const)]
   })
   const all = [[start('PROVIDER', 'AVAILABLE', 'PROVEN'), 'NOTE'] as const, ...lines]
   return pairs(all, terminal, terminal.stdout.isTTY === true ? textWidth(terminal) : null)
