@@ -1,5 +1,6 @@
 /** What the commands that change an environment share: they run the action here, show its progress and print its outcome. */
 import { userInfo } from 'node:os'
+import type { Config } from '../config/config.ts'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { type RunnerContext, resolveTicket } from '../runner/context.ts'
@@ -32,11 +33,18 @@ const commandOf = ({ kind }: Change): string => (kind === 'delete-checkpoint' ? 
 
 const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`)
 
-/** A ticket without an environment may be mistyped. */
-const withHint = async (env: Invocation['terminal']['env'], ticket: Ticket, outcome: Outcome): Promise<Outcome> => {
+/** A ticket without an environment may be mistyped, or have its machine on another host. */
+const withHint = async (
+  env: Invocation['terminal']['env'],
+  config: Config,
+  ticket: Ticket,
+  outcome: Outcome,
+): Promise<Outcome> => {
   if (outcome.result === 'done' || outcome.environment !== null) return outcome
-  const { nearestTicket, withNearestTicket } = await import('./known.ts')
-  if (outcome.result === 'failed') return { ...outcome, failure: await withNearestTicket(env, outcome.failure, ticket) }
+  const { nearestTicket, withHints } = await import('./known.ts')
+  if (outcome.result === 'failed') return { ...outcome, failure: await withHints(env, outcome.failure, ticket) }
+  const { where } = await (await import('./whereabouts.ts')).whereabouts(config, ticket)
+  if (where !== null) return { ...outcome, reason: `${outcome.reason} here. ${where}` }
   const near = await nearestTicket(env, ticket)
   return near === null ? outcome : { ...outcome, reason: `${outcome.reason}. Did you mean ${near}?` }
 }
@@ -192,7 +200,7 @@ const changeOne = async (
 ): Promise<Shown> => {
   if (progress === null) return planOrDetach(invocation, context, change)
   const outcome = await perform(context, invocation, change, progress)
-  return { ticket: change.ticket, ...(await withHint(invocation.terminal.env, change.ticket, outcome)) }
+  return { ticket: change.ticket, ...(await withHint(invocation.terminal.env, context.config, change.ticket, outcome)) }
 }
 
 /** Shows a result to people as soon as it is there. */
@@ -227,8 +235,8 @@ export const runChanges = async (
         } catch (error) {
           progress?.end(false)
           if (!isList) throw error
-          const { withNearestTicket } = await import('./known.ts')
-          const failure = await withNearestTicket(terminal.env, failureOf(error, `${one.kind} of ${ticket}`), ticket)
+          const { withHints } = await import('./known.ts')
+          const failure = await withHints(terminal.env, failureOf(error, `${one.kind} of ${ticket}`), ticket)
           shown = { ticket, result: 'failed', failure, environment: null }
         }
         show(invocation, change, shown)

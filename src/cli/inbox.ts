@@ -13,7 +13,7 @@ import { type Invocation, printNote, stripControls } from './terminal/output.ts'
 /** `runs`: a running bot answers. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): Promise<void> }
 
-const openInbox = async ({ home }: Config): Promise<Inbox> => {
+export const openInbox = async ({ home }: Config): Promise<Inbox> => {
   const ask = await findBot(home)
   if (ask !== null) return { runs: true, ask, close: async () => {} }
   mkdirSync(home, { recursive: true, mode: 0o700 })

@@ -82,8 +82,11 @@ export const nearestTicket = async (env: Env, ticket: Ticket): Promise<Ticket | 
     (await knownEnvironments(env)).map(entry => entry.ticket),
   )
 
-export const withNearestTicket = async (env: Env, failure: Failure, ticket: Ticket): Promise<Failure> => {
+/** A failure that a ticket has no machine: which one may be meant, and which other host has it. */
+export const withHints = async (env: Env, failure: Failure, ticket: Ticket): Promise<Failure> => {
   if (failure.kind !== 'no-such-environment') return failure
+  const found = await (await import('./whereabouts.ts')).withWhereabouts(env, failure, ticket)
+  if (found.message !== failure.message) return found
   const near = await nearestTicket(env, ticket)
-  return near === null || near === ticket ? failure : { ...failure, remedy: `Did you mean ${near}? ${failure.remedy}` }
+  return near === null || near === ticket ? found : { ...found, remedy: `Did you mean ${near}? ${found.remedy}` }
 }

@@ -114,12 +114,8 @@ export const main = async (argv: string[], terminal: Terminal = process): Promis
     if (name === '--help' || name === '-h') return await showHelp(undefined, terminal)
     return await run(name, args, terminal, reading)
   } catch (error) {
-    const { withNearestTicket } = await import('./known.ts')
-    const failure = await withNearestTicket(
-      terminal.env,
-      failureOf(error, reading.name),
-      reading.words[0]?.toUpperCase() ?? '',
-    )
+    const { withHints } = await import('./known.ts')
+    const failure = await withHints(terminal.env, failureOf(error, reading.name), reading.words[0]?.toUpperCase() ?? '')
     if (reading.json) printJson<'error'>({ error: failure }, terminal)
     printFailure(reading.name, failure, terminal)
     return failure.kind === 'usage' ? 2 : 1

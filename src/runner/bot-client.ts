@@ -18,7 +18,7 @@ const SAME_VERSION =
 /** A bot that is back is noticed before its pages need the next heartbeat. */
 export const botBackoff = backoff({ first: 250, most: HEARTBEAT_MS })
 
-type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat' | 'git-token'
+type Path = 'acquire' | 'renew' | 'complete' | 'fail' | 'heartbeat' | 'git-token' | 'where'
 type RequestOptions = { signal: AbortSignal; deadlineMs?: number }
 type Post<Options> = <Schema extends v.GenericSchema>(
   path: Path,

@@ -196,3 +196,19 @@ export const gitTokenResponse = v.object({
   expiresAt: time,
 })
 export type GitTokenResponse = v.InferOutput<typeof gitTokenResponse>
+
+/** Any runner may ask where the machine of a ticket is: the answer names a host, and gives access to nothing. */
+export const whereRequest = v.object({ runnerId, ticket })
+const whereabouts = v.object({
+  /** The present key of the ticket. */
+  ticket,
+  provider: providerName,
+  status: environment.entries.status,
+  /** The name of its token; null: it has none. */
+  runner: v.nullable(shortText(64)),
+  host: v.nullable(shortText(255)),
+  /** When its runner last reported it. */
+  heardAt: time,
+})
+export type Whereabouts = v.InferOutput<typeof whereabouts>
+export const whereResponse = v.object({ machine: v.nullable(whereabouts) })

@@ -10,10 +10,11 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Clock } from '../../clock.ts'
-import type { Ticket } from '../../domain.ts'
+import { TICKET, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
+import type { Whereabouts } from '../../schema/runner-protocol.ts'
 import {
   type DeliveryRow,
   type HeldRow,
@@ -25,6 +26,7 @@ import {
   type Store,
 } from '../../store/port.ts'
 import { lanesOf } from '../inbox/lanes.ts'
+import { whereIs } from '../whereabouts.ts'
 import { jsonObject, readBody } from './body.ts'
 import { refuse, respond } from './respond.ts'
 import { isBearer, newRunnerToken, tokenHash } from './signature.ts'
@@ -62,6 +64,7 @@ const questions = v.variant('ask', [
   v.object({ ask: v.literal('held'), limit }),
   v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
   v.object({ ask: v.literal('list-runners') }),
+  v.object({ ask: v.literal('where'), ticket: v.pipe(word, v.regex(TICKET)) }),
   v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
   v.object({ ask: v.literal('forget-runner'), runner: runnerNameOrId, dryRun: v.boolean() }),
 ])
@@ -74,6 +77,8 @@ type Answers = {
   held: HeldRow[]
   'add-runner': { runnerId: string; token: string } | Problem
   'list-runners': ListedRunner[]
+  /** Null: no runner has reported a machine of it. */
+  where: Whereabouts | null
   /** The runner's id; null when no runner has this name. */
   'revoke-runner': { runnerId: string | null }
   /** `not-known`: nobody can know yet, or at all, whether it is connected. */
@@ -103,6 +108,7 @@ const answers: {
     return 'problem' in added ? added : { ...added, token }
   },
   'list-runners': store => store.runnerTokens.list(),
+  where: (store, { ticket }) => whereIs(store, ticket),
   'revoke-runner': async (store, { name }) => ({ runnerId: await store.runnerTokens.revoke(name) }),
   // Runners report to a bot that runs.
   'forget-runner': async (store, { runner, dryRun }) =>

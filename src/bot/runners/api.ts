@@ -13,11 +13,14 @@ import {
   heartbeatRequest,
   type LeaseResponse,
   renewRequest,
+  whereRequest,
+  type whereResponse,
 } from '../../schema/runner-protocol.ts'
 import type { ActionRow } from '../../store/port.ts'
 import { jsonObject, readBody } from '../http/body.ts'
 import { openRefusalLog } from '../http/refusal-log.ts'
 import { type Handle, refuse, respond } from '../http/respond.ts'
+import { whereIs } from '../whereabouts.ts'
 import { type DispatchContext, type Dispatcher, openDispatcher } from './dispatch.ts'
 import { type GitTokenOptions, giveGitToken } from './git-token.ts'
 import { type IdentityOptions, openIdentity } from './identity.ts'
@@ -196,6 +199,14 @@ const routesOf = (context: Context): Record<string, Handle> => {
     ),
     '/runner/v1/git-token': route(gitTokenRequest, (body, runnerId, response, request) =>
       giveGitToken({ ...context, ...context.git }, body, runnerId, isOwn(request), response),
+    ),
+    '/runner/v1/where': route(
+      whereRequest,
+      async ({ ticket }, _, response) => {
+        const machine = await whereIs(store, ticket)
+        respond(response)(200, { machine } satisfies v.InferOutput<typeof whereResponse>)
+      },
+      { inDryRun: true },
     ),
     '/runner/v1/heartbeat': route(
       heartbeatRequest,

@@ -3,7 +3,7 @@ import { type RunnerContext, resolveTicket } from '../../runner/context.ts'
 import { machineArgument } from '../arguments.ts'
 import type { Reading } from '../status/processors.ts'
 import { ticketPage, ticketStatus } from '../status/ticket.ts'
-import { type Invocation, printJson, type RunCommand } from '../terminal/output.ts'
+import { type Invocation, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
 import { withRunnerContext } from '../with-context.ts'
 
@@ -35,12 +35,24 @@ const showTicket = async (context: RunnerContext, invocation: Invocation, ticket
   })
 }
 
+/** The bot is asked where the machine is that this home has none of. */
+const showElsewhere = async ({ config }: RunnerContext, { terminal }: Invocation, ticket: Ticket): Promise<void> => {
+  const { where, wayOn } = await (await import('../whereabouts.ts')).whereabouts(config, ticket)
+  const lines = [where === null ? null : `${where}.`, wayOn].filter(line => line !== null)
+  if (lines.length > 0) printNote(lines.join('\n'), terminal)
+}
+
 export const run: RunCommand = async invocation => {
   const [word] = invocation.words
   const typed = word === undefined ? null : await machineArgument(word, invocation.terminal)
   return withRunnerContext(invocation, async context => {
-    if (typed === null) await showHost(context, invocation)
-    else await showTicket(context, invocation, resolveTicket(context, typed))
+    if (typed === null) {
+      await showHost(context, invocation)
+      return 0
+    }
+    const ticket = resolveTicket(context, typed)
+    await showTicket(context, invocation, ticket)
+    if (context.registry.environment(ticket) === null) await showElsewhere(context, invocation, ticket)
     return 0
   })
 }

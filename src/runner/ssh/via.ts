@@ -12,8 +12,9 @@ import { shellWord } from '../../shell-word.ts'
 /** A host of the person's ssh: a name of its configuration, a host name or an address, perhaps with a user. Nothing that ssh expands. */
 const HOST = /^(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,252}[A-Za-z0-9])?$/
 export type ViaHost = string
+export const isViaHost = (text: string): text is ViaHost => HOST.test(text)
 export const viaHost = (typed: string): ViaHost => {
-  if (HOST.test(typed)) return typed
+  if (isViaHost(typed)) return typed
   throw fail(
     'usage',
     `"${typed}" is not a host for --via`,

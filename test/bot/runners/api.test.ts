@@ -7,7 +7,7 @@ import { until } from '../../support/wait.ts'
 import { actionOn, offer, openRunnerStage } from './stage.ts'
 
 const done: Outcome = { result: 'done', summary: 'done', environment: null, seconds: 1 }
-const NAMES = ['acquire', 'renew', 'complete', 'fail', 'heartbeat']
+const NAMES = ['acquire', 'renew', 'complete', 'fail', 'heartbeat', 'git-token', 'where']
 
 describe('requests', () => {
   test('without the token nothing is answered', async () => {
@@ -26,6 +26,7 @@ describe('requests', () => {
     ['acquire', {}],
     ['acquire', { runnerId: '../x', offer: offer() }],
     ['acquire', { runnerId: 'one' }],
+    ['where', { runnerId: 'one', ticket: 'no ticket' }],
     ['complete', { id: 'x', token: 'y', outcome: { result: 'perhaps' } }],
     [
       'heartbeat',
@@ -56,7 +57,8 @@ describe('requests', () => {
 
   test('in a dry run, runners get no work and keep their outcomes', async () => {
     const { ask, heartbeat } = await openRunnerStage({ dryRun: true })
-    for (const name of NAMES.filter(name => name !== 'heartbeat')) expect((await ask(name, {})).status).toBe(503)
+    for (const name of NAMES.filter(name => name !== 'heartbeat' && name !== 'where'))
+      expect((await ask(name, {})).status).toBe(503)
     expect((await heartbeat()).ok).toBe(true)
   })
 
@@ -302,4 +304,21 @@ describe('heartbeats', () => {
     await heartbeat([], { runnerId: 'two', host: 'laptop' })
     await until('the solution', () => about().length === 2)
   })
+})
+
+test('where a machine is: its host and its provider, nothing of one that is gone or that nobody has', async () => {
+  const { ask, heartbeat, store } = await openRunnerStage()
+  await heartbeat([environmentOf('DROP-1')], { runnerId: 'two', host: 'studio.local' })
+  const where = async (ticket: string) => (await ask('where', { runnerId: 'three', ticket })).json()
+  expect(await where('DROP-1')).toEqual({
+    machine: {
+      ...{ ticket: 'DROP-1', provider: 'kvm', status: 'running', runner: 'two', host: 'studio.local' },
+      heardAt: expect.stringMatching(/^\d{4}-/),
+    },
+  })
+  expect(await where('DROP-2')).toEqual({ machine: null })
+  await heartbeat([], { runnerId: 'two', host: 'studio.local' })
+  await heartbeat([], { runnerId: 'two', host: 'studio.local' })
+  expect(await store.runners.environment('DROP-1')).toMatchObject({ goneAt: expect.any(Number) })
+  expect(await where('DROP-1')).toEqual({ machine: null })
 })

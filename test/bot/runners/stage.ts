@@ -91,6 +91,7 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
       ...(signal === undefined ? {} : { signal }),
     })
   return {
+    url: `http://127.0.0.1:${port}`,
     context,
     store,
     api,

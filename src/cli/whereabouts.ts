@@ -1,0 +1,86 @@
+/** Where the machine of a ticket is that this home has none of: the bot knows, on this host or at AGENT_SWARM_BOT_URL. */
+import { existsSync } from 'node:fs'
+import * as v from 'valibot'
+import type { Config } from '../config/config.ts'
+import { registryFile, storeFile } from '../config/home.ts'
+import { isTicket, type Ticket } from '../domain.ts'
+import { isViaHost } from '../runner/ssh/via.ts'
+import type { Failure } from '../schema/failure.ts'
+import { type Whereabouts, whereResponse } from '../schema/runner-protocol.ts'
+import { stripControls, type Terminal } from './terminal/output.ts'
+
+/** A person waits for the failure of their command. */
+const DEADLINE_MS = 5_000
+
+const askHere = async (config: Config, ticket: Ticket): Promise<Whereabouts | null> => {
+  const { openInbox } = await import('./inbox.ts')
+  const inbox = await openInbox(config)
+  try {
+    return await inbox.ask({ ask: 'where', ticket })
+  } finally {
+    await inbox.close()
+  }
+}
+
+const askBot = async (home: string, url: string, token: string, ticket: Ticket): Promise<Whereabouts | null> => {
+  const [{ send }, { openRegistry }] = await Promise.all([
+    import('../runner/bot-client.ts'),
+    import('../registry/registry.ts'),
+  ])
+  const registry = openRegistry(registryFile(home))
+  const runnerId = registry.runnerId()
+  registry.close()
+  const options = { signal: new AbortController().signal, deadlineMs: DEADLINE_MS }
+  const { ok, text } = await send({ url, token }, 'where', { runnerId, ticket }, options)
+  return ok ? v.parse(v.pipe(v.string(), v.parseJson(), whereResponse), text).machine : null
+}
+
+/** `unasked`: there is a bot, and it could not be asked. */
+type Answer = { machine: Whereabouts | null; unasked: boolean }
+const ask = async (config: Config, ticket: Ticket): Promise<Answer> => {
+  const { home, botUrl, runnerToken } = config
+  try {
+    if (existsSync(storeFile(home))) return { machine: await askHere(config, ticket), unasked: false }
+    if (botUrl === null) return { machine: null, unasked: false }
+    if (runnerToken === null) return { machine: null, unasked: true }
+    return { machine: await askBot(home, botUrl, runnerToken, ticket), unasked: false }
+  } catch {
+    return { machine: null, unasked: true }
+  }
+}
+
+const sentenceOf = ({ ticket, provider, status, runner, host, heardAt }: Whereabouts): string => {
+  const name = runner === null ? '' : ` (runner ${runner})`
+  return `${ticket} has its machine on ${provider}, on the host ${stripControls(host ?? 'of a runner without a name')}${name}: ${status}, as of ${heardAt}`
+}
+
+/** `where`: the machine, in one sentence without a full stop; null when nobody knows one. `wayOn`: what to do now; null: nothing. */
+export type Hint = { where: string | null; wayOn: string | null }
+
+export const whereabouts = async (config: Config, ticket: Ticket): Promise<Hint> => {
+  const { machine, unasked } = await ask(config, ticket)
+  if (machine !== null) {
+    // A runner tells its own name, and a person may paste the line.
+    const via = machine.host !== null && isViaHost(machine.host) ? machine.host : 'HOST'
+    return {
+      where: sentenceOf(machine),
+      wayOn: `Run the command there, or log in through that host: agent-swarm ssh --via ${via} ${machine.ticket}`,
+    }
+  }
+  const how = `If another host has it: agent-swarm ssh --via HOST ${ticket}; or comment "/swarm status" on its ticket to find out.`
+  return { where: null, wayOn: unasked ? `The bot could not be asked where it is. ${how}` : null }
+}
+
+/** A failure that a ticket has no machine, with where it has one. */
+export const withWhereabouts = async (env: Terminal['env'], failure: Failure, ticket: Ticket): Promise<Failure> => {
+  if (failure.kind !== 'no-such-environment' || !isTicket(ticket)) return failure
+  try {
+    const { readConfig } = await import('../config/config.ts')
+    const { where, wayOn } = await whereabouts(await readConfig({}, env), ticket)
+    if (where !== null) return { ...failure, message: `${ticket} has no machine here. ${where}`, remedy: wayOn }
+    return wayOn === null ? failure : { ...failure, remedy: `${failure.remedy}\n${wayOn}` }
+  } catch {
+    // What is wrong with the configuration, the command itself says.
+    return failure
+  }
+}
