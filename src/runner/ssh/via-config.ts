@@ -41,7 +41,7 @@ const block = (host: ViaHost, knownHosts: string, { ticket, vmId, user }: ViaMac
   return lines.map(printable).join('\n')
 }
 
-export const viaText = (host: ViaHost, knownHosts: string, machines: readonly ViaMachine[]): string =>
+const viaText = (host: ViaHost, knownHosts: string, machines: readonly ViaMachine[]): string =>
   [
     `${HEADER}${host}`,
     `# Write it again when machines have come or gone: agent-swarm ssh --config --via ${host} --install`,
@@ -50,7 +50,7 @@ export const viaText = (host: ViaHost, knownHosts: string, machines: readonly Vi
     '',
   ].join('\n')
 
-export const viaKnownHosts = (machines: readonly ViaMachine[]): string =>
+const viaKnownHosts = (machines: readonly ViaMachine[]): string =>
   machines.map(({ vmId, hostKey }) => `${vmId} ${hostKey}\n`).join('')
 
 /** The text of a file of ours, null when there is none. Throws for a file of somebody else. */
