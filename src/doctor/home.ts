@@ -10,6 +10,7 @@ import type { Config } from '../config/config.ts'
 import { registryFile, storeFile } from '../config/home.ts'
 import { damaged, damageOf } from '../damage.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
+import { peopleKeys } from '../runner/ssh/people-keys.ts'
 import { shellWord } from '../shell-word.ts'
 import { counted } from '../words.ts'
 import type { Row } from './rows.ts'
@@ -101,6 +102,12 @@ const checkOtherHomes = (config: Config): Promise<Finding[]> =>
     }),
   )
 
+/** A file of keys that cannot be read keeps them out of machines, which work without them. */
+const checkPeopleKeys = (config: Config): Finding | null => {
+  const keys = peopleKeys(config)
+  return keys === null ? null : ok(`${counted(keys.length, 'key')} of people for machines (authorizedKeys)`)
+}
+
 export const homeRows = (config: Config): Row[] => {
   const { home } = config
   if (!existsSync(home)) return []
@@ -115,6 +122,7 @@ export const homeRows = (config: Config): Row[] => {
     row('looking at who may read the home', () => checkModes(config)),
     ...paths.map(path => row(`reading ${path}`, () => checkDatabase(path))),
     ...paths.map(path => row(`looking for backups of ${path}`, () => checkBackups(path))),
+    row('reading the keys of people', () => checkPeopleKeys(config)),
     row('looking for machines of other homes', () => checkOtherHomes(config), { deadlineMs: 60_000 }),
   ]
 }

@@ -9,6 +9,7 @@ import type { Action } from '../schema/action.ts'
 import { imageName } from '../schema/basics.ts'
 import type { Offer } from '../schema/runner-protocol.ts'
 import type { RunnerContext } from './context.ts'
+import { isForeign } from './detection.ts'
 import { type HostReading, readHost, roomNow } from './room.ts'
 
 /** How long an offer is reused unless something changes here, while actions wait for it, and while none do. */
@@ -32,7 +33,7 @@ const readOffer = async (context: RunnerContext): Promise<Reading> => {
       ? [null, null]
       : await Promise.all([imagesOf(chosen).catch(() => null), readHost(chosen).catch(() => null)])
   const rows = providers
-    .filter(({ open }) => open !== null)
+    .filter(row => row.open !== null && (!isForeign(row, context.platform) || row.name === chosen?.name))
     .map(({ name, label, live }) => ({ name, label, live, images: name === chosen?.name ? images : null }))
   const defaults = { provider: chosen?.name ?? null, baseImage, size }
   return { offer: { providers: rows, defaults, limits, room: null }, host }

@@ -95,3 +95,15 @@ test('what others could read is named, with the command that closes it', async (
   expect(open.filter(folder => !stdout.includes(folder))).toEqual([])
   expect(readdirSync(path('')).filter(name => name.startsWith('rebuild-'))).toEqual([])
 })
+
+test('a file of keys of people that cannot go into machines is a problem, with its line', async () => {
+  const file = join(cli.home, 'team.keys')
+  const doctor = () => cli.swarm(['doctor'], { PATH: '/nowhere', COLUMNS: '300', AGENT_SWARM_AUTHORIZED_KEYS: file })
+  writeFileSync(file, `ssh-ed25519 ${'A'.repeat(68)} alice\n`)
+  expect((await doctor()).stdout).toContain('✓ Home: 1 key of people for machines (authorizedKeys)')
+  writeFileSync(file, 'command="x" ssh-ed25519 AAAA\n')
+  expect(await doctor()).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining(`✗ Home: reading the keys of people in ${file}: line 1 is not a public key`),
+  })
+})

@@ -90,3 +90,11 @@ test('memory that the host could not tell is unknown, not none', async () => {
   answer = { ...answer, capacity: async () => ({ ...capacity, memoryBytes: { total: 0, available: 0 } }) }
   expect((await openOffer(it.context, new Set()).read()).room).toBeNull()
 })
+
+test('a provider for another platform is not offered', async () => {
+  answer = null
+  it.context.platform = 'darwin'
+  const names = (await openOffer(it.context, new Set()).read()).providers.map(({ name }) => name)
+  expect(names).not.toContain('kvm')
+  expect(names).toContain('synthetic')
+})

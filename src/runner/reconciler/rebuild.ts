@@ -14,6 +14,7 @@ import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import { ifUnlocked, requireNoRunner } from '../../registry/lock.ts'
 import { openRunnerContext, type RunnerContext } from '../context.ts'
+import { isForeign } from '../detection.ts'
 import { hasHostKey, hasLoginKey } from '../ssh/keys.ts'
 import { adoptMachine } from './adopt.ts'
 import type { Unread } from './look.ts'
@@ -42,8 +43,8 @@ export type RebuildPlan = {
 export type RebuildRequest = { homeId: string | null }
 
 const HOME_ID = /^[0-9a-f]{16}$/
-/** What a hypervisor that is not on this host says. */
-const ABSENT = ['provider-missing', 'unsupported']
+/** What a hypervisor that is not on this host says, or that nobody set up here. */
+const ABSENT = ['provider-missing', 'unsupported', 'not-configured']
 
 // ── The old registry ──
 
@@ -103,18 +104,20 @@ export const readRegistry = <T>(config: Config, work: (context: RunnerContext) =
 
 type Read = { provider: Provider; vms: readonly VmInfo[] }
 
-/** Every hypervisor of this host is asked: the registry does not say which ones have machines. */
+/** Every hypervisor of this platform is asked: the registry does not say which ones have machines. */
 const readAll = async (context: RunnerContext): Promise<{ read: Read[]; unread: Unread[] }> => {
   const read: Read[] = []
   const unread: Unread[] = []
-  for (const { name, open } of providers) {
-    if (open === null) continue
+  const { config, platform } = context
+  for (const row of providers) {
+    const { name, open } = row
+    if (open === null || (isForeign(row, platform) && config.provider !== name)) continue
     try {
       const provider = await context.provider(name)
       read.push({ provider, vms: await provider.listVms() })
     } catch (error) {
       const { kind, message } = failureOf(error, `listing the machines of ${name}`)
-      if (!ABSENT.includes(kind) || context.config.provider === name) unread.push({ provider: name, message })
+      if (!ABSENT.includes(kind) || config.provider === name) unread.push({ provider: name, message })
     }
   }
   return { read, unread }

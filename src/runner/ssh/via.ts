@@ -77,20 +77,18 @@ const answer = v.pipe(
 
 /** `agent-swarm ssh --config --json` of that host. Machines that nobody can log in to are left out. */
 export const parseViaMachines = (json: string): ViaMachine[] =>
-  v
-    .parse(v.pipe(v.string(), v.parseJson(), answer), json)
-    .flatMap(({ ticket, options, hostKey }) =>
-      options === null || hostKey === null
-        ? []
-        : [
-            {
-              ticket,
-              vmId: options.HostKeyAlias,
-              user: options.User,
-              hostKey: hostKey.split(' ').slice(0, 2).join(' '),
-            },
-          ],
-    )
+  v.parse(v.pipe(v.string(), v.parseJson(), answer), json).flatMap(({ ticket, options, hostKey }) =>
+    options === null || hostKey === null
+      ? []
+      : [
+          {
+            ticket,
+            vmId: options.HostKeyAlias,
+            user: options.User,
+            hostKey: hostKey.split(' ').slice(0, 2).join(' '),
+          },
+        ],
+  )
 
 const ASK_DEADLINE_MS = 60_000
 const MAX_ANSWER = 16 * 1024 * 1024
