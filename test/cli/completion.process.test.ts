@@ -154,3 +154,34 @@ describe('fish', () => {
     expect(readdirSync(home.folder)).not.toContain('pwned')
   })
 })
+
+/** PowerShell 7, where it is installed. */
+const pwsh = process.env.AGENT_SWARM_TEST_PWSH ?? (has('pwsh') ? 'pwsh' : null)
+test.skipIf(pwsh === null)(
+  'PowerShell completes commands, arguments and values of options, with and without a help',
+  () => {
+    installProgram()
+    const lines = [
+      'agent-swarm comp',
+      'agent-swarm completion p',
+      'agent-swarm list --status r',
+      'agent-swarm create --provider=k',
+    ]
+    const file = join(home.folder, 'complete.ps1')
+    writeFileSync(
+      file,
+      `. '${join(scripts, 'agent-swarm.ps1')}'
+foreach ($line in ${lines.map(line => `'${line}'`).join(', ')}) {
+  $found = TabExpansion2 -inputScript $line -cursorColumn $line.Length
+  ($found.CompletionMatches | ForEach-Object { $_.CompletionText }) -join ' '
+}
+`,
+    )
+    const output = execFileSync(pwsh ?? '', ['-NoLogo', '-NoProfile', '-NonInteractive', '-File', file], {
+      encoding: 'utf8',
+      // It may lack the libraries of languages.
+      env: { ...environment(), DOTNET_SYSTEM_GLOBALIZATION_INVARIANT: '1' },
+    })
+    expect(output.trim().split('\n')).toEqual(['completion', 'powershell', 'running', '--provider=kvm'])
+  },
+)
