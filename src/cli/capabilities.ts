@@ -27,6 +27,7 @@ export const capabilities = Object.keys({
   listBaseImages: true,
   describeBaseImages: true,
   buildBase: true,
+  takeBase: true,
   cloudImage: true,
   deleteBaseImage: true,
   runInGuest: true,

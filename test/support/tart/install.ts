@@ -1,0 +1,85 @@
+/** Puts the stand-in for `tart`, and what else a Mac has, into a folder for PATH. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const program = join(import.meta.dirname, 'tart.ts')
+const script = (...lines: string[]): string => `#!/bin/sh\n${lines.join('\n')}\n`
+const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
+
+const VM_STAT = `Mach Virtual Memory Statistics: (page size of 16384 bytes)
+Pages free:                              200000.
+Pages active:                            300000.
+Pages inactive:                          290000.
+Pages speculative:                         1000.
+Pages throttled:                              0.
+Pages wired down:                        100000.
+Pages purgeable:                           5000.
+`
+
+export const installTart = (bin: string): void => {
+  mkdirSync(bin, { recursive: true })
+  const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 })
+  write('tart', script(`exec ${quoted(process.execPath)} --no-warnings ${quoted(program)} "$@"`))
+  write('sysctl', script('[ "$*" = "-n hw.ncpu hw.memsize" ] || exit 1', 'echo 10', 'echo 34359738368'))
+  write('vm_stat', script(`cat <<'END'\n${VM_STAT}END`))
+}
+
+/** Softnet with its rights, for which the test must be root. */
+export const installSoftnet = (bin: string, mode: number): void =>
+  writeFileSync(join(bin, 'softnet'), script('exit 0'), { mode })
+
+/** A raw disk that a system boots from, as far as its first sector says. `text` stands in it. */
+export const writeRawImage = (path: string, text = ''): void => {
+  const head = Buffer.alloc(512)
+  head.write(text, 16)
+  head.writeUInt16BE(0x55aa, 510)
+  writeFileSync(path, head)
+  execFileSync('truncate', ['-s', String(100 * 1024 ** 2), path])
+}
+
+/** A Mac in a folder: `tart` with its state in `tartHome`, called directly. */
+export const openMac = (root: string) => {
+  const bin = join(root, 'bin')
+  const tartHome = join(root, 'tart-home')
+  mkdirSync(tartHome, { recursive: true })
+  installTart(bin)
+  const environment = { ...process.env, PATH: `${bin}:${process.env.PATH}`, TART_HOME: tartHome }
+  const tart = (...argv: string[]): string => execFileSync(join(bin, 'tart'), argv, { env: environment, encoding: 'utf8' })
+  const vms = (): string[] => (existsSync(join(tartHome, 'vms')) ? readdirSync(join(tartHome, 'vms')).sort() : [])
+  return {
+    ...{ bin, tartHome, environment, tart, vms },
+    /** Makes a VM with a system on its disk. */
+    makeImage: (name: string, text = ''): void => {
+      const raw = join(root, 'image.raw')
+      writeRawImage(raw, text)
+      tart('create', '--linux', name)
+      tart('set', name, '--disk', raw)
+    },
+    knobs: (knobs: object): void => writeFileSync(join(tartHome, 'knobs.json'), JSON.stringify(knobs)),
+    /** The traps that were sprung so far. */
+    sprung: (): string[] => {
+      const file = join(tartHome, 'sprung.log')
+      return existsSync(file) ? [...new Set(readFileSync(file, 'utf8').trim().split('\n'))] : []
+    },
+    /** The folder of a guest's files; null while the VM has no system. */
+    guestOf: (name: string): string | null => {
+      const head = readFileSync(join(tartHome, 'vms', name, 'disk.img')).subarray(0, 64).toString('latin1')
+      const id = /^guest ([0-9a-f-]{36})\n/.exec(head)?.[1]
+      return id === undefined ? null : join(tartHome, 'guests', id)
+    },
+    /** Ends every VM, as a reboot does. */
+    reboot: (): void => {
+      const locks = join(tartHome, 'locks')
+      for (const file of existsSync(locks) ? readdirSync(locks) : []) {
+        try {
+          process.kill(Number(readFileSync(join(locks, file), 'utf8')), 'SIGKILL')
+        } catch {
+          // It has ended.
+        }
+      }
+    },
+    close: (): void => rmSync(root, { recursive: true, force: true }),
+  }
+}
+export type Mac = ReturnType<typeof openMac>
