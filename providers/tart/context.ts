@@ -11,16 +11,18 @@ import { type CheckpointMark, type MachineMark, type MachinePart, type Mark, par
 import { type ListedVm, parseList } from './parse.ts'
 import type { TartSettings } from './settings.ts'
 
-/** macOS' own paths, which tests replace. */
-export type Places = {
+/** What tests replace: macOS' own paths, and how long a guest may take. */
+export type Host = {
   /** Where Homebrew installs on Apple silicon; launchd's PATH lacks it. */
   homebrew: string
   /** The leases of macOS' DHCP server. */
   leases: string
+  /** Milliseconds after which a guest that has not shut down is powered off. */
+  graceMs: number
 }
-export const PLACES: Places = { homebrew: '/opt/homebrew/bin', leases: '/var/db/dhcpd_leases' }
+export const THIS_MAC: Host = { homebrew: '/opt/homebrew/bin', leases: '/var/db/dhcpd_leases', graceMs: 60_000 }
 
-export type Context = Tools<TartSettings> & { places: Places }
+export type Context = Tools<TartSettings> & { host: Host }
 
 /** Where Tart keeps everything. */
 export const tartHome = ({ settings }: Pick<Context, 'settings'>): string =>
@@ -40,12 +42,12 @@ export const tartEnvironment = ({ settings }: Context): Record<string, string> =
 
 /** Runs `tart`. Where PATH lacks it, that of Homebrew. */
 export const runTart = async (context: Context, argv: readonly string[], options: RunOptions = {}): Promise<string> => {
-  const { run, places } = context
+  const { run, host } = context
   const given: RunOptions = { explain: explainTart, ...options, env: tartEnvironment(context) }
   const begin = async (program: string) => (await run(program, argv, given)).stdout
   return begin('tart').catch(error => {
     if (!isFailure(error) || error.failure.kind !== 'provider-missing') throw error
-    const program = join(places.homebrew, 'tart')
+    const program = join(host.homebrew, 'tart')
     if (existsSync(program)) return begin(program)
     throw fail('provider-missing', error.failure.message, INSTALL_TART, error)
   })
@@ -153,7 +155,7 @@ export const requireSettled = async (context: Context, id: string, doing: string
 /** Of a clone or an image that is copied where the file system cannot share blocks, and of a registry. */
 export const COPY_DEADLINE_MS = 30 * 60_000
 
-/** The new name MUST be free: this version of Tart replaces what has it, another one refuses. */
+/** The new name MUST be free: this version of Tart rehost what has it, another one refuses. */
 export const cloneVm = (context: Context, from: string, to: string, doing: string): Promise<string> =>
   runTart(context, ['clone', from, to], { deadline: COPY_DEADLINE_MS, doing })
 

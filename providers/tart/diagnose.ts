@@ -45,7 +45,7 @@ const checkQemuImg = async ({ run }: Context): Promise<Diagnosis> => {
 }
 
 const checkLeases = (context: Context): Diagnosis | null => {
-  const text = readIfThere(context.places.leases)
+  const text = readIfThere(context.host.leases)
   if (text === undefined) return null
   const { size } = parseLeaseFile(text, Date.now() / 1000)
   return size < MANY_LEASES

@@ -4,7 +4,7 @@ import type { Provider, Tools } from '../provider.ts'
 import { buildBase, takeBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { ubuntuArm64 } from './cloud-image.ts'
-import { type Context, PLACES, type Places, runTart } from './context.ts'
+import { type Context, THIS_MAC, type Host, runTart } from './context.ts'
 import { diagnose } from './diagnose.ts'
 import { deleteImage, describeImages, listImages } from './images.ts'
 import { isolationReport } from './isolation.ts'
@@ -34,8 +34,8 @@ const available = async (context: Context): ReturnType<Provider['available']> =>
   }
 }
 
-export const openTart = (tools: Tools<TartSettings>, places: Places = PLACES): Provider => {
-  const context: Context = { ...tools, places }
+export const openTart = (tools: Tools<TartSettings>, host: Host = THIS_MAC): Provider => {
+  const context: Context = { ...tools, host }
   return {
     name: 'tart',
     available: () => available(context),

@@ -11,9 +11,9 @@ const GIVE_RIGHTS = 'In a terminal, once: sudo chown root "$(command -v softnet)
 type Softnet = 'usable' | 'without rights' | 'missing'
 
 /** Where PATH lacks it, that of Homebrew. */
-const findSoftnet = async ({ run, places }: Context): Promise<string | null> => {
+const findSoftnet = async ({ run, host }: Context): Promise<string | null> => {
   const { stdout } = await run('/bin/sh', ['-c', 'command -v softnet'], { answers: [1, 127] })
-  const path = stdout.trim() || join(places.homebrew, 'softnet')
+  const path = stdout.trim() || join(host.homebrew, 'softnet')
   return existsSync(path) ? realpathSync(path) : null
 }
 

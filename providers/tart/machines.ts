@@ -159,7 +159,7 @@ export const readIfThere = (path: string): string | undefined => {
 
 /** The addresses of running VMs, without a command for each. */
 const addressesOf = (context: Context, vms: readonly Vm[]): Map<string, string> => {
-  const leases = parseLeaseFile(readIfThere(context.places.leases) ?? '', Date.now() / 1000)
+  const leases = parseLeaseFile(readIfThere(context.host.leases) ?? '', Date.now() / 1000)
   return new Map(
     vms.flatMap(({ name, state }) => {
       const text = state === 'running' ? readIfThere(vmFile(context, name, 'config.json')) : undefined

@@ -26,8 +26,6 @@ import { seedArguments } from './seed.ts'
 const WATCH_MS = 1_500
 const START_DEADLINE_MS = 30_000
 const POLL_MS = 250
-/** A guest that has not shut down within this time is powered off. */
-const SHUTDOWN_GRACE_MS = 60_000
 /** A guest that boots may miss its power button. */
 const ASK_AGAIN_MS = 10_000
 const SHUTDOWN_POLL_MS = 500
@@ -92,7 +90,7 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
   rmSync(output, { force: true })
   const { stdout } = await context.run(
     '/bin/sh',
-    ['-c', DETACH, 'sh', output, context.places.homebrew, 'tart', ...argv],
+    ['-c', DETACH, 'sh', output, context.host.homebrew, 'tart', ...argv],
     { doing, env: tartEnvironment(context) },
   )
   await watchStart(context, machine, Number(stdout), doing)
@@ -113,7 +111,7 @@ const pressPowerButton = async (context: Context, machine: Machine): Promise<boo
 }
 
 const shutDown = async (context: Context, machine: Machine): Promise<void> => {
-  const end = performance.now() + SHUTDOWN_GRACE_MS
+  const end = performance.now() + context.host.graceMs
   let nextPress = 0
   while (performance.now() < end) {
     if (performance.now() >= nextPress) {

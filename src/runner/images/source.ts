@@ -17,17 +17,19 @@ const CHECKSUMS_DEADLINE_MS = 60_000
 const OTHER_WAYS =
   "Check this computer's connection. Or build without it: --from debian-packages (Debian and Ubuntu, as root), or --from FILE, an image that you downloaded elsewhere."
 
+/** An image that was built elsewhere, in a registry of containers. */
+type Registry = { kind: 'registry'; reference: string }
 /** What was asked for, checked. */
-export type Wanted =
+export type Wanted = Local | Registry
+/** What this host reads or downloads. */
+type Local =
   | { kind: 'debian-packages' }
   | { kind: 'file'; path: string; sha256: string | null }
-  /** An image that was built elsewhere, in a registry of containers. */
-  | { kind: 'registry'; reference: string }
   | { kind: 'download'; url: URL; sha256: string }
   /** Of the vendor's own address. `sha256` null: its file of checksums says it. */
   | { kind: 'cloud-image'; image: CloudImage; sha256: string | null }
 
-const inRegistry = (reference: string, checksum: string | null): Wanted => {
+const inRegistry = (reference: string, checksum: string | null): Registry => {
   if (checksum !== null)
     throw fail('usage', '--sha256 is of a file or an address', 'Pin the image by its digest: --from oci:HOST/NAME@sha256:HEX')
   if (!REFERENCE.test(reference))
@@ -86,7 +88,7 @@ type Source = {
 }
 
 /** The source for the provider. A checksum is compared before anything reads the file. */
-export const openSource = (wanted: Exclude<Wanted, { kind: 'registry' }>, tools: SourceTools): Source => {
+export const openSource = (wanted: Local, tools: SourceTools): Source => {
   let downloaded: Awaited<ReturnType<typeof downloadImage>> | null = null
   const { home, signal, onBytes, onPhase } = tools
   const open = async (): Promise<{ path: string; source: string }> => {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { spring } from './store.ts'
 
 type Option = { type: string; short?: string }
 type Row = { arguments: { name: string; type: string }[]; options: Record<string, Option>; flags: string[] }
@@ -36,7 +37,10 @@ const checkValue = (command: string, name: string, { type }: Option, value: stri
 export const readArguments = (argv: readonly string[]): Given => {
   const [command = '', ...rest] = argv
   const row = table.commands[command]
-  if (row === undefined) return usageError(`Unexpected argument '${command}'`, null)
+  if (row === undefined) {
+    spring('a command that Tart does not have is refused')
+    return usageError(`Unexpected argument '${command}'`, null)
+  }
   const flags = new Set(row.flags.flatMap(text => text.replace(' (hidden)', '').split(' / ')))
   const short = new Map(Object.entries(row.options).flatMap(([name, { short: s }]) => (s ? [[s, name] as const] : [])))
   const given: Given = { command, words: [], options: {}, flags: new Set() }
@@ -58,7 +62,10 @@ export const readArguments = (argv: readonly string[]): Given => {
       checkValue(command, name, option, value)
       given.options[name] = [...(given.options[name] ?? []), value]
     } else if (flags.has(name) && attached === undefined) given.flags.add(name)
-    else usageError(`Unknown option '${typed}'`, command)
+    else {
+      spring('a flag that Tart does not have is refused')
+      usageError(`Unknown option '${typed}'`, command)
+    }
   }
   const many = row.arguments.at(-1)?.type.startsWith('[') === true
   const least = row.arguments.filter(({ type }) => !type.endsWith('?')).length

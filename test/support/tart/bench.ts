@@ -27,15 +27,16 @@ type More = {
   onCommand?: OnCommand
   tartAllow?: string[]
   homebrew?: string
+  graceMs?: number
   wrap?: (run: Run) => Run
   environment?: Record<string, string | undefined>
 }
 export const openTartOn = (mac: Mac, home: string, more: More = {}): Provider => {
-  const { homeId = HOME_ID, onCommand, tartAllow = [], wrap = run => run, environment = mac.environment } = more
+  const { homeId = HOME_ID, onCommand, tartAllow = [], wrap = run => run, environment = mac.environment, graceMs = 60_000 } = more
   const run = wrap(openRun(environment, onCommand === undefined ? {} : { onCommand }))
   return openTart(
     { run, home, homeId, knows: () => false, settings: { tartHome: mac.tartHome, tartAllow } },
-    { homebrew: more.homebrew ?? join(home, 'no-homebrew'), leases: join(mac.tartHome, 'dhcpd_leases') },
+    { homebrew: more.homebrew ?? join(home, 'no-homebrew'), leases: join(mac.tartHome, 'dhcpd_leases'), graceMs },
   )
 }
 

@@ -95,7 +95,7 @@ export const bootGuest = (guest: string, seeds: readonly string[], mac: string):
   if (instance === null) return
   const { network } = instance
   if (network.mac !== undefined && network.mac.toLowerCase() !== mac) {
-    spring('a clone has another MAC')
+    spring('a seed that names a MAC fits no clone')
     return
   }
   lend(mac, instance)

@@ -1,6 +1,6 @@
 /** Puts the stand-in for `tart`, and what else a Mac has, into a folder for PATH. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const program = join(import.meta.dirname, 'tart.ts')
@@ -64,7 +64,11 @@ export const openMac = (root: string) => {
     },
     /** The folder of a guest's files; null while the VM has no system. */
     guestOf: (name: string): string | null => {
-      const head = readFileSync(join(tartHome, 'vms', name, 'disk.img')).subarray(0, 64).toString('latin1')
+      const file = openSync(join(tartHome, 'vms', name, 'disk.img'), 'r')
+      const buffer = Buffer.alloc(64)
+      readSync(file, buffer, 0, buffer.length, 0)
+      closeSync(file)
+      const head = buffer.toString('latin1')
       const id = /^guest ([0-9a-f-]{36})\n/.exec(head)?.[1]
       return id === undefined ? null : join(tartHome, 'guests', id)
     },

@@ -1,6 +1,6 @@
 /** `tart run`: the process that lives as long as its VM. */
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Given, usageError } from './arguments.ts'
@@ -50,6 +50,16 @@ const openDisk = (value: string): string => {
   return path
 }
 
+/** It gets its rights only from a person at a terminal. */
+const requireSoftnet = (): void => {
+  const path = (process.env.PATH ?? '').split(':').map(folder => join(folder, 'softnet')).find(file => existsSync(file))
+  if (path === undefined) return end(1, 'Error: InitializationFailed(why: "softnet not found in PATH")')
+  const { uid, mode } = statSync(path)
+  if (uid === 0 && (mode & 0o4000) !== 0) return
+  spring('Softnet gets its rights only on a terminal')
+  end(1, 'Softnet failed: failed to configure SUID bit on Softnet executable with Sudo')
+}
+
 const resetSharedMac = (name: string): void => {
   const dir = vmDir(name)
   const { macAddress } = readConfig(dir)
@@ -73,6 +83,7 @@ export const run = async ({ words: [name = ''], options, flags, command }: Given
   // Whoever looks for the process sees these words.
   process.title = title
   const dir = vmDir(name)
+  if (!exists(name)) spring('run of a VM that is missing ends with 1')
   if (!exists(name)) end(1, `Error: the specified VM "${name}" does not exist`)
   const config = readConfig(dir)
   if (stateOf(dir) === 'suspended' || flags.has('--suspendable')) {
@@ -80,12 +91,15 @@ export const run = async ({ words: [name = ''], options, flags, command }: Given
     if (config.os === 'linux') usageError('You can only suspend macOS VMs', command)
   }
   for (const disk of options['--disk'] ?? [])
-    if (disk.endsWith('-amd64.iso'))
+    if (disk.endsWith('-amd64.iso')) {
+      spring('a disk for another processor is refused')
       usageError(
         "Seems you have a disk targeting x86 architecture (hence amd64 in the name). Please use an 'arm64' version of the disk.",
         command,
       )
+    }
   resetSharedMac(name)
+  if (flags.has('--net-softnet')) requireSoftnet()
   const disks = (options['--disk'] ?? []).map(openDisk)
   if (runner(dir) !== null) end(2, `VM "${name}" is already running!`)
   takeLock(dir)

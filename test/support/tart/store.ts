@@ -96,7 +96,9 @@ export const isAlive = (pid: number): boolean => {
 export const runner = (dir: string): number | null => {
   const file = lockFile(dir)
   const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0
-  return pid > 0 && isAlive(pid) ? pid : null
+  if (pid > 0 && isAlive(pid)) return pid
+  if (pid > 0) spring('nothing survives a reboot as running')
+  return null
 }
 export const takeLock = (dir: string): void => {
   mkdirSync(at('locks'), { recursive: true })
@@ -120,6 +122,11 @@ export const guestOf = (dir: string): string | null => {
   const id = HEADER.exec(readHead(join(dir, 'disk.img')))?.[1]
   return id === undefined ? null : at('guests', id)
 }
+/** What lies behind the first bytes is a hole. */
+const copyDisk = (from: string, to: string): void => {
+  writeFileSync(to, Buffer.from(readHead(from), 'latin1'))
+  truncateSync(to, statSync(from).size)
+}
 const nameGuest = (disk: string, id: string): void => {
   const file = openSync(disk, 'r+')
   writeSync(file, `guest ${id}\n`, 0)
@@ -129,7 +136,7 @@ const nameGuest = (disk: string, id: string): void => {
 export const putDisk = (dir: string, raw: string): void => {
   const disk = join(dir, 'disk.img')
   const head = readHead(raw)
-  cpSync(raw, disk)
+  copyDisk(raw, disk)
   const id = randomUUID()
   mkdirSync(join(at('guests', id), 'home'), { recursive: true })
   if (head.includes('datasource_list: [ None ]')) writeFileSync(join(at('guests', id), 'ignores-seeds'), '')
@@ -142,7 +149,8 @@ export const growDisk = (dir: string, bytes: number): void => truncateSync(join(
 export const copyVm = (from: string, to: string, { newMac }: { newMac: boolean }): void => {
   mkdirSync(to, { recursive: true })
   for (const file of [...FILES, 'state.vzvmsave'])
-    if (existsSync(join(from, file))) cpSync(join(from, file), join(to, file))
+    if (file === 'disk.img') copyDisk(join(from, file), join(to, file))
+    else if (existsSync(join(from, file))) cpSync(join(from, file), join(to, file))
   const guest = guestOf(from)
   if (guest !== null) {
     const id = randomUUID()
@@ -155,6 +163,7 @@ export const copyVm = (from: string, to: string, { newMac }: { newMac: boolean }
     }
   }
   if (newMac) {
+    spring('a clone has another MAC')
     rmSync(join(to, 'state.vzvmsave'), { force: true })
     writeConfig(to, { ...readConfig(to), macAddress: randomMac() })
   }

@@ -2,7 +2,7 @@
  * A stand-in for `tart` 2.35.0: a whole program with its state on disk. It knows nothing of agent-swarm. It takes the command lines
  * of flags.json alone, and behaves as Tart's sources say, traps included.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -43,7 +43,11 @@ const end = (code: number, text: string): never => {
   process.stderr.write(`${text}\n`)
   process.exit(code)
 }
-const requireVm = (name: string): string => (exists(name) ? vmDir(name) : end(2, `the specified VM "${name}" does not exist`))
+const requireVm = (name: string): string => {
+  if (exists(name)) return vmDir(name)
+  spring('a VM that is missing ends with 2')
+  return end(2, `the specified VM "${name}" does not exist`)
+}
 const requireLocalName = (name: string, command: string) => {
   if (name.includes('/')) usageError('<new-name> should be a local name', command)
 }
@@ -149,11 +153,13 @@ const clone = ({ words: [from = '', to = ''] }: Given): void => {
   const { dieInClone = false, cloneRefusesExisting = false, diskFull = false } = knobs()
   if (diskFull) end(1, 'Error: The file “disk.img” couldn’t be copied: No space left on device')
   if (exists(to)) {
+    if (cloneRefusesExisting) spring('a newer clone refuses a name that is taken')
     if (cloneRefusesExisting) usageError(`VM "${to}" already exists, use --overwrite to replace it`, 'clone')
     spring('clone replaces a VM without a word')
   }
   const { macAddress } = readConfig(source)
   const isTaken = names().some(name => exists(name) && readConfig(vmDir(name)).macAddress === macAddress)
+  if (isReference(from) && !isTaken) spring('a clone of an image of a registry keeps its MAC')
   const dir = temporary()
   copyVm(source, dir, { newMac: isTaken && stateOf(source) !== 'suspended' })
   if (dieInClone) process.kill(process.pid, 'SIGKILL')
@@ -188,7 +194,7 @@ const rename = ({ words: [from = '', to = ''] }: Given): void => {
   requireLocalName(to, 'rename')
   if (!exists(from)) usageError(`failed to rename a non-existent local VM: ${from}`, 'rename')
   if (exists(to)) usageError(`failed to rename VM ${from}, target VM ${to} already exists, delete it first!`, 'rename')
-  renameSync(vmDir(from), vmDir(to))
+  place(vmDir(from), to)
 }
 
 const stop = async ({ words: [name = ''], options }: Given): Promise<void> => {
