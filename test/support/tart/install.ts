@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, existsSync, mkdirSync, openSync, readSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const program = join(import.meta.dirname, 'tart.ts')
 const script = (...lines: string[]): string => `#!/bin/sh\n${lines.join('\n')}\n`
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
@@ -20,7 +19,12 @@ Pages purgeable:                           5000.
 export const installTart = (bin: string): void => {
   mkdirSync(bin, { recursive: true })
   const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 })
-  write('tart', script(`exec ${quoted(process.execPath)} --no-warnings ${quoted(program)} "$@"`))
+  const cache = join(import.meta.dirname, '../../../node_modules/.cache/agent-swarm')
+  for (const name of ['tart', 'ssh']) {
+    const program = join(import.meta.dirname, `${name}.ts`)
+    const node = `exec ${quoted(process.execPath)} --no-warnings ${quoted(program)} "$@"`
+    write(name, script(`NODE_COMPILE_CACHE=${quoted(cache)} ${node}`))
+  }
   write('sysctl', script('[ "$*" = "-n hw.ncpu hw.memsize" ] || exit 1', 'echo 10', 'echo 34359738368'))
   write('vm_stat', script(`cat <<'END'\n${VM_STAT}END`))
 }
