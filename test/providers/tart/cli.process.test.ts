@@ -46,13 +46,13 @@ test('a base image is built of a cloud image for arm64, sealed and proven', asyn
 })
 
 test.for([
-  ['a disk for another processor', ['--from', '/images/debian-12-genericcloud-amd64.qcow2'], 'for another processor'],
-  ["Debian's packages", ['--from', 'debian-packages'], 'is made on Linux'],
-  ['a file that is not a disk', ['--from', import.meta.filename], 'not a disk that a system boots from'],
-  ['an image that the registry lacks', ['--from', 'oci:ghcr.io/acme/nothing:1'], '404'],
+  ['a disk for another processor', '/images/debian-12-genericcloud-amd64.qcow2', 'for another processor'],
+  ["Debian's packages", 'debian-packages', 'is made on Linux'],
+  ['a file that is not a disk', import.meta.filename, 'not a disk that a system boots from'],
+  ['an image that the registry lacks', 'oci:ghcr.io/acme/nothing:1', '404'],
 ] as const)('%s is refused, and nothing is left', async ([, from, text]) => {
-  const { code, stderr } = await cli.swarm(['init-base', 'other', ...from], environment)
-  expect(code).toBe(1)
+  const { code, stderr } = await cli.swarm(['init-base', 'other', '--from', from], environment)
+  expect(code).not.toBe(0)
   expect(stderr).toContain(text)
   expect(mac.vms()).toEqual([expect.stringMatching(/^agent-swarm-base\.golden\./)])
 })
@@ -92,7 +92,6 @@ test('an image is pushed to a registry, and taken from there', async () => {
   expect(stdout).not.toContain('seal')
   const manifest = await json('init-base', 'taken', ...from)
   expect(manifest).toMatchObject({ name: 'taken', source: 'oci:ghcr.io/acme/base:1', contents: ['base-files 13.1'] })
-  await swarm('create', 'DROP-2', '--image', 'taken').catch(() => {})
   await swarm('init-base', '--delete', 'taken')
   expect((await json('init-base', '--list')).map(({ name }: { name: string }) => name)).toEqual(['golden'])
 })

@@ -16,15 +16,18 @@ Pages wired down:                        100000.
 Pages purgeable:                           5000.
 `
 
-export const installTart = (bin: string): void => {
+/** ssh sees nothing of Tart's environment, so the folder stands in its script. */
+export const installTart = (bin: string, tartHome: string): void => {
   mkdirSync(bin, { recursive: true })
   const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 })
   const cache = join(import.meta.dirname, '../../../node_modules/.cache/agent-swarm')
-  for (const name of ['tart', 'ssh']) {
+  const node = (name: string, before = '') => {
     const program = join(import.meta.dirname, `${name}.ts`)
-    const node = `exec ${quoted(process.execPath)} --no-warnings ${quoted(program)} "$@"`
-    write(name, script(`NODE_COMPILE_CACHE=${quoted(cache)} ${node}`))
+    const line = `exec ${quoted(process.execPath)} --no-warnings ${quoted(program)} "$@"`
+    write(name, script(`${before}NODE_COMPILE_CACHE=${quoted(cache)} ${line}`))
   }
+  node('tart')
+  node('ssh', `TART_HOME=${quoted(tartHome)} `)
   write('sysctl', script('[ "$*" = "-n hw.ncpu hw.memsize" ] || exit 1', 'echo 10', 'echo 34359738368'))
   write('vm_stat', script(`cat <<'END'\n${VM_STAT}END`))
 }
@@ -47,7 +50,7 @@ export const openMac = (root: string) => {
   const bin = join(root, 'bin')
   const tartHome = join(root, 'tart-home')
   mkdirSync(tartHome, { recursive: true })
-  installTart(bin)
+  installTart(bin, tartHome)
   const environment = { ...process.env, PATH: `${bin}:${process.env.PATH}`, TART_HOME: tartHome }
   const tart = (...argv: string[]): string => execFileSync(join(bin, 'tart'), argv, { env: environment, encoding: 'utf8' })
   const vms = (): string[] => (existsSync(join(tartHome, 'vms')) ? readdirSync(join(tartHome, 'vms')).sort() : [])
