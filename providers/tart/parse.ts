@@ -77,10 +77,14 @@ export const parseAvailableMemory = (text: string): number | null => {
 
 /**
  * The processes that run a machine, of `ps -axww -o pid=,command=`. Tart renames a VM that runs, and its process keeps the name that
- * it began with: the vmId stays in it, and the home.
+ * it began with: the vmId stays in it, and the home. `seed`: the path of the seed that it was given; empty without one.
  */
-export const parseRunProcesses = (text: string, { vmId, home }: { vmId: string; home: string }): number[] =>
+export const parseRunProcesses = (
+  text: string,
+  { vmId, home, seed }: { vmId: string; home: string; seed: string },
+): number[] =>
   text.split('\n').flatMap(line => {
     const [, pid, name] = line.match(/^\s*(\d+)\s+(?:\S*\/)?tart run (\S+)/) ?? []
-    return name?.startsWith(`${vmId}.`) === true && name.endsWith(`.${home}`) ? [Number(pid)] : []
+    const isIt = name?.startsWith(`${vmId}.`) === true && name.endsWith(`.${home}`) && line.includes(seed)
+    return isIt ? [Number(pid)] : []
   })

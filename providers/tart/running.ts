@@ -97,9 +97,10 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
 }
 
 /** Null when it is not found, for example since a person started the VM with another program. */
-const findProcess = async ({ run }: Context, { mark }: Machine): Promise<number | null> => {
-  const { stdout } = await run('ps', ['-axww', '-o', 'pid=,command='])
-  return parseRunProcesses(stdout, mark)[0] ?? null
+const findProcess = async (context: Context, { mark }: Machine): Promise<number | null> => {
+  const { stdout } = await context.run('ps', ['-axww', '-o', 'pid=,command='])
+  const [, seed = ''] = seedArguments(context, mark.vmId)
+  return parseRunProcesses(stdout, { ...mark, seed })[0] ?? null
 }
 
 /** Presses the guest's power button, which Tart does at this signal. `ps` may be older than the process's end. */
