@@ -23,7 +23,8 @@ const isNoAnswer = (error: unknown): boolean =>
 const noAnswer = ({ context, request }: Building, vmId: string, what: string, cause: unknown) => {
   const file = outputFile(context, vmId)
   const lines = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-QUOTED_LINES) : []
-  const printed = lines.join('').trim() === '' ? '' : `. tart run printed:\n${lines.map(line => `  ${line}`).join('\n')}`
+  const printed =
+    lines.join('').trim() === '' ? '' : `. tart run printed:\n${lines.map(line => `  ${line}`).join('\n')}`
   return fail(
     'guest-unreachable',
     `building ${request.name}: its machine ${what}${printed}`,
@@ -64,6 +65,11 @@ export const inMachine =
     return request.guest.run(await sshInfo(context, vmId), script, options).catch(error => {
       if (!isNoAnswer(error)) throw error
       const minutes = Math.ceil(options.deadline / 60_000)
-      throw noAnswer(building, vmId, `did not end its work, or did not answer any more, within ${minutes} minutes`, error)
+      throw noAnswer(
+        building,
+        vmId,
+        `did not end its work, or did not answer any more, within ${minutes} minutes`,
+        error,
+      )
     })
   }

@@ -1,7 +1,16 @@
 /** Checkpoints are clones of the stopped machine: Tart has no snapshots, and a Linux guest does not survive `tart suspend`. */
 import { parseCheckpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import { type Context, cloneVm, deleteVms, type Look, ofKind, renameVm, requireMachine, requireSettled } from './context.ts'
+import {
+  type Context,
+  cloneVm,
+  deleteVms,
+  type Look,
+  ofKind,
+  renameVm,
+  requireMachine,
+  requireSettled,
+} from './context.ts'
 import { vmName } from './marks.ts'
 import { powerOff, startMachine, stopRunning } from './running.ts'
 

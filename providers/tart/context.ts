@@ -78,8 +78,7 @@ export const listAll = async (context: Context, doing = 'listing the machines'):
 
 const hasKind = <Kind extends Mark['kind']>(vm: Vm, kind: Kind): vm is VmOf<Extract<Mark, { kind: Kind }>> =>
   vm.mark?.kind === kind
-export const ofKind = <Kind extends Mark['kind']>(vms: readonly Vm[], kind: Kind) =>
-  vms.filter(vm => hasKind(vm, kind))
+export const ofKind = <Kind extends Mark['kind']>(vms: readonly Vm[], kind: Kind) => vms.filter(vm => hasKind(vm, kind))
 
 export type Machine = VmOf<MachineMark>
 export type Look = {
@@ -96,7 +95,7 @@ export type Look = {
 const partOf = ({ mark }: Vm): MachinePart | null => (mark === null || mark.kind === 'image' ? null : mark)
 
 /** The machine of the id in a list of all VMs. Fails with `not-ours`, also when only the name is like ours. */
-export const lookIn = (context: Context, id: string, vms: readonly Vm[]): Look => {
+const lookIn = (context: Context, id: string, vms: readonly Vm[]): Look => {
   if (!VM_ID.test(id)) throw fail('not-ours', `"${id}" is not a machine of agent-swarm`)
   const named = vms.filter(({ name }) => name === id || name.startsWith(`${id}.`))
   const all = named.filter(vm => partOf(vm)?.home === context.homeId)

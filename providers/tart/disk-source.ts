@@ -36,7 +36,11 @@ const requireWhole = async ({ run }: Context, path: string): Promise<void> => {
 }
 
 /** Returns a raw disk: the file itself, or what is made of it at `raw`. */
-export const rawDisk = async (context: Context, path: string, raw: string): Promise<{ path: string; bytes: number }> => {
+export const rawDisk = async (
+  context: Context,
+  path: string,
+  raw: string,
+): Promise<{ path: string; bytes: number }> => {
   if (OTHER_PROCESSOR.test(basename(path)))
     throw fail('usage', `${path} is for another processor: machines of Tart are arm64`, NAME_AN_IMAGE)
   const start = await readStart(path)

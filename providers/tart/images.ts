@@ -16,7 +16,7 @@ import { readIfThere } from './machines.ts'
 import { vmName } from './marks.ts'
 
 /** Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
-export const imageVm = ({ homeId }: Pick<Context, 'homeId'>, name: string): string => {
+const imageVm = ({ homeId }: Pick<Context, 'homeId'>, name: string): string => {
   if (!IMAGE_NAME.test(name) || name.startsWith('as-'))
     throw fail(
       'usage',

@@ -6,7 +6,8 @@ import type { Context } from './context.ts'
 
 const SET_UID = 0o4000
 const ROOT = 0
-const GIVE_RIGHTS = 'In a terminal, once: sudo chown root "$(command -v softnet)" && sudo chmod u+s "$(command -v softnet)"'
+const GIVE_RIGHTS =
+  'In a terminal, once: sudo chown root "$(command -v softnet)" && sudo chmod u+s "$(command -v softnet)"'
 
 type Softnet = 'usable' | 'without rights' | 'missing'
 
@@ -18,7 +19,7 @@ const findSoftnet = async ({ run, host }: Context): Promise<string | null> => {
 }
 
 /** `tart run` gives Softnet its rights only on a terminal, and a runner has none. */
-export const softnetState = async (context: Context): Promise<Softnet> => {
+const softnetState = async (context: Context): Promise<Softnet> => {
   const path = await findSoftnet(context)
   if (path === null) return 'missing'
   const { uid, mode } = statSync(path)

@@ -38,7 +38,10 @@ const DELETE_PASSES = 3
 export const decimalGb = (gibibytes: number): number => Math.ceil((gibibytes * 1024 ** 3) / 1000 ** 3)
 
 /** A new machine gets its own MAC: macOS' DHCP server gives an address twice when a MAC comes back whose lease has ended. */
-export const setArguments = (name: string, { cpus, memoryMiB, diskGiB }: Omit<CreateOptions, 'vmId' | 'publicKey' | 'hostKey'>) => [
+export const setArguments = (
+  name: string,
+  { cpus, memoryMiB, diskGiB }: Omit<CreateOptions, 'vmId' | 'publicKey' | 'hostKey'>,
+) => [
   ...['set', name, '--cpu', String(cpus), '--memory', String(memoryMiB)],
   ...['--disk-size', String(decimalGb(diskGiB)), '--random-mac'],
 ]
@@ -84,7 +87,11 @@ export const createMachine = async (
   // A ticket that is not one fails before anything is made.
   vmName(mark)
   try {
-    await deleteVms(context, all.map(({ name }) => name), doing)
+    await deleteVms(
+      context,
+      all.map(({ name }) => name),
+      doing,
+    )
     onPhase('seed')
     await writeSeed(context, vmId, { publicKey: keys.publicKey, hostKey: keys.hostKey })
     onPhase('disk')
@@ -112,7 +119,11 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
     try {
       for (const part of parts) if (part.state === 'running') await powerOff(context, part, doing)
       // It ends at the first one that it cannot delete.
-      await deleteVms(context, parts.map(({ name }) => name), doing)
+      await deleteVms(
+        context,
+        parts.map(({ name }) => name),
+        doing,
+      )
     } catch (error) {
       // Somebody else may have deleted a part of it.
       if (pass >= DELETE_PASSES) throw error

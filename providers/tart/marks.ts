@@ -30,7 +30,7 @@ export type CheckpointMark = Owned & {
 }
 type NewMark = Owned & { kind: 'new' }
 /** `name` is the image's, without anything of ours. */
-export type ImageMark = { kind: 'image'; name: string; home: string }
+type ImageMark = { kind: 'image'; name: string; home: string }
 export type MachinePart = MachineMark | CheckpointMark | NewMark
 export type Mark = MachinePart | ImageMark
 

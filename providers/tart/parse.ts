@@ -1,7 +1,7 @@
 /** What the programs of a Mac print, and Tart's own files. All of it is from outside: what has another form is left out. */
 import * as v from 'valibot'
 
-export type VmState = 'running' | 'stopped' | 'suspended'
+type VmState = 'running' | 'stopped' | 'suspended'
 export type ListedVm = { name: string; state: VmState }
 
 const listed = v.array(v.object({ Name: v.string(), State: v.string() }))
@@ -17,7 +17,7 @@ export const parseList = (text: string): ListedVm[] | null => {
 }
 
 /** Six bytes in hexadecimal without leading zeros, as the lease file writes them. */
-export const macKey = (text: string): string =>
+const macKey = (text: string): string =>
   text
     .toLowerCase()
     .split(':')

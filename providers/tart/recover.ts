@@ -5,7 +5,18 @@ import { join } from 'node:path'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { CreateOptions, Leftover } from '../provider.ts'
-import { type Context, cloneVm, deleteVms, folderOf, listAll, look, ofKind, renameVm, seedFile, vmFile } from './context.ts'
+import {
+  type Context,
+  cloneVm,
+  deleteVms,
+  folderOf,
+  listAll,
+  look,
+  ofKind,
+  renameVm,
+  seedFile,
+  vmFile,
+} from './context.ts'
 import { machinesOf } from './machines.ts'
 import { type MachineMark, vmName } from './marks.ts'
 import { writeSeed } from './seed.ts'
@@ -23,7 +34,10 @@ const foldersOf = ({ home }: Context): string[] => {
   return existsSync(root) ? readdirSync(root).filter(name => VM_ID.test(name)) : []
 }
 const fileBytes = (folder: string): number =>
-  readdirSync(folder).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0)
+  readdirSync(folder).reduce(
+    (sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0),
+    0,
+  )
 
 /** A machine that is made at this moment may be among them: its files come first. */
 export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
@@ -39,7 +53,8 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   for (const { name, mark } of ofKind(vms, 'checkpoint')) add(mark.vmId, diskBytes(context, name), true)
   // It is a clone of an image that nobody has worked in.
   for (const { name, mark } of ofKind(vms, 'new')) add(mark.vmId, diskBytes(context, name), false)
-  for (const vmId of folders) if (existsSync(folderOf(context, vmId))) add(vmId, fileBytes(folderOf(context, vmId)), false)
+  for (const vmId of folders)
+    if (existsSync(folderOf(context, vmId))) add(vmId, fileBytes(folderOf(context, vmId)), false)
   return [...left.values()]
 }
 

@@ -31,7 +31,11 @@ type Local =
 
 const inRegistry = (reference: string, checksum: string | null): Registry => {
   if (checksum !== null)
-    throw fail('usage', '--sha256 is of a file or an address', 'Pin the image by its digest: --from oci:HOST/NAME@sha256:HEX')
+    throw fail(
+      'usage',
+      '--sha256 is of a file or an address',
+      'Pin the image by its digest: --from oci:HOST/NAME@sha256:HEX',
+    )
   if (!REFERENCE.test(reference))
     throw fail(
       'usage',

@@ -44,11 +44,16 @@ const perform = (mac: Mac, home: string, action: Action) =>
 const runAndDie = (mac: Mac, home: string, at: number, action: Action): Promise<{ commands: string[] } | null> =>
   new Promise((done, reject) => {
     const argv = [die, join(home, 'state'), String(at), JSON.stringify(action)]
-    execFile(process.execPath, ['--no-warnings', ...argv], { env: environmentOf(mac, home) }, (error, stdout, stderr) => {
-      if (error === null) done(JSON.parse(stdout) as { commands: string[] })
-      else if (error.signal === 'SIGKILL') done(null)
-      else reject(new Error(stderr))
-    })
+    execFile(
+      process.execPath,
+      ['--no-warnings', ...argv],
+      { env: environmentOf(mac, home) },
+      (error, stdout, stderr) => {
+        if (error === null) done(JSON.parse(stdout) as { commands: string[] })
+        else if (error.signal === 'SIGKILL') done(null)
+        else reject(new Error(stderr))
+      },
+    )
   })
 
 /** Every VM is an image, or of a machine that the registry knows; nothing is half made; nothing else is on disk. */
@@ -62,7 +67,10 @@ const expectOwners = async (mac: Mac, home: string): Promise<void> => {
     const known = new Set(context.registry.environments().map(({ vmId }) => vmId))
     expect(machines.filter(({ vmId }) => !known.has(vmId))).toEqual([])
     expect(await provider.leftovers?.()).toEqual([])
-    const owners = mac.vms().filter(name => !name.startsWith('agent-swarm-base.')).map(name => name.split('.')[0] ?? '')
+    const owners = mac
+      .vms()
+      .filter(name => !name.startsWith('agent-swarm-base.'))
+      .map(name => name.split('.')[0] ?? '')
     expect(owners.filter(vmId => !known.has(vmId))).toEqual([])
   })
   const temporary = join(mac.tartHome, 'tmp')

@@ -6,8 +6,17 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { seedImage } from '../../../base-image/seed.ts'
+import {
+  HOME_ID,
+  IMAGE,
+  imageVm,
+  openTartBench,
+  openTartOn,
+  ready,
+  type TartBench,
+  tartOptions,
+} from '../../support/tart/bench.ts'
 import { direct, runDirect } from '../../support/tart/direct.ts'
-import { HOME_ID, IMAGE, imageVm, openTartBench, openTartOn, ready, type TartBench, tartOptions } from '../../support/tart/bench.ts'
 
 const ID = 'as-drop-1-0000000a'
 const OTHER = 'as-drop-2-0000000b'
@@ -59,7 +68,10 @@ const rows: readonly Row[] = [
     spring: bench =>
       never('a command that Tart does not have is refused', () => {
         const { code, stderr } = direct(bench.mac, ['snapshot', 'x'])
-        expect([code, stderr]).toEqual([64, expect.stringMatching(/^Error: Unexpected argument 'snapshot'\nUsage: tart /)])
+        expect([code, stderr]).toEqual([
+          64,
+          expect.stringMatching(/^Error: Unexpected argument 'snapshot'\nUsage: tart /),
+        ])
       }),
   },
   {

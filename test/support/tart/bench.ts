@@ -12,7 +12,7 @@ import { until } from '../wait.ts'
 import { type Mac, openMac } from './install.ts'
 
 export const HOME_ID = '00112233445566ff'
-export const OTHER_HOME_ID = 'ffff000011112222'
+const OTHER_HOME_ID = 'ffff000011112222'
 export const IMAGE = 'golden'
 export const imageVm = (name = IMAGE, homeId = HOME_ID): string => `agent-swarm-base.${name}.${homeId}`
 
@@ -32,7 +32,14 @@ type More = {
   environment?: Record<string, string | undefined>
 }
 export const openTartOn = (mac: Mac, home: string, more: More = {}): Provider => {
-  const { homeId = HOME_ID, onCommand, tartAllow = [], wrap = run => run, environment = mac.environment, graceMs = 60_000 } = more
+  const {
+    homeId = HOME_ID,
+    onCommand,
+    tartAllow = [],
+    wrap = run => run,
+    environment = mac.environment,
+    graceMs = 60_000,
+  } = more
   const run = wrap(openRun(environment, onCommand === undefined ? {} : { onCommand }))
   return openTart(
     { run, home, homeId, knows: () => false, settings: { tartHome: mac.tartHome, tartAllow } },

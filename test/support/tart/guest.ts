@@ -49,7 +49,7 @@ const withoutZeros = (mac: string): string =>
     .join(':')
 
 type Lease = { ip: string; mac: string; end: number }
-export const leases = (): Lease[] => {
+const leases = (): Lease[] => {
   const text = existsSync(at(LEASES)) ? readFileSync(at(LEASES), 'utf8') : ''
   return [...text.matchAll(/\{[^}]*ip_address=(\S+)[^}]*hw_address=(\S+)[^}]*lease=0x([0-9a-f]+)[^}]*\}/g)].map(
     ([, ip = '', mac = '', end = '']) => ({ ip, mac, end: Number.parseInt(end, 16) }),

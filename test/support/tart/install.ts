@@ -1,6 +1,17 @@
 /** Puts the stand-in for `tart`, and what else a Mac has, into a folder for PATH. */
 import { execFileSync } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 
 const script = (...lines: string[]): string => `#!/bin/sh\n${lines.join('\n')}\n`
@@ -17,7 +28,7 @@ Pages purgeable:                           5000.
 `
 
 /** ssh sees nothing of Tart's environment, so the folder stands in its script. */
-export const installTart = (bin: string, tartHome: string): void => {
+const installTart = (bin: string, tartHome: string): void => {
   mkdirSync(bin, { recursive: true })
   const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 })
   const cache = join(import.meta.dirname, '../../../node_modules/.cache/agent-swarm')
@@ -42,7 +53,7 @@ export const writeRawImage = (path: string, text = ''): void => {
   head.write(text, 16)
   head.writeUInt16BE(0x55aa, 510)
   writeFileSync(path, head)
-  execFileSync('truncate', ['-s', String(100 * 1024 ** 2), path])
+  truncateSync(path, 100 * 1024 ** 2)
 }
 
 /** A Mac in a folder: `tart` with its state in `tartHome`, called directly. */
@@ -52,7 +63,8 @@ export const openMac = (root: string) => {
   mkdirSync(tartHome, { recursive: true })
   installTart(bin, tartHome)
   const environment = { ...process.env, PATH: `${bin}:${process.env.PATH}`, TART_HOME: tartHome }
-  const tart = (...argv: string[]): string => execFileSync(join(bin, 'tart'), argv, { env: environment, encoding: 'utf8' })
+  const tart = (...argv: string[]): string =>
+    execFileSync(join(bin, 'tart'), argv, { env: environment, encoding: 'utf8' })
   const vms = (): string[] => (existsSync(join(tartHome, 'vms')) ? readdirSync(join(tartHome, 'vms')).sort() : [])
   return {
     ...{ bin, tartHome, environment, tart, vms },

@@ -52,9 +52,12 @@ const openDisk = (value: string): string => {
 
 /** It gets its rights only from a person at a terminal. */
 const requireSoftnet = (): void => {
-  const path = (process.env.PATH ?? '').split(':').map(folder => join(folder, 'softnet')).find(file => existsSync(file))
-  if (path === undefined) return end(1, 'Error: InitializationFailed(why: "softnet not found in PATH")')
-  const { uid, mode } = statSync(path)
+  const path = (process.env.PATH ?? '')
+    .split(':')
+    .map(folder => join(folder, 'softnet'))
+    .find(file => existsSync(file))
+  if (path === undefined) end(1, 'Error: InitializationFailed(why: "softnet not found in PATH")')
+  const { uid, mode } = statSync(path ?? '')
   if (uid === 0 && (mode & 0o4000) !== 0) return
   spring('Softnet gets its rights only on a terminal')
   end(1, 'Softnet failed: failed to configure SUID bit on Softnet executable with Sudo')
@@ -64,11 +67,17 @@ const resetSharedMac = (name: string): void => {
   const dir = vmDir(name)
   const { macAddress } = readConfig(dir)
   const isShared = names().some(
-    other => other !== name && exists(other) && runner(vmDir(other)) !== null && readConfig(vmDir(other)).macAddress === macAddress,
+    other =>
+      other !== name &&
+      exists(other) &&
+      runner(vmDir(other)) !== null &&
+      readConfig(vmDir(other)).macAddress === macAddress,
   )
   if (!isShared) return
   spring('a MAC of a VM that runs is drawn anew')
-  process.stdout.write('There is already a running VM with the same MAC address!\nResetting VM to assign a new MAC address...\n')
+  process.stdout.write(
+    'There is already a running VM with the same MAC address!\nResetting VM to assign a new MAC address...\n',
+  )
   rmSync(join(dir, 'state.vzvmsave'), { force: true })
   writeConfig(dir, { ...readConfig(dir), macAddress: randomMac() })
 }

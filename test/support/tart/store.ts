@@ -24,7 +24,7 @@ import {
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-export const home = (): string => process.env.TART_HOME ?? join(homedir(), '.tart')
+const home = (): string => process.env.TART_HOME ?? join(homedir(), '.tart')
 export const at = (...path: string[]): string => join(home(), ...path)
 
 /** What a test wants to happen. */

@@ -2,8 +2,9 @@
  * A stand-in for `tart` 2.35.0: a whole program with its state on disk. It knows nothing of agent-swarm. It takes the command lines
  * of flags.json alone, and behaves as Tart's sources say, traps included.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+
 import { randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Given, readArguments, usageError, VERSION } from './arguments.ts'
