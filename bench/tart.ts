@@ -45,7 +45,7 @@ export const tart = (): Promise<Row[]> =>
       const state = join(root, 'state')
       await fill(state, join(mac.tartHome, 'vms'), 'image', size)
       const { PATH } = mac.environment
-      const environment = { PATH, HOME: root, TART_HOME: mac.tartHome, AGENT_SWARM_HOME: state }
+      const environment = { PATH, HOME: root, AGENT_SWARM_TART_HOME: mac.tartHome, AGENT_SWARM_HOME: state }
       for (const words of [['list'], ['status'], ['status', 'BENCH-1']]) {
         rmSync(log, { force: true })
         const given = { ...environment, AGENT_SWARM_PROVIDER: 'tart' }

@@ -2,9 +2,9 @@ import { addressRange, listOf, type Setting, type SettingValues, text } from '..
 
 export const tartSettings = {
   tartHome: {
-    env: 'TART_HOME',
+    env: 'AGENT_SWARM_TART_HOME',
     form: text,
-    says: "Tart's own folder, which holds the machines and their images. By default, `~/.tart`.",
+    says: "Tart's own folder (its TART_HOME), which holds the machines and their images. By default, `~/.tart`.",
     example: '/Volumes/fast/tart',
   },
   tartAllow: {

@@ -13,7 +13,7 @@ beforeAll(() => {
   mac = openMac(join(cli.home, 'mac'))
   environment = {
     PATH: mac.environment.PATH,
-    TART_HOME: mac.tartHome,
+    AGENT_SWARM_TART_HOME: mac.tartHome,
     AGENT_SWARM_PROVIDER: 'tart',
     AGENT_SWARM_BASE_IMAGE: 'golden',
   }
