@@ -13,6 +13,7 @@ import { polling } from './polling.ts'
 import { project } from './project.ts'
 import { reconciling } from './reconciling.ts'
 import { start } from './start.ts'
+import { tart } from './tart.ts'
 
 /** One line of the table. `ok` null: there is no target. */
 export type Row = { row: string; what: string; measured: string; target: string; ok: boolean | null }
@@ -33,6 +34,7 @@ const rows = {
   n: idle,
   p: polling,
   r: reconciling,
+  t: tart,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const names = process.argv.slice(2)

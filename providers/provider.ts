@@ -213,6 +213,11 @@ export type Provider = {
   describeBaseImages?(): Promise<BaseImage[]>
   /** Builds, seals and proves a base image; never overwrites one. A failed build leaves no image and no machine behind. */
   buildBase?(request: BuildBase): Promise<BaseManifest>
+  /**
+   * Takes a base image that was built so elsewhere from a registry of containers (OCI), and proves it. As `buildBase`, it never
+   * overwrites one, and a failure leaves nothing behind.
+   */
+  takeBase?(request: TakeBase): Promise<BaseManifest>
   /** The cloud image that a build begins with when nobody names one. */
   cloudImage?: CloudImage
   /**
@@ -269,6 +274,8 @@ export type BuildBase = {
   signal: AbortSignal
   guest: GuestAccess
 }
+/** `reference`: `ghcr.io/acme/base:1`. `setup.profile` is what the image is proven to have; the rest of `setup` is not used. */
+export type TakeBase = Omit<BuildBase, 'from'> & { reference: string }
 /**
  * `open` makes the file ready, which may take a download: it is called once, when nothing else keeps the build from beginning.
  * `source`: what the manifest calls the file.

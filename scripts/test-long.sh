@@ -36,6 +36,7 @@ crash() { AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played long "$@";
 counted() (unset AGENT_SWARM_TEST_SEED; long "$@")
 step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/crash/publish.test.ts
 step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
+step tart long test/providers/tart/killed.process.test.ts
 step concurrency counted test/crash/concurrency.test.ts test/crash/soak.test.ts
 step texts counted test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts

@@ -23,6 +23,7 @@ const words: Readonly<Record<Capability, string | null>> = {
   consoleTail: 'the console',
   diagnose: 'checks of the host',
   buildBase: 'building base images',
+  takeBase: 'base images from a registry',
   cloudImage: 'a cloud image to begin with',
   emulated: null,
   hasLeftDisk: null,

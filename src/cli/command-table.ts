@@ -542,8 +542,8 @@ const setUpCommands = {
     options: {
       from: {
         ...valued(
-          'FILE|URL|debian-packages',
-          "A cloud image on disk or at an https address, or debian-packages to build from this host's package mirror. Default: the cloud image of Ubuntu 24.04.",
+          'FILE|URL|oci:IMAGE|debian-packages',
+          "A cloud image on disk or at an https address; debian-packages to build from this host's package mirror; with tart, oci:IMAGE takes a base image from a registry. Default: the cloud image of Ubuntu 24.04.",
         ),
         kind: 'source',
       },

@@ -14,6 +14,25 @@ type Request = Pick<BuildBase, 'name' | 'setup'> &
     by: Requester
   }
 
+type Build = {
+  make(request: Omit<BuildBase, 'from'>): Promise<BaseManifest>
+  /** Lets go of what was downloaded. */
+  end(isBuilt: boolean): void
+}
+
+/** Fails with `unsupported` when the provider cannot. */
+const openBuild = ({ name, buildBase, takeBase }: Provider, wanted: Wanted, tools: SourceTools): Build => {
+  if (buildBase === undefined) throw fail('unsupported', `${name} needs no base image`)
+  if (wanted.kind !== 'registry') {
+    const { from, end } = openSource(wanted, tools)
+    return { make: request => buildBase({ ...request, from }), end }
+  }
+  if (takeBase === undefined)
+    throw fail('unsupported', `${name} takes no base image from a registry`, 'Name a file or an address: --from FILE')
+  const { reference } = wanted
+  return { make: request => takeBase({ ...request, reference }), end: () => {} }
+}
+
 /** Removes first what a killed build left. */
 export const buildBaseImage = async (
   context: RunnerContext,
@@ -21,16 +40,15 @@ export const buildBaseImage = async (
   { by, wanted, onBytes, onNote, ...request }: Request,
 ): Promise<BaseManifest> => {
   const { home, run } = context
-  if (provider.buildBase === undefined) throw fail('unsupported', `${provider.name} needs no base image`)
+  const { signal, onPhase } = request
+  const build = openBuild(provider, wanted, { home, signal, onPhase, onBytes, onNote })
   await removeDeadMachines(context)
   const machines = openTemporaryMachines(context, provider, { purpose: 'base', kind: 'build-base', by })
   const newMachine = () => machines.newMachine('base')
-  const guest = await guestForBuild(run, home, `build-${randomBytes(4).toString('hex')}`, request.signal)
-  const { signal, onPhase } = request
-  const source = openSource(wanted, { home, signal, onPhase, onBytes, onNote })
+  const guest = await guestForBuild(run, home, `build-${randomBytes(4).toString('hex')}`, signal)
   let isBuilt = false
   try {
-    const manifest = await provider.buildBase({ ...request, from: source.from, newMachine, guest: guest.access })
+    const manifest = await build.make({ ...request, newMachine, guest: guest.access })
     isBuilt = true
     await machines.end('done')
     return manifest
@@ -39,7 +57,7 @@ export const buildBaseImage = async (
     await machines.end('failed').catch(() => {})
     throw error
   } finally {
-    source.end(isBuilt)
+    build.end(isBuilt)
     guest.forget()
   }
 }

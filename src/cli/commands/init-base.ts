@@ -81,9 +81,19 @@ const plan = async (
   const exists = (await provider.listBaseImages?.())?.includes(name) === true
   const download = wanted.kind === 'download' || wanted.kind === 'cloud-image'
   if (json) {
-    const would = [...(download ? (['download'] as const) : []), ...(['build', 'seal', 'prove'] as const)]
+    const made = wanted.kind === 'registry' ? (['download'] as const) : (['build', 'seal'] as const)
+    const would = [...(download ? (['download'] as const) : []), ...made, 'prove' as const]
     printJson<'init-base'>({ name, result: 'planned', would: exists ? [] : would }, terminal)
   } else if (exists) print(`Nothing to do: the base image ${name} already exists.`, terminal)
+  else if (wanted.kind === 'registry')
+    print(
+      [
+        `Dry run: \`init-base ${name}\` would:`,
+        `  - take it from ${describeWanted(wanted)}`,
+        '  - boot a machine from it as a test',
+      ].join('\n'),
+      terminal,
+    )
   else
     print(
       [

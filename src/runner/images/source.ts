@@ -7,19 +7,43 @@ import { get, imageAddress, isAddress, shownAddress } from './addresses.ts'
 import { downloadImage, type OnBytes, removeUnusedDownloads, sha256Of } from './download.ts'
 
 const DEBIAN_PACKAGES = 'debian-packages'
+const REGISTRY = 'oci:'
+/** Host, path, and a tag or a digest. */
+const REFERENCE =
+  /^[a-z0-9][a-z0-9.-]{0,252}(?::\d{1,5})?(?:\/[a-z0-9][a-z0-9._-]{0,127}){1,8}(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})?$/
 /** Characters of a file of checksums. */
 const MAX_CHECKSUMS = 1024 ** 2
 const CHECKSUMS_DEADLINE_MS = 60_000
 const OTHER_WAYS =
   "Check this computer's connection. Or build without it: --from debian-packages (Debian and Ubuntu, as root), or --from FILE, an image that you downloaded elsewhere."
 
+/** An image that was built elsewhere, in a registry of containers. */
+type Registry = { kind: 'registry'; reference: string }
 /** What was asked for, checked. */
-export type Wanted =
+export type Wanted = Local | Registry
+/** What this host reads or downloads. */
+type Local =
   | { kind: 'debian-packages' }
   | { kind: 'file'; path: string; sha256: string | null }
   | { kind: 'download'; url: URL; sha256: string }
   /** Of the vendor's own address. `sha256` null: its file of checksums says it. */
   | { kind: 'cloud-image'; image: CloudImage; sha256: string | null }
+
+const inRegistry = (reference: string, checksum: string | null): Registry => {
+  if (checksum !== null)
+    throw fail(
+      'usage',
+      '--sha256 is of a file or an address',
+      'Pin the image by its digest: --from oci:HOST/NAME@sha256:HEX',
+    )
+  if (!REFERENCE.test(reference))
+    throw fail(
+      'usage',
+      `${JSON.stringify(reference.slice(0, 200))} is not an image in a registry`,
+      'Write for example --from oci:ghcr.io/acme/base:1',
+    )
+  return { kind: 'registry', reference }
+}
 
 /** What `--from` means. `checksum`: 64 hex digits in lower case, or null. Fails with `usage`. */
 export const readWanted = (from: string | null, checksum: string | null, image: CloudImage | null): Wanted => {
@@ -33,6 +57,7 @@ export const readWanted = (from: string | null, checksum: string | null, image: 
       throw fail('usage', '--sha256 is of a file or an address, and cannot be combined with --from debian-packages')
     return { kind: DEBIAN_PACKAGES }
   }
+  if (from.startsWith(REGISTRY)) return inRegistry(from.slice(REGISTRY.length), checksum)
   if (!isAddress(from)) return { kind: 'file', path: resolve(from), sha256: checksum }
   const url = imageAddress(from)
   if (checksum === null)
@@ -48,6 +73,7 @@ export const readWanted = (from: string | null, checksum: string | null, image: 
 export const describeWanted = (wanted: Wanted): string => {
   if (wanted.kind === 'download') return shownAddress(wanted.url)
   if (wanted.kind === 'cloud-image') return `${wanted.image.label} (${wanted.image.url})`
+  if (wanted.kind === 'registry') return `${REGISTRY}${wanted.reference}`
   return wanted.kind === 'file' ? wanted.path : wanted.kind
 }
 
@@ -66,7 +92,7 @@ type Source = {
 }
 
 /** The source for the provider. A checksum is compared before anything reads the file. */
-export const openSource = (wanted: Wanted, tools: SourceTools): Source => {
+export const openSource = (wanted: Local, tools: SourceTools): Source => {
   let downloaded: Awaited<ReturnType<typeof downloadImage>> | null = null
   const { home, signal, onBytes, onPhase } = tools
   const open = async (): Promise<{ path: string; source: string }> => {

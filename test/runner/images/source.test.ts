@@ -32,6 +32,13 @@ test.for<[string, string | null, string | null, unknown]>([
     HEX,
     { kind: 'download', url: new URL('https://example.org/a.img'), sha256: HEX },
   ],
+  ['an image of a registry', 'oci:ghcr.io/acme/base:1', null, { kind: 'registry', reference: 'ghcr.io/acme/base:1' }],
+  [
+    'one that its digest pins',
+    `oci:registry.local:5000/base@sha256:${HEX}`,
+    null,
+    { kind: 'registry', reference: `registry.local:5000/base@sha256:${HEX}` },
+  ],
 ])('%s', ([, from, sha256, expected]) => expect(readWanted(from, sha256, ubuntu)).toEqual(expected))
 
 test.for<[string, string | null, string | null, string]>([
@@ -46,6 +53,10 @@ test.for<[string, string | null, string | null, string]>([
   ['a password', 'https://me:pw@example.org/a.img', HEX, 'the address at example.org holds a user name or a password'],
   ['a checksum of packages', 'debian-packages', HEX, 'cannot be combined with --from debian-packages'],
   ['an empty word', '', null, '--from is empty'],
+  ['a registry alone', 'oci:ghcr.io', null, '"ghcr.io" is not an image in a registry'],
+  ['a flag', 'oci:--insecure/x', null, '"--insecure/x" is not an image in a registry'],
+  ['an address of a registry', 'oci:https://ghcr.io/a', null, 'is not an image in a registry'],
+  ['a checksum of an image of a registry', 'oci:ghcr.io/acme/base:1', HEX, '--sha256 is of a file or an address'],
 ])('%s is wrong usage', ([, from, sha256, text]) => {
   const message = messageOf(() => readWanted(from, sha256, ubuntu))
   expect(message).toMatch(/^usage: /)
@@ -69,7 +80,7 @@ afterEach(() => rmSync(home, { recursive: true, force: true }))
 
 const phases: string[] = []
 const notes: string[] = []
-const open = async (wanted: Wanted) => {
+const open = async (wanted: Exclude<Wanted, { kind: 'registry' }>) => {
   phases.length = 0
   notes.length = 0
   const source = openSource(wanted, {
