@@ -1,4 +1,5 @@
 /** The life of machines: created, started, stopped, deleted, listed. */
+import { existsSync } from 'node:fs'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
@@ -16,7 +17,7 @@ import {
   surveyMachines,
 } from './context.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
-import { filesOf, makeFolder, removeFolder, requireShortPath } from './folders.ts'
+import { filesOf, folderOf, makeFolder, removeFolder, requireShortPath } from './folders.ts'
 import { imageFiles, requireImage } from './images.ts'
 import { rulesOf } from './isolation.ts'
 import { hostOf, type Mark, parseMark } from './marks.ts'
@@ -114,7 +115,8 @@ export const createMachine = async (
   const existing = await requireOurs(context, vmId, machinesIn(host))
   if (existing?.mark?.made === true)
     return { vmId, ticket: existing.mark.ticket, ip: null, status: parseState(existing.row.state).status }
-  await deleteMachine(context, vmId)
+  // What an interrupted call left.
+  if (existing !== undefined || existsSync(folderOf(context.home, vmId))) await deleteMachine(context, vmId)
   requireImage(context, baseImage)
   requireSpace(context, doing, NEW_MACHINE_BYTES)
   onPhase('disk')
