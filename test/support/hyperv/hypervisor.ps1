@@ -346,6 +346,12 @@ function Invoke-StandIn($name, $p) {
     if ($fault) { Fail $fault.id $fault.category $fault.message $fault.code }
     if (-not $cmdlets.ContainsKey($name)) { Fail 'NotImplemented' NotImplemented "the stand-in has no $name" }
     [IO.File]::AppendAllText("$root/cmdlets.log", "$name $((@($p.Keys) | Sort-Object | ForEach-Object { "-$_" }) -join ' ')`n")
+    if ($state.pauses[$name]) {
+      $pause = $state.pauses[$name]
+      Close-State $false
+      Start-Sleep -Milliseconds $pause
+      Open-State
+    }
     . $cmdlets[$name]
     $isDone = $true
   } finally { Close-State ($isDone -and ($changed -or $name -notmatch $reads)) }

@@ -1,5 +1,5 @@
 /** Windows as far as machines of Hyper-V need it: programs on PATH, a PowerShell with the cmdlets of a small Hyper-V, and its state. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,6 +62,8 @@ export type StandInState = {
   addresses: { address: string; bits: number; interface: string }[]
   neighbours: { address: string; mac: string }[]
   faults: Record<string, Fault>
+  /** Milliseconds that a cmdlet takes before it does anything. */
+  pauses: Record<string, number>
   /** The state after restoring a checkpoint with memory. */
   restoreLeaves: 'Saved' | 'Off' | 'Running'
   /** What guests report, after so many looks. */
@@ -77,7 +79,7 @@ export type StandInState = {
 }
 
 const INITIAL: StandInState = {
-  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], neighbours: [], faults: {} },
+  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], neighbours: [], faults: {}, pauses: {} },
   switches: [{ name: 'Default Switch', type: 'Internal' }],
   addresses: [
     { address: '127.0.0.1', bits: 8, interface: 'Loopback Pseudo-Interface 1' },
@@ -100,9 +102,46 @@ printf '#< CLIXML\\r\\n<Objs Version="1.1.0.1"><Obj S="progress"></Obj></Objs>' 
 echo 'noise before the answer'
 export HYPERV_STAND_IN="$root" PSModulePath="$root/modules" PSModuleAnalysisCachePath="$root/cache" HOME="$root"
 export POWERSHELL_TELEMETRY_OPTOUT=1 POWERSHELL_UPDATECHECK=Off DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_TieredPGO=0
+if [ -p "$root/requests" ] && [ ! -e "$root/before" ]; then
+  file="$root/spool/$$"
+  cat >"$file.in"
+  printf '%s' "$7" >"$file.script"
+  mkfifo "$file.out"
+  echo $$ >"$root/requests"
+  timeout 110 sed -u '/<\\/agent-swarm>$/q' <"$file.out"
+  rm -f "$file".*
+  exit 0
+fi
 [ ! -e "$root/before" ] || . "$root/before"
 exec '${pwsh}' "$@"
 `
+
+/** Where a test is killed, the server ends by itself. */
+const SERVER_SECONDS = '3600'
+
+/** Starts the PowerShell that runs the scripts of all calls. Returns what ends it. */
+const startServer = (root: string): (() => void) => {
+  if (pwsh === null) return () => {}
+  mkdirSync(join(root, 'spool'))
+  execFileSync('mkfifo', [join(root, 'requests')])
+  const folder = import.meta.dirname
+  const words = ['-NoLogo', '-NoProfile', '-NonInteractive', '-File', join(folder, 'server.ps1')]
+  const server = spawn('timeout', [SERVER_SECONDS, pwsh, ...words], {
+    // pwsh is a process that starts another one: the group is ended.
+    detached: true,
+    env: {
+      ...pwshEnvironment(root),
+      ...{ HYPERV_STAND_IN: root, PSModulePath: join(root, 'modules'), PSModuleAnalysisCachePath: join(root, 'cache') },
+      ...{ PATH: `${join(root, 'bin')}:/usr/bin:/bin`, DOTNET_TieredPGO: '0' },
+    },
+    stdio: 'ignore',
+  })
+  server.unref()
+  return () => {
+    if (server.pid !== undefined) process.kill(-server.pid, 'SIGKILL')
+  }
+}
+
 const WHOAMI = `#!/bin/sh
 [ "$*" = '/user /fo csv /nh' ] || exit 1
 echo '"pc\\anna","S-1-5-21-1-2-3-1001"'
@@ -124,7 +163,11 @@ for last in "$@"; do :; done
 touch "$last.sparse"
 `
 
-export const openHypervStandIn = (more: Partial<StandInState> = {}, { qemu = null as string | null } = {}) => {
+/** `warm`: one process of PowerShell for all calls; without, each call is a process, as on Windows. `qemu`: the real qemu-img. */
+export const openHypervStandIn = (
+  more: Partial<StandInState> = {},
+  { qemu = null, warm = true }: { qemu?: string | null; warm?: boolean } = {},
+) => {
   const root = mkdtempSync(join(tmpdir(), 'hyperv-'))
   const at = (name: string) => join(root, name)
   for (const name of ['bin', 'content']) mkdirSync(at(name))
@@ -140,6 +183,7 @@ export const openHypervStandIn = (more: Partial<StandInState> = {}, { qemu = nul
   if (qemu !== null) program('qemu-img', qemuImg(qemu))
   const write = (state: StandInState) => writeFileSync(at('state.json'), JSON.stringify(state))
   write({ ...INITIAL, ...more })
+  const endServer = warm ? startServer(root) : () => {}
   const state = (): StandInState => JSON.parse(readFileSync(at('state.json'), 'utf8'))
   const text = (name: string) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : '')
   const requireVm = (name: string): StandInVm => {
@@ -172,7 +216,10 @@ export const openHypervStandIn = (more: Partial<StandInState> = {}, { qemu = nul
     violations: () => text('violations'),
     write: (name: string, content: string) => writeFileSync(at(name), content),
     remove: (name: string) => rmSync(at(name), { force: true }),
-    close: () => rmSync(root, { recursive: true, force: true, maxRetries: 5 }),
+    close: () => {
+      endServer()
+      rmSync(root, { recursive: true, force: true, maxRetries: 5 })
+    },
   }
 }
 export type HypervStandIn = ReturnType<typeof openHypervStandIn>

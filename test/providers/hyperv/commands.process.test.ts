@@ -1,0 +1,71 @@
+/** The commands of a machine's life, recorded into docs/commands-hyperv.md, and how many processes a list takes. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { hypervOptions, IMAGE, openHypervHome } from '../../support/hyperv/bench.ts'
+import { noPwsh, type StandInState } from '../../support/hyperv/stand-in.ts'
+
+const PAGE = resolve(import.meta.dirname, '../../../docs/commands-hyperv.md')
+const VM = 'as-ab-1-0000000a'
+const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/providers/hyperv/commands.process.test.ts -->
+# The commands of a machine's life on Hyper-V
+
+What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with the
+names of their parameters. Waiting (\`Get-VM -Id\`) is left out, and what repeats stands once. Each process is
+\`powershell.exe -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand SCRIPT\`; the scripts are in
+\`providers/hyperv/scripts/\`.
+`
+
+/** A machine as it is, many times. */
+const multiply = (state: StandInState, count: number): void => {
+  const [first] = state.vms
+  if (first === undefined) throw new Error('there is no machine')
+  for (let n = 1; n < count; n += 1) {
+    const name = `as-ab-1-${n.toString(16).padStart(8, '0')}`
+    const id = `00000000-0000-0000-0000-${n.toString().padStart(12, '0')}`
+    state.vms.push({ ...first, id, name, notes: first.notes.replace(VM, name) })
+  }
+}
+
+describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
+  test('a life, as docs/commands-hyperv.md has it; lists take one process', { timeout: 900_000 }, async () => {
+    const { provider, standIn, close } = await openHypervHome()
+    const steps: string[] = []
+    const step = async (name: string, work: () => Promise<unknown>) => {
+      const [began, processes] = [standIn.cmdlets().length, standIn.processes()]
+      await work()
+      const ran = standIn.cmdlets().slice(began).filter(line => line !== 'Get-VM -Id')
+      const lines = ran.map(line => line.trim()).filter((line, n, all) => line !== all[n - 1])
+      const taken = standIn.processes() - processes
+      steps.push(`## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`)
+      return taken
+    }
+    try {
+      await step('create, when the network must be made', () => provider.createVm('AB-1', IMAGE, hypervOptions(VM)))
+      await step('start', () => provider.startVm(VM))
+      await step('address for SSH', () => provider.sshInfo(VM))
+      await step('checkpoint', () => provider.checkpoint(VM, 'one'))
+      await step('restore', () => provider.restore(VM, 'one'))
+      await step('save (an idle machine)', () => provider.save?.(VM) ?? Promise.resolve())
+      await provider.startVm(VM)
+      await step('stop', () => provider.stopVm(VM))
+      expect(await step('list', () => provider.listVms())).toBe(1)
+      standIn.change(state => multiply(state, 100))
+      const before = standIn.processes()
+      expect(await provider.listVms()).toHaveLength(100)
+      expect((await provider.usage?.())?.size).toBe(100)
+      expect(await provider.leftovers?.()).toEqual([])
+      expect(standIn.processes() - before).toBe(3)
+      standIn.change(state => {
+        state.vms = state.vms.slice(0, 1)
+      })
+      await step('delete', () => provider.deleteVm(VM))
+      expect(standIn.violations()).toBe('')
+    } finally {
+      close()
+    }
+    const page = `${HEAD}\n${steps.join('\n')}`
+    if (process.env.AGENT_SWARM_TEST_RECORD === '1') writeFileSync(PAGE, page)
+    expect(page).toBe(readFileSync(PAGE, 'utf8'))
+  })
+})
