@@ -5,6 +5,7 @@ import { create } from './create.ts'
 import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
+import { hyperv } from './hyperv.ts'
 import { idle } from './idle.ts'
 import { isolation } from './isolation.ts'
 import { latency } from './latency.ts'
@@ -33,6 +34,7 @@ const rows = {
   n: idle,
   p: polling,
   r: reconciling,
+  y: hyperv,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const names = process.argv.slice(2)

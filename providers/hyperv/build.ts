@@ -132,7 +132,8 @@ const prepareDisk = async (build: Build): Promise<{ source: string; diskGiB: num
   const { disk } = filesOf(home, builder)
   if (isVhdx(path)) {
     const { head, hasParent } = readVhdx(path)
-    if (hasParent) throw fail('usage', `building ${name}: ${path} depends on another disk`, 'Merge it first: Convert-VHD')
+    if (hasParent)
+      throw fail('usage', `building ${name}: ${path} depends on another disk`, 'Merge it first: Convert-VHD')
     requireEfi(name, path, head)
     requireSpace(context, `building ${name}`, statSync(path).size + NEEDS[setup.profile].bytes)
     await copyFile(path, disk)

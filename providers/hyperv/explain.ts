@@ -3,7 +3,7 @@
  * Windows (HRESULT) decide. Ids were seen in reports of Vagrant, minikube and Multipass (docs/hyperv.md).
  */
 import type { FailureKind } from '../../src/domain.ts'
-import { fail, type FailureError } from '../../src/errors.ts'
+import { type FailureError, fail } from '../../src/errors.ts'
 
 export type ScriptError = { id: string; category: string; code: string; message: string }
 
@@ -44,7 +44,11 @@ const rows: readonly Row[] = [
   ],
   [/0x80070020/, 'busy', 'Another program uses the file, for example a backup. Try again when it is done.'],
   [/^ObjectInUse,|^OperationTimeout,| ResourceBusy /, 'busy', null],
-  [/^ServiceNotAvailable|0x800706BA/, 'hypervisor-unreachable', 'Start the service, as Administrator: Start-Service vmms'],
+  [
+    /^ServiceNotAvailable|0x800706BA/,
+    'hypervisor-unreachable',
+    'Start the service, as Administrator: Start-Service vmms',
+  ],
 ]
 
 export const explain = (doing: string, { id, category, code, message }: ScriptError): FailureError => {
@@ -90,7 +94,12 @@ const refusals: Readonly<Record<string, Row>> = Object.fromEntries(
         'AGENT_SWARM_HOME must lie on an NTFS volume where this user may change permissions.',
         'the permissions of its folder cannot be set',
       ],
-      [/disk-too-small/, 'usage', 'Give machines a larger disk: AGENT_SWARM_DISK_GIB', 'its disk is smaller than that of the base image'],
+      [
+        /disk-too-small/,
+        'usage',
+        'Give machines a larger disk: AGENT_SWARM_DISK_GIB',
+        'its disk is smaller than that of the base image',
+      ],
       [/address-taken/, 'busy', null, 'another machine has the address'],
       [
         /merging/,

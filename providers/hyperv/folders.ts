@@ -11,7 +11,12 @@ export const rootOf = (home: string): string => join(home, 'hyperv')
 export const folderOf = (home: string, vmId: string): string => join(rootOf(home), vmId)
 export const filesOf = (home: string, vmId: string) => {
   const folder = folderOf(home, vmId)
-  return { folder, disk: join(folder, 'disk.vhdx'), seed: join(folder, 'seed.iso'), owner: join(folder, 'machine.json') }
+  return {
+    folder,
+    disk: join(folder, 'disk.vhdx'),
+    seed: join(folder, 'seed.iso'),
+    owner: join(folder, 'machine.json'),
+  }
 }
 
 const text = v.pipe(v.string(), v.maxLength(64))
@@ -92,4 +97,3 @@ export const requireShortPath = (home: string, vmId: string): void => {
       'Use a shorter AGENT_SWARM_HOME, for example C:\\swarm.',
     )
 }
-

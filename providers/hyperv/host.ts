@@ -8,8 +8,8 @@ import type { Diagnosis, Provider } from '../provider.ts'
 import { type Context, freeSpace, surveyHost } from './context.ts'
 import { isolationIn } from './isolation.ts'
 import { MAKE_NETWORK, networkIn } from './network.ts'
-import { doesConvert } from './qemu-img.ts'
 import type { Host } from './parse.ts'
+import { doesConvert } from './qemu-img.ts'
 import { DEFAULT_SWITCH } from './settings.ts'
 
 export const available = async (context: Context): ReturnType<Provider['available']> => {
@@ -30,7 +30,10 @@ const checkNetwork = ({ settings }: Context, host: Host): Diagnosis => {
       ? ok(`machines get their addresses on the ${name}, by DHCP`)
       : ok(`the switch ${name} has NAT, and machines get fixed addresses on it`)
   if (name === DEFAULT_SWITCH)
-    return problem(`this Windows has no ${name}`, 'Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes its own switch.')
+    return problem(
+      `this Windows has no ${name}`,
+      'Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes its own switch.',
+    )
   const fallback = networkIn(host, DEFAULT_SWITCH) === null ? '' : `; until then they get the ${DEFAULT_SWITCH}`
   return warning(
     `the switch ${name} with NAT does not exist. The first machine makes it, if that is done as Administrator${fallback}`,

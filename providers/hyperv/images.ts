@@ -108,7 +108,11 @@ export const deleteImage = async ({ home }: Home, name: string): Promise<void> =
 // ── Builds under way ──
 
 const busy = (doing: string, pid: number) =>
-  fail('busy', `${doing}: another init-base is building it (process ${pid})`, 'Wait until it ends, or end it and try again.')
+  fail(
+    'busy',
+    `${doing}: another init-base is building it (process ${pid})`,
+    'Wait until it ends, or end it and try again.',
+  )
 
 /** The process that builds the image now; null without one. */
 const buildingProcess = (note: string): number | null => {

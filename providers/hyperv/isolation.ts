@@ -114,7 +114,8 @@ export const isolationIn = (context: Context, host: Host): IsolationReport => {
         .join(', ')} run without rules`,
       'Stop and start them: agent-swarm stop <TICKET>, agent-swarm start <TICKET>. On the Default Switch no machine has rules: create it again.',
     )
-  const opened = hypervAllow.length === 0 ? 'private networks are closed' : `of private networks, ${hypervAllow.join(', ')}`
+  const opened =
+    hypervAllow.length === 0 ? 'private networks are closed' : `of private networks, ${hypervAllow.join(', ')}`
   return {
     isolated: true,
     note: `Machines reach the internet; ${opened}. To open a range: AGENT_SWARM_HYPERV_ALLOW=10.1.0.0/16. A machine may still answer ARP for another one's address, which SSH notices by the host key.`,

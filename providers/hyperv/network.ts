@@ -104,7 +104,10 @@ const macOf = (prefix: string, bytes: Buffer): string =>
 export const choosePlace = ({ own, name }: Network, host: Host, taken: ReadonlySet<string>): Place => {
   // Locally administered addresses, which Hyper-V itself never gives.
   if (own === null) return { mac: macOf('06:a6', randomBytes(4)), address: null, gateway: null }
-  const used = new Set([...taken, ...machinesIn(host).flatMap(({ mark }) => (mark === null ? [] : (hostOf(mark) ?? [])))])
+  const used = new Set([
+    ...taken,
+    ...machinesIn(host).flatMap(({ mark }) => (mark === null ? [] : (hostOf(mark) ?? []))),
+  ])
   const end = own.range.base + 2 ** (32 - own.range.bits) - 1
   for (let address = own.range.base + FIRST_MACHINE; address < end; address += 1) {
     if (address === own.gateway || used.has(addressText(address))) continue

@@ -39,7 +39,13 @@ export const hostAnswer = v.object({
 })
 export type Host = v.InferOutput<typeof hostAnswer>
 
-export const lookAnswer = v.object({ notes: text, state: text, addresses: texts, neighbours: texts, checkpoints: texts })
+export const lookAnswer = v.object({
+  notes: text,
+  state: text,
+  addresses: texts,
+  neighbours: texts,
+  checkpoints: texts,
+})
 export const stateAnswer = v.object({ state: text })
 export const doneAnswer = v.object({ done: v.literal(true) })
 export const diskAnswer = v.object({ bytes: count, type: text, format: text })

@@ -30,10 +30,11 @@ const FLAGS = ['-NoLogo', '-NoProfile', '-NonInteractive', '-ExecutionPolicy', '
 
 /** The whole text that PowerShell runs. Constant: data never stands in it. */
 export const scriptText = (name: ScriptName): string =>
-  [...SCRIPTS[name], name].map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8')).join('\n')
+  [...SCRIPTS[name], name]
+    .map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8'))
+    .join('\n')
 
-export const encodedScript = (name: ScriptName): string =>
-  Buffer.from(scriptText(name), 'utf16le').toString('base64')
+export const encodedScript = (name: ScriptName): string => Buffer.from(scriptText(name), 'utf16le').toString('base64')
 
 const failed = v.object({
   error: v.object({ id: v.string(), category: v.string(), code: v.string(), message: v.string() }),

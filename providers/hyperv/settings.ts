@@ -19,7 +19,10 @@ const address = pipe(
 export const hypervSettings = {
   hypervSwitch: {
     env: 'AGENT_SWARM_HYPERV_SWITCH',
-    form: pattern(/^[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}$/, 'is not a name of a switch (letters, digits, spaces, and _ . -)'),
+    form: pattern(
+      /^[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}$/,
+      'is not a name of a switch (letters, digits, spaces, and _ . -)',
+    ),
     default: 'agent-swarm',
     says: `The virtual switch of the machines. It is created if missing, with NAT, which takes an Administrator once. \`${DEFAULT_SWITCH}\` is Windows' own (docs/hyperv.md).`,
     example: DEFAULT_SWITCH,

@@ -36,8 +36,7 @@ const withFile = <T>(path: string, work: (read: Read) => T): T => {
   }
 }
 
-export const isVhdx = (path: string): boolean =>
-  withFile(path, read => read(0, 8).toString('latin1') === 'vhdxfile')
+export const isVhdx = (path: string): boolean => withFile(path, read => read(0, 8).toString('latin1') === 'vhdxfile')
 
 /** Numbers of 8 bytes in a damaged file may be anything. */
 const offsetAt = (buffer: Buffer, at: number): number => Number(buffer.readBigUInt64LE(at) % 2n ** 52n)

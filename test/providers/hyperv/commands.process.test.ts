@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { hypervOptions, IMAGE, openHypervHome } from '../../support/hyperv/bench.ts'
-import { noPwsh, type StandInState } from '../../support/hyperv/stand-in.ts'
+import { hypervOptions, IMAGE, multiplyMachine, openHypervHome } from '../../support/hyperv/bench.ts'
+import { noPwsh } from '../../support/hyperv/stand-in.ts'
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-hyperv.md')
 const VM = 'as-ab-1-0000000a'
@@ -16,17 +16,6 @@ names of their parameters. Waiting (\`Get-VM -Id\`) is left out, and what repeat
 \`providers/hyperv/scripts/\`.
 `
 
-/** A machine as it is, many times. */
-const multiply = (state: StandInState, count: number): void => {
-  const [first] = state.vms
-  if (first === undefined) throw new Error('there is no machine')
-  for (let n = 1; n < count; n += 1) {
-    const name = `as-ab-1-${n.toString(16).padStart(8, '0')}`
-    const id = `00000000-0000-0000-0000-${n.toString().padStart(12, '0')}`
-    state.vms.push({ ...first, id, name, notes: first.notes.replace(VM, name) })
-  }
-}
-
 describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
   test('a life, as docs/commands-hyperv.md has it; lists take one process', { timeout: 900_000 }, async () => {
     const { provider, standIn, close } = await openHypervHome()
@@ -34,10 +23,15 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
     const step = async (name: string, work: () => Promise<unknown>) => {
       const [began, processes] = [standIn.cmdlets().length, standIn.processes()]
       await work()
-      const ran = standIn.cmdlets().slice(began).filter(line => line !== 'Get-VM -Id')
+      const ran = standIn
+        .cmdlets()
+        .slice(began)
+        .filter(line => line !== 'Get-VM -Id')
       const lines = ran.map(line => line.trim()).filter((line, n, all) => line !== all[n - 1])
       const taken = standIn.processes() - processes
-      steps.push(`## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`)
+      steps.push(
+        `## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`,
+      )
       return taken
     }
     try {
@@ -50,7 +44,7 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
       await provider.startVm(VM)
       await step('stop', () => provider.stopVm(VM))
       expect(await step('list', () => provider.listVms())).toBe(1)
-      standIn.change(state => multiply(state, 100))
+      multiplyMachine(standIn, VM, 100)
       const before = standIn.processes()
       expect(await provider.listVms()).toHaveLength(100)
       expect((await provider.usage?.())?.size).toBe(100)

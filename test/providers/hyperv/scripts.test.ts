@@ -26,12 +26,17 @@ test('every file is a script or stands before one', () => {
 })
 
 /** Every cmdlet of a module of Windows, as it is called. */
-const callsIn = (text: string): string[] => [...text.matchAll(/\b(?:Hyper-V|NetNat|NetTCPIP|CimCmdlets)\\[A-Z]\w+-\w+/g)].map(([call]) => call)
+const callsIn = (text: string): string[] =>
+  [...text.matchAll(/\b(?:Hyper-V|NetNat|NetTCPIP|CimCmdlets)\\[A-Z]\w+-\w+/g)].map(([call]) => call)
 
 test.for(names)('%s names the module of each cmdlet, addresses by object, and asks nobody', name => {
   // Comments apart.
   const text = scriptText(name).replaceAll(/^\s*#.*$/gm, '')
-  expect(text.match(/(?<![\\\w-])(?:Get|Set|New|Add|Remove|Start|Stop|Save|Resume|Restore|Checkpoint|Resize)-(?:VM|VHD|Net)\w*/g)).toBe(null)
+  expect(
+    text.match(
+      /(?<![\\\w-])(?:Get|Set|New|Add|Remove|Start|Stop|Save|Resume|Restore|Checkpoint|Resize)-(?:VM|VHD|Net)\w*/g,
+    ),
+  ).toBe(null)
   for (const line of text.split('\n').filter(each => callsIn(each).length > 0)) {
     // Names are not unique and take wildcards. New ones are made by name.
     if (!/New-VM|New-NetNat|New-VMSwitch/.test(line)) expect(line).not.toMatch(/ -(?:VM)?Name /)

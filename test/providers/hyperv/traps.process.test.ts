@@ -2,8 +2,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { openScripts } from '../../../providers/hyperv/powershell.ts'
 import { stateAnswer } from '../../../providers/hyperv/parse.ts'
+import { openScripts } from '../../../providers/hyperv/powershell.ts'
 import { openRun } from '../../../src/exec.ts'
 import { HOME_ID, hypervOptions, IMAGE, openHypervHome, openHypervIn } from '../../support/hyperv/bench.ts'
 import { noPwsh } from '../../support/hyperv/stand-in.ts'
@@ -34,7 +34,12 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     await provider.createVm('AB-1', IMAGE, options)
     const vm = standIn.vm(VM)
     // Windows 10 would take a checkpoint at every start, and production checkpoints hold no memory.
-    expect(vm).toMatchObject({ automatic: false, checkpoints: 'Standard', stopAction: 'ShutDown', startAction: 'Nothing' })
+    expect(vm).toMatchObject({
+      automatic: false,
+      checkpoints: 'Standard',
+      stopAction: 'ShutDown',
+      startAction: 'Nothing',
+    })
     expect(vm).toMatchObject({ template: 'MicrosoftUEFICertificateAuthority', dynamic: false })
     // 172.30.0.0/20 overlaps the Default Switch, and 10.20.30.40 is another network.
     expect(standIn.state().nats).toEqual([{ name: 'agent-swarm', prefix: '10.177.0.0/20' }])
@@ -51,12 +56,17 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
       `attach ${join(folder, 'seed.iso')}`,
     ])
     expect(statSync(join(home, 'hyperv/images/base.vhdx')).mode & 0o222).toBe(0)
-    expect(standIn.state().vhds[vm.disk]).toMatchObject({ parent: join(home, 'hyperv/images/base.vhdx'), size: 8 * 1024 ** 3 })
+    expect(standIn.state().vhds[vm.disk]).toMatchObject({
+      parent: join(home, 'hyperv/images/base.vhdx'),
+      size: 8 * 1024 ** 3,
+    })
     // A list of one machine is a list.
     expect(await provider.listVms()).toMatchObject([{ vmId: VM, ticket: 'AB-1', status: 'stopped' }])
 
     // Names are not unique: somebody else's machine has this one, too.
-    standIn.change(({ vms }) => vms.unshift({ ...vm, id: '11111111-1111-1111-1111-111111111111', notes: 'mine', state: 'Running' }))
+    standIn.change(({ vms }) =>
+      vms.unshift({ ...vm, id: '11111111-1111-1111-1111-111111111111', notes: 'mine', state: 'Running' }),
+    )
     expect(await provider.status(VM)).toBe('stopped')
     await provider.assign?.(VM, 'AB-2')
     expect(standIn.state().vms.map(({ notes }) => notes.slice(0, 20))).toEqual(['mine', 'agent-swarm {"vmId":'])
@@ -154,7 +164,11 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
   test('messages in another language: ids, categories and codes decide', { timeout }, async () => {
     const { provider, standIn } = await open()
     const message = 'Sie verfügen nicht über die erforderliche Berechtigung.'
-    const denied = { id: 'AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM', category: 'PermissionDenied', message }
+    const denied = {
+      id: 'AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM',
+      category: 'PermissionDenied',
+      message,
+    }
     standIn.change(({ faults }) => {
       faults['Get-VM'] = { ...denied, code: 0 }
     })
@@ -175,12 +189,20 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     standIn.remove('before')
   })
 
-  test('without an Administrator: the Default Switch, where Hyper-V learns addresses from the guest', { timeout }, async () => {
+  test('without an Administrator: the Default Switch, where Hyper-V learns addresses from the guest', {
+    timeout,
+  }, async () => {
     const state = { unprivileged: true, kvp: '172.30.9.9', kvpLooks: 2 }
     const { provider, standIn } = await open(state)
     await provider.createVm('AB-1', IMAGE, options)
     const vm = standIn.vm(VM)
-    expect(vm.adapters[0]).toMatchObject({ switch: 'Default Switch', spoofing: 'Off', dhcp: 'On', router: 'On', acls: [] })
+    expect(vm.adapters[0]).toMatchObject({
+      switch: 'Default Switch',
+      spoofing: 'Off',
+      dhcp: 'On',
+      router: 'On',
+      acls: [],
+    })
     expect(readFileSync(vm.dvd ?? '', 'latin1')).toContain('"dhcp4":true')
     await provider.startVm(VM)
     await expect(provider.sshInfo(VM)).rejects.toMatchObject(failsWith('no-address-yet'))
@@ -191,17 +213,17 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     expect(await provider.sshInfo(VM)).toMatchObject({ host: '172.30.8.8', port: 22 })
     // The guest's own answer counts more, and not what it gave itself.
     expect(await provider.sshInfo(VM)).toMatchObject({ host: '172.30.9.9' })
-    expect(await provider.isolated?.()).toMatchObject({ isolated: false, reason: expect.stringContaining('Default Switch') })
+    expect(await provider.isolated?.()).toMatchObject({
+      isolated: false,
+      reason: expect.stringContaining('Default Switch'),
+    })
   })
 
   test('two machines at once never have one address', { timeout }, async () => {
     const { provider, standIn, home } = await open()
     const second = openHypervIn(standIn, home)
     const other = 'as-ab-2-0000000b'
-    await Promise.all([
-      provider.createVm('AB-1', IMAGE, options),
-      second.createVm('AB-2', IMAGE, hypervOptions(other)),
-    ])
+    await Promise.all([provider.createVm('AB-1', IMAGE, options), second.createVm('AB-2', IMAGE, hypervOptions(other))])
     const addresses = standIn.state().vms.map(({ notes }) => notes.match(/"address":"([^"]*)"/)?.[1])
     expect(addresses.sort()).toEqual(['10.177.0.10/20', '10.177.0.11/20'])
   })

@@ -14,7 +14,11 @@ const CALLS = 'names the module of each cmdlet, addresses by object, and asks no
 /** Name, what is true of Hyper-V, the title of the test. */
 const traps: readonly (readonly [trap: string, fact: string, title: string])[] = [
   ['long script', 'a command line has 32,767 characters', 'has less than 8 KB and fits into a command line'],
-  ['noise', 'stderr comes as CLIXML, and programs print beside the answer', 'the last answer counts, whatever stands around it'],
+  [
+    'noise',
+    'stderr comes as CLIXML, and programs print beside the answer',
+    'the last answer counts, whatever stands around it',
+  ],
   ['PSModulePath', 'one of PowerShell 7 makes 5.1 load the wrong modules', MADE],
   ['syntax of 7', '5.1 lacks &&, ??, ?:, -AsArray and more', 'no script has what PowerShell 5.1 lacks'],
   ['one element', 'a piped list of one is unwrapped', MADE],
@@ -33,7 +37,11 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['Remove-VMSnapshot', 'merges in the background', MERGES],
   ['Stop-VM -Force', 'waits five minutes for the guest', STATES],
   ['states …Critical', 'storage lost or full', STATES],
-  ['sparse files', 'Hyper-V refuses what NTFS holds as sparse (0xC03A001A)', 'a disk that qemu-img wrote is not sparse when Hyper-V gets it'],
+  [
+    'sparse files',
+    'Hyper-V refuses what NTFS holds as sparse (0xC03A001A)',
+    'a disk that qemu-img wrote is not sparse when Hyper-V gets it',
+  ],
   ['parent disks', 'are read-only and never move', MADE],
   ['generation 2', 'boots by UEFI alone', 'a disk without an EFI partition is refused before anything is made'],
   ['permissions', 'set after attaching, they keep the machine from starting (0x80070005)', MADE],
@@ -46,7 +54,11 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['memory', 'OutOfMemory is an id, not a text', LANGUAGE],
   ['New-VM takes no notes', 'a crash leaves a machine without a mark', MADE],
   ['an imported copy', 'has the same mark', MADE],
-  ['paths', '260 characters are the limit of parts of Hyper-V', 'a home with a long path is refused before anything is made'],
+  [
+    'paths',
+    '260 characters are the limit of parts of Hyper-V',
+    'a home with a long path is refused before anything is made',
+  ],
   ['processor seconds', 'Hyper-V counts none', STATES],
   ['two creates at once', 'would choose one address', 'two machines at once never have one address'],
   ['killed callers', 'a script outlives them', 'a create that was killed leaves nothing without an owner'],

@@ -24,6 +24,18 @@ export const hypervOptions = (vmId: string): CreateOptions => ({
   hostKey: { privateKey: 'the private host key', publicKey: 'ssh-ed25519 BBBB host' },
 })
 
+/** Makes `count` machines of one, with names and marks of their own. */
+export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
+  standIn.change(({ vms }) => {
+    const [first] = vms
+    if (first === undefined) throw new Error('there is no machine')
+    for (let n = 1; n < count; n += 1) {
+      const name = `as-ab-1-${n.toString(16).padStart(8, '0').replace('0', 'f')}`
+      const id = `00000000-0000-0000-0000-${n.toString().padStart(12, '0')}`
+      vms.push({ ...first, id, name, notes: first.notes.replace(vmId, name) })
+    }
+  })
+
 type More = { homeId?: string; settings?: Partial<HypervSettings> }
 
 export const openHypervIn = (standIn: HypervStandIn, home: string, more: More = {}): Provider =>
@@ -80,14 +92,12 @@ export const openHypervBench = async (): Promise<TestBench> => {
     ...{ provider, otherHome, script, baseImage: IMAGE },
     options: async vmId => hypervOptions(vmId),
     ready: async vmId => {
-      let isReady = false
-      await until(`an address of ${vmId}`, () => {
+      await until(`an address of ${vmId}`, () =>
         provider.sshInfo(vmId).then(
-          () => (isReady = true),
-          () => {},
-        )
-        return isReady
-      })
+          () => true,
+          () => false,
+        ),
+      )
     },
     close: async () => {
       const { vms, snapshots } = standIn.state()

@@ -352,7 +352,9 @@ function Invoke-StandIn($name, $p) {
       Start-Sleep -Milliseconds $pause
       Open-State
     }
-    . $cmdlets[$name]
+    $output = @(. $cmdlets[$name])
     $isDone = $true
   } finally { Close-State ($isDone -and ($changed -or $name -notmatch $reads)) }
+  # The next command of a pipeline looks at the state, too.
+  $output
 }

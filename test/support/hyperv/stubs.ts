@@ -20,8 +20,23 @@ const moduleOf = (name: string): string =>
 
 /** Types that PowerShell has itself, and those that hypervisor.ps1 makes a class of. */
 const KNOWN: Record<string, string> = {
-  ...{ String: 'string', Int16: 'int16', Int32: 'int', Int64: 'long', UInt32: 'uint32', UInt64: 'uint64', Byte: 'byte' },
-  ...{ Boolean: 'bool', Guid: 'guid', Version: 'version', TimeSpan: 'timespan', switch: 'switch', PSObject: 'psobject' },
+  ...{
+    String: 'string',
+    Int16: 'int16',
+    Int32: 'int',
+    Int64: 'long',
+    UInt32: 'uint32',
+    UInt64: 'uint64',
+    Byte: 'byte',
+  },
+  ...{
+    Boolean: 'bool',
+    Guid: 'guid',
+    Version: 'version',
+    TimeSpan: 'timespan',
+    switch: 'switch',
+    PSObject: 'psobject',
+  },
 }
 const CLASSES = [
   ...['VirtualMachineBase', 'VirtualMachine', 'VMSnapshot', 'VMNetworkAdapterBase', 'HardDiskDrive', 'DvdDrive'],
@@ -36,14 +51,21 @@ const typeOf = (type: string, values: readonly string[] | undefined): string => 
 
 const RESERVED = ['WhatIf', 'Confirm']
 /** The documentation's own, where it names one that takes no name. */
-const DEFAULTS: Record<string, string> = { 'New-VM': 'No VHD', 'New-VHD': 'DynamicWithoutSource', 'Get-VMHost': 'ComputerName' }
+const DEFAULTS: Record<string, string> = {
+  'New-VM': 'No VHD',
+  'New-VHD': 'DynamicWithoutSource',
+  'Get-VMHost': 'ComputerName',
+}
 
 const stubOf = (name: string, { sets, values = {} }: Cmdlet): string => {
   const names = Object.keys(sets)
   const first = ['Name', 'VMName', 'Default', names[0]].find(each => each !== undefined && names.includes(each))
   const parameters = new Map<string, { type: string; attributes: string[] }>()
   for (const [set, { must, may }] of Object.entries(sets))
-    for (const [isMust, list] of [[true, must], [false, may]] as const)
+    for (const [isMust, list] of [
+      [true, must],
+      [false, may],
+    ] as const)
       for (const [parameter, type] of Object.entries(list)) {
         if (RESERVED.includes(parameter)) continue
         const found = parameters.get(parameter) ?? { type: typeOf(type, values[parameter]), attributes: [] }
@@ -76,7 +98,7 @@ export const writeModules = (folder: string): void => {
   const write = (module: string, names: readonly string[], functions: readonly string[]) => {
     mkdirSync(join(folder, module), { recursive: true })
     // Every other module uses the machine of the first.
-    const head = module === 'Hyper-V' ? machine : "Import-Module Hyper-V -Function Invoke-StandIn"
+    const head = module === 'Hyper-V' ? machine : 'Import-Module Hyper-V -Function Invoke-StandIn'
     writeFileSync(join(folder, module, `${module}.psm1`), [head, ...functions].join('\n'))
     const list = [...names, ...(module === 'Hyper-V' ? ['Invoke-StandIn'] : [])].map(name => `'${name}'`).join(', ')
     writeFileSync(
