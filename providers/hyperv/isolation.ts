@@ -3,8 +3,8 @@
  * neither each other nor the host. The rule with the highest weight counts.
  */
 import { networkInterfaces } from 'node:os'
+import { isIn, parseAddress, parseRange, rangeOf, rangeText } from '../ipv4.ts'
 import type { IsolationReport } from '../provider.ts'
-import { isIn, parseAddress, parseRange, rangeOf, rangeText } from './addresses.ts'
 import { type Context, isOurs, machinesIn, surveyHost } from './context.ts'
 import { readOwner } from './folders.ts'
 import { MAKE_NETWORK, networkIn, type Place } from './network.ts'

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { SeedNetwork } from '../../base-image/seed.ts'
 import { fail, failureOf } from '../../src/errors.ts'
-import { addressText, overlap, parseAddress, parseRange, type Range, rangeOf, rangeText } from './addresses.ts'
+import { addressText, overlap, parseAddress, parseRange, type Range, rangeOf, rangeText } from '../ipv4.ts'
 import { type Context, machinesIn } from './context.ts'
 import { hostOf } from './marks.ts'
 import { doneAnswer, type Host } from './parse.ts'

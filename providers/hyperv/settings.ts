@@ -1,6 +1,6 @@
 import { check, pipe, string } from 'valibot'
 import { listOf, pattern, type Setting, type SettingValues } from '../../src/schema/forms.ts'
-import { parseAddress, parseRange } from './addresses.ts'
+import { parseAddress, parseRange } from '../ipv4.ts'
 
 /** Windows' own switch, with DHCP. Its name is the same in every language. */
 export const DEFAULT_SWITCH = 'Default Switch'

@@ -62,7 +62,7 @@ function Write-Mark($vm, $mark) {
 function Test-Ours($vm) {
   $mark = Read-Mark $vm
   if ($mark) { return "$($mark.vmId)" -ceq $a.vmId -and "$($mark.home)" -ceq $a.homeId }
-  return $a.ownsFolder -and "$($vm.Path)".StartsWith($a.folder, [StringComparison]::OrdinalIgnoreCase)
+  return $a.ownsFolder -and -not $vm.Notes -and "$($vm.Path)".StartsWith($a.folder, [StringComparison]::OrdinalIgnoreCase)
 }
 
 # -Name takes wildcards and names are not unique: all machines are read, and the object is used from then on.

@@ -1,6 +1,4 @@
 # All machines with a name like ours, and with $a.host what the host has.
-function Get-Prefixes($read) { try { return & $read } catch { return $null } }
-
 $machines = @(foreach ($vm in @(Hyper-V\Get-VM)) {
     $name = "$($vm.Name)"
     if (-not $name.StartsWith('as-')) { continue }
@@ -28,7 +26,9 @@ if (-not $a.host) {
 
 $vmHost = Hyper-V\Get-VMHost
 $system = CimCmdlets\Get-CimInstance -ClassName Win32_OperatingSystem
-$nats = Get-Prefixes { [string[]]@(NetNat\Get-NetNat | ForEach-Object { "$($_.InternalIPInterfaceAddressPrefix)" }) }
+# Not every Windows has NAT. What a function returns would be no list when it has one element.
+$nats = $null
+try { $nats = [string[]]@(NetNat\Get-NetNat | ForEach-Object { "$($_.InternalIPInterfaceAddressPrefix)" }) } catch { }
 Write-Answer @{
   machines  = $machines
   version   = "$($PSVersionTable.PSVersion)"

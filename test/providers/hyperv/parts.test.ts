@@ -1,6 +1,6 @@
 /** The parts of the provider that need no PowerShell: answers, marks, failures, addresses, rules, paths and disks. */
 import { expect, test } from 'vitest'
-import { overlap, parseRange, usableAddress } from '../../../providers/hyperv/addresses.ts'
+import { usableAddress } from '../../../providers/hyperv/addresses.ts'
 import { explain, explainRefusal } from '../../../providers/hyperv/explain.ts'
 import { requireShortPath } from '../../../providers/hyperv/folders.ts'
 import { rulesFor } from '../../../providers/hyperv/isolation.ts'
@@ -9,6 +9,7 @@ import { choosePlace, networkIn } from '../../../providers/hyperv/network.ts'
 import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
 import { answerIn } from '../../../providers/hyperv/powershell.ts'
 import { hasEfiPartition } from '../../../providers/hyperv/vhdx.ts'
+import { overlap, parseRange } from '../../../providers/ipv4.ts'
 
 const VM = 'as-ab-1-0000000a'
 const mark = { vmId: VM, ticket: 'AB-1', home: '0011', mac: '06:a5:0a:b1:00:0a', address: '10.177.0.10/20', made: true }

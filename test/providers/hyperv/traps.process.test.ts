@@ -65,7 +65,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
 
     // Names are not unique: somebody else's machine has this one, too.
     standIn.change(({ vms }) =>
-      vms.unshift({ ...vm, id: '11111111-1111-1111-1111-111111111111', notes: 'mine', state: 'Running' }),
+      vms.unshift({ ...vm, id: '11111111-1111-1111-1111-111111111111', notes: 'mine', path: '/elsewhere' }),
     )
     expect(await provider.status(VM)).toBe('stopped')
     await provider.assign?.(VM, 'AB-2')
@@ -97,6 +97,8 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     await provider.checkpoint(VM, 'one')
     await script(VM, 'echo after >"$HOME/state"')
     await provider.assign?.(VM, 'AB-2')
+    const rules = standIn.vm(VM).adapters[0]?.acls.length
+    expect(rules).toBeGreaterThan(15)
     for (const restoreLeaves of ['Saved', 'Off', 'Running'] as const) {
       // The configuration of the capture comes back: its notes, and the rules that it had.
       standIn.change(state => {
@@ -106,7 +108,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
       await provider.restore(VM, 'one')
       const vm = standIn.vm(VM)
       expect([restoreLeaves, vm.state, vm.notes.includes('AB-2'), vm.adapters[0]?.acls.length]).toEqual([
-        ...[restoreLeaves, 'Running', true, 20],
+        ...[restoreLeaves, 'Running', true, rules],
       ])
     }
     expect(await script(VM, 'cat "$HOME/state"')).toBe('before')
@@ -192,7 +194,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
   test('without an Administrator: the Default Switch, where Hyper-V learns addresses from the guest', {
     timeout,
   }, async () => {
-    const state = { unprivileged: true, kvp: '172.30.9.9', kvpLooks: 2 }
+    const state = { unprivileged: true, kvp: '172.30.9.9', kvpLooks: 3 }
     const { provider, standIn } = await open(state)
     await provider.createVm('AB-1', IMAGE, options)
     const vm = standIn.vm(VM)

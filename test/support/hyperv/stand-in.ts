@@ -28,6 +28,9 @@ export type StandInVm = {
   id: string
   name: string
   state: string
+  /** The state that follows at this time; null: none. */
+  then: string | null
+  at: number
   notes: string
   path: string
   disk: string
@@ -184,7 +187,13 @@ export const openHypervStandIn = (
   const write = (state: StandInState) => writeFileSync(at('state.json'), JSON.stringify(state))
   write({ ...INITIAL, ...more })
   const endServer = warm ? startServer(root) : () => {}
-  const state = (): StandInState => JSON.parse(readFileSync(at('state.json'), 'utf8'))
+  const state = (): StandInState => {
+    const present: StandInState = JSON.parse(readFileSync(at('state.json'), 'utf8'))
+    // States take time, and whoever looks sees them change.
+    for (const vm of present.vms)
+      if (vm.then !== null && Date.now() >= vm.at) Object.assign(vm, { state: vm.then, then: null })
+    return present
+  }
   const text = (name: string) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : '')
   const requireVm = (name: string): StandInVm => {
     const vm = state().vms.find(each => each.name === name)
