@@ -184,7 +184,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
 
 /** `addresses`: also asks the neighbours of the host for one. */
 export const look = async (context: Context, id: string, { addresses = false } = {}) => {
-  const data = { ...aboutMachine(context, id), addresses }
+  const data = { ...aboutMachine(context, id), addresses, readsOnly: true }
   const answer = await context.script('look', data, lookAnswer, { doing: `looking at ${id}` })
   return { ...answer, mark: parseMark(answer.notes) }
 }

@@ -41,7 +41,7 @@ function Enter-Lock($name) {
   } catch { }
 }
 # A script outlives an agent-swarm that is killed. The next one for the same machine waits for it.
-if ($a.vmId) { Enter-Lock $a.vmId }
+if ($a.vmId -and -not $a.readsOnly) { Enter-Lock $a.vmId }
 
 function Read-Mark($vm) {
   foreach ($line in "$($vm.Notes)" -split "`r?`n") {

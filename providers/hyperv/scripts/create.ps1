@@ -16,7 +16,14 @@ if ($a.seed) { [System.IO.File]::WriteAllBytes($a.seedPath, [Convert]::FromBase6
 if ($a.base) {
   $size = [long](Hyper-V\Get-VHD -Path $a.base).Size
   if ($size -gt $a.bytes) { Deny 'disk-too-small' $size }
-  $null = Hyper-V\New-VHD -Path $a.disk -ParentPath $a.base -Differencing -SizeBytes $a.bytes
+  try {
+    $null = Hyper-V\New-VHD -Path $a.disk -ParentPath $a.base -Differencing -SizeBytes $a.bytes
+  } catch {
+    # Where it takes only the parent's size.
+    if (Test-Path -LiteralPath $a.disk) { Remove-Item -LiteralPath $a.disk }
+    $null = Hyper-V\New-VHD -Path $a.disk -ParentPath $a.base -Differencing
+    if ($size -lt $a.bytes) { Hyper-V\Resize-VHD -Path $a.disk -SizeBytes $a.bytes }
+  }
 }
 
 $vm = Hyper-V\New-VM -Name $a.vmId -Generation 2 -MemoryStartupBytes $a.memory -VHDPath $a.disk -Path $a.folder -SwitchName $a.switch

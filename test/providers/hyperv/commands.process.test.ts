@@ -10,24 +10,31 @@ const VM = 'as-ab-1-0000000a'
 const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/providers/hyperv/commands.process.test.ts -->
 # The commands of a machine's life on Hyper-V
 
-What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with the
-names of their parameters. Waiting (\`Get-VM -Id\`) is left out, and what repeats stands once. Each process is
+What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with their
+parameters. \`HOME\` is AGENT_SWARM_HOME. Waiting (\`Get-VM -Id\`) is left out. The rules of isolation stand as one line; [hyperv.md](hyperv.md#isolation) says which there are. Each process is
 \`powershell.exe -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand SCRIPT\`; the scripts are in
 \`providers/hyperv/scripts/\`.
 `
 
 describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
   test('a life, as docs/commands-hyperv.md has it; lists take one process', { timeout: 900_000 }, async () => {
-    const { provider, standIn, close } = await openHypervHome()
+    const { provider, standIn, home, close } = await openHypervHome()
     const steps: string[] = []
     const step = async (name: string, work: () => Promise<unknown>) => {
       const [began, processes] = [standIn.cmdlets().length, standIn.processes()]
       await work()
-      const ran = standIn
+      const lines = standIn
         .cmdlets()
         .slice(began)
-        .filter(line => line !== 'Get-VM -Id')
-      const lines = ran.map(line => line.trim()).filter((line, n, all) => line !== all[n - 1])
+        .map(line =>
+          line
+            .trim()
+            .replaceAll(home, 'HOME')
+            .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, 'GUID'),
+        )
+        .filter(line => !line.startsWith('Get-VM -Id'))
+        .map(line => line.replace(/^(Add-VMNetworkAdapterExtendedAcl) .*/, '$1 … (each rule)'))
+        .filter((line, n, all) => line !== all[n - 1])
       const taken = standIn.processes() - processes
       steps.push(
         `## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`,

@@ -222,11 +222,14 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
   })
 
   test('two machines at once never have one address', { timeout }, async () => {
-    const { provider, standIn, home } = await open()
+    // And a Hyper-V that gives a differencing disk its parent's size.
+    const { provider, standIn, home } = await open({ parentSizes: true })
     const second = openHypervIn(standIn, home)
     const other = 'as-ab-2-0000000b'
     await Promise.all([provider.createVm('AB-1', IMAGE, options), second.createVm('AB-2', IMAGE, hypervOptions(other))])
     const addresses = standIn.state().vms.map(({ notes }) => notes.match(/"address":"([^"]*)"/)?.[1])
     expect(addresses.sort()).toEqual(['10.177.0.10/20', '10.177.0.11/20'])
+    const { vms, vhds } = standIn.state()
+    expect(vms.map(({ disk }) => vhds[disk]?.size)).toEqual([8 * 1024 ** 3, 8 * 1024 ** 3])
   })
 })

@@ -307,7 +307,10 @@ $cmdlets = @{
     }
     Remove-Item -LiteralPath $vm.path -Recurse -Force
   }
-  'New-VHD' = { New-Disk @($p.Path)[0] $p.ParentPath $p.SizeBytes }
+  'New-VHD' = {
+    if ($state.parentSizes -and $p.ContainsKey('SizeBytes')) { Fail 'InvalidParameter,Microsoft.Vhd.PowerShell.Cmdlets.NewVhd' InvalidArgument 'Die Größe.' }
+    New-Disk @($p.Path)[0] $p.ParentPath $(if ($p.ContainsKey('SizeBytes')) { $p.SizeBytes } else { (Get-Disk $p.ParentPath).size })
+  }
   'Get-VHD' = {
     $path = @($p.Path)[0]
     $vhd = Get-Disk $path
@@ -337,6 +340,16 @@ $cmdlets = @{
 }
 $reads = '^Get-(?!VHD$)'
 
+function Show-Parameter($name, $value) {
+  if ($value -is [switch]) { return $(if ($value) { "-$name" } else { "-${name}:`$false" }) }
+  if ($value -is [array]) { $value = $value[0] }
+  if ($value -is [guid]) { return "-$name GUID" }
+  if ($value -is [bool]) { return "-$name `$$value".ToLower().Replace($name.ToLower(), $name) }
+  if ($value -isnot [string] -and $value -isnot [ValueType]) { return "-$name <$($value.GetType().Name)>" }
+  if ("$value" -match '[ {]') { return "-$name '$("$value" -replace '\s', ' ')'" }
+  "-$name $value"
+}
+
 function Invoke-StandIn($name, $p) {
   Open-State
   $script:changed = $false
@@ -345,7 +358,7 @@ function Invoke-StandIn($name, $p) {
     $fault = $state.faults[$name]
     if ($fault) { Fail $fault.id $fault.category $fault.message $fault.code }
     if (-not $cmdlets.ContainsKey($name)) { Fail 'NotImplemented' NotImplemented "the stand-in has no $name" }
-    [IO.File]::AppendAllText("$root/cmdlets.log", "$name $((@($p.Keys) | Sort-Object | ForEach-Object { "-$_" }) -join ' ')`n")
+    [IO.File]::AppendAllText("$root/cmdlets.log", "$name $((@($p.Keys) | Sort-Object | ForEach-Object { Show-Parameter $_ $p[$_] }) -join ' ')`n")
     if ($state.pauses[$name]) {
       $pause = $state.pauses[$name]
       Close-State $false

@@ -73,6 +73,8 @@ export type StandInState = {
   kvp: string | null
   kvpLooks: number
   unprivileged: boolean
+  /** A differencing disk is made with its parent's size alone. */
+  parentSizes: boolean
   fullDisk: boolean
   /** Bytes of memory. */
   free: number
@@ -89,7 +91,7 @@ const INITIAL: StandInState = {
     { address: '10.20.30.40', bits: 24, interface: 'Ethernet' },
     { address: '172.30.5.1', bits: 20, interface: 'vEthernet (Default Switch)' },
   ],
-  ...{ restoreLeaves: 'Saved', kvp: null, kvpLooks: 0, unprivileged: false, fullDisk: false },
+  ...{ restoreLeaves: 'Saved', kvp: null, kvpLooks: 0, unprivileged: false, parentSizes: false, fullDisk: false },
   ...{ free: 16 * 1024 ** 3, slowness: 100, mergeMs: 400 },
 }
 
