@@ -36,7 +36,8 @@ export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: num
     }
   })
 
-type More = { homeId?: string; settings?: Partial<HypervSettings> }
+/** `warm`: see openHypervStandIn. */
+type More = { homeId?: string; settings?: Partial<HypervSettings>; warm?: boolean }
 
 export const openHypervIn = (standIn: HypervStandIn, home: string, more: More = {}): Provider =>
   openHyperv({
@@ -63,7 +64,7 @@ export const putImage = (home: string, name = IMAGE): void => {
 
 export const openHypervHome = async (state: Partial<StandInState> = {}, more: More = {}) => {
   const home = await mkdtemp(join(tmpdir(), 'swarm-hyperv-'))
-  const standIn = openHypervStandIn(state)
+  const standIn = openHypervStandIn(state, more.warm === undefined ? {} : { warm: more.warm })
   putImage(home)
   return {
     home,
