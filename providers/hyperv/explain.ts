@@ -10,7 +10,7 @@ export type ScriptError = { id: string; category: string; code: string; message:
 export const FREE_DISK_SPACE = 'Free disk space there, or delete machines that are not needed: agent-swarm list'
 export const INSTALL =
   'As Administrator, on Windows Pro, Enterprise or Server: Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V -All. Then restart Windows.'
-export const JOIN_GROUP =
+const JOIN_GROUP =
   'Join the group Hyper-V Administrators, as Administrator: Add-LocalGroupMember -SID S-1-5-32-578 -Member $env:USERNAME. Then log off and on.'
 
 type Row = readonly [pattern: RegExp, kind: FailureKind, remedy: string | null, words?: string]

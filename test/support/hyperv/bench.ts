@@ -14,7 +14,7 @@ import { until } from '../wait.ts'
 import { type HypervStandIn, openHypervStandIn, type StandInState } from './stand-in.ts'
 
 export const HOME_ID = '00112233445566ff'
-export const OTHER_HOME_ID = 'ffff000011112222'
+const OTHER_HOME_ID = 'ffff000011112222'
 export const IMAGE = 'base'
 
 const settings: HypervSettings = { hypervSwitch: 'agent-swarm', hypervNameservers: ['1.1.1.1'], hypervAllow: [] }

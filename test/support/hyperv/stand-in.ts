@@ -11,7 +11,7 @@ const findPwsh = (): string | null => {
   const folder = (process.env.PATH ?? '').split(':').find(each => existsSync(join(each, 'pwsh')))
   return folder === undefined ? null : join(folder, 'pwsh')
 }
-export const pwsh = findPwsh()
+const pwsh = findPwsh()
 /** Null: the tests can run. */
 export const noPwsh: string | null =
   pwsh === null
@@ -19,7 +19,7 @@ export const noPwsh: string | null =
     : null
 
 /** What a process of PowerShell gets besides PATH. */
-export const pwshEnvironment = (folder: string) => ({
+const pwshEnvironment = (folder: string) => ({
   ...{ HOME: folder, PATH: process.env.PATH, TERM: 'dumb', NO_COLOR: '1' },
   ...{ POWERSHELL_TELEMETRY_OPTOUT: '1', POWERSHELL_UPDATECHECK: 'Off', DOTNET_CLI_TELEMETRY_OPTOUT: '1' },
 })
@@ -54,7 +54,7 @@ export type StandInVm = {
     acls: Record<string, unknown>[]
   }[]
 }
-export type Fault = { id: string; category: string; message: string; code: number }
+type Fault = { id: string; category: string; message: string; code: number }
 export type StandInState = {
   vms: StandInVm[]
   snapshots: { id: string; vm: string; name: string; state: string; at: number; config: StandInVm }[]
@@ -128,7 +128,7 @@ const SERVER_SECONDS = '3600'
 const startServer = (root: string): (() => void) => {
   if (pwsh === null) return () => {}
   mkdirSync(join(root, 'spool'))
-  execFileSync('mkfifo', [join(root, 'requests')])
+  execFileSync('/bin/sh', ['-c', 'mkfifo "$1"', 'sh', join(root, 'requests')])
   const folder = import.meta.dirname
   const words = ['-NoLogo', '-NoProfile', '-NonInteractive', '-File', join(folder, 'server.ps1')]
   const server = spawn('timeout', [SERVER_SECONDS, pwsh, ...words], {
