@@ -12,7 +12,7 @@ const words = process.argv.slice(2)
 const [host, command = ''] = words.slice(words.indexOf('--') + 1)
 const { vms } = JSON.parse(readFileSync('${root}/state.json', 'utf8'))
 const vm = vms.find(each => each.notes.includes('"address":"' + host + '/'))
-const isRunning = vm !== undefined && (vm.state === 'Running' || (vm.then === 'Running' && Date.now() >= vm.at))
+const isRunning = vm !== undefined && (vm.state === 'Running' || (vm.next === 'Running' && Date.now() >= vm.at))
 if (!isRunning) { console.error('ssh: connect to host ' + host + ' port 22: Connection timed out'); process.exit(255) }
 const script = command.startsWith('sudo -n sh') ? readFileSync(0, 'utf8') : command
 if (/hostname/.test(script) && /machine-id/.test(script)) console.log('0123456789abcdef\\n' + vm.name)

@@ -30,7 +30,7 @@ function Open-State {
   }
   $script:state = ConvertFrom-Json -AsHashtable -InputObject ([IO.File]::ReadAllText("$root/state.json"))
   # States take time.
-  foreach ($vm in $state.vms) { if ($vm.then -and (& $now) -ge $vm.at) { $vm.state = $vm.then; $vm.then = $null } }
+  foreach ($vm in $state.vms) { if ($vm.next -and (& $now) -ge $vm.at) { $vm.state = $vm.next; $vm.next = $null } }
 }
 function Close-State($write) {
   if ($write) {
@@ -41,7 +41,7 @@ function Close-State($write) {
 }
 
 function Move-State($vm, $through, $to, $milliseconds = $state.slowness) {
-  $vm.state = $through; $vm.then = $to; $vm.at = (& $now) + $milliseconds
+  $vm.state = $through; $vm.next = $to; $vm.at = (& $now) + $milliseconds
 }
 
 # ── Objects ──
@@ -147,7 +147,7 @@ $cmdlets = @{
     $id = [guid]::NewGuid().ToString()
     [IO.File]::WriteAllText("$path/Virtual Machines/$id.vmcx", 'x' * 100)
     # As Hyper-V makes them: production checkpoints, and automatic ones.
-    $vm = @{ id = $id; name = $p.Name; state = 'Off'; then = $null; at = 0; notes = ''; path = $path; cpus = 1; memory = $p.MemoryStartupBytes; dynamic = $true; disk = $p.VHDPath; dvd = $null; template = 'MicrosoftWindows'; checkpoints = 'Production'; automatic = $true; stopAction = 'Save'; startAction = 'StartIfRunning'; attached = @(); hangs = $false; saved = $null }
+    $vm = @{ id = $id; name = $p.Name; state = 'Off'; next = $null; at = 0; notes = ''; path = $path; cpus = 1; memory = $p.MemoryStartupBytes; dynamic = $true; disk = $p.VHDPath; dvd = $null; template = 'MicrosoftWindows'; checkpoints = 'Production'; automatic = $true; stopAction = 'Save'; startAction = 'StartIfRunning'; attached = @(); hangs = $false; saved = $null }
     $vm.adapters = @(@{ mac = '00155D' + ('{0:X6}' -f (Get-Random -Maximum 16777216)); switch = $p.SwitchName; acls = @(); spoofing = 'Off'; dhcp = 'Off'; router = 'Off'; kvp = $state.kvp; looks = $state.kvpLooks })
     $state.vms += @($vm)
     Get-Object $vm
@@ -224,7 +224,7 @@ $cmdlets = @{
     $vm = Find-Vm $p
     if ($p.TurnOff) {
       if ($vm.state -in 'Off', 'Stopping' -and -not $vm.hangs) { Fail-State StopVM $vm }
-      $vm.then = $null; $vm.state = 'Off'; return
+      $vm.next = $null; $vm.state = 'Off'; return
     }
     if ($vm.state -ne 'Running') { Fail-State StopVM $vm }
     if (-not $p.AsJob) { Fail 'InvalidOperation' OperationTimeout 'Es wird fünf Minuten gewartet.' }

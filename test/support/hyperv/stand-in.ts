@@ -29,7 +29,7 @@ export type StandInVm = {
   name: string
   state: string
   /** The state that follows at this time; null: none. */
-  then: string | null
+  next: string | null
   at: number
   notes: string
   path: string
@@ -193,7 +193,7 @@ export const openHypervStandIn = (
     const present: StandInState = JSON.parse(readFileSync(at('state.json'), 'utf8'))
     // States take time, and whoever looks sees them change.
     for (const vm of present.vms)
-      if (vm.then !== null && Date.now() >= vm.at) Object.assign(vm, { state: vm.then, then: null })
+      if (vm.next !== null && Date.now() >= vm.at) Object.assign(vm, { state: vm.next, next: null })
     return present
   }
   const text = (name: string) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : '')
