@@ -12,7 +12,7 @@ const MAX_LINE = 2_000
 const mark = v.object({
   vmId: v.pipe(v.string(), v.regex(VM_ID)),
   ticket: v.nullable(v.pipe(v.string(), v.regex(TICKET))),
-  /** The id of the AGENT_SWARM_HOME that made it. */
+  /** The id of the AGENT_SWARM_HOME that made it. No version made machines without. */
   home: v.pipe(v.string(), v.maxLength(64)),
   mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/)),
   /** Its fixed address with the prefix, `172.30.0.10/20`. Null: it gets one by DHCP. */

@@ -65,9 +65,16 @@ function Test-Ours($vm) {
   return $a.ownsFolder -and -not $vm.Notes -and "$($vm.Path)".StartsWith($a.folder, [StringComparison]::OrdinalIgnoreCase)
 }
 
+# Where this user may not use Hyper-V, the list may be empty instead of an error, which Get-VMHost gives.
+function Get-AllMachines {
+  $all = @(Hyper-V\Get-VM)
+  if ($all.Count -eq 0) { $null = Hyper-V\Get-VMHost }
+  return $all
+}
+
 # -Name takes wildcards and names are not unique: all machines are read, and the object is used from then on.
 function Get-Machine {
-  $named = @(Hyper-V\Get-VM | Where-Object { $_.Name -ceq $a.vmId })
+  $named = @(Get-AllMachines | Where-Object { $_.Name -ceq $a.vmId })
   $ours = @($named | Where-Object { Test-Ours $_ })
   if ($ours.Count -gt 1) { Deny 'ambiguous' }
   if ($ours.Count -eq 1) { return $ours[0] }

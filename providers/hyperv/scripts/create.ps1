@@ -8,8 +8,10 @@ if ($a.mark.address) {
 
 # Only its owner and the host read the folder, which holds the guest's host key. Hyper-V adds its own account when it attaches a file,
 # and permissions that are set after that keep the machine from starting.
-$sid = "$(& whoami.exe /user /fo csv /nh)".Split(',')[-1].Trim('"', ' ')
-& icacls.exe $a.folder /inheritance:r /grant:r "*${sid}:(OI)(CI)F" '*S-1-5-18:(OI)(CI)F' | Out-Null
+# Git brings a whoami of its own.
+$programs = Join-Path $env:SystemRoot 'System32'
+$sid = "$(& (Join-Path $programs 'whoami.exe') /user /fo csv /nh)".Split(',')[-1].Trim('"', ' ')
+& (Join-Path $programs 'icacls.exe') $a.folder /inheritance:r /grant:r "*${sid}:(OI)(CI)F" '*S-1-5-18:(OI)(CI)F' | Out-Null
 if ($LASTEXITCODE -ne 0) { Deny 'no-permissions' }
 if ($a.seed) { [System.IO.File]::WriteAllBytes($a.seedPath, [Convert]::FromBase64String($a.seed)) }
 

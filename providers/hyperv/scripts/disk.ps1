@@ -1,5 +1,5 @@
 # Makes a file ready to be a disk, and says what it holds. Hyper-V refuses a file that NTFS holds as sparse, as qemu-img writes it.
-& fsutil.exe sparse setflag $a.disk 0 | Out-Null
+& (Join-Path (Join-Path $env:SystemRoot 'System32') 'fsutil.exe') sparse setflag $a.disk 0 | Out-Null
 if ($a.bytes -and [long](Hyper-V\Get-VHD -Path $a.disk).Size -lt $a.bytes) {
   Hyper-V\Resize-VHD -Path $a.disk -SizeBytes $a.bytes
 }

@@ -1,5 +1,5 @@
 # All machines with a name like ours, and with $a.host what the host has.
-$machines = @(foreach ($vm in @(Hyper-V\Get-VM)) {
+$machines = @(foreach ($vm in @(Get-AllMachines)) {
     $name = "$($vm.Name)"
     if (-not $name.StartsWith('as-')) { continue }
     $notes = "$($vm.Notes)"

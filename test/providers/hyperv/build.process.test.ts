@@ -8,10 +8,10 @@ import { readVhdx } from '../../../providers/hyperv/vhdx.ts'
 import type { BuildBase } from '../../../providers/provider.ts'
 import { HOME_ID, openHypervIn } from '../../support/hyperv/bench.ts'
 import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
+import { EFI_PARTITION, gptHead, LINUX_PARTITION, writeVhdx } from '../../support/hyperv/vhdx-file.ts'
 
 const QEMU_IMG = '/usr/bin/qemu-img'
 const missing = noPwsh ?? (existsSync(QEMU_IMG) ? null : 'qemu-img is not installed')
-const EFI = '28732ac11ff8d211ba4b00a0c93ec93b'
 const timeout = 900_000
 
 describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? '' : ` (left out: ${missing})`}`, () => {
@@ -27,13 +27,7 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
   })
   const rawDisk = (type: string): string => {
     const path = join(folder, `${type}.img`)
-    const head = Buffer.alloc(64 * 1024)
-    head.write('EFI PART', 512, 'latin1')
-    head.writeBigUInt64LE(2n, 512 + 72)
-    head.writeUInt32LE(128, 512 + 80)
-    head.writeUInt32LE(128, 512 + 84)
-    Buffer.from(type, 'hex').copy(head, 1024)
-    writeFileSync(path, head)
+    writeFileSync(path, gptHead(type))
     truncateSync(path, 96 * 1024 ** 2)
     return path
   }
@@ -66,7 +60,7 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
 
   test('a disk that qemu-img wrote is not sparse when Hyper-V gets it', { timeout }, async () => {
     const home = join(folder, 'home')
-    const { manifest, ran } = await build('debian', rawDisk(EFI), home)
+    const { manifest, ran } = await build('debian', rawDisk(EFI_PARTITION), home)
     expect(manifest).toMatchObject({
       name: 'debian',
       provider: 'hyperv',
@@ -83,7 +77,9 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     expect(standIn.state().vms).toEqual([])
     const provider = openHypervIn(standIn, home)
     expect(await provider.listBaseImages?.()).toEqual(['debian'])
-    await expect(build('debian', rawDisk(EFI), home)).rejects.toMatchObject({ failure: { kind: 'already-exists' } })
+    await expect(build('debian', rawDisk(EFI_PARTITION), home)).rejects.toMatchObject({
+      failure: { kind: 'already-exists' },
+    })
     await provider.deleteBaseImage?.('debian')
     expect(readdirSync(images)).toEqual([])
     expect(standIn.violations()).toBe('')
@@ -91,7 +87,7 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
 
   test('a disk without an EFI partition is refused before anything is made', { timeout }, async () => {
     const home = join(folder, 'other')
-    const raw = rawDisk('0fc63daf848347728e793d69d8477de4')
+    const raw = rawDisk(LINUX_PARTITION)
     const vhdx = join(folder, 'linux.vhdx')
     const before = standIn.cmdlets().filter(line => line.startsWith('New-'))
     execFileSync(QEMU_IMG, ['convert', '-f', 'raw', '-O', 'vhdx', raw, vhdx])
@@ -104,12 +100,15 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
   })
 
   test('a VHDX is read: its first bytes, and whether it is whole', () => {
-    const raw = rawDisk(EFI)
+    const raw = rawDisk(EFI_PARTITION)
     const vhdx = join(folder, 'efi.vhdx')
     execFileSync(QEMU_IMG, ['convert', '-f', 'raw', '-O', 'vhdx', '-o', 'subformat=dynamic', raw, vhdx])
     const { head, hasParent } = readVhdx(vhdx)
     expect(head?.subarray(512, 520).toString('latin1')).toBe('EFI PART')
     expect(hasParent).toBe(false)
+    // What the tests without qemu-img begin with is read in the same way.
+    writeVhdx(vhdx, EFI_PARTITION)
+    expect(readVhdx(vhdx).head?.equals(gptHead(EFI_PARTITION))).toBe(true)
     writeFileSync(vhdx, 'vhdxfile')
     expect(readVhdx(vhdx)).toEqual({ head: null, hasParent: false })
   })

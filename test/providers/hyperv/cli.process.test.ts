@@ -3,9 +3,9 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openCli } from '../../support/cli.ts'
-import { putImage } from '../../support/hyperv/bench.ts'
 import { putGuestSsh } from '../../support/hyperv/guest-ssh.ts'
 import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
+import { EFI_PARTITION, writeVhdx } from '../../support/hyperv/vhdx-file.ts'
 
 const TICKET = 'DROP-1'
 
@@ -17,8 +17,8 @@ describe.skipIf(noPwsh !== null)(`the CLI on Hyper-V${noPwsh === null ? '' : ` (
     standIn = openHypervStandIn()
     putGuestSsh(standIn)
     cli = openCli()
-    environment = { AGENT_SWARM_PROVIDER: 'hyperv', PATH: standIn.path }
-    putImage(join(cli.home, 'state'), 'debian')
+    environment = { AGENT_SWARM_PROVIDER: 'hyperv', ...standIn.environment }
+    writeVhdx(join(cli.home, 'disk.vhdx'), EFI_PARTITION)
   })
   afterAll(() => {
     cli.close()
@@ -30,6 +30,13 @@ describe.skipIf(noPwsh !== null)(`the CLI on Hyper-V${noPwsh === null ? '' : ` (
     return ran.stdout
   }
   const listed = async () => JSON.parse(await swarm('list', '--json')) as { ticket: string; status: string }[]
+
+  test('an image is built of a VHDX', { timeout: 600_000 }, async () => {
+    await swarm('init-base', 'debian', '--from', join(cli.home, 'disk.vhdx'), '--profile', 'minimal')
+    const images = JSON.parse(await swarm('init-base', '--list', '--json'))
+    expect(images).toMatchObject([{ name: 'debian' }])
+    expect(standIn.state().vms).toEqual([])
+  })
 
   test('a machine is created, checkpointed, restored, stopped, started and deleted', { timeout: 600_000 }, async () => {
     await swarm('create', TICKET)

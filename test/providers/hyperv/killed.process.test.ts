@@ -13,7 +13,11 @@ const timeout = 900_000
 describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
   let standIn: HypervStandIn
   let cli: ReturnType<typeof openCli>
-  const environment = () => ({ AGENT_SWARM_PROVIDER: 'hyperv', AGENT_SWARM_BASE_IMAGE: 'debian', PATH: standIn.path })
+  const environment = () => ({
+    AGENT_SWARM_PROVIDER: 'hyperv',
+    AGENT_SWARM_BASE_IMAGE: 'debian',
+    ...standIn.environment,
+  })
   beforeAll(() => {
     standIn = openHypervStandIn()
     putGuestSsh(standIn)

@@ -10,6 +10,7 @@ import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
 import { answerIn } from '../../../providers/hyperv/powershell.ts'
 import { hasEfiPartition } from '../../../providers/hyperv/vhdx.ts'
 import { overlap, parseRange } from '../../../providers/ipv4.ts'
+import { EFI_PARTITION, gptHead, LINUX_PARTITION } from '../../support/hyperv/vhdx-file.ts'
 
 const VM = 'as-ab-1-0000000a'
 const mark = { vmId: VM, ticket: 'AB-1', home: '0011', mac: '06:a5:0a:b1:00:0a', address: '10.177.0.10/20', made: true }
@@ -189,18 +190,9 @@ test('a home with a long path is refused before anything is made', () => {
   expect(() => requireShortPath(`C:\\${'x'.repeat(170)}`, VM)).toThrow(/Hyper-V takes 259/)
 })
 
-const gpt = (type: string): Buffer => {
-  const head = Buffer.alloc(64 * 1024)
-  head.write('EFI PART', 512, 'latin1')
-  head.writeBigUInt64LE(2n, 512 + 72)
-  head.writeUInt32LE(128, 512 + 80)
-  head.writeUInt32LE(128, 512 + 84)
-  Buffer.from(type, 'hex').copy(head, 1024 + 128)
-  return head
-}
 test('an EFI partition, in a GPT or an MBR', () => {
-  expect(hasEfiPartition(gpt('28732ac11ff8d211ba4b00a0c93ec93b'))).toBe(true)
-  expect(hasEfiPartition(gpt('0fc63daf848347728e793d69d8477de4'))).toBe(false)
+  expect(hasEfiPartition(gptHead(EFI_PARTITION))).toBe(true)
+  expect(hasEfiPartition(gptHead(LINUX_PARTITION))).toBe(false)
   const mbr = Buffer.alloc(64 * 1024)
   mbr.writeUInt16LE(0xaa55, 510)
   expect(hasEfiPartition(mbr)).toBe(false)

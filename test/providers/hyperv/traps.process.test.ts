@@ -150,7 +150,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     standIn.change(({ vms }) => {
       for (const vm of vms) vm.hangs = true
     })
-    const run = openRun({ PATH: standIn.path, HOME: home })
+    const run = openRun({ ...standIn.environment, HOME: home })
     const about = { vmId: VM, homeId: HOME_ID, folder: join(home, 'hyperv', VM), ownsFolder: true }
     const answer = await openScripts(run)('stop', { ...about, grace: 1 }, stateAnswer, { doing: 'stopping' })
     expect(answer).toEqual({ state: 'Off' })
@@ -164,7 +164,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
   })
 
   test('messages in another language: ids, categories and codes decide', { timeout }, async () => {
-    const { provider, standIn } = await open()
+    const { provider, standIn, machineFolders } = await open()
     const message = 'Sie verfügen nicht über die erforderliche Berechtigung.'
     const denied = {
       id: 'AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM',
@@ -185,6 +185,13 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     })
     await provider.createVm('AB-1', IMAGE, options)
     await expect(provider.startVm(VM)).rejects.toMatchObject(failsWith('capacity'))
+    // No right, no list, and no error: the machine is not lost.
+    standIn.change(state => {
+      state.silent = true
+    })
+    await expect(provider.listVms()).rejects.toMatchObject(failsWith('permission'))
+    await expect(provider.deleteVm(VM)).rejects.toMatchObject(failsWith('permission'))
+    expect(machineFolders()).toEqual([VM])
     // Without stubs of Hyper-V's module there is none.
     standIn.write('before', 'export PSModulePath=/nowhere\n')
     await expect(provider.listVms()).rejects.toMatchObject(failsWith('provider-missing', /not installed/))

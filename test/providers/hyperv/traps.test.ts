@@ -51,6 +51,7 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['KVP', 'is empty until the daemon runs, and lists 169.254 and IPv6', DEFAULT],
   ['neighbours', 'know an address after traffic alone', DEFAULT],
   ['rights', 'a refusal is known by its id', LANGUAGE],
+  ['an empty list', 'may be what a user without the right gets', LANGUAGE],
   ['memory', 'OutOfMemory is an id, not a text', LANGUAGE],
   ['New-VM takes no notes', 'a crash leaves a machine without a mark', MADE],
   ['an imported copy', 'has the same mark', MADE],

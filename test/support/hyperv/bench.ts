@@ -42,7 +42,7 @@ type More = { homeId?: string; settings?: Partial<HypervSettings>; warm?: boolea
 export const openHypervIn = (standIn: HypervStandIn, home: string, more: More = {}): Provider =>
   openHyperv({
     // What a shell of PowerShell 7 has, and its children must not get.
-    run: openRun({ PATH: standIn.path, HOME: home, PSModulePath: '/of/powershell/7' }),
+    run: openRun({ ...standIn.environment, HOME: home, PSModulePath: '/of/powershell/7' }),
     home,
     homeId: more.homeId ?? HOME_ID,
     knows: () => false,

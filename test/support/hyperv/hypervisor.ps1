@@ -132,6 +132,8 @@ function Merge-Disk($vmId, $path) {
 
 $cmdlets = @{
   'Get-VM' = {
+    # Some versions give nobody's machines to a user who may not use Hyper-V, and no error.
+    if ($state.silent) { return }
     if ($p.ContainsKey('Id')) { return Get-Object (Find-Vm $p) }
     $found = @($state.vms | Where-Object { -not $p.ContainsKey('Name') -or $_.name -like @($p.Name)[0] })
     if ($found.Count -eq 0 -and $p.ContainsKey('Name')) { Fail 'InvalidParameter,Microsoft.HyperV.PowerShell.Commands.GetVM' InvalidArgument 'Hyper-V konnte keinen virtuellen Computer finden.' }
@@ -317,7 +319,10 @@ $cmdlets = @{
     [pscustomobject]@{ Path = $path; Size = $vhd.size; FileSize = ([IO.FileInfo]$path).Length; ParentPath = $vhd.parent; VhdType = $(if ($vhd.parent) { 'Differencing' } else { 'Dynamic' }); VhdFormat = 'VHDX' }
   }
   'Resize-VHD' = { (Get-Disk @($p.Path)[0]).size = $p.SizeBytes }
-  'Get-VMHost' = { [pscustomobject]@{ LogicalProcessorCount = 16; MemoryCapacity = 34359738368 } }
+  'Get-VMHost' = {
+    if ($state.silent) { Fail 'AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVMHost' PermissionDenied 'Sie verfügen nicht über die erforderliche Berechtigung.' }
+    [pscustomobject]@{ LogicalProcessorCount = 16; MemoryCapacity = 34359738368 }
+  }
   'Get-CimInstance' = { [pscustomobject]@{ Caption = 'Microsoft Windows 11 Pro'; Version = '10.0.26100'; FreePhysicalMemory = [uint64]($state.free / 1024) } }
   'Get-VMSwitch' = { foreach ($switch in $state.switches) { [pscustomobject]@{ Name = $switch.name; SwitchType = $switch.type; Id = [guid]::NewGuid() } } }
   'New-VMSwitch' = {

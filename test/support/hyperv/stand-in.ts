@@ -1,6 +1,15 @@
 /** Windows as far as machines of Hyper-V need it: programs on PATH, a PowerShell with the cmdlets of a small Hyper-V, and its state. */
 import { execFileSync, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeModules } from './stubs.ts'
@@ -73,6 +82,8 @@ export type StandInState = {
   kvp: string | null
   kvpLooks: number
   unprivileged: boolean
+  /** This user may not use Hyper-V, and lists nothing. */
+  silent: boolean
   /** A differencing disk is made with its parent's size alone. */
   parentSizes: boolean
   fullDisk: boolean
@@ -91,7 +102,15 @@ const INITIAL: StandInState = {
     { address: '10.20.30.40', bits: 24, interface: 'Ethernet' },
     { address: '172.30.5.1', bits: 20, interface: 'vEthernet (Default Switch)' },
   ],
-  ...{ restoreLeaves: 'Saved', kvp: null, kvpLooks: 0, unprivileged: false, parentSizes: false, fullDisk: false },
+  ...{
+    restoreLeaves: 'Saved',
+    kvp: null,
+    kvpLooks: 0,
+    unprivileged: false,
+    silent: false,
+    parentSizes: false,
+    fullDisk: false,
+  },
   ...{ free: 16 * 1024 ** 3, slowness: 100, mergeMs: 400 },
 }
 
@@ -137,7 +156,7 @@ const startServer = (root: string): (() => void) => {
     env: {
       ...pwshEnvironment(root),
       ...{ HYPERV_STAND_IN: root, PSModulePath: join(root, 'modules'), PSModuleAnalysisCachePath: join(root, 'cache') },
-      ...{ PATH: `${join(root, 'bin')}:/usr/bin:/bin`, DOTNET_TieredPGO: '0' },
+      ...{ PATH: `${join(root, 'bin')}:/usr/bin:/bin`, SystemRoot: root, DOTNET_TieredPGO: '0' },
     },
     stdio: 'ignore',
   })
@@ -176,6 +195,7 @@ export const openHypervStandIn = (
   const root = mkdtempSync(join(tmpdir(), 'hyperv-'))
   const at = (name: string) => join(root, name)
   for (const name of ['bin', 'content']) mkdirSync(at(name))
+  symlinkSync(at('bin'), at('System32'))
   writeModules(at('modules'))
   const program = (name: string, text: string) => {
     writeFileSync(at(`bin/${name}`), text)
@@ -205,6 +225,8 @@ export const openHypervStandIn = (
   return {
     root,
     path: `${at('bin')}:/usr/bin:/bin`,
+    /** For what runs there. */
+    environment: { PATH: `${at('bin')}:/usr/bin:/bin`, SystemRoot: root },
     state,
     /** Changes what Hyper-V has, as if somebody else did it. No cmdlet may run meanwhile. */
     change: (work: (state: StandInState) => void) => {
