@@ -82,7 +82,7 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     })
     await provider.deleteBaseImage?.('debian')
     expect(readdirSync(images)).toEqual([])
-    expect(standIn.violations()).toBe('')
+    expect(await standIn.violations()).toBe('')
   })
 
   test('a disk without an EFI partition is refused before anything is made', { timeout }, async () => {

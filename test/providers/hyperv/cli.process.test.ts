@@ -53,6 +53,6 @@ describe.skipIf(noPwsh !== null)(`the CLI on Hyper-V${noPwsh === null ? '' : ` (
     await swarm('delete', TICKET, '--force')
     expect(standIn.state()).toMatchObject({ vms: [], snapshots: [] })
     expect(readdirSync(join(cli.home, 'state', 'hyperv'))).toEqual(['images'])
-    expect(standIn.violations()).toBe('')
+    expect(await standIn.violations()).toBe('')
   })
 })

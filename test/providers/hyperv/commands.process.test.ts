@@ -61,7 +61,7 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
         state.vms = state.vms.slice(0, 1)
       })
       await step('delete', () => provider.deleteVm(VM))
-      expect(standIn.violations()).toBe('')
+      expect(await standIn.violations()).toBe('')
     } finally {
       close()
     }

@@ -16,7 +16,7 @@ describe.skipIf(noPwsh !== null)(`Hyper-V${noPwsh === null ? '' : `: left out, s
       expect(await provider.listVms()).toMatchObject([{ vmId, ticket: 'AB-1', status: 'stopped' }])
       await provider.deleteVm(vmId)
       expect(machineFolders()).toEqual([])
-      expect(standIn.violations()).toBe('')
+      expect(await standIn.violations()).toBe('')
     } finally {
       close()
     }

@@ -58,7 +58,7 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
       state.pauses = {}
     })
     expect(await ownerless()).toEqual([])
-    expect(standIn.violations()).toBe('')
+    expect(await standIn.violations()).toBe('')
   }
 
   for (const cmdlet of ['New-VM', 'Set-VMFirmware'])

@@ -21,8 +21,8 @@ const open = async (...parameters: Parameters<typeof openHypervHome>): Promise<H
   opened = await openHypervHome(...parameters)
   return opened
 }
-afterEach(() => {
-  const violations = opened?.standIn.violations()
+afterEach(async () => {
+  const violations = await opened?.standIn.violations()
   opened?.close()
   opened = null
   expect(violations ?? '').toBe('')

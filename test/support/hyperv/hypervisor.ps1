@@ -103,8 +103,10 @@ function New-Disk($path, $parent, $size, $mayWrite = $true) {
 # What Hyper-V does after the cmdlet returned: it has the file open, and removes it at the end.
 function Start-Merge($vmId, $path) {
   $state.merges += @(@{ vm = $vmId; path = $path })
-  $line = 'sleep 0.2; [ -e "$1" ] && flock -x "$1" sleep "$2"; [ -e "$1" ] || echo "merging $1: it was removed meanwhile" >>"$3"; rm -f "$1"'
-  & /bin/sh -c 'env -i PATH="$PATH" setsid sh -c "$@" </dev/null >/dev/null 2>&1 &' sh $line sh $path ($state.mergeMs / 1000) "$root/violations"
+  $note = "$root/merging/$([guid]::NewGuid())"
+  [IO.File]::WriteAllText($note, $path)
+  $line = 'sleep 0.2; [ ! -e "$1" ] || flock -x "$1" sleep "$2"; [ -e "$1" ] || echo "merging $1: it was removed meanwhile" >>"$3"; rm -f "$1" "$4"'
+  & /bin/sh -c 'env -i PATH="$PATH" setsid sh -c "$@" </dev/null >/dev/null 2>&1 &' sh $line sh $path ($state.mergeMs / 1000) "$root/violations" $note
 }
 function Test-Merging($vm) { @($state.merges | Where-Object { $_.vm -eq $vm.id -and [IO.File]::Exists($_.path) }).Count -gt 0 }
 

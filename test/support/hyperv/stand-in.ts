@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -12,6 +13,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../wait.ts'
 import { writeModules } from './stubs.ts'
 
 const findPwsh = (): string | null => {
@@ -194,7 +196,7 @@ export const openHypervStandIn = (
 ) => {
   const root = mkdtempSync(join(tmpdir(), 'hyperv-'))
   const at = (name: string) => join(root, name)
-  for (const name of ['bin', 'content']) mkdirSync(at(name))
+  for (const name of ['bin', 'content', 'merging']) mkdirSync(at(name))
   symlinkSync(at('bin'), at('System32'))
   writeModules(at('modules'))
   const program = (name: string, text: string) => {
@@ -246,7 +248,11 @@ export const openHypervStandIn = (
     /** The cmdlets that ran, with their parameters' names. */
     cmdlets: () => text('cmdlets.log').split('\n').filter(Boolean),
     permissions: () => text('permissions'),
-    violations: () => text('violations'),
+    /** What was done that Windows does not forgive, when Hyper-V has nothing to do any more. */
+    violations: async (): Promise<string> => {
+      await until('the merges of Hyper-V', () => readdirSync(at('merging')).length === 0)
+      return text('violations')
+    },
     write: (name: string, content: string) => writeFileSync(at(name), content),
     remove: (name: string) => rmSync(at(name), { force: true }),
     close: () => {
