@@ -5,6 +5,7 @@ import { create } from './create.ts'
 import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
 import { flood, growth } from './growth.ts'
+import { hyperv } from './hyperv.ts'
 import { idle } from './idle.ts'
 import { isolation } from './isolation.ts'
 import { latency } from './latency.ts'
@@ -35,6 +36,7 @@ const rows = {
   p: polling,
   r: reconciling,
   t: tart,
+  y: hyperv,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const names = process.argv.slice(2)

@@ -20,5 +20,6 @@ cpSync(join(root, 'base-image'), join(dist, 'base-image'), {
 execFileSync(process.execPath, [join(import.meta.dirname, 'build-guest.ts')], { cwd: root, stdio: 'inherit' })
 for (const file of ['swarm', 'git-remote-agent-swarm', 'link.sh', 'mcp.mjs'])
   cpSync(join(root, 'guest', file), join(dist, 'guest', file))
-// The scripts that run in a machine.
-for (const script of globSync('src/**/*.sh', { cwd: root })) cpSync(join(root, script), join(dist, script))
+// The scripts that run in a machine, and those of a hypervisor's own shell.
+for (const script of globSync(['src/**/*.sh', 'providers/**/*.ps1'], { cwd: root }))
+  cpSync(join(root, script), join(dist, script))

@@ -6,7 +6,7 @@
  * A rule costs a process at each start, so there are few: no rule where a later one does the same.
  */
 import { createHash } from 'node:crypto'
-import { addressText, covers, overlap, type Range, rangeText } from './addresses.ts'
+import { addressText, covers, overlap, type Range, rangeText } from '../ipv4.ts'
 import { type Piece, xml } from './xml.ts'
 
 /** Private, shared, link-local (with the clouds' metadata address), loopback, reserved and multicast (RFC 6890). */

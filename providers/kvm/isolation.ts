@@ -3,7 +3,8 @@
  * without root: isolated ports of the bridge, and a filter (filter.ts) with the address that the network keeps for the machine.
  */
 import { randomBytes } from 'node:crypto'
-import { ephemeralPorts, localAddresses, parseRange } from './addresses.ts'
+import { parseRange } from '../ipv4.ts'
+import { ephemeralPorts, localAddresses } from './addresses.ts'
 import type { Context, Machine } from './context.ts'
 import { filterName, filterXml, isFilterOf, type Surroundings } from './filter.ts'
 import { withFile } from './host.ts'

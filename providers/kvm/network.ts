@@ -2,7 +2,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import { addressText, parseAddress, type Range, rangeOf } from './addresses.ts'
+import { addressText, parseAddress, type Range, rangeOf } from '../ipv4.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
 import { networkXml } from './libvirt-xml.ts'

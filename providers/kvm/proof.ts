@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { writeFileAtomic } from '../../src/files.ts'
-import { addressText } from './addresses.ts'
+import { addressText } from '../ipv4.ts'
 import type { Context } from './context.ts'
 import type { Isolator } from './isolation.ts'
 

@@ -1,6 +1,6 @@
 import { check, pipe, string } from 'valibot'
 import { listOf, oneOf, type Setting, type SettingValues, text } from '../../src/schema/forms.ts'
-import { parseRange } from './addresses.ts'
+import { parseRange } from '../ipv4.ts'
 
 const RANGE_MESSAGE = 'is not a range of IPv4 addresses (write 10.1.0.0/16; one address is 10.1.0.5/32)'
 const range = pipe(

@@ -1,5 +1,5 @@
 /** At each look at the machines: those of an earlier version are isolated, and rules that somebody removed are written again. */
-import { addressText } from './addresses.ts'
+import { addressText } from '../ipv4.ts'
 import type { Context, Machine } from './context.ts'
 import { type Isolator, isolateMachine, readIsolator, writeFilter } from './isolation.ts'
 import { isUnfiltered } from './probe.ts'

@@ -4,16 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { is } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import {
-  addressText,
-  covers,
-  ephemeralPorts,
-  localAddresses,
-  parseAddress,
-  parseLocalAddresses,
-  parseRange,
-  rangeText,
-} from '../../../providers/kvm/addresses.ts'
+import { addressText, covers, parseAddress, parseRange, rangeText } from '../../../providers/ipv4.ts'
+import { ephemeralPorts, localAddresses, parseLocalAddresses } from '../../../providers/kvm/addresses.ts'
 import { filterName, filterXml, isFilterOf } from '../../../providers/kvm/filter.ts'
 import { withSessionNet } from '../../../providers/kvm/libvirt-xml.ts'
 import { parseNetwork } from '../../../providers/kvm/network.ts'

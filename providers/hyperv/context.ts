@@ -1,0 +1,74 @@
+/** What the functions of this provider work with, and the survey of all machines, which is one process. */
+import { statfsSync } from 'node:fs'
+import { VM_ID } from '../../src/domain.ts'
+import { fail, isFailure } from '../../src/errors.ts'
+import type { Tools } from '../provider.ts'
+import { FREE_DISK_SPACE } from './explain.ts'
+import { folderOf, ownsFolder } from './folders.ts'
+import { type Mark, parseMark } from './marks.ts'
+import { type Host, hostAnswer, machinesAnswer, type Row } from './parse.ts'
+import type { Script } from './powershell.ts'
+import type { HypervSettings } from './settings.ts'
+
+export type Context = Tools<HypervSettings> & { script: Script }
+
+/** What every script about one machine gets: whose it must be. */
+export const aboutMachine = ({ home, homeId }: Pick<Context, 'home' | 'homeId'>, id: string) => {
+  if (!VM_ID.test(id)) throw fail('not-ours', `"${id}" is not a machine of agent-swarm`)
+  return { vmId: id, homeId, folder: folderOf(home, id), ownsFolder: ownsFolder({ home, homeId }, id) }
+}
+
+/** A VM whose name is a vmId. Its mark is null when agent-swarm did not make it, or did not come to marking it. */
+export type Machine = { vmId: string; mark: Mark | null; row: Row }
+
+export const machinesIn = ({ machines }: Pick<Host, 'machines'>): Machine[] =>
+  machines.flatMap(row => {
+    if (!VM_ID.test(row.name)) return []
+    const mark = parseMark(row.notes)
+    return [{ vmId: row.name, mark: mark?.vmId === row.name ? mark : null, row }]
+  })
+
+/** Also a machine whose making was interrupted before it got its mark: it lies in its folder of this home. */
+export const isOurs = (context: Pick<Context, 'home' | 'homeId'>, { vmId, mark, row }: Machine): boolean =>
+  mark === null
+    ? row.notes === '' &&
+      ownsFolder(context, vmId) &&
+      row.path.toLowerCase().startsWith(folderOf(context.home, vmId).toLowerCase())
+    : mark.home === context.homeId
+
+const LOOKING = 'looking at the machines of Hyper-V'
+
+export const surveyMachines = async ({ script }: Context): Promise<Machine[]> =>
+  machinesIn(await script('survey', { host: false }, machinesAnswer, { doing: LOOKING }))
+
+export const surveyHost = ({ script }: Context, signal?: AbortSignal): Promise<Host> =>
+  script('survey', { host: true }, hostAnswer, { doing: 'looking at Hyper-V', ...(signal && { signal }) })
+
+/** Bytes. */
+export const freeSpace = ({ home }: Pick<Context, 'home'>): { available: number; total: number } => {
+  const { bavail, blocks, bsize } = statfsSync(home)
+  return { available: bavail * bsize, total: blocks * bsize }
+}
+
+const mib = (bytes: number): number => Math.ceil(bytes / 1024 ** 2)
+
+export const requireSpace = (context: Pick<Context, 'home'>, doing: string, bytes: number): void => {
+  const { available } = freeSpace(context)
+  if (available < bytes)
+    throw fail(
+      'disk-full',
+      `${doing}: it needs ${mib(bytes)} MiB, but ${context.home} has ${mib(available)} MiB free`,
+      FREE_DISK_SPACE,
+    )
+}
+
+/** Less than this is a full disk: Hyper-V pauses machines before it is quite full. */
+const FULL_BYTES = 256 * 1024 ** 2
+
+/** For `.catch()`. Hyper-V's message about a full disk is in the system's language: free space tells. */
+export const orDiskFull =
+  (context: Pick<Context, 'home'>, doing: string) =>
+  (error: unknown): never => {
+    if (isFailure(error) && error.failure.kind === 'unknown') requireSpace(context, doing, FULL_BYTES)
+    throw error
+  }

@@ -1,0 +1,99 @@
+/** The files of machines: `AGENT_SWARM_HOME/hyperv/<vmId>/` holds all of one. */
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { VM_ID } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import { writeFileAtomic } from '../../src/files.ts'
+
+export const rootOf = (home: string): string => join(home, 'hyperv')
+export const folderOf = (home: string, vmId: string): string => join(rootOf(home), vmId)
+export const filesOf = (home: string, vmId: string) => {
+  const folder = folderOf(home, vmId)
+  return {
+    folder,
+    disk: join(folder, 'disk.vhdx'),
+    seed: join(folder, 'seed.iso'),
+    owner: join(folder, 'machine.json'),
+  }
+}
+
+const text = v.pipe(v.string(), v.maxLength(64))
+const owner = v.object({
+  home: text,
+  mac: text,
+  address: v.nullable(text),
+  gateway: v.nullable(text),
+  /** The base image below its disk. Null: it has none. */
+  image: v.nullable(text),
+})
+/** Whose the folder is, and what the files in it depend on. */
+export type Owner = v.InferOutput<typeof owner>
+
+export const readOwner = (home: string, vmId: string): Owner | null => {
+  try {
+    const read = v.safeParse(owner, JSON.parse(readFileSync(filesOf(home, vmId).owner, 'utf8')))
+    return read.success ? read.output : null
+  } catch {
+    return null
+  }
+}
+export const ownsFolder = ({ home, homeId }: { home: string; homeId: string }, vmId: string): boolean =>
+  readOwner(home, vmId)?.home === homeId
+
+/** Makes the folder, with its owner before anything else is in it. */
+export const makeFolder = (home: string, vmId: string, whose: Owner): void => {
+  const { folder, owner: file } = filesOf(home, vmId)
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  writeFileAtomic(file, JSON.stringify(whose))
+}
+
+/** The owner goes last, so that a crash leaves one. */
+export const removeFolder = async (home: string, vmId: string): Promise<void> => {
+  const { folder, owner: file } = filesOf(home, vmId)
+  if (!existsSync(folder)) return
+  // Windows removes no file that a program has open, and security software has new files open for a moment.
+  const options = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }
+  for (const name of await readdir(folder)) if (join(folder, name) !== file) await rm(join(folder, name), options)
+  await rm(folder, options)
+}
+
+export const listFolders = (home: string): string[] =>
+  existsSync(rootOf(home)) ? readdirSync(rootOf(home)).filter(name => VM_ID.test(name)) : []
+
+type File = { path: string; bytes: number; changed: number }
+/** Files may vanish meanwhile: Hyper-V merges disks. */
+export const filesIn = async (folder: string): Promise<File[]> => {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = await Promise.all(
+    entries
+      .filter(entry => entry.isFile())
+      .map(async ({ parentPath, name }) => {
+        const path = join(parentPath, name)
+        const found = await stat(path).catch(() => null)
+        return found === null ? [] : [{ path, bytes: found.size, changed: found.mtimeMs }]
+      }),
+  )
+  return files.flat()
+}
+/** Of all files of the machine: its disks, its checkpoints and their memory. */
+export const bytesOf = async (home: string, vmId: string): Promise<number> =>
+  (await filesIn(folderOf(home, vmId))).reduce((sum, { bytes }) => sum + bytes, 0)
+
+export const isDisk = (path: string): boolean => /\.a?vhdx$/i.test(path)
+
+/** The longest name that Hyper-V adds to the folder: `<vmId>\Virtual Machines\<GUID>.vmcx`. */
+const ADDED = '\\Virtual Machines\\.VMRS'.length + 36
+const LONGEST_PATH = 259
+
+/** Parts of Hyper-V take no longer paths. */
+export const requireShortPath = (home: string, vmId: string): void => {
+  const length = folderOf(home, vmId).length + 1 + vmId.length + ADDED
+  if (length > LONGEST_PATH)
+    throw fail(
+      'usage',
+      `creating ${vmId}: paths of its files would have ${length} characters, and Hyper-V takes ${LONGEST_PATH}`,
+      'Use a shorter AGENT_SWARM_HOME, for example C:\\swarm.',
+    )
+}

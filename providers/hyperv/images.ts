@@ -1,0 +1,132 @@
+/**
+ * Base images in `AGENT_SWARM_HOME/hyperv/images`: `<name>.vhdx`, which is read-only and never moves, and `<name>.manifest.json`,
+ * which is written last, so that an unproven image does not count.
+ */
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { IMAGE_NAME } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import { isProcessAlive } from '../../src/exec.ts'
+import { createFileAtomic } from '../../src/files.ts'
+import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
+import type { BaseImage } from '../provider.ts'
+import { listFolders, readOwner, rootOf } from './folders.ts'
+
+const MANIFEST = '.manifest.json'
+const DISK = '.vhdx'
+const NOTE = '.building'
+/** Characters. The list of packages takes 50 KiB. */
+const MAX_MANIFEST = 4 * 1024 ** 2
+
+type Home = { home: string }
+
+const rootOfImages = (home: string): string => join(rootOf(home), 'images')
+
+/** Fails with `usage` for a name that an image cannot have. */
+export const imageFiles = (home: string, name: string) => {
+  if (!IMAGE_NAME.test(name))
+    throw fail('usage', `"${name}" is not an image name`, 'Use lower-case letters, digits and hyphens, at most 41.')
+  const at = (end: string) => join(rootOfImages(home), `${name}${end}`)
+  return { image: at(DISK), manifest: at(MANIFEST), note: at(NOTE) }
+}
+
+const filesOfImages = (home: string): string[] =>
+  existsSync(rootOfImages(home)) ? readdirSync(rootOfImages(home)) : []
+
+export const listImages = (home: string): string[] => {
+  const files = filesOfImages(home)
+  const names = files.filter(file => file.endsWith(MANIFEST)).map(file => file.slice(0, -MANIFEST.length))
+  return names.filter(name => IMAGE_NAME.test(name) && files.includes(`${name}${DISK}`)).sort()
+}
+
+export const requireImage = ({ home }: Home, name: string): void => {
+  if (!listImages(home).includes(name))
+    throw fail(
+      'no-such-image',
+      `the base image ${name} does not exist`,
+      `Make it: agent-swarm init-base ${name} --from FILE.vhdx (or a qcow2 or raw file, where qemu-img is on PATH).`,
+    )
+}
+
+const readManifest = (home: string, name: string): BaseManifest | null => {
+  try {
+    const text = readFileSync(imageFiles(home, name).manifest, 'utf8')
+    const read = v.safeParse(baseManifest, text.length > MAX_MANIFEST ? null : JSON.parse(text))
+    return read.success && read.output.name === name ? read.output : null
+  } catch {
+    return null
+  }
+}
+
+/** Each folder of a machine says which image its disk depends on. */
+const dependents = (home: string): Map<string, string[]> => {
+  const found = new Map<string, string[]>()
+  for (const vmId of listFolders(home)) {
+    const image = readOwner(home, vmId)?.image ?? null
+    if (image !== null) found.set(image, [...(found.get(image) ?? []), vmId])
+  }
+  return found
+}
+
+/** Also what a killed build left of an image: it has no manifest. */
+export const describeImages = async ({ home }: Home): Promise<BaseImage[]> => {
+  const files = filesOfImages(home)
+  const names = files.flatMap(file => {
+    const end = [MANIFEST, DISK].find(each => file.endsWith(each))
+    const name = end === undefined ? '' : file.slice(0, -end.length)
+    return IMAGE_NAME.test(name) ? [name] : []
+  })
+  const using = dependents(home)
+  return [...new Set(names)].sort().map(name => ({
+    name,
+    manifest: files.includes(`${name}${DISK}`) ? readManifest(home, name) : null,
+    machines: using.get(name) ?? [],
+  }))
+}
+
+/** Windows removes no read-only file. */
+export const removeImage = async (home: string, name: string): Promise<void> => {
+  const { image, manifest } = imageFiles(home, name)
+  await rm(manifest, { force: true })
+  if (existsSync(image)) chmodSync(image, 0o600)
+  await rm(image, { force: true, maxRetries: 10 })
+}
+
+export const deleteImage = async ({ home }: Home, name: string): Promise<void> => {
+  const { image, manifest, note } = imageFiles(home, name)
+  const doing = `deleting the base image ${name}`
+  const pid = buildingProcess(note)
+  if (pid !== null) throw busy(doing, pid)
+  if (!existsSync(image) && !existsSync(manifest)) throw fail('no-such-image', `${doing}: it does not exist`)
+  const machines = dependents(home).get(name) ?? []
+  if (machines.length > 0) throw fail('refused', `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`)
+  await removeImage(home, name)
+}
+
+// ── Builds under way ──
+
+const busy = (doing: string, pid: number) =>
+  fail(
+    'busy',
+    `${doing}: another init-base is building it (process ${pid})`,
+    'Wait until it ends, or end it and try again.',
+  )
+
+/** The process that builds the image now; null without one. */
+const buildingProcess = (note: string): number | null => {
+  const pid = existsSync(note) ? Number(readFileSync(note, 'utf8')) : Number.NaN
+  return Number.isInteger(pid) && isProcessAlive(pid) ? pid : null
+}
+
+/** Notes the build. Returns a function that removes the note. */
+export const beginBuild = async (home: string, name: string): Promise<() => Promise<void>> => {
+  mkdirSync(rootOfImages(home), { recursive: true, mode: 0o700 })
+  const { note } = imageFiles(home, name)
+  const other = buildingProcess(note)
+  if (other !== null) throw busy(`building ${name}`, other)
+  await rm(note, { force: true })
+  if (!createFileAtomic(note, String(process.pid))) throw busy(`building ${name}`, Number(readFileSync(note, 'utf8')))
+  return () => rm(note, { force: true })
+}

@@ -1,0 +1,126 @@
+/**
+ * Isolates machines by rules of their port of the switch (extended ACLs): they reach the internet and what the operator opened, and
+ * neither each other nor the host. The rule with the highest weight counts.
+ */
+import { networkInterfaces } from 'node:os'
+import { isIn, parseAddress, parseRange, rangeOf, rangeText } from '../ipv4.ts'
+import type { IsolationReport } from '../provider.ts'
+import { type Context, isOurs, machinesIn, surveyHost } from './context.ts'
+import { readOwner } from './folders.ts'
+import { MAKE_NETWORK, networkIn, type Place } from './network.ts'
+import { type Host, isStopped } from './parse.ts'
+import { DEFAULT_SWITCH, type HypervSettings } from './settings.ts'
+
+export type Rule = {
+  action: 'Allow' | 'Deny'
+  direction: 'Inbound' | 'Outbound'
+  /** Unique in its direction. */
+  weight: number
+  remote: string
+  local?: string
+  protocol?: 'TCP' | 'UDP'
+  localPort?: string
+  remotePort?: string
+  /** Answers pass, too. */
+  stateful?: true
+}
+
+const PRIVATE = [
+  ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12'],
+  ...['192.0.0.0/24', '192.168.0.0/16', '198.18.0.0/15', '224.0.0.0/3'],
+].flatMap(text => parseRange(text) ?? [])
+const isPrivate = (address: number): boolean => PRIVATE.some(range => isIn(address, range))
+
+const ALL_IPV4 = '0.0.0.0/0'
+const ALL_IPV6 = '::/0'
+const SSH = '22'
+
+/** Weights: groups of a hundred, so that each rule has its own. */
+const numbered = (from: number, rules: readonly Omit<Rule, 'weight'>[]): Rule[] =>
+  rules.map((rule, n) => ({ ...rule, weight: from + n }))
+
+const toPrivateNameservers = (nameservers: readonly string[]): Omit<Rule, 'weight'>[] =>
+  nameservers
+    .filter(text => isPrivate(parseAddress(text) ?? 0))
+    .flatMap(remote =>
+      (['UDP', 'TCP'] as const).map(protocol => ({
+        ...({ action: 'Allow', direction: 'Outbound', remote, protocol, remotePort: '53' } as const),
+      })),
+    )
+
+/** Null: the machine's addresses change, and so does the host's beside it, so no rule can name them. `own`: addresses of the host. */
+export const rulesFor = (
+  { address, gateway }: Pick<Place, 'address' | 'gateway'>,
+  own: readonly string[],
+  { hypervAllow, hypervNameservers }: Pick<HypervSettings, 'hypervAllow' | 'hypervNameservers'>,
+): Rule[] | null => {
+  if (address === null || gateway === null) return null
+  const [local = '', bits] = address.split('/')
+  const subnet = rangeText(rangeOf(parseAddress(local) ?? 0, Number(bits)))
+  const denyOut = (remote: string) => ({ action: 'Deny', direction: 'Outbound', remote }) as const
+  const denyIn = (remote: string) => ({ action: 'Deny', direction: 'Inbound', remote }) as const
+  const allowOut = (remote: string) => ({ action: 'Allow', direction: 'Outbound', remote, local }) as const
+  return [
+    // The host opens SSH, and everything else goes through it.
+    ...numbered(900, [
+      { action: 'Allow', direction: 'Inbound', remote: gateway, protocol: 'TCP', localPort: SSH, stateful: true },
+    ]),
+    ...numbered(800, toPrivateNameservers(hypervNameservers)),
+    // An opened range may hold an address of the host.
+    ...numbered(600, [...new Set([gateway, ...own])].map(denyOut)),
+    ...numbered(400, hypervAllow.map(allowOut)),
+    ...numbered(200, [...PRIVATE.map(rangeText), ALL_IPV6].map(denyOut)),
+    ...numbered(200, [subnet, ALL_IPV6].map(denyIn)),
+    ...numbered(100, [allowOut(ALL_IPV4)]),
+    ...numbered(1, [denyOut(ALL_IPV4)]),
+  ]
+}
+
+/** They change: a notebook moves. */
+const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces()).flatMap(
+    each => each?.flatMap(({ family, internal, address }) => (family === 'IPv4' && !internal ? [address] : [])) ?? [],
+  )
+
+/** The rules of a machine, from what its folder says of its network. Null: it has none, or they stay as they are. */
+export const rulesOf = ({ home, settings }: Pick<Context, 'home' | 'settings'>, vmId: string): Rule[] | null => {
+  const owner = readOwner(home, vmId)
+  return owner === null ? null : rulesFor(owner, ownAddresses(), settings)
+}
+
+const not = (reason: string, remedy: string | null): IsolationReport => ({ isolated: false, reason, remedy })
+
+export const isolationIn = (context: Context, host: Host): IsolationReport => {
+  const { hypervSwitch: name, hypervAllow } = context.settings
+  if (name === DEFAULT_SWITCH)
+    return not(
+      `machines on the ${DEFAULT_SWITCH} reach each other, this host and its networks`,
+      'Leave AGENT_SWARM_HYPERV_SWITCH out, run agent-swarm as Administrator once, and create the machines again.',
+    )
+  const network = networkIn(host, name)
+  if (network === null && networkIn(host, DEFAULT_SWITCH) !== null)
+    return not(
+      `the switch ${name} with NAT does not exist, and without an Administrator machines get the ${DEFAULT_SWITCH}, where they reach each other, this host and its networks`,
+      MAKE_NETWORK(name),
+    )
+  const open = machinesIn(host).filter(
+    machine => isOurs(context, machine) && !isStopped(machine.row.state) && (machine.row.rules ?? 0) === 0,
+  )
+  if (open.length > 0)
+    return not(
+      `${open
+        .slice(0, 5)
+        .map(({ vmId }) => vmId)
+        .join(', ')} run without rules`,
+      'Stop and start them: agent-swarm stop <TICKET>, agent-swarm start <TICKET>. On the Default Switch no machine has rules: create it again.',
+    )
+  const opened =
+    hypervAllow.length === 0 ? 'private networks are closed' : `of private networks, ${hypervAllow.join(', ')}`
+  return {
+    isolated: true,
+    note: `Machines reach the internet; ${opened}. To open a range: AGENT_SWARM_HYPERV_ALLOW=10.1.0.0/16. A machine may still answer ARP for another one's address, which SSH notices by the host key.`,
+  }
+}
+
+export const isolationReport = async (context: Context): Promise<IsolationReport> =>
+  isolationIn(context, await surveyHost(context))

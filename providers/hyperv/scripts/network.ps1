@@ -1,0 +1,14 @@
+# Makes an internal switch with an address of the host and NAT; completes what is missing of it.
+Enter-Lock 'network'
+if (@(Hyper-V\Get-VMSwitch | Where-Object { $_.Name -ceq $a.switch }).Count -eq 0) {
+  $null = Hyper-V\New-VMSwitch -Name $a.switch -SwitchType Internal
+}
+$alias = "vEthernet ($($a.switch))"
+$addresses = @(NetTCPIP\Get-NetIPAddress -AddressFamily IPv4 | Where-Object { $_.InterfaceAlias -eq $alias -and -not "$($_.IPAddress)".StartsWith('169.254.') })
+if ($addresses.Count -eq 0) {
+  $null = NetTCPIP\New-NetIPAddress -IPAddress $a.gateway -PrefixLength $a.bits -InterfaceAlias $alias
+}
+if (@(NetNat\Get-NetNat | Where-Object { "$($_.InternalIPInterfaceAddressPrefix)" -eq $a.prefix }).Count -eq 0) {
+  $null = NetNat\New-NetNat -Name $a.switch -InternalIPInterfaceAddressPrefix $a.prefix
+}
+Write-Answer @{ done = $true }

@@ -1,0 +1,72 @@
+/** The commands of a machine's life, recorded into docs/commands-hyperv.md, and how many processes a list takes. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { hypervOptions, IMAGE, multiplyMachine, openHypervHome } from '../../support/hyperv/bench.ts'
+import { noPwsh } from '../../support/hyperv/stand-in.ts'
+
+const PAGE = resolve(import.meta.dirname, '../../../docs/commands-hyperv.md')
+const VM = 'as-ab-1-0000000a'
+const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/providers/hyperv/commands.process.test.ts -->
+# The commands of a machine's life on Hyper-V
+
+What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with their
+parameters. \`HOME\` is AGENT_SWARM_HOME. Waiting (\`Get-VM -Id\`) is left out. The rules of isolation stand as one line; [hyperv.md](hyperv.md#isolation) says which there are. Each process is
+\`powershell.exe -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand SCRIPT\`; the scripts are in
+\`providers/hyperv/scripts/\`.
+`
+
+describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
+  test('a life, as docs/commands-hyperv.md has it; lists take one process', { timeout: 900_000 }, async () => {
+    const { provider, standIn, home, close } = await openHypervHome()
+    const steps: string[] = []
+    const step = async (name: string, work: () => Promise<unknown>) => {
+      const [began, processes] = [standIn.cmdlets().length, standIn.processes()]
+      await work()
+      const lines = standIn
+        .cmdlets()
+        .slice(began)
+        .map(line =>
+          line
+            .trim()
+            .replaceAll(home, 'HOME')
+            .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, 'GUID'),
+        )
+        .filter(line => !line.startsWith('Get-VM -Id'))
+        .map(line => line.replace(/^(Add-VMNetworkAdapterExtendedAcl) .*/, '$1 … (each rule)'))
+        .filter((line, n, all) => line !== all[n - 1])
+      const taken = standIn.processes() - processes
+      steps.push(
+        `## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`,
+      )
+      return taken
+    }
+    try {
+      await step('create, when the network must be made', () => provider.createVm('AB-1', IMAGE, hypervOptions(VM)))
+      await step('start', () => provider.startVm(VM))
+      await step('address for SSH', () => provider.sshInfo(VM))
+      await step('checkpoint', () => provider.checkpoint(VM, 'one'))
+      await step('restore', () => provider.restore(VM, 'one'))
+      await step('save (an idle machine)', () => provider.save?.(VM) ?? Promise.resolve())
+      await provider.startVm(VM)
+      await step('stop', () => provider.stopVm(VM))
+      expect(await step('list', () => provider.listVms())).toBe(1)
+      multiplyMachine(standIn, VM, 100)
+      const before = standIn.processes()
+      expect(await provider.listVms()).toHaveLength(100)
+      expect((await provider.usage?.())?.size).toBe(100)
+      expect(await provider.leftovers?.()).toEqual([])
+      expect(standIn.processes() - before).toBe(3)
+      standIn.change(state => {
+        state.vms = state.vms.slice(0, 1)
+      })
+      await step('delete', () => provider.deleteVm(VM))
+      expect(await standIn.violations()).toBe('')
+    } finally {
+      close()
+    }
+    const page = `${HEAD}\n${steps.join('\n')}`
+    if (process.env.AGENT_SWARM_TEST_RECORD === '1') writeFileSync(PAGE, page)
+    expect(page).toBe(readFileSync(PAGE, 'utf8'))
+  })
+})

@@ -1,0 +1,86 @@
+/** agent-swarm is killed (-9) while PowerShell works for it, which goes on: after the next start everything has an owner. */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openCli } from '../../support/cli.ts'
+import { putImage } from '../../support/hyperv/bench.ts'
+import { putGuestSsh } from '../../support/hyperv/guest-ssh.ts'
+import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
+import { until } from '../../support/wait.ts'
+
+const timeout = 900_000
+
+describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
+  let standIn: HypervStandIn
+  let cli: ReturnType<typeof openCli>
+  const environment = () => ({
+    AGENT_SWARM_PROVIDER: 'hyperv',
+    AGENT_SWARM_BASE_IMAGE: 'debian',
+    ...standIn.environment,
+  })
+  beforeAll(() => {
+    standIn = openHypervStandIn()
+    putGuestSsh(standIn)
+    cli = openCli()
+    putImage(join(cli.home, 'state'), 'debian')
+  })
+  afterAll(() => {
+    cli.close()
+    standIn.close()
+  })
+  const swarm = async (...words: string[]) => {
+    const ran = await cli.swarm(words, environment())
+    expect([words.join(' '), ran.code, ran.code === 0 ? '' : ran.stderr]).toEqual([words.join(' '), 0, ''])
+    return ran.stdout
+  }
+  const count = (cmdlet: string) => standIn.cmdlets().filter(line => line.startsWith(`${cmdlet} `)).length
+  /** Runs a command, and kills it while PowerShell is at this cmdlet. */
+  const killAt = async (cmdlet: string, ...words: string[]) => {
+    standIn.change(state => {
+      state.pauses = { [cmdlet]: 2_000 }
+    })
+    const before = count(cmdlet)
+    const command = cli.processes.begin(words, environment())
+    await until(`${cmdlet} of ${words.join(' ')}`, () => count(cmdlet) > before)
+    command.kill('SIGKILL')
+    await command.ended
+  }
+  /** Of the stand-in's machines and of folders: those that no environment has. */
+  const ownerless = async (): Promise<string[]> => {
+    const rows = JSON.parse(await swarm('list', '--json')) as { vmId: string }[]
+    const owned = new Set(rows.map(({ vmId }) => vmId))
+    const folders = readdirSync(join(cli.home, 'state', 'hyperv')).filter(name => name !== 'images')
+    return [...standIn.state().vms.map(({ name }) => name), ...folders].filter(name => !owned.has(name))
+  }
+  const nextStart = async () => {
+    await swarm('reconcile')
+    standIn.change(state => {
+      state.pauses = {}
+    })
+    expect(await ownerless()).toEqual([])
+    expect(await standIn.violations()).toBe('')
+  }
+
+  for (const cmdlet of ['New-VM', 'Set-VMFirmware'])
+    test(`at ${cmdlet}: a create that was killed leaves nothing without an owner`, { timeout }, async () => {
+      await killAt(cmdlet, 'create', 'DROP-1')
+      await nextStart()
+      await swarm('delete', 'DROP-1', '--force').catch(() => {})
+      expect(await ownerless()).toEqual([])
+    })
+
+  test('a checkpoint, a restore and a delete that were killed', { timeout }, async () => {
+    await swarm('create', 'DROP-2')
+    await killAt('Checkpoint-VM', 'checkpoint', 'DROP-2', 'one')
+    await nextStart()
+    expect(standIn.state().snapshots.map(({ name }) => name)).toEqual(['one'])
+    await killAt('Restore-VMSnapshot', 'restore', 'DROP-2', 'one')
+    await nextStart()
+    expect(JSON.parse(await swarm('list', '--json'))).toMatchObject([{ ticket: 'DROP-2' }])
+    await killAt('Remove-VM', 'delete', 'DROP-2', '--force')
+    await nextStart()
+    await cli.swarm(['delete', 'DROP-2', '--force'], environment())
+    expect(standIn.state()).toMatchObject({ vms: [], snapshots: [] })
+    expect(readdirSync(join(cli.home, 'state', 'hyperv'))).toEqual(['images'])
+  })
+})

@@ -1,0 +1,79 @@
+/** What is left of machines that somebody removed in Hyper-V Manager, and what a host says of itself. */
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { hypervOptions, IMAGE, openHypervHome } from '../../support/hyperv/bench.ts'
+import { noPwsh } from '../../support/hyperv/stand-in.ts'
+
+const VM = 'as-ab-1-0000000a'
+const options = hypervOptions(VM)
+const leftOut = noPwsh === null ? '' : ` (left out: ${noPwsh})`
+
+test.skipIf(noPwsh !== null)(
+  `a machine that somebody removed is made again from its last disk${leftOut}`,
+  { timeout: 600_000 },
+  async () => {
+    const { provider, standIn, home, script, close } = await openHypervHome()
+    try {
+      await provider.createVm('AB-1', IMAGE, options)
+      await provider.checkpoint(VM, 'one')
+      await provider.startVm(VM)
+      await script(VM, 'echo work >"$HOME/file"')
+      const { disk } = standIn.vm(VM)
+      expect(disk).toMatch(/\.avhdx$/)
+      const removeVm = () =>
+        standIn.change(state => {
+          state.vms = []
+          state.snapshots = []
+        })
+      removeVm()
+      expect(await provider.listVms()).toEqual([])
+      expect(await provider.leftovers?.()).toEqual([{ vmId: VM, hasDisk: true, bytes: expect.any(Number) }])
+      expect(await provider.hasLeftDisk?.(VM)).toBe(true)
+      await provider.recoverVm?.(VM, 'AB-2', options)
+      // The seed that it left says the same address.
+      const [recovered] = standIn.state().vms
+      expect(recovered).toMatchObject({ disk, notes: expect.stringContaining('"address":"10.177.0.10/20"') })
+      expect(await provider.listVms()).toMatchObject([{ vmId: VM, ticket: 'AB-2', status: 'stopped' }])
+      expect(await script(VM, 'cat "$HOME/file"')).toBe('work')
+      await provider.recoverVm?.(VM, 'AB-2', options)
+      expect(standIn.state().vms).toHaveLength(1)
+      removeVm()
+      rmSync(join(home, 'hyperv/images/base.vhdx'), { force: true })
+      await expect(provider.recoverVm?.(VM, null, options)).rejects.toMatchObject({
+        failure: { kind: 'no-such-image' },
+      })
+      await provider.deleteVm(VM)
+      await expect(provider.recoverVm?.(VM, null, options)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
+      expect(await provider.leftovers?.()).toEqual([])
+    } finally {
+      close()
+    }
+  },
+)
+
+test.skipIf(noPwsh !== null)(`what a host says of itself${leftOut}`, { timeout: 600_000 }, async () => {
+  const { provider, standIn, close } = await openHypervHome()
+  try {
+    const { signal } = new AbortController()
+    const before = (await provider.diagnose?.(signal)) ?? []
+    expect(before[0]).toMatchObject({ status: 'ok', text: expect.stringContaining('Microsoft Windows 11 Pro') })
+    const network = before.find(({ text }) => text.includes('with NAT does not exist'))
+    expect(network).toMatchObject({ status: 'warning', remedy: expect.stringContaining('New-NetNat -Name') })
+    await provider.createVm('AB-1', IMAGE, options)
+    await provider.startVm(VM)
+    expect(await provider.isolated?.()).toMatchObject({ isolated: true })
+    const after = (await provider.diagnose?.(signal)) ?? []
+    expect(after.some(({ status, text }) => status === 'ok' && text.includes('fixed addresses'))).toBe(true)
+    // Somebody took the rules away.
+    standIn.change(({ vms }) => {
+      for (const vm of vms) for (const adapter of vm.adapters) adapter.acls = []
+    })
+    expect(await provider.isolated?.()).toMatchObject({ isolated: false, reason: `${VM} run without rules` })
+    const begun = standIn.processes()
+    await provider.capacity?.()
+    expect(standIn.processes() - begun).toBe(1)
+  } finally {
+    close()
+  }
+})
