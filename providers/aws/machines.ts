@@ -152,11 +152,9 @@ export const launchMachine = async (
   onPhase('define')
   noteLaunch(context, vmId)
   try {
-    const [instance] = await Promise.all([
-      launch(context, { ticket, options, image, size }, doing),
-      learnPrice(context, size.type),
-    ])
+    const instance = await launch(context, { ticket, options, image, size }, doing)
     forgetLaunch(context, vmId)
+    await learnPrice(context, instance)
     return { vmId, ticket, ip: null, status: statusOf(instance) }
   } catch (error) {
     await deleteMachine(context, vmId)

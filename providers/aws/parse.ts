@@ -21,6 +21,7 @@ const instance = v.object({
   PublicIpAddress: v.optional(word),
   PrivateIpAddress: v.optional(word),
   RootDeviceName: v.optional(word),
+  Placement: v.optional(v.object({ AvailabilityZone: v.optional(word, '') })),
   BlockDeviceMappings: list(v.object({ DeviceName: word, Ebs: v.optional(v.object({ VolumeId: id })) })),
   NetworkInterfaces: list(v.object({ NetworkInterfaceId: id })),
   SpotInstanceRequestId: v.optional(id),

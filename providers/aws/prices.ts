@@ -5,13 +5,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import { isFailure } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import type { MachinePrice } from '../../src/schema/machine.ts'
-import { folderOf } from './aws.ts'
+import { type Command, folderOf } from './aws.ts'
 import type { Context } from './context.ts'
-import { isFailure } from '../../src/errors.ts'
-import { type Command } from './aws.ts'
 import { ownMachines } from './machines.ts'
+import type { Instance } from './parse.ts'
 
 /** The price list is served in a few regions, and is about all of them. */
 const LIST_REGION = 'us-east-1'
@@ -83,14 +83,18 @@ const filters = (region: string, type: string) =>
   }).map(([Field, Value]) => ({ Type: 'TERM_MATCH', Field, Value }))
 
 const keyOf = (region: string, type: string) => `${region} ${type}`
+/** `eu-central-1` of its zone `eu-central-1a`. Null in a local zone, whose prices are others. */
+const regionOf = ({ Placement }: Instance): string | null =>
+  /^([a-z]{2}(?:-[a-z]+)+-\d)[a-z]$/.exec(Placement?.AvailabilityZone ?? '')?.[1] ?? null
 
 /**
- * Asks for the price of the type, unless it is known. Nothing depends on it: an account that may not ask has unknown prices.
+ * Asks for the price of the machine's type, unless it is known. Nothing depends on it: an account that may not ask has unknown
+ * prices.
  */
-export const learnPrice = async (context: Context, type: string): Promise<void> => {
+export const learnPrice = async (context: Context, instance: Instance): Promise<void> => {
   const { aws, settings } = context
-  const region = settings.awsRegion
-  // Without our own setting the region is the program's own business.
+  const { InstanceType: type } = instance
+  const region = regionOf(instance)
   if (settings.awsPrices !== null || region === null) return
   const key = keyOf(region, type)
   const known = readPrices(context)[key]
@@ -112,14 +116,16 @@ export const learnPrice = async (context: Context, type: string): Promise<void> 
 
 // ── Of machines ──
 
-/** `isSpot`: the list has the price on demand, which Spot machines never exceed. */
-const priceOf = (context: Context, prices: Remembered, type: string, isSpot: boolean): MachinePrice => {
-  const { awsPrices, awsRegion } = context.settings
+/** The list has prices on demand, which those of Spot machines do not exceed. */
+const priceOf = ({ settings: { awsPrices } }: Context, prices: Remembered, instance: Instance): MachinePrice => {
+  const { InstanceType: type } = instance
+  const region = regionOf(instance)
   if (awsPrices !== null) {
     const usdPerHour = awsPrices.hourly[type] ?? null
     return { usdPerHour, isUpperBound: false, at: usdPerHour === null ? null : awsPrices.date, source: 'awsPrices' }
   }
-  const known = awsRegion === null ? undefined : prices[keyOf(awsRegion, type)]
+  const known = region === null ? undefined : prices[keyOf(region, type)]
+  const isSpot = instance.SpotInstanceRequestId !== undefined
   return known === undefined
     ? { usdPerHour: null, isUpperBound: false, at: null, source: GET_PRODUCTS }
     : { usdPerHour: known.usdPerHour, isUpperBound: isSpot, at: known.at.slice(0, 10), source: GET_PRODUCTS }
@@ -130,9 +136,6 @@ export const pricesOfMachines = async (context: Context): Promise<Map<string, Ma
   const machines = await ownMachines(context)
   const prices = readPrices(context)
   return new Map(
-    machines.map(({ mark, instance }) => [
-      mark.vmId,
-      priceOf(context, prices, instance.InstanceType, instance.SpotInstanceRequestId !== undefined),
-    ]),
+    machines.map(({ mark, instance }) => [mark.vmId, priceOf(context, prices, instance)]),
   )
 }

@@ -1,4 +1,4 @@
-import { pipe, record, number as numberForm, minValue, string, regex, optional } from 'valibot'
+import { pipe, record, number as numberForm, minValue, string, regex } from 'valibot'
 import { closedObject, listOf, oneOf, pattern, type Setting, type SettingValues } from '../../src/schema/forms.ts'
 
 const instanceType = pattern(/^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/, 'is not an instance type (for example t3.large)')
@@ -42,10 +42,9 @@ export const awsSettings = {
     form: closedObject({
       date: pattern(/^\d{4}-\d{2}-\d{2}$/, 'must be a date (2026-11-28)'),
       hourly: record(pipe(string(), regex(/^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/, 'is not an instance type')), dollars),
-      gibMonth: optional(dollars),
     }),
-    says: 'Your own prices in US dollars, for accounts that may not ask for them or pay others: an hour of each instance type, and a GiB of disk for a month. They are shown with their date.',
-    example: { date: '2026-11-28', hourly: { 't3.large': 0.0832 }, gibMonth: 0.08 },
+    says: 'Your own prices of instance types, in US dollars an hour: for an account that may not ask for them, or that pays others. They are shown with their date.',
+    example: { date: '2026-11-28', hourly: { 't3.large': 0.0832 } },
   },
 } as const satisfies Record<string, Setting>
 

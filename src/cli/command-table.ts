@@ -484,8 +484,8 @@ const setUpCommands = {
     options: {
       from: {
         ...valued(
-          'FILE|URL|debian-packages',
-          "A cloud image on disk or at an https address, or debian-packages to build from this host's package mirror. Default: the cloud image of Ubuntu 24.04.",
+          'FILE|URL|debian-packages|ami-…',
+          "A cloud image on disk or at an https address, debian-packages to build from this host's package mirror, or an image of AWS. Default: the cloud image of Ubuntu 24.04.",
         ),
         kind: 'source',
       },

@@ -32,7 +32,7 @@ test.for<[string, string | null, string | null, unknown]>([
     HEX,
     { kind: 'download', url: new URL('https://example.org/a.img'), sha256: HEX },
   ],
-])('%s', ([, from, sha256, expected]) => expect(readWanted(from, sha256, ubuntu)).toEqual(expected))
+])('%s', ([, from, sha256, expected]) => expect(readWanted(from, sha256, { cloudImage: ubuntu })).toEqual(expected))
 
 test.for<[string, string | null, string | null, string]>([
   [
@@ -47,14 +47,14 @@ test.for<[string, string | null, string | null, string]>([
   ['a checksum of packages', 'debian-packages', HEX, 'cannot be combined with --from debian-packages'],
   ['an empty word', '', null, '--from is empty'],
 ])('%s is wrong usage', ([, from, sha256, text]) => {
-  const message = messageOf(() => readWanted(from, sha256, ubuntu))
+  const message = messageOf(() => readWanted(from, sha256, { cloudImage: ubuntu }))
   expect(message).toMatch(/^usage: /)
   expect(message).toContain(text)
   expect(message).not.toMatch(/secret|me:pw/)
 })
 
 test('a provider without a cloud image needs --from', () =>
-  expect(messageOf(() => readWanted(null, null, null))).toBe('usage: --from is missing'))
+  expect(messageOf(() => readWanted(null, null, {}))).toBe('usage: --from is missing'))
 
 test("the image that nobody names is Ubuntu's, from the server of its checksums", () => {
   expect(new URL(ubuntu.url).origin).toBe(new URL(ubuntu.checksums).origin)
