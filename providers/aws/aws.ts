@@ -73,7 +73,7 @@ const withInput = async <T>(
 }
 
 export const openAwsProgram = (tools: Pick<Tools<AwsSettings>, 'run' | 'home' | 'settings'>): Aws => {
-  const execute = (command: Command, input: object, { doing, secret = false, region, signal }: AskOptions) =>
+  const execute = (command: Command, input: object, { doing, secret, region, signal }: AskOptions) =>
     withInput(tools, JSON.stringify(input), secret === true, async value => {
       const where = region ?? tools.settings.awsRegion ?? null
       const argv = [

@@ -17,9 +17,9 @@ import {
 } from './context.ts'
 import { describeSnapshots } from './delete.ts'
 import { allowCodes } from './explain.ts'
+import { clientToken, startMachine, stopMachine } from './machines.ts'
 import { checkpointOf, parseMark, specifications, TAG, tagOf } from './marks.ts'
 import { type Instance, madeSnapshot, madeTask, type Snapshot, type Task, tasks } from './parse.ts'
-import { clientToken, startMachine, stopMachine } from './machines.ts'
 
 /** Each attempt has a token of its own: that of a task that failed brings that one back. */
 const MOST_ATTEMPTS = 5
@@ -86,9 +86,19 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
 }
 
 export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
-  const [, found] = await Promise.all([look(context, id), checkpointsOf(context, id, `listing the checkpoints of ${id}`)])
+  const [, found] = await Promise.all([
+    look(context, id),
+    checkpointsOf(context, id, `listing the checkpoints of ${id}`),
+  ])
   // Of two with one name, the newer one has its place in the order.
-  return [...new Set(found.filter(isUsable).map(({ name }) => name).reverse())].reverse()
+  return [
+    ...new Set(
+      found
+        .filter(isUsable)
+        .map(({ name }) => name)
+        .reverse(),
+    ),
+  ].reverse()
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {

@@ -19,7 +19,16 @@ import {
 import { allowCodes } from './explain.ts'
 import { forgetLaunch, isLaunchNoted } from './launch-note.ts'
 import { parseMark, TAG } from './marks.ts'
-import { type Instance, type Snapshot, type SpotRequest, snapshots, spotRequests, type Tag, type Volume, volumes } from './parse.ts'
+import {
+  type Instance,
+  type Snapshot,
+  type SpotRequest,
+  snapshots,
+  spotRequests,
+  type Tag,
+  type Volume,
+  volumes,
+} from './parse.ts'
 
 const GIB = 1024 ** 3
 /** Commands at a time: each takes a processor for a second or two. */

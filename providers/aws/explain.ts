@@ -11,7 +11,8 @@ const OTHER_ROOM =
   'Try again later, or use other instance types (AGENT_SWARM_AWS_TYPES), another subnet, or AGENT_SWARM_AWS_MARKET=on-demand.'
 const ASK_FOR_MORE =
   'Stop or delete other machines (agent-swarm list), or ask AWS for a larger quota: Service Quotas, Amazon EC2.'
-const MORE_RIGHTS = 'The rights that agent-swarm needs are in docs/aws.md. Who you are for AWS: aws sts get-caller-identity'
+const MORE_RIGHTS =
+  'The rights that agent-swarm needs are in docs/aws.md. Who you are for AWS: aws sts get-caller-identity'
 const SET_CLOCK = "Log in again (for example aws sso login). If that is fresh, this host's clock may be wrong."
 const SPOT_STATE =
   'AWS interrupted this Spot machine, or its request was cancelled: AWS alone starts it again. See: agent-swarm doctor'
@@ -114,7 +115,11 @@ export const explainAws = (doing: string, exitCode: number, stderr: string): Fai
     const [kind, remedy = null] = codes[code] ?? ['unknown']
     return fail(kind, `${doing}: ${text.replace(ERROR, '')} (${code})`, remedy, withCode(code))
   }
-  if (/Could not connect to the endpoint URL|Connect timeout|Read timeout|Failed to connect|Connection was closed/.test(text))
+  if (
+    /Could not connect to the endpoint URL|Connect timeout|Read timeout|Failed to connect|Connection was closed/.test(
+      text,
+    )
+  )
     return fail('network', `${doing}: ${lastLine(text)}`, "Check this host's connection to AWS, and the region.")
   return fail('unknown', `${doing}: ${lastLine(text)}`)
 }

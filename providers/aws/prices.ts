@@ -135,7 +135,5 @@ const priceOf = ({ settings: { awsPrices } }: Context, prices: Remembered, insta
 export const pricesOfMachines = async (context: Context): Promise<Map<string, MachinePrice>> => {
   const machines = await ownMachines(context)
   const prices = readPrices(context)
-  return new Map(
-    machines.map(({ mark, instance }) => [mark.vmId, priceOf(context, prices, instance)]),
-  )
+  return new Map(machines.map(({ mark, instance }) => [mark.vmId, priceOf(context, prices, instance)]))
 }

@@ -1,7 +1,10 @@
-import { pipe, record, number as numberForm, minValue, string, regex } from 'valibot'
+import { minValue, number as numberForm, pipe, record, regex, string } from 'valibot'
 import { closedObject, listOf, oneOf, pattern, type Setting, type SettingValues } from '../../src/schema/forms.ts'
 
-const instanceType = pattern(/^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/, 'is not an instance type (for example t3.large)')
+const instanceType = pattern(
+  /^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/,
+  'is not an instance type (for example t3.large)',
+)
 const dollars = pipe(numberForm('must be a number of US dollars'), minValue(0, 'must be a number of US dollars'))
 
 export const awsSettings = {
@@ -41,7 +44,10 @@ export const awsSettings = {
     env: null,
     form: closedObject({
       date: pattern(/^\d{4}-\d{2}-\d{2}$/, 'must be a date (2026-11-28)'),
-      hourly: record(pipe(string(), regex(/^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/, 'is not an instance type')), dollars),
+      hourly: record(
+        pipe(string(), regex(/^[a-z][a-z0-9-]{1,19}\.[a-z0-9-]{2,19}$/, 'is not an instance type')),
+        dollars,
+      ),
     }),
     says: 'Your own prices of instance types, in US dollars an hour: for an account that may not ask for them, or that pays others. They are shown with their date.',
     example: { date: '2026-11-28', hourly: { 't3.large': 0.0832 } },

@@ -51,7 +51,9 @@ export const priceCell = (price: MachinePrice | undefined): string => {
 }
 /** What the prices of a table are and how old, below an empty line. Nothing where no machine has one. */
 export const pricesLine = (rows: readonly { price?: MachinePrice | undefined }[], terminal: Terminal): string[] => {
-  const sources = rows.flatMap(({ price }) => (price == null || price.at === null ? [] : [`${price.source}, ${price.at}`]))
+  const sources = rows.flatMap(({ price }) =>
+    price == null || price.at === null ? [] : [`${price.source}, ${price.at}`],
+  )
   const text = `Prices are in US dollars an hour while a machine runs (${[...new Set(sources)].sort().join('; ')}). Disks, checkpoints and addresses cost besides.`
   return sources.length === 0 ? [] : ['', paragraph(text, terminal)]
 }

@@ -27,11 +27,17 @@ export type Wanted =
 export const readWanted = (
   from: string | null,
   checksum: string | null,
-  { cloudImage: image = null, imageReferences: references }: Pick<Provider, 'imageReferences'> & { cloudImage?: CloudImage | null },
+  {
+    cloudImage: image = null,
+    imageReferences: references,
+  }: Pick<Provider, 'imageReferences'> & { cloudImage?: CloudImage | null },
 ): Wanted => {
   if (from === null) {
     if (image !== null) return { kind: 'cloud-image', image, sha256: checksum }
-    const way = references === undefined ? 'an image on disk, or an address: --from FILE' : `an image: --from ${references.example}`
+    const way =
+      references === undefined
+        ? 'an image on disk, or an address: --from FILE'
+        : `an image: --from ${references.example}`
     throw fail('usage', '--from is missing', `Name ${way}`)
   }
   if (references?.form.test(from)) {

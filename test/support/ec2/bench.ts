@@ -26,7 +26,13 @@ export const awsOptions = (vmId: string): CreateOptions => ({
   hostKey: { privateKey: 'PRIVATE HOST KEY', publicKey: 'ssh-ed25519 BBBB host' },
 })
 
-type Opened = { home: string; run: Run; homeId?: string; knows?: (vmId: string) => boolean; settings?: Partial<AwsSettings> }
+type Opened = {
+  home: string
+  run: Run
+  homeId?: string
+  knows?: (vmId: string) => boolean
+  settings?: Partial<AwsSettings>
+}
 export const openAwsIn = ({ home, run, homeId = HOME_ID, knows = () => false, settings = {} }: Opened) =>
   openAws({ run, home, homeId, knows, settings: settingsWith(settings) })
 

@@ -43,10 +43,16 @@ const createSnapshot = (state: State, input: Input) => {
   if (volume === undefined) throw refuse('InvalidVolume.NotFound', `The volume '${input.VolumeId}' does not exist.`)
   const pending = [...state.snapshots.values()].filter(each => each.volume === volume.id && each.state === 'pending')
   if (pending.length >= MOST_PENDING)
-    throw refuse('ConcurrentSnapshotLimitExceeded', 'Maximum allowed in-progress snapshots for a single volume exceeded.')
+    throw refuse(
+      'ConcurrentSnapshotLimitExceeded',
+      'Maximum allowed in-progress snapshots for a single volume exceeded.',
+    )
   const last = state.lastSnapshot.get(volume.id)
   if (last !== undefined && state.requestsMade - last < state.snapshotEvery)
-    throw refuse('SnapshotCreationPerVolumeRateExceeded', 'The maximum per volume CreateSnapshot request rate has been exceeded.')
+    throw refuse(
+      'SnapshotCreationPerVolumeRateExceeded',
+      'The maximum per volume CreateSnapshot request rate has been exceeded.',
+    )
   state.lastSnapshot.set(volume.id, state.requestsMade)
   return show(makeSnapshot(state, volume, tagsFor(input, 'snapshot')))
 }
@@ -90,7 +96,14 @@ const replace = (state: State, task: Task, deletesOld: boolean): void => {
   const mapping = rootOf(instance)
   const former = state.volumes.get(mapping.volume)
   const id = state.newId('vol')
-  const volume: Volume = { ...state.thing(), hidden: 0, id, size: former?.size ?? snapshot.size, state: 'in-use', lineage: snapshot.lineage }
+  const volume: Volume = {
+    ...state.thing(),
+    hidden: 0,
+    id,
+    size: former?.size ?? snapshot.size,
+    state: 'in-use',
+    lineage: snapshot.lineage,
+  }
   copyDisk(state, snapshot.id, id)
   state.volumes.set(id, volume)
   mapping.volume = id
@@ -105,17 +118,28 @@ const replace = (state: State, task: Task, deletesOld: boolean): void => {
 const createTask = (state: State, input: Input): string => {
   checkTags(input, 'replace-root-volume-task')
   const instance = state.instances.get(String(input.InstanceId))
-  if (instance === undefined) throw refuse('InvalidInstanceID.NotFound', `The instance ID '${input.InstanceId}' does not exist`)
-  if (instance.state !== 'running') throw refuse('IncorrectInstanceState', `The instance ${instance.id} is not in the running state.`)
+  if (instance === undefined)
+    throw refuse('InvalidInstanceID.NotFound', `The instance ID '${input.InstanceId}' does not exist`)
+  if (instance.state !== 'running')
+    throw refuse('IncorrectInstanceState', `The instance ${instance.id} is not in the running state.`)
   const snapshot = state.snapshots.get(String(input.SnapshotId))
-  if (snapshot === undefined) throw refuse('InvalidSnapshot.NotFound', `The snapshot '${input.SnapshotId}' does not exist.`)
+  if (snapshot === undefined)
+    throw refuse('InvalidSnapshot.NotFound', `The snapshot '${input.SnapshotId}' does not exist.`)
   if (snapshot.state !== 'completed') throw refuse('IncorrectState', `The snapshot ${snapshot.id} is not completed.`)
   if (snapshot.lineage !== state.volumes.get(rootOf(instance).volume)?.lineage)
     throw refuse('InvalidParameterValue', `The snapshot ${snapshot.id} is not in the lineage of the root volume.`)
-  const busy = [...state.tasks.values()].some(each => each.instance === instance.id && /pending|in-progress/.test(each.state))
+  const busy = [...state.tasks.values()].some(
+    each => each.instance === instance.id && /pending|in-progress/.test(each.state),
+  )
   if (busy) throw refuse('IncorrectState', 'A root volume replacement task is already in progress.')
   const tags = tagsFor(input, 'replace-root-volume-task')
-  const task: Task = { ...state.thing(tags), id: state.newId('replacevol'), instance: instance.id, snapshot: snapshot.id, state: 'pending' }
+  const task: Task = {
+    ...state.thing(tags),
+    id: state.newId('replacevol'),
+    instance: instance.id,
+    snapshot: snapshot.id,
+    state: 'pending',
+  }
   state.tasks.set(task.id, task)
   const isFailing = state.failingTasks > 0
   if (isFailing) state.failingTasks -= 1
@@ -175,7 +199,8 @@ const createImage = (state: State, input: Input) => {
   if (existing !== undefined)
     throw refuse('InvalidAMIName.Duplicate', `AMI name ${name} is already in use by AMI ${existing.id}`)
   const instance = state.instances.get(String(input.InstanceId))
-  if (instance === undefined) throw refuse('InvalidInstanceID.NotFound', `The instance ID '${input.InstanceId}' does not exist`)
+  if (instance === undefined)
+    throw refuse('InvalidInstanceID.NotFound', `The instance ID '${input.InstanceId}' does not exist`)
   const volume = state.volumes.get(rootOf(instance).volume) as Volume
   const snapshot = makeSnapshot(state, volume, tagsFor(input, 'snapshot'))
   const image: Image = {

@@ -14,7 +14,9 @@ const LIST: Readonly<Record<string, string>> = { 't3.small': '0.0240', 't3.mediu
 
 /** A product of AWS's price list, which is JSON in a string. */
 const getProducts = (_: State, input: Input) => {
-  const wanted = new Map((input.Filters as { Field: string; Value: string }[]).map(({ Field, Value }) => [Field, Value]))
+  const wanted = new Map(
+    (input.Filters as { Field: string; Value: string }[]).map(({ Field, Value }) => [Field, Value]),
+  )
   const price = LIST[wanted.get('instanceType') ?? '']
   const product = {
     product: { productFamily: 'Compute Instance', attributes: Object.fromEntries(wanted), sku: 'ABC' },
@@ -65,7 +67,7 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
     return answer
   }
   const instancesOf = (vmId: string): Instance[] =>
-    [...state.instances.values()].filter(({ tags }) => valueOf(tags, 'agent-swarm:vm') === vmId)
+    [...state.instances.values()].filter(({ tags }) => tagValue(tags, 'agent-swarm:vm') === vmId)
   const only = (vmId: string): Instance => {
     const present = instancesOf(vmId).filter(instance => instance.state !== 'terminated')
     const [first] = present
@@ -126,5 +128,5 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
 }
 export type Ec2 = ReturnType<typeof openEc2>
 
-export const valueOf = (tags: readonly Tag[], key: string): string | null =>
+export const tagValue = (tags: readonly Tag[], key: string): string | null =>
   tags.find(({ Key }) => Key === key)?.Value ?? null

@@ -31,7 +31,10 @@ const SUBNET = 'subnet-0bbbbbbbbbbbbbbbb'
 /** The tags for this type of resource. Each type may be named once. */
 export const tagsFor = ({ TagSpecifications = [] }: { TagSpecifications?: Specification[] }, type: string): Tag[] =>
   TagSpecifications.find(({ ResourceType }) => ResourceType === type)?.Tags ?? []
-export const checkTags = ({ TagSpecifications = [] }: { TagSpecifications?: Specification[] }, ...types: string[]): void => {
+export const checkTags = (
+  { TagSpecifications = [] }: { TagSpecifications?: Specification[] },
+  ...types: string[]
+): void => {
   const named = TagSpecifications.map(({ ResourceType }) => ResourceType)
   const wrong = named.find((type, at) => !types.includes(type) || named.indexOf(type) !== at)
   if (wrong !== undefined)
@@ -60,7 +63,10 @@ export const byToken = (state: State, action: string, input: Input, make: () => 
     return id
   }
   if (before.input !== text)
-    throw refuse('IdempotentParameterMismatch', 'The request uses the same client token as a previous, but non-identical request.')
+    throw refuse(
+      'IdempotentParameterMismatch',
+      'The request uses the same client token as a previous, but non-identical request.',
+    )
   return before.id
 }
 
@@ -111,7 +117,10 @@ const makeDisks = (state: State, input: Input): { rootDevice: string; mappings: 
   const root = given.find(({ DeviceName }) => DeviceName === image.rootDevice)?.Ebs
   const size = root?.VolumeSize ?? image.size
   if (size < image.size)
-    throw refuse('InvalidBlockDeviceMapping', `Volume of size ${size}GB is smaller than snapshot, expect size>= ${image.size}GB`)
+    throw refuse(
+      'InvalidBlockDeviceMapping',
+      `Volume of size ${size}GB is smaller than snapshot, expect size>= ${image.size}GB`,
+    )
   const tags = tagsFor(input, 'volume')
   const first = makeVolume(state, size, image.snapshot, null, tags)
   const others = given
@@ -122,10 +131,7 @@ const makeDisks = (state: State, input: Input): { rootDevice: string; mappings: 
     })
   return {
     rootDevice: image.rootDevice,
-    mappings: [
-      { device: image.rootDevice, volume: first.id, goesAlong: root?.DeleteOnTermination ?? true },
-      ...others,
-    ],
+    mappings: [{ device: image.rootDevice, volume: first.id, goesAlong: root?.DeleteOnTermination ?? true }, ...others],
   }
 }
 
@@ -162,12 +168,16 @@ const launch = (state: State, input: Input): string => {
   const isSpot = market.MarketType === 'spot'
   checkTags(input, 'instance', 'volume', 'network-interface', ...(isSpot ? ['spot-instances-request'] : []))
   const image = findImage(state, String(input.ImageId))
-  if (image.state !== 'available') throw refuse('InvalidAMIID.Unavailable', `The image ID '[${image.id}]' is not available`)
+  if (image.state !== 'available')
+    throw refuse('InvalidAMIID.Unavailable', `The image ID '[${image.id}]' is not available`)
   const type = TYPES[String(input.InstanceType)]
   if (type === undefined)
     throw refuse('InvalidParameterValue', `Invalid value '${input.InstanceType}' for InstanceType.`)
   if (!type.architectures.includes(image.architecture))
-    throw refuse('InvalidParameterValue', `The architecture '${image.architecture}' of the specified AMI does not match.`)
+    throw refuse(
+      'InvalidParameterValue',
+      `The architecture '${image.architecture}' of the specified AMI does not match.`,
+    )
   const group = ((input.SecurityGroupIds ?? []) as string[]).find(id => id !== GROUP)
   if (group !== undefined) throw refuse('InvalidGroup.NotFound', `The security group '${group}' does not exist`)
   if (input.SubnetId !== undefined && input.SubnetId !== SUBNET)
@@ -239,16 +249,25 @@ const change = (state: State, ids: unknown, work: (instance: Instance) => void, 
   }
 }
 const wrongState = (instance: Instance) =>
-  refuse('IncorrectInstanceState', `The instance '${instance.id}' is not in a state from which it can be started or stopped.`)
+  refuse(
+    'IncorrectInstanceState',
+    `The instance '${instance.id}' is not in a state from which it can be started or stopped.`,
+  )
 
 const stop = (state: State, instance: Instance): void => {
   if (instance.state === 'stopped' || instance.state === 'stopping') return
   if (instance.state !== 'running') throw wrongState(instance)
   const request = requestOf(state, instance)
   if (request !== null && (!request.persistent || request.state === 'cancelled'))
-    throw refuse('UnsupportedOperation', `You can't stop the Spot Instance '${instance.id}' because its request is not persistent.`)
+    throw refuse(
+      'UnsupportedOperation',
+      `You can't stop the Spot Instance '${instance.id}' because its request is not persistent.`,
+    )
   instance.state = 'stopping'
-  instance.reason = { Code: 'Client.UserInitiatedShutdown', Message: 'Client.UserInitiatedShutdown: User initiated shutdown' }
+  instance.reason = {
+    Code: 'Client.UserInitiatedShutdown',
+    Message: 'Client.UserInitiatedShutdown: User initiated shutdown',
+  }
   later(state, instance, () => {
     instance.state = 'stopped'
     instance.publicIp = null
@@ -276,16 +295,23 @@ export const interrupt = (state: State, id: string): void => {
   const instance = find(state, id)
   const request = requestOf(state, instance)
   if (request === null) throw new Error('it is no Spot instance')
-  request.status = { Code: 'instance-stopped-no-capacity', Message: 'There is no Spot capacity available that matches your request.' }
+  request.status = {
+    Code: 'instance-stopped-no-capacity',
+    Message: 'There is no Spot capacity available that matches your request.',
+  }
   request.state = 'active'
   instance.state = 'stopped'
   instance.publicIp = null
-  instance.reason = { Code: 'Server.SpotInstanceShutdown', Message: 'Server.SpotInstanceShutdown: Spot instance shutdown' }
+  instance.reason = {
+    Code: 'Server.SpotInstanceShutdown',
+    Message: 'Server.SpotInstanceShutdown: Spot instance shutdown',
+  }
 }
 
 const cancel = (state: State, id: string): SpotRequest => {
   const request = state.requests.get(id)
-  if (request === undefined) throw refuse('InvalidSpotInstanceRequestID.NotFound', `The spot instance request ID '${id}' does not exist`)
+  if (request === undefined)
+    throw refuse('InvalidSpotInstanceRequestID.NotFound', `The spot instance request ID '${id}' does not exist`)
   request.state = 'cancelled'
   const instance = state.instances.get(request.instance)
   if (instance?.state === 'stopped') end(state, instance, 'Server.SpotInstanceTermination')
@@ -307,7 +333,10 @@ const describe = (state: State, input: Input) => {
         'instance-id': instance.id,
       }),
   )
-  const answer = seen.map(instance => ({ ReservationId: `r-${instance.id.slice(2)}`, Instances: [show(state, instance)] }))
+  const answer = seen.map(instance => ({
+    ReservationId: `r-${instance.id.slice(2)}`,
+    Instances: [show(state, instance)],
+  }))
   passTime(seen)
   return { Reservations: answer }
 }
@@ -316,9 +345,16 @@ const describeVolumes = (state: State, input: Input) => ({
   Volumes: [...state.volumes.values()]
     .filter(
       ({ tags, state: name, id }) =>
-        ((input.VolumeIds as string[] | undefined)?.includes(id) ?? true) && passes(tags, filtersOf(input), { status: name }),
+        ((input.VolumeIds as string[] | undefined)?.includes(id) ?? true) &&
+        passes(tags, filtersOf(input), { status: name }),
     )
-    .map(({ id, size, state: name, tags }) => ({ VolumeId: id, Size: size, State: name, VolumeType: 'gp3', Tags: tags })),
+    .map(({ id, size, state: name, tags }) => ({
+      VolumeId: id,
+      Size: size,
+      State: name,
+      VolumeType: 'gp3',
+      Tags: tags,
+    })),
 })
 
 const deleteVolume = (state: State, id: string): Input => {
@@ -341,7 +377,12 @@ export const instanceActions = {
   StopInstances: (state: State, input: Input) =>
     change(state, input.InstanceIds, instance => stop(state, instance), 'StoppingInstances'),
   TerminateInstances: (state: State, input: Input) =>
-    change(state, input.InstanceIds, instance => end(state, instance, 'Client.UserInitiatedShutdown'), 'TerminatingInstances'),
+    change(
+      state,
+      input.InstanceIds,
+      instance => end(state, instance, 'Client.UserInitiatedShutdown'),
+      'TerminatingInstances',
+    ),
   DescribeVolumes: describeVolumes,
   DeleteVolume: (state: State, input: Input) => deleteVolume(state, String(input.VolumeId)),
   DescribeSpotInstanceRequests: (state: State, input: Input) => ({

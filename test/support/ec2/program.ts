@@ -9,8 +9,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Run } from '../../../src/exec.ts'
 import type { Ec2 } from './ec2.ts'
-import { readQuery, writeError, writeXml } from './wire.ts'
 import type { Ec2Error } from './state.ts'
+import { readQuery, writeError, writeXml } from './wire.ts'
 
 const AWS = '/usr/bin/aws'
 const versionOf = () => spawnSync(AWS, ['--version'], { encoding: 'utf8' }).stdout ?? ''
@@ -142,8 +142,7 @@ request.end(JSON.stringify(process.argv.slice(2)))
 /** Writes `folder/aws`, for PATH. With the real one: credentials of nobody, in `home`. */
 export const installProgram = (kind: 'real' | 'stand-in', folder: string, home: string, url: string): void => {
   mkdirSync(folder, { recursive: true })
-  const text =
-    kind === 'real' ? `#!/bin/sh\nexec ${AWS} --endpoint-url ${url} "$@"\n` : STAND_IN.replaceAll('URL', url)
+  const text = kind === 'real' ? `#!/bin/sh\nexec ${AWS} --endpoint-url ${url} "$@"\n` : STAND_IN.replaceAll('URL', url)
   writeFileSync(join(folder, 'aws'), text, { mode: 0o755 })
   mkdirSync(join(home, '.aws'), { recursive: true })
   writeFileSync(

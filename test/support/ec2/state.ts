@@ -8,7 +8,7 @@ import { join } from 'node:path'
 export type Tag = { Key: string; Value: string }
 /** A change that shows after some looks. */
 type Change = { looks: number; apply: () => void }
-type Thing = { tags: Tag[]; /** Looks in which AWS does not show it yet. */ hidden: number; changes: Change[] }
+type Thing = { tags: Tag[] /** Looks in which AWS does not show it yet. */; hidden: number; changes: Change[] }
 export type Volume = Thing & {
   id: string
   size: number
@@ -111,8 +111,7 @@ export const copyDisk = (state: State, from: string | null, to: string): void =>
   if (from === null) mkdirSync(state.disk(to), { recursive: true })
   else cpSync(state.disk(from), state.disk(to), { recursive: true, preserveTimestamps: true })
 }
-export const removeDisk = (state: State, id: string): void =>
-  rmSync(state.disk(id), { recursive: true, force: true })
+export const removeDisk = (state: State, id: string): void => rmSync(state.disk(id), { recursive: true, force: true })
 
 /** Plans a change that shows after the usual number of looks. */
 export const later = ({ looks }: State, thing: Thing, apply: () => void): void => {

@@ -102,11 +102,10 @@ const within = (owner: string, name: string): string => {
   return SETS[name] ?? `${name.charAt(0).toLowerCase()}${name.slice(1)}`
 }
 
-const escape = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 const xmlOf = (owner: string, value: unknown): string => {
   if (Array.isArray(value)) return value.map(item => `<item>${xmlOf(owner, item)}</item>`).join('')
-  if (typeof value !== 'object' || value === null) return escape(String(value))
+  if (typeof value !== 'object' || value === null) return escaped(String(value))
   return Object.entries(value)
     .map(([name, member]) => {
       const element = within(owner, name)
@@ -117,11 +116,11 @@ const xmlOf = (owner: string, value: unknown): string => {
 
 export const writeXml = (action: string, answer: Input): string => {
   if (action === 'GetCallerIdentity') {
-    const members = Object.entries(answer).map(([name, value]) => `<${name}>${escape(String(value))}</${name}>`)
+    const members = Object.entries(answer).map(([name, value]) => `<${name}>${escaped(String(value))}</${name}>`)
     return `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>${members.join('')}</GetCallerIdentityResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
   }
   const body = Object.keys(answer).length === 0 ? '<return>true</return>' : xmlOf(action, answer)
   return `<?xml version="1.0" encoding="UTF-8"?><${action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>${body}</${action}Response>`
 }
 export const writeError = (code: string, message: string): string =>
-  `<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>${escape(code)}</Code><Message>${escape(message)}</Message></Error></Errors><RequestID>r</RequestID></Response>`
+  `<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>${escaped(code)}</Code><Message>${escaped(message)}</Message></Error></Errors><RequestID>r</RequestID></Response>`
