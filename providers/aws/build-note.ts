@@ -14,12 +14,13 @@ export const failIfBuilding = (context: Context, name: string, doing: string): v
   const file = fileOf(context, name)
   if (!existsSync(file)) return
   const pid = Number(readFileSync(file, 'utf8'))
-  if (!isProcessAlive(pid)) return rmSync(file, { force: true })
-  throw fail(
-    'busy',
-    `${doing}: another init-base is building it (process ${pid})`,
-    'Wait until it ends, or end it and try again.',
-  )
+  if (isProcessAlive(pid))
+    throw fail(
+      'busy',
+      `${doing}: another init-base is building it (process ${pid})`,
+      'Wait until it ends, or end it and try again.',
+    )
+  rmSync(file, { force: true })
 }
 
 /** Notes the build. Returns a function that removes the note. */

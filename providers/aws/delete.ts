@@ -1,5 +1,5 @@
 /** The end of machines, and what is left of those that do not exist any more. Everything is found by its tags, nothing by its name. */
-import { allow, fail } from '../../src/errors.ts'
+import { fail } from '../../src/errors.ts'
 import type { Leftover } from '../provider.ts'
 import {
   byTag,
@@ -101,18 +101,6 @@ const terminate = async (context: Context, id: string, instances: readonly Insta
   if (isGone === undefined) throw fail('timeout', `${doing}: AWS does not terminate it`, 'Try again later.')
 }
 
-/** A volume that AWS still detaches is tried again. */
-const deleteVolume = async ({ aws }: Context, id: string, doing: string): Promise<void> => {
-  const isGone = await poll(LOOKS_FOR_NEW, () =>
-    aws
-      .tell('ec2 delete-volume', { VolumeId: id }, { doing })
-      .catch(allowCodes('InvalidVolume.NotFound'))
-      .then(() => true)
-      .catch(allow('busy')),
-  )
-  if (isGone === undefined) throw fail('busy', `${doing}: its disk ${id} is still in use`, 'Try again later.')
-}
-
 /** The disks of a machine go with it, and are looked for again afterwards. */
 const removeParts = async (context: Context, id: string, parts: Parts, doing: string): Promise<void> => {
   const { aws } = context
@@ -124,12 +112,25 @@ const removeParts = async (context: Context, id: string, parts: Parts, doing: st
       .catch(allowCodes('InvalidSpotInstanceRequestID.NotFound'))
   // After a restore that was killed, the root volume has no mark. With one, it is found when AWS does not delete it.
   const marked = new Set(parts.volumes.map(({ VolumeId }) => VolumeId))
-  const unmarked = parts.instances.map(rootVolumeOf).filter(each => each !== null && !marked.has(each))
+  const unmarked = parts.instances
+    .filter(({ State }) => State.Name !== 'shutting-down')
+    .map(rootVolumeOf)
+    .filter(each => each !== null && !marked.has(each))
   if (unmarked.length > 0)
-    await tagResources(context, unmarked as string[], tagsOf(context, { vmId: id, ticket: null, home: null }), doing)
+    await tagResources(
+      context,
+      unmarked.filter(each => each !== null),
+      tagsOf(context, { vmId: id, ticket: null, home: null }),
+      doing,
+    ).catch(allowCodes('InvalidVolume.NotFound', 'InvalidID'))
   await terminate(context, id, parts.instances, doing)
+  // One that is in use has a machine that AWS does not show yet, or is still detached: it is looked for again.
   if (parts.instances.length === 0)
-    await inBatches(parts.volumes, ({ VolumeId }) => deleteVolume(context, VolumeId, doing))
+    await inBatches(parts.volumes, ({ VolumeId }) =>
+      aws
+        .tell('ec2 delete-volume', { VolumeId }, { doing })
+        .catch(allowCodes('InvalidVolume.NotFound', 'VolumeInUse')),
+    )
   await inBatches(parts.snapshots, ({ SnapshotId }) =>
     aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound')),
   )

@@ -8,31 +8,35 @@ import { folderOf } from './aws.ts'
 import type { Context } from './context.ts'
 import { instanceTypes } from './parse.ts'
 
-const known = v.array(
-  v.object({ type: v.string(), cpus: v.number(), memoryMiB: v.number(), architectures: v.array(v.string()) }),
-)
-export type InstanceType = v.InferOutput<typeof known>[number]
+const instanceType = v.object({
+  ...{ type: v.string(), cpus: v.number(), memoryMiB: v.number(), architectures: v.array(v.string()) },
+})
+export type InstanceType = v.InferOutput<typeof instanceType>
+/** Of one region, null for that of the program. A region may not have all types that it was asked for. */
+const known = v.object({
+  ...{ region: v.nullable(v.string()), asked: v.array(v.string()), types: v.array(instanceType) },
+})
 
-const readKnown = (file: string): InstanceType[] => {
+const readKnown = (file: string): v.InferOutput<typeof known> | null => {
   try {
-    return existsSync(file) ? v.parse(known, JSON.parse(readFileSync(file, 'utf8'))) : []
+    return existsSync(file) ? v.parse(known, JSON.parse(readFileSync(file, 'utf8'))) : null
   } catch {
-    return []
+    return null
   }
 }
 
 const describeTypes = async (context: Context, doing: string): Promise<InstanceType[]> => {
   const { aws, settings } = context
+  const { awsTypes: asked, awsRegion: region } = settings
   const file = join(folderOf(context), 'types.json')
   const before = readKnown(file)
-  const wanted = settings.awsTypes
-  if (wanted.every(name => before.some(({ type }) => type === name)))
-    return before.filter(({ type }) => wanted.includes(type))
+  if (before !== null && before.region === region && asked.every(name => before.asked.includes(name)))
+    return before.types.filter(({ type }) => asked.includes(type))
   // A filter, since one unknown type among the names would be an error.
-  const filter = { Filters: [{ Name: 'instance-type', Values: wanted }] }
-  const found = await aws.ask('ec2 describe-instance-types', filter, instanceTypes, { doing })
-  writeFileAtomic(file, JSON.stringify(found))
-  return found
+  const filter = { Filters: [{ Name: 'instance-type', Values: asked }] }
+  const types = await aws.ask('ec2 describe-instance-types', filter, instanceTypes, { doing })
+  writeFileAtomic(file, JSON.stringify({ region, asked, types }))
+  return types
 }
 
 /** The smallest of the allowed types that has the CPUs and the memory. Fails with `not-configured`. */

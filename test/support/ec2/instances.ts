@@ -228,7 +228,7 @@ export const end = (state: State, instance: Instance, code: string): void => {
     instance.mappings = []
     const request = requestOf(state, instance)
     // A persistent request that nobody cancelled is fulfilled again, without the tags of the first instance.
-    if (request !== null && request.persistent && request.state !== 'cancelled') {
+    if (request?.persistent && request.state !== 'cancelled') {
       const again = makeInstance(state, request.launch, [])
       again.request = request.id
       request.instance = again.id
