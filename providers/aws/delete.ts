@@ -127,9 +127,7 @@ const removeParts = async (context: Context, id: string, parts: Parts, doing: st
   // One that is in use has a machine that AWS does not show yet, or is still detached: it is looked for again.
   if (parts.instances.length === 0)
     await inBatches(parts.volumes, ({ VolumeId }) =>
-      aws
-        .tell('ec2 delete-volume', { VolumeId }, { doing })
-        .catch(allowCodes('InvalidVolume.NotFound', 'VolumeInUse')),
+      aws.tell('ec2 delete-volume', { VolumeId }, { doing }).catch(allowCodes('InvalidVolume.NotFound', 'VolumeInUse')),
     )
   await inBatches(parts.snapshots, ({ SnapshotId }) =>
     aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound')),

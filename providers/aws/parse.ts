@@ -30,14 +30,14 @@ const instance = v.object({
 export type Instance = v.InferOutput<typeof instance>
 export const launched = v.object({ Instances: v.pipe(v.array(instance), v.minLength(1)) })
 export const instances = v.pipe(
-  v.object({ Reservations: list(v.object({ Instances: list(instance) })) }),
+  v.object({ Reservations: v.array(v.object({ Instances: list(instance) })) }),
   v.transform(({ Reservations }) => Reservations.flatMap(({ Instances }) => Instances)),
 )
 
 const volume = v.object({ VolumeId: id, State: word, Size: number, Tags: tags })
 export type Volume = v.InferOutput<typeof volume>
 export const volumes = v.pipe(
-  v.object({ Volumes: list(volume) }),
+  v.object({ Volumes: v.array(volume) }),
   v.transform(({ Volumes }) => Volumes),
 )
 
@@ -45,7 +45,7 @@ const snapshot = v.object({ SnapshotId: id, State: word, StartTime: word, Volume
 export type Snapshot = v.InferOutput<typeof snapshot>
 export const madeSnapshot = v.object({ SnapshotId: id })
 export const snapshots = v.pipe(
-  v.object({ Snapshots: list(snapshot) }),
+  v.object({ Snapshots: v.array(snapshot) }),
   v.transform(({ Snapshots }) => Snapshots),
 )
 
@@ -56,7 +56,7 @@ export const madeTask = v.pipe(
   v.transform(answer => answer.ReplaceRootVolumeTask),
 )
 export const tasks = v.pipe(
-  v.object({ ReplaceRootVolumeTasks: list(task) }),
+  v.object({ ReplaceRootVolumeTasks: v.array(task) }),
   v.transform(answer => answer.ReplaceRootVolumeTasks),
 )
 
@@ -79,7 +79,7 @@ const image = v.object({
 })
 export type Image = v.InferOutput<typeof image>
 export const images = v.pipe(
-  v.object({ Images: list(image) }),
+  v.object({ Images: v.array(image) }),
   v.transform(({ Images }) => Images),
 )
 export const madeImage = v.object({ ImageId: id })
@@ -93,7 +93,7 @@ const spotRequest = v.object({
 })
 export type SpotRequest = v.InferOutput<typeof spotRequest>
 export const spotRequests = v.pipe(
-  v.object({ SpotInstanceRequests: list(spotRequest) }),
+  v.object({ SpotInstanceRequests: v.array(spotRequest) }),
   v.transform(answer => answer.SpotInstanceRequests),
 )
 
@@ -104,7 +104,7 @@ const instanceType = v.object({
   ProcessorInfo: v.object({ SupportedArchitectures: list(word) }),
 })
 export const instanceTypes = v.pipe(
-  v.object({ InstanceTypes: list(instanceType) }),
+  v.object({ InstanceTypes: v.array(instanceType) }),
   v.transform(answer =>
     answer.InstanceTypes.map(({ InstanceType, VCpuInfo, MemoryInfo, ProcessorInfo }) => ({
       type: InstanceType,
@@ -129,7 +129,7 @@ export type Permission = v.InferOutput<typeof permission>
 const securityGroup = v.object({ GroupId: id, IpPermissions: list(permission), IpPermissionsEgress: list(permission) })
 export type SecurityGroup = v.InferOutput<typeof securityGroup>
 export const securityGroups = v.pipe(
-  v.object({ SecurityGroups: list(securityGroup) }),
+  v.object({ SecurityGroups: v.array(securityGroup) }),
   v.transform(answer => answer.SecurityGroups),
 )
 

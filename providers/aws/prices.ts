@@ -34,7 +34,7 @@ const readPrices = (context: Context): Remembered => {
 
 // ── The price list ──
 
-const products = v.object({ PriceList: v.optional(v.array(v.union([v.string(), v.looseObject({})])), []) })
+const products = v.object({ PriceList: v.array(v.union([v.string(), v.looseObject({})])) })
 /** A product of the list, which is JSON within JSON. */
 const product = v.object({
   terms: v.object({

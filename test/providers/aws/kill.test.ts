@@ -14,7 +14,12 @@ const ID = 'as-ab-1-00000001'
 const DIED = 'the process died here'
 
 /** Runs the work until its n-th command. False: it ended before. */
-const dieAt = async (unit: Unit, at: number, when: 'before' | 'after', work: (provider: Provider) => Promise<unknown>) => {
+const dieAt = async (
+  unit: Unit,
+  at: number,
+  when: 'before' | 'after',
+  work: (provider: Provider) => Promise<unknown>,
+) => {
   const from = unit.ec2.calls.length
   let isDead = false
   unit.ec2.watch(call => {

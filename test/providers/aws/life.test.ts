@@ -114,14 +114,19 @@ test('a launch that AWS ends at once fails with its reason, and leaves nothing',
     if (action !== 'RunInstances' || when !== 'after' || instance === undefined) return
     instance.changes = []
     instance.state = 'terminated'
-    instance.reason = { Code: 'Client.VolumeLimitExceeded', Message: 'Client.VolumeLimitExceeded: Volume limit exceeded' }
+    instance.reason = {
+      Code: 'Client.VolumeLimitExceeded',
+      Message: 'Client.VolumeLimitExceeded: Volume limit exceeded',
+    }
     instance.mappings = []
     unit.ec2.state.volumes.clear()
     // It was shown as pending in the answer.
     instance.hidden = 0
   })
   const error = await unit.provider.createVm('AB-1', BASE, awsOptions(ID)).catch(thrown => thrown)
-  expect(error).toMatchObject({ failure: { kind: 'capacity', message: expect.stringContaining('Volume limit exceeded') } })
+  expect(error).toMatchObject({
+    failure: { kind: 'capacity', message: expect.stringContaining('Volume limit exceeded') },
+  })
 })
 
 test.for([
@@ -417,13 +422,16 @@ test('a Spot machine is stopped and started; AWS alone starts one that it interr
   const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
   await provider.stopVm(ID)
   await provider.startVm(ID)
-  const told = async () => (await provider.diagnose?.(new AbortController().signal))?.map(({ status, text }) => `${status}: ${text}`)
+  const told = async () =>
+    (await provider.diagnose?.(new AbortController().signal))?.map(({ status, text }) => `${status}: ${text}`)
   expect(await told()).toContain('ok: AWS has interrupted no Spot machine')
   ec2.interrupt(ID)
   await expect(provider.startVm(ID)).rejects.toMatchObject({
     failure: { kind: 'busy', remedy: expect.stringContaining('AWS alone starts it again') },
   })
-  expect(await told()).toContainEqual(expect.stringMatching(/^warning: AWS interrupts Spot machines.*instance-stopped-no-capacity/))
+  expect(await told()).toContainEqual(
+    expect.stringMatching(/^warning: AWS interrupts Spot machines.*instance-stopped-no-capacity/),
+  )
 })
 
 test('the diagnosis names account, group, images and what is not isolated', async () => {
@@ -437,7 +445,9 @@ test('the diagnosis names account, group, images and what is not isolated', asyn
   ])
   expect(await provider.isolated?.()).toMatchObject({
     isolated: false,
-    reason: expect.stringMatching(/169\.254\.169\.254.*lets in tcp 22 from 198\.51\.100\.7\/32, and out everything to 0\.0\.0\.0\/0$/),
+    reason: expect.stringMatching(
+      /169\.254\.169\.254.*lets in tcp 22 from 198\.51\.100\.7\/32, and out everything to 0\.0\.0\.0\/0$/,
+    ),
   })
 })
 
@@ -482,6 +492,7 @@ test('list and status take one command for any number of machines', async () => 
     return unit.ec2.calls.length - from
   }
   expect(await count()).toBe(1)
-  for (let n = 2; n < 12; n += 1) await unit.provider.createVm(`AB-${n}`, BASE, awsOptions(`as-ab-${n}-0000000${n % 10}`))
+  for (let n = 2; n < 12; n += 1)
+    await unit.provider.createVm(`AB-${n}`, BASE, awsOptions(`as-ab-${n}-0000000${n % 10}`))
   expect(await count()).toBe(1)
 })

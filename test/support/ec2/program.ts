@@ -8,7 +8,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Run } from '../../../src/exec.ts'
-import type { Ec2 } from './ec2.ts'
+import { type Ec2, tagValue } from './ec2.ts'
 import type { Ec2Error } from './state.ts'
 import { readQuery, writeError, writeXml } from './wire.ts'
 
@@ -30,16 +30,34 @@ const bodyOf = async (request: IncomingMessage): Promise<string> => {
   return Buffer.concat(parts).toString('utf8')
 }
 
-/** On loopback. AWS's own protocols at `/`, and the stand-in at `/stand-in`. */
-export const openServer = async (ec2: Ec2) => {
+/** What a guest answers over SSH: `command` is what ssh was given, `input` its standard input. */
+export type Guest = (vmId: string, command: string, input: string) => Promise<Answer> | Answer
+
+/** Of the machine at this address. Nobody answers at that of a machine that does not run. */
+const overSsh = async (ec2: Ec2, guest: Guest, argv: readonly string[], input: string): Promise<Answer> => {
+  const [host, ...command] = argv.slice(argv.indexOf('--') + 1)
+  const instance = [...ec2.state.instances.values()].find(each => each.publicIp === host && each.state === 'running')
+  if (instance === undefined)
+    return { exitCode: 255, stdout: '', stderr: `ssh: connect to host ${host} port 22: Connection refused\n` }
+  return guest(tagValue(instance.tags, 'agent-swarm:vm') ?? '', command.join(' '), input)
+}
+
+/** On loopback. AWS's own protocols at `/`, the stand-in at `/stand-in`, and guests at `/ssh`. */
+export const openServer = async (
+  ec2: Ec2,
+  guest: Guest = () => ({ exitCode: 255, stdout: '', stderr: 'Connection refused' }),
+) => {
   const server = createServer(async (request, response) => {
     const body = await bodyOf(request)
     const send = (status: number, type: string, text: string) => {
       response.writeHead(status, { 'content-type': type })
       response.end(text)
     }
-    if (request.url === '/stand-in')
-      return send(200, 'application/json', JSON.stringify(standIn(ec2, JSON.parse(body) as string[])))
+    if (request.url === '/stand-in' || request.url === '/ssh') {
+      const { argv, input } = JSON.parse(body) as { argv: string[]; input: string }
+      const answer = request.url === '/ssh' ? await overSsh(ec2, guest, argv, input) : standIn(ec2, argv)
+      return send(200, 'application/json', JSON.stringify(answer))
+    }
     const target = request.headers['x-amz-target']
     try {
       if (typeof target === 'string') {
@@ -122,7 +140,8 @@ export const standInRun =
 
 const STAND_IN = `#!${process.execPath}
 const http = require('node:http')
-const request = http.request('URL/stand-in', { method: 'POST' }, response => {
+const input = 'ROUTE' === '/ssh' ? require('node:fs').readFileSync(0, 'utf8') : ''
+const request = http.request('URLROUTE', { method: 'POST' }, response => {
   const parts = []
   response.on('data', part => parts.push(part))
   response.on('end', () => {
@@ -136,13 +155,19 @@ request.on('error', () => {
   process.stderr.write('\\nCould not connect to the endpoint URL: "URL"\\n')
   process.exitCode = 255
 })
-request.end(JSON.stringify(process.argv.slice(2)))
+request.end(JSON.stringify({ argv: process.argv.slice(2), input }))
 `
+
+const standInText = (url: string, route: string) => STAND_IN.replaceAll('URL', url).replaceAll('ROUTE', route)
+
+/** Writes `folder/ssh`, which asks the guests of the server. */
+export const installSsh = (folder: string, url: string): void =>
+  writeFileSync(join(folder, 'ssh'), standInText(url, '/ssh'), { mode: 0o755 })
 
 /** Writes `folder/aws`, for PATH. With the real one: credentials of nobody, in `home`. */
 export const installProgram = (kind: 'real' | 'stand-in', folder: string, home: string, url: string): void => {
   mkdirSync(folder, { recursive: true })
-  const text = kind === 'real' ? `#!/bin/sh\nexec ${AWS} --endpoint-url ${url} "$@"\n` : STAND_IN.replaceAll('URL', url)
+  const text = kind === 'real' ? `#!/bin/sh\nexec ${AWS} --endpoint-url ${url} "$@"\n` : standInText(url, '/stand-in')
   writeFileSync(join(folder, 'aws'), text, { mode: 0o755 })
   mkdirSync(join(home, '.aws'), { recursive: true })
   writeFileSync(
