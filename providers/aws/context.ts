@@ -82,6 +82,12 @@ export const completeMarks = async (context: Context, machines: readonly Machine
   await tagResources(context, ids, [{ Key: TAG.home, Value: context.homeId }], 'marking the machines of this home')
 }
 
+export const ownMachines = async (context: Context): Promise<Machine[]> => {
+  const own = machinesIn(await listMarked(context)).filter(({ mark }) => isOurs(context, mark))
+  await completeMarks(context, own)
+  return own
+}
+
 const severalOf = (id: string, found: readonly Instance[]) =>
   fail(
     'refused',

@@ -8,7 +8,6 @@ import {
   addressOf,
   byTag,
   type Context,
-  completeMarks,
   describeInstances,
   isOurs,
   LOOKS_FOR_NEW,
@@ -18,6 +17,7 @@ import {
   type Machine,
   MOST_LOOKS,
   machinesIn,
+  ownMachines,
   poll,
   rootVolumeOf,
   statusOf,
@@ -247,12 +247,6 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
 const infoOf = ({ mark: { vmId, ticket }, instance }: Machine): VmInfo => ({
   ...{ vmId, ticket, ip: addressOf(instance), status: statusOf(instance) },
 })
-
-export const ownMachines = async (context: Context): Promise<Machine[]> => {
-  const own = machinesIn(await listMarked(context)).filter(({ mark }) => isOurs(context, mark))
-  await completeMarks(context, own)
-  return own
-}
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => (await ownMachines(context)).map(infoOf)
 

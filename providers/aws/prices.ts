@@ -9,8 +9,7 @@ import { isFailure } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import type { MachinePrice } from '../../src/schema/machine.ts'
 import { type Command, folderOf } from './aws.ts'
-import type { Context } from './context.ts'
-import { ownMachines } from './machines.ts'
+import { type Context, ownMachines } from './context.ts'
 import type { Instance } from './parse.ts'
 
 /** The price list is served in a few regions, and is about all of them. */

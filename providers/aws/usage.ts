@@ -1,7 +1,6 @@
 /** What machines take. AWS says what a machine has, and nothing of what it uses now. */
 import type { VmUsage } from '../provider.ts'
-import type { Context } from './context.ts'
-import { ownMachines } from './machines.ts'
+import { type Context, ownMachines } from './context.ts'
 import { parseSize } from './marks.ts'
 
 const MIB = 1024 ** 2

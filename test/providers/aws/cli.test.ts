@@ -1,37 +1,13 @@
 /** The commands of a ticket's life on EC2, as a person types them. `aws` and `ssh` on PATH lead to an EC2 of ours and its guests. */
-import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { openCli } from '../../support/cli.ts'
-import { GROUP, openEc2 } from '../../support/ec2/ec2.ts'
-import { guestOn } from '../../support/ec2/guest.ts'
-import { installProgram, installSsh, openServer } from '../../support/ec2/program.ts'
+import { openAwsCli } from '../../support/ec2/cli.ts'
 
 vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const open = async () => {
-  const cli = openCli()
-  const ec2 = openEc2({ looks: { change: 1, shown: 1 } })
-  const server = await openServer(ec2, guestOn(ec2))
-  const bin = join(cli.home, 'bin')
-  installProgram('stand-in', bin, cli.home, server.url)
-  installSsh(bin, server.url)
-  onTestFinished(async () => {
-    await server.close()
-    cli.close()
-    ec2.close()
-  })
-  const environment = {
-    PATH: `${bin}:${process.env.PATH}`,
-    AGENT_SWARM_PROVIDER: 'aws',
-    AGENT_SWARM_AWS_REGION: 'eu-central-1',
-    AGENT_SWARM_AWS_SECURITY_GROUP: GROUP,
-  }
-  const swarm = async (...words: string[]) => {
-    const ran = await cli.swarm(words, environment)
-    if (ran.code !== 0) throw new Error(`${words.join(' ')}: ${ran.stderr}`)
-    return ran
-  }
-  return { cli, ec2, environment, swarm, json: (...words: string[]) => cli.json(words, environment) }
+  const opened = await openAwsCli()
+  onTestFinished(opened.close)
+  return opened
 }
 
 test('a ticket lives on EC2 from its base image to its delete', { timeout: 300_000 }, async () => {

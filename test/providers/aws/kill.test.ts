@@ -63,7 +63,7 @@ type Case = {
   work: (provider: Provider) => Promise<unknown>
   /** What the next start does, and what there is then. */
   next: (provider: Provider) => Promise<unknown>
-  then: (unit: Unit) => unknown
+  check: (unit: Unit) => unknown
 }
 const fresh = async () => openUnit({ looks: { change: 1, shown: 2 }, settings: { awsMarket: 'spot' } })
 const aliveOf = ({ ec2 }: Unit) => ec2.instancesOf(ID).filter(({ state }) => state !== 'terminated').length
@@ -73,13 +73,13 @@ const cases: Readonly<Record<string, Case>> = {
     begin: fresh,
     work: create,
     next: create,
-    then: unit => expect(aliveOf(unit)).toBe(1),
+    check: unit => expect(aliveOf(unit)).toBe(1),
   },
   'create, which is undone': {
     begin: fresh,
     work: create,
     next: provider => provider.deleteVm(ID),
-    then: ({ ec2 }) => expect(ec2.everything()).toEqual([]),
+    check: ({ ec2 }) => expect(ec2.everything()).toEqual([]),
   },
   'checkpoint, which is made again': {
     begin: running,
@@ -88,13 +88,13 @@ const cases: Readonly<Record<string, Case>> = {
       if ((await provider.listCheckpoints(ID)).includes('one')) return
       await provider.checkpoint(ID, 'one').catch(allow('already-exists'))
     },
-    then: async unit => expect(await unit.open().listCheckpoints(ID)).toEqual(['one']),
+    check: async unit => expect(await unit.open().listCheckpoints(ID)).toEqual(['one']),
   },
   'restore, which is done again': {
     begin: saved,
     work: provider => provider.restore(ID, 'one'),
     next: provider => provider.restore(ID, 'one'),
-    then: async unit => {
+    check: async unit => {
       expect(await unit.ec2.script(ID, 'cat state')).toBe('saved')
       expect(unit.ec2.state.volumes.size).toBe(1)
     },
@@ -107,17 +107,17 @@ const cases: Readonly<Record<string, Case>> = {
       for (let n = 0; n < 10; n += 1) await provider.restore(ID, 'nowhere').catch(() => {})
       await provider.assign?.(ID, 'AB-1')
     },
-    then: () => {},
+    check: () => {},
   },
   'delete, which is done again': {
     begin: saved,
     work: provider => provider.deleteVm(ID),
     next: provider => provider.deleteVm(ID),
-    then: ({ ec2 }) => expect(ec2.everything()).toEqual([]),
+    check: ({ ec2 }) => expect(ec2.everything()).toEqual([]),
   },
 }
 
-for (const [name, { begin, work, next, then }] of Object.entries(cases))
+for (const [name, { begin, work, next, check }] of Object.entries(cases))
   for (const when of ['before', 'after'] as const)
     test(`${name}, ${when} each command`, { timeout: 120_000 }, async () => {
       let points = 0
@@ -127,7 +127,7 @@ for (const [name, { begin, work, next, then }] of Object.entries(cases))
         if (!(await dieAt(unit, at, when, work))) break
         points += 1
         await next(unit.open())
-        await then(unit)
+        await check(unit)
         if (name !== 'restore, after which the mark is written again' || unit.ec2.state.tasks.size === 0)
           expect(withoutOwner(unit), `${name}: ${when} command ${at}`).toEqual([])
       }

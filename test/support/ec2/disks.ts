@@ -169,7 +169,7 @@ const describeTasks = (state: State, input: Input) => {
 
 // ── Images ──
 
-const showImage = (state: State, image: Image) => ({
+const showImage = (image: Image) => ({
   ...{ ImageId: image.id, Name: image.name, State: image.state, Architecture: image.architecture },
   ...{ RootDeviceName: image.rootDevice, RootDeviceType: 'ebs', CreationDate: '2026-11-28T09:00:00.000Z' },
   BlockDeviceMappings: [{ DeviceName: image.rootDevice, Ebs: { SnapshotId: image.snapshot, VolumeSize: image.size } }],
@@ -187,7 +187,7 @@ const describeImages = (state: State, input: Input) => {
       ((input.Owners as string[] | undefined)?.includes('self') !== true || image.tags.length > 0) &&
       passes(image.tags, filtersOf(input), { name: image.name, state: image.state }),
   )
-  const answer = seen.map(image => showImage(state, image))
+  const answer = seen.map(image => showImage(image))
   passTime(seen)
   return { Images: answer }
 }

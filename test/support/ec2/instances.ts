@@ -72,7 +72,7 @@ export const byToken = (state: State, action: string, input: Input, make: () => 
 
 // ── Launch ──
 
-const show = (state: State, instance: Instance) => ({
+const show = (instance: Instance) => ({
   InstanceId: instance.id,
   InstanceType: instance.type,
   ImageId: instance.image,
@@ -335,7 +335,7 @@ const describe = (state: State, input: Input) => {
   )
   const answer = seen.map(instance => ({
     ReservationId: `r-${instance.id.slice(2)}`,
-    Instances: [show(state, instance)],
+    Instances: [show(instance)],
   }))
   passTime(seen)
   return { Reservations: answer }
@@ -369,7 +369,7 @@ const deleteVolume = (state: State, id: string): Input => {
 export const instanceActions = {
   RunInstances: (state: State, input: Input) => {
     const id = byToken(state, 'RunInstances', input, () => launch(state, input))
-    return { ReservationId: 'r-0', Instances: [show(state, state.instances.get(id) as Instance)] }
+    return { ReservationId: 'r-0', Instances: [show(state.instances.get(id) as Instance)] }
   },
   DescribeInstances: describe,
   StartInstances: (state: State, input: Input) =>
