@@ -24,7 +24,9 @@ const MISTAKES = [
 
 test('every refusal of our EC2 is one that the provider understands, or our own mistake', () => {
   const texts = readdirSync(support).map(name => readFileSync(join(support, name), 'utf8'))
-  const codes = new Set(texts.flatMap(text => [...text.matchAll(/refuse\(\s*'([\w.]+)'/g)].map(([, code = '']) => code)))
+  const codes = new Set(
+    texts.flatMap(text => [...text.matchAll(/refuse\(\s*'([\w.]+)'/g)].map(([, code = '']) => code)),
+  )
   const kindOf = (code: string) =>
     explainAws('x', 254, `\nAn error occurred (${code}) when calling the X operation: y\n`).failure.kind
   expect(codes.size).toBeGreaterThan(20)
