@@ -50,7 +50,7 @@ const commandsFor = (count: number): Promise<{ list: number; status: number }> =
   })
 
 export const awsCommands = async (): Promise<Row[]> => {
-  const counts = []
+  const counts: Awaited<ReturnType<typeof commandsFor>>[] = []
   for (const size of SIZES) counts.push(await commandsFor(size))
   const rows = (['list', 'status'] as const).map(command => ({ command, counts: counts.map(each => each[command]) }))
   return rows.map(({ command, counts: each }) => ({

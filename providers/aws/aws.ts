@@ -9,7 +9,7 @@ import type { AwsSettings } from './settings.ts'
 
 /** `ec2 describe-instances`. */
 export type Command = `${'ec2' | 'sts' | 'pricing'} ${string}`
-export type AskOptions = {
+type AskOptions = {
   /** What was being done, for failures. */
   doing: string
   /** The input holds a secret: it goes through a file that only this user can read, never through the command line. */

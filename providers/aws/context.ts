@@ -10,7 +10,7 @@ import type { AwsSettings } from './settings.ts'
 
 export type Context = Tools<AwsSettings> & { aws: Aws; shared: Shared }
 /** Looks at all machines that begin at the same moment are one command. */
-export type Shared = { list: Promise<Instance[]> | null }
+type Shared = { list: Promise<Instance[]> | null }
 
 export type Machine = { mark: Mark; instance: Instance }
 
@@ -75,7 +75,7 @@ export const tagResources = ({ aws }: Context, resources: readonly string[], tag
   aws.tell('ec2 create-tags', { Resources: resources, Tags: tags }, { doing })
 
 /** Adds this home's id to the marks of machines that name none, and that our registry knows. */
-export const completeMarks = async (context: Context, machines: readonly Machine[]): Promise<void> => {
+const completeMarks = async (context: Context, machines: readonly Machine[]): Promise<void> => {
   const incomplete = machines.filter(({ mark }) => mark.home === null)
   if (incomplete.length === 0) return
   const ids = incomplete.map(({ instance }) => instance.InstanceId)

@@ -33,7 +33,7 @@ export const findGroup = async ({ aws, settings }: Context, doing: string): Prom
 }
 
 /** Whether a guest may connect to other guests, as far as their group says it. */
-export const letsGuestsIn = ({ GroupId, IpPermissions }: SecurityGroup): boolean =>
+const letsGuestsIn = ({ GroupId, IpPermissions }: SecurityGroup): boolean =>
   IpPermissions.some(permission => permission.UserIdGroupPairs.some(pair => pair.GroupId === GroupId))
 
 export const isolationReport = async (context: Context): Promise<IsolationReport> => {
@@ -41,7 +41,7 @@ export const isolationReport = async (context: Context): Promise<IsolationReport
   const closed =
     group === null
       ? ''
-      : `. Their security group ${group.GroupId} lets in ${rulesText(group.IpPermissions, 'from')}, and out ${rulesText(group.IpPermissionsEgress, 'to')}`
+      : `. Their security group ${group.GroupId} lets in ${rulesText(group.IpPermissions, 'from')}, and out ${rulesText(group.IpPermissionsEgress, 'to')}${letsGuestsIn(group) ? ', so machines reach each other' : ''}`
   return {
     isolated: false,
     reason: `on EC2, a machine reaches the metadata address 169.254.169.254, where its own user data with its SSH host key is and no role, and whatever of the VPC its security group lets it reach${closed}`,

@@ -33,7 +33,7 @@ export const traps: readonly Trap[] = [
     'the program checks inputs by the model',
     'Unknown members and wrong types end with 252. What 2.9.19 does not know is not used.',
     'conformance.process',
-    'with the ${kind} aws',
+    'over the real `aws` program, whose own model checks every request',
   ),
   row(
     'lists are left out or cut',

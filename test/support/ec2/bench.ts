@@ -33,7 +33,7 @@ type Opened = {
   knows?: (vmId: string) => boolean
   settings?: Partial<AwsSettings>
 }
-export const openAwsIn = ({ home, run, homeId = HOME_ID, knows = () => false, settings = {} }: Opened) =>
+const openAwsIn = ({ home, run, homeId = HOME_ID, knows = () => false, settings = {} }: Opened) =>
   openAws({ run, home, homeId, knows, settings: settingsWith(settings) })
 
 /** The provider over the stand-in in this process, with a base image. */

@@ -40,7 +40,7 @@ const actions: Readonly<Record<string, (state: State, input: Input) => Input>> =
   GetProducts: getProducts,
 }
 
-export type Call = { action: string; input: Input }
+type Call = { action: string; input: Input }
 /** `when` 'after': it was done, and the answer is lost. */
 export type OnCall = (call: Call & { at: number; when: 'before' | 'after' }) => void
 

@@ -97,7 +97,7 @@ const pascal = (command: string) =>
 const wrong = (text: string): Answer => ({ exitCode: 252, stdout: '', stderr: `\n${text}\n` })
 
 /** What the program does with a command line: its input comes as JSON, and UserData is encoded by the program itself. */
-export const standIn = (ec2: Ec2, argv: readonly string[]): Answer => {
+const standIn = (ec2: Ec2, argv: readonly string[]): Answer => {
   const [service = '', command = '', ...rest] = argv
   if (!['ec2', 'sts', 'pricing'].includes(service)) return wrong(`argument command: Invalid choice: '${service}'`)
   const options = new Map<string, string>()
