@@ -64,13 +64,17 @@ export const openAwsBench = async (kind: 'real' | 'stand-in', ec2: Ec2): Promise
     otherHome: openAwsIn({ home, run, homeId: OTHER_HOME_ID }),
     baseImage: BASE,
     options: async vmId => awsOptions(vmId),
-    ready: vmId =>
-      until(`${vmId} to have an address`, () =>
+    ready: async vmId => {
+      await until(`${vmId} to have an address`, () =>
         provider.sshInfo(vmId).then(
           ({ host }) => host === ec2.instanceOf(vmId).publicIp,
           () => false,
         ),
-      ).then(() => {}),
+      )
+      // The program encoded it, once.
+      const text = Buffer.from(ec2.instanceOf(vmId).userData, 'base64').toString()
+      if (!text.startsWith('#cloud-config\n')) throw new Error(`user data of ${vmId}: ${text.slice(0, 40)}`)
+    },
     script: (vmId, text) => ec2.script(vmId, text),
     close: async () => {
       await server.close()
