@@ -88,16 +88,18 @@ const ownParts = (context: Context, id: string, parts: Parts): Parts => {
   }
 }
 
-const terminate = async (context: Context, id: string, instances: readonly Instance[], doing: string) => {
-  const ids = instances.map(({ InstanceId }) => InstanceId)
-  if (ids.length === 0) return
-  await context.aws
-    .tell('ec2 terminate-instances', { InstanceIds: ids }, { doing })
-    .catch(allowCodes('InvalidInstanceID.NotFound'))
-  const isGone = await poll(MOST_LOOKS, async () => {
-    const found = await describeInstances(context, [byTag(TAG.vm, id)], doing)
-    return found.some(each => ids.includes(each.InstanceId) && exists(each)) ? undefined : true
-  })
+/** One at a time: an id that AWS does not know any more fails the whole command. */
+const terminate = async (context: Context, ids: readonly string[], doing: string): Promise<void> => {
+  for (const id of ids)
+    await context.aws
+      .tell('ec2 terminate-instances', { InstanceIds: [id] }, { doing })
+      .catch(allowCodes('InvalidInstanceID.NotFound'))
+  const isGone =
+    ids.length === 0 ||
+    (await poll(MOST_LOOKS, async () => {
+      const found = await describeInstances(context, [{ Name: 'instance-id', Values: ids }], doing)
+      return found.some(exists) ? undefined : true
+    }))
   if (isGone === undefined) throw fail('timeout', `${doing}: AWS does not terminate it`, 'Try again later.')
 }
 
@@ -123,7 +125,9 @@ const removeParts = async (context: Context, id: string, parts: Parts, doing: st
       tagsOf(context, { vmId: id, ticket: null, home: null }),
       doing,
     ).catch(allowCodes('InvalidVolume.NotFound', 'InvalidID'))
-  await terminate(context, id, parts.instances, doing)
+  // When somebody terminates a Spot machine in the console, its request launches another one, without our tags.
+  const launched = parts.spotRequests.flatMap(({ InstanceId }) => InstanceId ?? [])
+  await terminate(context, [...new Set([...parts.instances.map(each => each.InstanceId), ...launched])], doing)
   // One that is in use has a machine that AWS does not show yet, or is still detached: it is looked for again.
   if (parts.instances.length === 0)
     await inBatches(parts.volumes, ({ VolumeId }) =>

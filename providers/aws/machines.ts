@@ -87,15 +87,14 @@ const launchRequest = (context: Context, { ticket, options, image, size }: Launc
 
 const isEnding = ({ State }: Instance): boolean => State.Name === 'shutting-down' || State.Name === 'terminated'
 
-/** Waits until AWS shows it. One that ended by itself says why. */
-const waitForNew = (context: Context, vmId: string, doing: string, looks: number): Promise<Instance | undefined> =>
+/** Waits until AWS shows it. One that ended by itself says why; `made`: its id, where it is known. */
+const waitForNew = (context: Context, vmId: string, doing: string, looks: number, made: string | null) =>
   poll(looks, async () => {
     const found = await describeInstances(context, [byTag(TAG.vm, vmId)], doing)
-    const [ended] = found.filter(isEnding)
-    const [alive] = found.filter(each => !isEnding(each))
-    if (alive === undefined && ended !== undefined && ended.StateReason?.Code !== 'Client.UserInitiatedShutdown')
+    const ended = found.find(each => each.InstanceId === made && isEnding(each))
+    if (ended !== undefined)
       throw fail('capacity', `${doing}: AWS ended it at once: ${ended.StateReason?.Message || 'it does not say why'}`)
-    return alive
+    return found.find(each => !isEnding(each))
   })
 
 /** An interrupted call may have made it. There is never a second one. */
@@ -113,10 +112,13 @@ const launch = async (context: Context, given: Launch, doing: string): Promise<I
       })
     if (answer === null) {
       // A call that was interrupted made it with other settings.
-      const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW)
+      const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW, null)
       if (existing !== undefined) return existing
-    } else if (answer.Instances.some(each => !isEnding(each))) {
-      const seen = await waitForNew(context, vmId, doing, MOST_LOOKS)
+      continue
+    }
+    const made = answer.Instances.find(each => !isEnding(each))
+    if (made !== undefined) {
+      const seen = await waitForNew(context, vmId, doing, MOST_LOOKS, made.InstanceId)
       if (seen !== undefined) return seen
       throw fail('timeout', `${doing}: AWS made it, and does not show it`, 'Try again later.')
     }

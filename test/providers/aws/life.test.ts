@@ -325,6 +325,19 @@ test('a delete leaves no disk, no checkpoint and no Spot request, and its machin
   expect(order).toEqual(['CancelSpotInstanceRequests', 'TerminateInstances'])
 })
 
+test('a Spot machine that somebody terminated, and that its request launched again, goes with its delete', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  const before = unit.ec2.everything()
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  unit.ec2.terminate(ID)
+  unit.ec2.call('DescribeInstances', {})
+  expect([...unit.ec2.state.instances.values()].map(({ tags }) => tags.length > 0)).toEqual([true, false])
+  expect(await unit.provider.leftovers?.()).toMatchObject([{ vmId: ID }])
+  await unit.provider.deleteVm(ID)
+  expect(unit.ec2.everything()).toEqual(before)
+})
+
 test('a disk without a mark that AWS does not delete with its machine is deleted', async () => {
   const { ec2, provider } = await withMachine()
   const instance = ec2.instanceOf(ID)

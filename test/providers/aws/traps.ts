@@ -177,6 +177,7 @@ export const traps: readonly Trap[] = [
     'what is left of a machine that somebody terminated',
   ),
   // Spot, images, tags
+  row('a relaunched Spot instance has no tags', 'Its request names it.', 'life', 'that its request launched again'),
   row('interrupted Spot instances', 'Only AWS starts them again.', 'life', 'AWS alone starts one that it interrupted'),
   row(
     'names of images are unique',
