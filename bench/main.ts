@@ -1,6 +1,7 @@
 /** npm run bench [row…]: measures the promises about speed and memory. Compare ratios within a run; seconds depend on the machine. */
 import { accepting } from './accepting.ts'
 import { against } from './against.ts'
+import { awsCommands } from './aws-commands.ts'
 import { create } from './create.ts'
 import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
@@ -37,6 +38,7 @@ const rows = {
   r: reconciling,
   t: tart,
   y: hyperv,
+  w: awsCommands,
 } satisfies Record<string, () => Promise<Row[]>>
 
 const names = process.argv.slice(2)

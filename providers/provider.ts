@@ -18,9 +18,9 @@ import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
 import type { SshAddress } from '../src/schema/environment.ts'
 import type { Setting } from '../src/schema/forms.ts'
-import type { BaseManifest, VmUsage } from '../src/schema/machine.ts'
+import type { BaseManifest, MachinePrice, VmUsage } from '../src/schema/machine.ts'
 
-export type { BaseManifest, VmUsage } from '../src/schema/machine.ts'
+export type { BaseManifest, MachinePrice, VmUsage } from '../src/schema/machine.ts'
 
 /** What the configuration, the docs and the bot know of a provider without opening it. */
 export type ProviderDescription<Settings = Readonly<Record<string, unknown>>> = {
@@ -200,6 +200,8 @@ export type Provider = {
   recoverVm?(id: string, ticket: Ticket | null, options: CreateOptions): Promise<void>
   /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
+  /** What our machines cost while they run, by vmId, with a constant number of commands. Absent: they cost nothing of their own. */
+  prices?(): Promise<Map<string, MachinePrice>>
   /** The host where the machines are, which may not be this one. Constant number of commands. */
   capacity?(): Promise<Capacity>
   /**
@@ -211,6 +213,8 @@ export type Provider = {
   listBaseImages?(): Promise<string[]>
   /** The base images with their manifests, and what uses them. */
   describeBaseImages?(): Promise<BaseImage[]>
+  /** What a build may begin with besides files: images that the platform itself has, as their names are written. */
+  imageReferences?: { form: RegExp; example: string }
   /** Builds, seals and proves a base image; never overwrites one. A failed build leaves no image and no machine behind. */
   buildBase?(request: BuildBase): Promise<BaseManifest>
   /**
@@ -265,7 +269,7 @@ export type BuildBase = {
   name: string
   /** What goes into it. */
   setup: SetupOptions
-  /** A cloud image on disk, or the recipe that makes one of the system's own packages. */
+  /** A cloud image on disk, an image of the platform, or the recipe that makes one of the system's own packages. */
   from: BaseSource
   /** Chooses and journals the vmId (`newVmId('base', …)`) of a machine without a ticket; called before it is made. */
   newMachine(): string
@@ -282,6 +286,7 @@ export type TakeBase = Omit<BuildBase, 'from'> & { reference: string }
  */
 export type BaseSource =
   | { kind: 'file'; open(): Promise<{ path: string; source: string }> }
+  | { kind: 'reference'; reference: string }
   | { kind: 'debian-packages' }
 /** How a build reaches its machines. Given by the caller, so that providers need no SSH of their own. */
 export type GuestAccess = {

@@ -1,4 +1,5 @@
-/** Numbers and times for people, in texts of commands, checks, logs and comments. */
+/** Numbers, times and prices for people, in texts of commands, checks, logs and comments. */
+import type { MachinePrice } from './schema/machine.ts'
 
 /** `1 delivery`, `2 deliveries`. */
 export const counted = (count: number, noun: string, plural = `${noun}s`): string =>
@@ -12,4 +13,9 @@ export const timeBetween = (from: number, to: number): string => {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`
   return `${Math.floor(seconds / 86_400)} d`
 }
+/** `0.0832 US dollars an hour while it runs (aws pricing, 2026-11-28)`; `price unknown`. */
+export const priceText = ({ usdPerHour, isUpperBound, at, source }: MachinePrice): string =>
+  usdPerHour === null
+    ? 'price unknown'
+    : `${isUpperBound ? 'at most ' : ''}${usdPerHour} US dollars an hour while it runs (${source}, ${at})`
 export const ago = (at: number, now: number): string => `${timeBetween(at, now)} ago`

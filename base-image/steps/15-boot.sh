@@ -3,14 +3,19 @@ step boot 'minimal full' 'No waiting at boot for what a cloned machine does not 
 
 set_up_boot() {
   mkdir -p /etc/cloud/cloud.cfg.d
-  cat >/etc/cloud/cloud.cfg.d/90-agent-swarm.cfg <<'CFG'
-# The seed is a CD-ROM. Other sources would wait for a network that may not answer.
-datasource_list: [NoCloud, None]
+  cat >/etc/cloud/cloud.cfg.d/90-agent-swarm.cfg <<CFG
+# The only source of the seed. Others would wait for a network that may not answer.
+datasource_list: [$(seed_source), None]
 CFG
   if [ -d /etc/default/grub.d ] || [ -e /etc/default/grub ]; then trim_grub; fi
   for unit in apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service; do
     turn_off "$unit" || true
   done
+}
+
+# A CD-ROM; on EC2, the metadata service. A clone is on the same platform as the machine that its image was made of.
+seed_source() {
+  if [ "$(cloud-id 2>/dev/null)" = aws ]; then echo Ec2; else echo NoCloud; fi
 }
 
 trim_grub() {
@@ -30,6 +35,6 @@ prove_boot() {
   for unit in apt-daily.timer apt-daily-upgrade.timer; do
     if is_on "$unit"; then echo "$unit is on" >&2; return 1; fi
   done
-  grep -q '^datasource_list: \[NoCloud, None\]' /etc/cloud/cloud.cfg.d/90-agent-swarm.cfg
+  grep -q "^datasource_list: \\[$(seed_source), None\\]" /etc/cloud/cloud.cfg.d/90-agent-swarm.cfg
   echo 'daily timers are off; cloud-init reads the seed only'
 }

@@ -131,6 +131,8 @@ const checkBuild = async (context: Context, { name, from }: BuildBase): Promise<
 const prepareDisk = async (build: Build): Promise<{ disk: string; source: string }> => {
   const { context, request, folder } = build
   const { from, onPhase } = request
+  if (from.kind === 'reference')
+    throw fail('usage', `building ${request.name}: KVM has no images of its own to begin with`, NAME_A_CLOUD_IMAGE)
   const raw = join(folder, 'disk.img')
   const { path: input, source } =
     from.kind === 'debian-packages'

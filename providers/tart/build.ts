@@ -116,7 +116,7 @@ const publish = async (
 
 export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
   const { from, name, onPhase, setup } = request
-  if (from.kind === 'debian-packages')
+  if (from.kind !== 'file')
     throw fail(
       'unsupported',
       `building ${name}: an image of Debian's packages is made on Linux`,

@@ -542,8 +542,8 @@ const setUpCommands = {
     options: {
       from: {
         ...valued(
-          'FILE|URL|oci:IMAGE|debian-packages',
-          "A cloud image on disk or at an https address; debian-packages to build from this host's package mirror; with tart, oci:IMAGE takes a base image from a registry. Default: the cloud image of Ubuntu 24.04.",
+          'FILE|URL|oci:IMAGE|debian-packages|ami-…',
+          "A cloud image on disk or at an https address; debian-packages to build from this host's package mirror; with tart, oci:IMAGE takes a base image from a registry; with aws, an image of AWS. Default: the cloud image of Ubuntu 24.04.",
         ),
         kind: 'source',
       },

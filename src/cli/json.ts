@@ -19,7 +19,7 @@ import {
 } from '../schema/basics.ts'
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
-import { baseManifest, vmUsage } from '../schema/machine.ts'
+import { baseManifest, machinePrice, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
 import { pruneItem } from '../schema/prune.ts'
@@ -128,6 +128,7 @@ export const forms = {
   Checkpoint: checkpoint,
   UnsavedWork: unsavedWork,
   Usage: vmUsage,
+  Price: machinePrice,
   Environment: environment,
   Outcome: outcome,
   Change: change,
@@ -159,6 +160,7 @@ const installed = v.object({
 
 const paused = described(v.nullable(text), "The hypervisor's reason why the machine is paused; null when it is not.")
 
+const price = described(v.optional(machinePrice), 'Missing where machines cost nothing of their own.')
 const capacity = { total: count, available: count }
 const hostStatus = v.object({
   host: described(text, 'Without a ticket: the name of this host.'),
@@ -181,6 +183,7 @@ const hostStatus = v.object({
       vmId,
       status: environment.entries.status,
       usage: v.nullable(vmUsage),
+      price,
       project: described(environment.entries.project, 'Missing: the machine has none.'),
       cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
@@ -195,7 +198,7 @@ const hostStatus = v.object({
 })
 const ticketStatus = v.object({
   ticket: described(ticket, 'With a ticket as argument.'),
-  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), paused })),
+  environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), price, paused })),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was requested last.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(runningOperation),
@@ -310,6 +313,7 @@ export const outputs = {
       paused,
       ssh: environment.entries.ssh,
       checkpoints: described(v.array(checkpointName), 'Names, oldest first.'),
+      price,
     }),
   ),
   ssh: v.union([hosts, installed]),

@@ -1,7 +1,7 @@
 /** What the executor works with: configuration, registry and providers. Opened once in a process. */
 import { mkdirSync } from 'node:fs'
 import { providerRow } from '../../providers/index.ts'
-import type { Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
+import type { MachinePrice, Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
 import { homeId, registryFile } from '../config/home.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
@@ -222,14 +222,14 @@ export const openReport = ({ registry }: Pick<RunnerContext, 'registry'>) => {
 
 export type Listing = {
   /** `paused`: the hypervisor's reason why a running machine is paused. */
-  environments: (Environment & { usage: VmUsage | null; paused: string | null })[]
+  environments: (Environment & { usage: VmUsage | null; price?: MachinePrice; paused: string | null })[]
   /** Providers that did not answer: their environments are as they were last known. */
   unread: { provider: ProviderName; message: string }[]
 }
 
 /**
  * Every environment as its hypervisor reports it now, with a number of outside commands that does not grow with them. `usage`
- * looks at every disk. Machines without a ticket belong to no environment.
+ * looks at every disk, and at prices. Machines without a ticket belong to no environment.
  */
 export const listEnvironments = async (context: RunnerContext, { usage }: { usage: boolean }): Promise<Listing> => {
   const { registry } = context
@@ -243,9 +243,12 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
       [...new Set(rows.map(row => row.provider))].map(async name => {
         try {
           const provider = await context.provider(name)
-          const [vms, usages] = await Promise.all([provider.listVms(), usage ? provider.usage?.() : undefined])
+          const [vms, usages, prices] = await Promise.all([
+            provider.listVms(),
+            ...(usage ? ([provider.usage?.(), provider.prices?.()] as const) : ([undefined, undefined] as const)),
+          ])
           const seen: Seen = { at, rows: rowOf, vms: new Map(vms.map(vm => [vm.vmId, vm])) }
-          return [name, { seen, usages }] as const
+          return [name, { seen, usages, prices }] as const
         } catch (error) {
           unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })
           return [name, null] as const
@@ -254,13 +257,19 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
     ),
   )
   const environments = rows.flatMap(read => {
-    const { seen = null, usages } = reports.get(read.provider) ?? {}
+    const { seen = null, usages, prices } = reports.get(read.provider) ?? {}
     // A machine that is missing may have been deleted meanwhile: then the registry no longer has it either.
     const row = seen === null || seen.vms.has(read.vmId) ? read : registry.environment(read.ticket)
     if (row === null) return []
     const found = seenState(row, seen)
     const { paused } = found
-    return [{ ...report(row, found), observedAt: at.toISOString(), usage: usages?.get(row.vmId) ?? null, paused }]
+    const price = prices?.get(row.vmId)
+    return [
+      {
+        ...{ ...report(row, found), observedAt: at.toISOString(), usage: usages?.get(row.vmId) ?? null, paused },
+        ...(price === undefined ? {} : { price }),
+      },
+    ]
   })
   return { environments, unread }
 }

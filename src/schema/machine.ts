@@ -18,6 +18,15 @@ export const vmUsage = v.object({
 })
 export type VmUsage = v.InferOutput<typeof vmUsage>
 
+/** What a machine costs while it runs. Its disk, checkpoints and addresses cost besides, also while it is stopped. */
+export const machinePrice = v.object({
+  usdPerHour: described(v.nullable(v.pipe(v.number(), v.minValue(0))), 'US dollars an hour; null when it is unknown.'),
+  isUpperBound: described(v.boolean(), 'Whether it costs less than that: a Spot machine.'),
+  at: described(v.nullable(text), 'The date of the price; null when it is unknown.'),
+  source: described(text, 'Where the price comes from, or would.'),
+})
+export type MachinePrice = v.InferOutput<typeof machinePrice>
+
 const piece = described(text, 'A part of the image, for example postgresql.')
 /** What the check of a build showed. Manifests of earlier versions have none. */
 const checks = {
@@ -28,7 +37,7 @@ const checks = {
 export const baseManifest = v.object({
   name: imageName,
   provider: providerName,
-  sha256: described(text, 'SHA-256 of the image file.'),
+  sha256: described(v.nullable(text), 'SHA-256 of the image file; null where the platform shows no file.'),
   source: text,
   profile: described(
     v.optional(v.nullable(v.picklist(IMAGE_PROFILES)), null),

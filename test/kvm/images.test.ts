@@ -62,60 +62,63 @@ const images = async () =>
     ({ name }: { name: string }) => !name.startsWith('golden-'),
   )
 
-test.skipIf(!isLong)('a second image stands beside the first, with a step of its own, and goes when nothing uses it', async () => {
-  const { url, sha256 } = await publishBase()
-  const steps = join(home, 'base-image.d')
-  mkdirSync(steps, { mode: 0o700 })
-  onTestFinished(() => rmSync(steps, { recursive: true }))
-  writeFileSync(join(steps, '50-own.sh'), 'echo "own step, $(id -un)" >/etc/own-step\n', { mode: 0o600 })
+test.skipIf(!isLong)(
+  'a second image stands beside the first, with a step of its own, and goes when nothing uses it',
+  async () => {
+    const { url, sha256 } = await publishBase()
+    const steps = join(home, 'base-image.d')
+    mkdirSync(steps, { mode: 0o700 })
+    onTestFinished(() => rmSync(steps, { recursive: true }))
+    writeFileSync(join(steps, '50-own.sh'), 'echo "own step, $(id -un)" >/etc/own-step\n', { mode: 0o600 })
 
-  // The machines of these tests have no internet, so the parts that `full` has besides are left out; its larger disk stays.
-  const skipped = ['node', 'python', 'rust', 'postgres', 'redis', 'gcloud', 'pubsub']
-  const from = ['--from', url, '--profile', 'full', '--skip', skipped.join(',')]
-  expect(await swarm('init-base', 'second', ...from, '--sha256', '0'.repeat(64))).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining(`its SHA-256 is ${sha256}`),
-  })
-  expect(await everything()).toEqual(before)
+    // The machines of these tests have no internet, so the parts that `full` has besides are left out; its larger disk stays.
+    const skipped = ['node', 'python', 'rust', 'postgres', 'redis', 'gcloud', 'pubsub']
+    const from = ['--from', url, '--profile', 'full', '--skip', skipped.join(',')]
+    expect(await swarm('init-base', 'second', ...from, '--sha256', '0'.repeat(64))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`its SHA-256 is ${sha256}`),
+    })
+    expect(await everything()).toEqual(before)
 
-  const built = await swarm('init-base', 'second', ...from, '--sha256', sha256)
-  expect(built.code, built.stderr).toBe(0)
-  expect(built.stderr).toMatch(/download\n[\s\S]* set up: base\n[\s\S]* set up: 50-own\n[\s\S]* prove\n/)
-  expect(built.stdout).toMatch(/^Built the base image second \(full, .* proven +base: .* unproven +node: /s)
-  expect(readdirSync(join(home, 'downloads'))).toEqual([])
-  expect(await images()).toMatchObject([
-    { name: BASE },
-    { name: 'second', source: `${url} (sha256 ${sha256})`, tickets: [] },
-  ])
+    const built = await swarm('init-base', 'second', ...from, '--sha256', sha256)
+    expect(built.code, built.stderr).toBe(0)
+    expect(built.stderr).toMatch(/download\n[\s\S]* set up: base\n[\s\S]* set up: 50-own\n[\s\S]* prove\n/)
+    expect(built.stdout).toMatch(/^Built the base image second \(full, .* proven +base: .* unproven +node: /s)
+    expect(readdirSync(join(home, 'downloads'))).toEqual([])
+    expect(await images()).toMatchObject([
+      { name: BASE },
+      { name: 'second', source: `${url} (sha256 ${sha256})`, tickets: [] },
+    ])
 
-  const unproven = [...skipped, '50-own'].map(piece => ({ piece, why: expect.any(String) }))
-  expect((await images())[1].unproven).toEqual(unproven)
+    const unproven = [...skipped, '50-own'].map(piece => ({ piece, why: expect.any(String) }))
+    expect((await images())[1].unproven).toEqual(unproven)
 
-  const second = { AGENT_SWARM_BASE_IMAGE: 'second' }
-  expect(await swarmWith({ ...second, AGENT_SWARM_DISK_GIB: '4' }, 'create', 'LIFE-30')).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining('smaller than that of the base image second, 8 GiB'),
-  })
-  await succeed(swarmWith(second, 'create', 'LIFE-30'))
-  expect(await inside('LIFE-30', 'cat /etc/own-step')).toBe('own step, root')
-  expect(Number(await inside('LIFE-30', 'df --output=size -BM / | tr -dc 0-9'))).toBeGreaterThan(7_000)
-  expect((await images())[1]).toMatchObject({ name: 'second', tickets: ['LIFE-30'] })
-  for (const refused of [
-    swarm('init-base', '--delete', 'second'),
-    swarm('init-base', '--delete', 'second', '--dry-run'),
-  ])
-    expect(await refused).toMatchObject({ code: 1, stderr: expect.stringContaining('the machine of LIFE-30') })
-  // Another home knows nothing of the ticket, and finds the machine by its disk.
-  const other = { AGENT_SWARM_HOME: join(home, 'other-home') }
-  expect(await swarmWith(other, 'init-base', '--delete', 'second')).toMatchObject({
-    code: 1,
-    stderr: expect.stringMatching(/depend on it: as-life-30-/),
-  })
-  await succeed(swarm('delete', 'LIFE-30', '--force'))
-  await succeed(swarm('init-base', '--delete', 'second'))
-  expect(await images()).toMatchObject([{ name: BASE }])
-  expect(await everything()).toEqual(before)
-})
+    const second = { AGENT_SWARM_BASE_IMAGE: 'second' }
+    expect(await swarmWith({ ...second, AGENT_SWARM_DISK_GIB: '4' }, 'create', 'LIFE-30')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('smaller than that of the base image second, 8 GiB'),
+    })
+    await succeed(swarmWith(second, 'create', 'LIFE-30'))
+    expect(await inside('LIFE-30', 'cat /etc/own-step')).toBe('own step, root')
+    expect(Number(await inside('LIFE-30', 'df --output=size -BM / | tr -dc 0-9'))).toBeGreaterThan(7_000)
+    expect((await images())[1]).toMatchObject({ name: 'second', tickets: ['LIFE-30'] })
+    for (const refused of [
+      swarm('init-base', '--delete', 'second'),
+      swarm('init-base', '--delete', 'second', '--dry-run'),
+    ])
+      expect(await refused).toMatchObject({ code: 1, stderr: expect.stringContaining('the machine of LIFE-30') })
+    // Another home knows nothing of the ticket, and finds the machine by its disk.
+    const other = { AGENT_SWARM_HOME: join(home, 'other-home') }
+    expect(await swarmWith(other, 'init-base', '--delete', 'second')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/depend on it: as-life-30-/),
+    })
+    await succeed(swarm('delete', 'LIFE-30', '--force'))
+    await succeed(swarm('init-base', '--delete', 'second'))
+    expect(await images()).toMatchObject([{ name: BASE }])
+    expect(await everything()).toEqual(before)
+  },
+)
 
 test('a source that is not a disk leaves no image, no machine and no volume', async () => {
   const text = join(home, 'text.img')

@@ -63,7 +63,7 @@ const readBuild = async (context: RunnerContext, invocation: Invocation): Promis
   return {
     provider,
     name,
-    wanted: readWanted(textOf(invocation, 'from'), checksums.image, provider.cloudImage ?? null),
+    wanted: readWanted(textOf(invocation, 'from'), checksums.image, provider),
     setup: readSetup({
       folder: { path: resolve(folder ?? join(context.home, STEPS_FOLDER)), required: folder !== null },
       skip: textOf(invocation, 'skip'),

@@ -3,7 +3,7 @@ import type { Output } from '../json.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
 import { table } from '../terminal/table.ts'
-import { address, personVia, size, statusCell, when } from '../terminal/text.ts'
+import { address, personVia, priceCell, pricesLine, size, statusCell, when } from '../terminal/text.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 type Listed = Listing['environments'][number]
@@ -21,15 +21,17 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
 }
 
 const toJson = (listed: Listed): Output<'list'>[number] => {
-  const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, paused, ssh, checkpoints } = listed
+  const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, price, paused, ssh, checkpoints } = listed
   return {
     ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, diskBytes: usage?.diskBytes ?? null, paused, ssh },
     checkpoints: checkpoints.map(({ name }) => name),
+    ...(price === undefined ? {} : { price }),
   }
 }
 
-const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): string =>
-  table(
+const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): string => {
+  const hasPrices = rows.some(({ price }) => price !== undefined)
+  const made = table(
     [
       { title: 'TICKET', whole: true },
       'PROVIDER',
@@ -38,6 +40,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
       'CREATED',
       'CHECKPOINTS',
       { title: 'DISK', whole: true },
+      ...(hasPrices ? ['PRICE'] : []),
       'CREATED BY',
     ],
     rows.map(row => [
@@ -48,10 +51,13 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),
       size(row.usage?.diskBytes ?? null),
+      ...(hasPrices ? [priceCell(row.price)] : []),
       personVia(row.createdBy),
     ]),
     terminal,
   )
+  return [made, ...pricesLine(rows, terminal)].join('\n')
+}
 
 /** The machines that the flags choose, in their order, and how many there are without a filter. */
 const look = async (context: RunnerContext, { flags, terminal }: Invocation) => {

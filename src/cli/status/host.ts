@@ -10,7 +10,7 @@ import { counted } from '../../words.ts'
 import type { Output } from '../json.ts'
 import { stripControls } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
-import { requesterName, size, statusCell, when } from '../terminal/text.ts'
+import { priceCell, pricesLine, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { busyBetween, type Reading, readAgain, readingOf } from './processors.ts'
 import { stepWord } from './project.ts'
 import { listRescued, phaseText, rescuedSection, section, type View } from './shared.ts'
@@ -92,8 +92,9 @@ export const hostStatus = async (
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
       fits: { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
-      environments: environments.map(({ ticket, provider, vmId, status, usage, project }) => ({
+      environments: environments.map(({ ticket, provider, vmId, status, usage, price, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
+        ...(price === undefined ? {} : { price }),
         ...(project === undefined ? {} : { project }),
         cpusBusy: busy(vmId),
       })),
@@ -125,10 +126,14 @@ const capacityTable = (status: HostStatus, { terminal }: View): string => {
 const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
   `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * MIB)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
 
-const machinesTable = ({ environments }: HostStatus, { terminal }: View): string =>
-  table(
-    [{ title: 'TICKET', whole: true }, 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
-    environments.map(({ ticket, status, usage, cpusBusy }) => [
+const machinesTable = ({ environments }: HostStatus, { terminal }: View): string => {
+  const hasPrices = environments.some(({ price }) => price !== undefined)
+  const made = table(
+    [
+      ...[{ title: 'TICKET', whole: true as const }, 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
+      ...(hasPrices ? ['PRICE'] : []),
+    ],
+    environments.map(({ ticket, status, usage, price, cpusBusy }) => [
       ticket,
       statusCell(status, null),
       usage === null ? '-' : String(usage.cpus),
@@ -136,9 +141,12 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
       size(usage?.memoryBytes ?? null),
       size(usage?.memoryUsedBytes ?? null),
       size(usage?.diskBytes ?? null),
+      ...(hasPrices ? [priceCell(price)] : []),
     ]),
     terminal,
   )
+  return [made, ...pricesLine(environments, terminal)].join('\n')
+}
 
 /** Of the machines that have one. A project that is not as it should be is told. */
 const projectTable = (environments: HostStatus['environments'], { terminal }: View): string =>

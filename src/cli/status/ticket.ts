@@ -5,7 +5,7 @@ import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { IdleReport } from '../../schema/environment.ts'
-import { timeBetween } from '../../words.ts'
+import { priceText, timeBetween } from '../../words.ts'
 import type { Output } from '../json.ts'
 import { textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
@@ -60,7 +60,7 @@ const idleText = (ticket: Ticket, idle: IdleReport, { now, terminal }: View): st
 }
 
 const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
-  const { ticket, provider, ssh, usage, unsavedWork, paused } = environment
+  const { ticket, provider, ssh, usage, price, unsavedWork, paused } = environment
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
@@ -89,6 +89,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
           ['memory', `up to ${size(usage.memoryBytes)}, uses ${size(usage.memoryUsedBytes)} of the host`],
           ['disk', size(usage.diskBytes)],
         ] as const)),
+    ...(price === undefined ? [] : [['price', priceText(price)] as const]),
     ...projectRows(environment, { now, terminal }),
     ...(hasUnsavedWork ? [['unsaved work', describeUnsavedWork(unsavedWork)] as const] : []),
   ]

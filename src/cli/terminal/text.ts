@@ -1,9 +1,10 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
 import type { Environment, EnvironmentStatus, IdleReport } from '../../schema/environment.ts'
+import type { MachinePrice } from '../../schema/machine.ts'
 import { ago } from '../../words.ts'
 import { type Style, stripControls, type Terminal } from './output.ts'
-import type { Cell } from './table.ts'
+import { type Cell, paragraph } from './table.ts'
 
 const statusStyles = {
   creating: 'cyan',
@@ -41,6 +42,20 @@ export const askedFor = (by: Requester): string =>
 export const personVia = ({ via, who, name = '' }: Requester): string => {
   const person = name === '' ? who : name
   return person === null ? via : `${stripControls(person)} (${via})`
+}
+
+/** `$0.0832/h`: what a machine costs while it runs. */
+export const priceCell = (price: MachinePrice | undefined): string => {
+  if (price === undefined) return '-'
+  return price.usdPerHour === null ? 'unknown' : `${price.isUpperBound ? 'at most ' : ''}$${price.usdPerHour}/h`
+}
+/** What the prices of a table are and how old, below an empty line. Nothing where no machine has one. */
+export const pricesLine = (rows: readonly { price?: MachinePrice | undefined }[], terminal: Terminal): string[] => {
+  const sources = rows.flatMap(({ price }) =>
+    price == null || price.at === null ? [] : [`${price.source}, ${price.at}`],
+  )
+  const text = `Prices are in US dollars an hour while a machine runs (${[...new Set(sources)].sort().join('; ')}). Disks, checkpoints and addresses cost besides.`
+  return sources.length === 0 ? [] : ['', paragraph(text, terminal)]
 }
 
 /** Host or IP address of the machine, with its port when that is not SSH's own. */

@@ -7,6 +7,7 @@ import type { EnvironmentRow } from '../../registry/registry.ts'
 import { needOf } from '../../room.ts'
 import type { Action, MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
+import { priceText } from '../../words.ts'
 import { type RunnerContext, requireEnvironment } from '../context.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { recoverLost } from '../lost.ts'
@@ -96,6 +97,13 @@ const beginEnvironment = async (
   return requireEnvironment(context, ticket)
 }
 
+/** What the machine costs. That its price is unknown is told, too. */
+const priceNote = async ({ provider, row }: Target): Promise<string> => {
+  const price = (await provider.prices?.().catch(() => null))?.get(row.vmId)
+  if (price === undefined) return ''
+  return price.usdPerHour === null ? '. Its price is unknown' : `. It costs ${priceText(price)}`
+}
+
 type Create = Extract<Action, { kind: 'create' }>
 
 /** Brings the project in, or goes on with it. What is told of it follows the summary. */
@@ -146,7 +154,7 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
       await reserveRoom(operation, target.provider, wanted)
     }
     await converge({ ...target, size }, 'running')
-    note = await waitAndTell(target)
+    note = `${await waitAndTell(target)}${await priceNote(target)}`
   } catch (error) {
     // One that answered may hold somebody's work.
     if (context.registry.environment(ticket)?.status === 'running') throw error

@@ -1,7 +1,7 @@
 /** What a base image is built from: a file, an address, the system's packages, or the cloud image that the provider names. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { BaseSource, CloudImage } from '../../../providers/provider.ts'
+import type { BaseSource, CloudImage, Provider } from '../../../providers/provider.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { get, imageAddress, isAddress, shownAddress } from './addresses.ts'
 import { downloadImage, type OnBytes, removeUnusedDownloads, sha256Of } from './download.ts'
@@ -25,6 +25,8 @@ export type Wanted = Local | Registry
 type Local =
   | { kind: 'debian-packages' }
   | { kind: 'file'; path: string; sha256: string | null }
+  /** An image of the platform itself. */
+  | { kind: 'reference'; reference: string }
   | { kind: 'download'; url: URL; sha256: string }
   /** Of the vendor's own address. `sha256` null: its file of checksums says it. */
   | { kind: 'cloud-image'; image: CloudImage; sha256: string | null }
@@ -46,10 +48,26 @@ const inRegistry = (reference: string, checksum: string | null): Registry => {
 }
 
 /** What `--from` means. `checksum`: 64 hex digits in lower case, or null. Fails with `usage`. */
-export const readWanted = (from: string | null, checksum: string | null, image: CloudImage | null): Wanted => {
+export const readWanted = (
+  from: string | null,
+  checksum: string | null,
+  {
+    cloudImage: image = null,
+    imageReferences: references,
+  }: Pick<Provider, 'imageReferences'> & { cloudImage?: CloudImage | null },
+): Wanted => {
   if (from === null) {
     if (image !== null) return { kind: 'cloud-image', image, sha256: checksum }
-    throw fail('usage', '--from is missing', 'Name an image on disk, or an address: --from FILE')
+    const way =
+      references === undefined
+        ? 'an image on disk, or an address: --from FILE'
+        : `an image: --from ${references.example}`
+    throw fail('usage', '--from is missing', `Name ${way}`)
+  }
+  if (references?.form.test(from)) {
+    if (checksum !== null)
+      throw fail('usage', `--sha256 is of a file or an address, and cannot be combined with --from ${from}`)
+    return { kind: 'reference', reference: from }
   }
   if (from === '') throw fail('usage', '--from is empty', 'Name an image on disk, an address, or debian-packages.')
   if (from === DEBIAN_PACKAGES) {
@@ -74,6 +92,7 @@ export const describeWanted = (wanted: Wanted): string => {
   if (wanted.kind === 'download') return shownAddress(wanted.url)
   if (wanted.kind === 'cloud-image') return `${wanted.image.label} (${wanted.image.url})`
   if (wanted.kind === 'registry') return `${REGISTRY}${wanted.reference}`
+  if (wanted.kind === 'reference') return wanted.reference
   return wanted.kind === 'file' ? wanted.path : wanted.kind
 }
 
@@ -96,7 +115,7 @@ export const openSource = (wanted: Local, tools: SourceTools): Source => {
   let downloaded: Awaited<ReturnType<typeof downloadImage>> | null = null
   const { home, signal, onBytes, onPhase } = tools
   const open = async (): Promise<{ path: string; source: string }> => {
-    if (wanted.kind === 'debian-packages') throw new Error('it is made of no file')
+    if (wanted.kind === 'debian-packages' || wanted.kind === 'reference') throw new Error('it is made of no file')
     if (wanted.kind === 'file') {
       const { path, sha256 } = wanted
       if (sha256 !== null) await checkFile(path, sha256, tools)
@@ -109,9 +128,9 @@ export const openSource = (wanted: Local, tools: SourceTools): Source => {
     downloaded = await downloadImage(home, { url, sha256, signal, onBytes, remedy: OTHER_WAYS })
     return { path: downloaded.path, source: `${shownAddress(url)} (sha256 ${sha256})` }
   }
-  if (wanted.kind === 'debian-packages' || wanted.kind === 'file') removeUnusedDownloads(home)
+  if (wanted.kind !== 'download' && wanted.kind !== 'cloud-image') removeUnusedDownloads(home)
   return {
-    from: wanted.kind === 'debian-packages' ? wanted : { kind: 'file', open },
+    from: wanted.kind === 'debian-packages' || wanted.kind === 'reference' ? wanted : { kind: 'file', open },
     end: isBuilt => (isBuilt ? downloaded?.remove() : downloaded?.release()),
   }
 }

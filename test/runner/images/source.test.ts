@@ -39,7 +39,7 @@ test.for<[string, string | null, string | null, unknown]>([
     null,
     { kind: 'registry', reference: `registry.local:5000/base@sha256:${HEX}` },
   ],
-])('%s', ([, from, sha256, expected]) => expect(readWanted(from, sha256, ubuntu)).toEqual(expected))
+])('%s', ([, from, sha256, expected]) => expect(readWanted(from, sha256, { cloudImage: ubuntu })).toEqual(expected))
 
 test.for<[string, string | null, string | null, string]>([
   [
@@ -58,14 +58,14 @@ test.for<[string, string | null, string | null, string]>([
   ['an address of a registry', 'oci:https://ghcr.io/a', null, 'is not an image in a registry'],
   ['a checksum of an image of a registry', 'oci:ghcr.io/acme/base:1', HEX, '--sha256 is of a file or an address'],
 ])('%s is wrong usage', ([, from, sha256, text]) => {
-  const message = messageOf(() => readWanted(from, sha256, ubuntu))
+  const message = messageOf(() => readWanted(from, sha256, { cloudImage: ubuntu }))
   expect(message).toMatch(/^usage: /)
   expect(message).toContain(text)
   expect(message).not.toMatch(/secret|me:pw/)
 })
 
 test('a provider without a cloud image needs --from', () =>
-  expect(messageOf(() => readWanted(null, null, null))).toBe('usage: --from is missing'))
+  expect(messageOf(() => readWanted(null, null, {}))).toBe('usage: --from is missing'))
 
 test("the image that nobody names is Ubuntu's, from the server of its checksums", () => {
   expect(new URL(ubuntu.url).origin).toBe(new URL(ubuntu.checksums).origin)

@@ -1,0 +1,206 @@
+/** Builds a base image: a machine of a plain AMI is set up and sealed, an AMI is made of it, and a machine of that one proves it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
+import { allow, fail, isFailure } from '../../src/errors.ts'
+import type { BaseManifest, BuildBase, CreateOptions, GuestAnswer } from '../provider.ts'
+import { beginBuild } from './build-note.ts'
+import { type Context, look, MOST_LOOKS, poll, tagResources } from './context.ts'
+import { deleteMachine } from './delete.ts'
+import { checkImageName, describeImages, findImage, imageBytes, removeImage, writeManifest } from './images.ts'
+import { launchMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
+import { specifications, TAG, tagOf } from './marks.ts'
+import { type Image, madeImage } from './parse.ts'
+
+const GIB = 1024 ** 3
+const BOOT_DEADLINE_MS = 15 * 60_000
+const CHECK_DEADLINE_MS = 60_000
+const POLL_MS = 1_000
+/** What the set-up takes. `diskGiB`: the least; the disk of the plain image may be larger. */
+const NEEDS = {
+  minimal: { cpus: 2, memoryMiB: 2048, diskGiB: 8 },
+  full: { cpus: 2, memoryMiB: 4096, diskGiB: 20 },
+}
+const IMAGE_ID = /^ami-[0-9a-f]{8,32}$/
+
+type Build = { context: Context; request: BuildBase; source: Image; builder: string; prover: string }
+
+/** The plain image that the build begins with. */
+const findSource = async (context: Context, { from, name }: BuildBase): Promise<Image> => {
+  const doing = `building ${name}`
+  const id = from.kind === 'reference' ? from.reference : ''
+  if (!IMAGE_ID.test(id))
+    throw fail(
+      'usage',
+      `${doing}: EC2 makes machines only of its own images`,
+      'Name a plain image of a distribution, with cloud-init: --from ami-… (docs/aws.md says where they are listed)',
+    )
+  const [image] = await describeImages(context, { ImageIds: [id] }, doing)
+  if (image === undefined) throw fail('no-such-image', `${doing}: ${id} does not exist in this region`)
+  if (image.RootDeviceType !== undefined && image.RootDeviceType !== 'ebs')
+    throw fail('unsupported', `${doing}: ${id} has no root volume of EBS, so there would be no checkpoints`)
+  return image
+}
+
+export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
+  const name = checkImageName(request.name)
+  const doing = `building ${name}`
+  const [source, existing] = await Promise.all([findSource(context, request), findImage(context, name)])
+  if (existing !== undefined && tagOf(existing.Tags, TAG.proven) !== null)
+    throw fail(
+      'already-exists',
+      `the base image ${name} already exists`,
+      'Machines may have been made of it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
+    )
+  const endBuild = beginBuild(context, name)
+  try {
+    // What a killed build left.
+    await removeImage(context, name, doing)
+    const [builder, prover] = [request.newMachine(), request.newMachine()]
+    return await makeImage({ context, request, source, builder, prover })
+  } finally {
+    endBuild()
+  }
+}
+
+const makeImage = async (build: Build): Promise<BaseManifest> => {
+  const { context, request, source, builder, prover } = build
+  const { name, setup } = request
+  let isUnproven = true
+  try {
+    const contents = await setUp(build)
+    const image = await captureImage(build)
+    await deleteMachine(context, builder)
+    const proof = await prove(build, image)
+    const manifest: BaseManifest = {
+      ...{ name, provider: 'aws', sha256: null, source: source.ImageId, profile: setup.profile, contents, ...proof },
+      ...{ homeId: context.homeId, createdAt: new Date().toISOString(), sizeBytes: imageBytes(image) },
+    }
+    writeManifest(context, image.ImageId, manifest)
+    await tagResources(context, [image.ImageId], [{ Key: TAG.proven, Value: setup.profile }], `building ${name}`)
+    isUnproven = false
+    return manifest
+  } finally {
+    for (const machine of [builder, prover]) await deleteMachine(context, machine)
+    if (isUnproven) await removeImage(context, name, `building ${name}`)
+  }
+}
+
+const optionsFor = ({ request }: Build, vmId: string, image: Image): CreateOptions => {
+  const { setup, guest } = request
+  const { publicKey, hostKey } = guest
+  const needs = NEEDS[setup.profile]
+  const diskGiB = Math.max(needs.diskGiB, Math.ceil(imageBytes(image) / GIB))
+  return { vmId, ...needs, diskGiB, publicKey, hostKey }
+}
+
+const bootMachine = async (build: Build, vmId: string, image: Image): Promise<void> => {
+  const { context } = build
+  await launchMachine(context, null, image, optionsFor(build, vmId, image), () => {})
+  await startMachine(context, vmId)
+  await waitForGuest(build, vmId)
+}
+
+/** Boots the plain image, sets the system up and seals it. Returns its packages; the machine is stopped then. */
+const setUp = async (build: Build): Promise<string[]> => {
+  const { context, request, source, builder } = build
+  const { name, setup, onPhase } = request
+  onPhase('boot')
+  await bootMachine(build, builder, source)
+  const inGuest = inMachine(build, builder)
+  await setUpGuest(inGuest, setup, { name, onPhase })
+  const contents = await listContents(inGuest, name)
+  onPhase('seal')
+  await sealGuest(inGuest, name)
+  await stopMachine(context, builder)
+  return contents
+}
+
+/** The image and its snapshots get their tags as they are made. Its name is unique in account and region. */
+const captureImage = async ({ context, request, source, builder }: Build): Promise<Image> => {
+  const { name, onPhase, signal } = request
+  const doing = `building ${name}`
+  onPhase('image')
+  const { instance } = await look(context, builder)
+  const tags = [
+    { Key: 'Name', Value: `agent-swarm ${name}` },
+    { Key: TAG.image, Value: name },
+    { Key: TAG.home, Value: context.homeId },
+    { Key: TAG.source, Value: source.ImageId },
+  ]
+  const { ImageId } = await context.aws.ask(
+    'ec2 create-image',
+    {
+      ...{ InstanceId: instance.InstanceId, Name: `agent-swarm-${name}`, Description: `agent-swarm: ${name}` },
+      TagSpecifications: specifications(['image', 'snapshot'], tags),
+    },
+    madeImage,
+    { doing },
+  )
+  const image = await poll(MOST_LOOKS, async () => {
+    if (signal.aborted) throw cancelled(request)
+    const [seen] = await describeImages(context, { ImageIds: [ImageId] }, doing).catch(failure => [
+      allow('no-such-image')(failure),
+    ])
+    if (seen?.State === 'failed' || seen?.State === 'error')
+      throw fail('unknown', `${doing}: AWS could not make the image: ${seen.StateReason?.Message || seen.State}`)
+    return seen?.State === 'available' ? seen : undefined
+  })
+  if (image === undefined) throw fail('timeout', `${doing}: AWS did not make the image in time`)
+  return image
+}
+
+/** A machine of the image must boot, take its own name and key, and work. */
+const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
+  const { context, request, prover } = build
+  const { name, setup, onPhase } = request
+  onPhase('prove')
+  await bootMachine(build, prover, image)
+  const inGuest = inMachine(build, prover)
+  const answer = await inGuest('cat /etc/machine-id && hostname', { deadline: CHECK_DEADLINE_MS })
+  if (answer.exitCode !== 0 || !answer.stdout.includes(prover))
+    throw fail('unknown', `proving ${name}: the machine answered "${(answer.stderr || answer.stdout).slice(0, 200)}"`)
+  onPhase('verify')
+  const proof = await proveGuest(inGuest, name, setup.profile)
+  await deleteMachine(context, prover)
+  return proof
+}
+
+// ── The machine over SSH ──
+
+const cancelled = ({ name }: Pick<BuildBase, 'name'>) => fail('cancelled', `building ${name}: cancelled`)
+const isNoAnswer = (error: unknown): boolean =>
+  isFailure(error) && ['guest-unreachable', 'refused', 'timeout'].includes(error.failure.kind)
+
+const waitForGuest = async ({ context, request }: Build, vmId: string): Promise<void> => {
+  const { guest, signal, name } = request
+  const end = performance.now() + BOOT_DEADLINE_MS
+  let last: unknown
+  while (performance.now() < end) {
+    if (signal.aborted) throw cancelled(request)
+    const ssh = await sshInfo(context, vmId).catch(allow('no-address-yet'))
+    if (ssh !== undefined) {
+      try {
+        await guest.run(ssh, 'true', { deadline: end - performance.now() })
+        return
+      } catch (error) {
+        if (!isNoAnswer(error)) throw error
+        last = error
+      }
+    }
+    await delay(POLL_MS)
+  }
+  throw fail(
+    'guest-unreachable',
+    `building ${name}: its machine did not answer over SSH within ${BOOT_DEADLINE_MS / 60_000} minutes`,
+    'Does the security group let this host in at port 22? Does the image have cloud-init and an SSH server?',
+    last,
+  )
+}
+
+/** Runs scripts as root in the machine, which has answered before. */
+const inMachine =
+  ({ context, request }: Build, vmId: string) =>
+  async (script: string, options: { deadline: number; onLine?: (line: string) => void }): Promise<GuestAnswer> => {
+    if (request.signal.aborted) throw cancelled(request)
+    return request.guest.run(await sshInfo(context, vmId), script, options)
+  }

@@ -1,0 +1,185 @@
+/** The end of machines, and what is left of those that do not exist any more. Everything is found by its tags, nothing by its name. */
+import { fail } from '../../src/errors.ts'
+import type { Leftover } from '../provider.ts'
+import {
+  byTag,
+  type Context,
+  checkId,
+  describeInstances,
+  isOurs,
+  LOOKS_FOR_NEW,
+  MARKED,
+  MOST_LOOKS,
+  machinesIn,
+  poll,
+  rootVolumeOf,
+  tagResources,
+  tagsOf,
+} from './context.ts'
+import { allowCodes } from './explain.ts'
+import { forgetLaunch, isLaunchNoted } from './launch-note.ts'
+import { parseMark, TAG } from './marks.ts'
+import {
+  type Instance,
+  type Snapshot,
+  type SpotRequest,
+  snapshots,
+  spotRequests,
+  type Tag,
+  type Volume,
+  volumes,
+} from './parse.ts'
+
+const GIB = 1024 ** 3
+/** Commands at a time: each takes a processor for a second or two. */
+const AT_ONCE = 4
+
+type Parts = { instances: Instance[]; volumes: Volume[]; snapshots: Snapshot[]; spotRequests: SpotRequest[] }
+type Filters = Parameters<typeof describeInstances>[1]
+
+export const describeSnapshots = ({ aws }: Pick<Context, 'aws'>, filters: Filters, doing: string) =>
+  aws.ask('ec2 describe-snapshots', { OwnerIds: ['self'], Filters: filters }, snapshots, { doing })
+
+export const describeSpotRequests = ({ aws }: Pick<Context, 'aws'>, filters: Filters, doing: string) =>
+  aws.ask('ec2 describe-spot-instance-requests', { Filters: filters }, spotRequests, { doing })
+
+/** A request that has ended is shown for some days. */
+const isOpen = ({ State }: SpotRequest): boolean => ['open', 'active', 'disabled'].includes(State)
+const isThere = ({ State }: Volume): boolean => State !== 'deleting' && State !== 'deleted'
+const exists = ({ State }: Instance): boolean => State.Name !== 'terminated'
+
+const findParts = async (context: Context, filters: Filters, doing: string): Promise<Parts> => {
+  const { aws } = context
+  const [instances, disks, copies, requests] = await Promise.all([
+    describeInstances(context, filters, doing),
+    aws.ask('ec2 describe-volumes', { Filters: filters }, volumes, { doing }),
+    describeSnapshots(context, filters, doing),
+    describeSpotRequests(context, filters, doing),
+  ])
+  return {
+    instances: instances.filter(exists),
+    volumes: disks.filter(isThere),
+    snapshots: copies,
+    spotRequests: requests.filter(isOpen),
+  }
+}
+
+const inBatches = async <T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> => {
+  for (let at = 0; at < items.length; at += AT_ONCE) await Promise.all(items.slice(at, at + AT_ONCE).map(work))
+}
+
+/** Those with our mark. Fails with `not-ours` when the machine itself is another home's. */
+const ownParts = (context: Context, id: string, parts: Parts): Parts => {
+  const own = ({ Tags }: { Tags: readonly Tag[] }): boolean => {
+    const mark = parseMark(Tags)
+    return mark !== null && mark.vmId === id && isOurs(context, mark)
+  }
+  if (parts.instances.length > 0 && !parts.instances.some(own))
+    throw fail(
+      'not-ours',
+      `${id} belongs to another AGENT_SWARM_HOME`,
+      'Use agent-swarm with that home. It is left alone here.',
+    )
+  return {
+    instances: parts.instances.filter(own),
+    volumes: parts.volumes.filter(own),
+    snapshots: parts.snapshots.filter(own),
+    spotRequests: parts.spotRequests.filter(own),
+  }
+}
+
+/** One at a time: an id that AWS does not know any more fails the whole command. */
+const terminate = async (context: Context, ids: readonly string[], doing: string): Promise<void> => {
+  for (const id of ids)
+    await context.aws
+      .tell('ec2 terminate-instances', { InstanceIds: [id] }, { doing })
+      .catch(allowCodes('InvalidInstanceID.NotFound'))
+  const isGone =
+    ids.length === 0 ||
+    (await poll(MOST_LOOKS, async () => {
+      const found = await describeInstances(context, [{ Name: 'instance-id', Values: ids }], doing)
+      return found.some(exists) ? undefined : true
+    }))
+  if (isGone === undefined) throw fail('timeout', `${doing}: AWS does not terminate it`, 'Try again later.')
+}
+
+/** The disks of a machine go with it, and are looked for again afterwards. */
+const removeParts = async (context: Context, id: string, parts: Parts, doing: string): Promise<void> => {
+  const { aws } = context
+  const requests = parts.spotRequests.map(({ SpotInstanceRequestId }) => SpotInstanceRequestId)
+  // First: a request that is not cancelled launches the machine again.
+  if (requests.length > 0)
+    await aws
+      .tell('ec2 cancel-spot-instance-requests', { SpotInstanceRequestIds: requests }, { doing })
+      .catch(allowCodes('InvalidSpotInstanceRequestID.NotFound'))
+  // After a restore that was killed, the root volume has no mark. With one, it is found when AWS does not delete it.
+  const marked = new Set(parts.volumes.map(({ VolumeId }) => VolumeId))
+  const unmarked = parts.instances
+    .filter(({ State }) => State.Name !== 'shutting-down')
+    .map(rootVolumeOf)
+    .filter(each => each !== null && !marked.has(each))
+  if (unmarked.length > 0)
+    await tagResources(
+      context,
+      unmarked.filter(each => each !== null),
+      tagsOf(context, { vmId: id, ticket: null, home: null }),
+      doing,
+    ).catch(allowCodes('InvalidVolume.NotFound', 'InvalidID'))
+  // When somebody terminates a Spot machine in the console, its request launches another one, without our tags.
+  const launched = parts.spotRequests.flatMap(({ InstanceId }) => InstanceId ?? [])
+  await terminate(context, [...new Set([...parts.instances.map(each => each.InstanceId), ...launched])], doing)
+  // One that is in use has a machine that AWS does not show yet, or is still detached: it is looked for again.
+  if (parts.instances.length === 0)
+    await inBatches(parts.volumes, ({ VolumeId }) =>
+      aws.tell('ec2 delete-volume', { VolumeId }, { doing }).catch(allowCodes('InvalidVolume.NotFound', 'VolumeInUse')),
+    )
+  await inBatches(parts.snapshots, ({ SnapshotId }) =>
+    aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound')),
+  )
+}
+
+const isEmpty = (parts: Parts): boolean => Object.values(parts).every(items => items.length === 0)
+
+/** Removes the machine and everything that it has in AWS. Done when nothing with its mark is left. */
+export const deleteMachine = async (context: Context, id: string): Promise<void> => {
+  const doing = `deleting ${checkId(id)}`
+  const find = async () => ownParts(context, id, await findParts(context, [byTag(TAG.vm, id)], doing))
+  // A launch that was killed may have made a machine that AWS does not show yet.
+  const looks = isLaunchNoted(context, id) ? LOOKS_FOR_NEW : 1
+  let parts = await poll(looks, async () => {
+    const found = await find()
+    return isEmpty(found) ? undefined : found
+  })
+  const isDone = await poll(LOOKS_FOR_NEW, async () => {
+    if (parts === undefined || isEmpty(parts)) return true
+    await removeParts(context, id, parts, doing)
+    parts = await find()
+    return isEmpty(parts) || undefined
+  })
+  if (isDone === undefined) throw fail('timeout', `${doing}: AWS still has parts of it`, 'Try again later.')
+  forgetLaunch(context, id)
+}
+
+// ── What is left ──
+
+/** Of any home. A checkpoint may hold work as much as a disk. */
+export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
+  const parts = await findParts(context, [MARKED], 'looking for what machines left')
+  const machines = new Set(machinesIn(parts.instances).map(({ mark }) => mark.vmId))
+  const left = new Map<string, Leftover>()
+  const add = (tags: readonly Tag[], hasDisk: boolean, gibibytes: number) => {
+    const vmId = parseMark(tags)?.vmId
+    if (vmId === undefined || machines.has(vmId)) return
+    const before = left.get(vmId) ?? { vmId, hasDisk: false, bytes: 0 }
+    left.set(vmId, { vmId, hasDisk: before.hasDisk || hasDisk, bytes: before.bytes + gibibytes * GIB })
+  }
+  for (const { Tags, Size } of parts.volumes) add(Tags, true, Size)
+  for (const { Tags, VolumeSize } of parts.snapshots) add(Tags, true, VolumeSize)
+  for (const { Tags } of parts.spotRequests) add(Tags, false, 0)
+  return [...left.values()]
+}
+
+export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
+  const parts = await findParts(context, [byTag(TAG.vm, checkId(id))], `looking for what ${id} left`)
+  return parts.instances.length === 0 && parts.volumes.length + parts.snapshots.length > 0
+}

@@ -1,0 +1,166 @@
+/**
+ * Base images are images of the account (AMIs) that we made, found by their tags. The profile is written into the tags last, so
+ * that an unproven image does not count. What the tags do not hold of a manifest lies in a file of the home that built it.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { IMAGE_NAME, IMAGE_PROFILES } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import { writeFileAtomic } from '../../src/files.ts'
+import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
+import type { BaseImage } from '../provider.ts'
+import { folderOf } from './aws.ts'
+import { failIfBuilding } from './build-note.ts'
+import { byTag, type Context, describeInstances, machinesIn } from './context.ts'
+import { describeSnapshots } from './delete.ts'
+import { allowCodes } from './explain.ts'
+import { imageOf, TAG, tagOf } from './marks.ts'
+import { type Image, images } from './parse.ts'
+
+const GIB = 1024 ** 3
+const TAGGED = { Name: 'tag-key', Values: [TAG.image] }
+
+/** Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
+export const checkImageName = (name: string): string => {
+  if (IMAGE_NAME.test(name) && !name.startsWith('as-')) return name
+  throw fail(
+    'usage',
+    `"${name}" is not an image name`,
+    'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
+  )
+}
+
+export const describeImages = ({ aws }: Pick<Context, 'aws'>, input: object, doing: string): Promise<Image[]> =>
+  aws.ask('ec2 describe-images', input, images, { doing })
+const ofOurs = (filter: typeof TAGGED | ReturnType<typeof byTag>) => ({ Owners: ['self'], Filters: [filter] })
+
+/** What the guest sees of the root device, in bytes. */
+export const imageBytes = ({ BlockDeviceMappings, RootDeviceName }: Image): number =>
+  (BlockDeviceMappings.find(({ DeviceName }) => DeviceName === RootDeviceName)?.Ebs?.VolumeSize ?? 0) * GIB
+
+const isProven = ({ State, Tags }: Image): boolean => State === 'available' && tagOf(Tags, TAG.proven) !== null
+
+/** Also one that is not proven. */
+export const findImage = async (context: Context, name: string): Promise<Image | undefined> => {
+  const [image] = await describeImages(
+    context,
+    ofOurs(byTag(TAG.image, checkImageName(name))),
+    `looking for the base image ${name}`,
+  )
+  return image
+}
+
+export const requireProven = (name: string, image: Image | undefined): Image => {
+  if (image !== undefined && isProven(image)) return image
+  throw fail(
+    'no-such-image',
+    `the base image ${name} does not exist`,
+    `Make it of a plain image of a distribution (AMI): agent-swarm init-base ${name} --from ami-…`,
+  )
+}
+
+export const listImages = async (context: Context): Promise<string[]> =>
+  (await describeImages(context, ofOurs(TAGGED), 'listing the base images'))
+    .filter(isProven)
+    .flatMap(({ Tags }) => imageOf(Tags) ?? [])
+
+// ── Manifests ──
+
+const manifestFile = (context: Context, imageId: string) => join(folderOf(context), `${imageId}.json`)
+
+export const writeManifest = (context: Context, imageId: string, manifest: BaseManifest): void =>
+  writeFileAtomic(manifestFile(context, imageId), JSON.stringify(manifest, null, 2))
+
+const readManifest = (context: Context, name: string, imageId: string): BaseManifest | null => {
+  const file = manifestFile(context, imageId)
+  try {
+    const read = existsSync(file) ? v.safeParse(baseManifest, JSON.parse(readFileSync(file, 'utf8'))) : null
+    return read?.success === true && read.output.name === name ? read.output : null
+  } catch {
+    return null
+  }
+}
+
+/** Of an image that another home built. */
+const manifestOfTags = (name: string, image: Image): BaseManifest => ({
+  ...{ name, provider: 'aws', sha256: null, source: tagOf(image.Tags, TAG.source) ?? 'unknown' },
+  profile: IMAGE_PROFILES.find(profile => profile === tagOf(image.Tags, TAG.proven)) ?? null,
+  ...{ contents: [], proven: [], unproven: [], homeId: tagOf(image.Tags, TAG.home) },
+  ...{ createdAt: image.CreationDate.slice(0, 40), sizeBytes: imageBytes(image) },
+})
+
+// ── List and delete ──
+
+/** Images by name, and the names that a killed build or delete left a snapshot of. */
+const findImages = async (context: Context, doing: string) => {
+  const [all, copies] = await Promise.all([
+    describeImages(context, ofOurs(TAGGED), doing),
+    describeSnapshots(context, [TAGGED], doing),
+  ])
+  const named = all.flatMap(image => {
+    const name = imageOf(image.Tags)
+    return name === null ? [] : [{ name, image }]
+  })
+  const names = [...named.map(({ name }) => name), ...copies.flatMap(({ Tags }) => imageOf(Tags) ?? [])]
+  return { named, copies, names: [...new Set(names)].sort() }
+}
+
+/** Machines do not need their image any more. It tells which ones were made of it. */
+const machinesOf = async (context: Context, imageIds: readonly string[], doing: string) =>
+  imageIds.length === 0
+    ? []
+    : machinesIn(
+        (await describeInstances(context, [{ Name: 'image-id', Values: imageIds }], doing)).filter(
+          ({ State }) => State.Name !== 'terminated',
+        ),
+      )
+
+export const describeBaseImages = async (context: Context): Promise<BaseImage[]> => {
+  const doing = 'listing the base images'
+  const { named, names } = await findImages(context, doing)
+  const machines = await machinesOf(
+    context,
+    named.map(({ image }) => image.ImageId),
+    doing,
+  )
+  return names.map(name => {
+    const image = named.find(each => each.name === name)?.image
+    const isWhole = image !== undefined && isProven(image)
+    return {
+      name,
+      manifest: isWhole ? (readManifest(context, name, image.ImageId) ?? manifestOfTags(name, image)) : null,
+      machines: machines.filter(({ instance }) => instance.ImageId === image?.ImageId).map(({ mark }) => mark.vmId),
+    }
+  })
+}
+
+/** Deregisters first: a snapshot that an image uses cannot be deleted. False: nothing of it is there. */
+export const removeImage = async (context: Context, name: string, doing: string): Promise<boolean> => {
+  const { aws } = context
+  const { named, copies } = await findImages(context, doing)
+  const own = named.filter(each => each.name === name).map(({ image }) => image)
+  const snapshotIds = new Set([
+    ...copies.filter(({ Tags }) => imageOf(Tags) === name).map(({ SnapshotId }) => SnapshotId),
+    ...own.flatMap(({ BlockDeviceMappings }) => BlockDeviceMappings.flatMap(({ Ebs }) => Ebs?.SnapshotId ?? [])),
+  ])
+  for (const { ImageId } of own) {
+    await aws
+      .tell('ec2 deregister-image', { ImageId }, { doing })
+      .catch(allowCodes('InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable'))
+    rmSync(manifestFile(context, ImageId), { force: true })
+  }
+  for (const SnapshotId of snapshotIds)
+    await aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound'))
+  return own.length + snapshotIds.size > 0
+}
+
+export const deleteImage = async (context: Context, name: string): Promise<void> => {
+  const doing = `deleting the base image ${checkImageName(name)}`
+  failIfBuilding(context, name, doing)
+  const image = await findImage(context, name)
+  const machines = await machinesOf(context, image === undefined ? [] : [image.ImageId], doing)
+  const using = machines.map(({ mark }) => mark.vmId)
+  if (using.length > 0) throw fail('refused', `${doing}: ${using.slice(0, 10).join(', ')} were made of it`)
+  if (!(await removeImage(context, name, doing))) throw fail('no-such-image', `${doing}: it does not exist`)
+}

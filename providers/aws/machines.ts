@@ -1,0 +1,271 @@
+/** The life of machines: created, started, stopped, listed. */
+import { createHash } from 'node:crypto'
+import { GUEST_USER, userData } from '../../base-image/seed.ts'
+import type { Ticket } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
+import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
+import {
+  addressOf,
+  byTag,
+  type Context,
+  describeInstances,
+  isOurs,
+  LOOKS_FOR_NEW,
+  listMarked,
+  look,
+  lookIfExists,
+  type Machine,
+  MOST_LOOKS,
+  machinesIn,
+  ownMachines,
+  poll,
+  rootVolumeOf,
+  statusOf,
+  tagResources,
+  tagsOf,
+} from './context.ts'
+import { deleteMachine } from './delete.ts'
+import { codeOf } from './explain.ts'
+import { findImage, imageBytes, requireProven } from './images.ts'
+import { forgetLaunch, noteLaunch } from './launch-note.ts'
+import { markTags, type Size, sizeTag, specifications, TAG } from './marks.ts'
+import { type Image, type Instance, launched } from './parse.ts'
+import { learnPrice } from './prices.ts'
+import { chooseType } from './types.ts'
+
+/** Looks at a guest that shuts down, which take five minutes together. Then its power is cut. */
+const LOOKS_AT_SHUTDOWN = 90
+/** Each attempt has a token of its own: that of a machine that is terminated brings that one back. */
+const MOST_ATTEMPTS = 5
+const GIB = 1024 ** 3
+
+/** The same words give the same token: AWS then does again what it did, instead of doing it twice. 64 characters. */
+export const clientToken = (...words: readonly string[]): string =>
+  createHash('sha256').update(words.join('\n')).digest('hex')
+
+// ── Create ──
+
+type Launch = { ticket: Ticket | null; options: CreateOptions; image: Image; size: Size }
+
+/** Everything of the machine gets its mark as it is made: what a crash leaves has an owner. */
+const launchRequest = (context: Context, { ticket, options, image, size }: Launch, attempt: number) => {
+  const { vmId, publicKey, hostKey } = options
+  const { awsMarket, awsSecurityGroup, awsSubnet } = context.settings
+  const isSpot = awsMarket === 'spot'
+  const tags = markTags({ vmId, ticket, home: context.homeId })
+  const others = ['volume', 'network-interface', ...(isSpot ? ['spot-instances-request'] : [])]
+  return {
+    ImageId: image.ImageId,
+    InstanceType: size.type,
+    MinCount: 1,
+    MaxCount: 1,
+    ClientToken: clientToken(vmId, `launch ${attempt}`),
+    UserData: userData({ hostname: vmId, publicKey, hostKey }),
+    SecurityGroupIds: [awsSecurityGroup],
+    ...(awsSubnet === null ? {} : { SubnetId: awsSubnet }),
+    // No role: nothing that a guest reads there lets it do anything in the account.
+    MetadataOptions: { HttpEndpoint: 'enabled', HttpTokens: 'required', HttpPutResponseHopLimit: 1 },
+    BlockDeviceMappings: [
+      {
+        DeviceName: image.RootDeviceName,
+        Ebs: { VolumeSize: size.diskGiB, VolumeType: 'gp3', DeleteOnTermination: true },
+      },
+    ],
+    InstanceInitiatedShutdownBehavior: 'stop',
+    // Only a persistent request can be stopped and started again.
+    ...(isSpot
+      ? {
+          InstanceMarketOptions: {
+            MarketType: 'spot',
+            SpotOptions: { SpotInstanceType: 'persistent', InstanceInterruptionBehavior: 'stop' },
+          },
+        }
+      : {}),
+    TagSpecifications: [...specifications(['instance'], [...tags, sizeTag(size)]), ...specifications(others, tags)],
+  }
+}
+
+const isEnding = ({ State }: Instance): boolean => State.Name === 'shutting-down' || State.Name === 'terminated'
+
+/** Waits until AWS shows it. One that ended by itself says why; `made`: its id, where it is known. */
+const waitForNew = (context: Context, vmId: string, doing: string, looks: number, made: string | null) =>
+  poll(looks, async () => {
+    const found = await describeInstances(context, [byTag(TAG.vm, vmId)], doing)
+    const ended = found.find(each => each.InstanceId === made && isEnding(each))
+    if (ended !== undefined)
+      throw fail('capacity', `${doing}: AWS ended it at once: ${ended.StateReason?.Message || 'it does not say why'}`)
+    return found.find(each => !isEnding(each))
+  })
+
+/** An interrupted call may have made it. There is never a second one. */
+const launch = async (context: Context, given: Launch, doing: string): Promise<Instance> => {
+  const { vmId } = given.options
+  for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
+    const request = launchRequest(context, given, attempt)
+    const answer = await context.aws
+      .ask('ec2 run-instances', request, launched, { doing, secret: true })
+      .catch((error: unknown) => {
+        if (codeOf(error) === 'IdempotentParameterMismatch') return null
+        // AWS refused it. Without an answer, it may have made the machine.
+        if (codeOf(error) !== null) forgetLaunch(context, vmId)
+        throw error
+      })
+    if (answer === null) {
+      // A call that was interrupted made it with other settings.
+      const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW, null)
+      if (existing !== undefined) return existing
+      continue
+    }
+    const made = answer.Instances.find(each => !isEnding(each))
+    if (made !== undefined) {
+      const seen = await waitForNew(context, vmId, doing, MOST_LOOKS, made.InstanceId)
+      if (seen !== undefined) return seen
+      throw fail('timeout', `${doing}: AWS made it, and does not show it`, 'Try again later.')
+    }
+  }
+  throw fail('unknown', `${doing}: each attempt brought back a machine that is terminated`)
+}
+
+const requireDisk = (doing: string, image: Image, diskGiB: number): void => {
+  const needed = Math.ceil(imageBytes(image) / GIB)
+  if (needed > diskGiB)
+    throw fail(
+      'usage',
+      `${doing}: its disk of ${diskGiB} GiB is smaller than that of its image, ${needed} GiB`,
+      `Give machines a larger disk: AGENT_SWARM_DISK_GIB=${needed}`,
+    )
+}
+
+/** Makes the machine of this image, which need not be one of ours. */
+export const launchMachine = async (
+  context: Context,
+  ticket: Ticket | null,
+  image: Image,
+  options: CreateOptions,
+  onPhase: (phase: string) => void,
+): Promise<VmInfo> => {
+  const { vmId, cpus, memoryMiB, diskGiB } = options
+  const doing = `creating ${vmId}`
+  if (context.settings.awsSecurityGroup === null) throw noSecurityGroup(doing)
+  requireDisk(doing, image, diskGiB)
+  onPhase('disk')
+  const chosen = await chooseType(context, { cpus, memoryMiB }, image.Architecture, doing)
+  const size: Size = { type: chosen.type, cpus: chosen.cpus, memoryMiB: chosen.memoryMiB, diskGiB }
+  onPhase('define')
+  noteLaunch(context, vmId)
+  try {
+    const instance = await launch(context, { ticket, options, image, size }, doing)
+    forgetLaunch(context, vmId)
+    await learnPrice(context, instance)
+    return { vmId, ticket, ip: null, status: statusOf(instance) }
+  } catch (error) {
+    await deleteMachine(context, vmId)
+    throw error
+  }
+}
+
+export const noSecurityGroup = (doing: string) =>
+  fail(
+    'not-configured',
+    `${doing}: no security group is set for the machines`,
+    'Make one that lets this host in at port 22 (docs/aws.md), and set AGENT_SWARM_AWS_SECURITY_GROUP=sg-…',
+  )
+
+export const createMachine = async (
+  context: Context,
+  ticket: Ticket | null,
+  baseImage: string,
+  options: CreateOptions,
+  onPhase: (phase: string) => void,
+): Promise<VmInfo> => {
+  const { vmId } = options
+  const [existing, image] = await Promise.all([lookIfExists(context, vmId), findImage(context, baseImage)])
+  if (existing === undefined) return launchMachine(context, ticket, requireProven(baseImage, image), options, onPhase)
+  forgetLaunch(context, vmId)
+  return { vmId, ticket: existing.mark.ticket, ip: null, status: statusOf(existing.instance) }
+}
+
+// ── Start and stop ──
+
+/** Looks until the machine is in this state, at most so often. Undefined: it is not. */
+const waitForState = (context: Context, id: string, state: string, looks: number): Promise<Instance | undefined> =>
+  poll(looks, async () => {
+    const { instance } = await look(context, id)
+    return instance.State.Name === state ? instance : undefined
+  })
+
+const notInTime = (doing: string) =>
+  fail('timeout', `${doing}: AWS did not do it in time`, 'See its state in the console of AWS, and try again.')
+
+/** AWS gives up a start that finds no room, and says so on the machine. */
+const waitUntilRunning = async (context: Context, id: string, doing: string): Promise<void> => {
+  let looks = 0
+  const running = await poll(MOST_LOOKS, async () => {
+    const { instance } = await look(context, id)
+    looks += 1
+    if (instance.State.Name === 'running') return instance
+    const { Code = '', Message = '' } = instance.StateReason ?? {}
+    if (instance.State.Name === 'stopped' && looks > LOOKS_FOR_NEW)
+      throw fail('capacity', `${doing}: AWS stopped it again: ${Message || Code || 'it does not say why'}`)
+    return undefined
+  })
+  if (running === undefined) throw notInTime(doing)
+}
+
+export const startMachine = async (context: Context, id: string): Promise<void> => {
+  const doing = `starting ${id}`
+  const { instance } = await look(context, id)
+  const { State, InstanceId } = instance
+  if (State.Name === 'running') return
+  if (State.Name === 'stopping' && (await waitForState(context, id, 'stopped', MOST_LOOKS)) === undefined)
+    throw notInTime(doing)
+  if (State.Name !== 'pending') await context.aws.tell('ec2 start-instances', { InstanceIds: [InstanceId] }, { doing })
+  await waitUntilRunning(context, id, doing)
+}
+
+export const stopMachine = async (context: Context, id: string): Promise<void> => {
+  const doing = `stopping ${id}`
+  const { instance } = await look(context, id)
+  const { State, InstanceId } = instance
+  if (State.Name === 'stopped') return
+  if (State.Name === 'pending') await waitUntilRunning(context, id, doing)
+  const stop = (more: object = {}) =>
+    context.aws.tell('ec2 stop-instances', { InstanceIds: [InstanceId], ...more }, { doing })
+  if (State.Name !== 'stopping') await stop()
+  if ((await waitForState(context, id, 'stopped', LOOKS_AT_SHUTDOWN)) !== undefined) return
+  await stop({ Force: true })
+  if ((await waitForState(context, id, 'stopped', MOST_LOOKS)) === undefined) throw notInTime(doing)
+}
+
+// ── Look ──
+
+export const sshInfo = async (context: Context, id: string): Promise<SshInfo> => {
+  const { instance } = await look(context, id)
+  const host = addressOf(instance)
+  if (host === null) throw fail('no-address-yet', `${id} has no address yet`)
+  return { host, port: 22, user: GUEST_USER }
+}
+
+const infoOf = ({ mark: { vmId, ticket }, instance }: Machine): VmInfo => ({
+  ...{ vmId, ticket, ip: addressOf(instance), status: statusOf(instance) },
+})
+
+export const listMachines = async (context: Context): Promise<VmInfo[]> => (await ownMachines(context)).map(infoOf)
+
+export const listForeignMachines = async (context: Context): Promise<ForeignMachine[]> =>
+  machinesIn(await listMarked(context))
+    .filter(({ mark }) => !isOurs(context, mark))
+    .map(({ mark: { vmId, ticket, home } }) => ({ vmId, ticket, homeId: home }))
+
+/** Also of its disk: a restore that was killed left a disk without a mark. */
+export const assignTicket = async (context: Context, id: string, ticket: Ticket): Promise<void> => {
+  const { mark, instance } = await look(context, id)
+  const { InstanceId, NetworkInterfaces, SpotInstanceRequestId } = instance
+  const resources = [
+    InstanceId,
+    rootVolumeOf(instance),
+    ...NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId),
+    SpotInstanceRequestId,
+  ].filter(each => each !== null && each !== undefined)
+  await tagResources(context, resources, tagsOf(context, { ...mark, ticket }), `assigning ${ticket} to ${id}`)
+}

@@ -1,0 +1,137 @@
+/** Base images: built of a plain AMI, listed, deleted, and what a killed build leaves. */
+import { expect, onTestFinished, test, vi } from 'vitest'
+import type { BuildBase, GuestAccess } from '../../../providers/provider.ts'
+import { awsOptions, BASE, OTHER_HOME_ID, openUnit } from '../../support/ec2/bench.ts'
+import { guestOn } from '../../support/ec2/guest.ts'
+
+vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
+
+const open = () => {
+  const unit = openUnit()
+  onTestFinished(unit.ec2.close)
+  const source = unit.ec2.publishImage()
+  const guest = guestOn(unit.ec2)
+  const run: GuestAccess['run'] = async ({ host }, script) => {
+    const instance = [...unit.ec2.state.instances.values()].find(({ publicIp }) => publicIp === host)
+    const vmId = instance?.tags.find(({ Key }) => Key === 'agent-swarm:vm')?.Value ?? ''
+    return guest(vmId, script === 'true' ? 'true' : 'sudo -n sh -s', script)
+  }
+  const ids: string[] = []
+  const build = (more: Partial<BuildBase> = {}, access: Partial<GuestAccess> = {}) =>
+    unit.provider.buildBase?.({
+      name: 'node-24',
+      setup: { profile: 'minimal', extra: [] },
+      from: { kind: 'reference', reference: source },
+      newMachine: () => {
+        ids.push(`as-base-0000000${ids.length}`)
+        return ids.at(-1) ?? ''
+      },
+      onPhase: () => {},
+      signal: new AbortController().signal,
+      guest: { publicKey: 'ssh-ed25519 A', hostKey: { privateKey: 'P', publicKey: 'ssh-ed25519 B' }, run, ...access },
+      ...more,
+    })
+  return { ...unit, source, build, run }
+}
+const names = (unit: ReturnType<typeof open>) => [...unit.ec2.state.images.values()].map(({ name }) => name)
+
+test('an image is built of a plain AMI, proven by a machine of it, and its snapshot has its tags', async () => {
+  const unit = open()
+  const phases: string[] = []
+  const manifest = await unit.build({ onPhase: phase => phases.push(phase) })
+  expect(manifest).toMatchObject({
+    ...{ name: 'node-24', provider: 'aws', sha256: null, source: unit.source, profile: 'minimal' },
+    ...{ contents: ['git 1:2.39', 'sudo 1.9'], proven: [{ piece: 'boot', how: 'it boots' }], sizeBytes: 8 * 1024 ** 3 },
+  })
+  expect(phases).toEqual(['boot', 'set up', 'seal', 'image', 'prove', 'verify'])
+  expect(await unit.provider.listBaseImages?.()).toEqual([BASE, 'node-24'])
+  const { state } = unit.ec2
+  const image = [...state.images.values()].find(({ name }) => name === 'agent-swarm-node-24')
+  expect(state.snapshots.get(image?.snapshot ?? '')?.tags).toContainEqual({
+    Key: 'agent-swarm:image',
+    Value: 'node-24',
+  })
+  // No machine of the build is left, and machines of the image boot.
+  expect(unit.ec2.everything()).toEqual([image?.snapshot])
+  await unit.provider.createVm('AB-1', 'node-24', awsOptions('as-ab-1-00000001'))
+  expect(await unit.provider.describeBaseImages?.()).toMatchObject([
+    { name: BASE, machines: [] },
+    { name: 'node-24', manifest: { contents: ['git 1:2.39', 'sudo 1.9'] }, machines: ['as-ab-1-00000001'] },
+  ])
+  await expect(unit.provider.deleteBaseImage?.('node-24')).rejects.toMatchObject({ failure: { kind: 'refused' } })
+})
+
+test('another home sees the image with what its tags say', async () => {
+  const unit = open()
+  await unit.build()
+  const { rmSync } = await import('node:fs')
+  rmSync(`${unit.home}/aws`, { recursive: true })
+  const other = unit.open({ homeId: OTHER_HOME_ID })
+  expect((await other.describeBaseImages?.())?.find(({ name }) => name === 'node-24')?.manifest).toMatchObject({
+    ...{ source: unit.source, profile: 'minimal', contents: [], homeId: '00112233445566ff' },
+  })
+})
+
+test('a delete deregisters the image before its snapshot, and can be done once', async () => {
+  const unit = open()
+  await unit.build()
+  const from = unit.ec2.calls.length
+  await unit.provider.deleteBaseImage?.('node-24')
+  const order = unit.ec2.calls
+    .slice(from)
+    .map(({ action }) => action)
+    .filter(action => /^De(register|lete)/.test(action))
+  expect(order).toEqual(['DeregisterImage', 'DeleteSnapshot'])
+  expect(unit.ec2.everything()).toEqual([])
+  await expect(unit.provider.deleteBaseImage?.('node-24')).rejects.toMatchObject({ failure: { kind: 'no-such-image' } })
+})
+
+test.for([
+  ['the set-up fails', 'swarm_steps=here'],
+  ['the proof fails', 'set -- verify'],
+  ['the machine of the image has another name', 'machine-id && hostname'],
+] as const)('%s: no image, no snapshot and no machine is left', async ([, word]) => {
+  const unit = open()
+  const run: GuestAccess['run'] = async (ssh, script, options) =>
+    script.includes(word) && (word !== 'swarm_steps=here' || !script.startsWith('set -- verify'))
+      ? { stdout: 'broken', stderr: 'broken', exitCode: 1 }
+      : unit.run(ssh, script, options)
+  await expect(unit.build({}, { run })).rejects.toThrow(/broken/)
+  expect(unit.ec2.everything()).toEqual([])
+  expect(names(unit)).not.toContain('agent-swarm-node-24')
+})
+
+test('what a killed build left is listed without a manifest, does not count, and the next build removes it', async () => {
+  const unit = open()
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'CreateImage' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.build()).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  unit.ec2.call('DescribeImages', {})
+  expect(await unit.provider.listBaseImages?.()).toEqual([BASE])
+  expect(await unit.provider.describeBaseImages?.()).toContainEqual({ name: 'node-24', manifest: null, machines: [] })
+  await expect(unit.provider.createVm('AB-1', 'node-24', awsOptions('as-ab-1-00000001'))).rejects.toMatchObject({
+    failure: { kind: 'no-such-image' },
+  })
+  await unit.build()
+  expect(names(unit).filter(name => name === 'agent-swarm-node-24')).toHaveLength(1)
+})
+
+test.for([
+  ['a file', { kind: 'file', open: async () => ({ path: '/x', source: 'x' }) }, 'usage'],
+  ['the packages of this system', { kind: 'debian-packages' }, 'usage'],
+  ['an image that does not exist', { kind: 'reference', reference: 'ami-00000000000000999' }, 'no-such-image'],
+] as const)('%s is refused before anything is made', async ([, from, kind]) => {
+  const unit = open()
+  await expect(unit.build({ from })).rejects.toMatchObject({ failure: { kind } })
+  expect(unit.ec2.everything()).toEqual([])
+})
+
+test('an image that exists is never overwritten, and its name is checked', async () => {
+  const unit = open()
+  await expect(unit.build({ name: BASE })).rejects.toMatchObject({ failure: { kind: 'already-exists' } })
+  await expect(unit.build({ name: 'as-x' })).rejects.toMatchObject({ failure: { kind: 'usage' } })
+})

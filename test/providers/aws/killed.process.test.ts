@@ -1,0 +1,48 @@
+/** A whole process is killed (-9) as AWS does what it asked for. The next command leaves one machine, or nothing. */
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { openAwsCli } from '../../support/ec2/cli.ts'
+
+vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
+
+const open = async () => {
+  const opened = await openAwsCli()
+  onTestFinished(opened.close)
+  const { cli, ec2, environment } = opened
+  ec2.baseImage('agent-swarm-base', '00112233445566ff')
+  /** Runs the command, and kills its process when AWS has done this. */
+  const killedAt = async (wanted: string, ...words: string[]) => {
+    const running = cli.processes.begin(words, environment)
+    let isKilled = false
+    ec2.watch(({ action, when }) => {
+      if (action === wanted && when === 'after') isKilled = running.kill('SIGKILL')
+    })
+    await running.ended
+    ec2.watch(() => {})
+    expect(isKilled, running.output.stderr).toBe(true)
+  }
+  return { ...opened, killedAt }
+}
+
+test('create, restore and delete that were killed are finished by the same command', { timeout: 300_000 }, async () => {
+  const { ec2, swarm, json, killedAt } = await open()
+  const before = ec2.everything()
+  await killedAt('RunInstances', 'create', 'AB-1')
+  expect(ec2.state.instances.size).toBe(1)
+  await swarm('create', 'AB-1')
+  const alive = () => [...ec2.state.instances.values()].filter(({ state }) => state !== 'terminated')
+  expect(alive()).toHaveLength(1)
+  const [{ vmId }] = await json('list')
+  await ec2.script(vmId, 'echo saved >state')
+  await killedAt('CreateSnapshot', 'checkpoint', 'AB-1', 'one')
+  await swarm('reconcile')
+  expect((await json('list'))[0].checkpoints).toEqual(['one'])
+  await ec2.script(vmId, 'echo later >state')
+  await killedAt('CreateReplaceRootVolumeTask', 'restore', 'AB-1', 'one')
+  await swarm('restore', 'AB-1', 'one')
+  expect(await ec2.script(vmId, 'cat state')).toBe('saved')
+  expect(ec2.state.volumes.size).toBe(1)
+  await killedAt('TerminateInstances', 'delete', 'AB-1')
+  await swarm('reconcile')
+  const { stderr } = await swarm('delete', 'AB-1').catch(error => ({ stderr: String(error) }))
+  expect([ec2.everything(), await json('list'), await json('reconcile', '--dry-run')], stderr).toEqual([before, [], []])
+})

@@ -1,0 +1,511 @@
+/** The life of a machine where AWS behaves in its own way: see traps.test.ts for what the facts say of each. */
+import { existsSync, readFileSync } from 'node:fs'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { clientToken } from '../../../providers/aws/machines.ts'
+import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
+import { tagValue } from '../../support/ec2/ec2.ts'
+
+vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
+
+const ID = 'as-ab-1-00000001'
+const open = (options: Parameters<typeof openUnit>[0] = {}) => {
+  const unit = openUnit(options)
+  onTestFinished(unit.ec2.close)
+  return unit
+}
+const withMachine = async (options: Parameters<typeof openUnit>[0] = {}) => {
+  const unit = open(options)
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  return unit
+}
+const actions = (unit: Pick<ReturnType<typeof open>, 'ec2'>, from = 0) =>
+  unit.ec2.calls.slice(from).map(({ action }) => action)
+const failing = (kind: string) => ({ failure: { kind } })
+
+// ── Create ──
+
+test('user data is the seed as plain text, which the aws program encodes once, and goes through a file', async () => {
+  const { ec2, commands } = await withMachine()
+  const text = Buffer.from(ec2.instanceOf(ID).userData, 'base64').toString()
+  expect(text).toMatch(/^#cloud-config\n/)
+  expect(text).toContain('PRIVATE HOST KEY')
+  expect(text.length).toBeLessThan(4_096)
+  expect(JSON.stringify(commands)).not.toContain('PRIVATE HOST KEY')
+  const file = commands.flat().find(word => word.startsWith('file://')) ?? ''
+  expect(file).toContain('/aws/tmp-')
+  expect(existsSync(file.slice('file://'.length))).toBe(false)
+})
+
+test('a machine has version 2 of the metadata service alone, one hop, and no role', async () => {
+  const { ec2 } = await withMachine()
+  const { metadata, profile, groups } = ec2.instanceOf(ID)
+  expect(metadata).toEqual({ HttpEndpoint: 'enabled', HttpTokens: 'required', HttpPutResponseHopLimit: 1 })
+  expect({ profile, groups }).toEqual({ profile: null, groups: ['sg-0aaaaaaaaaaaaaaaa'] })
+})
+
+test('everything of a machine has its mark from the start', async () => {
+  const { ec2 } = await withMachine({ settings: { awsMarket: 'spot' } })
+  const instance = ec2.instanceOf(ID)
+  const things = [instance, instance.interface, ...ec2.state.volumes.values(), ...ec2.state.requests.values()]
+  expect(things).toHaveLength(4)
+  for (const { tags } of things)
+    expect(Object.fromEntries(tags.map(({ Key, Value }) => [Key, Value]))).toMatchObject({
+      ...{ Name: ID, 'agent-swarm:vm': ID, 'agent-swarm:ticket': 'AB-1', 'agent-swarm:home': '00112233445566ff' },
+    })
+})
+
+test("the root disk is sized by the image's own name of it, and goes with its machine", async () => {
+  const { ec2 } = await withMachine()
+  expect([...ec2.state.volumes.values()].map(({ size }) => size)).toEqual([20])
+  expect(ec2.instanceOf(ID).mappings).toMatchObject([{ device: '/dev/xvda', goesAlong: true }])
+})
+
+test('a new machine that AWS does not show yet is waited for', async () => {
+  const { ec2 } = await withMachine({ looks: { change: 3, shown: 4 } })
+  expect(ec2.instancesOf(ID)).toHaveLength(1)
+})
+
+test('the same create again, after a crash that lost the answer, gets the same machine', async () => {
+  const unit = open({ looks: { change: 1, shown: 3 } })
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'RunInstances' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.createVm(null, BASE, awsOptions(ID))).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  expect(await unit.open().createVm(null, BASE, awsOptions(ID))).toMatchObject({ vmId: ID })
+  expect(unit.ec2.instancesOf(ID)).toHaveLength(1)
+})
+
+test('a token of another launch with other settings: the machine is found by its mark', async () => {
+  const unit = open({ looks: { change: 1, shown: 6 } })
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'RunInstances' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  const again = unit.open({ settings: { awsTypes: ['t3.large'] } })
+  expect(await again.createVm('AB-1', BASE, awsOptions(ID))).toMatchObject({ vmId: ID, ticket: 'AB-1' })
+  expect(unit.ec2.instancesOf(ID)).toHaveLength(1)
+  expect(unit.ec2.instanceOf(ID).type).toBe('t3.medium')
+})
+
+test('a token of a machine that is terminated: the next attempt makes another one', async () => {
+  const unit = await withMachine()
+  unit.ec2.terminate(ID)
+  await unit.provider.deleteVm(ID)
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  expect(unit.ec2.instancesOf(ID).map(({ state }) => state === 'terminated')).toEqual([true, false])
+})
+
+test('tokens have 64 characters, and differ by machine and attempt', () => {
+  expect(clientToken(ID, 'launch 1')).toMatch(/^[0-9a-f]{64}$/)
+  expect(clientToken(ID, 'launch 1')).not.toBe(clientToken(ID, 'launch 2'))
+})
+
+test('a launch that AWS ends at once fails with its reason, and leaves nothing', async () => {
+  const unit = open()
+  unit.ec2.watch(({ action, when }) => {
+    const [instance] = unit.ec2.instancesOf(ID)
+    if (action !== 'RunInstances' || when !== 'after' || instance === undefined) return
+    instance.changes = []
+    instance.state = 'terminated'
+    instance.reason = {
+      Code: 'Client.VolumeLimitExceeded',
+      Message: 'Client.VolumeLimitExceeded: Volume limit exceeded',
+    }
+    instance.mappings = []
+    unit.ec2.state.volumes.clear()
+    // It was shown as pending in the answer.
+    instance.hidden = 0
+  })
+  const error = await unit.provider.createVm('AB-1', BASE, awsOptions(ID)).catch(thrown => thrown)
+  expect(error).toMatchObject({
+    failure: { kind: 'capacity', message: expect.stringContaining('Volume limit exceeded') },
+  })
+})
+
+test.for([
+  ['capacity', 'InsufficientInstanceCapacity'],
+  ['capacity', 'VcpuLimitExceeded'],
+  ['permission', 'UnauthorizedOperation'],
+] as const)('a refused launch (%s, %s) leaves nothing, and does not look long', async ([kind, code]) => {
+  const { ec2, provider } = open({ settings: { awsMarket: 'spot' } })
+  const before = ec2.everything()
+  ec2.failNext('RunInstances', code)
+  await expect(provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toMatchObject(failing(kind))
+  expect(ec2.everything()).toEqual(before)
+  expect(ec2.calls.length).toBeLessThan(10)
+})
+
+test.for([
+  ['no image', {}, 'no-such-image', 'other'],
+  ['no type that is large enough', { cpus: 64 }, 'not-configured', BASE],
+  ['a disk that is smaller than the image', { diskGiB: 4 }, 'usage', BASE],
+] as const)('%s: nothing is made', async ([, more, kind, image]) => {
+  const { ec2, provider } = open()
+  await expect(provider.createVm('AB-1', image, { ...awsOptions(ID), ...more })).rejects.toMatchObject(failing(kind))
+  expect(actions({ ec2 })).not.toContain('RunInstances')
+})
+
+test('the smallest allowed type that has the size is taken, and asked for once', async () => {
+  const unit = await withMachine()
+  expect(unit.ec2.instanceOf(ID).type).toBe('t3.medium')
+  await unit.provider.createVm('AB-2', BASE, { ...awsOptions('as-ab-2-00000002'), memoryMiB: 5000 })
+  expect(unit.ec2.instanceOf('as-ab-2-00000002').type).toBe('t3.large')
+  expect(actions(unit).filter(action => action === 'DescribeInstanceTypes')).toHaveLength(1)
+})
+
+test('without a security group nothing is made, and it says which setting is missing', async () => {
+  const { provider } = open({ settings: { awsSecurityGroup: null } })
+  expect(await provider.available()).toMatchObject({
+    available: false,
+    remedy: expect.stringContaining('AGENT_SWARM_AWS_SECURITY_GROUP'),
+  })
+})
+
+// ── Start and stop ──
+
+test('a machine has another address after a stop and a start', async () => {
+  const { ec2, provider } = await withMachine()
+  const before = await provider.sshInfo(ID)
+  await provider.stopVm(ID)
+  expect(ec2.instanceOf(ID).publicIp).toBeNull()
+  await expect(provider.sshInfo(ID)).rejects.toMatchObject(failing('no-address-yet'))
+  await provider.startVm(ID)
+  const after = await provider.sshInfo(ID)
+  expect(after).toMatchObject({ port: 22, user: 'agent' })
+  expect(after.host).not.toBe(before.host)
+})
+
+test('a start while it still stops waits for the stop', async () => {
+  const { ec2, provider } = await withMachine({ looks: { change: 3, shown: 1 } })
+  ec2.call('StopInstances', { InstanceIds: [ec2.instanceOf(ID).id] })
+  expect(await provider.status(ID)).toBe('creating')
+  await provider.startVm(ID)
+  expect(await provider.status(ID)).toBe('running')
+})
+
+test('a guest that does not shut down is powered off', async () => {
+  const unit = await withMachine()
+  let stops = 0
+  unit.ec2.watch(({ action, input, when }) => {
+    if (action !== 'StopInstances' || when !== 'after') return
+    stops += 1
+    const instance = unit.ec2.instanceOf(ID)
+    if (input.Force !== true) instance.changes = [{ looks: 10_000, apply: () => {} }]
+    else instance.state = 'stopped'
+  })
+  await unit.provider.stopVm(ID)
+  expect(stops).toBe(2)
+})
+
+// ── Checkpoints ──
+
+test('a restore tags the new disk, whose tags AWS gave to the task, and keeps the address', async () => {
+  const { ec2, provider } = await withMachine()
+  const before = await provider.sshInfo(ID)
+  await provider.checkpoint(ID, 'one')
+  await provider.restore(ID, 'one')
+  expect(await provider.sshInfo(ID)).toEqual(before)
+  const volumes = [...ec2.state.volumes.values()]
+  expect(volumes).toHaveLength(1)
+  expect(tagValue(volumes[0]?.tags ?? [], 'agent-swarm:vm')).toBe(ID)
+  const [task] = ec2.state.tasks.values()
+  expect(tagValue(task?.tags ?? [], 'agent-swarm:checkpoint')).toBe('one')
+})
+
+test('a restore waits for a checkpoint that AWS still copies', async () => {
+  const { ec2, provider } = await withMachine({ looks: { change: 6, shown: 1 } })
+  await provider.checkpoint(ID, 'one')
+  expect([...ec2.state.snapshots.values()].at(-1)?.state).toBe('pending')
+  await provider.restore(ID, 'one')
+  expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
+})
+
+test('the same checkpoint restored twice is two tasks, and checkpoints of before and after both work', async () => {
+  const { ec2, provider } = await withMachine()
+  await ec2.script(ID, 'echo 1 >state')
+  await provider.checkpoint(ID, 'one')
+  await ec2.script(ID, 'echo 2 >state')
+  await provider.restore(ID, 'one')
+  expect(await ec2.script(ID, 'cat state')).toBe('1')
+  await ec2.script(ID, 'echo 3 >state')
+  await provider.checkpoint(ID, 'two')
+  await provider.restore(ID, 'one')
+  expect(await ec2.script(ID, 'cat state')).toBe('1')
+  await provider.restore(ID, 'two')
+  expect(await ec2.script(ID, 'cat state')).toBe('3')
+  expect(ec2.state.tasks.size).toBe(3)
+})
+
+test('a stopped machine is started for its restore; one that was captured stopped is stopped afterwards', async () => {
+  const { provider } = await withMachine()
+  await provider.checkpoint(ID, 'running')
+  await provider.stopVm(ID)
+  await provider.checkpoint(ID, 'stopped')
+  await provider.restore(ID, 'stopped')
+  expect(await provider.status(ID)).toBe('stopped')
+  await provider.restore(ID, 'running')
+  expect(await provider.status(ID)).toBe('running')
+})
+
+test('a task that is under way after a crash is waited for, and not made again', async () => {
+  const unit = await withMachine()
+  await unit.provider.checkpoint(ID, 'one')
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'CreateReplaceRootVolumeTask' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.restore(ID, 'one')).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  await unit.open().restore(ID, 'one')
+  expect([...unit.ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
+  expect(tagValue([...unit.ec2.state.volumes.values()][0]?.tags ?? [], 'agent-swarm:vm')).toBe(ID)
+})
+
+test('a task that failed leaves the machine as it was, and the next attempt is another task', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  ec2.state.failingTasks = 1
+  await expect(provider.restore(ID, 'one')).rejects.toMatchObject({
+    failure: { message: expect.stringContaining('(failed)') },
+  })
+  await provider.restore(ID, 'one')
+  expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['failed', 'succeeded'])
+})
+
+test('AWS makes a snapshot of one volume only now and then: it is asked again', async () => {
+  const { ec2, provider } = await withMachine()
+  ec2.state.snapshotEvery = 8
+  await provider.checkpoint(ID, 'one')
+  await provider.checkpoint(ID, 'two')
+  expect(await provider.listCheckpoints(ID)).toEqual(['one', 'two'])
+})
+
+test('two snapshots of one name, which a crash can leave, are one checkpoint and go together', async () => {
+  const unit = await withMachine()
+  await unit.provider.checkpoint(ID, 'one')
+  await unit.provider.checkpoint(ID, 'two')
+  const [first] = unit.ec2.state.snapshots.values()
+  const again = { VolumeId: first?.volume, TagSpecifications: [{ ResourceType: 'snapshot', Tags: first?.tags }] }
+  unit.ec2.call('CreateSnapshot', again)
+  unit.ec2.call('DescribeSnapshots', {})
+  expect(await unit.provider.listCheckpoints(ID)).toEqual(['two', 'one'])
+  await unit.provider.deleteCheckpoint?.(ID, 'one')
+  expect(unit.ec2.state.snapshots.size).toBe(1)
+})
+
+test('a checkpoint that AWS could not make is not listed, and its name is free', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  for (const snapshot of ec2.state.snapshots.values()) Object.assign(snapshot, { state: 'error', changes: [] })
+  expect(await provider.listCheckpoints(ID)).toEqual([])
+  await provider.checkpoint(ID, 'one')
+  expect(await provider.listCheckpoints(ID)).toEqual(['one'])
+})
+
+// ── Delete ──
+
+test('a delete leaves no disk, no checkpoint and no Spot request, and its machine is not launched again', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  const before = unit.ec2.everything()
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  await unit.provider.checkpoint(ID, 'one')
+  const from = unit.ec2.calls.length
+  await unit.provider.deleteVm(ID)
+  expect(unit.ec2.everything()).toEqual(before)
+  const order = actions(unit, from).filter(action => /^(Cancel|Terminate)/.test(action))
+  expect(order).toEqual(['CancelSpotInstanceRequests', 'TerminateInstances'])
+})
+
+test('a Spot machine that somebody terminated, and that its request launched again, goes with its delete', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  const before = unit.ec2.everything()
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  unit.ec2.terminate(ID)
+  unit.ec2.call('DescribeInstances', {})
+  expect([...unit.ec2.state.instances.values()].map(({ tags }) => tags.length > 0)).toEqual([true, false])
+  expect(await unit.provider.leftovers?.()).toMatchObject([{ vmId: ID }])
+  await unit.provider.deleteVm(ID)
+  expect(unit.ec2.everything()).toEqual(before)
+})
+
+test('a disk without a mark that AWS does not delete with its machine is deleted', async () => {
+  const { ec2, provider } = await withMachine()
+  const instance = ec2.instanceOf(ID)
+  instance.mappings = instance.mappings.map(mapping => ({ ...mapping, goesAlong: false }))
+  for (const volume of ec2.state.volumes.values()) volume.tags = []
+  await provider.deleteVm(ID)
+  expect(ec2.state.volumes.size).toBe(0)
+})
+
+test('what AWS does not know any more counts as deleted', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  ec2.watch(({ action, when }) => {
+    if (action !== 'TerminateInstances' || when !== 'before') return
+    ec2.state.instances.clear()
+    ec2.state.volumes.clear()
+  })
+  ec2.failNext('TerminateInstances', 'InvalidInstanceID.NotFound')
+  ec2.failNext('DeleteSnapshot', 'InvalidSnapshot.NotFound')
+  await provider.deleteVm(ID)
+  expect(ec2.state.snapshots.size).toBe(0)
+})
+
+test('a checkpoint that somebody made an image of cannot be deleted, and it says why', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  const [snapshot] = ec2.state.snapshots.values()
+  for (const image of ec2.state.images.values()) image.snapshot = snapshot?.id ?? ''
+  await expect(provider.deleteCheckpoint?.(ID, 'one')).rejects.toMatchObject({
+    failure: { kind: 'refused', remedy: expect.stringContaining('Deregister it') },
+  })
+})
+
+test('what is left of a machine that somebody terminated is found by its tags, and can be removed', async () => {
+  const unit = await withMachine({ settings: { awsMarket: 'spot' } })
+  await unit.provider.checkpoint(ID, 'one')
+  expect(await unit.provider.leftovers?.()).toEqual([])
+  unit.ec2.call('CancelSpotInstanceRequests', { SpotInstanceRequestIds: [...unit.ec2.state.requests.keys()] })
+  unit.ec2.terminate(ID)
+  unit.ec2.call('DescribeInstances', {})
+  expect(await unit.provider.listVms()).toEqual([])
+  expect(await unit.provider.leftovers?.()).toEqual([{ vmId: ID, hasDisk: true, bytes: 20 * 1024 ** 3 }])
+  expect(await unit.provider.hasLeftDisk?.(ID)).toBe(true)
+  await unit.provider.deleteVm(ID)
+  expect(await unit.provider.leftovers?.()).toEqual([])
+  expect(await unit.provider.hasLeftDisk?.(ID)).toBe(false)
+})
+
+// ── Marks ──
+
+test('a machine without a home in its mark is ours when the registry knows it, and gets our home', async () => {
+  const unit = await withMachine()
+  const instance = unit.ec2.instanceOf(ID)
+  instance.tags = instance.tags.filter(({ Key }) => Key !== 'agent-swarm:home')
+  await expect(unit.provider.deleteVm(ID)).rejects.toMatchObject(failing('not-ours'))
+  expect(await unit.provider.listForeign?.()).toEqual([{ vmId: ID, ticket: 'AB-1', homeId: null }])
+  expect(await unit.open({ knows: () => true }).listVms()).toHaveLength(1)
+  expect(await unit.provider.status(ID)).toBe('running')
+})
+
+test('tags that somebody else wrote are read as nothing, or as no machine', async () => {
+  const { ec2, provider } = await withMachine()
+  const instance = ec2.instanceOf(ID)
+  const ticket = instance.tags.find(({ Key }) => Key === 'agent-swarm:ticket')
+  if (ticket !== undefined) ticket.Value = '../../x; rm -rf /'
+  expect(await provider.listVms()).toMatchObject([{ vmId: ID, ticket: null }])
+  const vm = instance.tags.find(({ Key }) => Key === 'agent-swarm:vm')
+  if (vm !== undefined) vm.Value = '-rf'
+  expect(await provider.listVms()).toEqual([])
+})
+
+test('of two instances with one mark none is changed', async () => {
+  const { ec2, provider } = await withMachine()
+  const other = ec2.call('RunInstances', {
+    ...{ ImageId: [...ec2.state.images.keys()][0], InstanceType: 't3.small', ClientToken: 'x' },
+    TagSpecifications: [{ ResourceType: 'instance', Tags: ec2.instanceOf(ID).tags }],
+  })
+  expect(other).toBeDefined()
+  ec2.call('DescribeInstances', {})
+  await expect(provider.stopVm(ID)).rejects.toMatchObject(failing('refused'))
+  expect(await provider.listVms()).toHaveLength(1)
+})
+
+test('a ticket is written on everything that the machine has', async () => {
+  const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
+  await provider.assign?.(ID, 'AB-7')
+  const instance = ec2.instanceOf(ID)
+  const things = [instance, instance.interface, ...ec2.state.volumes.values(), ...ec2.state.requests.values()]
+  expect(things.map(({ tags }) => tagValue(tags, 'agent-swarm:ticket'))).toEqual(['AB-7', 'AB-7', 'AB-7', 'AB-7'])
+})
+
+// ── Spot ──
+
+test('a Spot machine is stopped and started; AWS alone starts one that it interrupted, which is told', async () => {
+  const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
+  await provider.stopVm(ID)
+  await provider.startVm(ID)
+  const told = async () =>
+    (await provider.diagnose?.(new AbortController().signal))?.map(({ status, text }) => `${status}: ${text}`)
+  expect(await told()).toContain('ok: AWS has interrupted no Spot machine')
+  ec2.interrupt(ID)
+  await expect(provider.startVm(ID)).rejects.toMatchObject({
+    failure: { kind: 'busy', remedy: expect.stringContaining('AWS alone starts it again') },
+  })
+  expect(await told()).toContainEqual(
+    expect.stringMatching(/^warning: AWS interrupts Spot machines.*instance-stopped-no-capacity/),
+  )
+})
+
+test('the diagnosis names account, group, images and what is not isolated', async () => {
+  const { provider } = open()
+  const rows = await provider.diagnose?.(new AbortController().signal)
+  expect(rows?.map(({ status, text }) => `${status}: ${text.slice(0, 60)}`)).toEqual([
+    'ok: AWS knows this as arn:aws:iam::123456789012:user/swarm of th',
+    'ok: the security group sg-0aaaaaaaaaaaaaaaa lets somebody in at ',
+    `ok: base images: ${BASE}`,
+    'warning: machines are not isolated: on EC2, a machine reaches the met',
+  ])
+  expect(await provider.isolated?.()).toMatchObject({
+    isolated: false,
+    reason: expect.stringMatching(
+      /169\.254\.169\.254.*lets in tcp 22 from 198\.51\.100\.7\/32, and out everything to 0\.0\.0\.0\/0$/,
+    ),
+  })
+})
+
+// ── Prices ──
+
+test("a machine's price comes from AWS's list, is asked for once a day, and has its date", async () => {
+  const unit = await withMachine()
+  const today = new Date().toISOString().slice(0, 10)
+  const price = { usdPerHour: 0.048, isUpperBound: false, at: today, source: 'pricing get-products' }
+  expect(await unit.provider.prices?.()).toEqual(new Map([[ID, price]]))
+  await unit.provider.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
+  expect(actions(unit).filter(action => action === 'GetProducts')).toHaveLength(1)
+  const argv = unit.commands.find(words => words[0] === 'pricing') ?? []
+  expect(argv.slice(argv.indexOf('--region'))).toEqual(['--region', 'us-east-1'])
+  expect(readFileSync(`${unit.home}/aws/prices.json`, 'utf8')).toContain('eu-central-1 t3.medium')
+})
+
+test("the operator's prices are told with their date, and nobody is asked", async () => {
+  const awsPrices = { date: '2026-11-01', hourly: { 't3.medium': 0.05 } }
+  const unit = await withMachine({ settings: { awsPrices } })
+  const price = { usdPerHour: 0.05, isUpperBound: false, at: '2026-11-01', source: 'awsPrices' }
+  expect(await unit.provider.prices?.()).toEqual(new Map([[ID, price]]))
+  expect(actions(unit)).not.toContain('GetProducts')
+})
+
+test('without the right to ask for prices, machines are made and their price is unknown; Spot costs at most the list', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  unit.ec2.failNext('GetProducts', 'AccessDeniedException')
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: null, at: null })
+  await unit.provider.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
+  expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: 0.048, isUpperBound: true })
+})
+
+// ── How much is asked ──
+
+test('list and status take one command for any number of machines', async () => {
+  const unit = await withMachine()
+  const count = async () => {
+    const from = unit.ec2.calls.length
+    await Promise.all([unit.provider.listVms(), unit.provider.usage?.(), unit.provider.prices?.()])
+    return unit.ec2.calls.length - from
+  }
+  expect(await count()).toBe(1)
+  for (let n = 2; n < 12; n += 1)
+    await unit.provider.createVm(`AB-${n}`, BASE, awsOptions(`as-ab-${n}-0000000${n % 10}`))
+  expect(await count()).toBe(1)
+})

@@ -1,0 +1,206 @@
+/** Where EC2 and its program behave in their own way, and the test that shows how the provider takes it. */
+export type Trap = { trap: string; says: string; file: string; test: string }
+
+const row = (trap: string, says: string, file: string, test: string): Trap => ({ trap, says, file, test })
+
+export const traps: readonly Trap[] = [
+  // The program
+  row(
+    'user data is encoded by the program',
+    'Encoded by us as well, the guest gets nonsense.',
+    'life',
+    'user data is the seed as plain text',
+  ),
+  row(
+    'user data holds a private key',
+    'The command line is for every user of the host to read.',
+    'life',
+    'goes through a file',
+  ),
+  row(
+    'exit codes',
+    '252 wrong command, 253 no credentials or region, 254 refused, 255 anything else.',
+    'explain',
+    '%s, exit code %i',
+  ),
+  row(
+    'errors are told by a CODE',
+    'The text is for people and changes.',
+    'explain',
+    '%s is what %s means, in whatever words',
+  ),
+  row(
+    'the program checks inputs by the model',
+    'Unknown members and wrong types end with 252. What 2.9.19 does not know is not used.',
+    'conformance.process',
+    'over the real `aws` program, whose own model checks every request',
+  ),
+  row(
+    'lists are left out or cut',
+    'A list that cannot be read is not an empty list.',
+    'explain',
+    'and not an empty list',
+  ),
+  // Launch
+  row(
+    'a new instance is not shown for some looks',
+    'NotFound, or missing in a list.',
+    'life',
+    'a new machine that AWS does not show yet is waited for',
+  ),
+  row(
+    'the program sends a random token',
+    'A second try is a second machine.',
+    'life',
+    'after a crash that lost the answer, gets the same machine',
+  ),
+  row(
+    'a token with other parameters',
+    'IdempotentParameterMismatch.',
+    'life',
+    'a token of another launch with other settings',
+  ),
+  row(
+    'a token of a terminated instance',
+    'It brings that instance back, terminated.',
+    'life',
+    'a token of a machine that is terminated',
+  ),
+  row(
+    'a launch that was killed, of a machine that is not shown',
+    'A delete that looks once finds nothing.',
+    'kill',
+    'create, which is undone',
+  ),
+  row(
+    'a device name that is not the root',
+    'It adds a second disk.',
+    'life',
+    "the root disk is sized by the image's own name of it",
+  ),
+  row(
+    'an instance that AWS ends at once',
+    'It is pending, then terminated, with a reason.',
+    'life',
+    'a launch that AWS ends at once fails with its reason',
+  ),
+  row(
+    'metadata service',
+    'Version 1 needs no token; containers are one hop away; a role has rights.',
+    'life',
+    'version 2 of the metadata service alone, one hop, and no role',
+  ),
+  // States
+  row(
+    'states take time',
+    'A start while it stops is refused.',
+    'life',
+    'a start while it still stops waits for the stop',
+  ),
+  row(
+    'addresses change',
+    'A public address is gone at stop, and new at start.',
+    'life',
+    'another address after a stop and a start',
+  ),
+  row(
+    'terminated instances are shown for an hour',
+    'With their tags.',
+    'life',
+    'a token of a machine that is terminated',
+  ),
+  // Checkpoints
+  row(
+    'a snapshot is pending first',
+    'A volume cannot be made of it yet.',
+    'life',
+    'a restore waits for a checkpoint that AWS still copies',
+  ),
+  row(
+    'few snapshots of one volume at a time',
+    'SnapshotCreationPerVolumeRateExceeded.',
+    'life',
+    'AWS makes a snapshot of one volume only now and then',
+  ),
+  row('snapshots have no token', 'A crash can leave two of one name.', 'life', 'two snapshots of one name'),
+  row('a snapshot can fail', 'Its state is error.', 'life', 'a checkpoint that AWS could not make is not listed'),
+  row('a snapshot that an image uses', 'InvalidSnapshot.InUse.', 'life', 'a checkpoint that somebody made an image of'),
+  row("a task's tags go to the task", 'The new root volume has none.', 'life', 'a restore tags the new disk'),
+  row(
+    'a task needs a running instance',
+    'IncorrectInstanceState.',
+    'life',
+    'a stopped machine is started for its restore',
+  ),
+  row(
+    'lineage',
+    'A snapshot must be of the lineage of the present root volume.',
+    'life',
+    'checkpoints of before and after both work',
+  ),
+  row(
+    'a task goes on without its process',
+    'A second one is refused meanwhile.',
+    'life',
+    'a task that is under way after a crash',
+  ),
+  row(
+    'a task with a token of before',
+    'It brings the former task back, and nothing is restored.',
+    'life',
+    'the same checkpoint restored twice is two tasks',
+  ),
+  row(
+    'a task can fail',
+    'The old root volume is still attached.',
+    'life',
+    'a task that failed leaves the machine as it was',
+  ),
+  // Delete
+  row(
+    'a Spot request launches again',
+    'Unless it is cancelled before the instance is terminated.',
+    'life',
+    'and its machine is not launched again',
+  ),
+  row('NotFound means done', 'Of what is deleted.', 'life', 'what AWS does not know any more counts as deleted'),
+  row(
+    'volumes that stay',
+    'DeleteOnTermination may be false, and the volume without tags.',
+    'life',
+    'a disk without a mark that AWS does not delete',
+  ),
+  row(
+    'what is left of a machine that somebody terminated',
+    'Snapshots and requests stay, and cost.',
+    'life',
+    'what is left of a machine that somebody terminated',
+  ),
+  // Spot, images, tags
+  row('a relaunched Spot instance has no tags', 'Its request names it.', 'life', 'that its request launched again'),
+  row('interrupted Spot instances', 'Only AWS starts them again.', 'life', 'AWS alone starts one that it interrupted'),
+  row(
+    'names of images are unique',
+    'InvalidAMIName.Duplicate after a killed build.',
+    'images',
+    'what a killed build left',
+  ),
+  row(
+    'an image and its snapshots are deleted apart',
+    'The image first.',
+    'images',
+    'a delete deregisters the image before its snapshot',
+  ),
+  row(
+    'whoever may tag can write any tag',
+    'Two instances with one mark; tickets that are none.',
+    'life',
+    'of two instances with one mark none is changed',
+  ),
+  row(
+    'prices are strings in JSON in strings',
+    'And of several products when the filter is too wide.',
+    'explain',
+    'the price list: %s',
+  ),
+]
