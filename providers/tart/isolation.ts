@@ -26,7 +26,10 @@ const softnetState = async (context: Context): Promise<Softnet> => {
   return uid === ROOT && (mode & SET_UID) !== 0 ? 'usable' : 'without rights'
 }
 
-/** The arguments of `tart run` that isolate a machine, where Softnet is usable. */
+/**
+ * The arguments of `tart run` that isolate a machine, where Softnet is usable. It lets a machine reach the gateway of its bridge, which
+ * is this Mac (softnet's proxy/vm.rs): the report says so.
+ */
 export const softnetArguments = async (context: Context): Promise<string[]> => {
   if ((await softnetState(context)) !== 'usable') return []
   const { tartAllow } = context.settings
