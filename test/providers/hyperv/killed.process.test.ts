@@ -9,6 +9,8 @@ import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyp
 import { until } from '../../support/wait.ts'
 
 const timeout = 900_000
+/** Longer than the next start takes to begin its work. */
+const PAUSE_MS = 5_000
 
 describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {
   let standIn: HypervStandIn
@@ -37,7 +39,7 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
   /** Runs a command, and kills it while PowerShell is at this cmdlet. */
   const killAt = async (cmdlet: string, ...words: string[]) => {
     standIn.change(state => {
-      state.pauses = { [cmdlet]: 2_000 }
+      state.pauses = { [cmdlet]: PAUSE_MS }
     })
     const before = count(cmdlet)
     const command = cli.processes.begin(words, environment())
@@ -54,6 +56,7 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
   }
   const nextStart = async () => {
     await swarm('reconcile')
+    await standIn.idle()
     standIn.change(state => {
       state.pauses = {}
     })

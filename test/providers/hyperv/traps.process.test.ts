@@ -7,6 +7,7 @@ import { openScripts } from '../../../providers/hyperv/powershell.ts'
 import { openRun } from '../../../src/exec.ts'
 import { HOME_ID, hypervOptions, IMAGE, openHypervHome, openHypervIn } from '../../support/hyperv/bench.ts'
 import { noPwsh } from '../../support/hyperv/stand-in.ts'
+import { until } from '../../support/wait.ts'
 
 const VM = 'as-ab-1-0000000a'
 const options = hypervOptions(VM)
@@ -126,15 +127,17 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
   })
 
   test('merges go on after their command returned', { timeout }, async () => {
-    const { provider, standIn, home, machineFolders } = await open({ mergeMs: 1_500 })
+    const { provider, standIn, home, machineFolders } = await open({ mergeMs: 8_000 })
     await provider.createVm('AB-1', IMAGE, options)
     await provider.startVm(VM)
     for (const name of ['one', 'two', 'three']) await provider.checkpoint(VM, name)
     await provider.deleteCheckpoint?.(VM, 'two')
+    expect(standIn.merging()).toBe(0)
     // Hyper-V takes no checkpoint while it merges.
     await provider.checkpoint(VM, 'four')
     expect(await provider.listCheckpoints(VM)).toEqual(['one', 'three', 'four'])
     await provider.deleteVm(VM)
+    expect(standIn.merging()).toBe(0)
     expect(machineFolders()).toEqual([])
     expect(existsSync(join(home, 'hyperv/images/base.vhdx'))).toBe(true)
     expect(standIn.state()).toMatchObject({ vms: [], snapshots: [] })
@@ -238,5 +241,16 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     expect(addresses.sort()).toEqual(['10.177.0.10/20', '10.177.0.11/20'])
     const { vms, vhds } = standIn.state()
     expect(vms.map(({ disk }) => vhds[disk]?.size)).toEqual([8 * 1024 ** 3, 8 * 1024 ** 3])
+    // A script goes on when its caller was killed: the next one for the same machine waits for it.
+    const written = () => standIn.cmdlets().filter(line => line.startsWith('Set-VM -Notes')).length
+    const before = written()
+    standIn.change(state => {
+      state.pauses = { 'Set-VM': 4_000 }
+    })
+    const assigned = provider.assign?.(VM, 'AB-9')
+    await until('the mark that is being written', () => written() > before)
+    await second.deleteVm(VM)
+    await assigned
+    expect(standIn.state().vms.map(({ name }) => name)).toEqual([other])
   })
 })

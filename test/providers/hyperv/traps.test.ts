@@ -63,6 +63,7 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['processor seconds', 'Hyper-V counts none', STATES],
   ['two creates at once', 'would choose one address', 'two machines at once never have one address'],
   ['killed callers', 'a script outlives them', 'a create that was killed leaves nothing without an owner'],
+  ['scripts that outlive', 'the next one for the machine waits', 'two machines at once never have one address'],
 ]
 
 test('every trap has a test, and each of these tests exists', () => {

@@ -248,6 +248,10 @@ export const openHypervStandIn = (
     /** The cmdlets that ran, with their parameters' names. */
     cmdlets: () => text('cmdlets.log').split('\n').filter(Boolean),
     permissions: () => text('permissions'),
+    /** Merges that go on. */
+    merging: () => readdirSync(at('merging')).length,
+    /** Waits until no script runs any more, also of callers that were killed. */
+    idle: () => until('the scripts', () => readdirSync(at('spool')).length === 0),
     /** What was done that Windows does not forgive, when Hyper-V has nothing to do any more. */
     violations: async (): Promise<string> => {
       await until('the merges of Hyper-V', () => readdirSync(at('merging')).length === 0)
