@@ -58,9 +58,9 @@ const openProvider = async (
   })
 }
 
-/** Those that are chosen when they are available and none is configured. */
+/** Those that are chosen when they are available and none is configured. None of another system's is asked. */
 export const detectedProviders: readonly ProviderName[] = providers
-  .filter(row => row.detected && row.open !== null)
+  .filter(row => row.detected && row.open !== null && [null, process.platform].includes(row.platform))
   .map(({ name }) => name)
 
 const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {

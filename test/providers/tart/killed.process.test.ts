@@ -18,7 +18,12 @@ const die = resolve(import.meta.dirname, '../../support/tart/die.ts')
 const TICKET = 'DROP-1'
 
 const environmentOf = (mac: Mac, home: string) => ({
-  ...{ PATH: mac.environment.PATH, HOME: home, AGENT_SWARM_TART_HOME: mac.tartHome, AGENT_SWARM_HOME: join(home, 'state') },
+  ...{
+    PATH: mac.environment.PATH,
+    HOME: home,
+    AGENT_SWARM_TART_HOME: mac.tartHome,
+    AGENT_SWARM_HOME: join(home, 'state'),
+  },
   ...{ AGENT_SWARM_PROVIDER: 'tart', AGENT_SWARM_BASE_IMAGE: 'golden' },
 })
 const withContext = async <T>(

@@ -110,11 +110,13 @@ test('without its seed, the guest of a machine that is made again takes the new 
   await provider.recoverVm?.(ID, 'DROP-1', tartOptions(ID))
   await provider.startVm(ID)
   await ready(bench, ID)
-  const boots = readFileSync(join(bench.guest(ID), 'first-boots'), 'utf8').trim().split('\n')
+  const boots = readFileSync(join(bench.guest(ID), 'first-boots'), 'utf8')
+    .trim()
+    .split('\n')
   expect(boots).toEqual([ID, expect.stringMatching(new RegExp(`^${ID}-[0-9a-f]{8}$`))])
 })
 
-test.for([
+test.for<[string, string]>([
   ['a name like ours without a mark', ID],
   ['one with something behind the mark', `${ID}.DROP-1.${HOME_ID}.copy`],
 ])('%s is not ours, and never touched', async ([, name]) => {
