@@ -30,9 +30,12 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   try {
     await stopRunning(context, machine, doing)
     await cloneVm(context, machine.name, clone, doing)
-  } finally {
-    if (wasRunning) await startMachine(context, id)
+  } catch (error) {
+    // Why there is no checkpoint says more than why the machine does not start.
+    if (wasRunning) await startMachine(context, id).catch(() => {})
+    throw error
   }
+  if (wasRunning) await startMachine(context, id)
   // A clone shares its blocks with the machine.
   return { sizeBytes: null }
 }

@@ -56,10 +56,13 @@ test('without any, a host that is no mere bot has a problem', async () => {
   expect((await doctor(bot)).lines).toEqual([expect.stringMatching(/^ok kvm: .*runners on other hosts create/)])
 })
 
-test('one that is not part of this version', async () => {
-  expect((await doctor({ AGENT_SWARM_PROVIDER: 'tart' })).lines).toContain(
-    'error tart: the provider tart is not part of this version',
-  )
+test("another system's, when it is configured", async () => {
+  const { code, lines, remedyOf } = await doctor({ AGENT_SWARM_PROVIDER: 'tart' })
+  expect({ code, lines }).toMatchObject({
+    code: 1,
+    lines: expect.arrayContaining([expect.stringMatching(/^error tart: /)]),
+  })
+  expect(remedyOf('tart is not installed')).toContain('brew install')
 })
 
 test('a libvirt that this user may not use', async () => {
