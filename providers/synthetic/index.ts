@@ -3,7 +3,7 @@
  * is no SSH. Never detected automatically.
  *
  * One machine is `home/synthetic/<vmId>/`: `disk/` (its files) and `checkpoints/<name>/`. Its mark (marks.ts) says that it
- * exists, and holds its status. A change of many files is made beside them and renamed into place, so that kill -9 leaves the
+ * exists, and holds its status. After a reboot of the host it is stopped. A change of many files is made beside them and renamed into place, so that kill -9 leaves the
  * old or the new state.
  */
 import { existsSync } from 'node:fs'
@@ -13,6 +13,7 @@ import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '..
 import { fail } from '../../src/errors.ts'
 import { roomLeft, runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis, Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
+import { currentBoot } from './boot.ts'
 import {
   allMarked,
   listForeignMarks,
@@ -214,13 +215,15 @@ const checkRoom = async (home: string): Promise<Diagnosis> => {
   return roomLeft(home, { available: bavail * bsize, total: blocks * bsize }, null)
 }
 
-type Opened = Omit<Tools<SyntheticSettings>, 'settings'> & { settings?: SyntheticSettings }
+/** `boot`: of the host, 12 hex digits. */
+type Opened = Omit<Tools<SyntheticSettings>, 'settings'> & { settings?: SyntheticSettings; boot?: string }
 
-export const openSynthetic = ({ run, home, homeId, knows, settings = {} }: Opened): Provider => {
+export const openSynthetic = (tools: Opened): Provider => {
+  const { run, home, homeId, knows, settings = {}, boot = currentBoot() } = tools
   const memoryMiB = settings.syntheticMemoryMiB ?? null
   const context: Context = {
     root: join(home, 'synthetic'),
-    marks: { folder: join(home, 'synthetic-state'), homeId, knows },
+    marks: { folder: join(home, 'synthetic-state'), boot, homeId, knows },
   }
   return {
     name: 'synthetic',

@@ -1,6 +1,8 @@
 /**
- * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<status>`, with
- * `-` for no ticket: one rename changes it, and one look at the folder lists a thousand. Earlier versions left the home out.
+ * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<boot>.running` or
+ * `….<home>.stopped`, with `-` for no ticket: one rename changes it, and one look at the folder lists a thousand. A machine runs in
+ * the boot of the host that its mark names, and is stopped after it. Earlier versions left the home and the boot out; a machine
+ * without a boot runs.
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
@@ -8,43 +10,42 @@ import { join } from 'node:path'
 import { isTicket, TICKET, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { ForeignMachine, Tools } from '../provider.ts'
+import { isSameBoot } from './boot.ts'
 
 export type Mark = { vmId: string; ticket: Ticket | null; status: 'running' | 'stopped' }
-export type Marks = { folder: string } & Pick<Tools<unknown>, 'homeId' | 'knows'>
+/** `boot`: the one of now. */
+export type Marks = { folder: string; boot: string } & Pick<Tools<unknown>, 'homeId' | 'knows'>
 
 const NO_TICKET = '-'
 
-type MarkFile = Mark & { file: string; home: string | null }
+/** `state`: the end of its name. */
+type MarkFile = Mark & { file: string; home: string | null; state: string }
 const unanchored = ({ source }: RegExp) => source.slice(1, -1)
 /** One expression for the whole name: there may be a thousand. */
 const MARK = new RegExp(
-  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(TICKET)}))\\.(?:([0-9a-f]{16})\\.)?(running|stopped)$`,
+  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(TICKET)}))\\.(?:([0-9a-f]{16})\\.)?((?:([0-9a-f]{12})\\.)?(running|stopped))$`,
 )
-const parseFile = (file: string): MarkFile | null => {
+const parseFile = (file: string, { boot: now }: Marks): MarkFile | null => {
   const parts = MARK.exec(file)
   if (parts === null) return null
-  return {
-    file,
-    vmId: parts[1] ?? '',
-    ticket: parts[2] ?? null,
-    home: parts[3] ?? null,
-    status: parts[4] as Mark['status'],
-  }
+  const [, vmId = '', ticket = null, home = null, state = '', boot = now, status] = parts
+  return { file, vmId, ticket, home, state, status: status === 'running' && isSameBoot(boot, now) ? status : 'stopped' }
 }
-const fileOf = ({ homeId }: Marks, { vmId, ticket, status }: Mark): string => {
+const fileOf = ({ homeId }: Marks, { vmId, ticket }: Mark, state: string): string => {
   // It becomes part of a path.
   if (ticket !== null && !isTicket(ticket)) throw fail('usage', `"${ticket}" is not a ticket`)
-  return `${vmId}.${ticket ?? NO_TICKET}.${homeId}.${status}`
+  return `${vmId}.${ticket ?? NO_TICKET}.${homeId}.${state}`
 }
 
 const ifMissing = (error: NodeJS.ErrnoException): void => {
   if (error.code !== 'ENOENT') throw error
 }
 /** Synchronous: an asynchronous look takes longer than the rest of a list of a thousand. */
-const readFiles = ({ folder }: Marks): MarkFile[] => {
+const readFiles = (marks: Marks): MarkFile[] => {
+  const { folder } = marks
   const files: MarkFile[] = []
   for (const name of existsSync(folder) ? readdirSync(folder) : []) {
-    const file = parseFile(name)
+    const file = parseFile(name, marks)
     if (file !== null) files.push(file)
   }
   return files
@@ -53,10 +54,15 @@ const readFiles = ({ folder }: Marks): MarkFile[] => {
 const isOurs = ({ homeId, knows }: Marks, { home, vmId }: MarkFile): boolean =>
   home === null ? knows(vmId) : home === homeId
 
-/** Gives the mark of an earlier version the home. Another look, of this process or another one, may do so at the same time. */
-const complete = async (marks: Marks, mark: MarkFile): Promise<void> => {
-  if (mark.home !== null) return
-  await rename(join(marks.folder, mark.file), join(marks.folder, fileOf(marks, mark))).catch(ifMissing)
+/**
+ * Gives the mark of an earlier version the home, and returns the name that it has now. Another look, of this process or another
+ * one, may do so at the same time.
+ */
+const complete = async (marks: Marks, mark: MarkFile): Promise<string> => {
+  if (mark.home !== null) return mark.file
+  const file = fileOf(marks, mark, mark.state)
+  await rename(join(marks.folder, mark.file), join(marks.folder, file)).catch(ifMissing)
+  return file
 }
 
 /** Machines of other homes. */
@@ -76,25 +82,25 @@ export const listMarks = async (marks: Marks): Promise<readonly Mark[]> => {
 }
 
 /** Null when there is no such machine. Fails with `not-ours` when it is another home's. */
-export const readMark = async (marks: Marks, vmId: string): Promise<Mark | null> => {
+const readFile = async (marks: Marks, vmId: string): Promise<MarkFile | null> => {
   const file = readFiles(marks).find(each => each.vmId === vmId)
   if (file === undefined) return null
   if (!isOurs(marks, file)) throw fail('not-ours', `${vmId} belongs to another AGENT_SWARM_HOME`)
-  await complete(marks, file)
-  return file
+  return { ...file, file: await complete(marks, file) }
 }
+export const readMark: (marks: Marks, vmId: string) => Promise<Mark | null> = readFile
 
 export const writeMark = async (marks: Marks, mark: Mark): Promise<void> => {
-  const { folder } = marks
-  const old = await readMark(marks, mark.vmId)
-  const [from, to] = [old === null ? null : fileOf(marks, old), fileOf(marks, mark)]
+  const { folder, boot } = marks
+  const from = (await readFile(marks, mark.vmId))?.file
+  const to = fileOf(marks, mark, mark.status === 'running' ? `${boot}.running` : 'stopped')
   if (from === to) return
-  if (from !== null) return rename(join(folder, from), join(folder, to))
+  if (from !== undefined) return rename(join(folder, from), join(folder, to))
   await mkdir(folder, { recursive: true, mode: 0o700 })
   await writeFile(join(folder, to), '', { mode: 0o600 })
 }
 
 export const removeMark = async (marks: Marks, vmId: string): Promise<void> => {
-  const mark = await readMark(marks, vmId)
-  if (mark !== null) await rm(join(marks.folder, fileOf(marks, mark)), { force: true })
+  const mark = await readFile(marks, vmId)
+  if (mark !== null) await rm(join(marks.folder, mark.file), { force: true })
 }

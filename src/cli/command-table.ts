@@ -29,6 +29,13 @@ const botDryRun = flag(
 const fromBackup = flag(
   'Put the newest good backup in the place of a damaged database, and go on. The damaged file is kept. What the backup had queued is not carried out (bot held).',
 )
+const home = valued('DIR', 'The AGENT_SWARM_HOME, instead of the variable.')
+const log = valued(
+  'FILE',
+  'Write the log into this file instead of standard error. At 10 MB it goes on as FILE.1, once.',
+)
+const service: Argument = { name: 'up|bot|runner', kind: 'service' }
+const system = flag('The unit of the system, instead of your own. Only with systemd.')
 const botDryRunJson = flag('With --dry-run: print JSON, one value a line.')
 const secretFile = (secret: string, variable: string): Option =>
   valued('FILE', `File with ${secret} (- reads standard input). Default: ${variable}.`)
@@ -193,7 +200,7 @@ const reachCommands = {
       stdio: flag(
         "Carry bytes between standard input and output and the machine's SSH server, and wake it first: for ProxyCommand of ssh.",
       ),
-      home: valued('DIR', 'With --stdio: the AGENT_SWARM_HOME.'),
+      home,
     },
     load: () => import('./commands/ssh.ts'),
   },
@@ -292,14 +299,14 @@ const serverCommands = {
     arguments: [],
     summary: 'Run bot and runner in one process.',
     example: 'agent-swarm up',
-    options: { port, host, provider, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
+    options: { port, host, provider, home, log, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/up.ts'),
   },
   bot: {
     arguments: [],
     summary: 'Run the bot: events of GitHub and Jira become actions.',
     example: 'agent-swarm bot --port 3000',
-    options: { port, host, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
+    options: { port, host, home, log, 'from-backup': fromBackup, 'dry-run': botDryRun, json: botDryRunJson },
     load: () => import('./commands/bot.ts'),
   },
   'bot inbox': {
@@ -380,9 +387,52 @@ const serverCommands = {
     options: {
       'bot-url': valued('URL', 'The address of the bot (AGENT_SWARM_BOT_URL).'),
       provider,
+      home,
+      log,
       'from-backup': fromBackup,
     },
     load: () => import('./commands/runner.ts'),
+  },
+  'service install': {
+    arguments: [service],
+    summary: 'Keep bot and runner running, also after a reboot.',
+    details:
+      'With a unit of systemd, an agent of launchd or a scheduled task of Windows, which starts the command again whenever it ends. It takes its settings from config.yaml alone. Again on an unchanged file, it does nothing; a changed one is shown first.',
+    example: 'agent-swarm service install',
+    options: {
+      system: flag('Make a unit of the system, as root. Default: one of your own.'),
+      user: valued('NAME', 'With --system: who runs it. Default: root.'),
+      'user-home': valued(
+        'DIR',
+        "With --user: that user's AGENT_SWARM_HOME. Default: .agent-swarm in the home folder.",
+      ),
+      'dry-run': flag('Print the file and what would be run, without doing it.'),
+      yes: { ...flag('Replace a file that differs without asking.'), short: 'y' },
+      json,
+    },
+    load: async () => ({ run: (await import('./commands/service.ts')).installService }),
+  },
+  'service uninstall': {
+    arguments: [service],
+    summary: 'End the service, and remove its file.',
+    details: 'Machines, settings and logs stay.',
+    example: 'agent-swarm service uninstall',
+    options: { system, 'dry-run': dryRun, json },
+    load: async () => ({ run: (await import('./commands/service.ts')).uninstallService }),
+  },
+  'service status': {
+    arguments: [service],
+    summary: 'Show whether the service runs, and when it starts by itself.',
+    example: 'agent-swarm service status',
+    options: { system, json },
+    load: async () => ({ run: (await import('./commands/service.ts')).serviceStatus }),
+  },
+  'service logs': {
+    arguments: [service],
+    summary: 'Show the last lines of what the service wrote.',
+    example: 'agent-swarm service logs -f',
+    options: { system, follow: { ...flag('Go on with what is added, until Ctrl-C.'), short: 'f' } },
+    load: async () => ({ run: (await import('./commands/service.ts')).serviceLogs }),
   },
 } satisfies Record<string, Command>
 

@@ -18,6 +18,7 @@ export const argumentHelp = {
   runner: 'The name of a runner: lower-case letters, digits, dots and hyphens, at most 63 characters.',
   'known runner': 'The name of a runner, or its id where it has none, as bot runner list shows them.',
   text: 'What it shall know or do.',
+  service: 'Which command runs as the service: up (bot and runner), bot or runner. Default: up.',
   'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
 }
 export type ArgumentKind = keyof typeof argumentHelp

@@ -1,4 +1,5 @@
 /** Candidates for the next word of a command line. Reads the registry, and asks no hypervisor. */
+import { SERVICE_NAMES } from '../service/system.ts'
 import { type ArgumentKind, allowedValues, type CommandTable, type Option, splitName } from './command.ts'
 import { knownCheckpoints, knownEnvironments, knownImages, knownRescues } from './known.ts'
 import type { Terminal } from './terminal/output.ts'
@@ -37,6 +38,7 @@ const candidatesOf = {
   runner: async () => [],
   'known runner': async () => [],
   text: async () => [],
+  service: async () => toCandidates(SERVICE_NAMES),
   'delivery id': async () => [],
 } satisfies Record<ArgumentKind, (env: Env, line: Line) => Promise<Candidate[]>>
 

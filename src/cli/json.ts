@@ -23,6 +23,7 @@ import { baseManifest, vmUsage } from '../schema/machine.ts'
 import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
 import { pruneItem } from '../schema/prune.ts'
+import { SERVICE_NAMES } from '../service/system.ts'
 import { capabilities } from './capabilities.ts'
 
 const text = v.string()
@@ -256,6 +257,12 @@ const rescuedRestored = v.object({
   ),
 })
 
+const serviceFile = {
+  service: described(v.picklist(SERVICE_NAMES), 'The command that runs as the service.'),
+  system: described(v.picklist(['systemd', 'launchd', 'Task Scheduler']), 'What keeps it running.'),
+  file: described(text, 'The path of the unit, the agent or the task.'),
+}
+
 /** By the names of the table of commands. */
 export const outputs = {
   init: v.object({
@@ -399,6 +406,43 @@ export const outputs = {
       would: described(v.array(text), 'What it does besides.'),
     }),
   ]),
+  'service install': v.object({
+    ...serviceFile,
+    result: described(
+      v.picklist(['planned', 'done', 'skipped']),
+      '`planned`: with --dry-run. `skipped`: the file is there, and the service runs.',
+    ),
+    content: described(text, 'The text of the file.'),
+    difference: described(
+      v.array(text),
+      'Lines that go (`-`) and come (`+`), when another version of the file is there.',
+    ),
+    commands: described(v.array(text), 'What is run besides.'),
+    notes: v.array(text),
+  }),
+  'service uninstall': v.object({
+    ...serviceFile,
+    result: described(
+      v.picklist(['planned', 'done', 'skipped']),
+      '`planned`: with --dry-run. `skipped`: there is no file.',
+    ),
+    commands: described(v.array(text), 'What is run besides.'),
+  }),
+  'service status': v.object({
+    ...serviceFile,
+    installed: v.boolean(),
+    current: described(
+      v.nullable(v.boolean()),
+      'Whether the file is what an install would write; null when it is not installed.',
+    ),
+    enabled: described(v.boolean(), 'Whether the system starts it by itself.'),
+    running: described(v.nullable(v.boolean()), 'Null: the system does not tell.'),
+    pid: v.nullable(count),
+    restarts: described(v.nullable(count), 'How often it was started again after it had ended; null when unknown.'),
+    startsAt: v.picklist(['boot', 'log-in']),
+    survivesLogout: described(v.boolean(), 'Whether it runs on when its user logs out.'),
+    notes: v.array(text),
+  }),
   'support-bundle': v.object({
     file: described(text, 'The path of the .tar.gz.'),
     bytes: count,

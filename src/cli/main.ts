@@ -65,16 +65,26 @@ const configFor = (flags: Invocation['flags'], terminal: Terminal) => async () =
   return readConfig(Object.fromEntries(overrides), terminal.env)
 }
 
+/** `--home`: a program that starts it may have no AGENT_SWARM_HOME to give. */
+const inHome = ({ home }: Invocation['flags'], terminal: Terminal): Terminal => {
+  if (typeof home !== 'string') return terminal
+  const { stdin, stdout, stderr, env } = terminal
+  const [on, off] = [terminal.on.bind(terminal), terminal.off.bind(terminal)]
+  return { stdin, stdout, stderr, on, off, env: { ...env, AGENT_SWARM_HOME: home } }
+}
+
 /** What a failure needs to be printed, as far as the command line was read. */
 type Reading = { name: string; words: string[]; json: boolean }
 
-const run = async (name: string, args: string[], terminal: Terminal, reading: Reading): Promise<number> => {
-  if (isGroup(name) && (args[0] === '--help' || args[0] === '-h')) return showHelp(name, terminal)
+const run = async (name: string, args: string[], given: Terminal, reading: Reading): Promise<number> => {
+  if (isGroup(name) && (args[0] === '--help' || args[0] === '-h')) return showHelp(name, given)
   const command = await commandNamed(name)
   const { words, flags } = await parseOptions(args, name, command)
-  if (flags.help === true) return showHelp(name, terminal)
+  if (flags.help === true) return showHelp(name, given)
   Object.assign(reading, { name, words, json: flags.json === true })
   checkWords(words, name, command)
+  if (typeof flags.log === 'string') (await import('./log-into.ts')).logInto(flags.log)
+  const terminal = inHome(flags, given)
   // A completion says nothing, changes nothing, and reads only a home of its own user.
   const notice = name === 'completion' ? null : secureHome(homeIn(terminal.env))
   if (notice !== null) printNote(notice, terminal)

@@ -10,7 +10,7 @@ import { configFileIn, homeIn } from './home.ts'
 import { secretFileFault } from './secret-file.ts'
 import { shortSecrets } from './secrets.ts'
 import { projectKeys, readServing, type Serving, servingProblems } from './serving.ts'
-import { type PlainValues, plainSettings, settings } from './settings.ts'
+import { type PlainValues, plainSettings, type SettingName, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
 
@@ -55,6 +55,21 @@ export const settingsInEnvironment = (environment: Environment = process.env): F
       return value === '' ? [] : [[name, value]]
     }),
   )
+
+/**
+ * The variables of settings that config.yaml lacks, or has with another value: a process that starts without them is configured
+ * otherwise. Throws `not-configured` when the file is not YAML.
+ */
+export const onlyInEnvironment = async (environment: Environment): Promise<string[]> => {
+  const path = configFileIn(homeIn(environment))
+  const file = { path, content: existsSync(path) ? readFileSync(path, 'utf8') : null }
+  const [here, without] = [await openValues({}, environment, file), await openValues({}, {}, file)]
+  const names = Object.keys(settingsInEnvironment(environment)) as SettingName[]
+  return names.flatMap(name => {
+    const { env }: Setting = settings[name]
+    return env === null || JSON.stringify(here.read(name)) === JSON.stringify(without.read(name)) ? [] : [env]
+  })
+}
 
 /** The configuration that a file with this content would give, without the settings in the environment. */
 export const readCandidate = (content: string): Promise<Config> => {

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { isSameBoot } from '../../providers/synthetic/boot.ts'
 import { synthetic } from '../../providers/synthetic/description.ts'
 import {
   HOME_ID,
@@ -34,6 +35,45 @@ test('a machine of an earlier version, without a home, is ours when the registry
   // Once its mark names the home, nobody has to know it.
   expect(await openSyntheticIn(home).status(known)).toBe('running')
   rmSync(home, { recursive: true })
+})
+
+test('what ran is stopped after a reboot of the host, and starts again', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const [ran, stopped, old] = ['as-a-1-00000001', 'as-b-2-00000002', 'as-c-3-00000003']
+  const before = openSyntheticIn(home, { boot: '00000000000a' })
+  for (const vmId of [ran, stopped, old]) await before.createVm('AB-1', 'none', syntheticOptions(vmId))
+  await before.startVm(ran)
+  writeFileSync(join(home, 'synthetic', ran, 'disk', 'work'), 'hello')
+  await before.checkpoint(ran, 'one')
+  // Of a version that did not write the boot.
+  const states = join(home, 'synthetic-state')
+  renameSync(join(states, `${old}.AB-1.${HOME_ID}.stopped`), join(states, `${old}.AB-1.${HOME_ID}.running`))
+  const after = openSyntheticIn(home, { boot: '00000000000b' })
+  const statusOf = async (provider: typeof after) =>
+    Object.fromEntries((await provider.listVms()).map(({ vmId, status }) => [vmId, status]))
+  expect(await statusOf(before)).toEqual({ [ran]: 'running', [stopped]: 'stopped', [old]: 'running' })
+  expect(await statusOf(after)).toEqual({ [ran]: 'stopped', [stopped]: 'stopped', [old]: 'running' })
+  expect(await after.status(ran)).toBe('stopped')
+  await expect(after.runInGuest?.(ran, 'true')).rejects.toMatchObject({ failure: { kind: 'not-running' } })
+  await after.startVm(ran)
+  expect((await after.runInGuest?.(ran, 'cat work'))?.stdout).toBe('hello')
+  // A checkpoint of a running machine comes back running, also in another boot.
+  const later = openSyntheticIn(home, { boot: '00000000000c' })
+  await later.restore(ran, 'one')
+  expect(await later.status(ran)).toBe('running')
+  await later.assign?.(ran, 'AB-7')
+  await openSyntheticIn(home, { boot: '00000000000d' }).deleteVm(ran)
+  expect(readdirSync(states)).toHaveLength(2)
+  rmSync(home, { recursive: true })
+})
+
+test.for([
+  ['the same', 'a', 'a', true],
+  ['ids that are near are not the same', 'a', 'b', false],
+  ['times of a boot that a clock moved by a minute', '65f0a000', '65f0a03c', true],
+  ['times that are minutes apart', '65f0a000', '65f0a0f0', false],
+] as const)('%s: the same boot %s %s', ([, one, other, expected]) => {
+  expect(isSameBoot(one, other, one.length > 1)).toBe(expected)
 })
 
 test('a ticket that is not one never becomes part of a path', async () => {

@@ -10,8 +10,10 @@ import type { TestBench } from '../providers/conformance.ts'
 
 export const HOME_ID = '00112233445566ff'
 export const OTHER_HOME_ID = 'ffff000011112222'
-export const openSyntheticIn = (home: string, more: { homeId?: string; knows?: (vmId: string) => boolean } = {}) =>
-  openSynthetic({ run: openRun(process.env), home, homeId: HOME_ID, knows: () => false, ...more })
+export const openSyntheticIn = (
+  home: string,
+  more: { homeId?: string; knows?: (vmId: string) => boolean; boot?: string } = {},
+) => openSynthetic({ run: openRun(process.env), home, homeId: HOME_ID, knows: () => false, ...more })
 
 export const syntheticOptions = (vmId: string): CreateOptions => ({
   vmId,

@@ -5,30 +5,15 @@
 import { connect, type Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { SshInfo } from '../../../providers/provider.ts'
-import { readConfig } from '../../config/config.ts'
-import { secureHome } from '../../config/home.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { resolveTicket } from '../../runner/context.ts'
 import { machineArgument } from '../arguments.ts'
 import { providerWithSsh, runningMachine } from '../running-machine.ts'
-import { type Invocation, printNote, type RunCommand } from '../terminal/output.ts'
+import type { Invocation, RunCommand } from '../terminal/output.ts'
 import { openProgress } from '../terminal/progress.ts'
 import { withRunnerContext } from '../with-context.ts'
 
 const CONNECT_MS = 15_000
-
-/** `--home`: ssh may be started by a program that has no AGENT_SWARM_HOME. */
-const inHome = (invocation: Invocation): Invocation => {
-  const { flags, terminal } = invocation
-  if (typeof flags.home !== 'string') return invocation
-  const notice = secureHome(flags.home)
-  if (notice !== null) printNote(notice, terminal)
-  const env = { ...terminal.env, AGENT_SWARM_HOME: flags.home }
-  const { stdin, stdout, stderr } = terminal
-  const on = terminal.on.bind(terminal)
-  const off = terminal.off.bind(terminal)
-  return { ...invocation, terminal: { stdin, stdout, stderr, env, on, off }, config: () => readConfig({}, env) }
-}
 
 /** Of a machine that runs by now. The registry is closed again: a login may last for days. */
 const addressOf = async (invocation: Invocation): Promise<SshInfo> => {
@@ -76,13 +61,13 @@ const carry = async (socket: Socket, signal: AbortSignal): Promise<void> => {
   await pipeline(socket, process.stdout, { signal, end: false })
 }
 
-export const run: RunCommand = async given => {
-  const { words, signal } = given
+export const run: RunCommand = async invocation => {
+  const { words, signal } = invocation
   const usage = (message: string) => fail('usage', message, 'Usage: agent-swarm ssh --stdio TICKET')
   if (words.length !== 1) throw usage('--stdio takes one ticket, and no command.')
-  if (given.terminal.stdin.isTTY === true)
+  if (invocation.terminal.stdin.isTTY === true)
     throw usage('--stdio carries bytes for ssh, as its ProxyCommand, and its input is a terminal.')
-  const address = await addressOf(inHome(given))
+  const address = await addressOf(invocation)
   const socket = connect({ host: address.host, port: address.port, allowHalfOpen: true })
   try {
     await connected(socket, address)

@@ -1,0 +1,202 @@
+/** `service`: bot and runner under the system that keeps services running. */
+import type { Environment } from '../../config/values.ts'
+import { fail } from '../../errors.ts'
+import { openRun } from '../../exec.ts'
+import type { InstallPlan } from '../../service/install.ts'
+import { SERVICE_NAMES, type ServiceName, type ServiceSystem } from '../../service/system.ts'
+import { isAgreed } from '../terminal/confirm.ts'
+import { type Invocation, print, printJson, printNote, type RunCommand } from '../terminal/output.ts'
+import { pairs } from '../terminal/table.ts'
+
+const textOf = (flag: string | boolean | undefined): string | null => (typeof flag === 'string' ? flag : null)
+
+const nameOf = ([word = 'up']: readonly string[]): ServiceName => {
+  const name = SERVICE_NAMES.find(each => each === word)
+  if (name !== undefined) return name
+  throw fail('usage', `"${word}" is not a service.`, `Services: ${SERVICE_NAMES.join(', ')}.`)
+}
+
+type Opened = { name: ServiceName; system: ServiceSystem; isOwnHome: boolean }
+
+const open = async (invocation: Invocation): Promise<Opened> => {
+  const { words, flags, terminal, signal, verbose } = invocation
+  const [{ openService }, { commandLine }] = await Promise.all([
+    import('../../service/open.ts'),
+    import('../../command-line.ts'),
+  ])
+  const name = nameOf(words)
+  const run = openRun(terminal.env, {
+    interrupt: signal,
+    ...(verbose ? { onCommand: command => printNote(commandLine(command), terminal) } : {}),
+  })
+  const host = { platform: process.platform, run, environment: terminal.env, root: '' }
+  const user = textOf(flags.user)
+  const wanted = { name, system: flags.system === true, user, home: textOf(flags['user-home']) }
+  return { name, system: await openService(host, wanted), isOwnHome: user === null && wanted.home === null }
+}
+
+const about = ({ name, system: { label, file } }: Opened) => ({ service: name, system: label, file })
+
+/** The service sees nothing of this shell. What it would lack is named, and refused. */
+const checkSettings = async (name: ServiceName, env: Environment, isOwnHome: boolean): Promise<string[]> => {
+  const { onlyInEnvironment, readConfig, settingsInEnvironment } = await import('../../config/config.ts')
+  const doing = `installing the service ${name}`
+  const { settings } = await import('../../config/settings.ts')
+  const given = isOwnHome
+    ? await onlyInEnvironment(env)
+    : Object.keys(settingsInEnvironment(env)).flatMap(setting => settings[setting]?.env ?? [])
+  if (given.length > 0)
+    throw fail(
+      'refused',
+      `${doing}: the service does not see environment variables, and these are not in config.yaml with the same value: ${given.join(', ')}`,
+      isOwnHome
+        ? 'Write them into config.yaml (docs/configuration.md has their names there; agent-swarm init writes those of GitHub and Jira), or unset them.'
+        : "Write them into config.yaml of that user's home, and unset them here.",
+    )
+  if (!isOwnHome)
+    return ['The settings of that user were not read. To check them, run agent-swarm doctor as that user.']
+  const config = await readConfig({}, { HOME: env.HOME, AGENT_SWARM_HOME: env.AGENT_SWARM_HOME })
+  const missing =
+    name === 'runner'
+      ? [
+          ...(config.botUrl === null ? ['botUrl is missing.'] : []),
+          ...(config.runnerToken === null ? ['runnerToken is missing.'] : []),
+        ]
+      : config.botProblems
+  if (missing.length > 0)
+    throw fail(
+      'not-configured',
+      `${doing}: it would not start:\n${missing.map(problem => `  - ${problem}`).join('\n')}`,
+      'Set up with: agent-swarm init',
+    )
+  const { providers } = await import('../../../providers/index.ts')
+  // systemd sets it for services, too.
+  const lost = providers
+    .flatMap(({ environment }) => environment)
+    .filter(variable => variable !== 'XDG_RUNTIME_DIR' && (env[variable] ?? '') !== '')
+  return lost.length === 0
+    ? []
+    : [`The service does not see these variables of hypervisors, which are set here: ${[...new Set(lost)].join(', ')}.`]
+}
+
+const showPlan = ({ system }: Opened, { found, commands }: InstallPlan, { terminal }: Invocation): void => {
+  printNote(`${found === 'same' ? 'The file is as it would be written' : 'Would write'}: ${system.file}\n`, terminal)
+  print(system.content, terminal)
+  printNote(`Would run:\n${commands.map(command => `  ${command}`).join('\n')}`, terminal)
+}
+
+export const installService: RunCommand = async invocation => {
+  const { flags, json, quiet, terminal } = invocation
+  const opened = await open(invocation)
+  const { name, system } = opened
+  const { planInstall, install } = await import('../../service/install.ts')
+  const plan = planInstall(system)
+  const answer = {
+    ...about(opened),
+    content: system.content,
+    difference: [...plan.difference],
+    commands: [...plan.commands],
+  }
+  if (flags['dry-run'] === true) {
+    if (json) printJson<'service install'>({ ...answer, result: 'planned', notes: [] }, terminal)
+    else showPlan(opened, plan, invocation)
+    if (!json && plan.difference.length > 0) printNote(`\nThe file differs:\n${plan.difference.join('\n')}`, terminal)
+    return 0
+  }
+  const warnings = await checkSettings(name, terminal.env, opened.isOwnHome)
+  if (plan.found === 'different') {
+    if (!json) printNote(`${system.file} differs:\n${plan.difference.join('\n')}`, terminal)
+    if (!(await isAgreed('Replace it?', invocation)))
+      throw fail(
+        'refused',
+        `installing the service ${name}: ${system.file} differs, and was left as it is`,
+        'To replace it, add --yes.',
+      )
+  }
+  const { result, notes } = await install(system)
+  const all = [...warnings, ...notes]
+  if (json) printJson<'service install'>({ ...answer, result, notes: all }, terminal)
+  else {
+    print(
+      result === 'done'
+        ? `Installed ${system.file}; agent-swarm ${name} runs.`
+        : `agent-swarm ${name} is installed, and runs.`,
+      terminal,
+    )
+    for (const note of all) printNote(note, terminal)
+    if (!quiet)
+      printNote(`Its log: agent-swarm service logs ${name}${flags.system === true ? ' --system' : ''} -f`, terminal)
+  }
+  return 0
+}
+
+export const uninstallService: RunCommand = async invocation => {
+  const { flags, json, quiet, terminal } = invocation
+  const opened = await open(invocation)
+  const { uninstall } = await import('../../service/install.ts')
+  const { result, commands } = await uninstall(opened.system, { dryRun: flags['dry-run'] === true })
+  const { file } = opened.system
+  if (json) printJson<'service uninstall'>({ ...about(opened), result, commands: [...commands] }, terminal)
+  else if (result === 'planned')
+    print([`Would remove ${file}, and run:`, ...commands.map(command => `  ${command}`)].join('\n'), terminal)
+  else if (result === 'done') print(`Ended agent-swarm ${opened.name}, and removed ${file}.`, terminal)
+  else if (!quiet) printNote(`Not installed: there is no ${file}.`, terminal)
+  return 0
+}
+
+export const serviceStatus: RunCommand = async invocation => {
+  const { json, terminal } = invocation
+  const opened = await open(invocation)
+  const { look } = await import('../../service/install.ts')
+  const { startsAt } = opened.system
+  const state = await look(opened.system)
+  if (json) {
+    printJson<'service status'>({ ...about(opened), ...state, startsAt, notes: [...state.notes] }, terminal)
+    return 0
+  }
+  const { installed, enabled, running, pid, restarts, survivesLogout, notes } = state
+  print(
+    pairs(
+      [
+        ['service', `agent-swarm ${opened.name} (${opened.system.label})`],
+        ['file', installed ? opened.system.file : `none (${opened.system.file})`],
+        [
+          'state',
+          running === null ? 'unknown' : running ? `running${pid === null ? '' : `, process ${pid}`}` : 'not running',
+        ],
+        ...(restarts === null ? [] : [['restarts', String(restarts)] as const]),
+        ['starts', enabled ? `at ${startsAt}` : 'not by itself'],
+        ['log-out', survivesLogout ? 'it runs on' : 'it ends'],
+      ],
+      terminal,
+      null,
+    ),
+    terminal,
+  )
+  for (const note of notes) printNote(note, terminal)
+  if (!installed) printNote(`To install it: agent-swarm service install ${opened.name}`, terminal)
+  return 0
+}
+
+export const serviceLogs: RunCommand = async invocation => {
+  const { flags, signal, terminal } = invocation
+  const { name, system } = await open(invocation)
+  const onLine = (line: string) => print(line, terminal)
+  const follow = flags.follow === true
+  if ('file' in system.log) {
+    const { showLogFile } = await import('../../service/log-file.ts')
+    const exists = await showLogFile(system.log.file, { onLine, follow: follow ? signal : null })
+    if (!exists) printNote(`No log yet: there is no ${system.log.file}.`, terminal)
+    return 0
+  }
+  const { watchProgram } = await import('../../exec.ts')
+  const { program, argv, follow: more } = system.log
+  const onError = (line: string) => printNote(line, terminal)
+  const code = await watchProgram(terminal.env, program, [...argv, ...(follow ? more : [])], {
+    signal,
+    onLine,
+    onError,
+  })
+  if (code === 0 || signal.aborted) return 0
+  throw fail('unknown', `reading the log of the service ${name}: ${program} ended with exit status ${code}`)
+}

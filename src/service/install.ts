@@ -1,0 +1,109 @@
+/** Installing and removing the file of a service. The file is ours when it says so; no other is changed or removed. */
+import { lstatSync, readFileSync, rmSync } from 'node:fs'
+import { shellCommand } from '../command-line.ts'
+import { fail, failureOf } from '../errors.ts'
+import { writeFileAtomic } from '../files.ts'
+import type { ServiceSystem, Step } from './system.ts'
+
+/** More than any file of ours has. */
+const MAX_BYTES = 100_000
+
+/** Null: there is none. Throws `not-ours` for one that we did not write. */
+const readFile = ({ file, encoding, isOurs }: ServiceSystem): string | null => {
+  const stats = lstatSync(file, { throwIfNoEntry: false })
+  if (stats === undefined) return null
+  const text = stats.isFile() && stats.size <= MAX_BYTES ? readFileSync(file, encoding) : ''
+  if (isOurs(text)) return text.replace(/^\ufeff/, '')
+  throw fail('not-ours', `${file} exists and was not written by agent-swarm`, 'Move or rename it first.')
+}
+
+export type InstallPlan = {
+  /** Of the file as it is now. */
+  found: 'absent' | 'same' | 'different'
+  /** Lines that go (`-`) and come (`+`). */
+  difference: readonly string[]
+  /** What is run besides, ready to paste. */
+  commands: readonly string[]
+}
+
+const commandsOf = (steps: readonly Step[]): string[] => steps.map(({ program, argv }) => shellCommand(program, argv))
+
+const differenceOf = (old: string, next: string): string[] => {
+  const [before, after] = [old.split('\n'), next.split('\n')]
+  return [
+    ...before.filter(line => !after.includes(line)).map(line => `- ${line}`),
+    ...after.filter(line => !before.includes(line)).map(line => `+ ${line}`),
+  ]
+}
+
+export const planInstall = (system: ServiceSystem): InstallPlan => {
+  const text = readFile(system)
+  const found = text === null ? 'absent' : text === system.content ? 'same' : 'different'
+  return {
+    found,
+    difference: text === null ? [] : differenceOf(text, system.content),
+    commands: commandsOf(system.install),
+  }
+}
+
+/** Runs steps in their order. Returns what the person is told of those that failed and may. */
+const runSteps = async ({ runStep }: ServiceSystem, steps: readonly Step[]): Promise<string[]> => {
+  const notes: string[] = []
+  for (const step of steps) {
+    try {
+      await runStep(step)
+    } catch (error) {
+      if (step.ifItFails === undefined) throw error
+      notes.push(`${failureOf(error, step.doing).message}. ${step.ifItFails}`)
+    }
+  }
+  return notes
+}
+
+export type Installed = { result: 'done' | 'skipped'; notes: readonly string[] }
+
+/** Writes the file and starts the service. Skipped when it is there, enabled and runs. */
+export const install = async (system: ServiceSystem): Promise<Installed> => {
+  if (planInstall(system).found === 'same') {
+    const { enabled, running, survivesLogout, notes } = await system.state()
+    if (enabled && running && (survivesLogout || system.startsAt === 'log-in')) return { result: 'skipped', notes }
+  }
+  // No secret is in it, and the system's manager reads it. Windows' own form begins with a byte order mark.
+  const { file, content, encoding } = system
+  const bytes = Buffer.from(encoding === 'utf16le' ? `\ufeff${content}` : content, encoding)
+  writeFileAtomic(file, bytes, { mode: 0o644 })
+  return { result: 'done', notes: await runSteps(system, system.install) }
+}
+
+export type Uninstalled = { result: 'planned' | 'done' | 'skipped'; commands: readonly string[] }
+
+/** Skipped without a file. What the system knows under our name without our file is not ours. */
+export const uninstall = async (system: ServiceSystem, { dryRun }: { dryRun: boolean }): Promise<Uninstalled> => {
+  if (readFile(system) === null) return { result: 'skipped', commands: [] }
+  const commands = commandsOf([...system.end, ...system.forget])
+  if (dryRun) return { result: 'planned', commands }
+  const { enabled, running } = await system.state()
+  if (enabled || running !== false) await runSteps(system, system.end)
+  rmSync(system.file)
+  await runSteps(system, system.forget)
+  return { result: 'done', commands }
+}
+
+/** What the system says, and whether the file is there, and is what an install would write. */
+export const look = async (system: ServiceSystem) => {
+  const text = readFile(system)
+  const installed = text !== null
+  const state = await system.state()
+  const isCurrent = text === system.content
+  return {
+    ...state,
+    installed,
+    current: installed ? isCurrent : null,
+    notes: [
+      ...state.notes,
+      ...(installed && !isCurrent
+        ? ['Its file differs from what an install would write now. To see how: agent-swarm service install --dry-run']
+        : []),
+    ],
+  }
+}

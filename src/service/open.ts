@@ -1,0 +1,83 @@
+/** The service of this host: what it starts, and the system that keeps it running. */
+import { existsSync, realpathSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import { homedir, userInfo } from 'node:os'
+import { dirname, isAbsolute, join } from 'node:path'
+import { fail } from '../errors.ts'
+import { openLaunchd } from './launchd.ts'
+import type { Host, Launch, ServiceName, ServiceSystem, User } from './system.ts'
+import { openSystemd } from './systemd.ts'
+import { openTaskScheduler } from './task-scheduler.ts'
+
+/** `user`, `home`: of a system unit that is another user's. */
+export type Wanted = { name: ServiceName; system: boolean; user: string | null; home: string | null }
+
+/** Links that stay when Node is updated, for example by Homebrew. */
+const STABLE_NODES = ['/opt/homebrew/bin/node', '/usr/local/bin/node', '/usr/bin/node']
+
+const nodePath = (): string => {
+  const node = process.execPath
+  const stable = STABLE_NODES.find(path => existsSync(path) && realpathSync(path) === realpathSync(node))
+  return stable ?? node
+}
+
+/** In a package this file lies one folder deeper than in a checkout. */
+const entryPath = (): string => {
+  const entry = join(dirname(findPackageJSON(import.meta.url) ?? '.'), 'bin', 'agent-swarm.js')
+  if (/[/\\]_npx[/\\]/.test(entry))
+    throw fail(
+      'refused',
+      `making a service: this copy of agent-swarm lies in a cache of npx, ${entry}`,
+      'Install it first: npm install -g agent-swarm',
+    )
+  return entry
+}
+
+const caller = ({ environment }: Host): User => {
+  const home = environment.HOME || homedir()
+  try {
+    const { username, uid } = userInfo()
+    return { name: username, uid, home }
+  } catch {
+    throw fail(
+      'unsupported',
+      'making a service: the user id of this process has no name',
+      'Run it as a user of this system.',
+    )
+  }
+}
+
+/** Of another user: `name:password:uid:gid:comment:home:shell`, as getent prints it. */
+const userNamed = async ({ run }: Host, name: string): Promise<User> => {
+  const doing = `looking for the user ${name}`
+  const { stdout } = await run('getent', ['passwd', '--', name], { doing, answers: [2] })
+  const [found, , uid, , , home] = stdout.trim().split(':')
+  if (found === undefined || found === '' || home === undefined || !/^\d+$/.test(uid ?? ''))
+    throw fail('usage', `${doing}: this system has none`, 'Make it first: useradd --system --create-home NAME')
+  return { name: found, uid: Number(uid), home }
+}
+
+const refuseSystem = (label: string, why: string) =>
+  fail('unsupported', `--system: ${label} keeps only a service of your own. ${why}`, 'Leave out --system.')
+
+export const openService = async (host: Host, { name, system, user, home }: Wanted): Promise<ServiceSystem> => {
+  const own = caller(host)
+  const launch = async (): Promise<Launch> => {
+    const owner = user === null || user === own.name ? own : await userNamed(host, user)
+    const folder = home ?? (owner === own ? host.environment.AGENT_SWARM_HOME : undefined) ?? ''
+    const absolute = folder === '' ? join(owner.home, '.agent-swarm') : folder
+    if (!isAbsolute(absolute)) throw fail('usage', `The home must be an absolute path, not "${absolute}".`)
+    return { name, node: nodePath(), entry: entryPath(), home: absolute, user: owner }
+  }
+  if (!system && (user !== null || home !== null))
+    throw fail('usage', '--user and --home are for a unit of the system.', 'Add --system, as root.')
+  if (host.platform === 'darwin') {
+    if (system) throw refuseSystem('launchd', 'Tart starts machines only in your log-in.')
+    return openLaunchd(host, await launch())
+  }
+  if (host.platform === 'win32') {
+    if (system) throw refuseSystem('the Task Scheduler', 'It runs without a log-in all the same.')
+    return openTaskScheduler(host, await launch())
+  }
+  return openSystemd(host, { ...(await launch()), scope: system ? 'system' : 'user' })
+}
