@@ -393,6 +393,9 @@ const serverCommands = {
     },
     load: () => import('./commands/runner.ts'),
   },
+} satisfies Record<string, Command>
+
+const serviceCommands = {
   'service install': {
     arguments: [service],
     summary: 'Keep bot and runner running, also after a reboot.',
@@ -585,6 +588,7 @@ export const commandGroups: Readonly<Record<string, Readonly<Record<string, Comm
   'Rescued work': rescuedCommands,
   Agents: agentCommands,
   'Bot and runner': serverCommands,
+  'As a service': serviceCommands,
   'Set-up': setUpCommands,
 }
 export const commands: Readonly<Record<string, Command>> = Object.assign({}, ...Object.values(commandGroups))
