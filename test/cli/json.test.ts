@@ -55,7 +55,7 @@ const judge = (name: Name, value: unknown) => {
   return value
 }
 const nameOf = (words: readonly string[]) =>
-  words.slice(0, words[1] === 'runner' ? 3 : ['bot', 'rescued'].includes(words[0] ?? '') ? 2 : 1).join(' ') as Name
+  words.slice(0, words[1] === 'runner' ? 3 : ['bot', 'rescued', 'service'].includes(words[0] ?? '') ? 2 : 1).join(' ') as Name
 /** Runs a command with `--json`, and returns the one value that it printed. */
 const printed = async (words: readonly string[], { code = 0, as = nameOf(words), environment = {} } = {}) => {
   const ran = await cli.swarm([...words, '--json'], environment)
@@ -149,6 +149,14 @@ test('doctor', async () => {
   const environment = { PATH: '/nowhere' }
   expect(await printed(['doctor'], { environment })).toMatchObject({ checks: expect.any(Array) })
   expect(await printed(['doctor', '--rebuild-registry'], { environment })).toMatchObject({ result: 'planned' })
+})
+
+test('service', async () => {
+  program('systemctl', `echo 'ActiveState=inactive'`)
+  const environment = { PATH: `${bin}:${process.env.PATH}` }
+  expect(await printed(['service', 'install', '--dry-run'])).toMatchObject({ result: 'planned', service: 'up' })
+  expect(await printed(['service', 'uninstall', 'bot'])).toMatchObject({ result: 'skipped', service: 'bot' })
+  expect(await printed(['service', 'status'], { environment })).toMatchObject({ installed: false, running: false })
 })
 
 test('support-bundle', async () => {
