@@ -1,6 +1,6 @@
 #!/bin/bash
 # npm run test:long: everything that takes longer than `npm test` may: the whole crash matrix, soak, all hostile texts and orders of
-# events, old and large stores, real agents, base images, and what takes long on real libvirt.
+# events, old and large stores, real agents, base images, the container image, and what takes long on real libvirt.
 #   AGENT_SWARM_TEST_SEED=N        the seed of everything that is random; printed first, and today's date without one
 #   AGENT_SWARM_TEST_PLAYED=FOLDER remembers which steps and points passed with this seed: another run goes on there. Without it,
 #                                  a folder of the seed in /var/tmp, which is removed when all has passed
@@ -42,6 +42,7 @@ step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agen
 step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
 step stores counted test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
+step container bash test/image/run.sh
 step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
 step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts
 

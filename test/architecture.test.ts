@@ -125,6 +125,10 @@ test('the selftest knows neither the bot nor the command line', () => {
   expect(mayNotImport('src/selftest', 'src/bot', 'src/store', 'src/cli')).toEqual([])
 })
 
+test('services know neither bot, runner nor command line', () => {
+  expect(mayNotImport('src/service', 'src/bot', 'src/store', 'src/runner', 'src/registry', 'src/cli')).toEqual([])
+})
+
 test('one door to other programs', () => {
   const doors = ['execa', 'node:child_process', 'child_process']
   expect(breaches(({ from, to }) => doors.includes(to) && from !== 'src/exec.ts')).toEqual([])

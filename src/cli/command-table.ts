@@ -425,7 +425,7 @@ const serviceCommands = {
   },
   'service status': {
     arguments: [service],
-    summary: 'Show whether the service runs, and when it starts by itself.',
+    summary: 'Show whether the service runs, and when it starts.',
     example: 'agent-swarm service status',
     options: { system, json },
     load: async () => ({ run: (await import('./commands/service.ts')).serviceStatus }),

@@ -71,6 +71,7 @@ describe('candidates', () => {
     ['a value that only the person knows', ['up', '--port', ''], []],
     ['a ticket after a value', ['create', '--provider', 'kvm', 'WEB'], ['WEB-7']],
     ['a shell', ['completion', 'p'], ['powershell']],
+    ['a service', ['service', 'install', ''], ['up', 'bot', 'runner']],
     ['an unknown command', ['explode', ''], []],
     ['a property of every object', ['toString', ''], []],
     ['an option named like a property of every object', ['create', '--constructor='], []],

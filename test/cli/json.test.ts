@@ -55,7 +55,9 @@ const judge = (name: Name, value: unknown) => {
   return value
 }
 const nameOf = (words: readonly string[]) =>
-  words.slice(0, words[1] === 'runner' ? 3 : ['bot', 'rescued', 'service'].includes(words[0] ?? '') ? 2 : 1).join(' ') as Name
+  words
+    .slice(0, words[1] === 'runner' ? 3 : ['bot', 'rescued', 'service'].includes(words[0] ?? '') ? 2 : 1)
+    .join(' ') as Name
 /** Runs a command with `--json`, and returns the one value that it printed. */
 const printed = async (words: readonly string[], { code = 0, as = nameOf(words), environment = {} } = {}) => {
   const ran = await cli.swarm([...words, '--json'], environment)

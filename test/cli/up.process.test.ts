@@ -1,5 +1,7 @@
 /** What `up` writes: lines for people on a terminal, JSON everywhere else. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openCli } from '../support/cli.ts'
@@ -68,4 +70,25 @@ test('in a pipe: JSON lines alone', async () => {
   expect(code).toBe(0)
   expect(stdout).toBe('')
   for (const line of stderr.trim().split('\n')) expect(JSON.parse(line)).toMatchObject({ msg: expect.any(String) })
+})
+
+test('--home and --log, as a service starts it that has neither variables nor standard error', async () => {
+  const home = join(cli.home, 'another home')
+  const log = join(home, 'service', 'up.log')
+  mkdirSync(home, { mode: 0o700 })
+  const port = await freePort()
+  const { JIRA_HOST, JIRA_EMAIL, JIRA_API_TOKEN } = jira.settings as Record<string, string>
+  const values = { jiraHost: JIRA_HOST, jiraEmail: JIRA_EMAIL, jiraApiToken: JIRA_API_TOKEN, jiraProjects: ['DROP'] }
+  writeFileSync(join(home, 'config.yaml'), JSON.stringify({ ...values, port, provider: 'synthetic' }), { mode: 0o600 })
+  const unset = { AGENT_SWARM_HOME: undefined, AGENT_SWARM_PROVIDER: undefined }
+  const words = ['up', '--home', home, '--log', log]
+  const up = cli.processes.begin(words, unset)
+  await until('the log', () => existsSync(log) && readFileSync(log, 'utf8').includes('listens on'))
+  up.kill('SIGTERM')
+  expect(await up.ended).toEqual({ code: 0, stdout: '', stderr: '' })
+  expect(existsSync(join(home, 'registry.db'))).toBe(true)
+  // Why it does not start is in the log, too.
+  writeFileSync(join(home, 'config.yaml'), 'prot: 3000\n')
+  expect(await cli.processes.swarm(words, { environment: unset })).toEqual({ code: 1, stdout: '', stderr: '' })
+  expect(readFileSync(log, 'utf8')).toContain('prot is not a setting')
 })
