@@ -1,7 +1,7 @@
 /** Installing and removing the file of a service. The file is ours when it says so; no other is changed or removed. */
 import { lstatSync, readFileSync, rmSync } from 'node:fs'
 import { shellCommand } from '../command-line.ts'
-import { fail, failureOf } from '../errors.ts'
+import { fail, failureOf, isFailure } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { ServiceSystem, Step } from './system.ts'
 
@@ -65,13 +65,18 @@ export type Installed = { result: 'done' | 'skipped'; notes: readonly string[] }
 /** Writes the file and starts the service. Skipped when it is there, enabled and runs. */
 export const install = async (system: ServiceSystem): Promise<Installed> => {
   if (planInstall(system).found === 'same') {
-    const { enabled, running, survivesLogout, notes } = await system.state()
-    if (enabled && running && (survivesLogout || system.startsAt === 'log-in')) return { result: 'skipped', notes }
+    const { enabled, running, notes } = await system.state()
+    if (enabled && running) return { result: 'skipped', notes }
   }
   // No secret is in it, and the system's manager reads it. Windows' own form begins with a byte order mark.
   const { file, content, encoding } = system
   const bytes = Buffer.from(encoding === 'utf16le' ? `\ufeff${content}` : content, encoding)
-  writeFileAtomic(file, bytes, { mode: 0o644 })
+  try {
+    writeFileAtomic(file, bytes, { mode: 0o644 })
+  } catch (error) {
+    if (!isFailure(error) || error.failure.kind !== 'permission') throw error
+    throw fail('permission', error.failure.message, 'For a unit of the system, run it as root.', error)
+  }
   return { result: 'done', notes: await runSteps(system, system.install) }
 }
 

@@ -88,6 +88,7 @@ const stateOf = (text: string | null, startsAtLogin: string): ServiceState => {
     running,
     pid: pid === undefined ? null : Number(pid),
     restarts: runs === undefined ? null : Math.max(0, Number(runs) - 1),
+    startsAt: 'log-in',
     survivesLogout: false,
     notes: [
       startsAtLogin,
@@ -126,7 +127,6 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
   }
   return {
     label: 'launchd',
-    startsAt: 'log-in',
     file,
     content: contentOf(label, log, launch),
     encoding: 'utf8',

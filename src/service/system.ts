@@ -46,6 +46,8 @@ export type ServiceState = {
   pid: number | null
   /** How often it ended and was started again since it was started by hand. */
   restarts: number | null
+  /** When the system starts it, once it is enabled. */
+  startsAt: 'boot' | 'log-in'
   /** Whether it runs on when its user logs out. */
   survivesLogout: boolean
   /** What the person should know: sentences. */
@@ -54,8 +56,6 @@ export type ServiceState = {
 
 export type ServiceSystem = {
   label: 'systemd' | 'launchd' | 'Task Scheduler'
-  /** When the system starts it. */
-  startsAt: 'boot' | 'log-in'
   file: string
   content: string
   encoding: 'utf8' | 'utf16le'

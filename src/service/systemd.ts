@@ -98,12 +98,13 @@ const stateOf = (text: string, { scope, user }: SystemdLaunch, lingers: boolean)
     running,
     pid: running && pid !== 0 ? pid : null,
     restarts: LoadState === 'loaded' ? number(NRestarts) : null,
+    startsAt: survivesLogout ? 'boot' : 'log-in',
     survivesLogout,
     notes: [
       ...(survivesLogout
         ? []
         : [
-            `It ends when ${user.name} logs out, and starts at the next log-in: lingering is off. To turn it on: sudo loginctl enable-linger ${shellWord(user.name)}`,
+            `It ends when ${user.name} logs out, and starts when they log in: lingering is off. To turn it on: sudo loginctl enable-linger ${shellWord(user.name)}`,
           ]),
       ...(running || LoadState !== 'loaded' || Result === undefined || Result === 'success'
         ? []
@@ -166,7 +167,6 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
   }
   return {
     label: 'systemd',
-    startsAt: 'boot',
     file: join(folder, unit),
     content: unitText(launch),
     encoding: 'utf8',

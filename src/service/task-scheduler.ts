@@ -75,6 +75,7 @@ const stateOf = (csv: string | null): ServiceState => ({
   running: csv === null ? false : csv.includes(`"${RUNNING}"`),
   pid: null,
   restarts: null,
+  startsAt: 'boot',
   survivesLogout: csv !== null,
   notes: csv === null ? [] : ['After an end or a start of the system, it starts within a minute.'],
 })
@@ -90,7 +91,6 @@ export const openTaskScheduler = ({ run, environment }: Host, launch: Launch): S
     run(program, argv, { doing, answers, explain: explainSchtasks })
   return {
     label: 'Task Scheduler',
-    startsAt: 'boot',
     file,
     content: taskText(launch, domain === '' ? user.name : `${domain}\\${user.name}`, log),
     encoding: 'utf16le',

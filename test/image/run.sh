@@ -56,9 +56,15 @@ image=localhost/agent-swarm-test-bot
 builder build --format docker --pull-never --network host --build-arg BASE="$base" --tag "$image" .
 
 fail() { echo "The container image: $1" >&2; exit 1; }
-inspected() { builder inspect --type image --format "$1" "$image"; }
-[ "$(inspected '{{.Docker.Config.User}}')" = 10001:10001 ] || fail 'it does not run as a user of its own'
-health=$(inspected '{{json .Docker.Config.Healthcheck.Test}}')
+# inspected MEMBER...: of its configuration, as JSON.
+inspected() {
+  builder inspect --type image "$image" | "$node" -e '
+let value = JSON.parse(require("node:fs").readFileSync(0)).Docker.config
+for (const name of process.argv.slice(1)) value = value[name]
+console.log(JSON.stringify(value))' "$@"
+}
+[ "$(inspected User)" = '"10001:10001"' ] || fail 'it does not run as a user of its own'
+health=$(inspected Healthcheck Test)
 
 container=$(builder from --pull-never "$image")
 inside() { builder run --network host "$container" -- "$@"; }
@@ -77,7 +83,7 @@ bot=$!
 healthy=
 for _ in $(seq 100); do
   # The check of the image itself.
-  if inside env PORT="$port" node -e "$(node -p 'JSON.parse(process.argv[1]).at(-1)' "$health")"; then healthy=yes; break; fi
+  if inside env PORT="$port" node -e "$("$node" -p 'JSON.parse(process.argv[1]).at(-1)' "$health")"; then healthy=yes; break; fi
   kill -0 "$bot" 2>/dev/null || break
   sleep 0.5
 done

@@ -148,13 +148,12 @@ export const serviceStatus: RunCommand = async invocation => {
   const { json, terminal } = invocation
   const opened = await open(invocation)
   const { look } = await import('../../service/install.ts')
-  const { startsAt } = opened.system
   const state = await look(opened.system)
   if (json) {
-    printJson<'service status'>({ ...about(opened), ...state, startsAt, notes: [...state.notes] }, terminal)
+    printJson<'service status'>({ ...about(opened), ...state, notes: [...state.notes] }, terminal)
     return 0
   }
-  const { installed, enabled, running, pid, restarts, survivesLogout, notes } = state
+  const { installed, enabled, running, pid, restarts, startsAt, survivesLogout, notes } = state
   print(
     pairs(
       [
