@@ -1,7 +1,7 @@
 /** Texts of paths in the files of services. None may hold a control character: it could end a line. */
 import { fail } from '../errors.ts'
 
-export const checkPath = (path: string): string => {
+const checkPath = (path: string): string => {
   if (!/\p{Cc}/u.test(path)) return path
   throw fail('usage', `writing a service: ${JSON.stringify(path)} holds a control character`, 'Use another folder.')
 }
