@@ -99,7 +99,7 @@ export const look = async (system: ServiceSystem) => {
   const text = readFile(system)
   const installed = text !== null
   const state = await system.state()
-  const isCurrent = text === system.content
+  const isCurrent = text !== null && system.isCurrent(text)
   return {
     ...state,
     installed,

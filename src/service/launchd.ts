@@ -125,10 +125,12 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
       }
     }
   }
+  const content = contentOf(label, log, launch)
   return {
     label: 'launchd',
     file,
-    content: contentOf(label, log, launch),
+    content,
+    isCurrent: text => text === content,
     encoding: 'utf8',
     isOurs: text => text.includes(MARK),
     install: [bootout, launchctl(`enabling ${label}`, 'enable', target), bootstrap],

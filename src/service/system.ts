@@ -61,6 +61,8 @@ export type ServiceSystem = {
   encoding: 'utf8' | 'utf16le'
   /** Whether a file with this text was written by us. */
   isOurs(text: string): boolean
+  /** Whether a file of ours with this text is what an install would write, for whichever user it was installed. */
+  isCurrent(text: string): boolean
   /** Makes the system know the written file, and starts the service. */
   install: readonly Step[]
   /** Ends the service, while the file is there; then makes the system forget it. */

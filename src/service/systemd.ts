@@ -54,6 +54,10 @@ const unitText = ({ name, node, entry, home, user, scope }: SystemdLaunch): stri
   ].join('\n')
 }
 
+/** Those lines of a system's unit that say whose it is: a later look does not name the user. */
+const OF_USER = /^(?:User=|Environment="AGENT_SWARM_HOME=).*$/gm
+const withoutUser = (text: string) => text.replaceAll(OF_USER, '')
+
 const explainSystemctl = (user: string) =>
   explainBy([
     // systemd 252: systemctl and journalctl in a container, and where another program is the first process
@@ -152,6 +156,7 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
       )
     }
   }
+  const content = unitText(launch)
   const reload = systemctl('reading the units', 'daemon-reload')
   const runStep = async (step: Step): Promise<void> => {
     for (let tries = 1; ; tries += 1) {
@@ -168,9 +173,10 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
   return {
     label: 'systemd',
     file: join(folder, unit),
-    content: unitText(launch),
+    content,
     encoding: 'utf8',
     isOurs: text => text.startsWith(MARK),
+    isCurrent: text => (isUser ? text === content : withoutUser(text) === withoutUser(content)),
     install: [
       ...(isUser ? [linger] : []),
       reload,

@@ -89,10 +89,12 @@ export const openTaskScheduler = ({ run, environment }: Host, launch: Launch): S
   const schtasks = (doing: string, ...argv: string[]): Step => ({ program: 'schtasks', argv, doing })
   const ask = ({ program, argv, doing, answers = [] }: Step) =>
     run(program, argv, { doing, answers, explain: explainSchtasks })
+  const content = taskText(launch, domain === '' ? user.name : `${domain}\\${user.name}`, log)
   return {
     label: 'Task Scheduler',
     file,
-    content: taskText(launch, domain === '' ? user.name : `${domain}\\${user.name}`, log),
+    content,
+    isCurrent: text => text === content,
     encoding: 'utf16le',
     isOurs: text => text.includes(MARK),
     install: [

@@ -53,7 +53,7 @@ fi
 
 image=localhost/agent-swarm-test-bot
 # The form of Docker: the other one has no health check.
-builder build --format docker --pull-never --network host --build-arg BASE="$base" --tag "$image" .
+builder build --layers --format docker --pull-never --network host --build-arg BASE="$base" --tag "$image" .
 
 fail() { echo "The container image: $1" >&2; exit 1; }
 # inspected MEMBER...: of its configuration, as JSON.
@@ -75,10 +75,11 @@ inside sh -c '! test -e /opt/agent-swarm/node_modules/vitest' || fail 'it has pa
 # Without settings it says what is missing, and ends.
 inside agent-swarm bot 2>&1 | grep -q 'Neither GitHub nor Jira is configured' || fail 'without settings, it does not say so'
 
-# Nothing listens on port 1: it is healthy all the same.
+# Nothing listens on port 9: it is healthy all the same.
 port=$((20000 + $$ % 20000))
-inside env PORT="$port" HOST=127.0.0.1 GITHUB_TOKEN=ghp_0123456789abcdef0123456789abcdef0123 GITHUB_API_URL=http://127.0.0.1:1 \
-  GITHUB_REPOSITORIES=acme/shop JIRA_PROJECTS=DROP agent-swarm bot >"$state/bot.log" 2>&1 &
+inside env PORT="$port" HOST=127.0.0.1 GITHUB_TOKEN=ghp_0123456789abcdef0123456789abcdef0123 GITHUB_API_URL=http://127.0.0.1:9 \
+  GITHUB_REPOSITORIES=acme/shop JIRA_PROJECTS=DROP AGENT_SWARM_RUNNER_TOKEN=a-token-of-no-runner-at-all \
+  agent-swarm bot >"$state/bot.log" 2>&1 &
 bot=$!
 healthy=
 for _ in $(seq 100); do

@@ -23,9 +23,10 @@ const SYSTEM_USER = 'swarmbot'
 
 /** What a person writes, with a GitHub that cannot be reached: there is no network. */
 const configFor = (port: number) => `
+runnerToken: a-token-of-a-runner-that-is-not-there
 githubToken: ghp_0123456789abcdef0123456789abcdef0123
 githubRepositories: [acme/shop]
-githubApiUrl: http://127.0.0.1:1
+githubApiUrl: http://127.0.0.1:9
 jiraProjects: [DROP:acme/shop]
 provider: synthetic
 host: 0.0.0.0
@@ -122,6 +123,7 @@ test('they are installed and run: one of a person, which lingers, and one of the
   expect(await json('service install')).toMatchObject({ result: 'skipped' })
   await guest(INSTALL_BOT)
   await until('the bot', () => healthy(BOT_PORT), PATIENCE)
+  expect(JSON.parse(await guest(`sudo agent-swarm service status ${BOT} --json`))).toMatchObject({ current: true })
   expect(await guest('ps -o user= -p "$(systemctl show --value --property=MainPID agent-swarm-bot)"')).toBe(SYSTEM_USER)
   // No secret, in the files or on a command line.
   expect(

@@ -94,7 +94,8 @@ describe('on Linux', () => {
 
   test.for([
     ['up', 'Neither GitHub nor Jira is configured'],
-    ['runner', 'botUrl is missing.'],
+    ['bot', 'AGENT_SWARM_RUNNER_TOKEN is missing'],
+    ['runner', 'AGENT_SWARM_BOT_URL and AGENT_SWARM_RUNNER_TOKEN are missing'],
   ] as const)('install refuses %s without what it needs: it would not start', async ([name, missing]) => {
     configure('provider: synthetic\n')
     const ran = await swarm(['service', 'install', name])
@@ -230,6 +231,11 @@ describe('on Linux', () => {
         words => `systemctl ${words}`,
       ),
     )
+    // A look does not name the user.
+    const looked = await openService(hostOn('linux'), { ...wanted, user: null })
+    expect(await look(looked)).toMatchObject({ installed: true, current: true, startsAt: 'boot', survivesLogout: true })
+    writeFileSync(system.file, system.content.replace('UMask=0077', 'UMask=0022'))
+    expect(await look(looked)).toMatchObject({ current: false })
     await expect(openService(hostOn('linux'), { ...wanted, user: 'nobody-here' })).rejects.toThrow('has none')
     await expect(openService(hostOn('linux'), { ...wanted, system: false })).rejects.toThrow('--user')
     await expect(openService(hostOn('linux'), { ...wanted, user: '--help' })).rejects.toThrow('has none')

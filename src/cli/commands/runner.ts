@@ -1,3 +1,4 @@
+import type { Config } from '../../config/config.ts'
 import { registryFile } from '../../config/home.ts'
 import { MIN_SECRET_LENGTH } from '../../config/secrets.ts'
 import { careFor } from '../../database-care.ts'
@@ -9,9 +10,8 @@ import { restoreDatabases } from '../from-backup.ts'
 import { openServerLog, serveUntil, version } from '../serve.ts'
 import { printNote, type RunCommand } from '../terminal/output.ts'
 
-export const run: RunCommand = async invocation => {
-  const config = await invocation.config()
-  const { botUrl, runnerToken } = config
+/** Throws `not-configured` when it cannot reach the bot. */
+export const requireBot = ({ botUrl, runnerToken }: Pick<Config, 'botUrl' | 'runnerToken'>) => {
   if (botUrl === null || runnerToken === null) {
     const missing = [
       ...(botUrl === null ? ['AGENT_SWARM_BOT_URL'] : []),
@@ -29,6 +29,12 @@ export const run: RunCommand = async invocation => {
       `starting the runner: AGENT_SWARM_RUNNER_TOKEN has ${runnerToken.length} characters; it needs at least ${MIN_SECRET_LENGTH}`,
       "Make one on the bot's host: agent-swarm bot runner add NAME",
     )
+  return { botUrl, runnerToken }
+}
+
+export const run: RunCommand = async invocation => {
+  const config = await invocation.config()
+  const { botUrl, runnerToken } = requireBot(config)
   const log = openServerLog(config)
   await restoreDatabases(invocation, config, ['registry.db'], log)
   const care = careFor(registryFile(config.home), { clock: Date.now, log })

@@ -56,19 +56,9 @@ const checkSettings = async (name: ServiceName, env: Environment, isOwnHome: boo
   if (!isOwnHome)
     return ['The settings of that user were not read. To check them, run agent-swarm doctor as that user.']
   const config = await readConfig({}, { HOME: env.HOME, AGENT_SWARM_HOME: env.AGENT_SWARM_HOME })
-  const missing =
-    name === 'runner'
-      ? [
-          ...(config.botUrl === null ? ['botUrl is missing.'] : []),
-          ...(config.runnerToken === null ? ['runnerToken is missing.'] : []),
-        ]
-      : config.botProblems
-  if (missing.length > 0)
-    throw fail(
-      'not-configured',
-      `${doing}: it would not start:\n${missing.map(problem => `  - ${problem}`).join('\n')}`,
-      'Set up with: agent-swarm init',
-    )
+  // It would end as soon as it starts.
+  if (name === 'runner') (await import('./runner.ts')).requireBot(config)
+  else await (await import('../../bot/preconditions.ts')).requireConfigured(config, name === 'up' ? 'its own' : null)
   const { providers } = await import('../../../providers/index.ts')
   // systemd sets it for services, too.
   const lost = providers
