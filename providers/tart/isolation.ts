@@ -3,6 +3,8 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { IsolationReport } from '../provider.ts'
 import type { Context } from './context.ts'
+import { parseVmName } from './marks.ts'
+import { parseRuns } from './parse.ts'
 
 const SET_UID = 0o4000
 const ROOT = 0
@@ -36,6 +38,16 @@ export const softnetArguments = async (context: Context): Promise<string[]> => {
   return ['--net-softnet', ...(tartAllow.length === 0 ? [] : ['--net-softnet-allow', tartAllow.join(',')])]
 }
 
+/** Our machines that run without Softnet: it was not usable when they started. */
+const startedWithout = async ({ run, homeId }: Context): Promise<string[]> => {
+  const { stdout } = await run('ps', ['-axww', '-o', 'pid=,command='])
+  return parseRuns(stdout).flatMap(({ name, words }) => {
+    const mark = parseVmName(name)
+    const isOurs = mark !== null && mark.kind !== 'image' && mark.home === homeId
+    return isOurs && !words.includes(' --net-softnet') ? [mark.vmId] : []
+  })
+}
+
 export const isolationReport = async (context: Context): Promise<IsolationReport> => {
   const state = await softnetState(context)
   if (state === 'missing')
@@ -50,10 +62,17 @@ export const isolationReport = async (context: Context): Promise<IsolationReport
       reason: 'Softnet lacks its rights (owner root, SUID bit), so machines start without it',
       remedy: `${GIVE_RIGHTS}. Then restart the machines.`,
     }
+  const without = await startedWithout(context)
+  if (without.length > 0)
+    return {
+      isolated: false,
+      reason: `${without.slice(0, 5).join(', ')} started before Softnet could be used`,
+      remedy: 'Restart them: agent-swarm restart TICKET',
+    }
   const { tartAllow } = context.settings
   const opened = tartAllow.length === 0 ? 'private networks are closed' : `of private networks, ${tartAllow.join(', ')}`
   return {
     isolated: true,
-    note: `Machines that start from now on reach the internet, and this Mac at the address of their bridge: what listens there on all addresses, they reach; ${opened}. To open a range: AGENT_SWARM_TART_ALLOW=10.1.0.0/16.`,
+    note: `Machines reach the internet, and this Mac at the address of their bridge: what listens there on all addresses, they reach; ${opened}. To open a range: AGENT_SWARM_TART_ALLOW=10.1.0.0/16.`,
   }
 }

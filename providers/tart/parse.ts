@@ -75,16 +75,21 @@ export const parseAvailableMemory = (text: string): number | null => {
   return Number.isSafeInteger(bytes) ? bytes : null
 }
 
+/** The processes `tart run`, of `ps -axww -o pid=,command=`. `words`: what follows the VM's name. */
+export const parseRuns = (text: string): { pid: number; name: string; words: string }[] =>
+  text.split('\n').flatMap(line => {
+    const [, pid, name = '', words = ''] = line.match(/^\s*(\d+)\s+(?:\S*\/)?tart run (\S+)(.*)$/) ?? []
+    return pid === undefined ? [] : [{ pid: Number(pid), name, words }]
+  })
+
 /**
- * The processes that run a machine, of `ps -axww -o pid=,command=`. Tart renames a VM that runs, and its process keeps the name that
- * it began with: the vmId stays in it, and the home. `seed`: the path of the seed that it was given; empty without one.
+ * The processes that run a machine. Tart renames a VM that runs, and its process keeps the name that it began with: the vmId stays in
+ * it, and the home. `seed`: the path of the seed that it was given; empty without one.
  */
 export const parseRunProcesses = (
   text: string,
   { vmId, home, seed }: { vmId: string; home: string; seed: string },
 ): number[] =>
-  text.split('\n').flatMap(line => {
-    const [, pid, name] = line.match(/^\s*(\d+)\s+(?:\S*\/)?tart run (\S+)/) ?? []
-    const isIt = name?.startsWith(`${vmId}.`) === true && name.endsWith(`.${home}`) && line.includes(seed)
-    return isIt ? [Number(pid)] : []
-  })
+  parseRuns(text).flatMap(({ pid, name, words }) =>
+    name.startsWith(`${vmId}.`) && name.endsWith(`.${home}`) && words.includes(seed) ? [pid] : [],
+  )

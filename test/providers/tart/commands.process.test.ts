@@ -7,6 +7,7 @@ import { installSoftnet } from '../../support/tart/install.ts'
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-tart.md')
 const ID = 'as-drop-2100-1a2b3c4d'
+const EARLIER = 'as-drop-2-0000000b'
 
 /** What the shell does that leaves `tart run` behind, and what differs between two hosts. */
 const shown = ({ home, mac }: TartBench, program: string, argv: readonly string[]): string => {
@@ -77,6 +78,8 @@ test('a machine with Softnet starts with it, and with the ranges that the operat
   if (process.getuid?.() !== 0) skip('only root makes a program with the SUID bit of root')
   const bench = openTartBench()
   onTestFinished(bench.close)
+  await bench.provider.createVm('DROP-2', IMAGE, tartOptions(EARLIER))
+  await bench.provider.startVm(EARLIER)
   installSoftnet(bench.mac.bin, 0o4755)
   const commands: string[] = []
   const provider = bench.open({
@@ -88,6 +91,11 @@ test('a machine with Softnet starts with it, and with the ranges that the operat
   expect(commands.find(command => command.includes(' run '))).toMatch(
     / --net-softnet --net-softnet-allow 10\.1\.0\.0\/16,10\.2\.0\.0\/16$/,
   )
+  expect(await provider.isolated?.()).toMatchObject({
+    isolated: false,
+    reason: `${EARLIER} started before Softnet could be used`,
+  })
+  await provider.stopVm(EARLIER)
   expect(await provider.isolated?.()).toMatchObject({ isolated: true, note: expect.stringContaining('10.1.0.0/16') })
 })
 

@@ -1,5 +1,6 @@
 /** A bench of Tart's machines on the stand-in, in a home of its own. */
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +12,8 @@ import type { TestBench } from '../../providers/conformance.ts'
 import { until } from '../wait.ts'
 import { type Mac, openMac } from './install.ts'
 
-export const HOME_ID = '00112233445566ff'
+/** Random: processes of machines are found by it, and other tests have theirs at the same time. */
+export const HOME_ID = randomBytes(8).toString('hex')
 const OTHER_HOME_ID = 'ffff000011112222'
 export const IMAGE = 'golden'
 export const imageVm = (name = IMAGE, homeId = HOME_ID): string => `agent-swarm-base.${name}.${homeId}`
