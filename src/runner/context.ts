@@ -58,9 +58,9 @@ const openProvider = async (
   })
 }
 
-/** Those that are chosen when they are available and none is configured. */
+/** Those of this system that are chosen when they are available and none is configured. */
 export const detectedProviders: readonly ProviderName[] = providers
-  .filter(row => row.detected && row.open !== null)
+  .filter(row => row.detected && row.open !== null && (row.platform ?? process.platform) === process.platform)
   .map(({ name }) => name)
 
 const chooseProvider = async ({ provider }: Config, open: RunnerContext['provider']): Promise<Provider> => {
