@@ -169,12 +169,14 @@ const hostStatus = v.object({
   memoryBytes: v.object({ ...capacity, allocated: count, used: described(count, 'What the machines use.') }),
   diskBytes: v.object({ ...capacity, used: count }),
   fits: described(
-    v.object({
-      environments: count,
-      endsFirst: v.picklist(['memory', 'cpus', 'disk']),
-      size: machineSize,
-    }),
-    'How many more machines of this size fit, and what runs out first.',
+    v.nullable(
+      v.object({
+        environments: count,
+        endsFirst: v.picklist(['memory', 'cpus', 'disk']),
+        size: machineSize,
+      }),
+    ),
+    'How many more machines of this size fit, and what runs out first; null where machines are not on this host.',
   ),
   environments: v.array(
     v.object({

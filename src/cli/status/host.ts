@@ -19,12 +19,14 @@ export type HostStatus = Extract<Output<'status'>, { host: string }>
 type Listed = Listing['environments'][number]
 
 /** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
-const readCapacity = async (context: RunnerContext): Promise<{ capacity: Capacity; provider: string | null }> => {
+const readCapacity = async (
+  context: RunnerContext,
+): Promise<{ capacity: Capacity; provider: string | null; isElsewhere: boolean }> => {
   const { provider: name } = context.config
   // A configured provider is asked without checking first: its answer shows whether it works.
   const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
   const capacity = await provider?.capacity?.().catch(() => null)
-  if (provider !== null && capacity != null) return { capacity, provider: provider.name }
+  if (provider !== null && capacity != null) return { capacity, provider: provider.name, isElsewhere: false }
   const disk = await statfs(context.home)
   return {
     capacity: {
@@ -33,6 +35,8 @@ const readCapacity = async (context: RunnerContext): Promise<{ capacity: Capacit
       diskBytes: { total: disk.blocks * disk.bsize, available: disk.bavail * disk.bsize },
     },
     provider: null,
+    // Machines of a cloud take nothing of this host.
+    isElsewhere: provider !== null && provider.capacity === undefined && provider.ownSystem !== true,
   }
 }
 
@@ -91,7 +95,9 @@ export const hostStatus = async (
       cpus: { total: capacity.cpus, allocated: held.cpus },
       memoryBytes: memory,
       diskBytes: { ...capacity.diskBytes, used: sum(environments, usage => usage.diskBytes) },
-      fits: { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
+      fits: host.isElsewhere
+        ? null
+        : { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
       environments: environments.map(({ ticket, provider, vmId, status, usage, price, project }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(price === undefined ? {} : { price }),
@@ -123,7 +129,7 @@ const capacityTable = (status: HostStatus, { terminal }: View): string => {
   )
 }
 
-const fitsLine = ({ environments, endsFirst, size: each }: HostStatus['fits']): string =>
+const fitsLine = ({ environments, endsFirst, size: each }: NonNullable<HostStatus['fits']>): string =>
   `Room for ${environments === 0 ? 'no' : environments} more ${environments === 1 ? 'machine' : 'machines'} of ${counted(each.cpus, 'CPU')}, ${size(each.memoryMiB * MIB)} of memory and ${each.diskGiB} GiB of disk; ${endsFirst === 'cpus' ? 'virtual CPUs run' : `${endsFirst} runs`} out first.`
 
 const machinesTable = ({ environments }: HostStatus, { terminal }: View): string => {
@@ -199,7 +205,10 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     ...status.unread.map(({ message }) => message),
     capacityTable(status, view),
     '',
-    paragraph(fitsLine(status.fits), view.terminal),
+    paragraph(
+      status.fits === null ? 'New machines take nothing of this host: they are elsewhere.' : fitsLine(status.fits),
+      view.terminal,
+    ),
     ...(status.environments.length === 0 ? ['No machines.'] : section('MACHINES', machinesTable(status, view))),
     ...(status.environments.every(({ project }) => project === undefined)
       ? []

@@ -33,7 +33,9 @@ test('a ticket lives on EC2 from its base image to its delete', { timeout: 300_0
   expect(listed.ip).toBe(ec2.instanceOf(listed.vmId).publicIp)
   expect((await swarm('list')).stdout).toContain('$0.048/h')
   expect((await swarm('status', 'AB-1')).stdout).toMatch(/price +0\.048 US dollars an hour/)
-  expect((await swarm('status')).stdout).toContain('$0.048/h')
+  const { stdout: page } = await swarm('status')
+  expect(page).toContain('$0.048/h')
+  expect(page).toContain('New machines take nothing of this host')
 
   await ec2.script(listed.vmId, 'echo before >state')
   await swarm('checkpoint', 'AB-1', 'one')

@@ -15,7 +15,7 @@ for (const kind of ['stand-in', 'real'] as const) {
     afterAll(ec2.close)
     keepsItsPromises({ ...aws, name: `aws (${kind})` }, () => openAwsBench(kind, ec2), {
       machines: MACHINES[kind],
-      timeout: 600_000,
+      timeout: 1_800_000,
     })
   })
 }

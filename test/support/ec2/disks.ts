@@ -1,5 +1,5 @@
 /** What AWS does with snapshots, images and root volumes. */
-import { byToken, checkTags, filtersOf, type Input, passes, tagsFor } from './instances.ts'
+import { byToken, checkTags, filtersOf, type Input, passes, tagsFor } from './requests.ts'
 import {
   copyDisk,
   type Image,

@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { diskActions, publishImage } from './disks.ts'
-import { end, type Input, instanceActions, interrupt } from './instances.ts'
+import { end, instanceActions, interrupt } from './instances.ts'
+import { accountActions, GROUP, type Input } from './requests.ts'
 import { type Ec2Options, type Instance, openState, refuse, type State, type Tag } from './state.ts'
 
-export const GROUP = 'sg-0aaaaaaaaaaaaaaaa'
+export { GROUP }
 
 const LIST: Readonly<Record<string, string>> = { 't3.small': '0.0240', 't3.medium': '0.0480', 't3.large': '0.0960' }
 
@@ -34,6 +35,7 @@ const getProducts = (_: State, input: Input) => {
 }
 
 const actions: Readonly<Record<string, (state: State, input: Input) => Input>> = {
+  ...accountActions,
   ...instanceActions,
   ...diskActions,
   GetCallerIdentity: () => ({ UserId: 'AIDA', Account: '123456789012', Arn: 'arn:aws:iam::123456789012:user/swarm' }),

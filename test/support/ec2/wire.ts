@@ -1,5 +1,5 @@
 /** The protocol of EC2: parameters with dotted names in, XML out. Names are those of AWS's own model. */
-import type { Input } from './instances.ts'
+import type { Input } from './requests.ts'
 
 // ── In ──
 

@@ -1,0 +1,203 @@
+/** Checkpoints and the end of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
+import { tagValue } from '../../support/ec2/ec2.ts'
+
+vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
+
+const ID = 'as-ab-1-00000001'
+const open = (options: Parameters<typeof openUnit>[0] = {}) => {
+  const unit = openUnit(options)
+  onTestFinished(unit.ec2.close)
+  return unit
+}
+const withMachine = async (options: Parameters<typeof openUnit>[0] = {}) => {
+  const unit = open(options)
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  return unit
+}
+const actions = (unit: Pick<ReturnType<typeof open>, 'ec2'>, from = 0) =>
+  unit.ec2.calls.slice(from).map(({ action }) => action)
+
+// ── Checkpoints ──
+
+test('a restore tags the new disk, whose tags AWS gave to the task, and keeps the address', async () => {
+  const { ec2, provider } = await withMachine()
+  const before = await provider.sshInfo(ID)
+  await provider.checkpoint(ID, 'one')
+  await provider.restore(ID, 'one')
+  expect(await provider.sshInfo(ID)).toEqual(before)
+  const volumes = [...ec2.state.volumes.values()]
+  expect(volumes).toHaveLength(1)
+  expect(tagValue(volumes[0]?.tags ?? [], 'agent-swarm:vm')).toBe(ID)
+  const [task] = ec2.state.tasks.values()
+  expect(tagValue(task?.tags ?? [], 'agent-swarm:checkpoint')).toBe('one')
+})
+
+test('a restore waits for a checkpoint that AWS still copies', async () => {
+  const { ec2, provider } = await withMachine({ looks: { change: 6, shown: 1 } })
+  await provider.checkpoint(ID, 'one')
+  expect([...ec2.state.snapshots.values()].at(-1)?.state).toBe('pending')
+  await provider.restore(ID, 'one')
+  expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
+})
+
+test('the same checkpoint restored twice is two tasks, and checkpoints of before and after both work', async () => {
+  const { ec2, provider } = await withMachine()
+  await ec2.script(ID, 'echo 1 >state')
+  await provider.checkpoint(ID, 'one')
+  await ec2.script(ID, 'echo 2 >state')
+  await provider.restore(ID, 'one')
+  expect(await ec2.script(ID, 'cat state')).toBe('1')
+  await ec2.script(ID, 'echo 3 >state')
+  await provider.checkpoint(ID, 'two')
+  await provider.restore(ID, 'one')
+  expect(await ec2.script(ID, 'cat state')).toBe('1')
+  await provider.restore(ID, 'two')
+  expect(await ec2.script(ID, 'cat state')).toBe('3')
+  expect(ec2.state.tasks.size).toBe(3)
+})
+
+test('a stopped machine is started for its restore; one that was captured stopped is stopped afterwards', async () => {
+  const { provider } = await withMachine()
+  await provider.checkpoint(ID, 'running')
+  await provider.stopVm(ID)
+  await provider.checkpoint(ID, 'stopped')
+  await provider.restore(ID, 'stopped')
+  expect(await provider.status(ID)).toBe('stopped')
+  await provider.restore(ID, 'running')
+  expect(await provider.status(ID)).toBe('running')
+})
+
+test('a task that is under way after a crash is waited for, and not made again', async () => {
+  const unit = await withMachine()
+  await unit.provider.checkpoint(ID, 'one')
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'CreateReplaceRootVolumeTask' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.restore(ID, 'one')).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  await unit.open().restore(ID, 'one')
+  expect([...unit.ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
+  expect(tagValue([...unit.ec2.state.volumes.values()][0]?.tags ?? [], 'agent-swarm:vm')).toBe(ID)
+})
+
+test('a task that failed leaves the machine as it was, and the next attempt is another task', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  ec2.state.failingTasks = 1
+  await expect(provider.restore(ID, 'one')).rejects.toMatchObject({
+    failure: { message: expect.stringContaining('(failed)') },
+  })
+  await provider.restore(ID, 'one')
+  expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['failed', 'succeeded'])
+})
+
+test('AWS makes a snapshot of one volume only now and then: it is asked again', async () => {
+  const { ec2, provider } = await withMachine()
+  ec2.state.snapshotEvery = 8
+  await provider.checkpoint(ID, 'one')
+  await provider.checkpoint(ID, 'two')
+  expect(await provider.listCheckpoints(ID)).toEqual(['one', 'two'])
+})
+
+test('two snapshots of one name, which a crash can leave, are one checkpoint and go together', async () => {
+  const unit = await withMachine()
+  await unit.provider.checkpoint(ID, 'one')
+  await unit.provider.checkpoint(ID, 'two')
+  const [first] = unit.ec2.state.snapshots.values()
+  const again = { VolumeId: first?.volume, TagSpecifications: [{ ResourceType: 'snapshot', Tags: first?.tags }] }
+  unit.ec2.call('CreateSnapshot', again)
+  unit.ec2.call('DescribeSnapshots', {})
+  expect(await unit.provider.listCheckpoints(ID)).toEqual(['two', 'one'])
+  await unit.provider.deleteCheckpoint?.(ID, 'one')
+  expect(unit.ec2.state.snapshots.size).toBe(1)
+})
+
+test('a checkpoint that AWS could not make is not listed, and its name is free', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  for (const snapshot of ec2.state.snapshots.values()) Object.assign(snapshot, { state: 'error', changes: [] })
+  expect(await provider.listCheckpoints(ID)).toEqual([])
+  await provider.checkpoint(ID, 'one')
+  expect(await provider.listCheckpoints(ID)).toEqual(['one'])
+})
+
+// ── Delete ──
+
+test('a delete leaves no disk, no checkpoint and no Spot request, and its machine is not launched again', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  const before = unit.ec2.everything()
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  await unit.provider.checkpoint(ID, 'one')
+  const from = unit.ec2.calls.length
+  await unit.provider.deleteVm(ID)
+  expect(unit.ec2.everything()).toEqual(before)
+  const order = actions(unit, from).filter(action => /^(Cancel|Terminate)/.test(action))
+  expect(order).toEqual(['CancelSpotInstanceRequests', 'TerminateInstances'])
+})
+
+test('a Spot machine that somebody terminated, and that its request launched again, goes with its delete', async () => {
+  const unit = open({ settings: { awsMarket: 'spot' } })
+  const before = unit.ec2.everything()
+  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
+  await unit.provider.startVm(ID)
+  unit.ec2.terminate(ID)
+  unit.ec2.call('DescribeInstances', {})
+  expect([...unit.ec2.state.instances.values()].map(({ tags }) => tags.length > 0)).toEqual([true, false])
+  expect(await unit.provider.leftovers?.()).toMatchObject([{ vmId: ID }])
+  await unit.provider.deleteVm(ID)
+  expect(unit.ec2.everything()).toEqual(before)
+})
+
+test('a disk without a mark that AWS does not delete with its machine is deleted', async () => {
+  const { ec2, provider } = await withMachine()
+  const instance = ec2.instanceOf(ID)
+  instance.mappings = instance.mappings.map(mapping => ({ ...mapping, goesAlong: false }))
+  for (const volume of ec2.state.volumes.values()) volume.tags = []
+  await provider.deleteVm(ID)
+  expect(ec2.state.volumes.size).toBe(0)
+})
+
+test('what AWS does not know any more counts as deleted', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  ec2.watch(({ action, when }) => {
+    if (action !== 'TerminateInstances' || when !== 'before') return
+    ec2.state.instances.clear()
+    ec2.state.volumes.clear()
+  })
+  ec2.failNext('TerminateInstances', 'InvalidInstanceID.NotFound')
+  ec2.failNext('DeleteSnapshot', 'InvalidSnapshot.NotFound')
+  await provider.deleteVm(ID)
+  expect(ec2.state.snapshots.size).toBe(0)
+})
+
+test('a checkpoint that somebody made an image of cannot be deleted, and it says why', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  const [snapshot] = ec2.state.snapshots.values()
+  for (const image of ec2.state.images.values()) image.snapshot = snapshot?.id ?? ''
+  await expect(provider.deleteCheckpoint?.(ID, 'one')).rejects.toMatchObject({
+    failure: { kind: 'refused', remedy: expect.stringContaining('Deregister it') },
+  })
+})
+
+test('what is left of a machine that somebody terminated is found by its tags, and can be removed', async () => {
+  const unit = await withMachine({ settings: { awsMarket: 'spot' } })
+  await unit.provider.checkpoint(ID, 'one')
+  expect(await unit.provider.leftovers?.()).toEqual([])
+  unit.ec2.call('CancelSpotInstanceRequests', { SpotInstanceRequestIds: [...unit.ec2.state.requests.keys()] })
+  unit.ec2.terminate(ID)
+  unit.ec2.call('DescribeInstances', {})
+  expect(await unit.provider.listVms()).toEqual([])
+  expect(await unit.provider.leftovers?.()).toEqual([{ vmId: ID, hasDisk: true, bytes: 20 * 1024 ** 3 }])
+  expect(await unit.provider.hasLeftDisk?.(ID)).toBe(true)
+  await unit.provider.deleteVm(ID)
+  expect(await unit.provider.leftovers?.()).toEqual([])
+  expect(await unit.provider.hasLeftDisk?.(ID)).toBe(false)
+})
