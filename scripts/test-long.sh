@@ -45,7 +45,7 @@ step stores counted test/bot/bursts.process.test.ts test/store/old-store.process
 step images vitest run test/base-image/golden.process.test.ts
 step container bash test/image/run.sh
 step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
-step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts
+step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts test/kvm/service.test.ts
 
 [ -z "$failed" ] || { echo "seed $seed failed:$failed" >&2; exit 1; }
 [ -n "${AGENT_SWARM_TEST_PLAYED:-}" ] || rm -r "$played"

@@ -1,12 +1,14 @@
 /**
  * `agent-swarm service` under a real systemd, that of a guest: a unit of a person, without a session, and one of the system. Both
- * are killed and the guest is rebooted; an environment of the provider synthetic, which a reboot stops, comes back.
+ * are killed and the guest is rebooted; an environment of the provider synthetic, which a reboot stops, comes back. Under software
+ * emulation it takes ten minutes: npm run test:long.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { isLong } from '../support/samples.ts'
 import { until } from '../support/wait.ts'
 import { ensureMachines, entry, FIRST, inside, listed, swarmEnvironment } from './cli.ts'
 
@@ -83,6 +85,7 @@ const INSTALL_BOT = `sudo agent-swarm service install ${BOT} --user ${SYSTEM_USE
 
 let address: string | null
 beforeAll(async () => {
+  if (!isLong) return
   await ensureMachines(TICKET)
   address = (await listed(TICKET)).ip
   await installInGuest()
@@ -94,12 +97,15 @@ beforeAll(async () => {
   await guest('agent-swarm create DROP-1 DROP-2 && agent-swarm stop DROP-2')
 })
 
-test('a shell whose variables the service would lack is refused, and nothing is installed', async () => {
-  await expect(guest('LOG_LEVEL=debug agent-swarm service install')).rejects.toThrow('LOG_LEVEL')
-  expect(await json('service status')).toMatchObject({ installed: false, enabled: false, running: false })
-})
+test.skipIf(!isLong)(
+  'a shell whose variables the service would lack is refused, and nothing is installed',
+  async () => {
+    await expect(guest('LOG_LEVEL=debug agent-swarm service install')).rejects.toThrow('LOG_LEVEL')
+    expect(await json('service status')).toMatchObject({ installed: false, enabled: false, running: false })
+  },
+)
 
-test('the units are as systemd wants them', async () => {
+test.skipIf(!isLong)('the units are as systemd wants them', async () => {
   for (const words of ['up', BOT]) {
     const name = words.split(' ')[0]
     const { content } = await json(`service install ${words} --dry-run`)
@@ -109,7 +115,7 @@ test('the units are as systemd wants them', async () => {
   }
 })
 
-test('they are installed and run: one of a person, which lingers, and one of the system', async () => {
+test.skipIf(!isLong)('they are installed and run: one of a person, which lingers, and one of the system', async () => {
   // A guest without polkit lets nobody but root turn lingering on: the note says how.
   const { result, notes } = await json('service install')
   expect([result, notes]).toEqual(['done', [expect.stringContaining('sudo loginctl enable-linger agent')]])
@@ -131,7 +137,7 @@ test('they are installed and run: one of a person, which lingers, and one of the
   ).not.toContain('ghp_')
 })
 
-test('killed, they run again', async () => {
+test.skipIf(!isLong)('killed, they run again', async () => {
   const before = await json('service status')
   await guest(`kill -KILL ${before.pid}; sudo systemctl kill --signal=KILL agent-swarm-bot`)
   const after = await until(
@@ -148,25 +154,28 @@ test('killed, they run again', async () => {
   expect(await guest(`sudo agent-swarm service logs ${BOT}`)).toContain('The bot listens on')
 })
 
-test('after a reboot, nobody logs in: they run, and the environments are as they were asked for', async () => {
-  expect(await statesOf()).toEqual({ 'DROP-1': 'running', 'DROP-2': 'stopped' })
-  const boot = await guest('cat /proc/sys/kernel/random/boot_id')
-  const synthetic = await guest('ls ~/.agent-swarm/synthetic-state')
-  // The login ends with the guest.
-  await guest('sudo systemctl reboot').catch(() => {})
-  await until('the guest to be down', async () => !(await healthy(UP_PORT)), PATIENCE)
-  await until('both after the reboot', async () => (await healthy(UP_PORT)) && (await healthy(BOT_PORT)), PATIENCE)
-  expect(await guest('cat /proc/sys/kernel/random/boot_id')).not.toBe(boot)
-  await until('the environment', async () => (await statesOf())['DROP-1'] === 'running', PATIENCE)
-  expect(await statesOf()).toEqual({ 'DROP-1': 'running', 'DROP-2': 'stopped' })
-  // It was off in between: its mark names another boot now.
-  expect(await guest('ls ~/.agent-swarm/synthetic-state')).not.toBe(synthetic)
-  const { operations } = await json('status DROP-1')
-  expect(operations[0]).toMatchObject({ kind: 'start', result: 'done' })
-  expect(await json('service status')).toMatchObject({ enabled: true, running: true, restarts: 0 })
-})
+test.skipIf(!isLong)(
+  'after a reboot, nobody logs in: they run, and the environments are as they were asked for',
+  async () => {
+    expect(await statesOf()).toEqual({ 'DROP-1': 'running', 'DROP-2': 'stopped' })
+    const boot = await guest('cat /proc/sys/kernel/random/boot_id')
+    const synthetic = await guest('ls ~/.agent-swarm/synthetic-state')
+    // The login ends with the guest.
+    await guest('sudo systemctl reboot').catch(() => {})
+    await until('the guest to be down', async () => !(await healthy(UP_PORT)), PATIENCE)
+    await until('both after the reboot', async () => (await healthy(UP_PORT)) && (await healthy(BOT_PORT)), PATIENCE)
+    expect(await guest('cat /proc/sys/kernel/random/boot_id')).not.toBe(boot)
+    await until('the environment', async () => (await statesOf())['DROP-1'] === 'running', PATIENCE)
+    expect(await statesOf()).toEqual({ 'DROP-1': 'running', 'DROP-2': 'stopped' })
+    // It was off in between: its mark names another boot now.
+    expect(await guest('ls ~/.agent-swarm/synthetic-state')).not.toBe(synthetic)
+    const { operations } = await json('status DROP-1')
+    expect(operations[0]).toMatchObject({ kind: 'start', result: 'done' })
+    expect(await json('service status')).toMatchObject({ enabled: true, running: true, restarts: 0 })
+  },
+)
 
-test('an install over a changed file shows the difference, and asks', async () => {
+test.skipIf(!isLong)('an install over a changed file shows the difference, and asks', async () => {
   const file = '~/.config/systemd/user/agent-swarm-up.service'
   await guest(`sed -i 's/^RestartSec=5$/RestartSec=50/' ${file}`)
   await expect(guest('agent-swarm service install')).rejects.toThrow(/- RestartSec=50\n\+ RestartSec=5\n/)
@@ -178,7 +187,7 @@ test('an install over a changed file shows the difference, and asks', async () =
   expect(await json('service status')).toMatchObject({ current: true })
 })
 
-test('they are removed, and a file of somebody else stays', async () => {
+test.skipIf(!isLong)('they are removed, and a file of somebody else stays', async () => {
   expect(await json('service uninstall')).toMatchObject({ result: 'done' })
   expect(await json('service uninstall')).toMatchObject({ result: 'skipped' })
   await guest(`sudo agent-swarm service uninstall ${BOT}`)
