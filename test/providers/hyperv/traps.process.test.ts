@@ -23,10 +23,13 @@ const open = async (...parameters: Parameters<typeof openHypervHome>): Promise<H
   return opened
 }
 afterEach(async () => {
-  const violations = await opened?.standIn.violations()
-  opened?.close()
+  const home = opened
   opened = null
-  expect(violations ?? '').toBe('')
+  try {
+    expect((await home?.standIn.violations()) ?? '').toBe('')
+  } finally {
+    home?.close()
+  }
 })
 
 describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {

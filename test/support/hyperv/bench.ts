@@ -103,8 +103,7 @@ export const openHypervBench = async (): Promise<TestBench> => {
     close: async () => {
       const { vms, snapshots } = standIn.state()
       const left = [...machineFolders(), ...vms.map(({ name }) => name), ...snapshots.map(({ name }) => name)]
-      const violations = await standIn.violations()
-      close()
+      const violations = await standIn.violations().finally(close)
       if (left.length > 0) throw new Error(`left behind in ${home}: ${left}`)
       if (violations !== '') throw new Error(violations)
     },
