@@ -76,7 +76,7 @@ test('a life: create, checkpoint, restore, stop, start, delete', async () => {
   await swarm('stop', 'DROP-1')
   expect(await listed()).toMatchObject({ status: 'stopped' })
   await swarm('start', 'DROP-1')
-  expect(await json('status', 'DROP-1')).toMatchObject({ ticket: 'DROP-1', status: 'running' })
+  expect(await json('status', 'DROP-1')).toMatchObject({ ticket: 'DROP-1', environment: { status: 'running' } })
 
   await swarm('delete', 'DROP-1')
   expect(await json('list')).toEqual([])
