@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providers } from '../../providers/index.ts'
 import { type Setting, settings } from '../config/settings.ts'
+import type { Ticket } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
@@ -30,21 +31,28 @@ const argvFor = ({ words, flags }: Invocation, command: string, change: Change):
   ...(change.kind === 'create' && change.project !== undefined ? [`--repo=${change.project.repo}`] : []),
 ]
 
-/** What a command on a machine reads: no secret, since only the bot and the runner need one. */
-const passedOn = [
-  ...[
+/**
+ * What a command on a machine reads: no secret, since only the bot and the runner need one. Credentials of a cloud are passed on
+ * only where the machine is or will be there.
+ */
+const passedOn = ({ registry, config }: Pick<RunnerContext, 'registry' | 'config'>, ticket: Ticket): string[] => {
+  const provider = registry.environment(ticket)?.provider ?? config.provider
+  return [
     'AGENT_SWARM_HOME',
     ...Object.values<Setting>(settings).flatMap(({ env, secret }) => (secret || env === null ? [] : [env])),
-  ],
-  ...providers.flatMap(({ environment }) => environment),
-]
+    ...providers
+      .filter(({ name, detected }) => (provider === null ? detected : name === provider))
+      .flatMap(({ environment }) => environment),
+  ]
+}
 
 /** Returns once the other process has started its operation, waits for the ticket, or has failed. */
 export const detach = async (
   invocation: Invocation,
-  { registry, home, config }: RunnerContext,
+  context: RunnerContext,
   change: Change,
 ): Promise<Extract<Output<'checkpoint'>, { result: 'detached' }>> => {
+  const { registry, home, config } = context
   const { kind, ticket } = change
   const folder = join(home, 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
@@ -54,7 +62,7 @@ export const detach = async (
   const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, change)
   const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, {
     output: log,
-    passOn: passedOn,
+    passOn: passedOn(context, ticket),
   })
   let exitCode: number | null = null
   void ended.then(code => {
