@@ -25,6 +25,17 @@ test('the ssh of Windows is used where it is installed, also from a copy of the 
   for (const platform of ['linux', 'darwin'] as const) expect(programFile('ssh', ROOT, platform, there)).toBe('ssh')
 })
 
+test.each([
+  ['whoami', 'System32\\whoami.exe'],
+  ['icacls', 'System32\\icacls.exe'],
+  ['schtasks', 'System32\\schtasks.exe'],
+  ['powershell.exe', 'System32\\WindowsPowerShell\\v1.0\\powershell.exe'],
+])('%s is that of Windows, also where Git or the current folder has one', (program, path) => {
+  expect(programFile(program, ROOT, 'win32', () => true)).toBe(`C:\\Windows\\${path}`)
+  expect(programFile(program, ROOT, 'win32', () => false)).toBe(program)
+  expect(programFile(program, ROOT, 'linux', () => true)).toBe(program)
+})
+
 test('programs on Windows see what they need to start, and no PSModulePath', () => {
   const environment = {
     Path: 'C:\\x',
@@ -33,7 +44,10 @@ test('programs on Windows see what they need to start, and no PSModulePath', () 
     TEMP: 'C:\\t',
     GITHUB_TOKEN: 'x',
   }
-  expect(pick(environment, [], 'win32')).toEqual({ PATH: 'C:\\x', USERPROFILE: 'C:\\Users\\a', TEMP: 'C:\\t' })
+  // Without the last one, execa looks in the current folder before PATH.
+  expect(pick(environment, [], 'win32')).toEqual({
+    ...{ PATH: 'C:\\x', USERPROFILE: 'C:\\Users\\a', TEMP: 'C:\\t', NoDefaultCurrentDirectoryInExePath: '1' },
+  })
   expect(pick(environment, [], 'linux')).toEqual({})
 })
 
