@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { encodedScript, SCRIPTS, type ScriptName, scriptText } from '../../../providers/hyperv/powershell.ts'
+import { commandLine } from '../../../src/command-line.ts'
 import { pick } from '../../../src/exec.ts'
 
 const folder = resolve(import.meta.dirname, '../../../providers/hyperv/scripts')
@@ -15,6 +16,19 @@ test.for(names)('%s, with what stands before it, has less than 8 KB and fits int
   expect(Buffer.byteLength(scriptText(name))).toBeLessThan(MOST_BYTES)
   expect(encodedScript(name).length).toBeLessThan(32_000)
   expect(Buffer.from(encodedScript(name), 'base64').toString('utf16le')).toBe(scriptText(name))
+})
+
+test('`-v` and transcripts name the script in place of its text', () => {
+  const argv = ['-NoProfile', '-EncodedCommand', encodedScript('survey')]
+  const ended = { program: 'powershell.exe', argv, milliseconds: 1_000.4, exitCode: 0, input: true }
+  expect(commandLine(ended)).toBe(
+    '+ powershell.exe -NoProfile -EncodedCommand SCRIPT  # 1000 ms, SCRIPT is survey.ps1, with input on stdin',
+  )
+  // Of anybody else, the command is shown as it is.
+  const others = ['-EncodedCommand', Buffer.from('Get-VM', 'utf16le').toString('base64')]
+  expect(commandLine({ ...ended, argv: others, exitCode: 1, input: false })).toBe(
+    `+ powershell.exe ${others.join(' ')}  # 1000 ms, exit 1`,
+  )
 })
 
 test('every file is a script or stands before one', () => {
