@@ -32,9 +32,7 @@ const FLAGS = ['-NoLogo', '-NoProfile', '-NonInteractive', '-ExecutionPolicy', '
 export const scriptText = (name: ScriptName): string =>
   [
     `# agent-swarm: ${name}.ps1`,
-    ...[...SCRIPTS[name], name].map(part =>
-      readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8'),
-    ),
+    ...[...SCRIPTS[name], name].map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8')),
   ].join('\n')
 
 export const encodedScript = (name: ScriptName): string => Buffer.from(scriptText(name), 'utf16le').toString('base64')
