@@ -20,7 +20,7 @@ const SCRIPTS = {
 case $1 in
   daemon-reload) ;;
   enable) touch "$state/enabled" ;;
-  restart) echo 4711 >"$state/running" ;;
+  restart) [ -e "$state/ends-at-once" ] && echo exit-code >"$state/result" || echo 4711 >"$state/running" ;;
   disable) rm -f "$state/enabled" "$state/running" ;;
   show)
     echo LoadState=loaded
