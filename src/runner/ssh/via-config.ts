@@ -2,7 +2,7 @@
  * The machines of another host in a person's own ssh configuration: `agent-swarm-HOST.config` in their `.ssh`, which their `config`
  * includes, and the host keys of the machines in a file beside it. Each is as it was when the person installed it last.
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkName, fail } from '../../errors.ts'
 import { pathValue, printable } from './options.ts'
@@ -62,6 +62,25 @@ const readOurs = (path: string): string | null => {
   throw fail('not-ours', `${path} exists and was not written by agent-swarm`, 'Move or rename it first.')
 }
 
+/** The first file that ssh reads decides about a name: another host's answer must not lead away from the machine of this one. */
+const refuseTaken = (folder: string, own: string, machines: readonly ViaMachine[]): void => {
+  const names = existsSync(folder) ? readdirSync(folder).filter(name => /^agent-swarm.*\.config$/.test(name)) : []
+  for (const path of names.map(name => join(folder, name)).filter(path => path !== own)) {
+    const hosts = new Set(
+      readFileSync(path, 'utf8')
+        .match(/^Host .*$/gm)
+        ?.flatMap(line => line.split(' ').slice(1)),
+    )
+    const taken = machines.map(({ ticket }) => ticket).filter(ticket => hosts.has(ticket))
+    if (taken.length > 0)
+      throw fail(
+        'refused',
+        `installing machines of another host: ${path} has these tickets already: ${taken.slice(0, 10).join(', ')}`,
+        'Remove the file that you do not need: agent-swarm ssh --config --uninstall, with --via HOST for that of another host.',
+      )
+  }
+}
+
 type Plan = { folder: string; steps: Step[]; text: string | null }
 
 /** `folder`: the person's `.ssh`. Has no steps when everything is installed already. */
@@ -70,6 +89,7 @@ export const planViaInstall = (folder: string, host: ViaHost, machines: readonly
     string,
     string,
   ]
+  refuseTaken(folder, config, machines)
   const [text, keys] = [viaText(host, knownHosts, machines), viaKnownHosts(machines)]
   const steps: Step[] = []
   if (!existsSync(folder))
