@@ -74,7 +74,7 @@ const configuredProvider = async (
   if (isForeign(row, platform))
     throw fail(
       'provider-missing',
-      `the provider ${name} is for ${platformName(row.platform ?? platform)}, and this host has ${platformName(platform)}`,
+      `the provider ${name} does not work here: it is for ${platformName(row.platform ?? platform)}, and this host has ${platformName(platform)}`,
       'Leave out the setting `provider` (AGENT_SWARM_PROVIDER), or choose one of: agent-swarm providers',
     )
   throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)

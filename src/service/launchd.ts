@@ -134,6 +134,8 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
     label: 'launchd',
     file,
     content,
+    user,
+    programs: [launch.node, launch.entry],
     home,
     isCurrent: text => text === content,
     encoding: 'utf8',

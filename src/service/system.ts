@@ -58,6 +58,8 @@ export type ServiceSystem = {
   label: 'systemd' | 'launchd' | 'Task Scheduler'
   file: string
   content: string
+  user: User
+  programs: readonly string[]
   /** Of the service: what is in its config.yaml counts from its next start on. */
   home: string
   encoding: 'utf8' | 'utf16le'

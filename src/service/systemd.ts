@@ -180,6 +180,8 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
     label: 'systemd',
     file: join(folder, unit),
     content,
+    user,
+    programs: [launch.node, launch.entry],
     home: launch.home,
     encoding: 'utf8',
     isOurs: text => text.startsWith(MARK),

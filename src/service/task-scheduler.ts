@@ -105,6 +105,8 @@ export const openTaskScheduler = ({ run, environment }: Host, launch: Launch): S
     label: 'Task Scheduler',
     file,
     content,
+    user,
+    programs: [launch.node, launch.entry],
     home,
     isCurrent: text => text === content,
     encoding: 'utf16le',

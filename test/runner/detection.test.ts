@@ -109,7 +109,7 @@ test('a configured provider of another platform is named as one', async () => {
   const failure = await failureOf((await open('linux', { AGENT_SWARM_PROVIDER: 'hyperv' })).chosenProvider())
   expect(failure).toMatchObject({
     kind: 'provider-missing',
-    message: 'the provider hyperv is for Windows, and this host has Linux',
+    message: 'the provider hyperv does not work here: it is for Windows, and this host has Linux',
   })
 })
 

@@ -145,6 +145,9 @@ export const installService: RunCommand = async invocation => {
     commands: [...plan.commands],
   }
   const check = async () => {
+    // Another user cannot install it anyway.
+    if (flags.system === true && process.geteuid?.() === 0)
+      (await import('../../service/programs.ts')).checkPrograms(system.user, system.programs)
     const warnings = await checkSettings(opened, terminal)
     if (opened.isOwnHome) await refuseSecond(name, system, terminal.env)
     return warnings
