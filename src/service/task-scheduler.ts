@@ -85,7 +85,7 @@ const stateOf = (csv: string | null, isInstalled: boolean): ServiceState => ({
     csv !== null
       ? ['After an end or a start of the system, it starts within a minute.']
       : isInstalled
-        ? ['Windows does not show its task: it was removed, or only an administrator sees it.']
+        ? ['Windows does not show its task: it was removed (install it again), or only an administrator sees it.']
         : [],
 })
 

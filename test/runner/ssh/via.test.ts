@@ -157,3 +157,12 @@ test('a ticket that another host, or this one, has already is not taken over', (
     planViaInstall(made, 'attic', parseViaMachines(JSON.stringify([machine({ ticket: 'DROP-2' })]))).steps,
   ).not.toEqual([])
 })
+
+test('two hosts whose files have one name, and keys of somebody else, are told apart', () => {
+  const made = folder()
+  for (const { run } of planViaInstall(made, 'alice@studio', []).steps) run()
+  expect(() => planViaInstall(made, 'alice_studio', [])).toThrow('for alice_studio')
+  expect(() => planViaUninstall(made, 'alice_studio')).toThrow('for alice_studio')
+  writeFileSync(join(made, 'agent-swarm-attic.known_hosts'), 'mine\n')
+  expect(() => planViaInstall(made, 'attic', [])).toThrow('without a file of agent-swarm beside it')
+})
