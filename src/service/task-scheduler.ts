@@ -4,9 +4,19 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { explainBy } from '../errors.ts'
+import { explainBy, fail } from '../errors.ts'
 import type { Host, Launch, ServiceState, ServiceSystem, Step } from './system.ts'
 import { xmlText } from './words.ts'
+
+/** The Task Scheduler puts the values of variables into the words of a task. */
+const checkWord = (word: string): void => {
+  if (/%[^%]+%/.test(word))
+    throw fail(
+      'usage',
+      `writing a task: Windows would read a variable in ${JSON.stringify(word)}`,
+      'Use another folder.',
+    )
+}
 
 const MARK = '<Source>agent-swarm service install</Source>'
 /** SCHED_S_TASK_RUNNING, the last result of a task that runs. It is the same in every language. */
@@ -20,6 +30,7 @@ const quoted = (word: string) => `"${word.replace(/\\+$/, '$&$&')}"`
  * "Restart on failure" would not do that, since it is for a task that could not be started ([MS-TSCH] 2.5.4.2).
  */
 const taskText = ({ name, node, entry, home }: Launch, userId: string, log: string): string => {
+  for (const word of [node, entry, home]) checkWord(word)
   const argv = [quoted(entry), name, '--home', quoted(home), '--log', quoted(log)].join(' ')
   return `<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">

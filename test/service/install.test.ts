@@ -336,6 +336,20 @@ describe('on Linux', () => {
   })
 })
 
+test.for([
+  ['darwin', /^launchctl kickstart -k gui\/\d+\/agent-swarm\.up$/],
+  ['win32', /^schtasks \/End \/TN agent-swarm-up\nschtasks \/Run \/TN agent-swarm-up$/],
+] as const)('on %s too, a change of config.yaml starts it again', async ([platform, commands]) => {
+  configure()
+  const system = await openOn(platform)
+  await install(system)
+  const later = new Date(Date.now() + 60_000)
+  utimesSync(join(cli.home, 'state/config.yaml'), later, later)
+  changes()
+  expect(await install(system)).toMatchObject({ result: 'restarted', running: true })
+  expect(changes().join('\n')).toMatch(commands)
+})
+
 describe('on macOS', () => {
   test('the agent is installed again over one that is still ending, and status says when it starts, and why', async () => {
     const system = await openOn('darwin')
@@ -428,5 +442,7 @@ describe('on Windows', () => {
     )
     const onDrive = { ...environment, AGENT_SWARM_HOME: '/D:\\' }
     expect((await openService({ ...host, environment: onDrive }, OWN)).content).toContain('&quot;/D:\\\\&quot; --log')
+    const variable = { ...environment, AGENT_SWARM_HOME: '/%TEMP%/home' }
+    await expect(openService({ ...host, environment: variable }, OWN)).rejects.toThrow('would read a variable')
   })
 })
