@@ -419,9 +419,10 @@ export const outputs = {
   'service install': v.object({
     ...serviceFile,
     result: described(
-      v.picklist(['planned', 'done', 'skipped']),
-      '`planned`: with --dry-run. `skipped`: the file is there, and the service runs.',
+      v.picklist(['planned', 'done', 'restarted', 'skipped']),
+      '`planned`: with --dry-run. `restarted`: the file is there, and config.yaml was changed since. `skipped`: the file is there, and the service runs.',
     ),
+    running: described(v.nullable(v.boolean()), 'Null: the system does not tell, or nothing was done.'),
     content: described(text, 'The text of the file.'),
     difference: described(
       v.array(text),
