@@ -369,7 +369,10 @@ export const outputs = {
       name: providerName,
       available: v.boolean(),
       reason: described(v.nullable(text), 'Why it is not available.'),
-      capabilities: described(v.array(v.picklist(capabilities)), 'What it can do beyond what every provider can.'),
+      capabilities: described(
+        v.array(v.picklist(capabilities)),
+        'What it can do beyond what every provider can. `isolated` only where it is available and says that its machines are isolated here.',
+      ),
       provenOn: described(
         v.nullable(text),
         'Where and when it kept its promises on a real hypervisor: the newest transcript of docs/proven/, else of this home (`here, 2026-11-28`). Null: unproven.',
