@@ -6,7 +6,15 @@ import type { BaseManifest, BuildBase, CreateOptions, GuestAnswer } from '../pro
 import { beginBuild } from './build-note.ts'
 import { type Context, look, MOST_LOOKS, poll, tagResources } from './context.ts'
 import { deleteMachine } from './delete.ts'
-import { checkImageName, describeImages, findImage, imageBytes, removeImage, writeManifest } from './images.ts'
+import {
+  checkImageName,
+  describeImages,
+  imageBytes,
+  imagesNamed,
+  isOwnImage,
+  removeImage,
+  writeManifest,
+} from './images.ts'
 import { launchMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { specifications, TAG, tagOf } from './marks.ts'
 import { type Image, madeImage } from './parse.ts'
@@ -44,12 +52,18 @@ const findSource = async (context: Context, { from, name }: BuildBase): Promise<
 export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
   const name = checkImageName(request.name)
   const doing = `building ${name}`
-  const [source, existing] = await Promise.all([findSource(context, request), findImage(context, name)])
-  if (existing !== undefined && tagOf(existing.Tags, TAG.proven) !== null)
+  const [source, existing] = await Promise.all([findSource(context, request), imagesNamed(context, name)])
+  if (existing.some(({ Tags }) => tagOf(Tags, TAG.proven) !== null))
     throw fail(
       'already-exists',
       `the base image ${name} already exists`,
       'Machines may have been made of it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
+    )
+  if (existing.some(image => !isOwnImage(context, image)))
+    throw fail(
+      'busy',
+      `${doing}: another AGENT_SWARM_HOME builds an image of this name in this account, or was stopped while it did`,
+      'Wait until it is done, or choose another name: agent-swarm init-base NAME --from ami-…',
     )
   const endBuild = beginBuild(context, name)
   try {
