@@ -112,13 +112,14 @@ export const deleteCheckpoint = async (context: Context, id: string, name: strin
 
 // ── Restore ──
 
-type Restore = { context: Context; id: string; name: string; doing: string }
+type Doing = { context: Context; doing: string }
+type Restore = Doing & { id: string; name: string }
 
-const describeTasks = ({ context, doing }: Restore, filter: object): Promise<Task[]> =>
+const describeTasks = ({ context, doing }: Doing, filter: object): Promise<Task[]> =>
   context.aws.ask('ec2 describe-replace-root-volume-tasks', filter, tasks, { doing })
 
 /** A task goes on when its process dies. It may be that of this restore, or of another one. */
-const waitForTask = async (restore: Restore, taskId: string): Promise<Task> => {
+const waitForTask = async (restore: Doing, taskId: string): Promise<Task> => {
   const ended = await poll(MOST_LOOKS, async () => {
     const [task] = await describeTasks(restore, { ReplaceRootVolumeTaskIds: [taskId] })
     return task === undefined || UNDER_WAY.includes(task.TaskState) ? undefined : task
@@ -127,7 +128,8 @@ const waitForTask = async (restore: Restore, taskId: string): Promise<Task> => {
   throw fail('timeout', `${restore.doing}: AWS did not replace the disk in time`, 'Try again later.')
 }
 
-const whileUnderWay = async (restore: Restore, { InstanceId }: Instance): Promise<Task | undefined> => {
+/** Undefined: AWS replaces no disk of it now. */
+export const whileUnderWay = async (restore: Doing, { InstanceId }: Instance): Promise<Task | undefined> => {
   const all = await describeTasks(restore, { Filters: [{ Name: 'instance-id', Values: [InstanceId] }] })
   const task = all.find(({ TaskState }) => UNDER_WAY.includes(TaskState))
   return task === undefined ? undefined : waitForTask(restore, task.ReplaceRootVolumeTaskId)

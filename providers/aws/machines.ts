@@ -19,10 +19,7 @@ import {
   machinesIn,
   ownMachines,
   poll,
-  rootVolumeOf,
   statusOf,
-  tagResources,
-  tagsOf,
 } from './context.ts'
 import { deleteMachine } from './delete.ts'
 import { codeOf } from './explain.ts'
@@ -256,16 +253,3 @@ export const listForeignMachines = async (context: Context): Promise<ForeignMach
   machinesIn(await listMarked(context))
     .filter(({ mark }) => !isOurs(context, mark))
     .map(({ mark: { vmId, ticket, home } }) => ({ vmId, ticket, homeId: home }))
-
-/** Also of its disk: a restore that was killed left a disk without a mark. */
-export const assignTicket = async (context: Context, id: string, ticket: Ticket): Promise<void> => {
-  const { mark, instance } = await look(context, id)
-  const { InstanceId, NetworkInterfaces, SpotInstanceRequestId } = instance
-  const resources = [
-    InstanceId,
-    rootVolumeOf(instance),
-    ...NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId),
-    SpotInstanceRequestId,
-  ].filter(each => each !== null && each !== undefined)
-  await tagResources(context, resources, tagsOf(context, { ...mark, ticket }), `assigning ${ticket} to ${id}`)
-}

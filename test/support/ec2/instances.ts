@@ -283,6 +283,8 @@ const describe = (state: State, input: Input) => {
     Instances: [show(instance)],
   }))
   passTime(seen)
+  // A task goes on whether somebody looks at it or not.
+  passTime(state.tasks.values())
   return { Reservations: answer }
 }
 
