@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { GUEST_USER, userData } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
-import { fail } from '../../src/errors.ts'
+import { fail, isFailure } from '../../src/errors.ts'
 import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
 import {
   addressOf,
@@ -94,6 +94,10 @@ const waitForNew = (context: Context, vmId: string, doing: string, looks: number
     return found.find(each => !isEnding(each))
   })
 
+/** Without an answer, or with one that tells of trouble at AWS, it may have made the machine. */
+const isRefusal = (error: unknown): boolean =>
+  isFailure(error) && codeOf(error) !== null && !['hypervisor-unreachable', 'busy'].includes(error.failure.kind)
+
 /** An interrupted call may have made it. There is never a second one. */
 const launch = async (context: Context, given: Launch, doing: string): Promise<Instance> => {
   const { vmId } = given.options
@@ -103,8 +107,7 @@ const launch = async (context: Context, given: Launch, doing: string): Promise<I
       .ask('ec2 run-instances', request, launched, { doing, secret: true })
       .catch((error: unknown) => {
         if (codeOf(error) === 'IdempotentParameterMismatch') return null
-        // AWS refused it. Without an answer, it may have made the machine.
-        if (codeOf(error) !== null) forgetLaunch(context, vmId)
+        if (isRefusal(error)) forgetLaunch(context, vmId)
         throw error
       })
     if (answer === null) {

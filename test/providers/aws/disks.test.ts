@@ -154,6 +154,21 @@ test('a Spot machine that somebody terminated, and that its request launched aga
   expect(unit.ec2.everything()).toEqual(before)
 })
 
+test("a backup that AWS made with the disk's tags is no checkpoint, and a delete leaves it", async () => {
+  const { ec2, provider } = await withMachine()
+  const [volume] = [...ec2.state.volumes.values()]
+  const backup = ec2.call('CreateSnapshot', {
+    VolumeId: volume?.id,
+    TagSpecifications: [{ ResourceType: 'snapshot', Tags: volume?.tags }],
+  })
+  ec2.call('DescribeSnapshots', {})
+  expect(await provider.listCheckpoints(ID)).toEqual([])
+  await provider.deleteVm(ID)
+  expect(ec2.everything()).toEqual([backup.SnapshotId])
+  expect(await provider.hasLeftDisk?.(ID)).toBe(false)
+  expect(await provider.leftovers?.()).toEqual([])
+})
+
 test('a disk without a mark that AWS does not delete with its machine is deleted', async () => {
   const { ec2, provider } = await withMachine()
   const instance = ec2.instanceOf(ID)

@@ -142,6 +142,21 @@ test.for([
   expect(ec2.calls.length).toBeLessThan(10)
 })
 
+test.for(['InternalError', 'RequestLimitExceeded'])(
+  'a launch that AWS made and answered with trouble of its own (%s) leaves nothing',
+  async code => {
+    const { ec2, provider } = open({ looks: { change: 1, shown: 3 } })
+    ec2.watch(({ action, when }) => {
+      if (action !== 'RunInstances' || when !== 'after') return
+      for (const volume of ec2.state.volumes.values()) volume.hidden = 3
+      throw Object.assign(new Error('in trouble'), { code })
+    })
+    await expect(provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('in trouble')
+    expect(ec2.instancesOf(ID)).toHaveLength(1)
+    expect(ec2.everything()).toEqual([])
+  },
+)
+
 test.for([
   ['no image', {}, 'no-such-image', 'other'],
   ['no type that is large enough', { cpus: 64 }, 'not-configured', BASE],
@@ -235,8 +250,10 @@ test('of two instances with one mark none is changed', async () => {
   })
   expect(other).toBeDefined()
   ec2.call('DescribeInstances', {})
-  await expect(provider.stopVm(ID)).rejects.toMatchObject(failing('refused'))
+  for (const change of [provider.stopVm, provider.deleteVm])
+    await expect(change(ID)).rejects.toMatchObject(failing('refused'))
   expect(await provider.listVms()).toHaveLength(1)
+  expect(ec2.instancesOf(ID).map(({ state }) => state)).toEqual(['running', expect.stringMatching(/pending|running/)])
 })
 
 test('a ticket is written on everything that the machine has', async () => {

@@ -291,9 +291,10 @@ const describe = (state: State, input: Input) => {
 const describeVolumes = (state: State, input: Input) => ({
   Volumes: [...state.volumes.values()]
     .filter(
-      ({ tags, state: name, id }) =>
-        ((input.VolumeIds as string[] | undefined)?.includes(id) ?? true) &&
-        passes(tags, filtersOf(input), { status: name }),
+      volume =>
+        lookAt(volume) &&
+        ((input.VolumeIds as string[] | undefined)?.includes(volume.id) ?? true) &&
+        passes(volume.tags, filtersOf(input), { status: volume.state }),
     )
     .map(({ id, size, state: name, tags }) => ({
       VolumeId: id,
