@@ -94,6 +94,48 @@ test('a token of another launch with other settings: the machine is found by its
   expect(unit.ec2.instanceOf(ID).type).toBe('t3.medium')
 })
 
+test.for([
+  ['shows at once', 0],
+  ['shows after some looks', 6],
+] as const)(
+  'an interrupted launch that AWS %s, and keys that are new: one machine, with the new keys',
+  async ([, shown]) => {
+    const unit = open({ looks: { change: 1, shown } })
+    let isDead = false
+    unit.ec2.watch(({ action, when }) => {
+      isDead ||= action === 'RunInstances' && when === 'after'
+      if (isDead) throw new Error('killed')
+    })
+    await expect(unit.provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('killed')
+    unit.ec2.watch(() => {})
+    const hostKey = { privateKey: 'ANOTHER HOST KEY', publicKey: 'ssh-ed25519 CCCC host' }
+    await unit.open().createVm('AB-1', BASE, { ...awsOptions(ID), hostKey })
+    expect(unit.ec2.instancesOf(ID).map(({ state }) => state === 'terminated')).toEqual([true, false])
+    const { userData } = unit.ec2.instanceOf(ID)
+    expect(Buffer.from(userData, 'base64').toString()).toContain('ANOTHER HOST KEY')
+    // A machine that is whole is left as it is.
+    await unit.open().createVm('AB-1', BASE, awsOptions(ID))
+    expect(unit.ec2.instanceOf(ID).userData).toBe(userData)
+  },
+)
+
+test('an interrupted launch that AWS does not show yet is not made a second time', async () => {
+  const unit = open({ looks: { change: 1, shown: 60 } })
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'RunInstances' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  for (const volume of unit.ec2.state.volumes.values()) volume.hidden = 60
+  const hostKey = { privateKey: 'ANOTHER HOST KEY', publicKey: 'ssh-ed25519 CCCC host' }
+  await expect(unit.open().createVm('AB-1', BASE, { ...awsOptions(ID), hostKey })).rejects.toMatchObject(
+    failing('busy'),
+  )
+  expect(unit.ec2.instancesOf(ID)).toHaveLength(1)
+})
+
 test('a token of a machine that is terminated: the next attempt makes another one', async () => {
   const unit = await withMachine()
   unit.ec2.terminate(ID)
