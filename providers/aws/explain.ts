@@ -71,6 +71,14 @@ const codes: Readonly<Record<string, readonly [kind: FailureKind, remedy?: strin
   'InvalidSubnetID.NotFound': ['not-configured', 'Set a subnet of this region: AGENT_SWARM_AWS_SUBNET'],
   VPCIdNotSpecified: ['not-configured', 'This region has no default VPC. Set AGENT_SWARM_AWS_SUBNET.'],
   MissingInput: ['not-configured', 'This region has no default VPC. Set AGENT_SWARM_AWS_SUBNET.'],
+  'InvalidGroupId.Malformed': ['not-configured', 'Correct AGENT_SWARM_AWS_SECURITY_GROUP'],
+  'InvalidSubnetID.Malformed': ['not-configured', 'Correct AGENT_SWARM_AWS_SUBNET'],
+  'InvalidAMIID.Malformed': ['usage', 'Name an image (AMI) of this region: --from ami-…'],
+  OperationNotPermitted: ['refused', 'Its protection is on: turn it off in the console of AWS, and try again.'],
+  'AuthFailure.ServiceLinkedRoleCreationNotPermitted': [
+    'permission',
+    'Once for the account, by somebody who may: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
+  ],
   InvalidInstanceType: ['not-configured', 'Set types that this region has: AGENT_SWARM_AWS_TYPES'],
 }
 

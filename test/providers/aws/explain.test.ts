@@ -27,6 +27,10 @@ test.for([
   ['no-such-vm', 'InvalidInstanceID.NotFound'],
   ['no-such-image', 'InvalidAMIID.Unavailable'],
   ['not-configured', 'InvalidGroup.NotFound'],
+  ['not-configured', 'InvalidGroupId.Malformed'],
+  ['usage', 'InvalidAMIID.Malformed'],
+  ['refused', 'OperationNotPermitted'],
+  ['permission', 'AuthFailure.ServiceLinkedRoleCreationNotPermitted'],
   ['unknown', 'SomethingNew'],
 ] as const)('%s is what %s means, in whatever words', ([kind, code]) => {
   const error = explainAws('creating x', 254, refused(code))

@@ -2,6 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { clientToken } from '../../../providers/aws/machines.ts'
+import type { Bench } from '../../../src/selftest/bench.ts'
+import { promises } from '../../../src/selftest/promises.ts'
 import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
 
@@ -225,6 +227,17 @@ test('without a security group nothing is made, and it says which setting is mis
   })
 })
 
+test('a machine whose type is larger than what was asked for keeps the promise of its usage', async () => {
+  const { provider } = open()
+  const options = { ...awsOptions(ID), memoryMiB: 6144 }
+  await provider.createVm('AB-1', BASE, options)
+  await provider.startVm(ID)
+  expect((await provider.usage?.())?.get(ID)).toMatchObject({ cpus: 2, memoryBytes: 8 * 1024 ** 3 })
+  const promise = promises.find(({ needs }) => needs === 'usage')
+  await promise?.run({ provider, options: async () => options, first: { vmId: ID } } as unknown as Bench)
+  expect(promise).toBeDefined()
+})
+
 // ── Start and stop ──
 
 test('a machine has another address after a stop and a start', async () => {
@@ -362,6 +375,9 @@ test("the operator's prices are told with their date, and nobody is asked", asyn
   const price = { usdPerHour: 0.05, isUpperBound: false, at: '2026-11-01', source: 'awsPrices' }
   expect(await unit.provider.prices?.()).toEqual(new Map([[ID, price]]))
   expect(actions(unit)).not.toContain('GetProducts')
+  const spot = unit.open({ settings: { awsPrices, awsMarket: 'spot' } })
+  await spot.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
+  expect((await spot.prices?.())?.get('as-ab-2-00000002')).toEqual({ ...price, isUpperBound: true })
 })
 
 test('without the right to ask for prices, machines are made and their price is unknown; Spot costs at most the list', async () => {
