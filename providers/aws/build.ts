@@ -79,23 +79,24 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
 const makeImage = async (build: Build): Promise<BaseManifest> => {
   const { context, request, source, builder, prover } = build
   const { name, setup } = request
-  let isUnproven = true
   try {
     const contents = await setUp(build)
     const image = await captureImage(build)
     await deleteMachine(context, builder)
     const proof = await prove(build, image)
+    await deleteMachine(context, prover)
     const manifest: BaseManifest = {
       ...{ name, provider: 'aws', sha256: null, source: source.ImageId, profile: setup.profile, contents, ...proof },
       ...{ homeId: context.homeId, createdAt: new Date().toISOString(), sizeBytes: imageBytes(image) },
     }
     writeManifest(context, image.ImageId, manifest)
     await tagResources(context, [image.ImageId], [{ Key: TAG.proven, Value: setup.profile }], `building ${name}`)
-    isUnproven = false
     return manifest
-  } finally {
-    for (const machine of [builder, prover]) await deleteMachine(context, machine)
-    if (isUnproven) await removeImage(context, name, `building ${name}`)
+  } catch (error) {
+    // Its reason counts. A machine that stays is removed by the next command, and the image by the next build.
+    for (const machine of [builder, prover]) await deleteMachine(context, machine).catch(() => {})
+    await removeImage(context, name, `building ${name}`).catch(() => {})
+    throw error
   }
 }
 
@@ -165,7 +166,7 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
 
 /** A machine of the image must boot, take its own name and key, and work. */
 const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
-  const { context, request, prover } = build
+  const { request, prover } = build
   const { name, setup, onPhase } = request
   onPhase('prove')
   await bootMachine(build, prover, image)
@@ -174,9 +175,7 @@ const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'pr
   if (answer.exitCode !== 0 || !answer.stdout.includes(prover))
     throw fail('unknown', `proving ${name}: the machine answered "${(answer.stderr || answer.stdout).slice(0, 200)}"`)
   onPhase('verify')
-  const proof = await proveGuest(inGuest, name, setup.profile)
-  await deleteMachine(context, prover)
-  return proof
+  return proveGuest(inGuest, name, setup.profile)
 }
 
 // ── The machine over SSH ──

@@ -145,6 +145,17 @@ test.for([
   expect(names(unit)).not.toContain('agent-swarm-node-24')
 })
 
+test('a build that fails says why, also when its machines cannot be removed, and its image goes', async () => {
+  const unit = open()
+  const run: GuestAccess['run'] = async (ssh, script, options) => {
+    if (!script.startsWith('set -- verify')) return unit.run(ssh, script, options)
+    unit.ec2.failNext('TerminateInstances', 'ExpiredToken')
+    return { stdout: 'broken', stderr: 'broken', exitCode: 1 }
+  }
+  await expect(unit.build({}, { run })).rejects.toThrow(/broken/)
+  expect(names(unit)).not.toContain('agent-swarm-node-24')
+})
+
 test('what a killed build left is listed without a manifest, does not count, and the next build removes it', async () => {
   const unit = open()
   let isDead = false
