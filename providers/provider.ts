@@ -1,7 +1,7 @@
 /**
- * A hypervisor behind one interface. A provider is a function from its tools to a plain object. It keeps no state in memory,
- * so that two processes may use it at once, but may answer looks that are asked for at the same moment with one that begins after
- * it. Calls for one machine never overlap (the caller holds its lock); calls for different machines do.
+ * A hypervisor behind one interface. A provider is a function from its tools to a plain object. It keeps no state in memory from
+ * one call to the next, so that two processes may use it at once; calls that look at the same moment may share one look. Calls
+ * for one machine never overlap (the caller holds its lock); calls for different machines do.
  *
  * `id` is the machine's vmId (`as-drop-2100-1a2b3c4d`). A mark on the machine holds its vmId, its ticket or none, and the id
  * of the AGENT_SWARM_HOME that made it. Every method MUST check the mark before it changes a machine, and fail with

@@ -2,9 +2,9 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { fail } from '../../src/errors.ts'
+import { fail, isFailure } from '../../src/errors.ts'
 import type { Tools } from '../provider.ts'
-import { ANSWERS, explainAws } from './explain.ts'
+import { ANSWERS, explainAws, INSTALL } from './explain.ts'
 import type { AwsSettings } from './settings.ts'
 
 /** `ec2 describe-instances`. */
@@ -16,6 +16,8 @@ type AskOptions = {
   secret?: true
   /** Another region than that of the machines. */
   region?: string
+  /** Milliseconds, where less than usual is enough. */
+  deadline?: number
   signal?: AbortSignal | undefined
 }
 export type Aws = {
@@ -28,6 +30,8 @@ export type Aws = {
   ): Promise<v.InferOutput<Schema>>
   /** A command whose answer does not matter. Some print nothing. */
   tell(command: Command, input: object, options: AskOptions): Promise<void>
+  /** Of the program: `2.9.19`. */
+  version(doing: string): Promise<string>
 }
 
 /** AWS repeats what it throttled, and what it could not do at the moment. */
@@ -73,7 +77,20 @@ const withInput = async <T>(
 }
 
 export const openAwsProgram = (tools: Pick<Tools<AwsSettings>, 'run' | 'home' | 'settings'>): Aws => {
-  const execute = (command: Command, input: object, { doing, secret, region, signal }: AskOptions) =>
+  const run = async (
+    argv: readonly string[],
+    doing: string,
+    more: { deadline?: number; signal?: AbortSignal } = {},
+  ) => {
+    const options = { deadline: DEADLINE_MS, maxOutput: MAX_OUTPUT, env: ENVIRONMENT, answers: ANSWERS, doing, ...more }
+    const ran = await tools.run('aws', argv, options).catch((error: unknown) => {
+      if (!isFailure(error) || error.failure.kind !== 'provider-missing') throw error
+      throw fail('provider-missing', `${doing}: the AWS CLI is not installed`, INSTALL)
+    })
+    if (ran.exitCode !== 0) throw explainAws(doing, ran.exitCode, ran.stderr)
+    return ran
+  }
+  const execute = (command: Command, input: object, { doing, secret, region, deadline, signal }: AskOptions) =>
     withInput(tools, JSON.stringify(input), secret === true, async value => {
       const where = region ?? tools.settings.awsRegion ?? null
       const argv = [
@@ -81,12 +98,8 @@ export const openAwsProgram = (tools: Pick<Tools<AwsSettings>, 'run' | 'home' | 
         ...['--cli-input-json', value, '--output', 'json', '--no-cli-pager'],
         ...(where === null ? [] : ['--region', where]),
       ]
-      const { exitCode, stdout, stderr } = await tools.run('aws', argv, {
-        ...{ deadline: DEADLINE_MS, maxOutput: MAX_OUTPUT, env: ENVIRONMENT, answers: ANSWERS, doing },
-        ...(signal === undefined ? {} : { signal }),
-      })
-      if (exitCode !== 0) throw explainAws(doing, exitCode, stderr)
-      return stdout
+      const more = { ...(signal === undefined ? {} : { signal }), ...(deadline === undefined ? {} : { deadline }) }
+      return (await run(argv, doing, more)).stdout
     })
   return {
     ask: async (command, input, schema, options) => {
@@ -103,5 +116,9 @@ export const openAwsProgram = (tools: Pick<Tools<AwsSettings>, 'run' | 'home' | 
       return parsed.output
     },
     tell: async (command, input, options) => void (await execute(command, input, options)),
+    version: async doing => {
+      const { stdout } = await run(['--version'], doing)
+      return /^aws-cli\/(\d+(?:\.\d+)+)/.exec(stdout)?.[1] ?? 'unknown'
+    },
   }
 }

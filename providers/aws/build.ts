@@ -6,7 +6,15 @@ import type { BaseManifest, BuildBase, CreateOptions, GuestAnswer } from '../pro
 import { beginBuild } from './build-note.ts'
 import { type Context, look, MOST_LOOKS, poll, tagResources } from './context.ts'
 import { deleteMachine } from './delete.ts'
-import { checkImageName, describeImages, findImage, imageBytes, removeImage, writeManifest } from './images.ts'
+import {
+  checkImageName,
+  describeImages,
+  imageBytes,
+  imagesNamed,
+  isOwnImage,
+  removeImage,
+  writeManifest,
+} from './images.ts'
 import { launchMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { specifications, TAG, tagOf } from './marks.ts'
 import { type Image, madeImage } from './parse.ts'
@@ -44,12 +52,18 @@ const findSource = async (context: Context, { from, name }: BuildBase): Promise<
 export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
   const name = checkImageName(request.name)
   const doing = `building ${name}`
-  const [source, existing] = await Promise.all([findSource(context, request), findImage(context, name)])
-  if (existing !== undefined && tagOf(existing.Tags, TAG.proven) !== null)
+  const [source, existing] = await Promise.all([findSource(context, request), imagesNamed(context, name)])
+  if (existing.some(({ Tags }) => tagOf(Tags, TAG.proven) !== null))
     throw fail(
       'already-exists',
       `the base image ${name} already exists`,
       'Machines may have been made of it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
+    )
+  if (existing.some(image => !isOwnImage(context, image)))
+    throw fail(
+      'busy',
+      `${doing}: another AGENT_SWARM_HOME builds an image of this name in this account, or was stopped while it did`,
+      'Wait until it is done, or choose another name: agent-swarm init-base NAME --from ami-…',
     )
   const endBuild = beginBuild(context, name)
   try {
@@ -65,23 +79,24 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
 const makeImage = async (build: Build): Promise<BaseManifest> => {
   const { context, request, source, builder, prover } = build
   const { name, setup } = request
-  let isUnproven = true
   try {
     const contents = await setUp(build)
     const image = await captureImage(build)
     await deleteMachine(context, builder)
     const proof = await prove(build, image)
+    await deleteMachine(context, prover)
     const manifest: BaseManifest = {
       ...{ name, provider: 'aws', sha256: null, source: source.ImageId, profile: setup.profile, contents, ...proof },
       ...{ homeId: context.homeId, createdAt: new Date().toISOString(), sizeBytes: imageBytes(image) },
     }
     writeManifest(context, image.ImageId, manifest)
     await tagResources(context, [image.ImageId], [{ Key: TAG.proven, Value: setup.profile }], `building ${name}`)
-    isUnproven = false
     return manifest
-  } finally {
-    for (const machine of [builder, prover]) await deleteMachine(context, machine)
-    if (isUnproven) await removeImage(context, name, `building ${name}`)
+  } catch (error) {
+    // Its reason counts. A machine that stays is removed by the next command, and the image by the next build.
+    for (const machine of [builder, prover]) await deleteMachine(context, machine).catch(() => {})
+    await removeImage(context, name, `building ${name}`).catch(() => {})
+    throw error
   }
 }
 
@@ -151,7 +166,7 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
 
 /** A machine of the image must boot, take its own name and key, and work. */
 const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
-  const { context, request, prover } = build
+  const { request, prover } = build
   const { name, setup, onPhase } = request
   onPhase('prove')
   await bootMachine(build, prover, image)
@@ -160,9 +175,7 @@ const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'pr
   if (answer.exitCode !== 0 || !answer.stdout.includes(prover))
     throw fail('unknown', `proving ${name}: the machine answered "${(answer.stderr || answer.stdout).slice(0, 200)}"`)
   onPhase('verify')
-  const proof = await proveGuest(inGuest, name, setup.profile)
-  await deleteMachine(context, prover)
-  return proof
+  return proveGuest(inGuest, name, setup.profile)
 }
 
 // ── The machine over SSH ──

@@ -112,13 +112,14 @@ export const deleteCheckpoint = async (context: Context, id: string, name: strin
 
 // ── Restore ──
 
-type Restore = { context: Context; id: string; name: string; doing: string }
+type Doing = { context: Context; doing: string }
+type Restore = Doing & { id: string; name: string }
 
-const describeTasks = ({ context, doing }: Restore, filter: object): Promise<Task[]> =>
+const describeTasks = ({ context, doing }: Doing, filter: object): Promise<Task[]> =>
   context.aws.ask('ec2 describe-replace-root-volume-tasks', filter, tasks, { doing })
 
 /** A task goes on when its process dies. It may be that of this restore, or of another one. */
-const waitForTask = async (restore: Restore, taskId: string): Promise<Task> => {
+const waitForTask = async (restore: Doing, taskId: string): Promise<Task> => {
   const ended = await poll(MOST_LOOKS, async () => {
     const [task] = await describeTasks(restore, { ReplaceRootVolumeTaskIds: [taskId] })
     return task === undefined || UNDER_WAY.includes(task.TaskState) ? undefined : task
@@ -127,22 +128,40 @@ const waitForTask = async (restore: Restore, taskId: string): Promise<Task> => {
   throw fail('timeout', `${restore.doing}: AWS did not replace the disk in time`, 'Try again later.')
 }
 
-const whileUnderWay = async (restore: Restore, { InstanceId }: Instance): Promise<Task | undefined> => {
+/** Undefined: AWS replaces no disk of it now. */
+export const whileUnderWay = async (restore: Doing, { InstanceId }: Instance): Promise<Task | undefined> => {
   const all = await describeTasks(restore, { Filters: [{ Name: 'instance-id', Values: [InstanceId] }] })
   const task = all.find(({ TaskState }) => UNDER_WAY.includes(TaskState))
   return task === undefined ? undefined : waitForTask(restore, task.ReplaceRootVolumeTaskId)
 }
 
-const waitForSnapshot = async ({ context, id, name, doing }: Restore, { snapshot }: Checkpoint): Promise<void> => {
-  if (snapshot.State === 'completed') return
-  const done = await poll(MOST_LOOKS, async () => {
-    const found = await checkpointsOf(context, id, doing)
-    const now = found.find(each => each.snapshot.SnapshotId === snapshot.SnapshotId)?.snapshot.State
-    if (now === undefined || now === 'error')
-      throw fail('no-such-checkpoint', `${doing}: AWS could not make the checkpoint ${name}`)
-    return now === 'completed' || undefined
-  })
-  if (done === undefined) throw fail('busy', `${doing}: AWS still copies the checkpoint`, 'Try again later.')
+/** Whether AWS has copied everything that a restore needs. It removes the present disk, which the newest checkpoint may be of. */
+const areWhole = ({ name, doing }: Restore, { snapshot }: Checkpoint, found: readonly Checkpoint[]): boolean => {
+  const wanted = found.find(each => each.snapshot.SnapshotId === snapshot.SnapshotId)
+  if (wanted === undefined || !isUsable(wanted))
+    throw fail('no-such-checkpoint', `${doing}: AWS could not make the checkpoint ${name}`)
+  const newest = found.at(-1)
+  if (newest !== undefined && !isUsable(newest))
+    throw fail(
+      'damaged',
+      `${doing}: AWS could not make the newest checkpoint, ${newest.name}, and a restore removes the present disk`,
+      'Make another checkpoint first, and try again.',
+    )
+  return found.every(each => each.snapshot.State !== 'pending')
+}
+
+const waitForSnapshots = async (
+  restore: Restore,
+  checkpoint: Checkpoint,
+  found: readonly Checkpoint[],
+): Promise<void> => {
+  const { context, id, doing } = restore
+  if (areWhole(restore, checkpoint, found)) return
+  const done = await poll(
+    MOST_LOOKS,
+    async () => areWhole(restore, checkpoint, await checkpointsOf(context, id, doing)) || undefined,
+  )
+  if (done === undefined) throw fail('busy', `${doing}: AWS still copies its checkpoints`, 'Try again later.')
 }
 
 /**
@@ -190,7 +209,7 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const earlier = await whileUnderWay(restore, machine.instance)
   const isSame = earlier?.TaskState === 'succeeded' && tagOf(earlier.Tags, TAG.checkpoint) === name
   if (!isSame) {
-    await waitForSnapshot(restore, checkpoint)
+    await waitForSnapshots(restore, checkpoint, found)
     // AWS replaces the disk of a running machine alone.
     await startMachine(context, id)
     requireReplaced(restore, await replaceRoot(restore, await look(context, id), checkpoint))

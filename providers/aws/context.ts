@@ -88,7 +88,7 @@ export const ownMachines = async (context: Context): Promise<Machine[]> => {
   return own
 }
 
-const severalOf = (id: string, found: readonly Instance[]) =>
+export const severalOf = (id: string, found: readonly Instance[]) =>
   fail(
     'refused',
     `${found.map(({ InstanceId }) => InstanceId).join(' and ')} have the mark of ${id}: agent-swarm gave it to one of them`,

@@ -13,12 +13,13 @@ import {
   machinesIn,
   poll,
   rootVolumeOf,
+  severalOf,
   tagResources,
   tagsOf,
 } from './context.ts'
 import { allowCodes } from './explain.ts'
 import { forgetLaunch, isLaunchNoted } from './launch-note.ts'
-import { parseMark, TAG } from './marks.ts'
+import { checkpointOf, parseMark, TAG } from './marks.ts'
 import {
   type Instance,
   type Snapshot,
@@ -59,7 +60,8 @@ const findParts = async (context: Context, filters: Filters, doing: string): Pro
   return {
     instances: instances.filter(exists),
     volumes: disks.filter(isThere),
-    snapshots: copies,
+    // Backups have the tags of their volume, too: AWS or somebody else made them.
+    snapshots: copies.filter(({ Tags }) => checkpointOf(Tags) !== null),
     spotRequests: requests.filter(isOpen),
   }
 }
@@ -68,7 +70,7 @@ const inBatches = async <T>(items: readonly T[], work: (item: T) => Promise<unkn
   for (let at = 0; at < items.length; at += AT_ONCE) await Promise.all(items.slice(at, at + AT_ONCE).map(work))
 }
 
-/** Those with our mark. Fails with `not-ours` when the machine itself is another home's. */
+/** Those with our mark. Fails with `not-ours` when the machine itself is another home's, `refused` when there are several. */
 const ownParts = (context: Context, id: string, parts: Parts): Parts => {
   const own = ({ Tags }: { Tags: readonly Tag[] }): boolean => {
     const mark = parseMark(Tags)
@@ -80,8 +82,12 @@ const ownParts = (context: Context, id: string, parts: Parts): Parts => {
       `${id} belongs to another AGENT_SWARM_HOME`,
       'Use agent-swarm with that home. It is left alone here.',
     )
+  const instances = parts.instances.filter(own)
+  // Somebody launched another one with its tags.
+  const alive = instances.filter(({ State }) => State.Name !== 'shutting-down')
+  if (alive.length > 1) throw severalOf(id, alive)
   return {
-    instances: parts.instances.filter(own),
+    instances,
     volumes: parts.volumes.filter(own),
     snapshots: parts.snapshots.filter(own),
     spotRequests: parts.spotRequests.filter(own),

@@ -1,11 +1,12 @@
 /** Whether machines can be made here, and what AWS says about those that there are. Changes nothing. */
 import { ok, problem, warning } from '../../src/check.ts'
-import { failureOf, isFailure } from '../../src/errors.ts'
+import { failureOf } from '../../src/errors.ts'
 import { runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis, Provider } from '../provider.ts'
 import { openAwsProgram } from './aws.ts'
 import { byTag, type Context } from './context.ts'
 import { describeSpotRequests } from './delete.ts'
+import { INSTALL } from './explain.ts'
 import { listImages } from './images.ts'
 import { findGroup, isolationReport } from './isolated.ts'
 import { noSecurityGroup } from './machines.ts'
@@ -21,16 +22,19 @@ export const available = async (context: Context): ReturnType<Provider['availabl
     await context.aws.ask('sts get-caller-identity', {}, identity, { doing })
     return { available: true }
   } catch (error) {
-    if (!isFailure(error)) throw error
-    const { message, remedy } = error.failure
-    return { available: false, reason: `${message}.`, remedy }
+    const { message, remedy } = failureOf(error, doing)
+    return { available: false, reason: message, remedy }
   }
 }
 
+/** Neither account nor user: a transcript has it. */
 const checkIdentity = async ({ aws, settings }: Context): Promise<Diagnosis> => {
-  const { Account, Arn } = await aws.ask('sts get-caller-identity', {}, identity, { doing: 'asking AWS who this is' })
+  const doing = 'asking AWS who this is'
+  const version = await aws.version('asking for the version of the AWS CLI')
+  if (/^1\./.test(version)) return problem(`the AWS CLI here is aws-cli ${version}, which is version 1`, INSTALL)
+  await aws.ask('sts get-caller-identity', {}, identity, { doing })
   const where = settings.awsRegion === null ? "the aws program's own region" : settings.awsRegion
-  return ok(`AWS knows this as ${Arn} of the account ${Account}; machines are in ${where}`)
+  return ok(`aws-cli ${version}; AWS knows this host, and machines are in ${where}`)
 }
 
 const checkGroup = async (context: Context): Promise<Diagnosis> => {

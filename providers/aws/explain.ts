@@ -6,6 +6,8 @@ import { type FailureError, fail } from '../../src/errors.ts'
 export const ANSWERS = [252, 253, 254, 255] as const
 const [WRONG_COMMAND, NOT_CONFIGURED, REFUSED] = ANSWERS
 
+export const INSTALL =
+  'Install the AWS CLI, version 2.9.19 or newer (docs/aws.md says how). See which one is here: aws --version'
 const CHECK_CREDENTIALS = 'See who you are for AWS: aws sts get-caller-identity'
 const OTHER_ROOM =
   'Try again later, or use other instance types (AGENT_SWARM_AWS_TYPES), another subnet, or AGENT_SWARM_AWS_MARKET=on-demand.'
@@ -69,6 +71,14 @@ const codes: Readonly<Record<string, readonly [kind: FailureKind, remedy?: strin
   'InvalidSubnetID.NotFound': ['not-configured', 'Set a subnet of this region: AGENT_SWARM_AWS_SUBNET'],
   VPCIdNotSpecified: ['not-configured', 'This region has no default VPC. Set AGENT_SWARM_AWS_SUBNET.'],
   MissingInput: ['not-configured', 'This region has no default VPC. Set AGENT_SWARM_AWS_SUBNET.'],
+  'InvalidGroupId.Malformed': ['not-configured', 'Correct AGENT_SWARM_AWS_SECURITY_GROUP'],
+  'InvalidSubnetID.Malformed': ['not-configured', 'Correct AGENT_SWARM_AWS_SUBNET'],
+  'InvalidAMIID.Malformed': ['usage', 'Name an image (AMI) of this region: --from ami-…'],
+  OperationNotPermitted: ['refused', 'Its protection is on: turn it off in the console of AWS, and try again.'],
+  'AuthFailure.ServiceLinkedRoleCreationNotPermitted': [
+    'permission',
+    'Once for the account, by somebody who may: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
+  ],
   InvalidInstanceType: ['not-configured', 'Set types that this region has: AGENT_SWARM_AWS_TYPES'],
 }
 
@@ -102,12 +112,9 @@ const notConfigured = (doing: string, text: string): FailureError =>
 /** The failure of a command of `aws` that ended with this exit code. `doing` says what was being done. */
 export const explainAws = (doing: string, exitCode: number, stderr: string): FailureError => {
   const text = stderr.trim()
-  if (exitCode === WRONG_COMMAND)
-    return fail(
-      'unsupported',
-      `${doing}: the aws program refuses the command: ${lastLine(text)}`,
-      'agent-swarm needs version 2 of the AWS CLI, 2.9.19 or newer: aws --version',
-    )
+  // Version 1 ends with 255 when it does not know an option of version 2.
+  if (exitCode === WRONG_COMMAND || /^(?:Unknown options?: |usage: aws )/m.test(text))
+    return fail('unsupported', `${doing}: the aws program refuses the command: ${lastLine(text)}`, INSTALL)
   if (exitCode === NOT_CONFIGURED || /config profile .* could not be found/.test(text))
     return notConfigured(doing, lastLine(text))
   if (exitCode === REFUSED) {

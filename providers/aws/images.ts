@@ -41,15 +41,18 @@ export const imageBytes = ({ BlockDeviceMappings, RootDeviceName }: Image): numb
 
 const isProven = ({ State, Tags }: Image): boolean => State === 'available' && tagOf(Tags, TAG.proven) !== null
 
-/** Also one that is not proven. */
-export const findImage = async (context: Context, name: string): Promise<Image | undefined> => {
-  const [image] = await describeImages(
-    context,
-    ofOurs(byTag(TAG.image, checkImageName(name))),
-    `looking for the base image ${name}`,
-  )
-  return image
+/** Of any home, also those that are not proven, which come last. */
+export const imagesNamed = async (context: Context, name: string): Promise<Image[]> => {
+  const filter = ofOurs(byTag(TAG.image, checkImageName(name)))
+  const found = await describeImages(context, filter, `looking for the base image ${name}`)
+  return found.sort((one, other) => Number(isProven(other)) - Number(isProven(one)))
 }
+export const findImage = async (context: Context, name: string): Promise<Image | undefined> =>
+  (await imagesNamed(context, name))[0]
+
+/** Homes of one account share their images, and each deletes its own alone. */
+export const isOwnImage = ({ homeId }: Pick<Context, 'homeId'>, { Tags }: Pick<Image, 'Tags'>): boolean =>
+  tagOf(Tags, TAG.home) === homeId
 
 export const requireProven = (name: string, image: Image | undefined): Image => {
   if (image !== undefined && isProven(image)) return image
@@ -135,32 +138,40 @@ export const describeBaseImages = async (context: Context): Promise<BaseImage[]>
   })
 }
 
-/** Deregisters first: a snapshot that an image uses cannot be deleted. False: nothing of it is there. */
+/**
+ * What this home made of an image. Deregisters first: a snapshot that an image uses cannot be deleted. False: nothing of it is
+ * there.
+ */
 export const removeImage = async (context: Context, name: string, doing: string): Promise<boolean> => {
   const { aws } = context
   const { named, copies } = await findImages(context, doing)
-  const own = named.filter(each => each.name === name).map(({ image }) => image)
-  const snapshotIds = new Set([
-    ...copies.filter(({ Tags }) => imageOf(Tags) === name).map(({ SnapshotId }) => SnapshotId),
-    ...own.flatMap(({ BlockDeviceMappings }) => BlockDeviceMappings.flatMap(({ Ebs }) => Ebs?.SnapshotId ?? [])),
-  ])
+  const own = named.filter(each => each.name === name && isOwnImage(context, each.image)).map(({ image }) => image)
+  const snapshots = copies.filter(copy => imageOf(copy.Tags) === name && isOwnImage(context, copy))
   for (const { ImageId } of own) {
     await aws
       .tell('ec2 deregister-image', { ImageId }, { doing })
       .catch(allowCodes('InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable'))
     rmSync(manifestFile(context, ImageId), { force: true })
   }
-  for (const SnapshotId of snapshotIds)
+  for (const { SnapshotId } of snapshots)
     await aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound'))
-  return own.length + snapshotIds.size > 0
+  return own.length + snapshots.length > 0
 }
 
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const doing = `deleting the base image ${checkImageName(name)}`
   failIfBuilding(context, name, doing)
-  const image = await findImage(context, name)
-  const machines = await machinesOf(context, image === undefined ? [] : [image.ImageId], doing)
-  const using = machines.map(({ mark }) => mark.vmId)
+  const found = await imagesNamed(context, name)
+  const own = found.filter(image => isOwnImage(context, image)).map(({ ImageId }) => ImageId)
+  const using = (await machinesOf(context, own, doing)).map(({ mark }) => mark.vmId)
   if (using.length > 0) throw fail('refused', `${doing}: ${using.slice(0, 10).join(', ')} were made of it`)
-  if (!(await removeImage(context, name, doing))) throw fail('no-such-image', `${doing}: it does not exist`)
+  if (await removeImage(context, name, doing)) return
+  const { names } = await findImages(context, doing)
+  throw names.includes(name)
+    ? fail(
+        'not-ours',
+        `${doing}: another AGENT_SWARM_HOME built it`,
+        'Use agent-swarm with that home. It is left alone here.',
+      )
+    : fail('no-such-image', `${doing}: it does not exist`)
 }

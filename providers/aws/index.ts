@@ -1,5 +1,6 @@
 /** EC2 of AWS, with the `aws` program alone. Everything that a machine has there carries its mark as tags. */
 import type { Provider, Tools } from '../provider.ts'
+import { assignTicket } from './assign.ts'
 import { openAwsProgram } from './aws.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
@@ -8,15 +9,7 @@ import { deleteMachine, hasLeftDisk, listLeftovers } from './delete.ts'
 import { available, diagnose } from './diagnose.ts'
 import { deleteImage, describeBaseImages, listImages } from './images.ts'
 import { isolationReport } from './isolated.ts'
-import {
-  assignTicket,
-  createMachine,
-  listForeignMachines,
-  listMachines,
-  sshInfo,
-  startMachine,
-  stopMachine,
-} from './machines.ts'
+import { createMachine, listForeignMachines, listMachines, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { pricesOfMachines } from './prices.ts'
 import type { AwsSettings } from './settings.ts'
 import { usageOfMachines } from './usage.ts'

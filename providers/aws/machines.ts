@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { GUEST_USER, userData } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
-import { fail } from '../../src/errors.ts'
+import { fail, isFailure } from '../../src/errors.ts'
 import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
 import {
   addressOf,
@@ -19,17 +19,14 @@ import {
   machinesIn,
   ownMachines,
   poll,
-  rootVolumeOf,
   statusOf,
-  tagResources,
-  tagsOf,
 } from './context.ts'
 import { deleteMachine } from './delete.ts'
 import { codeOf } from './explain.ts'
 import { findImage, imageBytes, requireProven } from './images.ts'
-import { forgetLaunch, noteLaunch } from './launch-note.ts'
-import { markTags, type Size, sizeTag, specifications, TAG } from './marks.ts'
-import { type Image, type Instance, launched } from './parse.ts'
+import { forgetLaunch, isLaunchNoted, noteLaunch } from './launch-note.ts'
+import { markTags, type Size, sizeTag, specifications, TAG, tagOf } from './marks.ts'
+import { type Image, type Instance, launched, type Tag } from './parse.ts'
 import { learnPrice } from './prices.ts'
 import { chooseType } from './types.ts'
 
@@ -45,7 +42,22 @@ export const clientToken = (...words: readonly string[]): string =>
 
 // ── Create ──
 
-type Launch = { ticket: Ticket | null; options: CreateOptions; image: Image; size: Size }
+type Launch = {
+  ticket: Ticket | null
+  options: CreateOptions
+  image: Image
+  size: Size
+  /** A launch of it was interrupted before. */
+  isAgain: boolean
+}
+
+const seedTag = ({ publicKey, hostKey }: CreateOptions): Tag => ({
+  Key: TAG.seed,
+  Value: clientToken(publicKey, hostKey.publicKey),
+})
+/** Whether it was made with other keys: nobody can log in to it, or knows it by its host key. */
+const hasOtherKeys = ({ Tags }: Instance, options: CreateOptions): boolean =>
+  ![null, seedTag(options).Value].includes(tagOf(Tags, TAG.seed))
 
 /** Everything of the machine gets its mark as it is made: what a crash leaves has an owner. */
 const launchRequest = (context: Context, { ticket, options, image, size }: Launch, attempt: number) => {
@@ -81,7 +93,10 @@ const launchRequest = (context: Context, { ticket, options, image, size }: Launc
           },
         }
       : {}),
-    TagSpecifications: [...specifications(['instance'], [...tags, sizeTag(size)]), ...specifications(others, tags)],
+    TagSpecifications: [
+      ...specifications(['instance'], [...tags, sizeTag(size), seedTag(options)]),
+      ...specifications(others, tags),
+    ],
   }
 }
 
@@ -97,6 +112,34 @@ const waitForNew = (context: Context, vmId: string, doing: string, looks: number
     return found.find(each => !isEnding(each))
   })
 
+/** Without an answer, or with one that tells of trouble at AWS, it may have made the machine. */
+const isRefusal = (error: unknown): boolean =>
+  isFailure(error) && codeOf(error) !== null && !['hypervisor-unreachable', 'busy'].includes(error.failure.kind)
+
+/**
+ * The machine that another call made with the token of this attempt, with other settings. Undefined: it is terminated, or has keys
+ * that are not pinned any more, and goes.
+ */
+const takeMade = async (
+  context: Context,
+  { options, isAgain }: Launch,
+  attempt: number,
+  doing: string,
+): Promise<Instance | undefined> => {
+  const { vmId } = options
+  const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW, null)
+  if (existing !== undefined && !hasOtherKeys(existing, options)) return existing
+  if (existing !== undefined) {
+    await deleteMachine(context, vmId)
+    noteLaunch(context, vmId)
+    return undefined
+  }
+  const ended = (await describeInstances(context, [byTag(TAG.vm, vmId)], doing)).filter(isEnding)
+  if (isAgain && ended.length < attempt)
+    throw fail('busy', `${doing}: AWS does not show what an interrupted launch made`, 'Try again in a minute.')
+  return undefined
+}
+
 /** An interrupted call may have made it. There is never a second one. */
 const launch = async (context: Context, given: Launch, doing: string): Promise<Instance> => {
   const { vmId } = given.options
@@ -106,13 +149,11 @@ const launch = async (context: Context, given: Launch, doing: string): Promise<I
       .ask('ec2 run-instances', request, launched, { doing, secret: true })
       .catch((error: unknown) => {
         if (codeOf(error) === 'IdempotentParameterMismatch') return null
-        // AWS refused it. Without an answer, it may have made the machine.
-        if (codeOf(error) !== null) forgetLaunch(context, vmId)
+        if (isRefusal(error)) forgetLaunch(context, vmId)
         throw error
       })
     if (answer === null) {
-      // A call that was interrupted made it with other settings.
-      const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW, null)
+      const existing = await takeMade(context, given, attempt, doing)
       if (existing !== undefined) return existing
       continue
     }
@@ -152,9 +193,10 @@ export const launchMachine = async (
   const chosen = await chooseType(context, { cpus, memoryMiB }, image.Architecture, doing)
   const size: Size = { type: chosen.type, cpus: chosen.cpus, memoryMiB: chosen.memoryMiB, diskGiB }
   onPhase('define')
+  const isAgain = isLaunchNoted(context, vmId)
   noteLaunch(context, vmId)
   try {
-    const instance = await launch(context, { ticket, options, image, size }, doing)
+    const instance = await launch(context, { ticket, options, image, size, isAgain }, doing)
     forgetLaunch(context, vmId)
     await learnPrice(context, instance)
     return { vmId, ticket, ip: null, status: statusOf(instance) }
@@ -180,7 +222,11 @@ export const createMachine = async (
 ): Promise<VmInfo> => {
   const { vmId } = options
   const [existing, image] = await Promise.all([lookIfExists(context, vmId), findImage(context, baseImage)])
-  if (existing === undefined) return launchMachine(context, ticket, requireProven(baseImage, image), options, onPhase)
+  // A launch that was interrupted made it, and its keys are not pinned any more.
+  const isOutdated = existing !== undefined && isLaunchNoted(context, vmId) && hasOtherKeys(existing.instance, options)
+  if (isOutdated) await deleteMachine(context, vmId)
+  if (existing === undefined || isOutdated)
+    return launchMachine(context, ticket, requireProven(baseImage, image), options, onPhase)
   forgetLaunch(context, vmId)
   return { vmId, ticket: existing.mark.ticket, ip: null, status: statusOf(existing.instance) }
 }
@@ -256,16 +302,3 @@ export const listForeignMachines = async (context: Context): Promise<ForeignMach
   machinesIn(await listMarked(context))
     .filter(({ mark }) => !isOurs(context, mark))
     .map(({ mark: { vmId, ticket, home } }) => ({ vmId, ticket, homeId: home }))
-
-/** Also of its disk: a restore that was killed left a disk without a mark. */
-export const assignTicket = async (context: Context, id: string, ticket: Ticket): Promise<void> => {
-  const { mark, instance } = await look(context, id)
-  const { InstanceId, NetworkInterfaces, SpotInstanceRequestId } = instance
-  const resources = [
-    InstanceId,
-    rootVolumeOf(instance),
-    ...NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId),
-    SpotInstanceRequestId,
-  ].filter(each => each !== null && each !== undefined)
-  await tagResources(context, resources, tagsOf(context, { ...mark, ticket }), `assigning ${ticket} to ${id}`)
-}

@@ -8,6 +8,8 @@ export const TAG = {
   home: 'agent-swarm:home',
   /** Instance type, CPUs, MiB of memory and GiB of disk at the launch. */
   size: 'agent-swarm:size',
+  /** Of an instance: which keys its user data has. */
+  seed: 'agent-swarm:seed',
   checkpoint: 'agent-swarm:checkpoint',
   /** Whether the machine ran at the checkpoint. */
   captured: 'agent-swarm:captured',

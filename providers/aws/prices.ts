@@ -15,6 +15,8 @@ import type { Instance } from './parse.ts'
 /** The price list is served in a few regions, and is about all of them. */
 const LIST_REGION = 'us-east-1'
 const GET_PRODUCTS: Command = 'pricing get-products'
+/** A create waits for it: some hosts have no way to the price list. */
+const DEADLINE_MS = 15_000
 const FRESH_MS = 24 * 60 * 60_000
 
 /** US dollars an hour, by region and instance type. `at`: ISO 8601. */
@@ -101,7 +103,11 @@ export const learnPrice = async (context: Context, instance: Instance): Promise<
   try {
     const input = { ServiceCode: 'AmazonEC2', Filters: filters(region, type) }
     const doing = `asking for the price of ${type}`
-    const { PriceList } = await aws.ask(GET_PRODUCTS, input, products, { doing, region: LIST_REGION })
+    const { PriceList } = await aws.ask(GET_PRODUCTS, input, products, {
+      doing,
+      region: LIST_REGION,
+      deadline: DEADLINE_MS,
+    })
     const usdPerHour = hourlyPrice(PriceList)
     if (usdPerHour === null) return
     writeFileAtomic(
@@ -115,16 +121,17 @@ export const learnPrice = async (context: Context, instance: Instance): Promise<
 
 // ── Of machines ──
 
-/** The list has prices on demand, which those of Spot machines do not exceed. */
+/** Both have prices on demand, which those of Spot machines do not exceed. */
 const priceOf = ({ settings: { awsPrices } }: Context, prices: Remembered, instance: Instance): MachinePrice => {
   const { InstanceType: type } = instance
   const region = regionOf(instance)
+  const isSpot = instance.SpotInstanceRequestId !== undefined
   if (awsPrices !== null) {
     const usdPerHour = awsPrices.hourly[type] ?? null
-    return { usdPerHour, isUpperBound: false, at: usdPerHour === null ? null : awsPrices.date, source: 'awsPrices' }
+    const at = usdPerHour === null ? null : awsPrices.date
+    return { usdPerHour, isUpperBound: usdPerHour !== null && isSpot, at, source: 'awsPrices' }
   }
   const known = region === null ? undefined : prices[keyOf(region, type)]
-  const isSpot = instance.SpotInstanceRequestId !== undefined
   return known === undefined
     ? { usdPerHour: null, isUpperBound: false, at: null, source: GET_PRODUCTS }
     : { usdPerHour: known.usdPerHour, isUpperBound: isSpot, at: known.at.slice(0, 10), source: GET_PRODUCTS }

@@ -163,16 +163,17 @@ const stopped = async (bench: Bench): Promise<void> => {
 const usage = async ({ provider, options, first: { vmId } }: Bench): Promise<void> => {
   const read = async () => (await provider.usage?.())?.get(vmId)
   const { cpus, memoryMiB } = await options(vmId)
-  const size = { cpus, memoryBytes: memoryMiB * MIB }
   const running = await read()
-  expectMembers('the usage of a running machine', running, size)
+  // The sizes that a platform has may not be what was asked for.
+  expectMore('the processors of a running machine', running?.cpus, cpus - 1)
+  expectMore('the memory of a running machine', running?.memoryBytes, memoryMiB * MIB - 1)
   expectMore('the disk that it uses', running?.diskBytes, 0)
   // Some platforms have no such figures, and say null.
   if (running?.memoryUsedBytes !== null) expectMore('the memory that it uses', running?.memoryUsedBytes, 32 * MIB)
   if (running?.cpuSeconds !== null) expectMore('the processor time that it used', running?.cpuSeconds, 0)
   await provider.stopVm(vmId)
-  const expected = { ...size, memoryUsedBytes: 0, cpuSeconds: null }
-  expectMembers('the usage of a stopped machine', await read(), expected)
+  const size = { cpus: running?.cpus, memoryBytes: running?.memoryBytes }
+  expectMembers('the usage of a stopped machine', await read(), { ...size, memoryUsedBytes: 0, cpuSeconds: null })
 }
 
 const capacity = async ({ provider }: Bench): Promise<void> => {

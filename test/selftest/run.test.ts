@@ -190,3 +190,30 @@ test('a transcript does not tell whose host it was', () => {
   const there = readFileSync(write(windows, transcript(1, { tried: [result('a', 'ok', paths)] }), '00ff'), 'utf8')
   expect(there).not.toMatch(/alice/)
 })
+
+test('a transcript names no account, no id of its parts and no public address', () => {
+  const owner = { home: tempHome(), homeId: HOME_ID, person: '/Users/alice', user: 'alice', host: 'alice-mbp' }
+  const account = '123456789012'
+  const host = [
+    `ok       aws-cli 2.9.19; AWS knows this host as arn:aws:iam::${account}:user/alice.smith of the account ${account}`,
+    'warning  not isolated: sg-0123456789abcdef0 lets in tcp 22 from 203.0.113.5/32, 2001:db8::7/128 and 10.1.0.0/16.',
+  ]
+  const commands = [
+    `+ aws ec2 run-instances {"ImageId":"ami-0123456789abcdef0","SubnetId":"subnet-0aaaaaaaa","OwnerId":"${account}"}`,
+    '+ aws ec2 terminate-instances i-0123456789abcdef0 vol-01234567 snap-01234567 sir-3ztgvk6q AKIAIOSFODNN7EXAMPLE',
+    '+ ssh agent@198.51.100.7 -p 22 as-i-01234567 192.168.64.7 100.64.0.1 169.254.169.254 255.255.240.0 10.0.22631.1',
+  ]
+  const tried = [
+    { ...result('a', 'failed', commands), why: 'x (Unauthorized) Encoded authorization failure message: AbC-9' },
+  ]
+  const text = readFileSync(write(owner, transcript(0, { host, tried }), '00ff'), 'utf8')
+  expect(text).toContain(', aws-cli 2.9.19\n')
+  expect(text).toContain('AWS knows this host as ARN of the account ACCOUNT\n')
+  expect(text).toContain('sg-ID lets in tcp 22 from ADDRESS/32, ADDRESS/128 and 10.1.0.0/16.\n')
+  expect(text).toContain('{"ImageId":"ami-ID","SubnetId":"subnet-ID","OwnerId":"ACCOUNT"}')
+  expect(text).toContain('i-ID vol-ID snap-ID sir-ID KEY-ID\n')
+  expect(text).toContain(
+    'agent@ADDRESS -p 22 as-i-01234567 192.168.64.7 100.64.0.1 169.254.169.254 255.255.240.0 10.0.22631.1\n',
+  )
+  expect(text).toContain('failure message: MESSAGE\n')
+})

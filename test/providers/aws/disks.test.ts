@@ -43,6 +43,32 @@ test('a restore waits for a checkpoint that AWS still copies', async () => {
   expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
 })
 
+test('a restore waits for the newest checkpoint, too, and keeps the present disk when AWS could not make that', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  await ec2.script(ID, 'echo latest >state')
+  const newest = async (name: string, end: 'completed' | 'error') => {
+    await provider.checkpoint(ID, name)
+    const snapshot = [...ec2.state.snapshots.values()].at(-1)
+    if (snapshot === undefined) throw new Error('it has no snapshot')
+    snapshot.state = 'pending'
+    snapshot.changes = [{ looks: 5, apply: () => Object.assign(snapshot, { state: end }) }]
+    return snapshot
+  }
+  await newest('pre-restore-1', 'error')
+  await expect(provider.restore(ID, 'one')).rejects.toMatchObject({
+    failure: { kind: 'damaged', message: expect.stringContaining('pre-restore-1') },
+  })
+  expect(await ec2.script(ID, 'cat state')).toBe('latest')
+  const second = await newest('pre-restore-2', 'completed')
+  let before: string | null = null
+  ec2.watch(({ action }) => {
+    if (action === 'CreateReplaceRootVolumeTask') before ??= second.state
+  })
+  await provider.restore(ID, 'one')
+  expect(before).toBe('completed')
+})
+
 test('the same checkpoint restored twice is two tasks, and checkpoints of before and after both work', async () => {
   const { ec2, provider } = await withMachine()
   await ec2.script(ID, 'echo 1 >state')
@@ -152,6 +178,21 @@ test('a Spot machine that somebody terminated, and that its request launched aga
   expect(await unit.provider.leftovers?.()).toMatchObject([{ vmId: ID }])
   await unit.provider.deleteVm(ID)
   expect(unit.ec2.everything()).toEqual(before)
+})
+
+test("a backup that AWS made with the disk's tags is no checkpoint, and a delete leaves it", async () => {
+  const { ec2, provider } = await withMachine()
+  const [volume] = [...ec2.state.volumes.values()]
+  const backup = ec2.call('CreateSnapshot', {
+    VolumeId: volume?.id,
+    TagSpecifications: [{ ResourceType: 'snapshot', Tags: volume?.tags }],
+  })
+  ec2.call('DescribeSnapshots', {})
+  expect(await provider.listCheckpoints(ID)).toEqual([])
+  await provider.deleteVm(ID)
+  expect(ec2.everything()).toEqual([backup.SnapshotId])
+  expect(await provider.hasLeftDisk?.(ID)).toBe(false)
+  expect(await provider.leftovers?.()).toEqual([])
 })
 
 test('a disk without a mark that AWS does not delete with its machine is deleted', async () => {

@@ -2,8 +2,10 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { openAwsProgram } from '../../../providers/aws/aws.ts'
 import { codeOf, explainAws } from '../../../providers/aws/explain.ts'
+import { openAws } from '../../../providers/aws/index.ts'
 import { securityGroups } from '../../../providers/aws/parse.ts'
 import { hourlyPrice } from '../../../providers/aws/prices.ts'
+import { fail } from '../../../src/errors.ts'
 import { settingsWith } from '../../support/ec2/bench.ts'
 import { openEc2 } from '../../support/ec2/ec2.ts'
 import { standInRun } from '../../support/ec2/program.ts'
@@ -25,6 +27,10 @@ test.for([
   ['no-such-vm', 'InvalidInstanceID.NotFound'],
   ['no-such-image', 'InvalidAMIID.Unavailable'],
   ['not-configured', 'InvalidGroup.NotFound'],
+  ['not-configured', 'InvalidGroupId.Malformed'],
+  ['usage', 'InvalidAMIID.Malformed'],
+  ['refused', 'OperationNotPermitted'],
+  ['permission', 'AuthFailure.ServiceLinkedRoleCreationNotPermitted'],
   ['unknown', 'SomethingNew'],
 ] as const)('%s is what %s means, in whatever words', ([kind, code]) => {
   const error = explainAws('creating x', 254, refused(code))
@@ -34,6 +40,13 @@ test.for([
 
 test.for([
   ['unsupported', 252, '\nusage: …\n\nUnknown options: --x\n', '2.9.19'],
+  // Version 1.
+  [
+    'unsupported',
+    255,
+    'usage: aws [options] <command> <subcommand> [<subcommand> ...] [parameters]\n\nUnknown options: --no-cli-pager\n',
+    'Install the AWS CLI, version 2',
+  ],
   [
     'not-configured',
     253,
@@ -63,6 +76,28 @@ test('an answer that is not what the model says is a failure, and not an empty l
     const asking = aws.ask('ec2 describe-security-groups', {}, securityGroups, { doing: 'looking' })
     await expect(asking).rejects.toMatchObject({ failure: { kind: 'unknown' } })
   }
+})
+
+test('without the program, its remedy names the AWS CLI; version 1 is told by its number', async () => {
+  const ec2 = openEc2()
+  onTestFinished(ec2.close)
+  const missing = async () => {
+    throw fail('provider-missing', 'looking: aws is not installed', 'Install aws.')
+  }
+  const aws = openAwsProgram({ run: missing, home: ec2.root, settings: settingsWith() })
+  await expect(aws.tell('ec2 describe-instances', {}, { doing: 'looking' })).rejects.toMatchObject({
+    failure: { kind: 'provider-missing', remedy: expect.stringContaining('Install the AWS CLI, version 2') },
+  })
+  const old = async () => ({
+    exitCode: 0,
+    stdout: 'aws-cli/1.45.11 Python/3.11.7 Linux/6.1\n',
+    stderr: '',
+    milliseconds: 0,
+  })
+  const tools = { home: ec2.root, homeId: '00112233445566ff', knows: () => false, settings: settingsWith() }
+  expect(await openAws({ ...tools, run: old }).diagnose?.(new AbortController().signal)).toMatchObject([
+    { status: 'error', text: expect.stringContaining('aws-cli 1.45.11'), remedy: expect.stringContaining('version 2') },
+  ])
 })
 
 test('every command names the region, no pager, and its input as JSON', async () => {

@@ -1,6 +1,8 @@
 /** Base images: built of a plain AMI, listed, deleted, and what a killed build leaves. */
+import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import type { BuildBase, GuestAccess } from '../../../providers/provider.ts'
+import type { BuildBase, GuestAccess, Provider } from '../../../providers/provider.ts'
 import { awsOptions, BASE, OTHER_HOME_ID, openUnit } from '../../support/ec2/bench.ts'
 import { guestOn } from '../../support/ec2/guest.ts'
 
@@ -17,8 +19,8 @@ const open = () => {
     return guest(vmId, script === 'true' ? 'true' : 'sudo -n sh -s', script)
   }
   const ids: string[] = []
-  const build = (more: Partial<BuildBase> = {}, access: Partial<GuestAccess> = {}) =>
-    unit.provider.buildBase?.({
+  const build = (more: Partial<BuildBase> = {}, access: Partial<GuestAccess> = {}, by: Provider = unit.provider) =>
+    by.buildBase?.({
       name: 'node-24',
       setup: { profile: 'minimal', extra: [] },
       from: { kind: 'reference', reference: source },
@@ -72,6 +74,48 @@ test('another home sees the image with what its tags say', async () => {
   })
 })
 
+test('an image that another home is proving is left alone: nobody builds over it, and nobody deletes it', async () => {
+  const unit = open()
+  const other = unit.open({ homeId: OTHER_HOME_ID, home: mkdtempSync(join(unit.ec2.root, 'other-')) })
+  const tried: unknown[] = []
+  const kinds = (work: Promise<unknown> | undefined) =>
+    work?.then(
+      () => 'done',
+      error => error.failure?.kind,
+    )
+  let meanwhile: Promise<void> = Promise.resolve()
+  const run: GuestAccess['run'] = async (ssh, script, options) => {
+    await meanwhile
+    return unit.run(ssh, script, options)
+  }
+  const onPhase = (phase: string) => {
+    if (phase !== 'prove') return
+    meanwhile = (async () => {
+      tried.push(await kinds(unit.build({}, {}, other)), await kinds(other.deleteBaseImage?.('node-24')))
+    })()
+  }
+  await unit.build({ onPhase }, { run })
+  expect(tried).toEqual(['busy', 'not-ours'])
+  expect(await unit.provider.listBaseImages?.()).toContain('node-24')
+  // A proven one, too. Machines are made of it in every home.
+  const before = unit.ec2.everything()
+  await expect(other.deleteBaseImage?.('node-24')).rejects.toMatchObject({ failure: { kind: 'not-ours' } })
+  expect(unit.ec2.everything()).toEqual(before)
+  await other.createVm('AB-1', 'node-24', awsOptions('as-ab-1-00000001'))
+})
+
+test("a snapshot with an image's tags that another home made is kept", async () => {
+  const unit = open()
+  await unit.build()
+  const [snapshot] = [...unit.ec2.state.snapshots.values()]
+  if (snapshot === undefined) throw new Error('it has no snapshot')
+  const tags = snapshot.tags.map(tag => (tag.Key === 'agent-swarm:home' ? { ...tag, Value: OTHER_HOME_ID } : tag))
+  unit.ec2.state.snapshots.set('snap-0fffffffffffffff0', { ...snapshot, id: 'snap-0fffffffffffffff0', tags })
+  await unit.provider.deleteBaseImage?.('node-24')
+  expect(unit.ec2.everything()).toEqual(['snap-0fffffffffffffff0'])
+  await expect(unit.provider.deleteBaseImage?.('node-24')).rejects.toMatchObject({ failure: { kind: 'not-ours' } })
+})
+
 test('a delete deregisters the image before its snapshot, and can be done once', async () => {
   const unit = open()
   await unit.build()
@@ -98,6 +142,17 @@ test.for([
       : unit.run(ssh, script, options)
   await expect(unit.build({}, { run })).rejects.toThrow(/broken/)
   expect(unit.ec2.everything()).toEqual([])
+  expect(names(unit)).not.toContain('agent-swarm-node-24')
+})
+
+test('a build that fails says why, also when its machines cannot be removed, and its image goes', async () => {
+  const unit = open()
+  const run: GuestAccess['run'] = async (ssh, script, options) => {
+    if (!script.startsWith('set -- verify')) return unit.run(ssh, script, options)
+    unit.ec2.failNext('TerminateInstances', 'ExpiredToken')
+    return { stdout: 'broken', stderr: 'broken', exitCode: 1 }
+  }
+  await expect(unit.build({}, { run })).rejects.toThrow(/broken/)
   expect(names(unit)).not.toContain('agent-swarm-node-24')
 })
 

@@ -2,6 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { clientToken } from '../../../providers/aws/machines.ts'
+import type { Bench } from '../../../src/selftest/bench.ts'
+import { promises } from '../../../src/selftest/promises.ts'
 import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
 
@@ -94,6 +96,48 @@ test('a token of another launch with other settings: the machine is found by its
   expect(unit.ec2.instanceOf(ID).type).toBe('t3.medium')
 })
 
+test.for([
+  ['shows at once', 0],
+  ['shows after some looks', 6],
+] as const)(
+  'an interrupted launch that AWS %s, and keys that are new: one machine, with the new keys',
+  async ([, shown]) => {
+    const unit = open({ looks: { change: 1, shown } })
+    let isDead = false
+    unit.ec2.watch(({ action, when }) => {
+      isDead ||= action === 'RunInstances' && when === 'after'
+      if (isDead) throw new Error('killed')
+    })
+    await expect(unit.provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('killed')
+    unit.ec2.watch(() => {})
+    const hostKey = { privateKey: 'ANOTHER HOST KEY', publicKey: 'ssh-ed25519 CCCC host' }
+    await unit.open().createVm('AB-1', BASE, { ...awsOptions(ID), hostKey })
+    expect(unit.ec2.instancesOf(ID).map(({ state }) => state === 'terminated')).toEqual([true, false])
+    const { userData } = unit.ec2.instanceOf(ID)
+    expect(Buffer.from(userData, 'base64').toString()).toContain('ANOTHER HOST KEY')
+    // A machine that is whole is left as it is.
+    await unit.open().createVm('AB-1', BASE, awsOptions(ID))
+    expect(unit.ec2.instanceOf(ID).userData).toBe(userData)
+  },
+)
+
+test('an interrupted launch that AWS does not show yet is not made a second time', async () => {
+  const unit = open({ looks: { change: 1, shown: 60 } })
+  let isDead = false
+  unit.ec2.watch(({ action, when }) => {
+    isDead ||= action === 'RunInstances' && when === 'after'
+    if (isDead) throw new Error('killed')
+  })
+  await expect(unit.provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('killed')
+  unit.ec2.watch(() => {})
+  for (const volume of unit.ec2.state.volumes.values()) volume.hidden = 60
+  const hostKey = { privateKey: 'ANOTHER HOST KEY', publicKey: 'ssh-ed25519 CCCC host' }
+  await expect(unit.open().createVm('AB-1', BASE, { ...awsOptions(ID), hostKey })).rejects.toMatchObject(
+    failing('busy'),
+  )
+  expect(unit.ec2.instancesOf(ID)).toHaveLength(1)
+})
+
 test('a token of a machine that is terminated: the next attempt makes another one', async () => {
   const unit = await withMachine()
   unit.ec2.terminate(ID)
@@ -142,6 +186,21 @@ test.for([
   expect(ec2.calls.length).toBeLessThan(10)
 })
 
+test.for(['InternalError', 'RequestLimitExceeded'])(
+  'a launch that AWS made and answered with trouble of its own (%s) leaves nothing',
+  async code => {
+    const { ec2, provider } = open({ looks: { change: 1, shown: 3 } })
+    ec2.watch(({ action, when }) => {
+      if (action !== 'RunInstances' || when !== 'after') return
+      for (const volume of ec2.state.volumes.values()) volume.hidden = 3
+      throw Object.assign(new Error('in trouble'), { code })
+    })
+    await expect(provider.createVm('AB-1', BASE, awsOptions(ID))).rejects.toThrow('in trouble')
+    expect(ec2.instancesOf(ID)).toHaveLength(1)
+    expect(ec2.everything()).toEqual([])
+  },
+)
+
 test.for([
   ['no image', {}, 'no-such-image', 'other'],
   ['no type that is large enough', { cpus: 64 }, 'not-configured', BASE],
@@ -166,6 +225,17 @@ test('without a security group nothing is made, and it says which setting is mis
     available: false,
     remedy: expect.stringContaining('AGENT_SWARM_AWS_SECURITY_GROUP'),
   })
+})
+
+test('a machine whose type is larger than what was asked for keeps the promise of its usage', async () => {
+  const { provider } = open()
+  const options = { ...awsOptions(ID), memoryMiB: 6144 }
+  await provider.createVm('AB-1', BASE, options)
+  await provider.startVm(ID)
+  expect((await provider.usage?.())?.get(ID)).toMatchObject({ cpus: 2, memoryBytes: 8 * 1024 ** 3 })
+  const promise = promises.find(({ needs }) => needs === 'usage')
+  await promise?.run({ provider, options: async () => options, first: { vmId: ID } } as unknown as Bench)
+  expect(promise).toBeDefined()
 })
 
 // ── Start and stop ──
@@ -235,8 +305,10 @@ test('of two instances with one mark none is changed', async () => {
   })
   expect(other).toBeDefined()
   ec2.call('DescribeInstances', {})
-  await expect(provider.stopVm(ID)).rejects.toMatchObject(failing('refused'))
+  for (const change of [provider.stopVm, provider.deleteVm])
+    await expect(change(ID)).rejects.toMatchObject(failing('refused'))
   expect(await provider.listVms()).toHaveLength(1)
+  expect(ec2.instancesOf(ID).map(({ state }) => state)).toEqual(['running', expect.stringMatching(/pending|running/)])
 })
 
 test('a ticket is written on everything that the machine has', async () => {
@@ -265,15 +337,16 @@ test('a Spot machine is stopped and started; AWS alone starts one that it interr
   )
 })
 
-test('the diagnosis names account, group, images and what is not isolated', async () => {
+test('the diagnosis names the program with its version, group, images and what is not isolated, and no account', async () => {
   const { provider } = open()
   const rows = await provider.diagnose?.(new AbortController().signal)
   expect(rows?.map(({ status, text }) => `${status}: ${text.slice(0, 60)}`)).toEqual([
-    'ok: AWS knows this as arn:aws:iam::123456789012:user/swarm of th',
+    'ok: aws-cli 2.9.19; AWS knows this host, and machines are in eu-',
     'ok: the security group sg-0aaaaaaaaaaaaaaaa lets somebody in at ',
     `ok: base images: ${BASE}`,
     'warning: machines are not isolated: on EC2, a machine reaches the met',
   ])
+  expect(JSON.stringify(rows)).not.toMatch(/arn:|123456789012/)
   expect(await provider.isolated?.()).toMatchObject({
     isolated: false,
     reason: expect.stringMatching(
@@ -302,6 +375,9 @@ test("the operator's prices are told with their date, and nobody is asked", asyn
   const price = { usdPerHour: 0.05, isUpperBound: false, at: '2026-11-01', source: 'awsPrices' }
   expect(await unit.provider.prices?.()).toEqual(new Map([[ID, price]]))
   expect(actions(unit)).not.toContain('GetProducts')
+  const spot = unit.open({ settings: { awsPrices, awsMarket: 'spot' } })
+  await spot.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
+  expect((await spot.prices?.())?.get('as-ab-2-00000002')).toEqual({ ...price, isUpperBound: true })
 })
 
 test('without the right to ask for prices, machines are made and their price is unknown; Spot costs at most the list', async () => {

@@ -283,15 +283,18 @@ const describe = (state: State, input: Input) => {
     Instances: [show(instance)],
   }))
   passTime(seen)
+  // A task goes on whether somebody looks at it or not.
+  passTime(state.tasks.values())
   return { Reservations: answer }
 }
 
 const describeVolumes = (state: State, input: Input) => ({
   Volumes: [...state.volumes.values()]
     .filter(
-      ({ tags, state: name, id }) =>
-        ((input.VolumeIds as string[] | undefined)?.includes(id) ?? true) &&
-        passes(tags, filtersOf(input), { status: name }),
+      volume =>
+        lookAt(volume) &&
+        ((input.VolumeIds as string[] | undefined)?.includes(volume.id) ?? true) &&
+        passes(volume.tags, filtersOf(input), { status: volume.state }),
     )
     .map(({ id, size, state: name, tags }) => ({
       VolumeId: id,

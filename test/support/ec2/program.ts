@@ -99,6 +99,12 @@ const wrong = (text: string): Answer => ({ exitCode: 252, stdout: '', stderr: `\
 /** What the program does with a command line: its input comes as JSON, and UserData is encoded by the program itself. */
 const standIn = (ec2: Ec2, argv: readonly string[]): Answer => {
   const [service = '', command = '', ...rest] = argv
+  if (service === '--version')
+    return {
+      exitCode: 0,
+      stdout: 'aws-cli/2.9.19 Python/3.11.2 Linux/6.1.0 source/x86_64.debian.12 prompt/off\n',
+      stderr: '',
+    }
   if (!['ec2', 'sts', 'pricing'].includes(service)) return wrong(`argument command: Invalid choice: '${service}'`)
   const options = new Map<string, string>()
   for (let at = 0; at < rest.length; at += 1) {
