@@ -4,7 +4,9 @@ import { rm } from 'node:fs/promises'
 import { GUEST_USER } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
+import { noSuchImage } from '../no-such-image.ts'
 import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
+import { beginning } from './cloud-image.ts'
 import {
   type Context,
   cloneVm,
@@ -49,11 +51,7 @@ export const setArguments = (
 const requireImage = ({ homeId }: Context, baseImage: string, vms: readonly Vm[]): string => {
   const image = vmName({ kind: 'image', name: baseImage, home: homeId })
   if (vms.some(({ name }) => name === image)) return image
-  throw fail(
-    'no-such-image',
-    `the base image ${baseImage} does not exist`,
-    `Make it: agent-swarm init-base ${baseImage} (or with --from FILE, a cloud image for arm64).`,
-  )
+  throw noSuchImage(baseImage, beginning)
 }
 
 type Source = { context: Context; image: string; doing: string }
