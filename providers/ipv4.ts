@@ -1,4 +1,5 @@
 /** IPv4 addresses and ranges. */
+import { check, pipe, string } from 'valibot'
 
 /** A range of addresses. One address has 32 bits. */
 export type Range = { base: number; bits: number }
@@ -30,3 +31,10 @@ export const covers = (outer: Range, inner: Range): boolean =>
   outer.bits <= inner.bits && rangeOf(inner.base, outer.bits).base === outer.base
 export const overlap = (a: Range, b: Range): boolean => covers(a, b) || covers(b, a)
 export const isIn = (address: number, range: Range): boolean => covers(range, { base: address, bits: 32 })
+
+const RANGE_MESSAGE = 'is not a range of IPv4 addresses (write 10.1.0.0/16; one address is 10.1.0.5/32)'
+/** A range that an operator opens to machines: a /8 at most, since what is larger is no private network. */
+export const openedRange = pipe(
+  string(RANGE_MESSAGE),
+  check(text => (parseRange(text)?.bits ?? 0) >= 8, RANGE_MESSAGE),
+)

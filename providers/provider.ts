@@ -224,6 +224,8 @@ export type Provider = {
   takeBase?(request: TakeBase): Promise<BaseManifest>
   /** The cloud image that a build begins with when nobody names one. */
   cloudImage?: CloudImage
+  /** With `buildBase`: what `init-base` begins with here, for messages. */
+  beginning?: ImageBeginning
   /**
    * Deletes an image, or what a killed build left of one. `refused` while a machine or a checkpoint of any home depends on it,
    * `busy` while it is being built, `no-such-image` when nothing of it is there.
@@ -256,6 +258,8 @@ export type BaseImage = {
   /** The vmIds of machines of any home that depend on it, also of machines that exist only as a disk. */
   machines: string[]
 }
+/** What `--from` names first (null: it is left out), and in words what else it can name. */
+export type ImageBeginning = { from: string | null; or: string }
 /** Where a vendor publishes an image. Both addresses are https. */
 export type CloudImage = {
   label: string

@@ -9,7 +9,8 @@ import { IMAGE_NAME, IMAGE_PROFILES } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
-import type { BaseImage } from '../provider.ts'
+import { noSuchImage } from '../no-such-image.ts'
+import type { BaseImage, ImageBeginning } from '../provider.ts'
 import { folderOf } from './aws.ts'
 import { failIfBuilding } from './build-note.ts'
 import { byTag, type Context, describeInstances, machinesIn } from './context.ts'
@@ -54,13 +55,14 @@ export const findImage = async (context: Context, name: string): Promise<Image |
 export const isOwnImage = ({ homeId }: Pick<Context, 'homeId'>, { Tags }: Pick<Image, 'Tags'>): boolean =>
   tagOf(Tags, TAG.home) === homeId
 
+export const beginning: ImageBeginning = {
+  from: 'ami-…',
+  or: 'any other plain image of a distribution: docs/aws.md',
+}
+
 export const requireProven = (name: string, image: Image | undefined): Image => {
   if (image !== undefined && isProven(image)) return image
-  throw fail(
-    'no-such-image',
-    `the base image ${name} does not exist`,
-    `Make it of a plain image of a distribution (AMI): agent-swarm init-base ${name} --from ami-…`,
-  )
+  throw noSuchImage(name, beginning)
 }
 
 export const listImages = async (context: Context): Promise<string[]> =>

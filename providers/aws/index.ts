@@ -7,7 +7,7 @@ import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } 
 import { type Context, look, statusOf } from './context.ts'
 import { deleteMachine, hasLeftDisk, listLeftovers } from './delete.ts'
 import { available, diagnose } from './diagnose.ts'
-import { deleteImage, describeBaseImages, listImages } from './images.ts'
+import { beginning, deleteImage, describeBaseImages, listImages } from './images.ts'
 import { isolationReport } from './isolated.ts'
 import { createMachine, listForeignMachines, listMachines, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { pricesOfMachines } from './prices.ts'
@@ -44,6 +44,7 @@ export const openAws = (tools: Tools<AwsSettings>): Provider => {
     describeBaseImages: () => describeBaseImages(context),
     imageReferences: { form: /^ami-[0-9a-f]{8,32}$/, example: 'ami-0123456789abcdef0' },
     buildBase: request => buildBase(context, request),
+    beginning,
     deleteBaseImage: name => deleteImage(context, name),
   }
 }

@@ -11,7 +11,8 @@ import { fail } from '../../src/errors.ts'
 import { isProcessAlive } from '../../src/exec.ts'
 import { createFileAtomic } from '../../src/files.ts'
 import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
-import type { BaseImage } from '../provider.ts'
+import { noSuchImage } from '../no-such-image.ts'
+import type { BaseImage, ImageBeginning } from '../provider.ts'
 import { listFolders, readOwner, rootOf } from './folders.ts'
 
 const MANIFEST = '.manifest.json'
@@ -41,13 +42,13 @@ export const listImages = (home: string): string[] => {
   return names.filter(name => IMAGE_NAME.test(name) && files.includes(`${name}${DISK}`)).sort()
 }
 
+export const beginning: ImageBeginning = {
+  from: 'FILE.vhdx',
+  or: 'a qcow2 or raw file, where qemu-img is on PATH',
+}
+
 export const requireImage = ({ home }: Home, name: string): void => {
-  if (!listImages(home).includes(name))
-    throw fail(
-      'no-such-image',
-      `the base image ${name} does not exist`,
-      `Make it: agent-swarm init-base ${name} --from FILE.vhdx (or a qcow2 or raw file, where qemu-img is on PATH).`,
-    )
+  if (!listImages(home).includes(name)) throw noSuchImage(name, beginning)
 }
 
 const readManifest = (home: string, name: string): BaseManifest | null => {

@@ -4,7 +4,7 @@ import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, openSurvey } from './context.ts'
 import { available, diagnose } from './host.ts'
-import { deleteImage, describeImages, listImages } from './images.ts'
+import { beginning, deleteImage, describeImages, listImages } from './images.ts'
 import { isolationReport } from './isolation.ts'
 import {
   assignTicket,
@@ -57,6 +57,7 @@ export const openHyperv = (tools: Tools<HypervSettings>): Provider => {
     listBaseImages: async () => listImages(context.home),
     describeBaseImages: () => describeImages(context),
     buildBase: request => buildBase(context, request),
+    beginning,
     deleteBaseImage: name => deleteImage(context, name),
   }
 }

@@ -22,7 +22,7 @@ import {
 import { hasLeftDisk, listLeftovers, recoverMachine } from './recover.ts'
 import { saveMachine } from './saved.ts'
 import type { KvmSettings } from './settings.ts'
-import { ubuntu } from './ubuntu.ts'
+import { beginning, ubuntu } from './ubuntu.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
 import { openVirsh } from './virsh.ts'
 
@@ -62,6 +62,7 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     describeBaseImages: () => describeImages(context),
     buildBase: request => buildBase(context, request),
     cloudImage: ubuntu,
+    beginning,
     deleteBaseImage: name => deleteImage(context, name),
   }
 }

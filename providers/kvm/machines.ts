@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GUEST_USER, seedImage } from '../../base-image/seed.ts'
 import { type Ticket, VM_ID } from '../../src/domain.ts'
 import { allow, fail, unless } from '../../src/errors.ts'
+import { noSuchImage } from '../no-such-image.ts'
 import type { CreateOptions, ForeignMachine, SshInfo, StartOptions, VmInfo } from '../provider.ts'
 import {
   type Context,
@@ -53,6 +54,7 @@ import {
 } from './parse.ts'
 import { LIST_SAVED, settleWoken, unreadableMemory } from './saved.ts'
 import { isSession } from './settings.ts'
+import { beginning } from './ubuntu.ts'
 import { type Answer, type Command, inBatches } from './virsh.ts'
 import { keepIsolated } from './watch.ts'
 
@@ -154,12 +156,7 @@ const requireDisk = (doing: string, baseImage: string, info: string, gibibytes: 
 /** Also makes libvirt read the pool again, which may not know an image yet. */
 const requireImage = async (context: Context, baseImage: string): Promise<void> => {
   await ensurePool(context)
-  if (!(await listImages(context)).includes(baseImage))
-    throw fail(
-      'no-such-image',
-      `the base image ${baseImage} does not exist`,
-      `Make it: agent-swarm init-base ${baseImage} --from debian-packages (or --from FILE, a cloud image).`,
-    )
+  if (!(await listImages(context)).includes(baseImage)) throw noSuchImage(baseImage, beginning)
 }
 
 // ── Start, stop, delete ──

@@ -1,12 +1,5 @@
-import { check, pipe, string } from 'valibot'
 import { listOf, oneOf, type Setting, type SettingValues, text } from '../../src/schema/forms.ts'
-import { parseRange } from '../ipv4.ts'
-
-const RANGE_MESSAGE = 'is not a range of IPv4 addresses (write 10.1.0.0/16; one address is 10.1.0.5/32)'
-const range = pipe(
-  string(RANGE_MESSAGE),
-  check(text => (parseRange(text)?.bits ?? 0) >= 8, RANGE_MESSAGE),
-)
+import { openedRange } from '../ipv4.ts'
 
 export const kvmSettings = {
   kvmUri: {
@@ -46,7 +39,7 @@ export const kvmSettings = {
   },
   kvmAllow: {
     env: 'AGENT_SWARM_KVM_ALLOW',
-    form: listOf(range),
+    form: listOf(openedRange),
     default: [],
     says: 'Private IPv4 ranges that machines may reach; all others are closed to them (docs/kvm.md, Isolation). The addresses of the host stay closed.',
     example: ['10.1.0.0/16'],

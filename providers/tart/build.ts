@@ -10,6 +10,7 @@ import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-imag
 import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, CreateOptions, TakeBase } from '../provider.ts'
 import { type Building, inMachine, waitForMachine } from './build-machine.ts'
+import { beginBuild } from './build-note.ts'
 import { type Context, cloneVm, machineName, runTart, vmFile } from './context.ts'
 import { rawDisk } from './disk-source.ts'
 import { publishImage, requireNoImage } from './images.ts'
@@ -42,11 +43,16 @@ const withMachines = async (
   work: (build: Build) => Promise<BaseManifest>,
 ): Promise<BaseManifest> => {
   await requireNoImage(context, request.name)
-  const build = { context, request, builder: request.newMachine(), prover: request.newMachine() }
+  const end = beginBuild(context, request.name)
   try {
-    return await work(build)
+    const build = { context, request, builder: request.newMachine(), prover: request.newMachine() }
+    try {
+      return await work(build)
+    } finally {
+      for (const machine of [build.builder, build.prover]) await deleteMachine(context, machine)
+    }
   } finally {
-    for (const machine of [build.builder, build.prover]) await deleteMachine(context, machine)
+    end()
   }
 }
 

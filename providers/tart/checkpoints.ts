@@ -1,16 +1,7 @@
 /** Checkpoints are clones of the stopped machine: Tart has no snapshots, and a Linux guest does not survive `tart suspend`. */
 import { parseCheckpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import {
-  type Context,
-  cloneVm,
-  deleteVms,
-  type Look,
-  ofKind,
-  renameVm,
-  requireMachine,
-  requireSettled,
-} from './context.ts'
+import { type Context, cloneVm, deleteVms, ofKind, renameVm, requireMachine, requireSettled } from './context.ts'
 import { vmName } from './marks.ts'
 import { powerOff, startMachine, stopRunning } from './running.ts'
 
@@ -40,16 +31,6 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   return { sizeBytes: null }
 }
 
-/** What interrupted calls left beside the machine. */
-const deleteUnfinished = async (context: Context, { machine, all }: Look, doing: string): Promise<void> => {
-  const left = [...ofKind(all, 'restored'), ...ofKind(all, 'new')].filter(({ name }) => name !== machine?.name)
-  await deleteVms(
-    context,
-    left.map(({ name }) => name),
-    doing,
-  )
-}
-
 /**
  * The machine becomes a clone of the checkpoint, with another MAC and another address: the checkpoint keeps its own. Killed between
  * delete and rename, the clone already counts as the machine. The guest's work since then is lost, so it is not shut down.
@@ -60,7 +41,12 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const { machine } = found
   const checkpoint = found.checkpoints.find(({ mark }) => mark.name === name)
   if (checkpoint === undefined) throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
-  await deleteUnfinished(context, found, doing)
+  // A create that was interrupted left it.
+  await deleteVms(
+    context,
+    ofKind(found.all, 'new').map(({ name }) => name),
+    doing,
+  )
   const restored = vmName({ ...machine.mark, kind: 'restored' })
   await cloneVm(context, checkpoint.name, restored, doing)
   if (machine.state === 'running') await powerOff(context, machine, doing)

@@ -1,5 +1,5 @@
 /** The cloud image that a build begins with when nobody names one. Its build has not been tried: it needs a Mac. */
-import type { CloudImage } from '../provider.ts'
+import type { CloudImage, ImageBeginning } from '../provider.ts'
 
 const FOLDER = 'https://cloud-images.ubuntu.com/releases/noble/release'
 
@@ -8,3 +8,5 @@ export const ubuntuArm64: CloudImage = {
   url: `${FOLDER}/ubuntu-24.04-server-cloudimg-arm64.img`,
   checksums: `${FOLDER}/SHA256SUMS`,
 }
+
+export const beginning: ImageBeginning = { from: null, or: 'with --from FILE, a cloud image for arm64' }

@@ -139,10 +139,18 @@ export const requireMachine = async (
   return { ...found, machine: found.machine }
 }
 
-/** Precedes a change: ends a restore that was interrupted after it had deleted the machine. */
+/** Precedes a change: ends a restore that was interrupted after it had deleted the machine, and removes what another one left. */
 export const requireSettled = async (context: Context, id: string, doing: string) => {
   const found = await requireMachine(context, id, doing)
-  if (found.machine.mark.kind === 'machine') return found
+  if (found.machine.mark.kind === 'machine') {
+    // Killed before it had deleted the machine: left there, it would count as the machine once this one is gone.
+    await deleteVms(
+      context,
+      ofKind(found.all, 'restored').map(({ name }) => name),
+      doing,
+    )
+    return found
+  }
   const mark: MachineMark = { ...found.machine.mark, kind: 'machine' }
   const name = vmName(mark)
   await renameVm(context, found.machine.name, name)
@@ -154,7 +162,7 @@ export const requireSettled = async (context: Context, id: string, doing: string
 /** Of a clone or an image that is copied where the file system cannot share blocks, and of a registry. */
 export const COPY_DEADLINE_MS = 30 * 60_000
 
-/** The new name MUST be free: this version of Tart rehost what has it, another one refuses. */
+/** The new name MUST be free: Tart 2.35.0 replaces a VM that has it, and newer versions refuse. */
 export const cloneVm = (context: Context, from: string, to: string, doing: string): Promise<string> =>
   runTart(context, ['clone', from, to], { deadline: COPY_DEADLINE_MS, doing })
 

@@ -1,4 +1,4 @@
-/** What this Mac has and lacks for machines. Reads alone. */
+/** What this Mac has and lacks for machines. Changes nothing. */
 import { ok, problem, warning } from '../../src/check.ts'
 import { failureOf, isFailure } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'

@@ -11,6 +11,7 @@ import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
 import type { BaseImage } from '../provider.ts'
+import { failIfBuilding } from './build-note.ts'
 import { type Context, deleteVms, listAll, ofKind, renameVm } from './context.ts'
 import { readIfThere } from './machines.ts'
 import { vmName } from './marks.ts'
@@ -66,6 +67,7 @@ export const publishImage = async (context: Context, machine: string, manifest: 
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const vm = imageVm(context, name)
   const doing = `deleting the base image ${name}`
+  failIfBuilding(context, name, doing)
   const image = (await listAll(context, doing)).find(each => each.name === vm)
   if (image === undefined) throw fail('no-such-image', `${doing}: it does not exist`)
   if (image.state === 'running')

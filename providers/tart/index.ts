@@ -3,7 +3,7 @@ import { failureOf } from '../../src/errors.ts'
 import type { Provider, Tools } from '../provider.ts'
 import { buildBase, takeBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
-import { ubuntuArm64 } from './cloud-image.ts'
+import { beginning, ubuntuArm64 } from './cloud-image.ts'
 import { type Context, type Host, runTart, THIS_MAC } from './context.ts'
 import { diagnose } from './diagnose.ts'
 import { deleteImage, describeImages, listImages } from './images.ts'
@@ -65,6 +65,7 @@ export const openTart = (tools: Tools<TartSettings>, host: Host = THIS_MAC): Pro
     buildBase: request => buildBase(context, request),
     takeBase: request => takeBase(context, request),
     cloudImage: ubuntuArm64,
+    beginning,
     deleteBaseImage: name => deleteImage(context, name),
   }
 }

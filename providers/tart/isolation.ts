@@ -1,10 +1,11 @@
 /** Softnet, a filter in front of a machine's network that comes with Tart. Without it machines reach each other and the local net. */
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { covers, parseRange } from '../ipv4.ts'
 import type { IsolationReport } from '../provider.ts'
 import type { Context } from './context.ts'
 import { parseVmName } from './marks.ts'
-import { parseRuns } from './parse.ts'
+import { OWN_PROCESSES, parseRuns } from './parse.ts'
 
 const SET_UID = 0o4000
 const ROOT = 0
@@ -38,15 +39,36 @@ export const softnetArguments = async (context: Context): Promise<string[]> => {
   return ['--net-softnet', ...(tartAllow.length === 0 ? [] : ['--net-softnet-allow', tartAllow.join(',')])]
 }
 
-/** Our machines that run without Softnet: it was not usable when they started. */
-const startedWithout = async ({ run, homeId }: Context): Promise<string[]> => {
-  const { stdout } = await run('ps', ['-axww', '-o', 'pid=,command='])
+/** Our machines that run, by vmId, with the ranges that they were started with. Null: without Softnet, which was not usable then. */
+const startedWith = async ({ run, homeId }: Context): Promise<{ vmId: string; allowed: string[] | null }[]> => {
+  const { stdout } = await run('ps', OWN_PROCESSES)
   return parseRuns(stdout).flatMap(({ name, words }) => {
     const mark = parseVmName(name)
-    const isOurs = mark !== null && mark.kind !== 'image' && mark.home === homeId
-    return isOurs && !words.includes(' --net-softnet') ? [mark.vmId] : []
+    if (mark === null || mark.kind === 'image' || mark.home !== homeId) return []
+    const allowed = / --net-softnet-allow (\S+)/.exec(words)?.[1]?.split(',') ?? []
+    return [{ vmId: mark.vmId, allowed: words.includes(' --net-softnet') ? allowed : null }]
   })
 }
+
+/** Whether one of the settings' ranges has all of it. */
+const isAllowed = (allowed: string, { settings }: Context): boolean => {
+  const range = parseRange(allowed)
+  return (
+    range !== null &&
+    settings.tartAllow.some(text => {
+      const outer = parseRange(text)
+      return outer !== null && covers(outer, range)
+    })
+  )
+}
+
+const RESTART = 'Restart them: agent-swarm restart TICKET'
+/** Of five at most. */
+const namesOf = (machines: readonly { vmId: string }[]): string =>
+  machines
+    .slice(0, 5)
+    .map(({ vmId }) => vmId)
+    .join(', ')
 
 export const isolationReport = async (context: Context): Promise<IsolationReport> => {
   const state = await softnetState(context)
@@ -62,12 +84,16 @@ export const isolationReport = async (context: Context): Promise<IsolationReport
       reason: 'Softnet lacks its rights (owner root, SUID bit), so machines start without it',
       remedy: `${GIVE_RIGHTS}. Then restart the machines.`,
     }
-  const without = await startedWithout(context)
+  const started = await startedWith(context)
+  const without = started.filter(({ allowed }) => allowed === null)
   if (without.length > 0)
+    return { isolated: false, reason: `${namesOf(without)} started before Softnet could be used`, remedy: RESTART }
+  const wider = started.filter(({ allowed }) => allowed?.some(range => !isAllowed(range, context)))
+  if (wider.length > 0)
     return {
       isolated: false,
-      reason: `${without.slice(0, 5).join(', ')} started before Softnet could be used`,
-      remedy: 'Restart them: agent-swarm restart TICKET',
+      reason: `${namesOf(wider)} started with ranges that AGENT_SWARM_TART_ALLOW does not have any more`,
+      remedy: RESTART,
     }
   const { tartAllow } = context.settings
   const opened = tartAllow.length === 0 ? 'private networks are closed' : `of private networks, ${tartAllow.join(', ')}`

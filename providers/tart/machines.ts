@@ -4,7 +4,9 @@ import { rm } from 'node:fs/promises'
 import { GUEST_USER } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
+import { noSuchImage } from '../no-such-image.ts'
 import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
+import { beginning } from './cloud-image.ts'
 import {
   type Context,
   cloneVm,
@@ -49,11 +51,7 @@ export const setArguments = (
 const requireImage = ({ homeId }: Context, baseImage: string, vms: readonly Vm[]): string => {
   const image = vmName({ kind: 'image', name: baseImage, home: homeId })
   if (vms.some(({ name }) => name === image)) return image
-  throw fail(
-    'no-such-image',
-    `the base image ${baseImage} does not exist`,
-    `Make it: agent-swarm init-base ${baseImage} (or with --from FILE, a cloud image for arm64).`,
-  )
+  throw noSuchImage(baseImage, beginning)
 }
 
 type Source = { context: Context; image: string; doing: string }
@@ -70,7 +68,7 @@ const cloneImage = async ({ context, image, doing }: Source, mark: MachineMark, 
   await renameVm(context, unfinished, vmName(mark))
 }
 
-/** `from`: the VM that the machine is a clone of; null for the base image. */
+/** `baseImage`: its name, or the VM that the machine is a clone of. */
 export const createMachine = async (
   context: Context,
   ticket: Ticket | null,
@@ -80,12 +78,18 @@ export const createMachine = async (
 ): Promise<VmInfo> => {
   const { vmId, ...keys } = options
   const doing = `creating ${vmId}`
-  const { machine, all, others } = await look(context, vmId, doing)
+  const { machine, checkpoints, all, others } = await look(context, vmId, doing)
   if (machine !== null) return { vmId, ticket: machine.mark.ticket, ip: null, status: statusOf(machine) }
   const image = typeof baseImage === 'string' ? requireImage(context, baseImage, others) : baseImage.vm
   const mark: MachineMark = { kind: 'machine', vmId, ticket, home: context.homeId }
   // A ticket that is not one fails before anything is made.
   vmName(mark)
+  if (checkpoints.length > 0)
+    throw fail(
+      'already-exists',
+      `${doing}: its machine is gone, and ${checkpoints.length} of its checkpoints, which hold work, are there`,
+      'Make it again from the newest one: agent-swarm create TICKET. Or delete it with them: agent-swarm delete TICKET',
+    )
   try {
     await deleteVms(
       context,

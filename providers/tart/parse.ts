@@ -75,7 +75,9 @@ export const parseAvailableMemory = (text: string): number | null => {
   return Number.isSafeInteger(bytes) ? bytes : null
 }
 
-/** The processes `tart run`, of `ps -axww -o pid=,command=`. `words`: what follows the VM's name. */
+/** The arguments of `ps` for this user's processes: another user may give a process any title. */
+export const OWN_PROCESSES = ['-xww', '-o', 'pid=,command=']
+/** The processes `tart run`, of `ps`. `words`: what follows the VM's name. */
 export const parseRuns = (text: string): { pid: number; name: string; words: string }[] =>
   text.split('\n').flatMap(line => {
     const [, pid, name = '', words = ''] = line.match(/^\s*(\d+)\s+(?:\S*\/)?tart run (\S+)(.*)$/) ?? []

@@ -19,7 +19,7 @@ import {
 } from './context.ts'
 import { explainTart } from './explain.ts'
 import { softnetArguments } from './isolation.ts'
-import { parseRunProcesses } from './parse.ts'
+import { OWN_PROCESSES, parseRunProcesses } from './parse.ts'
 import { seedArguments } from './seed.ts'
 
 /** What keeps a machine from starting shows within about a second, also after Tart has locked it. */
@@ -98,7 +98,7 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
 
 /** Null when it is not found, for example since a person started the VM with another program. */
 const findProcess = async (context: Context, { mark }: Machine): Promise<number | null> => {
-  const { stdout } = await context.run('ps', ['-axww', '-o', 'pid=,command='])
+  const { stdout } = await context.run('ps', OWN_PROCESSES)
   const [, seed = ''] = seedArguments(context, mark.vmId)
   return parseRunProcesses(stdout, { ...mark, seed })[0] ?? null
 }

@@ -1,4 +1,5 @@
 /** The checks of the hypervisors: those that this home uses are diagnosed; of the others, one line says that they are not used. */
+import { ANY_FILE, initBase } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { type Finding, failed, hasError, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
@@ -23,7 +24,7 @@ const checkCreate = async (context: RunnerContext, provider: Provider): Promise<
     return [
       warning(
         `the base image ${baseImage} does not exist${images.length === 0 ? '' : ` (there are ${images.slice(0, 5).join(', ')})`}: no machine can be created from it`,
-        `agent-swarm init-base ${baseImage} --from debian-packages`,
+        initBase(baseImage, provider.beginning ?? ANY_FILE),
       ),
     ]
   const exists = `the base image ${baseImage} is there`

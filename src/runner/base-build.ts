@@ -9,7 +9,7 @@ import { guestForBuild } from './ssh/guest.ts'
 import { openTemporaryMachines, removeDeadMachines } from './temporary-machines.ts'
 
 type Request = Pick<BuildBase, 'name' | 'setup'> &
-  Omit<SourceTools, 'home'> & {
+  Omit<SourceTools, 'home' | 'beginning'> & {
     wanted: Wanted
     by: Requester
   }
@@ -41,7 +41,8 @@ export const buildBaseImage = async (
 ): Promise<BaseManifest> => {
   const { home, run } = context
   const { signal, onPhase } = request
-  const build = openBuild(provider, wanted, { home, signal, onPhase, onBytes, onNote })
+  const { beginning } = provider
+  const build = openBuild(provider, wanted, { home, signal, onPhase, onBytes, onNote, beginning })
   await removeDeadMachines(context)
   const machines = openTemporaryMachines(context, provider, { purpose: 'base', kind: 'build-base', by })
   const newMachine = () => machines.newMachine('base')

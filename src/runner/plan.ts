@@ -1,5 +1,6 @@
 /** What an action would do now, for `--dry-run`. Reads the registry and the hypervisor, and changes neither. */
 
+import { ANY_FILE, noSuchImage } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
@@ -92,10 +93,10 @@ const planLeft = async (
 export const requireBaseImage = async (provider: Provider, baseImage: string): Promise<void> => {
   const images = await provider.listBaseImages?.()
   if (images !== undefined && !images.includes(baseImage))
-    throw fail(
-      'no-such-image',
-      `the base image ${baseImage} does not exist; available images: ${images.length === 0 ? 'none' : images.join(', ')}`,
-      `Make it: agent-swarm init-base ${baseImage} --from …`,
+    throw noSuchImage(
+      baseImage,
+      provider.beginning ?? ANY_FILE,
+      `; available images: ${images.length === 0 ? 'none' : images.join(', ')}`,
     )
 }
 

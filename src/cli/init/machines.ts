@@ -1,5 +1,6 @@
 /** The side of `agent-swarm init` that is about machines: which hypervisor, and whether it has a base image. */
 import { providerNames, providerRow } from '../../../providers/index.ts'
+import { ANY_FILE, initBase } from '../../../providers/no-such-image.ts'
 import type { Provider } from '../../../providers/provider.ts'
 import { runChecks } from '../../bot/check.ts'
 import { type Finding, ok, problem, warning } from '../../check.ts'
@@ -65,7 +66,7 @@ const checkHypervisor = ({ config: { provider, runnerToken }, probes, usable }: 
 const checkBaseImage = async ({ config: { baseImage }, usable }: Context) => {
   const images = await usable?.provider.listBaseImages?.()
   if (images === undefined || images.includes(baseImage)) return null
-  const next = 'agent-swarm init-base --from debian-packages'
+  const next = initBase(baseImage, usable?.provider.beginning ?? ANY_FILE)
   return { ...warning(`the base image ${baseImage} does not exist yet; machines cannot be created without it`), next }
 }
 

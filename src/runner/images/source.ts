@@ -1,7 +1,7 @@
 /** What a base image is built from: a file, an address, the system's packages, or the cloud image that the provider names. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { BaseSource, CloudImage, Provider } from '../../../providers/provider.ts'
+import type { BaseSource, CloudImage, ImageBeginning, Provider } from '../../../providers/provider.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { get, imageAddress, isAddress, shownAddress } from './addresses.ts'
 import { downloadImage, type OnBytes, removeUnusedDownloads, sha256Of } from './download.ts'
@@ -14,8 +14,11 @@ const REFERENCE =
 /** Characters of a file of checksums. */
 const MAX_CHECKSUMS = 1024 ** 2
 const CHECKSUMS_DEADLINE_MS = 60_000
-const OTHER_WAYS =
-  "Check this computer's connection. Or build without it: --from debian-packages (Debian and Ubuntu, as root), or --from FILE, an image that you downloaded elsewhere."
+/** The packages are named only where the provider can begin with them. */
+const otherWays = (beginning: ImageBeginning | undefined): string => {
+  const packages = beginning?.from === DEBIAN_PACKAGES ? '--from debian-packages (Debian and Ubuntu, as root), or ' : ''
+  return `Check this computer's connection. Or build without it: ${packages}--from FILE, an image that you downloaded elsewhere.`
+}
 
 /** An image that was built elsewhere, in a registry of containers. */
 type Registry = { kind: 'registry'; reference: string }
@@ -103,6 +106,7 @@ export type SourceTools = {
   onBytes: OnBytes
   /** Something that the person should know. */
   onNote: (text: string) => void
+  beginning: ImageBeginning | undefined
 }
 type Source = {
   from: BaseSource
@@ -125,7 +129,7 @@ export const openSource = (wanted: Local, tools: SourceTools): Source => {
     const sha256 =
       wanted.kind === 'download' ? wanted.sha256 : (wanted.sha256 ?? (await publishedChecksum(wanted.image, tools)))
     onPhase('download')
-    downloaded = await downloadImage(home, { url, sha256, signal, onBytes, remedy: OTHER_WAYS })
+    downloaded = await downloadImage(home, { url, sha256, signal, onBytes, remedy: otherWays(tools.beginning) })
     return { path: downloaded.path, source: `${shownAddress(url)} (sha256 ${sha256})` }
   }
   if (wanted.kind !== 'download' && wanted.kind !== 'cloud-image') removeUnusedDownloads(home)
@@ -148,7 +152,8 @@ const checkFile = async (path: string, sha256: string, { onPhase, signal }: Sour
 }
 
 /** The checksum that the image's own server gives for it: it shows that a download is whole, not who made it. */
-const publishedChecksum = async (image: CloudImage, { signal, onPhase, onNote }: SourceTools): Promise<string> => {
+const publishedChecksum = async (image: CloudImage, tools: SourceTools): Promise<string> => {
+  const { signal, onPhase, onNote } = tools
   onPhase('checksum')
   const [url, of] = [imageAddress(image.checksums), imageAddress(image.url)]
   const doing = `reading the checksum of ${image.label} at ${shownAddress(url)}`
@@ -161,7 +166,7 @@ const publishedChecksum = async (image: CloudImage, { signal, onPhase, onNote }:
       throw fail(
         'network',
         `${doing}: ${cause instanceof Error && cause.message !== '' ? cause.message : error.message}`,
-        OTHER_WAYS,
+        otherWays(tools.beginning),
         error,
       )
     },
@@ -170,7 +175,7 @@ const publishedChecksum = async (image: CloudImage, { signal, onPhase, onNote }:
     .split('\n')
     .map(line => line.match(/^([0-9a-f]{64}) [ *](\S+)\s*$/))
     .find(match => match?.[2] === file)?.[1]
-  if (sha256 === undefined) throw fail('refused', `${doing}: it does not name ${file}`, OTHER_WAYS)
+  if (sha256 === undefined) throw fail('refused', `${doing}: it does not name ${file}`, otherWays(tools.beginning))
   onNote(
     `The checksum comes from ${shownAddress(url)}, the server of the image itself: it shows that the download is whole, not who made it. To pin the image: --sha256 ${sha256}`,
   )

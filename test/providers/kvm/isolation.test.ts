@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { is } from 'valibot'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { hypervSettings } from '../../../providers/hyperv/settings.ts'
 import { addressText, covers, parseAddress, parseRange, rangeText } from '../../../providers/ipv4.ts'
 import { ephemeralPorts, localAddresses, parseLocalAddresses } from '../../../providers/kvm/addresses.ts'
 import { filterName, filterXml, isFilterOf } from '../../../providers/kvm/filter.ts'
 import { withSessionNet } from '../../../providers/kvm/libvirt-xml.ts'
 import { parseNetwork } from '../../../providers/kvm/network.ts'
 import { kvmSettings } from '../../../providers/kvm/settings.ts'
+import { tartSettings } from '../../../providers/tart/settings.ts'
 import {
   ABSENT,
   type Answer,
@@ -72,7 +74,8 @@ test.for([
   ['fd00::/8', false],
   ["10.1.0.0/16'/><rule", false],
 ] as const)('%s is a range that can be opened: %s', ([text, expected]) => {
-  expect(is(kvmSettings.kvmAllow.form, [text])).toBe(expected)
+  for (const { form } of [kvmSettings.kvmAllow, tartSettings.tartAllow, hypervSettings.hypervAllow])
+    expect(is(form, [text])).toBe(expected)
 })
 
 test('what the kernel delivers to the host: addresses of every interface, and broadcasts', () => {

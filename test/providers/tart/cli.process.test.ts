@@ -2,6 +2,8 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { checkMachines } from '../../../src/cli/init/machines.ts'
+import { readConfig } from '../../../src/config/config.ts'
 import { openCli } from '../../support/cli.ts'
 import { type Mac, openMac, writeRawImage } from '../../support/tart/install.ts'
 
@@ -30,6 +32,23 @@ const swarm = async (...words: string[]) => {
 }
 const json = (...words: string[]) => cli.json(words, environment)
 const listed = async () => (await json('list'))[0]
+
+test('without a base image, everything that says so names what Tart can begin with', async () => {
+  const { stdout } = await cli.swarm(['doctor', '--json'], environment)
+  expect(JSON.parse(stdout).checks).toContainEqual(expect.objectContaining({ remedy: 'agent-swarm init-base golden' }))
+  const config = await readConfig({}, cli.environment(environment))
+  expect(await checkMachines(config, new AbortController().signal, 'darwin')).toContainEqual(
+    expect.objectContaining({ next: 'agent-swarm init-base golden' }),
+  )
+  for (const words of [
+    ['create', 'DROP-1'],
+    ['create', 'DROP-1', '--dry-run'],
+    ['doctor', '--selftest'],
+  ])
+    expect((await cli.swarm(words, environment)).stderr).toContain(
+      'Make it: agent-swarm init-base golden (or with --from FILE, a cloud image for arm64).',
+    )
+})
 
 test('a base image is built of a cloud image for arm64, sealed and proven', async () => {
   const from = ['--from', join(cli.home, 'debian-arm64.raw'), '--profile', 'minimal']

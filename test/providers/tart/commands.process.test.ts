@@ -97,6 +97,12 @@ test('a machine with Softnet starts with it, and with the ranges that the operat
   })
   await provider.stopVm(EARLIER)
   expect(await provider.isolated?.()).toMatchObject({ isolated: true, note: expect.stringContaining('10.1.0.0/16') })
+  // What the operator closes again stays open to machines that run.
+  expect(await bench.open({ tartAllow: ['10.1.0.0/16'] }).isolated?.()).toMatchObject({
+    isolated: false,
+    reason: `${ID} started with ranges that AGENT_SWARM_TART_ALLOW does not have any more`,
+  })
+  expect(await bench.open({ tartAllow: ['10.0.0.0/8'] }).isolated?.()).toMatchObject({ isolated: true })
 })
 
 test('tart of Homebrew is used where PATH lacks it', async () => {

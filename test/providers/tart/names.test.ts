@@ -1,6 +1,8 @@
 /** Names of VMs hold the marks, so they parse back, and nothing else parses. */
+import { is } from 'valibot'
 import { expect, test } from 'vitest'
 import { type Mark, parseVmName, vmName } from '../../../providers/tart/marks.ts'
+import { tartSettings } from '../../../providers/tart/settings.ts'
 
 const home = '00112233445566ff'
 const vmId = 'as-drop-2100-1a2b3c4d'
@@ -64,4 +66,13 @@ test.for<[string, () => string]>([
   ['an image', () => vmName({ kind: 'image', name: 'a/b', home })],
 ])('%s that is not one never becomes part of a name', ([, name]) => {
   expect(name).toThrow(expect.objectContaining({ failure: expect.objectContaining({ kind: 'usage' }) }))
+})
+
+test.for<[string, boolean]>([
+  ['/Volumes/fast/tart', true],
+  ['~/tart', false],
+  ['tart', false],
+  ['', false],
+])('%j as the folder of Tart: %s', ([path, expected]) => {
+  expect(is(tartSettings.tartHome.form, path)).toBe(expected)
 })

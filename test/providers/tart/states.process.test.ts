@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { TakeBase } from '../../../providers/provider.ts'
 import { HOME_ID, IMAGE, imageVm, openTartBench, ready, type TartBench, tartOptions } from '../../support/tart/bench.ts'
 
 const ID = 'as-drop-1-0000000a'
@@ -52,6 +53,32 @@ test('a restore that died before that leaves a clone, which the next one replace
   expect(mac.vms()).toEqual([imageVm(), VM, `${ID}.stopped.0001.one.${HOME_ID}`].sort())
 })
 
+test('such a clone does not count as the machine once somebody deletes that', async () => {
+  const { mac, provider } = bench
+  await create()
+  mac.tart('clone', VM, `${ID}.DROP-1.restored.${HOME_ID}`)
+  await provider.startVm(ID)
+  await provider.stopVm(ID)
+  mac.tart('delete', VM)
+  expect(await provider.listVms()).toEqual([])
+})
+
+test('an image that is being built is neither built twice nor deleted', async () => {
+  const { home, provider } = bench
+  const note = join(home, 'tart', `building-${IMAGE}`)
+  mkdirSync(join(home, 'tart'), { recursive: true })
+  writeFileSync(note, String(process.pid))
+  await expect(provider.deleteBaseImage?.(IMAGE)).rejects.toMatchObject(kind('busy'))
+  expect(bench.mac.vms()).toEqual([imageVm()])
+  writeFileSync(join(home, 'tart', 'building-other'), String(process.pid))
+  const build = { name: 'other', newMachine: () => ID, reference: 'ghcr.io/acme/other:1' } as unknown as TakeBase
+  await expect(provider.takeBase?.(build)).rejects.toMatchObject(kind('busy'))
+  // Of a process that has died.
+  writeFileSync(note, '4194305')
+  await provider.deleteBaseImage?.(IMAGE)
+  expect([existsSync(note), bench.mac.vms()]).toEqual([false, []])
+})
+
 test('a create that died is replaced by the next one, and removed by a delete', async () => {
   const { mac, provider } = bench
   mac.tart('clone', imageVm(), `${ID}.new.${HOME_ID}`)
@@ -86,6 +113,7 @@ test('a machine that somebody deleted is made again from its newest checkpoint, 
   expect(await provider.listVms()).toEqual([])
   await expect(provider.startVm(ID)).rejects.toMatchObject(kind('no-such-vm'))
   expect(await provider.hasLeftDisk?.(ID)).toBe(true)
+  await expect(create()).rejects.toMatchObject(kind('already-exists'))
   expect(await provider.leftovers?.()).toMatchObject([{ vmId: ID, hasDisk: true }])
   await provider.recoverVm?.(ID, 'DROP-1', tartOptions(ID))
   await provider.recoverVm?.(ID, 'DROP-1', tartOptions(ID))

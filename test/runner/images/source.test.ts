@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { ubuntu } from '../../../providers/kvm/ubuntu.ts'
+import type { ImageBeginning } from '../../../providers/provider.ts'
 import { isFailure } from '../../../src/errors.ts'
 import { openSource, readWanted, type Wanted } from '../../../src/runner/images/source.ts'
 
@@ -80,11 +81,14 @@ afterEach(() => rmSync(home, { recursive: true, force: true }))
 
 const phases: string[] = []
 const notes: string[] = []
-const open = async (wanted: Exclude<Wanted, { kind: 'registry' }>) => {
+const open = async (
+  wanted: Exclude<Wanted, { kind: 'registry' }>,
+  beginning: ImageBeginning = { from: 'debian-packages', or: '' },
+) => {
   phases.length = 0
   notes.length = 0
   const source = openSource(wanted, {
-    ...{ home, signal: new AbortController().signal, onBytes: () => {} },
+    ...{ home, signal: new AbortController().signal, onBytes: () => {}, beginning },
     onPhase: phase => phases.push(phase),
     onNote: note => notes.push(note),
   })
@@ -153,6 +157,9 @@ test('a server that cannot be reached: its address, and the other ways', async (
   const error = await open({ kind: 'cloud-image', image, sha256: null }).catch(thrown => thrown)
   expect(error.failure).toMatchObject({ kind: 'network', remedy: expect.stringContaining('--from debian-packages') })
   expect(error.failure.message).toContain(`${url}/SHA256SUMS`)
+  // Only where the provider can begin with them.
+  const elsewhere = await open({ kind: 'cloud-image', image, sha256: null }, { from: null, or: '' }).catch(e => e)
+  expect(elsewhere.failure.remedy).toMatch(/^((?!debian-packages).)*--from FILE/)
 })
 
 test('a file with a checksum is read by nobody before it is compared', async () => {
