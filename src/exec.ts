@@ -123,18 +123,19 @@ const showLines = (onLine: (line: string) => void, most = MAX_LINE) => {
   } as const
 }
 
-/** The general variables and these. */
+/** The general variables and these. On Windows, a program is not looked for in the current folder, which may be anybody's. */
 export const pick = (
   environment: Environment,
   names: readonly string[],
   platform: NodeJS.Platform = process.platform,
 ): Record<string, string> =>
-  Object.fromEntries(
-    [...PASSED_ON, ...(platform === 'win32' ? WINDOWS_VARIABLES : []), ...names].flatMap(name => {
+  Object.fromEntries([
+    ...(platform === 'win32' ? [['NoDefaultCurrentDirectoryInExePath', '1']] : []),
+    ...[...PASSED_ON, ...(platform === 'win32' ? WINDOWS_VARIABLES : []), ...names].flatMap(name => {
       const value = variableIn(environment, name, platform)
       return value === undefined ? [] : [[name, value]]
     }),
-  )
+  ])
 
 /** The C locale: the tables of what a tool's messages mean are in English. */
 const visibleEnvironment = (environment: Environment, names: readonly string[]): Record<string, string> => ({
@@ -269,7 +270,7 @@ export const detachProgram = async (
   const execa = await loadExeca()
   const file = createWriteStream(output, { mode: 0o600 })
   await once(file, 'open')
-  const child = execa(program, argv, {
+  const child = execa(fileOf(program, environment), argv, {
     ...{ reject: false, extendEnv: false, env: pick(environment, passOn) },
     ...{ detached: true, cleanup: false },
     ...{ stdin: 'ignore', stdout: file, stderr: file },

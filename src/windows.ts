@@ -17,18 +17,26 @@ export const variableIn = (environment: Environment, name: string, platform: Nod
   return other === undefined ? undefined : environment[other]
 }
 
-/** Programs of Windows' OpenSSH. One that comes with Git stands earlier on many a PATH, and knows no access lists and no agent. */
-const OPENSSH = ['ssh', 'ssh-keygen', 'scp', 'sftp']
+/**
+ * Where Windows has its own programs, below SystemRoot. Git brings an `ssh` that knows no access lists and no agent, and a `whoami`
+ * of its own, and stands earlier on many a PATH.
+ */
+const FOLDERS: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(['ssh', 'ssh-keygen', 'scp', 'sftp'].map(name => [name, 'System32\\OpenSSH'])),
+  ...Object.fromEntries(['whoami', 'icacls', 'schtasks'].map(name => [name, 'System32'])),
+  powershell: 'System32\\WindowsPowerShell\\v1.0',
+}
 
-/** The program as it is started: on Windows, that of the system's OpenSSH where it is installed. */
+/** The program as it is started: on Windows, the system's own where it is installed. */
 export const programFile = (
   program: string,
   environment: Environment,
   platform: NodeJS.Platform,
   exists: (path: string) => boolean = existsSync,
 ): string => {
-  const root =
-    platform === 'win32' && OPENSSH.includes(program) ? variableIn(environment, 'SystemRoot', platform) : undefined
-  const path = `${root}\\System32\\OpenSSH\\${program}.exe`
-  return root !== undefined && exists(path) ? path : program
+  if (platform !== 'win32') return program
+  const name = program.replace(/\.exe$/i, '')
+  const root = variableIn(environment, 'SystemRoot', platform)
+  const path = `${root}\\${FOLDERS[name]}\\${name}.exe`
+  return root !== undefined && FOLDERS[name] !== undefined && exists(path) ? path : program
 }

@@ -1,6 +1,10 @@
 /** What differs on Windows and macOS. The platform is given as a value: none of this was run there. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { keepPrivate } from '../src/access-list.ts'
+import { providers } from '../providers/index.ts'
+import { keepPrivate, makePrivateHome, othersIn } from '../src/access-list.ts'
 import { personHome } from '../src/cli/person-ssh.ts'
 import { endSignals, showsUnicode } from '../src/cli/terminal/output.ts'
 import { checkWindowsHome } from '../src/doctor/home.ts'
@@ -10,7 +14,7 @@ import { findHolder } from '../src/free-lock.ts'
 import { pathValue } from '../src/runner/ssh/options.ts'
 import { includeLine } from '../src/runner/ssh/person-config.ts'
 import { systemName } from '../src/system-name.ts'
-import { programFile } from '../src/windows.ts'
+import { programFile, WINDOWS_VARIABLES } from '../src/windows.ts'
 
 const ROOT = { SystemRoot: 'C:\\Windows' }
 
@@ -25,6 +29,17 @@ test('the ssh of Windows is used where it is installed, also from a copy of the 
   for (const platform of ['linux', 'darwin'] as const) expect(programFile('ssh', ROOT, platform, there)).toBe('ssh')
 })
 
+test.each([
+  ['whoami', 'System32\\whoami.exe'],
+  ['icacls', 'System32\\icacls.exe'],
+  ['schtasks', 'System32\\schtasks.exe'],
+  ['powershell.exe', 'System32\\WindowsPowerShell\\v1.0\\powershell.exe'],
+])('%s is that of Windows, also where Git or the current folder has one', (program, path) => {
+  expect(programFile(program, ROOT, 'win32', () => true)).toBe(`C:\\Windows\\${path}`)
+  expect(programFile(program, ROOT, 'win32', () => false)).toBe(program)
+  expect(programFile(program, ROOT, 'linux', () => true)).toBe(program)
+})
+
 test('programs on Windows see what they need to start, and no PSModulePath', () => {
   const environment = {
     Path: 'C:\\x',
@@ -33,7 +48,10 @@ test('programs on Windows see what they need to start, and no PSModulePath', () 
     TEMP: 'C:\\t',
     GITHUB_TOKEN: 'x',
   }
-  expect(pick(environment, [], 'win32')).toEqual({ PATH: 'C:\\x', USERPROFILE: 'C:\\Users\\a', TEMP: 'C:\\t' })
+  // Without the last one, execa looks in the current folder before PATH.
+  expect(pick(environment, [], 'win32')).toEqual({
+    ...{ PATH: 'C:\\x', USERPROFILE: 'C:\\Users\\a', TEMP: 'C:\\t', NoDefaultCurrentDirectoryInExePath: '1' },
+  })
   expect(pick(environment, [], 'linux')).toEqual({})
 })
 
@@ -104,13 +122,76 @@ test('a folder with keys is taken from other users of Windows by ids, and left t
   await expect(keepPrivate(nameless, 'C:\\x', 'win32')).rejects.toThrow('whoami names no id of this user')
 })
 
-test('a home outside of the profile is a warning of doctor', () => {
-  const profile = 'C:\\Users\\Alice'
-  expect(checkWindowsHome('c:\\users\\alice\\.agent-swarm', profile).status).toBe('ok')
-  expect(checkWindowsHome('C:\\Users\\Alice2\\x', profile)).toMatchObject({ status: 'warning' })
-  expect(checkWindowsHome('D:\\swarm', profile)).toMatchObject({
-    remedy: expect.stringContaining('icacls "D:\\swarm"'),
-  })
+const SELF = 'S-1-5-21-1-2-3-1001'
+test.for([
+  [
+    'this user, the system and administrators',
+    `O:BAG:SYD:PAI(A;OICI;FA;;;${SELF})(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)`,
+    [],
+  ],
+  ['by their ids', `D:(A;;FA;;;${SELF})(A;;FA;;;S-1-5-18)(A;;FA;;;S-1-5-32-544)(A;;0x1200a9;;;S-1-5-83-0)`, []],
+  [
+    'Hyper-V is let in, who is denied is not',
+    `D:(A;;FA;;;${SELF})(D;;FA;;;WD)(A;;FA;;;S-1-5-83-1-2)S:(AU;;FA;;;BU)`,
+    [],
+  ],
+  ['a folder of C:', 'D:AI(A;OICIID;FA;;;BA)(A;OICIID;0x1200a9;;;BU)(A;ID;0x1301bf;;;AU)', ['BU', 'AU']],
+  ['another user', `D:(A;;FA;;;${SELF})(A;;FR;;;S-1-5-21-1-2-3-1002)`, ['S-1-5-21-1-2-3-1002']],
+  ['no list', 'O:BAG:SYD:NO_ACCESS_CONTROL', ['everybody']],
+  ['no answer', '', ['everybody']],
+] as const)('who may read a folder of Windows: %s', ([, sddl, expected]) =>
+  expect(othersIn(sddl, SELF)).toEqual(expected),
+)
+
+/** Windows with `whoami`, and a folder with this access list. */
+const windows = (sddl: string) => {
+  const calls: string[] = []
+  const run: Run = async (program, argv, { env = {} } = {}) => {
+    calls.push([program, ...argv, ...Object.values(env)].join(' '))
+    const stdout = program === 'whoami' ? `"studio\\alice","${SELF}"\r\n` : sddl
+    return { stdout, stderr: '', exitCode: 0, milliseconds: 0 }
+  }
+  return { calls, run }
+}
+
+test('doctor reads who may read the home, and its remedy runs in both shells and in each language', async () => {
+  const own = windows(`D:P(A;OICI;FA;;;${SELF})(A;OICI;FA;;;SY)\r\n`)
+  expect(await checkWindowsHome(own.run, 'D:\\swarm')).toMatchObject({ status: 'ok' })
+  expect(own.calls[1]).toMatch(/^powershell\.exe .*Get-Acl.* D:\\swarm$/)
+  const { remedy, status } = await checkWindowsHome(windows('D:AI(A;OICIID;FA;;;BU)').run, 'D:\\my swarm')
+  expect([status, remedy]).toEqual([
+    'warning',
+    `icacls "D:\\my swarm" /inheritance:r /grant:r "*${SELF}:(OI)(CI)F" "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F"`,
+  ])
+})
+
+test('a home outside of the profile is closed for others when it is made, or not made', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'windows-home-'))
+  try {
+    const { run, calls } = windows('')
+    const [home, profile] = [join(root, 'new', 'home'), join(root, 'profile')]
+    await makePrivateHome(run, home, { platform: 'linux', profile })
+    await makePrivateHome(run, `${root}\\x`, { platform: 'win32', profile: root })
+    expect(calls).toEqual([])
+    const failing: Run = (program, ...more) =>
+      program === 'icacls' ? Promise.reject(new Error('FAT has no lists')) : run(program, ...more)
+    await expect(makePrivateHome(failing, home, { platform: 'win32', profile })).rejects.toThrow('FAT')
+    expect(existsSync(home)).toBe(false)
+    await makePrivateHome(run, home, { platform: 'win32', profile })
+    expect(calls.at(-1)).toBe(
+      `icacls ${home} /inheritance:r /grant:r *${SELF}:(OI)(CI)F *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F`,
+    )
+    const before = calls.length
+    await makePrivateHome(run, home, { platform: 'win32', profile })
+    expect([existsSync(home), calls.length]).toEqual([true, before])
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
+})
+
+test('no provider names what programs of Windows get anyway', () => {
+  const named = providers.flatMap(({ environment }) => environment)
+  expect(named.filter(name => WINDOWS_VARIABLES.includes(name))).toEqual([])
 })
 
 test('what ends a command: Windows has no SIGTERM', () => {

@@ -22,8 +22,6 @@ export const aws: ProviderDescription<AwsSettings> = {
     ],
     ...['AWS_CONTAINER_CREDENTIALS_FULL_URI', 'AWS_CONTAINER_AUTHORIZATION_TOKEN', 'AWS_CA_BUNDLE'],
     ...['AWS_EC2_METADATA_DISABLED', 'HTTPS_PROXY', 'https_proxy', 'NO_PROXY', 'no_proxy'],
-    // On Windows, Python's own programs need these.
-    ...['USERPROFILE', 'APPDATA', 'TEMP', 'TMP'],
   ],
   open: async tools => (await import('./index.ts')).openAws(tools),
 }

@@ -1,5 +1,6 @@
 /** What the functions of this provider work with, and the survey of all machines, which is one process. */
 import { statfsSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import { VM_ID } from '../../src/domain.ts'
 import { fail, isFailure } from '../../src/errors.ts'
 import type { Tools } from '../provider.ts'
@@ -10,7 +11,7 @@ import { type Host, hostAnswer, machinesAnswer, type Row } from './parse.ts'
 import type { Script } from './powershell.ts'
 import type { HypervSettings } from './settings.ts'
 
-export type Context = Tools<HypervSettings> & { script: Script }
+export type Context = Tools<HypervSettings> & { script: Script; survey: Survey }
 
 /** What every script about one machine gets: whose it must be. */
 export const aboutMachine = ({ home, homeId }: Pick<Context, 'home' | 'homeId'>, id: string) => {
@@ -36,13 +37,57 @@ export const isOurs = (context: Pick<Context, 'home' | 'homeId'>, { vmId, mark, 
       row.path.toLowerCase().startsWith(folderOf(context.home, vmId).toLowerCase())
     : mark.home === context.homeId
 
-const LOOKING = 'looking at the machines of Hyper-V'
+type Machines = Pick<Host, 'machines'>
+export type Survey = { machines(): Promise<Machines>; host(): Promise<Host> }
 
-export const surveyMachines = async ({ script }: Context): Promise<Machine[]> =>
-  machinesIn(await script('survey', { host: false }, machinesAnswer, { doing: LOOKING }))
+const lookAtMachines = (script: Script): Promise<Machines> =>
+  script('survey', { host: false }, machinesAnswer, { doing: 'looking at the machines of Hyper-V' })
 
-export const surveyHost = ({ script }: Context, signal?: AbortSignal): Promise<Host> =>
+const lookAtHost = (script: Script, signal?: AbortSignal): Promise<Host> =>
   script('survey', { host: true }, hostAnswer, { doing: 'looking at Hyper-V', ...(signal && { signal }) })
+
+/**
+ * Looks that are asked for at the same moment are one process, as for `list`, which asks for machines and their figures. It begins
+ * after all of them were asked for, so that none gets what was before.
+ */
+export const openSurvey = (script: Script): Survey => {
+  let moment: { begun: Promise<void>; needsHost: boolean; host?: Promise<Host>; machines?: Promise<Machines> } | null =
+    null
+  const join = () => {
+    moment ??= {
+      needsHost: false,
+      begun: setImmediate().then(() => {
+        moment = null
+      }),
+    }
+    return moment
+  }
+  return {
+    machines: async () => {
+      const its = join()
+      await its.begun
+      if (its.needsHost) {
+        its.host ??= lookAtHost(script)
+        return its.host
+      }
+      its.machines ??= lookAtMachines(script)
+      return its.machines
+    },
+    host: async () => {
+      const its = join()
+      its.needsHost = true
+      await its.begun
+      its.host ??= lookAtHost(script)
+      return its.host
+    },
+  }
+}
+
+export const surveyMachines = async ({ survey }: Context): Promise<Machine[]> => machinesIn(await survey.machines())
+
+/** One that can be ended is a process of its own. */
+export const surveyHost = ({ script, survey }: Context, signal?: AbortSignal): Promise<Host> =>
+  signal === undefined ? survey.host() : lookAtHost(script, signal)
 
 /** Bytes. */
 export const freeSpace = ({ home }: Pick<Context, 'home'>): { available: number; total: number } => {

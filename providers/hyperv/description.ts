@@ -9,10 +9,7 @@ export const hyperv: ProviderDescription<HypervSettings> = {
   needs: 'Hyper-V',
   live: true,
   settings: hypervSettings,
-  // What Windows programs need to start. Never PSModulePath: one of PowerShell 7 makes Windows PowerShell load the wrong modules.
-  environment: [
-    ...['windir', 'SystemDrive', 'ProgramFiles', 'ProgramData', 'USERPROFILE', 'LOCALAPPDATA', 'APPDATA'],
-    ...['TEMP', 'TMP', 'PATHEXT', 'ComSpec'],
-  ],
+  // What programs of Windows need to start is general (src/windows.ts).
+  environment: [],
   open: async tools => (await import('./index.ts')).openHyperv(tools),
 }

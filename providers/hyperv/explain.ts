@@ -7,11 +7,12 @@ import { type FailureError, fail } from '../../src/errors.ts'
 
 export type ScriptError = { id: string; category: string; code: string; message: string }
 
-export const FREE_DISK_SPACE = 'Free disk space there, or delete machines that are not needed: agent-swarm list'
+export const FREE_DISK_SPACE =
+  'Free disk space on the volume of AGENT_SWARM_HOME, or delete machines that are not needed: agent-swarm list'
 export const INSTALL =
-  'As Administrator, on Windows Pro, Enterprise or Server: Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V -All. Then restart Windows.'
+  'As Administrator, on Windows Pro or Enterprise: Enable-WindowsOptionalFeature -Online -FeatureName Microsoft-Hyper-V -All; on Windows Server: Install-WindowsFeature Hyper-V -IncludeManagementTools. Then restart Windows.'
 const JOIN_GROUP =
-  'Join the group Hyper-V Administrators, as Administrator: Add-LocalGroupMember -SID S-1-5-32-578 -Member $env:USERNAME. Then log off and on.'
+  'Join the group Hyper-V Administrators, as Administrator: Add-LocalGroupMember -SID S-1-5-32-578 -Member NAME, where NAME is the user of agent-swarm. Then log off and on.'
 
 type Row = readonly [pattern: RegExp, kind: FailureKind, remedy: string | null, words?: string]
 
@@ -80,6 +81,13 @@ const refusals: Readonly<Record<string, Row>> = Object.fromEntries(
         'Remove the line "agent-swarm {…}" from the notes of the copy, in Hyper-V Manager.',
         'two machines have this name and its mark, for example because somebody imported a copy',
       ],
+      [
+        /renamed/,
+        'refused',
+        'Rename its VM back in Hyper-V Manager. Its name is "vmId" in the notes of the VM.',
+        'it was renamed in Hyper-V',
+      ],
+      [/locked/, 'busy', null, 'another command of agent-swarm works on it, perhaps as Administrator'],
       [/already-exists/, 'already-exists', null, 'it already exists'],
       [/no-such-checkpoint/, 'no-such-checkpoint', null, 'there is no such checkpoint'],
       [

@@ -7,7 +7,7 @@ import { roomLeft, runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis, Provider } from '../provider.ts'
 import { type Context, freeSpace, surveyHost } from './context.ts'
 import { isolationIn } from './isolation.ts'
-import { MAKE_NETWORK, networkIn } from './network.ts'
+import { makeNetworkText, networkIn } from './network.ts'
 import type { Host } from './parse.ts'
 import { doesConvert } from './qemu-img.ts'
 import { DEFAULT_SWITCH } from './settings.ts'
@@ -34,10 +34,10 @@ const checkNetwork = ({ settings }: Context, host: Host): Diagnosis => {
       `this Windows has no ${name}`,
       'Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes its own switch.',
     )
-  const fallback = networkIn(host, DEFAULT_SWITCH) === null ? '' : `; until then they get the ${DEFAULT_SWITCH}`
+  const fallback = networkIn(host, DEFAULT_SWITCH) === null ? '' : `; until then, machines get the ${DEFAULT_SWITCH}`
   return warning(
     `the switch ${name} with NAT does not exist. The first machine makes it, if that is done as Administrator${fallback}`,
-    MAKE_NETWORK(name),
+    makeNetworkText(name, host),
   )
 }
 
@@ -64,6 +64,12 @@ const checkQemuImg = async ({ run }: Context): Promise<Diagnosis> =>
         'Install QEMU for Windows, and put its folder on PATH.',
       )
 
+/** `system`: Windows with its version, which is Hyper-V's, too. */
+const toolsText = ({ system, version }: Host): string => {
+  const at = system.lastIndexOf(' ')
+  return `Hyper-V ${system.slice(at + 1)} of ${system.slice(0, at).trim()}, with Windows PowerShell ${version}`
+}
+
 /** `signal` ends it. Without Hyper-V, only that is reported. */
 export const diagnose = async (context: Context, signal: AbortSignal): Promise<Diagnosis[]> => {
   let host: Host
@@ -74,7 +80,7 @@ export const diagnose = async (context: Context, signal: AbortSignal): Promise<D
     return [problem(message, remedy)]
   }
   return [
-    ok(`this user may use Hyper-V of ${host.system.trim()}, with Windows PowerShell ${host.version}`),
+    ok(`this user may use ${toolsText(host)}`),
     ...(await runDiagnosis([
       ['looking at the network', async () => checkNetwork(context, host)],
       ['looking for room', async () => checkRoom(context, host)],

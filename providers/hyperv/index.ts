@@ -2,7 +2,7 @@
 import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
-import type { Context } from './context.ts'
+import { type Context, openSurvey } from './context.ts'
 import { available, diagnose } from './host.ts'
 import { deleteImage, describeImages, listImages } from './images.ts'
 import { isolationReport } from './isolation.ts'
@@ -24,7 +24,8 @@ import type { HypervSettings } from './settings.ts'
 import { capacityOfHost, usageOfMachines } from './usage.ts'
 
 export const openHyperv = (tools: Tools<HypervSettings>): Provider => {
-  const context: Context = { ...tools, script: openScripts(tools.run) }
+  const script = openScripts(tools.run)
+  const context: Context = { ...tools, script, survey: openSurvey(script) }
   return {
     name: 'hyperv',
     liveCheckpoints: true,

@@ -7,7 +7,7 @@ import { isIn, parseAddress, parseRange, rangeOf, rangeText } from '../ipv4.ts'
 import type { IsolationReport } from '../provider.ts'
 import { type Context, isOurs, machinesIn, surveyHost } from './context.ts'
 import { readOwner } from './folders.ts'
-import { MAKE_NETWORK, networkIn, type Place } from './network.ts'
+import { makeNetworkText, networkIn, type Place } from './network.ts'
 import { type Host, isStopped } from './parse.ts'
 import { DEFAULT_SWITCH, type HypervSettings } from './settings.ts'
 
@@ -101,7 +101,7 @@ export const isolationIn = (context: Context, host: Host): IsolationReport => {
   if (network === null && networkIn(host, DEFAULT_SWITCH) !== null)
     return not(
       `the switch ${name} with NAT does not exist, and without an Administrator machines get the ${DEFAULT_SWITCH}, where they reach each other, this host and its networks`,
-      MAKE_NETWORK(name),
+      makeNetworkText(name, host),
     )
   const open = machinesIn(host).filter(
     machine => isOurs(context, machine) && !isStopped(machine.row.state) && (machine.row.rules ?? 0) === 0,

@@ -54,11 +54,13 @@ const freeRange = ({ addresses, nats }: Host): Range | undefined => {
   return RANGES.find(range => !used.some(other => overlap(range, other)))
 }
 
-/** What an Administrator types to make the network by hand. */
-export const MAKE_NETWORK = (name: string, range = RANGES[0]): string =>
-  range === undefined
-    ? ''
-    : `As Administrator, once: New-VMSwitch -Name '${name}' -SwitchType Internal; New-NetIPAddress -IPAddress ${addressText(range.base + 1)} -PrefixLength ${range.bits} -InterfaceAlias 'vEthernet (${name})'; New-NetNat -Name '${name}' -InternalIPInterfaceAddressPrefix ${rangeText(range)}`
+/** What an Administrator types to make the network by hand, with a range that is free. Names of switches are not unique. */
+export const makeNetworkText = (name: string, host: Host): string => {
+  const range = freeRange(host)
+  return range === undefined
+    ? 'Remove a network that is not needed, or name a switch that has an address and NAT: AGENT_SWARM_HYPERV_SWITCH'
+    : `As Administrator, once: if (-not (Get-VMSwitch | Where-Object Name -eq '${name}')) { New-VMSwitch -Name '${name}' -SwitchType Internal }; New-NetIPAddress -IPAddress ${addressText(range.base + 1)} -PrefixLength ${range.bits} -InterfaceAlias 'vEthernet (${name})'; New-NetNat -Name '${name}' -InternalIPInterfaceAddressPrefix ${rangeText(range)}`
+}
 
 const makeNetwork = async ({ script, settings }: Context, host: Host): Promise<Network> => {
   const name = settings.hypervSwitch
@@ -67,7 +69,11 @@ const makeNetwork = async ({ script, settings }: Context, host: Host): Promise<N
   const begun = ownIn({ ...host, nats: null }, name)
   const range = begun?.range ?? freeRange(host)
   if (range === undefined)
-    throw fail('refused', `${doing}: every range that it could have is in use on this host`, MAKE_NETWORK(name))
+    throw fail(
+      'refused',
+      `${doing}: every range that it could have is in use on this host`,
+      makeNetworkText(name, host),
+    )
   const gateway = begun?.gateway ?? range.base + 1
   const data = { switch: name, gateway: addressText(gateway), bits: range.bits, prefix: rangeText(range) }
   await script('network', data, doneAnswer, { doing })
@@ -90,7 +96,7 @@ export const ensureNetwork = async (context: Context, host: Host): Promise<Netwo
     const fallback = networkIn(host, DEFAULT_SWITCH)
     if (kind !== 'permission') throw error
     if (fallback !== null) return fallback
-    throw fail('permission', message, MAKE_NETWORK(name), error)
+    throw fail('permission', message, makeNetworkText(name, host), error)
   })
 }
 

@@ -28,11 +28,12 @@ export type ScriptName = keyof typeof SCRIPTS
 const DEFAULT_DEADLINE_MS = 120_000
 const FLAGS = ['-NoLogo', '-NoProfile', '-NonInteractive', '-ExecutionPolicy', 'Bypass', '-EncodedCommand']
 
-/** The whole text that PowerShell runs. Constant: data never stands in it. */
+/** The whole text that PowerShell runs. Constant: data never stands in it. Its name, first, is shown with `-v` (src/command-line.ts). */
 export const scriptText = (name: ScriptName): string =>
-  [...SCRIPTS[name], name]
-    .map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8'))
-    .join('\n')
+  [
+    `# agent-swarm: ${name}.ps1`,
+    ...[...SCRIPTS[name], name].map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8')),
+  ].join('\n')
 
 export const encodedScript = (name: ScriptName): string => Buffer.from(scriptText(name), 'utf16le').toString('base64')
 

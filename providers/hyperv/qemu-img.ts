@@ -25,9 +25,12 @@ const info = v.object({
   'virtual-size': v.number(),
   'actual-size': v.optional(v.number(), 0),
   'backing-filename': v.optional(v.string()),
+  'format-specific': v.optional(v.object({ data: v.optional(v.object({ 'data-file': v.optional(v.string()) })) })),
 })
+/** Others, as vmdk, may be a text that names any file of this host. */
+const FORMATS = ['qcow2', 'raw']
 
-/** Fails without qemu-img, and for a disk that depends on another. */
+/** Fails without qemu-img, and for a disk that depends on another file: what that holds would be in the image. */
 export const inspect = async (run: Run, path: string): Promise<{ format: string; bytes: number; used: number }> => {
   const doing = `reading ${path}`
   const { stdout } = await run('qemu-img', ['info', '--output=json', path], { explain, doing }).catch(error => {
@@ -39,7 +42,9 @@ export const inspect = async (run: Run, path: string): Promise<{ format: string;
     )
   })
   const read = v.parse(info, JSON.parse(stdout))
-  if (read['backing-filename'] !== undefined)
+  if (!FORMATS.includes(read.format))
+    throw fail('usage', `${path} is a disk of the form ${read.format}`, 'Name a VHDX, qcow2 or raw file.')
+  if (read['backing-filename'] !== undefined || read['format-specific']?.data?.['data-file'] !== undefined)
     throw fail('usage', `${path} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
   return { format: read.format, bytes: read['virtual-size'], used: read['actual-size'] }
 }

@@ -1,11 +1,11 @@
 import type { Provider } from '../../providers/provider.ts'
 
-/** An optional member of a provider. Having it is the capability; that there is no machine is none. */
+/** An optional member of a provider. Having it is the capability; that there is no machine, or a text for messages, is none. */
 export type Capability = Exclude<
   NonNullable<
     { [Member in keyof Provider]: Provider extends Required<Pick<Provider, Member>> ? never : Member }[keyof Provider]
   >,
-  'ownSystem'
+  'ownSystem' | 'beginning'
 >
 /** Each in the words of people. Null: a way of doing something, which nobody misses for itself. */
 const words: Readonly<Record<Capability, string | null>> = {
@@ -38,9 +38,12 @@ const words: Readonly<Record<Capability, string | null>> = {
 }
 export const capabilities = Object.keys(words) as Capability[]
 
-/** What it can do, and what it cannot: `With isolated machines, the console. Without checkpoints with memory.` */
-export const capabilityText = (present: readonly Capability[]): string => {
-  const named = capabilities.filter(name => words[name] !== null)
+/**
+ * What it can do, and what it cannot: `With isolated machines, the console. Without checkpoints with memory.` Of `unknown` it says
+ * neither.
+ */
+export const capabilityText = (present: readonly Capability[], unknown: readonly Capability[]): string => {
+  const named = capabilities.filter(name => words[name] !== null && !unknown.includes(name))
   const list = (names: readonly Capability[]) => names.map(name => words[name]).join(', ')
   const missing = named.filter(name => !present.includes(name))
   return [['With', named.filter(name => present.includes(name))] as const, ['Without', missing] as const]

@@ -405,7 +405,7 @@ const serviceCommands = {
     arguments: [service],
     summary: 'Keep bot and runner running, also after a reboot.',
     details:
-      'With a unit of systemd, an agent of launchd or a scheduled task of Windows, which starts the command again whenever it ends. It takes its settings from config.yaml alone. Again on an unchanged file, it does nothing; a changed one is shown first.',
+      'With a unit of systemd, an agent of launchd or a scheduled task of Windows, which starts the command again whenever it ends. It takes its settings from config.yaml alone. Again on an unchanged file, it starts the service again when config.yaml was changed since, and else does nothing; a changed file is shown first. Ends with 1 when the service does not run.',
     example: 'agent-swarm service install',
     options: {
       system: flag('Make a unit of the system, as root. Default: one of your own.'),
@@ -431,6 +431,7 @@ const serviceCommands = {
   'service status': {
     arguments: [service],
     summary: 'Show whether the service runs, and when it starts.',
+    details: 'Ends with 0 also when it does not run: with --json, `running` tells.',
     example: 'agent-swarm service status',
     options: { system, json },
     load: async () => ({ run: (await import('./commands/service.ts')).serviceStatus }),

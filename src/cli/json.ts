@@ -369,7 +369,10 @@ export const outputs = {
       name: providerName,
       available: v.boolean(),
       reason: described(v.nullable(text), 'Why it is not available.'),
-      capabilities: described(v.array(v.picklist(capabilities)), 'What it can do beyond what every provider can.'),
+      capabilities: described(
+        v.array(v.picklist(capabilities)),
+        'What it can do beyond what every provider can. `isolated` only where it is available and says that its machines are isolated here.',
+      ),
       provenOn: described(
         v.nullable(text),
         'Where and when it kept its promises on a real hypervisor: the newest transcript of docs/proven/, else of this home (`here, 2026-11-28`). Null: unproven.',
@@ -419,9 +422,10 @@ export const outputs = {
   'service install': v.object({
     ...serviceFile,
     result: described(
-      v.picklist(['planned', 'done', 'skipped']),
-      '`planned`: with --dry-run. `skipped`: the file is there, and the service runs.',
+      v.picklist(['planned', 'done', 'restarted', 'skipped']),
+      '`planned`: with --dry-run. `restarted`: the file is there, and config.yaml was changed since. `skipped`: the file is there, and the service runs.',
     ),
+    running: described(v.nullable(v.boolean()), 'Null: the system does not tell, or nothing was done.'),
     content: described(text, 'The text of the file.'),
     difference: described(
       v.array(text),

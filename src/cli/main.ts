@@ -96,6 +96,10 @@ const run = async (name: string, args: string[], given: Terminal, reading: Readi
   // A completion says nothing, changes nothing, and reads only a home of its own user.
   const notice = name === 'completion' ? null : secureHome(homeIn(terminal.env))
   if (notice !== null) printNote(notice, terminal)
+  if (process.platform === 'win32' && name !== 'completion') {
+    const [{ makePrivateHome }, { openRun }] = await Promise.all([import('../access-list.ts'), import('../exec.ts')])
+    await makePrivateHome(openRun(terminal.env), homeIn(terminal.env))
+  }
   const { run } = await command.load()
   const { signal, release } = interruptSignal(terminal)
   try {

@@ -28,6 +28,7 @@ import { createFileAtomic } from '../files.ts'
 import { openHide } from '../log.ts'
 import { listEnvironments } from '../runner/context.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
+import { SERVICE_NAMES } from '../service/system.ts'
 import { lookAtStore } from '../store/sqlite/look.ts'
 import { systemName } from '../system-name.ts'
 import { examine } from './doctor.ts'
@@ -135,9 +136,12 @@ const tailOf = (path: string): string => {
   }
 }
 
-const logsOf = ({ config }: Context): Record<string, string> => {
-  const folder = join(config.home, 'logs')
-  const names = existsSync(folder) ? readdirSync(folder).filter(name => /^[A-Za-z0-9~_-]+\.log$/.test(name)) : []
+/** Of commands in the background; and of services, where no journal keeps them (`up.log`, and `up.log.1` before it). */
+const logsIn = ({ config }: Context, name: 'logs' | 'service'): Record<string, string> => {
+  const folder = join(config.home, name)
+  const names = existsSync(folder)
+    ? readdirSync(folder).filter(name => /^[A-Za-z0-9~_-]+\.log(?:\.1)?$/.test(name))
+    : []
   const files = names.map(name => ({ name, path: join(folder, name), stats: lstatSync(join(folder, name)) }))
   return Object.fromEntries(
     files
@@ -148,9 +152,14 @@ const logsOf = ({ config }: Context): Record<string, string> => {
   )
 }
 
-/** The log of the service that docs/run-as-a-service.md names. */
-const serviceLog = async ({ run, signal }: Context): Promise<string> => {
-  const argv = ['--unit=agent-swarm', `--lines=${LOG_LINES}`, '--output=short-iso', '--no-pager', '--quiet']
+/** Of `agent-swarm service install`, and the one that people wrote themselves. A pattern that matches none would fail. */
+const UNITS = ['agent-swarm', ...SERVICE_NAMES.map(name => `agent-swarm-${name}`)].map(name => `${name}.service`)
+
+/** Where systemd keeps services: those of the system, as far as this user may read them, and of this user. */
+const serviceLog = async ({ run, signal }: Context): Promise<string | null> => {
+  if (process.platform !== 'linux') return null
+  const units = UNITS.flatMap(unit => [`--unit=${unit}`, `--user-unit=${unit}`])
+  const argv = [...units, `--lines=${LOG_LINES}`, '--output=short-iso', '--no-pager', '--quiet']
   const { stdout } = await run('journalctl', argv, {
     deadline: COMMAND_MS,
     signal,
@@ -178,8 +187,9 @@ const partsOf = (context: Context): Part[] => [
     holds: 'counts and rows of inbox, queue and outbox, without bodies',
     collect: () => storeOf(context),
   },
-  { name: 'logs', holds: 'ends of the logs of commands in the background', collect: () => logsOf(context) },
-  { name: 'service.log', holds: 'the end of the log of the service agent-swarm', collect: () => serviceLog(context) },
+  { name: 'logs', holds: 'ends of the logs of commands in the background', collect: () => logsIn(context, 'logs') },
+  { name: 'service', holds: 'ends of the log files of services', collect: () => logsIn(context, 'service') },
+  { name: 'service.log', holds: 'the end of what the journal has of services', collect: () => serviceLog(context) },
 ]
 
 // ── The file ──

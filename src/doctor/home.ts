@@ -1,14 +1,15 @@
 /** The checks of AGENT_SWARM_HOME: who may read it, its databases and their backups, and other homes on this host. */
 
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { openTo } from '../access-list.ts'
 import { listBackups } from '../backups.ts'
 import { type Finding, ok, problem, warning } from '../check.ts'
 import { DAY_MS } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { registryFile, storeFile } from '../config/home.ts'
 import { damaged, damageOf } from '../damage.ts'
+import { openRun, type Run } from '../exec.ts'
 import { listOtherHomes, readRegistry } from '../runner/reconciler/rebuild.ts'
 import { peopleKeys } from '../runner/ssh/people-keys.ts'
 import { shellWord } from '../shell-word.ts'
@@ -33,20 +34,17 @@ const isOpen = (path: string): boolean => {
   return stats !== undefined && !stats.isSymbolicLink() && (stats.mode & 0o077) !== 0
 }
 
-/** A profile is private by its access list, which is not read; elsewhere, what is above the home decides. */
-export const checkWindowsHome = (home: string, profile: string): Finding => {
-  const isWithin = `${home.toLowerCase()}\\`.startsWith(`${profile.toLowerCase()}\\`)
-  return isWithin
-    ? ok(`${home} is in this user's profile, which Windows keeps from other users`)
-    : warning(
-        `${home} is not in this user's profile, and other users of this computer may be able to read it`,
-        `icacls "${home}" /inheritance:r /grant:r "%USERNAME%:(OI)(CI)F" "*S-1-5-18:(OI)(CI)F"`,
-      )
+/** By its access list: what is in it inherits that. */
+export const checkWindowsHome = async (run: Run, home: string): Promise<Finding> => {
+  const { others, remedy } = await openTo(run, home)
+  return others.length === 0
+    ? ok(`${home} is for its user alone`)
+    : warning(`other users of this computer may read ${home}: ${others.slice(0, 5).join(', ')}`, remedy)
 }
 
 /** `secureHome` narrowed the home itself before any command began. */
-const checkModes = ({ home }: Config): Finding => {
-  if (process.platform === 'win32') return checkWindowsHome(home, homedir())
+const checkModes = async ({ home, environment }: Config): Promise<Finding> => {
+  if (process.platform === 'win32') return checkWindowsHome(openRun(environment), home)
   const keys = join(home, 'ssh')
   const paths = [
     ...readdirSync(home).filter(isPrivate),

@@ -11,7 +11,7 @@ import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from 
 import type { Environment } from '../schema/environment.ts'
 import type { AgentGuest } from './agent/guest.ts'
 import type { Program } from './agent/programs.ts'
-import { detectProvider, forgetDetected, watched } from './detection.ts'
+import { detectProvider, forgetDetected, isForeign, platformName, watched } from './detection.ts'
 import { GUEST, type GuestLayout } from './link/guest-files.ts'
 import type { Link } from './link/types.ts'
 import { plainAccess, type WithProjectAccess } from './project/access.ts'
@@ -62,10 +62,21 @@ const openProvider = async (
 }
 
 /** The configured provider, which must be available. */
-const configuredProvider = async (name: ProviderName, open: RunnerContext['provider']): Promise<Provider> => {
+const configuredProvider = async (
+  name: ProviderName,
+  open: RunnerContext['provider'],
+  platform: NodeJS.Platform,
+): Promise<Provider> => {
   const provider = await open(name)
   const state = await provider.available()
   if (state.available) return provider
+  const row = providerRow(name)
+  if (isForeign(row, platform))
+    throw fail(
+      'provider-missing',
+      `the provider ${name} does not work here: it is for ${platformName(row.platform ?? platform)}, and this host has ${platformName(platform)}`,
+      'Leave out the setting `provider` (AGENT_SWARM_PROVIDER), or choose one of: agent-swarm providers',
+    )
   throw fail('provider-missing', `the provider ${name} does not work here: ${state.reason}`, state.remedy)
 }
 
@@ -92,7 +103,7 @@ export const openRunnerContext = (config: Config, tools: RunTools & Instead = {}
   const choose = () =>
     config.provider === null
       ? detectProvider({ config, home, platform, clock }, provider)
-      : configuredProvider(config.provider, provider)
+      : configuredProvider(config.provider, provider, platform)
   return {
     config,
     home,

@@ -41,9 +41,11 @@ const fileIn = (home: string) => join(home, 'detected-provider.json')
 
 type Asking = { config: Config; home: string; platform: Platform; clock: () => Date }
 
-/** The settings and variables that decide what the providers of this platform find. Secrets are left out: none does. */
-const basisOf = ({ config, platform }: Asking): string =>
-  JSON.stringify([
+/** Of the settings and variables that decide what the providers of this platform find: no value of theirs is on disk. */
+const basisOf = async ({ config, platform }: Asking): Promise<string> => {
+  // Not for a home with a configured provider.
+  const { createHash } = await import('node:crypto')
+  const text = JSON.stringify([
     platform,
     config.environment.PATH,
     detectable(platform).map(({ name, settings, environment }) => [
@@ -52,23 +54,25 @@ const basisOf = ({ config, platform }: Asking): string =>
       environment.map(variable => config.environment[variable]),
     ]),
   ])
+  return createHash('sha256').update(text).digest('hex')
+}
 
 /** Null: it is not known, or older than a day, or holds for another configuration, or the file is damaged. */
-const recall = (asking: Asking): ProviderName | null => {
+const recall = async (asking: Asking): Promise<ProviderName | null> => {
   const file = fileIn(asking.home)
   try {
     if ((statSync(file, { throwIfNoEntry: false })?.size ?? MAX_FILE) >= MAX_FILE) return null
     const { provider, at, for: basis } = v.parse(remembered, JSON.parse(readFileSync(file, 'utf8')))
     const age = asking.clock().getTime() - Date.parse(at)
-    const isCurrent = age >= 0 && age < DAY_MS && basis === basisOf(asking)
+    const isCurrent = age >= 0 && age < DAY_MS && basis === (await basisOf(asking))
     return isCurrent && detectedProviders(asking.platform).includes(provider) ? provider : null
   } catch {
     return null
   }
 }
 
-const remember = (asking: Asking, provider: ProviderName): void => {
-  const answer = { provider, at: asking.clock().toISOString(), for: basisOf(asking) }
+const remember = async (asking: Asking, provider: ProviderName): Promise<void> => {
+  const answer = { provider, at: asking.clock().toISOString(), for: await basisOf(asking) }
   try {
     writeFileAtomic(fileIn(asking.home), `${JSON.stringify(answer)}\n`)
   } catch {
@@ -110,15 +114,18 @@ export const watched = (provider: Provider, onGone: () => void): Provider => ({
 const sentence = (text: string) => (/[.:?!]$/.test(text) ? text : `${text}.`)
 
 /** What people would install: on this platform, or, where there is no hypervisor for it, elsewhere. */
-const whatToInstall = (platform: Platform): string => {
+const whatToInstall = (platform: Platform, remedies: readonly string[]): string[] => {
   const all = providers.filter(row => row.detected && row.needs !== null)
   const here = all.filter(row => !isForeign(row, platform))
+  const isTold = here.every(({ needs }) => needs !== null && remedies.some(text => text.includes(needs)))
   if (here.length > 0)
-    return `On ${platformName(platform)}, agent-swarm needs ${here.map(({ needs }) => needs).join(' or ')}.`
+    return isTold
+      ? []
+      : [`On ${platformName(platform)}, agent-swarm needs ${here.map(({ needs }) => needs).join(' or ')}.`]
   const elsewhere = all.map(
     ({ platform: other, needs }) => `${needs}${other === null ? '' : ` on ${platformName(other)}`}`,
   )
-  return `agent-swarm makes machines with ${elsewhere.join(', ')}, and not on ${platformName(platform)}.`
+  return [`agent-swarm makes machines with ${elsewhere.join(', ')}, and not on ${platformName(platform)}.`]
 }
 
 /** Asks one provider after the other, unless the answer is known. Fails with `provider-missing` when none is available. */
@@ -126,7 +133,7 @@ export const detectProvider = async (
   asking: Asking,
   open: (name: ProviderName) => Promise<Provider>,
 ): Promise<Provider> => {
-  const known = recall(asking)
+  const known = await recall(asking)
   if (known !== null) return open(known)
   const reasons: string[] = []
   const remedies: string[] = []
@@ -134,7 +141,7 @@ export const detectProvider = async (
     const provider = await open(name)
     const state = await provider.available()
     if (state.available) {
-      remember(asking, name)
+      await remember(asking, name)
       return provider
     }
     reasons.push(`${name}: ${sentence(state.reason)}`)
@@ -145,7 +152,7 @@ export const detectProvider = async (
     ['no hypervisor is available here.', ...reasons].join(' '),
     [
       ...remedies,
-      whatToInstall(asking.platform),
+      ...whatToInstall(asking.platform, remedies),
       'To try everything out without machines, set AGENT_SWARM_PROVIDER=synthetic.',
     ].join('\n'),
   )

@@ -2,10 +2,11 @@
  * launchd: an agent of the person, which starts at log-in. It is not a daemon of the system, since Tart needs the unlocked
  * login keychain. Keys are those of launchd.plist(5), commands those of launchctl(1). Never run on a Mac.
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { explainBy, isFailure } from '../errors.ts'
-import type { Host, Launch, ServiceState, ServiceSystem, Step } from './system.ts'
+import type { Host, Launch, ServiceName, ServiceState, ServiceSystem, Step } from './system.ts'
 import { xmlText } from './words.ts'
 
 const MARK = '<!-- Made by: agent-swarm service install'
@@ -78,7 +79,7 @@ const explainLaunchctl = explainBy([
   ],
 ])
 
-const stateOf = (text: string | null, startsAtLogin: string): ServiceState => {
+const stateOf = (text: string | null, startsAtLogin: string | null): ServiceState => {
   const pid = text?.match(/^\s*pid = (\d+)$/m)?.[1]
   const exit = text?.match(/^\s*last exit code = (-?\d+)/m)?.[1]
   const runs = text?.match(/^\s*runs = (\d+)$/m)?.[1]
@@ -91,7 +92,7 @@ const stateOf = (text: string | null, startsAtLogin: string): ServiceState => {
     startsAt: 'log-in',
     survivesLogout: false,
     notes: [
-      startsAtLogin,
+      ...(startsAtLogin === null ? [] : [startsAtLogin]),
       ...(running || text === null || exit === undefined || exit === '0'
         ? []
         : [`It ended with exit status ${exit}, and is started again every 10 s.`]),
@@ -99,8 +100,11 @@ const stateOf = (text: string | null, startsAtLogin: string): ServiceState => {
   }
 }
 
-const STARTS_AT_LOGIN =
-  'It starts when you log in at the screen and ends when you log out: Tart starts machines only with your unlocked login keychain. For a Mac that comes back by itself, turn on automatic log-in.'
+/** The bot has no machines, and needs no keychain. */
+const startsAtLogin = (name: ServiceName) =>
+  `It starts when you log in at the screen and ends when you log out${
+    name === 'bot' ? '' : ': Tart starts machines only with your unlocked login keychain'
+  }. For a Mac that comes back by itself, turn on automatic log-in, which macOS offers only without FileVault.`
 
 export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
   const { name, home, user } = launch
@@ -130,18 +134,22 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
     label: 'launchd',
     file,
     content,
+    user,
+    programs: [launch.node, launch.entry],
+    home,
     isCurrent: text => text === content,
     encoding: 'utf8',
     isOurs: text => text.includes(MARK),
     install: [bootout, launchctl(`enabling ${label}`, 'enable', target), bootstrap],
     end: [bootout],
+    restart: [launchctl(`starting ${label}`, 'kickstart', '-k', target)],
     forget: [],
     state: async () => {
       const { stdout, exitCode } = await ask({
         ...launchctl(`looking at ${label}`, 'print', target),
         answers: [NO_SERVICE],
       })
-      return stateOf(exitCode === 0 ? stdout : null, STARTS_AT_LOGIN)
+      return stateOf(exitCode === 0 ? stdout : null, existsSync(file) ? startsAtLogin(name) : null)
     },
     log: { file: log },
     runStep,

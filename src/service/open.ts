@@ -28,13 +28,14 @@ const entryPath = (): string => {
     throw fail(
       'refused',
       `making a service: this copy of agent-swarm lies in a cache of npx, ${entry}`,
-      'Install it first: npm install -g agent-swarm',
+      'Install the package first: docs/install.md',
     )
   return entry
 }
 
-const caller = ({ environment }: Host): User => {
-  const home = environment.HOME || homedir()
+const caller = ({ environment, platform }: Host): User => {
+  // On Windows, HOME is Git's or the company's, and not where agent-swarm's own home is.
+  const home = (platform === 'win32' ? environment.USERPROFILE : environment.HOME) || homedir()
   try {
     const { username, uid } = userInfo()
     return { name: username, uid, home }
@@ -62,6 +63,12 @@ const refuseSystem = (label: string, why: string) =>
 
 export const openService = async (host: Host, { name, system, user, home }: Wanted): Promise<ServiceSystem> => {
   const own = caller(host)
+  if (!system && own.uid === 0 && (host.environment.SUDO_UID ?? '') !== '')
+    throw fail(
+      'refused',
+      'making a service with sudo: it would be one of root, with the settings of root',
+      'For one of your own, run it without sudo. For a unit of the system, on Linux: add --system, and --user NAME.',
+    )
   const launch = async (): Promise<Launch> => {
     const owner = user === null || user === own.name ? own : await userNamed(host, user)
     const folder = home ?? (owner === own ? host.environment.AGENT_SWARM_HOME : undefined) ?? ''
@@ -70,7 +77,7 @@ export const openService = async (host: Host, { name, system, user, home }: Want
     return { name, node: nodePath(), entry: entryPath(), home: absolute, user: owner }
   }
   if (!system && (user !== null || home !== null))
-    throw fail('usage', '--user and --home are for a unit of the system.', 'Add --system, as root.')
+    throw fail('usage', '--user and --user-home are for a unit of the system.', 'Add --system, as root.')
   if (host.platform === 'darwin') {
     if (system) throw refuseSystem('launchd', 'Tart starts machines only in your log-in.')
     return openLaunchd(host, await launch())

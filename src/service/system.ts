@@ -58,6 +58,10 @@ export type ServiceSystem = {
   label: 'systemd' | 'launchd' | 'Task Scheduler'
   file: string
   content: string
+  user: User
+  programs: readonly string[]
+  /** Of the service: what is in its config.yaml counts from its next start on. */
+  home: string
   encoding: 'utf8' | 'utf16le'
   /** Whether a file with this text was written by us. */
   isOurs(text: string): boolean
@@ -67,6 +71,8 @@ export type ServiceSystem = {
   install: readonly Step[]
   /** Ends the service, while the file is there; then makes the system forget it. */
   end: readonly Step[]
+  /** Ends the service and starts it again, with the settings as they are now. */
+  restart: readonly Step[]
   forget: readonly Step[]
   state(): Promise<ServiceState>
   /** A program that prints the log, or the file that holds it. */

@@ -92,7 +92,12 @@ const number = (text: string | undefined): number | null => {
   return text === undefined || text === '' || !Number.isSafeInteger(value) ? null : value
 }
 
-const stateOf = (text: string, { scope, user }: SystemdLaunch, lingers: boolean): ServiceState => {
+const stateOf = (
+  text: string,
+  { scope, user }: SystemdLaunch,
+  isInstalled: boolean,
+  lingers: boolean,
+): ServiceState => {
   const { LoadState, ActiveState, UnitFileState, MainPID, NRestarts, Result } = propertiesOf(text)
   const pid = number(MainPID)
   const running = ActiveState === 'active'
@@ -105,7 +110,7 @@ const stateOf = (text: string, { scope, user }: SystemdLaunch, lingers: boolean)
     startsAt: survivesLogout ? 'boot' : 'log-in',
     survivesLogout,
     notes: [
-      ...(survivesLogout
+      ...(survivesLogout || !isInstalled
         ? []
         : [
             `It ends when ${user.name} logs out, and starts when they log in: lingering is off. To turn it on: sudo loginctl enable-linger ${shellWord(user.name)}`,
@@ -157,6 +162,7 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
     }
   }
   const content = unitText(launch)
+  const restart = systemctl(`starting ${unit}`, 'restart', unit)
   const reload = systemctl('reading the units', 'daemon-reload')
   const runStep = async (step: Step): Promise<void> => {
     for (let tries = 1; ; tries += 1) {
@@ -174,20 +180,19 @@ export const openSystemd = (host: Host, launch: SystemdLaunch): ServiceSystem =>
     label: 'systemd',
     file: join(folder, unit),
     content,
+    user,
+    programs: [launch.node, launch.entry],
+    home: launch.home,
     encoding: 'utf8',
     isOurs: text => text.startsWith(MARK),
     isCurrent: text => (isUser ? text === content : withoutUser(text) === withoutUser(content)),
-    install: [
-      ...(isUser ? [linger] : []),
-      reload,
-      systemctl(`enabling ${unit}`, 'enable', unit),
-      systemctl(`starting ${unit}`, 'restart', unit),
-    ],
+    install: [...(isUser ? [linger] : []), reload, systemctl(`enabling ${unit}`, 'enable', unit), restart],
+    restart: [restart],
     end: [systemctl(`stopping ${unit}`, 'disable', '--now', unit)],
     forget: [reload],
     state: async () => {
       const { stdout } = await ask(systemctl(`looking at ${unit}`, 'show', unit, `--property=${PROPERTIES.join(',')}`))
-      return stateOf(stdout, launch, lingers())
+      return stateOf(stdout, launch, existsSync(join(folder, unit)), lingers())
     },
     log: {
       program: 'journalctl',

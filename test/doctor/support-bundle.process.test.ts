@@ -163,6 +163,13 @@ beforeAll(async () => {
     'logs/DROP-3.log',
     `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(1000)}\n${canary('the end of a long key')}\n-----END PRIVATE KEY-----\n${'a line of it\n'.repeat(20_150)}`,
   )
+  inHome('service/up.log', `the bot listens\n${canaries.get('the key of a model')}\n`)
+  inHome('service/up.log.1', 'what was before\n')
+  inHome('service/agent-swarm-up.xml', canary('what is no log'))
+  const journal = join(cli.home, 'tools')
+  mkdirSync(journal)
+  writeFileSync(join(journal, 'journalctl'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', { mode: 0o755 })
+  environment.PATH = `${journal}:${environment.PATH}`
   printed = await cli.processes.swarm(['support-bundle', file], { environment })
   mkdirSync(out)
   execFileSync('tar', ['-xzf', file, '-C', out])
@@ -187,6 +194,13 @@ const inBase64 = (secret: string): string[] =>
     const range = [Math.ceil((shift * 8) / 6), Math.floor((bytes.length * 8) / 6)] as const
     return [bytes.toString('base64').slice(...range), bytes.toString('base64url').slice(...range)]
   })
+
+test('it has the logs of services: from the journal, and from files', () => {
+  for (const unit of ['agent-swarm', 'agent-swarm-up', 'agent-swarm-bot', 'agent-swarm-runner'])
+    for (const word of ['unit', 'user-unit']) expect(text).toContain(`\n--${word}=${unit}.service\n`)
+  for (const line of ['service/up.log\nthe bot listens\n', 'service/up.log.1\nwhat was before\n'])
+    expect(text).toContain(line)
+})
 
 test('none of the canaries is in it, nor on the terminal', () => {
   expect(printed).toMatchObject({ code: 0, stdout: `${file}\n` })

@@ -93,6 +93,26 @@ test('it is dropped when a command finds the hypervisor gone, also in the proces
   expect(existsSync(file())).toBe(false)
 })
 
+test('no value of a variable or a setting is on disk', async () => {
+  const more = { LIBVIRT_DEFAULT_URI: 'qemu:///canary', AGENT_SWARM_KVM_NETWORK: 'canary' }
+  await (await open('linux', more)).chosenProvider()
+  expect(existsSync(file())).toBe(true)
+  for (const value of ['canary', tools]) expect(readFileSync(file(), 'utf8')).not.toContain(value)
+})
+
+test('what to install is said once', async () => {
+  const { remedy } = await failureOf((await open('darwin')).chosenProvider())
+  expect(remedy.match(/Tart/g)).toHaveLength(1)
+})
+
+test('a configured provider of another platform is named as one', async () => {
+  const failure = await failureOf((await open('linux', { AGENT_SWARM_PROVIDER: 'hyperv' })).chosenProvider())
+  expect(failure).toMatchObject({
+    kind: 'provider-missing',
+    message: 'the provider hyperv does not work here: it is for Windows, and this host has Linux',
+  })
+})
+
 test('a failure of something else drops nothing', async () => {
   const provider = await (await open()).chosenProvider()
   expect(await failureOf(provider.status('as-a-1-00000001'))).toMatchObject({ kind: expect.any(String) })
@@ -100,8 +120,8 @@ test('a failure of something else drops nothing', async () => {
 })
 
 test.for<[NodeJS.Platform, RegExp]>([
-  ['darwin', /On macOS, agent-swarm needs Tart\./],
-  ['win32', /On Windows, agent-swarm needs Hyper-V\./],
+  ['darwin', /Tart/],
+  ['win32', /Hyper-V/],
   ['freebsd', /libvirt with QEMU on Linux, Tart on macOS, Hyper-V on Windows, and not on freebsd\./],
 ])('on %s libvirt is not asked, and the failure says what to install', async ([platform, text]) => {
   const failure = await failureOf((await open(platform)).chosenProvider())
@@ -125,8 +145,13 @@ test('providers asks each of this platform once, and says of the others which pl
     const there = JSON.parse((await cli.swarmOn('darwin', ['providers', '--json'], environment)).stdout)
     expect(there).toContainEqual({
       ...{ name: 'kvm', available: false, reason: 'for Linux', provenOn: expect.toBeOneOf([null, expect.any(String)]) },
-      capabilities: expect.arrayContaining(['memoryCheckpoints', 'isolated', 'save']),
+      capabilities: expect.arrayContaining(['memoryCheckpoints', 'save']),
     })
+    // Nobody was asked whether its machines are isolated.
+    const table = (await cli.swarmOn('darwin', ['providers'], environment)).stdout
+    for (const { available, name, capabilities } of there)
+      if (!available) expect([name, capabilities.includes('isolated')]).toEqual([name, false])
+    expect(table.match(/isolated machines/g)).toHaveLength(1)
     expect(commands()).toBe(0)
   } finally {
     cli.close()

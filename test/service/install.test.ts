@@ -1,9 +1,11 @@
 /** Installing, looking at and removing services: on Linux through the command line, elsewhere with the systems' own programs. */
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openRun } from '../../src/exec.ts'
-import { install, look, planInstall, uninstall } from '../../src/service/install.ts'
+import { install as installAndWait, look, planInstall, uninstall } from '../../src/service/install.ts'
 import { openService } from '../../src/service/open.ts'
 import type { Host, ServiceSystem } from '../../src/service/system.ts'
 import { openCli } from '../support/cli.ts'
@@ -23,12 +25,17 @@ afterEach(() => {
 const CONFIG = `githubToken: ghp_0123456789abcdef0123456789abcdef0123
 githubRepositories: [acme/shop]
 jiraProjects: [DROP]
+port: 0
 `
 const configure = (text = CONFIG) => {
   const home = join(cli.home, 'state')
   mkdirSync(home, { recursive: true, mode: 0o700 })
   writeFileSync(join(home, 'config.yaml'), text, { mode: 0o600 })
 }
+/** Without the moment in which a program that cannot work ends. */
+const install = (system: ServiceSystem) => installAndWait(system, 0)
+/** The calls that were no looks. */
+const changes = () => systems.calls().filter(line => !/ (?:show|print|\/Query) /.test(line))
 const unit = () => join(cli.home, '.config/systemd/user/agent-swarm-up.service')
 const environment = () => ({ PATH: `${systems.bin}:${process.env.PATH}`, AGENT_SWARM_PROVIDER: undefined })
 const swarm = (words: string[], more: Record<string, string> = {}) => cli.swarm(words, { ...environment(), ...more })
@@ -47,7 +54,7 @@ describe('on Linux', () => {
     expect(ran).toMatchObject({ code: 0, stdout: `Installed ${unit()}; agent-swarm up runs.\n` })
     expect(statSync(unit()).mode & 0o777).toBe(0o644)
     expect(readFileSync(unit(), 'utf8')).not.toContain('ghp_')
-    expect(systems.calls()).toEqual([
+    expect(changes()).toEqual([
       expect.stringMatching(/^loginctl enable-linger \S+$/),
       'systemctl --user daemon-reload',
       'systemctl --user enable agent-swarm-up.service',
@@ -56,12 +63,88 @@ describe('on Linux', () => {
     const system = await openOn('linux')
     expect(await look(system)).toMatchObject({ installed: true, current: true, survivesLogout: true, notes: [] })
     systems.calls()
-    expect(await install(system)).toEqual({ result: 'skipped', notes: [] })
+    expect(await install(system)).toEqual({ result: 'skipped', running: true, notes: [] })
     expect(systems.calls()).toEqual([expect.stringContaining('systemctl --user show agent-swarm-up.service')])
     // One that was stopped by hand is started.
     rmSync(systems.file('running'))
     expect(await install(system)).toMatchObject({ result: 'done' })
   })
+
+  test('after a change of config.yaml, an install starts it again, once', async () => {
+    configure()
+    const system = await openOn('linux')
+    await install(system)
+    const later = new Date(Date.now() + 60_000)
+    utimesSync(join(cli.home, 'state/config.yaml'), later, later)
+    changes()
+    expect(await install(system)).toEqual({ result: 'restarted', running: true, notes: [] })
+    expect(changes()).toEqual(['systemctl --user restart agent-swarm-up.service'])
+    utimesSync(system.file, later, later)
+    expect(await install(system)).toMatchObject({ result: 'skipped' })
+    expect(await swarm(['service', 'install'])).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('systemctl --user restart agent-swarm-up.service'),
+    })
+  })
+
+  test('a service that ends at once is not said to run', async () => {
+    configure()
+    writeFileSync(systems.file('ends-at-once'), '')
+    const ran = await swarm(['service', 'install'])
+    expect(ran).toMatchObject({ code: 1, stdout: expect.stringContaining('agent-swarm up does not run: see its log.') })
+    expect(ran.stderr).toContain('It failed (exit-code)')
+  })
+
+  test('install refuses beside another program on its port, and beside another bot of its home', async () => {
+    const server = createServer((_, response) => void response.end('{}'))
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void server.close())
+    const { port } = server.address() as AddressInfo
+    configure(CONFIG.replace('port: 0', `port: ${port}`))
+    const inUse = { code: 1, stderr: expect.stringContaining(`another program listens on 127.0.0.1:${port}`) }
+    expect(await swarm(['service', 'install'])).toMatchObject(inUse)
+    expect(await swarm(['service', 'install', '--dry-run'])).toMatchObject({ ...inUse, code: 0 })
+    const door = { url: `http://127.0.0.1:${port}`, token: 'the-token-of-an-operator' }
+    writeFileSync(join(cli.home, 'state/operator.json'), JSON.stringify(door), { mode: 0o600 })
+    expect(await swarm(['service', 'install'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('a bot runs already with AGENT_SWARM_HOME'),
+    })
+    expect([changes(), existsSync(unit())]).toEqual([[], false])
+    // The service itself has them.
+    configure()
+    rmSync(join(cli.home, 'state/operator.json'))
+    await install(await openOn('linux'))
+    configure(CONFIG.replace('port: 0', `port: ${port}`))
+    expect(await swarm(['service', 'install'])).toMatchObject({ code: 0 })
+  })
+
+  test('variables that the configured hypervisor needs are refused; those of others and of the system are not', async () => {
+    configure(`${CONFIG}provider: aws\n`)
+    const refused = await swarm(['service', 'install'], { AWS_PROFILE: 'swarm', TEMP: '/tmp', APPDATA: '/tmp' })
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('set here: AWS_PROFILE\n') })
+    expect(changes()).toEqual([])
+    configure(`${CONFIG}provider: hyperv\n`)
+    const others = {
+      AWS_PROFILE: 'swarm',
+      HTTPS_PROXY: 'http://proxy',
+      TEMP: '/tmp',
+      USERPROFILE: '/tmp',
+      ComSpec: 'x',
+    }
+    const ran = await cli.swarmOn('win32', ['service', 'install'], { ...environment(), ...others })
+    expect(ran.code).toBe(0)
+    expect(ran.stderr).not.toContain('does not see')
+  })
+
+  test.runIf(process.getuid?.() === 0)(
+    'sudo without --system would make a service of root, and is refused',
+    async () => {
+      const host = hostOn('linux')
+      const asRoot = { ...host, environment: { ...host.environment, SUDO_UID: '1000' } }
+      await expect(openService(asRoot, OWN)).rejects.toMatchObject({ failure: { kind: 'refused' } })
+    },
+  )
 
   test('--dry-run shows the file and the commands, and does neither', async () => {
     const ran = await swarm(['service', 'install', 'bot', '--dry-run'])
@@ -112,7 +195,7 @@ describe('on Linux', () => {
     const refused = await swarm(['service', 'install'])
     expect(refused.code).toBe(1)
     expect(refused.stderr).toContain('- RestartSec=50\n+ RestartSec=5\n')
-    expect(systems.calls()).toEqual([])
+    expect(changes()).toEqual([])
     expect(readFileSync(unit(), 'utf8')).toContain('RestartSec=50\n')
     const { screen } = await cli.terminal(['service', 'install'], {
       environment: environment(),
@@ -199,6 +282,12 @@ describe('on Linux', () => {
     expect(ran).toMatchObject({ code: 1, stderr: expect.stringContaining('this system has no systemctl') })
   })
 
+  test('before an install, status says only that there is none', async () => {
+    const ran = await swarm(['service', 'status'])
+    expect(ran).toMatchObject({ code: 0, stderr: 'To install it: agent-swarm service install up\n' })
+    expect(ran.stdout).not.toContain('log-out')
+  })
+
   test('status shows a unit that fails, and logs what journald has', async () => {
     configure()
     await swarm(['service', 'install'])
@@ -225,8 +314,8 @@ describe('on Linux', () => {
       expect(system.content).toContain(line)
     mkdirSync(join(systems.root, 'etc/systemd/system'), { recursive: true })
     systems.calls()
-    expect(await install(system)).toEqual({ result: 'done', notes: [] })
-    expect(systems.calls()).toEqual(
+    expect(await install(system)).toEqual({ result: 'done', running: true, notes: [] })
+    expect(changes()).toEqual(
       ['daemon-reload', 'enable agent-swarm-bot.service', 'restart agent-swarm-bot.service'].map(
         words => `systemctl ${words}`,
       ),
@@ -237,7 +326,7 @@ describe('on Linux', () => {
     writeFileSync(system.file, system.content.replace('UMask=0077', 'UMask=0022'))
     expect(await look(looked)).toMatchObject({ current: false })
     await expect(openService(hostOn('linux'), { ...wanted, user: 'nobody-here' })).rejects.toThrow('has none')
-    await expect(openService(hostOn('linux'), { ...wanted, system: false })).rejects.toThrow('--user')
+    await expect(openService(hostOn('linux'), { ...wanted, system: false })).rejects.toThrow('--user and --user-home')
     await expect(openService(hostOn('linux'), { ...wanted, user: '--help' })).rejects.toThrow('has none')
   })
 
@@ -247,22 +336,38 @@ describe('on Linux', () => {
   })
 })
 
+test.for([
+  ['darwin', /^launchctl kickstart -k gui\/\d+\/agent-swarm\.up$/],
+  ['win32', /^schtasks \/End \/TN agent-swarm-up\nschtasks \/Run \/TN agent-swarm-up$/],
+] as const)('on %s too, a change of config.yaml starts it again', async ([platform, commands]) => {
+  configure()
+  const system = await openOn(platform)
+  await install(system)
+  const later = new Date(Date.now() + 60_000)
+  utimesSync(join(cli.home, 'state/config.yaml'), later, later)
+  changes()
+  expect(await install(system)).toMatchObject({ result: 'restarted', running: true })
+  expect(changes().join('\n')).toMatch(commands)
+})
+
 describe('on macOS', () => {
   test('the agent is installed again over one that is still ending, and status says when it starts, and why', async () => {
     const system = await openOn('darwin')
     const uid = process.getuid?.()
     const target = `gui/${uid}/agent-swarm.up`
-    expect(await install(system)).toEqual({ result: 'done', notes: [] })
+    expect(await install(system)).toEqual({ result: 'done', running: true, notes: [] })
     const first = [
       `launchctl bootout ${target}`,
       `launchctl enable ${target}`,
       `launchctl bootstrap gui/${uid} ${system.file}`,
     ]
-    expect(systems.calls()).toEqual(first)
+    expect(changes()).toEqual(first)
+    // launchd opens it before the program starts.
+    expect(existsSync(join(cli.home, 'state/service'))).toBe(true)
     writeFileSync(system.file, system.content.replace('Interactive', 'Background'))
     expect(planInstall(system)).toMatchObject({ found: 'different' })
     expect(await install(system)).toMatchObject({ result: 'done' })
-    expect(systems.calls()).toEqual([...first, first[2]])
+    expect(changes()).toEqual([...first, first[2]])
     expect(await look(system)).toMatchObject({
       ...{ running: true, pid: 4711, restarts: 2, startsAt: 'log-in', survivesLogout: false, current: true },
       notes: [expect.stringContaining('login keychain')],
@@ -287,8 +392,8 @@ describe('on Windows', () => {
     const system = await openOn('win32')
     expect(await look(system)).toMatchObject({ installed: false, enabled: false, running: false })
     systems.calls()
-    expect(await install(system)).toEqual({ result: 'done', notes: [] })
-    expect(systems.calls()).toEqual([
+    expect(await install(system)).toEqual({ result: 'done', running: true, notes: [] })
+    expect(changes()).toEqual([
       'schtasks /End /TN agent-swarm-up',
       `schtasks /Create /TN agent-swarm-up /XML ${system.file} /F`,
       'schtasks /Run /TN agent-swarm-up',
@@ -302,5 +407,42 @@ describe('on Windows', () => {
     expect(await look(system)).toMatchObject({ enabled: true, running: false })
     expect(await uninstall(system, { dryRun: false })).toMatchObject({ result: 'done' })
     expect([existsSync(system.file), existsSync(systems.file('task'))]).toEqual([false, false])
+  })
+
+  test('what schtasks refuses in another language gets a remedy, and a task that it does not show is not forgotten', async () => {
+    const system = await openOn('win32')
+    systems.breaks('schtasks', 'FEHLER: Zugriff verweigert')
+    await expect(installAndWait(system, 0)).rejects.toMatchObject({
+      failure: { remedy: expect.stringContaining('opened as administrator') },
+    })
+    systems.breaks('schtasks', null)
+    await install(system)
+    systems.breaks('schtasks', 'FEHLER: Zugriff verweigert')
+    expect(await look(system)).toMatchObject({ installed: true, running: null })
+    await expect(uninstall(system, { dryRun: false })).rejects.toThrow('Zugriff verweigert')
+    expect(existsSync(system.file)).toBe(true)
+  })
+
+  test('a task of another home is neither ended nor replaced', async () => {
+    await install(await openOn('win32'))
+    changes()
+    const host = hostOn('win32')
+    const other = { ...host.environment, AGENT_SWARM_HOME: join(cli.home, 'other') }
+    await expect(install(await openService({ ...host, environment: other }, OWN))).rejects.toMatchObject({
+      failure: { kind: 'not-ours' },
+    })
+    expect(changes()).toEqual([])
+  })
+
+  test('its home is in the profile, not where HOME of Git is, and a drive is one word', async () => {
+    const host = hostOn('win32')
+    const environment = { ...host.environment, AGENT_SWARM_HOME: '', USERPROFILE: '/profile' }
+    expect((await openService({ ...host, environment }, OWN)).content).toContain(
+      '--home &quot;/profile/.agent-swarm&quot;',
+    )
+    const onDrive = { ...environment, AGENT_SWARM_HOME: '/D:\\' }
+    expect((await openService({ ...host, environment: onDrive }, OWN)).content).toContain('&quot;/D:\\\\&quot; --log')
+    const variable = { ...environment, AGENT_SWARM_HOME: '/%TEMP%/home' }
+    await expect(openService({ ...host, environment: variable }, OWN)).rejects.toThrow('would read a variable')
   })
 })

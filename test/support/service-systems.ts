@@ -20,7 +20,7 @@ const SCRIPTS = {
 case $1 in
   daemon-reload) ;;
   enable) touch "$state/enabled" ;;
-  restart) echo 4711 >"$state/running" ;;
+  restart) [ -e "$state/ends-at-once" ] && echo exit-code >"$state/result" || echo 4711 >"$state/running" ;;
   disable) rm -f "$state/enabled" "$state/running" ;;
   show)
     echo LoadState=loaded
@@ -48,6 +48,7 @@ case $1 in
     [ -e "$state/loaded" ] || { echo 'Boot-out failed: 3: No such process' >&2; exit 3; }
     mv "$state/loaded" "$state/settling" ;;
   enable) ;;
+  kickstart) [ "$2" = -k ] && [ -e "$state/loaded" ] || { echo 'Could not find service' >&2; exit 113; } ;;
   bootstrap)
     [ ! -e "$state/settling" ] || { rm "$state/settling"; echo 'Bootstrap failed: 5: Input/output error' >&2; exit 5; }
     touch "$state/loaded" ;;

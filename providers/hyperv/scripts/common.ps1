@@ -26,19 +26,22 @@ trap {
   exit 0
 }
 
-function Deny($why, $details) {
-  Write-Answer @{ refused = $why; details = $details }
+function Deny($why) {
+  Write-Answer @{ refused = $why }
   exit 0
 }
 
 $a = ConvertFrom-Json -InputObject (New-Object System.IO.StreamReader([Console]::OpenStandardInput(), $utf8)).ReadToEnd()
 
-# Held until this process ends. Another user's lock cannot be opened.
+# Held until this process ends. One that an Administrator's process or another user holds cannot be opened.
 function Enter-Lock($name) {
+  $isHeld = $false
   try {
-    $script:locks += @(New-Object System.Threading.Mutex($false, "Global\agent-swarm-$name"))
-    $null = $script:locks[-1].WaitOne(300000)
-  } catch { }
+    $script:locks += @([System.Threading.Mutex]::new($false, "Global\agent-swarm-$name"))
+    $isHeld = $script:locks[-1].WaitOne(300000)
+  } catch [System.Threading.AbandonedMutexException] { $isHeld = $true
+  } catch [System.UnauthorizedAccessException] { }
+  if (-not $isHeld) { Deny 'locked' }
 }
 # A script outlives an agent-swarm that is killed. The next one for the same machine waits for it.
 if ($a.vmId -and -not $a.readsOnly) { Enter-Lock $a.vmId }
@@ -72,15 +75,22 @@ function Get-AllMachines {
   return $all
 }
 
+# The mark goes with a VM that somebody gave another name, and so do its disks.
+function Assert-NotRenamed($all) {
+  if (@($all | Where-Object { $_.Name -cne $a.vmId -and (Test-Ours $_) }).Count -gt 0) { Deny 'renamed' }
+}
+
 # -Name takes wildcards and names are not unique: all machines are read, and the object is used from then on.
 function Get-Machine {
-  $named = @(Get-AllMachines | Where-Object { $_.Name -ceq $a.vmId })
+  $all = @(Get-AllMachines)
+  $named = @($all | Where-Object { $_.Name -ceq $a.vmId })
   $ours = @($named | Where-Object { Test-Ours $_ })
   if ($ours.Count -gt 1) { Deny 'ambiguous' }
   if ($ours.Count -eq 1) { return $ours[0] }
   if ($named.Count -gt 0) {
     Deny $(if (@($named | Where-Object { Read-Mark $_ }).Count -gt 0) { 'other-home' } else { 'no-mark' })
   }
+  Assert-NotRenamed $all
   if (-not $a.mayBeAbsent) { Deny 'no-such-vm' }
 }
 

@@ -1,10 +1,9 @@
 # Makes a machine. $a.base null: its disk is there already.
 # Two machines that are made at once would choose the same address.
 Enter-Lock 'addresses'
-if ($a.mark.address) {
-  $taken = @(Hyper-V\Get-VM | Where-Object { "$((Read-Mark $_).address)" -eq $a.mark.address })
-  if ($taken.Count -gt 0) { Deny 'address-taken' }
-}
+$all = @(Hyper-V\Get-VM)
+Assert-NotRenamed $all
+if ($a.mark.address -and @($all | Where-Object { "$((Read-Mark $_).address)" -eq $a.mark.address }).Count -gt 0) { Deny 'address-taken' }
 
 # Only its owner and the host read the folder, which holds the guest's host key. Hyper-V adds its own account when it attaches a file,
 # and permissions that are set after that keep the machine from starting.
@@ -17,7 +16,7 @@ if ($a.seed) { [System.IO.File]::WriteAllBytes($a.seedPath, [Convert]::FromBase6
 
 if ($a.base) {
   $size = [long](Hyper-V\Get-VHD -Path $a.base).Size
-  if ($size -gt $a.bytes) { Deny 'disk-too-small' $size }
+  if ($size -gt $a.bytes) { Deny 'disk-too-small' }
   try {
     $null = Hyper-V\New-VHD -Path $a.disk -ParentPath $a.base -Differencing -SizeBytes $a.bytes
   } catch {

@@ -9,7 +9,7 @@ function Set-Isolation($vm) {
     $have = @($present | ForEach-Object { Get-RuleText $_.Direction $_.Weight $_.Action $_.RemoteIPAddress } | Sort-Object)
     $want = @($a.rules | ForEach-Object { Get-RuleText $_.direction $_.weight $_.action $_.remote } | Sort-Object)
     if (($have -join "`n") -eq ($want -join "`n")) { continue }
-    foreach ($rule in $present) { Hyper-V\Remove-VMNetworkAdapterExtendedAcl -InputObject $rule }
+    foreach ($rule in $present) { Hyper-V\Remove-VMNetworkAdapterExtendedAcl -InputObject $rule -Confirm:$false }
     foreach ($rule in $a.rules) {
       $more = @{}
       if ($rule.local) { $more.LocalIPAddress = $rule.local }

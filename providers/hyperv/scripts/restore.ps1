@@ -15,7 +15,7 @@ Set-Isolation $vm
 $state = "$($vm.State)"
 $isSaved = 'Saved', 'FastSaved' -contains $state
 if ($a.cold -or -not $wasRunning) {
-  if ($isSaved) { Hyper-V\Remove-VMSavedState -VM $vm }
+  if ($isSaved) { Hyper-V\Remove-VMSavedState -VM $vm -Confirm:$false }
   elseif ($state -ne 'Off') { Hyper-V\Stop-VM -VM $vm -TurnOff -Force }
 } elseif ($state -like 'Paused*') { Hyper-V\Resume-VM -VM $vm }
 elseif ($state -ne 'Running') { Hyper-V\Start-VM -VM $vm }

@@ -2,7 +2,7 @@
 $vm = Wait-Steady (Get-Machine) 120
 $state = "$($vm.State)"
 if ($a.cold -and ('Saved', 'SavedCritical', 'FastSaved' -contains $state)) {
-  Hyper-V\Remove-VMSavedState -VM $vm
+  Hyper-V\Remove-VMSavedState -VM $vm -Confirm:$false
   $vm = Wait-Steady (Hyper-V\Get-VM -Id $vm.Id) 60
   $state = "$($vm.State)"
 }

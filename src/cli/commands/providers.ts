@@ -12,6 +12,7 @@ import { print, printJson, type RunCommand, type Terminal, textWidth } from '../
 import { pairs } from '../terminal/table.ts'
 import { withRunnerContext } from '../with-context.ts'
 
+/** `isolation`: null where nobody could be asked. */
 type Row = Output<'providers'>[number] & { remedy: string | null; isolation: string | null }
 
 /** Whether guests are kept from each other, the host and private networks. */
@@ -24,9 +25,9 @@ const isolationText = (report: IsolationReport | undefined): string => {
 /** The transcripts of the package. */
 const shipped = join(dirname(findPackageJSON(import.meta.url) ?? '.'), 'docs', 'proven')
 
-/** The optional members that it has. One whose isolation was asked for has it only where it is in force. */
+/** The optional members that it has. Isolation is no member: it is there where the provider says that it is in force. */
 const capabilitiesOf = (provider: Provider, isIsolated: boolean): Capability[] =>
-  capabilities.filter(member => provider[member] !== undefined && (member !== 'isolated' || isIsolated))
+  capabilities.filter(member => (member === 'isolated' ? isIsolated : provider[member] !== undefined))
 
 const look = async (context: RunnerContext, name: ProviderName): Promise<Row> => {
   const row = providerRow(name)
@@ -36,11 +37,11 @@ const look = async (context: RunnerContext, name: ProviderName): Promise<Row> =>
   const provider = await context.provider(name)
   if (isForeign(row, context.platform)) {
     const reason = `for ${platformName(row.platform ?? context.platform)}`
-    return { ...none, reason, capabilities: capabilitiesOf(provider, true) }
+    return { ...none, reason, capabilities: capabilitiesOf(provider, false) }
   }
   const answer = await provider.available()
   if (!answer.available)
-    return { ...none, reason: answer.reason, remedy: answer.remedy, capabilities: capabilitiesOf(provider, true) }
+    return { ...none, reason: answer.reason, remedy: answer.remedy, capabilities: capabilitiesOf(provider, false) }
   const report = await provider.isolated?.()
   return {
     ...{ name, available: true, reason: null, remedy: null, provenOn: proven },
@@ -62,7 +63,7 @@ const sentence = (text: string) => (/[.:!?]$/.test(text) ? text : `${text}.`)
 const notesOf = ({ reason, remedy, isolation, provenOn: proven, capabilities: present }: Row): string[] =>
   [
     [reason === null ? null : sentence(reason), remedy, isolation],
-    [provenText(proven), present.length === 0 ? null : capabilityText(present)],
+    [provenText(proven), present.length === 0 ? null : capabilityText(present, isolation === null ? ['isolated'] : [])],
   ]
     .map(parts => parts.filter(text => text !== null).join(' '))
     .filter(text => text !== '')

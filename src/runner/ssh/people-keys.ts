@@ -52,7 +52,7 @@ file=$HOME/.ssh/authorized_keys
 touch "$file"
 new=$(mktemp "$file.XXXXXX")
 trap 'rm -f "$new"' EXIT
-grep -v ' ${OURS}$' "$file" >"$new" || :
+grep -v ' ${OURS}$' "$file" >"$new" || [ $? -eq 1 ]
 ${keys.map(key => `printf '%s\\n' ${shellWord(`${key} ${OURS}`)} >>"$new"\n`).join('')}cmp -s "$new" "$file" || mv -f "$new" "$file"
 `
 

@@ -2,7 +2,7 @@
  * The machines of another host in a person's own ssh configuration: `agent-swarm-HOST.config` in their `.ssh`, which their `config`
  * includes, and the host keys of the machines in a file beside it. Each is as it was when the person installed it last.
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkName, fail } from '../../errors.ts'
 import { pathValue, printable } from './options.ts'
@@ -53,13 +53,32 @@ const viaText = (host: ViaHost, knownHosts: string, machines: readonly ViaMachin
 const viaKnownHosts = (machines: readonly ViaMachine[]): string =>
   machines.map(({ vmId, hostKey }) => `${vmId} ${hostKey}\n`).join('')
 
-/** The text of a file of ours, null when there is none. Throws for a file of somebody else. */
-const readOurs = (path: string): string | null => {
+/** The text of our file for this host, null when there is none. Throws for a file of somebody else, or of another host. */
+const readOurs = (path: string, host: ViaHost): string | null => {
   const stats = lstatSync(path, { throwIfNoEntry: false })
   if (stats === undefined) return null
   const text = stats.isFile() ? readFileSync(path, 'utf8') : ''
-  if (text.startsWith(HEADER)) return text
-  throw fail('not-ours', `${path} exists and was not written by agent-swarm`, 'Move or rename it first.')
+  if (text.startsWith(`${HEADER}${host}\n`)) return text
+  throw fail('not-ours', `${path} exists and was not written by agent-swarm for ${host}`, 'Move or rename it first.')
+}
+
+/** The first file that ssh reads decides about a name: another host's answer must not lead away from the machine of this one. */
+const refuseTaken = (folder: string, own: string, machines: readonly ViaMachine[]): void => {
+  const names = existsSync(folder) ? readdirSync(folder).filter(name => /^agent-swarm.*\.config$/.test(name)) : []
+  for (const path of names.map(name => join(folder, name)).filter(path => path !== own)) {
+    const hosts = new Set(
+      readFileSync(path, 'utf8')
+        .match(/^Host .*$/gm)
+        ?.flatMap(line => line.split(' ').slice(1)),
+    )
+    const taken = machines.map(({ ticket }) => ticket).filter(ticket => hosts.has(ticket))
+    if (taken.length > 0)
+      throw fail(
+        'refused',
+        `installing machines of another host: ${path} has these tickets already: ${taken.slice(0, 10).join(', ')}`,
+        'Remove the file that you do not need: agent-swarm ssh --config --uninstall, with --via HOST for that of another host.',
+      )
+  }
 }
 
 type Plan = { folder: string; steps: Step[]; text: string | null }
@@ -70,13 +89,18 @@ export const planViaInstall = (folder: string, host: ViaHost, machines: readonly
     string,
     string,
   ]
+  refuseTaken(folder, config, machines)
   const [text, keys] = [viaText(host, knownHosts, machines), viaKnownHosts(machines)]
   const steps: Step[] = []
+  const present = readOurs(config, host)
+  const presentKeys = existsSync(knownHosts) ? readFileSync(knownHosts, 'utf8') : null
+  if (present === null && presentKeys !== null && presentKeys !== keys)
+    throw fail('not-ours', `${knownHosts} exists without a file of agent-swarm beside it`, 'Move or rename it first.')
   if (!existsSync(folder))
     steps.push({ description: `make ${folder}`, run: () => mkdirSync(folder, { recursive: true, mode: 0o700 }) })
-  if ((existsSync(knownHosts) ? readFileSync(knownHosts, 'utf8') : null) !== keys)
+  if (presentKeys !== keys)
     steps.push({ description: `write ${knownHosts}`, run: () => write(knownHosts, asBytes(keys)) })
-  if (readOurs(config) !== text) steps.push({ description: `write ${config}`, run: () => write(config, asBytes(text)) })
+  if (present !== text) steps.push({ description: `write ${config}`, run: () => write(config, asBytes(text)) })
   return { folder, steps: [...steps, ...includeSteps(config).steps], text }
 }
 
@@ -85,7 +109,7 @@ export const planViaUninstall = (folder: string, host: ViaHost): Plan => {
     string,
     string,
   ]
-  if (readOurs(config) === null) return { folder, steps: [], text: null }
+  if (readOurs(config, host) === null) return { folder, steps: [], text: null }
   const files = [config, knownHosts].filter(path => existsSync(path))
   return { folder, steps: [...excludeSteps(config, false), ...files.map(removal)], text: null }
 }

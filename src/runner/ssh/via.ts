@@ -9,8 +9,8 @@ import type { Run } from '../../exec.ts'
 import { isPublicKey } from '../../schema/public-key.ts'
 import { shellWord } from '../../shell-word.ts'
 
-/** A host of the person's ssh: a name of its configuration, a host name or an address, perhaps with a user. Nothing that ssh expands. */
-const HOST = /^(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,252}[A-Za-z0-9])?$/
+/** A host of the person's ssh: a name of its configuration, a host name or an address, perhaps with a user. Nothing that ssh expands. A colon is for IPv6 alone, which has two. */
+const HOST = /^(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?(?![^:]*:[^:]*$)[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,252}[A-Za-z0-9])?$/
 export type ViaHost = string
 export const isViaHost = (text: string): text is ViaHost => HOST.test(text)
 export const viaHost = (typed: string): ViaHost => {

@@ -65,6 +65,9 @@ test('providers shows what it can do, and is never chosen by itself', async () =
   expect(row?.capabilities).not.toContain('memoryCheckpoints')
   // It says so only where machines are isolated.
   expect(row?.capabilities).not.toContain('isolated')
+  const without = { ...environment, AGENT_SWARM_AWS_SECURITY_GROUP: '' }
+  const unavailable = ((await cli.json(['providers'], without)) as typeof rows).find(({ name }) => name === 'aws')
+  expect(unavailable).toMatchObject({ available: false, capabilities: row?.capabilities })
   const { stderr } = await cli.swarm(['create', 'AB-1'], { ...environment, AGENT_SWARM_PROVIDER: undefined })
   expect(stderr).not.toContain('aws')
 })

@@ -4,8 +4,10 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { inspect } from '../../../providers/hyperv/qemu-img.ts'
 import { readVhdx } from '../../../providers/hyperv/vhdx.ts'
 import type { BuildBase } from '../../../providers/provider.ts'
+import { openRun } from '../../../src/exec.ts'
 import { HOME_ID, openHypervIn } from '../../support/hyperv/bench.ts'
 import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
 import { EFI_PARTITION, gptHead, LINUX_PARTITION, writeVhdx } from '../../support/hyperv/vhdx-file.ts'
@@ -57,6 +59,25 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     const manifest = await openHypervIn(standIn, home).buildBase?.(request)
     return { manifest, ran }
   }
+
+  test('a disk that names another file of this host is refused', async () => {
+    const secret = join(folder, 'secret')
+    writeFileSync(secret, 'x'.repeat(1024 ** 2))
+    const make = (name: string, ...words: string[]) => {
+      execFileSync(QEMU_IMG, ['create', '-q', ...words, join(folder, name), ...(words.includes('-b') ? [] : ['1M'])])
+      return join(folder, name)
+    }
+    const run = openRun({ PATH: '/usr/bin:/bin' })
+    for (const [path, words] of [
+      [make('data.qcow2', '-f', 'qcow2', '-o', `data_file=${secret},data_file_raw=on`), 'depends on another'],
+      [make('backing.qcow2', '-f', 'qcow2', '-F', 'raw', '-b', secret), 'depends on another'],
+      [make('flat.vmdk', '-f', 'vmdk', '-o', 'subformat=monolithicFlat'), 'of the form vmdk'],
+    ] as const)
+      await expect(inspect(run, path)).rejects.toMatchObject({
+        failure: { kind: 'usage', message: expect.stringContaining(words) },
+      })
+    expect(await inspect(run, make('own.qcow2', '-f', 'qcow2'))).toMatchObject({ format: 'qcow2' })
+  })
 
   test('a disk that qemu-img wrote is not sparse when Hyper-V gets it', { timeout }, async () => {
     const home = join(folder, 'home')

@@ -187,6 +187,9 @@ test('where addresses change, there are no rules', () => {
 
 test('a home with a long path is refused before anything is made', () => {
   requireShortPath('C:\\Users\\anna\\.agent-swarm', VM)
+  // What docs/hyperv.md and the remedy say, with the longest vmId.
+  requireShortPath('h'.repeat(65), 'v'.repeat(63))
+  expect(() => requireShortPath('h'.repeat(66), 'v'.repeat(63))).toThrow(/Hyper-V takes 259/)
   expect(() => requireShortPath(`C:\\${'x'.repeat(170)}`, VM)).toThrow(/Hyper-V takes 259/)
 })
 

@@ -3,6 +3,8 @@ import { readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { encodedScript, SCRIPTS, type ScriptName, scriptText } from '../../../providers/hyperv/powershell.ts'
+import { commandLine } from '../../../src/command-line.ts'
+import { pick } from '../../../src/exec.ts'
 
 const folder = resolve(import.meta.dirname, '../../../providers/hyperv/scripts')
 const names = Object.keys(SCRIPTS) as ScriptName[]
@@ -14,6 +16,19 @@ test.for(names)('%s, with what stands before it, has less than 8 KB and fits int
   expect(Buffer.byteLength(scriptText(name))).toBeLessThan(MOST_BYTES)
   expect(encodedScript(name).length).toBeLessThan(32_000)
   expect(Buffer.from(encodedScript(name), 'base64').toString('utf16le')).toBe(scriptText(name))
+})
+
+test('`-v` and transcripts name the script in place of its text', () => {
+  const argv = ['-NoProfile', '-EncodedCommand', encodedScript('survey')]
+  const ended = { program: 'powershell.exe', argv, milliseconds: 1_000.4, exitCode: 0, input: true }
+  expect(commandLine(ended)).toBe(
+    '+ powershell.exe -NoProfile -EncodedCommand SCRIPT  # 1000 ms, SCRIPT is survey.ps1, with input on stdin',
+  )
+  // Of anybody else, the command is shown as it is.
+  const others = ['-EncodedCommand', Buffer.from('Get-VM', 'utf16le').toString('base64')]
+  expect(commandLine({ ...ended, argv: others, exitCode: 1, input: false })).toBe(
+    `+ powershell.exe ${others.join(' ')}  # 1000 ms, exit 1`,
+  )
 })
 
 test('every file is a script or stands before one', () => {
@@ -49,7 +64,9 @@ test.for(names)('%s names the module of each cmdlet, addresses by object, and as
 
 test('nothing of PowerShell 7 is passed on', async () => {
   const { hyperv } = await import('../../../providers/hyperv/description.ts')
-  expect(hyperv.environment).not.toContain('PSModulePath')
-  for (const name of ['windir', 'ProgramData', 'USERPROFILE', 'TEMP', 'PATHEXT', 'ComSpec'])
-    expect(hyperv.environment).toContain(name)
+  const needed = ['windir', 'ProgramData', 'USERPROFILE', 'TEMP', 'PATHEXT', 'ComSpec']
+  const environment = Object.fromEntries([...needed, 'PSModulePath'].map(name => [name, 'x']))
+  const passed = Object.keys(pick(environment, hyperv.environment, 'win32'))
+  expect(passed).toEqual(expect.arrayContaining(needed))
+  expect(passed).not.toContain('PSModulePath')
 })

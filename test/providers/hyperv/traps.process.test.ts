@@ -1,9 +1,9 @@
 /** What bites on Hyper-V, sprung by the stand-in. traps.test.ts has the whole list. */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { stateAnswer } from '../../../providers/hyperv/parse.ts'
-import { openScripts } from '../../../providers/hyperv/powershell.ts'
+import { answerIn, openScripts, scriptText } from '../../../providers/hyperv/powershell.ts'
 import { openRun } from '../../../src/exec.ts'
 import { HOME_ID, hypervOptions, IMAGE, openHypervHome, openHypervIn } from '../../support/hyperv/bench.ts'
 import { noPwsh } from '../../support/hyperv/stand-in.ts'
@@ -210,6 +210,17 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     const state = { unprivileged: true, kvp: '172.30.9.9', kvpLooks: 3 }
     const { provider, standIn } = await open(state)
     await provider.createVm('AB-1', IMAGE, options)
+    // Half of a network would be in the way of the remedy: names of switches are not unique.
+    expect(standIn.state().switches.map(({ name }) => name)).toEqual(['Default Switch'])
+    const findings = (await provider.diagnose?.(new AbortController().signal)) ?? []
+    // A transcript takes the tools and their versions from the first finding.
+    expect(findings[0]?.text).toMatch(
+      /^this user may use Hyper-V 10\.0\.26100 of Microsoft Windows 11 Pro, with Windows PowerShell \d/,
+    )
+    // 172.30.0.0/20 is in use.
+    expect(findings.map(({ remedy }) => remedy)).toContainEqual(
+      expect.stringMatching(/^As Administrator, once: if \(-not \(Get-VMSwitch .* -IPAddress 10\.177\.0\.1 /),
+    )
     const vm = standIn.vm(VM)
     expect(vm.adapters[0]).toMatchObject({
       switch: 'Default Switch',
@@ -234,6 +245,21 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     })
   })
 
+  test('a VM that somebody renamed is neither made again nor deleted', { timeout }, async () => {
+    const { provider, standIn, home } = await open()
+    await provider.createVm('AB-1', IMAGE, options)
+    standIn.change(({ vms }) => {
+      for (const vm of vms) vm.name = 'Drop shop'
+    })
+    const before = [standIn.state().vms, standIn.state().vhds, readdirSync(join(home, 'hyperv', VM))]
+    const refused = failsWith('refused', /renamed/)
+    await expect(provider.deleteVm(VM)).rejects.toMatchObject(refused)
+    await expect(provider.createVm('AB-1', IMAGE, options)).rejects.toMatchObject(refused)
+    await expect(provider.recoverVm?.(VM, 'AB-1', options)).rejects.toMatchObject(refused)
+    await expect(provider.status(VM)).rejects.toMatchObject(refused)
+    expect([standIn.state().vms, standIn.state().vhds, readdirSync(join(home, 'hyperv', VM))]).toEqual(before)
+  })
+
   test('two machines at once never have one address', { timeout }, async () => {
     // And a Hyper-V that gives a differencing disk its parent's size.
     const { provider, standIn, home } = await open({ parentSizes: true })
@@ -248,10 +274,19 @@ describe.skipIf(noPwsh !== null)(`Hyper-V's traps${noPwsh === null ? '' : ` (lef
     const written = () => standIn.cmdlets().filter(line => line.startsWith('Set-VM -Notes')).length
     const before = written()
     standIn.change(state => {
-      state.pauses = { 'Set-VM': 4_000 }
+      state.pauses = { 'Set-VM': 6_000 }
     })
     const assigned = provider.assign?.(VM, 'AB-9')
     await until('the mark that is being written', () => written() > before)
+    // One that waits too long does nothing. It waits for five minutes.
+    const text = scriptText('look').replace('300000', '300')
+    const words = ['-NoLogo', '-NoProfile', '-NonInteractive', '-ExecutionPolicy', 'Bypass', '-EncodedCommand']
+    const { stdout } = await openRun({ ...standIn.environment, HOME: home })(
+      'powershell.exe',
+      [...words, Buffer.from(text, 'utf16le').toString('base64')],
+      { input: JSON.stringify({ vmId: VM, homeId: HOME_ID }) },
+    )
+    expect(answerIn(stdout)).toEqual({ refused: 'locked' })
     await second.deleteVm(VM)
     await assigned
     expect(standIn.state().vms.map(({ name }) => name)).toEqual([other])

@@ -55,6 +55,9 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['memory', 'OutOfMemory is an id, not a text', LANGUAGE],
   ['New-VM takes no notes', 'a crash leaves a machine without a mark', MADE],
   ['an imported copy', 'has the same mark', MADE],
+  ['a renamed VM', 'keeps its mark and its disks', 'a VM that somebody renamed is neither made again nor deleted'],
+  ['names of switches', 'are not unique: half of a network is in the way', DEFAULT],
+  ['locks', 'cannot be opened when an Administrator holds them', 'two machines at once never have one address'],
   [
     'paths',
     '260 characters are the limit of parts of Hyper-V',

@@ -1,4 +1,5 @@
 /** The pieces of `ssh --via`: what is passed on to ssh and the host, what the host may answer, and what is written. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,7 +36,7 @@ test.for([
     '@b',
     'a@',
   ],
-  ...['ssh://a', 'a/b', 'a\\b', '..', 'x'.repeat(400)],
+  ...['studio:22', 'alice@studio:22', 'ssh://a', 'a/b', 'a\\b', '..', 'x'.repeat(400)],
 ])('%j is not a host', host => expect(() => viaHost(host)).toThrow('is not a host for --via'))
 
 test('what is typed after -- is one word for the shell of the host; a terminal is asked for where there is one', () => {
@@ -130,4 +131,38 @@ test('keys come from the setting and from files, each once; a line that is none 
 
 test('the comment of a key reaches the guest as text', () => {
   expect(keysScript([`${KEY} $(id) 'x'`])).toContain(`printf '%s\\n' '${KEY} $(id) '\\''x'\\'' agent-swarm-person' >>`)
+})
+
+test('where the keys cannot be written, those of the machine stay', () => {
+  const home = folder()
+  const file = join(home, '.ssh/authorized_keys')
+  mkdirSync(join(home, '.ssh'))
+  writeFileSync(file, `${KEY} home\n${KEY} alice agent-swarm-person\n`)
+  const before = readFileSync(file, 'utf8')
+  const script = (limit: string) =>
+    spawnSync('sh', ['-c', `${limit}\n${keysScript([])}`], { env: { ...process.env, HOME: home } })
+  expect(script('ulimit -f 0').status).not.toBe(0)
+  expect(readFileSync(file, 'utf8')).toBe(before)
+  expect(script('').status).toBe(0)
+  expect(readFileSync(file, 'utf8')).toBe(`${KEY} home\n`)
+})
+
+test('a ticket that another host, or this one, has already is not taken over', () => {
+  const made = folder()
+  const machines = parseViaMachines(JSON.stringify([machine()]))
+  for (const { run } of planViaInstall(made, 'studio', machines).steps) run()
+  expect(() => planViaInstall(made, 'attic', machines)).toThrow('DROP-1')
+  expect(planViaInstall(made, 'studio', machines).steps).toEqual([])
+  expect(
+    planViaInstall(made, 'attic', parseViaMachines(JSON.stringify([machine({ ticket: 'DROP-2' })]))).steps,
+  ).not.toEqual([])
+})
+
+test('two hosts whose files have one name, and keys of somebody else, are told apart', () => {
+  const made = folder()
+  for (const { run } of planViaInstall(made, 'alice@studio', []).steps) run()
+  expect(() => planViaInstall(made, 'alice_studio', [])).toThrow('for alice_studio')
+  expect(() => planViaUninstall(made, 'alice_studio')).toThrow('for alice_studio')
+  writeFileSync(join(made, 'agent-swarm-attic.known_hosts'), 'mine\n')
+  expect(() => planViaInstall(made, 'attic', [])).toThrow('without a file of agent-swarm beside it')
 })

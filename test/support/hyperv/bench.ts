@@ -8,7 +8,9 @@ import { promisify } from 'node:util'
 import { openHyperv } from '../../../providers/hyperv/index.ts'
 import type { HypervSettings } from '../../../providers/hyperv/settings.ts'
 import type { CreateOptions, Provider } from '../../../providers/provider.ts'
+import { homeId, registryFile } from '../../../src/config/home.ts'
 import { openRun } from '../../../src/exec.ts'
+import { openRegistry } from '../../../src/registry/registry.ts'
 import type { TestBench } from '../../providers/conformance.ts'
 import { until } from '../wait.ts'
 import { type HypervStandIn, openHypervStandIn, type StandInState } from './stand-in.ts'
@@ -25,7 +27,7 @@ export const hypervOptions = (vmId: string): CreateOptions => ({
 })
 
 /** Makes `count` machines of one, with names and marks of their own. */
-export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
+const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
   standIn.change(({ vms }) => {
     const [first] = vms
     if (first === undefined) throw new Error('there is no machine')
@@ -35,6 +37,26 @@ export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: num
       vms.push({ ...first, id, name, notes: first.notes.replace(vmId, name) })
     }
   })
+
+/** Fills a home: `count` machines of the stand-in, each with its environment. */
+export const fillHypervHome = async (standIn: HypervStandIn, home: string, count: number): Promise<void> => {
+  mkdirSync(home, { recursive: true })
+  putImage(home)
+  const first = 'as-ab-1-0000000a'
+  await openHypervIn(standIn, home, { homeId: await homeId(home) }).createVm('AB-1', IMAGE, hypervOptions(first))
+  multiplyMachine(standIn, first, count)
+  const registry = openRegistry(registryFile(home))
+  const by = { via: 'cli', who: null } as const
+  for (const [n, { name: vmId }] of standIn.state().vms.entries()) {
+    const ticket = `AB-${n + 1}`
+    const at = '2026-01-01T00:00:00.000Z'
+    const operation = registry.startOperation({ actionId: null, correlation: null, ticket, kind: 'create', by, at })
+    registry.begin({ ticket, provider: 'hyperv', vmId, baseImage: IMAGE, by, operation })
+    registry.setStatus(ticket, 'stopped')
+    registry.endOperation(operation, at, 'done', null)
+  }
+  registry.close()
+}
 
 /** `warm`: see openHypervStandIn. */
 type More = { homeId?: string; settings?: Partial<HypervSettings>; warm?: boolean }

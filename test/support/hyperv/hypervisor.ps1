@@ -331,6 +331,13 @@ $cmdlets = @{
     $state.switches += @(@{ name = $p.Name; type = $p.SwitchType })
     # An address that Windows gives itself until there is another.
     $state.addresses += @(@{ address = '169.254.11.12'; bits = 16; interface = "vEthernet ($($p.Name))" })
+    [pscustomobject]@{ Name = $p.Name; SwitchType = $p.SwitchType }
+  }
+  'Remove-VMSwitch' = {
+    if (-not $p.Force) { throw 'it would ask' }
+    $names = @($p.VMSwitch | ForEach-Object { $_.Name })
+    $state.switches = @($state.switches | Where-Object { $names -notcontains $_.name })
+    $state.addresses = @($state.addresses | Where-Object { $names -notcontains $_.interface.Replace('vEthernet (', '').Replace(')', '') })
   }
   'Get-NetNat' = { foreach ($nat in $state.nats) { [pscustomobject]@{ Name = $nat.name; InternalIPInterfaceAddressPrefix = $nat.prefix } } }
   'New-NetNat' = {
