@@ -32,8 +32,8 @@ export const traps: readonly Trap[] = [
   row(
     'the program checks inputs by the model',
     'Unknown members and wrong types end with 252. What 2.9.19 does not know is not used.',
-    'conformance.process',
-    'over the real `aws` program, whose own model checks every request',
+    'model.process',
+    'takes every input',
   ),
   row(
     'lists are left out or cut',
@@ -207,5 +207,37 @@ export const traps: readonly Trap[] = [
     'And of several products when the filter is too wide.',
     'explain',
     'the price list: %s',
+  ),
+  // Tags that are copied
+  row(
+    "backups have their volume's tags",
+    'Data Lifecycle Manager and AWS Backup copy them.',
+    'disks',
+    "a backup that AWS made with the disk's tags is no checkpoint",
+  ),
+  row(
+    'an account has several homes',
+    'Their images have the same names.',
+    'images',
+    'an image that another home is proving is left alone',
+  ),
+  // Answers that are not the whole truth
+  row(
+    'an error of its own may have done the work',
+    'InternalError, or throttled after a retry.',
+    'life',
+    'a launch that AWS made and answered with trouble of its own',
+  ),
+  row(
+    'a task goes on without its caller',
+    'The disk is replaced later, by one without tags.',
+    'kill',
+    'restore, after which the mark is written again',
+  ),
+  row(
+    'a snapshot may end in an error',
+    'After the call that made it has ended.',
+    'disks',
+    'keeps the present disk when AWS could not make that',
   ),
 ]
