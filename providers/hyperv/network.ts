@@ -1,5 +1,5 @@
 /**
- * The network of machines: an internal switch of ours with NAT, on which each machine has a fixed address, since nothing there gives
+ * The network of machines: our own internal switch with NAT, on which each machine has a fixed address, since nothing there gives
  * one by DHCP. Where this user may not make it, Windows' Default Switch, whose addresses Hyper-V learns from the guest.
  */
 import { randomBytes } from 'node:crypto'

@@ -1,4 +1,4 @@
-/** The commands of a ticket's life on EC2, as a person types them. `aws` and `ssh` on PATH lead to an EC2 of ours and its guests. */
+/** The commands of a ticket's life on EC2, as a person types them. `aws` and `ssh` on PATH lead to our stand-in for EC2 and its guests. */
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { openAwsCli } from '../../support/ec2/cli.ts'
 

@@ -1,4 +1,4 @@
-/** A bench of machines on an EC2 of ours, in a home of its own. */
+/** A bench of machines on our stand-in for EC2, in a home of its own. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

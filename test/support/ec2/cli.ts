@@ -1,4 +1,4 @@
-/** The command line on machines of an EC2 of ours: `aws` and `ssh` on PATH lead to it and to its guests. */
+/** The command line on machines of our stand-in for EC2: `aws` and `ssh` on PATH lead to it and to its guests. */
 import { join } from 'node:path'
 import { openCli } from '../cli.ts'
 import { GROUP, openEc2 } from './ec2.ts'

@@ -1,5 +1,5 @@
 /**
- * The `aws` program in front of an EC2 of ours: the real one, led to it; or a stand-in without Python's two seconds, for what the
+ * The `aws` program in front of our stand-in for EC2: the real one, led to it; or a stand-in without Python's two seconds, for what the
  * program's own checks have no part in. Both say errors in the same words.
  */
 import { spawnSync } from 'node:child_process'
