@@ -107,6 +107,9 @@ export type IsolationReport =
   | { isolated: true; note: string }
   | { isolated: false; reason: string; remedy: string | null }
 
+/** A machine that a fork makes. `ticket` null: it has none yet. */
+export type ForkTarget = Pick<CreateOptions, 'vmId' | 'publicKey' | 'hostKey'> & { ticket: Ticket | null }
+
 /** `cold`: brings the disk back and not the memory; the machine is stopped afterwards. */
 export type RestoreOptions = { cold?: boolean }
 
@@ -142,9 +145,10 @@ export type Provider = {
   sshInfo(id: string): Promise<SshInfo>
   /**
    * Makes a checkpoint of the machine, running or stopped. Not idempotent: `already-exists` when the name is taken, because
-   * the state that it names differs. `sizeBytes` is the disk space that making it took; null when unknown.
+   * the state that it names differs. `sizeBytes` is the disk space that making it took; null when unknown. `livePauseMs`: how long
+   * a running guest stood still for it, by the hypervisor's events; absent when unknown, or when the guest did not run.
    */
-  checkpoint(id: string, name: CheckpointName): Promise<{ sizeBytes: number | null }>
+  checkpoint(id: string, name: CheckpointName): Promise<{ sizeBytes: number | null; livePauseMs?: number }>
   /**
    * Restores a checkpoint: the machine is then as it was at the capture (running with its memory, or stopped), but keeps its
    * present mark. Idempotent. After an interrupted call the mark may be that of the capture: the caller assigns the ticket again.
@@ -186,6 +190,21 @@ export type Provider = {
    * it is stopped. A failure leaves it running; `disk-full` when its memory does not fit. `listVms` tells which are `saved`.
    */
   save?(id: string): Promise<void>
+  /**
+   * Lets a running machine stand still, with its memory where it is; `startVm` goes on with it within a fraction of a second.
+   * Idempotent. `listVms` tells it as paused, with the cause `asked`.
+   */
+  suspend?(id: string): Promise<void>
+  /**
+   * Makes machines of a checkpoint of machine `id`, or (null) of its present state: all of one moment. Each has an identity of its
+   * own (vmId, mark, host key, machine-id, MAC, address, host name, random numbers, clock) before it reaches the network, and
+   * nothing of the source's is ever seen there. The source stays as it is. With `memoryForks` and memory in that state they run
+   * when this returns; otherwise they are stopped, and get their identity as they boot. Idempotent for their vmIds: what an
+   * interrupted call left of them is made anew. On failure it leaves none of them.
+   */
+  fork?(id: string, checkpoint: CheckpointName | null, targets: readonly ForkTarget[]): Promise<void>
+  /** A fork goes on with the memory of its source. */
+  memoryForks?: true
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */
