@@ -1,5 +1,14 @@
 /** Failures as data. A thrown failure is an Error with the member `failure`; anything else that is thrown is an unknown failure. */
-import { CHECKPOINT_NAME, type FailureKind, failureKinds, IMAGE_NAME, PROVIDER_NAME, TICKET, VM_ID } from './domain.ts'
+import {
+  CHECKPOINT_NAME,
+  ENVIRONMENT_KEY,
+  type FailureKind,
+  failureKinds,
+  IMAGE_NAME,
+  PROVIDER_NAME,
+  TICKET,
+  VM_ID,
+} from './domain.ts'
 import type { Failure } from './schema/failure.ts'
 
 export const isRetryable = (kind: FailureKind): boolean => failureKinds[kind] === 'later'
@@ -37,6 +46,7 @@ export const allow =
 
 const NAMES = {
   ticket: TICKET,
+  environment: ENVIRONMENT_KEY,
   machine: VM_ID,
   checkpoint: CHECKPOINT_NAME,
   image: IMAGE_NAME,
@@ -48,7 +58,10 @@ const NAMES = {
  */
 export const checkName = (kind: keyof typeof NAMES, text: string): string => {
   if (NAMES[kind].test(text)) return text
-  throw fail('usage', `${JSON.stringify(text.slice(0, 100))} is not the name of a ${kind}`)
+  throw fail(
+    'usage',
+    `${JSON.stringify(text.slice(0, 100))} is not the name of ${kind === 'environment' ? 'an' : 'a'} ${kind}`,
+  )
 }
 /**
  * For `.catch()`: undefined when `holds` says now that the command's aim is reached, or that its object does not exist.

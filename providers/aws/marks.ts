@@ -1,5 +1,5 @@
 /** The marks of machines, and of all that belongs to them: tags. Whoever may tag in the account can write any. */
-import { CHECKPOINT_NAME, IMAGE_NAME, isTicket, type Ticket, VM_ID } from '../../src/domain.ts'
+import { CHECKPOINT_NAME, IMAGE_NAME, isEnvironmentKey, type Ticket, VM_ID } from '../../src/domain.ts'
 import type { Tag } from './parse.ts'
 
 export const TAG = {
@@ -42,7 +42,7 @@ export const parseMark = (tags: readonly Tag[]): Mark | null => {
   if (vmId === null) return null
   return {
     vmId,
-    ticket: valid(tagOf(tags, TAG.ticket), isTicket),
+    ticket: valid(tagOf(tags, TAG.ticket), isEnvironmentKey),
     home: valid(tagOf(tags, TAG.home), text => HOME_ID.test(text)),
   }
 }

@@ -3,7 +3,7 @@
  * scripts read it, too (scripts/common.ps1).
  */
 import * as v from 'valibot'
-import { TICKET, VM_ID } from '../../src/domain.ts'
+import { ENVIRONMENT_KEY, VM_ID } from '../../src/domain.ts'
 
 /** Scripts look for this. */
 const BEGIN = 'agent-swarm {'
@@ -11,7 +11,7 @@ const MAX_LINE = 2_000
 
 const mark = v.object({
   vmId: v.pipe(v.string(), v.regex(VM_ID)),
-  ticket: v.nullable(v.pipe(v.string(), v.regex(TICKET))),
+  ticket: v.nullable(v.pipe(v.string(), v.regex(ENVIRONMENT_KEY))),
   /** The id of the AGENT_SWARM_HOME that made it. No version made machines without. */
   home: v.pipe(v.string(), v.maxLength(64)),
   mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/)),

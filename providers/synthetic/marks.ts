@@ -1,13 +1,13 @@
 /**
  * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<boot>.running` or
- * `….<home>.stopped`, with `-` for no ticket: one rename changes it, and one look at the folder lists a thousand. A machine runs in
+ * `….<home>.stopped`, with `-` for no ticket and `DROP-1_2` for an attempt: one rename changes it, and one look at the folder lists a thousand. A machine runs in
  * the boot of the host that its mark names, and is stopped after it. Earlier versions left the home and the boot out; a machine
  * without a boot runs.
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isTicket, TICKET, type Ticket, VM_ID } from '../../src/domain.ts'
+import { fileNameOf, isEnvironmentKey, KEY_FILE_NAME, keyOfFileName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { ForeignMachine, Tools } from '../provider.ts'
 import { isSameBoot } from './boot.ts'
@@ -23,18 +23,22 @@ type MarkFile = Mark & { file: string; home: string | null; state: string }
 const unanchored = ({ source }: RegExp) => source.slice(1, -1)
 /** One expression for the whole name: there may be a thousand. */
 const MARK = new RegExp(
-  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(TICKET)}))\\.(?:([0-9a-f]{16})\\.)?((?:([0-9a-f]{12})\\.)?(running|stopped))$`,
+  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(KEY_FILE_NAME)}))\\.(?:([0-9a-f]{16})\\.)?((?:([0-9a-f]{12})\\.)?(running|stopped))$`,
 )
 const parseFile = (file: string, { boot: now }: Marks): MarkFile | null => {
   const parts = MARK.exec(file)
   if (parts === null) return null
   const [, vmId = '', ticket = null, home = null, state = '', boot = now, status] = parts
-  return { file, vmId, ticket, home, state, status: status === 'running' && isSameBoot(boot, now) ? status : 'stopped' }
+  return {
+    ...{ file, vmId, home, state },
+    ticket: ticket === null ? null : keyOfFileName(ticket),
+    status: status === 'running' && isSameBoot(boot, now) ? status : 'stopped',
+  }
 }
 const fileOf = ({ homeId }: Marks, { vmId, ticket }: Mark, state: string): string => {
   // It becomes part of a path.
-  if (ticket !== null && !isTicket(ticket)) throw fail('usage', `"${ticket}" is not a ticket`)
-  return `${vmId}.${ticket ?? NO_TICKET}.${homeId}.${state}`
+  if (ticket !== null && !isEnvironmentKey(ticket)) throw fail('usage', `"${ticket}" is not a ticket`)
+  return `${vmId}.${ticket === null ? NO_TICKET : fileNameOf(ticket)}.${homeId}.${state}`
 }
 
 const ifMissing = (error: NodeJS.ErrnoException): void => {

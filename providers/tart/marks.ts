@@ -1,7 +1,7 @@
 /**
  * The mark of a machine is the name of its VM: Tart keeps no other text. All names that this provider gives, and reads:
  *
- *   <vmId>.<ticket>.<home>                          the machine; `none` for no ticket
+ *   <vmId>.<ticket>.<home>                          the machine; `none` for no ticket, `DROP-1_2` for an attempt
  *   <vmId>.<ticket>.restored.<home>                 what becomes the machine when a restore deletes the present one
  *   <vmId>.new.<home>                               a machine that is being made
  *   <vmId>.<running|stopped>.<order>.<name>.<home>  a checkpoint, with what the machine was at the capture
@@ -10,9 +10,11 @@
 import {
   CHECKPOINT_NAME,
   type CheckpointName,
+  fileNameOf,
   IMAGE_NAME,
-  isTicket,
-  TICKET,
+  isEnvironmentKey,
+  KEY_FILE_NAME,
+  keyOfFileName,
   type Ticket,
   VM_ID,
 } from '../../src/domain.ts'
@@ -40,7 +42,7 @@ const IMAGE = 'agent-swarm-base'
 const unanchored = ({ source }: RegExp) => source.slice(1, -1)
 const HOME = '([0-9a-f]{16})'
 const ID = `(${unanchored(VM_ID)})`
-const TICKET_PART = `(${NO_TICKET}|${unanchored(TICKET)})`
+const TICKET_PART = `(${NO_TICKET}|${unanchored(KEY_FILE_NAME)})`
 const MACHINE = new RegExp(`^${ID}\\.${TICKET_PART}(\\.restored)?\\.${HOME}$`)
 const NEW = new RegExp(`^${ID}\\.new\\.${HOME}$`)
 const CHECKPOINT = new RegExp(`^${ID}\\.(running|stopped)\\.(\\d{4,9})\\.(${unanchored(CHECKPOINT_NAME)})\\.${HOME}$`)
@@ -52,7 +54,7 @@ export const parseVmName = (text: string): Mark | null => {
   if (machine !== null) {
     const [, vmId = '', ticket = '', restored, home = ''] = machine
     const kind = restored === undefined ? 'machine' : 'restored'
-    return { kind, vmId, ticket: ticket === NO_TICKET ? null : ticket, home }
+    return { kind, vmId, ticket: keyOfFileName(ticket), home }
   }
   const checkpoint = CHECKPOINT.exec(text)
   if (checkpoint !== null) {
@@ -66,8 +68,8 @@ export const parseVmName = (text: string): Mark | null => {
 }
 
 const ticketPart = (ticket: Ticket | null): string => {
-  if (ticket !== null && !isTicket(ticket)) throw fail('usage', `"${ticket}" is not a ticket`)
-  return ticket ?? NO_TICKET
+  if (ticket !== null && !isEnvironmentKey(ticket)) throw fail('usage', `"${ticket}" is not a ticket`)
+  return ticket === null ? NO_TICKET : fileNameOf(ticket)
 }
 
 /** The name of a VM, which becomes an argument and a folder. Fails with `usage` for a part that is not what it should be. */

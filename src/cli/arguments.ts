@@ -1,5 +1,5 @@
 /** Arguments as people type them. */
-import { isTicket, parseCheckpointName, type Ticket } from '../domain.ts'
+import { type EnvironmentKey, isEnvironmentKey, parseCheckpointName } from '../domain.ts'
 import { fail } from '../errors.ts'
 import { counted } from '../words.ts'
 import type { Terminal } from './terminal/output.ts'
@@ -7,20 +7,22 @@ import type { Terminal } from './terminal/output.ts'
 /** Shorter beginnings match too much. */
 const LEAST_PREFIX = 4
 
-/** A Jira key in any case. */
-export const ticketArgument = (text: string | undefined): Ticket => {
-  const ticket = (text ?? '').toUpperCase()
-  if (isTicket(ticket)) return ticket
-  throw fail('usage', `"${text ?? ''}" is not a ticket. Use a Jira key, for example DROP-2100.`)
+/** A ticket, which is a Jira key in any case, or one of its attempts. */
+export const ticketArgument = (text: string | undefined): EnvironmentKey => {
+  const key = (text ?? '').toUpperCase()
+  if (isEnvironmentKey(key)) return key
+  const attempt = (text ?? '').includes('~') ? ', or DROP-2100~1 for an attempt of it' : ''
+  throw fail('usage', `"${text ?? ''}" is not a ticket. Use a Jira key, for example DROP-2100${attempt}.`)
 }
 
 /**
  * The ticket of an existing machine: its key, its machine id, or a beginning of either that no other machine has. A complete
  * key always means itself, so that DROP-21 never stands for DROP-2100.
  */
-export const machineArgument = async (text: string | undefined, { env }: Terminal): Promise<Ticket> => {
+export const machineArgument = async (text: string | undefined, { env }: Terminal): Promise<EnvironmentKey> => {
   const typed = text ?? ''
-  if (isTicket(typed.toUpperCase()) || typed.length < LEAST_PREFIX || !typed.includes('-')) return ticketArgument(text)
+  if (isEnvironmentKey(typed.toUpperCase()) || typed.length < LEAST_PREFIX || !typed.includes('-'))
+    return ticketArgument(text)
   const { ticketsByPrefix } = await import('./known.ts')
   const [ticket, ...others] = await ticketsByPrefix(env, typed)
   if (ticket === undefined) return ticketArgument(text)
@@ -33,8 +35,8 @@ export const machineArgument = async (text: string | undefined, { env }: Termina
 }
 
 /** The tickets of several machines, each once. */
-export const machineArguments = async (words: readonly string[], terminal: Terminal): Promise<Ticket[]> => {
-  const tickets: Ticket[] = []
+export const machineArguments = async (words: readonly string[], terminal: Terminal): Promise<EnvironmentKey[]> => {
+  const tickets: EnvironmentKey[] = []
   for (const word of words) tickets.push(await machineArgument(word, terminal))
   return [...new Set(tickets)]
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { providers } from '../../providers/index.ts'
 import { type Setting, settings } from '../config/settings.ts'
-import type { Ticket } from '../domain.ts'
+import { fileNameOf, type Ticket } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
@@ -56,7 +56,7 @@ export const detach = async (
   const { kind, ticket } = change
   const folder = join(home, 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const log = join(folder, `${checkName('ticket', ticket)}.log`)
+  const log = join(folder, `${fileNameOf(checkName('environment', ticket))}.log`)
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
   const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, change)

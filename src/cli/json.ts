@@ -10,10 +10,10 @@ import {
   checkpointName,
   count,
   described,
+  environmentKey,
   imageName,
   machineSize,
   providerName,
-  ticket,
   time,
   vmId,
 } from '../schema/basics.ts'
@@ -32,20 +32,20 @@ const kind = v.picklist(actionKinds)
 
 /** What a command prints that changes one environment. */
 const change = v.variant('result', [
-  v.object({ ticket, ...doneOutcome.entries }),
+  v.object({ ticket: environmentKey, ...doneOutcome.entries }),
   v.object({
-    ticket,
+    ticket: environmentKey,
     ...skippedOutcome.entries,
     environment: described(v.optional(skippedOutcome.entries.environment), 'Missing with --dry-run and --detach.'),
   }),
-  v.object({ ticket, ...failedOutcome.entries }),
+  v.object({ ticket: environmentKey, ...failedOutcome.entries }),
   v.object({
-    ticket,
+    ticket: environmentKey,
     result: described(v.literal('planned'), 'With --dry-run.'),
     would: described(v.array(text), 'What the command would do, step by step.'),
   }),
   v.object({
-    ticket,
+    ticket: environmentKey,
     result: described(v.literal('detached'), 'With --detach.'),
     kind,
     pid: described(count, 'The process in the background.'),
@@ -77,7 +77,7 @@ const delivery = v.object({
     v.array(
       v.object({
         kind,
-        ticket,
+        ticket: environmentKey,
         state: v.picklist(['pending', 'active', 'done', 'dead', 'cancelled']),
         result: v.nullable(v.picklist(['done', 'skipped', 'failed'])),
         reason: described(v.nullable(text), 'Why it was skipped, or failed.'),
@@ -93,7 +93,7 @@ const judged = v.object({
   who: described(text, 'The GitHub login or the Jira account.'),
   name: described(v.nullable(text), "A Jira account's display name; null when it is not known."),
   place: described(text, 'The pull request or the ticket with the comment.'),
-  ticket: described(v.nullable(ticket), 'Null when it is not about a ticket.'),
+  ticket: described(v.nullable(environmentKey), 'Null when it is not about a ticket.'),
   what: described(text, 'The command, or the whole comment when it was not read as one.'),
   verdict: v.picklist(['allowed', 'refused']),
   reason: text,
@@ -145,7 +145,7 @@ export const forms = {
 
 const hosts = v.array(
   v.object({
-    ticket,
+    ticket: environmentKey,
     names: described(v.array(text), 'Host names for ssh; empty when ssh cannot reach it.'),
     options: described(v.nullable(v.record(text, text)), 'Options for ssh_config.'),
     hostKey: described(v.nullable(text), 'The public key that its SSH server must show.'),
@@ -180,7 +180,7 @@ const hostStatus = v.object({
   ),
   environments: v.array(
     v.object({
-      ticket,
+      ticket: environmentKey,
       provider: providerName,
       vmId,
       status: environment.entries.status,
@@ -199,7 +199,7 @@ const hostStatus = v.object({
   ),
 })
 const ticketStatus = v.object({
-  ticket: described(ticket, 'With a ticket as argument.'),
+  ticket: described(environmentKey, 'With a ticket as argument.'),
   environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), price, paused })),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was requested last.'),
   desiredBy: v.nullable(requester),
@@ -220,7 +220,7 @@ const listedImage = v.object({
   createdAt: v.nullable(time),
   proven: manifest.proven,
   unproven: manifest.unproven,
-  tickets: described(v.array(ticket), 'The environments of this home that use it.'),
+  tickets: described(v.array(environmentKey), 'The environments of this home that use it.'),
   machines: described(v.array(text), 'What else uses it: machines of other homes, or without a ticket.'),
 })
 
@@ -252,7 +252,7 @@ const rescuedDetails = v.object({
 })
 const rescuedRestored = v.object({
   name: text,
-  ticket: described(v.nullable(ticket), 'With --into: whose machine it is.'),
+  ticket: described(v.nullable(environmentKey), 'With --into: whose machine it is.'),
   repositories: v.array(
     v.object({
       path: described(text, 'In the deleted machine.'),
@@ -296,7 +296,7 @@ export const outputs = {
   }),
   reconcile: v.array(
     v.object({
-      ticket: described(v.nullable(ticket), 'Null: it is about no ticket.'),
+      ticket: described(v.nullable(environmentKey), 'Null: it is about no ticket.'),
       vmId: v.nullable(vmId),
       finding: described(text, 'What differs.'),
       step: described(text, 'What is done; with --dry-run, what would be. `none: …`: it is kept, or waits.'),
@@ -304,7 +304,7 @@ export const outputs = {
   ),
   list: v.array(
     v.object({
-      ticket,
+      ticket: environmentKey,
       provider: providerName,
       vmId,
       ip: environment.entries.ip,
@@ -320,14 +320,14 @@ export const outputs = {
   ),
   ssh: v.union([hosts, installed]),
   forward: v.object({
-    ticket,
+    ticket: environmentKey,
     forwards: described(
       v.array(v.object({ host: text, port: count, to: described(count, "The machine's port.") })),
       'Printed once all ports are open.',
     ),
   }),
   logs: v.object({
-    ticket,
+    ticket: environmentKey,
     logs: described(
       v.array(
         v.object({
@@ -402,7 +402,7 @@ export const outputs = {
       machines: described(
         v.array(
           v.object({
-            ticket: v.nullable(ticket),
+            ticket: v.nullable(environmentKey),
             vmId: text,
             provider: providerName,
             status: v.picklist(['running', 'stopped', 'creating']),
@@ -524,7 +524,7 @@ export const outputs = {
     machines: described(
       v.array(
         v.object({
-          ticket,
+          ticket: environmentKey,
           vmId,
           provider: providerName,
           status: environment.entries.status,
@@ -534,9 +534,12 @@ export const outputs = {
       ),
       'As it last reported them.',
     ),
-    tickets: described(v.array(ticket), 'Without a machine, and pinned to it.'),
-    released: described(v.array(v.object({ kind, ticket })), 'Queued actions that any runner can do now.'),
-    ended: described(v.array(v.object({ kind, ticket })), 'Queued actions that end as failed.'),
+    tickets: described(v.array(environmentKey), 'Without a machine, and pinned to it.'),
+    released: described(
+      v.array(v.object({ kind, ticket: environmentKey })),
+      'Queued actions that any runner can do now.',
+    ),
+    ended: described(v.array(v.object({ kind, ticket: environmentKey })), 'Queued actions that end as failed.'),
   }),
   up: shown,
   /** Not a command: printed instead of a command's output when it fails before it has an outcome. */

@@ -6,7 +6,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { homeIn, isOurs, registryFile } from '../config/home.ts'
-import { IMAGE_NAME, isTicket, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
+import { IMAGE_NAME, isEnvironmentKey, parseCheckpointName, type Ticket, VM_ID } from '../domain.ts'
 import { nearest } from '../nearest.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Terminal } from './terminal/output.ts'
@@ -37,7 +37,7 @@ const rows = async (env: Env, sql: string, ...values: string[]): Promise<Record<
 export const knownEnvironments = async (env: Env): Promise<{ ticket: Ticket; status: string; provider: string }[]> =>
   (await rows(env, 'select ticket, status, provider from environment order by ticket')).flatMap(
     ({ ticket, status, provider }) =>
-      isTicket(String(ticket)) && WORD.test(String(status)) && WORD.test(String(provider))
+      isEnvironmentKey(String(ticket)) && WORD.test(String(status)) && WORD.test(String(provider))
         ? [{ ticket: String(ticket), status: String(status), provider: String(provider) }]
         : [],
   )
@@ -72,7 +72,7 @@ export const ticketsByPrefix = async (env: Env, prefix: string): Promise<Ticket[
     const key = String(ticket)
     const id = VM_ID.test(String(vm_id)) ? String(vm_id) : ''
     const matches = key.startsWith(prefix.toUpperCase()) || id.startsWith(prefix.toLowerCase())
-    return isTicket(key) && matches ? [key] : []
+    return isEnvironmentKey(key) && matches ? [key] : []
   })
 
 /** The existing ticket that is nearest to one without an environment, which may be mistyped. */

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import * as v from 'valibot'
 import type { Config } from '../config/config.ts'
 import { registryFile, storeFile } from '../config/home.ts'
-import { isTicket, type Ticket } from '../domain.ts'
+import { isEnvironmentKey, type Ticket } from '../domain.ts'
 import { isViaHost } from '../runner/ssh/via.ts'
 import type { Failure } from '../schema/failure.ts'
 import { type Whereabouts, whereResponse } from '../schema/runner-protocol.ts'
@@ -73,7 +73,7 @@ export const whereabouts = async (config: Config, ticket: Ticket): Promise<Hint>
 
 /** A failure that a ticket has no machine, with where it has one. */
 export const withWhereabouts = async (env: Terminal['env'], failure: Failure, ticket: Ticket): Promise<Failure> => {
-  if (failure.kind !== 'no-such-environment' || !isTicket(ticket)) return failure
+  if (failure.kind !== 'no-such-environment' || !isEnvironmentKey(ticket)) return failure
   try {
     const { readConfig } = await import('../config/config.ts')
     const { where, wayOn } = await whereabouts(await readConfig({}, env), ticket)

@@ -1,5 +1,15 @@
 /** Environments with their checkpoints, and the former keys of their tickets. */
-import type { CheckpointName, ProviderName, Ticket } from '../domain.ts'
+import {
+  attemptKey,
+  attemptOf,
+  type CheckpointName,
+  type EnvironmentKey,
+  MAX_ATTEMPTS,
+  type ProviderName,
+  type Ticket,
+  ticketOf,
+  withTicket,
+} from '../domain.ts'
 import { checkName } from '../errors.ts'
 import type { Requester } from '../schema/action.ts'
 import type { Checkpoint, Environment, EnvironmentStatus, SshAddress, UnsavedWork } from '../schema/environment.ts'
@@ -11,6 +21,9 @@ const TABLES = [
   ...['project', 'push', 'pushed_commit', 'note', 'agent', 'agent_message', 'idleness'],
 ]
 
+/** Those with the machine itself: a ticket keeps its history when it gets another one. */
+const ITS_OWN = TABLES.filter(table => !['operation', 'waiting', 'alias'].includes(table))
+
 /** The state that people and events want a machine in. */
 export type Desired = 'running' | 'stopped' | 'absent'
 
@@ -21,6 +34,8 @@ export type EnvironmentRow = Omit<
 > & {
   desired: Desired
   desiredBy: Requester
+  /** Another attempt was promoted: this one goes, by the rules of a delete. */
+  dismissed?: true
 }
 
 /** `operation`: the one that creates it. */
@@ -34,7 +49,7 @@ export type AdoptedEnvironment = Omit<NewEnvironment, 'by' | 'operation'> & { st
 
 const COLUMNS = `ticket, provider, vm_id, base_image, ip, status,
   iif(instr(created_at, 'T'), created_at, replace(created_at, ' ', 'T') || 'Z'), created_by, desired, desired_by,
-  ssh_host, ssh_port, ssh_user, work_at_risk`
+  ssh_host, ssh_port, ssh_user, work_at_risk, attempt_of, forked_from, dismissed`
 /** Cells in the order of COLUMNS. Destructuring them by names would take five times as long. */
 const environmentFrom = (row: Cell[]): EnvironmentRow => ({
   ticket: row[0] as Ticket,
@@ -49,93 +64,166 @@ const environmentFrom = (row: Cell[]): EnvironmentRow => ({
   desiredBy: readRequester(row[9]),
   ssh: row[10] === null ? null : { host: row[10] as string, port: row[11] as number, user: row[12] as string },
   unsavedWork: readJson<UnsavedWork>(row[13]),
+  ...(row[14] === null ? {} : { attempt: { of: row[14] as EnvironmentKey, from: row[15] as CheckpointName | null } }),
+  ...(row[16] === 1 ? { dismissed: true as const } : {}),
 })
 
-export const environmentQueries = ({ arrays, first, run, transaction, db }: Database) => ({
-  /** By project, then by number: the longer of two numbers is the larger. */
-  environments: (): EnvironmentRow[] =>
-    arrays(
-      `select ${COLUMNS} from environment order by substr(ticket, 1, instr(ticket, '-')), length(ticket), ticket`,
-    ).map(environmentFrom),
-  environment: (ticket: Ticket): EnvironmentRow | null => {
-    const [row] = arrays(`select ${COLUMNS} from environment where ticket = ?`, ticket)
-    return row === undefined ? null : environmentFrom(row)
-  },
-  environmentOfMachine: (vmId: string): EnvironmentRow | null => {
-    const [row] = arrays(`select ${COLUMNS} from environment where vm_id = ?`, vmId)
-    return row === undefined ? null : environmentFrom(row)
-  },
+/** By project, then by number: the longer of two numbers is the larger. A ticket, then its attempts. */
+const ORDER = `substr(ticket, 1, instr(ticket, '-')), instr(ticket || '~', '~'), substr(ticket || '~', 1, instr(ticket || '~', '~')),
+  length(ticket), ticket`
+/** The keys of a ticket's attempts; \`:\` follows the digits. */
+const ITS_ATTEMPTS = `ticket > ?1 || '~' and ticket < ?1 || '~:'`
 
-  /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
-  begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>
-    transaction(() => {
-      checkName('ticket', ticket)
-      checkName('provider', provider)
-      checkName('machine', vmId)
-      checkName('image', baseImage)
-      const requester = JSON.stringify(by)
-      run(
-        `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
-         values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
-        ...[ticket, provider, vmId, baseImage, requester, requester],
-      )
-      run('delete from alias where alias = ?', ticket)
-      run('update operation set vm_id = ? where id = ?', vmId, operation)
-    }),
-  /** A machine that exists without a row, for example since the registry was lost. Nobody knows who wanted it. */
-  adopt: ({ ticket, provider, vmId, baseImage, status }: AdoptedEnvironment): void =>
-    transaction(() => {
-      checkName('ticket', ticket)
-      checkName('provider', provider)
-      checkName('machine', vmId)
-      checkName('image', baseImage)
-      run(
-        'insert into environment (ticket, provider, vm_id, base_image, status, desired) values (?, ?, ?, ?, ?, ?)',
-        ...[ticket, provider, vmId, baseImage, status, status],
-      )
-      run('delete from alias where alias = ?', ticket)
-    }),
-  setStatus: (ticket: Ticket, status: EnvironmentStatus): void => {
-    run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status)
-    // What runs does not sleep any more, and of what does not run nobody needs a warning.
-    const isOver = status === 'running' ? '<>' : '='
-    run(`delete from idleness where ticket = ? and coalesce(report ->> '$.state', 'warned') ${isOver} 'warned'`, ticket)
-  },
-  setDesired: (ticket: Ticket, desired: Desired, by: Requester) =>
-    void run(
-      'update environment set desired = ?, desired_by = ? where ticket = ?',
-      ...[desired, JSON.stringify(by), ticket],
-    ),
-  setAddress: (ticket: Ticket, ssh: SshAddress | null) => {
-    const host = ssh?.host ?? null
-    run(
-      'update environment set ip = ?, ssh_host = ?, ssh_port = ?, ssh_user = ? where ticket = ?',
-      ...[host, host, ssh?.port ?? null, ssh?.user ?? null, ticket],
+/** How an environment gets another key. */
+const renames = ({ all, run, db }: Database) => {
+  /** The keys of a ticket's attempts, in order. */
+  const attempts = (ticket: Ticket): EnvironmentKey[] =>
+    all(`select ticket from environment where ${ITS_ATTEMPTS} order by ${ORDER}`, ticket).map(
+      row => row.ticket as EnvironmentKey,
     )
-  },
-  setUnsavedWork: (ticket: Ticket, work: UnsavedWork | null) =>
-    void run(
-      'update environment set work_at_risk = ? where ticket = ?',
-      work === null ? null : JSON.stringify(work),
-      ticket,
-    ),
-  /** With its checkpoints. Its operations stay. */
-  remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+  /**
+   * Keys of new attempts, with numbers that no attempt of this ticket has had: a branch may be left of it. When these are used up,
+   * free ones.
+   */
+  const newAttempts = (ticket: Ticket, count: number): EnvironmentKey[] => {
+    const had = all(`select distinct ticket from operation where ${ITS_ATTEMPTS}`, ticket)
+    const numberOf = (key: EnvironmentKey) => attemptOf(key) ?? 0
+    const taken = new Set(attempts(ticket).map(numberOf))
+    const last = Math.max(0, ...taken, ...had.map(row => numberOf(row.ticket as EnvironmentKey)))
+    const numbers = Array.from({ length: MAX_ATTEMPTS }, (_, index) => index + 1)
+    const free = [...numbers.filter(n => n > last), ...numbers.filter(n => n <= last && !taken.has(n))]
+    return free.slice(0, count).map(n => attemptKey(ticket, n))
+  }
+  const rename = (from: EnvironmentKey, to: EnvironmentKey, tables: readonly string[]): void => {
+    // The checkpoints refer to their environment's key until both have the new one.
+    db.exec('pragma defer_foreign_keys = on')
+    for (const table of tables) run(`update ${table} set ticket = ? where ticket = ?`, to, from)
+    run('update environment set attempt_of = ? where attempt_of = ?', to, from)
+  }
+  return { attempts, newAttempts, rename }
+}
 
-  /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
-  movedTo: (ticket: Ticket): Ticket | null =>
-    (first('select ticket from alias where alias = ?', ticket)?.ticket as Ticket | undefined) ?? null,
-  /** Gives everything that `from` has the key `to`, which has no machine. `from` becomes an alias of it. */
-  renameTicket: (from: Ticket, to: Ticket): void =>
-    transaction(() => {
-      checkName('ticket', to)
-      // The checkpoints refer to their environment's key until both have the new one.
-      db.exec('pragma defer_foreign_keys = on')
-      for (const table of TABLES) run(`update ${table} set ticket = ? where ticket = ?`, to, from)
-      run('delete from alias where alias = ?', to)
-      run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
-    }),
-})
+export const environmentQueries = (database: Database) => {
+  const { arrays, first, run, transaction } = database
+  const { attempts, newAttempts, rename } = renames(database)
+  return {
+    attempts,
+    newAttempts,
+    environments: (): EnvironmentRow[] =>
+      arrays(`select ${COLUMNS} from environment order by ${ORDER}`).map(environmentFrom),
+    environment: (ticket: Ticket): EnvironmentRow | null => {
+      const [row] = arrays(`select ${COLUMNS} from environment where ticket = ?`, ticket)
+      return row === undefined ? null : environmentFrom(row)
+    },
+    environmentOfMachine: (vmId: string): EnvironmentRow | null => {
+      const [row] = arrays(`select ${COLUMNS} from environment where vm_id = ?`, vmId)
+      return row === undefined ? null : environmentFrom(row)
+    },
+
+    /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
+    begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>
+      transaction(() => {
+        checkName('environment', ticket)
+        checkName('provider', provider)
+        checkName('machine', vmId)
+        checkName('image', baseImage)
+        const requester = JSON.stringify(by)
+        run(
+          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
+         values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
+          ...[ticket, provider, vmId, baseImage, requester, requester],
+        )
+        run('delete from alias where alias = ?', ticket)
+        run('update operation set vm_id = ? where id = ?', vmId, operation)
+      }),
+    /** A machine that exists without a row, for example since the registry was lost. Nobody knows who wanted it. */
+    adopt: ({ ticket, provider, vmId, baseImage, status }: AdoptedEnvironment): void =>
+      transaction(() => {
+        checkName('environment', ticket)
+        checkName('provider', provider)
+        checkName('machine', vmId)
+        checkName('image', baseImage)
+        run(
+          'insert into environment (ticket, provider, vm_id, base_image, status, desired) values (?, ?, ?, ?, ?, ?)',
+          ...[ticket, provider, vmId, baseImage, status, status],
+        )
+        run('delete from alias where alias = ?', ticket)
+      }),
+    setStatus: (ticket: Ticket, status: EnvironmentStatus): void => {
+      run('update environment set status = ? where ticket = ? and status <> ?', status, ticket, status)
+      // What runs does not sleep any more, and of what does not run nobody needs a warning.
+      const isOver = status === 'running' ? '<>' : '='
+      run(
+        `delete from idleness where ticket = ? and coalesce(report ->> '$.state', 'warned') ${isOver} 'warned'`,
+        ticket,
+      )
+    },
+    setDesired: (ticket: Ticket, desired: Desired, by: Requester) =>
+      void run(
+        'update environment set desired = ?, desired_by = ? where ticket = ?',
+        ...[desired, JSON.stringify(by), ticket],
+      ),
+    setAddress: (ticket: Ticket, ssh: SshAddress | null) => {
+      const host = ssh?.host ?? null
+      run(
+        'update environment set ip = ?, ssh_host = ?, ssh_port = ?, ssh_user = ? where ticket = ?',
+        ...[host, host, ssh?.port ?? null, ssh?.user ?? null, ticket],
+      )
+    },
+    setUnsavedWork: (ticket: Ticket, work: UnsavedWork | null) =>
+      void run(
+        'update environment set work_at_risk = ? where ticket = ?',
+        work === null ? null : JSON.stringify(work),
+        ticket,
+      ),
+    /** With its checkpoints. Its operations stay. */
+    remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+
+    /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
+    movedTo: (key: EnvironmentKey): EnvironmentKey | null => {
+      const row = first('select ticket from alias where alias = ?', ticketOf(key))
+      return row === undefined ? null : withTicket(key, row.ticket as Ticket)
+    },
+    /** Gives everything that `from` has the key `to`, which has no machine, and its attempts too. `from` becomes an alias of it. */
+    renameTicket: (from: Ticket, to: Ticket): void =>
+      transaction(() => {
+        checkName('ticket', to)
+        for (const key of attempts(from)) {
+          const same = withTicket(key, to)
+          const [free = same] = newAttempts(to, 1)
+          rename(key, attempts(to).includes(same) ? free : same, TABLES)
+        }
+        rename(from, to, TABLES)
+        run('delete from alias where alias = ?', to)
+        run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
+      }),
+
+    /** It was forked from another environment, which is running on. */
+    setAttempt: (key: EnvironmentKey, { of, from }: NonNullable<EnvironmentRow['attempt']>): void =>
+      void run('update environment set attempt_of = ?, forked_from = ? where ticket = ?', of, from, key),
+    /**
+     * Makes the attempt the machine of its ticket. The former machine becomes an attempt, and it and all others are to go: their
+     * keys are returned. The ticket keeps its history, and gets the attempt's.
+     */
+    promote: (key: EnvironmentKey): EnvironmentKey[] =>
+      transaction(() => {
+        const ticket = ticketOf(key)
+        const others = attempts(ticket).filter(each => each !== key)
+        const [former] = newAttempts(ticket, 1)
+        if (first('select 1 from environment where ticket = ?', ticket) !== undefined && former !== undefined) {
+          rename(ticket, former, ITS_OWN)
+          others.push(former)
+        }
+        rename(key, ticket, [...ITS_OWN, 'operation'])
+        run('update environment set attempt_of = null, forked_from = null where ticket = ?', ticket)
+        run('delete from alias where alias = ?', ticket)
+        for (const other of others) run('update environment set dismissed = 1 where ticket = ?', other)
+        return others
+      }),
+    /** It stays after all, for example since its work could not be saved. */
+    keep: (key: EnvironmentKey): void => void run('update environment set dismissed = 0 where ticket = ?', key),
+  }
+}
 
 const CHECKPOINT_COLUMNS = `ticket, name, why, commit_sha as "commit", created_at as createdAt, with_memory as withMemory,
   size_bytes as sizeBytes`

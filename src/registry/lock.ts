@@ -7,7 +7,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { isTicket, VM_ID } from '../domain.ts'
+import { fileNameOf, isEnvironmentKey, VM_ID } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
 
 /** Milliseconds between two attempts. SQLite's own waiting would block the whole process. */
@@ -32,11 +32,11 @@ export const lockFile = (file: string): (() => void) | null => {
   }
 }
 
-/** `name` is a ticket or a vmId. */
+/** `name` is an environment's key or a vmId. */
 const tryLock = (home: string, name: string): (() => void) | null => {
-  if (!isTicket(name) && !VM_ID.test(name))
+  if (!isEnvironmentKey(name) && !VM_ID.test(name))
     throw fail('usage', `locking ${JSON.stringify(name)}: it is neither a ticket nor a machine`)
-  return lockFile(join(home, 'locks', `${name}.lock`))
+  return lockFile(join(home, 'locks', `${fileNameOf(name)}.lock`))
 }
 
 /** The lock of a machine's link, which is held as long as the link. Null when another process has it. */

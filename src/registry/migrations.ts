@@ -255,4 +255,12 @@ export const migrations = [
     ssh text
   ) without rowid;
   `,
+  // Attempts, whose key is DROP-1~2.
+  `
+  -- The environment that it was forked from, and the checkpoint; null: as that one was at the moment.
+  alter table environment add column attempt_of text;
+  alter table environment add column forked_from text;
+  -- Another attempt was promoted: it goes, by the rules of a delete.
+  alter table environment add column dismissed integer not null default 0;
+  `,
 ] as const

@@ -12,7 +12,7 @@ import { type Database, type Row, readJson, readRequester } from './database.ts'
 import { BY_HAND } from './migrations.ts'
 
 /** An operation of an action that had got as far as its detail. */
-export type Attempt = { detail: OperationDetail; result: OperationRow['result'] }
+export type Try = { detail: OperationDetail; result: OperationRow['result'] }
 
 export type NewOperation = Pick<OperationRow, 'actionId' | 'ticket' | 'kind' | 'by'> & {
   correlation: string | null
@@ -55,7 +55,7 @@ export const operationQueries = ({ all, first, run }: Database) => ({
   startOperation: ({ actionId, correlation, ticket, kind, by, at }: NewOperation): number =>
     run(
       'insert into operation (action_id, correlation, ticket, kind, asked_by, started_at) values (?, ?, ?, ?, ?, ?)',
-      ...[actionId, correlation, checkName('ticket', ticket), kind, JSON.stringify(by), at],
+      ...[actionId, correlation, checkName('environment', ticket), kind, JSON.stringify(by), at],
     ),
   /** Members that it does not name stay. */
   setDetail: (id: number, detail: OperationDetail) =>
@@ -75,11 +75,11 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     ),
 
   /** Of this action, oldest first. */
-  attempts: (actionId: string): Attempt[] =>
+  tries: (actionId: string): Try[] =>
     all('select detail, result from operation where action_id = ? and detail is not null order by id', actionId).map(
       row => ({ detail: readJson<OperationDetail>(row.detail) ?? {}, result: row.result as OperationRow['result'] }),
     ),
-  /** The key of the action's ticket at its last attempt; null before its first. */
+  /** The key of the action's ticket at its last try; null before its first. */
   ticketOfAction: (actionId: string): Ticket | null =>
     (first('select ticket from operation where action_id = ? order by id desc', actionId)?.ticket as
       | Ticket

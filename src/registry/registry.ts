@@ -19,7 +19,7 @@ import { purgeRegistry } from './purge.ts'
 export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Idleness } from './idleness.ts'
-export type { Attempt } from './operations.ts'
+export type { Try } from './operations.ts'
 export type { ProjectRow } from './projects.ts'
 
 export type Registry = ReturnType<typeof openRegistry>

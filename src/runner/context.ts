@@ -143,8 +143,9 @@ export const requireEnvironment = (context: RunnerContext, ticket: Ticket): Envi
 
 /** A row as others get it. Written out, since leaving members out of a thousand objects takes ten times as long. */
 const reported = (row: EnvironmentRow) => {
-  const { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork } = row
-  return { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork }
+  const { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork, attempt } = row
+  const same = { ticket, provider, vmId, baseImage, ip, status, createdAt, createdBy, ssh, unsavedWork }
+  return attempt === undefined ? same : { ...same, attempt }
 }
 
 /** What the machine works on, of one ticket; members that it has not are missing. */

@@ -45,7 +45,7 @@ export const effectiveKind = <Kind extends ActionKind>(
 /** `action` has the key that its environment has. `from`: the key that the environment has to be moved from first, or null. */
 type Resolved = { action: Action; from: Ticket | null }
 
-/** The issue may have got another key since the action was requested, or since its last attempt. */
+/** The issue may have got another key since the action was requested, or since its last try. */
 const resolveAction = (context: RunnerContext, action: Action, { actionId }: Caller): Resolved => {
   if (action.kind === 'move') return { action, from: resolveTicket(context, action.from) }
   const ticket = resolveTicket(context, action.ticket)
@@ -97,7 +97,7 @@ const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action,
   return { result: 'failed', failure, environment }
 }
 
-/** Another attempt of an action goes on, and a create goes on with the machine of one that was interrupted. */
+/** Another try of an action goes on, and a create goes on with the machine of one that was interrupted. */
 const goesOnWith = (interrupted: OperationRow, { kind }: Action, actionId: string | null): boolean =>
   (interrupted.actionId !== null && interrupted.actionId === actionId) ||
   (interrupted.kind === 'create' && kind === 'create')

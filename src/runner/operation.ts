@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
 import type { Ticket } from '../domain.ts'
-import type { Attempt, EnvironmentRow } from '../registry/registry.ts'
+import type { EnvironmentRow, Try } from '../registry/registry.ts'
 import type { Action, ActionKind, Requester } from '../schema/action.ts'
 import { type RunnerContext, requireEnvironment } from './context.ts'
 
@@ -43,9 +43,9 @@ export type ActionRunner<Kind extends ActionKind> = (
   action: Extract<Action, { kind: Kind }>,
 ) => Promise<Result>
 
-/** Earlier attempts of this action, oldest first. A command of the CLI has none. */
-export const earlierAttempts = ({ context, caller }: Operation): Attempt[] =>
-  caller.actionId === null ? [] : context.registry.attempts(caller.actionId)
+/** Earlier tries of this action, oldest first. A command of the CLI has none. */
+export const earlierTries = ({ context, caller }: Operation): Try[] =>
+  caller.actionId === null ? [] : context.registry.tries(caller.actionId)
 
 /** Lets a Ctrl-C that arrived meanwhile take effect. */
 export const throwIfCancelled = async ({ caller }: Operation): Promise<void> => {

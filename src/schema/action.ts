@@ -6,6 +6,7 @@ import {
   commit,
   count,
   described,
+  environmentKey,
   fullCommit,
   imageName,
   oneName,
@@ -104,7 +105,8 @@ export const MAX_MERGED_COMMITS = 1_000
 const mergedCommits = v.optional(v.pipe(v.array(fullCommit), v.maxLength(MAX_MERGED_COMMITS)))
 
 const common = {
-  ticket,
+  /** The environment's key. */
+  ticket: environmentKey,
   by: requester,
   replyTo: v.nullable(replyTo),
   /** Set for a fork's pull request: the action runs only while the pull request it answers has this head. */
@@ -153,7 +155,7 @@ export const action = v.variant('kind', [
   v.object({ kind: v.literal('delete-checkpoint'), ...common, name: checkpointName }),
   v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
-  v.object({ kind: v.literal('move'), ...common, from: ticket }),
+  v.object({ kind: v.literal('move'), ...common, ticket, from: ticket }),
   /** Gives the agent another message, in its session. `round`: which of the rounds it is that reviews and failed checks may take. */
   v.object({ kind: v.literal('tell'), ...common, text: prose(20_000), round: v.optional(count) }),
   /** Starts the agent, in its session if it has one, or stops it. `task`: the ticket's text now, for a first start. */

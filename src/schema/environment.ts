@@ -7,12 +7,12 @@ import {
   commit,
   count,
   described,
+  environmentKey,
   newest,
   prose,
   providerName,
   repository,
   shortText,
-  ticket,
   time,
   vmId,
 } from './basics.ts'
@@ -152,7 +152,7 @@ export type IdleReport = v.InferOutput<typeof idleReport>
 
 export const environment = v.pipe(
   v.object({
-    ticket,
+    ticket: environmentKey,
     provider: providerName,
     vmId,
     ip: v.nullable(shortText(64)),
@@ -178,6 +178,10 @@ export const environment = v.pipe(
     project: described(v.optional(project), 'Missing: the machine has none.'),
     agent: described(v.optional(agentReport), 'Missing: no agent was asked for.'),
     pushes: described(v.optional(newest(push, 20)), 'The newest pushes from the machine, oldest first.'),
+    attempt: described(
+      v.optional(v.object({ of: environmentKey, from: v.nullable(checkpointName) })),
+      'Of an attempt: what it was forked from, and its checkpoint; null: as it was at the moment.',
+    ),
     note: described(
       v.optional(v.object({ text: prose(2_000), at: time })),
       'The last note that was written in the machine: outside text.',

@@ -1,7 +1,7 @@
 /** The journal's operations, what runs or waits now, and the work that was rescued, as the registry and the CLI have them. */
 import * as v from 'valibot'
 import { actionKinds, progress, requester } from './action.ts'
-import { checkpointName, count, described, machineSize, ticket, time, vmId } from './basics.ts'
+import { checkpointName, count, described, environmentKey, machineSize, time, vmId } from './basics.ts'
 import { outcome } from './outcome.ts'
 
 const text = v.string()
@@ -26,7 +26,7 @@ export type OperationDetail = v.InferOutput<typeof operationDetail>
 export const operation = v.object({
   id: count,
   actionId: described(v.nullable(text), "Id of the action in the bot's queue; null for a command."),
-  ticket,
+  ticket: environmentKey,
   vmId: v.nullable(vmId),
   kind: v.picklist(actionKinds),
   detail: v.nullable(operationDetail),
@@ -40,7 +40,7 @@ export const operation = v.object({
 export type OperationRow = v.InferOutput<typeof operation>
 
 export const runningOperation = v.object({
-  ticket,
+  ticket: environmentKey,
   kind: text,
   by: requester,
   startedAt: time,
@@ -49,7 +49,7 @@ export const runningOperation = v.object({
 })
 export type RunningOperation = v.InferOutput<typeof runningOperation>
 export const waitingAction = v.object({
-  ticket,
+  ticket: environmentKey,
   kind: text,
   by: requester,
   since: time,
@@ -59,7 +59,7 @@ export type WaitingAction = v.InferOutput<typeof waitingAction>
 
 export const rescued = v.object({
   name: described(text, 'For `rescued show` and `rescued restore`.'),
-  ticket,
+  ticket: environmentKey,
   savedAt: time,
   folder: described(text, 'Holds the bundles, and rescued.json with commands that restore the work by hand.'),
   bytes: described(v.nullable(count), 'Size of its bundles; null when rescued.json cannot be read.'),

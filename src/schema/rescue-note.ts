@@ -1,7 +1,7 @@
 /** `rescued.json` beside the bundles of one rescue. What a machine wrote is in it: each member is checked before it is used. */
 import * as v from 'valibot'
 import { requester } from './action.ts'
-import { branchName, count, fullCommit, shortText, ticket, time } from './basics.ts'
+import { branchName, count, environmentKey, fullCommit, shortText, time } from './basics.ts'
 
 const path = v.pipe(v.string(), v.regex(/^\/[\x20-\x7e]{0,500}$/))
 /** A file beside the note. */
@@ -21,7 +21,7 @@ const noteEntry = v.object({
 export type NoteEntry = v.InferInput<typeof noteEntry>
 
 export const rescueNote = v.object({
-  ticket,
+  ticket: environmentKey,
   savedAt: time,
   by: requester,
   host: shortText(255),

@@ -5,7 +5,17 @@
  */
 import * as v from 'valibot'
 import { action, attemptProgress, requester } from './action.ts'
-import { count, imageName, machineSize, prose, providerName, repository, shortText, ticket, time } from './basics.ts'
+import {
+  count,
+  environmentKey,
+  imageName,
+  machineSize,
+  prose,
+  providerName,
+  repository,
+  shortText,
+  time,
+} from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
 import { doneOutcome, outcome } from './outcome.ts'
@@ -59,7 +69,7 @@ const offer = v.object({
       /** The machines that take it; `tickets`: the largest. */
       held: v.optional(
         v.object({
-          tickets: v.pipe(v.array(ticket), v.maxLength(MAX_HOLDERS)),
+          tickets: v.pipe(v.array(environmentKey), v.maxLength(MAX_HOLDERS)),
           ...{ machines: count, cpus: count, memoryMiB: count },
         }),
       ),
@@ -111,7 +121,7 @@ export type LeaseResponse = v.InferOutput<typeof leaseResponse>
 /** What a person last did to a ticket by the CLI. `id` is the operation's on its runner, `at` when it began. */
 const manualOperation = v.object({
   id: count,
-  ticket,
+  ticket: environmentKey,
   kind: v.picklist(['create', 'start', 'stop', 'restore', 'delete']),
   by: requester,
   at: time,
@@ -125,7 +135,7 @@ export type ManualOperation = v.InferOutput<typeof manualOperation>
 // The length first: parsing stops at the first mistake, and a million wrong members are no work.
 const environments = v.pipe(v.array(v.unknown()), v.maxLength(10_000), v.array(environment))
 
-const named = v.pipe(v.array(v.object({ ticket, vmId: shortText(64) })), v.maxLength(10_000))
+const named = v.pipe(v.array(v.object({ ticket: environmentKey, vmId: shortText(64) })), v.maxLength(10_000))
 
 /**
  * What changed since the heartbeat `follows`: environments that differ, and by name those that the runner has no more. What it
@@ -173,11 +183,11 @@ export type HeartbeatRequest = v.InferOutput<typeof heartbeatRequest>
  */
 export const heartbeatResponse = v.object({
   waiting: v.pipe(
-    v.array(v.object({ ticket, kind: shortText(64), by: requester, since: time, why: prose(1_000) })),
+    v.array(v.object({ ticket: environmentKey, kind: shortText(64), by: requester, since: time, why: prose(1_000) })),
     v.maxLength(MAX_WAITING_ACTIONS),
   ),
   recorded: v.optional(v.nullable(shortText(64)), null),
-  leftOut: v.optional(v.pipe(v.array(ticket), v.maxLength(10_000)), []),
+  leftOut: v.optional(v.pipe(v.array(environmentKey), v.maxLength(10_000)), []),
 })
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
 
@@ -186,7 +196,12 @@ export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
  * repository does not serve the ticket's project, the ticket is another runner's or has no machine, or there is no credential that
  * may leave the bot. `to: write` needs a token that can write the contents; a token to read may be null: the repository is public.
  */
-export const gitTokenRequest = v.object({ runnerId, ticket, repo: repository, to: v.picklist(['read', 'write']) })
+export const gitTokenRequest = v.object({
+  runnerId,
+  ticket: environmentKey,
+  repo: repository,
+  to: v.picklist(['read', 'write']),
+})
 export type GitTokenRequest = v.InferOutput<typeof gitTokenRequest>
 export const gitTokenResponse = v.object({
   /** For HTTP basic authentication with the user `x-access-token`. */
@@ -198,10 +213,10 @@ export const gitTokenResponse = v.object({
 export type GitTokenResponse = v.InferOutput<typeof gitTokenResponse>
 
 /** Any runner may ask where the machine of a ticket is: the answer names a host, and gives access to nothing. */
-export const whereRequest = v.object({ runnerId, ticket })
+export const whereRequest = v.object({ runnerId, ticket: environmentKey })
 const whereabouts = v.object({
   /** The present key of the ticket. */
-  ticket,
+  ticket: environmentKey,
   provider: providerName,
   status: environment.entries.status,
   /** The name of its token; null: it has none. */

@@ -73,7 +73,7 @@ test('every stored outcome parses with its present names', () => {
 })
 
 test('an attempt that was begun before continues with what it had resolved', () => {
-  const [attempt] = registry.attempts('github:7dcf11ff-0c88-4bb0-aaa6-5a2548f02a67:0')
+  const [attempt] = registry.tries('github:7dcf11ff-0c88-4bb0-aaa6-5a2548f02a67:0')
   expect(attempt?.detail).toMatchObject({
     force: false,
     reached: 'decided',

@@ -129,6 +129,68 @@ test('everything of a ticket gets its new key in one step, and a failure changes
   expect(registry.checkpoints('WEB-7')).toHaveLength(1)
 })
 
+/** A registry with these environments, whose machines have the numbers of their order here. */
+const withKeys = (...keys: string[]) => {
+  const registry = open()
+  for (const [n, ticket] of keys.entries()) {
+    const operation = registry.startOperation({ actionId: null, correlation: null, ticket, kind: 'create', by, at })
+    registry.begin({ ticket, provider: 'kvm', vmId: `as-x-0000000${n}`, baseImage: 'base', by, operation })
+    registry.endOperation(operation, at, 'done', null)
+  }
+  return registry
+}
+const machinesIn = (registry: Registry) =>
+  Object.fromEntries(registry.environments().map(({ ticket, vmId }) => [ticket, Number(vmId.at(-1))]))
+
+test('a list has each ticket, then its attempts', () => {
+  const registry = withKeys('DROP-10', 'DROP-2~10', 'DROP-2~9', 'DROP-1~1', 'DROP-2', 'AB-3~1')
+  const order = ['AB-3~1', 'DROP-1~1', 'DROP-2', 'DROP-2~9', 'DROP-2~10', 'DROP-10']
+  expect(registry.environments().map(({ ticket }) => ticket)).toEqual(order)
+  expect(registry.attempts('DROP-2')).toEqual(['DROP-2~9', 'DROP-2~10'])
+  expect(registry.attempts('DROP-10')).toEqual([])
+})
+
+test('a new attempt gets a number that none has had, until these are used up', () => {
+  const registry = withKeys('DROP-1~2', 'DROP-1~4', 'DROP-10~50')
+  expect(registry.newAttempts('DROP-1', 2)).toEqual(['DROP-1~5', 'DROP-1~6'])
+  registry.remove('DROP-1~4')
+  expect(registry.newAttempts('DROP-1', 1)).toEqual(['DROP-1~5'])
+  registry.begin({ ticket: 'DROP-1~98', provider: 'kvm', vmId: 'as-y-00000001', baseImage: 'x', by, operation: 1 })
+  expect(registry.newAttempts('DROP-1', 3)).toEqual(['DROP-1~99', 'DROP-1~1', 'DROP-1~3'])
+})
+
+test('a moved ticket takes its attempts along, and their old keys lead to them', () => {
+  const registry = withKeys('DROP-1', 'DROP-1~1', 'DROP-1~2', 'DROP-10~1', 'WEB-7~2')
+  registry.setAttempt('DROP-1~1', { of: 'DROP-1', from: 'one' })
+  registry.renameTicket('DROP-1', 'WEB-7')
+  // The new key may have an attempt of this number.
+  expect(machinesIn(registry)).toEqual({ 'DROP-10~1': 3, 'WEB-7': 0, 'WEB-7~1': 1, 'WEB-7~2': 4, 'WEB-7~3': 2 })
+  expect(registry.environment('WEB-7~1')).toMatchObject({ attempt: { of: 'WEB-7', from: 'one' } })
+  expect(registry.movedTo('DROP-1~1')).toBe('WEB-7~1')
+  expect(registry.movedTo('DROP-10~1')).toBe(null)
+})
+
+test('a promoted attempt becomes the machine of its ticket, and all others are to go', () => {
+  const registry = withKeys('DROP-1', 'DROP-1~1', 'DROP-1~2')
+  registry.addCheckpoint('DROP-1~2', {
+    ...{ name: 'one', why: 'command', commit: null, createdAt: at, withMemory: true, sizeBytes: null },
+  })
+  const history = registry.operations('DROP-1', 10).map(({ id }) => id)
+  expect(registry.promote('DROP-1~2')).toEqual(['DROP-1~1', 'DROP-1~3'])
+  expect(machinesIn(registry)).toEqual({ 'DROP-1': 2, 'DROP-1~1': 1, 'DROP-1~3': 0 })
+  expect(registry.environments().map(({ dismissed = false }) => dismissed)).toEqual([false, true, true])
+  expect(registry.checkpoints('DROP-1')).toMatchObject([{ name: 'one' }])
+  expect(registry.operations('DROP-1', 10).map(({ id }) => id)).toEqual([3, ...history])
+  registry.keep('DROP-1~3')
+  expect(registry.environment('DROP-1~3')).not.toHaveProperty('dismissed')
+})
+
+test('an attempt is promoted where its ticket has no machine', () => {
+  const registry = withKeys('DROP-1~2')
+  expect(registry.promote('DROP-1~2')).toEqual([])
+  expect(machinesIn(registry)).toEqual({ 'DROP-1': 0 })
+})
+
 test('a machine without a ticket has its own row and operation, which no ticket sees', () => {
   const registry = open()
   const machine = { vmId: 'as-base-00000001', provider: 'kvm', purpose: 'base' } as const

@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Clock } from '../../clock.ts'
-import { TICKET, type Ticket } from '../../domain.ts'
+import { ENVIRONMENT_KEY, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
@@ -64,7 +64,7 @@ const questions = v.variant('ask', [
   v.object({ ask: v.literal('held'), limit }),
   v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
   v.object({ ask: v.literal('list-runners') }),
-  v.object({ ask: v.literal('where'), ticket: v.pipe(word, v.regex(TICKET)) }),
+  v.object({ ask: v.literal('where'), ticket: v.pipe(word, v.regex(ENVIRONMENT_KEY)) }),
   v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
   v.object({ ask: v.literal('forget-runner'), runner: runnerNameOrId, dryRun: v.boolean() }),
 ])

@@ -3,7 +3,7 @@ import { timestamp } from '../../domain.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { DEFAULT_RETENTION, deleteOldest, makeCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { observe, pausedReason } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, targetOf } from '../operation.ts'
+import { type ActionRunner, earlierTries, targetOf } from '../operation.ts'
 
 export const checkpoint: ActionRunner<'checkpoint'> = async (
   operation,
@@ -11,11 +11,11 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
 ) => {
   const target = await targetOf(operation, ticket)
   const { context, id, provider, row } = target
-  const earlier = earlierAttempts(operation).at(-1)?.detail
+  const earlier = earlierTries(operation).at(-1)?.detail
   const name = requested ?? earlier?.name ?? timestamp(context.clock())
   const made = { summary: `Made checkpoint ${name} of ${ticket}` }
   if ((await syncCheckpoints(target)).includes(name)) {
-    // An earlier attempt of this action made it, and may have died before it deleted the oldest.
+    // An earlier try of this action made it, and may have died before it deleted the oldest.
     if (earlier?.name === name) {
       if (why !== 'command') await deleteOldest(target, why, keep)
       return made
@@ -37,7 +37,7 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   try {
     await makeCheckpoint(target, { name, why, commit })
   } catch (error) {
-    // The hypervisor went on with the checkpoint of an attempt that was killed, and has ended it by now.
+    // The hypervisor went on with the checkpoint of a try that was killed, and has ended it by now.
     const isOurs = isFailure(error) && error.failure.kind === 'already-exists' && earlier?.name === name
     if (!isOurs || !(await syncCheckpoints(target)).includes(name)) throw error
   }

@@ -137,7 +137,7 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   const existing = (await existingEnvironment(operation, ticket)) ?? (await adoptExisting(operation, ticket))
   if (existing !== null && existing.status !== 'creating') {
     const again = await createAgain(operation, existing, action)
-    // An earlier attempt may have died before it came to the agent.
+    // An earlier try may have died before it came to the agent.
     if (action.task === undefined || context.registry.agent(ticket) !== null) return again
     const agent = wantAgentAfterSetup(await targetOf(operation, ticket), action)
     if (agent === '') return again

@@ -1,7 +1,7 @@
 /** Deletes one checkpoint; the machine stays as it is. */
 import { fail } from '../../errors.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
-import { type ActionRunner, earlierAttempts, targetOf } from '../operation.ts'
+import { type ActionRunner, earlierTries, targetOf } from '../operation.ts'
 
 export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operation, { ticket, name }) => {
   const target = await targetOf(operation, ticket)
@@ -11,8 +11,8 @@ export const deleteCheckpoint: ActionRunner<'delete-checkpoint'> = async (operat
   const deleted = { summary: `Deleted checkpoint ${name} of ${ticket}` }
   const names = await syncCheckpoints(target)
   if (!names.includes(name)) {
-    // An earlier attempt of this action deleted it.
-    if (earlierAttempts(operation).at(-1)?.detail.name === name) return deleted
+    // An earlier try of this action deleted it.
+    if (earlierTries(operation).at(-1)?.detail.name === name) return deleted
     throw noSuchCheckpoint(ticket, name, names)
   }
   context.registry.setDetail(id, { name })

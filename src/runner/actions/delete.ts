@@ -1,7 +1,7 @@
 /** Deletes a machine with its disk and its checkpoints. Its unsaved work is rescued first, or the machine is kept. */
 import type { Ticket } from '../../domain.ts'
 import { type FailureError, fail, failureOf } from '../../errors.ts'
-import type { Attempt } from '../../registry/registry.ts'
+import type { Try } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
 import type { Outcome } from '../../schema/outcome.ts'
 import type { RunnerContext } from '../context.ts'
@@ -17,7 +17,7 @@ import {
 } from '../machine.ts'
 import {
   type ActionRunner,
-  earlierAttempts,
+  earlierTries,
   type Operation,
   type Result,
   type Target,
@@ -96,8 +96,8 @@ const keepMachine = async (target: Target, error: unknown): Promise<FailureError
   )
 }
 
-/** Whether an earlier attempt decided the delete, and nobody can have worked in the machine since. */
-const isDecided = async (earlier: Attempt | undefined, { provider, row }: Target): Promise<boolean> => {
+/** Whether an earlier try decided the delete, and nobody can have worked in the machine since. */
+const isDecided = async (earlier: Try | undefined, { provider, row }: Target): Promise<boolean> => {
   if (earlier?.detail.reached !== 'decided' || row.status !== 'deleting' || row.desired !== 'absent') return false
   // After a failure, which was reported, people may have gone on working.
   return earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running'
@@ -139,11 +139,11 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const { context, id, caller } = operation
   const { registry } = context
   const row = registry.environment(ticket)
-  const earlier = earlierAttempts(operation).at(-1)
+  const earlier = earlierTries(operation).at(-1)
   let rescued = earlier?.detail.rescued ?? null
   const detail = () => ({ force, ...(rescued === null ? {} : { rescued }) })
   if (row === null) {
-    // An earlier attempt died when the machine was gone and its end was not recorded.
+    // An earlier try died when the machine was gone and its end was not recorded.
     const isDone = rescued !== null || (earlier?.detail.reached === 'decided' && earlier.result === 'interrupted')
     return isDone ? deleted(ticket, rescued) : noMachine(operation, ticket)
   }
@@ -153,7 +153,7 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
     try {
       const saved = await rescueWork(target, mergedCommits)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
-      // Told by the next attempt, should this one end here.
+      // Told by the next try, should this one end here.
       registry.setDetail(id, detail())
     } catch (error) {
       if (caller.signal.aborted || changedNothing(error)) throw error

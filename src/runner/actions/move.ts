@@ -1,6 +1,6 @@
 /**
  * Gives an environment the key that its issue has after it was moved to another project. The registry changes first, in one
- * transaction, and the machine's mark after it. Another attempt, or the recovery of this one, writes the mark again.
+ * transaction, and the machine's mark after it. Another try, or the recovery of this one, writes the mark again.
  */
 import type { Ticket } from '../../domain.ts'
 import { resolveTicket } from '../context.ts'
@@ -35,7 +35,7 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
       skipped: `${ticket} already has a machine, ${existing.vmId}. The machine of ${from}, ${old.vmId}, ${fate}`,
     }
   }
-  // An earlier attempt may have moved it, and died before it wrote the mark.
+  // An earlier try may have moved it, and died before it wrote the mark.
   if (from === ticket) await markMachine(await targetOf(operation, from, old))
   else await moveEnvironment(operation, from, ticket)
   return { summary: `${former} is now ${ticket}: its machine ${old.vmId}, checkpoints and history moved with it` }

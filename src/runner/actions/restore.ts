@@ -14,7 +14,7 @@ import {
 } from '../checkpoints.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
-import { type ActionRunner, earlierAttempts, type Target, targetOf } from '../operation.ts'
+import { type ActionRunner, earlierTries, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 import { reserveToStart } from '../room.ts'
 import { runCommandInGuest } from '../ssh/guest.ts'
@@ -76,7 +76,7 @@ const replaceState = async (
   await provider.restore(row.vmId, name, cold ? { cold } : {}).catch(async error => {
     throw await afterFailure(target, { name, keptAs, cold }, wasRunning, error)
   })
-  // Another attempt must not restore again: from now on people may work in the machine.
+  // Another try must not restore again: from now on people may work in the machine.
   context.registry.setDetail(id, { name, keptAs, reached: 'restored' })
   return keptAs
 }
@@ -122,7 +122,7 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   const { registry } = context
   const target = await targetOf(operation, ticket)
   if (cold) requireColdRestores(target.provider)
-  const earlier = earlierAttempts(operation)
+  const earlier = earlierTries(operation)
   const last = earlier.at(-1)?.detail
   const names = await syncCheckpoints(target)
   const name = requested ?? last?.name ?? names.findLast(existing => !isPreRestore(existing)) ?? null
@@ -132,7 +132,7 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
       `${ticket} has no checkpoint to restore`,
       `Make one: agent-swarm checkpoint ${ticket} [name]`,
     )
-  // An attempt that was interrupted may have changed the machine, or not: each attempt keeps the state that it finds.
+  // A try that was interrupted may have changed the machine, or not: each try keeps the state that it finds.
   const kept = new Set(earlier.flatMap(({ detail }) => detail.keptAs ?? []).filter(keptAs => names.includes(keptAs)))
   const { withMemory = false } = registry.checkpoints(ticket).find(checkpoint => checkpoint.name === name) ?? {}
   if (last?.reached === 'restored') registry.setDetail(id, last)

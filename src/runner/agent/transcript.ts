@@ -2,7 +2,7 @@
 import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Ticket } from '../../domain.ts'
+import { type EnvironmentKey, fileNameOf, keyOfFileName, type Ticket } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 
 /** Bytes of one transcript; the machine keeps no more either. */
@@ -11,7 +11,8 @@ const MAX_TRANSCRIPT = 64 * 1024 * 1024
 const KEPT_RUNS = 20
 const RUN = /^[0-9a-f]{8}$/
 
-const folderOf = (home: string, ticket: Ticket) => join(home, 'transcripts', checkName('ticket', ticket))
+const folderOf = (home: string, ticket: Ticket) =>
+  join(home, 'transcripts', fileNameOf(checkName('environment', ticket)))
 export const transcriptFile = (home: string, ticket: Ticket, run: string): string => {
   if (!RUN.test(run)) throw new RangeError(`${run} is not a run`)
   return join(folderOf(home, ticket), `${run}.jsonl`)
@@ -33,11 +34,12 @@ export const beginTranscript = (home: string, ticket: Ticket, run: string): void
 }
 
 /** Removes the transcripts of tickets without a machine whose newest one is older than `before`, epoch ms. */
-export const sweepTranscripts = (home: string, hasMachine: (ticket: string) => boolean, before: number): void => {
+export const sweepTranscripts = (home: string, hasMachine: (key: EnvironmentKey) => boolean, before: number): void => {
   const folder = join(home, 'transcripts')
-  for (const ticket of existsSync(folder) ? readdirSync(folder) : []) {
-    if (hasMachine(ticket)) continue
-    const path = join(folder, ticket)
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const key = keyOfFileName(name)
+    if (key === null || hasMachine(key)) continue
+    const path = join(folder, name)
     if (!lstatSync(path).isDirectory()) continue
     const newest = Math.max(0, ...readdirSync(path).map(name => lstatSync(join(path, name)).mtimeMs))
     if (newest < before) rmSync(path, { recursive: true, force: true })

@@ -3,7 +3,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DAY_MS } from '../../clock.ts'
-import { isTicket } from '../../domain.ts'
+import { keyOfFileName } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
@@ -85,7 +85,7 @@ export const sortLogs = async (context: RunnerContext): Promise<Sorted> => {
   const prunable: Prunable[] = []
   for (const name of names) {
     const path = join(home, 'logs', name)
-    if (!name.endsWith('.log') || !isTicket(name.slice(0, -'.log'.length)) || !isFile(path)) continue
+    if (!name.endsWith('.log') || keyOfFileName(name.slice(0, -'.log'.length)) === null || !isFile(path)) continue
     const isOld = async () => ((await changedAt(path)) ?? 0) < beforeOf(context, logDays)
     if (!(await isOld())) continue
     prunable.push({
@@ -107,15 +107,16 @@ export const sortTranscripts = async (context: RunnerContext): Promise<Sorted> =
   const prunable: Prunable[] = []
   for (const name of names) {
     const path = join(home, 'transcripts', name)
-    if (!isTicket(name) || !isFolder(path) || registry.environment(name) !== null) continue
+    const key = keyOfFileName(name)
+    if (key === null || !isFolder(path) || registry.environment(key) !== null) continue
     if (((await changedAt(path)) ?? 0) >= beforeOf(context, logDays)) continue
     prunable.push({
       ...{ kind: 'transcript', name, bytes: await bytesOf(path) },
-      reason: `${name} has no machine, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
+      reason: `${key} has no machine, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
       remove: async () => {
-        const hasMachine = (ticket: string) => ticket !== name || registry.environment(ticket) !== null
+        const hasMachine = (each: string) => each !== key || registry.environment(each) !== null
         sweepTranscripts(home, hasMachine, beforeOf(context, logDays))
-        if (existsSync(path)) throw busy(`the transcripts of ${name}`)
+        if (existsSync(path)) throw busy(`the transcripts of ${key}`)
         return null
       },
     })

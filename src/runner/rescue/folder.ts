@@ -1,6 +1,6 @@
 /** The folders of rescued work, `AGENT_SWARM_HOME/rescued/DROP-1-20261123-094500`, and the note that each holds. */
 import { join } from 'node:path'
-import { type Ticket, timestamp } from '../../domain.ts'
+import { type EnvironmentKey, fileNameOf, KEY_FILE_NAME, keyOfFileName, timestamp } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 import { shellWord } from '../../shell-word.ts'
 import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-report.ts'
@@ -8,23 +8,25 @@ import { type BundleReport, countStashes, isSha256, RESCUED } from './bundle-rep
 export const NOTE = 'rescued.json'
 export const rescuedFolder = (home: string): string => join(home, 'rescued')
 
-const KEY = '[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}'
+const KEY = KEY_FILE_NAME.source.slice(1, -1)
 const FOLDER = new RegExp(String.raw`^(${KEY})-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-\d{1,3})?$`)
 const UNFINISHED = new RegExp(`^\\.new-(${KEY})-[0-9a-f]{8}$`)
 
 /** `attempt` counts from 1: several folders of one second have different names. */
-export const folderName = (ticket: Ticket, savedAt: Date, attempt: number): string =>
-  `${checkName('ticket', ticket)}-${timestamp(savedAt)}${attempt === 1 ? '' : `-${attempt}`}`
+export const folderName = (ticket: EnvironmentKey, savedAt: Date, attempt: number): string =>
+  `${fileNameOf(checkName('environment', ticket))}-${timestamp(savedAt)}${attempt === 1 ? '' : `-${attempt}`}`
 /** `savedAt` in ISO 8601, UTC. */
-export const parseFolderName = (name: string): { ticket: Ticket; savedAt: string } | null => {
-  const [, ticket, year, month, day, hour, minute, second] = name.match(FOLDER) ?? []
-  return ticket === undefined ? null : { ticket, savedAt: `${year}-${month}-${day}T${hour}:${minute}:${second}Z` }
+export const parseFolderName = (name: string): { ticket: EnvironmentKey; savedAt: string } | null => {
+  const [, key = '', year, month, day, hour, minute, second] = name.match(FOLDER) ?? []
+  const ticket = keyOfFileName(key)
+  return ticket === null ? null : { ticket, savedAt: `${year}-${month}-${day}T${hour}:${minute}:${second}Z` }
 }
 
 /** A folder that is not complete yet. `random`: 8 hex digits. */
-export const unfinishedName = (ticket: Ticket, random: string): string =>
-  `.new-${checkName('ticket', ticket)}-${random}`
-export const parseUnfinishedName = (name: string): Ticket | null => name.match(UNFINISHED)?.[1] ?? null
+export const unfinishedName = (ticket: EnvironmentKey, random: string): string =>
+  `.new-${fileNameOf(checkName('environment', ticket))}-${random}`
+export const parseUnfinishedName = (name: string): EnvironmentKey | null =>
+  keyOfFileName(name.match(UNFINISHED)?.[1] ?? '')
 
 /** Part of a file name, from a path in the guest. */
 export const slugOf = (path: string): string =>
@@ -38,14 +40,14 @@ export const slugOf = (path: string): string =>
  * The shell commands that bring a repository back into the new folder `name`. `file`: the path of the bundle without its ending.
  * The only text of the guest in them is `name`, made by `slugOf`.
  */
-export const getBackCommands = (ticket: Ticket, name: string, file: string, report: BundleReport): string[] => {
+export const getBackCommands = (ticket: EnvironmentKey, name: string, file: string, report: BundleReport): string[] => {
   const has = (part: string) => report.refs.has(RESCUED + part)
   const stashes = countStashes(report)
   return [
     `git init ${isSha256(report) ? '--object-format=sha256 ' : ''}${name}`,
     ...(report.shallow.length === 0 ? [] : [`cp ${shellWord(`${file}.shallow`)} ${name}/.git/shallow`]),
     `git -C ${name} fetch ${shellWord(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'`,
-    ...(has('head') ? [`git -C ${name} switch -c rescued-${ticket} refs/rescued/head`] : []),
+    ...(has('head') ? [`git -C ${name} switch -c rescued-${fileNameOf(ticket)} refs/rescued/head`] : []),
     ...(has('worktree') ? [`git -C ${name} restore --source=refs/rescued/worktree --worktree .`] : []),
     ...(has('staged') ? [`git -C ${name} restore --source=refs/rescued/staged --staged .`] : []),
     // The oldest stash first, which restores their order.

@@ -40,7 +40,7 @@ export const noHostReason = (host: Host): string | null =>
 export const toHost = (home: string, host: Host): { names: string[]; options: [string, string][] } | null => {
   const { ticket, vmId, ssh } = host
   if (noHostReason(host) !== null || ssh === null) return null
-  checkName('ticket', ticket)
+  checkName('environment', ticket)
   const address: [string, string] = ['HostName', ssh.host.replaceAll('%', '%%')]
   const options = sshOptions(home, vmId, ssh).map(([name, value]): [string, string] =>
     name === 'ProxyCommand' ? [name, proxyCommand(home, ticket)] : [name, value],

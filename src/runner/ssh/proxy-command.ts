@@ -29,5 +29,5 @@ export const proxyCommand = (
   { node = process.execPath, entry = ENTRY ?? '', platform = process.platform } = {},
 ): string => {
   const quoted = (word: string) => commandWord(word, platform)
-  return `${quoted(node)} ${quoted(entry)} ssh --stdio ${checkName('ticket', ticket)} --home ${quoted(home)}`
+  return `${quoted(node)} ${quoted(entry)} ssh --stdio ${checkName('environment', ticket)} --home ${quoted(home)}`
 }

@@ -14,7 +14,7 @@ const HEADER = '# agent-swarm keeps this file, for the machines of '
 
 /** Logs in with the person's own keys, and requires the pinned host key. The machine gets nothing else of the person's. */
 const block = (host: ViaHost, knownHosts: string, { ticket, vmId, user }: ViaMachine): string => {
-  checkName('ticket', ticket)
+  checkName('environment', ticket)
   const options = [
     ['User', user],
     ['ProxyCommand', viaProxyCommand(host, ticket)],

@@ -3,7 +3,7 @@
  * leave it; into a machine, a person logs in with a key of their own (`authorizedKeys`).
  */
 import * as v from 'valibot'
-import { isTicket, type Ticket, VM_ID } from '../../domain.ts'
+import { isEnvironmentKey, type Ticket, VM_ID } from '../../domain.ts'
 import { type FailureError, fail } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { isPublicKey } from '../../schema/public-key.ts'
@@ -66,7 +66,7 @@ const answer = v.pipe(
   v.maxLength(10_000),
   v.array(
     v.object({
-      ticket: v.pipe(v.string(), v.check(isTicket)),
+      ticket: v.pipe(v.string(), v.check(isEnvironmentKey)),
       options: v.nullable(
         v.looseObject({ HostKeyAlias: v.pipe(v.string(), v.regex(VM_ID)), User: v.pipe(v.string(), v.regex(USER)) }),
       ),

@@ -11,6 +11,7 @@ const longest = `as-${'x'.repeat(51)}-1a2b3c4d`
 test.for<[string, Mark]>([
   [`${vmId}.DROP-2100.${home}`, { kind: 'machine', vmId, ticket: 'DROP-2100', home }],
   [`${vmId}.A_B-1.${home}`, { kind: 'machine', vmId, ticket: 'A_B-1', home }],
+  [`${vmId}.A_B-1_2.${home}`, { kind: 'machine', vmId, ticket: 'A_B-1~2', home }],
   [`${vmId}.none.${home}`, { kind: 'machine', vmId, ticket: null, home }],
   [`${vmId}.DROP-1.restored.${home}`, { kind: 'restored', vmId, ticket: 'DROP-1', home }],
   [`${vmId}.none.restored.${home}`, { kind: 'restored', vmId, ticket: null, home }],
@@ -42,6 +43,9 @@ test.for([
   `${vmId}.DROP-2100`,
   `${vmId}.drop-2100.${home}`,
   `${vmId}.DROP-0.${home}`,
+  `${vmId}.DROP-1~1.${home}`,
+  `${vmId}.DROP-1_0.${home}`,
+  `${vmId}.DROP-1_100.${home}`,
   `${vmId}.DROP-2100.${home}\n`,
   ` ${vmId}.DROP-2100.${home}`,
   `${vmId}.DROP-2100.${home}.copy`,
