@@ -3,7 +3,7 @@
  * one call to the next, so that two processes may use it at once; calls that look at the same moment may share one look. Calls
  * for one machine never overlap (the caller holds its lock); calls for different machines do.
  *
- * `id` is the machine's vmId (`as-drop-2100-1a2b3c4d`). A mark on the machine holds its vmId, its ticket or none, and the id
+ * `id` is the machine's vmId (`as-drop-2100-1a2b3c4d`). A mark on the machine holds its vmId, its ticket (or the key of an attempt) or none, and the id
  * of the AGENT_SWARM_HOME that made it. Every method MUST check the mark before it changes a machine, and fail with
  * `not-ours` when there is none, or when it names another home. A mark without a home was made by an earlier version: when
  * `Tools.knows(vmId)`, the machine is ours and the provider adds our home's id to its mark at the first look; otherwise it is
@@ -14,7 +14,7 @@
 
 import type { SetupOptions } from '../base-image/scripts.ts'
 import type { Check } from '../src/check.ts'
-import type { CheckpointName, ProviderName, Ticket } from '../src/domain.ts'
+import type { CheckpointName, EnvironmentKey, ProviderName } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
 import type { SshAddress } from '../src/schema/environment.ts'
 import type { Setting } from '../src/schema/forms.ts'
@@ -62,7 +62,7 @@ export type VmStatus = 'running' | 'stopped' | 'creating'
 export type VmInfo = {
   vmId: string
   /** Null: the machine has no ticket yet, or builds an image. */
-  ticket: Ticket | null
+  ticket: EnvironmentKey | null
   ip: string | null
   status: VmStatus
   /** The hypervisor's reason why a running machine is paused. */
@@ -77,7 +77,7 @@ export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
 /** What is left on the host of a machine that does not exist. `hasDisk`: it may hold somebody's work. */
 export type Leftover = { vmId: string; hasDisk: boolean; bytes: number }
 /** A machine of another AGENT_SWARM_HOME. `homeId` null: its mark names none, and our registry does not know it. */
-export type ForeignMachine = { vmId: string; ticket: Ticket | null; homeId: string | null }
+export type ForeignMachine = { vmId: string; ticket: EnvironmentKey | null; homeId: string | null }
 export type SshInfo = SshAddress
 
 export type CreateOptions = {
@@ -108,7 +108,7 @@ export type IsolationReport =
   | { isolated: false; reason: string; remedy: string | null }
 
 /** A machine that a fork makes. `ticket` null: it has none yet. */
-export type ForkTarget = Pick<CreateOptions, 'vmId' | 'publicKey' | 'hostKey'> & { ticket: Ticket | null }
+export type ForkTarget = Pick<CreateOptions, 'vmId' | 'publicKey' | 'hostKey'> & { ticket: EnvironmentKey | null }
 
 /** `cold`: brings the disk back and not the memory; the machine is stopped afterwards. */
 export type RestoreOptions = { cold?: boolean }
@@ -130,7 +130,7 @@ export type Provider = {
    * completes or replaces what an interrupted call left. On failure it leaves nothing behind. Fails with `no-such-image`
    * when the base image does not exist.
    */
-  createVm(ticket: Ticket | null, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
+  createVm(ticket: EnvironmentKey | null, baseImage: string, options: CreateOptions, onPhase?: OnPhase): Promise<VmInfo>
   /**
    * Idempotent. Returns when the hypervisor runs the machine; the guest may not answer yet. A paused or suspended machine goes
    * on; `disk-full` when it would pause again at once. One whose memory is saved goes on with it, and keeps its present mark;
@@ -166,7 +166,7 @@ export type Provider = {
 
   // Optional members: their presence is the capability.
   /** Gives the machine a ticket, or another one. Idempotent. */
-  assign?(id: string, ticket: Ticket): Promise<void>
+  assign?(id: string, ticket: EnvironmentKey): Promise<void>
   /** Whether the processors of its guests are emulated by software, which is several times slower. */
   emulated?(): Promise<boolean>
   /** The machines of other homes: reported, and never touched. Constant number of commands. */
@@ -216,7 +216,7 @@ export type Provider = {
    * host key and its login key where enough of it is left, and else takes those of `options`. Idempotent. Fails with `no-such-vm`
    * when no disk is left.
    */
-  recoverVm?(id: string, ticket: Ticket | null, options: CreateOptions): Promise<void>
+  recoverVm?(id: string, ticket: EnvironmentKey | null, options: CreateOptions): Promise<void>
   /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
   /** What our machines cost while they run, by vmId, with a constant number of commands. Absent: they cost nothing of their own. */

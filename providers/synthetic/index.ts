@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { type CheckpointName, parseCheckpointName, type Ticket, VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import { roomLeft, runDiagnosis } from '../diagnosis.ts'
-import type { Diagnosis, Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
+import type { Diagnosis, ForkTarget, Leftover, Provider, RestoreOptions, Tools, VmInfo } from '../provider.ts'
 import { currentBoot } from './boot.ts'
 import {
   allMarked,
@@ -129,6 +129,35 @@ const restore = async (context: Context, id: string, name: string, { cold = fals
   await rename(unfinished, disk)
   await rm(former, { recursive: true, force: true })
   await setStatus(context, id, cold ? 'stopped' : checkpoint.status)
+}
+
+/**
+ * Copies of one moment: the first from the machine, the others from the first. A mark comes when its disk is there, since it makes
+ * the machine.
+ */
+const fork = async (
+  context: Context,
+  id: string,
+  name: CheckpointName | null,
+  targets: readonly ForkTarget[],
+): Promise<void> => {
+  await settle(context, id)
+  if (name !== null && !(await readCheckpoints(context, id)).some(checkpoint => checkpoint.name === name))
+    throw fail('no-such-checkpoint', `${id} has no checkpoint ${name}`)
+  let from = name === null ? folderOf(context, id, 'disk') : join(checkpointFolder(context, id, name), 'disk')
+  try {
+    for (const { vmId, ticket } of targets) {
+      await remove(context, vmId)
+      const disk = folderOf(context, vmId, 'disk')
+      await mkdir(folderOf(context, vmId), { recursive: true, mode: 0o700 })
+      await copyDisk(from, disk)
+      await create(context, vmId, ticket)
+      from = disk
+    }
+  } catch (error) {
+    for (const { vmId } of targets) await remove(context, vmId)
+    throw error
+  }
 }
 
 // ── What is left of machines without a mark ──
@@ -275,6 +304,7 @@ export const openSynthetic = (tools: Opened): Provider => {
       await requireMark(context, id)
       await rm(checkpointFolder(context, id, name), { recursive: true, force: true })
     },
+    fork: (id, name, targets) => fork(context, id, name, targets),
     runInGuest: runInGuest(context, run),
     shellInGuest: shellInGuest(context),
   }

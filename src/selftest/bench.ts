@@ -1,7 +1,7 @@
 /** What the promises of a provider are tried on: the provider, and throw-away machines of its own. */
 import { randomBytes } from 'node:crypto'
 import type { CreateOptions, Provider, ProviderDescription, VmInfo } from '../../providers/provider.ts'
-import type { Ticket } from '../domain.ts'
+import type { EnvironmentKey, Ticket } from '../domain.ts'
 
 export type BenchTools = {
   provider: Provider
@@ -9,7 +9,7 @@ export type BenchTools = {
   otherHome: Provider
   baseImage: string
   /** Chooses the vmId of a machine that is made afterwards, and journals it where a process may die. */
-  newMachine(ticket: Ticket): string
+  newMachine(ticket: EnvironmentKey): string
   /** The size and keys of a machine. Called once for each. */
   options(vmId: string): Promise<CreateOptions>
   /** Waits until the guest answers. */
@@ -18,9 +18,9 @@ export type BenchTools = {
   script(vmId: string, text: string): Promise<string>
 }
 
-type Machine = { ticket: Ticket; vmId: string }
+type Machine = { ticket: EnvironmentKey; vmId: string }
 
-export type Bench = Omit<BenchTools, 'newMachine'> & {
+export type Bench = BenchTools & {
   description: Described
   machines: readonly Machine[]
   /** Created without a ticket, where the provider can assign one later; used by most promises. */
@@ -40,8 +40,8 @@ type Described = Pick<ProviderDescription<never>, 'name' | 'live'>
 const ticketOf = (n: number): Ticket => `SELFTEST-${n}`
 
 /** `count`: machines that run at the same time, at least one. */
-export const openBench = (description: Described, { newMachine, ...tools }: BenchTools, count: number): Bench => {
-  const { provider } = tools
+export const openBench = (description: Described, tools: BenchTools, count: number): Bench => {
+  const { provider, newMachine } = tools
   const machineOf = (n: number): Machine => ({ ticket: ticketOf(n), vmId: newMachine(ticketOf(n)) })
   const first = machineOf(1)
   const machines = [first, ...Array.from({ length: count - 1 }, (_, n) => machineOf(n + 2))]

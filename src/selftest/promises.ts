@@ -7,6 +7,7 @@ import type { Provider } from '../../providers/provider.ts'
 import { newVmId } from '../domain.ts'
 import type { Bench } from './bench.ts'
 import { expectEqual, expectFailure, expectMembers, expectMore } from './expect.ts'
+import { forks } from './fork-promise.ts'
 
 export type ProviderPromise = {
   name: string
@@ -239,6 +240,11 @@ export const promises: readonly ProviderPromise[] = [
     name: 'a checkpoint can be deleted, twice, and the other one stays',
     needs: 'deleteCheckpoint',
     run: deletedCheckpoint,
+  },
+  {
+    name: 'forks have the state of one moment and a name of their own, and the machine that is forked stays as it is',
+    needs: 'fork',
+    run: forks,
   },
   {
     name: 'stopping keeps everything, and may be done twice; a stopped machine can get another ticket',

@@ -47,7 +47,7 @@ const brokenBy = async (breakIt: (provider: Provider) => Partial<Provider>): Pro
   const signal = new AbortController().signal
   const limits = { signal, deadlineMs: 60_000, abort: () => {} }
   const results = await runPromises(promises, bench, { begin: () => {}, end: () => {} }, limits)
-  for (const { vmId } of bench.machines) await tools.provider.deleteVm(vmId)
+  for (const { vmId } of await tools.provider.listVms()) await tools.provider.deleteVm(vmId)
   await close()
   expect(results.filter(({ result, why }) => (result === 'ok') !== (why === null))).toEqual([])
   return results.filter(({ result }) => result === 'failed').map(({ name }) => name)
@@ -108,6 +108,55 @@ test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
   ],
   ['a restore that does nothing', () => ({ restore: async () => {} }), 'a checkpoint restores the disk'],
   ['a checkpoint that stays', () => ({ deleteCheckpoint: async () => {} }), 'a checkpoint can be deleted'],
+  [
+    'forks of another moment',
+    provider => ({
+      fork: async (id, name, targets) => {
+        await provider.runInGuest?.(id, 'echo another > "$HOME/state"')
+        await provider.fork?.(id, name, targets)
+      },
+    }),
+    'forks have the state',
+  ],
+  [
+    'forks of the present state where a checkpoint was asked for',
+    provider => ({
+      fork: async (id, name, targets) => provider.fork?.(id, name === 'another' ? null : name, targets),
+    }),
+    'forks have the state',
+  ],
+  [
+    'forks without their ticket',
+    provider => ({
+      fork: async (id, name, targets) =>
+        provider.fork?.(
+          id,
+          name,
+          targets.map(target => ({ ...target, ticket: null })),
+        ),
+    }),
+    'forks have the state',
+  ],
+  [
+    'a fork that stops the machine',
+    provider => ({
+      fork: async (id, name, targets) => {
+        await provider.fork?.(id, name, targets)
+        await provider.stopVm(id)
+      },
+    }),
+    'forks have the state',
+  ],
+  [
+    'a fork that fails and leaves machines',
+    provider => ({
+      fork: async (id, name, targets) => {
+        if (name === 'nowhere') await provider.fork?.(id, null, targets)
+        return provider.fork?.(id, name, targets)
+      },
+    }),
+    'forks have the state',
+  ],
   ['a stop that does nothing', () => ({ stopVm: async () => {} }), 'stopping keeps everything'],
   ['usage of nothing', () => ({ usage: async () => new Map() }), 'the usage of machines'],
   [
