@@ -4,7 +4,9 @@ import { fail, isFailure } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 
 const ANSWER_SECONDS = 20
-const POLL_MS = 100
+/** Each look is a process of the host, which the guest may need. The next one is later each time. */
+const POLL_MS = { first: 200, most: 2_000 }
+const after = (pause: number): number => Math.min(pause * 1.4, POLL_MS.most)
 /** An agent that was in the middle of something goes on with that first. */
 const READY_DEADLINE_MS = 120_000
 /** Characters of what a guest printed. */
@@ -38,7 +40,7 @@ const request = (id: string, execute: string, words: Record<string, unknown> = {
 /** Returns when the agent answers. */
 export const waitForAgent = async (context: Context, id: string, deadline = READY_DEADLINE_MS): Promise<void> => {
   const end = performance.now() + deadline
-  while (true) {
+  for (let pause = POLL_MS.first; ; pause = after(pause)) {
     try {
       await context.virsh.run(request(id, 'guest-ping'))
       return
@@ -50,7 +52,7 @@ export const waitForAgent = async (context: Context, id: string, deadline = READ
           'A fork needs the service qemu-guest-agent in the machine: start it there.',
         )
     }
-    await delay(POLL_MS)
+    await delay(pause)
   }
 }
 
@@ -77,7 +79,8 @@ export const runByAgent = async (
   if (typeof begun.pid !== 'number')
     throw fail('guest-unreachable', `${doing}: its guest agent gave no answer that makes sense`)
   const end = performance.now() + deadline
-  while (true) {
+  for (let pause = POLL_MS.first; ; pause = after(pause)) {
+    await delay(pause)
     const now = parseAnswer(await virsh.run(request(id, 'guest-exec-status', { pid: begun.pid }), { doing }))
     if (now.exited === true) {
       if (now.exitcode === 0) return decoded(now['out-data'])
@@ -87,6 +90,5 @@ export const runByAgent = async (
       throw fail('unknown', `${doing}: ${reason || `it ended with status ${Number(now.exitcode)}`}`)
     }
     if (performance.now() > end) throw fail('timeout', `${doing}: not done within ${deadline / 1000} s`)
-    await delay(POLL_MS)
   }
 }
